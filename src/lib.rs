@@ -1,0 +1,9 @@
+//! memdb: an in-memory word-count database. (The map comes here.)
+
+pub mod hash;
+pub mod leader;
+pub mod limits;
+pub mod position;
+pub mod store;
+pub mod tally;
+pub mod tokenizer;

@@ -1,0 +1,80 @@
+//! Every bound, with its unit and its reason.
+//!
+//! Level 0. A server is only as predictable as the largest thing it accepts: each queue, table, body and name has a
+//! bound here, and the asserts at the end keep the bounds consistent with each other. Bounds a user may change are
+//! defaults of `config.rs`; the others are part of the formats.
+
+/// Longest word in bytes. A stored word keeps its length less one in a byte.
+pub const MAX_WORD_BYTES: usize = 256;
+/// Longest namespace name in bytes.
+pub const MAX_NAMESPACE_BYTES: usize = 64;
+/// The namespace used when a request names none.
+pub const DEFAULT_NAMESPACE: &str = "words";
+/// Namespaces in one database. Each costs a few hundred KB once it holds a thousand words.
+pub const MAX_NAMESPACES: usize = 1_024;
+/// Longest idempotency key or stream name in bytes: room for a UUID and a path.
+pub const MAX_KEY_BYTES: usize = 255;
+/// Idempotency keys remembered by default. Each costs about 150 bytes with its key.
+pub const DEFAULT_MAX_KEYS: usize = 1_000_000;
+/// How long a key is remembered by default, in milliseconds of logged time.
+pub const DEFAULT_KEY_AGE_MS: u64 = 10 * 60 * 1_000;
+/// Producer streams remembered by default: one entry each, however many posts they carried.
+pub const DEFAULT_MAX_STREAMS: usize = 65_536;
+/// How long an idle stream is remembered by default, in milliseconds of logged time.
+pub const DEFAULT_STREAM_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// Default bound of one text in bytes (`--max-body-bytes`).
+pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
+/// The most a user may raise the text bound to: one text must fit one record.
+pub const LARGEST_MAX_BODY_BYTES: usize = 16 << 20;
+/// Words named in one read, all answered at one position.
+pub const MAX_WORDS_PER_READ: usize = 1_000;
+/// The most words `/top` gives.
+pub const MAX_TOP: usize = 1_000;
+
+/// Batches that wait for the Writer (`--queue`). Full is 429.
+pub const DEFAULT_QUEUE_BATCHES: usize = 4_096;
+/// Text bytes that wait for the Writer, so that few large texts are bounded as many small ones are.
+pub const DEFAULT_QUEUE_BYTES: usize = 64 << 20;
+/// Batches merged into one record: a bound on how long one answer waits for its neighbours.
+pub const MAX_BATCHES_PER_RECORD: usize = 1_024;
+/// A group is closed once its words and keys, encoded, would pass this many bytes.
+pub const GROUP_BYTES: usize = 8 << 20;
+/// Largest payload of a record in bytes. Decoding never allocates for more.
+pub const MAX_RECORD_PAYLOAD_BYTES: usize = 128 << 20;
+
+/// A log segment is finished once it has this many bytes.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
+/// Snapshots kept: if the newest is damaged, the one before and the log give the same state.
+pub const SNAPSHOTS_KEPT: usize = 2;
+/// A snapshot is taken every second only while it takes less time than this, in milliseconds …
+pub const QUICK_SNAPSHOT_MS: u64 = 100;
+/// … and is smaller than this, in bytes. Otherwise the synced log stands in until it has outgrown the snapshot.
+pub const QUICK_SNAPSHOT_BYTES: u64 = 8 << 20;
+/// Entries the snapshot walk reads under one read guard: some microseconds in which the Writer may have to wait.
+pub const WALK_ENTRIES: usize = 256;
+/// Log bytes the snapshot copies in one step.
+pub const COPY_BYTES: usize = 256 << 10;
+
+/// Past epochs kept in the MANIFEST, one a start.
+pub const EPOCHS_REMEMBERED: usize = 4_096;
+/// Replicas kept in the MANIFEST.
+pub const MAX_REPLICAS: usize = 64;
+/// Largest MANIFEST in bytes.
+pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
+
+/// `/top` candidates a namespace keeps before it raises its threshold.
+pub const TOP_CANDIDATES: usize = 8_192;
+/// Candidates kept when the threshold is raised.
+pub const TOP_CANDIDATES_KEPT: usize = 4_096;
+
+// What one text can hold must fit a record: a word of one byte and its separator cost two bytes of text, and at most
+// 20 bytes (length, text, count) each in a record.
+const _: () = assert!(LARGEST_MAX_BODY_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
+const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES);
+const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= DEFAULT_QUEUE_BYTES);
+const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
+const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
+const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);
+const _: () = assert!(SNAPSHOTS_KEPT >= 2);
+const _: () = assert!(EPOCHS_REMEMBERED * 16 + MAX_REPLICAS * 512 < MAX_MANIFEST_BYTES);
