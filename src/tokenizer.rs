@@ -26,3 +26,26 @@ impl Analyzer {
         }
     }
 }
+impl Analyzer {
+    pub const fn code(self) -> u16 {
+        match self {
+            Analyzer::Standard => 1,
+            Analyzer::Whitespace => 2,
+        }
+    }
+    pub const fn version(self) -> u16 {
+        1
+    }
+    pub fn from_code(code: u16) -> Option<Self> {
+        match code {
+            1 => Some(Analyzer::Standard),
+            2 => Some(Analyzer::Whitespace),
+            _ => None,
+        }
+    }
+}
+impl std::fmt::Display for Analyzer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
