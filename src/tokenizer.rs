@@ -14,6 +14,7 @@ mod fold;
 mod standard;
 #[cfg(test)]
 mod tests;
+mod traits;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -12,6 +12,7 @@
 //! - Whether a segment is a word is decided on what was written and holds for what it became: `™` and `🈁` are
 //!   symbols, not the words `tm` and `ココ`. ICU's own word types are not used: they are wrong after combining marks.
 
+use super::traits::is_word;
 use super::{ascii, fold};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
@@ -82,7 +83,7 @@ impl<F: FnMut(&str)> Words<F> {
         // A mark after a space stands in one segment with it. The space is no part of a word, and without it the
         // segment is what it is when the text begins with the mark: this makes cutting at spaces right.
         let segment = segment.trim_start();
-        if !segment.chars().any(is_letter_or_digit) {
+        if !is_word(segment) {
             return;
         }
         if segment.len() / fold::MOST_SHRINKING > self.max_bytes {
@@ -96,12 +97,6 @@ impl<F: FnMut(&str)> Words<F> {
             (self.each)(&word);
         }
     }
-}
-
-/// Whether a character makes its segment a word, as written and as folded: the half-width sound marks are the only
-/// letters that fold to something that is none, a combining mark.
-pub(super) fn is_letter_or_digit(char: char) -> bool {
-    char.is_alphanumeric() && !matches!(char, '\u{ff9e}' | '\u{ff9f}')
 }
 
 /// How many bytes at the start hold ASCII tokens only, with the white space after them.

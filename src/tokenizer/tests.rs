@@ -1,9 +1,11 @@
 //! The two lanes against each other. Tables of inputs and outputs are in `tests/tokenizer.rs`.
 
 use super::fold::{MOST_SHRINKING, fold};
-use super::standard::{Words, is_letter_or_digit, segment};
+use super::standard::{Words, segment};
+use super::traits::{Traits, is_letter_or_digit};
 use super::{Analyzer, ascii};
 use proptest::prelude::*;
+use std::iter::once;
 
 /// The words by ICU over the whole text, without any lane or cut.
 fn by_icu(text: &str) -> Vec<String> {
@@ -62,7 +64,9 @@ fn the_ascii_lane_is_icu_on_every_short_string() {
 #[test]
 fn the_ascii_lane_is_icu_for_every_byte_between_every_two() {
     for middle in 0..=127u8 {
-        for (left, right) in [("a", "b"), ("1", "2"), ("a", "1"), ("1", "a"), ("_", "a"), ("1", "_"), ("", "a"), ("a", "")] {
+        for (left, right) in
+            [("a", "b"), ("1", "2"), ("a", "1"), ("1", "a"), ("_", "a"), ("1", "_"), ("", "a"), ("a", "")]
+        {
             for times in 1..=2 {
                 let text = format!("{left}{}{right}", char::from(middle).to_string().repeat(times));
                 assert_eq!(collect(|words| ascii::words(&text, words)), by_icu(&text), "{text:?}");
@@ -79,13 +83,108 @@ fn the_lanes_together_are_icu_on_every_short_string() {
 
 /// One of each kind that a rule of UAX #29, a normalisation form or a dictionary treats apart.
 const ODD: &[char] = &[
-    'a', 'Z', '7', '_', ':', ',', ';', '.', '\'', '"', '-', ' ', '\t', '\n', '\r', '\u{b}', '\0', '\u{1c}', //
-    '\u{85}', '\u{a0}', '\u{ad}', '\u{2003}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2028}', '\u{2060}', '\u{feff}', //
-    '\u{301}', '\u{307}', '\u{323}', '\u{345}', '\u{37a}', '\u{37e}', '\u{387}', 'é', 'İ', 'ı', 'ß', 'ẞ', 'Σ', 'ς', //
-    'ﬁ', 'K', 'Ω', 'ϴ', 'ﷺ', '¨', '·', '’', '٠', 'א', '״', 'ש', '\u{5c1}', 'ا', 'न', '\u{93f}', '\u{94d}', '\u{93c}', //
-    '北', '京', 'か', '\u{3099}', 'ガ', 'ｶ', 'ﾞ', 'ー', '々', '　', 'ａ', '１', '．', 'น', '\u{e49}', 'ำ', 'ก', 'ລ', //
-    'ຳ', 'ក', '\u{17d2}', 'မ', '\u{1039}', '한', 'ᄒ', 'ᅡ', 'ᆫ', '👩', '🏽', '\u{fe0f}', '\u{20e3}', '🇩', '🇪', //
-    'ℹ', '™', '①', '㎏', '𝐀', '𐐀', '𠀀', '\u{e0100}', '\u{10ffff}', //
+    'a',
+    'Z',
+    '7',
+    '_',
+    ':',
+    ',',
+    ';',
+    '.',
+    '\'',
+    '"',
+    '-',
+    ' ',
+    '\t',
+    '\n',
+    '\r',
+    '\u{b}',
+    '\0',
+    '\u{1c}', //
+    '\u{85}',
+    '\u{a0}',
+    '\u{ad}',
+    '\u{2003}',
+    '\u{200b}',
+    '\u{200c}',
+    '\u{200d}',
+    '\u{2028}',
+    '\u{2060}',
+    '\u{feff}', //
+    '\u{301}',
+    '\u{307}',
+    '\u{323}',
+    '\u{345}',
+    '\u{37a}',
+    '\u{37e}',
+    '\u{387}',
+    'é',
+    'İ',
+    'ı',
+    'ß',
+    'ẞ',
+    'Σ',
+    'ς', //
+    'ﬁ',
+    'K',
+    'Ω',
+    'ϴ',
+    'ﷺ',
+    '¨',
+    '·',
+    '’',
+    '٠',
+    'א',
+    '״',
+    'ש',
+    '\u{5c1}',
+    'ا',
+    'न',
+    '\u{93f}',
+    '\u{94d}',
+    '\u{93c}', //
+    '北',
+    '京',
+    'か',
+    '\u{3099}',
+    'ガ',
+    'ｶ',
+    'ﾞ',
+    'ー',
+    '々',
+    '　',
+    'ａ',
+    '１',
+    '．',
+    'น',
+    '\u{e49}',
+    'ำ',
+    'ก',
+    'ລ', //
+    'ຳ',
+    'ក',
+    '\u{17d2}',
+    'မ',
+    '\u{1039}',
+    '한',
+    'ᄒ',
+    'ᅡ',
+    'ᆫ',
+    '👩',
+    '🏽',
+    '\u{fe0f}',
+    '\u{20e3}',
+    '🇩',
+    '🇪', //
+    'ℹ',
+    '™',
+    '①',
+    '㎏',
+    '𝐀',
+    '𐐀',
+    '𠀀',
+    '\u{e0100}',
+    '\u{10ffff}', //
 ];
 
 fn odd_text() -> impl Strategy<Value = String> {
@@ -119,8 +218,8 @@ proptest! {
 
     #[test]
     fn folding_twice_is_folding_once(name in odd_text()) {
-        let once = fold(&name);
-        prop_assert_eq!(&*fold(&once), &*once);
+        let folded = fold(&name);
+        prop_assert_eq!(&*fold(&folded), &*folded);
     }
 
     #[test]
@@ -168,11 +267,48 @@ fn every_two_odd_characters_agree_around_white_space() {
 fn every_character_folds_to_a_fixed_point() {
     for char in (0..=0x10_ffff).filter_map(char::from_u32) {
         let name = char.to_string();
-        let once = fold(&name);
-        assert_eq!(fold(&once), once, "{char:?}");
-        assert!(once.len() * MOST_SHRINKING > name.len(), "{char:?}");
+        let folded = fold(&name);
+        assert_eq!(fold(&folded), folded, "{char:?}");
+        assert!(folded.len() * MOST_SHRINKING > name.len(), "{char:?}");
         if is_letter_or_digit(char) {
-            assert!(once.chars().any(char::is_alphanumeric), "{char:?} folds to {once:?}");
+            assert!(folded.chars().any(char::is_alphanumeric), "{char:?} folds to {folded:?}");
+        }
+    }
+}
+
+/// Why folding ends after a few rounds: what composes out of lower case is lower case.
+#[test]
+fn composing_lower_case_gives_lower_case() {
+    use unicode_normalization::UnicodeNormalization;
+    let is_lower = |text: &str| text.to_lowercase() == text;
+    for char in (0..=0x10_ffff).filter_map(char::from_u32) {
+        let (apart, whole): (String, String) = (once(char).nfd().collect(), once(char).nfc().collect());
+        assert!(is_lower(&whole) || !is_lower(&apart), "{char:?}");
+        let compatible: String = once(char).nfkc().collect();
+        assert_eq!(compatible.to_lowercase().nfkc().collect::<String>().to_lowercase(), fold(&compatible), "{char:?}");
+    }
+}
+
+/// Why NFKC comes after segmentation: the dictionary knows "water" and "drink water" as they are written.
+#[test]
+fn compatible_forms_are_not_in_the_dictionaries() {
+    use unicode_normalization::UnicodeNormalization;
+    let written = "ดื่มน้ำ";
+    assert_eq!(by_icu(written).len(), 2);
+    assert_ne!(by_icu(&written.nfkc().collect::<String>()), by_icu(written));
+}
+
+#[test]
+fn traits_promise_nothing_that_does_not_hold() {
+    use unicode_normalization::UnicodeNormalization;
+    for &first in ODD {
+        for &second in ODD {
+            for text in [format!("{first}{second}"), format!("a{first}{second}"), format!("{first}a{second}")] {
+                let traits = Traits::of_all(&text);
+                assert!(!traits.has(Traits::COMPOSED) || text.chars().nfc().eq(text.chars()), "{text:?}");
+                assert!(!traits.has(Traits::COMPATIBLE) || text.chars().nfkc().eq(text.chars()), "{text:?}");
+                assert!(!traits.has(Traits::LOWER) || text.to_lowercase() == text, "{text:?}");
+            }
         }
     }
 }
