@@ -1,5 +1,6 @@
 //! memdb: an in-memory word-count database. (The map comes here.)
 
+pub mod client;
 pub mod config;
 pub mod hash;
 pub mod leader;
