@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, AsyncReadExt, Take},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::Instant,
@@ -114,7 +114,7 @@ pub enum FeedError {
     #[error("cannot read on: {0}")]
     Read(#[from] io::Error),
     /// It is not what was surveyed.
-    #[error("it changed while it was posted; post it again once it stays as it is")]
+    #[error("it changed while it was posted: what was posted before the change is counted, the rest is not")]
     Changed,
     /// A post failed.
     #[error("{0}")]
@@ -274,7 +274,7 @@ struct Waiting {
 pub struct Feed<R> {
     line: Line,
     stream: String,
-    posts: Posts<R>,
+    posts: Posts<Take<R>>,
     /// What the text must turn out to be, if it was surveyed.
     survey: Option<Survey>,
     /// For each lane, the last number that is counted.
@@ -296,7 +296,8 @@ impl<R: AsyncRead + Unpin> Feed<R> {
         manner: &Manner<'_>,
     ) -> Result<Self, FeedError> {
         let lanes = survey.map_or(MOST_LANES, |survey| (survey.posts / POSTS_PER_LANE).clamp(1, MOST_LANES));
-        let posts = Posts::new(source, manner);
+        // A file that grows, a log say, counts as it was when it was surveyed.
+        let posts = Posts::new(source.take(survey.map_or(u64::MAX, |survey| survey.bytes)), manner);
         let mut feed =
             Feed { line, stream, posts, survey, done: vec![0; lanes as usize], next: 0, outcome: Outcome::default() };
         let mut firsts = Vec::new();
@@ -386,7 +387,7 @@ impl<R: AsyncRead + Unpin> Feed<R> {
                 None => return Ok(None),
                 Some(Ok(text)) => {
                     self.next += 1;
-                    // A text that grew would otherwise be posted under numbers of the text it was.
+                    // Lines put in would otherwise be posted under numbers that lines of the surveyed text have.
                     if self.survey.is_some_and(|survey| self.next > survey.posts) {
                         return Err(FeedError::Changed);
                     }
