@@ -47,6 +47,12 @@ const NONE: Setting = Setting {
     apply: |_, _, _| Ok(()),
 };
 
+/// Puts a checked value in its place.
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
 /// All settings, in the order of the help.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -54,7 +60,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value_name: "PORT",
         default: "8080",
         help: "Port to listen on; 0 lets the system choose",
-        apply: |settings, text, _| Ok(settings.port = value::number(text, &(0..=u16::MAX))?),
+        apply: |settings, text, _| set(&mut settings.port, value::number(text, &(0..=u16::MAX))),
         ..NONE
     },
     Setting {
@@ -72,7 +78,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "insecure",
         help: "Allow an address beyond loopback: whoever reaches it can read and change every count",
-        apply: |settings, text, _| Ok(settings.insecure = value::switch(text)?),
+        apply: |settings, text, _| set(&mut settings.insecure, value::switch(text)),
         ..NONE
     },
     Setting {
@@ -90,7 +96,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         name: "init",
         help: "Start empty although replicas hold data of an earlier database",
         flag_only: true,
-        apply: |settings, text, _| Ok(settings.init = value::switch(text)?),
+        apply: |settings, text, _| set(&mut settings.init, value::switch(text)),
         ..NONE
     },
     Setting {
@@ -102,7 +108,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| {
             let choices =
                 [(AUTO, None), ("standard", Some(Analyzer::Standard)), ("whitespace", Some(Analyzer::Whitespace))];
-            Ok(settings.analyzer = value::choice(text, &choices)?)
+            set(&mut settings.analyzer, value::choice(text, &choices))
         },
         ..NONE
     },
@@ -114,7 +120,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         choices: &["leader", "disk"],
         apply: |settings, text, _| {
             let choices = [("leader", AckLevel::Leader), ("disk", AckLevel::Disk)];
-            Ok(settings.ack = value::choice(text, &choices)?)
+            set(&mut settings.ack, value::choice(text, &choices))
         },
         ..NONE
     },
@@ -126,7 +132,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         choices: &["buffered", "synced"],
         apply: |settings, text, _| {
             let choices = [("buffered", Durability::Buffered), ("synced", Durability::Synced)];
-            Ok(settings.durability = value::choice(text, &choices)?)
+            set(&mut settings.durability, value::choice(text, &choices))
         },
         ..NONE
     },
@@ -137,7 +143,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "Largest text; a larger one is answered 413",
         apply: |settings, text, _| {
             let bytes = value::bytes(text, &(1..=limits::LARGEST_MAX_BODY_BYTES as u64))?;
-            Ok(settings.max_body_bytes = bytes as usize)
+            settings.max_body_bytes = bytes as usize;
+            Ok(())
         },
         ..NONE
     },
@@ -146,7 +153,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value_name: "POSTS",
         default: "4096",
         help: "Posts that may wait to be written; one more is answered 429",
-        apply: |settings, text, _| Ok(settings.queue_batches = value::number(text, &(1..=1_000_000))?),
+        apply: |settings, text, _| set(&mut settings.queue_batches, value::number(text, &(1..=1_000_000))),
         ..NONE
     },
     Setting {
@@ -192,7 +199,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         value_name: "SECONDS",
         default: "600",
         help: "How long an idempotency key is remembered",
-        apply: |settings, text, _| Ok(settings.key_window_ms = 1_000 * value::number::<u64>(text, &(1..=604_800))?),
+        apply: |settings, text, _| {
+            set(&mut settings.key_window_ms, value::number(text, &(1..=604_800)).map(|seconds: u64| seconds * 1_000))
+        },
         ..NONE
     },
     Setting {
@@ -200,7 +209,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value_name: "NUMBER",
         default: "1000000",
         help: "Idempotency keys remembered, about 150 bytes each; when full, keyed writes are answered 429",
-        apply: |settings, text, _| Ok(settings.max_keys = value::number(text, &(1..=100_000_000))?),
+        apply: |settings, text, _| set(&mut settings.max_keys, value::number(text, &(1..=100_000_000))),
         ..NONE
     },
     Setting {
