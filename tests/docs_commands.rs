@@ -4,6 +4,8 @@
 //! against a new leader. A comment `# → text` below a command is what it prints. Blocks marked `sh no-run` are left out.
 //! `http://127.0.0.1:8080` stands for the leader, `memdb` for the binary.
 
+#![allow(clippy::disallowed_methods)] // reads the documents, which no seam leads to
+
 use std::{
     fs,
     net::TcpListener,

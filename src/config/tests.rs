@@ -1,3 +1,5 @@
+//! Which source wins, what is refused, and with which words.
+
 use super::*;
 use std::collections::HashMap;
 

@@ -49,7 +49,6 @@ pub struct StatusArguments {
 /// How often a node that is not ready is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-#[allow(clippy::disallowed_methods, reason = "a person waits, so real time counts")]
 pub fn health(arguments: &HealthArguments) -> Ended {
     let client = arguments.node.client()?;
     let patience = Duration::from_secs(arguments.wait);

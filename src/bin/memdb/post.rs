@@ -92,6 +92,7 @@ enum Unit {
     File,
 }
 
+#[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
 pub fn run(arguments: &Arguments) -> Ended {
     let client = Client::new(&arguments.leader)?;
     let random = getrandom::u64().map_err(|error| Failure::Failed(format!("no randomness: {error}")))?;
@@ -148,7 +149,6 @@ struct Summary {
 }
 
 impl Run<'_> {
-    #[allow(clippy::disallowed_methods, reason = "a person waits, so real time counts")]
     async fn go(&self) -> Ended {
         // A leader that is not there is told at once, not after the patience for one that restarts.
         if let Err(error @ (ClientError::NothingThere { .. } | ClientError::Strange { .. })) = self.client.ready().await

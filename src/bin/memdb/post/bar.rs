@@ -78,7 +78,6 @@ impl Bar {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a person looks on, so real time counts")]
 async fn follow(bar: ProgressBar, unit: &'static str, progress: Arc<Progress>) {
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(DRAW_EVERY);

@@ -66,7 +66,6 @@ impl Source {
     }
 
     /// Opens it from its start.
-    #[allow(clippy::disallowed_methods, reason = "a file of the user's, not one of the database's")]
     pub async fn open(&self) -> Result<Box<dyn AsyncRead + Send + Unpin>, Failure> {
         if self.is_stdin() {
             return Ok(Box::new(tokio::io::stdin()));
