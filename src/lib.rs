@@ -1,5 +1,7 @@
 //! memdb: an in-memory word-count database. (The map comes here.)
 
+pub mod client;
+pub mod config;
 pub mod disk;
 pub mod format;
 pub mod hash;
