@@ -55,9 +55,9 @@ fn in_a_child(layout: &str, words: u64) -> [f64; 3] {
 /// Grows one layout and prints bytes a word, the worst insert in ms and the mean insert in ns.
 pub fn grow(layout: &str, words: u64) {
     match layout {
-        "arena" => grow_with(words, ArenaLayout::<1>::default(), insert),
-        "arena-pair" => grow_with(words, ArenaLayout::<2>::default(), insert),
-        "table" => grow_with(words, TableLayout::default(), insert),
+        "arena" => grow_with(words, Growing::<ArenaLayout<1>>::default(), Growing::insert),
+        "arena-pair" => grow_with(words, Growing::<ArenaLayout<2>>::default(), Growing::insert),
+        "table" => grow_with(words, Growing::<TableLayout>::default(), Growing::insert),
         "sharded" => grow_with(words, Sharded::default(), |sharded, word| {
             sharded.add(hasher().hash(word), word, 1);
         }),
@@ -68,9 +68,17 @@ pub fn grow(layout: &str, words: u64) {
     }
 }
 
-fn insert<L: Layout>(layout: &mut L, word: &str) {
-    let place = layout.find_or_insert(hasher().hash(word), word);
-    layout.cell(place, 0).store(1, std::sync::atomic::Ordering::Relaxed);
+#[derive(Default)]
+struct Growing<L: Layout> {
+    layout: L,
+    writer: L::Writer,
+}
+
+impl<L: Layout> Growing<L> {
+    fn insert(&mut self, word: &str) {
+        let place = self.layout.find_or_insert(&mut self.writer, hasher().hash(word), word);
+        self.layout.cell(place, 0).store(1, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 fn grow_with<L>(words: u64, mut layout: L, insert: impl Fn(&mut L, &str)) {

@@ -28,13 +28,15 @@ pub struct Place {
 
 /// Words, each with `UNITS` cells of 64 bits that start as zero.
 pub trait Layout: Default + Send + Sync {
+    /// What the one writer keeps to itself.
+    type Writer: Default;
     /// The place of a word, if it is there.
     fn find(&self, hash: u64, word: &str) -> Option<Place>;
-    /// The place of a word, made if need be. Called by one thread only.
-    fn find_or_insert(&self, hash: u64, word: &str) -> Place;
+    /// The place of a word, made if need be.
+    fn find_or_insert(&self, writer: &mut Self::Writer, hash: u64, word: &str) -> Place;
     /// The cell `unit` units after a place.
     fn cell(&self, place: Place, unit: usize) -> &AtomicU64;
-    /// Two fresh cells in the segment of `place`, told by their offset. Called by one thread only.
+    /// Two fresh cells in the segment of `place`, told by their offset. For the writer only.
     fn pair(&self, place: Place) -> usize;
     /// The place a [`Layout::pair`] told of.
     fn pair_place(&self, place: Place, offset: usize) -> Place {
@@ -97,8 +99,15 @@ pub struct ArenaLayout<const UNITS: usize> {
     segments: Box<[ArenaSegment]>,
 }
 
+type Index = Box<[AtomicU32]>;
+
+/// The indexes again, so that the writer loads no `ArcSwap`: that is an atomic exchange, which waits until all earlier
+/// stores have reached the other core. With one for each word a record took twice as long beside a busy reader.
+#[derive(Default)]
+pub struct OwnIndexes(Vec<Arc<Index>>);
+
 struct ArenaSegment {
-    index: ArcSwap<Box<[AtomicU32]>>,
+    index: ArcSwap<Index>,
     arena: Arena,
     words: AtomicUsize,
 }
@@ -114,7 +123,7 @@ impl<const UNITS: usize> Default for ArenaLayout<UNITS> {
     }
 }
 
-fn empty_index(slots: usize) -> Box<[AtomicU32]> {
+fn empty_index(slots: usize) -> Index {
     <[AtomicU32]>::new_box_zeroed_with_elems(slots).expect("memory for an index")
 }
 
@@ -161,7 +170,7 @@ impl ArenaSegment {
         }
     }
 
-    fn insert(&self, hash: u64, word: &str, cells: usize, mut at: usize) -> usize {
+    fn insert(&self, own: &mut Arc<Index>, hash: u64, word: &str, cells: usize, at: usize) -> usize {
         let offset = self.arena.allocate(cells + (1 + word.len()).div_ceil(8));
         let entry = &self.arena.from(offset)[cells..];
         for (unit, kept) in units(word.as_bytes()).zip(entry) {
@@ -169,20 +178,19 @@ impl ArenaSegment {
         }
         let words = self.words.load(Ordering::Relaxed) + 1;
         self.words.store(words, Ordering::Relaxed);
-        let index = self.index.load();
-        if words * 4 > index.len() * 3 {
-            let larger = self.doubled(&index, cells);
-            at = free_slot(&larger, hash);
-            larger[at].store(slot_of(hash, offset), Ordering::Relaxed);
-            self.index.store(Arc::new(larger));
+        if words * 4 > own.len() * 3 {
+            let larger = self.doubled(own, cells);
+            larger[free_slot(&larger, hash)].store(slot_of(hash, offset), Ordering::Relaxed);
+            *own = Arc::new(larger);
+            self.index.store(Arc::clone(own));
         } else {
-            index[at].store(slot_of(hash, offset), Ordering::Release);
+            own[at].store(slot_of(hash, offset), Ordering::Release);
         }
         offset
     }
 
     /// The index with twice the slots. Hashes are not kept, so the words are hashed again.
-    fn doubled(&self, index: &[AtomicU32], cells: usize) -> Box<[AtomicU32]> {
+    fn doubled(&self, index: &[AtomicU32], cells: usize) -> Index {
         let larger = empty_index(index.len() * 2);
         let mut word = Vec::with_capacity(264);
         for slot in index {
@@ -214,6 +222,8 @@ fn free_slot(index: &[AtomicU32], hash: u64) -> usize {
 }
 
 impl<const UNITS: usize> Layout for ArenaLayout<UNITS> {
+    type Writer = OwnIndexes;
+
     #[inline]
     fn find(&self, hash: u64, word: &str) -> Option<Place> {
         let segment = &self.segments[segment_of(hash)];
@@ -221,10 +231,15 @@ impl<const UNITS: usize> Layout for ArenaLayout<UNITS> {
         Some(Place { segment: segment_of(hash), offset })
     }
 
-    fn find_or_insert(&self, hash: u64, word: &str) -> Place {
-        let segment = &self.segments[segment_of(hash)];
-        let probed = segment.probe(&segment.index.load(), hash, word, UNITS);
-        let offset = probed.unwrap_or_else(|at| segment.insert(hash, word, UNITS, at));
+    fn find_or_insert(&self, writer: &mut OwnIndexes, hash: u64, word: &str) -> Place {
+        if writer.0.is_empty() {
+            writer.0.extend(self.segments.iter().map(|segment| segment.index.load_full()));
+        }
+        let (segment, own) = (&self.segments[segment_of(hash)], &mut writer.0[segment_of(hash)]);
+        let offset = match segment.probe(own, hash, word, UNITS) {
+            Ok(offset) => offset,
+            Err(at) => segment.insert(own, hash, word, UNITS, at),
+        };
         Place { segment: segment_of(hash), offset }
     }
 
@@ -259,6 +274,8 @@ impl Default for TableLayout {
 }
 
 impl Layout for TableLayout {
+    type Writer = ();
+
     #[inline]
     fn find(&self, hash: u64, word: &str) -> Option<Place> {
         let table = self.segments[segment_of(hash)].table.read();
@@ -266,7 +283,7 @@ impl Layout for TableLayout {
         Some(Place { segment: segment_of(hash), offset: *offset as usize })
     }
 
-    fn find_or_insert(&self, hash: u64, word: &str) -> Place {
+    fn find_or_insert(&self, (): &mut (), hash: u64, word: &str) -> Place {
         if let Some(place) = self.find(hash, word) {
             return place;
         }

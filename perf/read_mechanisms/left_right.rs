@@ -11,7 +11,6 @@ use crate::{
 };
 use crossbeam_utils::CachePadded;
 use memdb::tally::Tally;
-use parking_lot::Mutex;
 use std::{
     marker::PhantomData,
     sync::atomic::{AtomicU64, Ordering, fence},
@@ -189,8 +188,14 @@ impl Drop for Inside<'_> {
 pub struct LeftRight<L, F> {
     layout: L,
     indicator: Indicator,
-    touched: Mutex<Vec<Place>>,
     form: PhantomData<F>,
+}
+
+/// What the writer of a [`LeftRight`] keeps to itself.
+#[derive(Default)]
+pub struct Writer<W> {
+    layout: W,
+    touched: Vec<Place>,
 }
 
 /// Mechanism 1, layout 1.
@@ -201,13 +206,15 @@ pub type PairArena = LeftRight<ArenaLayout<2>, Pair>;
 pub type PackedTable = LeftRight<TableLayout, Packed>;
 
 impl<L: Layout, F: Form> Mechanism for LeftRight<L, F> {
-    fn apply(&self, record: &Tally) {
-        let mut touched = self.touched.lock();
+    type Writer = Writer<L::Writer>;
+
+    fn apply(&self, writer: &mut Self::Writer, record: &Tally) {
+        let Writer { layout: own, touched } = writer;
         touched.clear();
         let shown = self.indicator.flips.load(Ordering::Relaxed) & 1;
         let hidden = 1 - shown;
         for counted in record.iter() {
-            let place = self.layout.find_or_insert(counted.hash, counted.word);
+            let place = self.layout.find_or_insert(own, counted.hash, counted.word);
             let count = F::read(&self.layout, place, shown) + counted.amount;
             F::stage(&self.layout, place, hidden, count);
             touched.push(place);

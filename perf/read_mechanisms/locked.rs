@@ -20,12 +20,14 @@ pub struct Seqlock {
 }
 
 impl Mechanism for Seqlock {
-    fn apply(&self, record: &Tally) {
+    type Writer = <ArenaLayout<1> as Layout>::Writer;
+
+    fn apply(&self, writer: &mut Self::Writer, record: &Tally) {
         let stamp = self.stamp.load(Ordering::Relaxed);
         self.stamp.store(stamp + 1, Ordering::Relaxed);
         fence(Ordering::Release);
         for counted in record.iter() {
-            let cell = self.layout.cell(self.layout.find_or_insert(counted.hash, counted.word), 0);
+            let cell = self.layout.cell(self.layout.find_or_insert(writer, counted.hash, counted.word), 0);
             let count = cell.load(Ordering::Relaxed).cast_signed() + counted.amount;
             cell.store(count.cast_unsigned(), Ordering::Relaxed);
         }
@@ -90,7 +92,9 @@ fn shard_of(hash: u64) -> usize {
 }
 
 impl Mechanism for Sharded {
-    fn apply(&self, record: &Tally) {
+    type Writer = ();
+
+    fn apply(&self, (): &mut (), record: &Tally) {
         let mut wanted = [false; SHARDS];
         for counted in record.iter() {
             wanted[shard_of(counted.hash)] = true;

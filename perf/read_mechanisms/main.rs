@@ -1,92 +1,49 @@
 //! Read mechanisms and layouts beside each other: one writer flat out with 1,000-word records, one reader of one word,
 //! or of three words at one position (`docs/decisions/0001-read-mechanism.md`).
 //!
-//! `cargo run --release --example bench-read-mechanisms [-- ROUNDS SECONDS]`; some 6 minutes with 5 rounds of 1 second.
-//! Rounds are interleaved, so that what else the machine does meets all alike; every three-word read is checked.
+//! `cargo run --release --example bench-read-mechanisms [-- ROUNDS SECONDS]`; some 5 minutes with 5 rounds of half a
+//! second. Rounds are interleaved, and a run that lost its core to other programs is repeated, so that what else the
+//! machine does meets all alike; every three-word read is checked.
 #![allow(clippy::print_stdout, reason = "a program for a person to run")]
 
 mod growth;
 mod layout;
 mod left_right;
 mod locked;
+mod measure;
 mod summary;
 mod workload;
 
 use left_right::{PackedArena, PackedTable, PairArena};
 use locked::{Seqlock, Sharded};
+use measure::{Run, SITUATIONS, Situation, measure};
 use memdb::tally::Tally;
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 use summary::Summary;
 use workload::Workload;
 
 /// One writer, readers on other threads.
 trait Mechanism: Default + Sync {
-    /// Adds a record, which readers see whole or not at all. One thread only.
-    fn apply(&self, record: &Tally);
+    /// What the one writer keeps to itself.
+    type Writer: Default;
+    /// Adds a record, which readers see whole or not at all.
+    fn apply(&self, writer: &mut Self::Writer, record: &Tally);
     /// Counts of some words at one position; adds to `retries` what had to be read again.
     fn read<const N: usize>(&self, words: [&str; N], retries: &mut u64) -> [i64; N];
 }
 
-/// What one run of one mechanism gave.
-struct Run {
-    reads_per_second: f64,
-    records_per_second: f64,
-    retries_per_read: f64,
-    torn: u64,
-}
-
-fn run<const N: usize>(mechanism: &impl Mechanism, workload: &Workload, length: Duration) -> Run {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut reads, mut retries, mut torn) = (0u64, 0u64, 0u64);
-            let start = Instant::now();
-            for three in workload.reads.iter().cycle() {
-                let words = std::array::from_fn(|at| &*three[at]);
-                let counts = mechanism.read::<N>(words, &mut retries);
-                torn += u64::from(counts[0] == 0 || counts.iter().any(|&count| count != counts[0]));
-                reads += 1;
-                if reads % 16 == 0 && stop.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-            (reads as f64, retries as f64, torn, start.elapsed().as_secs_f64())
-        });
-        let start = Instant::now();
-        let mut records = 0u64;
-        for record in workload.records.iter().cycle() {
-            mechanism.apply(record);
-            records += 1;
-            if start.elapsed() >= length {
-                break;
-            }
-        }
-        let records_per_second = records as f64 / start.elapsed().as_secs_f64();
-        stop.store(true, Ordering::Relaxed);
-        let (reads, retries, torn, seconds) = reader.join().expect("the reader ends");
-        Run { reads_per_second: reads / seconds, records_per_second, retries_per_read: retries / reads, torn }
-    })
-}
-
-/// The same mechanism over all rounds, for reads of one and of three words.
+/// One mechanism with its words loaded, and what its runs gave in each situation.
 struct Contender<'a> {
     title: &'static str,
-    /// Runs it for reads of one word (`false`) or three.
-    run: Box<dyn Fn(bool) -> Run + 'a>,
-    one: Vec<Run>,
-    three: Vec<Run>,
+    run: Box<dyn FnMut(Situation) -> (Run, usize) + 'a>,
+    runs: [Vec<Run>; SITUATIONS.len()],
 }
 
 fn contender<'a, M: Mechanism + 'a>(title: &'static str, workload: &'a Workload, length: Duration) -> Contender<'a> {
-    let mechanism = M::default();
-    workload.load().for_each(|record| mechanism.apply(&record));
-    let run = move |three| {
-        if three { run::<3>(&mechanism, workload, length) } else { run::<1>(&mechanism, workload, length) }
-    };
-    Contender { title, run: Box::new(run), one: Vec::new(), three: Vec::new() }
+    let (mechanism, mut writer) = (M::default(), M::Writer::default());
+    workload.load().for_each(|record| mechanism.apply(&mut writer, &record));
+    let run = move |situation| measure(situation, &mechanism, &mut writer, workload, length);
+    Contender { title, run: Box::new(run), runs: Default::default() }
 }
 
 fn compare(words: u64, rounds: usize, length: Duration) {
@@ -98,24 +55,31 @@ fn compare(words: u64, rounds: usize, length: Duration) {
         contender::<Sharded>("M4 64 locked tables", &workload, length),
         contender::<PackedTable>("M1 left-right, one packed cell; L2", &workload, length),
     ];
+    let mut thrown_away = 0;
     for _ in 0..rounds {
         for contender in &mut contenders {
-            contender.one.push((contender.run)(false));
-            contender.three.push((contender.run)(true));
+            for (runs, situation) in contender.runs.iter_mut().zip(SITUATIONS) {
+                let (run, disturbed) = (contender.run)(situation);
+                runs.push(run);
+                thrown_away += disturbed;
+            }
         }
     }
-    println!("\n{words} distinct words:\n");
-    println!("| mechanism; layout | words a read | M reads/s | records/s | retries a read | torn |");
-    println!("|---|---|---|---|---|---|");
-    for contender in &contenders {
-        for (width, runs) in [(1, &contender.one), (3, &contender.three)] {
+    println!("\n{words} distinct words ({thrown_away} runs disturbed by other programs were repeated):");
+    for (at, situation) in SITUATIONS.iter().enumerate() {
+        println!(
+            "\n| {} | thousand reads/s | records/s | retries a read | torn |\n|---|---|---|---|---|",
+            situation.title
+        );
+        for contender in &contenders {
+            let runs = &contender.runs[at];
             let figures = |of: fn(&Run) -> f64| Summary::of(&runs.iter().map(of).collect::<Vec<_>>());
             println!(
-                "| {} | {width} | {:.2} | {:.0} | {:.2} | {} |",
+                "| {} | {:.1} | {:.0} | {:.1} | {} |",
                 contender.title,
-                figures(|run| run.reads_per_second / 1e6),
-                figures(|run| run.records_per_second),
-                figures(|run| run.retries_per_read),
+                figures(|run| run.reads / 1e3),
+                figures(|run| run.records),
+                figures(|run| run.retries),
                 runs.iter().map(|run| run.torn).sum::<u64>(),
             );
         }
@@ -132,7 +96,7 @@ fn main() {
     let number = |at: usize, otherwise: f64| {
         arguments.get(at).map_or(otherwise, |given| given.parse().expect("ROUNDS and SECONDS are numbers"))
     };
-    let (rounds, seconds) = (number(0, 5.0) as usize, number(1, 1.0));
+    let (rounds, seconds) = (number(0, 5.0) as usize, number(1, 0.5));
     println!("{rounds} rounds of {seconds} s, interleaved: median (least to greatest)");
     for words in [100_000, 1_000_000] {
         compare(words, rounds, Duration::from_secs_f64(seconds));
