@@ -5,7 +5,8 @@ use crate::{
     layout::{ArenaLayout, Layout, TableLayout},
     locked::Sharded,
     summary::Summary,
-    workload::{hasher, write_word},
+    words::write_word,
+    workload::hasher,
 };
 use std::{
     collections::HashMap,

@@ -4,7 +4,7 @@
 //! `cargo run --release --example bench-read-mechanisms [-- ROUNDS SECONDS]`; some 5 minutes with 5 rounds of half a
 //! second. Rounds are interleaved, and a run that lost its core to other programs is repeated, so that what else the
 //! machine does meets all alike; every three-word read is checked.
-#![allow(clippy::print_stdout, reason = "a program for a person to run")]
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
 mod growth;
 mod layout;
@@ -12,6 +12,8 @@ mod left_right;
 mod locked;
 mod measure;
 mod summary;
+#[path = "../words.rs"]
+mod words;
 mod workload;
 
 use left_right::{PackedArena, PackedTable, PairArena};

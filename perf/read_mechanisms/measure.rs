@@ -44,7 +44,7 @@ pub struct Run {
 /// More of [`Run::waited`] than this, without busy threads of our own, and a run tells about the neighbours.
 const DISTURBED: f64 = 0.02;
 /// Runs at most until one is not disturbed.
-const TRIES: usize = 12;
+const TRIES: usize = 4;
 
 /// Runs a mechanism until the machine was quiet meanwhile: the least disturbed run, and how many were thrown away.
 pub fn measure<M: Mechanism>(
