@@ -208,6 +208,10 @@ pub type PackedTable = LeftRight<TableLayout, Packed>;
 impl<L: Layout, F: Form> Mechanism for LeftRight<L, F> {
     type Writer = Writer<L::Writer>;
 
+    fn new() -> (Self, Self::Writer) {
+        Default::default()
+    }
+
     fn apply(&self, writer: &mut Self::Writer, record: &Tally) {
         let Writer { layout: own, touched } = writer;
         touched.clear();

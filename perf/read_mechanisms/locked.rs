@@ -22,6 +22,10 @@ pub struct Seqlock {
 impl Mechanism for Seqlock {
     type Writer = <ArenaLayout<1> as Layout>::Writer;
 
+    fn new() -> (Self, Self::Writer) {
+        Default::default()
+    }
+
     fn apply(&self, writer: &mut Self::Writer, record: &Tally) {
         let stamp = self.stamp.load(Ordering::Relaxed);
         self.stamp.store(stamp + 1, Ordering::Relaxed);
@@ -93,6 +97,10 @@ fn shard_of(hash: u64) -> usize {
 
 impl Mechanism for Sharded {
     type Writer = ();
+
+    fn new() -> (Self, Self::Writer) {
+        Default::default()
+    }
 
     fn apply(&self, (): &mut (), record: &Tally) {
         let mut wanted = [false; SHARDS];

@@ -6,6 +6,7 @@
 //! machine does meets all alike; every three-word read is checked.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
+mod built;
 mod growth;
 mod layout;
 mod left_right;
@@ -16,6 +17,7 @@ mod summary;
 mod words;
 mod workload;
 
+use built::Built;
 use left_right::{PackedArena, PackedTable, PairArena};
 use locked::{Seqlock, Sharded};
 use measure::{Run, SITUATIONS, Situation, measure};
@@ -25,9 +27,11 @@ use summary::Summary;
 use workload::Workload;
 
 /// One writer, readers on other threads.
-trait Mechanism: Default + Sync {
+trait Mechanism: Sized + Sync {
     /// What the one writer keeps to itself.
-    type Writer: Default;
+    type Writer;
+    /// One without words.
+    fn new() -> (Self, Self::Writer);
     /// Adds a record, which readers see whole or not at all.
     fn apply(&self, writer: &mut Self::Writer, record: &Tally);
     /// Counts of some words at one position; adds to `retries` what had to be read again.
@@ -42,7 +46,7 @@ struct Contender<'a> {
 }
 
 fn contender<'a, M: Mechanism + 'a>(title: &'static str, workload: &'a Workload, length: Duration) -> Contender<'a> {
-    let (mechanism, mut writer) = (M::default(), M::Writer::default());
+    let (mechanism, mut writer) = M::new();
     workload.load().for_each(|record| mechanism.apply(&mut writer, &record));
     let run = move |situation| measure(situation, &mechanism, &mut writer, workload, length);
     Contender { title, run: Box::new(run), runs: Default::default() }
@@ -56,6 +60,7 @@ fn compare(words: u64, rounds: usize, length: Duration) {
         contender::<Seqlock>("M3 seqlock; L1", &workload, length),
         contender::<Sharded>("M4 64 locked tables", &workload, length),
         contender::<PackedTable>("M1 left-right, one packed cell; L2", &workload, length),
+        contender::<Built>("M1, L1 as built (`src/store.rs`)", &workload, length),
     ];
     let mut thrown_away = 0;
     for _ in 0..rounds {
