@@ -1,15 +1,34 @@
-//! STUB, being replaced behind `Leader`: the types below are the real interface.
-//!
 //! The write path of a leader: a bounded queue in front of one Writer.
+//!
+//! Level 7. Handlers hold a [`Leader`] and [`Leader::submit`] batches; the [`Writer`] is a state machine that the
+//! node's writer thread drives (`node/`), and that the simulation drives with made-up time and a faulty disk.
+
+mod group;
+mod queue;
+mod writer;
+
+pub use group::AdmissionLimits;
+pub use writer::{Action, Submission, Writer, WriterSettings};
 
 use crate::{
-    limits,
+    log,
     position::{EpochTable, Position},
+    snapshot::Published,
     store::Reader,
-    tally::{Batch, Verb},
+    tally::Batch,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use queue::Queue;
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
 
 /// What must have happened before a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +37,27 @@ pub enum AckLevel {
     Leader,
     /// Also synced to the disk: survives power loss.
     Disk,
+}
+
+impl FromStr for AckLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "leader" => Ok(AckLevel::Leader),
+            "disk" => Ok(AckLevel::Disk),
+            _ => Err(format!("{text:?} is no level: leader, or disk")),
+        }
+    }
+}
+
+impl fmt::Display for AckLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AckLevel::Leader => "leader",
+            AckLevel::Disk => "disk",
+        })
+    }
 }
 
 /// What an acknowledged write did.
@@ -83,6 +123,21 @@ pub enum WriteError {
     OutcomeUnknown,
 }
 
+/// Where an answer goes.
+pub type Reply = oneshot::Sender<Result<Receipt, WriteError>>;
+
+/// What the Writer's thread is told.
+pub enum Event {
+    /// A batch was submitted.
+    Write(Submission<Reply>),
+    /// A sync has ended.
+    Synced(log::Sync, io::Result<()>),
+    /// A snapshot has ended, after so many milliseconds.
+    SnapshotEnded(Result<Published, crate::format::FileError>, u64),
+    /// No more writes come: answer those that wait, sync, and end.
+    Stop,
+}
+
 /// The handle handlers write through. Cheap to clone.
 #[derive(Clone)]
 pub struct Leader {
@@ -92,14 +147,34 @@ pub struct Leader {
 struct Shared {
     reader: Reader,
     epochs: EpochTable,
+    queue: Queue<Event>,
     applied: watch::Sender<Position>,
+    stopping: AtomicBool,
+    poisoned: AtomicBool,
+}
+
+/// Bounds of the queue in front of the Writer.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Batches.
+    pub batches: usize,
+    /// Bytes of their words.
+    pub bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { batches: crate::limits::DEFAULT_QUEUE_BATCHES, bytes: crate::limits::DEFAULT_QUEUE_BYTES }
+    }
 }
 
 impl Leader {
-    /// STUB constructor, for tests of the layers above until the real one is there.
-    pub fn stub(reader: Reader) -> Self {
-        let applied = watch::Sender::new(Position::new(1, 0));
-        Self { shared: Arc::new(Shared { reader, epochs: EpochTable::default(), applied }) }
+    /// A handle for a writer that is about to run, over the history that `epochs` tells.
+    pub fn new(reader: Reader, epochs: EpochTable, bounds: QueueLimits) -> Self {
+        let applied = watch::Sender::new(reader.read().position());
+        let queue = Queue::new(bounds.batches, bounds.bytes);
+        let (stopping, poisoned) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { reader, epochs, queue, applied, stopping, poisoned }) }
     }
 
     /// Reads the counts.
@@ -112,43 +187,21 @@ impl Leader {
         &self.shared.epochs
     }
 
-    /// Hands a batch to the Writer; from here it is the Writer's, also if the returned future is dropped.
+    /// Hands a batch to the Writer; from here it is the Writer's, also if the returned future is dropped. `None` as
+    /// level means the server's default.
     ///
     /// # Errors
-    /// As [`WriteError`] says. `None` as level means the server's default.
-    pub async fn submit(&self, batch: Batch, _level: Option<AckLevel>) -> Result<Receipt, WriteError> {
-        let mut inner = self.shared.reader.inner.write();
-        inner.position = Position::new(1, inner.position.sequence + 1);
-        let position = inner.position;
-        match batch.verb {
-            Verb::Add => {
-                let names = inner.names.entry(batch.namespace.to_string()).or_default();
-                for counted in batch.tally.iter() {
-                    *names.entry(counted.word.to_owned()).or_default() += counted.amount;
-                }
-                names.retain(|_, count| *count != 0);
-            }
-            Verb::RemoveWords => {
-                for counted in batch.tally.iter() {
-                    inner.names.get_mut(&*batch.namespace).map(|names| names.remove(counted.word));
-                }
-            }
-            Verb::DropNamespace => {
-                inner.names.remove(&*batch.namespace);
-            }
+    /// As [`WriteError`] says.
+    pub async fn submit(&self, batch: Batch, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
+        if self.shared.stopping.load(Ordering::Relaxed) {
+            return Err(WriteError::Stopping);
         }
-        drop(inner);
-        self.shared.applied.send_replace(position);
-        let distinct = batch.tally.len() as u64;
-        Ok(Receipt {
-            position,
-            words: batch.words,
-            distinct,
-            left_out: batch.left_out,
-            acks: 0,
-            replayed: false,
-            stream_last: None,
-        })
+        let (reply, answer) = oneshot::channel();
+        let bytes = batch.tally.text_bytes() + 32 * batch.tally.len();
+        let submission = Submission { batch, level, reply };
+        self.shared.queue.offer(Event::Write(submission), bytes).map_err(|_| WriteError::QueueFull)?;
+        // The Writer answers everything it takes; if it is gone, what it did with this one is not known.
+        answer.await.unwrap_or(Err(WriteError::OutcomeUnknown))
     }
 
     /// Waits until this node has applied `sequence`; `false` if `patience` ended first.
@@ -158,9 +211,37 @@ impl Leader {
         matches!(waited, Ok(Ok(_)))
     }
 
-    /// Numbers for `/status`: serialised as they are.
+    /// The write path's numbers for `/status`.
     pub fn status(&self) -> Status {
-        Status { poisoned: false, queued: 0, queue_limit: limits::DEFAULT_QUEUE_BATCHES }
+        let Shared { queue, poisoned, .. } = &*self.shared;
+        Status { poisoned: poisoned.load(Ordering::Relaxed), queued: queue.len(), queue_limit: queue.bound() }
+    }
+
+    /// Refuses writes from now on, and tells the Writer to end once it has answered those that wait.
+    pub fn stop(&self) {
+        if !self.shared.stopping.swap(true, Ordering::Relaxed) {
+            self.shared.queue.push(Event::Stop);
+        }
+    }
+
+    /// Tells the Writer's thread something.
+    pub fn tell(&self, event: Event) {
+        self.shared.queue.push(event);
+    }
+
+    /// For the Writer's thread: moves what has come to `into`, waiting up to `patience` for the first.
+    pub fn take(&self, into: &mut VecDeque<Event>, patience: Option<Duration>) {
+        self.shared.queue.take(into, patience);
+    }
+
+    /// For the Writer's thread: readers can see this position now.
+    pub fn published(&self, position: Position) {
+        self.shared.applied.send_replace(position);
+    }
+
+    /// For the Writer's thread: no write will succeed any more.
+    pub fn poisoned(&self) {
+        self.shared.poisoned.store(true, Ordering::Relaxed);
     }
 }
 

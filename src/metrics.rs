@@ -201,9 +201,7 @@ impl Metrics {
         Self {
             handle,
             requests: RouteLabel::ALL.map(|route| {
-                CLASSES.map(
-                    |class| counter!("memdb_http_requests_total", "route" => route.name(), "status" => class),
-                )
+                CLASSES.map(|class| counter!("memdb_http_requests_total", "route" => route.name(), "status" => class))
             }),
             refused: Refusal::ALL.map(|reason| counter!("memdb_refused_total", "reason" => reason.name())),
             request_seconds: metrics::histogram!("memdb_http_request_seconds"),

@@ -1,86 +1,425 @@
-//! STUB, being replaced: same interface, naive inside (one lock).
-#![allow(missing_docs)]
-use crate::{hash::WordHasher, position::Position};
-use parking_lot::{RwLock, RwLockReadGuard};
-use std::{collections::BTreeMap, sync::Arc};
+//! Namespaces, the idempotency window, the position and the digest, as one value.
+//!
+//! Level 1. [`Store::apply`] is the only mutation: the leader's Writer, a replica and recovery all come through it.
+//! Readers hold a [`Reader`] and look through a [`Guard`], which shows one position, whole posts only, and never
+//! waits (`store/gate.rs`).
 
-#[derive(Default)]
-pub struct Inner {
+mod gate;
+mod window;
+
+pub use window::{Cursor, Entry, Seen, Window, WindowLimits};
+
+use crate::{
+    hash::WordHasher,
+    limits,
+    position::Position,
+    record::{Change, Record},
+    words::{Candidates, Side, Walk, Words, WordsWriter},
+};
+use arc_swap::ArcSwap;
+use gate::{Gate, Inside};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+type Names = BTreeMap<Box<str>, Arc<Words>>;
+
+/// The state that a record leads to did not have the digest the record states: this copy is not the leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {position} leads to digest {found:016x}, not {stated:016x} as it states")]
+pub struct Diverged {
+    /// The record.
     pub position: Position,
-    pub names: BTreeMap<String, BTreeMap<String, i64>>,
+    /// The digest it states.
+    pub stated: u64,
+    /// The digest it led to here.
+    pub found: u64,
+}
+
+/// Where a store stands: a position with what identifies the history that led to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Mark {
+    /// The last record applied.
+    pub position: Position,
+    /// The digest of all counts.
+    pub digest: u64,
+    /// The hash of all records up to it, in order.
+    pub chain: u64,
+}
+
+/// The database in memory, as its one Writer holds it.
+pub struct Store {
+    shared: Arc<Shared>,
+    names: BTreeMap<Box<str>, Namespace>,
+    /// The digest of `names` as they are: each namespace's own, times its factor, added up.
+    digest: u64,
+    bytes: usize,
+    mark: Mark,
+    time_ms: u64,
+}
+
+struct Namespace {
+    words: WordsWriter,
+    factor: u64,
+}
+
+impl Namespace {
+    fn new(hasher: WordHasher, name: &str) -> Self {
+        Self { words: WordsWriter::new(hasher), factor: hasher.namespace_factor(name) }
+    }
+
+    fn digest(&self) -> u64 {
+        self.words.digest().wrapping_mul(self.factor)
+    }
+}
+
+struct Shared {
+    hasher: WordHasher,
+    gate: Gate,
+    sides: [SideState; 2],
+    /// Locked by the Writer over the flip of each record, so that whoever holds it sees window and position agree.
+    window: Mutex<Window>,
+    bytes: AtomicU64,
+}
+
+/// What readers of one side see besides counts. Written only while nobody reads that side.
+#[derive(Default)]
+struct SideState {
+    epoch: AtomicU64,
+    sequence: AtomicU64,
+    digest: AtomicU64,
+    chain: AtomicU64,
+    names: ArcSwap<Names>,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(hasher: WordHasher, window: WindowLimits) -> Self {
+        let shared = Shared {
+            hasher,
+            gate: Gate::default(),
+            sides: Default::default(),
+            window: Mutex::new(Window::new(hasher, window)),
+            bytes: AtomicU64::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+            names: BTreeMap::new(),
+            digest: 0,
+            bytes: 0,
+            mark: Mark::default(),
+            time_ms: 0,
+        }
+    }
+
+    /// A handle for readers.
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Where the store stands.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The time of the last record, in milliseconds since 1970.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The hasher of this database.
+    pub fn hasher(&self) -> WordHasher {
+        self.shared.hasher
+    }
+
+    /// Applies a record, whole: no reader sees a part of it.
+    ///
+    /// # Errors
+    /// [`Diverged`] if the counts do not lead to the digest the record states. Readers then stay at the record
+    /// before, and the store must not be used to apply more.
+    pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), Diverged> {
+        let mark = Mark { position: record.position, digest: record.digest_after, chain };
+        self.change(&record.body.changes, record, mark, true)
+    }
+
+    /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once
+    /// every record up to the image's end is applied, so the digest is checked there ([`Store::mark`]) and not here.
+    pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
+        let mark = Mark { position: record.position, digest: record.digest_after, chain };
+        // Nothing is compared, so nothing can differ.
+        let _ = self.change(&record.body.changes, record, mark, false);
+    }
+
+    /// Sets counts of a snapshot's image; the position stays.
+    pub fn load_image(&mut self, change: &Change<'_>) {
+        let record =
+            Record { position: self.mark.position, time_ms: self.time_ms, digest_after: 0, body: Default::default() };
+        let _ = self.change(std::slice::from_ref(change), &record, self.mark, false);
+    }
+
+    /// Puts an entry of a snapshot's window back.
+    pub fn restore_window(&mut self, entry: Entry) {
+        self.time_ms = self.time_ms.max(entry.time_ms);
+        self.shared.window.lock().restore(entry);
+    }
+
+    /// Sets where the store stands once an image is loaded, with the time of its last record.
+    pub fn set_mark(&mut self, mark: Mark, time_ms: u64) {
+        self.time_ms = self.time_ms.max(time_ms);
+        self.shared.window.lock().expire(self.time_ms);
+        self.mark = mark;
+        let side = self.shared.gate.side().other();
+        self.shared.sides[side.index()].set(mark);
+        self.shared.gate.flip();
+        self.shared.sides[side.other().index()].set(mark);
+    }
+
+    /// The digest of the counts as they are.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The writer's view of a namespace, for admission.
+    pub(crate) fn namespace(&self, name: &str) -> Option<&WordsWriter> {
+        self.names.get(name).map(|namespace| &namespace.words)
+    }
+
+    /// How many more keys and streams the window has room for.
+    pub(crate) fn window_room(&self) -> (usize, usize) {
+        self.shared.window.lock().room()
+    }
+
+    /// How many namespaces there are.
+    pub fn namespaces(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Memory in bytes, as far as it grows with what is stored.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the window says of a keyed write at `now_ms`.
+    pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now_ms: u64) -> Seen {
+        self.shared.window.lock().check(once, fingerprint, now_ms)
+    }
+
+    fn change(&mut self, changes: &[Change<'_>], record: &Record<'_>, mark: Mark, check: bool) -> Result<(), Diverged> {
+        let side = self.shared.gate.side().other();
+        let dropped = self.first_pass(changes, side);
+        if check && self.digest != record.digest_after {
+            return Err(Diverged { position: record.position, stated: record.digest_after, found: self.digest });
+        }
+        self.time_ms = self.time_ms.max(record.time_ms);
+        self.mark = mark;
+        let shared = Arc::clone(&self.shared);
+        let mut window = shared.window.lock();
+        window.expire(self.time_ms);
+        for settled in &record.body.settled {
+            window.settle(settled, record.position, self.time_ms);
+        }
+        shared.sides[side.index()].set(mark);
+        shared.gate.flip();
+        drop(window);
+        shared.sides[side.other().index()].set(mark);
+        for name in changes.iter().map(|change| change.namespace) {
+            if let Some(Namespace { words, .. }) = self.names.get_mut(name) {
+                let bytes = words.bytes();
+                words.fold(side);
+                self.bytes = self.bytes - bytes + words.bytes();
+            }
+        }
+        if dropped {
+            shared.sides[side.other().index()].names.store(shared.sides[side.index()].names.load_full());
+        }
+        shared.bytes.store(self.bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets every count on `side`; tells whether the set of namespaces changed.
+    fn first_pass(&mut self, changes: &[Change<'_>], side: Side) -> bool {
+        let mut names_changed = false;
+        for change in changes {
+            if change.dropped
+                && let Some(gone) = self.names.remove(change.namespace)
+            {
+                self.digest = self.digest.wrapping_sub(gone.digest());
+                self.bytes -= gone.words.bytes();
+                names_changed = true;
+            }
+            if change.counts.is_empty() {
+                continue;
+            }
+            let hasher = self.shared.hasher;
+            let namespace = self.names.entry(change.namespace.into()).or_insert_with(|| {
+                let namespace = Namespace::new(hasher, change.namespace);
+                self.bytes += namespace.words.bytes();
+                names_changed = true;
+                namespace
+            });
+            let (digest, bytes) = (namespace.digest(), namespace.words.bytes());
+            for counted in &change.counts {
+                namespace.words.set(hasher.hash(counted.word), counted.word, counted.count, side);
+            }
+            namespace.words.before_flip(side);
+            self.digest = self.digest.wrapping_sub(digest).wrapping_add(namespace.digest());
+            self.bytes = self.bytes - bytes + namespace.words.bytes();
+            if namespace.words.distinct() == 0 {
+                self.bytes -= namespace.words.bytes();
+                self.names.remove(change.namespace); // a namespace without a word is absent, as a count of zero is
+                names_changed = true;
+            }
+        }
+        if names_changed {
+            let names: Names = self
+                .names
+                .iter()
+                .map(|(name, namespace)| (name.clone(), Arc::clone(namespace.words.shared())))
+                .collect();
+            self.shared.sides[side.index()].names.store(Arc::new(names));
+        }
+        names_changed
+    }
+}
+
+impl SideState {
+    fn set(&self, mark: Mark) {
+        self.epoch.store(mark.position.epoch, Ordering::Relaxed);
+        self.sequence.store(mark.position.sequence, Ordering::Relaxed);
+        self.digest.store(mark.digest, Ordering::Relaxed);
+        self.chain.store(mark.chain, Ordering::Relaxed);
+    }
+
+    fn position(&self) -> Position {
+        Position::new(self.epoch.load(Ordering::Relaxed), self.sequence.load(Ordering::Relaxed))
+    }
 }
 
 /// Reads a store from any thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
-    pub inner: Arc<RwLock<Inner>>,
-    hasher: WordHasher,
-}
-
-/// A view of one position. Not `Send`: never held across an await. Hold it for microseconds.
-pub struct Guard<'a> {
-    inner: RwLockReadGuard<'a, Inner>,
-}
-
-/// A walk over one namespace in pieces; each piece is read under a guard of its own.
-pub struct Scan {
-    words: Vec<(String, i64)>,
-    at: usize,
+    shared: Arc<Shared>,
 }
 
 impl Reader {
-    pub fn new(hasher: WordHasher) -> Self {
-        Self { inner: Arc::default(), hasher }
-    }
+    /// The hasher of this database.
     pub fn hasher(&self) -> WordHasher {
-        self.hasher
+        self.shared.hasher
     }
-    /// Wait-free.
+
+    /// A view of the current position; wait-free.
+    ///
+    /// # Panics
+    /// If this thread holds a guard already.
+    #[inline]
     pub fn read(&self) -> Guard<'_> {
-        Guard { inner: self.inner.read() }
+        let inside = self.shared.gate.enter();
+        Guard { shared: &self.shared, side: &self.shared.sides[inside.side.index()], inside }
     }
-    /// `None` for a namespace that does not exist.
+
+    /// A walk over one namespace in pieces; `None` for a namespace that does not exist.
     pub fn scan(&self, namespace: &str) -> Option<Scan> {
-        let inner = self.inner.read();
-        let words = inner.names.get(namespace)?.iter().map(|(w, c)| (w.clone(), *c)).collect();
-        Some(Scan { words, at: 0 })
+        let guard = self.read();
+        let words = guard.side.names.load().get(namespace).map(Arc::clone)?;
+        drop(guard);
+        Some(Scan { reader: self.clone(), walk: Walk::new(words) })
     }
+
+    /// The `n` largest counts of a namespace at one position, descending, ties by word.
+    pub fn top(&self, namespace: &str, n: usize) -> (Position, Vec<(String, i64)>) {
+        let guard = self.read();
+        let position = guard.position();
+        let candidates = guard.words(namespace, |words, side| words.candidates(side));
+        drop(guard); // ranking takes longer than reading: not under the guard
+        (position, candidates.map_or_else(Vec::new, |candidates: Candidates| candidates.top(n.min(limits::MAX_TOP))))
+    }
+
+    /// Where the store stands and the time of its last record, at a moment when the window has just what has been applied.
+    pub fn settled_mark(&self) -> (Mark, u64) {
+        let window = self.shared.window.lock();
+        (self.read().mark(), window.time_ms())
+    }
+
+    /// The next entries of the window ([`Window::piece`]).
+    pub fn window_piece(&self, cursor: &mut Cursor, count: usize) -> Vec<Entry> {
+        self.shared.window.lock().piece(cursor, count)
+    }
+
+    /// Keys and streams remembered.
+    pub fn window_len(&self) -> (usize, usize) {
+        self.shared.window.lock().len()
+    }
+
+    /// Memory of the words in bytes, as far as it grows with them.
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A view of one position. Not `Send`: never held across an await. To be held for microseconds, because the Writer
+/// waits for guards taken before its last record.
+pub struct Guard<'a> {
+    shared: &'a Shared,
+    side: &'a SideState,
+    inside: Inside<'a>,
 }
 
 impl Guard<'_> {
+    /// The position this guard shows.
+    #[inline]
     pub fn position(&self) -> Position {
-        self.inner.position
+        self.side.position()
     }
+
+    /// The position with its digest and chain.
+    pub fn mark(&self) -> Mark {
+        let (digest, chain) = (&self.side.digest, &self.side.chain);
+        Mark { position: self.position(), digest: digest.load(Ordering::Relaxed), chain: chain.load(Ordering::Relaxed) }
+    }
+
     /// The digest of everything.
     pub fn digest(&self) -> u64 {
-        0
+        self.mark().digest
     }
-    /// 0 for a word, or a namespace, that is not there.
+
+    /// The count of a word; 0 for a word, or a namespace, that is not there.
+    #[inline]
     pub fn count(&self, namespace: &str, word: &str) -> i64 {
-        self.inner.names.get(namespace).and_then(|n| n.get(word)).copied().unwrap_or(0)
+        let hash = self.shared.hasher.hash(word);
+        self.words(namespace, |words, side| words.count(hash, word, side)).unwrap_or(0)
     }
-    /// The `n` largest counts, descending, ties by word.
-    pub fn top(&self, namespace: &str, n: usize) -> Vec<(String, i64)> {
-        let mut all: Vec<_> =
-            self.inner.names.get(namespace).into_iter().flatten().map(|(w, c)| (w.clone(), *c)).collect();
-        all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        all.truncate(n);
-        all
-    }
+
     /// Every namespace with its number of distinct words.
     pub fn namespaces(&self) -> Vec<(String, u64)> {
-        self.inner.names.iter().map(|(n, w)| (n.clone(), w.len() as u64)).collect()
+        let names = self.side.names.load();
+        names.iter().map(|(name, words)| (name.to_string(), words.distinct(self.inside.side))).collect()
+    }
+
+    #[inline]
+    fn words<T>(&self, namespace: &str, look: impl FnOnce(&Words, Side) -> T) -> Option<T> {
+        self.side.names.load().get(namespace).map(|words| look(words, self.inside.side))
     }
 }
 
+/// A walk over the words of a namespace, in pieces that are each read at one position.
+pub struct Scan {
+    reader: Reader,
+    walk: Walk,
+}
+
 impl Scan {
-    /// Reads the next piece (at most `limits::WALK_ENTRIES` words); `false` when nothing is left.
-    pub fn step(&mut self, mut each: impl FnMut(&str, i64)) -> bool {
-        let end = (self.at + crate::limits::WALK_ENTRIES).min(self.words.len());
-        for (word, count) in &self.words[self.at..end] {
-            each(word, *count);
-        }
-        self.at = end;
-        end < self.words.len()
+    /// Gives the next piece, some hundred words; `false` once nothing is left. Every count is exact at some position
+    /// since the walk began; words that came later may be missing.
+    pub fn step(&mut self, each: impl FnMut(&str, i64)) -> bool {
+        let inside = self.reader.shared.gate.enter();
+        let more = self.walk.read(inside.side);
+        drop(inside);
+        self.walk.give(each);
+        more
     }
 }

@@ -1,28 +1,142 @@
-//! STUB, being replaced: same interface.
+//! Text becomes words, and a name becomes the word it was counted as.
+//!
+//! Level 0. An [`Analyzer`] is a property of a database and is kept in its files: counts made under one set of rules
+//! mean nothing under another. Three promises hold for every text:
+//!
+//! - a word is never empty, and under `standard` it holds at least one letter or digit;
+//! - `fold(word) == word` for every word counted, so what was counted can be asked for by that name;
+//! - `fold(fold(name)) == fold(name)` for every name.
+//!
+//! Texts of clients are hostile until shown otherwise: the work is linear in the bytes of the text, whatever they are.
+
+mod ascii;
+mod fold;
+mod standard;
+#[cfg(test)]
+mod tests;
+mod traits;
+
 use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
 /// How text becomes words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Analyzer {
-    /// Unicode word boundaries, NFKC, lower case.
+    /// Unicode word boundaries, with dictionaries for Chinese, Japanese, Thai, Lao, Khmer and Burmese; NFKC and lower
+    /// case; what holds no letter or digit is no word.
+    #[default]
     Standard,
-    /// Split at Unicode white space, nothing folded.
+    /// What lies between Unicode white space, unchanged: exactly Go's `strings.Fields`.
     Whitespace,
 }
 
 impl Analyzer {
-    /// Calls `each` with every word of `text`, in order, folded.
-    pub fn for_each_word(self, text: &str, mut each: impl FnMut(&str)) {
-        for word in text.split_whitespace() {
-            each(&self.fold(word));
+    /// Calls `each` with every word of `text`, in order, folded, however long.
+    pub fn for_each_word(self, text: &str, each: impl FnMut(&str)) {
+        self.words_within(text, usize::MAX, each);
+    }
+
+    /// Calls `each` with every word of `text` that has at most `max_bytes` bytes once folded, in order, folded.
+    /// Returns how many words were left out because they are longer.
+    pub fn words_within(self, text: &str, max_bytes: usize, mut each: impl FnMut(&str)) -> u64 {
+        match self {
+            Self::Standard => standard::words_within(text, max_bytes, each),
+            Self::Whitespace => {
+                let mut left_out = 0;
+                // `char::is_whitespace` is the Unicode property White_Space, which is what Go's `unicode.IsSpace` is.
+                for word in text.split_whitespace() {
+                    if word.len() <= max_bytes {
+                        each(word);
+                    } else {
+                        left_out += 1;
+                    }
+                }
+                left_out
+            }
         }
     }
 
-    /// The form a name has in reads and in `/update`: what was counted as a word can be asked for as that word.
+    /// The form a name has in reads and in `/update`. A name is never segmented: it is one word as it stands.
     pub fn fold(self, name: &str) -> Cow<'_, str> {
         match self {
-            Analyzer::Standard => Cow::Owned(name.to_lowercase()),
-            Analyzer::Whitespace => Cow::Borrowed(name),
+            Self::Standard => fold::fold(name),
+            Self::Whitespace => Cow::Borrowed(name),
         }
     }
+
+    /// The name users know it by: `standard` or `whitespace`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Whitespace => "whitespace",
+        }
+    }
+
+    /// The number it has in the headers of files and messages. Never reused, never 0.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Standard => 1,
+            Self::Whitespace => 2,
+        }
+    }
+
+    /// The analyzer with this [`Analyzer::code`], or `None` if this program knows none.
+    pub const fn from_code(code: u16) -> Option<Self> {
+        match code {
+            1 => Some(Self::Standard),
+            2 => Some(Self::Whitespace),
+            _ => None,
+        }
+    }
+
+    /// The version of its rules, kept in files beside [`Analyzer::code`].
+    ///
+    /// It is raised when any text would be counted differently. That includes new tables in ICU, in
+    /// `unicode-normalization` or in Rust's own `char`: the test `the_rules_are_those_of_this_version` notices.
+    pub const fn version(self) -> u16 {
+        match self {
+            Self::Standard | Self::Whitespace => 1,
+        }
+    }
+}
+
+impl fmt::Display for Analyzer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// No analyzer has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no analyzer is called `{0}`: use `standard` or `whitespace`")]
+pub struct UnknownAnalyzer(String);
+
+impl FromStr for Analyzer {
+    type Err = UnknownAnalyzer;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAnalyzer> {
+        match name {
+            "standard" => Ok(Self::Standard),
+            "whitespace" => Ok(Self::Whitespace),
+            _ => Err(UnknownAnalyzer(name.to_owned())),
+        }
+    }
+}
+
+/// Bytes that should be text are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is not UTF-8: the byte at offset {offset} cannot stand there; send UTF-8")]
+pub struct InvalidUtf8 {
+    /// Bytes before the first that is not part of a whole character.
+    pub offset: usize,
+}
+
+/// The bytes as text.
+///
+/// # Errors
+/// [`InvalidUtf8`] with the offset of the first byte that is not part of a whole character. Nothing is replaced: a
+/// text with U+FFFD in it would be counted as something its sender never wrote.
+pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
+    std::str::from_utf8(bytes).map_err(|error| InvalidUtf8 { offset: error.valid_up_to() })
 }

@@ -158,7 +158,9 @@ impl Media {
         for parameter in parts {
             if let Some((name, value)) = parameter.split_once('=')
                 && name.eq_ignore_ascii_case("charset")
-                && !["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(value.trim_matches('"')))
+                && !["utf-8", "utf8", "us-ascii"]
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(value.trim_matches('"')))
             {
                 return Err(refused("the charset is not taken here; send UTF-8".to_owned()));
             }

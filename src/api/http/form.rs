@@ -3,6 +3,7 @@
 //! Level 5. What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
 
 use super::problem::{Kind, Problem};
+use crate::tokenizer;
 use std::borrow::Cow;
 
 /// The raw name and value of every pair, in order. Empty pairs (`a=1&&b=2`) are skipped.
@@ -41,7 +42,7 @@ pub(super) fn decode(encoded: &[u8], kind: Kind) -> Result<Cow<'_, str>, Problem
     }
     match String::from_utf8(decoded) {
         Ok(text) => Ok(Cow::Owned(text)),
-        Err(error) => Err(not_utf8(error.utf8_error().valid_up_to())),
+        Err(error) => utf8(error.as_bytes()).map(|text| Cow::Owned(text.to_owned())),
     }
 }
 
@@ -53,12 +54,7 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 
 /// The bytes as text.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Problem> {
-    std::str::from_utf8(bytes).map_err(|error| not_utf8(error.valid_up_to()))
-}
-
-fn not_utf8(offset: usize) -> Problem {
-    let detail = format!("invalid UTF-8 at byte {offset}; send the text as UTF-8");
-    Problem::new(Kind::InvalidUtf8, detail)
+    tokenizer::decode_utf8(bytes).map_err(|error| Problem::new(Kind::InvalidUtf8, error.to_string()))
 }
 
 #[cfg(test)]
@@ -95,6 +91,6 @@ mod tests {
     #[test]
     fn offsets_of_bad_utf8_count_decoded_bytes() {
         let problem = decode(b"a%20b%ff", Kind::InvalidBody).expect_err("not UTF-8");
-        assert!(String::from_utf8_lossy(&problem.body()).contains("at byte 3;"), "{problem:?}");
+        assert!(String::from_utf8_lossy(&problem.body()).contains("offset 3 "), "{problem:?}");
     }
 }

@@ -157,9 +157,7 @@ fn screen(request: &Request<Incoming>) -> Result<(), Problem> {
         return Err(Problem::method_not_allowed("GET, HEAD, POST, DELETE")); // warp 0.4.3 panics on it
     }
     // HTTP/1 heads were checked at the door.
-    if request.version() == Version::HTTP_2
-        && request.uri().authority().is_none()
-        && !fields.contains_key(header::HOST)
+    if request.version() == Version::HTTP_2 && request.uri().authority().is_none() && !fields.contains_key(header::HOST)
     {
         return Err(Problem::new(Kind::MalformedRequest, "the request names no host: send :authority"));
     }

@@ -6,7 +6,6 @@ use super::{
     problem::{Kind, Problem},
     routes::Site,
 };
-use crate::leader::AckLevel;
 use http::{HeaderValue, header};
 use std::collections::BTreeMap;
 use warp::reply::Response;
@@ -48,8 +47,8 @@ struct Status<'a> {
     role: &'static str,
     version: &'static str,
     database: Option<&'a str>,
-    analyzer: String,
-    default_ack: &'static str,
+    analyzer: &'static str,
+    default_ack: String,
     ready: bool,
     epoch: u64,
     sequence: u64,
@@ -72,11 +71,8 @@ pub(super) fn status(site: &Site) -> Response {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
         database: about.database_id.as_deref(),
-        analyzer: format!("{:?}", site.api.analyzer).to_lowercase(),
-        default_ack: match about.default_ack {
-            AckLevel::Leader => "leader",
-            AckLevel::Disk => "disk",
-        },
+        analyzer: site.api.analyzer.name(),
+        default_ack: about.default_ack.to_string(),
         ready: site.api.readiness.get(),
         epoch: position.epoch,
         sequence: position.sequence,

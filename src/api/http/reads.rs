@@ -60,10 +60,7 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
     let query = Query::parse(&query)?;
     let n = query.top()?;
     settle(&site, heads.min_position.as_deref()).await?;
-    let (words, position) = {
-        let guard = site.api.leader.reader().read();
-        (guard.top(&query.namespace, n), guard.position())
-    };
+    let (position, words) = site.api.leader.reader().top(&query.namespace, n);
     let mut body = vec![b'['];
     for (word, count) in words {
         body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
@@ -107,9 +104,10 @@ async fn settle(site: &Site, min_position: Option<&str>) -> Result<(), Problem> 
     }
     match now {
         Standing::Reached => Ok(()),
-        Standing::Ahead => {
-            Err(Problem::new(Kind::PositionAhead, format!("{asked} is not applied here yet; ask again, or another node")))
-        }
+        Standing::Ahead => Err(Problem::new(
+            Kind::PositionAhead,
+            format!("{asked} is not applied here yet; ask again, or another node"),
+        )),
         Standing::Lost => Err(Problem::new(
             Kind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),

@@ -68,19 +68,21 @@ fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 
 fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let write = warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
-        let site = Arc::clone(&site);
-        async move { answer(writes::post(site, query, heads, body).await) }
-    });
+    let write =
+        warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
+            let site = Arc::clone(&site);
+            async move { answer(writes::post(site, query, heads, body).await) }
+        });
     at("post").and(write.or(refuse("POST")).unify()).boxed()
 }
 
 fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let write = warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
-        let site = Arc::clone(&site);
-        async move { answer(writes::update(site, query, heads, body).await) }
-    });
+    let write =
+        warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
+            let site = Arc::clone(&site);
+            async move { answer(writes::update(site, query, heads, body).await) }
+        });
     at("update").and(write.or(refuse("POST")).unify()).boxed()
 }
 

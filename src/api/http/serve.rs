@@ -51,7 +51,8 @@ impl Server {
     pub fn start(listener: StdListener, api: Api, settings: HttpSettings) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let mut server = Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
+        let mut server =
+            Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
         let uploads = Uploads::new(settings.max_upload_bytes);
         let started = Instant::now();
         let mut dealer = Dealer {

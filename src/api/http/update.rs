@@ -4,12 +4,7 @@
 //! the body counts.
 
 use super::problem::{Kind, Problem};
-use crate::{
-    hash::WordHasher,
-    limits::MAX_WORD_BYTES,
-    tally::Tally,
-    tokenizer::Analyzer,
-};
+use crate::{hash::WordHasher, limits::MAX_WORD_BYTES, tally::Tally, tokenizer::Analyzer};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use std::{borrow::Cow, collections::HashSet, fmt};
 

@@ -169,14 +169,10 @@ impl Text {
         }
         let once = self.naming.once(id.as_deref())?;
         let mut tally = Tally::new(hasher);
-        let (mut words, mut left_out) = (0, 0);
-        analyzer.for_each_word(&text, |word| {
-            if word.len() > MAX_WORD_BYTES {
-                left_out += 1;
-            } else {
-                tally.add(word, 1).expect("a text has fewer words than an i64 counts");
-                words += 1;
-            }
+        let mut words = 0;
+        let left_out = analyzer.words_within(&text, MAX_WORD_BYTES, |word| {
+            tally.add(word, 1).expect("a text has fewer words than an i64 counts");
+            words += 1;
         });
         Ok(Batch {
             fingerprint: fingerprint(once.as_ref(), &[self.namespace.as_bytes(), b"post", text.as_bytes()]),
@@ -247,9 +243,7 @@ fn twice() -> Problem {
 }
 
 /// Runs long work beside the serving threads.
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(_) => Err(Problem::new(Kind::Internal, "the text could not be taken apart; nothing was applied")),
@@ -286,11 +280,14 @@ async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Resp
 fn accepted(receipt: &Receipt) -> Response {
     let Receipt { position, words, distinct, left_out, acks, replayed, stream_last } = receipt;
     let mut body = Vec::with_capacity(128);
-    write!(body, r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#)
-        .and_then(|()| if *replayed { body.write_all(br#","replayed":true"#) } else { Ok(()) })
-        .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
-        .and_then(|()| body.write_all(b"}"))
-        .expect("a Vec takes every byte");
+    write!(
+        body,
+        r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#
+    )
+    .and_then(|()| if *replayed { body.write_all(br#","replayed":true"#) } else { Ok(()) })
+    .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
+    .and_then(|()| body.write_all(b"}"))
+    .expect("a Vec takes every byte");
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;
     let fields = response.headers_mut();

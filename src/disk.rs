@@ -1,0 +1,257 @@
+//! The narrow seam to the file system: a flat directory of files, and nothing else.
+//!
+//! Level 2. Everything the database keeps goes through [`Disk`]. [`RealDisk`] is the directory; the simulation has a
+//! faulty twin that loses what was not synced, tears and flips, runs full and fails to sync. What is relied on: a file
+//! that was synced, and whose name was synced with the directory, is there after a power loss with the bytes it had;
+//! a rename within the directory is atomic. Nothing is relied on of bytes that were not synced.
+#![allow(clippy::disallowed_methods, reason = "the one place that may touch the file system")]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A directory of files.
+pub trait Disk: Send + Sync {
+    /// Makes a file, empty, replacing one of that name.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file that is there.
+    ///
+    /// # Errors
+    /// `NotFound`, or as the system says.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Gives a file another name, replacing the one that had it.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Takes a file away; one that is not there is no error.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// The names of all files, sorted.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes creations, renames and removals durable.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn sync_directory(&self) -> io::Result<()>;
+}
+
+/// One file: appended to by one writer, read anywhere.
+pub trait DiskFile: Send + Sync {
+    /// Writes all bytes at the end. After an error any part of them may be there.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes all bytes durable.
+    ///
+    /// # Errors
+    /// As the system says. The bytes' fate is then unknown, also after a later success.
+    fn sync(&self) -> io::Result<()>;
+    /// Reads at `offset` until `buffer` is full or the file ends; gives how many bytes were read.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts the file to `len` bytes.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+}
+
+/// Publishes a file whole: written under a temporary name, synced, renamed, the directory synced. Whatever happens
+/// on the way, the old file or the new one is there.
+///
+/// # Errors
+/// As the system says.
+pub fn publish(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_name(name);
+    let file = disk.create(&temporary)?;
+    file.append(bytes)?;
+    file.sync()?;
+    disk.rename(&temporary, name)?;
+    disk.sync_directory()
+}
+
+/// The name a file has until it is whole. Files of such names are left over from a crash and mean nothing.
+pub fn temporary_name(name: &str) -> String {
+    format!("{name}{TEMPORARY}")
+}
+
+/// The ending of temporary names.
+pub const TEMPORARY: &str = ".new";
+
+/// Reads a whole file.
+///
+/// # Errors
+/// As the system says; `FileTooLarge` beyond `most_bytes`.
+pub fn read_all(file: &dyn DiskFile, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let len = file.len()?;
+    if len > most_bytes {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes, at most {most_bytes} expected")));
+    }
+    let mut bytes = vec![0; len as usize];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// A directory of the real file system.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+}
+
+/// The data directory's lock, held while this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl RealDisk {
+    /// The directory, made if it is not there.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn new(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// The directory, which must be there.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory`, or as the system says.
+    pub fn existing(directory: &Path) -> io::Result<Self> {
+        if !fs::metadata(directory)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Takes the lock of the directory, which one process at a time can hold. It goes with the process.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another process holds it, or as the system says.
+    pub fn lock(&self) -> io::Result<Lock> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path("LOCK"))?;
+        file.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder); // only for the message
+                io::Error::new(io::ErrorKind::WouldBlock, format!("held by process {}", holder.trim()))
+            }
+            fs::TryLockError::Error(error) => error,
+        })?;
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Lock { _file: file })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        File::create(self.path(name))?;
+        self.open(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path(name);
+        let file = match OpenOptions::new().read(true).append(true).open(&path) {
+            // Enough to look at: whoever writes is told then.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                File::open(&path)?
+            }
+            opened => opened?,
+        };
+        Ok(Arc::new(RealFile { file }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.extend(entry.file_name().into_string()); // a name that is not UTF-8 is none of ours
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+}
+
+impl DiskFile for RealFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.file.read_at(&mut buffer[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}

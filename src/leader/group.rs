@@ -1,0 +1,318 @@
+//! A group of batches on their way to becoming one record.
+//!
+//! Each batch is admitted on its own, against the state and what the group has already: one that must be refused
+//! changes nothing, and the others go on.
+
+use super::{Receipt, WriteError};
+use crate::{
+    hash::{WordHasher, weight},
+    limits,
+    position::Position,
+    record::{Body, Change, Settled, WordCount},
+    store::{Entry, Seen, Store},
+    tally::{Batch, Once, Tally, Verb},
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// What becomes of a batch.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// It is in the group: this is its receipt, once the record has its position.
+    Counted(Receipt),
+    /// It was counted before, and settled at this position.
+    Repeat(Receipt),
+}
+
+/// Bounds on what is admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionLimits {
+    /// Memory the words may take, in bytes.
+    pub memory_bytes: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self { memory_bytes: usize::MAX }
+    }
+}
+
+/// Batches that are admitted and not yet logged.
+pub(super) struct Group {
+    hasher: WordHasher,
+    position: Position,
+    now_ms: u64,
+    names: BTreeMap<Box<str>, Names>,
+    /// By name of key or stream, with a mark that tells the two apart.
+    settled: HashMap<(bool, Box<str>), Entry>,
+    /// What is settled, in order: the posts of one stream may be several.
+    order: Vec<Entry>,
+    /// Room of the window for keys and for streams, and how much of it the group takes.
+    room: (usize, usize),
+    taken: (usize, usize),
+    new_namespaces: usize,
+    bytes: usize,
+    members: usize,
+    counts: Vec<i64>,
+}
+
+struct Names {
+    dropped: bool,
+    /// New absolute counts.
+    counts: Tally,
+    /// The digest of the namespace once these are applied.
+    digest: u64,
+}
+
+impl Group {
+    pub(super) fn new(hasher: WordHasher) -> Self {
+        Self {
+            hasher,
+            position: Position::ZERO,
+            now_ms: 0,
+            names: BTreeMap::new(),
+            settled: HashMap::new(),
+            order: Vec::new(),
+            room: (0, 0),
+            taken: (0, 0),
+            new_namespaces: 0,
+            bytes: 0,
+            members: 0,
+            counts: Vec::new(),
+        }
+    }
+
+    /// Empties the group for the record at `position`.
+    pub(super) fn begin(&mut self, position: Position, now_ms: u64, store: &Store) {
+        // The buffers of the default namespace serve again; others are rare enough to be made anew.
+        self.names.retain(|name, _| **name == *limits::DEFAULT_NAMESPACE);
+        for names in self.names.values_mut() {
+            names.counts.clear();
+            names.dropped = false;
+        }
+        if let (Some(names), stored) =
+            (self.names.get_mut(limits::DEFAULT_NAMESPACE), store.namespace(limits::DEFAULT_NAMESPACE))
+        {
+            names.digest = stored.map_or(0, |words| words.digest());
+        }
+        self.settled.clear();
+        self.order.clear();
+        (self.position, self.now_ms, self.room) = (position, now_ms, store.window_room());
+        (self.taken, self.new_namespaces, self.bytes, self.members) = ((0, 0), 0, 0, 0);
+    }
+
+    /// Whether there is nothing to log.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.names.values().all(|names| names.counts.is_empty() && !names.dropped)
+    }
+
+    /// Whether the record is large enough.
+    pub(super) fn is_full(&self) -> bool {
+        self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES
+    }
+
+    /// Takes a batch in, or says why not; then nothing has changed.
+    pub(super) fn admit(
+        &mut self,
+        store: &Store,
+        bounds: &AdmissionLimits,
+        batch: &Batch,
+    ) -> Result<Admitted, WriteError> {
+        let mut receipt = Receipt {
+            position: self.position,
+            words: batch.words,
+            distinct: batch.tally.len() as u64,
+            left_out: batch.left_out,
+            acks: 0,
+            replayed: false,
+            stream_last: None,
+        };
+        if let Some(once) = &batch.once {
+            match self.seen(store, once, batch.fingerprint) {
+                Seen::New => {}
+                Seen::Repeat(entry) => return Ok(Admitted::Repeat(repeat_of(&entry, once))),
+                Seen::Reused => return Err(WriteError::KeyReused),
+                Seen::Gap { expected } => return Err(WriteError::StreamGap { expected }),
+                Seen::Full => return Err(WriteError::WindowFull),
+            }
+        }
+        match batch.verb {
+            Verb::Add => self.add(store, bounds, batch)?,
+            Verb::RemoveWords => self.remove(store, batch),
+            Verb::DropNamespace => self.drop_namespace(store, &batch.namespace),
+        }
+        if let Some(once) = &batch.once {
+            receipt.stream_last = self.settle(once, batch, &receipt);
+        }
+        self.bytes += batch.tally.text_bytes() + 12 * batch.tally.len() + 64;
+        self.members += 1;
+        Ok(Admitted::Counted(receipt))
+    }
+
+    /// The record's body and the digest it leads to.
+    pub(super) fn body(&self, store: &Store) -> (Body<'_>, u64) {
+        let mut digest = store.digest();
+        let mut changes = Vec::new();
+        for (name, names) in &self.names {
+            if names.counts.is_empty() && !names.dropped {
+                continue;
+            }
+            let factor = self.hasher.namespace_factor(name);
+            let before = store.namespace(name).map_or(0, |words| words.digest());
+            digest = digest.wrapping_add(names.digest.wrapping_sub(before).wrapping_mul(factor));
+            let counts =
+                names.counts.iter().map(|counted| WordCount { word: counted.word, count: counted.amount }).collect();
+            changes.push(Change { namespace: name, dropped: names.dropped, counts });
+        }
+        let settled = self.order.iter().map(|entry| Settled {
+            name: &entry.name,
+            stream_sequence: entry.stream_sequence,
+            fingerprint: entry.fingerprint,
+            words: entry.words,
+            distinct: entry.distinct,
+            left_out: entry.left_out,
+        });
+        (Body { changes, settled: settled.collect() }, digest)
+    }
+
+    fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> Seen {
+        let (stream, name) = match once {
+            Once::Key(key) => (false, key),
+            Once::Stream { name, .. } => (true, name),
+        };
+        if let Some(entry) = self.settled.get(&(stream, name.clone())) {
+            return entry.compare(once, fingerprint);
+        }
+        match store.seen(once, fingerprint, self.now_ms) {
+            Seen::New => {
+                let (room, taken) = if stream { (self.room.1, self.taken.1) } else { (self.room.0, self.taken.0) };
+                // A post that goes on with a stream takes no room.
+                let goes_on = matches!(once, Once::Stream { sequence, .. } if *sequence > 1);
+                if taken >= room && !goes_on { Seen::Full } else { Seen::New }
+            }
+            seen => seen,
+        }
+    }
+
+    fn settle(&mut self, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
+        let (stream, name, stream_sequence) = match once {
+            Once::Key(key) => (false, key, 0),
+            Once::Stream { name, sequence } => (true, name, *sequence),
+        };
+        let entry = Entry {
+            name: name.clone(),
+            stream_sequence,
+            fingerprint: batch.fingerprint,
+            running: 0, // the window works it out
+            position: self.position,
+            time_ms: self.now_ms,
+            words: receipt.words,
+            distinct: receipt.distinct,
+            left_out: receipt.left_out,
+        };
+        if self.settled.insert((stream, name.clone()), entry.clone()).is_none() {
+            *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
+        }
+        self.order.push(entry);
+        stream.then_some(stream_sequence)
+    }
+
+    fn add(&mut self, store: &Store, bounds: &AdmissionLimits, batch: &Batch) -> Result<(), WriteError> {
+        if batch.tally.is_empty() {
+            return Ok(());
+        }
+        let words = store.namespace(&batch.namespace);
+        let begun = self.names.get(&batch.namespace).is_some_and(|names| !names.counts.is_empty());
+        let known = words.is_some() || begun;
+        if !known && store.namespaces() + self.new_namespaces >= limits::MAX_NAMESPACES {
+            return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
+        }
+        // What new words may take: their entry, and their share of an index that has just doubled.
+        let grows = self.bytes + batch.tally.text_bytes() + 40 * batch.tally.len();
+        if store.bytes().saturating_add(grows) > bounds.memory_bytes || words.is_some_and(|words| !words.has_room()) {
+            return Err(WriteError::MemoryFull);
+        }
+        let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
+        self.counts.clear();
+        for counted in batch.tally.iter() {
+            let count = names.count(store, &batch.namespace, counted.hash, counted.word);
+            let Some(sum) = count.checked_add(counted.amount) else {
+                return Err(WriteError::Overflow { word: counted.word.to_owned() });
+            };
+            self.counts.push(count);
+            self.counts.push(sum);
+        }
+        for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
+            names.set(counted.hash, counted.word, pair[0], pair[1]);
+        }
+        self.new_namespaces += usize::from(!known);
+        Ok(())
+    }
+
+    fn remove(&mut self, store: &Store, batch: &Batch) {
+        let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
+        for counted in batch.tally.iter() {
+            let count = names.count(store, &batch.namespace, counted.hash, counted.word);
+            if count != 0 {
+                names.set(counted.hash, counted.word, count, 0);
+            }
+        }
+    }
+
+    fn drop_namespace(&mut self, store: &Store, namespace: &str) {
+        let names = names_of(&mut self.names, self.hasher, store, namespace);
+        names.counts.clear();
+        names.digest = 0;
+        names.dropped = store.namespace(namespace).is_some();
+    }
+}
+
+/// A group's changes of a namespace, begun from the stored one.
+fn names_of<'a>(
+    all: &'a mut BTreeMap<Box<str>, Names>,
+    hasher: WordHasher,
+    store: &Store,
+    namespace: &str,
+) -> &'a mut Names {
+    if !all.contains_key(namespace) {
+        let digest = store.namespace(namespace).map_or(0, |words| words.digest());
+        all.insert(namespace.into(), Names { dropped: false, counts: Tally::new(hasher), digest });
+    }
+    all.get_mut(namespace).expect("it was just put there")
+}
+
+impl Names {
+    /// The count of a word as the group has left it.
+    fn count(&self, store: &Store, namespace: &str, hash: u64, word: &str) -> i64 {
+        let stored = || match store.namespace(namespace) {
+            Some(words) if !self.dropped => words.count(hash, word),
+            _ => 0,
+        };
+        self.counts.get(hash, word).unwrap_or_else(stored)
+    }
+
+    fn set(&mut self, hash: u64, word: &str, before: i64, count: i64) {
+        self.digest = self.digest.wrapping_sub(weight(hash, before)).wrapping_add(weight(hash, count));
+        self.counts.set_hashed(hash, word, count);
+    }
+}
+
+/// The answer to a repeat: what the first one was told.
+fn repeat_of(entry: &Entry, once: &Once) -> Receipt {
+    let mut receipt = Receipt {
+        position: entry.position,
+        words: entry.words,
+        distinct: entry.distinct,
+        left_out: entry.left_out,
+        acks: 0,
+        replayed: true,
+        stream_last: None,
+    };
+    if let Once::Stream { sequence, .. } = once {
+        receipt.stream_last = Some(entry.stream_sequence);
+        if *sequence < entry.stream_sequence {
+            // Only the stream's last post is remembered: of this one, no more than that it counted.
+            (receipt.words, receipt.distinct, receipt.left_out) = (0, 0, 0);
+        }
+    }
+    receipt
+}

@@ -1,0 +1,127 @@
+//! The bounded queue in front of the Writer.
+
+use parking_lot::{Condvar, Mutex};
+use std::{collections::VecDeque, time::Duration};
+
+/// A queue that many put into and one takes everything out of.
+pub(crate) struct Queue<E> {
+    state: Mutex<State<E>>,
+    arrived: Condvar,
+    most_items: usize,
+    most_bytes: usize,
+}
+
+struct State<E> {
+    events: VecDeque<E>,
+    /// Of the events in the queue, those that count against the bounds.
+    items: usize,
+    bytes: usize,
+    taker_waits: bool,
+}
+
+impl<E> Queue<E> {
+    pub(crate) fn new(most_items: usize, most_bytes: usize) -> Self {
+        let state = State { events: VecDeque::new(), items: 0, bytes: 0, taker_waits: false };
+        Self { state: Mutex::new(state), arrived: Condvar::new(), most_items, most_bytes }
+    }
+
+    /// Puts an event in if the bounds allow it; gives it back otherwise. One event fits an empty queue whatever its
+    /// size, so that no write is refused for ever.
+    pub(crate) fn offer(&self, event: E, bytes: usize) -> Result<(), E> {
+        let mut state = self.state.lock();
+        if state.items > 0 && (state.items >= self.most_items || state.bytes + bytes > self.most_bytes) {
+            return Err(event);
+        }
+        state.items += 1;
+        state.bytes += bytes;
+        self.put(state, event);
+        Ok(())
+    }
+
+    /// Puts an event in that must not be refused: there are only ever a few of these.
+    pub(crate) fn push(&self, event: E) {
+        self.put(self.state.lock(), event);
+    }
+
+    /// Moves all events to `into`; waits up to `patience` for the first.
+    pub(crate) fn take(&self, into: &mut VecDeque<E>, patience: Option<Duration>) {
+        let mut state = self.state.lock();
+        if state.events.is_empty() {
+            state.taker_waits = true;
+            match patience {
+                Some(patience) => {
+                    self.arrived.wait_for(&mut state, patience);
+                }
+                None => self.arrived.wait(&mut state),
+            }
+            state.taker_waits = false;
+        }
+        state.items = 0;
+        state.bytes = 0;
+        // An empty buffer goes back in: in the steady state nothing is allocated.
+        std::mem::swap(&mut state.events, into);
+    }
+
+    /// Events that count against the bound.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().items
+    }
+
+    /// How many events may count against the bound.
+    pub(crate) fn bound(&self) -> usize {
+        self.most_items
+    }
+
+    fn put(&self, mut state: parking_lot::MutexGuard<'_, State<E>>, event: E) {
+        state.events.push_back(event);
+        let wake = std::mem::take(&mut state.taker_waits);
+        drop(state);
+        if wake {
+            self.arrived.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_beyond_either_bound_and_takes_in_order() {
+        let queue = Queue::new(2, 10);
+        assert_eq!(queue.offer("large", 99), Ok(()), "one event always fits");
+        assert_eq!(queue.offer("second", 1), Err("second"));
+        let mut taken = VecDeque::new();
+        queue.take(&mut taken, None);
+        assert_eq!(taken.drain(..).collect::<Vec<_>>(), ["large"]);
+        assert_eq!((queue.offer("a", 5), queue.offer("b", 5), queue.offer("c", 0)), (Ok(()), Ok(()), Err("c")));
+        queue.push("always");
+        assert_eq!(queue.len(), 2);
+        queue.take(&mut taken, None);
+        assert_eq!(taken, ["a", "b", "always"]);
+    }
+
+    #[test]
+    fn a_waiting_taker_is_woken() {
+        let queue = Queue::new(2, 10);
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| {
+                let mut taken = VecDeque::new();
+                while taken.is_empty() {
+                    queue.take(&mut taken, None);
+                }
+                taken
+            });
+            queue.push(7);
+            assert_eq!(taker.join().expect("it ends"), [7]);
+        });
+    }
+
+    #[test]
+    fn patience_ends() {
+        let queue = Queue::<u8>::new(2, 10);
+        let mut taken = VecDeque::new();
+        queue.take(&mut taken, Some(Duration::from_millis(1)));
+        assert!(taken.is_empty());
+    }
+}

@@ -1,0 +1,286 @@
+//! The Writer: the one place where writes happen, in one order.
+//!
+//! A state machine without threads or clocks. Its owner gives it what has come, with the time, and carries out the
+//! [`Action`]s it gives back. Appending is the one thing it does itself, because nothing may come between append and
+//! apply. Syncs and snapshots are handed out and reported back, so the Writer never waits for them.
+
+use super::{
+    AckLevel, Receipt, WriteError,
+    group::{AdmissionLimits, Admitted, Group},
+};
+use crate::{
+    format::FileError,
+    log::{AppendError, Log, Place, Sync},
+    position::{Position, Sequence},
+    record::Record,
+    snapshot::{Due, Published, Schedule, SnapshotSettings},
+    store::{Mark, Store},
+    tally::Batch,
+};
+use std::{collections::VecDeque, io};
+
+/// How long writes are refused after the disk was found full, before the next is tried, in milliseconds.
+const DISK_FULL_PAUSE_MS: u64 = 1_000;
+
+/// A batch with the level it is acknowledged at and where the answer goes.
+pub struct Submission<T> {
+    /// What to count.
+    pub batch: Batch,
+    /// When to answer; `None`: as the settings say.
+    pub level: Option<AckLevel>,
+    /// Where the answer goes.
+    pub reply: T,
+}
+
+/// What the Writer wants done.
+pub enum Action<T> {
+    /// Give an answer.
+    Answer(T, Result<Receipt, WriteError>),
+    /// Tell readers who wait that this position can be seen.
+    Published(Position),
+    /// Sync, and report to [`Writer::synced`].
+    Sync(Sync),
+    /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
+    Snapshot(Mark, Place),
+    /// No write will succeed until a restart: this happened.
+    Poisoned(String),
+}
+
+/// How the Writer acknowledges and admits.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterSettings {
+    /// The level of a write that names none.
+    pub ack: AckLevel,
+    /// The least level of all writes.
+    pub durability: AckLevel,
+    /// Bounds of what is admitted.
+    pub admission: AdmissionLimits,
+    /// When the backup is made current.
+    pub snapshot: SnapshotSettings,
+}
+
+impl Default for WriterSettings {
+    fn default() -> Self {
+        Self {
+            ack: AckLevel::Leader,
+            durability: AckLevel::Leader,
+            admission: AdmissionLimits::default(),
+            snapshot: SnapshotSettings::default(),
+        }
+    }
+}
+
+/// Logs, applies and acknowledges.
+pub struct Writer<T> {
+    settings: WriterSettings,
+    store: Store,
+    log: Log,
+    group: Group,
+    /// Batches of the group, with what they will be told.
+    members: Vec<(T, AckLevel, Receipt)>,
+    /// Answers that wait for a sync, by sequence.
+    waiting: VecDeque<(Sequence, T, Receipt)>,
+    syncing: bool,
+    schedule: Schedule,
+    snapshot_running: bool,
+    poisoned: bool,
+    disk_full_until_ms: u64,
+}
+
+impl<T> Writer<T> {
+    /// A Writer over what recovery has settled. `snapshot` is the sequence the newest snapshot is a state at.
+    pub fn new(store: Store, log: Log, settings: WriterSettings, snapshot: Sequence, now_ms: u64) -> Self {
+        Self {
+            settings,
+            group: Group::new(store.hasher()),
+            schedule: Schedule::new(settings.snapshot, snapshot, now_ms),
+            store,
+            log,
+            members: Vec::new(),
+            waiting: VecDeque::new(),
+            syncing: false,
+            snapshot_running: false,
+            poisoned: false,
+            disk_full_until_ms: 0,
+        }
+    }
+
+    /// Takes batches in the order they came; each record of the log takes as many as fit.
+    pub fn write(
+        &mut self,
+        batches: impl IntoIterator<Item = Submission<T>>,
+        now_ms: u64,
+        actions: &mut Vec<Action<T>>,
+    ) {
+        // Logged time never goes back, whatever the clock does.
+        let time_ms = now_ms.max(self.store.time_ms());
+        self.group.begin(self.log.next(), time_ms, &self.store);
+        for Submission { batch, level, reply } in batches {
+            if let Some(error) = self.refusal(now_ms) {
+                actions.push(Action::Answer(reply, Err(error)));
+                continue;
+            }
+            let level = level.unwrap_or(self.settings.ack).max(self.settings.durability);
+            match self.group.admit(&self.store, &self.settings.admission, &batch) {
+                Ok(Admitted::Counted(receipt)) => self.members.push((reply, level, receipt)),
+                // A repeat of what is still in this group is answered with it, not before.
+                Ok(Admitted::Repeat(receipt)) => self.members.push((reply, level, receipt)),
+                Err(error) => actions.push(Action::Answer(reply, Err(error))),
+            }
+            if self.group.is_full() {
+                self.commit(time_ms, now_ms, actions);
+                self.group.begin(self.log.next(), time_ms, &self.store);
+            }
+        }
+        self.commit(time_ms, now_ms, actions);
+        self.sync_if_wanted(actions);
+    }
+
+    /// A sync that was asked for has ended.
+    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
+        self.syncing = false;
+        if let Err(error) = result {
+            self.poison(&format!("a sync of the log failed: {error}"), actions);
+            return;
+        }
+        self.log.synced(sync);
+        while self.waiting.front().is_some_and(|(sequence, ..)| *sequence <= sync.upto) {
+            let (_, reply, receipt) = self.waiting.pop_front().expect("it was looked at");
+            actions.push(Action::Answer(reply, Ok(receipt)));
+        }
+        self.sync_if_wanted(actions);
+    }
+
+    /// A snapshot that was asked for has ended, after `took_ms`.
+    pub fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
+        self.snapshot_running = false;
+        if let Ok(published) = result {
+            self.schedule.published(published.position.sequence, took_ms, published.bytes);
+        }
+    }
+
+    /// Time has passed: makes the backup current if it is due.
+    pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        if self.poisoned {
+            return;
+        }
+        match self.schedule.due(now_ms, self.log.sequence(), self.snapshot_running) {
+            Due::Nothing => {}
+            Due::Sync => self.start_sync(actions),
+            Due::Snapshot => {
+                // The log is synced too: until the snapshot is published, it is the backup.
+                self.start_sync(actions);
+                self.begin_snapshot(actions);
+            }
+        }
+    }
+
+    /// Asks for a snapshot of what is there now, due or not.
+    pub fn begin_snapshot(&mut self, actions: &mut Vec<Action<T>>) {
+        self.schedule.begun();
+        self.snapshot_running = true;
+        actions.push(Action::Snapshot(self.store.mark(), self.log.place()));
+    }
+
+    /// Asks for a sync of everything, if it is not synced or under way.
+    pub fn start_sync(&mut self, actions: &mut Vec<Action<T>>) {
+        if !self.syncing
+            && !self.poisoned
+            && let Some(sync) = self.log.sync()
+        {
+            self.syncing = true;
+            actions.push(Action::Sync(sync));
+        }
+    }
+
+    /// When [`Writer::tick`] has something to do again, in milliseconds; `None`: never.
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        self.schedule.next_ms()
+    }
+
+    /// Whether everything is answered, synced and at rest.
+    pub fn is_at_rest(&self) -> bool {
+        let synced = self.poisoned || self.log.synced_upto() == self.log.sequence();
+        synced && !self.syncing && !self.snapshot_running && self.waiting.is_empty()
+    }
+
+    /// Whether a failed write to the disk has ended writing.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Whether a snapshot is under way.
+    pub fn snapshot_running(&self) -> bool {
+        self.snapshot_running
+    }
+
+    /// The state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Certain refusals, before anything is tried.
+    fn refusal(&self, now_ms: u64) -> Option<WriteError> {
+        if self.poisoned {
+            return Some(WriteError::Poisoned);
+        }
+        (now_ms < self.disk_full_until_ms).then_some(WriteError::DiskFull)
+    }
+
+    /// Makes the group a record, and answers its members or lets them wait for the sync.
+    fn commit(&mut self, time_ms: u64, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        if !self.group.is_empty()
+            && let Err(error) = self.log_and_apply(time_ms, actions)
+        {
+            if matches!(&error, AppendError::Undone(cause) if is_disk_full(cause)) {
+                self.disk_full_until_ms = now_ms + DISK_FULL_PAUSE_MS;
+            }
+            for (reply, ..) in self.members.drain(..) {
+                actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
+            }
+            if let AppendError::Poisoned(cause) = error {
+                self.poison(&format!("an append to the log failed: {cause}"), actions);
+            }
+            return;
+        }
+        for (reply, level, mut receipt) in self.members.drain(..) {
+            // A batch that changed nothing and settled nothing has no record: it stands where the store stands.
+            receipt.position = receipt.position.min(self.store.mark().position);
+            if level == AckLevel::Leader || receipt.position.sequence <= self.log.synced_upto() {
+                actions.push(Action::Answer(reply, Ok(receipt)));
+            } else {
+                self.waiting.push_back((self.log.sequence(), reply, receipt));
+            }
+        }
+    }
+
+    /// The funnel: append, apply, publish.
+    fn log_and_apply(&mut self, time_ms: u64, actions: &mut Vec<Action<T>>) -> Result<(), AppendError> {
+        let position = self.log.next();
+        let (body, digest_after) = self.group.body(&self.store);
+        let record = Record { position, time_ms, digest_after, body };
+        let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
+        self.schedule.appended(bytes.len() as u64);
+        self.store.apply(&record, chain).map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
+        actions.push(Action::Published(position));
+        Ok(())
+    }
+
+    fn sync_if_wanted(&mut self, actions: &mut Vec<Action<T>>) {
+        if !self.waiting.is_empty() {
+            self.start_sync(actions);
+        }
+    }
+
+    fn poison(&mut self, what: &str, actions: &mut Vec<Action<T>>) {
+        self.poisoned = true;
+        for (_, reply, _) in self.waiting.drain(..) {
+            actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
+        }
+        actions.push(Action::Poisoned(what.to_owned()));
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

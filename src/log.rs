@@ -1,0 +1,191 @@
+//! The log: segments of records, appended to by the Writer alone.
+//!
+//! Level 4. A segment `log-<position of its first record>` begins with the common file header. A new one is begun at
+//! every start and once the last has grown to its bound; it is not synced when it is made but with the records in it,
+//! so that rotation never makes a write wait for the disk.
+
+mod record;
+mod scan;
+mod tail;
+
+pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
+pub use scan::{Cut, Scanned, scan, segments};
+pub use tail::{Place, Tail};
+
+use crate::{
+    disk::{self, Disk, DiskFile},
+    format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
+    position::{Epoch, Position, Sequence},
+    record::Body,
+    store::Mark,
+};
+use record::ChainState;
+use std::{io, sync::Arc};
+
+/// The log as its Writer holds it.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    segment_bytes: u64,
+    epoch: Epoch,
+    sequence: Sequence,
+    chain: u64,
+    synced_upto: Sequence,
+    name: String,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    /// The segment before this one, until all of it is synced.
+    finished: Option<Arc<dyn DiskFile>>,
+    /// Whether this segment's name is synced with the directory.
+    name_synced: bool,
+    encoded: Vec<u8>,
+}
+
+/// An append that failed.
+#[derive(Debug)]
+pub enum AppendError {
+    /// The log is as before the append; the next one may succeed.
+    Undone(io::Error),
+    /// What is in the file is not known: nothing may be appended any more.
+    Poisoned(io::Error),
+}
+
+/// Work for the thread that syncs: makes everything durable up to a sequence.
+#[derive(Clone)]
+pub struct Sync {
+    /// The last sequence that is durable once this is done.
+    pub upto: Sequence,
+    files: Vec<Arc<dyn DiskFile>>,
+    directory: Option<Arc<dyn Disk>>,
+}
+
+impl Sync {
+    /// Does it. May take as long as the disk takes.
+    ///
+    /// # Errors
+    /// As the system says; the log is poisoned then.
+    pub fn run(&self) -> io::Result<()> {
+        for file in &self.files {
+            file.sync()?;
+        }
+        self.directory.as_ref().map_or(Ok(()), |disk| disk.sync_directory())
+    }
+}
+
+impl Log {
+    /// Begins a segment, durably, for the first record of `epoch` behind `mark`.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn begin(
+        disk: Arc<dyn Disk>,
+        identity: Identity,
+        epoch: Epoch,
+        mark: Mark,
+        segment_bytes: u64,
+    ) -> Result<Self, FileError> {
+        let first = Position::new(epoch, mark.position.sequence + 1);
+        let name = position_name(LOG_PREFIX, first);
+        let header = FileHeader { kind: FileKind::Log, identity, position: first, chain: mark.chain };
+        disk::publish(&*disk, &name, &header.encode()).map_err(FileError::io(&name))?;
+        let file = disk.open(&name).map_err(FileError::io(&name))?;
+        Ok(Self {
+            disk,
+            identity,
+            segment_bytes,
+            epoch,
+            sequence: mark.position.sequence,
+            chain: mark.chain,
+            synced_upto: mark.position.sequence,
+            name,
+            file,
+            len: FILE_HEADER_BYTES as u64,
+            finished: None,
+            name_synced: true,
+            encoded: Vec::new(),
+        })
+    }
+
+    /// The position the next record takes.
+    pub fn next(&self) -> Position {
+        Position::new(self.epoch, self.sequence + 1)
+    }
+
+    /// The last sequence known to be synced.
+    pub fn synced_upto(&self) -> Sequence {
+        self.synced_upto
+    }
+
+    /// The last sequence appended.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Appends a record; gives its chain and its bytes, which are also what is sent to followers.
+    ///
+    /// # Errors
+    /// [`AppendError`] says whether the log can go on.
+    pub fn append(&mut self, time_ms: u64, digest_after: u64, body: &Body<'_>) -> Result<(u64, &[u8]), AppendError> {
+        if self.len >= self.segment_bytes && self.finished.is_none() {
+            self.rotate().map_err(AppendError::Undone)?;
+        }
+        let before =
+            ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
+        self.encoded.clear();
+        let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
+        if let Err(error) = self.file.append(&self.encoded) {
+            // A part may be there. Once it is cut off again, the record never was: the log is as before.
+            return Err(match self.file.truncate(self.len) {
+                Ok(()) => AppendError::Undone(error),
+                Err(_) => AppendError::Poisoned(error),
+            });
+        }
+        self.len += self.encoded.len() as u64;
+        self.sequence += 1;
+        self.chain = header.chain;
+        Ok((header.chain, &self.encoded))
+    }
+
+    /// What makes everything appended so far durable; `None` if it is already.
+    pub fn sync(&self) -> Option<Sync> {
+        if self.synced_upto == self.sequence {
+            return None;
+        }
+        let files = self.finished.iter().chain([&self.file]).map(Arc::clone).collect();
+        let directory = (!self.name_synced).then(|| Arc::clone(&self.disk));
+        Some(Sync { upto: self.sequence, files, directory })
+    }
+
+    /// A [`Sync`] has succeeded.
+    pub fn synced(&mut self, sync: &Sync) {
+        assert!(sync.upto >= self.synced_upto && sync.upto <= self.sequence, "a sync of what was not appended");
+        self.synced_upto = sync.upto;
+        if sync.directory.is_some() {
+            self.name_synced = true;
+        }
+        // A sync that was taken before the rotation does not have the new segment, and may miss the end of the old.
+        if sync.files.last().is_some_and(|last| Arc::ptr_eq(last, &self.file)) {
+            self.finished = None;
+        }
+    }
+
+    /// Where the next record will be, for whoever reads the log from there ([`Tail`]).
+    pub fn place(&self) -> Place {
+        Place { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let header =
+            FileHeader { kind: FileKind::Log, identity: self.identity, position: self.next(), chain: self.chain };
+        let name = position_name(LOG_PREFIX, header.position);
+        let temporary = disk::temporary_name(&name);
+        let file = self.disk.create(&temporary)?;
+        file.append(&header.encode())?;
+        self.disk.rename(&temporary, &name)?;
+        self.finished = Some(std::mem::replace(&mut self.file, file));
+        self.name = name;
+        self.len = FILE_HEADER_BYTES as u64;
+        self.name_synced = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! The MANIFEST: what a database is, and what its starts and stops have promised.
+//!
+//! Level 3. One small file, replaced whole. It is written at every start (a new epoch), at a clean stop, and when a
+//! replica is met, never on the write path.
+
+use crate::{
+    disk::{self, Disk},
+    format::{self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, MANIFEST},
+    limits,
+    position::{Epoch, EpochTable, Position},
+};
+use bincode::{Decode, Encode};
+
+/// The contents of the MANIFEST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The database.
+    pub identity: Identity,
+    /// What changes.
+    pub state: State,
+}
+
+/// What changes in the MANIFEST.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct State {
+    /// The epoch of the last start.
+    pub epoch: Epoch,
+    /// How every epoch before it ended.
+    pub epochs: EpochTable,
+    /// Set by a clean stop: the last record, which is synced. The next start takes it away.
+    pub clean_stop: Option<Position>,
+    /// One more at every write of this file; followers of the files reload when it moves on unexpectedly.
+    pub generation: u64,
+    /// The machine's boot at the last start: a change without a clean stop means the machine itself went down.
+    pub boot_id: String,
+    /// The URL of the leader, for local replicas.
+    pub leader_url: Option<String>,
+    /// URLs of replicas that have announced themselves.
+    pub replicas: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads the MANIFEST; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn read(disk: &dyn Disk) -> Result<Option<Self>, FileError> {
+        let file = match disk.open(MANIFEST) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(FileError::io(MANIFEST))?,
+        };
+        let bytes = disk::read_all(&*file, limits::MAX_MANIFEST_BYTES as u64).map_err(FileError::io(MANIFEST))?;
+        Ok(Some(Self::decode(&bytes)?))
+    }
+
+    /// Replaces the MANIFEST durably, under the next generation.
+    ///
+    /// # Errors
+    /// As the system says; the old or the new one is there then.
+    pub fn write(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
+        self.state.generation += 1;
+        disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))
+    }
+
+    /// The file's bytes: header, payload, CRC32C of both.
+    pub fn encode(&self) -> Vec<u8> {
+        let header =
+            FileHeader { kind: FileKind::Manifest, identity: self.identity, position: Position::ZERO, chain: 0 };
+        let mut bytes = header.encode().to_vec();
+        format::encode_into(&self.state, &mut bytes);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// Where it is damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+        let header = FileHeader::decode(MANIFEST, bytes)?;
+        if header.kind != FileKind::Manifest {
+            return Err(Damage::new(MANIFEST, 0, format!("this is a {:?} file", header.kind)));
+        }
+        let at = FILE_HEADER_BYTES as u64;
+        let Some((rest, crc)) = bytes[FILE_HEADER_BYTES..].split_last_chunk::<4>() else {
+            return Err(Damage::new(MANIFEST, bytes.len() as u64, "the file ends before its checksum"));
+        };
+        if crc32c::crc32c(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*crc) {
+            return Err(Damage::new(MANIFEST, at, "the checksum does not match, or the file is cut"));
+        }
+        let state = format::decode(rest).map_err(|what| Damage::new(MANIFEST, at, what))?;
+        Ok(Self { identity: header.identity, state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::Analyzer;
+
+    #[test]
+    fn comes_back_and_every_cut_or_flip_is_found() {
+        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let mut state =
+            State { epoch: 3, boot_id: "boot".into(), clean_stop: Some(Position::new(3, 7)), ..State::default() };
+        state.epochs.end(Position::new(2, 5));
+        let manifest = Manifest { identity, state };
+        let bytes = manifest.encode();
+        assert_eq!(Manifest::decode(&bytes), Ok(manifest));
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What one record of the log says.
+//!
+//! Level 0. A record states the **new absolute counts** of the words it touches and the keys it settles, so applying
+//! it twice is harmless. It borrows its words from the bytes it was decoded from, or from the Writer's group.
+
+use crate::position::Position;
+use bincode::{BorrowDecode, Encode};
+
+/// A record: where it stands, and what it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its place; sequences have no gap.
+    pub position: Position,
+    /// When it was written, in milliseconds since 1970; never less than the record before.
+    pub time_ms: u64,
+    /// The digest of the whole database once it is applied.
+    pub digest_after: u64,
+    /// What it changes.
+    pub body: Body<'a>,
+}
+
+/// What a record changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Body<'a> {
+    /// Changed counts, by namespace.
+    pub changes: Vec<Change<'a>>,
+    /// Keys and stream numbers it settles.
+    pub settled: Vec<Settled<'a>>,
+}
+
+/// The changes of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Change<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// Whether everything it held is taken away first.
+    pub dropped: bool,
+    /// New absolute counts; zero takes the word away.
+    pub counts: Vec<WordCount<'a>>,
+}
+
+/// A word with its count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct WordCount<'a> {
+    /// The word.
+    pub word: &'a str,
+    /// Its absolute count.
+    pub count: i64,
+}
+
+/// A write that must not count again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Settled<'a> {
+    /// Its key, or its stream's name.
+    pub name: &'a str,
+    /// Its number in the stream, from 1; 0 for a key.
+    pub stream_sequence: u64,
+    /// What a repeat must have equal.
+    pub fingerprint: u128,
+    /// Words it counted, repeats included.
+    pub words: u64,
+    /// Distinct words it counted.
+    pub distinct: u64,
+    /// Tokens left out for their length.
+    pub left_out: u64,
+}

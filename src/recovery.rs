@@ -1,0 +1,291 @@
+//! From the files of a data directory to a store that may take writes.
+//!
+//! Level 6. [`look`] reads and judges, and changes nothing; [`Recovered::settle`] makes what it found durable and
+//! begins the next epoch. Between the two lies everything that must be so before a node serves:
+//!
+//! 1. MANIFEST. None, and no other file: a new database. None, but other files: refused.
+//! 2. The newest snapshot that is whole; if it is damaged, the one before.
+//! 3. The log behind it, to its end or to the first bad record, which is cut off or refused (`log/scan.rs`).
+//! 4. What the MANIFEST promises must have been reached: the end of each past epoch, and a clean stop's last record.
+//! 5. The cut is carried out. After a stop that was not clean, a fresh snapshot is written.
+//! 6. The epoch that ended is noted, and the next begins: segment first, then MANIFEST, so that a crash between the two
+//!    leaves an empty segment of an epoch that never was.
+
+use crate::{
+    disk::{Disk, TEMPORARY},
+    format::{Damage, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name},
+    log::{self, BadRecord, Cut, Log},
+    manifest::{Manifest, State},
+    position::{Epoch, Position},
+    snapshot::{self, Job},
+    store::{Mark, Store, WindowLimits},
+};
+use std::{fmt, sync::Arc};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// A file cannot be read, or something that was durable is damaged.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Files are there, but no MANIFEST that says what they are.
+    #[error("{0} is there, but no MANIFEST: `memdb repair` can rebuild it from the other files")]
+    NoManifest(String),
+    /// The files end before what they have promised.
+    #[error("the files end at {end}, but {promise}: records are missing (a file was removed, or an old copy put back)")]
+    Missing {
+        /// What was recovered.
+        end: Position,
+        /// What should have been.
+        promise: String,
+    },
+    /// The database was made with another analyzer than the settings name.
+    #[error("this database counts words with the {found} analyzer; leave out --analyzer, or use another --data-dir")]
+    OtherAnalyzer {
+        /// The database's.
+        found: crate::tokenizer::Analyzer,
+    },
+}
+
+impl From<Damage> for RecoveryError {
+    fn from(damage: Damage) -> Self {
+        RecoveryError::File(damage.into())
+    }
+}
+
+/// What was found, for a person and for the tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The snapshot that was loaded.
+    pub snapshot: Option<String>,
+    /// Snapshots that were damaged and passed over.
+    pub passed_over: Vec<Damage>,
+    /// Records applied behind the snapshot.
+    pub records: u64,
+    /// What was cut off the end of the log.
+    pub cut: Option<Cut>,
+    /// Whether the last stop was a clean one.
+    pub clean: bool,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} stop; ", if self.clean { "clean" } else { "no clean" })?;
+        match &self.snapshot {
+            Some(name) => write!(f, "{name} and {} records behind it", self.records)?,
+            None => write!(f, "{} records from the log", self.records)?,
+        }
+        for damage in &self.passed_over {
+            write!(f, "; passed over a damaged snapshot: {damage}")?;
+        }
+        if let Some(cut) = &self.cut {
+            let (bytes, damage) = (cut.lost_bytes, &cut.damage);
+            write!(f, "; cut {bytes} bytes that were never synced off the end of the log: {damage}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A database as its files give it.
+pub struct Recovered {
+    /// What the database is, and what it has promised so far.
+    pub manifest: Manifest,
+    /// Its state.
+    pub store: Store,
+    /// What was found.
+    pub report: Report,
+    /// Whether the database is new.
+    pub new: bool,
+}
+
+/// How a new database is made, should there be none: its identity, drawn at random by the caller.
+pub type NewDatabase = Identity;
+
+/// Reads a data directory and brings a store to its state. Nothing is changed.
+///
+/// # Errors
+/// When the directory cannot be used without losing something that was durable.
+pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<Recovered, RecoveryError> {
+    let Some(manifest) = Manifest::read(disk)? else {
+        return new_database(disk, new, window);
+    };
+    let identity = manifest.identity;
+    let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
+    let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
+    check_segments(disk, &manifest)?;
+    let from = store.mark();
+    let mut records = 0;
+    let scanned = log::scan(disk, &identity, from, |raw| {
+        records += 1;
+        let position = raw.header.position;
+        if position.epoch > manifest.state.epoch {
+            return Err(BadRecord::Unknown(format!("{position} is of an epoch that the MANIFEST does not know")));
+        }
+        store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| BadRecord::Unknown(diverged.to_string()))
+    })?;
+    report.snapshot = snapshot;
+    report.records = records;
+    report.cut = scanned.cut;
+    check_promises(&manifest.state, store.mark().position, &report)?;
+    Ok(Recovered { manifest, store, report, new: false })
+}
+
+fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Result<Recovered, RecoveryError> {
+    let names = disk.list().map_err(FileError::io("the data directory"))?;
+    let ours = |name: &&String| FileKind::of_name(name).is_some();
+    if let Some(name) = names.iter().find(ours) {
+        // A first start that crashed leaves one segment without a record, and nothing else.
+        let empty =
+            name.starts_with(LOG_PREFIX) && names.iter().filter(ours).count() == 1 && holds_no_record(disk, name)?;
+        if !empty {
+            return Err(RecoveryError::NoManifest(name.clone()));
+        }
+    }
+    let store = Store::new(identity.hasher(), window);
+    let manifest = Manifest { identity, state: State::default() };
+    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true })
+}
+
+fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
+    let file = disk.open(name).map_err(FileError::io(name))?;
+    Ok(file.len().map_err(FileError::io(name))? <= crate::format::FILE_HEADER_BYTES as u64)
+}
+
+/// Loads the newest snapshot that is whole.
+fn load_snapshot(
+    disk: &dyn Disk,
+    identity: &Identity,
+    window: WindowLimits,
+    report: &mut Report,
+) -> Result<(Store, Option<String>), RecoveryError> {
+    let mut snapshots = snapshot::snapshots(disk)?;
+    while let Some((name, _)) = snapshots.pop() {
+        let mut store = Store::new(identity.hasher(), window);
+        match snapshot::load(disk, &name, identity, &mut store) {
+            Ok(_) => return Ok((store, Some(name))),
+            Err(FileError::Damaged(damage)) => report.passed_over.push(damage),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((Store::new(identity.hasher(), window), None))
+}
+
+/// Some segment of the current epoch is always there, and none of a later epoch holds a record.
+fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryError> {
+    let epoch = manifest.state.epoch;
+    let segments = log::segments(disk)?;
+    for (name, first) in &segments {
+        if first.epoch > epoch && !holds_no_record(disk, name)? {
+            return Err(Damage::new(
+                name,
+                0,
+                format!("it is of epoch {}, but the MANIFEST knows only {epoch}", first.epoch),
+            )
+            .into());
+        }
+    }
+    if epoch > 0 && !segments.iter().any(|(_, first)| first.epoch == epoch) {
+        let what = format!("no log segment of epoch {epoch} is there");
+        return Err(Damage::new(MANIFEST, 0, what).into());
+    }
+    Ok(())
+}
+
+/// What was recovered must reach what was promised as durable.
+fn check_promises(state: &State, end: Position, report: &Report) -> Result<(), RecoveryError> {
+    let missing = |promise: String| {
+        let damage = report.cut.as_ref().map(|cut| &cut.damage).or(report.passed_over.first());
+        let found = damage.map_or(String::new(), |damage| format!(" ({damage})"));
+        Err(RecoveryError::Missing { end, promise: promise + &found })
+    };
+    // A snapshot is synced before it has its name: what it was a state at was durable, also if it is damaged now.
+    let snapshots = report.passed_over.iter().filter_map(|damage| parse_name(SNAPSHOT_PREFIX, &damage.file));
+    if let Some(position) = snapshots.max()
+        && end.sequence < position.sequence
+    {
+        return missing(format!("there was a snapshot at {position}"));
+    }
+    if let Some(stopped) = state.clean_stop
+        && end < stopped
+    {
+        return missing(format!("the last stop was clean at {stopped}"));
+    }
+    if let Some(ended) = state.epochs.ended().last()
+        && end.sequence < ended.sequence
+    {
+        return missing(format!("epoch {} ended at {ended}", ended.epoch));
+    }
+    Ok(())
+}
+
+/// A database ready to be written: its log begun, its epoch durable.
+pub struct Settled {
+    /// The MANIFEST as it is on disk now.
+    pub manifest: Manifest,
+    /// The state.
+    pub store: Store,
+    /// The log, at the begin of this epoch.
+    pub log: Log,
+    /// What was found.
+    pub report: Report,
+    /// Whether the database is new.
+    pub new: bool,
+}
+
+impl Recovered {
+    /// Makes what was found durable and begins the next epoch.
+    ///
+    /// # Errors
+    /// As the system says. It can be tried again from [`look`].
+    pub fn settle(self, disk: &Arc<dyn Disk>, boot_id: String, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+        let Recovered { mut manifest, mut store, report, new } = self;
+        if let Some(cut) = &report.cut {
+            cut.carry_out(&**disk)?;
+        }
+        remove_remains(&**disk, manifest.state.epoch, &report)?;
+        let state = &mut manifest.state;
+        let epoch: Epoch = state.epoch + 1;
+        let mark = store.mark();
+        if state.epoch > 0 {
+            state.epochs.end(Position::new(state.epoch, mark.position.sequence));
+        }
+        let log = Log::begin(Arc::clone(disk), manifest.identity, epoch, mark, segment_bytes)?;
+        if !report.clean || report.cut.is_some() || !report.passed_over.is_empty() {
+            // The end of the log was read from memory, perhaps after a sync that failed: it is durable only once it
+            // was written again. So the state itself is, before the MANIFEST says how this epoch ended.
+            let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?;
+            job.run()?;
+        }
+        state.epoch = epoch;
+        state.clean_stop = None;
+        state.boot_id = boot_id;
+        manifest.write(&**disk)?;
+        store.set_mark(Mark { position: Position::new(epoch, mark.position.sequence), ..mark }, store.time_ms());
+        Ok(Settled { manifest, store, log, report, new })
+    }
+}
+
+/// Removes files that mean nothing: temporary ones, snapshots that are damaged, empty segments of epochs that never
+/// began.
+fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), RecoveryError> {
+    let mut remains: Vec<String> = report.passed_over.iter().map(|damage| damage.file.clone()).collect();
+    remains.extend(log::segments(disk)?.into_iter().filter(|(_, first)| first.epoch > epoch).map(|(name, _)| name));
+    let names = disk.list().map_err(FileError::io("the data directory"))?;
+    let ours = |name: &String| [MANIFEST, LOG_PREFIX, SNAPSHOT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+    remains.extend(names.into_iter().filter(|name| name.ends_with(TEMPORARY) && ours(name)));
+    for name in remains {
+        disk.remove(&name).map_err(FileError::io(&name))?;
+    }
+    Ok(disk.sync_directory().map_err(FileError::io("the data directory"))?)
+}
+
+/// The header of any file of a database, for whoever has nothing but the file.
+///
+/// # Errors
+/// If it cannot be read or is damaged.
+pub fn read_header(disk: &dyn Disk, name: &str) -> Result<FileHeader, FileError> {
+    let file = disk.open(name).map_err(FileError::io(name))?;
+    let mut bytes = [0; crate::format::FILE_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
+    Ok(FileHeader::decode(name, &bytes[..read])?)
+}

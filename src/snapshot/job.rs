@@ -1,0 +1,219 @@
+//! Writes one snapshot in small steps, beside the Writer.
+
+use super::{
+    block::{self, BlockKind, Trailer},
+    load::verify,
+    prune,
+};
+use crate::{
+    disk::{Disk, DiskFile, temporary_name},
+    format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
+    limits,
+    log::{Place, Tail},
+    position::Position,
+    store::{Cursor, Mark, Reader, Scan},
+};
+use std::sync::Arc;
+
+/// Payload bytes at which an image block is written.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// A snapshot being written.
+pub struct Job {
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    reader: Reader,
+    start: Mark,
+    place: Place,
+    temporary: String,
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+    crc: u32,
+    words: u64,
+    time_ms: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    Image { namespaces: Vec<String>, walk: Option<(String, Scan)>, payload: Vec<u8> },
+    Window { cursor: Cursor },
+    Records { end: Mark, tail: Tail },
+    Publish { end: Mark },
+    Prune { published: Published },
+}
+
+/// What a step of a [`Job`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do.
+    More,
+    /// The snapshot is published.
+    Done(Published),
+}
+
+/// A snapshot that is on disk, durable under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// What it is a state at.
+    pub position: Position,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Job {
+    /// Begins a snapshot of what `reader` shows. `start` and `place` are the Writer's at this moment or before.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn begin(
+        disk: Arc<dyn Disk>,
+        identity: Identity,
+        reader: Reader,
+        start: Mark,
+        place: Place,
+    ) -> Result<Self, FileError> {
+        let temporary = temporary_name(SNAPSHOT_PREFIX);
+        let header =
+            FileHeader { kind: FileKind::Snapshot, identity, position: start.position, chain: start.chain }.encode();
+        let file = disk.create(&temporary).map_err(FileError::io(&temporary))?;
+        file.append(&header).map_err(FileError::io(&temporary))?;
+        let mut namespaces: Vec<String> = reader.read().namespaces().into_iter().map(|(name, _)| name).collect();
+        namespaces.reverse();
+        let crc = u32_at(&header, header.len() - 4);
+        let stage = Stage::Image { namespaces, walk: None, payload: Vec::new() };
+        Ok(Self {
+            disk,
+            identity,
+            reader,
+            start,
+            place,
+            temporary,
+            file,
+            bytes: header.len() as u64,
+            crc,
+            words: 0,
+            time_ms: 0,
+            stage,
+        })
+    }
+
+    /// Does the next piece of work: some hundred words, some hundred KiB, or one operation of the disk.
+    ///
+    /// # Errors
+    /// As the system says; the job is over then, and what it wrote means nothing.
+    pub fn step(&mut self) -> Result<Step, FileError> {
+        match &mut self.stage {
+            Stage::Image { .. } => self.walk_image()?,
+            Stage::Window { cursor } => {
+                let piece = self.reader.window_piece(cursor, limits::WALK_ENTRIES);
+                if piece.is_empty() {
+                    self.end_walk()?;
+                } else {
+                    let mut payload = Vec::new();
+                    format::encode_into(&piece, &mut payload);
+                    self.write(BlockKind::Window, &payload)?;
+                }
+            }
+            Stage::Records { end, tail } => {
+                let end = *end;
+                let mut payload = Vec::new();
+                tail.read(&*self.disk, end.position.sequence, &mut payload)?;
+                if payload.is_empty() {
+                    self.write_trailer(end)?;
+                } else {
+                    self.write(BlockKind::Records, &payload)?;
+                }
+            }
+            Stage::Publish { end } => {
+                let end = *end;
+                self.publish(end)?;
+            }
+            Stage::Prune { published } => {
+                let published = *published;
+                prune(&*self.disk)?;
+                return Ok(Step::Done(published));
+            }
+        }
+        Ok(Step::More)
+    }
+
+    /// Does all that is left to do.
+    ///
+    /// # Errors
+    /// As [`Job::step`].
+    pub fn run(mut self) -> Result<Published, FileError> {
+        loop {
+            if let Step::Done(published) = self.step()? {
+                return Ok(published);
+            }
+        }
+    }
+
+    fn walk_image(&mut self) -> Result<(), FileError> {
+        let Stage::Image { namespaces, walk, payload } = &mut self.stage else { unreachable!("only in this stage") };
+        let Some((name, scan)) = walk else {
+            match namespaces.pop() {
+                // A namespace that is gone by now: the record that took it away is copied behind the image.
+                Some(name) => *walk = self.reader.scan(&name).map(|scan| (name, scan)),
+                None => self.stage = Stage::Window { cursor: Cursor::default() },
+            }
+            return Ok(());
+        };
+        if payload.is_empty() {
+            format::encode_into(name, payload);
+        }
+        let words = &mut self.words;
+        let more = scan.step(|word, count| {
+            *words += 1;
+            format::encode_into(&(word, count), payload);
+        });
+        if !more || payload.len() >= BLOCK_BYTES {
+            let payload = std::mem::take(payload);
+            if !more {
+                *walk = None;
+            }
+            self.write(BlockKind::Image, &payload)?;
+        }
+        Ok(())
+    }
+
+    /// The walk is over: what the store shows now is the end this snapshot is a state at.
+    fn end_walk(&mut self) -> Result<(), FileError> {
+        let (end, time_ms) = self.reader.settled_mark();
+        self.time_ms = time_ms;
+        let tail = Tail::open(&*self.disk, self.identity, self.place.clone())?;
+        self.stage = Stage::Records { end, tail };
+        Ok(())
+    }
+
+    fn write_trailer(&mut self, end: Mark) -> Result<(), FileError> {
+        let trailer = Trailer { start: self.start, end, time_ms: self.time_ms, words: self.words };
+        let mut payload = Vec::new();
+        format::encode_into(&trailer, &mut payload);
+        self.write(BlockKind::Trailer, &payload)?;
+        self.file.sync().map_err(FileError::io(&self.temporary))?;
+        self.stage = Stage::Publish { end };
+        Ok(())
+    }
+
+    /// Reads the file back before it replaces anything, then gives it its name.
+    fn publish(&mut self, end: Mark) -> Result<(), FileError> {
+        let name = position_name(SNAPSHOT_PREFIX, end.position);
+        let trailer = verify(&*self.file, &self.temporary, &self.identity)?;
+        if trailer.end != end {
+            return Err(Damage::new(&self.temporary, 0, "what was read back is not what was written").into());
+        }
+        self.disk.rename(&self.temporary, &name).map_err(FileError::io(&name))?;
+        self.disk.sync_directory().map_err(FileError::io(&name))?;
+        self.stage = Stage::Prune { published: Published { position: end.position, bytes: self.bytes } };
+        Ok(())
+    }
+
+    fn write(&mut self, kind: BlockKind, payload: &[u8]) -> Result<(), FileError> {
+        let (block, crc) = block::encode(kind, payload, self.crc);
+        self.file.append(&block).map_err(FileError::io(&self.temporary))?;
+        self.bytes += block.len() as u64;
+        self.crc = crc;
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! When the backup on disk is made current: every second, if anything changed.
+//!
+//! While a snapshot is quick and small, one is published each time. Once it is not, the synced log stands in until it
+//! has outgrown the last snapshot.
+
+use crate::{limits, position::Sequence};
+
+/// When snapshots and background syncs happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// How often the backup is made current, in milliseconds; 0: only at a stop.
+    pub interval_ms: u64,
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self { interval_ms: 1_000 }
+    }
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing.
+    Nothing,
+    /// The log is to be synced.
+    Sync,
+    /// A snapshot is to be taken.
+    Snapshot,
+}
+
+/// Decides, from how the last snapshot went, what is due.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    settings: SnapshotSettings,
+    next_ms: u64,
+    last: Sequence,
+    last_ms: u64,
+    last_bytes: u64,
+    log_bytes: u64,
+}
+
+impl Schedule {
+    /// A schedule for a database whose newest snapshot is a state at `last`.
+    pub fn new(settings: SnapshotSettings, last: Sequence, now_ms: u64) -> Self {
+        Self { settings, next_ms: now_ms + settings.interval_ms, last, last_ms: 0, last_bytes: 0, log_bytes: 0 }
+    }
+
+    /// A record of so many bytes was appended.
+    pub fn appended(&mut self, bytes: u64) {
+        self.log_bytes += bytes;
+    }
+
+    /// What is due at `now_ms`, `sequence` being the last record, `running` whether a snapshot is under way.
+    pub fn due(&mut self, now_ms: u64, sequence: Sequence, running: bool) -> Due {
+        if self.settings.interval_ms == 0 || now_ms < self.next_ms {
+            return Due::Nothing;
+        }
+        self.next_ms = now_ms + self.settings.interval_ms;
+        if sequence == self.last {
+            return Due::Nothing;
+        }
+        let quick = self.last_ms < limits::QUICK_SNAPSHOT_MS && self.last_bytes < limits::QUICK_SNAPSHOT_BYTES;
+        let outgrown = self.log_bytes > self.last_bytes.max(limits::QUICK_SNAPSHOT_BYTES);
+        if !running && (quick || outgrown) { Due::Snapshot } else { Due::Sync }
+    }
+
+    /// A snapshot is begun.
+    pub fn begun(&mut self) {
+        self.log_bytes = 0;
+    }
+
+    /// A snapshot at `sequence` was published: it took so long and has so many bytes.
+    pub fn published(&mut self, sequence: Sequence, took_ms: u64, bytes: u64) {
+        (self.last, self.last_ms, self.last_bytes) = (sequence, took_ms, bytes);
+    }
+
+    /// When [`Schedule::due`] is to be asked again, in milliseconds; `None`: never.
+    pub fn next_ms(&self) -> Option<u64> {
+        (self.settings.interval_ms > 0).then_some(self.next_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule() -> Schedule {
+        Schedule::new(SnapshotSettings { interval_ms: 1_000 }, 0, 0)
+    }
+
+    #[test]
+    fn nothing_is_due_before_the_interval_or_without_a_change() {
+        let mut schedule = schedule();
+        assert_eq!(schedule.due(999, 5, false), Due::Nothing);
+        assert_eq!(schedule.due(1_000, 0, false), Due::Nothing);
+        assert_eq!(schedule.due(1_500, 5, false), Due::Nothing, "the interval begins anew");
+        assert_eq!(schedule.due(2_000, 5, false), Due::Snapshot);
+    }
+
+    #[test]
+    fn quick_snapshots_come_every_time_and_slow_ones_when_the_log_has_outgrown_them() {
+        let mut schedule = schedule();
+        schedule.published(5, 99, 1_000);
+        assert_eq!(schedule.due(1_000, 6, false), Due::Snapshot);
+        schedule.begun();
+        schedule.published(6, 100, 20 << 20);
+        assert_eq!(schedule.due(2_000, 7, false), Due::Sync);
+        schedule.appended(20 << 20);
+        assert_eq!(schedule.due(3_000, 8, false), Due::Sync);
+        schedule.appended(1);
+        assert_eq!(schedule.due(4_000, 9, true), Due::Sync, "one at a time");
+        assert_eq!(schedule.due(5_000, 9, false), Due::Snapshot);
+    }
+
+    #[test]
+    fn an_interval_of_zero_is_never() {
+        let mut schedule = Schedule::new(SnapshotSettings { interval_ms: 0 }, 0, 0);
+        assert_eq!((schedule.due(9_999, 5, false), schedule.next_ms()), (Due::Nothing, None));
+    }
+}

@@ -1,0 +1,131 @@
+//! Left-right: readers on one side, the Writer on the other, without a lock.
+//!
+//! From the technique of Ramalhete and Correia ("Left-Right: A Concurrency Control Technique with Wait-Free
+//! Population Oblivious Reads", 2015), with one indicator per thread. A reader marks its slot odd, then reads which
+//! side is current; the Writer flips the side, then waits until every slot is even or has moved on. Both do their
+//! store before their load in the one order of sequentially consistent operations, so either the reader sees the flip
+//! or the Writer sees the reader.
+//!
+//! A read never waits. The Writer waits for reads that were inside at the flip: nanoseconds, or, if such a reader was
+//! preempted, until it runs again. So readers hold a guard for microseconds and never across an await.
+
+use crate::words::Side;
+use crossbeam_utils::{Backoff, CachePadded};
+use std::{
+    marker::PhantomData,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+use thread_local::ThreadLocal;
+
+type Slot = CachePadded<AtomicU64>;
+
+#[derive(Default)]
+pub(super) struct Gate {
+    flips: CachePadded<AtomicU64>,
+    slots: ThreadLocal<Slot>,
+}
+
+/// A reader inside the gate. Not `Send`: its slot is its thread's.
+pub(super) struct Inside<'a> {
+    slot: &'a AtomicU64,
+    pub(super) side: Side,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Gate {
+    /// Goes in; wait-free.
+    ///
+    /// # Panics
+    /// If this thread is inside already: one guard at a time keeps the Writer's wait short.
+    #[inline]
+    pub(super) fn enter(&self) -> Inside<'_> {
+        let slot: &AtomicU64 = self.slots.get().unwrap_or_else(|| {
+            let slot = self.slots.get_or_default();
+            // The thread's first visit: the slot is published before the side is read below.
+            fence(Ordering::SeqCst);
+            slot
+        });
+        let visits = slot.load(Ordering::Relaxed);
+        assert!(visits.is_multiple_of(2), "a thread holds one read guard at a time");
+        slot.store(visits + 1, Ordering::SeqCst);
+        let side = side_of(self.flips.load(Ordering::SeqCst));
+        Inside { slot, side, not_send: PhantomData }
+    }
+
+    /// The side readers are on. For the Writer, who alone changes it.
+    pub(super) fn side(&self) -> Side {
+        side_of(self.flips.load(Ordering::Relaxed))
+    }
+
+    /// Moves readers to the other side, and returns once none is left on the old one.
+    pub(super) fn flip(&self) {
+        let flips = self.flips.load(Ordering::Relaxed);
+        self.flips.store(flips + 1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        for slot in self.slots.iter() {
+            let visits = slot.load(Ordering::SeqCst);
+            if visits.is_multiple_of(2) {
+                continue;
+            }
+            let patience = Backoff::new();
+            while slot.load(Ordering::Acquire) == visits {
+                patience.snooze();
+            }
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: what was read inside was read before the Writer sees the reader gone.
+        self.slot.store(self.slot.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+}
+
+const fn side_of(flips: u64) -> Side {
+    Side(!flips.is_multiple_of(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flip_waits_for_the_reader_inside_and_for_no_later_one() {
+        let gate = Gate::default();
+        let (inside, entered) = std::sync::mpsc::channel();
+        let (leave, left) = std::sync::mpsc::channel::<()>();
+        let flipped = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let guard = gate.enter();
+                inside.send(guard.side).expect("the test listens");
+                left.recv().expect("the test tells");
+                assert!(!flipped.load(Ordering::SeqCst), "the Writer went on while a reader was on the old side");
+                drop(guard);
+            });
+            assert_eq!(entered.recv().expect("it entered"), Side(false));
+            let writer = scope.spawn(|| {
+                gate.flip();
+                flipped.store(true, Ordering::SeqCst);
+            });
+            while gate.side() == Side(false) {
+                std::thread::yield_now();
+            }
+            let later = gate.enter();
+            assert_eq!(later.side, Side(true));
+            leave.send(()).expect("the reader waits");
+            writer.join().expect("the flip ends while a later reader is still inside");
+            drop(later);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "one read guard at a time")]
+    fn a_second_guard_on_a_thread_is_refused() {
+        let gate = Gate::default();
+        let _first = gate.enter();
+        let _second = gate.enter();
+    }
+}

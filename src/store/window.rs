@@ -1,0 +1,387 @@
+//! The idempotency window: which keyed writes have counted, and how they were answered.
+//!
+//! Keys leave by age in logged time, never because others come: a full window refuses new keys instead, so a key that
+//! was acknowledged is known for its whole age. A producer's stream needs one entry however long it is.
+
+use crate::{
+    hash::{WordHasher, fingerprint},
+    limits,
+    position::Position,
+    record::Settled,
+    tally::Once,
+};
+use bincode::{Decode, Encode};
+use hashbrown::HashTable;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+};
+
+/// Bounds of the window.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowLimits {
+    /// Keys remembered at most.
+    pub keys: usize,
+    /// Age at which a key is forgotten, in milliseconds of logged time.
+    pub key_age_ms: u64,
+    /// Streams remembered at most.
+    pub streams: usize,
+    /// Age at which an idle stream is forgotten, in milliseconds of logged time.
+    pub stream_age_ms: u64,
+}
+
+impl Default for WindowLimits {
+    fn default() -> Self {
+        Self {
+            keys: limits::DEFAULT_MAX_KEYS,
+            key_age_ms: limits::DEFAULT_KEY_AGE_MS,
+            streams: limits::DEFAULT_MAX_STREAMS,
+            stream_age_ms: limits::DEFAULT_STREAM_AGE_MS,
+        }
+    }
+}
+
+/// What the window remembers of one key, or of the last post of one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Entry {
+    /// The key, or the stream's name.
+    pub name: Box<str>,
+    /// The last number of the stream that is done; 0 for a key.
+    pub stream_sequence: u64,
+    /// What a repeat must have equal.
+    pub fingerprint: u128,
+    /// For a stream: the hash over the fingerprints of all its posts.
+    pub running: u128,
+    /// The record it is part of.
+    pub position: Position,
+    /// When it was logged.
+    pub time_ms: u64,
+    /// Words it counted, repeats included.
+    pub words: u64,
+    /// Distinct words it counted.
+    pub distinct: u64,
+    /// Tokens left out.
+    pub left_out: u64,
+}
+
+impl Entry {
+    fn new(settled: &Settled<'_>, running: u128, position: Position, time_ms: u64) -> Self {
+        Self {
+            name: settled.name.into(),
+            stream_sequence: settled.stream_sequence,
+            fingerprint: settled.fingerprint,
+            running,
+            position,
+            time_ms,
+            words: settled.words,
+            distinct: settled.distinct,
+            left_out: settled.left_out,
+        }
+    }
+}
+
+impl Entry {
+    /// What a write of this entry's name is to it.
+    pub fn compare(&self, once: &Once, fingerprint: u128) -> Seen {
+        let Once::Stream { sequence, .. } = once else {
+            return self.repeat_if(fingerprint);
+        };
+        let expected = self.stream_sequence + 1;
+        match sequence.cmp(&expected) {
+            Ordering::Equal => Seen::New,
+            Ordering::Greater => Seen::Gap { expected },
+            // Only the last post's body is remembered; of one further back the number alone tells.
+            Ordering::Less if *sequence == self.stream_sequence => self.repeat_if(fingerprint),
+            Ordering::Less => Seen::Repeat(self.clone()),
+        }
+    }
+
+    fn repeat_if(&self, fingerprint: u128) -> Seen {
+        if self.fingerprint == fingerprint { Seen::Repeat(self.clone()) } else { Seen::Reused }
+    }
+}
+
+/// What the window says of a keyed write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It has not counted yet.
+    New,
+    /// It has counted: answer as then.
+    Repeat(Entry),
+    /// Its name has counted with another body.
+    Reused,
+    /// Its stream goes on with another number.
+    Gap {
+        /// The next number.
+        expected: u64,
+    },
+    /// There is no room to remember it.
+    Full,
+}
+
+/// Where a walk over the window stands ([`Window::piece`]).
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    key: u64,
+    after_stream: Option<Box<str>>,
+}
+
+/// The keys and streams that have counted.
+#[derive(Debug)]
+pub struct Window {
+    hasher: WordHasher,
+    limits: WindowLimits,
+    /// Keys in the order they were logged; `forgotten` have left at the front.
+    keys: VecDeque<Entry>,
+    forgotten: u64,
+    /// The ordinal of each key, which is its place in `keys` plus `forgotten`.
+    by_name: HashTable<u64>,
+    streams: BTreeMap<Box<str>, Entry>,
+    time_ms: u64,
+}
+
+impl Window {
+    /// An empty window.
+    pub fn new(hasher: WordHasher, limits: WindowLimits) -> Self {
+        Self {
+            hasher,
+            limits,
+            keys: VecDeque::new(),
+            forgotten: 0,
+            by_name: HashTable::new(),
+            streams: BTreeMap::new(),
+            time_ms: 0,
+        }
+    }
+
+    /// What is known of a keyed write at `now_ms`, logged time.
+    pub fn check(&self, once: &Once, fingerprint: u128, now_ms: u64) -> Seen {
+        match once {
+            Once::Key(key) => match self.key(key) {
+                Some(entry) if self.is_young(entry, now_ms) => entry.compare(once, fingerprint),
+                _ if self.keys.len() >= self.limits.keys => Seen::Full,
+                _ => Seen::New,
+            },
+            Once::Stream { name, sequence } => match self.streams.get(name) {
+                Some(entry) if self.is_young(entry, now_ms) => entry.compare(once, fingerprint),
+                None if self.streams.len() >= self.limits.streams => Seen::Full,
+                _ if *sequence == 1 => Seen::New,
+                _ => Seen::Gap { expected: 1 },
+            },
+        }
+    }
+
+    /// Forgets what is too old at `now_ms`.
+    pub fn expire(&mut self, now_ms: u64) {
+        self.time_ms = now_ms;
+        while self.keys.front().is_some_and(|oldest| !self.is_young(oldest, now_ms)) {
+            let oldest = self.keys.pop_front().expect("it was there");
+            let ordinal = self.forgotten;
+            if let Ok(found) = self.by_name.find_entry(self.hasher.hash(&oldest.name), |&at| at == ordinal) {
+                found.remove();
+            }
+            self.forgotten += 1;
+        }
+        // Streams are few and live long: they are looked through only when room is needed.
+        if self.streams.len() >= self.limits.streams {
+            let age_ms = self.limits.stream_age_ms;
+            self.streams.retain(|_, stream| now_ms.saturating_sub(stream.time_ms) < age_ms);
+        }
+    }
+
+    /// Remembers what a record settles. Harmless twice.
+    pub fn settle(&mut self, settled: &Settled<'_>, position: Position, time_ms: u64) {
+        if settled.stream_sequence > 0 {
+            let before = self.streams.get(settled.name);
+            if before
+                .is_some_and(|stream| stream.position >= position && stream.stream_sequence >= settled.stream_sequence)
+            {
+                return;
+            }
+            let running = match before {
+                Some(stream) if settled.stream_sequence == stream.stream_sequence + 1 => stream.running,
+                _ => 0,
+            };
+            let running = fingerprint(&[&running.to_le_bytes(), &settled.fingerprint.to_le_bytes()]);
+            self.streams.insert(settled.name.into(), Entry::new(settled, running, position, time_ms));
+        } else {
+            self.restore(Entry::new(settled, 0, position, time_ms));
+        }
+    }
+
+    /// Puts back an entry that a snapshot has kept.
+    pub fn restore(&mut self, entry: Entry) {
+        if entry.stream_sequence > 0 {
+            self.streams.insert(entry.name.clone(), entry);
+            return;
+        }
+        if self.key(&entry.name).is_some_and(|known| known.position >= entry.position) {
+            return;
+        }
+        let hash = self.hasher.hash(&entry.name);
+        // A name that comes again after its age: the index moves on to the new entry, the old one leaves unfound.
+        if let Ok(stale) =
+            self.by_name.find_entry(hash, |&at| self.keys[(at - self.forgotten) as usize].name == entry.name)
+        {
+            stale.remove();
+        }
+        let ordinal = self.forgotten + self.keys.len() as u64;
+        self.keys.push_back(entry);
+        let (keys, forgotten, hasher) = (&self.keys, self.forgotten, self.hasher);
+        self.by_name.insert_unique(hash, ordinal, |&at| hasher.hash(&keys[(at - forgotten) as usize].name));
+    }
+
+    /// Up to `count` entries from `cursor` on, keys in logged order, then streams by name; the cursor moves on, and
+    /// nothing is left once none are given. Entries that change meanwhile may be given as they were or as they are.
+    pub fn piece(&self, cursor: &mut Cursor, count: usize) -> Vec<Entry> {
+        let from = cursor.key.max(self.forgotten) - self.forgotten;
+        let mut piece: Vec<Entry> =
+            self.keys.range((from as usize).min(self.keys.len())..).take(count).cloned().collect();
+        cursor.key = self.forgotten + from + piece.len() as u64;
+        if piece.is_empty() {
+            use std::ops::Bound::{Excluded, Unbounded};
+            let after = cursor.after_stream.as_deref().map_or(Unbounded, Excluded);
+            piece.extend(self.streams.range::<str, _>((after, Unbounded)).take(count).map(|(_, entry)| entry.clone()));
+            if let Some(last) = piece.last() {
+                cursor.after_stream = Some(last.name.clone());
+            }
+        }
+        piece
+    }
+
+    /// Keys and streams remembered.
+    pub fn len(&self) -> (usize, usize) {
+        (self.keys.len(), self.streams.len())
+    }
+
+    /// The logged time it stands at, in milliseconds since 1970.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// How many more keys and streams there is room for.
+    pub fn room(&self) -> (usize, usize) {
+        (self.limits.keys.saturating_sub(self.keys.len()), self.limits.streams.saturating_sub(self.streams.len()))
+    }
+
+    fn key(&self, name: &str) -> Option<&Entry> {
+        let place = |&at: &u64| &self.keys[(at - self.forgotten) as usize];
+        self.by_name.find(self.hasher.hash(name), |at| &*place(at).name == name).map(place)
+    }
+
+    fn is_young(&self, entry: &Entry, now_ms: u64) -> bool {
+        let age_ms = if entry.stream_sequence > 0 { self.limits.stream_age_ms } else { self.limits.key_age_ms };
+        now_ms.saturating_sub(entry.time_ms) < age_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: WindowLimits = WindowLimits { keys: 3, key_age_ms: 100, streams: 2, stream_age_ms: 1_000 };
+
+    fn window() -> Window {
+        Window::new(WordHasher::new(1), LIMITS)
+    }
+
+    fn settled(name: &str, stream_sequence: u64, fingerprint: u128) -> Settled<'_> {
+        Settled { name, stream_sequence, fingerprint, words: 2, distinct: 1, left_out: 0 }
+    }
+
+    fn key(name: &str) -> Once {
+        Once::Key(name.into())
+    }
+
+    fn stream(name: &str, sequence: u64) -> Once {
+        Once::Stream { name: name.into(), sequence }
+    }
+
+    #[test]
+    fn a_key_is_new_then_a_repeat_then_forgotten() {
+        let mut window = window();
+        assert_eq!(window.check(&key("a"), 7, 0), Seen::New);
+        window.settle(&settled("a", 0, 7), Position::new(1, 1), 10);
+        assert!(
+            matches!(window.check(&key("a"), 7, 109), Seen::Repeat(entry) if entry.position == Position::new(1, 1))
+        );
+        assert_eq!(window.check(&key("a"), 8, 109), Seen::Reused);
+        assert_eq!(window.check(&key("a"), 7, 110), Seen::New);
+        window.expire(110);
+        assert_eq!(window.len(), (0, 0));
+    }
+
+    #[test]
+    fn a_key_used_again_after_its_age_is_the_new_one() {
+        let mut window = window();
+        window.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
+        window.settle(&settled("a", 0, 8), Position::new(1, 2), 150);
+        assert!(matches!(window.check(&key("a"), 8, 151), Seen::Repeat(_)));
+        window.expire(151);
+        assert!(matches!(window.check(&key("a"), 8, 151), Seen::Repeat(_)), "the old entry left alone");
+        assert_eq!(window.len(), (1, 0));
+    }
+
+    #[test]
+    fn a_full_window_refuses_and_forgets_nobody() {
+        let mut window = window();
+        for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
+            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), 0);
+        }
+        assert_eq!(window.check(&key("d"), 7, 50), Seen::Full);
+        assert!(matches!(window.check(&key("a"), 7, 50), Seen::Repeat(_)));
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), 0);
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), 0);
+        assert_eq!(window.check(&stream("u", 1), 7, 50), Seen::Full);
+        assert_eq!(window.check(&stream("s", 2), 7, 50), Seen::New);
+    }
+
+    #[test]
+    fn a_stream_goes_on_by_one() {
+        let mut window = window();
+        assert_eq!(window.check(&stream("s", 2), 7, 0), Seen::Gap { expected: 1 });
+        window.settle(&settled("s", 1, 7), Position::new(1, 1), 0);
+        window.settle(&settled("s", 2, 8), Position::new(1, 2), 0);
+        assert_eq!(window.check(&stream("s", 4), 9, 0), Seen::Gap { expected: 3 });
+        assert_eq!(window.check(&stream("s", 3), 9, 0), Seen::New);
+        assert_eq!(window.check(&stream("s", 2), 9, 0), Seen::Reused);
+        assert!(matches!(window.check(&stream("s", 2), 8, 0), Seen::Repeat(_)));
+        assert!(matches!(window.check(&stream("s", 1), 7, 0), Seen::Repeat(entry) if entry.stream_sequence == 2));
+    }
+
+    #[test]
+    fn settling_twice_changes_nothing() {
+        let mut window = window();
+        for _ in 0..2 {
+            window.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
+            window.settle(&settled("s", 1, 7), Position::new(1, 1), 0);
+            window.settle(&settled("s", 2, 8), Position::new(1, 1), 0);
+        }
+        let all = window.piece(&mut Cursor::default(), 9);
+        let mut once = self::window();
+        once.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
+        assert_eq!((window.len(), all), ((1, 1), once.piece(&mut Cursor::default(), 9)));
+        assert!(matches!(window.check(&stream("s", 2), 8, 0), Seen::Repeat(_)));
+    }
+
+    #[test]
+    fn a_walk_gives_every_entry_and_restores_them() {
+        let mut window = window();
+        for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
+            window.settle(&settled(name, 0, 7), Position::new(1, at as u64 + 1), at as u64);
+        }
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), 4);
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), 5);
+        let (mut cursor, mut restored) = (Cursor::default(), self::window());
+        loop {
+            let piece = window.piece(&mut cursor, 2);
+            if piece.is_empty() {
+                break;
+            }
+            piece.into_iter().for_each(|entry| restored.restore(entry));
+        }
+        assert_eq!(restored.len(), (3, 2));
+        assert_eq!(restored.check(&key("b"), 8, 10), Seen::Reused);
+        assert_eq!(restored.check(&stream("t", 3), 8, 10), Seen::Gap { expected: 2 });
+    }
+}

@@ -1,0 +1,181 @@
+//! The words and counts of one namespace: the hot structure.
+//!
+//! Level 1. One Writer sets counts through a [`WordsWriter`]; any number of readers look through [`Words`], without a
+//! lock, under a guard of the store that fixes the side they read (`store/gate.rs`). The words lie in 256 segments
+//! chosen by the top byte of their hash, so that growing one index stops nothing else.
+//!
+//! A record is applied in two passes: [`WordsWriter::set`] for each word on the side that nobody reads, then, once
+//! the store has moved every reader to that side, [`WordsWriter::fold`] for all of them.
+
+mod arena;
+mod cell;
+mod table;
+mod top;
+mod wide;
+mod writer;
+
+pub use cell::Side;
+pub(crate) use writer::WordsWriter;
+
+use crate::limits;
+use arc_swap::ArcSwap;
+use arena::Packed;
+use cell::Cell;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use table::Table;
+use top::Best;
+use wide::WidePairs;
+
+const SEGMENTS: usize = 256;
+
+/// The counts of one namespace, as readers see them.
+pub(crate) struct Words {
+    segments: Box<[ArcSwap<Table>]>,
+    wide: WidePairs,
+    distinct: [AtomicU64; 2],
+}
+
+impl Words {
+    fn new() -> Self {
+        let empty = Arc::new(Table::empty());
+        Self {
+            segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
+            wide: WidePairs::default(),
+            distinct: [AtomicU64::new(0), AtomicU64::new(0)],
+        }
+    }
+
+    /// The count of a word on one side; 0 if it is not there.
+    #[inline]
+    pub(crate) fn count(&self, hash: u64, word: &str, side: Side) -> i64 {
+        if word.is_empty() || word.len() > limits::MAX_WORD_BYTES {
+            return 0; // such a word is never counted
+        }
+        let table = self.segments[segment_of(hash)].load();
+        match table.find(hash, &Packed::new(word)) {
+            Some(offset) => self.read(table.cell(offset).load(Ordering::Acquire), side),
+            None => 0,
+        }
+    }
+
+    /// How many words have a count on one side.
+    pub(crate) fn distinct(&self, side: Side) -> u64 {
+        self.distinct[side.index()].load(Ordering::Relaxed)
+    }
+
+    /// Every word that may be among the [`limits::MAX_TOP`] largest, with its count on one side. To be taken under a
+    /// guard, and ranked after it.
+    pub(crate) fn candidates(&self, side: Side) -> Candidates {
+        let mut counts = Vec::new();
+        let tables: Vec<Arc<Table>> = self.segments.iter().map(ArcSwap::load_full).collect();
+        for (segment, table) in tables.iter().enumerate() {
+            for offset in table.hot.iter() {
+                let count = self.read(table.cell(offset).load(Ordering::Acquire), side);
+                if count != 0 {
+                    counts.push((count, segment as u32, offset));
+                }
+            }
+        }
+        Candidates { tables, counts }
+    }
+
+    #[inline]
+    fn read(&self, raw: u64, side: Side) -> i64 {
+        match cell::decode(raw, side) {
+            Cell::Count(count) => count,
+            Cell::Wide(index) => self.wide.read(index, side),
+        }
+    }
+}
+
+#[inline]
+const fn segment_of(hash: u64) -> usize {
+    (hash >> 56) as usize
+}
+
+/// Words that may be in a top, read at one position.
+pub(crate) struct Candidates {
+    tables: Vec<Arc<Table>>,
+    counts: Vec<(i64, u32, u32)>,
+}
+
+impl Candidates {
+    /// The `n` largest, descending, ties by word.
+    pub(crate) fn top(mut self, n: usize) -> Vec<(String, i64)> {
+        // An entry that fell out of the top and came back is listed twice.
+        self.counts.sort_unstable_by_key(|&(count, segment, offset)| (std::cmp::Reverse(count), segment, offset));
+        self.counts.dedup();
+        let mut best = Best::new(n);
+        let mut word = String::new();
+        for (count, segment, offset) in self.counts {
+            if !best.may_enter(count) {
+                break; // descending: nothing behind it may either
+            }
+            self.tables[segment as usize].arena.read_word(offset, &mut word);
+            best.offer(count, &word);
+        }
+        best.into_sorted().into_iter().map(|ranked| (ranked.word.into_string(), ranked.count)).collect()
+    }
+}
+
+/// A walk over all words of a namespace, in pieces that each need a guard of their own.
+pub(crate) struct Walk {
+    words: Arc<Words>,
+    segment: usize,
+    table: Option<Arc<Table>>,
+    slot: usize,
+    piece: Vec<(u32, i64)>,
+    word: String,
+}
+
+impl Walk {
+    pub(crate) fn new(words: Arc<Words>) -> Self {
+        Self { words, segment: 0, table: None, slot: 0, piece: Vec::new(), word: String::new() }
+    }
+
+    /// Reads the counts of the next piece; to be called under a guard for `side`. `false` when nothing is left.
+    ///
+    /// Words that come after the walk has begun may be missed; a count is the one of some position since then.
+    pub(crate) fn read(&mut self, side: Side) -> bool {
+        self.piece.clear();
+        while self.piece.is_empty() {
+            if self.segment == SEGMENTS {
+                return false;
+            }
+            let table = self.table.get_or_insert_with(|| self.words.segments[self.segment].load_full());
+            let end = (self.slot + limits::WALK_ENTRIES).min(table.slots());
+            for offset in (self.slot..end).filter_map(|slot| table.entry_at(slot)) {
+                let count = self.words.read(table.cell(offset).load(Ordering::Acquire), side);
+                if count != 0 {
+                    self.piece.push((offset, count));
+                }
+            }
+            self.slot = end;
+            if end == table.slots() && self.piece.is_empty() {
+                self.next_segment();
+            }
+        }
+        true
+    }
+
+    /// Gives the words of the piece that was read, after its guard is gone.
+    pub(crate) fn give(&mut self, mut each: impl FnMut(&str, i64)) {
+        let Some(table) = &self.table else { return };
+        for &(offset, count) in &self.piece {
+            table.arena.read_word(offset, &mut self.word);
+            each(&self.word, count);
+        }
+        if self.slot == table.slots() {
+            self.next_segment();
+        }
+    }
+
+    fn next_segment(&mut self) {
+        self.segment += 1;
+        self.slot = 0;
+        self.table = None;
+    }
+}

@@ -1,0 +1,229 @@
+//! Where the words of a segment lie: entries of 8-byte units that never move.
+//!
+//! ```text
+//! unit 0      the cell (cell.rs)
+//! unit 1 …    length less one in the lowest byte, then the bytes of the word, little-endian, zero-padded
+//! ```
+//!
+//! Units are atomics because readers look while the Writer adds; an entry becomes visible by the Release store of its
+//! offset into the index, so its own units are plain relaxed stores. Chunks double, so a large arena is a few large
+//! allocations, whose untouched pages cost nothing.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+use zerocopy::FromZeros;
+
+/// Units of the first chunk, and of the second; every later chunk is as large as all before it.
+const FIRST_CHUNK_UNITS: u32 = 16;
+/// Offsets have 24 bits.
+pub(super) const OFFSET_BITS: u32 = 24;
+const CHUNKS: usize = (OFFSET_BITS - FIRST_CHUNK_UNITS.ilog2() + 1) as usize;
+
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+}
+
+/// The units of a word, made as they are compared or stored.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<'a> {
+    word: &'a [u8],
+    first: u64,
+}
+
+impl<'a> Packed<'a> {
+    /// # Panics
+    /// If the word is empty or longer than [`crate::limits::MAX_WORD_BYTES`]: callers have bounded it.
+    #[inline]
+    pub(super) fn new(word: &'a str) -> Self {
+        let word = word.as_bytes();
+        assert!(!word.is_empty() && word.len() <= crate::limits::MAX_WORD_BYTES, "a word of {} bytes", word.len());
+        let head = &word[..word.len().min(7)];
+        Self { word, first: little_endian(head) << 8 | (word.len() - 1) as u64 }
+    }
+
+    /// Units of the word, without its cell.
+    #[inline]
+    pub(super) fn units(&self) -> u32 {
+        word_units(self.word.len())
+    }
+
+    #[inline]
+    fn unit(&self, at: u32) -> u64 {
+        if at == 0 {
+            return self.first;
+        }
+        let rest = &self.word[at as usize * 8 - 1..];
+        match rest.first_chunk::<8>() {
+            Some(whole) => u64::from_le_bytes(*whole),
+            None => little_endian(rest),
+        }
+    }
+}
+
+/// Up to 8 bytes as a number, without a call to memcpy.
+#[inline]
+fn little_endian(bytes: &[u8]) -> u64 {
+    if let Some(low) = bytes.first_chunk::<4>() {
+        // Two loads that may overlap: the low four bytes, and the last four where they belong.
+        let high = bytes.last_chunk::<4>().expect("at least four bytes");
+        let shift = (bytes.len() - 4) * 8;
+        return u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << shift;
+    }
+    bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// Units that a word of `bytes` bytes takes, without its cell.
+#[inline]
+const fn word_units(bytes: usize) -> u32 {
+    (bytes as u32 + 1).div_ceil(8)
+}
+
+/// The chunk an offset lies in, and its place there.
+#[inline]
+const fn locate(offset: u32) -> (usize, usize) {
+    if offset < FIRST_CHUNK_UNITS {
+        return (0, offset as usize);
+    }
+    let chunk = (offset / FIRST_CHUNK_UNITS).ilog2() + 1;
+    (chunk as usize, (offset - (FIRST_CHUNK_UNITS << (chunk - 1))) as usize)
+}
+
+/// The units of a chunk.
+const fn chunk_units(chunk: usize) -> u32 {
+    FIRST_CHUNK_UNITS << chunk.saturating_sub(1)
+}
+
+impl Arena {
+    /// Writes an entry at or after `free`, with a count of zero on both sides. Gives its offset and the next free
+    /// one; `None` when the arena is full.
+    pub(super) fn push(&self, free: u32, word: &Packed<'_>) -> Option<(u32, u32)> {
+        let units = 1 + word.units();
+        let mut offset = free.max(1); // offset 0 says "no entry" in the index
+        loop {
+            if u64::from(offset) + u64::from(units) > 1 << OFFSET_BITS {
+                return None;
+            }
+            let (chunk, at) = locate(offset);
+            if at as u32 + units <= chunk_units(chunk) {
+                break;
+            }
+            offset += chunk_units(chunk) - at as u32; // an entry lies in one chunk
+        }
+        let (chunk, at) = locate(offset);
+        let entry = &self.chunk_or_new(chunk)[at..][..units as usize];
+        for (unit, slot) in entry[1..].iter().enumerate() {
+            slot.store(word.unit(unit as u32), Ordering::Relaxed);
+        }
+        Some((offset, offset + units))
+    }
+
+    /// The cell of an entry.
+    #[inline]
+    pub(super) fn cell(&self, offset: u32) -> &AtomicU64 {
+        let (chunk, at) = locate(offset);
+        &self.chunk(chunk)[at]
+    }
+
+    /// Whether the entry at `offset` is this word.
+    #[inline]
+    pub(super) fn holds(&self, offset: u32, word: &Packed<'_>) -> bool {
+        let (chunk, at) = locate(offset);
+        let entry = &self.chunk(chunk)[at + 1..];
+        entry[0].load(Ordering::Relaxed) == word.first
+            && (1..word.units()).all(|unit| entry[unit as usize].load(Ordering::Relaxed) == word.unit(unit))
+    }
+
+    /// Puts the word of an entry into `text`.
+    pub(super) fn read_word(&self, offset: u32, text: &mut String) {
+        let (chunk, at) = locate(offset);
+        let entry = &self.chunk(chunk)[at + 1..];
+        let first = entry[0].load(Ordering::Relaxed);
+        let len = (first & 0xff) as usize + 1;
+        let mut bytes = [0; crate::limits::MAX_WORD_BYTES + 8];
+        bytes[..8].copy_from_slice(&first.to_le_bytes());
+        for unit in 1..word_units(len) as usize {
+            bytes[unit * 8..][..8].copy_from_slice(&entry[unit].load(Ordering::Relaxed).to_le_bytes());
+        }
+        text.clear();
+        text.push_str(std::str::from_utf8(&bytes[1..=len]).expect("an entry holds the bytes of a str"));
+    }
+
+    /// Units the entry at `offset` takes with its cell.
+    pub(super) fn entry_units(&self, offset: u32) -> u32 {
+        let (chunk, at) = locate(offset);
+        let len = (self.chunk(chunk)[at + 1].load(Ordering::Relaxed) & 0xff) as usize + 1;
+        1 + word_units(len)
+    }
+
+    #[inline]
+    fn chunk(&self, chunk: usize) -> &[AtomicU64] {
+        self.chunks[chunk].get().expect("an offset in the index lies in a chunk that exists")
+    }
+
+    fn chunk_or_new(&self, chunk: usize) -> &[AtomicU64] {
+        self.chunks[chunk].get_or_init(|| {
+            let units = chunk_units(chunk) as usize;
+            // Zeroed by the allocator: fresh pages of a large chunk are not touched until they are used.
+            <[AtomicU64]>::new_box_zeroed_with_elems(units).expect("memory for a chunk of words")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MAX_WORD_BYTES;
+
+    #[test]
+    fn chunks_cover_every_offset_once() {
+        let mut expected = (0, 0);
+        for offset in 0..5_000 {
+            assert_eq!(locate(offset), expected, "offset {offset}");
+            expected.1 += 1;
+            if expected.1 as u32 == chunk_units(expected.0) {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        assert_eq!(locate((1 << OFFSET_BITS) - 1).0, CHUNKS - 1);
+    }
+
+    #[test]
+    fn words_of_every_length_come_back_and_only_they() {
+        let arena = Arena::default();
+        let words: Vec<String> =
+            (1..=MAX_WORD_BYTES).map(|len| "abcdefghijk".chars().cycle().take(len).collect()).collect();
+        let mut free = 0;
+        let mut offsets = Vec::new();
+        for word in &words {
+            let (offset, next) = arena.push(free, &Packed::new(word)).expect("room");
+            offsets.push(offset);
+            free = next;
+        }
+        let mut text = String::new();
+        for (word, &offset) in words.iter().zip(&offsets) {
+            arena.read_word(offset, &mut text);
+            assert_eq!(&text, word);
+            assert_eq!(arena.entry_units(offset), 1 + word_units(word.len()));
+            for other in &words {
+                assert_eq!(arena.holds(offset, &Packed::new(other)), word == other, "{word} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_of_nul_bytes_is_a_word() {
+        let arena = Arena::default();
+        let (offset, _) = arena.push(0, &Packed::new("\0")).expect("room");
+        assert!(arena.holds(offset, &Packed::new("\0")) && !arena.holds(offset, &Packed::new("\0\0")));
+    }
+
+    #[test]
+    fn a_full_arena_says_so() {
+        let arena = Arena::default();
+        assert!(arena.push((1 << OFFSET_BITS) - 2, &Packed::new("a")).is_some());
+        assert!(arena.push((1 << OFFSET_BITS) - 1, &Packed::new("a")).is_none());
+    }
+}

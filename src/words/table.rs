@@ -1,0 +1,134 @@
+//! One segment: an index of 32-bit slots over an arena, and the list of its words that may be in a top.
+//!
+//! A slot is an 8-bit tag from the word's hash and the 24-bit offset of its entry; 0 is free; probing is linear. A
+//! table is replaced whole when its index is three quarters full (the arena stays) or when a quarter of its arena is
+//! dead (index and arena are rebuilt from what lives).
+
+use super::arena::{Arena, OFFSET_BITS, Packed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
+const FIRST_SLOTS: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: Arc<[AtomicU32]>,
+    pub(super) arena: Arc<Arena>,
+    pub(super) hot: Arc<Hot>,
+}
+
+impl Table {
+    /// A table with no room: every segment starts as this one.
+    pub(super) fn empty() -> Self {
+        Self::with_slots(0, Arc::default(), Arc::new(Hot::with_capacity(0)))
+    }
+
+    pub(super) fn with_slots(slots: usize, arena: Arc<Arena>, hot: Arc<Hot>) -> Self {
+        Self { slots: (0..slots).map(|_| AtomicU32::new(0)).collect(), arena, hot }
+    }
+
+    /// The same table with another list of hot entries.
+    pub(super) fn with_hot(&self, hot: Arc<Hot>) -> Self {
+        Self { slots: Arc::clone(&self.slots), arena: Arc::clone(&self.arena), hot }
+    }
+
+    /// The offset of a word's entry.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, word: &Packed<'_>) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mask = self.slots.len() - 1;
+        let tag = tag(hash);
+        let mut at = hash as usize & mask;
+        // Ends at a free slot: the index is never more than three quarters full.
+        loop {
+            let slot = self.slots[at].load(Ordering::Acquire);
+            if slot == 0 {
+                return None;
+            }
+            let offset = slot & OFFSET_MASK;
+            if slot & !OFFSET_MASK == tag && self.arena.holds(offset, word) {
+                return Some(offset);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Makes an entry visible to readers. The word is not in the table, and the table has room.
+    pub(super) fn publish(&self, hash: u64, offset: u32) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at].load(Ordering::Relaxed) != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at].store(tag(hash) | offset, Ordering::Release);
+    }
+
+    /// Whether one more entry, beside `entries`, needs a larger index.
+    pub(super) fn is_full(&self, entries: u32) -> bool {
+        (entries as usize + 1) * 4 > self.slots.len() * 3
+    }
+
+    /// Slots of the next larger index.
+    pub(super) fn grown_slots(&self) -> usize {
+        (self.slots.len() * 2).max(FIRST_SLOTS)
+    }
+
+    /// Slots the index has: the range [`Table::entry_at`] takes.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The offset of the entry in a slot, if there is one.
+    #[inline]
+    pub(super) fn entry_at(&self, slot: usize) -> Option<u32> {
+        let slot = self.slots[slot].load(Ordering::Acquire);
+        (slot != 0).then_some(slot & OFFSET_MASK)
+    }
+
+    /// The cell of an entry.
+    #[inline]
+    pub(super) fn cell(&self, offset: u32) -> &AtomicU64 {
+        self.arena.cell(offset)
+    }
+}
+
+const fn tag(hash: u64) -> u32 {
+    // Bits that choose neither the segment (the top eight) nor, in tables of ordinary size, the slot.
+    ((hash >> 40) as u32) << OFFSET_BITS
+}
+
+/// Entries of a segment that may be in a top: appended by the Writer, replaced with the table when full.
+#[derive(Debug)]
+pub(super) struct Hot {
+    offsets: Box<[AtomicU32]>,
+    len: AtomicU32,
+}
+
+impl Hot {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self { offsets: (0..capacity).map(|_| AtomicU32::new(0)).collect(), len: AtomicU32::new(0) }
+    }
+
+    /// Appends; `false` when there is no room.
+    pub(super) fn push(&self, offset: u32) -> bool {
+        let len = self.len.load(Ordering::Relaxed);
+        let Some(place) = self.offsets.get(len as usize) else { return false };
+        place.store(offset, Ordering::Relaxed);
+        self.len.store(len + 1, Ordering::Release);
+        true
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let len = self.len.load(Ordering::Acquire) as usize;
+        self.offsets[..len].iter().map(|offset| offset.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed) as usize
+    }
+}

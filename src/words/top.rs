@@ -1,0 +1,70 @@
+//! The order of `/top`: larger counts first, equal counts by word.
+
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+/// A word with its count, ordered so that the better one is the smaller one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ranked {
+    pub(super) count: i64,
+    pub(super) word: Box<str>,
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.count.cmp(&self.count).then_with(|| self.word.cmp(&other.word))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Keeps the best `room` of all words it is offered.
+pub(super) struct Best {
+    room: usize,
+    heap: BinaryHeap<Ranked>,
+}
+
+impl Best {
+    pub(super) fn new(room: usize) -> Self {
+        Self { room, heap: BinaryHeap::with_capacity(room + 1) }
+    }
+
+    /// Whether a word with this count could be among the best; if not, its text need not be read.
+    pub(super) fn may_enter(&self, count: i64) -> bool {
+        self.heap.len() < self.room || self.heap.peek().is_some_and(|worst| count >= worst.count)
+    }
+
+    pub(super) fn offer(&mut self, count: i64, word: &str) {
+        if !self.may_enter(count) {
+            return;
+        }
+        self.heap.push(Ranked { count, word: word.into() });
+        if self.heap.len() > self.room {
+            self.heap.pop();
+        }
+    }
+
+    /// The words kept, best first.
+    pub(super) fn into_sorted(self) -> Vec<Ranked> {
+        self.heap.into_sorted_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_best_in_order_with_ties_by_word() {
+        let mut best = Best::new(3);
+        for (word, count) in [("d", 1), ("b", 2), ("a", 1), ("c", 2), ("e", -5)] {
+            best.offer(count, word);
+        }
+        let kept: Vec<_> =
+            best.into_sorted().into_iter().map(|ranked| (ranked.word.to_string(), ranked.count)).collect();
+        assert_eq!(kept, [("b".into(), 2), ("c".into(), 2), ("a".into(), 1)]);
+    }
+}

@@ -1,0 +1,344 @@
+//! The Writer's half of a namespace: sets counts, grows and rebuilds tables, keeps the candidates of `/top`.
+
+use super::{
+    SEGMENTS, Words,
+    arena::{Arena, Packed},
+    cell::{self, Cell, Side},
+    segment_of,
+    table::{Hot, Table},
+    top::{Best, Ranked},
+    wide::WideLedger,
+};
+use crate::{
+    hash::{WordHasher, weight},
+    limits,
+};
+use std::sync::{Arc, atomic::Ordering};
+
+/// An arena is called full below its very end: what one record may still add fits above this mark.
+const ARENA_FULL_UNITS: u32 = (1 << super::arena::OFFSET_BITS) / 10 * 9;
+/// Segments smaller than this are not worth rebuilding.
+const REBUILD_FROM_UNITS: u32 = 256;
+
+/// The one mutable handle of a namespace.
+pub(crate) struct WordsWriter {
+    shared: Arc<Words>,
+    hasher: WordHasher,
+    segments: Vec<Segment>,
+    wide: WideLedger,
+    touched: Vec<Touched>,
+    /// Every word that ranks at or before this one is in the hot list of its segment; `None`: every word is.
+    threshold: Option<Ranked>,
+    /// Words that rank at or before the threshold.
+    above: u64,
+    /// Entries of all hot lists.
+    listed: usize,
+    distinct: u64,
+    digest: u64,
+    bytes: usize,
+    fullest_units: u32,
+}
+
+struct Segment {
+    table: Arc<Table>,
+    entries: u32,
+    free: u32,
+    /// Units of entries whose count is zero.
+    dead_units: u32,
+}
+
+struct Touched {
+    segment: u8,
+    offset: u32,
+    count: i64,
+}
+
+impl WordsWriter {
+    pub(crate) fn new(hasher: WordHasher) -> Self {
+        let shared = Arc::new(Words::new());
+        let segments = shared
+            .segments
+            .iter()
+            .map(|table| Segment { table: table.load_full(), entries: 0, free: 0, dead_units: 0 })
+            .collect();
+        Self {
+            shared,
+            hasher,
+            segments,
+            wide: WideLedger::default(),
+            touched: Vec::new(),
+            threshold: None,
+            above: 0,
+            listed: 0,
+            distinct: 0,
+            digest: 0,
+            bytes: SEGMENTS * (size_of::<Segment>() + size_of::<Table>()),
+            fullest_units: 0,
+        }
+    }
+
+    /// What readers hold.
+    pub(crate) fn shared(&self) -> &Arc<Words> {
+        &self.shared
+    }
+
+    /// The count the Writer has last set.
+    pub(crate) fn count(&self, hash: u64, word: &str) -> i64 {
+        let table = &self.segments[segment_of(hash)].table;
+        // Between records a cell reads the same on both sides.
+        table
+            .find(hash, &Packed::new(word))
+            .map_or(0, |at| self.shared.read(table.cell(at).load(Ordering::Relaxed), Side(false)))
+    }
+
+    /// Σ hash · count over all words, mod 2^64, with the counts last set.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// How many words have a count.
+    pub(crate) fn distinct(&self) -> u64 {
+        self.distinct
+    }
+
+    /// Memory in bytes, as far as it grows with the words.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether another record's words are sure to fit.
+    pub(crate) fn has_room(&self) -> bool {
+        self.fullest_units < ARENA_FULL_UNITS
+    }
+
+    /// First pass: sets a count on `side`, which nobody reads.
+    pub(crate) fn set(&mut self, hash: u64, word: &str, count: i64, side: Side) {
+        let segment = segment_of(hash);
+        let packed = Packed::new(word);
+        let offset = match self.segments[segment].table.find(hash, &packed) {
+            Some(offset) => offset,
+            None if count == 0 => return,
+            None => self.insert(segment, hash, &packed),
+        };
+        let table = &self.segments[segment].table;
+        let cell = table.cell(offset);
+        let raw = cell.load(Ordering::Relaxed);
+        let (before, old) = (self.shared.read(raw, side.other()), self.shared.read(raw, side));
+        if let (Cell::Count(_), Some(in_flight)) = (cell::decode(raw, side), cell::in_flight(side, count, before)) {
+            cell.store(in_flight, Ordering::Relaxed);
+        } else {
+            let pair = if let Cell::Wide(pair) = cell::decode(raw, side) { pair } else { self.wide.take() };
+            self.shared.wide.write(pair, side.other(), before);
+            self.shared.wide.write(pair, side, count);
+            // Release: a reader that finds the pair's index finds its counts.
+            cell.store(cell::wide(pair), Ordering::Release);
+        }
+        let units = table.arena.entry_units(offset);
+        self.digest = self.digest.wrapping_sub(weight(hash, old)).wrapping_add(weight(hash, count));
+        match (old != 0, count != 0) {
+            (false, true) => {
+                self.distinct += 1;
+                self.segments[segment].dead_units -= units;
+            }
+            (true, false) => {
+                self.distinct -= 1;
+                self.segments[segment].dead_units += units;
+            }
+            _ => {}
+        }
+        match (self.ranks(old, word), self.ranks(count, word)) {
+            (false, true) => {
+                self.above += 1;
+                self.list(segment, offset);
+            }
+            (true, false) => self.above -= 1,
+            _ => {}
+        }
+        self.touched.push(Touched { segment: segment as u8, offset, count });
+    }
+
+    /// After the last [`WordsWriter::set`] of a record, before readers move to `side`.
+    pub(crate) fn before_flip(&mut self, side: Side) {
+        self.shared.distinct[side.index()].store(self.distinct, Ordering::Relaxed);
+        if self.above < limits::MAX_TOP as u64 && self.above < self.distinct {
+            self.lower_threshold(side);
+        }
+    }
+
+    /// Second pass, once nobody reads the other side of `side`: both sides become equal.
+    pub(crate) fn fold(&mut self, side: Side) {
+        self.wide.readers_left();
+        self.shared.distinct[side.other().index()].store(self.distinct, Ordering::Relaxed);
+        let mut touched = std::mem::take(&mut self.touched);
+        for Touched { segment, offset, count } in &touched {
+            let cell = self.segments[*segment as usize].table.cell(*offset);
+            match cell::decode(cell.load(Ordering::Relaxed), side) {
+                Cell::Count(_) => cell.store(cell::folded(*count).expect("it fitted in flight"), Ordering::Relaxed),
+                Cell::Wide(pair) => self.shared.wide.write(pair, side.other(), *count),
+            }
+        }
+        for Touched { segment, .. } in &touched {
+            let state = &self.segments[*segment as usize];
+            if state.free > REBUILD_FROM_UNITS && state.dead_units > state.free / 4 {
+                self.rebuild(*segment as usize);
+            }
+        }
+        if self.listed > limits::TOP_CANDIDATES {
+            self.raise_threshold(side);
+        }
+        touched.clear();
+        self.touched = touched;
+    }
+
+    fn insert(&mut self, segment: usize, hash: u64, word: &Packed<'_>) -> u32 {
+        if self.segments[segment].table.is_full(self.segments[segment].entries) {
+            self.grow(segment);
+        }
+        let state = &mut self.segments[segment];
+        let (offset, free) =
+            state.table.arena.push(state.free, word).expect("admission refuses words once an arena is nearly full");
+        self.bytes += (free - state.free) as usize * size_of::<u64>();
+        state.dead_units += 1 + word.units(); // its count is still zero
+        state.free = free;
+        state.entries += 1;
+        state.table.publish(hash, offset);
+        self.fullest_units = self.fullest_units.max(free);
+        offset
+    }
+
+    /// Doubles the index of a segment; its arena stays.
+    fn grow(&mut self, segment: usize) {
+        let old = &self.segments[segment].table;
+        let table = Table::with_slots(old.grown_slots(), Arc::clone(&old.arena), Arc::clone(&old.hot));
+        let mut word = String::new();
+        for offset in (0..old.slots()).filter_map(|slot| old.entry_at(slot)) {
+            old.arena.read_word(offset, &mut word);
+            table.publish(self.hasher.hash(&word), offset);
+        }
+        self.replace(segment, table);
+    }
+
+    /// Moves the living words of a segment to an arena of their own. Only between records: both sides are equal.
+    fn rebuild(&mut self, segment: usize) {
+        let old = Arc::clone(&self.segments[segment].table);
+        let mut living = Vec::new();
+        for offset in (0..old.slots()).filter_map(|slot| old.entry_at(slot)) {
+            let raw = old.cell(offset).load(Ordering::Relaxed);
+            let count = self.shared.read(raw, Side(false));
+            if count != 0 {
+                living.push((offset, raw, count));
+            } else if let Cell::Wide(pair) = cell::decode(raw, Side(false)) {
+                self.wide.give_back(pair);
+            }
+        }
+        let slots = (living.len() * 2).next_power_of_two().max(4);
+        let arena = Arc::new(Arena::default());
+        let hot = Arc::new(Hot::with_capacity(living.len().min(old.hot.len())));
+        let table = Table::with_slots(slots, arena, hot);
+        let mut free = 0;
+        let mut word = String::new();
+        for &(offset, raw, count) in &living {
+            old.arena.read_word(offset, &mut word);
+            let (moved, next) = table.arena.push(free, &Packed::new(&word)).expect("fewer words than before");
+            free = next;
+            table.cell(moved).store(raw, Ordering::Relaxed);
+            table.publish(self.hasher.hash(&word), moved);
+            if self.ranks(count, &word) {
+                assert!(table.hot.push(moved), "every ranking word was listed before");
+            }
+        }
+        let state = &mut self.segments[segment];
+        self.bytes -= (state.free - free) as usize * size_of::<u64>();
+        self.listed = self.listed - old.hot.len() + table.hot.len();
+        state.entries = living.len() as u32;
+        state.free = free;
+        state.dead_units = 0;
+        self.replace(segment, table);
+    }
+
+    fn replace(&mut self, segment: usize, table: Table) {
+        let table = Arc::new(table);
+        let state = &mut self.segments[segment];
+        self.bytes = self.bytes + table.slots() * size_of::<u32>() - state.table.slots() * size_of::<u32>();
+        state.table = Arc::clone(&table);
+        self.shared.segments[segment].store(table);
+    }
+
+    /// Whether a word with this count ranks at or before the threshold.
+    #[inline]
+    fn ranks(&self, count: i64, word: &str) -> bool {
+        match &self.threshold {
+            _ if count == 0 => false,
+            None => true,
+            Some(last) => count > last.count || (count == last.count && word <= &*last.word),
+        }
+    }
+
+    fn list(&mut self, segment: usize, offset: u32) {
+        self.listed += 1;
+        let table = &self.segments[segment].table;
+        if !table.hot.push(offset) {
+            let hot = Arc::new(Hot::with_capacity((table.hot.len() * 2).max(4)));
+            for listed in table.hot.iter().chain([offset]) {
+                assert!(hot.push(listed), "twice the room");
+            }
+            let table = table.with_hot(hot);
+            self.replace(segment, table);
+        }
+    }
+
+    /// Too many candidates: keeps the better half of them. Between records.
+    fn raise_threshold(&mut self, side: Side) {
+        let listed = |table: &Table| table.hot.iter().collect::<Vec<_>>();
+        self.choose_candidates(side, listed);
+    }
+
+    /// Too few candidates, after many were decremented: looks at every word again. Rare, because it takes thousands
+    /// of such steps to come here; it costs the Writer some milliseconds a million words.
+    fn lower_threshold(&mut self, side: Side) {
+        let all = |table: &Table| (0..table.slots()).filter_map(|slot| table.entry_at(slot)).collect::<Vec<_>>();
+        self.choose_candidates(side, all);
+    }
+
+    /// Puts the threshold behind the best [`limits::TOP_CANDIDATES_KEPT`] of the entries `among`, and lists anew.
+    ///
+    /// A word is listed if it ranks on either side: readers of the other side, still at the last record, look into
+    /// the same lists.
+    fn choose_candidates(&mut self, side: Side, among: impl Fn(&Table) -> Vec<u32>) {
+        let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
+        let mut word = String::new();
+        for Segment { table, .. } in &self.segments {
+            let mut entries = among(table);
+            entries.sort_unstable();
+            entries.dedup();
+            for offset in entries {
+                let count = self.shared.read(table.cell(offset).load(Ordering::Relaxed), side);
+                if count != 0 && best.may_enter(count) {
+                    table.arena.read_word(offset, &mut word);
+                    best.offer(count, &word);
+                }
+            }
+        }
+        let best = best.into_sorted();
+        self.above = best.len() as u64;
+        self.threshold = if self.above == self.distinct { None } else { best.into_iter().next_back() };
+        self.listed = 0;
+        for segment in 0..SEGMENTS {
+            let table = Arc::clone(&self.segments[segment].table);
+            let mut entries = among(&table);
+            entries.sort_unstable();
+            entries.dedup();
+            entries.retain(|&offset| {
+                let raw = table.cell(offset).load(Ordering::Relaxed);
+                table.arena.read_word(offset, &mut word);
+                [side, side.other()].into_iter().any(|side| self.ranks(self.shared.read(raw, side), &word))
+            });
+            let hot = Hot::with_capacity(entries.len());
+            for &offset in &entries {
+                assert!(hot.push(offset), "made for them");
+            }
+            self.listed += entries.len();
+            self.replace(segment, table.with_hot(Arc::new(hot)));
+        }
+    }
+}
