@@ -1,6 +1,8 @@
 //! memdb: an in-memory word-count database. (The map comes here.)
 
 pub mod api;
+pub mod client;
+pub mod config;
 pub mod disk;
 pub mod format;
 pub mod hash;

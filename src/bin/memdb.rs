@@ -1,2 +1,0 @@
-//! The memdb command.
-fn main() {}

@@ -1,0 +1,24 @@
+//! `memdb completions`: the command line, told to a shell.
+
+use crate::output::Ended;
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  memdb completions bash > ~/.local/share/bash-completion/completions/memdb
+  memdb completions fish > ~/.config/fish/completions/memdb.fish";
+
+/// Print the completions of a shell.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The shell.
+    shell: Shell,
+}
+
+pub fn run(arguments: &Arguments) -> Ended {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), "memdb", &mut script);
+    Ok(std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?)
+}

@@ -1,0 +1,95 @@
+//! The `memdb` command: one verb per module.
+//!
+//! Top of the ladder. Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own included), 130 interrupted.
+
+mod completions;
+mod config;
+mod files;
+mod health;
+mod leader;
+mod output;
+mod post;
+mod read;
+
+use clap::{Parser, Subcommand};
+use output::{Ended, Failure};
+use std::{io::ErrorKind, process::ExitCode};
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  Start a leader, count a book, look at it:
+    memdb leader --data-dir ./data
+    memdb post book.txt
+    memdb top -n 20
+    memdb get whale ship sea
+
+  The same with curl:
+    curl -d 'text=hello world' http://127.0.0.1:8080/post
+    curl 'http://127.0.0.1:8080/wordcount?word=hello'
+
+`memdb VERB --help` shows more of each. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+/// An in-memory word-count database: exact counts, retries count once, a crash loses nothing acknowledged.
+#[derive(Parser)]
+#[command(name = "memdb", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Leader(leader::Arguments),
+    Config(config::Arguments),
+    Post(post::Arguments),
+    Get(read::GetArguments),
+    Top(read::TopArguments),
+    Health(health::HealthArguments),
+    Status(health::StatusArguments),
+    Inspect(files::InspectArguments),
+    Repair(files::RepairArguments),
+    Completions(completions::Arguments),
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().verb {
+        Verb::Leader(arguments) => leader::run(&arguments),
+        Verb::Config(arguments) => config::run(&arguments),
+        Verb::Post(arguments) => post::run(&arguments),
+        Verb::Get(arguments) => read::get(&arguments),
+        Verb::Top(arguments) => read::top(&arguments),
+        Verb::Health(arguments) => health::health(&arguments),
+        Verb::Status(arguments) => health::status(&arguments),
+        Verb::Inspect(arguments) => files::inspect(&arguments),
+        Verb::Repair(arguments) => files::repair(&arguments),
+        Verb::Completions(arguments) => completions::run(&arguments),
+    };
+    conclude(ended)
+}
+
+/// Tells a failure in one line on stderr, and turns the end into an exit code.
+fn conclude(ended: Ended) -> ExitCode {
+    let Err(failure) = ended else { return ExitCode::SUCCESS };
+    if matches!(&failure, Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS; // whoever reads has seen enough: `memdb top | head -1` is no failure
+    }
+    output::tell(&format!("memdb: {failure}"));
+    ExitCode::from(failure.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_verb_teaches_by_example() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("EXAMPLES\n"), "{} has no examples", verb.get_name());
+            assert!(help.contains(&format!("memdb {}", verb.get_name())), "{} shows another verb", verb.get_name());
+        }
+    }
+}

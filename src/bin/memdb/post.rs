@@ -1,0 +1,291 @@
+//! `memdb post`: counts texts, each post once however often the command is repeated.
+
+mod bar;
+mod source;
+
+use crate::output::{Ended, Failure, Grouped, say, tell};
+use bar::Bar;
+use clap::ValueEnum;
+use futures::{StreamExt, TryStreamExt, stream};
+use memdb::{
+    client::{
+        Client, ClientError,
+        feed::{Feed, FeedError, Line, Manner, Outcome, Progress},
+        split::Per,
+    },
+    limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
+    position::Position,
+};
+use source::Source;
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  memdb post book.txt                     a line is a post
+  memdb post --per file articles/*.txt    a file is a post
+  zcat book.gz | memdb post --stream book -
+  memdb post --again book.txt             counts it once more
+
+Stopped or repeated, the same command counts nothing twice: the leader remembers how far each file is, by its path,
+its content, --ns, --per and --post-bytes, for 30 days after the last post. A file that changed or grew is another
+content and counts as a whole. What is read from - has no name to be remembered by: give it one with --stream.
+
+Blank lines are skipped. A line longer than --post-bytes becomes several posts, cut at ASCII white space, so its words
+count as they are. Lines that are not UTF-8, and stretches that cannot be cut, are told and not counted: exit code 1.
+Ctrl-C exits 130 and says how to go on.";
+
+/// Count texts: a line or a file per post.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Files to count; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The leader.
+    #[arg(long, value_name = "URL", env = "MEMDB_LEADER", default_value = "http://127.0.0.1:8080", alias = "server")]
+    leader: String,
+
+    /// What one post is: readers see a post as a whole or not at all.
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = Unit::Line)]
+    per: Unit,
+
+    /// The namespace [default: words].
+    #[arg(long, value_name = "NAME")]
+    ns: Option<String>,
+
+    /// What an answer must stand for [default: the leader's --ack].
+    #[arg(long, value_name = "LEVEL", value_parser = ["leader", "disk"])]
+    ack: Option<String>,
+
+    /// Posts under way at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    in_flight: u16,
+
+    /// Count anew what was counted before.
+    #[arg(long, conflicts_with = "stream")]
+    again: bool,
+
+    /// Remember this run under a name of its own; the same name resumes it.
+    #[arg(long, value_name = "NAME", value_parser = source::stream_name)]
+    stream: Option<String>,
+
+    /// Largest post in bytes; the leader's --max-body-bytes must allow it.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MAX_BODY_BYTES as u32,
+          value_parser = clap::value_parser!(u32).range(1..=LARGEST_MAX_BODY_BYTES as i64))]
+    post_bytes: u32,
+
+    /// How long a post is repeated while the leader is busy or away.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    retry_seconds: u64,
+}
+
+/// What one post is.
+#[derive(Clone, Copy, ValueEnum)]
+enum Unit {
+    Line,
+    File,
+}
+
+#[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
+pub fn run(arguments: &Arguments) -> Ended {
+    let client = Client::new(&arguments.leader)?;
+    let random = getrandom::u64().map_err(|error| Failure::Failed(format!("no randomness: {error}")))?;
+    let manner = Manner {
+        per: match arguments.per {
+            Unit::Line => Per::Line,
+            Unit::File => Per::File,
+        },
+        post_bytes: arguments.post_bytes as usize,
+        namespace: arguments.ns.as_deref(),
+        ack: arguments.ack.as_deref(),
+        in_flight: usize::from(arguments.in_flight),
+        patience: Duration::from_secs(arguments.retry_seconds),
+        seed: random,
+    };
+    let named = if arguments.again {
+        let name = format!("again-{:08x}", random >> 32);
+        tell(&format!("counting anew; to resume this run, say --stream {name} in place of --again"));
+        Some(name)
+    } else {
+        arguments.stream.clone()
+    };
+    let run = Run { arguments, client, manner, named, random, progress: Arc::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = run.go() => ended,
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted(run.how_to_resume("stopped"))),
+        }
+    });
+    // A read of standard input cannot be ended: nobody waits for it.
+    runtime.shutdown_background();
+    ended
+}
+
+/// One run of the verb.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    client: Client,
+    manner: Manner<'a>,
+    /// The name this run is remembered under, if not by path and content alone.
+    named: Option<String>,
+    random: u64,
+    progress: Arc<Progress>,
+}
+
+/// The end of one source, for the summary.
+#[derive(Default)]
+struct Summary {
+    counted: u64,
+    counted_before: u64,
+    faults: u64,
+    position: Position,
+}
+
+impl Run<'_> {
+    async fn go(&self) -> Ended {
+        // A leader that is not there is told at once, not after the patience for one that restarts.
+        if let Err(error @ (ClientError::NothingThere { .. } | ClientError::Strange { .. })) = self.client.ready().await
+        {
+            return Err(error.into());
+        }
+        let sources = self.survey().await?;
+        let begun = Instant::now();
+        let bar = Bar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
+        let line = Line::new(self.client.clone(), &self.manner, Arc::clone(&self.progress));
+        let outcomes = stream::iter(&sources)
+            .map(|source| self.feed(source, line.clone(), &bar, sources.len()))
+            .buffer_unordered(self.manner.in_flight)
+            .try_fold(Summary::default(), |mut all, outcome| async move {
+                all.counted += outcome.counted;
+                all.counted_before += outcome.counted_before;
+                all.faults += outcome.faults_total;
+                all.position = all.position.max(outcome.position);
+                Ok(all)
+            });
+        let summary = outcomes.await?;
+        bar.finish();
+        self.conclude(&summary, self.unit(&sources), begun.elapsed())
+    }
+
+    /// Reads every file once: what it holds, and the name that follows from it.
+    async fn survey(&self) -> Result<Vec<Source>, Failure> {
+        let bar = Bar::reading(&self.arguments.files).await;
+        let mut sources: Vec<Source> = Vec::new();
+        for path in &self.arguments.files {
+            let source = Source::survey(path, &self.manner, self.named.as_deref(), self.random, &bar).await?;
+            if source.is_stdin() && self.named.is_none() {
+                tell("what is read from - cannot be resumed or repeated; give it a name with --stream NAME");
+            }
+            if sources.iter().any(|other| other.stream == source.stream) {
+                tell(&format!("{source} is named twice; it counts once"));
+            } else {
+                sources.push(source);
+            }
+        }
+        bar.finish();
+        Ok(sources)
+    }
+
+    async fn feed(&self, source: &Source, line: Line, bar: &Bar, sources: usize) -> Result<Outcome, Failure> {
+        let failed = |error: FeedError| Failure::Failed(format!("{source}: {}", self.explained(&error)));
+        if source.survey.is_some_and(|survey| survey.posts == 0 && survey.bytes == 0) {
+            return Ok(Outcome::default());
+        }
+        let reader = source.open().await?;
+        let begun = Feed::begin(line, source.stream.clone(), reader, source.survey, &self.manner);
+        let feed = begun.await.map_err(failed)?;
+        let before = feed.counted_before();
+        if before > 0 && sources <= 8 {
+            let unit = self.unit(std::slice::from_ref(source));
+            bar.tell(&match source.survey {
+                Some(survey) if before == survey.posts => {
+                    format!("{source}: all {} {unit} were counted before (--again counts them anew)", Grouped(before))
+                }
+                Some(survey) => format!(
+                    "{source}: {} of {} {unit} were counted before; counting the rest",
+                    Grouped(before),
+                    Grouped(survey.posts)
+                ),
+                None => format!("{source}: {} {unit} were counted before; counting the rest", Grouped(before)),
+            });
+        }
+        let outcome = feed.finish().await.map_err(failed)?;
+        for fault in &outcome.faults {
+            bar.tell(&format!("{source}: {fault}: not counted"));
+        }
+        let untold = outcome.faults_total - outcome.faults.len() as u64;
+        if untold > 0 {
+            bar.tell(&format!("{source}: {} more like these", Grouped(untold)));
+        }
+        Ok(outcome)
+    }
+
+    fn conclude(&self, summary: &Summary, unit: &str, took: Duration) -> Ended {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (words, left_out) = (read(&self.progress.words), read(&self.progress.left_out));
+        let rate = |amount: u64| Grouped((amount as f64 / took.as_secs_f64().max(0.001)) as u64);
+        let mut line = format!("{} {unit}, {} words counted", Grouped(summary.counted), Grouped(words));
+        if summary.counted > 0 {
+            line += &format!(
+                " in {:.1} s ({} {unit}/s, {} words/s), position {}",
+                took.as_secs_f64(),
+                rate(summary.counted),
+                rate(words),
+                summary.position
+            );
+        }
+        if summary.counted_before > 0 {
+            line += &format!("; {} {unit} counted before", Grouped(summary.counted_before));
+        }
+        if left_out > 0 {
+            line += &format!("; {} tokens left out as too long", Grouped(left_out));
+        }
+        say(&line)?;
+        match summary.faults {
+            0 => Ok(()),
+            1 => Err(Failure::Failed("1 part could not be counted (above)".to_owned())),
+            faults => Err(Failure::Failed(format!("{} parts could not be counted (above)", Grouped(faults)))),
+        }
+    }
+
+    /// What a post is called: not a line if some lines are several posts.
+    fn unit(&self, sources: &[Source]) -> &'static str {
+        match self.manner.per {
+            _ if sources.iter().any(Source::is_cut) => "posts",
+            Per::Line => "lines",
+            Per::File => "files",
+        }
+    }
+
+    /// An error with the way out, where the error itself does not know it.
+    fn explained(&self, error: &FeedError) -> String {
+        match error {
+            FeedError::Post(ClientError::Refused { status: 413, .. }) => format!(
+                "{error}. Posts have up to {} bytes: repeat with a smaller --post-bytes, \
+                 or start the leader with a larger --max-body-bytes",
+                self.manner.post_bytes
+            ),
+            FeedError::GaveUp { .. } => format!("{error}. {}", self.how_to_resume("Stopped")),
+            _ => error.to_string(),
+        }
+    }
+
+    /// How far it got, and the command that goes on from there.
+    fn how_to_resume(&self, stopped: &str) -> String {
+        let counted = Grouped(self.progress.posts.load(Ordering::Relaxed));
+        if self.named.is_none() && self.arguments.files.iter().any(|path| source::is_stdin(path)) {
+            return format!("{stopped} after {counted} posts; what was read from - cannot be resumed");
+        }
+        format!(
+            "{stopped} after {counted} posts. This goes on from there:\n  {}",
+            source::command(self.named.as_deref())
+        )
+    }
+}

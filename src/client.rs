@@ -1,0 +1,332 @@
+//! A client of memdb's HTTP interface: what the command line talks through.
+//!
+//! Level 5. `client/split.rs` cuts text into posts, `client/feed.rs` sends a whole source so that each post counts
+//! once however often it is sent, `client/backoff.rs` spaces repeats. reqwest appears here only.
+
+pub mod backoff;
+pub mod feed;
+pub mod split;
+
+use crate::position::Position;
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use serde::{Deserialize, Deserializer, de::Error};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Patience for a connection: a node on the same network answers in far less.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Patience for a whole answer, so that a hung server ends a request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One node, spoken to over kept connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: Url,
+    http: reqwest::Client,
+}
+
+/// What a 202 to a post says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PostAnswer {
+    /// Words counted, repeats included.
+    pub words: u64,
+    /// Tokens left out for their length.
+    #[serde(default)]
+    pub left_out: u64,
+    /// Where in the history of the database it is.
+    #[serde(deserialize_with = "position")]
+    pub position: Position,
+    /// Whether it was counted before, so that this request changed nothing.
+    #[serde(default)]
+    pub replayed: bool,
+    /// The last number of the stream that is counted.
+    pub stream_last: Option<u64>,
+}
+
+/// A word and its count, as `/top` lists them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct WordCount {
+    /// The word.
+    pub word: String,
+    /// Its count.
+    pub count: i64,
+}
+
+/// A post's place in a producer's stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamPlace<'a> {
+    /// The stream's name.
+    pub name: &'a str,
+    /// The post's number, from 1 without a gap.
+    pub number: u64,
+}
+
+/// Why a request did not end well.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("{address:?} is not the address of a node: {reason}")]
+    BadAddress {
+        /// As given.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No connection.
+    #[error("nothing answers at {base}: is the leader running? start one with `memdb leader`")]
+    NothingThere {
+        /// The node.
+        base: String,
+    },
+    /// The connection broke, or no answer came in time.
+    #[error("no whole answer from {base}: {reason}")]
+    Lost {
+        /// The node.
+        base: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The node refused, with a reason.
+    #[error("{base} answered {status}: {reason}")]
+    Refused {
+        /// The node.
+        base: String,
+        /// The HTTP status.
+        status: u16,
+        /// Title and detail of the problem.
+        reason: String,
+        /// The number the stream goes on with, if the request was ahead of it.
+        expected: Option<u64>,
+        /// When to come again.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not one of memdb's.
+    #[error("{base} does not answer like memdb: {reason}")]
+    Strange {
+        /// The node.
+        base: String,
+        /// What was odd.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same request may well succeed later: it was not applied, or its outcome is unknown.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ClientError::NothingThere { .. } | ClientError::Lost { .. } => true,
+            ClientError::Refused { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            ClientError::BadAddress { .. } | ClientError::Strange { .. } => false,
+        }
+    }
+
+    /// How long the node asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ClientError::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// The part of `application/problem+json` that a person wants to read.
+#[derive(Default, Deserialize)]
+struct Problem {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: String,
+    expected: Option<u64>,
+}
+
+impl Client {
+    /// A client of the node at `address`, such as `http://127.0.0.1:8080`; without a scheme, http is meant.
+    ///
+    /// # Errors
+    /// [`ClientError::BadAddress`].
+    pub fn new(address: &str) -> Result<Self, ClientError> {
+        let bad = |reason: String| ClientError::BadAddress { address: address.to_owned(), reason };
+        let spelled = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let base = Url::parse(&spelled).map_err(|error| bad(error.to_string()))?;
+        if base.scheme() != "http" || base.host().is_none() {
+            return Err(bad("give something like http://127.0.0.1:8080".to_owned()));
+        }
+        // Small requests in large numbers: kept connections, no waiting to fill packets, nobody in between.
+        let http = reqwest::Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Client { base, http })
+    }
+
+    /// The node's address as a person would write it.
+    pub fn base(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// The address of `path` with this query.
+    pub fn address(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        url.set_query(None);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// Posts one text to `address` (of `/post`), as one number of a stream.
+    ///
+    /// # Errors
+    /// [`ClientError`]; where it [is passing](ClientError::is_passing), the same post may be sent again.
+    pub async fn post(&self, address: Url, place: StreamPlace<'_>, text: Bytes) -> Result<PostAnswer, ClientError> {
+        let request = self
+            .http
+            .request(Method::POST, address)
+            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+            .header("Memdb-Stream", place.name)
+            .header("Memdb-Stream-Seq", place.number)
+            .body(text);
+        self.json(request).await
+    }
+
+    /// The counts of some words, all at one position, under the names as given.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn counts(
+        &self,
+        namespace: Option<&str>,
+        words: &[String],
+    ) -> Result<BTreeMap<String, i64>, ClientError> {
+        let query = namespace.map(|name| ("ns", name)).into_iter();
+        let query: Vec<_> = query.chain(words.iter().map(|word| ("word", word.as_str()))).collect();
+        self.json(self.http.get(self.address("/wordcount", &query))).await
+    }
+
+    /// The `n` largest counts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn top(&self, namespace: Option<&str>, n: usize) -> Result<Vec<WordCount>, ClientError> {
+        let number = n.to_string();
+        let query = namespace.map(|name| ("ns", name)).into_iter().chain([("n", number.as_str())]);
+        self.json(self.http.get(self.address("/top", &query.collect::<Vec<_>>()))).await
+    }
+
+    /// What the node says about itself.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
+        self.json(self.http.get(self.address("/status", &[]))).await
+    }
+
+    /// Whether the node serves current data; an error says why not.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        self.answer(self.http.get(self.address("/health/ready", &[]))).await.map(drop)
+    }
+
+    async fn json<T: for<'a> Deserialize<'a>>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let body = self.answer(request).await?;
+        serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()))
+    }
+
+    /// Sends a request and takes the body of its good answer.
+    async fn answer(&self, request: RequestBuilder) -> Result<Bytes, ClientError> {
+        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let status = response.status();
+        let retry_after = retry_after(&response);
+        let body = response.bytes().await.map_err(|error| self.lost(&error))?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, retry_after, &body)) }
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> ClientError {
+        if error.is_connect() {
+            return ClientError::NothingThere { base: self.base() };
+        }
+        // reqwest's own message repeats the address; the reason is at the end of the chain.
+        let mut deepest: &dyn std::error::Error = error;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        let reason = if error.is_timeout() { "it took too long".to_owned() } else { deepest.to_string() };
+        ClientError::Lost { base: self.base(), reason }
+    }
+
+    fn refused(&self, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
+        let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+        let reason = match (problem.title.as_str(), problem.detail.as_str()) {
+            ("", "") => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+            ("", text) | (text, "") => text.to_owned(),
+            (title, detail) => format!("{title}: {detail}"),
+        };
+        ClientError::Refused {
+            base: self.base(),
+            status: status.as_u16(),
+            reason,
+            expected: problem.expected,
+            retry_after,
+        }
+    }
+
+    fn strange(&self, reason: String) -> ClientError {
+        ClientError::Strange { base: self.base(), reason }
+    }
+}
+
+/// A position in its text form, `3-1042`.
+fn position<'de, D: Deserializer<'de>>(from: D) -> Result<Position, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
+}
+
+/// `Retry-After` in seconds; its other form, a date, is not used between programs.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_with_and_without_a_scheme() {
+        for good in ["127.0.0.1:8080", "http://localhost:8080", "http://[::1]:80/", "example.org"] {
+            assert!(Client::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "https://127.0.0.1:8443", "http://", "127.0.0.1:port", "ftp://x"] {
+            assert!(matches!(Client::new(bad), Err(ClientError::BadAddress { .. })), "{bad}");
+        }
+        assert_eq!(Client::new("localhost:8080").expect("good").base(), "http://localhost:8080");
+    }
+
+    #[test]
+    fn queries_are_encoded() {
+        let client = Client::new("localhost:8080").expect("good");
+        let url = client.address("/wordcount", &[("ns", "a b"), ("word", "ü&=+")]);
+        assert_eq!(url.as_str(), "http://localhost:8080/wordcount?ns=a+b&word=%C3%BC%26%3D%2B");
+        assert_eq!(client.address("/status", &[]).as_str(), "http://localhost:8080/status");
+    }
+
+    #[test]
+    fn a_problem_is_told_in_its_own_words() {
+        let client = Client::new("localhost:8080").expect("good");
+        let body = br#"{"type":"x","title":"Gap","status":409,"detail":"the next number is 3","expected":3}"#;
+        let error = client.refused(StatusCode::CONFLICT, None, body);
+        assert_eq!(error.to_string(), "http://localhost:8080 answered 409: Gap: the next number is 3");
+        assert!(matches!(error, ClientError::Refused { expected: Some(3), .. }) && !error.is_passing());
+        let error = client.refused(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)), b"<html>");
+        assert_eq!(error.to_string(), "http://localhost:8080 answered 503: Service Unavailable");
+        assert!(error.is_passing() && error.retry_after() == Some(Duration::from_secs(2)));
+    }
+}

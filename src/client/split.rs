@@ -1,0 +1,269 @@
+//! Cuts a text of any length into posts, the same ones each time.
+//!
+//! Level 5. Pure: bytes in, posts out, at most one post and one chunk in memory. What the posts are depends on the
+//! bytes, [`Per`] and the limit only, never on how the bytes arrive, because a repeat has to number them as the first
+//! run did:
+//!
+//! - A line (or the whole text) is one post. One over the limit is cut at the last ASCII white space within it: every
+//!   analyzer ends words there, so the counts are those of the whole. (Not at other white space: U+202F joins words.)
+//! - Blank posts, ASCII white space alone, take no number.
+//! - What cannot be posted takes no number either and is a [`Fault`]: invalid UTF-8, and more bytes than the limit
+//!   without ASCII white space.
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr_iter};
+use std::fmt;
+
+/// What one post is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A line.
+    Line,
+    /// A whole text.
+    File,
+}
+
+/// Something that cannot be posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The line it is on, from 1.
+    pub line: u64,
+    /// The offset of the first bad byte in the text, from 0.
+    pub offset: u64,
+    /// What is wrong.
+    pub kind: FaultKind,
+}
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Bytes that are no UTF-8.
+    NotUtf8,
+    /// More bytes than a post may have, without white space to cut at.
+    TooLong,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { line, offset, kind } = self;
+        match kind {
+            FaultKind::NotUtf8 => write!(f, "line {line} is not UTF-8 (byte {offset} of the text)"),
+            FaultKind::TooLong => write!(f, "line {line} has no white space to cut it at (byte {offset} of the text)"),
+        }
+    }
+}
+
+/// Cuts bytes into posts as they arrive.
+#[derive(Debug)]
+pub struct Splitter {
+    per: Per,
+    limit: usize,
+    buffer: BytesMut,
+    /// Bytes at the front of the buffer that hold no line feed.
+    searched: usize,
+    /// Offset and line of the front of the buffer.
+    offset: u64,
+    line: u64,
+    finished: bool,
+    /// Inside a stretch that is too long: everything up to the next white space is dropped.
+    dropping: bool,
+    cut: bool,
+}
+
+impl Splitter {
+    /// A splitter whose posts have at most `limit` bytes.
+    pub fn new(per: Per, limit: usize) -> Self {
+        assert!(limit > 0, "a post holds at least a byte");
+        Splitter {
+            per,
+            limit,
+            buffer: BytesMut::new(),
+            searched: 0,
+            offset: 0,
+            line: 1,
+            finished: false,
+            dropping: false,
+            cut: false,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// No more bytes come: what is left is the last post.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// Whether a line (or text) was over the limit, so that there are more posts than lines (or texts).
+    pub fn has_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// The next post or fault; `None` if it takes more bytes to tell, or, after [`Splitter::finish`], at the end.
+    pub fn next_post(&mut self) -> Option<Result<Bytes, Fault>> {
+        loop {
+            if self.dropping && !self.drop_stretch() {
+                return None;
+            }
+            let (line, offset) = (self.line, self.offset);
+            let len = match self.post_len()? {
+                Some(len) => len,
+                None => {
+                    self.dropping = true;
+                    return Some(Err(Fault { line, offset, kind: FaultKind::TooLong }));
+                }
+            };
+            let post = self.take(len);
+            if post.trim_ascii().is_empty() {
+                continue;
+            }
+            return Some(match std::str::from_utf8(&post) {
+                Ok(_) => Ok(post),
+                Err(error) => {
+                    let before = &post[..error.valid_up_to()];
+                    Err(Fault {
+                        line: line + memchr_iter(b'\n', before).count() as u64,
+                        offset: offset + before.len() as u64,
+                        kind: FaultKind::NotUtf8,
+                    })
+                }
+            });
+        }
+    }
+
+    /// How long the post at the front is: `None` if that is not known yet, `Some(None)` if it cannot be cut.
+    fn post_len(&mut self) -> Option<Option<usize>> {
+        let within = self.buffer.len().min(self.limit + 1);
+        if self.per == Per::Line {
+            if let Some(at) = memchr(b'\n', &self.buffer[self.searched.min(within)..within]) {
+                return Some(Some(self.searched + at));
+            }
+            self.searched = within;
+        }
+        if self.buffer.len() > self.limit {
+            self.cut = true;
+            return Some(self.buffer[..=self.limit].iter().rposition(|&byte| is_space(byte)));
+        }
+        let whole = self.finished && !self.buffer.is_empty();
+        whole.then_some(Some(self.buffer.len()))
+    }
+
+    /// Takes a post off the front, and the white space that ends it.
+    fn take(&mut self, len: usize) -> Bytes {
+        let mut taken = self.buffer.split_to(self.buffer.len().min(len + 1));
+        self.offset += taken.len() as u64;
+        self.line += memchr_iter(b'\n', &taken).count() as u64;
+        self.searched = 0;
+        taken.truncate(len);
+        taken.freeze()
+    }
+
+    /// Drops bytes up to the next white space; whether it was there.
+    fn drop_stretch(&mut self) -> bool {
+        let end = self.buffer.iter().position(|&byte| is_space(byte));
+        let _ = self.take(end.unwrap_or(self.buffer.len()));
+        self.dropping = end.is_none();
+        !self.dropping
+    }
+}
+
+/// ASCII white space, vertical tab included: `u8::is_ascii_whitespace` leaves it out.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Everything that comes out of `text`, handed in in pieces of `step` bytes.
+    fn split(per: Per, limit: usize, text: &[u8], step: usize) -> Vec<Result<String, Fault>> {
+        let mut splitter = Splitter::new(per, limit);
+        let mut out = Vec::new();
+        for piece in text.chunks(step) {
+            splitter.feed(piece);
+            while let Some(next) = splitter.next_post() {
+                out.push(next);
+            }
+        }
+        splitter.finish();
+        while let Some(next) = splitter.next_post() {
+            out.push(next);
+        }
+        out.into_iter().map(|next| next.map(|text| String::from_utf8(text.to_vec()).expect("checked"))).collect()
+    }
+
+    fn posts(per: Per, limit: usize, text: &str) -> Vec<String> {
+        split(per, limit, text.as_bytes(), 7).into_iter().map(|post| post.expect("no faults")).collect()
+    }
+
+    #[test]
+    fn lines_are_posts_and_blank_ones_are_none() {
+        assert_eq!(posts(Per::Line, 100, "a b\n\n \t\r\nc\n"), ["a b", "c"]);
+        assert_eq!(posts(Per::Line, 100, "no line feed"), ["no line feed"]);
+        assert_eq!(posts(Per::Line, 100, ""), Vec::<String>::new());
+        assert_eq!(posts(Per::File, 100, "a b\n\nc\n"), ["a b\n\nc\n"]);
+        assert_eq!(posts(Per::File, 100, "\n\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_line_at_the_limit_is_whole_and_one_over_is_cut_at_white_space() {
+        assert_eq!(posts(Per::Line, 5, "ab cd\nx"), ["ab cd", "x"]);
+        assert_eq!(posts(Per::Line, 5, "ab cde\nx"), ["ab", "cde", "x"]);
+        assert_eq!(posts(Per::Line, 5, "abcde f"), ["abcde", "f"]);
+        assert_eq!(posts(Per::File, 5, "ab\ncd\nef"), ["ab\ncd", "ef"]);
+    }
+
+    #[test]
+    fn a_narrow_space_joins_words_and_is_no_place_to_cut() {
+        assert_eq!(posts(Per::Line, 8, "a b\u{202f}cdef"), ["a", "b\u{202f}cdef"]);
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_a_fault_with_its_place() {
+        let out = split(Per::Line, 4, b"ab\nxxxxxxxxxx yy\nz", 3);
+        let fault = Fault { line: 2, offset: 3, kind: FaultKind::TooLong };
+        assert_eq!(out, [Ok("ab".to_owned()), Err(fault), Ok("yy".to_owned()), Ok("z".to_owned())]);
+    }
+
+    #[test]
+    fn invalid_utf8_is_a_fault_with_line_and_byte_and_the_rest_is_posted() {
+        let out = split(Per::Line, 100, b"good\nba\xffd\ngood\n", 4);
+        let fault = Fault { line: 2, offset: 7, kind: FaultKind::NotUtf8 };
+        assert_eq!(out, [Ok("good".to_owned()), Err(fault), Ok("good".to_owned())]);
+        let out = split(Per::File, 100, b"one\ntwo \xc3(", 4);
+        assert_eq!(out, [Err(Fault { line: 2, offset: 8, kind: FaultKind::NotUtf8 })]);
+    }
+
+    proptest! {
+        #[test]
+        fn how_bytes_arrive_makes_no_difference(
+            text in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'\n'), Just(b'a'), any::<u8>()], 0..200),
+            limit in 1_usize..20,
+            step in 1_usize..30,
+        ) {
+            for per in [Per::Line, Per::File] {
+                prop_assert_eq!(split(per, limit, &text, step), split(per, limit, &text, text.len().max(1)));
+            }
+        }
+
+        #[test]
+        fn no_word_is_lost_or_torn(
+            words in proptest::collection::vec("[a-zé北]{1,3}", 0..60),
+            gaps in proptest::collection::vec(prop_oneof![Just(" "), Just("\n"), Just("\t \n")], 60),
+            limit in 12_usize..30,
+        ) {
+            let text: String = words.iter().zip(&gaps).flat_map(|(word, gap)| [word.as_str(), gap]).collect();
+            for per in [Per::Line, Per::File] {
+                let posts = posts(per, limit, &text);
+                prop_assert!(posts.iter().all(|post| post.len() <= limit));
+                let found: Vec<_> = posts.iter().flat_map(|post| post.split_whitespace()).collect();
+                prop_assert_eq!(&found, &words);
+            }
+        }
+    }
+}

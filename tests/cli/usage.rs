@@ -1,0 +1,99 @@
+//! Reads, settings, mistakes: what each verb says and how it exits.
+
+use crate::{fake::leader, memdb, run};
+
+#[test]
+fn counts_and_top_are_shown_as_a_table_or_json() {
+    let fake = leader();
+    fake.state.lock().expect("no panic").counts =
+        [("whale", 1_700), ("sea", 455), ("a\u{1b}b", 1)].map(|(word, count)| (word.to_owned(), count)).into();
+    let ask = |arguments: &[&str]| run(memdb().env("MEMDB_SERVER", &fake.url).args(arguments));
+    assert_eq!(
+        ask(&["get", "whale", "sea", "never", "ü&="]).out,
+        "1,700  whale\n  455  sea\n    0  never\n    0  ü&=\n"
+    );
+    assert_eq!(ask(&["get", "--json", "whale"]).out, "{\"whale\":1700}\n");
+    assert_eq!(ask(&["top"]).out, "1,700  whale\n  455  sea\n    1  a\\u{1b}b\n");
+    assert!(ask(&["top", "--json"]).out.starts_with(r#"[{"count":1700,"word":"whale"}"#));
+    assert_eq!(ask(&["status"]).out, "queue.limit    4096\nqueue.waiting  0\nrole           leader\n");
+    let health = ask(&["health"]);
+    assert_eq!((health.code, health.out), (0, format!("ready: {}\n", fake.url)));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_clear_line() {
+    // Bound and closed again: nothing listens there for the moment of the test.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let url = format!("http://{free}");
+    let line = format!("memdb: nothing answers at {url}: is the leader running? start one with `memdb leader`\n");
+    for arguments in [vec!["get", "a"], vec!["top"], vec!["health"], vec!["status"], vec!["post", "/etc/passwd"]] {
+        let ran = run(memdb().args(&arguments).args(["--server", &url]));
+        assert_eq!((ran.code, ran.err.as_str()), (1, line.as_str()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn mistakes_exit_2_and_say_what_would_be_right() {
+    let cases: [(&[&str], &str); 10] = [
+        (&["leader", "--port", "70000"], "give a whole number from 0 to 65535"),
+        (&["leader", "--bind", "0.0.0.0"], "--insecure"),
+        (&["leader", "--analyzer", "go"], "standard"),
+        (&["leader", "--prot", "1"], "'--port'"),
+        (&["leeder"], "'leader'"),
+        (&["get"], "<WORD>"),
+        (&["top", "-n", "1001"], "1..=1000"),
+        (&["post", "--again", "--stream", "x", "f"], "cannot be used with"),
+        (&["health", "--server", "https://x"], "give something like http://127.0.0.1:8080"),
+        (&["config", "--config", "no-such-file.toml"], "cannot read the settings in no-such-file.toml"),
+    ];
+    for (arguments, fix) in cases {
+        let ran = run(memdb().args(arguments));
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(fix), "{arguments:?}: {}", ran.err);
+        assert_eq!(ran.out, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn config_shows_each_value_and_its_source() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = dir.path().join("memdb.toml");
+    std::fs::write(&file, "queue = 10\nport = 1\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let ask = |json: &[&str]| {
+        run(memdb().env("MEMDB_PORT", "2").args(["config", "--config", file, "--threads", "3"]).args(json))
+    };
+    let plain = ask(&[]).out;
+    let line = |name: &str| plain.lines().find(|line| line.starts_with(name)).expect("a line").to_owned();
+    let fields = |name: &str| line(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(fields("port "), ["port", "2", "environment", "MEMDB_PORT"]);
+    assert_eq!(fields("threads "), ["threads", "3", "flag"]);
+    assert_eq!(fields("queue "), ["queue", "10", "file", file]);
+    assert_eq!(fields("bind "), ["bind", "127.0.0.1", "default"]);
+    let json: serde_json::Value = serde_json::from_str(&ask(&["--json"]).out).expect("JSON");
+    assert_eq!(json["port"], serde_json::json!({"value": "2", "source": "environment MEMDB_PORT"}));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("memdb"))
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn help_exits_0_and_shows_examples() {
+    for verb in ["leader", "config", "post", "get", "top", "health", "status", "inspect", "repair", "completions"] {
+        let ran = run(memdb().args([verb, "--help"]));
+        assert_eq!(ran.code, 0, "{verb}");
+        assert!(ran.out.contains("EXAMPLES"), "{verb}");
+    }
+    assert_eq!(run(&mut memdb()).code, 2);
+}
