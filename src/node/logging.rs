@@ -13,7 +13,8 @@ const LOG_FILES_KEPT: usize = 7;
 
 /// Starts logging as `filter` says; what is returned writes the rest when it is dropped.
 pub(super) fn start(filter: &str, data_dir: &Path) -> Result<WorkerGuard, NodeError> {
-    let unusable = |error: String| NodeError::DataDirectory { path: data_dir.to_owned(), error: std::io::Error::other(error) };
+    let unusable =
+        |error: String| NodeError::DataDirectory { path: data_dir.to_owned(), error: std::io::Error::other(error) };
     let file = Builder::new()
         .rotation(Rotation::DAILY)
         .filename_prefix("memdb.log")

@@ -25,7 +25,12 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn start(leader: &Leader, disk: &Arc<dyn Disk>, identity: Identity, metrics: &Arc<Metrics>) -> io::Result<Self> {
+    pub(super) fn start(
+        leader: &Leader,
+        disk: &Arc<dyn Disk>,
+        identity: Identity,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
         // The Writer has one of each under way at a time, so handing over never waits.
         let (syncs, wanted_syncs) = sync_channel(1);
         let (snapshots, wanted_snapshots) = sync_channel(1);
@@ -59,7 +64,11 @@ fn run_syncs(wanted: &Receiver<Sync>, leader: &Leader, metrics: &Metrics) {
 }
 
 fn run_snapshots(
-    wanted: &Receiver<(Mark, Place)>, leader: &Leader, metrics: &Metrics, disk: &Arc<dyn Disk>, identity: Identity,
+    wanted: &Receiver<(Mark, Place)>,
+    leader: &Leader,
+    metrics: &Metrics,
+    disk: &Arc<dyn Disk>,
+    identity: Identity,
 ) {
     for (mark, place) in wanted {
         let job = || Job::begin(Arc::clone(disk), identity, leader.reader().clone(), mark, place).and_then(Job::run);

@@ -21,9 +21,13 @@ pub(super) fn now_ms() -> u64 {
 
 /// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
 pub(super) fn start(
-    writer: Writer<Reply>, leader: Leader, workers: Workers, metrics: Arc<Metrics>,
+    writer: Writer<Reply>,
+    leader: Leader,
+    workers: Workers,
+    metrics: Arc<Metrics>,
 ) -> io::Result<JoinHandle<Writer<Reply>>> {
-    let thread = Thread { writer, leader, workers, metrics, events: VecDeque::new(), actions: Vec::new(), stopping: false };
+    let thread =
+        Thread { writer, leader, workers, metrics, events: VecDeque::new(), actions: Vec::new(), stopping: false };
     std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
 }
 
@@ -40,7 +44,8 @@ struct Thread {
 impl Thread {
     fn run(mut self) -> Writer<Reply> {
         loop {
-            self.leader.take(&mut self.events, self.patience());
+            let patience = self.patience();
+            self.leader.take(&mut self.events, patience);
             let now_ms = now_ms();
             while let Some(event) = self.events.pop_front() {
                 self.handle(event, now_ms);
