@@ -77,7 +77,7 @@ fn methods_and_paths() -> Vec<Case> {
         case("a method nobody knows", request("BREW /top", &[], ""), 405, "method-not-allowed", Open),
         case("TRACE", request("TRACE /status", &[], ""), 405, "method-not-allowed", Open),
         case("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405, "method-not-allowed", Open),
-        case("CONNECT to a path", request("CONNECT /post", &[], ""), 400, "malformed-request", Closed),
+        case("CONNECT to a path", request("CONNECT /post", &[], ""), 405, "method-not-allowed", Open),
         case(
             "an upgrade nobody does",
             request("GET /health", &["Upgrade: h2c", "Connection: upgrade"], ""),
@@ -179,7 +179,7 @@ fn bodies() -> Vec<Case> {
         case("a length of zero", request("POST /post", &["Content-Length: 0"], ""), 400, "empty-text", Open),
         case("chunks without a byte", chunks("POST /post", ""), 400, "empty-text", Open),
         case("a body as large as may be", request("POST /post", &[], "x ".repeat(500)), 202, "", Open),
-        case("a body one byte larger", request("POST /post", &[], "x".repeat(1_001)), 413, "body-too-large", Closed),
+        case("a body one byte larger", request("POST /post", &[], "x".repeat(1_001)), 413, "body-too-large", Open),
         case(
             "chunks as large as may be",
             chunks("POST /post", &format!("3e8\r\n{}\r\n", "x ".repeat(500))),
@@ -192,7 +192,7 @@ fn bodies() -> Vec<Case> {
             chunks("POST /post", &format!("3e8\r\n{}\r\n1\r\nx\r\n", "x".repeat(1_000))),
             413,
             "body-too-large",
-            Closed,
+            Open,
         ),
         case(
             "a length nobody sends",
@@ -333,7 +333,9 @@ fn each_gets_its_exact_answer_and_the_server_still_counts() {
         // In pieces of a byte the answer is the same.
         if case.bytes.len() < 500 {
             let mut slow = Wire::open(&node);
-            case.bytes.chunks(1).for_each(|byte| drop(slow.send(byte)));
+            for byte in case.bytes.chunks(1) {
+                slow.send(byte);
+            }
             assert_eq!(slow.answer().status, case.status, "{} in single bytes", case.name);
         }
     }
