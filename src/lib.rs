@@ -11,6 +11,7 @@ pub mod limits;
 pub mod log;
 pub mod manifest;
 pub mod metrics;
+pub mod node;
 pub mod position;
 pub mod record;
 pub mod recovery;
