@@ -1,5 +1,6 @@
 //! memdb: an in-memory word-count database. (The map comes here.)
 
+pub mod api;
 pub mod client;
 pub mod config;
 pub mod disk;
@@ -9,6 +10,8 @@ pub mod leader;
 pub mod limits;
 pub mod log;
 pub mod manifest;
+pub mod metrics;
+pub mod node;
 pub mod position;
 pub mod record;
 pub mod recovery;

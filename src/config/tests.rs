@@ -61,7 +61,8 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.max_keys, limits::DEFAULT_MAX_KEYS);
     assert_eq!((settings.threads, settings.max_connections), (4, 10_000));
     assert_eq!(settings.max_memory_bytes, 6 << 30);
-    assert!(!settings.insecure && !settings.init);
+    assert!(!settings.insecure);
+    assert_eq!(settings.backup_interval_ms, 1_000);
 }
 
 #[test]
@@ -114,12 +115,6 @@ fn relations_between_settings_are_checked() {
     assert!(resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "1MiB")], &[], None).is_ok());
 }
 
-#[test]
-fn init_is_for_one_start_only() {
-    assert!(!resolved(&[], &[("MEMDB_INIT", "true")], None).expect("ignored").settings.init);
-    assert!(resolved(&[("init", "true")], &[], None).expect("said").settings.init);
-}
-
 /// `blank` is never seen: each of its fields that could be mistaken for a value is written by a row.
 #[test]
 fn every_field_has_a_row() {
@@ -129,7 +124,7 @@ fn every_field_has_a_row() {
         let before = settings.clone();
         let other = match setting.name {
             "bind" => "::1",
-            "insecure" | "init" => "true",
+            "insecure" => "true",
             "analyzer" => "whitespace",
             "ack" => "disk",
             "durability" => "synced",
