@@ -27,8 +27,8 @@ test: ## run all tests
 sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay one
 	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test simulation -- --nocapture
 
-crash: ## kill the real process at 200 random moments under load and check that nothing is lost or doubled
-	cargo test --release --test crash -- --ignored --nocapture
+crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
 
 lint: ## formatting, clippy, dependencies
 	@scripts/lint

@@ -117,6 +117,7 @@ impl Door {
     /// Ends the connection: the last words if there are any, then a while in which the client may still send, so that
     /// no reset overtakes what it was told.
     pub(super) async fn close(mut self) {
+        let mut expected = self.framing != Framing::Ended || self.last_words.is_some();
         if let Some(problem) = self.last_words.take() {
             let words = problem.into_last_words();
             if !matches!(timeout(self.settings.write_timeout, self.stream.write_all(&words)).await, Ok(Ok(()))) {
@@ -127,6 +128,10 @@ impl Door {
             self.stream.shutdown().await?;
             let mut thrown_away = [0; 4_096];
             let mut left = LINGER_BYTES;
+            expected |= matches!(self.stream.try_read(&mut thrown_away), Ok(1..));
+            if !expected {
+                return Ok(()); // an idle client, or one that has closed too
+            }
             while left > 0 {
                 match self.stream.read(&mut thrown_away).await? {
                     0 => break,
@@ -197,8 +202,12 @@ impl Door {
         if self.framing != Framing::Ended {
             return Poll::Pending;
         }
-        if self.held.is_empty() && self.stopping.is_cancelled() {
+        if self.stopping.is_cancelled() {
+            // A head that is not whole is no request in flight.
             self.finished = true;
+            if !self.held.is_empty() {
+                self.last_words = Some(Problem::new(Kind::Stopping, "nothing was applied; send it again"));
+            }
             return Poll::Ready(());
         }
         let idle_timeout = self.settings.idle_timeout;
