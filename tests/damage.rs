@@ -77,7 +77,9 @@ impl Spoil {
         match self {
             Spoil::Truncate(file, len) => file == newest && borders(&database.files[file]).contains(len),
             Spoil::Delete(file) => file == newest,
-            Spoil::Replace(file, bytes, "an old copy") => file == newest && borders(&database.files[file]).contains(&bytes.len()),
+            Spoil::Replace(file, bytes, "an old copy") => {
+                file == newest && borders(&database.files[file]).contains(&bytes.len())
+            }
             _ => false,
         }
     }
@@ -95,9 +97,9 @@ fn borders(segment: &[u8]) -> Vec<usize> {
 /// The last sequence that any whole record in the log states to be synced.
 fn stated_synced(files: &Files) -> Sequence {
     let segments = files.iter().filter(|(name, _)| name.starts_with("log-"));
-    let stated = segments.flat_map(|(_, bytes)| (0..bytes.len()).map(|at| &bytes[at..])).filter_map(|bytes| {
-        Some(RawRecord::parse(bytes, IDENTITY.hash_seed).ok()?.header.synced_upto)
-    });
+    let stated = segments
+        .flat_map(|(_, bytes)| (0..bytes.len()).map(|at| &bytes[at..]))
+        .filter_map(|bytes| Some(RawRecord::parse(bytes, IDENTITY.hash_seed).ok()?.header.synced_upto));
     stated.max().unwrap_or(0)
 }
 
@@ -187,7 +189,9 @@ fn unspoilt_databases_are_recovered_exactly() {
 #[test]
 fn every_file_cut_to_every_length() {
     let tally = judge_all(&all(), |database| {
-        let each = |(name, bytes): (&String, &Vec<u8>)| (0..bytes.len()).map(|len| Spoil::Truncate(name.clone(), len)).collect::<Vec<_>>();
+        let each = |(name, bytes): (&String, &Vec<u8>)| {
+            (0..bytes.len()).map(|len| Spoil::Truncate(name.clone(), len)).collect::<Vec<_>>()
+        };
         database.files.iter().filter(|(name, _)| *name != "LOCK").flat_map(each).collect()
     });
     println!("{tally:?}");
@@ -198,7 +202,9 @@ fn every_byte_flipped() {
     let tally = judge_all(&all(), |database| {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             let name = name.clone();
-            (0..bytes.len()).flat_map(move |at| [0x01, 0x80, 0xff].map(|mask| Spoil::Flip(name.clone(), at, mask))).collect::<Vec<_>>()
+            (0..bytes.len())
+                .flat_map(move |at| [0x01, 0x80, 0xff].map(|mask| Spoil::Flip(name.clone(), at, mask)))
+                .collect::<Vec<_>>()
         };
         database.files.iter().filter(|(name, _)| *name != "LOCK").flat_map(each).collect()
     });
@@ -253,9 +259,16 @@ fn files_deleted_swapped_replaced_and_added() {
             }
         }
         for files in &database.earlier {
-            foreign.extend(files.iter().filter(|(name, _)| !names.contains(name)).map(|(name, bytes)| (name.clone(), bytes.clone())));
+            foreign.extend(
+                files
+                    .iter()
+                    .filter(|(name, _)| !names.contains(name))
+                    .map(|(name, bytes)| (name.clone(), bytes.clone())),
+            );
         }
-        spoils.extend(foreign.into_iter().filter(|(name, _)| !names.contains(name)).map(|(name, bytes)| Spoil::Add(name, bytes)));
+        spoils.extend(
+            foreign.into_iter().filter(|(name, _)| !names.contains(name)).map(|(name, bytes)| Spoil::Add(name, bytes)),
+        );
         spoils
     });
     println!("{tally:?}");

@@ -94,8 +94,7 @@ fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: Identity, now_ms: 
     let recovered = look(&**disk, identity, WindowLimits::default()).expect("the database is whole");
     let Settled { manifest, store, log, snapshot, .. } =
         recovered.settle(disk, "boot".into(), segment_bytes).expect("the disk works");
-    let settings =
-        WriterSettings { snapshot: SnapshotSettings { interval_ms: 0 }, ..WriterSettings::default() };
+    let settings = WriterSettings { snapshot: SnapshotSettings { interval_ms: 0 }, ..WriterSettings::default() };
     (manifest, Writer::new(store, log, settings, snapshot, now_ms))
 }
 
@@ -149,11 +148,13 @@ impl Making {
             for action in &actions {
                 assert!(!matches!(action, Action::Poisoned(why) if panic!("{why}")));
             }
-            let answers: Vec<_> =
-                actions.iter().filter_map(|action| match action {
+            let answers: Vec<_> = actions
+                .iter()
+                .filter_map(|action| match action {
                     Action::Answer((), answer) => Some(answer.as_ref().expect("it is counted")),
                     _ => None,
-                }).collect();
+                })
+                .collect();
             assert_eq!(answers.len(), 2);
             let position = self.writer.store().mark().position;
             self.states.insert(position.sequence, state_of(self.writer.store()));
@@ -251,16 +252,50 @@ pub fn all() -> Vec<Database> {
         Making::begin(LARGE).write(3).sync().remember().write(4).killed("killed, some synced"),
         Making::begin(LARGE).write(3).sync().write(2).sync().killed("killed, all synced and not stated"),
         Making::begin(LARGE)
-            .write(3).snapshot().remember().write(2).sync().snapshot().write(3)
+            .write(3)
+            .snapshot()
+            .remember()
+            .write(2)
+            .sync()
+            .snapshot()
+            .write(3)
             .killed("two snapshots and a log"),
         Making::begin(SMALL)
-            .write(2).sync().write(2).sync().remember().write(2).sync().write(2).sync().write(2)
+            .write(2)
+            .sync()
+            .write(2)
+            .sync()
+            .remember()
+            .write(2)
+            .sync()
+            .write(2)
+            .sync()
+            .write(2)
             .killed("several segments"),
         Making::begin(SMALL)
-            .write(2).sync().write(2).snapshot().write(2).sync().write(1).snapshot().remember().write(3).sync().write(1)
+            .write(2)
+            .sync()
+            .write(2)
+            .snapshot()
+            .write(2)
+            .sync()
+            .write(1)
+            .snapshot()
+            .remember()
+            .write(3)
+            .sync()
+            .write(1)
             .killed("several segments behind snapshots"),
         Making::begin(LARGE)
-            .write(2).restart(true).remember().write(2).restart(false).write(2).remember().restart(false).write(2)
+            .write(2)
+            .restart(true)
+            .remember()
+            .write(2)
+            .restart(false)
+            .write(2)
+            .remember()
+            .restart(false)
+            .write(2)
             .killed("several epochs"),
         Making::begin(LARGE).write(2).restart(true).remember().restart(true).stopped("several epochs, stopped"),
         Making::begin(LARGE).killed("new"),
