@@ -61,13 +61,14 @@ impl Model {
         let of_words = |words: &BTreeMap<String, i64>| {
             words.iter().fold(0u64, |sum, (word, &count)| sum.wrapping_add(weight(HASHER.hash(word), count)))
         };
-        self.names.iter().fold(0, |sum, (name, words)| {
-            sum.wrapping_add(of_words(words).wrapping_mul(HASHER.namespace_factor(name)))
-        })
+        self.names
+            .iter()
+            .fold(0, |sum, (name, words)| sum.wrapping_add(of_words(words).wrapping_mul(HASHER.namespace_factor(name))))
     }
 
     pub fn top(&self, namespace: &str, n: usize) -> Vec<(String, i64)> {
-        let mut words: Vec<(String, i64)> = self.names.get(namespace).cloned().unwrap_or_default().into_iter().collect();
+        let mut words: Vec<(String, i64)> =
+            self.names.get(namespace).cloned().unwrap_or_default().into_iter().collect();
         words.sort_by(|(word, count), (other, others)| others.cmp(count).then_with(|| word.cmp(other)));
         words.truncate(n);
         words

@@ -50,7 +50,7 @@ fn write(store: &mut Store, mut done: impl FnMut(u64) -> bool) {
     let hashes: Vec<u64> = words.iter().map(|word| HASHER.hash(word)).collect();
     let hash_sum = hashes.iter().fold(0u64, |sum, hash| sum.wrapping_add(*hash));
     let factor = HASHER.namespace_factor("words");
-    let (mut count, mut passing_digest, mut passing) = (0, 0u64, Vec::<String>::new());
+    let (mut count, mut passing) = (0, Vec::<String>::new());
     for sequence in 1.. {
         count += amount(sequence);
         let mut counts: Vec<WordCount<'_>> = words.iter().map(|word| WordCount { word, count }).collect();
@@ -59,20 +59,16 @@ fn write(store: &mut Store, mut done: impl FnMut(u64) -> bool) {
         if sequence % 3 == 1 {
             passing = (0..2_000).map(|at| format!("passing{sequence}-{at}")).collect();
         }
-        passing_digest = passing.iter().fold(0, |sum: u64, word| sum.wrapping_add(HASHER.hash(word)));
+        let passing_digest = passing.iter().fold(0, |sum: u64, word| sum.wrapping_add(HASHER.hash(word)));
         counts.extend(passing.iter().map(|word| WordCount { word, count: 1 }));
         let digest_after = weight(hash_sum, count).wrapping_add(passing_digest).wrapping_mul(factor);
-        let body = Body {
-            changes: vec![Change { namespace: "words", dropped: false, counts }],
-            settled: Vec::new(),
-        };
+        let body = Body { changes: vec![Change { namespace: "words", dropped: false, counts }], settled: Vec::new() };
         let record = Record { position: Position::new(1, sequence), time_ms: sequence, digest_after, body };
         store.apply(&record, 0).expect("the digest is the one the counts lead to");
         if done(sequence) {
             break;
         }
     }
-    let _ = passing_digest;
 }
 
 /// Reads three words under one guard, and checks them against the position.
