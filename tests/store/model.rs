@@ -61,13 +61,14 @@ impl Model {
         let of_words = |words: &BTreeMap<String, i64>| {
             words.iter().fold(0u64, |sum, (word, &count)| sum.wrapping_add(weight(HASHER.hash(word), count)))
         };
-        self.names.iter().fold(0, |sum, (name, words)| {
-            sum.wrapping_add(of_words(words).wrapping_mul(HASHER.namespace_factor(name)))
-        })
+        self.names
+            .iter()
+            .fold(0, |sum, (name, words)| sum.wrapping_add(of_words(words).wrapping_mul(HASHER.namespace_factor(name))))
     }
 
     pub fn top(&self, namespace: &str, n: usize) -> Vec<(String, i64)> {
-        let mut words: Vec<(String, i64)> = self.names.get(namespace).cloned().unwrap_or_default().into_iter().collect();
+        let mut words: Vec<(String, i64)> =
+            self.names.get(namespace).cloned().unwrap_or_default().into_iter().collect();
         words.sort_by(|(word, count), (other, others)| others.cmp(count).then_with(|| word.cmp(other)));
         words.truncate(n);
         words
@@ -172,7 +173,9 @@ fn a_rebuild_that_moves_long_words_first_keeps_the_books() {
         let hasher = HASHER;
         // All in one segment, so that one rebuild has them all.
         let of_segment = |kind: char, len: usize| {
-            (0..).map(move |id: u32| format!("{kind}{seed}-{id:0len$}")).filter(move |word| hasher.hash(word) >> 56 == 7)
+            (0..)
+                .map(move |id: u32| format!("{kind}{seed}-{id:0len$}"))
+                .filter(move |word| hasher.hash(word) >> 56 == 7)
         };
         let short: Vec<String> = of_segment('s', 4).take(60).collect();
         let long: Vec<String> = of_segment('l', 240).take(4).collect();

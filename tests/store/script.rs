@@ -40,9 +40,7 @@ impl Step {
                 .clone()
                 .map(|id| (word(id), first.saturating_sub(step.saturating_mul(i64::from((id - ids.start) / 3)))))
                 .collect(),
-            Counts::Remove(ids, spared) => {
-                ids.clone().filter(|id| id % spared != 0).map(|id| (word(id), 0)).collect()
-            }
+            Counts::Remove(ids, spared) => ids.clone().filter(|id| id % spared != 0).map(|id| (word(id), 0)).collect(),
         };
         Changed { namespace: NAMESPACES[self.namespace], dropped: self.dropped, counts }
     }
@@ -96,8 +94,7 @@ fn counts() -> impl Strategy<Value = Counts> {
 /// One record: each namespace at most once.
 pub fn step() -> impl Strategy<Value = Vec<Step>> {
     let one = |namespace: usize| {
-        (prop::bool::weighted(0.08), counts())
-            .prop_map(move |(dropped, counts)| Step { namespace, dropped, counts })
+        (prop::bool::weighted(0.08), counts()).prop_map(move |(dropped, counts)| Step { namespace, dropped, counts })
     };
     prop_oneof![
         6 => one(0).prop_map(|step| vec![step]),
