@@ -205,6 +205,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         ..NONE
     },
     Setting {
+        name: "stream-window-seconds",
+        value_name: "SECONDS",
+        default: "2592000",
+        help: "How long an idle stream of posts is remembered (30 days)",
+        apply: |settings, text, _| {
+            set(
+                &mut settings.stream_window_ms,
+                value::number(text, &(1..=315_360_000)).map(|seconds: u64| seconds * 1_000),
+            )
+        },
+        ..NONE
+    },
+    Setting {
+        name: "max-streams",
+        value_name: "NUMBER",
+        default: "65536",
+        help: "Streams of posts remembered (`memdb post` takes 1 to 16 for a file); when full, new ones are answered 429",
+        apply: |settings, text, _| set(&mut settings.max_streams, value::number(text, &(1..=10_000_000))),
+        ..NONE
+    },
+    Setting {
         name: "log",
         value_name: "LEVEL",
         default: "info",

@@ -148,7 +148,7 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Answer(reply, result) => drop(reply.send(result)),
-                    Action::Published(position) => leader.published(position),
+                    Action::Published(position, _) => leader.published(position),
                     Action::Sync(sync) => writer.synced(&sync, sync.run(), &mut actions),
                     Action::Snapshot(..) => unreachable!("without ticks, none is due"),
                     Action::Poisoned(why) => panic!("{why}"),
