@@ -90,11 +90,12 @@ fn in_words(error: &io::Error) -> String {
 /// # Errors
 /// As [`NodeError`] says.
 pub fn run_leader(settings: &LeaderSettings) -> Result<(), NodeError> {
-    let _log_file = logging::start(&settings.log, &settings.data_dir)?;
     // Signals first: one that comes while a large database is loaded must not be lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::new() })?;
-    let leading = Leading::start(settings)?;
+    let held = Held::take(settings)?;
+    let _log_file = logging::start(&settings.log, &settings.data_dir)?;
+    let leading = Leading::begin(held, settings)?;
     tracing::info!(address = %leading.address(), "serving");
     let signal = runtime.block_on(signals.next());
     tracing::info!(signal, "stopping");
@@ -138,10 +139,11 @@ impl Leading {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &LeaderSettings) -> Result<Self, NodeError> {
-        // The port before the data: a second start must not touch what the first one serves.
-        let address = SocketAddr::new(settings.bind, settings.port);
-        let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        let (disk, lock) = open(settings)?;
+        Self::begin(Held::take(settings)?, settings)
+    }
+
+    fn begin(held: Held, settings: &LeaderSettings) -> Result<Self, NodeError> {
+        let Held { listener, disk, lock } = held;
         let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
         let identity = manifest.identity;
         tracing::info!(
@@ -196,21 +198,36 @@ impl Leading {
         }
         leader.stop();
         let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
-        close(writer, manifest, &disk).map_err(|error| NodeError::Stop(error.to_string()))?;
+        if let Some(error) = close(writer, manifest, &disk)? {
+            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+        }
         drop(lock);
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-fn open(settings: &LeaderSettings) -> Result<(Arc<dyn Disk>, Lock), NodeError> {
-    let path = || settings.data_dir.clone();
-    let disk = RealDisk::new(&settings.data_dir).map_err(|error| NodeError::DataDirectory { path: path(), error })?;
-    let lock = disk.lock().map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => NodeError::Locked { path: path(), error },
-        _ => NodeError::DataDirectory { path: path(), error },
-    })?;
-    Ok((Arc::new(disk), lock))
+/// What one process alone may hold: the port and the data directory.
+struct Held {
+    listener: TcpListener,
+    disk: Arc<dyn Disk>,
+    lock: Lock,
+}
+
+impl Held {
+    fn take(settings: &LeaderSettings) -> Result<Self, NodeError> {
+        // The port before the data: a second start must not touch what the first one serves.
+        let address = SocketAddr::new(settings.bind, settings.port);
+        let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
+        let path = || settings.data_dir.clone();
+        let disk =
+            RealDisk::new(&settings.data_dir).map_err(|error| NodeError::DataDirectory { path: path(), error })?;
+        let lock = disk.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => NodeError::Locked { path: path(), error },
+            _ => NodeError::DataDirectory { path: path(), error },
+        })?;
+        Ok(Self { listener, disk: Arc::new(disk), lock })
+    }
 }
 
 /// Reads the data directory, and makes what it holds durable under the next epoch.
@@ -222,8 +239,12 @@ fn recover(settings: &LeaderSettings, disk: &Arc<dyn Disk>) -> Result<Settled, N
         analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
         hash_seed: random()? as u64,
     };
-    let window =
-        WindowLimits { keys: settings.max_keys, key_age_ms: settings.key_window_ms, ..WindowLimits::default() };
+    let window = WindowLimits {
+        keys: settings.max_keys,
+        key_age_ms: settings.key_window_ms,
+        streams: settings.max_streams,
+        stream_age_ms: settings.stream_window_ms,
+    };
     let recovered = recovery::look(&**disk, new, window).map_err(refused)?;
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {

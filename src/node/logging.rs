@@ -1,7 +1,7 @@
 //! What the node says of itself: on stderr, and in a file beside the data.
 
 use super::NodeError;
-use std::path::Path;
+use std::{io::IsTerminal, path::Path};
 use tracing_appender::{
     non_blocking::WorkerGuard,
     rolling::{Builder, Rotation},
@@ -23,7 +23,11 @@ pub(super) fn start(filter: &str, data_dir: &Path) -> Result<WorkerGuard, NodeEr
         .map_err(|error| unusable(error.to_string()))?;
     let (file, guard) = tracing_appender::non_blocking(file);
     let filter = || EnvFilter::builder().parse(filter).map_err(|error| unusable(error.to_string()));
-    let to_terminal = fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(filter()?);
+    let to_terminal = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_filter(filter()?);
     let to_file = fmt::layer().with_writer(file).with_ansi(false).with_filter(filter()?);
     // A second node in one process keeps the first one's logging.
     let _ = tracing_subscriber::registry().with(to_terminal).with(to_file).try_init();

@@ -53,7 +53,7 @@ pub(super) async fn serve<S: Routes>(stream: TcpStream, routes: S, site: Arc<Sit
     if stream.set_nodelay(true).is_err() {
         return; // the client is gone already
     }
-    let mut door = Door::new(stream, site.settings.clone(), stopping.clone());
+    let mut door = Door::new(stream, site.settings, stopping.clone());
     match door.open().await {
         Opening::Http1 => http1(door, routes, site, stopping).await,
         Opening::Http2 => http2(door, routes, site, stopping).await,

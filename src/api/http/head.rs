@@ -50,15 +50,14 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<Framing, Problem> {
     if !(target.starts_with('/') && target.bytes().all(plain)) && target.parse::<http::Uri>().is_err() {
         return Err(malformed("the request target is not a URI"));
     }
-    let (mut hosts, mut length, mut chunked) = (0, None, false);
+    let (mut hosts, mut lengths, mut length, mut chunked) = (0, 0, None, false);
     for field in request.headers.iter() {
         // Two of three fields are told apart by their length alone.
         match field.name.len() {
             4 if field.name.eq_ignore_ascii_case("host") => hosts += 1,
             14 if field.name.eq_ignore_ascii_case("content-length") => {
-                if length.replace(content_length(field.value)?).is_some() {
-                    return Err(malformed("Content-Length is sent twice"));
-                }
+                lengths += 1;
+                length = Some(content_length(field.value)?);
             }
             17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                 if chunked || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -71,6 +70,9 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<Framing, Problem> {
     }
     if hosts > 1 || (hosts == 0 && http_1_1) {
         return Err(malformed("a request names its host once: send one Host header"));
+    }
+    if lengths > 1 {
+        return Err(malformed("Content-Length is sent twice"));
     }
     match (length, chunked) {
         (Some(_), true) => Err(malformed("Content-Length and Transfer-Encoding do not go together")),

@@ -62,10 +62,10 @@ impl Server {
             next: 0,
         };
         let mut workers = vec![];
-        for _ in 0..settings.threads.max(1) {
+        for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (deal, dealt) = mpsc::channel(DEALT);
             dealer.threads.push(deal);
-            let site = Site { api: api.clone(), settings: settings.clone(), uploads: Arc::clone(&uploads), started };
+            let site = Site { api, settings, uploads: Arc::clone(&uploads), started };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });
@@ -95,7 +95,11 @@ impl Server {
     pub fn stop(mut self, deadline: Duration) -> bool {
         let _ = self.grace.set(deadline); // only this method sets it, and it takes the server
         self.stopping.cancel();
-        self.threads.drain(..).fold(true, |clean, thread| thread.join().unwrap_or(false) && clean)
+        let mut clean = true;
+        for thread in self.threads.drain(..) {
+            clean &= thread.join().unwrap_or(false);
+        }
+        clean
     }
 }
 

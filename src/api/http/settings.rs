@@ -6,7 +6,7 @@ use crate::limits;
 use std::time::Duration;
 
 /// How the server treats its clients. The defaults suit a server on a trusted network; tests make the times short.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Serving threads, each with a runtime of its own. Default: one per core.
     pub threads: usize,

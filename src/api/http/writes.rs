@@ -43,9 +43,10 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
+    // First of all the body: what is refused with a body on its way ends the connection.
+    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     let query = Query::parse(&query)?;
     let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
-    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
     let (analyzer, hasher) = (site.api.analyzer, site.api.leader.reader().hasher());
     let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
@@ -63,11 +64,11 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
+    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     let query = Query::parse(&query)?;
     if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
     }
-    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     let once = heads.naming.once(None)?;
     let (analyzer, hasher) = (site.api.analyzer, site.api.leader.reader().hasher());
     let bytes = whole.bytes.clone();
