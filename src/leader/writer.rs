@@ -236,7 +236,9 @@ impl<T> Writer<T> {
         if self.poisoned {
             return Some(WriteError::Poisoned);
         }
-        (now_ms < self.disk_full_until_ms).then_some(WriteError::DiskFull)
+        // A clock that was put back must not make the pause longer.
+        let left_ms = self.disk_full_until_ms.saturating_sub(now_ms);
+        (1..=DISK_FULL_PAUSE_MS).contains(&left_ms).then_some(WriteError::DiskFull)
     }
 
     /// Makes the group a record, and answers its members or lets them wait for the sync.
