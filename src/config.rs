@@ -41,14 +41,14 @@ pub struct LeaderSettings {
     pub insecure: bool,
     /// Where the database is kept.
     pub data_dir: PathBuf,
-    /// Whether to start empty although replicas hold data.
-    pub init: bool,
     /// The analyzer asked for; `None` takes the database's own, or the standard one for a new database.
     pub analyzer: Option<Analyzer>,
     /// What a 202 means if the request does not say.
     pub ack: AckLevel,
     /// When records reach the disk.
     pub durability: Durability,
+    /// How often the backup on disk is made current, in milliseconds; 0: only at a stop.
+    pub backup_interval_ms: u64,
     /// The largest text in bytes.
     pub max_body_bytes: usize,
     /// Posts that may wait for the Writer; one more is answered 429.
@@ -63,6 +63,10 @@ pub struct LeaderSettings {
     pub key_window_ms: u64,
     /// How many idempotency keys are remembered.
     pub max_keys: usize,
+    /// How long an idle stream is remembered, in milliseconds.
+    pub stream_window_ms: u64,
+    /// How many streams are remembered.
+    pub max_streams: usize,
     /// What is logged: a level, or a filter such as `info,memdb::log=debug`.
     pub log: String,
 }
@@ -182,7 +186,7 @@ pub fn resolve(flags: &LeaderFlags, around: &Surroundings<'_>) -> Result<Resolve
         let variable = setting.variable();
         let (value, source) = if let Some(value) = flags.values.get(setting.name) {
             (value.clone(), Source::Flag)
-        } else if let Some(value) = around.variable(&variable).filter(|_| !setting.flag_only) {
+        } else if let Some(value) = around.variable(&variable) {
             (value, Source::Environment(variable))
         } else if let (Some(value), Some(path)) = (from_file.remove(setting.name), &path) {
             (value, Source::File(path.clone()))
@@ -206,7 +210,7 @@ impl LeaderSettings {
             port: 0,
             insecure: false,
             data_dir: PathBuf::new(),
-            init: false,
+            backup_interval_ms: 0,
             analyzer: None,
             ack: AckLevel::Leader,
             durability: Durability::Buffered,
@@ -217,6 +221,8 @@ impl LeaderSettings {
             max_memory_bytes: 0,
             key_window_ms: 0,
             max_keys: 0,
+            stream_window_ms: 0,
+            max_streams: 0,
             log: String::new(),
         }
     }

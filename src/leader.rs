@@ -3,10 +3,12 @@
 //! Level 7. Handlers hold a [`Leader`] and [`Leader::submit`] batches; the [`Writer`] is a state machine that the
 //! node's writer thread drives (`node/`), and that the simulation drives with made-up time and a faulty disk.
 
+mod closing;
 mod group;
 mod queue;
 mod writer;
 
+pub use closing::close;
 pub use group::AdmissionLimits;
 pub use writer::{Action, Submission, Writer, WriterSettings};
 
@@ -199,7 +201,10 @@ impl Leader {
         let (reply, answer) = oneshot::channel();
         let bytes = batch.tally.text_bytes() + 32 * batch.tally.len();
         let submission = Submission { batch, level, reply };
-        self.shared.queue.offer(Event::Write(submission), bytes).map_err(|_| WriteError::QueueFull)?;
+        if self.shared.queue.offer(Event::Write(submission), bytes).is_err() {
+            let stopping = self.shared.stopping.load(Ordering::Relaxed);
+            return Err(if stopping { WriteError::Stopping } else { WriteError::QueueFull });
+        }
         // The Writer answers everything it takes; if it is gone, what it did with this one is not known.
         answer.await.unwrap_or(Err(WriteError::OutcomeUnknown))
     }
@@ -237,6 +242,15 @@ impl Leader {
     /// For the Writer's thread: readers can see this position now.
     pub fn published(&self, position: Position) {
         self.shared.applied.send_replace(position);
+    }
+
+    /// For the Writer's thread: it ends. What came too late is answered so.
+    pub fn end(&self) {
+        for event in self.shared.queue.close() {
+            if let Event::Write(Submission { reply, .. }) = event {
+                let _ = reply.send(Err(WriteError::Stopping)); // whoever asked may have gone
+            }
+        }
     }
 
     /// For the Writer's thread: no write will succeed any more.

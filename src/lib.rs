@@ -1,5 +1,39 @@
-//! memdb: an in-memory word-count database. (The map comes here.)
+//! memdb: an in-memory word-count database.
+//!
+//! Text is posted to a leader, which counts its words, keeps them in a log and in snapshots, and answers exact counts.
+//!
+//! # The ladder
+//!
+//! A module imports only what stands above it in this list; `tests/layering.rs` holds it.
+//!
+//! | level | modules | what they are |
+//! |---|---|---|
+//! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] | bounds and plain values; text to words |
+//! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
+//! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] | the files, and the way back from them |
+//! | 4 | [`leader`] | the write path and its one Writer, a state machine |
+//! | 5 | [`client`] [`api`] | HTTP, from both ends |
+//! | 6 | [`config`] [`node`] | settings; threads, clocks, signals |
+//!
+//! Levels 0 to 2 hold no async code, and nothing below `node` reads a clock, draws randomness or starts a thread: the
+//! simulation (`tests/simulation`) runs the same code with made-up time on a faulty disk. Level 3, replication, comes.
+//!
+//! # One write
+//!
+//! `api/http/writes.rs` bounds the body, takes text and key, and has `tokenizer` and `tally` make a
+//! [`tally::Batch`] on its own core. [`leader::Leader::submit`] puts it into the bounded queue (`leader/queue.rs`).
+//! The writer thread (`node/writing.rs`) gives what waits to [`leader::Writer::write`]: each batch is admitted into a
+//! group on its own (`leader/group.rs`), the group becomes one record, and `log_and_apply` appends it
+//! ([`log::Log::append`]), applies it ([`store::Store::apply`]) and publishes it. The answer goes back at once, or
+//! after the sync its level asks for.
+//!
+//! # One read
+//!
+//! `api/http/reads.rs` takes a guard ([`store::Reader::read`]), which marks its thread as inside and fixes one of two
+//! sides (`store/gate.rs`); looks each word up in the side's namespace ([`words`]); drops the guard and answers. It takes
+//! no lock and never waits: the Writer changes the other side, flips, and waits for readers that are still inside.
 
+pub mod api;
 pub mod client;
 pub mod config;
 pub mod disk;
@@ -9,6 +43,8 @@ pub mod leader;
 pub mod limits;
 pub mod log;
 pub mod manifest;
+pub mod metrics;
+pub mod node;
 pub mod position;
 pub mod record;
 pub mod recovery;

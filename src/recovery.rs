@@ -16,7 +16,7 @@ use crate::{
     format::{Damage, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name},
     log::{self, BadRecord, Cut, Log},
     manifest::{Manifest, State},
-    position::{Epoch, Position},
+    position::{Epoch, Position, Sequence},
     snapshot::{self, Job},
     store::{Mark, Store, WindowLimits},
 };
@@ -66,6 +66,13 @@ pub struct Report {
     pub cut: Option<Cut>,
     /// Whether the last stop was a clean one.
     pub clean: bool,
+}
+
+impl Report {
+    /// Whether the state has to be written anew before it can be built on.
+    fn needs_fresh_snapshot(&self) -> bool {
+        !self.clean || self.cut.is_some() || !self.passed_over.is_empty()
+    }
 }
 
 impl fmt::Display for Report {
@@ -226,6 +233,8 @@ pub struct Settled {
     pub store: Store,
     /// The log, at the begin of this epoch.
     pub log: Log,
+    /// The sequence the newest snapshot is a state at.
+    pub snapshot: Sequence,
     /// What was found.
     pub report: Report,
     /// Whether the database is new.
@@ -250,18 +259,20 @@ impl Recovered {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
         let log = Log::begin(Arc::clone(disk), manifest.identity, epoch, mark, segment_bytes)?;
-        if !report.clean || report.cut.is_some() || !report.passed_over.is_empty() {
+        let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
+        if report.needs_fresh_snapshot() {
             // The end of the log was read from memory, perhaps after a sync that failed: it is durable only once it
             // was written again. So the state itself is, before the MANIFEST says how this epoch ended.
             let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?;
-            job.run()?;
+            snapshot = Some(job.run()?.position);
         }
         state.epoch = epoch;
         state.clean_stop = None;
         state.boot_id = boot_id;
         manifest.write(&**disk)?;
         store.set_mark(Mark { position: Position::new(epoch, mark.position.sequence), ..mark }, store.time_ms());
-        Ok(Settled { manifest, store, log, report, new })
+        let snapshot = snapshot.map_or(0, |position| position.sequence);
+        Ok(Settled { manifest, store, log, snapshot, report, new })
     }
 }
 

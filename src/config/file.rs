@@ -22,9 +22,6 @@ pub(super) fn read(
         let line = line_of(&text, &key);
         let setting = SETTINGS.iter().find(|setting| setting.name == key);
         let setting = setting.ok_or_else(|| bad(line, unknown(&key)))?;
-        if setting.flag_only {
-            return Err(bad(line, format!("{key} is for one start only: give it as the flag --{key}")));
-        }
         values.insert(setting.name, plain(&value).map_err(|reason| bad(line, format!("{key}: {reason}")))?);
     }
     Ok(values)
@@ -105,7 +102,6 @@ mod tests {
     fn odd_types_are_refused() {
         let error = read_text("port = 8.5\n").expect_err("half a port");
         assert_eq!(error, "memdb.toml:1: port: a setting is a string, a whole number or true or false, not a float");
-        assert!(read_text("init = true\n").expect_err("for one start").contains("--init"));
     }
 
     #[test]

@@ -16,8 +16,6 @@ pub(super) struct Setting {
     pub help: &'static str,
     /// All values there are, if they are few.
     pub choices: &'static [&'static str],
-    /// Whether it is for one start only, so that neither environment nor file may hold it.
-    pub flag_only: bool,
     /// Checks the value and puts it into the settings.
     pub apply: fn(&mut LeaderSettings, &str, &Machine) -> Result<(), String>,
 }
@@ -37,15 +35,8 @@ impl Setting {
 /// The value `auto`: the program decides.
 const AUTO: &str = "auto";
 
-const NONE: Setting = Setting {
-    name: "",
-    value_name: "",
-    default: "false",
-    help: "",
-    choices: &[],
-    flag_only: false,
-    apply: |_, _, _| Ok(()),
-};
+const NONE: Setting =
+    Setting { name: "", value_name: "", default: "false", help: "", choices: &[], apply: |_, _, _| Ok(()) };
 
 /// Puts a checked value in its place.
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
@@ -93,13 +84,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         ..NONE
     },
     Setting {
-        name: "init",
-        help: "Start empty although replicas hold data of an earlier database",
-        flag_only: true,
-        apply: |settings, text, _| set(&mut settings.init, value::switch(text)),
-        ..NONE
-    },
-    Setting {
         name: "analyzer",
         value_name: "NAME",
         default: AUTO,
@@ -134,6 +118,14 @@ pub(super) const SETTINGS: &[Setting] = &[
             let choices = [("buffered", Durability::Buffered), ("synced", Durability::Synced)];
             set(&mut settings.durability, value::choice(text, &choices))
         },
+        ..NONE
+    },
+    Setting {
+        name: "backup-interval-ms",
+        value_name: "MS",
+        default: "1000",
+        help: "How often the backup on disk is made current, if anything changed; 0 only at a stop",
+        apply: |settings, text, _| set(&mut settings.backup_interval_ms, value::number(text, &(0..=86_400_000))),
         ..NONE
     },
     Setting {
@@ -210,6 +202,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "1000000",
         help: "Idempotency keys remembered, about 150 bytes each; when full, keyed writes are answered 429",
         apply: |settings, text, _| set(&mut settings.max_keys, value::number(text, &(1..=100_000_000))),
+        ..NONE
+    },
+    Setting {
+        name: "stream-window-seconds",
+        value_name: "SECONDS",
+        default: "2592000",
+        help: "How long an idle stream of posts is remembered (30 days)",
+        apply: |settings, text, _| {
+            set(
+                &mut settings.stream_window_ms,
+                value::number(text, &(1..=315_360_000)).map(|seconds: u64| seconds * 1_000),
+            )
+        },
+        ..NONE
+    },
+    Setting {
+        name: "max-streams",
+        value_name: "NUMBER",
+        default: "65536",
+        help: "Streams of posts remembered (`memdb post` takes 1 to 16 for a file); when full, new ones are answered 429",
+        apply: |settings, text, _| set(&mut settings.max_streams, value::number(text, &(1..=10_000_000))),
         ..NONE
     },
     Setting {

@@ -59,9 +59,12 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.queue_batches, limits::DEFAULT_QUEUE_BATCHES);
     assert_eq!(settings.key_window_ms, limits::DEFAULT_KEY_AGE_MS);
     assert_eq!(settings.max_keys, limits::DEFAULT_MAX_KEYS);
+    assert_eq!(settings.stream_window_ms, limits::DEFAULT_STREAM_AGE_MS);
+    assert_eq!(settings.max_streams, limits::DEFAULT_MAX_STREAMS);
     assert_eq!((settings.threads, settings.max_connections), (4, 10_000));
     assert_eq!(settings.max_memory_bytes, 6 << 30);
-    assert!(!settings.insecure && !settings.init);
+    assert!(!settings.insecure);
+    assert_eq!(settings.backup_interval_ms, 1_000);
 }
 
 #[test]
@@ -114,12 +117,6 @@ fn relations_between_settings_are_checked() {
     assert!(resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "1MiB")], &[], None).is_ok());
 }
 
-#[test]
-fn init_is_for_one_start_only() {
-    assert!(!resolved(&[], &[("MEMDB_INIT", "true")], None).expect("ignored").settings.init);
-    assert!(resolved(&[("init", "true")], &[], None).expect("said").settings.init);
-}
-
 /// `blank` is never seen: each of its fields that could be mistaken for a value is written by a row.
 #[test]
 fn every_field_has_a_row() {
@@ -129,7 +126,7 @@ fn every_field_has_a_row() {
         let before = settings.clone();
         let other = match setting.name {
             "bind" => "::1",
-            "insecure" | "init" => "true",
+            "insecure" => "true",
             "analyzer" => "whitespace",
             "ack" => "disk",
             "durability" => "synced",

@@ -17,11 +17,12 @@ struct State<E> {
     items: usize,
     bytes: usize,
     taker_waits: bool,
+    closed: bool,
 }
 
 impl<E> Queue<E> {
     pub(crate) fn new(most_items: usize, most_bytes: usize) -> Self {
-        let state = State { events: VecDeque::new(), items: 0, bytes: 0, taker_waits: false };
+        let state = State { events: VecDeque::new(), items: 0, bytes: 0, taker_waits: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new(), most_items, most_bytes }
     }
 
@@ -29,7 +30,8 @@ impl<E> Queue<E> {
     /// size, so that no write is refused for ever.
     pub(crate) fn offer(&self, event: E, bytes: usize) -> Result<(), E> {
         let mut state = self.state.lock();
-        if state.items > 0 && (state.items >= self.most_items || state.bytes + bytes > self.most_bytes) {
+        let full = state.items > 0 && (state.items >= self.most_items || state.bytes + bytes > self.most_bytes);
+        if full || state.closed {
             return Err(event);
         }
         state.items += 1;
@@ -60,6 +62,13 @@ impl<E> Queue<E> {
         state.bytes = 0;
         // An empty buffer goes back in: in the steady state nothing is allocated.
         std::mem::swap(&mut state.events, into);
+    }
+
+    /// Takes nothing more in, and gives what is left.
+    pub(crate) fn close(&self) -> VecDeque<E> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        std::mem::take(&mut state.events)
     }
 
     /// Events that count against the bound.
@@ -115,6 +124,14 @@ mod tests {
             queue.push(7);
             assert_eq!(taker.join().expect("it ends"), [7]);
         });
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_and_gives_what_is_left() {
+        let queue = Queue::new(2, 10);
+        queue.push(1);
+        assert_eq!(queue.close(), [1]);
+        assert_eq!(queue.offer(2, 1), Err(2));
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub struct Submission<T> {
 pub enum Action<T> {
     /// Give an answer.
     Answer(T, Result<Receipt, WriteError>),
-    /// Tell readers who wait that this position can be seen.
-    Published(Position),
+    /// Tell readers who wait that this position can be seen; its record has so many bytes.
+    Published(Position, u64),
     /// Sync, and report to [`Writer::synced`].
     Sync(Sync),
     /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
@@ -57,6 +57,13 @@ pub struct WriterSettings {
     pub admission: AdmissionLimits,
     /// When the backup is made current.
     pub snapshot: SnapshotSettings,
+}
+
+impl WriterSettings {
+    /// The level a write that names none is acknowledged at.
+    pub fn least_ack(&self) -> AckLevel {
+        self.ack.max(self.durability)
+    }
 }
 
 impl Default for WriterSettings {
@@ -219,6 +226,11 @@ impl<T> Writer<T> {
         &self.store
     }
 
+    /// State, log, and the sequence of the newest snapshot; `None` if writing has ended in failure.
+    pub(super) fn into_parts(self) -> Option<(Store, Log, Sequence)> {
+        (!self.poisoned).then(|| (self.store, self.log, self.schedule.last()))
+    }
+
     /// Certain refusals, before anything is tried.
     fn refusal(&self, now_ms: u64) -> Option<WriteError> {
         if self.poisoned {
@@ -260,9 +272,10 @@ impl<T> Writer<T> {
         let (body, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
-        self.schedule.appended(bytes.len() as u64);
+        let bytes = bytes.len() as u64;
+        self.schedule.appended(bytes);
         self.store.apply(&record, chain).map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
-        actions.push(Action::Published(position));
+        actions.push(Action::Published(position, bytes));
         Ok(())
     }
 

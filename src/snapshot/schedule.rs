@@ -75,6 +75,11 @@ impl Schedule {
         (self.last, self.last_ms, self.last_bytes) = (sequence, took_ms, bytes);
     }
 
+    /// The sequence the newest snapshot is a state at.
+    pub fn last(&self) -> Sequence {
+        self.last
+    }
+
     /// When [`Schedule::due`] is to be asked again, in milliseconds; `None`: never.
     pub fn next_ms(&self) -> Option<u64> {
         (self.settings.interval_ms > 0).then_some(self.next_ms)

@@ -209,7 +209,9 @@ impl WordsWriter {
     /// Doubles the index of a segment; its arena stays.
     fn grow(&mut self, segment: usize) {
         let old = &self.segments[segment].table;
-        let table = Table::with_slots(old.grown_slots(), Arc::clone(&old.arena), Arc::clone(&old.hot));
+        // All segments begin with one empty table between them; the first word gives a segment an arena of its own.
+        let arena = if old.slots() == 0 { Arc::default() } else { Arc::clone(&old.arena) };
+        let table = Table::with_slots(old.grown_slots(), arena, Arc::clone(&old.hot));
         let mut word = String::new();
         for offset in (0..old.slots()).filter_map(|slot| old.entry_at(slot)) {
             old.arena.read_word(offset, &mut word);

@@ -1,7 +1,10 @@
 //! `memdb leader`: runs the one node that takes writes.
 
 use crate::output::{Ended, Failure};
-use memdb::config::{LeaderFlags, LeaderSettings, Machine, Resolved, Surroundings, resolve};
+use memdb::{
+    config::{LeaderFlags, Machine, Resolved, Surroundings, resolve},
+    node::run_leader,
+};
 use std::{io, path::Path};
 
 const EXAMPLES: &str = "\
@@ -28,7 +31,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Ended {
-    start(resolved(&arguments.flags)?.settings)
+    run_leader(&resolved(&arguments.flags)?.settings).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The settings these flags lead to on this machine.
@@ -38,11 +41,4 @@ pub fn resolved(flags: &LeaderFlags) -> Result<Resolved, Failure> {
     let environment = |name: &str| std::env::var(name).ok();
     let around = Surroundings { environment: &environment, read_file: &read_file, machine: Machine::here(&read_file) };
     resolve(flags, &around).map_err(|error| Failure::Usage(error.to_string()))
-}
-
-/// Runs the node until it is told to stop.
-#[allow(clippy::needless_pass_by_value, reason = "the node keeps its settings")]
-fn start(settings: LeaderSettings) -> Ended {
-    // CONNECT: memdb::node::run_leader(settings).map_err(|error| Failure::Failed(error.to_string()))
-    Err(Failure::Failed(format!("would listen on {}:{} here", settings.bind, settings.port)))
 }

@@ -1,0 +1,263 @@
+//! Request bodies: bounded by counted bytes, by time, and all of them together.
+//!
+//! Level 5.
+
+use super::{
+    problem::{Kind, Problem},
+    settings::HttpSettings,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// The bytes of bodies that are being gathered, over all connections.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    held: AtomicUsize,
+    limit: usize,
+}
+
+impl Uploads {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), limit })
+    }
+}
+
+/// A part of [`Uploads`], given back when dropped.
+#[derive(Debug)]
+struct Share {
+    uploads: Arc<Uploads>,
+    bytes: usize,
+}
+
+impl Share {
+    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+        let before = self.uploads.held.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before + bytes > self.uploads.limit {
+            return Err(Problem::new(Kind::TooManyUploads, "nothing was applied; send it again, or in smaller texts"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.uploads.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A whole body, and the memory it is accounted for until it is dropped.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) bytes: Bytes,
+    _share: Option<Share>,
+}
+
+/// Reads a body to its end. `declared` is its `Content-Length`, if it has one.
+pub(super) async fn read<S, B, E>(
+    body: S,
+    declared: Option<&str>,
+    settings: &HttpSettings,
+    uploads: &Arc<Uploads>,
+) -> Result<Whole, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let limit = settings.max_body_bytes;
+    if declared.and_then(|text| text.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+        return Err(too_large(limit)); // before a byte of it is read
+    }
+    match tokio::time::timeout(settings.body_timeout, gather(body, limit, uploads)).await {
+        Ok(whole) => whole,
+        Err(_) => Err(Problem::new(
+            Kind::RequestTimeout,
+            format!("the body was not whole after {} ms; nothing was applied", settings.body_timeout.as_millis()),
+        )),
+    }
+}
+
+async fn gather<S, B, E>(body: S, limit: usize, uploads: &Arc<Uploads>) -> Result<Whole, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let mut body = pin!(body);
+    // Nearly every body comes in one piece, which is taken as it is.
+    let Some(first) = next_piece(&mut body, limit).await? else {
+        return Ok(Whole { bytes: Bytes::new(), _share: None });
+    };
+    let Some(second) = next_piece(&mut body, limit - first.len()).await? else {
+        return Ok(Whole { bytes: first, _share: None });
+    };
+    let mut share = Share { uploads: Arc::clone(uploads), bytes: 0 };
+    share.grow(first.len() + second.len())?;
+    let mut gathered = BytesMut::from(first);
+    gathered.extend_from_slice(&second);
+    while let Some(piece) = next_piece(&mut body, limit - gathered.len()).await? {
+        share.grow(piece.len())?;
+        gathered.extend_from_slice(&piece);
+    }
+    Ok(Whole { bytes: gathered.freeze(), _share: Some(share) })
+}
+
+/// The next piece that is not empty, of at most `room` bytes.
+async fn next_piece<S, B, E>(body: &mut S, room: usize) -> Result<Option<Bytes>, Problem>
+where
+    S: Stream<Item = Result<B, E>> + Unpin,
+    B: Buf,
+{
+    while let Some(piece) = body.next().await {
+        let Ok(mut piece) = piece else {
+            let detail = "the body broke off or its chunks are malformed; nothing was applied";
+            return Err(Problem::new(Kind::InvalidBody, detail));
+        };
+        if piece.remaining() > room {
+            // `room` is what is left of the limit, so the limit itself is not known here.
+            return Err(too_large_by(piece.remaining() - room));
+        }
+        if piece.has_remaining() {
+            return Ok(Some(piece.copy_to_bytes(piece.remaining())));
+        }
+    }
+    Ok(None)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Kind::BodyTooLarge, format!("at most {limit} bytes are taken; send the text in parts"))
+}
+
+fn too_large_by(excess: usize) -> Problem {
+    let detail = format!("the body is over the limit by {excess} bytes or more; send the text in parts");
+    Problem::new(Kind::BodyTooLarge, detail)
+}
+
+/// What a `Content-Type` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    Plain,
+    Form,
+    Json,
+    Multipart { boundary: String },
+}
+
+impl Media {
+    /// The media type of a body; no header at all means plain text.
+    pub(super) fn of(content_type: Option<&str>, accepted: &'static str) -> Result<Self, Problem> {
+        let Some(content_type) = content_type else { return Ok(Media::Plain) };
+        let mut parts = content_type.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default();
+        let refused = |detail: String| Problem::unsupported_media_type(accepted, detail);
+        for parameter in parts {
+            if let Some((name, value)) = parameter.split_once('=')
+                && name.eq_ignore_ascii_case("charset")
+                && !["utf-8", "utf8", "us-ascii"]
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(value.trim_matches('"')))
+            {
+                return Err(refused("the charset is not taken here; send UTF-8".to_owned()));
+            }
+        }
+        if essence.eq_ignore_ascii_case("text/plain") {
+            Ok(Media::Plain)
+        } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Ok(Media::Form)
+        } else if essence.eq_ignore_ascii_case("application/json") {
+            Ok(Media::Json)
+        } else if essence.eq_ignore_ascii_case("multipart/form-data") {
+            match multer::parse_boundary(content_type) {
+                Ok(boundary) => Ok(Media::Multipart { boundary }),
+                Err(_) => Err(Problem::new(Kind::InvalidHeader, "multipart/form-data needs a boundary parameter")),
+            }
+        } else {
+            Err(refused(format!("this route takes {accepted}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use std::convert::Infallible;
+
+    fn settings() -> HttpSettings {
+        HttpSettings { max_body_bytes: 10, ..HttpSettings::default() }
+    }
+
+    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<Whole, Problem>, Arc<Uploads>) {
+        let uploads = Uploads::new(limit);
+        let body = stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))));
+        (read(body, None, &settings(), &uploads).await, uploads)
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_by_counted_bytes() {
+        for (pieces, expected) in [
+            (&[][..], Some("")),
+            (&["0123456789"][..], Some("0123456789")),
+            (&["01234", "", "56789"][..], Some("0123456789")),
+            (&["0", "1", "2", "3"][..], Some("0123")),
+            (&["0123456789a"][..], None),
+            (&["0123456789", "a"][..], None),
+            (&["01234", "5678", "9a"][..], None),
+        ] {
+            let (whole, _) = read_pieces(pieces, 100).await;
+            assert_eq!(whole.ok().map(|whole| whole.bytes), expected.map(Bytes::from), "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn uploads_are_bounded_together_and_given_back() {
+        let (whole, uploads) = read_pieces(&["01234", "56789"], 10).await;
+        let whole = whole.expect("within the bound");
+        assert_eq!(uploads.held.load(Ordering::Relaxed), 10);
+        let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]);
+        let refused = read(body, None, &settings(), &uploads).await.expect_err("over the bound");
+        assert_eq!(refused.status().as_u16(), 503);
+        drop(whole);
+        assert_eq!(uploads.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_is_timed_out() {
+        let body = stream::pending::<Result<Bytes, Infallible>>();
+        let settings = HttpSettings { body_timeout: std::time::Duration::from_millis(1), ..settings() };
+        let problem = read(body, None, &settings, &Uploads::new(10)).await.expect_err("never ends");
+        assert_eq!(problem.status().as_u16(), 408);
+    }
+
+    #[tokio::test]
+    async fn a_declared_length_over_the_limit_is_refused_unread() {
+        let body = stream::pending::<Result<Bytes, Infallible>>();
+        let problem = read(body, Some("11"), &settings(), &Uploads::new(10)).await.expect_err("too large");
+        assert_eq!(problem.status().as_u16(), 413);
+    }
+
+    #[test]
+    fn media_types_are_told_apart() {
+        let of = |text: &str| Media::of(Some(text), "text/plain").map_err(|problem| problem.status().as_u16());
+        assert_eq!(Media::of(None, "").expect("plain"), Media::Plain);
+        for (text, expected) in [
+            ("text/plain", Ok(Media::Plain)),
+            ("Text/Plain; Charset=UTF-8", Ok(Media::Plain)),
+            ("text/plain;charset=\"utf-8\"", Ok(Media::Plain)),
+            ("text/plain; charset=iso-8859-1", Err(415)),
+            ("application/json", Ok(Media::Json)),
+            ("application/x-www-form-urlencoded;charset=utf-8", Ok(Media::Form)),
+            ("multipart/form-data; boundary=b", Ok(Media::Multipart { boundary: "b".to_owned() })),
+            ("multipart/form-data", Err(400)),
+            ("text/html", Err(415)),
+            ("", Err(415)),
+        ] {
+            assert_eq!(of(text), expected, "{text}");
+        }
+    }
+}

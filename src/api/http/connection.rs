@@ -1,0 +1,125 @@
+//! One connection, from its first byte to its last.
+//!
+//! Level 5.
+
+use super::{
+    door::{Door, Opening},
+    front::{Activity, Front},
+    routes::Site,
+    settings::MAX_STREAMS,
+};
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+use warp::reply::Response;
+
+/// Bytes hyper gathers in each direction before it waits.
+const BUFFER_BYTES: usize = 128 << 10;
+/// A silent HTTP/2 client is asked this often whether it is still there …
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// … and is given up after this time.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The routes as a connection calls them.
+pub(super) trait Routes:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future = <Self as Routes>::Answer>
+    + Clone
+    + Send
+    + Unpin
+    + 'static
+{
+    /// What a call gives.
+    type Answer: Future<Output = Result<Response, Infallible>> + Send + Unpin;
+}
+
+impl<S> Routes for S
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send + Unpin,
+{
+    type Answer = S::Future;
+}
+
+/// Serves a connection until it ends, or until what is in flight has been answered after `stopping`.
+pub(super) async fn serve<S: Routes>(stream: TcpStream, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+    // Answers are written whole; waiting for more to send would only delay them.
+    if stream.set_nodelay(true).is_err() {
+        return; // the client is gone already
+    }
+    let mut door = Door::new(stream, site.settings, stopping.clone());
+    match door.open().await {
+        Opening::Http1 => http1(door, routes, site, stopping).await,
+        Opening::Http2 => http2(door, routes, site, stopping).await,
+        Opening::Nothing => door.close().await,
+    }
+}
+
+async fn http1<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+    // The door keeps hyper's time and bounds its heads. Half-closing: a client may say that it has finished and still
+    // wait for its answers, and the door says so for it at a bad head.
+    let mut connection = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(door), Front::new(routes, site, None));
+    let mut stopped = pin!(stopping.cancelled());
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        let ended = connection.poll_without_shutdown(cx);
+        if ended.is_ready() || told || stopped.as_mut().poll(cx).is_pending() {
+            return ended;
+        }
+        told = true;
+        std::pin::Pin::new(&mut connection).graceful_shutdown();
+        connection.poll_without_shutdown(cx)
+    })
+    .await;
+    match ended {
+        Ok(()) => connection.into_parts().io.into_inner().close().await,
+        Err(error) => tracing::debug!(%error, "a connection broke off"),
+    }
+}
+
+async fn http2<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+    let activity = Arc::new(Activity::default());
+    let idle_timeout = site.settings.idle_timeout;
+    let max_head_bytes = u32::try_from(site.settings.max_head_bytes).unwrap_or(u32::MAX);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(max_head_bytes)
+        .max_send_buf_size(BUFFER_BYTES)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(door), Front::new(routes, site, Some(Arc::clone(&activity))));
+    let mut connection = pin!(connection);
+    let mut last_idle = None;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "an HTTP/2 connection broke off");
+                }
+                return;
+            }
+            () = stopping.cancelled() => break,
+            () = tokio::time::sleep(idle_timeout) => {
+                let idle = activity.idle_after();
+                if idle.is_some() && idle == last_idle {
+                    break; // nothing was asked for a whole interval
+                }
+                last_idle = idle;
+            }
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    // A client that neither finishes nor goes is cut off.
+    let _ = tokio::time::timeout(idle_timeout, connection).await;
+}

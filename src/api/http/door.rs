@@ -1,0 +1,383 @@
+//! The door of a connection: between hyper and the socket.
+//!
+//! Level 5. Bytes go through as they come, except that a head is held until it is whole and found sound, so hyper never
+//! sees a bad one. At a bad one hyper is told that the client has finished: it answers what came before, in order, and
+//! then the door speaks the last words itself (`close`). The door also keeps the time of everything that depends on the
+//! client alone: silence before a head, a slow head, an answer nobody takes. Bodies are timed where they are read.
+
+use super::{
+    framing::Framing,
+    head::{self, Found},
+    problem::{Kind, Problem},
+    settings::HttpSettings,
+};
+use bytes::{Buf, BytesMut};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How every HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a lingering client may still send before it is cut off.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// What the first bytes of a connection say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// HTTP/1, sound or not.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// Nothing worth an answer.
+    Nothing,
+}
+
+/// One connection's socket, screened.
+pub(super) struct Door {
+    stream: TcpStream,
+    settings: HttpSettings,
+    stopping: CancellationToken,
+    /// Where the current message ends. HTTP/2 has no end that would matter here.
+    framing: Framing,
+    /// Read from the socket and not passed on: first what is `checked`, then the begin of a head.
+    held: BytesMut,
+    checked: usize,
+    /// No more is read: hyper is told that the client has finished.
+    finished: bool,
+    last_words: Option<Problem>,
+    /// What hyper wrote may not be in the socket yet.
+    unflushed: bool,
+    waits_for_flush: Option<Waker>,
+    /// When the wait for the next head, or for its end, is over.
+    head_deadline: Option<Instant>,
+    head_alarm: Alarm,
+    write_deadline: Option<Instant>,
+    write_alarm: Alarm,
+}
+
+impl Door {
+    pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken) -> Self {
+        Self {
+            head_deadline: Some(Instant::now() + settings.header_timeout),
+            stream,
+            settings,
+            stopping,
+            framing: Framing::Ended,
+            held: BytesMut::new(),
+            checked: 0,
+            finished: false,
+            last_words: None,
+            unflushed: false,
+            waits_for_flush: None,
+            head_alarm: Alarm::default(),
+            write_deadline: None,
+            write_alarm: Alarm::default(),
+        }
+    }
+
+    /// Reads the first bytes, which tell the protocol.
+    pub(super) async fn open(&mut self) -> Opening {
+        let deadline = Instant::now() + self.settings.header_timeout;
+        loop {
+            let read = tokio::select! {
+                read = timeout_at(deadline, self.stream.read_buf(&mut self.held)) => read,
+                () = self.stopping.cancelled() => return Opening::Nothing,
+            };
+            let begins = self.held.len().min(PREFACE.len());
+            let preface = self.held[..begins] == PREFACE[..begins];
+            match read {
+                Ok(Ok(0)) | Ok(Err(_)) => return Opening::Nothing, // what is not whole by now never will be
+                Err(_) if self.held.is_empty() => return Opening::Nothing,
+                Err(_) => {
+                    self.last_words = Some(self.too_slow());
+                    return Opening::Nothing;
+                }
+                Ok(Ok(_)) if !preface => {
+                    self.check_held();
+                    return Opening::Http1;
+                }
+                Ok(Ok(_)) if begins == PREFACE.len() => {
+                    self.framing = Framing::Unknown;
+                    self.checked = self.held.len();
+                    return Opening::Http2;
+                }
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Ends the connection: the last words if there are any, then a while in which the client may still send, so that
+    /// no reset overtakes what it was told.
+    pub(super) async fn close(mut self) {
+        let mut expected = self.framing != Framing::Ended || self.last_words.is_some();
+        if let Some(problem) = self.last_words.take() {
+            let words = problem.into_last_words();
+            if !matches!(timeout(self.settings.write_timeout, self.stream.write_all(&words)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+        let linger = async {
+            self.stream.shutdown().await?;
+            let mut thrown_away = [0; 4_096];
+            let mut left = LINGER_BYTES;
+            expected |= matches!(self.stream.try_read(&mut thrown_away), Ok(1..));
+            if !expected {
+                return Ok(()); // an idle client, or one that has closed too
+            }
+            while left > 0 {
+                match self.stream.read(&mut thrown_away).await? {
+                    0 => break,
+                    bytes => left = left.saturating_sub(bytes),
+                }
+            }
+            io::Result::Ok(())
+        };
+        // However it ends, the socket is closed.
+        let _ = timeout(self.settings.linger_timeout, linger).await;
+    }
+
+    /// How many of `bytes`, which follow what was passed on, may be passed on. The rest is the begin of a head, or bad.
+    fn passable(&mut self, bytes: &[u8]) -> usize {
+        let mut passed = 0;
+        loop {
+            passed += self.framing.take(&bytes[passed..]);
+            if passed == bytes.len() {
+                return passed;
+            }
+            match head::look(&bytes[passed..], self.settings.max_head_bytes) {
+                Found::Sound { head_bytes, body } => {
+                    passed += head_bytes;
+                    self.framing = body;
+                    self.head_deadline = None;
+                }
+                Found::Partial => return passed,
+                Found::Unsound(problem) => {
+                    self.last_words = Some(problem);
+                    self.finished = true;
+                    return passed;
+                }
+            }
+        }
+    }
+
+    fn check_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.checked = self.passable(&held);
+        self.held = held;
+        if self.checked < self.held.len() && self.head_deadline.is_none() {
+            self.head_deadline = Some(Instant::now() + self.settings.header_timeout);
+        }
+    }
+
+    /// Screens what was just read into `buffer` after its first `before` bytes.
+    fn screen(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let fresh = &buffer.filled()[before..];
+        if self.held.is_empty() {
+            let passed = self.passable(fresh);
+            if passed < fresh.len() && !self.finished {
+                self.held.extend_from_slice(&fresh[passed..]);
+                self.head_deadline = Some(Instant::now() + self.settings.header_timeout);
+            }
+            buffer.set_filled(before + passed);
+            return;
+        }
+        self.held.extend_from_slice(fresh);
+        // A head ends with a line: without one there is nothing new to find, and a trickle costs no more than a flood.
+        if memchr::memchr(b'\n', fresh).is_some() || self.held.len() > self.settings.max_head_bytes {
+            self.check_held();
+        }
+        buffer.set_filled(before);
+    }
+
+    /// Nothing to read: how long is that right?
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.framing != Framing::Ended {
+            return Poll::Pending;
+        }
+        if self.stopping.is_cancelled() {
+            // A head that is not whole is no request in flight.
+            self.finished = true;
+            if !self.held.is_empty() {
+                self.last_words = Some(Problem::new(Kind::Stopping, "nothing was applied; send it again"));
+            }
+            return Poll::Ready(());
+        }
+        let idle_timeout = self.settings.idle_timeout;
+        let deadline = *self.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
+        ready!(self.head_alarm.poll(cx, deadline));
+        self.finished = true;
+        if !self.held.is_empty() {
+            self.last_words = Some(self.too_slow());
+        }
+        Poll::Ready(())
+    }
+
+    fn too_slow(&self) -> Problem {
+        let detail = format!("the head was not whole after {} ms", self.settings.header_timeout.as_millis());
+        Problem::new(Kind::RequestTimeout, detail)
+    }
+}
+
+impl AsyncRead for Door {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let door = &mut *self;
+        loop {
+            if door.checked > 0 {
+                let bytes = door.checked.min(buffer.remaining());
+                buffer.put_slice(&door.held[..bytes]);
+                door.held.advance(bytes);
+                door.checked -= bytes;
+                return Poll::Ready(Ok(()));
+            }
+            if door.finished {
+                if door.unflushed {
+                    // hyper would close before the slow client has taken the answers so far.
+                    door.waits_for_flush = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let before = buffer.filled().len();
+            match Pin::new(&mut door.stream).poll_read(cx, buffer)? {
+                Poll::Pending => ready!(door.poll_silence(cx)),
+                Poll::Ready(()) if buffer.filled().len() == before => door.finished = true,
+                Poll::Ready(()) => {
+                    door.screen(buffer, before);
+                    if buffer.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Door {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let door = &mut *self;
+        door.unflushed = true;
+        if let Poll::Ready(written) = Pin::new(&mut door.stream).poll_write(cx, bytes) {
+            door.write_deadline = None;
+            return Poll::Ready(written);
+        }
+        let write_timeout = door.settings.write_timeout;
+        let deadline = *door.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
+        ready!(door.write_alarm.poll(cx, deadline));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.unflushed = false;
+        if let Some(waker) = self.waits_for_flush.take() {
+            waker.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A timer that is rarely moved: it may ring early and is then set anew, so a busy connection costs no timer per
+/// request.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() == deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    async fn pair() -> (Door, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("it was connected");
+        (Door::new(stream, HttpSettings::default(), CancellationToken::new()), client)
+    }
+
+    /// Writes until the socket takes no more; gives how much it took.
+    async fn fill(door: &mut Door) -> usize {
+        let mut written = 0;
+        loop {
+            let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut *door).poll_write(cx, &[b'x'; 65_536]))).await;
+            match more {
+                Poll::Ready(bytes) => written += bytes.expect("an open socket"),
+                Poll::Pending => return written,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_head_is_told_of_only_once_the_answers_before_it_are_taken() {
+        let (mut door, mut client) = pair().await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("an open socket");
+        assert_eq!(door.open().await, Opening::Http1);
+        let mut head = [0; 64];
+        assert_eq!(door.read(&mut head).await.expect("a sound head"), 27);
+        let written = fill(&mut door).await;
+        assert!(door.write_deadline.is_some(), "from here on the client takes nothing");
+        client.write_all(b"garbage\r\n\r\n").await.expect("an open socket");
+        door.stream.readable().await.expect("an open socket");
+        let mut space = [0; 64];
+        let early = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut space);
+            Poll::Ready(Pin::new(&mut door).poll_read(cx, &mut buffer).is_ready())
+        });
+        assert!(!early.await, "hyper would have closed before the client had its answers");
+        assert!(door.last_words.is_some());
+        let mut taken = vec![0; written];
+        client.read_exact(&mut taken).await.expect("what was written");
+        door.write_all(b"x").await.expect("room again");
+        assert!(door.write_deadline.is_none(), "the client takes its answers");
+        door.flush().await.expect("an open socket");
+        assert_eq!(door.read(&mut head).await.expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_head_in_pieces_is_passed_on_whole_and_never_before() {
+        let (mut door, mut client) = pair().await;
+        let request = b"POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+        client.write_all(&request[..20]).await.expect("an open socket");
+        assert_eq!(door.open().await, Opening::Http1);
+        let mut space = [0; 16];
+        let early = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut space);
+            Poll::Ready(Pin::new(&mut door).poll_read(cx, &mut buffer).is_ready())
+        });
+        assert!(!early.await);
+        client.write_all(&request[20..]).await.expect("an open socket");
+        let mut passed = Vec::new();
+        while passed.len() < request.len() {
+            let bytes = door.read(&mut space).await.expect("a sound request");
+            assert!(bytes > 0);
+            passed.extend_from_slice(&space[..bytes]);
+        }
+        assert_eq!(passed, request);
+    }
+}

@@ -1,0 +1,187 @@
+//! In front of the routes: refuses what no route should see, counts every request, and leaves out the body of `HEAD`.
+//!
+//! Level 5.
+
+use super::{
+    headers,
+    problem::{Kind, Problem},
+    routes::Site,
+};
+use crate::metrics::RouteLabel;
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use hyper::body::{Body, Incoming};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+use tokio::time::Instant;
+use tower_service::Service;
+use warp::reply::Response;
+
+/// What a connection has been asked, for closing idle HTTP/2 connections.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Activity {
+    /// How many requests have begun, if all of them have ended.
+    pub(super) fn idle_after(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::Acquire);
+        (self.begun.load(Ordering::Acquire) == ended).then_some(ended)
+    }
+}
+
+/// The service of one connection. `S` is the routes as warp gives them.
+pub(super) struct Front<S> {
+    // hyper calls through `&self`, warp's service wants `&mut self`, and cloning the routes for every request would
+    // count a dozen references up and down.
+    routes: RefCell<S>,
+    site: Arc<Site>,
+    activity: Option<Arc<Activity>>,
+}
+
+impl<S> Front<S> {
+    pub(super) fn new(routes: S, site: Arc<Site>, activity: Option<Arc<Activity>>) -> Self {
+        Self { routes: RefCell::new(routes), site, activity }
+    }
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if let Some(activity) = &self.activity {
+            activity.begun.fetch_add(1, Ordering::AcqRel);
+        }
+        let started = Instant::now();
+        let route = label(request.uri().path());
+        let head_only = request.method() == Method::HEAD;
+        let progress = match screen(&request) {
+            Ok(()) => Progress::Routed(self.routes.borrow_mut().call(request)),
+            Err(problem) => Progress::Refused(Some(problem)),
+        };
+        Answering { progress, head_only, route, started, site: Arc::clone(&self.site), activity: self.activity.clone() }
+    }
+}
+
+/// An answer on its way.
+pub(super) struct Answering<F> {
+    progress: Progress<F>,
+    head_only: bool,
+    route: RouteLabel,
+    started: Instant,
+    site: Arc<Site>,
+    activity: Option<Arc<Activity>>,
+}
+
+enum Progress<F> {
+    Refused(Option<Problem>),
+    Routed(F),
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response, Infallible>> + Unpin,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = match &mut self.progress {
+            Progress::Refused(problem) => problem.take().expect("a finished future is not polled").into_response(),
+            // A defect in one route must cost one answer, not the connection and what else is on it.
+            Progress::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(Ok(response))) => response,
+                Err(_) => Problem::new(Kind::Internal, "a defect of this server; its log says more").into_response(),
+            },
+        };
+        if self.head_only {
+            leave_out_body(&mut response);
+        }
+        let metrics = &self.site.api.metrics;
+        metrics.request(self.route, response.status().as_u16());
+        metrics.request_seconds.record(self.started.elapsed().as_secs_f64());
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<F> Drop for Answering<F> {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.ended.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// hyper leaves the body out on HTTP/1 only.
+fn leave_out_body(response: &mut Response) {
+    if let Some(length) = response.body().size_hint().exact().filter(|&length| length > 0) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = bytes::Bytes::new().into();
+}
+
+/// The label a path is counted under.
+fn label(path: &str) -> RouteLabel {
+    match path {
+        "/wordcount" => RouteLabel::Wordcount,
+        "/post" => RouteLabel::Post,
+        "/update" => RouteLabel::Update,
+        "/sync" => RouteLabel::Sync,
+        "/top" => RouteLabel::Top,
+        "/health" | "/health/live" | "/health/ready" => RouteLabel::Health,
+        "/metrics" | "/status" => RouteLabel::Operations,
+        _ if path.starts_with("/ns/") => RouteLabel::Namespace,
+        _ => RouteLabel::Other,
+    }
+}
+
+fn screen(request: &Request<Incoming>) -> Result<(), Problem> {
+    let fields = request.headers();
+    if request.method() == Method::CONNECT {
+        return Err(Problem::method_not_allowed("GET, HEAD, POST, DELETE")); // warp 0.4.3 panics on it
+    }
+    // HTTP/1 heads were checked at the door.
+    if request.version() == Version::HTTP_2 && request.uri().authority().is_none() && !fields.contains_key(header::HOST)
+    {
+        return Err(Problem::new(Kind::MalformedRequest, "the request names no host: send :authority"));
+    }
+    if fields.len() != fields.keys_len() {
+        refuse_repeated(fields)?;
+    }
+    if request.method() != Method::GET {
+        if fields.get(header::EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Problem::new(Kind::ExpectationFailed, "the only expectation taken is 100-continue"));
+        }
+        if fields.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            let detail = "compressed bodies are not taken; send the body as it is";
+            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_repeated(fields: &HeaderMap) -> Result<(), Problem> {
+    for name in headers::SINGLE {
+        if fields.get_all(name).iter().nth(1).is_some() {
+            return Err(Problem::new(Kind::InvalidHeader, format!("{name} is sent twice")));
+        }
+    }
+    Ok(())
+}

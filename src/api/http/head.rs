@@ -1,0 +1,172 @@
+//! Whether an HTTP/1 head is sound, and how its body is framed.
+//!
+//! Level 5. hyper would answer most of these faults with an empty 400 or 431, and takes two of them silently: no
+//! `Host`, and a length together with a transfer encoding (of which it shows the routes only one).
+
+use super::{
+    framing::Framing,
+    problem::{Kind, Problem},
+    settings::MAX_HEADERS,
+};
+use std::mem::MaybeUninit;
+
+/// What was found at the start of some bytes.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The head is not whole yet.
+    Partial,
+    /// A head of so many bytes, and what follows it.
+    Sound { head_bytes: usize, body: Framing },
+    /// A head that cannot be answered by any route.
+    Unsound(Problem),
+}
+
+/// Looks at the head that begins `bytes`.
+pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Found {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes => match check(&request) {
+            Ok(body) => Found::Sound { head_bytes, body },
+            Err(problem) => Found::Unsound(problem),
+        },
+        Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => Found::Partial,
+        Ok(_) => Found::Unsound(too_large(bytes, max_head_bytes)),
+        Err(httparse::Error::TooManyHeaders) => {
+            Found::Unsound(Problem::new(Kind::HeadTooLarge, format!("at most {MAX_HEADERS} headers are taken")))
+        }
+        Err(httparse::Error::Version) => {
+            Found::Unsound(Problem::new(Kind::UnsupportedVersion, "send HTTP/1.1, or HTTP/2 with prior knowledge"))
+        }
+        Err(error) => Found::Unsound(malformed(format!("the head cannot be read: {error}"))),
+    }
+}
+
+fn check(request: &httparse::Request<'_, '_>) -> Result<Framing, Problem> {
+    let http_1_1 = request.version == Some(1);
+    let target = request.path.unwrap_or_default();
+    // Nearly every target is made of these; the others are parsed as hyper will parse them.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/?&=%+-._~:,".contains(&byte);
+    if !(target.starts_with('/') && target.bytes().all(plain)) && target.parse::<http::Uri>().is_err() {
+        return Err(malformed("the request target is not a URI"));
+    }
+    let (mut hosts, mut lengths, mut length, mut chunked) = (0, 0, None, false);
+    for field in request.headers.iter() {
+        // Two of three fields are told apart by their length alone.
+        match field.name.len() {
+            4 if field.name.eq_ignore_ascii_case("host") => hosts += 1,
+            14 if field.name.eq_ignore_ascii_case("content-length") => {
+                lengths += 1;
+                length = Some(content_length(field.value)?);
+            }
+            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                if chunked || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(malformed("the only Transfer-Encoding taken is chunked, once"));
+                }
+                chunked = true;
+            }
+            _ => {}
+        }
+    }
+    if hosts > 1 || (hosts == 0 && http_1_1) {
+        return Err(malformed("a request names its host once: send one Host header"));
+    }
+    if lengths > 1 {
+        return Err(malformed("Content-Length is sent twice"));
+    }
+    match (length, chunked) {
+        (Some(_), true) => Err(malformed("Content-Length and Transfer-Encoding do not go together")),
+        (None, true) if !http_1_1 => Err(malformed("HTTP/1.0 knows no Transfer-Encoding")),
+        (None, true) => Ok(Framing::CHUNKED),
+        (None | Some(0), false) => Ok(Framing::Ended),
+        (Some(length), false) => Ok(Framing::Length(length)),
+    }
+}
+
+fn content_length(value: &[u8]) -> Result<u64, Problem> {
+    // `u64::from_str` takes a plus sign, and hyper keeps two of the largest lengths for itself.
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .filter(|&length| length <= i64::MAX as u64)
+        .ok_or_else(|| malformed("Content-Length is not a number of bytes"))
+}
+
+fn too_large(bytes: &[u8], max_head_bytes: usize) -> Problem {
+    let within = &bytes[..bytes.len().min(max_head_bytes)];
+    // Leading line ends are no part of the request line.
+    if memchr::memchr(b'\n', within.trim_ascii_start()).is_none() {
+        return Problem::new(Kind::UriTooLong, format!("a whole head has at most {max_head_bytes} bytes"));
+    }
+    Problem::new(Kind::HeadTooLarge, format!("a head has at most {max_head_bytes} bytes"))
+}
+
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Kind::MalformedRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1_000;
+
+    #[test]
+    fn sound_heads_tell_how_their_body_is_framed() {
+        let lines = |rest: &str| format!("POST /post HTTP/1.1\r\nHost: a\r\n{rest}\r\n");
+        for (head, expected) in [
+            (lines(""), Framing::Ended),
+            (lines("Content-Length: 0\r\n"), Framing::Ended),
+            (lines("content-length: 5\r\n"), Framing::Length(5)),
+            (lines("TRANSFER-ENCODING: Chunked\r\n"), Framing::CHUNKED),
+            ("\r\n\r\nGET /wordcount?word=%E5 HTTP/1.0\r\n\r\n".to_owned(), Framing::Ended),
+            ("GET /{\"odd\"} HTTP/1.1\nHost:\n\n".to_owned(), Framing::Ended),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Framing::Ended),
+            ("GET http://a/health HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Framing::Ended),
+            ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Framing::Ended),
+        ] {
+            for cut in 0..head.len() {
+                assert!(matches!(look(&head.as_bytes()[..cut], LIMIT), Found::Partial), "{head:?} cut at {cut}");
+            }
+            match look(format!("{head}hello").as_bytes(), LIMIT) {
+                Found::Sound { head_bytes, body } => assert_eq!((head_bytes, body), (head.len(), expected), "{head:?}"),
+                other => panic!("{head:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn unsound_heads_are_told_apart() {
+        let long = |bytes: usize| "a".repeat(bytes);
+        let with = |rest: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{rest}\r\n\r\n");
+        let many: String = (0..MAX_HEADERS).map(|at| format!("\r\nX{at}: y")).collect();
+        for (head, status) in [
+            ("\u{1}garbage\r\n\r\n".to_owned(), 400),
+            ("GET /\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+            ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_owned(), 400),
+            ("GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), 400),
+            (with("No colon"), 400),
+            (with("Content-Length: 1\r\nTransfer-Encoding: chunked"), 400),
+            (with("Transfer-Encoding: chunked\r\nContent-Length: 1"), 400),
+            (with("Transfer-Encoding: gzip, chunked"), 400),
+            (with("Content-Length: 1\r\nContent-Length: 1"), 400),
+            (with("Content-Length: +1"), 400),
+            (with("Content-Length: -1"), 400),
+            (with("Content-Length: 18446744073709551615"), 400),
+            (with("Content-Length:"), 400),
+            (with(&many[2..]), 431),
+            (with(&format!("X: {}", long(LIMIT))), 431),
+            (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(LIMIT)), 414),
+            (format!("GET /{}", long(LIMIT)), 414),
+        ] {
+            match look(head.as_bytes(), LIMIT) {
+                Found::Unsound(problem) => assert_eq!(problem.status().as_u16(), status, "{head:?}"),
+                other => panic!("{head:?}: {other:?}"),
+            }
+        }
+    }
+}

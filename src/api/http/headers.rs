@@ -1,0 +1,178 @@
+//! The headers of this API, and what is read from or written into them.
+//!
+//! Level 5.
+
+use super::problem::{Kind, Problem};
+use crate::{position::Position, tally::Once};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use std::io::Write;
+use warp::reply::Response;
+
+pub(super) static MEMDB_POSITION: HeaderName = HeaderName::from_static("memdb-position");
+pub(super) static MEMDB_ACKS: HeaderName = HeaderName::from_static("memdb-acks");
+pub(super) static MEMDB_REPLAYED: HeaderName = HeaderName::from_static("memdb-replayed");
+pub(super) static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
+/// Request headers that mean nothing when they come twice with different values.
+pub(super) const SINGLE: [&str; 7] = [
+    "idempotency-key",
+    "memdb-stream",
+    "memdb-stream-seq",
+    "memdb-min-position",
+    "content-type",
+    "content-encoding",
+    "host",
+];
+
+/// What a write says about being sent again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Naming {
+    pub(super) key: Option<String>,
+    pub(super) stream: Option<String>,
+    pub(super) stream_sequence: Option<String>,
+}
+
+impl Naming {
+    /// The name of the write, from its headers and the `id` of its body.
+    pub(super) fn once(self, body_id: Option<&str>) -> Result<Option<Once>, Problem> {
+        let invalid = |detail: &'static str| Err(Problem::new(Kind::InvalidHeader, detail));
+        let key = match (self.key.as_deref(), body_id) {
+            (Some(header), Some(id)) if header != id => {
+                return invalid("Idempotency-Key and the body's id differ: send one of them, or both alike");
+            }
+            (header, id) => header.or(id),
+        };
+        match (key, self.stream, self.stream_sequence) {
+            (None, None, None) => Ok(None),
+            (Some(key), None, None) => Ok(Some(Once::Key(checked("the idempotency key", key)?.into()))),
+            (Some(_), _, _) => invalid("a write has a key or is part of a stream, not both"),
+            (None, Some(name), Some(sequence)) => {
+                let name = checked("Memdb-Stream", &name)?.into();
+                match sequence.parse::<u64>() {
+                    Ok(sequence) if sequence > 0 && sequence < u64::MAX => Ok(Some(Once::Stream { name, sequence })),
+                    _ => invalid("Memdb-Stream-Seq is a whole number from 1 upward"),
+                }
+            }
+            (None, _, _) => invalid("Memdb-Stream and Memdb-Stream-Seq belong together"),
+        }
+    }
+}
+
+fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem> {
+    let longest = crate::limits::MAX_KEY_BYTES;
+    if name.is_empty() || name.len() > longest {
+        let detail = format!("{what} has {} bytes; 1 to {longest} are taken", name.len());
+        return Err(Problem::new(Kind::InvalidHeader, detail));
+    }
+    Ok(name)
+}
+
+/// An `ETag` of an answer's bytes: it stays the same as long as the answer does, whatever else is written.
+pub(super) fn strong_tag(body: &[u8]) -> [u8; 18] {
+    let mut tag = *b"\"0000000000000000\"";
+    write!(&mut tag[1..17], "{:016x}", xxhash_rust::xxh3::xxh3_64(body)).expect("16 digits fit 16 bytes");
+    tag
+}
+
+/// Whether `If-None-Match` names this tag (weak comparison, as RFC 9110 has it for reads).
+pub(super) fn matches(if_none_match: Option<&str>, tag: &[u8]) -> bool {
+    let strip = |tag: &[u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
+    let wanted = &tag[strip(tag)..];
+    if_none_match.is_some_and(|list| {
+        list.split(',').map(|one| one.trim().as_bytes()).any(|one| one == b"*" || &one[strip(one)..] == wanted)
+    })
+}
+
+/// A header value of text this program made.
+pub(super) fn value(text: impl Into<Bytes>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text.into()).expect("made of visible ASCII only")
+}
+
+/// The position as a header value.
+pub(super) fn position_value(position: Position) -> HeaderValue {
+    let mut text = Vec::with_capacity(24);
+    write!(text, "{position}").expect("a Vec takes every byte");
+    value(text)
+}
+
+/// The answer to a read: the body at its position, or 304 if the client has it already.
+pub(super) fn read_answer(body: Vec<u8>, position: Position, if_none_match: Option<&str>) -> Response {
+    let tag = strong_tag(&body);
+    if matches(if_none_match, &tag) {
+        return not_modified(position, &tag);
+    }
+    let mut response = Response::new(body.into());
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(&MEMDB_POSITION, position_value(position));
+    fields.insert(header::ETAG, value(tag.to_vec()));
+    response
+}
+
+/// 304 with what identifies the answer the client has.
+pub(super) fn not_modified(position: Position, tag: &[u8]) -> Response {
+    let mut response = Response::new(Bytes::new().into());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().insert(&MEMDB_POSITION, position_value(position));
+    response.headers_mut().insert(header::ETAG, value(tag.to_vec()));
+    response
+}
+
+/// Writes `text` as a JSON string, quotes included.
+pub(super) fn write_json_string(into: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(into, text).expect("a Vec takes every byte, and a string is always JSON");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_match_in_lists_weakly_and_by_star() {
+        let tag = strong_tag(b"{}");
+        let text = std::str::from_utf8(&tag).expect("ASCII");
+        for list in [text, &format!("W/{text}"), &format!("\"x\" , {text}"), "*"] {
+            assert!(matches(Some(list), &tag), "{list}");
+        }
+        for list in ["", "\"x\"", &text[1..17]] {
+            assert!(!matches(Some(list), &tag), "{list}");
+        }
+        assert!(!matches(None, &tag));
+        assert!(matches(Some("W/\"1-7\""), b"W/\"1-7\""));
+        assert_ne!(strong_tag(b"{}"), strong_tag(b"{ }"));
+    }
+
+    #[test]
+    fn a_write_is_named_by_key_or_stream_never_by_halves() {
+        let naming = |key: Option<&str>, stream: Option<&str>, sequence: Option<&str>| Naming {
+            key: key.map(str::to_owned),
+            stream: stream.map(str::to_owned),
+            stream_sequence: sequence.map(str::to_owned),
+        };
+        let key = |text: &str| Some(Once::Key(text.into()));
+        assert_eq!(naming(None, None, None).once(None).expect("unnamed"), None);
+        assert_eq!(naming(Some("k"), None, None).once(Some("k")).expect("alike"), key("k"));
+        assert_eq!(naming(None, None, None).once(Some("k")).expect("in the body"), key("k"));
+        let stream = naming(None, Some("s"), Some("1")).once(None).expect("a stream");
+        assert_eq!(stream, Some(Once::Stream { name: "s".into(), sequence: 1 }));
+        let long = "k".repeat(crate::limits::MAX_KEY_BYTES + 1);
+        for (bad, id) in [
+            (naming(Some("k"), None, None), Some("other")),
+            (naming(Some(""), None, None), None),
+            (naming(Some(&long), None, None), None),
+            (naming(None, None, None), Some("")),
+            (naming(Some("k"), Some("s"), Some("1")), None),
+            (naming(None, Some("s"), Some("1")), Some("k")),
+            (naming(None, Some("s"), None), None),
+            (naming(None, None, Some("1")), None),
+            (naming(None, Some("s"), Some("0")), None),
+            (naming(None, Some("s"), Some("one")), None),
+            (naming(None, Some("s"), Some("18446744073709551615")), None),
+            (naming(None, Some(""), Some("1")), None),
+        ] {
+            assert!(bad.clone().once(id).is_err(), "{bad:?} {id:?}");
+        }
+        assert!(naming(Some(&long[1..]), None, None).once(None).is_ok());
+    }
+}

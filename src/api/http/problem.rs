@@ -1,0 +1,313 @@
+//! Everything wrong, in the one shape clients can rely on: `application/problem+json` (RFC 9457).
+//!
+//! Level 5. A [`Kind`] fixes status, `type` and title; the detail says what to do. The table in `docs/http-api.md`
+//! is this file's [`Kind::facts`], held equal by a test.
+
+use super::{headers, settings::RETRY_AFTER_SECONDS};
+use crate::{leader::WriteError, metrics::Refusal};
+use http::{HeaderValue, StatusCode, header};
+use std::borrow::Cow;
+use warp::reply::Response;
+
+/// What is wrong, as far as a client's code would tell cases apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    MalformedRequest,
+    InvalidHeader,
+    InvalidParameter,
+    InvalidBody,
+    InvalidUtf8,
+    EmptyText,
+    AckUnavailable,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    StreamGap,
+    PositionLost,
+    BodyTooLarge,
+    UriTooLong,
+    UnsupportedMediaType,
+    ExpectationFailed,
+    KeyReused,
+    Overflow,
+    TooManyNamespaces,
+    QueueFull,
+    WindowFull,
+    HeadTooLarge,
+    OutcomeUnknown,
+    Internal,
+    NotReady,
+    PositionAhead,
+    TooManyUploads,
+    TooManyConnections,
+    DiskFull,
+    Poisoned,
+    Stopping,
+    UnsupportedVersion,
+    MemoryFull,
+}
+
+impl Kind {
+    /// Every kind, for the test that holds the documentation to the code.
+    #[cfg(test)]
+    pub(super) const ALL: [Kind; 33] = [
+        Kind::MalformedRequest,
+        Kind::InvalidHeader,
+        Kind::InvalidParameter,
+        Kind::InvalidBody,
+        Kind::InvalidUtf8,
+        Kind::EmptyText,
+        Kind::AckUnavailable,
+        Kind::NotFound,
+        Kind::MethodNotAllowed,
+        Kind::RequestTimeout,
+        Kind::StreamGap,
+        Kind::PositionLost,
+        Kind::BodyTooLarge,
+        Kind::UriTooLong,
+        Kind::UnsupportedMediaType,
+        Kind::ExpectationFailed,
+        Kind::KeyReused,
+        Kind::Overflow,
+        Kind::TooManyNamespaces,
+        Kind::QueueFull,
+        Kind::WindowFull,
+        Kind::HeadTooLarge,
+        Kind::OutcomeUnknown,
+        Kind::Internal,
+        Kind::NotReady,
+        Kind::PositionAhead,
+        Kind::TooManyUploads,
+        Kind::TooManyConnections,
+        Kind::DiskFull,
+        Kind::Poisoned,
+        Kind::Stopping,
+        Kind::UnsupportedVersion,
+        Kind::MemoryFull,
+    ];
+
+    /// Status, the `type` after `urn:memdb:problem:`, and the title.
+    pub(super) const fn facts(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Kind::MalformedRequest => (400, "malformed-request", "Not a sound HTTP request"),
+            Kind::InvalidHeader => (400, "invalid-header", "A header cannot be used"),
+            Kind::InvalidParameter => (400, "invalid-parameter", "A parameter cannot be used"),
+            Kind::InvalidBody => (400, "invalid-body", "The body cannot be read"),
+            Kind::InvalidUtf8 => (400, "invalid-utf8", "The text is not UTF-8"),
+            Kind::EmptyText => (400, "empty-text", "There is no text"),
+            Kind::AckUnavailable => (400, "ack-unavailable", "This node cannot acknowledge at that level"),
+            Kind::NotFound => (404, "not-found", "No such route"),
+            Kind::MethodNotAllowed => (405, "method-not-allowed", "The route does not take this method"),
+            Kind::RequestTimeout => (408, "request-timeout", "The request came too slowly"),
+            Kind::StreamGap => (409, "stream-gap", "The stream has a gap"),
+            Kind::PositionLost => (410, "position-lost", "The position no longer exists"),
+            Kind::BodyTooLarge => (413, "body-too-large", "The body is too large"),
+            Kind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
+            Kind::UnsupportedMediaType => (415, "unsupported-media-type", "The body's type is not taken here"),
+            Kind::ExpectationFailed => (417, "expectation-failed", "The expectation cannot be met"),
+            Kind::KeyReused => (422, "key-reused", "The key was used with another request"),
+            Kind::Overflow => (422, "overflow", "A count would overflow"),
+            Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
+            Kind::QueueFull => (429, "queue-full", "The write queue is full"),
+            Kind::WindowFull => (429, "window-full", "As many keys are remembered as may be"),
+            Kind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
+            Kind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
+            Kind::Internal => (500, "internal", "The server failed"),
+            Kind::NotReady => (503, "not-ready", "The node does not serve current data"),
+            Kind::PositionAhead => (503, "position-ahead", "The position is not applied here yet"),
+            Kind::TooManyUploads => (503, "too-many-uploads", "Too many large bodies at once"),
+            Kind::TooManyConnections => (503, "too-many-connections", "As many connections are open as may be"),
+            Kind::DiskFull => (503, "disk-full", "The disk is full"),
+            Kind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
+            Kind::Stopping => (503, "stopping", "The node is stopping"),
+            Kind::UnsupportedVersion => (505, "unsupported-version", "Not HTTP/1.0, HTTP/1.1 or HTTP/2"),
+            Kind::MemoryFull => (507, "memory-full", "The memory budget is used up"),
+        }
+    }
+
+    /// Whether coming again after a while may help, with nothing changed.
+    const fn passes(self) -> bool {
+        matches!(
+            self,
+            Kind::QueueFull
+                | Kind::WindowFull
+                | Kind::NotReady
+                | Kind::PositionAhead
+                | Kind::TooManyUploads
+                | Kind::TooManyConnections
+                | Kind::DiskFull
+                | Kind::Stopping
+        )
+    }
+}
+
+/// One thing wrong with one request.
+#[derive(Debug)]
+pub(super) struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    /// `Allow` of a 405, `Accept-Post` of a 415.
+    hint: Option<&'static str>,
+    /// The next number of a stream.
+    expected: Option<u64>,
+}
+
+impl Problem {
+    pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), hint: None, expected: None }
+    }
+
+    /// A 405 for a route that takes these methods.
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let problem = Self::new(Kind::MethodNotAllowed, format!("this route takes {allow}"));
+        Self { hint: Some(allow), ..problem }
+    }
+
+    /// A 415 for a route that takes these types.
+    pub(super) fn unsupported_media_type(accepted: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { hint: Some(accepted), ..Self::new(Kind::UnsupportedMediaType, detail) }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.facts().0).expect("a test has seen every status")
+    }
+
+    /// The body: a JSON object of RFC 9457.
+    pub(super) fn body(&self) -> Vec<u8> {
+        let (status, slug, title) = self.kind.facts();
+        let mut object = serde_json::json!({
+            "type": format!("urn:memdb:problem:{slug}"),
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+        });
+        if let Some(expected) = self.expected {
+            object["expected"] = expected.into();
+        }
+        object.to_string().into_bytes()
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let mut response = Response::new(self.body().into());
+        *response.status_mut() = self.status();
+        let fields = response.headers_mut();
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.kind.passes() {
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        match (self.hint, self.kind) {
+            (Some(allow), Kind::MethodNotAllowed) => {
+                fields.insert(header::ALLOW, HeaderValue::from_static(allow));
+            }
+            (Some(accepted), _) => {
+                fields.insert(&headers::ACCEPT_POST, HeaderValue::from_static(accepted));
+            }
+            (None, _) => {}
+        }
+        response
+    }
+
+    /// The whole answer as bytes, for a connection that hyper does not answer on: it is closed afterwards.
+    pub(super) fn into_last_words(self) -> Vec<u8> {
+        let body = self.body();
+        let status = self.status();
+        let retry = if self.kind.passes() { format!("retry-after: {RETRY_AFTER_SECONDS}\r\n") } else { String::new() };
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{retry}connection: close\r\n\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Error"),
+            body.len()
+        );
+        [head.into_bytes(), body].concat()
+    }
+}
+
+/// How a refused write is told, and under what it is counted. The one place where this is decided.
+pub(super) fn of_write_error(error: &WriteError) -> (Problem, Refusal) {
+    let (kind, refusal, what_to_do) = match error {
+        WriteError::QueueFull => (Kind::QueueFull, Refusal::Queue, "nothing was applied; send it again"),
+        WriteError::WindowFull => (Kind::WindowFull, Refusal::Window, "nothing was applied; send it again later"),
+        WriteError::KeyReused => {
+            (Kind::KeyReused, Refusal::KeyReused, "nothing was applied; a new request needs a new key")
+        }
+        WriteError::StreamGap { .. } => {
+            (Kind::StreamGap, Refusal::StreamGap, "nothing was applied; go on with the expected number")
+        }
+        WriteError::Overflow { .. } => (Kind::Overflow, Refusal::Overflow, "nothing of the request was applied"),
+        WriteError::TooManyNamespaces(_) => {
+            (Kind::TooManyNamespaces, Refusal::Namespaces, "nothing was applied; remove a namespace first")
+        }
+        WriteError::MemoryFull => {
+            (Kind::MemoryFull, Refusal::Memory, "nothing was applied; remove words or give the node more memory")
+        }
+        WriteError::DiskFull => (Kind::DiskFull, Refusal::Disk, "nothing was applied; make room, then send it again"),
+        WriteError::Poisoned => {
+            (Kind::Poisoned, Refusal::Poisoned, "nothing was applied; reads go on; the node must be restarted")
+        }
+        WriteError::Stopping => {
+            (Kind::Stopping, Refusal::Stopping, "nothing was applied; send it again once the node is back")
+        }
+        WriteError::OutcomeUnknown => {
+            (Kind::OutcomeUnknown, Refusal::OutcomeUnknown, "without a key, a repeat may count it twice")
+        }
+    };
+    let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
+    (Problem { expected, ..Problem::new(kind, format!("{error}: {what_to_do}")) }, refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_in_the_documentation_as_it_is_here() {
+        let page = include_str!("../../../docs/http-api.md");
+        for kind in Kind::ALL {
+            let (status, slug, _) = kind.facts();
+            let retry = if kind.passes() { "yes" } else { "" };
+            let row = format!("| {status} | `{slug}` | {retry} |").replace("|  |", "| |");
+            assert_eq!(Problem::new(kind, "").status().as_u16(), status);
+            assert!(page.contains(&row), "docs/http-api.md has no row {row}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5")).count();
+        assert_eq!(rows, Kind::ALL.len(), "the documentation tells of problems there are not");
+    }
+
+    #[test]
+    fn types_are_distinct() {
+        let mut slugs: Vec<_> = Kind::ALL.iter().map(|kind| kind.facts().1).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn a_gap_names_the_number_the_stream_goes_on_with() {
+        let (problem, refusal) = of_write_error(&WriteError::StreamGap { expected: 7 });
+        assert_eq!((problem.status(), refusal), (StatusCode::CONFLICT, Refusal::StreamGap));
+        let body: serde_json::Value = serde_json::from_slice(&problem.body()).expect("JSON");
+        assert_eq!(body["expected"], 7);
+        assert_eq!(body["type"], "urn:memdb:problem:stream-gap");
+    }
+
+    #[test]
+    fn statuses_of_refused_writes_say_whether_to_come_again() {
+        let cases = [
+            (WriteError::QueueFull, 429, true),
+            (WriteError::WindowFull, 429, true),
+            (WriteError::KeyReused, 422, false),
+            (WriteError::Overflow { word: "a".to_owned() }, 422, false),
+            (WriteError::TooManyNamespaces(1), 422, false),
+            (WriteError::MemoryFull, 507, false),
+            (WriteError::DiskFull, 503, true),
+            (WriteError::Poisoned, 503, false),
+            (WriteError::Stopping, 503, true),
+            (WriteError::OutcomeUnknown, 500, false),
+        ];
+        for (error, status, retry) in cases {
+            let response = of_write_error(&error).0.into_response();
+            assert_eq!(response.status().as_u16(), status, "{error:?}");
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), retry, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The routes that read counts.
+//!
+//! Level 5. Everything that is not reading (decoding, folding, formatting) happens outside the guard.
+
+use super::{
+    headers,
+    problem::{Kind, Problem},
+    query::Query,
+    routes::Site,
+    settings::SYNC_CHUNK_BYTES,
+    sync::SyncBody,
+};
+use crate::{
+    limits::MAX_WORD_BYTES,
+    position::{Position, Standing},
+};
+use http::{HeaderValue, header};
+use std::{borrow::Cow, collections::HashSet, io::Write, sync::Arc};
+use warp::reply::{Reply, Response};
+
+/// What the headers of a read say.
+#[derive(Debug)]
+pub(super) struct Heads {
+    pub(super) min_position: Option<String>,
+    pub(super) if_none_match: Option<String>,
+}
+
+/// `GET /wordcount?word=`: counts of words, all at one position.
+pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
+    let query = Query::parse(&query)?;
+    query.named_words()?;
+    settle(&site, heads.min_position.as_deref()).await?;
+    let mut names = query.words;
+    if names.len() > 1 {
+        let mut seen = HashSet::with_capacity(names.len());
+        names.retain(|name| seen.insert(name.clone()));
+    }
+    let folded: Vec<Cow<'_, str>> = names.iter().map(|name| site.api.analyzer.fold(name)).collect();
+    let mut counts = Vec::with_capacity(folded.len());
+    let position = {
+        let guard = site.api.leader.reader().read();
+        for word in &folded {
+            // A longer word is never counted.
+            counts.push(if word.len() <= MAX_WORD_BYTES { guard.count(&query.namespace, word) } else { 0 });
+        }
+        guard.position()
+    };
+    let mut body = Vec::with_capacity(names.iter().map(|name| name.len() + 24).sum());
+    for (name, count) in names.iter().zip(counts) {
+        body.push(if body.is_empty() { b'{' } else { b',' });
+        headers::write_json_string(&mut body, name);
+        write!(body, ":{count}").expect("a Vec takes every byte");
+    }
+    body.push(b'}');
+    Ok(headers::read_answer(body, position, heads.if_none_match.as_deref()))
+}
+
+/// `GET /top?n=`: the largest counts.
+pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
+    let query = Query::parse(&query)?;
+    let n = query.top()?;
+    settle(&site, heads.min_position.as_deref()).await?;
+    let (position, words) = site.api.leader.reader().top(&query.namespace, n);
+    let mut body = vec![b'['];
+    for (word, count) in words {
+        body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
+        headers::write_json_string(&mut body, &word);
+        write!(body, ",\"count\":{count}}}").expect("a Vec takes every byte");
+    }
+    body.push(b']');
+    Ok(headers::read_answer(body, position, heads.if_none_match.as_deref()))
+}
+
+/// `GET /sync`: every word with its count, in pieces.
+pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
+    let query = Query::parse(&query)?;
+    settle(&site, heads.min_position.as_deref()).await?;
+    // The position first: what the walk then finds is at this position or a later one.
+    let position = site.api.leader.reader().read().position();
+    let tag = format!("W/\"{position}\"");
+    if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
+        return Ok(headers::not_modified(position, tag.as_bytes()));
+    }
+    let body = SyncBody::new(site.api.leader.reader().scan(&query.namespace), SYNC_CHUNK_BYTES);
+    let mut response = warp::reply::stream(body).into_response();
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
+    fields.insert(header::ETAG, headers::value(tag));
+    Ok(response)
+}
+
+/// Waits until the position a client asked for is applied here.
+async fn settle(site: &Site, min_position: Option<&str>) -> Result<(), Problem> {
+    let Some(text) = min_position else { return Ok(()) };
+    let asked: Position =
+        text.parse().map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position: {error}")))?;
+    let leader = &site.api.leader;
+    let standing = || leader.epochs().standing(asked, leader.reader().read().position());
+    let mut now = standing();
+    if now == Standing::Ahead {
+        leader.reached(asked.sequence, site.settings.position_wait).await;
+        now = standing();
+    }
+    match now {
+        Standing::Reached => Ok(()),
+        Standing::Ahead => Err(Problem::new(
+            Kind::PositionAhead,
+            format!("{asked} is not applied here yet; ask again, or another node"),
+        )),
+        Standing::Lost => Err(Problem::new(
+            Kind::PositionLost,
+            format!("this history went on without {asked}: what was written there must be sent again"),
+        )),
+    }
+}

@@ -1,0 +1,193 @@
+//! Every route, as a warp filter.
+//!
+//! Level 5. A path is matched before its methods, so a path that matches knows which methods it takes: the 405 with
+//! `Allow`. The two busiest paths come first.
+
+use super::{
+    Api,
+    body::Uploads,
+    headers::Naming,
+    operations,
+    problem::{Kind, Problem},
+    reads,
+    settings::HttpSettings,
+    writes,
+};
+use std::{convert::Infallible, sync::Arc};
+use tokio::time::Instant;
+use warp::{
+    Filter, Rejection,
+    filters::BoxedFilter,
+    reject::{InvalidHeader, Reject},
+    reply::Response,
+};
+
+/// What the routes answer from. Each serving thread has one of its own, so that counting its holders stays local.
+pub(super) struct Site {
+    pub(super) api: Api,
+    pub(super) settings: HttpSettings,
+    pub(super) uploads: Arc<Uploads>,
+    pub(super) started: Instant,
+}
+
+/// All routes, and the answer to everything that is none.
+pub(super) fn routes(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let unmatched = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) });
+    wordcount(site)
+        .or(post(site))
+        .unify()
+        .or(update(site))
+        .unify()
+        .or(top(site))
+        .unify()
+        .or(sync(site))
+        .unify()
+        .or(namespace(site))
+        .unify()
+        .or(operations(site))
+        .unify()
+        .or(unmatched)
+        .unify()
+        .recover(told)
+        .unify()
+        .boxed()
+}
+
+fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let (reading, removing) = (Arc::clone(site), Arc::clone(site));
+    let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
+        let site = Arc::clone(&reading);
+        async move { answer(reads::wordcount(site, query, heads).await) }
+    });
+    let remove = warp::delete().and(query()).and(naming()).then(move |query, naming| {
+        let site = Arc::clone(&removing);
+        async move { answer(writes::remove_words(site, query, naming).await) }
+    });
+    at("wordcount").and(read.or(remove).unify().or(refuse("GET, HEAD, DELETE")).unify()).boxed()
+}
+
+fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let write =
+        warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
+            let site = Arc::clone(&site);
+            async move { answer(writes::post(site, query, heads, body).await) }
+        });
+    at("post").and(write.or(refuse("POST")).unify()).boxed()
+}
+
+fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let write =
+        warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
+            let site = Arc::clone(&site);
+            async move { answer(writes::update(site, query, heads, body).await) }
+        });
+    at("update").and(write.or(refuse("POST")).unify()).boxed()
+}
+
+fn top(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
+        let site = Arc::clone(&site);
+        async move { answer(reads::top(site, query, heads).await) }
+    });
+    at("top").and(read.or(refuse("GET, HEAD")).unify()).boxed()
+}
+
+fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
+        let site = Arc::clone(&site);
+        async move { answer(reads::sync(site, query, heads).await) }
+    });
+    at("sync").and(read.or(refuse("GET, HEAD")).unify()).boxed()
+}
+
+fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
+    let remove = named.and(warp::delete()).and(query()).and(naming()).then(move |name, query, naming| {
+        let site = Arc::clone(&site);
+        async move { answer(writes::drop_namespace(site, name, query, naming).await) }
+    });
+    remove.or(named.map(drop).untuple_one().and(refuse("DELETE"))).unify().boxed()
+}
+
+fn operations(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let (ready, numbers, status) = (Arc::clone(site), Arc::clone(site), Arc::clone(site));
+    let below = |name: &'static str| warp::path("health").and(at(name));
+    at("health")
+        .and(reads_only().map(operations::health).or(refuse("GET, HEAD")).unify())
+        .or(below("live").and(reads_only().map(operations::live).or(refuse("GET, HEAD")).unify()))
+        .unify()
+        .or(below("ready")
+            .and(reads_only().map(move || answer(operations::ready(&ready))).or(refuse("GET, HEAD")).unify()))
+        .unify()
+        .or(at("metrics").and(reads_only().map(move || operations::metrics(&numbers)).or(refuse("GET, HEAD")).unify()))
+        .unify()
+        .or(at("status").and(reads_only().map(move || operations::status(&status)).or(refuse("GET, HEAD")).unify()))
+        .unify()
+        .boxed()
+}
+
+/// The last segment of a path.
+fn at(name: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::path(name).and(warp::path::end())
+}
+
+/// `HEAD` is `GET` whose body is left out, in `front`.
+fn reads_only() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::get().or(warp::head()).unify()
+}
+
+/// The text after the `?`, or none.
+fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+fn read_heads() -> impl Filter<Extract = (reads::Heads,), Error = Rejection> + Copy {
+    warp::header::optional("memdb-min-position")
+        .and(warp::header::optional("if-none-match"))
+        .map(|min_position, if_none_match| reads::Heads { min_position, if_none_match })
+}
+
+fn naming() -> impl Filter<Extract = (Naming,), Error = Rejection> + Copy {
+    warp::header::optional("idempotency-key")
+        .and(warp::header::optional("memdb-stream"))
+        .and(warp::header::optional("memdb-stream-seq"))
+        .map(|key, stream, stream_sequence| Naming { key, stream, stream_sequence })
+}
+
+fn write_heads() -> impl Filter<Extract = (writes::Heads,), Error = Rejection> + Copy {
+    naming()
+        .and(warp::header::optional("content-type"))
+        .and(warp::header::optional("content-length"))
+        .map(|naming, content_type, content_length| writes::Heads { naming, content_type, content_length })
+}
+
+fn answer(result: Result<Response, Problem>) -> Response {
+    result.unwrap_or_else(Problem::into_response)
+}
+
+/// Raised only where the path matched: the path is there, its methods are these.
+#[derive(Debug)]
+struct OtherMethods(&'static str);
+
+impl Reject for OtherMethods {}
+
+fn refuse(allow: &'static str) -> impl Filter<Extract = (Response,), Error = Rejection> + Copy {
+    warp::any().and_then(move || async move { Err(warp::reject::custom(OtherMethods(allow))) })
+}
+
+/// A header that cannot be read was found by a route whose path and method matched, so it is told first.
+async fn told(rejection: Rejection) -> Result<Response, Infallible> {
+    let problem = if let Some(invalid) = rejection.find::<InvalidHeader>() {
+        Problem::new(Kind::InvalidHeader, format!("{} holds other than visible ASCII characters", invalid.name()))
+    } else if let Some(OtherMethods(allow)) = rejection.find() {
+        Problem::method_not_allowed(allow)
+    } else {
+        Problem::new(Kind::NotFound, "the routes are in docs/http-api.md; /health answers on every node")
+    };
+    Ok(problem.into_response())
+}

@@ -1,0 +1,237 @@
+//! Accepts connections and deals them to the serving threads.
+//!
+//! Level 5. One listener, and a current-thread runtime per serving thread: a connection stays where it was dealt, so
+//! its requests share nothing with other threads but the counts. (One listener keeps "address in use" an error; with
+//! `SO_REUSEPORT` a second server on the same port would start unnoticed.)
+
+use super::{
+    Api, HttpSettings,
+    body::Uploads,
+    connection,
+    problem::{Kind, Problem},
+    routes::{self, Site},
+};
+use crate::metrics::{Metrics, UPKEEP_INTERVAL};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Connections that may wait for a busy thread.
+const DEALT: usize = 1_024;
+/// Texts a serving thread has taken apart elsewhere at once.
+const TEXTS_AT_ONCE: usize = 2;
+/// The pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running HTTP server. Dropped without [`Server::stop`], it stops at once and cuts off what is in flight.
+#[derive(Debug)]
+pub struct Server {
+    local_addr: SocketAddr,
+    stopping: CancellationToken,
+    grace: Arc<OnceLock<Duration>>,
+    threads: Vec<JoinHandle<bool>>,
+}
+
+impl Server {
+    /// Serves on a listener that is already bound, until stopped.
+    ///
+    /// # Errors
+    /// If the listener cannot be used, or the system gives no more threads or descriptors.
+    pub fn start(listener: StdListener, api: Api, settings: HttpSettings) -> io::Result<Self> {
+        let local_addr = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let mut server =
+            Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
+        let uploads = Uploads::new(settings.max_upload_bytes);
+        let started = Instant::now();
+        let mut dealer = Dealer {
+            permits: Arc::new(Semaphore::new(settings.max_connections)),
+            metrics: Arc::clone(&api.metrics),
+            threads: vec![],
+            next: 0,
+        };
+        let mut workers = vec![];
+        for api in std::iter::repeat_n(api, settings.threads.max(1)) {
+            let (deal, dealt) = mpsc::channel(DEALT);
+            dealer.threads.push(deal);
+            let site = Site { api, settings, uploads: Arc::clone(&uploads), started };
+            // A token of its own: waiting on a shared one would take a shared lock with every request.
+            let stopping = server.stopping.child_token();
+            workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });
+        }
+        let mut first = Some((listener, dealer));
+        for (at, worker) in workers.into_iter().enumerate() {
+            let runtime = Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .max_blocking_threads(TEXTS_AT_ONCE)
+                .thread_name(format!("http-{at}-texts"))
+                .build()?;
+            let first = first.take();
+            let thread = std::thread::Builder::new().name(format!("http-{at}"));
+            server.threads.push(thread.spawn(move || worker.run(runtime, first))?);
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Stops accepting, closes idle connections, answers what is in flight, and returns once that is done or the
+    /// deadline has passed: `false` if something had to be cut off. Blocks; not for use inside a runtime.
+    pub fn stop(mut self, deadline: Duration) -> bool {
+        let _ = self.grace.set(deadline); // only this method sets it, and it takes the server
+        self.stopping.cancel();
+        let mut clean = true;
+        for thread in self.threads.drain(..) {
+            clean &= thread.join().unwrap_or(false);
+        }
+        clean
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+/// One serving thread.
+struct Worker {
+    site: Arc<Site>,
+    dealt: mpsc::Receiver<Dealt>,
+    stopping: CancellationToken,
+    grace: Arc<OnceLock<Duration>>,
+}
+
+/// An accepted connection on its way to its thread.
+struct Dealt {
+    stream: StdStream,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Worker {
+    /// Serves until stopped; `false` if connections had to be cut off. The first worker accepts as well.
+    fn run(mut self, runtime: Runtime, first: Option<(StdListener, Dealer)>) -> bool {
+        let clean = runtime.block_on(async {
+            if let Some((listener, dealer)) = first {
+                tokio::spawn(keep_up(Arc::clone(&self.site.api.metrics)));
+                tokio::spawn(dealer.accept(listener, self.stopping.clone()));
+            }
+            self.serve().await
+        });
+        runtime.shutdown_background();
+        clean
+    }
+
+    async fn serve(&mut self) -> bool {
+        let routes = warp::service(routes::routes(&self.site));
+        let connections = TaskTracker::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => break,
+                dealt = self.dealt.recv() => {
+                    let Some(Dealt { stream, permit }) = dealt else { break };
+                    let (site, routes, stopping) = (Arc::clone(&self.site), routes.clone(), self.stopping.clone());
+                    connections.spawn(async move {
+                        let open = Open::count(&site.api.metrics);
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            connection::serve(stream, routes, site, stopping).await;
+                        }
+                        drop((open, permit));
+                    });
+                }
+            }
+        }
+        connections.close();
+        let grace = self.grace.get().copied().unwrap_or_default();
+        timeout(grace, connections.wait()).await.is_ok()
+    }
+}
+
+async fn keep_up(metrics: Arc<Metrics>) {
+    loop {
+        tokio::time::sleep(UPKEEP_INTERVAL).await;
+        metrics.upkeep();
+    }
+}
+
+/// Counts a connection as open until dropped.
+struct Open(metrics::Gauge);
+
+impl Open {
+    fn count(metrics: &Metrics) -> Self {
+        metrics.connections.increment(1);
+        Self(metrics.connections.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// Gives each new connection to the next thread.
+struct Dealer {
+    permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    threads: Vec<mpsc::Sender<Dealt>>,
+    next: usize,
+}
+
+impl Dealer {
+    async fn accept(mut self, listener: StdListener, stopping: CancellationToken) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the listener cannot be used; nothing is accepted"),
+        };
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => self.deal(stream),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {} // gone before it was taken
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn deal(&mut self, stream: TcpStream) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return self.turn_away(&stream) };
+        self.next = (self.next + 1) % self.threads.len();
+        let Ok(stream) = stream.into_std() else { return }; // the descriptor is closed with it
+        if self.threads[self.next].try_send(Dealt { stream, permit }).is_err() {
+            self.metrics.connections_refused.increment(1);
+        }
+    }
+
+    /// Says why and closes, without waiting for anything: as much as fits a fresh socket's buffer at once.
+    fn turn_away(&self, stream: &TcpStream) {
+        self.metrics.connections_refused.increment(1);
+        let problem = Problem::new(Kind::TooManyConnections, "come again, or share a connection among requests");
+        let _ = stream.try_write(&problem.into_last_words());
+        // What was sent already is read, so that the close is no reset that overtakes the answer.
+        let _ = stream.try_read(&mut [0; 4_096]);
+    }
+}

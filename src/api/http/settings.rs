@@ -1,0 +1,65 @@
+//! The bounds of the HTTP server, each with its reason.
+//!
+//! Level 5.
+
+use crate::limits;
+use std::time::Duration;
+
+/// How the server treats its clients. The defaults suit a server on a trusted network; tests make the times short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Serving threads, each with a runtime of its own. Default: one per core.
+    pub threads: usize,
+    /// Connections open at once. One more is answered 503 and closed at once, rather than left waiting unseen.
+    pub max_connections: usize,
+    /// Bytes of one request body as sent, before any decoding. More is 413.
+    pub max_body_bytes: usize,
+    /// Bytes of all request bodies that are held in more than one piece at once, so that many slow uploads are bounded
+    /// together. More is 503.
+    pub max_upload_bytes: usize,
+    /// Bytes of a request's head. More is 431, or 414 if the request line alone is longer.
+    pub max_head_bytes: usize,
+    /// Time from a head's first byte (on a new connection: from its opening) to its last. Then 408.
+    pub header_timeout: Duration,
+    /// Time for a whole request body. Then 408.
+    pub body_timeout: Duration,
+    /// How long a connection may stay open between requests.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it. Then the connection is dropped.
+    pub write_timeout: Duration,
+    /// How long a read with `Memdb-Min-Position` waits for that position. Then 503.
+    pub position_wait: Duration,
+    /// After an answer that ends a connection: how long what the client still sends is taken and thrown away, so that
+    /// the answer is not lost to a reset.
+    pub linger_timeout: Duration,
+}
+
+/// Headers in one request. More is 431.
+pub(super) const MAX_HEADERS: usize = 64;
+/// Requests at once on one HTTP/2 connection.
+pub(super) const MAX_STREAMS: u32 = 128;
+/// Texts longer than this many bytes are taken apart on a thread for such work: at some 100 MB/s they would keep the
+/// thread's other connections waiting for more than half a millisecond.
+pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
+/// Bytes gathered of a `/sync` before they are handed on.
+pub(super) const SYNC_CHUNK_BYTES: usize = 32 << 10;
+/// What a client that is told to come again should wait, in seconds.
+pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            max_connections: 10_000,
+            max_body_bytes: limits::DEFAULT_MAX_BODY_BYTES,
+            max_upload_bytes: 256 << 20,
+            max_head_bytes: 16 << 10,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            position_wait: Duration::from_secs(1),
+            linger_timeout: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The routes that change counts: from a body to a batch, and from the Writer's receipt to an answer.
+//!
+//! Level 5.
+
+use super::{
+    body::{self, Media},
+    form, headers,
+    headers::Naming,
+    problem::{self, Kind, Problem},
+    query::{self, Query},
+    routes::Site,
+    settings::INLINE_TEXT_BYTES,
+    update,
+};
+use crate::{
+    hash::{self, WordHasher},
+    leader::{AckLevel, Receipt},
+    limits::MAX_WORD_BYTES,
+    tally::{Batch, Once, Tally, Verb},
+    tokenizer::Analyzer,
+};
+use bytes::{Buf, Bytes};
+use futures::Stream;
+use http::{HeaderValue, StatusCode, header};
+use std::{borrow::Cow, io::Write, sync::Arc};
+use warp::reply::Response;
+
+const POST_TAKES: &str =
+    "text/plain, application/x-www-form-urlencoded, application/json, multipart/form-data; all in UTF-8";
+const UPDATE_TAKES: &str = "application/json; in UTF-8";
+
+/// What the headers of a write say.
+#[derive(Debug)]
+pub(super) struct Heads {
+    pub(super) naming: Naming,
+    pub(super) content_type: Option<String>,
+    pub(super) content_length: Option<String>,
+}
+
+/// `POST /post`: counts the words of a text.
+pub(super) async fn post<S, B, E>(site: Arc<Site>, query: String, heads: Heads, body: S) -> Result<Response, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    // First of all the body: what is refused with a body on its way ends the connection.
+    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
+    let query = Query::parse(&query)?;
+    let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
+    let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
+    let (analyzer, hasher) = (site.api.analyzer, site.api.leader.reader().hasher());
+    let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
+        text.into_batch(analyzer, hasher).await?
+    } else {
+        apart(move || futures::executor::block_on(text.into_batch(analyzer, hasher))).await?
+    };
+    drop(whole);
+    submit(&site, batch, query.ack).await
+}
+
+/// `POST /update`: adds amounts to counts.
+pub(super) async fn update<S, B, E>(site: Arc<Site>, query: String, heads: Heads, body: S) -> Result<Response, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
+    let query = Query::parse(&query)?;
+    if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
+        return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
+    }
+    let once = heads.naming.once(None)?;
+    let (analyzer, hasher) = (site.api.analyzer, site.api.leader.reader().hasher());
+    let bytes = whole.bytes.clone();
+    let amounts = if bytes.len() <= INLINE_TEXT_BYTES {
+        update::parse(form::utf8(&bytes)?, analyzer, hasher)?
+    } else {
+        apart(move || update::parse(form::utf8(&bytes)?, analyzer, hasher)).await?
+    };
+    let batch = Batch {
+        fingerprint: fingerprint(once.as_ref(), &[query.namespace.as_bytes(), b"update", &whole.bytes]),
+        namespace: query.namespace.into(),
+        verb: Verb::Add,
+        tally: amounts.tally,
+        words: amounts.words,
+        left_out: 0,
+        once,
+    };
+    drop(whole);
+    submit(&site, batch, query.ack).await
+}
+
+/// `DELETE /wordcount?word=`: takes words away.
+pub(super) async fn remove_words(site: Arc<Site>, query: String, naming: Naming) -> Result<Response, Problem> {
+    let query = Query::parse(&query)?;
+    let once = naming.once(None)?;
+    let mut tally = Tally::new(site.api.leader.reader().hasher());
+    for name in query.named_words()? {
+        let word = site.api.analyzer.fold(name);
+        if word.is_empty() || word.len() > MAX_WORD_BYTES {
+            let detail = format!("a word has 1 to {MAX_WORD_BYTES} bytes");
+            return Err(Problem::new(Kind::InvalidParameter, detail));
+        }
+        tally.add(&word, 0).expect("nothing is added, so nothing overflows");
+    }
+    let named = query.words.iter().map(|word| word.as_bytes());
+    let parts: Vec<&[u8]> = [query.namespace.as_bytes(), b"remove".as_slice()].into_iter().chain(named).collect();
+    let batch = Batch {
+        fingerprint: fingerprint(once.as_ref(), &parts),
+        verb: Verb::RemoveWords,
+        words: query.words.len() as u64,
+        namespace: query.namespace.into(),
+        tally,
+        left_out: 0,
+        once,
+    };
+    submit(&site, batch, query.ack).await
+}
+
+/// `DELETE /ns/{name}`: takes a namespace away.
+pub(super) async fn drop_namespace(
+    site: Arc<Site>,
+    name: String,
+    query: String,
+    naming: Naming,
+) -> Result<Response, Problem> {
+    let name = form::decode(name.as_bytes(), Kind::InvalidParameter)?;
+    query::check_namespace(&name)?;
+    let query = Query::parse(&query)?;
+    let once = naming.once(None)?;
+    let batch = Batch {
+        fingerprint: fingerprint(once.as_ref(), &[name.as_bytes(), b"drop"]),
+        namespace: name.into(),
+        verb: Verb::DropNamespace,
+        tally: Tally::new(site.api.leader.reader().hasher()),
+        words: 0,
+        left_out: 0,
+        once,
+    };
+    submit(&site, batch, query.ack).await
+}
+
+/// A text as it came, with what is needed to count it.
+struct Text {
+    bytes: Bytes,
+    media: Media,
+    naming: Naming,
+    namespace: Box<str>,
+}
+
+impl Text {
+    async fn into_batch(self, analyzer: Analyzer, hasher: WordHasher) -> Result<Batch, Problem> {
+        let uploaded;
+        let mut id = None;
+        let text = match &self.media {
+            Media::Plain => Cow::Borrowed(form::utf8(&self.bytes)?),
+            Media::Form => form_text(&self.bytes)?,
+            Media::Json => {
+                let posted = json_text(&self.bytes)?;
+                id = posted.id;
+                posted.text
+            }
+            Media::Multipart { boundary } => {
+                uploaded = multipart_text(self.bytes.clone(), boundary).await?;
+                Cow::Borrowed(form::utf8(&uploaded)?)
+            }
+        };
+        if text.is_empty() {
+            return Err(Problem::new(Kind::EmptyText, "the text is empty; post at least one character"));
+        }
+        let once = self.naming.once(id.as_deref())?;
+        let mut tally = Tally::new(hasher);
+        let mut words = 0;
+        let left_out = analyzer.words_within(&text, MAX_WORD_BYTES, |word| {
+            tally.add(word, 1).expect("a text has fewer words than an i64 counts");
+            words += 1;
+        });
+        Ok(Batch {
+            fingerprint: fingerprint(once.as_ref(), &[self.namespace.as_bytes(), b"post", text.as_bytes()]),
+            namespace: self.namespace,
+            verb: Verb::Add,
+            tally,
+            words,
+            left_out,
+            once,
+        })
+    }
+}
+
+/// Only a write that may be repeated is ever compared.
+fn fingerprint(once: Option<&Once>, parts: &[&[u8]]) -> u128 {
+    if once.is_some() { hash::fingerprint(parts) } else { 0 }
+}
+
+fn form_text(body: &[u8]) -> Result<Cow<'_, str>, Problem> {
+    let mut text = None;
+    for (name, value) in form::pairs(body) {
+        if form::decode(name, Kind::InvalidBody)? == "text" && text.replace(value).is_some() {
+            return Err(twice());
+        }
+    }
+    form::decode(text.ok_or_else(no_text)?, Kind::InvalidBody)
+}
+
+#[derive(serde::Deserialize)]
+struct Posted<'a> {
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+}
+
+fn json_text(body: &[u8]) -> Result<Posted<'_>, Problem> {
+    if body.is_empty() {
+        return Err(no_text());
+    }
+    serde_json::from_str(form::utf8(body)?).map_err(|error| {
+        let detail = format!("{error}; a JSON object with a string member text is wanted, and id if it has one");
+        Problem::new(Kind::InvalidBody, detail)
+    })
+}
+
+async fn multipart_text(body: Bytes, boundary: &str) -> Result<Bytes, Problem> {
+    let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
+    let mut parts = multer::Multipart::new(whole, boundary);
+    let unreadable = |error: multer::Error| Problem::new(Kind::InvalidBody, format!("multipart/form-data: {error}"));
+    let mut text = None;
+    while let Some(part) = parts.next_field().await.map_err(unreadable)? {
+        if part.name() == Some("text") && text.replace(part.bytes().await.map_err(unreadable)?).is_some() {
+            return Err(twice());
+        }
+    }
+    text.ok_or_else(no_text)
+}
+
+fn no_text() -> Problem {
+    let detail = "there is no text: send a form field text (curl --data-urlencode 'text=…'), JSON {\"text\":…}, or the \
+                  text itself as text/plain";
+    Problem::new(Kind::EmptyText, detail)
+}
+
+fn twice() -> Problem {
+    Problem::new(Kind::InvalidBody, "the form field text is given twice")
+}
+
+/// Runs long work beside the serving threads.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(Problem::new(Kind::Internal, "the text could not be taken apart; nothing was applied")),
+    }
+}
+
+async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+    let leader = &site.api.leader;
+    if batch.verb == Verb::Add && batch.tally.is_empty() && batch.once.is_none() {
+        // Nothing to count and nothing to remember: it holds at the position it finds.
+        let position = leader.reader().read().position();
+        let receipt = Receipt {
+            position,
+            words: 0,
+            distinct: 0,
+            left_out: batch.left_out,
+            acks: 0,
+            replayed: false,
+            stream_last: None,
+        };
+        return Ok(accepted(&receipt));
+    }
+    match leader.submit(batch, ack).await {
+        Ok(receipt) => Ok(accepted(&receipt)),
+        Err(error) => {
+            let (problem, refusal) = problem::of_write_error(&error);
+            site.api.metrics.refused(refusal);
+            Err(problem)
+        }
+    }
+}
+
+/// The 202 of a write.
+fn accepted(receipt: &Receipt) -> Response {
+    let Receipt { position, words, distinct, left_out, acks, replayed, stream_last } = receipt;
+    let mut body = Vec::with_capacity(128);
+    write!(
+        body,
+        r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#
+    )
+    .and_then(|()| if *replayed { body.write_all(br#","replayed":true"#) } else { Ok(()) })
+    .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
+    .and_then(|()| body.write_all(b"}"))
+    .expect("a Vec takes every byte");
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(&headers::MEMDB_POSITION, headers::position_value(*position));
+    fields.insert(&headers::MEMDB_ACKS, HeaderValue::from(*acks));
+    if *replayed {
+        fields.insert(&headers::MEMDB_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn batch(media: Media, body: &'static [u8]) -> Result<Batch, Problem> {
+        let text =
+            Text { bytes: Bytes::from_static(body), media, naming: Naming::default(), namespace: "words".into() };
+        text.into_batch(Analyzer::Standard, WordHasher::new(1)).await
+    }
+
+    #[tokio::test]
+    async fn every_media_type_gives_the_same_words() {
+        let multipart = Media::Multipart { boundary: "b".to_owned() };
+        let uploaded = b"--b\r\nContent-Disposition: form-data; name=\"text\"; filename=\"t\"\r\n\r\nhello world hello\r\n--b--\r\n";
+        for (media, body) in [
+            (Media::Plain, b"hello world hello".as_slice()),
+            (Media::Form, b"x=1&text=hello+world%20hello"),
+            (Media::Json, br#"{"other":[1],"text":"hello world\u0020hello"}"#),
+            (multipart, uploaded),
+        ] {
+            let batch = batch(media.clone(), body).await.expect("sound");
+            assert_eq!((batch.words, batch.tally.len(), batch.left_out), (3, 2, 0), "{media:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn texts_that_cannot_be_read_are_refused() {
+        let multipart = || Media::Multipart { boundary: "b".to_owned() };
+        for (media, body, kind) in [
+            (Media::Plain, b"".as_slice(), "empty-text"),
+            (Media::Plain, b"ok \xff", "invalid-utf8"),
+            (Media::Form, b"text=", "empty-text"),
+            (Media::Form, b"other=1", "empty-text"),
+            (Media::Form, b"text=a&text=b", "invalid-body"),
+            (Media::Form, b"text=100%", "invalid-body"),
+            (Media::Form, b"text=%ff", "invalid-utf8"),
+            (Media::Json, b"", "empty-text"),
+            (Media::Json, b"{}", "invalid-body"),
+            (Media::Json, br#"{"text":1}"#, "invalid-body"),
+            (Media::Json, br#"{"text":""}"#, "empty-text"),
+            (Media::Json, br#"{"text":"a","text":"b"}"#, "invalid-body"),
+            (Media::Json, br#"{"text":"a","id":5}"#, "invalid-body"),
+            (Media::Json, br#"{"text":"a"} {}"#, "invalid-body"),
+            (Media::Json, b"{\"text\":\"\xff\"}", "invalid-utf8"),
+            (multipart(), b"", "invalid-body"),
+            (multipart(), b"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\na\r\n--b--\r\n", "empty-text"),
+            (multipart(), b"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\na", "invalid-body"),
+        ] {
+            let problem = batch(media.clone(), body).await.expect_err("unreadable");
+            let told = String::from_utf8(problem.body()).expect("JSON is UTF-8");
+            assert!(told.contains(&format!("problem:{kind}\"")), "{media:?} {body:?}: {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn over_long_tokens_are_left_out_and_counted_as_such() {
+        let long: &'static str = Box::leak(format!("a {} b", "x".repeat(MAX_WORD_BYTES + 1)).into_boxed_str());
+        let batch = batch(Media::Plain, long.as_bytes()).await.expect("sound");
+        assert_eq!((batch.words, batch.left_out), (2, 1));
+    }
+
+    #[test]
+    fn a_receipt_tells_of_repeats_and_streams_only_where_they_apply() {
+        let receipt = Receipt {
+            position: crate::position::Position::new(1, 7),
+            words: 2,
+            distinct: 1,
+            left_out: 0,
+            acks: 0,
+            replayed: false,
+            stream_last: None,
+        };
+        let plain = accepted(&receipt);
+        assert!(!plain.headers().contains_key(&headers::MEMDB_REPLAYED));
+        assert_eq!(plain.headers()[&headers::MEMDB_POSITION], "1-7");
+        let repeated = accepted(&Receipt { replayed: true, stream_last: Some(3), ..receipt });
+        assert_eq!(repeated.headers()[&headers::MEMDB_REPLAYED], "true");
+    }
+}

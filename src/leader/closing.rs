@@ -1,0 +1,31 @@
+//! A clean stop.
+
+use super::Writer;
+use crate::{
+    disk::Disk,
+    format::{Damage, FileError},
+    manifest::Manifest,
+    snapshot::Job,
+};
+use std::sync::Arc;
+
+/// Ends a Writer that is at rest: a last snapshot, then the MANIFEST notes that the stop was clean, so that the next
+/// start can tell if anything is missing.
+///
+/// # Errors
+/// As the system says, or if the log is poisoned: there is no clean stop then.
+///
+/// # Panics
+/// If the Writer is not at rest.
+pub fn close<T>(writer: Writer<T>, mut manifest: Manifest, disk: &Arc<dyn Disk>) -> Result<(), FileError> {
+    assert!(writer.is_at_rest(), "a Writer is closed once everything is answered and synced");
+    let Some((store, log, snapshot)) = writer.into_parts() else {
+        return Err(Damage::new("the log", 0, "a write to it failed earlier").into());
+    };
+    let mark = store.mark();
+    if mark.position.sequence != snapshot {
+        Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run()?;
+    }
+    manifest.state.clean_stop = Some(mark.position);
+    manifest.write(&**disk)
+}

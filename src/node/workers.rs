@@ -1,0 +1,91 @@
+//! Threads for what may take long: one syncs the log, one writes snapshots.
+
+use crate::{
+    disk::Disk,
+    format::Identity,
+    leader::{Event, Leader},
+    log::{Place, Sync},
+    metrics::Metrics,
+    snapshot::Job,
+    store::Mark,
+};
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+/// Hands work to the threads. They end when this is dropped.
+pub(super) struct Workers {
+    syncs: SyncSender<Sync>,
+    snapshots: SyncSender<(Mark, Place)>,
+}
+
+impl Workers {
+    pub(super) fn start(
+        leader: &Leader,
+        disk: &Arc<dyn Disk>,
+        identity: Identity,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
+        // The Writer has one of each under way at a time, so handing over never waits.
+        let (syncs, wanted_syncs) = sync_channel(1);
+        let (snapshots, wanted_snapshots) = sync_channel(1);
+        let (told, counted) = (leader.clone(), Arc::clone(metrics));
+        thread("memdb-sync", move || run_syncs(&wanted_syncs, &told, &counted))?;
+        let (told, counted, disk) = (leader.clone(), Arc::clone(metrics), Arc::clone(disk));
+        thread("memdb-snapshot", move || run_snapshots(&wanted_snapshots, &told, &counted, &disk, identity))?;
+        Ok(Self { syncs, snapshots })
+    }
+
+    pub(super) fn sync(&self, sync: Sync) {
+        self.syncs.send(sync).expect("the sync thread lives as long as this");
+    }
+
+    pub(super) fn snapshot(&self, mark: Mark, place: Place) {
+        self.snapshots.send((mark, place)).expect("the snapshot thread lives as long as this");
+    }
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
+}
+
+fn run_syncs(wanted: &Receiver<Sync>, leader: &Leader, metrics: &Metrics) {
+    for sync in wanted {
+        let (result, took) = timed(|| sync.run());
+        metrics.syncs.increment(1);
+        metrics.sync_seconds.record(took.as_secs_f64());
+        leader.tell(Event::Synced(sync, result));
+    }
+}
+
+fn run_snapshots(
+    wanted: &Receiver<(Mark, Place)>,
+    leader: &Leader,
+    metrics: &Metrics,
+    disk: &Arc<dyn Disk>,
+    identity: Identity,
+) {
+    for (mark, place) in wanted {
+        let job = || Job::begin(Arc::clone(disk), identity, leader.reader().clone(), mark, place).and_then(Job::run);
+        let (result, took) = timed(job);
+        if let Ok(published) = &result {
+            metrics.snapshots.increment(1);
+            metrics.snapshot_seconds.record(took.as_secs_f64());
+            metrics.snapshot_bytes.set(published.bytes as f64);
+            let distinct: u64 = leader.reader().read().namespaces().iter().map(|(_, words)| words).sum();
+            metrics.words_distinct.set(distinct as f64);
+        }
+        leader.tell(Event::SnapshotEnded(result, took.as_millis() as u64));
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the shell reads the clock")]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    (work(), begun.elapsed())
+}

@@ -1,0 +1,128 @@
+//! The writer thread: gives the Writer what has come, and carries out what it wants done.
+
+use super::workers::Workers;
+use crate::{
+    leader::{Action, Event, Leader, Reply, Submission, Writer},
+    metrics::Metrics,
+};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Milliseconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "the shell reads the clock and hands the time in")]
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
+pub(super) fn start(
+    writer: Writer<Reply>,
+    leader: Leader,
+    workers: Workers,
+    metrics: Arc<Metrics>,
+) -> io::Result<JoinHandle<Writer<Reply>>> {
+    let thread =
+        Thread { writer, leader, workers, metrics, events: VecDeque::new(), actions: Vec::new(), stopping: false };
+    std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
+}
+
+struct Thread {
+    writer: Writer<Reply>,
+    leader: Leader,
+    workers: Workers,
+    metrics: Arc<Metrics>,
+    events: VecDeque<Event>,
+    actions: Vec<Action<Reply>>,
+    stopping: bool,
+}
+
+impl Thread {
+    fn run(mut self) -> Writer<Reply> {
+        loop {
+            let patience = self.patience();
+            self.leader.take(&mut self.events, patience);
+            let now_ms = now_ms();
+            while let Some(event) = self.events.pop_front() {
+                self.handle(event, now_ms);
+                self.act();
+            }
+            self.writer.tick(now_ms, &mut self.actions);
+            if self.stopping {
+                self.writer.start_sync(&mut self.actions);
+            }
+            self.act();
+            if self.stopping && self.writer.is_at_rest() {
+                self.leader.end();
+                return self.writer;
+            }
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let wake_ms = self.writer.next_tick_ms()?;
+        Some(Duration::from_millis(wake_ms.saturating_sub(now_ms()).max(1)))
+    }
+
+    fn handle(&mut self, event: Event, now_ms: u64) {
+        match event {
+            Event::Write(first) => {
+                self.metrics.queue_depth.set(self.events.len() as f64);
+                let events = &mut self.events;
+                let more = std::iter::from_fn(|| next_write(events));
+                self.writer.write(std::iter::once(first).chain(more), now_ms, &mut self.actions);
+            }
+            Event::Synced(sync, result) => self.writer.synced(&sync, result, &mut self.actions),
+            Event::SnapshotEnded(result, took_ms) => {
+                if let Err(error) = &result {
+                    tracing::error!(%error, "a snapshot failed; the log stands in for it");
+                }
+                self.writer.snapshot_ended(&result, took_ms);
+            }
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    fn act(&mut self) {
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Answer(reply, answer) => {
+                    if let Ok(receipt) = &answer {
+                        self.metrics.batches.increment(1);
+                        self.metrics.words.increment(if receipt.replayed { 0 } else { receipt.words });
+                        self.metrics.replayed.increment(u64::from(receipt.replayed));
+                    }
+                    // Whoever asked may have gone; the write counts all the same.
+                    let _ = reply.send(answer);
+                }
+                Action::Published(position, bytes) => {
+                    self.metrics.records.increment(1);
+                    self.metrics.record_bytes.increment(bytes);
+                    self.metrics.position.set(position.sequence as f64);
+                    self.leader.published(position);
+                }
+                Action::Sync(sync) => self.workers.sync(sync),
+                Action::Snapshot(mark, place) => self.workers.snapshot(mark, place),
+                Action::Poisoned(what) => {
+                    tracing::error!("{what}: no more writes until a restart; reads go on");
+                    self.leader.poisoned();
+                }
+            }
+        }
+    }
+}
+
+/// Takes the next event if it is a write.
+fn next_write(events: &mut VecDeque<Event>) -> Option<Submission<Reply>> {
+    match events.pop_front()? {
+        Event::Write(submission) => Some(submission),
+        other => {
+            events.push_front(other);
+            None
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP interface as a client sees it: a server on a loopback port, spoken to byte by byte.
+
+mod bad_requests;
+mod cases;
+mod connections;
+mod http2;
+mod node;
+mod routes;
+mod wire;
+mod writes;

@@ -1,0 +1,162 @@
+//! A leader with its HTTP server, for one test: everything real but the clock.
+
+use memdb::{
+    api::http::{About, Api, HttpSettings, Readiness, Server},
+    disk::{Disk, RealDisk},
+    format::Identity,
+    leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
+    limits,
+    metrics::Metrics,
+    recovery,
+    store::WindowLimits,
+    tokenizer::Analyzer,
+};
+use parking_lot::{Mutex, MutexGuard};
+use std::{
+    collections::VecDeque,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// Longer than any test takes: a test that needs it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running leader.
+pub struct Node {
+    pub leader: Leader,
+    pub readiness: Readiness,
+    pub metrics: Arc<Metrics>,
+    server: Option<Server>,
+    address: SocketAddr,
+    writer: Option<JoinHandle<()>>,
+    hold: Arc<Mutex<()>>,
+    directory: Option<TempDir>,
+}
+
+/// Bounds that a test reaches quickly, with times that it does not.
+pub fn settings() -> HttpSettings {
+    HttpSettings {
+        threads: 2,
+        max_body_bytes: 1_000,
+        header_timeout: PATIENCE,
+        body_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        write_timeout: PATIENCE,
+        position_wait: Duration::from_millis(50),
+        linger_timeout: Duration::from_millis(100),
+        ..HttpSettings::default()
+    }
+}
+
+impl Node {
+    pub fn start(settings: HttpSettings) -> Self {
+        Self::over(tempfile::tempdir().expect("a directory"), settings)
+    }
+
+    /// Stops without ceremony, and starts again over the same files: the next epoch.
+    pub fn restarted(mut self, settings: HttpSettings) -> Self {
+        let directory = self.directory.take().expect("it is given away here only");
+        drop(self);
+        Self::over(directory, settings)
+    }
+
+    fn over(directory: TempDir, settings: HttpSettings) -> Self {
+        let hold = Arc::new(Mutex::new(()));
+        let (leader, writer) = leader(&directory, Arc::clone(&hold));
+        let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::new()));
+        readiness.set(true);
+        let api = Api {
+            leader: leader.clone(),
+            analyzer: Analyzer::Standard,
+            metrics: Arc::clone(&metrics),
+            readiness: readiness.clone(),
+            about: Arc::new(About {
+                role: "leader",
+                database_id: Some("00c0ffee".to_owned()),
+                default_ack: AckLevel::Leader,
+            }),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let server = Server::start(listener, api, settings).expect("it starts");
+        let address = server.local_addr();
+        let (server, writer, directory) = (Some(server), Some(writer), Some(directory));
+        Self { leader, readiness, metrics, server, address, writer, hold, directory }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Keeps the Writer from working until dropped.
+    pub fn hold_writer(&self) -> MutexGuard<'_, ()> {
+        self.hold.lock()
+    }
+
+    /// Stops the server; `false` if something had to be cut off.
+    pub fn stop_server(&mut self, deadline: Duration) -> bool {
+        self.server.take().expect("it was not stopped before").stop(deadline)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop(Duration::ZERO);
+        }
+        self.leader.stop();
+        if let Some(writer) = self.writer.take() {
+            let ended = writer.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the Writer panicked");
+        }
+    }
+}
+
+/// The one place where the write path is put together.
+fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, JoinHandle<()>) {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
+    let new = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
+    let recovered = recovery::look(&*disk, new, WindowLimits::default()).expect("it can be read");
+    let settled = recovered.settle(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
+    let reader = settled.store.reader();
+    let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
+    let leader = Leader::new(reader, settled.manifest.state.epochs.clone(), bounds);
+    let writer = Writer::new(settled.store, settled.log, WriterSettings::default(), 0, 0);
+    let handle = leader.clone();
+    let thread = std::thread::Builder::new().name("writer".to_owned());
+    (leader, thread.spawn(move || write(&handle, writer, &hold)).expect("a thread"))
+}
+
+fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex<()>) {
+    let (mut events, mut actions) = (VecDeque::new(), Vec::new());
+    loop {
+        drop(hold.lock());
+        leader.take(&mut events, None);
+        drop(hold.lock());
+        let (mut batches, mut stop) = (Vec::new(), false);
+        for event in events.drain(..) {
+            match event {
+                Event::Write(submission) => batches.push(submission),
+                Event::Stop => stop = true,
+                Event::Synced(..) | Event::SnapshotEnded(..) => unreachable!("syncs are done here, snapshots never"),
+            }
+        }
+        writer.write(batches, 1, &mut actions);
+        while !actions.is_empty() {
+            for action in std::mem::take(&mut actions) {
+                match action {
+                    Action::Answer(reply, result) => drop(reply.send(result)),
+                    Action::Published(position, _) => leader.published(position),
+                    Action::Sync(sync) => writer.synced(&sync, sync.run(), &mut actions),
+                    Action::Snapshot(..) => unreachable!("without ticks, none is due"),
+                    Action::Poisoned(why) => panic!("{why}"),
+                }
+            }
+        }
+        if stop {
+            return;
+        }
+    }
+}
