@@ -262,7 +262,9 @@ pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
         }
         let mut all = BTreeMap::new();
         let Some(mut scan) = reader.scan(namespace) else { return Err(format!("{namespace} cannot be walked")) };
-        while scan.step(|word, count| drop(all.insert(word.to_owned(), count))) {}
+        while scan.step(|word, count| {
+            all.insert(word.to_owned(), count);
+        }) {}
         if all != *words {
             return Err(format!("a walk over {namespace} gives {all:?} and should give {words:?}"));
         }

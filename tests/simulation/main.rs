@@ -54,6 +54,9 @@ fn histories_hold() {
         }
     }
     eprintln!("{tallies:#?}");
+    for (seed, what) in found.iter().take(40) {
+        eprintln!("seed {seed}: {}", what.lines().next().unwrap_or_default());
+    }
     let seeds: Vec<u64> = found.iter().map(|(seed, _)| *seed).collect();
     if let Some((seed, what)) = found.first() {
         panic!("{} histories fail: {seeds:?}\nseed {seed}: {what}\nreplay it with: MEMDB_SIM_LOG=1 make sim SEED={seed}", found.len());

@@ -13,12 +13,12 @@ use memdb::{
     disk::Disk,
     format::{FileError, Identity},
     hash::WordHasher,
-    leader::{Action, AckLevel, Receipt, Submission, WriteError, Writer},
+    leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, close},
     log,
     manifest::Manifest,
     position::{Position, Sequence},
     recovery::{self, RecoveryError},
-    snapshot::{Job, Step, snapshots},
+    snapshot::{Job, Step},
     store::{Reader, Scan, WindowLimits},
     tally::{Batch, Once},
     tokenizer::Analyzer,
@@ -103,15 +103,11 @@ impl Simulation {
             Ok(settled) => settled,
             Err(error) => return self.did_not_start(&error, met),
         };
-        let newest = match snapshots(&*disk) {
-            Ok(snapshots) => snapshots.last().map_or(0, |(_, position)| position.sequence),
-            Err(error) => return self.did_not_start(&error.into(), met),
-        };
         self.database = Some(settled.manifest.identity);
         let state = &settled.manifest.state;
         self.truth.began(state.epoch, &state.epochs)?;
         self.history.note(format_args!("epoch {} begins", state.epoch));
-        let writer = Writer::new(settled.store, settled.log, self.settings.writer, newest, self.now_ms);
+        let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, self.now_ms);
         self.node = Some(Node {
             reader: writer.store().reader(),
             hasher: writer.store().hasher(),
@@ -294,7 +290,7 @@ impl Simulation {
             let node = self.node.as_mut().expect("it has just acted");
             match action {
                 Action::Answer(id, answer) => self.answered(id, answer)?,
-                Action::Published(position) => {
+                Action::Published(position, _) => {
                     if position != node.position() {
                         return Err(format!("{position} was published, the store is at {}", node.position()));
                     }
@@ -433,22 +429,13 @@ impl Simulation {
         if self.machine.lock().crashed() {
             return Ok(());
         }
-        if !node.writer.is_poisoned() || claims {
-            let mut actions = Vec::new();
-            if !claims {
-                node.writer.begin_snapshot(&mut actions);
-            }
-            self.carry_out(actions)?;
-            while self.node.as_ref().is_some_and(|node| node.snapshot.is_some()) {
-                self.go_on_with_snapshot()?;
-            }
-            if self.machine.lock().crashed() {
-                return Ok(());
-            }
-            let node = self.node.as_mut().expect("only a crash ends it");
-            // Also when the snapshot failed: the log is synced.
+        if claims {
             node.manifest.state.clean_stop = Some(node.position());
-            match node.manifest.write(&*node.disk) {
+        }
+        if !node.writer.is_poisoned() || claims {
+            let Node { writer, mut manifest, disk, .. } = self.node.take().expect("it was there");
+            let closed = if claims { manifest.write(&*disk) } else { close(writer, manifest, &disk) };
+            match closed {
                 Ok(()) => {
                     self.truth.stopped_cleanly();
                     self.tally("clean stops");
