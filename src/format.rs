@@ -157,6 +157,14 @@ impl FileHeader {
         bytes
     }
 
+    /// Whether these bytes begin with a header that some release wrote, and that nothing has happened to since.
+    pub fn is_whole(bytes: &[u8]) -> bool {
+        bytes.first_chunk::<FILE_HEADER_BYTES>().is_some_and(|header| {
+            FileKind::ALL.iter().any(|kind| header[..8] == kind.magic())
+                && crc32c::crc32c(&header[..76]) == u32_at(header, 76)
+        })
+    }
+
     /// Reads the header of `file` from its first bytes.
     ///
     /// # Errors

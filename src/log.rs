@@ -146,6 +146,11 @@ impl Log {
         Ok((header.chain, &self.encoded))
     }
 
+    /// Whether this segment is beyond its bound, and only a sync of the one before keeps the next from being begun.
+    pub fn is_overgrown(&self) -> bool {
+        self.len >= self.segment_bytes && self.finished.is_some()
+    }
+
     /// What makes everything appended so far durable; `None` if it is already.
     pub fn sync(&self) -> Option<Sync> {
         if self.synced_upto == self.sequence {

@@ -198,7 +198,9 @@ impl Leading {
         }
         leader.stop();
         let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
-        close(writer, manifest, &disk).map_err(|error| NodeError::Stop(error.to_string()))?;
+        if let Some(error) = close(writer, manifest, &disk)? {
+            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+        }
         drop(lock);
         tracing::info!("stopped");
         Ok(())

@@ -13,7 +13,10 @@
 
 use crate::{
     disk::{Disk, TEMPORARY},
-    format::{Damage, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name},
+    format::{
+        Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
+        parse_name,
+    },
     log::{self, BadRecord, Cut, Log},
     manifest::{Manifest, State},
     position::{Epoch, Position, Sequence},
@@ -60,6 +63,8 @@ pub struct Report {
     pub snapshot: Option<String>,
     /// Snapshots that were damaged and passed over.
     pub passed_over: Vec<Damage>,
+    /// Damage in the log that costs nothing: it is proven that no record is missing.
+    pub harmless: Vec<Damage>,
     /// Records applied behind the snapshot.
     pub records: u64,
     /// What was cut off the end of the log.
@@ -71,7 +76,7 @@ pub struct Report {
 impl Report {
     /// Whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
-        !self.clean || self.cut.is_some() || !self.passed_over.is_empty()
+        !self.clean || self.cut.is_some() || !self.passed_over.is_empty() || !self.harmless.is_empty()
     }
 }
 
@@ -84,6 +89,9 @@ impl fmt::Display for Report {
         }
         for damage in &self.passed_over {
             write!(f, "; passed over a damaged snapshot: {damage}")?;
+        }
+        for damage in &self.harmless {
+            write!(f, "; no record is missing, in spite of damage: {damage}")?;
         }
         if let Some(cut) = &self.cut {
             let (bytes, damage) = (cut.lost_bytes, &cut.damage);
@@ -120,6 +128,10 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<R
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
     check_segments(disk, &manifest)?;
+    if store.mark().position.epoch > manifest.state.epoch {
+        let what = format!("it knows epochs up to {}, but {snapshot:?} is later: an old copy", manifest.state.epoch);
+        return Err(Damage::new(MANIFEST, 0, what).into());
+    }
     let from = store.mark();
     let mut records = 0;
     let scanned = log::scan(disk, &identity, from, |raw| {
@@ -132,6 +144,7 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<R
     })?;
     report.snapshot = snapshot;
     report.records = records;
+    report.harmless = scanned.harmless;
     report.cut = scanned.cut;
     check_promises(&manifest.state, store.mark().position, &report)?;
     Ok(Recovered { manifest, store, report, new: false })
@@ -142,8 +155,9 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Re
     let ours = |name: &&String| FileKind::of_name(name).is_some();
     if let Some(name) = names.iter().find(ours) {
         // A first start that crashed leaves one segment without a record, and nothing else.
-        let empty =
-            name.starts_with(LOG_PREFIX) && names.iter().filter(ours).count() == 1 && holds_no_record(disk, name)?;
+        let empty = parse_name(LOG_PREFIX, name) == Some(Position::new(1, 1))
+            && names.iter().filter(ours).count() == 1
+            && holds_no_record(disk, name)?;
         if !empty {
             return Err(RecoveryError::NoManifest(name.clone()));
         }
@@ -155,7 +169,7 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Re
 
 fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
-    Ok(file.len().map_err(FileError::io(name))? <= crate::format::FILE_HEADER_BYTES as u64)
+    Ok(file.len().map_err(FileError::io(name))? <= FILE_HEADER_BYTES as u64)
 }
 
 /// Loads the newest snapshot that is whole.
@@ -170,11 +184,20 @@ fn load_snapshot(
         let mut store = Store::new(identity.hasher(), window);
         match snapshot::load(disk, &name, identity, &mut store) {
             Ok(_) => return Ok((store, Some(name))),
-            Err(FileError::Damaged(damage)) => report.passed_over.push(damage),
+            Err(FileError::Damaged(damage)) if !is_foreign(disk, &name, identity)? => report.passed_over.push(damage),
             Err(error) => return Err(error.into()),
         }
     }
     Ok((Store::new(identity.hasher(), window), None))
+}
+
+/// Whether a file is whole in its header and not of this database: nothing to pass over and remove.
+fn is_foreign(disk: &dyn Disk, name: &str, identity: &Identity) -> Result<bool, FileError> {
+    let file = disk.open(name).map_err(FileError::io(name))?;
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
+    let own = FileHeader::decode_of(name, &bytes[..read], FileKind::Snapshot, identity).is_ok();
+    Ok(FileHeader::is_whole(&bytes[..read]) && !own)
 }
 
 /// Some segment of the current epoch is always there, and none of a later epoch holds a record.
@@ -213,7 +236,8 @@ fn check_promises(state: &State, end: Position, report: &Report) -> Result<(), R
         return missing(format!("there was a snapshot at {position}"));
     }
     if let Some(stopped) = state.clean_stop
-        && end < stopped
+        && end.sequence < stopped.sequence
+    // by sequence: the last epoch may have written nothing
     {
         return missing(format!("the last stop was clean at {stopped}"));
     }
@@ -270,6 +294,9 @@ impl Recovered {
         state.clean_stop = None;
         state.boot_id = boot_id;
         manifest.write(&**disk)?;
+        if let Some(cut) = &report.cut {
+            cut.clear(&**disk)?;
+        }
         store.set_mark(Mark { position: Position::new(epoch, mark.position.sequence), ..mark }, store.time_ms());
         let snapshot = snapshot.map_or(0, |position| position.sequence);
         Ok(Settled { manifest, store, log, snapshot, report, new })
@@ -296,7 +323,7 @@ fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), 
 /// If it cannot be read or is damaged.
 pub fn read_header(disk: &dyn Disk, name: &str) -> Result<FileHeader, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
-    let mut bytes = [0; crate::format::FILE_HEADER_BYTES];
+    let mut bytes = [0; FILE_HEADER_BYTES];
     let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
     Ok(FileHeader::decode(name, &bytes[..read])?)
 }

@@ -94,7 +94,6 @@ pub(super) const SETTINGS: &[Setting] = &[
                 [(AUTO, None), ("standard", Some(Analyzer::Standard)), ("whitespace", Some(Analyzer::Whitespace))];
             set(&mut settings.analyzer, value::choice(text, &choices))
         },
-        ..NONE
     },
     Setting {
         name: "ack",
@@ -106,7 +105,6 @@ pub(super) const SETTINGS: &[Setting] = &[
             let choices = [("leader", AckLevel::Leader), ("disk", AckLevel::Disk)];
             set(&mut settings.ack, value::choice(text, &choices))
         },
-        ..NONE
     },
     Setting {
         name: "durability",
@@ -118,7 +116,6 @@ pub(super) const SETTINGS: &[Setting] = &[
             let choices = [("buffered", Durability::Buffered), ("synced", Durability::Synced)];
             set(&mut settings.durability, value::choice(text, &choices))
         },
-        ..NONE
     },
     Setting {
         name: "backup-interval-ms",

@@ -2,7 +2,9 @@
 //!
 //! After a power loss, bytes that were never synced may be missing, torn or out of order, a hole with whole records
 //! behind it included. So the first bad record B is **cut** off with all that follows, unless a later whole record
-//! states `synced_upto ≥ B`: then B was durable once, and this is damage, which is refused.
+//! states `synced_upto ≥ B`: then B was durable once, and this is damage, which is refused. Damage is passed over where
+//! the chain proves that it costs nothing: behind the end of a segment that another goes on from, or in a segment's
+//! header. What is whole and does not belong is refused: no crash makes such a file, and it may be somebody's data.
 
 use super::record::{BadRecord, RECORD_HEADER_BYTES, RawRecord};
 use crate::{
@@ -47,6 +49,8 @@ pub struct Scanned {
     pub mark: Mark,
     /// The time of its last record behind the starting mark.
     pub time_ms: u64,
+    /// Damage that costs nothing: the records around it prove that none is missing.
+    pub harmless: Vec<Damage>,
     /// What has to be cut off, if the log does not end cleanly.
     pub cut: Option<Cut>,
 }
@@ -54,37 +58,95 @@ pub struct Scanned {
 /// Reads all records behind `from` in order and gives each to `each`.
 ///
 /// # Errors
-/// [`FileError::Damaged`] when something that was durable is damaged or missing, or a whole record cannot be
-/// understood; or whatever `each` refuses.
+/// [`FileError::Damaged`] when something that was durable is damaged or missing, when a file is whole and not of this
+/// history, or a whole record cannot be understood; or whatever `each` refuses.
 pub fn scan(
     disk: &dyn Disk,
     identity: &Identity,
     from: Mark,
     mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
-    let mut segments = segments(disk)?;
-    // All of a segment is behind us if the next one begins at or before the record we need.
-    while segments.get(1).is_some_and(|next| next.1.sequence <= from.position.sequence + 1) {
-        segments.remove(0);
-    }
-    let mut state = Scanned { mark: from, time_ms: 0, cut: None };
-    for (index, (name, first)) in segments.iter().enumerate() {
-        let later = || segments[index + 1..].iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let segments = needed_segments(disk, identity, from)?;
+    let mut state = Scanned { mark: from, time_ms: 0, harmless: Vec::new(), cut: None };
+    let mut index = 0;
+    while let Some((name, first)) = segments.get(index) {
         let bytes = read_segment(disk, name)?;
         let mut at = FILE_HEADER_BYTES;
-        let bad = match check_start(name, &bytes, *first, identity, &state.mark, from) {
-            Err(damage) => {
+        let bad = match check_start(name, &bytes, *first, identity, &state.mark, from)? {
+            Start::GoesOn => read_records(name, &bytes, &mut at, identity, &mut state, from, &mut each)?,
+            Start::HeaderTorn(damage) if is_first_record(&bytes, *first, identity) => {
+                state.harmless.push(damage);
+                read_records(name, &bytes, &mut at, identity, &mut state, from, &mut each)?
+            }
+            // Each segment is synced, with its name, before the one after the next is made: what begins the log, and
+            // begins too late, follows one that was durable.
+            Start::Gap(damage) if index == 0 => return Err(damage.into()),
+            Start::HeaderTorn(damage) | Start::Gap(damage) => {
                 at = 0;
                 Some(damage)
             }
-            Ok(()) => read_records(name, &bytes, &mut at, identity, &mut state, from, &mut each)?,
         };
-        if let Some(damage) = bad {
-            state.cut = Some(cut_or_refuse(disk, identity, &state.mark, damage, &bytes, at, later())?);
-            return Ok(state);
+        index += 1;
+        let Some(damage) = bad else { continue };
+        match successor(disk, identity, &state.mark, &segments[index..])? {
+            Some(ahead) => {
+                state.harmless.push(damage);
+                index += ahead;
+            }
+            None => {
+                let later = segments[index..].iter().map(|(name, _)| name.clone()).collect();
+                state.cut = Some(cut_or_refuse(disk, identity, &state.mark, damage, &bytes, at, later)?);
+                return Ok(state);
+            }
         }
     }
     Ok(state)
+}
+
+/// The segments from the one that holds the record behind `from`. The header, not the name, tells: a stray file must
+/// not hide the segment before it.
+fn needed_segments(disk: &dyn Disk, identity: &Identity, from: Mark) -> Result<Vec<(String, Position)>, FileError> {
+    let mut segments = segments(disk)?;
+    for index in (1..segments.len()).rev() {
+        let (name, first) = &segments[index];
+        if first.sequence <= from.position.sequence + 1 && own_header(disk, identity, name, *first)?.is_some() {
+            segments.drain(..index);
+            break;
+        }
+    }
+    Ok(segments)
+}
+
+/// How many segments ahead the one lies that goes on right at `mark`, by position and chain: then nothing is missing,
+/// and what lies between belongs to no history.
+fn successor(
+    disk: &dyn Disk,
+    identity: &Identity,
+    mark: &Mark,
+    later: &[(String, Position)],
+) -> Result<Option<usize>, FileError> {
+    for (ahead, (name, first)) in later.iter().enumerate() {
+        if first.sequence == mark.position.sequence + 1
+            && own_header(disk, identity, name, *first)?.is_some_and(|header| header.chain == mark.chain)
+        {
+            return Ok(Some(ahead));
+        }
+    }
+    Ok(None)
+}
+
+/// The header of a segment, if it is whole and what it must be.
+fn own_header(
+    disk: &dyn Disk,
+    identity: &Identity,
+    name: &str,
+    first: Position,
+) -> Result<Option<FileHeader>, FileError> {
+    let file = disk.open(name).map_err(FileError::io(name))?;
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
+    let header = FileHeader::decode_of(name, &bytes[..read], FileKind::Log, identity).ok();
+    Ok(header.filter(|header| header.position == first))
 }
 
 fn read_segment(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileError> {
@@ -92,7 +154,18 @@ fn read_segment(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileError> {
     read_all(&*file, MAX_SEGMENT_BYTES).map_err(FileError::io(name))
 }
 
-/// A segment's header must be whole and go on where the last one ended.
+/// How a segment begins.
+enum Start {
+    /// With a header that goes on where the log has come to, or before.
+    GoesOn,
+    /// With a header that is not whole, as a crash right after a rotation can leave it.
+    HeaderTorn(Damage),
+    /// With a header that goes on further on.
+    Gap(Damage),
+}
+
+/// Whether a segment goes on where the last one ended. A header that is whole and says something else is nothing that
+/// a crash leaves, so it is refused and nothing is cut.
 fn check_start(
     name: &str,
     bytes: &[u8],
@@ -100,20 +173,33 @@ fn check_start(
     identity: &Identity,
     at: &Mark,
     from: Mark,
-) -> Result<(), Damage> {
-    let header = FileHeader::decode_of(name, bytes, FileKind::Log, identity)?;
+) -> Result<Start, Damage> {
+    let header = match FileHeader::decode_of(name, bytes, FileKind::Log, identity) {
+        Err(damage) if !FileHeader::is_whole(bytes) => return Ok(Start::HeaderTorn(damage)),
+        decoded => decoded?,
+    };
     if header.position != first {
-        return Err(Damage::new(name, 48, format!("the header says {}", header.position)));
+        return Err(Damage::new(name, 48, format!("the header says {}, the name says {first}", header.position)));
     }
     let expected = at.position.sequence + 1;
     let reaches_back = first.sequence <= from.position.sequence + 1 && *at == from;
-    if first.sequence != expected && !reaches_back {
-        return Err(Damage::new(name, 0, format!("it begins at {first}, but record {expected} comes next")));
+    if first.sequence > expected {
+        return Ok(Start::Gap(Damage::new(name, 0, format!("it begins at {first}, but record {expected} comes next"))));
+    }
+    if first.sequence < expected && !reaches_back {
+        return Err(Damage::new(name, 48, format!("it begins at {first}, but the log has come to {expected}")));
     }
     if first.sequence == expected && header.chain != at.chain {
         return Err(Damage::new(name, 64, "the segment does not go on with this history"));
     }
-    Ok(())
+    Ok(Start::GoesOn)
+}
+
+/// Whether the first record is there, behind a header that is not whole. Its own checksums and chain say all that the
+/// header would.
+fn is_first_record(bytes: &[u8], first: Position, identity: &Identity) -> bool {
+    let raw = bytes.get(FILE_HEADER_BYTES..).map(|bytes| RawRecord::parse(bytes, identity.hash_seed));
+    matches!(raw, Some(Ok(raw)) if raw.header.position == first)
 }
 
 /// Reads the records of one segment; gives the damage at the first bad one, where `at` is left.
@@ -219,7 +305,8 @@ fn cut_or_refuse(
 }
 
 impl Cut {
-    /// Carries the cut out, durably.
+    /// Carries the cut out, durably. A segment that keeps nothing stays as an empty file: until the next epoch is in the
+    /// MANIFEST, this one must have a segment ([`Cut::clear`]).
     ///
     /// # Errors
     /// As the system says; it can be done again.
@@ -230,12 +317,21 @@ impl Cut {
             disk.remove(later).map_err(FileError::io(later))?;
         }
         disk.sync_directory().map_err(FileError::io("the data directory"))?;
-        if self.keep_bytes < FILE_HEADER_BYTES as u64 {
-            disk.remove(name).map_err(FileError::io(name))?;
-        } else {
-            let file = disk.open(name).map_err(FileError::io(name))?;
-            file.truncate(self.keep_bytes).and_then(|()| file.sync()).map_err(FileError::io(name))?;
-        }
-        disk.sync_directory().map_err(FileError::io("the data directory"))
+        let keep_bytes = if self.keeps_records() { self.keep_bytes } else { 0 };
+        let file = disk.open(name).map_err(FileError::io(name))?;
+        file.truncate(keep_bytes).and_then(|()| file.sync()).map_err(FileError::io(name))
+    }
+
+    /// Removes what [`Cut::carry_out`] has left empty.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn clear(&self, disk: &dyn Disk) -> Result<(), FileError> {
+        let name = &self.damage.file;
+        if self.keeps_records() { Ok(()) } else { disk.remove(name).map_err(FileError::io(name)) }
+    }
+
+    fn keeps_records(&self) -> bool {
+        self.keep_bytes >= FILE_HEADER_BYTES as u64
     }
 }

@@ -3,7 +3,9 @@
 use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, Trailer};
 use crate::{
     disk::{Disk, DiskFile},
-    format::{self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, u32_at},
+    format::{
+        self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, parse_name, u32_at,
+    },
     log::RawRecord,
     position::Sequence,
     record::{Change, WordCount},
@@ -35,6 +37,9 @@ pub fn load(disk: &dyn Disk, name: &str, identity: &Identity, store: &mut Store)
         }
     })?;
     let end = trailer.end;
+    if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
+        return Err(Damage::new(name, 0, format!("it is a state at {}, its name says another", end.position)).into());
+    }
     let (found_chain, found_sequence) = chain.unwrap_or((trailer.start.chain, trailer.start.position.sequence));
     if (found_chain, found_sequence) != (end.chain, end.position.sequence) {
         return Err(
