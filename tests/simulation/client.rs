@@ -67,8 +67,7 @@ impl Clients {
 
     /// What is asked next: something new, or something again.
     pub fn next(&mut self) -> usize {
-        let named: Vec<usize> =
-            (0..self.wishes.len()).filter(|&at| self.wishes[at].once.is_some()).collect();
+        let named: Vec<usize> = (0..self.wishes.len()).filter(|&at| self.wishes[at].once.is_some()).collect();
         let unsettled: Vec<usize> = named.iter().copied().filter(|&at| !self.wishes[at].acknowledged).collect();
         match self.random.below(100) {
             0..30 if !unsettled.is_empty() => *self.random.pick(&unsettled),

@@ -239,7 +239,8 @@ impl Machine {
     /// Flips one bit of one file, while everything written is on the medium; tells where.
     pub fn flip_a_bit(&mut self) -> Option<(String, usize)> {
         self.lose_power(Survives::Everything);
-        let names: Vec<&String> = self.names.keys().filter(|name| !self.inodes[&self.names[*name]].data.is_empty()).collect();
+        let names: Vec<&String> =
+            self.names.keys().filter(|name| !self.inodes[&self.names[*name]].data.is_empty()).collect();
         if names.is_empty() {
             return None;
         }
@@ -493,9 +494,7 @@ struct SimFile {
 impl DiskFile for SimFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let what = format_args!("append {} bytes to {}", bytes.len(), self.name);
-        self.machine
-            .lock()
-            .operate(self.process, what, |machine, extent| machine.append(self.inode, bytes, extent))
+        self.machine.lock().operate(self.process, what, |machine, extent| machine.append(self.inode, bytes, extent))
     }
 
     fn sync(&self) -> io::Result<()> {

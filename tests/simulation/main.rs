@@ -49,7 +49,10 @@ fn histories_hold() {
     let mut found = Vec::new();
     for seed in seeds {
         match run(seed, None, &mut tallies) {
-            Ok((end, _)) => *tallies.entry(if end == End::Exact { "histories exact" } else { "histories refused" }).or_default() += 1,
+            Ok((end, _)) => {
+                *tallies.entry(if end == End::Exact { "histories exact" } else { "histories refused" }).or_default() +=
+                    1
+            }
             Err(what) => found.push((seed, what)),
         }
     }
@@ -59,6 +62,9 @@ fn histories_hold() {
     }
     let seeds: Vec<u64> = found.iter().map(|(seed, _)| *seed).collect();
     if let Some((seed, what)) = found.first() {
-        panic!("{} histories fail: {seeds:?}\nseed {seed}: {what}\nreplay it with: MEMDB_SIM_LOG=1 make sim SEED={seed}", found.len());
+        panic!(
+            "{} histories fail: {seeds:?}\nseed {seed}: {what}\nreplay it with: MEMDB_SIM_LOG=1 make sim SEED={seed}",
+            found.len()
+        );
     }
 }
