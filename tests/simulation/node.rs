@@ -434,7 +434,7 @@ impl Simulation {
         }
         if !node.writer.is_poisoned() || claims {
             let Node { writer, mut manifest, disk, .. } = self.node.take().expect("it was there");
-            let closed = if claims { manifest.write(&*disk) } else { close(writer, manifest, &disk) };
+            let closed = if claims { manifest.write(&*disk) } else { close(writer, manifest, &disk).map(drop) };
             match closed {
                 Ok(()) => {
                     self.truth.stopped_cleanly();
