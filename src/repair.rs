@@ -179,7 +179,7 @@ fn read_headers(disk: &dyn Disk) -> Result<Vec<(String, Option<FileHeader>)>, Re
     Ok(headers)
 }
 
-/// The database that most of the log and the snapshots belong to; the MANIFEST decides where that leaves a choice.
+/// The database that the files are of: what the MANIFEST and most of the others say. Where they differ, a person decides.
 fn choose_identity(
     manifest: Option<&Manifest>,
     headers: &[(String, Option<FileHeader>)],
@@ -193,15 +193,15 @@ fn choose_identity(
     }
     let most = found.iter().map(|(files, _)| *files).max().unwrap_or(0);
     found.retain(|(files, _)| *files == most);
-    let manifest = manifest.map(|manifest| manifest.identity);
-    match (&found[..], manifest) {
-        ([(_, identity)], _) => Ok(*identity),
-        ([], Some(identity)) => Ok(identity),
+    let stated = manifest.map(|manifest| manifest.identity);
+    match (&found[..], stated) {
         ([], None) => Err(RepairError::NoIdentity),
+        ([], Some(identity)) => Ok(identity),
+        ([(_, identity)], None) => Ok(*identity),
         (several, Some(identity)) if several.iter().any(|(_, other)| *other == identity) => Ok(identity),
         (several, _) => {
-            let ids: Vec<String> =
-                several.iter().map(|(_, identity)| format!("{:032x}", identity.database_id)).collect();
+            let ids = several.iter().map(|(_, identity)| *identity).chain(stated);
+            let ids: Vec<String> = ids.map(|identity| format!("{:032x}", identity.database_id)).collect();
             Err(RepairError::Mixed(ids.join(", ")))
         }
     }
