@@ -9,7 +9,8 @@ mod scan;
 mod tail;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
-pub use scan::{Cut, Scanned, scan, segments};
+pub use scan::{Cut, Scanned, salvage, scan, segments};
+pub(crate) use scan::{later_records, read_segment};
 pub use tail::{Place, Tail};
 
 use crate::{

@@ -95,7 +95,10 @@ impl fmt::Display for Report {
         }
         if let Some(cut) = &self.cut {
             let (bytes, damage) = (cut.lost_bytes, &cut.damage);
-            write!(f, "; cut {bytes} bytes that were never synced off the end of the log: {damage}")?;
+            write!(
+                f,
+                "; cut {bytes} bytes off the end of the log, none of which is known to have been synced: {damage}"
+            )?;
         }
         Ok(())
     }
