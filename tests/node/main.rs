@@ -1,8 +1,9 @@
 //! The node as an operator meets it: starts, refusals and stops of the real process, one life after the other.
-#![allow(clippy::disallowed_methods, reason = "a test of the real process and its files")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a test of the real process and its files")]
 
 #[path = "../crash/leader.rs"]
 mod leader;
+mod whole_posts;
 
 use assert_cmd::Command;
 use leader::{Leader, Signal};
