@@ -49,7 +49,10 @@ fn histories_hold() {
     let mut found = Vec::new();
     for seed in seeds {
         match run(seed, None, &mut tallies) {
-            Ok((end, _)) => *tallies.entry(if end == End::Exact { "histories exact" } else { "histories refused" }).or_default() += 1,
+            Ok((end, _)) => {
+                *tallies.entry(if end == End::Exact { "histories exact" } else { "histories refused" }).or_default() +=
+                    1
+            }
             Err(what) => found.push((seed, what)),
         }
     }
@@ -59,6 +62,27 @@ fn histories_hold() {
     }
     let seeds: Vec<u64> = found.iter().map(|(seed, _)| *seed).collect();
     if let Some((seed, what)) = found.first() {
-        panic!("{} histories fail: {seeds:?}\nseed {seed}: {what}\nreplay it with: MEMDB_SIM_LOG=1 make sim SEED={seed}", found.len());
+        panic!(
+            "{} histories fail: {seeds:?}\nseed {seed}: {what}\nreplay it with: MEMDB_SIM_LOG=1 make sim SEED={seed}",
+            found.len()
+        );
+    }
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    for seed in 0..20 {
+        let once = run(seed, None, &mut Tallies::new()).expect("it holds");
+        assert_eq!(once, run(seed, None, &mut Tallies::new()).expect("it holds"), "seed {seed}");
+    }
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    std::panic::set_hook(Box::new(|_| {})); // a bug may well end in a panic: that is not worth a trace
+    for bug in Bug::ALL {
+        let found = (0..500).find_map(|seed| run(seed, Some(bug), &mut Tallies::new()).err().map(|what| (seed, what)));
+        let what = found.map(|(seed, what)| format!("seed {seed}: {}", what.lines().next().unwrap_or_default()));
+        eprintln!("{bug:?}: {what:?}");
     }
 }

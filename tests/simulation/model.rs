@@ -81,12 +81,14 @@ impl State {
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
         let repeat_if = |done: &Done, same: bool| if same { Verdict::Repeat(done.clone()) } else { Verdict::Reused };
         match of.get(&**name).filter(young) {
-            Some(done) if number == 0 || number == done.number => Some(repeat_if(done, done.fingerprint == fingerprint)),
+            Some(done) if number == 0 || number == done.number => {
+                Some(repeat_if(done, done.fingerprint == fingerprint))
+            }
             Some(done) if number < done.number => Some(Verdict::Repeat(done.clone())),
             Some(done) if number == done.number + 1 => None,
             Some(done) => Some(Verdict::Gap(done.number + 1)),
-            None if of.values().filter(young).count() >= room => Some(Verdict::Full),
             None if number > 1 => Some(Verdict::Gap(1)),
+            None if of.values().filter(young).count() >= room => Some(Verdict::Full),
             None => None,
         }
     }
