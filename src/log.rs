@@ -147,6 +147,12 @@ impl Log {
         Ok((header.chain, &self.encoded))
     }
 
+    /// Whether a sync is needed for the log to go on to the next segment, whoever else may want one: only one segment
+    /// behind this one may be unsynced, and this one has its size.
+    pub fn is_overdue(&self) -> bool {
+        self.len >= self.segment_bytes && self.finished.is_some()
+    }
+
     /// What makes everything appended so far durable; `None` if it is already.
     pub fn sync(&self) -> Option<Sync> {
         if self.synced_upto == self.sequence {
