@@ -76,12 +76,16 @@ pub fn inspect(arguments: &InspectArguments) -> Ended {
         return found.damage.map_or(Ok(()), |damage| Err(Failure::Failed(damage.to_string())));
     }
     let disk = open(path)?;
-    if let Some(process) = disk.holder().map_err(|error| cannot_use(path, &error))? {
+    let holder = disk.holder().map_err(|error| cannot_use(path, &error))?;
+    if let Some(process) = &holder {
         tell(&format!("process {process} uses this directory: the end of the log may be in motion"));
     }
+    // What is half written at one moment is whole at the next.
+    let tries = if holder.is_some() { 5 } else { 1 };
     let mut damaged = 0;
     for name in disk.list().map_err(|error| cannot_use(path, &error))? {
-        match look_into(&disk, &name) {
+        let is_whole = |found: &Result<Inspected, _>| found.as_ref().is_ok_and(|found| found.damage.is_none());
+        match until(tries, is_whole, || look_into(&disk, &name)) {
             Ok(found) => {
                 damaged += u64::from(found.damage.is_some());
                 show(&found)?;
@@ -91,12 +95,25 @@ pub fn inspect(arguments: &InspectArguments) -> Ended {
             Err(error) => return Err(Failure::Failed(error.to_string())),
         }
     }
-    verdict(&disk, damaged, arguments.json)
+    verdict(&disk, tries, damaged, arguments.json)
+}
+
+/// Tries until the answer is as hoped, so many times at most.
+fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut() -> T) -> T {
+    let mut answer = attempt();
+    for _ in 1..tries {
+        if is_hoped(&answer) {
+            break;
+        }
+        answer = attempt();
+    }
+    answer
 }
 
 /// What a start would make of the directory.
-fn verdict(disk: &RealDisk, damaged: u64, as_json: bool) -> Ended {
-    let looked = look(disk, NOBODY, WindowLimits::default());
+fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
+    let is_whole = |looked: &Result<Recovered, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
+    let looked = until(tries, is_whole, || look(disk, NOBODY, WindowLimits::default()));
     if as_json {
         say(&match &looked {
             Ok(Recovered { new: true, .. }) => json!({"verdict": "empty"}),
@@ -120,7 +137,8 @@ fn verdict(disk: &RealDisk, damaged: u64, as_json: bool) -> Ended {
         })?;
     }
     match (recovered.report.cut, damaged) {
-        (None, 0) => Ok(()),
+        (None, 0) if recovered.report.harmless.is_empty() => Ok(()),
+        (None, 0) => Err(Failure::Failed("not whole: damage that costs nothing".into())),
         (Some(cut), _) => Err(Failure::Failed(format!("not whole: {}", cut.damage))),
         (None, files) => Err(Failure::Failed(format!("not whole: {files} damaged, none of which is needed"))),
     }
@@ -166,6 +184,9 @@ fn found_lines(found: &Inspected) -> Vec<String> {
         Some(damage) => add("DAMAGED", format!("at byte {}: {}", damage.offset, damage.what)),
         None => add("whole", "yes".to_owned()),
     }
+    if let Holds::Log(LogHeld { records_behind_damage: behind @ 1.., .. }) = found.holds {
+        add("behind it", format!("{} whole records", Grouped(behind)));
+    }
     lines
 }
 
@@ -187,12 +208,9 @@ fn manifest_lines(state: &State, add: &mut impl FnMut(&str, String)) {
 fn log_lines(held: &LogHeld, add: &mut impl FnMut(&str, String)) {
     add("records", Grouped(held.records).to_string());
     if let Some((first, last)) = held.span {
-        add("from", format!("{} at {} ms", first.position, first.time_ms));
-        add("to", format!("{} at {} ms", last.position, last.time_ms));
+        add("first", format!("{}, {}", first.position, utc(first.time_ms)));
+        add("last", format!("{}, {}", last.position, utc(last.time_ms)));
         add("synced", format!("up to record {}, as far as these records state", held.synced_upto));
-    }
-    if held.records_behind_damage > 0 {
-        add("behind damage", format!(" {} whole records", Grouped(held.records_behind_damage)));
     }
 }
 
@@ -204,6 +222,22 @@ fn snapshot_lines(held: &SnapshotHeld, add: &mut impl FnMut(&str, String)) {
         add("namespace", format!("{name}: {} distinct words", Grouped(distinct)));
     }
     add("window", format!("{} keys, {} streams", Grouped(keys), Grouped(streams)));
+}
+
+/// A moment as `2026-11-21 03:15:20.123 UTC` (days to dates after Howard Hinnant's `civil_from_days`).
+fn utc(time_ms: u64) -> String {
+    let (days, ms) = (time_ms / 86_400_000, time_ms % 86_400_000);
+    let shifted = days + 719_468; // days since 0000-03-01, so that a leap day ends its year
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (seconds, ms) = (ms / 1_000, ms % 1_000);
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{ms:03} UTC")
 }
 
 /// A file for a program.
@@ -285,11 +319,11 @@ pub fn repair(arguments: &RepairArguments) -> Ended {
 fn plan_lines(plan: &Plan) -> Vec<String> {
     let mut lines = vec![format!("a start is refused: {}", plan.refused), String::new(), "a repair would".to_owned()];
     let kept = plan.snapshot.as_deref().unwrap_or("no snapshot");
-    lines.push(format!("  keep     everything up to record {} ({kept}, and the log behind it)", plan.end));
+    lines.push(format!("  keep       everything up to record {} ({kept}, and the log behind it)", plan.end));
     if let Some(why) = &plan.rebuilt {
-        lines.push(format!("  rebuild  MANIFEST from the headers of the other files: {why}"));
+        lines.push(format!("  rebuild    MANIFEST from the headers of the other files: {why}"));
         lines.push(
-            "           (what it knew of past epochs and replicas is lost, as far as no record tells)".to_owned(),
+            "             (what it knew of past epochs and replicas is lost, as far as no record tells)".to_owned(),
         );
     }
     for aside in &plan.aside {
@@ -300,21 +334,21 @@ fn plan_lines(plan: &Plan) -> Vec<String> {
     match plan.lost {
         Some(lost) => {
             let count = Grouped(lost.last - lost.first + 1);
-            lines.push(format!("  lose     {count} records: {} to {}", lost.first, lost.last));
+            lines.push(format!("  lose       {count} records: {} to {}", lost.first, lost.last));
             lines.push(if lost.synced >= lost.first {
                 format!(
-                    "           of which {} to {} were synced: writes that were acknowledged are gone",
+                    "             of which {} to {} were synced: writes that were acknowledged are gone",
                     lost.first, lost.synced
                 )
             } else {
-                "           none of which is known to have been synced; writes may have been acknowledged".to_owned()
+                "             none of which is known to have been synced; writes may have been acknowledged".to_owned()
             });
-            lines.push(format!("           {} of them are whole, in what is set aside", Grouped(lost.whole)));
+            lines.push(format!("             {} of them are whole, in what is set aside", Grouped(lost.whole)));
         }
-        None => lines.push("  lose     no record that any file tells of".to_owned()),
+        None => lines.push("  lose       no record that any file tells of".to_owned()),
     }
     if let Some(epoch) = plan.unknown_epoch {
-        lines.push(format!("           epoch {epoch} has no segment left: what it wrote, if anything, is not known"));
+        lines.push(format!("             epoch {epoch} has no segment left: what it wrote, if anything, is not known"));
     }
     lines
 }
@@ -330,4 +364,22 @@ fn agreed() -> Result<bool, Failure> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "yes" | "y"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_dates() {
+        let cases = [
+            (0, "1970-01-01 00:00:00.000 UTC"),
+            (951_782_400_123, "2000-02-29 00:00:00.123 UTC"),
+            (1_700_000_000_000, "2023-11-14 22:13:20.000 UTC"),
+            (4_107_542_399_999, "2100-02-28 23:59:59.999 UTC"),
+        ];
+        for (time_ms, expected) in cases {
+            assert_eq!(utc(time_ms), expected);
+        }
+    }
 }
