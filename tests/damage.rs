@@ -7,6 +7,8 @@
 
 #![allow(clippy::disallowed_methods)] // reads the files that the real disk wrote
 
+#[path = "damage/crashes.rs"]
+mod crashes;
 #[path = "damage/database.rs"]
 mod database;
 #[path = "damage/memory.rs"]
