@@ -187,7 +187,9 @@ impl Simulation {
         let refusal = if node.writer.is_poisoned() {
             Some(WriteError::Poisoned)
         } else {
-            (self.now_ms < node.full_until_ms).then_some(WriteError::DiskFull)
+            // Not longer than a second, also when the clock goes back.
+            (self.now_ms < node.full_until_ms && node.full_until_ms <= self.now_ms + 1_000)
+                .then_some(WriteError::DiskFull)
         };
         let (met, mut actions) = (self.machine.lock().met, Vec::new());
         node.writer.write(submissions, self.now_ms, &mut actions);
