@@ -88,6 +88,14 @@ impl WordsWriter {
         table.find(hash, &Packed::new(word)).map_or(0, |at| table.count(at, Side(false)))
     }
 
+    /// Loads what is about to be looked up, so that the cache misses of several words overlap: one after the other, they
+    /// are half of what a record of a thousand words costs.
+    pub(crate) fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let table = |hash| &self.segments[segment_of(hash)].table;
+        hashes.clone().for_each(|hash| table(hash).touch_slot(hash));
+        hashes.for_each(|hash| table(hash).touch_entry(hash));
+    }
+
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
