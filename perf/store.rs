@@ -250,7 +250,7 @@ fn grow(words: u64) {
 /// are equal, which is the worst case: the text of every word decides.
 fn remove_the_largest(loaded: &mut Loaded) -> Duration {
     let mut slowest = Duration::ZERO;
-    for _ in 0..5 {
+    for _ in 0..9 {
         let (_, top) = loaded.reader().top(DEFAULT_NAMESPACE, 1_000);
         let mut tally = Tally::new(IDENTITY.hasher());
         top.iter().for_each(|(word, _)| tally.add(word, 0).expect("nothing"));
