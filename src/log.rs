@@ -9,7 +9,8 @@ mod scan;
 mod tail;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
-pub use scan::{Cut, Scanned, scan, segments};
+pub use scan::{Cut, Scanned, salvage, scan, segments};
+pub(crate) use scan::{later_records, read_segment};
 pub use tail::{Place, Tail};
 
 use crate::{
@@ -134,8 +135,9 @@ impl Log {
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
         if let Err(error) = self.file.append(&self.encoded) {
-            // A part may be there. Once it is cut off again, the record never was: the log is as before.
-            return Err(match self.file.truncate(self.len) {
+            // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is
+            // as before. If a power loss brought it back, it would stand for what is now written under its position.
+            return Err(match self.file.truncate(self.len).and_then(|()| self.file.sync()) {
                 Ok(()) => AppendError::Undone(error),
                 Err(_) => AppendError::Poisoned(error),
             });
