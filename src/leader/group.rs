@@ -229,7 +229,12 @@ impl Group {
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
         self.counts.clear();
-        for counted in batch.tally.iter() {
+        for (at, counted) in batch.tally.iter().enumerate() {
+            if at % limits::WORDS_TOUCHED == 0
+                && let Some(words) = words
+            {
+                words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
+            }
             let count = names.count(store, &batch.namespace, counted.hash, counted.word);
             let Some(sum) = count.checked_add(counted.amount) else {
                 return Err(WriteError::Overflow { word: counted.word.to_owned() });
