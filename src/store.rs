@@ -29,6 +29,9 @@ use std::{
 
 type Names = BTreeMap<Box<str>, Arc<Words>>;
 
+/// How often a walk looks at a piece without a guard before it takes one.
+const PEEKS: usize = 3;
+
 /// The state that a record leads to did not have the digest the record states: this copy is not the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {position} leads to digest {found:016x}, not {stated:016x} as it states")]
@@ -416,10 +419,16 @@ impl Scan {
     /// Gives the next piece, some hundred words; `false` once nothing is left. Every count is exact at some position
     /// since the walk began; words that came later may be missing.
     pub fn step(&mut self, each: impl FnMut(&str, i64)) -> bool {
-        let inside = self.reader.shared.gate.enter();
-        let more = self.walk.read(inside.side);
-        drop(inside);
+        if !self.walk.has_more() {
+            return false;
+        }
+        // A walker that goes inside and loses its core there would hold up the Writer, so it looks from outside first.
+        let gate = &self.reader.shared.gate;
+        if !(0..PEEKS).any(|_| gate.peek(|side| self.walk.read(side)).is_some()) {
+            let inside = gate.enter();
+            self.walk.read(inside.side);
+        }
         self.walk.give(each);
-        more
+        true
     }
 }

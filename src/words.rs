@@ -108,7 +108,7 @@ impl Candidates {
     }
 }
 
-/// A walk over all words of a namespace, in pieces that each need a guard of their own.
+/// A walk over all words of a namespace, in pieces that are each read on one side.
 pub(crate) struct Walk {
     words: Arc<Words>,
     segment: usize,
@@ -123,46 +123,42 @@ impl Walk {
         Self { words, segment: 0, table: None, slot: 0, piece: Vec::new(), word: String::new() }
     }
 
-    /// Reads the counts of the next piece; to be called under a guard for `side`. `false` when nothing is left.
-    ///
-    /// Words that come after the walk has begun may be missed; a count is the one of some position since then.
-    pub(crate) fn read(&mut self, side: Side) -> bool {
-        self.piece.clear();
-        while self.piece.is_empty() {
-            if self.segment == SEGMENTS {
-                return false;
-            }
+    /// Whether there is another piece to [`Walk::read`].
+    pub(crate) fn has_more(&mut self) -> bool {
+        while self.segment < SEGMENTS {
             let table = self.table.get_or_insert_with(|| self.words.segments[self.segment].load_full());
-            let end = (self.slot + limits::WALK_ENTRIES).min(table.slots());
-            for offset in (self.slot..end).filter_map(|slot| table.entry_at(slot)) {
-                let count = table.count(offset, side);
-                if count != 0 {
-                    self.piece.push((offset, count));
-                }
+            if self.slot < table.slots() {
+                return true;
             }
-            self.slot = end;
-            if end == table.slots() && self.piece.is_empty() {
-                self.next_segment();
-            }
+            self.segment += 1;
+            self.slot = 0;
+            self.table = None;
         }
-        true
+        false
     }
 
-    /// Gives the words of the piece that was read, after its guard is gone.
+    /// Reads the counts of the next piece on one side. May be repeated until the caller knows that the side was right.
+    ///
+    /// Words that come after the walk has begun may be missed; a count is the one of some position since then.
+    pub(crate) fn read(&mut self, side: Side) {
+        self.piece.clear();
+        let Some(table) = &self.table else { return };
+        let end = (self.slot + limits::WALK_ENTRIES).min(table.slots());
+        for offset in (self.slot..end).filter_map(|slot| table.entry_at(slot)) {
+            let count = table.count(offset, side);
+            if count != 0 {
+                self.piece.push((offset, count));
+            }
+        }
+    }
+
+    /// Gives the words of the piece that was read, and goes on to the next.
     pub(crate) fn give(&mut self, mut each: impl FnMut(&str, i64)) {
         let Some(table) = &self.table else { return };
         for &(offset, count) in &self.piece {
             table.arena.read_word(offset, &mut self.word);
             each(&self.word, count);
         }
-        if self.slot == table.slots() {
-            self.next_segment();
-        }
-    }
-
-    fn next_segment(&mut self) {
-        self.segment += 1;
-        self.slot = 0;
-        self.table = None;
+        self.slot += limits::WALK_ENTRIES;
     }
 }

@@ -52,6 +52,17 @@ impl Gate {
         Inside { slot, side, not_send: PhantomData }
     }
 
+    /// Looks without going in, so that the Writer never waits for it: `None` if readers were moved meanwhile, and what
+    /// was seen means nothing.
+    ///
+    /// What the Writer stores after a flip comes behind that flip's fence, so whoever saw any of it sees the flip too.
+    pub(super) fn peek<T>(&self, look: impl FnOnce(Side) -> T) -> Option<T> {
+        let flips = self.flips.load(Ordering::Acquire);
+        let seen = look(side_of(flips));
+        fence(Ordering::Acquire);
+        (self.flips.load(Ordering::Relaxed) == flips).then_some(seen)
+    }
+
     /// The side readers are on. For the Writer, who alone changes it.
     pub(super) fn side(&self) -> Side {
         side_of(self.flips.load(Ordering::Relaxed))
@@ -120,6 +131,14 @@ mod tests {
             leave.send(()).expect("the reader waits");
             writer.join().expect("the flip ends");
         });
+    }
+
+    #[test]
+    fn a_look_from_outside_counts_only_if_no_flip_came() {
+        let gate = Gate::default();
+        assert_eq!(gate.peek(|side| side), Some(Side(false)));
+        assert_eq!(gate.peek(|_| gate.flip()), None);
+        assert_eq!(gate.peek(|side| side), Some(Side(true)));
     }
 
     #[test]
