@@ -168,6 +168,26 @@ impl RealDisk {
         Ok(Lock { _file: file })
     }
 
+    /// The process that holds the lock, if one does. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn holder(&self) -> io::Result<Option<String>> {
+        let mut file = match File::open(self.path("LOCK")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None), // and let go with the file
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder); // only for the message
+                Ok(Some(holder.trim().to_owned()))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -254,5 +274,61 @@ impl DiskFile for RealFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let disk = RealDisk::new(directory.path()).expect("it is there");
+        (directory, disk)
+    }
+
+    #[test]
+    fn one_process_holds_the_lock_and_whoever_asks_is_told_which() {
+        let (directory, disk) = disk();
+        assert_eq!(disk.holder().expect("readable"), None);
+        let lock = disk.lock().expect("free");
+        let other = RealDisk::existing(directory.path()).expect("there");
+        let me = std::process::id().to_string();
+        assert_eq!(other.holder().expect("readable"), Some(me.clone()));
+        let refused = other.lock().expect_err("held");
+        assert_eq!((refused.kind(), refused.to_string()), (io::ErrorKind::WouldBlock, format!("held by process {me}")));
+        drop(lock);
+        assert_eq!(other.holder().expect("readable"), None);
+        assert!(other.lock().is_ok());
+    }
+
+    #[test]
+    fn published_files_replace_and_leave_no_temporary_one() {
+        let (_directory, disk) = disk();
+        for bytes in [&b"one"[..], b"another"] {
+            publish(&disk, "file", bytes).expect("the disk works");
+            assert_eq!(disk.list().expect("readable"), ["file"]);
+            assert_eq!(read_all(&*disk.open("file").expect("there"), 100).expect("readable"), bytes);
+        }
+        let file = disk.open("file").expect("there");
+        assert_eq!(read_all(&*file, 6).expect_err("longer").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_file_is_appended_to_read_anywhere_and_cut() {
+        let (directory, disk) = disk();
+        let file = disk.create("file").expect("made");
+        file.append(b"hello ").and_then(|()| file.append(b"world")).and_then(|()| file.sync()).expect("the disk works");
+        let mut buffer = [0; 8];
+        assert_eq!(file.read_at(6, &mut buffer).expect("readable"), 5);
+        assert_eq!(&buffer[..5], b"world");
+        assert_eq!(file.read_at(99, &mut buffer).expect("readable"), 0);
+        file.truncate(5).expect("the disk works");
+        file.append(b"!").expect("the disk works");
+        assert_eq!(read_all(&*file, 100).expect("readable"), b"hello!");
+        fs::create_dir(directory.path().join("folder")).expect("made");
+        assert_eq!(disk.list().expect("readable"), ["file"], "folders are none of ours");
+        disk.remove("file").and_then(|()| disk.remove("file")).expect("gone is gone");
+        assert_eq!(disk.open("file").map(|_| ()).expect_err("gone").kind(), io::ErrorKind::NotFound);
     }
 }

@@ -9,7 +9,8 @@ mod scan;
 mod tail;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
-pub use scan::{Cut, Scanned, scan, segments};
+pub use scan::{Cut, Scanned, salvage, scan, segments};
+pub(crate) use scan::{later_records, read_segment};
 pub use tail::{Place, Tail};
 
 use crate::{
@@ -147,8 +148,9 @@ impl Log {
         Ok((header.chain, &self.encoded))
     }
 
-    /// Whether this segment is beyond its bound, and only a sync of the one before keeps the next from being begun.
-    pub fn is_overgrown(&self) -> bool {
+    /// Whether a sync is needed for the log to go on to the next segment, whoever else may want one: only one segment
+    /// behind this one may be unsynced, and this one has its size.
+    pub fn is_overdue(&self) -> bool {
         self.len >= self.segment_bytes && self.finished.is_some()
     }
 

@@ -4,7 +4,7 @@
 //! replica is met, never on the write path.
 
 use crate::{
-    disk::{self, Disk},
+    disk::{self, Disk, DiskFile},
     format::{self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, MANIFEST},
     limits,
     position::{Epoch, EpochTable, Position},
@@ -49,8 +49,16 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(FileError::io(MANIFEST))?,
         };
-        let bytes = disk::read_all(&*file, limits::MAX_MANIFEST_BYTES as u64).map_err(FileError::io(MANIFEST))?;
-        Ok(Some(Self::decode(&bytes)?))
+        Self::read_file(&*file, MANIFEST).map(Some)
+    }
+
+    /// Reads a MANIFEST that is open.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn read_file(file: &dyn DiskFile, name: &str) -> Result<Self, FileError> {
+        let bytes = disk::read_all(file, limits::MAX_MANIFEST_BYTES as u64).map_err(FileError::io(name))?;
+        Ok(Self::decode(&bytes)?)
     }
 
     /// Replaces the MANIFEST durably, under the next generation.

@@ -95,7 +95,10 @@ impl fmt::Display for Report {
         }
         if let Some(cut) = &self.cut {
             let (bytes, damage) = (cut.lost_bytes, &cut.damage);
-            write!(f, "; cut {bytes} bytes that were never synced off the end of the log: {damage}")?;
+            write!(
+                f,
+                "; cut {bytes} bytes off the end of the log, none of which is known to have been synced: {damage}"
+            )?;
         }
         Ok(())
     }
@@ -307,6 +310,12 @@ impl Recovered {
 /// Removes files that mean nothing: temporary ones, snapshots that are damaged, empty segments of epochs that never
 /// began.
 fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), RecoveryError> {
+    if !report.passed_over.is_empty() {
+        // A damaged snapshot still tells how far the log was durable. The log has to be so, before nothing tells any more.
+        for (name, _) in log::segments(disk)? {
+            disk.open(&name).and_then(|file| file.sync()).map_err(FileError::io(&name))?;
+        }
+    }
     let mut remains: Vec<String> = report.passed_over.iter().map(|damage| damage.file.clone()).collect();
     remains.extend(log::segments(disk)?.into_iter().filter(|(_, first)| first.epoch > epoch).map(|(name, _)| name));
     let names = disk.list().map_err(FileError::io("the data directory"))?;

@@ -258,8 +258,13 @@ impl Store {
                 namespace
             });
             let (digest, bytes) = (namespace.digest(), namespace.words.bytes());
-            for counted in &change.counts {
-                namespace.words.set(hasher.hash(counted.word), counted.word, counted.count, side);
+            for some in change.counts.chunks(limits::WORDS_TOUCHED) {
+                let mut hashes = [0; limits::WORDS_TOUCHED];
+                hashes.iter_mut().zip(some).for_each(|(hash, counted)| *hash = hasher.hash(counted.word));
+                namespace.words.touch(hashes[..some.len()].iter().copied());
+                for (counted, hash) in some.iter().zip(hashes) {
+                    namespace.words.set(hash, counted.word, counted.count, side);
+                }
             }
             namespace.words.before_flip(side);
             self.digest = self.digest.wrapping_sub(digest).wrapping_add(namespace.digest());

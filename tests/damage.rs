@@ -7,6 +7,8 @@
 
 #![allow(clippy::disallowed_methods)] // reads the files that the real disk wrote
 
+#[path = "damage/crashes.rs"]
+mod crashes;
 #[path = "damage/database.rs"]
 mod database;
 #[path = "damage/memory.rs"]
@@ -19,10 +21,14 @@ use memdb::{
     log::RawRecord,
     position::Sequence,
     recovery::{Recovered, RecoveryError, look},
+    repair::{DAMAGED, RepairError, plan},
     store::WindowLimits,
 };
 use memory::{Files, MemoryDisk};
-use std::{fmt, thread};
+use std::{fmt, sync::Arc, thread};
+
+const ANOTHER: &str = "a file of another database";
+const OLD_COPY: &str = "an old copy";
 
 /// One way to spoil a directory.
 #[derive(Clone, Debug)]
@@ -77,7 +83,7 @@ impl Spoil {
         match self {
             Spoil::Truncate(file, len) => file == newest && borders(&database.files[file]).contains(len),
             Spoil::Delete(file) => file == newest,
-            Spoil::Replace(file, bytes, "an old copy") => {
+            Spoil::Replace(file, bytes, OLD_COPY) => {
                 file == newest && borders(&database.files[file]).contains(&bytes.len())
             }
             _ => false,
@@ -110,6 +116,9 @@ fn start(disk: &dyn Disk) -> Result<Recovered, RecoveryError> {
 
 /// Reading every count takes longer than all the rest, so the digest stands for them in all cases but one of so many.
 const EVERY_COUNT: u64 = 16;
+
+/// Flips and cuts that are refused are many, and much alike: one of so many is repaired.
+const EVERY_REPAIR: u64 = 5;
 
 /// How often each outcome came.
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,9 +179,69 @@ fn judge(database: &Database, spoil: &Spoil, tally: &mut Outcomes) {
             if matches!(spoil, Spoil::Flip(..)) {
                 assert!(text.contains(" at byte "), "{}: refused without an offset: {text}", case());
             }
+            if tally.refused % EVERY_REPAIR == 0 || !matches!(spoil, Spoil::Flip(..) | Spoil::Truncate(..)) {
+                judge_repair(database, spoil, &files);
+            }
         }
     }
     assert_eq!(disk.files(), files, "{}: looking changed something", case());
+}
+
+fn without(files: &Files, name: &str) -> Files {
+    files.iter().filter(|(other, _)| *other != name).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+}
+
+/// Repairs what was refused: a true state comes out, the rest is said to be lost, and nothing is destroyed.
+fn judge_repair(database: &Database, spoil: &Spoil, files: &Files) {
+    let case = || format!("{}: {spoil}: repair", database.name);
+    let disk = MemoryDisk::new(files);
+    let plan = match plan(&*disk, WindowLimits::default()) {
+        Ok(plan) => plan.unwrap_or_else(|| panic!("{}: nothing to do, though it was refused", case())),
+        Err(RepairError::NoIdentity) if files.len() == 2 => return, // LOCK, and a file without a header
+        Err(RepairError::Mixed(_)) if matches!(spoil, Spoil::Replace(_, _, ANOTHER)) => {
+            // A person has to say which it is, by moving the stranger away.
+            let Spoil::Replace(stranger, ..) = spoil else { unreachable!("just matched") };
+            let rest = without(files, stranger);
+            if start(&*MemoryDisk::new(&rest)).is_err() {
+                judge_repair(database, &Spoil::Delete(stranger.clone()), &rest);
+            }
+            return;
+        }
+        Err(error) => panic!("{}: {error}", case()),
+    };
+    assert_eq!(&disk.files(), files, "{}: planning changed something", case());
+    let (end, lost) = (plan.end.sequence, plan.lost);
+    let whole_aside: Vec<(String, u64)> =
+        plan.aside.iter().map(|aside| (aside.file.clone(), aside.from_byte)).collect();
+    let (epoch, unknown_epoch) = (plan.manifest.state.epoch, plan.unknown_epoch);
+    let as_disk: Arc<dyn Disk> = Arc::clone(&disk) as _;
+    plan.carry_out(&as_disk, 1 << 20).unwrap_or_else(|error| panic!("{}: {error}", case()));
+
+    let recovered = start(&*disk).unwrap_or_else(|error| panic!("{}: refused again: {error}", case()));
+    let truth = database.states.get(&end).unwrap_or_else(|| panic!("{}: no position {end} ever was", case()));
+    assert_eq!(&state_of(&recovered.store), truth, "{}: wrong at {end}", case());
+    assert_eq!(recovered.store.mark().position.sequence, end, "{}", case());
+    assert_eq!(recovered.report.cut, None, "{}", case());
+    assert!(recovered.manifest.state.epoch > epoch, "{}: an epoch is used again", case());
+    match lost {
+        Some(lost) => {
+            assert_eq!(lost.first, end + 1, "{}", case());
+            // What was cut off is not told of; what a stray file claims by its name may never have been.
+            if matches!(spoil, Spoil::Flip(..)) {
+                assert_eq!(lost.last, database.last(), "{}: {lost:?}", case());
+            }
+            assert!(lost.synced <= lost.last, "{}: {lost:?}", case());
+        }
+        None if end == database.last() => {}
+        None => {
+            let vanished = !matches!(spoil, Spoil::Flip(..));
+            assert!(vanished || unknown_epoch.is_some(), "{}: {end} of {}, silently", case(), database.last());
+        }
+    }
+    for (file, from_byte) in whole_aside {
+        let kept = &disk.files()[&format!("{file}{DAMAGED}")];
+        assert_eq!(kept, &files[&file][from_byte as usize..], "{}: {file} was destroyed", case());
+    }
 }
 
 fn judge_all(databases: &[Database], spoils: impl Fn(&Database) -> Vec<Spoil> + Sync) -> Outcomes {
@@ -223,7 +292,7 @@ fn every_byte_flipped() {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             let name = name.clone();
             (0..bytes.len())
-                .flat_map(move |at| [0x01, 0x80, 0xff].map(|mask| Spoil::Flip(name.clone(), at, mask)))
+                .flat_map(move |at| [1 << (at % 8), 0xff].map(|mask| Spoil::Flip(name.clone(), at, mask)))
                 .collect::<Vec<_>>()
         };
         database.files.iter().filter(|(name, _)| *name != "LOCK").flat_map(each).collect()
@@ -245,7 +314,7 @@ fn files_deleted_swapped_replaced_and_added() {
             spoils.push(Spoil::Delete(name.clone()));
             spoils.extend(names[..at].iter().map(|earlier| Spoil::Swap(earlier.clone(), name.clone())));
             for old in database.earlier.iter().filter_map(|files| files.get(name)) {
-                spoils.push(Spoil::Replace(name.clone(), old.clone(), "an old copy"));
+                spoils.push(Spoil::Replace(name.clone(), old.clone(), OLD_COPY));
             }
             for garbage in [vec![0; 1], vec![0; 500], vec![0xff; 64], b"not what belongs here".to_vec()] {
                 spoils.push(Spoil::Append(name.clone(), garbage.clone(), "garbage"));
@@ -253,7 +322,7 @@ fn files_deleted_swapped_replaced_and_added() {
             }
             for (file, bytes) in other.files.iter().chain(&twin.files) {
                 if file.split('-').next() == name.split('-').next() {
-                    spoils.push(Spoil::Replace(name.clone(), bytes.clone(), "a file of another database"));
+                    spoils.push(Spoil::Replace(name.clone(), bytes.clone(), ANOTHER));
                 }
             }
         }

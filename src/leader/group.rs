@@ -49,7 +49,10 @@ pub(super) struct Group {
     /// Room of the window that the group takes, for keys and for streams.
     taken: (usize, usize),
     new_namespaces: usize,
+    /// Bytes of the record, about.
     bytes: usize,
+    /// Bytes of memory that the group's words take at most, were they all new.
+    grows: usize,
     members: usize,
     counts: Vec<i64>,
 }
@@ -74,6 +77,7 @@ impl Group {
             taken: (0, 0),
             new_namespaces: 0,
             bytes: 0,
+            grows: 0,
             members: 0,
             counts: Vec::new(),
         }
@@ -95,7 +99,7 @@ impl Group {
         self.settled.clear();
         self.order.clear();
         (self.position, self.now_ms) = (position, now_ms);
-        (self.taken, self.new_namespaces, self.bytes, self.members) = ((0, 0), 0, 0, 0);
+        (self.taken, self.new_namespaces, self.bytes, self.grows, self.members) = ((0, 0), 0, 0, 0, 0);
     }
 
     /// Whether there is nothing to log.
@@ -218,14 +222,19 @@ impl Group {
         if !known && store.namespaces() + self.new_namespaces >= limits::MAX_NAMESPACES {
             return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
         }
-        // What new words may take: their entry, and their share of an index that has just doubled.
-        let grows = self.bytes + batch.tally.text_bytes() + 40 * batch.tally.len();
+        // What new words may take: their entry, a pair, and their share of an index that has just doubled.
+        let grows = self.grows + batch.tally.text_bytes() + 48 * batch.tally.len();
         if store.bytes().saturating_add(grows) > bounds.memory_bytes || words.is_some_and(|words| !words.has_room()) {
             return Err(WriteError::MemoryFull);
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
         self.counts.clear();
-        for counted in batch.tally.iter() {
+        for (at, counted) in batch.tally.iter().enumerate() {
+            if at % limits::WORDS_TOUCHED == 0
+                && let Some(words) = words
+            {
+                words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
+            }
             let count = names.count(store, &batch.namespace, counted.hash, counted.word);
             let Some(sum) = count.checked_add(counted.amount) else {
                 return Err(WriteError::Overflow { word: counted.word.to_owned() });
@@ -236,6 +245,7 @@ impl Group {
         for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
             names.set(counted.hash, counted.word, pair[0], pair[1]);
         }
+        self.grows = grows;
         self.new_namespaces += usize::from(!known);
         Ok(())
     }

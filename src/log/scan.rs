@@ -40,6 +40,19 @@ pub struct Cut {
     pub lost_bytes: u64,
     /// Whole records behind the first bad one, which go with it.
     pub lost_records: u64,
+    /// The last of those; zero if there is none.
+    pub last_record: Position,
+    /// The last sequence that any of those states to be synced.
+    pub stated_synced: Sequence,
+}
+
+/// What to do at damage that something durable is lost by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    /// Start nothing on it.
+    Refuse,
+    /// Cut there: what `memdb repair` does, once a person has agreed.
+    Cut,
 }
 
 /// What a scan found.
@@ -66,28 +79,60 @@ pub fn scan(
     from: Mark,
     mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
+    read_on(disk, identity, from, Policy::Refuse, &mut each)
+}
+
+/// As [`scan`], but cuts where that would refuse, also what was durable; what `each` refuses is cut too.
+///
+/// # Errors
+/// As the system says.
+pub fn salvage(
+    disk: &dyn Disk,
+    identity: &Identity,
+    from: Mark,
+    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
+) -> Result<Scanned, FileError> {
+    read_on(disk, identity, from, Policy::Cut, &mut each)
+}
+
+fn read_on(
+    disk: &dyn Disk,
+    identity: &Identity,
+    from: Mark,
+    policy: Policy,
+    each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
+) -> Result<Scanned, FileError> {
     let segments = needed_segments(disk, identity, from)?;
     let mut state = Scanned { mark: from, time_ms: 0, harmless: Vec::new(), cut: None };
     let mut index = 0;
     while let Some((name, first)) = segments.get(index) {
         let bytes = read_segment(disk, name)?;
         let mut at = FILE_HEADER_BYTES;
-        let bad = match check_start(name, &bytes, *first, identity, &state.mark, from)? {
-            Start::GoesOn => read_records(name, &bytes, &mut at, identity, &mut state, from, &mut each)?,
-            Start::HeaderTorn(damage) if is_first_record(&bytes, *first, identity) => {
+        let read = match check_start(name, &bytes, *first, identity, &state.mark, from) {
+            Ok(Start::GoesOn) => read_records(name, &bytes, &mut at, identity, &mut state, from, each),
+            Ok(Start::HeaderTorn(damage)) if is_first_record(&bytes, *first, identity) => {
                 state.harmless.push(damage);
-                read_records(name, &bytes, &mut at, identity, &mut state, from, &mut each)?
+                read_records(name, &bytes, &mut at, identity, &mut state, from, each)
             }
-            // Each segment is synced, with its name, before the one after the next is made: what begins the log, and
-            // begins too late, follows one that was durable.
-            Start::Gap(damage) if index == 0 => return Err(damage.into()),
-            Start::HeaderTorn(damage) | Start::Gap(damage) => {
+            stopped => {
                 at = 0;
-                Some(damage)
+                match stopped {
+                    // Each segment is synced, with its name, before the one after the next is made: what begins the
+                    // log, and begins too late, follows one that was durable.
+                    Ok(Start::Gap(damage)) if index == 0 => Err(damage),
+                    Ok(Start::HeaderTorn(damage) | Start::Gap(damage)) => Ok(Some(damage)),
+                    Ok(Start::GoesOn) => unreachable!("the first arm"),
+                    Err(damage) => Err(damage),
+                }
             }
         };
         index += 1;
-        let Some(damage) = bad else { continue };
+        let damage = match read {
+            Ok(None) => continue,
+            Ok(Some(damage)) => damage,
+            Err(damage) if policy == Policy::Cut => damage,
+            Err(damage) => return Err(damage.into()),
+        };
         match successor(disk, identity, &state.mark, &segments[index..])? {
             Some(ahead) => {
                 state.harmless.push(damage);
@@ -95,7 +140,7 @@ pub fn scan(
             }
             None => {
                 let later = segments[index..].iter().map(|(name, _)| name.clone()).collect();
-                state.cut = Some(cut_or_refuse(disk, identity, &state.mark, damage, &bytes, at, later)?);
+                state.cut = Some(cut_or_refuse(disk, identity, &state.mark, policy, damage, &bytes[at..], at, later)?);
                 return Ok(state);
             }
         }
@@ -149,7 +194,8 @@ fn own_header(
     Ok(header.filter(|header| header.position == first))
 }
 
-fn read_segment(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileError> {
+/// All bytes of a segment.
+pub(crate) fn read_segment(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     read_all(&*file, MAX_SEGMENT_BYTES).map_err(FileError::io(name))
 }
@@ -211,12 +257,12 @@ fn read_records(
     state: &mut Scanned,
     from: Mark,
     each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
-) -> Result<Option<Damage>, FileError> {
+) -> Result<Option<Damage>, Damage> {
     while *at < bytes.len() {
         let raw = match RawRecord::parse(&bytes[*at..], identity.hash_seed) {
             Ok(raw) => raw,
             // It is whole, so it is no remains of a crash: a newer release wrote it.
-            Err(unknown @ BadRecord::Unknown(_)) => return Err(Damage::new(name, *at as u64, unknown).into()),
+            Err(unknown @ BadRecord::Unknown(_)) => return Err(Damage::new(name, *at as u64, unknown)),
             Err(bad) => {
                 // What the snapshot already holds is not needed: go on at the next record, if that is the first we need
                 // or one before it.
@@ -247,7 +293,7 @@ fn read_records(
 }
 
 /// Whole records at any offset of `bytes`, in order.
-fn later_records<'a>(bytes: &'a [u8], identity: &Identity) -> impl Iterator<Item = (usize, RawRecord<'a>)> {
+pub(crate) fn later_records<'a>(bytes: &'a [u8], identity: &Identity) -> impl Iterator<Item = (usize, RawRecord<'a>)> {
     let hash_seed = identity.hash_seed;
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -263,42 +309,47 @@ fn later_records<'a>(bytes: &'a [u8], identity: &Identity) -> impl Iterator<Item
     })
 }
 
-/// Decides about the first bad record: it and everything behind it was never durable, or this is damage.
+/// Decides about the first bad record: it and everything behind it was never durable, or this is damage. `rest` is
+/// what its segment holds from `at` on.
+#[allow(clippy::too_many_arguments, reason = "all of what is known at the first bad record")]
 fn cut_or_refuse(
     disk: &dyn Disk,
     identity: &Identity,
     end: &Mark,
+    policy: Policy,
     damage: Damage,
-    segment: &[u8],
+    rest: &[u8],
     at: usize,
     later_segments: Vec<String>,
 ) -> Result<Cut, FileError> {
     let bad = end.position.sequence + 1;
-    let rest = &segment[at..];
-    let mut cut =
-        Cut { damage, keep_bytes: at as u64, remove: Vec::new(), lost_bytes: rest.len() as u64, lost_records: 0 };
-    let look = |bytes: &[u8]| -> Result<u64, FileError> {
-        let mut records = 0;
-        for (_, raw) in later_records(bytes, identity) {
-            if raw.header.synced_upto >= bad {
+    let mut cut = Cut {
+        damage,
+        keep_bytes: at as u64,
+        remove: Vec::new(),
+        lost_bytes: 0,
+        lost_records: 0,
+        last_record: Position::ZERO,
+        stated_synced: 0,
+    };
+    let look = |bytes: &[u8], cut: &mut Cut| -> Result<(), FileError> {
+        cut.lost_bytes += bytes.len() as u64;
+        for (_, RawRecord { header, .. }) in later_records(bytes, identity) {
+            if header.synced_upto >= bad && policy == Policy::Refuse {
                 let Damage { file, offset, what } = &cut.damage;
-                let synced: Sequence = raw.header.synced_upto;
-                let what = format!(
-                    "{what}; record {} states that {synced} was synced, so {bad} was durable",
-                    raw.header.position
-                );
+                let (position, synced) = (header.position, header.synced_upto);
+                let what = format!("{what}; record {position} states that {synced} was synced, so {bad} was durable");
                 return Err(Damage::new(file, *offset, what).into());
             }
-            records += 1;
+            cut.lost_records += 1;
+            cut.last_record = cut.last_record.max(header.position);
+            cut.stated_synced = cut.stated_synced.max(header.synced_upto);
         }
-        Ok(records)
+        Ok(())
     };
-    cut.lost_records += look(rest)?;
+    look(rest, &mut cut)?;
     for name in later_segments {
-        let bytes = read_segment(disk, &name)?;
-        let records = look(&bytes)?;
-        cut.lost_records += records;
-        cut.lost_bytes += bytes.len() as u64;
+        look(&read_segment(disk, &name)?, &mut cut)?;
         cut.remove.push(name);
     }
     Ok(cut)

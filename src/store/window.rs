@@ -137,6 +137,8 @@ pub struct Window {
     /// The ordinal of each key, which is its place in `keys` plus `forgotten`.
     by_name: HashTable<u64>,
     streams: BTreeMap<Box<str>, Entry>,
+    /// No stream is older than this: until it has aged, looking for old ones is in vain.
+    oldest_stream_ms: u64,
     time_ms: u64,
 }
 
@@ -150,6 +152,7 @@ impl Window {
             forgotten: 0,
             by_name: HashTable::new(),
             streams: BTreeMap::new(),
+            oldest_stream_ms: u64::MAX,
             time_ms: 0,
         }
     }
@@ -172,7 +175,7 @@ impl Window {
         }
     }
 
-    /// Forgets what is too old at `now_ms`.
+    /// Moves on to the time of a record, and forgets what is too old then.
     pub fn expire(&mut self, now_ms: u64) {
         self.time_ms = self.time_ms.max(now_ms);
         let now_ms = self.time_ms;
@@ -184,10 +187,11 @@ impl Window {
             }
             self.forgotten += 1;
         }
-        // Streams are few and live long: they are looked through only when room is needed.
-        if self.streams.len() >= self.limits.streams {
-            let age_ms = self.limits.stream_age_ms;
+        // Streams are few and live long: they are looked through only when room is needed and some may have aged.
+        let age_ms = self.limits.stream_age_ms;
+        if self.streams.len() >= self.limits.streams && now_ms.saturating_sub(self.oldest_stream_ms) >= age_ms {
             self.streams.retain(|_, stream| now_ms.saturating_sub(stream.time_ms) < age_ms);
+            self.oldest_stream_ms = self.streams.values().map(|stream| stream.time_ms).min().unwrap_or(u64::MAX);
         }
     }
 
@@ -205,7 +209,7 @@ impl Window {
                 _ => 0,
             };
             let running = fingerprint(&[&running.to_le_bytes(), &settled.fingerprint.to_le_bytes()]);
-            self.streams.insert(settled.name.into(), Entry::new(settled, running, position, time_ms));
+            self.insert_stream(Entry::new(settled, running, position, time_ms));
         } else {
             self.restore(Entry::new(settled, 0, position, time_ms));
         }
@@ -214,7 +218,7 @@ impl Window {
     /// Puts back an entry that a snapshot has kept.
     pub fn restore(&mut self, entry: Entry) {
         if entry.stream_sequence > 0 {
-            self.streams.insert(entry.name.clone(), entry);
+            self.insert_stream(entry);
             return;
         }
         // Records are applied again over a snapshot's window, which is as of its end: what had left by then must not
@@ -276,6 +280,11 @@ impl Window {
     fn has_room_for_stream(&self, now_ms: u64, ahead: usize) -> bool {
         let young = || self.streams.values().filter(|entry| self.is_young(entry, now_ms)).count();
         self.streams.len() + ahead < self.limits.streams || young() + ahead < self.limits.streams
+    }
+
+    fn insert_stream(&mut self, entry: Entry) {
+        self.oldest_stream_ms = self.oldest_stream_ms.min(entry.time_ms);
+        self.streams.insert(entry.name.clone(), entry);
     }
 
     fn key(&self, name: &str) -> Option<&Entry> {

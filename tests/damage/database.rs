@@ -244,7 +244,7 @@ fn read(directory: &tempfile::TempDir) -> Files {
 
 const LARGE: u64 = 1 << 20;
 /// A segment is finished behind its second record or so.
-const SMALL: u64 = 300;
+pub const SMALL: u64 = 300;
 
 /// Databases in every state that a leader leaves behind.
 pub fn all() -> Vec<Database> {

@@ -9,7 +9,7 @@ pub const MOST_FUNCTION_LINES: usize = 70;
 const LADDER: &[&[&str]] = &[
     &["limits", "position", "hash", "tally", "tokenizer", "record", "metrics"],
     &["words", "store"],
-    &["disk", "format", "manifest", "log", "snapshot", "recovery"],
+    &["disk", "format", "manifest", "log", "snapshot", "recovery", "repair", "inspect"],
     &["replication"],
     &["leader", "replica", "local_replica"],
     &["client", "api"],

@@ -167,7 +167,9 @@ impl Simulation {
         let refusal = if node.writer.is_poisoned() {
             Some(WriteError::Poisoned)
         } else {
-            (self.now_ms < node.full_until_ms).then_some(WriteError::DiskFull)
+            // Not longer than a second, also when the clock goes back.
+            (self.now_ms < node.full_until_ms && node.full_until_ms <= self.now_ms + 1_000)
+                .then_some(WriteError::DiskFull)
         };
         let states_synced = node.synced_upto;
         let mut state = self.truth.state().clone();

@@ -1,0 +1,188 @@
+//! What a file of a database holds, and whether it is whole.
+//!
+//! Level 2. Reads only, and file by file: it may be run beside a running leader, whose log then moves on while it is
+//! read. What a directory as a whole leads to is for [`crate::recovery::look`] to say.
+
+use crate::{
+    disk::{Disk, DiskFile, TEMPORARY},
+    format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name},
+    log::{RawRecord, later_records, read_segment},
+    manifest::{Manifest, State},
+    position::{Position, Sequence},
+    repair::DAMAGED,
+    snapshot::{self, Trailer},
+    store::{Store, WindowLimits},
+};
+
+/// One file, as it was found.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its header, if that is whole.
+    pub header: Option<FileHeader>,
+    /// What it holds, as far as it can be read.
+    pub holds: Holds,
+    /// The first place that is not what it must be.
+    pub damage: Option<Damage>,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub enum Holds {
+    /// The MANIFEST.
+    Manifest(Box<State>),
+    /// A segment of the log.
+    Log(LogHeld),
+    /// A snapshot.
+    Snapshot(Box<SnapshotHeld>),
+    /// Nothing of the database, for this reason.
+    Other(&'static str),
+    /// Something that cannot be read.
+    Unreadable,
+}
+
+/// What a segment of the log holds up to its first bad record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHeld {
+    /// Whole records.
+    pub records: u64,
+    /// The first and the last.
+    pub span: Option<(RecordAt, RecordAt)>,
+    /// The last sequence that any of them states to be synced.
+    pub synced_upto: Sequence,
+    /// Whole records behind the first bad one.
+    pub records_behind_damage: u64,
+}
+
+/// A record's place and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordAt {
+    /// Its place.
+    pub position: Position,
+    /// When it was written, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotHeld {
+    /// Where its walk began, and what it is a state at.
+    pub trailer: Trailer,
+    /// Each namespace with its number of distinct words.
+    pub namespaces: Vec<(String, u64)>,
+    /// Idempotency keys and streams.
+    pub window: (usize, usize),
+}
+
+/// Looks into one file.
+///
+/// # Errors
+/// As the system says; damage is no error but in the answer.
+pub fn inspect(disk: &dyn Disk, name: &str) -> Result<Inspected, FileError> {
+    let file = disk.open(name).map_err(FileError::io(name))?;
+    let bytes = file.len().map_err(FileError::io(name))?;
+    let mut found = Inspected { name: name.to_owned(), bytes, header: None, holds: Holds::Unreadable, damage: None };
+    if let Some(why) = none_of_ours(name) {
+        found.holds = Holds::Other(why);
+        return Ok(found);
+    }
+    match read_header(&*file, name)? {
+        Ok(header) => found.header = Some(header),
+        Err(damage) => found.damage = Some(damage),
+    }
+    let Some(header) = found.header else { return Ok(found) };
+    match header.kind {
+        FileKind::Manifest => match Manifest::read_file(&*file, name) {
+            Ok(manifest) => found.holds = Holds::Manifest(Box::new(manifest.state)),
+            Err(error) => found.damage = Some(damage_of(error)?),
+        },
+        FileKind::Log => {
+            let (held, damage) = look_into_log(disk, name, &header)?;
+            (found.holds, found.damage) = (Holds::Log(held), damage);
+        }
+        FileKind::Snapshot => match look_into_snapshot(disk, name, &header) {
+            Ok(held) => found.holds = Holds::Snapshot(Box::new(held)),
+            Err(error) => found.damage = Some(damage_of(error)?),
+        },
+    }
+    if found.damage.is_none() {
+        found.damage = misnamed(name, &header);
+    }
+    Ok(found)
+}
+
+fn none_of_ours(name: &str) -> Option<&'static str> {
+    if FileKind::of_name(name).is_some() {
+        return None;
+    }
+    Some(match name {
+        "LOCK" => "held by the process that uses the directory",
+        _ if name.contains(DAMAGED) => "set aside by `memdb repair`; no start reads it",
+        _ if name.ends_with(TEMPORARY) => "not finished when its writer ended; the next start removes it",
+        _ if name.starts_with("memdb.log") => "what the server said",
+        _ => "no name that a file of a database has",
+    })
+}
+
+fn read_header(file: &dyn DiskFile, name: &str) -> Result<Result<FileHeader, Damage>, FileError> {
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
+    Ok(FileHeader::decode(name, &bytes[..read]))
+}
+
+/// The damage in an error that is about damage.
+fn damage_of(error: FileError) -> Result<Damage, FileError> {
+    match error {
+        FileError::Damaged(damage) => Ok(damage),
+        FileError::Io { .. } => Err(error),
+    }
+}
+
+/// A header that belongs to another name.
+fn misnamed(name: &str, header: &FileHeader) -> Option<Damage> {
+    let expected = FileKind::of_name(name)?;
+    if expected != header.kind {
+        return Some(Damage::new(name, 0, format!("this is a {:?} file", header.kind)));
+    }
+    let first = parse_name(LOG_PREFIX, name)?;
+    (first != header.position).then(|| Damage::new(name, 48, format!("the header says {}", header.position)))
+}
+
+fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(LogHeld, Option<Damage>), FileError> {
+    let bytes = read_segment(disk, name)?;
+    let (mut held, mut at, mut chain) = (LogHeld::default(), FILE_HEADER_BYTES, header.chain);
+    let mut next = header.position.sequence;
+    while at < bytes.len() {
+        let damage = match RawRecord::parse(&bytes[at..], header.identity.hash_seed) {
+            Ok(raw) if raw.header.position.sequence != next || !raw.follows(chain) => {
+                Damage::new(name, at as u64, format!("record {} does not follow", raw.header.position))
+            }
+            Ok(raw) => {
+                if let Err(unknown) = raw.record() {
+                    return Ok((held, Some(Damage::new(name, at as u64, unknown))));
+                }
+                let here = RecordAt { position: raw.header.position, time_ms: raw.header.time_ms };
+                held.span = Some((held.span.map_or(here, |(first, _)| first), here));
+                held.records += 1;
+                held.synced_upto = held.synced_upto.max(raw.header.synced_upto);
+                (at, chain, next) = (at + raw.header.record_bytes(), raw.header.chain, next + 1);
+                continue;
+            }
+            Err(bad) => Damage::new(name, at as u64, bad),
+        };
+        held.records_behind_damage = later_records(&bytes[at..], &header.identity).count() as u64;
+        return Ok((held, Some(damage)));
+    }
+    Ok((held, None))
+}
+
+fn look_into_snapshot(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<SnapshotHeld, FileError> {
+    let mut store = Store::new(header.identity.hasher(), WindowLimits::default());
+    let trailer = snapshot::load(disk, name, &header.identity, &mut store)?;
+    let reader = store.reader();
+    let namespaces = reader.read().namespaces();
+    Ok(SnapshotHeld { trailer, namespaces, window: reader.window_len() })
+}
