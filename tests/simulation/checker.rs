@@ -132,7 +132,7 @@ impl Truth {
     /// The files gave this state back. Settles which records are part of history from here on.
     pub fn recovered(&mut self, reader: &Reader, end: Sequence, cut: bool) -> Result<&'static str, String> {
         let is = |state: &State| shows(reader, state).and_then(|()| remembers(reader, state, &self.limits));
-        let mut outcome = "as it was";
+        let mut outcome = "starts as it was";
         let keep = if end <= self.last() && is(self.state_at(end)).is_ok() {
             end
         } else {
@@ -149,10 +149,10 @@ impl Truth {
             let ghost = self.ghosts.remove(ghost);
             self.happened(ghost);
             self.misfortunes.power_lost = false;
-            return Ok("with a write whose outcome was unknown");
+            return Ok("starts with a write whose outcome was unknown");
         };
         if keep < self.last() {
-            outcome = "without writes that were not synced";
+            outcome = "starts without writes that were not synced";
         }
         self.lose_behind(keep, cut)?;
         // What the power loss has left is on the medium; what a flip has hit is only mended once the next epoch begins.
@@ -206,26 +206,20 @@ impl Truth {
         Ok(())
     }
 
-    /// Every wish with a name counts at most once, but for names that were used again after their age; what was
-    /// acknowledged and is not lost counts exactly once.
-    pub fn once_each(&self, named: impl Fn(usize) -> Option<String>, age_ms: u64) -> Result<(), String> {
+    /// Every key counts at most once, but for those that were used again after their age.
+    pub fn once_each(&self, key: impl Fn(usize) -> Option<String>) -> Result<(), String> {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         for entry in &self.entries {
-            for name in entry.counts.iter().filter_map(|&wish| named(wish)) {
+            for name in entry.counts.iter().filter_map(|&wish| key(wish)) {
                 let time_ms = entry.state.time_ms;
                 if let Some(before_ms) = seen.insert(name.clone(), time_ms)
-                    && time_ms - before_ms < age_ms
+                    && time_ms - before_ms < self.limits.key_age_ms
                 {
                     return Err(format!("{name} counts twice, the second time at {}", entry.position));
                 }
             }
         }
         Ok(())
-    }
-
-    /// Whether a wish counts somewhere.
-    pub fn counts(&self, wish: usize) -> bool {
-        self.entries.iter().any(|entry| entry.counts.contains(&wish))
     }
 }
 

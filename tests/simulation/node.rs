@@ -2,13 +2,7 @@
 //!
 //! What a thread does in a node, a step does here; between any two steps anything else may happen.
 
-use crate::{
-    client::Wish,
-    disk::SimDisk,
-    model::{State, Verdict},
-    plant::Bug,
-    simulation::Simulation,
-};
+use crate::{client::Wish, disk::SimDisk, model::Verdict, plant::Bug, simulation::Simulation};
 use memdb::{
     disk::Disk,
     format::{FileError, Identity},
@@ -49,7 +43,7 @@ impl Node {
         if bug == Some(Bug::DropsKeysOfRepeats) && again {
             batch.once = None;
         }
-        if bug == Some(Bug::CountsInPart) && id % 7 == 0 && batch.tally.len() > 1 {
+        if bug == Some(Bug::CountsInPart) && id.is_multiple_of(7) && batch.tally.len() > 1 {
             let mut part = Tally::new(self.hasher);
             for counted in batch.tally.iter().skip(1) {
                 part.set_hashed(counted.hash, counted.word, counted.amount);
@@ -96,7 +90,7 @@ impl Simulation {
         let (reader, end) = (recovered.store.reader(), recovered.store.mark().position.sequence);
         let cut = recovered.report.cut.is_some() || !recovered.report.passed_over.is_empty();
         let outcome = self.truth.recovered(&reader, end, cut)?;
-        self.history.note(format_args!("recovered to {end}, {outcome}"));
+        self.history.note(format_args!("recovered to {end}: {outcome}"));
         self.tally(outcome);
         if self.bug == Some(Bug::TrustsTheCache) {
             recovered.report.clean = true;
@@ -161,7 +155,7 @@ impl Simulation {
         Err(format!("it refused to start: {error}"))
     }
 
-    /// The Writer takes what is in the queue.
+    /// The Writer takes what is in the queue; the model says what must become of it.
     pub fn write(&mut self) -> Result<(), String> {
         let Some(node) = &mut self.node else { return Ok(()) };
         let mut submissions = std::mem::take(&mut node.queue);
@@ -170,20 +164,6 @@ impl Simulation {
         }
         let before = node.position();
         let position = Position::new(node.manifest.state.epoch, before.sequence + 1);
-        let mut state = self.truth.state().clone();
-        let time_ms = self.now_ms.max(state.time_ms);
-        let verdicts: Vec<(usize, Verdict)> = submissions
-            .iter()
-            .map(|Submission { batch, reply, .. }| {
-                let batch = self.as_wished(*reply, batch);
-                (*reply, state.admit(&batch, position, time_ms, &self.settings.window))
-            })
-            .collect();
-        let node = self.node.as_mut().expect("it was there");
-        if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
-            let (first, rest) = submissions.split_at_mut(1);
-            std::mem::swap(&mut first[0].batch, &mut rest[0].batch);
-        }
         let refusal = if node.writer.is_poisoned() {
             Some(WriteError::Poisoned)
         } else {
@@ -191,46 +171,58 @@ impl Simulation {
             (self.now_ms < node.full_until_ms && node.full_until_ms <= self.now_ms + 1_000)
                 .then_some(WriteError::DiskFull)
         };
-        let (met, mut actions) = (self.machine.lock().met, Vec::new());
-        node.writer.write(submissions, self.now_ms, &mut actions);
-        let advanced = node.position() != before;
         let states_synced = node.synced_upto;
-        self.note_events();
+        let mut state = self.truth.state().clone();
+        let time_ms = self.now_ms.max(state.time_ms);
+        let mut verdicts = Vec::new();
+        for Submission { batch, reply, .. } in &submissions {
+            let verdict = state.admit(&self.as_wished(*reply, batch), position, time_ms, &self.settings.window);
+            verdicts.push((*reply, verdict));
+        }
         let changed = *self.truth.state() != state;
         state.time_ms = time_ms;
         let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
         let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
         let entry = self.truth.entry(position, state, counts, states_synced);
-        let met_a_fault = self.machine.lock().met > met;
-        if self.machine.lock().crashed() {
+
+        if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
+            let (first, rest) = submissions.split_at_mut(1);
+            std::mem::swap(&mut first[0].batch, &mut rest[0].batch);
+        }
+        let (met, mut actions) = (self.machine.lock().met, Vec::new());
+        let node = self.node.as_mut().expect("it was there");
+        node.writer.write(submissions, self.now_ms, &mut actions);
+        let advanced = node.position() != before;
+        self.note_events();
+        let machine = self.machine.lock();
+        let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
+        drop(machine);
+        if crashed {
             self.truth.may_have_happened(entry);
             return Ok(());
         }
-        if refusal.is_some() {
+        if let Some(refusal) = refusal {
             if advanced {
                 return Err("a record was written although writes are refused".into());
             }
-            self.expect(&verdicts, |_| Err(refusal.clone().expect("looked at")));
+            self.expect(&verdicts, |_, _| Err(refusal.clone()));
         } else if advanced {
             self.tally("records");
             self.truth.happened(entry);
-            self.expect_verdicts(&verdicts, position);
+            self.expect(&verdicts, |wish, verdict| answer_to(wish, verdict, position));
         } else if met_a_fault {
-            self.tally("appends that failed");
             self.truth.may_have_happened(entry);
-            self.expect_failure(&verdicts);
+            self.append_failed(&verdicts);
         } else if changed {
-            let poisoned = actions.iter().find_map(|action| match action {
-                Action::Poisoned(what) => Some(what.as_str()),
-                _ => None,
-            });
-            return Err(format!("no record was written, and no fault was met (poisoned: {poisoned:?})"));
+            return Err("no record was written, and no fault was met".into());
         } else {
-            self.expect_verdicts(&verdicts, before);
+            self.expect(&verdicts, |wish, verdict| answer_to(wish, verdict, before));
         }
         self.carry_out(actions)?;
-        let Some((id, _)) = verdicts.iter().find(|(id, _)| self.unanswered_now(*id)) else { return Ok(()) };
-        Err(format!("attempt {id} was not answered and waits for nothing"))
+        match verdicts.iter().find(|(id, _)| self.is_overdue(*id)) {
+            Some((id, _)) => Err(format!("attempt {id} was not answered and waits for nothing")),
+            None => Ok(()),
+        }
     }
 
     /// What the client meant, whatever a planted bug has made of it.
@@ -243,48 +235,49 @@ impl Simulation {
     }
 
     /// Whether an attempt should have been answered by now: only a sync is worth waiting for.
-    fn unanswered_now(&self, id: usize) -> bool {
+    fn is_overdue(&self, id: usize) -> bool {
         let Some(attempt) = self.attempts.get(&id) else { return false };
         let node = self.node.as_ref().expect("it has just written");
-        !matches!(&attempt.expected, Some(Ok(receipt)) if receipt.position.sequence > node.synced_upto)
-            || attempt.level == AckLevel::Leader
+        let waits_for =
+            |receipt: &Receipt| attempt.level == AckLevel::Disk && receipt.position.sequence > node.synced_upto;
+        !matches!(&attempt.expected, Some(Ok(receipt)) if waits_for(receipt))
     }
 
-    fn expect(&mut self, verdicts: &[(usize, Verdict)], answer: impl Fn(&Verdict) -> Result<Receipt, WriteError>) {
+    /// Notes what each client must be told.
+    fn expect(
+        &mut self,
+        verdicts: &[(usize, Verdict)],
+        answer: impl Fn(&Wish, &Verdict) -> Result<Receipt, WriteError>,
+    ) {
         for (id, verdict) in verdicts {
             let attempt = self.attempts.get_mut(id).expect("it is under way");
-            attempt.expected = Some(answer(verdict));
-        }
-    }
-
-    fn expect_verdicts(&mut self, verdicts: &[(usize, Verdict)], position: Position) {
-        for (id, verdict) in verdicts {
-            let wish = &self.clients.wishes[self.attempts[id].wish];
-            let expected = answer_to(wish, verdict, position);
-            self.tally(match &expected {
+            let expected = answer(&self.clients.wishes[attempt.wish], verdict);
+            let what = match &expected {
                 Ok(receipt) if receipt.replayed => "repeats answered as such",
                 Ok(_) => "writes counted",
-                Err(WriteError::KeyReused) => "keys used again",
+                Err(WriteError::KeyReused) => "names used again",
                 Err(WriteError::StreamGap { .. }) => "gaps in streams",
-                Err(WriteError::WindowFull) => "refused by a full window",
-                Err(_) => "overflows",
-            });
-            self.attempts.get_mut(id).expect("it is under way").expected = Some(expected);
+                Err(WriteError::WindowFull) => "refusals by a full window",
+                Err(WriteError::Overflow { .. }) => "refusals of an overflow",
+                Err(WriteError::OutcomeUnknown) => "unknown outcomes",
+                Err(_) => "refusals after a failure",
+            };
+            attempt.expected = Some(expected);
+            self.tally(what);
         }
     }
 
     /// What was in the group has an unknown outcome; what was refused before is refused.
-    fn expect_failure(&mut self, verdicts: &[(usize, Verdict)]) {
-        for (id, verdict) in verdicts {
-            let wish = &self.clients.wishes[self.attempts[id].wish];
-            let expected = answer_to(wish, verdict, Position::ZERO).and(Err(WriteError::OutcomeUnknown));
-            self.attempts.get_mut(id).expect("it is under way").expected = Some(expected);
-        }
+    fn append_failed(&mut self, verdicts: &[(usize, Verdict)]) {
+        self.tally("appends that failed");
+        self.expect(verdicts, |wish, verdict| {
+            answer_to(wish, verdict, Position::ZERO).and(Err(WriteError::OutcomeUnknown))
+        });
         let full = self.machine.lock().was_full;
         let node = self.node.as_mut().expect("it has just written");
         if full && !node.writer.is_poisoned() {
             node.full_until_ms = self.now_ms + 1_000;
-            self.tally("found the disk full");
+            self.tally("full disks");
         }
     }
 
@@ -292,7 +285,7 @@ impl Simulation {
         for action in actions {
             let node = self.node.as_mut().expect("it has just acted");
             match action {
-                Action::Answer(id, answer) => self.answered(id, answer)?,
+                Action::Answer(id, answer) => self.answered(id, &answer)?,
                 Action::Published(position, _) => {
                     if position != node.position() {
                         return Err(format!("{position} was published, the store is at {}", node.position()));
@@ -320,20 +313,20 @@ impl Simulation {
     }
 
     /// A client has its answer.
-    fn answered(&mut self, id: usize, answer: Result<Receipt, WriteError>) -> Result<(), String> {
+    fn answered(&mut self, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
         self.history.note(format_args!("answer {id}: {answer:?}"));
         let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
         let node = self.node.as_ref().expect("it has just answered");
         let expected = attempt.expected.ok_or_else(|| format!("attempt {id} was answered before it was taken"))?;
-        let poisoned = node.writer.is_poisoned() && answer == Err(WriteError::OutcomeUnknown);
+        let poisoned = node.writer.is_poisoned() && *answer == Err(WriteError::OutcomeUnknown);
         let overflow = |answer: &Result<_, WriteError>| matches!(answer, Err(WriteError::Overflow { .. }));
-        let same = answer == expected || (overflow(&answer) && overflow(&expected));
-        if !same && !(poisoned && expected.is_ok()) {
+        let same = *answer == expected || (overflow(answer) && overflow(&expected));
+        if !(same || poisoned && expected.is_ok()) {
             return Err(format!("attempt {id} was answered {answer:?}, and should have been {expected:?}"));
         }
         let wish = &mut self.clients.wishes[attempt.wish];
         wish.open -= 1;
-        match &answer {
+        match answer {
             Ok(receipt) => {
                 (wish.acknowledged, wish.unknown) = (true, false);
                 if attempt.level == AckLevel::Disk && receipt.position.sequence > node.synced_upto {
@@ -400,6 +393,7 @@ impl Simulation {
             }
             Err(error) if self.machine.lock().met > met => {
                 self.history.note(format_args!("the snapshot failed: {error}"));
+                self.tally("snapshots that failed");
                 Ok(())
             }
             Err(error) => Err(format!("a snapshot failed without a fault: {error}")),
@@ -485,11 +479,4 @@ fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<Recei
         Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),
     }
     Ok(receipt)
-}
-
-impl Simulation {
-    /// The state right now, for a failure's message.
-    pub fn state(&self) -> &State {
-        self.truth.state()
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     checker::{Truth, shows},
-    client::{Clients, NAMESPACES, WORDS},
+    client::{Clients, NAMESPACES},
     disk::{Fault, Machine, Survives},
     history::History,
     node::Node,
@@ -51,7 +51,7 @@ impl Settings {
                 ack: level(random),
                 durability: level(random),
                 admission: AdmissionLimits::default(),
-                snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 50, 300, 1_000]) },
+                snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 20, 50, 300]) },
             },
             faults: *random.pick(&[0, 3, 3, 10]),
             flips: random.percent(15),
@@ -176,8 +176,8 @@ impl Simulation {
                 }
                 Ok(())
             }
-            82..88 => self.tick(),
-            88..93 => self.look_around(),
+            82..89 => self.tick(),
+            89..93 => self.look_around(),
             93 => {
                 let passed_ms = *self.random.pick(&[500, 3_000, 30_000]);
                 self.now_ms += passed_ms;
@@ -296,9 +296,7 @@ impl Simulation {
                 node.walk = more.then_some((namespace, begun, scan));
             }
         }
-        let absent = node.reader.read().count("words", "absent");
-        debug_assert!(!WORDS.contains(&"absent"));
-        if absent == 0 { Ok(()) } else { Err(format!("a word nobody counted is {absent}")) }
+        Ok(())
     }
 
     /// The end of a history: no more faults; everything that is unknown is asked again; then all must be there.
@@ -336,7 +334,7 @@ impl Simulation {
             Some(Once::Key(key)) => Some(key.to_string()),
             _ => None,
         };
-        self.truth.once_each(key, self.settings.window.key_age_ms)?;
+        self.truth.once_each(key)?;
         Ok(End::Exact)
     }
 }
