@@ -10,7 +10,7 @@ SEED ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim lint demo start-servers stop-servers crash clean
+.PHONY: help build check test sim lint demo start-servers stop-servers crash bench clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay on
 
 crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
+
+bench: build ## measure beside nginx and Redis, some 10 minutes; writes perf/RESULTS.md
+	cargo build --release --example bench-snapshot-pause
+	@perf/bench
 
 lint: ## formatting, clippy, dependencies
 	@scripts/lint

@@ -63,6 +63,10 @@ pub struct LeaderSettings {
     pub key_window_ms: u64,
     /// How many idempotency keys are remembered.
     pub max_keys: usize,
+    /// How long an idle stream is remembered, in milliseconds.
+    pub stream_window_ms: u64,
+    /// How many streams are remembered.
+    pub max_streams: usize,
     /// What is logged: a level, or a filter such as `info,memdb::log=debug`.
     pub log: String,
 }
@@ -217,6 +221,8 @@ impl LeaderSettings {
             max_memory_bytes: 0,
             key_window_ms: 0,
             max_keys: 0,
+            stream_window_ms: 0,
+            max_streams: 0,
             log: String::new(),
         }
     }

@@ -49,6 +49,7 @@ pub trait Disk: Send + Sync {
 }
 
 /// One file: appended to by one writer, read anywhere.
+#[allow(clippy::len_without_is_empty, reason = "a file of no bytes is not a case anybody asks for")]
 pub trait DiskFile: Send + Sync {
     /// Writes all bytes at the end. After an error any part of them may be there.
     ///

@@ -147,9 +147,8 @@ impl Log {
         Ok((header.chain, &self.encoded))
     }
 
-    /// Whether a sync is needed for the log to go on to the next segment, whoever else may want one: only one segment
-    /// behind this one may be unsynced, and this one has its size.
-    pub fn is_overdue(&self) -> bool {
+    /// Whether this segment is beyond its bound, and only a sync of the one before keeps the next from being begun.
+    pub fn is_overgrown(&self) -> bool {
         self.len >= self.segment_bytes && self.finished.is_some()
     }
 

@@ -198,7 +198,9 @@ impl Leading {
         }
         leader.stop();
         let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
-        close(writer, manifest, &disk).map_err(|error| NodeError::Stop(error.to_string()))?;
+        if let Some(error) = close(writer, manifest, &disk)? {
+            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+        }
         drop(lock);
         tracing::info!("stopped");
         Ok(())
@@ -237,8 +239,12 @@ fn recover(settings: &LeaderSettings, disk: &Arc<dyn Disk>) -> Result<Settled, N
         analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
         hash_seed: random()? as u64,
     };
-    let window =
-        WindowLimits { keys: settings.max_keys, key_age_ms: settings.key_window_ms, ..WindowLimits::default() };
+    let window = WindowLimits {
+        keys: settings.max_keys,
+        key_age_ms: settings.key_window_ms,
+        streams: settings.max_streams,
+        stream_age_ms: settings.stream_window_ms,
+    };
     let recovered = recovery::look(&**disk, new, window).map_err(refused)?;
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {

@@ -189,9 +189,11 @@ impl Store {
         self.names.get(name).map(|namespace| &namespace.words)
     }
 
-    /// How many more keys and streams the window has room for.
-    pub(crate) fn window_room(&self) -> (usize, usize) {
-        self.shared.window.lock().room()
+    /// How many more keys and streams the window has room for at `now_ms`; what is too old then is forgotten.
+    pub(crate) fn window_room(&self, now_ms: u64) -> (usize, usize) {
+        let mut window = self.shared.window.lock();
+        window.forget(now_ms);
+        window.room()
     }
 
     /// How many namespaces there are.

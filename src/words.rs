@@ -11,7 +11,6 @@ mod arena;
 mod cell;
 mod table;
 mod top;
-mod wide;
 mod writer;
 
 pub use cell::Side;
@@ -20,21 +19,18 @@ pub(crate) use writer::WordsWriter;
 use crate::limits;
 use arc_swap::ArcSwap;
 use arena::Packed;
-use cell::Cell;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 use table::Table;
 use top::Best;
-use wide::WidePairs;
 
 const SEGMENTS: usize = 256;
 
 /// The counts of one namespace, as readers see them.
 pub(crate) struct Words {
     segments: Box<[ArcSwap<Table>]>,
-    wide: WidePairs,
     distinct: [AtomicU64; 2],
 }
 
@@ -43,7 +39,6 @@ impl Words {
         let empty = Arc::new(Table::empty());
         Self {
             segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
-            wide: WidePairs::default(),
             distinct: [AtomicU64::new(0), AtomicU64::new(0)],
         }
     }
@@ -56,7 +51,7 @@ impl Words {
         }
         let table = self.segments[segment_of(hash)].load();
         match table.find(hash, &Packed::new(word)) {
-            Some(offset) => self.read(table.cell(offset).load(Ordering::Acquire), side),
+            Some(offset) => table.count(offset, side),
             None => 0,
         }
     }
@@ -73,21 +68,13 @@ impl Words {
         let tables: Vec<Arc<Table>> = self.segments.iter().map(ArcSwap::load_full).collect();
         for (segment, table) in tables.iter().enumerate() {
             for offset in table.hot.iter() {
-                let count = self.read(table.cell(offset).load(Ordering::Acquire), side);
+                let count = table.count(offset, side);
                 if count != 0 {
                     counts.push((count, segment as u32, offset));
                 }
             }
         }
         Candidates { tables, counts }
-    }
-
-    #[inline]
-    fn read(&self, raw: u64, side: Side) -> i64 {
-        match cell::decode(raw, side) {
-            Cell::Count(count) => count,
-            Cell::Wide(index) => self.wide.read(index, side),
-        }
     }
 }
 
@@ -148,7 +135,7 @@ impl Walk {
             let table = self.table.get_or_insert_with(|| self.words.segments[self.segment].load_full());
             let end = (self.slot + limits::WALK_ENTRIES).min(table.slots());
             for offset in (self.slot..end).filter_map(|slot| table.entry_at(slot)) {
-                let count = self.words.read(table.cell(offset).load(Ordering::Acquire), side);
+                let count = table.count(offset, side);
                 if count != 0 {
                     self.piece.push((offset, count));
                 }

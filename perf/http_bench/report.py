@@ -23,9 +23,9 @@ TITLES = {
 }
 
 
-def http_table(figures):
+def http_table(figures, connections):
     lines = [
-        "| 64 connections, loopback, load on the same cores | a second | server CPU µs each | p50 µs | p99 µs |",
+        f"| {connections} connections, loopback, load on the same cores | a second | server CPU µs each | p50 µs | p99 µs |",
         "|---|---|---|---|---|",
     ]
     for name, rounds in figures.items():
@@ -55,7 +55,7 @@ def verdict(value, least):
     return "reached" if value >= least else f"**not reached**: {value:,.0f}"
 
 
-def stamp(root, memdb):
+def stamp(root, load_before):
     """When, where, with what."""
     commit = output(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"])
     if output(["git", "-C", str(root), "status", "--porcelain", "--", "src", "Cargo.toml", "Cargo.lock"]):
@@ -68,7 +68,7 @@ def stamp(root, memdb):
     ]
     now = datetime.datetime.now(datetime.timezone.utc)
     command = shlex.join(["perf/bench", *sys.argv[1:]])
-    machine = f"{cpu_model()}, {len(cpus())} CPUs, {memory_gib()} GiB, Linux {platform.release()}"
+    machine = f"{cpu_model()}, {len(cpus())} CPUs, {memory_gib()} GiB, Linux {platform.release()}, load average {load_before:.1f} before"
     return f"{now:%Y-%m-%d %H:%M} UTC, commit {commit}, `{command}`. {machine}; {'; '.join(versions)}.\n"
 
 

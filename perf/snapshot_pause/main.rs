@@ -30,6 +30,10 @@ use words::{Numbers, write_word};
 
 /// Bytes of a text while the words are loaded: under the default bound of 1 MiB.
 const LOAD_BYTES: usize = 1_000_000;
+/// Texts a connection goes round.
+const TEXTS_PER_LANE: usize = 1_000;
+/// Time to connect and make the texts before the first post is due.
+const LEAD: Duration = Duration::from_secs(1);
 /// Fewer snapshots in a phase with snapshots, and it says nothing about them.
 const FEWEST_SNAPSHOTS: usize = 3;
 /// The bound this measurement is for, in milliseconds.
@@ -77,36 +81,47 @@ fn accepted(status: u16) -> Result<()> {
     if status == 202 { Ok(()) } else { Err(Error::other(format!("a post was answered {status}"))) }
 }
 
-/// Texts of ten words each, by Zipf's law over the loaded ones.
-fn texts(seed: u64, words: u64) -> Vec<Vec<u8>> {
-    let mut numbers = Numbers::new(seed);
-    let mut word = String::new();
-    let text = |_| {
-        let mut text = String::new();
-        for _ in 0..10 {
-            write_word(numbers.zipf(words), &mut word);
-            text.push_str(&word);
-            text.push(' ');
-        }
-        post(&text)
-    };
-    (0..1_000).map(text).collect()
+/// Posts at a steady pace on one connection.
+struct Lane {
+    /// Words of a text, by Zipf's law over the loaded ones.
+    words: usize,
+    /// When the first is due.
+    first: Instant,
+    /// Seconds from one to the next.
+    every: f64,
+    /// Seed of its texts.
+    seed: u64,
 }
 
-/// Posts on one of the connections: the `lane`-th, which has every `connections`-th post.
-fn post_steadily(server: &Server, options: &Options, lane: u32, start: Instant) -> Result<Vec<Timed>> {
-    let mut client = Client::connect(server.address)?;
-    let texts = texts(u64::from(lane), options.words);
-    let posts = (options.rate * options.seconds / f64::from(options.connections)) as u32;
-    let mut timed = Vec::with_capacity(posts as usize);
-    for (number, text) in (0..posts).zip(texts.iter().cycle()) {
-        let place = f64::from(number) * f64::from(options.connections) + f64::from(lane);
-        let due = start + Duration::from_secs_f64(place / options.rate);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        accepted(client.exchange(text)?)?;
-        timed.push(Timed { due, took: due.elapsed() });
+impl Lane {
+    fn texts(&self, distinct_words: u64) -> Vec<Vec<u8>> {
+        let mut numbers = Numbers::new(self.seed);
+        let mut word = String::new();
+        let text = |_| {
+            let mut text = String::new();
+            for _ in 0..self.words {
+                write_word(numbers.zipf(distinct_words), &mut word);
+                text.push_str(&word);
+                text.push(' ');
+            }
+            post(&text)
+        };
+        (0..TEXTS_PER_LANE).map(text).collect()
     }
-    Ok(timed)
+
+    fn run(&self, server: &Server, options: &Options) -> Result<Vec<Timed>> {
+        let mut client = Client::connect(server.address)?;
+        let texts = self.texts(options.words);
+        let posts = (options.seconds / self.every) as u32;
+        let mut timed = Vec::with_capacity(posts as usize);
+        for (number, text) in (0..posts).zip(texts.iter().cycle()) {
+            let due = self.first + Duration::from_secs_f64(f64::from(number) * self.every);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            accepted(client.exchange(text)?)?;
+            timed.push(Timed { due, took: due.elapsed() });
+        }
+        Ok(timed)
+    }
 }
 
 fn phase(options: &Options, arguments: &[String]) -> Result<Phase> {
@@ -117,15 +132,23 @@ fn phase(options: &Options, arguments: &[String]) -> Result<Phase> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| server.watch_snapshots(&stop));
-        let start = Instant::now() + Duration::from_millis(200);
+        let start = Instant::now() + LEAD;
+        let lane = |number: u32| {
+            let every = f64::from(options.connections) / options.rate;
+            let first = start + Duration::from_secs_f64(f64::from(number) / options.rate);
+            Lane { words: 10, first, every, seed: u64::from(number) }
+        };
+        let lanes: Vec<_> = (0..options.connections).map(lane).collect();
+        let ballast = Lane { words: 1_000, first: start, every: 1.0 / options.ballast, seed: u64::MAX };
         let server = &server;
-        let lanes: Vec<_> = (0..options.connections)
-            .map(|lane| scope.spawn(move || post_steadily(server, options, lane, start)))
-            .collect();
+        let running: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(move || lane.run(server, options))).collect();
+        let beside = scope.spawn(move || ballast.run(server, options));
         let posts: Result<Vec<Vec<Timed>>> =
-            lanes.into_iter().map(|lane| lane.join().expect("a connection does not panic")).collect();
+            running.into_iter().map(|lane| lane.join().expect("a connection does not panic")).collect();
+        let beside = beside.join().expect("a connection does not panic");
         stop.store(true, Ordering::Relaxed);
         let snapshots = watcher.join().expect("the watcher does not panic");
+        beside?;
         Ok(Phase { posts: posts?.into_iter().flatten().collect(), snapshots, bytes_per_word })
     })
 }
@@ -168,11 +191,12 @@ fn report(options: &Options, without: &[Phase], with: &[Phase]) -> Result<()> {
     let between = Distribution::of(with.iter().map(|phase| phase.times(false)));
     let names: Vec<_> = QUANTILES.iter().map(|(name, _)| *name).collect();
     println!(
-        "{} distinct words; {} posts of ten words a second over {} connections, timed from when each was due; \
-         {} rounds of {} s with snapshots (`{}`) and without (`{}`), in turn. Milliseconds:\n",
+        "{} distinct words; {} posts of ten words a second over {} connections, timed from when each was due, beside {} \
+         posts of 1,000 words a second that make the log grow; {} rounds of {} s with snapshots (`{}`) and without (`{}`), in turn. Milliseconds:\n",
         options.words,
         options.rate,
         options.connections,
+        options.ballast,
         options.rounds,
         options.seconds,
         options.with.join(" "),

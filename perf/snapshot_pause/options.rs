@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 /// How to use it.
 pub const USAGE: &str = "\
-bench-snapshot-pause [--memdb PATH] [--words 1000000] [--rate 2000] [--connections 8] [--seconds 20] [--rounds 3]
-                     [--with ARGUMENTS] [--without ARGUMENTS]
+bench-snapshot-pause [--memdb PATH] [--words 1000000] [--rate 2000] [--connections 8] [--ballast 400] [--seconds 20]
+                     [--rounds 3] [--with ARGUMENTS] [--without ARGUMENTS]
+  --rate              posts of ten words a second, which are timed
+  --ballast           posts of 1,000 words a second on one more connection, which are not timed: a snapshot this large
+                      is taken only once the log has outgrown the one before, and these make it grow
   --with, --without   arguments of `memdb leader` that make snapshots frequent, or turn them off";
 
 /// The measurement to make.
@@ -18,6 +21,8 @@ pub struct Options {
     pub rate: f64,
     /// Connections they are spread over.
     pub connections: u32,
+    /// Posts of 1,000 words a second beside them.
+    pub ballast: f64,
     /// Length of each phase in seconds.
     pub seconds: f64,
     /// How often each phase is run.
@@ -36,6 +41,7 @@ impl Options {
             words: 1_000_000,
             rate: 2_000.0,
             connections: 8,
+            ballast: 400.0,
             seconds: 20.0,
             rounds: 3,
             with: words("--backup-interval-ms 500"),
@@ -49,6 +55,7 @@ impl Options {
                 "--words" => options.words = number(&name, &value)?,
                 "--rate" => options.rate = number(&name, &value)?,
                 "--connections" => options.connections = number(&name, &value)?,
+                "--ballast" => options.ballast = number(&name, &value)?,
                 "--seconds" => options.seconds = number(&name, &value)?,
                 "--rounds" => options.rounds = number(&name, &value)?,
                 "--with" => options.with = words(&value),

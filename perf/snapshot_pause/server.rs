@@ -33,6 +33,7 @@ impl Server {
         let process = Command::new(program)
             .args(["leader", "--port", &port.to_string(), "--data-dir"])
             .arg(directory.path().join("data"))
+            .args(["--log", "warn"])
             .args(arguments)
             .stdout(Stdio::null())
             .spawn()

@@ -94,7 +94,6 @@ pub(super) const SETTINGS: &[Setting] = &[
                 [(AUTO, None), ("standard", Some(Analyzer::Standard)), ("whitespace", Some(Analyzer::Whitespace))];
             set(&mut settings.analyzer, value::choice(text, &choices))
         },
-        ..NONE
     },
     Setting {
         name: "ack",
@@ -106,7 +105,6 @@ pub(super) const SETTINGS: &[Setting] = &[
             let choices = [("leader", AckLevel::Leader), ("disk", AckLevel::Disk)];
             set(&mut settings.ack, value::choice(text, &choices))
         },
-        ..NONE
     },
     Setting {
         name: "durability",
@@ -118,7 +116,6 @@ pub(super) const SETTINGS: &[Setting] = &[
             let choices = [("buffered", Durability::Buffered), ("synced", Durability::Synced)];
             set(&mut settings.durability, value::choice(text, &choices))
         },
-        ..NONE
     },
     Setting {
         name: "backup-interval-ms",
@@ -202,6 +199,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "1000000",
         help: "Idempotency keys remembered, about 150 bytes each; when full, keyed writes are answered 429",
         apply: |settings, text, _| set(&mut settings.max_keys, value::number(text, &(1..=100_000_000))),
+        ..NONE
+    },
+    Setting {
+        name: "stream-window-seconds",
+        value_name: "SECONDS",
+        default: "2592000",
+        help: "How long an idle stream of posts is remembered (30 days)",
+        apply: |settings, text, _| {
+            set(
+                &mut settings.stream_window_ms,
+                value::number(text, &(1..=315_360_000)).map(|seconds: u64| seconds * 1_000),
+            )
+        },
+        ..NONE
+    },
+    Setting {
+        name: "max-streams",
+        value_name: "NUMBER",
+        default: "65536",
+        help: "Streams of posts remembered (`memdb post` takes 1 to 16 for a file); when full, new ones are answered 429",
+        apply: |settings, text, _| set(&mut settings.max_streams, value::number(text, &(1..=10_000_000))),
         ..NONE
     },
     Setting {

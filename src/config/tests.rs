@@ -59,6 +59,8 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.queue_batches, limits::DEFAULT_QUEUE_BATCHES);
     assert_eq!(settings.key_window_ms, limits::DEFAULT_KEY_AGE_MS);
     assert_eq!(settings.max_keys, limits::DEFAULT_MAX_KEYS);
+    assert_eq!(settings.stream_window_ms, limits::DEFAULT_STREAM_AGE_MS);
+    assert_eq!(settings.max_streams, limits::DEFAULT_MAX_STREAMS);
     assert_eq!((settings.threads, settings.max_connections), (4, 10_000));
     assert_eq!(settings.max_memory_bytes, 6 << 30);
     assert!(!settings.insecure);

@@ -10,22 +10,27 @@ use crate::{
 use std::sync::Arc;
 
 /// Ends a Writer that is at rest: a last snapshot, then the MANIFEST notes that the stop was clean, so that the next
-/// start can tell if anything is missing.
+/// start can tell if anything is missing. Gives the error of the snapshot, if it failed: the log is whole and synced, so
+/// the stop is a clean one all the same, and the next start takes longer.
 ///
 /// # Errors
 /// As the system says, or if the log is poisoned: there is no clean stop then.
 ///
 /// # Panics
 /// If the Writer is not at rest.
-pub fn close<T>(writer: Writer<T>, mut manifest: Manifest, disk: &Arc<dyn Disk>) -> Result<(), FileError> {
+pub fn close<T>(
+    writer: Writer<T>,
+    mut manifest: Manifest,
+    disk: &Arc<dyn Disk>,
+) -> Result<Option<FileError>, FileError> {
     assert!(writer.is_at_rest(), "a Writer is closed once everything is answered and synced");
     let Some((store, log, snapshot)) = writer.into_parts() else {
         return Err(Damage::new("the log", 0, "a write to it failed earlier").into());
     };
     let mark = store.mark();
-    if mark.position.sequence != snapshot {
-        Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run()?;
-    }
+    let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();
+    let failed = if mark.position.sequence == snapshot { None } else { last_snapshot().err() };
     manifest.state.clean_stop = Some(mark.position);
-    manifest.write(&**disk)
+    manifest.write(&**disk)?;
+    Ok(failed)
 }

@@ -50,7 +50,10 @@ pub(super) struct Group {
     room: (usize, usize),
     taken: (usize, usize),
     new_namespaces: usize,
+    /// Bytes of the record, about.
     bytes: usize,
+    /// Bytes of memory that the group's words take at most, were they all new.
+    grows: usize,
     members: usize,
     counts: Vec<i64>,
 }
@@ -76,6 +79,7 @@ impl Group {
             taken: (0, 0),
             new_namespaces: 0,
             bytes: 0,
+            grows: 0,
             members: 0,
             counts: Vec::new(),
         }
@@ -96,8 +100,8 @@ impl Group {
         }
         self.settled.clear();
         self.order.clear();
-        (self.position, self.now_ms, self.room) = (position, now_ms, store.window_room());
-        (self.taken, self.new_namespaces, self.bytes, self.members) = ((0, 0), 0, 0, 0);
+        (self.position, self.now_ms, self.room) = (position, now_ms, store.window_room(now_ms));
+        (self.taken, self.new_namespaces, self.bytes, self.grows, self.members) = ((0, 0), 0, 0, 0, 0);
     }
 
     /// Whether there is nothing to log.
@@ -226,8 +230,8 @@ impl Group {
         if !known && store.namespaces() + self.new_namespaces >= limits::MAX_NAMESPACES {
             return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
         }
-        // What new words may take: their entry, and their share of an index that has just doubled.
-        let grows = self.bytes + batch.tally.text_bytes() + 40 * batch.tally.len();
+        // What new words may take: their entry, a pair, and their share of an index that has just doubled.
+        let grows = self.grows + batch.tally.text_bytes() + 48 * batch.tally.len();
         if store.bytes().saturating_add(grows) > bounds.memory_bytes || words.is_some_and(|words| !words.has_room()) {
             return Err(WriteError::MemoryFull);
         }
@@ -244,6 +248,7 @@ impl Group {
         for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
             names.set(counted.hash, counted.word, pair[0], pair[1]);
         }
+        self.grows = grows;
         self.new_namespaces += usize::from(!known);
         Ok(())
     }

@@ -236,7 +236,9 @@ impl<T> Writer<T> {
         if self.poisoned {
             return Some(WriteError::Poisoned);
         }
-        (now_ms < self.disk_full_until_ms).then_some(WriteError::DiskFull)
+        // A clock that was put back must not make the pause longer.
+        let left_ms = self.disk_full_until_ms.saturating_sub(now_ms);
+        (1..=DISK_FULL_PAUSE_MS).contains(&left_ms).then_some(WriteError::DiskFull)
     }
 
     /// Makes the group a record, and answers its members or lets them wait for the sync.
@@ -280,7 +282,7 @@ impl<T> Writer<T> {
     }
 
     fn sync_if_wanted(&mut self, actions: &mut Vec<Action<T>>) {
-        if !self.waiting.is_empty() || self.log.is_overdue() {
+        if !self.waiting.is_empty() || self.log.is_overgrown() {
             self.start_sync(actions);
         }
     }

@@ -140,11 +140,16 @@ impl Job {
     /// Does all that is left to do.
     ///
     /// # Errors
-    /// As [`Job::step`].
+    /// As [`Job::step`]. What was written so far is taken away then: on a full disk the log needs the room.
     pub fn run(mut self) -> Result<Published, FileError> {
         loop {
-            if let Step::Done(published) = self.step()? {
-                return Ok(published);
+            match self.step() {
+                Ok(Step::More) => {}
+                Ok(Step::Done(published)) => return Ok(published),
+                Err(error) => {
+                    let _ = self.disk.remove(&self.temporary); // the first error is the one to tell
+                    return Err(error);
+                }
             }
         }
     }

@@ -137,6 +137,8 @@ pub struct Window {
     /// The ordinal of each key, which is its place in `keys` plus `forgotten`.
     by_name: HashTable<u64>,
     streams: BTreeMap<Box<str>, Entry>,
+    /// No stream is older than this: until it has aged, looking for old ones is in vain.
+    oldest_stream_ms: u64,
     time_ms: u64,
 }
 
@@ -150,6 +152,7 @@ impl Window {
             forgotten: 0,
             by_name: HashTable::new(),
             streams: BTreeMap::new(),
+            oldest_stream_ms: u64::MAX,
             time_ms: 0,
         }
     }
@@ -171,9 +174,15 @@ impl Window {
         }
     }
 
-    /// Forgets what is too old at `now_ms`.
+    /// Moves on to the time of a record, and forgets what is too old then.
     pub fn expire(&mut self, now_ms: u64) {
         self.time_ms = now_ms;
+        self.forget(now_ms);
+    }
+
+    /// Forgets what is too old at `now_ms`. Also done without a record, or a full window would wait for ever for a
+    /// write that it refuses.
+    pub fn forget(&mut self, now_ms: u64) {
         while self.keys.front().is_some_and(|oldest| !self.is_young(oldest, now_ms)) {
             let oldest = self.keys.pop_front().expect("it was there");
             let ordinal = self.forgotten;
@@ -182,10 +191,11 @@ impl Window {
             }
             self.forgotten += 1;
         }
-        // Streams are few and live long: they are looked through only when room is needed.
-        if self.streams.len() >= self.limits.streams {
-            let age_ms = self.limits.stream_age_ms;
+        // Streams are few and live long: they are looked through only when room is needed and some may have aged.
+        let age_ms = self.limits.stream_age_ms;
+        if self.streams.len() >= self.limits.streams && now_ms.saturating_sub(self.oldest_stream_ms) >= age_ms {
             self.streams.retain(|_, stream| now_ms.saturating_sub(stream.time_ms) < age_ms);
+            self.oldest_stream_ms = self.streams.values().map(|stream| stream.time_ms).min().unwrap_or(u64::MAX);
         }
     }
 
@@ -203,7 +213,7 @@ impl Window {
                 _ => 0,
             };
             let running = fingerprint(&[&running.to_le_bytes(), &settled.fingerprint.to_le_bytes()]);
-            self.streams.insert(settled.name.into(), Entry::new(settled, running, position, time_ms));
+            self.insert_stream(Entry::new(settled, running, position, time_ms));
         } else {
             self.restore(Entry::new(settled, 0, position, time_ms));
         }
@@ -212,7 +222,7 @@ impl Window {
     /// Puts back an entry that a snapshot has kept.
     pub fn restore(&mut self, entry: Entry) {
         if entry.stream_sequence > 0 {
-            self.streams.insert(entry.name.clone(), entry);
+            self.insert_stream(entry);
             return;
         }
         if self.key(&entry.name).is_some_and(|known| known.position >= entry.position) {
@@ -262,6 +272,11 @@ impl Window {
     /// How many more keys and streams there is room for.
     pub fn room(&self) -> (usize, usize) {
         (self.limits.keys.saturating_sub(self.keys.len()), self.limits.streams.saturating_sub(self.streams.len()))
+    }
+
+    fn insert_stream(&mut self, entry: Entry) {
+        self.oldest_stream_ms = self.oldest_stream_ms.min(entry.time_ms);
+        self.streams.insert(entry.name.clone(), entry);
     }
 
     fn key(&self, name: &str) -> Option<&Entry> {
@@ -334,6 +349,26 @@ mod tests {
         window.settle(&settled("t", 1, 7), Position::new(1, 5), 0);
         assert_eq!(window.check(&stream("u", 1), 7, 50), Seen::Full);
         assert_eq!(window.check(&stream("s", 2), 7, 50), Seen::New);
+    }
+
+    #[test]
+    fn a_full_window_has_room_again_once_something_has_aged() {
+        let mut window = window();
+        for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
+            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), sequence as u64);
+        }
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), 3);
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), 4);
+        window.settle(&settled("s", 2, 7), Position::new(1, 6), 5);
+        window.forget(99);
+        assert_eq!((window.check(&key("d"), 7, 99), window.room()), (Seen::Full, (0, 0)));
+        window.forget(100);
+        assert_eq!((window.check(&key("d"), 7, 100), window.room()), (Seen::New, (1, 0)));
+        window.forget(1_003); // the first post of "s" would be old by now, the second is not
+        assert_eq!(window.check(&stream("u", 1), 7, 1_003), Seen::Full);
+        window.forget(1_004);
+        assert_eq!((window.check(&stream("u", 1), 7, 1_004), window.room()), (Seen::New, (3, 1)));
+        assert_eq!((window.check(&stream("s", 3), 7, 1_004), window.time_ms()), (Seen::New, 0));
     }
 
     #[test]

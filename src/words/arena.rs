@@ -5,10 +5,13 @@
 //! unit 1 …    length less one in the lowest byte, then the bytes of the word, little-endian, zero-padded
 //! ```
 //!
+//! A count too large for a cell has a pair of units between the entries, one for each side.
+//!
 //! Units are atomics because readers look while the Writer adds; an entry becomes visible by the Release store of its
 //! offset into the index, so its own units are plain relaxed stores. Chunks double, so a large arena is a few large
 //! allocations, whose untouched pages cost nothing.
 
+use super::cell::Side;
 use std::sync::{
     OnceLock,
     atomic::{AtomicU64, Ordering},
@@ -19,6 +22,8 @@ use zerocopy::FromZeros;
 const FIRST_CHUNK_UNITS: u32 = 16;
 /// Offsets have 24 bits.
 pub(super) const OFFSET_BITS: u32 = 24;
+/// Units of a pair of counts.
+pub(super) const PAIR_UNITS: u32 = 2;
 const CHUNKS: usize = (OFFSET_BITS - FIRST_CHUNK_UNITS.ilog2() + 1) as usize;
 
 #[derive(Debug, Default)]
@@ -100,7 +105,22 @@ impl Arena {
     /// Writes an entry at or after `free`, with a count of zero on both sides. Gives its offset and the next free
     /// one; `None` when the arena is full.
     pub(super) fn push(&self, free: u32, word: &Packed<'_>) -> Option<(u32, u32)> {
-        let units = 1 + word.units();
+        let (offset, entry) = self.take(free, 1 + word.units())?;
+        for (unit, slot) in entry[1..].iter().enumerate() {
+            slot.store(word.unit(unit as u32), Ordering::Relaxed);
+        }
+        Some((offset, offset + entry.len() as u32))
+    }
+
+    /// Makes room for a pair of counts at or after `free`. Gives its offset and the next free one; `None` when the
+    /// arena is full.
+    pub(super) fn push_pair(&self, free: u32) -> Option<(u32, u32)> {
+        let (offset, _) = self.take(free, PAIR_UNITS)?;
+        Some((offset, offset + PAIR_UNITS))
+    }
+
+    /// The first `units` units at or after `free` that lie in one chunk, all zero.
+    fn take(&self, free: u32, units: u32) -> Option<(u32, &[AtomicU64])> {
         let mut offset = free.max(1); // offset 0 says "no entry" in the index
         loop {
             if u64::from(offset) + u64::from(units) > 1 << OFFSET_BITS {
@@ -108,16 +128,10 @@ impl Arena {
             }
             let (chunk, at) = locate(offset);
             if at as u32 + units <= chunk_units(chunk) {
-                break;
+                return Some((offset, &self.chunk_or_new(chunk)[at..][..units as usize]));
             }
-            offset += chunk_units(chunk) - at as u32; // an entry lies in one chunk
+            offset += chunk_units(chunk) - at as u32;
         }
-        let (chunk, at) = locate(offset);
-        let entry = &self.chunk_or_new(chunk)[at..][..units as usize];
-        for (unit, slot) in entry[1..].iter().enumerate() {
-            slot.store(word.unit(unit as u32), Ordering::Relaxed);
-        }
-        Some((offset, offset + units))
     }
 
     /// The cell of an entry.
@@ -125,6 +139,12 @@ impl Arena {
     pub(super) fn cell(&self, offset: u32) -> &AtomicU64 {
         let (chunk, at) = locate(offset);
         &self.chunk(chunk)[at]
+    }
+
+    /// The count that a pair has for one side, as the bits of an `i64`.
+    #[inline]
+    pub(super) fn pair(&self, offset: u32, side: Side) -> &AtomicU64 {
+        self.cell(offset + side.index() as u32)
     }
 
     /// Whether the entry at `offset` is this word.
@@ -149,13 +169,6 @@ impl Arena {
         }
         text.clear();
         text.push_str(std::str::from_utf8(&bytes[1..=len]).expect("an entry holds the bytes of a str"));
-    }
-
-    /// Units the entry at `offset` takes with its cell.
-    pub(super) fn entry_units(&self, offset: u32) -> u32 {
-        let (chunk, at) = locate(offset);
-        let len = (self.chunk(chunk)[at + 1].load(Ordering::Relaxed) & 0xff) as usize + 1;
-        1 + word_units(len)
     }
 
     #[inline]
@@ -206,7 +219,6 @@ mod tests {
         for (word, &offset) in words.iter().zip(&offsets) {
             arena.read_word(offset, &mut text);
             assert_eq!(&text, word);
-            assert_eq!(arena.entry_units(offset), 1 + word_units(word.len()));
             for other in &words {
                 assert_eq!(arena.holds(offset, &Packed::new(other)), word == other, "{word} {other}");
             }

@@ -1,7 +1,7 @@
 //! One count in one `u64`, with a value for each of two sides.
 //!
 //! ```text
-//! bit 63      1: the counts live in a wide pair, whose index is in the low 32 bits
+//! bit 63      1: the counts live in a pair of units, whose offset in the arena is in the low 32 bits
 //! bit 62      the side that reads base + delta
 //! bits 42-61  delta, signed: what the record in flight adds
 //! bits 0-41   base, signed: the count on the other side
@@ -10,7 +10,7 @@
 //! The Writer stores a cell twice a record: first with the new count on the side that nobody reads, then, once every
 //! reader has moved to that side, folded: base is the new count and delta is 0, the same on both sides. Each is one
 //! store, so a reader sees a whole count whatever it meets. Counts beyond ±2.2 × 10^12, and steps beyond ±524,287,
-//! live in a pair of `i64` instead.
+//! live in a pair of `i64` instead, for as long as the entry stays where it is.
 
 /// One of the two sides a count has: readers are on one, the Writer prepares the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ const BASE_BITS: u32 = 42;
 pub(super) enum Cell {
     /// The count on the asked side.
     Count(i64),
-    /// The counts are in the wide pair of this index.
+    /// The counts are in the pair at this offset.
     Wide(u32),
 }
 
@@ -73,9 +73,9 @@ pub(super) const fn folded(count: i64) -> Option<u64> {
     in_flight(Side(false), count, count)
 }
 
-/// The cell whose counts are in the wide pair `index`.
-pub(super) const fn wide(index: u32) -> u64 {
-    WIDE | index as u64
+/// The cell whose counts are in the pair at `offset`.
+pub(super) const fn wide(offset: u32) -> u64 {
+    WIDE | offset as u64
 }
 
 const fn fits(value: i64, bits: u32) -> bool {
@@ -127,9 +127,9 @@ mod tests {
         }
 
         #[test]
-        fn a_wide_cell_gives_back_its_index(index: u32) {
-            prop_assert_eq!(decode(wide(index), LEFT), Cell::Wide(index));
-            prop_assert_eq!(decode(wide(index), RIGHT), Cell::Wide(index));
+        fn a_wide_cell_gives_back_its_offset(offset: u32) {
+            prop_assert_eq!(decode(wide(offset), LEFT), Cell::Wide(offset));
+            prop_assert_eq!(decode(wide(offset), RIGHT), Cell::Wide(offset));
         }
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! A slot is an 8-bit tag from the word's hash and the 24-bit offset of its entry; 0 is free; probing is linear. A
 //! table is replaced whole when its index is three quarters full (the arena stays) or when a quarter of its arena is
-//! dead (index and arena are rebuilt from what lives).
+//! dead (index and arena are rebuilt from what lives). What a walk still holds of the old arena stays as it was then.
 
-use super::arena::{Arena, OFFSET_BITS, Packed};
+use super::{
+    arena::{Arena, OFFSET_BITS, Packed},
+    cell::{self, Cell, Side},
+};
 use std::sync::{
     Arc,
     atomic::{AtomicU32, AtomicU64, Ordering},
@@ -78,6 +81,11 @@ impl Table {
         (self.slots.len() * 2).max(FIRST_SLOTS)
     }
 
+    /// The offsets of all entries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.slots.len()).filter_map(|slot| self.entry_at(slot))
+    }
+
     /// Slots the index has: the range [`Table::entry_at`] takes.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
@@ -94,6 +102,27 @@ impl Table {
     #[inline]
     pub(super) fn cell(&self, offset: u32) -> &AtomicU64 {
         self.arena.cell(offset)
+    }
+
+    /// The count of an entry on one side.
+    #[inline]
+    pub(super) fn count(&self, offset: u32, side: Side) -> i64 {
+        // Acquire: a reader that finds the offset of a pair finds its counts.
+        self.value(self.cell(offset).load(Ordering::Acquire), side)
+    }
+
+    /// The count that a raw cell of this table says.
+    #[inline]
+    pub(super) fn value(&self, raw: u64, side: Side) -> i64 {
+        match cell::decode(raw, side) {
+            Cell::Count(count) => count,
+            Cell::Wide(pair) => self.arena.pair(pair, side).load(Ordering::Relaxed).cast_signed(),
+        }
+    }
+
+    /// Sets the count that a pair of this table has for one side.
+    pub(super) fn set_pair(&self, pair: u32, side: Side, count: i64) {
+        self.arena.pair(pair, side).store(count.cast_unsigned(), Ordering::Relaxed);
     }
 }
 

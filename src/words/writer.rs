@@ -2,12 +2,11 @@
 
 use super::{
     SEGMENTS, Words,
-    arena::{Arena, Packed},
+    arena::{Arena, PAIR_UNITS, Packed},
     cell::{self, Cell, Side},
     segment_of,
     table::{Hot, Table},
     top::{Best, Ranked},
-    wide::WideLedger,
 };
 use crate::{
     hash::{WordHasher, weight},
@@ -17,6 +16,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 /// An arena is called full below its very end: what one record may still add fits above this mark.
 const ARENA_FULL_UNITS: u32 = (1 << super::arena::OFFSET_BITS) / 10 * 9;
+/// Why a push succeeds.
+const ROOM: &str = "admission refuses words once an arena is nearly full";
 /// Segments smaller than this are not worth rebuilding.
 const REBUILD_FROM_UNITS: u32 = 256;
 
@@ -25,7 +26,6 @@ pub(crate) struct WordsWriter {
     shared: Arc<Words>,
     hasher: WordHasher,
     segments: Vec<Segment>,
-    wide: WideLedger,
     touched: Vec<Touched>,
     /// Every word that ranks at or before this one is in the hot list of its segment; `None`: every word is.
     threshold: Option<Ranked>,
@@ -65,7 +65,6 @@ impl WordsWriter {
             shared,
             hasher,
             segments,
-            wide: WideLedger::default(),
             touched: Vec::new(),
             threshold: None,
             above: 0,
@@ -86,9 +85,7 @@ impl WordsWriter {
     pub(crate) fn count(&self, hash: u64, word: &str) -> i64 {
         let table = &self.segments[segment_of(hash)].table;
         // Between records a cell reads the same on both sides.
-        table
-            .find(hash, &Packed::new(word))
-            .map_or(0, |at| self.shared.read(table.cell(at).load(Ordering::Relaxed), Side(false)))
+        table.find(hash, &Packed::new(word)).map_or(0, |at| table.count(at, Side(false)))
     }
 
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
@@ -120,29 +117,17 @@ impl WordsWriter {
             None if count == 0 => return,
             None => self.insert(segment, hash, &packed),
         };
-        let table = &self.segments[segment].table;
-        let cell = table.cell(offset);
-        let raw = cell.load(Ordering::Relaxed);
-        let (before, old) = (self.shared.read(raw, side.other()), self.shared.read(raw, side));
-        if let (Cell::Count(_), Some(in_flight)) = (cell::decode(raw, side), cell::in_flight(side, count, before)) {
-            cell.store(in_flight, Ordering::Relaxed);
-        } else {
-            let pair = if let Cell::Wide(pair) = cell::decode(raw, side) { pair } else { self.wide.take() };
-            self.shared.wide.write(pair, side.other(), before);
-            self.shared.wide.write(pair, side, count);
-            // Release: a reader that finds the pair's index finds its counts.
-            cell.store(cell::wide(pair), Ordering::Release);
-        }
-        let units = table.arena.entry_units(offset);
+        let (old, was_wide) = self.store(segment, offset, count, side);
         self.digest = self.digest.wrapping_sub(weight(hash, old)).wrapping_add(weight(hash, count));
         match (old != 0, count != 0) {
             (false, true) => {
                 self.distinct += 1;
-                self.segments[segment].dead_units -= units;
+                self.segments[segment].dead_units -= units_of(&packed, was_wide);
             }
             (true, false) => {
                 self.distinct -= 1;
-                self.segments[segment].dead_units += units;
+                let is_wide = self.segments[segment].is_wide(offset);
+                self.segments[segment].dead_units += units_of(&packed, is_wide);
             }
             _ => {}
         }
@@ -167,14 +152,14 @@ impl WordsWriter {
 
     /// Second pass, once nobody reads the other side of `side`: both sides become equal.
     pub(crate) fn fold(&mut self, side: Side) {
-        self.wide.readers_left();
         self.shared.distinct[side.other().index()].store(self.distinct, Ordering::Relaxed);
         let mut touched = std::mem::take(&mut self.touched);
         for Touched { segment, offset, count } in &touched {
-            let cell = self.segments[*segment as usize].table.cell(*offset);
+            let table = &self.segments[*segment as usize].table;
+            let cell = table.cell(*offset);
             match cell::decode(cell.load(Ordering::Relaxed), side) {
                 Cell::Count(_) => cell.store(cell::folded(*count).expect("it fitted in flight"), Ordering::Relaxed),
-                Cell::Wide(pair) => self.shared.wide.write(pair, side.other(), *count),
+                Cell::Wide(pair) => table.set_pair(pair, side.other(), *count),
             }
         }
         for Touched { segment, .. } in &touched {
@@ -190,15 +175,42 @@ impl WordsWriter {
         self.touched = touched;
     }
 
+    /// Stores a count on `side`, in the cell or in a pair. Gives the one it takes the place of, and whether that was
+    /// in a pair.
+    #[inline]
+    fn store(&mut self, segment: usize, offset: u32, count: i64, side: Side) -> (i64, bool) {
+        let state = &mut self.segments[segment];
+        let cell = state.table.cell(offset);
+        let raw = cell.load(Ordering::Relaxed);
+        let (before, old) = (state.table.value(raw, side.other()), state.table.value(raw, side));
+        if let Cell::Wide(pair) = cell::decode(raw, side) {
+            state.table.set_pair(pair, side, count);
+            return (old, true);
+        }
+        match cell::in_flight(side, count, before) {
+            Some(in_flight) => cell.store(in_flight, Ordering::Relaxed),
+            None => {
+                let (pair, free) = state.table.arena.push_pair(state.free).expect(ROOM);
+                state.table.set_pair(pair, side.other(), before);
+                state.table.set_pair(pair, side, count);
+                // Release: a reader that finds the pair's offset finds its counts.
+                cell.store(cell::wide(pair), Ordering::Release);
+                self.bytes += (free - state.free) as usize * size_of::<u64>();
+                state.free = free;
+                self.fullest_units = self.fullest_units.max(free);
+            }
+        }
+        (old, false)
+    }
+
     fn insert(&mut self, segment: usize, hash: u64, word: &Packed<'_>) -> u32 {
         if self.segments[segment].table.is_full(self.segments[segment].entries) {
             self.grow(segment);
         }
         let state = &mut self.segments[segment];
-        let (offset, free) =
-            state.table.arena.push(state.free, word).expect("admission refuses words once an arena is nearly full");
+        let (offset, free) = state.table.arena.push(state.free, word).expect(ROOM);
         self.bytes += (free - state.free) as usize * size_of::<u64>();
-        state.dead_units += 1 + word.units(); // its count is still zero
+        state.dead_units += units_of(word, false); // its count is still zero
         state.free = free;
         state.entries += 1;
         state.table.publish(hash, offset);
@@ -213,7 +225,7 @@ impl WordsWriter {
         let arena = if old.slots() == 0 { Arc::default() } else { Arc::clone(&old.arena) };
         let table = Table::with_slots(old.grown_slots(), arena, Arc::clone(&old.hot));
         let mut word = String::new();
-        for offset in (0..old.slots()).filter_map(|slot| old.entry_at(slot)) {
+        for offset in old.entries() {
             old.arena.read_word(offset, &mut word);
             table.publish(self.hasher.hash(&word), offset);
         }
@@ -223,26 +235,29 @@ impl WordsWriter {
     /// Moves the living words of a segment to an arena of their own. Only between records: both sides are equal.
     fn rebuild(&mut self, segment: usize) {
         let old = Arc::clone(&self.segments[segment].table);
-        let mut living = Vec::new();
-        for offset in (0..old.slots()).filter_map(|slot| old.entry_at(slot)) {
-            let raw = old.cell(offset).load(Ordering::Relaxed);
-            let count = self.shared.read(raw, Side(false));
-            if count != 0 {
-                living.push((offset, raw, count));
-            } else if let Cell::Wide(pair) = cell::decode(raw, Side(false)) {
-                self.wide.give_back(pair);
-            }
-        }
+        let living: Vec<(u32, i64)> = old
+            .entries()
+            .map(|offset| (offset, old.count(offset, Side(false))))
+            .filter(|&(_, count)| count != 0)
+            .collect();
         let slots = (living.len() * 2).next_power_of_two().max(4);
         let arena = Arc::new(Arena::default());
         let hot = Arc::new(Hot::with_capacity(living.len().min(old.hot.len())));
         let table = Table::with_slots(slots, arena, hot);
         let mut free = 0;
         let mut word = String::new();
-        for &(offset, raw, count) in &living {
+        for &(offset, count) in &living {
             old.arena.read_word(offset, &mut word);
-            let (moved, next) = table.arena.push(free, &Packed::new(&word)).expect("fewer words than before");
+            let (moved, next) = table.arena.push(free, &Packed::new(&word)).expect(ROOM);
             free = next;
+            let raw = cell::folded(count).unwrap_or_else(|| {
+                let (pair, next) = table.arena.push_pair(free).expect(ROOM);
+                free = next;
+                for side in [Side(false), Side(true)] {
+                    table.set_pair(pair, side, count);
+                }
+                cell::wide(pair)
+            });
             table.cell(moved).store(raw, Ordering::Relaxed);
             table.publish(self.hasher.hash(&word), moved);
             if self.ranks(count, &word) {
@@ -250,12 +265,14 @@ impl WordsWriter {
             }
         }
         let state = &mut self.segments[segment];
-        self.bytes -= (state.free - free) as usize * size_of::<u64>();
-        self.listed = self.listed - old.hot.len() + table.hot.len();
+        // In another order, entries may leave more room at the ends of chunks: `free` may even be larger than before.
+        self.bytes = self.bytes + free as usize * size_of::<u64>() - state.free as usize * size_of::<u64>();
+        self.listed = self.listed + table.hot.len() - old.hot.len();
         state.entries = living.len() as u32;
         state.free = free;
         state.dead_units = 0;
         self.replace(segment, table);
+        self.fullest_units = self.segments.iter().map(|segment| segment.free).max().unwrap_or(0);
     }
 
     fn replace(&mut self, segment: usize, table: Table) {
@@ -264,6 +281,12 @@ impl WordsWriter {
         self.bytes = self.bytes + table.slots() * size_of::<u32>() - state.table.slots() * size_of::<u32>();
         state.table = Arc::clone(&table);
         self.shared.segments[segment].store(table);
+    }
+
+    /// Whether some word with this count ranks at or before the threshold; if not, its text need not be read.
+    #[inline]
+    fn may_rank(&self, count: i64) -> bool {
+        count != 0 && self.threshold.as_ref().is_none_or(|last| count >= last.count)
     }
 
     /// Whether a word with this count ranks at or before the threshold.
@@ -291,56 +314,95 @@ impl WordsWriter {
 
     /// Too many candidates: keeps the better half of them. Between records.
     fn raise_threshold(&mut self, side: Side) {
-        let listed = |table: &Table| table.hot.iter().collect::<Vec<_>>();
-        self.choose_candidates(side, listed);
+        let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
+        let mut word = String::new();
+        let mut listed = Vec::with_capacity(SEGMENTS);
+        for Segment { table, .. } in &self.segments {
+            let mut entries: Vec<u32> = table.hot.iter().collect();
+            entries.sort_unstable();
+            entries.dedup();
+            // Only words that rank: behind those that have fallen there may be others that never were listed.
+            entries.retain(|&offset| {
+                let count = table.count(offset, side);
+                table.arena.read_word(offset, &mut word);
+                let ranks = self.ranks(count, &word);
+                if ranks {
+                    best.offer(count, &word);
+                }
+                ranks
+            });
+            listed.push(entries);
+        }
+        self.set_threshold(best);
+        self.listed = 0;
+        for (segment, mut entries) in listed.into_iter().enumerate() {
+            let table = &self.segments[segment].table;
+            entries.retain(|&offset| {
+                table.arena.read_word(offset, &mut word);
+                self.ranks(table.count(offset, side), &word)
+            });
+            self.list_anew(segment, &entries);
+        }
     }
 
     /// Too few candidates, after many were decremented: looks at every word again. Rare, because it takes thousands
-    /// of such steps to come here; it costs the Writer some milliseconds a million words.
+    /// of such steps to come here; `perf/RESULTS.md` says what it costs.
     fn lower_threshold(&mut self, side: Side) {
-        let all = |table: &Table| (0..table.slots()).filter_map(|slot| table.entry_at(slot)).collect::<Vec<_>>();
-        self.choose_candidates(side, all);
-    }
-
-    /// Puts the threshold behind the best [`limits::TOP_CANDIDATES_KEPT`] of the entries `among`, and lists anew.
-    ///
-    /// A word is listed if it ranks on either side: readers of the other side, still at the last record, look into
-    /// the same lists.
-    fn choose_candidates(&mut self, side: Side, among: impl Fn(&Table) -> Vec<u32>) {
         let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
         let mut word = String::new();
         for Segment { table, .. } in &self.segments {
-            let mut entries = among(table);
-            entries.sort_unstable();
-            entries.dedup();
-            for offset in entries {
-                let count = self.shared.read(table.cell(offset).load(Ordering::Relaxed), side);
+            for offset in table.entries() {
+                let count = table.count(offset, side);
                 if count != 0 && best.may_enter(count) {
                     table.arena.read_word(offset, &mut word);
                     best.offer(count, &word);
                 }
             }
         }
-        let best = best.into_sorted();
-        self.above = best.len() as u64;
-        self.threshold = if self.above == self.distinct { None } else { best.into_iter().next_back() };
+        self.set_threshold(best);
         self.listed = 0;
         for segment in 0..SEGMENTS {
             let table = Arc::clone(&self.segments[segment].table);
-            let mut entries = among(&table);
+            let ranks = |&offset: &u32| {
+                let count = table.count(offset, side);
+                self.may_rank(count) && {
+                    table.arena.read_word(offset, &mut word);
+                    self.ranks(count, &word)
+                }
+            };
+            // What was listed stays: readers still at the last record look into the same lists.
+            let mut entries: Vec<u32> = table.entries().filter(ranks).chain(table.hot.iter()).collect();
             entries.sort_unstable();
             entries.dedup();
-            entries.retain(|&offset| {
-                let raw = table.cell(offset).load(Ordering::Relaxed);
-                table.arena.read_word(offset, &mut word);
-                [side, side.other()].into_iter().any(|side| self.ranks(self.shared.read(raw, side), &word))
-            });
-            let hot = Hot::with_capacity(entries.len());
-            for &offset in &entries {
-                assert!(hot.push(offset), "made for them");
-            }
-            self.listed += entries.len();
-            self.replace(segment, table.with_hot(Arc::new(hot)));
+            self.list_anew(segment, &entries);
         }
     }
+
+    /// Puts the threshold behind the last of the best.
+    fn set_threshold(&mut self, best: Best) {
+        let best = best.into_sorted();
+        self.above = best.len() as u64;
+        self.threshold = if self.above == self.distinct { None } else { best.into_iter().next_back() };
+    }
+
+    fn list_anew(&mut self, segment: usize, entries: &[u32]) {
+        let hot = Hot::with_capacity(entries.len());
+        for &offset in entries {
+            assert!(hot.push(offset), "made for them");
+        }
+        self.listed += entries.len();
+        let table = self.segments[segment].table.with_hot(Arc::new(hot));
+        self.replace(segment, table);
+    }
+}
+
+impl Segment {
+    fn is_wide(&self, offset: u32) -> bool {
+        matches!(cell::decode(self.table.cell(offset).load(Ordering::Relaxed), Side(false)), Cell::Wide(_))
+    }
+}
+
+/// Units that an entry takes with its cell, and with its pair if it has one.
+fn units_of(word: &Packed<'_>, wide: bool) -> u32 {
+    1 + word.units() + if wide { PAIR_UNITS } else { 0 }
 }

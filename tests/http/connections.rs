@@ -136,6 +136,7 @@ fn an_early_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // looks into /proc
 fn idle_connections_are_kept_and_cost_a_descriptor_each() {
     let node = Node::start(settings());
     let descriptors = || std::fs::read_dir("/proc/self/fd").expect("Linux").count();

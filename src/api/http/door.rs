@@ -308,3 +308,76 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    async fn pair() -> (Door, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("it was connected");
+        (Door::new(stream, HttpSettings::default(), CancellationToken::new()), client)
+    }
+
+    /// Writes until the socket takes no more; gives how much it took.
+    async fn fill(door: &mut Door) -> usize {
+        let mut written = 0;
+        loop {
+            let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut *door).poll_write(cx, &[b'x'; 65_536]))).await;
+            match more {
+                Poll::Ready(bytes) => written += bytes.expect("an open socket"),
+                Poll::Pending => return written,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_head_is_told_of_only_once_the_answers_before_it_are_taken() {
+        let (mut door, mut client) = pair().await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("an open socket");
+        assert_eq!(door.open().await, Opening::Http1);
+        let mut head = [0; 64];
+        assert_eq!(door.read(&mut head).await.expect("a sound head"), 27);
+        let written = fill(&mut door).await;
+        assert!(door.write_deadline.is_some(), "from here on the client takes nothing");
+        client.write_all(b"garbage\r\n\r\n").await.expect("an open socket");
+        door.stream.readable().await.expect("an open socket");
+        let mut space = [0; 64];
+        let early = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut space);
+            Poll::Ready(Pin::new(&mut door).poll_read(cx, &mut buffer).is_ready())
+        });
+        assert!(!early.await, "hyper would have closed before the client had its answers");
+        assert!(door.last_words.is_some());
+        let mut taken = vec![0; written];
+        client.read_exact(&mut taken).await.expect("what was written");
+        door.write_all(b"x").await.expect("room again");
+        assert!(door.write_deadline.is_none(), "the client takes its answers");
+        door.flush().await.expect("an open socket");
+        assert_eq!(door.read(&mut head).await.expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_head_in_pieces_is_passed_on_whole_and_never_before() {
+        let (mut door, mut client) = pair().await;
+        let request = b"POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+        client.write_all(&request[..20]).await.expect("an open socket");
+        assert_eq!(door.open().await, Opening::Http1);
+        let mut space = [0; 16];
+        let early = poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut space);
+            Poll::Ready(Pin::new(&mut door).poll_read(cx, &mut buffer).is_ready())
+        });
+        assert!(!early.await);
+        client.write_all(&request[20..]).await.expect("an open socket");
+        let mut passed = Vec::new();
+        while passed.len() < request.len() {
+            let bytes = door.read(&mut space).await.expect("a sound request");
+            assert!(bytes > 0);
+            passed.extend_from_slice(&space[..bytes]);
+        }
+        assert_eq!(passed, request);
+    }
+}

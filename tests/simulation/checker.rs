@@ -1,0 +1,306 @@
+//! The checker: what was acknowledged is there exactly once, what is unknown is there once or not at all, and nothing
+//! is there in part.
+//!
+//! It keeps the state after every record as the model has it ([`crate::model`]). What a store shows must be one of
+//! these states, whole, and which one is bounded by what clients were told and by what happened to the machine.
+
+use crate::{
+    client::{NAMESPACES, WORDS},
+    model::{Done, State},
+};
+use memdb::{
+    hash::weight,
+    leader::AckLevel,
+    position::{EpochTable, Position, Sequence, Standing},
+    store::{Cursor, Reader, WindowLimits},
+};
+use std::collections::BTreeMap;
+
+/// A record as the model has it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Tells apart two records that were written under the same position, one of which was undone.
+    pub id: usize,
+    pub position: Position,
+    /// The state after it.
+    pub state: State,
+    /// The wishes it counts.
+    pub counts: Vec<usize>,
+    /// The last sequence that was known to be synced when it was written.
+    pub states_synced: Sequence,
+}
+
+/// What a client was told of a wish.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    wish: usize,
+    position: Position,
+    /// The record that had that position.
+    id: usize,
+}
+
+/// What has happened to the machine since the database was last recovered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Misfortunes {
+    pub power_lost: bool,
+    pub bit_flipped: bool,
+}
+
+/// The true history.
+pub struct Truth {
+    pub limits: WindowLimits,
+    pub misfortunes: Misfortunes,
+    genesis: State,
+    entries: Vec<Entry>,
+    /// Appends that failed or met a crash: they may be there whole, or not.
+    ghosts: Vec<Entry>,
+    next_id: usize,
+    /// The last sequence that was acknowledged at each level and must still be there.
+    kept: BTreeMap<AckLevel, Sequence>,
+    told: Vec<Told>,
+    last_epoch: u64,
+}
+
+impl Truth {
+    pub fn new(limits: WindowLimits) -> Self {
+        Self {
+            limits,
+            misfortunes: Misfortunes::default(),
+            genesis: State::default(),
+            entries: Vec::new(),
+            ghosts: Vec::new(),
+            next_id: 0,
+            kept: BTreeMap::new(),
+            told: Vec::new(),
+            last_epoch: 0,
+        }
+    }
+
+    /// The last sequence.
+    pub fn last(&self) -> Sequence {
+        self.entries.len() as Sequence
+    }
+
+    pub fn state(&self) -> &State {
+        self.state_at(self.last())
+    }
+
+    pub fn state_at(&self, sequence: Sequence) -> &State {
+        match sequence {
+            0 => &self.genesis,
+            _ => &self.entries[sequence as usize - 1].state,
+        }
+    }
+
+    pub fn entry(&mut self, position: Position, state: State, counts: Vec<usize>, states_synced: Sequence) -> Entry {
+        self.next_id += 1;
+        Entry { id: self.next_id, position, state, counts, states_synced }
+    }
+
+    /// A record was appended and applied.
+    pub fn happened(&mut self, entry: Entry) {
+        assert_eq!(entry.position.sequence, self.last() + 1);
+        self.entries.push(entry);
+    }
+
+    /// An append has failed, or the process ended in it.
+    pub fn may_have_happened(&mut self, entry: Entry) {
+        self.ghosts.push(entry);
+    }
+
+    /// A client was told that its wish is part of the record at `position`.
+    pub fn acknowledged(&mut self, wish: usize, position: Position, level: AckLevel) -> Result<(), String> {
+        if position.sequence == 0 {
+            return Ok(()); // it changed nothing, before the first record
+        }
+        let entry = self.entries.get(position.sequence as usize - 1);
+        let Some(entry) = entry.filter(|entry| entry.position == position || entry.position.sequence == self.last())
+        else {
+            return Err(format!("wish {wish} was acknowledged at {position}, which holds no record"));
+        };
+        self.told.push(Told { wish, position: entry.position, id: entry.id });
+        let kept = self.kept.entry(level).or_default();
+        *kept = (*kept).max(position.sequence);
+        Ok(())
+    }
+
+    /// Everything so far was synced and promised as durable.
+    pub fn stopped_cleanly(&mut self) {
+        self.kept.insert(AckLevel::Disk, self.last());
+    }
+
+    /// The files gave this state back. Settles which records are part of history from here on.
+    pub fn recovered(&mut self, reader: &Reader, end: Sequence, cut: bool) -> Result<&'static str, String> {
+        let is = |state: &State| shows(reader, state).and_then(|()| remembers(reader, state, &self.limits));
+        let mut outcome = "as it was";
+        let keep = if end <= self.last() && is(self.state_at(end)).is_ok() {
+            end
+        } else {
+            let ghost = self.ghosts.iter().position(|ghost| ghost.position.sequence == end && is(&ghost.state).is_ok());
+            let Some(ghost) = ghost else {
+                let why = if end <= self.last() { is(self.state_at(end)).err() } else { None };
+                return Err(format!(
+                    "recovered to {end} of {}, to a state that never was there: {}",
+                    self.last(),
+                    why.unwrap_or_else(|| "there is no such record".into())
+                ));
+            };
+            self.lose_behind(end - 1, cut)?;
+            let ghost = self.ghosts.remove(ghost);
+            self.happened(ghost);
+            self.misfortunes = Misfortunes::default();
+            return Ok("with a write whose outcome was unknown");
+        };
+        if keep < self.last() {
+            outcome = "without writes that were not synced";
+        }
+        self.lose_behind(keep, cut)?;
+        self.misfortunes = Misfortunes::default();
+        Ok(outcome)
+    }
+
+    fn lose_behind(&mut self, keep: Sequence, cut: bool) -> Result<(), String> {
+        if keep < self.last() {
+            let Misfortunes { power_lost, bit_flipped } = self.misfortunes;
+            let lost = &self.entries[keep as usize..];
+            // A flip may take the last synced records with it, as long as no record says that they were synced.
+            let by_the_flip = bit_flipped && cut && lost[1..].iter().all(|entry| entry.states_synced <= keep);
+            let kept = |level| self.kept.get(&level).copied().unwrap_or(0);
+            if !power_lost && !by_the_flip {
+                return Err(format!("records behind {keep} are gone, and the machine never went down"));
+            }
+            if keep < kept(AckLevel::Disk) && !by_the_flip {
+                return Err(format!("{} was acknowledged as synced, and only {keep} is there", kept(AckLevel::Disk)));
+            }
+        }
+        for kept in self.kept.values_mut() {
+            *kept = (*kept).min(keep);
+        }
+        self.entries.truncate(keep as usize);
+        Ok(())
+    }
+
+    /// The next epoch has begun: what may have happened before either did or never will.
+    pub fn began(&mut self, epoch: u64, epochs: &EpochTable) -> Result<(), String> {
+        if epoch <= self.last_epoch {
+            return Err(format!("epoch {epoch} began after {}", self.last_epoch));
+        }
+        self.last_epoch = epoch;
+        self.ghosts.clear();
+        let applied = Position::new(epoch, self.last());
+        for told in &self.told {
+            let here = self.entries.get(told.position.sequence as usize - 1).is_some_and(|entry| entry.id == told.id);
+            let standing = epochs.standing(told.position, applied);
+            if here != (standing == Standing::Reached) {
+                let Told { wish, position, .. } = told;
+                return Err(format!(
+                    "wish {wish} was acknowledged at {position}, which is said to be {standing:?}, and is{} there",
+                    if here { "" } else { " not" }
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every wish with a name counts at most once, but for names that were used again after their age; what was
+    /// acknowledged and is not lost counts exactly once.
+    pub fn once_each(&self, named: impl Fn(usize) -> Option<String>, age_ms: u64) -> Result<(), String> {
+        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+        for entry in &self.entries {
+            for name in entry.counts.iter().filter_map(|&wish| named(wish)) {
+                let time_ms = entry.state.time_ms;
+                if let Some(before_ms) = seen.insert(name.clone(), time_ms)
+                    && time_ms - before_ms < age_ms
+                {
+                    return Err(format!("{name} counts twice, the second time at {}", entry.position));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a wish counts somewhere.
+    pub fn counts(&self, wish: usize) -> bool {
+        self.entries.iter().any(|entry| entry.counts.contains(&wish))
+    }
+}
+
+/// The reader shows this state: every count, every namespace, the top, the digest.
+pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
+    let guard = reader.read();
+    for namespace in NAMESPACES {
+        for word in WORDS {
+            let expected = state.counts.get(namespace).and_then(|words| words.get(word)).copied().unwrap_or(0);
+            let found = guard.count(namespace, word);
+            if found != expected {
+                return Err(format!("{namespace}/{word} is {found} and should be {expected}"));
+            }
+        }
+    }
+    let namespaces: Vec<(String, u64)> =
+        state.counts.iter().map(|(name, words)| (name.clone(), words.len() as u64)).collect();
+    if guard.namespaces() != namespaces {
+        return Err(format!("the namespaces are {:?} and should be {namespaces:?}", guard.namespaces()));
+    }
+    let hasher = reader.hasher();
+    let mut digest = 0_u64;
+    for (namespace, words) in &state.counts {
+        let own = words.iter().fold(0_u64, |sum, (word, count)| sum.wrapping_add(weight(hasher.hash(word), *count)));
+        digest = digest.wrapping_add(own.wrapping_mul(hasher.namespace_factor(namespace)));
+    }
+    if guard.digest() != digest {
+        return Err("the digest is not the one of these counts".into());
+    }
+    drop(guard);
+    for (namespace, words) in &state.counts {
+        let mut ranked: Vec<(String, i64)> = words.iter().map(|(word, count)| (word.clone(), *count)).collect();
+        ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        ranked.truncate(5);
+        let (_, top) = reader.top(namespace, 5);
+        if top != ranked {
+            return Err(format!("the top of {namespace} is {top:?} and should be {ranked:?}"));
+        }
+        let mut all = BTreeMap::new();
+        let Some(mut scan) = reader.scan(namespace) else { return Err(format!("{namespace} cannot be walked")) };
+        while scan.step(|word, count| {
+            all.insert(word.to_owned(), count);
+        }) {}
+        if all != *words {
+            return Err(format!("a walk over {namespace} gives {all:?} and should give {words:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The window holds what this state has settled, as far as it is not too old.
+fn remembers(reader: &Reader, state: &State, limits: &WindowLimits) -> Result<(), String> {
+    let mut found = State { time_ms: state.time_ms, ..State::default() };
+    let mut cursor = Cursor::default();
+    loop {
+        let piece = reader.window_piece(&mut cursor, 2);
+        if piece.is_empty() {
+            break;
+        }
+        for entry in piece {
+            let done = Done {
+                number: entry.stream_sequence,
+                fingerprint: entry.fingerprint,
+                position: entry.position,
+                time_ms: entry.time_ms,
+                words: entry.words,
+                distinct: entry.distinct,
+                left_out: entry.left_out,
+            };
+            let of = if done.number > 0 { &mut found.streams } else { &mut found.keys };
+            of.insert(entry.name.to_string(), done);
+        }
+    }
+    let (found, expected) = (found.young(limits), state.young(limits));
+    if (&found.keys, &found.streams) != (&expected.keys, &expected.streams) {
+        return Err(format!(
+            "the window holds {:?} {:?} and should hold {:?} {:?}",
+            found.keys, found.streams, expected.keys, expected.streams
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What the database must do, said once more and as simply as can be: maps, no log, no sharing.
+
+use memdb::{
+    position::Position,
+    store::WindowLimits,
+    tally::{Batch, Once, Verb},
+};
+use std::collections::BTreeMap;
+
+/// Counts by namespace and word; zero is absent, and so is a namespace without a word.
+pub type Counts = BTreeMap<String, BTreeMap<String, i64>>;
+
+/// One write that has counted, under its key or as the last of its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    pub number: u64,
+    pub fingerprint: u128,
+    pub position: Position,
+    pub time_ms: u64,
+    pub words: u64,
+    pub distinct: u64,
+    pub left_out: u64,
+}
+
+/// The whole state at one position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub counts: Counts,
+    pub keys: BTreeMap<String, Done>,
+    pub streams: BTreeMap<String, Done>,
+    pub time_ms: u64,
+}
+
+/// What must become of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Counted,
+    Repeat(Done),
+    Reused,
+    Gap(u64),
+    Full,
+    Overflow,
+}
+
+impl State {
+    /// Takes one batch into the record at `position`, or says why not.
+    pub fn admit(&mut self, batch: &Batch, position: Position, now_ms: u64, limits: &WindowLimits) -> Verdict {
+        if let Some(once) = &batch.once
+            && let Some(verdict) = self.settled(once, batch.fingerprint, now_ms, limits)
+        {
+            return verdict;
+        }
+        if !self.count(batch) {
+            return Verdict::Overflow;
+        }
+        if let Some(once) = &batch.once {
+            let (of, name, number) = match once {
+                Once::Key(name) => (&mut self.keys, name, 0),
+                Once::Stream { name, sequence } => (&mut self.streams, name, *sequence),
+            };
+            let done = Done {
+                number,
+                fingerprint: batch.fingerprint,
+                position,
+                time_ms: now_ms,
+                words: batch.words,
+                distinct: batch.tally.len() as u64,
+                left_out: batch.left_out,
+            };
+            of.insert(name.to_string(), done);
+        }
+        Verdict::Counted
+    }
+
+    /// What the window says against counting it.
+    fn settled(&self, once: &Once, fingerprint: u128, now_ms: u64, limits: &WindowLimits) -> Option<Verdict> {
+        let (of, name, number, room, age_ms) = match once {
+            Once::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
+            Once::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
+        };
+        let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
+        let repeat_if = |done: &Done, same: bool| if same { Verdict::Repeat(done.clone()) } else { Verdict::Reused };
+        match of.get(&**name).filter(young) {
+            Some(done) if number == 0 || number == done.number => {
+                Some(repeat_if(done, done.fingerprint == fingerprint))
+            }
+            Some(done) if number < done.number => Some(Verdict::Repeat(done.clone())),
+            Some(done) if number == done.number + 1 => None,
+            Some(done) => Some(Verdict::Gap(done.number + 1)),
+            None if of.values().filter(young).count() >= room => Some(Verdict::Full),
+            None if number > 1 => Some(Verdict::Gap(1)),
+            None => None,
+        }
+    }
+
+    /// Does what the batch says, all of it or, if a count would overflow, nothing.
+    fn count(&mut self, batch: &Batch) -> bool {
+        let mut words = self.counts.get(&*batch.namespace).cloned().unwrap_or_default();
+        for counted in batch.tally.iter() {
+            let before = words.get(counted.word).copied().unwrap_or(0);
+            let after = match batch.verb {
+                Verb::Add => before.checked_add(counted.amount),
+                _ => Some(0),
+            };
+            let Some(after) = after else { return false };
+            words.insert(counted.word.to_owned(), after);
+        }
+        if batch.verb == Verb::DropNamespace {
+            words.clear();
+        }
+        words.retain(|_, count| *count != 0);
+        if words.is_empty() {
+            self.counts.remove(&*batch.namespace);
+        } else {
+            self.counts.insert(batch.namespace.to_string(), words);
+        }
+        true
+    }
+
+    /// Without what the window has forgotten by now.
+    pub fn young(&self, limits: &WindowLimits) -> Self {
+        let mut state = self.clone();
+        state.keys.retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.key_age_ms);
+        state.streams.retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.stream_age_ms);
+        state
+    }
+}

@@ -1,0 +1,491 @@
+//! The process: starts by recovery, drives the real Writer, syncs and takes snapshots a piece at a time, stops.
+//!
+//! What a thread does in a node, a step does here; between any two steps anything else may happen.
+
+use crate::{
+    client::Wish,
+    disk::SimDisk,
+    model::{State, Verdict},
+    plant::Bug,
+    simulation::Simulation,
+};
+use memdb::{
+    disk::Disk,
+    format::{FileError, Identity},
+    hash::WordHasher,
+    leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, close},
+    log,
+    manifest::Manifest,
+    position::{Position, Sequence},
+    recovery::{self, RecoveryError},
+    snapshot::{Job, Step},
+    store::{Reader, Scan, WindowLimits},
+    tally::{Batch, Once},
+    tokenizer::Analyzer,
+};
+use std::{io, sync::Arc};
+
+/// A running process.
+pub struct Node {
+    disk: Arc<dyn Disk>,
+    manifest: Manifest,
+    writer: Writer<usize>,
+    pub reader: Reader,
+    hasher: WordHasher,
+    queue: Vec<Submission<usize>>,
+    sync: Option<(log::Sync, Option<io::Result<()>>)>,
+    snapshot: Option<Job>,
+    synced_upto: Sequence,
+    full_until_ms: u64,
+    /// A walk that goes on over several looks: namespace, and the sequence at which it began.
+    pub walk: Option<(&'static str, Sequence, Scan)>,
+}
+
+impl Node {
+    /// Puts a wish into the queue of the Writer.
+    pub fn queue(&mut self, wish: &Wish, id: usize, again: bool, bug: Option<Bug>) {
+        let mut batch = wish.batch(self.hasher);
+        let mut level = wish.level;
+        if bug == Some(Bug::DropsKeysOfRepeats) && again {
+            batch.once = None;
+        }
+        if bug == Some(Bug::AcknowledgesBeforeSync) {
+            level = Some(AckLevel::Leader);
+        }
+        self.queue.push(Submission { batch, level, reply: id });
+    }
+
+    fn position(&self) -> Position {
+        self.writer.store().mark().position
+    }
+}
+
+impl Simulation {
+    /// Starts the process, as far as the faults let it.
+    pub fn start(&mut self) -> Result<(), String> {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&self.machine));
+        let met = self.machine.lock().met;
+        let new = self.new_identity();
+        let mut window = self.settings.window;
+        if self.bug == Some(Bug::ForgetsTheWindow) {
+            window = WindowLimits { key_age_ms: 0, stream_age_ms: 0, ..window };
+        }
+        let looked = recovery::look(&*disk, new, window);
+        self.note_events();
+        let mut recovered = match looked {
+            Ok(recovered) => recovered,
+            Err(error) => return self.did_not_start(&error, met),
+        };
+        let report = &recovered.report;
+        self.history.note(format_args!("looked: {report}"));
+        if report.cut.is_some() {
+            self.tally("cuts of the log");
+        }
+        if let Some(database) = &self.database
+            && (recovered.new || recovered.manifest.identity != *database)
+        {
+            return Err("it began a new database over the old one".into());
+        }
+        let (reader, end) = (recovered.store.reader(), recovered.store.mark().position.sequence);
+        let cut = recovered.report.cut.is_some() || !recovered.report.passed_over.is_empty();
+        let outcome = self.truth.recovered(&reader, end, cut)?;
+        self.history.note(format_args!("recovered to {end}, {outcome}"));
+        self.tally(outcome);
+        match self.bug {
+            Some(Bug::LeavesTheCutTail) => recovered.report.cut = None,
+            Some(Bug::TrustsTheCache) => recovered.report.clean = true,
+            _ => {}
+        }
+        let boot_id = "boot".to_owned();
+        let settled = recovered.settle(&disk, boot_id, self.settings.segment_bytes);
+        self.note_events();
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(error) => return self.did_not_start(&error, met),
+        };
+        self.database = Some(settled.manifest.identity);
+        let state = &settled.manifest.state;
+        self.truth.began(state.epoch, &state.epochs)?;
+        self.history.note(format_args!("epoch {} begins", state.epoch));
+        let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, self.now_ms);
+        self.node = Some(Node {
+            reader: writer.store().reader(),
+            hasher: writer.store().hasher(),
+            synced_upto: writer.store().mark().position.sequence,
+            writer,
+            disk,
+            manifest: settled.manifest,
+            queue: Vec::new(),
+            sync: None,
+            snapshot: None,
+            full_until_ms: 0,
+            walk: None,
+        });
+        Ok(())
+    }
+
+    fn new_identity(&mut self) -> Identity {
+        let (high, low) = (self.random.next(), self.random.next());
+        Identity {
+            database_id: u128::from(high) << 64 | u128::from(low),
+            shard_id: 0,
+            analyzer: Analyzer::Whitespace,
+            hash_seed: self.random.next(),
+        }
+    }
+
+    /// A start may fail for a fault that was met just now, or for a flipped bit; and it names what is wrong.
+    fn did_not_start(&mut self, error: &RecoveryError, met: usize) -> Result<(), String> {
+        self.history.note(format_args!("did not start: {error}"));
+        let machine = self.machine.lock();
+        if machine.crashed() {
+            return Ok(());
+        }
+        let fault_met = machine.met > met && matches!(error, RecoveryError::File(FileError::Io { .. }));
+        drop(machine);
+        if fault_met {
+            self.tally("starts that met a fault");
+            self.machine.lock().kill();
+            return Ok(());
+        }
+        if self.truth.misfortunes.bit_flipped {
+            self.tally("refusals after a flipped bit");
+            self.refused = true;
+            return Ok(());
+        }
+        Err(format!("it refused to start: {error}"))
+    }
+
+    /// The Writer takes what is in the queue.
+    pub fn write(&mut self) -> Result<(), String> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let mut submissions = std::mem::take(&mut node.queue);
+        if submissions.is_empty() {
+            return Ok(());
+        }
+        let before = node.position();
+        let position = Position::new(node.manifest.state.epoch, before.sequence + 1);
+        let mut state = self.truth.state().clone();
+        let time_ms = self.now_ms.max(state.time_ms);
+        let verdicts: Vec<(usize, Verdict)> = submissions
+            .iter()
+            .map(|Submission { batch, reply, .. }| {
+                let batch = self.as_wished(*reply, batch);
+                (*reply, state.admit(&batch, position, time_ms, &self.settings.window))
+            })
+            .collect();
+        let node = self.node.as_mut().expect("it was there");
+        if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
+            let (first, rest) = submissions.split_at_mut(1);
+            std::mem::swap(&mut first[0].batch, &mut rest[0].batch);
+        }
+        let refusal = if node.writer.is_poisoned() {
+            Some(WriteError::Poisoned)
+        } else {
+            (self.now_ms < node.full_until_ms).then_some(WriteError::DiskFull)
+        };
+        let (met, mut actions) = (self.machine.lock().met, Vec::new());
+        node.writer.write(submissions, self.now_ms, &mut actions);
+        let advanced = node.position() != before;
+        let states_synced = node.synced_upto;
+        self.note_events();
+        let changed = *self.truth.state() != state;
+        if changed {
+            state.time_ms = time_ms;
+        }
+        let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
+        let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
+        let entry = self.truth.entry(position, state, counts, states_synced);
+        let met_a_fault = self.machine.lock().met > met;
+        if self.machine.lock().crashed() {
+            self.truth.may_have_happened(entry);
+            return Ok(());
+        }
+        if refusal.is_some() {
+            if advanced {
+                return Err("a record was written although writes are refused".into());
+            }
+            self.expect(&verdicts, |_| Err(refusal.clone().expect("looked at")));
+        } else if advanced {
+            self.tally("records");
+            self.truth.happened(entry);
+            self.expect_verdicts(&verdicts, position);
+        } else if met_a_fault {
+            self.tally("appends that failed");
+            self.truth.may_have_happened(entry);
+            self.expect_failure(&verdicts);
+        } else if changed {
+            let poisoned = actions.iter().find_map(|action| match action {
+                Action::Poisoned(what) => Some(what.as_str()),
+                _ => None,
+            });
+            return Err(format!("no record was written, and no fault was met (poisoned: {poisoned:?})"));
+        } else {
+            self.expect_verdicts(&verdicts, before);
+        }
+        self.carry_out(actions)?;
+        let Some((id, _)) = verdicts.iter().find(|(id, _)| self.unanswered_now(*id)) else { return Ok(()) };
+        Err(format!("attempt {id} was not answered and waits for nothing"))
+    }
+
+    /// What the client meant, whatever a planted bug has made of it.
+    fn as_wished(&self, id: usize, batch: &Batch) -> Batch {
+        match self.bug {
+            Some(Bug::DropsKeysOfRepeats) => {
+                let wish = &self.clients.wishes[self.attempts[&id].wish];
+                Batch { once: wish.once.clone(), ..batch.clone() }
+            }
+            _ => batch.clone(),
+        }
+    }
+
+    /// Whether an attempt should have been answered by now: only a sync is worth waiting for.
+    fn unanswered_now(&self, id: usize) -> bool {
+        let Some(attempt) = self.attempts.get(&id) else { return false };
+        let node = self.node.as_ref().expect("it has just written");
+        !matches!(&attempt.expected, Some(Ok(receipt)) if receipt.position.sequence > node.synced_upto)
+            || attempt.level == AckLevel::Leader
+    }
+
+    fn expect(&mut self, verdicts: &[(usize, Verdict)], answer: impl Fn(&Verdict) -> Result<Receipt, WriteError>) {
+        for (id, verdict) in verdicts {
+            let attempt = self.attempts.get_mut(id).expect("it is under way");
+            attempt.expected = Some(answer(verdict));
+        }
+    }
+
+    fn expect_verdicts(&mut self, verdicts: &[(usize, Verdict)], position: Position) {
+        for (id, verdict) in verdicts {
+            let wish = &self.clients.wishes[self.attempts[id].wish];
+            let expected = answer_to(wish, verdict, position);
+            self.tally(match &expected {
+                Ok(receipt) if receipt.replayed => "repeats answered as such",
+                Ok(_) => "writes counted",
+                Err(WriteError::KeyReused) => "keys used again",
+                Err(WriteError::StreamGap { .. }) => "gaps in streams",
+                Err(WriteError::WindowFull) => "refused by a full window",
+                Err(_) => "overflows",
+            });
+            self.attempts.get_mut(id).expect("it is under way").expected = Some(expected);
+        }
+    }
+
+    /// What was in the group has an unknown outcome; what was refused before is refused.
+    fn expect_failure(&mut self, verdicts: &[(usize, Verdict)]) {
+        for (id, verdict) in verdicts {
+            let wish = &self.clients.wishes[self.attempts[id].wish];
+            let expected = answer_to(wish, verdict, Position::ZERO).and(Err(WriteError::OutcomeUnknown));
+            self.attempts.get_mut(id).expect("it is under way").expected = Some(expected);
+        }
+        let full = self.machine.lock().was_full;
+        let node = self.node.as_mut().expect("it has just written");
+        if full && !node.writer.is_poisoned() {
+            node.full_until_ms = self.now_ms + 1_000;
+            self.tally("found the disk full");
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action<usize>>) -> Result<(), String> {
+        for action in actions {
+            let node = self.node.as_mut().expect("it has just acted");
+            match action {
+                Action::Answer(id, answer) => self.answered(id, answer)?,
+                Action::Published(position, _) => {
+                    if position != node.position() {
+                        return Err(format!("{position} was published, the store is at {}", node.position()));
+                    }
+                }
+                Action::Sync(sync) => {
+                    if node.sync.replace((sync, None)).is_some() {
+                        return Err("a second sync was asked for while one is under way".into());
+                    }
+                }
+                Action::Snapshot(mark, place) => {
+                    let (disk, identity) = (Arc::clone(&node.disk), node.manifest.identity);
+                    match Job::begin(disk, identity, node.reader.clone(), mark, place) {
+                        Ok(job) => node.snapshot = Some(job),
+                        Err(error) => node.writer.snapshot_ended(&Err(error), 1),
+                    }
+                }
+                Action::Poisoned(what) => {
+                    self.history.note(format_args!("poisoned: {what}"));
+                    self.tally("poisoned logs");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client has its answer.
+    fn answered(&mut self, id: usize, answer: Result<Receipt, WriteError>) -> Result<(), String> {
+        self.history.note(format_args!("answer {id}: {answer:?}"));
+        let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
+        let node = self.node.as_ref().expect("it has just answered");
+        let expected = attempt.expected.ok_or_else(|| format!("attempt {id} was answered before it was taken"))?;
+        let poisoned = node.writer.is_poisoned() && answer == Err(WriteError::OutcomeUnknown);
+        let overflow = |answer: &Result<_, WriteError>| matches!(answer, Err(WriteError::Overflow { .. }));
+        let same = answer == expected || (overflow(&answer) && overflow(&expected));
+        if !same && !(poisoned && expected.is_ok()) {
+            return Err(format!("attempt {id} was answered {answer:?}, and should have been {expected:?}"));
+        }
+        let wish = &mut self.clients.wishes[attempt.wish];
+        wish.open -= 1;
+        match &answer {
+            Ok(receipt) => {
+                (wish.acknowledged, wish.unknown) = (true, false);
+                if attempt.level == AckLevel::Disk && receipt.position.sequence > node.synced_upto {
+                    return Err(format!("attempt {id} was acknowledged as synced before the sync"));
+                }
+                self.truth.acknowledged(attempt.wish, receipt.position, attempt.level)?;
+            }
+            Err(WriteError::OutcomeUnknown) => wish.unknown = true,
+            Err(WriteError::StreamGap { expected }) => {
+                if let Some(Once::Stream { name, .. }) = &wish.once {
+                    let name = name.clone();
+                    self.clients.gap(&name, *expected);
+                }
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The sync that is under way runs, or its end is told to the Writer.
+    pub fn go_on_with_sync(&mut self) -> Result<(), String> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        match node.sync.take() {
+            None => Ok(()),
+            Some((sync, None)) => {
+                let mut result = sync.run();
+                if result.is_err() && self.bug == Some(Bug::SwallowsSyncErrors) {
+                    result = Ok(());
+                }
+                node.sync = Some((sync, Some(result)));
+                Ok(())
+            }
+            Some((sync, Some(result))) => {
+                if result.is_ok() {
+                    node.synced_upto = sync.upto;
+                }
+                self.history.note(format_args!("synced up to {}: {result:?}", sync.upto));
+                let mut actions = Vec::new();
+                node.writer.synced(&sync, result, &mut actions);
+                self.carry_out(actions)
+            }
+        }
+    }
+
+    /// The snapshot that is under way takes a step.
+    pub fn go_on_with_snapshot(&mut self) -> Result<(), String> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(job) = &mut node.snapshot else { return Ok(()) };
+        let met = self.machine.lock().met;
+        let ended = match job.step() {
+            Ok(Step::More) => return Ok(()),
+            Ok(Step::Done(published)) => Ok(published),
+            Err(error) => Err(error),
+        };
+        node.snapshot = None;
+        let took_ms = if self.random.percent(5) { 150 } else { 5 };
+        node.writer.snapshot_ended(&ended, took_ms);
+        match ended {
+            Ok(published) => {
+                self.history.note(format_args!("snapshot at {}", published.position));
+                self.tally("snapshots");
+                Ok(())
+            }
+            Err(error) if self.machine.lock().met > met => {
+                self.history.note(format_args!("the snapshot failed: {error}"));
+                Ok(())
+            }
+            Err(error) => Err(format!("a snapshot failed without a fault: {error}")),
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self) -> Result<(), String> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let mut actions = Vec::new();
+        node.writer.tick(self.now_ms, &mut actions);
+        self.carry_out(actions)
+    }
+
+    /// A graceful stop: drain, sync, snapshot, MANIFEST.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.write()?;
+        let claims = self.bug == Some(Bug::ClaimsACleanStop);
+        while !self.machine.lock().crashed() {
+            let Some(node) = &mut self.node else { return Ok(()) };
+            if node.writer.is_at_rest() || claims {
+                break;
+            }
+            let mut actions = Vec::new();
+            node.writer.start_sync(&mut actions);
+            self.carry_out(actions)?;
+            self.go_on_with_sync()?;
+            self.go_on_with_snapshot()?;
+        }
+        let Some(node) = &mut self.node else { return Ok(()) };
+        if self.machine.lock().crashed() {
+            return Ok(());
+        }
+        if claims {
+            node.manifest.state.clean_stop = Some(node.position());
+        }
+        if !node.writer.is_poisoned() || claims {
+            let Node { writer, mut manifest, disk, .. } = self.node.take().expect("it was there");
+            let closed = if claims { manifest.write(&*disk) } else { close(writer, manifest, &disk).map(drop) };
+            match closed {
+                Ok(()) => {
+                    self.truth.stopped_cleanly();
+                    self.tally("clean stops");
+                    self.history.note(format_args!("stopped cleanly"));
+                }
+                Err(error) => self.history.note(format_args!("did not stop cleanly: {error}")),
+            }
+        }
+        if !self.machine.lock().crashed() {
+            self.process_ended();
+            self.machine.lock().kill();
+        }
+        Ok(())
+    }
+}
+
+/// What a client must be told, if nothing fails.
+fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<Receipt, WriteError> {
+    let stream = match &wish.once {
+        Some(Once::Stream { sequence, .. }) => Some(*sequence),
+        _ => None,
+    };
+    let mut receipt =
+        Receipt { position, words: 0, distinct: 0, left_out: 0, acks: 0, replayed: false, stream_last: stream };
+    match verdict {
+        Verdict::Counted => {
+            (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);
+            let mut words: Vec<&str> = wish.words.iter().map(|(word, _)| *word).collect();
+            words.sort_unstable();
+            words.dedup();
+            receipt.distinct = words.len() as u64;
+        }
+        Verdict::Repeat(done) => {
+            (receipt.position, receipt.replayed) = (done.position, true);
+            if stream.is_none_or(|number| number == done.number) {
+                (receipt.words, receipt.distinct, receipt.left_out) = (done.words, done.distinct, done.left_out);
+            }
+            receipt.stream_last = stream.map(|_| done.number);
+        }
+        Verdict::Reused => return Err(WriteError::KeyReused),
+        Verdict::Gap(expected) => return Err(WriteError::StreamGap { expected: *expected }),
+        Verdict::Full => return Err(WriteError::WindowFull),
+        Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),
+    }
+    Ok(receipt)
+}
+
+impl Simulation {
+    /// The state right now, for a failure's message.
+    pub fn state(&self) -> &State {
+        self.truth.state()
+    }
+}

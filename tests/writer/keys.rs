@@ -1,0 +1,124 @@
+//! Keys and streams: counted once, within a group, over groups, over a restart.
+
+use crate::node::{Answer, Node, Options, add, at, keyed, streamed};
+use memdb::{leader::WriteError, store::WindowLimits};
+
+fn small(keys: usize, streams: usize) -> Options {
+    let window = WindowLimits { keys, key_age_ms: 1_000, streams, stream_age_ms: 10_000 };
+    Options { window, ..Options::default() }
+}
+
+fn errors(answers: Vec<Answer>) -> Vec<Option<WriteError>> {
+    answers.into_iter().map(Result::err).collect()
+}
+
+#[test]
+fn a_key_counts_once_within_a_group_and_after() {
+    let mut node = Node::new(Options::default());
+    let answers = node.group([
+        add(&[("a", 1)]),
+        keyed("k", &[("a", 10), ("b", 1)]),
+        keyed("k", &[("a", 10), ("b", 1)]),
+        keyed("k", &[("a", 11)]),
+        keyed("other", &[("a", 100)]),
+    ]);
+    assert_eq!((at(&answers[1]), at(&answers[2])), ((1, false), (1, true)));
+    let (first, repeat) = (answers[1].clone().expect("counted"), answers[2].clone().expect("a repeat"));
+    assert_eq!((repeat.words, repeat.distinct), (first.words, first.distinct));
+    assert_eq!(answers[3], Err(WriteError::KeyReused));
+    assert_eq!((node.count("a"), node.count("b")), (111, 1));
+    // Later, on its own: no record is written for a repeat.
+    assert_eq!(at(&node.one(keyed("k", &[("a", 10), ("b", 1)]))), (1, true));
+    assert_eq!(node.one(keyed("k", &[("b", 1)])), Err(WriteError::KeyReused));
+    assert_eq!((node.count("a"), node.sequence()), (111, 1));
+    let mut node = node.restart(Options::default());
+    assert_eq!(at(&node.one(keyed("k", &[("a", 10), ("b", 1)]))), (1, true));
+    assert_eq!(node.count("a"), 111);
+}
+
+#[test]
+fn a_stream_goes_on_within_a_group_and_over_a_restart() {
+    let mut node = Node::new(Options::default());
+    let post = |sequence: u64| streamed("s", sequence, &[("a", sequence as i64)]);
+    let answers = node.group([post(1), post(2), post(4), post(2), post(1), post(3)]);
+    let last: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok().map(|receipt| receipt.stream_last)).collect();
+    assert_eq!(last, [Some(Some(1)), Some(Some(2)), None, Some(Some(2)), Some(Some(2)), Some(Some(3))]);
+    assert_eq!(answers[2], Err(WriteError::StreamGap { expected: 3 }));
+    let replayed: Vec<_> = answers.iter().flatten().map(|receipt| receipt.replayed).collect();
+    assert_eq!(replayed, [false, false, true, true, false]);
+    assert_eq!(node.count("a"), 6);
+    assert_eq!(node.one(streamed("s", 3, &[("x", 1)])), Err(WriteError::KeyReused), "the last one, another body");
+    assert_eq!(node.one(post(5)), Err(WriteError::StreamGap { expected: 4 }));
+    let mut node = node.restart(Options::default());
+    assert_eq!(at(&node.one(post(3))), (1, true));
+    assert_eq!(at(&node.one(post(1))), (1, true));
+    assert_eq!(at(&node.one(post(4))), (2, false));
+    assert_eq!(node.one(streamed("new", 2, &[("a", 1)])), Err(WriteError::StreamGap { expected: 1 }));
+    assert_eq!(node.count("a"), 10);
+}
+
+#[test]
+fn a_key_and_a_stream_of_one_name_are_two() {
+    let mut node = Node::new(Options::default());
+    let answers = node.group([keyed("n", &[("a", 1)]), streamed("n", 1, &[("a", 2)])]);
+    assert_eq!((at(&answers[0]), at(&answers[1])), ((1, false), (1, false)));
+    assert_eq!(
+        (at(&node.one(keyed("n", &[("a", 1)]))), at(&node.one(streamed("n", 1, &[("a", 2)])))),
+        ((1, true), (1, true))
+    );
+}
+
+#[test]
+fn a_full_window_refuses_keyed_writes_at_the_edge_of_a_group() {
+    let mut node = Node::new(small(3, 2));
+    node.one(keyed("k0", &[("a", 1)])).expect("room");
+    let answers = node.group([
+        keyed("k1", &[("a", 1)]),
+        keyed("k2", &[("a", 1)]),
+        keyed("k3", &[("a", 1)]), // the fourth
+        keyed("k2", &[("a", 1)]), // a repeat needs no room
+        add(&[("a", 1)]),
+        streamed("s", 1, &[("a", 1)]),
+        streamed("s", 2, &[("a", 1)]),
+        streamed("t", 1, &[("a", 1)]),
+        streamed("u", 1, &[("a", 1)]), // the third
+        streamed("t", 2, &[("a", 1)]), // going on needs no room
+    ]);
+    let full = Some(WriteError::WindowFull);
+    assert_eq!(errors(answers), [None, None, full.clone(), None, None, None, None, None, full.clone(), None]);
+    assert_eq!((node.count("a"), node.store().reader().window_len()), (8, (3, 2)));
+    assert_eq!(errors(node.group([keyed("k3", &[("a", 1)]), keyed("k0", &[("a", 1)])])), [full, None]);
+}
+
+/// Nothing but keyed writes come: the window must not wait for a record to forget what has aged.
+#[test]
+fn a_full_window_takes_keyed_writes_again_once_keys_have_aged() {
+    let mut node = Node::new(small(2, 1));
+    node.group([keyed("k0", &[("a", 1)]), keyed("k1", &[("a", 1)]), streamed("s", 1, &[("a", 1)])]);
+    node.now_ms += 999;
+    assert_eq!(node.one(keyed("k2", &[("a", 1)])), Err(WriteError::WindowFull));
+    node.now_ms += 1;
+    assert_eq!(at(&node.one(keyed("k2", &[("a", 1)]))), (2, false));
+    assert_eq!(node.one(streamed("t", 1, &[("a", 1)])), Err(WriteError::WindowFull));
+    node.now_ms += 9_000;
+    assert_eq!(at(&node.one(streamed("t", 1, &[("a", 1)]))), (3, false));
+}
+
+#[test]
+fn keys_leave_by_logged_age_and_time_that_goes_back_is_no_age() {
+    let mut node = Node::new(small(9, 9));
+    node.one(keyed("k", &[("a", 1)])).expect("room");
+    node.now_ms -= 500;
+    assert_eq!(at(&node.one(keyed("later", &[("a", 1)]))), (2, false));
+    assert_eq!(node.store().time_ms(), 1_000, "logged time never goes back");
+    node.now_ms = 1_999;
+    assert_eq!(at(&node.one(keyed("k", &[("a", 1)]))), (1, true));
+    node.now_ms = 2_000;
+    assert_eq!(at(&node.one(keyed("k", &[("b", 1)]))), (3, false));
+    assert_eq!(
+        at(&node.one(keyed("later", &[("b", 1)]))),
+        (4, false),
+        "it was logged at 1000, whatever the clock said"
+    );
+    assert_eq!(node.counts(["a", "b"]), [2, 2]);
+}

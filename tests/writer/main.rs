@@ -1,0 +1,8 @@
+//! The Writer from outside: what is admitted, what it answers and when, and what is there after a restart.
+
+mod acks;
+mod admission;
+mod disk;
+mod history;
+mod keys;
+mod node;

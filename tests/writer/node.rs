@@ -1,0 +1,152 @@
+//! A Writer over a disk in memory, with the work of its threads done by hand.
+
+use crate::disk::MemoryDisk;
+use memdb::{
+    disk::Disk,
+    format::Identity,
+    hash::{WordHasher, fingerprint},
+    leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, WriterSettings},
+    log::Sync,
+    position::Position,
+    recovery,
+    store::{Store, WindowLimits},
+    tally::{Batch, Once, Tally, Verb},
+    tokenizer::Analyzer,
+};
+use std::{collections::VecDeque, io, sync::Arc};
+
+const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
+pub const HASHER: WordHasher = IDENTITY.hasher();
+
+pub type Answer = Result<Receipt, WriteError>;
+
+pub struct Node {
+    pub disk: MemoryDisk,
+    pub writer: Writer<usize>,
+    pub now_ms: u64,
+    pub syncs: VecDeque<Sync>,
+    pub published: Vec<Position>,
+    pub poisoned: Vec<String>,
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct Options {
+    pub writer: WriterSettings,
+    pub window: WindowLimits,
+}
+
+impl Node {
+    pub fn new(options: Options) -> Self {
+        Self::start(MemoryDisk::new(), options, 1_000)
+    }
+
+    fn start(disk: MemoryDisk, options: Options, now_ms: u64) -> Self {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let recovered = recovery::look(&*shared, IDENTITY, options.window).expect("the files are whole");
+        let settled = recovered.settle(&shared, "boot".to_owned(), 1 << 20).expect("the disk works");
+        let writer = Writer::new(settled.store, settled.log, options.writer, 0, now_ms);
+        Self { disk, writer, now_ms, syncs: VecDeque::new(), published: Vec::new(), poisoned: Vec::new() }
+    }
+
+    /// Ends without a farewell, and starts again over the same files.
+    pub fn restart(self, options: Options) -> Self {
+        Self::start(self.disk, options, self.now_ms)
+    }
+
+    pub fn store(&self) -> &Store {
+        self.writer.store()
+    }
+
+    pub fn count(&self, word: &str) -> i64 {
+        self.store().reader().read().count("words", word)
+    }
+
+    pub fn counts<const N: usize>(&self, words: [&str; N]) -> [i64; N] {
+        words.map(|word| self.count(word))
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.store().mark().position.sequence
+    }
+
+    /// Gives a group of batches to the Writer; gives the answers that came at once, by the number of the batch in the
+    /// group.
+    pub fn write(&mut self, batches: impl IntoIterator<Item = (Batch, Option<AckLevel>)>) -> Vec<(usize, Answer)> {
+        let submissions =
+            batches.into_iter().enumerate().map(|(reply, (batch, level))| Submission { batch, level, reply });
+        let mut actions = Vec::new();
+        self.writer.write(submissions, self.now_ms, &mut actions);
+        self.carry_out(actions)
+    }
+
+    /// A group at the default level, all answered at once: gives the answers in the order of the batches.
+    pub fn group(&mut self, batches: impl IntoIterator<Item = Batch>) -> Vec<Answer> {
+        let batches: Vec<_> = batches.into_iter().map(|batch| (batch, None)).collect();
+        let expected = batches.len();
+        let mut answers = self.write(batches);
+        assert_eq!(answers.len(), expected, "every batch is answered, at once");
+        answers.sort_by_key(|(reply, _)| *reply);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    pub fn one(&mut self, batch: Batch) -> Answer {
+        self.group([batch]).remove(0)
+    }
+
+    /// Does the sync that is asked for; gives the answers it sets free.
+    pub fn sync(&mut self) -> Vec<(usize, Answer)> {
+        let sync = self.syncs.pop_front().expect("a sync was asked for");
+        let result = sync.run();
+        self.synced(&sync, result)
+    }
+
+    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>) -> Vec<(usize, Answer)> {
+        let mut actions = Vec::new();
+        self.writer.synced(sync, result, &mut actions);
+        self.carry_out(actions)
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action<usize>>) -> Vec<(usize, Answer)> {
+        let mut answers = Vec::new();
+        for action in actions {
+            match action {
+                Action::Answer(reply, answer) => answers.push((reply, answer)),
+                Action::Published(position, _) => self.published.push(position),
+                Action::Sync(sync) => self.syncs.push_back(sync),
+                Action::Snapshot(..) => unreachable!("only a tick asks for one"),
+                Action::Poisoned(what) => self.poisoned.push(what),
+            }
+        }
+        answers
+    }
+}
+
+/// A batch with amounts by word.
+pub fn batch(namespace: &str, verb: Verb, words: &[(&str, i64)]) -> Batch {
+    let mut tally = Tally::new(HASHER);
+    for (word, amount) in words {
+        tally.add(word, *amount).expect("small amounts");
+    }
+    let words = words.len() as u64;
+    let body = format!("{namespace} {verb:?} {:?}", tally.iter().map(|c| (c.word, c.amount)).collect::<Vec<_>>());
+    let fingerprint = fingerprint(&[body.as_bytes()]);
+    Batch { namespace: namespace.into(), verb, tally, words, left_out: 0, once: None, fingerprint }
+}
+
+pub fn add(words: &[(&str, i64)]) -> Batch {
+    batch("words", Verb::Add, words)
+}
+
+pub fn keyed(key: &str, words: &[(&str, i64)]) -> Batch {
+    Batch { once: Some(Once::Key(key.into())), ..add(words) }
+}
+
+pub fn streamed(name: &str, sequence: u64, words: &[(&str, i64)]) -> Batch {
+    Batch { once: Some(Once::Stream { name: name.into(), sequence }), ..add(words) }
+}
+
+/// Position and whether it is a repeat, of a write that was acknowledged.
+pub fn at(answer: &Answer) -> (u64, bool) {
+    let receipt = answer.as_ref().expect("it was acknowledged");
+    (receipt.position.sequence, receipt.replayed)
+}
