@@ -295,8 +295,12 @@ fn every_byte_flipped() {
     let tally = judge_all(&all(), |database| {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             let name = name.clone();
+            let masks = |at: usize| [Some(1 << (at % 8)), at.is_multiple_of(4).then_some(0xff)].into_iter().flatten();
             (0..bytes.len())
-                .flat_map(move |at| [1 << (at % 8), 0xff].map(|mask| Spoil::Flip(name.clone(), at, mask)))
+                .flat_map(move |at| {
+                    let name = name.clone();
+                    masks(at).map(move |mask| Spoil::Flip(name.clone(), at, mask))
+                })
                 .collect::<Vec<_>>()
         };
         database.files.iter().filter(|(name, _)| *name != "LOCK").flat_map(each).collect()
