@@ -137,8 +137,9 @@ impl Log {
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
         if let Err(error) = self.file.append(&self.encoded) {
-            // A part may be there. Once it is cut off again, the record never was: the log is as before.
-            return Err(match self.file.truncate(self.len) {
+            // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is
+            // as before. If a power loss brought it back, it would stand for what is now written under its position.
+            return Err(match self.file.truncate(self.len).and_then(|()| self.file.sync()) {
                 Ok(()) => AppendError::Undone(error),
                 Err(_) => AppendError::Poisoned(error),
             });
@@ -149,8 +150,9 @@ impl Log {
         Ok((header.chain, &self.encoded))
     }
 
-    /// Whether this segment is beyond its bound, and only a sync of the one before keeps the next from being begun.
-    pub fn is_overgrown(&self) -> bool {
+    /// Whether a sync is needed for the log to go on to the next segment, whoever else may want one: only one segment
+    /// behind this one may be unsynced, and this one has its size.
+    pub fn is_overdue(&self) -> bool {
         self.len >= self.segment_bytes && self.finished.is_some()
     }
 

@@ -297,7 +297,8 @@ impl Recovered {
         state.clean_stop = None;
         state.boot_id = boot_id;
         manifest.write(&**disk)?;
-        if let Some(cut) = &report.cut {
+        // What a start that failed has left may have had the name of the segment just begun.
+        if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
             cut.clear(&**disk)?;
         }
         store.set_mark(Mark { position: Position::new(epoch, mark.position.sequence), ..mark }, store.time_ms());

@@ -189,13 +189,6 @@ impl Store {
         self.names.get(name).map(|namespace| &namespace.words)
     }
 
-    /// How many more keys and streams the window has room for at `now_ms`; what is too old then is forgotten.
-    pub(crate) fn window_room(&self, now_ms: u64) -> (usize, usize) {
-        let mut window = self.shared.window.lock();
-        window.forget(now_ms);
-        window.room()
-    }
-
     /// How many namespaces there are.
     pub fn namespaces(&self) -> usize {
         self.names.len()
@@ -206,9 +199,9 @@ impl Store {
         self.bytes
     }
 
-    /// What the window says of a keyed write at `now_ms`.
-    pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now_ms: u64) -> Seen {
-        self.shared.window.lock().check(once, fingerprint, now_ms)
+    /// What the window says of a keyed write at `now_ms` ([`Window::check`]).
+    pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now_ms: u64, ahead: usize) -> Seen {
+        self.shared.window.lock().check(once, fingerprint, now_ms, ahead)
     }
 
     fn change(&mut self, changes: &[Change<'_>], record: &Record<'_>, mark: Mark, check: bool) -> Result<(), Diverged> {
@@ -221,9 +214,9 @@ impl Store {
         self.mark = mark;
         let shared = Arc::clone(&self.shared);
         let mut window = shared.window.lock();
-        window.expire(self.time_ms);
+        window.expire(record.time_ms);
         for settled in &record.body.settled {
-            window.settle(settled, record.position, self.time_ms);
+            window.settle(settled, record.position, record.time_ms);
         }
         shared.sides[side.index()].set(mark);
         shared.gate.flip();
@@ -265,8 +258,13 @@ impl Store {
                 namespace
             });
             let (digest, bytes) = (namespace.digest(), namespace.words.bytes());
-            for counted in &change.counts {
-                namespace.words.set(hasher.hash(counted.word), counted.word, counted.count, side);
+            for some in change.counts.chunks(limits::WORDS_TOUCHED) {
+                let mut hashes = [0; limits::WORDS_TOUCHED];
+                hashes.iter_mut().zip(some).for_each(|(hash, counted)| *hash = hasher.hash(counted.word));
+                namespace.words.touch(hashes[..some.len()].iter().copied());
+                for (counted, hash) in some.iter().zip(hashes) {
+                    namespace.words.set(hash, counted.word, counted.count, side);
+                }
             }
             namespace.words.before_flip(side);
             self.digest = self.digest.wrapping_sub(digest).wrapping_add(namespace.digest());

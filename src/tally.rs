@@ -89,6 +89,11 @@ impl Tally {
         self.entries.iter().map(|entry| Counted { hash: entry.hash, word: self.word(entry), amount: entry.amount })
     }
 
+    /// The hashes of the words, in the same order.
+    pub fn hashes(&self) -> impl ExactSizeIterator<Item = u64> + Clone + '_ {
+        self.entries.iter().map(|entry| entry.hash)
+    }
+
     /// How many distinct words there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -102,7 +102,7 @@ impl Candidates {
                 break; // descending: nothing behind it may either
             }
             self.tables[segment as usize].arena.read_word(offset, &mut word);
-            best.offer(count, &word);
+            best.offer(count, &word, (segment, offset));
         }
         best.into_sorted().into_iter().map(|ranked| (ranked.word.into_string(), ranked.count)).collect()
     }

@@ -179,8 +179,8 @@ fn the_golden_snapshot_says_what_was_written() {
     assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
     drop(guard);
     assert_eq!(reader.window_len(), (1, 1));
-    let seen = store.seen(&Once::Key("key".into()), 1 << 100, TIME_MS + 3);
+    let seen = store.seen(&Once::Key("key".into()), 1 << 100, TIME_MS + 3, 0);
     assert!(matches!(seen, memdb::store::Seen::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
     let next = Once::Stream { name: "stream".into(), sequence: 3 };
-    assert_eq!(store.seen(&next, 0, TIME_MS + 3), memdb::store::Seen::Gap { expected: 2 });
+    assert_eq!(store.seen(&next, 0, TIME_MS + 3, 0), memdb::store::Seen::Gap { expected: 2 });
 }

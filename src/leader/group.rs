@@ -46,8 +46,7 @@ pub(super) struct Group {
     settled: HashMap<(bool, Box<str>), Entry>,
     /// What is settled, in order: the posts of one stream may be several.
     order: Vec<Entry>,
-    /// Room of the window for keys and for streams, and how much of it the group takes.
-    room: (usize, usize),
+    /// Room of the window that the group takes, for keys and for streams.
     taken: (usize, usize),
     new_namespaces: usize,
     /// Bytes of the record, about.
@@ -75,7 +74,6 @@ impl Group {
             names: BTreeMap::new(),
             settled: HashMap::new(),
             order: Vec::new(),
-            room: (0, 0),
             taken: (0, 0),
             new_namespaces: 0,
             bytes: 0,
@@ -100,7 +98,7 @@ impl Group {
         }
         self.settled.clear();
         self.order.clear();
-        (self.position, self.now_ms, self.room) = (position, now_ms, store.window_room(now_ms));
+        (self.position, self.now_ms) = (position, now_ms);
         (self.taken, self.new_namespaces, self.bytes, self.grows, self.members) = ((0, 0), 0, 0, 0, 0);
     }
 
@@ -186,15 +184,7 @@ impl Group {
         if let Some(entry) = self.settled.get(&(stream, name.clone())) {
             return entry.compare(once, fingerprint);
         }
-        match store.seen(once, fingerprint, self.now_ms) {
-            Seen::New => {
-                let (room, taken) = if stream { (self.room.1, self.taken.1) } else { (self.room.0, self.taken.0) };
-                // A post that goes on with a stream takes no room.
-                let goes_on = matches!(once, Once::Stream { sequence, .. } if *sequence > 1);
-                if taken >= room && !goes_on { Seen::Full } else { Seen::New }
-            }
-            seen => seen,
-        }
+        store.seen(once, fingerprint, self.now_ms, if stream { self.taken.1 } else { self.taken.0 })
     }
 
     fn settle(&mut self, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
@@ -213,7 +203,9 @@ impl Group {
             distinct: receipt.distinct,
             left_out: receipt.left_out,
         };
-        if self.settled.insert((stream, name.clone()), entry.clone()).is_none() {
+        let is_first = self.settled.insert((stream, name.clone()), entry.clone()).is_none();
+        // A post that goes on with a stream takes no room.
+        if is_first && stream_sequence <= 1 {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
@@ -237,7 +229,12 @@ impl Group {
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
         self.counts.clear();
-        for counted in batch.tally.iter() {
+        for (at, counted) in batch.tally.iter().enumerate() {
+            if at % limits::WORDS_TOUCHED == 0
+                && let Some(words) = words
+            {
+                words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
+            }
             let count = names.count(store, &batch.namespace, counted.hash, counted.word);
             let Some(sum) = count.checked_add(counted.amount) else {
                 return Err(WriteError::Overflow { word: counted.word.to_owned() });

@@ -282,7 +282,7 @@ impl<T> Writer<T> {
     }
 
     fn sync_if_wanted(&mut self, actions: &mut Vec<Action<T>>) {
-        if !self.waiting.is_empty() || self.log.is_overgrown() {
+        if !self.waiting.is_empty() || self.log.is_overdue() {
             self.start_sync(actions);
         }
     }

@@ -68,9 +68,9 @@ fn a_segment_ends_at_its_bound_once_the_one_before_is_synced() {
     let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);
     logged.append(5);
     assert_eq!(logged.segments(), [1, 3], "one unsynced segment behind the newest, and no more");
-    assert!(logged.log.is_overgrown());
+    assert!(logged.log.is_overdue());
     logged.sync();
-    assert!(!logged.log.is_overgrown());
+    assert!(!logged.log.is_overdue());
     logged.append(1);
     assert_eq!(logged.segments(), [1, 3, 6]);
     let (found, scanned) = logged.scan_from(Mark::default()).expect("whole");

@@ -157,32 +157,28 @@ impl Window {
         }
     }
 
-    /// What is known of a keyed write at `now_ms`, logged time.
-    pub fn check(&self, once: &Once, fingerprint: u128, now_ms: u64) -> Seen {
+    /// What is known of a keyed write at `now_ms`, logged time, when so many keys, or streams, are about to be settled
+    /// in front of it.
+    pub fn check(&self, once: &Once, fingerprint: u128, now_ms: u64, ahead: usize) -> Seen {
         match once {
             Once::Key(key) => match self.key(key) {
                 Some(entry) if self.is_young(entry, now_ms) => entry.compare(once, fingerprint),
-                _ if self.keys.len() >= self.limits.keys => Seen::Full,
-                _ => Seen::New,
+                _ if self.has_room_for_key(now_ms, ahead) => Seen::New,
+                _ => Seen::Full,
             },
             Once::Stream { name, sequence } => match self.streams.get(name) {
                 Some(entry) if self.is_young(entry, now_ms) => entry.compare(once, fingerprint),
-                None if self.streams.len() >= self.limits.streams => Seen::Full,
-                _ if *sequence == 1 => Seen::New,
-                _ => Seen::Gap { expected: 1 },
+                _ if *sequence > 1 => Seen::Gap { expected: 1 },
+                _ if self.has_room_for_stream(now_ms, ahead) => Seen::New,
+                _ => Seen::Full,
             },
         }
     }
 
     /// Moves on to the time of a record, and forgets what is too old then.
     pub fn expire(&mut self, now_ms: u64) {
-        self.time_ms = now_ms;
-        self.forget(now_ms);
-    }
-
-    /// Forgets what is too old at `now_ms`. Also done without a record, or a full window would wait for ever for a
-    /// write that it refuses.
-    pub fn forget(&mut self, now_ms: u64) {
+        self.time_ms = self.time_ms.max(now_ms);
+        let now_ms = self.time_ms;
         while self.keys.front().is_some_and(|oldest| !self.is_young(oldest, now_ms)) {
             let oldest = self.keys.pop_front().expect("it was there");
             let ordinal = self.forgotten;
@@ -225,7 +221,11 @@ impl Window {
             self.insert_stream(entry);
             return;
         }
-        if self.key(&entry.name).is_some_and(|known| known.position >= entry.position) {
+        // Records are applied again over a snapshot's window, which is as of its end: what had left by then must not
+        // come back, out of order.
+        self.time_ms = self.time_ms.max(entry.time_ms);
+        let is_known = self.key(&entry.name).is_some_and(|known| known.position >= entry.position);
+        if is_known || !self.is_young(&entry, self.time_ms) {
             return;
         }
         let hash = self.hasher.hash(&entry.name);
@@ -269,9 +269,17 @@ impl Window {
         self.time_ms
     }
 
-    /// How many more keys and streams there is room for.
-    pub fn room(&self) -> (usize, usize) {
-        (self.limits.keys.saturating_sub(self.keys.len()), self.limits.streams.saturating_sub(self.streams.len()))
+    // What is too old takes no room, though it leaves only with the next record: else a full window that refuses every
+    // write would stay full for ever.
+
+    fn has_room_for_key(&self, now_ms: u64, ahead: usize) -> bool {
+        let young = || self.keys.len() - self.keys.partition_point(|entry| !self.is_young(entry, now_ms));
+        self.keys.len() + ahead < self.limits.keys || young() + ahead < self.limits.keys
+    }
+
+    fn has_room_for_stream(&self, now_ms: u64, ahead: usize) -> bool {
+        let young = || self.streams.values().filter(|entry| self.is_young(entry, now_ms)).count();
+        self.streams.len() + ahead < self.limits.streams || young() + ahead < self.limits.streams
     }
 
     fn insert_stream(&mut self, entry: Entry) {
@@ -315,13 +323,13 @@ mod tests {
     #[test]
     fn a_key_is_new_then_a_repeat_then_forgotten() {
         let mut window = window();
-        assert_eq!(window.check(&key("a"), 7, 0), Seen::New);
+        assert_eq!(window.check(&key("a"), 7, 0, 0), Seen::New);
         window.settle(&settled("a", 0, 7), Position::new(1, 1), 10);
         assert!(
-            matches!(window.check(&key("a"), 7, 109), Seen::Repeat(entry) if entry.position == Position::new(1, 1))
+            matches!(window.check(&key("a"), 7, 109, 0), Seen::Repeat(entry) if entry.position == Position::new(1, 1))
         );
-        assert_eq!(window.check(&key("a"), 8, 109), Seen::Reused);
-        assert_eq!(window.check(&key("a"), 7, 110), Seen::New);
+        assert_eq!(window.check(&key("a"), 8, 109, 0), Seen::Reused);
+        assert_eq!(window.check(&key("a"), 7, 110, 0), Seen::New);
         window.expire(110);
         assert_eq!(window.len(), (0, 0));
     }
@@ -331,9 +339,9 @@ mod tests {
         let mut window = window();
         window.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
         window.settle(&settled("a", 0, 8), Position::new(1, 2), 150);
-        assert!(matches!(window.check(&key("a"), 8, 151), Seen::Repeat(_)));
+        assert!(matches!(window.check(&key("a"), 8, 151, 0), Seen::Repeat(_)));
         window.expire(151);
-        assert!(matches!(window.check(&key("a"), 8, 151), Seen::Repeat(_)), "the old entry left alone");
+        assert!(matches!(window.check(&key("a"), 8, 151, 0), Seen::Repeat(_)), "the old entry left alone");
         assert_eq!(window.len(), (1, 0));
     }
 
@@ -343,45 +351,51 @@ mod tests {
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
             window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), 0);
         }
-        assert_eq!(window.check(&key("d"), 7, 50), Seen::Full);
-        assert!(matches!(window.check(&key("a"), 7, 50), Seen::Repeat(_)));
+        assert_eq!(window.check(&key("d"), 7, 50, 0), Seen::Full);
+        assert!(matches!(window.check(&key("a"), 7, 50, 0), Seen::Repeat(_)));
         window.settle(&settled("s", 1, 7), Position::new(1, 4), 0);
         window.settle(&settled("t", 1, 7), Position::new(1, 5), 0);
-        assert_eq!(window.check(&stream("u", 1), 7, 50), Seen::Full);
-        assert_eq!(window.check(&stream("s", 2), 7, 50), Seen::New);
+        assert_eq!(window.check(&stream("u", 1), 7, 50, 0), Seen::Full);
+        assert_eq!(window.check(&stream("s", 2), 7, 50, 0), Seen::New);
     }
 
     #[test]
-    fn a_full_window_has_room_again_once_something_has_aged() {
+    fn what_is_too_old_takes_no_room_although_no_record_came() {
         let mut window = window();
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
             window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), sequence as u64);
         }
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), 3);
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), 4);
-        window.settle(&settled("s", 2, 7), Position::new(1, 6), 5);
-        window.forget(99);
-        assert_eq!((window.check(&key("d"), 7, 99), window.room()), (Seen::Full, (0, 0)));
-        window.forget(100);
-        assert_eq!((window.check(&key("d"), 7, 100), window.room()), (Seen::New, (1, 0)));
-        window.forget(1_003); // the first post of "s" would be old by now, the second is not
-        assert_eq!(window.check(&stream("u", 1), 7, 1_003), Seen::Full);
-        window.forget(1_004);
-        assert_eq!((window.check(&stream("u", 1), 7, 1_004), window.room()), (Seen::New, (3, 1)));
-        assert_eq!((window.check(&stream("s", 3), 7, 1_004), window.time_ms()), (Seen::New, 0));
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), 2);
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), 3);
+        assert_eq!(window.check(&key("d"), 7, 99, 0), Seen::Full);
+        assert_eq!(window.check(&key("d"), 7, 101, 1), Seen::New, "a and b are too old");
+        assert_eq!(window.check(&key("d"), 7, 101, 2), Seen::Full, "their room is taken");
+        assert_eq!(window.check(&stream("u", 1), 7, 1_001, 0), Seen::Full);
+        assert_eq!(window.check(&stream("u", 1), 7, 1_002, 0), Seen::New);
+    }
+
+    #[test]
+    fn older_records_over_a_later_window_bring_nothing_back() {
+        let mut window = window();
+        // As a snapshot's window has them at its end: "a", of an earlier record, has left.
+        window.restore(Entry::new(&settled("b", 0, 7), 0, Position::new(1, 2), 150));
+        window.expire(10);
+        window.settle(&settled("a", 0, 7), Position::new(1, 1), 10);
+        assert_eq!(window.piece(&mut Cursor::default(), 9).len(), 1, "a would lie behind b, which is younger");
+        assert_eq!(window.time_ms(), 150);
     }
 
     #[test]
     fn a_stream_goes_on_by_one() {
         let mut window = window();
-        assert_eq!(window.check(&stream("s", 2), 7, 0), Seen::Gap { expected: 1 });
+        assert_eq!(window.check(&stream("s", 2), 7, 0, 0), Seen::Gap { expected: 1 });
         window.settle(&settled("s", 1, 7), Position::new(1, 1), 0);
         window.settle(&settled("s", 2, 8), Position::new(1, 2), 0);
-        assert_eq!(window.check(&stream("s", 4), 9, 0), Seen::Gap { expected: 3 });
-        assert_eq!(window.check(&stream("s", 3), 9, 0), Seen::New);
-        assert_eq!(window.check(&stream("s", 2), 9, 0), Seen::Reused);
-        assert!(matches!(window.check(&stream("s", 2), 8, 0), Seen::Repeat(_)));
-        assert!(matches!(window.check(&stream("s", 1), 7, 0), Seen::Repeat(entry) if entry.stream_sequence == 2));
+        assert_eq!(window.check(&stream("s", 4), 9, 0, 0), Seen::Gap { expected: 3 });
+        assert_eq!(window.check(&stream("s", 3), 9, 0, 0), Seen::New);
+        assert_eq!(window.check(&stream("s", 2), 9, 0, 0), Seen::Reused);
+        assert!(matches!(window.check(&stream("s", 2), 8, 0, 0), Seen::Repeat(_)));
+        assert!(matches!(window.check(&stream("s", 1), 7, 0, 0), Seen::Repeat(entry) if entry.stream_sequence == 2));
     }
 
     #[test]
@@ -396,7 +410,7 @@ mod tests {
         let mut once = self::window();
         once.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
         assert_eq!((window.len(), all), ((1, 1), once.piece(&mut Cursor::default(), 9)));
-        assert!(matches!(window.check(&stream("s", 2), 8, 0), Seen::Repeat(_)));
+        assert!(matches!(window.check(&stream("s", 2), 8, 0, 0), Seen::Repeat(_)));
     }
 
     #[test]
@@ -416,7 +430,7 @@ mod tests {
             piece.into_iter().for_each(|entry| restored.restore(entry));
         }
         assert_eq!(restored.len(), (3, 2));
-        assert_eq!(restored.check(&key("b"), 8, 10), Seen::Reused);
-        assert_eq!(restored.check(&stream("t", 3), 8, 10), Seen::Gap { expected: 2 });
+        assert_eq!(restored.check(&key("b"), 8, 10, 0), Seen::Reused);
+        assert_eq!(restored.check(&stream("t", 3), 8, 10, 0), Seen::Gap { expected: 2 });
     }
 }

@@ -61,6 +61,32 @@ impl Table {
         }
     }
 
+    /// Loads the slot that [`Table::find`] looks at first.
+    #[inline]
+    pub(super) fn touch_slot(&self, hash: u64) {
+        if let Some(mask) = self.slots.len().checked_sub(1) {
+            self.slots[hash as usize & mask].load(Ordering::Relaxed);
+        }
+    }
+
+    /// Loads the entry that [`Table::find`] looks at first, if there is one.
+    #[inline]
+    pub(super) fn touch_entry(&self, hash: u64) {
+        let Some(mask) = self.slots.len().checked_sub(1) else { return };
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at].load(Ordering::Acquire);
+            if slot == 0 {
+                return;
+            }
+            if slot & !OFFSET_MASK == tag(hash) {
+                self.cell(slot & OFFSET_MASK).load(Ordering::Relaxed);
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
     /// Makes an entry visible to readers. The word is not in the table, and the table has room.
     pub(super) fn publish(&self, hash: u64, offset: u32) {
         let mask = self.slots.len() - 1;

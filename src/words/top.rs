@@ -2,16 +2,28 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-/// A word with its count, ordered so that the better one is the smaller one.
+/// A word with its count and where it lies, ordered so that the better one is the smaller one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ranked {
     pub(super) count: i64,
     pub(super) word: Box<str>,
+    pub(super) place: Place,
+}
+
+/// The segment of an entry, and its offset there.
+pub(super) type Place = (u32, u32);
+
+impl Ranked {
+    /// How a word with this count stands to this one.
+    #[inline]
+    pub(super) fn compare(&self, count: i64, word: &str) -> Ordering {
+        self.count.cmp(&count).then_with(|| word.cmp(&self.word))
+    }
 }
 
 impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.count.cmp(&self.count).then_with(|| self.word.cmp(&other.word))
+        other.compare(self.count, &self.word)
     }
 }
 
@@ -37,14 +49,15 @@ impl Best {
         self.heap.len() < self.room || self.heap.peek().is_some_and(|worst| count >= worst.count)
     }
 
-    pub(super) fn offer(&mut self, count: i64, word: &str) {
-        if !self.may_enter(count) {
-            return;
+    pub(super) fn offer(&mut self, count: i64, word: &str, place: Place) {
+        if self.heap.len() == self.room {
+            // Compared before it is copied: most are not among the best.
+            match self.heap.peek() {
+                Some(worst) if worst.compare(count, word) == Ordering::Less => self.heap.pop(),
+                _ => return,
+            };
         }
-        self.heap.push(Ranked { count, word: word.into() });
-        if self.heap.len() > self.room {
-            self.heap.pop();
-        }
+        self.heap.push(Ranked { count, word: word.into(), place });
     }
 
     /// The words kept, best first.
@@ -60,11 +73,21 @@ mod tests {
     #[test]
     fn keeps_the_best_in_order_with_ties_by_word() {
         let mut best = Best::new(3);
-        for (word, count) in [("d", 1), ("b", 2), ("a", 1), ("c", 2), ("e", -5)] {
-            best.offer(count, word);
+        for (word, count) in [("d", 1), ("b", 2), ("a", 1), ("c", 2), ("e", -5), ("d", 1)] {
+            best.offer(count, word, (0, word.as_bytes()[0].into()));
         }
-        let kept: Vec<_> =
-            best.into_sorted().into_iter().map(|ranked| (ranked.word.to_string(), ranked.count)).collect();
-        assert_eq!(kept, [("b".into(), 2), ("c".into(), 2), ("a".into(), 1)]);
+        let kept: Vec<_> = best
+            .into_sorted()
+            .into_iter()
+            .map(|ranked| (ranked.word.to_string(), ranked.count, ranked.place))
+            .collect();
+        assert_eq!(kept, [("b".into(), 2, (0, 98)), ("c".into(), 2, (0, 99)), ("a".into(), 1, (0, 97))]);
+    }
+
+    #[test]
+    fn a_best_of_none_keeps_none() {
+        let mut best = Best::new(0);
+        best.offer(1, "a", (0, 0));
+        assert!(best.into_sorted().is_empty());
     }
 }

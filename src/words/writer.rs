@@ -88,6 +88,14 @@ impl WordsWriter {
         table.find(hash, &Packed::new(word)).map_or(0, |at| table.count(at, Side(false)))
     }
 
+    /// Loads what is about to be looked up, so that the cache misses of several words overlap: one after the other, they
+    /// are half of what a record of a thousand words costs.
+    pub(crate) fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let table = |hash| &self.segments[segment_of(hash)].table;
+        hashes.clone().for_each(|hash| table(hash).touch_slot(hash));
+        hashes.for_each(|hash| table(hash).touch_entry(hash));
+    }
+
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
@@ -283,19 +291,13 @@ impl WordsWriter {
         self.shared.segments[segment].store(table);
     }
 
-    /// Whether some word with this count ranks at or before the threshold; if not, its text need not be read.
-    #[inline]
-    fn may_rank(&self, count: i64) -> bool {
-        count != 0 && self.threshold.as_ref().is_none_or(|last| count >= last.count)
-    }
-
     /// Whether a word with this count ranks at or before the threshold.
     #[inline]
     fn ranks(&self, count: i64, word: &str) -> bool {
         match &self.threshold {
             _ if count == 0 => false,
             None => true,
-            Some(last) => count > last.count || (count == last.count && word <= &*last.word),
+            Some(last) => last.compare(count, word).is_le(),
         }
     }
 
@@ -316,73 +318,58 @@ impl WordsWriter {
     fn raise_threshold(&mut self, side: Side) {
         let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
         let mut word = String::new();
-        let mut listed = Vec::with_capacity(SEGMENTS);
-        for Segment { table, .. } in &self.segments {
+        for (segment, Segment { table, .. }) in self.segments.iter().enumerate() {
             let mut entries: Vec<u32> = table.hot.iter().collect();
             entries.sort_unstable();
             entries.dedup();
-            // Only words that rank: behind those that have fallen there may be others that never were listed.
-            entries.retain(|&offset| {
+            for offset in entries {
                 let count = table.count(offset, side);
                 table.arena.read_word(offset, &mut word);
-                let ranks = self.ranks(count, &word);
-                if ranks {
-                    best.offer(count, &word);
+                // Only words that rank: between them and those that have fallen may be others that were never listed.
+                if self.ranks(count, &word) {
+                    best.offer(count, &word, (segment as u32, offset));
                 }
-                ranks
-            });
-            listed.push(entries);
+            }
         }
-        self.set_threshold(best);
-        self.listed = 0;
-        for (segment, mut entries) in listed.into_iter().enumerate() {
-            let table = &self.segments[segment].table;
-            entries.retain(|&offset| {
-                table.arena.read_word(offset, &mut word);
-                self.ranks(table.count(offset, side), &word)
-            });
-            self.list_anew(segment, &entries);
-        }
+        self.choose(best, false);
     }
 
     /// Too few candidates, after many were decremented: looks at every word again. Rare, because it takes thousands
-    /// of such steps to come here; `perf/RESULTS.md` says what it costs.
+    /// of such steps to come here; `docs/decisions/0006-candidates-for-top.md` says what it costs.
     fn lower_threshold(&mut self, side: Side) {
         let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
         let mut word = String::new();
-        for Segment { table, .. } in &self.segments {
+        for (segment, Segment { table, .. }) in self.segments.iter().enumerate() {
             for offset in table.entries() {
                 let count = table.count(offset, side);
                 if count != 0 && best.may_enter(count) {
                     table.arena.read_word(offset, &mut word);
-                    best.offer(count, &word);
+                    best.offer(count, &word, (segment as u32, offset));
                 }
             }
         }
-        self.set_threshold(best);
-        self.listed = 0;
-        for segment in 0..SEGMENTS {
-            let table = Arc::clone(&self.segments[segment].table);
-            let ranks = |&offset: &u32| {
-                let count = table.count(offset, side);
-                self.may_rank(count) && {
-                    table.arena.read_word(offset, &mut word);
-                    self.ranks(count, &word)
-                }
-            };
-            // What was listed stays: readers still at the last record look into the same lists.
-            let mut entries: Vec<u32> = table.entries().filter(ranks).chain(table.hot.iter()).collect();
-            entries.sort_unstable();
-            entries.dedup();
-            self.list_anew(segment, &entries);
-        }
+        // What was listed stays: readers still at the last record look into the same lists.
+        self.choose(best, true);
     }
 
-    /// Puts the threshold behind the last of the best.
-    fn set_threshold(&mut self, best: Best) {
+    /// Puts the threshold behind the last of the best and lists them, alone or beside what is listed already.
+    fn choose(&mut self, best: Best, keep_listed: bool) {
         let best = best.into_sorted();
+        let mut lists = vec![Vec::new(); SEGMENTS];
+        for Ranked { place: (segment, offset), .. } in &best {
+            lists[*segment as usize].push(*offset);
+        }
         self.above = best.len() as u64;
         self.threshold = if self.above == self.distinct { None } else { best.into_iter().next_back() };
+        self.listed = 0;
+        for (segment, mut entries) in lists.into_iter().enumerate() {
+            if keep_listed {
+                entries.extend(self.segments[segment].table.hot.iter());
+                entries.sort_unstable();
+                entries.dedup();
+            }
+            self.list_anew(segment, &entries);
+        }
     }
 
     fn list_anew(&mut self, segment: usize, entries: &[u32]) {

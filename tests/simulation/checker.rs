@@ -148,14 +148,15 @@ impl Truth {
             self.lose_behind(end - 1, cut)?;
             let ghost = self.ghosts.remove(ghost);
             self.happened(ghost);
-            self.misfortunes = Misfortunes::default();
+            self.misfortunes.power_lost = false;
             return Ok("with a write whose outcome was unknown");
         };
         if keep < self.last() {
             outcome = "without writes that were not synced";
         }
         self.lose_behind(keep, cut)?;
-        self.misfortunes = Misfortunes::default();
+        // What the power loss has left is on the medium; what a flip has hit is only mended once the next epoch begins.
+        self.misfortunes.power_lost = false;
         Ok(outcome)
     }
 
@@ -163,8 +164,10 @@ impl Truth {
         if keep < self.last() {
             let Misfortunes { power_lost, bit_flipped } = self.misfortunes;
             let lost = &self.entries[keep as usize..];
-            // A flip may take the last synced records with it, as long as no record says that they were synced.
-            let by_the_flip = bit_flipped && cut && lost[1..].iter().all(|entry| entry.states_synced <= keep);
+            // A flip may take the last synced records with it, as long as no record that is left says that they were
+            // synced.
+            let unsaid = power_lost || lost[1..].iter().all(|entry| entry.states_synced <= keep);
+            let by_the_flip = bit_flipped && cut && unsaid;
             let kept = |level| self.kept.get(&level).copied().unwrap_or(0);
             if !power_lost && !by_the_flip {
                 return Err(format!("records behind {keep} are gone, and the machine never went down"));
@@ -186,6 +189,7 @@ impl Truth {
             return Err(format!("epoch {epoch} began after {}", self.last_epoch));
         }
         self.last_epoch = epoch;
+        self.misfortunes.bit_flipped = false;
         self.ghosts.clear();
         let applied = Position::new(epoch, self.last());
         for told in &self.told {

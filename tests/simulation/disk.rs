@@ -236,15 +236,17 @@ impl Machine {
         }
     }
 
-    /// Flips one bit of one file, while everything written is on the medium; tells where.
+    /// Flips one bit of one file that is on the medium as it is in the cache; tells where.
     pub fn flip_a_bit(&mut self) -> Option<(String, usize)> {
-        self.lose_power(Survives::Everything);
-        let names: Vec<&String> =
-            self.names.keys().filter(|name| !self.inodes[&self.names[*name]].data.is_empty()).collect();
+        let (page, random) = (self.page, &mut self.random);
+        let mut healthy =
+            |inode: &Inode| !inode.data.is_empty() && inode.medium(page, Survives::Everything, random) == inode.data;
+        let names: Vec<String> =
+            self.names.iter().filter(|(_, inode)| healthy(&self.inodes[inode])).map(|(name, _)| name.clone()).collect();
         if names.is_empty() {
             return None;
         }
-        let name = (*self.random.pick(&names)).clone();
+        let name = self.random.pick(&names).clone();
         let inode = self.inodes.get_mut(&self.names[&name]).expect("it has a name");
         let bit = self.random.below(inode.data.len() * 8);
         let mut data = std::mem::take(&mut inode.data);
@@ -321,7 +323,7 @@ impl Machine {
         let written = if full || extent == Extent::Part {
             self.random.below(bytes.len().max(1))
         } else if failed {
-            self.random.between(0, bytes.len())
+            if self.random.percent(40) { bytes.len() } else { self.random.between(0, bytes.len()) }
         } else {
             bytes.len()
         };

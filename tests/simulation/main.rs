@@ -68,3 +68,21 @@ fn histories_hold() {
         );
     }
 }
+
+#[test]
+fn a_seed_is_one_history() {
+    for seed in 0..20 {
+        let once = run(seed, None, &mut Tallies::new()).expect("it holds");
+        assert_eq!(once, run(seed, None, &mut Tallies::new()).expect("it holds"), "seed {seed}");
+    }
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    std::panic::set_hook(Box::new(|_| {})); // a bug may well end in a panic: that is not worth a trace
+    for bug in Bug::ALL {
+        let found = (0..500).find_map(|seed| run(seed, Some(bug), &mut Tallies::new()).err().map(|what| (seed, what)));
+        let what = found.map(|(seed, what)| format!("seed {seed}: {}", what.lines().next().unwrap_or_default()));
+        eprintln!("{bug:?}: {what:?}");
+    }
+}

@@ -87,8 +87,8 @@ impl State {
             Some(done) if number < done.number => Some(Verdict::Repeat(done.clone())),
             Some(done) if number == done.number + 1 => None,
             Some(done) => Some(Verdict::Gap(done.number + 1)),
-            None if of.values().filter(young).count() >= room => Some(Verdict::Full),
             None if number > 1 => Some(Verdict::Gap(1)),
+            None if of.values().filter(young).count() >= room => Some(Verdict::Full),
             None => None,
         }
     }

@@ -17,8 +17,8 @@ pub enum Bug {
     SwallowsSyncErrors,
     /// A restart forgets which keys have counted.
     ForgetsTheWindow,
-    /// A restart leaves the bad end of the log where it is.
-    LeavesTheCutTail,
+    /// Now and then a write counts without its first word.
+    CountsInPart,
     /// A restart after a failed sync trusts what the cache shows.
     TrustsTheCache,
     /// A stop says it was clean while writes are not synced.
@@ -38,7 +38,7 @@ impl Bug {
         Bug::AcknowledgesBeforeSync,
         Bug::SwallowsSyncErrors,
         Bug::ForgetsTheWindow,
-        Bug::LeavesTheCutTail,
+        Bug::CountsInPart,
         Bug::TrustsTheCache,
         Bug::ClaimsACleanStop,
         Bug::DropsKeysOfRepeats,

@@ -43,7 +43,7 @@ impl Settings {
         };
         let level = |random: &mut Random| if random.percent(25) { AckLevel::Disk } else { AckLevel::Leader };
         Self {
-            steps: random.between(60, 260),
+            steps: random.between(100, 500),
             page: *random.pick(&[512, 512, 4_096, 64]),
             segment_bytes: random.between(300, 4_000) as u64,
             window,
@@ -170,7 +170,12 @@ impl Simulation {
             }
             30..58 => self.write(),
             58..70 => self.go_on_with_sync(),
-            70..82 => self.go_on_with_snapshot(),
+            70..82 => {
+                for _ in 0..self.random.between(1, 4) {
+                    self.go_on_with_snapshot()?;
+                }
+                Ok(())
+            }
             82..88 => self.tick(),
             88..93 => self.look_around(),
             93 => {
