@@ -7,6 +7,8 @@
 mod record;
 mod scan;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
 pub use scan::{Cut, Scanned, salvage, scan, segments};

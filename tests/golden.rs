@@ -14,7 +14,7 @@ mod memory;
 
 use memdb::{
     disk::Disk,
-    format::{FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
+    format::{FileHeader, FileKind, Identity, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
     log::{Log, RawRecord, scan},
     manifest::{Manifest, State},
     position::{EpochTable, Position},

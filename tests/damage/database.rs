@@ -126,7 +126,7 @@ impl Making {
                 self.posts += 1;
                 let n = self.posts;
                 let mut tally = Tally::new(hasher);
-                for word in ["all", if n % 2 == 0 { "even" } else { "odd" }, &format!("w{}", n % 5)] {
+                for word in ["all", if n.is_multiple_of(2) { "even" } else { "odd" }, &format!("w{}", n % 5)] {
                     tally.add(word, n as i64).expect("small");
                 }
                 let once = match n % 4 {
