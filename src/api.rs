@@ -1,5 +1,5 @@
 //! How clients reach a node.
 //!
-//! Level 5. Each protocol has a folder of its own; nothing below knows that there is one.
+//! Each protocol has a folder of its own; nothing below knows that there is one.
 
 pub mod http;

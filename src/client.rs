@@ -1,6 +1,6 @@
 //! A client of memdb's HTTP interface: what the command line talks through.
 //!
-//! Level 5. `client/split.rs` cuts text into posts, `client/feed.rs` sends a whole source so that each post counts
+//! `client/split.rs` cuts text into posts, `client/feed.rs` sends a whole source so that each post counts
 //! once however often it is sent, `client/backoff.rs` spaces repeats. reqwest appears here only.
 
 pub mod backoff;

@@ -1,6 +1,6 @@
 //! What a leader is told, assembled once: flags, then the environment, then a TOML file, then the default.
 //!
-//! Level 6. The settings themselves are one table (`config/table.rs`): a row per setting makes its flag, its variable,
+//! The settings themselves are one table (`config/table.rs`): a row per setting makes its flag, its variable,
 //! its key in the file, its line in `memdb config` and its check, so that the four cannot drift apart. Nothing here
 //! reads the process's surroundings by itself; they are handed in as [`Surroundings`].
 

@@ -1,6 +1,6 @@
 //! The narrow seam to the file system: a flat directory of files, and nothing else.
 //!
-//! Level 2. Everything the database keeps goes through [`Disk`]. [`RealDisk`] is the directory; the simulation has a
+//! Everything the database keeps goes through [`Disk`]. [`RealDisk`] is the directory; the simulation has a
 //! faulty twin that loses what was not synced, tears and flips, runs full and fails to sync. What is relied on: a file
 //! that was synced, and whose name was synced with the directory, is there after a power loss with the bytes it had;
 //! a rename within the directory is atomic. Nothing is relied on of bytes that were not synced.
@@ -133,7 +133,12 @@ impl RealDisk {
     /// # Errors
     /// As the system says.
     pub fn new(directory: &Path) -> io::Result<Self> {
+        let missing = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).count();
         fs::create_dir_all(directory)?;
+        // The directory's own name must last as long as what is synced in it: so each parent that got a new name is.
+        for parent in fs::canonicalize(directory)?.ancestors().skip(1).take(missing) {
+            File::open(parent)?.sync_all()?;
+        }
         Ok(Self { directory: directory.to_owned() })
     }
 

@@ -1,6 +1,6 @@
 //! What every file of a database begins with, and how damage is told.
 //!
-//! Level 3. `docs/log-format.md` and `docs/snapshot-format.md` own the layouts; golden files test them.
+//! `docs/log-format.md` and `docs/snapshot-format.md` own the layouts; golden files test them.
 
 use crate::{hash::WordHasher, position::Position, tokenizer::Analyzer};
 use bincode::{Decode, Encode, config};

@@ -1,6 +1,6 @@
 //! What a file of a database holds, and whether it is whole.
 //!
-//! Level 2. Reads only, and file by file: it may be run beside a running leader, whose log then moves on while it is
+//! Reads only, and file by file: it may be run beside a running leader, whose log then moves on while it is
 //! read. What a directory as a whole leads to is for [`crate::recovery::look`] to say.
 
 use crate::{

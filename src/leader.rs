@@ -1,6 +1,6 @@
 //! The write path of a leader: a bounded queue in front of one Writer.
 //!
-//! Level 7. Handlers hold a [`Leader`] and [`Leader::submit`] batches; the [`Writer`] is a state machine that the
+//! Handlers hold a [`Leader`] and [`Leader::submit`] batches; the [`Writer`] is a state machine that the
 //! node's writer thread drives (`node/`), and that the simulation drives with made-up time and a faulty disk.
 
 mod closing;
@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 /// What must have happened before a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,6 +154,7 @@ struct Shared {
     applied: watch::Sender<Position>,
     stopping: AtomicBool,
     poisoned: AtomicBool,
+    ended: CancellationToken,
 }
 
 /// Bounds of the queue in front of the Writer.
@@ -175,8 +177,8 @@ impl Leader {
     pub fn new(reader: Reader, epochs: EpochTable, bounds: QueueLimits) -> Self {
         let applied = watch::Sender::new(reader.read().position());
         let queue = Queue::new(bounds.batches, bounds.bytes);
-        let (stopping, poisoned) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { reader, epochs, queue, applied, stopping, poisoned }) }
+        let (stopping, poisoned, ended) = Default::default();
+        Self { shared: Arc::new(Shared { reader, epochs, queue, applied, stopping, poisoned, ended }) }
     }
 
     /// Reads the counts.
@@ -202,8 +204,12 @@ impl Leader {
         let bytes = batch.tally.text_bytes() + 32 * batch.tally.len();
         let submission = Submission { batch, level, reply };
         if self.shared.queue.offer(Event::Write(submission), bytes).is_err() {
-            let stopping = self.shared.stopping.load(Ordering::Relaxed);
-            return Err(if stopping { WriteError::Stopping } else { WriteError::QueueFull });
+            // A queue that is closed for another reason than a stop is one whose Writer has died.
+            return Err(match &self.shared {
+                shared if shared.stopping.load(Ordering::Relaxed) => WriteError::Stopping,
+                shared if shared.ended.is_cancelled() => WriteError::Poisoned,
+                _ => WriteError::QueueFull,
+            });
         }
         // The Writer answers everything it takes; if it is gone, what it did with this one is not known.
         answer.await.unwrap_or(Err(WriteError::OutcomeUnknown))
@@ -244,8 +250,14 @@ impl Leader {
         self.shared.applied.send_replace(position);
     }
 
+    /// Returns once the Writer has ended, by a stop or by dying.
+    pub async fn ended(&self) {
+        self.shared.ended.cancelled().await;
+    }
+
     /// For the Writer's thread: it ends. What came too late is answered so.
     pub fn end(&self) {
+        self.shared.ended.cancel();
         for event in self.shared.queue.close() {
             if let Event::Write(Submission { reply, .. }) = event {
                 let _ = reply.send(Err(WriteError::Stopping)); // whoever asked may have gone

@@ -1,6 +1,6 @@
 //! The log: segments of records, appended to by the Writer alone.
 //!
-//! Level 4. A segment `log-<position of its first record>` begins with the common file header. A new one is begun at
+//! A segment `log-<position of its first record>` begins with the common file header. A new one is begun at
 //! every start and once the last has grown to its bound; it is not synced when it is made but with the records in it,
 //! so that rotation never makes a write wait for the disk.
 

@@ -1,6 +1,6 @@
 //! The MANIFEST: what a database is, and what its starts and stops have promised.
 //!
-//! Level 3. One small file, replaced whole. It is written at every start (a new epoch), at a clean stop, and when a
+//! One small file, replaced whole. It is written at every start (a new epoch), at a clean stop, and when a
 //! replica is met, never on the write path.
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What a running node counts about itself, for `/metrics` in Prometheus' text form.
 //!
-//! Level 0. One [`Metrics`] value is made by the node and passed down; it owns its recorder, so two nodes live in one
+//! One [`Metrics`] value is made by the node and passed down; it owns its recorder, so two nodes live in one
 //! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. Never a
 //! word, a key or a namespace as a label: their number is the client's to choose.
 
@@ -169,6 +169,16 @@ pub struct Metrics {
     pub words_distinct: Gauge,
     /// The sequence applied.
     pub position: Gauge,
+    /// 1 while the node serves current data.
+    pub ready: Gauge,
+    /// 1 once a failed write to the disk has ended writing.
+    pub poisoned: Gauge,
+    /// Bytes of memory that words and counts take.
+    pub words_bytes: Gauge,
+    /// Idempotency keys remembered.
+    pub keys: Gauge,
+    /// Streams remembered.
+    pub streams: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -220,6 +230,11 @@ impl Metrics {
             snapshot_bytes: gauge!("memdb_snapshot_bytes"),
             words_distinct: gauge!("memdb_words_distinct"),
             position: gauge!("memdb_position"),
+            ready: gauge!("memdb_ready"),
+            poisoned: gauge!("memdb_poisoned"),
+            words_bytes: gauge!("memdb_words_bytes"),
+            keys: gauge!("memdb_keys"),
+            streams: gauge!("memdb_streams"),
         }
     }
 
@@ -235,7 +250,7 @@ impl Metrics {
         self.refused[reason as usize].increment(1);
     }
 
-    /// Sorts gathered samples into their buckets. The node calls it every [`UPKEEP_INTERVAL`].
+    /// Sorts gathered samples into their buckets. The server calls it every [`UPKEEP_INTERVAL`].
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
@@ -265,6 +280,11 @@ fn describe() {
     describe_gauge!("memdb_snapshot_bytes", "Bytes of the newest snapshot.");
     describe_gauge!("memdb_words_distinct", "Distinct words in all namespaces.");
     describe_gauge!("memdb_position", "The sequence applied.");
+    describe_gauge!("memdb_ready", "1 while the node serves current data.");
+    describe_gauge!("memdb_poisoned", "1 once a failed write to the disk has ended writing until a restart.");
+    describe_gauge!("memdb_words_bytes", "Bytes of memory that words and counts take.");
+    describe_gauge!("memdb_keys", "Idempotency keys remembered.");
+    describe_gauge!("memdb_streams", "Streams of posts remembered.");
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! Level 6. [`run_leader`] is what `memdb leader` runs; [`Leading`] is the same without signals, for tests.
+//! [`run_leader`] is what `memdb leader` runs; [`Leading`] is the same without signals, for tests.
 
 mod logging;
 mod workers;
@@ -32,6 +32,9 @@ use workers::Workers;
 
 /// How long a stop waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Logged time this far ahead of the clock is worth a warning, in milliseconds.
+const CLOCK_AHEAD_MS: u64 = 60_000;
 
 /// Why a node could not be started, or did not stop cleanly. The message is for a person and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +88,7 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// Runs a leader until SIGTERM, SIGINT, or the writer's end.
+/// Runs a leader until SIGTERM or SIGINT, or until its writer dies.
 ///
 /// # Errors
 /// As [`NodeError`] says.
@@ -97,8 +100,14 @@ pub fn run_leader(settings: &LeaderSettings) -> Result<(), NodeError> {
     let _log_file = logging::start(&settings.log, &settings.data_dir)?;
     let leading = Leading::begin(held, settings)?;
     tracing::info!(address = %leading.address(), "serving");
-    let signal = runtime.block_on(signals.next());
-    tracing::info!(signal, "stopping");
+    let leader = leading.leader().clone();
+    let why = runtime.block_on(async {
+        tokio::select! {
+            signal = signals.next() => signal,
+            () = leader.ended() => "the writer has died",
+        }
+    });
+    tracing::info!(why, "stopping");
     leading.stop()
 }
 
@@ -146,6 +155,13 @@ impl Leading {
         let Held { listener, disk, lock } = held;
         let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
         let identity = manifest.identity;
+        let ahead_ms = store.time_ms().saturating_sub(writing::now_ms());
+        if ahead_ms > CLOCK_AHEAD_MS {
+            tracing::warn!(
+                "the last record was logged {} s ahead of this machine's clock: keys and streams age from there on",
+                ahead_ms / 1_000
+            );
+        }
         tracing::info!(
             database = format!("{:032x}", identity.database_id),
             position = %store.mark().position,

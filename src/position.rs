@@ -1,6 +1,6 @@
 //! Where a database is: an epoch, and a sequence that never has a gap.
 //!
-//! Level 0. A leader takes a new [`Epoch`] at every start; every record takes the next sequence, which goes on over
+//! A leader takes a new [`Epoch`] at every start; every record takes the next sequence, which goes on over
 //! epochs. So a [`Position`] `3-1042` reads: record 1042 of this database, written in the third epoch. The
 //! [`EpochTable`] remembers where each past epoch ended, which is what decides whether a position somebody else holds
 //! is part of this history.

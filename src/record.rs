@@ -1,6 +1,6 @@
 //! What one record of the log says.
 //!
-//! Level 0. A record states the **new absolute counts** of the words it touches and the keys it settles, so applying
+//! A record states the **new absolute counts** of the words it touches and the keys it settles, so applying
 //! it twice is harmless. It borrows its words from the bytes it was decoded from, or from the Writer's group.
 
 use crate::position::Position;

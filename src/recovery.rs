@@ -1,6 +1,6 @@
 //! From the files of a data directory to a store that may take writes.
 //!
-//! Level 6. [`look`] reads and judges, and changes nothing; [`Recovered::settle`] makes what it found durable and
+//! [`look`] reads and judges, and changes nothing; [`Recovered::settle`] makes what it found durable and
 //! begins the next epoch. Between the two lies everything that must be so before a node serves:
 //!
 //! 1. MANIFEST. None, and no other file: a new database. None, but other files: refused.

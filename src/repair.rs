@@ -1,6 +1,6 @@
 //! Makes a database that recovery refuses one that it accepts, and says exactly what that costs.
 //!
-//! Level 2. [`plan`] reads and changes nothing; a person agrees; [`Plan::carry_out`] does it. What is cut is not
+//! [`plan`] reads and changes nothing; a person agrees; [`Plan::carry_out`] does it. What is cut is not
 //! destroyed: files, and ends of files, are kept beside the others under the ending `.damaged`.
 //!
 //! What is kept is the newest snapshot that is whole and the log behind it up to the first record that cannot be read,

@@ -1,6 +1,6 @@
 //! Namespaces, the idempotency window, the position and the digest, as one value.
 //!
-//! Level 1. [`Store::apply`] is the only mutation: the leader's Writer, a replica and recovery all come through it.
+//! [`Store::apply`] is the only mutation: the leader's Writer, a replica and recovery all come through it.
 //! Readers hold a [`Reader`] and look through a [`Guard`], which shows one position, whole posts only, and never
 //! waits (`store/gate.rs`).
 

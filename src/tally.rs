@@ -1,6 +1,6 @@
 //! What one request asks of the counts: words with amounts, and how often it may count.
 //!
-//! Level 0. A handler builds a [`Batch`] on its own core; from then on the batch belongs to the Writer.
+//! A handler builds a [`Batch`] on its own core; from then on the batch belongs to the Writer.
 
 use crate::hash::WordHasher;
 use hashbrown::HashTable;

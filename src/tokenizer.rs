@@ -1,6 +1,6 @@
 //! Text becomes words, and a name becomes the word it was counted as.
 //!
-//! Level 0. An [`Analyzer`] is a property of a database and is kept in its files: counts made under one set of rules
+//! An [`Analyzer`] is a property of a database and is kept in its files: counts made under one set of rules
 //! mean nothing under another. Three promises hold for every text:
 //!
 //! - a word is never empty, and under `standard` it holds at least one letter or digit;

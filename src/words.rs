@@ -1,6 +1,6 @@
 //! The words and counts of one namespace: the hot structure.
 //!
-//! Level 1. One Writer sets counts through a [`WordsWriter`]; any number of readers look through [`Words`], without a
+//! One Writer sets counts through a [`WordsWriter`]; any number of readers look through [`Words`], without a
 //! lock, under a guard of the store that fixes the side they read (`store/gate.rs`). The words lie in 256 segments
 //! chosen by the top byte of their hash, so that growing one index stops nothing else.
 //!

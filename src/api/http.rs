@@ -1,6 +1,6 @@
 //! Counts over HTTP.
 //!
-//! Level 5. A request reads straight down: `serve` accepts and deals connections to threads; `connection` tells
+//! A request reads straight down: `serve` accepts and deals connections to threads; `connection` tells
 //! HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
 //! heads (`head`) pass; `front` refuses what no route should see; `routes` names every route as a warp filter; `reads`
 //! and `writes` answer; `problem` is the one shape of everything wrong.

@@ -1,6 +1,6 @@
 //! How long to wait before a request is repeated: longer each time, at random, at least as long as the node asked.
 //!
-//! Level 5. Pure: no clock, no source of randomness of its own.
+//! Pure: no clock, no source of randomness of its own.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Sends a whole text as posts, so that each counts once however often the text is sent.
 //!
-//! Level 5. A leader takes the posts of one stream strictly in order, so one stream would have one request in flight.
+//! A leader takes the posts of one stream strictly in order, so one stream would have one request in flight.
 //! A text therefore goes down several streams, its **lanes**: post `i` (from 0) is number `i / lanes + 1` of lane
 //! `i % lanes`. How many lanes there are follows from the text alone, never from a setting, so a repeat finds the same
 //! numbers. To resume, [`Feed::begin`] sends the first post of every lane: the answer to a repeat says how far the

@@ -1,6 +1,6 @@
 //! Cuts a text of any length into posts, the same ones each time.
 //!
-//! Level 5. Pure: bytes in, posts out, at most one post and one chunk in memory. What the posts are depends on the
+//! Pure: bytes in, posts out, at most one post and one chunk in memory. What the posts are depends on the
 //! bytes, [`Per`] and the limit only, never on how the bytes arrive, because a repeat has to number them as the first
 //! run did:
 //!

@@ -1,13 +1,8 @@
 //! A clean stop.
 
 use super::Writer;
-use crate::{
-    disk::Disk,
-    format::{Damage, FileError},
-    manifest::Manifest,
-    snapshot::Job,
-};
-use std::sync::Arc;
+use crate::{disk::Disk, format::FileError, manifest::Manifest, snapshot::Job};
+use std::{io, sync::Arc};
 
 /// Ends a Writer that is at rest: a last snapshot, then the MANIFEST notes that the stop was clean, so that the next
 /// start can tell if anything is missing. Gives the error of the snapshot, if it failed: the log is whole and synced, so
@@ -25,7 +20,8 @@ pub fn close<T>(
 ) -> Result<Option<FileError>, FileError> {
     assert!(writer.is_at_rest(), "a Writer is closed once everything is answered and synced");
     let Some((store, log, snapshot)) = writer.into_parts() else {
-        return Err(Damage::new("the log", 0, "a write to it failed earlier").into());
+        let error = io::Error::other("an earlier write or sync failed");
+        return Err(FileError::Io { file: "the log".into(), error });
     };
     let mark = store.mark();
     let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();

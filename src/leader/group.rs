@@ -222,13 +222,9 @@ impl Group {
         if !known && store.namespaces() + self.new_namespaces >= limits::MAX_NAMESPACES {
             return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
         }
-        // What new words may take: their entry, a pair, and their share of an index that has just doubled.
-        let grows = self.grows + batch.tally.text_bytes() + 48 * batch.tally.len();
-        if store.bytes().saturating_add(grows) > bounds.memory_bytes || words.is_some_and(|words| !words.has_room()) {
-            return Err(WriteError::MemoryFull);
-        }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
         self.counts.clear();
+        let mut grows = self.grows;
         for (at, counted) in batch.tally.iter().enumerate() {
             if at % limits::WORDS_TOUCHED == 0
                 && let Some(words) = words
@@ -239,8 +235,16 @@ impl Group {
             let Some(sum) = count.checked_add(counted.amount) else {
                 return Err(WriteError::Overflow { word: counted.word.to_owned() });
             };
+            if count == 0 {
+                // What a new word may take: its entry, a pair, and its share of an index that has just doubled.
+                grows += counted.word.len() + 48;
+            }
             self.counts.push(count);
             self.counts.push(sum);
+        }
+        let has_room = || words.is_none_or(|words| words.has_room());
+        if grows > self.grows && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
+            return Err(WriteError::MemoryFull);
         }
         for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
             names.set(counted.hash, counted.word, pair[0], pair[1]);

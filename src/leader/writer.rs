@@ -161,8 +161,9 @@ impl<T> Writer<T> {
     /// A snapshot that was asked for has ended, after `took_ms`.
     pub fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
         self.snapshot_running = false;
-        if let Ok(published) = result {
-            self.schedule.published(published.position.sequence, took_ms, published.bytes);
+        match result {
+            Ok(published) => self.schedule.published(published.position.sequence, took_ms, published.bytes),
+            Err(_) => self.schedule.failed(),
         }
     }
 
@@ -202,7 +203,7 @@ impl<T> Writer<T> {
 
     /// When [`Writer::tick`] has something to do again, in milliseconds; `None`: never.
     pub fn next_tick_ms(&self) -> Option<u64> {
-        self.schedule.next_ms()
+        if self.poisoned { None } else { self.schedule.next_ms() }
     }
 
     /// Whether everything is answered, synced and at rest.

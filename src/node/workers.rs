@@ -2,7 +2,7 @@
 
 use crate::{
     disk::Disk,
-    format::Identity,
+    format::{FileError, Identity},
     leader::{Event, Leader},
     log::{Place, Sync},
     metrics::Metrics,
@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -59,7 +60,7 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 fn run_syncs(wanted: &Receiver<Sync>, leader: &Leader, metrics: &Metrics) {
     for sync in wanted {
-        let (result, took) = timed(|| sync.run());
+        let (result, took) = timed(|| unless_panic(|| sync.run(), |error| error));
         metrics.syncs.increment(1);
         metrics.sync_seconds.record(took.as_secs_f64());
         leader.tell(Event::Synced(sync, result));
@@ -77,16 +78,19 @@ fn run_snapshots(
     let _ = rustix::process::nice(SNAPSHOT_NICE);
     for (mark, place) in wanted {
         let job = || Job::begin(Arc::clone(disk), identity, leader.reader().clone(), mark, place).and_then(Job::run);
-        let (result, took) = timed(job);
+        let (result, took) = timed(|| unless_panic(job, FileError::io("a snapshot")));
         if let Ok(published) = &result {
             metrics.snapshots.increment(1);
             metrics.snapshot_seconds.record(took.as_secs_f64());
             metrics.snapshot_bytes.set(published.bytes as f64);
-            let distinct: u64 = leader.reader().read().namespaces().iter().map(|(_, words)| words).sum();
-            metrics.words_distinct.set(distinct as f64);
         }
         leader.tell(Event::SnapshotEnded(result, took.as_millis() as u64));
     }
+}
+
+/// A worker that panics has failed; the Writer must hear of it, or it would wait for ever.
+fn unless_panic<T, E>(work: impl FnOnce() -> Result<T, E>, failed: impl FnOnce(io::Error) -> E) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(failed(io::Error::other("the thread panicked"))))
 }
 
 #[allow(clippy::disallowed_methods, reason = "the shell reads the clock")]

@@ -13,6 +13,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
+const WRITE_BYTES: usize = 1 << 20;
+
 /// Milliseconds since 1970.
 #[allow(clippy::disallowed_methods, reason = "the shell reads the clock and hands the time in")]
 pub(super) fn now_ms() -> u64 {
@@ -41,8 +44,21 @@ struct Thread {
     stopping: bool,
 }
 
+/// However the thread ends, nobody waits for it any more.
+struct End(Leader);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poisoned();
+        }
+        self.0.end();
+    }
+}
+
 impl Thread {
     fn run(mut self) -> Writer<Reply> {
+        let _end = End(self.leader.clone());
         loop {
             let patience = self.patience();
             self.leader.take(&mut self.events, patience);
@@ -57,7 +73,6 @@ impl Thread {
             }
             self.act();
             if self.stopping && self.writer.is_at_rest() {
-                self.leader.end();
                 return self.writer;
             }
         }
@@ -73,7 +88,13 @@ impl Thread {
             Event::Write(first) => {
                 self.metrics.queue_depth.set(self.events.len() as f64);
                 let events = &mut self.events;
-                let more = std::iter::from_fn(|| next_write(events));
+                let mut bytes = first.batch.tally.text_bytes();
+                // What is taken here is answered before the next is looked at.
+                let more = std::iter::from_fn(|| {
+                    let next = if bytes < WRITE_BYTES { next_write(events) } else { None };
+                    bytes += next.as_ref().map_or(0, |next| next.batch.tally.text_bytes());
+                    next
+                });
                 self.writer.write(std::iter::once(first).chain(more), now_ms, &mut self.actions);
             }
             Event::Synced(sync, result) => self.writer.synced(&sync, result, &mut self.actions),

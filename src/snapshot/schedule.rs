@@ -37,13 +37,31 @@ pub struct Schedule {
     last: Sequence,
     last_ms: u64,
     last_bytes: u64,
+    /// Bytes logged since the last snapshot was begun, and before it.
     log_bytes: u64,
+    log_bytes_before: u64,
+    /// Intervals to let pass after snapshots that failed: twice as many each time.
+    pause: u32,
+    paused: u32,
 }
+
+/// The most intervals that pass before a snapshot is tried again.
+const LONGEST_PAUSE: u32 = 64;
 
 impl Schedule {
     /// A schedule for a database whose newest snapshot is a state at `last`.
     pub fn new(settings: SnapshotSettings, last: Sequence, now_ms: u64) -> Self {
-        Self { settings, next_ms: now_ms + settings.interval_ms, last, last_ms: 0, last_bytes: 0, log_bytes: 0 }
+        Self {
+            settings,
+            next_ms: now_ms + settings.interval_ms,
+            last,
+            last_ms: 0,
+            last_bytes: 0,
+            log_bytes: 0,
+            log_bytes_before: 0,
+            pause: 0,
+            paused: 0,
+        }
     }
 
     /// A record of so many bytes was appended.
@@ -53,7 +71,9 @@ impl Schedule {
 
     /// What is due at `now_ms`, `sequence` being the last record, `running` whether a snapshot is under way.
     pub fn due(&mut self, now_ms: u64, sequence: Sequence, running: bool) -> Due {
-        if self.settings.interval_ms == 0 || now_ms < self.next_ms {
+        // A clock that was put back must not stop the backup until it has caught up.
+        let early = now_ms < self.next_ms && self.next_ms - now_ms <= self.settings.interval_ms;
+        if self.settings.interval_ms == 0 || early {
             return Due::Nothing;
         }
         self.next_ms = now_ms + self.settings.interval_ms;
@@ -62,17 +82,29 @@ impl Schedule {
         }
         let quick = self.last_ms < limits::QUICK_SNAPSHOT_MS && self.last_bytes < limits::QUICK_SNAPSHOT_BYTES;
         let outgrown = self.log_bytes > self.last_bytes.max(limits::QUICK_SNAPSHOT_BYTES);
+        if self.paused < self.pause {
+            self.paused += 1;
+            return Due::Sync;
+        }
         if !running && (quick || outgrown) { Due::Snapshot } else { Due::Sync }
     }
 
     /// A snapshot is begun.
     pub fn begun(&mut self) {
-        self.log_bytes = 0;
+        self.log_bytes_before = std::mem::take(&mut self.log_bytes);
+    }
+
+    /// The snapshot that was begun failed: the next is tried after a pause, because what failed it may last.
+    pub fn failed(&mut self) {
+        self.log_bytes += self.log_bytes_before;
+        self.pause = (self.pause * 2).clamp(1, LONGEST_PAUSE);
+        self.paused = 0;
     }
 
     /// A snapshot at `sequence` was published: it took so long and has so many bytes.
     pub fn published(&mut self, sequence: Sequence, took_ms: u64, bytes: u64) {
         (self.last, self.last_ms, self.last_bytes) = (sequence, took_ms, bytes);
+        (self.pause, self.paused) = (0, 0);
     }
 
     /// The sequence the newest snapshot is a state at.
@@ -116,6 +148,30 @@ mod tests {
         schedule.appended(1);
         assert_eq!(schedule.due(4_000, 9, true), Due::Sync, "one at a time");
         assert_eq!(schedule.due(5_000, 9, false), Due::Snapshot);
+    }
+
+    #[test]
+    fn a_failed_snapshot_is_tried_again_after_longer_and_longer_pauses() {
+        let mut schedule = schedule();
+        let mut tried = Vec::new();
+        for second in 1..=40 {
+            if schedule.due(second * 1_000, second, false) == Due::Snapshot {
+                tried.push(second);
+                schedule.begun();
+                schedule.failed();
+            }
+        }
+        assert_eq!(tried, [1, 3, 6, 11, 20, 37]);
+        schedule.published(40, 1, 1);
+        assert_eq!(schedule.due(41_000, 41, false), Due::Snapshot);
+    }
+
+    #[test]
+    fn a_clock_put_back_does_not_stop_the_backup() {
+        let mut schedule = Schedule::new(SnapshotSettings { interval_ms: 1_000 }, 0, 1_000_000);
+        assert_eq!(schedule.due(500_000, 1, false), Due::Snapshot);
+        assert_eq!(schedule.due(500_500, 2, false), Due::Nothing);
+        assert_eq!(schedule.due(501_000, 2, false), Due::Snapshot);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The fast lane: the words of ASCII text by one table and one loop.
 //!
-//! Level 0. UAX #29 restricted to ASCII is small enough to write down: letters, digits and `_` join each other; one
+//! UAX #29 restricted to ASCII is small enough to write down: letters, digits and `_` join each other; one
 //! `:` joins a letter to a letter, one `,` or `;` a digit to a digit, one `.` or `'` either; all else parts. The tests
 //! hold it equal to ICU on every string of up to six characters over an alphabet of all the classes.
 

@@ -1,6 +1,6 @@
 //! Folding: NFKC and lower case, to a fixed point.
 //!
-//! Level 0. One round is not enough: `ϴ` is lower-cased to `θ` only after NFKC made it `Θ`, and lower-casing can leave
+//! One round is not enough: `ϴ` is lower-cased to `θ` only after NFKC made it `Θ`, and lower-casing can leave
 //! what NFKC would compose or reorder. A name is folded until a round changes nothing, and that is the definition
 //! of folded.
 

@@ -1,6 +1,6 @@
 //! The analyzer `standard`: words by ICU's boundaries, ASCII by the fast lane.
 //!
-//! Level 0. Text is put in NFC, segmented, and each segment that holds a letter or digit is folded. The order is chosen:
+//! Text is put in NFC, segmented, and each segment that holds a letter or digit is folded. The order is chosen:
 //!
 //! - NFC before: `café` with one `é` or with `e` and an accent is the same text from here on, so it counts the same also
 //!   where a dictionary looks at single characters (Japanese `が` in one or two parts).

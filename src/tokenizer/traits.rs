@@ -1,6 +1,6 @@
 //! What is known of single characters, and so of most texts at a glance.
 //!
-//! Level 0. Nearly every word is in normal form and in lower case already, and finding that out by the tables of
+//! Nearly every word is in normal form and in lower case already, and finding that out by the tables of
 //! `char` and of `unicode-normalization` costs several times what ICU takes to find the word. So what they say is put
 //! together once, in a byte for each character below U+10000 (64 KiB, filled at the first use).
 

@@ -1,6 +1,4 @@
 //! Request bodies: bounded by counted bytes, by time, and all of them together.
-//!
-//! Level 5.
 
 use super::{
     problem::{Kind, Problem},

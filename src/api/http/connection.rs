@@ -1,6 +1,4 @@
 //! One connection, from its first byte to its last.
-//!
-//! Level 5.
 
 use super::{
     door::{Door, Opening},

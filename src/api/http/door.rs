@@ -1,6 +1,6 @@
 //! The door of a connection: between hyper and the socket.
 //!
-//! Level 5. Bytes go through as they come, except that a head is held until it is whole and found sound, so hyper never
+//! Bytes go through as they come, except that a head is held until it is whole and found sound, so hyper never
 //! sees a bad one. At a bad one hyper is told that the client has finished: it answers what came before, in order, and
 //! then the door speaks the last words itself (`close`). The door also keeps the time of everything that depends on the
 //! client alone: silence before a head, a slow head, an answer nobody takes. Bodies are timed where they are read.

@@ -1,6 +1,6 @@
 //! `application/x-www-form-urlencoded`, strictly: for queries and form bodies alike.
 //!
-//! Level 5. What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
+//! What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
 
 use super::problem::{Kind, Problem};
 use crate::tokenizer;

@@ -1,6 +1,6 @@
 //! Where one HTTP/1 message ends, so that the door knows where the next head begins.
 //!
-//! Level 5. Only counts: hyper decodes, and refuses what is malformed. Chunks that make no sense end the counting; what
+//! Only counts: hyper decodes, and refuses what is malformed. Chunks that make no sense end the counting; what
 //! follows is then hyper's alone, which refuses it and closes.
 
 /// What is left of the current message's body.

@@ -1,6 +1,4 @@
 //! In front of the routes: refuses what no route should see, counts every request, and leaves out the body of `HEAD`.
-//!
-//! Level 5.
 
 use super::{
     headers,

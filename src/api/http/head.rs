@@ -1,6 +1,6 @@
 //! Whether an HTTP/1 head is sound, and how its body is framed.
 //!
-//! Level 5. hyper would answer most of these faults with an empty 400 or 431, and takes two of them silently: no
+//! hyper would answer most of these faults with an empty 400 or 431, and takes two of them silently: no
 //! `Host`, and a length together with a transfer encoding (of which it shows the routes only one).
 
 use super::{

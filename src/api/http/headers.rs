@@ -1,6 +1,4 @@
 //! The headers of this API, and what is read from or written into them.
-//!
-//! Level 5.
 
 use super::problem::{Kind, Problem};
 use crate::{position::Position, tally::Once};

@@ -1,6 +1,4 @@
 //! What tells how the node is: health, numbers, status.
-//!
-//! Level 5.
 
 use super::{
     problem::{Kind, Problem},
@@ -30,13 +28,23 @@ pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
 
 /// `GET /metrics`: Prometheus' text form.
 pub(super) fn metrics(site: &Site) -> Response {
-    let reader = site.api.leader.reader();
-    {
+    let (metrics, leader) = (&site.api.metrics, &site.api.leader);
+    let reader = leader.reader();
+    let (position, namespaces) = {
         let guard = reader.read();
-        site.api.metrics.position.set(guard.position().sequence as f64);
-    }
-    site.api.metrics.queue_depth.set(site.api.leader.status().queued as f64);
-    let mut response = Response::new(site.api.metrics.render().into());
+        (guard.position(), guard.namespaces())
+    };
+    let (keys, streams) = reader.window_len();
+    let status = leader.status();
+    metrics.position.set(position.sequence as f64);
+    metrics.words_distinct.set(namespaces.iter().map(|(_, words)| words).sum::<u64>() as f64);
+    metrics.words_bytes.set(reader.bytes() as f64);
+    metrics.keys.set(keys as f64);
+    metrics.streams.set(streams as f64);
+    metrics.queue_depth.set(status.queued as f64);
+    metrics.poisoned.set(f64::from(u8::from(status.poisoned)));
+    metrics.ready.set(f64::from(u8::from(site.api.readiness.get())));
+    let mut response = Response::new(metrics.render().into());
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -1,6 +1,6 @@
 //! Everything wrong, in the one shape clients can rely on: `application/problem+json` (RFC 9457).
 //!
-//! Level 5. A [`Kind`] fixes status, `type` and title; the detail says what to do. The table in `docs/http-api.md`
+//! A [`Kind`] fixes status, `type` and title; the detail says what to do. The table in `docs/http-api.md`
 //! is this file's [`Kind::facts`], held equal by a test.
 
 use super::{headers, settings::RETRY_AFTER_SECONDS};

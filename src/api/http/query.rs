@@ -1,6 +1,6 @@
 //! The parameters after the `?`, checked.
 //!
-//! Level 5. Parameters no route knows are ignored, as HTTP servers do; known ones must make sense.
+//! Parameters no route knows are ignored, as HTTP servers do; known ones must make sense.
 
 use super::{
     form,

@@ -1,6 +1,6 @@
 //! The routes that read counts.
 //!
-//! Level 5. Everything that is not reading (decoding, folding, formatting) happens outside the guard.
+//! Everything that is not reading (decoding, folding, formatting) happens outside the guard.
 
 use super::{
     headers,
@@ -76,8 +76,10 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
     let query = Query::parse(&query)?;
     settle(&site, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
-    let position = site.api.leader.reader().read().position();
-    let tag = format!("W/\"{position}\"");
+    let mark = site.api.leader.reader().read().mark();
+    let position = mark.position;
+    // The digest too: another database, or an old copy put back, may come to the same position.
+    let tag = format!("W/\"{position}-{:016x}\"", mark.digest);
     if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
         return Ok(headers::not_modified(position, tag.as_bytes()));
     }

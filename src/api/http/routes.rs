@@ -1,6 +1,6 @@
 //! Every route, as a warp filter.
 //!
-//! Level 5. A path is matched before its methods, so a path that matches knows which methods it takes: the 405 with
+//! A path is matched before its methods, so a path that matches knows which methods it takes: the 405 with
 //! `Allow`. The two busiest paths come first.
 
 use super::{

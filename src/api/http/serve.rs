@@ -1,6 +1,6 @@
 //! Accepts connections and deals them to the serving threads.
 //!
-//! Level 5. One listener, and a current-thread runtime per serving thread: a connection stays where it was dealt, so
+//! One listener, and a current-thread runtime per serving thread: a connection stays where it was dealt, so
 //! its requests share nothing with other threads but the counts. (One listener keeps "address in use" an error; with
 //! `SO_REUSEPORT` a second server on the same port would start unnoticed.)
 

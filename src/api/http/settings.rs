@@ -1,6 +1,4 @@
 //! The bounds of the HTTP server, each with its reason.
-//!
-//! Level 5.
 
 use crate::limits;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The body of `/sync`: one JSON object over a namespace, made as the client takes it.
 //!
-//! Level 5. A client that goes away drops the body, and with it the walk.
+//! A client that goes away drops the body, and with it the walk.
 
 use super::headers;
 use crate::store::Scan;

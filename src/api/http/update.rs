@@ -1,6 +1,6 @@
 //! The body of `POST /update`: one JSON object, word to integer.
 //!
-//! Level 5. Members go straight into the tally; a member that cannot be used is refused by name, and then nothing of
+//! Members go straight into the tally; a member that cannot be used is refused by name, and then nothing of
 //! the body counts.
 
 use super::problem::{Kind, Problem};
@@ -105,8 +105,13 @@ impl<'de> Visitor<'de> for Amount<'_> {
         i64::try_from(amount).map_err(|_| self.refused("out of range"))
     }
 
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<i64, E> {
-        Err(self.refused("a fraction, or out of range"))
+    fn visit_f64<E: de::Error>(self, amount: f64) -> Result<i64, E> {
+        // The one whole number that the parser gives as a float is -0.
+        if amount == 0.0 && amount.is_sign_negative() {
+            Ok(0)
+        } else {
+            Err(self.refused("a fraction, or out of range"))
+        }
     }
 
     fn visit_str<E: de::Error>(self, _: &str) -> Result<i64, E> {

@@ -1,6 +1,4 @@
 //! The routes that change counts: from a body to a batch, and from the Writer's receipt to an answer.
-//!
-//! Level 5.
 
 use super::{
     body::{self, Media},
