@@ -98,3 +98,15 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begun = Instant::now();
     (work(), begun.elapsed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_that_is_told() {
+        let told: Result<(), io::Error> = unless_panic(|| panic!("on purpose"), |error| error);
+        assert!(told.is_err());
+        assert_eq!(unless_panic(|| Ok::<_, io::Error>(7), |error| error).expect("no panic"), 7);
+    }
+}

@@ -147,3 +147,43 @@ fn next_write(events: &mut VecDeque<Event>) -> Option<Submission<Reply>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hash::WordHasher,
+        leader::{QueueLimits, WriteError},
+        position::EpochTable,
+        store::{Store, WindowLimits},
+        tally::{Batch, Tally, Verb},
+    };
+
+    #[tokio::test]
+    async fn a_writer_that_dies_keeps_nobody_waiting() {
+        let hasher = WordHasher::new(1);
+        let store = Store::new(hasher, WindowLimits::default());
+        let leader = Leader::new(store.reader(), EpochTable::default(), QueueLimits::default());
+        let batch = || Batch {
+            namespace: "words".into(),
+            verb: Verb::Add,
+            tally: Tally::new(hasher),
+            words: 0,
+            left_out: 0,
+            once: None,
+            fingerprint: 0,
+        };
+        let mut waiting = std::pin::pin!(leader.submit(batch(), None));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let dying = leader.clone();
+        let thread = std::thread::Builder::new().spawn(move || {
+            let _end = End(dying);
+            panic!("on purpose");
+        });
+        assert!(thread.expect("a thread").join().is_err());
+        leader.ended().await;
+        assert_eq!(waiting.await, Err(WriteError::Stopping), "the Writer never saw it");
+        assert_eq!(leader.submit(batch(), None).await, Err(WriteError::Poisoned));
+        assert!(leader.status().poisoned);
+    }
+}
