@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] | bounds and plain values; text to words |
 //! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
-//! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] | the files, and the way back from them |
+//! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 4 | [`leader`] | the write path and its one Writer, a state machine |
 //! | 5 | [`client`] [`api`] | HTTP, from both ends |
 //! | 6 | [`config`] [`node`] | settings; threads, clocks, signals |
