@@ -6,7 +6,7 @@ use crate::{
     leader::{Event, Leader},
     log::{Place, Sync},
     metrics::Metrics,
-    snapshot::Job,
+    snapshot::{Job, Published, Step},
     store::Mark,
 };
 use std::{
@@ -21,6 +21,9 @@ use std::{
 
 /// How much the snapshot thread steps back for the others.
 const SNAPSHOT_NICE: i32 = 10;
+
+/// How long the snapshot thread works before it rests, and rests.
+const PACE: Duration = Duration::from_millis(1);
 
 /// Hands work to the threads. They end when this is dropped.
 pub(super) struct Workers {
@@ -77,7 +80,7 @@ fn run_snapshots(
     // On Linux this thread alone: a post that comes while a snapshot is written goes first.
     let _ = rustix::process::nice(SNAPSHOT_NICE);
     for (mark, place) in wanted {
-        let job = || Job::begin(Arc::clone(disk), identity, leader.reader().clone(), mark, place).and_then(Job::run);
+        let job = || Job::begin(Arc::clone(disk), identity, leader.reader().clone(), mark, place).and_then(run_paced);
         let (result, took) = timed(|| unless_panic(job, FileError::io("a snapshot")));
         if let Ok(published) = &result {
             metrics.snapshots.increment(1);
@@ -85,6 +88,26 @@ fn run_snapshots(
             metrics.snapshot_bytes.set(published.bytes as f64);
         }
         leader.tell(Event::SnapshotEnded(result, took.as_millis() as u64));
+    }
+}
+
+/// Works for a millisecond, rests for one: on a machine with few cores a post waits for no more than that.
+#[allow(clippy::disallowed_methods, reason = "the shell owns the thread, and its pace")]
+fn run_paced(mut job: Job) -> Result<Published, FileError> {
+    let mut begun = Instant::now();
+    loop {
+        match job.step() {
+            Ok(Step::Done(published)) => return Ok(published),
+            Ok(Step::More) => {}
+            Err(error) => {
+                job.abandon();
+                return Err(error);
+            }
+        }
+        if begun.elapsed() >= PACE {
+            std::thread::sleep(PACE);
+            begun = Instant::now();
+        }
     }
 }
 

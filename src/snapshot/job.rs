@@ -2,7 +2,7 @@
 
 use super::{
     block::{self, BlockKind, Trailer},
-    load::verify,
+    load::Blocks,
     prune,
 };
 use crate::{
@@ -38,6 +38,7 @@ enum Stage {
     Image { namespaces: Vec<String>, walk: Option<(String, Scan)>, payload: Vec<u8> },
     Window { cursor: Cursor },
     Records { end: Mark, tail: Tail },
+    Verify { end: Mark, blocks: Blocks },
     Publish { end: Mark },
     Prune { published: Published },
 }
@@ -124,6 +125,17 @@ impl Job {
                     self.write(BlockKind::Records, &payload)?;
                 }
             }
+            Stage::Verify { end, blocks } => {
+                blocks.next(&*self.file, &self.temporary)?;
+                if let Some(trailer) = blocks.trailer {
+                    if trailer.end != *end {
+                        return Err(
+                            Damage::new(&self.temporary, 0, "what was read back is not what was written").into()
+                        );
+                    }
+                    self.stage = Stage::Publish { end: *end };
+                }
+            }
             Stage::Publish { end } => {
                 let end = *end;
                 self.publish(end)?;
@@ -140,18 +152,23 @@ impl Job {
     /// Does all that is left to do.
     ///
     /// # Errors
-    /// As [`Job::step`]. What was written so far is taken away then: on a full disk the log needs the room.
+    /// As [`Job::step`]; the job is abandoned then.
     pub fn run(mut self) -> Result<Published, FileError> {
         loop {
             match self.step() {
                 Ok(Step::More) => {}
                 Ok(Step::Done(published)) => return Ok(published),
                 Err(error) => {
-                    let _ = self.disk.remove(&self.temporary); // the first error is the one to tell
+                    self.abandon();
                     return Err(error);
                 }
             }
         }
+    }
+
+    /// Takes away what was written so far: the job has failed, and on a full disk the log needs the room.
+    pub fn abandon(self) {
+        let _ = self.disk.remove(&self.temporary); // there is an error to tell already
     }
 
     fn walk_image(&mut self) -> Result<(), FileError> {
@@ -197,17 +214,14 @@ impl Job {
         format::encode_into(&trailer, &mut payload);
         self.write(BlockKind::Trailer, &payload)?;
         self.file.sync().map_err(FileError::io(&self.temporary))?;
-        self.stage = Stage::Publish { end };
+        let blocks = Blocks::begin(&*self.file, &self.temporary, &self.identity)?;
+        self.stage = Stage::Verify { end, blocks };
         Ok(())
     }
 
-    /// Reads the file back before it replaces anything, then gives it its name.
+    /// The file was read back and is whole: it gets its name.
     fn publish(&mut self, end: Mark) -> Result<(), FileError> {
         let name = position_name(SNAPSHOT_PREFIX, end.position);
-        let trailer = verify(&*self.file, &self.temporary, &self.identity)?;
-        if trailer.end != end {
-            return Err(Damage::new(&self.temporary, 0, "what was read back is not what was written").into());
-        }
         self.disk.rename(&self.temporary, &name).map_err(FileError::io(&name))?;
         self.disk.sync_directory().map_err(FileError::io(&name))?;
         self.stage = Stage::Prune { published: Published { position: end.position, bytes: self.bytes } };

@@ -106,14 +106,46 @@ fn read_blocks(
     identity: &Identity,
     mut each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
 ) -> Result<Trailer, FileError> {
-    let mut header = [0; FILE_HEADER_BYTES];
-    let read = file.read_at(0, &mut header).map_err(FileError::io(name))?;
-    let file_header = FileHeader::decode_of(name, &header[..read], FileKind::Snapshot, identity)?;
-    let file_bytes = file.len().map_err(FileError::io(name))?;
-    let mut crc = u32_at(&header, FILE_HEADER_BYTES - 4);
-    let mut at = FILE_HEADER_BYTES as u64;
-    let mut payload = Vec::new();
+    let mut blocks = Blocks::begin(file, name, identity)?;
     loop {
+        let at = blocks.at;
+        let kind = blocks.next(file, name)?;
+        each(kind, at, &blocks.payload, &blocks.header)?;
+        if let Some(trailer) = blocks.trailer {
+            return Ok(trailer);
+        }
+    }
+}
+
+/// A snapshot that is read block by block. The file is handed in each time, so that its owner keeps it.
+pub(super) struct Blocks {
+    header: FileHeader,
+    file_bytes: u64,
+    at: u64,
+    crc: u32,
+    payload: Vec<u8>,
+    /// The trailer, once it is reached and all is whole.
+    pub(super) trailer: Option<Trailer>,
+}
+
+impl Blocks {
+    /// Reads the file's header.
+    pub(super) fn begin(file: &dyn DiskFile, name: &str, identity: &Identity) -> Result<Self, FileError> {
+        let mut header = [0; FILE_HEADER_BYTES];
+        let read = file.read_at(0, &mut header).map_err(FileError::io(name))?;
+        Ok(Self {
+            file_bytes: file.len().map_err(FileError::io(name))?,
+            at: FILE_HEADER_BYTES as u64,
+            crc: u32_at(&header, FILE_HEADER_BYTES - 4),
+            header: FileHeader::decode_of(name, &header[..read], FileKind::Snapshot, identity)?,
+            payload: Vec::new(),
+            trailer: None,
+        })
+    }
+
+    /// Reads and checks the next block.
+    pub(super) fn next(&mut self, file: &dyn DiskFile, name: &str) -> Result<BlockKind, FileError> {
+        let at = self.at;
         let damage = |what: &str| Damage::new(name, at, what);
         let mut block = [0; BLOCK_HEADER_BYTES];
         let read = file.read_at(at, &mut block).map_err(FileError::io(name))?;
@@ -122,24 +154,23 @@ fn read_blocks(
         }
         let bytes = block::payload_bytes(&block);
         let behind = at + (BLOCK_HEADER_BYTES + bytes) as u64;
-        if bytes > MAX_BLOCK_BYTES || behind > file_bytes {
+        if bytes > MAX_BLOCK_BYTES || behind > self.file_bytes {
             return Err(damage("the file ends inside a block, or the block's length is damaged").into());
         }
-        payload.resize(bytes, 0);
-        let read = file.read_at(at + BLOCK_HEADER_BYTES as u64, &mut payload).map_err(FileError::io(name))?;
-        let (kind, crc_behind) = block::check(name, at, &block, &payload[..read], crc)?;
-        each(kind, at, &payload, &file_header)?;
+        self.payload.resize(bytes, 0);
+        let read = file.read_at(at + BLOCK_HEADER_BYTES as u64, &mut self.payload).map_err(FileError::io(name))?;
+        let (kind, crc) = block::check(name, at, &block, &self.payload[..read], self.crc)?;
+        (self.at, self.crc) = (behind, crc);
         if kind == BlockKind::Trailer {
-            if behind != file_bytes {
+            if behind != self.file_bytes {
                 return Err(Damage::new(name, behind, "bytes behind the trailer").into());
             }
-            let trailer: Trailer = format::decode(&payload).map_err(|what| damage(&what))?;
-            if trailer.start.position != file_header.position || trailer.start.chain != file_header.chain {
+            let trailer: Trailer = format::decode(&self.payload).map_err(|what| damage(&what))?;
+            if trailer.start.position != self.header.position || trailer.start.chain != self.header.chain {
                 return Err(damage("the trailer does not belong to this file").into());
             }
-            return Ok(trailer);
+            self.trailer = Some(trailer);
         }
-        crc = crc_behind;
-        at = behind;
+        Ok(kind)
     }
 }
