@@ -14,15 +14,6 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// What becomes of a batch.
-#[derive(Debug)]
-pub(super) enum Admitted {
-    /// It is in the group: this is its receipt, once the record has its position.
-    Counted(Receipt),
-    /// It was counted before, and settled at this position.
-    Repeat(Receipt),
-}
-
 /// Bounds on what is admitted.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
@@ -112,13 +103,13 @@ impl Group {
         self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES
     }
 
-    /// Takes a batch in, or says why not; then nothing has changed.
+    /// Takes a batch in and gives its receipt, for a repeat that of the first one; or says why not: nothing has changed then.
     pub(super) fn admit(
         &mut self,
         store: &Store,
         bounds: &AdmissionLimits,
         batch: &Batch,
-    ) -> Result<Admitted, WriteError> {
+    ) -> Result<Receipt, WriteError> {
         let mut receipt = Receipt {
             position: self.position,
             words: batch.words,
@@ -131,7 +122,7 @@ impl Group {
         if let Some(once) = &batch.once {
             match self.seen(store, once, batch.fingerprint) {
                 Seen::New => {}
-                Seen::Repeat(entry) => return Ok(Admitted::Repeat(repeat_of(&entry, once))),
+                Seen::Repeat(entry) => return Ok(repeat_of(&entry, once)),
                 Seen::Reused => return Err(WriteError::KeyReused),
                 Seen::Gap { expected } => return Err(WriteError::StreamGap { expected }),
                 Seen::Full => return Err(WriteError::WindowFull),
@@ -147,7 +138,7 @@ impl Group {
         }
         self.bytes += batch.tally.text_bytes() + 12 * batch.tally.len() + 64;
         self.members += 1;
-        Ok(Admitted::Counted(receipt))
+        Ok(receipt)
     }
 
     /// The record's body and the digest it leads to.

@@ -6,7 +6,7 @@
 
 use super::{
     AckLevel, Receipt, WriteError,
-    group::{AdmissionLimits, Admitted, Group},
+    group::{AdmissionLimits, Group},
 };
 use crate::{
     format::FileError,
@@ -129,9 +129,8 @@ impl<T> Writer<T> {
             }
             let level = level.unwrap_or(self.settings.ack).max(self.settings.durability);
             match self.group.admit(&self.store, &self.settings.admission, &batch) {
-                Ok(Admitted::Counted(receipt)) => self.members.push((reply, level, receipt)),
-                // A repeat of what is still in this group is answered with it, not before.
-                Ok(Admitted::Repeat(receipt)) => self.members.push((reply, level, receipt)),
+                // A repeat too: what it repeats may still be in this group, and it is not answered before that.
+                Ok(receipt) => self.members.push((reply, level, receipt)),
                 Err(error) => actions.push(Action::Answer(reply, Err(error))),
             }
             if self.group.is_full() {
@@ -215,11 +214,6 @@ impl<T> Writer<T> {
     /// Whether a failed write to the disk has ended writing.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
-    }
-
-    /// Whether a snapshot is under way.
-    pub fn snapshot_running(&self) -> bool {
-        self.snapshot_running
     }
 
     /// The state.

@@ -6,7 +6,7 @@ use crate::{
     leader::{Event, Leader},
     log::{Place, Sync},
     metrics::Metrics,
-    snapshot::{Job, Published, Step},
+    snapshot::{Job, Published},
     store::Mark,
 };
 use std::{
@@ -93,22 +93,14 @@ fn run_snapshots(
 
 /// Works for a millisecond, rests for one: on a machine with few cores a post waits for no more than that.
 #[allow(clippy::disallowed_methods, reason = "the shell owns the thread, and its pace")]
-fn run_paced(mut job: Job) -> Result<Published, FileError> {
+fn run_paced(job: Job) -> Result<Published, FileError> {
     let mut begun = Instant::now();
-    loop {
-        match job.step() {
-            Ok(Step::Done(published)) => return Ok(published),
-            Ok(Step::More) => {}
-            Err(error) => {
-                job.abandon();
-                return Err(error);
-            }
-        }
+    job.run_with(|| {
         if begun.elapsed() >= PACE {
             std::thread::sleep(PACE);
             begun = Instant::now();
         }
-    }
+    })
 }
 
 /// A worker that panics has failed; the Writer must hear of it, or it would wait for ever.

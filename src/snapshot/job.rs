@@ -152,23 +152,26 @@ impl Job {
     /// Does all that is left to do.
     ///
     /// # Errors
-    /// As [`Job::step`]; the job is abandoned then.
-    pub fn run(mut self) -> Result<Published, FileError> {
+    /// As [`Job::step`]. What was written so far is taken away then: on a full disk the log needs the room.
+    pub fn run(self) -> Result<Published, FileError> {
+        self.run_with(|| {})
+    }
+
+    /// As [`Job::run`], with something to do between two steps.
+    ///
+    /// # Errors
+    /// As [`Job::run`].
+    pub fn run_with(mut self, mut between: impl FnMut()) -> Result<Published, FileError> {
         loop {
             match self.step() {
-                Ok(Step::More) => {}
+                Ok(Step::More) => between(),
                 Ok(Step::Done(published)) => return Ok(published),
                 Err(error) => {
-                    self.abandon();
+                    let _ = self.disk.remove(&self.temporary); // the first error is the one to tell
                     return Err(error);
                 }
             }
         }
-    }
-
-    /// Takes away what was written so far: the job has failed, and on a full disk the log needs the room.
-    pub fn abandon(self) {
-        let _ = self.disk.remove(&self.temporary); // there is an error to tell already
     }
 
     fn walk_image(&mut self) -> Result<(), FileError> {
