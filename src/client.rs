@@ -5,7 +5,10 @@
 
 pub mod backoff;
 pub mod feed;
+mod forward;
 pub mod split;
+
+pub use forward::{FORWARDED, Forward, ForwardError, Forwarded};
 
 use crate::position::Position;
 use bytes::Bytes;
@@ -17,6 +20,15 @@ use std::{collections::BTreeMap, time::Duration};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience for a whole answer, so that a hung server ends a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is behind an error: reqwest's own message repeats the address; the reason is at the end of the chain.
+fn reason(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    if error.is_timeout() { "it took too long".to_owned() } else { deepest.to_string() }
+}
 
 /// One node, spoken to over kept connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -254,13 +266,7 @@ impl Client {
         if error.is_connect() {
             return ClientError::NothingThere { base: self.base() };
         }
-        // reqwest's own message repeats the address; the reason is at the end of the chain.
-        let mut deepest: &dyn std::error::Error = error;
-        while let Some(source) = deepest.source() {
-            deepest = source;
-        }
-        let reason = if error.is_timeout() { "it took too long".to_owned() } else { deepest.to_string() };
-        ClientError::Lost { base: self.base(), reason }
+        ClientError::Lost { base: self.base(), reason: reason(error) }
     }
 
     fn refused(&self, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {

@@ -6,20 +6,23 @@
 mod closing;
 mod group;
 mod queue;
+mod waiting;
 mod writer;
 
 pub use closing::close;
 pub use group::AdmissionLimits;
+pub(crate) use queue::Queue;
 pub use writer::{Action, Submission, Writer, WriterSettings};
 
 use crate::{
     log,
-    position::{EpochTable, Position},
+    position::Position,
+    replication::{Feed, Peer, Told},
     snapshot::Published,
-    store::Reader,
     tally::Batch,
+    view::View,
 };
-use queue::Queue;
+use bytes::Bytes;
 use std::{
     collections::VecDeque,
     fmt, io,
@@ -30,7 +33,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// What must have happened before a write is acknowledged.
@@ -38,8 +41,44 @@ use tokio_util::sync::CancellationToken;
 pub enum AckLevel {
     /// Appended to the log and applied: survives kill -9 of the process.
     Leader,
-    /// Also synced to the disk: survives power loss.
+    /// Also synced to the leader's disk: survives power loss there.
     Disk,
+    /// Appended and applied, and applied by a replica: survives the loss of the leader, if that replica takes over.
+    Replica,
+    /// As `Replica`, and synced to the leader's disk.
+    DiskReplica,
+    /// Synced on the leader and on a replica: survives the loss of either machine.
+    ReplicaDisk,
+}
+
+impl AckLevel {
+    /// All levels, each at its number.
+    pub const ALL: [AckLevel; 5] =
+        [AckLevel::Leader, AckLevel::Disk, AckLevel::Replica, AckLevel::DiskReplica, AckLevel::ReplicaDisk];
+
+    /// Whether the leader's own sync is part of it.
+    pub fn wants_sync(self) -> bool {
+        matches!(self, AckLevel::Disk | AckLevel::DiskReplica | AckLevel::ReplicaDisk)
+    }
+
+    /// Whether a replica is part of it.
+    pub fn wants_replica(self) -> bool {
+        matches!(self, AckLevel::Replica | AckLevel::DiskReplica | AckLevel::ReplicaDisk)
+    }
+
+    /// This level, on a leader that syncs before every answer.
+    pub fn synced(self) -> Self {
+        match self {
+            AckLevel::Leader | AckLevel::Disk => AckLevel::Disk,
+            AckLevel::Replica | AckLevel::DiskReplica => AckLevel::DiskReplica,
+            AckLevel::ReplicaDisk => AckLevel::ReplicaDisk,
+        }
+    }
+
+    /// What is left of it where no replica answers.
+    pub fn without_replicas(self) -> Self {
+        if self.wants_sync() { AckLevel::Disk } else { AckLevel::Leader }
+    }
 }
 
 impl FromStr for AckLevel {
@@ -49,7 +88,10 @@ impl FromStr for AckLevel {
         match text {
             "leader" => Ok(AckLevel::Leader),
             "disk" => Ok(AckLevel::Disk),
-            _ => Err(format!("{text:?} is no level: leader, or disk")),
+            "replica" => Ok(AckLevel::Replica),
+            // In a query, + stands for a space.
+            "replica+disk" | "replica disk" => Ok(AckLevel::ReplicaDisk),
+            _ => Err(format!("{text:?} is no level: leader, disk, replica, or replica+disk")),
         }
     }
 }
@@ -59,6 +101,9 @@ impl fmt::Display for AckLevel {
         f.write_str(match self {
             AckLevel::Leader => "leader",
             AckLevel::Disk => "disk",
+            AckLevel::Replica => "replica",
+            AckLevel::DiskReplica => "disk, replica",
+            AckLevel::ReplicaDisk => "replica+disk",
         })
     }
 }
@@ -82,7 +127,8 @@ pub struct Receipt {
     pub stream_last: Option<u64>,
 }
 
-/// Why a write was not acknowledged. Only [`WriteError::OutcomeUnknown`] may have been applied.
+/// Why a write was not acknowledged. [`WriteError::NotReplicated`] is applied, [`WriteError::OutcomeUnknown`] may be; no
+/// other is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// The queue is full: nothing was applied, come again.
@@ -121,6 +167,20 @@ pub enum WriteError {
     /// The node is stopping; nothing was applied.
     #[error("the node is stopping")]
     Stopping,
+    /// It is applied, and the level that the request asked for was not reached in time.
+    #[error("it is applied at {position}, and level {level} was not reached: no replica has acknowledged it in time")]
+    NotReplicated {
+        /// The level asked for.
+        level: AckLevel,
+        /// Where it is applied.
+        position: Position,
+    },
+    /// No replica is known that keeps files, so the level cannot be reached; nothing was applied.
+    #[error("level replica+disk needs a replica with a --data-dir, and none is known")]
+    NoReplicaKeepsFiles,
+    /// Another leader has a later epoch: this one must not write. Nothing was applied.
+    #[error("another leader has a later epoch; this one takes no more writes")]
+    SteppedDown,
     /// The append or sync failed after it was tried: the write may or may not count. Repeat with the same key.
     #[error("the outcome is unknown: repeat the request with the same key")]
     OutcomeUnknown,
@@ -133,6 +193,8 @@ pub type Reply = oneshot::Sender<Result<Receipt, WriteError>>;
 pub enum Event {
     /// A batch was submitted.
     Write(Submission<Reply>),
+    /// An exchange with a replica has told something.
+    Replica(Peer, Told),
     /// A sync has ended.
     Synced(log::Sync, io::Result<()>),
     /// A snapshot has ended, after so many milliseconds.
@@ -148,12 +210,13 @@ pub struct Leader {
 }
 
 struct Shared {
-    reader: Reader,
-    epochs: EpochTable,
+    view: Arc<View>,
+    feed: Arc<Feed>,
     queue: Queue<Event>,
-    applied: watch::Sender<Position>,
     stopping: AtomicBool,
     poisoned: AtomicBool,
+    /// Whether a write waits for a replica's sync.
+    wants_durable: AtomicBool,
     ended: CancellationToken,
 }
 
@@ -173,22 +236,21 @@ impl Default for QueueLimits {
 }
 
 impl Leader {
-    /// A handle for a writer that is about to run, over the history that `epochs` tells.
-    pub fn new(reader: Reader, epochs: EpochTable, bounds: QueueLimits) -> Self {
-        let applied = watch::Sender::new(reader.read().position());
+    /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `feed`.
+    pub fn new(view: Arc<View>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
         let queue = Queue::new(bounds.batches, bounds.bytes);
-        let (stopping, poisoned, ended) = Default::default();
-        Self { shared: Arc::new(Shared { reader, epochs, queue, applied, stopping, poisoned, ended }) }
+        let (stopping, poisoned, wants_durable, ended) = Default::default();
+        Self { shared: Arc::new(Shared { view, feed, queue, stopping, poisoned, wants_durable, ended }) }
     }
 
-    /// Reads the counts.
-    pub fn reader(&self) -> &Reader {
-        &self.shared.reader
+    /// What this leader serves.
+    pub fn view(&self) -> &Arc<View> {
+        &self.shared.view
     }
 
-    /// Past epochs of this history.
-    pub fn epochs(&self) -> &EpochTable {
-        &self.shared.epochs
+    /// The records for replicas.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.shared.feed
     }
 
     /// Hands a batch to the Writer; from here it is the Writer's, also if the returned future is dropped. `None` as
@@ -215,13 +277,6 @@ impl Leader {
         answer.await.unwrap_or(Err(WriteError::OutcomeUnknown))
     }
 
-    /// Waits until this node has applied `sequence`; `false` if `patience` ended first.
-    pub async fn reached(&self, sequence: u64, patience: Duration) -> bool {
-        let mut applied = self.shared.applied.subscribe();
-        let waited = tokio::time::timeout(patience, applied.wait_for(|at| at.sequence >= sequence)).await;
-        matches!(waited, Ok(Ok(_)))
-    }
-
     /// The write path's numbers for `/status`.
     pub fn status(&self) -> Status {
         let Shared { queue, poisoned, .. } = &*self.shared;
@@ -245,9 +300,20 @@ impl Leader {
         self.shared.queue.take(into, patience);
     }
 
-    /// For the Writer's thread: readers can see this position now.
-    pub fn published(&self, position: Position) {
-        self.shared.applied.send_replace(position);
+    /// For the Writer's thread: readers can see this position now, and replicas can have its record.
+    pub fn published(&self, position: Position, record: Bytes) {
+        self.shared.feed.push(position.sequence, record);
+        self.shared.view.published(position);
+    }
+
+    /// For the Writer's thread: whether a write waits for a replica's sync.
+    pub fn want_durable(&self, wanted: bool) {
+        self.shared.wants_durable.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether a write waits for a replica's sync.
+    pub fn wants_durable(&self) -> bool {
+        self.shared.wants_durable.load(Ordering::Relaxed)
     }
 
     /// Returns once the Writer has ended, by a stop or by dying.

@@ -65,6 +65,25 @@ pub const MAX_REPLICAS: usize = 64;
 /// Largest MANIFEST in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 
+/// Bytes of records kept in memory for replicas that are connected.
+pub const FEED_BYTES: usize = 32 << 20;
+/// Bytes of records in one offer to a replica; one record may be larger.
+pub const OFFER_BYTES: usize = 512 << 10;
+/// Largest body between nodes in bytes: the largest record, and the head of the offer.
+pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
+/// A replica hears from its leader at least so often, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 250;
+/// A replica that has not answered for so long is not waited for, in milliseconds.
+pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
+/// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
+pub const RETRY_MIN_MS: u64 = 50;
+/// … up to this.
+pub const RETRY_MAX_MS: u64 = 5_000;
+/// A follower that has not heard from its leader for so long announces itself, in milliseconds …
+pub const SILENCE_MS: u64 = 1_000;
+/// … and again so often until it does, in milliseconds.
+pub const ANNOUNCE_MS: u64 = 500;
+
 /// `/top` candidates a namespace keeps before it raises its threshold.
 pub const TOP_CANDIDATES: usize = 8_192;
 /// Candidates kept when the threshold is raised.
@@ -80,4 +99,6 @@ const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);
 const _: () = assert!(SNAPSHOTS_KEPT >= 2);
+const _: () = assert!(OFFER_BYTES <= FEED_BYTES && OFFER_BYTES < MAX_OFFER_BYTES);
+const _: () = assert!(2 * HEARTBEAT_MS < SILENCE_MS && 2 * HEARTBEAT_MS < EXCHANGE_TIMEOUT_MS);
 const _: () = assert!(EPOCHS_REMEMBERED * 16 + MAX_REPLICAS * 512 < MAX_MANIFEST_BYTES);

@@ -93,11 +93,17 @@ pub enum Refusal {
     Stopping,
     /// It is not known whether it counts.
     OutcomeUnknown,
+    /// It counts, and no replica acknowledged it in time.
+    NotReplicated,
+    /// No replica can do what its level asks.
+    NoReplica,
+    /// Another leader has taken over.
+    SteppedDown,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 14] = [
         Refusal::Queue,
         Refusal::Window,
         Refusal::KeyReused,
@@ -109,6 +115,9 @@ impl Refusal {
         Refusal::Poisoned,
         Refusal::Stopping,
         Refusal::OutcomeUnknown,
+        Refusal::NotReplicated,
+        Refusal::NoReplica,
+        Refusal::SteppedDown,
     ];
 
     /// The label's text.
@@ -125,6 +134,9 @@ impl Refusal {
             Refusal::Poisoned => "poisoned",
             Refusal::Stopping => "stopping",
             Refusal::OutcomeUnknown => "outcome-unknown",
+            Refusal::NotReplicated => "not-replicated",
+            Refusal::NoReplica => "no-replica",
+            Refusal::SteppedDown => "stepped-down",
         }
     }
 }

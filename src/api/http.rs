@@ -28,53 +28,70 @@ pub use serve::Server;
 pub use settings::HttpSettings;
 
 use crate::{
+    client::Forward,
     leader::{AckLevel, Leader},
     metrics::Metrics,
-    tokenizer::Analyzer,
+    replica::Follower,
+    replication::{Archive, NodeId, Registry, link::Secret},
+    view::View,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// What the routes answer from: handed in by the node, cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    /// Writes go through it, and it knows the counts.
-    pub leader: Leader,
-    /// How text becomes words.
-    pub analyzer: Analyzer,
+    /// What is read.
+    pub view: Arc<View>,
+    /// Where writes go, and what other nodes may ask.
+    pub role: Role,
+    /// What other nodes have to show; `None`: nothing.
+    pub secret: Option<Secret>,
     /// Where requests are counted, and what `/metrics` shows.
     pub metrics: Arc<Metrics>,
-    /// Whether the node serves current data.
-    pub readiness: Readiness,
     /// What `/status` tells beside the live numbers.
     pub about: Arc<About>,
+}
+
+/// What this node is to its clients and to other nodes.
+#[derive(Clone)]
+pub enum Role {
+    /// It takes writes, and sends its records to replicas.
+    Leader {
+        /// The way to its Writer.
+        leader: Leader,
+        /// Its followers.
+        registry: Registry,
+        /// What followers fetch.
+        archive: Archive,
+    },
+    /// It applies what its leader sends.
+    Replica {
+        /// The way to its thread.
+        follower: Follower,
+        /// The way to the leader, for writes.
+        forward: Forward,
+        /// What a leader fetches that has lost its newest records.
+        archive: Archive,
+    },
+    /// It follows its leader's files.
+    LocalReplica {
+        /// Told when the leader gives notice.
+        notice: Arc<Notify>,
+        /// The way to the leader, for writes.
+        forward: Forward,
+    },
 }
 
 /// What `/status` tells that does not change while the node runs.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// `leader`, and later the other roles.
+    /// `leader`, `replica` or `local-replica`.
     pub role: &'static str,
-    /// The database's id as text, once it has one.
-    pub database_id: Option<String>,
-    /// The level a write is acknowledged at when its request names none.
-    pub default_ack: AckLevel,
-}
-
-/// Whether the node serves current data: `/health/ready`. The node says so, the routes read it.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Says that the node serves current data, or that it does not (while it starts, and once it stops).
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// Whether the node serves current data.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
+    /// This run of the process.
+    pub node: NodeId,
+    /// Where others reach it.
+    pub url: String,
+    /// On a leader: the level a write is acknowledged at when its request names none.
+    pub default_ack: Option<AckLevel>,
 }

@@ -7,17 +7,21 @@
 use super::{
     AckLevel, Receipt, WriteError,
     group::{AdmissionLimits, Group},
+    waiting::{Due as Answered, Waiting},
 };
 use crate::{
     format::FileError,
+    limits,
     log::{AppendError, Log, Place, Sync},
     position::{Position, Sequence},
     record::Record,
+    replication::{Peer, Told},
     snapshot::{Due, Published, Schedule, SnapshotSettings},
     store::{Mark, Store},
     tally::Batch,
 };
-use std::{collections::VecDeque, io};
+use bytes::Bytes;
+use std::io;
 
 /// How long writes are refused after the disk was found full, before the next is tried, in milliseconds.
 const DISK_FULL_PAUSE_MS: u64 = 1_000;
@@ -36,10 +40,12 @@ pub struct Submission<T> {
 pub enum Action<T> {
     /// Give an answer.
     Answer(T, Result<Receipt, WriteError>),
-    /// Tell readers who wait that this position can be seen; its record has so many bytes.
-    Published(Position, u64),
+    /// Tell readers who wait that this position can be seen, and replicas that this is its record.
+    Published(Position, Bytes),
     /// Sync, and report to [`Writer::synced`].
     Sync(Sync),
+    /// Whether a write waits for a replica's sync has changed.
+    WantDurable(bool),
     /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
     Snapshot(Mark, Place),
     /// No write will succeed until a restart: this happened.
@@ -51,8 +57,10 @@ pub enum Action<T> {
 pub struct WriterSettings {
     /// The level of a write that names none.
     pub ack: AckLevel,
-    /// The least level of all writes.
-    pub durability: AckLevel,
+    /// Whether every write is synced before its answer, whatever its level.
+    pub synced: bool,
+    /// How long an answer waits for replicas, in milliseconds.
+    pub ack_timeout_ms: u64,
     /// Bounds of what is admitted.
     pub admission: AdmissionLimits,
     /// When the backup is made current.
@@ -61,8 +69,12 @@ pub struct WriterSettings {
 
 impl WriterSettings {
     /// The level a write that names none is acknowledged at.
-    pub fn least_ack(&self) -> AckLevel {
-        self.ack.max(self.durability)
+    pub fn default_ack(&self) -> AckLevel {
+        self.effective(self.ack)
+    }
+
+    fn effective(&self, level: AckLevel) -> AckLevel {
+        if self.synced { level.synced() } else { level }
     }
 }
 
@@ -70,7 +82,8 @@ impl Default for WriterSettings {
     fn default() -> Self {
         Self {
             ack: AckLevel::Leader,
-            durability: AckLevel::Leader,
+            synced: false,
+            ack_timeout_ms: limits::EXCHANGE_TIMEOUT_MS,
             admission: AdmissionLimits::default(),
             snapshot: SnapshotSettings::default(),
         }
@@ -84,13 +97,17 @@ pub struct Writer<T> {
     log: Log,
     group: Group,
     /// Batches of the group, with what they will be told.
-    members: Vec<(T, AckLevel, Receipt)>,
-    /// Answers that wait for a sync, by sequence.
-    waiting: VecDeque<(Sequence, T, Receipt)>,
+    members: Vec<(T, (AckLevel, bool), Receipt)>,
+    waiting: Waiting<T>,
+    /// Answers that are due, on their way out.
+    due: Vec<Answered<T>>,
+    wants_durable: bool,
     syncing: bool,
     schedule: Schedule,
     snapshot_running: bool,
     poisoned: bool,
+    /// Another leader has a later epoch.
+    stepped_down: bool,
     disk_full_until_ms: u64,
 }
 
@@ -104,7 +121,10 @@ impl<T> Writer<T> {
             store,
             log,
             members: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::new(settings.ack_timeout_ms),
+            due: Vec::new(),
+            wants_durable: false,
+            stepped_down: false,
             syncing: false,
             snapshot_running: false,
             poisoned: false,
@@ -127,10 +147,15 @@ impl<T> Writer<T> {
                 actions.push(Action::Answer(reply, Err(error)));
                 continue;
             }
-            let level = level.unwrap_or(self.settings.ack).max(self.settings.durability);
+            let strict = level.is_some();
+            let level = self.settings.effective(level.unwrap_or(self.settings.ack));
+            if strict && level == AckLevel::ReplicaDisk && !self.waiting.progress.keeps_files() {
+                actions.push(Action::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
+                continue;
+            }
             match self.group.admit(&self.store, &self.settings.admission, &batch) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.
-                Ok(receipt) => self.members.push((reply, level, receipt)),
+                Ok(receipt) => self.members.push((reply, (level, strict), receipt)),
                 Err(error) => actions.push(Action::Answer(reply, Err(error))),
             }
             if self.group.is_full() {
@@ -139,22 +164,29 @@ impl<T> Writer<T> {
             }
         }
         self.commit(time_ms, now_ms, actions);
-        self.sync_if_wanted(actions);
+        self.answer_due(now_ms, actions);
+    }
+
+    /// An exchange with a replica has told something.
+    pub fn told(&mut self, peer: Peer, told: &Told, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        match told {
+            Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
+            Told::Lost => self.waiting.progress.lost(peer),
+            Told::StepDown(_) => self.stepped_down = true,
+            Told::Alarm(_) => {}
+        }
+        self.answer_due(now_ms, actions);
     }
 
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
+    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, now_ms: u64, actions: &mut Vec<Action<T>>) {
         self.syncing = false;
         if let Err(error) = result {
             self.poison(&format!("a sync of the log failed: {error}"), actions);
             return;
         }
         self.log.synced(sync);
-        while self.waiting.front().is_some_and(|(sequence, ..)| *sequence <= sync.upto) {
-            let (_, reply, receipt) = self.waiting.pop_front().expect("it was looked at");
-            actions.push(Action::Answer(reply, Ok(receipt)));
-        }
-        self.sync_if_wanted(actions);
+        self.answer_due(now_ms, actions);
     }
 
     /// A snapshot that was asked for has ended, after `took_ms`.
@@ -171,6 +203,7 @@ impl<T> Writer<T> {
         if self.poisoned {
             return;
         }
+        self.answer_due(now_ms, actions);
         match self.schedule.due(now_ms, self.log.sequence(), self.snapshot_running) {
             Due::Nothing => {}
             Due::Sync => self.start_sync(actions),
@@ -202,7 +235,7 @@ impl<T> Writer<T> {
 
     /// When [`Writer::tick`] has something to do again, in milliseconds; `None`: never.
     pub fn next_tick_ms(&self) -> Option<u64> {
-        if self.poisoned { None } else { self.schedule.next_ms() }
+        if self.poisoned { None } else { self.schedule.next_ms().into_iter().chain(self.waiting.next_ms()).min() }
     }
 
     /// Whether everything is answered, synced and at rest.
@@ -231,6 +264,9 @@ impl<T> Writer<T> {
         if self.poisoned {
             return Some(WriteError::Poisoned);
         }
+        if self.stepped_down {
+            return Some(WriteError::SteppedDown);
+        }
         // A clock that was put back must not make the pause longer.
         let left_ms = self.disk_full_until_ms.saturating_sub(now_ms);
         (1..=DISK_FULL_PAUSE_MS).contains(&left_ms).then_some(WriteError::DiskFull)
@@ -255,10 +291,10 @@ impl<T> Writer<T> {
         for (reply, level, mut receipt) in self.members.drain(..) {
             // A batch that changed nothing and settled nothing has no record: it stands where the store stands.
             receipt.position = receipt.position.min(self.store.mark().position);
-            if level == AckLevel::Leader || receipt.position.sequence <= self.log.synced_upto() {
-                actions.push(Action::Answer(reply, Ok(receipt)));
+            if self.waiting.is_reached(level.0, receipt.position.sequence, self.log.synced_upto()) {
+                actions.push(Action::Answer(reply, Ok(self.waiting.with_acks(receipt))));
             } else {
-                self.waiting.push_back((self.log.sequence(), reply, receipt));
+                self.waiting.add(self.log.sequence(), level, now_ms, (reply, receipt));
             }
         }
     }
@@ -269,22 +305,30 @@ impl<T> Writer<T> {
         let (body, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
-        let bytes = bytes.len() as u64;
-        self.schedule.appended(bytes);
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.schedule.appended(bytes.len() as u64);
         self.store.apply(&record, chain).map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
         actions.push(Action::Published(position, bytes));
         Ok(())
     }
 
-    fn sync_if_wanted(&mut self, actions: &mut Vec<Action<T>>) {
-        if !self.waiting.is_empty() || self.log.is_overdue() {
+    /// Gives the answers that are due, and asks for the sync that the others wait for.
+    fn answer_due(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        self.waiting.due(self.log.synced_upto(), now_ms, &mut self.due);
+        actions.extend(self.due.drain(..).map(|(reply, answer)| Action::Answer(reply, answer)));
+        if self.waiting.want_sync() || self.log.is_overdue() {
             self.start_sync(actions);
+        }
+        let wants_durable = self.waiting.want_replica_sync();
+        if wants_durable != self.wants_durable {
+            self.wants_durable = wants_durable;
+            actions.push(Action::WantDurable(wants_durable));
         }
     }
 
     fn poison(&mut self, what: &str, actions: &mut Vec<Action<T>>) {
         self.poisoned = true;
-        for (_, reply, _) in self.waiting.drain(..) {
+        for reply in self.waiting.take_all() {
             actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
         }
         actions.push(Action::Poisoned(what.to_owned()));

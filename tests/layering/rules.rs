@@ -10,7 +10,7 @@ const LADDER: &[&[&str]] = &[
     &["limits", "position", "hash", "tally", "tokenizer", "record", "metrics"],
     &["words", "store"],
     &["disk", "format", "manifest", "log", "snapshot", "recovery", "repair", "inspect"],
-    &["replication"],
+    &["view", "replication"],
     &["leader", "replica", "local_replica"],
     &["client", "api"],
     &["config", "node"],
@@ -22,7 +22,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hyper", &["src/api"]),
     ("hyper_util", &["src/api"]),
     ("multer", &["src/api"]),
-    ("reqwest", &["src/client"]),
+    ("reqwest", &["src/client", "src/replication"]),
     ("clap", &["src/bin", "src/config"]),
     // Where records, messages and what they are made of are encoded. Unmaintained: see deny.toml.
     (

@@ -1,9 +1,11 @@
 //! What tells how the node is: health, numbers, status.
 
 use super::{
+    Role,
     problem::{Kind, Problem},
     routes::Site,
 };
+use crate::replication::SenderStatus;
 use http::{HeaderValue, header};
 use std::collections::BTreeMap;
 use warp::reply::Response;
@@ -20,7 +22,7 @@ pub(super) fn live() -> Response {
 
 /// `GET /health/ready`.
 pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
-    if site.api.readiness.get() {
+    if site.api.view.is_ready() {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));
     }
     Err(Problem::new(Kind::NotReady, "the node is starting or stopping; ask again"))
@@ -28,22 +30,26 @@ pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
 
 /// `GET /metrics`: Prometheus' text form.
 pub(super) fn metrics(site: &Site) -> Response {
-    let (metrics, leader) = (&site.api.metrics, &site.api.leader);
-    let reader = leader.reader();
-    let (position, namespaces) = {
-        let guard = reader.read();
-        (guard.position(), guard.namespaces())
-    };
-    let (keys, streams) = reader.window_len();
-    let status = leader.status();
-    metrics.position.set(position.sequence as f64);
-    metrics.words_distinct.set(namespaces.iter().map(|(_, words)| words).sum::<u64>() as f64);
-    metrics.words_bytes.set(reader.bytes() as f64);
-    metrics.keys.set(keys as f64);
-    metrics.streams.set(streams as f64);
-    metrics.queue_depth.set(status.queued as f64);
-    metrics.poisoned.set(f64::from(u8::from(status.poisoned)));
-    metrics.ready.set(f64::from(u8::from(site.api.readiness.get())));
+    let metrics = &site.api.metrics;
+    if let Ok(current) = site.current() {
+        let reader = &current.reader;
+        let (position, namespaces) = {
+            let guard = reader.read();
+            (guard.position(), guard.namespaces())
+        };
+        let (keys, streams) = reader.window_len();
+        metrics.position.set(position.sequence as f64);
+        metrics.words_distinct.set(namespaces.iter().map(|(_, words)| words).sum::<u64>() as f64);
+        metrics.words_bytes.set(reader.bytes() as f64);
+        metrics.keys.set(keys as f64);
+        metrics.streams.set(streams as f64);
+    }
+    if let Role::Leader { leader, .. } = &site.api.role {
+        let status = leader.status();
+        metrics.queue_depth.set(status.queued as f64);
+        metrics.poisoned.set(f64::from(u8::from(status.poisoned)));
+    }
+    metrics.ready.set(f64::from(u8::from(site.api.view.is_ready())));
     let mut response = Response::new(metrics.render().into());
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
@@ -54,9 +60,12 @@ pub(super) fn metrics(site: &Site) -> Response {
 struct Status<'a> {
     role: &'static str,
     version: &'static str,
-    database: Option<&'a str>,
-    analyzer: &'static str,
-    default_ack: String,
+    node: String,
+    url: &'a str,
+    database: Option<String>,
+    analyzer: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_ack: Option<String>,
     ready: bool,
     epoch: u64,
     sequence: u64,
@@ -64,31 +73,48 @@ struct Status<'a> {
     digest: String,
     words: u64,
     namespaces: BTreeMap<String, u64>,
-    writer: crate::leader::Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writer: Option<crate::leader::Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<Vec<SenderStatus>>,
     uptime_seconds: u64,
 }
 
 /// `GET /status`: for people and for `memdb health`.
 pub(super) fn status(site: &Site) -> Response {
-    let (position, digest, namespaces) = {
-        let guard = site.api.leader.reader().read();
+    let current = site.current().ok();
+    let (position, digest, namespaces) = current.as_ref().map_or_else(Default::default, |current| {
+        let guard = current.reader.read();
         (guard.position(), guard.digest(), guard.namespaces())
+    });
+    let (writer, replicas, leader) = match &site.api.role {
+        Role::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
+        Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => (None, None, forward.leader()),
     };
     let about = &site.api.about;
     let status = Status {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
-        database: about.database_id.as_deref(),
-        analyzer: site.api.analyzer.name(),
-        default_ack: about.default_ack.to_string(),
-        ready: site.api.readiness.get(),
+        node: format!("{:032x}", about.node),
+        url: &about.url,
+        database: current.as_ref().map(|current| format!("{:032x}", current.identity.database_id)),
+        analyzer: current.as_ref().map(|current| current.identity.analyzer.name()),
+        default_ack: about.default_ack.map(|level| level.to_string()),
+        ready: site.api.view.is_ready(),
         epoch: position.epoch,
         sequence: position.sequence,
         position: position.to_string(),
         digest: format!("{digest:016x}"),
         words: namespaces.iter().map(|(_, words)| words).sum(),
         namespaces: namespaces.into_iter().collect(),
-        writer: site.api.leader.status(),
+        lag_ms: site.api.view.lag_ms(),
+        leader,
+        writer,
+        replicas,
         uptime_seconds: site.started.elapsed().as_secs(),
     };
     json(serde_json::to_vec(&status).expect("names are strings and numbers are finite"))

@@ -45,12 +45,17 @@ pub(super) enum Kind {
     Stopping,
     UnsupportedVersion,
     MemoryFull,
+    ClusterSecret,
+    NotLeader,
+    LeaderAway,
+    SteppedDown,
+    NotReplicated,
 }
 
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 33] = [
+    pub(super) const ALL: [Kind; 38] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -84,6 +89,11 @@ impl Kind {
         Kind::Stopping,
         Kind::UnsupportedVersion,
         Kind::MemoryFull,
+        Kind::ClusterSecret,
+        Kind::NotLeader,
+        Kind::LeaderAway,
+        Kind::SteppedDown,
+        Kind::NotReplicated,
     ];
 
     /// Status, the `type` after `urn:memdb:problem:`, and the title.
@@ -96,6 +106,7 @@ impl Kind {
             Kind::InvalidUtf8 => (400, "invalid-utf8", "The text is not UTF-8"),
             Kind::EmptyText => (400, "empty-text", "There is no text"),
             Kind::AckUnavailable => (400, "ack-unavailable", "This node cannot acknowledge at that level"),
+            Kind::ClusterSecret => (403, "cluster-secret", "Only nodes of the cluster may ask this"),
             Kind::NotFound => (404, "not-found", "No such route"),
             Kind::MethodNotAllowed => (405, "method-not-allowed", "The route does not take this method"),
             Kind::RequestTimeout => (408, "request-timeout", "The request came too slowly"),
@@ -105,6 +116,7 @@ impl Kind {
             Kind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
             Kind::UnsupportedMediaType => (415, "unsupported-media-type", "The body's type is not taken here"),
             Kind::ExpectationFailed => (417, "expectation-failed", "The expectation cannot be met"),
+            Kind::NotLeader => (421, "not-leader", "This node takes no writes"),
             Kind::KeyReused => (422, "key-reused", "The key was used with another request"),
             Kind::Overflow => (422, "overflow", "A count would overflow"),
             Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
@@ -120,6 +132,9 @@ impl Kind {
             Kind::DiskFull => (503, "disk-full", "The disk is full"),
             Kind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
             Kind::Stopping => (503, "stopping", "The node is stopping"),
+            Kind::LeaderAway => (503, "leader-away", "The leader cannot be reached"),
+            Kind::SteppedDown => (503, "stepped-down", "Another leader has taken over"),
+            Kind::NotReplicated => (504, "not-replicated", "Applied, and not acknowledged by a replica in time"),
             Kind::UnsupportedVersion => (505, "unsupported-version", "Not HTTP/1.0, HTTP/1.1 or HTTP/2"),
             Kind::MemoryFull => (507, "memory-full", "The memory budget is used up"),
         }
@@ -137,6 +152,7 @@ impl Kind {
                 | Kind::TooManyConnections
                 | Kind::DiskFull
                 | Kind::Stopping
+                | Kind::LeaderAway
         )
     }
 }
@@ -150,11 +166,13 @@ pub(super) struct Problem {
     hint: Option<&'static str>,
     /// The next number of a stream.
     expected: Option<u64>,
+    /// Where a write is applied that did not reach its level.
+    applied: Option<Position>,
 }
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), hint: None, expected: None }
+        Self { kind, detail: detail.into(), hint: None, expected: None, applied: None }
     }
 
     /// A 405 for a route that takes these methods.
@@ -184,6 +202,9 @@ impl Problem {
         if let Some(expected) = self.expected {
             object["expected"] = expected.into();
         }
+        if let Some(position) = self.applied {
+            (object["applied"], object["position"]) = (true.into(), position.to_string().into());
+        }
         object.to_string().into_bytes()
     }
 
@@ -192,6 +213,9 @@ impl Problem {
         *response.status_mut() = self.status();
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(position) = self.applied {
+            fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
+        }
         if self.kind.passes() {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
@@ -247,17 +271,28 @@ pub(super) fn of_write_error(error: &WriteError) -> (Problem, Refusal) {
         WriteError::Stopping => {
             (Kind::Stopping, Refusal::Stopping, "nothing was applied; send it again once the node is back")
         }
+        WriteError::NotReplicated { .. } => {
+            (Kind::NotReplicated, Refusal::NotReplicated, "it counts, and reaches the replicas later")
+        }
+        WriteError::NoReplicaKeepsFiles => {
+            (Kind::AckUnavailable, Refusal::NoReplica, "nothing was applied; ask for ack=replica or ack=disk")
+        }
+        WriteError::SteppedDown => {
+            (Kind::SteppedDown, Refusal::SteppedDown, "nothing was applied; send it to the leader that leads now")
+        }
         WriteError::OutcomeUnknown => {
             (Kind::OutcomeUnknown, Refusal::OutcomeUnknown, "without a key, a repeat may count it twice")
         }
     };
     let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
-    (Problem { expected, ..Problem::new(kind, format!("{error}: {what_to_do}")) }, refusal)
+    let applied = if let WriteError::NotReplicated { position, .. } = error { Some(*position) } else { None };
+    (Problem { expected, applied, ..Problem::new(kind, format!("{error}: {what_to_do}")) }, refusal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leader::AckLevel;
 
     #[test]
     fn every_kind_is_in_the_documentation_as_it_is_here() {
@@ -303,6 +338,9 @@ mod tests {
             (WriteError::Poisoned, 503, false),
             (WriteError::Stopping, 503, true),
             (WriteError::OutcomeUnknown, 500, false),
+            (WriteError::NotReplicated { level: AckLevel::Replica, position: Position::ZERO }, 504, false),
+            (WriteError::NoReplicaKeepsFiles, 400, false),
+            (WriteError::SteppedDown, 503, false),
         ];
         for (error, status, retry) in cases {
             let response = of_write_error(&error).0.into_response();

@@ -79,13 +79,7 @@ pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
 }
 
 fn ack_level(name: &str) -> Result<AckLevel, Problem> {
-    match name {
-        // An unencoded plus sign arrives as a space.
-        "replica" | "replica+disk" | "replica disk" => {
-            Err(Problem::new(Kind::AckUnavailable, "this node has no replicas yet; ask for ack=leader or ack=disk"))
-        }
-        _ => name.parse().map_err(|error| invalid(format!("ack: {error}"))),
-    }
+    name.parse().map_err(|error| invalid(format!("ack: {error}")))
 }
 
 fn too_many_words() -> Problem {
@@ -105,6 +99,9 @@ mod tests {
         let query = Query::parse("word=a+b&word=%E5%8C%97&ns=my-ns&ack=disk&n=5&verbose").expect("sound");
         assert_eq!(query.named_words().expect("two words"), ["a b", "北"]);
         assert_eq!((&*query.namespace, query.ack, query.top().expect("in range")), ("my-ns", Some(AckLevel::Disk), 5));
+        for levels in ["ack=replica+disk", "ack=replica%2Bdisk"] {
+            assert_eq!(Query::parse(levels).expect("sound").ack, Some(AckLevel::ReplicaDisk));
+        }
         let query = Query::parse("").expect("sound");
         assert_eq!((&*query.namespace, query.ack, query.top().expect("default")), ("words", None, 10));
         assert!(query.named_words().is_err());
@@ -124,9 +121,6 @@ mod tests {
             "ack=all",
             "ack=",
             "ack=leader&ack=disk",
-            "ack=replica",
-            "ack=replica+disk",
-            "ack=replica%2Bdisk",
             "word=%zz",
             "word=%ff",
             "n=1&n=2",

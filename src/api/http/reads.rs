@@ -6,7 +6,7 @@ use super::{
     headers,
     problem::{Kind, Problem},
     query::Query,
-    routes::Site,
+    routes::{self, Site},
     settings::SYNC_CHUNK_BYTES,
     sync::SyncBody,
 };
@@ -35,10 +35,11 @@ pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> R
         let mut seen = HashSet::with_capacity(names.len());
         names.retain(|name| seen.insert(name.clone()));
     }
-    let folded: Vec<Cow<'_, str>> = names.iter().map(|name| site.api.analyzer.fold(name)).collect();
+    let current = site.current()?;
+    let folded: Vec<Cow<'_, str>> = names.iter().map(|name| current.identity.analyzer.fold(name)).collect();
     let mut counts = Vec::with_capacity(folded.len());
     let position = {
-        let guard = site.api.leader.reader().read();
+        let guard = current.reader.read();
         for word in &folded {
             // A longer word is never counted.
             counts.push(if word.len() <= MAX_WORD_BYTES { guard.count(&query.namespace, word) } else { 0 });
@@ -60,7 +61,7 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
     let query = Query::parse(&query)?;
     let n = query.top()?;
     settle(&site, heads.min_position.as_deref()).await?;
-    let (position, words) = site.api.leader.reader().top(&query.namespace, n);
+    let (position, words) = site.current()?.reader.top(&query.namespace, n);
     let mut body = vec![b'['];
     for (word, count) in words {
         body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
@@ -76,14 +77,15 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
     let query = Query::parse(&query)?;
     settle(&site, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
-    let mark = site.api.leader.reader().read().mark();
+    let current = site.current()?;
+    let mark = current.reader.read().mark();
     let position = mark.position;
     // The digest too: another database, or an old copy put back, may come to the same position.
     let tag = format!("W/\"{position}-{:016x}\"", mark.digest);
     if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
         return Ok(headers::not_modified(position, tag.as_bytes()));
     }
-    let body = SyncBody::new(site.api.leader.reader().scan(&query.namespace), SYNC_CHUNK_BYTES);
+    let body = SyncBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
     let mut response = warp::reply::stream(body).into_response();
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -97,20 +99,15 @@ async fn settle(site: &Site, min_position: Option<&str>) -> Result<(), Problem> 
     let Some(text) = min_position else { return Ok(()) };
     let asked: Position =
         text.parse().map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position: {error}")))?;
-    let leader = &site.api.leader;
-    let standing = || leader.epochs().standing(asked, leader.reader().read().position());
-    let mut now = standing();
-    if now == Standing::Ahead {
-        leader.reached(asked.sequence, site.settings.position_wait).await;
-        now = standing();
-    }
-    match now {
-        Standing::Reached => Ok(()),
-        Standing::Ahead => Err(Problem::new(
+    let standing = site.api.view.standing(asked, site.settings.position_wait).await;
+    match standing {
+        None => Err(routes::nothing_to_read()),
+        Some(Standing::Reached) => Ok(()),
+        Some(Standing::Ahead) => Err(Problem::new(
             Kind::PositionAhead,
             format!("{asked} is not applied here yet; ask again, or another node"),
         )),
-        Standing::Lost => Err(Problem::new(
+        Some(Standing::Lost) => Err(Problem::new(
             Kind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),
         )),

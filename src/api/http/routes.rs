@@ -4,7 +4,7 @@
 //! `Allow`. The two busiest paths come first.
 
 use super::{
-    Api,
+    Api, Role,
     body::Uploads,
     headers::Naming,
     operations,
@@ -13,6 +13,7 @@ use super::{
     settings::HttpSettings,
     writes,
 };
+use crate::{leader::Leader, view::Current};
 use std::{convert::Infallible, sync::Arc};
 use tokio::time::Instant;
 use warp::{
@@ -28,6 +29,26 @@ pub(super) struct Site {
     pub(super) settings: HttpSettings,
     pub(super) uploads: Arc<Uploads>,
     pub(super) started: Instant,
+}
+
+impl Site {
+    /// What there is to read.
+    pub(super) fn current(&self) -> Result<Arc<Current>, Problem> {
+        arc_swap::Guard::into_inner(self.api.view.current()).ok_or_else(nothing_to_read)
+    }
+
+    /// The way to the Writer, on a leader.
+    pub(super) fn leader(&self) -> Result<&Leader, Problem> {
+        match &self.api.role {
+            Role::Leader { leader, .. } => Ok(leader),
+            _ => Err(Problem::new(Kind::Internal, "a write was not forwarded")),
+        }
+    }
+}
+
+/// A follower that has nothing, or nothing that is right.
+pub(super) fn nothing_to_read() -> Problem {
+    Problem::new(Kind::NotReady, "this node has not received the counts of its leader yet; ask again, or another node")
 }
 
 /// All routes, and the answer to everything that is none.

@@ -46,7 +46,8 @@ where
     let query = Query::parse(&query)?;
     let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
     let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
-    let (analyzer, hasher) = (site.api.analyzer, site.api.leader.reader().hasher());
+    let identity = site.current()?.identity;
+    let (analyzer, hasher) = (identity.analyzer, identity.hasher());
     let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
         text.into_batch(analyzer, hasher).await?
     } else {
@@ -68,7 +69,8 @@ where
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
     }
     let once = heads.naming.once(None)?;
-    let (analyzer, hasher) = (site.api.analyzer, site.api.leader.reader().hasher());
+    let identity = site.current()?.identity;
+    let (analyzer, hasher) = (identity.analyzer, identity.hasher());
     let bytes = whole.bytes.clone();
     let amounts = if bytes.len() <= INLINE_TEXT_BYTES {
         update::parse(form::utf8(&bytes)?, analyzer, hasher)?
@@ -92,9 +94,10 @@ where
 pub(super) async fn remove_words(site: Arc<Site>, query: String, naming: Naming) -> Result<Response, Problem> {
     let query = Query::parse(&query)?;
     let once = naming.once(None)?;
-    let mut tally = Tally::new(site.api.leader.reader().hasher());
+    let identity = site.current()?.identity;
+    let mut tally = Tally::new(identity.hasher());
     for name in query.named_words()? {
-        let word = site.api.analyzer.fold(name);
+        let word = identity.analyzer.fold(name);
         if word.is_empty() || word.len() > MAX_WORD_BYTES {
             let detail = format!("a word has 1 to {MAX_WORD_BYTES} bytes");
             return Err(Problem::new(Kind::InvalidParameter, detail));
@@ -130,7 +133,7 @@ pub(super) async fn drop_namespace(
         fingerprint: fingerprint(once.as_ref(), &[name.as_bytes(), b"drop"]),
         namespace: name.into(),
         verb: Verb::DropNamespace,
-        tally: Tally::new(site.api.leader.reader().hasher()),
+        tally: Tally::new(site.current()?.identity.hasher()),
         words: 0,
         left_out: 0,
         once,
@@ -250,10 +253,10 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Se
 }
 
 async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
-    let leader = &site.api.leader;
+    let leader = site.leader()?;
     if batch.verb == Verb::Add && batch.tally.is_empty() && batch.once.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
-        let position = leader.reader().read().position();
+        let position = site.current()?.reader.read().position();
         let receipt = Receipt {
             position,
             words: 0,

@@ -1,0 +1,128 @@
+//! Answers that wait: for a sync, for replicas, or until it is too late.
+
+use super::{AckLevel, Receipt, WriteError};
+use crate::{position::Sequence, replication::Progress};
+use std::collections::VecDeque;
+
+/// A write that is applied and not yet answered.
+struct Waiter<T> {
+    sequence: Sequence,
+    level: AckLevel,
+    /// Whether the request named the level itself, and wants to hear when it is not reached.
+    strict: bool,
+    since_ms: u64,
+    reply: T,
+    receipt: Receipt,
+}
+
+/// All answers that wait, by level; in each level in the order of their sequences, but for a few that changed over.
+pub(super) struct Waiting<T> {
+    queues: [VecDeque<Waiter<T>>; AckLevel::ALL.len()],
+    /// How long an answer waits for replicas, in milliseconds.
+    patience_ms: u64,
+    /// How far the replicas are.
+    pub(super) progress: Progress,
+}
+
+/// An answer that is due.
+pub(super) type Due<T> = (T, Result<Receipt, WriteError>);
+
+impl<T> Waiting<T> {
+    pub(super) fn new(patience_ms: u64) -> Self {
+        Self { queues: Default::default(), patience_ms, progress: Progress::default() }
+    }
+
+    /// Lets an answer wait, from now on, until its level is reached for the record at `sequence`.
+    pub(super) fn add(
+        &mut self,
+        sequence: Sequence,
+        (level, strict): (AckLevel, bool),
+        since_ms: u64,
+        (reply, receipt): (T, Receipt),
+    ) {
+        let waiter = Waiter { sequence, level, strict, since_ms, reply, receipt };
+        self.queues[level as usize].push_back(waiter);
+    }
+
+    /// Whether an answer at this level is due once `synced` is synced.
+    pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, synced: Sequence) -> bool {
+        let Self { progress, .. } = self;
+        (!level.wants_sync() || sequence <= synced)
+            && (!level.wants_replica() || sequence <= progress.applied())
+            && (level != AckLevel::ReplicaDisk || sequence <= progress.synced())
+    }
+
+    /// Takes out what is due at `now_ms`: what has reached its level, and what need not wait any longer.
+    pub(super) fn due(&mut self, synced: Sequence, now_ms: u64, due: &mut Vec<Due<T>>) {
+        for level in AckLevel::ALL {
+            while let Some(first) = self.queues[level as usize].front() {
+                if self.is_reached(level, first.sequence, synced) {
+                    let Waiter { reply, receipt, .. } = self.take(level);
+                    due.push((reply, Ok(self.with_acks(receipt))));
+                } else if level.wants_replica() && (self.is_overdue(first, now_ms) || !self.may_reach(level)) {
+                    self.give_up(level, synced, due);
+                } else {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Also when the clock was put back: that must not make anybody wait longer.
+    fn is_overdue(&self, waiter: &Waiter<T>, now_ms: u64) -> bool {
+        now_ms.checked_sub(waiter.since_ms).is_none_or(|waited_ms| waited_ms >= self.patience_ms)
+    }
+
+    /// The replicas do not do what the first one at this level wants.
+    fn give_up(&mut self, level: AckLevel, synced: Sequence, due: &mut Vec<Due<T>>) {
+        let waiter = self.take(level);
+        let without = level.without_replicas();
+        if waiter.strict {
+            let receipt = self.with_acks(waiter.receipt);
+            due.push((waiter.reply, Err(WriteError::NotReplicated { level, position: receipt.position })));
+        } else if self.is_reached(without, waiter.sequence, synced) {
+            due.push((waiter.reply, Ok(self.with_acks(waiter.receipt))));
+        } else {
+            self.queues[without as usize].push_back(Waiter { level: without, ..waiter });
+        }
+    }
+
+    fn take(&mut self, level: AckLevel) -> Waiter<T> {
+        self.queues[level as usize].pop_front().expect("it was looked at")
+    }
+
+    /// Whether a replica is connected that may do what this level wants.
+    fn may_reach(&self, level: AckLevel) -> bool {
+        self.progress.may_ack(level == AckLevel::ReplicaDisk)
+    }
+
+    /// The receipt, with the replicas that have applied it by now.
+    pub(super) fn with_acks(&self, receipt: Receipt) -> Receipt {
+        Receipt { acks: self.progress.acks(receipt.position.sequence.max(1)), ..receipt }
+    }
+
+    /// Takes out everything: nothing of it will be reached.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> {
+        std::mem::take(&mut self.queues).into_iter().flatten().map(|waiter| waiter.reply)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// Whether any answer waits for the leader's own sync.
+    pub(super) fn want_sync(&self) -> bool {
+        AckLevel::ALL.iter().any(|&level| level.wants_sync() && !self.queues[level as usize].is_empty())
+    }
+
+    /// Whether any answer waits for a replica's sync.
+    pub(super) fn want_replica_sync(&self) -> bool {
+        !self.queues[AckLevel::ReplicaDisk as usize].is_empty()
+    }
+
+    /// When the first answer is given up, in milliseconds.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        let firsts = AckLevel::ALL.iter().filter(|level| level.wants_replica());
+        firsts.filter_map(|&level| self.queues[level as usize].front()).map(|waiter| waiter.since_ms + self.patience_ms).min()
+    }
+}

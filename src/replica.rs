@@ -1,0 +1,482 @@
+//! A replica: takes the records of its leader, applies them, keeps them if it has a directory, and says where it stands.
+//!
+//! A state machine, as the leader's Writer is one: its owner gives it what has come, with the time, and
+//! carries out the [`Action`]s it gives back. Records go the same way as on the leader: appended to the log, applied to
+//! the store, published. A replica never refuses a record that follows its own; and it never takes one back: what turns out
+//! not to be the leader's history is loaded anew.
+
+mod files;
+mod follower;
+
+pub use files::{Directory, Loaded};
+pub use follower::{Event, Follower};
+
+use crate::{
+    format::{FileError, Identity},
+    limits,
+    log::{Place, RawRecord, Sync},
+    manifest::Manifest,
+    position::{Epoch, EpochTable, Position},
+    recovery::Settled,
+    replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
+    snapshot::{Due, Published, SnapshotSettings},
+    store::{Mark, Reader, Store, WindowLimits},
+};
+use bytes::Bytes;
+use files::Files;
+use std::{collections::VecDeque, io};
+
+/// What a replica wants done.
+pub enum Action<T> {
+    /// Give an answer.
+    Answer(T, Answer),
+    /// Serve this from now on, and forget the feed.
+    Serve(Identity, EpochTable, Reader),
+    /// What is held is not the leader's history: serve nothing until there is something else.
+    Withdraw,
+    /// Tell readers who wait that this position can be seen; this is its record.
+    Published(Position, Bytes),
+    /// The epoch table is another: a new leader, or the same one after a restart.
+    Epochs(EpochTable),
+    /// The position is in this epoch now; no record has come.
+    Entered(Position),
+    /// At this moment nothing that the leader had is missing.
+    CaughtUp,
+    /// Load a snapshot from the leader, and report to [`Replica::loaded`].
+    Load(Identity),
+    /// Sync, and report to [`Replica::synced`].
+    Sync(Sync),
+    /// Write a snapshot from here on, and report to [`Replica::snapshot_ended`].
+    Snapshot(Identity, Reader, Mark, Place),
+    /// Something a person should look at.
+    Alarm(String),
+}
+
+/// What a replica is told about itself.
+#[derive(Clone, Debug)]
+pub struct ReplicaSettings {
+    /// This run.
+    pub node: NodeId,
+    /// Where it can be reached.
+    pub url: String,
+    /// Bounds of the window of keys, as on the leader.
+    pub window: WindowLimits,
+    /// When the backup is made current.
+    pub snapshot: SnapshotSettings,
+}
+
+/// What a replica has found in its directory.
+pub enum Found {
+    /// Nothing, or it has none.
+    Nothing,
+    /// A database it goes on with.
+    Settled(Box<Settled>),
+    /// Damaged files of this database: they are replaced once its leader is there.
+    Unusable(u128),
+}
+
+/// What a replica holds of a database.
+struct Held {
+    identity: Identity,
+    store: Store,
+    files: Option<Files>,
+}
+
+/// Follows one leader. `T` is where an answer goes.
+pub struct Replica<T> {
+    settings: ReplicaSettings,
+    directory: Option<Directory>,
+    held: Option<Held>,
+    /// The highest epoch seen.
+    epoch: Epoch,
+    /// Past epochs, as the leader last told them.
+    told: EpochTable,
+    /// The database of files that are there and cannot be used: no other may take their place.
+    bound_to: Option<u128>,
+    diverged: bool,
+    loading: bool,
+    /// A snapshot that was loaded while an own one is being written: its turn comes when that has ended.
+    loaded: Option<Loaded>,
+    /// Answers that wait for a sync.
+    waiting: VecDeque<(u64, T)>,
+    last_heard_ms: Option<u64>,
+    announced_ms: u64,
+}
+
+impl<T> Replica<T> {
+    /// A replica that keeps its files in `directory`, if it has one, with what was found there.
+    pub fn new(
+        settings: ReplicaSettings,
+        directory: Option<Directory>,
+        found: Found,
+        now_ms: u64,
+        actions: &mut Vec<Action<T>>,
+    ) -> Self {
+        let mut replica = Self {
+            settings,
+            directory,
+            held: None,
+            epoch: 0,
+            told: EpochTable::default(),
+            bound_to: None,
+            diverged: false,
+            loading: false,
+            loaded: None,
+            waiting: VecDeque::new(),
+            last_heard_ms: None,
+            announced_ms: 0,
+        };
+        match found {
+            Found::Nothing => {}
+            Found::Unusable(database) => replica.bound_to = Some(database),
+            Found::Settled(settled) => {
+                let Manifest { identity, state } = &settled.manifest;
+                let identity = *identity;
+                (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
+                let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
+                let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now_ms);
+                replica.hold(Held { identity, store, files: Some(files) }, actions);
+            }
+        }
+        replica
+    }
+
+    /// An offer has come from the leader, as bytes.
+    pub fn offered(&mut self, bytes: &[u8], reply: T, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        self.last_heard_ms = Some(now_ms);
+        let offer = match Offer::decode(bytes) {
+            Ok(offer) => offer,
+            Err(what) => return self.answer(reply, Outcome::Unreadable(what), actions),
+        };
+        let outcome = self.take(&offer, now_ms, actions);
+        let sequence = self.mark().position.sequence;
+        let wants_sync = offer.durable && outcome == Outcome::Applied && self.synced_sequence().is_some();
+        if wants_sync && self.synced_sequence() < Some(sequence) {
+            self.waiting.push_back((sequence, reply));
+            self.start_sync(actions);
+        } else {
+            self.answer(reply, outcome, actions);
+        }
+    }
+
+    fn take(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
+        let held = self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to);
+        if held.is_some_and(|held| held != offer.identity.database_id) {
+            return Outcome::OtherDatabase;
+        }
+        if offer.epoch < self.epoch {
+            return Outcome::OldEpoch;
+        }
+        if self.loading {
+            return Outcome::Syncing;
+        }
+        match offer.command {
+            Command::Ask => Outcome::Applied,
+            Command::Snapshot => {
+                (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
+                self.loading = true;
+                actions.push(Action::Load(offer.identity));
+                Outcome::Syncing
+            }
+            Command::Stream if self.diverged => Outcome::Diverged,
+            Command::Stream => self.stream(offer, now_ms, actions),
+        }
+    }
+
+    /// Goes on in the leader's history.
+    fn stream(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
+        let here = self.mark().position;
+        if here.epoch != offer.epoch && here != offer.after {
+            return Outcome::Gap; // the leader has judged another position than this one
+        }
+        if here.epoch != offer.epoch {
+            (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
+        }
+        if self.held.is_none() {
+            self.begin(offer.identity, now_ms, actions);
+        } else if here.epoch != offer.epoch {
+            actions.push(Action::Epochs(self.told.clone()));
+        }
+        let outcome = self.apply_all(offer, actions);
+        if outcome != Outcome::Applied {
+            return outcome;
+        }
+        if let Err(error) = self.enter_epoch(offer.epoch, actions) {
+            return self.files_failed(&format!("a new epoch could not be noted: {error}"), actions);
+        }
+        let mark = self.mark();
+        if mark.position.sequence == offer.last.position.sequence {
+            if (mark.chain, mark.digest) != (offer.last.chain, offer.last.digest) {
+                return self.diverge(&format!("at {} it is not what the leader is there", mark.position), actions);
+            }
+            actions.push(Action::CaughtUp);
+        }
+        outcome
+    }
+
+    fn apply_all(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+        let mut rest = offer.records;
+        while !rest.is_empty() {
+            let raw = match RawRecord::parse(rest, offer.identity.hash_seed) {
+                Ok(raw) => raw,
+                Err(bad) => return Outcome::Unreadable(bad.to_string()),
+            };
+            let (bytes, behind) = rest.split_at(raw.header.record_bytes());
+            rest = behind;
+            let held = self.held.as_ref().expect("begun before records are applied");
+            let next = held.store.mark().position.sequence + 1;
+            if raw.header.position.sequence < next {
+                continue; // it has this one
+            }
+            if raw.header.position.sequence > next {
+                return Outcome::Gap;
+            }
+            if !raw.follows(held.store.mark().chain) {
+                return self.diverge(&format!("record {} does not follow its own", raw.header.position), actions);
+            }
+            if let Err(what) = self.append_and_apply(&raw, bytes, actions) {
+                return self.diverge(&what, actions);
+            }
+        }
+        Outcome::Applied
+    }
+
+    /// The funnel: append, apply, publish.
+    fn append_and_apply(
+        &mut self,
+        raw: &RawRecord<'_>,
+        bytes: &[u8],
+        actions: &mut Vec<Action<T>>,
+    ) -> Result<(), String> {
+        let held = self.held.as_mut().expect("begun before records are applied");
+        let record = raw.record().map_err(|bad| bad.to_string())?;
+        if let Some(files) = &mut held.files
+            && let Err(error) = files.append(bytes, held.store.mark(), record.position.epoch, &self.told)
+        {
+            held.files = None;
+            actions.push(Action::Alarm(format!("its log cannot be written ({error}): it goes on without files")));
+        }
+        held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
+        actions.push(Action::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
+        Ok(())
+    }
+
+    /// A sync that was asked for has ended.
+    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
+        if let Some(held) = &mut self.held
+            && let Some(files) = &mut held.files
+            && let Err(error) = files.synced(sync, result)
+        {
+            held.files = None;
+            actions.push(Action::Alarm(format!("a sync of its log failed ({error}): it goes on without files")));
+        }
+        let synced = self.synced_sequence().unwrap_or(u64::MAX);
+        while self.waiting.front().is_some_and(|(sequence, _)| *sequence <= synced) {
+            let (_, reply) = self.waiting.pop_front().expect("it was looked at");
+            self.answer(reply, Outcome::Applied, actions);
+        }
+        if !self.waiting.is_empty() {
+            self.start_sync(actions);
+        }
+    }
+
+    /// A snapshot that was asked for has ended, after `took_ms`.
+    pub fn snapshot_ended(
+        &mut self,
+        result: &Result<Published, FileError>,
+        took_ms: u64,
+        now_ms: u64,
+        actions: &mut Vec<Action<T>>,
+    ) {
+        if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut()) {
+            files.snapshot_ended(result, took_ms);
+        }
+        if let Some(loaded) = self.loaded.take() {
+            self.take_over(loaded, now_ms, actions);
+        }
+    }
+
+    /// The snapshot of the leader was loaded, or not.
+    pub fn loaded(&mut self, loaded: Result<Loaded, String>, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        match loaded {
+            Ok(loaded) => {
+                let files = self.held.as_ref().and_then(|held| held.files.as_ref());
+                if files.is_some_and(Files::snapshot_runs) {
+                    self.loaded = Some(loaded); // two must not change the directory at once
+                } else {
+                    self.take_over(loaded, now_ms, actions);
+                }
+            }
+            Err(what) => {
+                self.loading = false;
+                actions.push(Action::Alarm(format!("a snapshot of the leader could not be loaded: {what}")));
+            }
+        }
+    }
+
+    fn take_over(&mut self, loaded: Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        self.loading = false;
+        let files = self.replace_files(&loaded, now_ms, actions);
+        let Loaded { identity, store, .. } = loaded;
+        self.diverged = false;
+        self.hold(Held { identity, store, files }, actions);
+    }
+
+    /// Puts what was loaded in the place of all files, if this replica keeps any.
+    fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
+        let epoch = self.epoch.max(loaded.store.mark().position.epoch);
+        let directory = self.directory.as_ref()?;
+        match directory.replace(loaded, epoch, &self.told, self.settings.snapshot, now_ms) {
+            Ok(files) => Some(files),
+            Err(error) => {
+                actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
+                self.directory = None;
+                None
+            }
+        }
+    }
+
+    /// Time has passed: makes the backup current if it is due.
+    pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        let Some(held) = &mut self.held else { return };
+        let Some(files) = &mut held.files else { return };
+        match files.due(now_ms) {
+            Due::Nothing => {}
+            Due::Sync => self.start_sync(actions),
+            Due::Snapshot => {
+                let (reader, mark, identity) = (held.store.reader(), held.store.mark(), held.identity);
+                actions.push(Action::Snapshot(identity, reader, mark, files.begin_snapshot()));
+                self.start_sync(actions);
+            }
+        }
+    }
+
+    /// When [`Replica::tick`] has something to do again, in milliseconds.
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(Files::next_ms)
+    }
+
+    /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
+    /// once in a while.
+    pub fn wants_to_announce(&mut self, now_ms: u64) -> bool {
+        let silent = self.last_heard_ms.is_none_or(|at| now_ms.saturating_sub(at) > limits::SILENCE_MS);
+        let due = silent && now_ms.saturating_sub(self.announced_ms) >= limits::ANNOUNCE_MS;
+        if due {
+            self.announced_ms = now_ms;
+        }
+        due
+    }
+
+    /// Where it stands.
+    pub fn hello(&self) -> Hello {
+        let mark = self.mark();
+        Hello {
+            node: self.settings.node,
+            url: self.settings.url.clone(),
+            database: self.held.as_ref().map(|held| held.identity.database_id),
+            epoch: self.epoch,
+            position: mark.position,
+            chain: mark.chain,
+            synced: self.synced_sequence(),
+            diverged: self.diverged,
+            local: false,
+        }
+    }
+
+    /// The end of its life, at rest: a last snapshot and the note of a clean stop, if it keeps files and they are good
+    /// for something. Gives the error of the snapshot, if that failed.
+    ///
+    /// # Errors
+    /// As the system says; the stop was no clean one then.
+    pub fn close(self) -> Result<Option<FileError>, FileError> {
+        match self.held {
+            Some(Held { store, files: Some(files), .. }) if !self.diverged => files.close(&store),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether nothing is under way, and what has to be synced is.
+    pub fn is_at_rest(&self) -> bool {
+        let files = self.held.as_ref().and_then(|held| held.files.as_ref());
+        self.waiting.is_empty() && files.is_none_or(Files::is_at_rest)
+    }
+
+    /// Asks for a sync of everything, if it is not synced or under way.
+    pub fn start_sync(&mut self, actions: &mut Vec<Action<T>>) {
+        let files = self.held.as_mut().and_then(|held| held.files.as_mut());
+        if let Some(sync) = files.and_then(Files::start_sync) {
+            actions.push(Action::Sync(sync));
+        }
+    }
+
+    /// The state, once there is one.
+    pub fn store(&self) -> Option<&Store> {
+        self.held.as_ref().map(|held| &held.store)
+    }
+
+    fn mark(&self) -> Mark {
+        self.held.as_ref().map_or(Mark::default(), |held| held.store.mark())
+    }
+
+    fn synced_sequence(&self) -> Option<u64> {
+        match &self.held {
+            Some(held) => held.files.as_ref().map(Files::synced_upto),
+            None => self.directory.as_ref().map(|_| 0),
+        }
+    }
+
+    /// Begins with nothing: all records come from the leader's log.
+    fn begin(&mut self, identity: Identity, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        let store = Store::new(identity.hasher(), self.settings.window);
+        let nothing = Loaded { identity, store, temporary: None };
+        let files = self.replace_files(&nothing, now_ms, actions);
+        self.hold(Held { identity, store: nothing.store, files }, actions);
+    }
+
+    /// Serves what it holds now, and nothing else.
+    fn hold(&mut self, held: Held, actions: &mut Vec<Action<T>>) {
+        actions.push(Action::Serve(held.identity, self.told.clone(), held.store.reader()));
+        // Whoever waits for a sync of what was held before is not answered by this one.
+        for (_, reply) in std::mem::take(&mut self.waiting) {
+            self.answer(reply, Outcome::Gap, actions);
+        }
+        self.held = Some(held);
+    }
+
+    /// Once all records of earlier epochs are there, it is led in this one, and its position says so, as the leader's does.
+    fn enter_epoch(&mut self, epoch: Epoch, actions: &mut Vec<Action<T>>) -> Result<(), FileError> {
+        let held = self.held.as_mut().expect("begun before an epoch is entered");
+        let mark = held.store.mark();
+        let begun_at = self.told.ended().last().map_or(0, |ended| ended.sequence);
+        if mark.position.epoch == epoch || mark.position.sequence < begun_at {
+            return Ok(());
+        }
+        if let Some(files) = &mut held.files {
+            files.enter_epoch(mark, epoch, &self.told)?;
+        }
+        let position = Position::new(epoch, mark.position.sequence);
+        let time_ms = held.store.time_ms();
+        held.store.set_mark(Mark { position, ..mark }, time_ms);
+        actions.push(Action::Entered(position));
+        Ok(())
+    }
+
+    fn diverge(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> Outcome {
+        self.diverged = true;
+        actions.push(Action::Withdraw);
+        actions.push(Action::Alarm(format!("this copy is not the leader's: {what}; it is loaded anew")));
+        Outcome::Diverged
+    }
+
+    fn files_failed(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> Outcome {
+        actions.push(Action::Alarm(format!("{what}: it goes on without files")));
+        if let Some(held) = &mut self.held {
+            held.files = None;
+        }
+        Outcome::Gap // the same again, without files
+    }
+
+    fn answer(&self, reply: T, outcome: Outcome, actions: &mut Vec<Action<T>>) {
+        actions.push(Action::Answer(reply, Answer { outcome, hello: self.hello() }));
+    }
+}

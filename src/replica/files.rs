@@ -1,0 +1,169 @@
+//! The files of a replica: its own log, snapshots and MANIFEST, of the leader's records.
+
+use crate::{
+    disk::Disk,
+    format::{FileError, Identity},
+    log::{AppendError, Log, Place, Sync},
+    manifest::Manifest,
+    position::{Epoch, EpochTable, Sequence},
+    recovery::{self, RecoveryError, Settled},
+    snapshot::{Due, Job, Published, Schedule, SnapshotSettings},
+    store::{Mark, Store},
+};
+use std::{io, sync::Arc};
+
+/// Where a replica keeps its files.
+#[derive(Clone)]
+pub struct Directory {
+    /// The directory.
+    pub disk: Arc<dyn Disk>,
+    /// When a log segment is finished, in bytes.
+    pub segment_bytes: u64,
+}
+
+/// A snapshot of the leader, loaded; or nothing, where the leader has none yet.
+pub struct Loaded {
+    /// The database.
+    pub identity: Identity,
+    /// Its state.
+    pub store: Store,
+    /// The synced temporary file that holds it, if the replica keeps files.
+    pub temporary: Option<String>,
+}
+
+impl Directory {
+    /// Puts what was loaded in the place of everything that is there.
+    pub(super) fn replace(
+        &self,
+        loaded: &Loaded,
+        epoch: Epoch,
+        epochs: &EpochTable,
+        snapshot: SnapshotSettings,
+        now_ms: u64,
+    ) -> Result<Files, RecoveryError> {
+        let Loaded { identity, store, temporary } = loaded;
+        let (manifest, log) = recovery::adopt(
+            &self.disk,
+            *identity,
+            epoch,
+            epochs.clone(),
+            store,
+            temporary.as_deref(),
+            self.segment_bytes,
+        )?;
+        let schedule = Schedule::new(snapshot, store.mark().position.sequence, now_ms);
+        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false, snapshot_running: false })
+    }
+}
+
+/// The files while they are written.
+pub struct Files {
+    disk: Arc<dyn Disk>,
+    manifest: Manifest,
+    log: Log,
+    schedule: Schedule,
+    syncing: bool,
+    snapshot_running: bool,
+}
+
+impl Files {
+    /// Goes on where an earlier run of the replica has ended.
+    pub(super) fn resume(
+        disk: Arc<dyn Disk>,
+        settled: Settled,
+        snapshot: SnapshotSettings,
+        now_ms: u64,
+    ) -> (Store, Self) {
+        let Settled { manifest, store, log, snapshot: newest, .. } = settled;
+        let schedule = Schedule::new(snapshot, newest, now_ms);
+        (store, Self { disk, manifest, log, schedule, syncing: false, snapshot_running: false })
+    }
+
+    /// Appends a record behind `mark`. `told` are past epochs.
+    pub(super) fn append(
+        &mut self,
+        record: &[u8],
+        mark: Mark,
+        epoch: Epoch,
+        told: &EpochTable,
+    ) -> Result<(), FileError> {
+        self.enter_epoch(mark, epoch, told)?;
+        self.log.append_raw(record).map_err(|error| match error {
+            AppendError::Undone(error) | AppendError::Poisoned(error) => FileError::io("the log")(error),
+        })?;
+        self.schedule.appended(record.len() as u64);
+        Ok(())
+    }
+
+    pub(super) fn synced_upto(&self) -> Sequence {
+        self.log.synced_upto()
+    }
+
+    pub(super) fn start_sync(&mut self) -> Option<Sync> {
+        if self.syncing {
+            return None;
+        }
+        let sync = self.log.sync();
+        self.syncing = sync.is_some();
+        sync
+    }
+
+    pub(super) fn synced(&mut self, sync: &Sync, result: io::Result<()>) -> io::Result<()> {
+        if !self.log.owns(sync) {
+            return Ok(()); // of the files that were there before these
+        }
+        self.syncing = false;
+        result?;
+        self.log.synced(sync);
+        Ok(())
+    }
+
+    pub(super) fn due(&mut self, now_ms: u64) -> Due {
+        self.schedule.due(now_ms, self.log.sequence(), self.snapshot_running)
+    }
+
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.schedule.next_ms()
+    }
+
+    pub(super) fn begin_snapshot(&mut self) -> Place {
+        self.schedule.begun();
+        self.snapshot_running = true;
+        self.log.place()
+    }
+
+    pub(super) fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
+        self.snapshot_running = false;
+        match result {
+            Ok(published) => self.schedule.published(published.position.sequence, took_ms, published.bytes),
+            Err(_) => self.schedule.failed(),
+        }
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.syncing && !self.snapshot_running && self.log.synced_upto() == self.log.sequence()
+    }
+
+    pub(super) fn snapshot_runs(&self) -> bool {
+        self.snapshot_running
+    }
+
+    /// A newer epoch: its segment first, then the MANIFEST.
+    pub(super) fn enter_epoch(&mut self, mark: Mark, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
+        if epoch <= self.manifest.state.epoch {
+            return Ok(());
+        }
+        recovery::enter_epoch(&self.disk, &mut self.manifest, &mut self.log, mark, epoch, told.before(epoch))
+    }
+
+    /// A last snapshot, then the note that the stop was a clean one.
+    pub(super) fn close(mut self, store: &Store) -> Result<Option<FileError>, FileError> {
+        let mark = store.mark();
+        let job = || Job::begin(Arc::clone(&self.disk), self.manifest.identity, store.reader(), mark, self.log.place());
+        let current = mark.position.sequence == self.schedule.last();
+        let failed = if current { None } else { job().and_then(Job::run).err() };
+        self.manifest.state.clean_stop = Some(mark.position);
+        self.manifest.write(&*self.disk)?;
+        Ok(failed)
+    }
+}

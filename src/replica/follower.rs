@@ -1,0 +1,94 @@
+//! The handle of a running replica: handlers give it what the leader sends.
+
+use super::Loaded;
+use crate::{
+    format::FileError,
+    leader::Queue,
+    limits,
+    log::Sync,
+    replication::{Answer, Feed},
+    snapshot::Published,
+    view::View,
+};
+use bytes::Bytes;
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// What the thread of a replica is told.
+pub enum Event {
+    /// An offer of the leader, as bytes.
+    Offer(Bytes, oneshot::Sender<Answer>),
+    /// A sync has ended.
+    Synced(Sync, io::Result<()>),
+    /// A snapshot has ended, after so many milliseconds.
+    SnapshotEnded(Result<Published, FileError>, u64),
+    /// The leader's snapshot was loaded, or not.
+    Loaded(Result<Loaded, String>),
+    /// No more offers come: sync, and end.
+    Stop,
+}
+
+/// Gives events to the thread of a replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Follower {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    view: Arc<View>,
+    feed: Arc<Feed>,
+    queue: Queue<Event>,
+    ended: CancellationToken,
+}
+
+/// Offers that may wait. A leader has one under way; after a time-out there may be another.
+const OFFERS: usize = 16;
+
+impl Follower {
+    /// A handle for a replica that is about to run. What it applies is seen in `view`; `feed` keeps its newest records, for
+    /// a leader that has lost them.
+    pub fn new(view: Arc<View>, feed: Arc<Feed>) -> Self {
+        let queue = Queue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
+        Self { shared: Arc::new(Shared { view, feed, queue, ended: CancellationToken::new() }) }
+    }
+
+    /// What this replica serves.
+    pub fn view(&self) -> &Arc<View> {
+        &self.shared.view
+    }
+
+    /// Its newest records.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.shared.feed
+    }
+
+    /// Hands an offer over; `None` if the replica is stopping, or has more to do than it can.
+    pub async fn offer(&self, bytes: Bytes) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        let size = bytes.len();
+        self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
+        answer.await.ok()
+    }
+
+    /// Tells the replica's thread something.
+    pub fn tell(&self, event: Event) {
+        self.shared.queue.push(event);
+    }
+
+    /// For the replica's thread: moves what has come to `into`, waiting up to `patience` for the first.
+    pub fn take(&self, into: &mut VecDeque<Event>, patience: Option<Duration>) {
+        self.shared.queue.take(into, patience);
+    }
+
+    /// Returns once the replica's thread has ended.
+    pub async fn ended(&self) {
+        self.shared.ended.cancelled().await;
+    }
+
+    /// For the replica's thread: it ends. What came too late is dropped, and so answered.
+    pub fn end(&self) {
+        self.shared.ended.cancel();
+        drop(self.shared.queue.close());
+    }
+}

@@ -1,0 +1,143 @@
+//! The newest records in memory, from which connected replicas are served.
+
+use crate::position::Sequence;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use tokio::sync::watch;
+
+/// Records as they are in the log, the newest so many bytes of them. One thread puts them in, many take.
+pub struct Feed {
+    ring: Mutex<Ring>,
+    last: watch::Sender<Sequence>,
+}
+
+struct Ring {
+    records: VecDeque<Bytes>,
+    /// The sequence of the last one.
+    last: Sequence,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+/// What there is behind a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The records that follow it, at least one.
+    Records(Vec<Bytes>),
+    /// No later record.
+    Nothing,
+    /// Not in memory any more, or never was: look in the log.
+    Gone,
+}
+
+impl Feed {
+    /// Keeps up to `most_bytes` of what comes after the record `last`.
+    pub fn new(last: Sequence, most_bytes: usize) -> Self {
+        let ring = Ring { records: VecDeque::new(), last, bytes: 0, most_bytes };
+        Self { ring: Mutex::new(ring), last: watch::Sender::new(last) }
+    }
+
+    /// Puts in the next record.
+    ///
+    /// # Panics
+    /// If it is not the next.
+    pub fn push(&self, sequence: Sequence, record: Bytes) {
+        let mut ring = self.ring.lock();
+        assert_eq!(sequence, ring.last + 1, "records come in order");
+        ring.last = sequence;
+        ring.bytes += record.len();
+        ring.records.push_back(record);
+        while ring.bytes > ring.most_bytes
+            && let Some(oldest) = ring.records.pop_front()
+        {
+            ring.bytes -= oldest.len();
+        }
+        drop(ring);
+        self.last.send_replace(sequence);
+    }
+
+    /// Forgets everything: what comes next follows the record `last`.
+    pub fn restart(&self, last: Sequence) {
+        let mut ring = self.ring.lock();
+        ring.records.clear();
+        (ring.bytes, ring.last) = (0, last);
+        drop(ring);
+        self.last.send_replace(last);
+    }
+
+    /// The records behind `after`: up to about `most_bytes`, and at least one.
+    pub fn since(&self, after: Sequence, most_bytes: usize) -> Since {
+        let ring = self.ring.lock();
+        if after == ring.last {
+            return Since::Nothing;
+        }
+        let first = ring.last + 1 - ring.records.len() as Sequence;
+        if after > ring.last || after + 1 < first {
+            return Since::Gone;
+        }
+        let mut bytes = 0;
+        let wanted = ring.records.range((after + 1 - first) as usize..).take_while(|record| {
+            let room = bytes == 0 || bytes + record.len() <= most_bytes;
+            bytes += record.len();
+            room
+        });
+        Since::Records(wanted.cloned().collect())
+    }
+
+    /// Bytes kept.
+    pub fn bytes(&self) -> usize {
+        self.ring.lock().bytes
+    }
+
+    /// Tells whoever waits that a record has come.
+    pub fn subscribe(&self) -> watch::Receiver<Sequence> {
+        self.last.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(since: Since) -> Vec<u8> {
+        match since {
+            Since::Records(records) => records.iter().map(|record| record[0]).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn gives_what_follows_and_says_what_is_gone() {
+        let feed = Feed::new(7, 30);
+        assert_eq!(feed.since(7, 100), Since::Nothing);
+        assert_eq!(feed.since(6, 100), Since::Gone);
+        for sequence in 8..=12_u8 {
+            feed.push(sequence.into(), Bytes::from(vec![sequence; 10]));
+        }
+        assert_eq!(feed.bytes(), 30, "the oldest two were forgotten");
+        assert_eq!(feed.since(8, 100), Since::Gone);
+        assert_eq!(records(feed.since(9, 100)), [10, 11, 12]);
+        assert_eq!(records(feed.since(11, 100)), [12]);
+        assert_eq!(feed.since(12, 100), Since::Nothing);
+        assert_eq!(feed.since(13, 100), Since::Gone, "the leader never wrote it");
+    }
+
+    #[test]
+    fn a_bound_on_bytes_lets_at_least_one_through() {
+        let feed = Feed::new(0, 1_000);
+        for sequence in 1..=3_u8 {
+            feed.push(sequence.into(), Bytes::from(vec![sequence; 10]));
+        }
+        assert_eq!(records(feed.since(0, 1)), [1]);
+        assert_eq!(records(feed.since(0, 20)), [1, 2]);
+        assert_eq!(records(feed.since(0, 29)), [1, 2]);
+    }
+
+    #[test]
+    fn one_record_larger_than_the_ring_is_not_kept() {
+        let feed = Feed::new(0, 5);
+        feed.push(1, Bytes::from_static(b"longer than five"));
+        assert_eq!((feed.since(0, 100), feed.since(1, 100), feed.bytes()), (Since::Gone, Since::Nothing, 0));
+    }
+}

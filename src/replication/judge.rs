@@ -1,0 +1,137 @@
+//! What a leader makes of a [`Hello`]: the five outcomes.
+
+use super::Hello;
+use crate::{
+    format::Identity,
+    position::{Epoch, EpochTable, Position},
+    store::Mark,
+};
+
+/// A leader, as far as replicas need to know it.
+#[derive(Clone, Debug)]
+pub struct Lead {
+    /// The database.
+    pub identity: Identity,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// How the epochs before it ended.
+    pub epochs: EpochTable,
+    /// Where it stands.
+    pub last: Mark,
+    /// Whether a write waits for a replica's sync.
+    pub durable: bool,
+}
+
+/// What follows from a hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is on this history: records from there on.
+    Resume(Position),
+    /// It is not, or no longer: a snapshot. Says why.
+    NeedSnapshot(String),
+    /// It must not be touched: an alarm. Says why.
+    Refused(String),
+    /// Somebody leads in a later epoch.
+    StepDown(Epoch),
+}
+
+/// Judges where a replica says that it stands. Counts hold no old values, so what is not on this history is loaded anew
+/// and never taken back record by record.
+pub fn judge(hello: &Hello, lead: &Lead) -> Verdict {
+    let Position { epoch, sequence } = hello.position;
+    let held = match hello.database {
+        None => return Verdict::Resume(Position::ZERO),
+        Some(held) => held,
+    };
+    if held != lead.identity.database_id {
+        return Verdict::Refused(format!(
+            "it holds another database, {held:032x}: give it another --data-dir, or lead it by its own leader"
+        ));
+    }
+    if hello.epoch > lead.epoch {
+        return Verdict::StepDown(hello.epoch);
+    }
+    if hello.diverged {
+        return Verdict::NeedSnapshot("what it holds does not have the digest that the records state".into());
+    }
+    if epoch == lead.epoch {
+        let last = lead.last.position.sequence;
+        if sequence > last {
+            return Verdict::Refused(format!(
+                "it has {} of this epoch, which ends at {last}: two leaders had one epoch, or these files are an old copy",
+                hello.position
+            ));
+        }
+        return Verdict::Resume(hello.position);
+    }
+    match lead.epochs.last_of(epoch) {
+        Some(end) if sequence <= end => Verdict::Resume(hello.position),
+        // Before the first record there is nothing to differ in.
+        None if sequence == 0 => Verdict::Resume(Position::ZERO),
+        Some(end) => Verdict::NeedSnapshot(format!(
+            "it has {} of epoch {epoch}, which ended at {end}: {} records of it were lost with an earlier leader",
+            sequence,
+            sequence - end
+        )),
+        None => Verdict::NeedSnapshot(format!("it is at {}, and nothing is known of that epoch", hello.position)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::Analyzer;
+
+    fn lead() -> Lead {
+        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let mut epochs = EpochTable::default();
+        epochs.end(Position::new(1, 10));
+        epochs.end(Position::new(3, 20));
+        let last = Mark { position: Position::new(5, 30), ..Mark::default() };
+        Lead { identity, epoch: 5, epochs, last, durable: false }
+    }
+
+    fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {
+        let hello = Hello {
+            node: 1,
+            url: String::new(),
+            database,
+            epoch: seen,
+            position: Position::new(position.0, position.1),
+            chain: 0,
+            synced: None,
+            diverged,
+            local: false,
+        };
+        match judge(&hello, &lead()) {
+            Verdict::Resume(at) => {
+                assert_eq!(at.sequence, position.1);
+                "resume"
+            }
+            Verdict::NeedSnapshot(_) => "snapshot",
+            Verdict::Refused(_) => "refused",
+            Verdict::StepDown(epoch) => {
+                assert_eq!(epoch, seen);
+                "step down"
+            }
+        }
+    }
+
+    #[test]
+    fn the_five_outcomes() {
+        let mine = Some(7);
+        assert_eq!(judged(None, 0, (0, 0), false), "resume");
+        assert_eq!(judged(mine, 5, (5, 30), false), "resume");
+        assert_eq!(judged(mine, 5, (5, 12), false), "resume");
+        assert_eq!(judged(mine, 5, (5, 31), false), "refused");
+        assert_eq!(judged(mine, 3, (3, 20), false), "resume");
+        assert_eq!(judged(mine, 3, (3, 21), false), "snapshot");
+        assert_eq!(judged(mine, 1, (1, 10), false), "resume");
+        assert_eq!(judged(mine, 1, (1, 11), false), "snapshot");
+        assert_eq!(judged(mine, 2, (2, 11), false), "snapshot", "an epoch that this history never had");
+        assert_eq!(judged(mine, 4, (4, 0), false), "resume", "nothing is on every history");
+        assert_eq!(judged(mine, 6, (3, 20), false), "step down");
+        assert_eq!(judged(mine, 5, (5, 30), true), "snapshot");
+        assert_eq!(judged(Some(8), 9, (9, 9), true), "refused");
+    }
+}

@@ -1,0 +1,197 @@
+//! The way to another node: HTTP.
+
+use super::{Answer, HELLO_TYPE, Hello, RECORDS_TYPE, SNAPSHOT_TYPE};
+use crate::position::Position;
+use bytes::Bytes;
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Patience for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
+/// How long a snapshot that is being sent may pause.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a body may take on the way, per byte: 4 MB/s at least.
+const BYTES_PER_MS: usize = 4_000;
+
+/// What nodes show each other so that nobody else is taken for one. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// A secret.
+    pub fn new(secret: &str) -> Self {
+        Self(secret.into())
+    }
+
+    /// Whether these are the secret, in a time that does not tell how much of it is right.
+    pub fn is(&self, shown: &[u8]) -> bool {
+        let mine = self.0.as_bytes();
+        let differs = mine.iter().zip(shown).fold(0, |differs, (mine, shown)| differs | (mine ^ shown));
+        mine.len() == shown.len() && differs == 0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No connection, or it broke, or no answer came in time.
+    #[error("{0}")]
+    Lost(String),
+    /// The other node answered something else.
+    #[error("it answered {status}: {told}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The start of the body.
+        told: String,
+    },
+    /// The answer cannot be read.
+    #[error("its answer cannot be read: {0}")]
+    Strange(String),
+}
+
+impl From<reqwest::Error> for LinkError {
+    fn from(error: reqwest::Error) -> Self {
+        use std::error::Error;
+        let mut source = error.source();
+        let mut told = error.without_url().to_string();
+        while let Some(cause) = source {
+            told = cause.to_string();
+            source = cause.source();
+        }
+        LinkError::Lost(told)
+    }
+}
+
+/// One other node. Cheap to clone; connections are kept.
+#[derive(Clone)]
+pub struct Link {
+    http: Client,
+    update: Url,
+    sync: Url,
+    secret: Option<Secret>,
+}
+
+impl Link {
+    /// The way to the node at `base`, such as `http://127.0.0.1:8081`.
+    ///
+    /// # Errors
+    /// If that is no such address.
+    pub fn new(base: &str, secret: Option<Secret>) -> Result<Self, String> {
+        let base: Url = base.parse().map_err(|error| format!("{base:?} is not the address of a node: {error}"))?;
+        let join = |path| base.join(path).map_err(|error| format!("{base:?} is not the address of a node: {error}"));
+        let http = Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| format!("no HTTP client: {error}"))?;
+        Ok(Self { http, update: join("/update")?, sync: join("/sync")?, secret })
+    }
+
+    /// Sends an offer: its head, then records.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn offer(&self, mut parts: Vec<Bytes>) -> Result<Answer, LinkError> {
+        let bytes: usize = parts.iter().map(Bytes::len).sum();
+        let body = if parts.len() == 1 {
+            parts.remove(0)
+        } else {
+            let mut body = Vec::with_capacity(bytes);
+            parts.iter().for_each(|part| body.extend_from_slice(part));
+            body.into()
+        };
+        let patience = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS + (bytes / BYTES_PER_MS) as u64);
+        let request = self.http.post(self.update.clone()).header(header::CONTENT_TYPE, RECORDS_TYPE);
+        let answer = self.send(request.timeout(patience).body(Body::from(body))).await?.bytes().await?;
+        Answer::decode(&answer).map_err(LinkError::Strange)
+    }
+
+    /// Announces a follower to its leader.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn announce(&self, hello: &Hello) -> Result<(), LinkError> {
+        let request = self.http.post(self.sync.clone()).header(header::CONTENT_TYPE, HELLO_TYPE);
+        self.send(request.timeout(CONNECT_TIMEOUT).body(hello.encode())).await.map(drop)
+    }
+
+    /// Tells a local replica that there is something new in the files.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn notice(&self) -> Result<(), LinkError> {
+        self.send(self.http.post(self.update.clone()).timeout(CONNECT_TIMEOUT)).await.map(drop)
+    }
+
+    /// Asks for the newest snapshot; `None` if the node has none, because its log has everything. The body comes in
+    /// pieces.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn snapshot(&self) -> Result<Option<Incoming>, LinkError> {
+        let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
+        let response = tokio::time::timeout(READ_TIMEOUT, self.send(request));
+        let response = response.await.map_err(|_| LinkError::Lost("no answer in time".into()))??;
+        Ok((response.status() != StatusCode::NO_CONTENT).then_some(Incoming { response }))
+    }
+
+    /// Asks for records behind a position: some of them; empty: none; `None`: they are gone.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn records(&self, after: Position) -> Result<Option<Bytes>, LinkError> {
+        let mut url = self.sync.clone();
+        url.set_query(Some(&format!("after={after}")));
+        let request = self.http.get(url).header(header::ACCEPT, RECORDS_TYPE).timeout(READ_TIMEOUT);
+        match self.send(request).await {
+            Ok(response) => Ok(Some(response.bytes().await?)),
+            Err(LinkError::Refused { status: 410, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, LinkError> {
+        let request = match &self.secret {
+            Some(secret) => request.bearer_auth(&secret.0),
+            None => request,
+        };
+        let response = request.send().await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let told = response.text().await.unwrap_or_default();
+        Err(LinkError::Refused { status: status.as_u16(), told: told.chars().take(300).collect() })
+    }
+}
+
+/// A snapshot on its way in.
+pub struct Incoming {
+    response: Response,
+}
+
+impl Incoming {
+    /// Its length in bytes, if it was told.
+    pub fn bytes(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
+        let piece = tokio::time::timeout(READ_TIMEOUT, self.response.chunk());
+        Ok(piece.await.map_err(|_| LinkError::Lost("the snapshot has stopped coming".into()))??)
+    }
+}

@@ -1,0 +1,283 @@
+//! What nodes say to each other, as bytes.
+//!
+//! bincode behind a version; records follow an offer as they are in the log, with their own checksums. Decoding never
+//! allocates for more than was received.
+
+use crate::{
+    format::{self, Identity},
+    position::{Epoch, EpochTable, Position, Sequence},
+    store::Mark,
+    tokenizer::Analyzer,
+};
+use bincode::{BorrowDecode, Decode, Encode, config};
+
+/// Content type of an [`Offer`], of an [`Answer`], and of records alone.
+pub const RECORDS_TYPE: &str = "application/vnd.memdb.records";
+/// Content type of an announced [`Hello`].
+pub const HELLO_TYPE: &str = "application/vnd.memdb.hello";
+/// Content type of a snapshot file.
+pub const SNAPSHOT_TYPE: &str = "application/vnd.memdb.snapshot";
+
+const VERSION: u16 = 1;
+
+/// As the codec of files, with a bound that suits messages: nobody vouches for these bytes with a checksum.
+const CODEC: config::Configuration<config::LittleEndian, config::Varint, config::Limit<MOST_BYTES>> =
+    config::standard().with_limit::<MOST_BYTES>();
+const MOST_BYTES: usize = 1 << 20;
+const _: () = assert!(crate::limits::EPOCHS_REMEMBERED * 16 < MOST_BYTES);
+
+/// One run of one process: drawn at random at its start.
+pub type NodeId = u128;
+
+/// What a leader wants of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    /// Say where you are; change nothing.
+    Ask,
+    /// You are on my history: apply what follows `after`.
+    Stream,
+    /// What I have in records does not reach you: load a snapshot.
+    Snapshot,
+}
+
+/// From a leader to a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer<'a> {
+    /// The database.
+    pub identity: Identity,
+    /// The leader's epoch.
+    pub epoch: Epoch,
+    /// How the epochs before it ended; left out (empty) once the replica is known to be in this epoch.
+    pub epochs: EpochTable,
+    /// Where the leader stands.
+    pub last: Mark,
+    /// What is wanted.
+    pub command: Command,
+    /// For [`Command::Stream`]: the position of the replica that the leader has found to be on its history.
+    pub after: Position,
+    /// Answer only once everything is synced.
+    pub durable: bool,
+    /// Whole records, as they are in the log.
+    pub records: &'a [u8],
+}
+
+#[derive(Encode, BorrowDecode)]
+struct OfferHead {
+    version: u16,
+    database_id: u128,
+    shard_id: u32,
+    analyzer: u16,
+    analyzer_version: u16,
+    hash_seed: u64,
+    epoch: Epoch,
+    epochs: EpochTable,
+    last: Mark,
+    command: Command,
+    after: Position,
+    durable: bool,
+}
+
+impl<'a> Offer<'a> {
+    /// The offer as bytes, without its records: they follow.
+    pub fn encode_head(&self) -> Vec<u8> {
+        let Identity { database_id, shard_id, analyzer, hash_seed } = self.identity;
+        let head = OfferHead {
+            version: VERSION,
+            database_id,
+            shard_id,
+            analyzer: analyzer.code(),
+            analyzer_version: analyzer.version(),
+            hash_seed,
+            epoch: self.epoch,
+            epochs: self.epochs.clone(),
+            last: self.last,
+            command: self.command,
+            after: self.after,
+            durable: self.durable,
+        };
+        let mut bytes = Vec::with_capacity(128);
+        format::encode_into(&head, &mut bytes);
+        bytes
+    }
+
+    /// Reads an offer; its records are the rest of `bytes`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
+        check_version(bytes)?;
+        let (head, used): (OfferHead, usize) =
+            bincode::borrow_decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
+        let records = &bytes[used..];
+        let analyzer = Analyzer::from_code(head.analyzer)
+            .filter(|analyzer| analyzer.version() == head.analyzer_version)
+            .ok_or_else(|| format!("analyzer {} in version {}", head.analyzer, head.analyzer_version))?;
+        let OfferHead { database_id, shard_id, hash_seed, epoch, epochs, last, command, after, durable, .. } = head;
+        let identity = Identity { database_id, shard_id, analyzer, hash_seed };
+        Ok(Self { identity, epoch, epochs, last, command, after, durable, records })
+    }
+}
+
+/// Where a follower says that it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// This run of the follower.
+    pub node: NodeId,
+    /// Where it can be reached.
+    pub url: String,
+    /// The database it holds; `None` as long as it holds nothing.
+    pub database: Option<u128>,
+    /// The highest epoch it has seen.
+    pub epoch: Epoch,
+    /// The last record it has applied.
+    pub position: Position,
+    /// The chain there.
+    pub chain: u64,
+    /// The last record it has synced; `None` if it keeps no files.
+    pub synced: Option<Sequence>,
+    /// What it holds is not its leader's history: only a snapshot helps.
+    pub diverged: bool,
+    /// It follows the leader's files and wants notices, no records.
+    pub local: bool,
+}
+
+impl Hello {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        format::encode_into(&(VERSION, self), &mut bytes);
+        bytes
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        decode(bytes)
+    }
+}
+
+/// What became of an offer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Outcome {
+    /// All of it is applied, or was before.
+    Applied,
+    /// It does not go on from where the follower is.
+    Gap,
+    /// It leads to another state than it states: the follower needs a snapshot.
+    Diverged,
+    /// The follower has seen a higher epoch.
+    OldEpoch,
+    /// The follower holds another database.
+    OtherDatabase,
+    /// The follower is loading a snapshot.
+    Syncing,
+    /// The offer could not be read.
+    Unreadable(String),
+}
+
+/// From a replica to its leader.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Answer {
+    /// What became of the offer.
+    pub outcome: Outcome,
+    /// Where the replica stands now.
+    pub hello: Hello,
+}
+
+impl Answer {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        format::encode_into(&(VERSION, self), &mut bytes);
+        bytes
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        decode(bytes)
+    }
+}
+
+fn check_version(bytes: &[u8]) -> Result<(), String> {
+    let (version, _): (u16, usize) =
+        bincode::decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(format!("a message of version {version}; this release speaks version {VERSION}"))
+}
+
+fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
+    check_version(bytes)?;
+    let ((_, message), used): ((u16, T), usize) =
+        bincode::decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
+    if used == bytes.len() { Ok(message) } else { Err(format!("{} bytes too many", bytes.len() - used)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer() -> Offer<'static> {
+        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let mut epochs = EpochTable::default();
+        epochs.end(Position::new(1, 5));
+        Offer {
+            identity,
+            epoch: 2,
+            epochs,
+            last: Mark { position: Position::new(2, 9), digest: 1, chain: 2 },
+            command: Command::Stream,
+            after: Position::new(1, 5),
+            durable: true,
+            records: b"records",
+        }
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            node: 1,
+            url: "http://127.0.0.1:8081".into(),
+            database: Some(7),
+            epoch: 2,
+            position: Position::new(2, 9),
+            chain: 2,
+            synced: None,
+            diverged: false,
+            local: false,
+        }
+    }
+
+    #[test]
+    fn messages_come_back_and_every_cut_is_noticed() {
+        let mut bytes = offer().encode_head();
+        let head = bytes.len();
+        bytes.extend_from_slice(b"records");
+        assert_eq!(Offer::decode(&bytes), Ok(offer()));
+        assert!((0..head).all(|len| Offer::decode(&bytes[..len]).is_err()));
+        let bytes = hello().encode();
+        assert_eq!(Hello::decode(&bytes), Ok(hello()));
+        assert!((0..bytes.len()).all(|len| Hello::decode(&bytes[..len]).is_err()));
+        let answer = Answer { outcome: Outcome::Unreadable("x".into()), hello: hello() };
+        assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+    }
+
+    #[test]
+    fn another_version_is_said_to_be_one() {
+        let mut bytes = hello().encode();
+        bytes[0] = VERSION as u8 + 1;
+        assert!(Hello::decode(&bytes).expect_err("newer").contains("version 2"));
+    }
+
+    #[test]
+    fn a_length_that_is_made_up_allocates_nothing() {
+        // A string that claims to have 2^60 bytes.
+        let bytes = [&[VERSION as u8, 1, 253][..], &(1_u64 << 60).to_le_bytes()].concat();
+        assert!(Hello::decode(&bytes).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Acknowledgement arithmetic: how far the replicas are, and what that means for a write. Pure.
+
+use crate::position::Sequence;
+use std::collections::BTreeMap;
+
+/// A replica, as its leader counts them.
+pub type Peer = u32;
+
+/// How far one replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The last record it has applied.
+    pub applied: Sequence,
+    /// The last record it has synced; `None` if it keeps no files.
+    pub synced: Option<Sequence>,
+    /// Whether it answered its last exchange in time.
+    pub connected: bool,
+}
+
+/// How far all replicas are. What a replica has once acknowledged stays acknowledged, also when it goes away.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    peers: BTreeMap<Peer, Standing>,
+}
+
+impl Progress {
+    /// A replica stands there now.
+    pub fn update(&mut self, peer: Peer, standing: Standing) {
+        self.peers.insert(peer, standing);
+    }
+
+    /// A replica did not answer in time.
+    pub fn lost(&mut self, peer: Peer) {
+        if let Some(standing) = self.peers.get_mut(&peer) {
+            standing.connected = false;
+        }
+    }
+
+    /// How many replicas have applied a record.
+    pub fn acks(&self, sequence: Sequence) -> u32 {
+        self.peers.values().filter(|standing| standing.applied >= sequence).count() as u32
+    }
+
+    /// The last record that some replica has applied.
+    pub fn applied(&self) -> Sequence {
+        self.peers.values().map(|standing| standing.applied).max().unwrap_or(0)
+    }
+
+    /// The last record that some replica has synced.
+    pub fn synced(&self) -> Sequence {
+        self.peers.values().filter_map(|standing| standing.synced).max().unwrap_or(0)
+    }
+
+    /// Whether waiting for a replica has a point: one is connected that can do what is asked.
+    pub fn may_ack(&self, durable: bool) -> bool {
+        self.peers.values().any(|standing| standing.connected && (!durable || standing.synced.is_some()))
+    }
+
+    /// Whether any replica that is known keeps files.
+    pub fn keeps_files(&self) -> bool {
+        self.peers.values().any(|standing| standing.synced.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_replica_decides_and_what_was_acknowledged_stays_so() {
+        let mut progress = Progress::default();
+        assert_eq!((progress.applied(), progress.synced(), progress.acks(1)), (0, 0, 0));
+        assert!(!progress.may_ack(false) && !progress.keeps_files());
+        progress.update(1, Standing { applied: 10, synced: None, connected: true });
+        progress.update(2, Standing { applied: 7, synced: Some(4), connected: true });
+        assert_eq!((progress.applied(), progress.synced()), (10, 4));
+        assert_eq!([3, 8, 11].map(|sequence| progress.acks(sequence)), [2, 1, 0]);
+        assert!(progress.may_ack(false) && progress.may_ack(true));
+        progress.lost(2);
+        assert!(progress.may_ack(false) && !progress.may_ack(true) && progress.keeps_files());
+        progress.lost(1);
+        progress.lost(3); // nobody
+        assert!(!progress.may_ack(false));
+        assert_eq!((progress.applied(), progress.acks(8)), (10, 1));
+    }
+}

@@ -1,0 +1,44 @@
+//! The followers a leader knows of: who has announced itself, and how each is.
+
+use super::{Hello, Peer, SenderStatus};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::mpsc;
+
+/// Announcements that may wait for the leader's replication thread; one more is dropped, and comes again.
+const ANNOUNCEMENTS: usize = 64;
+
+/// Where announcements go and statuses come from. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    announcements: mpsc::Sender<Hello>,
+    statuses: Arc<Mutex<BTreeMap<Peer, SenderStatus>>>,
+}
+
+impl Registry {
+    /// A registry, and where its announcements come out.
+    pub fn new() -> (Self, mpsc::Receiver<Hello>) {
+        let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
+        (Self { announcements, statuses: Arc::default() }, announced)
+    }
+
+    /// A follower says that it is there.
+    pub fn announce(&self, hello: Hello) {
+        let _ = self.announcements.try_send(hello); // it announces itself until it hears from the leader
+    }
+
+    /// How a replica is.
+    pub fn note(&self, peer: Peer, status: SenderStatus) {
+        self.statuses.lock().insert(peer, status);
+    }
+
+    /// A replica is no longer known.
+    pub fn forget(&self, peer: Peer) {
+        self.statuses.lock().remove(&peer);
+    }
+
+    /// How all replicas are.
+    pub fn statuses(&self) -> Vec<SenderStatus> {
+        self.statuses.lock().values().cloned().collect()
+    }
+}

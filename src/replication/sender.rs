@@ -1,0 +1,278 @@
+//! A leader's side of one replica: one exchange in flight, and what it learns from the answers.
+//!
+//! A state machine. Its owner asks [`Sender::turn`] what to do, sends the offer, and reports back by
+//! [`Sender::answered`] or [`Sender::failed`]. While an offer is under way, the next records gather in the feed and go out
+//! together with the next one.
+
+use super::{
+    Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, NodeId, Offer, Outcome, Standing, Verdict, judge,
+};
+use crate::{
+    disk::Disk,
+    limits::{HEARTBEAT_MS, RETRY_MAX_MS, RETRY_MIN_MS},
+    position::{Epoch, EpochTable, Position, Sequence},
+};
+use bytes::Bytes;
+
+/// What to do next for a replica.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Send this: the head of the offer, then records.
+    Send(Vec<Bytes>),
+    /// Nothing before this time in milliseconds, unless a record or an announcement comes.
+    Rest(u64),
+}
+
+/// What an exchange has told the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The replica stands there.
+    Progress(Standing),
+    /// It did not answer in time, or cannot be counted on: nobody waits for it.
+    Lost,
+    /// Something a person should look at.
+    Alarm(String),
+    /// The replica has seen this later epoch: somebody else leads.
+    StepDown(Epoch),
+}
+
+/// What is known of a replica, for `/status`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SenderStatus {
+    /// Where it is.
+    pub url: String,
+    /// `unknown`, `streaming`, `syncing`, `refused`, `away`.
+    pub state: &'static str,
+    /// Its position, once known.
+    pub position: Option<String>,
+    /// The last record it has applied.
+    pub applied: Sequence,
+    /// The last record it has synced; none if it keeps no files.
+    pub synced: Option<Sequence>,
+    /// Records it is behind.
+    pub lag_records: u64,
+    /// Milliseconds since its last answer.
+    pub silent_ms: Option<u64>,
+    /// Exchanges that failed since the last that did not.
+    pub failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It has to say where it is.
+    Unknown,
+    /// It is on this history, and has everything up to there.
+    Streaming(Position),
+    /// It has to load a snapshot, and is to be told so.
+    Behind,
+    /// It loads a snapshot.
+    Loading,
+    /// It must not be touched.
+    Refused,
+}
+
+/// Brings one replica up to date and keeps it so.
+pub struct Sender {
+    url: String,
+    state: State,
+    catch_up: CatchUp,
+    /// The last hello.
+    hello: Option<Hello>,
+    /// The run of the replica that is in this epoch, and has the epoch table.
+    introduced: Option<NodeId>,
+    in_flight: bool,
+    failures: u32,
+    rest_until_ms: u64,
+    sent_ms: u64,
+    answered_ms: Option<u64>,
+    alarmed: Option<String>,
+}
+
+impl Sender {
+    /// For the replica at `url`, of which nothing is known yet.
+    pub fn new(url: String) -> Self {
+        Self {
+            url,
+            state: State::Unknown,
+            catch_up: CatchUp::default(),
+            hello: None,
+            introduced: None,
+            in_flight: false,
+            failures: 0,
+            rest_until_ms: 0,
+            sent_ms: 0,
+            answered_ms: None,
+            alarmed: None,
+        }
+    }
+
+    /// Where the replica is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The replica has announced itself: whatever was waited for, it is there now.
+    pub fn announced(&mut self) {
+        if !self.in_flight {
+            (self.rest_until_ms, self.sent_ms) = (0, 0);
+        }
+    }
+
+    /// What to do now.
+    pub fn turn(&mut self, now_ms: u64, lead: &Lead, feed: &Feed, disk: &dyn Disk) -> Turn {
+        assert!(!self.in_flight, "one exchange at a time");
+        if now_ms < self.rest_until_ms {
+            return Turn::Rest(self.rest_until_ms);
+        }
+        let heartbeat_ms = self.sent_ms + HEARTBEAT_MS;
+        let (command, after, records) = match self.state {
+            State::Unknown => (Command::Ask, Position::ZERO, vec![]),
+            State::Loading if now_ms < heartbeat_ms => return Turn::Rest(heartbeat_ms),
+            State::Loading | State::Refused => (Command::Ask, Position::ZERO, vec![]),
+            State::Behind => (Command::Snapshot, Position::ZERO, vec![]),
+            State::Streaming(after) => {
+                match self.catch_up.gather(after.sequence, lead.last.position.sequence, feed, disk, &lead.identity) {
+                    Ok(Gathered::Records(records)) => (Command::Stream, after, records),
+                    Ok(Gathered::Nothing) if self.may_rest(now_ms, heartbeat_ms, lead) => {
+                        return Turn::Rest(heartbeat_ms);
+                    }
+                    Ok(Gathered::Nothing) => (Command::Stream, after, vec![]),
+                    // A log that cannot be read is the leader's own trouble, which its next start will tell; the
+                    // replica is served from a snapshot.
+                    Ok(Gathered::NeedSnapshot) | Err(_) => {
+                        self.state = State::Behind;
+                        (Command::Snapshot, Position::ZERO, vec![])
+                    }
+                }
+            }
+        };
+        (self.in_flight, self.sent_ms) = (true, now_ms);
+        Turn::Send(self.offer(command, after, records, lead))
+    }
+
+    /// With nothing to send, whether the replica need not hear from the leader now.
+    fn may_rest(&self, now_ms: u64, heartbeat_ms: u64, lead: &Lead) -> bool {
+        let has_synced = |hello: &Hello| hello.synced.is_none_or(|synced| synced >= hello.position.sequence);
+        let introduced = self.hello.as_ref().is_some_and(|hello| hello.position.epoch == lead.epoch);
+        introduced && now_ms < heartbeat_ms && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
+    }
+
+    fn offer(&self, command: Command, after: Position, records: Vec<Bytes>, lead: &Lead) -> Vec<Bytes> {
+        let knows_epochs = self.introduced.is_some() && self.introduced == self.hello.as_ref().map(|hello| hello.node);
+        let offer = Offer {
+            identity: lead.identity,
+            epoch: lead.epoch,
+            epochs: if knows_epochs && command == Command::Stream { EpochTable::default() } else { lead.epochs.clone() },
+            last: lead.last,
+            command,
+            after,
+            durable: lead.durable,
+            records: &[],
+        };
+        let mut body = vec![Bytes::from(offer.encode_head())];
+        body.extend(records);
+        body
+    }
+
+    /// The replica has answered.
+    pub fn answered(&mut self, answer: Answer, now_ms: u64, lead: &Lead, told: &mut Vec<Told>) {
+        self.in_flight = false;
+        self.failures = 0;
+        self.answered_ms = Some(now_ms);
+        let Answer { outcome, hello } = answer;
+        let before = self.state;
+        self.state = match (judge(&hello, lead), outcome) {
+            (Verdict::StepDown(epoch), _) => {
+                told.push(Told::StepDown(epoch));
+                self.refused(now_ms)
+            }
+            (Verdict::Refused(why), _) => {
+                self.alarm(format!("replica {} is refused: {why}", self.url), told);
+                self.refused(now_ms)
+            }
+            (_, Outcome::Syncing) => State::Loading,
+            (Verdict::NeedSnapshot(why), _) => {
+                self.alarm(format!("replica {} needs a snapshot: {why}", self.url), told);
+                if before == State::Behind {
+                    self.rest_until_ms = now_ms + HEARTBEAT_MS; // it was told so, and does nothing about it
+                }
+                State::Behind
+            }
+            (Verdict::Resume(at), Outcome::Applied) => {
+                self.alarmed = None;
+                State::Streaming(at)
+            }
+            (Verdict::Resume(at), Outcome::Gap) => {
+                self.rest_until_ms = now_ms + RETRY_MIN_MS;
+                State::Streaming(at)
+            }
+            (Verdict::Resume(_), Outcome::Diverged) => State::Behind,
+            (Verdict::Resume(_), Outcome::OldEpoch | Outcome::OtherDatabase) => self.refused(now_ms),
+            (Verdict::Resume(_), Outcome::Unreadable(why)) => {
+                self.alarm(format!("replica {} cannot read what it is sent: {why}", self.url), told);
+                self.refused(now_ms)
+            }
+        };
+        match self.state {
+            State::Streaming(at) => {
+                if hello.position.epoch == lead.epoch {
+                    self.introduced = Some(hello.node);
+                }
+                told.push(Told::Progress(Standing { applied: at.sequence, synced: hello.synced, connected: true }));
+            }
+            _ => told.push(Told::Lost),
+        }
+        self.hello = Some(hello);
+    }
+
+    /// Nothing more for a while.
+    fn refused(&mut self, now_ms: u64) -> State {
+        self.rest_until_ms = now_ms + RETRY_MAX_MS;
+        State::Refused
+    }
+
+    /// The exchange has failed, or took too long. `random` is any number; it spreads the next tries.
+    pub fn failed(&mut self, now_ms: u64, random: u64, told: &mut Vec<Told>) {
+        self.in_flight = false;
+        // What became of the offer is not known: the replica has to say where it is.
+        self.state = State::Unknown;
+        let most_ms = (RETRY_MIN_MS << self.failures.min(16)).min(RETRY_MAX_MS);
+        self.rest_until_ms = now_ms + random % (most_ms + 1);
+        self.failures = self.failures.saturating_add(1);
+        told.push(Told::Lost);
+    }
+
+    /// How long the replica has not answered, in milliseconds; `None` if it never did.
+    pub fn silent_ms(&self, now_ms: u64) -> Option<u64> {
+        self.answered_ms.map(|at| now_ms.saturating_sub(at))
+    }
+
+    /// For `/status`.
+    pub fn status(&self, now_ms: u64, last: Sequence) -> SenderStatus {
+        let applied = self.hello.as_ref().map_or(0, |hello| hello.position.sequence);
+        SenderStatus {
+            url: self.url.clone(),
+            state: match self.state {
+                _ if self.failures > 0 => "away",
+                State::Unknown => "unknown",
+                State::Streaming(_) => "streaming",
+                State::Behind | State::Loading => "syncing",
+                State::Refused => "refused",
+            },
+            position: self.hello.as_ref().map(|hello| hello.position.to_string()),
+            applied,
+            synced: self.hello.as_ref().and_then(|hello| hello.synced),
+            lag_records: last.saturating_sub(applied),
+            silent_ms: self.silent_ms(now_ms),
+            failures: self.failures,
+        }
+    }
+
+    /// Says something once, and again only when it has changed.
+    fn alarm(&mut self, what: String, told: &mut Vec<Told>) {
+        if self.alarmed.as_ref() != Some(&what) {
+            self.alarmed = Some(what.clone());
+            told.push(Told::Alarm(what));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What reads are answered from: the counts of now, the epochs of now, and whoever waits for a position.
+//!
+//! A leader serves one store for as long as it runs. A follower changes to another when it has loaded a
+//! snapshot: readers that are inside the old one finish there.
+
+use crate::{
+    format::Identity,
+    position::{EpochTable, Position, Standing},
+    store::Reader,
+};
+use arc_swap::{ArcSwapOption, Guard};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+
+/// A database as it is read.
+pub struct Current {
+    /// What it is.
+    pub identity: Identity,
+    /// How its past epochs ended.
+    pub epochs: EpochTable,
+    /// Its counts.
+    pub reader: Reader,
+}
+
+impl Current {
+    /// Where `asked` stands in this history.
+    pub fn standing(&self, asked: Position) -> Standing {
+        self.epochs.standing(asked, self.reader.read().position())
+    }
+}
+
+/// What a node serves. Shared by all its threads.
+pub struct View {
+    current: ArcSwapOption<Current>,
+    applied: watch::Sender<Position>,
+    ready: AtomicBool,
+    born: Instant,
+    /// Milliseconds after `born` at which a follower last had all that its leader had; 0: this node follows nobody, or
+    /// never had it.
+    current_at_ms: AtomicU64,
+    follows: bool,
+}
+
+impl View {
+    /// Nothing to read yet. `follows`: whether this node is behind another.
+    pub fn new(follows: bool) -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            applied: watch::Sender::new(Position::ZERO),
+            ready: AtomicBool::new(false),
+            born: Instant::now(),
+            current_at_ms: AtomicU64::new(0),
+            follows,
+        }
+    }
+
+    /// The database, once there is one. Not to be held across an await.
+    #[inline]
+    pub fn current(&self) -> Guard<Option<Arc<Current>>> {
+        self.current.load()
+    }
+
+    /// Serves this from now on.
+    pub fn serve(&self, current: Current) {
+        let position = current.reader.read().position();
+        self.current.store(Some(Arc::new(current)));
+        self.published(position);
+    }
+
+    /// Serves nothing from now on: what there was is not the leader's history.
+    pub fn withdraw(&self) {
+        self.set_ready(false);
+        self.current.store(None);
+    }
+
+    /// Readers can see this position now.
+    pub fn published(&self, position: Position) {
+        self.applied.send_replace(position);
+    }
+
+    /// Where `asked` stands, once it is reached or `patience` has ended; `None` if there is nothing to read.
+    pub async fn standing(&self, asked: Position, patience: Duration) -> Option<Standing> {
+        let now = || self.current().as_ref().map(|current| current.standing(asked));
+        if matches!(now(), None | Some(Standing::Ahead)) {
+            let mut applied = self.applied.subscribe();
+            let reached = applied.wait_for(|_| matches!(now(), Some(Standing::Reached | Standing::Lost)));
+            let _ = tokio::time::timeout(patience, reached).await; // what it is by then is looked at below
+        }
+        now()
+    }
+
+    /// Says whether the node serves current data.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether the node serves current data.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// A follower has all that its leader has, at this moment.
+    pub fn caught_up(&self) {
+        self.current_at_ms.store(self.age_ms().max(1), Ordering::Release);
+    }
+
+    /// How old what a follower shows may be, in milliseconds: as long ago it last had all that its leader had. `None` on
+    /// a leader; the time since the start on a follower that never had it.
+    pub fn lag_ms(&self) -> Option<u64> {
+        self.follows.then(|| self.age_ms().saturating_sub(self.current_at_ms.load(Ordering::Acquire)))
+    }
+
+    fn age_ms(&self) -> u64 {
+        self.born.elapsed().as_millis() as u64
+    }
+}
