@@ -40,6 +40,10 @@ pub enum AckLevel {
     Leader,
     /// Also synced to the disk: survives power loss.
     Disk,
+    /// Also applied by a replica: survives the loss of this machine if that replica takes over.
+    Replica,
+    /// Also synced by this node and by a replica: survives the loss of either machine.
+    ReplicaDisk,
 }
 
 impl FromStr for AckLevel {
@@ -49,7 +53,9 @@ impl FromStr for AckLevel {
         match text {
             "leader" => Ok(AckLevel::Leader),
             "disk" => Ok(AckLevel::Disk),
-            _ => Err(format!("{text:?} is no level: leader, or disk")),
+            "replica" => Ok(AckLevel::Replica),
+            "replica+disk" => Ok(AckLevel::ReplicaDisk),
+            _ => Err(format!("{text:?} is no level: leader, disk, replica, or replica+disk")),
         }
     }
 }
@@ -59,6 +65,8 @@ impl fmt::Display for AckLevel {
         f.write_str(match self {
             AckLevel::Leader => "leader",
             AckLevel::Disk => "disk",
+            AckLevel::Replica => "replica",
+            AckLevel::ReplicaDisk => "replica+disk",
         })
     }
 }
