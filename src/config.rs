@@ -1,25 +1,28 @@
-//! What a leader is told, assembled once: flags, then the environment, then a TOML file, then the default.
+//! What a node is told, assembled once: flags, then the environment, then a TOML file, then the default.
 //!
-//! The settings themselves are one table (`config/table.rs`): a row per setting makes its flag, its variable,
-//! its key in the file, its line in `memdb config` and its check, so that the four cannot drift apart. Nothing here
-//! reads the process's surroundings by itself; they are handed in as [`Surroundings`].
+//! The settings themselves are one table (`config/table.rs`) for all three roles: a row per setting makes its flag, its
+//! variable, its key in the file, its line in `memdb config` and its check, so that the four cannot drift apart, and says
+//! whose setting it is. Nothing here reads the process's surroundings by itself; they are handed in as [`Surroundings`].
 
 mod file;
 mod flags;
 mod machine;
+mod role;
 mod table;
 mod value;
 
-pub use flags::LeaderFlags;
+pub use flags::{EveryFlag, Flags, LeaderFlags, LocalReplicaFlags, ReplicaFlags};
 pub use machine::Machine;
+pub use role::Role;
 
-use crate::{leader::AckLevel, tokenizer::Analyzer};
+use crate::{leader::AckLevel, secret::Secret, tokenizer::Analyzer};
 use std::{
     collections::BTreeMap,
     fmt, io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
+use table::Setting;
 
 /// When records reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +33,36 @@ pub enum Durability {
     Synced,
 }
 
-/// Everything a leader is told. Plain data, checked: what is here can be started.
+/// Everything a node is told. Plain data, checked: what is here can be started. A field that is no setting of the role
+/// holds what does no harm, as [`Settings::blank`] has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderSettings {
+pub struct Settings {
+    /// What the node is to be.
+    pub role: Role,
     /// The address to listen on.
     pub bind: IpAddr,
     /// The port to listen on; 0 lets the system choose.
     pub port: u16,
     /// Whether an address beyond loopback is meant.
     pub insecure: bool,
-    /// Where the database is kept.
-    pub data_dir: PathBuf,
+    /// The leader a replica follows, as `http://host:port`. A replica has one.
+    pub leader: Option<String>,
+    /// Replicas the leader sends to, as `http://host:port`, beside those that announce themselves.
+    pub replicas: Vec<String>,
+    /// How other nodes reach this one, as `http://host:port`; `None`: as [`Settings::url`] says.
+    pub advertise: Option<String>,
+    /// What the nodes of the cluster show each other.
+    pub cluster_secret: Option<Secret>,
+    /// Where the files are: a leader has some, a local replica reads its leader's, a replica may keep its own.
+    pub data_dir: Option<PathBuf>,
+    /// Whether an empty directory means a new database even if replicas hold another.
+    pub init: bool,
     /// The analyzer asked for; `None` takes the database's own, or the standard one for a new database.
     pub analyzer: Option<Analyzer>,
     /// What a 202 means if the request does not say.
     pub ack: AckLevel,
+    /// How long a write waits for the replica its level asks for, in milliseconds.
+    pub ack_timeout_ms: u64,
     /// When records reach the disk.
     pub durability: Durability,
     /// How often the backup on disk is made current, in milliseconds; 0: only at a stop.
@@ -110,8 +128,8 @@ pub struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The settings.
-    pub settings: LeaderSettings,
-    /// One entry per setting, in the order of the help.
+    pub settings: Settings,
+    /// One entry per setting of the role, in the order of the help.
     pub origins: Vec<Origin>,
 }
 
@@ -129,6 +147,28 @@ pub enum ConfigError {
         origin: Source,
         /// What would be a value.
         reason: String,
+    },
+    /// Nobody gave a value, and there is no default.
+    #[error("memdb {role} needs --{name} {value_name} (or {variable}, or {name} in the file): {help}")]
+    Missing {
+        /// The role.
+        role: Role,
+        /// The setting.
+        name: &'static str,
+        /// What its value is called.
+        value_name: &'static str,
+        /// Its environment variable.
+        variable: String,
+        /// What it is.
+        help: &'static str,
+    },
+    /// A flag that is no setting of the role.
+    #[error("--{name} is no setting of memdb {role}: `memdb {role} --help` lists them")]
+    NotOfRole {
+        /// The role.
+        role: Role,
+        /// The setting.
+        name: &'static str,
     },
     /// Values that do not go together.
     #[error("{0}")]
@@ -157,7 +197,7 @@ pub enum ConfigError {
 pub struct Surroundings<'a> {
     /// Looks up an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
-    /// Reads a file of settings.
+    /// Reads a file: of settings, of a secret.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// What the machine has.
     pub machine: Machine,
@@ -170,55 +210,78 @@ impl Surroundings<'_> {
     }
 }
 
-/// Assembles the settings of a leader.
+/// Assembles the settings of a node.
 ///
 /// # Errors
 /// A [`ConfigError`] whose message names the value, where it came from, and the fix.
-pub fn resolve(flags: &LeaderFlags, around: &Surroundings<'_>) -> Result<Resolved, ConfigError> {
+pub fn resolve(role: Role, flags: &Flags, around: &Surroundings<'_>) -> Result<Resolved, ConfigError> {
+    if let Some(name) = flags.values.keys().find(|name| Setting::of(role).all(|setting| setting.name != **name)) {
+        return Err(ConfigError::NotOfRole { role, name });
+    }
     let path = flags.file.clone().or_else(|| around.variable("MEMDB_CONFIG").map(PathBuf::from));
     let mut from_file = match &path {
         Some(path) => file::read(path, around.read_file)?,
         None => BTreeMap::new(),
     };
-    let mut settings = LeaderSettings::blank();
-    let mut origins = Vec::with_capacity(table::SETTINGS.len());
-    for setting in table::SETTINGS {
-        let variable = setting.variable();
-        let (value, source) = if let Some(value) = flags.values.get(setting.name) {
+    let mut settings = Settings::blank(role);
+    let mut origins = Vec::new();
+    for setting in Setting::of(role) {
+        let (name, variable) = (setting.name, setting.variable());
+        let (value, source) = if let Some(value) = flags.values.get(name) {
             (value.clone(), Source::Flag)
         } else if let Some(value) = around.variable(&variable) {
             (value, Source::Environment(variable))
-        } else if let (Some(value), Some(path)) = (from_file.remove(setting.name), &path) {
+        } else if let (Some(value), Some(path)) = (from_file.remove(name), &path) {
             (value, Source::File(path.clone()))
         } else {
-            (setting.default.to_owned(), Source::Default)
+            match setting.default(role) {
+                Some(value) if value != table::REQUIRED => (value.to_owned(), Source::Default),
+                _ => {
+                    let (value_name, help) = (setting.value_name, setting.help);
+                    return Err(ConfigError::Missing { role, name, value_name, variable, help });
+                }
+            }
         };
-        if let Err(reason) = (setting.apply)(&mut settings, &value, &around.machine) {
-            return Err(ConfigError::BadValue { name: setting.name, value, origin: source, reason });
+        if let Err(reason) = (setting.apply)(&mut settings, &value, around) {
+            return Err(ConfigError::BadValue { name, value, origin: source, reason });
         }
-        origins.push(Origin { name: setting.name, value, source });
+        origins.push(Origin { name, value, source });
     }
-    settings.check(&around.machine)?;
+    settings.check_network()?;
+    settings.check_machine(&around.machine)?;
     Ok(Resolved { settings, origins })
 }
 
-impl LeaderSettings {
-    /// Before the table is applied. Every field is written by a row of the table, which a test holds.
-    fn blank() -> Self {
-        LeaderSettings {
-            bind: IpAddr::from([127, 0, 0, 1]),
+impl Settings {
+    /// How other nodes reach this one, which listens on `port`, as `http://host:port`.
+    pub fn url(&self, port: u16) -> String {
+        let host = if self.bind.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { self.bind };
+        self.advertise.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, port)))
+    }
+
+    /// Before the table is applied. Every field is written by a row of some role, which a test holds.
+    fn blank(role: Role) -> Self {
+        Settings {
+            role,
+            bind: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             insecure: false,
-            data_dir: PathBuf::new(),
-            backup_interval_ms: 0,
+            leader: None,
+            replicas: Vec::new(),
+            advertise: None,
+            cluster_secret: None,
+            data_dir: None,
+            init: false,
             analyzer: None,
             ack: AckLevel::Leader,
+            ack_timeout_ms: 0,
             durability: Durability::Buffered,
+            backup_interval_ms: 0,
             max_body_bytes: 0,
             queue_batches: 0,
             max_connections: 0,
             threads: 0,
-            max_memory_bytes: 0,
+            max_memory_bytes: u64::MAX,
             key_window_ms: 0,
             max_keys: 0,
             stream_window_ms: 0,
@@ -227,16 +290,39 @@ impl LeaderSettings {
         }
     }
 
-    /// What must hold between settings.
-    fn check(&self, machine: &Machine) -> Result<(), ConfigError> {
+    /// Who can reach the node must be meant to.
+    fn check_network(&self) -> Result<(), ConfigError> {
         let unfit = |message: String| Err(ConfigError::Unfit(message));
-        if !self.bind.is_loopback() && !self.insecure {
+        let Settings { role, bind, .. } = self;
+        if bind.is_loopback() {
+            return Ok(());
+        }
+        if !self.insecure {
             return unfit(format!(
-                "refusing to listen on {}: anyone who reaches that address could read and change every count. \
-                 Listen on 127.0.0.1, or say --insecure if the network is yours alone",
-                self.bind
+                "refusing to listen on {bind}: anyone who reaches that address could read and change every count. \
+                 Listen on 127.0.0.1, or say --insecure if the network is yours alone"
             ));
         }
+        let replicates = *role == Role::Replica || !self.replicas.is_empty();
+        if replicates && self.cluster_secret.is_none() {
+            return unfit(format!(
+                "refusing to replicate on {bind} without a secret: anyone who reaches that address could pose as \
+                 a node of this cluster. Give --cluster-secret-file FILE; {}",
+                value::MAKE_A_SECRET
+            ));
+        }
+        if *role == Role::Replica && bind.is_unspecified() && self.advertise.is_none() {
+            return unfit(format!(
+                "{bind} is every address of this machine, and none the leader could send to: say how it reaches \
+                 this replica, --advertise http://HOST:PORT"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the machine has must be enough.
+    fn check_machine(&self, machine: &Machine) -> Result<(), ConfigError> {
+        let unfit = |message: String| Err(ConfigError::Unfit(message));
         let needed = machine::SPARE_DESCRIPTORS + self.max_connections;
         if needed > machine.open_files {
             return unfit(format!(

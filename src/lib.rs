@@ -8,7 +8,7 @@
 //!
 //! | level | modules | what they are |
 //! |---|---|---|
-//! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] | bounds and plain values; text to words |
+//! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] | bounds and plain values; text to words |
 //! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 4 | [`leader`] | the write path and its one Writer, a state machine |
@@ -52,6 +52,7 @@ pub mod recovery;
 pub mod repair;
 pub mod replica;
 pub mod replication;
+pub mod secret;
 pub mod snapshot;
 pub mod store;
 pub mod tally;

@@ -8,7 +8,7 @@ mod writing;
 
 use crate::{
     api::http::{About, Api, HttpSettings, Readiness, Server},
-    config::{Durability, LeaderSettings},
+    config::{Durability, Settings},
     disk::{Disk, Lock, RealDisk},
     format::{FileError, Identity},
     leader::{AckLevel, AdmissionLimits, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
@@ -23,7 +23,7 @@ use crate::{
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
@@ -92,12 +92,12 @@ fn in_words(error: &io::Error) -> String {
 ///
 /// # Errors
 /// As [`NodeError`] says.
-pub fn run_leader(settings: &LeaderSettings) -> Result<(), NodeError> {
+pub fn run_leader(settings: &Settings) -> Result<(), NodeError> {
     // Signals first: one that comes while a large database is loaded must not be lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let held = Held::take(settings)?;
-    let _log_file = logging::start(&settings.log, &settings.data_dir)?;
+    let _log_file = logging::start(&settings.log, directory(settings))?;
     let leading = Leading::begin(held, settings)?;
     tracing::info!(address = %leading.address(), "serving");
     let leader = leading.leader().clone();
@@ -109,6 +109,27 @@ pub fn run_leader(settings: &LeaderSettings) -> Result<(), NodeError> {
     });
     tracing::info!(why, "stopping");
     leading.stop()
+}
+
+/// Runs a replica until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`NodeError`] says.
+pub fn run_replica(_: &Settings) -> Result<(), NodeError> {
+    Err(NodeError::System(io::Error::other("this build has no replica yet")))
+}
+
+/// Runs a local replica until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`NodeError`] says.
+pub fn run_local_replica(_: &Settings) -> Result<(), NodeError> {
+    Err(NodeError::System(io::Error::other("this build has no local replica yet")))
+}
+
+/// Where a leader keeps its files.
+fn directory(settings: &Settings) -> &Path {
+    settings.data_dir.as_deref().expect("the settings of a leader name a directory")
 }
 
 struct Signals {
@@ -147,11 +168,11 @@ impl Leading {
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
-    pub fn start(settings: &LeaderSettings) -> Result<Self, NodeError> {
+    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
         Self::begin(Held::take(settings)?, settings)
     }
 
-    fn begin(held: Held, settings: &LeaderSettings) -> Result<Self, NodeError> {
+    fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
         let Held { listener, disk, lock } = held;
         let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
         let identity = manifest.identity;
@@ -231,13 +252,13 @@ struct Held {
 }
 
 impl Held {
-    fn take(settings: &LeaderSettings) -> Result<Self, NodeError> {
+    fn take(settings: &Settings) -> Result<Self, NodeError> {
         // The port before the data: a second start must not touch what the first one serves.
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        let path = || settings.data_dir.clone();
+        let path = || directory(settings).to_owned();
         let disk =
-            RealDisk::new(&settings.data_dir).map_err(|error| NodeError::DataDirectory { path: path(), error })?;
+            RealDisk::new(directory(settings)).map_err(|error| NodeError::DataDirectory { path: path(), error })?;
         let lock = disk.lock().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => NodeError::Locked { path: path(), error },
             _ => NodeError::DataDirectory { path: path(), error },
@@ -247,8 +268,8 @@ impl Held {
 }
 
 /// Reads the data directory, and makes what it holds durable under the next epoch.
-fn recover(settings: &LeaderSettings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeError> {
-    let refused = |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone(), error };
+fn recover(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeError> {
+    let refused = |error: RecoveryError| NodeError::Recovery { path: directory(settings).to_owned(), error };
     let new = Identity {
         database_id: random()?,
         shard_id: 0,
@@ -269,7 +290,7 @@ fn recover(settings: &LeaderSettings, disk: &Arc<dyn Disk>) -> Result<Settled, N
     recovered.settle(disk, boot_id(), limits::DEFAULT_SEGMENT_BYTES).map_err(refused)
 }
 
-fn writer_settings(settings: &LeaderSettings) -> WriterSettings {
+fn writer_settings(settings: &Settings) -> WriterSettings {
     WriterSettings {
         ack: settings.ack,
         durability: match settings.durability {
@@ -281,7 +302,7 @@ fn writer_settings(settings: &LeaderSettings) -> WriterSettings {
     }
 }
 
-fn http_settings(settings: &LeaderSettings) -> HttpSettings {
+fn http_settings(settings: &Settings) -> HttpSettings {
     HttpSettings {
         threads: settings.threads,
         max_connections: settings.max_connections,

@@ -32,7 +32,8 @@ use crate::{
     leader::{AckLevel, Leader},
     metrics::Metrics,
     replica::Follower,
-    replication::{Archive, NodeId, Registry, link::Secret},
+    replication::{Archive, NodeId, Registry},
+    secret::Secret,
     view::View,
 };
 use std::sync::Arc;

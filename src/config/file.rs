@@ -1,4 +1,6 @@
 //! Settings in a TOML file: `port = 8080`, one key per setting, named as the flag.
+//!
+//! One file may serve a whole cluster, so it may hold the settings of every role; a node takes those of its own.
 
 use super::{ConfigError, table::SETTINGS};
 use std::{collections::BTreeMap, io, path::Path};
@@ -22,9 +24,17 @@ pub(super) fn read(
         let line = line_of(&text, &key);
         let setting = SETTINGS.iter().find(|setting| setting.name == key);
         let setting = setting.ok_or_else(|| bad(line, unknown(&key)))?;
-        values.insert(setting.name, plain(&value).map_err(|reason| bad(line, format!("{key}: {reason}")))?);
+        let text = if setting.repeats { joined(&value) } else { plain(&value) };
+        values.insert(setting.name, text.map_err(|reason| bad(line, format!("{key}: {reason}")))?);
     }
     Ok(values)
+}
+
+/// A list of values, or a single one, with commas between them.
+fn joined(value: &Value) -> Result<String, String> {
+    let Value::Array(list) = value else { return plain(value) };
+    let list: Result<Vec<_>, _> = list.iter().map(plain).collect();
+    list.map(|list| list.join(","))
 }
 
 /// A value as it would be given on the command line.
@@ -43,7 +53,7 @@ fn unknown(key: &str) -> String {
         Some(name) if edits(name, key) <= 1 + name.len() / 3 => {
             format!("there is no setting {key}; did you mean {name}?")
         }
-        _ => format!("there is no setting {key}; `memdb config` lists them"),
+        _ => format!("there is no setting {key}; `memdb config --help` lists them"),
     }
 }
 
@@ -88,7 +98,7 @@ mod tests {
         );
         assert_eq!(
             read_text("[replication]\nx = 1\n"),
-            Err("memdb.toml:1: there is no setting replication; `memdb config` lists them".to_owned())
+            Err("memdb.toml:1: there is no setting replication; `memdb config --help` lists them".to_owned())
         );
     }
 

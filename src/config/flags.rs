@@ -1,30 +1,87 @@
-//! The flags of `memdb leader` and `memdb config`, made from the table.
+//! The flags of the verbs that start a node, and of `memdb config`, made from the table.
 
-use super::table::SETTINGS;
+use super::{
+    Role,
+    table::{REQUIRED, Setting},
+};
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, builder::PossibleValuesParser, value_parser,
 };
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, slice};
 
-/// What the command line says about a leader: the values as given, checked later together with the other sources.
+/// What the command line says about a node: the values as given, checked later together with the other sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeaderFlags {
+pub struct Flags {
     /// `--config FILE`.
     pub file: Option<PathBuf>,
-    /// Setting → value.
+    /// Setting → value; of a setting that may be repeated, the values joined by commas.
     pub values: BTreeMap<&'static str, String>,
 }
 
-impl Args for LeaderFlags {
+/// [`Flags`] as clap takes them, with the help of the role that is `ROLE` in [`Role::ALL`]; one beyond: of every role.
+#[derive(Clone, Debug)]
+pub struct FlagsOf<const ROLE: usize>(pub Flags);
+
+/// The flags of `memdb leader`.
+pub type LeaderFlags = FlagsOf<{ Role::Leader as usize }>;
+/// The flags of `memdb replica`.
+pub type ReplicaFlags = FlagsOf<{ Role::Replica as usize }>;
+/// The flags of `memdb local-replica`.
+pub type LocalReplicaFlags = FlagsOf<{ Role::LocalReplica as usize }>;
+/// The flags of all three, for `memdb config`.
+pub type EveryFlag = FlagsOf<{ Role::ALL.len() }>;
+
+impl<const ROLE: usize> FlagsOf<ROLE> {
+    fn roles() -> &'static [Role] {
+        Role::ALL.get(ROLE).map_or(&Role::ALL, slice::from_ref)
+    }
+
+    /// The settings of these roles, each name once.
+    fn settings() -> Vec<&'static Setting> {
+        let mut settings: Vec<&Setting> = Vec::new();
+        for setting in Self::roles().iter().flat_map(|role| Setting::of(*role)) {
+            if settings.iter().all(|other| other.name != setting.name) {
+                settings.push(setting);
+            }
+        }
+        settings
+    }
+}
+
+/// ` [default: 8080; replica: 8081]`, as far as it is worth saying.
+fn defaults(setting: &Setting, roles: &[Role]) -> String {
+    let rows = roles.iter().filter_map(|role| Setting::of(*role).find(|row| row.name == setting.name).zip(Some(role)));
+    let mut told: Vec<(String, &str)> = Vec::new();
+    for (row, role) in rows {
+        let value = row.default(*role).unwrap_or(REQUIRED);
+        if told.iter().all(|(_, other)| *other != value) {
+            let whose = if told.is_empty() { String::new() } else { format!("{role}: ") };
+            told.push((whose, value));
+        }
+    }
+    if let [(_, REQUIRED)] = *told {
+        return " [required]".to_owned();
+    }
+    let word = |value| if value == REQUIRED { "required" } else { value };
+    let told: Vec<_> = told.iter().map(|(whose, value)| format!("{whose}{}", word(value))).collect();
+    format!(" [default: {}]", told.join("; "))
+}
+
+impl<const ROLE: usize> Args for FlagsOf<ROLE> {
     fn augment_args(mut command: Command) -> Command {
-        for setting in SETTINGS {
+        for setting in Self::settings() {
             let mut argument = Arg::new(setting.name).long(setting.name);
             if setting.is_switch() {
                 argument = argument.action(ArgAction::SetTrue).help(setting.help);
             } else {
-                argument = argument
-                    .value_name(setting.value_name)
-                    .help(format!("{} [default: {}]", setting.help, setting.default));
+                argument = argument.value_name(setting.value_name).help(format!(
+                    "{}{}",
+                    setting.help,
+                    defaults(setting, Self::roles())
+                ));
+            }
+            if setting.repeats {
+                argument = argument.action(ArgAction::Append);
             }
             if !setting.choices.is_empty() {
                 argument = argument.value_parser(PossibleValuesParser::new(setting.choices));
@@ -45,17 +102,18 @@ impl Args for LeaderFlags {
     }
 }
 
-impl FromArgMatches for LeaderFlags {
+impl<const ROLE: usize> FromArgMatches for FlagsOf<ROLE> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let given = SETTINGS.iter().filter_map(|setting| {
+        let given = Self::settings().into_iter().filter_map(|setting| {
             let value = if setting.is_switch() {
                 matches.get_flag(setting.name).then(|| "true".to_owned())
             } else {
-                matches.get_one::<String>(setting.name).cloned()
+                let values = matches.get_many::<String>(setting.name);
+                values.map(|values| values.map(String::as_str).collect::<Vec<_>>().join(","))
             };
             value.map(|value| (setting.name, value))
         });
-        Ok(LeaderFlags { values: given.collect(), file: matches.get_one::<PathBuf>("config").cloned() })
+        Ok(FlagsOf(Flags { values: given.collect(), file: matches.get_one::<PathBuf>("config").cloned() }))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -1,26 +1,38 @@
 //! The settings, one row each.
 
-use super::{Durability, LeaderSettings, Machine, value};
-use crate::{leader::AckLevel, limits, tokenizer::Analyzer};
-use std::path::PathBuf;
+use super::{Durability, Role, Settings, Surroundings, value};
+use crate::{limits, tokenizer::Analyzer};
+use std::path::Path;
 
 /// One setting: its flag, variable, key, help, default and check.
 pub(super) struct Setting {
-    /// The flag without its dashes, which is also the key in the file.
+    /// The flag without its dashes, which is also the key in the file. A role has a name at most once.
     pub name: &'static str,
     /// What the help calls the value; empty for a switch.
     pub value_name: &'static str,
-    /// The value if nobody says anything.
-    pub default: &'static str,
+    /// Whose setting it is, each role with the value it takes if nobody says anything.
+    pub defaults: &'static [(Role, &'static str)],
     /// One sentence for the help.
     pub help: &'static str,
     /// All values there are, if they are few.
     pub choices: &'static [&'static str],
+    /// Whether there may be several values: the flag again, a list in the file, or commas between them.
+    pub repeats: bool,
     /// Checks the value and puts it into the settings.
-    pub apply: fn(&mut LeaderSettings, &str, &Machine) -> Result<(), String>,
+    pub apply: fn(&mut Settings, &str, &Surroundings<'_>) -> Result<(), String>,
 }
 
 impl Setting {
+    /// The settings of a role.
+    pub fn of(role: Role) -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().filter(move |setting| setting.default(role).is_some())
+    }
+
+    /// The value in this role if nobody says anything; `None` if the role has no such setting.
+    pub fn default(&self, role: Role) -> Option<&'static str> {
+        self.defaults.iter().find(|(whose, _)| *whose == role).map(|(_, value)| *value)
+    }
+
     /// The environment variable.
     pub fn variable(&self) -> String {
         format!("MEMDB_{}", self.name.replace('-', "_").to_ascii_uppercase())
@@ -32,11 +44,23 @@ impl Setting {
     }
 }
 
+/// The default of a setting that somebody has to give.
+pub(super) const REQUIRED: &str = "";
 /// The value `auto`: the program decides.
 const AUTO: &str = "auto";
+/// The value `none`: without it.
+const NONE: &str = "none";
 
-const NONE: Setting =
-    Setting { name: "", value_name: "", default: "false", help: "", choices: &[], apply: |_, _, _| Ok(()) };
+/// What most rows share.
+const ROW: Setting = Setting {
+    name: "",
+    value_name: "",
+    defaults: &[],
+    help: "",
+    choices: &[],
+    repeats: false,
+    apply: |_, _, _| Ok(()),
+};
 
 /// Puts a checked value in its place.
 fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
@@ -44,49 +68,130 @@ fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     Ok(())
 }
 
+/// A setting of every role, with one default.
+macro_rules! every {
+    ($default:expr) => {
+        &[(Role::Leader, $default), (Role::Replica, $default), (Role::LocalReplica, $default)]
+    };
+}
+
+/// A setting of the leader alone.
+macro_rules! leader {
+    ($default:expr) => {
+        &[(Role::Leader, $default)]
+    };
+}
+
 /// All settings, in the order of the help.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "port",
         value_name: "PORT",
-        default: "8080",
+        defaults: &[(Role::Leader, "8080"), (Role::Replica, "8081"), (Role::LocalReplica, "8081")],
         help: "Port to listen on; 0 lets the system choose",
         apply: |settings, text, _| set(&mut settings.port, value::number(text, &(0..=u16::MAX))),
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "bind",
         value_name: "ADDRESS",
-        default: "127.0.0.1",
+        defaults: every!("127.0.0.1"),
         help: "Address to listen on; beyond loopback only with --insecure",
         apply: |settings, text, _| {
             let text = if text == "localhost" { "127.0.0.1" } else { text };
             settings.bind = text.parse().map_err(|_| "give an IP address, such as 127.0.0.1 or ::1".to_owned())?;
             Ok(())
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "insecure",
+        defaults: every!("false"),
         help: "Allow an address beyond loopback: whoever reaches it can read and change every count",
         apply: |settings, text, _| set(&mut settings.insecure, value::switch(text)),
-        ..NONE
+        ..ROW
+    },
+    Setting {
+        name: "leader",
+        value_name: "URL",
+        defaults: &[(Role::Replica, REQUIRED)],
+        help: "The leader to follow, such as http://127.0.0.1:8080",
+        apply: |settings, text, _| set(&mut settings.leader, value::url(text).map(Some)),
+        ..ROW
+    },
+    Setting {
+        name: "replica",
+        value_name: "URL",
+        defaults: leader!(NONE),
+        help: "A replica to send to, such as http://127.0.0.1:8081; may be repeated; others announce themselves",
+        repeats: true,
+        apply: |settings, text, _| {
+            let list = if text == NONE { Ok(Vec::new()) } else { value::urls(text, limits::MAX_REPLICAS) };
+            set(&mut settings.replicas, list)
+        },
+        ..ROW
+    },
+    Setting {
+        name: "advertise",
+        value_name: "URL",
+        defaults: every!(AUTO),
+        help: "How other nodes reach this one; auto is the address it listens on",
+        apply: |settings, text, _| {
+            let url = if text == AUTO { Ok(None) } else { value::url(text).map(Some) };
+            set(&mut settings.advertise, url)
+        },
+        ..ROW
+    },
+    Setting {
+        name: "cluster-secret-file",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "File with the secret the nodes share; needed to replicate beyond loopback",
+        apply: |settings, text, around| {
+            let secret =
+                if text == NONE { Ok(None) } else { value::secret(Path::new(text), around.read_file).map(Some) };
+            set(&mut settings.cluster_secret, secret)
+        },
+        ..ROW
     },
     Setting {
         name: "data-dir",
         value_name: "DIR",
-        default: "./data",
+        defaults: leader!("./data"),
         help: "Directory of the database; made if it is not there",
+        apply: |settings, text, _| set(&mut settings.data_dir, value::directory(text).map(Some)),
+        ..ROW
+    },
+    Setting {
+        name: "data-dir",
+        value_name: "DIR",
+        defaults: &[(Role::Replica, NONE)],
+        help: "Directory of this replica's own copy; made if it is not there; none keeps it in memory only",
         apply: |settings, text, _| {
-            settings.data_dir = PathBuf::from(text);
-            if text.is_empty() { Err("give a directory".to_owned()) } else { Ok(()) }
+            let directory = if text == NONE { Ok(None) } else { value::directory(text).map(Some) };
+            set(&mut settings.data_dir, directory)
         },
-        ..NONE
+        ..ROW
+    },
+    Setting {
+        name: "data-dir",
+        value_name: "DIR",
+        defaults: &[(Role::LocalReplica, REQUIRED)],
+        help: "The data directory of the leader on this machine",
+        apply: |settings, text, _| set(&mut settings.data_dir, value::directory(text).map(Some)),
+        ..ROW
+    },
+    Setting {
+        name: "init",
+        defaults: leader!("false"),
+        help: "Begin a new database in an empty directory although replicas hold another one",
+        apply: |settings, text, _| set(&mut settings.init, value::switch(text)),
+        ..ROW
     },
     Setting {
         name: "analyzer",
         value_name: "NAME",
-        default: AUTO,
+        defaults: leader!(AUTO),
         help: "How text becomes words; a database keeps the one it was made with, standard if nothing was said",
         choices: &[AUTO, "standard", "whitespace"],
         apply: |settings, text, _| {
@@ -94,117 +199,127 @@ pub(super) const SETTINGS: &[Setting] = &[
                 [(AUTO, None), ("standard", Some(Analyzer::Standard)), ("whitespace", Some(Analyzer::Whitespace))];
             set(&mut settings.analyzer, value::choice(text, &choices))
         },
+        ..ROW
     },
     Setting {
         name: "ack",
         value_name: "LEVEL",
-        default: "leader",
-        help: "What a 202 means unless the request says: in the log (leader), or also synced (disk)",
-        choices: &["leader", "disk"],
-        apply: |settings, text, _| {
-            let choices = [("leader", AckLevel::Leader), ("disk", AckLevel::Disk)];
-            set(&mut settings.ack, value::choice(text, &choices))
-        },
+        defaults: leader!("replica"),
+        help: "What a 202 means unless the request says: in the log (leader), or also synced (disk), \
+               applied by a replica if one is connected (replica), or synced on both (replica+disk)",
+        choices: &["leader", "disk", "replica", "replica+disk"],
+        apply: |settings, text, _| set(&mut settings.ack, text.parse()),
+        ..ROW
+    },
+    Setting {
+        name: "ack-timeout-ms",
+        value_name: "MS",
+        defaults: leader!("1000"),
+        help: "How long a write waits for the replica its level asks for",
+        apply: |settings, text, _| set(&mut settings.ack_timeout_ms, value::number(text, &(1..=60_000))),
+        ..ROW
     },
     Setting {
         name: "durability",
         value_name: "WHEN",
-        default: "buffered",
+        defaults: leader!("buffered"),
         help: "Sync the log every second (buffered), or before every answer (synced)",
         choices: &["buffered", "synced"],
         apply: |settings, text, _| {
             let choices = [("buffered", Durability::Buffered), ("synced", Durability::Synced)];
             set(&mut settings.durability, value::choice(text, &choices))
         },
+        ..ROW
     },
     Setting {
         name: "backup-interval-ms",
         value_name: "MS",
-        default: "1000",
+        defaults: &[(Role::Leader, "1000"), (Role::Replica, "1000")],
         help: "How often the backup on disk is made current, if anything changed; 0 only at a stop",
         apply: |settings, text, _| set(&mut settings.backup_interval_ms, value::number(text, &(0..=86_400_000))),
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "max-body-bytes",
         value_name: "BYTES",
-        default: "1MiB",
+        defaults: every!("1MiB"),
         help: "Largest text; a larger one is answered 413",
         apply: |settings, text, _| {
             let bytes = value::bytes(text, &(1..=limits::LARGEST_MAX_BODY_BYTES as u64))?;
             settings.max_body_bytes = bytes as usize;
             Ok(())
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "queue",
         value_name: "POSTS",
-        default: "4096",
+        defaults: leader!("4096"),
         help: "Posts that may wait to be written; one more is answered 429",
         apply: |settings, text, _| set(&mut settings.queue_batches, value::number(text, &(1..=1_000_000))),
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "max-connections",
         value_name: "NUMBER",
-        default: AUTO,
+        defaults: every!(AUTO),
         help: "Connections open at once; auto is 10,000, or what the limit on open files allows",
-        apply: |settings, text, machine| {
+        apply: |settings, text, around| {
             settings.max_connections =
-                if text == AUTO { machine.connections() } else { value::number(text, &(1..=1_000_000))? };
+                if text == AUTO { around.machine.connections() } else { value::number(text, &(1..=1_000_000))? };
             Ok(())
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "threads",
         value_name: "NUMBER",
-        default: AUTO,
+        defaults: every!(AUTO),
         help: "Threads that serve requests; auto is one per processor",
-        apply: |settings, text, machine| {
-            settings.threads = if text == AUTO { machine.processors } else { value::number(text, &(1..=1_024))? };
+        apply: |settings, text, around| {
+            settings.threads =
+                if text == AUTO { around.machine.processors } else { value::number(text, &(1..=1_024))? };
             Ok(())
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "max-memory",
         value_name: "BYTES",
-        default: AUTO,
+        defaults: leader!(AUTO),
         help: "Memory for words and counts; new words beyond it are refused; auto is three quarters of the machine's",
-        apply: |settings, text, machine| {
+        apply: |settings, text, around| {
             settings.max_memory_bytes = if text == AUTO {
-                machine.memory_bytes.map_or(u64::MAX, |bytes| bytes / 4 * 3)
+                around.machine.memory_bytes.map_or(u64::MAX, |bytes| bytes / 4 * 3)
             } else {
                 value::bytes(text, &(16 << 20..=1 << 50))?
             };
             Ok(())
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "key-window-seconds",
         value_name: "SECONDS",
-        default: "600",
+        defaults: every!("600"),
         help: "How long an idempotency key is remembered",
         apply: |settings, text, _| {
             set(&mut settings.key_window_ms, value::number(text, &(1..=604_800)).map(|seconds: u64| seconds * 1_000))
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "max-keys",
         value_name: "NUMBER",
-        default: "1000000",
+        defaults: every!("1000000"),
         help: "Idempotency keys remembered, about 150 bytes each; when full, keyed writes are answered 429",
         apply: |settings, text, _| set(&mut settings.max_keys, value::number(text, &(1..=100_000_000))),
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "stream-window-seconds",
         value_name: "SECONDS",
-        default: "2592000",
+        defaults: every!("2592000"),
         help: "How long an idle stream of posts is remembered (30 days)",
         apply: |settings, text, _| {
             set(
@@ -212,20 +327,20 @@ pub(super) const SETTINGS: &[Setting] = &[
                 value::number(text, &(1..=315_360_000)).map(|seconds: u64| seconds * 1_000),
             )
         },
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "max-streams",
         value_name: "NUMBER",
-        default: "65536",
+        defaults: every!("65536"),
         help: "Streams of posts remembered (`memdb post` takes 1 to 16 for a file); when full, new ones are answered 429",
         apply: |settings, text, _| set(&mut settings.max_streams, value::number(text, &(1..=10_000_000))),
-        ..NONE
+        ..ROW
     },
     Setting {
         name: "log",
         value_name: "LEVEL",
-        default: "info",
+        defaults: every!("info"),
         help: "What is logged: error, warn, info, debug, trace, or a filter such as info,memdb::log=debug",
         apply: |settings, text, _| {
             text.clone_into(&mut settings.log);
@@ -236,6 +351,6 @@ pub(super) const SETTINGS: &[Setting] = &[
             let message = "give error, warn, info, debug, trace, off, or a filter such as info,memdb::log=debug";
             if text.split(',').all(known) { Ok(()) } else { Err(message.to_owned()) }
         },
-        ..NONE
+        ..ROW
     },
 ];

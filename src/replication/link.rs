@@ -1,10 +1,10 @@
 //! The way to another node: HTTP.
 
 use super::{Answer, HELLO_TYPE, Hello, RECORDS_TYPE, SNAPSHOT_TYPE};
-use crate::position::Position;
+use crate::{position::Position, secret::Secret};
 use bytes::Bytes;
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// Patience for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
@@ -12,30 +12,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a body may take on the way, per byte: 4 MB/s at least.
 const BYTES_PER_MS: usize = 4_000;
-
-/// What nodes show each other so that nobody else is taken for one. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// A secret.
-    pub fn new(secret: &str) -> Self {
-        Self(secret.into())
-    }
-
-    /// Whether these are the secret, in a time that does not tell how much of it is right.
-    pub fn is(&self, shown: &[u8]) -> bool {
-        let mine = self.0.as_bytes();
-        let differs = mine.iter().zip(shown).fold(0, |differs, (mine, shown)| differs | (mine ^ shown));
-        mine.len() == shown.len() && differs == 0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +34,12 @@ pub enum LinkError {
 
 impl From<reqwest::Error> for LinkError {
     fn from(error: reqwest::Error) -> Self {
-        use std::error::Error;
-        let mut source = error.source();
-        let mut told = error.without_url().to_string();
-        while let Some(cause) = source {
-            told = cause.to_string();
-            source = cause.source();
+        // The cause at the bottom says what happened; those above repeat where.
+        let mut deepest: &dyn std::error::Error = &error;
+        while let Some(cause) = deepest.source() {
+            deepest = cause;
         }
-        LinkError::Lost(told)
+        LinkError::Lost(if error.is_timeout() { "no answer in time".to_owned() } else { deepest.to_string() })
     }
 }
 
@@ -162,7 +136,7 @@ impl Link {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, LinkError> {
         let request = match &self.secret {
-            Some(secret) => request.bearer_auth(&secret.0),
+            Some(secret) => request.bearer_auth(secret.expose()),
             None => request,
         };
         let response = request.send().await?;

@@ -4,7 +4,7 @@
 //! is this file's [`Kind::facts`], held equal by a test.
 
 use super::{headers, settings::RETRY_AFTER_SECONDS};
-use crate::{leader::WriteError, metrics::Refusal};
+use crate::{leader::WriteError, metrics::Refusal, position::Position};
 use http::{HeaderValue, StatusCode, header};
 use std::borrow::Cow;
 use warp::reply::Response;

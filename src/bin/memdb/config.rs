@@ -1,10 +1,11 @@
-//! `memdb config`: each setting of a leader, and where it comes from.
+//! `memdb config`: each setting of a node, and where it comes from.
 
 use crate::{
-    leader::resolved,
     output::{Ended, say},
+    settings::resolved,
 };
-use memdb::config::{LeaderFlags, Source};
+use clap::ValueEnum;
+use memdb::config::{EveryFlag, Role, Source};
 use serde_json::json;
 
 const EXAMPLES: &str = "\
@@ -12,24 +13,47 @@ EXAMPLES
   memdb config
   MEMDB_PORT=9090 memdb config --threads 2
   memdb config --config memdb.toml --json
+  memdb config --role replica --leader http://127.0.0.1:8080
 
-Takes the flags of `memdb leader` and shows what that would start with. Flags come before the environment
-(--max-body-bytes is MEMDB_MAX_BODY_BYTES), that before the file (max-body-bytes = \"2MiB\"), that before the default.";
+Takes the flags of `memdb leader`, or of another role, and shows what that would start with. Flags come before the
+environment (--max-body-bytes is MEMDB_MAX_BODY_BYTES), that before the file (max-body-bytes = \"2MiB\"), that before the
+default. A file or an environment may hold the settings of every role; a node takes those of its own.";
 
-/// Show each setting of a leader, and where it comes from.
+/// Show each setting of a node, and where it comes from.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// What the node would be.
+    #[arg(long, value_enum, value_name = "ROLE", default_value_t = Kind::Leader)]
+    role: Kind,
+
     #[command(flatten)]
-    flags: LeaderFlags,
+    flags: EveryFlag,
 
     /// As JSON: an object of {"value", "source"} per setting.
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Leader,
+    Replica,
+    LocalReplica,
+}
+
+impl From<Kind> for Role {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Leader => Role::Leader,
+            Kind::Replica => Role::Replica,
+            Kind::LocalReplica => Role::LocalReplica,
+        }
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Ended {
-    let origins = resolved(&arguments.flags)?.origins;
+    let origins = resolved(arguments.role.into(), &arguments.flags.0)?.origins;
     if arguments.json {
         let entry = |source: &Source, value: &str| json!({ "value": value, "source": source.to_string() });
         let settings: serde_json::Map<_, _> =

@@ -30,6 +30,7 @@ pub struct HealthArguments {
 const STATUS_EXAMPLES: &str = "\
 EXAMPLES
   memdb status
+  memdb status --server http://127.0.0.1:8081
   memdb status --json | python3 -m json.tool
 
 The same as `curl http://127.0.0.1:8080/status`.";
@@ -45,6 +46,11 @@ pub struct StatusArguments {
     #[arg(long)]
     json: bool,
 }
+
+/// What `memdb status` shows before everything else.
+const FIRST_FACTS: &[&str] = &["role", "position"];
+/// The first columns of its table of replicas.
+const FIRST_COLUMNS: &[&str] = &["url", "position"];
 
 /// How often a node that is not ready is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -70,13 +76,75 @@ pub fn status(arguments: &StatusArguments) -> Ended {
     if arguments.json {
         return say(&format!("{status:#}"));
     }
-    let mut lines = Vec::new();
-    flatten("", &status, &mut lines);
-    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    for (name, value) in lines {
-        say(&format!("{name:width$}  {value}"))?;
+    for line in shown(&status) {
+        say(&line)?;
     }
     Ok(())
+}
+
+/// What a node says, for people: what it is and where, then the rest by name, then a table of its replicas.
+fn shown(status: &Value) -> Vec<String> {
+    let mut rest = status.as_object().cloned().unwrap_or_default();
+    let replicas = match rest.get("replicas") {
+        Some(Value::Array(list)) if list.iter().all(Value::is_object) => list.clone(),
+        _ => Vec::new(),
+    };
+    if !replicas.is_empty() {
+        rest.remove("replicas");
+    }
+    let mut facts = Vec::new();
+    for name in FIRST_FACTS {
+        if let Some(value) = rest.remove(*name) {
+            flatten(name, &value, &mut facts);
+        }
+    }
+    flatten("", &Value::Object(rest), &mut facts);
+    let mut lines = aligned(&facts.into_iter().map(|(name, value)| vec![name, value]).collect::<Vec<_>>());
+    if !replicas.is_empty() {
+        lines.push(String::new());
+        lines.extend(aligned(&rows(&replicas)));
+    }
+    lines
+}
+
+/// One row per replica under a row of names; what one of them does not say is left empty.
+fn rows(replicas: &[Value]) -> Vec<Vec<String>> {
+    let facts: Vec<Vec<(String, String)>> = replicas
+        .iter()
+        .map(|replica| {
+            let mut facts = Vec::new();
+            flatten("", replica, &mut facts);
+            facts
+        })
+        .collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in facts.iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names.sort_by_key(|name| FIRST_COLUMNS.iter().position(|first| first == name).unwrap_or(FIRST_COLUMNS.len()));
+    let row = |facts: &Vec<(String, String)>| {
+        let value = |name: &&str| facts.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        names.iter().map(|name| value(name).unwrap_or_default()).collect()
+    };
+    let head = names.iter().map(|name| (*name).to_owned()).collect();
+    std::iter::once(head).chain(facts.iter().map(row)).collect()
+}
+
+/// Cells in columns.
+fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect()
 }
 
 /// `{"queue":{"limit":5}}` as `queue.limit  5`.
@@ -89,5 +157,38 @@ fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         }
         Value::String(text) => lines.push((prefix.to_owned(), text.clone())),
         other => lines.push((prefix.to_owned(), other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_begins_with_the_role_and_ends_with_a_table_of_replicas() {
+        let status = json!({
+            "acks": {"timeout_ms": 1000}, "position": "1-5", "role": "leader",
+            "replicas": [
+                {"connected": true, "position": "1-5", "url": "http://a:1"},
+                {"connected": false, "lost": {"records": 3}, "position": "1-12", "url": "http://bb:1"},
+            ],
+        });
+        let expected = [
+            "role             leader",
+            "position         1-5",
+            "acks.timeout_ms  1000",
+            "",
+            "url          position  connected  lost.records",
+            "http://a:1   1-5       true",
+            "http://bb:1  1-12      false      3",
+        ];
+        assert_eq!(shown(&status), expected);
+    }
+
+    #[test]
+    fn a_status_without_replicas_has_no_table() {
+        assert_eq!(shown(&json!({"role": "leader", "replicas": []})), ["role      leader", "replicas  []"]);
+        assert_eq!(shown(&json!({"role": "replica", "epochs": [1, 2]})), ["role    replica", "epochs  [1,2]"]);
     }
 }

@@ -7,9 +7,12 @@ mod config;
 mod files;
 mod health;
 mod leader;
+mod local_replica;
 mod output;
 mod post;
 mod read;
+mod replica;
+mod settings;
 
 use clap::{Parser, Subcommand};
 use output::{Ended, Failure};
@@ -22,6 +25,10 @@ EXAMPLES
     memdb post book.txt
     memdb top -n 20
     memdb get whale ship sea
+
+  A replica of it, to read from:
+    memdb replica --leader http://127.0.0.1:8080
+    memdb top --server http://127.0.0.1:8081
 
   The same with curl:
     curl -d 'text=hello world' http://127.0.0.1:8080/post
@@ -40,6 +47,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Leader(leader::Arguments),
+    Replica(replica::Arguments),
+    LocalReplica(local_replica::Arguments),
     Config(config::Arguments),
     Post(post::Arguments),
     Get(read::GetArguments),
@@ -54,6 +63,8 @@ enum Verb {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().verb {
         Verb::Leader(arguments) => leader::run(&arguments),
+        Verb::Replica(arguments) => replica::run(&arguments),
+        Verb::LocalReplica(arguments) => local_replica::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),
         Verb::Post(arguments) => post::run(&arguments),
         Verb::Get(arguments) => read::get(&arguments),

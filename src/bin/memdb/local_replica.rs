@@ -1,0 +1,35 @@
+//! `memdb local-replica`: runs a node that follows the files of a leader on the same machine.
+
+use crate::{
+    output::{Ended, Failure},
+    settings::resolved,
+};
+use memdb::{
+    config::{LocalReplicaFlags, Role},
+    node::run_local_replica,
+};
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  memdb local-replica --data-dir ./data
+  memdb local-replica --data-dir ./data --port 8082
+
+Then, in another terminal:
+  curl 'http://127.0.0.1:8081/wordcount?word=hello'
+
+It reads the data directory of a leader on the same machine and writes nothing there: more processes that answer
+reads, without another copy on disk. It finds the leader by what the directory says; writes sent to it go there.
+Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./data\").";
+
+/// Run a local replica: a node that reads a leader's files on the same machine and answers reads.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    flags: LocalReplicaFlags,
+}
+
+pub fn run(arguments: &Arguments) -> Ended {
+    let settings = resolved(Role::LocalReplica, &arguments.flags.0)?.settings;
+    run_local_replica(&settings).map_err(|error| Failure::Failed(error.to_string()))
+}
