@@ -30,8 +30,7 @@ sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay on
 crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
 
-bench: build ## measure beside nginx and Redis, some 10 minutes; writes perf/RESULTS.md
-	cargo build --release --example bench-snapshot-pause
+bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench
 
 lint: ## formatting, clippy, dependencies
