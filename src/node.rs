@@ -1,40 +1,38 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! [`run_leader`] is what `memdb leader` runs; [`Leading`] is the same without signals, for tests.
+//! [`run_leader`], [`run_replica`] and [`run_local_replica`] are what the verbs of the command line run; [`Leading`] and
+//! [`Following`] are the same without signals, for tests.
 
+mod following;
+mod full_sync;
+mod leading;
 mod logging;
+mod replicating;
+mod take_back;
 mod workers;
 mod writing;
 
+pub use following::Following;
+pub use leading::Leading;
+
 use crate::{
-    api::http::{About, Api, HttpSettings, Readiness, Server},
-    config::{Durability, Settings},
+    api::http::HttpSettings,
+    config::Settings,
     disk::{Disk, Lock, RealDisk},
-    format::{FileError, Identity},
-    leader::{AckLevel, AdmissionLimits, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
-    limits,
-    manifest::Manifest,
-    metrics::Metrics,
-    recovery::{self, RecoveryError, Settled},
-    snapshot::SnapshotSettings,
+    format::FileError,
+    recovery::RecoveryError,
     store::WindowLimits,
-    tokenizer::Analyzer,
 };
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
-    thread::JoinHandle,
     time::Duration,
 };
-use workers::Workers;
 
 /// How long a stop waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
-/// Logged time this far ahead of the clock is worth a warning, in milliseconds.
-const CLOCK_AHEAD_MS: u64 = 60_000;
 
 /// Why a node could not be started, or did not stop cleanly. The message is for a person and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +70,9 @@ pub enum NodeError {
         #[source]
         error: RecoveryError,
     },
+    /// Another node has gone on without this one.
+    #[error("refusing to lead: {0}")]
+    NotLeader(String),
     /// The system gives no more threads or descriptors.
     #[error("the system gives no thread or descriptor: {0}")]
     System(#[from] io::Error),
@@ -88,26 +89,18 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// Runs a leader until SIGTERM or SIGINT, or until its writer dies.
+/// Runs a leader until SIGTERM or SIGINT, or until its writer dies, or somebody else leads.
 ///
 /// # Errors
 /// As [`NodeError`] says.
 pub fn run_leader(settings: &Settings) -> Result<(), NodeError> {
-    // Signals first: one that comes while a large database is loaded must not be lost.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let mut process = Process::begin()?;
     let held = Held::take(settings)?;
-    let _log_file = logging::start(&settings.log, directory(settings))?;
+    let _log_file = logging::start(&settings.log, settings.data_dir.as_deref())?;
     let leading = Leading::begin(held, settings)?;
     tracing::info!(address = %leading.address(), "serving");
     let leader = leading.leader().clone();
-    let why = runtime.block_on(async {
-        tokio::select! {
-            signal = signals.next() => signal,
-            () = leader.ended() => "the writer has died",
-        }
-    });
-    tracing::info!(why, "stopping");
+    process.until_stopped(async move { leader.ended().await });
     leading.stop()
 }
 
@@ -115,8 +108,15 @@ pub fn run_leader(settings: &Settings) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// As [`NodeError`] says.
-pub fn run_replica(_: &Settings) -> Result<(), NodeError> {
-    Err(NodeError::System(io::Error::other("this build has no replica yet")))
+pub fn run_replica(settings: &Settings) -> Result<(), NodeError> {
+    let mut process = Process::begin()?;
+    let held = Held::take(settings)?;
+    let _log_file = logging::start(&settings.log, settings.data_dir.as_deref())?;
+    let following = Following::begin(held, settings)?;
+    tracing::info!(address = %following.address(), "serving");
+    let follower = following.follower().clone();
+    process.until_stopped(async move { follower.ended().await });
+    following.stop()
 }
 
 /// Runs a local replica until SIGTERM or SIGINT.
@@ -127,9 +127,29 @@ pub fn run_local_replica(_: &Settings) -> Result<(), NodeError> {
     Err(NodeError::System(io::Error::other("this build has no local replica yet")))
 }
 
-/// Where a leader keeps its files.
-fn directory(settings: &Settings) -> &Path {
-    settings.data_dir.as_deref().expect("the settings of a leader name a directory")
+/// The process of a node: its signals, from the first moment on. One that comes while a large database is loaded must not
+/// be lost.
+struct Process {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Process {
+    fn begin() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = runtime.block_on(async { Signals::new() })?;
+        Ok(Self { runtime, signals })
+    }
+
+    fn until_stopped(&mut self, died: impl Future<Output = ()>) {
+        let why = self.runtime.block_on(async {
+            tokio::select! {
+                signal = self.signals.next() => signal,
+                () = died => "its main thread has died",
+            }
+        });
+        tracing::info!(why, "stopping");
+    }
 }
 
 struct Signals {
@@ -151,104 +171,10 @@ impl Signals {
     }
 }
 
-/// A leader that runs.
-pub struct Leading {
-    // In the order they are closed.
-    readiness: Readiness,
-    server: Server,
-    leader: Leader,
-    writer: JoinHandle<Writer<Reply>>,
-    manifest: Manifest,
-    disk: Arc<dyn Disk>,
-    _lock: Lock,
-}
-
-impl Leading {
-    /// Starts a leader: listens, locks and recovers its data, then serves.
-    ///
-    /// # Errors
-    /// As [`NodeError`] says; nothing is left running then.
-    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(Held::take(settings)?, settings)
-    }
-
-    fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
-        let Held { listener, disk, lock } = held;
-        let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
-        let identity = manifest.identity;
-        let ahead_ms = store.time_ms().saturating_sub(writing::now_ms());
-        if ahead_ms > CLOCK_AHEAD_MS {
-            tracing::warn!(
-                "the last record was logged {} s ahead of this machine's clock: keys and streams age from there on",
-                ahead_ms / 1_000
-            );
-        }
-        tracing::info!(
-            database = format!("{:032x}", identity.database_id),
-            position = %store.mark().position,
-            analyzer = %identity.analyzer,
-            "{}",
-            if new { "a new database".to_owned() } else { report.to_string() },
-        );
-        let metrics = Arc::new(Metrics::new());
-        let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
-        let leader = Leader::new(store.reader(), manifest.state.epochs.clone(), bounds);
-        let workers = Workers::start(&leader, &disk, identity, &metrics)?;
-        let writer = Writer::new(store, log, writer_settings(settings), snapshot, writing::now_ms());
-        let writer = writing::start(writer, leader.clone(), workers, Arc::clone(&metrics))?;
-        let readiness = Readiness::default();
-        let api = Api {
-            leader: leader.clone(),
-            analyzer: identity.analyzer,
-            metrics,
-            readiness: readiness.clone(),
-            about: Arc::new(About {
-                role: "leader",
-                database_id: Some(format!("{:032x}", identity.database_id)),
-                default_ack: writer_settings(settings).least_ack(),
-            }),
-        };
-        let server = Server::start(listener, api, http_settings(settings))?;
-        readiness.set(true);
-        Ok(Self { readiness, server, leader, writer, manifest, disk, _lock: lock })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.local_addr()
-    }
-
-    /// The write path, for tests in the same process.
-    pub fn leader(&self) -> &Leader {
-        &self.leader
-    }
-
-    /// Stops: accepts no more, answers what is in flight, syncs, takes a snapshot, and notes the clean stop.
-    ///
-    /// # Errors
-    /// [`NodeError::Stop`] if something could not be brought to its end; what was acknowledged is in the log.
-    pub fn stop(self) -> Result<(), NodeError> {
-        let Self { readiness, server, leader, writer, manifest, disk, _lock: lock } = self;
-        readiness.set(false);
-        if !server.stop(STOP_GRACE) {
-            tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
-        }
-        leader.stop();
-        let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
-        if let Some(error) = close(writer, manifest, &disk)? {
-            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
-        }
-        drop(lock);
-        tracing::info!("stopped");
-        Ok(())
-    }
-}
-
-/// What one process alone may hold: the port and the data directory.
+/// What one process alone may hold: the port and the data directory, if it has one.
 struct Held {
     listener: TcpListener,
-    disk: Arc<dyn Disk>,
-    lock: Lock,
+    directory: Option<(Arc<dyn Disk>, Lock)>,
 }
 
 impl Held {
@@ -256,49 +182,32 @@ impl Held {
         // The port before the data: a second start must not touch what the first one serves.
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        let path = || directory(settings).to_owned();
-        let disk =
-            RealDisk::new(directory(settings)).map_err(|error| NodeError::DataDirectory { path: path(), error })?;
-        let lock = disk.lock().map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => NodeError::Locked { path: path(), error },
-            _ => NodeError::DataDirectory { path: path(), error },
-        })?;
-        Ok(Self { listener, disk: Arc::new(disk), lock })
+        let directory = settings.data_dir.as_deref().map(lock).transpose()?;
+        Ok(Self { listener, directory })
+    }
+
+    /// How other nodes reach this one.
+    fn url(&self, settings: &Settings) -> io::Result<String> {
+        Ok(settings.url(self.listener.local_addr()?.port()))
     }
 }
 
-/// Reads the data directory, and makes what it holds durable under the next epoch.
-fn recover(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeError> {
-    let refused = |error: RecoveryError| NodeError::Recovery { path: directory(settings).to_owned(), error };
-    let new = Identity {
-        database_id: random()?,
-        shard_id: 0,
-        analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
-        hash_seed: random()? as u64,
-    };
-    let window = WindowLimits {
+fn lock(path: &Path) -> Result<(Arc<dyn Disk>, Lock), NodeError> {
+    let unusable = |error| NodeError::DataDirectory { path: path.to_owned(), error };
+    let disk = RealDisk::new(path).map_err(unusable)?;
+    let lock = disk.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => NodeError::Locked { path: path.to_owned(), error },
+        _ => unusable(error),
+    })?;
+    Ok((Arc::new(disk), lock))
+}
+
+fn window(settings: &Settings) -> WindowLimits {
+    WindowLimits {
         keys: settings.max_keys,
         key_age_ms: settings.key_window_ms,
         streams: settings.max_streams,
         stream_age_ms: settings.stream_window_ms,
-    };
-    let recovered = recovery::look(&**disk, new, window).map_err(refused)?;
-    let found = recovered.manifest.identity.analyzer;
-    if settings.analyzer.is_some_and(|wanted| wanted != found) {
-        return Err(refused(RecoveryError::OtherAnalyzer { found }));
-    }
-    recovered.settle(disk, boot_id(), limits::DEFAULT_SEGMENT_BYTES).map_err(refused)
-}
-
-fn writer_settings(settings: &Settings) -> WriterSettings {
-    WriterSettings {
-        ack: settings.ack,
-        durability: match settings.durability {
-            Durability::Buffered => AckLevel::Leader,
-            Durability::Synced => AckLevel::Disk,
-        },
-        admission: AdmissionLimits { memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX) },
-        snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
     }
 }
 

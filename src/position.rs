@@ -101,11 +101,6 @@ impl EpochTable {
         &self.ended
     }
 
-    /// The part that was known when `epoch` began.
-    pub fn before(&self, epoch: Epoch) -> Self {
-        Self { ended: self.ended.iter().copied().filter(|ended| ended.epoch < epoch).collect() }
-    }
-
     /// Where `asked` stands for a node that has applied `applied`.
     ///
     /// `Memdb-Min-Position` (e, s) is met if e is current and s applied, or e is older and s was written in it; a

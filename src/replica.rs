@@ -14,10 +14,10 @@ pub use follower::{Event, Follower};
 use crate::{
     format::{FileError, Identity},
     limits,
-    log::{Place, RawRecord, Sync},
+    log::{AppendError, Place, RawRecord, Sync},
     manifest::Manifest,
     position::{Epoch, EpochTable, Position},
-    recovery::Settled,
+    recovery::{self, Settled},
     replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
     snapshot::{Due, Published, SnapshotSettings},
     store::{Mark, Reader, Store, WindowLimits},
@@ -39,7 +39,7 @@ pub enum Action<T> {
     /// The epoch table is another: a new leader, or the same one after a restart.
     Epochs(EpochTable),
     /// The position is in this epoch now; no record has come.
-    Entered(Position),
+    Stands(Position),
     /// At this moment nothing that the leader had is missing.
     CaughtUp,
     /// Load a snapshot from the leader, and report to [`Replica::loaded`].
@@ -195,15 +195,13 @@ impl<T> Replica<T> {
         if self.held.is_none() {
             self.begin(offer.identity, now_ms, actions);
         } else if here.epoch != offer.epoch {
-            actions.push(Action::Epochs(self.told.clone()));
+            self.begin_epoch(actions);
         }
         let outcome = self.apply_all(offer, actions);
         if outcome != Outcome::Applied {
             return outcome;
         }
-        if let Err(error) = self.enter_epoch(offer.epoch, actions) {
-            return self.files_failed(&format!("a new epoch could not be noted: {error}"), actions);
-        }
+        self.stand(actions);
         let mark = self.mark();
         if mark.position.sequence == offer.last.position.sequence {
             if (mark.chain, mark.digest) != (offer.last.chain, offer.last.digest) {
@@ -251,7 +249,7 @@ impl<T> Replica<T> {
         let held = self.held.as_mut().expect("begun before records are applied");
         let record = raw.record().map_err(|bad| bad.to_string())?;
         if let Some(files) = &mut held.files
-            && let Err(error) = files.append(bytes, held.store.mark(), record.position.epoch, &self.told)
+            && let Err(AppendError::Undone(error) | AppendError::Poisoned(error)) = files.append(bytes)
         {
             held.files = None;
             actions.push(Action::Alarm(format!("its log cannot be written ({error}): it goes on without files")));
@@ -443,22 +441,28 @@ impl<T> Replica<T> {
         self.held = Some(held);
     }
 
-    /// Once all records of earlier epochs are there, it is led in this one, and its position says so, as the leader's does.
-    fn enter_epoch(&mut self, epoch: Epoch, actions: &mut Vec<Action<T>>) -> Result<(), FileError> {
-        let held = self.held.as_mut().expect("begun before an epoch is entered");
+    /// The leader leads in another epoch than before: that is noted first of all.
+    fn begin_epoch(&mut self, actions: &mut Vec<Action<T>>) {
+        actions.push(Action::Epochs(self.told.clone()));
+        if let Some(held) = &mut self.held
+            && let Some(files) = &mut held.files
+            && let Err(error) = files.begin_epoch(self.epoch, &self.told)
+        {
+            held.files = None;
+            actions.push(Action::Alarm(format!("a new epoch cannot be noted ({error}): it goes on without files")));
+        }
+    }
+
+    /// Once all records of earlier epochs are there, it stands in this one, and its position says so, as the leader's does.
+    fn stand(&mut self, actions: &mut Vec<Action<T>>) {
+        let held = self.held.as_mut().expect("begun before records are applied");
         let mark = held.store.mark();
-        let begun_at = self.told.ended().last().map_or(0, |ended| ended.sequence);
-        if mark.position.epoch == epoch || mark.position.sequence < begun_at {
-            return Ok(());
+        let position = recovery::standing_at(mark.position, self.epoch, &self.told);
+        if position != mark.position {
+            let time_ms = held.store.time_ms();
+            held.store.set_mark(Mark { position, ..mark }, time_ms);
+            actions.push(Action::Stands(position));
         }
-        if let Some(files) = &mut held.files {
-            files.enter_epoch(mark, epoch, &self.told)?;
-        }
-        let position = Position::new(epoch, mark.position.sequence);
-        let time_ms = held.store.time_ms();
-        held.store.set_mark(Mark { position, ..mark }, time_ms);
-        actions.push(Action::Entered(position));
-        Ok(())
     }
 
     fn diverge(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> Outcome {
@@ -466,14 +470,6 @@ impl<T> Replica<T> {
         actions.push(Action::Withdraw);
         actions.push(Action::Alarm(format!("this copy is not the leader's: {what}; it is loaded anew")));
         Outcome::Diverged
-    }
-
-    fn files_failed(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> Outcome {
-        actions.push(Action::Alarm(format!("{what}: it goes on without files")));
-        if let Some(held) = &mut self.held {
-            held.files = None;
-        }
-        Outcome::Gap // the same again, without files
     }
 
     fn answer(&self, reply: T, outcome: Outcome, actions: &mut Vec<Action<T>>) {

@@ -17,6 +17,7 @@ mod message;
 mod progress;
 mod registry;
 mod sender;
+mod take_back;
 
 pub use archive::{Archive, Outgoing, Snapshot};
 pub use catch_up::{CatchUp, Gathered};
@@ -26,3 +27,4 @@ pub use message::{Answer, Command, HELLO_TYPE, Hello, NodeId, Offer, Outcome, RE
 pub use progress::{Peer, Progress, Standing};
 pub use registry::Registry;
 pub use sender::{Sender, SenderStatus, Told, Turn};
+pub use take_back::{Choice, choose, extend};

@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::Subs
 const LOG_FILES_KEPT: usize = 7;
 
 /// Starts logging as `filter` says; what is returned writes the rest when it is dropped.
-pub(super) fn start(filter: &str, data_dir: &Path) -> Result<WorkerGuard, NodeError> {
+pub(super) fn start(filter: &str, data_dir: Option<&Path>) -> Result<WorkerGuard, NodeError> {
     let unusable =
         |error: String| NodeError::DataDirectory { path: data_dir.to_owned(), error: std::io::Error::other(error) };
     let file = Builder::new()

@@ -3,11 +3,10 @@
 use crate::{
     disk::Disk,
     format::{FileError, Identity},
-    leader::{Event, Leader},
     log::{Place, Sync},
     metrics::Metrics,
     snapshot::{Job, Published},
-    store::Mark,
+    store::{Mark, Reader},
 };
 use std::{
     io,
@@ -25,26 +24,40 @@ const SNAPSHOT_NICE: i32 = 10;
 /// How long the snapshot thread works before it rests, and rests.
 const PACE: Duration = Duration::from_millis(1);
 
+/// What a worker has done.
+pub(super) enum Done {
+    /// A sync.
+    Synced(Sync, io::Result<()>),
+    /// A snapshot, in so many milliseconds.
+    Snapshot(Result<Published, FileError>, u64),
+}
+
+/// A snapshot that is wanted.
+pub(super) struct Wanted {
+    pub(super) identity: Identity,
+    pub(super) reader: Reader,
+    pub(super) mark: Mark,
+    pub(super) place: Place,
+}
+
+/// Whom the workers tell what they have done.
+pub(super) type Tell = Arc<dyn Fn(Done) + Send + std::marker::Sync>;
+
 /// Hands work to the threads. They end when this is dropped.
 pub(super) struct Workers {
     syncs: SyncSender<Sync>,
-    snapshots: SyncSender<(Mark, Place)>,
+    snapshots: SyncSender<Wanted>,
 }
 
 impl Workers {
-    pub(super) fn start(
-        leader: &Leader,
-        disk: &Arc<dyn Disk>,
-        identity: Identity,
-        metrics: &Arc<Metrics>,
-    ) -> io::Result<Self> {
-        // The Writer has one of each under way at a time, so handing over never waits.
+    pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<Metrics>, tell: &Tell) -> io::Result<Self> {
+        // There is one of each under way at a time, so handing over never waits.
         let (syncs, wanted_syncs) = sync_channel(1);
         let (snapshots, wanted_snapshots) = sync_channel(1);
-        let (told, counted) = (leader.clone(), Arc::clone(metrics));
+        let (told, counted) = (Arc::clone(tell), Arc::clone(metrics));
         thread("memdb-sync", move || run_syncs(&wanted_syncs, &told, &counted))?;
-        let (told, counted, disk) = (leader.clone(), Arc::clone(metrics), Arc::clone(disk));
-        thread("memdb-snapshot", move || run_snapshots(&wanted_snapshots, &told, &counted, &disk, identity))?;
+        let (told, counted, disk) = (Arc::clone(tell), Arc::clone(metrics), Arc::clone(disk));
+        thread("memdb-snapshot", move || run_snapshots(wanted_snapshots, &told, &counted, &disk))?;
         Ok(Self { syncs, snapshots })
     }
 
@@ -52,8 +65,8 @@ impl Workers {
         self.syncs.send(sync).expect("the sync thread lives as long as this");
     }
 
-    pub(super) fn snapshot(&self, mark: Mark, place: Place) {
-        self.snapshots.send((mark, place)).expect("the snapshot thread lives as long as this");
+    pub(super) fn snapshot(&self, wanted: Wanted) {
+        self.snapshots.send(wanted).expect("the snapshot thread lives as long as this");
     }
 }
 
@@ -61,33 +74,27 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
-fn run_syncs(wanted: &Receiver<Sync>, leader: &Leader, metrics: &Metrics) {
+fn run_syncs(wanted: &Receiver<Sync>, tell: &Tell, metrics: &Metrics) {
     for sync in wanted {
         let (result, took) = timed(|| unless_panic(|| sync.run(), |error| error));
         metrics.syncs.increment(1);
         metrics.sync_seconds.record(took.as_secs_f64());
-        leader.tell(Event::Synced(sync, result));
+        tell(Done::Synced(sync, result));
     }
 }
 
-fn run_snapshots(
-    wanted: &Receiver<(Mark, Place)>,
-    leader: &Leader,
-    metrics: &Metrics,
-    disk: &Arc<dyn Disk>,
-    identity: Identity,
-) {
+fn run_snapshots(wanted: Receiver<Wanted>, tell: &Tell, metrics: &Metrics, disk: &Arc<dyn Disk>) {
     // On Linux this thread alone: a post that comes while a snapshot is written goes first.
     let _ = rustix::process::nice(SNAPSHOT_NICE);
-    for (mark, place) in wanted {
-        let job = || Job::begin(Arc::clone(disk), identity, leader.reader().clone(), mark, place).and_then(run_paced);
+    for Wanted { identity, reader, mark, place } in wanted {
+        let job = || Job::begin(Arc::clone(disk), identity, reader, mark, place).and_then(run_paced);
         let (result, took) = timed(|| unless_panic(job, FileError::io("a snapshot")));
         if let Ok(published) = &result {
             metrics.snapshots.increment(1);
             metrics.snapshot_seconds.record(took.as_secs_f64());
             metrics.snapshot_bytes.set(published.bytes as f64);
         }
-        leader.tell(Event::SnapshotEnded(result, took.as_millis() as u64));
+        tell(Done::Snapshot(result, took.as_millis() as u64));
     }
 }
 

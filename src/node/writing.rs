@@ -1,7 +1,8 @@
 //! The writer thread: gives the Writer what has come, and carries out what it wants done.
 
-use super::workers::Workers;
+use super::workers::{Wanted, Workers};
 use crate::{
+    format::Identity,
     leader::{Action, Event, Leader, Reply, Submission, Writer},
     metrics::Metrics,
 };
@@ -25,17 +26,19 @@ pub(super) fn now_ms() -> u64 {
 /// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
 pub(super) fn start(
     writer: Writer<Reply>,
+    identity: Identity,
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
 ) -> io::Result<JoinHandle<Writer<Reply>>> {
     let thread =
-        Thread { writer, leader, workers, metrics, events: VecDeque::new(), actions: Vec::new(), stopping: false };
+        Thread { writer, identity, leader, workers, metrics, events: VecDeque::new(), actions: Vec::new(), stopping: false };
     std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
 }
 
 struct Thread {
     writer: Writer<Reply>,
+    identity: Identity,
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
@@ -97,7 +100,8 @@ impl Thread {
                 });
                 self.writer.write(std::iter::once(first).chain(more), now_ms, &mut self.actions);
             }
-            Event::Synced(sync, result) => self.writer.synced(&sync, result, &mut self.actions),
+            Event::Replica(peer, told) => self.writer.told(peer, &told, now_ms, &mut self.actions),
+            Event::Synced(sync, result) => self.writer.synced(&sync, result, now_ms, &mut self.actions),
             Event::SnapshotEnded(result, took_ms) => {
                 if let Err(error) = &result {
                     tracing::error!(%error, "a snapshot failed; the log stands in for it");
@@ -120,14 +124,18 @@ impl Thread {
                     // Whoever asked may have gone; the write counts all the same.
                     let _ = reply.send(answer);
                 }
-                Action::Published(position, bytes) => {
+                Action::Published(position, record) => {
                     self.metrics.records.increment(1);
-                    self.metrics.record_bytes.increment(bytes);
+                    self.metrics.record_bytes.increment(record.len() as u64);
                     self.metrics.position.set(position.sequence as f64);
-                    self.leader.published(position);
+                    self.leader.published(position, record);
                 }
+                Action::WantDurable(wanted) => self.leader.want_durable(wanted),
                 Action::Sync(sync) => self.workers.sync(sync),
-                Action::Snapshot(mark, place) => self.workers.snapshot(mark, place),
+                Action::Snapshot(mark, place) => {
+                    let reader = self.writer.store().reader();
+                    self.workers.snapshot(Wanted { identity: self.identity, reader, mark, place });
+                }
                 Action::Poisoned(what) => {
                     tracing::error!("{what}: no more writes until a restart; reads go on");
                     self.leader.poisoned();
@@ -154,16 +162,16 @@ mod tests {
     use crate::{
         hash::WordHasher,
         leader::{QueueLimits, WriteError},
-        position::EpochTable,
-        store::{Store, WindowLimits},
+        replication::Feed,
         tally::{Batch, Tally, Verb},
+        view::View,
     };
 
     #[tokio::test]
     async fn a_writer_that_dies_keeps_nobody_waiting() {
         let hasher = WordHasher::new(1);
-        let store = Store::new(hasher, WindowLimits::default());
-        let leader = Leader::new(store.reader(), EpochTable::default(), QueueLimits::default());
+        let (view, feed) = (Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)));
+        let leader = Leader::new(view, feed, QueueLimits::default());
         let batch = || Batch {
             namespace: "words".into(),
             verb: Verb::Add,

@@ -6,9 +6,9 @@ use crate::{
     log::{AppendError, Log, Place, Sync},
     manifest::Manifest,
     position::{Epoch, EpochTable, Sequence},
-    recovery::{self, RecoveryError, Settled},
+    recovery::{self, Settled},
     snapshot::{Due, Job, Published, Schedule, SnapshotSettings},
-    store::{Mark, Store},
+    store::Store,
 };
 use std::{io, sync::Arc};
 
@@ -40,7 +40,7 @@ impl Directory {
         epochs: &EpochTable,
         snapshot: SnapshotSettings,
         now_ms: u64,
-    ) -> Result<Files, RecoveryError> {
+    ) -> Result<Files, FileError> {
         let Loaded { identity, store, temporary } = loaded;
         let (manifest, log) = recovery::adopt(
             &self.disk,
@@ -79,18 +79,8 @@ impl Files {
         (store, Self { disk, manifest, log, schedule, syncing: false, snapshot_running: false })
     }
 
-    /// Appends a record behind `mark`. `told` are past epochs.
-    pub(super) fn append(
-        &mut self,
-        record: &[u8],
-        mark: Mark,
-        epoch: Epoch,
-        told: &EpochTable,
-    ) -> Result<(), FileError> {
-        self.enter_epoch(mark, epoch, told)?;
-        self.log.append_raw(record).map_err(|error| match error {
-            AppendError::Undone(error) | AppendError::Poisoned(error) => FileError::io("the log")(error),
-        })?;
+    pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
+        self.log.append_raw(record)?;
         self.schedule.appended(record.len() as u64);
         Ok(())
     }
@@ -148,12 +138,12 @@ impl Files {
         self.snapshot_running
     }
 
-    /// A newer epoch: its segment first, then the MANIFEST.
-    pub(super) fn enter_epoch(&mut self, mark: Mark, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
+    /// Notes a newer epoch, durably.
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
         if epoch <= self.manifest.state.epoch {
             return Ok(());
         }
-        recovery::enter_epoch(&self.disk, &mut self.manifest, &mut self.log, mark, epoch, told.before(epoch))
+        recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())
     }
 
     /// A last snapshot, then the note that the stop was a clean one.

@@ -71,7 +71,7 @@ impl CatchUp {
         if bytes.is_empty() {
             return Ok(Gathered::Nothing);
         }
-        self.tail = Some((tail.sequence() - 1, tail));
+        self.tail = Some((tail.place().sequence - 1, tail));
         Ok(Gathered::Records(vec![bytes.into()]))
     }
 }

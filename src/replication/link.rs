@@ -16,6 +16,9 @@ const BYTES_PER_MS: usize = 4_000;
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
+    /// Nothing listens there.
+    #[error("nothing answers there")]
+    NothingThere,
     /// No connection, or it broke, or no answer came in time.
     #[error("{0}")]
     Lost(String),
@@ -32,12 +35,23 @@ pub enum LinkError {
     Strange(String),
 }
 
+impl LinkError {
+    /// Whether somebody has said no, if only the system for want of a listener: asking again at once is of no use.
+    pub fn is_refused(&self) -> bool {
+        !matches!(self, LinkError::Lost(_))
+    }
+}
+
 impl From<reqwest::Error> for LinkError {
     fn from(error: reqwest::Error) -> Self {
         // The cause at the bottom says what happened; those above repeat where.
         let mut deepest: &dyn std::error::Error = &error;
         while let Some(cause) = deepest.source() {
             deepest = cause;
+        }
+        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        if deepest.downcast_ref().is_some_and(refused) {
+            return LinkError::NothingThere;
         }
         LinkError::Lost(if error.is_timeout() { "no answer in time".to_owned() } else { deepest.to_string() })
     }

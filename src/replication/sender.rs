@@ -85,6 +85,7 @@ pub struct Sender {
     rest_until_ms: u64,
     sent_ms: u64,
     answered_ms: Option<u64>,
+    away_since_ms: Option<u64>,
     alarmed: Option<String>,
 }
 
@@ -102,6 +103,7 @@ impl Sender {
             rest_until_ms: 0,
             sent_ms: 0,
             answered_ms: None,
+            away_since_ms: None,
             alarmed: None,
         }
     }
@@ -177,7 +179,7 @@ impl Sender {
     /// The replica has answered.
     pub fn answered(&mut self, answer: Answer, now_ms: u64, lead: &Lead, told: &mut Vec<Told>) {
         self.in_flight = false;
-        self.failures = 0;
+        (self.failures, self.away_since_ms) = (0, None);
         self.answered_ms = Some(now_ms);
         let Answer { outcome, hello } = answer;
         let before = self.state;
@@ -239,12 +241,18 @@ impl Sender {
         let most_ms = (RETRY_MIN_MS << self.failures.min(16)).min(RETRY_MAX_MS);
         self.rest_until_ms = now_ms + random % (most_ms + 1);
         self.failures = self.failures.saturating_add(1);
+        self.away_since_ms.get_or_insert(now_ms);
         told.push(Told::Lost);
     }
 
-    /// How long the replica has not answered, in milliseconds; `None` if it never did.
-    pub fn silent_ms(&self, now_ms: u64) -> Option<u64> {
-        self.answered_ms.map(|at| now_ms.saturating_sub(at))
+    /// Whether it waits out a pause that new records do not end.
+    pub fn is_waiting(&self, now_ms: u64) -> bool {
+        now_ms < self.rest_until_ms || !matches!(self.state, State::Streaming(_))
+    }
+
+    /// Since when every exchange has failed, in milliseconds; `None` if the last one did not.
+    pub fn away_ms(&self, now_ms: u64) -> Option<u64> {
+        self.away_since_ms.map(|since_ms| now_ms.saturating_sub(since_ms))
     }
 
     /// For `/status`.
@@ -263,7 +271,7 @@ impl Sender {
             applied,
             synced: self.hello.as_ref().and_then(|hello| hello.synced),
             lag_records: last.saturating_sub(applied),
-            silent_ms: self.silent_ms(now_ms),
+            silent_ms: self.answered_ms.map(|at| now_ms.saturating_sub(at)),
             failures: self.failures,
         }
     }

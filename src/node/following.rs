@@ -1,0 +1,329 @@
+//! A replica, built and closed.
+//!
+//! One thread applies what the leader sends (`memdb-replica`), one speaks to the leader where the replica has to
+//! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
+
+use super::{
+    Held, NodeError, STOP_GRACE, full_sync, http_settings, random, window,
+    workers::{Done, Tell, Wanted, Workers},
+    writing::now_ms,
+};
+use crate::{
+    api::http::{About, Api, Role, Server},
+    client::Forward,
+    config::Settings,
+    disk::{Disk, Lock},
+    format::Identity,
+    limits,
+    manifest::Manifest,
+    metrics::Metrics,
+    recovery,
+    replica::{Action, Directory, Event, Follower, Found, Replica, ReplicaSettings},
+    replication::{Answer, Archive, Feed, Hello, link::Link},
+    snapshot::SnapshotSettings,
+    view::{Current, View},
+};
+use std::{collections::VecDeque, net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// How often the replica's thread looks at the time with nothing else to do.
+const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
+
+/// Where an answer to the leader goes.
+type Reply = oneshot::Sender<Answer>;
+
+/// A replica that runs.
+pub struct Following {
+    // In the order they are closed.
+    server: Server,
+    follower: Follower,
+    thread: JoinHandle<Replica<Reply>>,
+    contact: Contact,
+    _lock: Option<Lock>,
+}
+
+impl Following {
+    /// Starts a replica: listens, reads its files if it has some, serves, and announces itself to its leader.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says; nothing is left running then.
+    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
+        Self::begin(Held::take(settings)?, settings)
+    }
+
+    pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
+        let url = held.url(settings)?;
+        let leader = settings.leader.clone().expect("the settings of a replica name its leader");
+        let Held { listener, directory } = held;
+        let (disk, lock) = directory.unzip();
+        let found = match &disk {
+            Some(disk) => look(disk, settings)?,
+            None => Found::Nothing,
+        };
+        let view = Arc::new(View::new(true));
+        let feed = Arc::new(Feed::new(0, limits::FEED_BYTES));
+        let metrics = Arc::new(Metrics::new());
+        let follower = Follower::new(Arc::clone(&view), Arc::clone(&feed));
+        let node = random()?;
+        let replica = ReplicaSettings {
+            node,
+            url: url.clone(),
+            window: window(settings),
+            snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
+        };
+        let link = Link::new(&leader, settings.cluster_secret.clone()).map_err(std::io::Error::other)?;
+        let (contact, orders) = Contact::start(link, replica.window, disk.clone(), follower.clone())?;
+        let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
+        let directory =
+            disk.clone().map(|disk| Directory { disk, segment_bytes: limits::DEFAULT_SEGMENT_BYTES });
+        let mut actions = Vec::new();
+        let replica = Replica::new(replica, directory, found, now_ms(), &mut actions);
+        let mut thread = Thread {
+            replica,
+            follower: follower.clone(),
+            workers,
+            metrics: Arc::clone(&metrics),
+            orders,
+            identity: None,
+            actions,
+        };
+        thread.act();
+        let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || thread.run())?;
+        let forward = Forward::new(Some(&leader)).map_err(std::io::Error::other)?;
+        let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
+        let about = About { role: "replica", node, url, default_ack: None };
+        let secret = settings.cluster_secret.clone();
+        let api = Api { view, role, secret, metrics, about: Arc::new(about) };
+        let server = Server::start(listener, api, http_settings(settings))?;
+        Ok(Self { server, follower, thread, contact, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// The way to its thread.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// Stops: answers what is in flight, syncs, takes a snapshot, and notes the clean stop, if it keeps files.
+    ///
+    /// # Errors
+    /// [`NodeError::Stop`] if something could not be brought to its end; the leader has everything.
+    pub fn stop(self) -> Result<(), NodeError> {
+        let Self { server, follower, thread, contact, _lock: lock } = self;
+        follower.view().set_ready(false);
+        contact.stop();
+        if !server.stop(STOP_GRACE) {
+            tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
+        }
+        follower.tell(Event::Stop);
+        let replica = thread.join().map_err(|_| NodeError::Stop("the replica's thread panicked".into()))?;
+        if let Some(error) = replica.close()? {
+            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+        }
+        drop(lock);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// What is in the replica's directory. What cannot be used is no reason not to start: the leader has it.
+fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
+    let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
+    let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
+        let report = recovered.as_ref().map(|recovered| recovered.report.to_string());
+        let settled = recovered.map(|recovered| recovered.follow(disk, limits::DEFAULT_SEGMENT_BYTES)).transpose()?;
+        Ok(settled.zip(report))
+    });
+    match settled {
+        Ok(Some((settled, report))) => {
+            tracing::info!(position = %settled.store.mark().position, "{report}");
+            Ok(Found::Settled(Box::new(settled)))
+        }
+        Ok(None) => Ok(Found::Nothing),
+        Err(error) => {
+            let manifest = Manifest::read(&**disk).ok().flatten();
+            let Some(manifest) = manifest else {
+                return Err(NodeError::Recovery { path: path.to_owned(), error });
+            };
+            tracing::error!(%error, "the files in {} cannot be used: they are loaded anew", path.display());
+            Ok(Found::Unusable(manifest.identity.database_id))
+        }
+    }
+}
+
+/// What the workers have done goes to the replica's thread.
+fn tell(follower: &Follower) -> Tell {
+    let follower = follower.clone();
+    Arc::new(move |done| {
+        follower.tell(match done {
+            Done::Synced(sync, result) => Event::Synced(sync, result),
+            Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
+        });
+    })
+}
+
+/// The thread that applies.
+struct Thread {
+    replica: Replica<Reply>,
+    follower: Follower,
+    workers: Option<Workers>,
+    metrics: Arc<Metrics>,
+    orders: mpsc::Sender<Order>,
+    identity: Option<Identity>,
+    actions: Vec<Action<Reply>>,
+}
+
+/// However the thread ends, nobody waits for it any more.
+struct End(Follower);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Thread {
+    fn run(mut self) -> Replica<Reply> {
+        let _end = End(self.follower.clone());
+        let (mut events, mut stopping) = (VecDeque::new(), false);
+        loop {
+            let due = self.replica.next_tick_ms().map(|at| Duration::from_millis(at.saturating_sub(now_ms()).max(1)));
+            self.follower.take(&mut events, Some(due.map_or(TICK, |due| due.min(TICK))));
+            let now_ms = now_ms();
+            for event in events.drain(..) {
+                match event {
+                    Event::Offer(bytes, reply) => self.replica.offered(&bytes, reply, now_ms, &mut self.actions),
+                    Event::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
+                    Event::SnapshotEnded(result, took_ms) => {
+                        if let Err(error) = &result {
+                            tracing::error!(%error, "a snapshot failed; the log stands in for it");
+                        }
+                        self.replica.snapshot_ended(&result, took_ms, now_ms, &mut self.actions);
+                    }
+                    Event::Loaded(loaded) => self.replica.loaded(loaded, now_ms, &mut self.actions),
+                    Event::Stop => stopping = true,
+                }
+                self.act();
+            }
+            self.replica.tick(now_ms, &mut self.actions);
+            if stopping {
+                self.replica.start_sync(&mut self.actions);
+            } else if self.replica.wants_to_announce(now_ms) {
+                // If the last one is still under way, the next will do.
+                let _ = self.orders.try_send(Order::Announce(self.replica.hello()));
+            }
+            self.act();
+            if stopping && self.replica.is_at_rest() {
+                return self.replica;
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        let view = Arc::clone(self.follower.view());
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                // Whoever asked may have gone.
+                Action::Answer(reply, answer) => drop(reply.send(answer)),
+                Action::Serve(identity, epochs, reader) => {
+                    self.identity = Some(identity);
+                    self.follower.feed().restart(reader.read().position().sequence);
+                    view.serve(Current { identity, epochs, reader });
+                }
+                Action::Epochs(epochs) => {
+                    if let (Some(identity), Some(store)) = (self.identity, self.replica.store()) {
+                        view.serve(Current { identity, epochs, reader: store.reader() });
+                    }
+                }
+                Action::Withdraw => view.withdraw(),
+                Action::Published(position, record) => {
+                    self.metrics.records.increment(1);
+                    self.metrics.record_bytes.increment(record.len() as u64);
+                    self.follower.feed().push(position.sequence, record);
+                    view.published(position);
+                }
+                Action::Stands(position) => view.published(position),
+                Action::CaughtUp => {
+                    view.caught_up();
+                    if !view.is_ready() {
+                        tracing::info!("has all that the leader has");
+                        view.set_ready(true);
+                    }
+                }
+                Action::Load(identity) => {
+                    if self.orders.try_send(Order::Load(identity)).is_err() {
+                        self.follower.tell(Event::Loaded(Err("another is under way".into())));
+                    }
+                }
+                Action::Sync(sync) => self.workers.as_ref().expect("it has files").sync(sync),
+                Action::Snapshot(identity, reader, mark, place) => {
+                    let wanted = Wanted { identity, reader, mark, place };
+                    self.workers.as_ref().expect("it has files").snapshot(wanted);
+                }
+                Action::Alarm(what) => tracing::error!("{what}"),
+            }
+        }
+    }
+}
+
+/// What the contact thread is to do.
+enum Order {
+    /// Tell the leader where this replica is.
+    Announce(Hello),
+    /// Fetch the leader's snapshot.
+    Load(Identity),
+}
+
+/// The thread that begins exchanges with the leader.
+struct Contact {
+    stopping: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Contact {
+    fn start(
+        link: Link,
+        window: crate::store::WindowLimits,
+        disk: Option<Arc<dyn Disk>>,
+        follower: Follower,
+    ) -> std::io::Result<(Self, mpsc::Sender<Order>)> {
+        let (orders, mut wanted) = mpsc::channel(4);
+        let stopping = CancellationToken::new();
+        let stop = stopping.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = async move {
+            while let Some(order) = wanted.recv().await {
+                match order {
+                    Order::Announce(hello) => {
+                        if let Err(error) = link.announce(&hello).await {
+                            tracing::warn!(%error, "the leader cannot be told that this replica is here");
+                        }
+                    }
+                    Order::Load(identity) => {
+                        let loaded = full_sync::load(&link, identity, window, disk.as_deref()).await;
+                        follower.tell(Event::Loaded(loaded));
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("memdb-contact".into()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = work => {}
+                }
+            });
+        })?;
+        Ok((Self { stopping, thread }, orders))
+    }
+
+    fn stop(self) {
+        self.stopping.cancel();
+        let _ = self.thread.join(); // a panic in it was told, and nothing depends on it any more
+    }
+}

@@ -1,0 +1,55 @@
+//! A full sync: the leader's newest snapshot, loaded as it comes, and kept if this replica keeps files.
+
+use crate::{
+    disk::{Disk, temporary_name},
+    format::{Identity, SNAPSHOT_PREFIX},
+    replica::Loaded,
+    replication::link::{Incoming, Link},
+    snapshot::Loader,
+    store::{Store, WindowLimits},
+};
+
+/// Fetches and loads it.
+///
+/// # Errors
+/// What went wrong, for a person; it can be tried again.
+pub(super) async fn load(
+    link: &Link,
+    identity: Identity,
+    window: WindowLimits,
+    disk: Option<&dyn Disk>,
+) -> Result<Loaded, String> {
+    match link.snapshot().await.map_err(|error| error.to_string())? {
+        None => {
+            tracing::info!("the leader has no snapshot yet: beginning with its first record");
+            Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })
+        }
+        Some(incoming) => receive(incoming, identity, window, disk).await,
+    }
+}
+
+async fn receive(
+    mut incoming: Incoming,
+    identity: Identity,
+    window: WindowLimits,
+    disk: Option<&dyn Disk>,
+) -> Result<Loaded, String> {
+    let megabytes = incoming.bytes().map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
+    tracing::info!("loading the leader's snapshot of {megabytes} MB");
+    let temporary = temporary_name(&format!("{SNAPSHOT_PREFIX}received"));
+    let told = |error: std::io::Error| format!("{temporary}: {error}");
+    let file = disk.map(|disk| disk.create(&temporary).map_err(told)).transpose()?;
+    let mut loader = Loader::new(identity, window);
+    while let Some(piece) = incoming.next().await.map_err(|error| error.to_string())? {
+        if let Some(file) = &file {
+            file.append(&piece).map_err(told)?;
+        }
+        loader.feed(&piece).map_err(|damage| damage.to_string())?;
+    }
+    if let Some(file) = &file {
+        file.sync().map_err(told)?;
+    }
+    let (store, trailer) = loader.finish().map_err(|damage| damage.to_string())?;
+    tracing::info!(position = %trailer.end.position, words = trailer.words, "loaded the leader's snapshot");
+    Ok(Loaded { identity, store, temporary: file.map(|_| temporary) })
+}

@@ -1,0 +1,187 @@
+//! A leader, built and closed.
+
+use super::{
+    Held, NodeError, STOP_GRACE, boot_id, http_settings, random,
+    replicating::{Place, Replicating},
+    take_back, window,
+    workers::{Done, Tell, Workers},
+    writing,
+};
+use crate::{
+    api::http::{About, Api, Role, Server},
+    config::{Durability, Settings},
+    disk::{Disk, Lock},
+    format::Identity,
+    leader::{AdmissionLimits, Event, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
+    limits,
+    manifest::Manifest,
+    metrics::Metrics,
+    recovery::{self, RecoveryError, Settled},
+    replication::{Archive, Feed, Registry},
+    snapshot::SnapshotSettings,
+    store::Store,
+    tokenizer::Analyzer,
+    view::{Current, View},
+};
+use parking_lot::Mutex;
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+
+/// Logged time this far ahead of the clock is worth a warning, in milliseconds.
+const CLOCK_AHEAD_MS: u64 = 60_000;
+
+/// A leader that runs.
+pub struct Leading {
+    // In the order they are closed.
+    server: Server,
+    leader: Leader,
+    writer: JoinHandle<Writer<Reply>>,
+    replicating: Replicating,
+    manifest: Arc<Mutex<Manifest>>,
+    disk: Arc<dyn Disk>,
+    _lock: Lock,
+}
+
+impl Leading {
+    /// Starts a leader: listens, locks and recovers its data, then serves.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says; nothing is left running then.
+    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
+        Self::begin(Held::take(settings)?, settings)
+    }
+
+    pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
+        let url = held.url(settings)?;
+        let Held { listener, directory } = held;
+        let (disk, lock) = directory.expect("the settings of a leader name a directory");
+        let Settled { mut manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
+        manifest.state.leader_url = Some(url.clone());
+        manifest.write(&*disk)?;
+        let identity = manifest.identity;
+        tell_of(&store, &identity, if new { "a new database".to_owned() } else { report.to_string() });
+        let view = Arc::new(View::new(false));
+        let last = store.mark().position;
+        let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
+        let epochs = manifest.state.epochs.clone();
+        view.serve(Current { identity, epochs: epochs.clone(), reader: store.reader() });
+        let metrics = Arc::new(Metrics::new());
+        let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
+        let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
+        let workers = Workers::start(&disk, &metrics, &tell(&leader))?;
+        let writer = Writer::new(store, log, writer_settings(settings), snapshot, writing::now_ms());
+        let writer = writing::start(writer, identity, leader.clone(), workers, Arc::clone(&metrics))?;
+        let manifest = Arc::new(Mutex::new(manifest));
+        let (registry, announced) = Registry::new();
+        let place = Place {
+            leader: leader.clone(),
+            identity,
+            epoch: last.epoch,
+            epochs,
+            disk: Arc::clone(&disk),
+            manifest: Arc::clone(&manifest),
+            registry: registry.clone(),
+            secret: settings.cluster_secret.clone(),
+            configured: settings.replicas.clone(),
+        };
+        let replicating = Replicating::start(place, announced)?;
+        let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
+        let about = About {
+            role: "leader",
+            node: random()?,
+            url,
+            default_ack: Some(writer_settings(settings).default_ack()),
+        };
+        let secret = settings.cluster_secret.clone();
+        let api = Api { view: Arc::clone(&view), role, secret, metrics, about: Arc::new(about) };
+        let server = Server::start(listener, api, http_settings(settings))?;
+        view.set_ready(true);
+        Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// The write path, for tests in the same process.
+    pub fn leader(&self) -> &Leader {
+        &self.leader
+    }
+
+    /// Stops: accepts no more, answers what is in flight, syncs, takes a snapshot, and notes the clean stop.
+    ///
+    /// # Errors
+    /// [`NodeError::Stop`] if something could not be brought to its end; what was acknowledged is in the log.
+    pub fn stop(self) -> Result<(), NodeError> {
+        let Self { server, leader, writer, replicating, manifest, disk, _lock: lock } = self;
+        leader.view().set_ready(false);
+        if !server.stop(STOP_GRACE) {
+            tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
+        }
+        leader.stop();
+        let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
+        // After the Writer: its last answers may have waited for replicas.
+        replicating.stop();
+        let manifest = manifest.lock().clone();
+        if let Some(error) = close(writer, manifest, &disk)? {
+            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+        }
+        drop(lock);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Says what was found.
+fn tell_of(store: &Store, identity: &Identity, found: String) {
+    let ahead_ms = store.time_ms().saturating_sub(writing::now_ms());
+    if ahead_ms > CLOCK_AHEAD_MS {
+        tracing::warn!(
+            "the last record was logged {} s ahead of this machine's clock: keys and streams age from there on",
+            ahead_ms / 1_000
+        );
+    }
+    let database = format!("{:032x}", identity.database_id);
+    tracing::info!(database, position = %store.mark().position, analyzer = %identity.analyzer, "{found}");
+}
+
+/// What the workers have done goes to the Writer.
+fn tell(leader: &Leader) -> Tell {
+    let leader = leader.clone();
+    Arc::new(move |done| {
+        leader.tell(match done {
+            Done::Synced(sync, result) => Event::Synced(sync, result),
+            Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
+        });
+    })
+}
+
+/// Reads the data directory, and makes what it holds durable under the next epoch.
+fn recover(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeError> {
+    let refused = |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
+    let new = Identity {
+        database_id: random()?,
+        shard_id: 0,
+        analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
+        hash_seed: random()? as u64,
+    };
+    let mut recovered = recovery::look(&**disk, new, window(settings)).map_err(refused)?;
+    let found = recovered.manifest.identity.analyzer;
+    if settings.analyzer.is_some_and(|wanted| wanted != found) {
+        return Err(refused(RecoveryError::OtherAnalyzer { found }));
+    }
+    let boot_id = boot_id();
+    take_back::before_leading(&mut recovered, &boot_id, settings)?;
+    recovered.settle(disk, boot_id, limits::DEFAULT_SEGMENT_BYTES).map_err(refused)
+}
+
+fn writer_settings(settings: &Settings) -> WriterSettings {
+    WriterSettings {
+        ack: settings.ack,
+        synced: settings.durability == Durability::Synced,
+        ack_timeout_ms: settings.ack_timeout_ms,
+        admission: AdmissionLimits { memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX) },
+        snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
+    }
+}
+

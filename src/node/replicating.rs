@@ -1,0 +1,247 @@
+//! The thread that sends a leader's records to its replicas.
+//!
+//! One task per replica, all on one thread: what they share needs no locks, and reading a piece of the log for one holds
+//! up the others for less than a millisecond.
+
+use super::random;
+use crate::{
+    disk::Disk,
+    format::Identity,
+    leader::{Event, Leader},
+    limits,
+    manifest::Manifest,
+    position::{Epoch, EpochTable},
+    replication::{Hello, Lead, Peer, Registry, Sender, Told, Turn, link::Link},
+    secret::Secret,
+};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::LocalSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// A replica that announced itself and has been away for so long is forgotten, until it announces itself again.
+const FORGET_MS: u64 = 10 * 60 * 1_000;
+/// A local replica that has not announced itself for so long gets no more notices; it does so every second or so.
+const FORGET_LOCAL_MS: u64 = 30_000;
+/// Followers that are served at once.
+const MOST: usize = limits::MAX_REPLICAS;
+
+/// Where the thread finds everything.
+pub(super) struct Place {
+    pub(super) leader: Leader,
+    pub(super) identity: Identity,
+    pub(super) epoch: Epoch,
+    pub(super) epochs: EpochTable,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) manifest: Arc<Mutex<Manifest>>,
+    pub(super) registry: Registry,
+    pub(super) secret: Option<Secret>,
+    /// Replicas that the settings name.
+    pub(super) configured: Vec<String>,
+}
+
+/// The running thread.
+pub(super) struct Replicating {
+    stopping: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Replicating {
+    pub(super) fn start(place: Place, announced: mpsc::Receiver<Hello>) -> io::Result<Self> {
+        let stopping = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let stop = stopping.clone();
+        let thread = std::thread::Builder::new().name("memdb-replicate".into()).spawn(move || {
+            LocalSet::new().block_on(&runtime, async move {
+                let running = run(Rc::new(place), announced);
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = running => {}
+                }
+            });
+        })?;
+        Ok(Self { stopping, thread })
+    }
+
+    pub(super) fn stop(self) {
+        self.stopping.cancel();
+        let _ = self.thread.join(); // a panic in it was logged, and takes nothing with it
+    }
+}
+
+/// A follower that is served.
+struct Served {
+    peer: Peer,
+    announced: Rc<Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
+    let begun = Instant::now();
+    let mut served: BTreeMap<String, Served> = BTreeMap::new();
+    let mut next: Peer = 1;
+    let mut serve = |served: &mut BTreeMap<String, Served>, url: &str, local: bool| {
+        served.retain(|_, one| !one.task.is_finished());
+        if let Some(known) = served.get(url) {
+            return known.announced.notify_one();
+        }
+        if served.len() >= MOST {
+            return tracing::warn!(url, "there are {MOST} followers already; this one is not served");
+        }
+        let link = match Link::new(url, place.secret.clone()) {
+            Ok(link) => link,
+            Err(error) => return tracing::warn!(url, error, "a follower cannot be served"),
+        };
+        let (peer, announced) = (next, Rc::new(Notify::new()));
+        next += 1;
+        let task = Task { place: Rc::clone(&place), peer, link, announced: Rc::clone(&announced), begun };
+        let url = url.to_owned();
+        let task = if local {
+            tokio::task::spawn_local(task.notices(url.clone()))
+        } else {
+            tokio::task::spawn_local(task.records(url.clone()))
+        };
+        served.insert(url, Served { peer, announced, task });
+    };
+    let known = place.manifest.lock().state.replicas.clone();
+    for url in place.configured.iter().chain(&known) {
+        serve(&mut served, url, false);
+    }
+    while let Some(hello) = announced.recv().await {
+        if !hello.local {
+            note(&place, &hello.url, true);
+        }
+        tracing::debug!(url = hello.url, position = %hello.position, "a follower has announced itself");
+        serve(&mut served, &hello.url, hello.local);
+    }
+    drop(served.into_values().map(|one| one.peer).collect::<Vec<_>>());
+}
+
+/// Notes in the MANIFEST which replicas there are, so that they are asked after a restart.
+fn note(place: &Place, url: &str, there: bool) {
+    let mut manifest = place.manifest.lock();
+    let replicas = &mut manifest.state.replicas;
+    let known = replicas.iter().position(|known| known == url);
+    match (known, there) {
+        (None, true) => {
+            replicas.push(url.to_owned());
+            if replicas.len() > limits::MAX_REPLICAS {
+                replicas.remove(0);
+            }
+        }
+        (Some(at), false) => {
+            replicas.remove(at);
+        }
+        _ => return,
+    }
+    if let Err(error) = manifest.write(&*place.disk) {
+        tracing::warn!(%error, url, "the MANIFEST could not be written: a restart will not know of this replica");
+    }
+}
+
+/// One follower's task.
+struct Task {
+    place: Rc<Place>,
+    peer: Peer,
+    link: Link,
+    announced: Rc<Notify>,
+    begun: Instant,
+}
+
+impl Task {
+    /// Milliseconds of a clock that is never put back.
+    fn now_ms(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64 + limits::RETRY_MAX_MS
+    }
+
+    fn lead(&self) -> Lead {
+        let Place { identity, epoch, epochs, leader, .. } = &*self.place;
+        let current = leader.view().current();
+        let last = current.as_ref().expect("a leader serves from the start").reader.read().mark();
+        Lead { identity: *identity, epoch: *epoch, epochs: epochs.clone(), last, durable: leader.wants_durable() }
+    }
+
+    /// Sends records to a replica.
+    async fn records(self, url: String) {
+        let mut sender = Sender::new(url.clone());
+        let mut records = self.place.leader.feed().subscribe();
+        let (mut told, mut said) = (Vec::new(), None);
+        loop {
+            records.borrow_and_update();
+            match sender.turn(self.now_ms(), &self.lead(), self.place.leader.feed(), &*self.place.disk) {
+                Turn::Send(offer) => {
+                    match self.link.offer(offer).await {
+                        Ok(answer) => sender.answered(answer, self.now_ms(), &self.lead(), &mut told),
+                        Err(error) => {
+                            tracing::debug!(url, %error, "an exchange has failed");
+                            let random = random().map_or(0, |random| random as u64);
+                            sender.failed(self.now_ms(), random, &mut told);
+                        }
+                    }
+                    told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
+                }
+                Turn::Rest(until_ms) => {
+                    let until = Duration::from_millis(until_ms.saturating_sub(self.now_ms()).max(1));
+                    // While an earlier failure is waited out, a new record is no reason to try again.
+                    let waits = sender.is_waiting(self.now_ms());
+                    tokio::select! {
+                        _ = records.changed(), if !waits => {}
+                        () = self.announced.notified() => sender.announced(),
+                        () = tokio::time::sleep(until) => {}
+                    }
+                }
+            }
+            let last = *records.borrow();
+            self.place.registry.note(self.peer, sender.status(self.now_ms(), last));
+            let is_configured = self.place.configured.contains(&url);
+            if !is_configured && sender.away_ms(self.now_ms()).is_some_and(|away_ms| away_ms > FORGET_MS) {
+                tracing::info!(url, "a replica has been away for long: it is forgotten until it announces itself");
+                self.place.registry.forget(self.peer);
+                return note(&self.place, &url, false);
+            }
+        }
+    }
+
+    /// Passes on what is new.
+    fn tell(&self, url: &str, told: Told, said: &mut Option<Told>) {
+        match &told {
+            Told::Alarm(what) => return tracing::error!("{what}"),
+            Told::StepDown(epoch) => {
+                tracing::error!(
+                    "replica {url} has seen epoch {epoch}, and this leader is in {}: another leads. No more writes here",
+                    self.place.epoch
+                );
+            }
+            Told::Lost if matches!(said, Some(Told::Progress(_))) => tracing::warn!("replica {url} does not answer"),
+            Told::Progress(_) if !matches!(said, Some(Told::Progress(_))) => {
+                tracing::info!("replica {url} is connected");
+            }
+            _ => {}
+        }
+        if said.as_ref() != Some(&told) {
+            *said = Some(told.clone());
+            self.place.leader.tell(Event::Replica(self.peer, told));
+        }
+    }
+
+    /// Tells a local replica when there is something new in the files.
+    async fn notices(self, url: String) {
+        let mut records = self.place.leader.feed().subscribe();
+        let mut heard_ms = self.now_ms();
+        while self.now_ms() - heard_ms < FORGET_LOCAL_MS {
+            tokio::select! {
+                changed = records.changed() => if changed.is_err() { return },
+                () = self.announced.notified() => heard_ms = self.now_ms(),
+                () = tokio::time::sleep(Duration::from_millis(FORGET_LOCAL_MS)) => continue,
+            }
+            if let Err(error) = self.link.notice().await {
+                tracing::debug!(url, %error, "a notice did not arrive");
+                tokio::time::sleep(Duration::from_millis(limits::HEARTBEAT_MS)).await;
+            }
+        }
+    }
+}
