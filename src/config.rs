@@ -149,7 +149,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// Nobody gave a value, and there is no default.
-    #[error("memdb {role} needs --{name} {value_name} (or {variable}, or {name} in the file): {}", uncapitalized(help))]
+    #[error("a {role} needs --{name} {value_name} (or {variable}, or {name} in the file): {}", uncapitalized(help))]
     Missing {
         /// The role.
         role: Role,

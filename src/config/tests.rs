@@ -113,11 +113,11 @@ fn what_a_role_needs_is_asked_for() {
     let error = resolved_as(Role::Replica, &[], &[], None).expect_err("no leader");
     assert_eq!(
         error,
-        "memdb replica needs --leader URL (or MEMDB_LEADER, or leader in the file): \
+        "a replica needs --leader URL (or MEMDB_LEADER, or leader in the file): \
          the leader to follow, such as http://127.0.0.1:8080"
     );
     let error = resolved_as(Role::LocalReplica, &[], &[], None).expect_err("no directory");
-    assert!(error.starts_with("memdb local-replica needs --data-dir DIR (or MEMDB_DATA_DIR, "), "{error}");
+    assert!(error.starts_with("a local-replica needs --data-dir DIR (or MEMDB_DATA_DIR, "), "{error}");
     assert!(resolved_as(Role::Replica, &[], &[("MEMDB_LEADER", "http://a:1")], None).is_ok());
     assert!(resolved_as(Role::LocalReplica, &[], &[], Some("data-dir = \"d\"")).is_ok());
 }
@@ -259,7 +259,7 @@ fn relations_between_settings_are_checked() {
     assert!(resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "1MiB")], &[], None).is_ok());
 }
 
-/// In each role a name is one row, and every flag is one row of some role.
+/// One name may be several rows, but only of different roles.
 #[test]
 fn no_role_has_two_settings_of_one_name() {
     for role in Role::ALL {
@@ -269,7 +269,7 @@ fn no_role_has_two_settings_of_one_name() {
     }
 }
 
-/// `blank` is never seen: each row writes a field, and each field that could be mistaken for a value has a row.
+/// What `blank` holds is seen only where the role has no row.
 #[test]
 fn every_row_writes_a_field() {
     let machine = Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 };

@@ -123,8 +123,8 @@ fn help_names_defaults_and_what_is_required() {
     assert!(help("replica").contains("0 lets the system choose [default: 8081]"));
     assert!(help("replica").contains("such as http://127.0.0.1:8080 [required]"));
     assert!(!help("replica").contains("--ack"));
-    assert!(help("config").contains("[default: 8080; replica: 8081]"));
-    assert!(help("config").contains("[default: ./data; replica: none; local-replica: required]"));
+    assert!(help("config").contains("[default: leader: 8080; replica, local-replica: 8081]"));
+    assert!(help("config").contains("[default: leader: ./data; replica: none; local-replica: required]"));
 }
 
 #[test]
