@@ -1,8 +1,13 @@
 # The verbs of this repository; CI calls the same ones. `make` alone lists them.
 
-# Where start-servers listens and keeps its files.
+# Where start-servers listens (the leader; its followers on the ports behind it) and keeps its files.
 PORT ?= 8080
 RUN_DIR ?= run
+LOCAL_RUN_DIR ?= run-local
+# What run-perf and run-perf-local-replicas send to.
+LEADER ?= http://127.0.0.1:$(PORT)
+PORTS_BEHIND = $(foreach n,$(1),http://127.0.0.1:$(shell expr $(PORT) + $(n)))
+PERF_OPTIONS ?=
 # The simulation: how many histories, or the one to replay.
 SEEDS ?=
 SEED ?=
@@ -10,10 +15,11 @@ SEED ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim lint demo start-servers stop-servers crash bench clean
+.PHONY: help build check test sim lint demo crash bench clean perf run-perf run-perf-local-replicas
+.PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
 help: ## list these verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build ./target/release/memdb
 	cargo build --release --bins
@@ -39,13 +45,30 @@ lint: ## formatting, clippy, dependencies
 demo: build ## count some tens of MB of text, and check every count independently
 	@DEMO_MEGABYTES=$(DEMO_MEGABYTES) examples/demo/run
 
-start-servers: build ## start a leader on port PORT (8080), data in RUN_DIR (run)
+start-servers: build ## start a leader on port PORT (8080) and three replicas behind it, data in RUN_DIR (run)
 	@PORT=$(PORT) RUN_DIR=$(RUN_DIR) scripts/servers start
 
 stop-servers: ## stop what start-servers started
 	@RUN_DIR=$(RUN_DIR) scripts/servers stop
 
+start-servers-local-replicas: build ## start a leader and two local replicas on its files, in LOCAL_RUN_DIR (run-local)
+	@PORT=$(PORT) RUN_DIR=$(LOCAL_RUN_DIR) scripts/servers start-local
+
+stop-servers-local-replicas: ## stop what start-servers-local-replicas started
+	@RUN_DIR=$(LOCAL_RUN_DIR) scripts/servers stop-local
+
+perf: build ## build ./bin/perf, which loads a cluster and compares every word on every replica
+	@mkdir -p bin
+	install $${CARGO_TARGET_DIR:-target}/release/perf bin/perf
+
+run-perf: perf ## run it against start-servers, or against LEADER=URL REPLICAS='URL URL'; PERF_OPTIONS='--posts 5000'
+	@PERF_OPTIONS='$(PERF_OPTIONS)' scripts/run-perf start-servers $(LEADER) $(or $(REPLICAS),$(call PORTS_BEHIND,1 2 3))
+
+run-perf-local-replicas: perf ## the same against start-servers-local-replicas
+	@PERF_OPTIONS='$(PERF_OPTIONS)' scripts/run-perf start-servers-local-replicas $(LEADER) \
+		$(or $(REPLICAS),$(call PORTS_BEHIND,1 2))
+
 clean: ## remove everything that was built; the data of start-servers stays
 	cargo clean
 	rm -rf bin
-	@if [ -d $(RUN_DIR) ]; then echo "The data of start-servers is still in $(RUN_DIR)."; fi
+	@for dir in $(RUN_DIR) $(LOCAL_RUN_DIR); do if [ -d $$dir ]; then echo "Data of servers is still in $$dir."; fi; done

@@ -149,7 +149,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// Nobody gave a value, and there is no default.
-    #[error("memdb {role} needs --{name} {value_name} (or {variable}, or {name} in the file): {help}")]
+    #[error("a {role} needs --{name} {value_name} (or {variable}, or {name} in the file): {}", uncapitalized(help))]
     Missing {
         /// The role.
         role: Role,
@@ -191,6 +191,12 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         reason: String,
     },
+}
+
+/// A sentence as it goes on behind a colon.
+fn uncapitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// What the settings depend on beside the command line.

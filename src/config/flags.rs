@@ -48,23 +48,27 @@ impl<const ROLE: usize> FlagsOf<ROLE> {
     }
 }
 
-/// ` [default: 8080; replica: 8081]`, as far as it is worth saying.
-fn defaults(setting: &Setting, roles: &[Role]) -> String {
-    let rows = roles.iter().filter_map(|role| Setting::of(*role).find(|row| row.name == setting.name).zip(Some(role)));
-    let mut told: Vec<(String, &str)> = Vec::new();
-    for (row, role) in rows {
-        let value = row.default(*role).unwrap_or(REQUIRED);
-        if told.iter().all(|(_, other)| *other != value) {
-            let whose = if told.is_empty() { String::new() } else { format!("{role}: ") };
-            told.push((whose, value));
+/// ` [default: 8081]`, or where roles differ ` [default: leader: 8080; replica, local-replica: 8081]`.
+fn defaults(name: &str, roles: &[Role]) -> String {
+    let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
+    for role in roles {
+        let Some(value) = Setting::of(*role).find(|row| row.name == name).and_then(|row| row.default(*role)) else {
+            continue;
+        };
+        match told.iter_mut().find(|(other, _)| *other == value) {
+            Some((_, whose)) => whose.push(role.name()),
+            None => told.push((value, vec![role.name()])),
         }
     }
-    if let [(_, REQUIRED)] = *told {
-        return " [required]".to_owned();
-    }
     let word = |value| if value == REQUIRED { "required" } else { value };
-    let told: Vec<_> = told.iter().map(|(whose, value)| format!("{whose}{}", word(value))).collect();
-    format!(" [default: {}]", told.join("; "))
+    match &*told {
+        [(REQUIRED, _)] => " [required]".to_owned(),
+        [(value, _)] => format!(" [default: {value}]"),
+        several => {
+            let each = several.iter().map(|(value, whose)| format!("{}: {}", whose.join(", "), word(value)));
+            format!(" [default: {}]", each.collect::<Vec<_>>().join("; "))
+        }
+    }
 }
 
 impl<const ROLE: usize> Args for FlagsOf<ROLE> {
@@ -77,7 +81,7 @@ impl<const ROLE: usize> Args for FlagsOf<ROLE> {
                 argument = argument.value_name(setting.value_name).help(format!(
                     "{}{}",
                     setting.help,
-                    defaults(setting, Self::roles())
+                    defaults(setting.name, Self::roles())
                 ));
             }
             if setting.repeats {

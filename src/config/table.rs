@@ -68,6 +68,11 @@ fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     Ok(())
 }
 
+/// What is parsed, or `None` if the text is `word`.
+fn unless<T>(word: &str, text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text == word { Ok(None) } else { parse(text).map(Some) }
+}
+
 /// A setting of every role, with one default.
 macro_rules! every {
     ($default:expr) => {
@@ -126,8 +131,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "A replica to send to, such as http://127.0.0.1:8081; may be repeated; others announce themselves",
         repeats: true,
         apply: |settings, text, _| {
-            let list = if text == NONE { Ok(Vec::new()) } else { value::urls(text, limits::MAX_REPLICAS) };
-            set(&mut settings.replicas, list)
+            let none = text == NONE || text.is_empty(); // an empty list in the file
+            set(&mut settings.replicas, if none { Ok(Vec::new()) } else { value::urls(text, limits::MAX_REPLICAS) })
         },
         ..ROW
     },
@@ -136,10 +141,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value_name: "URL",
         defaults: every!(AUTO),
         help: "How other nodes reach this one; auto is the address it listens on",
-        apply: |settings, text, _| {
-            let url = if text == AUTO { Ok(None) } else { value::url(text).map(Some) };
-            set(&mut settings.advertise, url)
-        },
+        apply: |settings, text, _| set(&mut settings.advertise, unless(AUTO, text, value::url)),
         ..ROW
     },
     Setting {
@@ -148,9 +150,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         defaults: every!(NONE),
         help: "File with the secret the nodes share; needed to replicate beyond loopback",
         apply: |settings, text, around| {
-            let secret =
-                if text == NONE { Ok(None) } else { value::secret(Path::new(text), around.read_file).map(Some) };
-            set(&mut settings.cluster_secret, secret)
+            let read = |path: &str| value::secret(Path::new(path), around.read_file);
+            set(&mut settings.cluster_secret, unless(NONE, text, read))
         },
         ..ROW
     },
@@ -167,10 +168,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value_name: "DIR",
         defaults: &[(Role::Replica, NONE)],
         help: "Directory of this replica's own copy; made if it is not there; none keeps it in memory only",
-        apply: |settings, text, _| {
-            let directory = if text == NONE { Ok(None) } else { value::directory(text).map(Some) };
-            set(&mut settings.data_dir, directory)
-        },
+        apply: |settings, text, _| set(&mut settings.data_dir, unless(NONE, text, value::directory)),
         ..ROW
     },
     Setting {

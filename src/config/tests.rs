@@ -5,8 +5,33 @@ use std::collections::HashMap;
 
 const MACHINE: Machine = Machine { processors: 4, memory_bytes: Some(8 << 30), open_files: 20_000 };
 
-/// Resolves with these flags, variables, and the text of the file `memdb.toml`.
+const SECRET: &str = "not-to-be-shown-to-anyone";
+
+/// Resolves a leader with these flags, variables, and the text of the file `memdb.toml`.
 fn resolved(
+    flags: &[(&'static str, &str)],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Resolved, String> {
+    resolved_as(Role::Leader, flags, variables, file)
+}
+
+/// What every role needs: nothing of a leader, of the others what has no default.
+fn least(role: Role) -> &'static [(&'static str, &'static str)] {
+    match role {
+        Role::Leader => &[],
+        Role::Replica => &[("leader", "http://127.0.0.1:8080")],
+        Role::LocalReplica => &[("data-dir", "./data")],
+    }
+}
+
+/// Resolves with these flags alone, beside what the role needs.
+fn flagged(role: Role, flags: &[(&'static str, &str)]) -> Result<Resolved, String> {
+    resolved_as(role, &[least(role), flags].concat(), &[], None)
+}
+
+fn resolved_as(
+    role: Role,
     flags: &[(&'static str, &str)],
     variables: &[(&str, &str)],
     file: Option<&str>,
@@ -16,15 +41,17 @@ fn resolved(
         environment: &|name| variables.get(name).map(|value| (*value).to_owned()),
         read_file: &|path| match file {
             Some(text) if path == Path::new("memdb.toml") => Ok(text.to_owned()),
+            _ if path == Path::new("secret") => Ok(format!("{SECRET}\n")),
+            _ if path == Path::new("short") => Ok("too short".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         },
         machine: MACHINE,
     };
-    let flags = LeaderFlags {
+    let flags = Flags {
         file: file.map(|_| PathBuf::from("memdb.toml")),
         values: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
     };
-    resolve(&flags, &around).map_err(|error| error.to_string())
+    resolve(role, &flags, &around).map_err(|error| error.to_string())
 }
 
 fn source_of(resolved: &Resolved, name: &str) -> String {
@@ -52,8 +79,9 @@ fn the_defaults_are_the_documented_ones() {
     let settings = resolved(&[], &[], None).expect("the defaults are good").settings;
     assert_eq!(settings.port, 8080);
     assert_eq!(settings.bind.to_string(), "127.0.0.1");
-    assert_eq!(settings.data_dir, Path::new("./data"));
-    assert_eq!((settings.analyzer, settings.ack), (None, AckLevel::Leader));
+    assert_eq!(settings.data_dir.as_deref(), Some(Path::new("./data")));
+    assert_eq!((settings.analyzer, settings.ack, settings.ack_timeout_ms), (None, AckLevel::Replica, 1_000));
+    assert_eq!((settings.replicas.len(), settings.advertise.is_some(), settings.init), (0, false, false));
     assert_eq!(settings.durability, Durability::Buffered);
     assert_eq!(settings.max_body_bytes, limits::DEFAULT_MAX_BODY_BYTES);
     assert_eq!(settings.queue_batches, limits::DEFAULT_QUEUE_BATCHES);
@@ -68,6 +96,120 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn each_role_has_its_own_defaults() {
+    let replica = flagged(Role::Replica, &[]).expect("good").settings;
+    assert_eq!((replica.role, replica.port, replica.data_dir), (Role::Replica, 8081, None));
+    assert_eq!(replica.leader.as_deref(), Some("http://127.0.0.1:8080"));
+    assert_eq!((replica.max_keys, replica.backup_interval_ms), (1_000_000, 1_000));
+    let local = flagged(Role::LocalReplica, &[]).expect("good").settings;
+    assert_eq!((local.port, local.data_dir.as_deref()), (8081, Some(Path::new("./data"))));
+    assert_eq!((local.max_streams, local.leader), (65_536, None));
+    let kept = flagged(Role::Replica, &[("data-dir", "here")]).expect("good").settings;
+    assert_eq!(kept.data_dir.as_deref(), Some(Path::new("here")));
+}
+
+#[test]
+fn what_a_role_needs_is_asked_for() {
+    let error = resolved_as(Role::Replica, &[], &[], None).expect_err("no leader");
+    assert_eq!(
+        error,
+        "a replica needs --leader URL (or MEMDB_LEADER, or leader in the file): \
+         the leader to follow, such as http://127.0.0.1:8080"
+    );
+    let error = resolved_as(Role::LocalReplica, &[], &[], None).expect_err("no directory");
+    assert!(error.starts_with("a local-replica needs --data-dir DIR (or MEMDB_DATA_DIR, "), "{error}");
+    assert!(resolved_as(Role::Replica, &[], &[("MEMDB_LEADER", "http://a:1")], None).is_ok());
+    assert!(resolved_as(Role::LocalReplica, &[], &[], Some("data-dir = \"d\"")).is_ok());
+}
+
+#[test]
+fn a_flag_of_another_role_is_refused_a_variable_or_a_line_of_a_file_is_not() {
+    let error = resolved(&[("leader", "http://a:1")], &[], None).expect_err("a leader follows nobody");
+    assert_eq!(error, "--leader is no setting of memdb leader: `memdb leader --help` lists them");
+    assert!(flagged(Role::Replica, &[("ack", "disk")]).is_err());
+    assert!(flagged(Role::LocalReplica, &[("max-memory", "1GiB")]).is_err());
+    let shared = "leader = \"http://a:1\"\nqueue = 5\n";
+    let leader = resolved(&[], &[("MEMDB_LEADER", "http://b:1")], Some(shared)).expect("one file for all");
+    assert_eq!((leader.settings.leader, leader.settings.queue_batches), (None, 5));
+    let replica = resolved_as(Role::Replica, &[], &[("MEMDB_ACK", "disk")], Some(shared)).expect("one file for all");
+    assert_eq!(source_of(&replica, "leader"), "http://a:1 from file memdb.toml");
+    assert!(replica.origins.iter().all(|origin| !["queue", "ack"].contains(&origin.name)));
+}
+
+#[test]
+fn replicas_are_a_list_from_every_source() {
+    let both = ["http://a:1", "http://b:2"];
+    let list = |resolved: Result<Resolved, String>| resolved.expect("good").settings.replicas;
+    assert_eq!(list(resolved(&[("replica", "http://a:1,http://b:2")], &[], None)), both);
+    assert_eq!(list(resolved(&[], &[("MEMDB_REPLICA", "http://a:1, http://b:2/")], None)), both);
+    assert_eq!(list(resolved(&[], &[], Some("replica = [\"http://a:1\", \"http://b:2\"]"))), both);
+    assert_eq!(list(resolved(&[], &[], Some("replica = \"http://a:1,http://b:2\""))), both);
+    assert!(list(resolved(&[], &[], Some("replica = []"))).is_empty());
+    let error = resolved(&[], &[], Some("port = [1, 2]")).expect_err("one port");
+    assert!(error.contains("memdb.toml:1: port: a setting is a string"), "{error}");
+    let error = resolved(&[("replica", "http://a:1,b:2")], &[], None).expect_err("no scheme");
+    assert!(error.contains(r#"(flag): "b:2": give http://HOST:PORT without a path"#), "{error}");
+}
+
+#[test]
+fn acknowledgement_is_one_of_four_levels_within_a_minute() {
+    for (text, level) in [("leader", AckLevel::Leader), ("replica+disk", AckLevel::ReplicaDisk)] {
+        assert_eq!(resolved(&[("ack", text)], &[], None).expect("a level").settings.ack, level);
+    }
+    assert!(resolved(&[], &[("MEMDB_ACK", "all")], None).is_err());
+    for bad in ["0", "60001"] {
+        assert!(resolved(&[("ack-timeout-ms", bad)], &[], None).is_err(), "{bad}");
+    }
+    assert_eq!(resolved(&[("ack-timeout-ms", "60000")], &[], None).expect("good").settings.ack_timeout_ms, 60_000);
+}
+
+#[test]
+fn a_node_is_reached_where_it_listens_unless_it_says_otherwise() {
+    let url = |flags: &[(&'static str, &str)]| resolved(flags, &[], None).expect("good").settings.url(81);
+    assert_eq!(url(&[]), "http://127.0.0.1:81");
+    assert_eq!(url(&[("bind", "::1")]), "http://[::1]:81");
+    assert_eq!(url(&[("bind", "10.0.0.1"), ("insecure", "true")]), "http://10.0.0.1:81");
+    assert_eq!(url(&[("bind", "0.0.0.0"), ("insecure", "true")]), "http://127.0.0.1:81");
+    assert_eq!(url(&[("advertise", "http://leader:80")]), "http://leader:80");
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_never_shown() {
+    let all = flagged(Role::Replica, &[("cluster-secret-file", "secret")]).expect("good");
+    assert_eq!(all.settings.cluster_secret.as_ref().map(Secret::expose), Some(SECRET));
+    assert_eq!(source_of(&all, "cluster-secret-file"), "secret from flag");
+    assert!(!format!("{all:?}").contains(SECRET));
+    let error = flagged(Role::Replica, &[("cluster-secret-file", "short")]).expect_err("9 characters");
+    assert!(error.contains("16 to 1024 characters, not 9; make one with `head -c 32"), "{error}");
+    assert!(!error.contains("too short"), "{error}");
+    let error = flagged(Role::Replica, &[("cluster-secret-file", "nowhere")]).expect_err("no file");
+    assert!(error.contains("the file cannot be read: "), "{error}");
+}
+
+#[test]
+fn replication_beyond_loopback_takes_a_secret() {
+    let beyond = [("bind", "10.0.0.1"), ("insecure", "true")];
+    let secret = [("cluster-secret-file", "secret")];
+    let error = flagged(Role::Replica, &beyond).expect_err("no secret");
+    assert!(error.contains("--cluster-secret-file FILE; make one with `head -c 32 /dev/urandom | base64 > FILE`"));
+    assert!(flagged(Role::Replica, &[beyond, [secret[0]; 2]].concat()).is_ok());
+    assert!(flagged(Role::Leader, &beyond).is_ok(), "it may be a single node");
+    let leader = [&beyond[..], &[("replica", "http://10.0.0.2:1")]].concat();
+    assert!(flagged(Role::Leader, &leader).expect_err("no secret").contains("--cluster-secret-file"));
+    assert!(flagged(Role::Leader, &[&leader[..], &secret].concat()).is_ok());
+    assert!(flagged(Role::Replica, &[("bind", "10.0.0.1"), secret[0]]).expect_err("not meant").contains("--insecure"));
+}
+
+#[test]
+fn a_replica_on_every_address_says_which_one_the_leader_takes() {
+    let everywhere = [("bind", "0.0.0.0"), ("insecure", "true"), ("cluster-secret-file", "secret")];
+    let error = flagged(Role::Replica, &everywhere).expect_err("no address to send to");
+    assert!(error.contains("--advertise http://HOST:PORT"), "{error}");
+    assert!(flagged(Role::Replica, &[&everywhere[..], &[("advertise", "http://r1:8081")]].concat()).is_ok());
+    assert!(flagged(Role::LocalReplica, &everywhere).is_ok(), "its leader is on the same machine");
+}
+
+#[test]
 fn the_file_can_be_named_by_the_environment_and_an_empty_variable_is_none() {
     let variables = [("MEMDB_CONFIG", "memdb.toml"), ("MEMDB_PORT", "")];
     let variables: HashMap<&str, &str> = variables.into_iter().collect();
@@ -79,7 +221,7 @@ fn the_file_can_be_named_by_the_environment_and_an_empty_variable_is_none() {
         },
         machine: MACHINE,
     };
-    let all = resolve(&LeaderFlags::default(), &around).expect("all good");
+    let all = resolve(Role::Leader, &Flags::default(), &around).expect("all good");
     assert_eq!(source_of(&all, "port"), "5 from file memdb.toml");
 }
 
@@ -117,22 +259,38 @@ fn relations_between_settings_are_checked() {
     assert!(resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "1MiB")], &[], None).is_ok());
 }
 
-/// `blank` is never seen: each of its fields that could be mistaken for a value is written by a row.
+/// One name may be several rows, but only of different roles.
 #[test]
-fn every_field_has_a_row() {
+fn no_role_has_two_settings_of_one_name() {
+    for role in Role::ALL {
+        let names: Vec<_> = Setting::of(role).map(|setting| setting.name).collect();
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(names.len(), distinct.len(), "{role}: {names:?}");
+    }
+}
+
+/// What `blank` holds is seen only where the role has no row.
+#[test]
+fn every_row_writes_a_field() {
     let machine = Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 };
-    let mut settings = LeaderSettings::blank();
-    for setting in table::SETTINGS {
-        let before = settings.clone();
-        let other = match setting.name {
-            "bind" => "::1",
-            "insecure" => "true",
-            "analyzer" => "whitespace",
-            "ack" => "disk",
-            "durability" => "synced",
-            _ => setting.default,
-        };
-        (setting.apply)(&mut settings, other, &machine).expect("a good value");
-        assert_ne!(before, settings, "{} changes nothing", setting.name);
+    let read_file = |_: &Path| Ok(SECRET.to_owned());
+    let around = Surroundings { environment: &|_| None, read_file: &read_file, machine };
+    for role in Role::ALL {
+        let mut settings = Settings::blank(role);
+        for setting in Setting::of(role) {
+            let before = settings.clone();
+            let other = match setting.name {
+                "bind" => "::1",
+                "insecure" | "init" => "true",
+                "analyzer" => "whitespace",
+                "ack" => "disk",
+                "durability" => "synced",
+                "leader" | "replica" | "advertise" => "http://a:1",
+                "cluster-secret-file" | "data-dir" => "x",
+                _ => setting.default(role).expect("a setting of the role"),
+            };
+            (setting.apply)(&mut settings, other, &around).expect("a good value");
+            assert_ne!(before, settings, "{} changes nothing", setting.name);
+        }
     }
 }

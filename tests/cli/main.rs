@@ -4,6 +4,7 @@
 
 mod fake;
 mod post;
+mod servers;
 mod usage;
 
 use assert_cmd::Command;

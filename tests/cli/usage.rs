@@ -15,7 +15,7 @@ fn counts_and_top_are_shown_as_a_table_or_json() {
     assert_eq!(ask(&["get", "--json", "whale"]).out, "{\"whale\":1700}\n");
     assert_eq!(ask(&["top"]).out, "1,700  whale\n  455  sea\n    1  a\\u{1b}b\n");
     assert!(ask(&["top", "--json"]).out.starts_with(r#"[{"count":1700,"word":"whale"}"#));
-    assert_eq!(ask(&["status"]).out, "queue.limit    4096\nqueue.waiting  0\nrole           leader\n");
+    assert_eq!(ask(&["status"]).out, "role           leader\nqueue.limit    4096\nqueue.waiting  0\n");
     let health = ask(&["health"]);
     assert_eq!((health.code, health.out), (0, format!("ready: {}\n", fake.url)));
 }
@@ -34,12 +34,21 @@ fn a_server_that_is_not_there_is_one_clear_line() {
 
 #[test]
 fn mistakes_exit_2_and_say_what_would_be_right() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["leader", "--port", "70000"], "give a whole number from 0 to 65535"),
         (&["leader", "--bind", "0.0.0.0"], "--insecure"),
         (&["leader", "--analyzer", "go"], "standard"),
         (&["leader", "--prot", "1"], "'--port'"),
         (&["leeder"], "'leader'"),
+        (&["leader", "--replica", "127.0.0.1:8081"], "give http://HOST:PORT"),
+        (&["leader", "--leader", "http://127.0.0.1:8080"], "'--leader'"),
+        (&["leader", "--ack", "all"], "replica+disk"),
+        (&["replica"], "needs --leader URL"),
+        (&["replica", "--leader", "http://127.0.0.1:8080/sync"], "give http://HOST:PORT without a path"),
+        (&["replica", "--leader", "http://a:1", "--cluster-secret-file", "no-such-file"], "the file cannot be read"),
+        (&["replica", "--leader", "http://a:1", "--bind", "10.0.0.1", "--insecure"], "--cluster-secret-file FILE"),
+        (&["local-replica"], "needs --data-dir DIR"),
+        (&["config", "--role", "replica"], "needs --leader URL"),
         (&["get"], "<WORD>"),
         (&["top", "-n", "1001"], "1..=1000"),
         (&["post", "--again", "--stream", "x", "f"], "cannot be used with"),
@@ -75,6 +84,50 @@ fn config_shows_each_value_and_its_source() {
 }
 
 #[test]
+fn config_shows_the_settings_of_a_role_and_of_a_secret_only_its_file() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "0123456789abcdef\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let ask = |extra: &[&str]| {
+        run(memdb()
+            .args(["config", "--role", "replica", "--leader", "http://a:1", "--cluster-secret-file", file])
+            .args(extra))
+    };
+    let json: serde_json::Value = serde_json::from_str(&ask(&["--json"]).out).expect("JSON");
+    assert_eq!(json["leader"]["value"], "http://a:1");
+    assert_eq!(json["port"], serde_json::json!({"value": "8081", "source": "default"}));
+    assert_eq!(json["cluster-secret-file"]["value"], file);
+    assert_eq!(json.get("ack"), None);
+    assert!(!json.to_string().contains("0123456789abcdef"));
+    let wrong = ask(&["--ack", "disk"]);
+    assert_eq!((wrong.code, wrong.out.as_str()), (2, ""));
+    assert!(wrong.err.contains("--ack is no setting of memdb replica"), "{}", wrong.err);
+    std::fs::write(file, "short").expect("written");
+    let wrong = ask(&[]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("16 to 1024 characters, not 5"), "{}", wrong.err);
+}
+
+#[test]
+fn flags_that_may_be_repeated_are_a_list() {
+    let ran = run(memdb().args(["config", "--json", "--replica", "http://a:1", "--replica", "http://b:1,http://c:1"]));
+    let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(json["replica"]["value"], "http://a:1,http://b:1,http://c:1");
+}
+
+#[test]
+fn help_names_defaults_and_what_is_required() {
+    let help = |verb: &str| run(memdb().args([verb, "--help"])).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help("leader").contains("0 lets the system choose [default: 8080]"));
+    assert!(help("replica").contains("0 lets the system choose [default: 8081]"));
+    assert!(help("replica").contains("such as http://127.0.0.1:8080 [required]"));
+    assert!(!help("replica").contains("--ack"));
+    assert!(help("config").contains("[default: leader: 8080; replica, local-replica: 8081]"));
+    assert!(help("config").contains("[default: leader: ./data; replica: none; local-replica: required]"));
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     use std::process::{Command, Stdio};
     let mut child = Command::new(assert_cmd::cargo::cargo_bin!("memdb"))
@@ -90,7 +143,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn help_exits_0_and_shows_examples() {
-    for verb in ["leader", "config", "post", "get", "top", "health", "status", "inspect", "repair", "completions"] {
+    let verbs = "leader replica local-replica config post get top health status inspect repair completions";
+    for verb in verbs.split(' ') {
         let ran = run(memdb().args([verb, "--help"]));
         assert_eq!(ran.code, 0, "{verb}");
         assert!(ran.out.contains("EXAMPLES"), "{verb}");
