@@ -24,12 +24,13 @@ const EXAMPLES: &str = "\
 EXAMPLES
   perf http://localhost:8080 http://localhost:8081 http://localhost:8082
   perf --posts 100000 --reads 100000 --concurrency 64 http://localhost:8080 http://localhost:8081
-  perf --posts 0 --reads 0 http://localhost:8080 http://localhost:8081    compares, and writes nothing
+  perf --posts 0 --reads 0 http://localhost:8080 http://localhost:8081
   perf --json http://localhost:8080 http://localhost:8081 | jq .leader.p99_ms
 
 Posts and reads run at the same time. Posts are ten short phrases in turn, and they count: the leader's database has
-more words afterwards. Reads ask for the word \"distributed\", the replicas in turn. Request times are those of the
-requests that succeeded; the test duration is from the first request to the last answer, without the comparison.
+more words afterwards; with --posts 0 nothing is written, only compared. Reads ask the replicas in turn for the word
+\"distributed\". Request times are those of the requests that succeeded; the test duration is from the first request to
+the last answer, without the comparison.
 
 Each replica is compared once it has applied the last post, however soon that is. While somebody else writes, the
 positions differ: perf says so on stderr and compares up to 5 times before it judges.
