@@ -1,12 +1,14 @@
 //! A client of memdb's HTTP interface: what the command line talks through.
 //!
 //! `client/split.rs` cuts text into posts, `client/feed.rs` sends a whole source so that each post counts
-//! once however often it is sent, `client/backoff.rs` spaces repeats. reqwest appears here only.
+//! once however often it is sent, `client/backoff.rs` spaces repeats, `client/sync.rs` reads every word of a node.
+//! reqwest appears here only.
 
 pub mod backoff;
 pub mod feed;
 mod forward;
 pub mod split;
+pub mod sync;
 
 pub use forward::{FORWARDED, Forward, ForwardError, Forwarded};
 
@@ -208,6 +210,21 @@ impl Client {
         self.json(request).await
     }
 
+    /// Posts one text as the field `text` of a form, as `curl --data-urlencode` does. Without a key: what may be
+    /// counted already must not be sent again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_form(&self, text: &str) -> Result<PostAnswer, ClientError> {
+        let form: String = form_urlencoded::Serializer::new(String::new()).append_pair("text", text).finish();
+        let request = self
+            .http
+            .post(self.address("/post", &[]))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        self.json(request).await
+    }
+
     /// The counts of some words, all at one position, under the names as given.
     ///
     /// # Errors
@@ -230,6 +247,16 @@ impl Client {
         let number = n.to_string();
         let query = namespace.map(|name| ("ns", name)).into_iter().chain([("n", number.as_str())]);
         self.json(self.http.get(self.address("/top", &query.collect::<Vec<_>>()))).await
+    }
+
+    /// The position the node is at.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn position(&self) -> Result<Position, ClientError> {
+        // Every read of counts tells it; this is the smallest.
+        let response = self.send(self.http.get(self.address("/wordcount", &[("word", "a")]))).await?;
+        self.position_of(&response)
     }
 
     /// What the node says about itself.
@@ -255,18 +282,49 @@ impl Client {
 
     /// Sends a request and takes the body of its good answer.
     async fn answer(&self, request: RequestBuilder) -> Result<Bytes, ClientError> {
+        self.send(request).await?.bytes().await.map_err(|error| self.lost(&error))
+    }
+
+    /// Sends a request; a refusal is an error. The body of a good answer is still to come.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|error| self.lost(&error))?;
         let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
         let retry_after = retry_after(&response);
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
-        if status.is_success() { Ok(body) } else { Err(self.refused(status, retry_after, &body)) }
+        Err(self.refused(status, retry_after, &body))
+    }
+
+    /// The position a read was answered at.
+    fn position_of(&self, response: &Response) -> Result<Position, ClientError> {
+        let value = response.headers().get("memdb-position").and_then(|value| value.to_str().ok());
+        let value = value.ok_or_else(|| self.strange("a read without Memdb-Position".to_owned()))?;
+        value.parse().map_err(|error| self.strange(format!("Memdb-Position: {error}")))
     }
 
     fn lost(&self, error: &reqwest::Error) -> ClientError {
         if error.is_connect() {
             return ClientError::NothingThere { base: self.base() };
         }
+<<<<<<< HEAD
         ClientError::Lost { base: self.base(), reason: reason(error) }
+=======
+        // reqwest's own message repeats the address; the reason is at the end of the chain.
+        let mut deepest: &dyn std::error::Error = error;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        if error.is_timeout() {
+            return self.too_late();
+        }
+        ClientError::Lost { base: self.base(), reason: deepest.to_string() }
+    }
+
+    fn too_late(&self) -> ClientError {
+        ClientError::Lost { base: self.base(), reason: "it took too long".to_owned() }
+>>>>>>> perfbin
     }
 
     fn refused(&self, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
