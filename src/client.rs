@@ -29,8 +29,10 @@ fn reason(error: &reqwest::Error) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    if error.is_timeout() { "it took too long".to_owned() } else { deepest.to_string() }
+    if error.is_timeout() { TOO_LATE.to_owned() } else { deepest.to_string() }
 }
+
+const TOO_LATE: &str = "it took too long";
 
 /// One node, spoken to over kept connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -308,23 +310,11 @@ impl Client {
         if error.is_connect() {
             return ClientError::NothingThere { base: self.base() };
         }
-<<<<<<< HEAD
         ClientError::Lost { base: self.base(), reason: reason(error) }
-=======
-        // reqwest's own message repeats the address; the reason is at the end of the chain.
-        let mut deepest: &dyn std::error::Error = error;
-        while let Some(source) = deepest.source() {
-            deepest = source;
-        }
-        if error.is_timeout() {
-            return self.too_late();
-        }
-        ClientError::Lost { base: self.base(), reason: deepest.to_string() }
     }
 
     fn too_late(&self) -> ClientError {
-        ClientError::Lost { base: self.base(), reason: "it took too long".to_owned() }
->>>>>>> perfbin
+        ClientError::Lost { base: self.base(), reason: TOO_LATE.to_owned() }
     }
 
     fn refused(&self, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
