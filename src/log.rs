@@ -1,8 +1,10 @@
-//! The log: segments of records, appended to by the Writer alone.
+//! The log: segments of records, appended to by one owner: the Writer of a leader, or a follower.
 //!
 //! A segment `log-<position of its first record>` begins with the common file header. A new one is begun at
 //! every start and once the last has grown to its bound; it is not synced when it is made but with the records in it,
-//! so that rotation never makes a write wait for the disk.
+//! so that rotation never makes a write wait for the disk. A follower appends the leader's records as they are
+//! ([`Log::append_raw`]), and begins a segment too when it meets a newer epoch: that one may hold records of the epochs
+//! before, if the follower was behind.
 
 mod record;
 mod scan;
@@ -11,9 +13,10 @@ mod tail;
 mod tests;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
+use scan::own_header;
 pub use scan::{Cut, Scanned, salvage, scan, segments};
 pub(crate) use scan::{later_records, read_segment};
-pub use tail::{Place, Tail};
+pub use tail::{Place, Tail, place_after};
 
 use crate::{
     disk::{self, Disk, DiskFile},
@@ -129,25 +132,69 @@ impl Log {
     /// # Errors
     /// [`AppendError`] says whether the log can go on.
     pub fn append(&mut self, time_ms: u64, digest_after: u64, body: &Body<'_>) -> Result<(u64, &[u8]), AppendError> {
-        if self.len >= self.segment_bytes && self.finished.is_none() {
-            self.rotate().map_err(AppendError::Undone)?;
-        }
+        self.rotate_if_due().map_err(AppendError::Undone)?;
         let before =
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
-        if let Err(error) = self.file.append(&self.encoded) {
-            // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is
-            // as before. If a power loss brought it back, it would stand for what is now written under its position.
-            return Err(match self.file.truncate(self.len).and_then(|()| self.file.sync()) {
-                Ok(()) => AppendError::Undone(error),
-                Err(_) => AppendError::Poisoned(error),
-            });
-        }
+        write(&*self.file, self.len, &self.encoded)?;
         self.len += self.encoded.len() as u64;
         self.sequence += 1;
         self.chain = header.chain;
         Ok((header.chain, &self.encoded))
+    }
+
+    /// Appends one whole record as it came from the leader, byte for byte.
+    ///
+    /// Its `synced_upto` speaks of the leader's medium, not of this one. After a power loss here, a hole before a record
+    /// that states more than was synced here is therefore refused by [`scan`], though it is ordinary: the follower then
+    /// takes everything anew from its leader, which costs time and loses nothing.
+    ///
+    /// # Errors
+    /// [`AppendError`] says whether the log can go on.
+    ///
+    /// # Panics
+    /// If `bytes` are not one whole record that goes on with this history, or its epoch is newer than the log's
+    /// ([`Log::begin_epoch`]): whoever received it has to check.
+    pub fn append_raw(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        let raw = RawRecord::parse(bytes, self.identity.hash_seed).expect("a follower appends whole records");
+        let RecordHeader { position, chain, .. } = raw.header;
+        assert_eq!(raw.header.record_bytes(), bytes.len(), "one record at a time");
+        assert!(
+            position.sequence == self.sequence + 1 && raw.follows(self.chain),
+            "record {position} does not follow {}",
+            self.sequence
+        );
+        assert!(position.epoch <= self.epoch, "record {position} before its epoch was begun");
+        self.rotate_if_due().map_err(AppendError::Undone)?;
+        write(&*self.file, self.len, bytes)?;
+        self.len += bytes.len() as u64;
+        (self.sequence, self.chain) = (position.sequence, chain);
+        Ok(())
+    }
+
+    /// Begins a segment of a newer epoch, durably, and syncs all there was before it: the MANIFEST is to tell of the epoch
+    /// next (`recovery::begin_epoch`). A follower that is behind appends the records of older epochs here too.
+    ///
+    /// # Errors
+    /// As the system says; nothing may be appended any more then, as after a failed sync.
+    ///
+    /// # Panics
+    /// If the epoch is not newer.
+    pub fn begin_epoch(&mut self, epoch: Epoch) -> Result<(), FileError> {
+        assert!(epoch > self.epoch, "epoch {epoch} after {}", self.epoch);
+        if let Some(sync) = self.sync() {
+            sync.run().map_err(FileError::io(&self.name))?;
+            self.synced(&sync);
+        }
+        let mark = Mark { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
+        *self = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
+        Ok(())
+    }
+
+    /// The epoch of the newest segment.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Whether a sync is needed for the log to go on to the next segment, whoever else may want one: only one segment
@@ -166,9 +213,12 @@ impl Log {
         Some(Sync { upto: self.sequence, files, directory })
     }
 
-    /// A [`Sync`] has succeeded.
+    /// A [`Sync`] has succeeded. It may have been taken before an epoch was begun, which has synced more since.
     pub fn synced(&mut self, sync: &Sync) {
-        assert!(sync.upto >= self.synced_upto && sync.upto <= self.sequence, "a sync of what was not appended");
+        assert!(sync.upto <= self.sequence, "a sync of what was not appended");
+        if sync.upto <= self.synced_upto {
+            return;
+        }
         self.synced_upto = sync.upto;
         if sync.directory.is_some() {
             self.name_synced = true;
@@ -182,6 +232,10 @@ impl Log {
     /// Where the next record will be, for whoever reads the log from there ([`Tail`]).
     pub fn place(&self) -> Place {
         Place { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
+    }
+
+    fn rotate_if_due(&mut self) -> io::Result<()> {
+        if self.len >= self.segment_bytes && self.finished.is_none() { self.rotate() } else { Ok(()) }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -198,4 +252,16 @@ impl Log {
         self.name_synced = false;
         Ok(())
     }
+}
+
+/// Writes a record at the end of a segment of `len` bytes.
+fn write(file: &dyn DiskFile, len: u64, record: &[u8]) -> Result<(), AppendError> {
+    file.append(record).map_err(|error| {
+        // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is
+        // as before. If a power loss brought it back, it would stand for what is now written under its position.
+        match file.truncate(len).and_then(|()| file.sync()) {
+            Ok(()) => AppendError::Undone(error),
+            Err(_) => AppendError::Poisoned(error),
+        }
+    })
 }

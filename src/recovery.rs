@@ -10,6 +10,13 @@
 //! 5. The cut is carried out. After a stop that was not clean, a fresh snapshot is written.
 //! 6. The epoch that ended is noted, and the next begins: segment first, then MANIFEST, so that a crash between the two
 //!    leaves an empty segment of an epoch that never was.
+//!
+//! A follower's directory holds a leader's history, and the follower goes on in the leader's epoch
+//! (`recovery/follower.rs`).
+
+mod follower;
+
+pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
     disk::{Disk, TEMPORARY},
@@ -127,6 +134,16 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<R
     let Some(manifest) = Manifest::read(disk)? else {
         return new_database(disk, new, window);
     };
+    look_at(disk, manifest, window, check_promises)
+}
+
+/// Reads the files that a MANIFEST tells of. `check` holds what was recovered against what was promised.
+fn look_at(
+    disk: &dyn Disk,
+    manifest: Manifest,
+    window: WindowLimits,
+    check: impl FnOnce(&State, Position, &Report) -> Result<(), RecoveryError>,
+) -> Result<Recovered, RecoveryError> {
     let identity = manifest.identity;
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
@@ -149,7 +166,7 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<R
     report.records = records;
     report.harmless = scanned.harmless;
     report.cut = scanned.cut;
-    check_promises(&manifest.state, store.mark().position, &report)?;
+    check(&manifest.state, store.mark().position, &report)?;
     Ok(Recovered { manifest, store, report, new: false })
 }
 
@@ -226,28 +243,34 @@ fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryEr
 
 /// What was recovered must reach what was promised as durable.
 fn check_promises(state: &State, end: Position, report: &Report) -> Result<(), RecoveryError> {
-    let missing = |promise: String| {
-        let damage = report.cut.as_ref().map(|cut| &cut.damage).or(report.passed_over.first());
-        let found = damage.map_or(String::new(), |damage| format!(" ({damage})"));
-        Err(RecoveryError::Missing { end, promise: promise + &found })
-    };
+    if let Some(ended) = state.epochs.ended().last()
+        && end.sequence < ended.sequence
+    {
+        return missing(report, end, format!("epoch {} ended at {ended}", ended.epoch));
+    }
+    check_own_promises(state, end, report)
+}
+
+fn missing(report: &Report, end: Position, promise: String) -> Result<(), RecoveryError> {
+    let damage = report.cut.as_ref().map(|cut| &cut.damage).or(report.passed_over.first());
+    let found = damage.map_or(String::new(), |damage| format!(" ({damage})"));
+    Err(RecoveryError::Missing { end, promise: promise + &found })
+}
+
+/// What this directory alone has promised, whoever wrote the history in it.
+fn check_own_promises(state: &State, end: Position, report: &Report) -> Result<(), RecoveryError> {
     // A snapshot is synced before it has its name: what it was a state at was durable, also if it is damaged now.
     let snapshots = report.passed_over.iter().filter_map(|damage| parse_name(SNAPSHOT_PREFIX, &damage.file));
     if let Some(position) = snapshots.max()
         && end.sequence < position.sequence
     {
-        return missing(format!("there was a snapshot at {position}"));
+        return missing(report, end, format!("there was a snapshot at {position}"));
     }
     if let Some(stopped) = state.clean_stop
         && end.sequence < stopped.sequence
     // by sequence: the last epoch may have written nothing
     {
-        return missing(format!("the last stop was clean at {stopped}"));
-    }
-    if let Some(ended) = state.epochs.ended().last()
-        && end.sequence < ended.sequence
-    {
-        return missing(format!("epoch {} ended at {ended}", ended.epoch));
+        return missing(report, end, format!("the last stop was clean at {stopped}"));
     }
     Ok(())
 }
@@ -273,19 +296,37 @@ impl Recovered {
     ///
     /// # Errors
     /// As the system says. It can be tried again from [`look`].
-    pub fn settle(self, disk: &Arc<dyn Disk>, boot_id: String, segment_bytes: u64) -> Result<Settled, RecoveryError> {
-        let Recovered { mut manifest, mut store, report, new } = self;
-        if let Some(cut) = &report.cut {
-            cut.carry_out(&**disk)?;
-        }
-        remove_remains(&**disk, manifest.state.epoch, &report)?;
-        let state = &mut manifest.state;
-        let epoch: Epoch = state.epoch + 1;
-        let mark = store.mark();
+    pub fn settle(
+        mut self,
+        disk: &Arc<dyn Disk>,
+        boot_id: String,
+        segment_bytes: u64,
+    ) -> Result<Settled, RecoveryError> {
+        self.tidy(disk)?;
+        let state = &mut self.manifest.state;
+        let mark = self.store.mark();
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        let log = Log::begin(Arc::clone(disk), manifest.identity, epoch, mark, segment_bytes)?;
+        state.epoch += 1;
+        state.boot_id = boot_id;
+        let position = Position::new(state.epoch, mark.position.sequence);
+        self.go_on(disk, position, segment_bytes)
+    }
+
+    /// Carries out the cut, and removes what means nothing.
+    fn tidy(&self, disk: &Arc<dyn Disk>) -> Result<(), RecoveryError> {
+        if let Some(cut) = &self.report.cut {
+            cut.carry_out(&**disk)?;
+        }
+        remove_remains(&**disk, self.manifest.state.epoch, &self.report)
+    }
+
+    /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
+    fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+        let Recovered { mut manifest, mut store, report, new } = self;
+        let mark = store.mark();
+        let log = Log::begin(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
         if report.needs_fresh_snapshot() {
             // The end of the log was read from memory, perhaps after a sync that failed: it is durable only once it
@@ -293,15 +334,13 @@ impl Recovered {
             let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?;
             snapshot = Some(job.run()?.position);
         }
-        state.epoch = epoch;
-        state.clean_stop = None;
-        state.boot_id = boot_id;
+        manifest.state.clean_stop = None;
         manifest.write(&**disk)?;
         // What a start that failed has left may have had the name of the segment just begun.
         if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
             cut.clear(&**disk)?;
         }
-        store.set_mark(Mark { position: Position::new(epoch, mark.position.sequence), ..mark }, store.time_ms());
+        store.set_mark(Mark { position, ..mark }, store.time_ms());
         let snapshot = snapshot.map_or(0, |position| position.sequence);
         Ok(Settled { manifest, store, log, snapshot, report, new })
     }

@@ -4,7 +4,7 @@
 //! (S, E] copied from the log, then a trailer: it is a state only at E. `docs/snapshot-format.md` owns the layout.
 //!
 //! - [`Job`] writes, verifies and publishes one, step by step;
-//! - [`load`] reads one into a store;
+//! - [`load`] reads one into a store, [`Loader`] from bytes as they come;
 //! - [`Schedule`] says when the next is due.
 
 mod block;
@@ -14,7 +14,7 @@ mod schedule;
 
 pub use block::Trailer;
 pub use job::{Job, Published, Step};
-pub use load::{load, verify};
+pub use load::{Loader, load, verify};
 pub use schedule::{Due, Schedule, SnapshotSettings};
 
 use crate::{

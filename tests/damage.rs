@@ -11,6 +11,8 @@
 mod crashes;
 #[path = "damage/database.rs"]
 mod database;
+#[path = "damage/follower.rs"]
+mod follower;
 #[path = "damage/memory.rs"]
 mod memory;
 

@@ -181,7 +181,7 @@ fn successor(
 }
 
 /// The header of a segment, if it is whole and what it must be.
-fn own_header(
+pub(super) fn own_header(
     disk: &dyn Disk,
     identity: &Identity,
     name: &str,
@@ -242,10 +242,11 @@ fn check_start(
 }
 
 /// Whether the first record is there, behind a header that is not whole. Its own checksums and chain say all that the
-/// header would.
+/// header would. A follower that was behind has it of an older epoch than the segment.
 fn is_first_record(bytes: &[u8], first: Position, identity: &Identity) -> bool {
     let raw = bytes.get(FILE_HEADER_BYTES..).map(|bytes| RawRecord::parse(bytes, identity.hash_seed));
-    matches!(raw, Some(Ok(raw)) if raw.header.position == first)
+    let is_first = |found: Position| found.sequence == first.sequence && found.epoch <= first.epoch;
+    matches!(raw, Some(Ok(raw)) if is_first(raw.header.position))
 }
 
 /// Reads the records of one segment; gives the damage at the first bad one, where `at` is left.

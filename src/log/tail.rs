@@ -1,7 +1,8 @@
 //! Reads whole records from a log that is being written, from a known place on.
 
 use super::{
-    record::{RECORD_HEADER_BYTES, RawRecord},
+    own_header,
+    record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader},
     scan::segments,
 };
 use crate::{
@@ -21,6 +22,63 @@ pub struct Place {
     pub offset: u64,
     /// The sequence of the record behind it.
     pub sequence: Sequence,
+}
+
+/// Finds the place behind the record numbered `sequence`, with the chain up to there; `None` when the log does not reach
+/// back so far, or ends before it.
+///
+/// # Errors
+/// As the system says, or if a record before the place is damaged.
+pub fn place_after(
+    disk: &dyn Disk,
+    identity: &Identity,
+    sequence: Sequence,
+) -> Result<Option<(Place, u64)>, FileError> {
+    for (segment, first) in segments(disk)?.into_iter().rev() {
+        if first.sequence <= sequence + 1
+            && let Some(header) = own_header(disk, identity, &segment, first)?
+        {
+            let place = Place { segment, offset: FILE_HEADER_BYTES as u64, sequence: first.sequence };
+            return walk(disk, identity, place, header.chain, sequence);
+        }
+    }
+    Ok(None)
+}
+
+/// Goes from the begin of a segment, header by header, to behind the record numbered `sequence`.
+fn walk(
+    disk: &dyn Disk,
+    identity: &Identity,
+    mut place: Place,
+    mut chain: u64,
+    sequence: Sequence,
+) -> Result<Option<(Place, u64)>, FileError> {
+    let file = disk.open(&place.segment).map_err(FileError::io(&place.segment))?;
+    let len = file.len().map_err(FileError::io(&place.segment))?;
+    let (mut piece, mut from) = (Vec::new(), place.offset);
+    while place.sequence <= sequence {
+        let mut at = (place.offset - from) as usize;
+        if at + RECORD_HEADER_BYTES > piece.len() {
+            (at, from) = (0, place.offset);
+            piece.resize(limits::COPY_BYTES, 0);
+            let read = file.read_at(from, &mut piece).map_err(FileError::io(&place.segment))?;
+            piece.truncate(read);
+        }
+        let damage = |what: &dyn std::fmt::Display| Damage::new(&place.segment, place.offset, what);
+        let header = match RecordHeader::decode(&piece[at..], identity.hash_seed) {
+            Err(BadRecord::Cut) => return Ok(None),
+            decoded => decoded.map_err(|bad| damage(&bad))?,
+        };
+        if header.position.sequence != place.sequence {
+            return Err(damage(&format_args!("record {} is out of place", header.position)).into());
+        }
+        let behind = place.offset + header.record_bytes() as u64;
+        if behind > len {
+            return Ok(None);
+        }
+        (place.offset, place.sequence, chain) = (behind, place.sequence + 1, header.chain);
+    }
+    Ok(Some((place, chain)))
 }
 
 /// Follows the log from a [`Place`].
@@ -71,19 +129,89 @@ impl Tail {
         Ok(())
     }
 
+    /// As [`Tail::read`] for a log whose end is not known: puts whole records at the end of `bytes`, some hundred KiB a
+    /// call, and tells whether there were any. A record that is not finished at the end of the newest segment is none yet.
+    /// Whether the records follow each other's chain is for the caller to check: whoever writes the log may have cut it
+    /// and gone on otherwise between two calls.
+    ///
+    /// # Errors
+    /// If a file is gone, or damaged, or the log was cut before this place: it is to be loaded anew.
+    pub fn follow(&mut self, disk: &dyn Disk, bytes: &mut Vec<u8>) -> Result<bool, FileError> {
+        loop {
+            let bad = match self.read_on(bytes)? {
+                Found::Records => return Ok(true),
+                Found::End => None,
+                Found::Bad(bad) => Some(bad),
+            };
+            let mut later = segments(disk)?;
+            later.retain(|(name, _)| *name >= self.place.segment);
+            let is_there = later.first().is_some_and(|(name, _)| *name == self.place.segment);
+            if is_there {
+                later.remove(0);
+            }
+            if later.is_empty() {
+                if !is_there {
+                    return Err(self.damage("the segment is gone").into());
+                }
+                let len = self.file.len().map_err(FileError::io(&self.place.segment))?;
+                return match bad {
+                    Some(bad) => Err(self.damage(&bad).into()),
+                    None if len < self.place.offset => Err(self.damage("the log was cut before this place").into()),
+                    None => Ok(false),
+                };
+            }
+            // A segment is finished once there is another, so what it holds now is all it will: it may have grown
+            // between reading it and seeing the other.
+            if let Found::Records = self.read_on(bytes)? {
+                return Ok(true);
+            }
+            let Some((segment, _)) = later.into_iter().find(|(_, first)| first.sequence == self.place.sequence) else {
+                return Err(self.damage("no later segment goes on from here").into());
+            };
+            self.open_next(disk, segment)?;
+        }
+    }
+
+    /// Reads whole records from this segment.
+    fn read_on(&mut self, bytes: &mut Vec<u8>) -> Result<Found, FileError> {
+        let (start, mut want) = (bytes.len(), limits::COPY_BYTES);
+        loop {
+            bytes.resize(start + want, 0);
+            let read = self
+                .file
+                .read_at(self.place.offset, &mut bytes[start..])
+                .map_err(FileError::io(&self.place.segment))?;
+            let (whole, bad) = self.count_whole(&bytes[start..start + read], Sequence::MAX);
+            bytes.truncate(start + whole);
+            self.place.offset += whole as u64;
+            match bad {
+                _ if whole > 0 => return Ok(Found::Records),
+                Some(bad) => return Ok(Found::Bad(bad)),
+                None if read < want => return Ok(Found::End),
+                None => want *= 2, // a record larger than the buffer
+            }
+        }
+    }
+
     /// The bytes of whole records at the front of `bytes`, up to `upto`.
     fn whole_records(&mut self, bytes: &[u8], upto: Sequence) -> Result<usize, FileError> {
+        let (whole, bad) = self.count_whole(bytes, upto);
+        bad.map_or(Ok(whole), |bad| Err(self.damage(&bad).into()))
+    }
+
+    /// Counts the bytes of whole records; tells what is wrong behind them, if it is not only that `bytes` end.
+    fn count_whole(&mut self, bytes: &[u8], upto: Sequence) -> (usize, Option<String>) {
         let mut at = 0;
         while self.place.sequence <= upto && at + RECORD_HEADER_BYTES <= bytes.len() {
             match RawRecord::parse(&bytes[at..], self.identity.hash_seed) {
                 Ok(raw) if raw.header.position.sequence == self.place.sequence => at += raw.header.record_bytes(),
-                Ok(raw) => return Err(self.damage(&format!("record {} is out of place", raw.header.position)).into()),
-                Err(super::BadRecord::Cut) => break,
-                Err(bad) => return Err(self.damage(&bad.to_string()).into()),
+                Ok(raw) => return (at, Some(format!("record {} is out of place", raw.header.position))),
+                Err(BadRecord::Cut) => break,
+                Err(bad) => return (at, Some(bad.to_string())),
             }
             self.place.sequence += 1;
         }
-        Ok(at)
+        (at, None)
     }
 
     fn next_segment(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
@@ -92,12 +220,31 @@ impl Tail {
         let Some((segment, _)) = segments(disk)?.into_iter().find(is_next) else {
             return Err(self.damage("the log ends before a record that was applied").into());
         };
+        self.open_next(disk, segment)
+    }
+
+    fn open_next(&mut self, disk: &dyn Disk, segment: String) -> Result<(), FileError> {
         self.file = disk.open(&segment).map_err(FileError::io(&segment))?;
         self.place = Place { segment, offset: FILE_HEADER_BYTES as u64, sequence: self.place.sequence };
         Ok(())
     }
 
+    /// Where the next record will be read.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn damage(&self, what: &str) -> Damage {
         Damage::new(&self.place.segment, self.place.offset, what)
     }
+}
+
+/// What a segment has behind a place.
+enum Found {
+    /// Whole records.
+    Records,
+    /// Nothing, or a record that is not finished.
+    End,
+    /// Something that is no record.
+    Bad(String),
 }

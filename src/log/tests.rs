@@ -1,5 +1,7 @@
 //! The log written and read back: rotation, what a sync covers, cut or refuse, following it while it grows.
 
+mod follower;
+
 use super::*;
 use crate::{
     disk::RealDisk,

@@ -126,9 +126,8 @@ impl Job {
                 }
             }
             Stage::Verify { end, blocks } => {
-                blocks.next(&*self.file, &self.temporary)?;
-                if let Some(trailer) = blocks.trailer {
-                    if trailer.end != *end {
+                if !blocks.read_piece(&*self.file, |_, _, _, _| Ok(()))? {
+                    if blocks.end()?.end != *end {
                         return Err(
                             Damage::new(&self.temporary, 0, "what was read back is not what was written").into()
                         );
@@ -217,7 +216,7 @@ impl Job {
         format::encode_into(&trailer, &mut payload);
         self.write(BlockKind::Trailer, &payload)?;
         self.file.sync().map_err(FileError::io(&self.temporary))?;
-        let blocks = Blocks::begin(&*self.file, &self.temporary, &self.identity)?;
+        let blocks = Blocks::begin(&self.temporary, self.identity);
         self.stage = Stage::Verify { end, blocks };
         Ok(())
     }

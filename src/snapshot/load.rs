@@ -1,4 +1,4 @@
-//! Reads a snapshot back, into a store or only to see that it is whole.
+//! Reads a snapshot back, into a store or only to see that it is whole: a file, or bytes as they come.
 
 use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, Trailer};
 use crate::{
@@ -6,10 +6,11 @@ use crate::{
     format::{
         self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, parse_name, u32_at,
     },
+    limits,
     log::RawRecord,
     position::Sequence,
     record::{Change, WordCount},
-    store::{Entry, Store},
+    store::{Entry, Store, WindowLimits},
 };
 
 /// Loads a snapshot into an empty store.
@@ -18,39 +19,10 @@ use crate::{
 /// If it cannot be read, is damaged, or does not lead to the state its trailer states. The store is then of no use.
 pub fn load(disk: &dyn Disk, name: &str, identity: &Identity, store: &mut Store) -> Result<Trailer, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
-    let mut chain = None;
-    let trailer = read_blocks(&*file, name, identity, |kind, offset, payload, header| {
-        let damage = |what: String| Damage::new(name, offset, what);
-        match kind {
-            BlockKind::Image => load_image(payload, store).map_err(damage),
-            BlockKind::Window => {
-                let entries: Vec<Entry> = format::decode(payload).map_err(damage)?;
-                entries.into_iter().for_each(|entry| store.restore_window(entry));
-                Ok(())
-            }
-            BlockKind::Records => {
-                let (after, sequence) = chain.unwrap_or((header.chain, header.position.sequence));
-                chain = Some(load_records(payload, identity, store, after, sequence).map_err(damage)?);
-                Ok(())
-            }
-            BlockKind::Trailer => Ok(()),
-        }
-    })?;
-    let end = trailer.end;
-    if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
-        return Err(Damage::new(name, 0, format!("it is a state at {}, its name says another", end.position)).into());
-    }
-    let (found_chain, found_sequence) = chain.unwrap_or((trailer.start.chain, trailer.start.position.sequence));
-    if (found_chain, found_sequence) != (end.chain, end.position.sequence) {
-        return Err(
-            Damage::new(name, 0, format!("its records lead to {found_sequence}, not to {}", end.position)).into()
-        );
-    }
-    if store.digest() != end.digest {
-        let what = format!("its counts have digest {:016x}, not {:016x} as it states", store.digest(), end.digest);
-        return Err(Damage::new(name, 0, what).into());
-    }
-    store.set_mark(end, trailer.time_ms);
+    let (mut blocks, mut state) = (Blocks::begin(name, *identity), State::default());
+    while blocks.read_piece(&*file, |kind, at, payload, header| state.take(kind, payload, header, store, name, at))? {}
+    let trailer = blocks.end()?;
+    state.end(&trailer, name, store)?;
     Ok(trailer)
 }
 
@@ -59,7 +31,107 @@ pub fn load(disk: &dyn Disk, name: &str, identity: &Identity, store: &mut Store)
 /// # Errors
 /// If it cannot be read or is damaged.
 pub fn verify(file: &dyn DiskFile, name: &str, identity: &Identity) -> Result<Trailer, FileError> {
-    read_blocks(file, name, identity, |_, _, _, _| Ok(()))
+    let mut blocks = Blocks::begin(name, *identity);
+    while blocks.read_piece(file, |_, _, _, _| Ok(()))? {}
+    Ok(blocks.end()?)
+}
+
+/// Loads a snapshot from its bytes as they come. It holds no more of them than one block at a time.
+pub struct Loader {
+    blocks: Blocks,
+    state: State,
+    store: Store,
+}
+
+impl Loader {
+    /// Begins to load a snapshot of this database.
+    pub fn new(identity: Identity, window: WindowLimits) -> Self {
+        Self::of_file("the snapshot", identity, window)
+    }
+
+    /// As [`Loader::new`], for a file of this name: damage is told of it, and it must hold what the name says.
+    pub fn of_file(name: &str, identity: Identity, window: WindowLimits) -> Self {
+        let store = Store::new(identity.hasher(), window);
+        Self { blocks: Blocks::begin(name, identity), state: State::default(), store }
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// If they are damaged; the loader is then of no use.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Damage> {
+        let Self { blocks, state, store } = self;
+        let name = blocks.name.clone();
+        blocks.feed(bytes, |kind, at, payload, header| state.take(kind, payload, header, store, &name, at))
+    }
+
+    /// Bytes taken so far.
+    pub fn taken(&self) -> u64 {
+        self.blocks.taken()
+    }
+
+    /// All bytes were given: the state they lead to.
+    ///
+    /// # Errors
+    /// If something is missing, or they do not lead to the state the trailer states.
+    pub fn finish(mut self) -> Result<(Store, Trailer), Damage> {
+        let trailer = self.blocks.end()?;
+        self.state.end(&trailer, &self.blocks.name, &mut self.store)?;
+        Ok((self.store, trailer))
+    }
+}
+
+/// What the blocks have led to, besides the store.
+#[derive(Default)]
+struct State {
+    /// Chain and sequence behind the last record; `None`: there was none yet.
+    reached: Option<(u64, Sequence)>,
+}
+
+impl State {
+    fn take(
+        &mut self,
+        kind: BlockKind,
+        payload: &[u8],
+        header: &FileHeader,
+        store: &mut Store,
+        name: &str,
+        at: u64,
+    ) -> Result<(), Damage> {
+        let damage = |what: String| Damage::new(name, at, what);
+        match kind {
+            BlockKind::Image => load_image(payload, store).map_err(damage)?,
+            BlockKind::Window => {
+                let entries: Vec<Entry> = format::decode(payload).map_err(damage)?;
+                entries.into_iter().for_each(|entry| store.restore_window(entry));
+            }
+            BlockKind::Records => {
+                let (chain, sequence) = self.reached.unwrap_or((header.chain, header.position.sequence));
+                let reached = load_records(payload, &header.identity, store, chain, sequence);
+                self.reached = Some(reached.map_err(damage)?);
+            }
+            BlockKind::Trailer => {}
+        }
+        Ok(())
+    }
+
+    /// Holds what the trailer states against what the blocks have led to, and sets where the store stands.
+    fn end(&self, trailer: &Trailer, name: &str, store: &mut Store) -> Result<(), Damage> {
+        let (start, end) = (trailer.start, trailer.end);
+        if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
+            return Err(Damage::new(name, 0, format!("it is a state at {}, its name says another", end.position)));
+        }
+        let (chain, sequence) = self.reached.unwrap_or((start.chain, start.position.sequence));
+        if (chain, sequence) != (end.chain, end.position.sequence) {
+            return Err(Damage::new(name, 0, format!("its records lead to {sequence}, not to {}", end.position)));
+        }
+        if store.digest() != end.digest {
+            let what = format!("its counts have digest {:016x}, not {:016x} as it states", store.digest(), end.digest);
+            return Err(Damage::new(name, 0, what));
+        }
+        store.set_mark(end, trailer.time_ms);
+        Ok(())
+    }
 }
 
 fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
@@ -70,7 +142,7 @@ fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
         counts.push(WordCount { word, count });
         rest = behind;
     }
-    if counts.iter().any(|counted| counted.word.is_empty() || counted.word.len() > crate::limits::MAX_WORD_BYTES) {
+    if counts.iter().any(|counted| counted.word.is_empty() || counted.word.len() > limits::MAX_WORD_BYTES) {
         return Err("a word that is empty or too long".into());
     }
     store.load_image(&Change { namespace, dropped: false, counts });
@@ -99,78 +171,173 @@ fn load_records(
     Ok((chain, sequence))
 }
 
-/// Reads block after block, checks each, and gives it to `each`; the trailer ends the file.
-fn read_blocks(
-    file: &dyn DiskFile,
-    name: &str,
-    identity: &Identity,
-    mut each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
-) -> Result<Trailer, FileError> {
-    let mut blocks = Blocks::begin(file, name, identity)?;
-    loop {
-        let at = blocks.at;
-        let kind = blocks.next(file, name)?;
-        each(kind, at, &blocks.payload, &blocks.header)?;
-        if let Some(trailer) = blocks.trailer {
-            return Ok(trailer);
-        }
-    }
-}
-
-/// A snapshot that is read block by block. The file is handed in each time, so that its owner keeps it.
+/// Takes a snapshot's bytes as they come, checks them, and gives its blocks.
 pub(super) struct Blocks {
-    header: FileHeader,
-    file_bytes: u64,
+    name: String,
+    identity: Identity,
+    header: Option<FileHeader>,
+    /// Where in the file what is pending begins.
     at: u64,
     crc: u32,
-    payload: Vec<u8>,
-    /// The trailer, once it is reached and all is whole.
-    pub(super) trailer: Option<Trailer>,
+    /// The begin of a block, or of the file's header.
+    pending: Vec<u8>,
+    trailer: Option<Trailer>,
+    piece: Vec<u8>,
 }
 
 impl Blocks {
-    /// Reads the file's header.
-    pub(super) fn begin(file: &dyn DiskFile, name: &str, identity: &Identity) -> Result<Self, FileError> {
-        let mut header = [0; FILE_HEADER_BYTES];
-        let read = file.read_at(0, &mut header).map_err(FileError::io(name))?;
-        Ok(Self {
-            file_bytes: file.len().map_err(FileError::io(name))?,
-            at: FILE_HEADER_BYTES as u64,
-            crc: u32_at(&header, FILE_HEADER_BYTES - 4),
-            header: FileHeader::decode_of(name, &header[..read], FileKind::Snapshot, identity)?,
-            payload: Vec::new(),
-            trailer: None,
-        })
+    pub(super) fn begin(name: &str, identity: Identity) -> Self {
+        let name = name.to_owned();
+        Self { name, identity, header: None, at: 0, crc: 0, pending: Vec::new(), trailer: None, piece: Vec::new() }
     }
 
-    /// Reads and checks the next block.
-    pub(super) fn next(&mut self, file: &dyn DiskFile, name: &str) -> Result<BlockKind, FileError> {
+    fn taken(&self) -> u64 {
+        self.at + self.pending.len() as u64
+    }
+
+    /// Reads some hundred KiB more of a file; `false` once it has ended.
+    pub(super) fn read_piece(
+        &mut self,
+        file: &dyn DiskFile,
+        each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
+    ) -> Result<bool, FileError> {
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.resize(limits::COPY_BYTES, 0);
+        let read = file.read_at(self.taken(), &mut piece).map_err(FileError::io(&self.name))?;
+        self.feed(&piece[..read], each)?;
+        self.piece = piece;
+        Ok(read > 0)
+    }
+
+    /// Takes the next bytes; gives each block that is whole with them, with its kind and where it is.
+    fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend_from_slice(bytes);
+        let mut used = 0;
+        while let Some(more) = self.next(&pending[used..], &mut each)? {
+            used += more;
+        }
+        pending.drain(..used);
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Takes the file's header or one block from the front of `bytes`; gives its length, or `None` if it is not whole.
+    fn next(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
+    ) -> Result<Option<usize>, Damage> {
         let at = self.at;
-        let damage = |what: &str| Damage::new(name, at, what);
-        let mut block = [0; BLOCK_HEADER_BYTES];
-        let read = file.read_at(at, &mut block).map_err(FileError::io(name))?;
-        if read < BLOCK_HEADER_BYTES {
-            return Err(damage("the file ends before its trailer").into());
+        let damage = |what: &str| Damage::new(&self.name, at, what);
+        if self.trailer.is_some() {
+            return if bytes.is_empty() { Ok(None) } else { Err(damage("bytes behind the trailer")) };
         }
-        let bytes = block::payload_bytes(&block);
-        let behind = at + (BLOCK_HEADER_BYTES + bytes) as u64;
-        if bytes > MAX_BLOCK_BYTES || behind > self.file_bytes {
-            return Err(damage("the file ends inside a block, or the block's length is damaged").into());
-        }
-        self.payload.resize(bytes, 0);
-        let read = file.read_at(at + BLOCK_HEADER_BYTES as u64, &mut self.payload).map_err(FileError::io(name))?;
-        let (kind, crc) = block::check(name, at, &block, &self.payload[..read], self.crc)?;
-        (self.at, self.crc) = (behind, crc);
-        if kind == BlockKind::Trailer {
-            if behind != self.file_bytes {
-                return Err(Damage::new(name, behind, "bytes behind the trailer").into());
+        let Some(header) = self.header else {
+            if bytes.len() < FILE_HEADER_BYTES {
+                return Ok(None);
             }
-            let trailer: Trailer = format::decode(&self.payload).map_err(|what| damage(&what))?;
-            if trailer.start.position != self.header.position || trailer.start.chain != self.header.chain {
-                return Err(damage("the trailer does not belong to this file").into());
+            self.header = Some(FileHeader::decode_of(&self.name, bytes, FileKind::Snapshot, &self.identity)?);
+            self.crc = u32_at(bytes, FILE_HEADER_BYTES - 4);
+            self.at += FILE_HEADER_BYTES as u64;
+            return Ok(Some(FILE_HEADER_BYTES));
+        };
+        let Some((block, rest)) = bytes.split_first_chunk::<BLOCK_HEADER_BYTES>() else { return Ok(None) };
+        let payload_bytes = block::payload_bytes(block);
+        if payload_bytes > MAX_BLOCK_BYTES {
+            return Err(damage("the block's length is damaged"));
+        }
+        let Some(payload) = rest.get(..payload_bytes) else { return Ok(None) };
+        let (kind, crc) = block::check(&self.name, at, block, payload, self.crc)?;
+        if kind == BlockKind::Trailer {
+            let trailer: Trailer = format::decode(payload).map_err(|what| damage(&what))?;
+            if trailer.start.position != header.position || trailer.start.chain != header.chain {
+                return Err(damage("the trailer does not belong to this file"));
             }
             self.trailer = Some(trailer);
         }
-        Ok(kind)
+        each(kind, at, payload, &header)?;
+        self.crc = crc;
+        self.at += (BLOCK_HEADER_BYTES + payload_bytes) as u64;
+        Ok(Some(BLOCK_HEADER_BYTES + payload_bytes))
+    }
+
+    /// There is nothing more: the trailer, if all was whole.
+    pub(super) fn end(&self) -> Result<Trailer, Damage> {
+        if self.header.is_none() {
+            FileHeader::decode_of(&self.name, &self.pending, FileKind::Snapshot, &self.identity)?;
+        }
+        let what = if self.pending.len() < BLOCK_HEADER_BYTES {
+            "the file ends before its trailer"
+        } else {
+            "the file ends inside a block, or the block's length is damaged"
+        };
+        self.trailer.ok_or_else(|| Damage::new(&self.name, self.at, what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{position::Position, tokenizer::Analyzer};
+
+    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/snapshot-v1");
+    const IDENTITY: Identity = Identity {
+        database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+        shard_id: 0,
+        analyzer: Analyzer::Standard,
+        hash_seed: 0x1716_1514_1312_1110,
+    };
+
+    fn loaded(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), Damage> {
+        let mut loader = Loader::new(IDENTITY, WindowLimits::default());
+        for piece in bytes.chunks(piece) {
+            loader.feed(piece)?;
+        }
+        assert_eq!(loader.taken(), bytes.len() as u64);
+        loader.finish()
+    }
+
+    #[test]
+    fn pieces_of_any_size_lead_to_the_same_state() {
+        for piece in 1..=GOLDEN.len() {
+            let (store, trailer) = loaded(GOLDEN, piece).expect("whole");
+            assert_eq!((store.mark(), store.time_ms()), (trailer.end, trailer.time_ms), "{piece}");
+            assert_eq!(store.mark().position, Position::new(1, 3));
+            let reader = store.reader();
+            assert_eq!((reader.read().count("words", "world"), reader.window_len()), (1 << 40, (1, 1)), "{piece}");
+        }
+    }
+
+    #[test]
+    fn every_cut_and_flip_and_what_is_too_much_is_found() {
+        for piece in [7, 10_000] {
+            for len in 0..GOLDEN.len() {
+                assert!(loaded(&GOLDEN[..len], piece).is_err(), "cut at {len}");
+            }
+            for bit in 0..GOLDEN.len() * 8 {
+                let mut flipped = GOLDEN.to_vec();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(loaded(&flipped, piece).is_err(), "bit {bit}");
+            }
+            let too_much = loaded(&[GOLDEN, b"!"].concat(), piece).map(|_| ()).expect_err("behind the end");
+            assert_eq!((too_much.offset, too_much.what.as_str()), (GOLDEN.len() as u64, "bytes behind the trailer"));
+        }
+    }
+
+    #[test]
+    fn a_file_must_hold_what_its_name_says() {
+        let under = |name: &str| {
+            let mut loader = Loader::of_file(name, IDENTITY, WindowLimits::default());
+            loader.feed(GOLDEN)?;
+            loader.finish().map(|_| ())
+        };
+        assert_eq!(under("snapshot-0000000001-00000000000000000003"), Ok(()));
+        let refused = under("snapshot-0000000001-00000000000000000004").expect_err("it is a state at 1-3");
+        assert_eq!(refused.file, "snapshot-0000000001-00000000000000000004");
     }
 }

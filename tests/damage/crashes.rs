@@ -20,7 +20,7 @@ use std::{
 };
 
 /// A disk that does so many changes and no more: what is there then is what a kill leaves.
-struct Dying {
+pub struct Dying {
     inner: Arc<MemoryDisk>,
     left: Arc<AtomicUsize>,
 }
@@ -36,7 +36,7 @@ fn spend(left: &AtomicUsize) -> io::Result<()> {
 }
 
 impl Dying {
-    fn after(changes: usize, files: &Files) -> (Arc<MemoryDisk>, Arc<dyn Disk>) {
+    pub fn after(changes: usize, files: &Files) -> (Arc<MemoryDisk>, Arc<dyn Disk>) {
         let inner = MemoryDisk::new(files);
         (Arc::clone(&inner), Arc::new(Self { inner, left: Arc::new(AtomicUsize::new(changes)) }))
     }

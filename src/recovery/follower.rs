@@ -1,0 +1,119 @@
+//! A follower's directory: a leader's history, as far as it has come here.
+//!
+//! It has the same files as a leader's, so a follower can be made a leader: `look` reads it then. What differs: the
+//! follower begins no epoch of its own; it goes on in the leader's, also while it has not yet all of the epochs before;
+//! and what it lacks or cannot read it takes from the leader again, so an error here is an alarm and then a full sync.
+//!
+//! A full sync ([`adopt`]) removes the MANIFEST first and writes the new one last. A directory without one is therefore
+//! the remains of a full sync that was not finished: there is nothing in it ([`look_follower`]).
+//!
+//! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
+//! stands in it only once it has all of them ([`standing_at`]).
+
+use super::{Recovered, RecoveryError, Settled, check_own_promises, look_at};
+use crate::{
+    disk::{Disk, TEMPORARY},
+    format::{FileError, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
+    log::Log,
+    manifest::{Manifest, State},
+    position::{Epoch, EpochTable, Position, Standing},
+    store::{Store, WindowLimits},
+};
+use std::sync::Arc;
+
+/// Reads a follower's directory and brings a store to its state; `None` if nothing is there that can be gone on from.
+/// Nothing is changed. That it ends before the leader's epochs have is no error: it was behind.
+///
+/// # Errors
+/// As [`super::look`]: the files cannot be used, and a full sync replaces them.
+pub fn look_follower(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Recovered>, RecoveryError> {
+    let Some(manifest) = Manifest::read(disk)? else { return Ok(None) };
+    look_at(disk, manifest, window, check_own_promises).map(Some)
+}
+
+impl Recovered {
+    /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
+    ///
+    /// # Errors
+    /// As the system says. It can be tried again from [`look_follower`].
+    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+        self.tidy(disk)?;
+        let State { epoch, epochs, .. } = &self.manifest.state;
+        let position = standing_at(self.store.mark().position, *epoch, epochs);
+        self.go_on(disk, position, segment_bytes)
+    }
+}
+
+/// Where a follower stands that has applied `applied` and follows a leader of `epoch`, whose past epochs `epochs` has: in
+/// that epoch once it has all records of the ones before, else where its last record is.
+pub fn standing_at(applied: Position, epoch: Epoch, epochs: &EpochTable) -> Position {
+    let moved = Position::new(epoch, applied.sequence);
+    let has_all = epochs.ended().last().is_none_or(|ended| ended.sequence <= applied.sequence);
+    // What was lost stays where it is, for the leader to see.
+    let is_part = epochs.standing(applied, moved) == Standing::Reached;
+    if applied.epoch < epoch && has_all && is_part { moved } else { applied }
+}
+
+/// A follower meets a newer epoch of its leader: its log begins a segment of it, then the MANIFEST tells of it, with how
+/// the epochs before it ended. Records of the new epoch may be appended then, and what is missing of the older ones.
+///
+/// # Errors
+/// As the system says; nothing may be appended any more then. The next start finds the old epoch or the new.
+///
+/// # Panics
+/// If the epoch is not newer than the log's.
+pub fn begin_epoch(
+    disk: &dyn Disk,
+    log: &mut Log,
+    manifest: &mut Manifest,
+    epoch: Epoch,
+    epochs: EpochTable,
+) -> Result<(), FileError> {
+    log.begin_epoch(epoch)?;
+    (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
+    manifest.write(disk)
+}
+
+/// Replaces everything in a follower's directory by a snapshot that was received: `store` is what it was loaded to,
+/// `snapshot` the name of the temporary file with its bytes, which are synced; `None`, with an empty store, if the leader has
+/// none yet. `epoch` and `epochs` are the leader's. Gives what the follower goes on with; a kill on the way leaves a
+/// directory without a MANIFEST, which counts as empty.
+///
+/// # Errors
+/// As the system says.
+pub fn adopt(
+    disk: &Arc<dyn Disk>,
+    identity: Identity,
+    epoch: Epoch,
+    epochs: EpochTable,
+    store: &Store,
+    snapshot: Option<&str>,
+    segment_bytes: u64,
+) -> Result<(Manifest, Log), FileError> {
+    let sync_directory = || disk.sync_directory().map_err(FileError::io("the data directory"));
+    let mark = store.mark();
+    assert!(snapshot.is_some() || mark.position == Position::ZERO, "no snapshot leads to {}", mark.position);
+    disk.remove(MANIFEST).map_err(FileError::io(MANIFEST))?;
+    // Durably: files of two histories must never stand beside a MANIFEST.
+    sync_directory()?;
+    for name in disk.list().map_err(FileError::io("the data directory"))? {
+        if snapshot != Some(name.as_str()) && is_replaced(&name) {
+            disk.remove(&name).map_err(FileError::io(&name))?;
+        }
+    }
+    if let Some(temporary) = snapshot {
+        let name = position_name(SNAPSHOT_PREFIX, mark.position);
+        disk.rename(temporary, &name).map_err(FileError::io(&name))?;
+    }
+    sync_directory()?;
+    let log = Log::begin(Arc::clone(disk), identity, epoch, mark, segment_bytes)?;
+    let mut manifest = Manifest { identity, state: State { epoch, epochs, ..State::default() } };
+    manifest.write(&**disk)?;
+    Ok((manifest, log))
+}
+
+/// Whether a file is one of a database, or was to become one.
+fn is_replaced(name: &str) -> bool {
+    let begun = [MANIFEST, LOG_PREFIX, SNAPSHOT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+    FileKind::of_name(name).is_some() || (begun && name.ends_with(TEMPORARY))
+}
