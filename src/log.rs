@@ -213,6 +213,13 @@ impl Log {
         Some(Sync { upto: self.sequence, files, directory })
     }
 
+    /// Whether a [`Sync`] is of this log, and not of one that was there before it.
+    pub fn owns(&self, sync: &Sync) -> bool {
+        sync.files
+            .last()
+            .is_some_and(|last| self.finished.iter().chain([&self.file]).any(|file| Arc::ptr_eq(last, file)))
+    }
+
     /// A [`Sync`] has succeeded. It may have been taken before an epoch was begun, which has synced more since.
     pub fn synced(&mut self, sync: &Sync) {
         assert!(sync.upto <= self.sequence, "a sync of what was not appended");

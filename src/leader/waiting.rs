@@ -123,6 +123,9 @@ impl<T> Waiting<T> {
     /// When the first answer is given up, in milliseconds.
     pub(super) fn next_ms(&self) -> Option<u64> {
         let firsts = AckLevel::ALL.iter().filter(|level| level.wants_replica());
-        firsts.filter_map(|&level| self.queues[level as usize].front()).map(|waiter| waiter.since_ms + self.patience_ms).min()
+        firsts
+            .filter_map(|&level| self.queues[level as usize].front())
+            .map(|waiter| waiter.since_ms + self.patience_ms)
+            .min()
     }
 }

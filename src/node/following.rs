@@ -75,8 +75,7 @@ impl Following {
         let link = Link::new(&leader, settings.cluster_secret.clone()).map_err(std::io::Error::other)?;
         let (contact, orders) = Contact::start(link, replica.window, disk.clone(), follower.clone())?;
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
-        let directory =
-            disk.clone().map(|disk| Directory { disk, segment_bytes: limits::DEFAULT_SEGMENT_BYTES });
+        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: limits::DEFAULT_SEGMENT_BYTES });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, now_ms(), &mut actions);
         let mut thread = Thread {

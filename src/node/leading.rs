@@ -85,12 +85,8 @@ impl Leading {
         };
         let replicating = Replicating::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
-        let about = About {
-            role: "leader",
-            node: random()?,
-            url,
-            default_ack: Some(writer_settings(settings).default_ack()),
-        };
+        let about =
+            About { role: "leader", node: random()?, url, default_ack: Some(writer_settings(settings).default_ack()) };
         let secret = settings.cluster_secret.clone();
         let api = Api { view: Arc::clone(&view), role, secret, metrics, about: Arc::new(about) };
         let server = Server::start(listener, api, http_settings(settings))?;
@@ -158,7 +154,8 @@ fn tell(leader: &Leader) -> Tell {
 
 /// Reads the data directory, and makes what it holds durable under the next epoch.
 fn recover(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeError> {
-    let refused = |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
+    let refused =
+        |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
     let new = Identity {
         database_id: random()?,
         shard_id: 0,
@@ -184,4 +181,3 @@ fn writer_settings(settings: &Settings) -> WriterSettings {
         snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
     }
 }
-

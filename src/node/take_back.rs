@@ -24,11 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// [`NodeError::NotLeader`] if this node must not lead.
-pub(super) fn before_leading(
-    recovered: &mut Recovered,
-    boot_id: &str,
-    settings: &Settings,
-) -> Result<(), NodeError> {
+pub(super) fn before_leading(recovered: &mut Recovered, boot_id: &str, settings: &Settings) -> Result<(), NodeError> {
     let state = &recovered.manifest.state;
     let went_down = state.clean_stop.is_none() && state.boot_id != boot_id;
     let is_new = recovered.new && !settings.init;

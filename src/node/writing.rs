@@ -31,8 +31,16 @@ pub(super) fn start(
     workers: Workers,
     metrics: Arc<Metrics>,
 ) -> io::Result<JoinHandle<Writer<Reply>>> {
-    let thread =
-        Thread { writer, identity, leader, workers, metrics, events: VecDeque::new(), actions: Vec::new(), stopping: false };
+    let thread = Thread {
+        writer,
+        identity,
+        leader,
+        workers,
+        metrics,
+        events: VecDeque::new(),
+        actions: Vec::new(),
+        stopping: false,
+    };
     std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
 }
 

@@ -143,6 +143,8 @@ impl Files {
         if epoch <= self.manifest.state.epoch {
             return Ok(());
         }
+        // It syncs all there is; a sync under way is of the segment before, and means nothing any more.
+        self.syncing = false;
         recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())
     }
 

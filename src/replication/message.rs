@@ -204,8 +204,7 @@ impl Answer {
 }
 
 fn check_version(bytes: &[u8]) -> Result<(), String> {
-    let (version, _): (u16, usize) =
-        bincode::decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
+    let (version, _): (u16, usize) = bincode::decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
     if version == VERSION {
         return Ok(());
     }

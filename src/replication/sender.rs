@@ -4,9 +4,7 @@
 //! [`Sender::answered`] or [`Sender::failed`]. While an offer is under way, the next records gather in the feed and go out
 //! together with the next one.
 
-use super::{
-    Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, NodeId, Offer, Outcome, Standing, Verdict, judge,
-};
+use super::{Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, NodeId, Offer, Outcome, Standing, Verdict, judge};
 use crate::{
     disk::Disk,
     limits::{HEARTBEAT_MS, RETRY_MAX_MS, RETRY_MIN_MS},
@@ -164,7 +162,11 @@ impl Sender {
         let offer = Offer {
             identity: lead.identity,
             epoch: lead.epoch,
-            epochs: if knows_epochs && command == Command::Stream { EpochTable::default() } else { lead.epochs.clone() },
+            epochs: if knows_epochs && command == Command::Stream {
+                EpochTable::default()
+            } else {
+                lead.epochs.clone()
+            },
             last: lead.last,
             command,
             after,

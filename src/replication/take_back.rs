@@ -3,12 +3,7 @@
 //! One writer per epoch makes what a replica has of the last epoch an extension of what the leader has.
 
 use super::Hello;
-use crate::{
-    format::Identity,
-    log::RawRecord,
-    position::Epoch,
-    store::Store,
-};
+use crate::{format::Identity, log::RawRecord, position::Epoch, store::Store};
 
 /// What the replicas' answers mean for a leader that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +22,8 @@ pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64) -> Choi
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > epoch) {
         return Choice::HigherEpoch(at, hello.epoch);
     }
-    let ahead = mine().filter(|(_, hello)| {
-        !hello.diverged && hello.position.epoch == epoch && hello.position.sequence > last
-    });
+    let ahead =
+        mine().filter(|(_, hello)| !hello.diverged && hello.position.epoch == epoch && hello.position.sequence > last);
     let most = ahead.max_by_key(|(_, hello)| hello.position.sequence);
     most.map_or(Choice::Nobody, |(at, _)| Choice::From(at))
 }
