@@ -16,7 +16,7 @@ pub use following::Following;
 pub use leading::Leading;
 
 use crate::{
-    api::http::HttpSettings,
+    api::http::{HttpSettings, NodeAccess},
     config::Settings,
     disk::{Disk, Lock, RealDisk},
     format::FileError,
@@ -200,6 +200,15 @@ fn lock(path: &Path) -> Result<(Arc<dyn Disk>, Lock), NodeError> {
         _ => unusable(error),
     })?;
     Ok((Arc::new(disk), lock))
+}
+
+/// Who may ask what nodes ask each other.
+fn node_access(settings: &Settings) -> NodeAccess {
+    match &settings.cluster_secret {
+        Some(secret) => NodeAccess::Secret(secret.clone()),
+        None if settings.bind.is_loopback() => NodeAccess::Anyone,
+        None => NodeAccess::Nobody,
+    }
 }
 
 fn window(settings: &Settings) -> WindowLimits {

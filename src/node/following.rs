@@ -4,7 +4,7 @@
 //! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    Held, NodeError, STOP_GRACE, full_sync, http_settings, random, window,
+    Held, NodeError, STOP_GRACE, full_sync, http_settings, node_access, random, window,
     workers::{Done, Tell, Wanted, Workers},
     writing::now_ms,
 };
@@ -92,8 +92,8 @@ impl Following {
         let forward = Forward::new(Some(&leader)).map_err(std::io::Error::other)?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
         let about = About { role: "replica", node, url, default_ack: None };
-        let secret = settings.cluster_secret.clone();
-        let api = Api { view, role, secret, metrics, about: Arc::new(about) };
+        let nodes = node_access(settings);
+        let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
         let server = Server::start(listener, api, http_settings(settings))?;
         Ok(Self { server, follower, thread, contact, _lock: lock })
     }

@@ -1,7 +1,7 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, http_settings, random,
+    Held, NodeError, STOP_GRACE, boot_id, http_settings, node_access, random,
     replicating::{Place, Replicating},
     take_back, window,
     workers::{Done, Tell, Workers},
@@ -87,8 +87,8 @@ impl Leading {
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
         let about =
             About { role: "leader", node: random()?, url, default_ack: Some(writer_settings(settings).default_ack()) };
-        let secret = settings.cluster_secret.clone();
-        let api = Api { view: Arc::clone(&view), role, secret, metrics, about: Arc::new(about) };
+        let nodes = node_access(settings);
+        let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
         let server = Server::start(listener, api, http_settings(settings))?;
         view.set_ready(true);
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
