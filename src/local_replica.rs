@@ -290,6 +290,7 @@ impl Following {
     /// Applies what is next in the log; tells whether there was anything.
     fn follow(&mut self, disk: &dyn Disk) -> Result<bool, Trouble> {
         self.bytes.clear();
+        self.bytes.shrink_to(2 * limits::COPY_BYTES); // a large record was an exception
         let more = self.tail.follow(disk, &mut self.bytes)?;
         if self.segment_epoch() > self.manifest.state.epoch && self.refresh(disk)? {
             return Ok(true); // and it is read again from where the store stands
