@@ -229,9 +229,9 @@ impl Thread {
             match action {
                 // Whoever asked may have gone.
                 Action::Answer(reply, answer) => drop(reply.send(answer)),
-                Action::Serve(identity, epochs, reader) => {
+                Action::Serve(identity, epochs, reader, sequence) => {
                     self.identity = Some(identity);
-                    self.follower.feed().restart(reader.read().position().sequence);
+                    self.follower.feed().restart(sequence);
                     view.serve(Current { identity, epochs, reader });
                 }
                 Action::Epochs(epochs) => {

@@ -24,7 +24,7 @@ use crate::{
     view::{Current, View},
 };
 use parking_lot::Mutex;
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 /// Logged time this far ahead of the clock is worth a warning, in milliseconds.
 const CLOCK_AHEAD_MS: u64 = 60_000;
@@ -76,12 +76,13 @@ impl Leading {
             leader: leader.clone(),
             identity,
             epoch: last.epoch,
-            epochs,
+            epochs: Arc::new(epochs),
             disk: Arc::clone(&disk),
             manifest: Arc::clone(&manifest),
             registry: registry.clone(),
             secret: settings.cluster_secret.clone(),
             configured: settings.replicas.clone(),
+            serving: RefCell::default(),
         };
         let replicating = Replicating::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
