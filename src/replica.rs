@@ -149,6 +149,9 @@ impl<T> Replica<T> {
             Err(what) => return self.answer(reply, Outcome::Unreadable(what), actions),
         };
         let outcome = self.take(&offer, now_ms, actions);
+        if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(Files::is_overdue) {
+            self.start_sync(actions);
+        }
         let sequence = self.mark().position.sequence;
         let wants_sync = offer.durable && outcome == Outcome::Applied && self.synced_sequence().is_some();
         if wants_sync && self.synced_sequence() < Some(sequence) {

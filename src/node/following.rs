@@ -53,9 +53,9 @@ impl Following {
     }
 
     pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
-        let url = held.url(settings)?;
+        let url = held.listening.url(settings)?;
         let leader = settings.leader.clone().expect("the settings of a replica name its leader");
-        let Held { listener, directory } = held;
+        let Held { listening, directory } = held;
         let (disk, lock) = directory.unzip();
         let found = match &disk {
             Some(disk) => look(disk, settings)?,
@@ -94,7 +94,7 @@ impl Following {
         let about = About { role: "replica", node, url, default_ack: None };
         let nodes = node_access(settings);
         let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
-        let server = Server::start(listener, api, http_settings(settings))?;
+        let server = Server::start(listening.listener, api, http_settings(settings))?;
         Ok(Self { server, follower, thread, contact, _lock: lock })
     }
 

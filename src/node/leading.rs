@@ -51,8 +51,8 @@ impl Leading {
     }
 
     pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
-        let url = held.url(settings)?;
-        let Held { listener, directory } = held;
+        let url = held.listening.url(settings)?;
+        let Held { listening, directory } = held;
         let (disk, lock) = directory.expect("the settings of a leader name a directory");
         let Settled { mut manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
         manifest.state.leader_url = Some(url.clone());
@@ -90,7 +90,7 @@ impl Leading {
             About { role: "leader", node: random()?, url, default_ack: Some(writer_settings(settings).default_ack()) };
         let nodes = node_access(settings);
         let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
-        let server = Server::start(listener, api, http_settings(settings))?;
+        let server = Server::start(listening.listener, api, http_settings(settings))?;
         view.set_ready(true);
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }

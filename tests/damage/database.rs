@@ -237,6 +237,10 @@ impl Making {
         self.writer.store()
     }
 
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     pub fn stopped(mut self, name: &'static str) -> Database {
         self = self.sync();
         let Self { directory, disk, manifest, writer, states, earlier, .. } = self;
