@@ -16,7 +16,7 @@ DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim lint demo crash bench clean perf run-perf run-perf-local-replicas
-.PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
+.PHONY: docker-check start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-30s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lint: ## formatting, clippy, dependencies
 
 demo: build ## count some tens of MB of text, and check every count independently
 	@DEMO_MEGABYTES=$(DEMO_MEGABYTES) examples/demo/run
+
+docker-check: build ## check examples/docker, and run its command lines as processes; needs Python 3
+	@examples/docker/check
 
 start-servers: build ## start a leader on port PORT (8080) and three replicas behind it, data in RUN_DIR (run)
 	@PORT=$(PORT) RUN_DIR=$(RUN_DIR) scripts/servers start
