@@ -73,8 +73,10 @@ impl Leading {
         let writer = writing::start(writer, identity, leader.clone(), workers, Arc::clone(&metrics))?;
         let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = Registry::new();
+        let node = random()?;
         let place = Place {
             leader: leader.clone(),
+            node,
             identity,
             epoch: last.epoch,
             epochs: Arc::new(epochs),
