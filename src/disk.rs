@@ -153,6 +153,11 @@ impl RealDisk {
         Ok(Self { directory: directory.to_owned() })
     }
 
+    /// The directory, whether or not it is there yet: to look into it now and then.
+    pub fn at(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
     /// Takes the lock of the directory, which one process at a time can hold. It goes with the process.
     ///
     /// # Errors

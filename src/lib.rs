@@ -11,7 +11,7 @@
 //! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] | bounds and plain values; text to words |
 //! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
-//! | 4 | [`leader`] | the write path and its one Writer, a state machine |
+//! | 4 | [`leader`] [`local_replica`] | the write path and its one Writer; a reader of the leader's files: state machines |
 //! | 5 | [`client`] [`api`] | HTTP, from both ends |
 //! | 6 | [`config`] [`node`] | settings; threads, clocks, signals |
 //!
@@ -42,6 +42,7 @@ pub mod hash;
 pub mod inspect;
 pub mod leader;
 pub mod limits;
+pub mod local_replica;
 pub mod log;
 pub mod manifest;
 pub mod metrics;

@@ -1,11 +1,12 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! [`run_leader`], [`run_replica`] and [`run_local_replica`] are what the verbs of the command line run; [`Leading`] and
-//! [`Following`] are the same without signals, for tests.
+//! [`run_leader`], [`run_replica`] and [`run_local_replica`] are what the verbs of the command line run; [`Leading`],
+//! [`Following`] and [`LocalFollowing`] are the same without signals, for tests.
 
 mod following;
 mod full_sync;
 mod leading;
+mod local;
 mod logging;
 mod replicating;
 mod take_back;
@@ -14,9 +15,10 @@ mod writing;
 
 pub use following::Following;
 pub use leading::Leading;
+pub use local::LocalFollowing;
 
 use crate::{
-    api::http::HttpSettings,
+    api::http::{HttpSettings, NodeAccess},
     config::Settings,
     disk::{Disk, Lock, RealDisk},
     format::FileError,
@@ -123,8 +125,16 @@ pub fn run_replica(settings: &Settings) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// As [`NodeError`] says.
-pub fn run_local_replica(_: &Settings) -> Result<(), NodeError> {
-    Err(NodeError::System(io::Error::other("this build has no local replica yet")))
+pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
+    let mut process = Process::begin()?;
+    let listening = Listening::take(settings)?;
+    // The directory is the leader's: the log is written to the terminal alone.
+    let _log_file = logging::start(&settings.log, None)?;
+    let following = LocalFollowing::begin(listening, settings)?;
+    tracing::info!(address = %following.address(), "serving");
+    let ended = following.ended();
+    process.until_stopped(async move { ended.cancelled().await });
+    following.stop()
 }
 
 /// The process of a node: its signals, from the first moment on. One that comes while a large database is loaded must not
@@ -171,24 +181,36 @@ impl Signals {
     }
 }
 
-/// What one process alone may hold: the port and the data directory, if it has one.
-struct Held {
+/// The port, which one process alone may hold.
+struct Listening {
     listener: TcpListener,
+}
+
+impl Listening {
+    fn take(settings: &Settings) -> Result<Self, NodeError> {
+        let address = SocketAddr::new(settings.bind, settings.port);
+        let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
+        Ok(Self { listener })
+    }
+
+    /// How other nodes reach this one.
+    fn url(&self, settings: &Settings) -> io::Result<String> {
+        Ok(settings.url(self.listener.local_addr()?.port()))
+    }
+}
+
+/// What one process alone may hold: the port, and the data directory, if it has one.
+struct Held {
+    listening: Listening,
     directory: Option<(Arc<dyn Disk>, Lock)>,
 }
 
 impl Held {
     fn take(settings: &Settings) -> Result<Self, NodeError> {
         // The port before the data: a second start must not touch what the first one serves.
-        let address = SocketAddr::new(settings.bind, settings.port);
-        let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
+        let listening = Listening::take(settings)?;
         let directory = settings.data_dir.as_deref().map(lock).transpose()?;
-        Ok(Self { listener, directory })
-    }
-
-    /// How other nodes reach this one.
-    fn url(&self, settings: &Settings) -> io::Result<String> {
-        Ok(settings.url(self.listener.local_addr()?.port()))
+        Ok(Self { listening, directory })
     }
 }
 
@@ -200,6 +222,15 @@ fn lock(path: &Path) -> Result<(Arc<dyn Disk>, Lock), NodeError> {
         _ => unusable(error),
     })?;
     Ok((Arc::new(disk), lock))
+}
+
+/// Who may ask what nodes ask each other.
+fn node_access(settings: &Settings) -> NodeAccess {
+    match &settings.cluster_secret {
+        Some(secret) => NodeAccess::Secret(secret.clone()),
+        None if settings.bind.is_loopback() => NodeAccess::Anyone,
+        None => NodeAccess::Nobody,
+    }
 }
 
 fn window(settings: &Settings) -> WindowLimits {

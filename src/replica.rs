@@ -16,7 +16,7 @@ use crate::{
     limits,
     log::{AppendError, Place, RawRecord, Sync},
     manifest::Manifest,
-    position::{Epoch, EpochTable, Position},
+    position::{Epoch, EpochTable, Position, Sequence},
     recovery::{self, Settled},
     replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
     snapshot::{Due, Published, SnapshotSettings},
@@ -30,8 +30,8 @@ use std::{collections::VecDeque, io};
 pub enum Action<T> {
     /// Give an answer.
     Answer(T, Answer),
-    /// Serve this from now on, and forget the feed.
-    Serve(Identity, EpochTable, Reader),
+    /// Serve this from now on. The next record to be published is the one behind this sequence.
+    Serve(Identity, EpochTable, Reader, Sequence),
     /// What is held is not the leader's history: serve nothing until there is something else.
     Withdraw,
     /// Tell readers who wait that this position can be seen; this is its record.
@@ -149,6 +149,9 @@ impl<T> Replica<T> {
             Err(what) => return self.answer(reply, Outcome::Unreadable(what), actions),
         };
         let outcome = self.take(&offer, now_ms, actions);
+        if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(Files::is_overdue) {
+            self.start_sync(actions);
+        }
         let sequence = self.mark().position.sequence;
         let wants_sync = offer.durable && outcome == Outcome::Applied && self.synced_sequence().is_some();
         if wants_sync && self.synced_sequence() < Some(sequence) {
@@ -433,7 +436,8 @@ impl<T> Replica<T> {
 
     /// Serves what it holds now, and nothing else.
     fn hold(&mut self, held: Held, actions: &mut Vec<Action<T>>) {
-        actions.push(Action::Serve(held.identity, self.told.clone(), held.store.reader()));
+        let sequence = held.store.mark().position.sequence;
+        actions.push(Action::Serve(held.identity, self.told.clone(), held.store.reader(), sequence));
         // Whoever waits for a sync of what was held before is not answered by this one.
         for (_, reply) in std::mem::take(&mut self.waiting) {
             self.answer(reply, Outcome::Gap, actions);

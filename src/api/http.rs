@@ -13,6 +13,7 @@ mod framing;
 mod front;
 mod head;
 mod headers;
+mod nodes;
 mod operations;
 mod problem;
 mod query;
@@ -46,12 +47,23 @@ pub struct Api {
     pub view: Arc<View>,
     /// Where writes go, and what other nodes may ask.
     pub role: Role,
-    /// What other nodes have to show; `None`: nothing.
-    pub secret: Option<Secret>,
+    /// Who may ask what nodes ask each other.
+    pub nodes: NodeAccess,
     /// Where requests are counted, and what `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// What `/status` tells beside the live numbers.
     pub about: Arc<About>,
+}
+
+/// Who may ask what nodes ask each other.
+#[derive(Clone, Debug)]
+pub enum NodeAccess {
+    /// Whoever reaches this node: it listens on loopback.
+    Anyone,
+    /// Whoever shows the secret of the cluster.
+    Secret(Secret),
+    /// Nobody: others can reach this node, and there is no secret.
+    Nobody,
 }
 
 /// What this node is to its clients and to other nodes.

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 /// A write that is applied and not yet answered.
 struct Waiter<T> {
     sequence: Sequence,
-    level: AckLevel,
     /// Whether the request named the level itself, and wants to hear when it is not reached.
     strict: bool,
     since_ms: u64,
@@ -40,7 +39,7 @@ impl<T> Waiting<T> {
         since_ms: u64,
         (reply, receipt): (T, Receipt),
     ) {
-        let waiter = Waiter { sequence, level, strict, since_ms, reply, receipt };
+        let waiter = Waiter { sequence, strict, since_ms, reply, receipt };
         self.queues[level as usize].push_back(waiter);
     }
 
@@ -83,7 +82,7 @@ impl<T> Waiting<T> {
         } else if self.is_reached(without, waiter.sequence, synced) {
             due.push((waiter.reply, Ok(self.with_acks(waiter.receipt))));
         } else {
-            self.queues[without as usize].push_back(Waiter { level: without, ..waiter });
+            self.queues[without as usize].push_back(waiter);
         }
     }
 

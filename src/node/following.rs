@@ -4,7 +4,7 @@
 //! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    Held, NodeError, STOP_GRACE, full_sync, http_settings, random, window,
+    Held, NodeError, STOP_GRACE, full_sync, http_settings, node_access, random, window,
     workers::{Done, Tell, Wanted, Workers},
     writing::now_ms,
 };
@@ -53,9 +53,9 @@ impl Following {
     }
 
     pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
-        let url = held.url(settings)?;
+        let url = held.listening.url(settings)?;
         let leader = settings.leader.clone().expect("the settings of a replica name its leader");
-        let Held { listener, directory } = held;
+        let Held { listening, directory } = held;
         let (disk, lock) = directory.unzip();
         let found = match &disk {
             Some(disk) => look(disk, settings)?,
@@ -92,9 +92,9 @@ impl Following {
         let forward = Forward::new(Some(&leader)).map_err(std::io::Error::other)?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
         let about = About { role: "replica", node, url, default_ack: None };
-        let secret = settings.cluster_secret.clone();
-        let api = Api { view, role, secret, metrics, about: Arc::new(about) };
-        let server = Server::start(listener, api, http_settings(settings))?;
+        let nodes = node_access(settings);
+        let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
+        let server = Server::start(listening.listener, api, http_settings(settings))?;
         Ok(Self { server, follower, thread, contact, _lock: lock })
     }
 
@@ -229,9 +229,9 @@ impl Thread {
             match action {
                 // Whoever asked may have gone.
                 Action::Answer(reply, answer) => drop(reply.send(answer)),
-                Action::Serve(identity, epochs, reader) => {
+                Action::Serve(identity, epochs, reader, sequence) => {
                     self.identity = Some(identity);
-                    self.follower.feed().restart(reader.read().position().sequence);
+                    self.follower.feed().restart(sequence);
                     view.serve(Current { identity, epochs, reader });
                 }
                 Action::Epochs(epochs) => {

@@ -4,10 +4,14 @@ use crate::{
     disk::{Disk, temporary_name},
     format::{Identity, SNAPSHOT_PREFIX},
     replica::Loaded,
-    replication::link::{Incoming, Link},
+    replication::link::{Incoming, Link, LinkError},
     snapshot::Loader,
     store::{Store, WindowLimits},
 };
+use std::time::Duration;
+
+/// The pause before a leader that is sending a snapshot to somebody else is asked again.
+const TURN: Duration = Duration::from_millis(300);
 
 /// Fetches and loads it.
 ///
@@ -19,7 +23,14 @@ pub(super) async fn load(
     window: WindowLimits,
     disk: Option<&dyn Disk>,
 ) -> Result<Loaded, String> {
-    match link.snapshot().await.map_err(|error| error.to_string())? {
+    let answer = loop {
+        match link.snapshot().await {
+            // One at a time: its turn comes.
+            Err(LinkError::Refused { status: 503, .. }) => tokio::time::sleep(TURN).await,
+            answer => break answer.map_err(|error| error.to_string())?,
+        }
+    };
+    match answer {
         None => {
             tracing::info!("the leader has no snapshot yet: beginning with its first record");
             Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })

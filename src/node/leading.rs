@@ -1,7 +1,7 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, http_settings, random,
+    Held, NodeError, STOP_GRACE, boot_id, http_settings, node_access, random,
     replicating::{Place, Replicating},
     take_back, window,
     workers::{Done, Tell, Workers},
@@ -24,7 +24,7 @@ use crate::{
     view::{Current, View},
 };
 use parking_lot::Mutex;
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 /// Logged time this far ahead of the clock is worth a warning, in milliseconds.
 const CLOCK_AHEAD_MS: u64 = 60_000;
@@ -51,8 +51,8 @@ impl Leading {
     }
 
     pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
-        let url = held.url(settings)?;
-        let Held { listener, directory } = held;
+        let url = held.listening.url(settings)?;
+        let Held { listening, directory } = held;
         let (disk, lock) = directory.expect("the settings of a leader name a directory");
         let Settled { mut manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
         manifest.state.leader_url = Some(url.clone());
@@ -76,20 +76,21 @@ impl Leading {
             leader: leader.clone(),
             identity,
             epoch: last.epoch,
-            epochs,
+            epochs: Arc::new(epochs),
             disk: Arc::clone(&disk),
             manifest: Arc::clone(&manifest),
             registry: registry.clone(),
             secret: settings.cluster_secret.clone(),
             configured: settings.replicas.clone(),
+            serving: RefCell::default(),
         };
         let replicating = Replicating::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
         let about =
             About { role: "leader", node: random()?, url, default_ack: Some(writer_settings(settings).default_ack()) };
-        let secret = settings.cluster_secret.clone();
-        let api = Api { view: Arc::clone(&view), role, secret, metrics, about: Arc::new(about) };
-        let server = Server::start(listener, api, http_settings(settings))?;
+        let nodes = node_access(settings);
+        let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
+        let server = Server::start(listening.listener, api, http_settings(settings))?;
         view.set_ready(true);
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }

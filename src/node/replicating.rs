@@ -11,11 +11,11 @@ use crate::{
     limits,
     manifest::Manifest,
     position::{Epoch, EpochTable},
-    replication::{Hello, Lead, Peer, Registry, Sender, Told, Turn, link::Link},
+    replication::{Hello, Lead, NodeId, Peer, Registry, Sender, Told, Turn, link::Link},
     secret::Secret,
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::{
     sync::{Notify, mpsc},
     task::LocalSet,
@@ -35,13 +35,15 @@ pub(super) struct Place {
     pub(super) leader: Leader,
     pub(super) identity: Identity,
     pub(super) epoch: Epoch,
-    pub(super) epochs: EpochTable,
+    pub(super) epochs: Arc<EpochTable>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) manifest: Arc<Mutex<Manifest>>,
     pub(super) registry: Registry,
     pub(super) secret: Option<Secret>,
     /// Replicas that the settings name.
     pub(super) configured: Vec<String>,
+    /// Who serves which run of a replica: one that is known under two addresses is served, and counted, once.
+    pub(super) serving: RefCell<BTreeMap<NodeId, Peer>>,
 }
 
 /// The running thread.
@@ -75,7 +77,6 @@ impl Replicating {
 
 /// A follower that is served.
 struct Served {
-    peer: Peer,
     announced: Rc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -105,7 +106,7 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
         } else {
             tokio::task::spawn_local(task.records(url.clone()))
         };
-        served.insert(url, Served { peer, announced, task });
+        served.insert(url, Served { announced, task });
     };
     let known = place.manifest.lock().state.replicas.clone();
     for url in place.configured.iter().chain(&known) {
@@ -118,7 +119,6 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
         tracing::debug!(url = hello.url, position = %hello.position, "a follower has announced itself");
         serve(&mut served, &hello.url, hello.local);
     }
-    drop(served.into_values().map(|one| one.peer).collect::<Vec<_>>());
 }
 
 /// Notes in the MANIFEST which replicas there are, so that they are asked after a restart.
@@ -162,7 +162,7 @@ impl Task {
         let Place { identity, epoch, epochs, leader, .. } = &*self.place;
         let current = leader.view().current();
         let last = current.as_ref().expect("a leader serves from the start").reader.read().mark();
-        Lead { identity: *identity, epoch: *epoch, epochs: epochs.clone(), last, durable: leader.wants_durable() }
+        Lead { identity: *identity, epoch: *epoch, epochs: Arc::clone(epochs), last, durable: leader.wants_durable() }
     }
 
     /// Sends records to a replica.
@@ -182,6 +182,10 @@ impl Task {
                             sender.failed(self.now_ms(), random, &mut told);
                         }
                     }
+                    if !self.is_mine(&sender) {
+                        tracing::info!("{url} is a replica that is served under another address already");
+                        break;
+                    }
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
                 }
                 Turn::Rest(until_ms) => {
@@ -200,10 +204,24 @@ impl Task {
             let is_configured = self.place.configured.contains(&url);
             if !is_configured && sender.away_ms(self.now_ms()).is_some_and(|away_ms| away_ms > FORGET_MS) {
                 tracing::info!(url, "a replica has been away for long: it is forgotten until it announces itself");
-                self.place.registry.forget(self.peer);
-                return note(&self.place, &url, false);
+                break;
             }
         }
+        self.place.registry.forget(self.peer);
+        self.place.serving.borrow_mut().retain(|_, peer| *peer != self.peer);
+        note(&self.place, &url, false);
+    }
+
+    /// Whether nobody else serves the replica that has answered.
+    fn is_mine(&self, sender: &Sender) -> bool {
+        let Some(node) = sender.node() else { return true };
+        let mut serving = self.place.serving.borrow_mut();
+        if let Some(peer) = serving.get(&node) {
+            return *peer == self.peer;
+        }
+        serving.retain(|_, peer| *peer != self.peer); // it was restarted
+        serving.insert(node, self.peer);
+        true
     }
 
     /// Passes on what is new.
@@ -215,6 +233,7 @@ impl Task {
                     "replica {url} has seen epoch {epoch}, and this leader is in {}: another leads. No more writes here",
                     self.place.epoch
                 );
+                self.place.leader.view().set_ready(false);
             }
             Told::Lost if matches!(said, Some(Told::Progress(_))) => tracing::warn!("replica {url} does not answer"),
             Told::Progress(_) if !matches!(said, Some(Told::Progress(_))) => {

@@ -89,6 +89,11 @@ impl Files {
         self.log.synced_upto()
     }
 
+    /// Whether the log cannot go on to its next segment before it is synced.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.log.is_overdue()
+    }
+
     pub(super) fn start_sync(&mut self) -> Option<Sync> {
         if self.syncing {
             return None;

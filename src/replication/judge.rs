@@ -6,6 +6,7 @@ use crate::{
     position::{Epoch, EpochTable, Position},
     store::Mark,
 };
+use std::sync::Arc;
 
 /// A leader, as far as replicas need to know it.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub struct Lead {
     /// Its epoch.
     pub epoch: Epoch,
     /// How the epochs before it ended.
-    pub epochs: EpochTable,
+    pub epochs: Arc<EpochTable>,
     /// Where it stands.
     pub last: Mark,
     /// Whether a write waits for a replica's sync.
@@ -88,7 +89,7 @@ mod tests {
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));
         let last = Mark { position: Position::new(5, 30), ..Mark::default() };
-        Lead { identity, epoch: 5, epochs, last, durable: false }
+        Lead { identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false }
     }
 
     fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {

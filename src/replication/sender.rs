@@ -106,6 +106,11 @@ impl Sender {
         }
     }
 
+    /// The run of the replica that has answered last.
+    pub fn node(&self) -> Option<NodeId> {
+        self.hello.as_ref().map(|hello| hello.node)
+    }
+
     /// Where the replica is.
     pub fn url(&self) -> &str {
         &self.url
@@ -165,7 +170,7 @@ impl Sender {
             epochs: if knows_epochs && command == Command::Stream {
                 EpochTable::default()
             } else {
-                lead.epochs.clone()
+                (*lead.epochs).clone()
             },
             last: lead.last,
             command,

@@ -14,7 +14,7 @@ use memdb::{
     tally::{Batch, Once, Tally, Verb},
     tokenizer::Analyzer,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub const IDENTITY: Identity = Identity {
     database_id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
@@ -216,6 +216,25 @@ impl Making {
         self.synced = *self.states.keys().next_back().expect("some"); // by the stop, or by the start's snapshot
         (self.manifest, self.writer) = settle(&self.disk, self.segment_bytes, IDENTITY, self.now_ms);
         self
+    }
+
+    /// Kills the leader, does something to its directory, and starts it again.
+    #[allow(dead_code, reason = "for tests/local_replica")]
+    pub fn killed_and(mut self, change: impl FnOnce(&Path)) -> Self {
+        change(self.directory.path());
+        (self.manifest, self.writer) = settle(&self.disk, self.segment_bytes, IDENTITY, self.now_ms);
+        self.posts = 2 * self.writer.store().mark().position.sequence; // what is gone is posted again
+        self
+    }
+
+    #[allow(dead_code, reason = "for tests/local_replica")]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    #[allow(dead_code, reason = "for tests/local_replica")]
+    pub fn store(&self) -> &Store {
+        self.writer.store()
     }
 
     pub fn stopped(mut self, name: &'static str) -> Database {

@@ -7,7 +7,7 @@ use super::{
     Api, Role,
     body::Uploads,
     headers::Naming,
-    operations,
+    nodes, operations,
     problem::{Kind, Problem},
     reads,
     settings::HttpSettings,
@@ -28,6 +28,8 @@ pub(super) struct Site {
     pub(super) api: Api,
     pub(super) settings: HttpSettings,
     pub(super) uploads: Arc<Uploads>,
+    /// As `uploads`, for what other nodes send.
+    pub(super) offers: Arc<Uploads>,
     pub(super) started: Instant,
 }
 
@@ -35,6 +37,11 @@ impl Site {
     /// What there is to read.
     pub(super) fn current(&self) -> Result<Arc<Current>, Problem> {
         arc_swap::Guard::into_inner(self.api.view.current()).ok_or_else(nothing_to_read)
+    }
+
+    /// Whether this is a local replica.
+    pub(super) fn follows_files(&self) -> bool {
+        matches!(self.api.role, Role::LocalReplica { .. })
     }
 
     /// The way to the Writer, on a leader.
@@ -99,11 +106,20 @@ fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 
 fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let write =
-        warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
+    let write = warp::post().and(query()).and(write_heads()).and(authorization()).and(warp::body::stream()).then(
+        move |query, heads: writes::Heads, authorization: Option<String>, body| {
             let site = Arc::clone(&site);
-            async move { answer(writes::update(site, query, heads, body).await) }
-        });
+            async move {
+                answer(if nodes::is_offer(heads.content_type.as_deref()) {
+                    nodes::offer(site, authorization, heads.content_length, body).await
+                } else if site.follows_files() && heads.content_length.as_deref() == Some("0") {
+                    nodes::notice(&site, authorization.as_deref())
+                } else {
+                    writes::update(site, query, heads, body).await
+                })
+            }
+        },
+    );
     at("update").and(write.or(refuse("POST")).unify()).boxed()
 }
 
@@ -117,12 +133,27 @@ fn top(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 }
 
 fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
-    let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
-        let site = Arc::clone(&site);
-        async move { answer(reads::sync(site, query, heads).await) }
-    });
-    at("sync").and(read.or(refuse("GET, HEAD")).unify()).boxed()
+    let (reading, announcing) = (Arc::clone(site), Arc::clone(site));
+    let accept = warp::header::optional("accept");
+    let read = reads_only().and(query()).and(read_heads()).and(accept).and(authorization()).then(
+        move |query: String, heads, accept: Option<String>, authorization: Option<String>| {
+            let site = Arc::clone(&reading);
+            async move {
+                answer(match nodes::fetch(&site, &query, accept.as_deref(), authorization.as_deref()) {
+                    Some(fetched) => fetched,
+                    None => reads::sync(site, query, heads).await,
+                })
+            }
+        },
+    );
+    let content_type = warp::header::optional("content-type");
+    let announce = warp::post().and(authorization()).and(content_type).and(warp::body::stream()).then(
+        move |authorization, content_type, body| {
+            let site = Arc::clone(&announcing);
+            async move { answer(nodes::announce(site, authorization, content_type, body).await) }
+        },
+    );
+    at("sync").and(read.or(announce).unify().or(refuse("GET, HEAD, POST")).unify()).boxed()
 }
 
 fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
@@ -171,6 +202,11 @@ fn read_heads() -> impl Filter<Extract = (reads::Heads,), Error = Rejection> + C
     warp::header::optional("memdb-min-position")
         .and(warp::header::optional("if-none-match"))
         .map(|min_position, if_none_match| reads::Heads { min_position, if_none_match })
+}
+
+/// What nodes show each other.
+fn authorization() -> impl Filter<Extract = (Option<String>,), Error = Rejection> + Copy {
+    warp::header::optional("authorization")
 }
 
 fn naming() -> impl Filter<Extract = (Naming,), Error = Rejection> + Copy {

@@ -11,7 +11,10 @@ use super::{
     problem::{Kind, Problem},
     routes::{self, Site},
 };
-use crate::metrics::{Metrics, UPKEEP_INTERVAL};
+use crate::{
+    limits,
+    metrics::{Metrics, UPKEEP_INTERVAL},
+};
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
@@ -54,6 +57,7 @@ impl Server {
         let mut server =
             Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
         let uploads = Uploads::new(settings.max_upload_bytes);
+        let offers = Uploads::new(2 * limits::MAX_OFFER_BYTES);
         let started = Instant::now();
         let mut dealer = Dealer {
             permits: Arc::new(Semaphore::new(settings.max_connections)),
@@ -65,7 +69,7 @@ impl Server {
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (deal, dealt) = mpsc::channel(DEALT);
             dealer.threads.push(deal);
-            let site = Site { api, settings, uploads: Arc::clone(&uploads), started };
+            let site = Site { api, settings, uploads: Arc::clone(&uploads), offers: Arc::clone(&offers), started };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });

@@ -1,0 +1,202 @@
+//! The routes between nodes: offers, announcements, snapshots, records, notices. `docs/replication.md` has their table.
+//!
+//! They share their paths with client routes and are told apart by content type. Who may ask is decided here,
+//! before a body is read.
+
+use super::{
+    NodeAccess, Role, body,
+    problem::{Kind, Problem},
+    routes::Site,
+    settings::{HttpSettings, SYNC_CHUNK_BYTES},
+};
+use crate::{
+    format::FileError,
+    limits,
+    position::Position,
+    replication::{HELLO_TYPE, Hello, Outgoing, RECORDS_TYPE, SNAPSHOT_TYPE, Snapshot},
+};
+use bytes::{Buf, Bytes};
+use futures::Stream;
+use http::{HeaderValue, StatusCode, header};
+use std::{io, sync::Arc};
+use warp::reply::{Reply, Response};
+
+/// Bytes of a snapshot that are read at once.
+const PIECE_BYTES: usize = 8 * SYNC_CHUNK_BYTES;
+/// Longest announcement in bytes.
+const MAX_HELLO_BYTES: usize = 4_096;
+
+/// Whether a content type, or what a client accepts, is this one of ours.
+pub(super) fn is(given: Option<&str>, media: &str) -> bool {
+    given.is_some_and(|given| given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media))
+}
+
+/// Whether a body of this type is one of the leader's offers.
+pub(super) fn is_offer(content_type: Option<&str>) -> bool {
+    is(content_type, RECORDS_TYPE)
+}
+
+/// `POST /update` with records: an offer of the leader to a replica.
+pub(super) async fn offer<S, B, E>(
+    site: Arc<Site>,
+    authorization: Option<String>,
+    content_length: Option<String>,
+    body: S,
+) -> Result<Response, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    check(&site, authorization.as_deref())?;
+    let Role::Replica { follower, .. } = &site.api.role else {
+        return Err(Problem::new(Kind::NotFound, "records are taken by replicas only"));
+    };
+    let settings = HttpSettings { max_body_bytes: limits::MAX_OFFER_BYTES, ..site.settings };
+    let whole = body::read(body, content_length.as_deref(), &settings, &site.offers).await?;
+    match follower.offer(whole.bytes.clone()).await {
+        Some(answer) => Ok(typed(answer.encode(), RECORDS_TYPE)),
+        None => Err(Problem::new(Kind::Stopping, "the replica is stopping, or has more offers than it can take")),
+    }
+}
+
+/// `POST /update` without a body: the leader's notice to a local replica.
+pub(super) fn notice(site: &Site, authorization: Option<&str>) -> Result<Response, Problem> {
+    check(site, authorization)?;
+    if let Role::LocalReplica { notice, .. } = &site.api.role {
+        notice.notify_one();
+    }
+    let mut response = Response::new(Bytes::new().into());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// `POST /sync`: a follower announces itself to its leader.
+pub(super) async fn announce<S, B, E>(
+    site: Arc<Site>,
+    authorization: Option<String>,
+    content_type: Option<String>,
+    body: S,
+) -> Result<Response, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    check(&site, authorization.as_deref())?;
+    if !is(content_type.as_deref(), HELLO_TYPE) {
+        return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
+    }
+    let Role::Leader { registry, .. } = &site.api.role else {
+        return Err(Problem::new(Kind::NotLeader, "announcements are for the leader"));
+    };
+    let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..site.settings };
+    let whole = body::read(body, None, &settings, &site.offers).await?;
+    let hello = Hello::decode(&whole.bytes).map_err(|what| Problem::new(Kind::InvalidBody, what))?;
+    registry.announce(hello);
+    let mut response = Response::new(Bytes::new().into());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// `GET /sync` for a node; `None` if it is a client that asks.
+pub(super) fn fetch(
+    site: &Arc<Site>,
+    query: &str,
+    accept: Option<&str>,
+    authorization: Option<&str>,
+) -> Option<Result<Response, Problem>> {
+    if is(accept, SNAPSHOT_TYPE) {
+        Some(check(site, authorization).and_then(|()| snapshot(site)))
+    } else if is(accept, RECORDS_TYPE) {
+        Some(check(site, authorization).and_then(|()| records(site, query)))
+    } else {
+        None
+    }
+}
+
+/// The newest snapshot, as it is on disk.
+fn snapshot(site: &Site) -> Result<Response, Problem> {
+    match archive(site)?.snapshot().map_err(unreadable)? {
+        Snapshot::File(outgoing) => {
+            let length = outgoing.bytes;
+            let mut response = warp::reply::stream(pieces(outgoing)).into_response();
+            let fields = response.headers_mut();
+            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(SNAPSHOT_TYPE));
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            Ok(response)
+        }
+        Snapshot::None => {
+            let mut response = Response::new(Bytes::new().into());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok(response)
+        }
+        Snapshot::Busy => Err(Problem::new(Kind::NotReady, "another node is loading a snapshot; come again")),
+    }
+}
+
+/// The file, piece by piece, each read beside the serving thread: the disk may be slow.
+fn pieces(outgoing: Outgoing) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + Sync {
+    let outgoing = Arc::new(outgoing);
+    futures::stream::unfold(0, move |at| {
+        let outgoing = Arc::clone(&outgoing);
+        async move {
+            if at >= outgoing.bytes {
+                return None;
+            }
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; PIECE_BYTES.min((outgoing.bytes - at) as usize)];
+                let read = outgoing.file.read_at(at, &mut piece)?;
+                piece.truncate(read);
+                if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Bytes::from(piece)) }
+            });
+            let piece = read.await.unwrap_or_else(|died| Err(io::Error::other(died)));
+            let behind = at + piece.as_ref().map_or(0, |piece| piece.len() as u64);
+            Some((piece, behind))
+        }
+    })
+}
+
+/// Records behind `after=E-S`, for a leader that has lost them.
+fn records(site: &Site, query: &str) -> Result<Response, Problem> {
+    let after: Position = query
+        .strip_prefix("after=")
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Problem::new(Kind::InvalidParameter, "after= takes a position, such as 3-1042"))?;
+    let current = site.current()?;
+    let last = current.reader.read().position().sequence;
+    match archive(site)?.records(after.sequence, last, &current.identity).map_err(unreadable)? {
+        Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
+        None => Err(Problem::new(Kind::PositionLost, format!("the records behind {after} are no longer here"))),
+    }
+}
+
+fn archive(site: &Site) -> Result<&crate::replication::Archive, Problem> {
+    match &site.api.role {
+        Role::Leader { archive, .. } | Role::Replica { archive, .. } => Ok(archive),
+        Role::LocalReplica { .. } => Err(Problem::new(Kind::NotFound, "a local replica keeps no files of its own")),
+    }
+}
+
+fn check(site: &Site, authorization: Option<&str>) -> Result<(), Problem> {
+    let shown = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    match &site.api.nodes {
+        NodeAccess::Anyone => Ok(()),
+        NodeAccess::Secret(secret) if secret.is(shown.as_bytes()) => Ok(()),
+        NodeAccess::Secret(_) => {
+            Err(Problem::new(Kind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
+        }
+        NodeAccess::Nobody => Err(Problem::new(
+            Kind::ClusterSecret,
+            "this node listens beyond loopback without --cluster-secret-file, so it speaks to no other node",
+        )),
+    }
+}
+
+fn unreadable(error: FileError) -> Problem {
+    Problem::new(Kind::Internal, format!("the files cannot be read: {error}"))
+}
+
+fn typed(body: Vec<u8>, media: &'static str) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}

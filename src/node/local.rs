@@ -1,0 +1,249 @@
+//! A local replica, built and closed.
+//!
+//! One thread (`memdb-local`) follows the leader's files: woken by the leader's notices, and at the latest after
+//! a tenth of a second. A task on it announces this node to the leader that the files name.
+
+use super::{Listening, NodeError, STOP_GRACE, http_settings, node_access, random, window};
+use crate::{
+    api::http::{About, Api, Role, Server},
+    client::Forward,
+    config::Settings,
+    disk::RealDisk,
+    local_replica::{LocalReplica, Step},
+    metrics::Metrics,
+    position::Position,
+    replication::{Hello, NodeId, link::Link},
+    secret::Secret,
+    view::{Current, View},
+};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long the files are left alone when nothing was new and no notice comes.
+const LOOK: Duration = Duration::from_millis(100);
+/// The pause before files that cannot be read are tried again.
+const RETRY: Duration = Duration::from_millis(200);
+/// How often a local replica tells the leader that it is there.
+const ANNOUNCE: Duration = Duration::from_secs(2);
+
+/// A local replica that runs.
+pub struct LocalFollowing {
+    // In the order they are closed.
+    server: Server,
+    view: Arc<View>,
+    stopping: CancellationToken,
+    ended: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl LocalFollowing {
+    /// Starts a local replica: listens, and serves once it has loaded what is in the files.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says; nothing is left running then.
+    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
+        Self::begin(Listening::take(settings)?, settings)
+    }
+
+    pub(super) fn begin(listening: Listening, settings: &Settings) -> Result<Self, NodeError> {
+        let url = listening.url(settings)?;
+        let node = random()?;
+        let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
+        let view = Arc::new(View::new(true));
+        let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
+        let forward = Forward::new(None).map_err(std::io::Error::other)?;
+        let (leader, leaders) = watch::channel(None);
+        let follow = Follow {
+            replica: LocalReplica::new(Arc::new(RealDisk::at(directory)), window(settings)),
+            view: Arc::clone(&view),
+            notice: Arc::clone(&notice),
+            forward: forward.clone(),
+            leader,
+            served: None,
+            said: None,
+        };
+        let announce =
+            Announce { node, url: url.clone(), view: Arc::clone(&view), secret: settings.cluster_secret.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ended = CancellationToken::new();
+        let (stop, ends) = (stopping.clone(), ended.clone().drop_guard());
+        let thread = std::thread::Builder::new().name("memdb-local".into()).spawn(move || {
+            let _ends = ends;
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = follow.run() => {}
+                    () = announce.run(leaders) => {}
+                }
+            });
+        })?;
+        let about = About { role: "local-replica", node, url, default_ack: None };
+        let api = Api {
+            view: Arc::clone(&view),
+            role: Role::LocalReplica { notice, forward },
+            nodes: node_access(settings),
+            metrics: Arc::new(Metrics::new()),
+            about: Arc::new(about),
+        };
+        let server = Server::start(listening.listener, api, http_settings(settings))?;
+        Ok(Self { server, view, stopping, ended, thread })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// What it serves.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Told when its thread has ended, which it does only by a stop or by dying.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// Stops: answers what is in flight. There is nothing to be kept.
+    ///
+    /// # Errors
+    /// [`NodeError::Stop`] if its thread had died.
+    pub fn stop(self) -> Result<(), NodeError> {
+        let Self { server, view, stopping, thread, .. } = self;
+        view.set_ready(false);
+        if !server.stop(STOP_GRACE) {
+            tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
+        }
+        stopping.cancel();
+        thread.join().map_err(|_| NodeError::Stop("the thread that follows the files panicked".into()))?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Follows the files.
+struct Follow {
+    replica: LocalReplica,
+    view: Arc<View>,
+    notice: Arc<Notify>,
+    forward: Forward,
+    leader: watch::Sender<Option<String>>,
+    /// The generation of the MANIFEST that readers see the epochs of.
+    served: Option<u64>,
+    /// Why it waits, as it was last told.
+    said: Option<String>,
+}
+
+impl Follow {
+    async fn run(mut self) {
+        loop {
+            match self.replica.step() {
+                Step::Loading => {}
+                Step::Complete(position) => {
+                    tracing::info!(%position, "has loaded what is in the files");
+                    self.serve();
+                }
+                Step::Applied(position) => self.applied(position),
+                Step::Reloading(why) => tracing::warn!("the files are loaded anew: {why}"),
+                Step::Nothing => {
+                    self.current();
+                    // What it says is of no interest: either way it is time to look again.
+                    let _ = timeout(LOOK, self.notice.notified()).await;
+                }
+                Step::Waiting(why) => {
+                    if self.said.as_ref() != Some(&why) {
+                        tracing::warn!("waiting for the leader's files: {why}");
+                        self.said = Some(why);
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+            // Announcements, and a stop, have their turn between two steps.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn applied(&mut self, position: Position) {
+        let generation = self.replica.manifest().map(|manifest| manifest.state.generation);
+        if generation == self.served {
+            self.view.published(position);
+        } else {
+            self.serve();
+        }
+    }
+
+    /// Shows readers what there is, under the epochs of now.
+    fn serve(&mut self) {
+        let (Some(manifest), Some(reader)) = (self.replica.manifest(), self.replica.reader()) else { return };
+        let (identity, state) = (manifest.identity, &manifest.state);
+        self.served = Some(state.generation);
+        if let Some(leader) = &state.leader_url
+            && self.forward.leader().as_ref() != Some(leader)
+        {
+            match self.forward.lead_by(leader) {
+                Ok(()) => drop(self.leader.send_replace(Some(leader.clone()))),
+                Err(error) => tracing::warn!(error, "the MANIFEST names no leader that can be reached"),
+            }
+        }
+        self.view.serve(Current { identity, epochs: state.epochs.clone(), reader });
+    }
+
+    /// It has all that is in the files.
+    fn current(&mut self) {
+        if !self.replica.is_complete() {
+            return;
+        }
+        self.said = None;
+        self.view.caught_up();
+        if !self.view.is_ready() {
+            tracing::info!("has all that the leader has");
+            self.view.set_ready(true);
+        }
+    }
+}
+
+/// Tells the leader that this node wants notices.
+struct Announce {
+    node: NodeId,
+    url: String,
+    view: Arc<View>,
+    secret: Option<Secret>,
+}
+
+impl Announce {
+    async fn run(self, mut leaders: watch::Receiver<Option<String>>) {
+        loop {
+            let leader = leaders.borrow_and_update().clone();
+            if let Some(link) = leader.and_then(|leader| Link::new(&leader, self.secret.clone()).ok())
+                && let Err(error) = link.announce(&self.hello()).await
+            {
+                // Without notices it looks by itself.
+                tracing::debug!(%error, "the leader cannot be told that this local replica is here");
+            }
+            // Whether the leader is another now, or time has passed: say it again.
+            if let Ok(Err(_)) = timeout(ANNOUNCE, leaders.changed()).await {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let current = self.view.current();
+        let mark = current.as_ref().map(|current| current.reader.read().mark()).unwrap_or_default();
+        Hello {
+            node: self.node,
+            url: self.url.clone(),
+            database: current.as_ref().map(|current| current.identity.database_id),
+            epoch: mark.position.epoch,
+            position: mark.position,
+            chain: mark.chain,
+            synced: None,
+            diverged: false,
+            local: true,
+        }
+    }
+}
