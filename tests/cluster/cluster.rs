@@ -554,7 +554,7 @@ impl Cluster {
         if let Some((asked, id)) = self.readers[who] {
             let standing = table.standing(asked, applied);
             let wrong = |what| format!("reader {who} asks node {at} for {asked}: {what}");
-            self.truth.check_standing(id, applied, standing).map_err(wrong)?;
+            self.truth.check_standing((asked, id), applied, standing).map_err(wrong)?;
             match standing {
                 Standing::Reached => self.tally("positions reached by a reader"),
                 Standing::Ahead => return Ok(()), // it waits, and is told to come again

@@ -240,8 +240,8 @@ impl Cluster {
             let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
             match action {
                 Action::Answer(number, answer) => self.answer(seat, number, answer)?,
-                Action::Serve(_, epochs, reader) => {
-                    process.feed.restart(reader.read().position().sequence);
+                Action::Serve(_, epochs, reader, sequence) => {
+                    process.feed.restart(sequence);
                     self.truth.check(&format!("replica {seat}, which serves another state,"), &reader)?;
                     process.view = Some((epochs, reader));
                     self.notice(seat);

@@ -78,7 +78,7 @@ impl Leading {
         Lead {
             identity: self.manifest.identity,
             epoch: state.epoch,
-            epochs: state.epochs.clone(),
+            epochs: state.epochs.clone().into(),
             last: self.reader.read().mark(),
             durable: self.wants_durable,
         }

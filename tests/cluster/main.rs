@@ -10,6 +10,7 @@ mod bug;
 #[allow(dead_code, reason = "what is checked of one node alone")]
 mod checker;
 #[path = "../simulation/client.rs"]
+#[allow(dead_code, reason = "levels are drawn for each attempt here")]
 mod client;
 mod cluster;
 #[path = "../simulation/disk.rs"]

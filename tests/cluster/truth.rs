@@ -175,17 +175,22 @@ impl Truth {
     }
 
     /// A reader asks for a position it knows of a record; what a node says of it must be so.
-    pub fn check_standing(&self, asked: Id, applied: Position, standing: Standing) -> Result<(), String> {
-        let position = self.entries[asked].position;
-        let here = self.holds(applied, asked);
+    pub fn check_standing(
+        &self,
+        (asked, id): (Position, Id),
+        applied: Position,
+        standing: Standing,
+    ) -> Result<(), String> {
+        let here = self.holds(applied, id);
         // Where a history has gone on from, nothing is added later.
-        let is_part = self.lines.get(&applied.epoch).is_some_and(|line| line.contains(&asked));
+        let is_part = self.lines.get(&applied.epoch).is_some_and(|line| line.contains(&id));
         let right = match standing {
             Standing::Reached => here,
-            Standing::Ahead => !here,
+            // Perhaps it has the record, and does not know yet that a later epoch goes on behind it.
+            Standing::Ahead => !here || applied.epoch < asked.epoch,
             Standing::Lost => !is_part,
         };
-        if right { Ok(()) } else { Err(format!("at {applied}, {position} is said to be {standing:?}")) }
+        if right { Ok(()) } else { Err(format!("at {applied}, {asked} is said to be {standing:?}")) }
     }
 
     pub fn position_of(&self, id: Id) -> Position {
