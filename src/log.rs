@@ -14,7 +14,7 @@ mod tests;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
 use scan::own_header;
-pub use scan::{Cut, Scanned, salvage, scan, segments};
+pub use scan::{Cut, Scanned, salvage, scan, scan_copied, segments};
 pub(crate) use scan::{later_records, read_segment};
 pub use tail::{Place, Tail, place_after};
 

@@ -360,8 +360,11 @@ impl<T> Replica<T> {
     /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
     /// once in a while.
     pub fn wants_to_announce(&mut self, now_ms: u64) -> bool {
-        let silent = self.last_heard_ms.is_none_or(|at| now_ms.saturating_sub(at) > limits::SILENCE_MS);
-        let due = silent && now_ms.saturating_sub(self.announced_ms) >= limits::ANNOUNCE_MS;
+        // A clock that was put back must not make the silence longer.
+        let silent_ms = self.last_heard_ms.map_or(Some(u64::MAX), |at| now_ms.checked_sub(at));
+        let silent = silent_ms.is_none_or(|silent_ms| silent_ms > limits::SILENCE_MS);
+        let waited_ms = now_ms.checked_sub(self.announced_ms);
+        let due = silent && waited_ms.is_none_or(|waited_ms| waited_ms >= limits::ANNOUNCE_MS);
         if due {
             self.announced_ms = now_ms;
         }

@@ -81,7 +81,7 @@ pub struct Attempt {
     /// What the answer must be, once the Writer has taken it; `None` then: no more than a refusal, or not known.
     pub expected: Option<Result<Receipt, WriteError>>,
     pub since_ms: u64,
-    /// Whether no replica was connected when it was written: any, and one that keeps files.
+    /// Whether there was a moment since it was written at which no replica was connected: any, and one that keeps files.
     pub alone: (bool, bool),
 }
 
@@ -344,6 +344,8 @@ impl Cluster {
                 let at = self.random.below(SEATS + 1);
                 let off_ms = *self.random.pick(&[0, -900_000, 30_000, 200, -200]);
                 self.clocks_ms[at] = off_ms;
+                // Whoever waits may be taken for overdue once.
+                self.attempts.values_mut().for_each(|attempt| attempt.alone = (true, true));
                 self.note(format_args!("clock {at} is off by {off_ms} ms"));
             }
         }
@@ -458,7 +460,8 @@ impl Cluster {
                 if receipt.acks as usize > had {
                     return wrong(&format!("{had} replicas ever had that record"));
                 }
-                let reached = had > 0 && receipt.acks > 0 && (!durable || synced > 0);
+                let nothing = receipt.position.sequence == 0;
+                let reached = nothing || had > 0 && receipt.acks > 0 && (!durable || synced > 0);
                 if level.wants_replica() && !reached && (strict || !gave_up) {
                     return wrong("no replica has it, and it should have waited");
                 }

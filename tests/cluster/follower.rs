@@ -371,6 +371,7 @@ impl Cluster {
             Err(error) => Err(error),
         };
         process.snapshot = None;
+        let keeps = process.keeps(); // else the log has ended before its time
         if std::mem::take(&mut process.takes_over) {
             seat_of.claimed = None;
         }
@@ -378,7 +379,7 @@ impl Cluster {
         process.replica.snapshot_ended(&result, 5, now_ms, &mut actions);
         match result {
             Ok(_) => self.tally("snapshots of replicas"),
-            Err(_) if seat_of.machine.lock().met > met => {}
+            Err(_) if seat_of.machine.lock().met > met || !keeps => {}
             Err(error) => return Err(format!("a snapshot of replica {seat} failed without a fault: {error}")),
         }
         self.act(seat, actions)

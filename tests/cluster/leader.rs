@@ -319,9 +319,10 @@ impl Cluster {
         }
         for (id, verdict) in verdicts {
             let attempt = self.attempts.get_mut(&id).expect("it is under way");
-            attempt.expected = (!refused && !failed).then(|| {
-                answer_to(&self.clients.wishes[attempt.wish], &verdict, if advanced { position } else { before })
-            });
+            let wish = &self.clients.wishes[attempt.wish];
+            let expected = answer_to(wish, &verdict, if advanced { position } else { before });
+            // What was in the group of an append that failed may count or not.
+            attempt.expected = (!refused && (!failed || expected.is_err())).then_some(expected);
         }
         for id in refused_at_once.into_iter().filter(|_| !refused) {
             let attempt = self.attempts.get_mut(&id).expect("it is under way");
@@ -501,6 +502,11 @@ impl Cluster {
                     }
                 }
             }
+            let alone = (!leader.may_ack(false), !leader.may_ack(true));
+            for attempt in self.attempts.values_mut() {
+                attempt.alone = (attempt.alone.0 || alone.0, attempt.alone.1 || alone.1);
+            }
+            let served = leader.served[seat].as_mut().expect("it is served");
             if served.said.as_ref() != Some(&told) {
                 served.said = Some(told.clone());
                 leader.writer.told(seat as u32 + 1, &told, now_ms, &mut leader.wanted);

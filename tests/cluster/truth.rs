@@ -113,9 +113,8 @@ impl Truth {
     pub fn acknowledged(&mut self, wish: usize, position: Position) -> Result<Option<Id>, String> {
         let id = self.entry_at(Position::new(self.epoch, position.sequence))?;
         let Some(id) = id else { return Ok(None) };
-        let here = self.entries[id].position;
-        if here != position && position != Position::new(self.epoch, self.last()) {
-            return Err(format!("wish {wish} was acknowledged at {position}, where the record is {here}"));
+        if self.entry_at(position)? != Some(id) {
+            return Err(format!("wish {wish} was acknowledged at {position}, which is not on this history"));
         }
         self.told.push((wish, id));
         Ok(Some(id))
