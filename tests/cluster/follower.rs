@@ -19,7 +19,11 @@ use memdb::{
     store::{Mark, Reader, Store, WindowLimits},
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+};
 
 /// A machine with a replica on it, running or not.
 pub struct SeatOf {
@@ -65,7 +69,8 @@ pub struct Following {
     /// What is served.
     pub view: Option<(EpochTable, Reader)>,
     pub ready: bool,
-    sync: Option<(log::Sync, Option<io::Result<()>>)>,
+    /// Syncs that are asked for, each with its result once it has run, in their order.
+    syncs: VecDeque<(log::Sync, Option<io::Result<()>>)>,
     snapshot: Option<Job>,
     load: Option<Load>,
     /// A snapshot is loaded, and waits until the own one is written.
@@ -144,7 +149,7 @@ impl Cluster {
         let replica = Replica::new(settings, directory, found, now_ms, &mut actions);
         let feed = Arc::new(Feed::new(0, self.settings.feed_bytes));
         let archive = Archive::new(disk.clone(), Arc::clone(&feed));
-        let (view, sync, snapshot, load, told_starting) = Default::default();
+        let (view, syncs, snapshot, load, told_starting) = Default::default();
         let (ready, takes_over, asked) = Default::default();
         self.seats[seat].process = Some(Following {
             disk,
@@ -153,7 +158,7 @@ impl Cluster {
             archive,
             view,
             ready,
-            sync,
+            syncs,
             snapshot,
             load,
             takes_over,
@@ -267,11 +272,7 @@ impl Cluster {
                 Action::Stands(_) => self.notice(seat),
                 Action::CaughtUp => process.ready = true,
                 Action::Load(identity) => process.load = Some(Load::Wanted(identity)),
-                Action::Sync(sync) => {
-                    if process.sync.replace((sync, None)).is_some() {
-                        self.tally("syncs of files that are gone");
-                    }
-                }
+                Action::Sync(sync) => process.syncs.push_back((sync, None)),
                 Action::Snapshot(identity, reader, mark, place) => {
                     let disk = Arc::clone(process.disk.as_ref().expect("it keeps files"));
                     match Job::begin(disk, identity, reader, mark, place) {
@@ -346,11 +347,11 @@ impl Cluster {
     pub fn sync_replica(&mut self, seat: Seat) -> Result<(), String> {
         let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
         let mut actions = Vec::new();
-        match process.sync.take() {
+        match process.syncs.pop_front() {
             None => {}
             Some((sync, None)) => {
                 let result = sync.run();
-                process.sync = Some((sync, Some(result)));
+                process.syncs.push_front((sync, Some(result)));
             }
             Some((sync, Some(result))) => process.replica.synced(&sync, result, &mut actions),
         }

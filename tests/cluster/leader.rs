@@ -533,6 +533,9 @@ impl Cluster {
     pub fn stop_leader(&mut self) -> Result<(), String> {
         self.write()?;
         for round in 0.. {
+            if self.leader_machine.lock().crashed() {
+                return Ok(());
+            }
             self.carry_out()?;
             self.now_ms += 10;
             let now_ms = self.leader_ms();
