@@ -299,7 +299,13 @@ impl<T> Replica<T> {
 
     /// The snapshot of the leader was loaded, or not.
     pub fn loaded(&mut self, loaded: Result<Loaded, String>, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        // The table of epochs is that of the leader that ordered the load. One that has started again since has another.
+        let is_later = |loaded: &Loaded| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
+            Ok(loaded) if is_later(&loaded) => {
+                self.loading = false;
+                actions.push(Action::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
+            }
             Ok(loaded) => {
                 let files = self.held.as_ref().and_then(|held| held.files.as_ref());
                 if files.is_some_and(Files::snapshot_runs) {
@@ -325,9 +331,8 @@ impl<T> Replica<T> {
 
     /// Puts what was loaded in the place of all files, if this replica keeps any.
     fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
-        let epoch = self.epoch.max(loaded.store.mark().position.epoch);
         let directory = self.directory.as_ref()?;
-        match directory.replace(loaded, epoch, &self.told, self.settings.snapshot, now_ms) {
+        match directory.replace(loaded, self.epoch, &self.told, self.settings.snapshot, now_ms) {
             Ok(files) => Some(files),
             Err(error) => {
                 actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
