@@ -14,7 +14,7 @@ use memdb::{
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::{self, RecoveryError},
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Command, Feed, Offer, Outcome, Outgoing, Snapshot},
+    replication::{Answer, Archive, Feed, Offer, Outcome, Outgoing, Snapshot},
     snapshot::{Job, Loader, SnapshotSettings, Step},
     store::{Mark, Reader, Store, WindowLimits},
 };
@@ -203,17 +203,7 @@ impl Cluster {
         let now_ms = self.replica_ms(seat);
         let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
         let mut actions = Vec::new();
-        let mut forged = None;
-        if self.bug == Some(Bug::TakesOldEpochs) {
-            let mut offer = Offer::decode(bytes)?;
-            let hello = process.replica.hello();
-            if offer.epoch < hello.epoch && offer.command == Command::Stream {
-                (offer.epoch, offer.after) = (hello.epoch, hello.position);
-                offer.last = Mark { position: Position::new(offer.epoch, u64::MAX), ..offer.last };
-                forged = Some([&offer.encode_head(), offer.records].concat());
-            }
-        }
-        process.replica.offered(forged.as_deref().unwrap_or(bytes), number, now_ms, &mut actions);
+        process.replica.offered(bytes, number, now_ms, &mut actions);
         if self.bug == Some(Bug::SkipsGaps)
             && let Ok(offer) = Offer::decode(bytes)
             && !offer.records.is_empty()
