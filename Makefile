@@ -15,7 +15,7 @@ SEED ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim lint demo crash bench clean perf run-perf run-perf-local-replicas
+.PHONY: help build check test sim sim-cluster lint demo crash bench clean perf run-perf run-perf-local-replicas
 .PHONY: docker-check start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
 help: ## list these verbs
@@ -32,6 +32,9 @@ test: ## run all tests
 
 sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay one
 	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test simulation -- --nocapture
+
+sim-cluster: ## the same of a cluster: a leader, three replicas and the network between them
+	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test cluster -- --nocapture
 
 crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture

@@ -311,7 +311,13 @@ impl<T> Replica<T> {
 
     /// The snapshot of the leader was loaded, or not.
     pub fn loaded(&mut self, loaded: Result<Loaded, String>, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        // The table of epochs is that of the leader that ordered the load. One that has started again since has another.
+        let is_later = |loaded: &Loaded| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
+            Ok(loaded) if is_later(&loaded) => {
+                self.loading = false;
+                actions.push(Action::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
+            }
             Ok(loaded) => {
                 let files = self.held.as_ref().and_then(|held| held.files.as_ref());
                 if files.is_some_and(Files::snapshot_runs) {
@@ -337,9 +343,8 @@ impl<T> Replica<T> {
 
     /// Puts what was loaded in the place of all files, if this replica keeps any.
     fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
-        let epoch = self.epoch.max(loaded.store.mark().position.epoch);
         let directory = self.directory.as_ref()?;
-        match directory.replace(loaded, epoch, &self.told, self.settings.snapshot, now_ms) {
+        match directory.replace(loaded, self.epoch, &self.told, self.settings.snapshot, now_ms) {
             Ok(files) => Some(files),
             Err(error) => {
                 actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
@@ -372,8 +377,11 @@ impl<T> Replica<T> {
     /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
     /// once in a while.
     pub fn wants_to_announce(&mut self, now_ms: u64) -> bool {
-        let silent = self.last_heard_ms.is_none_or(|at| now_ms.saturating_sub(at) > limits::SILENCE_MS);
-        let due = silent && now_ms.saturating_sub(self.announced_ms) >= limits::ANNOUNCE_MS;
+        // A clock that was put back must not make the silence longer.
+        let silent_ms = self.last_heard_ms.map_or(Some(u64::MAX), |at| now_ms.checked_sub(at));
+        let silent = silent_ms.is_none_or(|silent_ms| silent_ms > limits::SILENCE_MS);
+        let waited_ms = now_ms.checked_sub(self.announced_ms);
+        let due = silent && waited_ms.is_none_or(|waited_ms| waited_ms >= limits::ANNOUNCE_MS);
         if due {
             self.announced_ms = now_ms;
         }

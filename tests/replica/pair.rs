@@ -100,6 +100,23 @@ impl Driven {
         }
     }
 
+    /// What was to be loaded is, from this leader.
+    pub fn load_ends(&mut self, leader: &Making) {
+        let loaded = load(leader, leader.manifest().identity, self.disk.as_deref());
+        let mut actions = Vec::new();
+        self.replica.loaded(Ok(loaded), self.now_ms, &mut actions);
+        self.act(actions, None);
+    }
+
+    /// The syncs that have waited fail.
+    pub fn syncs_fail(&mut self) {
+        for sync in std::mem::take(&mut self.waiting_syncs) {
+            let mut actions = Vec::new();
+            self.replica.synced(&sync, Err(std::io::Error::other("the disk is gone")), &mut actions);
+            self.act(actions, None);
+        }
+    }
+
     fn act(&mut self, actions: Vec<Action<u32>>, leader: Option<&Making>) {
         for action in actions {
             let mut more = Vec::new();
