@@ -77,7 +77,8 @@ fn a_count_that_would_overflow_is_refused_silently_never() {
     let leader = Start::leader(data.path()).run();
     let replica = Start::replica(&leader).run();
     replica.until_ready();
-    assert_eq!(update(&replica.url, &json!({"most": i64::MAX, "least": i64::MIN})).status, 202);
+    let extremes = update(&replica.url, &json!({"most": i64::MAX, "least": i64::MIN}));
+    assert_eq!(extremes.status, 202, "{extremes:?}");
     let position = leader.sequence();
     for url in [&leader.url, &replica.url] {
         let refused = [

@@ -29,12 +29,18 @@ fn local_replicas_do_not_stay_a_backup_behind_and_are_not_empty_after_their_own_
         assert_eq!(counts(&local.url).1, expected, "as before, from the first moment it is ready");
     }
     // A write that one of them passes on reaches the other; also after the leader has come back.
-    assert_eq!(update(&locals[0].url, &json!({"passed": 2})).status, 202);
+    passed_on(&locals[0].url, 2);
     leader.end(Signal::KILL);
     leader.start_again();
-    assert_eq!(update(&locals[1].url, &json!({"passed": 1})).status, 202);
+    passed_on(&locals[1].url, 1);
     let (counts, _) = equal_within(REPAIR, &leader, &locals.each_ref());
     assert_eq!((counts.len(), counts["passed"]), (102, 3));
+}
+
+#[track_caller]
+fn passed_on(url: &str, amount: i64) {
+    let answer = update(url, &json!({ "passed": amount }));
+    assert_eq!(answer.status, 202, "{answer:?}");
 }
 
 /// Before: 51 of 51 words differed.

@@ -141,7 +141,7 @@ fn starts(runs: u64, seed: u64) -> Vec<Started> {
         posters.finish(&mut expected);
         let (counts, took) = equal_within(REPAIR, &leader, &[&replica]);
         assert_same(&counts, &expected, &format!("run {run}, {kind:?}"));
-        assert!(replica.is_ready(), "run {run}: it has everything, and does not say so");
+        replica.until_ready();
         let snapshot = replica.said().contains("snapshot");
         told.push(Started { kind, posts, equal_ms: took.as_millis(), snapshot });
         replica.end(if random.percent(50) { Signal::KILL } else { Signal::TERM });

@@ -37,18 +37,15 @@ pub struct Answer {
     pub status: u16,
     /// `Memdb-Acks`.
     pub acks: Option<u64>,
-    /// `Memdb-Position`.
-    pub position: Option<String>,
     pub body: Value,
 }
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        let header = |name| Some(response.headers().get(name)?.to_str().expect("ASCII").to_owned());
-        let (acks, position) = (header("memdb-acks"), header("memdb-position"));
+        let acks = response.headers().get("memdb-acks").map(|acks| acks.to_str().expect("ASCII").to_owned());
         let status = response.status().as_u16();
         let body = response.bytes().ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
-        Self { status, acks: acks.map(|acks| acks.parse().expect("a number")), position, body }
+        Self { status, acks: acks.map(|acks| acks.parse().expect("a number")), body }
     }
 }
 
