@@ -1,6 +1,7 @@
 //! memdb: an in-memory word-count database.
 //!
 //! Text is posted to a leader, which counts its words, keeps them in a log and in snapshots, and answers exact counts.
+//! Replicas take its records over the network, local replicas read its files; both answer the same reads.
 //!
 //! # The ladder
 //!
@@ -11,12 +12,14 @@
 //! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] | bounds and plain values; text to words |
 //! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
-//! | 4 | [`leader`] [`local_replica`] | the write path and its one Writer; a reader of the leader's files: state machines |
+//! | 3 | [`view`] [`replication`] | what reads are answered from; messages between nodes, and a leader's side of each replica |
+//! | 4 | [`leader`] [`replica`] [`local_replica`] | the write path and its one Writer; the two kinds of follower: state machines |
 //! | 5 | [`client`] [`api`] | HTTP, from both ends |
 //! | 6 | [`config`] [`node`] | settings; threads, clocks, signals |
 //!
-//! Levels 0 to 2 hold no async code, and nothing below `node` reads a clock, draws randomness or starts a thread: the
-//! simulation (`tests/simulation`) runs the same code with made-up time on a faulty disk. Level 3, replication, comes.
+//! Levels 0 to 2 hold no async code. The cores of levels 3 and 4 are state machines that are handed the time: the
+//! simulation (`tests/simulation`) runs the same code with made-up time on a faulty disk. Threads, randomness and
+//! signals are in `node`.
 //!
 //! # One write
 //!
@@ -24,8 +27,13 @@
 //! [`tally::Batch`] on its own core. [`leader::Leader::submit`] puts it into the bounded queue (`leader/queue.rs`).
 //! The writer thread (`node/writing.rs`) gives what waits to [`leader::Writer::write`]: each batch is admitted into a
 //! group on its own (`leader/group.rs`), the group becomes one record, and `log_and_apply` appends it
-//! ([`log::Log::append`]), applies it ([`store::Store::apply`]) and publishes it. The answer goes back at once, or
-//! after the sync its level asks for.
+//! ([`log::Log::append`]), applies it ([`store::Store::apply`]) and publishes it, into the [`replication::Feed`] too.
+//!
+//! There each replica's task (`node/replicating.rs`) finds it: [`replication::Sender`] makes an offer of all that has
+//! gathered, and `replication/link.rs` sends it. The replica's thread (`node/following.rs`) gives it to
+//! [`replica::Replica::offered`], which appends the same bytes, applies them by the same `Store::apply`, publishes, and
+//! answers where it stands. Back on the leader, [`leader::Writer::told`] releases the waiters whose level is reached
+//! (`leader/waiting.rs`).
 //!
 //! # One read
 //!

@@ -99,11 +99,13 @@ pub enum Refusal {
     NoReplica,
     /// Another leader has taken over.
     SteppedDown,
+    /// A follower could not pass it on.
+    LeaderAway,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::Queue,
         Refusal::Window,
         Refusal::KeyReused,
@@ -118,6 +120,7 @@ impl Refusal {
         Refusal::NotReplicated,
         Refusal::NoReplica,
         Refusal::SteppedDown,
+        Refusal::LeaderAway,
     ];
 
     /// The label's text.
@@ -137,6 +140,7 @@ impl Refusal {
             Refusal::NotReplicated => "not-replicated",
             Refusal::NoReplica => "no-replica",
             Refusal::SteppedDown => "stepped-down",
+            Refusal::LeaderAway => "leader-away",
         }
     }
 }
@@ -165,6 +169,10 @@ pub struct Metrics {
     pub words: Counter,
     /// Writes answered from the window of keys.
     pub replayed: Counter,
+    /// Writes answered without the replica that the default level wants.
+    pub unreplicated: Counter,
+    /// Writes that the leader has answered by way of this node.
+    pub forwarded: Counter,
     /// Batches waiting for the Writer now.
     pub queue_depth: Gauge,
     /// Syncs of the log.
@@ -234,6 +242,8 @@ impl Metrics {
             batches: counter!("memdb_batches_total"),
             words: counter!("memdb_words_total"),
             replayed: counter!("memdb_replayed_total"),
+            unreplicated: counter!("memdb_unreplicated_total"),
+            forwarded: counter!("memdb_forwarded_total"),
             queue_depth: gauge!("memdb_queue_depth"),
             syncs: counter!("memdb_syncs_total"),
             sync_seconds: metrics::histogram!("memdb_sync_seconds"),
@@ -283,6 +293,8 @@ fn describe() {
     describe_counter!("memdb_batches_total", "Writes acknowledged.");
     describe_counter!("memdb_words_total", "Words counted, repeats included.");
     describe_counter!("memdb_replayed_total", "Writes that repeated an earlier one and counted nothing.");
+    describe_counter!("memdb_unreplicated_total", "Writes answered without the replica that the default level wants.");
+    describe_counter!("memdb_forwarded_total", "Writes that the leader has answered by way of this node.");
     describe_counter!("memdb_refused_total", "Writes refused, by reason.");
     describe_gauge!("memdb_queue_depth", "Writes waiting for the Writer.");
     describe_counter!("memdb_syncs_total", "Syncs of the log.");

@@ -9,6 +9,7 @@ mod leading;
 mod local;
 mod logging;
 mod replicating;
+mod restore;
 mod take_back;
 mod workers;
 mod writing;
@@ -16,6 +17,7 @@ mod writing;
 pub use following::Following;
 pub use leading::Leading;
 pub use local::LocalFollowing;
+pub use restore::{Restored, restore};
 
 use crate::{
     api::http::{HttpSettings, NodeAccess},
@@ -75,6 +77,9 @@ pub enum NodeError {
     /// Another node has gone on without this one.
     #[error("refusing to lead: {0}")]
     NotLeader(String),
+    /// Nothing could be restored.
+    #[error("nothing was restored: {0}")]
+    Restore(String),
     /// The system gives no more threads or descriptors.
     #[error("the system gives no thread or descriptor: {0}")]
     System(#[from] io::Error),

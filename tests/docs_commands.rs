@@ -1,8 +1,8 @@
-//! The commands of the documents, run as they stand against a real leader.
+//! The commands of the documents, run as they stand against a real leader and a replica of it.
 //!
 //! Every fenced block marked `sh` in `README.md` and `docs/*.md` is run line by line, in the order of the page, each page
-//! against a new leader. A comment `# → text` below a command is what it prints. Blocks marked `sh no-run` are left out.
-//! `127.0.0.1:8080` and `localhost:8080` stand for the leader, `memdb` for the binary.
+//! against new servers. A comment `# → text` below a command is what it prints. Blocks marked `sh no-run` are left out.
+//! Port 8080 of `127.0.0.1` or `localhost` stands for the leader, 8081 for the replica, `memdb` for the binary.
 
 #![allow(clippy::disallowed_methods)] // reads the documents, which no seam leads to
 
@@ -14,7 +14,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-const ADDRESSES_IN_DOCS: [&str; 2] = ["127.0.0.1:8080", "localhost:8080"];
+/// The hosts and ports that stand for the leader and the replica.
+const HOSTS_IN_DOCS: [&str; 2] = ["127.0.0.1", "localhost"];
+const PORTS_IN_DOCS: [&str; 2] = ["8080", "8081"];
 /// In the documents a request that is answered by an error is a mistake.
 const CURL_FAILS_ON_ERRORS: &str = "curl() { command curl -sS --fail-with-body \"$@\"; }\n";
 
@@ -60,36 +62,49 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// A leader of its own, stopped when it is dropped.
-struct Leader {
+/// A server, killed when it is dropped.
+struct Server {
     process: Child,
     address: String,
-    _data: TempDir,
 }
 
-impl Leader {
-    fn start(memdb: &Path) -> Self {
-        let data = TempDir::new().expect("a directory");
+impl Server {
+    /// Starts `memdb VERB ARGUMENTS` on a free port and waits until it is ready.
+    fn start(memdb: &Path, verb: &str, arguments: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
         let process = Command::new(memdb)
-            .args(["leader", "--port", &free.port().to_string(), "--data-dir"])
-            .arg(data.path().join("data"))
+            .args([verb, "--port", &free.port().to_string()])
+            .args(arguments)
             .stdin(Stdio::null())
             .spawn()
-            .expect("the leader starts");
-        let leader = Leader { process, address: free.to_string(), _data: data };
-        let url = format!("http://{free}");
-        let ready = Command::new(memdb).args(["health", "--wait", "30", "--server", &url]).status().expect("it runs");
-        assert!(ready.success(), "the leader is not ready");
-        leader
+            .expect("the server starts");
+        let server = Server { process, address: free.to_string() };
+        let ready = Command::new(memdb).args(["health", "--wait", "30", "--server", &server.url()]).status();
+        assert!(ready.expect("it runs").success(), "the {verb} is not ready");
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 }
 
-impl Drop for Leader {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The command, for these servers instead of those of the page.
+fn here(command: &str, servers: [&Server; 2]) -> String {
+    let mut command = command.to_owned();
+    for (port, server) in PORTS_IN_DOCS.iter().zip(servers) {
+        for host in HOSTS_IN_DOCS {
+            command = command.replace(&format!("{host}:{port}"), &server.address);
+        }
+    }
+    CURL_FAILS_ON_ERRORS.to_owned() + &command
 }
 
 #[test]
@@ -104,15 +119,16 @@ fn commands_of_the_documents_work_as_printed() {
         if found.is_empty() {
             continue;
         }
-        let leader = Leader::start(&memdb);
-        let url = format!("http://{}", leader.address);
+        let data = TempDir::new().expect("a directory");
+        let files = data.path().join("data");
+        let leader = Server::start(&memdb, "leader", &["--data-dir", files.to_str().expect("UTF-8")]);
+        let url = leader.url();
+        let replica = Server::start(&memdb, "replica", &["--leader", &url]);
         for Example { line, command, prints } in found {
             let place = format!("{}:{line}: {command}", page.display());
             println!("{place}");
-            let here = |command: String, address: &&str| command.replace(address, &leader.address);
-            let command = ADDRESSES_IN_DOCS.iter().fold(CURL_FAILS_ON_ERRORS.to_owned() + &command, here);
             let output = Command::new("bash")
-                .args(["-euo", "pipefail", "-c", &command])
+                .args(["-euo", "pipefail", "-c", &here(&command, [&leader, &replica])])
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .env("PATH", &path)
                 .env("MEMDB_SERVER", &url)

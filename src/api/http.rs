@@ -3,17 +3,19 @@
 //! A request reads straight down: `serve` accepts and deals connections to threads; `connection` tells
 //! HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
 //! heads (`head`) pass; `front` refuses what no route should see; `routes` names every route as a warp filter; `reads`
-//! and `writes` answer; `problem` is the one shape of everything wrong.
+//! and `writes` answer; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
 
 mod body;
 mod connection;
 mod door;
 mod form;
+mod forward;
 mod framing;
 mod front;
 mod head;
 mod headers;
 mod nodes;
+mod numbers;
 mod operations;
 mod problem;
 mod query;

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use parking_lot::RwLock;
 use reqwest::{Client, Method, Url, header::HeaderMap, redirect};
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
 
 /// Says that a write has come by way of a follower.
 pub const FORWARDED: &str = "memdb-forwarded";
@@ -15,12 +16,18 @@ pub const FORWARDED: &str = "memdb-forwarded";
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries, as long as what became of the last one is not known.
 const TRIES: u32 = 3;
+/// Writes under way at once: each may take a connection of the leader.
+const MOST_AT_ONCE: usize = 256;
+/// How long one more waits for another to end.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// The way to the leader. Cheap to clone.
 #[derive(Clone)]
 pub struct Forward {
     http: Client,
     leader: Arc<RwLock<Option<Url>>>,
+    under_way: Arc<Semaphore>,
+    random: fn() -> io::Result<u128>,
 }
 
 /// What the leader has answered.
@@ -45,11 +52,11 @@ pub enum ForwardError {
 }
 
 impl Forward {
-    /// The way to the leader at `leader`, if that is known yet.
+    /// The way to the leader at `leader`, if that is known yet. Keys are made of what `random` draws.
     ///
     /// # Errors
     /// If it is no address, or the system has no HTTP client.
-    pub fn new(leader: Option<&str>) -> Result<Self, String> {
+    pub fn new(leader: Option<&str>, random: fn() -> io::Result<u128>) -> Result<Self, String> {
         let http = Client::builder()
             .http1_only()
             .no_proxy()
@@ -58,7 +65,7 @@ impl Forward {
             .timeout(TRY_TIMEOUT)
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
-        let forward = Self { http, leader: Arc::default() };
+        let forward = Self { http, leader: Arc::default(), under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)), random };
         if let Some(leader) = leader {
             forward.lead_by(leader)?;
         }
@@ -80,6 +87,14 @@ impl Forward {
         self.leader.read().as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned())
     }
 
+    /// A key for a write whose client has given none. Nobody can guess it, so nobody else can use it first.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn make_key(&self) -> io::Result<String> {
+        (self.random)().map(|bits| format!("{bits:032x}"))
+    }
+
     /// Passes a write on. `headers` must name it by a key or a stream: it may be sent more than once.
     ///
     /// # Errors
@@ -94,6 +109,8 @@ impl Forward {
         let base = self.leader.read().clone();
         let base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
         let url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
+        let busy = || ForwardError::Away("too many writes are on their way to it".into());
+        let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
         let mut last = String::new();
         let mut sent = false;
         for _ in 0..TRIES {

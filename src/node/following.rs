@@ -89,7 +89,7 @@ impl Following {
         };
         thread.act();
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || thread.run())?;
-        let forward = Forward::new(Some(&leader)).map_err(std::io::Error::other)?;
+        let forward = Forward::new(Some(&leader), random).map_err(std::io::Error::other)?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
         let about = About { role: "replica", node, url, default_ack: None };
         let nodes = node_access(settings);

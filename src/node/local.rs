@@ -55,7 +55,7 @@ impl LocalFollowing {
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
         let view = Arc::new(View::new(true));
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
-        let forward = Forward::new(None).map_err(std::io::Error::other)?;
+        let forward = Forward::new(None, random).map_err(std::io::Error::other)?;
         let (leader, leaders) = watch::channel(None);
         let follow = Follow {
             replica: LocalReplica::new(Arc::new(RealDisk::at(directory)), window(settings)),

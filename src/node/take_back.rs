@@ -57,8 +57,8 @@ async fn ask_and_take(recovered: &mut Recovered, urls: Vec<String>, settings: &S
         return match holds {
             None => Ok(()),
             Some((held, url)) => Err(NodeError::NotLeader(format!(
-                "this directory is empty, and replica {url} holds database {held:032x}: give the right --data-dir, or \
-                 say --init to begin a new database"
+                "this directory is empty, and replica {url} holds database {held:032x}: give the right \
+                 --data-dir, `memdb restore --from {url}`, or say --init to begin a new database"
             ))),
         };
     }
@@ -79,7 +79,7 @@ async fn ask_and_take(recovered: &mut Recovered, urls: Vec<String>, settings: &S
 }
 
 fn question(recovered: &Recovered) -> bytes::Bytes {
-    let Recovered { manifest, store, .. } = recovered;
+    let manifest = &recovered.manifest;
     let offer = Offer {
         identity: manifest.identity,
         epoch: manifest.state.epoch,
@@ -90,7 +90,6 @@ fn question(recovered: &Recovered) -> bytes::Bytes {
         durable: false,
         records: &[],
     };
-    let _ = store;
     offer.encode_head().into()
 }
 

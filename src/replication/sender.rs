@@ -53,6 +53,8 @@ pub struct SenderStatus {
     pub silent_ms: Option<u64>,
     /// Exchanges that failed since the last that did not.
     pub failures: u32,
+    /// Exchanges that failed in all.
+    pub failed_exchanges: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ pub struct Sender {
     introduced: Option<NodeId>,
     in_flight: bool,
     failures: u32,
+    failed_exchanges: u64,
     rest_until_ms: u64,
     sent_ms: u64,
     answered_ms: Option<u64>,
@@ -98,6 +101,7 @@ impl Sender {
             introduced: None,
             in_flight: false,
             failures: 0,
+            failed_exchanges: 0,
             rest_until_ms: 0,
             sent_ms: 0,
             answered_ms: None,
@@ -248,6 +252,7 @@ impl Sender {
         let most_ms = (RETRY_MIN_MS << self.failures.min(16)).min(RETRY_MAX_MS);
         self.rest_until_ms = now_ms + random % (most_ms + 1);
         self.failures = self.failures.saturating_add(1);
+        self.failed_exchanges += 1;
         self.away_since_ms.get_or_insert(now_ms);
         told.push(Told::Lost);
     }
@@ -280,6 +285,7 @@ impl Sender {
             lag_records: last.saturating_sub(applied),
             silent_ms: self.answered_ms.map(|at| now_ms.saturating_sub(at)),
             failures: self.failures,
+            failed_exchanges: self.failed_exchanges,
         }
     }
 

@@ -184,7 +184,7 @@ impl Making {
             match action {
                 Action::Sync(sync) => {
                     let mut more = Vec::new();
-                    self.writer.synced(&sync, sync.run(), &mut more);
+                    self.writer.synced(&sync, sync.run(), self.now_ms, &mut more);
                     assert!(more.is_empty(), "nobody waits");
                     self.synced = self.synced.max(sync.upto);
                 }
@@ -196,7 +196,7 @@ impl Making {
                     self.synced = self.synced.max(published.expect("the disk works").position.sequence);
                 }
                 Action::Poisoned(why) => panic!("{why}"),
-                Action::Answer(..) | Action::Published(..) => {}
+                Action::Answer(..) | Action::Published(..) | Action::WantDurable(_) => {}
             }
         }
     }
@@ -235,6 +235,10 @@ impl Making {
     #[allow(dead_code, reason = "for tests/local_replica")]
     pub fn store(&self) -> &Store {
         self.writer.store()
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     pub fn stopped(mut self, name: &'static str) -> Database {

@@ -3,6 +3,7 @@
 mod bad_requests;
 mod cases;
 mod connections;
+mod followers;
 mod http2;
 mod node;
 mod routes;

@@ -1,15 +1,17 @@
 //! A leader with its HTTP server, for one test: everything real but the clock.
 
 use memdb::{
-    api::http::{About, Api, HttpSettings, Readiness, Server},
+    api::http::{About, Api, HttpSettings, NodeAccess, Role, Server},
     disk::{Disk, RealDisk},
     format::Identity,
     leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
     limits,
     metrics::Metrics,
     recovery,
+    replication::{Archive, Feed, Registry},
     store::WindowLimits,
     tokenizer::Analyzer,
+    view::{Current, View},
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -27,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A running leader.
 pub struct Node {
     pub leader: Leader,
-    pub readiness: Readiness,
+    pub registry: Registry,
     pub metrics: Arc<Metrics>,
     server: Option<Server>,
     address: SocketAddr,
@@ -65,25 +67,26 @@ impl Node {
 
     fn over(directory: TempDir, settings: HttpSettings) -> Self {
         let hold = Arc::new(Mutex::new(()));
-        let (leader, writer) = leader(&directory, Arc::clone(&hold));
-        let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::new()));
-        readiness.set(true);
+        let (leader, archive, writer) = leader(&directory, Arc::clone(&hold));
+        let (metrics, (registry, _)) = (Arc::new(Metrics::new()), Registry::new());
+        leader.view().set_ready(true);
         let api = Api {
-            leader: leader.clone(),
-            analyzer: Analyzer::Standard,
+            view: Arc::clone(leader.view()),
+            role: Role::Leader { leader: leader.clone(), registry: registry.clone(), archive },
+            nodes: NodeAccess::Anyone,
             metrics: Arc::clone(&metrics),
-            readiness: readiness.clone(),
             about: Arc::new(About {
                 role: "leader",
-                database_id: Some("00c0ffee".to_owned()),
-                default_ack: AckLevel::Leader,
+                node: 1,
+                url: "http://leader.example:8080".to_owned(),
+                default_ack: Some(AckLevel::Replica),
             }),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = Server::start(listener, api, settings).expect("it starts");
         let address = server.local_addr();
         let (server, writer, directory) = (Some(server), Some(writer), Some(directory));
-        Self { leader, readiness, metrics, server, address, writer, hold, directory }
+        Self { leader, registry, metrics, server, address, writer, hold, directory }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -115,18 +118,22 @@ impl Drop for Node {
 }
 
 /// The one place where the write path is put together.
-fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, JoinHandle<()>) {
+fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHandle<()>) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, WindowLimits::default()).expect("it can be read");
     let settled = recovered.settle(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
-    let reader = settled.store.reader();
+    let (view, epochs) = (Arc::new(View::new(false)), settled.manifest.state.epochs.clone());
+    let feed = Arc::new(Feed::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
+    view.serve(Current { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });
     let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
-    let leader = Leader::new(reader, settled.manifest.state.epochs.clone(), bounds);
-    let writer = Writer::new(settled.store, settled.log, WriterSettings::default(), 0, 0);
+    let leader = Leader::new(view, Arc::clone(&feed), bounds);
+    let ack = WriterSettings { ack: AckLevel::Replica, ..WriterSettings::default() };
+    let writer = Writer::new(settled.store, settled.log, ack, 0, 0);
     let handle = leader.clone();
     let thread = std::thread::Builder::new().name("writer".to_owned());
-    (leader, thread.spawn(move || write(&handle, writer, &hold)).expect("a thread"))
+    let thread = thread.spawn(move || write(&handle, writer, &hold)).expect("a thread");
+    (leader, Archive::new(Some(disk), feed), thread)
 }
 
 fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex<()>) {
@@ -140,6 +147,7 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
             match event {
                 Event::Write(submission) => batches.push(submission),
                 Event::Stop => stop = true,
+                Event::Replica(..) => unreachable!("it has none"),
                 Event::Synced(..) | Event::SnapshotEnded(..) => unreachable!("syncs are done here, snapshots never"),
             }
         }
@@ -148,8 +156,9 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Answer(reply, result) => drop(reply.send(result)),
-                    Action::Published(position, _) => leader.published(position),
-                    Action::Sync(sync) => writer.synced(&sync, sync.run(), &mut actions),
+                    Action::Published(position, record) => leader.published(position, record),
+                    Action::Sync(sync) => writer.synced(&sync, sync.run(), 1, &mut actions),
+                    Action::WantDurable(wanted) => leader.want_durable(wanted),
                     Action::Snapshot(..) => unreachable!("without ticks, none is due"),
                     Action::Poisoned(why) => panic!("{why}"),
                 }

@@ -196,7 +196,7 @@ fn health_tells_alive_from_ready() {
     let mut wire = Wire::open(&node);
     assert_eq!(wire.get("/health").text(), r#"{"status":"api up"}"#);
     assert_eq!(wire.get("/health/ready").status, 200);
-    node.readiness.set(false);
+    node.leader.view().set_ready(false);
     assert_eq!(wire.get("/health/ready").problem(), "not-ready");
     assert_eq!((wire.get("/health").status, wire.get("/health/live").status), (200, 200));
 }
@@ -211,9 +211,11 @@ fn status_and_metrics_tell_what_happened() {
     let status = wire.get("/status").json();
     for (member, expected) in [
         ("role", serde_json::json!("leader")),
-        ("database", "00c0ffee".into()),
+        ("database", format!("{:032x}", 7).into()),
+        ("node", format!("{:032x}", 1).into()),
+        ("url", "http://leader.example:8080".into()),
         ("analyzer", "standard".into()),
-        ("default_ack", "leader".into()),
+        ("default_ack", "replica".into()),
         ("ready", true.into()),
         ("epoch", 1.into()),
         ("sequence", 2.into()),

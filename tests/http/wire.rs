@@ -3,7 +3,7 @@
 use crate::node::{Node, PATIENCE};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
 };
 
 /// One connection.
@@ -51,7 +51,12 @@ impl Answer {
 
 impl Wire {
     pub fn open(node: &Node) -> Self {
-        let stream = TcpStream::connect(node.address()).expect("the server accepts");
+        Self::to(node.address())
+    }
+
+    /// A connection to any node.
+    pub fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         Self { stream, read: Vec::new() }

@@ -81,14 +81,30 @@ fn words_and_namespaces_are_taken_away() {
 }
 
 #[test]
-fn acks_are_leader_or_disk() {
+fn levels_that_need_no_replica_are_met_without_one() {
     let node = Node::start(settings());
     let mut wire = Wire::open(&node);
-    for level in ["leader", "disk"] {
-        assert_eq!(wire.ask(&format!("POST /post?ack={level} HTTP/1.1"), "a").status, 202, "{level}");
+    for target in ["/post", "/post?ack=leader", "/post?ack=disk"] {
+        let answer = wire.ask(&format!("POST {target} HTTP/1.1"), "a");
+        assert_eq!((answer.status, answer.header("memdb-acks")), (202, Some("0")), "{target}");
     }
-    assert_eq!(wire.ask("POST /post?ack=replica HTTP/1.1", "a").problem(), "ack-unavailable");
-    assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":2}"#);
+    assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":3}"#);
+}
+
+#[test]
+fn a_level_that_was_asked_for_and_not_reached_is_no_202() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let late = wire.ask("POST /post?ack=replica HTTP/1.1", "a");
+    assert_eq!((late.status, late.problem().as_str()), (504, "not-replicated"));
+    assert_eq!((late.json()["applied"].clone(), late.json()["position"].clone()), (true.into(), "1-1".into()));
+    assert_eq!((late.header("memdb-position"), late.header("retry-after")), (Some("1-1"), None));
+    assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":1}"#, "it is applied");
+    for level in ["replica+disk", "replica%2Bdisk"] {
+        let refused = wire.ask(&format!("POST /post?ack={level} HTTP/1.1"), "a");
+        assert_eq!((refused.status, refused.problem().as_str()), (400, "ack-unavailable"), "{level}");
+    }
+    assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":1}"#, "it is not applied");
 }
 
 #[test]

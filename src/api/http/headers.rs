@@ -10,6 +10,10 @@ use warp::reply::Response;
 pub(super) static MEMDB_POSITION: HeaderName = HeaderName::from_static("memdb-position");
 pub(super) static MEMDB_ACKS: HeaderName = HeaderName::from_static("memdb-acks");
 pub(super) static MEMDB_REPLAYED: HeaderName = HeaderName::from_static("memdb-replayed");
+pub(super) static MEMDB_LAG: HeaderName = HeaderName::from_static("memdb-lag");
+pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) static MEMDB_STREAM: HeaderName = HeaderName::from_static("memdb-stream");
+pub(super) static MEMDB_STREAM_SEQ: HeaderName = HeaderName::from_static("memdb-stream-seq");
 pub(super) static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Request headers that mean nothing when they come twice with different values.
@@ -94,26 +98,40 @@ pub(super) fn position_value(position: Position) -> HeaderValue {
     value(text)
 }
 
+/// On a follower: how old the answer to a read may be, in milliseconds.
+pub(super) fn set_lag(response: &mut Response, lag_ms: Option<u64>) {
+    if let Some(lag_ms) = lag_ms {
+        response.headers_mut().insert(&MEMDB_LAG, HeaderValue::from(lag_ms));
+    }
+}
+
 /// The answer to a read: the body at its position, or 304 if the client has it already.
-pub(super) fn read_answer(body: Vec<u8>, position: Position, if_none_match: Option<&str>) -> Response {
+pub(super) fn read_answer(
+    body: Vec<u8>,
+    position: Position,
+    lag_ms: Option<u64>,
+    if_none_match: Option<&str>,
+) -> Response {
     let tag = strong_tag(&body);
     if matches(if_none_match, &tag) {
-        return not_modified(position, &tag);
+        return not_modified(position, lag_ms, &tag);
     }
     let mut response = Response::new(body.into());
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(&MEMDB_POSITION, position_value(position));
     fields.insert(header::ETAG, value(tag.to_vec()));
+    set_lag(&mut response, lag_ms);
     response
 }
 
 /// 304 with what identifies the answer the client has.
-pub(super) fn not_modified(position: Position, tag: &[u8]) -> Response {
+pub(super) fn not_modified(position: Position, lag_ms: Option<u64>, tag: &[u8]) -> Response {
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().insert(&MEMDB_POSITION, position_value(position));
     response.headers_mut().insert(header::ETAG, value(tag.to_vec()));
+    set_lag(&mut response, lag_ms);
     response
 }
 

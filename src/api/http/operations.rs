@@ -1,13 +1,13 @@
 //! What tells how the node is: health, numbers, status.
 
 use super::{
-    Role,
+    Role, numbers,
     problem::{Kind, Problem},
     routes::Site,
 };
 use crate::replication::SenderStatus;
 use http::{HeaderValue, header};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
 
 /// `GET /health`.
@@ -25,7 +25,23 @@ pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
     if site.api.view.is_ready() {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));
     }
-    Err(Problem::new(Kind::NotReady, "the node is starting or stopping; ask again"))
+    Err(Problem::new(Kind::NotReady, what_is_missing(site)))
+}
+
+fn what_is_missing(site: &Site) -> Cow<'static, str> {
+    let Some(forward) = site.forward() else { return "the leader is starting or stopping; ask again".into() };
+    let leader = match forward.leader() {
+        Some(url) => format!("its leader, {url}"),
+        None => "its leader, whose address it does not know yet".to_owned(),
+    };
+    match site.current() {
+        Ok(current) => format!(
+            "the node is at {}, and has not heard from {leader}, whether that is all; or it is stopping",
+            current.reader.read().position()
+        ),
+        Err(_) => format!("the node has no counts yet that are right: it waits for {leader}"),
+    }
+    .into()
 }
 
 /// `GET /metrics`: Prometheus' text form.
@@ -50,9 +66,11 @@ pub(super) fn metrics(site: &Site) -> Response {
         metrics.poisoned.set(f64::from(u8::from(status.poisoned)));
     }
     metrics.ready.set(f64::from(u8::from(site.api.view.is_ready())));
-    let mut response = Response::new(metrics.render().into());
-    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    let mut text = metrics.render();
+    numbers::of_replication(&site.api, &mut text);
+    let mut response = Response::new(text.into());
+    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
     response
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Heads {
 pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
     let query = Query::parse(&query)?;
     query.named_words()?;
-    settle(&site, heads.min_position.as_deref()).await?;
+    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     let mut names = query.words;
     if names.len() > 1 {
         let mut seen = HashSet::with_capacity(names.len());
@@ -53,14 +53,14 @@ pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> R
         write!(body, ":{count}").expect("a Vec takes every byte");
     }
     body.push(b'}');
-    Ok(headers::read_answer(body, position, heads.if_none_match.as_deref()))
+    Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 
 /// `GET /top?n=`: the largest counts.
 pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
     let query = Query::parse(&query)?;
     let n = query.top()?;
-    settle(&site, heads.min_position.as_deref()).await?;
+    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     let (position, words) = site.current()?.reader.top(&query.namespace, n);
     let mut body = vec![b'['];
     for (word, count) in words {
@@ -69,13 +69,13 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
         write!(body, ",\"count\":{count}}}").expect("a Vec takes every byte");
     }
     body.push(b']');
-    Ok(headers::read_answer(body, position, heads.if_none_match.as_deref()))
+    Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 
 /// `GET /sync`: every word with its count, in pieces.
 pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
     let query = Query::parse(&query)?;
-    settle(&site, heads.min_position.as_deref()).await?;
+    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
     let current = site.current()?;
     let mark = current.reader.read().mark();
@@ -83,7 +83,7 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
     // The digest too: another database, or an old copy put back, may come to the same position.
     let tag = format!("W/\"{position}-{:016x}\"", mark.digest);
     if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
-        return Ok(headers::not_modified(position, tag.as_bytes()));
+        return Ok(headers::not_modified(position, lag_ms, tag.as_bytes()));
     }
     let body = SyncBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
     let mut response = warp::reply::stream(body).into_response();
@@ -91,18 +91,21 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
     fields.insert(header::ETAG, headers::value(tag));
+    headers::set_lag(&mut response, lag_ms);
     Ok(response)
 }
 
-/// Waits until the position a client asked for is applied here.
-async fn settle(site: &Site, min_position: Option<&str>) -> Result<(), Problem> {
-    let Some(text) = min_position else { return Ok(()) };
+/// Waits until the position a client asked for is applied here. Returns the lag from before the read that follows: what is
+/// read then is at least as new.
+async fn settle(site: &Site, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
+    let lag_ms = || Ok(site.api.view.lag_ms());
+    let Some(text) = min_position else { return lag_ms() };
     let asked: Position =
         text.parse().map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position: {error}")))?;
     let standing = site.api.view.standing(asked, site.settings.position_wait).await;
     match standing {
         None => Err(routes::nothing_to_read()),
-        Some(Standing::Reached) => Ok(()),
+        Some(Standing::Reached) => lag_ms(),
         Some(Standing::Ahead) => Err(Problem::new(
             Kind::PositionAhead,
             format!("{asked} is not applied here yet; ask again, or another node"),

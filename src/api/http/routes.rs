@@ -6,6 +6,7 @@
 use super::{
     Api, Role,
     body::Uploads,
+    forward::{self, Sent},
     headers::Naming,
     nodes, operations,
     problem::{Kind, Problem},
@@ -13,7 +14,11 @@ use super::{
     settings::HttpSettings,
     writes,
 };
-use crate::{leader::Leader, view::Current};
+use crate::{
+    client::{FORWARDED, Forward},
+    leader::Leader,
+    view::Current,
+};
 use std::{convert::Infallible, sync::Arc};
 use tokio::time::Instant;
 use warp::{
@@ -42,6 +47,14 @@ impl Site {
     /// Whether this is a local replica.
     pub(super) fn follows_files(&self) -> bool {
         matches!(self.api.role, Role::LocalReplica { .. })
+    }
+
+    /// The way to the leader, on a follower.
+    pub(super) fn forward(&self) -> Option<&Forward> {
+        match &self.api.role {
+            Role::Leader { .. } => None,
+            Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => Some(forward),
+        }
     }
 
     /// The way to the Writer, on a leader.
@@ -87,33 +100,47 @@ fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         let site = Arc::clone(&reading);
         async move { answer(reads::wordcount(site, query, heads).await) }
     });
-    let remove = warp::delete().and(query()).and(naming()).then(move |query, naming| {
+    let remove = warp::delete().and(sent()).and(query()).and(naming()).then(move |sent, query: String, naming| {
         let site = Arc::clone(&removing);
-        async move { answer(writes::remove_words(site, query, naming).await) }
+        async move {
+            answer(match site.forward() {
+                Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
+                None => writes::remove_words(site, query, naming).await,
+            })
+        }
     });
     at("wordcount").and(read.or(remove).unify().or(refuse("GET, HEAD, DELETE")).unify()).boxed()
 }
 
 fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let write =
-        warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(move |query, heads, body| {
+    let write = warp::post().and(sent()).and(query()).and(write_heads()).and(warp::body::stream()).then(
+        move |sent, query: String, heads, body| {
             let site = Arc::clone(&site);
-            async move { answer(writes::post(site, query, heads, body).await) }
-        });
+            async move {
+                answer(match site.forward() {
+                    Some(leader) => forward::write(&site, leader, sent, &query, heads, body).await,
+                    None => writes::post(site, query, heads, body).await,
+                })
+            }
+        },
+    );
     at("post").and(write.or(refuse("POST")).unify()).boxed()
 }
 
 fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let write = warp::post().and(query()).and(write_heads()).and(authorization()).and(warp::body::stream()).then(
-        move |query, heads: writes::Heads, authorization: Option<String>, body| {
+    let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(authorization());
+    let write = asked.and(warp::body::stream()).then(
+        move |sent, query: String, heads: writes::Heads, authorization: Option<String>, body| {
             let site = Arc::clone(&site);
             async move {
                 answer(if nodes::is_offer(heads.content_type.as_deref()) {
                     nodes::offer(site, authorization, heads.content_length, body).await
                 } else if site.follows_files() && heads.content_length.as_deref() == Some("0") {
                     nodes::notice(&site, authorization.as_deref())
+                } else if let Some(leader) = site.forward() {
+                    forward::write(&site, leader, sent, &query, heads, body).await
                 } else {
                     writes::update(site, query, heads, body).await
                 })
@@ -159,9 +186,15 @@ fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
     let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
-    let remove = named.and(warp::delete()).and(query()).and(naming()).then(move |name, query, naming| {
+    let asked = named.and(warp::delete().and(sent())).and(query()).and(naming());
+    let remove = asked.then(move |name, sent, query: String, naming| {
         let site = Arc::clone(&site);
-        async move { answer(writes::drop_namespace(site, name, query, naming).await) }
+        async move {
+            answer(match site.forward() {
+                Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
+                None => writes::drop_namespace(site, name, query, naming).await,
+            })
+        }
     });
     remove.or(named.map(drop).untuple_one().and(refuse("DELETE"))).unify().boxed()
 }
@@ -202,6 +235,14 @@ fn read_heads() -> impl Filter<Extract = (reads::Heads,), Error = Rejection> + C
     warp::header::optional("memdb-min-position")
         .and(warp::header::optional("if-none-match"))
         .map(|min_position, if_none_match| reads::Heads { min_position, if_none_match })
+}
+
+/// What a write was sent as, should it have to be passed on.
+fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Copy {
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::optional(FORWARDED))
+        .map(|method, path, forwarded: Option<String>| Sent { method, path, forwarded: forwarded.is_some() })
 }
 
 /// What nodes show each other.

@@ -23,8 +23,10 @@ use http::{HeaderValue, StatusCode, header};
 use std::{borrow::Cow, io::Write, sync::Arc};
 use warp::reply::Response;
 
-const POST_TAKES: &str =
+pub(super) const POST_TAKES: &str =
     "text/plain, application/x-www-form-urlencoded, application/json, multipart/form-data; all in UTF-8";
+/// What the body of a repeat has in it.
+pub(super) const REPLAYED: &[u8] = br#","replayed":true"#;
 const UPDATE_TAKES: &str = "application/json; in UTF-8";
 
 /// What the headers of a write say.
@@ -203,6 +205,16 @@ fn form_text(body: &[u8]) -> Result<Cow<'_, str>, Problem> {
     form::decode(text.ok_or_else(no_text)?, Kind::InvalidBody)
 }
 
+/// Whether the JSON body of a post names the write. One that cannot be read does not: the leader refuses it.
+pub(super) async fn has_id(body: &Bytes) -> bool {
+    let reads = |body: &[u8]| Ok(json_text(body).is_ok_and(|posted| posted.id.is_some()));
+    if body.len() <= INLINE_TEXT_BYTES {
+        return reads(body).unwrap_or(false);
+    }
+    let body = body.clone();
+    apart(move || reads(&body)).await.unwrap_or(false)
+}
+
 #[derive(serde::Deserialize)]
 struct Posted<'a> {
     #[serde(borrow)]
@@ -269,7 +281,11 @@ async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Resp
         return Ok(accepted(&receipt));
     }
     match leader.submit(batch, ack).await {
-        Ok(receipt) => Ok(accepted(&receipt)),
+        Ok(receipt) => {
+            let wants_replica = ack.is_none() && site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
+            site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
+            Ok(accepted(&receipt))
+        }
         Err(error) => {
             let (problem, refusal) = problem::of_write_error(&error);
             site.api.metrics.refused(refusal);
@@ -286,7 +302,7 @@ fn accepted(receipt: &Receipt) -> Response {
         body,
         r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#
     )
-    .and_then(|()| if *replayed { body.write_all(br#","replayed":true"#) } else { Ok(()) })
+    .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
     .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
     .and_then(|()| body.write_all(b"}"))
     .expect("a Vec takes every byte");

@@ -12,6 +12,7 @@ mod output;
 mod post;
 mod read;
 mod replica;
+mod restore;
 mod settings;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +58,7 @@ enum Verb {
     Status(health::StatusArguments),
     Inspect(files::InspectArguments),
     Repair(files::RepairArguments),
+    Restore(restore::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Status(arguments) => health::status(&arguments),
         Verb::Inspect(arguments) => files::inspect(&arguments),
         Verb::Repair(arguments) => files::repair(&arguments),
+        Verb::Restore(arguments) => restore::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
     };
     conclude(ended)

@@ -1,0 +1,54 @@
+//! `memdb restore`: a leader's directory, from what another node holds.
+
+use crate::output::{Ended, Failure, Grouped, say};
+use indicatif::{ProgressBar, ProgressStyle};
+use memdb::{node, secret::Secret};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  memdb restore --from http://127.0.0.1:8081 --data-dir ./data
+  memdb leader --data-dir ./data --replica http://127.0.0.1:8081
+
+For a leader whose own directory is lost. The node it comes from is a replica with a --data-dir that has all there is;
+compare the positions in `memdb status` of each, and take the highest. The directory must hold no database.";
+
+/// Make a leader's directory from what a replica holds.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The replica it comes from, as http://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    from: String,
+
+    /// Where it goes; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+
+    /// File with the secret that the nodes of the cluster share.
+    #[arg(long, value_name = "FILE")]
+    cluster_secret_file: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Ended {
+    let secret = arguments.cluster_secret_file.as_ref().map(read_secret).transpose()?;
+    let bar = ProgressBar::new_spinner();
+    let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";
+    bar.set_style(ProgressStyle::with_template(style).expect("a template of this program"));
+    let restored = node::restore(&arguments.from, &arguments.data_dir, secret, &mut |bytes, total| {
+        total.into_iter().for_each(|total| bar.set_length(total));
+        bar.set_position(bytes);
+    });
+    bar.finish_and_clear();
+    let restored = restored.map_err(|error| Failure::Failed(error.to_string()))?;
+    let node::Restored { database, position, words } = restored;
+    say(&format!("Restored database {database:032x} at {position}: {} words.", Grouped(words)))?;
+    say(&format!("Start it with: memdb leader --data-dir {}", arguments.data_dir.display()))
+}
+
+#[allow(clippy::disallowed_methods, reason = "no file of a database")]
+fn read_secret(path: &PathBuf) -> Result<Secret, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let secret = text.and_then(|text| text.parse());
+    secret.map_err(|reason| Failure::Usage(format!("--cluster-secret-file {}: {reason}", path.display())))
+}

@@ -1,0 +1,172 @@
+//! Makes a leader's directory from what another node holds: for a leader whose own directory is lost.
+
+use super::{NodeError, lock};
+use crate::{
+    disk::{Disk, temporary_name},
+    format::{FileHeader, FileKind, Identity, SNAPSHOT_PREFIX},
+    log::{AppendError, Log, RawRecord},
+    manifest::Manifest,
+    position::{Epoch, EpochTable, Position},
+    recovery,
+    replication::{
+        Command, Offer,
+        link::{Incoming, Link},
+    },
+    secret::Secret,
+    snapshot::Loader,
+    store::{Mark, Store, WindowLimits},
+    tokenizer::Analyzer,
+};
+use std::{path::Path, sync::Arc};
+
+/// What was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The database.
+    pub database: u128,
+    /// Where it stands.
+    pub position: Position,
+    /// Distinct words in all namespaces.
+    pub words: u64,
+}
+
+/// Fetches all that the node at `from` holds into `directory`, which must hold no database; a leader starts on it then.
+/// `progress` is told the bytes that have come, and how many there will be if that is known.
+///
+/// # Errors
+/// [`NodeError::Restore`], or as the directory's errors say. The directory counts as empty then.
+pub fn restore(
+    from: &str,
+    directory: &Path,
+    secret: Option<Secret>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Restored, NodeError> {
+    let (disk, _lock) = lock(directory)?;
+    let names = disk.list().map_err(|error| NodeError::DataDirectory { path: directory.to_owned(), error })?;
+    if let Some(name) = names.iter().find(|name| FileKind::of_name(name).is_some()) {
+        return Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display())));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(fetch(from, &disk, secret, progress)).map_err(NodeError::Restore)
+}
+
+async fn fetch(
+    from: &str,
+    disk: &Arc<dyn Disk>,
+    secret: Option<Secret>,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Restored, String> {
+    let link = Link::new(from, secret)?;
+    let told = |error: crate::replication::link::LinkError| format!("{from}: {error}");
+    let epoch = epoch_of(&link).await.map_err(told)?;
+    let incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
+        format!("{from} has no snapshot to give: take a node that keeps files, or wait until it has written one")
+    })?;
+    let temporary = temporary_name(&format!("{SNAPSHOT_PREFIX}received"));
+    let (identity, mut store) = receive(incoming, &**disk, &temporary, progress).await?;
+    let (mut manifest, mut log) = recovery::adopt(
+        disk,
+        identity,
+        epoch.max(store.mark().position.epoch),
+        EpochTable::default(),
+        &store,
+        Some(&temporary),
+        crate::limits::DEFAULT_SEGMENT_BYTES,
+    )
+    .map_err(|error| error.to_string())?;
+    loop {
+        let records = link.records(store.mark().position).await.map_err(told)?;
+        let records = records.ok_or_else(|| format!("{from} no longer has what follows its snapshot: try again"))?;
+        if records.is_empty() {
+            break;
+        }
+        append_all(&records, &identity, &mut log, &mut store)?;
+    }
+    conclude(&**disk, &mut manifest, &mut log, &store)
+}
+
+/// The highest epoch the node has seen: what is restored must go on behind it. A leader, which takes no offers, is in it.
+async fn epoch_of(link: &Link) -> Result<Epoch, crate::replication::link::LinkError> {
+    let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
+    let offer = Offer {
+        identity,
+        epoch: 0,
+        epochs: EpochTable::default(),
+        last: Mark::default(),
+        command: Command::Ask,
+        after: Position::ZERO,
+        durable: false,
+        records: &[],
+    };
+    Ok(link.offer(vec![offer.encode_head().into()]).await?.hello.epoch)
+}
+
+async fn receive(
+    mut incoming: Incoming,
+    disk: &dyn Disk,
+    temporary: &str,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<(Identity, Store), String> {
+    let total = incoming.bytes();
+    let told = |error: std::io::Error| format!("{temporary}: {error}");
+    let file = disk.create(temporary).map_err(told)?;
+    let (mut first, mut loader, mut bytes) = (Vec::new(), None, 0);
+    while let Some(piece) = incoming.next().await.map_err(|error| error.to_string())? {
+        file.append(&piece).map_err(told)?;
+        bytes += piece.len() as u64;
+        progress(bytes, total);
+        let loader = match &mut loader {
+            Some(loader) => loader,
+            None => {
+                // Which database it is stands at the front.
+                first.extend_from_slice(&piece);
+                let Ok(header) = FileHeader::decode(temporary, &first) else { continue };
+                loader.insert((header.identity, Loader::new(header.identity, WindowLimits::default())))
+            }
+        };
+        let fresh = if first.is_empty() { &piece[..] } else { &std::mem::take(&mut first)[..] };
+        loader.1.feed(fresh).map_err(|damage| damage.to_string())?;
+    }
+    file.sync().map_err(told)?;
+    let (identity, loader) = loader.ok_or("what came is no snapshot")?;
+    let (store, _) = loader.finish().map_err(|damage| damage.to_string())?;
+    Ok((identity, store))
+}
+
+fn append_all(mut records: &[u8], identity: &Identity, log: &mut Log, store: &mut Store) -> Result<(), String> {
+    while !records.is_empty() {
+        let raw = RawRecord::parse(records, identity.hash_seed).map_err(|bad| bad.to_string())?;
+        let (bytes, rest) = records.split_at(raw.header.record_bytes());
+        records = rest;
+        let mark = store.mark();
+        let follows = raw.header.position.sequence == mark.position.sequence + 1 && raw.follows(mark.chain);
+        if !follows || raw.header.position.epoch > log.epoch() {
+            return Err(format!("record {} does not go on from {}", raw.header.position, mark.position));
+        }
+        log.append_raw(bytes)
+            .map_err(|(AppendError::Undone(error) | AppendError::Poisoned(error))| error.to_string())?;
+        let record = raw.record().map_err(|bad| bad.to_string())?;
+        store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
+        if log.is_overdue() {
+            sync(log)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync(log: &mut Log) -> Result<(), String> {
+    let Some(sync) = log.sync() else { return Ok(()) };
+    sync.run().map_err(|error| error.to_string())?;
+    log.synced(&sync);
+    Ok(())
+}
+
+/// All is synced: what is there is as good as after a clean stop.
+fn conclude(disk: &dyn Disk, manifest: &mut Manifest, log: &mut Log, store: &Store) -> Result<Restored, String> {
+    sync(log)?;
+    let position = store.mark().position;
+    manifest.state.clean_stop = Some(position);
+    manifest.write(disk).map_err(|error| error.to_string())?;
+    let words = store.reader().read().namespaces().iter().map(|(_, words)| words).sum();
+    Ok(Restored { database: manifest.identity.database_id, position, words })
+}

@@ -1,0 +1,384 @@
+//! Replicas and the sender of their leader, exchange by exchange, over real files: how they meet, catch up, restart and
+//! are loaded anew.
+
+#![allow(clippy::disallowed_methods)] // spoils files as bad luck does
+
+#[allow(dead_code, reason = "shared with the damage test")]
+#[path = "damage/database.rs"]
+mod database;
+#[allow(dead_code, reason = "shared with the damage test")]
+#[path = "damage/memory.rs"]
+mod memory;
+#[path = "replica/pair.rs"]
+mod pair;
+
+use database::{Making, SMALL};
+use memdb::{
+    position::Position,
+    replication::{Command, Offer, Outcome, Standing, Told},
+};
+use pair::{Driven, Seen, Sending, assert_same};
+use std::fs;
+
+/// With and without a directory.
+fn both(test: impl Fn(Option<&std::path::Path>)) {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    test(Some(directory.path()));
+    test(None);
+}
+
+#[test]
+fn an_empty_replica_begins_with_the_first_record_and_follows() {
+    both(|directory| {
+        let mut leader = Making::begin(SMALL).write(5);
+        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        sending.bring_up(&mut replica, &leader);
+        assert_same(&replica, &leader);
+        assert!(!replica.seen.contains(&Seen::Loading), "the log has everything");
+        assert_eq!(replica.seen.last(), Some(&Seen::CaughtUp));
+        for _ in 0..5 {
+            leader = leader.write(2);
+            sending.bring_up(&mut replica, &leader);
+            assert_same(&replica, &leader);
+        }
+        let Some(Told::Progress(standing)) = sending.told.last() else { panic!("{:?}", sending.told) };
+        assert_eq!((standing.applied, standing.synced.is_some(), standing.connected), (15, directory.is_some(), true));
+    });
+}
+
+#[test]
+fn where_the_log_no_longer_reaches_back_it_loads_the_snapshot_and_goes_on_behind_it() {
+    both(|directory| {
+        let leader = Making::begin(SMALL).write(5).snapshot().write(5).snapshot().write(5).snapshot().write(3);
+        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        sending.bring_up(&mut replica, &leader);
+        assert_same(&replica, &leader);
+        assert_eq!(replica.seen.iter().filter(|seen| **seen == Seen::Loading).count(), 1, "{:?}", replica.seen);
+    });
+}
+
+#[test]
+fn with_a_directory_it_resumes_where_it_was_after_any_stop() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(SMALL).write(4).snapshot().write(4).snapshot().write(4);
+    let mut replica = Driven::start(Some(directory.path()), 1);
+    Sending::new().bring_up(&mut replica, &leader);
+    for round in 2..6 {
+        if round % 2 == 0 {
+            replica.replica.start_sync(&mut Vec::new());
+            drop(replica); // killed
+        } else {
+            replica.replica.start_sync(&mut Vec::new());
+            replica.replica.close().expect("the disk works");
+        }
+        leader = leader.write(3);
+        replica = Driven::start(Some(directory.path()), round);
+        assert_eq!(replica.position().sequence + 3, leader.store().mark().position.sequence, "it lost nothing");
+        Sending::new().bring_up(&mut replica, &leader);
+        assert!(!replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
+        assert_same(&replica, &leader);
+    }
+}
+
+#[test]
+fn over_the_leaders_restarts_it_stands_where_the_leader_stands() {
+    both(|directory| {
+        let mut leader = Making::begin(SMALL).write(2);
+        let mut replica = Driven::start(directory, 1);
+        Sending::new().bring_up(&mut replica, &leader);
+        for cleanly in [true, false, true] {
+            leader = leader.restart(cleanly);
+            Sending::new().bring_up(&mut replica, &leader);
+            assert_eq!(replica.position(), leader.store().mark().position, "no record, and the new epoch");
+            leader = leader.write(2).restart(!cleanly).write(1);
+            // Two epochs on at once.
+            Sending::new().bring_up(&mut replica, &leader);
+            assert_same(&replica, &leader);
+        }
+        assert!(!replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
+    });
+}
+
+#[test]
+fn killed_half_way_through_older_epochs_it_resumes() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(SMALL).write(1);
+    let mut replica = Driven::start(Some(directory.path()), 1);
+    Sending::new().bring_up(&mut replica, &leader);
+    leader = leader.write(4).restart(false).write(2);
+    // The leader's segments are small: an offer from its log ends with one of them.
+    let mut sending = Sending::new();
+    while replica.position().sequence < 3 {
+        let offer = sending.offer(&leader).expect("there is more");
+        replica.offered(&offer, 1, None);
+        let (_, answer) = replica.answers.pop().expect("answered");
+        sending.answered(answer, &leader);
+    }
+    let half_way = replica.position();
+    assert!(half_way.epoch == 1 && half_way.sequence < 5, "{half_way}");
+    drop(replica);
+    let mut replica = Driven::start(Some(directory.path()), 2);
+    assert_eq!(replica.position(), half_way);
+    Sending::new().bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+    assert!(!replica.seen.contains(&Seen::Loading));
+}
+
+#[test]
+fn offers_that_come_twice_late_or_in_another_order_change_nothing() {
+    let mut leader = Making::begin(1 << 20).write(3);
+    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    sending.bring_up(&mut replica, &leader);
+    leader = leader.write(2);
+    let first = sending.offer(&leader).expect("two records");
+    replica.offered(&first, 1, None);
+    let (_, answer) = replica.answers.pop().expect("answered");
+    sending.answered(answer, &leader);
+    leader = leader.write(2);
+    let second = sending.offer(&leader).expect("two more");
+    for offer in [&first, &second, &first, &second, &second, &first] {
+        replica.offered(offer, 1, None);
+        assert_eq!(replica.answers.pop().expect("answered").1.outcome, Outcome::Applied);
+    }
+    assert_same(&replica, &leader);
+    // Another replica has missed the first.
+    let (mut behind, mut told) = (Driven::start(None, 2), Sending::new());
+    told.bring_up(&mut behind, &Making::begin(1 << 20).write(3));
+    behind.offered(&second, 1, None);
+    assert_eq!(behind.answers.pop().expect("answered").1.outcome, Outcome::Gap);
+    assert_eq!(behind.position().sequence, 3);
+}
+
+#[test]
+fn records_of_a_lost_branch_are_loaded_over_and_never_served_meanwhile() {
+    both(|directory| {
+        // The replica has two records that the leader loses in a crash.
+        let mut leader = Making::begin(1 << 20).write(3).sync().write(2);
+        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        sending.bring_up(&mut replica, &leader);
+        leader = leader.killed_and(|directory| {
+            let segment = newest_segment(directory);
+            let bytes = fs::read(&segment).expect("there");
+            fs::write(&segment, &bytes[..bytes.len() - 30]).expect("cut");
+        });
+        assert_eq!(leader.store().mark().position.sequence, 4);
+        let mut sending = Sending::new();
+        sending.bring_up(&mut replica, &leader);
+        assert!(replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
+        let alarmed = |told: &Told| matches!(told, Told::Alarm(what) if what.contains("1 records of it were lost"));
+        assert!(sending.told.iter().any(alarmed), "{:?}", sending.told);
+        assert_same(&replica, &leader);
+        leader = leader.write(3);
+        sending.bring_up(&mut replica, &leader);
+        assert_same(&replica, &leader);
+    });
+}
+
+#[test]
+fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
+    both(|directory| {
+        let mut leader = Making::begin(SMALL).write(3).snapshot();
+        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        sending.bring_up(&mut replica, &leader);
+        // A heartbeat that says the leader has another digest at this very position.
+        let lead = sending.lead(&leader);
+        let last = memdb::store::Mark { digest: lead.last.digest ^ 1, ..lead.last };
+        let offer = Offer {
+            identity: lead.identity,
+            epoch: lead.epoch,
+            epochs: (*lead.epochs).clone(),
+            last,
+            command: Command::Stream,
+            after: replica.position(),
+            durable: false,
+            records: &[],
+        };
+        replica.offered(&offer.encode_head(), 1, None);
+        let (_, answer) = replica.answers.pop().expect("answered");
+        assert_eq!(answer.outcome, Outcome::Diverged);
+        assert!(answer.hello.diverged && replica.seen.contains(&Seen::Withdrawn));
+        // The leader hears of it with the next exchange, and has it loaded anew.
+        leader = leader.write(1);
+        let served = replica.seen.iter().filter(|seen| matches!(seen, Seen::Served(_))).count();
+        sending.bring_up(&mut replica, &leader);
+        assert_same(&replica, &leader);
+        assert_eq!(replica.seen.iter().filter(|seen| matches!(seen, Seen::Served(_))).count(), served + 1);
+        assert!(!replica.replica.hello().diverged);
+    });
+}
+
+#[test]
+fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let leader = Making::begin(SMALL).write(6).snapshot().write(2);
+    let mut replica = Driven::start(Some(directory.path()), 1);
+    Sending::new().bring_up(&mut replica, &leader);
+    replica.replica.close().expect("a clean stop");
+    for entry in fs::read_dir(directory.path()).expect("there") {
+        let path = entry.expect("there").path();
+        if path.file_name().is_some_and(|name| name != "MANIFEST") {
+            let mut bytes = fs::read(&path).expect("there");
+            let half = bytes.len() / 2;
+            bytes[half] ^= 1;
+            fs::write(&path, bytes).expect("spoiled");
+        }
+    }
+    let mut replica = Driven::start(Some(directory.path()), 2);
+    assert_eq!(replica.replica.hello().database, None, "it trusts nothing of it");
+    let other = memdb::format::Identity { database_id: 99, ..database::IDENTITY };
+    let stranger = Making::begin_as(other, SMALL).write(1);
+    let mut strange = Sending::new();
+    for _ in 0..2 {
+        let offer = strange.offer(&stranger).expect("an offer");
+        replica.offered(&offer, 1, Some(&stranger));
+        let (_, answer) = replica.answers.pop().expect("answered");
+        assert_eq!(answer.outcome, Outcome::OtherDatabase);
+        strange.answered(answer, &stranger);
+        strange.now_ms += 10_000;
+    }
+    Sending::new().bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+    drop(replica);
+    assert_eq!(Driven::start(Some(directory.path()), 3).position(), leader.store().mark().position);
+}
+
+#[test]
+fn another_database_and_an_older_epoch_are_refused() {
+    let mut leader = Making::begin(SMALL).write(3);
+    let mut replica = Driven::start(None, 1);
+    let mut old = Sending::new();
+    old.bring_up(&mut replica, &leader);
+    let late = {
+        leader = leader.write(1);
+        old.offer(&leader).expect("a record")
+    };
+    leader = leader.restart(false).write(1);
+    Sending::new().bring_up(&mut replica, &leader);
+    replica.offered(&late, 1, None);
+    let (_, answer) = replica.answers.pop().expect("answered");
+    assert_eq!((answer.outcome.clone(), answer.hello.epoch), (Outcome::OldEpoch, 2));
+    // A leader that still thinks it is in the first epoch learns that it is not.
+    let first = Making::begin(SMALL).write(4);
+    old.answered(answer, &first);
+    assert!(old.told.contains(&Told::StepDown(2)), "{:?}", old.told);
+
+    let other = memdb::format::Identity { database_id: 99, ..database::IDENTITY };
+    let stranger = Making::begin_as(other, SMALL).write(1);
+    let mut strange = Sending::new();
+    let offer = strange.offer(&stranger).expect("an offer");
+    replica.offered(&offer, 1, None);
+    let (_, answer) = replica.answers.pop().expect("answered");
+    assert_eq!(answer.outcome, Outcome::OtherDatabase);
+    strange.answered(answer, &stranger);
+    assert!(matches!(&strange.told[..], [Told::Alarm(what), Told::Lost] if what.contains("another database")));
+    assert_same(&replica, &leader);
+}
+
+#[test]
+fn an_offer_that_waits_for_the_sync_is_answered_after_it() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(1 << 20).write(1);
+    let (mut replica, mut sending) = (Driven::start(Some(directory.path()), 1), Sending::new());
+    sending.bring_up(&mut replica, &leader);
+    replica.syncs = false;
+    sending.durable = true;
+    leader = leader.write(2);
+    let offer = sending.offer(&leader).expect("two records");
+    replica.offered(&offer, 1, None);
+    assert_eq!((replica.answers.len(), replica.position().sequence), (0, 3), "applied, and not answered");
+    replica.sync();
+    let (_, answer) = replica.answers.pop().expect("answered");
+    assert_eq!((answer.outcome.clone(), answer.hello.synced), (Outcome::Applied, Some(3)));
+    sending.answered(answer, &leader);
+    let standing = Standing { applied: 3, synced: Some(3), connected: true };
+    assert_eq!(sending.told.last(), Some(&Told::Progress(standing)));
+}
+
+#[test]
+fn whatever_is_wrong_with_an_offer_costs_nothing() {
+    let mut leader = Making::begin(SMALL).write(2);
+    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    sending.bring_up(&mut replica, &leader);
+    leader = leader.write(1);
+    let offer = sending.offer(&leader).expect("a record");
+    for len in 0..offer.len() {
+        replica.offered(&offer[..len], 1, None);
+    }
+    for at in 0..offer.len() {
+        let mut spoiled = offer.clone();
+        spoiled[at] ^= 0x10;
+        replica.offered(&spoiled, 1, None);
+        // What makes it diverge is found by the digest; it is loaded anew then, and nothing is wrong with that.
+        if replica.replica.hello().diverged || replica.seen.contains(&Seen::Loading) {
+            replica = Driven::start(None, 1);
+            sending = Sending::new();
+            sending.bring_up(&mut replica, &Making::begin(SMALL).write(2));
+        }
+    }
+    let mut sending = Sending::new();
+    sending.bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+}
+
+#[test]
+fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_the_pause() {
+    let leader = Making::begin(SMALL).write(2);
+    let mut sending = Sending::new();
+    let mut longest = 0;
+    for failures in 0..12 {
+        assert!(sending.offer(&leader).is_some(), "after {failures} failures");
+        let now_ms = sending.now_ms;
+        sending.sender.failed(now_ms, u64::MAX, &mut sending.told);
+        assert_eq!(sending.told.pop(), Some(Told::Lost));
+        let begun_ms = sending.now_ms;
+        while sending.offer(&leader).is_none() {
+            sending.now_ms += 1;
+        }
+        longest = longest.max(sending.now_ms - begun_ms);
+        // That offer fails at once, and the pause after it is cut short.
+        let now_ms = sending.now_ms;
+        sending.sender.failed(now_ms, 4_999, &mut sending.told);
+        sending.sender.announced();
+    }
+    assert!((1..=5_000).contains(&longest), "{longest}");
+}
+
+#[test]
+fn a_replica_that_hears_nothing_announces_itself_now_and_then() {
+    let leader = Making::begin(SMALL).write(1);
+    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    let announced = |replica: &mut Driven, from: u64, to: u64| {
+        (from..to).step_by(10).filter(|now_ms| replica.replica.wants_to_announce(*now_ms)).count()
+    };
+    assert_eq!(announced(&mut replica, 1_000, 3_000), 4, "twice a second until somebody comes");
+    replica.now_ms = 3_000;
+    sending.bring_up(&mut replica, &leader);
+    assert_eq!(announced(&mut replica, 3_000, 4_000), 0);
+    assert_eq!(announced(&mut replica, 4_010, 5_010), 2, "and again once it has heard nothing for a second");
+}
+
+#[test]
+fn a_position_the_leader_never_had_is_refused_and_left_alone() {
+    // An old copy of the leader's directory is put back while the replica has gone on.
+    let mut replica = Driven::start(None, 1);
+    Sending::new().bring_up(&mut replica, &Making::begin(SMALL).write(5));
+    let old = Making::begin(SMALL).write(3);
+    let mut sending = Sending::new();
+    for _ in 0..3 {
+        let offer = sending.offer(&old).expect("it asks");
+        replica.offered(&offer, 1, Some(&old));
+        let (_, answer) = replica.answers.pop().expect("answered");
+        sending.answered(answer, &old);
+        assert_eq!(sending.offer(&old), None, "not again for a while");
+        sending.now_ms += 10_000;
+    }
+    assert_eq!(replica.position(), Position::new(1, 5));
+    let alarms: Vec<_> = sending.told.iter().filter(|told| matches!(told, Told::Alarm(_))).collect();
+    assert_eq!(alarms.len(), 1, "said once: {alarms:?}");
+}
+
+fn newest_segment(directory: &std::path::Path) -> std::path::PathBuf {
+    let names = fs::read_dir(directory).expect("there").map(|entry| entry.expect("there").path());
+    let logs = names.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-")));
+    logs.max().expect("there is a log")
+}
