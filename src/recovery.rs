@@ -161,13 +161,24 @@ fn look_at(
             return Err(BadRecord::Unknown(format!("{position} is of an epoch that the MANIFEST does not know")));
         }
         store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| BadRecord::Unknown(diverged.to_string()))
-    })?;
+    })
+    .map_err(|error| naming(error, &report.passed_over))?;
     report.snapshot = snapshot;
     report.records = records;
     report.harmless = scanned.harmless;
     report.cut = scanned.cut;
     check(&manifest.state, store.mark().position, &report)?;
     Ok(Recovered { manifest, store, report, new: false })
+}
+
+/// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
+fn naming(mut error: FileError, passed_over: &[Damage]) -> FileError {
+    if let FileError::Damaged(damage) = &mut error {
+        for snapshot in passed_over {
+            damage.what += &format!("; passed over a damaged snapshot: {snapshot}");
+        }
+    }
+    error
 }
 
 fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Result<Recovered, RecoveryError> {
