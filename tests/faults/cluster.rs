@@ -166,6 +166,14 @@ impl Node {
         });
     }
 
+    /// Starts it again, and kills it after a while, whatever it has come to.
+    pub fn start_and_kill(&self, after: Duration) {
+        let mut process = self.start.command(self.port).stderr(Stdio::null()).spawn().expect("the binary is built");
+        std::thread::sleep(after);
+        process.kill().expect("it is ours");
+        process.wait().expect("it ends");
+    }
+
     pub fn is_ready(&self) -> bool {
         status(&self.url).is_some_and(|status| status["ready"] == true)
     }

@@ -42,7 +42,15 @@ fn crash_cluster() {
         // The leader every other time.
         let victim = if storm.random.percent(50) { 0 } else { storm.random.between(1, 3) };
         struck[victim] += 1;
-        storm.strike(victim, Signal::KILL);
+        let another = storm.random.below(4);
+        if storm.random.percent(20) && another != victim {
+            struck[another] += 1;
+            storm.nodes[another].end(Signal::KILL);
+            storm.strike(victim, Signal::KILL);
+            storm.nodes[another].start_again();
+        } else {
+            storm.strike(victim, Signal::KILL);
+        }
         if run % 10 == 0 {
             slowest = slowest.max(storm.calm());
         }
@@ -86,11 +94,14 @@ impl Storm {
     /// Ends a node at some moment under load, and starts it again.
     fn strike(&mut self, victim: usize, signal: Signal) {
         self.runs += 1;
-        let posters = self.posters.get_or_insert_with(|| Posters::start(&self.nodes[0].url, self.runs, 4));
-        posters.until_more(1);
+        self.posters.get_or_insert_with(|| Posters::start(&self.nodes[0].url, self.runs, 4));
         std::thread::sleep(Duration::from_millis(self.random.below(150) as u64)); // a random moment is what is wanted
         self.nodes[victim].end(signal);
         std::thread::sleep(Duration::from_millis(self.random.below(100) as u64)); // as long as it pleases
+        if self.random.percent(20) {
+            let after = Duration::from_millis(self.random.below(40) as u64);
+            self.nodes[victim].start_and_kill(after);
+        }
         self.nodes[victim].start_again();
     }
 
