@@ -294,7 +294,7 @@ impl<T> Writer<T> {
             if self.waiting.is_reached(level.0, receipt.position.sequence, self.log.synced_upto()) {
                 actions.push(Action::Answer(reply, Ok(self.waiting.with_acks(receipt))));
             } else {
-                self.waiting.add(self.log.sequence(), level, now_ms, (reply, receipt));
+                self.waiting.add(receipt.position.sequence, level, now_ms, (reply, receipt));
             }
         }
     }

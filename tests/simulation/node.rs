@@ -303,6 +303,7 @@ impl Simulation {
                         Err(error) => node.writer.snapshot_ended(&Err(error), 1),
                     }
                 }
+                Action::WantDurable(_) => return Err("a replica was asked for, and there is none".into()),
                 Action::Poisoned(what) => {
                     self.history.note(format_args!("poisoned: {what}"));
                     self.tally("poisoned logs");
@@ -365,7 +366,7 @@ impl Simulation {
                 }
                 self.history.note(format_args!("synced up to {}: {result:?}", sync.upto));
                 let mut actions = Vec::new();
-                node.writer.synced(&sync, result, &mut actions);
+                node.writer.synced(&sync, result, self.now_ms, &mut actions);
                 self.carry_out(actions)
             }
         }

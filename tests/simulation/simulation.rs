@@ -49,7 +49,8 @@ impl Settings {
             window,
             writer: WriterSettings {
                 ack: level(random),
-                durability: level(random),
+                synced: random.percent(25),
+                ack_timeout_ms: 1_000,
                 admission: AdmissionLimits::default(),
                 snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 20, 50, 300]) },
             },
@@ -222,7 +223,8 @@ impl Simulation {
         asked.open += 1;
         let again = asked.open > 1 || asked.unknown || asked.acknowledged;
         let writer = self.settings.writer;
-        let level = asked.level.unwrap_or(writer.ack).max(writer.durability);
+        let level = asked.level.unwrap_or(writer.ack);
+        let level = if writer.synced { level.synced() } else { level };
         self.history.note(format_args!(
             "send {id}: wish {wish} {:?} {} {:?} {:?} at {level}",
             asked.verb, asked.namespace, asked.words, asked.once

@@ -30,7 +30,7 @@ fn level_leader_is_answered_at_once_and_level_disk_once_it_is_synced() {
 
 #[test]
 fn durability_is_the_least_level_of_all() {
-    let writer = WriterSettings { durability: AckLevel::Disk, ..WriterSettings::default() };
+    let writer = WriterSettings { synced: true, ..WriterSettings::default() };
     let mut node = Node::new(Options { writer, ..Options::default() });
     assert!(node.write([(add(&[("a", 1)]), None), (add(&[("a", 1)]), LEADER)]).is_empty());
     assert_eq!(node.sync().len(), 2);

@@ -6,3 +6,4 @@ mod disk;
 mod history;
 mod keys;
 mod node;
+mod replicas;

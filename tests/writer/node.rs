@@ -9,6 +9,7 @@ use memdb::{
     log::Sync,
     position::Position,
     recovery,
+    replication::{Peer, Standing, Told},
     store::{Store, WindowLimits},
     tally::{Batch, Once, Tally, Verb},
     tokenizer::Analyzer,
@@ -27,6 +28,7 @@ pub struct Node {
     pub syncs: VecDeque<Sync>,
     pub published: Vec<Position>,
     pub poisoned: Vec<String>,
+    pub wants_durable: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -45,7 +47,8 @@ impl Node {
         let recovered = recovery::look(&*shared, IDENTITY, options.window).expect("the files are whole");
         let settled = recovered.settle(&shared, "boot".to_owned(), 1 << 20).expect("the disk works");
         let writer = Writer::new(settled.store, settled.log, options.writer, 0, now_ms);
-        Self { disk, writer, now_ms, syncs: VecDeque::new(), published: Vec::new(), poisoned: Vec::new() }
+        let (syncs, published, poisoned) = Default::default();
+        Self { disk, writer, now_ms, syncs, published, poisoned, wants_durable: false }
     }
 
     /// Ends without a farewell, and starts again over the same files.
@@ -102,7 +105,26 @@ impl Node {
 
     pub fn synced(&mut self, sync: &Sync, result: io::Result<()>) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
-        self.writer.synced(sync, result, &mut actions);
+        self.writer.synced(sync, result, self.now_ms, &mut actions);
+        self.carry_out(actions)
+    }
+
+    /// An exchange with a replica has told something; gives the answers that sets free.
+    pub fn told(&mut self, peer: Peer, told: &Told) -> Vec<(usize, Answer)> {
+        let mut actions = Vec::new();
+        self.writer.told(peer, told, self.now_ms, &mut actions);
+        self.carry_out(actions)
+    }
+
+    /// A replica stands there: what it has applied, and synced if it keeps files.
+    pub fn acks(&mut self, peer: Peer, applied: u64, synced: Option<u64>) -> Vec<(usize, Answer)> {
+        self.told(peer, &Told::Progress(Standing { applied, synced, connected: true }))
+    }
+
+    /// Time has passed; gives the answers that sets free.
+    pub fn tick(&mut self) -> Vec<(usize, Answer)> {
+        let mut actions = Vec::new();
+        self.writer.tick(self.now_ms, &mut actions);
         self.carry_out(actions)
     }
 
@@ -113,7 +135,8 @@ impl Node {
                 Action::Answer(reply, answer) => answers.push((reply, answer)),
                 Action::Published(position, _) => self.published.push(position),
                 Action::Sync(sync) => self.syncs.push_back(sync),
-                Action::Snapshot(..) => unreachable!("only a tick asks for one"),
+                Action::WantDurable(wanted) => self.wants_durable = wanted,
+                Action::Snapshot(..) => {} // it runs on, and is no part of this
                 Action::Poisoned(what) => self.poisoned.push(what),
             }
         }

@@ -174,9 +174,9 @@ mod tests {
         let repeated = passed_back(answer(r#"{"position":"1-7","replayed":true}"#), false);
         assert_eq!(repeated.status(), 202);
         let fields = repeated.headers();
-        assert_eq!((&fields["memdb-position"], &fields["memdb-replayed"], &fields["retry-after"]), {
-            (&HeaderValue::from_static("1-7"), &HeaderValue::from_static("true"), &HeaderValue::from_static("1"))
-        });
+        for (name, value) in [("memdb-position", "1-7"), ("memdb-replayed", "true"), ("retry-after", "1")] {
+            assert_eq!(fields[name], value, "{name}");
+        }
         assert!(!fields.contains_key("date"));
         let own = passed_back(answer(r#"{"position":"1-7","replayed":true}"#), true);
         assert!(!own.headers().contains_key("memdb-replayed"));

@@ -1,0 +1,128 @@
+//! A leader's directory is lost, or its machine: what a replica holds takes its place.
+
+use memdb::{
+    config::{self, Flags, Machine, Settings, Surroundings},
+    node::{Following, Leading, NodeError, restore},
+    position::Position,
+    replica::Follower,
+    tally::{Batch, Tally, Verb},
+    view::View,
+};
+use std::{io::ErrorKind, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
+    let around = Surroundings {
+        environment: &|_| None,
+        read_file: &|_| Err(ErrorKind::NotFound.into()),
+        machine: Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 },
+    };
+    let port = [("port", "0")];
+    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
+    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
+}
+
+fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<Leading, NodeError> {
+    let mut values = vec![("data-dir", data.to_str().expect("UTF-8"))];
+    values.extend_from_slice(more);
+    Leading::start(&resolve(config::Role::Leader, &values))
+}
+
+fn follow(leader: SocketAddr, data: &Path) -> Following {
+    let (leader, data) = (format!("http://{leader}"), data.to_str().expect("UTF-8"));
+    Following::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", data)])).expect("a replica")
+}
+
+/// Counts one word, and waits until a replica has acknowledged it.
+fn write(leading: &Leading, word: &str) -> Position {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
+    let mut tally = Tally::new(hasher);
+    tally.add(word, 1).expect("small");
+    let batch =
+        Batch { namespace: "words".into(), verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+    runtime.block_on(leading.leader().submit(batch, None)).expect("written").position
+}
+
+fn count(view: &View, word: &str) -> i64 {
+    view.current().as_ref().expect("it serves").reader.read().count("words", word)
+}
+
+fn reached(view: &Arc<View>, position: Position) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let standing = runtime.block_on(view.standing(position, PATIENCE));
+    assert_eq!(standing, Some(memdb::position::Standing::Reached), "{position}");
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// Once the replica keeps a snapshot that has everything.
+fn stopped_and_started(following: Following, leader: SocketAddr, data: &Path) -> Following {
+    following.stop().expect("a clean stop");
+    follow(leader, data)
+}
+
+#[test]
+fn an_empty_directory_is_refused_and_restored_from_a_replica() {
+    let (lost, kept, anew) = (TempDir::new(), TempDir::new(), TempDir::new());
+    let [lost, kept, anew] = [lost, kept, anew].map(|directory| directory.expect("a directory"));
+    let leading = lead(lost.path(), &[]).expect("a leader");
+    let following = follow(leading.address(), kept.path());
+    let last = (0..30).map(|_| write(&leading, "word")).last().expect("30 of them");
+    reached(following.follower().view(), last);
+    let following = stopped_and_started(following, leading.address(), kept.path());
+    let last = (0..10).map(|_| write(&leading, "word")).last().expect("10 of them");
+    reached(following.follower().view(), last);
+    leading.stop().expect("a clean stop");
+    drop(lost);
+
+    let replica = url(following.address());
+    let refused = lead(anew.path(), &[("replica", &replica)]).err().expect("nothing is begun over a database");
+    assert!(refused.to_string().contains(&format!("memdb restore --from {replica}")), "{refused}");
+    let (mut seen, mut told) = (0, None);
+    let restored = restore(&replica, anew.path(), None, &mut |bytes, total| (seen, told) = (bytes, total));
+    let restored = restored.expect("all of it");
+    assert_eq!((restored.position.sequence, restored.words), (last.sequence, 1));
+    assert!(seen > 0 && told == Some(seen), "{seen} {told:?}");
+    let again = restore(&replica, anew.path(), None, &mut |_, _| {}).expect_err("it holds a database now");
+    assert!(again.to_string().contains("holds a database already"), "{again}");
+
+    let leading = lead(anew.path(), &[("replica", &replica)]).expect("it leads");
+    assert_eq!(count(leading.leader().view(), "word"), 40);
+    let last = write(&leading, "word");
+    assert!(last.epoch > restored.position.epoch);
+    // The replica goes on from where it was.
+    reached(following.follower().view(), last);
+    assert_eq!(count(following.follower().view(), "word"), 41);
+    following.stop().expect("a clean stop");
+    leading.stop().expect("a clean stop");
+}
+
+#[test]
+fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_replica() {
+    let (old, kept) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let leading = lead(old.path(), &[]).expect("a leader");
+    let following = follow(leading.address(), kept.path());
+    let last = (0..20).map(|_| write(&leading, "word")).last().expect("20 of them");
+    reached(following.follower().view(), last);
+    leading.stop().expect("a clean stop");
+    following.stop().expect("a clean stop");
+
+    let promoted = lead(kept.path(), &[]).expect("it has everything");
+    assert_eq!(count(promoted.leader().view(), "word"), 20);
+    let demoted = follow(promoted.address(), old.path());
+    let last = write(&promoted, "word");
+    let follower: &Follower = demoted.follower();
+    reached(follower.view(), last);
+    assert_eq!(count(follower.view(), "word"), 21);
+    demoted.stop().expect("a clean stop");
+    promoted.stop().expect("a clean stop");
+    // The old directory knows the new epoch now: a leader on it goes on behind it.
+    let back = lead(old.path(), &[]).expect("it has everything");
+    assert_eq!(write(&back, "word"), Position::new(last.epoch + 1, last.sequence + 1));
+    back.stop().expect("a clean stop");
+}
