@@ -18,6 +18,7 @@ fn kill_9_of_the_leader_loses_nothing_acknowledged() {
         storm.strike(0, Signal::KILL);
     }
     storm.calm();
+    assert!(storm.expected["all"] > 4);
 }
 
 /// Before: the same loss at every stop.
@@ -28,6 +29,7 @@ fn sigterm_loses_nothing() {
         storm.strike(victim, Signal::TERM);
     }
     storm.calm();
+    assert!(storm.expected["all"] > 4);
 }
 
 /// `make crash-cluster RUNS=200`.

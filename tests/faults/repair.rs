@@ -5,7 +5,12 @@ use crate::{
     fake::Line,
     posters::Posters,
     random::Random,
-    web::{Counts, posted, until},
+    web::{Counts, new_client, posted, until},
+};
+use memdb::{
+    limits::MAX_REPLICAS,
+    position::Position,
+    replication::{HELLO_TYPE, Hello},
 };
 use rustix::process::Signal;
 use std::{path::PathBuf, time::Duration};
@@ -60,6 +65,33 @@ fn flaky(leader: &Node, line: &Line, all: &[&Node]) {
     let (counts, took) = equal_within(REPAIR, leader, all);
     assert_same(&counts, &expected, &leader.url);
     println!("{} breaks in {rest} posts: all equal {took:?} later", line.accepted() - before);
+}
+
+/// A replica that is started at a new address each time, as in containers, is always another one to its leader, who
+/// serves only so many.
+#[test]
+fn a_replica_is_served_after_many_others_have_come_and_gone() {
+    let data = TempDir::new().expect("a directory");
+    let leader = Start::leader(data.path()).run();
+    for port in 1..=MAX_REPLICAS {
+        let hello = Hello {
+            node: port as u128,
+            url: format!("http://127.0.0.1:{port}"), // where nothing listens
+            database: None,
+            epoch: 0,
+            position: Position::ZERO,
+            chain: 0,
+            synced: None,
+            diverged: false,
+            local: false,
+        };
+        let announced = new_client().post(format!("{}/sync", leader.url)).header("content-type", HELLO_TYPE);
+        assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);
+    }
+    let replica = Start::replica(&leader).run();
+    leader.until_connected(1);
+    assert_eq!(posted(&leader.url, "hello").acks, Some(1));
+    equal_within(REPAIR, &leader, &[&replica]);
 }
 
 /// Before: 20 of 30 starts under load lost or doubled updates.
