@@ -12,6 +12,7 @@ mod checker;
 #[path = "../simulation/client.rs"]
 #[allow(dead_code, reason = "levels are drawn for each attempt here")]
 mod client;
+mod clients;
 mod cluster;
 #[path = "../simulation/disk.rs"]
 #[allow(dead_code, reason = "not all faults of one node's disk are met here")]
