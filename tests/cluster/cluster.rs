@@ -15,6 +15,7 @@ use crate::{
 use memdb::{
     format::Identity,
     leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
+    local_replica::LocalReplica,
     position::Position,
     snapshot::SnapshotSettings,
     store::WindowLimits,
@@ -99,6 +100,8 @@ pub struct Cluster {
     pub leader_boots: usize,
     pub leader: Option<Leading>,
     leader_paused_until_ms: u64,
+    /// A follower of the leader's files.
+    pub local: Option<LocalReplica>,
     pub seats: Vec<SeatOf>,
     /// True time, that no clock in the cluster shows.
     pub now_ms: u64,
@@ -137,6 +140,7 @@ impl Cluster {
             leader_boots: 1,
             leader: None,
             leader_paused_until_ms: 0,
+            local: None,
             seats,
             now_ms: 1_000_000,
             clocks_ms: [0; SEATS + 1],
@@ -225,6 +229,7 @@ impl Cluster {
             20..40 => self.repeated(|cluster| cluster.snapshot_replica(seat)),
             40..60 => self.tick_replica(seat),
             60..80 => self.repeated(|cluster| cluster.load(seat)),
+            80..88 => self.repeated(Self::step_local),
             _ => self.read(),
         }?;
         if self.leader_sleeps() { Ok(()) } else { self.work_of_leader() }
@@ -358,6 +363,7 @@ impl Cluster {
         let mut machine = self.leader_machine.lock();
         if power {
             machine.lose_power(survives);
+            self.local = None; // it was on that machine
             self.leader_boots += 1;
             self.truth.power_lost = true;
         } else {
@@ -461,6 +467,7 @@ impl Cluster {
         self.sync_leader()?;
         self.snapshot_leader()?;
         self.tick_leader()?;
+        self.step_local()?;
         self.note_events();
         Ok(())
     }
@@ -468,11 +475,13 @@ impl Cluster {
     /// Whether all replicas are ready and where the leader is.
     fn is_one(&self) -> bool {
         let here = self.leader.as_ref().map(Leading::position);
-        self.seats.iter().all(|of| {
-            of.process.as_ref().is_some_and(|process| {
-                process.ready && process.view.is_some() && process.position() == here && here.is_some()
+        let local = self.local.as_ref().and_then(LocalReplica::reader).map(|reader| reader.read().position());
+        local == here
+            && self.seats.iter().all(|of| {
+                of.process.as_ref().is_some_and(|process| {
+                    process.ready && process.view.is_some() && process.position() == here && here.is_some()
+                })
             })
-        })
     }
 
     fn compare(&mut self) -> Result<(), String> {
