@@ -154,8 +154,14 @@ impl Cluster {
 
     /// A reader asks some node for what it has seen before.
     pub fn read(&mut self) -> Result<(), String> {
-        let (who, at) = (self.random.below(3), self.random.below(SEATS + 1));
-        let (table, reader) = if at == SEATS {
+        let (who, at) = (self.random.below(3), self.random.below(SEATS + 2));
+        let (table, reader) = if at > SEATS {
+            // What it shows was looked at when it took its step.
+            match self.local.as_ref().and_then(|local| local.manifest().zip(local.reader())) {
+                Some((manifest, reader)) if self.leader.is_some() => (manifest.state.epochs.clone(), reader),
+                _ => return Ok(()),
+            }
+        } else if at == SEATS {
             match &self.leader {
                 Some(leader) if !self.leader_sleeps() => (leader.epochs(), leader.reader.clone()),
                 _ => return Ok(()),
