@@ -11,11 +11,15 @@ PERF_OPTIONS ?=
 # The simulation: how many histories, or the one to replay.
 SEEDS ?=
 SEED ?=
+# The long runs on real processes: how many, and how much.
+RUNS ?=
+POSTS ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-cluster lint demo crash bench clean perf run-perf run-perf-local-replicas
+.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster flood bench clean perf
+.PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
 help: ## list these verbs
@@ -39,6 +43,15 @@ sim-cluster: ## the same of a cluster: a leader, three replicas and the network 
 crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
 
+replica-starts: ## start a replica RUNS (300) times while posts arrive; each time all must be equal, nothing lost or doubled
+	$(if $(RUNS),MEMDB_STARTS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact repair::replica_starts
+
+crash-cluster: ## kill leader, replicas, local replica RUNS (200) times under load; nothing acknowledged lost or doubled
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact crashes::crash_cluster
+
+flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
+	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts
+
 bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench
 
@@ -47,6 +60,9 @@ lint: ## formatting, clippy, dependencies
 
 demo: build ## count some tens of MB of text, and check every count independently
 	@DEMO_MEGABYTES=$(DEMO_MEGABYTES) examples/demo/run
+
+docker-check: build ## check examples/docker, and run its command lines as processes; needs Python 3
+	@examples/docker/check
 
 start-servers: build ## start a leader on port PORT (8080) and three replicas behind it, data in RUN_DIR (run)
 	@PORT=$(PORT) RUN_DIR=$(RUN_DIR) scripts/servers start

@@ -172,9 +172,10 @@ fn look_at(
         store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| BadRecord::Unknown(diverged.to_string()))
     };
     let scanned = match whose {
-        Whose::Leader => log::scan(disk, &identity, from, apply)?,
-        Whose::Follower => log::scan_copied(disk, &identity, from, apply)?,
-    };
+        Whose::Leader => log::scan(disk, &identity, from, apply),
+        Whose::Follower => log::scan_copied(disk, &identity, from, apply),
+    }
+    .map_err(|error| naming(error, &report.passed_over))?;
     report.snapshot = snapshot;
     report.records = records;
     report.harmless = scanned.harmless;
@@ -185,6 +186,16 @@ fn look_at(
         Whose::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
     Ok(Recovered { manifest, store, report, new: false })
+}
+
+/// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
+fn naming(mut error: FileError, passed_over: &[Damage]) -> FileError {
+    if let FileError::Damaged(damage) = &mut error {
+        for snapshot in passed_over {
+            damage.what += &format!("; passed over a damaged snapshot: {snapshot}");
+        }
+    }
+    error
 }
 
 fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Result<Recovered, RecoveryError> {

@@ -32,6 +32,8 @@ pub enum Action<T> {
     Answer(T, Answer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
     Serve(Identity, EpochTable, Reader, Sequence),
+    /// What is held is not current: no longer ready, until it has caught up.
+    Unready,
     /// What is held is not the leader's history: serve nothing until there is something else.
     Withdraw,
     /// Tell readers who wait that this position can be seen; this is its record.
@@ -93,6 +95,8 @@ pub struct Replica<T> {
     told: EpochTable,
     /// The database of files that are there and cannot be used: no other may take their place.
     bound_to: Option<u128>,
+    /// The run of a leader that leads it, and in which epoch.
+    led_by: Option<(Epoch, NodeId)>,
     diverged: bool,
     loading: bool,
     /// A snapshot that was loaded while an own one is being written: its turn comes when that has ended.
@@ -119,6 +123,7 @@ impl<T> Replica<T> {
             epoch: 0,
             told: EpochTable::default(),
             bound_to: None,
+            led_by: None,
             diverged: false,
             loading: false,
             loaded: None,
@@ -170,12 +175,19 @@ impl<T> Replica<T> {
         if offer.epoch < self.epoch {
             return Outcome::OldEpoch;
         }
+        if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {
+            return Outcome::OtherLeader;
+        }
         if self.loading {
             return Outcome::Syncing;
+        }
+        if offer.command != Command::Ask {
+            self.led_by = Some((offer.epoch, offer.leader));
         }
         match offer.command {
             Command::Ask => Outcome::Applied,
             Command::Snapshot => {
+                actions.push(Action::Unready);
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 self.loading = true;
                 actions.push(Action::Load(offer.identity));

@@ -185,6 +185,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         let last = memdb::store::Mark { digest: lead.last.digest ^ 1, ..lead.last };
         let offer = Offer {
             identity: lead.identity,
+            leader: lead.node,
             epoch: lead.epoch,
             epochs: (*lead.epochs).clone(),
             last,
@@ -271,6 +272,25 @@ fn another_database_and_an_older_epoch_are_refused() {
     assert_eq!(answer.outcome, Outcome::OtherDatabase);
     strange.answered(answer, &stranger);
     assert!(matches!(&strange.told[..], [Told::Alarm(what), Told::Lost] if what.contains("another database")));
+    assert_same(&replica, &leader);
+}
+
+#[test]
+fn two_leaders_of_one_epoch_do_not_both_lead_a_replica() {
+    // Two copies of one directory were started: each took the same next epoch.
+    let (mut leader, copy) = (Making::begin(SMALL).write(3), Making::begin(SMALL).write(5));
+    let (mut replica, mut first, mut second) = (Driven::start(None, 1), Sending::new(), Sending::new());
+    second.node = 6;
+    first.bring_up(&mut replica, &leader);
+    let offer = second.offer(&copy).expect("it asks");
+    replica.offered(&offer, 1, Some(&copy));
+    let (_, answer) = replica.answers.pop().expect("answered");
+    assert_eq!(answer.outcome, Outcome::OtherLeader);
+    second.answered(answer, &copy);
+    assert!(matches!(&second.told[..], [Told::Alarm(what), Told::Lost] if what.contains("two copies")));
+    assert_eq!(second.offer(&copy), None);
+    leader = leader.write(1);
+    first.bring_up(&mut replica, &leader);
     assert_same(&replica, &leader);
 }
 

@@ -15,7 +15,15 @@ use crate::{
     secret::Secret,
 };
 use parking_lot::Mutex;
-use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io,
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 use tokio::{
     sync::{Notify, mpsc},
     task::LocalSet,
@@ -33,6 +41,7 @@ const MOST: usize = limits::MAX_REPLICAS;
 /// Where the thread finds everything.
 pub(super) struct Place {
     pub(super) leader: Leader,
+    pub(super) node: NodeId,
     pub(super) identity: Identity,
     pub(super) epoch: Epoch,
     pub(super) epochs: Arc<EpochTable>,
@@ -77,7 +86,10 @@ impl Replicating {
 
 /// A follower that is served.
 struct Served {
+    peer: Peer,
     announced: Rc<Notify>,
+    /// Since when it has not answered, in milliseconds.
+    away_since: Rc<Cell<Option<u64>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -90,23 +102,24 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
         if let Some(known) = served.get(url) {
             return known.announced.notify_one();
         }
-        if served.len() >= MOST {
+        if served.len() >= MOST && !make_room(&place, served) {
             return tracing::warn!(url, "there are {MOST} followers already; this one is not served");
         }
         let link = match Link::new(url, place.secret.clone()) {
             Ok(link) => link,
             Err(error) => return tracing::warn!(url, error, "a follower cannot be served"),
         };
-        let (peer, announced) = (next, Rc::new(Notify::new()));
+        let (peer, announced, away_since) = (next, Rc::new(Notify::new()), Rc::default());
         next += 1;
-        let task = Task { place: Rc::clone(&place), peer, link, announced: Rc::clone(&announced), begun };
+        let (announces, away) = (Rc::clone(&announced), Rc::clone(&away_since));
+        let task = Task { place: Rc::clone(&place), peer, link, announced: announces, away_since: away, begun };
         let url = url.to_owned();
         let task = if local {
             tokio::task::spawn_local(task.notices(url.clone()))
         } else {
             tokio::task::spawn_local(task.records(url.clone()))
         };
-        served.insert(url, Served { announced, task });
+        served.insert(url, Served { peer, announced, away_since, task });
     };
     let known = place.manifest.lock().state.replicas.clone();
     for url in place.configured.iter().chain(&known) {
@@ -119,6 +132,25 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
         tracing::debug!(url = hello.url, position = %hello.position, "a follower has announced itself");
         serve(&mut served, &hello.url, hello.local);
     }
+}
+
+/// Forgets the replica that has been away longest, so that one that is there can be served: where a replica has another
+/// address after each start, most of those that are known are gone. Tells whether there is room now.
+fn make_room(place: &Place, served: &mut BTreeMap<String, Served>) -> bool {
+    let others = served.iter().filter(|(url, _)| !place.configured.contains(url));
+    let longest = others.filter_map(|(url, one)| Some((one.away_since.get()?, url.clone()))).min();
+    let Some(gone) = longest.and_then(|(_, url)| served.remove_entry(&url)) else { return false };
+    gone.1.task.abort();
+    tracing::info!(url = gone.0, "a replica that is away makes room for another");
+    forget(place, gone.1.peer, &gone.0);
+    true
+}
+
+/// A replica is not served any more.
+fn forget(place: &Place, peer: Peer, url: &str) {
+    place.registry.forget(peer);
+    place.serving.borrow_mut().retain(|_, serving| *serving != peer);
+    note(place, url, false);
 }
 
 /// Notes in the MANIFEST which replicas there are, so that they are asked after a restart.
@@ -149,6 +181,7 @@ struct Task {
     peer: Peer,
     link: Link,
     announced: Rc<Notify>,
+    away_since: Rc<Cell<Option<u64>>>,
     begun: Instant,
 }
 
@@ -159,10 +192,17 @@ impl Task {
     }
 
     fn lead(&self) -> Lead {
-        let Place { identity, epoch, epochs, leader, .. } = &*self.place;
+        let Place { node, identity, epoch, epochs, leader, .. } = &*self.place;
         let current = leader.view().current();
         let last = current.as_ref().expect("a leader serves from the start").reader.read().mark();
-        Lead { identity: *identity, epoch: *epoch, epochs: Arc::clone(epochs), last, durable: leader.wants_durable() }
+        Lead {
+            node: *node,
+            identity: *identity,
+            epoch: *epoch,
+            epochs: Arc::clone(epochs),
+            last,
+            durable: leader.wants_durable(),
+        }
     }
 
     /// Sends records to a replica.
@@ -201,15 +241,15 @@ impl Task {
             }
             let last = *records.borrow();
             self.place.registry.note(self.peer, sender.status(self.now_ms(), last));
+            let away_ms = sender.away_ms(self.now_ms());
+            self.away_since.set(away_ms.map(|away_ms| self.now_ms() - away_ms));
             let is_configured = self.place.configured.contains(&url);
-            if !is_configured && sender.away_ms(self.now_ms()).is_some_and(|away_ms| away_ms > FORGET_MS) {
+            if !is_configured && away_ms.is_some_and(|away_ms| away_ms > FORGET_MS) {
                 tracing::info!(url, "a replica has been away for long: it is forgotten until it announces itself");
                 break;
             }
         }
-        self.place.registry.forget(self.peer);
-        self.place.serving.borrow_mut().retain(|_, peer| *peer != self.peer);
-        note(&self.place, &url, false);
+        forget(&self.place, self.peer, &url);
     }
 
     /// Whether nobody else serves the replica that has answered.
@@ -235,7 +275,9 @@ impl Task {
                 );
                 self.place.leader.view().set_ready(false);
             }
-            Told::Lost if matches!(said, Some(Told::Progress(_))) => tracing::warn!("replica {url} does not answer"),
+            Told::Lost if matches!(said, Some(Told::Progress(_))) => {
+                tracing::warn!("replica {url} does not acknowledge any more");
+            }
             Told::Progress(_) if !matches!(said, Some(Told::Progress(_))) => {
                 tracing::info!("replica {url} is connected");
             }

@@ -76,6 +76,8 @@ impl Leading {
     fn lead(&self) -> Lead {
         let state = &self.manifest.state;
         Lead {
+            // Every start takes an epoch of its own, so it names the run.
+            node: state.epoch.into(),
             identity: self.manifest.identity,
             epoch: state.epoch,
             epochs: state.epochs.clone().into(),
@@ -201,6 +203,7 @@ impl Cluster {
         let (identity, epoch) = (recovered.manifest.identity, state.epoch);
         let question = Offer {
             identity,
+            leader: 0,
             epoch,
             epochs: state.epochs.clone(),
             last: Mark::default(),

@@ -18,6 +18,7 @@ pub const SEGMENT_BYTES: u64 = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     Served(Sequence),
+    Unready,
     Withdrawn,
     Published(Position),
     Stands(Position),
@@ -122,6 +123,7 @@ impl Driven {
             match action {
                 Action::Answer(reply, answer) => self.answers.push((reply, answer)),
                 Action::Serve(_, _, _, sequence) => self.seen.push(Seen::Served(sequence)),
+                Action::Unready => self.seen.push(Seen::Unready),
                 Action::Withdraw => self.seen.push(Seen::Withdrawn),
                 Action::Published(position, _) => self.seen.push(Seen::Published(position)),
                 Action::Stands(position) => self.seen.push(Seen::Stands(position)),
@@ -174,6 +176,8 @@ pub struct Sending {
     pub told: Vec<Told>,
     pub now_ms: u64,
     pub durable: bool,
+    /// The run of the leader.
+    pub node: u128,
 }
 
 impl Sending {
@@ -185,12 +189,14 @@ impl Sending {
             told: Vec::new(),
             now_ms: 10_000,
             durable: false,
+            node: 5,
         }
     }
 
     pub fn lead(&self, leader: &Making) -> Lead {
         let (manifest, last) = (leader.manifest(), leader.store().mark());
         Lead {
+            node: self.node,
             identity: manifest.identity,
             epoch: manifest.state.epoch,
             epochs: Arc::new(manifest.state.epochs.clone()),

@@ -1,0 +1,184 @@
+//! Files and ports that are not as they should be.
+
+use crate::{
+    cluster::{PATIENCE, Start, equal_within},
+    crashes::unfinished,
+    web::{post, posted, read, until},
+};
+use rustix::process::Signal;
+use std::{collections::BTreeMap, net::TcpListener, path::Path};
+use tempfile::TempDir;
+
+/// Before: 1.7 s without an answer at a million words, each second.
+///
+/// A post is sent while a snapshot is being written, and is answered before that is finished. Were writes to wait for the
+/// snapshot, no answer could ever come in between.
+#[test]
+fn a_backup_does_not_stall_writes() {
+    let data = TempDir::new().expect("a directory");
+    let leader = Start::leader(data.path()).run();
+    for part in 0..10 {
+        let text: String = (0..10_000).map(|number| format!("part{part}word{number} ")).collect();
+        posted(&leader.url, &text);
+    }
+    let mut within = 0;
+    let mut posts = 0;
+    until("five posts are answered while snapshots are written", PATIENCE, || {
+        let before = unfinished_inode(data.path());
+        assert_eq!(post(&leader.url, "", "again").status, 202);
+        posts += 1;
+        let after = unfinished_inode(data.path());
+        within += u32::from(before.is_some() && before == after);
+        (within >= 5).then_some(())
+    });
+    println!("{within} of {posts} posts were sent and answered within the writing of one snapshot");
+    assert_eq!(read(&leader.url, &["again"])["again"], posts);
+}
+
+/// Which file it is that is being written: the next one has the same name.
+fn unfinished_inode(data: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Some(std::fs::metadata(data.join(unfinished(data)?)).ok()?.ino())
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// The files of a database, without those every start may write: what the node says, and its lock.
+fn files(data: &Path) -> Files {
+    let entries = std::fs::read_dir(data).expect("a directory").map(|entry| entry.expect("listed"));
+    let all = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    let kept = all.filter(|(name, _)| !name.starts_with("memdb.log") && name != "LOCK");
+    kept.map(|(name, path)| (name, std::fs::read(path).expect("read"))).collect()
+}
+
+fn put(files: &Files) -> TempDir {
+    let data = TempDir::new().expect("a directory");
+    for (name, bytes) in files {
+        std::fs::write(data.path().join(name), bytes).expect("written");
+    }
+    data
+}
+
+/// The name that begins so.
+fn named(files: &Files, prefix: &str) -> String {
+    files.keys().rfind(|name| name.starts_with(prefix)).expect("there is one").clone()
+}
+
+/// A database that was stopped some times, until nothing but its snapshots has what was posted first.
+fn database() -> Files {
+    let data = TempDir::new().expect("a directory");
+    let mut leader = Start::leader(data.path()).run();
+    let is_first_log = |name: &String| name.starts_with("log-") && name.ends_with("-00000000000000000001");
+    for _ in 0..10 {
+        posted(&leader.url, "hello world");
+        leader.end(Signal::TERM);
+        let files = files(data.path());
+        if !files.keys().any(is_first_log) {
+            return files;
+        }
+        leader.start_again();
+    }
+    panic!("the log is never shortened: {:?}", files(data.path()).keys());
+}
+
+const OLD_BACKUP: &[u8] = br#"{"hello":5,"world":"#;
+
+/// Ways to spoil a database that leave nothing to begin with: the name that must be told, and the files.
+fn spoilt(sound: &Files) -> Vec<(&'static str, Files)> {
+    let log = named(sound, "log-");
+    let mut cases = Vec::new();
+    for odd in [vec![], OLD_BACKUP.to_vec(), vec![0; 4_096], sound[&log].clone()] {
+        cases.push(("snapshot-", with_each(sound, "snapshot-", |bytes| bytes.clone_from(&odd))));
+        cases.push(("MANIFEST", with_each(sound, "MANIFEST", |bytes| bytes.clone_from(&odd))));
+    }
+    for prefix in ["snapshot-", "MANIFEST"] {
+        cases.push((prefix, with_each(sound, prefix, |bytes| bytes.truncate(1))));
+        cases.push((prefix, with_each(sound, prefix, |bytes| bytes.truncate(bytes.len() / 2))));
+        cases.push((prefix, with_each(sound, prefix, |bytes| bytes.truncate(bytes.len() - 1))));
+        let mut files = sound.clone();
+        files.retain(|name, _| !name.starts_with(prefix));
+        cases.push((if prefix == "MANIFEST" { prefix } else { "log-" }, files));
+    }
+    cases
+}
+
+/// The files, those whose names begin so being spoilt.
+fn with_each(sound: &Files, prefix: &str, spoil: impl Fn(&mut Vec<u8>)) -> Files {
+    let mut files = sound.clone();
+    files.iter_mut().filter(|(name, _)| name.starts_with(prefix)).for_each(|(_, bytes)| spoil(bytes));
+    files
+}
+
+/// Before: an odd backup was half read, or taken for an empty one and overwritten a second later.
+#[test]
+fn an_odd_backup_file_is_neither_half_read_nor_overwritten() {
+    let sound = database();
+    let cases = spoilt(&sound);
+    let none_yet = TempDir::new().expect("a directory");
+    let leader = Start::leader(none_yet.path()).run();
+    for (name, spoilt) in cases.iter().map(|(name, files)| (*name, files)) {
+        let data = put(spoilt);
+        let (code, said) = Start::leader(data.path()).refused(0);
+        assert_eq!(code, Some(1), "{name}: {said}");
+        assert!(said.contains(name), "{name} is not named: {said}");
+        assert!(files(data.path()) == *spoilt, "{name}: a refusal has changed the files");
+    }
+    // The leader of another database must not replace what a replica holds, be it sound or not.
+    for spoilt in [&sound, &cases[0].1] {
+        let data = put(spoilt);
+        let mut replica = Start::replica(&leader).data(data.path()).run();
+        until("the replica is refused", PATIENCE, || {
+            let replicas = crate::web::status(&leader.url)?["replicas"].clone();
+            let url = &replica.url;
+            let refused = |one: &serde_json::Value| one["url"] == **url && one["state"] == "refused";
+            replicas.as_array()?.iter().any(refused).then_some(())
+        });
+        assert!(!replica.is_ready());
+        replica.end(Signal::KILL);
+        let after = files(data.path());
+        for (name, bytes) in spoilt.iter().filter(|(name, _)| *name != "MANIFEST") {
+            assert!(after.get(name) == Some(bytes), "{name} was overwritten by another database");
+        }
+    }
+}
+
+/// The backup of the first system lies in the directory: it is not this database's file, and stays as it is.
+#[test]
+fn a_file_of_somebody_else_stays_as_it_is() {
+    let mut others = Files::new();
+    others.insert("wordcounts.db".to_owned(), OLD_BACKUP.to_vec());
+    let (of_leader, of_replica) = (put(&others), put(&others));
+    let mut leader = Start::leader(of_leader.path()).run();
+    let mut replica = Start::replica(&leader).data(of_replica.path()).run();
+    leader.until_connected(1);
+    posted(&leader.url, "hello");
+    equal_within(PATIENCE, &leader, &[&replica]);
+    replica.end(Signal::TERM);
+    leader.end(Signal::TERM);
+    for data in [of_leader, of_replica] {
+        assert_eq!(files(data.path())["wordcounts.db"], OLD_BACKUP);
+    }
+}
+
+/// Before: a message, and exit code 0.
+#[test]
+fn the_process_exits_non_zero_when_its_port_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let data = TempDir::new().expect("a directory");
+    let leader = Start::leader(data.path()).run();
+    let other = TempDir::new().expect("a directory");
+    let starts = [
+        Start::leader(&other.path().join("leader")),
+        Start::replica(&leader),
+        Start::replica(&leader).data(&other.path().join("replica")),
+        Start::local_replica(data.path()),
+    ];
+    for start in starts {
+        let (code, said) = start.refused(port);
+        assert_eq!(code, Some(1), "{said}");
+        let named = said.contains(&port.to_string()) && said.contains("taken") && said.contains("--port");
+        assert!(named && said.lines().count() == 1, "{said}");
+    }
+    assert_eq!(std::fs::read_dir(other.path()).expect("a directory").count(), 0, "nothing was made");
+}
