@@ -42,8 +42,8 @@ pub struct Log {
     len: u64,
     /// The segment before this one, until all of it is synced.
     finished: Option<Arc<dyn DiskFile>>,
-    /// The last segment of the epoch before, if this log has begun one: a sync of it may still be under way.
-    ended: Option<Arc<dyn DiskFile>>,
+    /// The last segment of each epoch before, as long as a sync of it may still be under way.
+    ended: Vec<Arc<dyn DiskFile>>,
     /// Whether this segment's name is synced with the directory.
     name_synced: bool,
     encoded: Vec<u8>,
@@ -109,7 +109,7 @@ impl Log {
             file,
             len: FILE_HEADER_BYTES as u64,
             finished: None,
-            ended: None,
+            ended: Vec::new(),
             name_synced: true,
             encoded: Vec::new(),
         })
@@ -184,6 +184,7 @@ impl Log {
     /// If the epoch is not newer.
     pub fn begin_epoch(&mut self, epoch: Epoch) -> Result<(), FileError> {
         assert!(epoch > self.epoch, "epoch {epoch} after {}", self.epoch);
+        let mut ended = std::mem::take(&mut self.ended);
         if let Some(sync) = self.sync() {
             sync.run().map_err(FileError::io(&self.name))?;
             self.synced(&sync);
@@ -191,7 +192,8 @@ impl Log {
         let mark = Mark { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
         let begun = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
         let Self { file, .. } = std::mem::replace(self, begun);
-        self.ended = Some(file);
+        ended.push(file);
+        self.ended = ended;
         Ok(())
     }
 
@@ -237,6 +239,7 @@ impl Log {
         // A sync that was taken before the rotation does not have the new segment, and may miss the end of the old.
         if sync.files.last().is_some_and(|last| Arc::ptr_eq(last, &self.file)) {
             self.finished = None;
+            self.ended.clear(); // syncs end in the order in which they were taken
         }
     }
 

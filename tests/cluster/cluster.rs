@@ -14,8 +14,9 @@ use crate::{
 };
 use memdb::{
     format::Identity,
-    leader::{AckLevel, AdmissionLimits, Receipt, Submission, WriteError, WriterSettings},
-    position::{Position, Standing},
+    leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
+    local_replica::LocalReplica,
+    position::Position,
     snapshot::SnapshotSettings,
     store::WindowLimits,
     tally::Once,
@@ -99,6 +100,8 @@ pub struct Cluster {
     pub leader_boots: usize,
     pub leader: Option<Leading>,
     leader_paused_until_ms: u64,
+    /// A follower of the leader's files.
+    pub local: Option<LocalReplica>,
     pub seats: Vec<SeatOf>,
     /// True time, that no clock in the cluster shows.
     pub now_ms: u64,
@@ -109,9 +112,9 @@ pub struct Cluster {
     /// The identity of the database once it has one.
     pub database: Option<Identity>,
     /// What each reader has seen last, which it asks for on every node.
-    readers: [Option<(Position, Id)>; 3],
+    pub readers: [Option<(Position, Id)>; 3],
     pub next_exchange: u64,
-    next_attempt: usize,
+    pub next_attempt: usize,
 }
 
 impl Cluster {
@@ -137,6 +140,7 @@ impl Cluster {
             leader_boots: 1,
             leader: None,
             leader_paused_until_ms: 0,
+            local: None,
             seats,
             now_ms: 1_000_000,
             clocks_ms: [0; SEATS + 1],
@@ -225,6 +229,7 @@ impl Cluster {
             20..40 => self.repeated(|cluster| cluster.snapshot_replica(seat)),
             40..60 => self.tick_replica(seat),
             60..80 => self.repeated(|cluster| cluster.load(seat)),
+            80..88 => self.repeated(Self::step_local),
             _ => self.read(),
         }?;
         if self.leader_sleeps() { Ok(()) } else { self.work_of_leader() }
@@ -358,6 +363,7 @@ impl Cluster {
         let mut machine = self.leader_machine.lock();
         if power {
             machine.lose_power(survives);
+            self.local = None; // it was on that machine
             self.leader_boots += 1;
             self.truth.power_lost = true;
         } else {
@@ -397,180 +403,6 @@ impl Cluster {
         };
         self.note(format_args!("replica {seat} goes down: {what}"));
         self.tally(what);
-    }
-
-    /// A client sends its wish; it waits in the queue.
-    pub fn send(&mut self, wish: usize) {
-        let level = match self.random.below(10) {
-            0..4 => None,
-            4 => Some(AckLevel::Disk),
-            5 | 6 => Some(AckLevel::Replica),
-            7 => Some(AckLevel::ReplicaDisk),
-            _ => Some(AckLevel::Leader),
-        };
-        self.send_at(wish, level);
-    }
-
-    fn send_at(&mut self, wish: usize, level: Option<AckLevel>) {
-        let Some(leader) = &mut self.leader else { return };
-        let id = self.next_attempt;
-        self.next_attempt += 1;
-        let asked = &mut self.clients.wishes[wish];
-        asked.open += 1;
-        let batch = asked.batch(leader.hasher);
-        leader.queue.push(Submission { batch, level, reply: id });
-        self.history.note(format_args!(
-            "send {id}: wish {wish} {:?} {} {:?} {:?} at {level:?}",
-            asked.verb, asked.namespace, asked.words, asked.once
-        ));
-        let attempt = Attempt { wish, level, expected: None, since_ms: 0, alone: (false, false) };
-        self.attempts.insert(id, attempt);
-    }
-
-    /// The level that an attempt is answered at, and whether the request named it.
-    pub fn level(&self, level: Option<AckLevel>) -> (AckLevel, bool) {
-        let writer = self.settings.writer;
-        let wanted = level.unwrap_or(writer.ack);
-        (if writer.synced { wanted.synced() } else { wanted }, level.is_some())
-    }
-
-    /// A client has its answer.
-    pub fn answered(&mut self, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
-        self.note(format_args!("answer {id}: {answer:?}"));
-        let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
-        let leader = self.leader.as_ref().expect("it has just answered");
-        let (level, strict) = self.level(attempt.level);
-        let durable = level == AckLevel::ReplicaDisk;
-        let waited_ms = self.leader_ms().checked_sub(attempt.since_ms);
-        let gave_up = waited_ms.is_none_or(|waited_ms| waited_ms >= self.settings.writer.ack_timeout_ms)
-            || !leader.may_ack(durable)
-            || if durable { attempt.alone.1 } else { attempt.alone.0 };
-        let poisoned = leader.writer.is_poisoned();
-        let wrong = |what: &str| Err(format!("attempt {id} at {level} was answered {answer:?}: {what}"));
-        let expected = attempt.expected;
-        match (answer, &expected) {
-            (Ok(receipt), Some(Ok(expected))) => {
-                if (Receipt { acks: 0, ..*receipt }) != *expected {
-                    return wrong(&format!("it should have been {expected:?}"));
-                }
-                if level.wants_sync() && receipt.position.sequence > leader.synced_upto {
-                    return wrong("the leader has not synced that");
-                }
-                let (had, synced) = self.had_by(receipt.position);
-                if receipt.acks as usize > had {
-                    return wrong(&format!("{had} replicas ever had that record"));
-                }
-                let nothing = receipt.position.sequence == 0;
-                let reached = nothing || had > 0 && receipt.acks > 0 && (!durable || synced > 0);
-                if level.wants_replica() && !reached && (strict || !gave_up) {
-                    return wrong("no replica has it, and it should have waited");
-                }
-            }
-            (Err(WriteError::NotReplicated { position, .. }), Some(Ok(expected))) => {
-                if *position != expected.position || !strict || !level.wants_replica() || !gave_up {
-                    return wrong(&format!("after {waited_ms:?} ms; it should have been {expected:?}"));
-                }
-            }
-            (Err(WriteError::OutcomeUnknown), None) => {}
-            (Err(WriteError::OutcomeUnknown), Some(Ok(_))) if poisoned => {}
-            (Err(WriteError::Poisoned), None) if poisoned => {}
-            (Err(WriteError::Overflow { .. }), Some(Err(WriteError::Overflow { .. }))) => {}
-            (Err(error), Some(Err(expected))) if error == expected => {}
-            _ => return wrong(&format!("it should have been {expected:?}")),
-        }
-        self.tally(match answer {
-            Ok(receipt) if receipt.replayed => "repeats answered as such",
-            Ok(receipt) if level.wants_replica() && receipt.acks == 0 => "answers that no replica has acknowledged",
-            Ok(_) => match level {
-                AckLevel::Leader => "answers at level leader",
-                AckLevel::Disk => "answers at level disk",
-                AckLevel::Replica => "answers at level replica",
-                AckLevel::DiskReplica => "answers at level disk, replica",
-                AckLevel::ReplicaDisk => "answers at level replica+disk",
-            },
-            Err(WriteError::NotReplicated { .. }) => "refusals for want of a replica",
-            Err(WriteError::NoReplicaKeepsFiles) => "refusals because no replica keeps files",
-            Err(_) => "other refusals",
-        });
-        self.hear(attempt.wish, answer, level)
-    }
-
-    /// What a client makes of its answer.
-    fn hear(&mut self, wish: usize, answer: &Result<Receipt, WriteError>, level: AckLevel) -> Result<(), String> {
-        let asked = &mut self.clients.wishes[wish];
-        asked.open -= 1;
-        match answer {
-            Ok(receipt) => {
-                (asked.acknowledged, asked.unknown) = (true, false);
-                if level.wants_sync() {
-                    self.truth.kept = self.truth.kept.max(receipt.position.sequence);
-                }
-                if let Some(id) = self.truth.acknowledged(wish, receipt.position)? {
-                    let reader = &mut self.readers[wish % 3];
-                    *reader = (*reader).max(Some((receipt.position, id)));
-                }
-            }
-            Err(WriteError::NotReplicated { position, .. }) => {
-                (asked.acknowledged, asked.unknown) = (true, false);
-                self.truth.acknowledged(wish, *position)?;
-            }
-            Err(WriteError::OutcomeUnknown) => asked.unknown = true,
-            Err(error) => {
-                asked.unknown = false;
-                if let (WriteError::StreamGap { expected }, Some(Once::Stream { name, .. })) = (error, &asked.once) {
-                    let name = name.clone();
-                    self.clients.gap(&name, *expected);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How many replicas ever had the record at a position, and how many have ever said that they had synced it.
-    fn had_by(&self, position: Position) -> (usize, usize) {
-        let Ok(Some(id)) = self.truth.entry_at(Position::new(self.truth.epoch, position.sequence)) else {
-            return (SEATS, SEATS);
-        };
-        let holds = |had: &BTreeMap<u64, u64>| {
-            had.iter().any(|(&epoch, &sequence)| self.truth.holds(Position::new(epoch, sequence), id))
-        };
-        let count = |of: &dyn Fn(&SeatOf) -> bool| self.seats.iter().filter(|seat| of(seat)).count();
-        (count(&|seat| holds(&seat.had)), count(&|seat| holds(&seat.has_synced)))
-    }
-
-    /// A reader asks some node for what it has seen before.
-    fn read(&mut self) -> Result<(), String> {
-        let (who, at) = (self.random.below(3), self.random.below(SEATS + 1));
-        let (table, reader) = if at == SEATS {
-            match &self.leader {
-                Some(leader) if !self.leader_sleeps() => (leader.epochs(), leader.reader.clone()),
-                _ => return Ok(()),
-            }
-        } else {
-            match self.seats[at].process.as_ref().and_then(|process| process.view.as_ref()) {
-                Some((table, reader)) if self.is_awake(at) => (table.clone(), reader.clone()),
-                _ => return Ok(()),
-            }
-        };
-        self.truth.check(&format!("node {at}"), &reader)?;
-        let applied = reader.read().position();
-        if let Some((asked, id)) = self.readers[who] {
-            let standing = table.standing(asked, applied);
-            let wrong = |what| format!("reader {who} asks node {at} for {asked}: {what}");
-            self.truth.check_standing((asked, id), applied, standing).map_err(wrong)?;
-            match standing {
-                Standing::Reached => self.tally("positions reached by a reader"),
-                Standing::Ahead => return Ok(()), // it waits, and is told to come again
-                Standing::Lost => {
-                    self.tally("lost positions told to a reader");
-                    self.readers[who] = None;
-                }
-            }
-        }
-        if let Some(id) = self.truth.entry_at(applied)? {
-            self.readers[who] = self.readers[who].max(Some((applied, id)));
-        }
-        Ok(())
     }
 
     /// The end: everything works again and is started; clients repeat what they do not know; then all nodes are one.
@@ -635,6 +467,7 @@ impl Cluster {
         self.sync_leader()?;
         self.snapshot_leader()?;
         self.tick_leader()?;
+        self.step_local()?;
         self.note_events();
         Ok(())
     }
@@ -642,11 +475,13 @@ impl Cluster {
     /// Whether all replicas are ready and where the leader is.
     fn is_one(&self) -> bool {
         let here = self.leader.as_ref().map(Leading::position);
-        self.seats.iter().all(|of| {
-            of.process.as_ref().is_some_and(|process| {
-                process.ready && process.view.is_some() && process.position() == here && here.is_some()
+        let local = self.local.as_ref().and_then(LocalReplica::reader).map(|reader| reader.read().position());
+        local == here
+            && self.seats.iter().all(|of| {
+                of.process.as_ref().is_some_and(|process| {
+                    process.ready && process.view.is_some() && process.position() == here && here.is_some()
+                })
             })
-        })
     }
 
     fn compare(&mut self) -> Result<(), String> {

@@ -193,11 +193,10 @@ impl Cluster {
         Err(format!("the leader refused to start: {error}"))
     }
 
-    /// As `src/node/take_back.rs`: asks the replicas where there is a reason to, and takes from the one with the most.
+    /// As `src/node/take_back.rs`: asks the replicas, and takes from the one with the most.
     fn take_back(&mut self, recovered: &mut Recovered) -> Result<(), String> {
         let state = &recovered.manifest.state;
-        let went_down = state.clean_stop.is_none() && state.boot_id != format!("boot {}", self.leader_boots);
-        if recovered.new || !(recovered.report.cut.is_some() || went_down) {
+        if recovered.new {
             return Ok(());
         }
         let (identity, epoch) = (recovered.manifest.identity, state.epoch);

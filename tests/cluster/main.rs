@@ -12,6 +12,7 @@ mod checker;
 #[path = "../simulation/client.rs"]
 #[allow(dead_code, reason = "levels are drawn for each attempt here")]
 mod client;
+mod clients;
 mod cluster;
 #[path = "../simulation/disk.rs"]
 #[allow(dead_code, reason = "not all faults of one node's disk are met here")]
@@ -20,6 +21,7 @@ mod follower;
 #[path = "../simulation/history.rs"]
 mod history;
 mod leader;
+mod local;
 #[path = "../simulation/model.rs"]
 mod model;
 mod network;
@@ -43,7 +45,7 @@ const SEEDS_FOR_A_BUG: u64 = 500;
 /// Histories from which on everything below must have happened.
 const SEEDS_THAT_MEET_ALL: u64 = 300;
 /// What the histories must have met, or they show nothing.
-const MUST_HAPPEN: [&str; 29] = [
+const MUST_HAPPEN: [&str; 31] = [
     "acknowledged records lost, and said so",
     "announcements",
     "answers at level disk",
@@ -59,6 +61,8 @@ const MUST_HAPPEN: [&str; 29] = [
     "kills of replicas",
     "kills of the leader",
     "lines cut",
+    "local replicas complete",
+    "local replicas that reload",
     "lost positions told to a reader",
     "pauses",
     "poisoned logs",
