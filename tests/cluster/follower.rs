@@ -322,7 +322,7 @@ impl Cluster {
             seat_of.was_at = seat_of.was_at.max(position);
             answer.hello.position = seat_of.was_at;
         }
-        self.network.send(seat, Packet::Answer(number, answer.encode()), self.now_ms);
+        self.network.send(seat, &Packet::Answer(number, answer.encode()), self.now_ms);
         Ok(())
     }
 
@@ -384,7 +384,7 @@ impl Cluster {
         let mut actions = Vec::new();
         process.replica.tick(now_ms, &mut actions);
         if process.replica.wants_to_announce(now_ms) {
-            self.network.send(seat, Packet::Announce, self.now_ms);
+            self.network.send(seat, &Packet::Announce, self.now_ms);
         }
         self.act(seat, actions)
     }

@@ -449,7 +449,7 @@ impl Cluster {
                     let standing = Standing { applied: last, synced: None, connected: true };
                     self.told(seat, vec![Told::Progress(standing)])?;
                 }
-                self.network.send(seat, Packet::Offer(number, parts.concat()), now_ms);
+                self.network.send(seat, &Packet::Offer(number, parts.concat()), now_ms);
             }
         }
         self.note_events();

@@ -55,7 +55,7 @@ impl Network {
         Self { random, lost, doubled, late, lines: Default::default(), packets: Vec::new() }
     }
 
-    pub fn send(&mut self, seat: Seat, packet: Packet, now_ms: u64) {
+    pub fn send(&mut self, seat: Seat, packet: &Packet, now_ms: u64) {
         let line = self.lines[seat];
         let cut = if packet.is_for_the_leader() { line.to_leader_cut } else { line.from_leader_cut };
         if cut || self.random.percent(self.lost) {
