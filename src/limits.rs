@@ -75,6 +75,8 @@ pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
 pub const HEARTBEAT_MS: u64 = 250;
 /// A replica that has not answered for so long is not waited for, in milliseconds.
 pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
+/// What an offer may take on the way beside that: a line has to carry so many bytes in a millisecond, or is given more time.
+pub const LEAST_BYTES_PER_MS: u64 = 4_000;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
 /// … up to this.

@@ -73,8 +73,13 @@ pub enum Found {
     Nothing,
     /// A database it goes on with.
     Settled(Box<Settled>),
-    /// Damaged files of this database: they are replaced once its leader is there.
-    Unusable(u128),
+    /// Damaged files: they are replaced once their leader is there.
+    Unusable {
+        /// The database they are of.
+        database: u128,
+        /// The highest epoch they have seen.
+        epoch: Epoch,
+    },
 }
 
 /// What a replica holds of a database.
@@ -99,6 +104,8 @@ pub struct Replica<T> {
     led_by: Option<(Epoch, NodeId)>,
     diverged: bool,
     loading: bool,
+    /// Whether an own snapshot is being written; also after the files were given up meanwhile.
+    snapshot_running: bool,
     /// A snapshot that was loaded while an own one is being written: its turn comes when that has ended.
     loaded: Option<Loaded>,
     /// Answers that wait for a sync.
@@ -126,6 +133,7 @@ impl<T> Replica<T> {
             led_by: None,
             diverged: false,
             loading: false,
+            snapshot_running: false,
             loaded: None,
             waiting: VecDeque::new(),
             last_heard_ms: None,
@@ -133,7 +141,7 @@ impl<T> Replica<T> {
         };
         match found {
             Found::Nothing => {}
-            Found::Unusable(database) => replica.bound_to = Some(database),
+            Found::Unusable { database, epoch } => (replica.bound_to, replica.epoch) = (Some(database), epoch),
             Found::Settled(settled) => {
                 let Manifest { identity, state } = &settled.manifest;
                 let identity = *identity;
@@ -188,7 +196,11 @@ impl<T> Replica<T> {
             Command::Ask => Outcome::Applied,
             Command::Snapshot => {
                 actions.push(Action::Unready);
+                let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
+                if is_newer {
+                    self.begin_epoch(actions);
+                }
                 self.loading = true;
                 actions.push(Action::Load(offer.identity));
                 Outcome::Syncing
@@ -218,10 +230,12 @@ impl<T> Replica<T> {
         }
         self.stand(actions);
         let mark = self.mark();
-        if mark.position.sequence == offer.last.position.sequence {
-            if (mark.chain, mark.digest) != (offer.last.chain, offer.last.digest) {
-                return self.diverge(&format!("at {} it is not what the leader is there", mark.position), actions);
-            }
+        let last = &offer.last;
+        if mark.position.sequence == last.position.sequence && (mark.chain, mark.digest) != (last.chain, last.digest) {
+            return self.diverge(&format!("at {} it is not what the leader is there", mark.position), actions);
+        }
+        // More may have been written, and sent, since the leader noted where it stands.
+        if mark.position.sequence >= last.position.sequence {
             actions.push(Action::CaughtUp);
         }
         outcome
@@ -236,6 +250,12 @@ impl<T> Replica<T> {
             };
             let (bytes, behind) = rest.split_at(raw.header.record_bytes());
             rest = behind;
+            if raw.header.position.epoch > offer.epoch {
+                return Outcome::Unreadable(format!(
+                    "record {} in an offer of epoch {}",
+                    raw.header.position, offer.epoch
+                ));
+            }
             let held = self.held.as_ref().expect("begun before records are applied");
             let next = held.store.mark().position.sequence + 1;
             if raw.header.position.sequence < next {
@@ -301,6 +321,7 @@ impl<T> Replica<T> {
         now_ms: u64,
         actions: &mut Vec<Action<T>>,
     ) {
+        self.snapshot_running = false;
         if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut()) {
             files.snapshot_ended(result, took_ms);
         }
@@ -318,19 +339,27 @@ impl<T> Replica<T> {
                 self.loading = false;
                 actions.push(Action::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
             }
-            Ok(loaded) => {
-                let files = self.held.as_ref().and_then(|held| held.files.as_ref());
-                if files.is_some_and(Files::snapshot_runs) {
-                    self.loaded = Some(loaded); // two must not change the directory at once
-                } else {
-                    self.take_over(loaded, now_ms, actions);
-                }
+            Ok(loaded) if !self.is_on_the_leaders_history(&loaded) => {
+                self.loading = false;
+                let position = loaded.store.mark().position;
+                actions.push(Action::Alarm(format!(
+                    "the snapshot that was loaded, at {position}, is not of the leader that wants it loaded: does --leader \
+                     name that one?"
+                )));
             }
+            // Two must not change the directory at once.
+            Ok(loaded) if self.snapshot_running => self.loaded = Some(loaded),
+            Ok(loaded) => self.take_over(loaded, now_ms, actions),
             Err(what) => {
                 self.loading = false;
                 actions.push(Action::Alarm(format!("a snapshot of the leader could not be loaded: {what}")));
             }
         }
+    }
+
+    fn is_on_the_leaders_history(&self, loaded: &Loaded) -> bool {
+        let Position { epoch, sequence } = loaded.store.mark().position;
+        sequence == 0 || epoch == self.epoch || self.told.last_of(epoch).is_some_and(|end| sequence <= end)
     }
 
     fn take_over(&mut self, loaded: Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) {
@@ -358,10 +387,11 @@ impl<T> Replica<T> {
     pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
         let Some(held) = &mut self.held else { return };
         let Some(files) = &mut held.files else { return };
-        match files.due(now_ms) {
+        match files.due(now_ms, self.snapshot_running) {
             Due::Nothing => {}
             Due::Sync => self.start_sync(actions),
             Due::Snapshot => {
+                self.snapshot_running = true;
                 let (reader, mark, identity) = (held.store.reader(), held.store.mark(), held.identity);
                 actions.push(Action::Snapshot(identity, reader, mark, files.begin_snapshot()));
                 self.start_sync(actions);
@@ -394,7 +424,7 @@ impl<T> Replica<T> {
         Hello {
             node: self.settings.node,
             url: self.settings.url.clone(),
-            database: self.held.as_ref().map(|held| held.identity.database_id),
+            database: self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to),
             epoch: self.epoch,
             position: mark.position,
             chain: mark.chain,
@@ -419,7 +449,7 @@ impl<T> Replica<T> {
     /// Whether nothing is under way, and what has to be synced is.
     pub fn is_at_rest(&self) -> bool {
         let files = self.held.as_ref().and_then(|held| held.files.as_ref());
-        self.waiting.is_empty() && files.is_none_or(Files::is_at_rest)
+        self.waiting.is_empty() && !self.snapshot_running && files.is_none_or(Files::is_at_rest)
     }
 
     /// Asks for a sync of everything, if it is not synced or under way.

@@ -225,7 +225,8 @@ fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
         }
     }
     let mut replica = Driven::start(Some(directory.path()), 2);
-    assert_eq!(replica.replica.hello().database, None, "it trusts nothing of it");
+    let hello = replica.replica.hello();
+    assert_eq!((hello.position, hello.epoch), (Position::ZERO, 1), "it trusts nothing of it but which database it is");
     let other = memdb::format::Identity { database_id: 99, ..database::IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
     let mut strange = Sending::new();
@@ -291,6 +292,86 @@ fn two_leaders_of_one_epoch_do_not_both_lead_a_replica() {
     assert_eq!(second.offer(&copy), None);
     leader = leader.write(1);
     first.bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+}
+
+#[test]
+fn a_slow_line_is_given_more_time_at_each_try() {
+    let leader = Making::begin(1 << 20).write(50);
+    let (mut sending, mut replica) = (Sending::new(), Driven::start(None, 1));
+    let ask = sending.offer(&leader).expect("it asks");
+    replica.offered(&ask, 1, None);
+    let (_, answer) = replica.answers.pop().expect("answered");
+    sending.answered(answer, &leader);
+    let mut last_ms = 0;
+    for failures in 0..4 {
+        let offer = sending.offer(&leader).expect("fifty records");
+        assert!(sending.patience_ms >= 2 * last_ms && sending.patience_ms >= 1_000, "{failures}");
+        last_ms = sending.patience_ms;
+        if failures == 3 {
+            replica.offered(&offer, 1, None);
+            let (_, answer) = replica.answers.pop().expect("answered");
+            sending.answered(answer, &leader);
+            break;
+        }
+        let now_ms = sending.now_ms;
+        sending.sender.failed(now_ms, 0, &mut sending.told);
+        let ask = sending.offer(&leader).expect("it asks, which is quick");
+        assert_eq!(sending.patience_ms, memdb::limits::EXCHANGE_TIMEOUT_MS);
+        replica.offered(&ask, 1, None);
+        let (_, answer) = replica.answers.pop().expect("answered");
+        sending.answered(answer, &leader);
+    }
+    assert_eq!(replica.position().sequence, 50);
+}
+
+#[test]
+fn a_record_of_an_epoch_beyond_its_offers_is_not_taken() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let leader = Making::begin(1 << 20).write(2);
+    let mut replica = Driven::start(Some(directory.path()), 1);
+    Sending::new().bring_up(&mut replica, &leader);
+    let leader = leader.restart(true).write(1);
+    let mut sending = Sending::new();
+    let mut made_up = Vec::new();
+    for _ in 0..2 {
+        let bytes = sending.offer(&leader).expect("an offer");
+        let offer = Offer::decode(&bytes).expect("sound");
+        let old = Offer { epoch: 1, epochs: Default::default(), after: Position::new(1, 2), ..offer.clone() };
+        made_up = [old.encode_head(), offer.records.to_vec()].concat();
+        let answer = memdb::replication::Answer { outcome: Outcome::Applied, hello: replica.replica.hello() };
+        sending.answered(answer, &leader);
+    }
+    replica.offered(&made_up, 1, None);
+    let (_, answer) = replica.answers.pop().expect("answered");
+    assert!(matches!(answer.outcome, Outcome::Unreadable(_)), "{:?}", answer.outcome);
+    assert_eq!(replica.position(), Position::new(1, 2));
+}
+
+#[test]
+fn a_snapshot_of_another_history_than_the_leaders_is_not_taken() {
+    // After a promotion, the replica still loads from the node that led before.
+    let old = Making::begin(SMALL).write(8).snapshot();
+    let mut leader = Making::begin(SMALL).write(3).restart(false).snapshot();
+    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    sending.bring_up(&mut replica, &leader);
+    let lead = sending.lead(&leader);
+    let offer = Offer {
+        identity: lead.identity,
+        leader: lead.node,
+        epoch: lead.epoch,
+        epochs: (*lead.epochs).clone(),
+        last: lead.last,
+        command: Command::Snapshot,
+        after: replica.position(),
+        durable: false,
+        records: &[],
+    };
+    replica.offered(&offer.encode_head(), 1, Some(&old));
+    let alarmed = |seen: &Seen| matches!(seen, Seen::Alarm(what) if what.contains("does --leader name that one?"));
+    assert!(replica.seen.iter().any(alarmed), "{:?}", replica.seen);
+    leader = leader.write(1);
+    sending.bring_up(&mut replica, &leader);
     assert_same(&replica, &leader);
 }
 

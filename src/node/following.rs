@@ -150,7 +150,7 @@ fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
                 return Err(NodeError::Recovery { path: path.to_owned(), error });
             };
             tracing::error!(%error, "the files in {} cannot be used: they are loaded anew", path.display());
-            Ok(Found::Unusable(manifest.identity.database_id))
+            Ok(Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch })
         }
     }
 }
@@ -297,7 +297,7 @@ impl Contact {
         let stop = stopping.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = async move {
-            let mut said = false;
+            let (mut said, mut failures) = (false, 0_u32);
             while let Some(order) = wanted.recv().await {
                 match order {
                     Order::Announce(hello) => {
@@ -311,6 +311,12 @@ impl Contact {
                     }
                     Order::Load(identity) => {
                         let loaded = full_sync::load(&link, identity, window, disk.as_deref()).await;
+                        // The leader orders it anew as soon as it hears that it has failed.
+                        failures = if loaded.is_err() { failures + 1 } else { 0 };
+                        if failures > 0 {
+                            let most_ms = (limits::RETRY_MIN_MS << failures.min(16)).min(limits::RETRY_MAX_MS);
+                            tokio::time::sleep(Duration::from_millis(most_ms)).await;
+                        }
                         follower.tell(Event::Loaded(loaded));
                     }
                 }

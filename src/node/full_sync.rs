@@ -48,8 +48,24 @@ async fn receive(
     let megabytes = incoming.bytes().map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
     tracing::info!("loading the leader's snapshot of {megabytes} MB");
     let temporary = temporary_name(&format!("{SNAPSHOT_PREFIX}received"));
+    let received = keep_and_load(&mut incoming, identity, window, disk, &temporary).await;
+    if received.is_err()
+        && let Some(disk) = disk
+    {
+        let _ = disk.remove(&temporary); // the log may need the room; the first error is the one to tell
+    }
+    received
+}
+
+async fn keep_and_load(
+    incoming: &mut Incoming,
+    identity: Identity,
+    window: WindowLimits,
+    disk: Option<&dyn Disk>,
+    temporary: &str,
+) -> Result<Loaded, String> {
     let told = |error: std::io::Error| format!("{temporary}: {error}");
-    let file = disk.map(|disk| disk.create(&temporary).map_err(told)).transpose()?;
+    let file = disk.map(|disk| disk.create(temporary).map_err(told)).transpose()?;
     let mut loader = Loader::new(identity, window);
     while let Some(piece) = incoming.next().await.map_err(|error| error.to_string())? {
         if let Some(file) = &file {
@@ -62,5 +78,5 @@ async fn receive(
     }
     let (store, trailer) = loader.finish().map_err(|damage| damage.to_string())?;
     tracing::info!(position = %trailer.end.position, words = trailer.words, "loaded the leader's snapshot");
-    Ok(Loaded { identity, store, temporary: file.map(|_| temporary) })
+    Ok(Loaded { identity, store, temporary: file.map(|_| temporary.to_owned()) })
 }

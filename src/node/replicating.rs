@@ -11,14 +11,19 @@ use crate::{
     limits,
     manifest::Manifest,
     position::{Epoch, EpochTable},
-    replication::{Hello, Lead, NodeId, Peer, Registry, Sender, Told, Turn, link::Link},
+    replication::{
+        Answer, Hello, Lead, NodeId, Peer, Registry, Sender, Told, Turn,
+        link::{Link, LinkError},
+    },
     secret::Secret,
 };
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     thread::JoinHandle,
@@ -212,9 +217,9 @@ impl Task {
         let (mut told, mut said) = (Vec::new(), None);
         loop {
             records.borrow_and_update();
-            match sender.turn(self.now_ms(), &self.lead(), self.place.leader.feed(), &*self.place.disk) {
-                Turn::Send(offer) => {
-                    match self.link.offer(offer).await {
+            match sender.turn(self.now_ms(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
+                Turn::Send(offer, patience_ms) => {
+                    match self.exchange(offer, patience_ms, &mut said).await {
                         Ok(answer) => sender.answered(answer, self.now_ms(), &self.lead(), &mut told),
                         Err(error) => {
                             tracing::debug!(url, %error, "an exchange has failed");
@@ -229,6 +234,7 @@ impl Task {
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
                 }
                 Turn::Rest(until_ms) => {
+                    told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
                     let until = Duration::from_millis(until_ms.saturating_sub(self.now_ms()).max(1));
                     // While an earlier failure is waited out, a new record is no reason to try again.
                     let waits = sender.is_waiting(self.now_ms());
@@ -262,6 +268,24 @@ impl Task {
         serving.retain(|_, peer| *peer != self.peer); // it was restarted
         serving.insert(node, self.peer);
         true
+    }
+
+    /// One exchange. A replica that takes longer than usual is not waited for meanwhile.
+    async fn exchange(
+        &self,
+        offer: Vec<Bytes>,
+        patience_ms: u64,
+        said: &mut Option<Told>,
+    ) -> Result<Answer, LinkError> {
+        let mut answer = pin!(self.link.offer(offer, Duration::from_millis(patience_ms)));
+        let usual = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
+        match tokio::time::timeout(usual, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.tell(self.link.base(), Told::Lost, said);
+                answer.await
+            }
+        }
     }
 
     /// Passes on what is new.

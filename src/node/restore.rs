@@ -10,7 +10,7 @@ use crate::{
     recovery,
     replication::{
         Command, Offer,
-        link::{Incoming, Link},
+        link::{CONNECT_TIMEOUT, Incoming, Link},
     },
     secret::Secret,
     snapshot::Loader,
@@ -99,7 +99,7 @@ async fn epoch_of(link: &Link) -> Result<Epoch, crate::replication::link::LinkEr
         durable: false,
         records: &[],
     };
-    Ok(link.offer(vec![offer.encode_head().into()]).await?.hello.epoch)
+    Ok(link.offer(vec![offer.encode_head().into()], CONNECT_TIMEOUT).await?.hello.epoch)
 }
 
 async fn receive(

@@ -8,7 +8,10 @@ use crate::{
     config::Settings,
     position::Position,
     recovery::Recovered,
-    replication::{Choice, Command, Hello, Offer, choose, extend, link::Link},
+    replication::{
+        Choice, Command, Hello, Offer, choose, extend,
+        link::{CONNECT_TIMEOUT, Link},
+    },
     store::Mark,
 };
 use futures::future::join_all;
@@ -105,7 +108,7 @@ fn question(recovered: &Recovered) -> bytes::Bytes {
 /// Asks until there is an answer. That nothing listens is one too: such a replica is not there.
 async fn ask(link: &Link, question: bytes::Bytes) -> Option<Hello> {
     loop {
-        match link.offer(vec![question.clone()]).await {
+        match link.offer(vec![question.clone()], CONNECT_TIMEOUT).await {
             Ok(answer) => return Some(answer.hello),
             Err(error) if error.is_refused() => return None,
             Err(_) => sleep(PAUSE).await,

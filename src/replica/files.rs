@@ -52,7 +52,7 @@ impl Directory {
             self.segment_bytes,
         )?;
         let schedule = Schedule::new(snapshot, store.mark().position.sequence, now_ms);
-        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false, snapshot_running: false })
+        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false })
     }
 }
 
@@ -63,7 +63,6 @@ pub struct Files {
     log: Log,
     schedule: Schedule,
     syncing: bool,
-    snapshot_running: bool,
 }
 
 impl Files {
@@ -76,7 +75,7 @@ impl Files {
     ) -> (Store, Self) {
         let Settled { manifest, store, log, snapshot: newest, .. } = settled;
         let schedule = Schedule::new(snapshot, newest, now_ms);
-        (store, Self { disk, manifest, log, schedule, syncing: false, snapshot_running: false })
+        (store, Self { disk, manifest, log, schedule, syncing: false })
     }
 
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
@@ -113,8 +112,8 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn due(&mut self, now_ms: u64) -> Due {
-        self.schedule.due(now_ms, self.log.sequence(), self.snapshot_running)
+    pub(super) fn due(&mut self, now_ms: u64, snapshot_running: bool) -> Due {
+        self.schedule.due(now_ms, self.log.sequence(), snapshot_running)
     }
 
     pub(super) fn next_ms(&self) -> Option<u64> {
@@ -123,12 +122,10 @@ impl Files {
 
     pub(super) fn begin_snapshot(&mut self) -> Place {
         self.schedule.begun();
-        self.snapshot_running = true;
         self.log.place()
     }
 
     pub(super) fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
-        self.snapshot_running = false;
         match result {
             Ok(published) => self.schedule.published(published.position.sequence, took_ms, published.bytes),
             Err(_) => self.schedule.failed(),
@@ -136,11 +133,7 @@ impl Files {
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
-        !self.syncing && !self.snapshot_running && self.log.synced_upto() == self.log.sequence()
-    }
-
-    pub(super) fn snapshot_runs(&self) -> bool {
-        self.snapshot_running
+        !self.syncing && self.log.synced_upto() == self.log.sequence()
     }
 
     /// Notes a newer epoch, durably.

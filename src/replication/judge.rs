@@ -65,12 +65,15 @@ pub fn judge(hello: &Hello, lead: &Lead) -> Verdict {
                 hello.position
             ));
         }
+        if sequence == last && hello.chain != lead.last.chain {
+            return Verdict::NeedSnapshot(format!("its record {} is another than this leader's", hello.position));
+        }
         return Verdict::Resume(hello.position);
     }
     match lead.epochs.last_of(epoch) {
         Some(end) if sequence <= end => Verdict::Resume(hello.position),
         // Before the first record there is nothing to differ in.
-        None if sequence == 0 => Verdict::Resume(Position::ZERO),
+        None if sequence == 0 => Verdict::Resume(hello.position),
         Some(end) => Verdict::NeedSnapshot(format!(
             "it has {} of epoch {epoch}, which ended at {end}: {} records of it were lost with an earlier leader",
             sequence,
@@ -94,21 +97,26 @@ mod tests {
         Lead { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false }
     }
 
-    fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {
-        let hello = Hello {
+    fn hello_of_nobody() -> Hello {
+        Hello {
             node: 1,
             url: String::new(),
-            database,
-            epoch: seen,
-            position: Position::new(position.0, position.1),
+            database: None,
+            epoch: 0,
+            position: Position::ZERO,
             chain: 0,
             synced: None,
-            diverged,
+            diverged: false,
             local: false,
-        };
+        }
+    }
+
+    fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {
+        let position = Position::new(position.0, position.1);
+        let hello = Hello { database, epoch: seen, position, diverged, ..hello_of_nobody() };
         match judge(&hello, &lead()) {
             Verdict::Resume(at) => {
-                assert_eq!(at.sequence, position.1);
+                assert_eq!(at, position);
                 "resume"
             }
             Verdict::NeedSnapshot(_) => "snapshot",
@@ -135,6 +143,12 @@ mod tests {
         assert_eq!(judged(mine, 4, (4, 0), false), "resume", "nothing is on every history");
         assert_eq!(judged(mine, 6, (3, 20), false), "step down");
         assert_eq!(judged(mine, 5, (5, 30), true), "snapshot");
+        let other = Mark { chain: 1, ..lead().last };
+        let hello = Hello { database: mine, epoch: 5, position: other.position, ..hello_of_nobody() };
+        assert!(
+            matches!(judge(&hello, &Lead { last: other, ..lead() }), Verdict::NeedSnapshot(_)),
+            "another record 30"
+        );
         assert_eq!(judged(Some(8), 9, (9, 9), true), "refused");
     }
 }

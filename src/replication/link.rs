@@ -6,12 +6,10 @@ use bytes::Bytes;
 use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use std::time::Duration;
 
-/// Patience for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
+/// Patience for a connection, and for messages of a few bytes.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
 /// How long a snapshot that is being sent may pause.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a body may take on the way, per byte: 4 MB/s at least.
-const BYTES_PER_MS: usize = 4_000;
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,20 +83,17 @@ impl Link {
         Ok(Self { http, update: join("/update")?, sync: join("/sync")?, secret })
     }
 
-    /// Sends an offer: its head, then records.
+    /// Where the node is.
+    pub fn base(&self) -> &str {
+        self.update.as_str().trim_end_matches("/update")
+    }
+
+    /// Sends an offer, its head, then records, and waits up to `patience` for the answer.
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn offer(&self, mut parts: Vec<Bytes>) -> Result<Answer, LinkError> {
-        let bytes: usize = parts.iter().map(Bytes::len).sum();
-        let body = if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            let mut body = Vec::with_capacity(bytes);
-            parts.iter().for_each(|part| body.extend_from_slice(part));
-            body.into()
-        };
-        let patience = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS + (bytes / BYTES_PER_MS) as u64);
+    pub async fn offer(&self, mut parts: Vec<Bytes>, patience: Duration) -> Result<Answer, LinkError> {
+        let body = if parts.len() == 1 { parts.remove(0) } else { parts.concat().into() };
         let request = self.http.post(self.update.clone()).header(header::CONTENT_TYPE, RECORDS_TYPE);
         let answer = self.send(request.timeout(patience).body(Body::from(body))).await?.bytes().await?;
         Answer::decode(&answer).map_err(LinkError::Strange)

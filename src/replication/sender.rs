@@ -7,7 +7,8 @@
 use super::{Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, NodeId, Offer, Outcome, Standing, Verdict, judge};
 use crate::{
     disk::Disk,
-    limits::{HEARTBEAT_MS, RETRY_MAX_MS, RETRY_MIN_MS},
+    format::FileError,
+    limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
     position::{Epoch, EpochTable, Position, Sequence},
 };
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use bytes::Bytes;
 /// What to do next for a replica.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Send this: the head of the offer, then records.
-    Send(Vec<Bytes>),
+    /// Send this, the head of the offer, then records, and wait so many milliseconds for the answer.
+    Send(Vec<Bytes>, u64),
     /// Nothing before this time in milliseconds, unless a record or an announcement comes.
     Rest(u64),
 }
@@ -80,7 +81,12 @@ pub struct Sender {
     hello: Option<Hello>,
     /// The run of the replica that is in this epoch, and has the epoch table.
     introduced: Option<NodeId>,
-    in_flight: bool,
+    /// What was asked for in the exchange under way, and whether it carries records.
+    in_flight: Option<(Command, bool)>,
+    /// Whether the replica has applied an offer since it was last judged.
+    confirmed: bool,
+    /// Offers with records that failed since the last that did not.
+    slow: u32,
     failures: u32,
     failed_exchanges: u64,
     rest_until_ms: u64,
@@ -99,7 +105,9 @@ impl Sender {
             catch_up: CatchUp::default(),
             hello: None,
             introduced: None,
-            in_flight: false,
+            in_flight: None,
+            confirmed: false,
+            slow: 0,
             failures: 0,
             failed_exchanges: 0,
             rest_until_ms: 0,
@@ -122,14 +130,14 @@ impl Sender {
 
     /// The replica has announced itself: whatever was waited for, it is there now.
     pub fn announced(&mut self) {
-        if !self.in_flight {
+        if self.in_flight.is_none() {
             (self.rest_until_ms, self.sent_ms) = (0, 0);
         }
     }
 
-    /// What to do now.
-    pub fn turn(&mut self, now_ms: u64, lead: &Lead, feed: &Feed, disk: &dyn Disk) -> Turn {
-        assert!(!self.in_flight, "one exchange at a time");
+    /// What to do now. What goes wrong in the leader's own files is told.
+    pub fn turn(&mut self, now_ms: u64, lead: &Lead, feed: &Feed, disk: &dyn Disk, told: &mut Vec<Told>) -> Turn {
+        assert!(self.in_flight.is_none(), "one exchange at a time");
         if now_ms < self.rest_until_ms {
             return Turn::Rest(self.rest_until_ms);
         }
@@ -146,24 +154,41 @@ impl Sender {
                         return Turn::Rest(heartbeat_ms);
                     }
                     Ok(Gathered::Nothing) => (Command::Stream, after, vec![]),
-                    // A log that cannot be read is the leader's own trouble, which its next start will tell; the
-                    // replica is served from a snapshot.
-                    Ok(Gathered::NeedSnapshot) | Err(_) => {
-                        self.state = State::Behind;
-                        (Command::Snapshot, Position::ZERO, vec![])
+                    Ok(Gathered::NeedSnapshot) => self.behind(),
+                    Err(error @ FileError::Damaged(_)) => {
+                        self.alarm(format!("the log cannot be read for replica {}: {error}", self.url), told);
+                        self.behind()
+                    }
+                    // Too many open files, perhaps: that passes.
+                    Err(error) => {
+                        self.alarm(format!("the log cannot be read for replica {}: {error}", self.url), told);
+                        self.rest_until_ms = now_ms + RETRY_MAX_MS;
+                        return Turn::Rest(self.rest_until_ms);
                     }
                 }
             }
         };
-        (self.in_flight, self.sent_ms) = (true, now_ms);
-        Turn::Send(self.offer(command, after, records, lead))
+        (self.in_flight, self.sent_ms) = (Some((command, !records.is_empty())), now_ms);
+        let bytes: usize = records.iter().map(Bytes::len).sum();
+        // A line that is too slow for records is given twice the time at each try.
+        let slow = if bytes > 0 { self.slow.min(6) } else { 0 };
+        let patience_ms = (EXCHANGE_TIMEOUT_MS + bytes as u64 / LEAST_BYTES_PER_MS) << slow;
+        Turn::Send(self.offer(command, after, records, lead), patience_ms)
+    }
+
+    fn behind(&mut self) -> (Command, Position, Vec<Bytes>) {
+        self.state = State::Behind;
+        (Command::Snapshot, Position::ZERO, vec![])
     }
 
     /// With nothing to send, whether the replica need not hear from the leader now.
     fn may_rest(&self, now_ms: u64, heartbeat_ms: u64, lead: &Lead) -> bool {
         let has_synced = |hello: &Hello| hello.synced.is_none_or(|synced| synced >= hello.position.sequence);
         let introduced = self.hello.as_ref().is_some_and(|hello| hello.position.epoch == lead.epoch);
-        introduced && now_ms < heartbeat_ms && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
+        self.confirmed
+            && introduced
+            && now_ms < heartbeat_ms
+            && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
     }
 
     fn offer(&self, command: Command, after: Position, records: Vec<Bytes>, lead: &Lead) -> Vec<Bytes> {
@@ -190,10 +215,14 @@ impl Sender {
 
     /// The replica has answered.
     pub fn answered(&mut self, answer: Answer, now_ms: u64, lead: &Lead, told: &mut Vec<Told>) {
-        self.in_flight = false;
+        let (command, with_records) = self.in_flight.take().expect("an answer is to an offer");
         (self.failures, self.away_since_ms) = (0, None);
+        if with_records {
+            self.slow = 0;
+        }
         self.answered_ms = Some(now_ms);
         let Answer { outcome, hello } = answer;
+        let has_followed = command == Command::Stream && outcome == Outcome::Applied;
         let before = self.state;
         self.state = match (judge(&hello, lead), outcome) {
             (Verdict::StepDown(epoch), _) => {
@@ -229,19 +258,26 @@ impl Sender {
                 State::Streaming(at)
             }
             (Verdict::Resume(_), Outcome::Diverged) => State::Behind,
-            (Verdict::Resume(_), Outcome::OldEpoch | Outcome::OtherDatabase) => self.refused(now_ms),
+            (Verdict::Resume(_), Outcome::OldEpoch) => self.refused(now_ms),
+            (Verdict::Resume(_), Outcome::OtherDatabase) => {
+                self.alarm(format!("replica {} is refused: it holds another database", self.url), told);
+                self.refused(now_ms)
+            }
             (Verdict::Resume(_), Outcome::Unreadable(why)) => {
                 self.alarm(format!("replica {} cannot read what it is sent: {why}", self.url), told);
                 self.refused(now_ms)
             }
         };
         match self.state {
-            State::Streaming(at) => {
+            // That it is on this history counts once it has applied an offer, which it does only if that follows its own.
+            State::Streaming(at) if has_followed => {
+                self.confirmed = true;
                 if hello.position.epoch == lead.epoch {
                     self.introduced = Some(hello.node);
                 }
                 told.push(Told::Progress(Standing { applied: at.sequence, synced: hello.synced, connected: true }));
             }
+            State::Streaming(_) => self.confirmed = false,
             _ => told.push(Told::Lost),
         }
         self.hello = Some(hello);
@@ -255,7 +291,9 @@ impl Sender {
 
     /// The exchange has failed, or took too long. `random` is any number; it spreads the next tries.
     pub fn failed(&mut self, now_ms: u64, random: u64, told: &mut Vec<Told>) {
-        self.in_flight = false;
+        if let Some((_, true)) = self.in_flight.take() {
+            self.slow += 1;
+        }
         // What became of the offer is not known: the replica has to say where it is.
         self.state = State::Unknown;
         let most_ms = (RETRY_MIN_MS << self.failures.min(16)).min(RETRY_MAX_MS);

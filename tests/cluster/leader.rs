@@ -439,12 +439,13 @@ impl Cluster {
             served.sender.announced();
         }
         served.seen = last;
-        match served.sender.turn(now_ms, &lead, &leader.feed, &*leader.disk) {
+        let mut told = Vec::new();
+        match served.sender.turn(now_ms, &lead, &leader.feed, &*leader.disk, &mut told) {
             Turn::Rest(until_ms) => served.rest_until_ms = until_ms,
-            Turn::Send(parts) => {
+            Turn::Send(parts, patience_ms) => {
                 let number = self.next_exchange;
                 self.next_exchange += 1;
-                served.exchange = Some((number, now_ms + memdb::limits::EXCHANGE_TIMEOUT_MS));
+                served.exchange = Some((number, now_ms + patience_ms));
                 if self.bug == Some(Bug::CountsBeforeApplied) && parts.len() > 1 {
                     let standing = Standing { applied: last, synced: None, connected: true };
                     self.told(seat, vec![Told::Progress(standing)])?;
@@ -453,7 +454,7 @@ impl Cluster {
             }
         }
         self.note_events();
-        Ok(())
+        self.told(seat, told)
     }
 
     /// An answer has arrived, perhaps after its exchange was given up.

@@ -53,7 +53,7 @@ impl Driven {
                 }
                 Err(_) => {
                     let manifest = memdb::manifest::Manifest::read(&**disk).expect("whole").expect("there");
-                    Found::Unusable(manifest.identity.database_id)
+                    Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch }
                 }
             },
             None => Found::Nothing,
@@ -178,6 +178,8 @@ pub struct Sending {
     pub durable: bool,
     /// The run of the leader.
     pub node: u128,
+    /// How long the last offer is waited for.
+    pub patience_ms: u64,
 }
 
 impl Sending {
@@ -190,6 +192,7 @@ impl Sending {
             now_ms: 10_000,
             durable: false,
             node: 5,
+            patience_ms: 0,
         }
     }
 
@@ -210,8 +213,12 @@ impl Sending {
         let disk = RealDisk::new(leader.directory()).expect("a directory");
         let last = leader.store().mark().position.sequence;
         self.feed.restart(last);
-        match self.sender.turn(self.now_ms, &self.lead(leader), &self.feed, &disk) {
-            Turn::Send(parts) => Some(parts.concat()),
+        let lead = self.lead(leader);
+        match self.sender.turn(self.now_ms, &lead, &self.feed, &disk, &mut self.told) {
+            Turn::Send(parts, patience_ms) => {
+                self.patience_ms = patience_ms;
+                Some(parts.concat())
+            }
             Turn::Rest(_) => None,
         }
     }
