@@ -18,7 +18,8 @@ POSTS ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim lint demo crash replica-starts crash-cluster flood bench clean perf run-perf run-perf-local-replicas
+.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster flood bench clean perf
+.PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
 help: ## list these verbs
@@ -35,6 +36,9 @@ test: ## run all tests
 
 sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay one
 	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test simulation -- --nocapture
+
+sim-cluster: ## the same of a cluster: a leader, three replicas and the network between them
+	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test cluster -- --nocapture
 
 crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
@@ -56,6 +60,9 @@ lint: ## formatting, clippy, dependencies
 
 demo: build ## count some tens of MB of text, and check every count independently
 	@DEMO_MEGABYTES=$(DEMO_MEGABYTES) examples/demo/run
+
+docker-check: build ## check examples/docker, and run its command lines as processes; needs Python 3
+	@examples/docker/check
 
 start-servers: build ## start a leader on port PORT (8080) and three replicas behind it, data in RUN_DIR (run)
 	@PORT=$(PORT) RUN_DIR=$(RUN_DIR) scripts/servers start

@@ -14,7 +14,7 @@ mod tests;
 
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
 use scan::own_header;
-pub use scan::{Cut, Scanned, salvage, scan, segments};
+pub use scan::{Cut, Scanned, salvage, scan, scan_copied, segments};
 pub(crate) use scan::{later_records, read_segment};
 pub use tail::{Place, Tail, place_after};
 
@@ -42,6 +42,8 @@ pub struct Log {
     len: u64,
     /// The segment before this one, until all of it is synced.
     finished: Option<Arc<dyn DiskFile>>,
+    /// The last segment of the epoch before, if this log has begun one: a sync of it may still be under way.
+    ended: Option<Arc<dyn DiskFile>>,
     /// Whether this segment's name is synced with the directory.
     name_synced: bool,
     encoded: Vec<u8>,
@@ -107,6 +109,7 @@ impl Log {
             file,
             len: FILE_HEADER_BYTES as u64,
             finished: None,
+            ended: None,
             name_synced: true,
             encoded: Vec::new(),
         })
@@ -146,9 +149,7 @@ impl Log {
 
     /// Appends one whole record as it came from the leader, byte for byte.
     ///
-    /// Its `synced_upto` speaks of the leader's medium, not of this one. After a power loss here, a hole before a record
-    /// that states more than was synced here is therefore refused by [`scan`], though it is ordinary: the follower then
-    /// takes everything anew from its leader, which costs time and loses nothing.
+    /// Its `synced_upto` speaks of the leader's medium, not of this one: [`scan_copied`] does not rely on it.
     ///
     /// # Errors
     /// [`AppendError`] says whether the log can go on.
@@ -188,7 +189,9 @@ impl Log {
             self.synced(&sync);
         }
         let mark = Mark { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
-        *self = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
+        let begun = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
+        let Self { file, .. } = std::mem::replace(self, begun);
+        self.ended = Some(file);
         Ok(())
     }
 
@@ -213,11 +216,12 @@ impl Log {
         Some(Sync { upto: self.sequence, files, directory })
     }
 
-    /// Whether a [`Sync`] is of this log, and not of one that was there before it.
+    /// Whether a [`Sync`] is of this log, and not of one that was there before it. If it has failed, this log may have a
+    /// hole, also if an epoch was begun since: the sync at its begin may have succeeded only because the failed one had left
+    /// nothing to do.
     pub fn owns(&self, sync: &Sync) -> bool {
-        sync.files
-            .last()
-            .is_some_and(|last| self.finished.iter().chain([&self.file]).any(|file| Arc::ptr_eq(last, file)))
+        let mut own = self.ended.iter().chain(&self.finished).chain([&self.file]);
+        sync.files.last().is_some_and(|last| own.any(|file| Arc::ptr_eq(last, file)))
     }
 
     /// A [`Sync`] has succeeded. It may have been taken before an epoch was begun, which has synced more since.

@@ -24,7 +24,7 @@ use crate::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
     },
-    log::{self, BadRecord, Cut, Log},
+    log::{self, BadRecord, Cut, Log, RawRecord},
     manifest::{Manifest, State},
     position::{Epoch, Position, Sequence},
     snapshot::{self, Job},
@@ -134,15 +134,24 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<R
     let Some(manifest) = Manifest::read(disk)? else {
         return new_database(disk, new, window);
     };
-    look_at(disk, manifest, window, check_promises)
+    look_at(disk, manifest, window, Whose::Leader)
 }
 
-/// Reads the files that a MANIFEST tells of. `check` holds what was recovered against what was promised.
+/// Whose directory it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// A leader's: what was written in it was written here.
+    Leader,
+    /// A follower's: its history was written elsewhere, and what is missing is taken from there.
+    Follower,
+}
+
+/// Reads the files that a MANIFEST tells of, and holds what it recovers against what was promised.
 fn look_at(
     disk: &dyn Disk,
     manifest: Manifest,
     window: WindowLimits,
-    check: impl FnOnce(&State, Position, &Report) -> Result<(), RecoveryError>,
+    whose: Whose,
 ) -> Result<Recovered, RecoveryError> {
     let identity = manifest.identity;
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
@@ -154,20 +163,28 @@ fn look_at(
     }
     let from = store.mark();
     let mut records = 0;
-    let scanned = log::scan(disk, &identity, from, |raw| {
+    let apply = |raw: &RawRecord<'_>| {
         records += 1;
         let position = raw.header.position;
         if position.epoch > manifest.state.epoch {
             return Err(BadRecord::Unknown(format!("{position} is of an epoch that the MANIFEST does not know")));
         }
         store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| BadRecord::Unknown(diverged.to_string()))
-    })
+    };
+    let scanned = match whose {
+        Whose::Leader => log::scan(disk, &identity, from, apply),
+        Whose::Follower => log::scan_copied(disk, &identity, from, apply),
+    }
     .map_err(|error| naming(error, &report.passed_over))?;
     report.snapshot = snapshot;
     report.records = records;
     report.harmless = scanned.harmless;
     report.cut = scanned.cut;
-    check(&manifest.state, store.mark().position, &report)?;
+    let end = store.mark().position;
+    match whose {
+        Whose::Leader => check_promises(&manifest.state, end, &report)?,
+        Whose::Follower => check_own_promises(&manifest.state, end, &report)?,
+    }
     Ok(Recovered { manifest, store, report, new: false })
 }
 

@@ -32,6 +32,8 @@ pub enum Action<T> {
     Answer(T, Answer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
     Serve(Identity, EpochTable, Reader, Sequence),
+    /// What is held is not current: no longer ready, until it has caught up.
+    Unready,
     /// What is held is not the leader's history: serve nothing until there is something else.
     Withdraw,
     /// Tell readers who wait that this position can be seen; this is its record.
@@ -93,6 +95,8 @@ pub struct Replica<T> {
     told: EpochTable,
     /// The database of files that are there and cannot be used: no other may take their place.
     bound_to: Option<u128>,
+    /// The run of a leader that leads it, and in which epoch.
+    led_by: Option<(Epoch, NodeId)>,
     diverged: bool,
     loading: bool,
     /// A snapshot that was loaded while an own one is being written: its turn comes when that has ended.
@@ -119,6 +123,7 @@ impl<T> Replica<T> {
             epoch: 0,
             told: EpochTable::default(),
             bound_to: None,
+            led_by: None,
             diverged: false,
             loading: false,
             loaded: None,
@@ -170,12 +175,19 @@ impl<T> Replica<T> {
         if offer.epoch < self.epoch {
             return Outcome::OldEpoch;
         }
+        if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {
+            return Outcome::OtherLeader;
+        }
         if self.loading {
             return Outcome::Syncing;
+        }
+        if offer.command != Command::Ask {
+            self.led_by = Some((offer.epoch, offer.leader));
         }
         match offer.command {
             Command::Ask => Outcome::Applied,
             Command::Snapshot => {
+                actions.push(Action::Unready);
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 self.loading = true;
                 actions.push(Action::Load(offer.identity));
@@ -299,7 +311,13 @@ impl<T> Replica<T> {
 
     /// The snapshot of the leader was loaded, or not.
     pub fn loaded(&mut self, loaded: Result<Loaded, String>, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        // The table of epochs is that of the leader that ordered the load. One that has started again since has another.
+        let is_later = |loaded: &Loaded| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
+            Ok(loaded) if is_later(&loaded) => {
+                self.loading = false;
+                actions.push(Action::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
+            }
             Ok(loaded) => {
                 let files = self.held.as_ref().and_then(|held| held.files.as_ref());
                 if files.is_some_and(Files::snapshot_runs) {
@@ -325,9 +343,8 @@ impl<T> Replica<T> {
 
     /// Puts what was loaded in the place of all files, if this replica keeps any.
     fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
-        let epoch = self.epoch.max(loaded.store.mark().position.epoch);
         let directory = self.directory.as_ref()?;
-        match directory.replace(loaded, epoch, &self.told, self.settings.snapshot, now_ms) {
+        match directory.replace(loaded, self.epoch, &self.told, self.settings.snapshot, now_ms) {
             Ok(files) => Some(files),
             Err(error) => {
                 actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
@@ -360,8 +377,11 @@ impl<T> Replica<T> {
     /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
     /// once in a while.
     pub fn wants_to_announce(&mut self, now_ms: u64) -> bool {
-        let silent = self.last_heard_ms.is_none_or(|at| now_ms.saturating_sub(at) > limits::SILENCE_MS);
-        let due = silent && now_ms.saturating_sub(self.announced_ms) >= limits::ANNOUNCE_MS;
+        // A clock that was put back must not make the silence longer.
+        let silent_ms = self.last_heard_ms.map_or(Some(u64::MAX), |at| now_ms.checked_sub(at));
+        let silent = silent_ms.is_none_or(|silent_ms| silent_ms > limits::SILENCE_MS);
+        let waited_ms = now_ms.checked_sub(self.announced_ms);
+        let due = silent && waited_ms.is_none_or(|waited_ms| waited_ms >= limits::ANNOUNCE_MS);
         if due {
             self.announced_ms = now_ms;
         }

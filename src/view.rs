@@ -120,3 +120,64 @@ impl View {
         self.born.elapsed().as_millis() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hash::WordHasher,
+        store::{Mark, Store, WindowLimits},
+        tokenizer::Analyzer,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn current(store: &Store) -> Current {
+        let identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let mut epochs = EpochTable::default();
+        epochs.end(Position::new(1, 5));
+        Current { identity, epochs, reader: store.reader() }
+    }
+
+    fn store_at(position: Position) -> Store {
+        let mut store = Store::new(WordHasher::new(1), WindowLimits::default());
+        store.set_mark(Mark { position, ..Mark::default() }, 0);
+        store
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_is_waited_for_over_a_change_of_stores() {
+        let view = View::new(true);
+        assert_eq!(view.standing(Position::new(2, 7), PATIENCE).await, None, "nothing to read, and patience ends");
+        let mut old = store_at(Position::new(2, 6));
+        view.serve(current(&old));
+        assert_eq!(view.standing(Position::new(2, 6), PATIENCE).await, Some(Standing::Reached));
+        assert_eq!(view.standing(Position::new(1, 6), PATIENCE).await, Some(Standing::Lost));
+        assert_eq!(view.standing(Position::new(2, 7), PATIENCE).await, Some(Standing::Ahead));
+        let asked = Position::new(2, 7);
+        let mut waiting = std::pin::pin!(view.standing(asked, PATIENCE));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        view.withdraw();
+        view.published(Position::new(2, 7));
+        assert!(futures::poll!(&mut waiting).is_pending(), "there is nothing to read it from");
+        view.serve(current(&store_at(asked)));
+        assert_eq!(waiting.await, Some(Standing::Reached));
+        // The old one is served no more, whatever is applied to it.
+        old.set_mark(Mark { position: Position::new(2, 9), ..Mark::default() }, 0);
+        assert_eq!(view.standing(Position::new(2, 9), Duration::ZERO).await, Some(Standing::Ahead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lag_is_the_time_since_it_last_had_everything() {
+        assert_eq!(View::new(false).lag_ms(), None, "a leader is behind nobody");
+        let view = View::new(true);
+        tokio::time::advance(Duration::from_millis(300)).await;
+        assert_eq!(view.lag_ms(), Some(300), "it never had it");
+        view.caught_up();
+        tokio::time::advance(Duration::from_millis(40)).await;
+        assert_eq!(view.lag_ms(), Some(40));
+        view.set_ready(true);
+        view.withdraw();
+        assert!(!view.is_ready());
+    }
+}

@@ -46,6 +46,10 @@ fn write(leading: &Leading, word: &str) -> Position {
     runtime.block_on(leading.leader().submit(batch, None)).expect("written").position
 }
 
+fn write_many(leading: &Leading, times: usize) -> Position {
+    (0..times).fold(Position::ZERO, |_, _| write(leading, "word"))
+}
+
 fn count(view: &View, word: &str) -> i64 {
     view.current().as_ref().expect("it serves").reader.read().count("words", word)
 }
@@ -72,10 +76,10 @@ fn an_empty_directory_is_refused_and_restored_from_a_replica() {
     let [lost, kept, anew] = [lost, kept, anew].map(|directory| directory.expect("a directory"));
     let leading = lead(lost.path(), &[]).expect("a leader");
     let following = follow(leading.address(), kept.path());
-    let last = (0..30).map(|_| write(&leading, "word")).last().expect("30 of them");
+    let last = write_many(&leading, 30);
     reached(following.follower().view(), last);
     let following = stopped_and_started(following, leading.address(), kept.path());
-    let last = (0..10).map(|_| write(&leading, "word")).last().expect("10 of them");
+    let last = write_many(&leading, 10);
     reached(following.follower().view(), last);
     leading.stop().expect("a clean stop");
     drop(lost);
@@ -107,7 +111,7 @@ fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_repl
     let (old, kept) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
     let leading = lead(old.path(), &[]).expect("a leader");
     let following = follow(leading.address(), kept.path());
-    let last = (0..20).map(|_| write(&leading, "word")).last().expect("20 of them");
+    let last = write_many(&leading, 20);
     reached(following.follower().view(), last);
     leading.stop().expect("a clean stop");
     following.stop().expect("a clean stop");

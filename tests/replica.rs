@@ -185,6 +185,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         let last = memdb::store::Mark { digest: lead.last.digest ^ 1, ..lead.last };
         let offer = Offer {
             identity: lead.identity,
+            leader: lead.node,
             epoch: lead.epoch,
             epochs: (*lead.epochs).clone(),
             last,
@@ -275,6 +276,25 @@ fn another_database_and_an_older_epoch_are_refused() {
 }
 
 #[test]
+fn two_leaders_of_one_epoch_do_not_both_lead_a_replica() {
+    // Two copies of one directory were started: each took the same next epoch.
+    let (mut leader, copy) = (Making::begin(SMALL).write(3), Making::begin(SMALL).write(5));
+    let (mut replica, mut first, mut second) = (Driven::start(None, 1), Sending::new(), Sending::new());
+    second.node = 6;
+    first.bring_up(&mut replica, &leader);
+    let offer = second.offer(&copy).expect("it asks");
+    replica.offered(&offer, 1, Some(&copy));
+    let (_, answer) = replica.answers.pop().expect("answered");
+    assert_eq!(answer.outcome, Outcome::OtherLeader);
+    second.answered(answer, &copy);
+    assert!(matches!(&second.told[..], [Told::Alarm(what), Told::Lost] if what.contains("two copies")));
+    assert_eq!(second.offer(&copy), None);
+    leader = leader.write(1);
+    first.bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+}
+
+#[test]
 fn an_offer_that_waits_for_the_sync_is_answered_after_it() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut leader = Making::begin(1 << 20).write(1);
@@ -344,6 +364,51 @@ fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_t
 }
 
 #[test]
+fn a_sync_that_fails_after_an_epoch_was_begun_is_no_success() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(1 << 20).write(1);
+    let (mut replica, mut sending) = (Driven::start(Some(directory.path()), 1), Sending::new());
+    sending.bring_up(&mut replica, &leader);
+    (replica.syncs, sending.durable) = (false, true);
+    leader = leader.write(2);
+    let offer = sending.offer(&leader).expect("two records");
+    replica.offered(&offer, 1, None);
+    leader = leader.restart(false);
+    Sending::new().bring_up(&mut replica, &leader);
+    assert_eq!(replica.replica.hello().synced, Some(3), "the epoch has begun with a sync");
+    // The one before it had failed by then, and had left the system nothing to sync.
+    replica.syncs_fail();
+    assert_eq!(replica.replica.hello().synced, None, "it cannot vouch for its files any more");
+    leader = leader.write(1);
+    Sending::new().bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+}
+
+#[test]
+fn a_snapshot_of_a_leader_that_has_started_again_is_not_taken_under_its_old_epochs() {
+    both(|directory| {
+        let mut leader = Making::begin(SMALL).write(4).snapshot().write(3).snapshot().write(1);
+        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        while !replica.seen.contains(&Seen::Loading) {
+            let offer = sending.offer(&leader).expect("an offer");
+            replica.offered(&offer, 1, None);
+            let (_, answer) = replica.answers.pop().expect("answered");
+            sending.answered(answer, &leader);
+        }
+        leader = leader.restart(true).write(2).snapshot();
+        replica.load_ends(&leader);
+        assert!(matches!(replica.seen.last(), Some(Seen::Alarm(what)) if what.contains("started again")));
+        assert_eq!(
+            replica.replica.hello().database,
+            None,
+            "it is ordered again, with the table of epochs it belongs to"
+        );
+        Sending::new().bring_up(&mut replica, &leader);
+        assert_same(&replica, &leader);
+    });
+}
+
+#[test]
 fn a_replica_that_hears_nothing_announces_itself_now_and_then() {
     let leader = Making::begin(SMALL).write(1);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
@@ -355,6 +420,7 @@ fn a_replica_that_hears_nothing_announces_itself_now_and_then() {
     sending.bring_up(&mut replica, &leader);
     assert_eq!(announced(&mut replica, 3_000, 4_000), 0);
     assert_eq!(announced(&mut replica, 4_010, 5_010), 2, "and again once it has heard nothing for a second");
+    assert_eq!(announced(&mut replica, 100, 1_100), 2, "a clock that was put back keeps it from nothing");
 }
 
 #[test]

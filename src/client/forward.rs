@@ -133,3 +133,42 @@ impl Forward {
         Err(if sent { ForwardError::Unknown(last) } else { ForwardError::Away(last) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(leader: Option<&str>) -> Forward {
+        Forward::new(leader, || Ok(0xabc)).expect("a client")
+    }
+
+    async fn post(forward: &Forward) -> Result<u16, ForwardError> {
+        let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new()).await;
+        answer.map(|answer| answer.status)
+    }
+
+    #[tokio::test]
+    async fn without_an_address_nothing_is_sent() {
+        let forward = forward(None);
+        assert_eq!(forward.leader(), None);
+        assert_eq!(post(&forward).await, Err(ForwardError::Away("it is not known yet".into())));
+        assert!(forward.lead_by("no address").is_err());
+        forward.lead_by("http://127.0.0.1:1/").expect("an address");
+        assert_eq!(forward.leader().as_deref(), Some("http://127.0.0.1:1"));
+    }
+
+    #[tokio::test]
+    async fn more_writes_than_may_be_under_way_are_certainly_not_applied() {
+        let forward = forward(Some("http://127.0.0.1:1"));
+        let all = forward.under_way.clone().acquire_many_owned(MOST_AT_ONCE as u32).await;
+        assert_eq!(post(&forward).await, Err(ForwardError::Away("too many writes are on their way to it".into())));
+        drop(all);
+        assert!(matches!(post(&forward).await, Err(ForwardError::Away(_))), "nobody listens on port 1");
+        assert_eq!(forward.under_way.available_permits(), MOST_AT_ONCE, "each is given back");
+    }
+
+    #[test]
+    fn a_made_key_is_what_was_drawn() {
+        assert_eq!(forward(None).make_key().expect("drawn"), format!("{:032x}", 0xabc));
+    }
+}

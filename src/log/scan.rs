@@ -51,6 +51,8 @@ pub struct Cut {
 enum Policy {
     /// Start nothing on it.
     Refuse,
+    /// As `Refuse`, but the records were written elsewhere: what they state to be synced was so there, not here.
+    Copied,
     /// Cut there: what `memdb repair` does, once a person has agreed.
     Cut,
 }
@@ -80,6 +82,19 @@ pub fn scan(
     mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
     read_on(disk, identity, from, Policy::Refuse, &mut each)
+}
+
+/// As [`scan`], of a follower's log: its records state what the leader's disk had synced, which says nothing about this one.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_copied(
+    disk: &dyn Disk,
+    identity: &Identity,
+    from: Mark,
+    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
+) -> Result<Scanned, FileError> {
+    read_on(disk, identity, from, Policy::Copied, &mut each)
 }
 
 /// As [`scan`], but cuts where that would refuse, also what was durable; what `each` refuses is cut too.

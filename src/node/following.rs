@@ -239,6 +239,7 @@ impl Thread {
                         view.serve(Current { identity, epochs, reader: store.reader() });
                     }
                 }
+                Action::Unready => view.set_ready(false),
                 Action::Withdraw => view.withdraw(),
                 Action::Published(position, record) => {
                     self.metrics.records.increment(1);
@@ -296,12 +297,17 @@ impl Contact {
         let stop = stopping.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = async move {
+            let mut said = false;
             while let Some(order) = wanted.recv().await {
                 match order {
                     Order::Announce(hello) => {
-                        if let Err(error) = link.announce(&hello).await {
-                            tracing::warn!(%error, "the leader cannot be told that this replica is here");
+                        let announced = link.announce(&hello).await;
+                        if let Err(error) = &announced
+                            && !said
+                        {
+                            tracing::warn!(%error, "the leader cannot be told that this replica is here; trying on");
                         }
+                        said = announced.is_err();
                     }
                     Order::Load(identity) => {
                         let loaded = full_sync::load(&link, identity, window, disk.as_deref()).await;

@@ -58,7 +58,8 @@ impl Leading {
         manifest.state.leader_url = Some(url.clone());
         manifest.write(&*disk)?;
         let identity = manifest.identity;
-        tell_of(&store, &identity, if new { "a new database".to_owned() } else { report.to_string() });
+        let found = if new { "a new database".to_owned() } else { report.to_string() };
+        tell_of(&store, &identity, &found);
         let view = Arc::new(View::new(false));
         let last = store.mark().position;
         let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
@@ -72,8 +73,10 @@ impl Leading {
         let writer = writing::start(writer, identity, leader.clone(), workers, Arc::clone(&metrics))?;
         let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = Registry::new();
+        let node = random()?;
         let place = Place {
             leader: leader.clone(),
+            node,
             identity,
             epoch: last.epoch,
             epochs: Arc::new(epochs),
@@ -130,7 +133,7 @@ impl Leading {
 }
 
 /// Says what was found.
-fn tell_of(store: &Store, identity: &Identity, found: String) {
+fn tell_of(store: &Store, identity: &Identity, found: &str) {
     let ahead_ms = store.time_ms().saturating_sub(writing::now_ms());
     if ahead_ms > CLOCK_AHEAD_MS {
         tracing::warn!(

@@ -41,6 +41,7 @@ const MOST: usize = limits::MAX_REPLICAS;
 /// Where the thread finds everything.
 pub(super) struct Place {
     pub(super) leader: Leader,
+    pub(super) node: NodeId,
     pub(super) identity: Identity,
     pub(super) epoch: Epoch,
     pub(super) epochs: Arc<EpochTable>,
@@ -191,10 +192,17 @@ impl Task {
     }
 
     fn lead(&self) -> Lead {
-        let Place { identity, epoch, epochs, leader, .. } = &*self.place;
+        let Place { node, identity, epoch, epochs, leader, .. } = &*self.place;
         let current = leader.view().current();
         let last = current.as_ref().expect("a leader serves from the start").reader.read().mark();
-        Lead { identity: *identity, epoch: *epoch, epochs: Arc::clone(epochs), last, durable: leader.wants_durable() }
+        Lead {
+            node: *node,
+            identity: *identity,
+            epoch: *epoch,
+            epochs: Arc::clone(epochs),
+            last,
+            durable: leader.wants_durable(),
+        }
     }
 
     /// Sends records to a replica.
@@ -267,7 +275,9 @@ impl Task {
                 );
                 self.place.leader.view().set_ready(false);
             }
-            Told::Lost if matches!(said, Some(Told::Progress(_))) => tracing::warn!("replica {url} does not answer"),
+            Told::Lost if matches!(said, Some(Told::Progress(_))) => {
+                tracing::warn!("replica {url} does not acknowledge any more");
+            }
             Told::Progress(_) if !matches!(said, Some(Told::Progress(_))) => {
                 tracing::info!("replica {url} is connected");
             }

@@ -90,6 +90,7 @@ async fn epoch_of(link: &Link) -> Result<Epoch, crate::replication::link::LinkEr
     let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
     let offer = Offer {
         identity,
+        leader: 0,
         epoch: 0,
         epochs: EpochTable::default(),
         last: Mark::default(),

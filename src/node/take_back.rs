@@ -15,8 +15,10 @@ use futures::future::join_all;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long replicas are waited for.
+/// How long replicas are waited for, if something may be missing here.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long otherwise: only to hear whether another leads.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// The pause before a replica that does not answer is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,23 +28,29 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// [`NodeError::NotLeader`] if this node must not lead.
 pub(super) fn before_leading(recovered: &mut Recovered, boot_id: &str, settings: &Settings) -> Result<(), NodeError> {
     let state = &recovered.manifest.state;
-    let went_down = state.clean_stop.is_none() && state.boot_id != boot_id;
-    let is_new = recovered.new && !settings.init;
-    if !(is_new || recovered.report.cut.is_some() || !recovered.new && went_down) {
+    if recovered.new && settings.init {
         return Ok(());
     }
+    let went_down = state.clean_stop.is_none() && state.boot_id != boot_id;
+    let may_miss = recovered.new || recovered.report.cut.is_some() || went_down;
     let mut urls = settings.replicas.clone();
     urls.extend(state.replicas.iter().filter(|url| !settings.replicas.contains(url)).cloned());
     if urls.is_empty() {
         return Ok(());
     }
-    tracing::info!("asking {} replicas for what may be missing here, for at most {PATIENCE:?}", urls.len());
+    let patience = if may_miss { PATIENCE } else { SHORT_PATIENCE };
+    tracing::info!("asking {} replicas what they know, for at most {patience:?}", urls.len());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask_and_take(recovered, urls, settings))
+    runtime.block_on(ask_and_take(recovered, urls, patience, settings))
 }
 
-async fn ask_and_take(recovered: &mut Recovered, urls: Vec<String>, settings: &Settings) -> Result<(), NodeError> {
-    let deadline = Instant::now() + PATIENCE;
+async fn ask_and_take(
+    recovered: &mut Recovered,
+    urls: Vec<String>,
+    patience: Duration,
+    settings: &Settings,
+) -> Result<(), NodeError> {
+    let deadline = Instant::now() + patience;
     let links: Vec<(String, Link)> = urls
         .into_iter()
         .filter_map(|url| Link::new(&url, settings.cluster_secret.clone()).ok().map(|link| (url, link)))
@@ -82,6 +90,7 @@ fn question(recovered: &Recovered) -> bytes::Bytes {
     let manifest = &recovered.manifest;
     let offer = Offer {
         identity: manifest.identity,
+        leader: 0,
         epoch: manifest.state.epoch,
         epochs: manifest.state.epochs.clone(),
         last: Mark::default(),

@@ -10,7 +10,7 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{Recovered, RecoveryError, Settled, check_own_promises, look_at};
+use super::{Recovered, RecoveryError, Settled, Whose, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
     format::{FileError, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// As [`super::look`]: the files cannot be used, and a full sync replaces them.
 pub fn look_follower(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Recovered>, RecoveryError> {
     let Some(manifest) = Manifest::read(disk)? else { return Ok(None) };
-    look_at(disk, manifest, window, check_own_promises).map(Some)
+    look_at(disk, manifest, window, Whose::Follower).map(Some)
 }
 
 impl Recovered {

@@ -148,7 +148,7 @@ impl Files {
         if epoch <= self.manifest.state.epoch {
             return Ok(());
         }
-        // It syncs all there is; a sync under way is of the segment before, and means nothing any more.
+        // It syncs all there is: of a sync under way, only that it has failed means anything from here on.
         self.syncing = false;
         recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())
     }

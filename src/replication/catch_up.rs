@@ -48,11 +48,11 @@ impl CatchUp {
                 Ok(Gathered::Records(records))
             }
             Since::Nothing => Ok(Gathered::Nothing),
-            Since::Gone => self.from_log(after, last, disk, identity),
+            Since::Gone => self.read_log(after, last, disk, identity),
         }
     }
 
-    fn from_log(
+    fn read_log(
         &mut self,
         after: Sequence,
         last: Sequence,

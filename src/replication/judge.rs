@@ -1,6 +1,6 @@
 //! What a leader makes of a [`Hello`]: the five outcomes.
 
-use super::Hello;
+use super::{Hello, NodeId};
 use crate::{
     format::Identity,
     position::{Epoch, EpochTable, Position},
@@ -11,6 +11,8 @@ use std::sync::Arc;
 /// A leader, as far as replicas need to know it.
 #[derive(Clone, Debug)]
 pub struct Lead {
+    /// This run of it.
+    pub node: NodeId,
     /// The database.
     pub identity: Identity,
     /// Its epoch.
@@ -89,7 +91,7 @@ mod tests {
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));
         let last = Mark { position: Position::new(5, 30), ..Mark::default() };
-        Lead { identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false }
+        Lead { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false }
     }
 
     fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {

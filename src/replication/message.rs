@@ -45,7 +45,9 @@ pub enum Command {
 pub struct Offer<'a> {
     /// The database.
     pub identity: Identity,
-    /// The leader's epoch.
+    /// This run of the leader.
+    pub leader: NodeId,
+    /// Its epoch.
     pub epoch: Epoch,
     /// How the epochs before it ended; left out (empty) once the replica is known to be in this epoch.
     pub epochs: EpochTable,
@@ -69,6 +71,7 @@ struct OfferHead {
     analyzer: u16,
     analyzer_version: u16,
     hash_seed: u64,
+    leader: NodeId,
     epoch: Epoch,
     epochs: EpochTable,
     last: Mark,
@@ -88,6 +91,7 @@ impl<'a> Offer<'a> {
             analyzer: analyzer.code(),
             analyzer_version: analyzer.version(),
             hash_seed,
+            leader: self.leader,
             epoch: self.epoch,
             epochs: self.epochs.clone(),
             last: self.last,
@@ -112,9 +116,11 @@ impl<'a> Offer<'a> {
         let analyzer = Analyzer::from_code(head.analyzer)
             .filter(|analyzer| analyzer.version() == head.analyzer_version)
             .ok_or_else(|| format!("analyzer {} in version {}", head.analyzer, head.analyzer_version))?;
-        let OfferHead { database_id, shard_id, hash_seed, epoch, epochs, last, command, after, durable, .. } = head;
+        let OfferHead {
+            database_id, shard_id, hash_seed, leader, epoch, epochs, last, command, after, durable, ..
+        } = head;
         let identity = Identity { database_id, shard_id, analyzer, hash_seed };
-        Ok(Self { identity, epoch, epochs, last, command, after, durable, records })
+        Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, records })
     }
 }
 
@@ -169,6 +175,8 @@ pub enum Outcome {
     Diverged,
     /// The follower has seen a higher epoch.
     OldEpoch,
+    /// The follower is led by another run of a leader in this very epoch: two copies of one directory lead.
+    OtherLeader,
     /// The follower holds another database.
     OtherDatabase,
     /// The follower is loading a snapshot.
@@ -228,6 +236,7 @@ mod tests {
         epochs.end(Position::new(1, 5));
         Offer {
             identity,
+            leader: 3,
             epoch: 2,
             epochs,
             last: Mark { position: Position::new(2, 9), digest: 1, chain: 2 },

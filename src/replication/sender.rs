@@ -170,6 +170,7 @@ impl Sender {
         let knows_epochs = self.introduced.is_some() && self.introduced == self.hello.as_ref().map(|hello| hello.node);
         let offer = Offer {
             identity: lead.identity,
+            leader: lead.node,
             epoch: lead.epoch,
             epochs: if knows_epochs && command == Command::Stream {
                 EpochTable::default()
@@ -201,6 +202,14 @@ impl Sender {
             }
             (Verdict::Refused(why), _) => {
                 self.alarm(format!("replica {} is refused: {why}", self.url), told);
+                self.refused(now_ms)
+            }
+            (_, Outcome::OtherLeader) => {
+                self.alarm(
+                    format!("replica {} is led by another process in this very epoch: two copies of one directory lead, stop \
+                         one of them", self.url),
+                    told,
+                );
                 self.refused(now_ms)
             }
             (_, Outcome::Syncing) => State::Loading,

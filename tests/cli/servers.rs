@@ -83,13 +83,11 @@ fn four_free_ports() -> u16 {
 }
 
 #[test]
-#[ignore = "until `memdb replica` runs"]
 fn a_leader_and_three_replicas_come_and_go() {
     Servers::new("start", "stop").come_and_go(4);
 }
 
 #[test]
-#[ignore = "until `memdb local-replica` runs"]
 fn a_leader_and_two_local_replicas_come_and_go() {
     Servers::new("start-local", "stop-local").come_and_go(3);
 }

@@ -237,6 +237,7 @@ impl Making {
         self.writer.store()
     }
 
+    #[allow(dead_code, reason = "for tests/replica")]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

@@ -6,7 +6,6 @@ use crate::{
     number_from,
     web::Counts,
 };
-use rustix::process::Signal;
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -124,7 +123,11 @@ fn watch(nodes: &[&Node], usage: &mut [Usage], posts: u64, answered: &AtomicU64,
         let now = done();
         rates[phase] = (now - from) as f64 / since.elapsed().as_secs_f64();
         if phase == 0 && now >= posts / 3 || phase == 1 && since.elapsed() >= frozen {
-            frozen_one.signal(if phase == 0 { Signal::STOP } else { Signal::CONT });
+            if phase == 0 {
+                frozen_one.freeze();
+            } else {
+                frozen_one.thaw();
+            }
             (phase, since, from) = (phase + 1, Instant::now(), now);
         }
         if now > moved.1 {

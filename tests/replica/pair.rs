@@ -18,6 +18,7 @@ pub const SEGMENT_BYTES: u64 = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     Served(Sequence),
+    Unready,
     Withdrawn,
     Published(Position),
     Stands(Position),
@@ -99,12 +100,30 @@ impl Driven {
         }
     }
 
+    /// What was to be loaded is, from this leader.
+    pub fn load_ends(&mut self, leader: &Making) {
+        let loaded = load(leader, leader.manifest().identity, self.disk.as_deref());
+        let mut actions = Vec::new();
+        self.replica.loaded(Ok(loaded), self.now_ms, &mut actions);
+        self.act(actions, None);
+    }
+
+    /// The syncs that have waited fail.
+    pub fn syncs_fail(&mut self) {
+        for sync in std::mem::take(&mut self.waiting_syncs) {
+            let mut actions = Vec::new();
+            self.replica.synced(&sync, Err(std::io::Error::other("the disk is gone")), &mut actions);
+            self.act(actions, None);
+        }
+    }
+
     fn act(&mut self, actions: Vec<Action<u32>>, leader: Option<&Making>) {
         for action in actions {
             let mut more = Vec::new();
             match action {
                 Action::Answer(reply, answer) => self.answers.push((reply, answer)),
                 Action::Serve(_, _, _, sequence) => self.seen.push(Seen::Served(sequence)),
+                Action::Unready => self.seen.push(Seen::Unready),
                 Action::Withdraw => self.seen.push(Seen::Withdrawn),
                 Action::Published(position, _) => self.seen.push(Seen::Published(position)),
                 Action::Stands(position) => self.seen.push(Seen::Stands(position)),
@@ -157,6 +176,8 @@ pub struct Sending {
     pub told: Vec<Told>,
     pub now_ms: u64,
     pub durable: bool,
+    /// The run of the leader.
+    pub node: u128,
 }
 
 impl Sending {
@@ -168,12 +189,14 @@ impl Sending {
             told: Vec::new(),
             now_ms: 10_000,
             durable: false,
+            node: 5,
         }
     }
 
     pub fn lead(&self, leader: &Making) -> Lead {
         let (manifest, last) = (leader.manifest(), leader.store().mark());
         Lead {
+            node: self.node,
             identity: manifest.identity,
             epoch: manifest.state.epoch,
             epochs: Arc::new(manifest.state.epochs.clone()),

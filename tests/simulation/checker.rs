@@ -271,7 +271,7 @@ pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
 }
 
 /// The window holds what this state has settled, as far as it is not too old.
-fn remembers(reader: &Reader, state: &State, limits: &WindowLimits) -> Result<(), String> {
+pub fn remembers(reader: &Reader, state: &State, limits: &WindowLimits) -> Result<(), String> {
     let mut found = State { time_ms: state.time_ms, ..State::default() };
     let mut cursor = Cursor::default();
     loop {

@@ -11,15 +11,12 @@ mod model;
 mod node;
 mod plant;
 mod random;
+mod run;
 mod simulation;
 
 use plant::Bug;
+use run::{first_line, guarded, number, quietly};
 use simulation::{End, Simulation, Tallies};
-use std::{
-    any::Any,
-    cell::Cell,
-    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
-};
 
 /// Histories in `make test`.
 const SEEDS: u64 = 2_000;
@@ -113,7 +110,7 @@ fn planted_bugs_are_found() {
 fn run(seed: u64, bug: Option<Bug>, tallies: &mut Tallies) -> Result<(End, u64), String> {
     let print = std::env::var_os("MEMDB_SIM_LOG").is_some();
     let mut simulation = Simulation::new(seed, bug, print);
-    let end = catch_unwind(AssertUnwindSafe(|| simulation.run())).unwrap_or_else(|panic| Err(message_of(&*panic)));
+    let end = guarded(|| simulation.run());
     simulation.note_events();
     for (what, times) in &simulation.tallies {
         *tallies.entry(what).or_default() += times;
@@ -122,35 +119,4 @@ fn run(seed: u64, bug: Option<Bug>, tallies: &mut Tallies) -> Result<(End, u64),
     let how = if end == End::Exact { "histories exact" } else { "histories refused" };
     *tallies.entry(how).or_default() += 1;
     Ok((end, simulation.history.hash()))
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("without a message"))
-}
-
-fn first_line(what: &str) -> &str {
-    what.lines().next().unwrap_or_default()
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
-thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
-
-/// Without a trace for each panic on this thread: a planted bug may well end in one.
-fn quietly(run: impl FnOnce()) {
-    let usual = take_hook();
-    set_hook(Box::new(move |panic| {
-        if !QUIET.get() {
-            usual(panic);
-        }
-    }));
-    QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
-    QUIET.set(false);
-    if let Err(panic) = result {
-        panic!("{}", message_of(&*panic));
-    }
 }

@@ -2,7 +2,13 @@
 //!
 //! What a thread does in a node, a step does here; between any two steps anything else may happen.
 
-use crate::{client::Wish, disk::SimDisk, model::Verdict, plant::Bug, simulation::Simulation};
+use crate::{
+    client::Wish,
+    disk::SimDisk,
+    model::{Verdict, answer_to},
+    plant::Bug,
+    simulation::Simulation,
+};
 use memdb::{
     disk::Disk,
     format::{FileError, Identity},
@@ -449,35 +455,4 @@ impl Simulation {
         }
         Ok(())
     }
-}
-
-/// What a client must be told, if nothing fails.
-fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<Receipt, WriteError> {
-    let stream = match &wish.once {
-        Some(Once::Stream { sequence, .. }) => Some(*sequence),
-        _ => None,
-    };
-    let mut receipt =
-        Receipt { position, words: 0, distinct: 0, left_out: 0, acks: 0, replayed: false, stream_last: stream };
-    match verdict {
-        Verdict::Counted => {
-            (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);
-            let mut words: Vec<&str> = wish.words.iter().map(|(word, _)| *word).collect();
-            words.sort_unstable();
-            words.dedup();
-            receipt.distinct = words.len() as u64;
-        }
-        Verdict::Repeat(done) => {
-            (receipt.position, receipt.replayed) = (done.position, true);
-            if stream.is_none_or(|number| number == done.number) {
-                (receipt.words, receipt.distinct, receipt.left_out) = (done.words, done.distinct, done.left_out);
-            }
-            receipt.stream_last = stream.map(|_| done.number);
-        }
-        Verdict::Reused => return Err(WriteError::KeyReused),
-        Verdict::Gap(expected) => return Err(WriteError::StreamGap { expected: *expected }),
-        Verdict::Full => return Err(WriteError::WindowFull),
-        Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),
-    }
-    Ok(receipt)
 }

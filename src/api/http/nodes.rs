@@ -115,7 +115,7 @@ pub(super) fn fetch(
 
 /// The newest snapshot, as it is on disk.
 fn snapshot(site: &Site) -> Result<Response, Problem> {
-    match archive(site)?.snapshot().map_err(unreadable)? {
+    match archive(site)?.snapshot().map_err(|error| unreadable(&error))? {
         Snapshot::File(outgoing) => {
             let length = outgoing.bytes;
             let mut response = warp::reply::stream(pieces(outgoing)).into_response();
@@ -163,7 +163,7 @@ fn records(site: &Site, query: &str) -> Result<Response, Problem> {
         .ok_or_else(|| Problem::new(Kind::InvalidParameter, "after= takes a position, such as 3-1042"))?;
     let current = site.current()?;
     let last = current.reader.read().position().sequence;
-    match archive(site)?.records(after.sequence, last, &current.identity).map_err(unreadable)? {
+    match archive(site)?.records(after.sequence, last, &current.identity).map_err(|error| unreadable(&error))? {
         Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
         None => Err(Problem::new(Kind::PositionLost, format!("the records behind {after} are no longer here"))),
     }
@@ -191,7 +191,7 @@ fn check(site: &Site, authorization: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-fn unreadable(error: FileError) -> Problem {
+fn unreadable(error: &FileError) -> Problem {
     Problem::new(Kind::Internal, format!("the files cannot be read: {error}"))
 }
 

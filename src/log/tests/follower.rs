@@ -266,3 +266,33 @@ fn a_log_that_was_cut_damaged_or_removed_cannot_be_followed_further() {
     };
     assert_eq!(follow(&pruned), Ok(false));
 }
+
+#[test]
+fn what_records_state_to_be_synced_elsewhere_refuses_no_hole_here() {
+    let mut leader = begun(1 << 20);
+    leader.append(1);
+    leader.sync();
+    leader.append(2);
+    let mut follower = begun(1 << 20);
+    for record in leader.records() {
+        follower.log.append_raw(&record).expect("the disk works");
+    }
+    // The page with the first record never came to the medium; those behind it did.
+    follower.change(1, |bytes| bytes[FILE_HEADER_BYTES + 9] ^= 1);
+    follower.scan_from(Mark::default()).expect_err("on the leader it was durable");
+    let copied = scan_copied(&*follower.disk, &IDENTITY, Mark::default(), |_| Ok(())).expect("an ordinary hole");
+    let cut = copied.cut.expect("cut there");
+    assert_eq!((cut.keep_bytes, cut.lost_records), (FILE_HEADER_BYTES as u64, 2));
+}
+
+#[test]
+fn a_sync_of_the_epoch_before_is_still_this_logs_own() {
+    let mut follower = begun(1 << 20);
+    follower.append(1);
+    let sync = follower.log.sync().expect("something to sync");
+    follower.log.begin_epoch(2).expect("the disk works");
+    assert!(follower.log.owns(&sync), "if it has failed, this log has a hole");
+    assert!(!begun(1 << 20).log.owns(&sync));
+    follower.log.synced(&sync);
+    assert_eq!(follower.log.synced_upto(), 1);
+}

@@ -1,0 +1,489 @@
+//! A replica's process: what the threads of `src/node/{following,full_sync}.rs` do, a step at a time.
+
+use crate::{
+    bug::Bug,
+    cluster::Cluster,
+    disk::{Machine, SimDisk},
+    network::{Packet, Seat},
+    random::Random,
+};
+use memdb::{
+    disk::{Disk, DiskFile, temporary_name},
+    format::{FileError, Identity, SNAPSHOT_PREFIX},
+    log,
+    position::{Epoch, EpochTable, Position, Sequence},
+    recovery::{self, RecoveryError},
+    replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
+    replication::{Answer, Archive, Feed, Offer, Outcome, Outgoing, Snapshot},
+    snapshot::{Job, Loader, SnapshotSettings, Step},
+    store::{Mark, Reader, Store, WindowLimits},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::Arc,
+};
+
+/// A machine with a replica on it, running or not.
+pub struct SeatOf {
+    pub machine: Arc<Mutex<Machine>>,
+    pub keeps_files: bool,
+    pub process: Option<Following>,
+    pub paused_until_ms: u64,
+    /// How far this replica ever was in each epoch.
+    pub had: BTreeMap<Epoch, Sequence>,
+    /// How far it has ever said to have synced in each epoch.
+    pub has_synced: BTreeMap<Epoch, Sequence>,
+    /// What it has said that it has synced, and still must have.
+    pub claimed: Option<Position>,
+    /// Where it was when its process ended by a kill: what it kept it must still have.
+    pub killed_at: Option<Position>,
+    /// For a planted bug.
+    was_at: Position,
+}
+
+impl SeatOf {
+    pub fn new(random: Random, page: usize, keeps_files: bool, bug: Option<Bug>) -> Self {
+        let plant = (bug == Some(Bug::ReplicaSyncDoesNothing)).then_some(crate::plant::Bug::SyncDoesNothing);
+        Self {
+            machine: Arc::new(Mutex::new(Machine::new(random, page, plant))),
+            keeps_files,
+            process: None,
+            paused_until_ms: 0,
+            had: BTreeMap::new(),
+            has_synced: BTreeMap::new(),
+            claimed: None,
+            killed_at: None,
+            was_at: Position::ZERO,
+        }
+    }
+}
+
+/// A running replica. Answers go where the number of their exchange says; 0 is the question of a leader that starts.
+pub struct Following {
+    disk: Option<Arc<dyn Disk>>,
+    pub replica: Replica<u64>,
+    feed: Arc<Feed>,
+    pub archive: Archive,
+    /// What is served.
+    pub view: Option<(EpochTable, Reader)>,
+    pub ready: bool,
+    /// Syncs that are asked for, each with its result once it has run, in their order.
+    syncs: VecDeque<(log::Sync, Option<io::Result<()>>)>,
+    snapshot: Option<Job>,
+    load: Option<Load>,
+    /// A snapshot is loaded, and waits until the own one is written.
+    takes_over: bool,
+    /// What the question of a leader that starts was answered.
+    told_starting: Option<Answer>,
+    asked: bool,
+}
+
+/// A full sync under way.
+enum Load {
+    Wanted(Identity),
+    Coming(Coming),
+}
+
+struct Coming {
+    outgoing: Outgoing,
+    identity: Identity,
+    at: u64,
+    loader: Box<Loader>,
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+impl Following {
+    /// Where its store is; `None` if it holds nothing, or what it holds is known to be wrong.
+    pub fn position(&self) -> Option<Position> {
+        let hello = self.replica.hello();
+        hello.database.filter(|_| !hello.diverged).map(|_| hello.position)
+    }
+
+    /// Whether it keeps what it applies.
+    pub fn keeps(&self) -> bool {
+        self.replica.hello().synced.is_some()
+    }
+}
+
+impl Cluster {
+    pub fn is_awake(&self, seat: Seat) -> bool {
+        self.seats[seat].process.is_some() && self.now_ms >= self.seats[seat].paused_until_ms
+    }
+
+    /// Starts a replica, as far as the faults let it.
+    pub fn start_replica(&mut self, seat: Seat) -> Result<(), String> {
+        let now_ms = self.replica_ms(seat);
+        let machine = Arc::clone(&self.seats[seat].machine);
+        let keeps = self.seats[seat].keeps_files;
+        let disk = keeps.then(|| -> Arc<dyn Disk> { Arc::new(SimDisk::new(&machine)) });
+        let met = machine.lock().met;
+        let segment_bytes = self.settings.segment_bytes;
+        let found = disk.as_ref().map_or(Ok(Found::Nothing), |disk| {
+            let looked = recovery::look_follower(&**disk, self.settings.window)?;
+            let settled = looked.map(|recovered| recovered.follow(disk, segment_bytes)).transpose()?;
+            Ok(settled.map_or(Found::Nothing, |settled| Found::Settled(Box::new(settled))))
+        });
+        self.note_events();
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return self.replica_did_not_start(seat, &error, met),
+        };
+        let at = match &found {
+            Found::Settled(settled) => {
+                self.truth.check(&format!("replica {seat} after its start"), &settled.store.reader())?;
+                settled.store.mark().position
+            }
+            _ => Position::ZERO,
+        };
+        self.check_kept(seat, at)?;
+        let settings = ReplicaSettings {
+            node: u128::from(self.random.next()),
+            url: crate::leader::url_of(seat),
+            window: self.settings.window,
+            snapshot: SnapshotSettings { interval_ms: self.settings.writer.snapshot.interval_ms },
+        };
+        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
+        let mut actions = Vec::new();
+        let replica = Replica::new(settings, directory, found, now_ms, &mut actions);
+        let feed = Arc::new(Feed::new(0, self.settings.feed_bytes));
+        let archive = Archive::new(disk.clone(), Arc::clone(&feed));
+        let (view, syncs, snapshot, load, told_starting) = Default::default();
+        let (ready, takes_over, asked) = Default::default();
+        self.seats[seat].process = Some(Following {
+            disk,
+            replica,
+            feed,
+            archive,
+            view,
+            ready,
+            syncs,
+            snapshot,
+            load,
+            takes_over,
+            told_starting,
+            asked,
+        });
+        self.note(format_args!("replica {seat} starts at {at}"));
+        self.tally(if at == Position::ZERO { "replicas that start with nothing" } else { "replicas that go on" });
+        self.act(seat, actions)
+    }
+
+    /// What a replica has promised to have kept is there.
+    fn check_kept(&mut self, seat: Seat, at: Position) -> Result<(), String> {
+        let SeatOf { claimed, killed_at, .. } = &mut self.seats[seat];
+        for (what, kept) in [("said that it had synced", claimed.take()), ("had when it was killed", killed_at.take())]
+        {
+            let Some(kept) = kept else { continue };
+            if let Some(id) = self.truth.entry_at(kept)?
+                && !self.truth.holds(at, id)
+            {
+                return Err(format!("replica {seat} {what} {kept}, and starts at {at}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn replica_did_not_start(&mut self, seat: Seat, error: &RecoveryError, met: usize) -> Result<(), String> {
+        self.note(format_args!("replica {seat} did not start: {error}"));
+        let mut machine = self.seats[seat].machine.lock();
+        if machine.crashed() {
+            return Ok(());
+        }
+        if machine.met > met && matches!(error, RecoveryError::File(FileError::Io { .. })) {
+            machine.kill();
+            return Ok(());
+        }
+        Err(format!("the files of replica {seat} cannot be used: {error}"))
+    }
+
+    /// An offer has arrived.
+    pub fn take_offer(&mut self, seat: Seat, number: u64, bytes: &[u8]) -> Result<(), String> {
+        let now_ms = self.replica_ms(seat);
+        let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+        let mut actions = Vec::new();
+        process.replica.offered(bytes, number, now_ms, &mut actions);
+        if self.bug == Some(Bug::SkipsGaps)
+            && let Ok(offer) = Offer::decode(bytes)
+            && !offer.records.is_empty()
+        {
+            for action in &mut actions {
+                if let Action::Answer(_, answer) = action
+                    && answer.outcome == Outcome::Gap
+                {
+                    answer.outcome = Outcome::Applied;
+                    answer.hello.position = offer.last.position;
+                }
+            }
+        }
+        self.act(seat, actions)
+    }
+
+    /// A leader that starts asks; gives the answer.
+    pub fn ask(&mut self, seat: Seat, question: &[u8]) -> Result<Option<Answer>, String> {
+        if let Some(process) = &mut self.seats[seat].process {
+            (process.asked, process.told_starting) = (true, None);
+        }
+        self.take_offer(seat, 0, question)?;
+        Ok(self.seats[seat].process.as_mut().and_then(|process| process.told_starting.take()))
+    }
+
+    fn act(&mut self, seat: Seat, actions: Vec<Action<u64>>) -> Result<(), String> {
+        for action in actions {
+            let now_ms = self.now_ms;
+            let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+            match action {
+                Action::Unready => {}
+                Action::Answer(number, answer) => self.answer(seat, number, answer)?,
+                Action::Serve(_, epochs, reader, sequence) => {
+                    process.feed.restart(sequence);
+                    self.truth.check(&format!("replica {seat}, which serves another state,"), &reader)?;
+                    process.view = Some((epochs, reader));
+                    self.notice(seat);
+                }
+                Action::Epochs(epochs) => {
+                    if let Some(view) = &mut process.view
+                        && self.bug != Some(Bug::ForgetsEpochTables)
+                    {
+                        view.0 = epochs;
+                    }
+                }
+                Action::Withdraw => {
+                    (process.view, process.ready) = (None, false);
+                    self.tally("replicas that found themselves wrong");
+                }
+                Action::Published(position, record) => {
+                    process.feed.push(position.sequence, record);
+                    self.notice(seat);
+                    if self.random.percent(10) {
+                        self.check_replica(seat)?;
+                    }
+                }
+                Action::Stands(_) => self.notice(seat),
+                Action::CaughtUp => process.ready = true,
+                Action::Load(identity) => process.load = Some(Load::Wanted(identity)),
+                Action::Sync(sync) => process.syncs.push_back((sync, None)),
+                Action::Snapshot(identity, reader, mark, place) => {
+                    let disk = Arc::clone(process.disk.as_ref().expect("it keeps files"));
+                    match Job::begin(disk, identity, reader, mark, place) {
+                        Ok(job) => process.snapshot = Some(job),
+                        Err(error) => {
+                            let mut more = Vec::new();
+                            process.replica.snapshot_ended(&Err(error), 1, now_ms, &mut more);
+                            self.act(seat, more)?;
+                        }
+                    }
+                }
+                Action::Alarm(what) => {
+                    self.note(format_args!("replica {seat}: {what}"));
+                    if what.contains("without files") || what.contains("keeps no files") {
+                        self.tally("replicas that lost their files");
+                        self.seats[seat].claimed = None; // it says so from here on
+                    }
+                }
+            }
+        }
+        self.note_events();
+        Ok(())
+    }
+
+    /// Remembers how far it is: what it has had, it may acknowledge.
+    fn notice(&mut self, seat: Seat) {
+        let had = &mut self.seats[seat];
+        if let Some(at) = had.process.as_ref().and_then(Following::position) {
+            let most = had.had.entry(at.epoch).or_default();
+            *most = (*most).max(at.sequence);
+        }
+    }
+
+    fn answer(&mut self, seat: Seat, number: u64, mut answer: Answer) -> Result<(), String> {
+        let process = self.seats[seat].process.as_mut().expect("it answers");
+        let hello = &mut answer.hello;
+        if self.bug == Some(Bug::SaysSyncedTooSoon) && hello.synced.is_some() {
+            hello.synced = Some(hello.position.sequence);
+        }
+        let (position, synced, keeps) = (hello.position, hello.synced, hello.database.is_some() && !hello.diverged);
+        if std::mem::take(&mut process.asked) && number == 0 {
+            process.told_starting = Some(answer);
+            return Ok(());
+        }
+        if let Some(synced) = synced.filter(|_| keeps) {
+            let at = self.truth.entry_at(Position::new(position.epoch, synced.min(position.sequence)))?;
+            let most = self.seats[seat].has_synced.entry(position.epoch).or_default();
+            *most = (*most).max(synced.min(position.sequence));
+            self.seats[seat].claimed = at.map(|id| {
+                let sequence = self.truth.position_of(id).sequence;
+                Position::new(position.epoch, sequence)
+            });
+        }
+        let seat_of = &mut self.seats[seat];
+        if self.bug == Some(Bug::ClaimsItsOldPosition) {
+            seat_of.was_at = seat_of.was_at.max(position);
+            answer.hello.position = seat_of.was_at;
+        }
+        self.network.send(seat, Packet::Answer(number, answer.encode()), self.now_ms);
+        Ok(())
+    }
+
+    /// What a replica shows is right in every respect.
+    pub fn check_replica(&self, seat: Seat) -> Result<(), String> {
+        match self.seats[seat].process.as_ref().and_then(|process| process.view.as_ref()) {
+            Some((_, reader)) => self.truth.check(&format!("replica {seat}"), reader),
+            None => Ok(()),
+        }
+    }
+
+    /// The replica's sync that is under way runs, or its end is told.
+    pub fn sync_replica(&mut self, seat: Seat) -> Result<(), String> {
+        let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+        let mut actions = Vec::new();
+        match process.syncs.pop_front() {
+            None => {}
+            Some((sync, None)) => {
+                let result = sync.run();
+                process.syncs.push_front((sync, Some(result)));
+            }
+            Some((sync, Some(result))) => process.replica.synced(&sync, result, &mut actions),
+        }
+        self.act(seat, actions)
+    }
+
+    /// The replica's snapshot takes a step.
+    pub fn snapshot_replica(&mut self, seat: Seat) -> Result<(), String> {
+        let now_ms = self.replica_ms(seat);
+        let seat_of = &mut self.seats[seat];
+        let Some(process) = &mut seat_of.process else { return Ok(()) };
+        let Some(job) = &mut process.snapshot else { return Ok(()) };
+        let met = seat_of.machine.lock().met;
+        let result = match job.step() {
+            Ok(Step::More) => return Ok(()),
+            Ok(Step::Done(published)) => Ok(published),
+            Err(_) if seat_of.machine.lock().crashed() => return Ok(()),
+            Err(error) => Err(error),
+        };
+        process.snapshot = None;
+        let keeps = process.keeps(); // else the log has ended before its time
+        if std::mem::take(&mut process.takes_over) {
+            seat_of.claimed = None;
+        }
+        let mut actions = Vec::new();
+        process.replica.snapshot_ended(&result, 5, now_ms, &mut actions);
+        match result {
+            Ok(_) => self.tally("snapshots of replicas"),
+            Err(_) if seat_of.machine.lock().met > met || !keeps => {}
+            Err(error) => return Err(format!("a snapshot of replica {seat} failed without a fault: {error}")),
+        }
+        self.act(seat, actions)
+    }
+
+    /// Time has passed for a replica.
+    pub fn tick_replica(&mut self, seat: Seat) -> Result<(), String> {
+        let now_ms = self.replica_ms(seat);
+        let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+        let mut actions = Vec::new();
+        process.replica.tick(now_ms, &mut actions);
+        if process.replica.wants_to_announce(now_ms) {
+            self.network.send(seat, Packet::Announce, self.now_ms);
+        }
+        self.act(seat, actions)
+    }
+
+    /// A full sync goes on by a piece, or breaks off.
+    pub fn load(&mut self, seat: Seat) -> Result<(), String> {
+        let now_ms = self.replica_ms(seat);
+        let reachable = self.network.lines[seat].is_whole() && self.leader.is_some() && !self.leader_sleeps();
+        let cut_off = !reachable || self.random.percent(self.settings.cut_off);
+        let seat_of = &mut self.seats[seat];
+        let Some(process) = &mut seat_of.process else { return Ok(()) };
+        let Some(load) = process.load.take() else { return Ok(()) };
+        let disk = process.disk.clone();
+        let mut window = self.settings.window;
+        if self.bug == Some(Bug::LosesTheWindow) {
+            window = WindowLimits { key_age_ms: 0, stream_age_ms: 0, ..window };
+        }
+        let loaded = match load {
+            _ if cut_off => Err("it was cut off".to_owned()),
+            Load::Wanted(identity) => {
+                let leader = self.leader.as_ref().expect("it is reachable");
+                begin_load(leader.archive.snapshot(), identity, window, disk)
+            }
+            Load::Coming(coming) => coming.go_on(self.random.between(1, 600), self.bug),
+        };
+        let loaded = match loaded {
+            Ok(Err(more)) => {
+                process.load = Some(more);
+                self.note_events();
+                return Ok(());
+            }
+            Ok(Ok(loaded)) => Ok(loaded),
+            Err(what) => Err(what),
+        };
+        self.note_events();
+        let seat_of = &mut self.seats[seat];
+        if seat_of.machine.lock().crashed() {
+            return Ok(());
+        }
+        let Some(process) = &mut seat_of.process else { return Ok(()) };
+        let mut actions = Vec::new();
+        let tally = if loaded.is_ok() { "full syncs" } else { "full syncs cut off" };
+        if loaded.is_ok() {
+            seat_of.claimed = None; // its files are replaced
+            process.takes_over = process.snapshot.is_some();
+        }
+        process.replica.loaded(loaded, now_ms, &mut actions);
+        self.tally(tally);
+        self.act(seat, actions)
+    }
+}
+
+/// A step of a full sync: what was loaded, or what is still to come; or why it broke off.
+type LoadStep = Result<Result<Loaded, Load>, String>;
+
+fn begin_load(
+    snapshot: Result<Snapshot, FileError>,
+    identity: Identity,
+    window: WindowLimits,
+    disk: Option<Arc<dyn Disk>>,
+) -> LoadStep {
+    match snapshot.map_err(|error| error.to_string())? {
+        Snapshot::Busy => Err("another is being sent".into()),
+        Snapshot::None => Ok(Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })),
+        Snapshot::File(outgoing) => {
+            let temporary = temporary();
+            let file = disk.map(|disk| disk.create(&temporary)).transpose().map_err(|error| error.to_string())?;
+            let loader = Box::new(Loader::new(identity, window));
+            Ok(Err(Load::Coming(Coming { outgoing, identity, at: 0, loader, file })))
+        }
+    }
+}
+
+fn temporary() -> String {
+    temporary_name(&format!("{SNAPSHOT_PREFIX}received"))
+}
+
+impl Coming {
+    /// The next piece, of so many bytes.
+    fn go_on(mut self, bytes: usize, bug: Option<Bug>) -> LoadStep {
+        let told = |error: io::Error| error.to_string();
+        let mut piece = vec![0; bytes];
+        let read = self.outgoing.file.read_at(self.at, &mut piece).map_err(told)?;
+        if read > 0 {
+            if let Some(file) = &self.file {
+                file.append(&piece[..read]).map_err(told)?;
+            }
+            self.loader.feed(&piece[..read]).map_err(|damage| damage.to_string())?;
+            self.at += read as u64;
+            return Ok(Err(Load::Coming(self)));
+        }
+        if let Some(file) = &self.file {
+            file.sync().map_err(told)?;
+        }
+        let (mut store, trailer) = self.loader.finish().map_err(|damage| damage.to_string())?;
+        if bug == Some(Bug::SnapshotAtItsBegin) {
+            let position = trailer.start.position;
+            store.set_mark(Mark { position, ..store.mark() }, store.time_ms());
+        }
+        Ok(Ok(Loaded { identity: self.identity, store, temporary: self.file.map(|_| temporary()) }))
+    }
+}
