@@ -104,14 +104,16 @@ impl Usage {
     }
 }
 
-/// Posts a second before, while, and after a replica was frozen.
-type Rates = [f64; 3];
+/// Posts a second before, while, and after a replica was frozen; and how long after that it had what had been posted
+/// until then, if that was before the end.
+type Rates = ([f64; 3], Option<Duration>);
 
 /// Samples the nodes until all is posted, and freezes the last replica once a third is.
 fn watch(nodes: &[&Node], usage: &mut [Usage], posts: u64, answered: &AtomicU64, frozen: Duration) -> Rates {
     let frozen_one = nodes.last().expect("there are replicas");
     let done = || answered.load(Ordering::Relaxed);
     let mut rates = [0.0; 3];
+    let (mut missed, mut caught_up) = (0, None);
     let (mut phase, mut since, mut from) = (0, Instant::now(), 0);
     // A flood that one replica's freezing brings to a stop must not go on for ever.
     let mut moved = (Instant::now(), 0);
@@ -129,6 +131,10 @@ fn watch(nodes: &[&Node], usage: &mut [Usage], posts: u64, answered: &AtomicU64,
                 frozen_one.thaw();
             }
             (phase, since, from) = (phase + 1, Instant::now(), now);
+            missed = nodes[0].sequence();
+        }
+        if phase == 2 && caught_up.is_none() && frozen_one.sequence() >= missed {
+            caught_up = Some(since.elapsed());
         }
         if now > moved.1 {
             moved = (Instant::now(), now);
@@ -139,7 +145,7 @@ fn watch(nodes: &[&Node], usage: &mut [Usage], posts: u64, answered: &AtomicU64,
         );
     }
     frozen_one.thaw(); // it may be over before the time was
-    rates
+    (rates, caught_up)
 }
 
 fn print(posts: u64, took: Duration, equal: Duration, rates: &Rates, usage: &[Usage]) {
@@ -147,8 +153,11 @@ fn print(posts: u64, took: Duration, equal: Duration, rates: &Rates, usage: &[Us
         "{posts} posts of ten words through {CONNECTIONS} connections, three replicas, in {:.1} s",
         took.as_secs_f64()
     );
-    let [before, frozen, after] = rates;
+    let ([before, frozen, after], caught_up) = rates;
     println!("  posts/s before a replica was frozen {before:.0}, meanwhile {frozen:.0}, after {after:.0}");
+    if let Some(caught_up) = caught_up {
+        println!("  it had what it had missed {} ms after it was let go, while posts went on", caught_up.as_millis());
+    }
     println!("  all equal {} ms after the last post", equal.as_millis());
     println!("  {:22} {:^24} {:^24} {:^24}", "", "descriptors", "threads", "resident MiB");
     println!("  {:22} {}", "begin, most, end", " begin    most     end  ".repeat(3));
