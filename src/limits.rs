@@ -75,6 +75,8 @@ pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
 pub const HEARTBEAT_MS: u64 = 250;
 /// A replica that has not answered for so long is not waited for, in milliseconds.
 pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
+/// Longest time a write may wait for a replica, in milliseconds: whoever has passed it on waits for the answer.
+pub const MAX_ACK_TIMEOUT_MS: u64 = 4_000;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
 /// … up to this.
