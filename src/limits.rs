@@ -77,6 +77,8 @@ pub const HEARTBEAT_MS: u64 = 250;
 pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
 /// What an offer may take on the way beside that: a line has to carry so many bytes in a millisecond, or is given more time.
 pub const LEAST_BYTES_PER_MS: u64 = 4_000;
+/// Longest time a write may wait for a replica, in milliseconds: whoever has passed it on waits for the answer.
+pub const MAX_ACK_TIMEOUT_MS: u64 = 4_000;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
 /// … up to this.

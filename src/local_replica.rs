@@ -83,6 +83,13 @@ impl LocalReplica {
         self.served.is_some()
     }
 
+    /// Whether the last step left nothing in the files that readers do not see, as the files were when it read them. A
+    /// busy leader's are never found without anything new.
+    pub fn has_all(&self) -> bool {
+        let served = self.served.as_ref().filter(|_| self.goes_on);
+        served.is_some_and(|served| served.tail.is_at_end(&*self.disk).unwrap_or(false))
+    }
+
     /// The state that readers see; `None` before it is complete.
     pub fn store(&self) -> Option<&Store> {
         self.served.as_ref().map(|served| &served.store)

@@ -12,6 +12,8 @@ mod made_by_hand;
 #[allow(dead_code, reason = "shared with the damage test")]
 #[path = "damage/memory.rs"]
 mod memory;
+#[path = "local_replica/node.rs"]
+mod node;
 #[path = "local_replica/reloads.rs"]
 mod reloads;
 
@@ -92,6 +94,28 @@ fn when_the_leader_has_restarted_without_a_write_both_show_the_same_position() {
     assert_eq!(position(&replica), Position::new(5, 3));
     assert_same(&replica, &leader, "with records");
     assert_eq!(replica.manifest().map(|manifest| manifest.state.epoch), Some(5));
+}
+
+#[test]
+fn it_knows_that_it_has_all_also_when_every_step_finds_something() {
+    let mut leader = Making::begin(1 << 20);
+    let mut replica = complete(leader.directory());
+    for _ in 0..3 {
+        leader = leader.write(1);
+        assert_eq!(replica.step(), Step::Applied(leader.store().mark().position));
+        assert!(replica.has_all());
+    }
+    // At the end of a finished segment there is more.
+    let mut leader = Making::begin(SMALL);
+    let mut replica = complete(leader.directory());
+    leader = leader.write(9);
+    let last = leader.store().mark().position;
+    let mut steps = 0;
+    while let Step::Applied(position) = replica.step() {
+        assert_eq!(replica.has_all(), position == last, "{position}");
+        steps += 1;
+    }
+    assert!(steps > 1 && position(&replica) == last, "{steps}");
 }
 
 #[test]

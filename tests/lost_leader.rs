@@ -107,6 +107,23 @@ fn an_empty_directory_is_refused_and_restored_from_a_replica() {
 }
 
 #[test]
+fn a_copy_is_made_of_a_leader_that_runs() {
+    let (data, copy) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let leading = lead(data.path(), &[]).expect("a leader");
+    write_many(&leading, 20);
+    leading.stop().expect("a clean stop, with a snapshot");
+    let leading = lead(data.path(), &[]).expect("a leader");
+    let last = write_many(&leading, 10);
+    let restored = restore(&url(leading.address()), copy.path(), None, &mut |_, _| {}).expect("a leader gives it too");
+    assert_eq!((restored.position, restored.words), (last, 1));
+    leading.stop().expect("a clean stop");
+    let copied = lead(copy.path(), &[]).expect("it has everything");
+    assert_eq!(count(copied.leader().view(), "word"), 30);
+    assert_eq!(write(&copied, "word"), Position::new(last.epoch + 1, last.sequence + 1));
+    copied.stop().expect("a clean stop");
+}
+
+#[test]
 fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_replica() {
     let (old, kept) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
     let leading = lead(old.path(), &[]).expect("a leader");

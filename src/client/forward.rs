@@ -2,20 +2,38 @@
 //!
 //! A write is sent again only under a key: the client's own, or one made here. One hop at most: the leader is
 //! told that it was forwarded, and whoever is no leader refuses it then.
+//!
+//! Once a try was sent and not answered, the write may count. A later refusal speaks of that later try alone, so it is
+//! not passed on: the write is tried again, and after that its outcome is unknown.
 
+use super::backoff::Backoff;
+use crate::limits;
 use bytes::Bytes;
 use parking_lot::RwLock;
-use reqwest::{Client, Method, Url, header::HeaderMap, redirect};
+use reqwest::{
+    Client, Method, Url,
+    header::{HeaderMap, RETRY_AFTER},
+    redirect,
+};
 use std::{io, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 
 /// Says that a write has come by way of a follower.
 pub const FORWARDED: &str = "memdb-forwarded";
 
 /// Patience for one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tries, as long as what became of the last one is not known.
+// A leader that waits for a replica still answers in time.
+const _: () = assert!(limits::MAX_ACK_TIMEOUT_MS < TRY_TIMEOUT.as_millis() as u64);
+/// Tries, as long as what became of the write is not known.
 const TRIES: u32 = 3;
+/// The pause between two tries, and up to a quarter more.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A leader that asks for a longer pause gets no more than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Writes under way at once: each may take a connection of the leader.
 const MOST_AT_ONCE: usize = 256;
 /// How long one more waits for another to end.
@@ -111,9 +129,10 @@ impl Forward {
         let url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
-        let mut last = String::new();
-        let mut sent = false;
+        let mut backoff = Backoff::new((self.random)().unwrap_or_default() as u64);
+        let (mut last, mut pause, mut sent) = (String::new(), Duration::ZERO, false);
         for _ in 0..TRIES {
+            sleep(pause).await;
             let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
             let answer = match request.header(FORWARDED, "1").body(body.clone()).send().await {
                 Ok(response) => {
@@ -122,15 +141,38 @@ impl Forward {
                 }
                 Err(error) => Err(error),
             };
-            match answer {
-                Ok(forwarded) => return Ok(forwarded),
+            pause = match answer {
+                Ok(forwarded) if forwarded.settles(sent) => return Ok(forwarded),
+                Ok(forwarded) => {
+                    sent = true;
+                    last = format!("its last answer was {}", forwarded.status);
+                    backoff.wait(Some(forwarded.retry_after().unwrap_or(PAUSE).min(LONGEST_PAUSE)))
+                }
                 Err(error) => {
                     sent |= !error.is_connect();
                     last = super::reason(&error);
+                    backoff.wait(Some(PAUSE))
                 }
-            }
+            };
         }
         Err(if sent { ForwardError::Unknown(last) } else { ForwardError::Away(last) })
+    }
+}
+
+impl Forwarded {
+    /// Whether this says what became of the write. `sent`: an earlier try was sent, and nobody knows what became of it.
+    fn settles(&self, sent: bool) -> bool {
+        match self.status {
+            // The leader itself does not know. It will when it is asked again.
+            500 => false,
+            // It counts; or the Writer, which has everything sent before behind it, has refused its name or its content.
+            200..=299 | 504 | 409 | 422 => true,
+            _ => !sent,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }
 }
 
@@ -165,6 +207,26 @@ mod tests {
         drop(all);
         assert!(matches!(post(&forward).await, Err(ForwardError::Away(_))), "nobody listens on port 1");
         assert_eq!(forward.under_way.available_permits(), MOST_AT_ONCE, "each is given back");
+    }
+
+    #[test]
+    fn a_refusal_settles_only_a_write_that_was_not_sent_before() {
+        let settles = |status, sent| Forwarded { status, headers: HeaderMap::new(), body: Bytes::new() }.settles(sent);
+        for status in [200, 202, 409, 422, 504] {
+            assert!(settles(status, false) && settles(status, true), "{status}");
+        }
+        // 400 too: `ack-unavailable` tells of the replicas there are now, not of what was written before.
+        for status in [400, 413, 421, 429, 503, 507] {
+            assert!(settles(status, false) && !settles(status, true), "{status}");
+        }
+        assert!(!settles(500, false) && !settles(500, true), "nobody knows");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_that_reach_nobody_are_not_all_made_at_once() {
+        let begun = tokio::time::Instant::now();
+        assert!(matches!(post(&forward(Some("http://127.0.0.1:1"))).await, Err(ForwardError::Away(_))));
+        assert!(begun.elapsed() >= (TRIES - 1) * PAUSE, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -213,8 +213,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         name: "ack-timeout-ms",
         value_name: "MS",
         defaults: leader!("1000"),
-        help: "How long a write waits for the replica its level asks for",
-        apply: |settings, text, _| set(&mut settings.ack_timeout_ms, value::number(text, &(1..=60_000))),
+        help: "How long a write waits for the replica its level asks for, at most 4000",
+        apply: |settings, text, _| {
+            set(&mut settings.ack_timeout_ms, value::number(text, &(1..=limits::MAX_ACK_TIMEOUT_MS)))
+        },
         ..ROW
     },
     Setting {

@@ -35,7 +35,7 @@ pub fn place_after(
     sequence: Sequence,
 ) -> Result<Option<(Place, u64)>, FileError> {
     for (segment, first) in segments(disk)?.into_iter().rev() {
-        if first.sequence <= sequence + 1
+        if first.sequence <= sequence.saturating_add(1)
             && let Some(header) = own_header(disk, identity, &segment, first)?
         {
             let place = Place { segment, offset: FILE_HEADER_BYTES as u64, sequence: first.sequence };
@@ -86,6 +86,8 @@ pub struct Tail {
     identity: Identity,
     place: Place,
     file: Arc<dyn DiskFile>,
+    /// Whether the last read that found records came to the end of the segment, as it was then.
+    at_end: bool,
 }
 
 impl Tail {
@@ -95,7 +97,7 @@ impl Tail {
     /// As the system says.
     pub fn open(disk: &dyn Disk, identity: Identity, place: Place) -> Result<Self, FileError> {
         let file = disk.open(&place.segment).map_err(FileError::io(&place.segment))?;
-        Ok(Self { identity, place, file })
+        Ok(Self { identity, place, file, at_end: false })
     }
 
     /// Puts the bytes of whole records, up to the one numbered `upto`, at the end of `bytes`: some hundred KiB a
@@ -172,6 +174,15 @@ impl Tail {
         }
     }
 
+    /// Whether [`Tail::follow`] last gave all that had been written by then, with nothing behind it.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn is_at_end(&self, disk: &dyn Disk) -> Result<bool, FileError> {
+        // Behind the end of a finished segment there is another.
+        Ok(self.at_end && segments(disk)?.last().is_some_and(|(name, _)| *name == self.place.segment))
+    }
+
     /// Reads whole records from this segment.
     fn read_on(&mut self, bytes: &mut Vec<u8>) -> Result<Found, FileError> {
         let (start, mut want) = (bytes.len(), limits::COPY_BYTES);
@@ -184,6 +195,7 @@ impl Tail {
             let (whole, bad) = self.count_whole(&bytes[start..start + read], Sequence::MAX);
             bytes.truncate(start + whole);
             self.place.offset += whole as u64;
+            self.at_end = read < want && bad.is_none();
             match bad {
                 _ if whole > 0 => return Ok(Found::Records),
                 Some(bad) => return Ok(Found::Bad(bad)),

@@ -54,9 +54,7 @@ impl Leading {
         let url = held.listening.url(settings)?;
         let Held { listening, directory } = held;
         let (disk, lock) = directory.expect("the settings of a leader name a directory");
-        let Settled { mut manifest, store, log, snapshot, report, new } = recover(settings, &disk)?;
-        manifest.state.leader_url = Some(url.clone());
-        manifest.write(&*disk)?;
+        let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url)?;
         let identity = manifest.identity;
         let found = if new { "a new database".to_owned() } else { report.to_string() };
         tell_of(&store, &identity, &found);
@@ -87,6 +85,8 @@ impl Leading {
             configured: settings.replicas.clone(),
             serving: RefCell::default(),
         };
+        // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
+        view.set_ready(true);
         let replicating = Replicating::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
         let about =
@@ -94,7 +94,6 @@ impl Leading {
         let nodes = node_access(settings);
         let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
         let server = Server::start(listening.listener, api, http_settings(settings))?;
-        view.set_ready(true);
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }
 
@@ -156,8 +155,8 @@ fn tell(leader: &Leader) -> Tell {
     })
 }
 
-/// Reads the data directory, and makes what it holds durable under the next epoch.
-fn recover(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeError> {
+/// Reads the data directory, and makes what it holds durable under the next epoch, led at `url`.
+fn recover(settings: &Settings, disk: &Arc<dyn Disk>, url: &str) -> Result<Settled, NodeError> {
     let refused =
         |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
     let new = Identity {
@@ -173,6 +172,8 @@ fn recover(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Settled, NodeErr
     }
     let boot_id = boot_id();
     take_back::before_leading(&mut recovered, &boot_id, settings)?;
+    // Written with the epoch: a local replica that reads the one reads the other.
+    recovered.manifest.state.leader_url = Some(url.to_owned());
     recovered.settle(disk, boot_id, limits::DEFAULT_SEGMENT_BYTES).map_err(refused)
 }
 

@@ -147,8 +147,16 @@ impl Follow {
                     tracing::info!(%position, "has loaded what is in the files");
                     self.serve();
                 }
-                Step::Applied(position) => self.applied(position),
-                Step::Reloading(why) => tracing::warn!("the files are loaded anew: {why}"),
+                Step::Applied(position) => {
+                    self.applied(position);
+                    if self.replica.has_all() {
+                        self.current();
+                    }
+                }
+                Step::Reloading(why) => {
+                    tracing::warn!("the files are loaded anew: {why}");
+                    self.view.set_ready(false);
+                }
                 Step::Nothing => {
                     self.current();
                     // What it says is of no interest: either way it is time to look again.
@@ -168,12 +176,19 @@ impl Follow {
     }
 
     fn applied(&mut self, position: Position) {
-        let generation = self.replica.manifest().map(|manifest| manifest.state.generation);
-        if generation == self.served {
+        if !self.serve_anew() {
             self.view.published(position);
-        } else {
+        }
+    }
+
+    /// Serves under the MANIFEST of now, if it is another; tells whether it is.
+    fn serve_anew(&mut self) -> bool {
+        let generation = self.replica.manifest().map(|manifest| manifest.state.generation);
+        let is_another = generation != self.served;
+        if is_another {
             self.serve();
         }
+        is_another
     }
 
     /// Shows readers what there is, under the epochs of now.
@@ -197,6 +212,8 @@ impl Follow {
         if !self.replica.is_complete() {
             return;
         }
+        // Without a record too: the leader may have another address.
+        self.serve_anew();
         self.said = None;
         self.view.caught_up();
         if !self.view.is_ready() {

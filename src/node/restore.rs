@@ -6,11 +6,11 @@ use crate::{
     format::{FileHeader, FileKind, Identity, SNAPSHOT_PREFIX},
     log::{AppendError, Log, RawRecord},
     manifest::Manifest,
-    position::{Epoch, EpochTable, Position},
+    position::{Epoch, EpochTable, Position, Sequence},
     recovery,
     replication::{
         Command, Offer,
-        link::{CONNECT_TIMEOUT, Incoming, Link},
+        link::{CONNECT_TIMEOUT, Incoming, Link, LinkError},
     },
     secret::Secret,
     snapshot::Loader,
@@ -57,8 +57,8 @@ async fn fetch(
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Restored, String> {
     let link = Link::new(from, secret)?;
-    let told = |error: crate::replication::link::LinkError| format!("{from}: {error}");
-    let epoch = epoch_of(&link).await.map_err(told)?;
+    let told = |error: LinkError| format!("{from}: {error}");
+    let (epoch, upto) = standing_of(&link).await.map_err(told)?;
     let incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
         format!("{from} has no snapshot to give: take a node that keeps files, or wait until it has written one")
     })?;
@@ -74,7 +74,8 @@ async fn fetch(
         crate::limits::DEFAULT_SEGMENT_BYTES,
     )
     .map_err(|error| error.to_string())?;
-    loop {
+    // No further than the node was at the begin: one that is written to has always more.
+    while store.mark().position.sequence < upto {
         let records = link.records(store.mark().position).await.map_err(told)?;
         let records = records.ok_or_else(|| format!("{from} no longer has what follows its snapshot: try again"))?;
         if records.is_empty() {
@@ -85,8 +86,8 @@ async fn fetch(
     conclude(&**disk, &mut manifest, &mut log, &store)
 }
 
-/// The highest epoch the node has seen: what is restored must go on behind it. A leader, which takes no offers, is in it.
-async fn epoch_of(link: &Link) -> Result<Epoch, crate::replication::link::LinkError> {
+/// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
+async fn standing_of(link: &Link) -> Result<(Epoch, Sequence), LinkError> {
     let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
     let offer = Offer {
         identity,
@@ -99,7 +100,14 @@ async fn epoch_of(link: &Link) -> Result<Epoch, crate::replication::link::LinkEr
         durable: false,
         records: &[],
     };
-    Ok(link.offer(vec![offer.encode_head().into()], CONNECT_TIMEOUT).await?.hello.epoch)
+    match link.offer(vec![offer.encode_head().into()], CONNECT_TIMEOUT).await {
+        Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
+        // A leader takes no offers. It stands in the highest epoch it knows.
+        Err(LinkError::Refused { status: 404, .. }) => {
+            link.position().await.map(|position| (position.epoch, position.sequence))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn receive(

@@ -1,6 +1,6 @@
 //! What a node can give of its history: its newest snapshot, and records behind a position.
 
-use super::{CatchUp, Feed, Gathered};
+use super::{CatchUp, Feed, Gathered, Since};
 use crate::{
     disk::{Disk, DiskFile},
     format::{FileError, Identity},
@@ -10,6 +10,9 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of records that are given at once, or a little more.
+const PIECE_BYTES: usize = 8 << 20;
 
 /// The files and the newest records of a node, for others. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +64,7 @@ impl Archive {
         Ok(Snapshot::File(Outgoing { file, name, bytes, _turn: turn }))
     }
 
-    /// Records behind `after`, up to `last`: some hundred KiB of them. Empty: there is none. `None`: they are gone.
+    /// Records behind `after`, up to `last`: some MiB of them. Empty: there is none. `None`: they are gone. Reads the disk.
     ///
     /// # Errors
     /// If the log cannot be read.
@@ -71,18 +74,52 @@ impl Archive {
         last: Sequence,
         identity: &Identity,
     ) -> Result<Option<Vec<Bytes>>, FileError> {
-        let gathered = match &self.disk {
-            Some(disk) => CatchUp::default().gather(after, last, &self.feed, &**disk, identity)?,
-            None => match self.feed.since(after, crate::limits::OFFER_BYTES) {
-                super::Since::Records(records) => Gathered::Records(records),
-                super::Since::Nothing => Gathered::Nothing,
-                super::Since::Gone => Gathered::NeedSnapshot,
-            },
+        let Some(disk) = &self.disk else {
+            return Ok(match self.feed.since(after, PIECE_BYTES) {
+                Since::Records(records) => Some(records),
+                Since::Nothing => Some(vec![]),
+                Since::Gone => None,
+            });
         };
-        Ok(match gathered {
-            Gathered::Records(records) => Some(records),
-            Gathered::Nothing => Some(vec![]),
-            Gathered::NeedSnapshot => None,
-        })
+        // One for all: to find the first record in the log, its segment is walked from the begin.
+        let mut catch_up = CatchUp::default();
+        let (mut at, mut all) = (after, Vec::new());
+        while all.iter().map(Bytes::len).sum::<usize>() < PIECE_BYTES {
+            match catch_up.gather(at, last, &self.feed, &**disk, identity) {
+                Ok(Gathered::Records(mut records)) => {
+                    at = catch_up.behind().unwrap_or(at + records.len() as Sequence);
+                    all.append(&mut records);
+                }
+                Ok(Gathered::Nothing) => break,
+                // Whoever asks for the rest is told.
+                Ok(Gathered::NeedSnapshot) | Err(_) if !all.is_empty() => break,
+                Ok(Gathered::NeedSnapshot) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::Analyzer;
+
+    #[test]
+    fn an_answer_holds_many_offers_and_is_bounded() {
+        const RECORD: usize = 1 << 20;
+        let feed = Arc::new(Feed::new(0, 32 * RECORD));
+        for sequence in 1..=12 {
+            feed.push(sequence, Bytes::from(vec![0; RECORD]));
+        }
+        let identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk: Arc<dyn Disk> = Arc::new(crate::disk::RealDisk::at(directory.path()));
+        for disk in [None, Some(disk)] {
+            let archive = Archive::new(disk, Arc::clone(&feed));
+            let given = |after| archive.records(after, 12, &identity).expect("in memory").map(|records| records.len());
+            assert_eq!((given(0), given(8), given(12)), (Some(PIECE_BYTES / RECORD), Some(4), Some(0)));
+        }
     }
 }

@@ -52,6 +52,11 @@ impl CatchUp {
         }
     }
 
+    /// The record that [`CatchUp::gather`] last gave from the log; `None` if they were in memory.
+    pub fn behind(&self) -> Option<Sequence> {
+        self.tail.as_ref().map(|(at, _)| *at)
+    }
+
     fn read_log(
         &mut self,
         after: Sequence,

@@ -61,6 +61,7 @@ pub struct Link {
     http: Client,
     update: Url,
     sync: Url,
+    status: Url,
     secret: Option<Secret>,
 }
 
@@ -80,7 +81,7 @@ impl Link {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Self { http, update: join("/update")?, sync: join("/sync")?, secret })
+        Ok(Self { http, update: join("/update")?, sync: join("/sync")?, status: join("/status")?, secret })
     }
 
     /// Where the node is.
@@ -114,6 +115,19 @@ impl Link {
     /// As [`LinkError`] says.
     pub async fn notice(&self) -> Result<(), LinkError> {
         self.send(self.http.post(self.update.clone()).timeout(CONNECT_TIMEOUT)).await.map(drop)
+    }
+
+    /// Asks a node of any role where it stands.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub async fn position(&self) -> Result<Position, LinkError> {
+        let request = self.http.get(self.status.clone()).timeout(CONNECT_TIMEOUT);
+        let status = self.send(request).await?.bytes().await?;
+        let status: serde_json::Value =
+            serde_json::from_slice(&status).map_err(|error| LinkError::Strange(error.to_string()))?;
+        let position = status["position"].as_str().and_then(|position| position.parse().ok());
+        position.ok_or_else(|| LinkError::Strange("its status tells no position".to_owned()))
     }
 
     /// Asks for the newest snapshot; `None` if the node has none, because its log has everything. The body comes in

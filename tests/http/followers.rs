@@ -322,6 +322,24 @@ fn a_write_without_any_answer_may_be_applied_and_its_key_is_told() {
 }
 
 #[test]
+fn a_refusal_of_a_later_try_does_not_say_what_became_of_the_first() {
+    const BUSY: &str = "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    const STOPPING: &str = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    const DONE: &str = "HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+    let (address, seen) = odd_leader(&["", BUSY, STOPPING, "", STOPPING, DONE, BUSY]);
+    let following = follow(address);
+    let mut wire = Wire::to(following.address());
+    let answer = wire.post("a");
+    assert_eq!((answer.status, answer.problem().as_str()), (500, "outcome-unknown"), "{answer:?}");
+    let keys: BTreeSet<String> = seen.try_iter().map(|head| key_of(&head).to_owned()).collect();
+    let key = keys.first().expect("it was sent");
+    let said = answer.json()["detail"].to_string();
+    assert!(keys.len() == 1 && said.contains(&format!("Idempotency-Key: {key}")), "{said}");
+    assert_eq!(wire.post("a").status, 202, "it is tried again");
+    assert_eq!(wire.post("a").status, 429, "no earlier try may count");
+}
+
+#[test]
 fn a_local_replica_passes_writes_on_and_takes_notices() {
     let data = TempDir::new().expect("a directory");
     let leading = lead(data.path());

@@ -98,24 +98,34 @@ where
 }
 
 /// `GET /sync` for a node; `None` if it is a client that asks.
-pub(super) fn fetch(
-    site: &Arc<Site>,
+pub(super) async fn fetch(
+    site: &Site,
     query: &str,
     accept: Option<&str>,
     authorization: Option<&str>,
 ) -> Option<Result<Response, Problem>> {
     if is(accept, SNAPSHOT_TYPE) {
-        Some(check(site, authorization).and_then(|()| snapshot(site)))
+        Some(checked(site, authorization, snapshot(site)).await)
     } else if is(accept, RECORDS_TYPE) {
-        Some(check(site, authorization).and_then(|()| records(site, query)))
+        Some(checked(site, authorization, records(site, query)).await)
     } else {
         None
     }
 }
 
+async fn checked(
+    site: &Site,
+    authorization: Option<&str>,
+    answer: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Problem> {
+    check(site, authorization)?;
+    answer.await
+}
+
 /// The newest snapshot, as it is on disk.
-fn snapshot(site: &Site) -> Result<Response, Problem> {
-    match archive(site)?.snapshot().map_err(|error| unreadable(&error))? {
+async fn snapshot(site: &Site) -> Result<Response, Problem> {
+    let archive = archive(site)?.clone();
+    match beside(move || archive.snapshot()).await? {
         Snapshot::File(outgoing) => {
             let length = outgoing.bytes;
             let mut response = warp::reply::stream(pieces(outgoing)).into_response();
@@ -156,16 +166,28 @@ fn pieces(outgoing: Outgoing) -> impl Stream<Item = Result<Bytes, io::Error>> + 
 }
 
 /// Records behind `after=E-S`, for a leader that has lost them.
-fn records(site: &Site, query: &str) -> Result<Response, Problem> {
+async fn records(site: &Site, query: &str) -> Result<Response, Problem> {
     let after: Position = query
         .strip_prefix("after=")
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Problem::new(Kind::InvalidParameter, "after= takes a position, such as 3-1042"))?;
-    let current = site.current()?;
-    let last = current.reader.read().position().sequence;
-    match archive(site)?.records(after.sequence, last, &current.identity).map_err(|error| unreadable(&error))? {
+    let archive = archive(site)?.clone();
+    let (identity, last) = {
+        let current = site.current()?;
+        (current.identity, current.reader.read().position().sequence)
+    };
+    match beside(move || archive.records(after.sequence, last, &identity)).await? {
         Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
         None => Err(Problem::new(Kind::PositionLost, format!("the records behind {after} are no longer here"))),
+    }
+}
+
+/// Reads files beside the serving thread.
+async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, Problem> {
+    let unreadable = |error: String| Problem::new(Kind::Internal, format!("the files cannot be read: {error}"));
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read.map_err(|error| unreadable(error.to_string())),
+        Err(died) => Err(unreadable(died.to_string())),
     }
 }
 
@@ -189,10 +211,6 @@ fn check(site: &Site, authorization: Option<&str>) -> Result<(), Problem> {
             "this node listens beyond loopback without --cluster-secret-file, so it speaks to no other node",
         )),
     }
-}
-
-fn unreadable(error: &FileError) -> Problem {
-    Problem::new(Kind::Internal, format!("the files cannot be read: {error}"))
 }
 
 fn typed(body: Vec<u8>, media: &'static str) -> Response {

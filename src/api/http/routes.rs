@@ -166,7 +166,7 @@ fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         move |query: String, heads, accept: Option<String>, authorization: Option<String>| {
             let site = Arc::clone(&reading);
             async move {
-                answer(match nodes::fetch(&site, &query, accept.as_deref(), authorization.as_deref()) {
+                answer(match nodes::fetch(&site, &query, accept.as_deref(), authorization.as_deref()).await {
                     Some(fetched) => fetched,
                     None => reads::sync(site, query, heads).await,
                 })

@@ -140,6 +140,7 @@ fn every_place_is_found_with_its_chain_and_reading_on_from_there_gives_the_rest(
             Some(leader.log.place())
         );
         assert_eq!(place_after(&*leader.disk, &IDENTITY, 6).expect("readable"), None, "the log ends before");
+        assert_eq!(place_after(&*leader.disk, &IDENTITY, u64::MAX).expect("readable"), None, "whatever is asked for");
     }
 }
 

@@ -1,0 +1,72 @@
+//! The node around a local replica: whom it names as leader, and when it is ready.
+
+use crate::database::{Making, SMALL};
+use memdb::{
+    config::{self, Flags, Machine, Surroundings},
+    disk::RealDisk,
+    manifest::Manifest,
+    node::LocalFollowing,
+};
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn follow(directory: &Path) -> LocalFollowing {
+    let around = Surroundings {
+        environment: &|_| None,
+        read_file: &|_| Err(ErrorKind::NotFound.into()),
+        machine: Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 },
+    };
+    let values = [("port", "0".to_owned()), ("data-dir", directory.to_str().expect("UTF-8").to_owned())].into();
+    let flags = Flags { file: None, values };
+    let resolved = config::resolve(config::Role::LocalReplica, &flags, &around).expect("sound settings");
+    LocalFollowing::start(&resolved.settings).expect("a local replica")
+}
+
+fn wait(what: &str, mut until: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !until() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn status(node: &LocalFollowing) -> String {
+    let mut stream = TcpStream::connect(node.address()).expect("it listens");
+    stream.write_all(b"GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn another_address_of_the_leader_is_seen_without_a_record() {
+    let leader = Making::begin(SMALL).write(2);
+    let node = follow(leader.directory());
+    wait("readiness", || node.view().is_ready());
+    let disk = RealDisk::at(leader.directory());
+    let mut manifest = Manifest::read(&disk).expect("whole").expect("there");
+    manifest.state.leader_url = Some("http://elsewhere.example:8080".to_owned());
+    manifest.write(&disk).expect("the disk works");
+    wait("the new address", || status(&node).contains(r#""leader":"http://elsewhere.example:8080""#));
+    node.stop().expect("a clean stop");
+}
+
+#[test]
+fn it_is_not_ready_while_the_files_are_loaded_anew() {
+    let leader = Making::begin(SMALL).write(2);
+    let node = follow(leader.directory());
+    wait("readiness", || node.view().is_ready());
+    let (manifest, away) = (leader.directory().join("MANIFEST"), leader.directory().join("away"));
+    fs::rename(&manifest, &away).expect("moved");
+    wait("the reload", || !node.view().is_ready());
+    fs::rename(&away, &manifest).expect("moved back");
+    wait("readiness again", || node.view().is_ready());
+    node.stop().expect("a clean stop");
+}
