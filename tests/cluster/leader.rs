@@ -498,7 +498,7 @@ impl Cluster {
                 }
                 Told::StepDown(epoch) => return Err(format!("the only leader is to step down for epoch {epoch}")),
                 Told::Progress(standing) => served.standing = Some(*standing),
-                Told::Lost => {
+                Told::Lost | Told::Gone => {
                     if let Some(standing) = &mut served.standing {
                         standing.connected = false;
                     }
