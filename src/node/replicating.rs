@@ -166,7 +166,10 @@ fn note(place: &Place, url: &str, there: bool) {
         (None, true) => {
             if replicas.len() >= limits::MAX_REPLICAS {
                 let Some(useless) = replicas.iter().position(|known| !is_there(place, known)) else {
-                    return tracing::warn!(url, "a restart will not know of this replica: it knows of too many already");
+                    return tracing::warn!(
+                        url,
+                        "a restart will not know of this replica: it knows of too many already"
+                    );
                 };
                 replicas.remove(useless);
             }
