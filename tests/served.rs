@@ -9,6 +9,7 @@ use memdb::{
     node::{Following, Leading},
     position::Position,
     replication::{HELLO_TYPE, Hello},
+    tally::{Batch, Tally, Verb},
 };
 use reqwest::blocking::Client;
 use std::{
@@ -88,6 +89,19 @@ fn streams(states: &[(String, String)], url: &str) -> bool {
     states.iter().any(|(at, state)| at == url && state == "streaming")
 }
 
+/// Counts so many words at once; gives how many replicas have all that was ever written.
+fn acks(leading: &Leading, words: i64) -> u32 {
+    let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
+    let mut tally = Tally::new(hasher);
+    if words > 0 {
+        tally.add("word", words).expect("small");
+    }
+    let batch =
+        Batch { namespace: "words".into(), verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(leading.leader().submit(batch, None)).expect("written").acks
+}
+
 fn noted(data: &Path) -> Vec<String> {
     let disk = RealDisk::new(data).expect("a directory");
     Manifest::read(&disk).expect("whole").expect("there").state.replicas
@@ -105,8 +119,10 @@ fn an_address_may_be_another_kind_of_followers_later() {
     announce(&leading, &replica, false);
     until(&leading, "the network replica is served", |states| streams(states, &replica));
     assert_eq!(noted(data.path()), [replica.as_str()]);
+    assert_eq!(acks(&leading, 1), 1);
     announce(&leading, &replica, true);
     until(&leading, "it is a local replica now", <[_]>::is_empty);
+    assert_eq!(acks(&leading, 0), 0, "it counts for nothing");
     assert!(noted(data.path()).is_empty(), "a local replica has nothing to give back");
     following.stop().expect("a clean stop");
     leading.stop().expect("a clean stop");

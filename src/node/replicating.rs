@@ -204,9 +204,9 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Place { registry, serving, leader, .. } = &*self.place;
-        registry.forget(self.peer);
-        serving.borrow_mut().retain(|_, serving| *serving != self.peer);
         leader.tell(Event::Replica(self.peer, Told::Gone));
+        serving.borrow_mut().retain(|_, serving| *serving != self.peer);
+        registry.forget(self.peer);
     }
 }
 
