@@ -35,7 +35,7 @@ pub struct State {
     pub boot_id: String,
     /// The URL of the leader, for local replicas.
     pub leader_url: Option<String>,
-    /// URLs of replicas that have announced themselves.
+    /// URLs of replicas that have been connected, and are not forgotten.
     pub replicas: Vec<String>,
 }
 

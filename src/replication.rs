@@ -27,4 +27,4 @@ pub use message::{Answer, Command, HELLO_TYPE, Hello, NodeId, Offer, Outcome, RE
 pub use progress::{Peer, Progress, Standing};
 pub use registry::Registry;
 pub use sender::{Sender, SenderStatus, Told, Turn};
-pub use take_back::{Choice, choose, extend};
+pub use take_back::{Choice, ExtendError, choose, extend};

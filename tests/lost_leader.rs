@@ -1,10 +1,17 @@
 //! A leader's directory is lost, or its machine: what a replica holds takes its place.
 
+#![allow(clippy::disallowed_methods, reason = "a directory is copied as a test finds it")]
+
+#[path = "lost_leader/impostor.rs"]
+mod impostor;
+
+use impostor::Impostor;
 use memdb::{
     config::{self, Flags, Machine, Settings, Surroundings},
     node::{Following, Leading, NodeError, restore},
     position::Position,
     replica::Follower,
+    replication::{Answer, Hello, Outcome},
     tally::{Batch, Tally, Verb},
     view::View,
 };
@@ -146,4 +153,73 @@ fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_repl
     let back = lead(old.path(), &[]).expect("it has everything");
     assert_eq!(write(&back, "word"), Position::new(last.epoch + 1, last.sequence + 1));
     back.stop().expect("a clean stop");
+}
+
+/// Where a replica stands that has this much of a database in epoch 1.
+fn standing_at(database: u128, sequence: u64) -> Vec<u8> {
+    let hello = Hello {
+        node: 1,
+        url: "http://127.0.0.1:1".into(),
+        database: Some(database),
+        epoch: 1,
+        position: Position::new(1, sequence),
+        chain: 0,
+        synced: None,
+        diverged: false,
+        local: false,
+    };
+    Answer { outcome: Outcome::Applied, hello }.encode()
+}
+
+#[test]
+fn nothing_is_begun_while_a_replica_does_not_say_whether_it_holds_a_database() {
+    let empty = TempDir::new().expect("a directory");
+    let mut asked = 0;
+    let starting = Impostor::start(move |_| {
+        asked += 1;
+        if asked == 1 { (503, b"starting".to_vec()) } else { (200, standing_at(7, 3)) }
+    });
+    let refused = lead(empty.path(), &[("replica", &starting.url)]).err().expect("it holds a database");
+    assert!(refused.to_string().contains(&format!("memdb restore --from {}", starting.url)), "{refused}");
+    let unfriendly = Impostor::start(|_| (403, b"cluster-secret".to_vec()));
+    let refused = lead(empty.path(), &[("replica", &unfriendly.url)]).err().expect("it may hold a database");
+    assert!(refused.to_string().contains(&unfriendly.url) && refused.to_string().contains("403"), "{refused}");
+    let leading = lead(empty.path(), &[("replica", &unfriendly.url), ("init", "true")]).expect("it was asked for");
+    leading.stop().expect("a clean stop");
+}
+
+#[test]
+fn a_lost_tail_is_taken_from_whoever_gives_it_and_nobody_leads_without_it() {
+    let [whole, cut, kept] = [(); 3].map(|()| TempDir::new().expect("a directory"));
+    let leading = lead(whole.path(), &[]).expect("a leader");
+    let following = follow(leading.address(), kept.path());
+    reached(following.follower().view(), write_many(&leading, 10));
+    for entry in whole.path().read_dir().expect("readable").map(|entry| entry.expect("readable")) {
+        if entry.file_type().expect("known").is_file() {
+            std::fs::copy(entry.path(), cut.path().join(entry.file_name())).expect("copied");
+        }
+    }
+    let last = write_many(&leading, 20);
+    reached(following.follower().view(), last);
+    let database = leading.leader().view().current().as_ref().expect("it serves").identity.database_id;
+    leading.stop().expect("a clean stop");
+
+    let says = move |sequence| {
+        move |request: &str| match request.starts_with("POST") {
+            true => (200, standing_at(database, sequence)),
+            false => (410, b"position-lost".to_vec()),
+        }
+    };
+    let (as_much, more) = (Impostor::start(says(30)), Impostor::start(says(31)));
+    let (sound, more_url) = (url(following.address()), more.url.clone());
+    let refused = lead(cut.path(), &[("replica", &format!("{sound},{more_url}"))]);
+    let refused = refused.err().expect("record 31 exists").to_string();
+    assert!(refused.contains(&more_url) && refused.contains("ends at record 30"), "{refused}");
+    more.stop();
+    let all = format!("{sound},{},{more_url}", as_much.url);
+    let leading = lead(cut.path(), &[("replica", &all)]).expect("the replica that has 31 is not there");
+    assert_eq!(count(leading.leader().view(), "word"), 30);
+    assert_eq!(write(&leading, "word"), Position::new(2, 31));
+    following.stop().expect("a clean stop");
+    leading.stop().expect("a clean stop");
 }

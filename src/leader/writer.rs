@@ -172,6 +172,7 @@ impl<T> Writer<T> {
         match told {
             Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
             Told::Lost => self.waiting.progress.lost(peer),
+            Told::Gone => self.waiting.progress.gone(peer),
             Told::StepDown(_) => self.stepped_down = true,
             Told::Alarm(_) => {}
         }

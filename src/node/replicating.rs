@@ -40,6 +40,8 @@ use tokio_util::sync::CancellationToken;
 const FORGET_MS: u64 = 10 * 60 * 1_000;
 /// A local replica that has not announced itself for so long gets no more notices; it does so every second or so.
 const FORGET_LOCAL_MS: u64 = 30_000;
+/// One that has not for so long makes room for others.
+const SILENT_LOCAL_MS: u64 = 5_000;
 /// Followers that are served at once.
 const MOST: usize = limits::MAX_REPLICAS;
 
@@ -91,10 +93,11 @@ impl Replicating {
 
 /// A follower that is served.
 struct Served {
-    peer: Peer,
+    /// Whether it gets notices and no records.
+    local: bool,
     announced: Rc<Notify>,
-    /// Since when it has not answered, in milliseconds.
-    away_since: Rc<Cell<Option<u64>>>,
+    /// Since when, in milliseconds, it has been of no use: away, refused, or a local replica that is silent.
+    idle_since: Rc<Cell<Option<u64>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -104,8 +107,13 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
     let mut next: Peer = 1;
     let mut serve = |served: &mut BTreeMap<String, Served>, url: &str, local: bool| {
         served.retain(|_, one| !one.task.is_finished());
-        if let Some(known) = served.get(url) {
-            return known.announced.notify_one();
+        match served.get(url) {
+            Some(known) if known.local == local => return known.announced.notify_one(),
+            Some(_) => {
+                tracing::info!(url, local, "another kind of follower is at this address now");
+                stop_serving(&place, served, url);
+            }
+            None => {}
         }
         if served.len() >= MOST && !make_room(&place, served) {
             return tracing::warn!(url, "there are {MOST} followers already; this one is not served");
@@ -114,48 +122,44 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
             Ok(link) => link,
             Err(error) => return tracing::warn!(url, error, "a follower cannot be served"),
         };
-        let (peer, announced, away_since) = (next, Rc::new(Notify::new()), Rc::default());
+        let (peer, announced, idle_since) = (next, Rc::new(Notify::new()), Rc::default());
         next += 1;
-        let (announces, away) = (Rc::clone(&announced), Rc::clone(&away_since));
-        let task = Task { place: Rc::clone(&place), peer, link, announced: announces, away_since: away, begun };
+        let (announces, idle) = (Rc::clone(&announced), Rc::clone(&idle_since));
+        let task = Task { place: Rc::clone(&place), peer, link, announced: announces, idle_since: idle, begun };
         let url = url.to_owned();
         let task = if local {
             tokio::task::spawn_local(task.notices(url.clone()))
         } else {
             tokio::task::spawn_local(task.records(url.clone()))
         };
-        served.insert(url, Served { peer, announced, away_since, task });
+        served.insert(url, Served { local, announced, idle_since, task });
     };
     let known = place.manifest.lock().state.replicas.clone();
     for url in place.configured.iter().chain(&known) {
         serve(&mut served, url, false);
     }
     while let Some(hello) = announced.recv().await {
-        if !hello.local {
-            note(&place, &hello.url, true);
-        }
         tracing::debug!(url = hello.url, position = %hello.position, "a follower has announced itself");
         serve(&mut served, &hello.url, hello.local);
     }
 }
 
-/// Forgets the replica that has been away longest, so that one that is there can be served: where a replica has another
-/// address after each start, most of those that are known are gone. Tells whether there is room now.
+/// Forgets the follower that has been of no use for longest, so that one that is there can be served: where a replica has
+/// another address after each start, most of those that are known are gone. Tells whether there is room now.
 fn make_room(place: &Place, served: &mut BTreeMap<String, Served>) -> bool {
     let others = served.iter().filter(|(url, _)| !place.configured.contains(url));
-    let longest = others.filter_map(|(url, one)| Some((one.away_since.get()?, url.clone()))).min();
-    let Some(gone) = longest.and_then(|(_, url)| served.remove_entry(&url)) else { return false };
-    gone.1.task.abort();
-    tracing::info!(url = gone.0, "a replica that is away makes room for another");
-    forget(place, gone.1.peer, &gone.0);
+    let longest = others.filter_map(|(url, one)| Some((one.idle_since.get()?, url.clone()))).min();
+    let Some((_, url)) = longest else { return false };
+    tracing::info!(url, "a follower that is of no use makes room for another");
+    stop_serving(place, served, &url);
     true
 }
 
-/// A replica is not served any more.
-fn forget(place: &Place, peer: Peer, url: &str) {
-    place.registry.forget(peer);
-    place.serving.borrow_mut().retain(|_, serving| *serving != peer);
-    note(place, url, false);
+fn stop_serving(place: &Place, served: &mut BTreeMap<String, Served>, url: &str) {
+    if let Some(gone) = served.remove(url) {
+        gone.task.abort();
+        note(place, url, false);
+    }
 }
 
 /// Notes in the MANIFEST which replicas there are, so that they are asked after a restart.
@@ -165,10 +169,16 @@ fn note(place: &Place, url: &str, there: bool) {
     let known = replicas.iter().position(|known| known == url);
     match (known, there) {
         (None, true) => {
-            replicas.push(url.to_owned());
-            if replicas.len() > limits::MAX_REPLICAS {
-                replicas.remove(0);
+            if replicas.len() >= limits::MAX_REPLICAS {
+                let Some(useless) = replicas.iter().position(|known| !is_there(place, known)) else {
+                    return tracing::warn!(
+                        url,
+                        "a restart will not know of this replica: it knows of too many already"
+                    );
+                };
+                replicas.remove(useless);
             }
+            replicas.push(url.to_owned());
         }
         (Some(at), false) => {
             replicas.remove(at);
@@ -180,14 +190,29 @@ fn note(place: &Place, url: &str, there: bool) {
     }
 }
 
+/// Whether the replica at this address is served, and as far as is known it is there.
+fn is_there(place: &Place, url: &str) -> bool {
+    place.registry.statuses().iter().any(|one| one.url == url && !matches!(one.state, "away" | "refused"))
+}
+
 /// One follower's task.
 struct Task {
     place: Rc<Place>,
     peer: Peer,
     link: Link,
     announced: Rc<Notify>,
-    away_since: Rc<Cell<Option<u64>>>,
+    idle_since: Rc<Cell<Option<u64>>>,
     begun: Instant,
+}
+
+/// However a task ends, also by a panic or from outside: from then on its replica counts for nothing.
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Place { registry, serving, leader, .. } = &*self.place;
+        leader.tell(Event::Replica(self.peer, Told::Gone));
+        serving.borrow_mut().retain(|_, serving| *serving != self.peer);
+        registry.forget(self.peer);
+    }
 }
 
 impl Task {
@@ -215,6 +240,8 @@ impl Task {
         let mut sender = Sender::new(url.clone());
         let mut records = self.place.leader.feed().subscribe();
         let (mut told, mut said) = (Vec::new(), None);
+        let mut refused_since = None;
+        self.place.registry.note(self.peer, sender.status(self.now_ms(), *records.borrow()));
         loop {
             records.borrow_and_update();
             match sender.turn(self.now_ms(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
@@ -246,16 +273,18 @@ impl Task {
                 }
             }
             let last = *records.borrow();
-            self.place.registry.note(self.peer, sender.status(self.now_ms(), last));
+            let status = sender.status(self.now_ms(), last);
             let away_ms = sender.away_ms(self.now_ms());
-            self.away_since.set(away_ms.map(|away_ms| self.now_ms() - away_ms));
+            refused_since = (status.state == "refused").then(|| refused_since.unwrap_or(self.now_ms()));
+            self.idle_since.set(away_ms.map(|away_ms| self.now_ms() - away_ms).or(refused_since));
+            self.place.registry.note(self.peer, status);
             let is_configured = self.place.configured.contains(&url);
             if !is_configured && away_ms.is_some_and(|away_ms| away_ms > FORGET_MS) {
                 tracing::info!(url, "a replica has been away for long: it is forgotten until it announces itself");
                 break;
             }
         }
-        forget(&self.place, self.peer, &url);
+        note(&self.place, &url, false);
     }
 
     /// Whether nobody else serves the replica that has answered.
@@ -304,6 +333,8 @@ impl Task {
             }
             Told::Progress(_) if !matches!(said, Some(Told::Progress(_))) => {
                 tracing::info!("replica {url} is connected");
+                // Not before: anybody can announce any address.
+                note(&self.place, url, true);
             }
             _ => {}
         }
@@ -318,10 +349,12 @@ impl Task {
         let mut records = self.place.leader.feed().subscribe();
         let mut heard_ms = self.now_ms();
         while self.now_ms() - heard_ms < FORGET_LOCAL_MS {
+            let is_silent = self.now_ms() - heard_ms > SILENT_LOCAL_MS;
+            self.idle_since.set(is_silent.then_some(heard_ms));
             tokio::select! {
                 changed = records.changed() => if changed.is_err() { return },
                 () = self.announced.notified() => heard_ms = self.now_ms(),
-                () = tokio::time::sleep(Duration::from_millis(FORGET_LOCAL_MS)) => continue,
+                () = tokio::time::sleep(Duration::from_millis(SILENT_LOCAL_MS)) => continue,
             }
             if let Err(error) = self.link.notice().await {
                 tracing::debug!(url, %error, "a notice did not arrive");

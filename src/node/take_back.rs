@@ -1,16 +1,17 @@
 //! Before a leader leads: what its replicas know better.
 //!
 //! After the machine went down, or the log had to be cut, replicas may have records that this log has lost: they
-//! are taken back. An empty directory whose replicas hold a database is an accident, and refused.
+//! are taken back, from whoever gives them. A leader does not lead without records that it knows to exist. An empty
+//! directory whose replicas hold a database is an accident, and refused.
 
 use super::NodeError;
 use crate::{
     config::Settings,
-    position::Position,
+    position::{Position, Sequence},
     recovery::Recovered,
     replication::{
-        Choice, Command, Hello, Offer, choose, extend,
-        link::{CONNECT_TIMEOUT, Link},
+        Choice, Command, ExtendError, Hello, Offer, choose, extend,
+        link::{CONNECT_TIMEOUT, Link, LinkError},
     },
     store::Mark,
 };
@@ -18,7 +19,19 @@ use futures::future::join_all;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long replicas are waited for, if something may be missing here.
+/// What became of asking a replica.
+enum Asked {
+    /// It says where it stands.
+    Hello(Hello),
+    /// Nothing listens there: it does not run.
+    NotThere,
+    /// There was no answer in time; why the last try failed.
+    Silent(String),
+    /// What it answers is a no, or no replica's answer.
+    Strange(String),
+}
+
+/// How long replicas are waited for, if something may be missing here; and for records that one of them has.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long otherwise: only to hear whether another leads.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -56,15 +69,34 @@ async fn ask_and_take(
     let deadline = Instant::now() + patience;
     let links: Vec<(String, Link)> = urls
         .into_iter()
-        .filter_map(|url| Link::new(&url, settings.cluster_secret.clone()).ok().map(|link| (url, link)))
+        .filter_map(|url| match Link::new(&url, settings.cluster_secret.clone()) {
+            Ok(link) => Some((url, link)),
+            Err(error) => {
+                tracing::warn!(url, error, "a replica cannot be asked");
+                None
+            }
+        })
         .collect();
     let question = question(recovered);
-    let asked = links.iter().map(|(_, link)| timeout_at(deadline, ask(link, question.clone())));
-    let answers = join_all(asked).await;
-    let (links, hellos): (Vec<_>, Vec<Hello>) =
-        links.into_iter().zip(answers).filter_map(|(link, answer)| Some((link, answer.ok().flatten()?))).unzip();
+    let asked = join_all(links.iter().map(|(_, link)| ask(link, &question, deadline))).await;
+    let (mut answered, mut hellos) = (Vec::new(), Vec::new());
+    for (link, asked) in links.iter().zip(asked) {
+        let url = &link.0;
+        match asked {
+            Asked::Hello(hello) => {
+                answered.push(link);
+                hellos.push(hello);
+            }
+            Asked::NotThere => tracing::info!("nothing listens at {url}: that replica is not asked"),
+            Asked::Silent(why) => {
+                tracing::warn!("replica {url} did not answer in time, and may have what is missing here: {why}");
+            }
+            Asked::Strange(why) if recovered.new => return Err(not_known(url, &why)),
+            Asked::Strange(why) => tracing::warn!("replica {url} may have what is missing here, but {why}"),
+        }
+    }
     if recovered.new {
-        let holds = hellos.iter().zip(&links).find_map(|(hello, (url, _))| hello.database.map(|held| (held, url)));
+        let holds = hellos.iter().zip(&answered).find_map(|(hello, (url, _))| hello.database.map(|held| (held, url)));
         return match holds {
             None => Ok(()),
             Some((held, url)) => Err(NodeError::NotLeader(format!(
@@ -74,19 +106,33 @@ async fn ask_and_take(
         };
     }
     let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
-    match choose(&hellos, database, epoch, recovered.store.mark().position.sequence) {
+    match choose(&hellos, database, epoch, end(recovered)) {
         Choice::Nobody => Ok(()),
         Choice::HigherEpoch(at, seen) => Err(NodeError::NotLeader(format!(
             "replica {} has seen epoch {seen}, and the last one here was {epoch}: another leader has taken over, or these \
              files are an old copy",
-            links[at].0
+            answered[at].0
         ))),
-        Choice::From(at) => {
-            let (url, link) = &links[at];
-            take(recovered, url, link).await;
-            Ok(())
+        Choice::From(ahead) => {
+            let having = ahead.into_iter().map(|at| Having {
+                url: &answered[at].0,
+                link: &answered[at].1,
+                last: hellos[at].position.sequence,
+            });
+            take_all(recovered, &having.collect::<Vec<_>>()).await
         }
     }
+}
+
+fn not_known(url: &str, why: &str) -> NodeError {
+    NodeError::NotLeader(format!(
+        "this directory is empty, and whether replica {url} holds a database cannot be told, because {why}: put that right, \
+         take it from --replica, or say --init to begin a new database"
+    ))
+}
+
+fn end(recovered: &Recovered) -> Sequence {
+    recovered.store.mark().position.sequence
 }
 
 fn question(recovered: &Recovered) -> bytes::Bytes {
@@ -106,37 +152,84 @@ fn question(recovered: &Recovered) -> bytes::Bytes {
 }
 
 /// Asks until there is an answer. That nothing listens is one too: such a replica is not there.
-async fn ask(link: &Link, question: bytes::Bytes) -> Option<Hello> {
+async fn ask(link: &Link, question: &bytes::Bytes, deadline: Instant) -> Asked {
+    let mut why = "it does not answer".to_owned();
     loop {
-        match link.offer(vec![question.clone()], CONNECT_TIMEOUT).await {
-            Ok(answer) => return Some(answer.hello),
-            Err(error) if error.is_refused() => return None,
-            Err(_) => sleep(PAUSE).await,
+        match timeout_at(deadline, link.offer(vec![question.clone()], CONNECT_TIMEOUT)).await {
+            Err(_) => return Asked::Silent(why),
+            Ok(Ok(answer)) => return Asked::Hello(answer.hello),
+            Ok(Err(LinkError::NothingThere)) => return Asked::NotThere,
+            Ok(Err(error)) if error.may_pass() => why = error.to_string(),
+            Ok(Err(error)) => return Asked::Strange(error.to_string()),
         }
+        sleep(PAUSE).await;
     }
 }
 
-/// Takes records from a replica until it has no more.
-async fn take(recovered: &mut Recovered, url: &str, link: &Link) {
-    let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
-    let mut taken = 0;
-    let why = loop {
-        match link.records(recovered.store.mark().position).await {
-            Ok(Some(records)) if records.is_empty() => break None,
-            Ok(Some(records)) => match extend(&mut recovered.store, &identity, epoch, &records) {
-                Ok(applied) => taken += applied,
-                Err(why) => break Some(why),
-            },
-            Ok(None) => break Some("it no longer has the records in between".to_owned()),
-            Err(error) => break Some(error.to_string()),
+/// A replica that has more than this log.
+struct Having<'a> {
+    url: &'a str,
+    link: &'a Link,
+    /// The last record it has.
+    last: Sequence,
+}
+
+/// Takes all that these replicas have, from whoever gives it; they are ordered, who has the most is first.
+async fn take_all(recovered: &mut Recovered, having: &[Having<'_>]) -> Result<(), NodeError> {
+    let (before, wanted) = (end(recovered), having[0].last);
+    let mut deadline = Instant::now() + PATIENCE;
+    loop {
+        let (begun, mut troubles) = (end(recovered), Vec::new());
+        for replica in having {
+            if let Some(why) = take(recovered, replica).await? {
+                troubles.push(format!("{}: {why}", replica.url));
+            }
         }
-    };
-    tracing::warn!("took {taken} records back from replica {url} that this log had lost");
-    if let Some(why) = why {
-        tracing::error!("replica {url} has more, and it could not be taken back: {why}");
+        let now = end(recovered);
+        if now > begun {
+            // They are durable only once a snapshot has them.
+            recovered.report.clean = false;
+            deadline = Instant::now() + PATIENCE;
+        }
+        if now >= wanted {
+            tracing::warn!("took {} records back from replicas that this log had lost", now - before);
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let url = having[0].url;
+            return Err(NodeError::NotLeader(format!(
+                "the log here ends at record {now}, replica {url} has the records up to {wanted}, and they cannot be taken \
+                 back ({}): start again once it gives them, or `memdb restore --from {url}` into an empty directory. To \
+                 lead without those records, stop that replica first",
+                troubles.join("; ")
+            )));
+        }
+        sleep(PAUSE).await;
     }
-    if taken > 0 {
-        // They are durable only once a snapshot has them.
-        recovered.report.clean = false;
+}
+
+/// Takes records from a replica until this log has what it has; tells why if it does not come to that.
+async fn take(recovered: &mut Recovered, from: &Having<'_>) -> Result<Option<String>, NodeError> {
+    let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
+    while end(recovered) < from.last {
+        let records = match from.link.records(recovered.store.mark().position).await {
+            Ok(Some(records)) if records.is_empty() => return Ok(Some("it gives no more records".to_owned())),
+            Ok(Some(records)) => records,
+            Ok(None) => return Ok(Some("it no longer has the records in between".to_owned())),
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        match extend(&mut recovered.store, &identity, epoch, &records) {
+            Ok(_) => {}
+            Err(ExtendError::Foreign(why)) => return Ok(Some(why)),
+            // The state cannot be used any more; the files are as they were.
+            Err(ExtendError::Diverged(why)) => {
+                return Err(NodeError::NotLeader(format!(
+                    "what replica {} gives back does not lead to the counts that it states ({why}). To lead without those \
+                     records, stop that replica first",
+                    from.url
+                )));
+            }
+        }
     }
+    Ok(None)
 }

@@ -34,9 +34,9 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Whether somebody has said no, if only the system for want of a listener: asking again at once is of no use.
-    pub fn is_refused(&self) -> bool {
-        !matches!(self, LinkError::Lost(_))
+    /// Whether asking again soon may go better: the way was bad, or the node is busy, starting or stopping.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, LinkError::Lost(_) | LinkError::Refused { status: 408 | 429 | 500.., .. })
     }
 }
 

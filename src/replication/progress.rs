@@ -17,7 +17,8 @@ pub struct Standing {
     pub connected: bool,
 }
 
-/// How far all replicas are. What a replica has once acknowledged stays acknowledged, also when it goes away.
+/// How far all replicas are. What a replica has once acknowledged stays acknowledged, also when it goes away, for as long
+/// as it is served.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     peers: BTreeMap<Peer, Standing>,
@@ -34,6 +35,11 @@ impl Progress {
         if let Some(standing) = self.peers.get_mut(&peer) {
             standing.connected = false;
         }
+    }
+
+    /// A replica is not served any more.
+    pub fn gone(&mut self, peer: Peer) {
+        self.peers.remove(&peer);
     }
 
     /// How many replicas have applied a record.
@@ -82,5 +88,8 @@ mod tests {
         progress.lost(3); // nobody
         assert!(!progress.may_ack(false));
         assert_eq!((progress.applied(), progress.acks(8)), (10, 1));
+        progress.gone(2);
+        assert!(!progress.keeps_files());
+        assert_eq!((progress.synced(), progress.acks(1)), (0, 1));
     }
 }

@@ -29,6 +29,8 @@ pub enum Told {
     Progress(Standing),
     /// It did not answer in time, or cannot be counted on: nobody waits for it.
     Lost,
+    /// It is not served any more, and counts for nothing.
+    Gone,
     /// Something a person should look at.
     Alarm(String),
     /// The replica has seen this later epoch: somebody else leads.

@@ -3,15 +3,21 @@
 //! One writer per epoch makes what a replica has of the last epoch an extension of what the leader has.
 
 use super::Hello;
-use crate::{format::Identity, log::RawRecord, position::Epoch, store::Store};
+use crate::{
+    format::Identity,
+    log::{BadRecord, RawRecord},
+    position::Epoch,
+    store::Store,
+};
+use std::cmp::Reverse;
 
 /// What the replicas' answers mean for a leader that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Nobody has more.
     Nobody,
-    /// This one, by its place among the answers, has the most.
-    From(usize),
+    /// These, by their places among the answers, have more: first who has the most.
+    From(Vec<usize>),
     /// This one has seen a later epoch: somebody else has led.
     HigherEpoch(usize, Epoch),
 }
@@ -22,26 +28,39 @@ pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64) -> Choi
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > epoch) {
         return Choice::HigherEpoch(at, hello.epoch);
     }
-    let ahead =
-        mine().filter(|(_, hello)| !hello.diverged && hello.position.epoch == epoch && hello.position.sequence > last);
-    let most = ahead.max_by_key(|(_, hello)| hello.position.sequence);
-    most.map_or(Choice::Nobody, |(at, _)| Choice::From(at))
+    let has_more = |hello: &Hello| !hello.diverged && hello.position.epoch == epoch && hello.position.sequence > last;
+    let mut ahead: Vec<usize> = mine().filter(|(_, hello)| has_more(hello)).map(|(at, _)| at).collect();
+    ahead.sort_by_key(|&at| Reverse(hellos[at].position.sequence));
+    if ahead.is_empty() { Choice::Nobody } else { Choice::From(ahead) }
+}
+
+/// Why records could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExtendError {
+    /// They do not go on, or are damaged. Those before are applied: they did.
+    #[error("{0}")]
+    Foreign(String),
+    /// They go on, and do not lead to the digest that they state: the store must not be used any more.
+    #[error("{0}")]
+    Diverged(String),
 }
 
 /// Applies whole records that go on with what the store has; gives how many.
 ///
 /// # Errors
-/// If one does not. Those before it are applied: they did.
-pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records: &[u8]) -> Result<u64, String> {
+/// As [`ExtendError`] says.
+pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records: &[u8]) -> Result<u64, ExtendError> {
+    let damaged = |bad: BadRecord| ExtendError::Foreign(bad.to_string());
     let mut applied = 0;
     while !records.is_empty() {
-        let raw = RawRecord::parse(records, identity.hash_seed).map_err(|bad| bad.to_string())?;
+        let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
         let (position, mark) = (raw.header.position, store.mark());
         if position.sequence != mark.position.sequence + 1 || position.epoch > epoch || !raw.follows(mark.chain) {
-            return Err(format!("record {position} does not go on from {}", mark.position));
+            let why = format!("record {position} does not go on from {}", mark.position);
+            return Err(ExtendError::Foreign(why));
         }
-        let record = raw.record().map_err(|bad| bad.to_string())?;
-        store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
+        let record = raw.record().map_err(damaged)?;
+        store.apply(&record, raw.header.chain).map_err(|diverged| ExtendError::Diverged(diverged.to_string()))?;
         records = &records[raw.header.record_bytes()..];
         applied += 1;
     }
@@ -51,7 +70,15 @@ pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Position;
+    use crate::{
+        disk::RealDisk,
+        log::Log,
+        position::Position,
+        record::{Body, Change, WordCount},
+        store::{Mark, WindowLimits},
+        tokenizer::Analyzer,
+    };
+    use std::sync::Arc;
 
     fn hello(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> Hello {
         Hello {
@@ -68,11 +95,34 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_go_on_is_told_from_what_leads_elsewhere() {
+        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let disk = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
+        let mut log = Log::begin(disk, identity, 1, Mark::default(), 1 << 20).expect("the disk works");
+        let counts = vec![WordCount { word: "hello", count: 1 }];
+        let changes = vec![Change { namespace: "words", dropped: false, counts }];
+        let mut append = |digest, changes| {
+            let appended = log.append(1_000, digest, &Body { changes, settled: Vec::new() });
+            appended.expect("the disk works").1.to_vec()
+        };
+        let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest
+        let mut store = Store::new(identity.hasher(), WindowLimits::default());
+        let ahead = extend(&mut store, &identity, 1, &records[1]);
+        assert!(matches!(&ahead, Err(ExtendError::Foreign(why)) if why.contains("does not go on")), "{ahead:?}");
+        let other_epoch = extend(&mut store, &identity, 0, &records[0]);
+        assert!(matches!(other_epoch, Err(ExtendError::Foreign(_))), "{other_epoch:?}");
+        assert_eq!(extend(&mut store, &identity, 1, &records[0]), Ok(1));
+        let wrong = extend(&mut store, &identity, 1, &records[1]);
+        assert!(matches!(wrong, Err(ExtendError::Diverged(_))), "{wrong:?}");
+    }
+
+    #[test]
     fn whoever_has_the_most_of_the_last_epoch_gives_it_back() {
         let has = |sequence| hello(Some(7), 3, (3, sequence), false);
         assert_eq!(choose(&[], 7, 3, 10), Choice::Nobody);
         assert_eq!(choose(&[has(9), has(10)], 7, 3, 10), Choice::Nobody);
-        assert_eq!(choose(&[has(11), has(14), has(12)], 7, 3, 10), Choice::From(1));
+        assert_eq!(choose(&[has(11), has(14), has(12)], 7, 3, 10), Choice::From(vec![1, 2, 0]));
         let others = [
             hello(None, 0, (0, 0), false),
             hello(Some(8), 9, (9, 99), false),

@@ -193,7 +193,7 @@ impl Cluster {
         Err(format!("the leader refused to start: {error}"))
     }
 
-    /// As `src/node/take_back.rs`: asks the replicas, and takes from the one with the most.
+    /// As `src/node/take_back.rs`: asks the replicas, and takes from those that have more, first who has the most.
     fn take_back(&mut self, recovered: &mut Recovered) -> Result<(), String> {
         let state = &recovered.manifest.state;
         if recovered.new {
@@ -237,27 +237,36 @@ impl Cluster {
             Choice::HigherEpoch(at, seen) => {
                 return Err(format!("replica {} has seen epoch {seen}, the leader wrote {epoch} last", seats[at]));
             }
-            Choice::From(at) => loop {
-                let position = recovered.store.mark().position;
-                match self.records_of(seats[at], position, &identity) {
-                    None => {
-                        gave_up = true;
-                        self.tally("tails that could not be taken back");
-                        break;
-                    }
-                    Some(records) if records.is_empty() => break,
-                    Some(records) => {
-                        extend(&mut recovered.store, &identity, epoch, &records)?;
-                        recovered.report.clean = false;
-                        self.tally("tails taken back");
-                    }
+            Choice::From(ahead) => {
+                let wanted = hellos[ahead[0]].position.sequence;
+                for at in ahead {
+                    self.take_from(recovered, seats[at], hellos[at].position.sequence)?;
                 }
-            },
+                if recovered.store.mark().position.sequence < wanted {
+                    // The operator stops that replica for this start: to lead without those records is asked for.
+                    gave_up = true;
+                    self.tally("tails that could not be taken back");
+                }
+            }
         }
         let after = recovered.store.mark().position.sequence;
         self.note(format_args!("took {} records back behind {before}", after - before));
         if after < most && !gave_up && !diverged {
             return Err(format!("a replica that was there had {most}, and the leader went on behind {after}"));
+        }
+        Ok(())
+    }
+
+    /// Takes what one replica gives, until this log has what it has.
+    fn take_from(&mut self, recovered: &mut Recovered, seat: Seat, last: u64) -> Result<(), String> {
+        let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
+        while recovered.store.mark().position.sequence < last {
+            let position = recovered.store.mark().position;
+            let records = self.records_of(seat, position, &identity).filter(|records| !records.is_empty());
+            let Some(records) = records else { return Ok(()) };
+            extend(&mut recovered.store, &identity, epoch, &records).map_err(|error| error.to_string())?;
+            recovered.report.clean = false;
+            self.tally("tails taken back");
         }
         Ok(())
     }
@@ -499,7 +508,7 @@ impl Cluster {
                 }
                 Told::StepDown(epoch) => return Err(format!("the only leader is to step down for epoch {epoch}")),
                 Told::Progress(standing) => served.standing = Some(*standing),
-                Told::Lost => {
+                Told::Lost | Told::Gone => {
                     if let Some(standing) = &mut served.standing {
                         standing.connected = false;
                     }

@@ -92,6 +92,19 @@ fn a_replica_that_is_lost_releases_those_who_wait_for_it() {
 }
 
 #[test]
+fn a_replica_that_is_not_served_any_more_counts_for_nothing() {
+    let mut node = node(60_000);
+    node.acks(1, 0, None);
+    node.acks(2, 0, Some(0));
+    assert!(node.write([(add(&[("a", 1)]), BOTH)]).is_empty());
+    assert!(node.sync().is_empty());
+    assert_eq!(node.told(2, &Told::Gone), [(0, not_replicated(AckLevel::ReplicaDisk, 1))]);
+    assert_eq!(node.write([(add(&[("a", 1)]), BOTH)]), [(0, Err(WriteError::NoReplicaKeepsFiles))]);
+    assert!(node.write([(add(&[("a", 1)]), None)]).is_empty(), "the other is there");
+    assert_eq!(acked(&node.told(1, &Told::Gone)), [(0, 2, 0)]);
+}
+
+#[test]
 fn replica_and_disk_wants_a_sync_on_both_sides() {
     let mut node = node(1_000);
     node.acks(1, 0, None);

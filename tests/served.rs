@@ -1,0 +1,146 @@
+//! Whom a leader serves, and which replicas it notes in its MANIFEST.
+
+#![allow(clippy::disallowed_methods, reason = "a test waits for what it waits for, with a deadline")]
+
+use memdb::{
+    config::{self, Flags, Machine, Settings, Surroundings},
+    disk::RealDisk,
+    manifest::Manifest,
+    node::{Following, Leading},
+    position::Position,
+    replication::{HELLO_TYPE, Hello},
+    tally::{Batch, Tally, Verb},
+};
+use reqwest::blocking::Client;
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
+    let around = Surroundings {
+        environment: &|_| None,
+        read_file: &|_| Err(ErrorKind::NotFound.into()),
+        machine: Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 },
+    };
+    let port = [("port", "0")];
+    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
+    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
+}
+
+fn lead(data: &Path) -> Leading {
+    let data = data.to_str().expect("UTF-8");
+    Leading::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
+}
+
+fn follow(leader: &str) -> Following {
+    Following::start(&resolve(config::Role::Replica, &[("leader", leader)])).expect("a replica")
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// As a follower at this address announces itself.
+fn announce(leading: &Leading, url: &str, local: bool) {
+    let hello = Hello {
+        node: 1,
+        url: url.to_owned(),
+        database: None,
+        epoch: 0,
+        position: Position::ZERO,
+        chain: 0,
+        synced: None,
+        diverged: false,
+        local,
+    };
+    let announced = Client::new().post(format!("http://{}/sync", leading.address())).header("content-type", HELLO_TYPE);
+    assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);
+}
+
+/// The states of the replicas that the leader serves, by their addresses.
+fn states(leading: &Leading) -> Vec<(String, String)> {
+    let status = Client::new().get(format!("http://{}/status", leading.address())).send().expect("it answers");
+    let status: serde_json::Value = serde_json::from_str(&status.text().expect("a body")).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
+    let replicas = status["replicas"].as_array().expect("a leader tells of them");
+    replicas.iter().map(|one| (text(&one["url"]), text(&one["state"]))).collect()
+}
+
+#[track_caller]
+fn until(leading: &Leading, what: &str, is: impl Fn(&[(String, String)]) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let states = states(leading);
+        if is(&states) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; {states:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn streams(states: &[(String, String)], url: &str) -> bool {
+    states.iter().any(|(at, state)| at == url && state == "streaming")
+}
+
+/// Counts so many words at once; gives how many replicas have all that was ever written.
+fn acks(leading: &Leading, words: i64) -> u32 {
+    let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
+    let mut tally = Tally::new(hasher);
+    if words > 0 {
+        tally.add("word", words).expect("small");
+    }
+    let batch =
+        Batch { namespace: "words".into(), verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(leading.leader().submit(batch, None)).expect("written").acks
+}
+
+fn noted(data: &Path) -> Vec<String> {
+    let disk = RealDisk::new(data).expect("a directory");
+    Manifest::read(&disk).expect("whole").expect("there").state.replicas
+}
+
+#[test]
+fn an_address_may_be_another_kind_of_followers_later() {
+    let data = TempDir::new().expect("a directory");
+    let leading = lead(data.path());
+    // Its own leader never hears it, so that it does not announce itself.
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let following = follow(&url(deaf.local_addr().expect("bound")));
+    let replica = url(following.address());
+    announce(&leading, &replica, true);
+    announce(&leading, &replica, false);
+    until(&leading, "the network replica is served", |states| streams(states, &replica));
+    assert_eq!(noted(data.path()), [replica.as_str()]);
+    assert_eq!(acks(&leading, 1), 1);
+    announce(&leading, &replica, true);
+    until(&leading, "it is a local replica now", <[_]>::is_empty);
+    assert_eq!(acks(&leading, 0), 0, "it counts for nothing");
+    assert!(noted(data.path()).is_empty(), "a local replica has nothing to give back");
+    following.stop().expect("a clean stop");
+    leading.stop().expect("a clean stop");
+}
+
+#[test]
+fn announcements_do_not_drive_out_replicas_that_are_there() {
+    let data = TempDir::new().expect("a directory");
+    let leading = lead(data.path());
+    let following = follow(&url(leading.address()));
+    let replica = url(following.address());
+    until(&leading, "the replica is connected", |states| streams(states, &replica));
+    for port in 1..=2 * memdb::limits::MAX_REPLICAS {
+        announce(&leading, &format!("http://127.0.0.1:{port}"), false); // where nothing listens
+    }
+    until(&leading, "others are served", |states| states.len() > 1);
+    assert!(streams(&states(&leading), &replica));
+    following.stop().expect("a clean stop");
+    leading.stop().expect("a clean stop");
+    assert_eq!(noted(data.path()), [replica], "nobody else ever answered");
+}
