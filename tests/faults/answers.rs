@@ -63,7 +63,7 @@ fn the_answer_of_something_else_is_no_acknowledgement() {
         "",
     ] {
         let data = TempDir::new().expect("a directory");
-        let leader = Start::leader(data.path()).with(&["--replica", &impostor(answer)]).run();
+        let leader = Start::leader(data.path()).with(&["--init", "--replica", &impostor(answer)]).run();
         assert_eq!(posted(&leader.url, "hello").acks, Some(0), "{answer:?}");
         assert_eq!(post(&leader.url, "?ack=replica", "hello").status, 504, "{answer:?}");
         assert_eq!(read(&leader.url, &["hello"])["hello"], 2);
