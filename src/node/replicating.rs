@@ -42,6 +42,8 @@ const FORGET_MS: u64 = 10 * 60 * 1_000;
 const FORGET_LOCAL_MS: u64 = 30_000;
 /// One that has not for so long makes room for others.
 const SILENT_LOCAL_MS: u64 = 5_000;
+/// The least time between two notices: what is written meanwhile is told with the next one.
+const NOTICE_PAUSE: Duration = Duration::from_millis(1);
 /// Followers that are served at once.
 const MOST: usize = limits::MAX_REPLICAS;
 
@@ -347,7 +349,7 @@ impl Task {
     /// Tells a local replica when there is something new in the files.
     async fn notices(self, url: String) {
         let mut records = self.place.leader.feed().subscribe();
-        let mut heard_ms = self.now_ms();
+        let (mut heard_ms, mut said) = (self.now_ms(), false);
         while self.now_ms() - heard_ms < FORGET_LOCAL_MS {
             let is_silent = self.now_ms() - heard_ms > SILENT_LOCAL_MS;
             self.idle_since.set(is_silent.then_some(heard_ms));
@@ -356,10 +358,15 @@ impl Task {
                 () = self.announced.notified() => heard_ms = self.now_ms(),
                 () = tokio::time::sleep(Duration::from_millis(SILENT_LOCAL_MS)) => continue,
             }
-            if let Err(error) = self.link.notice().await {
-                tracing::debug!(url, %error, "a notice did not arrive");
-                tokio::time::sleep(Duration::from_millis(limits::HEARTBEAT_MS)).await;
+            // It looks by itself every tenth of a second: what it is not told of costs time, and nothing else.
+            let noticed = self.link.notice().await;
+            if let Err(error) = &noticed
+                && !said
+            {
+                tracing::warn!(url, %error, "a local replica does not take notices");
             }
+            said = noticed.is_err();
+            tokio::time::sleep(if said { Duration::from_millis(limits::HEARTBEAT_MS) } else { NOTICE_PAUSE }).await;
         }
     }
 }

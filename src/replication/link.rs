@@ -114,7 +114,9 @@ impl Link {
     /// # Errors
     /// As [`LinkError`] says.
     pub async fn notice(&self) -> Result<(), LinkError> {
-        self.send(self.http.post(self.update.clone()).timeout(CONNECT_TIMEOUT)).await.map(drop)
+        // Said outright: a POST without a body has no length by itself.
+        let request = self.http.post(self.update.clone()).header(header::CONTENT_LENGTH, "0");
+        self.send(request.timeout(CONNECT_TIMEOUT)).await.map(drop)
     }
 
     /// Asks a node of any role where it stands.

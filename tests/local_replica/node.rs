@@ -6,6 +6,7 @@ use memdb::{
     disk::RealDisk,
     manifest::Manifest,
     node::LocalFollowing,
+    replication::link::Link,
 };
 use std::{
     fs,
@@ -68,5 +69,17 @@ fn it_is_not_ready_while_the_files_are_loaded_anew() {
     wait("the reload", || !node.view().is_ready());
     fs::rename(&away, &manifest).expect("moved back");
     wait("readiness again", || node.view().is_ready());
+    node.stop().expect("a clean stop");
+}
+
+#[test]
+fn the_leaders_notice_is_taken_and_never_passed_on_as_a_write() {
+    let leader = Making::begin(SMALL).write(2);
+    let node = follow(leader.directory());
+    wait("readiness", || node.view().is_ready());
+    let link = Link::new(&format!("http://{}", node.address()), None).expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The files name no leader, so what was passed on would be refused.
+    runtime.block_on(link.notice()).expect("taken");
     node.stop().expect("a clean stop");
 }
