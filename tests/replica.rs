@@ -296,6 +296,32 @@ fn two_leaders_of_one_epoch_do_not_both_lead_a_replica() {
 }
 
 #[test]
+fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
+    let mut leader = Making::begin(SMALL).write(3).snapshot().restart(true);
+    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    sending.bring_up(&mut replica, &leader); // it stands in the second epoch, and has the table
+    let lead = sending.lead(&leader);
+    let offer = Offer {
+        identity: lead.identity,
+        leader: lead.node,
+        epoch: lead.epoch,
+        epochs: (*lead.epochs).clone(),
+        last: lead.last,
+        command: Command::Snapshot,
+        after: replica.position(),
+        durable: false,
+        records: &[],
+    };
+    replica.offered(&offer.encode_head(), 1, Some(&leader));
+    assert_eq!(replica.position(), Position::new(1, 3), "the snapshot is of the first epoch");
+    leader = leader.write(1);
+    sending.bring_up(&mut replica, &leader);
+    let told: Vec<&Seen> = replica.seen.iter().filter(|seen| matches!(seen, Seen::Epochs(_))).collect();
+    assert!(told.iter().all(|seen| **seen == Seen::Epochs(1)) && !told.is_empty(), "{told:?}");
+    assert_same(&replica, &leader);
+}
+
+#[test]
 fn a_slow_line_is_given_more_time_at_each_try() {
     let leader = Making::begin(1 << 20).write(50);
     let (mut sending, mut replica) = (Sending::new(), Driven::start(None, 1));

@@ -52,7 +52,7 @@ impl Directory {
             self.segment_bytes,
         )?;
         let schedule = Schedule::new(snapshot, store.mark().position.sequence, now_ms);
-        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false })
+        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false, unproven: None })
     }
 }
 
@@ -63,6 +63,8 @@ pub struct Files {
     log: Log,
     schedule: Schedule,
     syncing: bool,
+    /// What was synced when an epoch was begun during a sync that has not reported yet.
+    unproven: Option<Sequence>,
 }
 
 impl Files {
@@ -75,7 +77,7 @@ impl Files {
     ) -> (Store, Self) {
         let Settled { manifest, store, log, snapshot: newest, .. } = settled;
         let schedule = Schedule::new(snapshot, newest, now_ms);
-        (store, Self { disk, manifest, log, schedule, syncing: false })
+        (store, Self { disk, manifest, log, schedule, syncing: false, unproven: None })
     }
 
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
@@ -85,7 +87,7 @@ impl Files {
     }
 
     pub(super) fn synced_upto(&self) -> Sequence {
-        self.log.synced_upto()
+        self.unproven.unwrap_or(self.log.synced_upto())
     }
 
     /// Whether the log cannot go on to its next segment before it is synced.
@@ -106,7 +108,7 @@ impl Files {
         if !self.log.owns(sync) {
             return Ok(()); // of the files that were there before these
         }
-        self.syncing = false;
+        (self.syncing, self.unproven) = (false, None);
         result?;
         self.log.synced(sync);
         Ok(())
@@ -141,8 +143,11 @@ impl Files {
         if epoch <= self.manifest.state.epoch {
             return Ok(());
         }
-        // It syncs all there is: of a sync under way, only that it has failed means anything from here on.
-        self.syncing = false;
+        if self.syncing {
+            // It syncs all there is, and that may succeed only because the sync under way has failed and left nothing to
+            // do: until that one has reported, no more is durable than was before it.
+            self.unproven.get_or_insert(self.log.synced_upto());
+        }
         recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())
     }
 

@@ -194,7 +194,9 @@ impl Sender {
     }
 
     fn offer(&self, command: Command, after: Position, records: Vec<Bytes>, lead: &Lead) -> Vec<Bytes> {
-        let knows_epochs = self.introduced.is_some() && self.introduced == self.hello.as_ref().map(|hello| hello.node);
+        // A replica that had the table, and has loaded a snapshot of an older epoch since, takes it anew.
+        let is_introduced = |hello: &Hello| self.introduced == Some(hello.node) && hello.position.epoch == lead.epoch;
+        let knows_epochs = self.hello.as_ref().is_some_and(is_introduced);
         let offer = Offer {
             identity: lead.identity,
             leader: lead.node,

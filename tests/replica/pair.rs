@@ -20,6 +20,8 @@ pub enum Seen {
     Served(Sequence),
     Unready,
     Withdrawn,
+    /// So many epochs have ended, as far as it was told.
+    Epochs(usize),
     Published(Position),
     Stands(Position),
     CaughtUp,
@@ -127,7 +129,7 @@ impl Driven {
                 Action::Withdraw => self.seen.push(Seen::Withdrawn),
                 Action::Published(position, _) => self.seen.push(Seen::Published(position)),
                 Action::Stands(position) => self.seen.push(Seen::Stands(position)),
-                Action::Epochs(_) => {}
+                Action::Epochs(epochs) => self.seen.push(Seen::Epochs(epochs.ended().len())),
                 Action::CaughtUp => self.seen.push(Seen::CaughtUp),
                 Action::Alarm(what) => self.seen.push(Seen::Alarm(what)),
                 Action::Load(identity) => {
