@@ -322,6 +322,27 @@ fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
 }
 
 #[test]
+fn an_epoch_begun_during_a_sync_makes_nothing_durable_before_that_has_reported() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(1 << 20).write(2);
+    let mut replica = Driven::start(Some(directory.path()), 1);
+    let mut sending = Sending::new();
+    sending.durable = true;
+    sending.bring_up(&mut replica, &leader);
+    assert_eq!(replica.replica.hello().synced, Some(2));
+    replica.syncs = false;
+    leader = leader.write(1);
+    let offer = sending.offer(&leader).expect("a record");
+    replica.offered(&offer, 1, None);
+    leader = leader.restart(true);
+    Sending::new().bring_up(&mut replica, &leader);
+    assert_eq!(replica.position(), Position::new(2, 3));
+    assert_eq!(replica.replica.hello().synced, Some(2), "the sync under way may yet fail");
+    replica.sync();
+    assert_eq!(replica.replica.hello().synced, Some(3));
+}
+
+#[test]
 fn a_slow_line_is_given_more_time_at_each_try() {
     let leader = Making::begin(1 << 20).write(50);
     let (mut sending, mut replica) = (Sending::new(), Driven::start(None, 1));
@@ -482,8 +503,8 @@ fn a_sync_that_fails_after_an_epoch_was_begun_is_no_success() {
     replica.offered(&offer, 1, None);
     leader = leader.restart(false);
     Sending::new().bring_up(&mut replica, &leader);
-    assert_eq!(replica.replica.hello().synced, Some(3), "the epoch has begun with a sync");
-    // The one before it had failed by then, and had left the system nothing to sync.
+    assert_eq!(replica.replica.hello().synced, Some(0), "the epoch has begun with a sync, and another is under way");
+    // That one had failed by then, and had left the system nothing to sync.
     replica.syncs_fail();
     assert_eq!(replica.replica.hello().synced, None, "it cannot vouch for its files any more");
     leader = leader.write(1);
