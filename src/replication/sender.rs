@@ -325,8 +325,9 @@ impl Sender {
             url: self.url.clone(),
             state: match self.state {
                 _ if self.failures > 0 => "away",
-                State::Unknown => "unknown",
-                State::Streaming(_) => "streaming",
+                State::Streaming(_) if self.confirmed => "streaming",
+                // It is asked, or has not applied anything yet: it acknowledges nothing.
+                State::Unknown | State::Streaming(_) => "unknown",
                 State::Behind | State::Loading => "syncing",
                 State::Refused => "refused",
             },
