@@ -322,7 +322,7 @@ impl Following {
         while !rest.is_empty() {
             let raw = RawRecord::parse(rest, self.manifest.identity.hash_seed).map_err(Trouble::new)?;
             let (mark, position) = (self.store.mark(), raw.header.position);
-            if position.sequence != mark.position.sequence + 1 || !raw.follows(mark.chain) {
+            if !raw.goes_on_from(mark.position.sequence, mark.chain) {
                 return Err(Trouble(format!("record {position} does not follow {}", mark.position)));
             }
             if position.epoch > self.manifest.state.epoch {

@@ -161,11 +161,7 @@ impl Log {
         let raw = RawRecord::parse(bytes, self.identity.hash_seed).expect("a follower appends whole records");
         let RecordHeader { position, chain, .. } = raw.header;
         assert_eq!(raw.header.record_bytes(), bytes.len(), "one record at a time");
-        assert!(
-            position.sequence == self.sequence + 1 && raw.follows(self.chain),
-            "record {position} does not follow {}",
-            self.sequence
-        );
+        assert!(raw.goes_on_from(self.sequence, self.chain), "record {position} does not follow {}", self.sequence);
         assert!(position.epoch <= self.epoch, "record {position} before its epoch was begun");
         self.rotate_if_due().map_err(AppendError::Undone)?;
         write(&*self.file, self.len, bytes)?;

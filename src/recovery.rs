@@ -394,6 +394,27 @@ fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), 
     Ok(disk.sync_directory().map_err(FileError::io("the data directory"))?)
 }
 
+/// A clean stop of whoever writes this directory and is at rest: a last snapshot, unless `newest`, the sequence of the newest
+/// one, has everything; then the note that the stop was clean. Gives the error of the snapshot, if it failed: the log is
+/// whole and synced, so the stop is a clean one all the same, and the next start takes longer.
+///
+/// # Errors
+/// If the note cannot be written; there is no clean stop then.
+pub fn stop_cleanly(
+    disk: &Arc<dyn Disk>,
+    manifest: &mut Manifest,
+    store: &Store,
+    log: &Log,
+    newest: Sequence,
+) -> Result<Option<FileError>, FileError> {
+    let mark = store.mark();
+    let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();
+    let failed = if mark.position.sequence == newest { None } else { last_snapshot().err() };
+    manifest.state.clean_stop = Some(mark.position);
+    manifest.write(&**disk)?;
+    Ok(failed)
+}
+
 /// The header of any file of a database, for whoever has nothing but the file.
 ///
 /// # Errors

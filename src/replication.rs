@@ -26,5 +26,5 @@ pub use judge::{Lead, Verdict, judge};
 pub use message::{Answer, Command, HELLO_TYPE, Hello, NodeId, Offer, Outcome, RECORDS_TYPE, SNAPSHOT_TYPE};
 pub use progress::{Peer, Progress, Standing};
 pub use registry::Registry;
-pub use sender::{Sender, SenderStatus, Told, Turn};
+pub use sender::{Sender, SenderStatus, Told, Turn, retry_most_ms};
 pub use take_back::{Choice, ExtendError, choose, extend};

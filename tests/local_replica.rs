@@ -16,6 +16,8 @@ mod memory;
 mod node;
 #[path = "local_replica/reloads.rs"]
 mod reloads;
+#[path = "in_process/settings.rs"]
+mod settings;
 
 use database::{Making, SMALL};
 use following::{assert_same, complete, idle, newest_segment, position, reloaded, replica, run};

@@ -4,10 +4,12 @@
 
 #[path = "lost_leader/impostor.rs"]
 mod impostor;
+#[path = "in_process/settings.rs"]
+mod settings;
 
 use impostor::Impostor;
 use memdb::{
-    config::{self, Flags, Machine, Settings, Surroundings},
+    config,
     node::{Following, Leading, NodeError, restore},
     position::Position,
     replica::Follower,
@@ -15,21 +17,11 @@ use memdb::{
     tally::{Batch, Tally, Verb},
     view::View,
 };
-use std::{io::ErrorKind, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use settings::resolve;
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
-    let around = Surroundings {
-        environment: &|_| None,
-        read_file: &|_| Err(ErrorKind::NotFound.into()),
-        machine: Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 },
-    };
-    let port = [("port", "0")];
-    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
-    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
-}
 
 fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<Leading, NodeError> {
     let mut values = vec![("data-dir", data.to_str().expect("UTF-8"))];

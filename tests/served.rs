@@ -2,8 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test waits for what it waits for, with a deadline")]
 
+#[path = "in_process/settings.rs"]
+mod settings;
+
 use memdb::{
-    config::{self, Flags, Machine, Settings, Surroundings},
+    config,
     disk::RealDisk,
     manifest::Manifest,
     node::{Following, Leading},
@@ -12,8 +15,8 @@ use memdb::{
     tally::{Batch, Tally, Verb},
 };
 use reqwest::blocking::Client;
+use settings::resolve;
 use std::{
-    io::ErrorKind,
     net::{SocketAddr, TcpListener},
     path::Path,
     time::{Duration, Instant},
@@ -21,17 +24,6 @@ use std::{
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
-    let around = Surroundings {
-        environment: &|_| None,
-        read_file: &|_| Err(ErrorKind::NotFound.into()),
-        machine: Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 },
-    };
-    let port = [("port", "0")];
-    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
-    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
-}
 
 fn lead(data: &Path) -> Leading {
     let data = data.to_str().expect("UTF-8");

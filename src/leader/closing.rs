@@ -1,7 +1,7 @@
 //! A clean stop.
 
 use super::Writer;
-use crate::{disk::Disk, format::FileError, manifest::Manifest, snapshot::Job};
+use crate::{disk::Disk, format::FileError, manifest::Manifest, recovery};
 use std::{io, sync::Arc};
 
 /// Ends a Writer that is at rest: a last snapshot, then the MANIFEST notes that the stop was clean, so that the next
@@ -23,10 +23,5 @@ pub fn close<T>(
         let error = io::Error::other("an earlier write or sync failed");
         return Err(FileError::Io { file: "the log".into(), error });
     };
-    let mark = store.mark();
-    let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();
-    let failed = if mark.position.sequence == snapshot { None } else { last_snapshot().err() };
-    manifest.state.clean_stop = Some(mark.position);
-    manifest.write(&**disk)?;
-    Ok(failed)
+    recovery::stop_cleanly(disk, &mut manifest, &store, &log, snapshot)
 }

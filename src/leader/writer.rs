@@ -193,10 +193,7 @@ impl<T> Writer<T> {
     /// A snapshot that was asked for has ended, after `took_ms`.
     pub fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
         self.snapshot_running = false;
-        match result {
-            Ok(published) => self.schedule.published(published.position.sequence, took_ms, published.bytes),
-            Err(_) => self.schedule.failed(),
-        }
+        self.schedule.ended(result, took_ms);
     }
 
     /// Time has passed: makes the backup current if it is due.

@@ -143,6 +143,11 @@ impl<'a> RawRecord<'a> {
         chain_after(chain_before, header.position, header.time_ms, header.digest_after, self.payload) == header.chain
     }
 
+    /// Whether this is the next record of a history that has come to `sequence`, with this chain.
+    pub fn goes_on_from(&self, sequence: Sequence, chain: u64) -> bool {
+        self.header.position.sequence == sequence + 1 && self.follows(chain)
+    }
+
     /// What the record says.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::{
     metrics::Metrics,
     recovery,
     replica::{Action, Directory, Event, Follower, Found, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Feed, Hello, link::Link},
+    replication::{Answer, Archive, Feed, Hello, link::Link, retry_most_ms},
     snapshot::SnapshotSettings,
     view::{Current, View},
 };
@@ -314,8 +314,7 @@ impl Contact {
                         // The leader orders it anew as soon as it hears that it has failed.
                         failures = if loaded.is_err() { failures + 1 } else { 0 };
                         if failures > 0 {
-                            let most_ms = (limits::RETRY_MIN_MS << failures.min(16)).min(limits::RETRY_MAX_MS);
-                            tokio::time::sleep(Duration::from_millis(most_ms)).await;
+                            tokio::time::sleep(Duration::from_millis(retry_most_ms(failures))).await;
                         }
                         follower.tell(Event::Loaded(loaded));
                     }

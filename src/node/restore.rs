@@ -9,12 +9,12 @@ use crate::{
     position::{Epoch, EpochTable, Position, Sequence},
     recovery,
     replication::{
-        Command, Offer,
+        Offer,
         link::{CONNECT_TIMEOUT, Incoming, Link, LinkError},
     },
     secret::Secret,
     snapshot::Loader,
-    store::{Mark, Store, WindowLimits},
+    store::{Store, WindowLimits},
     tokenizer::Analyzer,
 };
 use std::{path::Path, sync::Arc};
@@ -89,17 +89,7 @@ async fn fetch(
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
 async fn standing_of(link: &Link) -> Result<(Epoch, Sequence), LinkError> {
     let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
-    let offer = Offer {
-        identity,
-        leader: 0,
-        epoch: 0,
-        epochs: EpochTable::default(),
-        last: Mark::default(),
-        command: Command::Ask,
-        after: Position::ZERO,
-        durable: false,
-        records: &[],
-    };
+    let offer = Offer::ask(identity, 0);
     match link.offer(vec![offer.encode_head().into()], CONNECT_TIMEOUT).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
         // A leader takes no offers. It stands in the highest epoch it knows.
@@ -148,8 +138,8 @@ fn append_all(mut records: &[u8], identity: &Identity, log: &mut Log, store: &mu
         let (bytes, rest) = records.split_at(raw.header.record_bytes());
         records = rest;
         let mark = store.mark();
-        let follows = raw.header.position.sequence == mark.position.sequence + 1 && raw.follows(mark.chain);
-        if !follows || raw.header.position.epoch > log.epoch() {
+        let goes_on = raw.goes_on_from(mark.position.sequence, mark.chain);
+        if !goes_on || raw.header.position.epoch > log.epoch() {
             return Err(format!("record {} does not go on from {}", raw.header.position, mark.position));
         }
         log.append_raw(bytes)

@@ -7,13 +7,12 @@
 use super::NodeError;
 use crate::{
     config::Settings,
-    position::{Position, Sequence},
+    position::Sequence,
     recovery::Recovered,
     replication::{
-        Choice, Command, ExtendError, Hello, Offer, choose, extend,
+        Choice, ExtendError, Hello, Offer, choose, extend,
         link::{CONNECT_TIMEOUT, Link, LinkError},
     },
-    store::Mark,
 };
 use futures::future::join_all;
 use std::time::Duration;
@@ -137,18 +136,7 @@ fn end(recovered: &Recovered) -> Sequence {
 
 fn question(recovered: &Recovered) -> bytes::Bytes {
     let manifest = &recovered.manifest;
-    let offer = Offer {
-        identity: manifest.identity,
-        leader: 0,
-        epoch: manifest.state.epoch,
-        epochs: manifest.state.epochs.clone(),
-        last: Mark::default(),
-        command: Command::Ask,
-        after: Position::ZERO,
-        durable: false,
-        records: &[],
-    };
-    offer.encode_head().into()
+    Offer::ask(manifest.identity, manifest.state.epoch).encode_head().into()
 }
 
 /// Asks until there is an answer. That nothing listens is one too: such a replica is not there.

@@ -7,7 +7,7 @@ use crate::{
     manifest::Manifest,
     position::{Epoch, EpochTable, Sequence},
     recovery::{self, Settled},
-    snapshot::{Due, Job, Published, Schedule, SnapshotSettings},
+    snapshot::{Due, Published, Schedule, SnapshotSettings},
     store::Store,
 };
 use std::{io, sync::Arc};
@@ -128,10 +128,7 @@ impl Files {
     }
 
     pub(super) fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
-        match result {
-            Ok(published) => self.schedule.published(published.position.sequence, took_ms, published.bytes),
-            Err(_) => self.schedule.failed(),
-        }
+        self.schedule.ended(result, took_ms);
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
@@ -153,12 +150,6 @@ impl Files {
 
     /// A last snapshot, then the note that the stop was a clean one.
     pub(super) fn close(mut self, store: &Store) -> Result<Option<FileError>, FileError> {
-        let mark = store.mark();
-        let job = || Job::begin(Arc::clone(&self.disk), self.manifest.identity, store.reader(), mark, self.log.place());
-        let current = mark.position.sequence == self.schedule.last();
-        let failed = if current { None } else { job().and_then(Job::run).err() };
-        self.manifest.state.clean_stop = Some(mark.position);
-        self.manifest.write(&*self.disk)?;
-        Ok(failed)
+        recovery::stop_cleanly(&self.disk, &mut self.manifest, store, &self.log, self.schedule.last())
     }
 }

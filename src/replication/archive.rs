@@ -28,8 +28,6 @@ pub struct Archive {
 pub struct Outgoing {
     /// The file.
     pub file: Arc<dyn DiskFile>,
-    /// Its name.
-    pub name: String,
     /// Its length in bytes.
     pub bytes: u64,
     _turn: OwnedSemaphorePermit,
@@ -61,7 +59,7 @@ impl Archive {
         let Some((name, _)) = snapshot::snapshots(&**disk)?.pop() else { return Ok(Snapshot::None) };
         let file = disk.open(&name).map_err(FileError::io(&name))?;
         let bytes = file.len().map_err(FileError::io(&name))?;
-        Ok(Snapshot::File(Outgoing { file, name, bytes, _turn: turn }))
+        Ok(Snapshot::File(Outgoing { file, bytes, _turn: turn }))
     }
 
     /// Records behind `after`, up to `last`: some MiB of them. Empty: there is none. `None`: they are gone. Reads the disk.

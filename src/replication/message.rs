@@ -81,6 +81,21 @@ struct OfferHead {
 }
 
 impl<'a> Offer<'a> {
+    /// The question where a node stands, of whoever does not lead (yet), and knows of `epoch`.
+    pub fn ask(identity: Identity, epoch: Epoch) -> Self {
+        Self {
+            identity,
+            leader: 0,
+            epoch,
+            epochs: EpochTable::default(),
+            last: Mark::default(),
+            command: Command::Ask,
+            after: Position::ZERO,
+            durable: false,
+            records: &[],
+        }
+    }
+
     /// The offer as bytes, without its records: they follow.
     pub fn encode_head(&self) -> Vec<u8> {
         let Identity { database_id, shard_id, analyzer, hash_seed } = self.identity;

@@ -74,6 +74,11 @@ enum State {
     Refused,
 }
 
+/// The most to wait, in milliseconds, after so many failures in a row.
+pub fn retry_most_ms(failures: u32) -> u64 {
+    (RETRY_MIN_MS << failures.min(16)).min(RETRY_MAX_MS)
+}
+
 /// Brings one replica up to date and keeps it so.
 pub struct Sender {
     url: String,
@@ -81,8 +86,6 @@ pub struct Sender {
     catch_up: CatchUp,
     /// The last hello.
     hello: Option<Hello>,
-    /// The run of the replica that is in this epoch, and has the epoch table.
-    introduced: Option<NodeId>,
     /// What was asked for in the exchange under way, and whether it carries records.
     in_flight: Option<(Command, bool)>,
     /// Whether the replica has applied an offer since it was last judged.
@@ -106,7 +109,6 @@ impl Sender {
             state: State::Unknown,
             catch_up: CatchUp::default(),
             hello: None,
-            introduced: None,
             in_flight: None,
             confirmed: false,
             slow: 0,
@@ -186,22 +188,23 @@ impl Sender {
     /// With nothing to send, whether the replica need not hear from the leader now.
     fn may_rest(&self, now_ms: u64, heartbeat_ms: u64, lead: &Lead) -> bool {
         let has_synced = |hello: &Hello| hello.synced.is_none_or(|synced| synced >= hello.position.sequence);
-        let introduced = self.hello.as_ref().is_some_and(|hello| hello.position.epoch == lead.epoch);
         self.confirmed
-            && introduced
+            && self.is_in(lead.epoch)
             && now_ms < heartbeat_ms
             && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
     }
 
+    /// Whether the replica stands in this epoch: it has the table of those before, then, and does not look at another.
+    fn is_in(&self, epoch: Epoch) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.position.epoch == epoch)
+    }
+
     fn offer(&self, command: Command, after: Position, records: Vec<Bytes>, lead: &Lead) -> Vec<Bytes> {
-        // A replica that had the table, and has loaded a snapshot of an older epoch since, takes it anew.
-        let is_introduced = |hello: &Hello| self.introduced == Some(hello.node) && hello.position.epoch == lead.epoch;
-        let knows_epochs = self.hello.as_ref().is_some_and(is_introduced);
         let offer = Offer {
             identity: lead.identity,
             leader: lead.node,
             epoch: lead.epoch,
-            epochs: if knows_epochs && command == Command::Stream {
+            epochs: if command == Command::Stream && self.is_in(lead.epoch) {
                 EpochTable::default()
             } else {
                 (*lead.epochs).clone()
@@ -276,9 +279,6 @@ impl Sender {
             // That it is on this history counts once it has applied an offer, which it does only if that follows its own.
             State::Streaming(at) if has_followed => {
                 self.confirmed = true;
-                if hello.position.epoch == lead.epoch {
-                    self.introduced = Some(hello.node);
-                }
                 told.push(Told::Progress(Standing { applied: at.sequence, synced: hello.synced, connected: true }));
             }
             State::Streaming(_) => self.confirmed = false,
@@ -300,8 +300,7 @@ impl Sender {
         }
         // What became of the offer is not known: the replica has to say where it is.
         self.state = State::Unknown;
-        let most_ms = (RETRY_MIN_MS << self.failures.min(16)).min(RETRY_MAX_MS);
-        self.rest_until_ms = now_ms + random % (most_ms + 1);
+        self.rest_until_ms = now_ms + random % (retry_most_ms(self.failures) + 1);
         self.failures = self.failures.saturating_add(1);
         self.failed_exchanges += 1;
         self.away_since_ms.get_or_insert(now_ms);

@@ -55,7 +55,7 @@ pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records:
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
         let (position, mark) = (raw.header.position, store.mark());
-        if position.sequence != mark.position.sequence + 1 || position.epoch > epoch || !raw.follows(mark.chain) {
+        if position.epoch > epoch || !raw.goes_on_from(mark.position.sequence, mark.chain) {
             let why = format!("record {position} does not go on from {}", mark.position);
             return Err(ExtendError::Foreign(why));
         }

@@ -161,7 +161,7 @@ fn load_records(
     while !rest.is_empty() {
         let raw = RawRecord::parse(rest, identity.hash_seed).map_err(|error| error.to_string())?;
         let position = raw.header.position;
-        if position.sequence != sequence + 1 || !raw.follows(chain) {
+        if !raw.goes_on_from(sequence, chain) {
             return Err(format!("record {position} does not follow {sequence}"));
         }
         store.apply_over_image(&raw.record().map_err(|error| error.to_string())?, raw.header.chain);

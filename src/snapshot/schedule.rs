@@ -3,7 +3,8 @@
 //! While a snapshot is quick and small, one is published each time. Once it is not, the synced log stands in until it
 //! has outgrown the last snapshot.
 
-use crate::{limits, position::Sequence};
+use super::Published;
+use crate::{format::FileError, limits, position::Sequence};
 
 /// When snapshots and background syncs happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +95,23 @@ impl Schedule {
         self.log_bytes_before = std::mem::take(&mut self.log_bytes);
     }
 
+    /// The snapshot that was begun has ended, after so long.
+    pub fn ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
+        match result {
+            Ok(published) => self.published(published.position.sequence, took_ms, published.bytes),
+            Err(_) => self.failed(),
+        }
+    }
+
     /// The snapshot that was begun failed: the next is tried after a pause, because what failed it may last.
-    pub fn failed(&mut self) {
+    fn failed(&mut self) {
         self.log_bytes += self.log_bytes_before;
         self.pause = (self.pause * 2).clamp(1, LONGEST_PAUSE);
         self.paused = 0;
     }
 
     /// A snapshot at `sequence` was published: it took so long and has so many bytes.
-    pub fn published(&mut self, sequence: Sequence, took_ms: u64, bytes: u64) {
+    fn published(&mut self, sequence: Sequence, took_ms: u64, bytes: u64) {
         (self.last, self.last_ms, self.last_bytes) = (sequence, took_ms, bytes);
         (self.pause, self.paused) = (0, 0);
     }

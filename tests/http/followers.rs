@@ -2,12 +2,13 @@
 
 use crate::{
     node::{self, Node, PATIENCE},
+    settings::resolve,
     wire::{Answer, Wire},
 };
 use memdb::{
     api::http::{About, Api, NodeAccess, Role, Server},
     client::Forward,
-    config::{self, Flags, Machine, Settings, Surroundings},
+    config,
     metrics::Metrics,
     node::{Following, Leading},
     replication::SenderStatus,
@@ -15,7 +16,7 @@ use memdb::{
 };
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{
@@ -26,17 +27,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-
-fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
-    let around = Surroundings {
-        environment: &|_| None,
-        read_file: &|_| Err(ErrorKind::NotFound.into()),
-        machine: Machine { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
-    };
-    let port = [("port", "0")];
-    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
-    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
-}
 
 fn lead(data: &Path) -> Leading {
     let data = data.to_str().expect("UTF-8");

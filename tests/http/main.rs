@@ -7,5 +7,7 @@ mod followers;
 mod http2;
 mod node;
 mod routes;
+#[path = "../in_process/settings.rs"]
+mod settings;
 mod wire;
 mod writes;

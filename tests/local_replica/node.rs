@@ -1,16 +1,13 @@
 //! The node around a local replica: whom it names as leader, and when it is ready.
 
-use crate::database::{Making, SMALL};
-use memdb::{
-    config::{self, Flags, Machine, Surroundings},
-    disk::RealDisk,
-    manifest::Manifest,
-    node::LocalFollowing,
-    replication::link::Link,
+use crate::{
+    database::{Making, SMALL},
+    settings::resolve,
 };
+use memdb::{config, disk::RealDisk, manifest::Manifest, node::LocalFollowing, replication::link::Link};
 use std::{
     fs,
-    io::{ErrorKind, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
     path::Path,
     time::{Duration, Instant},
@@ -19,15 +16,8 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn follow(directory: &Path) -> LocalFollowing {
-    let around = Surroundings {
-        environment: &|_| None,
-        read_file: &|_| Err(ErrorKind::NotFound.into()),
-        machine: Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 },
-    };
-    let values = [("port", "0".to_owned()), ("data-dir", directory.to_str().expect("UTF-8").to_owned())].into();
-    let flags = Flags { file: None, values };
-    let resolved = config::resolve(config::Role::LocalReplica, &flags, &around).expect("sound settings");
-    LocalFollowing::start(&resolved.settings).expect("a local replica")
+    let directory = directory.to_str().expect("UTF-8");
+    LocalFollowing::start(&resolve(config::Role::LocalReplica, &[("data-dir", directory)])).expect("a local replica")
 }
 
 fn wait(what: &str, mut until: impl FnMut() -> bool) {

@@ -1,0 +1,15 @@
+//! Settings of a node that runs in the test's own process, on a port the system chooses.
+
+use memdb::config::{self, Flags, Machine, Settings, Surroundings};
+use std::io::ErrorKind;
+
+pub fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
+    let around = Surroundings {
+        environment: &|_| None,
+        read_file: &|_| Err(ErrorKind::NotFound.into()),
+        machine: Machine { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
+    };
+    let port = [("port", "0")];
+    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
+    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
+}
