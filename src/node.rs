@@ -153,6 +153,7 @@ impl Process {
     fn begin() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = runtime.block_on(async { Signals::new() })?;
+        arm_failpoint();
         Ok(Self { runtime, signals })
     }
 
@@ -164,6 +165,14 @@ impl Process {
             }
         });
         tracing::info!(why, "stopping");
+    }
+}
+
+/// A test says where this process is to die (`src/failpoint.rs`).
+fn arm_failpoint() {
+    #[cfg(feature = "failpoints")]
+    if let Ok(what) = std::env::var("MEMDB_FAILPOINT") {
+        crate::failpoint::arm(&what).expect("MEMDB_FAILPOINT is set by a test");
     }
 }
 

@@ -1,0 +1,146 @@
+//! Switches for tests that try hard to break memdb: bugs that are planted in the core, and places at which the process
+//! dies, waits, or an operation fails.
+//!
+//! A build without the feature `failpoints` has nothing of it: [`planted`] is false and [`pass`] does nothing, and the
+//! compiler leaves both out. Tests have the feature by a dependency of the package on itself; `cargo build` does not.
+//!
+//! The crate `fail` does the second half. It keeps one registry for the whole process, and the simulation plants a bug in
+//! one thread while others run without; and none of its actions is a death by SIGKILL.
+
+/// Bugs that can be planted in the core, a line each, to see that the simulation finds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The log says that it has synced, and has not.
+    SkipsTheSync,
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::{arm, pass, plant, planted};
+
+#[cfg(not(feature = "failpoints"))]
+mod absent {
+    /// Whether a bug is planted in this thread: never in this build.
+    #[inline(always)]
+    pub fn planted(_: super::Bug) -> bool {
+        false
+    }
+
+    /// A named place: nothing happens there in this build.
+    #[inline(always)]
+    pub fn pass(_: &str) {}
+}
+#[cfg(not(feature = "failpoints"))]
+pub use absent::{pass, planted};
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use super::Bug;
+    use parking_lot::Mutex;
+    use std::{
+        cell::Cell,
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        time::Duration,
+    };
+
+    thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
+    /// Threads with a bug: without any, [`planted`] looks no further.
+    static PLANTERS: AtomicUsize = AtomicUsize::new(0);
+
+    /// Plants a bug in this thread until what is given back is dropped.
+    pub fn plant(bug: Option<Bug>) -> Planting {
+        if bug.is_some() {
+            PLANTERS.fetch_add(1, Relaxed);
+        }
+        PLANTED.set(bug);
+        Planting { counts: bug.is_some() }
+    }
+
+    /// A planted bug, while it lives.
+    #[must_use]
+    pub struct Planting {
+        counts: bool,
+    }
+
+    impl Drop for Planting {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+            if self.counts {
+                PLANTERS.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+
+    /// Whether a bug is planted in this thread.
+    #[inline]
+    pub fn planted(bug: Bug) -> bool {
+        PLANTERS.load(Relaxed) > 0 && PLANTED.get() == Some(bug)
+    }
+
+    /// What is to happen at a place, and at which pass.
+    struct Armed {
+        place: String,
+        action: Action,
+        passes_left: u64,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Action {
+        /// The process ends as by kill -9.
+        Kill,
+        /// The thread waits so long.
+        Sleep(Duration),
+    }
+
+    static IS_ARMED: AtomicBool = AtomicBool::new(false);
+    static ARMED: Mutex<Option<Armed>> = Mutex::new(None);
+
+    /// Arms one place of this process, as `append.done=kill:17` (dies at the 17th pass) or `publish=sleep300:1` (waits
+    /// 300 ms at the first).
+    ///
+    /// # Errors
+    /// What is wrong with `what`.
+    pub fn arm(what: &str) -> Result<(), String> {
+        let wrong = || format!("a failpoint is armed as PLACE=kill:PASS or PLACE=sleepMS:PASS, and not as {what:?}");
+        let (place, rest) = what.split_once('=').ok_or_else(wrong)?;
+        let (action, pass) = rest.split_once(':').ok_or_else(wrong)?;
+        let action = match action.strip_prefix("sleep") {
+            Some(ms) => Action::Sleep(Duration::from_millis(ms.parse().map_err(|_| wrong())?)),
+            None if action == "kill" => Action::Kill,
+            None => return Err(wrong()),
+        };
+        let passes_left = pass.parse().ok().filter(|&pass| pass > 0).ok_or_else(wrong)?;
+        *ARMED.lock() = Some(Armed { place: place.to_owned(), action, passes_left });
+        IS_ARMED.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// A named place: if it is armed, and this is the pass, what was armed happens.
+    #[inline]
+    pub fn pass(place: &str) {
+        if IS_ARMED.load(Relaxed) {
+            pass_armed(place);
+        }
+    }
+
+    #[cold]
+    fn pass_armed(place: &str) {
+        let mut armed = ARMED.lock();
+        let Some(one) = armed.as_mut().filter(|one| one.place == place) else { return };
+        one.passes_left -= 1;
+        if one.passes_left > 0 {
+            return;
+        }
+        let action = one.action;
+        *armed = None;
+        IS_ARMED.store(false, Relaxed);
+        drop(armed);
+        match action {
+            // Nothing runs after this: no destructor, no flush.
+            Action::Kill => {
+                drop(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL))
+            }
+            #[allow(clippy::disallowed_methods, reason = "it is what a test has asked for")]
+            Action::Sleep(time) => std::thread::sleep(time),
+        }
+    }
+}
