@@ -121,6 +121,8 @@ pub struct Recovered {
     pub report: Report,
     /// Whether the database is new.
     pub new: bool,
+    /// The epoch that [`Recovered::settle`] begins, where others have promised one; else it is the next.
+    pub promised: Option<Epoch>,
 }
 
 /// How a new database is made, should there be none: its identity, drawn at random by the caller.
@@ -185,7 +187,7 @@ fn look_at(
         Whose::Leader => check_promises(&manifest.state, end, &report)?,
         Whose::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
-    Ok(Recovered { manifest, store, report, new: false })
+    Ok(Recovered { manifest, store, report, new: false, promised: None })
 }
 
 /// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
@@ -212,7 +214,7 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Re
     }
     let store = Store::new(identity.hasher(), window);
     let manifest = Manifest { identity, state: State::default() };
-    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true })
+    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true, promised: None })
 }
 
 fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
@@ -336,7 +338,8 @@ impl Recovered {
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        state.epoch += 1;
+        state.epoch = self.promised.unwrap_or(state.epoch + 1);
+        state.promised = 0;
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);
         self.go_on(disk, position, segment_bytes)
@@ -352,7 +355,7 @@ impl Recovered {
 
     /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
     fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
-        let Recovered { mut manifest, mut store, report, new } = self;
+        let Recovered { mut manifest, mut store, report, new, .. } = self;
         let mark = store.mark();
         let log = Log::begin(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));

@@ -9,16 +9,16 @@ mod files;
 mod follower;
 
 pub use files::{Directory, Loaded};
-pub use follower::{Event, Follower};
+pub use follower::{Event, Follower, Promotion};
 
 use crate::{
     format::{FileError, Identity},
     limits,
     log::{AppendError, Place, RawRecord, Sync},
-    manifest::Manifest,
+    manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::{self, Settled},
-    replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
+    replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::{Due, Published, SnapshotSettings},
     store::{Mark, Reader, Store, WindowLimits},
 };
@@ -44,6 +44,8 @@ pub enum Action<T> {
     Stands(Position),
     /// At this moment nothing that the leader had is missing.
     CaughtUp,
+    /// These are the nodes of the cluster.
+    Members(Members),
     /// Load a snapshot from the leader, and report to [`Replica::loaded`].
     Load(Identity),
     /// Sync, and report to [`Replica::synced`].
@@ -98,6 +100,10 @@ pub struct Replica<T> {
     epoch: Epoch,
     /// Past epochs, as the leader last told them.
     told: EpochTable,
+    /// A later epoch, promised to somebody who is about to lead in it; 0: none.
+    promised: Epoch,
+    /// Who belongs to the cluster, as the leader last told it.
+    members: Members,
     /// The database of files that are there and cannot be used: no other may take their place.
     bound_to: Option<u128>,
     /// The run of a leader that leads it, and in which epoch.
@@ -129,6 +135,8 @@ impl<T> Replica<T> {
             held: None,
             epoch: 0,
             told: EpochTable::default(),
+            promised: 0,
+            members: Members::default(),
             bound_to: None,
             led_by: None,
             diverged: false,
@@ -146,6 +154,9 @@ impl<T> Replica<T> {
                 let Manifest { identity, state } = &settled.manifest;
                 let identity = *identity;
                 (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
+                replica.promised = state.promised;
+                replica.members = members_of(state);
+                actions.push(Action::Members(replica.members.clone()));
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
                 let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now_ms);
                 replica.hold(Held { identity, store, files: Some(files) }, actions);
@@ -180,8 +191,11 @@ impl<T> Replica<T> {
         if held.is_some_and(|held| held != offer.identity.database_id) {
             return Outcome::OtherDatabase;
         }
-        if offer.epoch < self.epoch {
+        if offer.epoch < self.highest() {
             return Outcome::OldEpoch;
+        }
+        if offer.command == Command::Promise {
+            return self.promise(offer, actions);
         }
         if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {
             return Outcome::OtherLeader;
@@ -193,9 +207,10 @@ impl<T> Replica<T> {
             self.led_by = Some((offer.epoch, offer.leader));
         }
         match offer.command {
-            Command::Ask => Outcome::Applied,
+            Command::Ask | Command::Promise => Outcome::Applied,
             Command::Snapshot => {
                 actions.push(Action::Unready);
+                self.meet(&offer.members, actions);
                 let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 if is_newer {
@@ -208,6 +223,48 @@ impl<T> Replica<T> {
             Command::Stream if self.diverged => Outcome::Diverged,
             Command::Stream => self.stream(offer, now_ms, actions),
         }
+    }
+
+    /// The highest epoch seen.
+    fn highest(&self) -> Epoch {
+        self.epoch.max(self.promised)
+    }
+
+    /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
+    fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+        let by = (offer.epoch, offer.leader);
+        if self.highest() == offer.epoch && self.led_by != Some(by) {
+            return Outcome::OldEpoch; // it is led, or promised, already
+        }
+        (self.promised, self.led_by) = (offer.epoch, Some(by));
+        self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions);
+        actions.push(Action::Unready);
+        Outcome::Applied
+    }
+
+    /// Notes something in the MANIFEST, if there are files. They are given up if that fails.
+    fn keep(
+        &mut self,
+        note: impl FnOnce(&mut Files, Epoch) -> Result<(), FileError>,
+        failed: &str,
+        actions: &mut Vec<Action<T>>,
+    ) {
+        let promised = self.promised;
+        if let Some(held) = &mut self.held
+            && let Some(files) = &mut held.files
+            && let Err(error) = note(files, promised)
+        {
+            held.files = None;
+            actions.push(Action::Alarm(format!("{failed} ({error}): it goes on without files")));
+        }
+    }
+
+    /// Takes note of who belongs to the cluster.
+    fn meet(&mut self, members: &Option<Members>, actions: &mut Vec<Action<T>>) {
+        let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
+        self.members = members.clone();
+        self.keep(|files, _| files.meet(members), "the nodes of the cluster cannot be noted", actions);
+        actions.push(Action::Members(members.clone()));
     }
 
     /// Goes on in the leader's history.
@@ -224,6 +281,7 @@ impl<T> Replica<T> {
         } else if here.epoch != offer.epoch {
             self.begin_epoch(actions);
         }
+        self.meet(&offer.members, actions);
         let outcome = self.apply_all(offer, actions);
         if outcome != Outcome::Applied {
             return outcome;
@@ -373,7 +431,15 @@ impl<T> Replica<T> {
     /// Puts what was loaded in the place of all files, if this replica keeps any.
     fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
         let directory = self.directory.as_ref()?;
-        match directory.replace(loaded, self.epoch, &self.told, self.settings.snapshot, now_ms) {
+        let state = State {
+            epoch: self.epoch,
+            epochs: self.told.clone(),
+            promised: self.promised,
+            leader_url: Some(self.members.leader.clone()).filter(|url| !url.is_empty()),
+            replicas: self.members.replicas.clone(),
+            ..State::default()
+        };
+        match directory.replace(loaded, state, self.settings.snapshot, now_ms) {
             Ok(files) => Some(files),
             Err(error) => {
                 actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
@@ -425,12 +491,13 @@ impl<T> Replica<T> {
             node: self.settings.node,
             url: self.settings.url.clone(),
             database: self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to),
-            epoch: self.epoch,
+            epoch: self.highest(),
             position: mark.position,
             chain: mark.chain,
             synced: self.synced_sequence(),
             diverged: self.diverged,
             local: false,
+            leads: false,
         }
     }
 
@@ -498,13 +565,8 @@ impl<T> Replica<T> {
     /// The leader leads in another epoch than before: that is noted first of all.
     fn begin_epoch(&mut self, actions: &mut Vec<Action<T>>) {
         actions.push(Action::Epochs(self.told.clone()));
-        if let Some(held) = &mut self.held
-            && let Some(files) = &mut held.files
-            && let Err(error) = files.begin_epoch(self.epoch, &self.told)
-        {
-            held.files = None;
-            actions.push(Action::Alarm(format!("a new epoch cannot be noted ({error}): it goes on without files")));
-        }
+        let (epoch, told) = (self.epoch, self.told.clone());
+        self.keep(|files, _| files.begin_epoch(epoch, &told), "a new epoch cannot be noted", actions);
     }
 
     /// Once all records of earlier epochs are there, it stands in this one, and its position says so, as the leader's does.
@@ -529,4 +591,9 @@ impl<T> Replica<T> {
     fn answer(&self, reply: T, outcome: Outcome, actions: &mut Vec<Action<T>>) {
         actions.push(Action::Answer(reply, Answer { outcome, hello: self.hello() }));
     }
+}
+
+/// The nodes of the cluster, as a MANIFEST tells of them.
+fn members_of(state: &State) -> Members {
+    Members { leader: state.leader_url.clone().unwrap_or_default(), replicas: state.replicas.clone() }
 }

@@ -173,10 +173,19 @@ impl<T> Writer<T> {
             Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
             Told::Lost => self.waiting.progress.lost(peer),
             Told::Gone => self.waiting.progress.gone(peer),
-            Told::StepDown(_) => self.stepped_down = true,
+            Told::StepDown(_) => self.stand_down(actions),
             Told::Alarm(_) => {}
         }
         self.answer_due(now_ms, actions);
+    }
+
+    /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
+    /// leader has it, which is not known here.
+    pub fn stand_down(&mut self, actions: &mut Vec<Action<T>>) {
+        self.stepped_down = true;
+        for reply in self.waiting.take_all() {
+            actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
+        }
     }
 
     /// A sync that was asked for has ended.

@@ -234,7 +234,7 @@ impl Cluster {
             let now_ms = self.now_ms;
             let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
             match action {
-                Action::Unready => {}
+                Action::Unready | Action::Members(_) => {}
                 Action::Answer(number, answer) => self.answer(seat, number, answer)?,
                 Action::Serve(_, epochs, reader, sequence) => {
                     process.feed.restart(sequence);

@@ -83,6 +83,7 @@ impl Leading {
             epochs: state.epochs.clone().into(),
             last: self.reader.read().mark(),
             durable: self.wants_durable,
+            members: Default::default(),
         }
     }
 
@@ -209,6 +210,7 @@ impl Cluster {
             command: Command::Ask,
             after: Position::ZERO,
             durable: false,
+            members: None,
             records: &[],
         };
         let question = question.encode_head();
@@ -229,7 +231,7 @@ impl Cluster {
         let before = recovered.store.mark().position.sequence;
         let (seats, hellos): (Vec<Seat>, Vec<Hello>) = hellos.into_iter().unzip();
         let diverged = hellos.iter().any(|hello| hello.diverged);
-        let choice = choose(&hellos, identity.database_id, epoch, before);
+        let choice = choose(&hellos, identity.database_id, epoch, before, epoch);
         let mut gave_up = false;
         match choice {
             _ if self.bug == Some(Bug::TakesNothingBack) => {}
