@@ -3,7 +3,7 @@
 use super::{
     Held, NodeError, STOP_GRACE, boot_id, http_settings, node_access, random,
     replicating::{Place, Replicating},
-    take_back, window,
+    segment_bytes, take_back, window,
     workers::{Done, Tell, Workers},
     writing,
 };
@@ -174,7 +174,7 @@ fn recover(settings: &Settings, disk: &Arc<dyn Disk>, url: &str) -> Result<Settl
     take_back::before_leading(&mut recovered, &boot_id, settings)?;
     // Written with the epoch: a local replica that reads the one reads the other.
     recovered.manifest.state.leader_url = Some(url.to_owned());
-    recovered.settle(disk, boot_id, limits::DEFAULT_SEGMENT_BYTES).map_err(refused)
+    recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
 }
 
 fn writer_settings(settings: &Settings) -> WriterSettings {
