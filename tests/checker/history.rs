@@ -17,6 +17,7 @@ use std::{
     ops::Range,
 };
 
+#[allow(unused_imports, reason = "what was broken is looked at by the tests of the rules alone")]
 pub use rules::{Broken, Checked, Rule};
 
 /// A moment, in any unit.

@@ -33,13 +33,17 @@ mod crashes;
 mod fake;
 mod files;
 mod flood;
+mod load;
 mod local;
+mod netns;
 mod posters;
 #[path = "../simulation/random.rs"]
 #[allow(dead_code, reason = "the simulation's source of chance, of which less is needed here")]
 mod random;
 mod readers;
 mod repair;
+mod starved;
+mod storms;
 mod under_load;
 mod web;
 
