@@ -38,6 +38,11 @@ impl Start {
         Self::of("leader", own.into())
     }
 
+    /// With the snapshots that nobody has asked to come faster.
+    pub fn plain_leader(data: &Path) -> Self {
+        Self::of("leader", vec!["--data-dir".into(), data.into()])
+    }
+
     pub fn replica(leader: &Node) -> Self {
         let own = ["--leader".into(), leader.url.clone().into()];
         Self::of("replica", own.into())
@@ -192,6 +197,15 @@ impl Node {
             Err(said) if said.contains("taken") => None,
             Err(said) => panic!("the {} did not start again:\n{said}", start.role),
         });
+    }
+
+    /// Stops it if it runs, and starts it where it was as something else.
+    pub fn start_as(&mut self, start: Start) {
+        if self.ended().is_none() {
+            self.end(Signal::TERM);
+        }
+        self.start = start;
+        self.start_again();
     }
 
     /// Starts it again with a place at which it is to die (`src/failpoint.rs`); `false` if it has died before it served.

@@ -42,6 +42,7 @@ mod posters;
 mod random;
 mod readers;
 mod repair;
+mod soak;
 mod starved;
 mod storms;
 mod under_load;
