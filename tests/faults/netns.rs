@@ -7,7 +7,7 @@
 use crate::{
     cluster::{Node, Start},
     load::{Load, Rate, status_of},
-    starved::run,
+    starved::{run, skipped},
     web::{Counts, until},
 };
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl Drop for Machines {
 fn lines_between_machines_are_cut_and_mended() {
     let machines = match Machines::new() {
         Ok(machines) => machines,
-        Err(why) => return eprintln!("SKIPPED: nodes in network namespaces: {why}"),
+        Err(why) => return skipped(&format!("nodes in network namespaces: {why}")),
     };
     let this = std::env::current_exe().expect("a program");
     let status = std::process::Command::new("ip")
@@ -91,7 +91,7 @@ fn spoil(prefix: &str, name: &str, how: &str) -> bool {
     match ip(&all) {
         Ok(()) => true,
         Err(why) => {
-            eprintln!("SKIPPED: a line with {how}: {why}");
+            skipped(&format!("a line with {how}: {why}"));
             false
         }
     }

@@ -105,8 +105,8 @@ impl Storm {
             self.count(&format!("{} with another", NAMES[another]));
         }
         match self.random.below(10) {
-            0..4 => self.kill(victim),
-            4 => self.freeze(victim),
+            0..3 => self.kill(victim),
+            3 => self.freeze(victim),
             _ if victim == LEADER => {
                 let place = *self.random.pick(&PLACES_OF_A_LEADER);
                 self.die_at(LEADER, place);
@@ -148,7 +148,9 @@ impl Storm {
 
     /// Has a node killed when it passes a place for some time; by other means, if it does not.
     fn die_at(&mut self, victim: usize, place: &str) {
-        let pass = 1_u64 << self.random.below(6);
+        // What comes with every write is met at any of many passes, the rest at the first.
+        let often = ["ack.", "append.", "follow.", "sync.", "write."].iter().any(|one| place.starts_with(one));
+        let pass = if often { 1_u64 << self.random.below(7) } else { 1 };
         let died = self.try_to_die_at(victim, place, pass, UNARMED_AFTER);
         let what = if died { place.to_owned() } else { "an armed process that passed by".to_owned() };
         self.count(&what);
