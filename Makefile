@@ -14,11 +14,12 @@ SEED ?=
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
+TIME ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster flood bench clean perf
+.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster soak flood bench clean perf
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -40,14 +41,18 @@ sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay on
 sim-cluster: ## the same of a cluster: a leader, three replicas and the network between them
 	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test cluster -- --nocapture
 
-crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
+crash: ## kill and freeze real nodes RUNS (200) times under load, at random and at failpoints; nothing lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact storms::crash
 
 replica-starts: ## start a replica RUNS (300) times while posts arrive; each time all must be equal, nothing lost or doubled
 	$(if $(RUNS),MEMDB_STARTS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact repair::replica_starts
 
 crash-cluster: ## kill leader, replicas, local replica RUNS (200) times under load; nothing acknowledged lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact crashes::crash_cluster
+
+soak: ## run a cluster under load and churn for TIME (3600) seconds; nothing lost, and what each process uses is flat
+	$(if $(TIME),MEMDB_SOAK_SECONDS=$(TIME)) cargo test --release --test faults -- --ignored --nocapture --exact soak::soak_under_churn
 
 flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
 	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts

@@ -5,6 +5,7 @@
 
 use crate::{
     disk::{self, Disk, DiskFile},
+    failpoint,
     format::{self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, MANIFEST},
     limits,
     position::{Epoch, EpochTable, Position},
@@ -77,7 +78,10 @@ impl Manifest {
     /// As the system says; the old or the new one is there then.
     pub fn write(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         self.state.generation += 1;
-        disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))
+        failpoint::pass("manifest.begin");
+        disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))?;
+        failpoint::pass("manifest.done");
+        Ok(())
     }
 
     /// The file's bytes: header, payload, CRC32C of both.

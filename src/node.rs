@@ -27,7 +27,9 @@ use crate::{
     api::http::{HttpSettings, NodeAccess},
     config::Settings,
     disk::{Disk, Lock, RealDisk},
+    failpoint,
     format::FileError,
+    limits,
     recovery::RecoveryError,
     store::WindowLimits,
 };
@@ -169,7 +171,7 @@ impl Process {
 fn arm_failpoint() {
     #[cfg(feature = "failpoints")]
     if let Ok(what) = std::env::var("MEMDB_FAILPOINT") {
-        crate::failpoint::arm(&what).expect("MEMDB_FAILPOINT is set by a test");
+        failpoint::arm(&what).expect("MEMDB_FAILPOINT is set by a test");
     }
 }
 
@@ -250,6 +252,11 @@ fn node_access(settings: &Settings) -> NodeAccess {
         None if settings.bind.is_loopback() => NodeAccess::Anyone,
         None => NodeAccess::Nobody,
     }
+}
+
+/// Bytes at which a log segment is finished. Tests have it lower, to meet rotations.
+fn segment_bytes() -> u64 {
+    failpoint::lowered("MEMDB_SEGMENT_BYTES", limits::DEFAULT_SEGMENT_BYTES)
 }
 
 fn window(settings: &Settings) -> WindowLimits {

@@ -20,6 +20,7 @@ pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
     disk::{Disk, TEMPORARY},
+    failpoint,
     format::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
@@ -332,6 +333,7 @@ impl Recovered {
         boot_id: String,
         segment_bytes: u64,
     ) -> Result<Settled, RecoveryError> {
+        failpoint::pass("start.read");
         self.tidy(disk)?;
         let state = &mut self.manifest.state;
         let mark = self.store.mark();
@@ -365,8 +367,10 @@ impl Recovered {
             let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?;
             snapshot = Some(job.run()?.position);
         }
+        failpoint::pass("start.durable");
         manifest.state.clean_stop = None;
         manifest.write(&**disk)?;
+        failpoint::pass("start.manifest");
         // What a start that failed has left may have had the name of the segment just begun.
         if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
             cut.clear(&**disk)?;
@@ -413,8 +417,10 @@ pub fn stop_cleanly(
     let mark = store.mark();
     let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();
     let failed = if mark.position.sequence == newest { None } else { last_snapshot().err() };
+    failpoint::pass("stop.snapshot");
     manifest.state.clean_stop = Some(mark.position);
     manifest.write(&**disk)?;
+    failpoint::pass("stop.noted");
     Ok(failed)
 }
 

@@ -12,6 +12,7 @@ pub use files::{Directory, Loaded};
 pub use follower::{Event, Follower, Promotion};
 
 use crate::{
+    failpoint,
     format::{FileError, Identity},
     limits,
     log::{AppendError, Place, RawRecord, Sync},
@@ -347,7 +348,9 @@ impl<T> Replica<T> {
             held.files = None;
             actions.push(Action::Alarm(format!("its log cannot be written ({error}): it goes on without files")));
         }
+        failpoint::pass("follow.appended");
         held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
+        failpoint::pass("follow.applied");
         actions.push(Action::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
         Ok(())
     }

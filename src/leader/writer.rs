@@ -10,6 +10,7 @@ use super::{
     waiting::{Due as Answered, Waiting},
 };
 use crate::{
+    failpoint,
     format::FileError,
     limits,
     log::{AppendError, Log, Place, Sync},
@@ -312,9 +313,11 @@ impl<T> Writer<T> {
         let (body, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
+        failpoint::pass("write.appended");
         let bytes = Bytes::copy_from_slice(bytes);
         self.schedule.appended(bytes.len() as u64);
         self.store.apply(&record, chain).map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
+        failpoint::pass("write.applied");
         actions.push(Action::Published(position, bytes));
         Ok(())
     }

@@ -6,7 +6,7 @@
 use super::{
     Held, NodeError, STOP_GRACE,
     contact::{Contact, Leaders, Order},
-    http_settings, node_access, random, window,
+    http_settings, node_access, random, segment_bytes, window,
     workers::{Done, Tell, Wanted, Workers},
     writing::now_ms,
 };
@@ -15,6 +15,7 @@ use crate::{
     client::Forward,
     config::Settings,
     disk::{Disk, Lock},
+    failpoint,
     format::Identity,
     limits,
     manifest::Manifest,
@@ -79,7 +80,7 @@ impl Following {
         let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
         let (contact, orders) = Contact::start(leaders, replica.window, disk.clone(), follower.clone())?;
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
-        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: limits::DEFAULT_SEGMENT_BYTES });
+        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, now_ms(), &mut actions);
         let mut thread = Thread {
@@ -149,7 +150,7 @@ fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
         let report = recovered.as_ref().map(|recovered| recovered.report.to_string());
-        let settled = recovered.map(|recovered| recovered.follow(disk, limits::DEFAULT_SEGMENT_BYTES)).transpose()?;
+        let settled = recovered.map(|recovered| recovered.follow(disk, segment_bytes())).transpose()?;
         Ok(settled.zip(report))
     });
     match settled {
@@ -243,7 +244,11 @@ impl Thread {
         for action in std::mem::take(&mut self.actions) {
             match action {
                 // Whoever asked may have gone.
-                Action::Answer(reply, answer) => drop(reply.send(answer)),
+                Action::Answer(reply, answer) => {
+                    failpoint::pass("follow.ack.begin");
+                    drop(reply.send(answer));
+                    failpoint::pass("follow.ack.sent");
+                }
                 Action::Serve(identity, epochs, reader, sequence) => {
                     self.identity = Some(identity);
                     self.follower.feed().restart(sequence);
@@ -261,6 +266,7 @@ impl Thread {
                     self.metrics.record_bytes.increment(record.len() as u64);
                     self.follower.feed().push(position.sequence, record);
                     view.published(position);
+                    failpoint::pass("follow.published");
                 }
                 Action::Stands(position) => view.published(position),
                 Action::Members(members) => {

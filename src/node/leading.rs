@@ -5,7 +5,7 @@ use super::{
     promote::Elected,
     random,
     replicating::{Place, Replicating},
-    take_back, window,
+    segment_bytes, take_back, window,
     workers::{Done, Tell, Workers},
     writing::{self, Notes},
 };
@@ -197,7 +197,7 @@ fn recover(
     failpoint::pass("promote.recovered");
     // Written with the epoch: a local replica that reads the one reads the other.
     recovered.manifest.state.leader_url = Some(url.to_owned());
-    recovered.settle(disk, boot_id, limits::DEFAULT_SEGMENT_BYTES).map_err(refused)
+    recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
 }
 
 fn writer_settings(settings: &Settings) -> WriterSettings {

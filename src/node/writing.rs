@@ -181,14 +181,17 @@ impl Thread {
                         self.metrics.words.increment(if receipt.replayed { 0 } else { receipt.words });
                         self.metrics.replayed.increment(u64::from(receipt.replayed));
                     }
+                    failpoint::pass("ack.begin");
                     // Whoever asked may have gone; the write counts all the same.
                     let _ = reply.send(answer);
+                    failpoint::pass("ack.sent");
                 }
                 Action::Published(position, record) => {
                     self.metrics.records.increment(1);
                     self.metrics.record_bytes.increment(record.len() as u64);
                     self.metrics.position.set(position.sequence as f64);
                     self.leader.published(position, record);
+                    failpoint::pass("write.published");
                 }
                 Action::WantDurable(wanted) => self.leader.want_durable(wanted),
                 Action::Sync(sync) => self.workers.sync(sync),

@@ -13,6 +13,7 @@
 use super::{Recovered, RecoveryError, Settled, Whose, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
+    failpoint,
     format::{FileError, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
     log::Log,
     manifest::{Manifest, State},
@@ -82,7 +83,9 @@ pub fn begin_epoch(
     epoch: Epoch,
     epochs: EpochTable,
 ) -> Result<(), FileError> {
+    failpoint::pass("epoch.begin");
     log.begin_epoch(epoch)?;
+    failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
     manifest.write(disk)
 }
@@ -105,20 +108,25 @@ pub fn adopt(
     let sync_directory = || disk.sync_directory().map_err(FileError::io("the data directory"));
     let mark = store.mark();
     assert!(snapshot.is_some() || mark.position == Position::ZERO, "no snapshot leads to {}", mark.position);
+    failpoint::pass("adopt.begin");
     disk.remove(MANIFEST).map_err(FileError::io(MANIFEST))?;
     // Durably: files of two histories must never stand beside a MANIFEST.
     sync_directory()?;
+    failpoint::pass("adopt.no-manifest");
     for name in disk.list().map_err(FileError::io("the data directory"))? {
         if snapshot != Some(name.as_str()) && is_replaced(&name) {
             disk.remove(&name).map_err(FileError::io(&name))?;
         }
     }
+    failpoint::pass("adopt.emptied");
     if let Some(temporary) = snapshot {
         let name = position_name(SNAPSHOT_PREFIX, mark.position);
         disk.rename(temporary, &name).map_err(FileError::io(&name))?;
     }
     sync_directory()?;
+    failpoint::pass("adopt.snapshot");
     let log = Log::begin(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
+    failpoint::pass("adopt.log");
     let mut manifest = Manifest { identity, state };
     manifest.write(&**disk)?;
     Ok((manifest, log))
