@@ -10,6 +10,9 @@ pub struct HttpSettings {
     pub threads: usize,
     /// Connections open at once. One more is answered 503 and closed at once, rather than left waiting unseen.
     pub max_connections: usize,
+    /// Of these, from one client address. One more is answered 429 and closed at once. `None`: a quarter of them, and no
+    /// bound for loopback.
+    pub max_connections_per_address: Option<usize>,
     /// Bytes of one request body as sent, before any decoding. More is 413.
     pub max_body_bytes: usize,
     /// Bytes of all request bodies that are held in more than one piece at once, so that many slow uploads are bounded
@@ -49,6 +52,7 @@ impl Default for HttpSettings {
         Self {
             threads: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             max_connections: 10_000,
+            max_connections_per_address: None,
             max_body_bytes: limits::DEFAULT_MAX_BODY_BYTES,
             max_upload_bytes: 256 << 20,
             max_head_bytes: 16 << 10,
