@@ -39,6 +39,17 @@ pub struct HttpSettings {
 pub(super) const MAX_HEADERS: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 128;
+/// Bytes of request bodies that an HTTP/2 connection may have sent and no route has read yet.
+pub(super) const HTTP2_RECEIVE_BYTES: u32 = 1 << 20;
+/// Bytes of an answer that wait for an HTTP/2 client to take them. All of a connection's answers may: 4 MiB at most.
+pub(super) const HTTP2_SEND_BYTES: usize = 32 << 10;
+/// HTTP/2 requests taken back before they were looked at, or reset by the server, that are still remembered. One more ends
+/// the connection: no client in its senses comes here (CVE-2023-44487).
+pub(super) const MAX_TAKEN_BACK: usize = 64;
+/// A silent HTTP/2 client is asked this often whether it is still there …
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// … and is given up after this time.
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Texts longer than this many bytes are taken apart on a thread for such work: at some 100 MB/s they would keep the
 /// thread's other connections waiting for more than half a millisecond.
 pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
