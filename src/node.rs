@@ -272,6 +272,7 @@ fn http_settings(settings: &Settings) -> HttpSettings {
     HttpSettings {
         threads: settings.threads,
         max_connections: settings.max_connections,
+        max_connections_per_address: settings.max_connections_per_address,
         max_body_bytes: settings.max_body_bytes,
         ..HttpSettings::default()
     }

@@ -279,6 +279,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "max-connections-per-address",
+        value_name: "NUMBER",
+        defaults: every!(AUTO),
+        help: "Of these, from one client address (IPv6: one /64); auto is a quarter of them, and no bound for loopback",
+        apply: |settings, text, _| {
+            let parse = |text: &str| value::number(text, &(1..=1_000_000));
+            set(&mut settings.max_connections_per_address, unless(AUTO, text, parse))
+        },
+        ..ROW
+    },
+    Setting {
         name: "threads",
         value_name: "NUMBER",
         defaults: every!(AUTO),

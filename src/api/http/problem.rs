@@ -35,6 +35,7 @@ pub(super) enum Kind {
     TooManyNamespaces,
     QueueFull,
     WindowFull,
+    TooManyFromAddress,
     HeadTooLarge,
     OutcomeUnknown,
     Internal,
@@ -57,7 +58,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 38] = [
+    pub(super) const ALL: [Kind; 39] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -80,6 +81,7 @@ impl Kind {
         Kind::TooManyNamespaces,
         Kind::QueueFull,
         Kind::WindowFull,
+        Kind::TooManyFromAddress,
         Kind::HeadTooLarge,
         Kind::OutcomeUnknown,
         Kind::Internal,
@@ -126,6 +128,9 @@ impl Kind {
             Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
             Kind::QueueFull => (429, "queue-full", "The write queue is full"),
             Kind::WindowFull => (429, "window-full", "As many keys are remembered as may be"),
+            Kind::TooManyFromAddress => {
+                (429, "too-many-from-address", "As many connections are open from one address as may be")
+            }
             Kind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
             Kind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
             Kind::Internal => (500, "internal", "The server failed"),
@@ -150,6 +155,7 @@ impl Kind {
             self,
             Kind::QueueFull
                 | Kind::WindowFull
+                | Kind::TooManyFromAddress
                 | Kind::NotReady
                 | Kind::PositionAhead
                 | Kind::TooManyUploads
