@@ -12,6 +12,7 @@ pub use files::{Directory, Loaded};
 pub use follower::{Event, Follower};
 
 use crate::{
+    failpoint::{Bug, planted},
     format::{FileError, Identity},
     limits,
     log::{AppendError, Place, RawRecord, Sync},
@@ -180,7 +181,7 @@ impl<T> Replica<T> {
         if held.is_some_and(|held| held != offer.identity.database_id) {
             return Outcome::OtherDatabase;
         }
-        if offer.epoch < self.epoch {
+        if offer.epoch < self.epoch && !planted(Bug::AcceptsALowerEpoch) {
             return Outcome::OldEpoch;
         }
         if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     disk::{Disk, DiskFile, temporary_name},
+    failpoint::{Bug, planted},
     format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
     limits,
     log::{Place, Tail},
@@ -107,7 +108,7 @@ impl Job {
             Stage::Image { .. } => self.walk_image()?,
             Stage::Window { cursor } => {
                 let piece = self.reader.window_piece(cursor, limits::WALK_ENTRIES);
-                if piece.is_empty() {
+                if piece.is_empty() || planted(Bug::SnapshotsWithoutTheWindow) {
                     self.end_walk()?;
                 } else {
                     let mut payload = Vec::new();
