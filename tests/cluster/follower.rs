@@ -299,15 +299,16 @@ impl Cluster {
         let takes_over = std::mem::take(&mut process.takes_over);
         let mut actions = Vec::new();
         process.replica.snapshot_ended(&result, 5, now_ms, &mut actions);
-        if takes_over {
-            node.forgets_its_files();
-        }
         match result {
             Ok(_) => self.tally("snapshots of replicas"),
             Err(_) if machine.lock().met > met || !keeps => {}
             Err(error) => return Err(format!("a snapshot of replica {seat} failed without a fault: {error}")),
         }
-        self.act(seat, actions)
+        self.act(seat, actions)?;
+        if takes_over {
+            self.nodes[seat].forgets_its_files();
+        }
+        Ok(())
     }
 
     /// Time has passed for a replica.
@@ -360,14 +361,16 @@ impl Cluster {
         }
         let mut actions = Vec::new();
         let tally = if loaded.is_ok() { "full syncs" } else { "full syncs cut off" };
-        if loaded.is_ok() {
-            node.forgets_its_files(); // they are replaced
-        }
+        let replaces = loaded.is_ok();
         let Some(process) = node.following_mut() else { return Ok(()) };
-        process.takes_over |= loaded.is_ok() && process.snapshot.is_some();
+        process.takes_over |= replaces && process.snapshot.is_some();
         process.replica.loaded(loaded, now_ms, &mut actions);
         self.tally(tally);
-        self.act(seat, actions)
+        self.act(seat, actions)?;
+        if replaces {
+            self.nodes[seat].forgets_its_files(); // also what was answered on the way
+        }
+        Ok(())
     }
 }
 
