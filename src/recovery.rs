@@ -20,7 +20,7 @@ pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
     disk::{Disk, TEMPORARY},
-    failpoint,
+    failpoint::{self, Bug, planted},
     format::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
@@ -84,7 +84,10 @@ pub struct Report {
 impl Report {
     /// Whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
-        !self.clean || self.cut.is_some() || !self.passed_over.is_empty() || !self.harmless.is_empty()
+        (!self.clean && !planted(Bug::TrustsAnUncleanStop))
+            || self.cut.is_some()
+            || !self.passed_over.is_empty()
+            || !self.harmless.is_empty()
     }
 }
 
@@ -157,6 +160,9 @@ fn look_at(
     whose: Whose,
 ) -> Result<Recovered, RecoveryError> {
     let identity = manifest.identity;
+    let age_ms = |age_ms| if planted(Bug::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
+    let window =
+        WindowLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
     check_segments(disk, &manifest)?;
@@ -340,8 +346,8 @@ impl Recovered {
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        state.epoch = self.promised.unwrap_or(state.epoch + 1);
-        state.promised = 0;
+        let next = state.epoch + u64::from(state.epoch == 0 || !planted(Bug::ReusesAnEpoch));
+        (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);
         self.go_on(disk, position, segment_bytes)
@@ -384,8 +390,9 @@ impl Recovered {
 /// Removes files that mean nothing: temporary ones, snapshots that are damaged, empty segments of epochs that never
 /// began.
 fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), RecoveryError> {
-    if !report.passed_over.is_empty() {
-        // A damaged snapshot still tells how far the log was durable. The log has to be so, before nothing tells any more.
+    if report.needs_fresh_snapshot() {
+        // The fresh snapshot says how far all is durable. The log has to be so too, should the snapshot be damaged later;
+        // and before one that is damaged is removed, which still tells.
         for (name, _) in log::segments(disk)? {
             disk.open(&name).and_then(|file| file.sync()).map_err(FileError::io(&name))?;
         }

@@ -7,12 +7,13 @@
 
 mod files;
 mod follower;
+mod promise;
 
 pub use files::{Directory, Loaded};
 pub use follower::{Event, Follower, Promotion};
 
 use crate::{
-    failpoint,
+    failpoint::{self, Bug, planted},
     format::{FileError, Identity},
     limits,
     log::{AppendError, Place, RawRecord, Sync},
@@ -25,6 +26,7 @@ use crate::{
 };
 use bytes::Bytes;
 use files::Files;
+use promise::members_of;
 use std::{collections::VecDeque, io};
 
 /// What a replica wants done.
@@ -192,7 +194,7 @@ impl<T> Replica<T> {
         if held.is_some_and(|held| held != offer.identity.database_id) {
             return Outcome::OtherDatabase;
         }
-        if offer.epoch < self.highest() {
+        if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {
             return Outcome::OldEpoch;
         }
         if offer.command == Command::Promise {
@@ -224,48 +226,6 @@ impl<T> Replica<T> {
             Command::Stream if self.diverged => Outcome::Diverged,
             Command::Stream => self.stream(offer, now_ms, actions),
         }
-    }
-
-    /// The highest epoch seen.
-    fn highest(&self) -> Epoch {
-        self.epoch.max(self.promised)
-    }
-
-    /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
-    fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
-        let by = (offer.epoch, offer.leader);
-        if self.highest() == offer.epoch && self.led_by != Some(by) {
-            return Outcome::OldEpoch; // it is led, or promised, already
-        }
-        (self.promised, self.led_by) = (offer.epoch, Some(by));
-        self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions);
-        actions.push(Action::Unready);
-        Outcome::Applied
-    }
-
-    /// Notes something in the MANIFEST, if there are files. They are given up if that fails.
-    fn keep(
-        &mut self,
-        note: impl FnOnce(&mut Files, Epoch) -> Result<(), FileError>,
-        failed: &str,
-        actions: &mut Vec<Action<T>>,
-    ) {
-        let promised = self.promised;
-        if let Some(held) = &mut self.held
-            && let Some(files) = &mut held.files
-            && let Err(error) = note(files, promised)
-        {
-            held.files = None;
-            actions.push(Action::Alarm(format!("{failed} ({error}): it goes on without files")));
-        }
-    }
-
-    /// Takes note of who belongs to the cluster.
-    fn meet(&mut self, members: &Option<Members>, actions: &mut Vec<Action<T>>) {
-        let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
-        self.members = members.clone();
-        self.keep(|files, _| files.meet(members), "the nodes of the cluster cannot be noted", actions);
-        actions.push(Action::Members(members.clone()));
     }
 
     /// Goes on in the leader's history.
@@ -594,9 +554,4 @@ impl<T> Replica<T> {
     fn answer(&self, reply: T, outcome: Outcome, actions: &mut Vec<Action<T>>) {
         actions.push(Action::Answer(reply, Answer { outcome, hello: self.hello() }));
     }
-}
-
-/// The nodes of the cluster, as a MANIFEST tells of them.
-fn members_of(state: &State) -> Members {
-    Members { leader: state.leader_url.clone().unwrap_or_default(), replicas: state.replicas.clone() }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     disk::Disk,
+    failpoint::{Bug, planted},
     format::FileError,
     limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
     position::{Epoch, EpochTable, Position, Sequence},
@@ -322,6 +323,12 @@ impl Sender {
         self.failed_exchanges += 1;
         self.away_since_ms.get_or_insert(now_ms);
         told.push(Told::Lost);
+        if planted(Bug::CountsAFailedSend)
+            && let Some(hello) = &self.hello
+        {
+            let applied = hello.position.sequence + 1;
+            told.push(Told::Progress(Standing { applied, synced: hello.synced, connected: true }));
+        }
     }
 
     /// Whether it waits out a pause that new records do not end.

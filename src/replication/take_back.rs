@@ -4,6 +4,7 @@
 
 use super::Hello;
 use crate::{
+    failpoint::{Bug, planted},
     format::Identity,
     log::{BadRecord, RawRecord},
     position::Epoch,
@@ -29,7 +30,11 @@ pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64, promise
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > promised) {
         return Choice::HigherEpoch(at, hello.epoch);
     }
-    let has_more = |hello: &Hello| !hello.diverged && hello.position.epoch == epoch && hello.position.sequence > last;
+    let has_more = |hello: &Hello| {
+        !hello.diverged
+            && (hello.position.epoch == epoch || planted(Bug::TakesBackFromAnotherHistory))
+            && hello.position.sequence > last
+    };
     let mut ahead: Vec<usize> = mine().filter(|(_, hello)| has_more(hello)).map(|(at, _)| at).collect();
     ahead.sort_by_key(|&at| Reverse(hellos[at].position.sequence));
     if ahead.is_empty() { Choice::Nobody } else { Choice::From(ahead) }
@@ -56,7 +61,9 @@ pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records:
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
         let (position, mark) = (raw.header.position, store.mark());
-        if position.epoch > epoch || !raw.goes_on_from(mark.position.sequence, mark.chain) {
+        if position.epoch > epoch
+            || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Bug::TakesBackFromAnotherHistory)
+        {
             let why = format!("record {position} does not go on from {}", mark.position);
             return Err(ExtendError::Foreign(why));
         }

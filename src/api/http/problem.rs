@@ -58,7 +58,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 39] = [
+    pub(super) const ALL: [Kind; 40] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
