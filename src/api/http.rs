@@ -109,6 +109,8 @@ pub struct About {
     pub node: NodeId,
     /// Where others reach it.
     pub url: String,
+    /// Why a replica that was to lead does not.
+    pub not_promoted: Option<String>,
     /// On a leader: the level a write is acknowledged at when its request names none.
     pub default_ack: Option<AckLevel>,
 }
