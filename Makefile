@@ -18,11 +18,12 @@ SIM = $(foreach name,SEEDS FROM MINUTES SEED STEPS,$(if $($(name)),MEMDB_SIM_$(n
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
+TIME ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster flood bench clean perf
+.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood bench clean perf
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -50,14 +51,18 @@ sim-cluster: ## the same of a cluster: four machines, leaders, replicas and the 
 sim-cluster-fast: ## the same, optimised throughout
 	$(SIM) cargo test --release --test cluster -- --nocapture histories_hold
 
-crash: ## kill the real process at RUNS (200) random moments under load, and check that nothing is lost or doubled
+crash: ## kill and freeze real nodes RUNS (200) times under load, at random and at failpoints; nothing lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact storms::crash
 
 replica-starts: ## start a replica RUNS (300) times while posts arrive; each time all must be equal, nothing lost or doubled
 	$(if $(RUNS),MEMDB_STARTS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact repair::replica_starts
 
 crash-cluster: ## kill leader, replicas, local replica RUNS (200) times under load; nothing acknowledged lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact crashes::crash_cluster
+
+soak: ## run a cluster under load and churn for TIME (3600) seconds; nothing lost, and what each process uses is flat
+	$(if $(TIME),MEMDB_SOAK_SECONDS=$(TIME)) cargo test --release --test faults -- --ignored --nocapture --exact soak::soak_under_churn
 
 flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
 	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts

@@ -6,6 +6,7 @@
 //! a rename within the directory is atomic. Nothing is relied on of bytes that were not synced.
 #![allow(clippy::disallowed_methods, reason = "the one place that may touch the file system")]
 
+use crate::failpoint;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
@@ -85,11 +86,17 @@ pub trait DiskFile: Send + Sync {
 /// As the system says.
 pub fn publish(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_name(name);
+    failpoint::pass("file.begin");
     let file = disk.create(&temporary)?;
     file.append(bytes)?;
+    failpoint::pass("file.written");
     file.sync()?;
+    failpoint::pass("file.synced");
     disk.rename(&temporary, name)?;
-    disk.sync_directory()
+    failpoint::pass("file.renamed");
+    disk.sync_directory()?;
+    failpoint::pass("file.done");
+    Ok(())
 }
 
 /// The name a file has until it is whole. Files of such names are left over from a crash and mean nothing.

@@ -52,8 +52,66 @@ pub enum Bug {
     TakesBackFromAnotherHistory,
 }
 
+/// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.
+pub const PLACES_OF_A_LEADER: [&str; 35] = [
+    "ack.begin",
+    "ack.sent",
+    "append.begin",
+    "append.done",
+    "file.begin",
+    "file.done",
+    "file.renamed",
+    "file.synced",
+    "file.written",
+    "manifest.begin",
+    "manifest.done",
+    "rotate.begin",
+    "rotate.renamed",
+    "rotate.written",
+    "snapshot.begin",
+    "snapshot.image",
+    "snapshot.pruned",
+    "snapshot.published",
+    "snapshot.records",
+    "snapshot.renamed",
+    "snapshot.synced",
+    "snapshot.trailer",
+    "snapshot.verified",
+    "snapshot.walked",
+    "start.durable",
+    "start.manifest",
+    "start.read",
+    "stop.noted",
+    "stop.snapshot",
+    "sync.begin",
+    "sync.done",
+    "sync.files",
+    "write.appended",
+    "write.applied",
+    "write.published",
+];
+
+/// The places that only a replica with files passes.
+pub const PLACES_OF_A_REPLICA: [&str; 15] = [
+    "adopt.begin",
+    "adopt.emptied",
+    "adopt.log",
+    "adopt.no-manifest",
+    "adopt.snapshot",
+    "epoch.begin",
+    "epoch.segment",
+    "follow.ack.begin",
+    "follow.ack.sent",
+    "follow.appended",
+    "follow.applied",
+    "follow.published",
+    "load.begin",
+    "load.piece",
+    "load.synced",
+];
+
 #[cfg(feature = "failpoints")]
-pub use armed::{arm, pass, plant, planted};
+pub use armed::{arm, lowered, pass, plant, planted};
 
 #[cfg(not(feature = "failpoints"))]
 mod absent {
@@ -66,9 +124,15 @@ mod absent {
     /// A named place: nothing happens there in this build.
     #[inline(always)]
     pub fn pass(_: &str) {}
+
+    /// A bound that tests may have lower: in this build it is what it is.
+    #[inline(always)]
+    pub fn lowered(_: &str, bound: u64) -> u64 {
+        bound
+    }
 }
 #[cfg(not(feature = "failpoints"))]
-pub use absent::{pass, planted};
+pub use absent::{lowered, pass, planted};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -150,6 +214,11 @@ mod armed {
         *ARMED.lock() = Some(Armed { place: place.to_owned(), action, passes_left });
         IS_ARMED.store(true, Relaxed);
         Ok(())
+    }
+
+    /// A bound, or what a test says in this variable instead.
+    pub fn lowered(variable: &str, bound: u64) -> u64 {
+        std::env::var(variable).map_or(bound, |text| text.parse().expect("a test says a number"))
     }
 
     /// A named place: if it is armed, and this is the pass, what was armed happens.

@@ -20,7 +20,7 @@ pub use tail::{Place, Tail, place_after};
 
 use crate::{
     disk::{self, Disk, DiskFile},
-    failpoint::{Bug, planted},
+    failpoint::{self, Bug, planted},
     format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
     record::Body,
@@ -74,14 +74,18 @@ impl Sync {
     /// # Errors
     /// As the system says; the log is poisoned then.
     pub fn run(&self) -> io::Result<()> {
+        failpoint::pass("sync.begin");
         if planted(Bug::SkipsTheSync) {
             return Ok(());
         }
         for file in &self.files {
             file.sync()?;
         }
+        failpoint::pass("sync.files");
         let directory = self.directory.as_ref().filter(|_| !planted(Bug::ForgetsTheDirectorySync));
-        directory.map_or(Ok(()), |disk| disk.sync_directory())
+        directory.map_or(Ok(()), |disk| disk.sync_directory())?;
+        failpoint::pass("sync.done");
+        Ok(())
     }
 }
 
@@ -261,9 +265,12 @@ impl Log {
             FileHeader { kind: FileKind::Log, identity: self.identity, position: self.next(), chain: self.chain };
         let name = position_name(LOG_PREFIX, header.position);
         let temporary = disk::temporary_name(&name);
+        failpoint::pass("rotate.begin");
         let file = self.disk.create(&temporary)?;
         file.append(&header.encode())?;
+        failpoint::pass("rotate.written");
         self.disk.rename(&temporary, &name)?;
+        failpoint::pass("rotate.renamed");
         self.finished = Some(std::mem::replace(&mut self.file, file));
         self.name = name;
         self.len = FILE_HEADER_BYTES as u64;
@@ -274,6 +281,7 @@ impl Log {
 
 /// Writes a record at the end of a segment of `len` bytes.
 fn write(file: &dyn DiskFile, len: u64, record: &[u8]) -> Result<(), AppendError> {
+    failpoint::pass("append.begin");
     file.append(record).map_err(|error| {
         if planted(Bug::KeepsAFailedAppend) {
             return AppendError::Undone(error);
@@ -284,5 +292,7 @@ fn write(file: &dyn DiskFile, len: u64, record: &[u8]) -> Result<(), AppendError
             Ok(()) => AppendError::Undone(error),
             Err(_) => AppendError::Poisoned(error),
         }
-    })
+    })?;
+    failpoint::pass("append.done");
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     disk::{self, Disk, DiskFile},
+    failpoint,
     format::{self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, MANIFEST},
     limits,
     position::{Epoch, EpochTable, Position},
@@ -37,6 +38,16 @@ pub struct State {
     pub leader_url: Option<String>,
     /// URLs of replicas that have been connected, and are not forgotten.
     pub replicas: Vec<String>,
+    /// A later epoch, that this node has promised to somebody who is about to lead in it: nobody who leads in an earlier one
+    /// is followed any more. 0: none.
+    pub promised: Epoch,
+}
+
+impl State {
+    /// The highest epoch that was seen.
+    pub fn highest(&self) -> Epoch {
+        self.epoch.max(self.promised)
+    }
 }
 
 impl Manifest {
@@ -67,7 +78,10 @@ impl Manifest {
     /// As the system says; the old or the new one is there then.
     pub fn write(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         self.state.generation += 1;
-        disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))
+        failpoint::pass("manifest.begin");
+        disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))?;
+        failpoint::pass("manifest.done");
+        Ok(())
     }
 
     /// The file's bytes: header, payload, CRC32C of both.

@@ -20,7 +20,7 @@ pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
     disk::{Disk, TEMPORARY},
-    failpoint::{Bug, planted},
+    failpoint::{self, Bug, planted},
     format::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
@@ -125,6 +125,8 @@ pub struct Recovered {
     pub report: Report,
     /// Whether the database is new.
     pub new: bool,
+    /// The epoch that [`Recovered::settle`] begins, where others have promised one; else it is the next.
+    pub promised: Option<Epoch>,
 }
 
 /// How a new database is made, should there be none: its identity, drawn at random by the caller.
@@ -192,7 +194,7 @@ fn look_at(
         Whose::Leader => check_promises(&manifest.state, end, &report)?,
         Whose::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
-    Ok(Recovered { manifest, store, report, new: false })
+    Ok(Recovered { manifest, store, report, new: false, promised: None })
 }
 
 /// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
@@ -219,7 +221,7 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Re
     }
     let store = Store::new(identity.hasher(), window);
     let manifest = Manifest { identity, state: State::default() };
-    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true })
+    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true, promised: None })
 }
 
 fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
@@ -337,13 +339,15 @@ impl Recovered {
         boot_id: String,
         segment_bytes: u64,
     ) -> Result<Settled, RecoveryError> {
+        failpoint::pass("start.read");
         self.tidy(disk)?;
         let state = &mut self.manifest.state;
         let mark = self.store.mark();
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        state.epoch += u64::from(state.epoch == 0 || !planted(Bug::ReusesAnEpoch));
+        let next = state.epoch + u64::from(state.epoch == 0 || !planted(Bug::ReusesAnEpoch));
+        (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);
         self.go_on(disk, position, segment_bytes)
@@ -359,7 +363,7 @@ impl Recovered {
 
     /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
     fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
-        let Recovered { mut manifest, mut store, report, new } = self;
+        let Recovered { mut manifest, mut store, report, new, .. } = self;
         let mark = store.mark();
         let log = Log::begin(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
@@ -369,8 +373,10 @@ impl Recovered {
             let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?;
             snapshot = Some(job.run()?.position);
         }
+        failpoint::pass("start.durable");
         manifest.state.clean_stop = None;
         manifest.write(&**disk)?;
+        failpoint::pass("start.manifest");
         // What a start that failed has left may have had the name of the segment just begun.
         if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
             cut.clear(&**disk)?;
@@ -418,8 +424,10 @@ pub fn stop_cleanly(
     let mark = store.mark();
     let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();
     let failed = if mark.position.sequence == newest { None } else { last_snapshot().err() };
+    failpoint::pass("stop.snapshot");
     manifest.state.clean_stop = Some(mark.position);
     manifest.write(&**disk)?;
+    failpoint::pass("stop.noted");
     Ok(failed)
 }
 

@@ -10,7 +10,7 @@ use super::{
     waiting::{Due as Answered, Waiting},
 };
 use crate::{
-    failpoint::{Bug, planted},
+    failpoint::{self, Bug, planted},
     format::FileError,
     limits,
     log::{AppendError, Log, Place, Sync},
@@ -174,10 +174,19 @@ impl<T> Writer<T> {
             Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
             Told::Lost => self.waiting.progress.lost(peer),
             Told::Gone => self.waiting.progress.gone(peer),
-            Told::StepDown(_) => self.stepped_down = true,
+            Told::StepDown(_) => self.stand_down(actions),
             Told::Alarm(_) => {}
         }
         self.answer_due(now_ms, actions);
+    }
+
+    /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
+    /// leader has it, which is not known here.
+    pub fn stand_down(&mut self, actions: &mut Vec<Action<T>>) {
+        self.stepped_down = true;
+        for reply in self.waiting.take_all() {
+            actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
+        }
     }
 
     /// A sync that was asked for has ended.
@@ -308,9 +317,11 @@ impl<T> Writer<T> {
             let _ = self.store.apply(&record, 0);
         }
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
+        failpoint::pass("write.appended");
         let bytes = Bytes::copy_from_slice(bytes);
         self.schedule.appended(bytes.len() as u64);
         self.store.apply(&record, chain).map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
+        failpoint::pass("write.applied");
         actions.push(Action::Published(position, bytes));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     disk::{Disk, temporary_name},
+    failpoint,
     format::{Identity, SNAPSHOT_PREFIX},
     replica::Loaded,
     replication::link::{Incoming, Link, LinkError},
@@ -67,15 +68,18 @@ async fn keep_and_load(
     let told = |error: std::io::Error| format!("{temporary}: {error}");
     let file = disk.map(|disk| disk.create(temporary).map_err(told)).transpose()?;
     let mut loader = Loader::new(identity, window);
+    failpoint::pass("load.begin");
     while let Some(piece) = incoming.next().await.map_err(|error| error.to_string())? {
         if let Some(file) = &file {
             file.append(&piece).map_err(told)?;
         }
         loader.feed(&piece).map_err(|damage| damage.to_string())?;
+        failpoint::pass("load.piece");
     }
     if let Some(file) = &file {
         file.sync().map_err(told)?;
     }
+    failpoint::pass("load.synced");
     let (store, trailer) = loader.finish().map_err(|damage| damage.to_string())?;
     tracing::info!(position = %trailer.end.position, words = trailer.words, "loaded the leader's snapshot");
     Ok(Loaded { identity, store, temporary: file.map(|_| temporary.to_owned()) })

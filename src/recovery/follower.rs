@@ -13,6 +13,7 @@
 use super::{Recovered, RecoveryError, Settled, Whose, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
+    failpoint,
     format::{FileError, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
     log::Log,
     manifest::{Manifest, State},
@@ -32,6 +33,19 @@ pub fn look_follower(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Rec
 }
 
 impl Recovered {
+    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins. Its history
+    /// ends where it stands: what it has not got of the epochs it was told of never will be part of it.
+    pub fn promote(&mut self, promised: Epoch) {
+        let State { epoch, epochs, .. } = &mut self.manifest.state;
+        let stands = standing_at(self.store.mark().position, *epoch, epochs);
+        if stands.epoch < *epoch {
+            let mut before = EpochTable::default();
+            epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
+            (*epoch, *epochs) = (stands.epoch, before);
+        }
+        self.promised = Some(promised);
+    }
+
     /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
@@ -69,14 +83,16 @@ pub fn begin_epoch(
     epoch: Epoch,
     epochs: EpochTable,
 ) -> Result<(), FileError> {
+    failpoint::pass("epoch.begin");
     log.begin_epoch(epoch)?;
+    failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
     manifest.write(disk)
 }
 
 /// Replaces everything in a follower's directory by a snapshot that was received: `store` is what it was loaded to,
 /// `snapshot` the name of the temporary file with its bytes, which are synced; `None`, with an empty store, if the leader has
-/// none yet. `epoch` and `epochs` are the leader's. Gives what the follower goes on with; a kill on the way leaves a
+/// none yet. `state` has the leader's epoch, and how those before it ended. Gives what the follower goes on with; a kill on the way leaves a
 /// directory without a MANIFEST, which counts as empty.
 ///
 /// # Errors
@@ -84,8 +100,7 @@ pub fn begin_epoch(
 pub fn adopt(
     disk: &Arc<dyn Disk>,
     identity: Identity,
-    epoch: Epoch,
-    epochs: EpochTable,
+    state: State,
     store: &Store,
     snapshot: Option<&str>,
     segment_bytes: u64,
@@ -93,21 +108,26 @@ pub fn adopt(
     let sync_directory = || disk.sync_directory().map_err(FileError::io("the data directory"));
     let mark = store.mark();
     assert!(snapshot.is_some() || mark.position == Position::ZERO, "no snapshot leads to {}", mark.position);
+    failpoint::pass("adopt.begin");
     disk.remove(MANIFEST).map_err(FileError::io(MANIFEST))?;
     // Durably: files of two histories must never stand beside a MANIFEST.
     sync_directory()?;
+    failpoint::pass("adopt.no-manifest");
     for name in disk.list().map_err(FileError::io("the data directory"))? {
         if snapshot != Some(name.as_str()) && is_replaced(&name) {
             disk.remove(&name).map_err(FileError::io(&name))?;
         }
     }
+    failpoint::pass("adopt.emptied");
     if let Some(temporary) = snapshot {
         let name = position_name(SNAPSHOT_PREFIX, mark.position);
         disk.rename(temporary, &name).map_err(FileError::io(&name))?;
     }
     sync_directory()?;
-    let log = Log::begin(Arc::clone(disk), identity, epoch, mark, segment_bytes)?;
-    let mut manifest = Manifest { identity, state: State { epoch, epochs, ..State::default() } };
+    failpoint::pass("adopt.snapshot");
+    let log = Log::begin(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
+    failpoint::pass("adopt.log");
+    let mut manifest = Manifest { identity, state };
     manifest.write(&**disk)?;
     Ok((manifest, log))
 }

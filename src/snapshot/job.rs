@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     disk::{Disk, DiskFile, temporary_name},
-    failpoint::{Bug, planted},
+    failpoint::{self, Bug, planted},
     format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
     limits,
     log::{Place, Tail},
@@ -79,6 +79,7 @@ impl Job {
             FileHeader { kind: FileKind::Snapshot, identity, position: start.position, chain: start.chain }.encode();
         let file = disk.create(&temporary).map_err(FileError::io(&temporary))?;
         file.append(&header).map_err(FileError::io(&temporary))?;
+        failpoint::pass("snapshot.begin");
         let mut namespaces: Vec<String> = reader.read().namespaces().into_iter().map(|(name, _)| name).collect();
         namespaces.reverse();
         let crc = u32_at(&header, header.len() - 4);
@@ -124,6 +125,7 @@ impl Job {
                     self.write_trailer(end)?;
                 } else {
                     self.write(BlockKind::Records, &payload)?;
+                    failpoint::pass("snapshot.records");
                 }
             }
             Stage::Verify { end, blocks } => {
@@ -143,6 +145,7 @@ impl Job {
             Stage::Prune { published } => {
                 let published = *published;
                 prune(&*self.disk)?;
+                failpoint::pass("snapshot.pruned");
                 return Ok(Step::Done(published));
             }
         }
@@ -198,12 +201,14 @@ impl Job {
                 *walk = None;
             }
             self.write(BlockKind::Image, &payload)?;
+            failpoint::pass("snapshot.image");
         }
         Ok(())
     }
 
     /// The walk is over: what the store shows now is the end this snapshot is a state at.
     fn end_walk(&mut self) -> Result<(), FileError> {
+        failpoint::pass("snapshot.walked");
         let (end, time_ms) = self.reader.settled_mark();
         self.time_ms = time_ms;
         let tail = Tail::open(&*self.disk, self.identity, self.place.clone())?;
@@ -216,7 +221,9 @@ impl Job {
         let mut payload = Vec::new();
         format::encode_into(&trailer, &mut payload);
         self.write(BlockKind::Trailer, &payload)?;
+        failpoint::pass("snapshot.trailer");
         self.file.sync().map_err(FileError::io(&self.temporary))?;
+        failpoint::pass("snapshot.synced");
         let blocks = Blocks::begin(&self.temporary, self.identity);
         self.stage = Stage::Verify { end, blocks };
         Ok(())
@@ -225,8 +232,11 @@ impl Job {
     /// The file was read back and is whole: it gets its name.
     fn publish(&mut self, end: Mark) -> Result<(), FileError> {
         let name = position_name(SNAPSHOT_PREFIX, end.position);
+        failpoint::pass("snapshot.verified");
         self.disk.rename(&self.temporary, &name).map_err(FileError::io(&name))?;
+        failpoint::pass("snapshot.renamed");
         self.disk.sync_directory().map_err(FileError::io(&name))?;
+        failpoint::pass("snapshot.published");
         self.stage = Stage::Prune { published: Published { position: end.position, bytes: self.bytes } };
         Ok(())
     }

@@ -171,7 +171,7 @@ impl Cluster {
             let now_ms = self.now_ms;
             let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
             match action {
-                Action::Unready => {}
+                Action::Unready | Action::Members(_) => {}
                 Action::Answer(to, answer) => self.answer(seat, to, answer)?,
                 Action::Serve(_, epochs, reader, sequence) => {
                     process.feed.restart(sequence);

@@ -71,6 +71,7 @@ impl Leading {
             epochs: state.epochs.clone().into(),
             last: self.reader.read().mark(),
             durable: self.wants_durable,
+            members: Default::default(),
         }
     }
 

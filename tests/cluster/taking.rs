@@ -39,7 +39,7 @@ impl Cluster {
         let before = recovered.store.mark().position.sequence;
         let (seats, hellos): (Vec<Place>, Vec<Hello>) = hellos.into_iter().unzip();
         let diverged = hellos.iter().any(|hello| hello.diverged);
-        let choice = choose(&hellos, identity.database_id, epoch, before);
+        let choice = choose(&hellos, identity.database_id, epoch, before, epoch);
         let mut gave_up = false;
         match choice {
             _ if self.bug == Some(Bug::TakesNothingBack) => {}

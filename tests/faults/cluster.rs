@@ -3,7 +3,7 @@
 
 use crate::web::{Counts, counts, status, until};
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::{
     collections::VecDeque,
     ffi::OsString,
@@ -27,21 +27,45 @@ pub struct Start {
     role: &'static str,
     arguments: Vec<OsString>,
     descriptors: Option<u32>,
+    environment: Vec<(&'static str, String)>,
+    /// What is put before its command, such as `ip netns exec NAME`.
+    within: Vec<String>,
 }
 
 impl Start {
     pub fn leader(data: &Path) -> Self {
         let own = ["--data-dir".into(), data.into(), "--backup-interval-ms".into(), "20".into()];
-        Self { role: "leader", arguments: own.into(), descriptors: None }
+        Self::of("leader", own.into())
+    }
+
+    /// With the snapshots that nobody has asked to come faster.
+    pub fn plain_leader(data: &Path) -> Self {
+        Self::of("leader", vec!["--data-dir".into(), data.into()])
     }
 
     pub fn replica(leader: &Node) -> Self {
         let own = ["--leader".into(), leader.url.clone().into()];
-        Self { role: "replica", arguments: own.into(), descriptors: None }
+        Self::of("replica", own.into())
     }
 
     pub fn local_replica(data: &Path) -> Self {
-        Self { role: "local-replica", arguments: vec!["--data-dir".into(), data.into()], descriptors: None }
+        Self::of("local-replica", vec!["--data-dir".into(), data.into()])
+    }
+
+    fn of(role: &'static str, arguments: Vec<OsString>) -> Self {
+        Self { role, arguments, descriptors: None, environment: Vec::new(), within: Vec::new() }
+    }
+
+    /// Begins a log segment after so many bytes.
+    pub fn segments(mut self, bytes: u64) -> Self {
+        self.environment.push(("MEMDB_SEGMENT_BYTES", bytes.to_string()));
+        self
+    }
+
+    /// Runs it within a network namespace.
+    pub fn within(mut self, namespace: &str) -> Self {
+        self.within = ["ip", "netns", "exec", namespace].map(str::to_owned).into();
+        self
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
@@ -63,14 +87,23 @@ impl Start {
     fn command(&self, port: u16) -> Command {
         let binary = env!("CARGO_BIN_EXE_memdb");
         let mut command = match self.descriptors {
-            None => Command::new(binary),
+            None if self.within.is_empty() => Command::new(binary),
+            None => {
+                let mut within = Command::new(&self.within[0]);
+                within.args(&self.within[1..]).arg(binary);
+                within
+            }
             Some(most) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), binary]);
                 shell
             }
         };
-        command.env_clear().args([self.role, "--port", &port.to_string()]).args(&self.arguments);
+        if self.within.is_empty() {
+            command.env_clear();
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args([self.role, "--port", &port.to_string()]).args(&self.arguments);
         command
     }
 
@@ -166,6 +199,42 @@ impl Node {
         });
     }
 
+    /// Stops it if it runs, and starts it where it was as something else.
+    pub fn start_as(&mut self, start: Start) {
+        if self.ended().is_none() {
+            self.end(Signal::TERM);
+        }
+        self.start = start;
+        self.start_again();
+    }
+
+    /// Starts it again with a place at which it is to die (`src/failpoint.rs`); `false` if it has died before it served.
+    pub fn start_to_die(&mut self, at: &str) -> bool {
+        let mut start = self.start.clone();
+        start.environment.push(("MEMDB_FAILPOINT", at.to_owned()));
+        let started = until("the old port is free", PATIENCE, || match start.run_on(self.port) {
+            Err(said) if said.contains("taken") => None,
+            started => Some(started),
+        });
+        started
+            .map(|mut node| {
+                node.start.environment.pop();
+                *self = node;
+            })
+            .is_ok()
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().expect("it is ours")
+    }
+
+    /// Ends it, whatever it is about to do.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it is ours");
+        self.process.wait().expect("it ends");
+    }
+
     /// Starts it again, and kills it after a while, whatever it has come to.
     pub fn start_and_kill(&self, after: Duration) {
         let mut process = self.start.command(self.port).stderr(Stdio::null()).spawn().expect("the binary is built");
@@ -201,12 +270,24 @@ impl Node {
         self.entries("fd")
     }
 
+    /// Lets it have so many descriptors from now on, and tells how many it could have before.
+    pub fn limit_descriptors(&self, most: u64) -> u64 {
+        let limit = Rlimit { current: Some(most), maximum: getrlimit(Resource::Nofile).maximum };
+        let before = prlimit(Some(self.pid()), Resource::Nofile, limit).expect("it is ours");
+        before.current.unwrap_or(u64::MAX)
+    }
+
     pub fn threads(&self) -> usize {
         self.entries("task")
     }
 
     fn entries(&self, of: &str) -> usize {
         std::fs::read_dir(format!("/proc/{}/{of}", self.process.id())).map_or(0, Iterator::count)
+    }
+
+    /// What the system says of it.
+    pub fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.process.id())).unwrap_or_default()
     }
 
     /// Memory it holds, in KiB.

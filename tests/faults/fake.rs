@@ -6,17 +6,23 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::Arc,
+    time::Duration,
 };
 
 /// Lengths, in bytes, after which a bad line breaks, one after the other: in the head of an offer, in its records,
 /// in the answer, and late enough for some offers to get through.
 const BREAKS: [u64; 7] = [60, 300, 700, 2_000, 9_000, 70_000, 1_000_000];
 
+/// What each piece waits on a slow line.
+const SLOW: Duration = Duration::from_millis(40);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Sound,
     /// Each connection breaks after some bytes.
     Bad,
+    /// Whatever is passed on waits.
+    Slow,
     /// Each connection is closed at once.
     Cut,
 }
@@ -55,6 +61,10 @@ impl Line {
         self.become_(State::Cut);
     }
 
+    pub fn slow_down(&self) {
+        self.become_(State::Slow);
+    }
+
     pub fn go_bad(&self) {
         self.become_(State::Bad);
     }
@@ -89,16 +99,18 @@ fn join(from: TcpStream, shared: &Mutex<Shared>) {
     };
     let clone = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
     shared.connections.extend([clone(&from), clone(&to)]);
+    let delay = if shared.state == State::Slow { SLOW } else { Duration::ZERO };
     for (from, to) in [(clone(&from), clone(&to)), (to, from)] {
-        std::thread::Builder::new().spawn(move || pass_on(from, to, most)).expect("a thread");
+        std::thread::Builder::new().spawn(move || pass_on(from, to, most, delay)).expect("a thread");
     }
 }
 
 /// Passes on so many bytes at most, then breaks the line.
-fn pass_on(mut from: TcpStream, mut to: TcpStream, mut left: u64) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, mut left: u64, delay: Duration) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let passed = left.min(read as u64);
+        std::thread::sleep(delay);
         if to.write_all(&buffer[..passed as usize]).is_err() || passed < read as u64 {
             break;
         }

@@ -1,0 +1,190 @@
+//! What clients sent and were told, and what readers saw: a history, which [`History::check`] holds to the guarantees.
+//!
+//! It knows no HTTP and no clock: times are numbers that whoever records gives, of one clock that never goes back. So
+//! the simulation and runs of real processes use the same one. Other tests take it in by its path.
+//!
+//! Amounts are above zero: nobody deletes and nobody takes away. That makes every count grow with the position, which is
+//! what lets sorting and adding up take the place of a search through possible orders.
+
+mod rules;
+
+use memdb::{
+    leader::AckLevel,
+    position::{Position, Sequence},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
+
+#[allow(unused_imports, reason = "what was broken is looked at by the tests of the rules alone")]
+pub use rules::{Broken, Checked, Rule};
+
+/// A moment, in any unit.
+pub type Time = u64;
+/// A write of this history.
+pub type WriteId = usize;
+
+/// A word, by its number in [`History::names`].
+type Word = u32;
+
+/// What became of a write, as far as its client knows.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    /// It counts once, or not at all.
+    Unknown,
+    /// It does not count, and never will.
+    Refused,
+    /// It counts once.
+    Acknowledged { ended: Time, position: Position, level: AckLevel },
+}
+
+#[derive(Debug)]
+struct Write {
+    began: Time,
+    /// Its words, in [`History::amounts`].
+    amounts: Range<usize>,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+struct Read {
+    who: u32,
+    began: Time,
+    ended: Time,
+    position: Position,
+    asked: Option<Position>,
+    leads: bool,
+    /// What it saw, in [`History::values`].
+    values: Range<usize>,
+}
+
+/// A read, as whoever made it tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub who: u32,
+    pub began: Time,
+    pub ended: Time,
+    /// Where the node said that it was.
+    pub position: Position,
+    /// The `Memdb-Min-Position` that was asked for.
+    pub asked: Option<Position>,
+    /// The node led, with nobody else: it must have everything that was acknowledged before.
+    pub leads: bool,
+    pub values: &'a [(&'a str, i64)],
+}
+
+/// Where an epoch ended, and what may be lost with the records behind that.
+#[derive(Debug)]
+struct Ended {
+    at: Position,
+    forgives: Vec<AckLevel>,
+}
+
+/// All that one node holds at the end.
+#[derive(Debug)]
+struct Last {
+    node: String,
+    position: Position,
+    counts: BTreeMap<String, i64>,
+}
+
+/// Writes and reads, in any order.
+#[derive(Debug, Default)]
+pub struct History {
+    numbers: HashMap<String, Word>,
+    names: Vec<String>,
+    /// What each word counted before.
+    base: Vec<i64>,
+    writes: Vec<Write>,
+    amounts: Vec<(Word, i64)>,
+    reads: Vec<Read>,
+    values: Vec<(Word, i64)>,
+    ended: Vec<Ended>,
+    last: Vec<Last>,
+}
+
+impl History {
+    /// A history of a database that holds `base` and has no write under way.
+    pub fn new(base: &BTreeMap<String, i64>) -> Self {
+        let mut history = Self::default();
+        for (word, count) in base {
+            let word = history.number(word);
+            history.base[word as usize] = *count;
+        }
+        history
+    }
+
+    fn number(&mut self, word: &str) -> Word {
+        if let Some(number) = self.numbers.get(word) {
+            return *number;
+        }
+        let number = self.names.len() as Word;
+        self.numbers.insert(word.to_owned(), number);
+        self.names.push(word.to_owned());
+        self.base.push(0);
+        number
+    }
+
+    /// A write is about to be sent for the first time. Unless something is said of it later, its outcome is unknown.
+    /// Sent again under its key or number in its stream it is the same write.
+    pub fn sent(&mut self, began: Time, words: &[(&str, i64)]) -> WriteId {
+        let from = self.amounts.len();
+        for (word, amount) in words {
+            assert!(*amount > 0, "the rules know of growing counts only");
+            let word = self.number(word);
+            self.amounts.push((word, *amount));
+        }
+        self.writes.push(Write { began, amounts: from..self.amounts.len(), outcome: Outcome::Unknown });
+        self.writes.len() - 1
+    }
+
+    /// It was answered that the write counts, at this position. What was told last holds: a write that was lost with an
+    /// epoch may be sent again.
+    pub fn acknowledged(&mut self, write: WriteId, ended: Time, position: Position, level: AckLevel) {
+        self.writes[write].outcome = Outcome::Acknowledged { ended, position, level };
+    }
+
+    /// None of the times it was sent does it count.
+    pub fn refused(&mut self, write: WriteId) {
+        self.writes[write].outcome = Outcome::Refused;
+    }
+
+    /// Somebody has read.
+    pub fn read(&mut self, seen: &Seen<'_>) {
+        let from = self.values.len();
+        for (word, value) in seen.values {
+            let word = self.number(word);
+            self.values.push((word, *value));
+        }
+        let Seen { who, began, ended, position, asked, leads, .. } = *seen;
+        self.reads.push(Read { who, began, ended, position, asked, leads, values: from..self.values.len() });
+    }
+
+    /// An epoch ended at this position, and history went on from there without its later records. Of those, what was
+    /// acknowledged at these levels may be lost.
+    pub fn epoch_ended(&mut self, at: Position, forgives: &[AckLevel]) {
+        self.ended.push(Ended { at, forgives: forgives.to_vec() });
+    }
+
+    /// All that a node holds once nothing is under way and all speak to each other.
+    pub fn ends(&mut self, node: &str, position: Position, counts: BTreeMap<String, i64>) {
+        self.last.push(Last { node: node.to_owned(), position, counts });
+    }
+
+    /// Writes without a word of what became of them.
+    pub fn unknown(&self) -> usize {
+        self.writes.iter().filter(|write| matches!(write.outcome, Outcome::Unknown)).count()
+    }
+
+    /// The end of an epoch that a position is behind, if there is one: then it is of a history that was given up.
+    fn given_up(&self, position: Position) -> Option<&Ended> {
+        let behind = |ended: &&Ended| ended.at.epoch >= position.epoch && ended.at.sequence < position.sequence;
+        self.ended.iter().filter(behind).min_by_key(|ended| ended.at)
+    }
+
+    /// Where in the history that holds a position is.
+    fn sequence(&self, position: Position) -> Option<Sequence> {
+        self.given_up(position).is_none().then_some(position.sequence)
+    }
+}
