@@ -74,14 +74,14 @@ struct Shared {
 }
 
 impl Load {
-    /// Begins on nodes of which the first leads, and which hold `base`.
-    pub fn start(nodes: &[&Node], base: &Counts, rate: Rate, seed: u64) -> Self {
+    /// Begins on nodes of which the first leads, and which hold so much at a position.
+    pub fn start(nodes: &[&Node], base: (Position, &Counts), rate: Rate, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             rate,
             begun: Instant::now(),
             over: AtomicBool::new(false),
             gate: RwLock::new(()),
-            history: Mutex::new(History::new(base)),
+            history: Mutex::new(History::new(base.1, base.0)),
             nodes: RwLock::new((nodes.iter().map(|node| node.url.clone()).collect(), 0)),
             wrong: Mutex::new(Vec::new()),
             numbers: (0..rate.writers).map(|_| AtomicU64::new(0)).collect(),
@@ -119,14 +119,16 @@ impl Load {
         let (leader, followers) = nodes.split_first().expect("there are nodes");
         let (counts, took) = equal_within(PATIENCE, leader, followers);
         let mut history = self.shared.history.lock();
+        let mut ended = Position::ZERO;
         for node in nodes {
             let (position, counts) = crate::web::counts(&node.url);
-            history.ends(&node.url, position.parse().expect("a position"), counts);
+            ended = position.parse().expect("a position");
+            history.ends(&node.url, ended, counts);
         }
         let wrong = std::mem::take(&mut *self.shared.wrong.lock());
         assert!(wrong.is_empty(), "{wrong:#?}");
         let checked = history.check().unwrap_or_else(|broken| panic!("{broken}"));
-        *history = History::new(&counts);
+        *history = History::new(&counts, ended);
         drop(quiet);
         (checked, took)
     }

@@ -11,6 +11,7 @@ use crate::{
     random::Random,
     web::{Counts, until},
 };
+use memdb::position::Position;
 use rustix::process::Signal;
 use std::{
     fmt::Write as _,
@@ -237,7 +238,7 @@ fn soak(time: Duration, seed: u64) -> Vec<String> {
     println!("a soak of {} s, MEMDB_SEED={seed}", time.as_secs());
     let mut soak = Soak::new(time, seed);
     let rate = Rate { writers: 16, readers: 4, pause: Duration::from_millis(25), name: "" };
-    let load = Load::start(&soak.nodes.iter().collect::<Vec<_>>(), &Counts::new(), rate, seed);
+    let load = Load::start(&soak.nodes.iter().collect::<Vec<_>>(), (Position::ZERO, &Counts::new()), rate, seed);
     let (mut windows, mut sampled, mut slowest) = (0, Duration::ZERO, Duration::ZERO);
     let window = WINDOW.min(time / 8);
     while soak.begun.elapsed() < time {
