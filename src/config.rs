@@ -71,8 +71,10 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Posts that may wait for the Writer; one more is answered 429.
     pub queue_batches: usize,
-    /// Connections open at once; one more waits.
+    /// Connections open at once; one more is answered 503.
     pub max_connections: usize,
+    /// Of these, from one client address; one more is answered 429. `None`: a quarter, and no bound for loopback.
+    pub max_connections_per_address: Option<usize>,
     /// Threads that serve requests.
     pub threads: usize,
     /// Memory for words and counts in bytes; beyond it new words are refused.
@@ -286,6 +288,7 @@ impl Settings {
             max_body_bytes: 0,
             queue_batches: 0,
             max_connections: 0,
+            max_connections_per_address: None,
             threads: 0,
             max_memory_bytes: u64::MAX,
             key_window_ms: 0,

@@ -12,6 +12,44 @@
 pub enum Bug {
     /// The log says that it has synced, and has not.
     SkipsTheSync,
+    /// A sync leaves out the directory, and so the name of a segment.
+    ForgetsTheDirectorySync,
+    /// A sync leaves out the segment before a rotation.
+    SyncsOnlyTheNewSegment,
+    /// What was gathered when a segment was full is not written to the next.
+    DropsTheBatchOfARotation,
+    /// A part of a record stays in the log when its append has failed.
+    KeepsAFailedAppend,
+    /// Writes are acknowledged, whatever becomes of the append.
+    AcksBeforeAppend,
+    /// Readers see a record before it is in the log.
+    PublishesBeforeAppend,
+    /// Answers that wait for a sync come a record before it.
+    AnswersARecordTooEarly,
+    /// A snapshot leaves out the window of keys.
+    SnapshotsWithoutTheWindow,
+    /// A snapshot is taken for the state at which its walk began.
+    ServesASnapshotBeforeItsEnd,
+    /// A start forgets which keys have counted.
+    ForgetsTheWindowAtRestart,
+    /// A start after an unclean stop builds on what it reads, without making it durable.
+    TrustsAnUncleanStop,
+    /// A start goes on in the epoch of the one before.
+    ReusesAnEpoch,
+    /// Damage to what was synced is cut off, as if it never was.
+    CutsWhatWasSynced,
+    /// A record is read whose checksum is not its own.
+    ReadsPastATornRecord,
+    /// A post that goes on with a stream takes room in the window.
+    CountsStreamsTwice,
+    /// A replica follows a leader whose epoch has ended.
+    AcceptsALowerEpoch,
+    /// The feed gives what follows the next record, and not that record.
+    SkipsOneInTheFeed,
+    /// What was sent in an exchange that failed counts as applied.
+    CountsAFailedSend,
+    /// A leader that has lost the end of its log takes it back from whoever has more, of whatever history.
+    TakesBackFromAnotherHistory,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

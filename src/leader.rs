@@ -5,19 +5,21 @@
 
 mod closing;
 mod group;
+mod incumbent;
 mod queue;
 mod waiting;
 mod writer;
 
 pub use closing::close;
 pub use group::AdmissionLimits;
+pub use incumbent::{Incumbent, Reaction};
 pub(crate) use queue::Queue;
 pub use writer::{Action, Submission, Writer, WriterSettings};
 
 use crate::{
     log,
     position::Position,
-    replication::{Feed, Peer, Told},
+    replication::{Answer, Feed, Peer, Told},
     snapshot::Published,
     tally::Batch,
     view::View,
@@ -33,7 +35,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What must have happened before a write is acknowledged.
@@ -199,6 +201,8 @@ pub enum Event {
     Synced(log::Sync, io::Result<()>),
     /// A snapshot has ended, after so many milliseconds.
     SnapshotEnded(Result<Published, crate::format::FileError>, u64),
+    /// Another node asks, or is about to lead.
+    Offer(Bytes, oneshot::Sender<Answer>),
     /// No more writes come: answer those that wait, sync, and end.
     Stop,
 }
@@ -218,7 +222,12 @@ struct Shared {
     /// Whether a write waits for a replica's sync.
     wants_durable: AtomicBool,
     ended: CancellationToken,
+    succeeded: watch::Sender<Option<Successor>>,
 }
+
+/// Whoever leads, or is about to, in a later epoch: its URL, where that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Successor(pub Option<String>);
 
 /// Bounds of the queue in front of the Writer.
 #[derive(Clone, Copy, Debug)]
@@ -240,7 +249,8 @@ impl Leader {
     pub fn new(view: Arc<View>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
         let queue = Queue::new(bounds.batches, bounds.bytes);
         let (stopping, poisoned, wants_durable, ended) = Default::default();
-        Self { shared: Arc::new(Shared { view, feed, queue, stopping, poisoned, wants_durable, ended }) }
+        let succeeded = watch::Sender::new(None);
+        Self { shared: Arc::new(Shared { view, feed, queue, stopping, poisoned, wants_durable, ended, succeeded }) }
     }
 
     /// What this leader serves.
@@ -288,6 +298,27 @@ impl Leader {
         if !self.shared.stopping.swap(true, Ordering::Relaxed) {
             self.shared.queue.push(Event::Stop);
         }
+    }
+
+    /// Hands over what another node asks, or offers as a leader of its own; `None` if the Writer is gone.
+    pub async fn offer(&self, bytes: Bytes) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        let size = bytes.len();
+        self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
+        answer.await.ok()
+    }
+
+    /// For the Writer's thread: another leads now, or is about to.
+    pub fn stood_down(&self, successor: Successor) {
+        self.shared.view.set_ready(false);
+        self.shared.succeeded.send_replace(Some(successor));
+    }
+
+    /// Returns once another leads, or is about to.
+    pub async fn succeeded(&self) -> Successor {
+        let mut succeeded = self.shared.succeeded.subscribe();
+        let successor = succeeded.wait_for(Option::is_some).await.expect("this holds the other end");
+        successor.clone().expect("it was waited for")
     }
 
     /// Tells the Writer's thread something.

@@ -20,7 +20,7 @@ pub use tail::{Place, Tail, place_after};
 
 use crate::{
     disk::{self, Disk, DiskFile},
-    failpoint,
+    failpoint::{self, Bug, planted},
     format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
     record::Body,
@@ -75,11 +75,15 @@ impl Sync {
     /// As the system says; the log is poisoned then.
     pub fn run(&self) -> io::Result<()> {
         failpoint::pass("sync.begin");
+        if planted(Bug::SkipsTheSync) {
+            return Ok(());
+        }
         for file in &self.files {
             file.sync()?;
         }
         failpoint::pass("sync.files");
-        self.directory.as_ref().map_or(Ok(()), |disk| disk.sync_directory())?;
+        let directory = self.directory.as_ref().filter(|_| !planted(Bug::ForgetsTheDirectorySync));
+        directory.map_or(Ok(()), |disk| disk.sync_directory())?;
         failpoint::pass("sync.done");
         Ok(())
     }
@@ -145,7 +149,9 @@ impl Log {
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
-        write(&*self.file, self.len, &self.encoded)?;
+        if !planted(Bug::DropsTheBatchOfARotation) || self.finished.is_none() || self.len > FILE_HEADER_BYTES as u64 {
+            write(&*self.file, self.len, &self.encoded)?;
+        }
         self.len += self.encoded.len() as u64;
         self.sequence += 1;
         self.chain = header.chain;
@@ -214,7 +220,8 @@ impl Log {
         if self.synced_upto == self.sequence {
             return None;
         }
-        let files = self.finished.iter().chain([&self.file]).map(Arc::clone).collect();
+        let finished = self.finished.iter().filter(|_| !planted(Bug::SyncsOnlyTheNewSegment));
+        let files = finished.chain([&self.file]).map(Arc::clone).collect();
         let directory = (!self.name_synced).then(|| Arc::clone(&self.disk));
         Some(Sync { upto: self.sequence, files, directory })
     }
@@ -276,6 +283,9 @@ impl Log {
 fn write(file: &dyn DiskFile, len: u64, record: &[u8]) -> Result<(), AppendError> {
     failpoint::pass("append.begin");
     file.append(record).map_err(|error| {
+        if planted(Bug::KeepsAFailedAppend) {
+            return AppendError::Undone(error);
+        }
         // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is
         // as before. If a power loss brought it back, it would stand for what is now written under its position.
         match file.truncate(len).and_then(|()| file.sync()) {

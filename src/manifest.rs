@@ -38,6 +38,16 @@ pub struct State {
     pub leader_url: Option<String>,
     /// URLs of replicas that have been connected, and are not forgotten.
     pub replicas: Vec<String>,
+    /// A later epoch, that this node has promised to somebody who is about to lead in it: nobody who leads in an earlier one
+    /// is followed any more. 0: none.
+    pub promised: Epoch,
+}
+
+impl State {
+    /// The highest epoch that was seen.
+    pub fn highest(&self) -> Epoch {
+        self.epoch.max(self.promised)
+    }
 }
 
 impl Manifest {

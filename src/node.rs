@@ -1,15 +1,18 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! [`run_leader`], [`run_replica`] and [`run_local_replica`] are what the verbs of the command line run; [`Leading`],
-//! [`Following`] and [`LocalFollowing`] are the same without signals, for tests.
+//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`Node`] and [`LocalFollowing`] are the same
+//! without signals, for tests, and [`Leading`] and [`Following`] one role alone.
 
+mod contact;
 mod following;
 mod full_sync;
 mod leading;
 mod local;
 mod logging;
+mod promote;
 mod replicating;
 mod restore;
+mod roles;
 mod take_back;
 mod workers;
 mod writing;
@@ -18,6 +21,7 @@ pub use following::Following;
 pub use leading::Leading;
 pub use local::LocalFollowing;
 pub use restore::{Restored, restore};
+pub use roles::Node;
 
 use crate::{
     api::http::{HttpSettings, NodeAccess},
@@ -29,6 +33,7 @@ use crate::{
     recovery::RecoveryError,
     store::WindowLimits,
 };
+use roles::Running;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -76,9 +81,17 @@ pub enum NodeError {
         #[source]
         error: RecoveryError,
     },
-    /// Another node has gone on without this one.
+    /// Records that it would lead without may be elsewhere.
     #[error("refusing to lead: {0}")]
     NotLeader(String),
+    /// Another leads in a later epoch, or is about to.
+    #[error("refusing to lead: {told}")]
+    Succeeded {
+        /// Where it is, if that is known.
+        by: Option<String>,
+        /// How it is known.
+        told: String,
+    },
     /// Nothing could be restored.
     #[error("nothing was restored: {0}")]
     Restore(String),
@@ -98,34 +111,18 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// Runs a leader until SIGTERM or SIGINT, or until its writer dies, or somebody else leads.
+/// Runs a leader or a replica until SIGTERM or SIGINT, or until its main thread dies. It may become the other meanwhile.
 ///
 /// # Errors
 /// As [`NodeError`] says.
-pub fn run_leader(settings: &Settings) -> Result<(), NodeError> {
-    let mut process = Process::begin()?;
+pub fn run(settings: &Settings) -> Result<(), NodeError> {
+    let Process { runtime, signals } = Process::begin()?;
     let held = Held::take(settings)?;
     let _log_file = logging::start(&settings.log, settings.data_dir.as_deref())?;
-    let leading = Leading::begin(held, settings)?;
-    tracing::info!(address = %leading.address(), "serving");
-    let leader = leading.leader().clone();
-    process.until_stopped(async move { leader.ended().await });
-    leading.stop()
-}
-
-/// Runs a replica until SIGTERM or SIGINT.
-///
-/// # Errors
-/// As [`NodeError`] says.
-pub fn run_replica(settings: &Settings) -> Result<(), NodeError> {
-    let mut process = Process::begin()?;
-    let held = Held::take(settings)?;
-    let _log_file = logging::start(&settings.log, settings.data_dir.as_deref())?;
-    let following = Following::begin(held, settings)?;
-    tracing::info!(address = %following.address(), "serving");
-    let follower = following.follower().clone();
-    process.until_stopped(async move { follower.ended().await });
-    following.stop()
+    let running = Running::begin(&held, settings)?;
+    tracing::info!(address = %running.address(), "serving");
+    let signals = tokio::sync::Mutex::new(signals);
+    running.run(held, settings, &runtime, || async { signals.lock().await.next().await })
 }
 
 /// Runs a local replica until SIGTERM or SIGINT.
@@ -137,7 +134,7 @@ pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
     let listening = Listening::take(settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
     let _log_file = logging::start(&settings.log, None)?;
-    let following = LocalFollowing::begin(listening, settings)?;
+    let following = LocalFollowing::begin(&listening, settings)?;
     tracing::info!(address = %following.address(), "serving");
     let ended = following.ended();
     process.until_stopped(async move { ended.cancelled().await });
@@ -198,15 +195,21 @@ impl Signals {
 }
 
 /// The port, which one process alone may hold.
+#[derive(Clone)]
 struct Listening {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
 }
 
 impl Listening {
     fn take(settings: &Settings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        Ok(Self { listener })
+        Ok(Self { listener: Arc::new(listener) })
+    }
+
+    /// For a server: the same port, so that the next one finds what waits there.
+    fn share(&self) -> io::Result<TcpListener> {
+        self.listener.try_clone()
     }
 
     /// How other nodes reach this one.
@@ -215,10 +218,11 @@ impl Listening {
     }
 }
 
-/// What one process alone may hold: the port, and the data directory, if it has one.
+/// What one process alone may hold: the port, and the data directory, if it has one. Roles share it.
+#[derive(Clone)]
 struct Held {
     listening: Listening,
-    directory: Option<(Arc<dyn Disk>, Lock)>,
+    directory: Option<(Arc<dyn Disk>, Arc<Lock>)>,
 }
 
 impl Held {
@@ -226,6 +230,7 @@ impl Held {
         // The port before the data: a second start must not touch what the first one serves.
         let listening = Listening::take(settings)?;
         let directory = settings.data_dir.as_deref().map(lock).transpose()?;
+        let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
         Ok(Self { listening, directory })
     }
 }
@@ -267,6 +272,7 @@ fn http_settings(settings: &Settings) -> HttpSettings {
     HttpSettings {
         threads: settings.threads,
         max_connections: settings.max_connections,
+        max_connections_per_address: settings.max_connections_per_address,
         max_body_bytes: settings.max_body_bytes,
         ..HttpSettings::default()
     }

@@ -20,7 +20,7 @@ pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
     disk::{Disk, TEMPORARY},
-    failpoint,
+    failpoint::{self, Bug, planted},
     format::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
@@ -84,7 +84,10 @@ pub struct Report {
 impl Report {
     /// Whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
-        !self.clean || self.cut.is_some() || !self.passed_over.is_empty() || !self.harmless.is_empty()
+        (!self.clean && !planted(Bug::TrustsAnUncleanStop))
+            || self.cut.is_some()
+            || !self.passed_over.is_empty()
+            || !self.harmless.is_empty()
     }
 }
 
@@ -122,6 +125,8 @@ pub struct Recovered {
     pub report: Report,
     /// Whether the database is new.
     pub new: bool,
+    /// The epoch that [`Recovered::settle`] begins, where others have promised one; else it is the next.
+    pub promised: Option<Epoch>,
 }
 
 /// How a new database is made, should there be none: its identity, drawn at random by the caller.
@@ -155,6 +160,9 @@ fn look_at(
     whose: Whose,
 ) -> Result<Recovered, RecoveryError> {
     let identity = manifest.identity;
+    let age_ms = |age_ms| if planted(Bug::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
+    let window =
+        WindowLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
     check_segments(disk, &manifest)?;
@@ -186,7 +194,7 @@ fn look_at(
         Whose::Leader => check_promises(&manifest.state, end, &report)?,
         Whose::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
-    Ok(Recovered { manifest, store, report, new: false })
+    Ok(Recovered { manifest, store, report, new: false, promised: None })
 }
 
 /// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
@@ -213,7 +221,7 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Re
     }
     let store = Store::new(identity.hasher(), window);
     let manifest = Manifest { identity, state: State::default() };
-    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true })
+    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true, promised: None })
 }
 
 fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
@@ -338,7 +346,8 @@ impl Recovered {
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        state.epoch += 1;
+        let next = state.epoch + u64::from(state.epoch == 0 || !planted(Bug::ReusesAnEpoch));
+        (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);
         self.go_on(disk, position, segment_bytes)
@@ -354,7 +363,7 @@ impl Recovered {
 
     /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
     fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
-        let Recovered { mut manifest, mut store, report, new } = self;
+        let Recovered { mut manifest, mut store, report, new, .. } = self;
         let mark = store.mark();
         let log = Log::begin(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
@@ -381,8 +390,9 @@ impl Recovered {
 /// Removes files that mean nothing: temporary ones, snapshots that are damaged, empty segments of epochs that never
 /// began.
 fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), RecoveryError> {
-    if !report.passed_over.is_empty() {
-        // A damaged snapshot still tells how far the log was durable. The log has to be so, before nothing tells any more.
+    if report.needs_fresh_snapshot() {
+        // The fresh snapshot says how far all is durable. The log has to be so too, should the snapshot be damaged later;
+        // and before one that is damaged is removed, which still tells.
         for (name, _) in log::segments(disk)? {
             disk.open(&name).and_then(|file| file.sync()).map_err(FileError::io(&name))?;
         }

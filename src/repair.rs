@@ -385,7 +385,8 @@ impl Plan {
         }
         disk.sync_directory().map_err(FileError::io("the data directory"))?;
         let report = Report { snapshot: self.snapshot, clean: false, ..Report::default() };
-        let recovered = Recovered { manifest: self.manifest, store: self.store, report, new: false };
+        let promised = Some(self.manifest.state.highest() + 1);
+        let recovered = Recovered { manifest: self.manifest, store: self.store, report, new: false, promised };
         let settled = recovered.settle(disk, String::new(), segment_bytes)?;
         Ok(settled.store.mark())
     }

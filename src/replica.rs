@@ -7,24 +7,26 @@
 
 mod files;
 mod follower;
+mod promise;
 
 pub use files::{Directory, Loaded};
-pub use follower::{Event, Follower};
+pub use follower::{Event, Follower, Promotion};
 
 use crate::{
-    failpoint,
+    failpoint::{self, Bug, planted},
     format::{FileError, Identity},
     limits,
     log::{AppendError, Place, RawRecord, Sync},
-    manifest::Manifest,
+    manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::{self, Settled},
-    replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
+    replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::{Due, Published, SnapshotSettings},
     store::{Mark, Reader, Store, WindowLimits},
 };
 use bytes::Bytes;
 use files::Files;
+use promise::members_of;
 use std::{collections::VecDeque, io};
 
 /// What a replica wants done.
@@ -45,6 +47,8 @@ pub enum Action<T> {
     Stands(Position),
     /// At this moment nothing that the leader had is missing.
     CaughtUp,
+    /// These are the nodes of the cluster.
+    Members(Members),
     /// Load a snapshot from the leader, and report to [`Replica::loaded`].
     Load(Identity),
     /// Sync, and report to [`Replica::synced`].
@@ -99,6 +103,10 @@ pub struct Replica<T> {
     epoch: Epoch,
     /// Past epochs, as the leader last told them.
     told: EpochTable,
+    /// A later epoch, promised to somebody who is about to lead in it; 0: none.
+    promised: Epoch,
+    /// Who belongs to the cluster, as the leader last told it.
+    members: Members,
     /// The database of files that are there and cannot be used: no other may take their place.
     bound_to: Option<u128>,
     /// The run of a leader that leads it, and in which epoch.
@@ -130,6 +138,8 @@ impl<T> Replica<T> {
             held: None,
             epoch: 0,
             told: EpochTable::default(),
+            promised: 0,
+            members: Members::default(),
             bound_to: None,
             led_by: None,
             diverged: false,
@@ -147,6 +157,9 @@ impl<T> Replica<T> {
                 let Manifest { identity, state } = &settled.manifest;
                 let identity = *identity;
                 (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
+                replica.promised = state.promised;
+                replica.members = members_of(state);
+                actions.push(Action::Members(replica.members.clone()));
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
                 let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now_ms);
                 replica.hold(Held { identity, store, files: Some(files) }, actions);
@@ -181,8 +194,11 @@ impl<T> Replica<T> {
         if held.is_some_and(|held| held != offer.identity.database_id) {
             return Outcome::OtherDatabase;
         }
-        if offer.epoch < self.epoch {
+        if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {
             return Outcome::OldEpoch;
+        }
+        if offer.command == Command::Promise {
+            return self.promise(offer, actions);
         }
         if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {
             return Outcome::OtherLeader;
@@ -194,9 +210,10 @@ impl<T> Replica<T> {
             self.led_by = Some((offer.epoch, offer.leader));
         }
         match offer.command {
-            Command::Ask => Outcome::Applied,
+            Command::Ask | Command::Promise => Outcome::Applied,
             Command::Snapshot => {
                 actions.push(Action::Unready);
+                self.meet(&offer.members, actions);
                 let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 if is_newer {
@@ -225,6 +242,7 @@ impl<T> Replica<T> {
         } else if here.epoch != offer.epoch {
             self.begin_epoch(actions);
         }
+        self.meet(&offer.members, actions);
         let outcome = self.apply_all(offer, actions);
         if outcome != Outcome::Applied {
             return outcome;
@@ -376,7 +394,15 @@ impl<T> Replica<T> {
     /// Puts what was loaded in the place of all files, if this replica keeps any.
     fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
         let directory = self.directory.as_ref()?;
-        match directory.replace(loaded, self.epoch, &self.told, self.settings.snapshot, now_ms) {
+        let state = State {
+            epoch: self.epoch,
+            epochs: self.told.clone(),
+            promised: self.promised,
+            leader_url: Some(self.members.leader.clone()).filter(|url| !url.is_empty()),
+            replicas: self.members.replicas.clone(),
+            ..State::default()
+        };
+        match directory.replace(loaded, state, self.settings.snapshot, now_ms) {
             Ok(files) => Some(files),
             Err(error) => {
                 actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
@@ -428,12 +454,13 @@ impl<T> Replica<T> {
             node: self.settings.node,
             url: self.settings.url.clone(),
             database: self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to),
-            epoch: self.epoch,
+            epoch: self.highest(),
             position: mark.position,
             chain: mark.chain,
             synced: self.synced_sequence(),
             diverged: self.diverged,
             local: false,
+            leads: false,
         }
     }
 
@@ -501,13 +528,8 @@ impl<T> Replica<T> {
     /// The leader leads in another epoch than before: that is noted first of all.
     fn begin_epoch(&mut self, actions: &mut Vec<Action<T>>) {
         actions.push(Action::Epochs(self.told.clone()));
-        if let Some(held) = &mut self.held
-            && let Some(files) = &mut held.files
-            && let Err(error) = files.begin_epoch(self.epoch, &self.told)
-        {
-            held.files = None;
-            actions.push(Action::Alarm(format!("a new epoch cannot be noted ({error}): it goes on without files")));
-        }
+        let (epoch, told) = (self.epoch, self.told.clone());
+        self.keep(|files, _| files.begin_epoch(epoch, &told), "a new epoch cannot be noted", actions);
     }
 
     /// Once all records of earlier epochs are there, it stands in this one, and its position says so, as the leader's does.

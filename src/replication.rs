@@ -9,6 +9,7 @@
 //! table of messages.
 
 mod archive;
+mod candidacy;
 mod catch_up;
 mod feed;
 mod judge;
@@ -20,10 +21,11 @@ mod sender;
 mod take_back;
 
 pub use archive::{Archive, Outgoing, Snapshot};
+pub use candidacy::{Asked, Refusal, candidacy, has_promised};
 pub use catch_up::{CatchUp, Gathered};
 pub use feed::{Feed, Since};
 pub use judge::{Lead, Verdict, judge};
-pub use message::{Answer, Command, HELLO_TYPE, Hello, NodeId, Offer, Outcome, RECORDS_TYPE, SNAPSHOT_TYPE};
+pub use message::{Answer, Command, HELLO_TYPE, Hello, Members, NodeId, Offer, Outcome, RECORDS_TYPE, SNAPSHOT_TYPE};
 pub use progress::{Peer, Progress, Standing};
 pub use registry::Registry;
 pub use sender::{Sender, SenderStatus, Told, Turn, retry_most_ms};

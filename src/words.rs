@@ -9,11 +9,13 @@
 
 mod arena;
 mod cell;
+mod growth;
 mod table;
 mod top;
 mod writer;
 
 pub use cell::Side;
+pub(crate) use growth::{Growth, PAIR_BYTES};
 pub(crate) use writer::WordsWriter;
 
 use crate::limits;

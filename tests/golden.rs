@@ -66,6 +66,7 @@ fn manifest() -> Manifest {
         boot_id: "boot".into(),
         leader_url: Some("http://127.0.0.1:8080".into()),
         replicas: vec!["http://127.0.0.1:8081".into()],
+        promised: 5,
     };
     Manifest { identity: IDENTITY, state }
 }

@@ -159,6 +159,7 @@ fn standing_at(database: u128, sequence: u64) -> Vec<u8> {
         synced: None,
         diverged: false,
         local: false,
+        leads: false,
     };
     Answer { outcome: Outcome::Applied, hello }.encode()
 }

@@ -192,6 +192,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
             command: Command::Stream,
             after: replica.position(),
             durable: false,
+            members: None,
             records: &[],
         };
         replica.offered(&offer.encode_head(), 1, None);
@@ -310,6 +311,7 @@ fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
         command: Command::Snapshot,
         after: replica.position(),
         durable: false,
+        members: None,
         records: &[],
     };
     replica.offered(&offer.encode_head(), 1, Some(&leader));
@@ -412,6 +414,7 @@ fn a_snapshot_of_another_history_than_the_leaders_is_not_taken() {
         command: Command::Snapshot,
         after: replica.position(),
         durable: false,
+        members: None,
         records: &[],
     };
     replica.offered(&offer.encode_head(), 1, Some(&old));

@@ -50,6 +50,7 @@ fn announce(leading: &Leading, url: &str, local: bool) {
         synced: None,
         diverged: false,
         local,
+        leads: false,
     };
     let announced = Client::new().post(format!("http://{}/sync", leading.address())).header("content-type", HELLO_TYPE);
     assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);

@@ -87,6 +87,13 @@ macro_rules! leader {
     };
 }
 
+/// A setting of whoever leads: of a replica too, for the day it is promoted.
+macro_rules! leading {
+    ($default:expr) => {
+        &[(Role::Leader, $default), (Role::Replica, $default)]
+    };
+}
+
 /// All settings, in the order of the help.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -202,7 +209,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "ack",
         value_name: "LEVEL",
-        defaults: leader!("replica"),
+        defaults: leading!("replica"),
         help: "What a 202 means unless the request says: in the log (leader), or also synced (disk), \
                applied by a replica if one is connected (replica), or synced on both (replica+disk)",
         choices: &["leader", "disk", "replica", "replica+disk"],
@@ -212,7 +219,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "ack-timeout-ms",
         value_name: "MS",
-        defaults: leader!("1000"),
+        defaults: leading!("1000"),
         help: "How long a write waits for the replica its level asks for, at most 4000",
         apply: |settings, text, _| {
             set(&mut settings.ack_timeout_ms, value::number(text, &(1..=limits::MAX_ACK_TIMEOUT_MS)))
@@ -222,7 +229,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "durability",
         value_name: "WHEN",
-        defaults: leader!("buffered"),
+        defaults: leading!("buffered"),
         help: "Sync the log every second (buffered), or before every answer (synced)",
         choices: &["buffered", "synced"],
         apply: |settings, text, _| {
@@ -234,7 +241,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "backup-interval-ms",
         value_name: "MS",
-        defaults: &[(Role::Leader, "1000"), (Role::Replica, "1000")],
+        defaults: leading!("1000"),
         help: "How often the backup on disk is made current, if anything changed; 0 only at a stop",
         apply: |settings, text, _| set(&mut settings.backup_interval_ms, value::number(text, &(0..=86_400_000))),
         ..ROW
@@ -254,7 +261,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "queue",
         value_name: "POSTS",
-        defaults: leader!("4096"),
+        defaults: leading!("4096"),
         help: "Posts that may wait to be written; one more is answered 429",
         apply: |settings, text, _| set(&mut settings.queue_batches, value::number(text, &(1..=1_000_000))),
         ..ROW
@@ -268,6 +275,17 @@ pub(super) const SETTINGS: &[Setting] = &[
             settings.max_connections =
                 if text == AUTO { around.machine.connections() } else { value::number(text, &(1..=1_000_000))? };
             Ok(())
+        },
+        ..ROW
+    },
+    Setting {
+        name: "max-connections-per-address",
+        value_name: "NUMBER",
+        defaults: every!(AUTO),
+        help: "Of these, from one client address (IPv6: one /64); auto is a quarter of them, and no bound for loopback",
+        apply: |settings, text, _| {
+            let parse = |text: &str| value::number(text, &(1..=1_000_000));
+            set(&mut settings.max_connections_per_address, unless(AUTO, text, parse))
         },
         ..ROW
     },
@@ -286,7 +304,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "max-memory",
         value_name: "BYTES",
-        defaults: leader!(AUTO),
+        defaults: leading!(AUTO),
         help: "Memory for words and counts; new words beyond it are refused; auto is three quarters of the machine's",
         apply: |settings, text, around| {
             settings.max_memory_bytes = if text == AUTO {

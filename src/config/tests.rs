@@ -90,6 +90,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.stream_window_ms, limits::DEFAULT_STREAM_AGE_MS);
     assert_eq!(settings.max_streams, limits::DEFAULT_MAX_STREAMS);
     assert_eq!((settings.threads, settings.max_connections), (4, 10_000));
+    assert_eq!(settings.max_connections_per_address, None);
     assert_eq!(settings.max_memory_bytes, 6 << 30);
     assert!(!settings.insecure);
     assert_eq!(settings.backup_interval_ms, 1_000);
@@ -254,6 +255,10 @@ fn relations_between_settings_are_checked() {
     let error = resolved(&[("max-connections", "19937")], &[], None).expect_err("one over what is open");
     assert!(error.contains("ulimit -n 20001"), "{error}");
     assert!(resolved(&[("max-connections", "19936")], &[], None).is_ok());
+    let per_address = |text| resolved(&[("max-connections-per-address", text)], &[], None);
+    assert_eq!(per_address("7").expect("good").settings.max_connections_per_address, Some(7));
+    assert_eq!(per_address("auto").expect("good").settings.max_connections_per_address, None);
+    assert!(per_address("0").is_err(), "nobody could connect");
     let error = resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "2MiB")], &[], None).expect_err("too little");
     assert!(error.contains("at least 33554432"), "{error}");
     assert!(resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "1MiB")], &[], None).is_ok());
@@ -284,6 +289,7 @@ fn every_row_writes_a_field() {
                 "insecure" | "init" => "true",
                 "analyzer" => "whitespace",
                 "ack" => "disk",
+                "max-connections-per-address" => "5",
                 "durability" => "synced",
                 "leader" | "replica" | "advertise" => "http://a:1",
                 "cluster-secret-file" | "data-dir" => "x",

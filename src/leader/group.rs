@@ -5,12 +5,14 @@
 
 use super::{Receipt, WriteError};
 use crate::{
+    failpoint::{Bug, planted},
     hash::{WordHasher, weight},
     limits,
     position::Position,
     record::{Body, Change, Settled, WordCount},
     store::{Entry, Seen, Store},
     tally::{Batch, Once, Tally, Verb},
+    words::{Growth, PAIR_BYTES, WordsWriter},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,7 +44,7 @@ pub(super) struct Group {
     new_namespaces: usize,
     /// Bytes of the record, about.
     bytes: usize,
-    /// Bytes of memory that the group's words take at most, were they all new.
+    /// Bytes of memory that the group takes at most.
     grows: usize,
     members: usize,
     counts: Vec<i64>,
@@ -54,6 +56,7 @@ struct Names {
     counts: Tally,
     /// The digest of the namespace once these are applied.
     digest: u64,
+    growth: Growth,
 }
 
 impl Group {
@@ -80,6 +83,7 @@ impl Group {
         self.names.retain(|name, _| **name == *limits::DEFAULT_NAMESPACE);
         for names in self.names.values_mut() {
             names.counts.clear();
+            names.growth.clear();
             names.dropped = false;
         }
         if let (Some(names), stored) =
@@ -196,7 +200,7 @@ impl Group {
         };
         let is_first = self.settled.insert((stream, name.clone()), entry.clone()).is_none();
         // A post that goes on with a stream takes no room.
-        if is_first && stream_sequence <= 1 {
+        if is_first && (stream_sequence <= 1 || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
@@ -214,29 +218,15 @@ impl Group {
             return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
-        self.counts.clear();
-        let mut grows = self.grows;
-        for (at, counted) in batch.tally.iter().enumerate() {
-            if at % limits::WORDS_TOUCHED == 0
-                && let Some(words) = words
-            {
-                words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
-            }
-            let count = names.count(store, &batch.namespace, counted.hash, counted.word);
-            let Some(sum) = count.checked_add(counted.amount) else {
-                return Err(WriteError::Overflow { word: counted.word.to_owned() });
-            };
-            if count == 0 {
-                // What a new word may take: its entry, a pair, and its share of an index that has just doubled.
-                grows += counted.word.len() + 48;
-            }
-            self.counts.push(count);
-            self.counts.push(sum);
-        }
+        let base = if known { self.grows } else { self.grows + WordsWriter::EMPTY_BYTES };
+        let grows =
+            names.sums(store, bounds, batch, base, &mut self.counts).inspect_err(|_| names.growth.take_back())?;
         let has_room = || words.is_none_or(|words| words.has_room());
         if grows > self.grows && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
+            names.growth.take_back();
             return Err(WriteError::MemoryFull);
         }
+        names.growth.keep();
         for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
             names.set(counted.hash, counted.word, pair[0], pair[1]);
         }
@@ -272,7 +262,10 @@ fn names_of<'a>(
 ) -> &'a mut Names {
     if !all.contains_key(namespace) {
         let digest = store.namespace(namespace).map_or(0, |words| words.digest());
-        all.insert(namespace.into(), Names { dropped: false, counts: Tally::new(hasher), digest });
+        all.insert(
+            namespace.into(),
+            Names { dropped: false, counts: Tally::new(hasher), digest, growth: Growth::new() },
+        );
     }
     all.get_mut(namespace).expect("it was just put there")
 }
@@ -285,6 +278,40 @@ impl Names {
             _ => 0,
         };
         self.counts.get(hash, word).unwrap_or_else(stored)
+    }
+
+    /// Puts the counts of a batch's words, each before and behind the batch, into `counts`. Gives the bytes of memory they
+    /// take at most, beside `grows`.
+    fn sums(
+        &mut self,
+        store: &Store,
+        bounds: &AdmissionLimits,
+        batch: &Batch,
+        mut grows: usize,
+        counts: &mut Vec<i64>,
+    ) -> Result<usize, WriteError> {
+        let words = store.namespace(&batch.namespace);
+        // Pairs of counts at most double what words take: so far from the budget nobody needs to look for them.
+        let is_near = store.bytes().saturating_mul(2).saturating_add(grows) > bounds.memory_bytes;
+        counts.clear();
+        for (at, counted) in batch.tally.iter().enumerate() {
+            if at % limits::WORDS_TOUCHED == 0
+                && let Some(words) = words
+            {
+                words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
+            }
+            let count = self.count(store, &batch.namespace, counted.hash, counted.word);
+            let Some(sum) = count.checked_add(counted.amount) else {
+                return Err(WriteError::Overflow { word: counted.word.to_owned() });
+            };
+            if count == 0 {
+                grows += self.growth.of_word(words, counted.hash, counted.word);
+            } else if is_near && words.is_some_and(|words| words.widens(counted.hash, counted.word, sum)) {
+                grows += PAIR_BYTES;
+            }
+            counts.extend([count, sum]);
+        }
+        Ok(grows)
     }
 
     fn set(&mut self, hash: u64, word: &str, before: i64, count: i64) {

@@ -1,7 +1,11 @@
 //! Answers that wait: for a sync, for replicas, or until it is too late.
 
 use super::{AckLevel, Receipt, WriteError};
-use crate::{position::Sequence, replication::Progress};
+use crate::{
+    failpoint::{Bug, planted},
+    position::Sequence,
+    replication::Progress,
+};
 use std::collections::VecDeque;
 
 /// A write that is applied and not yet answered.
@@ -46,7 +50,7 @@ impl<T> Waiting<T> {
     /// Whether an answer at this level is due once `synced` is synced.
     pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, synced: Sequence) -> bool {
         let Self { progress, .. } = self;
-        (!level.wants_sync() || sequence <= synced)
+        (!level.wants_sync() || sequence <= synced + u64::from(planted(Bug::AnswersARecordTooEarly)))
             && (!level.wants_replica() || sequence <= progress.applied())
             && (level != AckLevel::ReplicaDisk || sequence <= progress.synced())
     }

@@ -10,7 +10,7 @@ use super::{
     waiting::{Due as Answered, Waiting},
 };
 use crate::{
-    failpoint,
+    failpoint::{self, Bug, planted},
     format::FileError,
     limits,
     log::{AppendError, Log, Place, Sync},
@@ -174,10 +174,19 @@ impl<T> Writer<T> {
             Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
             Told::Lost => self.waiting.progress.lost(peer),
             Told::Gone => self.waiting.progress.gone(peer),
-            Told::StepDown(_) => self.stepped_down = true,
+            Told::StepDown(_) => self.stand_down(actions),
             Told::Alarm(_) => {}
         }
         self.answer_due(now_ms, actions);
+    }
+
+    /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
+    /// leader has it, which is not known here.
+    pub fn stand_down(&mut self, actions: &mut Vec<Action<T>>) {
+        self.stepped_down = true;
+        for reply in self.waiting.take_all() {
+            actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
+        }
     }
 
     /// A sync that was asked for has ended.
@@ -279,8 +288,9 @@ impl<T> Writer<T> {
             if matches!(&error, AppendError::Undone(cause) if is_disk_full(cause)) {
                 self.disk_full_until_ms = now_ms + DISK_FULL_PAUSE_MS;
             }
-            for (reply, ..) in self.members.drain(..) {
-                actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
+            for (reply, _, receipt) in self.members.drain(..) {
+                let told = if planted(Bug::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
+                actions.push(Action::Answer(reply, told));
             }
             if let AppendError::Poisoned(cause) = error {
                 self.poison(&format!("an append to the log failed: {cause}"), actions);
@@ -303,6 +313,9 @@ impl<T> Writer<T> {
         let position = self.log.next();
         let (body, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
+        if planted(Bug::PublishesBeforeAppend) {
+            let _ = self.store.apply(&record, 0);
+        }
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
         failpoint::pass("write.appended");
         let bytes = Bytes::copy_from_slice(bytes);

@@ -4,7 +4,9 @@
 //! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    Held, NodeError, STOP_GRACE, full_sync, http_settings, node_access, random, segment_bytes, window,
+    Held, NodeError, STOP_GRACE,
+    contact::{Contact, Leaders, Order},
+    http_settings, node_access, random, segment_bytes, window,
     workers::{Done, Tell, Wanted, Workers},
     writing::now_ms,
 };
@@ -20,13 +22,12 @@ use crate::{
     metrics::Metrics,
     recovery,
     replica::{Action, Directory, Event, Follower, Found, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Feed, Hello, link::Link, retry_most_ms},
+    replication::{Answer, Archive, Feed, NodeId},
     snapshot::SnapshotSettings,
     view::{Current, View},
 };
 use std::{collections::VecDeque, net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 /// How often the replica's thread looks at the time with nothing else to do.
 const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
@@ -39,9 +40,11 @@ pub struct Following {
     // In the order they are closed.
     server: Server,
     follower: Follower,
+    node: NodeId,
+    url: String,
     thread: JoinHandle<Replica<Reply>>,
     contact: Contact,
-    _lock: Option<Lock>,
+    _lock: Option<Arc<Lock>>,
 }
 
 impl Following {
@@ -50,13 +53,13 @@ impl Following {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(Held::take(settings)?, settings)
+        Self::begin(&Held::take(settings)?, settings, settings.leader.as_deref())
     }
 
-    pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
+    /// `leader`: where the leader is, if that is known.
+    pub(super) fn begin(held: &Held, settings: &Settings, leader: Option<&str>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let leader = settings.leader.clone().expect("the settings of a replica name its leader");
-        let Held { listening, directory } = held;
+        let Held { listening, directory } = held.clone();
         let (disk, lock) = directory.unzip();
         let found = match &disk {
             Some(disk) => look(disk, settings)?,
@@ -73,8 +76,9 @@ impl Following {
             window: window(settings),
             snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
         };
-        let link = Link::new(&leader, settings.cluster_secret.clone()).map_err(std::io::Error::other)?;
-        let (contact, orders) = Contact::start(link, replica.window, disk.clone(), follower.clone())?;
+        let leaders = Leaders::new(leader, settings, &found, &url);
+        let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
+        let (contact, orders) = Contact::start(leaders, replica.window, disk.clone(), follower.clone())?;
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
@@ -85,23 +89,33 @@ impl Following {
             workers,
             metrics: Arc::clone(&metrics),
             orders,
+            forward: forward.clone(),
             identity: None,
             actions,
         };
         thread.act();
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || thread.run())?;
-        let forward = Forward::new(Some(&leader), random).map_err(std::io::Error::other)?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
-        let about = About { role: "replica", node, url, default_ack: None };
+        let about = About { role: "replica", node, url: url.clone(), default_ack: None };
         let nodes = node_access(settings);
         let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
-        let server = Server::start(listening.listener, api, http_settings(settings))?;
-        Ok(Self { server, follower, thread, contact, _lock: lock })
+        let server = Server::start(listening.share()?, api, http_settings(settings))?;
+        Ok(Self { server, follower, node, url, thread, contact, _lock: lock })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// This run of it.
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// How other nodes reach it.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// The way to its thread.
@@ -114,7 +128,7 @@ impl Following {
     /// # Errors
     /// [`NodeError::Stop`] if something could not be brought to its end; the leader has everything.
     pub fn stop(self) -> Result<(), NodeError> {
-        let Self { server, follower, thread, contact, _lock: lock } = self;
+        let Self { server, follower, thread, contact, _lock: lock, .. } = self;
         follower.view().set_ready(false);
         contact.stop();
         if !server.stop(STOP_GRACE) {
@@ -174,6 +188,7 @@ struct Thread {
     workers: Option<Workers>,
     metrics: Arc<Metrics>,
     orders: mpsc::Sender<Order>,
+    forward: Forward,
     identity: Option<Identity>,
     actions: Vec<Action<Reply>>,
 }
@@ -254,6 +269,16 @@ impl Thread {
                     failpoint::pass("follow.published");
                 }
                 Action::Stands(position) => view.published(position),
+                Action::Members(members) => {
+                    if !members.leader.is_empty() {
+                        if let Err(error) = self.forward.lead_by(&members.leader) {
+                            tracing::error!(error, "writes cannot be passed on");
+                        }
+                        // Before an order to load from there.
+                        let _ = self.orders.try_send(Order::Leader(members.leader.clone()));
+                    }
+                    self.follower.meet(members);
+                }
                 Action::CaughtUp => {
                     view.caught_up();
                     if !view.is_ready() {
@@ -274,72 +299,5 @@ impl Thread {
                 Action::Alarm(what) => tracing::error!("{what}"),
             }
         }
-    }
-}
-
-/// What the contact thread is to do.
-enum Order {
-    /// Tell the leader where this replica is.
-    Announce(Hello),
-    /// Fetch the leader's snapshot.
-    Load(Identity),
-}
-
-/// The thread that begins exchanges with the leader.
-struct Contact {
-    stopping: CancellationToken,
-    thread: JoinHandle<()>,
-}
-
-impl Contact {
-    fn start(
-        link: Link,
-        window: crate::store::WindowLimits,
-        disk: Option<Arc<dyn Disk>>,
-        follower: Follower,
-    ) -> std::io::Result<(Self, mpsc::Sender<Order>)> {
-        let (orders, mut wanted) = mpsc::channel(4);
-        let stopping = CancellationToken::new();
-        let stop = stopping.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = async move {
-            let (mut said, mut failures) = (false, 0_u32);
-            while let Some(order) = wanted.recv().await {
-                match order {
-                    Order::Announce(hello) => {
-                        let announced = link.announce(&hello).await;
-                        if let Err(error) = &announced
-                            && !said
-                        {
-                            tracing::warn!(%error, "the leader cannot be told that this replica is here; trying on");
-                        }
-                        said = announced.is_err();
-                    }
-                    Order::Load(identity) => {
-                        let loaded = full_sync::load(&link, identity, window, disk.as_deref()).await;
-                        // The leader orders it anew as soon as it hears that it has failed.
-                        failures = if loaded.is_err() { failures + 1 } else { 0 };
-                        if failures > 0 {
-                            tokio::time::sleep(Duration::from_millis(retry_most_ms(failures))).await;
-                        }
-                        follower.tell(Event::Loaded(loaded));
-                    }
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("memdb-contact".into()).spawn(move || {
-            runtime.block_on(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = work => {}
-                }
-            });
-        })?;
-        Ok((Self { stopping, thread }, orders))
-    }
-
-    fn stop(self) {
-        self.stopping.cancel();
-        let _ = self.thread.join(); // a panic in it was told, and nothing depends on it any more
     }
 }

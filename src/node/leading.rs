@@ -1,18 +1,21 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, http_settings, node_access, random,
+    Held, NodeError, STOP_GRACE, boot_id, http_settings, node_access,
+    promote::Elected,
+    random,
     replicating::{Place, Replicating},
     segment_bytes, take_back, window,
     workers::{Done, Tell, Workers},
-    writing,
+    writing::{self, Notes},
 };
 use crate::{
     api::http::{About, Api, Role, Server},
     config::{Durability, Settings},
     disk::{Disk, Lock},
+    failpoint,
     format::Identity,
-    leader::{AdmissionLimits, Event, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
+    leader::{AdmissionLimits, Event, Incumbent, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
     limits,
     manifest::Manifest,
     metrics::Metrics,
@@ -38,7 +41,7 @@ pub struct Leading {
     replicating: Replicating,
     manifest: Arc<Mutex<Manifest>>,
     disk: Arc<dyn Disk>,
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl Leading {
@@ -47,14 +50,15 @@ impl Leading {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(Held::take(settings)?, settings)
+        Self::begin(&Held::take(settings)?, settings, None)
     }
 
-    pub(super) fn begin(held: Held, settings: &Settings) -> Result<Self, NodeError> {
+    /// `elected`: what the other nodes have promised a replica that is to lead.
+    pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&Elected>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let Held { listening, directory } = held;
+        let Held { listening, directory } = held.clone();
         let (disk, lock) = directory.expect("the settings of a leader name a directory");
-        let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url)?;
+        let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
         let identity = manifest.identity;
         let found = if new { "a new database".to_owned() } else { report.to_string() };
         tell_of(&store, &identity, &found);
@@ -68,10 +72,12 @@ impl Leading {
         let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
         let workers = Workers::start(&disk, &metrics, &tell(&leader))?;
         let writer = Writer::new(store, log, writer_settings(settings), snapshot, writing::now_ms());
-        let writer = writing::start(writer, identity, leader.clone(), workers, Arc::clone(&metrics))?;
         let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = Registry::new();
-        let node = random()?;
+        let node = elected.map_or_else(random, |elected| Ok(elected.node))?;
+        let incumbent = Incumbent::new(node, url.clone(), identity, last.epoch);
+        let notes = Notes { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
+        let writer = writing::start(writer, incumbent, notes, leader.clone(), workers, Arc::clone(&metrics))?;
         let place = Place {
             leader: leader.clone(),
             node,
@@ -84,16 +90,17 @@ impl Leading {
             secret: settings.cluster_secret.clone(),
             configured: settings.replicas.clone(),
             serving: RefCell::default(),
+            url: url.clone(),
+            members: RefCell::default(),
         };
         // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
         view.set_ready(true);
         let replicating = Replicating::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
-        let about =
-            About { role: "leader", node: random()?, url, default_ack: Some(writer_settings(settings).default_ack()) };
+        let about = About { role: "leader", node, url, default_ack: Some(writer_settings(settings).default_ack()) };
         let nodes = node_access(settings);
         let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
-        let server = Server::start(listening.listener, api, http_settings(settings))?;
+        let server = Server::start(listening.share()?, api, http_settings(settings))?;
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }
 
@@ -155,8 +162,13 @@ fn tell(leader: &Leader) -> Tell {
     })
 }
 
-/// Reads the data directory, and makes what it holds durable under the next epoch, led at `url`.
-fn recover(settings: &Settings, disk: &Arc<dyn Disk>, url: &str) -> Result<Settled, NodeError> {
+/// Reads the data directory, and makes what it holds durable under the next epoch, or the one that was promised, led at `url`.
+fn recover(
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+    url: &str,
+    elected: Option<&Elected>,
+) -> Result<Settled, NodeError> {
     let refused =
         |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
     let new = Identity {
@@ -165,13 +177,24 @@ fn recover(settings: &Settings, disk: &Arc<dyn Disk>, url: &str) -> Result<Settl
         analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
         hash_seed: random()? as u64,
     };
-    let mut recovered = recovery::look(&**disk, new, window(settings)).map_err(refused)?;
+    let mut recovered = match elected {
+        None => recovery::look(&**disk, new, window(settings)).map_err(refused)?,
+        // What it lacks, the others give.
+        Some(_) => recovery::look_follower(&**disk, window(settings))
+            .map_err(refused)?
+            .ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))?,
+    };
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {
         return Err(refused(RecoveryError::OtherAnalyzer { found }));
     }
     let boot_id = boot_id();
-    take_back::before_leading(&mut recovered, &boot_id, settings)?;
+    take_back::before_leading(&mut recovered, &boot_id, settings, url, elected)?;
+    if let Some(elected) = elected {
+        recovered.promote(elected.epoch);
+        recovered.manifest.state.replicas.clone_from(&elected.others);
+    }
+    failpoint::pass("promote.recovered");
     // Written with the epoch: a local replica that reads the one reads the other.
     recovered.manifest.state.leader_url = Some(url.to_owned());
     recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)

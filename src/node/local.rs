@@ -46,10 +46,10 @@ impl LocalFollowing {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(Listening::take(settings)?, settings)
+        Self::begin(&Listening::take(settings)?, settings)
     }
 
-    pub(super) fn begin(listening: Listening, settings: &Settings) -> Result<Self, NodeError> {
+    pub(super) fn begin(listening: &Listening, settings: &Settings) -> Result<Self, NodeError> {
         let url = listening.url(settings)?;
         let node = random()?;
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
@@ -89,7 +89,7 @@ impl LocalFollowing {
             metrics: Arc::new(Metrics::new()),
             about: Arc::new(about),
         };
-        let server = Server::start(listening.listener, api, http_settings(settings))?;
+        let server = Server::start(listening.share()?, api, http_settings(settings))?;
         Ok(Self { server, view, stopping, ended, thread })
     }
 
@@ -261,6 +261,7 @@ impl Announce {
             synced: None,
             diverged: false,
             local: true,
+            leads: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     manifest::Manifest,
     position::{Epoch, EpochTable},
     replication::{
-        Answer, Hello, Lead, NodeId, Peer, Registry, Sender, Told, Turn,
+        Answer, Hello, Lead, Members, NodeId, Peer, Registry, Sender, Told, Turn,
         link::{Link, LinkError},
     },
     secret::Secret,
@@ -54,6 +54,10 @@ pub(super) struct Place {
     pub(super) identity: Identity,
     pub(super) epoch: Epoch,
     pub(super) epochs: Arc<EpochTable>,
+    /// Where this leader is, for the replicas to know.
+    pub(super) url: String,
+    /// The nodes of the cluster, as replicas are told; made anew when the MANIFEST's replicas change.
+    pub(super) members: RefCell<Arc<Members>>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) manifest: Arc<Mutex<Manifest>>,
     pub(super) registry: Registry,
@@ -62,6 +66,15 @@ pub(super) struct Place {
     pub(super) configured: Vec<String>,
     /// Who serves which run of a replica: one that is known under two addresses is served, and counted, once.
     pub(super) serving: RefCell<BTreeMap<NodeId, Peer>>,
+}
+
+impl Place {
+    /// From here on replicas are told of these, and of those that the settings name.
+    fn tell_members(&self, known: &[String]) {
+        let more = known.iter().filter(|url| !self.configured.contains(url));
+        let replicas = self.configured.iter().chain(more).cloned().collect();
+        *self.members.borrow_mut() = Arc::new(Members { leader: self.url.clone(), replicas });
+    }
 }
 
 /// The running thread.
@@ -137,6 +150,7 @@ async fn run(place: Rc<Place>, mut announced: mpsc::Receiver<Hello>) {
         served.insert(url, Served { local, announced, idle_since, task });
     };
     let known = place.manifest.lock().state.replicas.clone();
+    place.tell_members(&known);
     for url in place.configured.iter().chain(&known) {
         serve(&mut served, url, false);
     }
@@ -187,6 +201,7 @@ fn note(place: &Place, url: &str, there: bool) {
         }
         _ => return,
     }
+    place.tell_members(&manifest.state.replicas);
     if let Err(error) = manifest.write(&*place.disk) {
         tracing::warn!(%error, url, "the MANIFEST could not be written: a restart will not know of this replica");
     }
@@ -224,7 +239,7 @@ impl Task {
     }
 
     fn lead(&self) -> Lead {
-        let Place { node, identity, epoch, epochs, leader, .. } = &*self.place;
+        let Place { node, identity, epoch, epochs, leader, members, .. } = &*self.place;
         let current = leader.view().current();
         let last = current.as_ref().expect("a leader serves from the start").reader.read().mark();
         Lead {
@@ -234,6 +249,7 @@ impl Task {
             epochs: Arc::clone(epochs),
             last,
             durable: leader.wants_durable(),
+            members: Arc::clone(&members.borrow()),
         }
     }
 

@@ -5,8 +5,8 @@ use crate::{
     disk::{Disk, temporary_name},
     format::{FileHeader, FileKind, Identity, SNAPSHOT_PREFIX},
     log::{AppendError, Log, RawRecord},
-    manifest::Manifest,
-    position::{Epoch, EpochTable, Position, Sequence},
+    manifest::{Manifest, State},
+    position::{Epoch, Position, Sequence},
     recovery,
     replication::{
         Offer,
@@ -67,8 +67,7 @@ async fn fetch(
     let (mut manifest, mut log) = recovery::adopt(
         disk,
         identity,
-        epoch.max(store.mark().position.epoch),
-        EpochTable::default(),
+        State { epoch: epoch.max(store.mark().position.epoch), ..State::default() },
         &store,
         Some(&temporary),
         crate::limits::DEFAULT_SEGMENT_BYTES,

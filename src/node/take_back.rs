@@ -4,10 +4,10 @@
 //! are taken back, from whoever gives them. A leader does not lead without records that it knows to exist. An empty
 //! directory whose replicas hold a database is an accident, and refused.
 
-use super::NodeError;
+use super::{NodeError, promote::Elected};
 use crate::{
     config::Settings,
-    position::Sequence,
+    position::{Epoch, Sequence},
     recovery::Recovered,
     replication::{
         Choice, ExtendError, Hello, Offer, choose, extend,
@@ -41,22 +41,43 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// [`NodeError::NotLeader`] if this node must not lead.
-pub(super) fn before_leading(recovered: &mut Recovered, boot_id: &str, settings: &Settings) -> Result<(), NodeError> {
+pub(super) fn before_leading(
+    recovered: &mut Recovered,
+    boot_id: &str,
+    settings: &Settings,
+    url: &str,
+    elected: Option<&Elected>,
+) -> Result<(), NodeError> {
     let state = &recovered.manifest.state;
+    if elected.is_none() && state.promised > state.epoch {
+        let told =
+            format!("epoch {} was promised to another node, and the last one here is {}", state.promised, state.epoch);
+        return Err(NodeError::Succeeded { by: None, told });
+    }
     if recovered.new && settings.init {
         return Ok(());
     }
     let went_down = state.clean_stop.is_none() && state.boot_id != boot_id;
-    let may_miss = recovered.new || recovered.report.cut.is_some() || went_down;
-    let mut urls = settings.replicas.clone();
-    urls.extend(state.replicas.iter().filter(|url| !settings.replicas.contains(url)).cloned());
+    let may_miss = recovered.new || recovered.report.cut.is_some() || went_down || elected.is_some();
+    let known = elected.map_or(&state.replicas, |elected| &elected.others);
+    let mut urls: Vec<String> = settings.replicas.iter().chain(known).filter(|other| *other != url).cloned().collect();
+    urls.sort_unstable();
+    urls.dedup();
     if urls.is_empty() {
         return Ok(());
     }
     let patience = if may_miss { PATIENCE } else { SHORT_PATIENCE };
     tracing::info!("asking {} replicas what they know, for at most {patience:?}", urls.len());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask_and_take(recovered, urls, patience, settings))
+    let promised = elected.map(|elected| elected.epoch);
+    let taken = runtime.block_on(ask_and_take(recovered, urls, patience, settings, promised));
+    match taken {
+        Err(NodeError::NotLeader(why)) if elected.is_some_and(|elected| elected.force) => {
+            tracing::warn!("leading all the same, as it was forced: {why}");
+            Ok(())
+        }
+        taken => taken,
+    }
 }
 
 async fn ask_and_take(
@@ -64,6 +85,7 @@ async fn ask_and_take(
     urls: Vec<String>,
     patience: Duration,
     settings: &Settings,
+    promised: Option<Epoch>,
 ) -> Result<(), NodeError> {
     let deadline = Instant::now() + patience;
     let links: Vec<(String, Link)> = urls
@@ -105,13 +127,16 @@ async fn ask_and_take(
         };
     }
     let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
-    match choose(&hellos, database, epoch, end(recovered)) {
+    match choose(&hellos, database, epoch, end(recovered), promised.unwrap_or(epoch)) {
         Choice::Nobody => Ok(()),
-        Choice::HigherEpoch(at, seen) => Err(NodeError::NotLeader(format!(
-            "replica {} has seen epoch {seen}, and the last one here was {epoch}: another leader has taken over, or these \
-             files are an old copy",
-            answered[at].0
-        ))),
+        Choice::HigherEpoch(at, seen) => {
+            let url = &answered[at].0;
+            let told = format!(
+                "{url} has seen epoch {seen}, and the last one here was {epoch}: another leader has taken over, or these \
+                 files are an old copy"
+            );
+            Err(NodeError::Succeeded { by: hellos[at].leads.then(|| url.clone()), told })
+        }
         Choice::From(ahead) => {
             let having = ahead.into_iter().map(|at| Having {
                 url: &answered[at].0,

@@ -2,11 +2,14 @@
 
 use super::workers::{Wanted, Workers};
 use crate::{
+    disk::Disk,
     failpoint,
-    format::Identity,
-    leader::{Action, Event, Leader, Reply, Submission, Writer},
+    leader::{Action, Event, Incumbent, Leader, Reaction, Reply, Submission, Successor, Writer},
+    manifest::Manifest,
     metrics::Metrics,
+    replication::{Answer, Offer, Outcome, Told},
 };
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     io,
@@ -14,6 +17,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::oneshot;
 
 /// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
 const WRITE_BYTES: usize = 1 << 20;
@@ -24,17 +28,25 @@ pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Where a promise is noted.
+pub(super) struct Notes {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) manifest: Arc<Mutex<Manifest>>,
+}
+
 /// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
 pub(super) fn start(
     writer: Writer<Reply>,
-    identity: Identity,
+    incumbent: Incumbent,
+    notes: Notes,
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
 ) -> io::Result<JoinHandle<Writer<Reply>>> {
     let thread = Thread {
         writer,
-        identity,
+        incumbent,
+        notes,
         leader,
         workers,
         metrics,
@@ -47,7 +59,8 @@ pub(super) fn start(
 
 struct Thread {
     writer: Writer<Reply>,
-    identity: Identity,
+    incumbent: Incumbent,
+    notes: Notes,
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
@@ -109,7 +122,13 @@ impl Thread {
                 });
                 self.writer.write(std::iter::once(first).chain(more), now_ms, &mut self.actions);
             }
-            Event::Replica(peer, told) => self.writer.told(peer, &told, now_ms, &mut self.actions),
+            Event::Replica(peer, told) => {
+                self.writer.told(peer, &told, now_ms, &mut self.actions);
+                if matches!(told, Told::StepDown(_)) {
+                    self.leader.stood_down(Successor(None));
+                }
+            }
+            Event::Offer(bytes, reply) => self.offered(&bytes, reply),
             Event::Synced(sync, result) => self.writer.synced(&sync, result, now_ms, &mut self.actions),
             Event::SnapshotEnded(result, took_ms) => {
                 if let Err(error) = &result {
@@ -119,6 +138,38 @@ impl Thread {
             }
             Event::Stop => self.stopping = true,
         }
+    }
+
+    /// Another node asks, or is about to lead.
+    fn offered(&mut self, bytes: &[u8], reply: oneshot::Sender<Answer>) {
+        let offer = match Offer::decode(bytes) {
+            Ok(offer) => offer,
+            Err(what) => return self.answer(Outcome::Unreadable(what), reply),
+        };
+        match self.incumbent.offered(&offer) {
+            Reaction::Answer(outcome) => self.answer(outcome, reply),
+            Reaction::StandDown(epoch, outcome) => {
+                self.writer.stand_down(&mut self.actions);
+                self.act();
+                failpoint::pass("promote.stood-down");
+                let url = offer.members.map(|members| members.leader);
+                tracing::warn!(epoch, by = url.as_deref().unwrap_or("unknown"), "another leads: no more writes here");
+                let mut manifest = self.notes.manifest.lock();
+                manifest.state.promised = epoch;
+                match manifest.write(&*self.notes.disk) {
+                    // A promise that a restart would forget is none: whoever asked hears nothing.
+                    Err(error) => tracing::error!(%error, "the promise of epoch {epoch} cannot be noted"),
+                    Ok(()) => self.answer(outcome, reply),
+                }
+                drop(manifest);
+                failpoint::pass("promote.promised");
+                self.leader.stood_down(Successor(url));
+            }
+        }
+    }
+
+    fn answer(&self, outcome: Outcome, reply: oneshot::Sender<Answer>) {
+        let _ = reply.send(self.incumbent.answer(outcome, self.writer.store().mark())); // whoever asked may have gone
     }
 
     fn act(&mut self) {
@@ -146,7 +197,7 @@ impl Thread {
                 Action::Sync(sync) => self.workers.sync(sync),
                 Action::Snapshot(mark, place) => {
                     let reader = self.writer.store().reader();
-                    self.workers.snapshot(Wanted { identity: self.identity, reader, mark, place });
+                    self.workers.snapshot(Wanted { identity: self.incumbent.identity, reader, mark, place });
                 }
                 Action::Poisoned(what) => {
                     tracing::error!("{what}: no more writes until a restart; reads go on");

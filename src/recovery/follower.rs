@@ -33,6 +33,19 @@ pub fn look_follower(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Rec
 }
 
 impl Recovered {
+    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins. Its history
+    /// ends where it stands: what it has not got of the epochs it was told of never will be part of it.
+    pub fn promote(&mut self, promised: Epoch) {
+        let State { epoch, epochs, .. } = &mut self.manifest.state;
+        let stands = standing_at(self.store.mark().position, *epoch, epochs);
+        if stands.epoch < *epoch {
+            let mut before = EpochTable::default();
+            epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
+            (*epoch, *epochs) = (stands.epoch, before);
+        }
+        self.promised = Some(promised);
+    }
+
     /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
@@ -79,7 +92,7 @@ pub fn begin_epoch(
 
 /// Replaces everything in a follower's directory by a snapshot that was received: `store` is what it was loaded to,
 /// `snapshot` the name of the temporary file with its bytes, which are synced; `None`, with an empty store, if the leader has
-/// none yet. `epoch` and `epochs` are the leader's. Gives what the follower goes on with; a kill on the way leaves a
+/// none yet. `state` has the leader's epoch, and how those before it ended. Gives what the follower goes on with; a kill on the way leaves a
 /// directory without a MANIFEST, which counts as empty.
 ///
 /// # Errors
@@ -87,8 +100,7 @@ pub fn begin_epoch(
 pub fn adopt(
     disk: &Arc<dyn Disk>,
     identity: Identity,
-    epoch: Epoch,
-    epochs: EpochTable,
+    state: State,
     store: &Store,
     snapshot: Option<&str>,
     segment_bytes: u64,
@@ -113,9 +125,9 @@ pub fn adopt(
     }
     sync_directory()?;
     failpoint::pass("adopt.snapshot");
-    let log = Log::begin(Arc::clone(disk), identity, epoch, mark, segment_bytes)?;
+    let log = Log::begin(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
     failpoint::pass("adopt.log");
-    let mut manifest = Manifest { identity, state: State { epoch, epochs, ..State::default() } };
+    let mut manifest = Manifest { identity, state };
     manifest.write(&**disk)?;
     Ok((manifest, log))
 }

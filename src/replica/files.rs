@@ -4,9 +4,10 @@ use crate::{
     disk::Disk,
     format::{FileError, Identity},
     log::{AppendError, Log, Place, Sync},
-    manifest::Manifest,
+    manifest::{Manifest, State},
     position::{Epoch, EpochTable, Sequence},
     recovery::{self, Settled},
+    replication::Members,
     snapshot::{Due, Published, Schedule, SnapshotSettings},
     store::Store,
 };
@@ -36,21 +37,13 @@ impl Directory {
     pub(super) fn replace(
         &self,
         loaded: &Loaded,
-        epoch: Epoch,
-        epochs: &EpochTable,
+        state: State,
         snapshot: SnapshotSettings,
         now_ms: u64,
     ) -> Result<Files, FileError> {
         let Loaded { identity, store, temporary } = loaded;
-        let (manifest, log) = recovery::adopt(
-            &self.disk,
-            *identity,
-            epoch,
-            epochs.clone(),
-            store,
-            temporary.as_deref(),
-            self.segment_bytes,
-        )?;
+        let (manifest, log) =
+            recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
         let schedule = Schedule::new(snapshot, store.mark().position.sequence, now_ms);
         Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false, unproven: None })
     }
@@ -146,6 +139,19 @@ impl Files {
             self.unproven.get_or_insert(self.log.synced_upto());
         }
         recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())
+    }
+
+    /// Notes a later epoch that was promised, durably.
+    pub(super) fn promise(&mut self, epoch: Epoch) -> Result<(), FileError> {
+        self.manifest.state.promised = epoch;
+        self.manifest.write(&*self.disk)
+    }
+
+    /// Notes who belongs to the cluster.
+    pub(super) fn meet(&mut self, members: &Members) -> Result<(), FileError> {
+        let Members { leader, replicas } = members.clone();
+        (self.manifest.state.leader_url, self.manifest.state.replicas) = (Some(leader), replicas);
+        self.manifest.write(&*self.disk)
     }
 
     /// A last snapshot, then the note that the stop was a clean one.

@@ -6,13 +6,15 @@ use crate::{
     leader::Queue,
     limits,
     log::Sync,
-    replication::{Answer, Feed},
+    position::Epoch,
+    replication::{Answer, Feed, Members},
     snapshot::Published,
     view::View,
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// What the thread of a replica is told.
@@ -39,7 +41,18 @@ struct Shared {
     view: Arc<View>,
     feed: Arc<Feed>,
     queue: Queue<Event>,
+    members: Mutex<Members>,
+    promotions: mpsc::Sender<Promotion>,
+    wanted: tokio::sync::Mutex<mpsc::Receiver<Promotion>>,
     ended: CancellationToken,
+}
+
+/// Somebody wants this replica to lead, and waits for the epoch in which it will, or why not.
+pub struct Promotion {
+    /// Whatever other nodes may have.
+    pub force: bool,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Epoch, String>>,
 }
 
 /// Offers that may wait. A leader has one under way; after a time-out there may be another.
@@ -50,7 +63,10 @@ impl Follower {
     /// a leader that has lost them.
     pub fn new(view: Arc<View>, feed: Arc<Feed>) -> Self {
         let queue = Queue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
-        Self { shared: Arc::new(Shared { view, feed, queue, ended: CancellationToken::new() }) }
+        let (promotions, wanted) = mpsc::channel(1);
+        let wanted = tokio::sync::Mutex::new(wanted);
+        let (members, ended) = Default::default();
+        Self { shared: Arc::new(Shared { view, feed, queue, members, promotions, wanted, ended }) }
     }
 
     /// What this replica serves.
@@ -69,6 +85,28 @@ impl Follower {
         let size = bytes.len();
         self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
         answer.await.ok()
+    }
+
+    /// Asks that this replica lead; gives the epoch in which it is about to. `None` if that is asked for already.
+    pub async fn promote(&self, force: bool) -> Option<Result<Epoch, String>> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.promotions.try_send(Promotion { force, reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// For whoever can make it lead: the next who asks.
+    pub async fn promotion(&self) -> Promotion {
+        self.shared.wanted.lock().await.recv().await.expect("this holds the other end")
+    }
+
+    /// The nodes of the cluster, as far as the leader has told.
+    pub fn members(&self) -> Members {
+        self.shared.members.lock().clone()
+    }
+
+    /// For the replica's thread: these are the nodes of the cluster.
+    pub fn meet(&self, members: Members) {
+        *self.shared.members.lock() = members;
     }
 
     /// Tells the replica's thread something.

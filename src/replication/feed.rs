@@ -1,6 +1,9 @@
 //! The newest records in memory, from which connected replicas are served.
 
-use crate::position::Sequence;
+use crate::{
+    failpoint::{Bug, planted},
+    position::Sequence,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -77,11 +80,14 @@ impl Feed {
             return Since::Gone;
         }
         let mut bytes = 0;
-        let wanted = ring.records.range((after + 1 - first) as usize..).take_while(|record| {
-            let room = bytes == 0 || bytes + record.len() <= most_bytes;
-            bytes += record.len();
-            room
-        });
+        let wanted = ring
+            .records
+            .range((after + 1 - first) as usize + usize::from(planted(Bug::SkipsOneInTheFeed))..)
+            .take_while(|record| {
+                let room = bytes == 0 || bytes + record.len() <= most_bytes;
+                bytes += record.len();
+                room
+            });
         Since::Records(wanted.cloned().collect())
     }
 

@@ -1,6 +1,6 @@
 //! What a leader makes of a [`Hello`]: the five outcomes.
 
-use super::{Hello, NodeId};
+use super::{Hello, Members, NodeId};
 use crate::{
     format::Identity,
     position::{Epoch, EpochTable, Position},
@@ -23,6 +23,8 @@ pub struct Lead {
     pub last: Mark,
     /// Whether a write waits for a replica's sync.
     pub durable: bool,
+    /// Who belongs to the cluster.
+    pub members: Arc<Members>,
 }
 
 /// What follows from a hello.
@@ -94,7 +96,7 @@ mod tests {
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));
         let last = Mark { position: Position::new(5, 30), ..Mark::default() };
-        Lead { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false }
+        Lead { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false, members: Arc::default() }
     }
 
     fn hello_of_nobody() -> Hello {
@@ -108,6 +110,7 @@ mod tests {
             synced: None,
             diverged: false,
             local: false,
+            leads: false,
         }
     }
 

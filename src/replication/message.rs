@@ -18,7 +18,7 @@ pub const HELLO_TYPE: &str = "application/vnd.memdb.hello";
 /// Content type of a snapshot file.
 pub const SNAPSHOT_TYPE: &str = "application/vnd.memdb.snapshot";
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// As the codec of files, with a bound that suits messages: nobody vouches for these bytes with a checksum.
 const CODEC: config::Configuration<config::LittleEndian, config::Varint, config::Limit<MOST_BYTES>> =
@@ -34,10 +34,21 @@ pub type NodeId = u128;
 pub enum Command {
     /// Say where you are; change nothing.
     Ask,
+    /// I am about to lead in `epoch`: promise to follow nobody of an earlier one, and to lead no more.
+    Promise,
     /// You are on my history: apply what follows `after`.
     Stream,
     /// What I have in records does not reach you: load a snapshot.
     Snapshot,
+}
+
+/// Who belongs to a cluster, as its leader knows it: URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Members {
+    /// The leader.
+    pub leader: String,
+    /// The replicas that are known.
+    pub replicas: Vec<String>,
 }
 
 /// From a leader to a replica.
@@ -59,6 +70,8 @@ pub struct Offer<'a> {
     pub after: Position,
     /// Answer only once everything is synced.
     pub durable: bool,
+    /// Who else there is; left out where the replica knows it.
+    pub members: Option<Members>,
     /// Whole records, as they are in the log.
     pub records: &'a [u8],
 }
@@ -78,6 +91,7 @@ struct OfferHead {
     command: Command,
     after: Position,
     durable: bool,
+    members: Option<Members>,
 }
 
 impl<'a> Offer<'a> {
@@ -92,8 +106,15 @@ impl<'a> Offer<'a> {
             command: Command::Ask,
             after: Position::ZERO,
             durable: false,
+            members: None,
             records: &[],
         }
+    }
+
+    /// The question whether a node promises `epoch` to the run `leader` of a node that is at `url`.
+    pub fn promise(identity: Identity, epoch: Epoch, leader: NodeId, url: &str) -> Self {
+        let members = Some(Members { leader: url.to_owned(), replicas: Vec::new() });
+        Self { command: Command::Promise, leader, members, ..Self::ask(identity, epoch) }
     }
 
     /// The offer as bytes, without its records: they follow.
@@ -113,6 +134,7 @@ impl<'a> Offer<'a> {
             command: self.command,
             after: self.after,
             durable: self.durable,
+            members: self.members.clone(),
         };
         let mut bytes = Vec::with_capacity(128);
         format::encode_into(&head, &mut bytes);
@@ -132,10 +154,21 @@ impl<'a> Offer<'a> {
             .filter(|analyzer| analyzer.version() == head.analyzer_version)
             .ok_or_else(|| format!("analyzer {} in version {}", head.analyzer, head.analyzer_version))?;
         let OfferHead {
-            database_id, shard_id, hash_seed, leader, epoch, epochs, last, command, after, durable, ..
+            database_id,
+            shard_id,
+            hash_seed,
+            leader,
+            epoch,
+            epochs,
+            last,
+            command,
+            after,
+            durable,
+            members,
+            ..
         } = head;
         let identity = Identity { database_id, shard_id, analyzer, hash_seed };
-        Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, records })
+        Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, members, records })
     }
 }
 
@@ -160,6 +193,8 @@ pub struct Hello {
     pub diverged: bool,
     /// It follows the leader's files and wants notices, no records.
     pub local: bool,
+    /// It leads.
+    pub leads: bool,
 }
 
 impl Hello {
@@ -258,6 +293,7 @@ mod tests {
             command: Command::Stream,
             after: Position::new(1, 5),
             durable: true,
+            members: Some(Members { leader: "http://a:1".into(), replicas: vec!["http://b:2".into()] }),
             records: b"records",
         }
     }
@@ -273,6 +309,7 @@ mod tests {
             synced: None,
             diverged: false,
             local: false,
+            leads: false,
         }
     }
 
@@ -294,7 +331,7 @@ mod tests {
     fn another_version_is_said_to_be_one() {
         let mut bytes = hello().encode();
         bytes[0] = VERSION as u8 + 1;
-        assert!(Hello::decode(&bytes).expect_err("newer").contains("version 2"));
+        assert!(Hello::decode(&bytes).expect_err("newer").contains("version 3"));
     }
 
     #[test]

@@ -4,14 +4,18 @@
 //! [`Sender::answered`] or [`Sender::failed`]. While an offer is under way, the next records gather in the feed and go out
 //! together with the next one.
 
-use super::{Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, NodeId, Offer, Outcome, Standing, Verdict, judge};
+use super::{
+    Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, Members, NodeId, Offer, Outcome, Standing, Verdict, judge,
+};
 use crate::{
     disk::Disk,
+    failpoint::{Bug, planted},
     format::FileError,
     limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
     position::{Epoch, EpochTable, Position, Sequence},
 };
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What to do next for a replica.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +103,9 @@ pub struct Sender {
     answered_ms: Option<u64>,
     away_since_ms: Option<u64>,
     alarmed: Option<String>,
+    /// Who the replica knows to belong to the cluster, and who it was told in the exchange under way.
+    knows: Option<Arc<Members>>,
+    telling: Option<Arc<Members>>,
 }
 
 impl Sender {
@@ -119,6 +126,8 @@ impl Sender {
             answered_ms: None,
             away_since_ms: None,
             alarmed: None,
+            knows: None,
+            telling: None,
         }
     }
 
@@ -177,6 +186,8 @@ impl Sender {
         // A line that is too slow for records is given twice the time at each try.
         let slow = if bytes > 0 { self.slow.min(6) } else { 0 };
         let patience_ms = (EXCHANGE_TIMEOUT_MS + bytes as u64 / LEAST_BYTES_PER_MS) << slow;
+        self.telling =
+            (command != Command::Ask && self.knows.as_ref() != Some(&lead.members)).then(|| Arc::clone(&lead.members));
         Turn::Send(self.offer(command, after, records, lead), patience_ms)
     }
 
@@ -213,6 +224,7 @@ impl Sender {
             command,
             after,
             durable: lead.durable,
+            members: self.telling.as_deref().cloned(),
             records: &[],
         };
         let mut body = vec![Bytes::from(offer.encode_head())];
@@ -230,6 +242,12 @@ impl Sender {
         self.answered_ms = Some(now_ms);
         let Answer { outcome, hello } = answer;
         let has_followed = command == Command::Stream && outcome == Outcome::Applied;
+        if self.node() != Some(hello.node) {
+            self.knows = None; // another run of it
+        }
+        if has_followed && self.telling.is_some() {
+            self.knows = self.telling.take();
+        }
         let before = self.state;
         self.state = match (judge(&hello, lead), outcome) {
             (Verdict::StepDown(epoch), _) => {
@@ -305,6 +323,12 @@ impl Sender {
         self.failed_exchanges += 1;
         self.away_since_ms.get_or_insert(now_ms);
         told.push(Told::Lost);
+        if planted(Bug::CountsAFailedSend)
+            && let Some(hello) = &self.hello
+        {
+            let applied = hello.position.sequence + 1;
+            told.push(Told::Progress(Standing { applied, synced: hello.synced, connected: true }));
+        }
     }
 
     /// Whether it waits out a pause that new records do not end.

@@ -4,6 +4,7 @@
 
 use super::Hello;
 use crate::{
+    failpoint::{Bug, planted},
     format::Identity,
     log::{BadRecord, RawRecord},
     position::Epoch,
@@ -22,13 +23,18 @@ pub enum Choice {
     HigherEpoch(usize, Epoch),
 }
 
-/// Chooses among the replicas that have answered a leader whose last epoch was `epoch` and whose records end at `last`.
-pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64) -> Choice {
+/// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at `last`.
+/// `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the asker.
+pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64, promised: Epoch) -> Choice {
     let mine = || hellos.iter().enumerate().filter(|(_, hello)| hello.database == Some(database));
-    if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > epoch) {
+    if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > promised) {
         return Choice::HigherEpoch(at, hello.epoch);
     }
-    let has_more = |hello: &Hello| !hello.diverged && hello.position.epoch == epoch && hello.position.sequence > last;
+    let has_more = |hello: &Hello| {
+        !hello.diverged
+            && (hello.position.epoch == epoch || planted(Bug::TakesBackFromAnotherHistory))
+            && hello.position.sequence > last
+    };
     let mut ahead: Vec<usize> = mine().filter(|(_, hello)| has_more(hello)).map(|(at, _)| at).collect();
     ahead.sort_by_key(|&at| Reverse(hellos[at].position.sequence));
     if ahead.is_empty() { Choice::Nobody } else { Choice::From(ahead) }
@@ -55,7 +61,9 @@ pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records:
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
         let (position, mark) = (raw.header.position, store.mark());
-        if position.epoch > epoch || !raw.goes_on_from(mark.position.sequence, mark.chain) {
+        if position.epoch > epoch
+            || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Bug::TakesBackFromAnotherHistory)
+        {
             let why = format!("record {position} does not go on from {}", mark.position);
             return Err(ExtendError::Foreign(why));
         }
@@ -91,6 +99,7 @@ mod tests {
             synced: None,
             diverged,
             local: false,
+            leads: false,
         }
     }
 
@@ -120,16 +129,18 @@ mod tests {
     #[test]
     fn whoever_has_the_most_of_the_last_epoch_gives_it_back() {
         let has = |sequence| hello(Some(7), 3, (3, sequence), false);
-        assert_eq!(choose(&[], 7, 3, 10), Choice::Nobody);
-        assert_eq!(choose(&[has(9), has(10)], 7, 3, 10), Choice::Nobody);
-        assert_eq!(choose(&[has(11), has(14), has(12)], 7, 3, 10), Choice::From(vec![1, 2, 0]));
+        assert_eq!(choose(&[], 7, 3, 10, 3), Choice::Nobody);
+        assert_eq!(choose(&[has(9), has(10)], 7, 3, 10, 3), Choice::Nobody);
+        assert_eq!(choose(&[has(11), has(14), has(12)], 7, 3, 10, 3), Choice::From(vec![1, 2, 0]));
         let others = [
             hello(None, 0, (0, 0), false),
             hello(Some(8), 9, (9, 99), false),
             hello(Some(7), 3, (2, 50), false), // lost before this epoch began
             hello(Some(7), 3, (3, 50), true),
         ];
-        assert_eq!(choose(&others, 7, 3, 10), Choice::Nobody);
-        assert_eq!(choose(&[has(11), hello(Some(7), 4, (3, 10), false)], 7, 3, 10), Choice::HigherEpoch(1, 4));
+        assert_eq!(choose(&others, 7, 3, 10, 3), Choice::Nobody);
+        let seen_later = [has(11), hello(Some(7), 4, (3, 10), false)];
+        assert_eq!(choose(&seen_later, 7, 3, 10, 3), Choice::HigherEpoch(1, 4));
+        assert_eq!(choose(&seen_later, 7, 3, 10, 4), Choice::From(vec![0]));
     }
 }

@@ -99,12 +99,12 @@ impl Table {
 
     /// Whether one more entry, beside `entries`, needs a larger index.
     pub(super) fn is_full(&self, entries: u32) -> bool {
-        (entries as usize + 1) * 4 > self.slots.len() * 3
+        slots_for(self.slots.len(), entries + 1) > self.slots.len()
     }
 
     /// Slots of the next larger index.
     pub(super) fn grown_slots(&self) -> usize {
-        (self.slots.len() * 2).max(FIRST_SLOTS)
+        next_larger(self.slots.len())
     }
 
     /// The offsets of all entries.
@@ -150,6 +150,18 @@ impl Table {
     pub(super) fn set_pair(&self, pair: u32, side: Side, count: i64) {
         self.arena.pair(pair, side).store(count.cast_unsigned(), Ordering::Relaxed);
     }
+}
+
+const fn next_larger(slots: usize) -> usize {
+    if slots == 0 { FIRST_SLOTS } else { slots * 2 }
+}
+
+/// Slots of an index of `slots` once it has so many entries: it is three quarters full at most.
+pub(super) const fn slots_for(mut slots: usize, entries: u32) -> usize {
+    while entries as usize * 4 > slots * 3 {
+        slots = next_larger(slots);
+    }
+    slots
 }
 
 const fn tag(hash: u64) -> u32 {

@@ -25,7 +25,7 @@ const REBUILD_FROM_UNITS: u32 = 256;
 pub(crate) struct WordsWriter {
     shared: Arc<Words>,
     hasher: WordHasher,
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     touched: Vec<Touched>,
     /// Every word that ranks at or before this one is in the hot list of its segment; `None`: every word is.
     threshold: Option<Ranked>,
@@ -39,9 +39,9 @@ pub(crate) struct WordsWriter {
     fullest_units: u32,
 }
 
-struct Segment {
-    table: Arc<Table>,
-    entries: u32,
+pub(super) struct Segment {
+    pub(super) table: Arc<Table>,
+    pub(super) entries: u32,
     free: u32,
     /// Units of entries whose count is zero.
     dead_units: u32,
@@ -54,6 +54,9 @@ struct Touched {
 }
 
 impl WordsWriter {
+    /// Memory of a namespace before its first word.
+    pub(crate) const EMPTY_BYTES: usize = SEGMENTS * (size_of::<Segment>() + size_of::<Table>());
+
     pub(crate) fn new(hasher: WordHasher) -> Self {
         let shared = Arc::new(Words::new());
         let segments = shared
@@ -71,7 +74,7 @@ impl WordsWriter {
             listed: 0,
             distinct: 0,
             digest: 0,
-            bytes: SEGMENTS * (size_of::<Segment>() + size_of::<Table>()),
+            bytes: Self::EMPTY_BYTES,
             fullest_units: 0,
         }
     }

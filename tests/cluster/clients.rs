@@ -2,8 +2,8 @@
 
 use crate::{
     cluster::{Attempt, Cluster},
-    follower::SeatOf,
-    network::SEATS,
+    machines::Node,
+    network::{PLACES, Place},
 };
 use memdb::{
     leader::{AckLevel, Receipt, Submission, WriteError},
@@ -13,8 +13,8 @@ use memdb::{
 use std::collections::BTreeMap;
 
 impl Cluster {
-    /// A client sends its wish; it waits in the queue.
-    pub fn send(&mut self, wish: usize) {
+    /// A client sends its wish to a leader; it waits in the queue.
+    pub fn send(&mut self, at: Place, wish: usize) {
         let level = match self.random.below(10) {
             0..4 => None,
             4 => Some(AckLevel::Disk),
@@ -22,11 +22,11 @@ impl Cluster {
             7 => Some(AckLevel::ReplicaDisk),
             _ => Some(AckLevel::Leader),
         };
-        self.send_at(wish, level);
+        self.send_at(at, wish, level);
     }
 
-    pub fn send_at(&mut self, wish: usize, level: Option<AckLevel>) {
-        let Some(leader) = &mut self.leader else { return };
+    pub fn send_at(&mut self, at: Place, wish: usize, level: Option<AckLevel>) {
+        let Some(leader) = self.nodes[at].leading_mut() else { return };
         let id = self.next_attempt;
         self.next_attempt += 1;
         let asked = &mut self.clients.wishes[wish];
@@ -34,10 +34,10 @@ impl Cluster {
         let batch = asked.batch(leader.hasher);
         leader.queue.push(Submission { batch, level, reply: id });
         self.history.note(format_args!(
-            "send {id}: wish {wish} {:?} {} {:?} {:?} at {level:?}",
+            "send {id} to {at}: wish {wish} {:?} {} {:?} {:?} at {level:?}",
             asked.verb, asked.namespace, asked.words, asked.once
         ));
-        let attempt = Attempt { wish, level, expected: None, since_ms: 0, alone: (false, false) };
+        let attempt = Attempt { at, wish, level, expected: None, since_ms: 0, alone: (false, false) };
         self.attempts.insert(id, attempt);
     }
 
@@ -49,13 +49,13 @@ impl Cluster {
     }
 
     /// A client has its answer.
-    pub fn answered(&mut self, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
+    pub fn answered(&mut self, at: Place, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
         self.note(format_args!("answer {id}: {answer:?}"));
         let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
-        let leader = self.leader.as_ref().expect("it has just answered");
+        let leader = self.nodes[at].leading().expect("it has just answered");
         let (level, strict) = self.level(attempt.level);
         let durable = level == AckLevel::ReplicaDisk;
-        let waited_ms = self.leader_ms().checked_sub(attempt.since_ms);
+        let waited_ms = self.clock_ms(at).checked_sub(attempt.since_ms);
         let gave_up = waited_ms.is_none_or(|waited_ms| waited_ms >= self.settings.writer.ack_timeout_ms)
             || !leader.may_ack(durable)
             || if durable { attempt.alone.1 } else { attempt.alone.0 };
@@ -70,7 +70,7 @@ impl Cluster {
                 if level.wants_sync() && receipt.position.sequence > leader.synced_upto {
                     return wrong("the leader has not synced that");
                 }
-                let (had, synced) = self.had_by(receipt.position);
+                let (had, synced) = self.had_by(at, receipt.position);
                 if receipt.acks as usize > had {
                     return wrong(&format!("{had} replicas ever had that record"));
                 }
@@ -106,27 +106,34 @@ impl Cluster {
             Err(WriteError::NoReplicaKeepsFiles) => "refusals because no replica keeps files",
             Err(_) => "other refusals",
         });
-        self.hear(attempt.wish, answer, level)
+        self.hear(at, attempt.wish, answer, level)
     }
 
     /// What a client makes of its answer.
-    fn hear(&mut self, wish: usize, answer: &Result<Receipt, WriteError>, level: AckLevel) -> Result<(), String> {
+    fn hear(
+        &mut self,
+        at: Place,
+        wish: usize,
+        answer: &Result<Receipt, WriteError>,
+        level: AckLevel,
+    ) -> Result<(), String> {
+        let epoch = self.nodes[at].leading().expect("it has just answered").position().epoch;
         let asked = &mut self.clients.wishes[wish];
         asked.open -= 1;
         match answer {
             Ok(receipt) => {
                 (asked.acknowledged, asked.unknown) = (true, false);
                 if level.wants_sync() {
-                    self.truth.kept = self.truth.kept.max(receipt.position.sequence);
+                    self.nodes[at].promises(Position::new(epoch, receipt.position.sequence));
                 }
-                if let Some(id) = self.truth.acknowledged(wish, receipt.position)? {
+                if let Some(id) = self.truth.acknowledged(epoch, wish, receipt.position)? {
                     let reader = &mut self.readers[wish % 3];
                     *reader = (*reader).max(Some((receipt.position, id)));
                 }
             }
             Err(WriteError::NotReplicated { position, .. }) => {
                 (asked.acknowledged, asked.unknown) = (true, false);
-                self.truth.acknowledged(wish, *position)?;
+                self.truth.acknowledged(epoch, wish, *position)?;
             }
             Err(WriteError::OutcomeUnknown) => asked.unknown = true,
             Err(error) => {
@@ -140,38 +147,34 @@ impl Cluster {
         Ok(())
     }
 
-    /// How many replicas ever had the record at a position, and how many have ever said that they had synced it.
-    fn had_by(&self, position: Position) -> (usize, usize) {
-        let Ok(Some(id)) = self.truth.entry_at(Position::new(self.truth.epoch, position.sequence)) else {
-            return (SEATS, SEATS);
+    /// How many replicas ever had the record that a leader has at a position, and how many have ever said that they had
+    /// synced it.
+    fn had_by(&self, leader: Place, position: Position) -> (usize, usize) {
+        let epoch = self.nodes[leader].leading().expect("it has just answered").position().epoch;
+        let Ok(Some(id)) = self.truth.entry_at(Position::new(epoch, position.sequence)) else {
+            return (PLACES, PLACES);
         };
         let holds = |had: &BTreeMap<u64, u64>| {
             had.iter().any(|(&epoch, &sequence)| self.truth.holds(Position::new(epoch, sequence), id))
         };
-        let count = |of: &dyn Fn(&SeatOf) -> bool| self.seats.iter().filter(|seat| of(seat)).count();
-        (count(&|seat| holds(&seat.had)), count(&|seat| holds(&seat.has_synced)))
+        let others = || (0..PLACES).filter(|&at| at != leader).map(|at| &self.nodes[at]);
+        let count = |of: &dyn Fn(&Node) -> bool| others().filter(|node| of(node)).count();
+        (count(&|node| holds(&node.had)), count(&|node| holds(&node.has_synced)))
     }
 
     /// A reader asks some node for what it has seen before.
     pub fn read(&mut self) -> Result<(), String> {
-        let (who, at) = (self.random.below(3), self.random.below(SEATS + 2));
-        let (table, reader) = if at > SEATS {
+        let (who, at) = (self.random.below(3), self.random.below(PLACES + 1));
+        let shown = if at == PLACES {
             // What it shows was looked at when it took its step.
-            match self.local.as_ref().and_then(|local| local.manifest().zip(local.reader())) {
-                Some((manifest, reader)) if self.leader.is_some() => (manifest.state.epochs.clone(), reader),
-                _ => return Ok(()),
-            }
-        } else if at == SEATS {
-            match &self.leader {
-                Some(leader) if !self.leader_sleeps() => (leader.epochs(), leader.reader.clone()),
-                _ => return Ok(()),
-            }
+            self.local.as_ref().filter(|local| self.nodes[local.at].runs()).and_then(|local| {
+                let (manifest, reader) = local.core.manifest().zip(local.core.reader())?;
+                Some((manifest.state.epochs.clone(), reader))
+            })
         } else {
-            match self.seats[at].process.as_ref().and_then(|process| process.view.as_ref()) {
-                Some((table, reader)) if self.is_awake(at) => (table.clone(), reader.clone()),
-                _ => return Ok(()),
-            }
+            self.nodes[at].view().filter(|_| self.is_awake(at))
         };
+        let Some((table, reader)) = shown else { return Ok(()) };
         self.truth.check(&format!("node {at}"), &reader)?;
         let applied = reader.read().position();
         if let Some((asked, id)) = self.readers[who] {

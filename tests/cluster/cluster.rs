@@ -4,25 +4,22 @@ use crate::{
     bug::Bug,
     checker::shows,
     client::Clients,
-    disk::{Fault, Machine, Survives},
-    follower::SeatOf,
     history::History,
-    leader::Leading,
-    network::{Network, Packet, SEATS, Seat},
+    local::Local,
+    machines::{Node, Process},
+    network::{Network, PLACES, Packet, Place, Way},
     random::Random,
     truth::{Id, Truth},
 };
 use memdb::{
     format::Identity,
     leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
-    local_replica::LocalReplica,
     position::Position,
     snapshot::SnapshotSettings,
     store::WindowLimits,
     tally::Once,
 };
-use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// How a history is to be.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +74,8 @@ pub type Tallies = BTreeMap<&'static str, usize>;
 
 /// The client's side of one attempt to have a wish counted.
 pub struct Attempt {
+    /// The leader that it was sent to.
+    pub at: Place,
     pub wish: usize,
     pub level: Option<AckLevel>,
     /// What the answer must be, once the Writer has taken it; `None` then: no more than a refusal, or not known.
@@ -95,18 +94,11 @@ pub struct Cluster {
     pub truth: Truth,
     pub network: Network,
     pub attempts: BTreeMap<usize, Attempt>,
-    pub leader_machine: Arc<Mutex<Machine>>,
-    /// How often the leader's machine was switched on.
-    pub leader_boots: usize,
-    pub leader: Option<Leading>,
-    leader_paused_until_ms: u64,
-    /// A follower of the leader's files.
-    pub local: Option<LocalReplica>,
-    pub seats: Vec<SeatOf>,
+    pub nodes: Vec<Node>,
+    /// A follower of some machine's files.
+    pub local: Option<Local>,
     /// True time, that no clock in the cluster shows.
     pub now_ms: u64,
-    /// How far off each machine's clock is: the leader's, then the replicas'.
-    clocks_ms: [i64; SEATS + 1],
     pub bug: Option<Bug>,
     pub tallies: Tallies,
     /// The identity of the database once it has one.
@@ -123,13 +115,12 @@ impl Cluster {
         let settings = Settings::random(&mut random);
         let mut history = History::new(print);
         history.note(format_args!("seed {seed}: {settings:?}"));
-        let seats = (0..SEATS).map(|_| {
-            let keeps = random.percent(60);
-            SeatOf::new(random.fork(), settings.page, keeps, bug)
+        let nodes = (0..PLACES).map(|at| {
+            let keeps_files = at == 0 || random.percent(60);
+            Node { is_to_lead: at == 0, ..Node::new(random.fork(), settings.page, keeps_files, bug) }
         });
-        let seats = seats.collect();
+        let nodes = nodes.collect();
         Self {
-            leader_machine: Arc::new(Mutex::new(Machine::new(random.fork(), settings.page, None))),
             clients: Clients::new(random.fork()),
             network: Network::new(random.fork()),
             truth: Truth::new(settings.window),
@@ -137,13 +128,9 @@ impl Cluster {
             settings,
             history,
             attempts: BTreeMap::new(),
-            leader_boots: 1,
-            leader: None,
-            leader_paused_until_ms: 0,
+            nodes,
             local: None,
-            seats,
             now_ms: 1_000_000,
-            clocks_ms: [0; SEATS + 1],
             bug,
             tallies: Tallies::new(),
             database: None,
@@ -176,87 +163,81 @@ impl Cluster {
     }
 
     pub fn note_events(&mut self) {
-        for event in std::mem::take(&mut self.leader_machine.lock().events) {
-            self.history.note(format_args!("  leader's disk: {event}"));
-        }
-        for (seat, of) in self.seats.iter().enumerate() {
-            for event in std::mem::take(&mut of.machine.lock().events) {
-                self.history.note(format_args!("  disk of replica {seat}: {event}"));
+        for (at, node) in self.nodes.iter().enumerate() {
+            for event in std::mem::take(&mut node.machine.lock().events) {
+                self.history.note(format_args!("  disk of node {at}: {event}"));
             }
         }
-    }
-
-    /// What the leader's clock shows.
-    pub fn leader_ms(&self) -> u64 {
-        self.now_ms.saturating_add_signed(self.clocks_ms[SEATS])
-    }
-
-    /// What the clock of a replica shows.
-    pub fn replica_ms(&self, seat: Seat) -> u64 {
-        self.now_ms.saturating_add_signed(self.clocks_ms[seat])
-    }
-
-    pub fn leader_sleeps(&self) -> bool {
-        self.now_ms < self.leader_paused_until_ms
     }
 
     fn step(&mut self) -> Result<(), String> {
         if self.random.below(1_000) < self.settings.faults {
             self.fault();
         }
-        if self.leader.is_none() && self.random.percent(if self.now_ms == 1_000_000 { 100 } else { 8 }) {
-            self.start_leader()?;
-        }
-        let seat = self.random.below(SEATS);
-        if self.seats[seat].process.is_none() && self.random.percent(12) {
-            self.start_replica(seat)?;
+        let at = self.random.below(PLACES);
+        let begins = self.database.is_none() && self.nodes[at].is_to_lead;
+        if !self.nodes[at].runs() && (begins || self.random.percent(if self.nodes[at].is_to_lead { 32 } else { 16 })) {
+            self.start(at)?;
         }
         self.bury()?;
         let parcels = self.random.below(4);
         self.deliver(parcels)?;
         self.bury()?;
-        if self.random.percent(75) && self.is_awake(seat) {
-            self.work_of_replica(seat)?;
-        } else if !self.leader_sleeps() {
-            self.work_of_leader()?;
+        if self.random.percent(75)
+            && let Some(at) = self.some_replica()
+        {
+            self.work_of_replica(at)?;
+            self.bury()?;
+        }
+        for at in self.leaders() {
+            if self.is_awake(at) {
+                self.work_of_leader(at)?;
+                self.bury()?;
+            }
         }
         Ok(())
     }
 
-    fn work_of_replica(&mut self, seat: Seat) -> Result<(), String> {
-        match self.random.below(100) {
-            0..20 => self.sync_replica(seat),
-            20..40 => self.repeated(|cluster| cluster.snapshot_replica(seat)),
-            40..60 => self.tick_replica(seat),
-            60..80 => self.repeated(|cluster| cluster.load(seat)),
-            80..88 => self.repeated(Self::step_local),
-            _ => self.read(),
-        }?;
-        if self.leader_sleeps() { Ok(()) } else { self.work_of_leader() }
+    /// Any replica that is awake.
+    fn some_replica(&mut self) -> Option<Place> {
+        let at = self.random.below(PLACES);
+        let follows = |at: &Place| self.is_awake(*at) && self.nodes[*at].following().is_some();
+        (at..at + 2).map(|at| at % PLACES).find(follows)
     }
 
-    fn work_of_leader(&mut self) -> Result<(), String> {
-        let seat = self.random.below(SEATS);
-        self.poll(seat)?;
+    fn work_of_replica(&mut self, at: Place) -> Result<(), String> {
+        match self.random.below(100) {
+            0..20 => self.sync_replica(at),
+            20..40 => self.repeated(|cluster| cluster.snapshot_replica(at)),
+            40..60 => self.tick_replica(at),
+            60..80 => self.repeated(|cluster| cluster.load(at)),
+            80..88 => self.repeated(Self::step_local),
+            _ => self.read(),
+        }
+    }
+
+    fn work_of_leader(&mut self, at: Place) -> Result<(), String> {
+        let seat = self.random.below(PLACES);
+        self.poll(at, seat)?;
         match self.random.below(100) {
             0..30 => {
                 for _ in 0..self.random.between(1, 4) {
                     let wish = self.clients.next();
-                    self.send(wish);
+                    self.send(at, wish);
                 }
                 Ok(())
             }
-            30..55 => self.write(),
-            55..70 => self.sync_leader(),
-            70..85 => self.repeated(Self::snapshot_leader),
-            85..94 => self.tick_leader(),
+            30..55 => self.write(at),
+            55..70 => self.sync_leader(at),
+            70..85 => self.repeated(|cluster| cluster.snapshot_leader(at)),
+            85..94 => self.tick_leader(at),
             94..98 => self.read(),
             98 => {
                 self.now_ms += *self.random.pick(&[300, 1_200, 6_000]);
                 Ok(())
             }
-            _ if self.random.percent(20) => self.stop_leader(),
-            _ => self.write(),
+            _ if self.random.percent(20) => self.stop_leader(at),
+            _ => self.write(at),
         }
     }
 
@@ -271,243 +252,128 @@ impl Cluster {
     /// Brings up to so many packets that have arrived to those who are awake.
     pub fn deliver(&mut self, most: usize) -> Result<(), String> {
         for _ in 0..most {
-            let awake: Vec<bool> = (0..SEATS).map(|seat| self.now_ms >= self.seats[seat].paused_until_ms).collect();
-            let leader_awake = !self.leader_sleeps();
-            let ready =
-                |seat: Seat, packet: &Packet| if packet.is_for_the_leader() { leader_awake } else { awake[seat] };
-            let Some((seat, packet)) = self.network.arrived(self.now_ms, ready) else { return Ok(()) };
+            let awake = std::array::from_fn(|at| self.now_ms >= self.nodes[at].paused_until_ms);
+            let Some((way, packet)) = self.network.arrived(self.now_ms, &awake) else { return Ok(()) };
+            let Way { from, to } = way;
             match packet {
-                Packet::Offer(number, bytes) => self.take_offer(seat, number, &bytes)?,
-                Packet::Answer(number, bytes) => self.take_answer(seat, number, &bytes)?,
-                Packet::Announce => self.take_announcement(seat),
+                Packet::Offer(number, bytes) => self.take_offer((from, number), to, &bytes)?,
+                Packet::Answer(number, bytes) => self.take_answer(to, from, number, &bytes)?,
+                Packet::Announce => self.take_announcement(to, from),
             }
             self.bury()?;
         }
         Ok(())
     }
 
-    /// Processes that met their end in an operation of their disk.
-    fn bury(&mut self) -> Result<(), String> {
-        if self.leader_machine.lock().crashed() {
-            self.tally("crashes in an operation of a disk");
-            self.leader_goes_down();
-        }
-        for seat in 0..SEATS {
-            if self.seats[seat].machine.lock().crashed() {
-                self.tally("crashes in an operation of a disk");
-                self.seats[seat].process = None;
-                self.replica_goes_down(seat);
-            }
-        }
-        Ok(())
-    }
-
-    fn fault(&mut self) {
-        let seat = self.random.below(SEATS);
-        match self.random.below(100) {
-            0..8 if self.leader.is_some() => self.leader_goes_down(),
-            8..28 => self.replica_goes_down(seat),
-            28..34 => {
-                let fault = if self.random.percent(80) { Fault::CrashIn(self.random.below(12)) } else { Fault::Sync };
-                self.note(format_args!("armed on the leader: {fault:?}"));
-                self.leader_machine.lock().arm(fault);
-            }
-            34..46 if self.seats[seat].keeps_files => {
-                let fault = match self.random.below(10) {
-                    0 => Fault::Sync,
-                    1 => Fault::Append,
-                    2 => Fault::Full(self.random.between(1, 4)),
-                    _ => Fault::CrashIn(self.random.below(12)),
-                };
-                self.note(format_args!("armed on replica {seat}: {fault:?}"));
-                self.seats[seat].machine.lock().arm(fault);
-            }
-            46..66 => {
-                let line = &mut self.network.lines[seat];
-                (line.from_leader_cut, line.to_leader_cut) =
-                    *self.random.pick(&[(true, true), (true, false), (false, true)]);
-                let line = *line;
-                self.note(format_args!("the line of replica {seat} is {line:?}"));
-                self.tally("lines cut");
-            }
-            66..84 => {
-                self.network.lines = Default::default();
-                self.note(format_args!("all lines are whole"));
-            }
-            84..92 => {
-                let until_ms = self.now_ms + *self.random.pick(&[100, 1_500, 5_000]);
-                let at = self.random.below(SEATS + 1);
-                if at == SEATS {
-                    self.leader_paused_until_ms = until_ms;
-                } else {
-                    self.seats[at].paused_until_ms = until_ms;
-                }
-                self.note(format_args!("{at} pauses until {until_ms}"));
-                self.tally("pauses");
-            }
-            _ => {
-                let at = self.random.below(SEATS + 1);
-                let off_ms = *self.random.pick(&[0, -900_000, 30_000, 200, -200]);
-                self.clocks_ms[at] = off_ms;
-                // Whoever waits may be taken for overdue once.
-                self.attempts.values_mut().for_each(|attempt| attempt.alone = (true, true));
-                self.note(format_args!("clock {at} is off by {off_ms} ms"));
-            }
-        }
-    }
-
-    fn leader_goes_down(&mut self) {
-        ended(self);
-        let power = self.random.percent(50);
-        let survives = *self.random.pick(&[Survives::Nothing, Survives::Nothing, Survives::Anything]);
-        let mut machine = self.leader_machine.lock();
-        if power {
-            machine.lose_power(survives);
-            self.local = None; // it was on that machine
-            self.leader_boots += 1;
-            self.truth.power_lost = true;
-        } else {
-            machine.kill();
-        }
-        drop(machine);
-        self.leader_paused_until_ms = 0;
-        self.note(format_args!("the leader goes down: {}", if power { "power lost" } else { "killed" }));
-        self.tally(if power { "power losses of the leader" } else { "kills of the leader" });
-    }
-
-    fn replica_goes_down(&mut self, seat: Seat) {
-        let of = &mut self.seats[seat];
-        let process = of.process.take();
-        of.paused_until_ms = 0;
-        let what = match self.random.below(100) {
-            0..10 => {
-                let keeps = of.keeps_files;
-                let had = std::mem::take(&mut of.had);
-                let synced = std::mem::take(&mut of.has_synced);
-                *of = SeatOf::new(self.random.fork(), self.settings.page, keeps, self.bug);
-                (of.had, of.has_synced) = (had, synced);
-                "replicas emptied"
-            }
-            10..50 => {
-                of.machine.lock().lose_power(*self.random.pick(&[Survives::Nothing, Survives::Anything]));
-                of.killed_at = None;
-                "power losses of replicas"
-            }
-            _ => {
-                of.machine.lock().kill();
-                if let Some(process) = process.filter(|process| process.keeps()) {
-                    of.killed_at = process.position();
-                }
-                "kills of replicas"
-            }
-        };
-        self.note(format_args!("replica {seat} goes down: {what}"));
-        self.tally(what);
-    }
-
     /// The end: everything works again and is started; clients repeat what they do not know; then all nodes are one.
     fn end(&mut self) -> Result<(), String> {
         self.note(format_args!("the end"));
         self.network.heal();
-        self.leader_machine.lock().heal();
-        self.leader_paused_until_ms = 0;
-        if self.leader.as_ref().is_some_and(|leader| leader.writer.is_poisoned()) {
-            ended(self);
-            self.leader_machine.lock().kill();
-        }
-        for of in &mut self.seats {
-            of.machine.lock().heal();
-            of.paused_until_ms = 0;
+        for at in 0..PLACES {
+            self.nodes[at].machine.lock().heal();
+            self.nodes[at].paused_until_ms = 0;
+            if self.nodes[at].leading().is_some_and(|leader| leader.writer.is_poisoned()) {
+                ended(self, at);
+                self.nodes[at].machine.lock().kill();
+            }
         }
         self.settings.cut_off = 0;
         let until_ms = self.now_ms + 120_000;
         let mut last = None;
         while self.now_ms < until_ms {
             self.now_ms += self.random.between(1, 60) as u64;
-            if self.leader.is_none() {
-                self.start_leader()?;
-            }
             self.round()?;
-            if !self.attempts.is_empty() || self.leader.is_none() {
-                continue;
-            }
+            let Some(leader) = self.only_leader().filter(|_| self.attempts.is_empty()) else { continue };
             let unsettled = self.clients.unsettled();
             if !unsettled.is_empty() {
-                unsettled.into_iter().for_each(|wish| self.send_at(wish, None));
-            } else if !self.is_one() {
+                unsettled.into_iter().for_each(|wish| self.send_at(leader, wish, None));
+            } else if !self.is_one(leader) {
                 continue;
             } else if last.is_none() {
                 // One more, that all are there for.
                 let wish = self.clients.next();
                 last = Some(wish);
-                self.send_at(wish, Some(AckLevel::Replica));
+                self.send_at(leader, wish, Some(AckLevel::Replica));
             } else {
-                return self.compare();
+                return self.compare(leader);
             }
         }
-        let positions: Vec<_> = self.seats.iter().map(|of| of.process.as_ref().map(|p| p.replica.hello())).collect();
-        let leader = self.leader.as_ref().map(Leading::position);
-        Err(format!("two minutes later the leader is at {leader:?}, and the replicas at {positions:#?}"))
+        let hellos: Vec<_> = self.nodes.iter().map(|node| node.following().map(|p| p.replica.hello())).collect();
+        let leaders: Vec<_> = self.nodes.iter().map(|node| node.leading().map(|leader| leader.position())).collect();
+        Err(format!("two minutes later the leaders are at {leaders:?}, and the replicas at {hellos:#?}"))
     }
 
     /// Everybody does all there is to do.
     fn round(&mut self) -> Result<(), String> {
         self.deliver(20)?;
-        for seat in 0..SEATS {
-            if self.seats[seat].process.is_none() {
-                self.start_replica(seat)?;
+        for at in 0..PLACES {
+            if !self.nodes[at].runs() {
+                self.start(at)?;
             }
-            self.poll(seat)?;
-            self.sync_replica(seat)?;
-            self.snapshot_replica(seat)?;
-            self.load(seat)?;
-            self.tick_replica(seat)?;
+            self.sync_replica(at)?;
+            self.snapshot_replica(at)?;
+            self.load(at)?;
+            self.tick_replica(at)?;
+            for seat in 0..PLACES {
+                self.poll(at, seat)?;
+            }
+            self.write(at)?;
+            self.sync_leader(at)?;
+            self.snapshot_leader(at)?;
+            self.tick_leader(at)?;
         }
-        self.write()?;
-        self.sync_leader()?;
-        self.snapshot_leader()?;
-        self.tick_leader()?;
         self.step_local()?;
         self.note_events();
         Ok(())
     }
 
-    /// Whether all replicas are ready and where the leader is.
-    fn is_one(&self) -> bool {
-        let here = self.leader.as_ref().map(Leading::position);
-        let local = self.local.as_ref().and_then(LocalReplica::reader).map(|reader| reader.read().position());
-        local == here
-            && self.seats.iter().all(|of| {
-                of.process.as_ref().is_some_and(|process| {
-                    process.ready && process.view.is_some() && process.position() == here && here.is_some()
-                })
-            })
+    fn only_leader(&self) -> Option<Place> {
+        let leaders = self.leaders();
+        (leaders.len() == 1).then(|| leaders[0])
     }
 
-    fn compare(&mut self) -> Result<(), String> {
-        let leader = self.leader.as_ref().expect("it runs");
+    /// Whether all replicas are ready and where the leader is.
+    fn is_one(&self, leader: Place) -> bool {
+        let here = self.nodes[leader].leading().map(|leader| leader.position());
+        let local = self.local.as_ref().and_then(|local| local.core.reader()).map(|reader| reader.read().position());
+        let is_here = |at: Place| {
+            let follows = |process: &crate::follower::Following| {
+                process.ready && process.view.is_some() && process.position() == here
+            };
+            at == leader || self.nodes[at].following().is_some_and(follows)
+        };
+        here.is_some() && local == here && (0..PLACES).all(is_here)
+    }
+
+    fn compare(&mut self, at: Place) -> Result<(), String> {
+        let leader = self.nodes[at].leading().expect("it runs");
+        let epoch = leader.position().epoch;
         self.truth.check("the leader", &leader.reader)?;
-        shows(&leader.reader, self.truth.state())?;
-        for seat in 0..SEATS {
+        shows(&leader.reader, self.truth.state(epoch))?;
+        for seat in 0..PLACES {
             self.check_replica(seat)?;
         }
         for who in 0..30 {
             self.read().map_err(|what| format!("read {who}: {what}"))?;
         }
         let wishes = &self.clients.wishes;
-        self.truth.once_each(|wish| match &wishes[wish].once {
+        self.truth.once_each(epoch, |wish| match &wishes[wish].once {
             Some(Once::Key(key)) => Some(key.to_string()),
             _ => None,
         })
     }
 }
 
-/// The leader's process has ended: whatever clients wait for, they will not hear of it.
-pub fn ended(cluster: &mut Cluster) {
-    cluster.leader = None;
-    for (_, attempt) in std::mem::take(&mut cluster.attempts) {
-        let wish = &mut cluster.clients.wishes[attempt.wish];
-        wish.open -= 1;
-        wish.unknown = true;
-    }
+/// The process there has ended: whatever clients wait for from it, they will not hear of it.
+pub fn ended(cluster: &mut Cluster, at: Place) {
+    cluster.nodes[at].process = Process::None;
+    let wishes = &mut cluster.clients.wishes;
+    cluster.attempts.retain(|_, attempt| {
+        if attempt.at == at {
+            let wish = &mut wishes[attempt.wish];
+            wish.open -= 1;
+            wish.unknown = true;
+        }
+        attempt.at != at
+    });
 }

@@ -3,67 +3,30 @@
 use crate::{
     bug::Bug,
     cluster::Cluster,
-    disk::{Machine, SimDisk},
-    network::{Packet, Seat},
-    random::Random,
+    disk::SimDisk,
+    machines::Process,
+    network::{Packet, Place, Way},
 };
 use memdb::{
     disk::{Disk, DiskFile, temporary_name},
     format::{FileError, Identity, SNAPSHOT_PREFIX},
     log,
-    position::{Epoch, EpochTable, Position, Sequence},
-    recovery::{self, RecoveryError},
+    position::{EpochTable, Position},
+    recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
     replication::{Answer, Archive, Feed, Offer, Outcome, Outgoing, Snapshot},
     snapshot::{Job, Loader, SnapshotSettings, Step},
     store::{Mark, Reader, Store, WindowLimits},
 };
-use parking_lot::Mutex;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    io,
-    sync::Arc,
-};
+use std::{collections::VecDeque, io, sync::Arc};
 
-/// A machine with a replica on it, running or not.
-pub struct SeatOf {
-    pub machine: Arc<Mutex<Machine>>,
-    pub keeps_files: bool,
-    pub process: Option<Following>,
-    pub paused_until_ms: u64,
-    /// How far this replica ever was in each epoch.
-    pub had: BTreeMap<Epoch, Sequence>,
-    /// How far it has ever said to have synced in each epoch.
-    pub has_synced: BTreeMap<Epoch, Sequence>,
-    /// What it has said that it has synced, and still must have.
-    pub claimed: Option<Position>,
-    /// Where it was when its process ended by a kill: what it kept it must still have.
-    pub killed_at: Option<Position>,
-    /// For a planted bug.
-    was_at: Position,
-}
+/// Where an answer goes: to whom, and the number of the exchange; 0 is the question of a leader that starts.
+pub type Reply = (Place, u64);
 
-impl SeatOf {
-    pub fn new(random: Random, page: usize, keeps_files: bool, bug: Option<Bug>) -> Self {
-        let plant = (bug == Some(Bug::ReplicaSyncDoesNothing)).then_some(crate::plant::Bug::SyncDoesNothing);
-        Self {
-            machine: Arc::new(Mutex::new(Machine::new(random, page, plant))),
-            keeps_files,
-            process: None,
-            paused_until_ms: 0,
-            had: BTreeMap::new(),
-            has_synced: BTreeMap::new(),
-            claimed: None,
-            killed_at: None,
-            was_at: Position::ZERO,
-        }
-    }
-}
-
-/// A running replica. Answers go where the number of their exchange says; 0 is the question of a leader that starts.
+/// A running replica.
 pub struct Following {
     disk: Option<Arc<dyn Disk>>,
-    pub replica: Replica<u64>,
+    pub replica: Replica<Reply>,
     feed: Arc<Feed>,
     pub archive: Archive,
     /// What is served.
@@ -108,15 +71,11 @@ impl Following {
 }
 
 impl Cluster {
-    pub fn is_awake(&self, seat: Seat) -> bool {
-        self.seats[seat].process.is_some() && self.now_ms >= self.seats[seat].paused_until_ms
-    }
-
     /// Starts a replica, as far as the faults let it.
-    pub fn start_replica(&mut self, seat: Seat) -> Result<(), String> {
-        let now_ms = self.replica_ms(seat);
-        let machine = Arc::clone(&self.seats[seat].machine);
-        let keeps = self.seats[seat].keeps_files;
+    pub fn start_replica(&mut self, seat: Place) -> Result<(), String> {
+        let now_ms = self.clock_ms(seat);
+        let machine = Arc::clone(&self.nodes[seat].machine);
+        let keeps = self.nodes[seat].keeps_files;
         let disk = keeps.then(|| -> Arc<dyn Disk> { Arc::new(SimDisk::new(&machine)) });
         let met = machine.lock().met;
         let segment_bytes = self.settings.segment_bytes;
@@ -128,12 +87,13 @@ impl Cluster {
         self.note_events();
         let found = match found {
             Ok(found) => found,
-            Err(error) => return self.replica_did_not_start(seat, &error, met),
+            Err(error) => return self.did_not_start(seat, &error, met),
         };
         let at = match &found {
             Found::Settled(settled) => {
-                self.truth.check(&format!("replica {seat} after its start"), &settled.store.reader())?;
-                settled.store.mark().position
+                let at = settled.store.mark().position;
+                self.truth.recovered(&format!("replica {seat}"), &settled.store.reader(), at)?;
+                at
             }
             _ => Position::ZERO,
         };
@@ -151,7 +111,7 @@ impl Cluster {
         let archive = Archive::new(disk.clone(), Arc::clone(&feed));
         let (view, syncs, snapshot, load, told_starting) = Default::default();
         let (ready, takes_over, asked) = Default::default();
-        self.seats[seat].process = Some(Following {
+        self.nodes[seat].process = Process::Follows(Box::new(Following {
             disk,
             replica,
             feed,
@@ -164,46 +124,18 @@ impl Cluster {
             takes_over,
             told_starting,
             asked,
-        });
+        }));
         self.note(format_args!("replica {seat} starts at {at}"));
         self.tally(if at == Position::ZERO { "replicas that start with nothing" } else { "replicas that go on" });
         self.act(seat, actions)
     }
 
-    /// What a replica has promised to have kept is there.
-    fn check_kept(&mut self, seat: Seat, at: Position) -> Result<(), String> {
-        let SeatOf { claimed, killed_at, .. } = &mut self.seats[seat];
-        for (what, kept) in [("said that it had synced", claimed.take()), ("had when it was killed", killed_at.take())]
-        {
-            let Some(kept) = kept else { continue };
-            if let Some(id) = self.truth.entry_at(kept)?
-                && !self.truth.holds(at, id)
-            {
-                return Err(format!("replica {seat} {what} {kept}, and starts at {at}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn replica_did_not_start(&mut self, seat: Seat, error: &RecoveryError, met: usize) -> Result<(), String> {
-        self.note(format_args!("replica {seat} did not start: {error}"));
-        let mut machine = self.seats[seat].machine.lock();
-        if machine.crashed() {
-            return Ok(());
-        }
-        if machine.met > met && matches!(error, RecoveryError::File(FileError::Io { .. })) {
-            machine.kill();
-            return Ok(());
-        }
-        Err(format!("the files of replica {seat} cannot be used: {error}"))
-    }
-
     /// An offer has arrived.
-    pub fn take_offer(&mut self, seat: Seat, number: u64, bytes: &[u8]) -> Result<(), String> {
-        let now_ms = self.replica_ms(seat);
-        let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+    pub fn take_offer(&mut self, (from, number): Reply, seat: Place, bytes: &[u8]) -> Result<(), String> {
+        let now_ms = self.clock_ms(seat);
+        let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
-        process.replica.offered(bytes, number, now_ms, &mut actions);
+        process.replica.offered(bytes, (from, number), now_ms, &mut actions);
         if self.bug == Some(Bug::SkipsGaps)
             && let Ok(offer) = Offer::decode(bytes)
             && !offer.records.is_empty()
@@ -221,21 +153,21 @@ impl Cluster {
     }
 
     /// A leader that starts asks; gives the answer.
-    pub fn ask(&mut self, seat: Seat, question: &[u8]) -> Result<Option<Answer>, String> {
-        if let Some(process) = &mut self.seats[seat].process {
+    pub fn ask(&mut self, from: Place, seat: Place, question: &[u8]) -> Result<Option<Answer>, String> {
+        if let Some(process) = self.nodes[seat].following_mut() {
             (process.asked, process.told_starting) = (true, None);
         }
-        self.take_offer(seat, 0, question)?;
-        Ok(self.seats[seat].process.as_mut().and_then(|process| process.told_starting.take()))
+        self.take_offer((from, 0), seat, question)?;
+        Ok(self.nodes[seat].following_mut().and_then(|process| process.told_starting.take()))
     }
 
-    fn act(&mut self, seat: Seat, actions: Vec<Action<u64>>) -> Result<(), String> {
+    fn act(&mut self, seat: Place, actions: Vec<Action<Reply>>) -> Result<(), String> {
         for action in actions {
             let now_ms = self.now_ms;
-            let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+            let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
             match action {
-                Action::Unready => {}
-                Action::Answer(number, answer) => self.answer(seat, number, answer)?,
+                Action::Unready | Action::Members(_) => {}
+                Action::Answer(to, answer) => self.answer(seat, to, answer)?,
                 Action::Serve(_, epochs, reader, sequence) => {
                     process.feed.restart(sequence);
                     self.truth.check(&format!("replica {seat}, which serves another state,"), &reader)?;
@@ -279,7 +211,7 @@ impl Cluster {
                     self.note(format_args!("replica {seat}: {what}"));
                     if what.contains("without files") || what.contains("keeps no files") {
                         self.tally("replicas that lost their files");
-                        self.seats[seat].claimed = None; // it says so from here on
+                        self.nodes[seat].forgets_its_files(); // it says so from here on
                     }
                 }
             }
@@ -289,16 +221,16 @@ impl Cluster {
     }
 
     /// Remembers how far it is: what it has had, it may acknowledge.
-    fn notice(&mut self, seat: Seat) {
-        let had = &mut self.seats[seat];
-        if let Some(at) = had.process.as_ref().and_then(Following::position) {
+    fn notice(&mut self, seat: Place) {
+        let had = &mut self.nodes[seat];
+        if let Some(at) = had.following().and_then(Following::position) {
             let most = had.had.entry(at.epoch).or_default();
             *most = (*most).max(at.sequence);
         }
     }
 
-    fn answer(&mut self, seat: Seat, number: u64, mut answer: Answer) -> Result<(), String> {
-        let process = self.seats[seat].process.as_mut().expect("it answers");
+    fn answer(&mut self, seat: Place, (to, number): Reply, mut answer: Answer) -> Result<(), String> {
+        let process = self.nodes[seat].following_mut().expect("it answers");
         let hello = &mut answer.hello;
         if self.bug == Some(Bug::SaysSyncedTooSoon) && hello.synced.is_some() {
             hello.synced = Some(hello.position.sequence);
@@ -310,33 +242,33 @@ impl Cluster {
         }
         if let Some(synced) = synced.filter(|_| keeps) {
             let at = self.truth.entry_at(Position::new(position.epoch, synced.min(position.sequence)))?;
-            let most = self.seats[seat].has_synced.entry(position.epoch).or_default();
+            let most = self.nodes[seat].has_synced.entry(position.epoch).or_default();
             *most = (*most).max(synced.min(position.sequence));
-            self.seats[seat].claimed = at.map(|id| {
+            self.nodes[seat].claimed = at.map(|id| {
                 let sequence = self.truth.position_of(id).sequence;
                 Position::new(position.epoch, sequence)
             });
         }
-        let seat_of = &mut self.seats[seat];
+        let seat_of = &mut self.nodes[seat];
         if self.bug == Some(Bug::ClaimsItsOldPosition) {
             seat_of.was_at = seat_of.was_at.max(position);
             answer.hello.position = seat_of.was_at;
         }
-        self.network.send(seat, &Packet::Answer(number, answer.encode()), self.now_ms);
+        self.network.send(Way { from: seat, to }, &Packet::Answer(number, answer.encode()), self.now_ms);
         Ok(())
     }
 
     /// What a replica shows is right in every respect.
-    pub fn check_replica(&self, seat: Seat) -> Result<(), String> {
-        match self.seats[seat].process.as_ref().and_then(|process| process.view.as_ref()) {
+    pub fn check_replica(&self, seat: Place) -> Result<(), String> {
+        match self.nodes[seat].following().and_then(|process| process.view.as_ref()) {
             Some((_, reader)) => self.truth.check(&format!("replica {seat}"), reader),
             None => Ok(()),
         }
     }
 
     /// The replica's sync that is under way runs, or its end is told.
-    pub fn sync_replica(&mut self, seat: Seat) -> Result<(), String> {
-        let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+    pub fn sync_replica(&mut self, seat: Place) -> Result<(), String> {
+        let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
         match process.syncs.pop_front() {
             None => {}
@@ -350,52 +282,55 @@ impl Cluster {
     }
 
     /// The replica's snapshot takes a step.
-    pub fn snapshot_replica(&mut self, seat: Seat) -> Result<(), String> {
-        let now_ms = self.replica_ms(seat);
-        let seat_of = &mut self.seats[seat];
-        let Some(process) = &mut seat_of.process else { return Ok(()) };
+    pub fn snapshot_replica(&mut self, seat: Place) -> Result<(), String> {
+        let now_ms = self.clock_ms(seat);
+        let node = &mut self.nodes[seat];
+        let (met, machine) = (node.machine.lock().met, Arc::clone(&node.machine));
+        let Some(process) = node.following_mut() else { return Ok(()) };
         let Some(job) = &mut process.snapshot else { return Ok(()) };
-        let met = seat_of.machine.lock().met;
         let result = match job.step() {
             Ok(Step::More) => return Ok(()),
             Ok(Step::Done(published)) => Ok(published),
-            Err(_) if seat_of.machine.lock().crashed() => return Ok(()),
+            Err(_) if machine.lock().crashed() => return Ok(()),
             Err(error) => Err(error),
         };
         process.snapshot = None;
         let keeps = process.keeps(); // else the log has ended before its time
-        if std::mem::take(&mut process.takes_over) {
-            seat_of.claimed = None;
-        }
+        let takes_over = std::mem::take(&mut process.takes_over);
         let mut actions = Vec::new();
         process.replica.snapshot_ended(&result, 5, now_ms, &mut actions);
         match result {
             Ok(_) => self.tally("snapshots of replicas"),
-            Err(_) if seat_of.machine.lock().met > met || !keeps => {}
+            Err(_) if machine.lock().met > met || !keeps => {}
             Err(error) => return Err(format!("a snapshot of replica {seat} failed without a fault: {error}")),
         }
-        self.act(seat, actions)
+        self.act(seat, actions)?;
+        if takes_over {
+            self.nodes[seat].forgets_its_files();
+        }
+        Ok(())
     }
 
     /// Time has passed for a replica.
-    pub fn tick_replica(&mut self, seat: Seat) -> Result<(), String> {
-        let now_ms = self.replica_ms(seat);
-        let Some(process) = &mut self.seats[seat].process else { return Ok(()) };
+    pub fn tick_replica(&mut self, seat: Place) -> Result<(), String> {
+        let now_ms = self.clock_ms(seat);
+        let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
         process.replica.tick(now_ms, &mut actions);
         if process.replica.wants_to_announce(now_ms) {
-            self.network.send(seat, &Packet::Announce, self.now_ms);
+            let way = Way { from: seat, to: self.nodes[seat].follows };
+            self.network.send(way, &Packet::Announce, self.now_ms);
         }
         self.act(seat, actions)
     }
 
     /// A full sync goes on by a piece, or breaks off.
-    pub fn load(&mut self, seat: Seat) -> Result<(), String> {
-        let now_ms = self.replica_ms(seat);
-        let reachable = self.network.lines[seat].is_whole() && self.leader.is_some() && !self.leader_sleeps();
+    pub fn load(&mut self, seat: Place) -> Result<(), String> {
+        let now_ms = self.clock_ms(seat);
+        let leader = self.nodes[seat].follows;
+        let reachable = self.reaches(seat, leader) && self.nodes[leader].leading().is_some();
         let cut_off = !reachable || self.random.percent(self.settings.cut_off);
-        let seat_of = &mut self.seats[seat];
-        let Some(process) = &mut seat_of.process else { return Ok(()) };
+        let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let Some(load) = process.load.take() else { return Ok(()) };
         let disk = process.disk.clone();
         let mut window = self.settings.window;
@@ -405,14 +340,14 @@ impl Cluster {
         let loaded = match load {
             _ if cut_off => Err("it was cut off".to_owned()),
             Load::Wanted(identity) => {
-                let leader = self.leader.as_ref().expect("it is reachable");
-                begin_load(leader.archive.snapshot(), identity, window, disk)
+                let snapshot = self.nodes[leader].leading().expect("it is reachable").archive.snapshot();
+                begin_load(snapshot, identity, window, disk)
             }
             Load::Coming(coming) => coming.go_on(self.random.between(1, 600), self.bug),
         };
         let loaded = match loaded {
             Ok(Err(more)) => {
-                process.load = Some(more);
+                self.nodes[seat].following_mut().expect("it loads").load = Some(more);
                 self.note_events();
                 return Ok(());
             }
@@ -420,20 +355,22 @@ impl Cluster {
             Err(what) => Err(what),
         };
         self.note_events();
-        let seat_of = &mut self.seats[seat];
-        if seat_of.machine.lock().crashed() {
+        let node = &mut self.nodes[seat];
+        if node.machine.lock().crashed() {
             return Ok(());
         }
-        let Some(process) = &mut seat_of.process else { return Ok(()) };
         let mut actions = Vec::new();
         let tally = if loaded.is_ok() { "full syncs" } else { "full syncs cut off" };
-        if loaded.is_ok() {
-            seat_of.claimed = None; // its files are replaced
-            process.takes_over = process.snapshot.is_some();
-        }
+        let replaces = loaded.is_ok();
+        let Some(process) = node.following_mut() else { return Ok(()) };
+        process.takes_over |= replaces && process.snapshot.is_some();
         process.replica.loaded(loaded, now_ms, &mut actions);
         self.tally(tally);
-        self.act(seat, actions)
+        self.act(seat, actions)?;
+        if replaces {
+            self.nodes[seat].forgets_its_files(); // also what was answered on the way
+        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
-//! A local replica: another process on the leader's machine, which reads the leader's files and outlives its process.
+//! A local replica: another process on a leader's machine, which reads the files there and outlives the leader's process.
 
 use crate::{
     cluster::Cluster,
     disk::{Machine, SimDisk},
+    network::Place,
 };
 use memdb::{
     disk::{Disk, DiskFile},
@@ -11,8 +12,14 @@ use memdb::{
 use parking_lot::Mutex;
 use std::{io, sync::Arc};
 
-/// The leader's disk, as a process sees it that only reads.
-pub struct Neighbour(pub Arc<Mutex<Machine>>);
+/// A disk, as a process sees it that only reads.
+struct Neighbour(Arc<Mutex<Machine>>);
+
+/// A local replica, and where it runs.
+pub struct Local {
+    pub at: Place,
+    pub core: LocalReplica,
+}
 
 impl Neighbour {
     fn now(&self) -> SimDisk {
@@ -53,12 +60,16 @@ impl Disk for Neighbour {
 impl Cluster {
     /// The local replica takes a step. What it shows must be the state at its position.
     pub fn step_local(&mut self) -> Result<(), String> {
-        if self.leader_machine.lock().crashed() {
+        let Some(at) = self.local.as_ref().map(|local| local.at).or_else(|| self.leaders().first().copied()) else {
+            return Ok(());
+        };
+        if self.nodes[at].machine.lock().crashed() {
             return Ok(());
         }
-        let disk = || Arc::new(Neighbour(Arc::clone(&self.leader_machine)));
-        let local = self.local.get_or_insert_with(|| LocalReplica::new(disk(), self.settings.window));
-        let step = local.step();
+        let disk = || Arc::new(Neighbour(Arc::clone(&self.nodes[at].machine)));
+        let local =
+            self.local.get_or_insert_with(|| Local { at, core: LocalReplica::new(disk(), self.settings.window) });
+        let step = local.core.step();
         match step {
             Step::Complete(_) => self.tally("local replicas complete"),
             Step::Applied(_) => self.tally("steps of local replicas"),
@@ -69,14 +80,11 @@ impl Cluster {
             Step::Waiting(why) => self.note(format_args!("the local replica waits: {why}")),
             Step::Loading | Step::Nothing => {}
         }
-        let Some(reader) = self.local.as_ref().and_then(LocalReplica::reader) else { return Ok(()) };
+        let Some(reader) = self.local.as_ref().and_then(|local| local.core.reader()) else { return Ok(()) };
         let position = reader.read().position();
-        // The leader may have ended right behind an append: that record is history once it has started again.
-        if position.sequence > self.truth.last() && position.epoch == self.truth.epoch && self.leader.is_none() {
-            return Ok(());
-        }
-        // A start that ended behind its MANIFEST has begun an epoch that is known to all once the next has come as far.
-        if position.epoch > self.truth.epoch && self.leader.is_none() {
+        // The process may have ended right behind an append, or behind its MANIFEST: that record or epoch is history once
+        // it has started again.
+        if !self.nodes[at].runs() && self.truth.entry_at(position).is_err() {
             return Ok(());
         }
         self.truth.check("the local replica", &reader)

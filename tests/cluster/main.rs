@@ -17,11 +17,13 @@ mod cluster;
 #[path = "../simulation/disk.rs"]
 #[allow(dead_code, reason = "not all faults of one node's disk are met here")]
 mod disk;
+mod faults;
 mod follower;
 #[path = "../simulation/history.rs"]
 mod history;
 mod leader;
 mod local;
+mod machines;
 #[path = "../simulation/model.rs"]
 mod model;
 mod network;
@@ -32,6 +34,8 @@ mod plant;
 mod random;
 #[path = "../simulation/run.rs"]
 mod run;
+mod serving;
+mod taking;
 mod truth;
 
 use bug::Bug;

@@ -26,22 +26,24 @@ pub struct Entry {
 /// An entry, for ever.
 pub type Id = usize;
 
+/// All that one epoch's leader had, from the first record of the database on.
+#[derive(Default)]
+struct Line {
+    entries: Vec<Id>,
+    /// Appends of this epoch that failed or met a crash: they may be in its leader's log, or not.
+    ghosts: Vec<Entry>,
+    /// A start came as far as its MANIFEST and no further: after a power loss it may not have been.
+    is_tentative: bool,
+}
+
 pub struct Truth {
     pub limits: WindowLimits,
     genesis: State,
     entries: Vec<Entry>,
-    /// Of each epoch: every record from the first on, as its leader had them.
-    lines: BTreeMap<Epoch, Vec<Id>>,
-    pub epoch: Epoch,
-    /// Appends of this epoch that failed or met a crash: they may be in the log, or not.
-    ghosts: Vec<Entry>,
+    lines: BTreeMap<Epoch, Line>,
     /// What was acknowledged, with the record it is part of.
     told: Vec<(usize, Id)>,
-    /// Up to there the leader's disk has promised this epoch's line.
-    pub kept: Sequence,
-    /// Whether the leader's machine has lost power since the epoch began.
-    pub power_lost: bool,
-    /// Acknowledged records that were lost in the end.
+    /// Acknowledged records that the epoch that has begun last is without.
     pub lost: usize,
 }
 
@@ -51,54 +53,61 @@ impl Truth {
             limits,
             genesis: State::default(),
             entries: Vec::new(),
-            lines: BTreeMap::from([(0, Vec::new())]),
-            epoch: 0,
-            ghosts: Vec::new(),
+            lines: BTreeMap::from([(0, Line::default())]),
             told: Vec::new(),
-            kept: 0,
-            power_lost: false,
             lost: 0,
         }
     }
 
-    fn line(&self) -> &Vec<Id> {
-        &self.lines[&self.epoch]
+    fn line(&self, epoch: Epoch) -> Result<&Line, String> {
+        self.lines.get(&epoch).ok_or_else(|| format!("epoch {epoch} never was"))
     }
 
-    /// The last sequence of this epoch's leader.
-    pub fn last(&self) -> Sequence {
-        self.line().len() as Sequence
+    fn line_mut(&mut self, epoch: Epoch) -> &mut Line {
+        self.lines.get_mut(&epoch).expect("it has begun")
     }
 
-    pub fn state(&self) -> &State {
-        self.line().last().map_or(&self.genesis, |&id| &self.entries[id].state)
+    /// The last sequence of an epoch's leader.
+    pub fn last(&self, epoch: Epoch) -> Sequence {
+        self.lines.get(&epoch).map_or(0, |line| line.entries.len() as Sequence)
+    }
+
+    /// What an epoch's leader has come to.
+    pub fn state(&self, epoch: Epoch) -> &State {
+        let last = self.lines[&epoch].entries.last();
+        last.map_or(&self.genesis, |&id| &self.entries[id].state)
     }
 
     /// A record was appended and applied.
     pub fn happened(&mut self, entry: Entry) {
-        assert_eq!(entry.position, Position::new(self.epoch, self.last() + 1));
+        let Position { epoch, sequence } = entry.position;
+        assert_eq!(sequence, self.last(epoch) + 1);
         self.entries.push(entry);
         let id = self.entries.len() - 1;
-        self.lines.get_mut(&self.epoch).expect("it has begun").push(id);
+        self.line_mut(epoch).entries.push(id);
     }
 
     /// An append has failed, or the process ended in it.
     pub fn may_have_happened(&mut self, entry: Entry) {
-        self.ghosts.push(entry);
+        self.line_mut(entry.position.epoch).ghosts.push(entry);
     }
 
     /// The record that is the last one at a position; `None` before the first.
     pub fn entry_at(&self, position: Position) -> Result<Option<Id>, String> {
         let Some(at) = (position.sequence as usize).checked_sub(1) else { return Ok(None) };
-        let line =
-            self.lines.get(&position.epoch).ok_or_else(|| format!("{position} is of an epoch that never was"))?;
-        line.get(at).copied().map(Some).ok_or_else(|| format!("{position} was never written"))
+        let entries = &self.line(position.epoch)?.entries;
+        entries.get(at).copied().map(Some).ok_or_else(|| format!("{position} was never written"))
+    }
+
+    /// Whether an epoch's leader ever had a record.
+    pub fn is_part(&self, epoch: Epoch, id: Id) -> bool {
+        let at = self.entries[id].position.sequence as usize - 1;
+        self.lines.get(&epoch).is_some_and(|line| line.entries.get(at) == Some(&id))
     }
 
     /// Whether the history that stands at `position` holds a record.
     pub fn holds(&self, position: Position, id: Id) -> bool {
-        let at = self.entries[id].position.sequence as usize - 1;
-        at < position.sequence as usize && self.lines.get(&position.epoch).is_some_and(|line| line.get(at) == Some(&id))
+        self.entries[id].position.sequence <= position.sequence && self.is_part(position.epoch, id)
     }
 
     /// A store shows the state of the position it says it is at, in every respect.
@@ -109,55 +118,55 @@ impl Truth {
         shows(reader, state).and_then(|()| remembers(reader, state, &self.limits)).map_err(wrong)
     }
 
-    /// A client was told that its wish is part of the record at `position`.
-    pub fn acknowledged(&mut self, wish: usize, position: Position) -> Result<Option<Id>, String> {
-        let id = self.entry_at(Position::new(self.epoch, position.sequence))?;
-        let Some(id) = id else { return Ok(None) };
+    /// The leader of an epoch has told a client that its wish is part of the record at `position`.
+    pub fn acknowledged(&mut self, epoch: Epoch, wish: usize, position: Position) -> Result<Option<Id>, String> {
+        let Some(id) = self.entry_at(Position::new(epoch, position.sequence))? else { return Ok(None) };
         if self.entry_at(position)? != Some(id) {
-            return Err(format!("wish {wish} was acknowledged at {position}, which is not on this history"));
+            return Err(format!("wish {wish} was acknowledged at {position}, which is not on the history of {epoch}"));
         }
         self.told.push((wish, id));
         Ok(Some(id))
     }
 
-    /// The leader's files have given back what the epoch's line has up to `end`. Ghosts that are there have happened.
-    pub fn recovered(&mut self, reader: &Reader, end: Sequence) -> Result<(), String> {
-        if end > self.last() {
-            let is = |ghost: &&Entry| {
-                ghost.position == Position::new(self.epoch, end)
-                    && shows(reader, &ghost.state).and_then(|()| remembers(reader, &ghost.state, &self.limits)).is_ok()
-            };
-            let ghost = self.ghosts.iter().find(is).cloned();
-            let Some(ghost) = ghost.filter(|_| end == self.last() + 1) else {
-                return Err(format!("the files give {end} records, to a state that never was there"));
+    /// Files have given back the history that stands at `position`. A ghost that is there has happened.
+    pub fn recovered(&mut self, who: &str, reader: &Reader, position: Position) -> Result<(), String> {
+        let shows_all = |state: &State| shows(reader, state).and_then(|()| remembers(reader, state, &self.limits));
+        if position.sequence > self.last(position.epoch) {
+            let ghosts = self.line(position.epoch)?.ghosts.iter();
+            let mut there = ghosts.filter(|ghost| ghost.position == position && shows_all(&ghost.state).is_ok());
+            let Some(ghost) = there.next().cloned().filter(|_| position.sequence == self.last(position.epoch) + 1)
+            else {
+                return Err(format!("{who}: the files give {position}, a state that never was there"));
             };
             self.happened(ghost);
             return Ok(());
         }
-        let id = self.entry_at(Position::new(self.epoch, end))?;
+        let id = self.entry_at(position)?;
         let state = id.map_or(&self.genesis, |id| &self.entries[id].state);
-        shows(reader, state)
-            .and_then(|()| remembers(reader, state, &self.limits))
-            .map_err(|what| format!("recovered to {end}: {what}"))?;
-        if !self.power_lost && end < self.last() {
-            return Err(format!("recovered to {end} of {}, and the machine never went down", self.last()));
+        shows_all(state).map_err(|what| format!("{who}: recovered to {position}: {what}"))
+    }
+
+    /// An epoch is in the MANIFEST of a leader that has come no further than that, if it is one of those.
+    pub fn may_have_begun(&mut self, epoch: Epoch, epochs: &EpochTable) -> Result<(), String> {
+        if self.lines.contains_key(&epoch) {
+            return Ok(());
         }
-        if end < self.kept {
-            return Err(format!("{} was promised as synced, and only {end} is there", self.kept));
-        }
+        let from = epochs.ended().last().copied().unwrap_or(Position::ZERO);
+        self.began(epoch, from, epochs)?;
+        self.line_mut(epoch).is_tentative = true;
         Ok(())
     }
 
-    /// The next epoch has begun behind the record `end`.
-    pub fn began(&mut self, epoch: Epoch, end: Sequence, epochs: &EpochTable) -> Result<(), String> {
-        if epoch <= self.epoch {
-            return Err(format!("epoch {epoch} began after {}", self.epoch));
+    /// The next epoch has begun behind what stood at `from`. Each epoch has one leader, once.
+    pub fn began(&mut self, epoch: Epoch, from: Position, epochs: &EpochTable) -> Result<(), String> {
+        if epoch <= from.epoch || self.lines.get(&epoch).is_some_and(|line| !line.is_tentative) {
+            return Err(format!("epoch {epoch} began behind {from}, and it was there before"));
         }
-        let line = self.line()[..end as usize].to_vec();
+        let entries = self.line(from.epoch)?.entries.get(..from.sequence as usize);
+        let entries = entries.ok_or_else(|| format!("epoch {epoch} began behind {from}, which was never written"))?;
+        let line = Line { entries: entries.to_vec(), ..Line::default() };
         self.lines.insert(epoch, line);
-        (self.epoch, self.kept, self.power_lost) = (epoch, end, false);
-        self.ghosts.clear();
-        let applied = Position::new(epoch, end);
+        let applied = Position::new(epoch, from.sequence);
         self.lost = 0;
         for &(wish, id) in &self.told {
             let (here, position) = (self.holds(applied, id), self.entries[id].position);
@@ -181,13 +190,12 @@ impl Truth {
         standing: Standing,
     ) -> Result<(), String> {
         let here = self.holds(applied, id);
-        // Where a history has gone on from, nothing is added later.
-        let is_part = self.lines.get(&applied.epoch).is_some_and(|line| line.contains(&id));
         let right = match standing {
             Standing::Reached => here,
             // Perhaps it has the record, and does not know yet that a later epoch goes on behind it.
             Standing::Ahead => !here || applied.epoch < asked.epoch,
-            Standing::Lost => !is_part,
+            // Where a history has gone on from, nothing is added later.
+            Standing::Lost => !self.is_part(applied.epoch, id),
         };
         if right { Ok(()) } else { Err(format!("at {applied}, {asked} is said to be {standing:?}")) }
     }
@@ -196,10 +204,10 @@ impl Truth {
         self.entries[id].position
     }
 
-    /// Every key counts at most once, but for those that were used again after their age.
-    pub fn once_each(&self, key: impl Fn(usize) -> Option<String>) -> Result<(), String> {
+    /// On an epoch's history every key counts at most once, but for those that were used again after their age.
+    pub fn once_each(&self, epoch: Epoch, key: impl Fn(usize) -> Option<String>) -> Result<(), String> {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-        for entry in self.line().iter().map(|&id| &self.entries[id]) {
+        for entry in self.lines[&epoch].entries.iter().map(|&id| &self.entries[id]) {
             for name in entry.counts.iter().filter_map(|&wish| key(wish)) {
                 let time_ms = entry.state.time_ms;
                 if let Some(before_ms) = seen.insert(name.clone(), time_ms)

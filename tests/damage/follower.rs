@@ -10,7 +10,7 @@ use memdb::{
     disk::Disk,
     format::{FileError, Identity, MANIFEST},
     log::{Log, RawRecord, Tail, place_after},
-    manifest::Manifest,
+    manifest::{Manifest, State},
     position::{Position, Sequence},
     recovery::{RecoveryError, Settled, adopt, begin_epoch, look_follower, standing_at},
     snapshot::{Loader, snapshots},
@@ -47,7 +47,14 @@ impl Follower {
             file.sync().map_err(FileError::io(TEMPORARY))?;
             (store, received) = (loader.finish()?.0, Some(TEMPORARY));
         }
-        let (manifest, log) = adopt(disk, identity, state.epoch, state.epochs, &store, received, SMALL)?;
+        let (manifest, log) = adopt(
+            disk,
+            identity,
+            State { epoch: state.epoch, epochs: state.epochs, ..State::default() },
+            &store,
+            received,
+            SMALL,
+        )?;
         let mut follower = Self { manifest, log, store };
         follower.stand();
         Ok(follower)

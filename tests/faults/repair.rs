@@ -84,6 +84,7 @@ fn a_replica_is_served_after_many_others_have_come_and_gone() {
             synced: None,
             diverged: false,
             local: false,
+            leads: false,
         };
         let announced = new_client().post(format!("{}/sync", leader.url)).header("content-type", HELLO_TYPE);
         assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);

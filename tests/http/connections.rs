@@ -171,6 +171,38 @@ fn one_connection_too_many_is_told_so() {
 }
 
 #[test]
+fn one_connection_too_many_from_an_address_is_told_so_and_the_others_have_theirs() {
+    let node = Node::start(HttpSettings { max_connections: 10, max_connections_per_address: Some(2), ..settings() });
+    let mut held: Vec<Wire> = (0..2).map(|_| Wire::from("127.0.0.2", &node)).collect();
+    assert!(held.iter_mut().all(|wire| wire.get("/health").status == 200));
+    for _ in 0..20 {
+        let mut third = Wire::from("127.0.0.2", &node);
+        let answer = third.answer();
+        assert_eq!((answer.status, answer.problem().as_str()), (429, "too-many-from-address"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(third.is_closed());
+    }
+    assert_eq!(Wire::open(&node).post("a").status, 202, "another address is not concerned");
+    // However a connection ends, its place is free again: by the client, by a bad head, by a reset.
+    for end in ["", "garbage\r\n\r\n", "POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na"] {
+        let mut wire = held.pop().expect("one of two");
+        wire.send(end);
+        drop(wire);
+        wait_for_connections(&node, 1);
+        held.push(Wire::from("127.0.0.2", &node));
+        assert_eq!(held[1].get("/health").status, 200);
+    }
+}
+
+#[test]
+fn without_a_number_loopback_may_have_all_connections() {
+    let node = Node::start(HttpSettings { max_connections: 4, ..settings() });
+    let mut wires: Vec<Wire> = (0..4).map(|_| Wire::open(&node)).collect();
+    assert!(wires.iter_mut().all(|wire| wire.get("/health").status == 200));
+    assert_eq!(Wire::open(&node).answer().problem(), "too-many-connections");
+}
+
+#[test]
 fn a_stop_answers_what_is_in_flight() {
     let mut node = Node::start(settings());
     let address = node.address();

@@ -148,6 +148,7 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
                 Event::Write(submission) => batches.push(submission),
                 Event::Stop => stop = true,
                 Event::Replica(..) => unreachable!("it has none"),
+                Event::Offer(..) => {} // whoever has sent it hears nothing
                 Event::Synced(..) | Event::SnapshotEnded(..) => unreachable!("syncs are done here, snapshots never"),
             }
         }

@@ -56,7 +56,22 @@ impl Wire {
 
     /// A connection to any node.
     pub fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts");
+        Self::over(TcpStream::connect(address).expect("the server accepts"))
+    }
+
+    /// A connection from this address of loopback.
+    pub fn from(client: &str, node: &Node) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(format!("{client}:0").parse().expect("an address")).expect("all of 127/8 is loopback");
+            socket.connect(node.address()).await.expect("the server accepts").into_std().expect("a socket")
+        });
+        stream.set_nonblocking(false).expect("a socket");
+        Self::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         Self { stream, read: Vec::new() }

@@ -126,6 +126,7 @@ impl Driven {
                 Action::Answer(reply, answer) => self.answers.push((reply, answer)),
                 Action::Serve(_, _, _, sequence) => self.seen.push(Seen::Served(sequence)),
                 Action::Unready => self.seen.push(Seen::Unready),
+                Action::Members(_) => {}
                 Action::Withdraw => self.seen.push(Seen::Withdrawn),
                 Action::Published(position, _) => self.seen.push(Seen::Published(position)),
                 Action::Stands(position) => self.seen.push(Seen::Stands(position)),
@@ -207,6 +208,7 @@ impl Sending {
             epochs: Arc::new(manifest.state.epochs.clone()),
             last,
             durable: self.durable,
+            members: Default::default(),
         }
     }
 

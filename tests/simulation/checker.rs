@@ -44,9 +44,19 @@ struct Told {
 pub struct Misfortunes {
     pub power_lost: bool,
     pub bit_flipped: bool,
+    /// Pages of what a sync had reported are not on the medium, or others are in their place.
+    pub page_lost: bool,
+}
+
+impl Misfortunes {
+    /// Whether something is wrong that was durable.
+    pub fn damaged(self) -> bool {
+        self.bit_flipped || self.page_lost
+    }
 }
 
 /// The true history.
+#[derive(Clone)]
 pub struct Truth {
     pub limits: WindowLimits,
     pub misfortunes: Misfortunes,
@@ -162,12 +172,13 @@ impl Truth {
 
     fn lose_behind(&mut self, keep: Sequence, cut: bool) -> Result<(), String> {
         if keep < self.last() {
-            let Misfortunes { power_lost, bit_flipped } = self.misfortunes;
+            let Misfortunes { power_lost, bit_flipped, page_lost } = self.misfortunes;
             let lost = &self.entries[keep as usize..];
             // A flip may take the last synced records with it, as long as no record that is left says that they were
             // synced.
             let unsaid = power_lost || lost[1..].iter().all(|entry| entry.states_synced <= keep);
-            let by_the_flip = bit_flipped && cut && unsaid;
+            // A page that is lost takes with it what would say so.
+            let by_the_flip = cut && (bit_flipped && unsaid || page_lost);
             let kept = |level| self.kept.get(&level).copied().unwrap_or(0);
             if !power_lost && !by_the_flip {
                 return Err(format!("records behind {keep} are gone, and the machine never went down"));
@@ -190,6 +201,7 @@ impl Truth {
         }
         self.last_epoch = epoch;
         self.misfortunes.bit_flipped = false;
+        self.misfortunes.page_lost = false;
         self.ghosts.clear();
         let applied = Position::new(epoch, self.last());
         for told in &self.told {

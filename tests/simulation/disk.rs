@@ -5,9 +5,16 @@
 //! synced each page holds its old bytes, the bytes of any moment since, or the front of one and the back of another,
 //! and the file any length it had since; each operation on the directory has happened or not. A sync that fails has
 //! brought some pages to the medium, and a later one does not try the others again, because the cache calls them
-//! clean ("fsyncgate", Rebello et al. 2020).
+//! clean ("fsyncgate", Rebello et al. 2020). A write can be misplaced: a sync reports success, and a page of what it wrote
+//! never came to the medium, or took the place of another page.
+
+#[path = "inode.rs"]
+mod inode;
+
+pub use inode::Survives;
 
 use crate::{plant::Bug, random::Random};
+use inode::{Change, Inode, page_of};
 use memdb::disk::{Disk, DiskFile};
 use parking_lot::Mutex;
 use std::{
@@ -15,14 +22,6 @@ use std::{
     io::{self, ErrorKind},
     sync::Arc,
 };
-
-/// What is left of what was not synced, when the machine goes down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survives {
-    Nothing,
-    Everything,
-    Anything,
-}
 
 /// A fault that the next operation of its kind will meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +40,24 @@ pub enum Fault {
     Full(usize),
     /// The next read fails.
     Read,
+    /// Of what the next sync of a file writes one page is lost, or takes the place of another; the sync says nothing.
+    Misplaced,
 }
 
-#[derive(Clone, Debug)]
-enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
-    Truncate { len: usize },
+impl Fault {
+    /// Under which name it is counted.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::CrashIn(_) => "fault: process ends in an operation of the disk",
+            Fault::Sync => "fault: sync fails",
+            Fault::SyncDirectory => "fault: sync of the directory fails",
+            Fault::Append => "fault: append fails",
+            Fault::Truncate => "fault: truncation fails",
+            Fault::Full(_) => "fault: no room for an operation",
+            Fault::Read => "fault: read fails",
+            Fault::Misplaced => "fault: page misplaced",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -54,97 +65,6 @@ enum NameChange {
     Link { name: String, inode: u64 },
     Rename { from: String, to: String, inode: u64 },
     Unlink { name: String, inode: u64 },
-}
-
-/// One file: its bytes in the cache now and at the last sync, on the medium, and the changes between the first two.
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    data: Vec<u8>,
-    clean: Vec<u8>,
-    durable: Vec<u8>,
-    changes: Vec<Change>,
-}
-
-impl Inode {
-    fn change(&mut self, change: Change) {
-        apply(&mut self.data, &change);
-        self.changes.push(change);
-    }
-
-    /// Every content each changed page has had since the last sync, what the medium holds first, and every length.
-    fn versions(&self, page: usize) -> (BTreeMap<usize, Vec<Vec<u8>>>, Vec<usize>) {
-        let mut pages: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
-        let mut lengths = vec![self.durable.len()];
-        let mut data = self.clean.clone();
-        for change in &self.changes {
-            let (from, to) = match change {
-                Change::Write { offset, bytes } => (*offset, offset + bytes.len()),
-                Change::Truncate { len } => (*len, data.len()),
-            };
-            apply(&mut data, change);
-            for number in from / page..to.div_ceil(page) {
-                let versions = pages.entry(number).or_insert_with(|| vec![page_of(&self.durable, number, page)]);
-                versions.push(page_of(&data, number, page));
-            }
-            lengths.push(data.len());
-        }
-        (pages, lengths)
-    }
-
-    /// What the medium may hold if it stops here.
-    fn medium(&self, page: usize, survives: Survives, random: &mut Random) -> Vec<u8> {
-        if self.changes.is_empty() || survives == Survives::Nothing {
-            return self.durable.clone();
-        }
-        let (pages, lengths) = self.versions(page);
-        let len = match survives {
-            Survives::Everything => self.data.len(),
-            _ if random.percent(60) => *random.pick(&lengths),
-            _ => {
-                let (low, high) = (lengths.iter().min().expect("one at least"), lengths.iter().max().expect("too"));
-                random.between(*low, *high)
-            }
-        };
-        let mut medium = self.durable.clone();
-        for (number, versions) in pages {
-            let mut bytes = versions.last().expect("one at least").clone();
-            if survives == Survives::Anything {
-                bytes.clone_from(random.pick(&versions));
-                if random.percent(25) {
-                    let torn = random.below(page);
-                    bytes[torn..].copy_from_slice(&random.pick(&versions)[torn..]);
-                }
-            }
-            let end = (number + 1) * page;
-            if medium.len() < end {
-                medium.resize(end, 0);
-            }
-            medium[number * page..end].copy_from_slice(&bytes);
-        }
-        medium.resize(len, 0);
-        medium
-    }
-
-    fn lose_cache(&mut self, medium: Vec<u8>) {
-        *self = Self { data: medium.clone(), clean: medium.clone(), durable: medium, changes: Vec::new() };
-    }
-}
-
-fn apply(data: &mut Vec<u8>, change: &Change) {
-    match change {
-        Change::Write { offset, bytes } => {
-            data.truncate(*offset); // all writes are at the end
-            data.extend_from_slice(bytes);
-        }
-        Change::Truncate { len } => data.truncate(*len),
-    }
-}
-
-fn page_of(data: &[u8], number: usize, page: usize) -> Vec<u8> {
-    let start = (number * page).min(data.len());
-    let mut bytes = data[start..(start + page).min(data.len())].to_vec();
-    bytes.resize(page, 0);
-    bytes
 }
 
 /// How much of an operation takes place.
@@ -167,10 +87,16 @@ pub struct Machine {
     crashed: bool,
     faults: Vec<Fault>,
     bug: Option<Bug>,
+    /// Whether there is no room for anything until somebody makes some.
+    pub has_no_room: bool,
     /// Faults that have been met.
     pub met: usize,
+    /// The same by kind.
+    pub met_by_kind: BTreeMap<&'static str, usize>,
     /// Whether the last fault was that there is no room.
     pub was_full: bool,
+    /// Whether anybody wants to know of events.
+    pub tells: bool,
     /// What was done and met since it was last taken.
     pub events: Vec<String>,
 }
@@ -189,8 +115,11 @@ impl Machine {
             crashed: false,
             faults: Vec::new(),
             bug,
+            has_no_room: false,
             met: 0,
+            met_by_kind: BTreeMap::new(),
             was_full: false,
+            tells: true,
             events: Vec::new(),
         }
     }
@@ -201,6 +130,12 @@ impl Machine {
 
     pub fn heal(&mut self) {
         self.faults.clear();
+        self.has_no_room = false;
+    }
+
+    /// Chance goes on from here: what comes next does not depend on how much of it was used before.
+    pub fn reseed(&mut self, random: Random) {
+        self.random = random;
     }
 
     pub fn crashed(&self) -> bool {
@@ -214,8 +149,8 @@ impl Machine {
         self.faults.clear();
     }
 
-    /// The machine is gone; what was synced is not.
-    pub fn lose_power(&mut self, survives: Survives) {
+    /// The machine is gone; what was synced is not. Tells whether a file lacks what a sync had reported.
+    pub fn lose_power(&mut self, survives: Survives) -> bool {
         self.kill();
         for change in std::mem::take(&mut self.name_changes) {
             let happens = match survives {
@@ -230,10 +165,32 @@ impl Machine {
         self.names = self.durable_names.clone();
         let linked: Vec<u64> = self.names.values().copied().collect();
         self.inodes.retain(|inode, _| linked.contains(inode));
+        let lacks = self.inodes.values().any(|inode| !inode.misplaced.is_empty());
         for inode in self.inodes.values_mut() {
             let medium = inode.medium(self.page, survives, &mut self.random);
             inode.lose_cache(medium);
         }
+        lacks
+    }
+
+    /// All files as they are now, for [`Machine::replace_by`].
+    pub fn copy(&self) -> BTreeMap<String, Vec<u8>> {
+        self.names.iter().map(|(name, inode)| (name.clone(), self.inodes[inode].data.clone())).collect()
+    }
+
+    /// The disk is replaced by another one, with these files and no others.
+    pub fn replace_by(&mut self, files: &BTreeMap<String, Vec<u8>>) {
+        self.names.clear();
+        self.inodes.clear();
+        self.name_changes.clear();
+        for (name, bytes) in files {
+            let mut inode = Inode::default();
+            inode.lose_cache(bytes.clone());
+            self.inodes.insert(self.next_inode, inode);
+            self.names.insert(name.clone(), self.next_inode);
+            self.next_inode += 1;
+        }
+        self.durable_names = self.names.clone();
     }
 
     /// Flips one bit of one file that is on the medium as it is in the cache; tells where.
@@ -257,17 +214,29 @@ impl Machine {
 
     fn take_fault(&mut self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let at = self.faults.iter().position(wanted)?;
-        self.met += 1;
         self.was_full = false;
-        Some(self.faults.remove(at))
+        let fault = self.faults.remove(at);
+        self.meets(fault);
+        Some(fault)
+    }
+
+    fn meets(&mut self, fault: Fault) {
+        // What is misplaced is not noticed by who writes.
+        self.met += usize::from(fault != Fault::Misplaced);
+        *self.met_by_kind.entry(fault.name()).or_default() += 1;
     }
 
     /// Whether an operation that takes room finds none.
     fn finds_no_room(&mut self) -> bool {
-        let Some(at) = self.faults.iter().position(|fault| matches!(fault, Fault::Full(_))) else { return false };
-        self.met += 1;
+        let armed = self.faults.iter().position(|fault| matches!(fault, Fault::Full(_)));
+        if armed.is_none() && !self.has_no_room {
+            return false;
+        }
         self.was_full = true;
-        if let Fault::Full(left) = &mut self.faults[at] {
+        self.meets(Fault::Full(1));
+        if let Some(at) = armed
+            && let Fault::Full(left) = &mut self.faults[at]
+        {
             *left -= 1;
             if *left == 0 {
                 self.faults.remove(at);
@@ -293,8 +262,10 @@ impl Machine {
         }
         if !ends {
             let result = effect(self, Extent::Whole);
-            let failed = result.as_ref().err().map_or(String::new(), |error| format!(": {error}"));
-            self.events.push(format!("{what}{failed}"));
+            if self.tells {
+                let failed = result.as_ref().err().map_or(String::new(), |error| format!(": {error}"));
+                self.events.push(format!("{what}{failed}"));
+            }
             return result;
         }
         let moment = self.random.below(3);
@@ -303,9 +274,11 @@ impl Machine {
             1 => drop(effect(self, Extent::Part)),
             _ => drop(effect(self, Extent::Whole)),
         }
-        self.events.push(format!("{what}: CRASH {}", ["before it", "in it", "after it"][moment]));
+        if self.tells {
+            self.events.push(format!("{what}: CRASH {}", ["before it", "in it", "after it"][moment]));
+        }
         self.crashed = true;
-        self.met += 1;
+        self.meets(Fault::CrashIn(0));
         Err(gone())
     }
 
@@ -345,14 +318,46 @@ impl Machine {
         let failed = self.take_fault(|fault| *fault == Fault::Sync).is_some();
         let survives = if failed || extent == Extent::Part { Survives::Anything } else { Survives::Everything };
         let (page, mut random) = (self.page, self.random.fork());
+        let misplaced = survives == Survives::Everything
+            && self.faults.contains(&Fault::Misplaced)
+            && !self.inode(inode).changes.is_empty();
         let file = self.inode(inode);
+        let before = if misplaced { file.durable.clone() } else { Vec::new() };
         file.durable = file.medium(page, survives, &mut random);
         if extent == Extent::Part {
             return Ok(()); // the process is gone: the cache goes on to call its pages dirty
         }
+        let mut written = Vec::new();
+        if misplaced || !file.misplaced.is_empty() {
+            written = file.versions(page).0.into_keys().filter(|at| at * page < file.data.len()).collect();
+            file.misplaced.retain(|at| !written.contains(at) && at * page < file.data.len());
+        }
         file.changes.clear();
         file.clean = file.data.clone();
+        if misplaced && !written.is_empty() {
+            self.take_fault(|fault| *fault == Fault::Misplaced);
+            self.misplace(inode, *random.pick(&written), &before, &mut random);
+        }
         if failed { Err(io::Error::other("the sync failed")) } else { Ok(()) }
+    }
+
+    /// A page that was just synced is not where it should be; perhaps it took the place of another, of any file.
+    fn misplace(&mut self, inode: u64, at: usize, before: &[u8], random: &mut Random) {
+        let page = self.page;
+        let old = page_of(before, at, page);
+        let new = self.inode(inode).put_on_medium(at, &old, page);
+        if random.percent(50) {
+            let others: Vec<u64> = self.names.values().copied().collect();
+            let to = if others.is_empty() { inode } else { *random.pick(&others) };
+            let file = self.inode(to);
+            let pages = file.durable.len().div_ceil(page);
+            if pages > 0 {
+                file.put_on_medium(random.below(pages), &new, page);
+            }
+        }
+        if self.tells {
+            self.events.push(format!("page {at} of inode {inode} is misplaced"));
+        }
     }
 
     fn change_name(&mut self, change: NameChange) {
@@ -508,7 +513,8 @@ impl DiskFile for SimFile {
         let mut machine = self.machine.lock();
         machine.alive(self.process)?;
         if machine.take_fault(|fault| *fault == Fault::Read).is_some() {
-            machine.events.push(format!("read {}: failed", self.name));
+            let event = format!("read {}: failed", self.name);
+            machine.events.push(event);
             return Err(io::Error::other("the read failed"));
         }
         let data = &machine.inode(self.inode).data;

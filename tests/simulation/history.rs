@@ -1,24 +1,31 @@
 //! What happened, line by line: the same seed must give the same lines.
 
+use crate::run::Lines;
 use std::fmt::{self, Write};
 
 /// The lines of one history.
-#[derive(Default)]
 pub struct History {
     text: String,
-    print: bool,
+    lines: Lines,
 }
 
 impl History {
-    /// An empty history; `print` shows each line as it comes.
-    pub fn new(print: bool) -> Self {
-        Self { text: String::new(), print }
+    pub fn new(lines: Lines) -> Self {
+        Self { text: String::new(), lines }
+    }
+
+    /// Whether anybody will read them.
+    pub fn is_kept(&self) -> bool {
+        self.lines != Lines::Dropped
     }
 
     pub fn note(&mut self, line: fmt::Arguments<'_>) {
+        if !self.is_kept() {
+            return;
+        }
         let start = self.text.len();
         let _ = writeln!(self.text, "{line}"); // a string takes what it is given
-        if self.print {
+        if self.lines == Lines::Printed {
             eprint!("{}", &self.text[start..]);
         }
     }

@@ -6,6 +6,7 @@
 mod checker;
 mod client;
 mod disk;
+mod faults;
 mod history;
 mod model;
 mod node;
@@ -14,109 +15,125 @@ mod random;
 mod run;
 mod simulation;
 
+use memdb::failpoint::Bug as Core;
 use plant::Bug;
-use run::{first_line, guarded, number, quietly};
-use simulation::{End, Simulation, Tallies};
+use run::{Plant, Ran, Suite, Task, guarded};
+use simulation::{End, Simulation};
 
-/// Histories in `make test`.
-const SEEDS: u64 = 2_000;
-/// Within so many histories a planted bug must be found.
-const SEEDS_FOR_A_BUG: u64 = 500;
-/// Histories from which on everything below must have happened.
-const SEEDS_THAT_MEET_ALL: u64 = 500;
-/// What the histories must have met, or they show nothing.
-const MUST_HAPPEN: [&str; 22] = [
-    "appends that failed",
-    "clean stops",
-    "crashes between operations",
-    "crashes in an operation of the disk",
-    "cuts of the log",
-    "flipped bits",
-    "full disks",
-    "gaps in streams",
-    "histories exact",
-    "histories refused",
-    "kills",
-    "names used again",
-    "poisoned logs",
-    "power losses",
-    "refusals by a full window",
-    "refusals of an overflow",
-    "repeats answered as such",
-    "snapshots",
-    "snapshots that failed",
-    "starts that met a fault",
-    "starts with a write whose outcome was unknown",
-    "starts without writes that were not synced",
-];
+const SUITE: Suite<Bug> = Suite {
+    verb: "sim",
+    run,
+    seeds: 2_000,
+    seeds_that_meet_all: 500,
+    must_happen: &[
+        "appends that failed",
+        "clean stops",
+        "cuts of the log",
+        "fault: append fails",
+        "fault: bit flipped",
+        "fault: clock put back a little",
+        "fault: clock put back by days",
+        "fault: clock put on by days",
+        "fault: directory emptied",
+        "fault: disk full for long",
+        "fault: kill",
+        "fault: no room for an operation",
+        "fault: old copy of the directory put back",
+        "fault: page misplaced",
+        "fault: power loss",
+        "fault: process ends in an operation of the disk",
+        "fault: read fails",
+        "fault: slow sync",
+        "fault: sync fails",
+        "fault: sync of the directory fails",
+        "fault: truncation fails",
+        "full disks",
+        "gaps in streams",
+        "histories exact",
+        "histories refused",
+        "names used again",
+        "new databases on an emptied disk",
+        "poisoned logs",
+        "records during a slow sync",
+        "refusals after damage",
+        "refusals by a full window",
+        "refusals for want of memory",
+        "refusals of an overflow",
+        "repeats answered as such",
+        "room on the disk again",
+        "snapshots",
+        "snapshots that failed",
+        "starts that met a fault",
+        "starts with a write whose outcome was unknown",
+        "starts without writes that were not synced",
+    ],
+    bugs: &[
+        Plant::Core(Core::SkipsTheSync),
+        Plant::Core(Core::ForgetsTheDirectorySync),
+        Plant::Core(Core::SyncsOnlyTheNewSegment),
+        Plant::Core(Core::DropsTheBatchOfARotation),
+        Plant::Core(Core::KeepsAFailedAppend),
+        Plant::Core(Core::AcksBeforeAppend),
+        Plant::Core(Core::PublishesBeforeAppend),
+        Plant::Core(Core::AnswersARecordTooEarly),
+        Plant::Core(Core::SnapshotsWithoutTheWindow),
+        Plant::Core(Core::ServesASnapshotBeforeItsEnd),
+        Plant::Core(Core::ForgetsTheWindowAtRestart),
+        Plant::Core(Core::TrustsAnUncleanStop),
+        Plant::Core(Core::ReusesAnEpoch),
+        Plant::Core(Core::CutsWhatWasSynced),
+        Plant::Core(Core::ReadsPastATornRecord),
+        Plant::Core(Core::CountsStreamsTwice),
+        Plant::Played(Bug::SyncDoesNothing),
+        Plant::Played(Bug::DirectorySyncDoesNothing),
+        Plant::Played(Bug::RenameInTwoSteps),
+        Plant::Played(Bug::ShortAppendIsOk),
+        Plant::Played(Bug::SwallowsSyncErrors),
+        Plant::Played(Bug::CountsInPart),
+        Plant::Played(Bug::ClaimsACleanStop),
+        Plant::Played(Bug::DropsKeysOfRepeats),
+        Plant::Played(Bug::MixesUpAnswers),
+    ],
+};
 
 #[test]
 fn histories_hold() {
-    let only = number("MEMDB_SIM_SEED");
-    let seeds = only.map_or(0..number("MEMDB_SIM_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
-    let many = seeds.end - seeds.start >= SEEDS_THAT_MEET_ALL;
-    let (mut tallies, mut found) = (Tallies::new(), Vec::new());
-    for seed in seeds {
-        match run(seed, None, &mut tallies) {
-            Ok(_) => {}
-            Err(what) => found.push((seed, what)),
-        }
-    }
-    eprintln!("{tallies:#?}");
-    for (seed, what) in &found {
-        eprintln!("seed {seed}: {}", first_line(what));
-    }
-    if let Some((seed, what)) = found.first() {
-        panic!(
-            "{} histories fail. The first:\n{what}\nreplay it with: MEMDB_SIM_LOG=1 make sim SEED={seed}",
-            found.len()
-        );
-    }
-    for what in MUST_HAPPEN.iter().filter(|_| many) {
-        assert!(tallies.contains_key(what), "no history has met: {what}");
-    }
+    run::histories_hold(&SUITE);
 }
 
 #[test]
 fn a_seed_is_one_history() {
-    if number("MEMDB_SIM_SEED").is_some() {
-        return; // one history is being replayed
-    }
-    for seed in 0..20 {
-        let once = run(seed, None, &mut Tallies::new());
-        assert_eq!(once, run(seed, None, &mut Tallies::new()), "seed {seed}");
-    }
+    run::a_seed_is_one_history(&SUITE, 20);
 }
 
 #[test]
 fn planted_bugs_are_found() {
-    if number("MEMDB_SIM_SEED").is_some() {
-        return; // one history is being replayed
-    }
-    quietly(|| {
-        let mut missed = Vec::new();
-        for bug in Bug::ALL {
-            let mut seeds = 0..SEEDS_FOR_A_BUG;
-            match seeds.find_map(|seed| run(seed, Some(bug), &mut Tallies::new()).err().map(|what| (seed, what))) {
-                Some((seed, what)) => eprintln!("{bug:?}: seed {seed}: {}", first_line(&what)),
-                None => missed.push(bug),
-            }
-        }
-        assert!(missed.is_empty(), "not found within {SEEDS_FOR_A_BUG} histories: {missed:?}");
-    });
+    run::planted_bugs_are_found(&SUITE);
 }
 
-/// Runs one history; gives how it ended and its hash, or what was found and the last of the history.
-fn run(seed: u64, bug: Option<Bug>, tallies: &mut Tallies) -> Result<(End, u64), String> {
-    let print = std::env::var_os("MEMDB_SIM_LOG").is_some();
-    let mut simulation = Simulation::new(seed, bug, print);
+#[test]
+fn a_failing_history_shrinks() {
+    run::a_failing_history_shrinks(&SUITE, Plant::Played(Bug::SwallowsSyncErrors));
+}
+
+fn run(task: &Task<'_, Bug>) -> Ran {
+    let mut simulation = Simulation::new(task);
     let end = guarded(|| simulation.run());
     simulation.note_events();
-    for (what, times) in &simulation.tallies {
-        *tallies.entry(what).or_default() += times;
+    let mut tallies = std::mem::take(&mut simulation.tallies);
+    tallies.extend(&simulation.machine.lock().met_by_kind);
+    match &end {
+        Ok(End::Exact) => *tallies.entry("histories exact").or_default() += 1,
+        Ok(End::Refused) => *tallies.entry("histories refused").or_default() += 1,
+        Err(_) => {}
     }
-    let end = end.map_err(|what| format!("{what}\nthe last of its history:{}", simulation.history.tail(40)))?;
-    let how = if end == End::Exact { "histories exact" } else { "histories refused" };
-    *tallies.entry(how).or_default() += 1;
-    Ok((end, simulation.history.hash()))
+    Ran {
+        wrong: end.err(),
+        hash: simulation.history.hash(),
+        tail: simulation.history.tail(40),
+        tallies,
+        steps: simulation.steps,
+        faults: simulation.faults.number,
+        simulated_ms: simulation.simulated_ms(),
+    }
 }

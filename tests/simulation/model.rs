@@ -42,18 +42,36 @@ pub enum Verdict {
     Gap(u64),
     Full,
     Overflow,
+    NoMemory,
 }
 
 impl State {
-    /// Takes one batch into the record at `position`, or says why not.
-    pub fn admit(&mut self, batch: &Batch, position: Position, now_ms: u64, limits: &WindowLimits) -> Verdict {
+    /// Takes one batch into the record at `position`, or says why not. `found_no_memory`: what it was answered.
+    pub fn admit(
+        &mut self,
+        batch: &Batch,
+        position: Position,
+        now_ms: u64,
+        limits: &WindowLimits,
+        found_no_memory: bool,
+    ) -> Verdict {
         if let Some(once) = &batch.once
             && let Some(verdict) = self.settled(once, batch.fingerprint, now_ms, limits)
         {
             return verdict;
         }
+        let before = self.counts.get(&*batch.namespace).cloned();
         if !self.count(batch) {
             return Verdict::Overflow;
+        }
+        // How many bytes a word takes is not for a model to know; that one without new words takes none, is.
+        let is_new = |word: &str| before.as_ref().is_none_or(|words| !words.contains_key(word));
+        if found_no_memory && batch.verb == Verb::Add && batch.tally.iter().any(|counted| is_new(counted.word)) {
+            match before {
+                Some(words) => drop(self.counts.insert(batch.namespace.to_string(), words)),
+                None => drop(self.counts.remove(&*batch.namespace)),
+            }
+            return Verdict::NoMemory;
         }
         if let Some(once) = &batch.once {
             let (of, name, number) = match once {
@@ -155,6 +173,7 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<R
         Verdict::Gap(expected) => return Err(WriteError::StreamGap { expected: *expected }),
         Verdict::Full => return Err(WriteError::WindowFull),
         Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),
+        Verdict::NoMemory => return Err(WriteError::MemoryFull),
     }
     Ok(receipt)
 }

@@ -19,7 +19,7 @@ use memdb::{
     position::{Position, Sequence},
     recovery::{self, RecoveryError},
     snapshot::{Job, Step},
-    store::{Reader, Scan, WindowLimits},
+    store::{Reader, Scan},
     tally::{Batch, Once, Tally},
     tokenizer::Analyzer,
 };
@@ -33,7 +33,7 @@ pub struct Node {
     pub reader: Reader,
     hasher: WordHasher,
     queue: Vec<Submission<usize>>,
-    sync: Option<(log::Sync, Option<io::Result<()>>)>,
+    sync: Option<Syncing>,
     snapshot: Option<Job>,
     synced_upto: Sequence,
     full_until_ms: u64,
@@ -41,11 +41,18 @@ pub struct Node {
     pub walk: Option<(&'static str, Sequence, Scan)>,
 }
 
+/// A sync that is under way.
+struct Syncing {
+    sync: log::Sync,
+    /// The disk takes until then, in true time.
+    until_ms: u64,
+    result: Option<io::Result<()>>,
+}
+
 impl Node {
     /// Puts a wish into the queue of the Writer.
     pub fn queue(&mut self, wish: &Wish, id: usize, again: bool, bug: Option<Bug>) {
         let mut batch = wish.batch(self.hasher);
-        let mut level = wish.level;
         if bug == Some(Bug::DropsKeysOfRepeats) && again {
             batch.once = None;
         }
@@ -56,10 +63,7 @@ impl Node {
             }
             batch.tally = part;
         }
-        if bug == Some(Bug::AcknowledgesBeforeSync) {
-            level = Some(AckLevel::Leader);
-        }
-        self.queue.push(Submission { batch, level, reply: id });
+        self.queue.push(Submission { batch, level: wish.level, reply: id });
     }
 
     fn position(&self) -> Position {
@@ -73,13 +77,12 @@ impl Simulation {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&self.machine));
         let met = self.machine.lock().met;
         let new = self.new_identity();
-        let mut window = self.settings.window;
-        if self.bug == Some(Bug::ForgetsTheWindow) {
-            window = WindowLimits { key_age_ms: 0, stream_age_ms: 0, ..window };
-        }
-        let looked = recovery::look(&*disk, new, window);
+        let looked = recovery::look(&*disk, new, self.settings.window);
         self.note_events();
-        let mut recovered = match looked {
+        if self.database.is_none() && looked.as_ref().is_ok_and(|recovered| recovered.new) && self.was_emptied {
+            self.tally("new databases on an emptied disk");
+        }
+        let recovered = match looked {
             Ok(recovered) => recovered,
             Err(error) => return self.did_not_start(&error, met),
         };
@@ -98,9 +101,6 @@ impl Simulation {
         let outcome = self.truth.recovered(&reader, end, cut)?;
         self.history.note(format_args!("recovered to {end}: {outcome}"));
         self.tally(outcome);
-        if self.bug == Some(Bug::TrustsTheCache) {
-            recovered.report.clean = true;
-        }
         let boot_id = "boot".to_owned();
         let settled = recovered.settle(&disk, boot_id, self.settings.segment_bytes);
         self.note_events();
@@ -112,7 +112,8 @@ impl Simulation {
         let state = &settled.manifest.state;
         self.truth.began(state.epoch, &state.epochs)?;
         self.history.note(format_args!("epoch {} begins", state.epoch));
-        let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, self.now_ms);
+        let writer =
+            Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, self.clock.of(self.now_ms));
         self.node = Some(Node {
             reader: writer.store().reader(),
             hasher: writer.store().hasher(),
@@ -153,8 +154,8 @@ impl Simulation {
             self.machine.lock().kill();
             return Ok(());
         }
-        if self.truth.misfortunes.bit_flipped {
-            self.tally("refusals after a flipped bit");
+        if self.truth.misfortunes.damaged() {
+            self.tally("refusals after damage");
             self.refused = true;
             return Ok(());
         }
@@ -170,35 +171,43 @@ impl Simulation {
         }
         let before = node.position();
         let position = Position::new(node.manifest.state.epoch, before.sequence + 1);
+        let now_ms = self.clock.of(self.now_ms);
         let refusal = if node.writer.is_poisoned() {
             Some(WriteError::Poisoned)
         } else {
             // Not longer than a second, also when the clock goes back.
-            (self.now_ms < node.full_until_ms && node.full_until_ms <= self.now_ms + 1_000)
-                .then_some(WriteError::DiskFull)
+            (now_ms < node.full_until_ms && node.full_until_ms <= now_ms + 1_000).then_some(WriteError::DiskFull)
         };
         let states_synced = node.synced_upto;
-        let mut state = self.truth.state().clone();
-        let time_ms = self.now_ms.max(state.time_ms);
-        let mut verdicts = Vec::new();
-        for Submission { batch, reply, .. } in &submissions {
-            let verdict = state.admit(&self.as_wished(*reply, batch), position, time_ms, &self.settings.window);
-            verdicts.push((*reply, verdict));
-        }
-        let changed = *self.truth.state() != state;
-        state.time_ms = time_ms;
-        let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
-        let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
-        let entry = self.truth.entry(position, state, counts, states_synced);
-
+        let batches: Vec<(usize, Batch)> =
+            submissions.iter().map(|sent| (sent.reply, self.as_wished(sent.reply, &sent.batch))).collect();
         if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
             let (first, rest) = submissions.split_at_mut(1);
             std::mem::swap(&mut first[0].batch, &mut rest[0].batch);
         }
         let (met, mut actions) = (self.machine.lock().met, Vec::new());
         let node = self.node.as_mut().expect("it was there");
-        node.writer.write(submissions, self.now_ms, &mut actions);
+        node.writer.write(submissions, now_ms, &mut actions);
         let advanced = node.position() != before;
+        let syncs_slowly = node.sync.as_ref().is_some_and(|syncing| syncing.until_ms > self.now_ms);
+
+        let mut state = self.truth.state().clone();
+        let time_ms = now_ms.max(state.time_ms);
+        let found_no_memory = |id: usize| {
+            let refused =
+                |action: &Action<usize>| matches!(action, Action::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
+            actions.iter().any(refused)
+        };
+        let mut verdicts = Vec::new();
+        for (id, batch) in &batches {
+            let verdict = state.admit(batch, position, time_ms, &self.settings.window, found_no_memory(*id));
+            verdicts.push((*id, verdict));
+        }
+        let changed = *self.truth.state() != state;
+        state.time_ms = time_ms;
+        let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
+        let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
+        let entry = self.truth.entry(position, state, counts, states_synced);
         self.note_events();
         let machine = self.machine.lock();
         let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
@@ -214,6 +223,9 @@ impl Simulation {
             self.expect(&verdicts, |_, _| Err(refusal.clone()));
         } else if advanced {
             self.tally("records");
+            if syncs_slowly {
+                self.tally("records during a slow sync");
+            }
             self.truth.happened(entry);
             self.expect(&verdicts, |wish, verdict| answer_to(wish, verdict, position));
         } else if met_a_fault {
@@ -265,6 +277,7 @@ impl Simulation {
                 Err(WriteError::StreamGap { .. }) => "gaps in streams",
                 Err(WriteError::WindowFull) => "refusals by a full window",
                 Err(WriteError::Overflow { .. }) => "refusals of an overflow",
+                Err(WriteError::MemoryFull) => "refusals for want of memory",
                 Err(WriteError::OutcomeUnknown) => "unknown outcomes",
                 Err(_) => "refusals after a failure",
             };
@@ -282,7 +295,7 @@ impl Simulation {
         let full = self.machine.lock().was_full;
         let node = self.node.as_mut().expect("it has just written");
         if full && !node.writer.is_poisoned() {
-            node.full_until_ms = self.now_ms + 1_000;
+            node.full_until_ms = self.clock.of(self.now_ms) + 1_000;
             self.tally("full disks");
         }
     }
@@ -298,8 +311,14 @@ impl Simulation {
                     }
                 }
                 Action::Sync(sync) => {
-                    if node.sync.replace((sync, None)).is_some() {
+                    let slow_ms = self.random.between(100, 5_000) as u64;
+                    let is_slow = self.random.percent(self.settings.slow_syncs);
+                    let until_ms = self.now_ms + if is_slow { slow_ms } else { 0 };
+                    if node.sync.replace(Syncing { sync, until_ms, result: None }).is_some() {
                         return Err("a second sync was asked for while one is under way".into());
+                    }
+                    if is_slow {
+                        self.tally("fault: slow sync");
                     }
                 }
                 Action::Snapshot(mark, place) => {
@@ -356,26 +375,27 @@ impl Simulation {
     /// The sync that is under way runs, or its end is told to the Writer.
     pub fn go_on_with_sync(&mut self) -> Result<(), String> {
         let Some(node) = &mut self.node else { return Ok(()) };
-        match node.sync.take() {
-            None => Ok(()),
-            Some((sync, None)) => {
+        let Some(Syncing { sync, until_ms, result }) = node.sync.take() else { return Ok(()) };
+        match result {
+            None if self.now_ms < until_ms => node.sync = Some(Syncing { sync, until_ms, result: None }),
+            None => {
                 let mut result = sync.run();
                 if result.is_err() && self.bug == Some(Bug::SwallowsSyncErrors) {
                     result = Ok(());
                 }
-                node.sync = Some((sync, Some(result)));
-                Ok(())
+                node.sync = Some(Syncing { sync, until_ms, result: Some(result) });
             }
-            Some((sync, Some(result))) => {
+            Some(result) => {
                 if result.is_ok() {
                     node.synced_upto = sync.upto;
                 }
                 self.history.note(format_args!("synced up to {}: {result:?}", sync.upto));
                 let mut actions = Vec::new();
-                node.writer.synced(&sync, result, self.now_ms, &mut actions);
-                self.carry_out(actions)
+                node.writer.synced(&sync, result, self.clock.of(self.now_ms), &mut actions);
+                return self.carry_out(actions);
             }
         }
+        Ok(())
     }
 
     /// The snapshot that is under way takes a step.
@@ -407,11 +427,16 @@ impl Simulation {
         }
     }
 
+    /// Until when the disk takes for the sync that is under way.
+    fn slow_until_ms(&self) -> u64 {
+        self.node.as_ref().and_then(|node| node.sync.as_ref()).map_or(0, |syncing| syncing.until_ms)
+    }
+
     /// Time has passed.
     pub fn tick(&mut self) -> Result<(), String> {
         let Some(node) = &mut self.node else { return Ok(()) };
         let mut actions = Vec::new();
-        node.writer.tick(self.now_ms, &mut actions);
+        node.writer.tick(self.clock.of(self.now_ms), &mut actions);
         self.carry_out(actions)
     }
 
@@ -427,6 +452,7 @@ impl Simulation {
             let mut actions = Vec::new();
             node.writer.start_sync(&mut actions);
             self.carry_out(actions)?;
+            self.now_ms = self.slow_until_ms().max(self.now_ms);
             self.go_on_with_sync()?;
             self.go_on_with_snapshot()?;
         }

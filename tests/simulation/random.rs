@@ -35,6 +35,11 @@ impl Random {
         &from[self.below(from.len())]
     }
 
+    /// The stream that belongs to one step of a history, whatever the steps before have drawn.
+    pub fn at_step(seed: u64, step: usize) -> Self {
+        Self(Self(seed).next() ^ Self(step as u64).next().rotate_left(17))
+    }
+
     /// A stream of its own, so that one part of a history can change without moving all others.
     pub fn fork(&mut self) -> Self {
         Self(self.next())

@@ -3,11 +3,13 @@
 use crate::{
     checker::{Truth, shows},
     client::{Clients, NAMESPACES},
-    disk::{Fault, Machine, Survives},
+    disk::{Machine, Survives},
+    faults::Copied,
     history::History,
     node::Node,
     plant::Bug,
     random::Random,
+    run::{Tallies, Task, schedule::Faults},
 };
 use memdb::{
     leader::{AckLevel, AdmissionLimits, WriterSettings},
@@ -26,11 +28,22 @@ pub struct Settings {
     pub segment_bytes: u64,
     pub window: WindowLimits,
     pub writer: WriterSettings,
-    /// Of a hundred steps, so many arm a fault.
+    /// Of a thousand steps, so many arm a fault.
     pub faults: usize,
     /// Whether bits flip while the process is down.
     pub flips: bool,
+    /// Whether the disk misplaces writes.
+    pub misplaces: bool,
+    /// Whether the disk may be replaced while the process is down.
+    pub replaces: bool,
+    /// Of a hundred syncs, so many are slow.
+    pub slow_syncs: usize,
 }
+
+/// Some words fit, and not all.
+const SMALL_MEMORY: usize = 10_000;
+/// True time at the begin of a history: clocks can be set back by weeks.
+const BEGIN_MS: u64 = 4_000_000_000;
 
 impl Settings {
     fn random(random: &mut Random) -> Self {
@@ -51,11 +64,16 @@ impl Settings {
                 ack: level(random),
                 synced: random.percent(25),
                 ack_timeout_ms: 1_000,
-                admission: AdmissionLimits::default(),
+                admission: AdmissionLimits {
+                    memory_bytes: *random.pick(&[usize::MAX, usize::MAX, usize::MAX, SMALL_MEMORY]),
+                },
                 snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 20, 50, 300]) },
             },
-            faults: *random.pick(&[0, 3, 3, 10]),
+            faults: *random.pick(&[0, 30, 30, 100]),
             flips: random.percent(15),
+            misplaces: random.percent(15),
+            replaces: random.percent(10),
+            slow_syncs: *random.pick(&[0, 0, 10, 50]),
         }
     }
 }
@@ -68,9 +86,6 @@ pub enum End {
     /// A bit had flipped, and the process refused to start.
     Refused,
 }
-
-/// How often what happened: a simulation that meets nothing shows nothing.
-pub type Tallies = BTreeMap<&'static str, usize>;
 
 /// The client's side of one attempt to have a wish counted.
 pub struct Attempt {
@@ -90,36 +105,71 @@ pub struct Simulation {
     pub truth: Truth,
     pub attempts: BTreeMap<usize, Attempt>,
     pub node: Option<Node>,
+    /// True time, which no clock shows.
     pub now_ms: u64,
+    /// The clock of the machine.
+    pub clock: Clock,
+    pub faults: Faults,
+    /// When there will be room on the disk again.
+    pub room_again_ms: Option<u64>,
+    /// A copy of the directory, and of what was true then.
+    pub copied: Option<Copied>,
+    /// Whether the disk was replaced by an empty one.
+    pub was_emptied: bool,
     pub bug: Option<Bug>,
     pub tallies: Tallies,
     /// The identity of the database once it has one.
     pub database: Option<memdb::format::Identity>,
     pub refused: bool,
     next_attempt: usize,
+    seed: u64,
+    /// Steps that were begun.
+    pub steps: usize,
+}
+
+/// How far a clock is off.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock(pub i64);
+
+impl Clock {
+    /// What it shows at a true time.
+    pub fn of(self, now_ms: u64) -> u64 {
+        now_ms.saturating_add_signed(self.0)
+    }
 }
 
 impl Simulation {
-    pub fn new(seed: u64, bug: Option<Bug>, print: bool) -> Self {
+    pub fn new(task: &Task<'_, Bug>) -> Self {
+        let Task { seed, schedule, bug, lines } = *task;
         let mut random = Random::new(seed);
-        let settings = Settings::random(&mut random);
-        let mut history = History::new(print);
+        let mut settings = Settings::random(&mut random);
+        settings.steps = schedule.steps.unwrap_or(settings.steps);
+        let mut history = History::new(lines);
         history.note(format_args!("seed {seed}: {settings:?}"));
+        let mut machine = Machine::new(random.fork(), settings.page, bug);
+        machine.tells = history.is_kept();
         Self {
-            machine: Arc::new(Mutex::new(Machine::new(random.fork(), settings.page, bug))),
+            machine: Arc::new(Mutex::new(machine)),
             clients: Clients::new(random.fork()),
             truth: Truth::new(settings.window),
+            faults: Faults::new(random.fork(), schedule),
             random,
             settings,
             history,
             attempts: BTreeMap::new(),
             node: None,
-            now_ms: 1_000_000,
+            now_ms: BEGIN_MS,
+            clock: Clock::default(),
+            room_again_ms: None,
+            copied: None,
+            was_emptied: false,
             bug,
             tallies: Tallies::new(),
             database: None,
             refused: false,
             next_attempt: 0,
+            seed,
+            steps: 0,
         }
     }
 
@@ -129,7 +179,8 @@ impl Simulation {
     /// What the checker found.
     pub fn run(&mut self) -> Result<End, String> {
         for step in 0..self.settings.steps {
-            self.now_ms += self.random.below(40) as u64;
+            self.steps += 1;
+            self.begin_step(step);
             let done = self.step();
             self.note_events();
             done.map_err(|what| format!("step {step}: {what}"))?;
@@ -137,11 +188,29 @@ impl Simulation {
                 return Ok(End::Refused);
             }
             if self.machine.lock().crashed() {
-                self.tally("crashes in an operation of the disk");
-                self.goes_down();
+                let random = self.random.fork();
+                self.goes_down(random);
             }
         }
+        self.begin_step(usize::MAX);
         self.end()
+    }
+
+    /// Each step has chance of its own, so that leaving one out, or a fault, leaves the others what they were.
+    fn begin_step(&mut self, step: usize) {
+        self.random = Random::at_step(self.seed, step);
+        self.machine.lock().reseed(self.random.fork());
+        self.now_ms += self.random.below(40) as u64;
+        if self.room_again_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
+            self.room_again_ms = None;
+            self.machine.lock().has_no_room = false;
+            self.tally("room on the disk again");
+        }
+    }
+
+    /// True milliseconds since its begin.
+    pub fn simulated_ms(&self) -> u64 {
+        self.now_ms - BEGIN_MS
     }
 
     pub fn tally(&mut self, what: &'static str) {
@@ -149,14 +218,17 @@ impl Simulation {
     }
 
     pub fn note_events(&mut self) {
+        if !self.history.is_kept() {
+            return;
+        }
         for event in std::mem::take(&mut self.machine.lock().events) {
             self.history.note(format_args!("  disk: {event}"));
         }
     }
 
     fn step(&mut self) -> Result<(), String> {
-        if self.random.percent(self.settings.faults) {
-            self.arm_a_fault();
+        if let Some(random) = self.faults.at_step(self.faults_of_a_thousand_steps()) {
+            self.meet_a_fault(random);
         }
         if self.node.is_none() {
             return self.start();
@@ -185,33 +257,9 @@ impl Simulation {
                 self.history.note(format_args!("{passed_ms} ms pass"));
                 Ok(())
             }
-            94 => {
-                self.now_ms -= self.random.below(400) as u64; // somebody sets the clock back
-                Ok(())
-            }
-            95..97 => {
-                self.tally("crashes between operations");
-                self.goes_down();
-                Ok(())
-            }
-            97 => self.stop(),
+            94 => self.stop(),
             _ => self.write(),
         }
-    }
-
-    fn arm_a_fault(&mut self) {
-        let random = &mut self.random;
-        let fault = match random.below(100) {
-            0..50 => Fault::CrashIn(random.below(12)),
-            50..60 => Fault::Sync,
-            60..65 => Fault::SyncDirectory,
-            65..77 => Fault::Append,
-            77..82 => Fault::Truncate,
-            82..94 => Fault::Full(random.between(1, 6)),
-            _ => Fault::Read,
-        };
-        self.history.note(format_args!("armed: {fault:?}"));
-        self.machine.lock().arm(fault);
     }
 
     /// A client sends its wish; it waits in the queue.
@@ -234,32 +282,6 @@ impl Simulation {
         if again {
             self.tally("repeats sent");
         }
-    }
-
-    /// The process ends, and perhaps the machine with it.
-    fn goes_down(&mut self) {
-        self.process_ended();
-        let survives = [Survives::Nothing, Survives::Everything, Survives::Anything, Survives::Anything];
-        let mut machine = self.machine.lock();
-        if self.random.percent(45) {
-            machine.kill();
-            self.history.note(format_args!("killed"));
-        } else {
-            let survives = *self.random.pick(&survives);
-            machine.lose_power(survives);
-            self.truth.misfortunes.power_lost = true;
-            self.history.note(format_args!("power lost: survives {survives:?}"));
-        }
-        if self.settings.flips && self.database.is_some() && self.random.percent(40) {
-            let flipped = machine.flip_a_bit();
-            self.truth.misfortunes.bit_flipped |= flipped.is_some();
-            self.history.note(format_args!("flipped: {flipped:?}"));
-        }
-        drop(machine);
-        if self.truth.misfortunes.bit_flipped {
-            self.tally("flipped bits");
-        }
-        self.tally(if self.truth.misfortunes.power_lost { "power losses" } else { "kills" });
     }
 
     /// Whatever clients wait for, they will not hear of it.
@@ -306,6 +328,7 @@ impl Simulation {
         self.history.note(format_args!("the end"));
         for round in 0..3 {
             self.machine.lock().heal();
+            self.room_again_ms = None;
             while self.node.is_none() {
                 self.start()?;
                 self.note_events();
@@ -323,11 +346,15 @@ impl Simulation {
             self.note_events();
             if round == 0 {
                 self.truth.misfortunes.power_lost = true;
-                self.machine.lock().lose_power(Survives::Nothing);
+                let lacks = self.machine.lock().lose_power(Survives::Nothing);
+                self.truth.misfortunes.page_lost |= lacks;
             }
         }
         self.start()?;
         self.note_events();
+        if self.refused {
+            return Ok(End::Refused);
+        }
         if self.node.is_none() {
             return Err("it did not start at the end, without any fault".into());
         }

@@ -4,7 +4,7 @@ use crate::node::{Node, Options, add, at, batch, keyed};
 use memdb::{
     leader::{AdmissionLimits, WriteError, WriterSettings},
     limits,
-    tally::Verb,
+    tally::{Batch, Verb},
 };
 
 fn overflow(word: &str) -> Option<WriteError> {
@@ -128,6 +128,119 @@ fn a_memory_budget_refuses_and_gives_way_once_words_are_taken_away() {
     let admitted = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!((2..30).contains(&admitted), "{admitted}");
     assert!(node.store().bytes() <= admission.memory_bytes, "{} bytes", node.store().bytes());
+}
+
+fn with_budget(memory_bytes: usize) -> Node {
+    let admission = AdmissionLimits { memory_bytes };
+    Node::new(Options { writer: WriterSettings { admission, ..Default::default() }, ..Default::default() })
+}
+
+/// Gives groups of batches to the Writer until one batch, alone in its group, is refused; gives the numbers of those that
+/// count, and the one that does not. The budget holds after each group.
+fn fill(node: &mut Node, budget: usize, make: impl Fn(usize) -> Batch, mut each: usize) -> (Vec<usize>, usize) {
+    let (mut counted, mut next) = (Vec::new(), 0);
+    loop {
+        let answers = node.group((next..next + each).map(&make));
+        assert!(node.store().bytes() <= budget, "{} of {budget} bytes", node.store().bytes());
+        let before = counted.len();
+        for (number, answer) in (next..).zip(answers) {
+            match answer {
+                Ok(_) => counted.push(number),
+                Err(error) => assert_eq!(error, WriteError::MemoryFull),
+            }
+        }
+        let admitted = counted.len() - before;
+        if admitted == 0 && each == 1 {
+            return (counted, next);
+        }
+        next += each;
+        if admitted < each {
+            each = 1;
+        }
+    }
+}
+
+#[test]
+fn an_index_that_doubles_stays_within_the_budget() {
+    // At some of these the budget ends just where the indexes double.
+    for budget in (300_000..900_000).step_by(20_000) {
+        let mut node = with_budget(budget);
+        let (counted, refused) = fill(&mut node, budget, |at| add(&[(&format!("w{at:09}"), 1)]), 1_000);
+        assert!(node.store().bytes() * 10 > budget * 7, "{} of {budget} bytes are used", node.store().bytes());
+        let sum: i64 = (0..=refused).map(|at| node.count(&format!("w{at:09}"))).sum();
+        assert_eq!((sum, node.count(&format!("w{refused:09}"))), (counted.len() as i64, 0));
+    }
+}
+
+#[test]
+fn namespaces_count_against_the_budget() {
+    let budget = 1_000_000;
+    let mut node = with_budget(budget);
+    let made = fill(&mut node, budget, |at| batch(&format!("n{at}"), Verb::Add, &[("a", 1)]), 5).0.len();
+    assert!((10..limits::MAX_NAMESPACES).contains(&made), "{made}");
+    assert_eq!(node.store().namespaces(), made);
+}
+
+#[test]
+fn counts_that_need_more_room_count_against_the_budget() {
+    let budget = 500_000;
+    let mut node = with_budget(budget);
+    let (known, _) = fill(&mut node, budget, |at| add(&[(&format!("w{at}"), 1)]), 64);
+    let before = node.store().bytes();
+    // Beyond 2^41, or by more than 2^19 at once, a count needs a pair of units of its own.
+    let mut larger = 0;
+    for at in &known {
+        match node.one(add(&[(&format!("w{at}"), 1 << 42)])) {
+            Ok(_) => larger += 1,
+            Err(error) => assert_eq!(error, WriteError::MemoryFull),
+        }
+        assert!(node.store().bytes() <= budget, "{} bytes", node.store().bytes());
+    }
+    assert!(larger < known.len() / 2, "{larger} of {}, from {before} bytes on", known.len());
+    // Ordinary amounts are taken as long as there are words.
+    for at in &known {
+        node.one(add(&[(&format!("w{at}"), 1)])).expect("a word that is there");
+    }
+    assert!(node.store().bytes() <= budget);
+    // The same in small steps of one record: what counts is the record's.
+    let step = add(&[(&format!("w{}", known[known.len() - 1]), 400_000)]);
+    let answers = node.group([step.clone(), step]);
+    assert_eq!((answers[0].is_ok(), &answers[1]), (true, &Err(WriteError::MemoryFull)));
+}
+
+#[test]
+fn what_is_refused_costs_no_byte_of_the_log() {
+    let mut node = with_budget(200_000);
+    fill(&mut node, 200_000, |at| add(&[(&format!("w{at}"), 1)]), 64);
+    let (bytes, sequence, digest) = (node.disk.bytes(), node.sequence(), node.store().digest());
+    for at in 0..2_000 {
+        let new = format!("a-new-word-{at}");
+        let refused = keyed(&format!("k{at}"), &[("w0", 1), (&new, 1)]);
+        assert_eq!(node.one(refused).err(), Some(WriteError::MemoryFull), "whole, though w0 is there");
+    }
+    let answers = node.group((0..2_000).map(|at| add(&[(&format!("a-new-word-{at}"), 1)])));
+    assert!(answers.iter().all(|answer| *answer == Err(WriteError::MemoryFull)));
+    assert_eq!((node.disk.bytes(), node.sequence(), node.store().digest()), (bytes, sequence, digest));
+    assert_eq!(node.store().reader().window_len(), (0, 0), "keys of what was refused are not remembered");
+}
+
+#[test]
+fn a_start_never_refuses_what_was_logged() {
+    let budget = 400_000;
+    let mut node = with_budget(budget);
+    let (known, _) = fill(&mut node, budget, |at| add(&[(&format!("w{at}"), 1)]), 64);
+    let digest = node.store().digest();
+    // With the same budget, and with one that would not have let it grow so far.
+    for budget in [budget, budget / 4] {
+        let admission = AdmissionLimits { memory_bytes: budget };
+        let writer = WriterSettings { admission, ..Default::default() };
+        node = node.restart(Options { writer, ..Default::default() });
+        assert_eq!(node.store().digest(), digest);
+        assert_eq!(node.store().reader().read().namespaces(), [("words".to_owned(), known.len() as u64)]);
+        assert_eq!(node.one(add(&[("a-new-word", 1)])).err(), Some(WriteError::MemoryFull));
+        node.one(add(&[("w0", 1)])).expect("a word that is there");
+        node.one(add(&[("w0", -1)])).expect("a word that is there");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     door::{Door, Opening},
     front::{Activity, Front},
     routes::Site,
-    settings::MAX_STREAMS,
+    settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
 };
 use http::Request;
 use hyper::{
@@ -12,7 +12,7 @@ use hyper::{
     server::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -20,10 +20,6 @@ use warp::reply::Response;
 
 /// Bytes hyper gathers in each direction before it waits.
 const BUFFER_BYTES: usize = 128 << 10;
-/// A silent HTTP/2 client is asked this often whether it is still there …
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// … and is given up after this time.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The routes as a connection calls them.
 pub(super) trait Routes:
@@ -93,7 +89,10 @@ async fn http2<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: Canc
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(max_head_bytes)
-        .max_send_buf_size(BUFFER_BYTES)
+        .initial_connection_window_size(HTTP2_RECEIVE_BYTES)
+        .max_send_buf_size(HTTP2_SEND_BYTES)
+        .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
+        .max_local_error_reset_streams(MAX_TAKEN_BACK)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(door), Front::new(routes, site, Some(Arc::clone(&activity))));

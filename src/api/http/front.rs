@@ -6,7 +6,9 @@ use super::{
     routes::Site,
 };
 use crate::metrics::RouteLabel;
+use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::{
     cell::RefCell,
@@ -21,20 +23,36 @@ use std::{
 };
 use tokio::time::Instant;
 use tower_service::Service;
-use warp::reply::Response;
+use warp::reply::{Reply, Response};
 
 /// What a connection has been asked, for closing idle HTTP/2 connections.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Pieces that clients have taken of answers that come in pieces.
+    taken: AtomicU64,
 }
 
 impl Activity {
-    /// How many requests have begun, if all of them have ended.
-    pub(super) fn idle_after(&self) -> Option<u64> {
+    /// How many requests have begun, if all of them have ended, and what was taken of their answers. As long as that stays
+    /// the same, the connection is idle, or its client takes nothing.
+    pub(super) fn idle_after(&self) -> Option<(u64, u64)> {
         let ended = self.ended.load(Ordering::Acquire);
-        (self.begun.load(Ordering::Acquire) == ended).then_some(ended)
+        (self.begun.load(Ordering::Acquire) == ended).then(|| (ended, self.taken.load(Ordering::Acquire)))
+    }
+
+    /// The answer, noticed as it is taken. One that is whole already is not taken in pieces.
+    fn watch(self: &Arc<Self>, response: Response) -> Response {
+        if response.body().size_hint().exact().is_some() {
+            return response;
+        }
+        let (head, body) = response.into_parts();
+        let activity = Arc::clone(self);
+        let pieces = BodyExt::into_data_stream(body).inspect(move |_| {
+            activity.taken.fetch_add(1, Ordering::AcqRel);
+        });
+        Response::from_parts(head, warp::reply::stream(pieces).into_response().into_body())
     }
 }
 
@@ -110,6 +128,8 @@ where
         };
         if self.head_only {
             leave_out_body(&mut response);
+        } else if let Some(activity) = &self.activity {
+            response = activity.watch(response);
         }
         let metrics = &self.site.api.metrics;
         metrics.request(self.route, response.status().as_u16());

@@ -48,15 +48,43 @@ where
     B: Buf,
 {
     check(&site, authorization.as_deref())?;
-    let Role::Replica { follower, .. } = &site.api.role else {
-        return Err(Problem::new(Kind::NotFound, "records are taken by replicas only"));
-    };
+    if site.follows_files() {
+        return Err(Problem::new(Kind::NotFound, "a local replica takes its records from files"));
+    }
     let settings = HttpSettings { max_body_bytes: limits::MAX_OFFER_BYTES, ..site.settings };
     let whole = body::read(body, content_length.as_deref(), &settings, &site.offers).await?;
-    match follower.offer(whole.bytes.clone()).await {
+    let answer = match &site.api.role {
+        Role::Leader { leader, .. } => leader.offer(whole.bytes.clone()).await,
+        Role::Replica { follower, .. } => follower.offer(whole.bytes.clone()).await,
+        Role::LocalReplica { .. } => None,
+    };
+    match answer {
         Some(answer) => Ok(typed(answer.encode(), RECORDS_TYPE)),
-        None => Err(Problem::new(Kind::Stopping, "the replica is stopping, or has more offers than it can take")),
+        None => Err(Problem::new(Kind::Stopping, "the node is stopping, or has more offers than it can take")),
     }
+}
+
+/// `POST /promote`: a person wants this replica to lead.
+pub(super) async fn promote(
+    site: Arc<Site>,
+    authorization: Option<String>,
+    query: String,
+) -> Result<Response, Problem> {
+    check(&site, authorization.as_deref())?;
+    let force = match query.as_str() {
+        "" | "force=false" => false,
+        "force=true" | "force" => true,
+        _ => return Err(Problem::new(Kind::InvalidParameter, "force= takes true or false")),
+    };
+    let refused = |why: String| Problem::new(Kind::NotPromoted, why);
+    let Role::Replica { follower, .. } = &site.api.role else {
+        return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", site.api.about.role)));
+    };
+    let answer = follower.promote(force).await;
+    let epoch = answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)?;
+    let mut response = Response::new(serde_json::json!({ "epoch": epoch }).to_string().into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     MethodNotAllowed,
     RequestTimeout,
     StreamGap,
+    /// Another node stands in the way, or this one is unfit.
+    NotPromoted,
     PositionLost,
     BodyTooLarge,
     UriTooLong,
@@ -33,6 +35,7 @@ pub(super) enum Kind {
     TooManyNamespaces,
     QueueFull,
     WindowFull,
+    TooManyFromAddress,
     HeadTooLarge,
     OutcomeUnknown,
     Internal,
@@ -55,7 +58,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 38] = [
+    pub(super) const ALL: [Kind; 40] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -67,6 +70,7 @@ impl Kind {
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
         Kind::StreamGap,
+        Kind::NotPromoted,
         Kind::PositionLost,
         Kind::BodyTooLarge,
         Kind::UriTooLong,
@@ -77,6 +81,7 @@ impl Kind {
         Kind::TooManyNamespaces,
         Kind::QueueFull,
         Kind::WindowFull,
+        Kind::TooManyFromAddress,
         Kind::HeadTooLarge,
         Kind::OutcomeUnknown,
         Kind::Internal,
@@ -111,6 +116,7 @@ impl Kind {
             Kind::MethodNotAllowed => (405, "method-not-allowed", "The route does not take this method"),
             Kind::RequestTimeout => (408, "request-timeout", "The request came too slowly"),
             Kind::StreamGap => (409, "stream-gap", "The stream has a gap"),
+            Kind::NotPromoted => (409, "not-promoted", "This node does not become the leader"),
             Kind::PositionLost => (410, "position-lost", "The position no longer exists"),
             Kind::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Kind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
@@ -122,6 +128,9 @@ impl Kind {
             Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
             Kind::QueueFull => (429, "queue-full", "The write queue is full"),
             Kind::WindowFull => (429, "window-full", "As many keys are remembered as may be"),
+            Kind::TooManyFromAddress => {
+                (429, "too-many-from-address", "As many connections are open from one address as may be")
+            }
             Kind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
             Kind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
             Kind::Internal => (500, "internal", "The server failed"),
@@ -146,6 +155,7 @@ impl Kind {
             self,
             Kind::QueueFull
                 | Kind::WindowFull
+                | Kind::TooManyFromAddress
                 | Kind::NotReady
                 | Kind::PositionAhead
                 | Kind::TooManyUploads

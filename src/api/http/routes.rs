@@ -85,6 +85,8 @@ pub(super) fn routes(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(namespace(site))
         .unify()
+        .or(promote(site))
+        .unify()
         .or(operations(site))
         .unify()
         .or(unmatched)
@@ -197,6 +199,15 @@ fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         }
     });
     remove.or(named.map(drop).untuple_one().and(refuse("DELETE"))).unify().boxed()
+}
+
+fn promote(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let asked = warp::post().and(authorization()).and(query()).then(move |authorization, query| {
+        let site = Arc::clone(&site);
+        async move { answer(nodes::promote(site, authorization, query).await) }
+    });
+    at("promote").and(asked.or(refuse("POST")).unify()).boxed()
 }
 
 fn operations(site: &Arc<Site>) -> BoxedFilter<(Response,)> {

@@ -6,6 +6,7 @@
 
 use super::{
     Api, HttpSettings,
+    addresses::{Addresses, Admitted},
     body::Uploads,
     connection,
     problem::{Kind, Problem},
@@ -17,7 +18,7 @@ use crate::{
 };
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
@@ -61,6 +62,7 @@ impl Server {
         let started = Instant::now();
         let mut dealer = Dealer {
             permits: Arc::new(Semaphore::new(settings.max_connections)),
+            addresses: Addresses::new(settings.max_connections_per_address, settings.max_connections),
             metrics: Arc::clone(&api.metrics),
             threads: vec![],
             next: 0,
@@ -124,7 +126,8 @@ struct Worker {
 /// An accepted connection on its way to its thread.
 struct Dealt {
     stream: StdStream,
-    permit: OwnedSemaphorePermit,
+    /// Held as long as the connection: its place among all, and among those of its address.
+    place: (OwnedSemaphorePermit, Admitted),
 }
 
 impl Worker {
@@ -149,14 +152,14 @@ impl Worker {
                 biased;
                 () = self.stopping.cancelled() => break,
                 dealt = self.dealt.recv() => {
-                    let Some(Dealt { stream, permit }) = dealt else { break };
+                    let Some(Dealt { stream, place }) = dealt else { break };
                     let (site, routes, stopping) = (Arc::clone(&self.site), routes.clone(), self.stopping.clone());
                     connections.spawn(async move {
                         let open = Open::count(&site.api.metrics);
                         if let Ok(stream) = TcpStream::from_std(stream) {
                             connection::serve(stream, routes, site, stopping).await;
                         }
-                        drop((open, permit));
+                        drop((open, place));
                     });
                 }
             }
@@ -193,6 +196,7 @@ impl Drop for Open {
 /// Gives each new connection to the next thread.
 struct Dealer {
     permits: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
     metrics: Arc<Metrics>,
     threads: Vec<mpsc::Sender<Dealt>>,
     next: usize,
@@ -211,7 +215,7 @@ impl Dealer {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => self.deal(stream),
+                Ok((stream, client)) => self.deal(stream, client.ip()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {} // gone before it was taken
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -221,19 +225,27 @@ impl Dealer {
         }
     }
 
-    fn deal(&mut self, stream: TcpStream) {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return self.turn_away(&stream) };
+    fn deal(&mut self, stream: TcpStream, client: IpAddr) {
+        // The address first: who has too many is told so even when there is room for nobody.
+        let Some(admitted) = self.addresses.admit(client) else {
+            let most = self.addresses.limit();
+            let detail = format!("at most {most} from one address; share a connection among requests");
+            return self.turn_away(&stream, Problem::new(Kind::TooManyFromAddress, detail));
+        };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let detail = "come again, or share a connection among requests";
+            return self.turn_away(&stream, Problem::new(Kind::TooManyConnections, detail));
+        };
         self.next = (self.next + 1) % self.threads.len();
         let Ok(stream) = stream.into_std() else { return }; // the descriptor is closed with it
-        if self.threads[self.next].try_send(Dealt { stream, permit }).is_err() {
+        if self.threads[self.next].try_send(Dealt { stream, place: (permit, admitted) }).is_err() {
             self.metrics.connections_refused.increment(1);
         }
     }
 
     /// Says why and closes, without waiting for anything: as much as fits a fresh socket's buffer at once.
-    fn turn_away(&self, stream: &TcpStream) {
+    fn turn_away(&self, stream: &TcpStream, problem: Problem) {
         self.metrics.connections_refused.increment(1);
-        let problem = Problem::new(Kind::TooManyConnections, "come again, or share a connection among requests");
         let _ = stream.try_write(&problem.into_last_words());
         // What was sent already is read, so that the close is no reset that overtakes the answer.
         let _ = stream.try_read(&mut [0; 4_096]);

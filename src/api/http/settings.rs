@@ -10,6 +10,9 @@ pub struct HttpSettings {
     pub threads: usize,
     /// Connections open at once. One more is answered 503 and closed at once, rather than left waiting unseen.
     pub max_connections: usize,
+    /// Of these, from one client address. One more is answered 429 and closed at once. `None`: a quarter of them, and no
+    /// bound for loopback.
+    pub max_connections_per_address: Option<usize>,
     /// Bytes of one request body as sent, before any decoding. More is 413.
     pub max_body_bytes: usize,
     /// Bytes of all request bodies that are held in more than one piece at once, so that many slow uploads are bounded
@@ -36,6 +39,17 @@ pub struct HttpSettings {
 pub(super) const MAX_HEADERS: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 128;
+/// Bytes of request bodies that an HTTP/2 connection may have sent and no route has read yet.
+pub(super) const HTTP2_RECEIVE_BYTES: u32 = 1 << 20;
+/// Bytes of an answer that wait for an HTTP/2 client to take them. All of a connection's answers may: 4 MiB at most.
+pub(super) const HTTP2_SEND_BYTES: usize = 32 << 10;
+/// HTTP/2 requests taken back before they were looked at, or reset by the server, that are still remembered. One more ends
+/// the connection: no client in its senses comes here (CVE-2023-44487).
+pub(super) const MAX_TAKEN_BACK: usize = 64;
+/// A silent HTTP/2 client is asked this often whether it is still there …
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// … and is given up after this time.
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Texts longer than this many bytes are taken apart on a thread for such work: at some 100 MB/s they would keep the
 /// thread's other connections waiting for more than half a millisecond.
 pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
@@ -49,6 +63,7 @@ impl Default for HttpSettings {
         Self {
             threads: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             max_connections: 10_000,
+            max_connections_per_address: None,
             max_body_bytes: limits::DEFAULT_MAX_BODY_BYTES,
             max_upload_bytes: 256 << 20,
             max_head_bytes: 16 << 10,

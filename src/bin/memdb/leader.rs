@@ -6,7 +6,7 @@ use crate::{
 };
 use memdb::{
     config::{LeaderFlags, Role},
-    node::run_leader,
+    node,
 };
 
 const EXAMPLES: &str = "\
@@ -36,5 +36,5 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Ended {
     let settings = resolved(Role::Leader, &arguments.flags.0)?.settings;
-    run_leader(&settings).map_err(|error| Failure::Failed(error.to_string()))
+    node::run(&settings).map_err(|error| Failure::Failed(error.to_string()))
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use memdb::{
     config::{ReplicaFlags, Role},
-    node::run_replica,
+    node,
 };
 
 const EXAMPLES: &str = "\
@@ -35,5 +35,5 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Ended {
     let settings = resolved(Role::Replica, &arguments.flags.0)?.settings;
-    run_replica(&settings).map_err(|error| Failure::Failed(error.to_string()))
+    node::run(&settings).map_err(|error| Failure::Failed(error.to_string()))
 }

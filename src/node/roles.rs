@@ -1,0 +1,188 @@
+//! A node that changes its role: a replica that is made the leader, a leader that another has succeeded.
+//!
+//! The port and the data directory are held all the while. A role is closed in its order, then the other is built on the same
+//! files, as at any start; requests that come in between wait in the listener's queue.
+
+use super::{
+    Following, Held, Leading, NodeError,
+    promote::{Candidate, Elected},
+};
+use crate::{
+    config::{Role, Settings},
+    failpoint,
+    leader::Successor,
+};
+use std::{net::SocketAddr, thread::JoinHandle};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+/// A leader or a replica, whichever it is now.
+pub(super) enum Running {
+    Leading(Leading),
+    Following(Following),
+}
+
+/// What ends a role.
+pub(super) enum Turn {
+    /// The node ends; why.
+    Stop(&'static str),
+    /// The other nodes have promised that this one may lead.
+    Lead(Elected),
+    /// Another leads, or is about to.
+    Follow(Successor),
+}
+
+impl Running {
+    /// Builds the role that the settings name. A leader that another has succeeded meanwhile follows.
+    pub(super) fn begin(held: &Held, settings: &Settings) -> Result<Self, NodeError> {
+        if settings.role == Role::Replica {
+            return Following::begin(held, settings, settings.leader.as_deref()).map(Running::Following);
+        }
+        match Leading::begin(held, settings, None) {
+            Err(NodeError::Succeeded { by, told }) => {
+                tracing::warn!("another leads ({told}): this node follows");
+                Following::begin(held, settings, by.as_deref()).map(Running::Following)
+            }
+            begun => begun.map(Running::Leading),
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Running::Leading(leading) => leading.address(),
+            Running::Following(following) => following.address(),
+        }
+    }
+
+    /// Waits for the end of the role.
+    async fn turn(&self, settings: &Settings) -> Turn {
+        match self {
+            Running::Leading(leading) => tokio::select! {
+                () = leading.leader().ended() => Turn::Stop("its main thread has died"),
+                successor = leading.leader().succeeded() => Turn::Follow(successor),
+            },
+            Running::Following(following) => {
+                let follower = following.follower();
+                loop {
+                    let promotion = tokio::select! {
+                        () = follower.ended() => return Turn::Stop("its main thread has died"),
+                        promotion = follower.promotion() => promotion,
+                    };
+                    let candidate = Candidate {
+                        follower,
+                        node: following.node(),
+                        url: following.url(),
+                        leader: settings.leader.as_deref(),
+                        secret: settings.cluster_secret.clone(),
+                    };
+                    let stood = candidate.stand(promotion.force).await;
+                    let told = stood.as_ref().map(|elected| elected.epoch).map_err(Clone::clone);
+                    let _ = promotion.reply.send(told); // whoever asked may have gone
+                    match stood {
+                        Ok(elected) => return Turn::Lead(elected),
+                        Err(why) => tracing::warn!("this replica was not promoted: {why}"),
+                    }
+                }
+            }
+        }
+    }
+
+    fn stop(self) -> Result<(), NodeError> {
+        match self {
+            Running::Leading(leading) => leading.stop(),
+            Running::Following(following) => following.stop(),
+        }
+    }
+
+    /// The other role, on the same port and files.
+    fn change(self, turn: Turn, held: &Held, settings: &Settings) -> Result<Self, NodeError> {
+        // The files are recovered anew, so a stop that was not clean is no reason to give up.
+        if let Err(error) = self.stop() {
+            tracing::warn!(%error, "this role did not end cleanly");
+        }
+        match turn {
+            Turn::Lead(elected) => {
+                failpoint::pass("promote.stopped");
+                match Leading::begin(held, settings, Some(&elected)) {
+                    Ok(leading) => {
+                        tracing::warn!(epoch = elected.epoch, "this node leads");
+                        Ok(Running::Leading(leading))
+                    }
+                    Err(error @ (NodeError::NotLeader(_) | NodeError::Succeeded { .. })) => {
+                        tracing::error!(%error, "this replica does not lead after all");
+                        Following::begin(held, settings, None).map(Running::Following)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Turn::Follow(Successor(url)) => Following::begin(held, settings, url.as_deref()).map(Running::Following),
+            Turn::Stop(_) => unreachable!("a node that ends has no other role"),
+        }
+    }
+
+    /// Runs, in whatever role, until `stopped` tells why it is to end, or its main thread dies.
+    pub(super) fn run<F: Future<Output = &'static str>>(
+        mut self,
+        held: Held,
+        settings: &Settings,
+        runtime: &Runtime,
+        mut stopped: impl FnMut() -> F,
+    ) -> Result<(), NodeError> {
+        loop {
+            let turn = runtime.block_on(async {
+                tokio::select! {
+                    why = stopped() => Turn::Stop(why),
+                    turn = self.turn(settings) => turn,
+                }
+            });
+            if let Turn::Stop(why) = turn {
+                tracing::info!(why, "stopping");
+                drop(held); // so that nobody waits in the listener's queue
+                return self.stop();
+            }
+            self = self.change(turn, &held, settings)?;
+        }
+    }
+}
+
+/// A leader or a replica that may become the other, without signals, for tests.
+pub struct Node {
+    stopping: CancellationToken,
+    address: SocketAddr,
+    thread: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Node {
+    /// Starts the node that the settings describe.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says; nothing is left running then.
+    pub fn start(settings: Settings) -> Result<Self, NodeError> {
+        let held = Held::take(&settings)?;
+        let running = Running::begin(&held, &settings)?;
+        let (stopping, address) = (CancellationToken::new(), running.address());
+        let stop = stopping.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("memdb-roles".into()).spawn(move || {
+            running.run(held, &settings, &runtime, || async {
+                stop.cancelled().await;
+                "it is told to"
+            })
+        })?;
+        Ok(Self { stopping, address, thread })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops, in whatever role it is.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says.
+    pub fn stop(self) -> Result<(), NodeError> {
+        self.stopping.cancel();
+        self.thread.join().unwrap_or_else(|_| Err(NodeError::Stop("a thread panicked".into())))
+    }
+}

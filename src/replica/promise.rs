@@ -1,0 +1,58 @@
+//! What a replica promises to a node that is about to lead, and what it keeps of the cluster.
+
+use super::{Action, Files, Replica};
+use crate::{
+    format::FileError,
+    manifest::State,
+    position::Epoch,
+    replication::{Members, Offer, Outcome},
+};
+
+impl<T> Replica<T> {
+    /// The highest epoch seen.
+    pub(super) fn highest(&self) -> Epoch {
+        self.epoch.max(self.promised)
+    }
+
+    /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
+    pub(super) fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+        let by = (offer.epoch, offer.leader);
+        if self.highest() == offer.epoch && self.led_by != Some(by) {
+            return Outcome::OldEpoch; // it is led, or promised, already
+        }
+        (self.promised, self.led_by) = (offer.epoch, Some(by));
+        self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions);
+        actions.push(Action::Unready);
+        Outcome::Applied
+    }
+
+    /// Notes something in the MANIFEST, if there are files. They are given up if that fails.
+    pub(super) fn keep(
+        &mut self,
+        note: impl FnOnce(&mut Files, Epoch) -> Result<(), FileError>,
+        failed: &str,
+        actions: &mut Vec<Action<T>>,
+    ) {
+        let promised = self.promised;
+        if let Some(held) = &mut self.held
+            && let Some(files) = &mut held.files
+            && let Err(error) = note(files, promised)
+        {
+            held.files = None;
+            actions.push(Action::Alarm(format!("{failed} ({error}): it goes on without files")));
+        }
+    }
+
+    /// Takes note of who belongs to the cluster.
+    pub(super) fn meet(&mut self, members: &Option<Members>, actions: &mut Vec<Action<T>>) {
+        let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
+        self.members = members.clone();
+        self.keep(|files, _| files.meet(members), "the nodes of the cluster cannot be noted", actions);
+        actions.push(Action::Members(members.clone()));
+    }
+}
+
+/// The nodes of the cluster, as a MANIFEST tells of them.
+pub(super) fn members_of(state: &State) -> Members {
+    Members { leader: state.leader_url.clone().unwrap_or_default(), replicas: state.replicas.clone() }
+}

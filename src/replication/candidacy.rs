@@ -1,0 +1,170 @@
+//! Whether a replica may lead, and in which epoch: the arithmetic of `memdb promote`.
+//!
+//! The candidate asks every node it knows where it stands ([`candidacy`]), has each of them promise its epoch
+//! ([`has_promised`]), takes what others have more of its history, and leads. A node that has promised follows nobody of an
+//! earlier epoch and leads no more, so from then on nothing is acknowledged there that the new leader might lack.
+//!
+//! A promise does what the first phase of Paxos does (Lamport, "Paxos Made Simple", 2001), but nobody counts majorities: which node
+//! is dead, and which only cannot be reached, a person decides, and says `--force`. So that two leaders who cannot reach
+//! each other never write the same epoch, the next epoch is taken only where all nodes have promised it; else it is drawn
+//! from the next million.
+
+use super::{Answer, Hello, Outcome};
+use crate::position::{Epoch, Position};
+
+/// Epochs to draw from where somebody was not asked. A restart of a leader takes the next one.
+const DRAWN_FROM: u64 = 1 << 20;
+
+/// Another node, and what it has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where it is.
+    pub url: String,
+    /// Whether it is the leader that the candidate has followed.
+    pub is_leader: bool,
+    /// Where it stands; `None` if it did not answer.
+    pub hello: Option<Hello>,
+}
+
+/// Why a replica does not lead. The message says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It holds nothing that it could lead with.
+    #[error("this replica {0}")]
+    Unfit(&'static str),
+    /// Another has records that this one lacks.
+    #[error(
+        "{url} is at {theirs}, and this replica at {ours}: promote that one, or lose what it has more by `--force`"
+    )]
+    Ahead {
+        /// Where the other is.
+        url: String,
+        /// Where it stands.
+        theirs: Position,
+        /// Where this one stands.
+        ours: Position,
+    },
+    /// Another may have records that this one lacks.
+    #[error("{0} does not answer, and may have records that this replica lacks: start it, or say `--force`")]
+    Silent(String),
+    /// Another has promised, or leads in, this epoch or a later one.
+    #[error("{url} has seen epoch {epoch}: another is about to lead. See `memdb status` there, and try again")]
+    Later {
+        /// Where the other is.
+        url: String,
+        /// What it has seen.
+        epoch: Epoch,
+    },
+}
+
+/// The epoch in which the node that says `me` may lead. `random` is any number.
+///
+/// Forced, only what it holds itself can stand in the way.
+///
+/// # Errors
+/// Why it may not.
+pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Result<Epoch, Refusal> {
+    if me.database.is_none() || me.position == Position::ZERO {
+        return Err(Refusal::Unfit("holds no database yet: wait until it is ready"));
+    }
+    if me.diverged {
+        return Err(Refusal::Unfit("does not hold its leader's history, and is about to load it anew"));
+    }
+    if me.synced.is_none() {
+        return Err(Refusal::Unfit("keeps no files: start it with --data-dir, or promote another"));
+    }
+    let ours = |hello: &&Hello| hello.database == me.database;
+    let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
+    if !force {
+        // The leader hands over what it has more; what nobody who answers can give is in the way.
+        let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
+        let most = given.filter(ours).map(|hello| hello.position).fold(me.position, Position::max);
+        let ahead = |hello: &&Hello| hello.position > most;
+        let ahead = others.iter().find(|asked| asked.hello.as_ref().filter(ours).filter(ahead).is_some());
+        if let Some(Asked { url, hello: Some(hello), .. }) = ahead {
+            return Err(Refusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
+        }
+        if let Some(silent) = others.iter().find(|asked| asked.hello.is_none() && !asked.is_leader) {
+            return Err(Refusal::Silent(silent.url.clone()));
+        }
+    }
+    let highest = hellos().map(|hello| hello.epoch).fold(me.epoch, Epoch::max);
+    let everybody = others.iter().all(|asked| asked.hello.is_some());
+    Ok(if everybody { highest + 1 } else { highest + 2 + random % DRAWN_FROM })
+}
+
+/// Whether the answer to [`super::Command::Promise`] is a promise of `epoch`.
+pub fn has_promised(answer: &Answer, epoch: Epoch) -> bool {
+    answer.outcome == Outcome::Applied && answer.hello.epoch == epoch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(epoch: Epoch, position: (u64, u64)) -> Hello {
+        Hello {
+            node: 1,
+            url: String::new(),
+            database: Some(7),
+            epoch,
+            position: Position::new(position.0, position.1),
+            chain: 0,
+            synced: Some(0),
+            diverged: false,
+            local: false,
+            leads: false,
+        }
+    }
+
+    fn asked(is_leader: bool, hello: Option<Hello>) -> Asked {
+        Asked { url: format!("http://{is_leader}"), is_leader, hello }
+    }
+
+    #[test]
+    fn the_next_epoch_is_for_whom_everybody_has_answered() {
+        let me = hello(3, (3, 10));
+        let all = [asked(true, Some(hello(3, (3, 12)))), asked(false, Some(hello(5, (3, 11))))];
+        assert_eq!(candidacy(&me, &all, false, 77), Ok(6), "the leader hands over");
+        let leader_gone = [asked(true, None), asked(false, Some(hello(3, (3, 10))))];
+        assert_eq!(candidacy(&me, &leader_gone, false, 77), Ok(3 + 2 + 77));
+        assert_eq!(candidacy(&me, &leader_gone, false, u64::MAX), Ok(3 + 2 + DRAWN_FROM - 1));
+        assert_eq!(candidacy(&me, &[], false, 77), Ok(4));
+    }
+
+    #[test]
+    fn who_may_lack_records_is_refused_unless_forced() {
+        let me = hello(3, (3, 10));
+        let ahead = [asked(true, None), asked(false, Some(hello(3, (3, 11))))];
+        assert!(matches!(candidacy(&me, &ahead, false, 0), Err(Refusal::Ahead { .. })));
+        let beyond_the_leader = [asked(true, Some(hello(3, (3, 10)))), asked(false, Some(hello(4, (4, 11))))];
+        assert!(matches!(candidacy(&me, &beyond_the_leader, false, 0), Err(Refusal::Ahead { .. })));
+        let silent = [asked(true, None), asked(false, None)];
+        assert!(matches!(candidacy(&me, &silent, false, 0), Err(Refusal::Silent(_))));
+        assert_eq!(candidacy(&me, &ahead, true, 0), Ok(5));
+        assert_eq!(candidacy(&me, &silent, true, 0), Ok(5));
+        let foreign = [asked(false, Some(Hello { database: Some(8), ..hello(9, (9, 99)) }))];
+        assert_eq!(candidacy(&me, &foreign, false, 0), Ok(4));
+    }
+
+    #[test]
+    fn who_holds_nothing_good_is_refused_also_when_forced() {
+        let good = hello(3, (3, 10));
+        for unfit in [
+            Hello { database: None, ..good.clone() },
+            Hello { diverged: true, ..good.clone() },
+            Hello { synced: None, ..good.clone() },
+            Hello { position: Position::ZERO, ..good.clone() },
+        ] {
+            assert!(matches!(candidacy(&unfit, &[], true, 0), Err(Refusal::Unfit(_))), "{unfit:?}");
+        }
+    }
+
+    #[test]
+    fn only_that_very_epoch_is_a_promise() {
+        let answer = |outcome, epoch| Answer { outcome, hello: hello(epoch, (3, 10)) };
+        assert!(has_promised(&answer(Outcome::Applied, 6), 6));
+        assert!(!has_promised(&answer(Outcome::OldEpoch, 6), 6));
+        assert!(!has_promised(&answer(Outcome::Applied, 7), 6));
+    }
+}

@@ -1,0 +1,72 @@
+//! What a record will take of memory, asked before it is logged: a budget that is passed cannot be kept afterwards.
+//!
+//! Entries are added up; an index doubles as a whole, so the words that are new to a segment are counted by segment.
+
+use super::{SEGMENTS, WordsWriter, arena, cell, segment_of, table};
+use std::sync::atomic::Ordering;
+
+/// The new words of a record for one namespace, by segment.
+pub(crate) struct Growth {
+    new: Box<[u32; SEGMENTS]>,
+    /// The segments of the batch's own new words, should the batch be refused.
+    of_batch: Vec<u8>,
+}
+
+/// What one more word may take beside its letters: its cell, its length, the zeros behind it, a pair of counts, and what
+/// is left of a chunk that it no longer fits.
+const ENTRY_BYTES: usize = 48;
+/// What a pair of counts takes.
+pub(crate) const PAIR_BYTES: usize = arena::PAIR_UNITS as usize * size_of::<u64>();
+
+impl Growth {
+    pub(crate) fn new() -> Self {
+        Self { new: Box::new([0; SEGMENTS]), of_batch: Vec::new() }
+    }
+
+    /// Begins a record.
+    pub(crate) fn clear(&mut self) {
+        self.new.fill(0);
+        self.of_batch.clear();
+    }
+
+    /// The bytes a new word takes in a namespace, which may be new itself, behind those that were asked about before.
+    pub(crate) fn of_word(&mut self, words: Option<&WordsWriter>, hash: u64, word: &str) -> usize {
+        let segment = segment_of(hash);
+        let before = self.new[segment];
+        self.new[segment] += 1;
+        self.of_batch.push(segment as u8);
+        let slots = |new| words.map_or_else(|| table::slots_for(0, new), |words| words.slots_with(segment, new));
+        let index = slots(before + 1) - slots(before);
+        word.len() + ENTRY_BYTES + index * size_of::<u32>()
+    }
+
+    /// The words asked about since the last of these two calls will be there.
+    pub(crate) fn keep(&mut self) {
+        self.of_batch.clear();
+    }
+
+    /// They will not.
+    pub(crate) fn take_back(&mut self) {
+        for segment in self.of_batch.drain(..) {
+            self.new[segment as usize] -= 1;
+        }
+    }
+}
+
+impl WordsWriter {
+    /// Slots of a segment's index with so many more words.
+    fn slots_with(&self, segment: usize, new: u32) -> usize {
+        let segment = &self.segments[segment];
+        table::slots_for(segment.table.slots(), segment.entries + new)
+    }
+
+    /// Whether a word that is there needs a pair of counts for this count, and has none.
+    pub(crate) fn widens(&self, hash: u64, word: &str, count: i64) -> bool {
+        let table = &self.segments[segment_of(hash)].table;
+        let Some(offset) = table.find(hash, &arena::Packed::new(word)) else { return false };
+        match cell::decode(table.cell(offset).load(Ordering::Relaxed), cell::Side(false)) {
+            cell::Cell::Count(before) => cell::in_flight(cell::Side(false), count, before).is_none(),
+            cell::Cell::Wide(_) => false,
+        }
+    }
+}

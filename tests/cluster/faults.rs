@@ -1,0 +1,91 @@
+//! What goes wrong: ends of processes and machines, disks, lines, pauses, clocks.
+
+use crate::{
+    cluster::Cluster,
+    disk::Fault,
+    network::{PLACES, Place, Way},
+};
+
+impl Cluster {
+    /// A replica's place, or any if there is no other.
+    fn some_seat(&mut self) -> Place {
+        let seats: Vec<Place> = (0..PLACES).filter(|&at| !self.nodes[at].is_to_lead).collect();
+        if seats.is_empty() { 0 } else { *self.random.pick(&seats) }
+    }
+
+    fn some_leader(&mut self) -> Option<Place> {
+        let leaders = self.leaders();
+        if leaders.is_empty() { None } else { Some(*self.random.pick(&leaders)) }
+    }
+
+    pub fn fault(&mut self) {
+        let (seat, leader) = (self.some_seat(), self.some_leader());
+        match (self.random.below(100), leader) {
+            (0..8, Some(leader)) => self.goes_down(leader),
+            (0..8, None) => {}
+            (8..28, _) => self.goes_down(seat),
+            (28..34, leader) => {
+                let fault = if self.random.percent(80) { Fault::CrashIn(self.random.below(12)) } else { Fault::Sync };
+                self.arm(leader.unwrap_or(0), fault);
+            }
+            (34..46, _) if self.nodes[seat].keeps_files => {
+                let fault = match self.random.below(10) {
+                    0 => Fault::Sync,
+                    1 => Fault::Append,
+                    2 => Fault::Full(self.random.between(1, 4)),
+                    _ => Fault::CrashIn(self.random.below(12)),
+                };
+                self.arm(seat, fault);
+            }
+            (34..66, leader) => self.line_is_cut(seat, leader.unwrap_or(0)),
+            (66..84, _) => {
+                self.network.mend();
+                self.note(format_args!("all lines are whole"));
+            }
+            (84..92, _) => {
+                let until_ms = self.now_ms + *self.random.pick(&[100, 1_500, 5_000]);
+                let at = self.random.below(PLACES);
+                self.nodes[at].paused_until_ms = until_ms;
+                self.note(format_args!("node {at} pauses until {until_ms}"));
+                self.tally("pauses");
+            }
+            _ => self.clock_is_off(),
+        }
+    }
+
+    fn arm(&mut self, at: Place, fault: Fault) {
+        self.note(format_args!("armed on node {at}: {fault:?}"));
+        self.nodes[at].machine.lock().arm(fault);
+    }
+
+    fn line_is_cut(&mut self, seat: Place, leader: Place) {
+        let way = Way { from: leader, to: seat };
+        match self.random.below(8) {
+            0 | 1 => self.network.cut(way),
+            2 | 3 => self.network.cut(way.back()),
+            4 | 5 => {
+                self.network.cut(way);
+                self.network.cut(way.back());
+            }
+            6 => {
+                let other = (seat + self.random.between(1, PLACES - 1)) % PLACES;
+                self.network.part(&[seat, other]);
+                self.note(format_args!("{seat} and {other} are parted from the others"));
+            }
+            _ => self.network.part(&[seat]),
+        }
+        self.note(format_args!("a line between {leader} and {seat} is cut"));
+        self.tally("lines cut");
+    }
+
+    fn clock_is_off(&mut self) {
+        const DAY_MS: i64 = 86_400_000;
+        let at = self.random.below(PLACES);
+        let off_ms = *self.random.pick(&[0, -900_000, 30_000, 200, -200, 0, -900_000, 30_000, 200, -200, 3 * DAY_MS]);
+        self.nodes[at].clock_ms = off_ms;
+        // Whoever waits may be taken for overdue once.
+        self.attempts.values_mut().for_each(|attempt| attempt.alone = (true, true));
+        self.note(format_args!("clock {at} is off by {off_ms} ms"));
+        self.tally(if off_ms >= DAY_MS { "clocks that jump by days" } else { "clocks that are wrong" });
+    }
+}

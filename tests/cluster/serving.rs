@@ -1,0 +1,154 @@
+//! A leader's side of each replica: a sender, and what it has told. What `src/node/replicating.rs` does, a step at a time.
+
+use crate::{
+    bug::Bug,
+    cluster::Cluster,
+    leader::url_of,
+    network::{Packet, Place, Way},
+};
+use memdb::{
+    position::{Position, Sequence},
+    replication::{Answer, Sender, Standing, Told, Turn},
+};
+
+/// A replica that is served.
+pub struct Served {
+    sender: Sender,
+    /// The exchange under way, and when its time is over.
+    exchange: Option<(u64, u64)>,
+    rest_until_ms: u64,
+    announced: bool,
+    seen: Sequence,
+    said: Option<Told>,
+    /// How it stands, as the Writer was told.
+    pub standing: Option<Standing>,
+}
+
+impl Cluster {
+    /// A sender looks what there is to do.
+    pub fn poll(&mut self, at: Place, seat: Place) -> Result<(), String> {
+        let now_ms = self.now_ms;
+        let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
+        let lead = leader.lead();
+        let Some(served) = &mut leader.served[seat] else { return Ok(()) };
+        let last = lead.last.position.sequence;
+        if let Some((_, until_ms)) = served.exchange {
+            if now_ms >= until_ms {
+                served.exchange = None;
+                let (mut told, random) = (Vec::new(), self.random.next());
+                served.sender.failed(now_ms, random, &mut told);
+                self.tally("exchanges that failed");
+                return self.told(at, seat, told);
+            }
+            return Ok(());
+        }
+        let wakes = last != served.seen && !served.sender.is_waiting(now_ms);
+        if !(wakes || served.announced || now_ms >= served.rest_until_ms) {
+            return Ok(());
+        }
+        if std::mem::take(&mut served.announced) {
+            served.sender.announced();
+        }
+        served.seen = last;
+        let mut told = Vec::new();
+        match served.sender.turn(now_ms, &lead, &leader.feed, &*leader.disk, &mut told) {
+            Turn::Rest(until_ms) => served.rest_until_ms = until_ms,
+            Turn::Send(parts, patience_ms) => {
+                let number = self.next_exchange;
+                self.next_exchange += 1;
+                served.exchange = Some((number, now_ms + patience_ms));
+                if self.bug == Some(Bug::CountsBeforeApplied) && parts.len() > 1 {
+                    let standing = Standing { applied: last, synced: None, connected: true };
+                    self.told(at, seat, vec![Told::Progress(standing)])?;
+                }
+                let way = Way { from: at, to: seat };
+                self.network.send(way, &Packet::Offer(number, parts.concat()), now_ms);
+            }
+        }
+        self.note_events();
+        self.told(at, seat, told)
+    }
+
+    /// An answer has arrived, perhaps after its exchange was given up.
+    pub fn take_answer(&mut self, at: Place, seat: Place, number: u64, bytes: &[u8]) -> Result<(), String> {
+        let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
+        let lead = leader.lead();
+        let Some(served) = &mut leader.served[seat] else { return Ok(()) };
+        if served.exchange.is_none_or(|(under_way, _)| under_way != number) {
+            return Ok(());
+        }
+        served.exchange = None;
+        served.rest_until_ms = 0;
+        let mut answer = Answer::decode(bytes)?;
+        let mut told = Vec::new();
+        if self.bug == Some(Bug::ResumesALostBranch) && answer.hello.database.is_some() {
+            let last = lead.last.position.sequence;
+            answer.hello.position = Position::new(lead.epoch, answer.hello.position.sequence.min(last));
+        }
+        let claimed = answer.hello.clone();
+        served.sender.answered(answer, self.now_ms, &lead, &mut told);
+        if self.bug == Some(Bug::CountsOtherEpochs) && claimed.position.sequence > 0 {
+            let applied = claimed.position.sequence.min(lead.last.position.sequence);
+            told = vec![Told::Progress(Standing { applied, synced: claimed.synced, connected: true })];
+        }
+        self.told(at, seat, told)
+    }
+
+    /// The Writer hears what is new.
+    fn told(&mut self, at: Place, seat: Place, told: Vec<Told>) -> Result<(), String> {
+        let now_ms = self.clock_ms(at);
+        let leader = self.nodes[at].leading_mut().expect("it has just heard of it");
+        for told in told {
+            let served = leader.served[seat].as_mut().expect("it is served");
+            match &told {
+                Told::Alarm(what) => {
+                    self.history.note(format_args!("alarm: {what}"));
+                    if what.contains("is refused") {
+                        return Err(format!("no replica is to be refused here: {what}"));
+                    }
+                    *self.tallies.entry("replicas told to load a snapshot").or_default() += 1;
+                    continue;
+                }
+                Told::StepDown(epoch) => return Err(format!("the only leader is to step down for epoch {epoch}")),
+                Told::Progress(standing) => served.standing = Some(*standing),
+                Told::Lost | Told::Gone => {
+                    if let Some(standing) = &mut served.standing {
+                        standing.connected = false;
+                    }
+                }
+            }
+            let alone = (!leader.may_ack(false), !leader.may_ack(true));
+            for attempt in self.attempts.values_mut().filter(|attempt| attempt.at == at) {
+                attempt.alone = (attempt.alone.0 || alone.0, attempt.alone.1 || alone.1);
+            }
+            let served = leader.served[seat].as_mut().expect("it is served");
+            if served.said.as_ref() != Some(&told) {
+                served.said = Some(told.clone());
+                leader.writer.told(seat as u32 + 1, &told, now_ms, &mut leader.wanted);
+            }
+        }
+        self.carry_out(at)
+    }
+
+    /// A replica has announced itself: it is served from now on, and a restart will know of it.
+    pub fn take_announcement(&mut self, at: Place, seat: Place) {
+        let Some(leader) = self.nodes[at].leading_mut() else { return };
+        let url = url_of(seat);
+        let replicas = &mut leader.manifest.state.replicas;
+        if !replicas.contains(&url) {
+            replicas.push(url);
+            let _ = leader.manifest.write(&*leader.disk); // a restart will not know of it then
+        }
+        leader.served[seat].get_or_insert_with(|| Served::new(seat)).announced = true;
+        self.tally("announcements");
+        self.note_events();
+    }
+}
+
+impl Served {
+    pub fn new(seat: Place) -> Self {
+        let sender = Sender::new(url_of(seat));
+        let (exchange, announced, said, standing) = Default::default();
+        Self { sender, exchange, rest_until_ms: 0, announced, seen: 0, said, standing }
+    }
+}
