@@ -69,6 +69,8 @@ struct Shared {
     answers: [AtomicU64; LEVELS.len()],
     repeats: AtomicU64,
     reads: AtomicU64,
+    /// One more whenever the leader begins to move, and when it has: odd meanwhile.
+    moves: AtomicU64,
     /// Positions may be lost: a leader was replaced by force.
     losses: AtomicBool,
 }
@@ -88,6 +90,7 @@ impl Load {
             answers: [const { AtomicU64::new(0) }; LEVELS.len()],
             repeats: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             losses: AtomicBool::new(false),
         });
         let mut random = Random::new(seed);
@@ -138,6 +141,17 @@ impl Load {
         self.shared.nodes.write().1 = node;
         self.shared.losses.store(!forgives.is_empty(), Relaxed);
         self.shared.history.lock().epoch_ended(ended, forgives);
+    }
+
+    /// The leader begins to move, or has moved: meanwhile nobody is known to have everything.
+    pub fn moves(&self, begins: bool) {
+        let before = self.shared.moves.fetch_add(1, Relaxed);
+        assert_eq!(before.is_multiple_of(2), begins, "it moves once at a time");
+    }
+
+    /// Another node leads.
+    pub fn lead(&self, node: usize) {
+        self.shared.nodes.write().1 = node;
     }
 
     /// Waits for some more answers to writes.
@@ -290,7 +304,7 @@ impl Writer {
             }
             (504, Some(position)) => Told::Counts(position, AckLevel::Leader),
             (400, _) if level == Some(AckLevel::ReplicaDisk) => Told::Again(None), // none is known that keeps files
-            (429 | 503, _) => Told::Again(level),
+            (421 | 429 | 503, _) => Told::Again(level),
             (500, _) if repeats => Told::Again(level),
             (500, _) => Told::Open,
             (status, _) => Told::Wrong(format!("{status} {}", answer.text().unwrap_or_default())),
@@ -326,7 +340,7 @@ impl Reader {
         let (url, leads) = {
             let nodes = shared.nodes.read();
             let node = self.random.below(nodes.0.len());
-            (nodes.0[node].clone(), node == nodes.1 && !shared.losses.load(Relaxed))
+            (nodes.0[node].clone(), node == nodes.1)
         };
         let words = self.words();
         let query: Vec<_> = words.iter().map(|word| ("word", word.as_str())).collect();
@@ -335,6 +349,7 @@ impl Reader {
         if let Some(asked) = asked {
             request = request.header("memdb-min-position", asked.to_string());
         }
+        let moves = shared.moves.load(Relaxed);
         let began = shared.now();
         let Ok(answer) = request.send() else { return !shared.is_over() };
         let (status, position) = (answer.status().as_u16(), position(&answer));
@@ -344,6 +359,7 @@ impl Reader {
             (200, Some(position), Ok(counts)) => {
                 let values: Vec<_> = counts.iter().map(|(word, count)| (word.as_str(), *count)).collect();
                 let who = self.reader as u32;
+                let leads = leads && moves.is_multiple_of(2) && moves == shared.moves.load(Relaxed);
                 shared.history.lock().read(&Seen { who, began, ended, position, asked, leads, values: &values });
                 self.last = self.last.max(Some(position));
                 shared.reads.fetch_add(1, Relaxed);
