@@ -208,7 +208,12 @@ impl Node {
         self.start_again();
     }
 
-    /// The same, with a place at which it is to die.
+    /// It has come to be something else by itself, and is started as that from now on.
+    pub fn becomes(&mut self, start: Start) {
+        self.start = start;
+    }
+
+    /// Starts it where it was as something else, with a place at which it is to die.
     pub fn start_as_to_die(&mut self, start: Start, at: &str) -> bool {
         self.kill();
         self.start = start;
