@@ -43,8 +43,9 @@ pub struct Rate {
     pub readers: u64,
     /// The pause of a client after each request.
     pub pause: Duration,
-    /// The name of this load among others on one database.
-    pub name: &'static str,
+    /// Streams and posts that a follower passes on are part of it: not where posts may be lost, which leaves a stream with a
+    /// gap, and where nobody may write before it is known where history went on.
+    pub all_kinds: bool,
 }
 
 /// Clients at work.
@@ -139,7 +140,6 @@ impl Load {
     /// Another node leads, perhaps without records that were acknowledged at these levels, since the old epoch ended there.
     pub fn led_by(&self, node: usize, ended: Position, forgives: &[AckLevel]) {
         self.shared.nodes.write().1 = node;
-        self.shared.losses.store(!forgives.is_empty(), Relaxed);
         self.shared.history.lock().epoch_ended(ended, forgives);
     }
 
@@ -147,6 +147,11 @@ impl Load {
     pub fn moves(&self, begins: bool) {
         let before = self.shared.moves.fetch_add(1, Relaxed);
         assert_eq!(before.is_multiple_of(2), begins, "it moves once at a time");
+    }
+
+    /// From here on positions may be lost.
+    pub fn may_lose(&self) {
+        self.shared.losses.store(true, Relaxed);
     }
 
     /// Another node leads.
@@ -210,8 +215,8 @@ impl Shared {
     }
 
     fn words(&self, client: u64, number: u64) -> [String; 2] {
-        let (name, slot) = (self.rate.name, number % SLOTS);
-        ["own", "twin"].map(|kind| format!("{name}{kind}{client}n{slot}"))
+        let slot = number % SLOTS;
+        ["own", "twin"].map(|kind| format!("{kind}{client}n{slot}"))
     }
 }
 
@@ -280,7 +285,8 @@ impl Writer {
         let url = {
             let nodes = self.shared.nodes.read();
             // The last writer's posts are passed on by a follower.
-            let passed_on = self.client > 0 && self.client + 1 == self.shared.rate.writers;
+            let rate = &self.shared.rate;
+            let passed_on = rate.all_kinds && self.client + 1 == rate.writers;
             let at = if passed_on { (nodes.1 + 1) % nodes.0.len() } else { nodes.1 };
             let query = level.map_or(String::new(), |level| format!("?ack={}", name_of(level)));
             format!("{}/post{query}", nodes.0[at])
@@ -313,10 +319,12 @@ impl Writer {
 
     /// The request with its key, with its number in a stream, or with neither; and whether it may be sent again.
     fn named(&self, request: RequestBuilder, number: u64) -> (RequestBuilder, bool) {
-        let client = format!("{}{}", self.shared.rate.name, self.client);
+        let client = self.client.to_string();
         match self.client % 3 {
-            0 => (request.header("idempotency-key", format!("{client}-{number}")), true),
-            1 => (request.header("memdb-stream", client).header("memdb-stream-seq", number), true),
+            1 if self.shared.rate.all_kinds => {
+                (request.header("memdb-stream", client).header("memdb-stream-seq", number), true)
+            }
+            0 | 1 => (request.header("idempotency-key", format!("{client}-{number}")), true),
             _ => (request, false),
         }
     }

@@ -5,10 +5,11 @@ use crate::{
     cluster::{Node, PATIENCE, Start},
     load::{Load, Rate, status_of},
     random::Random,
-    web::{Counts, new_client},
+    web::{Counts, new_client, until},
 };
 use memdb::{
     failpoint::{PLACES_OF_A_CANDIDATE, PLACES_OF_A_LEADER_THAT_GOES},
+    leader::AckLevel,
     position::Position,
 };
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ impl Reign {
         let others = [Start::replica(&leader).data(directories[1].path()).run(), Start::replica(&leader).run()];
         let nodes: Vec<_> = std::iter::once(leader).chain(others).collect();
         nodes[0].until_connected(2);
-        let rate = Rate { writers: 6, readers: 3, pause: Duration::from_millis(3), name: "" };
+        let rate = Rate { writers: 6, readers: 3, pause: Duration::from_millis(3), all_kinds: true };
         let all: Vec<_> = nodes.iter().collect();
         let load = Some(Load::start(&all, (Position::ZERO, &Counts::new()), rate, seed));
         Self { random: Random::new(seed), nodes, leader: 0, directories, load, told: Default::default() }
@@ -170,4 +171,49 @@ fn a_leader_that_moves_under_load_loses_nothing() {
 #[ignore = "takes minutes: make crash"]
 fn promotions_under_load() {
     promotions(crate::number_from("MEMDB_CRASH_RUNS", 200).div_ceil(10), crate::seed());
+}
+
+/// What the table of levels says of the loss of a machine: `replica` and `replica+disk` survive it, if that replica is
+/// promoted, and the others need not.
+#[test]
+fn the_loss_of_the_leaders_machine_takes_only_what_no_replica_had() {
+    let mut directories = [(); 2].map(|()| TempDir::new().expect("a directory"));
+    let first = Start::leader(directories[0].path()).run();
+    let second = Start::replica(&first).data(directories[1].path()).run();
+    first.until_connected(1);
+    let mut nodes = [first, second];
+    let rate = Rate { writers: 6, readers: 2, pause: Duration::from_millis(2), all_kinds: false };
+    let load = Load::start(&nodes.each_ref(), (Position::ZERO, &Counts::new()), rate, 1);
+    load.may_lose();
+    let mut lost = 0;
+    for round in 0..4 {
+        let (old, new) = (round % 2, 1 - round % 2);
+        load.until_more(150);
+        let epoch = status_of(&nodes[old])["epoch"].as_u64().expect("it leads");
+        // Something is acknowledged that the replica does not have.
+        nodes[new].freeze();
+        load.until_more(6);
+        nodes[old].kill();
+        nodes[new].thaw();
+        // Its machine is gone, or comes back with records that nobody else has.
+        if round < 2 {
+            directories[old] = TempDir::new().expect("a directory");
+        }
+        let asked = new_client().post(format!("{}/promote?force=true", nodes[new].url)).send().expect("it answers");
+        assert!(asked.status().is_success(), "{}", asked.text().unwrap_or_default());
+        until("it leads", PATIENCE, || (status_of(&nodes[new])["role"] == "leader").then_some(()));
+        // Nobody writes there before it is told to.
+        let ended = status_of(&nodes[new])["sequence"].as_u64().expect("it leads");
+        load.led_by(new, Position::new(epoch, ended), &[AckLevel::Leader, AckLevel::Disk]);
+        let (data, start) = (directories[old].path(), Start::leader(directories[new].path()));
+        nodes[new].becomes(start);
+        let start = Start::replica(&nodes[new]).data(data);
+        nodes[old].start_as(start);
+        nodes[new].until_connected(1);
+        let (checked, _) = load.check(load.quiet(), &[&nodes[new], &nodes[old]]);
+        println!("  {checked:?}");
+        lost += checked.lost;
+    }
+    println!("  {}; {lost} lost as they might", load.told());
+    assert!(lost > 0);
 }

@@ -59,7 +59,7 @@ impl Storm {
         posted(&nodes[LEADER].url, &text);
         let (position, base): (String, Counts) = counts(&nodes[LEADER].url);
         let base = (position.parse().expect("a position"), &base);
-        let rate = Rate { writers: 6, readers: 3, pause, name: "" };
+        let rate = Rate { writers: 6, readers: 3, pause, all_kinds: true };
         let load = Load::start(&nodes.iter().collect::<Vec<_>>(), base, rate, seed);
         Self {
             random: Random::new(seed),
