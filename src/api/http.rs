@@ -24,6 +24,8 @@ mod routes;
 mod serve;
 mod settings;
 mod sync;
+#[cfg(feature = "failpoints")]
+pub mod untrusted;
 mod update;
 mod writes;
 
