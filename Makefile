@@ -14,11 +14,16 @@ SEED ?=
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
+# The fuzzer: seconds for each target, and which. Mutants: how many.
+TIME ?= 60
+TARGETS ?=
+SAMPLE ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster flood bench clean perf
+.PHONY: fuzz mutants coverage
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -51,6 +56,15 @@ crash-cluster: ## kill leader, replicas, local replica RUNS (200) times under lo
 
 flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
 	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts
+
+fuzz: ## fuzz all that reads bytes, guided by coverage: TIME (60) seconds for each of TARGETS (all)
+	@TIME=$(TIME) TARGETS='$(TARGETS)' SEED=$(SEED) scripts/fuzz
+
+mutants: ## change the program in SAMPLE (150) small ways, drawn with SEED (1), and see whether the tests notice; goes on where it ended
+	@SAMPLE=$(SAMPLE) SEED=$(SEED) scripts/mutants
+
+coverage: ## line coverage of the core, by directory
+	@scripts/coverage
 
 bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench
