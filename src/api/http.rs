@@ -26,6 +26,8 @@ mod routes;
 mod serve;
 mod settings;
 mod sync;
+#[cfg(feature = "failpoints")]
+pub mod untrusted;
 mod update;
 mod writes;
 
