@@ -82,6 +82,7 @@ fn one(replica: &mut Replica<u64>, leader: &mut Sealed, head: [u8; HEAD_BYTES], 
         command: [Command::Stream, Command::Stream, Command::Ask, Command::Snapshot][usize::from(head[2]) % 4],
         after: Position::new(before.epoch, before.sequence.wrapping_add(u64::from(head[3] % 4 == 3))),
         durable: head[2] & 16 != 0,
+        members: None,
         records: &records,
     };
     let mut bytes = offer.encode_head();

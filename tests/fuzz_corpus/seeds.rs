@@ -98,6 +98,7 @@ fn hello() -> Hello {
         synced: Some(8),
         diverged: false,
         local: false,
+        leads: false,
     }
 }
 

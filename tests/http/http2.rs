@@ -162,6 +162,7 @@ async fn readers_that_take_nothing_are_dropped_and_others_are_served() {
 
 /// What a connection may send ahead is bounded; the rest stays with the client.
 #[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "the Writer is to wait all the while")]
 async fn bodies_nobody_reads_wait_with_the_client() {
     let node = Node::start(HttpSettings { max_body_bytes: 8 << 20, ..settings() });
     let held = node.hold_writer();
