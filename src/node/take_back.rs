@@ -71,6 +71,13 @@ pub(super) fn before_leading(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let promised = elected.map(|elected| elected.epoch);
     let taken = runtime.block_on(ask_and_take(recovered, urls, patience, settings, promised));
+    let missing = elected.map_or(0, |elected| elected.upto.saturating_sub(end(recovered)));
+    let taken = taken.and_then(|()| match missing {
+        0 => Ok(()),
+        _ => Err(NodeError::NotLeader(format!(
+            "a node that has promised to follow has {missing} records more, and does not give them: promote that one"
+        ))),
+    });
     match taken {
         Err(NodeError::NotLeader(why)) if elected.is_some_and(|elected| elected.force) => {
             tracing::warn!("leading all the same, as it was forced: {why}");

@@ -76,9 +76,10 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
     let ours = |hello: &&Hello| hello.database == me.database;
     let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
     if !force {
-        // The leader hands over what it has more; what nobody who answers can give is in the way.
+        // The leader hands over what it has more, to whom it has brought into its epoch. What else others have is in the way.
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
-        let most = given.filter(ours).map(|hello| hello.position).fold(me.position, Position::max);
+        let given = given.filter(ours).filter(|hello| hello.position.epoch == me.position.epoch);
+        let most = given.map(|hello| hello.position).fold(me.position, Position::max);
         let ahead = |hello: &&Hello| hello.position > most;
         let ahead = others.iter().find(|asked| asked.hello.as_ref().filter(ours).filter(ahead).is_some());
         if let Some(Asked { url, hello: Some(hello), .. }) = ahead {
@@ -137,6 +138,8 @@ mod tests {
         let me = hello(3, (3, 10));
         let ahead = [asked(true, None), asked(false, Some(hello(3, (3, 11))))];
         assert!(matches!(candidacy(&me, &ahead, false, 0), Err(Refusal::Ahead { .. })));
+        let not_in_its_epoch = [asked(true, Some(hello(4, (4, 10))))];
+        assert!(matches!(candidacy(&me, &not_in_its_epoch, false, 0), Err(Refusal::Ahead { .. })));
         let beyond_the_leader = [asked(true, Some(hello(3, (3, 10)))), asked(false, Some(hello(4, (4, 11))))];
         assert!(matches!(candidacy(&me, &beyond_the_leader, false, 0), Err(Refusal::Ahead { .. })));
         let silent = [asked(true, None), asked(false, None)];
