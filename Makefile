@@ -18,7 +18,7 @@ POSTS ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster flood bench clean perf
+.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster flood hostile bench clean perf
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -51,6 +51,9 @@ crash-cluster: ## kill leader, replicas, local replica RUNS (200) times under lo
 
 flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
 	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts
+
+hostile: ## 10,000 connections of each bad kind against a leader: what they cost, and that others are served
+	cargo test --release --test hostile -- --ignored --nocapture
 
 bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench
