@@ -3,7 +3,7 @@
 use super::random;
 use crate::{
     failpoint,
-    position::Epoch,
+    position::{Epoch, Position},
     replica::Follower,
     replication::{
         Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised,
@@ -37,6 +37,8 @@ pub(super) struct Elected {
     pub(super) node: NodeId,
     /// All other nodes it knows.
     pub(super) others: Vec<String>,
+    /// Where those stood who have promised it.
+    pub(super) promised: Vec<Position>,
     /// Whether it leads also without records that others may have.
     pub(super) force: bool,
 }
@@ -67,18 +69,19 @@ impl Candidate<'_> {
             let drawn = random().map_err(|error| error.to_string())? as u64;
             let epoch = candidacy(&me, &asked, force, drawn).map_err(|refusal| refusal.to_string())?;
             match self.collect(identity, epoch, &me, &links, &asked).await? {
-                None => {
+                Ok(promised) => {
                     failpoint::pass("promote.elected");
                     tracing::warn!(epoch, force, "this replica is about to lead");
-                    return Ok(Elected { epoch, node: self.node, others, force });
+                    return Ok(Elected { epoch, node: self.node, others, promised, force });
                 }
-                Some(trouble) => why = trouble,
+                Err(trouble) => why = trouble,
             }
         }
         Err(format!("{why}; try again"))
     }
 
-    /// Collects promises, first of all its own. Tells what went wrong, if another round may go better.
+    /// Collects promises, first of all its own. Gives where those stood who have promised, or what went wrong, if another
+    /// round may go better.
     async fn collect(
         &self,
         identity: crate::format::Identity,
@@ -86,7 +89,7 @@ impl Candidate<'_> {
         me: &Hello,
         links: &[Link],
         asked: &[Asked],
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Result<Vec<Position>, String>, String> {
         let promise = Offer::promise(identity, epoch, self.node, self.url);
         if !has_promised(&self.own(promise.clone()).await?, epoch) {
             return Err(format!("this replica, which is at {}, has promised a later epoch to another", me.position));
@@ -100,7 +103,8 @@ impl Candidate<'_> {
             None if asked.hello.is_none() => None,
             None => Some(format!("{} has not answered when it was to promise epoch {epoch}", asked.url)),
         });
-        Ok(failed)
+        let ours = answers.iter().flatten().filter(|answer| answer.hello.database == me.database);
+        Ok(failed.map_or_else(|| Ok(ours.map(|answer| answer.hello.position).collect()), Err))
     }
 
     /// What this replica itself says to an offer.
