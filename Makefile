@@ -8,9 +8,13 @@ LOCAL_RUN_DIR ?= run-local
 LEADER ?= http://127.0.0.1:$(PORT)
 PORTS_BEHIND = $(foreach n,$(1),http://127.0.0.1:$(shell expr $(PORT) + $(n)))
 PERF_OPTIONS ?=
-# The simulation: how many histories, or the one to replay.
+# The simulation: how many histories from which seed on, or for how many minutes; or the one to replay, and its steps.
 SEEDS ?=
+FROM ?=
+MINUTES ?=
 SEED ?=
+STEPS ?=
+SIM = $(foreach name,SEEDS FROM MINUTES SEED STEPS,$(if $($(name)),MEMDB_SIM_$(name)=$($(name))))
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
@@ -19,7 +23,7 @@ TIME ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-cluster lint demo crash replica-starts crash-cluster soak flood bench clean perf
+.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood bench clean perf
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -35,11 +39,17 @@ check: ## compile everything, run nothing
 test: ## run all tests
 	@scripts/test
 
-sim: ## run the simulation: SEEDS=20000 for many histories, SEED=17 to replay one
-	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test simulation -- --nocapture
+sim: ## run the simulation: SEEDS=20000 FROM=0 for many histories, or MINUTES=60; SEED=17 STEPS=90 to replay one
+	$(SIM) cargo test --test simulation -- --nocapture $(if $(SEED)$(MINUTES)$(FROM),histories_hold)
 
-sim-cluster: ## the same of a cluster: a leader, three replicas and the network between them
-	$(if $(SEEDS),MEMDB_SIM_SEEDS=$(SEEDS)) $(if $(SEED),MEMDB_SIM_SEED=$(SEED)) cargo test --test cluster -- --nocapture
+sim-fast: ## the same, optimised throughout: for many histories (10000 in CI)
+	$(SIM) cargo test --release --test simulation -- --nocapture histories_hold
+
+sim-cluster: ## the same of a cluster: four machines, leaders, replicas and the network between them
+	$(SIM) cargo test --test cluster -- --nocapture $(if $(SEED)$(MINUTES)$(FROM),histories_hold)
+
+sim-cluster-fast: ## the same, optimised throughout
+	$(SIM) cargo test --release --test cluster -- --nocapture histories_hold
 
 crash: ## kill and freeze real nodes RUNS (200) times under load, at random and at failpoints; nothing lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture

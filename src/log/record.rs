@@ -142,6 +142,7 @@ impl<'a> RawRecord<'a> {
     pub fn follows(&self, chain_before: u64) -> bool {
         let header = &self.header;
         chain_after(chain_before, header.position, header.time_ms, header.digest_after, self.payload) == header.chain
+            || planted(Bug::ReadsPastATornRecord)
     }
 
     /// Whether this is the next record of a history that has come to `sequence`, with this chain.

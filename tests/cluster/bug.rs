@@ -28,20 +28,3 @@ pub enum Bug {
     /// A replica's readers are not told of new epochs.
     ForgetsEpochTables,
 }
-
-impl Bug {
-    pub const ALL: [Bug; 12] = [
-        Bug::CountsBeforeApplied,
-        Bug::ClaimsItsOldPosition,
-        Bug::SkipsGaps,
-        Bug::ResumesALostBranch,
-        Bug::CountsOtherEpochs,
-        Bug::SnapshotAtItsBegin,
-        Bug::LosesTheWindow,
-        Bug::TakesNothingBack,
-        Bug::SameEpochAgain,
-        Bug::SaysSyncedTooSoon,
-        Bug::ReplicaSyncDoesNothing,
-        Bug::ForgetsEpochTables,
-    ];
-}

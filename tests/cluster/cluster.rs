@@ -9,6 +9,7 @@ use crate::{
     machines::{Node, Process},
     network::{Network, PLACES, Packet, Place, Way},
     random::Random,
+    run::{Tallies, Task, schedule::Faults},
     truth::{Id, Truth},
 };
 use memdb::{
@@ -75,9 +76,6 @@ impl Settings {
     }
 }
 
-/// How often what happened: a simulation that meets nothing shows nothing.
-pub type Tallies = BTreeMap<&'static str, usize>;
-
 /// The client's side of one attempt to have a wish counted.
 pub struct Attempt {
     /// The leader that it was sent to.
@@ -105,6 +103,7 @@ pub struct Cluster {
     pub local: Option<Local>,
     /// True time, that no clock in the cluster shows.
     pub now_ms: u64,
+    pub faults: Faults,
     pub bug: Option<Bug>,
     pub tallies: Tallies,
     /// The identity of the database once it has one.
@@ -113,37 +112,54 @@ pub struct Cluster {
     pub readers: [Option<(Position, Id)>; 3],
     pub next_exchange: u64,
     pub next_attempt: usize,
+    seed: u64,
+    /// Steps that were begun.
+    pub steps: usize,
 }
 
+/// True time at the begin of a history.
+const BEGIN_MS: u64 = 1_000_000;
+
 impl Cluster {
-    pub fn new(seed: u64, bug: Option<Bug>, print: bool) -> Self {
+    pub fn new(task: &Task<'_, Bug>) -> Self {
+        let Task { seed, schedule, bug, lines } = *task;
         let mut random = Random::new(seed ^ 0x00c1_0572);
-        let settings = Settings::random(&mut random);
-        let mut history = History::new(print);
+        let mut settings = Settings::random(&mut random);
+        settings.steps = schedule.steps.unwrap_or(settings.steps);
+        let mut history = History::new(lines);
         history.note(format_args!("seed {seed}: {settings:?}"));
         let nodes = (0..PLACES).map(|at| {
             let keeps_files = at == 0 || random.percent(60);
             Node { is_to_lead: at == 0, ..Node::new(random.fork(), settings.page, keeps_files, bug) }
         });
-        let nodes = nodes.collect();
+        let nodes: Vec<Node> = nodes.collect();
+        nodes.iter().for_each(|node| node.machine.lock().tells = history.is_kept());
         Self {
             clients: Clients::new(random.fork()),
             network: Network::new(random.fork()),
             truth: Truth::new(settings.window),
+            faults: Faults::new(random.fork(), schedule),
             random,
             settings,
             history,
             attempts: BTreeMap::new(),
             nodes,
             local: None,
-            now_ms: 1_000_000,
+            now_ms: BEGIN_MS,
             bug,
             tallies: Tallies::new(),
             database: None,
             readers: [None; 3],
             next_exchange: 1,
             next_attempt: 0,
+            seed,
+            steps: 0,
         }
+    }
+
+    /// True milliseconds since its begin.
+    pub fn simulated_ms(&self) -> u64 {
+        self.now_ms - BEGIN_MS
     }
 
     /// Runs the history to its end.
@@ -152,12 +168,23 @@ impl Cluster {
     /// What the checker found.
     pub fn run(&mut self) -> Result<(), String> {
         for step in 0..self.settings.steps {
+            self.steps += 1;
+            self.begin_step(step);
             self.now_ms += self.random.below(self.settings.step_ms) as u64;
             let done = self.step().and_then(|()| self.bury());
             self.note_events();
             done.map_err(|what| format!("step {step}: {what}"))?;
         }
+        self.begin_step(usize::MAX);
         self.end().map_err(|what| format!("at the end: {what}"))
+    }
+
+    /// Each step has chance of its own, so that leaving one out, or a fault, leaves the others what they were.
+    fn begin_step(&mut self, step: usize) {
+        self.random = Random::at_step(self.seed ^ 0x00c1_0572, step);
+        for node in &self.nodes {
+            node.machine.lock().reseed(self.random.fork());
+        }
     }
 
     pub fn tally(&mut self, what: &'static str) {
@@ -169,6 +196,9 @@ impl Cluster {
     }
 
     pub fn note_events(&mut self) {
+        if !self.history.is_kept() {
+            return;
+        }
         for (at, node) in self.nodes.iter().enumerate() {
             for event in std::mem::take(&mut node.machine.lock().events) {
                 self.history.note(format_args!("  disk of node {at}: {event}"));
@@ -177,8 +207,10 @@ impl Cluster {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        if self.random.below(1_000) < self.settings.faults {
+        if let Some(random) = self.faults.at_step(self.settings.faults) {
+            let of_the_step = std::mem::replace(&mut self.random, random);
             self.fault();
+            self.random = of_the_step;
         }
         if self.random.below(1_000) < self.settings.promotions {
             self.somebody_promotes();

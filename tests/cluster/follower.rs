@@ -151,7 +151,12 @@ impl Cluster {
         let now_ms = self.clock_ms(seat);
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
+        let before = process.replica.hello().epoch;
         process.replica.offered(bytes, (from, number), now_ms, &mut actions);
+        let after = process.replica.hello().epoch;
+        if after < before {
+            return Err(format!("replica {seat} has seen epoch {before}, and follows a leader of epoch {after}"));
+        }
         if self.bug == Some(Bug::SkipsGaps)
             && let Ok(offer) = Offer::decode(bytes)
             && !offer.records.is_empty()

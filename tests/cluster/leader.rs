@@ -227,7 +227,7 @@ impl Cluster {
             if *level == Some(AckLevel::ReplicaDisk) && !keeps_files {
                 refused_at_once.push(*reply);
             } else {
-                verdicts.push((*reply, state.admit(batch, position, time_ms, &self.settings.window)));
+                verdicts.push((*reply, state.admit(batch, position, time_ms, &self.settings.window, false)));
             }
         }
         state.time_ms = time_ms;

@@ -40,116 +40,105 @@ mod taking;
 mod truth;
 
 use bug::Bug;
-use cluster::{Cluster, Tallies};
-use run::{first_line, guarded, number, quietly};
+use cluster::Cluster;
+use memdb::failpoint::Bug as Core;
+use run::{Plant, Ran, Suite, Task, guarded};
 
-/// Histories in `make test`.
-const SEEDS: u64 = 300;
-/// Within so many histories a planted bug must be found.
-const SEEDS_FOR_A_BUG: u64 = 500;
-/// Histories from which on everything below must have happened.
-const SEEDS_THAT_MEET_ALL: u64 = 300;
-/// What the histories must have met, or they show nothing.
-const MUST_HAPPEN: [&str; 31] = [
-    "acknowledged records lost, and said so",
-    "announcements",
-    "answers at level disk",
-    "answers at level leader",
-    "answers at level replica",
-    "answers at level replica+disk",
-    "answers that no replica has acknowledged",
-    "clean stops",
-    "crashes in an operation of a disk",
-    "exchanges that failed",
-    "full syncs",
-    "full syncs cut off",
-    "kills of replicas",
-    "kills of the leader",
-    "lines cut",
-    "local replicas complete",
-    "local replicas that reload",
-    "lost positions told to a reader",
-    "pauses",
-    "poisoned logs",
-    "power losses of replicas",
-    "power losses of the leader",
-    "positions reached by a reader",
-    "refusals because no replica keeps files",
-    "refusals for want of a replica",
-    "repeats answered as such",
-    "replicas emptied",
-    "replicas that go on",
-    "replicas told to load a snapshot",
-    "snapshots of replicas",
-    "tails taken back",
-];
+const SUITE: Suite<Bug> = Suite {
+    verb: "sim-cluster",
+    run,
+    seeds: 300,
+    seeds_that_meet_all: 300,
+    must_happen: &[
+        "acknowledged records lost, and said so",
+        "announcements",
+        "answers at level disk",
+        "answers at level leader",
+        "answers at level replica",
+        "answers at level replica+disk",
+        "answers that no replica has acknowledged",
+        "clean stops",
+        "crashes in an operation of a disk",
+        "exchanges that failed",
+        "full syncs",
+        "full syncs cut off",
+        "kills of replicas",
+        "kills of the leader",
+        "lines cut",
+        "local replicas complete",
+        "local replicas that reload",
+        "lost positions told to a reader",
+        "pauses",
+        "poisoned logs",
+        "power losses of replicas",
+        "power losses of the leader",
+        "positions reached by a reader",
+        "refusals because no replica keeps files",
+        "refusals for want of a replica",
+        "repeats answered as such",
+        "replicas emptied",
+        "replicas that go on",
+        "replicas told to load a snapshot",
+        "snapshots of replicas",
+        "tails taken back",
+    ],
+    bugs: &[
+        Plant::Core(Core::AcceptsALowerEpoch),
+        Plant::Core(Core::SkipsOneInTheFeed),
+        Plant::Core(Core::CountsAFailedSend),
+        Plant::Core(Core::TakesBackFromAnotherHistory),
+        Plant::Played(Bug::CountsBeforeApplied),
+        Plant::Played(Bug::ClaimsItsOldPosition),
+        Plant::Played(Bug::SkipsGaps),
+        Plant::Played(Bug::ResumesALostBranch),
+        Plant::Played(Bug::CountsOtherEpochs),
+        Plant::Played(Bug::SnapshotAtItsBegin),
+        Plant::Played(Bug::LosesTheWindow),
+        Plant::Played(Bug::TakesNothingBack),
+        Plant::Played(Bug::SameEpochAgain),
+        Plant::Played(Bug::SaysSyncedTooSoon),
+        Plant::Played(Bug::ReplicaSyncDoesNothing),
+        Plant::Played(Bug::ForgetsEpochTables),
+    ],
+};
 
 #[test]
 fn histories_hold() {
-    let only = number("MEMDB_SIM_SEED");
-    let seeds = only.map_or(0..number("MEMDB_SIM_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
-    let many = seeds.end - seeds.start >= SEEDS_THAT_MEET_ALL;
-    let (mut tallies, mut found) = (Tallies::new(), Vec::new());
-    for seed in seeds {
-        match run(seed, None, &mut tallies) {
-            Ok(_) => {}
-            Err(what) => found.push((seed, what)),
-        }
-    }
-    eprintln!("{tallies:#?}");
-    for (seed, what) in &found {
-        eprintln!("seed {seed}: {}", first_line(what));
-    }
-    if let Some((seed, what)) = found.first() {
-        panic!(
-            "{} histories fail. The first:\n{what}\nreplay it with: MEMDB_SIM_LOG=1 make sim-cluster SEED={seed}",
-            found.len()
-        );
-    }
-    for what in MUST_HAPPEN.iter().filter(|_| many) {
-        assert!(tallies.contains_key(what), "no history has met: {what}");
-    }
+    run::histories_hold(&SUITE);
 }
 
 #[test]
 fn a_seed_is_one_history() {
-    if number("MEMDB_SIM_SEED").is_some() {
-        return; // one history is being replayed
-    }
-    for seed in 0..10 {
-        let once = run(seed, None, &mut Tallies::new());
-        assert_eq!(once, run(seed, None, &mut Tallies::new()), "seed {seed}");
-    }
+    run::a_seed_is_one_history(&SUITE, 10);
 }
 
 #[test]
 fn planted_bugs_are_found() {
-    if number("MEMDB_SIM_SEED").is_some() {
-        return; // one history is being replayed
-    }
-    quietly(|| {
-        let mut missed = Vec::new();
-        for bug in Bug::ALL {
-            let mut seeds = 0..SEEDS_FOR_A_BUG;
-            match seeds.find_map(|seed| run(seed, Some(bug), &mut Tallies::new()).err().map(|what| (seed, what))) {
-                Some((seed, what)) => eprintln!("{bug:?}: seed {seed}: {}", first_line(&what)),
-                None => missed.push(bug),
-            }
-        }
-        assert!(missed.is_empty(), "not found within {SEEDS_FOR_A_BUG} histories: {missed:?}");
-    });
+    run::planted_bugs_are_found(&SUITE);
 }
 
-/// Runs one history; gives its hash, or what was found and the last of the history.
-fn run(seed: u64, bug: Option<Bug>, tallies: &mut Tallies) -> Result<u64, String> {
-    let print = std::env::var_os("MEMDB_SIM_LOG").is_some();
-    let mut cluster = Cluster::new(seed, bug, print);
+#[test]
+fn a_failing_history_shrinks() {
+    run::a_failing_history_shrinks(&SUITE, Plant::Played(Bug::ReplicaSyncDoesNothing));
+}
+
+fn run(task: &Task<'_, Bug>) -> Ran {
+    let mut cluster = Cluster::new(task);
     let end = guarded(|| cluster.run());
     cluster.note_events();
-    for (what, times) in &cluster.tallies {
-        *tallies.entry(what).or_default() += times;
+    let mut tallies = std::mem::take(&mut cluster.tallies);
+    for node in &cluster.nodes {
+        for (what, times) in &node.machine.lock().met_by_kind {
+            *tallies.entry(what).or_default() += times;
+        }
     }
-    end.map_err(|what| format!("{what}\nthe last of its history:{}", cluster.history.tail(60)))?;
-    *tallies.entry("histories").or_default() += 1;
-    Ok(cluster.history.hash())
+    Ran {
+        wrong: end.err(),
+        hash: cluster.history.hash(),
+        tail: cluster.history.tail(60),
+        tallies,
+        steps: cluster.steps,
+        faults: cluster.faults.number,
+        simulated_ms: cluster.simulated_ms(),
+    }
 }

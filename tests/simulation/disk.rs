@@ -28,6 +28,8 @@ use std::{
 pub enum Fault {
     /// The process ends before, in, or after the mutating operation that comes after so many others.
     CrashIn(usize),
+    /// The same at the rename that comes after so many others: what is published is published by one.
+    CrashInRename(usize),
     /// The next sync of a file fails.
     Sync,
     /// The next sync of the directory fails.
@@ -48,7 +50,7 @@ impl Fault {
     /// Under which name it is counted.
     pub const fn name(self) -> &'static str {
         match self {
-            Fault::CrashIn(_) => "fault: process ends in an operation of the disk",
+            Fault::CrashIn(_) | Fault::CrashInRename(_) => "fault: process ends in an operation of the disk",
             Fault::Sync => "fault: sync fails",
             Fault::SyncDirectory => "fault: sync of the directory fails",
             Fault::Append => "fault: append fails",
@@ -214,8 +216,8 @@ impl Machine {
 
     fn take_fault(&mut self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let at = self.faults.iter().position(wanted)?;
-        self.was_full = false;
         let fault = self.faults.remove(at);
+        self.was_full &= fault == Fault::Misplaced;
         self.meets(fault);
         Some(fault)
     }
@@ -282,6 +284,17 @@ impl Machine {
         Err(gone())
     }
 
+    /// A rename comes next.
+    fn comes_to_a_rename(&mut self) {
+        for fault in &mut self.faults {
+            match fault {
+                Fault::CrashInRename(0) => *fault = Fault::CrashIn(0),
+                Fault::CrashInRename(renames) => *renames -= 1,
+                _ => {}
+            }
+        }
+    }
+
     fn alive(&self, process: u64) -> io::Result<()> {
         if self.crashed || process != self.process { Err(gone()) } else { Ok(()) }
     }
@@ -328,7 +341,7 @@ impl Machine {
             return Ok(()); // the process is gone: the cache goes on to call its pages dirty
         }
         let mut written = Vec::new();
-        if misplaced || !file.misplaced.is_empty() {
+        if survives == Survives::Everything && (misplaced || !file.misplaced.is_empty()) {
             written = file.versions(page).0.into_keys().filter(|at| at * page < file.data.len()).collect();
             file.misplaced.retain(|at| !written.contains(at) && at * page < file.data.len());
         }
@@ -451,7 +464,9 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.machine.lock().operate(self.process, format_args!("rename {from} {to}"), |machine, extent| {
+        let mut machine = self.machine.lock();
+        machine.comes_to_a_rename();
+        machine.operate(self.process, format_args!("rename {from} {to}"), |machine, extent| {
             let inode = *machine.names.get(from).ok_or(ErrorKind::NotFound)?;
             let (from, to) = (from.to_owned(), to.to_owned());
             if machine.bug == Some(Bug::RenameInTwoSteps) {

@@ -53,7 +53,8 @@ impl Simulation {
     fn arm_a_fault(&mut self, random: &mut Random) {
         let fault = match random.below(100) {
             _ if self.settings.misplaces && random.percent(25) => Fault::Misplaced,
-            0..48 => Fault::CrashIn(random.below(12)),
+            0..36 => Fault::CrashIn(random.below(12)),
+            36..48 => Fault::CrashInRename(random.below(3)),
             48..58 => Fault::Sync,
             58..63 => Fault::SyncDirectory,
             63..76 => Fault::Append,
@@ -68,7 +69,7 @@ impl Simulation {
 
     /// There is no room for long; then there is again.
     fn fill_the_disk(&mut self, random: &mut Random) {
-        let until_ms = self.now_ms + random.between(500, 10_000) as u64;
+        let until_ms = self.now_ms + random.between(500, 5_000) as u64;
         self.room_again_ms = Some(until_ms);
         self.machine.lock().has_no_room = true;
         self.history.note(format_args!("the disk is full until {until_ms}"));

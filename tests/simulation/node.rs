@@ -187,8 +187,10 @@ impl Simulation {
         }
         let (met, mut actions) = (self.machine.lock().met, Vec::new());
         let node = self.node.as_mut().expect("it was there");
+        let bytes = node.writer.store().bytes();
         node.writer.write(submissions, now_ms, &mut actions);
         let advanced = node.position() != before;
+        let grown_to = Some(node.writer.store().bytes()).filter(|&grown_to| grown_to > bytes);
         let syncs_slowly = node.sync.as_ref().is_some_and(|syncing| syncing.until_ms > self.now_ms);
 
         let mut state = self.truth.state().clone();
@@ -215,6 +217,9 @@ impl Simulation {
         if crashed {
             self.truth.may_have_happened(entry);
             return Ok(());
+        }
+        if grown_to.is_some_and(|bytes| bytes > self.settings.writer.admission.memory_bytes) {
+            return Err(format!("{grown_to:?} bytes are taken by what was admitted: more than may be"));
         }
         if let Some(refusal) = refusal {
             if advanced {

@@ -88,7 +88,7 @@ impl Shrunk {
     fn leave_out_steps(&mut self, attempt: &mut impl FnMut(&mut Self, Schedule) -> Option<bool>) -> Option<()> {
         let mut less = self.steps() / 2;
         while less > 0 {
-            let schedule = Schedule { steps: Some(self.steps() - less), ..self.schedule.clone() };
+            let schedule = Schedule { steps: Some(self.steps().saturating_sub(less)), ..self.schedule.clone() };
             if !attempt(self, schedule)? || self.steps() < less {
                 less /= 2;
             }

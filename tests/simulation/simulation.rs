@@ -231,7 +231,9 @@ impl Simulation {
             self.meet_a_fault(random);
         }
         if self.node.is_none() {
-            return self.start();
+            // As long as there is no room, most starts would be in vain.
+            let waits = self.room_again_ms.is_some() && self.random.percent(80);
+            return if waits { Ok(()) } else { self.start() };
         }
         match self.random.below(100) {
             0..30 => {
