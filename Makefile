@@ -18,12 +18,16 @@ SIM = $(foreach name,SEEDS FROM MINUTES SEED STEPS,$(if $($(name)),MEMDB_SIM_$(n
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
+# How long the soak, or the fuzzer for each target, runs, in seconds; which targets. Mutants: how many, and which sample.
 TIME ?=
+TARGETS ?=
+SAMPLE ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood bench clean perf
+.PHONY: fuzz mutants coverage
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -53,7 +57,7 @@ sim-cluster-fast: ## the same, optimised throughout
 
 crash: ## kill and freeze real nodes RUNS (200) times under load, at random and at failpoints; nothing lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
-	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact storms::crash
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact storms::crash promotions::promotions_under_load
 
 replica-starts: ## start a replica RUNS (300) times while posts arrive; each time all must be equal, nothing lost or doubled
 	$(if $(RUNS),MEMDB_STARTS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact repair::replica_starts
@@ -66,6 +70,15 @@ soak: ## run a cluster under load and churn for TIME (3600) seconds; nothing los
 
 flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
 	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts
+
+fuzz: ## fuzz all that reads bytes, guided by coverage: TIME (60) seconds for each of TARGETS (all)
+	@TIME=$(TIME) TARGETS='$(TARGETS)' SEED=$(SEED) scripts/fuzz
+
+mutants: ## change the program in SAMPLE (150) small ways, drawn with SEED (1), and see whether the tests notice; goes on where it ended
+	@SAMPLE=$(SAMPLE) SEED=$(SEED) scripts/mutants
+
+coverage: ## line coverage of the core, by directory
+	@scripts/coverage
 
 bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench

@@ -12,7 +12,10 @@ pub mod sync;
 
 pub use forward::{FORWARDED, Forward, ForwardError, Forwarded};
 
-use crate::position::Position;
+use crate::{
+    position::{Epoch, Position},
+    secret::Secret,
+};
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -267,6 +270,23 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
         self.json(self.http.get(self.address("/status", &[]))).await
+    }
+
+    /// Asks a replica to lead; gives the epoch in which it is about to.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal says who or what is in the way.
+    pub async fn promote(&self, force: bool, secret: Option<&Secret>) -> Result<Epoch, ClientError> {
+        #[derive(Deserialize)]
+        struct Elected {
+            epoch: Epoch,
+        }
+        let force: &[_] = if force { &[("force", "true")] } else { &[] };
+        let mut request = self.http.post(self.address("/promote", force)).header(header::CONTENT_LENGTH, "0");
+        if let Some(secret) = secret {
+            request = request.bearer_auth(secret.expose());
+        }
+        self.json::<Elected>(request).await.map(|elected| elected.epoch)
     }
 
     /// Whether the node serves current data; an error says why not.

@@ -101,6 +101,12 @@ pub const PLACES_OF_A_LEADER: [&str; 35] = [
     "write.published",
 ];
 
+/// The places that a replica passes that is about to lead.
+pub const PLACES_OF_A_CANDIDATE: [&str; 3] = ["promote.elected", "promote.recovered", "promote.stopped"];
+
+/// The places that a leader passes that another is about to succeed.
+pub const PLACES_OF_A_LEADER_THAT_GOES: [&str; 2] = ["promote.promised", "promote.stood-down"];
+
 /// The places that only a replica with files passes.
 pub const PLACES_OF_A_REPLICA: [&str; 15] = [
     "adopt.begin",

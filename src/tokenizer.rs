@@ -140,3 +140,14 @@ pub struct InvalidUtf8 {
 pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
     std::str::from_utf8(bytes).map_err(|error| InvalidUtf8 { offset: error.valid_up_to() })
 }
+
+/// For the fuzzer (`fuzz/targets`): the lanes one by one. Only in builds for tests.
+#[cfg(feature = "failpoints")]
+pub mod untrusted {
+    use super::standard::{Words, segment};
+
+    /// The words of a text by ICU over the whole of it; what the lanes together must equal.
+    pub fn words_by_icu(text: &str, each: impl FnMut(&str)) {
+        segment(text, &mut Words::new(usize::MAX, each));
+    }
+}

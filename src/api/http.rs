@@ -26,6 +26,8 @@ mod routes;
 mod serve;
 mod settings;
 mod sync;
+#[cfg(feature = "failpoints")]
+pub mod untrusted;
 mod update;
 mod writes;
 
@@ -109,6 +111,8 @@ pub struct About {
     pub node: NodeId,
     /// Where others reach it.
     pub url: String,
+    /// Why a replica that was to lead does not.
+    pub not_promoted: Option<String>,
     /// On a leader: the level a write is acknowledged at when its request names none.
     pub default_ack: Option<AckLevel>,
 }

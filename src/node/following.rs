@@ -53,11 +53,16 @@ impl Following {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Held::take(settings)?, settings, settings.leader.as_deref())
+        Self::begin(&Held::take(settings)?, settings, settings.leader.as_deref(), None)
     }
 
-    /// `leader`: where the leader is, if that is known.
-    pub(super) fn begin(held: &Held, settings: &Settings, leader: Option<&str>) -> Result<Self, NodeError> {
+    /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be.
+    pub(super) fn begin(
+        held: &Held,
+        settings: &Settings,
+        leader: Option<&str>,
+        not_promoted: Option<String>,
+    ) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
         let Held { listening, directory } = held.clone();
         let (disk, lock) = directory.unzip();
@@ -96,7 +101,7 @@ impl Following {
         thread.act();
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || thread.run())?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
-        let about = About { role: "replica", node, url: url.clone(), default_ack: None };
+        let about = About { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
         let nodes = node_access(settings);
         let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
         let server = Server::start(listening.share()?, api, http_settings(settings))?;

@@ -97,7 +97,13 @@ impl Leading {
         view.set_ready(true);
         let replicating = Replicating::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
-        let about = About { role: "leader", node, url, default_ack: Some(writer_settings(settings).default_ack()) };
+        let about = About {
+            role: "leader",
+            node,
+            url,
+            not_promoted: None,
+            default_ack: Some(writer_settings(settings).default_ack()),
+        };
         let nodes = node_access(settings);
         let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
         let server = Server::start(listening.share()?, api, http_settings(settings))?;

@@ -81,7 +81,7 @@ impl LocalFollowing {
                 }
             });
         })?;
-        let about = About { role: "local-replica", node, url, default_ack: None };
+        let about = About { role: "local-replica", node, url, not_promoted: None, default_ack: None };
         let api = Api {
             view: Arc::clone(&view),
             role: Role::LocalReplica { notice, forward },

@@ -36,12 +36,12 @@ impl Running {
     /// Builds the role that the settings name. A leader that another has succeeded meanwhile follows.
     pub(super) fn begin(held: &Held, settings: &Settings) -> Result<Self, NodeError> {
         if settings.role == Role::Replica {
-            return Following::begin(held, settings, settings.leader.as_deref()).map(Running::Following);
+            return Following::begin(held, settings, settings.leader.as_deref(), None).map(Running::Following);
         }
         match Leading::begin(held, settings, None) {
             Err(NodeError::Succeeded { by, told }) => {
                 tracing::warn!("another leads ({told}): this node follows");
-                Following::begin(held, settings, by.as_deref()).map(Running::Following)
+                Following::begin(held, settings, by.as_deref(), None).map(Running::Following)
             }
             begun => begun.map(Running::Leading),
         }
@@ -110,12 +110,14 @@ impl Running {
                     }
                     Err(error @ (NodeError::NotLeader(_) | NodeError::Succeeded { .. })) => {
                         tracing::error!(%error, "this replica does not lead after all");
-                        Following::begin(held, settings, None).map(Running::Following)
+                        Following::begin(held, settings, None, Some(error.to_string())).map(Running::Following)
                     }
                     Err(error) => Err(error),
                 }
             }
-            Turn::Follow(Successor(url)) => Following::begin(held, settings, url.as_deref()).map(Running::Following),
+            Turn::Follow(Successor(url)) => {
+                Following::begin(held, settings, url.as_deref(), None).map(Running::Following)
+            }
             Turn::Stop(_) => unreachable!("a node that ends has no other role"),
         }
     }

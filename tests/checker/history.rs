@@ -96,6 +96,8 @@ pub struct History {
     names: Vec<String>,
     /// What each word counted before.
     base: Vec<i64>,
+    /// Where that was.
+    began_at: Sequence,
     writes: Vec<Write>,
     amounts: Vec<(Word, i64)>,
     reads: Vec<Read>,
@@ -105,9 +107,10 @@ pub struct History {
 }
 
 impl History {
-    /// A history of a database that holds `base` and has no write under way.
-    pub fn new(base: &BTreeMap<String, i64>) -> Self {
-        let mut history = Self::default();
+    /// A history of a database that holds `base` at a position and has no write under way. What was before that, a node
+    /// that begins again with an old snapshot may show: of such reads it is known only that they show no more than `base`.
+    pub fn new(base: &BTreeMap<String, i64>, position: Position) -> Self {
+        let mut history = Self { began_at: position.sequence, ..Self::default() };
         for (word, count) in base {
             let word = history.number(word);
             history.base[word as usize] = *count;
@@ -181,6 +184,11 @@ impl History {
     fn given_up(&self, position: Position) -> Option<&Ended> {
         let behind = |ended: &&Ended| ended.at.epoch >= position.epoch && ended.at.sequence < position.sequence;
         self.ended.iter().filter(behind).min_by_key(|ended| ended.at)
+    }
+
+    /// A position of before this history.
+    fn is_older(&self, position: Position) -> bool {
+        position.sequence < self.began_at
     }
 
     /// Where in the history that holds a position is.

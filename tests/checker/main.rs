@@ -221,11 +221,27 @@ fn at_the_end_all_is_exact() {
 #[test]
 fn it_goes_on_from_what_was_there() {
     for (all, own, right) in [(6, 1, true), (5, 1, false), (7, 1, false)] {
-        let mut history = History::new(&counts(&[("all", 5), ("old", 7)]));
+        let mut history = History::new(&counts(&[("all", 5), ("old", 7)]), Position::ZERO);
         let write = history.sent(10, &BOTH);
         history.acknowledged(write, 20, at(1), AckLevel::Disk);
         lead(&mut history, (30, 40), 1, &[("all", all), ("own", own), ("old", 7)]);
         history.ends("leader", at(1), counts(&[("all", 6), ("own", 1), ("old", 7)]));
         assert_eq!(history.check().is_ok(), right);
+    }
+}
+
+#[test]
+fn what_was_before_it_may_be_shown_and_no_more() {
+    for (sequence, all, rule) in [
+        (3, 2, None),
+        (3, 6, Some(Rule::Position)),
+        (4, 4, Some(Rule::Position)), // there it began
+        (4, 5, None),
+    ] {
+        let mut history = History::new(&counts(&[("all", 5), ("other", 5)]), at(4));
+        let write = history.sent(10, &BOTH);
+        history.acknowledged(write, 20, at(5), AckLevel::Disk);
+        read(&mut history, (30, 40), sequence, &[("all", all), ("other", 5)]);
+        judged(&history, rule);
     }
 }

@@ -126,7 +126,7 @@ impl History {
             self.check_word(&sent, sights)?;
         }
         let kinds = self.kinds(&of_word);
-        for read in &self.reads {
+        for read in self.reads.iter().filter(|read| !self.is_older(read.position)) {
             let values = self.values[read.values.clone()].iter().copied();
             self.check_whole(&kinds, values, &format_args!("reader {} at {}", read.who, read.position))?;
         }
@@ -270,6 +270,12 @@ impl History {
             let least = sent.acknowledged.before(read.began);
             if read.leads && value < least {
                 fail(Rule::Fresh, "acknowledged before were", least)?;
+            }
+            if self.is_older(read.position) {
+                if value > 0 {
+                    fail(Rule::Position, "this history began, later, with", 0)?;
+                }
+                continue;
             }
             let Some(sequence) = sight.sequence else { continue };
             let placed = sent.placed.upto(sequence);

@@ -208,6 +208,18 @@ impl Node {
         self.start_again();
     }
 
+    /// It has come to be something else by itself, and is started as that from now on.
+    pub fn becomes(&mut self, start: Start) {
+        self.start = start;
+    }
+
+    /// Starts it where it was as something else, with a place at which it is to die.
+    pub fn start_as_to_die(&mut self, start: Start, at: &str) -> bool {
+        self.kill();
+        self.start = start;
+        self.start_to_die(at)
+    }
+
     /// Starts it again with a place at which it is to die (`src/failpoint.rs`); `false` if it has died before it served.
     pub fn start_to_die(&mut self, at: &str) -> bool {
         let mut start = self.start.clone();

@@ -43,8 +43,9 @@ pub struct Rate {
     pub readers: u64,
     /// The pause of a client after each request.
     pub pause: Duration,
-    /// The name of this load among others on one database.
-    pub name: &'static str,
+    /// Streams and posts that a follower passes on are part of it: not where posts may be lost, which leaves a stream with a
+    /// gap, and where nobody may write before it is known where history went on.
+    pub all_kinds: bool,
 }
 
 /// Clients at work.
@@ -69,25 +70,28 @@ struct Shared {
     answers: [AtomicU64; LEVELS.len()],
     repeats: AtomicU64,
     reads: AtomicU64,
+    /// One more whenever the leader begins to move, and when it has: odd meanwhile.
+    moves: AtomicU64,
     /// Positions may be lost: a leader was replaced by force.
     losses: AtomicBool,
 }
 
 impl Load {
-    /// Begins on nodes of which the first leads, and which hold `base`.
-    pub fn start(nodes: &[&Node], base: &Counts, rate: Rate, seed: u64) -> Self {
+    /// Begins on nodes of which the first leads, and which hold so much at a position.
+    pub fn start(nodes: &[&Node], base: (Position, &Counts), rate: Rate, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             rate,
             begun: Instant::now(),
             over: AtomicBool::new(false),
             gate: RwLock::new(()),
-            history: Mutex::new(History::new(base)),
+            history: Mutex::new(History::new(base.1, base.0)),
             nodes: RwLock::new((nodes.iter().map(|node| node.url.clone()).collect(), 0)),
             wrong: Mutex::new(Vec::new()),
             numbers: (0..rate.writers).map(|_| AtomicU64::new(0)).collect(),
             answers: [const { AtomicU64::new(0) }; LEVELS.len()],
             repeats: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             losses: AtomicBool::new(false),
         });
         let mut random = Random::new(seed);
@@ -119,14 +123,16 @@ impl Load {
         let (leader, followers) = nodes.split_first().expect("there are nodes");
         let (counts, took) = equal_within(PATIENCE, leader, followers);
         let mut history = self.shared.history.lock();
+        let mut ended = Position::ZERO;
         for node in nodes {
             let (position, counts) = crate::web::counts(&node.url);
-            history.ends(&node.url, position.parse().expect("a position"), counts);
+            ended = position.parse().expect("a position");
+            history.ends(&node.url, ended, counts);
         }
         let wrong = std::mem::take(&mut *self.shared.wrong.lock());
         assert!(wrong.is_empty(), "{wrong:#?}");
         let checked = history.check().unwrap_or_else(|broken| panic!("{broken}"));
-        *history = History::new(&counts);
+        *history = History::new(&counts, ended);
         drop(quiet);
         (checked, took)
     }
@@ -134,8 +140,23 @@ impl Load {
     /// Another node leads, perhaps without records that were acknowledged at these levels, since the old epoch ended there.
     pub fn led_by(&self, node: usize, ended: Position, forgives: &[AckLevel]) {
         self.shared.nodes.write().1 = node;
-        self.shared.losses.store(!forgives.is_empty(), Relaxed);
         self.shared.history.lock().epoch_ended(ended, forgives);
+    }
+
+    /// The leader begins to move, or has moved: meanwhile nobody is known to have everything.
+    pub fn moves(&self, begins: bool) {
+        let before = self.shared.moves.fetch_add(1, Relaxed);
+        assert_eq!(before.is_multiple_of(2), begins, "it moves once at a time");
+    }
+
+    /// From here on positions may be lost.
+    pub fn may_lose(&self) {
+        self.shared.losses.store(true, Relaxed);
+    }
+
+    /// Another node leads.
+    pub fn lead(&self, node: usize) {
+        self.shared.nodes.write().1 = node;
     }
 
     /// Waits for some more answers to writes.
@@ -194,8 +215,8 @@ impl Shared {
     }
 
     fn words(&self, client: u64, number: u64) -> [String; 2] {
-        let (name, slot) = (self.rate.name, number % SLOTS);
-        ["own", "twin"].map(|kind| format!("{name}{kind}{client}n{slot}"))
+        let slot = number % SLOTS;
+        ["own", "twin"].map(|kind| format!("{kind}{client}n{slot}"))
     }
 }
 
@@ -264,7 +285,8 @@ impl Writer {
         let url = {
             let nodes = self.shared.nodes.read();
             // The last writer's posts are passed on by a follower.
-            let passed_on = self.client > 0 && self.client + 1 == self.shared.rate.writers;
+            let rate = &self.shared.rate;
+            let passed_on = rate.all_kinds && self.client + 1 == rate.writers;
             let at = if passed_on { (nodes.1 + 1) % nodes.0.len() } else { nodes.1 };
             let query = level.map_or(String::new(), |level| format!("?ack={}", name_of(level)));
             format!("{}/post{query}", nodes.0[at])
@@ -288,7 +310,7 @@ impl Writer {
             }
             (504, Some(position)) => Told::Counts(position, AckLevel::Leader),
             (400, _) if level == Some(AckLevel::ReplicaDisk) => Told::Again(None), // none is known that keeps files
-            (429 | 503, _) => Told::Again(level),
+            (421 | 429 | 503, _) => Told::Again(level),
             (500, _) if repeats => Told::Again(level),
             (500, _) => Told::Open,
             (status, _) => Told::Wrong(format!("{status} {}", answer.text().unwrap_or_default())),
@@ -297,10 +319,12 @@ impl Writer {
 
     /// The request with its key, with its number in a stream, or with neither; and whether it may be sent again.
     fn named(&self, request: RequestBuilder, number: u64) -> (RequestBuilder, bool) {
-        let client = format!("{}{}", self.shared.rate.name, self.client);
+        let client = self.client.to_string();
         match self.client % 3 {
-            0 => (request.header("idempotency-key", format!("{client}-{number}")), true),
-            1 => (request.header("memdb-stream", client).header("memdb-stream-seq", number), true),
+            1 if self.shared.rate.all_kinds => {
+                (request.header("memdb-stream", client).header("memdb-stream-seq", number), true)
+            }
+            0 | 1 => (request.header("idempotency-key", format!("{client}-{number}")), true),
             _ => (request, false),
         }
     }
@@ -324,7 +348,7 @@ impl Reader {
         let (url, leads) = {
             let nodes = shared.nodes.read();
             let node = self.random.below(nodes.0.len());
-            (nodes.0[node].clone(), node == nodes.1 && !shared.losses.load(Relaxed))
+            (nodes.0[node].clone(), node == nodes.1)
         };
         let words = self.words();
         let query: Vec<_> = words.iter().map(|word| ("word", word.as_str())).collect();
@@ -333,6 +357,7 @@ impl Reader {
         if let Some(asked) = asked {
             request = request.header("memdb-min-position", asked.to_string());
         }
+        let moves = shared.moves.load(Relaxed);
         let began = shared.now();
         let Ok(answer) = request.send() else { return !shared.is_over() };
         let (status, position) = (answer.status().as_u16(), position(&answer));
@@ -342,6 +367,7 @@ impl Reader {
             (200, Some(position), Ok(counts)) => {
                 let values: Vec<_> = counts.iter().map(|(word, count)| (word.as_str(), *count)).collect();
                 let who = self.reader as u32;
+                let leads = leads && moves.is_multiple_of(2) && moves == shared.moves.load(Relaxed);
                 shared.history.lock().read(&Seen { who, began, ended, position, asked, leads, values: &values });
                 self.last = self.last.max(Some(position));
                 shared.reads.fetch_add(1, Relaxed);

@@ -41,6 +41,7 @@ mod load;
 mod local;
 mod netns;
 mod posters;
+mod promotions;
 #[path = "../simulation/random.rs"]
 #[allow(dead_code, reason = "the simulation's source of chance, of which less is needed here")]
 mod random;

@@ -9,13 +9,13 @@ use crate::{
     fake::Line,
     load::{Load, Rate, status_of},
     random::Random,
-    web::{Counts, until},
+    web::{Counts, new_client, until},
 };
+use memdb::position::Position;
 use rustix::process::Signal;
 use std::{
     fmt::Write as _,
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -151,31 +151,35 @@ impl Soak {
     fn move_leader(&mut self, load: &Load) {
         let (old, new) = (self.leader, 1 - self.leader);
         let ended = status_of(&self.nodes[old])["position"].as_str().expect("it leads").parse().expect("a position");
-        if std::env::var_os("MEMDB_SOAK_PROMOTE").is_some() {
+        self.leader = new;
+        if self.random.percent(50) {
             self.promote(new);
+            for seat in [new, old, 2, IN_MEMORY] {
+                let start = self.start_of(seat);
+                self.nodes[seat].becomes(start);
+            }
+            self.count("leader promoted");
         } else {
             self.nodes[old].end(Signal::TERM);
             self.nodes[new].end(Signal::TERM);
+            for seat in [new, old, 2, IN_MEMORY] {
+                let start = self.start_of(seat);
+                self.nodes[seat].start_as(start);
+            }
+            self.count("leader moved by hand");
         }
-        self.leader = new;
-        for seat in [new, old, 2, IN_MEMORY, LOCAL] {
-            let start = self.start_of(seat);
-            self.nodes[seat].start_as(start);
-        }
+        let start = self.start_of(LOCAL);
+        self.nodes[LOCAL].start_as(start);
         load.led_by(new, ended, &[]);
         self.nodes[new].until_connected(3);
-        self.count("leader moved");
     }
 
-    /// By the verb; whoever led follows by itself, and is started as what it is then with all others.
+    /// All go on as they are, and whoever led follows.
     fn promote(&self, seat: usize) {
-        let output = Command::new(env!("CARGO_BIN_EXE_memdb"))
-            .env_clear()
-            .args(["promote", &self.nodes[seat].url])
-            .output()
-            .expect("the binary is built");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        until("it leads", PATIENCE, || (status_of(&self.nodes[seat])["role"] == "leader").then_some(()));
+        let node = &self.nodes[seat];
+        let answer = new_client().post(format!("{}/promote", node.url)).send().expect("it answers");
+        assert!(answer.status().is_success(), "{}", answer.text().unwrap_or_default());
+        until("it leads", PATIENCE, || (status_of(node)["role"] == "leader").then_some(()));
     }
 
     fn sample(&mut self) {
@@ -198,7 +202,7 @@ impl Soak {
             let values: Vec<_> = sample.iter().map(u64::to_string).collect();
             writeln!(text, "{},{},{}", at.as_secs(), NAMES[*seat], values.join(",")).expect("a string");
         }
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.csv");
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("soak-{}s.csv", self.time.as_secs()));
         std::fs::write(&path, text).expect("written");
         println!("  samples in {}", path.display());
     }
@@ -236,8 +240,8 @@ fn kib_in(directory: &Path) -> u64 {
 fn soak(time: Duration, seed: u64) -> Vec<String> {
     println!("a soak of {} s, MEMDB_SEED={seed}", time.as_secs());
     let mut soak = Soak::new(time, seed);
-    let rate = Rate { writers: 16, readers: 4, pause: Duration::from_millis(25), name: "" };
-    let load = Load::start(&soak.nodes.iter().collect::<Vec<_>>(), &Counts::new(), rate, seed);
+    let rate = Rate { writers: 16, readers: 4, pause: Duration::from_millis(25), all_kinds: true };
+    let load = Load::start(&soak.nodes.iter().collect::<Vec<_>>(), (Position::ZERO, &Counts::new()), rate, seed);
     let (mut windows, mut sampled, mut slowest) = (0, Duration::ZERO, Duration::ZERO);
     let window = WINDOW.min(time / 8);
     while soak.begun.elapsed() < time {

@@ -57,9 +57,10 @@ impl Storm {
         nodes[LEADER].until_connected(2);
         let text: String = (0..WORDS).map(|number| format!("word{number} ")).collect();
         posted(&nodes[LEADER].url, &text);
-        let base: Counts = counts(&nodes[LEADER].url).1;
-        let rate = Rate { writers: 6, readers: 3, pause, name: "" };
-        let load = Load::start(&nodes.iter().collect::<Vec<_>>(), &base, rate, seed);
+        let (position, base): (String, Counts) = counts(&nodes[LEADER].url);
+        let base = (position.parse().expect("a position"), &base);
+        let rate = Rate { writers: 6, readers: 3, pause, all_kinds: true };
+        let load = Load::start(&nodes.iter().collect::<Vec<_>>(), base, rate, seed);
         Self {
             random: Random::new(seed),
             nodes,

@@ -107,6 +107,28 @@ fn slow_clients_are_told_and_closed() {
     wait_for_connections(&node, 0);
 }
 
+/// What trickles in, a byte at a time, has no more time than what comes not at all.
+#[test]
+fn a_trickle_ends_when_a_silence_would() {
+    let quick = HttpSettings { header_timeout: SHORT, body_timeout: SHORT, ..settings() };
+    let node = Node::start(quick);
+    for begin in
+        ["GET /health HTTP/1.1\r\nHost: a\r\nX: ", "POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n"]
+    {
+        let mut wire = Wire::open(&node);
+        wire.send(begin);
+        let mut sent = 0;
+        while !wire.has_something() {
+            wire.send("x");
+            sent += 1;
+            assert!(sent < 900, "the trickle goes on");
+        }
+        assert_eq!(wire.answer().problem(), "request-timeout");
+        assert!(wire.is_closed());
+    }
+    assert_eq!(Wire::open(&node).get("/sync").text(), "{}");
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_dropped() {
     let node = Node::start(HttpSettings { write_timeout: SHORT, max_body_bytes: 8 << 20, ..settings() });

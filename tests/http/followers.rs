@@ -337,7 +337,13 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     let random = || Ok(u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)));
     let forward = Forward::new(Some(&format!("http://{}", leading.address())), random).expect("a client");
     let notice = Arc::new(tokio::sync::Notify::new());
-    let about = About { role: "local-replica", node: 2, url: "http://local.example".to_owned(), default_ack: None };
+    let about = About {
+        role: "local-replica",
+        node: 2,
+        url: "http://local.example".to_owned(),
+        not_promoted: None,
+        default_ack: None,
+    };
     let api = Api {
         view: Arc::new(View::new(true)),
         role: Role::LocalReplica { notice: Arc::clone(&notice), forward },

@@ -98,7 +98,7 @@ async fn an_idle_connection_is_closed() {
 /// A node that holds enough for a `/sync` that fits into no window.
 fn with_many_words(settings: HttpSettings) -> Node {
     let node = Node::start(HttpSettings { max_body_bytes: 8 << 20, ..settings });
-    let words: Vec<String> = (0..100_000).map(|number| format!("a-rather-long-word-{number}")).collect();
+    let words: Vec<String> = (0..100_000).map(|number| format!("aratherlongword{number}")).collect();
     assert_eq!(Wire::open(&node).post(words.join(" ")).status, 202);
     node
 }
@@ -158,6 +158,30 @@ async fn readers_that_take_nothing_are_dropped_and_others_are_served() {
     assert!(ended.is_ok(), "who takes nothing of 100 answers is idle");
     drop(held);
     wait_for_connections(&node, 0);
+}
+
+/// What a connection may send ahead is bounded; the rest stays with the client.
+#[tokio::test]
+async fn bodies_nobody_reads_wait_with_the_client() {
+    let node = Node::start(HttpSettings { max_body_bytes: 8 << 20, ..settings() });
+    let held = node.hold_writer();
+    let mut client = open(&node).await;
+    ask(&mut client, Method::GET, "http://a/health", b"").await;
+    // Writes whose answers wait for the Writer, so that what follows is read and nothing is answered.
+    let mut sent = Vec::new();
+    for _ in 0..8 {
+        let request = Request::post("http://a/post").body(()).expect("a request");
+        let (answer, mut body) = client.send_request(request, false).expect("an open connection");
+        body.reserve_capacity(2 << 20);
+        body.send_data(Bytes::from(vec![b'x'; 2 << 20]), true).expect("an open stream");
+        sent.push(answer);
+    }
+    drop(held);
+    for answer in sent {
+        assert_eq!(answer.await.expect("an answer").status().as_u16(), 202);
+    }
+    let (_, read) = ask(&mut client, Method::GET, "http://a/sync", b"").await;
+    assert_eq!(read, "{}", "a word of 2 MiB is left out");
 }
 
 #[tokio::test]

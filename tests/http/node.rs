@@ -76,6 +76,7 @@ impl Node {
             nodes: NodeAccess::Anyone,
             metrics: Arc::clone(&metrics),
             about: Arc::new(About {
+                not_promoted: None,
                 role: "leader",
                 node: 1,
                 url: "http://leader.example:8080".to_owned(),

@@ -158,6 +158,14 @@ impl Wire {
         self.read.is_empty() && !self.fill()
     }
 
+    /// Whether an answer, or the end, has come; waits a little for it.
+    pub fn has_something(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(std::time::Duration::from_millis(2))).expect("a time-out");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        peeked.is_ok()
+    }
+
     /// What comes until the server closes.
     fn rest_into(&mut self, body: &mut Vec<u8>) {
         while self.fill() {}

@@ -85,6 +85,10 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     default_ack: Option<String>,
     ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas_known: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_promoted: Option<&'a str>,
     epoch: u64,
     sequence: u64,
     position: String,
@@ -113,6 +117,11 @@ pub(super) fn status(site: &Site) -> Response {
         Role::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
         Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => (None, None, forward.leader()),
     };
+    // Whom this replica would ask before it led.
+    let replicas_known = match &site.api.role {
+        Role::Replica { follower, .. } => Some(follower.members().replicas.len()),
+        _ => None,
+    };
     let about = &site.api.about;
     let status = Status {
         role: about.role,
@@ -123,6 +132,8 @@ pub(super) fn status(site: &Site) -> Response {
         analyzer: current.as_ref().map(|current| current.identity.analyzer.name()),
         default_ack: about.default_ack.map(|level| level.to_string()),
         ready: site.api.view.is_ready(),
+        replicas_known,
+        not_promoted: about.not_promoted.as_deref(),
         epoch: position.epoch,
         sequence: position.sequence,
         position: position.to_string(),

@@ -76,3 +76,30 @@ impl Default for HttpSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_that_are_no_settings_are_in_the_documentation() {
+        let page = include_str!("../../../docs/limits.md");
+        for row in [
+            format!("| headers of a request | | {MAX_HEADERS} |"),
+            format!("| HTTP/2: requests at once on a connection | | {MAX_STREAMS} |"),
+            format!(
+                "| HTTP/2: bytes of a connection's bodies that no route has read | | {} MiB |",
+                HTTP2_RECEIVE_BYTES >> 20
+            ),
+            format!("| HTTP/2: bytes of an answer that wait for the client | | {} KiB |", HTTP2_SEND_BYTES >> 10),
+            format!("| HTTP/2: requests taken back at once, unseen | | {MAX_TAKEN_BACK} |"),
+            format!(
+                "| HTTP/2: time for the answer to a ping, asked every {} s | | {} s |",
+                PING_INTERVAL.as_secs(),
+                PING_TIMEOUT.as_secs()
+            ),
+        ] {
+            assert!(page.contains(&row), "docs/limits.md has no row {row}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The body of `/sync`: one JSON object over a namespace, made as the client takes it.
 //!
-//! A client that goes away drops the body, and with it the walk.
+//! A client that goes away drops the body, and with it the walk. One that takes everything as fast as it comes, or has
+//! large buffers, still gives way to the thread's other connections every few pieces.
 
 use super::headers;
 use crate::store::Scan;
@@ -17,7 +18,12 @@ use std::{
 pub(super) struct SyncBody {
     state: State,
     chunk_bytes: usize,
+    /// Pieces given since the other connections had their turn.
+    at_once: usize,
 }
+
+/// Pieces given in one turn: some hundred microseconds of work.
+const PIECES_A_TURN: usize = 4;
 
 enum State {
     Start(Option<Scan>),
@@ -28,7 +34,7 @@ enum State {
 impl SyncBody {
     /// The words of a walk; a namespace that does not exist holds none.
     pub(super) fn new(scan: Option<Scan>, chunk_bytes: usize) -> Self {
-        Self { state: State::Start(scan), chunk_bytes }
+        Self { state: State::Start(scan), chunk_bytes, at_once: 0 }
     }
 
     fn next_chunk(&mut self) -> Option<Vec<u8>> {
@@ -69,7 +75,49 @@ impl SyncBody {
 impl Stream for SyncBody {
     type Item = Result<Bytes, Infallible>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.at_once == PIECES_A_TURN {
+            self.at_once = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.at_once += 1;
         Poll::Ready(self.next_chunk().map(|chunk| Ok(chunk.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hash::WordHasher,
+        record::{Change, WordCount},
+        store::{Store, WindowLimits},
+    };
+    use std::task::Waker;
+
+    #[test]
+    fn others_have_a_turn_every_few_pieces() {
+        let mut store = Store::new(WordHasher::new(7), WindowLimits::default());
+        let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
+        let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
+        store.load_image(&Change { namespace: "words", dropped: false, counts });
+        let mut body = SyncBody::new(store.reader().scan("words"), 1_000);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut gathered, mut at_once, mut turns) = (Vec::new(), 0, 0);
+        loop {
+            match Pin::new(&mut body).poll_next(&mut cx) {
+                Poll::Pending => (at_once, turns) = (0, turns + 1),
+                Poll::Ready(Some(Ok(piece))) => {
+                    at_once += 1;
+                    assert!(at_once <= PIECES_A_TURN);
+                    gathered.extend_from_slice(&piece);
+                }
+                Poll::Ready(None) => break,
+            }
+        }
+        assert!(turns > 5, "{turns}");
+        let whole: serde_json::Map<_, _> = serde_json::from_slice(&gathered).expect("JSON");
+        assert_eq!(whole.len(), words.len());
     }
 }

@@ -190,6 +190,13 @@ impl Text {
     }
 }
 
+/// A body, counted: for the fuzzer.
+#[cfg(feature = "failpoints")]
+pub(super) async fn counted(media: Media, bytes: Bytes) -> Result<Batch, Problem> {
+    let text = Text { bytes, media, naming: Naming::default(), namespace: "words".into() };
+    text.into_batch(Analyzer::Standard, WordHasher::new(1)).await
+}
+
 /// Only a write that may be repeated is ever compared.
 fn fingerprint(once: Option<&Once>, parts: &[&[u8]]) -> u128 {
     if once.is_some() { hash::fingerprint(parts) } else { 0 }

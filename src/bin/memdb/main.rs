@@ -10,9 +10,11 @@ mod leader;
 mod local_replica;
 mod output;
 mod post;
+mod promote;
 mod read;
 mod replica;
 mod restore;
+mod secret;
 mod settings;
 
 use clap::{Parser, Subcommand};
@@ -59,6 +61,7 @@ enum Verb {
     Inspect(files::InspectArguments),
     Repair(files::RepairArguments),
     Restore(restore::Arguments),
+    Promote(promote::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Inspect(arguments) => files::inspect(&arguments),
         Verb::Repair(arguments) => files::repair(&arguments),
         Verb::Restore(arguments) => restore::run(&arguments),
+        Verb::Promote(arguments) => promote::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
     };
     conclude(ended)

@@ -1,8 +1,11 @@
 //! `memdb restore`: a leader's directory, from what another node holds.
 
-use crate::output::{Ended, Failure, Grouped, say};
+use crate::{
+    output::{Ended, Failure, Grouped, say},
+    secret,
+};
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::{node, secret::Secret};
+use memdb::node;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -31,7 +34,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Ended {
-    let secret = arguments.cluster_secret_file.as_ref().map(read_secret).transpose()?;
+    let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
     let bar = ProgressBar::new_spinner();
     let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";
     bar.set_style(ProgressStyle::with_template(style).expect("a template of this program"));
@@ -44,11 +47,4 @@ pub fn run(arguments: &Arguments) -> Ended {
     let node::Restored { database, position, words } = restored;
     say(&format!("Restored database {database:032x} at {position}: {} words.", Grouped(words)))?;
     say(&format!("Start it with: memdb leader --data-dir {}", arguments.data_dir.display()))
-}
-
-#[allow(clippy::disallowed_methods, reason = "no file of a database")]
-fn read_secret(path: &PathBuf) -> Result<Secret, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
-    let secret = text.and_then(|text| text.parse());
-    secret.map_err(|reason| Failure::Usage(format!("--cluster-secret-file {}: {reason}", path.display())))
 }

@@ -1,0 +1,108 @@
+//! Snapshots and the MANIFEST: what is accepted has the digest it states, however it comes in pieces, and can be encoded
+//! again.
+
+use super::seal::{self, IDENTITY, Model, Seal, Sealed, u32_at};
+use memdb::{
+    format::{FILE_HEADER_BYTES, FileKind, borrow_decode_front, encode_into},
+    manifest::Manifest,
+    position::Position,
+    record::{Change, WordCount},
+    snapshot::{Loader, Trailer},
+    store::{Mark, Store, WindowLimits},
+};
+
+const BLOCK_HEADER_BYTES: usize = 12;
+const KINDS: [u32; 4] = [1, 2, 3, 4];
+
+/// The first byte: how far the blocks are sealed; the second: the size of the pieces they come in.
+pub fn snapshot(data: &[u8]) {
+    let [how, piece, rest @ ..] = data else { return };
+    let bytes = if *how & 4 != 0 { rest.to_vec() } else { file(rest, Seal::of(*how)) };
+    let whole = load(&bytes, bytes.len().max(1));
+    let pieces = load(&bytes, 1 + usize::from(*piece));
+    match (whole, pieces) {
+        (Ok((store, trailer)), Ok((other, same))) => {
+            super::accepted();
+            let model = Model::of(&store);
+            assert_eq!(trailer, same);
+            assert_eq!(model.digest(), trailer.end.digest, "the counts have the digest the trailer states");
+            assert_eq!((store.digest(), store.mark()), (trailer.end.digest, trailer.end));
+            assert_eq!(model, Model::of(&other), "the size of the pieces does not matter");
+        }
+        (Err(_), Err(_)) => {}
+        (whole, pieces) => panic!("whole: {:?}; in pieces: {:?}", whole.err(), pieces.err()),
+    }
+}
+
+fn load(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), String> {
+    let mut loader = Loader::new(IDENTITY, WindowLimits::default());
+    for piece in bytes.chunks(piece) {
+        loader.feed(piece).map_err(|damage| damage.to_string())?;
+    }
+    assert_eq!(loader.taken(), bytes.len() as u64);
+    loader.finish().map_err(|damage| damage.to_string())
+}
+
+/// A file of these blocks, sealed; from [`Seal::Chain`] on with a trailer that belongs to them.
+fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
+    let start = Mark { position: Position::new(1, 2), digest: 0, chain: 7 };
+    let mut sealed = Sealed { position: start.position, chain: start.chain, model: Model::default() };
+    let mut bytes = seal::file_header(FileKind::Snapshot, start.position, start.chain).to_vec();
+    let mut crc = u32_at(&bytes, FILE_HEADER_BYTES - 4);
+    let mut at = 0;
+    while seal > Seal::Raw && at + BLOCK_HEADER_BYTES <= rest.len() {
+        let kind = u32_at(rest, at);
+        let kind = if seal > Seal::Checksums { KINDS[kind as usize % 3] } else { kind };
+        let room = rest.len() - at - BLOCK_HEADER_BYTES;
+        let len = Some(u32_at(rest, at + 4) as usize).filter(|&len| len <= room).unwrap_or(room);
+        at += BLOCK_HEADER_BYTES;
+        let mut payload = rest[at..at + len].to_vec();
+        at += len;
+        match kind {
+            1 => set_image(&payload, &mut sealed.model),
+            3 => drop(seal::records(&mut payload, seal, &mut sealed)),
+            _ => {}
+        }
+        crc = block(&mut bytes, kind, &payload, crc);
+    }
+    bytes.extend_from_slice(&rest[at..]);
+    if seal > Seal::Checksums {
+        bytes.truncate(bytes.len() - (rest.len() - at));
+        let end = Mark { position: sealed.position, digest: sealed.model.digest(), chain: sealed.chain };
+        let mut payload = Vec::new();
+        encode_into(&Trailer { start, end, time_ms: 5, words: 0 }, &mut payload);
+        block(&mut bytes, 4, &payload, crc);
+    }
+    bytes
+}
+
+fn block(bytes: &mut Vec<u8>, kind: u32, payload: &[u8], crc_before: u32) -> u32 {
+    let head = [kind.to_le_bytes(), (payload.len() as u32).to_le_bytes()].concat();
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc_before, &head), payload);
+    bytes.extend_from_slice(&[&head[..], &crc.to_le_bytes(), payload].concat());
+    crc
+}
+
+fn set_image(payload: &[u8], model: &mut Model) {
+    let Ok((namespace, mut rest)) = borrow_decode_front::<&str>(payload) else { return };
+    let mut counts = Vec::new();
+    while let Ok(((word, count), behind)) = borrow_decode_front::<(&str, i64)>(rest) {
+        counts.push(WordCount { word, count });
+        rest = behind;
+    }
+    model.set(&[Change { namespace, dropped: false, counts }]);
+}
+
+/// The first byte: whether the checksum at the end is made right.
+pub fn manifest(data: &[u8]) {
+    let Some((&how, rest)) = data.split_first() else { return };
+    let mut bytes = rest.to_vec();
+    if how & 1 != 0 {
+        bytes = [&seal::file_header(FileKind::Manifest, Position::ZERO, 0)[..], rest].concat();
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+    }
+    let Ok(manifest) = Manifest::decode(&bytes) else { return };
+    super::accepted();
+    assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+}

@@ -1,0 +1,85 @@
+//! What clients send, taken apart without a connection: for the fuzzer (`fuzz/targets`). Only in builds for tests.
+
+use super::{
+    body::Media,
+    framing::Framing,
+    head::{self, Found},
+    problem::Problem,
+    query::Query,
+    update, writes,
+};
+use crate::{
+    hash::WordHasher,
+    tally::{Batch, Tally},
+    tokenizer::Analyzer,
+};
+use bytes::Bytes;
+
+const HASHER: WordHasher = WordHasher::new(1);
+
+fn status(problem: Problem) -> u16 {
+    // The answer is made too: it must be one, whatever the bytes.
+    assert!(serde_json::from_slice::<serde_json::Value>(&problem.body()).is_ok_and(|body| body.is_object()));
+    problem.status().as_u16()
+}
+
+/// The body of `POST /post`, counted.
+///
+/// # Errors
+/// The status of the answer.
+pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<Batch, u16> {
+    let media = Media::of(content_type, "text").map_err(status)?;
+    futures::executor::block_on(writes::counted(media, Bytes::copy_from_slice(body))).map_err(status)
+}
+
+/// The body of `POST /update`: the amounts, and the sum of them without their signs.
+///
+/// # Errors
+/// The status of the answer.
+pub fn amounts(body: &str) -> Result<(Tally, u64), u16> {
+    update::parse(body, Analyzer::Standard, HASHER).map(|read| (read.tally, read.words)).map_err(status)
+}
+
+/// What follows the `?`: the namespace and the words.
+///
+/// # Errors
+/// The status of the answer.
+pub fn query(text: &str) -> Result<(String, Vec<String>), u16> {
+    let query = Query::parse(text).map_err(status)?;
+    let _ = (query.top().map_err(status), query.named_words().map_err(status));
+    Ok((query.namespace.into_owned(), query.words.into_iter().map(|word| word.into_owned()).collect()))
+}
+
+/// What [`look`] finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// It is not whole.
+    Partial,
+    /// It is so long.
+    Sound(usize),
+    /// It is answered with this status.
+    Unsound(u16),
+}
+
+/// Looks at the head that begins `bytes`.
+pub fn look(bytes: &[u8], max_head_bytes: usize) -> Head {
+    match head::look(bytes, max_head_bytes) {
+        Found::Partial => Head::Partial,
+        Found::Sound { head_bytes, .. } => Head::Sound(head_bytes),
+        Found::Unsound(problem) => Head::Unsound(status(problem)),
+    }
+}
+
+/// How many of the bytes behind a sound head belong to its body, if they come in pieces of this size; and whether it has ended.
+pub fn body_bytes(bytes: &[u8], max_head_bytes: usize, piece: usize) -> Option<(usize, bool)> {
+    let Found::Sound { head_bytes, body: mut framing } = head::look(bytes, max_head_bytes) else { return None };
+    let mut taken = 0;
+    for piece in bytes[head_bytes..].chunks(piece) {
+        let part = framing.take(piece);
+        taken += part;
+        if part < piece.len() {
+            break;
+        }
+    }
+    Some((taken, framing == Framing::Ended))
+}

@@ -1,0 +1,86 @@
+//! `memdb promote`: makes a replica the leader.
+
+use crate::{
+    output::{Ended, Failure, say},
+    read::block_on,
+    secret,
+};
+use memdb::client::{Client, ClientError};
+use std::{path::PathBuf, time::Duration};
+use tokio::time::{Instant, sleep};
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  memdb promote http://127.0.0.1:8082
+  memdb promote http://127.0.0.1:8082 --force
+
+The replica needs a --data-dir of its own. It asks every node it knows. A leader that still answers hands over: it refuses
+writes from then on (503 stepped-down), and follows. Without --force nothing is done if another node is ahead, or a replica does
+not answer and may be. Clients repeat with their keys at the new leader; each key still counts once.
+
+Exits 0 once the replica leads.";
+
+/// Make a replica the leader, by hand.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The replica that is to lead, as http://HOST:PORT.
+    #[arg(value_name = "URL")]
+    node: String,
+
+    /// Also without records that other nodes have, or may have: they are lost.
+    #[arg(long)]
+    force: bool,
+
+    /// File with the secret that the nodes of the cluster share.
+    #[arg(long, value_name = "FILE")]
+    cluster_secret_file: Option<PathBuf>,
+
+    /// How long to wait until it leads.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+}
+
+/// How often the node is asked whether it leads.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+pub fn run(arguments: &Arguments) -> Ended {
+    let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
+    let client = Client::new(&arguments.node)?;
+    let patience = Duration::from_secs(arguments.wait);
+    block_on(async {
+        let epoch = client.promote(arguments.force, secret.as_ref()).await?;
+        let begun = Instant::now();
+        loop {
+            // Between its two roles it does not answer.
+            match standing(&client).await {
+                Ok(Standing::Leads) => return say(&format!("{} leads, in epoch {epoch}.", client.base())),
+                Ok(Standing::Refused(why)) => return Err(Failure::Failed(format!("it does not lead: {why}"))),
+                Err(error) if !error.is_passing() => return Err(error.into()),
+                Ok(Standing::Follows) | Err(_) if begun.elapsed() < patience => sleep(ASK_EVERY).await,
+                Ok(Standing::Follows) | Err(_) => {
+                    let message = format!("it does not lead after {} s: see its log", arguments.wait);
+                    return Err(Failure::Failed(message));
+                }
+            }
+        }
+    })
+}
+
+enum Standing {
+    Leads,
+    Follows,
+    /// It was to lead, and something came in between.
+    Refused(String),
+}
+
+async fn standing(client: &Client) -> Result<Standing, ClientError> {
+    let status = client.status().await?;
+    if status["role"] == "leader" && status["ready"] == true {
+        return Ok(Standing::Leads);
+    }
+    Ok(match status["not_promoted"].as_str() {
+        Some(why) => Standing::Refused(why.to_owned()),
+        None => Standing::Follows,
+    })
+}

@@ -1,0 +1,117 @@
+//! `docs/limits.md` says what the code does: its defaults are the code's, and the tests it names are there.
+
+#![allow(clippy::disallowed_methods, reason = "reads the documents and the sources")]
+
+use memdb::{api::http::HttpSettings, config, limits};
+use std::{fs, path::Path, time::Duration};
+
+/// The cells of the rows of one chapter.
+fn rows(page: &str, chapter: &str) -> Vec<Vec<String>> {
+    let chapter = page.split("\n## ").find(|text| text.starts_with(chapter)).expect("the chapter is there");
+    let rows = chapter.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what |"));
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// A number with its thousands set apart.
+fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits")).collect();
+    groups.join(",")
+}
+
+fn bytes(bytes: usize) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+}
+
+fn time(time: Duration) -> String {
+    format!("{} s", time.as_secs())
+}
+
+/// What a row says that begins so.
+fn default_of<'a>(rows: &'a [Vec<String>], begins: &str) -> &'a str {
+    let mut found = rows.iter().filter(|row| row[0].starts_with(begins));
+    let row = found.next().unwrap_or_else(|| panic!("no row {begins}"));
+    assert!(found.next().is_none(), "two rows {begins}");
+    &row[2]
+}
+
+#[test]
+fn the_bounds_are_those_of_the_code() {
+    let page = fs::read_to_string("docs/limits.md").expect("the page");
+    let http = HttpSettings::default();
+    let connections = rows(&page, "Connections and requests");
+    for (row, is) in [
+        ("connections at once", number(http.max_connections as u64)),
+        ("silence before the first request", time(http.header_timeout)),
+        ("silence between requests", time(http.idle_timeout)),
+        ("time for a head", time(http.header_timeout)),
+        ("bytes of a head", bytes(http.max_head_bytes)),
+        ("bytes of a body", bytes(http.max_body_bytes)),
+        ("time for a body", time(http.body_timeout)),
+        ("bytes of all bodies", bytes(http.max_upload_bytes)),
+        ("time in which nothing of a waiting answer", time(http.write_timeout)),
+        ("time a read waits", time(http.position_wait)),
+        ("time in which a client that was refused", time(http.linger_timeout)),
+        ("words in one read", number(limits::MAX_WORDS_PER_READ as u64)),
+        ("words of `/top`", number(limits::MAX_TOP as u64)),
+        ("HTTP/2: time in which nothing is asked", time(http.idle_timeout)),
+    ] {
+        assert_eq!(default_of(&connections, row), is, "{row}");
+    }
+    let database = rows(&page, "What a database holds");
+    for (row, is) in [
+        ("namespaces", number(limits::MAX_NAMESPACES as u64)),
+        ("bytes of a word", number(limits::MAX_WORD_BYTES as u64)),
+        ("characters of a namespace", number(limits::MAX_NAMESPACE_BYTES as u64)),
+        ("bytes of a key", number(limits::MAX_KEY_BYTES as u64)),
+        ("bytes of words that wait", bytes(limits::DEFAULT_QUEUE_BYTES)),
+        ("replicas of a leader", number(limits::MAX_REPLICAS as u64)),
+        ("bytes of records kept", bytes(limits::FEED_BYTES)),
+    ] {
+        assert_eq!(default_of(&database, row), is, "{row}");
+    }
+}
+
+#[test]
+fn the_settings_have_the_defaults_the_page_says() {
+    let page = fs::read_to_string("docs/limits.md").expect("the page");
+    let around = config::Surroundings {
+        environment: &|_| None,
+        read_file: &|_| Ok(String::new()),
+        machine: config::Machine { processors: 1, memory_bytes: None, open_files: 100_000 },
+    };
+    let flags = config::Flags::default();
+    let known = config::resolve(config::Role::Leader, &flags, &around).expect("the defaults are good").origins;
+    let all = [rows(&page, "Connections and requests"), rows(&page, "What a database holds")].concat();
+    let mut named = 0;
+    for row in all.iter().filter(|row| !row[1].is_empty()) {
+        named += 1;
+        let flag = row[1].trim_matches('`').strip_prefix("--").expect("a flag");
+        let setting = known.iter().find(|setting| setting.name == flag).unwrap_or_else(|| panic!("no setting {flag}"));
+        // `auto` is told in words.
+        if setting.value != "auto" {
+            let said = row[2].replace([',', ' '], "");
+            assert_eq!(said, setting.value, "{flag}");
+        }
+    }
+    for bound in known.iter().map(|setting| setting.name).filter(|name| name.contains("max-")) {
+        assert!(all.iter().any(|row| row[1] == format!("`--{bound}`")), "the page has no --{bound}");
+    }
+    assert!(named > 8, "{named}");
+}
+
+#[test]
+fn the_tests_it_names_are_there() {
+    let page = fs::read_to_string("docs/limits.md").expect("the page");
+    let all = [rows(&page, "Connections and requests"), rows(&page, "What a database holds")].concat();
+    for row in &all {
+        assert_eq!(row.len(), 5, "{row:?}");
+        if row[4].is_empty() {
+            continue;
+        }
+        let (file, test) = row[4].trim_matches('`').split_once(": ").unwrap_or_else(|| panic!("no test: {row:?}"));
+        let text = fs::read_to_string(Path::new(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(&format!("fn {test}(")), "{file} has no {test}");
+    }
+}
