@@ -50,6 +50,16 @@ pub enum Bug {
     CountsAFailedSend,
     /// A leader that has lost the end of its log takes it back from whoever has more, of whatever history.
     TakesBackFromAnotherHistory,
+    /// A replica is promoted into the next epoch, though somebody was not asked who may take it too.
+    PromotesIntoTheNextEpoch,
+    /// A replica is promoted though another has more than it can be given.
+    PromotesWhoIsBehind,
+    /// A replica that is promoted leads without what those had who have promised it.
+    LeadsWithoutWhatItWasTold,
+    /// A leader that has promised another its epoch goes on with writes.
+    LeadsOnAfterItsPromise,
+    /// A replica does not note what it has promised.
+    ForgetsItsPromise,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

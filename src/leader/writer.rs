@@ -183,6 +183,9 @@ impl<T> Writer<T> {
     /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
     /// leader has it, which is not known here.
     pub fn stand_down(&mut self, actions: &mut Vec<Action<T>>) {
+        if planted(Bug::LeadsOnAfterItsPromise) {
+            return;
+        }
         self.stepped_down = true;
         for reply in self.waiting.take_all() {
             actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));

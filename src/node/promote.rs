@@ -3,7 +3,7 @@
 use super::random;
 use crate::{
     failpoint,
-    position::{Epoch, Sequence},
+    position::{Epoch, Position},
     replica::Follower,
     replication::{
         Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised,
@@ -37,8 +37,8 @@ pub(super) struct Elected {
     pub(super) node: NodeId,
     /// All other nodes it knows.
     pub(super) others: Vec<String>,
-    /// The last record that any of them had when it promised. From then on it has got no more of an earlier epoch.
-    pub(super) upto: Sequence,
+    /// Where those stood who have promised it.
+    pub(super) promised: Vec<Position>,
     /// Whether it leads also without records that others may have.
     pub(super) force: bool,
 }
@@ -69,10 +69,10 @@ impl Candidate<'_> {
             let drawn = random().map_err(|error| error.to_string())? as u64;
             let epoch = candidacy(&me, &asked, force, drawn).map_err(|refusal| refusal.to_string())?;
             match self.collect(identity, epoch, &me, &links, &asked).await? {
-                Ok(upto) => {
+                Ok(promised) => {
                     failpoint::pass("promote.elected");
                     tracing::warn!(epoch, force, "this replica is about to lead");
-                    return Ok(Elected { epoch, node: self.node, others, upto, force });
+                    return Ok(Elected { epoch, node: self.node, others, promised, force });
                 }
                 Err(trouble) => why = trouble,
             }
@@ -80,7 +80,7 @@ impl Candidate<'_> {
         Err(format!("{why}; try again"))
     }
 
-    /// Collects promises, first of all its own; gives the last record that anybody has. Tells what went wrong, if another
+    /// Collects promises, first of all its own. Gives where those stood who have promised, or what went wrong, if another
     /// round may go better.
     async fn collect(
         &self,
@@ -89,7 +89,7 @@ impl Candidate<'_> {
         me: &Hello,
         links: &[Link],
         asked: &[Asked],
-    ) -> Result<Result<Sequence, String>, String> {
+    ) -> Result<Result<Vec<Position>, String>, String> {
         let promise = Offer::promise(identity, epoch, self.node, self.url);
         if !has_promised(&self.own(promise.clone()).await?, epoch) {
             return Err(format!("this replica, which is at {}, has promised a later epoch to another", me.position));
@@ -103,11 +103,8 @@ impl Candidate<'_> {
             None if asked.hello.is_none() => None,
             None => Some(format!("{} has not answered when it was to promise epoch {epoch}", asked.url)),
         });
-        let hellos = answers.iter().flatten().map(|answer| &answer.hello);
-        let ours = |hello: &&Hello| (hello.database, hello.position.epoch) == (me.database, me.position.epoch);
-        let hellos = hellos.filter(ours);
-        let upto = hellos.map(|hello| hello.position.sequence).fold(me.position.sequence, Sequence::max);
-        Ok(failed.map_or(Ok(upto), Err))
+        let ours = answers.iter().flatten().filter(|answer| answer.hello.database == me.database);
+        Ok(failed.map_or_else(|| Ok(ours.map(|answer| answer.hello.position).collect()), Err))
     }
 
     /// What this replica itself says to an offer.

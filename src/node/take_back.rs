@@ -10,7 +10,7 @@ use crate::{
     position::{Epoch, Sequence},
     recovery::Recovered,
     replication::{
-        Choice, ExtendError, Hello, Offer, choose, extend,
+        Choice, ExtendError, Hello, Offer, choose, extend, lacks,
         link::{CONNECT_TIMEOUT, Link, LinkError},
     },
 };
@@ -71,13 +71,7 @@ pub(super) fn before_leading(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let promised = elected.map(|elected| elected.epoch);
     let taken = runtime.block_on(ask_and_take(recovered, urls, patience, settings, promised));
-    let missing = elected.map_or(0, |elected| elected.upto.saturating_sub(end(recovered)));
-    let taken = taken.and_then(|()| match missing {
-        0 => Ok(()),
-        _ => Err(NodeError::NotLeader(format!(
-            "a node that has promised to follow has {missing} records more, and does not give them: promote that one"
-        ))),
-    });
+    let taken = taken.and_then(|()| elected.map_or(Ok(()), |elected| check_promised(recovered, elected)));
     match taken {
         Err(NodeError::NotLeader(why)) if elected.is_some_and(|elected| elected.force) => {
             tracing::warn!("leading all the same, as it was forced: {why}");
@@ -85,6 +79,17 @@ pub(super) fn before_leading(
         }
         taken => taken,
     }
+}
+
+/// Who has promised, and could not be asked again, may have what is missing here.
+fn check_promised(recovered: &Recovered, elected: &Elected) -> Result<(), NodeError> {
+    let here = recovered.stands();
+    lacks(elected.promised.iter().copied(), here).map_or(Ok(()), |most| {
+        Err(NodeError::NotLeader(format!(
+            "a node that has promised epoch {} was at {most}, this one is at {here}, and that node cannot be asked any more",
+            elected.epoch
+        )))
+    })
 }
 
 async fn ask_and_take(

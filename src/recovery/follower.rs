@@ -33,11 +33,17 @@ pub fn look_follower(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Rec
 }
 
 impl Recovered {
+    /// Where a follower stands that has these files.
+    pub fn stands(&self) -> Position {
+        let State { epoch, epochs, .. } = &self.manifest.state;
+        standing_at(self.store.mark().position, *epoch, epochs)
+    }
+
     /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins. Its history
     /// ends where it stands: what it has not got of the epochs it was told of never will be part of it.
     pub fn promote(&mut self, promised: Epoch) {
+        let stands = self.stands();
         let State { epoch, epochs, .. } = &mut self.manifest.state;
-        let stands = standing_at(self.store.mark().position, *epoch, epochs);
         if stands.epoch < *epoch {
             let mut before = EpochTable::default();
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
@@ -52,8 +58,7 @@ impl Recovered {
     /// As the system says. It can be tried again from [`look_follower`].
     pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Settled, RecoveryError> {
         self.tidy(disk)?;
-        let State { epoch, epochs, .. } = &self.manifest.state;
-        let position = standing_at(self.store.mark().position, *epoch, epochs);
+        let position = self.stands();
         self.go_on(disk, position, segment_bytes)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     disk::Disk,
+    failpoint::{Bug, planted},
     format::{FileError, Identity},
     log::{AppendError, Log, Place, Sync},
     manifest::{Manifest, State},
@@ -143,6 +144,9 @@ impl Files {
 
     /// Notes a later epoch that was promised, durably.
     pub(super) fn promise(&mut self, epoch: Epoch) -> Result<(), FileError> {
+        if planted(Bug::ForgetsItsPromise) {
+            return Ok(());
+        }
         self.manifest.state.promised = epoch;
         self.manifest.write(&*self.disk)
     }

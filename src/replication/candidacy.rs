@@ -10,7 +10,10 @@
 //! from the next million.
 
 use super::{Answer, Hello, Outcome};
-use crate::position::{Epoch, Position};
+use crate::{
+    failpoint::{Bug, planted},
+    position::{Epoch, Position},
+};
 
 /// Epochs to draw from where somebody was not asked. A restart of a leader takes the next one.
 const DRAWN_FROM: u64 = 1 << 20;
@@ -76,11 +79,12 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
     let ours = |hello: &&Hello| hello.database == me.database;
     let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
     if !force {
-        // The leader hands over what it has more, to whom it has brought into its epoch. What else others have is in the way.
+        // The leader hands over what it has more, but only of the epoch that this one stands in: of a later one it cannot be
+        // told here what of the earlier ones it goes on from. What nobody who answers can give is in the way.
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
-        let given = given.filter(ours).filter(|hello| hello.position.epoch == me.position.epoch);
-        let most = given.map(|hello| hello.position).fold(me.position, Position::max);
-        let ahead = |hello: &&Hello| hello.position > most;
+        let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
+        let most = given.fold(me.position, Position::max);
+        let ahead = |hello: &&Hello| hello.position > most && !planted(Bug::PromotesWhoIsBehind);
         let ahead = others.iter().find(|asked| asked.hello.as_ref().filter(ours).filter(ahead).is_some());
         if let Some(Asked { url, hello: Some(hello), .. }) = ahead {
             return Err(Refusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
@@ -90,8 +94,17 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
         }
     }
     let highest = hellos().map(|hello| hello.epoch).fold(me.epoch, Epoch::max);
+    // The next one belongs to whoever leads in the highest: it takes it when it starts again, or leaves it to this one.
+    let hands_over = hellos().any(|hello| hello.leads && hello.epoch == highest);
     let everybody = others.iter().all(|asked| asked.hello.is_some());
-    Ok(if everybody { highest + 1 } else { highest + 2 + random % DRAWN_FROM })
+    let is_free = hands_over && everybody || planted(Bug::PromotesIntoTheNextEpoch);
+    Ok(if is_free { highest + 1 } else { highest + 2 + random % DRAWN_FROM })
+}
+
+/// Where the furthest of those stood who have promised, if a candidate that stands at `here` lacks some of that. They have
+/// followed and led nobody since, so it is all there is.
+pub fn lacks(promised: impl IntoIterator<Item = Position>, here: Position) -> Option<Position> {
+    promised.into_iter().max().filter(|most| *most > here && !planted(Bug::LeadsWithoutWhatItWasTold))
 }
 
 /// Whether the answer to [`super::Command::Promise`] is a promise of `epoch`.
@@ -125,12 +138,17 @@ mod tests {
     #[test]
     fn the_next_epoch_is_for_whom_everybody_has_answered() {
         let me = hello(3, (3, 10));
-        let all = [asked(true, Some(hello(3, (3, 12)))), asked(false, Some(hello(5, (3, 11))))];
-        assert_eq!(candidacy(&me, &all, false, 77), Ok(6), "the leader hands over");
+        let leads = |epoch, position| Some(Hello { leads: true, ..hello(epoch, position) });
+        let all = [asked(true, leads(3, (3, 12))), asked(false, Some(hello(3, (3, 11))))];
+        assert_eq!(candidacy(&me, &all, false, 77), Ok(4), "the leader hands over");
+        let promised = [asked(true, leads(3, (3, 12))), asked(false, Some(hello(5, (3, 11))))];
+        assert_eq!(candidacy(&me, &promised, false, 77), Ok(5 + 2 + 77), "whoever leads in 5 may take 6");
+        let stood_down = [asked(true, Some(hello(3, (3, 12))))];
+        assert_eq!(candidacy(&me, &stood_down, false, 77), Ok(3 + 2 + 77), "its successor may be another");
         let leader_gone = [asked(true, None), asked(false, Some(hello(3, (3, 10))))];
         assert_eq!(candidacy(&me, &leader_gone, false, 77), Ok(3 + 2 + 77));
         assert_eq!(candidacy(&me, &leader_gone, false, u64::MAX), Ok(3 + 2 + DRAWN_FROM - 1));
-        assert_eq!(candidacy(&me, &[], false, 77), Ok(4));
+        assert_eq!(candidacy(&me, &[], false, 77), Ok(3 + 2 + 77));
     }
 
     #[test]
@@ -138,8 +156,6 @@ mod tests {
         let me = hello(3, (3, 10));
         let ahead = [asked(true, None), asked(false, Some(hello(3, (3, 11))))];
         assert!(matches!(candidacy(&me, &ahead, false, 0), Err(Refusal::Ahead { .. })));
-        let not_in_its_epoch = [asked(true, Some(hello(4, (4, 10))))];
-        assert!(matches!(candidacy(&me, &not_in_its_epoch, false, 0), Err(Refusal::Ahead { .. })));
         let beyond_the_leader = [asked(true, Some(hello(3, (3, 10)))), asked(false, Some(hello(4, (4, 11))))];
         assert!(matches!(candidacy(&me, &beyond_the_leader, false, 0), Err(Refusal::Ahead { .. })));
         let silent = [asked(true, None), asked(false, None)];
@@ -147,7 +163,20 @@ mod tests {
         assert_eq!(candidacy(&me, &ahead, true, 0), Ok(5));
         assert_eq!(candidacy(&me, &silent, true, 0), Ok(5));
         let foreign = [asked(false, Some(Hello { database: Some(8), ..hello(9, (9, 99)) }))];
-        assert_eq!(candidacy(&me, &foreign, false, 0), Ok(4));
+        assert_eq!(candidacy(&me, &foreign, false, 0), Ok(5));
+        let later = [asked(true, Some(Hello { leads: true, ..hello(4, (4, 19)) }))];
+        assert!(
+            matches!(candidacy(&me, &later, false, 0), Err(Refusal::Ahead { .. })),
+            "nothing is known here of epoch 4"
+        );
+    }
+
+    #[test]
+    fn what_those_had_who_have_promised_has_to_be_there() {
+        let at = |epoch, sequence| Position::new(epoch, sequence);
+        assert_eq!(lacks([at(3, 9), at(3, 12), at(2, 20)], at(3, 10)), Some(at(3, 12)));
+        assert_eq!(lacks([at(3, 9), at(3, 12), at(2, 20)], at(3, 12)), None);
+        assert_eq!(lacks([], at(3, 12)), None);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Cluster {
         let gave_up = waited_ms.is_none_or(|waited_ms| waited_ms >= self.settings.writer.ack_timeout_ms)
             || !leader.may_ack(durable)
             || if durable { attempt.alone.1 } else { attempt.alone.0 };
-        let poisoned = leader.writer.is_poisoned();
+        let (poisoned, stands_down) = (leader.writer.is_poisoned(), leader.stands_down);
         let wrong = |what: &str| Err(format!("attempt {id} at {level} was answered {answer:?}: {what}"));
         let expected = attempt.expected;
         match (answer, &expected) {
@@ -86,8 +86,9 @@ impl Cluster {
                 }
             }
             (Err(WriteError::OutcomeUnknown), None) => {}
-            (Err(WriteError::OutcomeUnknown), Some(Ok(_))) if poisoned => {}
+            (Err(WriteError::OutcomeUnknown), Some(Ok(_))) if poisoned || stands_down => {}
             (Err(WriteError::Poisoned), None) if poisoned => {}
+            (Err(WriteError::SteppedDown), None) if stands_down => {}
             (Err(WriteError::Overflow { .. }), Some(Err(WriteError::Overflow { .. }))) => {}
             (Err(error), Some(Err(expected))) if error == expected => {}
             _ => return wrong(&format!("it should have been {expected:?}")),

@@ -37,6 +37,10 @@ pub struct Settings {
     pub configured: bool,
     /// Of a thousand steps, so many meet a fault.
     pub faults: usize,
+    /// Of a thousand steps, in so many somebody promotes a replica.
+    pub promotions: usize,
+    /// Of a hundred of these, so many by force.
+    pub forced: usize,
     /// Of a hundred steps of a full sync, so many break it off.
     pub cut_off: usize,
 }
@@ -66,6 +70,8 @@ impl Settings {
             configured: random.percent(50),
             faults: *random.pick(&[0, 20, 50, 120]),
             cut_off: *random.pick(&[0, 2, 20]),
+            promotions: *random.pick(&[0, 5, 15, 40]),
+            forced: *random.pick(&[0, 30, 70]),
         }
     }
 }
@@ -206,6 +212,9 @@ impl Cluster {
             self.fault();
             self.random = of_the_step;
         }
+        if self.random.below(1_000) < self.settings.promotions {
+            self.somebody_promotes();
+        }
         let at = self.random.below(PLACES);
         let begins = self.database.is_none() && self.nodes[at].is_to_lead;
         if !self.nodes[at].runs() && (begins || self.random.percent(if self.nodes[at].is_to_lead { 32 } else { 16 })) {
@@ -221,13 +230,25 @@ impl Cluster {
             self.work_of_replica(at)?;
             self.bury()?;
         }
-        for at in self.leaders() {
+        for at in 0..PLACES {
             if self.is_awake(at) {
+                self.moves(at)?;
+                self.bury()?;
+            }
+            if self.is_awake(at) && self.nodes[at].leading().is_some() {
                 self.work_of_leader(at)?;
                 self.bury()?;
             }
         }
         Ok(())
+    }
+
+    /// Leadership moves, a step.
+    fn moves(&mut self, at: Place) -> Result<(), String> {
+        if self.random.percent(50) {
+            self.step_candidate(at)?;
+        }
+        if self.random.percent(30) { self.becomes_a_replica(at) } else { Ok(()) }
     }
 
     /// Any replica that is awake.
@@ -315,6 +336,7 @@ impl Cluster {
         while self.now_ms < until_ms {
             self.now_ms += self.random.between(1, 60) as u64;
             self.round()?;
+            self.somebody_sees_to_it(until_ms);
             let Some(leader) = self.only_leader().filter(|_| self.attempts.is_empty()) else { continue };
             let unsettled = self.clients.unsettled();
             if !unsettled.is_empty() {
@@ -346,6 +368,7 @@ impl Cluster {
             self.snapshot_replica(at)?;
             self.load(at)?;
             self.tick_replica(at)?;
+            self.moves(at)?;
             for seat in 0..PLACES {
                 self.poll(at, seat)?;
             }
@@ -357,6 +380,30 @@ impl Cluster {
         self.step_local()?;
         self.note_events();
         Ok(())
+    }
+
+    /// At the end somebody sees to it that there is one leader.
+    fn somebody_sees_to_it(&mut self, until_ms: u64) {
+        let late = self.now_ms + 80_000 > until_ms;
+        let leaders = self.leaders();
+        if leaders.is_empty() && late && self.random.percent(5) {
+            let stands = |at: &Place| self.nodes[*at].following().filter(|it| it.keeps()).and_then(|it| it.position());
+            if let Some(best) = (0..PLACES).max_by_key(stands) {
+                self.tally("promotions for want of a leader");
+                self.promote(best, true);
+            }
+        }
+        if leaders.len() > 1 && late {
+            let last = leaders.iter().copied().max_by_key(|&at| self.nodes[at].leading().map(|it| it.position()));
+            for at in leaders.into_iter().filter(|&at| Some(at) != last) {
+                self.note(format_args!("leader {at} is stopped, to follow {last:?}"));
+                self.tally("leaders stopped by hand");
+                ended(self, at);
+                let node = &mut self.nodes[at];
+                node.machine.lock().kill();
+                (node.is_to_lead, node.follows) = (false, last.unwrap_or(0));
+            }
+        }
     }
 
     fn only_leader(&self) -> Option<Place> {

@@ -53,6 +53,15 @@ impl Cluster {
         }
     }
 
+    /// Somebody decides that another is to lead; perhaps by mistake.
+    pub fn somebody_promotes(&mut self) {
+        let at = self.random.below(PLACES);
+        let forced = self.random.percent(self.settings.forced);
+        if self.is_awake(at) {
+            self.promote(at, forced);
+        }
+    }
+
     fn arm(&mut self, at: Place, fault: Fault) {
         self.note(format_args!("armed on node {at}: {fault:?}"));
         self.nodes[at].machine.lock().arm(fault);

@@ -2,8 +2,10 @@
 
 use crate::{
     bug::Bug,
+    candidates::Candidate,
     cluster::Cluster,
     disk::SimDisk,
+    leader::place_of,
     machines::Process,
     network::{Packet, Place, Way},
 };
@@ -41,6 +43,10 @@ pub struct Following {
     /// What the question of a leader that starts was answered.
     told_starting: Option<Answer>,
     asked: bool,
+    /// The nodes of the cluster, as its leader has told.
+    pub members: Vec<Place>,
+    /// It is about to lead.
+    pub candidate: Option<Candidate>,
 }
 
 /// A full sync under way.
@@ -110,7 +116,8 @@ impl Cluster {
         let feed = Arc::new(Feed::new(0, self.settings.feed_bytes));
         let archive = Archive::new(disk.clone(), Arc::clone(&feed));
         let (view, syncs, snapshot, load, told_starting) = Default::default();
-        let (ready, takes_over, asked) = Default::default();
+        let (ready, takes_over, asked, members, candidate) = Default::default();
+        self.nodes[seat].has_led = false;
         self.nodes[seat].process = Process::Follows(Box::new(Following {
             disk,
             replica,
@@ -124,6 +131,8 @@ impl Cluster {
             takes_over,
             told_starting,
             asked,
+            members,
+            candidate,
         }));
         self.note(format_args!("replica {seat} starts at {at}"));
         self.tally(if at == Position::ZERO { "replicas that start with nothing" } else { "replicas that go on" });
@@ -132,6 +141,13 @@ impl Cluster {
 
     /// An offer has arrived.
     pub fn take_offer(&mut self, (from, number): Reply, seat: Place, bytes: &[u8]) -> Result<(), String> {
+        if self.nodes[seat].leading().is_some() {
+            if let Some(answer) = self.ask_leader(seat, bytes)? {
+                let way = Way { from: seat, to: from };
+                self.network.send(way, &Packet::Answer(number, answer.encode()), self.now_ms);
+            }
+            return Ok(());
+        }
         let now_ms = self.clock_ms(seat);
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
@@ -171,7 +187,7 @@ impl Cluster {
             let now_ms = self.now_ms;
             let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
             match action {
-                Action::Unready | Action::Members(_) => {}
+                Action::Unready => {}
                 Action::Answer(to, answer) => self.answer(seat, to, answer)?,
                 Action::Serve(_, epochs, reader, sequence) => {
                     process.feed.restart(sequence);
@@ -199,6 +215,13 @@ impl Cluster {
                 }
                 Action::Stands(_) => self.notice(seat),
                 Action::CaughtUp => process.ready = true,
+                Action::Members(members) => {
+                    let urls = members.replicas.iter().chain([&members.leader]);
+                    process.members = urls.filter_map(|url| place_of(url)).collect();
+                    if let Some(leader) = place_of(&members.leader).filter(|&leader| leader != seat) {
+                        self.nodes[seat].follows = leader;
+                    }
+                }
                 Action::Load(identity) => process.load = Some(Load::Wanted(identity)),
                 Action::Sync(sync) => process.syncs.push_back((sync, None)),
                 Action::Snapshot(identity, reader, mark, place) => {

@@ -9,18 +9,19 @@ use crate::{
     model::{Verdict, answer_to},
     network::{PLACES, Place},
     serving::Served,
+    taking::Taken,
     truth::Entry,
 };
 use memdb::{
     disk::Disk,
     format::Identity,
     hash::WordHasher,
-    leader::{AckLevel, Action, Submission, WriteError, Writer, close},
+    leader::{AckLevel, Action, Incumbent, Submission, WriteError, Writer, close},
     log,
-    manifest::Manifest,
+    manifest::{Manifest, State},
     position::{EpochTable, Position, Sequence},
     recovery::{self, Settled},
-    replication::{Archive, Feed, Lead, NodeId},
+    replication::{Archive, Feed, Lead, Members},
     snapshot::{Job, Step},
     store::Reader,
     tokenizer::Analyzer,
@@ -30,7 +31,7 @@ use std::{io, sync::Arc};
 /// A running leader.
 pub struct Leading {
     /// This run.
-    node: NodeId,
+    pub incumbent: Incumbent,
     pub disk: Arc<dyn Disk>,
     pub manifest: Manifest,
     pub writer: Writer<usize>,
@@ -46,6 +47,8 @@ pub struct Leading {
     pub synced_upto: Sequence,
     wants_durable: bool,
     pub served: [Option<Served>; PLACES],
+    /// Another leads, or is about to: it writes no more, and becomes a replica.
+    pub stands_down: bool,
 }
 
 impl Leading {
@@ -62,16 +65,22 @@ impl Leading {
         self.served.iter().flatten().any(|served| served.standing.is_some_and(|standing| standing.synced.is_some()))
     }
 
+    /// Who belongs to the cluster, as replicas are told.
+    fn members(&self) -> Members {
+        let replicas = (0..PLACES).filter(|&seat| self.served[seat].is_some()).map(url_of).collect();
+        Members { leader: self.incumbent.url.clone(), replicas }
+    }
+
     pub fn lead(&self) -> Lead {
         let state = &self.manifest.state;
         Lead {
-            node: self.node,
+            node: self.incumbent.node,
             identity: self.manifest.identity,
             epoch: state.epoch,
             epochs: state.epochs.clone().into(),
             last: self.reader.read().mark(),
             durable: self.wants_durable,
-            members: Default::default(),
+            members: Arc::new(self.members()),
         }
     }
 
@@ -96,6 +105,11 @@ impl Cluster {
             Err(error) => return self.did_not_start(at, &error, met),
         };
         self.note(format_args!("leader {at} looked: {}", recovered.report));
+        if recovered.manifest.state.promised > 0 || !self.nodes[at].has_led && !recovered.new {
+            // It has followed, or will: who leads in its place is not asked for, but promoted.
+            self.tally("leaders that start as replicas");
+            return self.start_replica(at);
+        }
         if self.database.is_some_and(|database| recovered.new || recovered.manifest.identity != database) {
             return Err("it began a new database over the old one".into());
         }
@@ -106,7 +120,10 @@ impl Cluster {
         let found = Position::new(epoch, recovered.store.mark().position.sequence);
         self.truth.recovered(&who, &recovered.store.reader(), found)?;
         self.check_kept(at, found)?;
-        self.take_back(at, &mut recovered)?;
+        if self.take_back(at, &mut recovered, None)? == Taken::Nothing {
+            self.tally("leaders that start as replicas");
+            return self.start_replica(at);
+        }
         let found = Position::new(epoch, recovered.store.mark().position.sequence);
         self.truth.recovered(&who, &recovered.store.reader(), found)?;
         if self.bug == Some(Bug::SameEpochAgain) && recovered.manifest.state.epoch > 1 {
@@ -116,6 +133,7 @@ impl Cluster {
             recovered.manifest.state.epochs.ended().iter().filter(|e| e.epoch < epoch).for_each(|e| epochs.end(*e));
             recovered.manifest.state.epochs = epochs;
         }
+        recovered.manifest.state.leader_url = Some(url_of(at));
         let boot = format!("boot {}", self.nodes[at].boots);
         let settled = recovered.settle(&disk, boot, self.settings.segment_bytes);
         self.note_events();
@@ -126,7 +144,7 @@ impl Cluster {
     }
 
     /// A leader has begun its epoch behind what stood at `from`.
-    fn lead(&mut self, at: Place, disk: Arc<dyn Disk>, settled: Settled, from: Position) -> Result<(), String> {
+    pub fn lead(&mut self, at: Place, disk: Arc<dyn Disk>, settled: Settled, from: Position) -> Result<(), String> {
         let state = &settled.manifest.state;
         if self.truth.last(from.epoch) > from.sequence {
             self.tally("leaders that lost records");
@@ -141,13 +159,12 @@ impl Cluster {
         let feed = Arc::new(Feed::new(from.sequence, self.settings.feed_bytes));
         let now_ms = self.clock_ms(at);
         let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, now_ms);
-        let known = settled.manifest.state.replicas.clone();
-        let served = std::array::from_fn(|seat| {
-            let is_known = self.settings.configured || known.contains(&url_of(seat));
-            (seat != at && is_known).then(|| Served::new(seat))
-        });
+        let known = self.known_by(&settled.manifest);
+        let served = std::array::from_fn(|seat| (seat != at && known.contains(&seat)).then(|| Served::new(seat)));
+        let (node, identity) = (self.random.next().into(), settled.manifest.identity);
+        let incumbent = Incumbent::new(node, url_of(at), identity, settled.manifest.state.epoch);
         self.nodes[at].process = Process::Leads(Box::new(Leading {
-            node: self.random.next().into(),
+            incumbent,
             reader: writer.store().reader(),
             hasher: writer.store().hasher(),
             synced_upto: from.sequence,
@@ -162,11 +179,20 @@ impl Cluster {
             snapshot: None,
             wants_durable: false,
             served,
+            stands_down: false,
         }));
+        self.nodes[at].has_led = true;
         Ok(())
     }
 
-    fn new_identity(&mut self) -> Identity {
+    /// The nodes that a MANIFEST tells of, and the settings name.
+    pub fn known_by(&self, manifest: &Manifest) -> Vec<Place> {
+        let State { replicas, leader_url, .. } = &manifest.state;
+        let is_known = |url: &String| replicas.contains(url) || leader_url.as_ref() == Some(url);
+        (0..PLACES).filter(|&place| self.settings.configured || is_known(&url_of(place))).collect()
+    }
+
+    pub fn new_identity(&mut self) -> Identity {
         let (high, low) = (self.random.next(), self.random.next());
         Identity {
             database_id: u128::from(high) << 64 | u128::from(low),
@@ -188,7 +214,7 @@ impl Cluster {
         let before = leader.position();
         let epoch = leader.manifest.state.epoch;
         let position = Position::new(epoch, before.sequence + 1);
-        let refused = leader.writer.is_poisoned();
+        let refused = leader.writer.is_poisoned() || leader.stands_down;
         let mut state = self.truth.state(epoch).clone();
         let time_ms = now_ms.max(state.time_ms);
         let mut verdicts = Vec::new();
@@ -376,4 +402,8 @@ impl Cluster {
 
 pub fn url_of(at: Place) -> String {
     format!("node {at}")
+}
+
+pub fn place_of(url: &str) -> Option<Place> {
+    url.strip_prefix("node ")?.parse().ok()
 }

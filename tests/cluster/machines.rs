@@ -32,6 +32,8 @@ pub struct Node {
     pub process: Process,
     /// Whether it is started to lead; else to follow.
     pub is_to_lead: bool,
+    /// Whether whoever wrote its files last has led.
+    pub has_led: bool,
     /// Which leader it is to follow.
     pub follows: Place,
     /// How often it was switched on.
@@ -58,6 +60,7 @@ impl Node {
             keeps_files,
             process: Process::None,
             is_to_lead: false,
+            has_led: false,
             follows: 0,
             boots: 1,
             paused_until_ms: 0,
@@ -211,6 +214,7 @@ impl Cluster {
                 node.machine = Arc::new(Mutex::new(machine));
                 node.forgets_its_files();
                 node.was_at = Position::ZERO;
+                node.has_led = false;
                 self.leaves_its_local(at);
                 "replicas emptied"
             }

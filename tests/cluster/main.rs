@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 
 mod bug;
+mod candidates;
 #[path = "../simulation/checker.rs"]
 #[allow(dead_code, reason = "what is checked of one node alone")]
 mod checker;

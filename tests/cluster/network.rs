@@ -72,6 +72,11 @@ impl Network {
         !self.cut[one][other] && !self.cut[other][one]
     }
 
+    /// Whether a message that is answered at once gets there.
+    pub fn gets_through(&mut self, from: Place, to: Place) -> bool {
+        !self.cut[from][to] && !self.random.percent(self.lost)
+    }
+
     pub fn send(&mut self, way: Way, packet: &Packet, now_ms: u64) {
         if self.cut[way.from][way.to] || self.random.percent(self.lost) {
             return;

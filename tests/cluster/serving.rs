@@ -2,13 +2,14 @@
 
 use crate::{
     bug::Bug,
-    cluster::Cluster,
+    cluster::{Cluster, ended},
     leader::url_of,
     network::{Packet, Place, Way},
 };
 use memdb::{
+    leader::Reaction,
     position::{Position, Sequence},
-    replication::{Answer, Sender, Standing, Told, Turn},
+    replication::{Answer, Offer, Sender, Standing, Told, Turn},
 };
 
 /// A replica that is served.
@@ -109,7 +110,15 @@ impl Cluster {
                     *self.tallies.entry("replicas told to load a snapshot").or_default() += 1;
                     continue;
                 }
-                Told::StepDown(epoch) => return Err(format!("the only leader is to step down for epoch {epoch}")),
+                Told::StepDown(epoch) => {
+                    self.history.note(format_args!("leader {at} steps down: {seat} has seen {epoch}"));
+                    *self.tallies.entry("leaders that hear of another").or_default() += 1;
+                    leader.stands_down = true;
+                    self.nodes[at].is_to_lead = false;
+                    let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
+                    leader.writer.told(seat as u32 + 1, &told, now_ms, &mut leader.wanted);
+                    return self.carry_out(at);
+                }
                 Told::Progress(standing) => served.standing = Some(*standing),
                 Told::Lost | Told::Gone => {
                     if let Some(standing) = &mut served.standing {
@@ -128,6 +137,45 @@ impl Cluster {
             }
         }
         self.carry_out(at)
+    }
+
+    /// Somebody asks a leader where it stands, has it promise, or leads in its place.
+    pub fn ask_leader(&mut self, at: Place, bytes: &[u8]) -> Result<Option<Answer>, String> {
+        let offer = Offer::decode(bytes)?;
+        let Some(leader) = self.nodes[at].leading_mut() else { return Ok(None) };
+        let outcome = match leader.incumbent.offered(&offer) {
+            Reaction::Answer(outcome) => outcome,
+            Reaction::StandDown(epoch, outcome) => {
+                leader.writer.stand_down(&mut leader.wanted);
+                leader.stands_down = true;
+                leader.manifest.state.promised = epoch;
+                let noted = leader.manifest.write(&*leader.disk);
+                self.note(format_args!("leader {at} stands down for {epoch}"));
+                self.nodes[at].is_to_lead = false;
+                self.tally("leaders that stand down");
+                self.carry_out(at)?;
+                self.note_events();
+                if noted.is_err() {
+                    return Ok(None); // it promises nothing then
+                }
+                outcome
+            }
+        };
+        let Some(leader) = self.nodes[at].leading() else { return Ok(None) };
+        Ok(Some(leader.incumbent.answer(outcome, leader.writer.store().mark())))
+    }
+
+    /// A leader that has stood down becomes a replica of its own files.
+    pub fn becomes_a_replica(&mut self, at: Place) -> Result<(), String> {
+        let Some(leader) = self.nodes[at].leading().filter(|leader| leader.stands_down) else { return Ok(()) };
+        let position = leader.position();
+        ended(self, at);
+        let node = &mut self.nodes[at];
+        node.machine.lock().kill();
+        node.killed_at = Some(position);
+        self.note(format_args!("leader {at} becomes a replica"));
+        self.tally("leaders that become replicas");
+        self.start_replica(at)
     }
 
     /// A replica has announced itself: it is served from now on, and a restart will know of it.

@@ -1,70 +1,89 @@
 //! What a leader that starts asks its replicas, and takes back from them. As `src/node/take_back.rs`.
 
-use crate::{
-    bug::Bug,
-    cluster::Cluster,
-    leader::url_of,
-    network::{PLACES, Place},
-};
+use crate::{bug::Bug, cluster::Cluster, machines::Process, network::Place};
 use memdb::{
     format::Identity,
-    position::Position,
+    position::{Epoch, Position},
     recovery::Recovered,
-    replication::{Choice, Hello, Offer, choose, extend},
+    replication::{Choice, ExtendError, Hello, Offer, choose, extend},
 };
 
+/// What has come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// All there is.
+    All,
+    /// Not all: who has it does not give it.
+    Some,
+    /// Nothing: another has led in a later epoch.
+    Nothing,
+}
+
 impl Cluster {
-    /// Asks the replicas, and takes from those that have more, first who has the most.
-    pub fn take_back(&mut self, at: Place, recovered: &mut Recovered) -> Result<(), String> {
-        let state = &recovered.manifest.state;
+    /// Whoever is to lead asks the others, and takes from those that have more.
+    pub fn take_back(
+        &mut self,
+        at: Place,
+        recovered: &mut Recovered,
+        promised: Option<Epoch>,
+    ) -> Result<Taken, String> {
         if recovered.new {
-            return Ok(());
+            return Ok(Taken::All);
         }
-        let (identity, epoch) = (recovered.manifest.identity, state.epoch);
-        let question = Offer::ask(identity, epoch).encode_head();
-        let known = state.replicas.clone();
-        let asked: Vec<Place> = (0..PLACES)
-            .filter(|&seat| seat != at && (self.settings.configured || known.contains(&url_of(seat))))
-            .filter(|&seat| self.reaches(at, seat))
-            .collect();
-        // What the one with the most has, whatever it says.
-        let most = asked.iter().filter_map(|&seat| self.nodes[seat].following()?.position());
-        let most = most.filter(|at| at.epoch == epoch).map(|at| at.sequence).max().unwrap_or(0);
-        let mut hellos: Vec<(Place, Hello)> = Vec::new();
-        for seat in asked {
-            if let Some(answer) = self.ask(at, seat, &question)? {
-                hellos.push((seat, answer.hello));
+        let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
+        let question = Offer::ask(identity, promised.unwrap_or(epoch)).encode_head();
+        let mut hellos = Vec::new();
+        for seat in self.known_by(&recovered.manifest) {
+            if seat == at || !self.reaches(at, seat) {
+                continue;
             }
+            let answer = match self.nodes[seat].leading() {
+                Some(_) => self.ask_leader(seat, &question)?,
+                None => self.ask(at, seat, &question)?,
+            };
+            hellos.extend(answer.map(|answer| (seat, answer.hello)));
         }
+        self.take_from_those(at, recovered, hellos, promised)
+    }
+
+    /// Takes from those that have more of the last epoch, first from who has the most.
+    fn take_from_those(
+        &mut self,
+        at: Place,
+        recovered: &mut Recovered,
+        answered: Vec<(Place, Hello)>,
+        promised: Option<Epoch>,
+    ) -> Result<Taken, String> {
+        let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
+        let may_have_seen = promised.unwrap_or(epoch);
+        let of_it = answered.iter().filter(|(_, hello)| hello.position.epoch == epoch && !hello.diverged);
+        let most = of_it.map(|(_, hello)| hello.position.sequence).max().unwrap_or(0);
         let before = recovered.store.mark().position.sequence;
-        let (seats, hellos): (Vec<Place>, Vec<Hello>) = hellos.into_iter().unzip();
-        let diverged = hellos.iter().any(|hello| hello.diverged);
-        let choice = choose(&hellos, identity.database_id, epoch, before, epoch);
-        let mut gave_up = false;
-        match choice {
+        let (seats, hellos): (Vec<Place>, Vec<Hello>) = answered.into_iter().unzip();
+        match choose(&hellos, identity.database_id, epoch, before, may_have_seen) {
             _ if self.bug == Some(Bug::TakesNothingBack) => {}
             Choice::Nobody => {}
-            Choice::HigherEpoch(at, seen) => {
-                return Err(format!("replica {} has seen epoch {seen}, the leader wrote {epoch} last", seats[at]));
+            Choice::HigherEpoch(other, seen) => {
+                self.note(format_args!("{at} does not lead behind {epoch}: {} has seen {seen}", seats[other]));
+                return Ok(Taken::Nothing);
             }
             Choice::From(ahead) => {
-                let wanted = hellos[ahead[0]].position.sequence;
-                for at in ahead {
-                    self.take_from(recovered, seats[at], hellos[at].position.sequence)?;
+                for other in ahead {
+                    self.take_from(recovered, seats[other], hellos[other].position.sequence)?;
                 }
-                if recovered.store.mark().position.sequence < wanted {
+                if recovered.store.mark().position.sequence < most {
                     // The operator stops that replica for this start: to lead without those records is asked for.
-                    gave_up = true;
                     self.tally("tails that could not be taken back");
+                    return Ok(Taken::Some);
                 }
             }
         }
         let after = recovered.store.mark().position.sequence;
-        self.note(format_args!("took {} records back behind {before}", after - before));
-        if after < most && !gave_up && !diverged {
+        self.note(format_args!("{at} took {} records back behind {before}", after - before));
+        if after < most {
             return Err(format!("a replica that was there had {most}, and the leader went on behind {after}"));
         }
-        Ok(())
+        Ok(Taken::All)
     }
 
     /// Takes what one replica gives, until this log has what it has.
@@ -74,7 +93,14 @@ impl Cluster {
             let position = recovered.store.mark().position;
             let records = self.records_of(seat, position, &identity).filter(|records| !records.is_empty());
             let Some(records) = records else { return Ok(()) };
-            extend(&mut recovered.store, &identity, epoch, &records).map_err(|error| error.to_string())?;
+            match extend(&mut recovered.store, &identity, epoch, &records) {
+                Ok(_) => {}
+                Err(ExtendError::Foreign(why)) => {
+                    self.note(format_args!("{seat} gives what does not go on: {why}"));
+                    return Ok(());
+                }
+                Err(ExtendError::Diverged(why)) => return Err(why),
+            }
             recovered.report.clean = false;
             self.tally("tails taken back");
         }
@@ -82,9 +108,12 @@ impl Cluster {
     }
 
     fn records_of(&mut self, seat: Place, after: Position, identity: &Identity) -> Option<Vec<u8>> {
-        let process = self.nodes[seat].following()?;
-        let last = process.position()?.sequence;
-        let records = process.archive.records(after.sequence, last, identity).ok()??;
+        let (archive, last) = match &self.nodes[seat].process {
+            Process::None => return None,
+            Process::Leads(leading) => (&leading.archive, leading.position()),
+            Process::Follows(following) => (&following.archive, following.position()?),
+        };
+        let records = archive.records(after.sequence, last.sequence, identity).ok()??;
         Some(records.concat())
     }
 }

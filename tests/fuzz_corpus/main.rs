@@ -3,7 +3,11 @@
 //! `make fuzz` runs the same functions guided by coverage. `MEMDB_FUZZ_MS=60000` mutates each target for so long,
 //! `MEMDB_FUZZ_SEED=7` in another way. What libFuzzer or this test finds becomes a file in `fuzz/corpus/TARGET`, and stays.
 
-#![allow(clippy::disallowed_methods, reason = "reads the corpus, which is no database")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test that reads the corpus, which is no database"
+)]
 
 mod mutate;
 mod seeds;
