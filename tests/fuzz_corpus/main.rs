@@ -4,6 +4,7 @@
 //! `MEMDB_FUZZ_SEED=7` in another way. What libFuzzer or this test finds becomes a file in `fuzz/corpus/TARGET`, and stays.
 
 #![allow(clippy::disallowed_methods, reason = "reads the corpus, which is no database")]
+#![allow(clippy::print_stderr, reason = "says which input fails, and how much was tried")]
 
 mod mutate;
 mod seeds;
