@@ -158,7 +158,7 @@ impl<T> Replica<T> {
                 let identity = *identity;
                 (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
                 replica.promised = state.promised;
-                replica.members = members_of(state);
+                replica.members = members_of(state, &replica.settings.url);
                 actions.push(Action::Members(replica.members.clone()));
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
                 let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now_ms);
@@ -190,8 +190,11 @@ impl<T> Replica<T> {
     }
 
     fn take(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
-        let held = self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to);
-        if held.is_some_and(|held| held != offer.identity.database_id) {
+        let is_other = match &self.held {
+            Some(held) => held.identity != offer.identity,
+            None => self.bound_to.is_some_and(|bound_to| bound_to != offer.identity.database_id),
+        };
+        if is_other {
             return Outcome::OtherDatabase;
         }
         if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {

@@ -39,9 +39,14 @@ impl Recovered {
         standing_at(self.store.mark().position, *epoch, epochs)
     }
 
-    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins. Its history
-    /// ends where it stands: what it has not got of the epochs it was told of never will be part of it.
+    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins.
     pub fn promote(&mut self, promised: Epoch) {
+        self.promised = Some(promised);
+    }
+
+    /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of never
+    /// will be part of it.
+    pub(super) fn end_where_it_stands(&mut self) {
         let stands = self.stands();
         let State { epoch, epochs, .. } = &mut self.manifest.state;
         if stands.epoch < *epoch {
@@ -49,7 +54,6 @@ impl Recovered {
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
             (*epoch, *epochs) = (stands.epoch, before);
         }
-        self.promised = Some(promised);
     }
 
     /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
