@@ -26,7 +26,7 @@ SAMPLE ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood bench clean perf
+.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood hostile bench clean perf
 .PHONY: fuzz mutants coverage
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
@@ -79,6 +79,9 @@ mutants: ## change the program in SAMPLE (150) small ways, drawn with SEED (1), 
 
 coverage: ## line coverage of the core, by directory
 	@scripts/coverage
+
+hostile: ## 10,000 connections of each bad kind against a leader: what they cost, and that others are served
+	cargo test --release --test hostile -- --ignored --nocapture
 
 bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench

@@ -52,7 +52,7 @@ fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
     let mut at = 0;
     while seal > Seal::Raw && at + BLOCK_HEADER_BYTES <= rest.len() {
         let kind = u32_at(rest, at);
-        let kind = if seal > Seal::Checksums { KINDS[kind as usize % 3] } else { kind };
+        let kind = if seal > Seal::Checksums { KINDS[kind.wrapping_sub(1) as usize % 3] } else { kind };
         let room = rest.len() - at - BLOCK_HEADER_BYTES;
         let len = Some(u32_at(rest, at + 4) as usize).filter(|&len| len <= room).unwrap_or(room);
         at += BLOCK_HEADER_BYTES;

@@ -153,9 +153,14 @@ impl<'a> RawRecord<'a> {
     /// What the record says.
     ///
     /// # Errors
-    /// If its payload, though undamaged, cannot be decoded.
+    /// If its payload, though undamaged, cannot be decoded, or has words that no store takes.
     pub fn record(&self) -> Result<Record<'a>, BadRecord> {
-        let body = format::borrow_decode(self.payload).map_err(BadRecord::Unknown)?;
+        let body: Body<'_> = format::borrow_decode(self.payload).map_err(BadRecord::Unknown)?;
+        // Whoever wrote it has bounded its words; a store relies on it, and checksums do not vouch for it.
+        let mut words = body.changes.iter().flat_map(|change| &change.counts).map(|counted| counted.word.len());
+        if let Some(bytes) = words.find(|bytes| !(1..=limits::MAX_WORD_BYTES).contains(bytes)) {
+            return Err(BadRecord::Unknown(format!("a word of {bytes} bytes")));
+        }
         let RecordHeader { position, time_ms, digest_after, .. } = self.header;
         Ok(Record { position, time_ms, digest_after, body })
     }
@@ -253,6 +258,20 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(RawRecord::parse(&flipped, 9).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_no_store_takes_is_refused_and_does_not_reach_one() {
+        let long = "a".repeat(limits::MAX_WORD_BYTES + 1);
+        for (word, sound) in [("", false), (&long[1..], true), (&long, false)] {
+            let counts = vec![WordCount { word: "hello", count: 1 }, WordCount { word, count: 1 }];
+            let body =
+                Body { changes: vec![Change { namespace: "words", dropped: false, counts }], settled: Vec::new() };
+            let mut bytes = Vec::new();
+            encode_record(Position::new(1, 4), 1_000, 77, &body, &BEFORE, &mut bytes);
+            let raw = RawRecord::parse(&bytes, 9).expect("whole");
+            assert_eq!(raw.record().is_ok(), sound, "{} bytes", word.len());
         }
     }
 

@@ -186,7 +186,7 @@ mod tests {
             Hello { database: None, ..good.clone() },
             Hello { diverged: true, ..good.clone() },
             Hello { synced: None, ..good.clone() },
-            Hello { position: Position::ZERO, ..good.clone() },
+            Hello { position: Position::ZERO, ..good },
         ] {
             assert!(matches!(candidacy(&unfit, &[], true, 0), Err(Refusal::Unfit(_))), "{unfit:?}");
         }

@@ -4,6 +4,7 @@
 //! `MEMDB_FUZZ_SEED=7` in another way. What libFuzzer or this test finds becomes a file in `fuzz/corpus/TARGET`, and stays.
 
 #![allow(clippy::disallowed_methods, reason = "reads the corpus, which is no database")]
+#![allow(clippy::print_stderr, reason = "says which input fails, and how much was tried")]
 
 mod mutate;
 mod seeds;
@@ -61,7 +62,7 @@ fn mutate(target: &str) {
     }
     let accepted = targets::inputs_accepted();
     eprintln!("{target}: {runs} mutations with seed {seed}, {accepted} accepted");
-    assert!(accepted > runs / 20, "{target}: of {runs} inputs {accepted} got past the checks: little is tested");
+    assert!(accepted > runs / 50, "{target}: of {runs} inputs {accepted} got past the checks: little is tested");
 }
 
 /// A test for each target, so that they run side by side.

@@ -63,6 +63,12 @@ fn records() -> Vec<u8> {
     .collect()
 }
 
+/// Records of which the second has a word that no store takes.
+fn unbounded(word: &str) -> Vec<u8> {
+    let counted = |word| Body { changes: vec![counted("words", &[(word, 1)])], settled: vec![] };
+    [record(&counted("hello")), record(&counted(word)), record(&counted("world"))].concat()
+}
+
 fn log() -> Vec<Seed> {
     let (file, behind) = (LOG, &LOG[FILE_HEADER_BYTES..]);
     vec![
@@ -72,16 +78,24 @@ fn log() -> Vec<Seed> {
         ("log", "golden-digests", under(&[3], behind)),
         ("log", "two-segments", under(&[8 | 3], &records())),
         ("log", "records", under(&[3], &records())),
+        ("log", "empty-word", under(&[3], &unbounded(""))),
+        ("log", "long-word", under(&[3], &unbounded(&"a".repeat(257)))),
     ]
 }
 
 fn snapshot() -> Vec<Seed> {
     let behind = &SNAPSHOT[FILE_HEADER_BYTES..];
+    // Without its trailer: sealed blocks are given one.
+    let mut blocks = 0;
+    while behind[blocks] != 4 {
+        blocks += 12 + u32::from_le_bytes(behind[blocks + 4..][..4].try_into().expect("four bytes")) as usize;
+    }
+    let blocks = &behind[..blocks];
     vec![
         ("snapshot", "golden-whole", under(&[4, 7], SNAPSHOT)),
         ("snapshot", "golden-checksums", under(&[1, 30], behind)),
-        ("snapshot", "golden-chain", under(&[2, 200], behind)),
-        ("snapshot", "golden-digests", under(&[3, 64], behind)),
+        ("snapshot", "golden-chain", under(&[2, 200], blocks)),
+        ("snapshot", "golden-digests", under(&[3, 64], blocks)),
         ("manifest", "golden-whole", under(&[0], MANIFEST)),
         ("manifest", "golden-checksum", under(&[1], &MANIFEST[FILE_HEADER_BYTES..MANIFEST.len() - 4])),
     ]
@@ -98,6 +112,7 @@ fn hello() -> Hello {
         synced: Some(8),
         diverged: false,
         local: false,
+        leads: false,
     }
 }
 
@@ -136,6 +151,8 @@ fn offers() -> Vec<Seed> {
             "gap",
             [turn([3, 0, 0, 3], &records), turn([2, 0, 0, 0], &first), turn([1, 0, 3, 0], &first)].concat(),
         ),
+        ("offer", "empty-word", turn([3, 0, 0, 0], &unbounded(""))),
+        ("offer", "long-word", turn([3, 0, 0, 0], &unbounded(&"a".repeat(257)))),
         ("offer", "raw", turn([0, 0, 0, 64], &Offer::ask(IDENTITY, 1).encode_head())),
     ]
 }

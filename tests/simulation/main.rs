@@ -66,6 +66,7 @@ const SUITE: Suite<Bug> = Suite {
         "starts that met a fault",
         "starts with a write whose outcome was unknown",
         "starts without writes that were not synced",
+        "words that found memory, of little",
     ],
     bugs: &[
         Plant::Core(Core::SkipsTheSync),

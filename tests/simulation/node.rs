@@ -221,6 +221,9 @@ impl Simulation {
         if grown_to.is_some_and(|bytes| bytes > self.settings.writer.admission.memory_bytes) {
             return Err(format!("{grown_to:?} bytes are taken by what was admitted: more than may be"));
         }
+        if grown_to.is_some() && self.settings.writer.admission.memory_bytes < usize::MAX {
+            self.tally("words that found memory, of little");
+        }
         if let Some(refusal) = refusal {
             if advanced {
                 return Err("a record was written although writes are refused".into());

@@ -40,8 +40,6 @@ pub struct Settings {
     pub slow_syncs: usize,
 }
 
-/// Some words fit, and not all.
-const SMALL_MEMORY: usize = 10_000;
 /// True time at the begin of a history: clocks can be set back by weeks.
 const BEGIN_MS: u64 = 4_000_000_000;
 
@@ -65,7 +63,7 @@ impl Settings {
                 synced: random.percent(25),
                 ack_timeout_ms: 1_000,
                 admission: AdmissionLimits {
-                    memory_bytes: *random.pick(&[usize::MAX, usize::MAX, usize::MAX, SMALL_MEMORY]),
+                    memory_bytes: if random.percent(25) { random.between(2_000, 60_000) } else { usize::MAX },
                 },
                 snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 20, 50, 300]) },
             },

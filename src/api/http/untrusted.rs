@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 const HASHER: WordHasher = WordHasher::new(1);
 
-fn status(problem: Problem) -> u16 {
+fn status(problem: &Problem) -> u16 {
     // The answer is made too: it must be one, whatever the bytes.
     assert!(serde_json::from_slice::<serde_json::Value>(&problem.body()).is_ok_and(|body| body.is_object()));
     problem.status().as_u16()
@@ -28,8 +28,9 @@ fn status(problem: Problem) -> u16 {
 /// # Errors
 /// The status of the answer.
 pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<Batch, u16> {
-    let media = Media::of(content_type, "text").map_err(status)?;
-    futures::executor::block_on(writes::counted(media, Bytes::copy_from_slice(body))).map_err(status)
+    let media = Media::of(content_type, "text").map_err(|problem| status(&problem))?;
+    futures::executor::block_on(writes::counted(media, Bytes::copy_from_slice(body)))
+        .map_err(|problem| status(&problem))
 }
 
 /// The body of `POST /update`: the amounts, and the sum of them without their signs.
@@ -37,7 +38,9 @@ pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<Batch, u16> {
 /// # Errors
 /// The status of the answer.
 pub fn amounts(body: &str) -> Result<(Tally, u64), u16> {
-    update::parse(body, Analyzer::Standard, HASHER).map(|read| (read.tally, read.words)).map_err(status)
+    update::parse(body, Analyzer::Standard, HASHER)
+        .map(|read| (read.tally, read.words))
+        .map_err(|problem| status(&problem))
 }
 
 /// What follows the `?`: the namespace and the words.
@@ -45,8 +48,8 @@ pub fn amounts(body: &str) -> Result<(Tally, u64), u16> {
 /// # Errors
 /// The status of the answer.
 pub fn query(text: &str) -> Result<(String, Vec<String>), u16> {
-    let query = Query::parse(text).map_err(status)?;
-    let _ = (query.top().map_err(status), query.named_words().map_err(status));
+    let query = Query::parse(text).map_err(|problem| status(&problem))?;
+    let _ = (query.top().map_err(|problem| status(&problem)), query.named_words().map_err(|problem| status(&problem)));
     Ok((query.namespace.into_owned(), query.words.into_iter().map(|word| word.into_owned()).collect()))
 }
 
@@ -66,7 +69,7 @@ pub fn look(bytes: &[u8], max_head_bytes: usize) -> Head {
     match head::look(bytes, max_head_bytes) {
         Found::Partial => Head::Partial,
         Found::Sound { head_bytes, .. } => Head::Sound(head_bytes),
-        Found::Unsound(problem) => Head::Unsound(status(problem)),
+        Found::Unsound(problem) => Head::Unsound(status(&problem)),
     }
 }
 
