@@ -17,10 +17,11 @@ impl<T> Replica<T> {
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
     pub(super) fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
         let by = (offer.epoch, offer.leader);
-        if self.highest() == offer.epoch && self.led_by != Some(by) {
+        if self.highest() == offer.epoch && self.promised_to != Some(by) {
             return Outcome::OldEpoch; // it is led, or promised, already
         }
-        (self.promised, self.led_by) = (offer.epoch, Some(by));
+        // It may come to nothing, and another lead in that epoch: whoever leads is followed.
+        (self.promised, self.promised_to) = (offer.epoch, Some(by));
         actions.push(Action::Unready);
         if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
             Outcome::Applied

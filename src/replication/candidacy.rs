@@ -84,7 +84,7 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
         let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
         let most = given.fold(me.position, Position::max);
-        let ahead = |hello: &&Hello| hello.position > most && !planted(Bug::PromotesWhoIsBehind);
+        let ahead = |hello: &&Hello| hello.position > most;
         let ahead = others.iter().find(|asked| asked.hello.as_ref().filter(ours).filter(ahead).is_some());
         if let Some(Asked { url, hello: Some(hello), .. }) = ahead {
             return Err(Refusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
