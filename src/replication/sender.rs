@@ -235,11 +235,10 @@ impl Sender {
     /// The replica has answered.
     pub fn answered(&mut self, answer: Answer, now_ms: u64, lead: &Lead, told: &mut Vec<Told>) {
         let (command, with_records) = self.in_flight.take().expect("an answer is to an offer");
-        (self.failures, self.away_since_ms) = (0, None);
+        (self.failures, self.away_since_ms, self.answered_ms) = (0, None, Some(now_ms));
         if with_records {
             self.slow = 0;
         }
-        self.answered_ms = Some(now_ms);
         let Answer { outcome, hello } = answer;
         let has_followed = command == Command::Stream && outcome == Outcome::Applied;
         self.note_what_it_knows(hello.node, has_followed);
