@@ -136,6 +136,7 @@ fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_repl
     assert_eq!(count(promoted.leader().view(), "word"), 20);
     let demoted = follow(promoted.address(), old.path());
     let last = write(&promoted, "word");
+    assert!(last.epoch > 2, "epoch 2 is what the old leader would take at its next start");
     let follower: &Follower = demoted.follower();
     reached(follower.view(), last);
     assert_eq!(count(follower.view(), "word"), 21);

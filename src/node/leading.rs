@@ -20,7 +20,7 @@ use crate::{
     manifest::Manifest,
     metrics::Metrics,
     recovery::{self, Recovered, RecoveryError, Settled},
-    replication::{Archive, Feed, Registry},
+    replication::{Archive, Feed, Registry, drawn_epoch},
     snapshot::SnapshotSettings,
     store::Store,
     tokenizer::Analyzer,
@@ -193,6 +193,9 @@ fn recover(
         // What it lacks, the others give.
         Some(_) => look_at_files(settings, disk)?,
     };
+    if elected.is_none() && recovered.has_followed() {
+        recovered.promised = Some(drawn_epoch(recovered.manifest.state.highest(), random()? as u64));
+    }
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {
         return Err(refused(RecoveryError::OtherAnalyzer { found }));

@@ -39,6 +39,12 @@ impl Recovered {
         standing_at(self.store.mark().position, *epoch, epochs)
     }
 
+    /// Whether it was a follower who wrote these files last: no leader has started on them since. The leader it followed may be
+    /// there still, and take the next epoch itself.
+    pub fn has_followed(&self) -> bool {
+        self.manifest.state.epoch > 0 && self.manifest.state.boot_id.is_empty()
+    }
+
     /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins.
     pub fn promote(&mut self, promised: Epoch) {
         self.promised = Some(promised);
@@ -96,6 +102,8 @@ pub fn begin_epoch(
     log.begin_epoch(epoch)?;
     failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
+    // It is written from elsewhere now, see [`Recovered::has_followed`].
+    manifest.state.boot_id.clear();
     manifest.write(disk)
 }
 

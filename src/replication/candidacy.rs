@@ -98,7 +98,12 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
     let hands_over = hellos().any(|hello| hello.leads && hello.epoch == highest);
     let everybody = others.iter().all(|asked| asked.hello.is_some());
     let is_free = hands_over && everybody || planted(Bug::PromotesIntoTheNextEpoch);
-    Ok(if is_free { highest + 1 } else { highest + 2 + random % DRAWN_FROM })
+    Ok(if is_free { highest + 1 } else { drawn_epoch(highest, random) })
+}
+
+/// An epoch to lead in where the next one may be taken by somebody who was not asked; `random` is any number.
+pub fn drawn_epoch(highest: Epoch, random: u64) -> Epoch {
+    highest + 2 + random % DRAWN_FROM
 }
 
 /// Where the furthest of those stood who have promised, if a candidate that stands at `here` lacks some of that. They have
