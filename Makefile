@@ -27,7 +27,7 @@ DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood hostile bench clean perf
-.PHONY: fuzz mutants coverage
+.PHONY: fuzz mutants coverage proof
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -82,6 +82,9 @@ coverage: ## line coverage of the core, by directory
 
 hostile: ## 10,000 connections of each bad kind against a leader: what they cost, and that others are served
 	cargo test --release --test hostile -- --ignored --nocapture
+
+proof: ## all the long runs, one after the other: some hours; what each finds is in target/proof
+	@scripts/proof
 
 bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
 	@perf/bench
