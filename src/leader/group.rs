@@ -306,7 +306,12 @@ impl Names {
             };
             if count == 0 {
                 grows += self.growth.of_word(words, counted.hash, counted.word);
-            } else if is_near && words.is_some_and(|words| words.widens(counted.hash, counted.word, sum)) {
+            } else if is_near
+                && let Some(words) = words
+                && words.widens(counted.hash, counted.word, sum)
+                // An earlier batch of the group has paid for it.
+                && !words.widens(counted.hash, counted.word, count)
+            {
                 grows += PAIR_BYTES;
             }
             counts.extend([count, sum]);

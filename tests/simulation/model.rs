@@ -5,9 +5,12 @@ use memdb::{
     leader::{Receipt, WriteError},
     position::Position,
     store::WindowLimits,
-    tally::{Batch, Once, Verb},
+    tally::{Batch, Counted, Once, Verb},
 };
 use std::collections::BTreeMap;
+
+/// A step that counts in place have room for (`src/words/cell.rs`).
+const NARROW: u64 = 524_287;
 
 /// Counts by namespace and word; zero is absent, and so is a namespace without a word.
 pub type Counts = BTreeMap<String, BTreeMap<String, i64>>;
@@ -64,9 +67,11 @@ impl State {
         if !self.count(batch) {
             return Verdict::Overflow;
         }
-        // How many bytes a word takes is not for a model to know; that one without new words takes none, is.
+        // How many bytes a word takes is not for a model to know; that one without new words, and without a step that counts
+        // in place are too narrow for, takes none, is.
         let is_new = |word: &str| before.as_ref().is_none_or(|words| !words.contains_key(word));
-        if found_no_memory && batch.verb == Verb::Add && batch.tally.iter().any(|counted| is_new(counted.word)) {
+        let grows = |counted: Counted<'_>| is_new(counted.word) || counted.amount.unsigned_abs() > NARROW;
+        if found_no_memory && batch.verb == Verb::Add && batch.tally.iter().any(grows) {
             match before {
                 Some(words) => drop(self.counts.insert(batch.namespace.to_string(), words)),
                 None => drop(self.counts.remove(&*batch.namespace)),
