@@ -10,7 +10,7 @@ mod rules;
 
 use memdb::{
     leader::AckLevel,
-    position::{Position, Sequence},
+    position::{EpochTable, Position, Sequence, Standing},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -81,6 +81,13 @@ struct Ended {
     forgives: Vec<AckLevel>,
 }
 
+/// The history that holds, where several may have led at a time.
+#[derive(Debug)]
+struct Holds {
+    epochs: EpochTable,
+    last: Ended,
+}
+
 /// All that one node holds at the end.
 #[derive(Debug)]
 struct Last {
@@ -103,6 +110,7 @@ pub struct History {
     reads: Vec<Read>,
     values: Vec<(Word, i64)>,
     ended: Vec<Ended>,
+    holds: Option<Holds>,
     last: Vec<Last>,
 }
 
@@ -170,6 +178,13 @@ impl History {
         self.ended.push(Ended { at, forgives: forgives.to_vec() });
     }
 
+    /// Where several may have led at a time, epochs are no chain: these, up to `last`, are the history that holds, and all
+    /// that was told of others was given up. Of that, what was acknowledged at these levels may be lost.
+    #[allow(dead_code, reason = "not all who take this file in have several leaders")]
+    pub fn holds(&mut self, epochs: EpochTable, last: Position, forgives: &[AckLevel]) {
+        self.holds = Some(Holds { epochs, last: Ended { at: last, forgives: forgives.to_vec() } });
+    }
+
     /// All that a node holds once nothing is under way and all speak to each other.
     pub fn ends(&mut self, node: &str, position: Position, counts: BTreeMap<String, i64>) {
         self.last.push(Last { node: node.to_owned(), position, counts });
@@ -182,6 +197,9 @@ impl History {
 
     /// The end of an epoch that a position is behind, if there is one: then it is of a history that was given up.
     fn given_up(&self, position: Position) -> Option<&Ended> {
+        if let Some(Holds { epochs, last }) = &self.holds {
+            return (epochs.standing(position, last.at) != Standing::Reached).then_some(last);
+        }
         let behind = |ended: &&Ended| ended.at.epoch >= position.epoch && ended.at.sequence < position.sequence;
         self.ended.iter().filter(behind).min_by_key(|ended| ended.at)
     }

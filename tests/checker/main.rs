@@ -6,7 +6,10 @@
 mod history;
 
 use history::{Broken, Checked, History, Rule, Seen, WriteId};
-use memdb::{leader::AckLevel, position::Position};
+use memdb::{
+    leader::AckLevel,
+    position::{EpochTable, Position},
+};
 use std::collections::BTreeMap;
 
 const BOTH: [(&str, i64); 2] = [("own", 1), ("all", 1)];
@@ -189,6 +192,22 @@ fn an_epoch_that_ends_takes_only_what_it_may() {
     history.acknowledged(second, 90, Position::new(2, 2), AckLevel::Leader);
     history.ends("leader", Position::new(2, 2), counts(&[("own", 1), ("all", 2)]));
     assert_eq!(holds(&history).lost, 0);
+}
+
+#[test]
+fn of_several_who_led_at_a_time_one_history_holds() {
+    for (epoch, forgives, broken) in [
+        (1, &[][..], None),
+        (2, &[AckLevel::Replica][..], None),
+        (2, &[][..], Some(Rule::Lost)), // epoch 3 goes on from epoch 1, and not from what epoch 2 wrote
+    ] {
+        let (mut history, [_, second]) = two_posts();
+        history.acknowledged(second, 40, Position::new(epoch, 2), AckLevel::Replica);
+        let mut epochs = EpochTable::default();
+        epochs.end(at(2));
+        history.holds(epochs, Position::new(3, 2), forgives);
+        judged(&history, broken);
+    }
 }
 
 #[test]

@@ -186,6 +186,9 @@ impl Cluster {
             Err(error) => return self.did_not_start(at, &error, met),
         };
         self.tally(if candidate.forced { "forced promotions" } else { "promotions" });
+        let perils = &mut self.witness.perils;
+        perils.promoted = true;
+        perils.led_without_all |= candidate.forced || candidate.promised.len() < PLACES - 1;
         self.is_the_leader_now(at);
         self.lead(at, candidate.node, disk, settled, from)
     }

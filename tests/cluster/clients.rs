@@ -33,6 +33,8 @@ impl Cluster {
         asked.open += 1;
         let batch = asked.batch(leader.hasher);
         leader.queue.push(Submission { batch, level, reply: id });
+        let asked = &self.clients.wishes[wish];
+        self.witness.sent(id, (wish, asked), &self.clients, self.now_ms, self.settings.window.key_age_ms);
         self.history.note(format_args!(
             "send {id} to {at}: wish {wish} {:?} {} {:?} {:?} at {level:?}",
             asked.verb, asked.namespace, asked.words, asked.once
@@ -52,8 +54,9 @@ impl Cluster {
     pub fn answered(&mut self, at: Place, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
         self.note(format_args!("answer {id}: {answer:?}"));
         let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
-        let leader = self.nodes[at].leading().expect("it has just answered");
         let (level, strict) = self.level(attempt.level);
+        self.witness.answered(id, &self.clients.wishes[attempt.wish], (level, self.now_ms), answer);
+        let leader = self.nodes[at].leading().expect("it has just answered");
         let durable = level == AckLevel::ReplicaDisk;
         let waited_ms = self.clock_ms(at).checked_sub(attempt.since_ms);
         let gave_up = waited_ms.is_none_or(|waited_ms| waited_ms >= self.settings.writer.ack_timeout_ms)
@@ -63,6 +66,7 @@ impl Cluster {
         let wrong = |what: &str| Err(format!("attempt {id} at {level} was answered {answer:?}: {what}"));
         let expected = attempt.expected;
         match (answer, &expected) {
+            _ if self.truth.is_blind => {}
             (Ok(receipt), Some(Ok(expected))) => {
                 if (Receipt { acks: 0, ..*receipt }) != *expected {
                     return wrong(&format!("it should have been {expected:?}"));
@@ -180,12 +184,16 @@ impl Cluster {
         let Some((table, reader)) = shown else { return Ok(()) };
         self.truth.check(&format!("node {at}"), &reader)?;
         let applied = reader.read().position();
+        let mut reached = None;
         if let Some((asked, id)) = self.readers[who] {
             let standing = table.standing(asked, applied);
             let wrong = |what| format!("reader {who} asks node {at} for {asked}: {what}");
             self.truth.check_standing((asked, id), applied, standing).map_err(wrong)?;
             match standing {
-                Standing::Reached => self.tally("positions reached by a reader"),
+                Standing::Reached => {
+                    self.tally("positions reached by a reader");
+                    reached = Some(asked);
+                }
                 Standing::Ahead => return Ok(()), // it waits, and is told to come again
                 Standing::Lost => {
                     self.tally("lost positions told to a reader");
@@ -193,6 +201,8 @@ impl Cluster {
                 }
             }
         }
+        let leads = self.leaders() == [at] && applied.epoch == self.witness.epoch;
+        self.witness.read((who, leads), reached, self.now_ms, &self.clients, &reader);
         if let Some(id) = self.truth.entry_at(applied)? {
             self.readers[who] = self.readers[who].max(Some((applied, id)));
         }

@@ -3,7 +3,7 @@
 use crate::{
     bug::Bug,
     checker::shows,
-    client::Clients,
+    client::{Clients, NAMESPACES},
     history::History,
     local::Local,
     machines::{Node, Process},
@@ -11,6 +11,7 @@ use crate::{
     random::Random,
     run::{Tallies, Task, schedule::Faults},
     truth::{Id, Truth},
+    witness::Witness,
 };
 use memdb::{
     format::Identity,
@@ -96,6 +97,8 @@ pub struct Cluster {
     pub history: History,
     pub clients: Clients,
     pub truth: Truth,
+    /// What clients have seen.
+    pub witness: Witness,
     pub network: Network,
     pub attempts: BTreeMap<usize, Attempt>,
     pub nodes: Vec<Node>,
@@ -136,8 +139,11 @@ impl Cluster {
         });
         let nodes: Vec<Node> = nodes.collect();
         nodes.iter().for_each(|node| node.machine.lock().tells = history.is_kept());
+        let mut clients = Clients::new(random.fork());
+        clients.growing = if seed % 2 == 0 { &NAMESPACES[..1] } else { &NAMESPACES[2..] };
         Self {
-            clients: Clients::new(random.fork()),
+            clients,
+            witness: Witness::default(),
             network: Network::new(random.fork()),
             truth: Truth::new(settings.window),
             faults: Faults::new(random.fork(), schedule),
@@ -454,6 +460,10 @@ impl Cluster {
     }
 
     fn compare(&mut self, at: Place) -> Result<(), String> {
+        self.check_what_was_seen(at)?;
+        if self.truth.is_blind {
+            return Ok(());
+        }
         let leader = self.nodes[at].leading().expect("it runs");
         let epoch = leader.position().epoch;
         self.truth.check("the leader", &leader.reader)?;

@@ -91,7 +91,10 @@ impl Cluster {
         const DAY_MS: i64 = 86_400_000;
         let at = self.random.below(PLACES);
         let off_ms = *self.random.pick(&[0, -900_000, 30_000, 200, -200, 0, -900_000, 30_000, 200, -200, 3 * DAY_MS]);
-        self.nodes[at].clock_ms = off_ms;
+        let before_ms = std::mem::replace(&mut self.nodes[at].clock_ms, off_ms);
+        if (off_ms - before_ms).abs() > 1_000 {
+            self.witness.clock_jumps();
+        }
         // Whoever waits may be taken for overdue once.
         self.attempts.values_mut().for_each(|attempt| attempt.alone = (true, true));
         self.note(format_args!("clock {at} is off by {off_ms} ms"));

@@ -164,6 +164,7 @@ impl Cluster {
             self.tally("acknowledged records lost, and said so");
         }
         self.note(format_args!("epoch {} of leader {at} begins behind {from}", state.epoch));
+        self.witness.epoch = self.witness.epoch.max(state.epoch);
         self.database = Some(settled.manifest.identity);
         self.nodes[at].promises(Position::new(state.epoch, from.sequence));
         let feed = Arc::new(Feed::new(from.sequence, self.settings.feed_bytes));

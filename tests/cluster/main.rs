@@ -23,6 +23,9 @@ mod follower;
 #[path = "../simulation/history.rs"]
 mod history;
 mod leader;
+#[path = "../checker/history.rs"]
+#[allow(dead_code, reason = "what only histories of real processes need")]
+mod linear;
 mod local;
 mod machines;
 #[path = "../simulation/model.rs"]
@@ -38,6 +41,7 @@ mod run;
 mod serving;
 mod taking;
 mod truth;
+mod witness;
 
 use bug::Bug;
 use cluster::Cluster;
@@ -87,6 +91,9 @@ const SUITE: Suite<Bug> = Suite {
         "replicas that go on",
         "replicas told to load a snapshot",
         "snapshots of replicas",
+        "rules: values read",
+        "rules: writes acknowledged",
+        "rules: writes lost as they may",
         "tails taken back",
     ],
     bugs: &[
@@ -114,6 +121,9 @@ const SUITE: Suite<Bug> = Suite {
     ],
 };
 
+/// Bugs that are seen in what clients are shown and told.
+const FOUND_ALONE: [Plant<Bug>; 1] = [Plant::Core(Core::ForgetsTheWindowAtRestart)];
+
 #[test]
 fn histories_hold() {
     run::histories_hold(&SUITE);
@@ -127,6 +137,32 @@ fn a_seed_is_one_history() {
 #[test]
 fn planted_bugs_are_found() {
     run::planted_bugs_are_found(&SUITE);
+}
+
+/// What clients see is enough to find bugs: the model and the true history look away.
+#[test]
+fn the_rules_of_the_clients_find_bugs_alone() {
+    let (schedule, lines) = (run::schedule::Schedule::default(), run::Lines::Dropped);
+    let finds = |plant, seed| {
+        let (core, bug) = match plant {
+            Plant::Core(bug) => (Some(bug), None),
+            Plant::Played(bug) => (None, Some(bug)),
+        };
+        let _planted = memdb::failpoint::plant(core);
+        let mut cluster = Cluster::new(&Task { seed, schedule: &schedule, bug, lines });
+        cluster.truth.is_blind = true;
+        let wrong = guarded(|| cluster.run()).err().unwrap_or_default();
+        wrong.split_once("the rules of the clients are broken: ").map(|(_, what)| what.to_owned())
+    };
+    let all = std::env::var_os("MEMDB_SIM_ALONE").is_some();
+    let mut missed = Vec::new();
+    for plant in if all { SUITE.bugs } else { &FOUND_ALONE } {
+        match (0..300).find_map(|seed| finds(*plant, seed).map(|what| (seed, what))) {
+            Some((seed, what)) => eprintln!("{plant:?}: seed {seed}: {what}"),
+            None => missed.push(plant),
+        }
+    }
+    assert!(missed.is_empty() || all, "not found within 300 histories: {missed:?}");
 }
 
 #[test]

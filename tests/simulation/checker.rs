@@ -5,7 +5,7 @@
 //! these states, whole, and which one is bounded by what clients were told and by what happened to the machine.
 
 use crate::{
-    client::{NAMESPACES, WORDS},
+    client::{GROWING_WORDS, NAMESPACES, WORDS},
     model::{Done, State},
 };
 use memdb::{
@@ -239,7 +239,7 @@ impl Truth {
 pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
     let guard = reader.read();
     for namespace in NAMESPACES {
-        for word in WORDS {
+        for word in WORDS.into_iter().chain(GROWING_WORDS) {
             let expected = state.counts.get(namespace).and_then(|words| words.get(word)).copied().unwrap_or(0);
             let found = guard.count(namespace, word);
             if found != expected {

@@ -11,6 +11,9 @@ use memdb::{
 pub const WORDS: [&str; 8] = ["a", "the", "cat", "sat", "on", "mat", "größe", "北京"];
 pub const NAMESPACES: [&str; 3] = ["words", "other", "third"];
 
+/// Words that are in every post to a namespace whose counts only grow, so that both count the same.
+pub const GROWING_WORDS: [&str; 2] = ["left", "right"];
+
 /// One thing a client wants counted once, however often it asks.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -56,13 +59,20 @@ pub struct Clients {
     /// The streams: name and next number.
     streams: Vec<(String, u64)>,
     level: usize,
+    /// Namespaces to which clients only add.
+    pub growing: &'static [&'static str],
 }
 
 impl Clients {
     pub fn new(mut random: Random) -> Self {
         let streams = (0..random.between(1, 3)).map(|at| (format!("stream-{at}"), 1)).collect();
         let level = random.below(100);
-        Self { random, wishes: Vec::new(), streams, level }
+        Self { random, wishes: Vec::new(), streams, level, growing: &[] }
+    }
+
+    /// Whether clients only add to a namespace.
+    pub fn grows(&self, namespace: &str) -> bool {
+        self.growing.contains(&namespace)
     }
 
     /// What is asked next: something new, or something again.
@@ -89,6 +99,9 @@ impl Clients {
         let once = self.wishes[at].once.clone();
         let fresh = self.something_new();
         self.wishes[fresh].once = once;
+        if self.grows(self.wishes[fresh].namespace) {
+            self.wishes[fresh].namespace = NAMESPACES[1]; // who is told that it counts must not be told of another
+        }
         fresh
     }
 
@@ -120,6 +133,7 @@ impl Clients {
             _ => Some(AckLevel::Leader),
         };
         let namespace = NAMESPACES[random.below(5).saturating_sub(2)];
+        let (verb, words) = if self.grows(namespace) { (Verb::Add, only_adds(words)) } else { (verb, words) };
         self.wishes.push(Wish { namespace, verb, words, once, level, open: 0, acknowledged: false, unknown: false });
         self.wishes.len() - 1
     }
@@ -134,6 +148,12 @@ impl Clients {
             }
         }
     }
+}
+
+/// The same words, as a namespace takes them whose counts only grow.
+fn only_adds(words: Vec<(&'static str, i64)>) -> Vec<(&'static str, i64)> {
+    let words = words.into_iter().map(|(word, amount)| (word, amount.abs() % 1_000 + 1));
+    words.chain(GROWING_WORDS.map(|word| (word, 1))).collect()
 }
 
 fn amount(random: &mut Random) -> i64 {
