@@ -52,12 +52,12 @@ pub enum Bug {
     TakesBackFromAnotherHistory,
     /// A replica is promoted into the next epoch, though somebody was not asked who may take it too.
     PromotesIntoTheNextEpoch,
-    /// A replica is promoted though another has more than it can be given.
-    PromotesWhoIsBehind,
     /// A replica that is promoted leads without what those had who have promised it.
     LeadsWithoutWhatItWasTold,
     /// A leader that has promised another its epoch goes on with writes.
     LeadsOnAfterItsPromise,
+    /// A replica may be promoted while it holds another history than the one it was told of.
+    LeadsWithAnotherHistory,
     /// A replica does not note what it has promised.
     ForgetsItsPromise,
 }

@@ -62,6 +62,10 @@ pub const COPY_BYTES: usize = 256 << 10;
 pub const EPOCHS_REMEMBERED: usize = 4_096;
 /// Replicas kept in the MANIFEST.
 pub const MAX_REPLICAS: usize = 64;
+/// Longest URL of a node, in bytes: the MANIFEST has room for all of them.
+pub const MAX_URL_BYTES: usize = 512;
+/// No epoch is beyond: each start takes the next, and a promotion one of the next million.
+pub const MAX_EPOCH: u64 = 1 << 62;
 /// Largest MANIFEST in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 

@@ -33,6 +33,7 @@ pub struct State {
     /// One more at every write of this file; followers of the files reload when it moves on unexpectedly.
     pub generation: u64,
     /// The machine's boot at the last start: a change without a clean stop means the machine itself went down.
+    /// Empty where no leader has started since a follower wrote here.
     pub boot_id: String,
     /// The URL of the leader, for local replicas.
     pub leader_url: Option<String>,

@@ -42,6 +42,8 @@ use std::{
     time::Duration,
 };
 
+/// How long the end of a role waits for requests in flight: nobody leads meanwhile.
+const CHANGE_GRACE: Duration = Duration::from_secs(2);
 /// How long a stop waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -84,6 +86,9 @@ pub enum NodeError {
     /// Records that it would lead without may be elsewhere.
     #[error("refusing to lead: {0}")]
     NotLeader(String),
+    /// Records that were taken back lead to other counts than they state.
+    #[error("refusing to lead: {0}")]
+    Diverged(String),
     /// Another leads in a later epoch, or is about to.
     #[error("refusing to lead: {told}")]
     Succeeded {

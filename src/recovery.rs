@@ -340,7 +340,11 @@ impl Recovered {
         segment_bytes: u64,
     ) -> Result<Settled, RecoveryError> {
         failpoint::pass("start.read");
+        // By the epoch that the MANIFEST on disk has: its segment stays until there is another.
         self.tidy(disk)?;
+        if self.promised.is_some() {
+            self.end_where_it_stands();
+        }
         let state = &mut self.manifest.state;
         let mark = self.store.mark();
         if state.epoch > 0 {

@@ -18,7 +18,7 @@ use crate::{
     limits,
     log::{AppendError, Place, RawRecord, Sync},
     manifest::{Manifest, State},
-    position::{Epoch, EpochTable, Position, Sequence},
+    position::{Epoch, EpochTable, Position, Sequence, Standing},
     recovery::{self, Settled},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::{Due, Published, SnapshotSettings},
@@ -111,6 +111,8 @@ pub struct Replica<T> {
     bound_to: Option<u128>,
     /// The run of a leader that leads it, and in which epoch.
     led_by: Option<(Epoch, NodeId)>,
+    /// The run of a candidate that it has promised an epoch.
+    promised_to: Option<(Epoch, NodeId)>,
     diverged: bool,
     loading: bool,
     /// Whether an own snapshot is being written; also after the files were given up meanwhile.
@@ -142,6 +144,7 @@ impl<T> Replica<T> {
             members: Members::default(),
             bound_to: None,
             led_by: None,
+            promised_to: None,
             diverged: false,
             loading: false,
             snapshot_running: false,
@@ -158,7 +161,7 @@ impl<T> Replica<T> {
                 let identity = *identity;
                 (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
                 replica.promised = state.promised;
-                replica.members = members_of(state);
+                replica.members = members_of(state, &replica.settings.url);
                 actions.push(Action::Members(replica.members.clone()));
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
                 let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now_ms);
@@ -190,8 +193,11 @@ impl<T> Replica<T> {
     }
 
     fn take(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
-        let held = self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to);
-        if held.is_some_and(|held| held != offer.identity.database_id) {
+        let is_other = match &self.held {
+            Some(held) => held.identity != offer.identity,
+            None => self.bound_to.is_some_and(|bound_to| bound_to != offer.identity.database_id),
+        };
+        if is_other {
             return Outcome::OtherDatabase;
         }
         if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {
@@ -216,7 +222,11 @@ impl<T> Replica<T> {
                 self.meet(&offer.members, actions);
                 let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
-                if is_newer {
+                if is_newer && self.is_elsewhere() {
+                    // The table is that of what will be loaded: with what is held it would be a lie, also after a restart.
+                    self.promised = offer.epoch;
+                    self.keep(|files, promised| files.promise(promised), "an epoch cannot be noted", actions);
+                } else if is_newer {
                     self.begin_epoch(actions);
                 }
                 self.loading = true;
@@ -458,10 +468,19 @@ impl<T> Replica<T> {
             position: mark.position,
             chain: mark.chain,
             synced: self.synced_sequence(),
-            diverged: self.diverged,
+            diverged: self.diverged || self.is_elsewhere(),
             local: false,
             leads: false,
         }
+    }
+
+    /// Whether what it holds is not part of the history that it was told to load: the table of epochs is not that of its records
+    /// then, so nobody may lead with them.
+    fn is_elsewhere(&self) -> bool {
+        let Position { epoch, sequence } = self.mark().position;
+        let told = Position::new(self.epoch, sequence);
+        let leads_there = self.told.standing(Position::new(epoch, sequence), told) != Standing::Lost;
+        !leads_there && !planted(Bug::LeadsWithAnotherHistory)
     }
 
     /// The end of its life, at rest: a last snapshot and the note of a clean stop, if it keeps files and they are good

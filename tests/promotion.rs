@@ -225,6 +225,9 @@ fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
     other.stop().expect("a clean stop");
     let refused = promote(&url(&keeps), false).expect_err("the other may have more");
     assert!(refused.0 == 409 && refused.1.contains("does not answer"), "{refused:?}");
+    // A page in a browser is not a person who wants that.
+    let page = http().post(format!("{}/promote?force=true", url(&keeps))).header("Origin", "http://evil.example");
+    assert_eq!(page.body("").send().expect("an answer").status(), 400);
     // Nothing has changed.
     post_on(&leader_url, "two", "hello", "replica");
     let epoch = promote(&url(&keeps), true).expect("forced");

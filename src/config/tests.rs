@@ -127,14 +127,16 @@ fn what_a_role_needs_is_asked_for() {
 fn a_flag_of_another_role_is_refused_a_variable_or_a_line_of_a_file_is_not() {
     let error = resolved(&[("leader", "http://a:1")], &[], None).expect_err("a leader follows nobody");
     assert_eq!(error, "--leader is no setting of memdb leader: `memdb leader --help` lists them");
-    assert!(flagged(Role::Replica, &[("ack", "disk")]).is_err());
+    assert!(flagged(Role::Replica, &[("init", "true")]).is_err());
     assert!(flagged(Role::LocalReplica, &[("max-memory", "1GiB")]).is_err());
     let shared = "leader = \"http://a:1\"\nqueue = 5\n";
     let leader = resolved(&[], &[("MEMDB_LEADER", "http://b:1")], Some(shared)).expect("one file for all");
     assert_eq!((leader.settings.leader, leader.settings.queue_batches), (None, 5));
-    let replica = resolved_as(Role::Replica, &[], &[("MEMDB_ACK", "disk")], Some(shared)).expect("one file for all");
+    let replica =
+        resolved_as(Role::Replica, &[], &[("MEMDB_ANALYZER", "whitespace")], Some(shared)).expect("one file for all");
     assert_eq!(source_of(&replica, "leader"), "http://a:1 from file memdb.toml");
-    assert!(replica.origins.iter().all(|origin| !["queue", "ack"].contains(&origin.name)));
+    assert_eq!(replica.settings.queue_batches, 5, "for the day it leads");
+    assert!(replica.origins.iter().all(|origin| origin.name != "analyzer"));
 }
 
 #[test]

@@ -47,7 +47,8 @@ impl Incumbent {
         if offer.epoch < highest {
             return Reaction::Answer(Outcome::OldEpoch);
         }
-        if offer.command == Command::Ask {
+        // A leader of a later epoch begins with a question too; whoever does not lead has no run to name.
+        if offer.command == Command::Ask && (offer.leader == 0 || offer.epoch == highest) {
             return Reaction::Answer(Outcome::Applied);
         }
         // What it is sent by a leader is for it once it follows, which it is about to.
@@ -62,6 +63,11 @@ impl Incumbent {
                 Reaction::StandDown(offer.epoch, outcome)
             }
         }
+    }
+
+    /// The promise could not be noted, so it is none: whoever asks again is answered once it is.
+    pub fn forget_promise(&mut self) {
+        self.promised = None;
     }
 
     fn highest(&self) -> Epoch {
@@ -123,5 +129,12 @@ mod tests {
         let mut leader = Incumbent::new(1, "http://a:1".to_owned(), IDENTITY, 5);
         assert_eq!(leader.offered(&offer(8, 2, Command::Stream)), Reaction::StandDown(8, Outcome::Syncing));
         assert_eq!(leader.offered(&offer(8, 2, Command::Snapshot)), Reaction::Answer(Outcome::Syncing));
+        assert_eq!(leader.offered(&offer(9, 4, Command::Ask)), Reaction::StandDown(9, Outcome::Syncing));
+        leader.forget_promise();
+        assert_eq!(
+            leader.offered(&offer(9, 4, Command::Ask)),
+            Reaction::StandDown(9, Outcome::Syncing),
+            "noted this time"
+        );
     }
 }

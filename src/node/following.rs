@@ -42,6 +42,7 @@ pub struct Following {
     follower: Follower,
     node: NodeId,
     url: String,
+    leader: Option<String>,
     thread: JoinHandle<Replica<Reply>>,
     contact: Contact,
     _lock: Option<Arc<Lock>>,
@@ -105,7 +106,8 @@ impl Following {
         let nodes = node_access(settings);
         let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
         let server = Server::start(listening.share()?, api, http_settings(settings))?;
-        Ok(Self { server, follower, node, url, thread, contact, _lock: lock })
+        let leader = leader.map(str::to_owned);
+        Ok(Self { server, follower, node, url, leader, thread, contact, _lock: lock })
     }
 
     /// Where it listens.
@@ -116,6 +118,11 @@ impl Following {
     /// This run of it.
     pub(super) fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Where the leader was when it began.
+    pub(super) fn leader(&self) -> Option<&str> {
+        self.leader.as_deref()
     }
 
     /// How other nodes reach it.
@@ -133,11 +140,16 @@ impl Following {
     /// # Errors
     /// [`NodeError::Stop`] if something could not be brought to its end; the leader has everything.
     pub fn stop(self) -> Result<(), NodeError> {
+        self.end(STOP_GRACE)
+    }
+
+    /// As [`Following::stop`], with so much time for requests in flight.
+    pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
         let Self { server, follower, thread, contact, _lock: lock, .. } = self;
         follower.view().set_ready(false);
         contact.stop();
-        if !server.stop(STOP_GRACE) {
-            tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
+        if !server.stop(grace) {
+            tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
         follower.tell(Event::Stop);
         let replica = thread.join().map_err(|_| NodeError::Stop("the replica's thread panicked".into()))?;
@@ -170,7 +182,7 @@ fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
                 return Err(NodeError::Recovery { path: path.to_owned(), error });
             };
             tracing::error!(%error, "the files in {} cannot be used: they are loaded anew", path.display());
-            Ok(Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch })
+            Ok(Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.highest() })
         }
     }
 }

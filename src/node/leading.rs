@@ -19,15 +19,15 @@ use crate::{
     limits,
     manifest::Manifest,
     metrics::Metrics,
-    recovery::{self, RecoveryError, Settled},
-    replication::{Archive, Feed, Registry},
+    recovery::{self, Recovered, RecoveryError, Settled},
+    replication::{Archive, Feed, Registry, drawn_epoch},
     snapshot::SnapshotSettings,
     store::Store,
     tokenizer::Analyzer,
     view::{Current, View},
 };
 use parking_lot::Mutex;
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// Logged time this far ahead of the clock is worth a warning, in milliseconds.
 const CLOCK_AHEAD_MS: u64 = 60_000;
@@ -125,10 +125,15 @@ impl Leading {
     /// # Errors
     /// [`NodeError::Stop`] if something could not be brought to its end; what was acknowledged is in the log.
     pub fn stop(self) -> Result<(), NodeError> {
+        self.end(STOP_GRACE)
+    }
+
+    /// As [`Leading::stop`], with so much time for requests in flight.
+    pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
         let Self { server, leader, writer, replicating, manifest, disk, _lock: lock } = self;
         leader.view().set_ready(false);
-        if !server.stop(STOP_GRACE) {
-            tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
+        if !server.stop(grace) {
+            tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
         leader.stop();
         let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
@@ -186,16 +191,23 @@ fn recover(
     let mut recovered = match elected {
         None => recovery::look(&**disk, new, window(settings)).map_err(refused)?,
         // What it lacks, the others give.
-        Some(_) => recovery::look_follower(&**disk, window(settings))
-            .map_err(refused)?
-            .ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))?,
+        Some(_) => look_at_files(settings, disk)?,
     };
+    if elected.is_none() && recovered.has_followed() {
+        recovered.promised = Some(drawn_epoch(recovered.manifest.state.highest(), random()? as u64));
+    }
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {
         return Err(refused(RecoveryError::OtherAnalyzer { found }));
     }
     let boot_id = boot_id();
-    take_back::before_leading(&mut recovered, &boot_id, settings, url, elected)?;
+    match take_back::before_leading(&mut recovered, &boot_id, settings, url, elected) {
+        Err(NodeError::Diverged(why)) if elected.is_some_and(|elected| elected.force) => {
+            tracing::error!("leading without taking anything back, as it was forced: {why}");
+            recovered = look_at_files(settings, disk)?;
+        }
+        taken => taken?,
+    }
     if let Some(elected) = elected {
         recovered.promote(elected.epoch);
         recovered.manifest.state.replicas.clone_from(&elected.others);
@@ -204,6 +216,14 @@ fn recover(
     // Written with the epoch: a local replica that reads the one reads the other.
     recovered.manifest.state.leader_url = Some(url.to_owned());
     recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
+}
+
+/// What a replica has that is to lead.
+fn look_at_files(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Recovered, NodeError> {
+    let refused =
+        |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
+    let recovered = recovery::look_follower(&**disk, window(settings)).map_err(refused)?;
+    recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
 }
 
 fn writer_settings(settings: &Settings) -> WriterSettings {

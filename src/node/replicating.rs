@@ -72,7 +72,9 @@ impl Place {
     /// From here on replicas are told of these, and of those that the settings name.
     fn tell_members(&self, known: &[String]) {
         let more = known.iter().filter(|url| !self.configured.contains(url));
-        let replicas = self.configured.iter().chain(more).cloned().collect();
+        let there_is_room = |url: &&String| url.len() <= limits::MAX_URL_BYTES;
+        let replicas = self.configured.iter().chain(more).filter(there_is_room).take(limits::MAX_REPLICAS);
+        let replicas = replicas.cloned().collect();
         *self.members.borrow_mut() = Arc::new(Members { leader: self.url.clone(), replicas });
     }
 }

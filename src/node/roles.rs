@@ -1,10 +1,10 @@
 //! A node that changes its role: a replica that is made the leader, a leader that another has succeeded.
 //!
 //! The port and the data directory are held all the while. A role is closed in its order, then the other is built on the same
-//! files, as at any start; requests that come in between wait in the listener's queue.
+//! files, as at any start; connections that come in between wait in the listener's queue.
 
 use super::{
-    Following, Held, Leading, NodeError,
+    CHANGE_GRACE, Following, Held, Leading, NodeError,
     promote::{Candidate, Elected},
 };
 use crate::{
@@ -72,14 +72,17 @@ impl Running {
                         follower,
                         node: following.node(),
                         url: following.url(),
-                        leader: settings.leader.as_deref(),
+                        leader: following.leader().or(settings.leader.as_deref()),
                         secret: settings.cluster_secret.clone(),
                     };
                     let stood = candidate.stand(promotion.force).await;
                     let told = stood.as_ref().map(|elected| elected.epoch).map_err(Clone::clone);
                     let _ = promotion.reply.send(told); // whoever asked may have gone
                     match stood {
-                        Ok(elected) => return Turn::Lead(elected),
+                        Ok(elected) => {
+                            follower.refuse_promotions().await;
+                            return Turn::Lead(elected);
+                        }
                         Err(why) => tracing::warn!("this replica was not promoted: {why}"),
                     }
                 }
@@ -97,7 +100,11 @@ impl Running {
     /// The other role, on the same port and files.
     fn change(self, turn: Turn, held: &Held, settings: &Settings) -> Result<Self, NodeError> {
         // The files are recovered anew, so a stop that was not clean is no reason to give up.
-        if let Err(error) = self.stop() {
+        let ended = match self {
+            Running::Leading(leading) => leading.end(CHANGE_GRACE),
+            Running::Following(following) => following.end(CHANGE_GRACE),
+        };
+        if let Err(error) = ended {
             tracing::warn!(%error, "this role did not end cleanly");
         }
         match turn {
@@ -108,11 +115,10 @@ impl Running {
                         tracing::warn!(epoch = elected.epoch, "this node leads");
                         Ok(Running::Leading(leading))
                     }
-                    Err(error @ (NodeError::NotLeader(_) | NodeError::Succeeded { .. })) => {
+                    Err(error) => {
                         tracing::error!(%error, "this replica does not lead after all");
                         Following::begin(held, settings, None, Some(error.to_string())).map(Running::Following)
                     }
-                    Err(error) => Err(error),
                 }
             }
             Turn::Follow(Successor(url)) => {

@@ -34,6 +34,8 @@ enum Asked {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long otherwise: only to hear whether another leads.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long whoever was elected waits for what those had who have promised. Nobody leads meanwhile.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(60);
 /// The pause before a replica that does not answer is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -54,6 +56,12 @@ pub(super) fn before_leading(
             format!("epoch {} was promised to another node, and the last one here is {}", state.promised, state.epoch);
         return Err(NodeError::Succeeded { by: None, told });
     }
+    if let Some(elected) = elected
+        && state.highest() > elected.epoch
+    {
+        let told = format!("epoch {} was promised to another node, after {}", state.highest(), elected.epoch);
+        return Err(NodeError::Succeeded { by: None, told });
+    }
     if recovered.new && settings.init {
         return Ok(());
     }
@@ -70,8 +78,19 @@ pub(super) fn before_leading(
     tracing::info!("asking {} replicas what they know, for at most {patience:?}", urls.len());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let promised = elected.map(|elected| elected.epoch);
-    let taken = runtime.block_on(ask_and_take(recovered, urls, patience, settings, promised));
-    let taken = taken.and_then(|()| elected.map_or(Ok(()), |elected| check_promised(recovered, elected)));
+    let begun = Instant::now();
+    let taken = runtime.block_on(async {
+        loop {
+            let taken = ask_and_take(recovered, urls.clone(), patience, settings, promised).await;
+            let taken = taken.and_then(|()| elected.map_or(Ok(()), |elected| check_promised(recovered, elected)));
+            // Those who have promised may be changing their role just now.
+            let may_pass = matches!(taken, Err(NodeError::NotLeader(_)));
+            if elected.is_none_or(|elected| elected.force) || !may_pass || begun.elapsed() > HAND_OVER_PATIENCE {
+                return taken;
+            }
+            sleep(PAUSE).await;
+        }
+    });
     match taken {
         Err(NodeError::NotLeader(why)) if elected.is_some_and(|elected| elected.force) => {
             tracing::warn!("leading all the same, as it was forced: {why}");
@@ -212,8 +231,6 @@ async fn take_all(recovered: &mut Recovered, having: &[Having<'_>]) -> Result<()
         }
         let now = end(recovered);
         if now > begun {
-            // They are durable only once a snapshot has them.
-            recovered.report.clean = false;
             deadline = Instant::now() + PATIENCE;
         }
         if now >= wanted {
@@ -244,11 +261,12 @@ async fn take(recovered: &mut Recovered, from: &Having<'_>) -> Result<Option<Str
             Err(error) => return Ok(Some(error.to_string())),
         };
         match extend(&mut recovered.store, &identity, epoch, &records) {
-            Ok(_) => {}
+            // They are durable only once a snapshot has them.
+            Ok(_) => recovered.report.clean = false,
             Err(ExtendError::Foreign(why)) => return Ok(Some(why)),
             // The state cannot be used any more; the files are as they were.
             Err(ExtendError::Diverged(why)) => {
-                return Err(NodeError::NotLeader(format!(
+                return Err(NodeError::Diverged(format!(
                     "what replica {} gives back does not lead to the counts that it states ({why}). To lead without those \
                      records, stop that replica first",
                     from.url

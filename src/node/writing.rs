@@ -7,7 +7,8 @@ use crate::{
     leader::{Action, Event, Incumbent, Leader, Reaction, Reply, Submission, Successor, Writer},
     manifest::Manifest,
     metrics::Metrics,
-    replication::{Answer, Offer, Outcome, Told},
+    position::Epoch,
+    replication::{Answer, Offer, Outcome, Told, link::is_address},
 };
 use parking_lot::Mutex;
 use std::{
@@ -124,7 +125,9 @@ impl Thread {
             }
             Event::Replica(peer, told) => {
                 self.writer.told(peer, &told, now_ms, &mut self.actions);
-                if matches!(told, Told::StepDown(_)) {
+                if let Told::StepDown(epoch) = told {
+                    self.act();
+                    self.note(epoch);
                     self.leader.stood_down(Successor(None));
                 }
             }
@@ -152,20 +155,26 @@ impl Thread {
                 self.writer.stand_down(&mut self.actions);
                 self.act();
                 failpoint::pass("promote.stood-down");
-                let url = offer.members.map(|members| members.leader);
+                let url = offer.members.map(|members| members.leader).filter(|url| is_address(url));
                 tracing::warn!(epoch, by = url.as_deref().unwrap_or("unknown"), "another leads: no more writes here");
-                let mut manifest = self.notes.manifest.lock();
-                manifest.state.promised = epoch;
-                match manifest.write(&*self.notes.disk) {
-                    // A promise that a restart would forget is none: whoever asked hears nothing.
-                    Err(error) => tracing::error!(%error, "the promise of epoch {epoch} cannot be noted"),
-                    Ok(()) => self.answer(outcome, reply),
+                // A promise that a restart would forget is none: whoever asked hears nothing.
+                if self.note(epoch) {
+                    self.answer(outcome, reply);
+                } else {
+                    self.incumbent.forget_promise();
                 }
-                drop(manifest);
                 failpoint::pass("promote.promised");
                 self.leader.stood_down(Successor(url));
             }
         }
+    }
+
+    /// Notes a later epoch, so that this node does not lead when it starts again.
+    fn note(&self, epoch: Epoch) -> bool {
+        let mut manifest = self.notes.manifest.lock();
+        manifest.state.promised = manifest.state.promised.max(epoch);
+        let written = manifest.write(&*self.notes.disk);
+        written.inspect_err(|error| tracing::error!(%error, "that {epoch} is the epoch now cannot be noted")).is_ok()
     }
 
     fn answer(&self, outcome: Outcome, reply: oneshot::Sender<Answer>) {

@@ -39,9 +39,20 @@ impl Recovered {
         standing_at(self.store.mark().position, *epoch, epochs)
     }
 
-    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins. Its history
-    /// ends where it stands: what it has not got of the epochs it was told of never will be part of it.
+    /// Whether it was a follower who wrote these files last: no leader has started on them since. The leader it followed may be
+    /// there still, and take the next epoch itself.
+    pub fn has_followed(&self) -> bool {
+        self.manifest.state.epoch > 0 && self.manifest.state.boot_id.is_empty()
+    }
+
+    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins.
     pub fn promote(&mut self, promised: Epoch) {
+        self.promised = Some(promised);
+    }
+
+    /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of never
+    /// will be part of it.
+    pub(super) fn end_where_it_stands(&mut self) {
         let stands = self.stands();
         let State { epoch, epochs, .. } = &mut self.manifest.state;
         if stands.epoch < *epoch {
@@ -49,7 +60,6 @@ impl Recovered {
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
             (*epoch, *epochs) = (stands.epoch, before);
         }
-        self.promised = Some(promised);
     }
 
     /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
@@ -92,6 +102,8 @@ pub fn begin_epoch(
     log.begin_epoch(epoch)?;
     failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
+    // It is written from elsewhere now, see [`Recovered::has_followed`].
+    manifest.state.boot_id.clear();
     manifest.write(disk)
 }
 

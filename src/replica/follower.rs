@@ -96,7 +96,22 @@ impl Follower {
 
     /// For whoever can make it lead: the next who asks.
     pub async fn promotion(&self) -> Promotion {
-        self.shared.wanted.lock().await.recv().await.expect("this holds the other end")
+        self.shared
+            .wanted
+            .lock()
+            .await
+            .recv()
+            .await
+            .expect("this holds the other end, and nothing is closed before the role ends")
+    }
+
+    /// It is decided: nobody else may ask.
+    pub async fn refuse_promotions(&self) {
+        let mut wanted = self.shared.wanted.lock().await;
+        wanted.close();
+        while let Ok(promotion) = wanted.try_recv() {
+            let _ = promotion.reply.send(Err("it is about to lead already".to_owned())); // whoever asked may have gone
+        }
     }
 
     /// The nodes of the cluster, as far as the leader has told.

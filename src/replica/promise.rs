@@ -17,22 +17,26 @@ impl<T> Replica<T> {
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
     pub(super) fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
         let by = (offer.epoch, offer.leader);
-        if self.highest() == offer.epoch && self.led_by != Some(by) {
+        if self.highest() == offer.epoch && self.promised_to != Some(by) {
             return Outcome::OldEpoch; // it is led, or promised, already
         }
-        (self.promised, self.led_by) = (offer.epoch, Some(by));
-        self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions);
+        // It may come to nothing, and another lead in that epoch: whoever leads is followed.
+        (self.promised, self.promised_to) = (offer.epoch, Some(by));
         actions.push(Action::Unready);
-        Outcome::Applied
+        if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
+            Outcome::Applied
+        } else {
+            Outcome::Unreadable("the promise cannot be noted".to_owned())
+        }
     }
 
-    /// Notes something in the MANIFEST, if there are files. They are given up if that fails.
+    /// Notes something in the MANIFEST, if there are files. They are given up if that fails: false.
     pub(super) fn keep(
         &mut self,
         note: impl FnOnce(&mut Files, Epoch) -> Result<(), FileError>,
         failed: &str,
         actions: &mut Vec<Action<T>>,
-    ) {
+    ) -> bool {
         let promised = self.promised;
         if let Some(held) = &mut self.held
             && let Some(files) = &mut held.files
@@ -40,7 +44,9 @@ impl<T> Replica<T> {
         {
             held.files = None;
             actions.push(Action::Alarm(format!("{failed} ({error}): it goes on without files")));
+            return false;
         }
+        true
     }
 
     /// Takes note of who belongs to the cluster.
@@ -52,7 +58,8 @@ impl<T> Replica<T> {
     }
 }
 
-/// The nodes of the cluster, as a MANIFEST tells of them.
-pub(super) fn members_of(state: &State) -> Members {
-    Members { leader: state.leader_url.clone().unwrap_or_default(), replicas: state.replicas.clone() }
+/// The nodes of the cluster, as the MANIFEST of the node at `own` tells of them. It may have led itself.
+pub(super) fn members_of(state: &State, own: &str) -> Members {
+    let leader = state.leader_url.clone().filter(|url| url != own);
+    Members { leader: leader.unwrap_or_default(), replicas: state.replicas.clone() }
 }

@@ -84,7 +84,7 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
         let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
         let most = given.fold(me.position, Position::max);
-        let ahead = |hello: &&Hello| hello.position > most && !planted(Bug::PromotesWhoIsBehind);
+        let ahead = |hello: &&Hello| hello.position > most;
         let ahead = others.iter().find(|asked| asked.hello.as_ref().filter(ours).filter(ahead).is_some());
         if let Some(Asked { url, hello: Some(hello), .. }) = ahead {
             return Err(Refusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
@@ -98,7 +98,12 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
     let hands_over = hellos().any(|hello| hello.leads && hello.epoch == highest);
     let everybody = others.iter().all(|asked| asked.hello.is_some());
     let is_free = hands_over && everybody || planted(Bug::PromotesIntoTheNextEpoch);
-    Ok(if is_free { highest + 1 } else { highest + 2 + random % DRAWN_FROM })
+    Ok(if is_free { highest + 1 } else { drawn_epoch(highest, random) })
+}
+
+/// An epoch to lead in where the next one may be taken by somebody who was not asked; `random` is any number.
+pub fn drawn_epoch(highest: Epoch, random: u64) -> Epoch {
+    highest + 2 + random % DRAWN_FROM
 }
 
 /// Where the furthest of those stood who have promised, if a candidate that stands at `here` lacks some of that. They have

@@ -55,6 +55,11 @@ impl From<reqwest::Error> for LinkError {
     }
 }
 
+/// Whether a node may be at this address.
+pub fn is_address(url: &str) -> bool {
+    url.parse::<Url>().is_ok_and(|url| url.scheme() == "http" && url.has_host())
+}
+
 /// One other node. Cheap to clone; connections are kept.
 #[derive(Clone)]
 pub struct Link {

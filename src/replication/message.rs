@@ -5,6 +5,7 @@
 
 use crate::{
     format::{self, Identity},
+    limits,
     position::{Epoch, EpochTable, Position, Sequence},
     store::Mark,
     tokenizer::Analyzer,
@@ -24,7 +25,7 @@ const VERSION: u16 = 2;
 const CODEC: config::Configuration<config::LittleEndian, config::Varint, config::Limit<MOST_BYTES>> =
     config::standard().with_limit::<MOST_BYTES>();
 const MOST_BYTES: usize = 1 << 20;
-const _: () = assert!(crate::limits::EPOCHS_REMEMBERED * 16 < MOST_BYTES);
+const _: () = assert!(limits::EPOCHS_REMEMBERED * 16 + limits::MAX_REPLICAS * limits::MAX_URL_BYTES < MOST_BYTES);
 
 /// One run of one process: drawn at random at its start.
 pub type NodeId = u128;
@@ -49,6 +50,17 @@ pub struct Members {
     pub leader: String,
     /// The replicas that are known.
     pub replicas: Vec<String>,
+}
+
+impl Members {
+    /// Whether there is room for them in a MANIFEST.
+    fn check(&self) -> Result<(), String> {
+        let is_long = |url: &String| url.len() > limits::MAX_URL_BYTES;
+        if self.replicas.len() > limits::MAX_REPLICAS || is_long(&self.leader) || self.replicas.iter().any(is_long) {
+            return Err("it names more nodes, or longer URLs, than there may be".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// From a leader to a replica.
@@ -168,6 +180,8 @@ impl<'a> Offer<'a> {
             ..
         } = head;
         let identity = Identity { database_id, shard_id, analyzer, hash_seed };
+        check_epoch(epoch)?;
+        members.as_ref().map_or(Ok(()), Members::check)?;
         Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, members, records })
     }
 }
@@ -210,7 +224,8 @@ impl Hello {
     /// # Errors
     /// What is wrong with them.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        decode(bytes)
+        let hello: Self = decode(bytes)?;
+        check_epoch(hello.epoch.max(hello.position.epoch)).map(|()| hello)
     }
 }
 
@@ -257,8 +272,14 @@ impl Answer {
     /// # Errors
     /// What is wrong with them.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        decode(bytes)
+        let answer: Self = decode(bytes)?;
+        check_epoch(answer.hello.epoch.max(answer.hello.position.epoch)).map(|()| answer)
     }
+}
+
+/// An epoch that no leader can have had would leave no room for the next.
+fn check_epoch(epoch: Epoch) -> Result<(), String> {
+    if epoch <= limits::MAX_EPOCH { Ok(()) } else { Err(format!("epoch {epoch} cannot be")) }
 }
 
 fn check_version(bytes: &[u8]) -> Result<(), String> {
@@ -325,6 +346,25 @@ mod tests {
         assert!((0..bytes.len()).all(|len| Hello::decode(&bytes[..len]).is_err()));
         let answer = Answer { outcome: Outcome::Unreadable("x".into()), hello: hello() };
         assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+    }
+
+    #[test]
+    fn an_epoch_that_leaves_no_room_for_the_next_is_refused() {
+        for epoch in [limits::MAX_EPOCH + 1, u64::MAX] {
+            let offer = Offer { epoch, records: &[], ..offer() }.encode_head();
+            assert!(Offer::decode(&offer).is_err_and(|why| why.contains("cannot be")));
+            assert!(Hello::decode(&Hello { epoch, ..hello() }.encode()).is_err());
+            let hello = Hello { position: Position::new(epoch, 1), ..hello() };
+            assert!(Answer::decode(&Answer { outcome: Outcome::Applied, hello }.encode()).is_err());
+        }
+    }
+
+    #[test]
+    fn more_nodes_than_a_manifest_holds_are_refused() {
+        let with = |members| Offer { members: Some(members), records: &[], ..offer() }.encode_head();
+        let many = Members { leader: String::new(), replicas: vec!["http://a:1".to_owned(); limits::MAX_REPLICAS + 1] };
+        let long = Members { leader: "x".repeat(limits::MAX_URL_BYTES + 1), replicas: Vec::new() };
+        assert!(Offer::decode(&with(many)).is_err() && Offer::decode(&with(long)).is_err());
     }
 
     #[test]

@@ -235,19 +235,13 @@ impl Sender {
     /// The replica has answered.
     pub fn answered(&mut self, answer: Answer, now_ms: u64, lead: &Lead, told: &mut Vec<Told>) {
         let (command, with_records) = self.in_flight.take().expect("an answer is to an offer");
-        (self.failures, self.away_since_ms) = (0, None);
+        (self.failures, self.away_since_ms, self.answered_ms) = (0, None, Some(now_ms));
         if with_records {
             self.slow = 0;
         }
-        self.answered_ms = Some(now_ms);
         let Answer { outcome, hello } = answer;
         let has_followed = command == Command::Stream && outcome == Outcome::Applied;
-        if self.node() != Some(hello.node) {
-            self.knows = None; // another run of it
-        }
-        if has_followed && self.telling.is_some() {
-            self.knows = self.telling.take();
-        }
+        self.note_what_it_knows(hello.node, has_followed);
         let before = self.state;
         self.state = match (judge(&hello, lead), outcome) {
             (Verdict::StepDown(epoch), _) => {
@@ -303,6 +297,16 @@ impl Sender {
             _ => told.push(Told::Lost),
         }
         self.hello = Some(hello);
+    }
+
+    /// Who belongs to the cluster is known to a run of a replica once it has followed an offer that says it.
+    fn note_what_it_knows(&mut self, node: NodeId, has_followed: bool) {
+        if self.node() != Some(node) {
+            self.knows = None;
+        }
+        if has_followed && self.telling.is_some() {
+            self.knows = self.telling.take();
+        }
     }
 
     /// Nothing more for a while.

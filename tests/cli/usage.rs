@@ -98,11 +98,12 @@ fn config_shows_the_settings_of_a_role_and_of_a_secret_only_its_file() {
     assert_eq!(json["leader"]["value"], "http://a:1");
     assert_eq!(json["port"], serde_json::json!({"value": "8081", "source": "default"}));
     assert_eq!(json["cluster-secret-file"]["value"], file);
-    assert_eq!(json.get("ack"), None);
+    assert_eq!(json["ack"]["value"], "replica", "for the day it leads");
+    assert_eq!(json.get("init"), None);
     assert!(!json.to_string().contains("0123456789abcdef"));
-    let wrong = ask(&["--ack", "disk"]);
+    let wrong = ask(&["--init"]);
     assert_eq!((wrong.code, wrong.out.as_str()), (2, ""));
-    assert!(wrong.err.contains("--ack is no setting of memdb replica"), "{}", wrong.err);
+    assert!(wrong.err.contains("--init is no setting of memdb replica"), "{}", wrong.err);
     std::fs::write(file, "short").expect("written");
     let wrong = ask(&[]);
     assert_eq!(wrong.code, 2);
@@ -122,7 +123,7 @@ fn help_names_defaults_and_what_is_required() {
     assert!(help("leader").contains("0 lets the system choose [default: 8080]"));
     assert!(help("replica").contains("0 lets the system choose [default: 8081]"));
     assert!(help("replica").contains("such as http://127.0.0.1:8080 [required]"));
-    assert!(!help("replica").contains("--ack"));
+    assert!(!help("replica").contains("--init"));
     assert!(help("config").contains("[default: leader: 8080; replica, local-replica: 8081]"));
     assert!(help("config").contains("[default: leader: ./data; replica: none; local-replica: required]"));
 }

@@ -37,7 +37,7 @@ impl Cluster {
     pub fn promote(&mut self, at: Place, forced: bool) {
         let configured = self.settings.configured;
         let Some(following) = self.nodes[at].following_mut() else { return };
-        if following.candidate.is_some() {
+        if following.candidate.is_some() || self.database.is_none() {
             return;
         }
         let known = following.members.clone();
@@ -91,7 +91,10 @@ impl Cluster {
             None => Offer::ask(identity, candidate.seen),
             Some(epoch) => Offer::promise(identity, epoch, candidate.node, &url_of(at)),
         };
-        let answer = self.asks(at, other, &question.encode_head())?;
+        self.sworn_to = candidate.epoch.unwrap_or(0);
+        let answer = self.asks(at, other, &question.encode_head());
+        self.sworn_to = 0;
+        let answer = answer?;
         let Some(epoch) = candidate.epoch else {
             let hello = answer.map(|answer| answer.hello);
             let is_leader = self.nodes[at].follows == other || hello.as_ref().is_some_and(|hello| hello.leads);
@@ -184,7 +187,7 @@ impl Cluster {
         };
         self.tally(if candidate.forced { "forced promotions" } else { "promotions" });
         self.is_the_leader_now(at);
-        self.lead(at, disk, settled, from)
+        self.lead(at, candidate.node, disk, settled, from)
     }
 
     /// Who is promoted without force has all that those have who have promised, unless it was lost before.
@@ -209,7 +212,9 @@ impl Cluster {
             if place == at || self.random.percent(80) {
                 self.nodes[place].is_to_lead = place == at;
             }
-            self.nodes[place].follows = at;
+            if place != at {
+                self.nodes[place].follows = at;
+            }
         }
     }
 }

@@ -89,6 +89,8 @@ impl Cluster {
             (Err(WriteError::OutcomeUnknown), Some(Ok(_))) if poisoned || stands_down => {}
             (Err(WriteError::Poisoned), None) if poisoned => {}
             (Err(WriteError::SteppedDown), None) if stands_down => {}
+            // It was found full a moment ago.
+            (Err(WriteError::DiskFull), _) if self.nodes[at].machine.lock().was_full => {}
             (Err(WriteError::Overflow { .. }), Some(Err(WriteError::Overflow { .. }))) => {}
             (Err(error), Some(Err(expected))) if error == expected => {}
             _ => return wrong(&format!("it should have been {expected:?}")),

@@ -15,7 +15,7 @@ use crate::{
 use memdb::{
     format::Identity,
     leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
-    position::Position,
+    position::{Epoch, Position},
     snapshot::SnapshotSettings,
     store::WindowLimits,
     tally::Once,
@@ -108,6 +108,8 @@ pub struct Cluster {
     pub tallies: Tallies,
     /// The identity of the database once it has one.
     pub database: Option<Identity>,
+    /// The epoch that a candidate asks for just now; 0: none does.
+    pub sworn_to: Epoch,
     /// What each reader has seen last, which it asks for on every node.
     pub readers: [Option<(Position, Id)>; 3],
     pub next_exchange: u64,
@@ -149,6 +151,7 @@ impl Cluster {
             bug,
             tallies: Tallies::new(),
             database: None,
+            sworn_to: 0,
             readers: [None; 3],
             next_exchange: 1,
             next_attempt: 0,
@@ -207,13 +210,15 @@ impl Cluster {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        if let Some(random) = self.faults.at_step(self.settings.faults) {
+        let Settings { faults, promotions, .. } = self.settings;
+        if let Some(random) = self.faults.at_step(faults + promotions) {
             let of_the_step = std::mem::replace(&mut self.random, random);
-            self.fault();
+            if self.random.below(faults + promotions) < promotions {
+                self.somebody_promotes();
+            } else {
+                self.fault();
+            }
             self.random = of_the_step;
-        }
-        if self.random.below(1_000) < self.settings.promotions {
-            self.somebody_promotes();
         }
         let at = self.random.below(PLACES);
         let begins = self.database.is_none() && self.nodes[at].is_to_lead;
@@ -352,6 +357,12 @@ impl Cluster {
                 return self.compare(leader);
             }
         }
+        let is_left =
+            |node: &Node| node.leading().is_some() || node.keeps_files && node.killed_at.or(node.claimed).is_some();
+        if !self.nodes.iter().any(is_left) {
+            self.tally("histories of which no disk is left");
+            return Ok(());
+        }
         let hellos: Vec<_> = self.nodes.iter().map(|node| node.following().map(|p| p.replica.hello())).collect();
         let leaders: Vec<_> = self.nodes.iter().map(|node| node.leading().map(|leader| leader.position())).collect();
         Err(format!("two minutes later the leaders are at {leaders:?}, and the replicas at {hellos:#?}"))
@@ -388,10 +399,26 @@ impl Cluster {
         let leaders = self.leaders();
         if leaders.is_empty() && late && self.random.percent(5) {
             let stands = |at: &Place| self.nodes[*at].following().filter(|it| it.keeps()).and_then(|it| it.position());
-            if let Some(best) = (0..PLACES).max_by_key(stands) {
+            let best = (0..PLACES).filter(|at| stands(at).is_some()).max_by_key(stands);
+            if let Some(best) = best {
                 self.tally("promotions for want of a leader");
                 self.promote(best, true);
+            } else {
+                // Nobody is fit to lead as it is. What is in the files may be.
+                for at in 0..PLACES {
+                    if self.nodes[at].keeps_files {
+                        self.tally("restarts for want of a leader");
+                        ended(self, at);
+                        self.nodes[at].machine.lock().kill();
+                    }
+                }
             }
+        }
+        if let [leader] = leaders[..]
+            && late
+        {
+            // Who was told of another, and has not heard of this one, has its settings put right.
+            (0..PLACES).filter(|&at| at != leader).for_each(|at| self.nodes[at].follows = leader);
         }
         if leaders.len() > 1 && late {
             let last = leaders.iter().copied().max_by_key(|&at| self.nodes[at].leading().map(|it| it.position()));
@@ -412,7 +439,9 @@ impl Cluster {
     }
 
     /// Whether all replicas are ready and where the leader is.
-    fn is_one(&self, leader: Place) -> bool {
+    fn is_one(&mut self, leader: Place) -> bool {
+        // Another machine's files may have been given up.
+        self.local = self.local.take().filter(|local| local.at == leader);
         let here = self.nodes[leader].leading().map(|leader| leader.position());
         let local = self.local.as_ref().and_then(|local| local.core.reader()).map(|reader| reader.read().position());
         let is_here = |at: Place| {

@@ -16,7 +16,7 @@ use memdb::{
     position::{EpochTable, Position},
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Feed, Offer, Outcome, Outgoing, Snapshot},
+    replication::{Answer, Archive, Feed, Offer, Outcome, Outgoing, Snapshot, has_promised},
     snapshot::{Job, Loader, SnapshotSettings, Step},
     store::{Mark, Reader, Store, WindowLimits},
 };
@@ -97,7 +97,10 @@ impl Cluster {
         };
         let at = match &found {
             Found::Settled(settled) => {
-                let at = settled.store.mark().position;
+                let (at, sworn) = (settled.store.mark().position, self.nodes[seat].sworn);
+                if settled.manifest.state.highest() < sworn {
+                    return Err(format!("replica {seat} has promised epoch {sworn}, and knows nothing of it any more"));
+                }
                 self.truth.recovered(&format!("replica {seat}"), &settled.store.reader(), at)?;
                 at
             }
@@ -265,6 +268,10 @@ impl Cluster {
         }
         let (position, synced, keeps) = (hello.position, hello.synced, hello.database.is_some() && !hello.diverged);
         if std::mem::take(&mut process.asked) && number == 0 {
+            if self.sworn_to > 0 && has_promised(&answer, self.sworn_to) && synced.is_some() {
+                self.nodes[seat].sworn = self.sworn_to;
+            }
+            let process = self.nodes[seat].following_mut().expect("it answers");
             process.told_starting = Some(answer);
             return Ok(());
         }

@@ -21,7 +21,7 @@ use memdb::{
     manifest::{Manifest, State},
     position::{EpochTable, Position, Sequence},
     recovery::{self, Settled},
-    replication::{Archive, Feed, Lead, Members},
+    replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
     store::Reader,
     tokenizer::Analyzer,
@@ -138,13 +138,23 @@ impl Cluster {
         let settled = recovered.settle(&disk, boot, self.settings.segment_bytes);
         self.note_events();
         match settled {
-            Ok(settled) => self.lead(at, disk, settled, found),
+            Ok(settled) => {
+                let node = self.random.next().into();
+                self.lead(at, node, disk, settled, found)
+            }
             Err(error) => self.did_not_start(at, &error, met),
         }
     }
 
     /// A leader has begun its epoch behind what stood at `from`.
-    pub fn lead(&mut self, at: Place, disk: Arc<dyn Disk>, settled: Settled, from: Position) -> Result<(), String> {
+    pub fn lead(
+        &mut self,
+        at: Place,
+        node: NodeId,
+        disk: Arc<dyn Disk>,
+        settled: Settled,
+        from: Position,
+    ) -> Result<(), String> {
         let state = &settled.manifest.state;
         if self.truth.last(from.epoch) > from.sequence {
             self.tally("leaders that lost records");
@@ -161,7 +171,7 @@ impl Cluster {
         let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, now_ms);
         let known = self.known_by(&settled.manifest);
         let served = std::array::from_fn(|seat| (seat != at && known.contains(&seat)).then(|| Served::new(seat)));
-        let (node, identity) = (self.random.next().into(), settled.manifest.identity);
+        let identity = settled.manifest.identity;
         let incumbent = Incumbent::new(node, url_of(at), identity, settled.manifest.state.epoch);
         self.nodes[at].process = Process::Leads(Box::new(Leading {
             incumbent,

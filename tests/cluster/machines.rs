@@ -47,6 +47,8 @@ pub struct Node {
     pub has_synced: BTreeMap<Epoch, Sequence>,
     /// What its disk has promised, and still must have.
     pub claimed: Option<Position>,
+    /// The latest epoch that it has promised, and still must know of.
+    pub sworn: Epoch,
     /// Where it was when its process ended by a kill: what it kept it must still have.
     pub killed_at: Option<Position>,
     /// For a planted bug.
@@ -68,6 +70,7 @@ impl Node {
             had: BTreeMap::new(),
             has_synced: BTreeMap::new(),
             claimed: None,
+            sworn: 0,
             killed_at: None,
             was_at: Position::ZERO,
         }
@@ -121,7 +124,7 @@ impl Node {
 
     /// Its files are another history's from here on.
     pub fn forgets_its_files(&mut self) {
-        (self.claimed, self.killed_at) = (None, None);
+        (self.claimed, self.killed_at, self.sworn) = (None, None, 0);
     }
 }
 
@@ -209,7 +212,8 @@ impl Cluster {
         self.nodes[at].paused_until_ms = 0;
         let what = match self.random.below(100) {
             0..10 if !leads => {
-                let machine = new_disk(self.random.fork(), self.settings.page, self.bug);
+                let mut machine = new_disk(self.random.fork(), self.settings.page, self.bug);
+                machine.tells = self.history.is_kept();
                 let node = &mut self.nodes[at];
                 node.machine = Arc::new(Mutex::new(machine));
                 node.forgets_its_files();

@@ -104,7 +104,7 @@ impl Cluster {
             match &told {
                 Told::Alarm(what) => {
                     self.history.note(format_args!("alarm: {what}"));
-                    if what.contains("is refused") {
+                    if what.contains("is refused") || what.contains("is led by another process") {
                         return Err(format!("no replica is to be refused here: {what}"));
                     }
                     *self.tallies.entry("replicas told to load a snapshot").or_default() += 1;
@@ -180,7 +180,7 @@ impl Cluster {
 
     /// A replica has announced itself: it is served from now on, and a restart will know of it.
     pub fn take_announcement(&mut self, at: Place, seat: Place) {
-        let Some(leader) = self.nodes[at].leading_mut() else { return };
+        let Some(leader) = self.nodes[at].leading_mut().filter(|_| seat != at) else { return };
         let url = url_of(seat);
         let replicas = &mut leader.manifest.state.replicas;
         if !replicas.contains(&url) {

@@ -30,6 +30,8 @@ pub type Id = usize;
 #[derive(Default)]
 struct Line {
     entries: Vec<Id>,
+    /// The epochs that it goes on from.
+    before: Vec<Epoch>,
     /// Appends of this epoch that failed or met a crash: they may be in its leader's log, or not.
     ghosts: Vec<Entry>,
     /// A start came as far as its MANIFEST and no further: after a power loss it may not have been.
@@ -164,7 +166,8 @@ impl Truth {
         }
         let entries = self.line(from.epoch)?.entries.get(..from.sequence as usize);
         let entries = entries.ok_or_else(|| format!("epoch {epoch} began behind {from}, which was never written"))?;
-        let line = Line { entries: entries.to_vec(), ..Line::default() };
+        let before = self.line(from.epoch)?.before.iter().copied().chain([from.epoch]).collect();
+        let line = Line { entries: entries.to_vec(), before, ..Line::default() };
         self.lines.insert(epoch, line);
         let applied = Position::new(epoch, from.sequence);
         self.lost = 0;
@@ -195,7 +198,10 @@ impl Truth {
             // Perhaps it has the record, and does not know yet that a later epoch goes on behind it.
             Standing::Ahead => !here || applied.epoch < asked.epoch,
             // Where a history has gone on from, nothing is added later.
-            Standing::Lost => !self.is_part(applied.epoch, id),
+            // Of an epoch of another branch nobody here knows where it began: whoever stood in it is told to ask again.
+            Standing::Lost => {
+                !self.is_part(applied.epoch, id) || !self.line(applied.epoch)?.before.contains(&asked.epoch)
+            }
         };
         if right { Ok(()) } else { Err(format!("at {applied}, {asked} is said to be {standing:?}")) }
     }

@@ -44,6 +44,8 @@ fn cluster() -> (TempDir, Leading, Following) {
     let following = follow(leading.address());
     let mut wire = Wire::to(following.address());
     wait("the replica to be ready", || wire.get("/health/ready").status == 200);
+    let mut wire = Wire::to(leading.address());
+    wait("the leader to have heard so", || wire.get("/status").text().contains("streaming"));
     (data, leading, following)
 }
 

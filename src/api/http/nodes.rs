@@ -23,6 +23,8 @@ use warp::reply::{Reply, Response};
 
 /// Bytes of a snapshot that are read at once.
 const PIECE_BYTES: usize = 8 * SYNC_CHUNK_BYTES;
+/// Longest offer that a leader reads, in bytes.
+const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
 
@@ -51,7 +53,10 @@ where
     if site.follows_files() {
         return Err(Problem::new(Kind::NotFound, "a local replica takes its records from files"));
     }
-    let settings = HttpSettings { max_body_bytes: limits::MAX_OFFER_BYTES, ..site.settings };
+    // A leader is asked, and takes no records.
+    let is_leader = matches!(site.api.role, Role::Leader { .. });
+    let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
+    let settings = HttpSettings { max_body_bytes, ..site.settings };
     let whole = body::read(body, content_length.as_deref(), &settings, &site.offers).await?;
     let answer = match &site.api.role {
         Role::Leader { leader, .. } => leader.offer(whole.bytes.clone()).await,
@@ -68,8 +73,13 @@ where
 pub(super) async fn promote(
     site: Arc<Site>,
     authorization: Option<String>,
+    origin: Option<String>,
     query: String,
 ) -> Result<Response, Problem> {
+    if origin.is_some() {
+        // Any page that a person has open could send this to a node on loopback.
+        return Err(Problem::new(Kind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
+    }
     check(&site, authorization.as_deref())?;
     let force = match query.as_str() {
         "" | "force=false" => false,

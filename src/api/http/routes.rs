@@ -203,9 +203,10 @@ fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 
 fn promote(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let asked = warp::post().and(authorization()).and(query()).then(move |authorization, query| {
+    let origin = warp::header::optional("origin");
+    let asked = warp::post().and(authorization()).and(origin).and(query()).then(move |authorization, origin, query| {
         let site = Arc::clone(&site);
-        async move { answer(nodes::promote(site, authorization, query).await) }
+        async move { answer(nodes::promote(site, authorization, origin, query).await) }
     });
     at("promote").and(asked.or(refuse("POST")).unify()).boxed()
 }

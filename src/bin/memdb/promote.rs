@@ -6,6 +6,7 @@ use crate::{
     secret,
 };
 use memdb::client::{Client, ClientError};
+use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -49,11 +50,12 @@ pub fn run(arguments: &Arguments) -> Ended {
     let client = Client::new(&arguments.node)?;
     let patience = Duration::from_secs(arguments.wait);
     block_on(async {
+        let before = client.status().await?["not_promoted"].clone();
         let epoch = client.promote(arguments.force, secret.as_ref()).await?;
         let begun = Instant::now();
         loop {
             // Between its two roles it does not answer.
-            match standing(&client).await {
+            match standing(&client, &before).await {
                 Ok(Standing::Leads) => return say(&format!("{} leads, in epoch {epoch}.", client.base())),
                 Ok(Standing::Refused(why)) => return Err(Failure::Failed(format!("it does not lead: {why}"))),
                 Err(error) if !error.is_passing() => return Err(error.into()),
@@ -74,13 +76,14 @@ enum Standing {
     Refused(String),
 }
 
-async fn standing(client: &Client) -> Result<Standing, ClientError> {
+async fn standing(client: &Client, before: &Value) -> Result<Standing, ClientError> {
     let status = client.status().await?;
     if status["role"] == "leader" && status["ready"] == true {
         return Ok(Standing::Leads);
     }
+    // What it says of an earlier try is no news.
     Ok(match status["not_promoted"].as_str() {
-        Some(why) => Standing::Refused(why.to_owned()),
-        None => Standing::Follows,
+        Some(why) if status["not_promoted"] != *before => Standing::Refused(why.to_owned()),
+        _ => Standing::Follows,
     })
 }
