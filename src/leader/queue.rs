@@ -98,6 +98,7 @@ mod tests {
     #[test]
     fn refuses_beyond_either_bound_and_takes_in_order() {
         let queue = Queue::new(2, 10);
+        assert_eq!(queue.bound(), 2);
         assert_eq!(queue.offer("large", 99), Ok(()), "one event always fits");
         assert_eq!(queue.offer("second", 1), Err("second"));
         let mut taken = VecDeque::new();

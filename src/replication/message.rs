@@ -319,6 +319,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_asks_for_a_promise_says_which_run_it_is_and_where() {
+        let offer = Offer::promise(offer().identity, 4, 3, "http://a:1");
+        assert_eq!((offer.command, offer.epoch, offer.leader), (Command::Promise, 4, 3));
+        assert_eq!(offer.members.map(|members| members.leader), Some("http://a:1".to_owned()));
+    }
+
     fn hello() -> Hello {
         Hello {
             node: 1,
