@@ -45,7 +45,7 @@ pub struct Network {
 impl Network {
     pub fn new(mut random: Random) -> Self {
         let (lost, doubled, late) =
-            (*random.pick(&[0, 1, 5, 15]), *random.pick(&[0, 3, 15]), *random.pick(&[0, 3, 15]));
+            (*random.pick(&[0, 1, 5, 15]), *random.pick(&[0, 3, 15]), *random.pick(&[0, 5, 20, 35]));
         Self { random, lost, doubled, late, cut: Default::default(), packets: Vec::new() }
     }
 
