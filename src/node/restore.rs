@@ -67,7 +67,8 @@ async fn fetch(
     let (mut manifest, mut log) = recovery::adopt(
         disk,
         identity,
-        State { epoch: epoch.max(store.mark().position.epoch), ..State::default() },
+        // Not a follower's: whoever restores wants it to lead.
+        State { epoch: epoch.max(store.mark().position.epoch), boot_id: "restored".into(), ..State::default() },
         &store,
         Some(&temporary),
         crate::limits::DEFAULT_SEGMENT_BYTES,

@@ -68,7 +68,11 @@ pub(super) fn before_leading(
     let went_down = state.clean_stop.is_none() && state.boot_id != boot_id;
     let may_miss = recovered.new || recovered.report.cut.is_some() || went_down || elected.is_some();
     let known = elected.map_or(&state.replicas, |elected| &elected.others);
-    let mut urls: Vec<String> = settings.replicas.iter().chain(known).filter(|other| *other != url).cloned().collect();
+    // Whose files are a follower's leads only where nobody else is there: else somebody promotes one of them.
+    let has_followed = elected.is_none() && recovered.has_followed();
+    let led_by = state.leader_url.iter().filter(|_| has_followed);
+    let named = settings.replicas.iter().chain(known).chain(led_by);
+    let mut urls: Vec<String> = named.filter(|other| *other != url).cloned().collect();
     urls.sort_unstable();
     urls.dedup();
     if urls.is_empty() {
@@ -81,7 +85,7 @@ pub(super) fn before_leading(
     let begun = Instant::now();
     let taken = runtime.block_on(async {
         loop {
-            let taken = ask_and_take(recovered, urls.clone(), patience, settings, promised).await;
+            let taken = ask_and_take(recovered, urls.clone(), patience, settings, (promised, has_followed)).await;
             let taken = taken.and_then(|()| elected.map_or(Ok(()), |elected| check_promised(recovered, elected)));
             // Those who have promised may be changing their role just now.
             let may_pass = matches!(taken, Err(NodeError::NotLeader(_)));
@@ -116,7 +120,7 @@ async fn ask_and_take(
     urls: Vec<String>,
     patience: Duration,
     settings: &Settings,
-    promised: Option<Epoch>,
+    (promised, has_followed): (Option<Epoch>, bool),
 ) -> Result<(), NodeError> {
     let deadline = Instant::now() + patience;
     let links: Vec<(String, Link)> = urls
@@ -158,6 +162,12 @@ async fn ask_and_take(
         };
     }
     let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
+    if has_followed && let Some(at) = hellos.iter().position(|hello| hello.database == Some(database)) {
+        let by = hellos.iter().position(|hello| hello.leads).map(|at| answered[at].0.clone());
+        let told =
+            format!("the files here are a follower's, and {} is there: if nobody leads, promote one", answered[at].0);
+        return Err(NodeError::Succeeded { by, told });
+    }
     match choose(&hellos, database, epoch, end(recovered), promised.unwrap_or(epoch)) {
         Choice::Nobody => Ok(()),
         Choice::HigherEpoch(at, seen) => {
