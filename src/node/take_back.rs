@@ -162,11 +162,8 @@ async fn ask_and_take(
         };
     }
     let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
-    if has_followed && let Some(at) = hellos.iter().position(|hello| hello.database == Some(database)) {
-        let by = hellos.iter().position(|hello| hello.leads).map(|at| answered[at].0.clone());
-        let told =
-            format!("the files here are a follower's, and {} is there: if nobody leads, promote one", answered[at].0);
-        return Err(NodeError::Succeeded { by, told });
+    if has_followed {
+        check_alone(database, &hellos, &answered)?;
     }
     match choose(&hellos, database, epoch, end(recovered), promised.unwrap_or(epoch)) {
         Choice::Nobody => Ok(()),
@@ -187,6 +184,15 @@ async fn ask_and_take(
             take_all(recovered, &having.collect::<Vec<_>>()).await
         }
     }
+}
+
+/// Whose files are a follower's does not lead while another node of the database is there.
+fn check_alone(database: u128, hellos: &[Hello], answered: &[&(String, Link)]) -> Result<(), NodeError> {
+    let Some(at) = hellos.iter().position(|hello| hello.database == Some(database)) else { return Ok(()) };
+    let by = hellos.iter().position(|hello| hello.leads).map(|at| answered[at].0.clone());
+    let url = &answered[at].0;
+    let told = format!("the files here are a follower's, and {url} is there: if nobody leads, promote one");
+    Err(NodeError::Succeeded { by, told })
 }
 
 fn not_known(url: &str, why: &str) -> NodeError {
