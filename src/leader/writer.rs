@@ -187,9 +187,13 @@ impl<T> Writer<T> {
             return;
         }
         self.stepped_down = true;
-        for reply in self.waiting.take_all() {
-            actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
-        }
+        self.release_all(actions);
+    }
+
+    /// Nobody waits any longer: what becomes of what they have sent is not known.
+    fn release_all(&mut self, actions: &mut Vec<Action<T>>) {
+        let unknown = |reply| Action::Answer(reply, Err(WriteError::OutcomeUnknown));
+        actions.extend(self.waiting.take_all().map(unknown));
     }
 
     /// A sync that was asked for has ended.
@@ -345,9 +349,7 @@ impl<T> Writer<T> {
 
     fn poison(&mut self, what: &str, actions: &mut Vec<Action<T>>) {
         self.poisoned = true;
-        for reply in self.waiting.take_all() {
-            actions.push(Action::Answer(reply, Err(WriteError::OutcomeUnknown)));
-        }
+        self.release_all(actions);
         actions.push(Action::Poisoned(what.to_owned()));
     }
 }

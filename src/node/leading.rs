@@ -180,8 +180,7 @@ fn recover(
     url: &str,
     elected: Option<&Elected>,
 ) -> Result<Settled, NodeError> {
-    let refused =
-        |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
+    let refused = unusable(settings);
     let new = Identity {
         database_id: random()?,
         shard_id: 0,
@@ -189,7 +188,7 @@ fn recover(
         hash_seed: random()? as u64,
     };
     let mut recovered = match elected {
-        None => recovery::look(&**disk, new, window(settings)).map_err(refused)?,
+        None => recovery::look(&**disk, new, window(settings)).map_err(&refused)?,
         // What it lacks, the others give.
         Some(_) => look_at_files(settings, disk)?,
     };
@@ -218,11 +217,13 @@ fn recover(
     recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
 }
 
+fn unusable(settings: &Settings) -> impl Fn(RecoveryError) -> NodeError {
+    |error| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error }
+}
+
 /// What a replica has that is to lead.
 fn look_at_files(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Recovered, NodeError> {
-    let refused =
-        |error: RecoveryError| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error };
-    let recovered = recovery::look_follower(&**disk, window(settings)).map_err(refused)?;
+    let recovered = recovery::look_follower(&**disk, window(settings)).map_err(unusable(settings))?;
     recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
 }
 

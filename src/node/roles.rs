@@ -4,7 +4,7 @@
 //! files, as at any start; connections that come in between wait in the listener's queue.
 
 use super::{
-    CHANGE_GRACE, Following, Held, Leading, NodeError,
+    CHANGE_GRACE, Following, Held, Leading, NodeError, STOP_GRACE,
     promote::{Candidate, Elected},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     failpoint,
     leader::Successor,
 };
-use std::{net::SocketAddr, thread::JoinHandle};
+use std::{net::SocketAddr, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -90,21 +90,18 @@ impl Running {
         }
     }
 
-    fn stop(self) -> Result<(), NodeError> {
+    /// Ends the role, with so much time for requests in flight.
+    fn end(self, grace: Duration) -> Result<(), NodeError> {
         match self {
-            Running::Leading(leading) => leading.stop(),
-            Running::Following(following) => following.stop(),
+            Running::Leading(leading) => leading.end(grace),
+            Running::Following(following) => following.end(grace),
         }
     }
 
     /// The other role, on the same port and files.
     fn change(self, turn: Turn, held: &Held, settings: &Settings) -> Result<Self, NodeError> {
         // The files are recovered anew, so a stop that was not clean is no reason to give up.
-        let ended = match self {
-            Running::Leading(leading) => leading.end(CHANGE_GRACE),
-            Running::Following(following) => following.end(CHANGE_GRACE),
-        };
-        if let Err(error) = ended {
+        if let Err(error) = self.end(CHANGE_GRACE) {
             tracing::warn!(%error, "this role did not end cleanly");
         }
         match turn {
@@ -146,7 +143,7 @@ impl Running {
             if let Turn::Stop(why) = turn {
                 tracing::info!(why, "stopping");
                 drop(held); // so that nobody waits in the listener's queue
-                return self.stop();
+                return self.end(STOP_GRACE);
             }
             self = self.change(turn, &held, settings)?;
         }
