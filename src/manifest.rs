@@ -49,6 +49,12 @@ impl State {
     pub fn highest(&self) -> Epoch {
         self.epoch.max(self.promised)
     }
+
+    /// Whether it was a follower who wrote these files last: no leader has started on them since. The leader it followed may be
+    /// there still, and take the next epoch itself.
+    pub fn has_followed(&self) -> bool {
+        self.epoch > 0 && self.boot_id.is_empty()
+    }
 }
 
 impl Manifest {

@@ -291,10 +291,13 @@ fn random() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// What tells this boot of the machine from others; empty where the system does not say.
+/// What tells this boot of the machine from others. Where the system does not say, every start counts as one.
 #[allow(clippy::disallowed_methods, reason = "a file of the system, none of the database")]
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+fn boot_id() -> io::Result<String> {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(boot) => Ok(boot.trim().to_owned()),
+        Err(_) => Ok(format!("unknown-{:032x}", random()?)),
+    }
 }
 
 /// The error of a file, as a stop that was not clean.

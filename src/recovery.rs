@@ -132,7 +132,8 @@ pub struct Recovered {
 /// How a new database is made, should there be none: its identity, drawn at random by the caller.
 pub type NewDatabase = Identity;
 
-/// Reads a data directory and brings a store to its state. Nothing is changed.
+/// Reads a data directory and brings a store to its state. Nothing is changed. Where a follower wrote it last, it may end
+/// before the epochs that its leader told it of have ([`Recovered::is_behind`]).
 ///
 /// # Errors
 /// When the directory cannot be used without losing something that was durable.
@@ -140,7 +141,8 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<R
     let Some(manifest) = Manifest::read(disk)? else {
         return new_database(disk, new, window);
     };
-    look_at(disk, manifest, window, Whose::Leader)
+    let whose = if manifest.state.has_followed() { Whose::Follower } else { Whose::Leader };
+    look_at(disk, manifest, window, whose)
 }
 
 /// Whose directory it is.

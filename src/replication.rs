@@ -21,7 +21,7 @@ mod sender;
 mod take_back;
 
 pub use archive::{Archive, Outgoing, Snapshot};
-pub use candidacy::{Asked, Refusal, candidacy, drawn_epoch, has_promised, lacks};
+pub use candidacy::{Asked, Refusal, candidacy, drawn_epoch, has_promised, holds_nothing, lacks};
 pub use catch_up::{CatchUp, Gathered};
 pub use feed::{Feed, Since};
 pub use judge::{Lead, Verdict, judge};

@@ -192,14 +192,14 @@ fn recover(
         // What it lacks, the others give.
         Some(_) => look_at_files(settings, disk)?,
     };
-    if elected.is_none() && recovered.has_followed() {
+    if elected.is_none() && recovered.manifest.state.has_followed() {
         recovered.promised = Some(drawn_epoch(recovered.manifest.state.highest(), random()? as u64));
     }
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {
         return Err(refused(RecoveryError::OtherAnalyzer { found }));
     }
-    let boot_id = boot_id();
+    let boot_id = boot_id()?;
     match take_back::before_leading(&mut recovered, &boot_id, settings, url, elected) {
         Err(NodeError::Diverged(why)) if elected.is_some_and(|elected| elected.force) => {
             tracing::error!("leading without taking anything back, as it was forced: {why}");

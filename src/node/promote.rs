@@ -7,7 +7,7 @@ use crate::{
     position::{Epoch, Position},
     replica::Follower,
     replication::{
-        Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised,
+        Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised, holds_nothing,
         link::{CONNECT_TIMEOUT, Link},
     },
     secret::Secret,
@@ -137,7 +137,7 @@ impl Candidate<'_> {
         note(seen, me, answers.iter().flatten().map(|answer| &answer.hello));
         for (answer, asked) in answers.iter().zip(nodes) {
             match answer {
-                Some(answer) if has_promised(answer, epoch) || answer.hello.database != me.database => {}
+                Some(answer) if has_promised(answer, epoch) || holds_nothing(answer, me) => {}
                 Some(answer) => {
                     return Err(format!("{} does not promise epoch {epoch}: {:?}", asked.url, answer.outcome));
                 }

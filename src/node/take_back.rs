@@ -51,16 +51,18 @@ pub(super) fn before_leading(
     elected: Option<&Elected>,
 ) -> Result<(), NodeError> {
     let state = &recovered.manifest.state;
-    if elected.is_none() && state.promised > state.epoch {
-        let told =
-            format!("epoch {} was promised to another node, and the last one here is {}", state.promised, state.epoch);
+    let own = elected.map_or(state.epoch, |elected| elected.epoch);
+    if state.highest() > own {
+        let told = format!("epoch {} was promised to another node, and this one's is {own}", state.highest());
         return Err(NodeError::Succeeded { by: None, told });
     }
-    if let Some(elected) = elected
-        && state.highest() > elected.epoch
-    {
-        let told = format!("epoch {} was promised to another node, after {}", state.highest(), elected.epoch);
-        return Err(NodeError::Succeeded { by: None, told });
+    if elected.is_none() && recovered.is_behind() {
+        let told = format!(
+            "the files here are a follower's, which stood at {} when epoch {} had begun",
+            recovered.stands(),
+            state.epoch
+        );
+        return Err(NodeError::Succeeded { by: state.leader_url.clone().filter(|by| by != url), told });
     }
     if recovered.new && settings.init {
         return Ok(());
@@ -69,7 +71,7 @@ pub(super) fn before_leading(
     let may_miss = recovered.new || recovered.report.cut.is_some() || went_down || elected.is_some();
     let known = elected.map_or(&state.replicas, |elected| &elected.others);
     // Whose files are a follower's leads only where nobody else is there: else somebody promotes one of them.
-    let has_followed = elected.is_none() && recovered.has_followed();
+    let has_followed = elected.is_none() && state.has_followed();
     let led_by = state.leader_url.iter().filter(|_| has_followed);
     let named = settings.replicas.iter().chain(known).chain(led_by);
     let mut urls: Vec<String> = named.filter(|other| *other != url).cloned().collect();

@@ -39,10 +39,9 @@ impl Recovered {
         standing_at(self.store.mark().position, *epoch, epochs)
     }
 
-    /// Whether it was a follower who wrote these files last: no leader has started on them since. The leader it followed may be
-    /// there still, and take the next epoch itself.
-    pub fn has_followed(&self) -> bool {
-        self.manifest.state.epoch > 0 && self.manifest.state.boot_id.is_empty()
+    /// Whether these are a follower's files ([`State::has_followed`]) that lack records of epochs that have ended.
+    pub fn is_behind(&self) -> bool {
+        self.manifest.state.has_followed() && self.stands().epoch < self.manifest.state.epoch
     }
 
     /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins.
@@ -102,7 +101,7 @@ pub fn begin_epoch(
     log.begin_epoch(epoch)?;
     failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
-    // It is written from elsewhere now, see [`Recovered::has_followed`].
+    // It is written from elsewhere now, see [`State::has_followed`].
     manifest.state.boot_id.clear();
     manifest.write(disk)
 }

@@ -22,6 +22,9 @@ impl<T> Replica<T> {
         }
         // It may come to nothing, and another lead in that epoch: whoever leads is followed.
         (self.promised, self.promised_to) = (offer.epoch, Some(by));
+        if self.held.is_none() {
+            return Outcome::Syncing; // there is nothing to note it in: a restart forgets it
+        }
         actions.push(Action::Unready);
         if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
             Outcome::Applied

@@ -117,6 +117,12 @@ pub fn has_promised(answer: &Answer, epoch: Epoch) -> bool {
     answer.outcome == Outcome::Applied && answer.hello.epoch == epoch
 }
 
+/// Whether a candidate that says `me` need not wait for a promise of whoever answers this: it is no node of this database, or
+/// holds nothing of it, so that it has nothing to note a promise in, and nothing that could be lacking.
+pub fn holds_nothing(answer: &Answer, me: &Hello) -> bool {
+    answer.hello.database != me.database || answer.hello.position == Position::ZERO
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +209,15 @@ mod tests {
         assert!(has_promised(&answer(Outcome::Applied, 6), 6));
         assert!(!has_promised(&answer(Outcome::OldEpoch, 6), 6));
         assert!(!has_promised(&answer(Outcome::Applied, 7), 6));
+    }
+
+    #[test]
+    fn who_holds_nothing_of_the_database_need_not_promise() {
+        let me = hello(3, (3, 10));
+        let answer = |hello| Answer { outcome: Outcome::Syncing, hello };
+        assert!(holds_nothing(&answer(Hello { database: None, ..hello(3, (0, 0)) }), &me));
+        assert!(holds_nothing(&answer(hello(3, (0, 0))), &me), "damaged files of it");
+        assert!(holds_nothing(&answer(Hello { database: Some(8), ..hello(9, (9, 99)) }), &me));
+        assert!(!holds_nothing(&answer(hello(3, (3, 0))), &me), "it follows a leader that has written nothing");
     }
 }

@@ -12,7 +12,7 @@ use memdb::{
     disk::Disk,
     position::{Epoch, Position},
     recovery,
-    replication::{Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised, lacks},
+    replication::{Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised, holds_nothing, lacks},
 };
 use std::sync::Arc;
 
@@ -101,7 +101,10 @@ impl Cluster {
             candidate.asked.push(Asked { url: url_of(other), is_leader, hello });
             return Ok(());
         };
-        if let Some(answer) = answer.filter(|answer| has_promised(answer, epoch)) {
+        let me = self.nodes[at].following().map(|following| following.replica.hello());
+        let counts =
+            |answer: &Answer| has_promised(answer, epoch) || me.as_ref().is_some_and(|me| holds_nothing(answer, me));
+        if let Some(answer) = answer.filter(counts) {
             candidate.promised.push((other, answer.hello));
         }
         Ok(())
@@ -157,6 +160,10 @@ impl Cluster {
         };
         self.truth.recovered(&format!("candidate {at}"), &recovered.store.reader(), recovered.stands())?;
         self.check_kept(at, recovered.stands())?;
+        if recovered.manifest.state.highest() > epoch {
+            self.tally("promotions that end before they lead"); // it has promised a later one since
+            return Ok(());
+        }
         match self.take_back(at, &mut recovered, Some(epoch))? {
             Taken::All => {}
             Taken::Some if candidate.forced => {}

@@ -105,7 +105,8 @@ impl Cluster {
             Err(error) => return self.did_not_start(at, &error, met),
         };
         self.note(format_args!("leader {at} looked: {}", recovered.report));
-        if recovered.manifest.state.promised > 0 || !self.nodes[at].has_led && !recovered.new {
+        let promised = recovered.manifest.state.promised > 0;
+        if promised || recovered.is_behind() || !self.nodes[at].has_led && !recovered.new {
             // It has followed, or will: who leads in its place is not asked for, but promoted.
             self.tally("leaders that start as replicas");
             return self.start_replica(at);
