@@ -22,6 +22,8 @@ POSTS ?=
 TIME ?=
 TARGETS ?=
 SAMPLE ?=
+# Which rows `make bench` measures, and how: `perf/bench --help`.
+BENCH_OPTIONS ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
@@ -86,8 +88,8 @@ hostile: ## 10,000 connections of each bad kind against a leader: what they cost
 proof: ## all the long runs, one after the other: some hours; what each finds is in target/proof
 	@scripts/proof
 
-bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
-	@perf/bench
+bench: ## measure beside nginx, Redis and DuckDB, about an hour; writes perf/RESULTS.md; BENCH_OPTIONS='--only 3,4 --quick'
+	@perf/bench $(BENCH_OPTIONS)
 
 lint: ## formatting, clippy, dependencies
 	@scripts/lint
