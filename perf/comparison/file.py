@@ -101,10 +101,11 @@ class File(Row):
 def duckdb(directory):
     """A Python that has DuckDB: this one, or one made beside the build, once."""
     made = tools.TARGET / "bench-duckdb"
-    for python in (sys.executable, made / "bin/python"):
-        if subprocess.run([python, "-c", "import duckdb"], capture_output=True, cwd=directory).returncode == 0:
-            return str(python)
     steps = [[sys.executable, "-m", "venv", made], [made / "bin/pip", "install", "--quiet", "duckdb"]]
-    if all(subprocess.run(step, capture_output=True).returncode == 0 for step in steps):
-        return str(made / "bin/python")
+    works = lambda *command: subprocess.run(command, capture_output=True, cwd=directory).returncode == 0
+    if works(sys.executable, "-c", "import duckdb"):
+        return sys.executable
+    if (made / "bin/python").exists() or all(works(*step) for step in steps):
+        python = str(made / "bin/python")
+        return python if works(python, "-c", "import duckdb") else None
     return None

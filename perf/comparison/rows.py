@@ -1,6 +1,7 @@
 """The rows that are measured by load: each says what runs, what is asked of it, and which figures are to be reached."""
 
 import contextlib
+import resource
 import subprocess
 
 from . import load, servers, tools
@@ -93,10 +94,12 @@ def wrk(server, seconds):
     """wrk's own figures, for those who know it: it sends one and the same request."""
     before, length = server.cpu_seconds(), max(round(seconds), 1)
     command = ["wrk", "-t2", "-c64", f"-d{length}s", "--latency", server.url("/wordcount?word=aaaaa")]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    cpu = server.cpu_seconds() - before
+    cpu, after = server.cpu_seconds() - before, resource.getrusage(resource.RUSAGE_CHILDREN)
+    client = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     requests = int(printed[printed.index("requests") - 1])
-    found = {"rate": requests / length, "cpu_us": cpu * 1e6 / requests, "client_cpu_us": None}
+    found = {"rate": requests / length, "cpu_us": cpu * 1e6 / requests, "client_cpu_us": client * 1e6 / requests}
     for share in ("50%", "99%"):
         text = printed[printed.index(share) + 1]
         unit = {"us": 1.0, "ms": 1e3, "s": 1e6}

@@ -63,8 +63,15 @@ class Server:
 
     def cpu_seconds_of(self, thread):
         """User and system time so far of the threads with this name."""
-        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
-        return sum(cpu_seconds(task / "stat") for task in tasks if (task / "comm").read_text().strip() == thread)
+        return self.cpu_by_thread().get(thread, 0.0)
+
+    def cpu_by_thread(self):
+        """User and system time so far by the name of threads, those that are numbered together."""
+        spent = {}
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            name = re.sub(r"-\d+", "", (task / "comm").read_text().strip())
+            spent[name] = spent.get(name, 0.0) + cpu_seconds(task / "stat")
+        return spent
 
     def resident_bytes(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
