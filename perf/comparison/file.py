@@ -34,7 +34,7 @@ class File(Row):
         ("words_rate", "words a second", 0),
         ("cpu", "CPU of all processes s", 2),
     ]
-    plotted = columns[0]
+    plotted = [columns[0], columns[2]]
     titles = {
         "memdb": "**memdb** `memdb post` into an empty leader",
         "duckdb": "DuckDB `GROUP BY`",

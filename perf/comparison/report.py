@@ -45,7 +45,7 @@ def summary(rows, saved):
             found = goal.of(saved[row.key]["figures"])
             cells = (goal.said(found), goal.verdict(found[0])) if found else ("skipped", "")
             lines.append(f"| {row.key}: {row.title} | {goal.what} | {goal.asked()} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "![Each figure against what was asked for](plots/summary.svg)"])
 
 
 def stamp(load_before):

@@ -9,7 +9,7 @@ from .figures import Goal
 
 WARM_UP_SECONDS = 1.0
 DISTINCT_WORDS = 1_000
-RATE = ("rate", "a second", 0)
+RATE = ("rate", "requests a second", 0)
 CPU = ("cpu_us", "server CPU µs each", 2)
 CLIENT = ("client_cpu_us", "client CPU µs each", 2)
 P50, P99 = ("p50_us", "p50 µs", 0), ("p99_us", "p99 µs", 0)
@@ -21,8 +21,8 @@ class Row:
     key = title = about = ""
     # Field, heading, digits.
     columns = [RATE, CPU, CLIENT, P50, P99]
-    # What the plot shows.
-    plotted = RATE
+    # What the plot shows, one below the other.
+    plotted = [RATE, CPU]
     goals = []
     titles = {}
 
@@ -43,8 +43,9 @@ class Row:
             for number in range(self.options.rounds):
                 for name, measure in subjects.items():
                     figures[name].append(measure(self.options.seconds))
-                    said = figures[name][-1][self.plotted[0]]
-                    tools.say(f"row {self.key}, round {number + 1}: {name}: {said:,.{self.plotted[2]}f} {self.plotted[1]}")
+                    field, unit, digits = self.plotted[0]
+                    said = f"{figures[name][-1][field]:,.{digits}f} {unit}"
+                    tools.say(f"row {self.key}, round {number + 1}: {name}: {said}")
         return figures
 
 
@@ -135,6 +136,7 @@ class Posts(Row):
 
     words = 1
     columns = [RATE, ("cpu_us", "CPU of both servers µs each", 1), CLIENT, P50, P99, ("missed", "not acknowledged", 0)]
+    plotted = [RATE, columns[1], P50]
 
     def subjects(self, stack, directory):
         leader, replica = memdb_pair(stack, directory, self.options)
@@ -188,7 +190,7 @@ class Bulk(Row):
         P50,
         P99,
     ]
-    plotted = columns[0]
+    plotted = columns[:2]
     connections = 4
 
     def work(self, work):
@@ -236,7 +238,7 @@ class Visible(Row):
         "post is seen when the answer that shows it has been read: the reader's own round trip is part of it. Redis without `WAIT`."
     )
     columns = [P50, P99, ("max_us", "max µs", 0), ("poll_us", "one look takes µs", 0), ("late", "posts late", 0)]
-    plotted = P50
+    plotted = [P50, P99]
     titles = {
         "memdb": "**memdb**, read at the replica",
         "leader": "**memdb**, read at the leader itself: what the reader adds",
@@ -264,6 +266,7 @@ class Visible(Row):
 class OnDisk(Row):
     key, title = "10", "Posts of one word that are synced before they are answered"
     about = "64 connections; memdb's level `disk` beside Redis with `appendfsync always`, on the same disk."
+    plotted = [RATE, P99]
     titles = {"memdb": "**memdb** `POST /post?ack=disk`", "redis": "Redis `INCR`, `appendfsync always`"}
     goals = [
         Goal("rate", "memdb", "rate", least=80_000, unit="a second", digits=0),

@@ -63,7 +63,7 @@ impl Figures {
     }
 
     /// One line for `perf/bench`.
-    fn to_json(mut self, options: &Options) -> String {
+    fn into_json(mut self, options: &Options) -> String {
         self.times.sort_unstable();
         let quantiles = [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0)];
         let quantiles: Vec<_> = quantiles
@@ -100,8 +100,8 @@ fn quantile_us(sorted: &[Duration], share: f64) -> f64 {
 
 fn measure(options: &'static Options) -> Result<String> {
     Ok(match options.kind {
-        Kind::Closed => closed::measure(options)?.to_json(options),
-        Kind::Open => open::measure(options)?.to_json(options),
+        Kind::Closed => closed::measure(options)?.into_json(options),
+        Kind::Open => open::measure(options)?.into_json(options),
         Kind::Visible => visible::measure(options)?.to_json(),
         Kind::Fill => format!(r#"{{"seconds": {:.3}}}"#, fill::fill(options)?),
         Kind::File => format!(r#"{{"words": {}}}"#, fill::write_file(options, &options.file.0, options.file.1)?),
