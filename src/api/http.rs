@@ -16,6 +16,7 @@ mod framing;
 mod front;
 mod head;
 mod headers;
+mod lane;
 mod nodes;
 mod numbers;
 mod operations;
