@@ -241,6 +241,46 @@ fn pipeliners_that_take_nothing_hold_up_nobody() {
     }
 }
 
+/// A head has its time from its first byte on, however long a silence may be.
+#[test]
+fn a_slow_head_after_a_read_is_told_so() {
+    let short = Duration::from_millis(100);
+    let node = Node::start(HttpSettings { header_timeout: short, idle_timeout: 10 * PATIENCE, ..settings() });
+    for rest in ["GET /wordcount?wo", "POST /post HTTP/1.1\r\nHo"] {
+        let mut wire = Wire::open(&node);
+        assert_eq!(wire.get("/wordcount?word=a").status, 200);
+        assert_eq!(wire.send(rest).answer().problem(), "request-timeout");
+        assert!(wire.is_closed());
+    }
+}
+
+/// A stop does not wait for a client that never pauses.
+#[test]
+fn a_stop_ends_a_flood_of_reads() {
+    let mut node = Node::start(settings());
+    let flood = get("/wordcount?word=a", "").repeat(2_000);
+    let mut stream = TcpStream::connect(node.address()).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let mut sending = stream.try_clone().expect("a socket");
+    let (begun, has_begun) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || while sending.write_all(flood.as_bytes()).is_ok() {});
+        scope.spawn(move || {
+            let mut space = [0; 65_536];
+            for taken in 0.. {
+                if !matches!(stream.read(&mut space), Ok(1..)) {
+                    break;
+                }
+                if taken == 10 {
+                    begun.send(()).expect("the test waits");
+                }
+            }
+        });
+        has_begun.recv().expect("it is answered");
+        assert!(node.stop_server(PATIENCE), "it had to be cut off");
+    });
+}
+
 /// What a client takes slowly comes whole and in order all the same.
 #[test]
 fn answers_taken_slowly_come_whole() {

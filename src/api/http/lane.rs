@@ -66,6 +66,7 @@ pub(super) async fn serve(stream: &mut TcpStream, site: &Site, stopping: &Cancel
         site,
         begun,
         next: Next::Read,
+        gave_way: false,
         unsent: Vec::new(),
         sent: 0,
         head_alarm: Alarm::default(),
@@ -87,6 +88,8 @@ struct Lane<'a> {
     site: &'a Site,
     begun: Begun,
     next: Next,
+    /// It gave way to others although there was more to read: nothing has looked yet whether the server stops.
+    gave_way: bool,
     /// Of the answers, what the socket did not take at once, and how much of that it has taken since.
     unsent: Vec<u8>,
     sent: usize,
@@ -126,6 +129,9 @@ impl Lane<'_> {
                 Next::Leave => return Poll::Ready(Left::Other(std::mem::take(&mut self.begun))),
                 Next::Answer => {}
                 Next::Read => {
+                    if std::mem::take(&mut self.gave_way) && stopped.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(self.leave());
+                    }
                     let mut buffer = ReadBuf::new(&mut input[held..]);
                     match Pin::new(&mut *self.stream).poll_read(cx, &mut buffer) {
                         Poll::Pending => return self.poll_silence(cx, stopped.as_mut()),
@@ -150,6 +156,7 @@ impl Lane<'_> {
             }
             if filled == input.len() {
                 // There is more, and others wait for their turn.
+                self.gave_way = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -177,6 +184,9 @@ impl Lane<'_> {
             let settings = &self.site.settings;
             let patience = if consumed < bytes.len() { settings.header_timeout } else { settings.idle_timeout };
             self.begun.head_deadline = Some(now + patience);
+        } else if self.begun.answered && self.begun.held.is_empty() {
+            // The silence is over; from its first byte on a head has its own time.
+            self.begun.head_deadline = Some(begun + self.site.settings.header_timeout);
         }
         self.begun.held.clear();
         self.begun.held.extend_from_slice(&bytes[consumed..]);
@@ -219,10 +229,14 @@ impl Lane<'_> {
         if stopped.poll(cx).is_pending() && self.head_alarm.poll(cx, deadline).is_pending() {
             return Poll::Pending;
         }
-        // The begin of a head is answered at the door.
-        Poll::Ready(match self.begun.held.is_empty() {
+        Poll::Ready(self.leave())
+    }
+
+    /// Everything is answered but the begin of a head, if there is one: the door knows what to say to that.
+    fn leave(&mut self) -> Left {
+        match self.begun.held.is_empty() {
             true => Left::Done,
             false => Left::Other(std::mem::take(&mut self.begun)),
-        })
+        }
     }
 }

@@ -18,9 +18,9 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Answers gathered before they are sent, whatever else waits. One answer comes on top: no more than some 120 KiB, for
-/// the names in a head of 16 KiB.
-const ANSWER_BYTES: usize = 64 << 10;
+/// Answers gathered before they are sent, whatever else waits. One answer comes on top: some 60 KiB at most, for a
+/// thousand names in a head of 16 KiB.
+const ANSWER_BYTES: usize = 32 << 10;
 
 /// What is to be done with the bytes that were not consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
