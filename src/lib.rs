@@ -37,7 +37,8 @@
 //!
 //! # One read
 //!
-//! `api/http/reads.rs` takes a guard ([`store::Reader::read`]), which marks its thread as inside and fixes one of two
+//! `api/http/lane.rs` finds a plain read in the bytes of its connection; any other request goes to hyper and the routes, and
+//! the connection with it. `api/http/reads.rs` takes a guard ([`store::Reader::read`]), which marks its thread as inside and fixes one of two
 //! sides (`store/gate.rs`); looks each word up in the side's namespace ([`words`]); drops the guard and answers. It takes
 //! no lock and never waits: the Writer changes the other side, flips, and waits for readers that are still inside.
 

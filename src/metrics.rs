@@ -4,8 +4,11 @@
 //! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. Never a
 //! word, a key or a namespace as a label: their number is the client's to choose.
 
+mod requests;
+
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use requests::Requests;
 use std::{fmt, time::Duration};
 
 /// Upper bounds of the time buckets in seconds: 50 µs, which a read takes, to 10 s, which nothing should.
@@ -155,10 +158,8 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// The numbers of one node.
 pub struct Metrics {
     handle: PrometheusHandle,
-    requests: [[Counter; CLASSES.len()]; RouteLabel::ALL.len()],
+    requests: Requests,
     refused: [Counter; Refusal::ALL.len()],
-    /// Seconds from a request's head to its answer's head.
-    pub request_seconds: Histogram,
     /// Connections open now.
     pub connections: Gauge,
     /// Connections turned away because the bound was reached.
@@ -234,11 +235,8 @@ impl Metrics {
     fn register(handle: PrometheusHandle) -> Self {
         Self {
             handle,
-            requests: RouteLabel::ALL.map(|route| {
-                CLASSES.map(|class| counter!("memdb_http_requests_total", "route" => route.name(), "status" => class))
-            }),
+            requests: Requests::default(),
             refused: Refusal::ALL.map(|reason| counter!("memdb_refused_total", "reason" => reason.name())),
-            request_seconds: metrics::histogram!("memdb_http_request_seconds"),
             connections: gauge!("memdb_http_connections"),
             connections_refused: counter!("memdb_http_connections_refused_total"),
             records: counter!("memdb_records_total"),
@@ -264,11 +262,11 @@ impl Metrics {
         }
     }
 
-    /// Counts one answered request.
+    /// Counts so many answered requests, each of which took so long from its head to its answer's head.
     #[inline]
-    pub fn request(&self, route: RouteLabel, status: u16) {
+    pub fn answered(&self, route: RouteLabel, status: u16, requests: u64, each: Duration) {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        self.requests[route as usize][class].increment(1);
+        self.requests.add(route, class, requests, each);
     }
 
     /// Counts one refused write.
@@ -283,13 +281,13 @@ impl Metrics {
 
     /// All numbers in Prometheus' text form.
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        self.requests.render(&mut text);
+        text
     }
 }
 
 fn describe() {
-    describe_counter!("memdb_http_requests_total", "Requests answered, by route and class of status.");
-    describe_histogram!("memdb_http_request_seconds", "Seconds from a request's head to its answer's head.");
     describe_gauge!("memdb_http_connections", "Connections open now.");
     describe_counter!("memdb_http_connections_refused_total", "Connections turned away at the bound.");
     describe_counter!("memdb_records_total", "Records appended to the log.");
@@ -322,7 +320,7 @@ mod tests {
     #[test]
     fn two_nodes_in_one_process_keep_their_numbers_apart() {
         let (one, other) = (Metrics::new(), Metrics::new());
-        one.request(RouteLabel::Post, 202);
+        one.answered(RouteLabel::Post, 202, 1, Duration::ZERO);
         one.refused(Refusal::Queue);
         assert!(one.render().contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 1"));
         assert!(one.render().contains("memdb_refused_total{reason=\"queue-full\"} 1"));
@@ -332,11 +330,15 @@ mod tests {
     #[test]
     fn times_are_sorted_into_buckets() {
         let metrics = Metrics::new();
-        metrics.request_seconds.record(0.000_2);
-        metrics.upkeep();
+        metrics.answered(RouteLabel::Post, 202, 3, Duration::from_micros(200));
+        metrics.answered(RouteLabel::Post, 202, 1, Duration::from_secs(11));
         let text = metrics.render();
         assert!(text.contains("memdb_http_request_seconds_bucket{le=\"0.0001\"} 0"), "{text}");
-        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"0.00025\"} 1"), "{text}");
+        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"0.00025\"} 3"), "{text}");
+        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"10\"} 3"), "{text}");
+        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"+Inf\"} 4"), "{text}");
+        assert!(text.contains("memdb_http_request_seconds_sum 11.0006"), "{text}");
+        assert!(text.contains("memdb_http_request_seconds_count 4"), "{text}");
     }
 
     #[test]
@@ -344,7 +346,7 @@ mod tests {
         assert!(RouteLabel::ALL.iter().enumerate().all(|(at, route)| *route as usize == at));
         assert!(Refusal::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
         let metrics = Metrics::new();
-        metrics.request(RouteLabel::Other, 0); // out of range is clamped, never a panic
-        metrics.request(RouteLabel::Other, 999);
+        metrics.answered(RouteLabel::Other, 0, 1, Duration::ZERO); // out of range is clamped, never a panic
+        metrics.answered(RouteLabel::Other, 999, 1, Duration::ZERO);
     }
 }

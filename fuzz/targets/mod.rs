@@ -8,6 +8,7 @@
 
 mod config;
 mod http;
+mod lane;
 mod log;
 #[path = "../../tests/damage/memory.rs"]
 mod memory;
@@ -43,6 +44,7 @@ pub const ALL: &[Target] = &[
     ("offer", offer::offer),
     ("http", http::http),
     ("head", http::head),
+    ("lane", lane::lane),
     ("text", text::text),
     ("config", config::config),
 ];

@@ -24,6 +24,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(offers());
     seeds.extend(http());
     seeds.extend(heads());
+    seeds.extend(lanes());
     seeds.extend(texts());
     seeds.extend(configs());
     seeds.into_iter().map(|(target, name, bytes)| (target, format!("seed-{name}"), bytes)).collect()
@@ -184,6 +185,27 @@ fn heads() -> Vec<Seed> {
         ),
         ("head", "old", head("\r\nGET /wordcount?word=%E5 HTTP/1.0\r\n\r\n")),
         ("head", "odd", head("GET http://a/{\"x\"} HTTP/1.1\nhost:\nX: y\n\n")),
+    ]
+}
+
+fn lanes() -> Vec<Seed> {
+    let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let requests = |piece: u8, requests: &[String]| under(&[piece], requests.concat().as_bytes());
+    let health = get("/health", "User-Agent: x\r\n");
+    vec![
+        ("lane", "health", requests(255, &[health.clone(), health.clone()])),
+        ("lane", "read", requests(9, &[get("/wordcount?word=hello", "Connection: keep-alive\r\n"), health.clone()])),
+        ("lane", "reads", requests(99, &[get("/wordcount?word=Hello&word=%E5%8C%97+x&ns=words", "")])),
+        (
+            "lane",
+            "known",
+            requests(40, &[get("/wordcount?word=a", "If-None-Match: \"x\", *\r\nMemdb-Min-Position: 1-7\r\n")]),
+        ),
+        (
+            "lane",
+            "then-others",
+            requests(60, &[get("/wordcount?word=a&ns=b", ""), get("/top?n=2", "Expect: x\r\n"), health]),
+        ),
     ]
 }
 

@@ -6,6 +6,7 @@ mod cases;
 mod connections;
 mod followers;
 mod http2;
+mod lane;
 mod node;
 mod routes;
 #[path = "../in_process/settings.rs"]

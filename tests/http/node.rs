@@ -31,6 +31,7 @@ pub struct Node {
     pub leader: Leader,
     pub registry: Registry,
     pub metrics: Arc<Metrics>,
+    pub api: Api,
     server: Option<Server>,
     address: SocketAddr,
     writer: Option<JoinHandle<()>>,
@@ -84,10 +85,10 @@ impl Node {
             }),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let server = Server::start(listener, api, settings).expect("it starts");
+        let server = Server::start(listener, api.clone(), settings).expect("it starts");
         let address = server.local_addr();
         let (server, writer, directory) = (Some(server), Some(writer), Some(directory));
-        Self { leader, registry, metrics, server, address, writer, hold, directory }
+        Self { leader, registry, metrics, api, server, address, writer, hold, directory }
     }
 
     pub fn address(&self) -> SocketAddr {

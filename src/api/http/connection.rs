@@ -3,6 +3,7 @@
 use super::{
     door::{Door, Opening},
     front::{Activity, Front},
+    lane::{self, Begun, Left},
     routes::Site,
     settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
 };
@@ -42,12 +43,21 @@ where
 }
 
 /// Serves a connection until it ends, or until what is in flight has been answered after `stopping`.
-pub(super) async fn serve<S: Routes>(stream: TcpStream, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+pub(super) async fn serve<S: Routes>(mut stream: TcpStream, routes: S, site: Arc<Site>, stopping: CancellationToken) {
     // Answers are written whole; waiting for more to send would only delay them.
     if stream.set_nodelay(true).is_err() {
         return; // the client is gone already
     }
-    let mut door = Door::new(stream, site.settings, stopping.clone());
+    let begun = if site.settings.fast_lane {
+        match lane::serve(&mut stream, &site, &stopping).await {
+            Left::Done => return Door::new(stream, site.settings, stopping, Begun::default()).close().await,
+            Left::Broken => return,
+            Left::Other(begun) => begun,
+        }
+    } else {
+        Begun::default()
+    };
+    let mut door = Door::new(stream, site.settings, stopping.clone(), begun);
     match door.open().await {
         Opening::Http1 => http1(door, routes, site, stopping).await,
         Opening::Http2 => http2(door, routes, site, stopping).await,

@@ -8,6 +8,7 @@
 use super::{
     framing::Framing,
     head::{self, Found},
+    lane::Begun,
     problem::{Kind, Problem},
     settings::HttpSettings,
 };
@@ -50,6 +51,8 @@ pub(super) struct Door {
     /// Read from the socket and not passed on: first what is `checked`, then the begin of a head.
     held: BytesMut,
     checked: usize,
+    /// Requests of HTTP/1 were answered before.
+    answered: bool,
     /// No more is read: hyper is told that the client has finished.
     finished: bool,
     last_words: Option<Problem>,
@@ -64,15 +67,18 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken) -> Self {
+    /// The door of a connection of which so much has been seen.
+    pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken, begun: Begun) -> Self {
+        let Begun { held, answered, head_deadline } = begun;
         Self {
-            head_deadline: Some(Instant::now() + settings.header_timeout),
+            head_deadline: head_deadline.or_else(|| Some(Instant::now() + settings.header_timeout)),
             stream,
             settings,
             stopping,
             framing: Framing::Ended,
-            held: BytesMut::new(),
+            held: BytesMut::from(&*held),
             checked: 0,
+            answered,
             finished: false,
             last_words: None,
             unflushed: false,
@@ -85,14 +91,15 @@ impl Door {
 
     /// Reads the first bytes, which tell the protocol.
     pub(super) async fn open(&mut self) -> Opening {
-        let deadline = Instant::now() + self.settings.header_timeout;
+        let deadline = self.head_deadline.unwrap_or_else(Instant::now);
         loop {
+            if let Some(opening) = self.opening() {
+                return opening;
+            }
             let read = tokio::select! {
                 read = timeout_at(deadline, self.stream.read_buf(&mut self.held)) => read,
                 () = self.stopping.cancelled() => return Opening::Nothing,
             };
-            let begins = self.held.len().min(PREFACE.len());
-            let preface = self.held[..begins] == PREFACE[..begins];
             match read {
                 Ok(Ok(0)) | Ok(Err(_)) => return Opening::Nothing, // what is not whole by now never will be
                 Err(_) if self.held.is_empty() => return Opening::Nothing,
@@ -100,18 +107,24 @@ impl Door {
                     self.last_words = Some(self.too_slow());
                     return Opening::Nothing;
                 }
-                Ok(Ok(_)) if !preface => {
-                    self.check_held();
-                    return Opening::Http1;
-                }
-                Ok(Ok(_)) if begins == PREFACE.len() => {
-                    self.framing = Framing::Unknown;
-                    self.checked = self.held.len();
-                    return Opening::Http2;
-                }
                 Ok(Ok(_)) => {}
             }
         }
+    }
+
+    /// What was read so far opens, if it tells.
+    fn opening(&mut self) -> Option<Opening> {
+        let begins = self.held.len().min(PREFACE.len());
+        if self.answered || self.held[..begins] != PREFACE[..begins] {
+            self.check_held();
+            return Some(Opening::Http1);
+        }
+        if begins < PREFACE.len() {
+            return None;
+        }
+        self.framing = Framing::Unknown;
+        self.checked = self.held.len();
+        Some(Opening::Http2)
     }
 
     /// Ends the connection: the last words if there are any, then a while in which the client may still send, so that
@@ -291,10 +304,10 @@ impl AsyncWrite for Door {
 /// A timer that is rarely moved: it may ring early and is then set anew, so a busy connection costs no timer per
 /// request.
 #[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
@@ -318,7 +331,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("it was connected");
-        (Door::new(stream, HttpSettings::default(), CancellationToken::new()), client)
+        (Door::new(stream, HttpSettings::default(), CancellationToken::new(), Begun::default()), client)
     }
 
     /// Writes until the socket takes no more; gives how much it took.

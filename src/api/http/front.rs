@@ -131,9 +131,7 @@ where
         } else if let Some(activity) = &self.activity {
             response = activity.watch(response);
         }
-        let metrics = &self.site.api.metrics;
-        metrics.request(self.route, response.status().as_u16());
-        metrics.request_seconds.record(self.started.elapsed().as_secs_f64());
+        self.site.api.metrics.answered(self.route, response.status().as_u16(), 1, self.started.elapsed());
         Poll::Ready(Ok(response))
     }
 }

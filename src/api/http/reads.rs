@@ -13,6 +13,8 @@ use super::{
 use crate::{
     limits::MAX_WORD_BYTES,
     position::{Position, Standing},
+    store::Guard,
+    view::Current,
 };
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::HashSet, io::Write, sync::Arc};
@@ -30,30 +32,60 @@ pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> R
     let query = Query::parse(&query)?;
     query.named_words()?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
-    let mut names = query.words;
-    if names.len() > 1 {
-        let mut seen = HashSet::with_capacity(names.len());
-        names.retain(|name| seen.insert(name.clone()));
-    }
+    let mut body = Vec::with_capacity(query.words.iter().map(|name| name.len() + 24).sum());
     let current = site.current()?;
+    let position = write_counts(&current, &query.namespace, query.words, &mut body);
+    Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
+}
+
+/// Writes the count of each name, all at one position, as a JSON object.
+pub(super) fn write_counts(
+    current: &Current,
+    namespace: &str,
+    mut names: Vec<Cow<'_, str>>,
+    body: &mut Vec<u8>,
+) -> Position {
+    if let [name] = &*names {
+        return write_count(current, namespace, name, body);
+    }
+    let mut seen = HashSet::with_capacity(names.len());
+    names.retain(|name| seen.insert(name.clone()));
     let folded: Vec<Cow<'_, str>> = names.iter().map(|name| current.identity.analyzer.fold(name)).collect();
     let mut counts = Vec::with_capacity(folded.len());
     let position = {
         let guard = current.reader.read();
-        for word in &folded {
-            // A longer word is never counted.
-            counts.push(if word.len() <= MAX_WORD_BYTES { guard.count(&query.namespace, word) } else { 0 });
-        }
+        counts.extend(folded.iter().map(|word| count(&guard, namespace, word)));
         guard.position()
     };
-    let mut body = Vec::with_capacity(names.iter().map(|name| name.len() + 24).sum());
-    for (name, count) in names.iter().zip(counts) {
-        body.push(if body.is_empty() { b'{' } else { b',' });
-        headers::write_json_string(&mut body, name);
-        write!(body, ":{count}").expect("a Vec takes every byte");
+    for (at, (name, count)) in names.iter().zip(counts).enumerate() {
+        write_pair(body, if at == 0 { b'{' } else { b',' }, name, count);
     }
     body.push(b'}');
-    Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
+    position
+}
+
+/// The same for one name.
+pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> Position {
+    let word = current.identity.analyzer.fold(name);
+    let (count, position) = {
+        let guard = current.reader.read();
+        (count(&guard, namespace, &word), guard.position())
+    };
+    write_pair(body, b'{', name, count);
+    body.push(b'}');
+    position
+}
+
+fn count(guard: &Guard<'_>, namespace: &str, word: &str) -> i64 {
+    // A longer word is never counted.
+    if word.len() <= MAX_WORD_BYTES { guard.count(namespace, word) } else { 0 }
+}
+
+fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
+    body.push(before);
+    headers::write_json_string(body, name);
+    body.push(b':');
+    body.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
 }
 
 /// `GET /top?n=`: the largest counts.

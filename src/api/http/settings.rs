@@ -33,6 +33,8 @@ pub struct HttpSettings {
     /// After an answer that ends a connection: how long what the client still sends is taken and thrown away, so that
     /// the answer is not lost to a reset.
     pub linger_timeout: Duration,
+    /// Whether the plainest requests are answered without hyper and warp. Only tests, which compare, say no.
+    pub fast_lane: bool,
 }
 
 /// Headers in one request. More is 431.
@@ -73,6 +75,7 @@ impl Default for HttpSettings {
             write_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(1),
             linger_timeout: Duration::from_secs(1),
+            fast_lane: true,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What clients send, taken apart without a connection: for the fuzzer (`fuzz/targets`). Only in builds for tests.
 
+pub use super::lane::untrusted::{Answered, answered};
+
 use super::{
     body::Media,
     framing::Framing,

@@ -1,0 +1,7 @@
+//! libFuzzer's side of `targets::lane`.
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("lane", data));

@@ -1,0 +1,242 @@
+//! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`.
+//!
+//! A small loop that reads, answers straight from the store (`lane/desk.rs`), and writes all answers of a
+//! wake-up at once. At the first request of any other shape (`lane/request.rs`) the connection goes to the door, hyper and
+//! the routes for good, with what was read of it. The rules of the door hold here too: no more is read while the client
+//! takes nothing, and silence, a slow head and answers nobody takes have their times.
+//!
+//! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
+//! what the socket did not take.
+
+mod desk;
+mod request;
+#[cfg(feature = "failpoints")]
+pub mod untrusted;
+
+use super::{door::Alarm, routes::Site};
+use desk::{Desk, Rest};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+/// Bytes read at once. As many requests are answered before the other connections of the thread have their turn.
+const READ_BYTES: usize = 16 << 10;
+
+/// How a connection leaves the lane.
+pub(super) enum Left {
+    /// Nothing is owed: the client has finished, or was silent for too long, or the server stops.
+    Done,
+    /// It broke off, or the client takes nothing.
+    Broken,
+    /// It goes on at the door.
+    Other(Begun),
+}
+
+/// What the lane leaves to the door.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Read and not answered.
+    pub(super) held: Vec<u8>,
+    /// Whether requests were answered before: it is HTTP/1 then.
+    pub(super) answered: bool,
+    /// When the wait for the head is over that `held` begins.
+    pub(super) head_deadline: Option<Instant>,
+}
+
+thread_local! {
+    /// What the connections of a thread read into, and write from.
+    static SPACE: RefCell<(Vec<u8>, Desk)> = RefCell::default();
+}
+
+/// Serves until the connection ends or is another's.
+pub(super) async fn serve(stream: &mut TcpStream, site: &Site, stopping: &CancellationToken) -> Left {
+    let begun = Begun { head_deadline: Some(Instant::now() + site.settings.header_timeout), ..Begun::default() };
+    let mut lane = Lane {
+        stream,
+        site,
+        begun,
+        next: Next::Read,
+        gave_way: false,
+        unsent: Vec::new(),
+        sent: 0,
+        head_alarm: Alarm::default(),
+        write_deadline: None,
+        write_alarm: Alarm::default(),
+    };
+    let mut stopped = pin!(stopping.cancelled());
+    poll_fn(|cx| {
+        SPACE.with_borrow_mut(|(input, desk)| {
+            input.resize(lane.site.settings.max_head_bytes + READ_BYTES, 0); // once
+            lane.poll(cx, stopped.as_mut(), input, desk)
+        })
+    })
+    .await
+}
+
+struct Lane<'a> {
+    stream: &'a mut TcpStream,
+    site: &'a Site,
+    begun: Begun,
+    next: Next,
+    /// It gave way to others although there was more to read: nothing has looked yet whether the server stops.
+    gave_way: bool,
+    /// Of the answers, what the socket did not take at once, and how much of that it has taken since.
+    unsent: Vec<u8>,
+    sent: usize,
+    head_alarm: Alarm,
+    write_deadline: Option<Instant>,
+    write_alarm: Alarm,
+}
+
+/// What comes once all answers are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Read,
+    /// `held` has whole requests.
+    Answer,
+    Leave,
+}
+
+impl Lane<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut stopped: Pin<&mut WaitForCancellationFuture<'_>>,
+        input: &mut [u8],
+        desk: &mut Desk,
+    ) -> Poll<Left> {
+        loop {
+            if self.sent < self.unsent.len() {
+                match self.poll_send(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
+                    Poll::Ready(Ok(())) => {}
+                }
+            }
+            let held = self.begun.held.len();
+            let mut filled = held;
+            match self.next {
+                Next::Leave => return Poll::Ready(Left::Other(std::mem::take(&mut self.begun))),
+                Next::Answer => {}
+                Next::Read => {
+                    if std::mem::take(&mut self.gave_way) && stopped.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(self.leave());
+                    }
+                    let mut buffer = ReadBuf::new(&mut input[held..]);
+                    match Pin::new(&mut *self.stream).poll_read(cx, &mut buffer) {
+                        Poll::Pending => return self.poll_silence(cx, stopped.as_mut()),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
+                        Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(Left::Done),
+                        Poll::Ready(Ok(())) => filled += buffer.filled().len(),
+                    }
+                }
+            }
+            input[..held].copy_from_slice(&self.begun.held);
+            // A head ends with a line: without one there is nothing new, and a trickle costs no more than a flood.
+            if held > 0
+                && self.next == Next::Read
+                && memchr::memchr(b'\n', &input[held..filled]).is_none()
+                && filled <= self.site.settings.max_head_bytes
+            {
+                self.begun.held.extend_from_slice(&input[held..filled]);
+                continue;
+            }
+            if self.answer(&input[..filled], desk).is_err() {
+                return Poll::Ready(Left::Broken);
+            }
+            if filled == input.len() {
+                // There is more, and others wait for their turn.
+                self.gave_way = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Answers what can be answered of `bytes`, sends what the socket takes, and keeps the rest.
+    fn answer(&mut self, bytes: &[u8], desk: &mut Desk) -> io::Result<()> {
+        let begun = Instant::now();
+        let (consumed, rest) = desk.answer(bytes, self.site, begun);
+        if consumed > 0 {
+            let now = Instant::now();
+            desk.count(self.site, now - begun);
+            self.begun.answered = true;
+            let sent = match self.stream.try_write(&desk.answers) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            if sent < desk.answers.len() {
+                self.unsent.clear();
+                self.unsent.extend_from_slice(&desk.answers[sent..]);
+                self.sent = 0;
+            }
+            let settings = &self.site.settings;
+            let patience = if consumed < bytes.len() { settings.header_timeout } else { settings.idle_timeout };
+            self.begun.head_deadline = Some(now + patience);
+        } else if self.begun.answered && self.begun.held.is_empty() {
+            // The silence is over; from its first byte on a head has its own time.
+            self.begun.head_deadline = Some(begun + self.site.settings.header_timeout);
+        }
+        self.begun.held.clear();
+        self.begun.held.extend_from_slice(&bytes[consumed..]);
+        self.next = match rest {
+            Rest::Partial => Next::Read,
+            Rest::Waiting => Next::Answer,
+            Rest::Other => Next::Leave,
+        };
+        Ok(())
+    }
+
+    /// Sends what the socket did not take at once.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            match self.stream.try_write(&self.unsent[self.sent..]) {
+                Ok(sent) => {
+                    self.sent += sent;
+                    self.write_deadline = None;
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                Err(_) => match self.stream.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        let patience = self.site.settings.write_timeout;
+                        let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + patience);
+                        return self.write_alarm.poll(cx, deadline).map(|()| Err(io::ErrorKind::TimedOut.into()));
+                    }
+                },
+            }
+        }
+        (self.unsent, self.sent) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing to read: how long is that right?
+    fn poll_silence(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Poll<Left> {
+        let idle_timeout = self.site.settings.idle_timeout;
+        let deadline = *self.begun.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
+        if stopped.poll(cx).is_pending() && self.head_alarm.poll(cx, deadline).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.leave())
+    }
+
+    /// Everything is answered but the begin of a head, if there is one: the door knows what to say to that.
+    fn leave(&mut self) -> Left {
+        match self.begun.held.is_empty() {
+            true => Left::Done,
+            false => Left::Other(std::mem::take(&mut self.begun)),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! From the bytes of requests to the bytes of their answers: the part of the lane that has no connection.
+//!
+//! The answers are those that hyper would write for what the routes give, byte for byte (`tests/http/lane.rs` and
+//! the fuzzer compare them), so whether the lane answered is nothing a client could tell.
+
+use super::{
+    super::{headers, query::Query, reads, routes::Site},
+    request::{self, Asked, Seen},
+};
+use crate::{
+    metrics::RouteLabel,
+    position::{Position, Standing},
+    view::Current,
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+
+/// Answers gathered before they are sent, whatever else waits. One answer comes on top: some 60 KiB at most, for a
+/// thousand names in a head of 16 KiB.
+const ANSWER_BYTES: usize = 32 << 10;
+
+/// What is to be done with the bytes that were not consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing, or the begin of a head: more must come.
+    Partial,
+    /// Requests that wait until the answers are sent.
+    Waiting,
+    /// They begin with a request that is not the lane's.
+    Other,
+}
+
+/// Where one serving thread writes its answers: one for all its connections, which have their turn one after the other.
+#[derive(Default)]
+pub(super) struct Desk {
+    pub(super) answers: Vec<u8>,
+    body: Vec<u8>,
+    date: Date,
+    answered: Answered,
+}
+
+/// Requests of one turn, by what they are counted under.
+#[derive(Default)]
+struct Answered {
+    health: u64,
+    read: u64,
+    not_modified: u64,
+}
+
+impl Desk {
+    /// Answers the requests in `bytes`, as many as are the lane's, into `answers`, which is emptied first. Gives how many
+    /// bytes that were.
+    pub(super) fn answer(&mut self, bytes: &[u8], site: &Site, now: Instant) -> (usize, Rest) {
+        self.answers.clear();
+        self.date.bring_up_to(now);
+        let view = &site.api.view;
+        // From before all reads of this turn: what they show is at least as new.
+        let (current, lag_ms) = (view.current(), view.lag_ms());
+        let mut done = 0;
+        let rest = loop {
+            if done == bytes.len() {
+                break Rest::Partial;
+            }
+            if self.answers.len() >= ANSWER_BYTES {
+                break Rest::Waiting;
+            }
+            let begun = self.answers.len();
+            // A defect costs no connection: what is not answered here is the routes', who tell of their defects.
+            let one =
+                catch_unwind(AssertUnwindSafe(|| self.answer_one(&bytes[done..], site, current.as_deref(), lag_ms)));
+            match one {
+                Ok(Ok(head_bytes)) => done += head_bytes,
+                Ok(Err(rest)) => break rest,
+                Err(_) => {
+                    self.answers.truncate(begun);
+                    break Rest::Other;
+                }
+            }
+        };
+        (done, rest)
+    }
+
+    /// Counts what the last turn has answered.
+    pub(super) fn count(&mut self, site: &Site, each: Duration) {
+        let Answered { health, read, not_modified } = std::mem::take(&mut self.answered);
+        for (route, status, requests) in [
+            (RouteLabel::Wordcount, 200, read),
+            (RouteLabel::Wordcount, 304, not_modified),
+            (RouteLabel::Health, 200, health),
+        ] {
+            if requests > 0 {
+                site.api.metrics.answered(route, status, requests, each);
+            }
+        }
+    }
+
+    /// Answers the first request and gives its length, or what stands in the way.
+    #[inline]
+    fn answer_one(
+        &mut self,
+        bytes: &[u8],
+        site: &Site,
+        current: Option<&Current>,
+        lag_ms: Option<u64>,
+    ) -> Result<usize, Rest> {
+        let (head_bytes, asked) = match request::look(bytes, site.settings.max_head_bytes) {
+            Seen::Whole(head_bytes, asked) => (head_bytes, asked),
+            Seen::Partial => return Err(Rest::Partial),
+            Seen::Other => return Err(Rest::Other),
+        };
+        match asked {
+            Asked::Health => {
+                self.health();
+                self.answered.health += 1;
+            }
+            Asked::Wordcount { query, min_position, if_none_match } => {
+                let current = current.ok_or(Rest::Other)?;
+                if min_position.is_some_and(|asked| current.standing(asked) != Standing::Reached) {
+                    return Err(Rest::Other);
+                }
+                self.body.clear();
+                let position = count(query, current, &mut self.body).ok_or(Rest::Other)?;
+                self.read_answer(position, lag_ms, if_none_match);
+            }
+        }
+        Ok(head_bytes)
+    }
+
+    fn health(&mut self) {
+        const BODY: &[u8] = br#"{"status":"api up"}"#;
+        self.answers.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ");
+        self.answers.extend_from_slice(itoa::Buffer::new().format(BODY.len()).as_bytes());
+        self.end_of_head();
+        self.answers.extend_from_slice(BODY);
+    }
+
+    /// As `headers::read_answer`.
+    fn read_answer(&mut self, position: Position, lag_ms: Option<u64>, if_none_match: Option<&str>) {
+        let tag = headers::strong_tag(&self.body);
+        let into = &mut self.answers;
+        let is_known = if_none_match.is_some() && headers::matches(if_none_match, &tag);
+        into.extend_from_slice(if is_known {
+            b"HTTP/1.1 304 Not Modified\r\nmemdb-position: ".as_slice()
+        } else {
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmemdb-position: "
+        });
+        let mut digits = itoa::Buffer::new();
+        into.extend_from_slice(digits.format(position.epoch).as_bytes());
+        into.push(b'-');
+        into.extend_from_slice(digits.format(position.sequence).as_bytes());
+        into.extend_from_slice(b"\r\netag: ");
+        into.extend_from_slice(&tag);
+        if let Some(lag_ms) = lag_ms {
+            into.extend_from_slice(b"\r\nmemdb-lag: ");
+            into.extend_from_slice(digits.format(lag_ms).as_bytes());
+        }
+        if is_known {
+            self.end_of_head();
+            self.answered.not_modified += 1;
+            return;
+        }
+        into.extend_from_slice(b"\r\ncontent-length: ");
+        into.extend_from_slice(digits.format(self.body.len()).as_bytes());
+        self.end_of_head();
+        self.answers.extend_from_slice(&self.body);
+        self.answered.read += 1;
+    }
+
+    fn end_of_head(&mut self) {
+        self.answers.extend_from_slice(&self.date.line);
+    }
+}
+
+/// Writes what `query` asks for; `None` if the routes should see it.
+#[inline]
+fn count(query: &str, current: &Current, body: &mut Vec<u8>) -> Option<Position> {
+    // Nearly every read names one word that needs no decoding.
+    if let Some(word) = query.strip_prefix("word=")
+        && memchr::memchr3(b'&', b'%', b'+', word.as_bytes()).is_none()
+        && !word.is_empty()
+    {
+        return Some(reads::write_count(current, crate::limits::DEFAULT_NAMESPACE, word, body));
+    }
+    let query = Query::parse(query).ok()?;
+    query.named_words().ok()?;
+    Some(reads::write_counts(current, &query.namespace, query.words, body))
+}
+
+/// The last lines of every head, made anew when the second changes.
+struct Date {
+    line: Vec<u8>,
+    until: Option<Instant>,
+}
+
+impl Default for Date {
+    fn default() -> Self {
+        Self { line: Vec::with_capacity(48), until: None }
+    }
+}
+
+impl Date {
+    #[inline]
+    fn bring_up_to(&mut self, now: Instant) {
+        if self.until.is_none_or(|until| now >= until) {
+            self.renew(now);
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "what HTTP calls Date is the wall clock")]
+    fn renew(&mut self, now: Instant) {
+        let wall = SystemTime::now();
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(u64::from(since.subsec_nanos())));
+        self.until = Some(now + left);
+        self.line.clear();
+        self.line.extend_from_slice(b"\r\ndate: ");
+        self.line.extend_from_slice(httpdate::fmt_http_date(wall).as_bytes());
+        self.line.extend_from_slice(b"\r\n\r\n");
+    }
+}
