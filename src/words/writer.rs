@@ -93,14 +93,8 @@ impl WordsWriter {
         &self.shared
     }
 
-    /// The count the Writer has last set.
-    pub(crate) fn count(&self, hash: u64, word: &str) -> i64 {
-        let table = &self.segments[segment_of(hash)].table;
-        // Between records a cell reads the same on both sides.
-        table.find(hash, &Packed::new(word)).map_or(0, |at| table.count(at, Side(false)))
-    }
-
-    /// As [`WordsWriter::count`], with the place.
+    /// The count the Writer has last set, and where the word lies.
+    // Between records a cell reads the same on both sides.
     #[inline]
     pub(crate) fn locate(&self, hash: u64, word: &str) -> (i64, Place) {
         let table = &self.segments[segment_of(hash)].table;

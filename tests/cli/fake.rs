@@ -136,8 +136,9 @@ async fn bulk(
     let (mut body, mut rest, mut lines) = (request.into_body(), Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         rest.extend_from_slice(&frame.map_err(|_| "torn")?.into_data().unwrap_or_default());
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-            let text = String::from_utf8(rest.drain(..=end).collect()).expect("the client checks UTF-8");
+        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        for line in rest.drain(..whole).collect::<Vec<u8>>().split_inclusive(|&byte| byte == b'\n') {
+            let text = String::from_utf8(line.to_vec()).expect("the client checks UTF-8");
             lines += 1;
             if lines <= state.lock().expect("no panic").streams.get(&stream).copied().unwrap_or(0) {
                 continue;
