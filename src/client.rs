@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod feed;
 mod forward;
+pub mod lines;
 pub mod split;
 pub mod sync;
 
@@ -17,6 +18,7 @@ use crate::{
     secret::Secret,
 };
 use bytes::Bytes;
+use lines::BulkAnswer;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{collections::BTreeMap, time::Duration};
@@ -25,6 +27,9 @@ use std::{collections::BTreeMap, time::Duration};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience for a whole answer, so that a hung server ends a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Patience for the answer to a body of any length.
+const LONGEST_BODY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is behind an error: reqwest's own message repeats the address; the reason is at the end of the chain.
 fn reason(error: &reqwest::Error) -> String {
@@ -212,6 +217,29 @@ impl Client {
             .header("Memdb-Stream", place.name)
             .header("Memdb-Stream-Seq", place.number)
             .body(text);
+        self.json(request).await
+    }
+
+    /// Sends lines to `address` (of `/bulk`) under a stream's name; without any, asks what is done under it. An answer may take as
+    /// long as the body does: whoever waits has to see that it moves.
+    ///
+    /// # Errors
+    /// [`ClientError`]; where it [is passing](ClientError::is_passing), the same body may be sent again.
+    pub async fn bulk(
+        &self,
+        address: Url,
+        stream: &str,
+        body: Option<lines::Pieces>,
+    ) -> Result<BulkAnswer, ClientError> {
+        let request = self
+            .http
+            .request(Method::POST, address)
+            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+            .header("Memdb-Stream", stream);
+        let request = match body {
+            Some(pieces) => request.timeout(LONGEST_BODY).body(reqwest::Body::wrap_stream(pieces)),
+            None => request.header(header::CONTENT_LENGTH, "0"),
+        };
         self.json(request).await
     }
 

@@ -14,7 +14,8 @@ use crate::{
     limits,
     position::Position,
     record::{Change, Record, WordCount},
-    words::{Candidates, Side, Walk, Words, WordsWriter},
+    tally::Tally,
+    words::{Candidates, Place, Side, Walk, Words, WordsWriter},
 };
 use arc_swap::ArcSwap;
 use gate::{Gate, Inside};
@@ -64,6 +65,14 @@ pub struct Store {
     bytes: usize,
     mark: Mark,
     time_ms: u64,
+}
+
+/// What is known of a change's words before it is applied: their hashes and, if somebody has looked, their places.
+pub(crate) struct Known<'a> {
+    /// The words, in the order of the change's counts.
+    pub(crate) words: &'a Tally,
+    /// As many, or none.
+    pub(crate) places: &'a [Place],
 }
 
 struct Namespace {
@@ -147,7 +156,16 @@ impl Store {
     /// before, and the store must not be used to apply more.
     pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), Diverged> {
         let mark = Mark { position: record.position, digest: record.digest_after, chain };
-        self.change(&record.body.changes, record, mark, true)
+        self.change(&record.body.changes, &[], record, mark, true)
+    }
+
+    /// [`Store::apply`] for a record of which more is known than it says: something of each change.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub(crate) fn apply_known(&mut self, record: &Record<'_>, known: &[Known<'_>], chain: u64) -> Result<(), Diverged> {
+        let mark = Mark { position: record.position, digest: record.digest_after, chain };
+        self.change(&record.body.changes, known, record, mark, true)
     }
 
     /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once
@@ -155,7 +173,7 @@ impl Store {
     pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
         let mark = Mark { position: record.position, digest: record.digest_after, chain };
         // Nothing is compared, so nothing can differ.
-        let _ = self.change(&record.body.changes, record, mark, false);
+        let _ = self.change(&record.body.changes, &[], record, mark, false);
     }
 
     /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody may read
@@ -222,9 +240,16 @@ impl Store {
         self.shared.window.lock().check(once, fingerprint, now_ms, ahead)
     }
 
-    fn change(&mut self, changes: &[Change<'_>], record: &Record<'_>, mark: Mark, check: bool) -> Result<(), Diverged> {
+    fn change(
+        &mut self,
+        changes: &[Change<'_>],
+        known: &[Known<'_>],
+        record: &Record<'_>,
+        mark: Mark,
+        check: bool,
+    ) -> Result<(), Diverged> {
         let side = self.shared.gate.side().other();
-        let dropped = self.first_pass(changes, side);
+        let dropped = self.first_pass(changes, known, side);
         if check && self.digest != record.digest_after {
             return Err(Diverged { position: record.position, stated: record.digest_after, found: self.digest });
         }
@@ -255,9 +280,9 @@ impl Store {
     }
 
     /// Sets every count on `side`; tells whether the set of namespaces changed.
-    fn first_pass(&mut self, changes: &[Change<'_>], side: Side) -> bool {
+    fn first_pass(&mut self, changes: &[Change<'_>], known: &[Known<'_>], side: Side) -> bool {
         let mut names_changed = false;
-        for change in changes {
+        for (at, change) in changes.iter().enumerate() {
             if change.dropped
                 && let Some(gone) = self.names.remove(change.namespace)
             {
@@ -276,13 +301,9 @@ impl Store {
                 namespace
             });
             let (digest, bytes) = (namespace.digest(), namespace.words.bytes());
-            for some in change.counts.chunks(limits::WORDS_TOUCHED) {
-                let mut hashes = [0; limits::WORDS_TOUCHED];
-                hashes.iter_mut().zip(some).for_each(|(hash, counted)| *hash = hasher.hash(counted.word));
-                namespace.words.touch(hashes[..some.len()].iter().copied());
-                for (counted, hash) in some.iter().zip(hashes) {
-                    namespace.words.set(hash, counted.word, counted.count, side);
-                }
+            match known.get(at) {
+                Some(known) => set_known(&mut namespace.words, &change.counts, known, side),
+                None => set(&mut namespace.words, &change.counts, hasher, side),
             }
             namespace.words.before_flip(side);
             self.digest = self.digest.wrapping_sub(digest).wrapping_add(namespace.digest());
@@ -303,6 +324,35 @@ impl Store {
     fn shared_names(&self) -> Arc<Names> {
         let shared = |(name, namespace): (&Box<str>, &Namespace)| (name.clone(), Arc::clone(namespace.words.shared()));
         Arc::new(self.names.iter().map(shared).collect())
+    }
+}
+
+/// Sets counts on `side`.
+fn set(words: &mut WordsWriter, counts: &[WordCount<'_>], hasher: WordHasher, side: Side) {
+    for some in counts.chunks(limits::WORDS_TOUCHED) {
+        let mut hashes = [0; limits::WORDS_TOUCHED];
+        hashes.iter_mut().zip(some).for_each(|(hash, counted)| *hash = hasher.hash(counted.word));
+        words.touch(hashes[..some.len()].iter().copied());
+        for (counted, hash) in some.iter().zip(hashes) {
+            words.set(hash, counted.word, counted.count, side);
+        }
+    }
+}
+
+/// Sets counts on `side`, with what is known of them.
+fn set_known(words: &mut WordsWriter, counts: &[WordCount<'_>], known: &Known<'_>, side: Side) {
+    assert_eq!(known.words.len(), counts.len(), "something is known of each word, or of none");
+    let mut hashes = known.words.hashes();
+    for (at, some) in counts.chunks(limits::WORDS_TOUCHED).enumerate() {
+        let place = |of: usize| known.places.get(at * limits::WORDS_TOUCHED + of).copied().unwrap_or_default();
+        if known.places.is_empty() {
+            words.touch(hashes.clone().take(some.len()));
+        } else {
+            words.touch_places(hashes.clone().take(some.len()).enumerate().map(|(of, hash)| (hash, place(of))));
+        }
+        for (of, (counted, hash)) in some.iter().zip(hashes.by_ref()).enumerate() {
+            words.set_at(place(of), hash, counted.word, counted.count, side);
+        }
     }
 }
 
@@ -370,8 +420,8 @@ impl Reader {
     }
 
     /// Where a stream stands ([`Window::stands_at`]).
-    pub fn stream(&self, name: &str) -> Option<(u64, u128)> {
-        self.shared.window.lock().stands_at(name)
+    pub fn stream(&self, name: &str) -> Option<Entry> {
+        self.shared.window.lock().stands_at(name).cloned()
     }
 
     /// Keys and streams remembered.

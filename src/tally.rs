@@ -334,6 +334,10 @@ pub enum Once {
         so_far: u128,
         /// Lines done with these.
         upto: u64,
+        /// Words counted in front of these, repeats included.
+        words: u64,
+        /// Tokens left out in front of these.
+        left_out: u64,
     },
 }
 

@@ -17,7 +17,7 @@ mod writer;
 
 pub use cell::Side;
 pub(crate) use growth::{Growth, PAIR_BYTES};
-pub(crate) use writer::WordsWriter;
+pub(crate) use writer::{Place, WordsWriter};
 
 use crate::limits;
 use arc_swap::ArcSwap;

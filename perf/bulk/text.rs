@@ -1,5 +1,6 @@
 //! The text that is counted.
 
+#[allow(dead_code, reason = "other benches use the rest")]
 #[path = "../words.rs"]
 mod words;
 

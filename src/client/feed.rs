@@ -9,6 +9,7 @@
 use super::{
     Client, ClientError, PostAnswer, StreamPlace,
     backoff::Backoff,
+    lines::{BulkAnswer, Pieces},
     split::{Fault, Per, Splitter},
 };
 use crate::position::Position;
@@ -73,6 +74,26 @@ pub struct Survey {
     pub content: u128,
     /// Whether a line (or the text) is more than one post.
     pub cut: bool,
+    /// Bytes of its longest post.
+    pub longest: usize,
+}
+
+/// What cannot be posted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The first of them.
+    pub first: Vec<Fault>,
+    /// All of them.
+    pub total: u64,
+}
+
+impl Faults {
+    fn add(&mut self, fault: Fault) {
+        self.total += 1;
+        if self.first.len() < FAULTS_TOLD {
+            self.first.push(fault);
+        }
+    }
 }
 
 /// What became of a text.
@@ -84,10 +105,8 @@ pub struct Outcome {
     pub counted: u64,
     /// The position of the last answer, to read from.
     pub position: Position,
-    /// The first faults.
-    pub faults: Vec<Fault>,
-    /// All faults.
-    pub faults_total: u64,
+    /// What was not posted.
+    pub faults: Faults,
 }
 
 /// How far all texts are: read by whoever draws the bar.
@@ -139,6 +158,14 @@ pub enum FeedError {
         /// What the leader expects.
         expected: u64,
     },
+    /// The leader takes no lines of that length.
+    #[error("a post has {longest} bytes, and the leader takes {line_bytes}")]
+    Longer {
+        /// Bytes of the longest post.
+        longest: usize,
+        /// Bytes the leader takes.
+        line_bytes: usize,
+    },
     /// One of the tasks that send ended by a bug.
     #[error("a lane ended early")]
     LaneEnded,
@@ -148,18 +175,26 @@ pub enum FeedError {
 ///
 /// # Errors
 /// The reader's.
-pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &Manner<'_>, seen: impl Fn(u64)) -> io::Result<Survey> {
+pub async fn survey(
+    mut source: impl AsyncRead + Unpin,
+    manner: &Manner<'_>,
+    seen: impl Fn(u64),
+) -> io::Result<(Survey, Faults)> {
     let mut text = Posts::new(&mut source, manner);
-    let mut posts = 0;
+    let (mut posts, mut longest, mut faults) = (0, 0, Faults::default());
     while let Some(post) = text.next().await? {
-        posts += u64::from(post.is_ok());
+        match post {
+            Ok(post) => (posts, longest) = (posts + 1, longest.max(post.len())),
+            Err(fault) => faults.add(fault),
+        }
         seen(text.bytes);
     }
-    Ok(Survey { posts, bytes: text.bytes, content: text.content.digest128(), cut: text.splitter.has_cut() })
+    let (content, cut) = (text.content.digest128(), text.splitter.has_cut());
+    Ok((Survey { posts, bytes: text.bytes, content, cut, longest }, faults))
 }
 
 /// The posts of a text as it is read.
-struct Posts<R> {
+pub(super) struct Posts<R> {
     source: R,
     splitter: Splitter,
     content: Xxh3,
@@ -169,12 +204,17 @@ struct Posts<R> {
 }
 
 impl<R: AsyncRead + Unpin> Posts<R> {
-    fn new(source: R, manner: &Manner<'_>) -> Self {
+    pub(super) fn new(source: R, manner: &Manner<'_>) -> Self {
         let splitter = Splitter::new(manner.per, manner.post_bytes);
         Posts { source, splitter, content: Xxh3::new(), chunk: vec![0; CHUNK_BYTES], bytes: 0, ended: false }
     }
 
-    async fn next(&mut self) -> io::Result<Option<Result<Bytes, Fault>>> {
+    /// Whether all that was read is what was surveyed.
+    pub(super) fn holds(&self, survey: &Survey) -> bool {
+        (survey.bytes, survey.content) == (self.bytes, self.content.digest128())
+    }
+
+    pub(super) async fn next(&mut self) -> io::Result<Option<Result<Bytes, Fault>>> {
         loop {
             if let Some(post) = self.splitter.next_post() {
                 return Ok(Some(post));
@@ -200,11 +240,42 @@ impl<R: AsyncRead + Unpin> Posts<R> {
 pub struct Line {
     client: Client,
     address: Url,
+    /// Where bulk bodies go.
+    bulk_address: Url,
     in_flight: Arc<Semaphore>,
     bytes_ahead: Arc<Semaphore>,
     patience: Duration,
     seed: u64,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// How long something is repeated.
+pub(super) struct Patience {
+    begun: Instant,
+    most: Duration,
+    backoff: Backoff,
     progress: Arc<Progress>,
+}
+
+impl Patience {
+    /// Waits before a repeat after this error.
+    ///
+    /// # Errors
+    /// [`FeedError`] if there is none, because it will not pass or lasts too long.
+    pub(super) async fn after(&mut self, error: ClientError) -> Result<(), FeedError> {
+        // Another request under the same name: one of our own, whose connection broke, is soon at its end.
+        let is_busy = matches!(error, ClientError::Refused { status: 409, .. });
+        if !error.is_passing() && !is_busy {
+            return Err(error.into());
+        }
+        let wait = self.backoff.wait(error.retry_after());
+        if self.begun.elapsed() + wait > self.most {
+            return Err(FeedError::GaveUp { patience: self.most, last: error });
+        }
+        self.progress.repeats.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
 }
 
 impl Line {
@@ -216,6 +287,7 @@ impl Line {
             .collect();
         Line {
             address: client.address("/post", &query),
+            bulk_address: client.address("/bulk", &query),
             client,
             in_flight: Arc::new(Semaphore::new(manner.in_flight)),
             bytes_ahead: Arc::new(Semaphore::new(BYTES_AHEAD.max(manner.post_bytes))),
@@ -223,6 +295,18 @@ impl Line {
             seed: manner.seed,
             progress,
         }
+    }
+
+    /// Sends a bulk body, or asks for what is done under its name.
+    pub(super) async fn bulk(&self, stream: &str, body: Option<Pieces>) -> Result<BulkAnswer, ClientError> {
+        let _turn = self.in_flight.acquire().await.expect("nobody closes it");
+        self.client.bulk(self.bulk_address.clone(), stream, body).await
+    }
+
+    /// As long as something is repeated, from now on.
+    pub(super) fn patience(&self, name: &str) -> Patience {
+        let backoff = Backoff::new(xxh3_64_with_seed(name.as_bytes(), self.seed));
+        Patience { begun: Instant::now(), most: self.patience, backoff, progress: Arc::clone(&self.progress) }
     }
 
     /// Sends one post until it is answered for good; whether an earlier answer may have been lost is in the second.
@@ -354,9 +438,7 @@ impl<R: AsyncRead + Unpin> Feed<R> {
         }
         // A lane that failed closes its queue and is told above: its reason comes first.
         read?;
-        let same =
-            |survey: Survey| (survey.bytes, survey.content) == (self.posts.bytes, self.posts.content.digest128());
-        if self.survey.is_some_and(|survey| !same(survey)) {
+        if self.survey.is_some_and(|survey| !self.posts.holds(&survey)) {
             return Err(FeedError::Changed);
         }
         Ok(self.outcome)
@@ -393,12 +475,7 @@ impl<R: AsyncRead + Unpin> Feed<R> {
                     }
                     return Ok(Some((self.next - 1, text)));
                 }
-                Some(Err(fault)) => {
-                    self.outcome.faults_total += 1;
-                    if self.outcome.faults.len() < FAULTS_TOLD {
-                        self.outcome.faults.push(fault);
-                    }
-                }
+                Some(Err(fault)) => self.outcome.faults.add(fault),
             }
         }
     }

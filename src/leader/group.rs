@@ -10,9 +10,9 @@ use crate::{
     limits,
     position::Position,
     record::{Body, Change, Settled, WordCount},
-    store::{Entry, Seen, Store},
+    store::{Entry, Known, Seen, Store},
     tally::{Batch, Once, Tally, Verb},
-    words::{Growth, PAIR_BYTES, WordsWriter},
+    words::{Growth, PAIR_BYTES, Place, WordsWriter},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -50,13 +50,17 @@ pub(super) struct Group {
     /// Bytes of memory that the group takes at most.
     grows: usize,
     members: usize,
+    /// Of the batch at hand: each word's count before and behind it, and its place.
     counts: Vec<i64>,
+    places: Vec<Place>,
 }
 
 struct Names {
     dropped: bool,
     /// New absolute counts.
     counts: Tally,
+    /// Where the words of `counts` lie, as long as one batch is all there is.
+    places: Vec<Place>,
     /// The digest of the namespace once these are applied.
     digest: u64,
     growth: Growth,
@@ -77,6 +81,7 @@ impl Group {
             grows: 0,
             members: 0,
             counts: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -86,6 +91,7 @@ impl Group {
         self.names.retain(|name, _| **name == *limits::DEFAULT_NAMESPACE);
         for names in self.names.values_mut() {
             names.counts.clear();
+            names.places.clear();
             names.growth.clear();
             names.dropped = false;
         }
@@ -149,10 +155,10 @@ impl Group {
         Ok(receipt)
     }
 
-    /// The record's body and the digest it leads to.
-    pub(super) fn body(&self, store: &Store) -> (Body<'_>, u64) {
+    /// The record's body, what is known of its words beside, and the digest it leads to.
+    pub(super) fn body(&self, store: &Store) -> (Body<'_>, Vec<Known<'_>>, u64) {
         let mut digest = store.digest();
-        let mut changes = Vec::new();
+        let (mut changes, mut known) = (Vec::new(), Vec::new());
         for (name, names) in &self.names {
             if names.counts.is_empty() && !names.dropped {
                 continue;
@@ -163,6 +169,7 @@ impl Group {
             let counts =
                 names.counts.iter().map(|counted| WordCount { word: counted.word, count: counted.amount }).collect();
             changes.push(Change { namespace: name, dropped: names.dropped, counts });
+            known.push(Known { words: &names.counts, places: &names.places });
         }
         let settled = self.order.iter().map(|entry| Settled {
             name: &entry.name,
@@ -172,7 +179,7 @@ impl Group {
             distinct: entry.distinct,
             left_out: entry.left_out,
         });
-        (Body { changes, settled: settled.collect() }, digest)
+        (Body { changes, settled: settled.collect() }, known, digest)
     }
 
     fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> Seen {
@@ -185,6 +192,11 @@ impl Group {
 
     fn settle(&mut self, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
         let (stream, name, stream_sequence) = once.place();
+        // Of lines, the entry has the sums over the whole stream.
+        let (words, left_out) = match once {
+            Once::Lines { words, left_out, .. } => (words + receipt.words, left_out + receipt.left_out),
+            _ => (receipt.words, receipt.left_out),
+        };
         let entry = Entry {
             name: name.into(),
             stream_sequence,
@@ -192,9 +204,9 @@ impl Group {
             running: 0, // the window works it out
             position: self.position,
             time_ms: self.now_ms,
-            words: receipt.words,
+            words,
             distinct: receipt.distinct,
-            left_out: receipt.left_out,
+            left_out,
         };
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
         // A post that goes on with a stream takes no room.
@@ -217,8 +229,8 @@ impl Group {
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
         let base = if known { self.grows } else { self.grows + WordsWriter::EMPTY_BYTES };
-        let grows =
-            names.sums(store, bounds, batch, base, &mut self.counts).inspect_err(|_| names.growth.take_back())?;
+        let found = (&mut self.counts, &mut self.places);
+        let grows = names.sums(store, bounds, batch, base, found).inspect_err(|_| names.growth.take_back())?;
         let has_room = || words.is_none_or(|words| words.has_room());
         if grows > self.grows && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
             names.growth.take_back();
@@ -227,7 +239,9 @@ impl Group {
         names.growth.keep();
         if names.counts.is_empty() && batch.tally.len() >= TAKEN_OVER_WORDS {
             names.take_over(&mut batch.tally, &self.counts);
+            std::mem::swap(&mut names.places, &mut self.places);
         } else {
+            names.places.clear();
             for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
                 names.set(counted.hash, counted.word, pair[0], pair[1]);
             }
@@ -239,8 +253,10 @@ impl Group {
 
     fn remove(&mut self, store: &Store, batch: &Batch) {
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
+        names.places.clear();
+        let words = store.namespace(&batch.namespace);
         for counted in batch.tally.iter() {
-            let count = names.count(store, &batch.namespace, counted.hash, counted.word);
+            let (count, _) = names.count(words, counted.hash, counted.word);
             if count != 0 {
                 names.set(counted.hash, counted.word, count, 0);
             }
@@ -250,6 +266,7 @@ impl Group {
     fn drop_namespace(&mut self, store: &Store, namespace: &str) {
         let names = names_of(&mut self.names, self.hasher, store, namespace);
         names.counts.clear();
+        names.places.clear();
         names.digest = 0;
         names.dropped = store.namespace(namespace).is_some();
     }
@@ -266,23 +283,24 @@ fn names_of<'a>(
         let digest = store.namespace(namespace).map_or(0, |words| words.digest());
         all.insert(
             namespace.into(),
-            Names { dropped: false, counts: Tally::new(hasher), digest, growth: Growth::new() },
+            Names { dropped: false, counts: Tally::new(hasher), places: Vec::new(), digest, growth: Growth::new() },
         );
     }
     all.get_mut(namespace).expect("it was just put there")
 }
 
 impl Names {
-    /// The count of a word as the group has left it.
-    fn count(&self, store: &Store, namespace: &str, hash: u64, word: &str) -> i64 {
-        let stored = || match store.namespace(namespace) {
-            Some(words) if !self.dropped => words.count(hash, word),
-            _ => 0,
-        };
-        self.counts.get(hash, word).unwrap_or_else(stored)
+    /// The count of a word as the group has left it, and its place if the group has left it alone.
+    fn count(&self, words: Option<&WordsWriter>, hash: u64, word: &str) -> (i64, Place) {
+        let changed = if self.counts.is_empty() { None } else { self.counts.get(hash, word) };
+        match (changed, words) {
+            (Some(count), _) => (count, Place::UNKNOWN),
+            (None, Some(words)) if !self.dropped => words.locate(hash, word),
+            _ => (0, Place::UNKNOWN),
+        }
     }
 
-    /// Puts the counts of a batch's words, each before and behind the batch, into `counts`. Gives the bytes of memory they
+    /// Puts the counts of a batch's words, each before and behind the batch, into `counts`, and where they lie into `places`. Gives the bytes of memory they
     /// take at most, beside `grows`.
     fn sums(
         &mut self,
@@ -290,19 +308,21 @@ impl Names {
         bounds: &AdmissionLimits,
         batch: &Batch,
         mut grows: usize,
-        counts: &mut Vec<i64>,
+        (counts, places): (&mut Vec<i64>, &mut Vec<Place>),
     ) -> Result<usize, WriteError> {
         let words = store.namespace(&batch.namespace);
         // Pairs of counts at most double what words take: so far from the budget nobody needs to look for them.
         let is_near = store.bytes().saturating_mul(2).saturating_add(grows) > bounds.memory_bytes;
         counts.clear();
+        places.clear();
         for (at, counted) in batch.tally.iter().enumerate() {
             if at % limits::WORDS_TOUCHED == 0
                 && let Some(words) = words
             {
                 words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
             }
-            let count = self.count(store, &batch.namespace, counted.hash, counted.word);
+            let (count, place) = self.count(words, counted.hash, counted.word);
+            places.push(place);
             let Some(sum) = count.checked_add(counted.amount) else {
                 return Err(WriteError::Overflow { word: counted.word.to_owned() });
             };

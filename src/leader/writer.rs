@@ -318,7 +318,7 @@ impl<T> Writer<T> {
     /// The funnel: append, apply, publish.
     fn log_and_apply(&mut self, time_ms: u64, actions: &mut Vec<Action<T>>) -> Result<(), AppendError> {
         let position = self.log.next();
-        let (body, digest_after) = self.group.body(&self.store);
+        let (body, known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
         if planted(Bug::PublishesBeforeAppend) {
             let _ = self.store.apply(&record, 0);
@@ -327,7 +327,9 @@ impl<T> Writer<T> {
         failpoint::pass("write.appended");
         let bytes = Bytes::copy_from_slice(bytes);
         self.schedule.appended(bytes.len() as u64);
-        self.store.apply(&record, chain).map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
+        self.store
+            .apply_known(&record, &known, chain)
+            .map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
         failpoint::pass("write.applied");
         actions.push(Action::Published(position, bytes));
         Ok(())

@@ -186,9 +186,9 @@ impl Window {
         }
     }
 
-    /// The number a stream stands at, and the fingerprint of that.
-    pub fn stands_at(&self, stream: &str) -> Option<(u64, u128)> {
-        self.streams.get(stream).map(|entry| (entry.stream_sequence, entry.fingerprint))
+    /// Where a stream stands.
+    pub fn stands_at(&self, stream: &str) -> Option<&Entry> {
+        self.streams.get(stream)
     }
 
     /// Moves on to the time of a record, and forgets what is too old then.

@@ -50,6 +50,15 @@ pub(super) struct Segment {
     dead_units: u32,
 }
 
+/// Where a word lies, found before a record is applied: it holds until the end of that record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// The word is not there, or nobody has looked.
+    pub(crate) const UNKNOWN: Place = Place(0); // in an arena, offset 0 is no entry
+}
+
 struct Touched {
     segment: u8,
     offset: u32,
@@ -88,11 +97,19 @@ impl WordsWriter {
         &self.shared
     }
 
-    /// The count the Writer has last set.
-    pub(crate) fn count(&self, hash: u64, word: &str) -> i64 {
+    /// The count the Writer has last set, and where the word lies.
+    // Between records a cell reads the same on both sides.
+    #[inline]
+    pub(crate) fn locate(&self, hash: u64, word: &str) -> (i64, Place) {
         let table = &self.segments[segment_of(hash)].table;
-        // Between records a cell reads the same on both sides.
-        table.find(hash, &Packed::new(word)).map_or(0, |at| table.count(at, Side(false)))
+        table.find(hash, &Packed::new(word)).map_or((0, Place::UNKNOWN), |at| (table.count(at, Side(false)), Place(at)))
+    }
+
+    /// As [`WordsWriter::touch`], where the places are known.
+    pub(crate) fn touch_places(&self, places: impl Iterator<Item = (u64, Place)>) {
+        for (hash, Place(offset)) in places.filter(|&(_, place)| place != Place::UNKNOWN) {
+            self.segments[segment_of(hash)].table.cell(offset).load(Ordering::Relaxed);
+        }
     }
 
     /// Loads what is about to be looked up, so that the cache misses of several words overlap: one after the other, they
@@ -125,9 +142,18 @@ impl WordsWriter {
 
     /// First pass: sets a count on `side`, which nobody reads.
     pub(crate) fn set(&mut self, hash: u64, word: &str, count: i64, side: Side) {
+        self.set_at(Place::UNKNOWN, hash, word, count, side);
+    }
+
+    /// [`WordsWriter::set`] for a word whose place may be known.
+    #[inline]
+    pub(crate) fn set_at(&mut self, place: Place, hash: u64, word: &str, count: i64, side: Side) {
         let segment = segment_of(hash);
         let packed = Packed::new(word);
-        let offset = match self.segments[segment].table.find(hash, &packed) {
+        let table = &self.segments[segment].table;
+        // Looked at again, for a wrong place would be a wrong count; it lies beside the count that is wanted anyway.
+        let is_there = place != Place::UNKNOWN && table.arena.holds(place.0, &packed);
+        let offset = match if is_there { Some(place.0) } else { table.find(hash, &packed) } {
             Some(offset) => offset,
             None if count == 0 => return,
             None => self.insert(segment, hash, &packed),

@@ -38,6 +38,8 @@ pub struct State {
     pub texts: Vec<String>,
     /// Stream → its last number.
     pub streams: HashMap<String, u64>,
+    /// Bulk stream → words counted under it.
+    pub stream_words: HashMap<String, u64>,
     /// The query strings posts came with.
     pub queries: Vec<String>,
 }
@@ -98,15 +100,12 @@ async fn answer(
             Ok(reply(200, &json!(top)))
         }
         "/status" => Ok(reply(200, &json!({"role": "leader", "queue": {"waiting": 0, "limit": 4096}}))),
+        "/bulk" => bulk(request, &state, &fates, &arrived).await,
         "/post" => {
             let fate = fates(arrived.fetch_add(1, Ordering::SeqCst));
             match fate {
                 Fate::RequestLost => return Err("lost"),
-                Fate::Busy => {
-                    let mut busy = reply(429, &json!({"title": "Busy", "status": 429, "detail": "come again"}));
-                    busy.headers_mut().insert("Retry-After", "0".parse().expect("a header"));
-                    return Ok(busy);
-                }
+                Fate::Busy => return Ok(busy()),
                 Fate::Unknown => return Ok(reply(500, &json!({"title": "outcome-unknown", "status": 500}))),
                 Fate::Counted | Fate::AnswerLost => {}
             }
@@ -122,6 +121,66 @@ async fn answer(
         }
         _ => Ok(reply(404, &json!({"title": "Not found", "status": 404}))),
     }
+}
+
+/// Takes lines as they come. Each that was not done before has a fate of its own, and one that is not counted ends the request.
+async fn bulk(
+    request: Request<Incoming>,
+    state: &Mutex<State>,
+    fates: &Fates,
+    arrived: &AtomicUsize,
+) -> Result<Response<Full<Bytes>>, &'static str> {
+    let header = request.headers().get("Memdb-Stream").expect("the client sends lines in streams");
+    let stream = format!("bulk {}", header.to_str().expect("ASCII"));
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let (mut body, mut rest, mut lines) = (request.into_body(), Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        rest.extend_from_slice(&frame.map_err(|_| "torn")?.into_data().unwrap_or_default());
+        let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        for line in rest.drain(..whole).collect::<Vec<u8>>().split_inclusive(|&byte| byte == b'\n') {
+            let text = String::from_utf8(line.to_vec()).expect("the client checks UTF-8");
+            lines += 1;
+            if lines <= state.lock().expect("no panic").streams.get(&stream).copied().unwrap_or(0) {
+                continue;
+            }
+            let fate = fates(arrived.fetch_add(1, Ordering::SeqCst));
+            if matches!(fate, Fate::Counted | Fate::AnswerLost) {
+                let mut state = state.lock().expect("no panic");
+                state.post(stream.clone(), lines, text.trim_end_matches('\n'), query.clone());
+                state
+                    .stream_words
+                    .entry(stream.clone())
+                    .and_modify(|words| *words += count(&text))
+                    .or_insert(count(&text));
+            }
+            match fate {
+                Fate::Counted => {}
+                Fate::AnswerLost | Fate::RequestLost => return Err("lost"),
+                Fate::Busy => return Ok(busy()),
+                Fate::Unknown => return Ok(reply(500, &json!({"title": "outcome-unknown", "status": 500}))),
+            }
+        }
+    }
+    let state = state.lock().expect("no panic");
+    let of = |map: &HashMap<String, u64>| map.get(&stream).copied().unwrap_or(0);
+    let (lines, words) = (of(&state.streams), of(&state.stream_words));
+    Ok(reply(
+        202,
+        &json!({
+            "taken": 0, "skipped": 0, "refused": 0, "words": 0, "left_out": 0, "line_bytes": 1 << 20,
+            "stream_lines": lines, "stream_words": words, "stream_left_out": 0, "position": format!("1-{}", state.texts.len()),
+        }),
+    ))
+}
+
+fn count(text: &str) -> u64 {
+    text.split_whitespace().count() as u64
+}
+
+fn busy() -> Response<Full<Bytes>> {
+    let mut busy = reply(429, &json!({"title": "Busy", "status": 429, "detail": "come again"}));
+    busy.headers_mut().insert("Retry-After", "0".parse().expect("a header"));
+    busy
 }
 
 impl State {

@@ -222,11 +222,12 @@ fn ctrl_c_says_how_to_go_on() {
     assert!(err.contains("This goes on from there:") && err.contains(name(&path)), "{err}");
 }
 
-/// Posts 300 lines of 2,000 bytes, and changes the file when the first arrives: most of it is still to be read then.
+/// Posts 10,000 lines of 2,000 bytes, more than sockets hold, and changes the file when the first arrives: some of it is still
+/// to be read then.
 fn post_while(change: impl Fn(&Path) + Send + Sync + 'static) -> (Fake, Ran) {
     let dir = TempDir::new().expect("a directory");
     let path = dir.path().join("book.txt");
-    fs::write(&path, format!("every {}\n", "x ".repeat(1_000)).repeat(300)).expect("written");
+    fs::write(&path, format!("every {}\n", "x".repeat(2_000)).repeat(10_000)).expect("written");
     let changing = path.clone();
     let fake = leader_with(move |arrived| {
         if arrived == 0 {
@@ -244,7 +245,7 @@ fn a_file_that_grows_counts_as_it_was() {
         let mut file = fs::OpenOptions::new().append(true).open(path).expect("opens");
         file.write_all(b"every one more\n").expect("grows");
     });
-    assert_eq!((ran.code, count(&fake, "every"), count(&fake, "one")), (0, 300, 0), "{}", ran.err);
+    assert_eq!((ran.code, count(&fake, "every"), count(&fake, "one")), (0, 10_000, 0), "{}", ran.err);
 }
 
 #[test]

@@ -11,6 +11,7 @@
     reason = "a test of the real process: real time, real files"
 )]
 
+mod bulk;
 mod client;
 mod leader;
 

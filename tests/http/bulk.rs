@@ -72,6 +72,8 @@ fn a_body_sent_again_counts_what_is_new() {
     assert_eq!(done(&bulk(&mut wire, KEYED, "a\nb")), (202, 0, 2, 0));
     assert_eq!(done(&bulk(&mut wire, KEYED, "a\nb\na\nlast")), (202, 2, 2, 0));
     assert_eq!(wire.get("/wordcount?word=a&word=b").text(), r#"{"a":2,"b":1}"#);
+    let asked = bulk(&mut wire, KEYED, "");
+    assert_eq!((done(&asked), member(&asked, "stream_lines"), member(&asked, "stream_words")), ((202, 0, 0, 0), 4, 4));
     for (other, head) in [("a\nc\na\n", KEYED), ("a\n", KEYED), ("a\nb\na\n\n", KEYED)] {
         let refused = bulk(&mut wire, head, other);
         assert_eq!((refused.status, refused.problem().as_str()), (422, "key-reused"), "{other}");

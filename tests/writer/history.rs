@@ -107,11 +107,27 @@ fn any_batch() -> impl Strategy<Value = Batch> {
         1 => prop::sample::select(KEYS.to_vec()).prop_map(|key| Some(Once::Key(key.into()))),
         1 => (prop::sample::select(KEYS.to_vec()), 1u64..5)
             .prop_map(|(name, sequence)| Some(Once::Stream { name: name.into(), sequence })),
+        1 => (prop::sample::select(KEYS.to_vec()), 0u64..4, 1u64..3, prop::bool::weighted(0.9)).prop_map(lines),
     ];
     (prop::sample::select(NAMESPACES.to_vec()), verb, words, once).prop_map(|(namespace, verb, words, once)| {
         let words = if verb == Verb::DropNamespace { Vec::new() } else { words };
-        Batch { once, ..batch(namespace, verb, &words) }
+        let batch = batch(namespace, verb, &words);
+        let fingerprint = match &once {
+            Some(Once::Lines { upto, .. }) => hash_of_lines(*upto),
+            _ => batch.fingerprint,
+        };
+        Batch { once, fingerprint, ..batch }
     })
+}
+
+/// Lines of one text, which all senders of a name have, or of another.
+fn lines((name, done, more, same): (&str, u64, u64, bool)) -> Option<Once> {
+    let so_far = if same { hash_of_lines(done) } else { 1 };
+    Some(Once::Lines { name: name.into(), done, so_far, upto: done + more, words: 0, left_out: 0 })
+}
+
+fn hash_of_lines(done: u64) -> u128 {
+    u128::from(done) << 64
 }
 
 fn check(node: &Node, model: &Model) {

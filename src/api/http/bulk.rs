@@ -98,6 +98,16 @@ struct Done {
     refusals: Vec<Refusal>,
     words: u64,
     left_out: u64,
+    /// What was done under the stream's name in all: lines, words, tokens left out.
+    stream: Option<Total>,
+}
+
+/// What a stream has in all.
+#[derive(Clone, Copy, Default)]
+struct Total {
+    lines: u64,
+    words: u64,
+    left_out: u64,
 }
 
 /// A block that is being counted.
@@ -143,7 +153,7 @@ where
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     let wants_replica = query.ack.is_none() && bulk.site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
     bulk.site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
-    Ok(accepted(&done, &receipt))
+    Ok(accepted(&done, bulk.manner.limit, &receipt))
 }
 
 fn stream_of(naming: Naming) -> Result<Option<Box<str>>, Problem> {
@@ -173,7 +183,14 @@ impl Bulk {
             self.barrier(Some(level)).await.map_err(|error| self.refused(&error))?;
         }
         if let Some(stream) = &self.stream {
-            skip = self.site.current()?.reader.stream(stream);
+            let entry = self.site.current()?.reader.stream(stream);
+            let total = entry.as_ref().map_or(Total::default(), |entry| Total {
+                lines: entry.stream_sequence,
+                words: entry.words,
+                left_out: entry.left_out,
+            });
+            done.stream = Some(total);
+            skip = entry.map(|entry| (entry.stream_sequence, entry.fingerprint));
         }
         let mut lines =
             Lines::new(&[b"bulk", self.namespace.as_bytes(), self.manner.format.name()], self.manner.limit, skip);
@@ -261,11 +278,14 @@ impl Bulk {
             let Counted { spare, tally, words, left_out, refused, refusals } = counted;
             self.spares.lock().push(spare);
             if !tally.is_empty() || self.stream.is_some() {
+                let total = done.stream.unwrap_or_default();
                 let once = self.stream.clone().map(|name| Once::Lines {
                     name,
                     done: block.done,
                     so_far: block.so_far,
                     upto: block.upto,
+                    words: total.words,
+                    left_out: total.left_out,
                 });
                 let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
                 self.leader.submit(batch, Some(AckLevel::Leader)).await.map_err(|error| self.refused(&error))?;
@@ -276,6 +296,10 @@ impl Bulk {
             done.refusals.truncate(REFUSALS_TOLD);
             done.words += words;
             done.left_out += left_out;
+            if let Some(total) = &mut done.stream {
+                (total.lines, total.words, total.left_out) =
+                    (block.upto, total.words + words, total.left_out + left_out);
+            }
         }
         Ok(())
     }
@@ -306,15 +330,22 @@ impl Bulk {
 impl Done {
     /// How far it is, for an answer of either kind.
     fn members(&self) -> serde_json::Value {
-        let Self { taken, skipped, refused, refusals, words, left_out } = self;
-        serde_json::json!({
+        let Self { taken, skipped, refused, refusals, words, left_out, stream } = self;
+        let mut members = serde_json::json!({
             "taken": taken, "skipped": skipped, "refused": refused, "refusals": refusals, "words": words, "left_out": left_out,
-        })
+        });
+        if let Some(total) = stream {
+            members["stream_lines"] = total.lines.into();
+            members["stream_words"] = total.words.into();
+            members["stream_left_out"] = total.left_out.into();
+        }
+        members
     }
 }
 
-fn accepted(done: &Done, receipt: &Receipt) -> Response {
+fn accepted(done: &Done, line_bytes: usize, receipt: &Receipt) -> Response {
     let mut members = done.members();
+    members["line_bytes"] = line_bytes.into();
     members["acks"] = receipt.acks.into();
     members["position"] = receipt.position.to_string().into();
     let mut response = Response::new(members.to_string().into());

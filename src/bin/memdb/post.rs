@@ -11,6 +11,7 @@ use memdb::{
     client::{
         Client, ClientError,
         feed::{Feed, FeedError, Line, Manner, Outcome, Progress},
+        lines,
         split::Per,
     },
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
@@ -30,6 +31,8 @@ EXAMPLES
   memdb post --per file articles/*.txt    a file is a post
   zcat book.gz | memdb post --stream book -
   memdb post --again book.txt             counts it once more
+
+The lines of a file go to the leader as one body (POST /bulk). A replica is no leader: give the leader itself.
 
 Stopped or repeated, the same command counts nothing twice: the leader remembers how far each file is, by its path,
 its content, --ns, --per and --post-bytes, for 30 days after the last post. A file that changed or grew is another
@@ -165,7 +168,7 @@ impl Run<'_> {
             .try_fold(Summary::default(), |mut all, outcome| async move {
                 all.counted += outcome.counted;
                 all.counted_before += outcome.counted_before;
-                all.faults += outcome.faults_total;
+                all.faults += outcome.faults.total;
                 all.position = all.position.max(outcome.position);
                 Ok(all)
             });
@@ -198,33 +201,49 @@ impl Run<'_> {
         if source.survey.is_some_and(|survey| survey.posts == 0 && survey.bytes == 0) {
             return Ok(Outcome::default());
         }
-        let reader = source.open().await?;
-        let begun = Feed::begin(line, source.stream.clone(), reader, source.survey, &self.manner);
-        let feed = begun.await.map_err(failed)?;
-        let before = feed.counted_before();
-        if before > 0 && sources <= 8 {
-            let unit = self.unit(std::slice::from_ref(source));
-            bar.tell(&match source.survey {
-                Some(survey) if before == survey.posts => {
-                    format!("{source}: all {} {unit} were counted before (--again counts them anew)", Grouped(before))
-                }
-                Some(survey) => format!(
-                    "{source}: {} of {} {unit} were counted before; counting the rest",
-                    Grouped(before),
-                    Grouped(survey.posts)
-                ),
-                None => format!("{source}: {} {unit} were counted before; counting the rest", Grouped(before)),
-            });
-        }
-        let outcome = feed.finish().await.map_err(failed)?;
-        for fault in &outcome.faults {
+        let told = |before: u64| {
+            if before > 0 && sources <= 8 {
+                self.tell_before(source, before, bar);
+            }
+        };
+        let outcome = match source.survey {
+            Some(survey) if self.manner.per == Per::Line => {
+                let open = || source.open_again();
+                let sent = lines::send(&line, &source.stream, survey, &self.manner, open, told).await;
+                Outcome { faults: source.faults.clone(), ..sent.map_err(failed)? }
+            }
+            _ => {
+                let reader = source.open().await?;
+                let begun = Feed::begin(line, source.stream.clone(), reader, source.survey, &self.manner);
+                let feed = begun.await.map_err(failed)?;
+                told(feed.counted_before());
+                feed.finish().await.map_err(failed)?
+            }
+        };
+        for fault in &outcome.faults.first {
             bar.tell(&format!("{source}: {fault}: not counted"));
         }
-        let untold = outcome.faults_total - outcome.faults.len() as u64;
+        let untold = outcome.faults.total - outcome.faults.first.len() as u64;
         if untold > 0 {
             bar.tell(&format!("{source}: {} more like these", Grouped(untold)));
         }
         Ok(outcome)
+    }
+
+    /// Says how much of a source an earlier run has counted.
+    fn tell_before(&self, source: &Source, before: u64, bar: &Bar) {
+        let unit = self.unit(std::slice::from_ref(source));
+        bar.tell(&match source.survey {
+            Some(survey) if before == survey.posts => {
+                format!("{source}: all {} {unit} were counted before (--again counts them anew)", Grouped(before))
+            }
+            Some(survey) => format!(
+                "{source}: {} of {} {unit} were counted before; counting the rest",
+                Grouped(before),
+                Grouped(survey.posts)
+            ),
+            None => format!("{source}: {} {unit} were counted before; counting the rest", Grouped(before)),
+        });
     }
 
     fn conclude(&self, summary: &Summary, unit: &str, took: Duration) -> Ended {
@@ -267,7 +286,7 @@ impl Run<'_> {
     /// An error with the way out, where the error itself does not know it.
     fn explained(&self, error: &FeedError) -> String {
         match error {
-            FeedError::Post(ClientError::Refused { status: 413, .. }) => format!(
+            FeedError::Longer { .. } | FeedError::Post(ClientError::Refused { status: 413, .. }) => format!(
                 "{error}. Posts have up to {} bytes: repeat with a smaller --post-bytes, \
                  or start the leader with a larger --max-body-bytes",
                 self.manner.post_bytes

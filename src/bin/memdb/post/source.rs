@@ -4,7 +4,7 @@ use super::bar::Bar;
 use crate::output::Failure;
 use memdb::{
     client::{
-        feed::{Manner, Survey, survey},
+        feed::{Faults, Manner, Survey, survey},
         split::Per,
     },
     hash::fingerprint,
@@ -24,6 +24,8 @@ pub struct Source {
     path: PathBuf,
     /// What it holds; unknown for standard input.
     pub survey: Option<Survey>,
+    /// What of it cannot be posted; of standard input, nothing is known.
+    pub faults: Faults,
     /// The name the leader remembers it by.
     pub stream: String,
 }
@@ -45,14 +47,16 @@ impl Source {
     ) -> Result<Self, Failure> {
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
         let post_bytes = manner.post_bytes.to_le_bytes();
-        let mut source = Source { path: path.to_owned(), survey: None, stream: String::new() };
+        let mut source =
+            Source { path: path.to_owned(), survey: None, faults: Faults::default(), stream: String::new() };
         if source.is_stdin() {
             // Without a name of its own the run must not meet another one.
             let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
             source.stream = format!("{name}.stdin.{:032x}", fingerprint(&manner_parts(manner, &post_bytes)));
             return Ok(source);
         }
-        let found = survey(source.open().await?, manner, |bytes| bar.read(bytes)).await.map_err(unreadable)?;
+        let (found, faults) =
+            survey(source.open().await?, manner, |bytes| bar.read(bytes)).await.map_err(unreadable)?;
         bar.read_all(found.bytes);
         let place = tokio::fs::canonicalize(path).await.map_err(unreadable)?;
         let mut parts = manner_parts(manner, &post_bytes).to_vec();
@@ -61,7 +65,7 @@ impl Source {
         let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(NAME_CHARS).collect();
         let name = name.replace(|letter: char| !is_name_char(letter), "_");
         source.stream = format!("{}.{name}.{:032x}", named.unwrap_or("post"), fingerprint(&parts));
-        source.survey = Some(found);
+        (source.survey, source.faults) = (Some(found), faults);
         Ok(source)
     }
 
@@ -71,12 +75,17 @@ impl Source {
             return Ok(Box::new(tokio::io::stdin()));
         }
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {self}: {error}"));
-        let file = File::open(&self.path).await.map_err(unreadable)?;
+        let file = self.open_again().await.map_err(unreadable)?;
         if file.metadata().await.map_err(unreadable)?.is_file() {
             return Ok(Box::new(file));
         }
         // It is read twice, which a pipe would not survive.
         Err(Failure::Failed(format!("{self} is not a regular file; a pipe can be read with: memdb post - < {self}")))
+    }
+
+    /// Opens it from its start, once more.
+    pub async fn open_again(&self) -> io::Result<File> {
+        File::open(&self.path).await
     }
 
     /// Whether it is standard input.
