@@ -22,6 +22,8 @@ pub enum RouteLabel {
     Post,
     /// `/update`
     Update,
+    /// `/bulk`
+    Bulk,
     /// `/wordcount`
     Wordcount,
     /// `/sync`
@@ -40,9 +42,10 @@ pub enum RouteLabel {
 
 impl RouteLabel {
     /// All of them, in the order of their numbers.
-    pub const ALL: [RouteLabel; 9] = [
+    pub const ALL: [RouteLabel; 10] = [
         RouteLabel::Post,
         RouteLabel::Update,
+        RouteLabel::Bulk,
         RouteLabel::Wordcount,
         RouteLabel::Sync,
         RouteLabel::Top,
@@ -57,6 +60,7 @@ impl RouteLabel {
         match self {
             RouteLabel::Post => "post",
             RouteLabel::Update => "update",
+            RouteLabel::Bulk => "bulk",
             RouteLabel::Wordcount => "wordcount",
             RouteLabel::Sync => "sync",
             RouteLabel::Top => "top",

@@ -369,6 +369,11 @@ impl Reader {
         self.shared.window.lock().piece(cursor, count)
     }
 
+    /// Where a stream stands ([`Window::stands_at`]).
+    pub fn stream(&self, name: &str) -> Option<(u64, u128)> {
+        self.shared.window.lock().stands_at(name)
+    }
+
     /// Keys and streams remembered.
     pub fn window_len(&self) -> (usize, usize) {
         self.shared.window.lock().len()

@@ -2,8 +2,9 @@
 //!
 //! A handler builds a [`Batch`] on its own core; from then on the batch belongs to the Writer.
 
-use crate::hash::WordHasher;
-use hashbrown::HashTable;
+use crate::{hash::WordHasher, limits::WORDS_TOUCHED};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// An amount or a count left the range of an `i64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,19 +13,25 @@ pub struct CountOverflow;
 
 /// Words with an amount each, in the order they first came, found again by hash.
 ///
-/// The words lie one after the other in one buffer: counting a word that is already there allocates nothing.
-#[derive(Clone, Debug)]
+/// The words lie one after the other in one buffer: counting a word that is already there allocates nothing. A tally that
+/// comes from a [`Pool`] goes back there when it is dropped, wherever that is.
+#[derive(Debug)]
 pub struct Tally {
     hasher: WordHasher,
     text: String,
     entries: Vec<Entry>,
-    by_hash: HashTable<u32>,
+    /// The index, a power of two or nothing: the upper half of a hash, and in the lower half the entry's number from 1; 0 is
+    /// free. Probing is linear, and three quarters are in use at most.
+    slots: Vec<u64>,
+    home: Option<Arc<Pool>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
     amount: i64,
+    /// The first eight bytes of the word, so that short words are compared without a look at the text.
+    head: u64,
     start: u32,
     len: u32,
 }
@@ -40,10 +47,12 @@ pub struct Counted<'a> {
     pub amount: i64,
 }
 
+const FIRST_SLOTS: usize = 16;
+
 impl Tally {
     /// An empty tally for a database with this hasher.
     pub fn new(hasher: WordHasher) -> Self {
-        Self { hasher, text: String::new(), entries: Vec::new(), by_hash: HashTable::new() }
+        Self { hasher, text: String::new(), entries: Vec::new(), slots: Vec::new(), home: None }
     }
 
     /// Adds `amount` to a word.
@@ -71,6 +80,32 @@ impl Tally {
         Ok(())
     }
 
+    /// Adds one to each of a few words. Their slots, then their entries are loaded before the first is looked up, so that the
+    /// cache misses of several words overlap.
+    ///
+    /// # Errors
+    /// As [`Tally::add`]; the words in front of that one are added.
+    pub fn add_each(&mut self, words: &[&str]) -> Result<(), CountOverflow> {
+        for words in words.chunks(WORDS_TOUCHED) {
+            let mut hashes = [0; WORDS_TOUCHED];
+            let mut touched = 0;
+            for (hash, word) in hashes.iter_mut().zip(words) {
+                *hash = self.hasher.hash(word);
+                touched ^= self.first_slot(*hash);
+            }
+            std::hint::black_box(touched);
+            for hash in &hashes[..words.len()] {
+                let entry = self.entries.get((self.first_slot(*hash) as u32 as usize).wrapping_sub(1));
+                touched ^= entry.map_or(0, |entry| entry.hash);
+            }
+            std::hint::black_box(touched);
+            for (word, hash) in words.iter().zip(hashes) {
+                self.add_hashed(hash, word, 1)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets a word's amount, whatever it was.
     pub fn set_hashed(&mut self, hash: u64, word: &str, amount: i64) {
         match self.position(hash, word) {
@@ -94,6 +129,11 @@ impl Tally {
         self.entries.iter().map(|entry| entry.hash)
     }
 
+    /// The amounts of the words, in the same order, to be changed.
+    pub fn amounts_mut(&mut self) -> impl ExactSizeIterator<Item = &mut i64> {
+        self.entries.iter_mut().map(|entry| &mut entry.amount)
+    }
+
     /// How many distinct words there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -111,29 +151,152 @@ impl Tally {
 
     /// Forgets all words and keeps the memory for the next ones.
     pub fn clear(&mut self) {
+        if self.entries.len() < self.slots.len() / 16 {
+            // A large index of which little is in use: a small text must not pay for the large one before it.
+            for at in 0..self.entries.len() {
+                let slot = self.slot_of(at);
+                self.slots[slot] = 0;
+            }
+        } else {
+            self.slots.fill(0);
+        }
         self.text.clear();
         self.entries.clear();
-        self.by_hash.clear();
     }
 
     fn position(&self, hash: u64, word: &str) -> Option<usize> {
-        let same = |&at: &u32| {
-            let entry = &self.entries[at as usize];
-            entry.hash == hash && self.word(entry) == word
-        };
-        self.by_hash.find(hash, same).map(|&at| at as usize)
+        let mask = self.slots.len().checked_sub(1)?;
+        let head = head_of(word);
+        let mut at = hash as usize & mask;
+        // Ends at a free slot: a quarter of them is free.
+        loop {
+            let slot = self.slots[at];
+            if slot == 0 {
+                return None;
+            }
+            if (slot ^ hash) >> 32 == 0 {
+                let number = (slot as u32 - 1) as usize;
+                let entry = &self.entries[number];
+                if entry.hash == hash
+                    && entry.head == head
+                    && entry.len as usize == word.len()
+                    && (word.len() <= 8 || self.word(entry) == word)
+                {
+                    return Some(number);
+                }
+            }
+            at = (at + 1) & mask;
+        }
     }
 
     fn push(&mut self, hash: u64, word: &str, amount: i64) {
         let start = u32::try_from(self.text.len()).expect("the text bounds keep a tally under 4 GiB");
-        let at = u32::try_from(self.entries.len()).expect("fewer words than bytes");
+        let number = u32::try_from(self.entries.len() + 1).expect("fewer words than bytes");
+        if number as usize * 4 > self.slots.len() * 3 {
+            self.grow();
+        }
         self.text.push_str(word);
-        self.entries.push(Entry { hash, amount, start, len: word.len() as u32 });
-        self.by_hash.insert_unique(hash, at, |&at| self.entries[at as usize].hash);
+        self.entries.push(Entry { hash, amount, head: head_of(word), start, len: word.len() as u32 });
+        self.put(hash, number);
+    }
+
+    fn put(&mut self, hash: u64, number: u32) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = hash & !u64::from(u32::MAX) | u64::from(number);
+    }
+
+    fn grow(&mut self) {
+        let slots = (self.slots.len() * 2).max(FIRST_SLOTS);
+        self.slots.clear();
+        self.slots.resize(slots, 0);
+        for at in 0..self.entries.len() {
+            self.put(self.entries[at].hash, at as u32 + 1);
+        }
+    }
+
+    /// The slot of an entry, though others in front of it may be gone.
+    fn slot_of(&self, at: usize) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = self.entries[at].hash as usize & mask;
+        while self.slots[slot] as u32 != at as u32 + 1 {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    #[inline]
+    fn first_slot(&self, hash: u64) -> u64 {
+        self.slots.get(hash as usize & self.slots.len().wrapping_sub(1)).copied().unwrap_or(0)
     }
 
     fn word(&self, entry: &Entry) -> &str {
         &self.text[entry.start as usize..][..entry.len as usize]
+    }
+}
+
+impl Clone for Tally {
+    fn clone(&self) -> Self {
+        let Self { hasher, text, entries, slots, .. } = self;
+        Self { hasher: *hasher, text: text.clone(), entries: entries.clone(), slots: slots.clone(), home: None }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            let empty = Self::new(self.hasher);
+            home.give_back(std::mem::replace(self, empty));
+        }
+    }
+}
+
+/// The first eight bytes of a word, zeros behind a shorter one.
+#[inline]
+fn head_of(word: &str) -> u64 {
+    let word = word.as_bytes();
+    if let Some(eight) = word.first_chunk::<8>() {
+        return u64::from_le_bytes(*eight);
+    }
+    if let (Some(low), Some(high)) = (word.first_chunk::<4>(), word.last_chunk::<4>()) {
+        // Two loads that may overlap: the low four bytes, and the last four where they belong.
+        let shift = (word.len() - 4) * 8;
+        return u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << shift;
+    }
+    word.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// Tallies that have served and will serve again: large ones cost more to make than to fill.
+#[derive(Debug, Default)]
+pub struct Pool {
+    free: Mutex<Vec<Tally>>,
+    most: usize,
+}
+
+impl Pool {
+    /// A pool that keeps so many.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), most })
+    }
+
+    /// An empty tally, which comes back when it is dropped.
+    pub fn take(self: &Arc<Self>, hasher: WordHasher) -> Tally {
+        // One of another database is of no use, and there is none: a process serves one.
+        let mut tally =
+            self.free.lock().pop().filter(|tally| tally.hasher == hasher).unwrap_or_else(|| Tally::new(hasher));
+        tally.home = Some(Arc::clone(self));
+        tally
+    }
+
+    fn give_back(&self, mut tally: Tally) {
+        tally.clear();
+        let mut free = self.free.lock();
+        if free.len() < self.most {
+            free.push(tally);
+        }
     }
 }
 
@@ -160,6 +323,38 @@ pub enum Once {
         /// The post's number in the stream.
         sequence: u64,
     },
+    /// The next lines of a text that comes in pieces. They count only where the stream stands just in front of them; the
+    /// batch's fingerprint is the running hash over all lines up to `upto`.
+    Lines {
+        /// The stream's name.
+        name: Box<str>,
+        /// Lines in front of these.
+        done: u64,
+        /// The running hash over them; of no account if there are none.
+        so_far: u128,
+        /// Lines done with these.
+        upto: u64,
+    },
+}
+
+impl Once {
+    /// Whether it is a stream's, its name, and the number the stream stands at once it is settled; 0 for a key.
+    pub fn place(&self) -> (bool, &str, u64) {
+        match self {
+            Once::Key(key) => (false, key, 0),
+            Once::Stream { name, sequence } => (true, name, *sequence),
+            Once::Lines { name, upto, .. } => (true, name, *upto),
+        }
+    }
+
+    /// Whether its stream, if it is of one, begins with it.
+    pub fn begins(&self) -> bool {
+        match self {
+            Once::Key(_) => true,
+            Once::Stream { sequence, .. } => *sequence <= 1,
+            Once::Lines { done, .. } => *done == 0,
+        }
+    }
 }
 
 /// One write, ready for the Writer.
@@ -196,6 +391,38 @@ mod tests {
         assert_eq!((tally.len(), tally.text_bytes()), (3, 2));
         tally.clear();
         assert!(tally.is_empty() && tally.get(tally.hasher.hash("b"), "b").is_none());
+    }
+
+    #[test]
+    fn words_added_together_are_as_words_added_one_by_one() {
+        let hasher = WordHasher::new(1);
+        let words: Vec<String> =
+            (0..5_000u64).map(|at| "abcdefghij".repeat(at as usize % 3) + &(at * at % 701).to_string()).collect();
+        let (mut single, mut together) = (Tally::new(hasher), Tally::new(hasher));
+        for round in [words.len(), 3, 40] {
+            words[..round].iter().for_each(|word| single.add(word, 1).expect("fits"));
+            together.add_each(&words[..round].iter().map(String::as_str).collect::<Vec<_>>()).expect("fits");
+            assert!(single.iter().eq(together.iter()));
+            assert!(
+                words.iter().enumerate().all(|(at, word)| at >= round || single.get(hasher.hash(word), word).is_some())
+            );
+            single.clear();
+            together.clear();
+            assert!(words.iter().all(|word| single.get(hasher.hash(word), word).is_none()));
+        }
+    }
+
+    #[test]
+    fn a_tally_of_a_pool_comes_back_empty_with_its_memory() {
+        let (pool, hasher) = (Pool::new(1), WordHasher::new(1));
+        let (mut first, second) = (pool.take(hasher), pool.take(hasher));
+        first.add("a", 1).expect("fits");
+        let copy = first.clone();
+        drop(first);
+        drop((second, copy));
+        assert_eq!(pool.free.lock().len(), 1);
+        let again = pool.take(hasher);
+        assert!(again.is_empty() && again.entries.capacity() > 0);
     }
 
     #[test]

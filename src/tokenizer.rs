@@ -57,6 +57,33 @@ impl Analyzer {
         }
     }
 
+    /// Puts text into the form its words are counted in, in place, if it is ASCII; `false`, and nothing is done, if it is not.
+    pub fn fold_ascii(self, text: &mut str) -> bool {
+        let is_ascii = text.is_ascii();
+        if is_ascii && self == Self::Standard {
+            text.make_ascii_lowercase();
+        }
+        is_ascii
+    }
+
+    /// [`Analyzer::words_within`] for text that [`Analyzer::fold_ascii`] has folded: the words are parts of it.
+    #[inline]
+    pub fn ascii_words_within<'t>(self, text: &'t str, max_bytes: usize, mut each: impl FnMut(&'t str)) -> u64 {
+        let mut left_out = 0;
+        let give = |word: &'t str| {
+            if word.len() <= max_bytes {
+                each(word);
+            } else {
+                left_out += 1;
+            }
+        };
+        match self {
+            Self::Standard => ascii::slices(text, give),
+            Self::Whitespace => ascii::fields(text, give),
+        }
+        left_out
+    }
+
     /// The form a name has in reads and in `/update`. A name is never segmented: it is one word as it stands.
     pub fn fold(self, name: &str) -> Cow<'_, str> {
         match self {

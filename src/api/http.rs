@@ -4,10 +4,11 @@
 //! threads; `connection` tells
 //! HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
 //! heads (`head`) pass; `front` refuses what no route should see; `routes` names every route as a warp filter; `reads`
-//! and `writes` answer; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
+//! and `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
 
 mod addresses;
 mod body;
+mod bulk;
 mod connection;
 mod door;
 mod form;

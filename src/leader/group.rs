@@ -16,6 +16,9 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
+/// A batch of so many words gives its tally to a group that has none yet. A smaller one does not: the group's own is larger.
+const TAKEN_OVER_WORDS: usize = 256;
+
 /// Bounds on what is admitted.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
@@ -112,8 +115,9 @@ impl Group {
         &mut self,
         store: &Store,
         bounds: &AdmissionLimits,
-        batch: &Batch,
+        batch: &mut Batch,
     ) -> Result<Receipt, WriteError> {
+        let bytes = batch.tally.text_bytes() + 12 * batch.tally.len() + 64;
         let mut receipt = Receipt {
             position: self.position,
             words: batch.words,
@@ -140,7 +144,7 @@ impl Group {
         if let Some(once) = &batch.once {
             receipt.stream_last = self.settle(once, batch, &receipt);
         }
-        self.bytes += batch.tally.text_bytes() + 12 * batch.tally.len() + 64;
+        self.bytes += bytes;
         self.members += 1;
         Ok(receipt)
     }
@@ -172,23 +176,17 @@ impl Group {
     }
 
     fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> Seen {
-        let (stream, name) = match once {
-            Once::Key(key) => (false, key),
-            Once::Stream { name, .. } => (true, name),
-        };
-        if let Some(entry) = self.settled.get(&(stream, name.clone())) {
+        let (stream, name, _) = once.place();
+        if let Some(entry) = self.settled.get(&(stream, name.into())) {
             return entry.compare(once, fingerprint);
         }
         store.seen(once, fingerprint, self.now_ms, if stream { self.taken.1 } else { self.taken.0 })
     }
 
     fn settle(&mut self, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
-        let (stream, name, stream_sequence) = match once {
-            Once::Key(key) => (false, key, 0),
-            Once::Stream { name, sequence } => (true, name, *sequence),
-        };
+        let (stream, name, stream_sequence) = once.place();
         let entry = Entry {
-            name: name.clone(),
+            name: name.into(),
             stream_sequence,
             fingerprint: batch.fingerprint,
             running: 0, // the window works it out
@@ -198,16 +196,16 @@ impl Group {
             distinct: receipt.distinct,
             left_out: receipt.left_out,
         };
-        let is_first = self.settled.insert((stream, name.clone()), entry.clone()).is_none();
+        let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
         // A post that goes on with a stream takes no room.
-        if is_first && (stream_sequence <= 1 || planted(Bug::CountsStreamsTwice)) {
+        if is_first && (once.begins() || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
         stream.then_some(stream_sequence)
     }
 
-    fn add(&mut self, store: &Store, bounds: &AdmissionLimits, batch: &Batch) -> Result<(), WriteError> {
+    fn add(&mut self, store: &Store, bounds: &AdmissionLimits, batch: &mut Batch) -> Result<(), WriteError> {
         if batch.tally.is_empty() {
             return Ok(());
         }
@@ -227,8 +225,12 @@ impl Group {
             return Err(WriteError::MemoryFull);
         }
         names.growth.keep();
-        for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
-            names.set(counted.hash, counted.word, pair[0], pair[1]);
+        if names.counts.is_empty() && batch.tally.len() >= TAKEN_OVER_WORDS {
+            names.take_over(&mut batch.tally, &self.counts);
+        } else {
+            for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
+                names.set(counted.hash, counted.word, pair[0], pair[1]);
+            }
         }
         self.grows = grows;
         self.new_namespaces += usize::from(!known);
@@ -317,6 +319,18 @@ impl Names {
             counts.extend([count, sum]);
         }
         Ok(grows)
+    }
+
+    /// Makes a batch's tally the group's, in exchange for the empty one: its words need not be put into another index.
+    /// `counts` has the count before and behind the batch of each.
+    fn take_over(&mut self, tally: &mut Tally, counts: &[i64]) {
+        std::mem::swap(&mut self.counts, tally);
+        let mut digest = self.digest;
+        for (hash, pair) in self.counts.hashes().zip(counts.chunks_exact(2)) {
+            digest = digest.wrapping_sub(weight(hash, pair[0])).wrapping_add(weight(hash, pair[1]));
+        }
+        self.digest = digest;
+        self.counts.amounts_mut().zip(counts.chunks_exact(2)).for_each(|(amount, pair)| *amount = pair[1]);
     }
 
     fn set(&mut self, hash: u64, word: &str, before: i64, count: i64) {

@@ -143,7 +143,7 @@ impl<T> Writer<T> {
         // Logged time never goes back, whatever the clock does.
         let time_ms = now_ms.max(self.store.time_ms());
         self.group.begin(self.log.next(), time_ms, &self.store);
-        for Submission { batch, level, reply } in batches {
+        for Submission { mut batch, level, reply } in batches {
             if let Some(error) = self.refusal(now_ms) {
                 actions.push(Action::Answer(reply, Err(error)));
                 continue;
@@ -154,7 +154,7 @@ impl<T> Writer<T> {
                 actions.push(Action::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
                 continue;
             }
-            match self.group.admit(&self.store, &self.settings.admission, &batch) {
+            match self.group.admit(&self.store, &self.settings.admission, &mut batch) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.
                 Ok(receipt) => self.members.push((reply, (level, strict), receipt)),
                 Err(error) => actions.push(Action::Answer(reply, Err(error))),

@@ -83,10 +83,14 @@ impl Entry {
 impl Entry {
     /// What a write of this entry's name is to it.
     pub fn compare(&self, once: &Once, fingerprint: u128) -> Seen {
-        let Once::Stream { sequence, .. } = once else {
-            return self.repeat_if(fingerprint);
-        };
         let expected = self.stream_sequence + 1;
+        let sequence = match once {
+            Once::Key(_) => return self.repeat_if(fingerprint),
+            // Whoever sends lines has looked where the stream stands; if it stands elsewhere by now, another sends too.
+            Once::Lines { done, .. } if *done != self.stream_sequence => return Seen::Gap { expected },
+            Once::Lines { so_far, .. } => return if *so_far == self.fingerprint { Seen::New } else { Seen::Reused },
+            Once::Stream { sequence, .. } => sequence,
+        };
         match sequence.cmp(&expected) {
             Ordering::Equal => Seen::New,
             Ordering::Greater => Seen::Gap { expected },
@@ -172,7 +176,19 @@ impl Window {
                 _ if self.has_room_for_stream(now_ms, ahead) => Seen::New,
                 _ => Seen::Full,
             },
+            // As long as it is remembered, whatever its age: whoever looked ([`Window::stands_at`]) found it too.
+            Once::Lines { name, done, .. } => match self.streams.get(name) {
+                Some(entry) => entry.compare(once, fingerprint),
+                None if *done > 0 => Seen::Gap { expected: 1 },
+                None if self.has_room_for_stream(now_ms, ahead) => Seen::New,
+                None => Seen::Full,
+            },
         }
+    }
+
+    /// The number a stream stands at, and the fingerprint of that.
+    pub fn stands_at(&self, stream: &str) -> Option<(u64, u128)> {
+        self.streams.get(stream).map(|entry| (entry.stream_sequence, entry.fingerprint))
     }
 
     /// Moves on to the time of a record, and forgets what is too old then.

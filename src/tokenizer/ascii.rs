@@ -1,18 +1,21 @@
-//! The fast lane: the words of ASCII text by one table and one loop.
+//! The fast lane: the words of ASCII text, 64 bytes at a time.
 //!
 //! UAX #29 restricted to ASCII is small enough to write down: letters, digits and `_` join each other; one
 //! `:` joins a letter to a letter, one `,` or `;` a digit to a digit, one `.` or `'` either; all else parts. The tests
 //! hold it equal to ICU on every string of up to six characters over an alphabet of all the classes.
+//!
+//! A block of 64 bytes becomes two masks, a bit a byte: what is in a word, and what may join. Where a bit differs from the
+//! one before it, a word begins or ends. Only what may join and stands between two bytes of words is looked at by itself.
 
 use super::standard::Words;
 
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
 const UNDERSCORE: u8 = 4;
-const UPPER: u8 = 8;
-const IN_WORD: u8 = LETTER | DIGIT | UNDERSCORE;
 /// What joins two neighbours of a class has that class's bit here, so that one AND of three classes decides.
 const JOINS: u32 = 4;
+/// Bytes of a block: bits of a mask.
+const BLOCK: usize = 64;
 
 static CLASS: [u8; 256] = classes();
 
@@ -21,8 +24,7 @@ const fn classes() -> [u8; 256] {
     let mut byte = 0;
     while byte < 128 {
         class[byte] = match byte as u8 {
-            b'a'..=b'z' => LETTER,
-            b'A'..=b'Z' => LETTER | UPPER,
+            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
             b'0'..=b'9' => DIGIT,
             b'_' => UNDERSCORE,
             b':' => LETTER << JOINS,
@@ -35,32 +37,127 @@ const fn classes() -> [u8; 256] {
     class
 }
 
+/// Bytes of text that are put in lower case at once: they stay in the fastest cache.
+const PIECE: usize = 16 << 10;
+
 /// Gives the words of `text`, which is ASCII.
 pub(super) fn words(text: &str, words: &mut Words<impl FnMut(&str)>) {
     debug_assert!(text.is_ascii());
-    let bytes = text.as_bytes();
-    let class = |at: usize| bytes.get(at).map_or(0, |&byte| CLASS[byte as usize]);
-    let mut at = 0;
-    while at < bytes.len() {
-        if class(at) & IN_WORD == 0 {
-            at += 1;
-            continue;
+    let mut lower = std::mem::take(&mut words.lower);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(piece_bytes(rest.as_bytes()));
+        lower.clear();
+        lower.push_str(piece);
+        lower.make_ascii_lowercase();
+        slices(&lower, |word| words.give_folded(word));
+        rest = after;
+    }
+    words.lower = lower;
+}
+
+/// Where a piece ends: behind white space, unless there is none for long.
+fn piece_bytes(text: &[u8]) -> usize {
+    let Some((piece, after)) = text.split_at_checked(PIECE) else { return text.len() };
+    let is_space = u8::is_ascii_whitespace;
+    match piece.iter().rposition(is_space) {
+        Some(space) => space + 1,
+        None => PIECE + after.iter().position(is_space).unwrap_or(after.len()),
+    }
+}
+
+/// Gives the words of `text`, which is ASCII, as they stand.
+#[inline]
+pub(super) fn slices<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
+    spans(text.as_bytes(), standard_masks, |start, end| {
+        let word = &text[start..end];
+        // Joiners join letters and digits, so what begins with `_` and has neither is all of `_`.
+        if !word.starts_with('_') || word.bytes().any(|byte| byte != b'_') {
+            each(word);
         }
-        let start = at;
-        let mut seen = 0;
-        let mut last = 0;
-        loop {
-            let here = class(at);
-            if here & IN_WORD != 0 {
-                seen |= here;
-                last = here;
-            } else if last & (here >> JOINS) & class(at + 1) == 0 {
-                break;
+    });
+}
+
+/// Gives what lies between white space in `text`, which is ASCII.
+#[inline]
+pub(super) fn fields<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
+    spans(text.as_bytes(), field_masks, |start, end| each(&text[start..end]));
+}
+
+/// What is in a word, and what may join two.
+#[derive(Clone, Copy, Default)]
+struct Masks {
+    inside: u64,
+    joiners: u64,
+}
+
+#[inline]
+fn standard_masks(block: &[u8; BLOCK]) -> Masks {
+    let inside = |byte: u8| (byte | 0x20).wrapping_sub(b'a') < 26 || byte.wrapping_sub(b'0') < 10 || byte == b'_';
+    let joins = |byte: u8| byte.wrapping_sub(b':') < 2 || byte == b'.' || byte == b',' || byte == b'\'';
+    Masks { inside: mask(block, inside), joiners: mask(block, joins) }
+}
+
+#[inline]
+fn field_masks(block: &[u8; BLOCK]) -> Masks {
+    Masks { inside: mask(block, |byte| byte != b' ' && byte.wrapping_sub(b'\t') >= 5), joiners: 0 }
+}
+
+/// A bit for each byte. Both loops are such that the compiler does many bytes at once.
+#[inline]
+fn mask(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
+    let flags: [u8; BLOCK] = std::array::from_fn(|at| u8::from(is(block[at])));
+    let mut mask = 0;
+    for (at, eight) in flags.chunks_exact(8).enumerate() {
+        let eight = u64::from_le_bytes(*eight.first_chunk().expect("eight of them"));
+        // The lowest bit of each byte is moved to a place of its own in the top byte.
+        mask |= (eight.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (at * 8);
+    }
+    mask
+}
+
+/// Calls `each` with the start and end of every run inside.
+#[inline]
+fn spans(bytes: &[u8], masks: impl Fn(&[u8; BLOCK]) -> Masks, mut each: impl FnMut(usize, usize)) {
+    let block_at = |at: usize| match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(block) => masks(block),
+        None if at >= bytes.len() => Masks::default(),
+        None => {
+            let mut block = [b' '; BLOCK];
+            block[..bytes.len() - at].copy_from_slice(&bytes[at..]);
+            masks(&block)
+        }
+    };
+    let (mut base, mut start) = (0, None);
+    // The last bit of the block before, as it was and once joined.
+    let (mut plain_before, mut joined_before) = (0, 0);
+    let mut next = block_at(0);
+    while base < bytes.len() {
+        let Masks { inside, joiners } = next;
+        next = block_at(base + BLOCK);
+        let mut joined = inside;
+        let mut between = joiners & (inside << 1 | plain_before) & (inside >> 1 | next.inside << 63);
+        while between != 0 {
+            let at = base + between.trailing_zeros() as usize;
+            let class = |at: usize| CLASS[bytes[at] as usize];
+            if class(at - 1) & (class(at) >> JOINS) & class(at + 1) != 0 {
+                joined |= between & between.wrapping_neg();
             }
-            at += 1;
+            between &= between - 1;
         }
-        if seen & (LETTER | DIGIT) != 0 {
-            words.give_ascii(&text[start..at], seen & UPPER != 0);
+        let mut borders = joined ^ (joined << 1 | joined_before);
+        while borders != 0 {
+            let at = base + borders.trailing_zeros() as usize;
+            match start.take() {
+                Some(start) => each(start, at),
+                None => start = Some(at),
+            }
+            borders &= borders - 1;
         }
+        (plain_before, joined_before) = (inside >> 63, joined >> 63);
+        base += BLOCK;
+    }
+    if let Some(start) = start {
+        each(start, bytes.len());
     }
 }

@@ -54,8 +54,8 @@ pub(super) struct Words<F> {
     max_bytes: usize,
     each: F,
     left_out: u64,
-    /// The lower-case form of the word at hand, so that a word costs no allocation.
-    lower: String,
+    /// The lower-case form of the text at hand, so that a word costs no allocation.
+    pub(super) lower: String,
 }
 
 impl<F: FnMut(&str)> Words<F> {
@@ -63,16 +63,11 @@ impl<F: FnMut(&str)> Words<F> {
         Self { max_bytes, each, left_out: 0, lower: String::new() }
     }
 
-    /// Takes an ASCII word; `has_upper` says whether it holds an upper-case letter.
+    /// Takes a word that is folded.
     #[inline]
-    pub(super) fn give_ascii(&mut self, word: &str, has_upper: bool) {
+    pub(super) fn give_folded(&mut self, word: &str) {
         if word.len() > self.max_bytes {
             self.left_out += 1;
-        } else if has_upper {
-            self.lower.clear();
-            self.lower.push_str(word);
-            self.lower.make_ascii_lowercase();
-            (self.each)(&self.lower);
         } else {
             (self.each)(word);
         }

@@ -79,10 +79,8 @@ impl State {
             return Verdict::NoMemory;
         }
         if let Some(once) = &batch.once {
-            let (of, name, number) = match once {
-                Once::Key(name) => (&mut self.keys, name, 0),
-                Once::Stream { name, sequence } => (&mut self.streams, name, *sequence),
-            };
+            let (is_stream, name, number) = once.place();
+            let of = if is_stream { &mut self.streams } else { &mut self.keys };
             let done = Done {
                 number,
                 fingerprint: batch.fingerprint,
@@ -102,6 +100,7 @@ impl State {
         let (of, name, number, room, age_ms) = match once {
             Once::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
             Once::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
+            Once::Lines { .. } => unreachable!("no client of the simulation sends lines"),
         };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
         let repeat_if = |done: &Done, same: bool| if same { Verdict::Repeat(done.clone()) } else { Verdict::Reused };

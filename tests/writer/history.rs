@@ -47,6 +47,15 @@ impl Model {
                     return Outcome::Repeat;
                 }
             }
+            Some(Once::Lines { name, done, so_far, .. }) => {
+                let (last, fingerprint) = self.streams.get(&**name).copied().unwrap_or((0, *so_far));
+                if *done != last {
+                    return Outcome::Refused(WriteError::StreamGap { expected: last + 1 });
+                }
+                if *so_far != fingerprint {
+                    return Outcome::Refused(WriteError::KeyReused);
+                }
+            }
             None => {}
         }
         let mut counts = self.counts.clone();
@@ -70,8 +79,8 @@ impl Model {
         self.counts = counts;
         match &batch.once {
             Some(Once::Key(key)) => _ = self.keys.insert(key.to_string(), batch.fingerprint),
-            Some(Once::Stream { name, sequence }) => {
-                _ = self.streams.insert(name.to_string(), (*sequence, batch.fingerprint));
+            Some(Once::Stream { name, sequence: last } | Once::Lines { name, upto: last, .. }) => {
+                _ = self.streams.insert(name.to_string(), (*last, batch.fingerprint));
             }
             None => {}
         }

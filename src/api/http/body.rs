@@ -29,12 +29,22 @@ impl Uploads {
 
 /// A part of [`Uploads`], given back when dropped.
 #[derive(Debug)]
-struct Share {
+pub(super) struct Share {
     uploads: Arc<Uploads>,
     bytes: usize,
 }
 
 impl Share {
+    /// Nothing yet.
+    pub(super) fn of(uploads: &Arc<Uploads>) -> Self {
+        Self { uploads: Arc::clone(uploads), bytes: 0 }
+    }
+
+    /// Makes it at least so many bytes.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
+        if bytes > self.bytes { self.grow(bytes - self.bytes) } else { Ok(()) }
+    }
+
     fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let before = self.uploads.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
@@ -95,7 +105,7 @@ where
     let Some(second) = next_piece(&mut body, limit - first.len()).await? else {
         return Ok(Whole { bytes: first, _share: None });
     };
-    let mut share = Share { uploads: Arc::clone(uploads), bytes: 0 };
+    let mut share = Share::of(uploads);
     share.grow(first.len() + second.len())?;
     let mut gathered = BytesMut::from(first);
     gathered.extend_from_slice(&second);

@@ -81,6 +81,16 @@ where
     }
 }
 
+/// A body of any length is not passed on: what to do instead.
+pub(super) fn not_passed_on(forward: &Forward) -> Problem {
+    let leader = forward.leader();
+    let detail = match &leader {
+        Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
+        None => "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
+    };
+    Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0 }))
+}
+
 /// Whether the client has named the write, so that it may be sent again. Halves of a name too: the leader refuses them.
 async fn is_named(heads: &Heads, sent: &Sent, whole: &Whole) -> bool {
     let Naming { key, stream, stream_sequence } = &heads.naming;

@@ -160,6 +160,7 @@ fn label(path: &str) -> RouteLabel {
         "/wordcount" => RouteLabel::Wordcount,
         "/post" => RouteLabel::Post,
         "/update" => RouteLabel::Update,
+        "/bulk" => RouteLabel::Bulk,
         "/sync" => RouteLabel::Sync,
         "/top" => RouteLabel::Top,
         "/health" | "/health/live" | "/health/ready" => RouteLabel::Health,

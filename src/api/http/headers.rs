@@ -61,7 +61,8 @@ impl Naming {
     }
 }
 
-fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem> {
+/// A key or a stream's name, if it is one.
+pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem> {
     let longest = crate::limits::MAX_KEY_BYTES;
     if name.is_empty() || name.len() > longest {
         let detail = format!("{what} has {} bytes; 1 to {longest} are taken", name.len());

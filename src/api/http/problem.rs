@@ -178,11 +178,20 @@ pub(super) struct Problem {
     expected: Option<u64>,
     /// Where a write is applied that did not reach its level.
     applied: Option<Position>,
+    /// More members of the object.
+    members: serde_json::Value,
 }
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), hint: None, expected: None, applied: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            hint: None,
+            expected: None,
+            applied: None,
+            members: serde_json::Value::Null,
+        }
     }
 
     /// A 405 for a route that takes these methods.
@@ -194,6 +203,16 @@ impl Problem {
     /// A 415 for a route that takes these types.
     pub(super) fn unsupported_media_type(accepted: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { hint: Some(accepted), ..Self::new(Kind::UnsupportedMediaType, detail) }
+    }
+
+    /// The same with more members, those of `object`.
+    pub(super) fn with(self, members: serde_json::Value) -> Self {
+        Self { members, ..self }
+    }
+
+    /// The same with another detail.
+    pub(super) fn saying(self, detail: String) -> Self {
+        Self { detail: detail.into(), ..self }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -214,6 +233,9 @@ impl Problem {
         }
         if let Some(position) = self.applied {
             (object["applied"], object["position"]) = (true.into(), position.to_string().into());
+        }
+        for (name, value) in self.members.as_object().into_iter().flatten() {
+            object[name] = value.clone();
         }
         object.to_string().into_bytes()
     }

@@ -6,6 +6,7 @@
 use super::{
     Api, Role,
     body::Uploads,
+    bulk,
     forward::{self, Sent},
     headers::Naming,
     nodes, operations,
@@ -35,6 +36,8 @@ pub(super) struct Site {
     pub(super) uploads: Arc<Uploads>,
     /// As `uploads`, for what other nodes send.
     pub(super) offers: Arc<Uploads>,
+    /// Where blocks of bulk bodies are counted.
+    pub(super) bulk_room: Arc<bulk::Room>,
     pub(super) started: Instant,
 }
 
@@ -78,6 +81,8 @@ pub(super) fn routes(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         .or(post(site))
         .unify()
         .or(update(site))
+        .unify()
+        .or(bulk(site))
         .unify()
         .or(top(site))
         .unify()
@@ -150,6 +155,22 @@ fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         },
     );
     at("update").and(write.or(refuse("POST")).unify()).boxed()
+}
+
+fn bulk(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+    let site = Arc::clone(site);
+    let write = warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(
+        move |query: String, heads, body| {
+            let site = Arc::clone(&site);
+            async move {
+                answer(match site.forward() {
+                    Some(leader) => Err(forward::not_passed_on(leader)),
+                    None => bulk::bulk(site, query, heads, body).await,
+                })
+            }
+        },
+    );
+    at("bulk").and(write.or(refuse("POST")).unify()).boxed()
 }
 
 fn top(site: &Arc<Site>) -> BoxedFilter<(Response,)> {

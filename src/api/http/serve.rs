@@ -8,7 +8,7 @@ use super::{
     Api, HttpSettings,
     addresses::{Addresses, Admitted},
     body::Uploads,
-    connection,
+    bulk, connection,
     problem::{Kind, Problem},
     routes::{self, Site},
 };
@@ -58,6 +58,7 @@ impl Server {
         let mut server =
             Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
         let uploads = Uploads::new(settings.max_upload_bytes);
+        let bulk_room = Arc::new(bulk::Room::new());
         let offers = Uploads::new(2 * limits::MAX_OFFER_BYTES);
         let started = Instant::now();
         let mut dealer = Dealer {
@@ -71,7 +72,8 @@ impl Server {
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (deal, dealt) = mpsc::channel(DEALT);
             dealer.threads.push(deal);
-            let site = Site { api, settings, uploads: Arc::clone(&uploads), offers: Arc::clone(&offers), started };
+            let (uploads, offers, bulk_room) = (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_room));
+            let site = Site { api, settings, uploads, offers, bulk_room, started };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });

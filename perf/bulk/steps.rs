@@ -1,0 +1,128 @@
+//! Each step alone, on one core.
+
+use crate::text;
+use memdb::{
+    disk::RealDisk,
+    format::Identity,
+    leader::{Action, Submission, Writer, WriterSettings},
+    limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
+    log::{Log, RawRecord},
+    store::{Mark, Store, WindowLimits},
+    tally::{Batch, Pool, Tally, Verb},
+    tokenizer::Analyzer,
+};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const IDENTITY: Identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
+
+pub fn run(text: &[u8]) {
+    let words = text::words(text);
+    println!("{words} words, {:.1} bytes each with the space", text.len() as f64 / words as f64);
+    let told = |what: &str, took: Duration| {
+        println!("{what:<44} {:>7.2} ns a word", took.as_nanos() as f64 / words as f64);
+    };
+    let blocks = blocks(text);
+    for analyzer in [Analyzer::Standard, Analyzer::Whitespace] {
+        let begun = Instant::now();
+        for block in &blocks {
+            let mut block = block.to_string();
+            analyzer.fold_ascii(&mut block);
+            black_box(analyzer.ascii_words_within(&block, MAX_WORD_BYTES, |word| drop(black_box(word))));
+        }
+        told(&format!("copied, folded, taken apart ({analyzer})"), begun.elapsed());
+    }
+    let hasher = IDENTITY.hasher();
+    let pool = Pool::new(2);
+    let (mut tallying, mut distinct) = (Duration::ZERO, 0);
+    let mut tallies = Vec::new();
+    for block in &blocks {
+        let begun = Instant::now();
+        let mut tally = pool.take(hasher);
+        count(block, &mut tally);
+        tallying += begun.elapsed();
+        distinct += tally.len();
+        tallies.push(tally.clone());
+    }
+    told("and tallied, by blocks of a MiB", tallying);
+    println!("{:.1} % of the words of a block are distinct", distinct as f64 * 100.0 / words as f64);
+    let records = write(&tallies, &told);
+    apply(&records, &told);
+}
+
+fn blocks(text: &[u8]) -> Vec<&str> {
+    let mut rest = std::str::from_utf8(text).expect("it is ASCII");
+    let mut blocks = Vec::new();
+    while rest.len() > BULK_BLOCK_BYTES {
+        let end = rest[..BULK_BLOCK_BYTES].rfind('\n').expect("texts are short") + 1;
+        blocks.push(&rest[..end]);
+        rest = &rest[end..];
+    }
+    blocks.push(rest);
+    blocks
+}
+
+fn count(block: &str, tally: &mut Tally) {
+    let (mut some, mut filled) = ([""; 64], 0);
+    Analyzer::Standard.ascii_words_within(block, MAX_WORD_BYTES, |word| {
+        some[filled] = word;
+        filled += 1;
+        if filled == some.len() {
+            tally.add_each(&some).expect("small counts");
+            filled = 0;
+        }
+    });
+    tally.add_each(&some[..filled]).expect("small counts");
+}
+
+/// The Writer alone, with a log on a disk; gives the records.
+fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
+    let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+    let log = Log::begin(disk, IDENTITY, 1, Mark::default(), 1 << 40).expect("a disk that is written to");
+    let mut writer: Writer<()> = Writer::new(store, log, WriterSettings::default(), 0, 0);
+    let (mut actions, mut records, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);
+    for tally in tallies {
+        let tally = tally.clone();
+        let batch = Batch {
+            namespace: DEFAULT_NAMESPACE.into(),
+            verb: Verb::Add,
+            tally,
+            words: 0,
+            left_out: 0,
+            once: None,
+            fingerprint: 0,
+        };
+        let begun = Instant::now();
+        writer.write([Submission { batch, level: None, reply: () }], 0, &mut actions);
+        took += begun.elapsed();
+        for action in actions.drain(..) {
+            match action {
+                Action::Answer((), answer) => drop(answer.expect("it is admitted")),
+                Action::Published(_, record) => records.push(record),
+                _ => {}
+            }
+        }
+    }
+    told("the Writer, with its log", took);
+    println!("{} words in all", writer.store().reader().read().namespaces()[0].1);
+    let bytes: usize = records.iter().map(bytes::Bytes::len).sum();
+    println!("{:.0} bytes a record", bytes as f64 / records.len() as f64);
+    records
+}
+
+/// A replica's part: from bytes to counts.
+fn apply(records: &[bytes::Bytes], told: &impl Fn(&str, Duration)) {
+    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+    let begun = Instant::now();
+    for bytes in records {
+        let raw = RawRecord::parse(bytes, IDENTITY.hash_seed).expect("whole");
+        let record = raw.record().expect("known");
+        store.apply(&record, raw.header.chain).expect("the leader's counts");
+    }
+    told("a record decoded and applied", begun.elapsed());
+}

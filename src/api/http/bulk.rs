@@ -1,0 +1,327 @@
+//! `POST /bulk`: a body of lines, a text each, of any length: counted as it comes, in blocks of whole lines.
+//!
+//! Two halves run beside each other: one reads and cuts blocks, has each counted on a thread for such work, and reads no
+//! further while one waits; the other hands the blocks to the Writer, one after the other. With a stream's name
+//! (`Memdb-Stream`) each record settles, in one with its counts, how many lines are done, with the running hash over them: of a
+//! body sent again, what is done is compared with that and skipped.
+
+mod count;
+mod lines;
+
+use super::{
+    body::Share,
+    headers::{self, Naming},
+    problem::{self, Kind, Problem},
+    query::Query,
+    routes::Site,
+    writes::Heads,
+};
+use crate::{
+    hash::WordHasher,
+    leader::{AckLevel, Leader, Receipt, WriteError},
+    limits::{BULK_BLOCK_BYTES, BULK_BLOCKS},
+    tally::{Batch, Once, Pool, Tally, Verb},
+};
+use bytes::Buf;
+use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
+use futures::{Stream, StreamExt};
+use http::{HeaderValue, StatusCode, header};
+use lines::{Block, Lines};
+use parking_lot::Mutex;
+use std::{pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+use warp::reply::Response;
+
+const TAKES: &str = "text/plain, application/x-ndjson; in UTF-8";
+/// Whole lines wait so long for more to be counted with them.
+const FLUSH_AFTER: Duration = Duration::from_millis(20);
+/// Stands in front of a stream's name, where no header can have it: a stream of `/post` is another, whatever its name.
+const BULK_STREAM: char = '\n';
+
+/// How a line holds its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Plain,
+    Json,
+}
+
+impl Format {
+    fn of(content_type: Option<&str>) -> Result<Self, Problem> {
+        let Some(content_type) = content_type else { return Ok(Format::Plain) };
+        let mut parts = content_type.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let is_utf8 = |parameter: &str| match parameter.to_ascii_lowercase().split_once('=') {
+            Some(("charset", name)) => matches!(name.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"),
+            _ => true,
+        };
+        match &*essence {
+            _ if !parts.all(is_utf8) => {
+                Err(Problem::unsupported_media_type(TAKES, "the charset is not taken here; send UTF-8"))
+            }
+            "text/plain" => Ok(Format::Plain),
+            "application/x-ndjson" | "application/ndjson" => Ok(Format::Json),
+            _ => Err(Problem::unsupported_media_type(TAKES, format!("this route takes {TAKES}"))),
+        }
+    }
+
+    fn name(self) -> &'static [u8] {
+        match self {
+            Format::Plain => b"plain",
+            Format::Json => b"json",
+        }
+    }
+}
+
+/// Where blocks are counted, of all bodies together.
+pub(super) struct Room {
+    /// As many as may be counted or wait for the Writer.
+    places: Arc<Semaphore>,
+    tallies: Arc<Pool>,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(BULK_BLOCKS)), tallies: Pool::new(BULK_BLOCKS) }
+    }
+}
+
+/// How far a body is.
+#[derive(Default)]
+struct Done {
+    /// Lines that are counted now, empty ones too.
+    taken: u64,
+    skipped: u64,
+    refused: u64,
+    refusals: Vec<Refusal>,
+    words: u64,
+    left_out: u64,
+}
+
+/// A block that is being counted.
+struct Job {
+    /// Where it stands; its lines are with whoever counts them.
+    block: Block,
+    counting: JoinHandle<Counted>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// One request.
+struct Bulk {
+    site: Arc<Site>,
+    leader: Leader,
+    namespace: Box<str>,
+    stream: Option<Box<str>>,
+    manner: Manner,
+    hasher: WordHasher,
+    /// Buffers of blocks that are counted.
+    spares: Mutex<Vec<Vec<u8>>>,
+}
+
+/// `POST /bulk`: counts a text a line.
+pub(super) async fn bulk<S, B, E>(site: Arc<Site>, query: String, heads: Heads, body: S) -> Result<Response, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let query = Query::parse(&query)?;
+    let format = Format::of(heads.content_type.as_deref())?;
+    let stream = stream_of(heads.naming)?;
+    let identity = site.current()?.identity;
+    let (analyzer, hasher) = (identity.analyzer, identity.hasher());
+    let manner = Manner { format, analyzer, limit: site.settings.max_body_bytes };
+    let leader = site.leader()?.clone();
+    let bulk =
+        Bulk { site, leader, namespace: query.namespace.into(), stream, manner, hasher, spares: Mutex::default() };
+    let mut done = Done::default();
+    let ended = match bulk.run(body, query.ack, &mut done).await {
+        Ok(()) => bulk.barrier(query.ack).await.map_err(|error| bulk.refused(&error)),
+        Err(problem) => Err(problem),
+    };
+    let receipt = ended.map_err(|problem| problem.with(done.members()))?;
+    let wants_replica = query.ack.is_none() && bulk.site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
+    bulk.site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
+    Ok(accepted(&done, &receipt))
+}
+
+fn stream_of(naming: Naming) -> Result<Option<Box<str>>, Problem> {
+    match naming {
+        Naming { key: Some(_), .. } | Naming { stream_sequence: Some(_), .. } => Err(Problem::new(
+            Kind::InvalidHeader,
+            "a bulk body that may be sent again has Memdb-Stream alone: no Idempotency-Key, no Memdb-Stream-Seq",
+        )),
+        Naming { stream: None, .. } => Ok(None),
+        Naming { stream: Some(name), .. } => {
+            Ok(Some(format!("{BULK_STREAM}{}", headers::checked("Memdb-Stream", &name)?).into()))
+        }
+    }
+}
+
+impl Bulk {
+    async fn run<S, B, E>(&self, body: S, level: Option<AckLevel>, done: &mut Done) -> Result<(), Problem>
+    where
+        S: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let mut skip = None;
+        if level == Some(AckLevel::ReplicaDisk) || self.stream.is_some() {
+            // A level that cannot be reached is refused before anything is applied; and what an earlier request under this name
+            // has left in the queue is decided before anybody looks.
+            let level = level.filter(|&level| level == AckLevel::ReplicaDisk).unwrap_or(AckLevel::Leader);
+            self.barrier(Some(level)).await.map_err(|error| self.refused(&error))?;
+        }
+        if let Some(stream) = &self.stream {
+            skip = self.site.current()?.reader.stream(stream);
+        }
+        let mut lines =
+            Lines::new(&[b"bulk", self.namespace.as_bytes(), self.manner.format.name()], self.manner.limit, skip);
+        let (jobs, counted) = mpsc::channel(1);
+        let (read, written) = tokio::join!(self.read(body, &mut lines, jobs), self.write(counted, done));
+        done.skipped = lines.skipped();
+        written.and(read)
+    }
+
+    /// Reads the body and has its blocks counted, until it ends or nobody takes them any more.
+    async fn read<S, B, E>(&self, body: S, lines: &mut Lines, jobs: mpsc::Sender<Job>) -> Result<(), Problem>
+    where
+        S: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let mut body = pin!(body);
+        let mut share = Share::of(&self.site.uploads);
+        loop {
+            let piece = tokio::select! {
+                piece = self.next_piece(&mut body, lines, &jobs) => piece?,
+                () = jobs.closed() => return Ok(()), // the reason is told there
+            };
+            let Some(mut piece) = piece else { break };
+            while piece.has_remaining() {
+                let some = piece.chunk().len().min(BULK_BLOCK_BYTES);
+                lines.push(&piece.chunk()[..some]);
+                piece.advance(some);
+                share.grow_to(lines.held())?;
+                if let Some(spare) = self.spares.lock().pop() {
+                    lines.reuse(spare);
+                }
+                while let Some(block) = lines.block(false)? {
+                    self.begin(block, &jobs).await;
+                }
+            }
+        }
+        if let Some(block) = lines.last()? {
+            self.begin(block, &jobs).await;
+        }
+        Ok(())
+    }
+
+    /// The next piece; meanwhile, whole lines do not wait for ever.
+    async fn next_piece<S, B, E>(
+        &self,
+        body: &mut S,
+        lines: &mut Lines,
+        jobs: &mpsc::Sender<Job>,
+    ) -> Result<Option<B>, Problem>
+    where
+        S: Stream<Item = Result<B, E>> + Unpin,
+        B: Buf,
+    {
+        let next = match tokio::time::timeout(FLUSH_AFTER, body.next()).await {
+            Ok(next) => next,
+            Err(_) => {
+                if let Some(block) = lines.block(true)? {
+                    self.begin(block, jobs).await;
+                }
+                let patience = self.site.settings.body_timeout;
+                tokio::time::timeout(patience, body.next()).await.map_err(|_| {
+                    let detail = format!("nothing of the body came for {} ms", patience.as_millis());
+                    Problem::new(Kind::RequestTimeout, detail)
+                })?
+            }
+        };
+        next.transpose().map_err(|_| Problem::new(Kind::InvalidBody, "the body broke off or its chunks are malformed"))
+    }
+
+    /// Has a block counted. Waits while others are before it.
+    async fn begin(&self, block: Block, jobs: &mpsc::Sender<Job>) {
+        let room = Arc::clone(&self.site.bulk_room.places).acquire_owned().await.expect("nobody closes it");
+        let (manner, tally) = (self.manner, self.site.bulk_room.tallies.take(self.hasher));
+        let Block { done, upto, so_far, hash, first_too_long, .. } = block;
+        let counting = tokio::task::spawn_blocking(move || count::count(block, &manner, tally));
+        let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long };
+        let _ = jobs.send(Job { block, counting, _room: room }).await; // whoever takes it may have failed
+    }
+
+    /// Hands counted blocks to the Writer, in order.
+    async fn write(&self, mut jobs: mpsc::Receiver<Job>, done: &mut Done) -> Result<(), Problem> {
+        while let Some(Job { block, counting, _room }) = jobs.recv().await {
+            let counted = counting.await;
+            let counted = counted.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))?;
+            let Counted { spare, tally, words, left_out, refused, refusals } = counted;
+            self.spares.lock().push(spare);
+            if !tally.is_empty() || self.stream.is_some() {
+                let once = self.stream.clone().map(|name| Once::Lines {
+                    name,
+                    done: block.done,
+                    so_far: block.so_far,
+                    upto: block.upto,
+                });
+                let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
+                self.leader.submit(batch, Some(AckLevel::Leader)).await.map_err(|error| self.refused(&error))?;
+            }
+            done.taken += block.upto - block.done - refused;
+            done.refused += refused;
+            done.refusals.extend(refusals);
+            done.refusals.truncate(REFUSALS_TOLD);
+            done.words += words;
+            done.left_out += left_out;
+        }
+        Ok(())
+    }
+
+    /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
+    async fn barrier(&self, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
+        self.leader.submit(self.batch(Tally::new(self.hasher)), level).await
+    }
+
+    fn batch(&self, tally: Tally) -> Batch {
+        let namespace = self.namespace.clone();
+        Batch { namespace, verb: Verb::Add, tally, words: 0, left_out: 0, once: None, fingerprint: 0 }
+    }
+
+    fn refused(&self, error: &WriteError) -> Problem {
+        let (problem, refusal) = problem::of_write_error(error);
+        self.site.api.metrics.refused(refusal);
+        let sent_by_others = |detail: &str| problem::of_write_error(error).0.saying(format!("{detail}: {error}"));
+        match error {
+            WriteError::StreamGap { .. } | WriteError::KeyReused => {
+                sent_by_others("another request under this Memdb-Stream goes on: let it end, then send the whole again")
+            }
+            _ => problem,
+        }
+    }
+}
+
+impl Done {
+    /// How far it is, for an answer of either kind.
+    fn members(&self) -> serde_json::Value {
+        let Self { taken, skipped, refused, refusals, words, left_out } = self;
+        serde_json::json!({
+            "taken": taken, "skipped": skipped, "refused": refused, "refusals": refusals, "words": words, "left_out": left_out,
+        })
+    }
+}
+
+fn accepted(done: &Done, receipt: &Receipt) -> Response {
+    let mut members = done.members();
+    members["acks"] = receipt.acks.into();
+    members["position"] = receipt.position.to_string().into();
+    let mut response = Response::new(members.to_string().into());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(&headers::MEMDB_POSITION, headers::position_value(receipt.position));
+    fields.insert(&headers::MEMDB_ACKS, HeaderValue::from(receipt.acks));
+    response
+}

@@ -1,0 +1,178 @@
+//! Counts a block of lines.
+
+use super::{Format, lines::Block};
+use crate::{
+    limits::{MAX_WORD_BYTES, WORDS_TOUCHED},
+    tally::Tally,
+    tokenizer::{Analyzer, decode_utf8},
+};
+use std::borrow::Cow;
+
+/// What a block holds.
+pub(super) struct Counted {
+    /// The block's buffer, to be used again.
+    pub(super) spare: Vec<u8>,
+    pub(super) tally: Tally,
+    pub(super) words: u64,
+    pub(super) left_out: u64,
+    pub(super) refused: u64,
+    /// The first of the lines that are refused, with the reason.
+    pub(super) refusals: Vec<Refusal>,
+}
+
+/// A line that is refused.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Refusal {
+    /// Its number, from 1.
+    pub(super) line: u64,
+    /// Why.
+    pub(super) reason: String,
+}
+
+/// Lines that are told with their reason; of more, only the number.
+pub(super) const REFUSALS_TOLD: usize = 100;
+
+/// How lines become words.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) format: Format,
+    pub(super) analyzer: Analyzer,
+    /// The most bytes a line may have.
+    pub(super) limit: usize,
+}
+
+/// Counts the words of a block into `tally`, which is empty.
+pub(super) fn count(block: Block, manner: &Manner, tally: Tally) -> Counted {
+    let mut counted = Counted { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() };
+    let within = block.bytes.len() <= manner.limit || !has_long_line(&block.bytes, manner.limit);
+    if manner.format == Format::Plain && within && !block.first_too_long {
+        // No word goes over a line end: all lines are counted as one text.
+        match String::from_utf8(block.bytes) {
+            Ok(text) => counted.add_whole(text, manner.analyzer),
+            Err(error) => counted.add_lines(Block { bytes: error.into_bytes(), ..block }, manner),
+        }
+    } else {
+        counted.add_lines(block, manner);
+    }
+    counted
+}
+
+impl Counted {
+    /// Adds a text that is no longer needed.
+    fn add_whole(&mut self, mut text: String, analyzer: Analyzer) {
+        if analyzer.fold_ascii(&mut text) {
+            self.add_ascii(&text, analyzer);
+        } else {
+            self.add(&text, analyzer);
+        }
+        self.spare = text.into_bytes();
+    }
+
+    /// Adds ASCII text that is folded.
+    fn add_ascii(&mut self, folded: &str, analyzer: Analyzer) {
+        const ROOM: &str = "a block has fewer words than an i64 counts";
+        let Self { tally, words, left_out, .. } = self;
+        let (mut some, mut filled) = ([""; WORDS_TOUCHED], 0);
+        *left_out += analyzer.ascii_words_within(folded, MAX_WORD_BYTES, |word| {
+            some[filled] = word;
+            filled += 1;
+            if filled == WORDS_TOUCHED {
+                tally.add_each(&some).expect(ROOM);
+                *words += filled as u64;
+                filled = 0;
+            }
+        });
+        tally.add_each(&some[..filled]).expect(ROOM);
+        *words += filled as u64;
+    }
+
+    /// Adds line by line.
+    fn add_lines(&mut self, block: Block, manner: &Manner) {
+        let mut from = 0;
+        for (at, end) in memchr::memchr_iter(b'\n', &block.bytes).enumerate() {
+            let line = &block.bytes[from..end];
+            from = end + 1;
+            let too_long = line.len() > manner.limit || (at == 0 && block.first_too_long);
+            let longer = || format!("longer than {} bytes", manner.limit);
+            match if too_long { Err(longer()) } else { text(line, manner.format) } {
+                Ok(text) => self.add(&text, manner.analyzer),
+                Err(reason) => self.refuse(block.done + 1 + at as u64, reason),
+            }
+        }
+        self.spare = block.bytes;
+    }
+
+    fn add(&mut self, text: &str, analyzer: Analyzer) {
+        let Self { tally, words, left_out, .. } = self;
+        *left_out += analyzer.words_within(text, MAX_WORD_BYTES, |word| {
+            tally.add(word, 1).expect("a block has fewer words than an i64 counts");
+            *words += 1;
+        });
+    }
+
+    fn refuse(&mut self, line: u64, reason: String) {
+        self.refused += 1;
+        if self.refusals.len() < REFUSALS_TOLD {
+            self.refusals.push(Refusal { line, reason });
+        }
+    }
+}
+
+fn has_long_line(bytes: &[u8], limit: usize) -> bool {
+    let mut from = 0;
+    memchr::memchr_iter(b'\n', bytes).any(|end| {
+        let long = end - from > limit;
+        from = end + 1;
+        long
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+fn text(line: &[u8], format: Format) -> Result<Cow<'_, str>, String> {
+    let line = decode_utf8(line).map_err(|error| error.to_string())?;
+    match format {
+        Format::Plain => Ok(Cow::Borrowed(line)),
+        Format::Json if line.trim_ascii().is_empty() => Ok(Cow::Borrowed("")),
+        Format::Json => match serde_json::from_str(line) {
+            Ok(Line { text }) => Ok(text),
+            Err(error) => Err(format!("{error}; a JSON object with a string member text is wanted")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::WordHasher;
+
+    fn counted(bytes: &[u8], format: Format, limit: usize) -> Counted {
+        let bytes = bytes.to_vec();
+        let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false };
+        count(block, &Manner { format, analyzer: Analyzer::Standard, limit }, Tally::new(WordHasher::new(1)))
+    }
+
+    fn told(counted: &Counted) -> (u64, usize, Vec<u64>) {
+        (counted.words, counted.tally.len(), counted.refusals.iter().map(|refusal| refusal.line).collect())
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_refused_and_the_others_count() {
+        assert_eq!(told(&counted(b"a b\n\nb c\n", Format::Plain, 99)), (4, 3, vec![]));
+        assert_eq!(told(&counted(b"a b\n\xff\nb c\n", Format::Plain, 99)), (4, 3, vec![12]));
+        assert_eq!(told(&counted(b"a b\naaaaaa bbbb\nb c\n", Format::Plain, 9)), (4, 3, vec![12]));
+        let json =
+            b"{\"text\":\"a b\",\"n\":1}\n \n{\"text\":1}\n{}\nx\n{\"text\":\"\xff\"}\n{\"text\":\"A\\u0020\"}\n";
+        assert_eq!(told(&counted(json, Format::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
+    }
+
+    #[test]
+    fn of_many_refused_lines_the_first_are_told() {
+        let all = counted(&b"\xff\n".repeat(1_000), Format::Plain, 99);
+        assert_eq!((all.refused, all.refusals.len()), (1_000, REFUSALS_TOLD));
+    }
+}

@@ -1,0 +1,167 @@
+//! Bodies of lines, of any length: what counts, what is refused, and that a body sent again counts each line once.
+
+use crate::{
+    node::{Node, settings},
+    wire::{Answer, Wire},
+};
+use memdb::api::http::HttpSettings;
+
+fn bulk(wire: &mut Wire, head: &str, body: impl AsRef<[u8]>) -> Answer {
+    wire.ask(&format!("POST /bulk HTTP/1.1{head}"), body)
+}
+
+const KEYED: &str = "\r\nMemdb-Stream: s";
+
+fn member(answer: &Answer, name: &str) -> u64 {
+    answer.json()[name].as_u64().unwrap_or_else(|| panic!("{name} of {}", answer.text()))
+}
+
+fn done(answer: &Answer) -> (u16, u64, u64, u64) {
+    (answer.status, member(answer, "taken"), member(answer, "skipped"), member(answer, "refused"))
+}
+
+#[test]
+fn every_line_is_a_text() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let answer = bulk(&mut wire, "", "hello world\n\nHello\nagain");
+    assert_eq!((done(&answer), member(&answer, "words")), ((202, 4, 0, 0), 4));
+    assert_eq!((answer.header("memdb-position"), answer.json()["position"].clone()), (Some("1-1"), "1-1".into()));
+    assert_eq!(wire.get("/wordcount?word=hello&word=again").text(), r#"{"hello":2,"again":1}"#);
+    let json = "{\"text\":\"a b\",\"id\":7}\r\n{\"text\":\"a\"}\n";
+    let answer = wire.ask("POST /bulk?ns=json HTTP/1.1\r\nContent-Type: application/x-ndjson", json);
+    assert_eq!((done(&answer), member(&answer, "words")), ((202, 2, 0, 0), 3));
+    assert_eq!(wire.get("/wordcount?ns=json&word=a").text(), r#"{"a":2}"#);
+    let empty = bulk(&mut wire, "", "");
+    assert_eq!((done(&empty), empty.header("memdb-position")), ((202, 0, 0, 0), Some("1-2")));
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_told_and_the_others_count() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let long = "x".repeat(1_001);
+    let answer = bulk(&mut wire, "", [b"a\n\xff\n", long.as_bytes(), b"\na\n"].concat());
+    assert_eq!(done(&answer), (202, 2, 0, 2));
+    let refusals = answer.json()["refusals"].clone();
+    assert_eq!((refusals[0]["line"].clone(), refusals[1]["line"].clone()), (2.into(), 3.into()));
+    assert!(refusals[0]["reason"].as_str().is_some_and(|reason| reason.contains("UTF-8")), "{refusals}");
+    assert_eq!(refusals[1]["reason"], "longer than 1000 bytes");
+    assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":2}"#);
+}
+
+#[test]
+fn a_body_may_be_larger_than_any_bound() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let line = "one two three four five six seven eight nine ten\n";
+    let lines = 5_000_000 / line.len();
+    let answer = bulk(&mut wire, KEYED, line.repeat(lines));
+    assert_eq!((done(&answer), member(&answer, "words")), ((202, lines as u64, 0, 0), 10 * lines as u64));
+    let long = "x ".repeat(3_000_000);
+    let answer = bulk(&mut wire, "", format!("{line}{long}\n{line}"));
+    assert_eq!(done(&answer), (202, 2, 0, 1));
+    assert_eq!(wire.get("/wordcount?word=ten&word=x").text(), format!(r#"{{"ten":{},"x":0}}"#, lines + 2));
+}
+
+#[test]
+fn a_body_sent_again_counts_what_is_new() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    assert_eq!(done(&bulk(&mut wire, KEYED, "a\nb")), (202, 2, 0, 0));
+    assert_eq!(done(&bulk(&mut wire, KEYED, "a\nb")), (202, 0, 2, 0));
+    assert_eq!(done(&bulk(&mut wire, KEYED, "a\nb\na\nlast")), (202, 2, 2, 0));
+    assert_eq!(wire.get("/wordcount?word=a&word=b").text(), r#"{"a":2,"b":1}"#);
+    for (other, head) in [("a\nc\na\n", KEYED), ("a\n", KEYED), ("a\nb\na\n\n", KEYED)] {
+        let refused = bulk(&mut wire, head, other);
+        assert_eq!((refused.status, refused.problem().as_str()), (422, "key-reused"), "{other}");
+        wire = Wire::open(&node);
+    }
+    let elsewhere = wire.ask("POST /bulk?ns=other HTTP/1.1\r\nMemdb-Stream: s", "a\nb\na\nlast");
+    assert_eq!(elsewhere.problem(), "key-reused");
+    wire = Wire::open(&node);
+    // A stream of posts under the same name is another.
+    let post = wire.ask("POST /post HTTP/1.1\r\nMemdb-Stream: s\r\nMemdb-Stream-Seq: 1", "a");
+    assert_eq!((post.status, post.header("memdb-replayed")), (202, None));
+}
+
+#[test]
+fn a_body_that_breaks_off_counts_whole_lines_and_its_repeat_the_rest() {
+    let node = Node::start(settings());
+    let text: String = (0..200_000).map(|at| format!("word{} again\n", at % 1_000)).collect();
+    for cut in [1, 1_000_001, 1_500_000, text.len() - 1] {
+        let mut wire = Wire::open(&node);
+        wire.send(format!(
+            "POST /bulk HTTP/1.1\r\nHost: a\r\n{}\r\nContent-Length: {}\r\n\r\n",
+            &KEYED[2..],
+            text.len()
+        ));
+        wire.send(&text.as_bytes()[..cut]).finish();
+        assert_eq!(wire.answer().problem(), "invalid-body");
+    }
+    let mut wire = Wire::open(&node);
+    let answer = bulk(&mut wire, KEYED, &text);
+    let (status, taken, skipped, refused) = done(&answer);
+    assert_eq!((status, taken + skipped, refused), (202, 200_000, 0));
+    assert!(skipped > 0, "the whole blocks of what was cut off are done");
+    assert_eq!(wire.get("/wordcount?word=again&word=word7").text(), r#"{"again":200000,"word7":200}"#);
+}
+
+#[test]
+fn lines_do_not_wait_for_a_body_that_pauses() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    wire.send("POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nmine\nno\r\n");
+    let mut reader = Wire::open(&node);
+    while reader.get("/wordcount?word=mine").text() != r#"{"mine":1}"# {
+        std::thread::yield_now();
+    }
+    assert_eq!(reader.get("/wordcount?word=no").text(), r#"{"no":0}"#, "its line may go on");
+    wire.send("3\r\ntes\r\n0\r\n\r\n");
+    assert_eq!(done(&wire.answer()), (202, 2, 0, 0));
+    assert_eq!(reader.get("/wordcount?word=notes").text(), r#"{"notes":1}"#);
+}
+
+#[test]
+fn what_a_bulk_body_may_not_be_is_refused() {
+    let node = Node::start(settings());
+    for (head, problem) in [
+        ("\r\nIdempotency-Key: k", "invalid-header"),
+        ("\r\nMemdb-Stream: s\r\nMemdb-Stream-Seq: 1", "invalid-header"),
+        ("\r\nContent-Type: application/json", "unsupported-media-type"),
+        ("\r\nContent-Type: text/plain; charset=latin1", "unsupported-media-type"),
+    ] {
+        assert_eq!(bulk(&mut Wire::open(&node), head, "a").problem(), problem, "{head}");
+    }
+    let mut wire = Wire::open(&node);
+    let refused = wire.ask("POST /bulk?ack=replica+disk HTTP/1.1", "a\n");
+    assert_eq!((refused.problem().as_str(), member(&refused, "taken")), ("ack-unavailable", 0));
+    let late = Wire::open(&node).ask("POST /bulk?ack=replica HTTP/1.1", "a\n");
+    assert_eq!((late.problem().as_str(), member(&late, "taken")), ("not-replicated", 1));
+    node.leader.stop();
+    let refused = bulk(&mut Wire::open(&node), "", "a\n");
+    assert_eq!((refused.problem().as_str(), member(&refused, "taken")), ("stopping", 0));
+}
+
+#[test]
+fn of_two_senders_of_one_stream_the_writer_lets_one_go_on() {
+    let node = Node::start(HttpSettings { threads: 2, ..settings() });
+    let (mut first, mut second) = (Wire::open(&node), Wire::open(&node));
+    let open = format!("POST /bulk HTTP/1.1\r\nHost: a\r\n{}\r\nTransfer-Encoding: chunked\r\n\r\n", &KEYED[2..]);
+    let mut reader = Wire::open(&node);
+    let mut until = |words: &str| {
+        while reader.get("/wordcount?word=a").text() != format!(r#"{{"a":{words}}}"#) {
+            std::thread::yield_now();
+        }
+    };
+    first.send(&open).send("2\r\na\n\r\n");
+    until("1");
+    second.send(&open).send("4\r\na\na\n\r\n");
+    until("2");
+    first.send("2\r\na\n\r\n0\r\n\r\n");
+    let refused = first.answer();
+    assert_eq!((refused.status, refused.problem().as_str(), member(&refused, "taken")), (409, "stream-gap", 1));
+    second.send("0\r\n\r\n");
+    assert_eq!(done(&second.answer()), (202, 1, 1, 0));
+    assert_eq!(reader.get("/wordcount?word=a").text(), r#"{"a":2}"#);
+}
