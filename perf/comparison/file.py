@@ -51,6 +51,8 @@ class File(Row):
         text.read_bytes()
         subjects = {"memdb": lambda: self.memdb(directory, text)}
         if python := duckdb(directory):
+            version = subprocess.run([python, "-c", "import duckdb; print(duckdb.__version__)"], capture_output=True, text=True)
+            self.titles = {**self.titles, "duckdb": f"DuckDB {version.stdout.strip()} `GROUP BY`"}
             subjects["duckdb"] = lambda: self.other([python, "-c", DUCKDB, str(text), str(out)], out)
         else:
             tools.say("row 7: SKIPPED DuckDB: `pip install duckdb` does not work here")

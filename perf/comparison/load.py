@@ -6,8 +6,8 @@ import subprocess
 from . import servers, tools
 
 # How text in bulk goes to memdb: the path, and how many texts of how many words a request has.
-BULK_PATH = "/post?ack=leader"
-BULK_WORK = "bulk:1:1000"
+BULK_PATH = "/bulk?ack=leader"
+BULK_WORK = "bulk:300:1000"
 # The same for Redis: texts are added up on the client, as many as one would, and go as one pipeline.
 BULK_WORK_REDIS = "bulk:150:1000"
 # A million distinct words.

@@ -16,6 +16,8 @@ NGINX_WORKERS = 2
 # A cluster that does not settle in this time is broken, not slow.
 SETTLE_SECONDS = 120
 LOOK_SECONDS = 0.01
+# A clean stop writes a snapshot.
+STOP_SECONDS = 300
 
 
 class Server:
@@ -51,7 +53,7 @@ class Server:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=60)
+                self.process.wait(timeout=STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

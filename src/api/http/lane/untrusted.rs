@@ -4,6 +4,7 @@ use super::{
     super::{
         About, Api, HttpSettings, NodeAccess, Role,
         body::Uploads,
+        bulk,
         front::Front,
         routes::{self, Site},
     },
@@ -83,6 +84,7 @@ fn site() -> Site {
         let counts = [("hello", 5), ("a", 1), ("北 x", i64::MIN)].map(|(word, count)| WordCount { word, count });
         store.load_image(&Change { namespace, dropped: false, counts: counts.to_vec() });
     }
+    store.end_image();
     store.set_mark(Mark { position: Position::new(1, 7), ..Mark::default() }, 0);
     let view = Arc::new(View::new(false));
     view.serve(Current { identity, epochs: EpochTable::default(), reader: store.reader() });
@@ -96,5 +98,12 @@ fn site() -> Site {
         about: Arc::new(about),
     };
     let (uploads, offers) = (Uploads::new(0), Uploads::new(0));
-    Site { api, settings: HttpSettings::default(), uploads, offers, started: Instant::now() }
+    Site {
+        api,
+        settings: HttpSettings::default(),
+        uploads,
+        offers,
+        bulk_room: Arc::new(bulk::Room::new()),
+        started: Instant::now(),
+    }
 }
