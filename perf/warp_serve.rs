@@ -34,6 +34,7 @@ fn main() -> Result<()> {
         write_word(number, &mut word);
         let counts = vec![WordCount { word: &word, count: 1_234 }];
         store.load_image(&Change { namespace: DEFAULT_NAMESPACE, dropped: false, counts });
+        store.end_image();
     }
     store.set_mark(store.mark(), 0);
     let reader = store.reader();

@@ -15,7 +15,7 @@ use crate::{
     position::Position,
     record::{Change, Record, WordCount},
     tally::Tally,
-    words::{Candidates, Place, Side, Walk, Words, WordsWriter},
+    words::{Place, Side, Walk, Words, WordsWriter},
 };
 use arc_swap::ArcSwap;
 use gate::{Gate, Inside};
@@ -322,8 +322,8 @@ impl Store {
 
     /// The namespaces as readers find them.
     fn shared_names(&self) -> Arc<Names> {
-        let shared = |(name, namespace): (&Box<str>, &Namespace)| (name.clone(), Arc::clone(namespace.words.shared()));
-        Arc::new(self.names.iter().map(shared).collect())
+        let names = self.names.iter();
+        Arc::new(names.map(|(name, namespace)| (name.clone(), Arc::clone(namespace.words.shared()))).collect())
     }
 }
 
@@ -401,11 +401,18 @@ impl Reader {
 
     /// The `n` largest counts of a namespace at one position, descending, ties by word.
     pub fn top(&self, namespace: &str, n: usize) -> (Position, Vec<(String, i64)>) {
+        let n = n.min(limits::MAX_TOP);
         let guard = self.read();
         let position = guard.position();
-        let candidates = guard.words(namespace, |words, side| words.candidates(side));
+        let Some(words) = guard.side.names.load().get(namespace).map(Arc::clone) else { return (position, Vec::new()) };
+        if let Some(known) = words.known_top(position, n) {
+            return (position, known);
+        }
+        let candidates = words.candidates(guard.inside.side);
         drop(guard); // ranking takes longer than reading: not under the guard
-        (position, candidates.map_or_else(Vec::new, |candidates: Candidates| candidates.top(n.min(limits::MAX_TOP))))
+        let top = candidates.top(n);
+        words.keep_top(position, n, &top);
+        (position, top)
     }
 
     /// Where the store stands and the time of its last record, at a moment when the window has just what has been applied.

@@ -19,15 +19,15 @@ pub use cell::Side;
 pub(crate) use growth::{Growth, PAIR_BYTES};
 pub(crate) use writer::{Place, WordsWriter};
 
-use crate::limits;
-use arc_swap::ArcSwap;
+use crate::{limits, position::Position};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use arena::Packed;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 use table::Table;
-use top::Best;
+use top::{Best, KnownTop};
 
 const SEGMENTS: usize = 256;
 
@@ -35,6 +35,8 @@ const SEGMENTS: usize = 256;
 pub(crate) struct Words {
     segments: Box<[ArcSwap<Table>]>,
     distinct: [AtomicU64; 2],
+    /// The last that was asked for: as long as nobody writes, it is the answer.
+    top: ArcSwapOption<KnownTop>,
 }
 
 impl Words {
@@ -43,6 +45,7 @@ impl Words {
         Self {
             segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             distinct: [AtomicU64::new(0), AtomicU64::new(0)],
+            top: ArcSwapOption::empty(),
         }
     }
 
@@ -78,6 +81,18 @@ impl Words {
             }
         }
         Candidates { tables, counts }
+    }
+}
+
+impl Words {
+    /// The `n` largest at this position, if it was asked for last.
+    pub(crate) fn known_top(&self, position: Position, n: usize) -> Option<Vec<(String, i64)>> {
+        self.top.load().as_ref().and_then(|known| known.at(position, n))
+    }
+
+    /// Remembers the `n` largest at a position.
+    pub(crate) fn keep_top(&self, position: Position, n: usize, top: &[(String, i64)]) {
+        self.top.store(Some(Arc::new(KnownTop::new(position, n, top))));
     }
 }
 

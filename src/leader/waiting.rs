@@ -151,9 +151,9 @@ mod tests {
             stream_last: None,
         };
         assert_eq!(waiting.next_ms(), None);
-        waiting.add(1, (AckLevel::Disk, false), 5, (1, receipt.clone()));
+        waiting.add(1, (AckLevel::Disk, false), 5, (1, receipt));
         assert_eq!(waiting.next_ms(), None, "a sync has no deadline");
-        waiting.add(2, (AckLevel::Replica, false), 40, (2, receipt.clone()));
+        waiting.add(2, (AckLevel::Replica, false), 40, (2, receipt));
         waiting.add(3, (AckLevel::ReplicaDisk, false), 30, (3, receipt));
         assert_eq!(waiting.next_ms(), Some(1_030));
     }

@@ -1,5 +1,6 @@
 //! The order of `/top`: larger counts first, equal counts by word.
 
+use crate::position::Position;
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 /// A word with its count and where it lies, ordered so that the better one is the smaller one.
@@ -30,6 +31,27 @@ impl Ord for Ranked {
 impl PartialOrd for Ranked {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+/// The largest words at one position.
+pub(super) struct KnownTop {
+    position: Position,
+    /// How many were asked for.
+    n: usize,
+    top: Box<[(String, i64)]>,
+}
+
+impl KnownTop {
+    pub(super) fn new(position: Position, n: usize, top: &[(String, i64)]) -> Self {
+        Self { position, n, top: top.into() }
+    }
+
+    /// The `n` largest at this position, if they are among these.
+    pub(super) fn at(&self, position: Position, n: usize) -> Option<Vec<(String, i64)>> {
+        // Fewer than were asked for are all there are.
+        let has_all = n <= self.n || self.top.len() < self.n;
+        (position == self.position && has_all).then(|| self.top[..n.min(self.top.len())].to_vec())
     }
 }
 
@@ -82,6 +104,17 @@ mod tests {
             .map(|ranked| (ranked.word.to_string(), ranked.count, ranked.place))
             .collect();
         assert_eq!(kept, [("b".into(), 2, (0, 98)), ("c".into(), 2, (0, 99)), ("a".into(), 1, (0, 97))]);
+    }
+
+    #[test]
+    fn what_is_known_is_of_one_position_and_so_many_words() {
+        let top = [("b".to_owned(), 2), ("a".to_owned(), 1)];
+        let (here, later) = (Position::new(1, 5), Position::new(1, 6));
+        let known = KnownTop::new(here, 2, &top);
+        assert_eq!(known.at(here, 2).as_deref(), Some(&top[..]));
+        assert_eq!(known.at(here, 1).as_deref(), Some(&top[..1]));
+        assert_eq!((known.at(here, 3), known.at(later, 2)), (None, None));
+        assert_eq!(KnownTop::new(here, 9, &top).at(here, 100).as_deref(), Some(&top[..]), "there are no more");
     }
 
     #[test]
