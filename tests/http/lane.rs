@@ -254,33 +254,6 @@ fn a_slow_head_after_a_read_is_told_so() {
     }
 }
 
-/// A stop does not wait for a client that never pauses.
-#[test]
-fn a_stop_ends_a_flood_of_reads() {
-    let mut node = Node::start(settings());
-    let flood = get("/wordcount?word=a", "").repeat(2_000);
-    let mut stream = TcpStream::connect(node.address()).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    let mut sending = stream.try_clone().expect("a socket");
-    let (begun, has_begun) = std::sync::mpsc::sync_channel(1);
-    std::thread::scope(|scope| {
-        scope.spawn(move || while sending.write_all(flood.as_bytes()).is_ok() {});
-        scope.spawn(move || {
-            let mut space = [0; 65_536];
-            for taken in 0.. {
-                if !matches!(stream.read(&mut space), Ok(1..)) {
-                    break;
-                }
-                if taken == 10 {
-                    begun.send(()).expect("the test waits");
-                }
-            }
-        });
-        has_begun.recv().expect("it is answered");
-        assert!(node.stop_server(PATIENCE), "it had to be cut off");
-    });
-}
-
 /// What a client takes slowly comes whole and in order all the same.
 #[test]
 fn answers_taken_slowly_come_whole() {

@@ -240,3 +240,26 @@ impl Lane<'_> {
         }
     }
 }
+
+#[cfg(all(test, feature = "failpoints"))]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    /// A stop does not wait for a client that never pauses.
+    #[tokio::test]
+    async fn a_stop_ends_a_flood_of_reads() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let (mut stream, _) = listener.accept().await.expect("it was connected");
+        let long = format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(2_000));
+        // More than a turn reads, and its answers are few: nothing but the stop ends this.
+        client.write_all(long.repeat(60).as_bytes()).await.expect("an open socket");
+        let stopping = CancellationToken::new();
+        stopping.cancel();
+        stream.readable().await.expect("an open socket");
+        let left = serve(&mut stream, &untrusted::site(), &stopping).await;
+        assert!(!matches!(left, Left::Broken));
+        assert!(matches!(stream.try_read(&mut [0]), Ok(1)), "it answered all there was before it looked");
+    }
+}
