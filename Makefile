@@ -22,12 +22,14 @@ POSTS ?=
 TIME ?=
 TARGETS ?=
 SAMPLE ?=
+# Which rows `make bench` measures, and how: `perf/bench --help`.
+BENCH_OPTIONS ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood hostile bench clean perf
-.PHONY: fuzz mutants coverage proof
+.PHONY: fuzz mutants coverage proof budget
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -86,8 +88,12 @@ hostile: ## 10,000 connections of each bad kind against a leader: what they cost
 proof: ## all the long runs, one after the other: some hours; what each finds is in target/proof
 	@scripts/proof
 
-bench: build ## measure beside nginx and Redis, some 20 minutes; writes perf/RESULTS.md
-	@perf/bench
+bench: ## measure beside nginx, Redis and DuckDB, about an hour; writes perf/RESULTS.md; BENCH_OPTIONS='--only 3,4 --quick'
+	@perf/bench $(BENCH_OPTIONS)
+
+budget: ## where the time of a read and of a post goes, and how it grows: the tables of docs/performance.md; needs perf
+	@perf/budget
+	@perf/growth --no-build
 
 lint: ## formatting, clippy, dependencies
 	@scripts/lint

@@ -17,8 +17,19 @@ impl Numbers {
 
     /// A rank below `n` by Zipf's law with exponent 1: the logarithm of such a rank is uniform.
     pub fn zipf(&mut self, n: u64) -> u64 {
+        self.zipf_with(n, 1.0)
+    }
+
+    /// A rank below `n` by Zipf's law with any exponent: the integral of the law, turned round.
+    pub fn zipf_with(&mut self, n: u64, exponent: f64) -> u64 {
         let uniform = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
-        (((n as f64 + 1.0).ln() * uniform).exp() as u64).clamp(1, n) - 1
+        let (end, power) = (n as f64 + 1.0, 1.0 - exponent);
+        let rank = if power.abs() < 1e-9 {
+            (end.ln() * uniform).exp()
+        } else {
+            ((end.powf(power) - 1.0) * uniform + 1.0).powf(power.recip())
+        };
+        (rank as u64).clamp(1, n) - 1
     }
 }
 

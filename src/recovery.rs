@@ -334,13 +334,19 @@ impl Recovered {
     /// Makes what was found durable and begins the next epoch.
     ///
     /// # Errors
-    /// As the system says. It can be tried again from [`look`].
+    /// [`RecoveryError::Missing`] where a follower's files are behind, and nobody has promised an epoch; else as the system says.
+    /// It can be tried again from [`look`].
     pub fn settle(
         mut self,
         disk: &Arc<dyn Disk>,
         boot_id: String,
         segment_bytes: u64,
     ) -> Result<Settled, RecoveryError> {
+        if self.promised.is_none() && self.is_behind() {
+            let ended = self.manifest.state.epochs.ended().last();
+            let promise = ended.map_or(String::new(), |ended| format!("epoch {} ended at {ended}", ended.epoch));
+            return Err(RecoveryError::Missing { end: self.store.mark().position, promise });
+        }
         failpoint::pass("start.read");
         // By the epoch that the MANIFEST on disk has: its segment stays until there is another.
         self.tidy(disk)?;

@@ -383,8 +383,19 @@ impl<T> Replica<T> {
             Ok(loaded) => self.take_over(loaded, now_ms, actions),
             Err(what) => {
                 self.loading = false;
+                self.forget_who_led();
                 actions.push(Action::Alarm(format!("a snapshot of the leader could not be loaded: {what}")));
             }
+        }
+    }
+
+    /// A replica that holds nothing has noted nothing of those it was about to follow, so nothing may depend on it. What it
+    /// remembers of them would only keep it from whoever leads in the end, until it is started again.
+    fn forget_who_led(&mut self) {
+        if self.held.is_none() && self.bound_to.is_none() {
+            (self.epoch, self.promised) = (0, 0);
+            (self.led_by, self.promised_to) = (None, None);
+            self.told = EpochTable::default();
         }
     }
 

@@ -176,11 +176,26 @@ impl Store {
         let _ = self.change(&record.body.changes, &[], record, mark, false);
     }
 
-    /// Sets counts of a snapshot's image; the position stays.
+    /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody may read
+    /// or write.
     pub fn load_image(&mut self, change: &Change<'_>) {
-        let record =
-            Record { position: self.mark.position, time_ms: self.time_ms, digest_after: 0, body: Default::default() };
-        let _ = self.change(std::slice::from_ref(change), &[], &record, self.mark, false);
+        let hasher = self.shared.hasher;
+        let new = || Namespace::new(hasher, change.namespace);
+        let namespace = self.names.entry(change.namespace.into()).or_insert_with(new);
+        for WordCount { word, count } in &change.counts {
+            namespace.words.load(hasher.hash(word), word, *count);
+        }
+    }
+
+    /// A snapshot's image is whole; the position stays.
+    pub fn end_image(&mut self) {
+        self.names.values_mut().for_each(|namespace| namespace.words.end_load());
+        self.names.retain(|_, namespace| namespace.words.distinct() > 0);
+        self.digest = self.names.values().map(Namespace::digest).fold(0, u64::wrapping_add);
+        self.bytes = self.names.values().map(|namespace| namespace.words.bytes()).sum();
+        self.shared.bytes.store(self.bytes as u64, Ordering::Relaxed);
+        let names = self.shared_names();
+        self.shared.sides.iter().for_each(|side| side.names.store(Arc::clone(&names)));
     }
 
     /// Puts an entry of a snapshot's window back.
@@ -300,14 +315,15 @@ impl Store {
             }
         }
         if names_changed {
-            let names: Names = self
-                .names
-                .iter()
-                .map(|(name, namespace)| (name.clone(), Arc::clone(namespace.words.shared())))
-                .collect();
-            self.shared.sides[side.index()].names.store(Arc::new(names));
+            self.shared.sides[side.index()].names.store(self.shared_names());
         }
         names_changed
+    }
+
+    /// The namespaces as readers find them.
+    fn shared_names(&self) -> Arc<Names> {
+        let shared = |(name, namespace): (&Box<str>, &Namespace)| (name.clone(), Arc::clone(namespace.words.shared()));
+        Arc::new(self.names.iter().map(shared).collect())
     }
 }
 

@@ -10,6 +10,7 @@
 mod arena;
 mod cell;
 mod growth;
+mod load;
 mod table;
 mod top;
 mod writer;

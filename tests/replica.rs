@@ -446,6 +446,31 @@ fn an_offer_that_waits_for_the_sync_is_answered_after_it() {
 }
 
 #[test]
+fn a_replica_is_at_rest_once_all_it_has_is_synced_and_wakes_for_its_next_snapshot() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let leader = Making::begin(1 << 20).write(3);
+    let mut replica = Driven::start_with_snapshots(Some(directory.path()), 1, 1_000);
+    replica.syncs = false;
+    assert_eq!(replica.replica.next_tick_ms(), None, "there is nothing to write a snapshot of");
+    let offer = {
+        let mut sending = Sending::new();
+        let ask = sending.offer(&leader).expect("it asks first");
+        replica.offered(&ask, 1, None);
+        let (_, answer) = replica.answers.pop().expect("answered");
+        sending.answered(answer, &leader);
+        sending.offer(&leader).expect("three records")
+    };
+    replica.offered(&offer, 1, None);
+    let wakes_ms = replica.replica.next_tick_ms().expect("it keeps files that have changed");
+    assert!((1..=1_000).contains(&wakes_ms), "{wakes_ms}");
+    assert!(!replica.replica.is_at_rest(), "three records are not synced");
+    replica.start_sync();
+    assert!(!replica.replica.is_at_rest(), "they are about to be");
+    replica.sync();
+    assert!(replica.replica.is_at_rest());
+}
+
+#[test]
 fn whatever_is_wrong_with_an_offer_costs_nothing() {
     let mut leader = Making::begin(SMALL).write(2);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
@@ -476,11 +501,13 @@ fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_t
     let leader = Making::begin(SMALL).write(2);
     let mut sending = Sending::new();
     let mut longest = 0;
+    assert_eq!(sending.sender.status(sending.now_ms, 2).state, "unknown");
     for failures in 0..12 {
         assert!(sending.offer(&leader).is_some(), "after {failures} failures");
         let now_ms = sending.now_ms;
         sending.sender.failed(now_ms, u64::MAX, &mut sending.told);
         assert_eq!(sending.told.pop(), Some(Told::Lost));
+        assert_eq!(sending.sender.status(now_ms, 2).state, "away");
         let begun_ms = sending.now_ms;
         while sending.offer(&leader).is_none() {
             sending.now_ms += 1;

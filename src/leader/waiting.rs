@@ -132,3 +132,29 @@ impl<T> Waiting<T> {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Position;
+
+    #[test]
+    fn the_first_answer_that_waits_for_a_replica_says_when_to_look_again() {
+        let mut waiting = Waiting::new(1_000);
+        let receipt = Receipt {
+            position: Position::new(1, 1),
+            words: 1,
+            distinct: 1,
+            left_out: 0,
+            acks: 0,
+            replayed: false,
+            stream_last: None,
+        };
+        assert_eq!(waiting.next_ms(), None);
+        waiting.add(1, (AckLevel::Disk, false), 5, (1, receipt.clone()));
+        assert_eq!(waiting.next_ms(), None, "a sync has no deadline");
+        waiting.add(2, (AckLevel::Replica, false), 40, (2, receipt.clone()));
+        waiting.add(3, (AckLevel::ReplicaDisk, false), 30, (3, receipt));
+        assert_eq!(waiting.next_ms(), Some(1_030));
+    }
+}

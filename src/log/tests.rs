@@ -52,6 +52,19 @@ impl Logged {
         Ok((found, scanned))
     }
 
+    /// Where the log is at the record of this sequence.
+    fn mark_at(&self, sequence: Sequence) -> Mark {
+        let mut mark = Mark::default();
+        scan(&*self.disk, &IDENTITY, Mark::default(), |raw| {
+            if raw.header.position.sequence == sequence {
+                mark = Mark { position: raw.header.position, digest: 5, chain: raw.header.chain };
+            }
+            Ok(())
+        })
+        .expect("whole");
+        mark
+    }
+
     /// Replaces the bytes of the segment that begins at `first`.
     fn change(&self, first: Sequence, change: impl FnOnce(&mut Vec<u8>)) {
         let name = position_name(LOG_PREFIX, Position::new(1, first));
@@ -158,20 +171,38 @@ fn damage_that_costs_nothing_is_told_and_passed_over() {
 }
 
 #[test]
+fn a_bad_record_that_a_snapshot_has_is_passed_over_also_when_it_is_the_last_of_those() {
+    for bad in [1, 2, 3] {
+        let mut logged = begun(1 << 20);
+        logged.append(5);
+        let from = logged.mark_at(3);
+        logged.change(1, |bytes| bytes[FILE_HEADER_BYTES + (bad - 1) * RECORD + 70] ^= 1);
+        let (found, scanned) = logged.scan_from(from).expect("nothing is missing");
+        assert_eq!((found, scanned.cut), (vec![4, 5], None), "record {bad}");
+    }
+}
+
+#[test]
+fn a_segment_that_begins_before_what_the_log_has_come_to_is_refused() {
+    let mut logged = begun(1 << 20);
+    logged.append(5);
+    // Whole, and of this history: the records from the third on, once more.
+    let position = Position::new(1, 3);
+    let first = logged.disk.open(&position_name(LOG_PREFIX, Position::new(1, 1))).expect("there");
+    let bytes = disk::read_all(&*first, 1 << 20).expect("readable");
+    let chain = logged.mark_at(2).chain;
+    let mut again = FileHeader { kind: FileKind::Log, identity: IDENTITY, position, chain }.encode().to_vec();
+    again.extend_from_slice(&bytes[FILE_HEADER_BYTES + 2 * RECORD..]);
+    disk::publish(&*logged.disk, &position_name(LOG_PREFIX, position), &again).expect("the disk works");
+    let refused = logged.scan_from(Mark::default()).expect_err("both have the third").to_string();
+    assert!(refused.contains("it begins at 1-3, but the log has come to 6"), "{refused}");
+}
+
+#[test]
 fn a_stray_segment_does_not_hide_the_one_before_it() {
     let mut logged = begun(1 << 20);
     logged.append(4);
-    let from = {
-        let mut mark = Mark::default();
-        scan(&*logged.disk, &IDENTITY, Mark::default(), |raw| {
-            if raw.header.position.sequence == 2 {
-                mark = Mark { position: raw.header.position, digest: 5, chain: raw.header.chain };
-            }
-            Ok(())
-        })
-        .expect("whole");
-        mark
-    };
+    let from = logged.mark_at(2);
     let stray = position_name(LOG_PREFIX, Position::new(1, 3));
     disk::publish(&*logged.disk, &stray, b"not a segment").expect("the disk works");
     let (found, scanned) = logged.scan_from(from).expect("a torn header");

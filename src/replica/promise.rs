@@ -16,15 +16,17 @@ impl<T> Replica<T> {
 
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
     pub(super) fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+        if self.held.is_none() {
+            // There is nothing to note it in, so it does not count; remembered all the same, it would keep this replica from
+            // whoever leads in the end.
+            return Outcome::Syncing;
+        }
         let by = (offer.epoch, offer.leader);
         if self.highest() == offer.epoch && self.promised_to != Some(by) {
             return Outcome::OldEpoch; // it is led, or promised, already
         }
         // It may come to nothing, and another lead in that epoch: whoever leads is followed.
         (self.promised, self.promised_to) = (offer.epoch, Some(by));
-        if self.held.is_none() {
-            return Outcome::Syncing; // there is nothing to note it in: a restart forgets it
-        }
         actions.push(Action::Unready);
         if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
             Outcome::Applied

@@ -87,6 +87,8 @@ impl Loader {
 struct State {
     /// Chain and sequence behind the last record; `None`: there was none yet.
     reached: Option<(u64, Sequence)>,
+    /// Whether the last block was one of the image.
+    in_image: bool,
 }
 
 impl State {
@@ -100,6 +102,9 @@ impl State {
         at: u64,
     ) -> Result<(), Damage> {
         let damage = |what: String| Damage::new(name, at, what);
+        if std::mem::replace(&mut self.in_image, kind == BlockKind::Image) && !self.in_image {
+            store.end_image();
+        }
         match kind {
             BlockKind::Image => load_image(payload, store).map_err(damage)?,
             BlockKind::Window => {

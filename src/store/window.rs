@@ -351,6 +351,29 @@ mod tests {
     }
 
     #[test]
+    fn old_streams_leave_once_there_is_no_room() {
+        let mut window = window();
+        window.settle(&settled("a", 1, 7), Position::new(1, 1), 0);
+        window.settle(&settled("b", 1, 7), Position::new(1, 2), 0);
+        window.expire(999);
+        assert_eq!(window.len(), (0, 2));
+        window.expire(1_000);
+        assert_eq!(window.len(), (0, 0));
+    }
+
+    #[test]
+    fn the_running_fingerprint_of_a_stream_is_of_all_its_writes() {
+        let running = |first| {
+            let mut window = window();
+            window.settle(&settled("a", 1, first), Position::new(1, 1), 0);
+            window.settle(&settled("a", 2, 9), Position::new(1, 2), 0);
+            window.streams["a"].running
+        };
+        assert_eq!(running(7), running(7));
+        assert_ne!(running(7), running(8));
+    }
+
+    #[test]
     fn a_key_used_again_after_its_age_is_the_new_one() {
         let mut window = window();
         window.settle(&settled("a", 0, 7), Position::new(1, 1), 0);

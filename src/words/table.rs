@@ -7,6 +7,7 @@
 use super::{
     arena::{Arena, OFFSET_BITS, Packed},
     cell::{self, Cell, Side},
+    writer::ROOM,
 };
 use std::sync::{
     Arc,
@@ -95,6 +96,23 @@ impl Table {
             at = (at + 1) & mask;
         }
         self.slots[at].store(tag(hash) | offset, Ordering::Release);
+    }
+
+    /// Adds a word that is not there, with a count for both sides, at or after `free` of the arena. The index has room, and nobody
+    /// reads this table yet. Gives the offset of the entry and the next free one.
+    pub(super) fn place(&self, free: u32, hash: u64, word: &Packed<'_>, count: i64) -> (u32, u32) {
+        let (offset, mut free) = self.arena.push(free, word).expect(ROOM);
+        let raw = cell::folded(count).unwrap_or_else(|| {
+            let (pair, next) = self.arena.push_pair(free).expect(ROOM);
+            free = next;
+            for side in [Side(false), Side(true)] {
+                self.set_pair(pair, side, count);
+            }
+            cell::wide(pair)
+        });
+        self.cell(offset).store(raw, Ordering::Relaxed);
+        self.publish(hash, offset);
+        (offset, free)
     }
 
     /// Whether one more entry, beside `entries`, needs a larger index.

@@ -4,6 +4,7 @@ use super::{
     SEGMENTS, Words,
     arena::{Arena, PAIR_UNITS, Packed},
     cell::{self, Cell, Side},
+    load::Gathered,
     segment_of,
     table::{Hot, Table},
     top::{Best, Ranked},
@@ -17,7 +18,7 @@ use std::sync::{Arc, atomic::Ordering};
 /// An arena is called full below its very end: what one record may still add fits above this mark.
 const ARENA_FULL_UNITS: u32 = (1 << super::arena::OFFSET_BITS) / 10 * 9;
 /// Why a push succeeds.
-const ROOM: &str = "admission refuses words once an arena is nearly full";
+pub(super) const ROOM: &str = "admission refuses words once an arena is nearly full";
 /// Segments smaller than this are not worth rebuilding.
 const REBUILD_FROM_UNITS: u32 = 256;
 
@@ -27,14 +28,16 @@ pub(crate) struct WordsWriter {
     hasher: WordHasher,
     pub(super) segments: Vec<Segment>,
     touched: Vec<Touched>,
+    /// Of an image that is being loaded.
+    pub(super) gathered: Gathered,
     /// Every word that ranks at or before this one is in the hot list of its segment; `None`: every word is.
     threshold: Option<Ranked>,
     /// Words that rank at or before the threshold.
-    above: u64,
+    pub(super) above: u64,
     /// Entries of all hot lists.
-    listed: usize,
-    distinct: u64,
-    digest: u64,
+    pub(super) listed: usize,
+    pub(super) distinct: u64,
+    pub(super) digest: u64,
     bytes: usize,
     fullest_units: u32,
 }
@@ -78,6 +81,7 @@ impl WordsWriter {
             hasher,
             segments,
             touched: Vec::new(),
+            gathered: Gathered::default(),
             threshold: None,
             above: 0,
             listed: 0,
@@ -242,7 +246,7 @@ impl WordsWriter {
 
     fn insert(&mut self, segment: usize, hash: u64, word: &Packed<'_>) -> u32 {
         if self.segments[segment].table.is_full(self.segments[segment].entries) {
-            self.grow(segment);
+            self.grow_to(segment, self.segments[segment].table.grown_slots());
         }
         let state = &mut self.segments[segment];
         let (offset, free) = state.table.arena.push(state.free, word).expect(ROOM);
@@ -255,12 +259,23 @@ impl WordsWriter {
         offset
     }
 
-    /// Doubles the index of a segment; its arena stays.
-    fn grow(&mut self, segment: usize) {
+    /// Adds a word with its count, on both sides. It is not there, and the index has room for it; nobody reads.
+    pub(super) fn place(&mut self, segment: usize, hash: u64, word: &Packed<'_>, count: i64) -> u32 {
+        let state = &mut self.segments[segment];
+        let (offset, free) = state.table.place(state.free, hash, word, count);
+        self.bytes += (free - state.free) as usize * size_of::<u64>();
+        state.free = free;
+        state.entries += 1;
+        self.fullest_units = self.fullest_units.max(free);
+        offset
+    }
+
+    /// Gives a segment a larger index; its arena stays.
+    pub(super) fn grow_to(&mut self, segment: usize, slots: usize) {
         let old = &self.segments[segment].table;
         // All segments begin with one empty table between them; the first word gives a segment an arena of its own.
         let arena = if old.slots() == 0 { Arc::default() } else { Arc::clone(&old.arena) };
-        let table = Table::with_slots(old.grown_slots(), arena, Arc::clone(&old.hot));
+        let table = Table::with_slots(slots, arena, Arc::clone(&old.hot));
         let mut word = String::new();
         for offset in old.entries() {
             old.arena.read_word(offset, &mut word);
@@ -285,18 +300,8 @@ impl WordsWriter {
         let mut word = String::new();
         for &(offset, count) in &living {
             old.arena.read_word(offset, &mut word);
-            let (moved, next) = table.arena.push(free, &Packed::new(&word)).expect(ROOM);
+            let (moved, next) = table.place(free, self.hasher.hash(&word), &Packed::new(&word), count);
             free = next;
-            let raw = cell::folded(count).unwrap_or_else(|| {
-                let (pair, next) = table.arena.push_pair(free).expect(ROOM);
-                free = next;
-                for side in [Side(false), Side(true)] {
-                    table.set_pair(pair, side, count);
-                }
-                cell::wide(pair)
-            });
-            table.cell(moved).store(raw, Ordering::Relaxed);
-            table.publish(self.hasher.hash(&word), moved);
             if self.ranks(count, &word) {
                 assert!(table.hot.push(moved), "every ranking word was listed before");
             }
@@ -322,7 +327,7 @@ impl WordsWriter {
 
     /// Whether a word with this count ranks at or before the threshold.
     #[inline]
-    fn ranks(&self, count: i64, word: &str) -> bool {
+    pub(super) fn ranks(&self, count: i64, word: &str) -> bool {
         match &self.threshold {
             _ if count == 0 => false,
             None => true,
@@ -330,7 +335,7 @@ impl WordsWriter {
         }
     }
 
-    fn list(&mut self, segment: usize, offset: u32) {
+    pub(super) fn list(&mut self, segment: usize, offset: u32) {
         self.listed += 1;
         let table = &self.segments[segment].table;
         if !table.hot.push(offset) {
@@ -344,7 +349,7 @@ impl WordsWriter {
     }
 
     /// Too many candidates: keeps the better half of them. Between records.
-    fn raise_threshold(&mut self, side: Side) {
+    pub(super) fn raise_threshold(&mut self, side: Side) {
         let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
         let mut word = String::new();
         for (segment, Segment { table, .. }) in self.segments.iter().enumerate() {

@@ -198,7 +198,10 @@ impl History {
     /// The end of an epoch that a position is behind, if there is one: then it is of a history that was given up.
     fn given_up(&self, position: Position) -> Option<&Ended> {
         if let Some(Holds { epochs, last }) = &self.holds {
-            return (epochs.standing(position, last.at) != Standing::Reached).then_some(last);
+            // The begin of an epoch that was given up is nowhere in the history that holds, though nothing precedes it.
+            let has_epoch = [0, last.at.epoch].contains(&position.epoch) || epochs.last_of(position.epoch).is_some();
+            let is_there = has_epoch && epochs.standing(position, last.at) == Standing::Reached;
+            return (!is_there).then_some(last);
         }
         let behind = |ended: &&Ended| ended.at.epoch >= position.epoch && ended.at.sequence < position.sequence;
         self.ended.iter().filter(behind).min_by_key(|ended| ended.at)

@@ -96,6 +96,20 @@ fn a_leader_shows_what_was_acknowledged_before() {
 }
 
 #[test]
+fn who_leads_a_history_that_is_given_up_shows_that_one() {
+    for (epoch, sequence, broken) in [(2, 0, None), (2, 1, None), (3, 0, Some(Rule::Fresh)), (1, 1, Some(Rule::Fresh))]
+    {
+        let (mut history, _) = two_posts();
+        let position = Position::new(epoch, sequence);
+        history.read(&Seen { who: 1, began: 50, ended: 60, position, asked: None, leads: true, values: &[("all", 0)] });
+        let mut epochs = EpochTable::default();
+        epochs.end(at(2));
+        history.holds(epochs, Position::new(3, 2), &[]);
+        judged(&history, broken);
+    }
+}
+
+#[test]
 fn nobody_shows_more_than_was_sent() {
     for (ended, rule) in [(69, Some(Rule::Invented)), (70, None)] {
         let (mut history, _) = two_posts();

@@ -222,7 +222,7 @@ impl Cluster {
             if self.random.below(faults + promotions) < promotions {
                 self.somebody_promotes();
             } else {
-                self.fault();
+                self.fault()?;
             }
             self.random = of_the_step;
         }

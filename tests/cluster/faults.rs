@@ -18,12 +18,17 @@ impl Cluster {
         if leaders.is_empty() { None } else { Some(*self.random.pick(&leaders)) }
     }
 
-    pub fn fault(&mut self) {
+    pub fn fault(&mut self) -> Result<(), String> {
         let (seat, leader) = (self.some_seat(), self.some_leader());
         match (self.random.below(100), leader) {
             (0..8, Some(leader)) => self.goes_down(leader),
             (0..8, None) => {}
-            (8..28, _) => self.goes_down(seat),
+            (8..18, _) => self.goes_down(seat),
+            (18..28, _) => {
+                self.goes_down(seat);
+                self.start(seat)?; // whoever watches over it is quick: its leader may not have noticed
+                self.bury()?;
+            }
             (28..34, leader) => {
                 let fault = if self.random.percent(80) { Fault::CrashIn(self.random.below(12)) } else { Fault::Sync };
                 self.arm(leader.unwrap_or(0), fault);
@@ -51,6 +56,7 @@ impl Cluster {
             }
             _ => self.clock_is_off(),
         }
+        Ok(())
     }
 
     /// Somebody decides that another is to lead; perhaps by mistake.

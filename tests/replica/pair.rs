@@ -45,6 +45,11 @@ pub struct Driven {
 impl Driven {
     /// A replica that starts with what is in its directory.
     pub fn start(directory: Option<&Path>, node: u128) -> Self {
+        Self::start_with_snapshots(directory, node, 0)
+    }
+
+    /// The same, with snapshots each `interval_ms`.
+    pub fn start_with_snapshots(directory: Option<&Path>, node: u128, interval_ms: u64) -> Self {
         let disk: Option<Arc<dyn Disk>> =
             directory.map(|path| Arc::new(RealDisk::new(path).expect("a directory")) as Arc<dyn Disk>);
         let found = match &disk {
@@ -64,7 +69,7 @@ impl Driven {
             node,
             url: "http://127.0.0.1:1".into(),
             window: WindowLimits::default(),
-            snapshot: SnapshotSettings { interval_ms: 0 },
+            snapshot: SnapshotSettings { interval_ms },
         };
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: SEGMENT_BYTES });
         let mut actions = Vec::new();
@@ -91,6 +96,13 @@ impl Driven {
         let mut actions = Vec::new();
         self.replica.offered(bytes, reply, self.now_ms, &mut actions);
         self.act(actions, leader);
+    }
+
+    /// Asks for a sync.
+    pub fn start_sync(&mut self) {
+        let mut actions = Vec::new();
+        self.replica.start_sync(&mut actions);
+        self.act(actions, None);
     }
 
     /// Does the syncs that have waited.
@@ -146,7 +158,7 @@ impl Driven {
                     self.replica.synced(&sync, result, &mut more);
                 }
                 Action::Sync(sync) => self.waiting_syncs.push(sync),
-                Action::Snapshot(..) => panic!("no snapshot is due with an interval of 0"),
+                Action::Snapshot(..) => panic!("none is due before a tick"),
             }
             self.act(more, leader);
         }

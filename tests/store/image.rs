@@ -58,6 +58,7 @@ proptest! {
                 loaded.store.load_image(&change.as_change());
             }
         }
+        loaded.store.end_image();
         let mut position = start.position;
         for (step, digest_after) in applied {
             position = Position::new(1, position.sequence + 1);

@@ -102,6 +102,7 @@ mod tests {
         let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
         store.load_image(&Change { namespace: "words", dropped: false, counts });
+        store.end_image();
         let mut body = SyncBody::new(store.reader().scan("words"), 1_000);
         let mut cx = Context::from_waker(Waker::noop());
         let (mut gathered, mut at_once, mut turns) = (Vec::new(), 0, 0);

@@ -8,7 +8,8 @@
 use crate::{
     options::Options,
     quantile_us,
-    speech::{connect, exchange},
+    speech::{asked, connect, exchange},
+    work::Texts,
 };
 use std::{
     io::{Error, Result},
@@ -19,6 +20,8 @@ use std::{
 const LEAD: Duration = Duration::from_millis(500);
 /// How long the reader goes on after the last post is due: what it has not seen by then is lost, not late.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Texts a connection goes round.
+const TEXTS: usize = 1_000;
 
 /// What was measured.
 pub struct Figures {
@@ -57,7 +60,7 @@ pub fn measure(options: &Options) -> Result<Figures> {
         let lane = |number: usize| {
             let first = start + Duration::from_secs_f64(number as f64 / options.rate);
             let word = &words[number];
-            scope.spawn(move || lane(options, word, first, posts_each))
+            scope.spawn(move || lane(options, (number, word), first, posts_each))
         };
         let lanes: Vec<_> = (0..options.connections).map(lane).collect();
         let looked = look(options, &words, posts_each, start + options.length + PATIENCE);
@@ -81,12 +84,9 @@ struct Lane {
     acknowledged: usize,
 }
 
-fn lane(options: &Options, word: &str, first: Instant, posts: usize) -> Result<Lane> {
-    let with_word = |text: &String| {
-        let rest = text.split_once(' ').map_or("", |(_, rest)| rest);
-        options.speech.post(&format!("{word} {rest}"))
-    };
-    let texts: Vec<_> = options.texts.iter().map(with_word).collect();
+fn lane(options: &Options, (number, word): (usize, &str), first: Instant, posts: usize) -> Result<Lane> {
+    let mut source = Texts::new(options, number as u64);
+    let texts: Vec<_> = (0..TEXTS).map(|_| options.speech.post(&format!("{word} {}", source.text(9)))).collect();
     let mut connection = connect(options.to)?;
     let mut received = Vec::new();
     let mut lane = Lane { begun: Vec::with_capacity(posts), late: 0, acknowledged: 0 };
@@ -101,11 +101,8 @@ fn lane(options: &Options, word: &str, first: Instant, posts: usize) -> Result<L
         }
         // That a sleep ends late is this program's fault; that the last answer came late is the server's.
         lane.begun.push(if early.is_some() { Instant::now() } else { due });
-        let answer = exchange(&mut connection, text, &mut received, |received| options.speech.answer(received))?;
-        if let Some(refusal) = answer.refusal {
-            return Err(Error::other(format!("a post was refused: {refusal}")));
-        }
-        lane.acknowledged += usize::from(answer.acknowledged);
+        let acknowledged = asked(&options.speech, &mut connection, text, &mut received)?;
+        lane.acknowledged += usize::from(acknowledged);
     }
     Ok(lane)
 }
@@ -118,7 +115,7 @@ struct Looked {
 }
 
 fn look(options: &Options, words: &[String], posts_each: usize, deadline: Instant) -> Result<Looked> {
-    let request = options.speech.read(words);
+    let request = options.speech.read(words.iter().map(String::as_str)).bytes;
     let mut connection = connect(options.read)?;
     let mut received = Vec::new();
     let mut seen = vec![Vec::with_capacity(posts_each); words.len()];

@@ -1,1 +1,0 @@
-"""The parts of `perf/bench`: servers to compare, load to put on them, tables to write."""

@@ -1,1 +1,0 @@
-"""The part `replication` of `perf/bench`: clusters to compare, the load on them, the tables."""
