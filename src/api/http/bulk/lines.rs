@@ -139,7 +139,7 @@ impl Lines {
         let block = self.block(true)?;
         match self.skip {
             _ if is_empty => Ok(None), // who sends nothing only asks
-            Some((done, _)) => Err(another(format!("the body ends after line {}, and {done} are done", self.lines))),
+            Some((done, _)) => Err(another(&format!("the body ends after line {}, and {done} are done", self.lines))),
             None => Ok(block),
         }
     }
@@ -175,7 +175,7 @@ impl Lines {
                 return Ok(None);
             }
             if self.hash.digest128() != expected {
-                return Err(another(format!("its first {done} lines are not those that are done")));
+                return Err(another(&format!("its first {done} lines are not those that are done")));
             }
             (self.skip, self.so_far) = (None, expected);
             first_too_long &= skipped == 0;
@@ -200,7 +200,7 @@ fn behind_line(bytes: &[u8], lines: u64) -> usize {
     }
 }
 
-fn another(what: String) -> Problem {
+fn another(what: &str) -> Problem {
     let detail = format!("{what}: this is another text than the one that was begun under this Memdb-Stream");
     Problem::new(Kind::KeyReused, detail)
 }
@@ -221,7 +221,7 @@ mod tests {
             }
         }
         all.extend(lines.last()?);
-        assert_eq!(lines.last()?.is_some(), false, "nothing is left");
+        assert!(lines.last()?.is_none(), "nothing is left");
         Ok(all)
     }
 
