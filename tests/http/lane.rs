@@ -194,6 +194,99 @@ fn a_node_with_nothing_to_read_says_so_on_both_ways() {
     assert_eq!(answer.matches("urn:memdb:problem:not-ready").count(), 2, "{answer}");
 }
 
+fn post(target: &str, lines: &str, body: &str) -> String {
+    format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{lines}\r\n{body}", body.len())
+}
+
+/// Posts, each with what it is answered; one after the other, as they are here.
+fn posts() -> Vec<(String, u16)> {
+    let plain = |body: &str| post("/post", "Content-Type: text/plain; charset=utf-8\r\n", body);
+    let keyed = |key: &str, body: &str| post("/post", &format!("Idempotency-Key: {key}\r\n"), body);
+    let streamed = |sequence: u64, body: &str| {
+        post("/post?ns=s", &format!("Memdb-Stream: s\r\nMemdb-Stream-Seq: {sequence}\r\n"), body)
+    };
+    let form = |body: &str| post("/post?ack=disk", "Content-Type: application/x-www-form-urlencoded\r\n", body);
+    vec![
+        (plain("Hello world, hello 北京"), 202),
+        (plain(" "), 202),
+        (plain(&format!("{} short", "x".repeat(300))), 202),
+        (plain(&"many words ".repeat(1_300)), 202),
+        (plain(&"too many for the lane ".repeat(1_300)), 202),
+        (keyed("k", "once"), 202),
+        (keyed("k", "once"), 202),
+        (keyed("k", "another"), 422),
+        (streamed(1, "one"), 202),
+        (streamed(2, "two"), 202),
+        (streamed(2, "two"), 202),
+        (streamed(4, "four"), 409),
+        (form("x=1&text=hello+world%21"), 202),
+        (post("/post?ack=replica", "", "hello"), 504),
+        (post("/post?ack=replica%2Bdisk", "", "hello"), 400),
+        (post("/post", "Content-Type: application/json\r\n", r#"{"text":"a json","id":"i"}"#), 202),
+        (plain(""), 400),
+        (form("text="), 400),
+        (post("/post?ns=Capital", "", "hello"), 400),
+        (post("/post?ack=never", "", "hello"), 400),
+        (post("/post", "Memdb-Stream: s\r\n", "hello"), 400),
+        (post("/post", "Idempotency-Key: a\r\nMemdb-Stream: s\r\nMemdb-Stream-Seq: 1\r\n", "hello"), 400),
+        (post("/post", "Content-Type: image/png\r\n", "hello"), 415),
+    ]
+}
+
+/// Two leaders of the same kind, of which one has no lane.
+fn twins() -> [Node; 2] {
+    [true, false].map(|fast_lane| Node::start(HttpSettings { fast_lane, max_body_bytes: 64 << 10, ..settings() }))
+}
+
+/// Tags tell databases apart.
+fn untagged(said: &str) -> String {
+    said.split("\r\n").filter(|line| !line.starts_with("etag: ")).collect::<Vec<_>>().join("\r\n")
+}
+
+#[test]
+fn posts_are_answered_alike_by_the_lane_and_by_the_routes() {
+    let twins = twins();
+    for (request, status) in posts() {
+        let [lane, routes] = twins.each_ref().map(|node| said(node.address(), &[request.as_bytes()]));
+        assert!(lane.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {lane}");
+        assert_eq!(lane, routes, "{request}");
+    }
+    let counts = get("/wordcount?word=hello&word=once&word=many&word=lane&word=json", "");
+    let [lane, routes] = twins.each_ref().map(|node| said(node.address(), &[counts.as_bytes()]));
+    assert!(lane.contains(r#"{"hello":4,"once":1,"many":2600,"lane":1300,"json":1}"#), "{lane}");
+    assert_eq!(untagged(&lane), untagged(&routes));
+}
+
+#[test]
+fn posts_and_reads_of_one_connection_come_in_order_however_they_are_cut() {
+    for piece in [1, 7, 60, 1_000, 100_000] {
+        let twins = twins();
+        let read = get("/wordcount?word=hello&word=two", "");
+        let taken = posts().into_iter().filter(|(_, status)| *status != 415).map(|(post, _)| post + &read);
+        let all: String = taken.collect();
+        let pieces: Vec<&[u8]> = all.as_bytes().chunks(piece).collect();
+        let lane = said(twins[0].address(), &pieces);
+        let routes = said(twins[1].address(), &[all.as_bytes()]);
+        let taken = posts().iter().filter(|(_, status)| *status == 202).count();
+        assert_eq!(lane.matches("HTTP/1.1 202 ").count(), taken);
+        assert!(lane.ends_with(r#"{"hello":4,"two":0}"#), "{lane}");
+        assert_eq!(untagged(&lane), untagged(&routes), "in pieces of {piece}");
+    }
+}
+
+#[test]
+fn a_post_that_stops_half_way_is_told_so_and_counts_nothing() {
+    let short = Duration::from_millis(100);
+    let node =
+        Node::start(HttpSettings { header_timeout: short, body_timeout: short, idle_timeout: PATIENCE, ..settings() });
+    let mut wire = Wire::open(&node);
+    assert_eq!(wire.post("hello").status, 202);
+    let half = "POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello";
+    assert_eq!(wire.send(half).answer().problem(), "request-timeout");
+    let answer = Wire::open(&node).get("/wordcount?word=hello");
+    assert_eq!(answer.json()["hello"], 1);
+}
+
 #[test]
 fn requests_are_counted_and_timed_in_the_lane_too() {
     let node = Node::start(settings());

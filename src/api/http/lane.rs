@@ -13,12 +13,19 @@ mod request;
 #[cfg(feature = "failpoints")]
 pub mod untrusted;
 
-use super::{door::Alarm, routes::Site};
+use super::{
+    door::Alarm,
+    problem::{Kind, Problem},
+    routes::Site,
+    writes,
+};
+use crate::leader::Receipt;
 use desk::{Desk, Rest};
 use std::{
     cell::RefCell,
     future::poll_fn,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     task::{Context, Poll},
 };
@@ -66,6 +73,8 @@ pub(super) async fn serve(stream: &mut TcpStream, site: &Site, stopping: &Cancel
         site,
         begun,
         next: Next::Read,
+        awaited: 0,
+        posting: None,
         gave_way: false,
         unsent: Vec::new(),
         sent: 0,
@@ -88,6 +97,9 @@ struct Lane<'a> {
     site: &'a Site,
     begun: Begun,
     next: Next,
+    /// Bytes that `held` must have before there is anything to answer: a post has begun. 0: not known.
+    awaited: usize,
+    posting: Option<Posting<'a>>,
     /// It gave way to others although there was more to read: nothing has looked yet whether the server stops.
     gave_way: bool,
     /// Of the answers, what the socket did not take at once, and how much of that it has taken since.
@@ -96,6 +108,22 @@ struct Lane<'a> {
     head_alarm: Alarm,
     write_deadline: Option<Instant>,
     write_alarm: Alarm,
+}
+
+/// A post that the Writer has.
+struct Posting<'a> {
+    begun: Instant,
+    settled: Pin<Box<dyn Future<Output = Result<Receipt, Problem>> + Send + 'a>>,
+}
+
+impl Posting<'_> {
+    /// A defect costs one answer, as in `front.rs`.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt, Problem>> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            Poll::Ready(Err(Problem::new(Kind::Internal, "a defect of this server; its log says more")))
+        })
+    }
 }
 
 /// What comes once all answers are sent.
@@ -123,6 +151,17 @@ impl Lane<'_> {
                     Poll::Ready(Ok(())) => {}
                 }
             }
+            if let Some(posting) = &mut self.posting {
+                let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
+                let begun = posting.begun;
+                self.posting = None;
+                desk.answer_post(settled, self.site, begun);
+                if self.send(desk).is_err() {
+                    return Poll::Ready(Left::Broken);
+                }
+                self.expect_head(Instant::now());
+                continue;
+            }
             let held = self.begun.held.len();
             let mut filled = held;
             match self.next {
@@ -143,11 +182,13 @@ impl Lane<'_> {
             }
             input[..held].copy_from_slice(&self.begun.held);
             // A head ends with a line: without one there is nothing new, and a trickle costs no more than a flood.
-            if held > 0
-                && self.next == Next::Read
-                && memchr::memchr(b'\n', &input[held..filled]).is_none()
-                && filled <= self.site.settings.max_head_bytes
-            {
+            let nothing_new = match self.awaited {
+                0 => {
+                    memchr::memchr(b'\n', &input[held..filled]).is_none() && filled <= self.site.settings.max_head_bytes
+                }
+                awaited => filled < awaited,
+            };
+            if held > 0 && self.next == Next::Read && nothing_new {
                 self.begun.held.extend_from_slice(&input[held..filled]);
                 continue;
             }
@@ -167,34 +208,62 @@ impl Lane<'_> {
     fn answer(&mut self, bytes: &[u8], desk: &mut Desk) -> io::Result<()> {
         let begun = Instant::now();
         let (consumed, rest) = desk.answer(bytes, self.site, begun);
+        let was_silent = self.begun.held.is_empty();
+        self.begun.held.clear();
+        self.begun.held.extend_from_slice(&bytes[consumed..]);
         if consumed > 0 {
             let now = Instant::now();
             desk.count(self.site, now - begun);
             self.begun.answered = true;
-            let sent = match self.stream.try_write(&desk.answers) {
-                Ok(sent) => sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(error),
-            };
-            if sent < desk.answers.len() {
-                self.unsent.clear();
-                self.unsent.extend_from_slice(&desk.answers[sent..]);
-                self.sent = 0;
-            }
-            let settings = &self.site.settings;
-            let patience = if consumed < bytes.len() { settings.header_timeout } else { settings.idle_timeout };
-            self.begun.head_deadline = Some(now + patience);
-        } else if self.begun.answered && self.begun.held.is_empty() {
+            self.send(desk)?;
+            self.expect_head(now);
+        } else if self.begun.answered && was_silent {
             // The silence is over; from its first byte on a head has its own time.
             self.begun.head_deadline = Some(begun + self.site.settings.header_timeout);
         }
-        self.begun.held.clear();
-        self.begun.held.extend_from_slice(&bytes[consumed..]);
+        self.awaited = 0;
         self.next = match rest {
             Rest::Partial => Next::Read,
+            Rest::Body(awaited) => {
+                self.awaited = awaited;
+                Next::Read
+            }
             Rest::Waiting => Next::Answer,
+            Rest::Post => {
+                let site = self.site;
+                self.posting = desk
+                    .post
+                    .take()
+                    .map(|(batch, ack)| Posting { begun, settled: Box::pin(writes::settle(site, batch, ack)) });
+                if self.begun.held.is_empty() { Next::Read } else { Next::Answer }
+            }
             Rest::Other => Next::Leave,
         };
+        Ok(())
+    }
+
+    /// All that was whole is answered: from now on the next head has its time, or silence has.
+    fn expect_head(&mut self, now: Instant) {
+        let settings = &self.site.settings;
+        let patience = if self.begun.held.is_empty() { settings.idle_timeout } else { settings.header_timeout };
+        self.begun.head_deadline = Some(now + patience);
+    }
+
+    /// Sends what the socket takes of the answers on the desk, and keeps the rest.
+    fn send(&mut self, desk: &Desk) -> io::Result<()> {
+        if desk.answers.is_empty() {
+            return Ok(());
+        }
+        let sent = match self.stream.try_write(&desk.answers) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if sent < desk.answers.len() {
+            self.unsent.clear();
+            self.unsent.extend_from_slice(&desk.answers[sent..]);
+            self.sent = 0;
+        }
         Ok(())
     }
 

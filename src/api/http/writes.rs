@@ -11,6 +11,7 @@ use super::{
     update,
 };
 use crate::{
+    format::Identity,
     hash::{self, WordHasher},
     leader::{AckLevel, Receipt},
     limits::MAX_WORD_BYTES,
@@ -172,22 +173,39 @@ impl Text {
             return Err(Problem::new(Kind::EmptyText, "the text is empty; post at least one character"));
         }
         let once = self.naming.once(id.as_deref())?;
-        let mut tally = Tally::new(hasher);
-        let mut words = 0;
-        let left_out = analyzer.words_within(&text, MAX_WORD_BYTES, |word| {
-            tally.add(word, 1).expect("a text has fewer words than an i64 counts");
-            words += 1;
-        });
-        Ok(Batch {
-            fingerprint: fingerprint(once.as_ref(), &[self.namespace.as_bytes(), b"post", text.as_bytes()]),
-            namespace: self.namespace,
-            verb: Verb::Add,
-            tally,
-            words,
-            left_out,
-            once,
-        })
+        Ok(of_text(&text, once, self.namespace, analyzer, hasher))
     }
+}
+
+/// The words of a text.
+fn of_text(text: &str, once: Option<Once>, namespace: Box<str>, analyzer: Analyzer, hasher: WordHasher) -> Batch {
+    let mut tally = Tally::new(hasher);
+    let mut words = 0;
+    let left_out = analyzer.words_within(text, MAX_WORD_BYTES, |word| {
+        tally.add(word, 1).expect("a text has fewer words than an i64 counts");
+        words += 1;
+    });
+    let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
+    Batch { fingerprint, namespace, verb: Verb::Add, tally, words, left_out, once }
+}
+
+/// A small post whose body is there already; `None` if anything about it is for [`post`] to refuse.
+pub(super) fn small_post(
+    query: &str,
+    content_type: Option<&str>,
+    naming: Naming,
+    body: &[u8],
+    identity: &Identity,
+) -> Option<(Batch, Option<AckLevel>)> {
+    let query = Query::parse(query).ok()?;
+    let text = match Media::of(content_type, POST_TAKES).ok()? {
+        Media::Plain => Cow::Borrowed(form::utf8(body).ok()?),
+        Media::Form => form_text(body).ok()?,
+        Media::Json | Media::Multipart { .. } => return None,
+    };
+    let once = naming.once(None).ok()?;
+    let batch = || of_text(&text, once, query.namespace.into(), identity.analyzer, identity.hasher());
+    (!text.is_empty()).then(|| (batch(), query.ack))
 }
 
 /// A body, counted: for the fuzzer.
@@ -272,6 +290,11 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Se
 }
 
 async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+    settle(site, batch, ack).await.map(|receipt| accepted(&receipt))
+}
+
+/// Has the Writer take a batch, and waits for its receipt.
+pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Receipt, Problem> {
     let leader = site.leader()?;
     if batch.verb == Verb::Add && batch.tally.is_empty() && batch.once.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
@@ -285,13 +308,13 @@ async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Resp
             replayed: false,
             stream_last: None,
         };
-        return Ok(accepted(&receipt));
+        return Ok(receipt);
     }
     match leader.submit(batch, ack).await {
         Ok(receipt) => {
             let wants_replica = ack.is_none() && site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
             site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
-            Ok(accepted(&receipt))
+            Ok(receipt)
         }
         Err(error) => {
             let (problem, refusal) = problem::of_write_error(&error);
@@ -303,16 +326,9 @@ async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Resp
 
 /// The 202 of a write.
 fn accepted(receipt: &Receipt) -> Response {
-    let Receipt { position, words, distinct, left_out, acks, replayed, stream_last } = receipt;
     let mut body = Vec::with_capacity(128);
-    write!(
-        body,
-        r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#
-    )
-    .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
-    .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
-    .and_then(|()| body.write_all(b"}"))
-    .expect("a Vec takes every byte");
+    write_receipt(receipt, &mut body);
+    let Receipt { position, acks, replayed, .. } = receipt;
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;
     let fields = response.headers_mut();
@@ -323,6 +339,19 @@ fn accepted(receipt: &Receipt) -> Response {
         fields.insert(&headers::MEMDB_REPLAYED, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// The body of that.
+pub(super) fn write_receipt(receipt: &Receipt, body: &mut Vec<u8>) {
+    let Receipt { position, words, distinct, left_out, acks, replayed, stream_last } = receipt;
+    write!(
+        body,
+        r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#
+    )
+    .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
+    .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
+    .and_then(|()| body.write_all(b"}"))
+    .expect("a Vec takes every byte");
 }
 
 #[cfg(test)]

@@ -4,14 +4,24 @@
 //! the fuzzer compare them), so whether the lane answered is nothing a client could tell.
 
 use super::{
-    super::{headers, query::Query, reads, routes::Site},
-    request::{self, Asked, Seen},
+    super::{
+        headers::{self, Naming},
+        problem::Problem,
+        query::Query,
+        reads,
+        routes::Site,
+        writes,
+    },
+    request::{self, Asked, Posted, Seen},
 };
 use crate::{
+    leader::{AckLevel, Receipt},
     metrics::RouteLabel,
     position::{Position, Standing},
+    tally::Batch,
     view::Current,
 };
+use http::StatusCode;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, SystemTime},
@@ -29,6 +39,10 @@ pub(super) enum Rest {
     Partial,
     /// Requests that wait until the answers are sent.
     Waiting,
+    /// They begin with a post, of so many bytes with its head, that is not whole.
+    Body(usize),
+    /// They follow a post, which is at [`Desk::post`].
+    Post,
     /// They begin with a request that is not the lane's.
     Other,
 }
@@ -37,6 +51,8 @@ pub(super) enum Rest {
 #[derive(Default)]
 pub(super) struct Desk {
     pub(super) answers: Vec<u8>,
+    /// A post to be settled, before anything behind it is looked at.
+    pub(super) post: Option<(Batch, Option<AckLevel>)>,
     body: Vec<u8>,
     date: Date,
     answered: Answered,
@@ -72,15 +88,31 @@ impl Desk {
             let one =
                 catch_unwind(AssertUnwindSafe(|| self.answer_one(&bytes[done..], site, current.as_deref(), lag_ms)));
             match one {
-                Ok(Ok(head_bytes)) => done += head_bytes,
+                Ok(Ok(bytes)) => done += bytes,
                 Ok(Err(rest)) => break rest,
                 Err(_) => {
                     self.answers.truncate(begun);
+                    self.post = None;
                     break Rest::Other;
                 }
             }
+            if self.post.is_some() {
+                break Rest::Post;
+            }
         };
         (done, rest)
+    }
+
+    /// Writes the answer to a post, and counts it.
+    pub(super) fn answer_post(&mut self, settled: Result<Receipt, Problem>, site: &Site, begun: Instant) {
+        let now = Instant::now();
+        self.answers.clear();
+        self.date.bring_up_to(now);
+        let status = match settled {
+            Ok(receipt) => self.receipt(&receipt),
+            Err(problem) => self.problem(problem),
+        };
+        site.api.metrics.answered(RouteLabel::Post, status, 1, now - begun);
     }
 
     /// Counts what the last turn has answered.
@@ -106,9 +138,10 @@ impl Desk {
         current: Option<&Current>,
         lag_ms: Option<u64>,
     ) -> Result<usize, Rest> {
-        let (head_bytes, asked) = match request::look(bytes, site.settings.max_head_bytes) {
-            Seen::Whole(head_bytes, asked) => (head_bytes, asked),
+        let (bytes, asked) = match request::look(bytes, site.settings.max_head_bytes) {
+            Seen::Whole(bytes, asked) => (bytes, asked),
             Seen::Partial => return Err(Rest::Partial),
+            Seen::Body(bytes) => return Err(Rest::Body(bytes)),
             Seen::Other => return Err(Rest::Other),
         };
         match asked {
@@ -125,8 +158,19 @@ impl Desk {
                 let position = count(query, current, &mut self.body).ok_or(Rest::Other)?;
                 self.read_answer(position, lag_ms, if_none_match);
             }
+            Asked::Post(Posted { query, content_type, key, stream, stream_sequence, body }) => {
+                let current = current.ok_or(Rest::Other)?;
+                // The bounds of bodies are the routes'.
+                if site.leader().is_err() || body.len() > site.settings.max_body_bytes {
+                    return Err(Rest::Other);
+                }
+                let owned = |text: Option<&str>| text.map(str::to_owned);
+                let naming = Naming { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
+                let post = writes::small_post(query, content_type, naming, body, &current.identity);
+                self.post = Some(post.ok_or(Rest::Other)?);
+            }
         }
-        Ok(head_bytes)
+        Ok(bytes)
     }
 
     fn health(&mut self) {
@@ -135,6 +179,52 @@ impl Desk {
         self.answers.extend_from_slice(itoa::Buffer::new().format(BODY.len()).as_bytes());
         self.end_of_head();
         self.answers.extend_from_slice(BODY);
+    }
+
+    /// As `writes::accepted`.
+    fn receipt(&mut self, receipt: &Receipt) -> u16 {
+        self.body.clear();
+        writes::write_receipt(receipt, &mut self.body);
+        self.answers.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nmemdb-position: ");
+        self.number(receipt.position.epoch);
+        self.answers.push(b'-');
+        self.number(receipt.position.sequence);
+        self.answers.extend_from_slice(b"\r\nmemdb-acks: ");
+        self.number(receipt.acks.into());
+        if receipt.replayed {
+            self.answers.extend_from_slice(b"\r\nmemdb-replayed: true");
+        }
+        self.answers.extend_from_slice(b"\r\ncontent-length: ");
+        self.number(self.body.len() as u64);
+        self.end_of_head();
+        self.answers.extend_from_slice(&self.body);
+        StatusCode::ACCEPTED.as_u16()
+    }
+
+    /// As hyper writes what [`Problem::into_response`] gives.
+    fn problem(&mut self, problem: Problem) -> u16 {
+        let body = problem.body();
+        let response = problem.into_response();
+        let status = response.status();
+        self.answers.extend_from_slice(b"HTTP/1.1 ");
+        self.number(status.as_u16().into());
+        self.answers.push(b' ');
+        self.answers.extend_from_slice(status.canonical_reason().unwrap_or("<none>").as_bytes());
+        for (name, value) in response.headers() {
+            self.answers.extend_from_slice(b"\r\n");
+            self.answers.extend_from_slice(name.as_str().as_bytes());
+            self.answers.extend_from_slice(b": ");
+            self.answers.extend_from_slice(value.as_bytes());
+        }
+        self.answers.extend_from_slice(b"\r\ncontent-length: ");
+        self.number(body.len() as u64);
+        self.end_of_head();
+        self.answers.extend_from_slice(&body);
+        status.as_u16()
+    }
+
+    fn number(&mut self, number: u64) {
+        self.answers.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// As `headers::read_answer`.

@@ -12,9 +12,11 @@ use std::{mem::MaybeUninit, str};
 pub(super) enum Seen<'a> {
     /// The begin of a head that may be the lane's.
     Partial,
+    /// A head that is the lane's, and the begin of its body: both have so many bytes.
+    Body(usize),
     /// Not the lane's.
     Other,
-    /// A request without a body, of so many bytes.
+    /// A request, with its body so many bytes.
     Whole(usize, Asked<'a>),
 }
 
@@ -25,28 +27,97 @@ pub(super) enum Asked<'a> {
     Health,
     /// `GET /wordcount?`, with what the routes would look at.
     Wordcount { query: &'a str, min_position: Option<Position>, if_none_match: Option<&'a str> },
+    /// `POST /post`.
+    Post(Posted<'a>),
 }
 
+/// A text that is posted, with what the routes would look at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Posted<'a> {
+    pub(super) query: &'a str,
+    pub(super) content_type: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
+    pub(super) stream: Option<&'a str>,
+    pub(super) stream_sequence: Option<&'a str>,
+    pub(super) body: &'a [u8],
+}
+
+/// Bytes of the largest post that is the lane's, with its head: it is kept until it is whole.
+pub(super) const MAX_POST_BYTES: usize = 16 << 10;
+
 const GET: &[u8] = b"GET /";
+const POST: &[u8] = b"POST /post";
 
 /// Looks at the request that begins `bytes`.
 #[inline]
 pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Seen<'_> {
-    if !bytes.starts_with(GET) {
-        return if GET.starts_with(bytes) { Seen::Partial } else { Seen::Other };
+    let posts = bytes.starts_with(POST);
+    if !posts && !bytes.starts_with(GET) {
+        return if GET.starts_with(bytes) || POST.starts_with(bytes) { Seen::Partial } else { Seen::Other };
     }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes && request.version == Some(1) => {
-            match asked(request.path.unwrap_or_default(), request.headers) {
-                Some(asked) => Seen::Whole(head_bytes, asked),
-                None => Seen::Other,
+            let target = request.path.unwrap_or_default();
+            if posts {
+                return posted(target, request.headers).map_or(Seen::Other, |post| with_body(post, head_bytes, bytes));
             }
+            asked(target, request.headers).map_or(Seen::Other, |asked| Seen::Whole(head_bytes, asked))
         }
         Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => Seen::Partial,
         _ => Seen::Other,
     }
+}
+
+/// A post whose head has so many bytes, with what there is of its body.
+fn with_body<'a>((post, length): (Posted<'a>, usize), head_bytes: usize, bytes: &'a [u8]) -> Seen<'a> {
+    let whole = head_bytes + length;
+    if whole > MAX_POST_BYTES {
+        return Seen::Other;
+    }
+    match bytes.get(head_bytes..whole) {
+        Some(body) => Seen::Whole(whole, Asked::Post(Posted { body, ..post })),
+        None => Seen::Body(whole),
+    }
+}
+
+/// A post without its body, and how long that is.
+fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(Posted<'a>, usize)> {
+    let query = match target.strip_prefix("/post")? {
+        "" => "",
+        query => query.strip_prefix('?').filter(|query| is_plain(query))?,
+    };
+    let (mut hosts, mut length, mut post) = (0, None, Posted { query, ..Posted::default() });
+    for field in fields {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        let value = match field.name.len() {
+            4 if is("host") => {
+                hosts += 1;
+                continue;
+            }
+            10 if is("connection") && field.value.eq_ignore_ascii_case(b"keep-alive") => continue,
+            10 if is("connection") => return None,
+            6 if is("expect") => return None,
+            7 if is("upgrade") => return None,
+            12 if is("content-type") => &mut post.content_type,
+            12 if is("memdb-stream") => &mut post.stream,
+            13 if is("if-none-match") => return None,
+            14 if is("content-length") => &mut length,
+            15 if is("idempotency-key") => &mut post.key,
+            16 if is("memdb-stream-seq") => &mut post.stream_sequence,
+            16 if is("content-encoding") => return None,
+            17 if is("transfer-encoding") => return None,
+            18 if is("memdb-min-position") => return None,
+            _ => continue,
+        };
+        if value.replace(visible(field.value)?).is_some() {
+            return None;
+        }
+    }
+    let length =
+        length.filter(|length: &&str| length.len() <= 5 && length.bytes().all(|byte| byte.is_ascii_digit()))?;
+    (hosts == 1).then_some((post, length.parse().ok()?))
 }
 
 fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Asked<'a>> {
@@ -84,10 +155,13 @@ fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Asked<'
     if target == "/health" {
         return Some(Asked::Health);
     }
-    // What a URI is made of for certain; another may be one too, or none.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=%+-._~&:,/".contains(&byte);
-    let query = target.strip_prefix("/wordcount?").filter(|query| query.bytes().all(plain))?;
+    let query = target.strip_prefix("/wordcount?").filter(|query| is_plain(query))?;
     Some(Asked::Wordcount { query, min_position, if_none_match })
+}
+
+/// What a URI is made of for certain; another may be one too, or none.
+fn is_plain(query: &str) -> bool {
+    query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=%+-._~&:,/".contains(&byte))
 }
 
 /// The value, if the routes could read it.
@@ -125,6 +199,52 @@ mod tests {
             let followed = format!("{head}GET");
             assert_eq!(look(followed.as_bytes(), 1_000), Seen::Whole(head.len(), expected), "{head:?}");
             assert_eq!(look(followed.as_bytes(), head.len() - 1), Seen::Other, "{head:?} over the limit");
+        }
+    }
+
+    #[test]
+    fn a_small_post_is_the_lanes_once_its_body_is_there() {
+        let head = "POST /post?ack=disk HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nIdempotency-Key: k\r\nContent-Length: 5\r\n\r\n";
+        let whole = format!("{head}helloGET");
+        let post = Posted {
+            query: "ack=disk",
+            content_type: Some("text/plain"),
+            key: Some("k"),
+            body: b"hello",
+            ..Posted::default()
+        };
+        assert_eq!(look(whole.as_bytes(), 1_000), Seen::Whole(head.len() + 5, Asked::Post(post)));
+        for cut in 0..head.len() {
+            assert_eq!(look(&whole.as_bytes()[..cut], 1_000), Seen::Partial, "cut at {cut}");
+        }
+        for cut in head.len()..head.len() + 5 {
+            assert_eq!(look(&whole.as_bytes()[..cut], 1_000), Seen::Body(head.len() + 5), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn other_posts_are_not() {
+        for (target, lines) in [
+            ("/post", "Content-Length: 99999"),
+            ("/post", "Content-Length: 100000"),
+            ("/post", "Content-Length: +5"),
+            ("/post", "Content-Length: "),
+            ("/post", "Content-Length: 5\r\nContent-Length: 5"),
+            ("/post", "Transfer-Encoding: chunked"),
+            ("/post", "Content-Length: 5\r\nTransfer-Encoding: chunked"),
+            ("/post", "Content-Length: 5\r\nExpect: 100-continue"),
+            ("/post", "Content-Length: 5\r\nContent-Encoding: gzip"),
+            ("/post", "Content-Length: 5\r\nConnection: close"),
+            ("/post", "Content-Length: 5\r\nHost: b"),
+            ("/post", "Content-Length: 5\r\nIdempotency-Key: a\r\nIdempotency-Key: a"),
+            ("/post", "Content-Length: 5\r\nMemdb-Min-Position: 1-1"),
+            ("/post", "X: y"),
+            ("/post/", "Content-Length: 5"),
+            ("/posts", "Content-Length: 5"),
+            ("/post#x", "Content-Length: 5"),
+        ] {
+            let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nhello");
+            assert_eq!(look(head.as_bytes(), 1_000), Seen::Other, "{head:?}");
         }
     }
 

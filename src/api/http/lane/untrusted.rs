@@ -49,8 +49,8 @@ pub fn answered(bytes: &[u8], piece: usize) -> Answered {
             lane.extend_from_slice(&desk.answers);
             match rest {
                 Rest::Waiting => {}
-                Rest::Partial if come < bytes.len() => come = bytes.len().min(come + piece),
-                Rest::Partial | Rest::Other => break,
+                Rest::Partial | Rest::Body(_) if come < bytes.len() => come = bytes.len().min(come + piece),
+                Rest::Partial | Rest::Body(_) | Rest::Post | Rest::Other => break,
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
