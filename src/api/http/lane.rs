@@ -175,6 +175,10 @@ impl Lane<'_> {
                     match Pin::new(&mut *self.stream).poll_read(cx, &mut buffer) {
                         Poll::Pending => return self.poll_silence(cx, stopped.as_mut()),
                         Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
+                        // What half a body means is the routes' to say.
+                        Poll::Ready(Ok(())) if buffer.filled().is_empty() && self.awaited > 0 => {
+                            return Poll::Ready(Left::Other(std::mem::take(&mut self.begun)));
+                        }
                         Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(Left::Done),
                         Poll::Ready(Ok(())) => filled += buffer.filled().len(),
                     }
