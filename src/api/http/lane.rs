@@ -1,6 +1,7 @@
-//! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`.
+//! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or posts
+//! small texts.
 //!
-//! A small loop that reads, answers straight from the store (`lane/desk.rs`), and writes all answers of a
+//! A small loop that reads, answers straight from the store (`lane/desk.rs`) or once the Writer has answered, and writes all answers of a
 //! wake-up at once. At the first request of any other shape (`lane/request.rs`) the connection goes to the door, hyper and
 //! the routes for good, with what was read of it. The rules of the door hold here too: no more is read while the client
 //! takes nothing, and silence, a slow head and answers nobody takes have their times.
