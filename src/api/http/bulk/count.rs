@@ -54,6 +54,7 @@ pub(super) fn count(block: Block, manner: &Manner, tally: Tally) -> Counted {
     } else {
         counted.add_lines(block, manner);
     }
+    counted.tally.order_by_hash();
     counted
 }
 
