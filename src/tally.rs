@@ -24,7 +24,7 @@ pub struct Tally {
     /// free. Probing is linear, and three quarters are in use at most.
     slots: Vec<u64>,
     /// Room to put the entries in another order.
-    ordered: (Vec<Entry>, Vec<u32>),
+    ordered: Option<Box<Ordered>>,
     home: Option<Arc<Pool>>,
 }
 
@@ -36,6 +36,13 @@ struct Entry {
     head: u64,
     start: u32,
     len: u32,
+}
+
+#[derive(Debug, Default)]
+struct Ordered {
+    entries: Vec<Entry>,
+    /// Of each entry the number in the new order, from 1.
+    numbers: Vec<u32>,
 }
 
 /// One word of a [`Tally`].
@@ -54,14 +61,7 @@ const FIRST_SLOTS: usize = 16;
 impl Tally {
     /// An empty tally for a database with this hasher.
     pub fn new(hasher: WordHasher) -> Self {
-        Self {
-            hasher,
-            text: String::new(),
-            entries: Vec::new(),
-            slots: Vec::new(),
-            ordered: Default::default(),
-            home: None,
-        }
+        Self { hasher, text: String::new(), entries: Vec::new(), slots: Vec::new(), ordered: None, home: None }
     }
 
     /// Adds `amount` to a word.
@@ -126,7 +126,8 @@ impl Tally {
     /// Puts the words in the order of the top bytes of their hashes. The store keeps words by that byte, so whoever looks all of
     /// them up finds those behind each other close together, in the cache and in few pages.
     pub fn order_by_hash(&mut self) {
-        let (mut ordered, mut numbers) = std::mem::take(&mut self.ordered);
+        let mut room = self.ordered.take().unwrap_or_default();
+        let Ordered { entries: ordered, numbers } = &mut *room;
         let top = |entry: &Entry| (entry.hash >> 56) as usize;
         let mut next = [0_u32; 256];
         self.entries.iter().for_each(|entry| next[top(entry)] += 1);
@@ -145,8 +146,8 @@ impl Tally {
         for slot in self.slots.iter_mut().filter(|slot| **slot != 0) {
             *slot = *slot & !u64::from(u32::MAX) | u64::from(numbers[*slot as u32 as usize - 1]);
         }
-        std::mem::swap(&mut self.entries, &mut ordered);
-        self.ordered = (ordered, numbers);
+        std::mem::swap(&mut self.entries, ordered);
+        self.ordered = Some(room);
     }
 
     /// The amount of a word, or `None` if it never came.
@@ -277,7 +278,7 @@ impl Clone for Tally {
     fn clone(&self) -> Self {
         let Self { hasher, text, entries, slots, .. } = self;
         let (text, entries, slots) = (text.clone(), entries.clone(), slots.clone());
-        Self { hasher: *hasher, text, entries, slots, ordered: Default::default(), home: None }
+        Self { hasher: *hasher, text, entries, slots, ordered: None, home: None }
     }
 }
 
