@@ -372,6 +372,7 @@ impl<T> Replica<T> {
             }
             Ok(loaded) if !self.is_on_the_leaders_history(&loaded) => {
                 self.loading = false;
+                self.forget_who_led();
                 let position = loaded.store.mark().position;
                 actions.push(Action::Alarm(format!(
                     "the snapshot that was loaded, at {position}, is not of the leader that wants it loaded: does --leader \

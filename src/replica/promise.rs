@@ -16,12 +16,15 @@ impl<T> Replica<T> {
 
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
     pub(super) fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+        let by = (offer.epoch, offer.leader);
         if self.held.is_none() {
-            // There is nothing to note it in, so it does not count; remembered all the same, it would keep this replica from
-            // whoever leads in the end.
+            // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica from whoever
+            // leads in the end. Only what is being loaded must not be gone on with for the leader that is replaced.
+            if self.loading {
+                (self.promised, self.promised_to) = (offer.epoch, Some(by));
+            }
             return Outcome::Syncing;
         }
-        let by = (offer.epoch, offer.leader);
         if self.highest() == offer.epoch && self.promised_to != Some(by) {
             return Outcome::OldEpoch; // it is led, or promised, already
         }

@@ -156,6 +156,9 @@ fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
     if counts.iter().any(|counted| counted.word.is_empty() || counted.word.len() > limits::MAX_WORD_BYTES) {
         return Err("a word that is empty or too long".into());
     }
+    if counts.iter().any(|counted| counted.count == 0) {
+        return Err("a word with a count of zero".into());
+    }
     store.load_image(&Change { namespace, dropped: false, counts });
     Ok(())
 }

@@ -152,16 +152,13 @@ impl Lane<'_> {
                     Poll::Ready(Ok(())) => {}
                 }
             }
-            if let Some(posting) = &mut self.posting {
-                let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
-                let begun = posting.begun;
-                self.posting = None;
-                desk.answer_post(settled, self.site, begun);
-                if self.send(desk).is_err() {
-                    return Poll::Ready(Left::Broken);
+            if self.posting.is_some() {
+                match self.poll_post(cx, desk) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
+                    Poll::Ready(Ok(())) if self.next == Next::Answer => return self.give_way(cx),
+                    Poll::Ready(Ok(())) => continue,
                 }
-                self.expect_head(Instant::now());
-                continue;
             }
             let held = self.begun.held.len();
             let mut filled = held;
@@ -201,18 +198,36 @@ impl Lane<'_> {
                 return Poll::Ready(Left::Broken);
             }
             if filled == input.len() {
-                // There is more, and others wait for their turn.
-                self.gave_way = true;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return self.give_way(cx);
             }
         }
+    }
+
+    /// There is more, and others wait for their turn.
+    fn give_way(&mut self, cx: &Context<'_>) -> Poll<Left> {
+        self.gave_way = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits for the Writer, and answers a post.
+    fn poll_post(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Poll<io::Result<()>> {
+        let Some(posting) = &mut self.posting else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
+        let begun = posting.begun;
+        self.posting = None;
+        desk.answer_post(settled, self.site, begun);
+        self.send(desk)?;
+        self.expect_head(Instant::now());
+        Poll::Ready(Ok(()))
     }
 
     /// Answers what can be answered of `bytes`, sends what the socket takes, and keeps the rest.
     fn answer(&mut self, bytes: &[u8], desk: &mut Desk) -> io::Result<()> {
         let begun = Instant::now();
         let (consumed, rest) = desk.answer(bytes, self.site, begun);
+        // The desk is others' too: nothing of this connection stays there, also if it breaks off below.
+        let post = desk.post.take();
         let was_silent = self.begun.held.is_empty();
         self.begun.held.clear();
         self.begun.held.extend_from_slice(&bytes[consumed..]);
@@ -236,10 +251,8 @@ impl Lane<'_> {
             Rest::Waiting => Next::Answer,
             Rest::Post => {
                 let site = self.site;
-                self.posting = desk
-                    .post
-                    .take()
-                    .map(|(batch, ack)| Posting { begun, settled: Box::pin(writes::settle(site, batch, ack)) });
+                let settled = post.map(|(batch, ack)| Box::pin(writes::settle(site, batch, ack)));
+                self.posting = settled.map(|settled| Posting { begun, settled });
                 if self.begun.held.is_empty() { Next::Read } else { Next::Answer }
             }
             Rest::Other => Next::Leave,

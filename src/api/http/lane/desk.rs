@@ -71,6 +71,7 @@ impl Desk {
     /// bytes that were.
     pub(super) fn answer(&mut self, bytes: &[u8], site: &Site, now: Instant) -> (usize, Rest) {
         self.answers.clear();
+        self.post = None;
         self.date.bring_up_to(now);
         let view = &site.api.view;
         // From before all reads of this turn: what they show is at least as new.
@@ -309,5 +310,33 @@ impl Date {
         self.line.extend_from_slice(b"\r\ndate: ");
         self.line.extend_from_slice(httpdate::fmt_http_date(wall).as_bytes());
         self.line.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+#[cfg(all(test, feature = "failpoints"))]
+mod tests {
+    use super::{super::untrusted, *};
+    use crate::{
+        hash::WordHasher,
+        tally::{Tally, Verb},
+    };
+
+    /// The desk is shared by the connections of a thread: a post of one that broke off is nobody else's.
+    #[test]
+    fn a_post_that_was_left_on_the_desk_is_not_the_next_connections() {
+        let mut desk = Desk::default();
+        let batch = Batch {
+            namespace: "words".into(),
+            verb: Verb::Add,
+            tally: Tally::new(WordHasher::new(1)),
+            words: 0,
+            left_out: 0,
+            once: None,
+            fingerprint: 0,
+        };
+        desk.post = Some((batch, None));
+        let request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(desk.answer(request, &untrusted::site(), Instant::now()), (request.len(), Rest::Partial));
+        assert!(desk.post.is_none());
     }
 }
