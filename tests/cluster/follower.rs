@@ -101,6 +101,9 @@ impl Cluster {
                 if settled.manifest.state.highest() < sworn {
                     return Err(format!("replica {seat} has promised epoch {sworn}, and knows nothing of it any more"));
                 }
+                // As a leader it may have begun an epoch, and died before it said so.
+                let state = &settled.manifest.state;
+                self.truth.may_have_begun(state.epoch, &state.epochs)?;
                 self.truth.recovered(&format!("replica {seat}"), &settled.store.reader(), at)?;
                 at
             }

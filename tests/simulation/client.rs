@@ -134,6 +134,12 @@ impl Clients {
         };
         let namespace = NAMESPACES[random.below(5).saturating_sub(2)];
         let (verb, words) = if self.grows(namespace) { (Verb::Add, only_adds(words)) } else { (verb, words) };
+        // Equal by chance, name and all: then it is that one, sent again.
+        let is_same =
+            |wish: &Wish| (wish.namespace, wish.verb, &wish.words, &wish.once) == (namespace, verb, &words, &once);
+        if let Some(same) = self.wishes.iter().position(is_same).filter(|_| once.is_some()) {
+            return same;
+        }
         self.wishes.push(Wish { namespace, verb, words, once, level, open: 0, acknowledged: false, unknown: false });
         self.wishes.len() - 1
     }
