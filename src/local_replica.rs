@@ -273,15 +273,18 @@ impl Following {
     /// Follows the log; now and then, when there is nothing new, looks into the MANIFEST.
     fn step(&mut self, disk: &dyn Disk, idle_steps: &mut u32) -> Result<Step, Trouble> {
         let before = self.store.mark().position;
-        if !self.follow(disk)? {
+        // Into an epoch only once readers have the table that says how those before it have ended: since the last step.
+        self.stand();
+        let mut changed = self.follow(disk)?;
+        if !changed {
             *idle_steps += 1;
             if *idle_steps >= IDLE_STEPS_PER_MANIFEST {
                 *idle_steps = 0;
-                self.refresh(disk)?;
+                changed = self.refresh(disk)?;
             }
         }
         let position = self.store.mark().position;
-        Ok(if position == before { Step::Nothing } else { Step::Applied(position) })
+        Ok(if position == before && !changed { Step::Nothing } else { Step::Applied(position) })
     }
 
     /// What the MANIFEST promises and the log did not have; a log that was cut and not yet gone on with, most likely.
@@ -355,7 +358,6 @@ impl Following {
             return Err(Trouble(format!("the log has another record {} now", mark.position.sequence)));
         }
         (self.manifest, self.tail) = (manifest, tail);
-        self.stand();
         Ok(true)
     }
 
