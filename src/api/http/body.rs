@@ -156,23 +156,26 @@ pub(super) enum Media {
     Multipart { boundary: String },
 }
 
+/// A media type without its parameters, of which a charset must be one that is UTF-8.
+pub(super) fn essence<'a>(content_type: &'a str, accepted: &'static str) -> Result<&'a str, Problem> {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    for parameter in parts {
+        if let Some((name, value)) = parameter.split_once('=')
+            && name.eq_ignore_ascii_case("charset")
+            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(value.trim_matches('"')))
+        {
+            return Err(Problem::unsupported_media_type(accepted, "the charset is not taken here; send UTF-8"));
+        }
+    }
+    Ok(essence)
+}
+
 impl Media {
     /// The media type of a body; no header at all means plain text.
     pub(super) fn of(content_type: Option<&str>, accepted: &'static str) -> Result<Self, Problem> {
         let Some(content_type) = content_type else { return Ok(Media::Plain) };
-        let mut parts = content_type.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default();
-        let refused = |detail: String| Problem::unsupported_media_type(accepted, detail);
-        for parameter in parts {
-            if let Some((name, value)) = parameter.split_once('=')
-                && name.eq_ignore_ascii_case("charset")
-                && !["utf-8", "utf8", "us-ascii"]
-                    .iter()
-                    .any(|known| known.eq_ignore_ascii_case(value.trim_matches('"')))
-            {
-                return Err(refused("the charset is not taken here; send UTF-8".to_owned()));
-            }
-        }
+        let essence = essence(content_type, accepted)?;
         if essence.eq_ignore_ascii_case("text/plain") {
             Ok(Media::Plain)
         } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -185,7 +188,7 @@ impl Media {
                 Err(_) => Err(Problem::new(Kind::InvalidHeader, "multipart/form-data needs a boundary parameter")),
             }
         } else {
-            Err(refused(format!("this route takes {accepted}")))
+            Err(Problem::unsupported_media_type(accepted, format!("this route takes {accepted}")))
         }
     }
 }

@@ -9,12 +9,12 @@ mod count;
 mod lines;
 
 use super::{
-    body::Share,
+    body::{self, Share},
     headers::{self, Naming},
     problem::{self, Kind, Problem},
     query::Query,
     routes::Site,
-    writes::Heads,
+    writes::{self, Heads},
 };
 use crate::{
     hash::WordHasher,
@@ -25,7 +25,6 @@ use crate::{
 use bytes::Buf;
 use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
 use futures::{Stream, StreamExt};
-use http::{HeaderValue, StatusCode, header};
 use lines::{Block, Lines};
 use parking_lot::Mutex;
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -51,16 +50,7 @@ enum Format {
 impl Format {
     fn of(content_type: Option<&str>) -> Result<Self, Problem> {
         let Some(content_type) = content_type else { return Ok(Format::Plain) };
-        let mut parts = content_type.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let is_utf8 = |parameter: &str| match parameter.to_ascii_lowercase().split_once('=') {
-            Some(("charset", name)) => matches!(name.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"),
-            _ => true,
-        };
-        match &*essence {
-            _ if !parts.all(is_utf8) => {
-                Err(Problem::unsupported_media_type(TAKES, "the charset is not taken here; send UTF-8"))
-            }
+        match &*body::essence(content_type, TAKES)?.to_ascii_lowercase() {
             "text/plain" => Ok(Format::Plain),
             "application/x-ndjson" | "application/ndjson" => Ok(Format::Json),
             _ => Err(Problem::unsupported_media_type(TAKES, format!("this route takes {TAKES}"))),
@@ -151,8 +141,7 @@ where
         Err(problem) => Err(problem),
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
-    let wants_replica = query.ack.is_none() && bulk.site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
-    bulk.site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
+    writes::count_unreplicated(&bulk.site, query.ack, &receipt);
     Ok(accepted(&done, bulk.manner.limit, &receipt))
 }
 
@@ -348,11 +337,5 @@ fn accepted(done: &Done, line_bytes: usize, receipt: &Receipt) -> Response {
     members["line_bytes"] = line_bytes.into();
     members["acks"] = receipt.acks.into();
     members["position"] = receipt.position.to_string().into();
-    let mut response = Response::new(members.to_string().into());
-    *response.status_mut() = StatusCode::ACCEPTED;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(&headers::MEMDB_POSITION, headers::position_value(receipt.position));
-    fields.insert(&headers::MEMDB_ACKS, HeaderValue::from(receipt.acks));
-    response
+    writes::accepted_with(members.to_string().into_bytes(), receipt)
 }

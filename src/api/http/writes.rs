@@ -312,8 +312,7 @@ pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> 
     }
     match leader.submit(batch, ack).await {
         Ok(receipt) => {
-            let wants_replica = ack.is_none() && site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
-            site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
+            count_unreplicated(site, ack, &receipt);
             Ok(receipt)
         }
         Err(error) => {
@@ -324,10 +323,21 @@ pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> 
     }
 }
 
+/// Counts a write that no replica has acknowledged, though the default level would have had one do so.
+pub(super) fn count_unreplicated(site: &Site, ack: Option<AckLevel>, receipt: &Receipt) {
+    let wants_replica = ack.is_none() && site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
+    site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
+}
+
 /// The 202 of a write.
 fn accepted(receipt: &Receipt) -> Response {
     let mut body = Vec::with_capacity(128);
     write_receipt(receipt, &mut body);
+    accepted_with(body, receipt)
+}
+
+/// The 202 of a write, with this body of JSON.
+pub(super) fn accepted_with(body: Vec<u8>, receipt: &Receipt) -> Response {
     let Receipt { position, acks, replayed, .. } = receipt;
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;

@@ -176,10 +176,10 @@ impl Desk {
 
     fn health(&mut self) {
         const BODY: &[u8] = br#"{"status":"api up"}"#;
-        self.answers.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ");
-        self.answers.extend_from_slice(itoa::Buffer::new().format(BODY.len()).as_bytes());
-        self.end_of_head();
-        self.answers.extend_from_slice(BODY);
+        self.answers.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json");
+        self.body.clear();
+        self.body.extend_from_slice(BODY);
+        self.end_with_body();
     }
 
     /// As `writes::accepted`.
@@ -187,24 +187,19 @@ impl Desk {
         self.body.clear();
         writes::write_receipt(receipt, &mut self.body);
         self.answers.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nmemdb-position: ");
-        self.number(receipt.position.epoch);
-        self.answers.push(b'-');
-        self.number(receipt.position.sequence);
+        self.position(receipt.position);
         self.answers.extend_from_slice(b"\r\nmemdb-acks: ");
         self.number(receipt.acks.into());
         if receipt.replayed {
             self.answers.extend_from_slice(b"\r\nmemdb-replayed: true");
         }
-        self.answers.extend_from_slice(b"\r\ncontent-length: ");
-        self.number(self.body.len() as u64);
-        self.end_of_head();
-        self.answers.extend_from_slice(&self.body);
+        self.end_with_body();
         StatusCode::ACCEPTED.as_u16()
     }
 
     /// As hyper writes what [`Problem::into_response`] gives.
     fn problem(&mut self, problem: Problem) -> u16 {
-        let body = problem.body();
+        self.body = problem.body();
         let response = problem.into_response();
         let status = response.status();
         self.answers.extend_from_slice(b"HTTP/1.1 ");
@@ -217,11 +212,14 @@ impl Desk {
             self.answers.extend_from_slice(b": ");
             self.answers.extend_from_slice(value.as_bytes());
         }
-        self.answers.extend_from_slice(b"\r\ncontent-length: ");
-        self.number(body.len() as u64);
-        self.end_of_head();
-        self.answers.extend_from_slice(&body);
+        self.end_with_body();
         status.as_u16()
+    }
+
+    fn position(&mut self, position: Position) {
+        self.number(position.epoch);
+        self.answers.push(b'-');
+        self.number(position.sequence);
     }
 
     fn number(&mut self, number: u64) {
@@ -231,33 +229,34 @@ impl Desk {
     /// As `headers::read_answer`.
     fn read_answer(&mut self, position: Position, lag_ms: Option<u64>, if_none_match: Option<&str>) {
         let tag = headers::strong_tag(&self.body);
-        let into = &mut self.answers;
         let is_known = if_none_match.is_some() && headers::matches(if_none_match, &tag);
-        into.extend_from_slice(if is_known {
+        self.answers.extend_from_slice(if is_known {
             b"HTTP/1.1 304 Not Modified\r\nmemdb-position: ".as_slice()
         } else {
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmemdb-position: "
         });
-        let mut digits = itoa::Buffer::new();
-        into.extend_from_slice(digits.format(position.epoch).as_bytes());
-        into.push(b'-');
-        into.extend_from_slice(digits.format(position.sequence).as_bytes());
-        into.extend_from_slice(b"\r\netag: ");
-        into.extend_from_slice(&tag);
+        self.position(position);
+        self.answers.extend_from_slice(b"\r\netag: ");
+        self.answers.extend_from_slice(&tag);
         if let Some(lag_ms) = lag_ms {
-            into.extend_from_slice(b"\r\nmemdb-lag: ");
-            into.extend_from_slice(digits.format(lag_ms).as_bytes());
+            self.answers.extend_from_slice(b"\r\nmemdb-lag: ");
+            self.number(lag_ms);
         }
         if is_known {
             self.end_of_head();
             self.answered.not_modified += 1;
             return;
         }
-        into.extend_from_slice(b"\r\ncontent-length: ");
-        into.extend_from_slice(digits.format(self.body.len()).as_bytes());
+        self.end_with_body();
+        self.answered.read += 1;
+    }
+
+    /// The last lines of the head, and the body.
+    fn end_with_body(&mut self) {
+        self.answers.extend_from_slice(b"\r\ncontent-length: ");
+        self.number(self.body.len() as u64);
         self.end_of_head();
         self.answers.extend_from_slice(&self.body);
-        self.answered.read += 1;
     }
 
     fn end_of_head(&mut self) {
