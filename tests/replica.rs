@@ -452,15 +452,7 @@ fn a_replica_is_at_rest_once_all_it_has_is_synced_and_wakes_for_its_next_snapsho
     let mut replica = Driven::start_with_snapshots(Some(directory.path()), 1, 1_000);
     replica.syncs = false;
     assert_eq!(replica.replica.next_tick_ms(), None, "there is nothing to write a snapshot of");
-    let offer = {
-        let mut sending = Sending::new();
-        let ask = sending.offer(&leader).expect("it asks first");
-        replica.offered(&ask, 1, None);
-        let (_, answer) = replica.answers.pop().expect("answered");
-        sending.answered(answer, &leader);
-        sending.offer(&leader).expect("three records")
-    };
-    replica.offered(&offer, 1, None);
+    Sending::new().bring_up(&mut replica, &leader);
     let wakes_ms = replica.replica.next_tick_ms().expect("it keeps files that have changed");
     assert!((1..=1_000).contains(&wakes_ms), "{wakes_ms}");
     assert!(!replica.replica.is_at_rest(), "three records are not synced");
