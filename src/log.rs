@@ -16,7 +16,7 @@ pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode
 use scan::own_header;
 pub use scan::{Cut, Scanned, salvage, scan, scan_copied, segments};
 pub(crate) use scan::{later_records, read_segment};
-pub use tail::{Place, Tail, place_after};
+pub use tail::{LivePlace, Place, Tail, place_after};
 
 use crate::{
     disk::{self, Disk, DiskFile},
@@ -47,6 +47,8 @@ pub struct Log {
     ended: Vec<Arc<dyn DiskFile>>,
     /// Whether this segment's name is synced with the directory.
     name_synced: bool,
+    /// Lives as long as the log is written ([`LivePlace`]).
+    writer: Arc<()>,
     encoded: Vec<u8>,
 }
 
@@ -120,6 +122,7 @@ impl Log {
             finished: None,
             ended: Vec::new(),
             name_synced: true,
+            writer: Arc::new(()),
             encoded: Vec::new(),
         })
     }
@@ -198,9 +201,9 @@ impl Log {
         }
         let mark = Mark { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
         let begun = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
-        let Self { file, .. } = std::mem::replace(self, begun);
+        let Self { file, writer, .. } = std::mem::replace(self, begun);
         ended.push(file);
-        self.ended = ended;
+        (self.ended, self.writer) = (ended, writer);
         Ok(())
     }
 
@@ -254,6 +257,11 @@ impl Log {
     /// Where the next record will be, for whoever reads the log from there ([`Tail`]).
     pub fn place(&self) -> Place {
         Place { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
+    }
+
+    /// As [`Log::place`], for work that has to end with the log.
+    pub fn live_place(&self) -> LivePlace {
+        LivePlace { place: self.place(), writer: Arc::downgrade(&self.writer) }
     }
 
     fn rotate_if_due(&mut self) -> io::Result<()> {

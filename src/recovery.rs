@@ -382,7 +382,7 @@ impl Recovered {
         if report.needs_fresh_snapshot() {
             // The end of the log was read from memory, perhaps after a sync that failed: it is durable only once it
             // was written again. So the state itself is, before the MANIFEST says how this epoch ended.
-            let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?;
+            let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_place())?;
             snapshot = Some(job.run()?.position);
         }
         failpoint::pass("start.durable");
@@ -434,7 +434,8 @@ pub fn stop_cleanly(
     newest: Sequence,
 ) -> Result<Option<FileError>, FileError> {
     let mark = store.mark();
-    let last_snapshot = || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.place())?.run();
+    let last_snapshot =
+        || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_place())?.run();
     let failed = if mark.position.sequence == newest { None } else { last_snapshot().err() };
     failpoint::pass("stop.snapshot");
     manifest.state.clean_stop = Some(mark.position);

@@ -16,7 +16,7 @@ use crate::{
     failpoint::{self, Bug, planted},
     format::{FileError, Identity},
     limits,
-    log::{AppendError, Place, RawRecord, Sync},
+    log::{AppendError, LivePlace, RawRecord, Sync},
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Sequence, Standing},
     recovery::{self, Settled},
@@ -54,7 +54,7 @@ pub enum Action<T> {
     /// Sync, and report to [`Replica::synced`].
     Sync(Sync),
     /// Write a snapshot from here on, and report to [`Replica::snapshot_ended`].
-    Snapshot(Identity, Reader, Mark, Place),
+    Snapshot(Identity, Reader, Mark, LivePlace),
     /// Something a person should look at.
     Alarm(String),
 }

@@ -115,7 +115,7 @@ fn files() -> Files {
         if at == 1 {
             let sync = log.sync().expect("something to sync");
             log.synced(&sync);
-            let begun = Job::begin(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.place());
+            let begun = Job::begin(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.live_place());
             let mut begun = begun.expect("the disk works");
             // Far enough for the image to be read.
             (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), Step::More));

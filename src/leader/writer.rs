@@ -13,7 +13,7 @@ use crate::{
     failpoint::{self, Bug, planted},
     format::FileError,
     limits,
-    log::{AppendError, Log, Place, Sync},
+    log::{AppendError, LivePlace, Log, Sync},
     position::{Position, Sequence},
     record::Record,
     replication::{Peer, Told},
@@ -48,7 +48,7 @@ pub enum Action<T> {
     /// Whether a write waits for a replica's sync has changed.
     WantDurable(bool),
     /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
-    Snapshot(Mark, Place),
+    Snapshot(Mark, LivePlace),
     /// No write will succeed until a restart: this happened.
     Poisoned(String),
 }
@@ -234,7 +234,7 @@ impl<T> Writer<T> {
     pub fn begin_snapshot(&mut self, actions: &mut Vec<Action<T>>) {
         self.schedule.begun();
         self.snapshot_running = true;
-        actions.push(Action::Snapshot(self.store.mark(), self.log.place()));
+        actions.push(Action::Snapshot(self.store.mark(), self.log.live_place()));
     }
 
     /// Asks for a sync of everything, if it is not synced or under way.

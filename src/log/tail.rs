@@ -11,7 +11,7 @@ use crate::{
     limits,
     position::{Position, Sequence},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A place between two records of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,22 @@ pub struct Place {
     pub offset: u64,
     /// The sequence of the record behind it.
     pub sequence: Sequence,
+}
+
+/// A place in a log that somebody writes, for work beside it that must end when the log is given up: after an append or a
+/// sync that failed its owner may go on without it, and what readers are shown then is not what the directory stands for.
+#[derive(Clone, Debug)]
+pub struct LivePlace {
+    /// The place.
+    pub place: Place,
+    pub(super) writer: Weak<()>,
+}
+
+impl LivePlace {
+    /// Whether the log still has a writer. Whoever sees a state that came after the log was given up sees that too.
+    pub fn is_live(&self) -> bool {
+        self.writer.strong_count() > 0
+    }
 }
 
 /// Finds the place behind the record numbered `sequence`, with the chain up to there; `None` when the log does not reach

@@ -3,7 +3,7 @@
 use crate::{
     disk::Disk,
     format::{FileError, Identity},
-    log::{Place, Sync},
+    log::{LivePlace, Sync},
     metrics::Metrics,
     snapshot::{Job, Published},
     store::{Mark, Reader},
@@ -37,7 +37,7 @@ pub(super) struct Wanted {
     pub(super) identity: Identity,
     pub(super) reader: Reader,
     pub(super) mark: Mark,
-    pub(super) place: Place,
+    pub(super) place: LivePlace,
 }
 
 /// Whom the workers tell what they have done.

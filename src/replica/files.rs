@@ -4,7 +4,7 @@ use crate::{
     disk::Disk,
     failpoint::{Bug, planted},
     format::{FileError, Identity},
-    log::{AppendError, Log, Place, Sync},
+    log::{AppendError, LivePlace, Log, Sync},
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Sequence},
     recovery::{self, Settled},
@@ -116,9 +116,9 @@ impl Files {
         self.schedule.next_ms()
     }
 
-    pub(super) fn begin_snapshot(&mut self) -> Place {
+    pub(super) fn begin_snapshot(&mut self) -> LivePlace {
         self.schedule.begun();
-        self.log.place()
+        self.log.live_place()
     }
 
     pub(super) fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {

@@ -10,11 +10,11 @@ use crate::{
     failpoint::{self, Bug, planted},
     format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
     limits,
-    log::{Place, Tail},
+    log::{LivePlace, Tail},
     position::Position,
     store::{Cursor, Mark, Reader, Scan},
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 /// Payload bytes at which an image block is written.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -25,7 +25,7 @@ pub struct Job {
     identity: Identity,
     reader: Reader,
     start: Mark,
-    place: Place,
+    place: LivePlace,
     temporary: String,
     file: Arc<dyn DiskFile>,
     bytes: u64,
@@ -72,7 +72,7 @@ impl Job {
         identity: Identity,
         reader: Reader,
         start: Mark,
-        place: Place,
+        place: LivePlace,
     ) -> Result<Self, FileError> {
         let temporary = temporary_name(SNAPSHOT_PREFIX);
         let header =
@@ -211,7 +211,10 @@ impl Job {
         failpoint::pass("snapshot.walked");
         let (end, time_ms) = self.reader.settled_mark();
         self.time_ms = time_ms;
-        let tail = Tail::open(&*self.disk, self.identity, self.place.clone())?;
+        if !self.place.is_live() {
+            return Err(FileError::io(&self.temporary)(io::Error::other("the log was given up meanwhile")));
+        }
+        let tail = Tail::open(&*self.disk, self.identity, self.place.place.clone())?;
         self.stage = Stage::Records { end, tail };
         Ok(())
     }
@@ -247,5 +250,44 @@ impl Job {
         self.bytes += block.len() as u64;
         self.crc = crc;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        disk::RealDisk,
+        log::Log,
+        store::{Store, WindowLimits},
+        tokenizer::Analyzer,
+    };
+
+    const IDENTITY: Identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 2 };
+
+    /// After a sync that failed a replica goes on without its files, and its readers see what no file will ever tell of: an
+    /// epoch, for one, that the MANIFEST does not know.
+    #[test]
+    fn a_snapshot_ends_with_the_log_it_copies_records_from() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("there"));
+        let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+        let mut log = Log::begin(Arc::clone(&disk), IDENTITY, 1, Mark::default(), 1 << 20).expect("the disk works");
+        let begin = |store: &Store, log: &Log| {
+            let job = Job::begin(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.live_place());
+            job.expect("the disk works")
+        };
+        let job = begin(&store, &log);
+        log.begin_epoch(2).expect("the disk works"); // the same log, still written
+        job.run().expect("nothing is in the way");
+
+        let job = begin(&store, &log);
+        drop(log);
+        store.set_mark(Mark { position: Position::new(3, 0), ..store.mark() }, 0);
+        let error = job.run().expect_err("nobody writes the log any more");
+        assert!(error.to_string().contains("given up"), "{error}");
+        let names = disk.list().expect("the disk works");
+        let snapshots: Vec<_> = names.iter().filter(|name| name.starts_with(SNAPSHOT_PREFIX)).collect();
+        assert_eq!(snapshots, [&position_name(SNAPSHOT_PREFIX, Position::ZERO)]);
     }
 }

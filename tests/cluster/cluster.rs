@@ -363,10 +363,11 @@ impl Cluster {
                 return self.compare(leader);
             }
         }
+        let has_records = |at: Option<Position>| at.is_some_and(|at| at.sequence > 0);
         let is_left =
-            |node: &Node| node.leading().is_some() || node.keeps_files && node.killed_at.or(node.claimed).is_some();
+            |node: &Node| node.leading().is_some() || node.keeps_files && has_records(node.killed_at.or(node.claimed));
         if !self.nodes.iter().any(is_left) {
-            self.tally("histories of which no disk is left");
+            self.tally("histories of which no record is left");
             return Ok(());
         }
         let hellos: Vec<_> = self.nodes.iter().map(|node| node.following().map(|p| p.replica.hello())).collect();

@@ -54,7 +54,7 @@ impl ByHand {
 
     fn snapshot(&self) {
         let job =
-            Job::begin(Arc::clone(&self.disk), IDENTITY, self.store.reader(), self.store.mark(), self.log.place());
+            Job::begin(Arc::clone(&self.disk), IDENTITY, self.store.reader(), self.store.mark(), self.log.live_place());
         job.and_then(Job::run).expect("the disk works");
     }
 }
