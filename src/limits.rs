@@ -59,8 +59,9 @@ pub const QUICK_SNAPSHOT_MS: u64 = 100;
 pub const QUICK_SNAPSHOT_BYTES: u64 = 8 << 20;
 /// Entries the snapshot walk reads under one read guard: some microseconds in which the Writer may have to wait.
 pub const WALK_ENTRIES: usize = 256;
-/// Words whose cache misses the Writer overlaps: few enough that what it has loaded is still there when it is used.
-pub const WORDS_TOUCHED: usize = 64;
+/// So many words before its turn what a word needs is fetched into the cache: far enough that it has come, and few enough that
+/// it is still there.
+pub const WORDS_AHEAD: usize = 32;
 /// Log bytes the snapshot copies in one step.
 pub const COPY_BYTES: usize = 256 << 10;
 

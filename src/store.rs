@@ -15,7 +15,7 @@ use crate::{
     position::Position,
     record::{Change, Record, WordCount},
     tally::Tally,
-    words::{Place, Side, Walk, Words, WordsWriter},
+    words::{Ahead, Place, Side, Walk, Words, WordsWriter},
 };
 use arc_swap::ArcSwap;
 use gate::{Gate, Inside};
@@ -65,6 +65,8 @@ pub struct Store {
     bytes: usize,
     mark: Mark,
     time_ms: u64,
+    /// Of the words of the change at hand.
+    hashes: Vec<u64>,
 }
 
 /// What is known of a change's words before it is applied: their hashes and, if somebody has looked, their places.
@@ -73,6 +75,13 @@ pub(crate) struct Known<'a> {
     pub(crate) words: &'a Tally,
     /// As many, or none.
     pub(crate) places: &'a [Place],
+}
+
+impl Known<'_> {
+    fn each(&self) -> impl Iterator<Item = (u64, Place)> + Clone {
+        let places = self.places.iter().copied().chain(std::iter::repeat(Place::UNKNOWN));
+        self.words.hashes().zip(places)
+    }
 }
 
 struct Namespace {
@@ -126,6 +135,7 @@ impl Store {
             bytes: 0,
             mark: Mark::default(),
             time_ms: 0,
+            hashes: Vec::new(),
         }
     }
 
@@ -302,8 +312,13 @@ impl Store {
             });
             let (digest, bytes) = (namespace.digest(), namespace.words.bytes());
             match known.get(at) {
-                Some(known) => set_known(&mut namespace.words, &change.counts, known, side),
-                None => set(&mut namespace.words, &change.counts, hasher, side),
+                Some(known) => set(&mut namespace.words, &change.counts, known.each(), side),
+                None => {
+                    self.hashes.clear();
+                    self.hashes.extend(change.counts.iter().map(|counted| hasher.hash(counted.word)));
+                    let hashes = self.hashes.iter().map(|&hash| (hash, Place::UNKNOWN));
+                    set(&mut namespace.words, &change.counts, hashes, side);
+                }
             }
             namespace.words.before_flip(side);
             self.digest = self.digest.wrapping_sub(digest).wrapping_add(namespace.digest());
@@ -327,32 +342,17 @@ impl Store {
     }
 }
 
-/// Sets counts on `side`.
-fn set(words: &mut WordsWriter, counts: &[WordCount<'_>], hasher: WordHasher, side: Side) {
-    for some in counts.chunks(limits::WORDS_TOUCHED) {
-        let mut hashes = [0; limits::WORDS_TOUCHED];
-        hashes.iter_mut().zip(some).for_each(|(hash, counted)| *hash = hasher.hash(counted.word));
-        words.touch(hashes[..some.len()].iter().copied());
-        for (counted, hash) in some.iter().zip(hashes) {
-            words.set(hash, counted.word, counted.count, side);
-        }
-    }
-}
-
-/// Sets counts on `side`, with what is known of them.
-fn set_known(words: &mut WordsWriter, counts: &[WordCount<'_>], known: &Known<'_>, side: Side) {
-    assert_eq!(known.words.len(), counts.len(), "something is known of each word, or of none");
-    let mut hashes = known.words.hashes();
-    for (at, some) in counts.chunks(limits::WORDS_TOUCHED).enumerate() {
-        let place = |of: usize| known.places.get(at * limits::WORDS_TOUCHED + of).copied().unwrap_or_default();
-        if known.places.is_empty() {
-            words.touch(hashes.clone().take(some.len()));
-        } else {
-            words.touch_places(hashes.clone().take(some.len()).enumerate().map(|(of, hash)| (hash, place(of))));
-        }
-        for (of, (counted, hash)) in some.iter().zip(hashes.by_ref()).enumerate() {
-            words.set_at(place(of), hash, counted.word, counted.count, side);
-        }
+/// Sets counts on `side`, each with its hash and perhaps its place.
+fn set(
+    words: &mut WordsWriter,
+    counts: &[WordCount<'_>],
+    known: impl Iterator<Item = (u64, Place)> + Clone,
+    side: Side,
+) {
+    let mut ahead = Ahead::new(known.clone());
+    for (counted, (hash, place)) in counts.iter().zip(known) {
+        ahead.fetch(words);
+        words.set_at(place, hash, counted.word, counted.count, side);
     }
 }
 

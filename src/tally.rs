@@ -2,8 +2,9 @@
 //!
 //! A handler builds a [`Batch`] on its own core; from then on the batch belongs to the Writer.
 
-use crate::{hash::WordHasher, limits::WORDS_TOUCHED};
+use crate::hash::WordHasher;
 use parking_lot::Mutex;
+use prefetch_index::prefetch_index;
 use std::sync::Arc;
 
 /// An amount or a count left the range of an `i64`.
@@ -58,6 +59,9 @@ pub struct Counted<'a> {
 
 const FIRST_SLOTS: usize = 16;
 
+/// Words whose cache misses [`Tally::add_each`] overlaps.
+pub const WORDS_TOGETHER: usize = 64;
+
 impl Tally {
     /// An empty tally for a database with this hasher.
     pub fn new(hasher: WordHasher) -> Self {
@@ -89,25 +93,21 @@ impl Tally {
         Ok(())
     }
 
-    /// Adds one to each of a few words. Their slots, then their entries are loaded before the first is looked up, so that the
+    /// Adds one to each of a few words. Their slots, then their entries are fetched before the first is looked up, so that the
     /// cache misses of several words overlap.
     ///
     /// # Errors
     /// As [`Tally::add`]; the words in front of that one are added.
     pub fn add_each(&mut self, words: &[&str]) -> Result<(), CountOverflow> {
-        for words in words.chunks(WORDS_TOUCHED) {
-            let mut hashes = [0; WORDS_TOUCHED];
-            let mut touched = 0;
+        for words in words.chunks(WORDS_TOGETHER) {
+            let mut hashes = [0; WORDS_TOGETHER];
             for (hash, word) in hashes.iter_mut().zip(words) {
                 *hash = self.hasher.hash(word);
-                touched ^= self.first_slot(*hash);
+                prefetch_index(&self.slots, *hash as usize & self.slots.len().wrapping_sub(1));
             }
-            std::hint::black_box(touched);
             for hash in &hashes[..words.len()] {
-                let entry = self.entries.get((self.first_slot(*hash) as u32 as usize).wrapping_sub(1));
-                touched ^= entry.map_or(0, |entry| entry.hash);
+                prefetch_index(&self.entries, (self.first_slot(*hash) as u32 as usize).wrapping_sub(1));
             }
-            std::hint::black_box(touched);
             for (word, hash) in words.iter().zip(hashes) {
                 self.add_hashed(hash, word, 1)?;
             }

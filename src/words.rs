@@ -7,6 +7,7 @@
 //! A record is applied in two passes: [`WordsWriter::set`] for each word on the side that nobody reads, then, once
 //! the store has moved every reader to that side, [`WordsWriter::fold`] for all of them.
 
+mod ahead;
 mod arena;
 mod cell;
 mod growth;
@@ -15,6 +16,7 @@ mod table;
 mod top;
 mod writer;
 
+pub(crate) use ahead::Ahead;
 pub use cell::Side;
 pub(crate) use growth::{Growth, PAIR_BYTES};
 pub(crate) use writer::{Place, WordsWriter};

@@ -12,7 +12,7 @@ use crate::{
     record::{Body, Change, Settled, WordCount},
     store::{Entry, Known, Seen, Store},
     tally::{Batch, Once, Tally, Verb},
-    words::{Growth, PAIR_BYTES, Place, WordsWriter},
+    words::{Ahead, Growth, PAIR_BYTES, Place, WordsWriter},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -315,11 +315,10 @@ impl Names {
         let is_near = store.bytes().saturating_mul(2).saturating_add(grows) > bounds.memory_bytes;
         counts.clear();
         places.clear();
-        for (at, counted) in batch.tally.iter().enumerate() {
-            if at % limits::WORDS_TOUCHED == 0
-                && let Some(words) = words
-            {
-                words.touch(batch.tally.hashes().skip(at).take(limits::WORDS_TOUCHED));
+        let mut ahead = Ahead::new(batch.tally.hashes().map(|hash| (hash, Place::UNKNOWN)));
+        for counted in batch.tally.iter() {
+            if let Some(words) = words {
+                ahead.fetch(words);
             }
             let (count, place) = self.count(words, counted.hash, counted.word);
             places.push(place);

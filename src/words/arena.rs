@@ -12,6 +12,7 @@
 //! allocations, whose untouched pages cost nothing.
 
 use super::cell::Side;
+use prefetch_index::prefetch_index;
 use std::sync::{
     OnceLock,
     atomic::{AtomicU64, Ordering},
@@ -24,6 +25,8 @@ const FIRST_CHUNK_UNITS: u32 = 16;
 pub(super) const OFFSET_BITS: u32 = 24;
 /// Units of a pair of counts.
 pub(super) const PAIR_UNITS: u32 = 2;
+/// Units behind the cell that are fetched with it: those of words of up to 15 bytes.
+const PREFETCHED_UNITS: usize = 2;
 const CHUNKS: usize = (OFFSET_BITS - FIRST_CHUNK_UNITS.ilog2() + 1) as usize;
 
 #[derive(Debug, Default)]
@@ -139,6 +142,15 @@ impl Arena {
     pub(super) fn cell(&self, offset: u32) -> &AtomicU64 {
         let (chunk, at) = locate(offset);
         &self.chunk(chunk)[at]
+    }
+
+    /// Fetches an entry of a word of ordinary length: its cell, and what may lie in the next cache line.
+    #[inline]
+    pub(super) fn prefetch(&self, offset: u32) {
+        let (chunk, at) = locate(offset);
+        let chunk = self.chunk(chunk);
+        prefetch_index(chunk, at);
+        prefetch_index(chunk, at + PREFETCHED_UNITS);
     }
 
     /// The count that a pair has for one side, as the bits of an `i64`.

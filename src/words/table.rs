@@ -9,6 +9,7 @@ use super::{
     cell::{self, Cell, Side},
     writer::ROOM,
 };
+use prefetch_index::prefetch_index;
 use std::sync::{
     Arc,
     atomic::{AtomicU32, AtomicU64, Ordering},
@@ -62,17 +63,17 @@ impl Table {
         }
     }
 
-    /// Loads the slot that [`Table::find`] looks at first.
+    /// Fetches the slot that [`Table::find`] looks at first.
     #[inline]
-    pub(super) fn touch_slot(&self, hash: u64) {
+    pub(super) fn prefetch_slot(&self, hash: u64) {
         if let Some(mask) = self.slots.len().checked_sub(1) {
-            self.slots[hash as usize & mask].load(Ordering::Relaxed);
+            prefetch_index(&self.slots, hash as usize & mask);
         }
     }
 
-    /// Loads the entry that [`Table::find`] looks at first, if there is one.
+    /// Fetches the entry that [`Table::find`] looks at first, if there is one. The slot is read for it.
     #[inline]
-    pub(super) fn touch_entry(&self, hash: u64) {
+    pub(super) fn prefetch_entry(&self, hash: u64) {
         let Some(mask) = self.slots.len().checked_sub(1) else { return };
         let mut at = hash as usize & mask;
         loop {
@@ -81,7 +82,7 @@ impl Table {
                 return;
             }
             if slot & !OFFSET_MASK == tag(hash) {
-                self.cell(slot & OFFSET_MASK).load(Ordering::Relaxed);
+                self.arena.prefetch(slot & OFFSET_MASK);
                 return;
             }
             at = (at + 1) & mask;

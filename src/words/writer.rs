@@ -105,19 +105,18 @@ impl WordsWriter {
         table.find(hash, &Packed::new(word)).map_or((0, Place::UNKNOWN), |at| (table.count(at, Side(false)), Place(at)))
     }
 
-    /// As [`WordsWriter::touch`], where the places are known.
-    pub(crate) fn touch_places(&self, places: impl Iterator<Item = (u64, Place)>) {
-        for (hash, Place(offset)) in places.filter(|&(_, place)| place != Place::UNKNOWN) {
-            self.segments[segment_of(hash)].table.cell(offset).load(Ordering::Relaxed);
-        }
+    /// Fetches what is about to be looked up, the first of two steps: one after the other, cache misses are half of what a record
+    /// of many words costs.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, hash: u64) {
+        self.segments[segment_of(hash)].table.prefetch_slot(hash);
     }
 
-    /// Loads what is about to be looked up, so that the cache misses of several words overlap: one after the other, they
-    /// are half of what a record of a thousand words costs.
-    pub(crate) fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
-        let table = |hash| &self.segments[segment_of(hash)].table;
-        hashes.clone().for_each(|hash| table(hash).touch_slot(hash));
-        hashes.for_each(|hash| table(hash).touch_entry(hash));
+    /// The second step, once the slot has come: where the place is known, the only one.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64, Place(offset): Place) {
+        let table = &self.segments[segment_of(hash)].table;
+        if Place(offset) == Place::UNKNOWN { table.prefetch_entry(hash) } else { table.arena.prefetch(offset) }
     }
 
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
@@ -195,7 +194,10 @@ impl WordsWriter {
     pub(crate) fn fold(&mut self, side: Side) {
         self.shared.distinct[side.other().index()].store(self.distinct, Ordering::Relaxed);
         let mut touched = std::mem::take(&mut self.touched);
-        for Touched { segment, offset, count } in &touched {
+        for (at, Touched { segment, offset, count }) in touched.iter().enumerate() {
+            if let Some(ahead) = touched.get(at + limits::WORDS_AHEAD) {
+                self.segments[ahead.segment as usize].table.arena.prefetch(ahead.offset);
+            }
             let table = &self.segments[*segment as usize].table;
             let cell = table.cell(*offset);
             match cell::decode(cell.load(Ordering::Relaxed), side) {

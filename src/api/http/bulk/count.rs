@@ -2,8 +2,8 @@
 
 use super::{Format, lines::Block};
 use crate::{
-    limits::{MAX_WORD_BYTES, WORDS_TOUCHED},
-    tally::Tally,
+    limits::MAX_WORD_BYTES,
+    tally::{Tally, WORDS_TOGETHER},
     tokenizer::{Analyzer, decode_utf8},
 };
 use std::borrow::Cow;
@@ -73,11 +73,11 @@ impl Counted {
     fn add_ascii(&mut self, folded: &str, analyzer: Analyzer) {
         const ROOM: &str = "a block has fewer words than an i64 counts";
         let Self { tally, words, left_out, .. } = self;
-        let (mut some, mut filled) = ([""; WORDS_TOUCHED], 0);
+        let (mut some, mut filled) = ([""; WORDS_TOGETHER], 0);
         *left_out += analyzer.ascii_words_within(folded, MAX_WORD_BYTES, |word| {
             some[filled] = word;
             filled += 1;
-            if filled == WORDS_TOUCHED {
+            if filled == WORDS_TOGETHER {
                 tally.add_each(&some).expect(ROOM);
                 *words += filled as u64;
                 filled = 0;
