@@ -44,6 +44,7 @@ struct Ordered {
     entries: Vec<Entry>,
     /// Of each entry the number in the new order, from 1.
     numbers: Vec<u32>,
+    text: String,
 }
 
 /// One word of a [`Tally`].
@@ -127,7 +128,7 @@ impl Tally {
     /// them up finds those behind each other close together, in the cache and in few pages.
     pub fn order_by_hash(&mut self) {
         let mut room = self.ordered.take().unwrap_or_default();
-        let Ordered { entries: ordered, numbers } = &mut *room;
+        let Ordered { entries: ordered, numbers, text } = &mut *room;
         let top = |entry: &Entry| (entry.hash >> 56) as usize;
         let mut next = [0_u32; 256];
         self.entries.iter().for_each(|entry| next[top(entry)] += 1);
@@ -143,10 +144,18 @@ impl Tally {
             *at += 1;
             numbers.push(*at);
         }
+        // The words too: whoever goes through them, often on another core, finds each behind the last one.
+        text.clear();
+        for entry in ordered.iter_mut() {
+            let start = text.len() as u32;
+            text.push_str(&self.text[entry.start as usize..][..entry.len as usize]);
+            entry.start = start;
+        }
         for slot in self.slots.iter_mut().filter(|slot| **slot != 0) {
             *slot = *slot & !u64::from(u32::MAX) | u64::from(numbers[*slot as u32 as usize - 1]);
         }
         std::mem::swap(&mut self.entries, ordered);
+        std::mem::swap(&mut self.text, text);
         self.ordered = Some(room);
     }
 

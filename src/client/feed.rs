@@ -10,7 +10,7 @@ use super::{
     Client, ClientError, PostAnswer, StreamPlace,
     backoff::Backoff,
     lines::{BulkAnswer, Pieces},
-    split::{Fault, Per, Splitter},
+    split::{Fault, Lines, Per, Splitter},
 };
 use crate::position::Position;
 use bytes::Bytes;
@@ -182,9 +182,9 @@ pub async fn survey(
 ) -> io::Result<(Survey, Faults)> {
     let mut text = Posts::new(&mut source, manner);
     let (mut posts, mut longest, mut faults) = (0, 0, Faults::default());
-    while let Some(post) = text.next().await? {
-        match post {
-            Ok(post) => (posts, longest) = (posts + 1, longest.max(post.len())),
+    while let Some(some) = text.next_some().await? {
+        match some {
+            Ok(some) => (posts, longest) = (posts + some.posts, longest.max(some.longest)),
             Err(fault) => faults.add(fault),
         }
         seen(text.bytes);
@@ -215,9 +215,21 @@ impl<R: AsyncRead + Unpin> Posts<R> {
     }
 
     pub(super) async fn next(&mut self) -> io::Result<Option<Result<Bytes, Fault>>> {
+        self.next_of(Splitter::next_post).await
+    }
+
+    /// As [`Posts::next`], where posts can be had together as lines. All end with a line feed, a single one as well.
+    pub(super) async fn next_some(&mut self) -> io::Result<Option<Result<Lines, Fault>>> {
+        self.next_of(|splitter| {
+            splitter.next_lines().map(Ok).or_else(|| Some(splitter.next_post()?.map(|post| Lines::of(&post))))
+        })
+        .await
+    }
+
+    async fn next_of<T>(&mut self, next: impl Fn(&mut Splitter) -> Option<T>) -> io::Result<Option<T>> {
         loop {
-            if let Some(post) = self.splitter.next_post() {
-                return Ok(Some(post));
+            if let Some(next) = next(&mut self.splitter) {
+                return Ok(Some(next));
             }
             if self.ended {
                 return Ok(None);

@@ -22,8 +22,8 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes of lines handed to the connection at once.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes of lines handed to the connection at once, about.
+const PIECE_BYTES: usize = 128 << 10;
 /// A leader that takes nothing of a body for so long is given up.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -133,13 +133,16 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
                 *trouble.lock() = Some(error);
                 told
             };
-            let mut piece = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+            let mut piece = BytesMut::new();
             while piece.len() < PIECE_BYTES {
-                match posts.next().await.map_err(|error| breaks_off(error.into()))? {
-                    Some(Ok(post)) => {
-                        sent += 1;
-                        piece.extend_from_slice(&post);
-                        piece.extend_from_slice(b"\n");
+                match posts.next_some().await.map_err(|error| breaks_off(error.into()))? {
+                    Some(Ok(lines)) => {
+                        sent += lines.posts;
+                        if piece.is_empty() {
+                            piece = lines.bytes.into(); // as they are, if they are many
+                        } else {
+                            piece.extend_from_slice(&lines.bytes);
+                        }
                     }
                     Some(Err(_)) => {} // the survey has told it
                     None => break,

@@ -11,7 +11,7 @@
 //!   without ASCII white space.
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memrchr};
 use std::fmt;
 
 /// What one post is.
@@ -50,6 +50,24 @@ impl fmt::Display for Fault {
             FaultKind::NotUtf8 => write!(f, "line {line} is not UTF-8 (byte {offset} of the text)"),
             FaultKind::TooLong => write!(f, "line {line} has no white space to cut it at (byte {offset} of the text)"),
         }
+    }
+}
+
+/// Lines that are a post each, and ended by a line feed each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lines {
+    /// All of them.
+    pub bytes: Bytes,
+    /// How many there are.
+    pub posts: u64,
+    /// Bytes of the longest, without its line feed.
+    pub longest: usize,
+}
+
+impl Lines {
+    /// A single post.
+    pub fn of(post: &[u8]) -> Self {
+        Lines { bytes: [post, b"\n"].concat().into(), posts: 1, longest: post.len() }
     }
 }
 
@@ -132,6 +150,34 @@ impl Splitter {
                 }
             });
         }
+    }
+
+    /// The lines at the front that are a post each as they stand, up to the first that is blank, too long, or no UTF-8; `None` if
+    /// that is the first, or no whole line is there. Whoever sends lines takes them so, and asks [`Splitter::next_post`] for
+    /// what is behind them.
+    pub fn next_lines(&mut self) -> Option<Lines> {
+        if self.per == Per::File || self.dropping {
+            return None;
+        }
+        let (mut len, mut posts, mut longest) = (0, 0, 0);
+        for at in memchr_iter(b'\n', &self.buffer) {
+            let line = &self.buffer[len..at];
+            if line.len() > self.limit || line.iter().all(|&byte| is_space(byte)) {
+                break;
+            }
+            (len, posts, longest) = (at + 1, posts + 1, longest.max(line.len()));
+        }
+        if let Err(error) = std::str::from_utf8(&self.buffer[..len]) {
+            len = memrchr(b'\n', &self.buffer[..error.valid_up_to()]).map_or(0, |at| at + 1);
+            posts = memchr_iter(b'\n', &self.buffer[..len]).count() as u64;
+        }
+        if posts == 0 {
+            return None;
+        }
+        self.offset += len as u64;
+        self.line += posts;
+        self.searched = 0;
+        Some(Lines { bytes: self.buffer.split_to(len).freeze(), posts, longest })
     }
 
     /// How long the post at the front is: `None` if that is not known yet, `Some(None)` if it cannot be cut.
@@ -239,7 +285,43 @@ mod tests {
         assert_eq!(out, [Err(Fault { line: 2, offset: 8, kind: FaultKind::NotUtf8 })]);
     }
 
+    /// As [`split`], with the lines that can be had together taken so.
+    fn split_by_lines(limit: usize, text: &[u8], step: usize) -> Vec<Result<String, Fault>> {
+        let mut splitter = Splitter::new(Per::Line, limit);
+        let mut out = Vec::new();
+        for piece in text.chunks(step).map(Some).chain([None]) {
+            match piece {
+                Some(piece) => splitter.feed(piece),
+                None => splitter.finish(),
+            }
+            loop {
+                while let Some(Lines { bytes, posts, longest }) = splitter.next_lines() {
+                    let lines = str::from_utf8(&bytes).expect("checked");
+                    assert!(lines.ends_with('\n') && lines.lines().count() as u64 == posts, "{lines:?}");
+                    let each = lines.split_terminator('\n').map(str::to_owned);
+                    assert!(each.clone().all(|line| line.len() <= longest) && longest <= limit);
+                    out.extend(each.map(Ok));
+                }
+                match splitter.next_post() {
+                    Some(next) => out.push(next.map(|post| String::from_utf8(post.to_vec()).expect("checked"))),
+                    None => break,
+                }
+            }
+        }
+        out
+    }
+
     proptest! {
+        #[test]
+        fn lines_taken_together_are_the_posts_one_by_one(
+            text in proptest::collection::vec(
+                prop_oneof![2 => Just(b' '), 3 => Just(b'\n'), 9 => Just(b'a'), 1 => any::<u8>()], 0..300),
+            limit in 1_usize..20,
+            step in 1_usize..100,
+        ) {
+            prop_assert_eq!(split_by_lines(limit, &text, step), split(Per::Line, limit, &text, step));
+        }
+
         #[test]
         fn how_bytes_arrive_makes_no_difference(
             text in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'\n'), Just(b'a'), any::<u8>()], 0..200),

@@ -25,24 +25,29 @@ impl<I: Iterator<Item = (u64, Place)> + Clone> Ahead<I> {
     pub(crate) fn fetch(&mut self, words: &WordsWriter) {
         if !self.begun {
             self.begun = true;
-            self.fetch_slots(words, 2 * WORDS_AHEAD);
-            self.fetch_entries(words, WORDS_AHEAD);
+            // As far as there are words.
+            let _ = (0..2 * WORDS_AHEAD).all(|_| self.fetch_slot(words))
+                | (0..WORDS_AHEAD).all(|_| self.fetch_entry(words));
         }
-        self.fetch_slots(words, 1);
-        self.fetch_entries(words, 1);
+        self.fetch_slot(words);
+        self.fetch_entry(words);
     }
 
     #[inline]
-    fn fetch_slots(&mut self, words: &WordsWriter, some: usize) {
-        for (hash, place) in self.slots.by_ref().take(some) {
-            if place == Place::UNKNOWN {
-                words.prefetch_slot(hash);
-            }
+    fn fetch_slot(&mut self, words: &WordsWriter) -> bool {
+        let next = self.slots.next();
+        if let Some((hash, Place::UNKNOWN)) = next {
+            words.prefetch_slot(hash);
         }
+        next.is_some()
     }
 
     #[inline]
-    fn fetch_entries(&mut self, words: &WordsWriter, some: usize) {
-        self.entries.by_ref().take(some).for_each(|(hash, place)| words.prefetch_entry(hash, place));
+    fn fetch_entry(&mut self, words: &WordsWriter) -> bool {
+        let next = self.entries.next();
+        if let Some((hash, place)) = next {
+            words.prefetch_entry(hash, place);
+        }
+        next.is_some()
     }
 }
