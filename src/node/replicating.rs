@@ -326,7 +326,7 @@ impl Task {
         patience_ms: u64,
         said: &mut Option<Told>,
     ) -> Result<Answer, LinkError> {
-        let mut answer = pin!(self.link.offer(offer, Duration::from_millis(patience_ms)));
+        let mut answer = pin!(self.link.offer(&offer, Duration::from_millis(patience_ms)));
         let usual = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
         match tokio::time::timeout(usual, &mut answer).await {
             Ok(answer) => answer,
