@@ -312,7 +312,10 @@ impl Store {
             });
             let (digest, bytes) = (namespace.digest(), namespace.words.bytes());
             match known.get(at) {
-                Some(known) => set(&mut namespace.words, &change.counts, known.each(), side),
+                Some(known) => {
+                    assert_eq!(known.words.len(), change.counts.len(), "something is known of each word, or of none");
+                    set(&mut namespace.words, &change.counts, known.each(), side);
+                }
                 None => {
                     self.hashes.clear();
                     self.hashes.extend(change.counts.iter().map(|counted| hasher.hash(counted.word)));

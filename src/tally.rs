@@ -59,6 +59,8 @@ pub struct Counted<'a> {
 }
 
 const FIRST_SLOTS: usize = 16;
+/// A tally that has grown beyond this in bytes, by an unusual text, is not kept for the next one.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// Words whose cache misses [`Tally::add_each`] overlaps.
 pub const WORDS_TOGETHER: usize = 64;
@@ -192,6 +194,14 @@ impl Tally {
     /// The bytes of all distinct words together.
     pub fn text_bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// Bytes it has taken for what it may hold.
+    fn room(&self) -> usize {
+        let (entries, text) = (self.entries.capacity(), self.text.capacity());
+        // Once it was put in order, it has both a second time.
+        let times = if self.ordered.is_some() { 2 } else { 1 };
+        self.slots.capacity() * size_of::<u64>() + times * (entries * size_of::<Entry>() + text)
     }
 
     /// Forgets all words and keeps the memory for the next ones.
@@ -340,7 +350,7 @@ impl Pool {
     fn give_back(&self, mut tally: Tally) {
         tally.clear();
         let mut free = self.free.lock();
-        if free.len() < self.most {
+        if free.len() < self.most && tally.room() <= KEPT_BYTES {
             free.push(tally);
         }
     }

@@ -139,7 +139,7 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
                     Some(Ok(lines)) => {
                         sent += lines.posts;
                         if piece.is_empty() {
-                            piece = lines.bytes.into(); // as they are, if they are many
+                            piece = lines.bytes.into();
                         } else {
                             piece.extend_from_slice(&lines.bytes);
                         }

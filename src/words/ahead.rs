@@ -25,14 +25,22 @@ impl<I: Iterator<Item = (u64, Place)> + Clone> Ahead<I> {
     pub(crate) fn fetch(&mut self, words: &WordsWriter) {
         if !self.begun {
             self.begun = true;
-            // As far as there are words.
-            let _ = (0..2 * WORDS_AHEAD).all(|_| self.fetch_slot(words))
-                | (0..WORDS_AHEAD).all(|_| self.fetch_entry(words));
+            for _ in 0..2 * WORDS_AHEAD {
+                if !self.fetch_slot(words) {
+                    break; // there are no more words
+                }
+            }
+            for _ in 0..WORDS_AHEAD {
+                if !self.fetch_entry(words) {
+                    break;
+                }
+            }
         }
         self.fetch_slot(words);
         self.fetch_entry(words);
     }
 
+    /// Whether there was one.
     #[inline]
     fn fetch_slot(&mut self, words: &WordsWriter) -> bool {
         let next = self.slots.next();

@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Bodies up to this size are written together with their head.
+/// Parts of a request are gathered up to this size before they are written.
 const TOGETHER_BYTES: usize = 64 << 10;
 /// The most bytes that the head of an answer may have, and its body.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -36,6 +36,13 @@ pub(super) struct Wire {
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Whether nothing has come that nobody asked for, an end or last words.
+    fn is_silent(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 /// The answer to a request.
@@ -82,7 +89,7 @@ impl Wire {
     pub(super) async fn post(&self, parts: &[Bytes]) -> Result<Answered, LinkError> {
         // Taken out, so that nobody finds the rest of an exchange that was given up.
         let kept = self.kept.lock().take();
-        if let Some(connection) = kept {
+        if let Some(connection) = kept.filter(Connection::is_silent) {
             match self.exchange(connection, parts).await {
                 Err(Failed::Closed(_)) => {}
                 Err(Failed::Other(error)) => return Err(error),
@@ -137,19 +144,22 @@ fn closed() -> io::Error {
 
 async fn send(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &[u8], parts: &[Bytes]) -> io::Result<()> {
     let bytes: usize = parts.iter().map(Bytes::len).sum();
+    // Records are small, and there may be thousands of them.
     buffer.clear();
     buffer.extend_from_slice(head);
     buffer.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
     buffer.extend_from_slice(b"\r\n\r\n");
-    if bytes <= TOGETHER_BYTES {
-        parts.iter().for_each(|part| buffer.extend_from_slice(part));
-        return stream.write_all(buffer).await;
-    }
-    stream.write_all(buffer).await?;
     for part in parts {
-        stream.write_all(part).await?;
+        if buffer.len() + part.len() > TOGETHER_BYTES {
+            stream.write_all(buffer).await?;
+            buffer.clear();
+        }
+        match part.len() {
+            0..TOGETHER_BYTES => buffer.extend_from_slice(part),
+            _ => stream.write_all(part).await?,
+        }
     }
-    Ok(())
+    stream.write_all(buffer).await
 }
 
 /// What the head of an answer says.
@@ -211,8 +221,16 @@ mod tests {
         seen
     }
 
-    /// Sends as many requests as there are answers to be had, over a node with these connections.
+    /// Sends some requests to a node with these connections.
     async fn exchanges(
+        connections: Vec<Vec<&'static [u8]>>,
+        requests: usize,
+    ) -> (Vec<Result<Answered, LinkError>>, Vec<String>) {
+        exchanges_of(&[Bytes::from_static(b"one "), Bytes::from_static(b"two")], connections, requests).await
+    }
+
+    async fn exchanges_of(
+        parts: &[Bytes],
         connections: Vec<Vec<&'static [u8]>>,
         requests: usize,
     ) -> (Vec<Result<Answered, LinkError>>, Vec<String>) {
@@ -223,7 +241,7 @@ mod tests {
         let wire = Wire::new(&url, "a/b", Some(&"s3cret-of-18-bytes".parse().expect("long enough"))).expect("of HTTP");
         let mut answers = Vec::new();
         for _ in 0..requests {
-            answers.push(wire.post(&[Bytes::from_static(b"one "), Bytes::from_static(b"two")]).await);
+            answers.push(wire.post(parts).await);
         }
         drop(wire);
         (answers, node.await.expect("no panic"))
@@ -240,6 +258,20 @@ mod tests {
         let (host, rest) = seen[1].split_once("\r\ncontent-type").expect("a head");
         assert!(host.starts_with("POST /update HTTP/1.1\r\nhost: 127.0.0.1:"));
         assert_eq!(rest, ": a/b\r\nauthorization: Bearer s3cret-of-18-bytes\r\ncontent-length: 7\r\n\r\none two");
+    }
+
+    #[tokio::test]
+    async fn parts_of_all_sizes_arrive_in_order() {
+        let sizes = [10, TOGETHER_BYTES - 1, 3, TOGETHER_BYTES, 1, 2 * TOGETHER_BYTES, 40_000, 40_000];
+        let mut parts: Vec<Bytes> = (b'a'..).zip(sizes).map(|(byte, size)| vec![byte; size].into()).collect();
+        parts.push(Bytes::from_static(b"two"));
+        let (answers, seen) = exchanges_of(&parts, vec![vec![OK, OK]], 2).await;
+        assert!(answers.into_iter().all(|answer| answer.is_ok_and(|answer| answer == ok())));
+        let whole = parts.concat();
+        for request in seen {
+            let (head, body) = request.split_once("\r\n\r\n").expect("a head");
+            assert!(body.as_bytes() == whole && head.ends_with(&format!("content-length: {}", whole.len())), "{head}");
+        }
     }
 
     #[tokio::test]

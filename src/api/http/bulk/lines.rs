@@ -4,6 +4,9 @@ use super::super::problem::{Kind, Problem};
 use crate::limits::BULK_BLOCK_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
+/// What a body's buffer has room for once it has proved large.
+const BLOCK_ROOM: usize = BULK_BLOCK_BYTES + BULK_BLOCK_BYTES / 8;
+
 /// Lines that are counted together.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -97,6 +100,10 @@ impl Lines {
             piece = &piece[end..];
             self.end_dropped();
         }
+        // A large body has one whole block and what comes behind it, not the next power of two.
+        if self.buffer.len() > BULK_BLOCK_BYTES / 2 && self.buffer.len() < BLOCK_ROOM {
+            self.buffer.reserve_exact(BLOCK_ROOM - self.buffer.len());
+        }
         self.buffer.extend_from_slice(piece);
     }
 
@@ -155,7 +162,7 @@ impl Lines {
         let mut rest = std::mem::take(&mut self.spare);
         rest.clear();
         if self.whole >= BULK_BLOCK_BYTES / 2 {
-            rest.reserve(BULK_BLOCK_BYTES + BULK_BLOCK_BYTES / 8);
+            rest.reserve_exact(BLOCK_ROOM);
         }
         rest.extend_from_slice(&self.buffer[self.whole..]);
         let mut bytes = std::mem::replace(&mut self.buffer, rest);
