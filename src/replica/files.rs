@@ -84,6 +84,11 @@ impl Files {
         self.unproven.unwrap_or(self.log.synced_upto())
     }
 
+    /// Whether so many bytes go into the segment that is written now.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.log.has_room(bytes)
+    }
+
     /// Whether the log cannot go on to its next segment before it is synced.
     pub(super) fn is_overdue(&self) -> bool {
         self.log.is_overdue()
