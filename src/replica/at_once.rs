@@ -27,7 +27,7 @@ impl<T> Replica<T> {
     }
 
     /// Whether an offer goes on in the epoch in which this replica stands, and asks for nothing to be noted in the MANIFEST, loaded or
-    /// begun.
+    /// begun; and the disk, if there is one, is not busy with what this replica has asked for.
     fn is_no_more_than_records(&self, offer: &Offer<'_>) -> bool {
         let Some(held) = &self.held else { return false };
         offer.command == Command::Stream
@@ -37,6 +37,9 @@ impl<T> Replica<T> {
             && offer.members.is_none()
             && !self.loading
             && !self.diverged
-            && held.files.as_ref().is_none_or(|files| files.has_room(offer.records.len()))
+            && held.files.as_ref().is_none_or(|files| {
+                // A snapshot ends with syncs, too.
+                !self.snapshot_running && files.appends_quickly(offer.records.len())
+            })
     }
 }

@@ -5,7 +5,11 @@ use crate::{
     database::{Making, SMALL},
     pair::{Driven, Seen, Sending, assert_same},
 };
-use memdb::replication::{Command, Members, Offer, Outcome};
+use memdb::{
+    format::FileError,
+    replica::Action,
+    replication::{Command, Members, Offer, Outcome},
+};
 use std::{fs, path::Path};
 
 /// The names in a directory, and its MANIFEST.
@@ -110,7 +114,33 @@ fn a_sync_that_an_offer_at_once_asks_for_is_waited_for() {
     let offer = sending.offer(&leader).expect("a record");
     assert!(replica.offered_at_once(&offer, 1));
     assert_eq!((replica.answers.len(), replica.position().sequence), (0, 2), "applied, and not answered");
+    assert!(!replica.offered_at_once(&offer, 2), "an append may have to wait for the sync");
     replica.sync();
     let (_, answer) = replica.answers.pop().expect("answered");
     assert_eq!((answer.outcome, answer.hello.synced), (Outcome::Applied, Some(2)));
+    assert!(replica.offered_at_once(&offer, 2), "it has all of that, and answers");
+}
+
+#[test]
+fn nothing_is_taken_at_once_while_a_snapshot_of_its_own_is_written() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(1 << 20).write(2);
+    let mut replica = Driven::start_as(Some(directory.path()), 1, 1_000, 1 << 20);
+    let mut sending = Sending::new();
+    sending.bring_up(&mut replica, &leader);
+    let mut actions = Vec::new();
+    replica.replica.tick(2_000, &mut actions);
+    let begun = |action: &Action<u32>| matches!(action, Action::Snapshot(..));
+    assert!(actions.iter().any(begun), "one is due");
+    for action in actions {
+        if let Action::Sync(sync) = action {
+            replica.replica.synced(&sync, sync.run(), &mut Vec::new());
+        }
+    }
+    leader = leader.write(1);
+    let offer = sending.offer(&leader).expect("a record");
+    assert!(!replica.offered_at_once(&offer, 1), "the disk is busy");
+    let failed = Err(FileError::io("a snapshot")(std::io::Error::other("on purpose")));
+    replica.replica.snapshot_ended(&failed, 1, 2_001, &mut Vec::new());
+    assert!(replica.offered_at_once(&offer, 1));
 }
