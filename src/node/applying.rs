@@ -2,7 +2,7 @@
 //!
 //! The state machine lies behind a lock. The thread holds it while it handles what has come; a thread that serves HTTP
 //! only tries it, and takes a small offer itself where nothing waits in front and no more than an append and an apply is to be done
-//! (`docs/decisions/0012-offers-at-once.md`).
+//! (`docs/decisions/0013-offers-at-once.md`).
 
 use super::{
     contact::Order,
