@@ -28,11 +28,11 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
 /// The most a user may raise the text bound to: one text must fit one record.
 pub const LARGEST_MAX_BODY_BYTES: usize = 16 << 20;
 /// Lines of a bulk body that are counted together and become one record, in bytes, unless a single line is longer: enough
-/// that most words come again, few enough that a record is written in some milliseconds.
-pub const BULK_BLOCK_BYTES: usize = 1 << 20;
+/// that most words come again, few enough that a record is written in some ten milliseconds.
+pub const BULK_BLOCK_BYTES: usize = 4 << 20;
 /// Blocks of bulk bodies that are counted or wait for the Writer, of all requests together. A body whose next block finds no
 /// room is not read on.
-pub const BULK_BLOCKS: usize = 16;
+pub const BULK_BLOCKS: usize = 8;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// The most words `/top` gives.
@@ -47,7 +47,7 @@ pub const MAX_BATCHES_PER_RECORD: usize = 1_024;
 /// A group is closed once its words and keys, encoded, would pass this many bytes.
 pub const GROUP_BYTES: usize = 8 << 20;
 /// Largest payload of a record in bytes. Decoding never allocates for more.
-pub const MAX_RECORD_PAYLOAD_BYTES: usize = 320 << 20;
+pub const MAX_RECORD_PAYLOAD_BYTES: usize = 448 << 20;
 
 /// A log segment is finished once it has this many bytes.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;

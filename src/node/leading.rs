@@ -27,7 +27,7 @@ use crate::{
     view::{Current, View},
 };
 use parking_lot::Mutex;
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// Logged time this far ahead of the clock is worth a warning, in milliseconds.
 const CLOCK_AHEAD_MS: u64 = 60_000;
@@ -89,9 +89,9 @@ impl Leading {
             registry: registry.clone(),
             secret: settings.cluster_secret.clone(),
             configured: settings.replicas.clone(),
-            serving: RefCell::default(),
+            serving: Mutex::default(),
             url: url.clone(),
-            members: RefCell::default(),
+            members: Mutex::default(),
         };
         // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
         view.set_ready(true);

@@ -185,7 +185,7 @@ fn note<'a>(seen: &mut Vec<Position>, me: &Hello, hellos: impl IntoIterator<Item
 async fn exchange(links: &[Link], offer: Offer<'_>, patience: Duration) -> Vec<Option<Answer>> {
     let question = Bytes::from(offer.encode_head());
     let asked = links.iter().map(|link| async {
-        let answer = link.offer(vec![question.clone()], patience).await;
+        let answer = link.offer(std::slice::from_ref(&question), patience).await;
         answer.inspect_err(|error| tracing::warn!(url = link.base(), %error, "does not answer")).ok()
     });
     join_all(asked).await

@@ -90,7 +90,7 @@ async fn fetch(
 async fn standing_of(link: &Link) -> Result<(Epoch, Sequence), LinkError> {
     let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
     let offer = Offer::ask(identity, 0);
-    match link.offer(vec![offer.encode_head().into()], CONNECT_TIMEOUT).await {
+    match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
         // A leader takes no offers. It stands in the highest epoch it knows.
         Err(LinkError::Refused { status: 404, .. }) => {

@@ -217,7 +217,7 @@ fn question(recovered: &Recovered) -> bytes::Bytes {
 async fn ask(link: &Link, question: &bytes::Bytes, deadline: Instant) -> Asked {
     let mut why = "it does not answer".to_owned();
     loop {
-        match timeout_at(deadline, link.offer(vec![question.clone()], CONNECT_TIMEOUT)).await {
+        match timeout_at(deadline, link.offer(std::slice::from_ref(&question), CONNECT_TIMEOUT)).await {
             Err(_) => return Asked::Silent(why),
             Ok(Ok(answer)) => return Asked::Hello(answer.hello),
             Ok(Err(LinkError::NothingThere)) => return Asked::NotThere,

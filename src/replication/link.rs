@@ -1,15 +1,19 @@
 //! The way to another node: HTTP.
 
+mod wire;
+
 use super::{Answer, HELLO_TYPE, Hello, RECORDS_TYPE, SNAPSHOT_TYPE};
 use crate::{position::Position, secret::Secret};
 use bytes::Bytes;
-use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use std::time::Duration;
+use wire::{Answered, Wire};
 
 /// Patience for a connection, and for messages of a few bytes.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
 /// How long a snapshot that is being sent may pause.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const TOO_LATE: &str = "no answer in time";
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +55,7 @@ impl From<reqwest::Error> for LinkError {
         if deepest.downcast_ref().is_some_and(refused) {
             return LinkError::NothingThere;
         }
-        LinkError::Lost(if error.is_timeout() { "no answer in time".to_owned() } else { deepest.to_string() })
+        LinkError::Lost(if error.is_timeout() { TOO_LATE.to_owned() } else { deepest.to_string() })
     }
 }
 
@@ -60,10 +64,10 @@ pub fn is_address(url: &str) -> bool {
     url.parse::<Url>().is_ok_and(|url| url.scheme() == "http" && url.has_host())
 }
 
-/// One other node. Cheap to clone; connections are kept.
-#[derive(Clone)]
+/// One other node; connections are kept.
 pub struct Link {
     http: Client,
+    offers: Wire,
     update: Url,
     sync: Url,
     status: Url,
@@ -86,7 +90,10 @@ impl Link {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Self { http, update: join("/update")?, sync: join("/sync")?, status: join("/status")?, secret })
+        let update = join("/update")?;
+        let offers = Wire::new(&update, RECORDS_TYPE, secret.as_ref());
+        let offers = offers.ok_or_else(|| format!("{base:?} is not the address of a node: http:// is wanted"))?;
+        Ok(Self { http, offers, update, sync: join("/sync")?, status: join("/status")?, secret })
     }
 
     /// Where the node is.
@@ -98,11 +105,13 @@ impl Link {
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn offer(&self, mut parts: Vec<Bytes>, patience: Duration) -> Result<Answer, LinkError> {
-        let body = if parts.len() == 1 { parts.remove(0) } else { parts.concat().into() };
-        let request = self.http.post(self.update.clone()).header(header::CONTENT_TYPE, RECORDS_TYPE);
-        let answer = self.send(request.timeout(patience).body(Body::from(body))).await?.bytes().await?;
-        Answer::decode(&answer).map_err(LinkError::Strange)
+    pub async fn offer(&self, parts: &[Bytes], patience: Duration) -> Result<Answer, LinkError> {
+        let answered = tokio::time::timeout(patience, self.offers.post(parts)).await;
+        let Answered { status, body } = answered.map_err(|_| LinkError::Lost(TOO_LATE.to_owned()))??;
+        if !(200..300).contains(&status) {
+            return Err(refused(status, &String::from_utf8_lossy(&body)));
+        }
+        Answer::decode(&body).map_err(LinkError::Strange)
     }
 
     /// Announces a follower to its leader.
@@ -145,7 +154,7 @@ impl Link {
     pub async fn snapshot(&self) -> Result<Option<Incoming>, LinkError> {
         let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
         let response = tokio::time::timeout(READ_TIMEOUT, self.send(request));
-        let response = response.await.map_err(|_| LinkError::Lost("no answer in time".into()))??;
+        let response = response.await.map_err(|_| LinkError::Lost(TOO_LATE.into()))??;
         Ok((response.status() != StatusCode::NO_CONTENT).then_some(Incoming { response }))
     }
 
@@ -174,9 +183,12 @@ impl Link {
         if status.is_success() {
             return Ok(response);
         }
-        let told = response.text().await.unwrap_or_default();
-        Err(LinkError::Refused { status: status.as_u16(), told: told.chars().take(300).collect() })
+        Err(refused(status.as_u16(), &response.text().await.unwrap_or_default()))
     }
+}
+
+fn refused(status: u16, told: &str) -> LinkError {
+    LinkError::Refused { status, told: told.chars().take(300).collect() }
 }
 
 /// A snapshot on its way in.

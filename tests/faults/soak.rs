@@ -160,8 +160,10 @@ impl Soak {
             }
             self.count("leader promoted");
         } else {
-            self.nodes[old].end(Signal::TERM);
-            self.nodes[new].end(Signal::TERM);
+            // All of them: on the files of a follower nobody leads while another node of the database is there.
+            for seat in [old, new, 2, IN_MEMORY] {
+                self.nodes[seat].end(Signal::TERM);
+            }
             for seat in [new, old, 2, IN_MEMORY] {
                 let start = self.start_of(seat);
                 self.nodes[seat].start_as(start);
