@@ -30,7 +30,7 @@
 //! ([`log::Log::append`]), applies it ([`store::Store::apply`]) and publishes it, into the [`replication::Feed`] too.
 //!
 //! There each replica's task (`node/replicating.rs`) finds it: [`replication::Sender`] makes an offer of all that has
-//! gathered, and `replication/link.rs` sends it. The replica's thread (`node/following.rs`) gives it to
+//! gathered, and `replication/link.rs` sends it. The thread that has received it, or the replica's (`node/applying.rs`), gives it to
 //! [`replica::Replica::offered`], which appends the same bytes, applies them by the same `Store::apply`, publishes, and
 //! answers where it stands. Back on the leader, [`leader::Writer::told`] releases the waiters whose level is reached
 //! (`leader/waiting.rs`).

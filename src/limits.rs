@@ -80,6 +80,9 @@ pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 pub const FEED_BYTES: usize = 32 << 20;
 /// Bytes of records in one offer to a replica; one record may be larger.
 pub const OFFER_BYTES: usize = 512 << 10;
+/// An offer to a replica of at most so many bytes is applied by the serving thread that has read it, which answers nobody else
+/// meanwhile: some microseconds for each hundred bytes.
+pub const OFFER_AT_ONCE_BYTES: usize = 16 << 10;
 /// Largest body between nodes in bytes: the largest record, and the head of the offer.
 pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
 /// A replica hears from its leader at least so often, in milliseconds.
@@ -120,5 +123,6 @@ const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);
 const _: () = assert!(SNAPSHOTS_KEPT >= 2);
 const _: () = assert!(OFFER_BYTES <= FEED_BYTES && OFFER_BYTES < MAX_OFFER_BYTES);
+const _: () = assert!(OFFER_AT_ONCE_BYTES < OFFER_BYTES);
 const _: () = assert!(2 * HEARTBEAT_MS < SILENCE_MS && 2 * HEARTBEAT_MS < EXCHANGE_TIMEOUT_MS);
 const _: () = assert!(EPOCHS_REMEMBERED * 16 + MAX_REPLICAS * 512 < MAX_MANIFEST_BYTES);

@@ -218,6 +218,11 @@ impl Log {
         self.len >= self.segment_bytes && self.finished.is_some()
     }
 
+    /// Whether the segment has room for so many bytes more, so that appending them begins no other.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.len + bytes as u64 <= self.segment_bytes
+    }
+
     /// What makes everything appended so far durable; `None` if it is already.
     pub fn sync(&self) -> Option<Sync> {
         if self.synced_upto == self.sequence {

@@ -3,6 +3,7 @@
 //! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`Node`] and [`LocalFollowing`] are the same
 //! without signals, for tests, and [`Leading`] and [`Following`] one role alone.
 
+mod applying;
 mod contact;
 mod following;
 mod full_sync;

@@ -5,12 +5,13 @@
 //! the store, published. A replica never refuses a record that follows its own; and it never takes one back: what turns out
 //! not to be the leader's history is loaded anew.
 
+mod at_once;
 mod files;
 mod follower;
 mod promise;
 
 pub use files::{Directory, Loaded};
-pub use follower::{Event, Follower, Promotion};
+pub use follower::{AtOnce, Event, Follower, Promotion};
 
 use crate::{
     failpoint::{self, Bug, planted},
@@ -174,11 +175,14 @@ impl<T> Replica<T> {
     /// An offer has come from the leader, as bytes.
     pub fn offered(&mut self, bytes: &[u8], reply: T, now_ms: u64, actions: &mut Vec<Action<T>>) {
         self.last_heard_ms = Some(now_ms);
-        let offer = match Offer::decode(bytes) {
-            Ok(offer) => offer,
-            Err(what) => return self.answer(reply, Outcome::Unreadable(what), actions),
-        };
-        let outcome = self.take(&offer, now_ms, actions);
+        match Offer::decode(bytes) {
+            Ok(offer) => self.decoded(&offer, reply, now_ms, actions),
+            Err(what) => self.answer(reply, Outcome::Unreadable(what), actions),
+        }
+    }
+
+    fn decoded(&mut self, offer: &Offer<'_>, reply: T, now_ms: u64, actions: &mut Vec<Action<T>>) {
+        let outcome = self.take(offer, now_ms, actions);
         if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(Files::is_overdue) {
             self.start_sync(actions);
         }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::disallowed_methods)] // spoils files as bad luck does
 
+#[path = "replica/at_once.rs"]
+mod at_once;
 #[allow(dead_code, reason = "shared with the damage test")]
 #[path = "damage/database.rs"]
 mod database;

@@ -1,6 +1,6 @@
 //! The bounded queue in front of the Writer.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{collections::VecDeque, time::Duration};
 
 /// A queue that many put into and one takes everything out of.
@@ -47,6 +47,24 @@ impl<E> Queue<E> {
 
     /// Moves all events to `into`; waits up to `patience` for the first.
     pub(crate) fn take(&self, into: &mut VecDeque<E>, patience: Option<Duration>) {
+        let mut state = self.await_first(patience);
+        state.items = 0;
+        state.bytes = 0;
+        // An empty buffer goes back in: in the steady state nothing is allocated.
+        std::mem::swap(&mut state.events, into);
+    }
+
+    /// Waits up to `patience` for an event, and leaves it there.
+    pub(crate) fn wait(&self, patience: Option<Duration>) {
+        drop(self.await_first(patience));
+    }
+
+    /// Whether there is no event of any kind.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().events.is_empty()
+    }
+
+    fn await_first(&self, patience: Option<Duration>) -> MutexGuard<'_, State<E>> {
         let mut state = self.state.lock();
         if state.events.is_empty() {
             state.taker_waits = true;
@@ -58,10 +76,7 @@ impl<E> Queue<E> {
             }
             state.taker_waits = false;
         }
-        state.items = 0;
-        state.bytes = 0;
-        // An empty buffer goes back in: in the steady state nothing is allocated.
-        std::mem::swap(&mut state.events, into);
+        state
     }
 
     /// Takes nothing more in, and gives what is left.
@@ -81,7 +96,7 @@ impl<E> Queue<E> {
         self.most_items
     }
 
-    fn put(&self, mut state: parking_lot::MutexGuard<'_, State<E>>, event: E) {
+    fn put(&self, mut state: MutexGuard<'_, State<E>>, event: E) {
         state.events.push_back(event);
         let wake = std::mem::take(&mut state.taker_waits);
         drop(state);
@@ -141,5 +156,18 @@ mod tests {
         let mut taken = VecDeque::new();
         queue.take(&mut taken, Some(Duration::from_millis(1)));
         assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn who_waits_takes_nothing() {
+        let queue = Queue::new(2, 10);
+        queue.wait(Some(Duration::ZERO));
+        assert!(queue.is_empty());
+        queue.push(1);
+        queue.wait(None);
+        assert!(!queue.is_empty(), "an event that counts against no bound is one");
+        let mut taken = VecDeque::new();
+        queue.take(&mut taken, Some(Duration::ZERO));
+        assert!(taken == [1] && queue.is_empty());
     }
 }

@@ -1,13 +1,14 @@
 //! A replica, built and closed.
 //!
-//! One thread applies what the leader sends (`memdb-replica`), one speaks to the leader where the replica has to
+//! One thread applies what the leader sends (`memdb-replica`, `applying.rs`), one speaks to the leader where the replica has to
 //! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
     Held, NodeError, STOP_GRACE,
-    contact::{Contact, Leaders, Order},
+    applying::{Applying, Hands, Reply},
+    contact::{Contact, Leaders},
     http_settings, node_access, random, segment_bytes, window,
-    workers::{Done, Tell, Wanted, Workers},
+    workers::{Done, Tell, Workers},
     writing::now_ms,
 };
 use crate::{
@@ -15,25 +16,16 @@ use crate::{
     client::Forward,
     config::Settings,
     disk::{Disk, Lock},
-    failpoint,
-    format::Identity,
     limits,
     manifest::Manifest,
     metrics::Metrics,
     recovery,
-    replica::{Action, Directory, Event, Follower, Found, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Feed, NodeId},
+    replica::{Directory, Event, Follower, Found, Replica, ReplicaSettings},
+    replication::{Archive, Feed, NodeId},
     snapshot::SnapshotSettings,
-    view::{Current, View},
+    view::View,
 };
-use std::{collections::VecDeque, net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
-use tokio::sync::{mpsc, oneshot};
-
-/// How often the replica's thread looks at the time with nothing else to do.
-const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
-
-/// Where an answer to the leader goes.
-type Reply = oneshot::Sender<Answer>;
+use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// A replica that runs.
 pub struct Following {
@@ -89,7 +81,7 @@ impl Following {
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, now_ms(), &mut actions);
-        let mut thread = Thread {
+        let applying = Applying::new(Hands {
             replica,
             follower: follower.clone(),
             workers,
@@ -98,9 +90,8 @@ impl Following {
             forward: forward.clone(),
             identity: None,
             actions,
-        };
-        thread.act();
-        let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || thread.run())?;
+        });
+        let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
         let about = About { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
         let nodes = node_access(settings);
@@ -196,125 +187,4 @@ fn tell(follower: &Follower) -> Tell {
             Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
         });
     })
-}
-
-/// The thread that applies.
-struct Thread {
-    replica: Replica<Reply>,
-    follower: Follower,
-    workers: Option<Workers>,
-    metrics: Arc<Metrics>,
-    orders: mpsc::Sender<Order>,
-    forward: Forward,
-    identity: Option<Identity>,
-    actions: Vec<Action<Reply>>,
-}
-
-/// However the thread ends, nobody waits for it any more.
-struct End(Follower);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-impl Thread {
-    fn run(mut self) -> Replica<Reply> {
-        let _end = End(self.follower.clone());
-        let (mut events, mut stopping) = (VecDeque::new(), false);
-        loop {
-            let due = self.replica.next_tick_ms().map(|at| Duration::from_millis(at.saturating_sub(now_ms()).max(1)));
-            self.follower.take(&mut events, Some(due.map_or(TICK, |due| due.min(TICK))));
-            let now_ms = now_ms();
-            for event in events.drain(..) {
-                match event {
-                    Event::Offer(bytes, reply) => self.replica.offered(&bytes, reply, now_ms, &mut self.actions),
-                    Event::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
-                    Event::SnapshotEnded(result, took_ms) => {
-                        if let Err(error) = &result {
-                            tracing::error!(%error, "a snapshot failed; the log stands in for it");
-                        }
-                        self.replica.snapshot_ended(&result, took_ms, now_ms, &mut self.actions);
-                    }
-                    Event::Loaded(loaded) => self.replica.loaded(loaded, now_ms, &mut self.actions),
-                    Event::Stop => stopping = true,
-                }
-                self.act();
-            }
-            self.replica.tick(now_ms, &mut self.actions);
-            if stopping {
-                self.replica.start_sync(&mut self.actions);
-            } else if self.replica.wants_to_announce(now_ms) {
-                // If the last one is still under way, the next will do.
-                let _ = self.orders.try_send(Order::Announce(self.replica.hello()));
-            }
-            self.act();
-            if stopping && self.replica.is_at_rest() {
-                return self.replica;
-            }
-        }
-    }
-
-    fn act(&mut self) {
-        let view = Arc::clone(self.follower.view());
-        for action in std::mem::take(&mut self.actions) {
-            match action {
-                // Whoever asked may have gone.
-                Action::Answer(reply, answer) => {
-                    failpoint::pass("follow.ack.begin");
-                    drop(reply.send(answer));
-                    failpoint::pass("follow.ack.sent");
-                }
-                Action::Serve(identity, epochs, reader, sequence) => {
-                    self.identity = Some(identity);
-                    self.follower.feed().restart(sequence);
-                    view.serve(Current { identity, epochs, reader });
-                }
-                Action::Epochs(epochs) => {
-                    if let (Some(identity), Some(store)) = (self.identity, self.replica.store()) {
-                        view.serve(Current { identity, epochs, reader: store.reader() });
-                    }
-                }
-                Action::Unready => view.set_ready(false),
-                Action::Withdraw => view.withdraw(),
-                Action::Published(position, record) => {
-                    self.metrics.records.increment(1);
-                    self.metrics.record_bytes.increment(record.len() as u64);
-                    self.follower.feed().push(position.sequence, record);
-                    view.published(position);
-                    failpoint::pass("follow.published");
-                }
-                Action::Stands(position) => view.published(position),
-                Action::Members(members) => {
-                    if !members.leader.is_empty() {
-                        if let Err(error) = self.forward.lead_by(&members.leader) {
-                            tracing::error!(error, "writes cannot be passed on");
-                        }
-                        // Before an order to load from there.
-                        let _ = self.orders.try_send(Order::Leader(members.leader.clone()));
-                    }
-                    self.follower.meet(members);
-                }
-                Action::CaughtUp => {
-                    view.caught_up();
-                    if !view.is_ready() {
-                        tracing::info!("has all that the leader has");
-                        view.set_ready(true);
-                    }
-                }
-                Action::Load(identity) => {
-                    if self.orders.try_send(Order::Load(identity)).is_err() {
-                        self.follower.tell(Event::Loaded(Err("another is under way".into())));
-                    }
-                }
-                Action::Sync(sync) => self.workers.as_ref().expect("it has files").sync(sync),
-                Action::Snapshot(identity, reader, mark, place) => {
-                    let wanted = Wanted { identity, reader, mark, place };
-                    self.workers.as_ref().expect("it has files").snapshot(wanted);
-                }
-                Action::Alarm(what) => tracing::error!("{what}"),
-            }
-        }
-    }
 }

@@ -84,6 +84,12 @@ impl Files {
         self.unproven.unwrap_or(self.log.synced_upto())
     }
 
+    /// Whether so many bytes can be appended without a new segment, and with no sync under way, whose end the append may have to
+    /// wait for in the file system.
+    pub(super) fn appends_quickly(&self, bytes: usize) -> bool {
+        !self.syncing && self.log.has_room(bytes)
+    }
+
     /// Whether the log cannot go on to its next segment before it is synced.
     pub(super) fn is_overdue(&self) -> bool {
         self.log.is_overdue()

@@ -13,7 +13,12 @@ use crate::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io, marker,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +36,15 @@ pub enum Event {
     Stop,
 }
 
+/// Takes offers on the threads they come in on, in the place of the replica's own.
+pub trait AtOnce: Send + marker::Sync {
+    /// Takes an offer, if nothing is in its way and it is quickly done.
+    ///
+    /// # Errors
+    /// Where to answer, given back: the offer is for the replica's thread.
+    fn offered(&self, bytes: &Bytes, reply: oneshot::Sender<Answer>) -> Result<(), oneshot::Sender<Answer>>;
+}
+
 /// Gives events to the thread of a replica. Cheap to clone.
 #[derive(Clone)]
 pub struct Follower {
@@ -41,6 +55,7 @@ struct Shared {
     view: Arc<View>,
     feed: Arc<Feed>,
     queue: Queue<Event>,
+    at_once: OnceLock<Weak<dyn AtOnce>>,
     members: Mutex<Members>,
     promotions: mpsc::Sender<Promotion>,
     wanted: tokio::sync::Mutex<mpsc::Receiver<Promotion>>,
@@ -65,8 +80,8 @@ impl Follower {
         let queue = Queue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
         let (promotions, wanted) = mpsc::channel(1);
         let wanted = tokio::sync::Mutex::new(wanted);
-        let (members, ended) = Default::default();
-        Self { shared: Arc::new(Shared { view, feed, queue, members, promotions, wanted, ended }) }
+        let (at_once, members, ended) = Default::default();
+        Self { shared: Arc::new(Shared { view, feed, queue, at_once, members, promotions, wanted, ended }) }
     }
 
     /// What this replica serves.
@@ -79,11 +94,24 @@ impl Follower {
         &self.shared.feed
     }
 
+    /// From now on offers that can be are taken at once, by `taker`, as long as that lives.
+    pub fn take_at_once(&self, taker: Weak<dyn AtOnce>) {
+        // A replica has one taker; a second would be ignored.
+        let _ = self.shared.at_once.set(taker);
+    }
+
     /// Hands an offer over; `None` if the replica is stopping, or has more to do than it can.
     pub async fn offer(&self, bytes: Bytes) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
-        let size = bytes.len();
-        self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
+        let taker = self.shared.at_once.get().and_then(Weak::upgrade);
+        let taken = match taker {
+            Some(taker) => taker.offered(&bytes, reply),
+            None => Err(reply),
+        };
+        if let Err(reply) = taken {
+            let size = bytes.len();
+            self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
+        }
         answer.await.ok()
     }
 
@@ -129,9 +157,19 @@ impl Follower {
         self.shared.queue.push(event);
     }
 
-    /// For the replica's thread: moves what has come to `into`, waiting up to `patience` for the first.
-    pub fn take(&self, into: &mut VecDeque<Event>, patience: Option<Duration>) {
-        self.shared.queue.take(into, patience);
+    /// For the replica's thread: waits up to `patience` for something to do.
+    pub fn wait(&self, patience: Duration) {
+        self.shared.queue.wait(Some(patience));
+    }
+
+    /// For the replica's thread: moves what has come to `into`.
+    pub fn take(&self, into: &mut VecDeque<Event>) {
+        self.shared.queue.take(into, Some(Duration::ZERO));
+    }
+
+    /// Whether nothing waits for the replica's thread.
+    pub fn is_idle(&self) -> bool {
+        self.shared.queue.is_empty()
     }
 
     /// Returns once the replica's thread has ended.

@@ -158,7 +158,12 @@ impl Cluster {
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
         let before = process.replica.hello().epoch;
-        process.replica.offered(bytes, (from, number), now_ms, &mut actions);
+        // As the node does, which takes what it can where it has come in.
+        match process.replica.offered_at_once(bytes, (from, number), now_ms, &mut actions) {
+            Err(reply) => process.replica.offered(bytes, reply, now_ms, &mut actions),
+            Ok(()) if actions.iter().all(is_quick) => {}
+            Ok(()) => return Err(format!("replica {seat} has taken more than records at once")),
+        }
         let after = process.replica.hello().epoch;
         if after < before {
             return Err(format!("replica {seat} has seen epoch {before}, and follows a leader of epoch {after}"));
@@ -431,6 +436,12 @@ fn begin_load(
             Ok(Err(Load::Coming(Coming { outgoing, identity, at: 0, loader, file })))
         }
     }
+}
+
+/// Whether an action takes no longer than to apply records, and is one of these or says what became of them.
+fn is_quick(action: &Action<Reply>) -> bool {
+    use Action::{Alarm, Answer, CaughtUp, Published, Sync, Withdraw};
+    matches!(action, Answer(..) | Published(..) | CaughtUp | Sync(_) | Alarm(_) | Withdraw)
 }
 
 fn temporary() -> String {

@@ -50,13 +50,18 @@ impl Driven {
 
     /// The same, with snapshots each `interval_ms`.
     pub fn start_with_snapshots(directory: Option<&Path>, node: u128, interval_ms: u64) -> Self {
+        Self::start_as(directory, node, interval_ms, SEGMENT_BYTES)
+    }
+
+    /// The same, with log segments of so many bytes.
+    pub fn start_as(directory: Option<&Path>, node: u128, interval_ms: u64, segment_bytes: u64) -> Self {
         let disk: Option<Arc<dyn Disk>> =
             directory.map(|path| Arc::new(RealDisk::new(path).expect("a directory")) as Arc<dyn Disk>);
         let found = match &disk {
             Some(disk) => match recovery::look_follower(&**disk, WindowLimits::default()) {
                 Ok(None) => Found::Nothing,
                 Ok(Some(recovered)) => {
-                    Found::Settled(Box::new(recovered.follow(disk, SEGMENT_BYTES).expect("the disk works")))
+                    Found::Settled(Box::new(recovered.follow(disk, segment_bytes).expect("the disk works")))
                 }
                 Err(_) => {
                     let manifest = memdb::manifest::Manifest::read(&**disk).expect("whole").expect("there");
@@ -71,7 +76,7 @@ impl Driven {
             window: WindowLimits::default(),
             snapshot: SnapshotSettings { interval_ms },
         };
-        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: SEGMENT_BYTES });
+        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
         let mut actions = Vec::new();
         let replica = Replica::new(settings, directory, found, 0, &mut actions);
         let mut driven = Self {
@@ -96,6 +101,14 @@ impl Driven {
         let mut actions = Vec::new();
         self.replica.offered(bytes, reply, self.now_ms, &mut actions);
         self.act(actions, leader);
+    }
+
+    /// Takes an offer if that can be at once; else it has changed nothing.
+    pub fn offered_at_once(&mut self, bytes: &[u8], reply: u32) -> bool {
+        let mut actions = Vec::new();
+        let taken = self.replica.offered_at_once(bytes, reply, self.now_ms, &mut actions);
+        self.act(actions, None);
+        taken.is_ok()
     }
 
     /// Asks for a sync.

@@ -1,0 +1,45 @@
+//! Offers that go on with what a replica has, as nearly all do: they may be taken where no time is for more.
+
+use super::{Action, Replica};
+use crate::replication::{Command, Offer};
+
+impl<T> Replica<T> {
+    /// As [`Replica::offered`], if that takes no longer than it takes to append and apply the records of the offer; else nothing
+    /// has happened, and `reply` is given back.
+    ///
+    /// # Errors
+    /// Where to answer later.
+    pub fn offered_at_once(
+        &mut self,
+        bytes: &[u8],
+        reply: T,
+        now_ms: u64,
+        actions: &mut Vec<Action<T>>,
+    ) -> Result<(), T> {
+        match Offer::decode(bytes) {
+            Ok(offer) if self.is_no_more_than_records(&offer) => {
+                self.last_heard_ms = Some(now_ms);
+                self.decoded(&offer, reply, now_ms, actions);
+                Ok(())
+            }
+            _ => Err(reply),
+        }
+    }
+
+    /// Whether an offer goes on in the epoch in which this replica stands, and asks for nothing to be noted in the MANIFEST, loaded or
+    /// begun; and the disk, if there is one, is not busy with what this replica has asked for.
+    fn is_no_more_than_records(&self, offer: &Offer<'_>) -> bool {
+        let Some(held) = &self.held else { return false };
+        offer.command == Command::Stream
+            && offer.identity == held.identity
+            && offer.epoch == self.highest()
+            && offer.epoch == held.store.mark().position.epoch
+            && offer.members.is_none()
+            && !self.loading
+            && !self.diverged
+            && held.files.as_ref().is_none_or(|files| {
+                // A snapshot ends with syncs, too.
+                !self.snapshot_running && files.appends_quickly(offer.records.len())
+            })
+    }
+}
