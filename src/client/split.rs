@@ -189,7 +189,7 @@ impl Splitter {
                 self.searched = 0;
                 return Some(Lines { bytes: self.buffer.split_to(len).freeze(), posts, longest });
             }
-            if odd || within == self.buffer.len() || within > self.limit {
+            if odd || within == self.buffer.len() || within > self.limit || within == MOST_RUN {
                 return None;
             }
         }
@@ -298,6 +298,17 @@ mod tests {
         assert_eq!(out, [Ok("good".to_owned()), Err(fault), Ok("good".to_owned())]);
         let out = split(Per::File, 100, b"one\ntwo \xc3(", 4);
         assert_eq!(out, [Err(Fault { line: 2, offset: 8, kind: FaultKind::NotUtf8 })]);
+    }
+
+    #[test]
+    fn a_line_longer_than_any_run_is_left_to_be_taken_alone() {
+        let mut splitter = Splitter::new(Per::Line, 4 * MOST_RUN);
+        splitter.feed(&vec![b'x'; 2 * MOST_RUN]);
+        assert_eq!(splitter.next_lines(), None);
+        splitter.feed(b"\nb\n");
+        assert_eq!(splitter.next_lines(), None);
+        assert_eq!(splitter.next_post().map(|post| post.expect("ASCII").len()), Some(2 * MOST_RUN));
+        assert_eq!(splitter.next_lines().map(|lines| lines.posts), Some(1));
     }
 
     /// As [`split`], with the lines that can be had together taken so.
