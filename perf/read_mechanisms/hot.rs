@@ -1,8 +1,8 @@
 //! One hot word and two threads: a reader beside the writer, both at that word flat out, and two readers.
 //!
-//! `cargo run --release --example bench-read-mechanisms hot [ROUNDS SECONDS]`; a quarter of a minute, or two minutes on a busy machine. What contention
-//! costs is cache lines that go to and fro, so the figure is a thread's own time for one read or one record: other programs
-//! take that away less than they take rates.
+//! `cargo run --release --example bench-read-mechanisms hot [ROUNDS SECONDS]`; seconds, or some minutes on a busy machine. The
+//! figure is a thread's own time for one read or one record, from runs in which each thread had a core all the while: what
+//! contention costs is cache lines that go to and fro, and they do so only while both run.
 
 use crate::{
     Mechanism,
@@ -25,8 +25,8 @@ pub const VERB: &str = "hot";
 
 /// Words beside the hot one.
 const WORDS: u64 = 100_000;
-/// Runs at most until one is not disturbed: they are short, so on a busy machine too some are.
-const TRIES: usize = 10;
+/// Runs at most until one is not disturbed. They are shorter than a time slice, so some are not on a busy machine either.
+const TRIES: usize = 100;
 /// Reads, or records, between two looks at the clock.
 const AT_A_TIME: u64 = 64;
 
@@ -72,7 +72,7 @@ pub fn compare(options: &[String]) {
     let number = |at: usize, otherwise: f64| {
         options.get(at).map_or(otherwise, |given| given.parse().expect("ROUNDS and SECONDS are numbers"))
     };
-    let (rounds, length) = (number(0, 15.0) as usize, Duration::from_secs_f64(number(1, 0.05)));
+    let (rounds, length) = (number(0, 31.0) as usize, Duration::from_secs_f64(number(1, 0.004)));
     let workload = Workload::new(WORDS);
     let mut contenders = [
         contender::<PackedArena>("M1 left-right, one packed cell; L1", &workload, length),
