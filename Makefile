@@ -22,13 +22,15 @@ POSTS ?=
 TIME ?=
 TARGETS ?=
 SAMPLE ?=
+# How many times a thread is made to give way in one order of the models of `make interleavings`.
+PREEMPTIONS ?= 3
 # Which rows `make bench` measures, and how: `perf/bench --help`.
 BENCH_OPTIONS ?=
 # How much text the demo counts.
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo crash replica-starts crash-cluster soak flood hostile bench clean perf
+.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench clean perf
 .PHONY: fuzz mutants coverage proof budget
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
@@ -56,6 +58,9 @@ sim-cluster: ## the same of a cluster: four machines, leaders, replicas and the 
 
 sim-cluster-fast: ## the same, optimised throughout
 	$(SIM) cargo test --release --test cluster -- --nocapture histories_hold
+
+interleavings: ## readers beside the Writer in all orders that the memory model allows, with PREEMPTIONS (3) forced switches; minutes
+	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) cargo test --test interleavings -- --nocapture --skip store:: --skip words::
 
 crash: ## kill and freeze real nodes RUNS (200) times under load, at random and at failpoints; nothing lost or doubled
 	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture

@@ -9,7 +9,7 @@
 //!
 //! | level | modules | what they are |
 //! |---|---|---|
-//! | 0 | [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`failpoint`] | bounds and plain values; text to words; switches for tests |
+//! | 0 | `atomics` [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`failpoint`] | what threads share memory by; bounds and plain values; text to words; switches for tests |
 //! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 3 | [`view`] [`replication`] | what reads are answered from; messages between nodes, and a leader's side of each replica |
@@ -43,6 +43,7 @@
 //! no lock and never waits: the Writer changes the other side, flips, and waits for readers that are still inside.
 
 pub mod api;
+mod atomics;
 pub mod client;
 pub mod config;
 pub mod disk;

@@ -10,6 +10,7 @@ mod window;
 pub use window::{Cursor, Entry, Seen, Window, WindowLimits};
 
 use crate::{
+    atomics::{ArcSwap, AtomicU64, Ordering},
     hash::WordHasher,
     limits,
     position::Position,
@@ -17,16 +18,9 @@ use crate::{
     tally::Tally,
     words::{Ahead, Place, Side, Walk, Words, WordsWriter},
 };
-use arc_swap::ArcSwap;
 use gate::{Gate, Inside};
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 type Names = BTreeMap<Box<str>, Arc<Words>>;
 

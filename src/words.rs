@@ -21,13 +21,13 @@ pub use cell::Side;
 pub(crate) use growth::{Growth, PAIR_BYTES};
 pub(crate) use writer::{Place, WordsWriter};
 
-use crate::{limits, position::Position};
-use arc_swap::{ArcSwap, ArcSwapOption};
-use arena::Packed;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use crate::{
+    atomics::{ArcSwap, ArcSwapOption, AtomicU64, Ordering},
+    limits,
+    position::Position,
 };
+use arena::Packed;
+use std::sync::Arc;
 use table::Table;
 use top::{Best, KnownTop};
 

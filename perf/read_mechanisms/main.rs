@@ -3,11 +3,13 @@
 //!
 //! `cargo run --release --example bench-read-mechanisms [-- ROUNDS SECONDS]`; some 5 minutes with 5 rounds of half a
 //! second. Rounds are interleaved, and a run that lost its core to other programs is repeated, so that what else the
-//! machine does meets all alike; every three-word read is checked.
+//! machine does meets all alike; every three-word read is checked. With `hot` before ROUNDS, one word that everybody is at
+//! instead (`hot.rs`).
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
 mod built;
 mod growth;
+mod hot;
 mod layout;
 mod left_right;
 mod locked;
@@ -99,6 +101,11 @@ fn main() {
         && verb == growth::VERB
     {
         return growth::grow(layout, words.parse().expect("a number of words"));
+    }
+    if let [verb, options @ ..] = &arguments[..]
+        && verb == hot::VERB
+    {
+        return hot::compare(options);
     }
     let number = |at: usize, otherwise: f64| {
         arguments.get(at).map_or(otherwise, |given| given.parse().expect("ROUNDS and SECONDS are numbers"))

@@ -54,21 +54,31 @@ pub fn measure<M: Mechanism>(
     workload: &Workload,
     length: Duration,
 ) -> (Run, usize) {
-    let mut again = || match situation.width {
-        3 => run::<3, M>(situation, mechanism, writer, workload, length),
-        _ => run::<1, M>(situation, mechanism, writer, workload, length),
+    let mut torn = 0;
+    let again = || {
+        let run = match situation.width {
+            3 => run::<3, M>(situation, mechanism, writer, workload, length),
+            _ => run::<1, M>(situation, mechanism, writer, workload, length),
+        };
+        torn += run.torn;
+        run
     };
-    let (mut best, mut tries) = (again(), 1);
-    while situation.busy == 0 && best.waited > DISTURBED && tries < TRIES {
+    let tries = if situation.busy == 0 { TRIES } else { 1 };
+    let (best, thrown_away) = least_disturbed(tries, again, |run| run.waited);
+    (Run { torn, ..best }, thrown_away)
+}
+
+/// Runs until the machine was quiet meanwhile, `tries` times at most: the least disturbed run, and how many were thrown away.
+pub fn least_disturbed<R>(tries: usize, mut again: impl FnMut() -> R, waited: fn(&R) -> f64) -> (R, usize) {
+    let (mut best, mut tried) = (again(), 1);
+    while waited(&best) > DISTURBED && tried < tries {
         let other = again();
-        let torn = best.torn + other.torn;
-        if other.waited < best.waited {
+        if waited(&other) < waited(&best) {
             best = other;
         }
-        best.torn = torn;
-        tries += 1;
+        tried += 1;
     }
-    (best, tries - 1)
+    (best, tried - 1)
 }
 
 fn run<const N: usize, M: Mechanism>(
@@ -102,7 +112,7 @@ fn run<const N: usize, M: Mechanism>(
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            let (seconds, waited) = clock.stop();
+            let Passed { seconds, waited, .. } = clock.stop();
             (reads as f64, retries as f64 / reads as f64, torn, seconds, waited)
         });
         let clock = Clock::start();
@@ -114,7 +124,7 @@ fn run<const N: usize, M: Mechanism>(
                 break;
             }
         }
-        let (writer_seconds, writer_waited) = clock.stop();
+        let Passed { seconds: writer_seconds, waited: writer_waited, .. } = clock.stop();
         stop.store(true, Ordering::Relaxed);
         let (reads, retries, torn, seconds, waited) = reader.join().expect("the reader ends");
         Run {
@@ -127,25 +137,39 @@ fn run<const N: usize, M: Mechanism>(
     })
 }
 
-/// Time passed, and time this thread waited for a core.
-struct Clock {
-    wall: Instant,
+/// Time passed, and what this thread had of it.
+pub struct Clock {
+    pub wall: Instant,
     waited_ns: f64,
 }
 
+/// What a [`Clock`] saw.
+pub struct Passed {
+    /// Time on the wall.
+    pub seconds: f64,
+    /// The share of it that the thread waited for a core.
+    pub waited: f64,
+    /// The rest of it, in ns: the time it had a core, of a thread that never sleeps.
+    pub busy_ns: f64,
+}
+
 impl Clock {
-    fn start() -> Self {
+    /// Of the calling thread.
+    pub fn start() -> Self {
         Self { waited_ns: waited_ns(), wall: Instant::now() }
     }
 
-    /// Seconds, and the share of them spent waiting.
-    fn stop(&self) -> (f64, f64) {
+    /// On the thread that started it.
+    pub fn stop(&self) -> Passed {
         let seconds = self.wall.elapsed().as_secs_f64();
-        (seconds, (waited_ns() - self.waited_ns) / 1e9 / seconds)
+        let waited_ns = waited_ns() - self.waited_ns;
+        Passed { seconds, waited: waited_ns / 1e9 / seconds, busy_ns: seconds * 1e9 - waited_ns }
     }
 }
 
+/// How long this thread has waited for a core.
 fn waited_ns() -> f64 {
+    // The field before it, the time with a core, is brought up to date at ticks only: too seldom for short runs.
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts a thread's waiting");
     text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("its second field, in ns")
 }

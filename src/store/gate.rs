@@ -9,13 +9,12 @@
 //! A read never waits. The Writer waits, once for each thread, for reads that were inside at the flip or came while it
 //! looked: nanoseconds, or, if such a reader was preempted, until it runs again. So readers hold a guard for microseconds and never across an await.
 
-use crate::words::Side;
-use crossbeam_utils::{Backoff, CachePadded};
-use std::{
-    marker::PhantomData,
-    sync::atomic::{AtomicU64, Ordering, fence},
+use crate::{
+    atomics::{AtomicU64, Backoff, Ordering, ThreadLocal, fence},
+    words::Side,
 };
-use thread_local::ThreadLocal;
+use crossbeam_utils::CachePadded;
+use std::marker::PhantomData;
 
 type Slot = CachePadded<AtomicU64>;
 

@@ -12,12 +12,9 @@
 //! allocations, whose untouched pages cost nothing.
 
 use super::cell::Side;
+use crate::atomics::{AtomicU64, Ordering, zeros};
 use prefetch_index::prefetch_index;
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
-};
-use zerocopy::FromZeros;
+use std::sync::OnceLock;
 
 /// Units of the first chunk, and of the second; every later chunk is as large as all before it.
 const FIRST_CHUNK_UNITS: u32 = 16;
@@ -191,8 +188,7 @@ impl Arena {
     fn chunk_or_new(&self, chunk: usize) -> &[AtomicU64] {
         self.chunks[chunk].get_or_init(|| {
             let units = chunk_units(chunk) as usize;
-            // Zeroed by the allocator: fresh pages of a large chunk are not touched until they are used.
-            <[AtomicU64]>::new_box_zeroed_with_elems(units).expect("memory for a chunk of words")
+            zeros(units).expect("memory for a chunk of words")
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Entries are added up; an index doubles as a whole, so the words that are new to a segment are counted by segment.
 
 use super::{SEGMENTS, WordsWriter, arena, cell, segment_of, table};
-use std::sync::atomic::Ordering;
+use crate::atomics::Ordering;
 
 /// The new words of a record for one namespace, by segment.
 pub(crate) struct Growth {

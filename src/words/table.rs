@@ -9,11 +9,9 @@ use super::{
     cell::{self, Cell, Side},
     writer::ROOM,
 };
+use crate::atomics::{AtomicU32, AtomicU64, Ordering};
 use prefetch_index::prefetch_index;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
 const FIRST_SLOTS: usize = 4;

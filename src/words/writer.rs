@@ -10,10 +10,11 @@ use super::{
     top::{Best, Ranked},
 };
 use crate::{
+    atomics::Ordering,
     hash::{WordHasher, weight},
     limits,
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 /// An arena is called full below its very end: what one record may still add fits above this mark.
 const ARENA_FULL_UNITS: u32 = (1 << super::arena::OFFSET_BITS) / 10 * 9;
