@@ -191,7 +191,7 @@ class Bulk(Row):
         P99,
     ]
     plotted = columns[:2]
-    connections = 4
+    connections = 8
 
     def work(self, work):
         return ["--work", work, *load.BULK_WORDS, "--connections", self.connections, "--path", load.BULK_PATH]
