@@ -19,7 +19,7 @@ use memdb::{
     position::Position,
     replication::{Command, Offer, Outcome, Standing, Told},
 };
-use pair::{Driven, Seen, Sending, assert_same};
+use pair::{Driven, Seen, Sending, assert_same, without_records};
 use std::fs;
 
 /// With and without a directory.
@@ -303,19 +303,7 @@ fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
     let mut leader = Making::begin(SMALL).write(3).snapshot().restart(true);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
     sending.bring_up(&mut replica, &leader); // it stands in the second epoch, and has the table
-    let lead = sending.lead(&leader);
-    let offer = Offer {
-        identity: lead.identity,
-        leader: lead.node,
-        epoch: lead.epoch,
-        epochs: (*lead.epochs).clone(),
-        last: lead.last,
-        command: Command::Snapshot,
-        after: replica.position(),
-        durable: false,
-        members: None,
-        records: &[],
-    };
+    let offer = without_records(&sending.lead(&leader), Command::Snapshot, replica.position());
     replica.offered(&offer.encode_head(), 1, Some(&leader));
     assert_eq!(replica.position(), Position::new(1, 3), "the snapshot is of the first epoch");
     leader = leader.write(1);

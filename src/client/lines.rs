@@ -133,16 +133,12 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
                 *trouble.lock() = Some(error);
                 told
             };
-            let mut piece = BytesMut::new();
+            let mut piece = BytesMut::with_capacity(PIECE_BYTES);
             while piece.len() < PIECE_BYTES {
                 match posts.next_some().await.map_err(|error| breaks_off(error.into()))? {
                     Some(Ok(lines)) => {
                         sent += lines.posts;
-                        if piece.is_empty() {
-                            piece = lines.bytes.into();
-                        } else {
-                            piece.extend_from_slice(&lines.bytes);
-                        }
+                        piece.extend_from_slice(&lines.bytes);
                     }
                     Some(Err(_)) => {} // the survey has told it
                     None => break,

@@ -3,7 +3,7 @@
 use crate::{
     both,
     database::{Making, SMALL},
-    pair::{Driven, Seen, Sending, assert_same},
+    pair::{Driven, Seen, Sending, assert_same, without_records},
 };
 use memdb::{
     format::FileError,
@@ -64,18 +64,7 @@ fn what_asks_for_more_than_records_is_not_taken_at_once() {
     assert!(!replica.offered_at_once(&first, 1), "it holds nothing");
     sending.bring_up(&mut replica, &leader);
     let lead = sending.lead(&leader);
-    let plain = Offer {
-        identity: lead.identity,
-        leader: lead.node,
-        epoch: lead.epoch,
-        epochs: Default::default(),
-        last: lead.last,
-        command: Command::Stream,
-        after: replica.position(),
-        durable: false,
-        members: None,
-        records: &[],
-    };
+    let plain = without_records(&lead, Command::Stream, replica.position());
     let offered = |replica: &mut Driven, offer: &Offer<'_>| replica.offered_at_once(&offer.encode_head(), 1);
     assert!(offered(&mut replica, &plain));
     for command in [Command::Ask, Command::Promise, Command::Snapshot] {

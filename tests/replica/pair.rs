@@ -6,7 +6,7 @@ use memdb::{
     position::{Position, Sequence},
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
-    replication::{Answer, Feed, Lead, Sender, Told, Turn},
+    replication::{Answer, Command, Feed, Lead, Offer, Sender, Told, Turn},
     snapshot::{self, Loader, SnapshotSettings},
     store::WindowLimits,
 };
@@ -281,4 +281,20 @@ pub fn assert_same(replica: &Driven, leader: &Making) {
     let store = replica.replica.store().expect("it holds something");
     assert_eq!(store.mark(), leader.store().mark());
     assert_eq!(state_of(store), state_of(leader.store()));
+}
+
+/// What this leader would offer to a replica at `after`, without records.
+pub fn without_records(lead: &Lead, command: Command, after: Position) -> Offer<'static> {
+    Offer {
+        identity: lead.identity,
+        leader: lead.node,
+        epoch: lead.epoch,
+        epochs: (*lead.epochs).clone(),
+        last: lead.last,
+        command,
+        after,
+        durable: false,
+        members: None,
+        records: &[],
+    }
 }
