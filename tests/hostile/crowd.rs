@@ -25,10 +25,10 @@ const NOISE_KIB: u64 = 24 << 10;
 const SETTLES_KIB: u64 = 8;
 /// Posts of the others while the crowd is there.
 const POSTS: usize = 100;
-/// So often at most a crowd comes, each time with a word of its own for the others.
-const TURNS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 /// Posts of one of them.
 const POSTS_EACH: usize = 10;
+/// So often at most a crowd comes, each time with a word of its own for the others.
+const TURNS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 /// Words the leader holds: some 2.5 MB as `/sync` has them.
 const WORDS: usize = 100_000;
 
