@@ -2,9 +2,12 @@
 //!
 //! A handler builds a [`Batch`] on its own core; from then on the batch belongs to the Writer.
 
+mod parts;
+
+pub use parts::Parts;
+
 use crate::hash::WordHasher;
 use parking_lot::Mutex;
-use prefetch_index::prefetch_index;
 use std::sync::Arc;
 
 /// An amount or a count left the range of an `i64`.
@@ -22,7 +25,8 @@ pub struct Tally {
     text: String,
     entries: Vec<Entry>,
     /// The index, a power of two or nothing: the upper half of a hash, and in the lower half the entry's number from 1; 0 is
-    /// free. Probing is linear, and three quarters are in use at most.
+    /// free. Probing is linear, and three quarters are in use at most. None at all, whatever there is, behind
+    /// [`Parts::count_into`]: most such tallies are only gone through.
     slots: Vec<u64>,
     /// Room to put the entries in another order.
     ordered: Option<Box<Ordered>>,
@@ -62,13 +66,15 @@ const FIRST_SLOTS: usize = 16;
 /// A tally that has grown beyond this in bytes, by an unusual text, is not kept for the next one.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// Words whose cache misses [`Tally::add_each`] overlaps.
-pub const WORDS_TOGETHER: usize = 64;
-
 impl Tally {
     /// An empty tally for a database with this hasher.
     pub fn new(hasher: WordHasher) -> Self {
         Self { hasher, text: String::new(), entries: Vec::new(), slots: Vec::new(), ordered: None, home: None }
+    }
+
+    /// The hasher of its database.
+    pub fn hasher(&self) -> WordHasher {
+        self.hasher
     }
 
     /// Adds `amount` to a word.
@@ -92,28 +98,6 @@ impl Tally {
                 entry.amount = entry.amount.checked_add(amount).ok_or(CountOverflow)?;
             }
             None => self.push(hash, word, amount),
-        }
-        Ok(())
-    }
-
-    /// Adds one to each of a few words. Their slots, then their entries are fetched before the first is looked up, so that the
-    /// cache misses of several words overlap.
-    ///
-    /// # Errors
-    /// As [`Tally::add`]; the words in front of that one are added.
-    pub fn add_each(&mut self, words: &[&str]) -> Result<(), CountOverflow> {
-        for words in words.chunks(WORDS_TOGETHER) {
-            let mut hashes = [0; WORDS_TOGETHER];
-            for (hash, word) in hashes.iter_mut().zip(words) {
-                *hash = self.hasher.hash(word);
-                prefetch_index(&self.slots, *hash as usize & self.slots.len().wrapping_sub(1));
-            }
-            for hash in &hashes[..words.len()] {
-                prefetch_index(&self.entries, (self.first_slot(*hash) as u32 as usize).wrapping_sub(1));
-            }
-            for (word, hash) in words.iter().zip(hashes) {
-                self.add_hashed(hash, word, 1)?;
-            }
         }
         Ok(())
     }
@@ -159,6 +143,11 @@ impl Tally {
         std::mem::swap(&mut self.entries, ordered);
         std::mem::swap(&mut self.text, text);
         self.ordered = Some(room);
+    }
+
+    /// Whether words are found again quickly: not behind [`Parts::count_into`], until another word comes.
+    pub fn is_indexed(&self) -> bool {
+        self.entries.is_empty() || !self.slots.is_empty()
     }
 
     /// The amount of a word, or `None` if it never came.
@@ -220,8 +209,14 @@ impl Tally {
     }
 
     fn position(&self, hash: u64, word: &str) -> Option<usize> {
-        let mask = self.slots.len().checked_sub(1)?;
         let head = head_of(word);
+        let is = |entry: &Entry| {
+            entry.hash == hash
+                && entry.head == head
+                && entry.len as usize == word.len()
+                && (word.len() <= 8 || self.word(entry) == word)
+        };
+        let Some(mask) = self.slots.len().checked_sub(1) else { return self.entries.iter().position(is) };
         let mut at = hash as usize & mask;
         // Ends at a free slot: a quarter of them is free.
         loop {
@@ -231,12 +226,7 @@ impl Tally {
             }
             if (slot ^ hash) >> 32 == 0 {
                 let number = (slot as u32 - 1) as usize;
-                let entry = &self.entries[number];
-                if entry.hash == hash
-                    && entry.head == head
-                    && entry.len as usize == word.len()
-                    && (word.len() <= 8 || self.word(entry) == word)
-                {
+                if is(&self.entries[number]) {
                     return Some(number);
                 }
             }
@@ -248,7 +238,7 @@ impl Tally {
         let start = u32::try_from(self.text.len()).expect("the text bounds keep a tally under 4 GiB");
         let number = u32::try_from(self.entries.len() + 1).expect("fewer words than bytes");
         if number as usize * 4 > self.slots.len() * 3 {
-            self.grow();
+            self.make_index(number as usize);
         }
         self.text.push_str(word);
         self.entries.push(Entry { hash, amount, head: head_of(word), start, len: word.len() as u32 });
@@ -264,8 +254,9 @@ impl Tally {
         self.slots[at] = hash & !u64::from(u32::MAX) | u64::from(number);
     }
 
-    fn grow(&mut self) {
-        let slots = (self.slots.len() * 2).max(FIRST_SLOTS);
+    /// An index for so many entries.
+    fn make_index(&mut self, entries: usize) {
+        let slots = (entries * 4 / 3 + 1).next_power_of_two().max(FIRST_SLOTS);
         self.slots.clear();
         self.slots.resize(slots, 0);
         for at in 0..self.entries.len() {
@@ -281,11 +272,6 @@ impl Tally {
             slot = (slot + 1) & mask;
         }
         slot
-    }
-
-    #[inline]
-    fn first_slot(&self, hash: u64) -> u64 {
-        self.slots.get(hash as usize & self.slots.len().wrapping_sub(1)).copied().unwrap_or(0)
     }
 
     fn word(&self, entry: &Entry) -> &str {
@@ -451,25 +437,6 @@ mod tests {
         assert_eq!((tally.len(), tally.text_bytes()), (3, 2));
         tally.clear();
         assert!(tally.is_empty() && tally.get(tally.hasher.hash("b"), "b").is_none());
-    }
-
-    #[test]
-    fn words_added_together_are_as_words_added_one_by_one() {
-        let hasher = WordHasher::new(1);
-        let words: Vec<String> =
-            (0..5_000u64).map(|at| "abcdefghij".repeat(at as usize % 3) + &(at * at % 701).to_string()).collect();
-        let (mut single, mut together) = (Tally::new(hasher), Tally::new(hasher));
-        for round in [words.len(), 3, 40] {
-            words[..round].iter().for_each(|word| single.add(word, 1).expect("fits"));
-            together.add_each(&words[..round].iter().map(String::as_str).collect::<Vec<_>>()).expect("fits");
-            assert!(single.iter().eq(together.iter()));
-            assert!(
-                words.iter().enumerate().all(|(at, word)| at >= round || single.get(hasher.hash(word), word).is_some())
-            );
-            single.clear();
-            together.clear();
-            assert!(words.iter().all(|word| single.get(hasher.hash(word), word).is_none()));
-        }
     }
 
     #[test]

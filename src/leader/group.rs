@@ -113,7 +113,8 @@ impl Group {
 
     /// Whether the record is large enough.
     pub(super) fn is_full(&self) -> bool {
-        self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES
+        let has_block = || self.names.values().any(|names| !names.counts.is_indexed());
+        self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES || has_block()
     }
 
     /// Takes a batch in and gives its receipt, for a repeat that of the first one; or says why not: nothing has changed then.

@@ -154,6 +154,11 @@ impl<T> Writer<T> {
                 actions.push(Action::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
                 continue;
             }
+            if !batch.tally.is_indexed() && !self.group.is_empty() {
+                // What is only to be gone through is a record of its own.
+                self.commit(time_ms, now_ms, actions);
+                self.group.begin(self.log.next(), time_ms, &self.store);
+            }
             match self.group.admit(&self.store, &self.settings.admission, &mut batch) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.
                 Ok(receipt) => self.members.push((reply, (level, strict), receipt)),

@@ -20,7 +20,7 @@ use crate::{
     hash::WordHasher,
     leader::{AckLevel, Leader, Receipt, WriteError},
     limits::{BULK_BLOCK_BYTES, BULK_BLOCKS},
-    tally::{Batch, Once, Pool, Tally, Verb},
+    tally::{Batch, Once, Parts, Pool, Tally, Verb},
 };
 use bytes::Buf;
 use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
 };
 use warp::reply::Response;
 
@@ -69,12 +69,22 @@ impl Format {
 pub(super) struct Room {
     /// As many as may be counted or wait for the Writer.
     places: Arc<Semaphore>,
+    /// As many as are counted at once, one a core: more of them would only take the caches from each other.
+    turns: Arc<Semaphore>,
     tallies: Arc<Pool>,
+    /// What serves a turn.
+    parts: Mutex<Vec<Parts>>,
 }
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(BULK_BLOCKS)), tallies: Pool::new(BULK_BLOCKS) }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            places: Arc::new(Semaphore::new(BULK_BLOCKS)),
+            turns: Arc::new(Semaphore::new(cores)),
+            tallies: Pool::new(BULK_BLOCKS),
+            parts: Mutex::default(),
+        }
     }
 }
 
@@ -104,8 +114,8 @@ struct Total {
 struct Job {
     /// Where it stands; its lines are with whoever counts them.
     block: Block,
-    counting: JoinHandle<Counted>,
-    _room: OwnedSemaphorePermit,
+    counting: JoinHandle<Result<Counted, JoinError>>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// One request.
@@ -251,18 +261,29 @@ impl Bulk {
 
     /// Has a block counted. Waits while others are before it.
     async fn begin(&self, block: Block, jobs: &mpsc::Sender<Job>) {
-        let room = Arc::clone(&self.site.bulk_room.places).acquire_owned().await.expect("nobody closes it");
-        let (manner, tally) = (self.manner, self.site.bulk_room.tallies.take(self.hasher));
+        let room = Arc::clone(&self.site.bulk_room);
+        let place = Arc::clone(&room.places).acquire_owned().await.expect("nobody closes it");
+        let (manner, tally) = (self.manner, room.tallies.take(self.hasher));
         let Block { done, upto, so_far, hash, first_too_long, .. } = block;
-        let counting = tokio::task::spawn_blocking(move || count::count(block, &manner, tally));
+        let turn = Arc::clone(&room.turns).acquire_owned();
+        let counting = tokio::spawn(async move {
+            let _turn = turn.await;
+            let counting = tokio::task::spawn_blocking(move || {
+                let mut parts = room.parts.lock().pop().unwrap_or_default();
+                let counted = count::count(block, &manner, tally, &mut parts);
+                room.parts.lock().push(parts);
+                counted
+            });
+            counting.await
+        });
         let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long };
-        let _ = jobs.send(Job { block, counting, _room: room }).await; // whoever takes it may have failed
+        let _ = jobs.send(Job { block, counting, _place: place }).await; // whoever takes it may have failed
     }
 
     /// Hands counted blocks to the Writer, in order.
     async fn write(&self, mut jobs: mpsc::Receiver<Job>, done: &mut Done) -> Result<(), Problem> {
-        while let Some(Job { block, counting, _room }) = jobs.recv().await {
-            let counted = counting.await;
+        while let Some(Job { block, counting, _place }) = jobs.recv().await {
+            let counted = counting.await.flatten();
             let counted = counted.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))?;
             let Counted { spare, tally, words, left_out, refused, refusals } = counted;
             self.spares.lock().push(spare);

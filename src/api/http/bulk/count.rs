@@ -3,7 +3,7 @@
 use super::{Format, lines::Block};
 use crate::{
     limits::MAX_WORD_BYTES,
-    tally::{Tally, WORDS_TOGETHER},
+    tally::{Parts, Tally},
     tokenizer::{Analyzer, decode_utf8},
 };
 use std::borrow::Cow;
@@ -41,50 +41,44 @@ pub(super) struct Manner {
     pub(super) limit: usize,
 }
 
-/// Counts the words of a block into `tally`, which is empty.
-pub(super) fn count(block: Block, manner: &Manner, tally: Tally) -> Counted {
+/// Counts the words of a block into `tally`, which is empty, by way of `parts`.
+pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Parts) -> Counted {
     let mut counted = Counted { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() };
     let within = block.bytes.len() <= manner.limit || !has_long_line(&block.bytes, manner.limit);
     if manner.format == Format::Plain && within && !block.first_too_long {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
-            Ok(text) => counted.add_whole(text, manner.analyzer),
+            Ok(text) => counted.add_whole(text, manner.analyzer, parts),
             Err(error) => counted.add_lines(Block { bytes: error.into_bytes(), ..block }, manner),
         }
     } else {
         counted.add_lines(block, manner);
     }
-    counted.tally.order_by_hash();
     counted
 }
 
 impl Counted {
     /// Adds a text that is no longer needed.
-    fn add_whole(&mut self, mut text: String, analyzer: Analyzer) {
+    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts) {
         if analyzer.fold_ascii(&mut text) {
-            self.add_ascii(&text, analyzer);
+            self.add_ascii(&text, analyzer, parts);
         } else {
             self.add(&text, analyzer);
+            self.tally.order_by_hash();
         }
         self.spare = text.into_bytes();
     }
 
     /// Adds ASCII text that is folded.
-    fn add_ascii(&mut self, folded: &str, analyzer: Analyzer) {
-        const ROOM: &str = "a block has fewer words than an i64 counts";
+    fn add_ascii(&mut self, folded: &str, analyzer: Analyzer, parts: &mut Parts) {
         let Self { tally, words, left_out, .. } = self;
-        let (mut some, mut filled) = ([""; WORDS_TOGETHER], 0);
+        let hasher = tally.hasher();
         *left_out += analyzer.ascii_words_within(folded, MAX_WORD_BYTES, |word| {
-            some[filled] = word;
-            filled += 1;
-            if filled == WORDS_TOGETHER {
-                tally.add_each(&some).expect(ROOM);
-                *words += filled as u64;
-                filled = 0;
-            }
+            let start = word.as_ptr().addr() - folded.as_ptr().addr();
+            parts.push(folded, hasher.hash(word), start, word.len());
+            *words += 1;
         });
-        tally.add_each(&some[..filled]).expect(ROOM);
-        *words += filled as u64;
+        parts.count_into(folded, tally);
     }
 
     /// Adds line by line.
@@ -100,6 +94,7 @@ impl Counted {
                 Err(reason) => self.refuse(block.done + 1 + at as u64, reason),
             }
         }
+        self.tally.order_by_hash();
         self.spare = block.bytes;
     }
 
@@ -154,7 +149,12 @@ mod tests {
     fn counted(bytes: &[u8], format: Format, limit: usize) -> Counted {
         let bytes = bytes.to_vec();
         let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false };
-        count(block, &Manner { format, analyzer: Analyzer::Standard, limit }, Tally::new(WordHasher::new(1)))
+        count(
+            block,
+            &Manner { format, analyzer: Analyzer::Standard, limit },
+            Tally::new(WordHasher::new(1)),
+            &mut Parts::default(),
+        )
     }
 
     fn told(counted: &Counted) -> (u64, usize, Vec<u64>) {

@@ -1,0 +1,238 @@
+//! Many words at once: shared out by the top byte of their hashes, then counted part by part.
+//!
+//! An index over all words of a large text outgrows the fast caches, and each word waits for memory. Here words are only written
+//! down at first, in 256 places, each in its order; what one part in 256 has of them fits a cache while it is counted. And the
+//! parts come in the order that [`Tally::order_by_hash`] makes.
+
+use super::{Entry, Tally, head_of};
+use crate::limits::{BULK_BLOCK_BYTES, LARGEST_MAX_BODY_BYTES, MAX_WORD_BYTES};
+use prefetch_index::prefetch_index;
+
+const PARTS: usize = 256;
+/// Items a part has room for at first.
+const FIRST_ITEMS: usize = 2_048;
+const FIRST_SLOTS: usize = 1_024;
+/// Items whose words are fetched ahead of the one at hand.
+const ITEMS_AHEAD: usize = 12;
+const LEN_BITS: u32 = 8;
+/// Room beyond this in bytes, which an unusual text has taken, is given back.
+const KEPT_BYTES: usize = 16 << 20;
+
+// An amount has 24 bits, and every word but one has a byte behind it.
+const _: () = assert!((LARGEST_MAX_BODY_BYTES + 2 * BULK_BLOCK_BYTES) / 2 < 1 << (u32::BITS - LEN_BITS));
+const _: () = assert!(MAX_WORD_BYTES <= 1 << LEN_BITS);
+
+/// Words of one text on their way into a [`Tally`]. Serves text after text.
+#[derive(Debug)]
+pub struct Parts {
+    parts: Vec<Vec<Item>>,
+    /// The index of the part that is counted: the number of an item from 1; 0 is free.
+    slots: Vec<u32>,
+}
+
+/// A word by its place in the text.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    hash: u64,
+    start: u32,
+    /// The length less one in the lowest bits, above it how often the word came.
+    len_amount: u32,
+}
+
+impl Item {
+    fn new(hash: u64, start: usize, len: usize, amount: u32) -> Self {
+        Self { hash, start: start as u32, len_amount: amount << LEN_BITS | (len - 1) as u32 }
+    }
+
+    fn amount(self) -> u32 {
+        self.len_amount >> LEN_BITS
+    }
+
+    fn word(self, text: &str) -> &[u8] {
+        &text.as_bytes()[self.start as usize..][..(self.len_amount & ((1 << LEN_BITS) - 1)) as usize + 1]
+    }
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { parts: vec![Vec::new(); PARTS], slots: Vec::new() }
+    }
+}
+
+impl Parts {
+    /// Takes a word that begins at `start` in `text`, the same text until [`Parts::count_into`].
+    ///
+    /// # Panics
+    /// If the word is empty or longer than [`MAX_WORD_BYTES`].
+    #[inline]
+    pub fn push(&mut self, text: &str, hash: u64, start: usize, len: usize) {
+        assert!((1..=MAX_WORD_BYTES).contains(&len), "a word of {len} bytes");
+        let part = &mut self.parts[(hash >> 56) as usize];
+        if part.len() == part.capacity() {
+            make_room(part, &mut self.slots, text);
+        }
+        part.push(Item::new(hash, start, len, 1));
+    }
+
+    /// Puts the words of `text` that were taken into `tally`, which is empty, in the order of the top bytes of their hashes.
+    pub fn count_into(&mut self, text: &str, tally: &mut Tally) {
+        assert!(tally.is_empty(), "the words come in an order of their own");
+        tally.slots.clear();
+        for part in &mut self.parts {
+            add_up(part, &mut self.slots, text);
+            for item in part.drain(..) {
+                let word = &text[item.start as usize..][..item.word(text).len()];
+                let start = tally.text.len() as u32;
+                tally.text.push_str(word);
+                let (hash, amount) = (item.hash, i64::from(item.amount()));
+                tally.entries.push(Entry { hash, amount, head: head_of(word), start, len: word.len() as u32 });
+            }
+        }
+        let room: usize = self.parts.iter().map(Vec::capacity).sum();
+        if room * size_of::<Item>() > KEPT_BYTES {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Room for one more item: equal words are added up, and only if that does not help there is more.
+#[cold]
+fn make_room(part: &mut Vec<Item>, slots: &mut Vec<u32>, text: &str) {
+    add_up(part, slots, text);
+    if part.len() * 2 > part.capacity() || part.capacity() == 0 {
+        part.reserve_exact(part.capacity().max(FIRST_ITEMS));
+    }
+}
+
+/// Leaves each word once, with how often it came.
+fn add_up(part: &mut Vec<Item>, slots: &mut Vec<u32>, text: &str) {
+    slots.clear();
+    slots.resize(FIRST_SLOTS, 0);
+    let mut distinct = 0;
+    for at in 0..part.len() {
+        if let Some(ahead) = part.get(at + ITEMS_AHEAD) {
+            prefetch_index(text.as_bytes(), ahead.start as usize);
+        }
+        let item = part[at];
+        match find(slots, &part[..distinct], item, text) {
+            Ok(first) => part[first].len_amount += item.amount() << LEN_BITS,
+            Err(slot) => {
+                part[distinct] = item;
+                distinct += 1;
+                slots[slot] = distinct as u32;
+                if distinct * 4 > slots.len() * 3 {
+                    grow(slots, &part[..distinct]);
+                }
+            }
+        }
+    }
+    part.truncate(distinct);
+}
+
+/// The number of the item with the same word, or the slot for one.
+#[inline]
+fn find(slots: &[u32], items: &[Item], wanted: Item, text: &str) -> Result<usize, usize> {
+    let mask = slots.len() - 1;
+    let mut at = wanted.hash as usize & mask;
+    // Ends at a free slot: a quarter of them is free.
+    while let Some(number) = (slots[at] as usize).checked_sub(1) {
+        let item = items[number];
+        if item.hash == wanted.hash && item.word(text) == wanted.word(text) {
+            return Ok(number);
+        }
+        at = (at + 1) & mask;
+    }
+    Err(at)
+}
+
+fn grow(slots: &mut Vec<u32>, items: &[Item]) {
+    let mask = slots.len() * 2 - 1;
+    slots.clear();
+    slots.resize(mask + 1, 0);
+    for (item, number) in items.iter().zip(1..) {
+        let mut at = item.hash as usize & mask;
+        while slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        slots[at] = number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::WordHasher;
+    use proptest::prelude::*;
+
+    const HASHER: WordHasher = WordHasher::new(1);
+
+    /// What `text` is counted as, a word between blanks, by `parts` and word by word.
+    fn counted(parts: &mut Parts, text: &str) -> [Tally; 2] {
+        let (mut sorted, mut plain) = (Tally::new(HASHER), Tally::new(HASHER));
+        let mut start = 0;
+        for word in text.split(' ') {
+            if !word.is_empty() {
+                parts.push(text, HASHER.hash(word), start, word.len());
+                plain.add(word, 1).expect("few words");
+            }
+            start += word.len() + 1;
+        }
+        parts.count_into(text, &mut sorted);
+        [sorted, plain]
+    }
+
+    fn assert_same([sorted, plain]: &[Tally; 2]) {
+        assert!(sorted.hashes().map(|hash| hash >> 56).is_sorted());
+        let told = |tally: &Tally| {
+            let mut all: Vec<_> = tally.iter().map(|word| (word.word.to_owned(), word.hash, word.amount)).collect();
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(told(sorted), told(plain));
+    }
+
+    #[test]
+    fn many_words_and_a_word_many_times_are_counted_as_one_by_one() {
+        let mut parts = Parts::default();
+        let distinct: Vec<String> = (0..400_000).map(|at| format!("{at}")).collect();
+        assert_same(&counted(&mut parts, &distinct.join(" ")));
+        assert_same(&counted(&mut parts, &"a b a ".repeat(200_000)));
+        assert_same(&counted(&mut parts, ""));
+    }
+
+    #[test]
+    fn equal_hashes_do_not_merge_words() {
+        let (mut parts, mut tally) = (Parts::default(), Tally::new(HASHER));
+        for start in [0, 2, 0] {
+            parts.push("a b", 9, start, 1);
+        }
+        parts.count_into("a b", &mut tally);
+        assert_eq!((tally.get(9, "a"), tally.get(9, "b")), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn a_word_many_times_takes_no_room() {
+        let text = "a ".repeat(100_000);
+        let mut parts = Parts::default();
+        (0..100_000).for_each(|at| parts.push(&text, HASHER.hash("a"), at * 2, 1));
+        assert_eq!(parts.parts.iter().map(Vec::capacity).sum::<usize>(), FIRST_ITEMS);
+    }
+
+    #[test]
+    fn a_tally_in_order_takes_more_words_and_another_order() {
+        let [mut tally, _] = counted(&mut Parts::default(), &(0..1_000).map(|at| format!("{at} ")).collect::<String>());
+        tally.add("7", 1).expect("fits");
+        tally.add("x", 1).expect("fits");
+        assert_eq!((tally.len(), tally.get(HASHER.hash("7"), "7")), (1_001, Some(2)));
+        tally.order_by_hash();
+        assert_eq!((tally.get(HASHER.hash("999"), "999"), tally.get(HASHER.hash("x"), "x")), (Some(1), Some(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_counted_as_one_by_one(text in "([a-d]{0,3}|[a-z]{0,40}|[äö-]{1,12})( ([a-d]{0,3}|[äö-]{1,12})){0,300}") {
+            let mut parts = Parts::default();
+            assert_same(&counted(&mut parts, &text));
+        }
+    }
+}
