@@ -150,6 +150,13 @@ impl Arena {
         prefetch_index(chunk, at + PREFETCHED_UNITS);
     }
 
+    /// Fetches the cell of an entry alone.
+    #[inline]
+    pub(super) fn prefetch_cell(&self, offset: u32) {
+        let (chunk, at) = locate(offset);
+        prefetch_index(self.chunk(chunk), at);
+    }
+
     /// The count that a pair has for one side, as the bits of an `i64`.
     #[inline]
     pub(super) fn pair(&self, offset: u32, side: Side) -> &AtomicU64 {

@@ -117,7 +117,7 @@ impl WordsWriter {
     #[inline]
     pub(crate) fn prefetch_entry(&self, hash: u64, Place(offset): Place) {
         let table = &self.segments[segment_of(hash)].table;
-        if Place(offset) == Place::UNKNOWN { table.prefetch_entry(hash) } else { table.arena.prefetch(offset) }
+        if Place(offset) == Place::UNKNOWN { table.prefetch_entry(hash) } else { table.arena.prefetch_cell(offset) }
     }
 
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
@@ -151,9 +151,8 @@ impl WordsWriter {
         let segment = segment_of(hash);
         let packed = Packed::new(word);
         let table = &self.segments[segment].table;
-        // Looked at again, for a wrong place would be a wrong count; it lies beside the count that is wanted anyway.
-        let is_there = place != Place::UNKNOWN && table.arena.holds(place.0, &packed);
-        let offset = match if is_there { Some(place.0) } else { table.find(hash, &packed) } {
+        debug_assert!(place == Place::UNKNOWN || table.arena.holds(place.0, &packed), "{word} is not there any more");
+        let offset = match if place == Place::UNKNOWN { table.find(hash, &packed) } else { Some(place.0) } {
             Some(offset) => offset,
             None if count == 0 => return,
             None => self.insert(segment, hash, &packed),
@@ -197,7 +196,7 @@ impl WordsWriter {
         let mut touched = std::mem::take(&mut self.touched);
         for (at, Touched { segment, offset, count }) in touched.iter().enumerate() {
             if let Some(ahead) = touched.get(at + limits::WORDS_AHEAD) {
-                self.segments[ahead.segment as usize].table.arena.prefetch(ahead.offset);
+                self.segments[ahead.segment as usize].table.arena.prefetch_cell(ahead.offset);
             }
             let table = &self.segments[*segment as usize].table;
             let cell = table.cell(*offset);
