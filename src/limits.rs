@@ -29,10 +29,12 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
 pub const LARGEST_MAX_BODY_BYTES: usize = 16 << 20;
 /// Lines of a bulk body that are counted together and become one record, in bytes, unless a single line is longer: enough
 /// that most words come again, few enough that a record is written in some ten milliseconds.
-pub const BULK_BLOCK_BYTES: usize = 4 << 20;
+pub const BULK_BLOCK_BYTES: usize = 8 << 20;
+/// The most a block may have: one that ends in the longest line.
+pub const MAX_BLOCK_BYTES: usize = LARGEST_MAX_BODY_BYTES + BULK_BLOCK_BYTES;
 /// Blocks of bulk bodies that are counted or wait for the Writer, of all requests together. A body whose next block finds no
 /// room is not read on.
-pub const BULK_BLOCKS: usize = 8;
+pub const BULK_BLOCKS: usize = 4;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// The most words `/top` gives.
@@ -111,12 +113,8 @@ pub const TOP_CANDIDATES_KEPT: usize = 4_096;
 // each word, of which there is at most one for two bytes of text, takes up to 12 bytes besides (length and count).
 const _: () =
     assert!(LARGEST_MAX_BODY_BYTES * 11 + LARGEST_MAX_BODY_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
-// A block of lines may end in the longest one.
-const _: () = {
-    let block_bytes = LARGEST_MAX_BODY_BYTES + 2 * BULK_BLOCK_BYTES;
-    assert!(block_bytes * 11 + block_bytes / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
-};
-const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES);
+const _: () = assert!(MAX_BLOCK_BYTES * 11 + MAX_BLOCK_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
+const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES && BULK_BLOCK_BYTES <= LARGEST_MAX_BODY_BYTES);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= DEFAULT_QUEUE_BYTES);
 const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);

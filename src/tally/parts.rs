@@ -5,7 +5,7 @@
 //! parts come in the order that [`Tally::order_by_hash`] makes.
 
 use super::{Entry, Tally, head_of};
-use crate::limits::{BULK_BLOCK_BYTES, LARGEST_MAX_BODY_BYTES, MAX_WORD_BYTES};
+use crate::limits::{MAX_BLOCK_BYTES, MAX_WORD_BYTES};
 use prefetch_index::prefetch_index;
 
 const PARTS: usize = 256;
@@ -19,7 +19,7 @@ const LEN_BITS: u32 = 8;
 const KEPT_BYTES: usize = 16 << 20;
 
 // An amount has 24 bits, and every word but one has a byte behind it.
-const _: () = assert!((LARGEST_MAX_BODY_BYTES + 2 * BULK_BLOCK_BYTES) / 2 < 1 << (u32::BITS - LEN_BITS));
+const _: () = assert!(MAX_BLOCK_BYTES / 2 < 1 << (u32::BITS - LEN_BITS));
 const _: () = assert!(MAX_WORD_BYTES <= 1 << LEN_BITS);
 
 /// Words of one text on their way into a [`Tally`]. Serves text after text.

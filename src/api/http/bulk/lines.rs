@@ -171,9 +171,9 @@ impl Lines {
         let hashed = std::mem::take(&mut self.hashed);
         let mut first_too_long = std::mem::take(&mut self.first_too_long);
         let count = memchr::memchr_iter(b'\n', &bytes).count() as u64;
-        let mut skipped_bytes = 0;
+        let (mut skipped, mut skipped_bytes) = (0, 0);
         if let Some((done, expected)) = self.skip {
-            let skipped = (done - self.lines).min(count);
+            skipped = (done - self.lines).min(count);
             skipped_bytes = behind_line(&bytes, skipped);
             self.hash.update(&bytes[hashed.min(skipped_bytes)..skipped_bytes]);
             self.lines += skipped;
@@ -193,7 +193,7 @@ impl Lines {
         self.hash.update(&bytes[hashed.max(skipped_bytes)..]);
         bytes.drain(..skipped_bytes);
         let (done, so_far) = (self.lines, self.so_far);
-        self.lines += memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        self.lines += count - skipped;
         self.so_far = self.hash.digest128();
         Ok(Some(Block { bytes, done, upto: self.lines, so_far, hash: self.so_far, first_too_long }))
     }
