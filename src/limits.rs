@@ -35,6 +35,12 @@ pub const MAX_BLOCK_BYTES: usize = LARGEST_MAX_BODY_BYTES + BULK_BLOCK_BYTES;
 /// Blocks of bulk bodies that are counted or wait for the Writer, of all requests together. A body whose next block finds no
 /// room is not read on.
 pub const BULK_BLOCKS: usize = 4;
+/// The most bytes of a block's tally that is kept for the next block.
+pub const BULK_TALLY_BYTES: usize = 64 << 20;
+/// Tallies of posts that a serving thread keeps for the next posts, …
+pub const TALLIES_KEPT: usize = 256;
+/// … each of at most so many bytes.
+pub const TALLY_KEPT_BYTES: usize = 16 << 10;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// The most words `/top` gives.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     hash::WordHasher,
     leader::{AckLevel, Leader, Receipt, WriteError},
-    limits::{BULK_BLOCK_BYTES, BULK_BLOCKS},
+    limits::{BULK_BLOCK_BYTES, BULK_BLOCKS, BULK_TALLY_BYTES},
     tally::{Batch, Once, Parts, Pool, Tally, Verb},
 };
 use bytes::Buf;
@@ -82,7 +82,7 @@ impl Room {
         Self {
             places: Arc::new(Semaphore::new(BULK_BLOCKS)),
             turns: Arc::new(Semaphore::new(cores)),
-            tallies: Pool::new(BULK_BLOCKS),
+            tallies: Pool::new(BULK_BLOCKS, BULK_TALLY_BYTES),
             parts: Mutex::default(),
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     position::{EpochTable, Position},
     record::{Change, WordCount},
     store::{Mark, Store, WindowLimits},
+    tally::Pool,
     tokenizer::Analyzer,
     view::{Current, View},
 };
@@ -104,6 +105,7 @@ pub(super) fn site() -> Site {
         uploads,
         offers,
         bulk_room: Arc::new(bulk::Room::new()),
+        tallies: Pool::new(0, 0),
         started: Instant::now(),
     }
 }
