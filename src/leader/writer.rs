@@ -158,6 +158,11 @@ impl<T> Writer<T> {
                 // What is only to be gone through is a record of its own.
                 self.commit(time_ms, now_ms, actions);
                 self.group.begin(self.log.next(), time_ms, &self.store);
+                // Nothing is appended behind what may be there in part.
+                if let Some(error) = self.refusal(now_ms) {
+                    actions.push(Action::Answer(reply, Err(error)));
+                    continue;
+                }
             }
             match self.group.admit(&self.store, &self.settings.admission, &mut batch) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.

@@ -1,6 +1,6 @@
 //! When a write is acknowledged, and what is said when the disk fails.
 
-use crate::node::{Node, Options, add, at, keyed};
+use crate::node::{Node, Options, add, at, in_bulk, keyed};
 use memdb::{
     leader::{AckLevel, WriteError, WriterSettings},
     limits,
@@ -98,6 +98,19 @@ fn an_append_that_cannot_be_undone_ends_writing() {
     let mut node = node.restart(Options::default());
     assert_eq!(node.counts(["a", "b"]), [1, 0], "a part of a record is no record");
     assert_eq!(at(&node.one(keyed("k", &[("b", 1)]))), (2, false));
+}
+
+#[test]
+fn what_comes_in_bulk_is_not_appended_behind_what_failed_in_front_of_it() {
+    for (truncates_fail, refusal) in [(true, WriteError::Poisoned), (false, WriteError::DiskFull)] {
+        let mut node = Node::new(Options::default());
+        node.one(add(&[("a", 1)])).expect("it is admitted");
+        node.disk.faults.room.store(40, Ordering::Relaxed);
+        node.disk.faults.truncates_fail.store(truncates_fail, Ordering::Relaxed);
+        let answers = node.group([add(&[("a", 1)]), in_bulk("a b")]);
+        assert_eq!(answers, [Err(WriteError::OutcomeUnknown), Err(refusal)]);
+        assert_eq!((node.counts(["a", "b"]), node.published.len()), ([1, 0], 1));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use memdb::{
     recovery,
     replication::{Peer, Standing, Told},
     store::{Store, WindowLimits},
-    tally::{Batch, Once, Tally, Verb},
+    tally::{Batch, Once, Parts, Tally, Verb},
     tokenizer::Analyzer,
 };
 use std::{collections::VecDeque, io, sync::Arc};
@@ -158,6 +158,17 @@ pub fn batch(namespace: &str, verb: Verb, words: &[(&str, i64)]) -> Batch {
 
 pub fn add(words: &[(&str, i64)]) -> Batch {
     batch("words", Verb::Add, words)
+}
+
+/// What a body in bulk is counted as: in an order of its own, and only to be gone through.
+pub fn in_bulk(text: &str) -> Batch {
+    let (mut tally, mut parts, mut start) = (Tally::new(HASHER), Parts::default(), 0);
+    for word in text.split(' ') {
+        parts.push(text, HASHER.hash(word), start, word.len());
+        start += word.len() + 1;
+    }
+    parts.count_into(text, &mut tally);
+    Batch { tally, ..add(&[]) }
 }
 
 pub fn keyed(key: &str, words: &[(&str, i64)]) -> Batch {
