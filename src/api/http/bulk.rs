@@ -264,7 +264,7 @@ impl Bulk {
         let room = Arc::clone(&self.site.bulk_room);
         let place = Arc::clone(&room.places).acquire_owned().await.expect("nobody closes it");
         let (manner, tally) = (self.manner, room.tallies.take(self.hasher));
-        let Block { done, upto, so_far, hash, first_too_long, .. } = block;
+        let Block { done, upto, so_far, hash, first_too_long, longest, .. } = block;
         let turn = Arc::clone(&room.turns).acquire_owned();
         let counting = tokio::spawn(async move {
             let _turn = turn.await;
@@ -276,7 +276,7 @@ impl Bulk {
             });
             counting.await
         });
-        let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long };
+        let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long, longest };
         let _ = jobs.send(Job { block, counting, _place: place }).await; // whoever takes it may have failed
     }
 

@@ -44,8 +44,7 @@ pub(super) struct Manner {
 /// Counts the words of a block into `tally`, which is empty, by way of `parts`.
 pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Parts) -> Counted {
     let mut counted = Counted { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() };
-    let within = block.bytes.len() <= manner.limit || !has_long_line(&block.bytes, manner.limit);
-    if manner.format == Format::Plain && within && !block.first_too_long {
+    if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
             Ok(text) => counted.add_whole(text, manner.analyzer, parts),
@@ -114,15 +113,6 @@ impl Counted {
     }
 }
 
-fn has_long_line(bytes: &[u8], limit: usize) -> bool {
-    let mut from = 0;
-    memchr::memchr_iter(b'\n', bytes).any(|end| {
-        let long = end - from > limit;
-        from = end + 1;
-        long
-    })
-}
-
 #[derive(serde::Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -147,8 +137,9 @@ mod tests {
     use crate::hash::WordHasher;
 
     fn counted(bytes: &[u8], format: Format, limit: usize) -> Counted {
+        let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
-        let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false };
+        let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
         count(
             block,
             &Manner { format, analyzer: Analyzer::Standard, limit },
