@@ -74,6 +74,17 @@ impl Parts {
         part.push(Item::new(hash, start, len, 1));
     }
 
+    /// Takes the words of `tally` with their amounts; they are put behind `text`.
+    pub fn take_over(&mut self, text: &mut String, tally: &Tally) {
+        let behind = text.len();
+        text.push_str(&tally.text);
+        for entry in &tally.entries {
+            let amount = u32::try_from(entry.amount).expect("a text has no more words than bytes");
+            let part = &mut self.parts[(entry.hash >> 56) as usize];
+            part.push(Item::new(entry.hash, behind + entry.start as usize, entry.len as usize, amount));
+        }
+    }
+
     /// Puts the words of `text` that were taken into `tally`, which is empty, in the order of the top bytes of their hashes.
     pub fn count_into(&mut self, text: &str, tally: &mut Tally) {
         assert!(tally.is_empty(), "the words come in an order of their own");

@@ -6,7 +6,7 @@ use crate::{
     tally::{Parts, Tally},
     tokenizer::{Analyzer, decode_utf8},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// What a block holds.
 pub(super) struct Counted {
@@ -29,6 +29,8 @@ pub(super) struct Refusal {
     pub(super) reason: String,
 }
 
+/// Bytes of lines that are looked at together: they stay in the second-level cache.
+const PIECE_BYTES: usize = 64 << 10;
 /// Lines that are told with their reason; of more, only the number.
 pub(super) const REFUSALS_TOLD: usize = 100;
 
@@ -57,31 +59,47 @@ pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Par
 }
 
 impl Counted {
-    /// Adds a text that is no longer needed.
+    /// Adds lines that are no longer needed. ASCII is counted where it stands, other text word by word.
     fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts) {
-        if analyzer.fold_ascii(&mut text) {
-            self.add_ascii(&text, analyzer, parts);
-        } else {
-            self.add(&text, analyzer);
-            self.tally.order_by_hash();
+        let mut rich = Tally::new(self.tally.hasher());
+        let mut from = 0;
+        while from < text.len() {
+            let upto = behind_lines(&text, from, PIECE_BYTES);
+            if self.add_ascii(&mut text, from..upto, analyzer, parts) {
+                from = upto;
+                continue;
+            }
+            while from < upto {
+                let end = behind_lines(&text, from, 0);
+                if !self.add_ascii(&mut text, from..end, analyzer, parts) {
+                    self.add(&text[from..end], analyzer, &mut rich);
+                }
+                from = end;
+            }
         }
+        parts.take_over(&mut text, &rich);
+        parts.count_into(&text, &mut self.tally);
         self.spare = text.into_bytes();
     }
 
-    /// Adds ASCII text that is folded.
-    fn add_ascii(&mut self, folded: &str, analyzer: Analyzer, parts: &mut Parts) {
-        let Self { tally, words, left_out, .. } = self;
-        let hasher = tally.hasher();
-        *left_out += analyzer.ascii_words_within(folded, MAX_WORD_BYTES, |word| {
-            let start = word.as_ptr().addr() - folded.as_ptr().addr();
-            parts.push(folded, hasher.hash(word), start, word.len());
-            *words += 1;
-        });
-        parts.count_into(folded, tally);
+    /// Adds a part of a text if it is ASCII, while it is in the fastest caches; `false`, and nothing is done, if it is not.
+    fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut Parts) -> bool {
+        let is_ascii = analyzer.fold_ascii(&mut text[part.clone()]);
+        if is_ascii {
+            let (text, hasher, words) = (&*text, self.tally.hasher(), &mut self.words);
+            self.left_out += analyzer.ascii_words_within(&text[part], MAX_WORD_BYTES, |word| {
+                let start = word.as_ptr().addr() - text.as_ptr().addr();
+                parts.push(text, hasher.hash(word), start, word.len());
+                *words += 1;
+            });
+        }
+        is_ascii
     }
 
     /// Adds line by line.
     fn add_lines(&mut self, block: Block, manner: &Manner) {
+        let hasher = self.tally.hasher();
+        let mut tally = std::mem::replace(&mut self.tally, Tally::new(hasher));
         let mut from = 0;
         for (at, end) in memchr::memchr_iter(b'\n', &block.bytes).enumerate() {
             let line = &block.bytes[from..end];
@@ -89,19 +107,18 @@ impl Counted {
             let too_long = line.len() > manner.limit || (at == 0 && block.first_too_long);
             let longer = || format!("longer than {} bytes", manner.limit);
             match if too_long { Err(longer()) } else { text(line, manner.format) } {
-                Ok(text) => self.add(&text, manner.analyzer),
+                Ok(text) => self.add(&text, manner.analyzer, &mut tally),
                 Err(reason) => self.refuse(block.done + 1 + at as u64, reason),
             }
         }
-        self.tally.order_by_hash();
-        self.spare = block.bytes;
+        tally.order_by_hash();
+        (self.tally, self.spare) = (tally, block.bytes);
     }
 
-    fn add(&mut self, text: &str, analyzer: Analyzer) {
-        let Self { tally, words, left_out, .. } = self;
-        *left_out += analyzer.words_within(text, MAX_WORD_BYTES, |word| {
+    fn add(&mut self, text: &str, analyzer: Analyzer, tally: &mut Tally) {
+        self.left_out += analyzer.words_within(text, MAX_WORD_BYTES, |word| {
             tally.add(word, 1).expect("a block has fewer words than an i64 counts");
-            *words += 1;
+            self.words += 1;
         });
     }
 
@@ -111,6 +128,13 @@ impl Counted {
             self.refusals.push(Refusal { line, reason });
         }
     }
+}
+
+/// Where the line ends that is the first to end at least `least` bytes behind `from`.
+fn behind_lines(text: &str, from: usize, least: usize) -> usize {
+    let rest = &text.as_bytes()[from..];
+    let least = least.min(rest.len());
+    from + memchr::memchr(b'\n', &rest[least..]).map_or(rest.len(), |at| least + at + 1)
 }
 
 #[derive(serde::Deserialize)]
@@ -160,6 +184,28 @@ mod tests {
         let json =
             b"{\"text\":\"a b\",\"n\":1}\n \n{\"text\":1}\n{}\nx\n{\"text\":\"\xff\"}\n{\"text\":\"A\\u0020\"}\n";
         assert_eq!(told(&counted(json, Format::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
+    }
+
+    #[test]
+    fn lines_of_ascii_and_of_other_text_count_together() {
+        // Larger than a piece, with long and short lines, and other text in some of them.
+        let ascii = "Words that are written in plain letters, 3.5 of them and more\n".repeat(1_500);
+        let text = format!(
+            "caf\u{e9} caf\u{e9}\n{ascii}\u{201c}Plain\u{201d} letters\n\n{ascii}la caf\u{e9}teria, e\u{301}t\u{e9}"
+        );
+        let all = counted(format!("{text}\n").as_bytes(), Format::Plain, 1 << 20);
+        let (mut plain, mut words) = (Tally::new(WordHasher::new(1)), 0);
+        Analyzer::Standard.words_within(&text, MAX_WORD_BYTES, |word| {
+            plain.add(word, 1).expect("few words");
+            words += 1;
+        });
+        let told = |tally: &Tally| {
+            let mut told: Vec<_> = tally.iter().map(|word| (word.word.to_owned(), word.amount)).collect();
+            told.sort_unstable();
+            told
+        };
+        assert_eq!((told(&all.tally), all.words), (told(&plain), words));
+        assert!(all.tally.hashes().map(|hash| hash >> 56).is_sorted());
     }
 
     #[test]
