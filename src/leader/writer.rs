@@ -348,10 +348,11 @@ impl<T> Writer<T> {
     /// Gives the answers that are due, and asks for the sync that the others wait for.
     fn answer_due(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
         self.waiting.due(self.log.synced_upto(), now_ms, &mut self.due);
-        actions.extend(self.due.drain(..).map(|(reply, answer)| Action::Answer(reply, answer)));
+        // The disk first: it works while answers are given.
         if self.waiting.want_sync() || self.log.is_overdue() {
             self.start_sync(actions);
         }
+        actions.extend(self.due.drain(..).map(|(reply, answer)| Action::Answer(reply, answer)));
         let wants_durable = self.waiting.want_replica_sync();
         if wants_durable != self.wants_durable {
             self.wants_durable = wants_durable;
