@@ -28,7 +28,7 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
 /// The most a user may raise the text bound to: one text must fit one record.
 pub const LARGEST_MAX_BODY_BYTES: usize = 16 << 20;
 /// Lines of a bulk body that are counted together and become one record, in bytes, unless a single line is longer: enough
-/// that most words come again, few enough that a record is written in some ten milliseconds.
+/// that most words come again, few enough that a record is written in some fifteen milliseconds.
 pub const BULK_BLOCK_BYTES: usize = 8 << 20;
 /// The most a block may have: one that ends in the longest line.
 pub const MAX_BLOCK_BYTES: usize = LARGEST_MAX_BODY_BYTES + BULK_BLOCK_BYTES;

@@ -421,6 +421,13 @@ pub struct Batch {
     pub fingerprint: u128,
 }
 
+impl Batch {
+    /// Bytes it counts for while it waits for the Writer.
+    pub fn queued_bytes(&self) -> usize {
+        self.tally.text_bytes() + 32 * self.tally.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

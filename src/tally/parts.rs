@@ -16,9 +16,9 @@ const FIRST_SLOTS: usize = 1_024;
 const ITEMS_AHEAD: usize = 12;
 const LEN_BITS: u32 = 8;
 /// Room beyond this in bytes, which an unusual text has taken, is given back.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 32 << 20;
 
-// An amount has 24 bits, and every word but one has a byte behind it.
+// An amount has 24 bits, and a word takes two bytes each time: one of a byte has something else behind it.
 const _: () = assert!(MAX_BLOCK_BYTES / 2 < 1 << (u32::BITS - LEN_BITS));
 const _: () = assert!(MAX_WORD_BYTES <= 1 << LEN_BITS);
 

@@ -43,13 +43,13 @@ pub(super) struct Manner {
     pub(super) limit: usize,
 }
 
-/// Counts the words of a block into `tally`, which is empty, by way of `parts`.
-pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Parts) -> Counted {
+/// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
+pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally), parts: &mut Parts) -> Counted {
     let mut counted = Counted { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() };
     if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
-            Ok(text) => counted.add_whole(text, manner.analyzer, parts),
+            Ok(text) => counted.add_whole(text, manner.analyzer, parts, other),
             Err(error) => counted.add_lines(Block { bytes: error.into_bytes(), ..block }, manner),
         }
     } else {
@@ -59,30 +59,23 @@ pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Par
 }
 
 impl Counted {
-    /// Adds lines that are no longer needed. ASCII is counted where it stands, other text word by word.
-    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts) {
-        let mut rich = Tally::new(self.tally.hasher());
+    /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through `other`.
+    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts, mut other: Tally) {
         let mut from = 0;
         while from < text.len() {
-            let upto = behind_lines(&text, from, PIECE_BYTES);
-            if self.add_ascii(&mut text, from..upto, analyzer, parts) {
-                from = upto;
-                continue;
+            let piece = behind_lines(&text, from, PIECE_BYTES);
+            let upto = if text[from..piece].is_ascii() { piece } else { behind_alike(&text, from, piece) };
+            if !self.add_ascii(&mut text, from..upto, analyzer, parts) {
+                self.add(&text[from..upto], analyzer, &mut other);
             }
-            while from < upto {
-                let end = behind_lines(&text, from, 0);
-                if !self.add_ascii(&mut text, from..end, analyzer, parts) {
-                    self.add(&text[from..end], analyzer, &mut rich);
-                }
-                from = end;
-            }
+            from = upto;
         }
-        parts.take_over(&mut text, &rich);
+        parts.take_over(&mut text, &other);
         parts.count_into(&text, &mut self.tally);
         self.spare = text.into_bytes();
     }
 
-    /// Adds a part of a text if it is ASCII, while it is in the fastest caches; `false`, and nothing is done, if it is not.
+    /// Adds a part of a text if it is ASCII; `false`, and nothing is done, if it is not.
     fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut Parts) -> bool {
         let is_ascii = analyzer.fold_ascii(&mut text[part.clone()]);
         if is_ascii {
@@ -137,6 +130,20 @@ fn behind_lines(text: &str, from: usize, least: usize) -> usize {
     from + memchr::memchr(b'\n', &rest[least..]).map_or(rest.len(), |at| least + at + 1)
 }
 
+/// Where the lines end that are ASCII like the one at `from`, or not ASCII as that one.
+fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
+    let mut end = behind_lines(text, from, 0);
+    let is_ascii = text[from..end].is_ascii();
+    while end < upto {
+        let next = behind_lines(text, end, 0);
+        if text[end..next].is_ascii() != is_ascii {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
 #[derive(serde::Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -164,12 +171,9 @@ mod tests {
         let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
         let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
-        count(
-            block,
-            &Manner { format, analyzer: Analyzer::Standard, limit },
-            Tally::new(WordHasher::new(1)),
-            &mut Parts::default(),
-        )
+        let tally = || Tally::new(WordHasher::new(1));
+        let manner = Manner { format, analyzer: Analyzer::Standard, limit };
+        count(block, &manner, (tally(), tally()), &mut Parts::default())
     }
 
     fn told(counted: &Counted) -> (u64, usize, Vec<u64>) {

@@ -86,9 +86,11 @@ impl Lines {
         self.buffer.capacity()
     }
 
-    /// Takes a buffer that is used no longer.
+    /// Takes a buffer that is used no longer, unless an unusual block has made it large.
     pub(super) fn reuse(&mut self, spare: Vec<u8>) {
-        self.spare = spare;
+        if spare.capacity() <= BLOCK_ROOM {
+            self.spare = spare;
+        }
     }
 
     /// Takes what has come, of which there should not be more than [`BULK_BLOCK_BYTES`] before [`Lines::block`] is asked.

@@ -78,7 +78,7 @@ fn undated(answers: &[u8]) -> String {
 }
 
 /// A site with some counts. It takes no writes, so no leader is behind it.
-pub(super) fn site() -> Site {
+pub(in crate::api::http) fn site() -> Site {
     let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let mut store = Store::new(identity.hasher(), WindowLimits::default());
     for namespace in ["words", "b"] {
