@@ -42,6 +42,12 @@ pub enum Bug {
     ReadsPastATornRecord,
     /// A post that goes on with a stream takes room in the window.
     CountsStreamsTwice,
+    /// Lines that begin before what is done count once more.
+    CountsLinesAgain,
+    /// Lines go on with a stream of another text, if only the number fits.
+    TakesAnyText,
+    /// A group that takes over a tally leaves the amounts in it where counts should be.
+    TakesOverAmounts,
     /// A replica follows a leader whose epoch has ended.
     AcceptsALowerEpoch,
     /// The feed gives what follows the next record, and not that record.

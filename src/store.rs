@@ -244,6 +244,11 @@ impl Store {
         self.shared.window.lock().check(once, fingerprint, now_ms, ahead)
     }
 
+    /// Whether a stream takes no room in the window ([`Window::has_aged`]).
+    pub fn has_aged(&self, stream: &str, now_ms: u64) -> bool {
+        self.shared.window.lock().has_aged(stream, now_ms)
+    }
+
     fn change(
         &mut self,
         changes: &[Change<'_>],

@@ -158,7 +158,7 @@ impl Group {
             Verb::DropNamespace => self.drop_namespace(store, &batch.namespace),
         }
         if let Some(once) = &batch.once {
-            receipt.stream_last = self.settle(once, batch, &receipt);
+            receipt.stream_last = self.settle(store, once, batch, &receipt);
         }
         self.bytes += bytes;
         self.members += 1;
@@ -194,13 +194,22 @@ impl Group {
 
     fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> Seen {
         let (stream, name, _) = once.place();
-        if let Some(entry) = self.settled.get(&(stream, name.into())) {
-            return entry.compare(once, fingerprint);
+        let seen = match self.settled.get(&(stream, name.into())) {
+            Some(entry) => entry.compare(once, fingerprint),
+            None => store.seen(once, fingerprint, self.now_ms, if stream { self.taken.1 } else { self.taken.0 }),
+        };
+        match (&seen, once) {
+            (Seen::Gap { expected }, Once::Lines { done, .. })
+                if done + 1 < *expected && planted(Bug::CountsLinesAgain) =>
+            {
+                Seen::New
+            }
+            (Seen::Reused, Once::Lines { .. }) if planted(Bug::TakesAnyText) => Seen::New,
+            _ => seen,
         }
-        store.seen(once, fingerprint, self.now_ms, if stream { self.taken.1 } else { self.taken.0 })
     }
 
-    fn settle(&mut self, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
+    fn settle(&mut self, store: &Store, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
         let (stream, name, stream_sequence) = once.place();
         // Of lines, the entry has the sums over the whole stream.
         let (words, left_out) = match once {
@@ -219,8 +228,9 @@ impl Group {
             left_out,
         };
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
-        // A post that goes on with a stream takes no room.
-        if is_first && (once.begins() || planted(Bug::CountsStreamsTwice)) {
+        // A post that goes on with a stream takes no room, unless the stream had lost it.
+        let takes_room = || once.begins() || stream && store.has_aged(name, self.now_ms);
+        if is_first && (takes_room() || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
@@ -360,6 +370,9 @@ impl Names {
             digest = digest.wrapping_sub(weight(hash, pair[0])).wrapping_add(weight(hash, pair[1]));
         }
         self.digest = digest;
+        if planted(Bug::TakesOverAmounts) {
+            return;
+        }
         self.counts.amounts_mut().zip(counts.chunks_exact(2)).for_each(|(amount, pair)| *amount = pair[1]);
     }
 

@@ -178,12 +178,23 @@ impl Window {
             },
             // As long as it is remembered, whatever its age: whoever looked ([`Window::stands_at`]) found it too.
             Once::Lines { name, done, .. } => match self.streams.get(name) {
-                Some(entry) => entry.compare(once, fingerprint),
+                Some(entry) => match entry.compare(once, fingerprint) {
+                    // What is too old takes no room, and needs it again.
+                    Seen::New if !self.is_young(entry, now_ms) && !self.has_room_for_stream(now_ms, ahead) => {
+                        Seen::Full
+                    }
+                    seen => seen,
+                },
                 None if *done > 0 => Seen::Gap { expected: 1 },
                 None if self.has_room_for_stream(now_ms, ahead) => Seen::New,
                 None => Seen::Full,
             },
         }
+    }
+
+    /// Whether a stream takes no room: it is not known, or too old.
+    pub fn has_aged(&self, stream: &str, now_ms: u64) -> bool {
+        self.streams.get(stream).is_none_or(|entry| !self.is_young(entry, now_ms))
     }
 
     /// Where a stream stands.

@@ -8,7 +8,6 @@ use crate::{
 use memdb::{
     leader::{AckLevel, Receipt, Submission, WriteError},
     position::{Position, Standing},
-    tally::Once,
 };
 use std::collections::BTreeMap;
 
@@ -35,10 +34,7 @@ impl Cluster {
         leader.queue.push(Submission { batch, level, reply: id });
         let asked = &self.clients.wishes[wish];
         self.witness.sent(id, (wish, asked), &self.clients, self.now_ms, self.settings.window.key_age_ms);
-        self.history.note(format_args!(
-            "send {id} to {at}: wish {wish} {:?} {} {:?} {:?} at {level:?}",
-            asked.verb, asked.namespace, asked.words, asked.once
-        ));
+        self.history.note(format_args!("send {id} to {at}: wish {wish} {asked} at {level:?}"));
         let attempt = Attempt { at, wish, level, expected: None, since_ms: 0, alone: (false, false) };
         self.attempts.insert(id, attempt);
     }
@@ -99,6 +95,13 @@ impl Cluster {
             (Err(error), Some(Err(expected))) if error == expected => {}
             _ => return wrong(&format!("it should have been {expected:?}")),
         }
+        let of_lines = self.clients.wishes[attempt.wish].hash.is_some();
+        match answer {
+            Ok(_) if of_lines => self.tally("lines counted"),
+            Err(WriteError::StreamGap { .. }) if of_lines => self.tally("lines that stand elsewhere"),
+            Err(WriteError::KeyReused) if of_lines => self.tally("lines of another text"),
+            _ => {}
+        }
         self.tally(match answer {
             Ok(receipt) if receipt.replayed => "repeats answered as such",
             Ok(receipt) if level.wants_replica() && receipt.acks == 0 => "answers that no replica has acknowledged",
@@ -145,10 +148,7 @@ impl Cluster {
             Err(WriteError::OutcomeUnknown) => asked.unknown = true,
             Err(error) => {
                 asked.unknown = false;
-                if let (WriteError::StreamGap { expected }, Some(Once::Stream { name, .. })) = (error, &asked.once) {
-                    let name = name.clone();
-                    self.clients.gap(&name, *expected);
-                }
+                self.clients.refused(wish, error);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use crate::{
     bug::Bug,
     checker::shows,
-    client::{Clients, NAMESPACES},
+    client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
     history::History,
     local::Local,
     machines::{Node, Process},
@@ -19,7 +19,6 @@ use memdb::{
     position::{Epoch, Position},
     snapshot::SnapshotSettings,
     store::WindowLimits,
-    tally::Once,
 };
 use std::collections::BTreeMap;
 
@@ -140,6 +139,9 @@ impl Cluster {
         let nodes: Vec<Node> = nodes.collect();
         nodes.iter().for_each(|node| node.machine.lock().tells = history.is_kept());
         let mut clients = Clients::new(random.fork());
+        if clients.wide {
+            settings.steps = settings.steps.min(STEPS_WHERE_WIDE);
+        }
         clients.growing = if seed % 2 == 0 { &NAMESPACES[..1] } else { &NAMESPACES[2..] };
         Self {
             clients,
@@ -475,11 +477,7 @@ impl Cluster {
         for who in 0..30 {
             self.read().map_err(|what| format!("read {who}: {what}"))?;
         }
-        let wishes = &self.clients.wishes;
-        self.truth.once_each(epoch, |wish| match &wishes[wish].once {
-            Some(Once::Key(key)) => Some(key.to_string()),
-            _ => None,
-        })
+        self.truth.once_each(epoch, |wish| self.clients.wishes[wish].names())
     }
 }
 

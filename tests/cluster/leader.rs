@@ -8,6 +8,7 @@ use crate::{
     machines::Process,
     model::{Verdict, answer_to},
     network::{PLACES, Place},
+    records::{Became, Before, Record, Records},
     serving::Served,
     taking::Taken,
     truth::Entry,
@@ -24,6 +25,7 @@ use memdb::{
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
     store::Reader,
+    tally::Batch,
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -226,58 +228,84 @@ impl Cluster {
         let before = leader.position();
         let epoch = leader.manifest.state.epoch;
         let position = Position::new(epoch, before.sequence + 1);
-        let refused = leader.writer.is_poisoned() || leader.stands_down;
-        let mut state = self.truth.state(epoch).clone();
-        let time_ms = now_ms.max(state.time_ms);
-        let mut verdicts = Vec::new();
+        let refused = match (leader.writer.is_poisoned(), leader.stands_down) {
+            (true, _) => Some(WriteError::Poisoned),
+            (_, true) => Some(WriteError::SteppedDown),
+            _ => None,
+        };
         let keeps_files = leader.keeps_files();
         let alone = (!leader.may_ack(false), !leader.may_ack(true));
-        let mut refused_at_once = Vec::new();
+        let (mut batches, mut refused_at_once): (Vec<(usize, Batch)>, Vec<usize>) = Default::default();
         for Submission { batch, reply, level } in &submissions {
             let attempt = self.attempts.get_mut(reply).expect("it is under way");
             (attempt.since_ms, attempt.alone) = (now_ms, alone);
             if *level == Some(AckLevel::ReplicaDisk) && !keeps_files {
                 refused_at_once.push(*reply);
             } else {
-                verdicts.push((*reply, state.admit(batch, position, time_ms, &self.settings.window, false)));
+                batches.push((*reply, batch.clone()));
             }
         }
-        state.time_ms = time_ms;
-        let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
-        let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
-        let entry = Entry { position, state, counts };
         let mut actions = Vec::new();
         leader.writer.write(submissions, now_ms, &mut actions);
-        let advanced = leader.position() != before;
+        let sent: Vec<(usize, &Batch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
+        // It was found full a moment ago.
+        let full = |action: &Action<usize>| matches!(action, Action::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].0);
+        let found_full = !sent.is_empty() && actions.iter().any(full);
+        let state = self.truth.state(epoch);
+        let before = Before {
+            state,
+            position,
+            time_ms: now_ms.max(state.time_ms),
+            limits: &self.settings.window,
+            refusal: refused.clone().or(found_full.then_some(WriteError::DiskFull)),
+        };
+        let taken = Records::of(&sent, &before, &actions)?;
+        let leader = self.nodes[at].leading_mut().expect("it has just written");
         leader.wanted.extend(actions);
         self.note_events();
         let machine = self.nodes[at].machine.lock();
         let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
         drop(machine);
+        self.happens(taken, (crashed, met_a_fault))?;
         if crashed {
-            self.truth.may_have_happened(entry);
             return Ok(());
         }
-        let failed = !advanced && met_a_fault;
-        if failed {
-            self.truth.may_have_happened(entry);
-        } else if advanced {
-            self.tally("records");
-            self.truth.happened(entry);
-        }
-        for (id, verdict) in verdicts {
-            let attempt = self.attempts.get_mut(&id).expect("it is under way");
-            let wish = &self.clients.wishes[attempt.wish];
-            let expected = answer_to(wish, &verdict, if advanced { position } else { before });
-            // What was in the group of an append that failed may count or not.
-            attempt.expected = (!refused && (!failed || expected.is_err())).then_some(expected);
-        }
-        for id in refused_at_once.into_iter().filter(|_| !refused) {
+        for id in refused_at_once.into_iter().filter(|_| refused.is_none()) {
             let attempt = self.attempts.get_mut(&id).expect("it is under way");
             attempt.expected = Some(Err(WriteError::NoReplicaKeepsFiles));
         }
         // Now and then the thread comes to it later: a record is applied and not in the feed yet.
         if self.random.percent(85) { self.carry_out(at) } else { Ok(()) }
+    }
+
+    /// What a Writer has made of batches is part of history, and what their clients must be told.
+    fn happens(&mut self, taken: Records, (crashed, met_a_fault): (bool, bool)) -> Result<(), String> {
+        for record in taken.records {
+            if record.became == Became::Written && record.is_block {
+                self.tally("large batches in bulk");
+            }
+            let told = record.told();
+            let Record { position, state, verdicts, became, .. } = record;
+            let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
+            let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
+            let entry = Entry { position, state, counts };
+            match became {
+                Became::Written => {
+                    self.tally("records");
+                    self.truth.happened(entry);
+                }
+                Became::Failed if !met_a_fault => return Err("no record was written, and no fault was met".into()),
+                Became::Failed => self.truth.may_have_happened(entry),
+                Became::Nothing => {}
+            }
+            for (id, verdict) in verdicts.into_iter().filter(|_| !crashed) {
+                let attempt = self.attempts.get_mut(&id).expect("it is under way");
+                let expected = answer_to(&self.clients.wishes[attempt.wish], &verdict, told);
+                // What was in the group of an append that failed may count or not.
+                attempt.expected = (became != Became::Failed || expected.is_err()).then_some(expected);
+            }
+        }
+        Ok(())
     }
 
     /// The Writer's thread does what the Writer wants done.

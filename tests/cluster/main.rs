@@ -36,10 +36,14 @@ mod network;
 mod plant;
 #[path = "../simulation/random.rs"]
 mod random;
+#[path = "../simulation/records.rs"]
+mod records;
 #[path = "../simulation/run.rs"]
 mod run;
 mod serving;
 mod taking;
+#[path = "../simulation/texts.rs"]
+mod texts;
 mod truth;
 mod witness;
 
@@ -68,7 +72,11 @@ const SUITE: Suite<Bug> = Suite {
         "full syncs cut off",
         "kills of replicas",
         "kills of the leader",
+        "large batches in bulk",
+        "lines counted",
         "lines cut",
+        "lines of another text",
+        "lines that stand elsewhere",
         "forced promotions",
         "leaders that become replicas",
         "leaders that hear of another",
@@ -91,6 +99,7 @@ const SUITE: Suite<Bug> = Suite {
         "replicas that go on",
         "replicas told to load a snapshot",
         "snapshots of replicas",
+        "rules: lines counted once",
         "rules: values read",
         "rules: writes acknowledged",
         "rules: writes lost as they may",
@@ -106,6 +115,7 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::LeadsOnAfterItsPromise),
         Plant::Core(Core::LeadsWithAnotherHistory),
         Plant::Core(Core::ForgetsItsPromise),
+        Plant::Core(Core::CountsLinesAgain),
         Plant::Played(Bug::CountsBeforeApplied),
         Plant::Played(Bug::ClaimsItsOldPosition),
         Plant::Played(Bug::SkipsGaps),
@@ -122,7 +132,8 @@ const SUITE: Suite<Bug> = Suite {
 };
 
 /// Bugs that are seen in what clients are shown and told.
-const FOUND_ALONE: [Plant<Bug>; 1] = [Plant::Core(Core::ForgetsTheWindowAtRestart)];
+const FOUND_ALONE: [Plant<Bug>; 2] =
+    [Plant::Core(Core::ForgetsTheWindowAtRestart), Plant::Core(Core::CountsLinesAgain)];
 
 #[test]
 fn histories_hold() {

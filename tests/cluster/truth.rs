@@ -4,14 +4,14 @@
 //! it was lost later. Every node must show exactly the state of the position it says it is at.
 
 use crate::{
-    checker::{remembers, shows},
+    checker::{once_each, remembers, shows},
     model::State,
 };
 use memdb::{
     position::{Epoch, EpochTable, Position, Sequence, Standing},
     store::{Reader, WindowLimits},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A record as the model has it.
 #[derive(Clone, Debug)]
@@ -219,20 +219,10 @@ impl Truth {
         self.entries[id].position
     }
 
-    /// On an epoch's history every key counts at most once, but for those that were used again after their age.
-    pub fn once_each(&self, epoch: Epoch, key: impl Fn(usize) -> Option<String>) -> Result<(), String> {
-        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-        for entry in self.lines[&epoch].entries.iter().map(|&id| &self.entries[id]) {
-            for name in entry.counts.iter().filter_map(|&wish| key(wish)) {
-                let time_ms = entry.state.time_ms;
-                if let Some(before_ms) = seen.insert(name.clone(), time_ms)
-                    && time_ms - before_ms < self.limits.key_age_ms
-                    && !self.is_blind
-                {
-                    return Err(format!("{name} counts twice, the second time at {}", entry.position));
-                }
-            }
-        }
-        Ok(())
+    /// On an epoch's history every key and every line of a stream counts at most once, but for those that were used again after
+    /// their age.
+    pub fn once_each(&self, epoch: Epoch, names: impl Fn(usize) -> BTreeSet<String>) -> Result<(), String> {
+        let entries = self.lines[&epoch].entries.iter().map(|&id| &self.entries[id]).filter(|_| !self.is_blind);
+        once_each(entries.map(|entry| (entry.position, &entry.state, &*entry.counts)), names, &self.limits)
     }
 }

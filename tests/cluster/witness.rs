@@ -9,6 +9,7 @@ use crate::{
     cluster::Cluster,
     linear::{Checked, History, Seen, Time},
     network::Place,
+    texts::lines_of,
 };
 use memdb::{
     leader::{AckLevel, Receipt, WriteError},
@@ -187,6 +188,27 @@ impl Witness {
         LEVELS.into_iter().filter(|level| all || lost_power && !level.wants_sync()).collect()
     }
 
+    /// A line of a text counts once under its stream, at one place in the history that is left. Gives how many do.
+    fn check_lines(&self, clients: &Clients, epochs: &EpochTable, last: Position) -> Result<usize, String> {
+        let is_known = |epoch| epoch == last.epoch || epochs.last_of(epoch).is_some();
+        let stands =
+            |position: &Position| is_known(position.epoch) && epochs.standing(*position, last) == Standing::Reached;
+        let mut counted: BTreeMap<String, Position> = BTreeMap::new();
+        for Write { wish, told, .. } in &self.writes {
+            for position in told.iter().map(|told| told.1).filter(stands) {
+                for line in clients.wishes[*wish].once.iter().flat_map(lines_of) {
+                    let other = counted.get(&line).copied().filter(|other| *other != position);
+                    if let Some(other) = other {
+                        let what = format!("{line} counts at {other} and at {position}");
+                        return Err(format!("the rules of the clients are broken: {what}"));
+                    }
+                    counted.insert(line, position);
+                }
+            }
+        }
+        Ok(counted.len())
+    }
+
     /// The history, once it is known which epochs are left of it.
     fn history(&self, clients: &Clients, epochs: &EpochTable, last: Position) -> History {
         let mut history = History::default();
@@ -228,17 +250,18 @@ impl Cluster {
         let mut history = self.witness.history(&self.clients, &leading.epochs(), leading.position());
         for (at, node) in self.nodes.iter().enumerate() {
             let Some((_, reader)) = node.view() else { continue };
-            let guard = reader.read();
             let mut counts = BTreeMap::new();
             for namespace in NAMESPACES.into_iter().filter(|namespace| self.clients.grows(namespace)) {
-                let words = WORDS.into_iter().chain(GROWING_WORDS).map(|word| (word, guard.count(namespace, word)));
-                counts.extend(words.filter(|at| at.1 != 0).map(|(word, count)| (name(namespace, word), count)));
+                let Some(mut scan) = reader.scan(namespace) else { continue };
+                while scan.step(|word, count| _ = counts.insert(name(namespace, word), count)) {}
             }
-            history.ends(&format!("node {at}"), guard.position(), counts);
+            history.ends(&format!("node {at}"), reader.read().position(), counts);
         }
+        let lines = self.witness.check_lines(&self.clients, &leading.epochs(), leading.position())?;
         let checked = history.check().map_err(|broken| format!("the rules of the clients are broken: {broken}"))?;
         let Checked { acknowledged, lost, unknown, values, .. } = checked;
         for (what, times) in [
+            ("rules: lines counted once", lines),
             ("rules: writes acknowledged", acknowledged),
             ("rules: writes lost as they may", lost),
             ("rules: writes unknown", unknown),

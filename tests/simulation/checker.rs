@@ -14,7 +14,10 @@ use memdb::{
     position::{EpochTable, Position, Sequence, Standing},
     store::{Cursor, Reader, WindowLimits},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A record as the model has it.
 #[derive(Clone, Debug)]
@@ -194,6 +197,13 @@ impl Truth {
         Ok(())
     }
 
+    /// What is too old may have left the window by the time it begins, or have come back to it.
+    pub fn remembers(&mut self, reader: &Reader) {
+        if let Some(Entry { state, .. }) = self.entries.last_mut() {
+            state.forgotten = state.streams.keys().filter(|name| reader.stream(name).is_none()).cloned().collect();
+        }
+    }
+
     /// The next epoch has begun: what may have happened before either did or never will.
     pub fn began(&mut self, epoch: u64, epochs: &EpochTable) -> Result<(), String> {
         if epoch <= self.last_epoch {
@@ -218,21 +228,29 @@ impl Truth {
         Ok(())
     }
 
-    /// Every key counts at most once, but for those that were used again after their age.
-    pub fn once_each(&self, key: impl Fn(usize) -> Option<String>) -> Result<(), String> {
-        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-        for entry in &self.entries {
-            for name in entry.counts.iter().filter_map(|&wish| key(wish)) {
-                let time_ms = entry.state.time_ms;
-                if let Some(before_ms) = seen.insert(name.clone(), time_ms)
-                    && time_ms - before_ms < self.limits.key_age_ms
-                {
-                    return Err(format!("{name} counts twice, the second time at {}", entry.position));
-                }
-            }
-        }
-        Ok(())
+    /// Every key and every line of a stream counts at most once, but for those that were used again after their age.
+    pub fn once_each(&self, names: impl Fn(usize) -> BTreeSet<String>) -> Result<(), String> {
+        once_each(self.entries.iter().map(|entry| (entry.position, &entry.state, &*entry.counts)), names, &self.limits)
     }
+}
+
+/// Of these records, with the wishes they count, no two count what has one name, unless it was too old.
+pub fn once_each<'a>(
+    records: impl Iterator<Item = (Position, &'a State, &'a [usize])>,
+    names: impl Fn(usize) -> BTreeSet<String>,
+    limits: &WindowLimits,
+) -> Result<(), String> {
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for (position, State { time_ms, .. }, counts) in records {
+        for name in counts.iter().flat_map(|&wish| names(wish)) {
+            let age_ms = if name.starts_with("line ") { limits.stream_age_ms } else { limits.key_age_ms };
+            if seen.get(&name).is_some_and(|before_ms| time_ms - before_ms < age_ms) {
+                return Err(format!("{name} counts twice, the second time at {position}"));
+            }
+            seen.insert(name, *time_ms);
+        }
+    }
+    Ok(())
 }
 
 /// The reader shows this state: every count, every namespace, the top, the digest.
@@ -240,7 +258,7 @@ pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
     let guard = reader.read();
     for namespace in NAMESPACES {
         for word in WORDS.into_iter().chain(GROWING_WORDS) {
-            let expected = state.counts.get(namespace).and_then(|words| words.get(word)).copied().unwrap_or(0);
+            let expected = state.count_of(namespace, word);
             let found = guard.count(namespace, word);
             if found != expected {
                 return Err(format!("{namespace}/{word} is {found} and should be {expected}"));
@@ -263,19 +281,19 @@ pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
     }
     drop(guard);
     for (namespace, words) in &state.counts {
-        let mut ranked: Vec<(String, i64)> = words.iter().map(|(word, count)| (word.clone(), *count)).collect();
-        ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        ranked.truncate(5);
+        let mut ranked: Vec<(&str, i64)> = words.iter().map(|(word, count)| (&**word, *count)).collect();
+        ranked.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let ranked: Vec<(String, i64)> =
+            ranked.into_iter().take(5).map(|(word, count)| (word.to_owned(), count)).collect();
         let (_, top) = reader.top(namespace, 5);
         if top != ranked {
             return Err(format!("the top of {namespace} is {top:?} and should be {ranked:?}"));
         }
-        let mut all = BTreeMap::new();
+        let mut all = Vec::with_capacity(words.len());
         let Some(mut scan) = reader.scan(namespace) else { return Err(format!("{namespace} cannot be walked")) };
-        while scan.step(|word, count| {
-            all.insert(word.to_owned(), count);
-        }) {}
-        if all != *words {
+        while scan.step(|word, count| all.push((word.into(), count))) {}
+        all.sort_unstable();
+        if !all.iter().map(|(word, count)| (word, count)).eq(words.iter()) {
             return Err(format!("a walk over {namespace} gives {all:?} and should give {words:?}"));
         }
     }
@@ -302,7 +320,10 @@ pub fn remembers(reader: &Reader, state: &State, limits: &WindowLimits) -> Resul
                 left_out: entry.left_out,
             };
             let of = if done.number > 0 { &mut found.streams } else { &mut found.keys };
-            of.insert(entry.name.to_string(), done);
+            if done.number > 0 && state.streams.get(&*entry.name) != Some(&done) {
+                return Err(format!("the window holds {} as {done:?}", entry.name));
+            }
+            Arc::make_mut(of).insert(entry.name.to_string(), done);
         }
     }
     let (found, expected) = (found.young(limits), state.young(limits));

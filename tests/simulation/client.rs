@@ -1,11 +1,15 @@
 //! Clients: what they ask, how they name it, and how they repeat it when they do not know what became of it.
 
-use crate::random::Random;
+use crate::{
+    random::Random,
+    texts::{self, Piece, Senders},
+};
 use memdb::{
     hash::{WordHasher, fingerprint},
-    leader::AckLevel,
+    leader::{AckLevel, WriteError},
     tally::{Batch, Once, Tally, Verb},
 };
+use std::{collections::BTreeSet, fmt};
 
 /// Few words and namespaces, so that writes meet.
 pub const WORDS: [&str; 8] = ["a", "the", "cat", "sat", "on", "mat", "größe", "北京"];
@@ -14,6 +18,12 @@ pub const NAMESPACES: [&str; 3] = ["words", "other", "third"];
 /// Words that are in every post to a namespace whose counts only grow, so that both count the same.
 pub const GROWING_WORDS: [&str; 2] = ["left", "right"];
 
+/// Of a hundred histories, so many have batches of many words.
+const WIDE: usize = 4;
+
+/// Where batches have many words, a step takes long.
+pub const STEPS_WHERE_WIDE: usize = 150;
+
 /// One thing a client wants counted once, however often it asks.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -21,6 +31,10 @@ pub struct Wish {
     pub verb: Verb,
     pub words: Vec<(&'static str, i64)>,
     pub once: Option<Once>,
+    /// Whether it is counted as a body in bulk is: its words are ASCII then, and its amounts small.
+    pub in_bulk: bool,
+    /// Of lines, the running hash up to their end.
+    pub hash: Option<u128>,
     pub level: Option<AckLevel>,
     /// Attempts that are under way.
     pub open: usize,
@@ -31,14 +45,16 @@ pub struct Wish {
 }
 
 impl Wish {
+    fn new(namespace: &'static str, verb: Verb, words: Vec<(&'static str, i64)>, once: Option<Once>) -> Self {
+        let (in_bulk, hash, level) = (false, None, None);
+        let (open, acknowledged, unknown) = (0, false, false);
+        Self { namespace, verb, words, once, in_bulk, hash, level, open, acknowledged, unknown }
+    }
+
     /// The batch a handler would make of it.
     pub fn batch(&self, hasher: WordHasher) -> Batch {
-        let mut tally = Tally::new(hasher);
-        let mut text = String::new();
-        for (word, amount) in &self.words {
-            tally.add(word, *amount).expect("one of them may be large");
-            text += &format!("{word} {amount} ");
-        }
+        let tally = if self.in_bulk { texts::in_parts(&self.words, hasher) } else { self.tally(hasher) };
+        let text = || self.words.iter().map(|(word, amount)| format!("{word} {amount} ")).collect::<String>();
         let verb = format!("{:?}", self.verb);
         Batch {
             namespace: self.namespace.into(),
@@ -46,9 +62,41 @@ impl Wish {
             words: self.words.len() as u64,
             left_out: self.words.len() as u64 % 2,
             once: self.once.clone(),
-            fingerprint: fingerprint(&[self.namespace.as_bytes(), verb.as_bytes(), text.as_bytes()]),
+            fingerprint: self
+                .hash
+                .unwrap_or_else(|| fingerprint(&[self.namespace.as_bytes(), verb.as_bytes(), text().as_bytes()])),
             tally,
         }
+    }
+
+    fn tally(&self, hasher: WordHasher) -> Tally {
+        let mut tally = Tally::new(hasher);
+        self.words.iter().for_each(|(word, amount)| tally.add(word, *amount).expect("one of them may be large"));
+        if self.hash.is_some() {
+            tally.order_by_hash(); // as text in bulk that is not ASCII
+        }
+        tally
+    }
+
+    /// What may count only once: its key, or its lines.
+    pub fn names(&self) -> BTreeSet<String> {
+        match &self.once {
+            Some(Once::Key(key)) => [key.to_string()].into(),
+            Some(once) => texts::lines_of(once),
+            None => BTreeSet::new(),
+        }
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, verb, words, once, in_bulk, .. } = self;
+        write!(f, "{verb:?} {namespace} ")?;
+        match words.get(20..) {
+            Some(more) => write!(f, "{:?} and {} more", &words[..20], more.len())?,
+            None => write!(f, "{words:?}")?,
+        }
+        write!(f, "{} {once:?}", if *in_bulk { " in bulk" } else { "" })
     }
 }
 
@@ -58,6 +106,10 @@ pub struct Clients {
     pub wishes: Vec<Wish>,
     /// The streams: name and next number.
     streams: Vec<(String, u64)>,
+    /// Who sends texts in pieces.
+    senders: Senders,
+    /// Whether some of what is sent has many words.
+    pub wide: bool,
     level: usize,
     /// Namespaces to which clients only add.
     pub growing: &'static [&'static str],
@@ -67,7 +119,9 @@ impl Clients {
     pub fn new(mut random: Random) -> Self {
         let streams = (0..random.between(1, 3)).map(|at| (format!("stream-{at}"), 1)).collect();
         let level = random.below(100);
-        Self { random, wishes: Vec::new(), streams, level, growing: &[] }
+        let senders = Senders::new(&mut random);
+        let wide = random.percent(WIDE);
+        Self { random, wishes: Vec::new(), streams, senders, wide, level, growing: &[] }
     }
 
     /// Whether clients only add to a namespace.
@@ -97,23 +151,31 @@ impl Clients {
 
     fn under_a_used_name(&mut self, at: usize) -> usize {
         let once = self.wishes[at].once.clone();
-        let fresh = self.something_new();
-        self.wishes[fresh].once = once;
-        if self.grows(self.wishes[fresh].namespace) {
-            self.wishes[fresh].namespace = NAMESPACES[1]; // who is told that it counts must not be told of another
-        }
-        fresh
+        let other = self.something_new();
+        let Wish { namespace, verb, ref words, in_bulk, level, .. } = self.wishes[other];
+        // Who is told that it counts must not be told of another.
+        let namespace = if self.grows(namespace) { NAMESPACES[1] } else { namespace };
+        // Lines of a text that nobody else has.
+        let hash = matches!(once, Some(Once::Lines { .. })).then_some(self.wishes.len() as u128);
+        let wish = Wish { in_bulk, hash, level, ..Wish::new(namespace, verb, words.clone(), once) };
+        self.wishes.push(wish);
+        self.wishes.len() - 1
     }
 
     fn something_new(&mut self) -> usize {
+        if self.random.percent(15) {
+            return self.next_piece();
+        }
         let random = &mut self.random;
         let verb = match random.below(100) {
             0..84 => Verb::Add,
             84..96 => Verb::RemoveWords,
             _ => Verb::DropNamespace,
         };
+        let is_large = self.wide && verb == Verb::Add && random.percent(8);
         let words = match verb {
             Verb::DropNamespace => Vec::new(),
+            Verb::Add if is_large => texts::many_words(random, 2_000).into_iter().map(|word| (word, 1)).collect(),
             Verb::Add if random.percent(2) => vec![(*random.pick(&WORDS), i64::MAX / 3 * 2)], // two do not fit
             _ => (0..random.between(0, 6)).map(|_| (*random.pick(&WORDS), amount(random))).collect(),
         };
@@ -132,26 +194,51 @@ impl Clients {
             at if at % 3 == 0 => None,
             _ => Some(AckLevel::Leader),
         };
+        let in_bulk = is_large && random.percent(70);
         let namespace = NAMESPACES[random.below(5).saturating_sub(2)];
         let (verb, words) = if self.grows(namespace) { (Verb::Add, only_adds(words)) } else { (verb, words) };
-        // Equal by chance, name and all: then it is that one, sent again.
-        let is_same =
-            |wish: &Wish| (wish.namespace, wish.verb, &wish.words, &wish.once) == (namespace, verb, &words, &once);
-        if let Some(same) = self.wishes.iter().position(is_same).filter(|_| once.is_some()) {
+        self.wish(Wish { in_bulk, level, ..Wish::new(namespace, verb, words, once) })
+    }
+
+    /// Somebody goes on with a text, or believes so.
+    fn next_piece(&mut self) -> usize {
+        let growing = self.growing;
+        let piece = self.senders.next(&mut self.random, self.wide, |namespace| growing.contains(&namespace));
+        let Piece { namespace, words, once, hash } = piece;
+        let in_bulk = words.iter().all(|(word, _)| word.is_ascii());
+        // Each piece is waited for no longer than until it is taken.
+        let level = Some(AckLevel::Leader);
+        self.wish(Wish { in_bulk, hash: Some(hash), level, ..Wish::new(namespace, Verb::Add, words, Some(once)) })
+    }
+
+    /// A wish; if it has a name and is equal by chance to another, then it is that one, sent again.
+    fn wish(&mut self, wish: Wish) -> usize {
+        let of = |wish: &Wish| (wish.namespace, wish.verb, wish.hash);
+        let is_same = |other: &Wish| of(other) == of(&wish) && other.once == wish.once && other.words == wish.words;
+        if let Some(same) = self.wishes.iter().position(is_same).filter(|_| wish.once.is_some()) {
             return same;
         }
-        self.wishes.push(Wish { namespace, verb, words, once, level, open: 0, acknowledged: false, unknown: false });
+        self.wishes.push(wish);
         self.wishes.len() - 1
     }
 
-    /// A stream was told that it goes on with another number: its producer goes back to that one, or, if the server has
-    /// forgotten the stream, begins another.
-    pub fn gap(&mut self, name: &str, expected: u64) {
-        if expected == 1 {
-            let fresh = format!("stream-{}", self.wishes.len());
-            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.0 == name) {
-                *stream = (fresh, 1);
+    /// A wish was refused. A stream was told that it goes on elsewhere: its producer goes back to there, or, if the server has
+    /// forgotten the stream, begins another; or another text has its name.
+    pub fn refused(&mut self, wish: usize, error: &WriteError) {
+        match (&self.wishes[wish].once, error) {
+            (Some(Once::Stream { name, .. }), WriteError::StreamGap { expected: 1 }) => {
+                let fresh = format!("stream-{}", self.wishes.len());
+                if let Some(stream) = self.streams.iter_mut().find(|stream| stream.0 == **name) {
+                    *stream = (fresh, 1);
+                }
             }
+            (Some(Once::Lines { name, .. }), WriteError::StreamGap { expected }) => {
+                self.senders.stands_at(name, *expected - 1);
+            }
+            (Some(Once::Lines { name, .. }), WriteError::KeyReused) if self.random.percent(50) => {
+                self.senders.taken(name);
+            }
+            _ => {}
         }
     }
 }

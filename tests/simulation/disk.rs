@@ -200,8 +200,11 @@ impl Machine {
         let (page, random) = (self.page, &mut self.random);
         let mut healthy =
             |inode: &Inode| !inode.data.is_empty() && inode.medium(page, Survives::Everything, random) == inode.data;
-        let names: Vec<String> =
+        let mut names: Vec<String> =
             self.names.iter().filter(|(_, inode)| healthy(&self.inodes[inode])).map(|(name, _)| name.clone()).collect();
+        if self.random.percent(50) && names.iter().any(|name| name.starts_with("log-")) {
+            names.retain(|name| name.starts_with("log-"));
+        }
         if names.is_empty() {
             return None;
         }

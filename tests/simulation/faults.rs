@@ -53,8 +53,8 @@ impl Simulation {
     fn arm_a_fault(&mut self, random: &mut Random) {
         let fault = match random.below(100) {
             _ if self.settings.misplaces && random.percent(25) => Fault::Misplaced,
-            0..36 => Fault::CrashIn(random.below(12)),
-            36..48 => Fault::CrashInRename(random.below(3)),
+            0..30 => Fault::CrashIn(random.below(12)),
+            30..48 => Fault::CrashInRename(random.below(3)),
             48..58 => Fault::Sync,
             58..63 => Fault::SyncDirectory,
             63..76 => Fault::Append,

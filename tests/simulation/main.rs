@@ -12,8 +12,10 @@ mod model;
 mod node;
 mod plant;
 mod random;
+mod records;
 mod run;
 mod simulation;
+mod texts;
 
 use memdb::failpoint::Bug as Core;
 use plant::Bug;
@@ -51,6 +53,10 @@ const SUITE: Suite<Bug> = Suite {
         "gaps in streams",
         "histories exact",
         "histories refused",
+        "large batches in bulk",
+        "lines counted",
+        "lines of another text",
+        "lines that stand elsewhere",
         "names used again",
         "new databases on an emptied disk",
         "poisoned logs",
@@ -61,6 +67,7 @@ const SUITE: Suite<Bug> = Suite {
         "refusals of an overflow",
         "repeats answered as such",
         "room on the disk again",
+        "several records at once",
         "snapshots",
         "snapshots that failed",
         "starts that met a fault",
@@ -85,6 +92,9 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::CutsWhatWasSynced),
         Plant::Core(Core::ReadsPastATornRecord),
         Plant::Core(Core::CountsStreamsTwice),
+        Plant::Core(Core::CountsLinesAgain),
+        Plant::Core(Core::TakesAnyText),
+        Plant::Core(Core::TakesOverAmounts),
         Plant::Played(Bug::SyncDoesNothing),
         Plant::Played(Bug::DirectorySyncDoesNothing),
         Plant::Played(Bug::RenameInTwoSteps),

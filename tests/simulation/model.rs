@@ -7,13 +7,18 @@ use memdb::{
     store::WindowLimits,
     tally::{Batch, Counted, Once, Verb},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A step that counts in place have room for (`src/words/cell.rs`).
 const NARROW: u64 = 524_287;
 
+/// Counts by word. States share what is the same in them.
+pub type Words = BTreeMap<Arc<str>, i64>;
 /// Counts by namespace and word; zero is absent, and so is a namespace without a word.
-pub type Counts = BTreeMap<String, BTreeMap<String, i64>>;
+pub type Counts = BTreeMap<String, Arc<Words>>;
 
 /// One write that has counted, under its key or as the last of its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +36,10 @@ pub struct Done {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     pub counts: Counts,
-    pub keys: BTreeMap<String, Done>,
-    pub streams: BTreeMap<String, Done>,
+    pub keys: Arc<BTreeMap<String, Done>>,
+    pub streams: Arc<BTreeMap<String, Done>>,
+    /// Streams that are too old and have left the window, which does not happen at once.
+    pub forgotten: BTreeSet<String>,
     pub time_ms: u64,
 }
 
@@ -81,16 +88,22 @@ impl State {
         if let Some(once) = &batch.once {
             let (is_stream, name, number) = once.place();
             let of = if is_stream { &mut self.streams } else { &mut self.keys };
+            // Of a text in pieces all is kept in mind that was counted.
+            let (words, left_out) = match once {
+                Once::Lines { words, left_out, .. } => (*words, *left_out),
+                _ => (0, 0),
+            };
             let done = Done {
                 number,
                 fingerprint: batch.fingerprint,
                 position,
                 time_ms: now_ms,
-                words: batch.words,
+                words: words + batch.words,
                 distinct: batch.tally.len() as u64,
-                left_out: batch.left_out,
+                left_out: left_out + batch.left_out,
             };
-            of.insert(name.to_string(), done);
+            Arc::make_mut(of).insert(name.to_string(), done);
+            self.forgotten.remove(name);
         }
         Verdict::Counted
     }
@@ -100,7 +113,7 @@ impl State {
         let (of, name, number, room, age_ms) = match once {
             Once::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
             Once::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
-            Once::Lines { .. } => unreachable!("no client of the simulation sends lines"),
+            Once::Lines { .. } => return self.settled_lines(once, now_ms, limits),
         };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
         let repeat_if = |done: &Done, same: bool| if same { Verdict::Repeat(done.clone()) } else { Verdict::Reused };
@@ -117,26 +130,62 @@ impl State {
         }
     }
 
+    /// What the window says against counting lines: they go on where their stream stands, and their text is the one that it has.
+    fn settled_lines(&self, once: &Once, now_ms: u64, limits: &WindowLimits) -> Option<Verdict> {
+        let Once::Lines { name, done: begin, so_far, .. } = once else { unreachable!("asked for lines only") };
+        let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < limits.stream_age_ms;
+        match self.streams.get(&**name).filter(|_| !self.forgotten.contains(&**name)) {
+            Some(stream) if *begin != stream.number => Some(Verdict::Gap(stream.number + 1)),
+            Some(stream) if *so_far != stream.fingerprint => Some(Verdict::Reused),
+            Some(stream) if young(&stream) => None,
+            None if *begin > 0 => Some(Verdict::Gap(1)),
+            // What is too old takes no room, and needs it again.
+            _ if self.streams.values().filter(young).count() >= limits.streams => Some(Verdict::Full),
+            _ => None,
+        }
+    }
+
+    /// A record was written behind `before`: where streams had no room left, those have gone that are too old.
+    pub fn forget(&mut self, before: &Self, limits: &WindowLimits) {
+        if before.streams.len() - before.forgotten.len() < limits.streams {
+            return;
+        }
+        for (name, done) in &*before.streams {
+            let old = self.time_ms.saturating_sub(done.time_ms) >= limits.stream_age_ms;
+            if old && self.streams[name] == *done {
+                self.forgotten.insert(name.clone());
+            }
+        }
+    }
+
+    /// The count of a word.
+    pub fn count_of(&self, namespace: &str, word: &str) -> i64 {
+        self.counts.get(namespace).and_then(|words| words.get(word)).copied().unwrap_or(0)
+    }
+
     /// Does what the batch says, all of it or, if a count would overflow, nothing.
     fn count(&mut self, batch: &Batch) -> bool {
-        let mut words = self.counts.get(&*batch.namespace).cloned().unwrap_or_default();
+        let mut all = self.counts.get(&*batch.namespace).cloned().unwrap_or_default();
+        let words = Arc::make_mut(&mut all);
         for counted in batch.tally.iter() {
             let before = words.get(counted.word).copied().unwrap_or(0);
             let after = match batch.verb {
                 Verb::Add => before.checked_add(counted.amount),
                 _ => Some(0),
             };
-            let Some(after) = after else { return false };
-            words.insert(counted.word.to_owned(), after);
+            match after {
+                None => return false,
+                Some(0) => drop(words.remove(counted.word)),
+                Some(after) => match words.get_mut(counted.word) {
+                    Some(count) => *count = after,
+                    None => drop(words.insert(counted.word.into(), after)),
+                },
+            }
         }
-        if batch.verb == Verb::DropNamespace {
-            words.clear();
-        }
-        words.retain(|_, count| *count != 0);
-        if words.is_empty() {
+        if words.is_empty() || batch.verb == Verb::DropNamespace {
             self.counts.remove(&*batch.namespace);
         } else {
-            self.counts.insert(batch.namespace.to_string(), words);
+            self.counts.insert(batch.namespace.to_string(), all);
         }
         true
     }
@@ -144,8 +193,9 @@ impl State {
     /// Without what the window has forgotten by now.
     pub fn young(&self, limits: &WindowLimits) -> Self {
         let mut state = self.clone();
-        state.keys.retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.key_age_ms);
-        state.streams.retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.stream_age_ms);
+        Arc::make_mut(&mut state.keys).retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.key_age_ms);
+        Arc::make_mut(&mut state.streams)
+            .retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.stream_age_ms);
         state
     }
 }
@@ -153,7 +203,7 @@ impl State {
 /// What a client must be told, if nothing fails.
 pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<Receipt, WriteError> {
     let stream = match &wish.once {
-        Some(Once::Stream { sequence, .. }) => Some(*sequence),
+        Some(Once::Stream { sequence: last, .. } | Once::Lines { upto: last, .. }) => Some(*last),
         _ => None,
     };
     let mut receipt =

@@ -7,6 +7,7 @@ use crate::{
     disk::SimDisk,
     model::{Verdict, answer_to},
     plant::Bug,
+    records::{Became, Before, Record, Records},
     simulation::Simulation,
 };
 use memdb::{
@@ -20,7 +21,7 @@ use memdb::{
     recovery::{self, RecoveryError},
     snapshot::{Job, Step},
     store::{Reader, Scan},
-    tally::{Batch, Once, Tally},
+    tally::{Batch, Tally},
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -111,6 +112,7 @@ impl Simulation {
         self.database = Some(settled.manifest.identity);
         let state = &settled.manifest.state;
         self.truth.began(state.epoch, &state.epochs)?;
+        self.truth.remembers(&settled.store.reader());
         self.history.note(format_args!("epoch {} begins", state.epoch));
         let writer =
             Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, self.clock.of(self.now_ms));
@@ -178,7 +180,6 @@ impl Simulation {
             // Not longer than a second, also when the clock goes back.
             (now_ms < node.full_until_ms && node.full_until_ms <= now_ms + 1_000).then_some(WriteError::DiskFull)
         };
-        let states_synced = node.synced_upto;
         let batches: Vec<(usize, Batch)> =
             submissions.iter().map(|sent| (sent.reply, self.as_wished(sent.reply, &sent.batch))).collect();
         if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
@@ -189,66 +190,72 @@ impl Simulation {
         let node = self.node.as_mut().expect("it was there");
         let bytes = node.writer.store().bytes();
         node.writer.write(submissions, now_ms, &mut actions);
-        let advanced = node.position() != before;
         let grown_to = Some(node.writer.store().bytes()).filter(|&grown_to| grown_to > bytes);
-        let syncs_slowly = node.sync.as_ref().is_some_and(|syncing| syncing.until_ms > self.now_ms);
-
-        let mut state = self.truth.state().clone();
-        let time_ms = now_ms.max(state.time_ms);
-        let found_no_memory = |id: usize| {
-            let refused =
-                |action: &Action<usize>| matches!(action, Action::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
-            actions.iter().any(refused)
-        };
-        let mut verdicts = Vec::new();
-        for (id, batch) in &batches {
-            let verdict = state.admit(batch, position, time_ms, &self.settings.window, found_no_memory(*id));
-            verdicts.push((*id, verdict));
-        }
-        let changed = *self.truth.state() != state;
-        state.time_ms = time_ms;
-        let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
-        let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
-        let entry = self.truth.entry(position, state, counts, states_synced);
+        let time_ms = now_ms.max(self.truth.state().time_ms);
+        let before = Before { state: self.truth.state(), position, time_ms, limits: &self.settings.window, refusal };
+        let sent: Vec<(usize, &Batch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
+        let taken = Records::of(&sent, &before, &actions)?;
         self.note_events();
         let machine = self.machine.lock();
         let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
         drop(machine);
-        if crashed {
-            self.truth.may_have_happened(entry);
-            return Ok(());
-        }
         if grown_to.is_some_and(|bytes| bytes > self.settings.writer.admission.memory_bytes) {
             return Err(format!("{grown_to:?} bytes are taken by what was admitted: more than may be"));
         }
         if grown_to.is_some() && self.settings.writer.admission.memory_bytes < usize::MAX {
             self.tally("words that found memory, of little");
         }
-        if let Some(refusal) = refusal {
-            if advanced {
-                return Err("a record was written although writes are refused".into());
-            }
-            self.expect(&verdicts, |_, _| Err(refusal.clone()));
-        } else if advanced {
-            self.tally("records");
-            if syncs_slowly {
-                self.tally("records during a slow sync");
-            }
-            self.truth.happened(entry);
-            self.expect(&verdicts, |wish, verdict| answer_to(wish, verdict, position));
-        } else if met_a_fault {
-            self.truth.may_have_happened(entry);
-            self.append_failed(&verdicts);
-        } else if changed {
-            return Err("no record was written, and no fault was met".into());
-        } else {
-            self.expect(&verdicts, |wish, verdict| answer_to(wish, verdict, before));
+        self.happens(taken, (crashed, met_a_fault))?;
+        if crashed {
+            return Ok(());
         }
         self.carry_out(actions)?;
-        match verdicts.iter().find(|(id, _)| self.is_overdue(*id)) {
+        match sent.iter().find(|(id, _)| self.is_overdue(*id)) {
             Some((id, _)) => Err(format!("attempt {id} was not answered and waits for nothing")),
             None => Ok(()),
         }
+    }
+
+    /// What the Writer has made of batches is part of history, and what their clients must be told.
+    fn happens(&mut self, taken: Records, (crashed, met_a_fault): (bool, bool)) -> Result<(), String> {
+        let node = self.node.as_ref().expect("it has just written");
+        let states_synced = node.synced_upto;
+        let syncs_slowly = node.sync.as_ref().is_some_and(|syncing| syncing.until_ms > self.now_ms);
+        if taken.records.iter().filter(|record| record.became == Became::Written).count() > 1 {
+            self.tally("several records at once");
+        }
+        for record in taken.records {
+            if record.became == Became::Written && record.is_block {
+                self.tally("large batches in bulk");
+            }
+            let told = record.told();
+            let Record { position, state, verdicts, became, .. } = record;
+            let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
+            let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
+            let entry = self.truth.entry(position, state, counts, states_synced);
+            match became {
+                Became::Written => {
+                    self.tally("records");
+                    if syncs_slowly {
+                        self.tally("records during a slow sync");
+                    }
+                    self.truth.happened(entry);
+                }
+                Became::Failed if !met_a_fault => return Err("no record was written, and no fault was met".into()),
+                Became::Failed => self.truth.may_have_happened(entry),
+                Became::Nothing => {}
+            }
+            match became {
+                _ if crashed => {}
+                Became::Failed => self.append_failed(&verdicts),
+                _ => self.expect(&verdicts, |wish, verdict| answer_to(wish, verdict, told)),
+            }
+        }
+        for (id, refusal) in taken.refused.into_iter().filter(|_| !crashed) {
+            self.tally("refusals after a failure");
+            self.attempts.get_mut(&id).expect("it is under way").expected = Some(Err(refusal));
+        }
+        Ok(())
     }
 
     /// What the client meant, whatever a planted bug has made of it.
@@ -278,10 +285,14 @@ impl Simulation {
         for (id, verdict) in verdicts {
             let attempt = self.attempts.get_mut(id).expect("it is under way");
             let expected = answer(&self.clients.wishes[attempt.wish], verdict);
+            let of_lines = self.clients.wishes[attempt.wish].hash.is_some();
             let what = match &expected {
                 Ok(receipt) if receipt.replayed => "repeats answered as such",
+                Ok(_) if of_lines => "lines counted",
                 Ok(_) => "writes counted",
+                Err(WriteError::KeyReused) if of_lines => "lines of another text",
                 Err(WriteError::KeyReused) => "names used again",
+                Err(WriteError::StreamGap { .. }) if of_lines => "lines that stand elsewhere",
                 Err(WriteError::StreamGap { .. }) => "gaps in streams",
                 Err(WriteError::WindowFull) => "refusals by a full window",
                 Err(WriteError::Overflow { .. }) => "refusals of an overflow",
@@ -314,7 +325,7 @@ impl Simulation {
             match action {
                 Action::Answer(id, answer) => self.answered(id, &answer)?,
                 Action::Published(position, _) => {
-                    if position != node.position() {
+                    if position > node.position() {
                         return Err(format!("{position} was published, the store is at {}", node.position()));
                     }
                 }
@@ -369,13 +380,7 @@ impl Simulation {
                 self.truth.acknowledged(attempt.wish, receipt.position, attempt.level)?;
             }
             Err(WriteError::OutcomeUnknown) => wish.unknown = true,
-            Err(WriteError::StreamGap { expected }) => {
-                if let Some(Once::Stream { name, .. }) = &wish.once {
-                    let name = name.clone();
-                    self.clients.gap(&name, *expected);
-                }
-            }
-            Err(_) => {}
+            Err(error) => self.clients.refused(attempt.wish, error),
         }
         Ok(())
     }

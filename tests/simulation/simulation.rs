@@ -2,7 +2,7 @@
 
 use crate::{
     checker::{Truth, shows},
-    client::{Clients, NAMESPACES},
+    client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
     disk::{Machine, Survives},
     faults::Copied,
     history::History,
@@ -15,7 +15,6 @@ use memdb::{
     leader::{AckLevel, AdmissionLimits, WriterSettings},
     snapshot::SnapshotSettings,
     store::WindowLimits,
-    tally::Once,
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
@@ -52,6 +51,9 @@ impl Settings {
             streams: if small { random.between(1, 3) } else { 100 },
             stream_age_ms: *random.pick(&[5_000, 60_000, 6_000_000]),
         };
+        // Without snapshots there is more in the log that a flip can damage.
+        let flips = random.percent(18);
+        let intervals: &[u64] = if flips && random.percent(60) { &[0] } else { &[0, 20, 50, 300] };
         let level = |random: &mut Random| if random.percent(25) { AckLevel::Disk } else { AckLevel::Leader };
         Self {
             steps: random.between(100, 500),
@@ -65,10 +67,10 @@ impl Settings {
                 admission: AdmissionLimits {
                     memory_bytes: if random.percent(25) { random.between(2_000, 60_000) } else { usize::MAX },
                 },
-                snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 20, 50, 300]) },
+                snapshot: SnapshotSettings { interval_ms: *random.pick(intervals) },
             },
             faults: *random.pick(&[0, 30, 30, 100]),
-            flips: random.percent(15),
+            flips,
             misplaces: random.percent(15),
             replaces: random.percent(10),
             slow_syncs: *random.pick(&[0, 0, 10, 50]),
@@ -146,9 +148,13 @@ impl Simulation {
         history.note(format_args!("seed {seed}: {settings:?}"));
         let mut machine = Machine::new(random.fork(), settings.page, bug);
         machine.tells = history.is_kept();
+        let clients = Clients::new(random.fork());
+        if clients.wide {
+            settings.steps = settings.steps.min(STEPS_WHERE_WIDE);
+        }
         Self {
             machine: Arc::new(Mutex::new(machine)),
-            clients: Clients::new(random.fork()),
+            clients,
             truth: Truth::new(settings.window),
             faults: Faults::new(random.fork(), schedule),
             random,
@@ -273,10 +279,7 @@ impl Simulation {
         let writer = self.settings.writer;
         let level = asked.level.unwrap_or(writer.ack);
         let level = if writer.synced { level.synced() } else { level };
-        self.history.note(format_args!(
-            "send {id}: wish {wish} {:?} {} {:?} {:?} at {level}",
-            asked.verb, asked.namespace, asked.words, asked.once
-        ));
+        self.history.note(format_args!("send {id}: wish {wish} {asked} at {level}"));
         node.queue(asked, id, again, self.bug);
         self.attempts.insert(id, Attempt { wish, level, expected: None });
         if again {
@@ -358,12 +361,7 @@ impl Simulation {
         if self.node.is_none() {
             return Err("it did not start at the end, without any fault".into());
         }
-        let wishes = &self.clients.wishes;
-        let key = |wish: usize| match &wishes[wish].once {
-            Some(Once::Key(key)) => Some(key.to_string()),
-            _ => None,
-        };
-        self.truth.once_each(key)?;
+        self.truth.once_each(|wish| self.clients.wishes[wish].names())?;
         Ok(End::Exact)
     }
 }

@@ -1,6 +1,6 @@
 //! Keys and streams: counted once, within a group, over groups, over a restart.
 
-use crate::node::{Answer, Node, Options, add, at, keyed, streamed};
+use crate::node::{Answer, Node, Options, add, at, keyed, line, streamed};
 use memdb::{leader::WriteError, store::WindowLimits};
 
 fn small(keys: usize, streams: usize) -> Options {
@@ -102,6 +102,24 @@ fn a_full_window_takes_keyed_writes_again_once_keys_have_aged() {
     assert_eq!(node.one(streamed("t", 1, &[("a", 1)])), Err(WriteError::WindowFull));
     node.now_ms += 9_000;
     assert_eq!(at(&node.one(streamed("t", 1, &[("a", 1)]))), (3, false));
+}
+
+/// Lines go on with a stream as long as it is remembered: one that was too old takes room again then.
+#[test]
+fn a_stream_of_lines_that_was_too_old_needs_room_again() {
+    let full = || Some(WriteError::WindowFull);
+    for (group, expected) in [
+        ([line("s", 2), streamed("u", 1, &[("a", 1)]), line("s", 3)], [None, full(), None]),
+        ([streamed("u", 1, &[("a", 1)]), line("s", 2), line("t", 2)], [None, full(), None]),
+    ] {
+        let mut node = Node::new(small(1, 2));
+        node.one(line("s", 1)).expect("room");
+        node.now_ms += 9_000;
+        node.one(line("t", 1)).expect("room");
+        node.now_ms += 1_000;
+        assert_eq!(errors(node.group(group)), expected);
+        assert_eq!(node.store().reader().window_len(), (0, 2));
+    }
 }
 
 #[test]

@@ -179,6 +179,13 @@ pub fn streamed(name: &str, sequence: u64, words: &[(&str, i64)]) -> Batch {
     Batch { once: Some(Once::Stream { name: name.into(), sequence }), ..add(words) }
 }
 
+/// A line of the one text that all names have.
+pub fn line(name: &str, number: u64) -> Batch {
+    let (done, so_far) = (number - 1, u128::from(number - 1));
+    let once = Once::Lines { name: name.into(), done, so_far, upto: number, words: 0, left_out: 0 };
+    Batch { once: Some(once), fingerprint: u128::from(number), ..add(&[("a", 1)]) }
+}
+
 /// Position and whether it is a repeat, of a write that was acknowledged.
 pub fn at(answer: &Answer) -> (u64, bool) {
     let receipt = answer.as_ref().expect("it was acknowledged");

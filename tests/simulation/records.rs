@@ -1,0 +1,216 @@
+//! Which records a Writer makes of what it takes at once, by the model, and what became of each.
+//!
+//! Batches that come together are one record. One that was counted in bulk begins another; a large one is also the last of its
+//! own. What stands behind a record that failed is taken without it.
+
+use crate::model::{State, Verdict};
+use memdb::{
+    leader::{Action, WriteError},
+    position::Position,
+    store::WindowLimits,
+    tally::{Batch, Verb},
+};
+use std::collections::BTreeMap;
+
+/// A batch that was counted in bulk and has so many words is the last one of its record.
+const BLOCK_WORDS: usize = 256;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    Written,
+    /// The append failed, or the process ended in it.
+    Failed,
+    /// There was nothing to write.
+    Nothing,
+}
+
+/// Batches that were taken together.
+pub struct Record {
+    pub position: Position,
+    /// The state with them.
+    pub state: State,
+    pub verdicts: Vec<(usize, Verdict)>,
+    pub became: Became,
+    /// It ends with a large batch in bulk.
+    pub is_block: bool,
+    writes: Writes,
+}
+
+/// What a record is to say.
+#[derive(Default)]
+struct Writes {
+    settles: bool,
+    /// Of each namespace, whether words have new counts, and whether all that was there before is taken away.
+    namespaces: BTreeMap<String, (bool, bool)>,
+}
+
+/// All that was taken at once.
+#[derive(Default)]
+pub struct Records {
+    pub records: Vec<Record>,
+    /// What was not even looked at, and why.
+    pub refused: Vec<(usize, WriteError)>,
+}
+
+/// What is known when batches are taken.
+pub struct Before<'a> {
+    pub state: &'a State,
+    /// Where the first record is written.
+    pub position: Position,
+    pub time_ms: u64,
+    pub limits: &'a WindowLimits,
+    /// Why nothing is taken.
+    pub refusal: Option<WriteError>,
+}
+
+/// What the Writer has done, in order.
+struct Deeds<'a> {
+    actions: &'a [Action<usize>],
+    at: usize,
+    poisoned: bool,
+}
+
+impl Writes {
+    fn anything(&self) -> bool {
+        self.settles || self.namespaces.values().any(|(counts, dropped)| *counts || *dropped)
+    }
+
+    /// A batch counts, that has found words to take away or not, and is part of a record that found `first`.
+    fn add(&mut self, batch: &Batch, takes_away: bool, first: &State) {
+        self.settles |= batch.once.is_some();
+        let name = &*batch.namespace;
+        let (counts, dropped) = self.namespaces.entry(name.to_owned()).or_default();
+        match batch.verb {
+            Verb::Add => *counts |= !batch.tally.is_empty(),
+            Verb::RemoveWords => *counts |= takes_away,
+            Verb::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
+        }
+    }
+}
+
+impl Deeds<'_> {
+    /// What became of the next record, which has these members.
+    fn next(&mut self, position: Position, members: &[(usize, Verdict)]) -> Result<Became, String> {
+        let is_member = |id: &usize| members.iter().any(|(member, _)| member == id);
+        while let Some(action) = self.actions.get(self.at) {
+            self.at += 1;
+            let became = match action {
+                Action::Published(at, _) if *at == position => Became::Written,
+                Action::Published(at, _) => return Err(format!("{at} was written, and not {position}")),
+                Action::Answer(id, Err(WriteError::OutcomeUnknown)) if is_member(id) => Became::Failed,
+                Action::Poisoned(_) => {
+                    self.poisoned = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            return match self.poisoned {
+                true => Err(format!("{position} was appended behind what may be there in part")),
+                false => Ok(became),
+            };
+        }
+        Ok(Became::Failed)
+    }
+
+    /// A record has failed. What stands behind it may be refused for that: `next` is the first of it.
+    fn refusal(&self, next: Option<usize>) -> Option<WriteError> {
+        self.actions[self.at..].iter().find_map(|action| match action {
+            Action::Answer(id, Err(error @ (WriteError::DiskFull | WriteError::Poisoned))) if Some(*id) == next => {
+                Some(error.clone())
+            }
+            _ => None,
+        })
+    }
+
+    fn found_no_memory(&self, id: usize) -> bool {
+        let refused =
+            |action: &Action<usize>| matches!(action, Action::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
+        self.actions.iter().any(refused)
+    }
+}
+
+impl Records {
+    /// What must have become of `sent`, by the model and by what the Writer has done.
+    ///
+    /// # Errors
+    /// If it has written what it must not.
+    pub fn of(sent: &[(usize, &Batch)], before: &Before<'_>, actions: &[Action<usize>]) -> Result<Self, String> {
+        let mut deeds = Deeds { actions, at: 0, poisoned: false };
+        let mut taken = Self::default();
+        let mut refusal = before.refusal.clone();
+        let mut record = Record::begin(before.position, before.state);
+        let mut first = before.state.clone();
+        for (id, batch) in sent {
+            let in_bulk = !batch.tally.is_indexed();
+            if in_bulk && record.writes.anything() && refusal.is_none() {
+                (record, refusal) = taken.end(record, &mut first, before, &mut deeds, Some(*id))?;
+            }
+            if let Some(error) = &refusal {
+                taken.refused.push((*id, error.clone()));
+                continue;
+            }
+            let is_there = |word: &str| record.state.count_of(&batch.namespace, word) != 0;
+            let takes_away =
+                batch.verb == Verb::RemoveWords && batch.tally.iter().any(|counted| is_there(counted.word));
+            let no_memory = deeds.found_no_memory(*id);
+            let verdict = record.state.admit(batch, record.position, before.time_ms, before.limits, no_memory);
+            let counts = verdict == Verdict::Counted;
+            record.verdicts.push((*id, verdict));
+            if counts {
+                record.writes.add(batch, takes_away, &first);
+            }
+            record.is_block = counts && in_bulk && batch.tally.len() >= BLOCK_WORDS;
+            if record.is_block {
+                let next = sent.iter().map(|(id, _)| *id).skip_while(|other| other != id).nth(1);
+                (record, refusal) = taken.end(record, &mut first, before, &mut deeds, next)?;
+            }
+        }
+        if record.writes.anything() {
+            taken.end(record, &mut first, before, &mut deeds, None)?;
+        } else {
+            taken.records.push(record);
+        }
+        match actions[deeds.at..].iter().find(|action| matches!(action, Action::Published(..))) {
+            Some(_) => Err("a record was written that nobody may have".into()),
+            None => Ok(taken),
+        }
+    }
+
+    /// Ends a record; gives the next, and why nothing may be in it.
+    fn end(
+        &mut self,
+        mut record: Record,
+        first: &mut State,
+        before: &Before<'_>,
+        deeds: &mut Deeds<'_>,
+        next: Option<usize>,
+    ) -> Result<(Record, Option<WriteError>), String> {
+        let Position { epoch, mut sequence } = record.position;
+        record.became = deeds.next(record.position, &record.verdicts)?;
+        record.state.time_ms = before.time_ms;
+        let mut refusal = None;
+        if record.became == Became::Written {
+            record.state.forget(first, before.limits);
+            *first = record.state.clone();
+            sequence += 1;
+        } else {
+            refusal = deeds.refusal(next);
+        }
+        self.records.push(record);
+        Ok((Record::begin(Position::new(epoch, sequence), first), refusal))
+    }
+}
+
+impl Record {
+    fn begin(position: Position, state: &State) -> Self {
+        let (state, verdicts) = (state.clone(), Vec::new());
+        Self { position, state, verdicts, became: Became::Nothing, is_block: false, writes: Writes::default() }
+    }
+
+    /// Where its members are told that they are.
+    pub fn told(&self) -> Position {
+        let Position { epoch, sequence } = self.position;
+        if self.became == Became::Nothing { Position::new(epoch, sequence - 1) } else { self.position }
+    }
+}
