@@ -273,7 +273,7 @@ impl Leader {
             return Err(WriteError::Stopping);
         }
         let (reply, answer) = oneshot::channel();
-        let bytes = batch.tally.text_bytes() + 32 * batch.tally.len();
+        let bytes = batch.queued_bytes();
         let submission = Submission { batch, level, reply };
         if self.shared.queue.offer(Event::Write(submission), bytes).is_err() {
             // A queue that is closed for another reason than a stop is one whose Writer has died.

@@ -28,13 +28,19 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
 /// The most a user may raise the text bound to: one text must fit one record.
 pub const LARGEST_MAX_BODY_BYTES: usize = 16 << 20;
 /// Lines of a bulk body that are counted together and become one record, in bytes, unless a single line is longer: enough
-/// that most words come again, few enough that a record is written in some ten milliseconds.
+/// that most words come again, few enough that a record is written in some fifteen milliseconds.
 pub const BULK_BLOCK_BYTES: usize = 8 << 20;
 /// The most a block may have: one that ends in the longest line.
 pub const MAX_BLOCK_BYTES: usize = LARGEST_MAX_BODY_BYTES + BULK_BLOCK_BYTES;
 /// Blocks of bulk bodies that are counted or wait for the Writer, of all requests together. A body whose next block finds no
 /// room is not read on.
 pub const BULK_BLOCKS: usize = 4;
+/// The most bytes of a block's tally that is kept for the next block.
+pub const BULK_TALLY_BYTES: usize = 64 << 20;
+/// Tallies of posts that a serving thread keeps for the next posts, …
+pub const TALLIES_KEPT: usize = 256;
+/// … each of at most so many bytes.
+pub const TALLY_KEPT_BYTES: usize = 16 << 10;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// The most words `/top` gives.

@@ -63,8 +63,6 @@ pub struct Counted<'a> {
 }
 
 const FIRST_SLOTS: usize = 16;
-/// A tally that has grown beyond this in bytes, by an unusual text, is not kept for the next one.
-const KEPT_BYTES: usize = 64 << 20;
 
 impl Tally {
     /// An empty tally for a database with this hasher.
@@ -316,12 +314,13 @@ fn head_of(word: &str) -> u64 {
 pub struct Pool {
     free: Mutex<Vec<Tally>>,
     most: usize,
+    most_bytes: usize,
 }
 
 impl Pool {
-    /// A pool that keeps so many.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::default(), most })
+    /// A pool that keeps so many, none that an unusual text has made larger than `most_bytes`.
+    pub fn new(most: usize, most_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), most, most_bytes })
     }
 
     /// An empty tally, which comes back when it is dropped.
@@ -336,7 +335,7 @@ impl Pool {
     fn give_back(&self, mut tally: Tally) {
         tally.clear();
         let mut free = self.free.lock();
-        if free.len() < self.most && tally.room() <= KEPT_BYTES {
+        if free.len() < self.most && tally.room() <= self.most_bytes {
             free.push(tally);
         }
     }
@@ -422,6 +421,13 @@ pub struct Batch {
     pub fingerprint: u128,
 }
 
+impl Batch {
+    /// Bytes it counts for while it waits for the Writer.
+    pub fn queued_bytes(&self) -> usize {
+        self.tally.text_bytes() + 32 * self.tally.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_tally_of_a_pool_comes_back_empty_with_its_memory() {
-        let (pool, hasher) = (Pool::new(1), WordHasher::new(1));
+        let (pool, hasher) = (Pool::new(1, 1_000), WordHasher::new(1));
         let (mut first, second) = (pool.take(hasher), pool.take(hasher));
         first.add("a", 1).expect("fits");
         let copy = first.clone();
@@ -450,6 +456,15 @@ mod tests {
         assert_eq!(pool.free.lock().len(), 1);
         let again = pool.take(hasher);
         assert!(again.is_empty() && again.entries.capacity() > 0);
+    }
+
+    #[test]
+    fn a_tally_that_an_unusual_text_has_made_large_is_not_kept() {
+        let (pool, hasher) = (Pool::new(1, 1_000), WordHasher::new(1));
+        let mut tally = pool.take(hasher);
+        tally.add(&"a".repeat(1_000), 1).expect("fits");
+        drop(tally);
+        assert_eq!(pool.free.lock().len(), 0);
     }
 
     #[test]

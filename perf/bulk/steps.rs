@@ -49,7 +49,7 @@ pub fn run(text: &[u8]) {
         told(&format!("copied, folded, taken apart ({analyzer})"), begun.elapsed());
     }
     let hasher = IDENTITY.hasher();
-    let pool = Pool::new(2);
+    let pool = Pool::new(2, usize::MAX);
     let (mut tallying, mut distinct) = (Duration::ZERO, 0);
     let (mut tallies, mut parts) = (Vec::new(), Parts::default());
     for block in &blocks {

@@ -7,7 +7,7 @@ from . import servers, tools
 
 # How text in bulk goes to memdb: the path, and how many texts of how many words a request has: about a block.
 BULK_PATH = "/bulk?ack=leader"
-BULK_WORK = "bulk:385:1000"
+BULK_WORK = "bulk:735:1000"
 # The same for Redis: texts are added up on the client, as many as one would, and go as one pipeline.
 BULK_WORK_REDIS = "bulk:150:1000"
 # A million distinct words.

@@ -50,6 +50,8 @@ pub(super) struct Group {
     /// Bytes of memory that the group takes at most.
     grows: usize,
     members: usize,
+    /// It is a block of text, whose words are not to be looked for.
+    has_block: bool,
     /// Of the batch at hand: each word's count before and behind it, and its place.
     counts: Vec<i64>,
     places: Vec<Place>,
@@ -80,6 +82,7 @@ impl Group {
             bytes: 0,
             grows: 0,
             members: 0,
+            has_block: false,
             counts: Vec::new(),
             places: Vec::new(),
         }
@@ -104,6 +107,7 @@ impl Group {
         self.order.clear();
         (self.position, self.now_ms) = (position, now_ms);
         (self.taken, self.new_namespaces, self.bytes, self.grows, self.members) = ((0, 0), 0, 0, 0, 0);
+        self.has_block = false;
     }
 
     /// Whether there is nothing to log.
@@ -113,8 +117,13 @@ impl Group {
 
     /// Whether the record is large enough.
     pub(super) fn is_full(&self) -> bool {
-        let has_block = || self.names.values().any(|names| !names.counts.is_indexed());
-        self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES || has_block()
+        self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES || self.has_block
+    }
+
+    /// Whether a batch is to be a record of its own: a block of text comes without an index, and making one costs more than a
+    /// record.
+    pub(super) fn wants_alone(batch: &Batch) -> bool {
+        !batch.tally.is_indexed() && batch.tally.len() >= TAKEN_OVER_WORDS
     }
 
     /// Takes a batch in and gives its receipt, for a repeat that of the first one; or says why not: nothing has changed then.
@@ -249,6 +258,7 @@ impl Group {
         }
         names.growth.keep();
         if names.counts.is_empty() && batch.tally.len() >= TAKEN_OVER_WORDS {
+            self.has_block = Self::wants_alone(batch);
             names.take_over(&mut batch.tally, &self.counts);
             std::mem::swap(&mut names.places, &mut self.places);
         } else {

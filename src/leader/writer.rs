@@ -154,8 +154,7 @@ impl<T> Writer<T> {
                 actions.push(Action::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
                 continue;
             }
-            if !batch.tally.is_indexed() && !self.group.is_empty() {
-                // What is only to be gone through is a record of its own.
+            if Group::wants_alone(&batch) && !self.group.is_empty() {
                 self.commit(time_ms, now_ms, actions);
                 self.group.begin(self.log.next(), time_ms, &self.store);
                 // Nothing is appended behind what may be there in part.
@@ -328,10 +327,11 @@ impl<T> Writer<T> {
     /// The funnel: append, apply, publish.
     fn log_and_apply(&mut self, time_ms: u64, actions: &mut Vec<Action<T>>) -> Result<(), AppendError> {
         let position = self.log.next();
-        let (body, known, digest_after) = self.group.body(&self.store);
+        let (body, mut known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
         if planted(Bug::PublishesBeforeAppend) {
             let _ = self.store.apply(&record, 0);
+            known.iter_mut().for_each(|known| known.places = &[]); // they were found before that
         }
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
         failpoint::pass("write.appended");
@@ -348,10 +348,11 @@ impl<T> Writer<T> {
     /// Gives the answers that are due, and asks for the sync that the others wait for.
     fn answer_due(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
         self.waiting.due(self.log.synced_upto(), now_ms, &mut self.due);
-        actions.extend(self.due.drain(..).map(|(reply, answer)| Action::Answer(reply, answer)));
+        // The disk first: it works while those who waited are answered.
         if self.waiting.want_sync() || self.log.is_overdue() {
             self.start_sync(actions);
         }
+        actions.extend(self.due.drain(..).map(|(reply, answer)| Action::Answer(reply, answer)));
         let wants_durable = self.waiting.want_replica_sync();
         if wants_durable != self.wants_durable {
             self.wants_durable = wants_durable;

@@ -16,9 +16,9 @@ const FIRST_SLOTS: usize = 1_024;
 const ITEMS_AHEAD: usize = 12;
 const LEN_BITS: u32 = 8;
 /// Room beyond this in bytes, which an unusual text has taken, is given back.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 32 << 20;
 
-// An amount has 24 bits, and every word but one has a byte behind it.
+// An amount has 24 bits, and a word takes two bytes each time: one of a byte has something else behind it.
 const _: () = assert!(MAX_BLOCK_BYTES / 2 < 1 << (u32::BITS - LEN_BITS));
 const _: () = assert!(MAX_WORD_BYTES <= 1 << LEN_BITS);
 
@@ -74,6 +74,17 @@ impl Parts {
         part.push(Item::new(hash, start, len, 1));
     }
 
+    /// Takes the words of `tally` with their amounts; they are put behind `text`.
+    pub fn take_over(&mut self, text: &mut String, tally: &Tally) {
+        let behind = text.len();
+        text.push_str(&tally.text);
+        for entry in &tally.entries {
+            let amount = u32::try_from(entry.amount).expect("a text has no more words than bytes");
+            let part = &mut self.parts[(entry.hash >> 56) as usize];
+            part.push(Item::new(entry.hash, behind + entry.start as usize, entry.len as usize, amount));
+        }
+    }
+
     /// Puts the words of `text` that were taken into `tally`, which is empty, in the order of the top bytes of their hashes.
     pub fn count_into(&mut self, text: &str, tally: &mut Tally) {
         assert!(tally.is_empty(), "the words come in an order of their own");
@@ -106,6 +117,9 @@ fn make_room(part: &mut Vec<Item>, slots: &mut Vec<u32>, text: &str) {
 
 /// Leaves each word once, with how often it came.
 fn add_up(part: &mut Vec<Item>, slots: &mut Vec<u32>, text: &str) {
+    if part.len() < 2 {
+        return; // most parts of a small text
+    }
     slots.clear();
     slots.resize(FIRST_SLOTS, 0);
     let mut distinct = 0;

@@ -151,6 +151,7 @@ impl WordsWriter {
         let segment = segment_of(hash);
         let packed = Packed::new(word);
         let table = &self.segments[segment].table;
+        // Nothing moves an entry within a record. The digest would notice a wrong place only where the counts differ.
         debug_assert!(place == Place::UNKNOWN || table.arena.holds(place.0, &packed), "{word} is not there any more");
         let offset = match if place == Place::UNKNOWN { table.find(hash, &packed) } else { Some(place.0) } {
             Some(offset) => offset,

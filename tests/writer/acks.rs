@@ -107,7 +107,8 @@ fn what_comes_in_bulk_is_not_appended_behind_what_failed_in_front_of_it() {
         node.one(add(&[("a", 1)])).expect("it is admitted");
         node.disk.faults.room.store(40, Ordering::Relaxed);
         node.disk.faults.truncates_fail.store(truncates_fail, Ordering::Relaxed);
-        let answers = node.group([add(&[("a", 1)]), in_bulk("a b")]);
+        let answers =
+            node.group([add(&[("a", 1)]), in_bulk(&(0..300).map(|at| format!("a b {at} ")).collect::<String>())]);
         assert_eq!(answers, [Err(WriteError::OutcomeUnknown), Err(refusal)]);
         assert_eq!((node.counts(["a", "b"]), node.published.len()), ([1, 0], 1));
     }

@@ -1,6 +1,6 @@
 //! Each batch of a group is admitted on its own: a bad one changes nothing, and its neighbours go on.
 
-use crate::node::{Node, Options, add, at, batch, keyed};
+use crate::node::{Node, Options, add, at, batch, in_bulk, keyed};
 use memdb::{
     leader::{AdmissionLimits, WriteError, WriterSettings},
     limits,
@@ -41,6 +41,22 @@ fn batches_of_one_group_add_up_and_share_a_record() {
     assert_eq!(node.counts(["a", "b", "c"]), [11, 0, 1]);
     assert_eq!(node.store().reader().read().namespaces(), [("words".to_owned(), 2)]);
     assert_eq!(node.published.len(), 1);
+}
+
+#[test]
+fn a_block_of_text_is_a_record_of_its_own_and_a_few_words_of_one_are_not() {
+    let mut node = Node::new(Options::default());
+    let block = || in_bulk(&(0..300).map(|at| format!("a b {at} ")).collect::<String>());
+    let remove = batch("words", Verb::RemoveWords, &[("a", 0), ("7", 0)]);
+    let few = || in_bulk("b few few");
+    let group =
+        [add(&[("a", 5), ("7", 1)]), block(), few(), add(&[("a", 1)]), few(), block(), remove, block(), block()];
+    let answers = node.group(group);
+    let records: Vec<u64> = answers.iter().map(|answer| at(answer).0).collect();
+    assert_eq!(records, [1, 2, 3, 3, 3, 4, 5, 6, 7]);
+    assert_eq!(node.counts(["a", "b", "few", "7", "299", "300"]), [600, 1_202, 4, 2, 4, 0]);
+    let node = node.restart(Options::default());
+    assert_eq!(node.counts(["a", "b", "few", "7", "299", "300"]), [600, 1_202, 4, 2, 4, 0]);
 }
 
 #[test]

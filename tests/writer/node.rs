@@ -163,7 +163,7 @@ pub fn add(words: &[(&str, i64)]) -> Batch {
 /// What a body in bulk is counted as: in an order of its own, and only to be gone through.
 pub fn in_bulk(text: &str) -> Batch {
     let (mut tally, mut parts, mut start) = (Tally::new(HASHER), Parts::default(), 0);
-    for word in text.split(' ') {
+    for word in text.trim_end().split(' ') {
         parts.push(text, HASHER.hash(word), start, word.len());
         start += word.len() + 1;
     }

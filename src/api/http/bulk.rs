@@ -19,7 +19,7 @@ use super::{
 use crate::{
     hash::WordHasher,
     leader::{AckLevel, Leader, Receipt, WriteError},
-    limits::{BULK_BLOCK_BYTES, BULK_BLOCKS},
+    limits::{BULK_BLOCK_BYTES, BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
     tally::{Batch, Once, Parts, Pool, Tally, Verb},
 };
 use bytes::Buf;
@@ -37,6 +37,8 @@ use warp::reply::Response;
 const TAKES: &str = "text/plain, application/x-ndjson; in UTF-8";
 /// Whole lines wait so long for more to be counted with them.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
+/// See [`Room::queue`].
+const QUEUE_BYTES: u32 = (DEFAULT_QUEUE_BYTES / 2) as u32;
 /// Stands in front of a stream's name, where no header can have it: a stream of `/post` is another, whatever its name.
 const BULK_STREAM: char = '\n';
 
@@ -71,6 +73,8 @@ pub(super) struct Room {
     places: Arc<Semaphore>,
     /// As many as are counted at once, one a core: more of them would only take the caches from each other.
     turns: Arc<Semaphore>,
+    /// Bytes that may wait in the Writer's queue: half of its bound, so that blocks wait here and nobody finds it full for them.
+    queue: Semaphore,
     tallies: Arc<Pool>,
     /// What serves a turn.
     parts: Mutex<Vec<Parts>>,
@@ -82,7 +86,9 @@ impl Room {
         Self {
             places: Arc::new(Semaphore::new(BULK_BLOCKS)),
             turns: Arc::new(Semaphore::new(cores)),
-            tallies: Pool::new(BULK_BLOCKS),
+            queue: Semaphore::new(QUEUE_BYTES as usize),
+            // A second one for each: of what is not ASCII.
+            tallies: Pool::new(2 * BULK_BLOCKS, BULK_TALLY_BYTES),
             parts: Mutex::default(),
         }
     }
@@ -114,8 +120,8 @@ struct Total {
 struct Job {
     /// Where it stands; its lines are with whoever counts them.
     block: Block,
-    counting: JoinHandle<Result<Counted, JoinError>>,
-    _place: OwnedSemaphorePermit,
+    /// The place is with the lines: a block that nobody asks for any more is counted all the same, and takes room until then.
+    counting: JoinHandle<Result<(Counted, OwnedSemaphorePermit), JoinError>>,
 }
 
 /// One request.
@@ -263,29 +269,29 @@ impl Bulk {
     async fn begin(&self, block: Block, jobs: &mpsc::Sender<Job>) {
         let room = Arc::clone(&self.site.bulk_room);
         let place = Arc::clone(&room.places).acquire_owned().await.expect("nobody closes it");
-        let (manner, tally) = (self.manner, room.tallies.take(self.hasher));
-        let Block { done, upto, so_far, hash, first_too_long, .. } = block;
+        let (manner, tally, other) = (self.manner, room.tallies.take(self.hasher), room.tallies.take(self.hasher));
+        let Block { done, upto, so_far, hash, first_too_long, longest, .. } = block;
         let turn = Arc::clone(&room.turns).acquire_owned();
         let counting = tokio::spawn(async move {
-            let _turn = turn.await;
+            let _turn = turn.await.expect("nobody closes it");
             let counting = tokio::task::spawn_blocking(move || {
                 let mut parts = room.parts.lock().pop().unwrap_or_default();
-                let counted = count::count(block, &manner, tally, &mut parts);
+                let counted = count::count(block, &manner, (tally, other), &mut parts);
                 room.parts.lock().push(parts);
-                counted
+                (counted, place)
             });
             counting.await
         });
-        let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long };
-        let _ = jobs.send(Job { block, counting, _place: place }).await; // whoever takes it may have failed
+        let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long, longest };
+        let _ = jobs.send(Job { block, counting }).await; // whoever takes it may have failed
     }
 
     /// Hands counted blocks to the Writer, in order.
     async fn write(&self, mut jobs: mpsc::Receiver<Job>, done: &mut Done) -> Result<(), Problem> {
-        while let Some(Job { block, counting, _place }) = jobs.recv().await {
+        while let Some(Job { block, counting }) = jobs.recv().await {
             let counted = counting.await.flatten();
             let counted = counted.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))?;
-            let Counted { spare, tally, words, left_out, refused, refusals } = counted;
+            let (Counted { spare, tally, words, left_out, refused, refusals }, _place) = counted;
             self.spares.lock().push(spare);
             if !tally.is_empty() || self.stream.is_some() {
                 let total = done.stream.unwrap_or_default();
@@ -298,6 +304,8 @@ impl Bulk {
                     left_out: total.left_out,
                 });
                 let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
+                let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
+                let _queued = self.site.bulk_room.queue.acquire_many(bytes).await.expect("nobody closes it");
                 self.leader.submit(batch, Some(AckLevel::Leader)).await.map_err(|error| self.refused(&error))?;
             }
             done.taken += block.upto - block.done - refused;
@@ -359,4 +367,32 @@ fn accepted(done: &Done, line_bytes: usize, receipt: &Receipt) -> Response {
     members["acks"] = receipt.acks.into();
     members["position"] = receipt.position.to_string().into();
     writes::accepted_with(members.to_string().into_bytes(), receipt)
+}
+
+#[cfg(all(test, feature = "failpoints"))]
+mod tests {
+    use super::*;
+    use crate::{leader::QueueLimits, replication::Feed, view::View};
+
+    #[tokio::test]
+    async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() {
+        let site = Arc::new(super::super::lane::untrusted::site());
+        let room = Arc::clone(&site.bulk_room);
+        let leader = Leader::new(Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)), QueueLimits::default());
+        let manner = Manner { format: Format::Plain, analyzer: Default::default(), limit: 99 };
+        let (stream, hasher, spares) = (None, WordHasher::new(1), Mutex::default());
+        let bulk = Bulk { site, leader, namespace: "words".into(), stream, manner, hasher, spares };
+        let turns = u32::try_from(room.turns.available_permits()).expect("a few cores");
+        let nobody_counts = room.turns.acquire_many(turns).await.expect("open");
+        let (jobs, gone) = mpsc::channel(1);
+        let mut lines = Lines::new(&[], 99, None);
+        lines.push(b"a b\n");
+        let block = lines.last().expect("no skip").expect("a line");
+        bulk.begin(block, &jobs).await;
+        drop((gone, bulk));
+        assert_eq!(room.places.available_permits(), BULK_BLOCKS - 1);
+        drop(nobody_counts);
+        let all = room.places.acquire_many(BULK_BLOCKS as u32).await.expect("open");
+        assert_eq!(all.num_permits(), BULK_BLOCKS);
+    }
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     client::{FORWARDED, Forward},
     leader::Leader,
+    tally::Pool,
     view::Current,
 };
 use std::{convert::Infallible, sync::Arc};
@@ -38,6 +39,8 @@ pub(super) struct Site {
     pub(super) offers: Arc<Uploads>,
     /// Where blocks of bulk bodies are counted.
     pub(super) bulk_room: Arc<bulk::Room>,
+    /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
+    pub(super) tallies: Arc<Pool>,
     pub(super) started: Instant,
 }
 

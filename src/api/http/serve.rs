@@ -15,6 +15,7 @@ use super::{
 use crate::{
     limits,
     metrics::{Metrics, UPKEEP_INTERVAL},
+    tally::Pool,
 };
 use std::{
     io,
@@ -73,7 +74,8 @@ impl Server {
             let (deal, dealt) = mpsc::channel(DEALT);
             dealer.threads.push(deal);
             let (uploads, offers, bulk_room) = (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_room));
-            let site = Site { api, settings, uploads, offers, bulk_room, started };
+            let tallies = Pool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
+            let site = Site { api, settings, uploads, offers, bulk_room, tallies, started };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     format::Identity,
-    hash::{self, WordHasher},
+    hash,
     leader::{AckLevel, Receipt},
     limits::MAX_WORD_BYTES,
-    tally::{Batch, Once, Tally, Verb},
+    tally::{Batch, Once, Pool, Tally, Verb},
     tokenizer::Analyzer,
 };
 use bytes::{Buf, Bytes};
@@ -50,11 +50,11 @@ where
     let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
     let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
     let identity = site.current()?.identity;
-    let (analyzer, hasher) = (identity.analyzer, identity.hasher());
+    let (analyzer, tally) = (identity.analyzer, site.tallies.take(identity.hasher()));
     let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
-        text.into_batch(analyzer, hasher).await?
+        text.into_batch(analyzer, tally).await?
     } else {
-        apart(move || futures::executor::block_on(text.into_batch(analyzer, hasher))).await?
+        apart(move || futures::executor::block_on(text.into_batch(analyzer, tally))).await?
     };
     drop(whole);
     submit(&site, batch, query.ack).await
@@ -153,7 +153,7 @@ struct Text {
 }
 
 impl Text {
-    async fn into_batch(self, analyzer: Analyzer, hasher: WordHasher) -> Result<Batch, Problem> {
+    async fn into_batch(self, analyzer: Analyzer, tally: Tally) -> Result<Batch, Problem> {
         let uploaded;
         let mut id = None;
         let text = match &self.media {
@@ -173,13 +173,12 @@ impl Text {
             return Err(Problem::new(Kind::EmptyText, "the text is empty; post at least one character"));
         }
         let once = self.naming.once(id.as_deref())?;
-        Ok(of_text(&text, once, self.namespace, analyzer, hasher))
+        Ok(of_text(&text, once, self.namespace, analyzer, tally))
     }
 }
 
-/// The words of a text.
-fn of_text(text: &str, once: Option<Once>, namespace: Box<str>, analyzer: Analyzer, hasher: WordHasher) -> Batch {
-    let mut tally = Tally::new(hasher);
+/// The words of a text, counted in `tally`, which is empty.
+fn of_text(text: &str, once: Option<Once>, namespace: Box<str>, analyzer: Analyzer, mut tally: Tally) -> Batch {
     let mut words = 0;
     let left_out = analyzer.words_within(text, MAX_WORD_BYTES, |word| {
         tally.add(word, 1).expect("a text has fewer words than an i64 counts");
@@ -196,6 +195,7 @@ pub(super) fn small_post(
     naming: Naming,
     body: &[u8],
     identity: &Identity,
+    tallies: &Arc<Pool>,
 ) -> Option<(Batch, Option<AckLevel>)> {
     let query = Query::parse(query).ok()?;
     let text = match Media::of(content_type, POST_TAKES).ok()? {
@@ -204,7 +204,8 @@ pub(super) fn small_post(
         Media::Json | Media::Multipart { .. } => return None,
     };
     let once = naming.once(None).ok()?;
-    let batch = || of_text(&text, once, query.namespace.into(), identity.analyzer, identity.hasher());
+    let tally = || tallies.take(identity.hasher());
+    let batch = || of_text(&text, once, query.namespace.into(), identity.analyzer, tally());
     (!text.is_empty()).then(|| (batch(), query.ack))
 }
 
@@ -212,7 +213,7 @@ pub(super) fn small_post(
 #[cfg(feature = "failpoints")]
 pub(super) async fn counted(media: Media, bytes: Bytes) -> Result<Batch, Problem> {
     let text = Text { bytes, media, naming: Naming::default(), namespace: "words".into() };
-    text.into_batch(Analyzer::Standard, WordHasher::new(1)).await
+    text.into_batch(Analyzer::Standard, Tally::new(hash::WordHasher::new(1))).await
 }
 
 /// Only a write that may be repeated is ever compared.
@@ -367,11 +368,12 @@ pub(super) fn write_receipt(receipt: &Receipt, body: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::WordHasher;
 
     async fn batch(media: Media, body: &'static [u8]) -> Result<Batch, Problem> {
         let text =
             Text { bytes: Bytes::from_static(body), media, naming: Naming::default(), namespace: "words".into() };
-        text.into_batch(Analyzer::Standard, WordHasher::new(1)).await
+        text.into_batch(Analyzer::Standard, Tally::new(WordHasher::new(1))).await
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use crate::{
     tally::{Parts, Tally},
     tokenizer::{Analyzer, decode_utf8},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// What a block holds.
 pub(super) struct Counted {
@@ -29,6 +29,8 @@ pub(super) struct Refusal {
     pub(super) reason: String,
 }
 
+/// Bytes of lines that are looked at together: they stay in the second-level cache.
+const PIECE_BYTES: usize = 64 << 10;
 /// Lines that are told with their reason; of more, only the number.
 pub(super) const REFUSALS_TOLD: usize = 100;
 
@@ -41,14 +43,13 @@ pub(super) struct Manner {
     pub(super) limit: usize,
 }
 
-/// Counts the words of a block into `tally`, which is empty, by way of `parts`.
-pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Parts) -> Counted {
+/// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
+pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally), parts: &mut Parts) -> Counted {
     let mut counted = Counted { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() };
-    let within = block.bytes.len() <= manner.limit || !has_long_line(&block.bytes, manner.limit);
-    if manner.format == Format::Plain && within && !block.first_too_long {
+    if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
-            Ok(text) => counted.add_whole(text, manner.analyzer, parts),
+            Ok(text) => counted.add_whole(text, manner.analyzer, parts, other),
             Err(error) => counted.add_lines(Block { bytes: error.into_bytes(), ..block }, manner),
         }
     } else {
@@ -58,31 +59,40 @@ pub(super) fn count(block: Block, manner: &Manner, tally: Tally, parts: &mut Par
 }
 
 impl Counted {
-    /// Adds a text that is no longer needed.
-    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts) {
-        if analyzer.fold_ascii(&mut text) {
-            self.add_ascii(&text, analyzer, parts);
-        } else {
-            self.add(&text, analyzer);
-            self.tally.order_by_hash();
+    /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through `other`.
+    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts, mut other: Tally) {
+        let mut from = 0;
+        while from < text.len() {
+            let piece = behind_lines(&text, from, PIECE_BYTES);
+            let upto = if text[from..piece].is_ascii() { piece } else { behind_alike(&text, from, piece) };
+            if !self.add_ascii(&mut text, from..upto, analyzer, parts) {
+                self.add(&text[from..upto], analyzer, &mut other);
+            }
+            from = upto;
         }
+        parts.take_over(&mut text, &other);
+        parts.count_into(&text, &mut self.tally);
         self.spare = text.into_bytes();
     }
 
-    /// Adds ASCII text that is folded.
-    fn add_ascii(&mut self, folded: &str, analyzer: Analyzer, parts: &mut Parts) {
-        let Self { tally, words, left_out, .. } = self;
-        let hasher = tally.hasher();
-        *left_out += analyzer.ascii_words_within(folded, MAX_WORD_BYTES, |word| {
-            let start = word.as_ptr().addr() - folded.as_ptr().addr();
-            parts.push(folded, hasher.hash(word), start, word.len());
-            *words += 1;
-        });
-        parts.count_into(folded, tally);
+    /// Adds a part of a text if it is ASCII; `false`, and nothing is done, if it is not.
+    fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut Parts) -> bool {
+        let is_ascii = analyzer.fold_ascii(&mut text[part.clone()]);
+        if is_ascii {
+            let (text, hasher, words) = (&*text, self.tally.hasher(), &mut self.words);
+            self.left_out += analyzer.ascii_words_within(&text[part], MAX_WORD_BYTES, |word| {
+                let start = word.as_ptr().addr() - text.as_ptr().addr();
+                parts.push(text, hasher.hash(word), start, word.len());
+                *words += 1;
+            });
+        }
+        is_ascii
     }
 
     /// Adds line by line.
     fn add_lines(&mut self, block: Block, manner: &Manner) {
+        let hasher = self.tally.hasher();
+        let mut tally = std::mem::replace(&mut self.tally, Tally::new(hasher));
         let mut from = 0;
         for (at, end) in memchr::memchr_iter(b'\n', &block.bytes).enumerate() {
             let line = &block.bytes[from..end];
@@ -90,19 +100,18 @@ impl Counted {
             let too_long = line.len() > manner.limit || (at == 0 && block.first_too_long);
             let longer = || format!("longer than {} bytes", manner.limit);
             match if too_long { Err(longer()) } else { text(line, manner.format) } {
-                Ok(text) => self.add(&text, manner.analyzer),
+                Ok(text) => self.add(&text, manner.analyzer, &mut tally),
                 Err(reason) => self.refuse(block.done + 1 + at as u64, reason),
             }
         }
-        self.tally.order_by_hash();
-        self.spare = block.bytes;
+        tally.order_by_hash();
+        (self.tally, self.spare) = (tally, block.bytes);
     }
 
-    fn add(&mut self, text: &str, analyzer: Analyzer) {
-        let Self { tally, words, left_out, .. } = self;
-        *left_out += analyzer.words_within(text, MAX_WORD_BYTES, |word| {
+    fn add(&mut self, text: &str, analyzer: Analyzer, tally: &mut Tally) {
+        self.left_out += analyzer.words_within(text, MAX_WORD_BYTES, |word| {
             tally.add(word, 1).expect("a block has fewer words than an i64 counts");
-            *words += 1;
+            self.words += 1;
         });
     }
 
@@ -114,13 +123,25 @@ impl Counted {
     }
 }
 
-fn has_long_line(bytes: &[u8], limit: usize) -> bool {
-    let mut from = 0;
-    memchr::memchr_iter(b'\n', bytes).any(|end| {
-        let long = end - from > limit;
-        from = end + 1;
-        long
-    })
+/// Where the line ends that is the first to end at least `least` bytes behind `from`.
+fn behind_lines(text: &str, from: usize, least: usize) -> usize {
+    let rest = &text.as_bytes()[from..];
+    let least = least.min(rest.len());
+    from + memchr::memchr(b'\n', &rest[least..]).map_or(rest.len(), |at| least + at + 1)
+}
+
+/// Where the lines end that are ASCII like the one at `from`, or not ASCII as that one.
+fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
+    let mut end = behind_lines(text, from, 0);
+    let is_ascii = text[from..end].is_ascii();
+    while end < upto {
+        let next = behind_lines(text, end, 0);
+        if text[end..next].is_ascii() != is_ascii {
+            break;
+        }
+        end = next;
+    }
+    end
 }
 
 #[derive(serde::Deserialize)]
@@ -147,14 +168,12 @@ mod tests {
     use crate::hash::WordHasher;
 
     fn counted(bytes: &[u8], format: Format, limit: usize) -> Counted {
+        let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
-        let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false };
-        count(
-            block,
-            &Manner { format, analyzer: Analyzer::Standard, limit },
-            Tally::new(WordHasher::new(1)),
-            &mut Parts::default(),
-        )
+        let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
+        let tally = || Tally::new(WordHasher::new(1));
+        let manner = Manner { format, analyzer: Analyzer::Standard, limit };
+        count(block, &manner, (tally(), tally()), &mut Parts::default())
     }
 
     fn told(counted: &Counted) -> (u64, usize, Vec<u64>) {
@@ -169,6 +188,28 @@ mod tests {
         let json =
             b"{\"text\":\"a b\",\"n\":1}\n \n{\"text\":1}\n{}\nx\n{\"text\":\"\xff\"}\n{\"text\":\"A\\u0020\"}\n";
         assert_eq!(told(&counted(json, Format::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
+    }
+
+    #[test]
+    fn lines_of_ascii_and_of_other_text_count_together() {
+        // Larger than a piece, with long and short lines, and other text in some of them.
+        let ascii = "Words that are written in plain letters, 3.5 of them and more\n".repeat(1_500);
+        let text = format!(
+            "caf\u{e9} caf\u{e9}\n{ascii}\u{201c}Plain\u{201d} letters\n\n{ascii}la caf\u{e9}teria, e\u{301}t\u{e9}"
+        );
+        let all = counted(format!("{text}\n").as_bytes(), Format::Plain, 1 << 20);
+        let (mut plain, mut words) = (Tally::new(WordHasher::new(1)), 0);
+        Analyzer::Standard.words_within(&text, MAX_WORD_BYTES, |word| {
+            plain.add(word, 1).expect("few words");
+            words += 1;
+        });
+        let told = |tally: &Tally| {
+            let mut told: Vec<_> = tally.iter().map(|word| (word.word.to_owned(), word.amount)).collect();
+            told.sort_unstable();
+            told
+        };
+        assert_eq!((told(&all.tally), all.words), (told(&plain), words));
+        assert!(all.tally.hashes().map(|hash| hash >> 56).is_sorted());
     }
 
     #[test]

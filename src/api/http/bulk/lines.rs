@@ -22,6 +22,8 @@ pub(super) struct Block {
     pub(super) hash: u128,
     /// Whether the first line was longer than a line may be; it is empty here.
     pub(super) first_too_long: bool,
+    /// No line here is longer.
+    pub(super) longest: usize,
 }
 
 /// The lines of a body as it comes. Holds a block and the longest line at most, whatever comes.
@@ -84,9 +86,11 @@ impl Lines {
         self.buffer.capacity()
     }
 
-    /// Takes a buffer that is used no longer.
+    /// Takes a buffer that is used no longer, unless an unusual block has made it large.
     pub(super) fn reuse(&mut self, spare: Vec<u8>) {
-        self.spare = spare;
+        if spare.capacity() <= BLOCK_ROOM {
+            self.spare = spare;
+        }
     }
 
     /// Takes what has come, of which there should not be more than [`BULK_BLOCK_BYTES`] before [`Lines::block`] is asked.
@@ -170,7 +174,10 @@ impl Lines {
         (self.searched, self.whole) = (self.buffer.len(), 0);
         let hashed = std::mem::take(&mut self.hashed);
         let mut first_too_long = std::mem::take(&mut self.first_too_long);
-        let count = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        let (mut count, mut longest, mut from) = (0, 0, 0);
+        for end in memchr::memchr_iter(b'\n', &bytes) {
+            (count, longest, from) = (count + 1, longest.max(end - from), end + 1);
+        }
         let (mut skipped, mut skipped_bytes) = (0, 0);
         if let Some((done, expected)) = self.skip {
             skipped = (done - self.lines).min(count);
@@ -195,7 +202,7 @@ impl Lines {
         let (done, so_far) = (self.lines, self.so_far);
         self.lines += count - skipped;
         self.so_far = self.hash.digest128();
-        Ok(Some(Block { bytes, done, upto: self.lines, so_far, hash: self.so_far, first_too_long }))
+        Ok(Some(Block { bytes, done, upto: self.lines, so_far, hash: self.so_far, first_too_long, longest }))
     }
 }
 

@@ -167,7 +167,7 @@ impl Desk {
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
                 let naming = Naming { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
-                let post = writes::small_post(query, content_type, naming, body, &current.identity);
+                let post = writes::small_post(query, content_type, naming, body, &current.identity, &site.tallies);
                 self.post = Some(post.ok_or(Rest::Other)?);
             }
         }

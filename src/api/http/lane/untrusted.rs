@@ -17,6 +17,7 @@ use crate::{
     position::{EpochTable, Position},
     record::{Change, WordCount},
     store::{Mark, Store, WindowLimits},
+    tally::Pool,
     tokenizer::Analyzer,
     view::{Current, View},
 };
@@ -77,7 +78,7 @@ fn undated(answers: &[u8]) -> String {
 }
 
 /// A site with some counts. It takes no writes, so no leader is behind it.
-pub(super) fn site() -> Site {
+pub(in crate::api::http) fn site() -> Site {
     let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let mut store = Store::new(identity.hasher(), WindowLimits::default());
     for namespace in ["words", "b"] {
@@ -104,6 +105,7 @@ pub(super) fn site() -> Site {
         uploads,
         offers,
         bulk_room: Arc::new(bulk::Room::new()),
+        tallies: Pool::new(0, 0),
         started: Instant::now(),
     }
 }
