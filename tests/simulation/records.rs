@@ -1,7 +1,6 @@
 //! Which records a Writer makes of what it takes at once, by the model, and what became of each.
 //!
-//! Batches that come together are one record. One that was counted in bulk begins another; a large one is also the last of its
-//! own. What stands behind a record that failed is taken without it.
+//! Batches that come together are one record. A large one that was counted in bulk is a record of its own. What stands behind a record that failed is taken without it.
 
 use crate::model::{State, Verdict};
 use memdb::{
@@ -12,7 +11,7 @@ use memdb::{
 };
 use std::collections::BTreeMap;
 
-/// A batch that was counted in bulk and has so many words is the last one of its record.
+/// A batch that was counted in bulk and has so many words is a record of its own.
 const BLOCK_WORDS: usize = 256;
 
 /// What became of a record.
@@ -142,8 +141,8 @@ impl Records {
         let mut record = Record::begin(before.position, before.state);
         let mut first = before.state.clone();
         for (id, batch) in sent {
-            let in_bulk = !batch.tally.is_indexed();
-            if in_bulk && record.writes.anything() && refusal.is_none() {
+            let is_block = !batch.tally.is_indexed() && batch.tally.len() >= BLOCK_WORDS;
+            if is_block && record.writes.anything() && refusal.is_none() {
                 (record, refusal) = taken.end(record, &mut first, before, &mut deeds, Some(*id))?;
             }
             if let Some(error) = &refusal {
@@ -160,7 +159,7 @@ impl Records {
             if counts {
                 record.writes.add(batch, takes_away, &first);
             }
-            record.is_block = counts && in_bulk && batch.tally.len() >= BLOCK_WORDS;
+            record.is_block = counts && is_block;
             if record.is_block {
                 let next = sent.iter().map(|(id, _)| *id).skip_while(|other| other != id).nth(1);
                 (record, refusal) = taken.end(record, &mut first, before, &mut deeds, next)?;
