@@ -228,9 +228,9 @@ impl Group {
             left_out,
         };
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
-        // A post that goes on with a stream takes no room, unless the stream had lost it.
-        let takes_room = || once.begins() || stream && store.has_aged(name, self.now_ms);
-        if is_first && (takes_room() || planted(Bug::CountsStreamsTwice)) {
+        // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
+        let has_lost_it = || matches!(once, Once::Lines { .. }) && store.has_aged(name, self.now_ms);
+        if is_first && (once.begins() || has_lost_it() || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);

@@ -7,6 +7,7 @@
 use super::{Entry, Tally, head_of};
 use crate::limits::{MAX_BLOCK_BYTES, MAX_WORD_BYTES};
 use prefetch_index::prefetch_index;
+use std::ops::Range;
 
 const PARTS: usize = 256;
 /// Items a part has room for at first.
@@ -48,8 +49,13 @@ impl Item {
         self.len_amount >> LEN_BITS
     }
 
+    fn range(self) -> Range<usize> {
+        let (start, less_one) = (self.start as usize, self.len_amount & ((1 << LEN_BITS) - 1));
+        start..start + less_one as usize + 1
+    }
+
     fn word(self, text: &str) -> &[u8] {
-        &text.as_bytes()[self.start as usize..][..(self.len_amount & ((1 << LEN_BITS) - 1)) as usize + 1]
+        &text.as_bytes()[self.range()]
     }
 }
 
@@ -60,18 +66,20 @@ impl Default for Parts {
 }
 
 impl Parts {
-    /// Takes a word that begins at `start` in `text`, the same text until [`Parts::count_into`].
+    /// Takes a word with its hash. It is a part of `text`, which is the same text until [`Parts::count_into`].
     ///
     /// # Panics
-    /// If the word is empty or longer than [`MAX_WORD_BYTES`].
+    /// If the word is empty, longer than [`MAX_WORD_BYTES`], or no part of the text.
     #[inline]
-    pub fn push(&mut self, text: &str, hash: u64, start: usize, len: usize) {
-        assert!((1..=MAX_WORD_BYTES).contains(&len), "a word of {len} bytes");
+    pub fn push(&mut self, text: &str, hash: u64, word: &str) {
+        assert!((1..=MAX_WORD_BYTES).contains(&word.len()), "a word of {} bytes", word.len());
+        let start = word.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        assert!(start <= text.len() - word.len(), "a word of another text");
         let part = &mut self.parts[(hash >> 56) as usize];
         if part.len() == part.capacity() {
             make_room(part, &mut self.slots, text);
         }
-        part.push(Item::new(hash, start, len, 1));
+        part.push(Item::new(hash, start, word.len(), 1));
     }
 
     /// Takes the words of `tally` with their amounts; they are put behind `text`.
@@ -92,7 +100,7 @@ impl Parts {
         for part in &mut self.parts {
             add_up(part, &mut self.slots, text);
             for item in part.drain(..) {
-                let word = &text[item.start as usize..][..item.word(text).len()];
+                let word = &text[item.range()];
                 let start = tally.text.len() as u32;
                 tally.text.push_str(word);
                 let (hash, amount) = (item.hash, i64::from(item.amount()));
@@ -183,13 +191,9 @@ mod tests {
     /// What `text` is counted as, a word between blanks, by `parts` and word by word.
     fn counted(parts: &mut Parts, text: &str) -> [Tally; 2] {
         let (mut sorted, mut plain) = (Tally::new(HASHER), Tally::new(HASHER));
-        let mut start = 0;
-        for word in text.split(' ') {
-            if !word.is_empty() {
-                parts.push(text, HASHER.hash(word), start, word.len());
-                plain.add(word, 1).expect("few words");
-            }
-            start += word.len() + 1;
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            parts.push(text, HASHER.hash(word), word);
+            plain.add(word, 1).expect("few words");
         }
         parts.count_into(text, &mut sorted);
         [sorted, plain]
@@ -217,10 +221,11 @@ mod tests {
     #[test]
     fn equal_hashes_do_not_merge_words() {
         let (mut parts, mut tally) = (Parts::default(), Tally::new(HASHER));
-        for start in [0, 2, 0] {
-            parts.push("a b", 9, start, 1);
+        let text = "a b";
+        for word in [&text[..1], &text[2..], &text[..1]] {
+            parts.push(text, 9, word);
         }
-        parts.count_into("a b", &mut tally);
+        parts.count_into(text, &mut tally);
         assert_eq!((tally.get(9, "a"), tally.get(9, "b")), (Some(2), Some(1)));
     }
 
@@ -228,7 +233,7 @@ mod tests {
     fn a_word_many_times_takes_no_room() {
         let text = "a ".repeat(100_000);
         let mut parts = Parts::default();
-        (0..100_000).for_each(|at| parts.push(&text, HASHER.hash("a"), at * 2, 1));
+        text.split_terminator(' ').for_each(|word| parts.push(&text, HASHER.hash("a"), word));
         assert_eq!(parts.parts.iter().map(Vec::capacity).sum::<usize>(), FIRST_ITEMS);
     }
 

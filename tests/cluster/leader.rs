@@ -6,7 +6,7 @@ use crate::{
     cluster::{Cluster, ended},
     disk::SimDisk,
     machines::Process,
-    model::{Verdict, answer_to},
+    model::answer_to,
     network::{PLACES, Place},
     records::{Became, Before, Record, Records},
     serving::Served,
@@ -280,21 +280,18 @@ impl Cluster {
 
     /// What a Writer has made of batches is part of history, and what their clients must be told.
     fn happens(&mut self, taken: Records, (crashed, met_a_fault): (bool, bool)) -> Result<(), String> {
+        if taken.look(met_a_fault)? {
+            self.tally("large batches in bulk");
+        }
         for record in taken.records {
-            if record.became == Became::Written && record.is_block {
-                self.tally("large batches in bulk");
-            }
-            let told = record.told();
+            let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
             let Record { position, state, verdicts, became, .. } = record;
-            let counts = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Counted);
-            let counts = counts.map(|(id, _)| self.attempts[id].wish).collect();
             let entry = Entry { position, state, counts };
             match became {
                 Became::Written => {
                     self.tally("records");
                     self.truth.happened(entry);
                 }
-                Became::Failed if !met_a_fault => return Err("no record was written, and no fault was met".into()),
                 Became::Failed => self.truth.may_have_happened(entry),
                 Became::Nothing => {}
             }

@@ -176,6 +176,17 @@ impl Records {
         }
     }
 
+    /// Looks whether what failed had a reason, and whether a large batch was written.
+    ///
+    /// # Errors
+    /// If it failed without a fault.
+    pub fn look(&self, met_a_fault: bool) -> Result<bool, String> {
+        if !met_a_fault && self.records.iter().any(|record| record.became == Became::Failed) {
+            return Err("no record was written, and no fault was met".into());
+        }
+        Ok(self.records.iter().any(|record| record.became == Became::Written && record.is_block))
+    }
+
     /// Ends a record; gives the next, and why nothing may be in it.
     fn end(
         &mut self,
@@ -205,6 +216,12 @@ impl Record {
     fn begin(position: Position, state: &State) -> Self {
         let (state, verdicts) = (state.clone(), Vec::new());
         Self { position, state, verdicts, became: Became::Nothing, is_block: false, writes: Writes::default() }
+    }
+
+    /// Its members that count.
+    pub fn counted(&self) -> impl Iterator<Item = usize> + '_ {
+        let counted = |(id, verdict): &(usize, Verdict)| (*verdict == Verdict::Counted).then_some(*id);
+        self.verdicts.iter().filter_map(counted)
     }
 
     /// Where its members are told that they are.

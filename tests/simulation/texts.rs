@@ -39,11 +39,7 @@ pub fn in_parts(words: &[(&str, i64)], hasher: WordHasher) -> Tally {
     }
     let mut tally = Tally::new(hasher);
     PARTS.with_borrow_mut(|parts| {
-        let mut start = 0;
-        for word in text.split_terminator(' ') {
-            parts.push(&text, hasher.hash(word), start, word.len());
-            start += word.len() + 1;
-        }
+        text.split_terminator(' ').for_each(|word| parts.push(&text, hasher.hash(word), word));
         parts.count_into(&text, &mut tally);
     });
     tally

@@ -162,11 +162,8 @@ pub fn add(words: &[(&str, i64)]) -> Batch {
 
 /// What a body in bulk is counted as: in an order of its own, and only to be gone through.
 pub fn in_bulk(text: &str) -> Batch {
-    let (mut tally, mut parts, mut start) = (Tally::new(HASHER), Parts::default(), 0);
-    for word in text.trim_end().split(' ') {
-        parts.push(text, HASHER.hash(word), start, word.len());
-        start += word.len() + 1;
-    }
+    let (mut tally, mut parts) = (Tally::new(HASHER), Parts::default());
+    text.split_terminator(' ').for_each(|word| parts.push(text, HASHER.hash(word), word));
     parts.count_into(text, &mut tally);
     Batch { tally, ..add(&[]) }
 }

@@ -270,7 +270,7 @@ impl Bulk {
         let room = Arc::clone(&self.site.bulk_room);
         let place = Arc::clone(&room.places).acquire_owned().await.expect("nobody closes it");
         let (manner, tally, other) = (self.manner, room.tallies.take(self.hasher), room.tallies.take(self.hasher));
-        let Block { done, upto, so_far, hash, first_too_long, longest, .. } = block;
+        let stands = Block { bytes: Vec::new(), ..block };
         let turn = Arc::clone(&room.turns).acquire_owned();
         let counting = tokio::spawn(async move {
             let _turn = turn.await.expect("nobody closes it");
@@ -282,8 +282,7 @@ impl Bulk {
             });
             counting.await
         });
-        let block = Block { bytes: Vec::new(), done, upto, so_far, hash, first_too_long, longest };
-        let _ = jobs.send(Job { block, counting }).await; // whoever takes it may have failed
+        let _ = jobs.send(Job { block: stands, counting }).await; // whoever takes it may have failed
     }
 
     /// Hands counted blocks to the Writer, in order.

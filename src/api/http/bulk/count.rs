@@ -63,10 +63,12 @@ impl Counted {
     fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts, mut other: Tally) {
         let mut from = 0;
         while from < text.len() {
-            let piece = behind_lines(&text, from, PIECE_BYTES);
-            let upto = if text[from..piece].is_ascii() { piece } else { behind_alike(&text, from, piece) };
+            let mut upto = behind_lines(&text, from, PIECE_BYTES);
             if !self.add_ascii(&mut text, from..upto, analyzer, parts) {
-                self.add(&text[from..upto], analyzer, &mut other);
+                upto = behind_alike(&text, from, upto);
+                if !self.add_ascii(&mut text, from..upto, analyzer, parts) {
+                    self.add(&text[from..upto], analyzer, &mut other);
+                }
             }
             from = upto;
         }
@@ -81,8 +83,7 @@ impl Counted {
         if is_ascii {
             let (text, hasher, words) = (&*text, self.tally.hasher(), &mut self.words);
             self.left_out += analyzer.ascii_words_within(&text[part], MAX_WORD_BYTES, |word| {
-                let start = word.as_ptr().addr() - text.as_ptr().addr();
-                parts.push(text, hasher.hash(word), start, word.len());
+                parts.push(text, hasher.hash(word), word);
                 *words += 1;
             });
         }
