@@ -291,7 +291,7 @@ fn a_lost_answer_is_asked_for_again_under_the_same_key() {
     // The client has sent it once and without a key, so what it gets is no repeat.
     let answer = wire.post("a");
     assert_eq!((answer.status, answer.header("memdb-replayed")), (202, None), "{answer:?}");
-    assert_eq!((answer.text(), answer.header("memdb-position")), ("{\"position\":\"1-1\"}\n", Some("1-1")));
+    assert_eq!((answer.text(), answer.header("memdb-position")), (r#"{"position":"1-1"}"#, Some("1-1")));
     let (first, second) = (seen.recv_timeout(PATIENCE).expect("sent"), seen.recv_timeout(PATIENCE).expect("again"));
     assert_eq!((key_of(&first).len(), key_of(&first)), (32, key_of(&second)));
     assert!(first.contains("memdb-forwarded: 1") && first.contains("content-type: text/plain"), "{first}");

@@ -29,8 +29,14 @@ impl Answer {
         value
     }
 
+    /// The body, without the newline that every body of JSON ends with.
     pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("answers are UTF-8")
+        let text = std::str::from_utf8(&self.body).expect("answers are UTF-8");
+        if self.is_json() { text.strip_suffix('\n').unwrap_or(text) } else { text }
+    }
+
+    fn is_json(&self) -> bool {
+        self.header("content-type").is_some_and(|media| media.ends_with("json"))
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -132,6 +138,11 @@ impl Wire {
             (None, None) => self.rest_into(&mut answer.body),
             both => panic!("length and encoding: {both:?}"),
         }
+        let lines = answer.body.iter().filter(|&&byte| byte == b'\n').count();
+        assert!(
+            !answer.is_json() || (lines == 1 && answer.body.ends_with(b"\n")),
+            "JSON is one whole line: {answer:?}"
+        );
         answer
     }
 

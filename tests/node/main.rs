@@ -51,7 +51,7 @@ fn counts_outlive_clean_stops_and_kills() {
         let answer = post(&leader, "hello", "leader");
         let position = answer.headers()["memdb-position"].to_str().expect("ASCII").to_owned();
         assert_eq!(position, format!("{life}-{life}"), "a new epoch at every start, the sequence goes on");
-        assert_eq!(count(&leader, "hello"), format!("{{\"hello\":{life}}}"));
+        assert_eq!(count(&leader, "hello"), format!("{{\"hello\":{life}}}\n"));
         leader.end(if life % 2 == 0 { Signal::Kill } else { Signal::Terminate });
     }
 }
@@ -135,7 +135,7 @@ fn a_cut_tail_that_was_never_synced_is_said() {
     bytes.extend_from_slice(b"half a record");
     fs::write(&log, &bytes).expect("written");
     let leader = Leader::start(data.path());
-    assert_eq!(count(&leader, "hello"), "{\"hello\":1}");
+    assert_eq!(count(&leader, "hello"), "{\"hello\":1}\n");
     leader.end(Signal::Terminate);
     let said = fs::read_to_string(only_file(data.path(), "memdb.log")).expect("a log file");
     assert!(said.contains("cut 13 bytes off the end of the log"), "{said}");

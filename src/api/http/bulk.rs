@@ -365,7 +365,7 @@ fn accepted(done: &Done, line_bytes: usize, receipt: &Receipt) -> Response {
     members["line_bytes"] = line_bytes.into();
     members["acks"] = receipt.acks.into();
     members["position"] = receipt.position.to_string().into();
-    writes::accepted_with(members.to_string().into_bytes(), receipt)
+    writes::accepted_with(format!("{members}\n").into_bytes(), receipt)
 }
 
 #[cfg(all(test, feature = "failpoints"))]

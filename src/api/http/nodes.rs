@@ -92,7 +92,7 @@ pub(super) async fn promote(
     };
     let answer = follower.promote(force).await;
     let epoch = answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)?;
-    Ok(typed(serde_json::json!({ "epoch": epoch }).to_string().into_bytes(), "application/json"))
+    Ok(typed(format!("{}\n", serde_json::json!({ "epoch": epoch })).into_bytes(), "application/json"))
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.

@@ -149,7 +149,9 @@ pub(super) fn status(site: &Site) -> Response {
     json(serde_json::to_vec(&status).expect("names are strings and numbers are finite"))
 }
 
-fn json(body: Vec<u8>) -> Response {
+/// An answer of JSON, with the newline that every JSON body ends with.
+fn json(mut body: Vec<u8>) -> Response {
+    body.push(b'\n');
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -219,7 +219,7 @@ impl Problem {
         StatusCode::from_u16(self.kind.facts().0).expect("a test has seen every status")
     }
 
-    /// The body: a JSON object of RFC 9457.
+    /// The body: a JSON object of RFC 9457, and a newline.
     pub(super) fn body(&self) -> Vec<u8> {
         let (status, slug, title) = self.kind.facts();
         let mut object = serde_json::json!({
@@ -237,7 +237,7 @@ impl Problem {
         for (name, value) in self.members.as_object().into_iter().flatten() {
             object[name] = value.clone();
         }
-        object.to_string().into_bytes()
+        format!("{object}\n").into_bytes()
     }
 
     pub(super) fn into_response(self) -> Response {

@@ -60,7 +60,7 @@ pub(super) fn write_counts(
     for (at, (name, count)) in names.iter().zip(counts).enumerate() {
         write_pair(body, if at == 0 { b'{' } else { b',' }, name, count);
     }
-    body.push(b'}');
+    body.extend_from_slice(b"}\n");
     position
 }
 
@@ -72,7 +72,7 @@ pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: 
         (count(&guard, namespace, &word), guard.position())
     };
     write_pair(body, b'{', name, count);
-    body.push(b'}');
+    body.extend_from_slice(b"}\n");
     position
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
         headers::write_json_string(&mut body, &word);
         write!(body, ",\"count\":{count}}}").expect("a Vec takes every byte");
     }
-    body.push(b']');
+    body.extend_from_slice(b"]\n");
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 

@@ -40,7 +40,7 @@ impl SyncBody {
     fn next_chunk(&mut self) -> Option<Vec<u8>> {
         let (mut scan, mut first) = match std::mem::replace(&mut self.state, State::Done) {
             State::Done => return None,
-            State::Start(None) => return Some(b"{}".to_vec()),
+            State::Start(None) => return Some(b"{}\n".to_vec()),
             State::Start(Some(scan)) => (scan, true),
             State::Within(scan) => (scan, false),
         };
@@ -60,7 +60,7 @@ impl SyncBody {
                 }
             });
             if !more {
-                chunk.push(b'}');
+                chunk.extend_from_slice(b"}\n");
                 return Some(chunk);
             }
             // A chunk that ended before the first word would forget that the next word is the first.

@@ -361,7 +361,7 @@ pub(super) fn write_receipt(receipt: &Receipt, body: &mut Vec<u8>) {
     )
     .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
     .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
-    .and_then(|()| body.write_all(b"}"))
+    .and_then(|()| body.write_all(b"}\n"))
     .expect("a Vec takes every byte");
 }
 

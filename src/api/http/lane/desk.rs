@@ -175,7 +175,7 @@ impl Desk {
     }
 
     fn health(&mut self) {
-        const BODY: &[u8] = br#"{"status":"api up"}"#;
+        const BODY: &[u8] = b"{\"status\":\"api up\"}\n";
         self.answers.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json");
         self.body.clear();
         self.body.extend_from_slice(BODY);
