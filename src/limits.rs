@@ -12,6 +12,8 @@ pub const MAX_NAMESPACE_BYTES: usize = 64;
 pub const DEFAULT_NAMESPACE: &str = "words";
 /// Namespaces in one database. Each costs a few hundred KB once it holds a thousand words.
 pub const MAX_NAMESPACES: usize = 1_024;
+/// Namespaces with series of their own in `/metrics`, those with most words: a scrape stays small whatever clients name.
+pub const NAMESPACES_IN_METRICS: usize = 100;
 /// Longest idempotency key or stream name in bytes: room for a UUID and a path.
 pub const MAX_KEY_BYTES: usize = 255;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.

@@ -1,22 +1,28 @@
 //! What a running node counts about itself, for `/metrics` in Prometheus' text form.
 //!
-//! One [`Metrics`] value is made by the node and passed down; it owns its recorder, so two nodes live in one
-//! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. Never a
-//! word, a key or a namespace as a label: their number is the client's to choose.
+//! One [`Metrics`] value is made by the node and passed down; it owns its registry, so two nodes live in one
+//! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. A node
+//! registers what its role can move, so that no series is zero for ever. A label has a value of a bounded set; never a
+//! word or a key: their number is the client's to choose. What is known only at a scrape is handed to
+//! [`Metrics::render_with`].
 
 mod requests;
+mod scrape;
 
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+pub use scrape::ScrapeFamilies;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
+    process_collector::ProcessCollector, proto::MetricFamily,
+};
 use requests::Requests;
 use std::{fmt, time::Duration};
 
-/// Upper bounds of the time buckets in seconds: 50 µs, which a read takes, to 10 s, which nothing should.
-const SECONDS: [f64; 16] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-
-/// How often [`Metrics::upkeep`] wants to be called. Histograms keep every sample (8 bytes) until then.
-pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Upper bounds of the time buckets in seconds: from the microseconds of a read to the minutes of a bulk body.
+const SECONDS: [f64; 24] = [
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0,
+];
 
 /// The routes requests are counted under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,58 +158,137 @@ impl Refusal {
     }
 }
 
-/// The status classes requests are counted under; 304 counts as `3xx`.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The methods that request times are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodLabel {
+    /// `GET`
+    Get,
+    /// `HEAD`
+    Head,
+    /// `POST`
+    Post,
+    /// `DELETE`
+    Delete,
+    /// Every other method: none of the routes takes it.
+    Other,
+}
+
+impl MethodLabel {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [MethodLabel; 5] =
+        [MethodLabel::Get, MethodLabel::Head, MethodLabel::Post, MethodLabel::Delete, MethodLabel::Other];
+
+    /// The label's text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MethodLabel::Get => "GET",
+            MethodLabel::Head => "HEAD",
+            MethodLabel::Post => "POST",
+            MethodLabel::Delete => "DELETE",
+            MethodLabel::Other => "other",
+        }
+    }
+}
+
+/// The role that a node has while these numbers are counted. A change of role begins them anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeRole {
+    /// It takes writes.
+    Leader,
+    /// It follows a leader over the network, and keeps files.
+    Replica,
+    /// It follows a leader over the network, in memory alone.
+    MemoryReplica,
+    /// It follows a leader's files.
+    LocalReplica,
+}
+
+impl NodeRole {
+    /// The role as `/status` and the label `role` name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NodeRole::Leader => "leader",
+            NodeRole::Replica | NodeRole::MemoryReplica => "replica",
+            NodeRole::LocalReplica => "local-replica",
+        }
+    }
+}
+
+/// The bounds of a node, for alerts on how near it is to them. `None`: a node in this role has no such bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeLimits {
+    /// Bytes of memory for words and counts.
+    pub memory_bytes: Option<u64>,
+    /// Writes that may wait for the Writer.
+    pub queue: Option<u64>,
+    /// Connections open at once.
+    pub connections: Option<u64>,
+    /// Idempotency keys remembered.
+    pub keys: Option<u64>,
+    /// Streams remembered.
+    pub streams: Option<u64>,
+    /// Namespaces in the database.
+    pub namespaces: Option<u64>,
+}
+
+/// The status classes requests are counted under; 304 counts as `3xx`. No route answers 1xx.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// The numbers of one node.
 pub struct Metrics {
-    handle: PrometheusHandle,
+    registry: Registry,
     requests: Requests,
-    refused: [Counter; Refusal::ALL.len()],
+    refused: IntCounterVec,
     /// Connections open now.
-    pub connections: Gauge,
-    /// Connections turned away because the bound was reached.
-    pub connections_refused: Counter,
-    /// Records appended to the log.
-    pub records: Counter,
-    /// Bytes appended to the log.
-    pub record_bytes: Counter,
-    /// Batches acknowledged.
-    pub batches: Counter,
+    pub connections: IntGauge,
+    /// Connections turned away because a bound was reached.
+    pub connections_refused: IntCounter,
+    /// Records appended to the log, or applied where there is none.
+    pub records: IntCounter,
+    /// Bytes of these records.
+    pub record_bytes: IntCounter,
+    /// Writes acknowledged.
+    pub batches: IntCounter,
     /// Words counted, repeats included.
-    pub words: Counter,
+    pub words: IntCounter,
     /// Writes answered from the window of keys.
-    pub replayed: Counter,
+    pub replayed: IntCounter,
     /// Writes answered without the replica that the default level wants.
-    pub unreplicated: Counter,
+    pub unreplicated: IntCounter,
     /// Writes that the leader has answered by way of this node.
-    pub forwarded: Counter,
-    /// Batches waiting for the Writer now.
-    pub queue_depth: Gauge,
+    pub forwarded: IntCounter,
+    /// Writes waiting for the Writer now.
+    pub queue_depth: IntGauge,
     /// Syncs of the log.
-    pub syncs: Counter,
+    pub syncs: IntCounter,
     /// Seconds a sync took.
     pub sync_seconds: Histogram,
     /// Snapshots published.
-    pub snapshots: Counter,
+    pub snapshots: IntCounter,
     /// Seconds from a snapshot's begin to its publication.
     pub snapshot_seconds: Histogram,
     /// Bytes of the newest snapshot.
-    pub snapshot_bytes: Gauge,
+    pub snapshot_bytes: IntGauge,
     /// Distinct words in all namespaces.
-    pub words_distinct: Gauge,
+    pub words_distinct: IntGauge,
+    /// Namespaces.
+    pub namespaces: IntGauge,
+    /// The epoch of the last record applied.
+    pub epoch: Gauge,
     /// The sequence applied.
-    pub position: Gauge,
+    pub position: IntGauge,
+    /// The lower 48 bits of the digest: as many as a number of Prometheus holds exactly.
+    pub digest: IntGauge,
     /// 1 while the node serves current data.
-    pub ready: Gauge,
+    pub ready: IntGauge,
     /// 1 once a failed write to the disk has ended writing.
-    pub poisoned: Gauge,
+    pub poisoned: IntGauge,
     /// Bytes of memory that words and counts take.
-    pub words_bytes: Gauge,
+    pub words_bytes: IntGauge,
     /// Idempotency keys remembered.
-    pub keys: Gauge,
+    pub keys: IntGauge,
     /// Streams remembered.
-    pub streams: Gauge,
+    pub streams: IntGauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -212,141 +297,220 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
+/// Makes families, and registers those that the role can move.
+struct Registrar {
+    registry: Registry,
+    role: NodeRole,
+}
+
+const EVERYWHERE: &[NodeRole] = &[NodeRole::Leader, NodeRole::Replica, NodeRole::MemoryReplica, NodeRole::LocalReplica];
+const WITH_RECORDS: &[NodeRole] = &[NodeRole::Leader, NodeRole::Replica, NodeRole::MemoryReplica];
+const WITH_LOG: &[NodeRole] = &[NodeRole::Leader, NodeRole::Replica];
+const LEADER: &[NodeRole] = &[NodeRole::Leader];
+const FOLLOWERS: &[NodeRole] = &[NodeRole::Replica, NodeRole::MemoryReplica, NodeRole::LocalReplica];
+const WELL_FORMED: &str = "names and help are constants, and each name is registered once";
+
+impl Registrar {
+    fn add<C: Collector + Clone + 'static>(&self, roles: &[NodeRole], collector: prometheus::Result<C>) -> C {
+        let collector = collector.expect(WELL_FORMED);
+        if roles.contains(&self.role) {
+            self.registry.register(Box::new(collector.clone())).expect(WELL_FORMED);
+        }
+        collector
+    }
+
+    fn counter(&self, roles: &[NodeRole], name: &str, help: &str) -> IntCounter {
+        self.add(roles, IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, roles: &[NodeRole], name: &str, help: &str) -> IntGauge {
+        self.add(roles, IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, roles: &[NodeRole], name: &str, help: &str) -> Histogram {
+        self.add(roles, Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
+    }
+
+    /// What does not change while the node has its role.
+    fn constants(&self, limits: NodeLimits) {
+        let built = Opts::new("memdb_build_info", "1, with the version of memdb as a label.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        self.add(EVERYWHERE, IntGauge::with_opts(built)).set(1);
+        let role = Opts::new("memdb_role", "1, with the role of the node as a label.");
+        self.add(EVERYWHERE, IntGauge::with_opts(role.const_label("role", self.role.name()))).set(1);
+        for (name, help, limit) in [
+            ("memdb_max_memory_bytes", "Bound of memdb_words_bytes (--max-memory).", limits.memory_bytes),
+            ("memdb_queue_limit", "Bound of memdb_queue_depth (--queue).", limits.queue),
+            ("memdb_http_connections_limit", "Bound of memdb_http_connections.", limits.connections),
+            ("memdb_keys_limit", "Bound of memdb_keys (--max-keys).", limits.keys),
+            ("memdb_streams_limit", "Bound of memdb_streams (--max-streams).", limits.streams),
+            ("memdb_namespaces_limit", "Bound of memdb_namespaces.", limits.namespaces),
+        ] {
+            if let Some(limit) = limit {
+                self.gauge(EVERYWHERE, name, help).set(i64::try_from(limit).unwrap_or(i64::MAX));
+            }
+        }
+        self.registry.register(Box::new(ProcessCollector::for_self())).expect(WELL_FORMED);
     }
 }
 
 impl Metrics {
-    /// A fresh set of numbers, all zero.
-    pub fn new() -> Self {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-            .expect("the list of buckets is not empty")
-            .build_recorder();
-        let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, || {
-            describe();
-            Self::register(handle)
-        })
-    }
-
-    fn register(handle: PrometheusHandle) -> Self {
+    /// A fresh set of numbers of a node in this role, all zero.
+    pub fn new(role: NodeRole, limits: NodeLimits) -> Self {
+        let of = Registrar { registry: Registry::new(), role };
+        of.constants(limits);
+        let requests = Requests::default();
+        of.registry.register(Box::new(requests.clone())).expect(WELL_FORMED);
+        let refused = Opts::new("memdb_refused_total", "Writes refused, by reason.");
         Self {
-            handle,
-            requests: Requests::default(),
-            refused: Refusal::ALL.map(|reason| counter!("memdb_refused_total", "reason" => reason.name())),
-            connections: gauge!("memdb_http_connections"),
-            connections_refused: counter!("memdb_http_connections_refused_total"),
-            records: counter!("memdb_records_total"),
-            record_bytes: counter!("memdb_record_bytes_total"),
-            batches: counter!("memdb_batches_total"),
-            words: counter!("memdb_words_total"),
-            replayed: counter!("memdb_replayed_total"),
-            unreplicated: counter!("memdb_unreplicated_total"),
-            forwarded: counter!("memdb_forwarded_total"),
-            queue_depth: gauge!("memdb_queue_depth"),
-            syncs: counter!("memdb_syncs_total"),
-            sync_seconds: metrics::histogram!("memdb_sync_seconds"),
-            snapshots: counter!("memdb_snapshots_total"),
-            snapshot_seconds: metrics::histogram!("memdb_snapshot_seconds"),
-            snapshot_bytes: gauge!("memdb_snapshot_bytes"),
-            words_distinct: gauge!("memdb_words_distinct"),
-            position: gauge!("memdb_position"),
-            ready: gauge!("memdb_ready"),
-            poisoned: gauge!("memdb_poisoned"),
-            words_bytes: gauge!("memdb_words_bytes"),
-            keys: gauge!("memdb_keys"),
-            streams: gauge!("memdb_streams"),
+            requests,
+            refused: of.add(EVERYWHERE, IntCounterVec::new(refused, &["reason"])),
+            connections: of.gauge(EVERYWHERE, "memdb_http_connections", "Connections open now."),
+            connections_refused: of.counter(
+                EVERYWHERE,
+                "memdb_http_connections_refused_total",
+                "Connections turned away at a bound.",
+            ),
+            records: of.counter(WITH_RECORDS, "memdb_records_total", "Records written or taken from the leader."),
+            record_bytes: of.counter(
+                WITH_RECORDS,
+                "memdb_record_bytes_total",
+                "Bytes of the records of memdb_records_total.",
+            ),
+            batches: of.counter(LEADER, "memdb_batches_total", "Writes acknowledged."),
+            words: of.counter(LEADER, "memdb_words_total", "Words counted, repeats included."),
+            replayed: of.counter(
+                LEADER,
+                "memdb_replayed_total",
+                "Writes that repeated an earlier one and counted nothing.",
+            ),
+            unreplicated: of.counter(
+                LEADER,
+                "memdb_unreplicated_total",
+                "Writes answered without the replica that the default level wants.",
+            ),
+            forwarded: of.counter(
+                FOLLOWERS,
+                "memdb_forwarded_total",
+                "Writes that the leader has answered by way of this node.",
+            ),
+            queue_depth: of.gauge(LEADER, "memdb_queue_depth", "Writes waiting for the Writer."),
+            syncs: of.counter(WITH_LOG, "memdb_syncs_total", "Syncs of the log."),
+            sync_seconds: of.histogram(WITH_LOG, "memdb_sync_seconds", "Seconds a sync of the log took."),
+            snapshots: of.counter(WITH_LOG, "memdb_snapshots_total", "Snapshots published."),
+            snapshot_seconds: of.histogram(WITH_LOG, "memdb_snapshot_seconds", "Seconds a snapshot took."),
+            snapshot_bytes: of.gauge(WITH_LOG, "memdb_snapshot_bytes", "Bytes of the newest snapshot."),
+            words_distinct: of.gauge(EVERYWHERE, "memdb_words_distinct", "Distinct words in all namespaces."),
+            namespaces: of.gauge(EVERYWHERE, "memdb_namespaces", "Namespaces that hold a word."),
+            epoch: of.add(EVERYWHERE, Gauge::new("memdb_epoch", "The epoch of the last record applied.")),
+            position: of.gauge(EVERYWHERE, "memdb_position", "The sequence of the last record applied."),
+            digest: of.gauge(
+                EVERYWHERE,
+                "memdb_digest",
+                "The lower 48 bits of the digest of all counts: equal on nodes at one position.",
+            ),
+            ready: of.gauge(EVERYWHERE, "memdb_ready", "1 while the node serves current data."),
+            poisoned: of.gauge(
+                LEADER,
+                "memdb_poisoned",
+                "1 once a failed write to the disk has ended writing until a restart.",
+            ),
+            words_bytes: of.gauge(EVERYWHERE, "memdb_words_bytes", "Bytes of memory that words and counts take."),
+            keys: of.gauge(EVERYWHERE, "memdb_keys", "Idempotency keys remembered."),
+            streams: of.gauge(EVERYWHERE, "memdb_streams", "Streams of posts remembered."),
+            registry: of.registry,
         }
     }
 
     /// Counts so many answered requests, each of which took so long from its head to its answer's head.
     #[inline]
-    pub fn answered(&self, route: RouteLabel, status: u16, requests: u64, each: Duration) {
-        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        self.requests.add(route, class, requests, each);
+    pub fn answered(&self, route: RouteLabel, method: MethodLabel, status: u16, requests: u64, each: Duration) {
+        let class = usize::from(status / 100).clamp(2, CLASSES.len() + 1) - 2;
+        self.requests.add(route, method, class, requests, each);
     }
 
-    /// Counts one refused write.
+    /// Counts one refused write. A reason has a series once it has been given.
     pub fn refused(&self, reason: Refusal) {
-        self.refused[reason as usize].increment(1);
-    }
-
-    /// Sorts gathered samples into their buckets. The server calls it every [`UPKEEP_INTERVAL`].
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        self.refused.with_label_values(&[reason.name()]).inc();
     }
 
     /// All numbers in Prometheus' text form.
     pub fn render(&self) -> String {
-        let mut text = self.handle.render();
-        self.requests.render(&mut text);
-        text
+        self.render_with(Vec::new())
     }
-}
 
-fn describe() {
-    describe_gauge!("memdb_http_connections", "Connections open now.");
-    describe_counter!("memdb_http_connections_refused_total", "Connections turned away at the bound.");
-    describe_counter!("memdb_records_total", "Records appended to the log.");
-    describe_counter!("memdb_record_bytes_total", "Bytes appended to the log.");
-    describe_counter!("memdb_batches_total", "Writes acknowledged.");
-    describe_counter!("memdb_words_total", "Words counted, repeats included.");
-    describe_counter!("memdb_replayed_total", "Writes that repeated an earlier one and counted nothing.");
-    describe_counter!("memdb_unreplicated_total", "Writes answered without the replica that the default level wants.");
-    describe_counter!("memdb_forwarded_total", "Writes that the leader has answered by way of this node.");
-    describe_counter!("memdb_refused_total", "Writes refused, by reason.");
-    describe_gauge!("memdb_queue_depth", "Writes waiting for the Writer.");
-    describe_counter!("memdb_syncs_total", "Syncs of the log.");
-    describe_histogram!("memdb_sync_seconds", "Seconds a sync of the log took.");
-    describe_counter!("memdb_snapshots_total", "Snapshots published.");
-    describe_histogram!("memdb_snapshot_seconds", "Seconds a snapshot took.");
-    describe_gauge!("memdb_snapshot_bytes", "Bytes of the newest snapshot.");
-    describe_gauge!("memdb_words_distinct", "Distinct words in all namespaces.");
-    describe_gauge!("memdb_position", "The sequence applied.");
-    describe_gauge!("memdb_ready", "1 while the node serves current data.");
-    describe_gauge!("memdb_poisoned", "1 once a failed write to the disk has ended writing until a restart.");
-    describe_gauge!("memdb_words_bytes", "Bytes of memory that words and counts take.");
-    describe_gauge!("memdb_keys", "Idempotency keys remembered.");
-    describe_gauge!("memdb_streams", "Streams of posts remembered.");
+    /// All numbers, and families of what is known at this scrape only ([`ScrapeFamilies`]).
+    pub fn render_with(&self, known_now: Vec<MetricFamily>) -> String {
+        let mut families = self.registry.gather();
+        families.extend(known_now);
+        TextEncoder::new().encode_to_string(&families).expect(WELL_FORMED)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn two_nodes_in_one_process_keep_their_numbers_apart() {
-        let (one, other) = (Metrics::new(), Metrics::new());
-        one.answered(RouteLabel::Post, 202, 1, Duration::ZERO);
-        one.refused(Refusal::Queue);
-        assert!(one.render().contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 1"));
-        assert!(one.render().contains("memdb_refused_total{reason=\"queue-full\"} 1"));
-        assert!(other.render().contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 0"));
+    fn leader() -> Metrics {
+        Metrics::new(NodeRole::Leader, NodeLimits { queue: Some(4_096), ..NodeLimits::default() })
     }
 
     #[test]
-    fn times_are_sorted_into_buckets() {
-        let metrics = Metrics::new();
-        metrics.answered(RouteLabel::Post, 202, 3, Duration::from_micros(200));
-        metrics.answered(RouteLabel::Post, 202, 1, Duration::from_secs(11));
+    fn two_nodes_in_one_process_keep_their_numbers_apart() {
+        let (one, other) = (leader(), leader());
+        one.answered(RouteLabel::Post, MethodLabel::Post, 202, 1, Duration::ZERO);
+        one.refused(Refusal::Queue);
+        assert!(one.render().contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 1"));
+        assert!(one.render().contains("memdb_refused_total{reason=\"queue-full\"} 1"));
+        assert!(!other.render().contains("memdb_refused_total"));
+    }
+
+    #[test]
+    fn times_are_sorted_into_buckets_by_route_and_method() {
+        let metrics = leader();
+        metrics.answered(RouteLabel::Post, MethodLabel::Post, 202, 3, Duration::from_micros(200));
+        metrics.answered(RouteLabel::Post, MethodLabel::Post, 202, 1, Duration::from_secs(301));
+        metrics.answered(RouteLabel::Wordcount, MethodLabel::Get, 200, 5, Duration::from_micros(7));
         let text = metrics.render();
-        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"0.0001\"} 0"), "{text}");
-        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"0.00025\"} 3"), "{text}");
-        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"10\"} 3"), "{text}");
-        assert!(text.contains("memdb_http_request_seconds_bucket{le=\"+Inf\"} 4"), "{text}");
-        assert!(text.contains("memdb_http_request_seconds_sum 11.0006"), "{text}");
-        assert!(text.contains("memdb_http_request_seconds_count 4"), "{text}");
+        for (labels, le, within) in [
+            ("method=\"POST\",route=\"post\"", "0.0001", 0),
+            ("method=\"POST\",route=\"post\"", "0.00025", 3),
+            ("method=\"POST\",route=\"post\"", "300", 3),
+            ("method=\"POST\",route=\"post\"", "+Inf", 4),
+            ("method=\"GET\",route=\"wordcount\"", "0.000005", 0),
+            ("method=\"GET\",route=\"wordcount\"", "0.00001", 5),
+        ] {
+            let line = format!("memdb_http_request_seconds_bucket{{{labels},le=\"{le}\"}} {within}\n");
+            assert!(text.contains(&line), "no {line} in {text}");
+        }
+        assert!(text.contains("memdb_http_request_seconds_sum{method=\"POST\",route=\"post\"} 301.0006\n"), "{text}");
+        assert!(text.contains("memdb_http_request_seconds_count{method=\"POST\",route=\"post\"} 4\n"), "{text}");
+        assert!(!text.contains("route=\"top\""), "a route that nobody has asked has no series: {text}");
+    }
+
+    #[test]
+    fn a_role_has_only_the_series_that_it_can_move() {
+        let leader = leader().render();
+        let local = Metrics::new(NodeRole::LocalReplica, NodeLimits::default()).render();
+        for name in ["memdb_batches_total", "memdb_queue_depth", "memdb_queue_limit", "memdb_syncs_total"] {
+            assert!(leader.contains(&format!("\n{name} ")), "no {name} in {leader}");
+            assert!(!local.contains(name), "{name} in {local}");
+        }
+        assert!(!leader.contains("memdb_forwarded_total") && local.contains("\nmemdb_forwarded_total 0\n"));
+        assert!(leader.contains("memdb_role{role=\"leader\"} 1\n"), "{leader}");
+        assert!(local.contains("memdb_role{role=\"local-replica\"} 1\n"), "{local}");
+        assert!(leader.contains(concat!("memdb_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")));
+        assert!(leader.contains("\nprocess_resident_memory_bytes ") && leader.contains("\nprocess_open_fds "));
     }
 
     #[test]
     fn labels_lie_at_their_numbers() {
         assert!(RouteLabel::ALL.iter().enumerate().all(|(at, route)| *route as usize == at));
+        assert!(MethodLabel::ALL.iter().enumerate().all(|(at, method)| *method as usize == at));
         assert!(Refusal::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
-        let metrics = Metrics::new();
-        metrics.answered(RouteLabel::Other, 0, 1, Duration::ZERO); // out of range is clamped, never a panic
-        metrics.answered(RouteLabel::Other, 999, 1, Duration::ZERO);
+        let metrics = leader();
+        // Out of range is clamped, never a panic.
+        metrics.answered(RouteLabel::Other, MethodLabel::Other, 0, 1, Duration::ZERO);
+        metrics.answered(RouteLabel::Other, MethodLabel::Other, 999, 1, Duration::ZERO);
     }
 }

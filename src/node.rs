@@ -31,6 +31,7 @@ use crate::{
     failpoint,
     format::FileError,
     limits,
+    metrics::{Metrics, NodeLimits, NodeRole},
     recovery::RecoveryError,
     store::WindowLimits,
 };
@@ -272,6 +273,27 @@ fn window(settings: &Settings) -> WindowLimits {
         streams: settings.max_streams,
         stream_age_ms: settings.stream_window_ms,
     }
+}
+
+/// What `/metrics` tells of the node's bounds. A follower takes what its leader sends, so it has none for words and keys.
+fn node_limits(settings: &Settings, role: NodeRole) -> NodeLimits {
+    let connections = Some(settings.max_connections as u64);
+    match role {
+        NodeRole::Leader => NodeLimits {
+            memory_bytes: Some(settings.max_memory_bytes),
+            queue: Some(settings.queue_batches as u64),
+            connections,
+            keys: Some(settings.max_keys as u64),
+            streams: Some(settings.max_streams as u64),
+            namespaces: Some(limits::MAX_NAMESPACES as u64),
+        },
+        _ => NodeLimits { connections, ..NodeLimits::default() },
+    }
+}
+
+/// The numbers of a node that begins this role.
+fn metrics(settings: &Settings, role: NodeRole) -> Arc<Metrics> {
+    Arc::new(Metrics::new(role, node_limits(settings, role)))
 }
 
 fn http_settings(settings: &Settings) -> HttpSettings {

@@ -50,6 +50,24 @@ pub struct Mark {
     pub chain: u64,
 }
 
+/// A namespace and how much it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceSize {
+    /// Its name.
+    pub name: String,
+    /// Distinct words.
+    pub words: u64,
+    /// The sum of all counts; the nearest `i64` where it is beyond.
+    pub total: i64,
+}
+
+impl NamespaceSize {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// The database in memory, as its one Writer holds it.
 pub struct Store {
     shared: Arc<Shared>,
@@ -481,6 +499,18 @@ impl Guard<'_> {
     pub fn namespaces(&self) -> Vec<(String, u64)> {
         let names = self.side.names.load();
         names.iter().map(|(name, words)| (name.to_string(), words.distinct(self.inside.side))).collect()
+    }
+
+    /// Every namespace with its size.
+    pub fn namespace_sizes(&self) -> Vec<NamespaceSize> {
+        let (names, side) = (self.side.names.load(), self.inside.side);
+        let each = names.iter();
+        each.map(|(name, words)| NamespaceSize {
+            name: name.to_string(),
+            words: words.distinct(side),
+            total: words.total(side),
+        })
+        .collect()
     }
 
     #[inline]

@@ -37,6 +37,8 @@ const SEGMENTS: usize = 256;
 pub(crate) struct Words {
     segments: Box<[ArcSwap<Table>]>,
     distinct: [AtomicU64; 2],
+    /// The sum of all counts, as the bits of an `i64`, on each side.
+    totals: [AtomicU64; 2],
     /// The last that was asked for: as long as nobody writes, it is the answer.
     top: ArcSwapOption<KnownTop>,
 }
@@ -47,6 +49,7 @@ impl Words {
         Self {
             segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             distinct: [AtomicU64::new(0), AtomicU64::new(0)],
+            totals: [AtomicU64::new(0), AtomicU64::new(0)],
             top: ArcSwapOption::empty(),
         }
     }
@@ -67,6 +70,11 @@ impl Words {
     /// How many words have a count on one side.
     pub(crate) fn distinct(&self, side: Side) -> u64 {
         self.distinct[side.index()].load(Ordering::Relaxed)
+    }
+
+    /// The sum of all counts on one side; the nearest `i64` where it is beyond.
+    pub(crate) fn total(&self, side: Side) -> i64 {
+        self.totals[side.index()].load(Ordering::Relaxed) as i64
     }
 
     /// Every word that may be among the [`limits::MAX_TOP`] largest, with its count on one side. To be taken under a

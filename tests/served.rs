@@ -17,6 +17,7 @@ use memdb::{
 use reqwest::blocking::Client;
 use settings::resolve;
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     path::Path,
     time::{Duration, Instant},
@@ -136,4 +137,64 @@ fn announcements_do_not_drive_out_replicas_that_are_there() {
     following.stop().expect("a clean stop");
     leading.stop().expect("a clean stop");
     assert_eq!(noted(data.path()), [replica], "nobody else ever answered");
+}
+
+/// The names of numbers of memdb and its process in a text.
+fn numbers_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("memdb_") || word.starts_with("process_")).collect()
+}
+
+fn metrics(address: SocketAddr) -> String {
+    let metrics = Client::new().get(format!("http://{address}/metrics")).send().expect("it answers");
+    metrics.text().expect("a body")
+}
+
+/// Runs `promtool` on a file, or on what is given to it; `None` where it is not installed.
+fn promtool(arguments: &[&str], input: &str) -> Option<std::process::Output> {
+    use std::{io::Write, process::Stdio};
+    let spawned = std::process::Command::new("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = spawned.ok()?;
+    promtool.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    Some(promtool.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
+    let data = TempDir::new().expect("a directory");
+    let (leading, kept) = (lead(data.path()), TempDir::new().expect("a directory"));
+    let kept = kept.path().to_str().expect("UTF-8");
+    let leader = url(leading.address());
+    let follower = Following::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", kept)]));
+    let follower = follower.expect("a replica");
+    until(&leading, "the replica is served", |states| states.iter().any(|(_, state)| state == "streaming"));
+    // A write that both refuse, so that the reasons have a series.
+    for address in [leading.address(), follower.address()] {
+        let post = Client::new().post(format!("http://{address}/post?ack=no-such-level")).body("text=hello");
+        assert_eq!(post.send().expect("it answers").status(), 400);
+    }
+    let (of_leader, of_follower) = (metrics(leading.address()), metrics(follower.address()));
+    let known: BTreeSet<&str> = numbers_in(&of_leader).union(&numbers_in(&of_follower)).copied().collect();
+    for page in ["examples/prometheus/alerts.yml", "docs/operating.md", "docs/http-api.md", "docs/limits.md"] {
+        let text = std::fs::read_to_string(page).expect("the page");
+        for number in numbers_in(&text) {
+            // A reason has a series once it was given.
+            assert!(known.contains(number) || number == "memdb_refused_total", "{page} names {number}, which no node has");
+        }
+    }
+    let rules = promtool(&["check", "rules", "examples/prometheus/alerts.yml"], "");
+    let Some(rules) = rules else {
+        println!("promtool is not here: the syntax of the alert rules was NOT checked");
+        return;
+    };
+    assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
+    for text in [&of_leader, &of_follower] {
+        let lint = promtool(&["check", "metrics"], text).expect("it was there just now");
+        assert!(lint.status.success(), "{}\n{text}", String::from_utf8_lossy(&lint.stderr));
+    }
 }

@@ -1,71 +1,160 @@
 //! Requests by route and status, and the time they took: written by every serving thread into a place of its own.
 //!
-//! A counter that two threads move costs each of them the other's cache line, and the exporter's histogram keeps every
-//! sample and reads the clock for it: at a million requests a second that is a tenth of a request, and 24 MB a second.
+//! A counter that two threads move costs each of them the other's cache line: at a million requests a second that is a
+//! tenth of a request. A scrape adds the threads' numbers up.
 
-use super::{CLASSES, RouteLabel, SECONDS};
+use super::{CLASSES, MethodLabel, RouteLabel, SECONDS};
 use crossbeam_utils::CachePadded;
+use prometheus::{
+    Opts,
+    core::{Collector, Desc, Describer},
+    proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+};
 use std::{
-    fmt::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use thread_local::ThreadLocal;
 
+const ANSWERED: &str = "memdb_http_requests_total";
+const ANSWERED_HELP: &str = "Requests answered, by route and class of status.";
+const TOOK: &str = "memdb_http_request_seconds";
+const TOOK_HELP: &str = "Seconds from a request's head to its answer's head, by route and method.";
+
 /// How requests were answered. Each thread adds to its own numbers; a scrape adds those up.
-#[derive(Default)]
+#[derive(Clone)]
 pub(super) struct Requests {
-    threads: ThreadLocal<CachePadded<Numbers>>,
+    threads: Arc<ThreadLocal<CachePadded<ThreadRequests>>>,
+    descriptions: [Desc; 2],
 }
 
+impl Default for Requests {
+    fn default() -> Self {
+        let describe = |name, help, labels: &[&str]| {
+            let labels = labels.iter().map(|&label| label.to_owned()).collect();
+            Opts::new(name, help).variable_labels(labels).describe().expect("the names are constants")
+        };
+        let answered = describe(ANSWERED, ANSWERED_HELP, &["route", "status"]);
+        let took = describe(TOOK, TOOK_HELP, &["method", "route"]);
+        Self { threads: Arc::default(), descriptions: [answered, took] }
+    }
+}
+
+/// The requests that one thread has answered.
 #[derive(Default)]
-struct Numbers {
+struct ThreadRequests {
     answered: [[AtomicU64; CLASSES.len()]; RouteLabel::ALL.len()],
+    took: [[Times; MethodLabel::ALL.len()]; RouteLabel::ALL.len()],
+}
+
+/// A histogram of one route and method.
+#[derive(Default)]
+struct Times {
     /// By the first bound that holds; the last one by none.
-    took: [AtomicU64; SECONDS.len() + 1],
+    within: [AtomicU64; SECONDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
 impl Requests {
     /// Counts so many requests of one kind that took so long each.
     #[inline]
-    pub(super) fn add(&self, route: RouteLabel, class: usize, requests: u64, each: Duration) {
-        let numbers = self.threads.get_or_default();
+    pub(super) fn add(&self, route: RouteLabel, method: MethodLabel, class: usize, requests: u64, each: Duration) {
+        let of_thread = self.threads.get_or_default();
         let seconds = each.as_secs_f64();
-        // Most are in the first bucket.
+        // Most are in one of the first buckets.
         let bucket = SECONDS.iter().position(|&bound| seconds <= bound).unwrap_or(SECONDS.len());
         let nanoseconds = u64::try_from(each.as_nanos()).unwrap_or(u64::MAX);
-        numbers.answered[route as usize][class].fetch_add(requests, Ordering::Relaxed);
-        numbers.took[bucket].fetch_add(requests, Ordering::Relaxed);
-        numbers.nanoseconds.fetch_add(nanoseconds.wrapping_mul(requests), Ordering::Relaxed);
+        of_thread.answered[route as usize][class].fetch_add(requests, Ordering::Relaxed);
+        let times = &of_thread.took[route as usize][method as usize];
+        times.within[bucket].fetch_add(requests, Ordering::Relaxed);
+        times.nanoseconds.fetch_add(nanoseconds.wrapping_mul(requests), Ordering::Relaxed);
     }
 
-    /// The numbers in Prometheus' text form.
-    pub(super) fn render(&self, text: &mut String) {
-        let sum = |pick: &dyn Fn(&Numbers) -> &AtomicU64| -> u64 {
-            self.threads.iter().map(|numbers| pick(numbers).load(Ordering::Relaxed)).sum()
-        };
-        let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a String takes everything");
-        let name = "memdb_http_requests_total";
-        line(format_args!("# HELP {name} Requests answered, by route and class of status."));
-        line(format_args!("# TYPE {name} counter"));
+    fn sum(&self, pick: impl Fn(&ThreadRequests) -> &AtomicU64) -> u64 {
+        self.threads.iter().map(|of_thread| pick(of_thread).load(Ordering::Relaxed)).sum()
+    }
+
+    /// The series of what has been asked for: the others could stay zero for ever.
+    fn answered(&self) -> MetricFamily {
+        let mut series = Vec::new();
         for route in RouteLabel::ALL {
             for (at, class) in CLASSES.iter().enumerate() {
-                let answered = sum(&|numbers| &numbers.answered[route as usize][at]);
-                line(format_args!("{name}{{route=\"{}\",status=\"{class}\"}} {answered}", route.name()));
+                let answered = self.sum(|of_thread| &of_thread.answered[route as usize][at]);
+                if answered > 0 {
+                    let mut counter = Counter::default();
+                    counter.set_value(answered as f64);
+                    let mut metric = labelled(&[("route", route.name()), ("status", class)]);
+                    metric.set_counter(counter);
+                    series.push(metric);
+                }
             }
         }
-        let name = "memdb_http_request_seconds";
-        line(format_args!("\n# HELP {name} Seconds from a request's head to its answer's head."));
-        line(format_args!("# TYPE {name} histogram"));
-        let mut within = 0;
-        for (at, bound) in SECONDS.iter().enumerate() {
-            within += sum(&|numbers| &numbers.took[at]);
-            line(format_args!("{name}_bucket{{le=\"{bound}\"}} {within}"));
-        }
-        within += sum(&|numbers| &numbers.took[SECONDS.len()]);
-        line(format_args!("{name}_bucket{{le=\"+Inf\"}} {within}"));
-        line(format_args!("{name}_sum {}", sum(&|numbers| &numbers.nanoseconds) as f64 / 1e9));
-        line(format_args!("{name}_count {within}\n"));
+        family(ANSWERED, ANSWERED_HELP, MetricType::COUNTER, series)
     }
+
+    fn took(&self) -> MetricFamily {
+        let mut series = Vec::new();
+        for route in RouteLabel::ALL {
+            for method in MethodLabel::ALL {
+                let histogram = self.histogram(route, method);
+                if histogram.get_sample_count() > 0 {
+                    let mut metric = labelled(&[("method", method.name()), ("route", route.name())]);
+                    metric.set_histogram(histogram);
+                    series.push(metric);
+                }
+            }
+        }
+        family(TOOK, TOOK_HELP, MetricType::HISTOGRAM, series)
+    }
+
+    fn histogram(&self, route: RouteLabel, method: MethodLabel) -> Histogram {
+        let (route, method) = (route as usize, method as usize);
+        let (mut buckets, mut within) = (Vec::with_capacity(SECONDS.len()), 0);
+        for (at, &bound) in SECONDS.iter().enumerate() {
+            within += self.sum(|of_thread| &of_thread.took[route][method].within[at]);
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(within);
+            buckets.push(bucket);
+        }
+        within += self.sum(|of_thread| &of_thread.took[route][method].within[SECONDS.len()]);
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(within);
+        histogram.set_sample_sum(self.sum(|of_thread| &of_thread.took[route][method].nanoseconds) as f64 / 1e9);
+        histogram
+    }
+}
+
+impl Collector for Requests {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let families = [self.answered(), self.took()];
+        families.into_iter().filter(|family| !family.get_metric().is_empty()).collect()
+    }
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let pairs = labels.iter().map(|&(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    });
+    Metric::from_label(pairs.collect())
+}
+
+fn family(name: &str, help: &str, kind: MetricType, series: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(series);
+    family
 }

@@ -221,8 +221,8 @@ impl Hands {
                 Action::Unready => view.set_ready(false),
                 Action::Withdraw => view.withdraw(),
                 Action::Published(position, record) => {
-                    self.metrics.records.increment(1);
-                    self.metrics.record_bytes.increment(record.len() as u64);
+                    self.metrics.records.inc();
+                    self.metrics.record_bytes.inc_by(record.len() as u64);
                     self.follower.feed().push(position.sequence, record);
                     view.published(position);
                     failpoint::pass("follow.published");
@@ -290,7 +290,10 @@ mod tests {
             replica,
             follower: Follower::new(Arc::new(View::new(true)), Arc::new(Feed::new(0, 0))),
             workers: None,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(
+                crate::metrics::NodeRole::MemoryReplica,
+                crate::metrics::NodeLimits::default(),
+            )),
             orders,
             forward: Forward::new(None, || Ok(1)).expect("a client"),
             identity: None,

@@ -7,7 +7,7 @@ use super::{
     Held, NodeError, STOP_GRACE,
     applying::{Applying, Hands, Reply},
     contact::{Contact, Leaders},
-    http_settings, node_access, random, segment_bytes, window,
+    http_settings, metrics, node_access, random, segment_bytes, window,
     workers::{Done, Tell, Workers},
     writing::now_ms,
 };
@@ -18,7 +18,7 @@ use crate::{
     disk::{Disk, Lock},
     limits,
     manifest::Manifest,
-    metrics::Metrics,
+    metrics::NodeRole,
     recovery,
     replica::{Directory, Event, Follower, Found, Replica, ReplicaSettings},
     replication::{Archive, Feed, NodeId},
@@ -65,7 +65,8 @@ impl Following {
         };
         let view = Arc::new(View::new(true));
         let feed = Arc::new(Feed::new(0, limits::FEED_BYTES));
-        let metrics = Arc::new(Metrics::new());
+        let role = if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica };
+        let metrics = metrics(settings, role);
         let follower = Follower::new(Arc::clone(&view), Arc::clone(&feed));
         let node = random()?;
         let replica = ReplicaSettings {

@@ -1,7 +1,7 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, http_settings, node_access,
+    Held, NodeError, STOP_GRACE, boot_id, http_settings, metrics, node_access,
     promote::Elected,
     random,
     replicating::{Place, Replicating},
@@ -18,7 +18,7 @@ use crate::{
     leader::{AdmissionLimits, Event, Incumbent, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
     limits,
     manifest::Manifest,
-    metrics::Metrics,
+    metrics::NodeRole,
     recovery::{self, Recovered, RecoveryError, Settled},
     replication::{Archive, Feed, Registry, drawn_epoch},
     snapshot::SnapshotSettings,
@@ -67,7 +67,7 @@ impl Leading {
         let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
         let epochs = manifest.state.epochs.clone();
         view.serve(Current { identity, epochs: epochs.clone(), reader: store.reader() });
-        let metrics = Arc::new(Metrics::new());
+        let metrics = metrics(settings, NodeRole::Leader);
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
         let workers = Workers::start(&disk, &metrics, &tell(&leader))?;

@@ -3,14 +3,14 @@
 //! One thread (`memdb-local`) follows the leader's files: woken by the leader's notices, and at the latest after
 //! a tenth of a second. A task on it announces this node to the leader that the files name.
 
-use super::{Listening, NodeError, STOP_GRACE, http_settings, node_access, random, window};
+use super::{Listening, NodeError, STOP_GRACE, http_settings, metrics, node_access, random, window};
 use crate::{
     api::http::{About, Api, Role, Server},
     client::Forward,
     config::Settings,
     disk::RealDisk,
     local_replica::{LocalReplica, Step},
-    metrics::Metrics,
+    metrics::NodeRole,
     position::Position,
     replication::{Hello, NodeId, link::Link},
     secret::Secret,
@@ -86,7 +86,7 @@ impl LocalFollowing {
             view: Arc::clone(&view),
             role: Role::LocalReplica { notice, forward },
             nodes: node_access(settings),
-            metrics: Arc::new(Metrics::new()),
+            metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
         };
         let server = Server::start(listening.share()?, api, http_settings(settings))?;

@@ -77,8 +77,8 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 fn run_syncs(wanted: &Receiver<Sync>, tell: &Tell, metrics: &Metrics) {
     for sync in wanted {
         let (result, took) = timed(|| unless_panic(|| sync.run(), |error| error));
-        metrics.syncs.increment(1);
-        metrics.sync_seconds.record(took.as_secs_f64());
+        metrics.syncs.inc();
+        metrics.sync_seconds.observe(took.as_secs_f64());
         tell(Done::Synced(sync, result));
     }
 }
@@ -90,9 +90,9 @@ fn run_snapshots(wanted: Receiver<Wanted>, tell: &Tell, metrics: &Metrics, disk:
         let job = || Job::begin(Arc::clone(disk), identity, reader, mark, place).and_then(run_paced);
         let (result, took) = timed(|| unless_panic(job, FileError::io("a snapshot")));
         if let Ok(published) = &result {
-            metrics.snapshots.increment(1);
-            metrics.snapshot_seconds.record(took.as_secs_f64());
-            metrics.snapshot_bytes.set(published.bytes as f64);
+            metrics.snapshots.inc();
+            metrics.snapshot_seconds.observe(took.as_secs_f64());
+            metrics.snapshot_bytes.set(published.bytes as i64);
         }
         tell(Done::Snapshot(result, took.as_millis() as u64));
     }

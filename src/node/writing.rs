@@ -112,7 +112,7 @@ impl Thread {
     fn handle(&mut self, event: Event, now_ms: u64) {
         match event {
             Event::Write(first) => {
-                self.metrics.queue_depth.set(self.events.len() as f64);
+                self.metrics.queue_depth.set(self.events.len() as i64);
                 let events = &mut self.events;
                 let mut bytes = first.batch.tally.text_bytes();
                 // What is taken here is answered before the next is looked at.
@@ -186,9 +186,9 @@ impl Thread {
             match action {
                 Action::Answer(reply, answer) => {
                     if let Ok(receipt) = &answer {
-                        self.metrics.batches.increment(1);
-                        self.metrics.words.increment(if receipt.replayed { 0 } else { receipt.words });
-                        self.metrics.replayed.increment(u64::from(receipt.replayed));
+                        self.metrics.batches.inc();
+                        self.metrics.words.inc_by(if receipt.replayed { 0 } else { receipt.words });
+                        self.metrics.replayed.inc_by(u64::from(receipt.replayed));
                     }
                     failpoint::pass("ack.begin");
                     // Whoever asked may have gone; the write counts all the same.
@@ -196,9 +196,9 @@ impl Thread {
                     failpoint::pass("ack.sent");
                 }
                 Action::Published(position, record) => {
-                    self.metrics.records.increment(1);
-                    self.metrics.record_bytes.increment(record.len() as u64);
-                    self.metrics.position.set(position.sequence as f64);
+                    self.metrics.records.inc();
+                    self.metrics.record_bytes.inc_by(record.len() as u64);
+                    self.metrics.position.set(position.sequence as i64);
                     self.leader.published(position, record);
                     failpoint::pass("write.published");
                 }

@@ -64,6 +64,13 @@ pub struct SenderStatus {
     pub failed_exchanges: u64,
 }
 
+impl SenderStatus {
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// It has to say where it is.

@@ -75,6 +75,7 @@ impl WordsWriter {
         let offset = self.place(segment, hash, &packed, count);
         self.digest = self.digest.wrapping_add(weight(hash, count));
         self.distinct += 1;
+        self.total += i128::from(count);
         if self.ranks(count, word) {
             self.above += 1;
             self.list(segment, offset);

@@ -38,6 +38,8 @@ pub(crate) struct WordsWriter {
     /// Entries of all hot lists.
     pub(super) listed: usize,
     pub(super) distinct: u64,
+    /// The sum of all counts: wider than a count, so that no order of changes overflows it.
+    pub(super) total: i128,
     pub(super) digest: u64,
     bytes: usize,
     fullest_units: u32,
@@ -87,6 +89,7 @@ impl WordsWriter {
             above: 0,
             listed: 0,
             distinct: 0,
+            total: 0,
             digest: 0,
             bytes: Self::EMPTY_BYTES,
             fullest_units: 0,
@@ -160,6 +163,7 @@ impl WordsWriter {
         };
         let (old, was_wide) = self.store(segment, offset, count, side);
         self.digest = self.digest.wrapping_sub(weight(hash, old)).wrapping_add(weight(hash, count));
+        self.total += i128::from(count) - i128::from(old);
         match (old != 0, count != 0) {
             (false, true) => {
                 self.distinct += 1;
@@ -185,15 +189,22 @@ impl WordsWriter {
 
     /// After the last [`WordsWriter::set`] of a record, before readers move to `side`.
     pub(crate) fn before_flip(&mut self, side: Side) {
-        self.shared.distinct[side.index()].store(self.distinct, Ordering::Relaxed);
+        self.publish_sizes(side);
         if self.above < limits::MAX_TOP as u64 && self.above < self.distinct {
             self.lower_threshold(side);
         }
     }
 
+    /// Tells the readers of one side how many words there are, and their sum.
+    fn publish_sizes(&self, side: Side) {
+        let total = self.total.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        self.shared.distinct[side.index()].store(self.distinct, Ordering::Relaxed);
+        self.shared.totals[side.index()].store(total as u64, Ordering::Relaxed);
+    }
+
     /// Second pass, once nobody reads the other side of `side`: both sides become equal.
     pub(crate) fn fold(&mut self, side: Side) {
-        self.shared.distinct[side.other().index()].store(self.distinct, Ordering::Relaxed);
+        self.publish_sizes(side.other());
         let mut touched = std::mem::take(&mut self.touched);
         for (at, Touched { segment, offset, count }) in touched.iter().enumerate() {
             if let Some(ahead) = touched.get(at + limits::WORDS_AHEAD) {

@@ -9,7 +9,7 @@ use memdb::{
     api::http::{About, Api, NodeAccess, Role, Server},
     client::Forward,
     config,
-    metrics::Metrics,
+    metrics::{Metrics, NodeLimits, NodeRole},
     node::{Following, Leading},
     replication::SenderStatus,
     view::View,
@@ -350,7 +350,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         view: Arc::new(View::new(true)),
         role: Role::LocalReplica { notice: Arc::clone(&notice), forward },
         nodes: NodeAccess::Anyone,
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -6,7 +6,7 @@ use memdb::{
     format::Identity,
     leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
     limits,
-    metrics::Metrics,
+    metrics::{Metrics, NodeLimits, NodeRole},
     recovery,
     replication::{Archive, Feed, Registry},
     store::WindowLimits,
@@ -69,7 +69,8 @@ impl Node {
     fn over(directory: TempDir, settings: HttpSettings) -> Self {
         let hold = Arc::new(Mutex::new(()));
         let (leader, archive, writer) = leader(&directory, Arc::clone(&hold));
-        let (metrics, (registry, _)) = (Arc::new(Metrics::new()), Registry::new());
+        let (metrics, (registry, _)) =
+            (Arc::new(Metrics::new(NodeRole::Leader, NodeLimits::default())), Registry::new());
         leader.view().set_ready(true);
         let api = Api {
             view: Arc::clone(leader.view()),

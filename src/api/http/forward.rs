@@ -70,7 +70,7 @@ where
     let fields = fields(&heads, made.as_deref());
     match forward.write(&sent.method, &target, &fields, &whole.bytes).await {
         Ok(answer) => {
-            site.api.metrics.forwarded.increment(1);
+            site.api.metrics.forwarded.inc();
             Ok(passed_back(answer, made.is_some()))
         }
         Err(error) => {

@@ -5,7 +5,7 @@ use super::{
     problem::{Kind, Problem},
     routes::Site,
 };
-use crate::metrics::RouteLabel;
+use crate::metrics::{MethodLabel, RouteLabel};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body_util::BodyExt;
@@ -85,13 +85,21 @@ where
             activity.begun.fetch_add(1, Ordering::AcqRel);
         }
         let started = Instant::now();
-        let route = label(request.uri().path());
+        let (route, method) = (label(request.uri().path()), method_label(request.method()));
         let head_only = request.method() == Method::HEAD;
         let progress = match screen(&request) {
             Ok(()) => Progress::Routed(self.routes.borrow_mut().call(request)),
             Err(problem) => Progress::Refused(Some(problem)),
         };
-        Answering { progress, head_only, route, started, site: Arc::clone(&self.site), activity: self.activity.clone() }
+        Answering {
+            progress,
+            head_only,
+            route,
+            method,
+            started,
+            site: Arc::clone(&self.site),
+            activity: self.activity.clone(),
+        }
     }
 }
 
@@ -100,6 +108,7 @@ pub(super) struct Answering<F> {
     progress: Progress<F>,
     head_only: bool,
     route: RouteLabel,
+    method: MethodLabel,
     started: Instant,
     site: Arc<Site>,
     activity: Option<Arc<Activity>>,
@@ -131,7 +140,7 @@ where
         } else if let Some(activity) = &self.activity {
             response = activity.watch(response);
         }
-        self.site.api.metrics.answered(self.route, response.status().as_u16(), 1, self.started.elapsed());
+        self.site.api.metrics.answered(self.route, self.method, response.status().as_u16(), 1, self.started.elapsed());
         Poll::Ready(Ok(response))
     }
 }
@@ -165,6 +174,16 @@ fn label(path: &str) -> RouteLabel {
         "/metrics" | "/status" => RouteLabel::Operations,
         _ if path.starts_with("/ns/") => RouteLabel::Namespace,
         _ => RouteLabel::Other,
+    }
+}
+
+fn method_label(method: &Method) -> MethodLabel {
+    match *method {
+        Method::GET => MethodLabel::Get,
+        Method::HEAD => MethodLabel::Head,
+        Method::POST => MethodLabel::Post,
+        Method::DELETE => MethodLabel::Delete,
+        _ => MethodLabel::Other,
     }
 }
 

@@ -1,89 +1,65 @@
-//! The numbers of replication in `/metrics`, written at each scrape from what is known then: the label of a replica that
-//! was forgotten is gone with it, which the exporter's own registry would keep for ever.
+//! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a follower.
 
 use super::{Api, Role};
-use crate::replication::SenderStatus;
-use std::fmt::{self, Display, Write};
+use crate::{limits, metrics::ScrapeFamilies, replication::SenderStatus, store::NamespaceSize};
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
-pub(super) fn of_replication(api: &Api, text: &mut String) {
+pub(super) fn of_replication(api: &Api, families: &ScrapeFamilies) {
     if let Role::Leader { registry, .. } = &api.role {
-        of_replicas(&registry.statuses(), text);
+        of_replicas(&registry.statuses(), families);
     }
     if let Some(lag_ms) = api.view.lag_ms() {
-        let name = "memdb_lag_seconds";
         let help = "Seconds since the node last had all that its leader had.";
-        family(text, name, "gauge", help, [(String::new(), lag_ms as f64 / 1e3)]);
+        families.gauge("memdb_lag_seconds", help, &[], [(Vec::new(), lag_ms as f64 / 1e3)]);
     }
 }
 
-fn of_replicas(replicas: &[SenderStatus], text: &mut String) {
-    let labelled = |value: fn(&SenderStatus) -> Option<u64>| {
-        replicas
-            .iter()
-            .filter_map(move |one| Some((format!("{{replica=\"{}\"}}", Escaped(&one.url)), value(one)?)))
-            .collect::<Vec<_>>()
+/// Adds words and total of the namespaces with most words: so many that a client cannot flood who scrapes.
+pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, families: &ScrapeFamilies) {
+    namespaces.sort_by(|a, b| b.words.cmp(&a.words).then_with(|| a.name.cmp(&b.name)));
+    namespaces.truncate(limits::NAMESPACES_IN_METRICS);
+    let each = |value: fn(&NamespaceSize) -> f64| {
+        let labelled = |one| (vec![NamespaceSize::name(one)], value(one));
+        namespaces.iter().map(labelled).collect::<Vec<_>>()
     };
-    for (name, kind, help, value) in REPLICA_NUMBERS {
-        family(text, name, kind, help, labelled(*value));
-    }
+    let help = "Distinct words of the namespace; of the namespaces with most words.";
+    families.gauge("memdb_namespace_words", help, &["ns"], each(|one| one.words as f64));
+    let help = "Sum of all counts of the namespace; of the namespaces with most words.";
+    families.gauge("memdb_namespace_counts_sum", help, &["ns"], each(|one| one.total as f64));
 }
 
-type Number = (&'static str, &'static str, &'static str, fn(&SenderStatus) -> Option<u64>);
+fn of_replicas(replicas: &[SenderStatus], families: &ScrapeFamilies) {
+    let labelled = |value: fn(&SenderStatus) -> Option<u64>| {
+        let known = move |one| Some((vec![SenderStatus::url(one)], value(one)? as f64));
+        replicas.iter().filter_map(known).collect::<Vec<_>>()
+    };
+    for (name, help, value) in REPLICA_GAUGES {
+        families.gauge(name, help, &["replica"], labelled(*value));
+    }
+    let failed = labelled(|one| Some(one.failed_exchanges));
+    let help = "Exchanges with the replica that failed.";
+    families.counter("memdb_replica_failed_exchanges_total", help, &["replica"], failed);
+}
 
-const REPLICA_NUMBERS: &[Number] = &[
-    ("memdb_replica_connected", "gauge", "1 while the replica is on this history and answers in time.", |one| {
+type Value = fn(&SenderStatus) -> Option<u64>;
+
+const REPLICA_GAUGES: &[(&str, &str, Value)] = &[
+    ("memdb_replica_connected", "1 while the replica is on this history and answers in time.", |one| {
         Some(u64::from(one.state == "streaming"))
     }),
-    ("memdb_replica_lag_records", "gauge", "Records the replica is behind.", |one| Some(one.lag_records)),
-    ("memdb_replica_position", "gauge", "The sequence the replica has applied.", |one| Some(one.applied)),
-    ("memdb_replica_synced_position", "gauge", "The sequence the replica has synced, if it keeps files.", |one| {
-        one.synced
-    }),
-    ("memdb_replica_failed_exchanges_total", "counter", "Exchanges with the replica that failed.", |one| {
-        Some(one.failed_exchanges)
-    }),
+    ("memdb_replica_lag_records", "Records the replica is behind.", |one| Some(one.lag_records)),
+    ("memdb_replica_position", "The sequence the replica has applied.", |one| Some(one.applied)),
+    ("memdb_replica_synced_position", "The sequence the replica has synced, if it keeps files.", |one| one.synced),
 ];
-
-/// One number with its description, once for each set of labels; nothing without any.
-fn family(
-    text: &mut String,
-    name: &str,
-    kind: &str,
-    help: &str,
-    values: impl IntoIterator<Item = (String, impl Display)>,
-) {
-    let mut values = values.into_iter().peekable();
-    if values.peek().is_none() {
-        return;
-    }
-    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a String takes everything");
-    for (labels, value) in values {
-        writeln!(text, "{name}{labels} {value}").expect("a String takes everything");
-    }
-    text.push('\n');
-}
-
-/// A label's value, as Prometheus reads it.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for letter in self.0.chars() {
-            match letter {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Metrics, NodeLimits, NodeRole};
+
+    fn rendered(families: &ScrapeFamilies) -> String {
+        Metrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())
+    }
 
     fn status(url: &str, synced: Option<u64>) -> SenderStatus {
         SenderStatus {
@@ -101,19 +77,32 @@ mod tests {
 
     #[test]
     fn each_number_is_described_once_and_labels_are_escaped() {
-        let mut text = String::new();
-        of_replicas(&[status("http://a:1", Some(5)), status("odd\"\\\n", None)], &mut text);
+        let families = ScrapeFamilies::default();
+        of_replicas(&[status("http://a:1", Some(5)), status("odd\"\\\n", None)], &families);
+        let text = rendered(&families);
         assert_eq!(text.matches("# TYPE memdb_replica_position gauge\n").count(), 1);
         for line in [
             "memdb_replica_connected{replica=\"http://a:1\"} 1\n",
             "memdb_replica_lag_records{replica=\"odd\\\"\\\\\\n\"} 3\n",
             "memdb_replica_failed_exchanges_total{replica=\"http://a:1\"} 2\n",
-            "# TYPE memdb_replica_synced_position gauge\nmemdb_replica_synced_position{replica=\"http://a:1\"} 5\n\n",
+            "# TYPE memdb_replica_synced_position gauge\nmemdb_replica_synced_position{replica=\"http://a:1\"} 5\n",
         ] {
             assert!(text.contains(line), "no {line} in {text}");
         }
-        let mut none = String::new();
-        of_replicas(&[], &mut none);
-        assert_eq!(none, "");
+        let none = ScrapeFamilies::default();
+        of_replicas(&[], &none);
+        assert!(!rendered(&none).contains("memdb_replica"));
+    }
+
+    #[test]
+    fn the_series_of_namespaces_are_bounded_and_those_with_most_words_stay() {
+        let families = ScrapeFamilies::default();
+        let size = |at: usize| NamespaceSize { name: format!("ns-{at}"), words: at as u64, total: -(at as i64) };
+        of_namespaces((1..=limits::NAMESPACES_IN_METRICS + 1).map(size).collect(), &families);
+        let text = rendered(&families);
+        assert_eq!(text.matches("\nmemdb_namespace_words{").count(), limits::NAMESPACES_IN_METRICS);
+        assert!(!text.contains("{ns=\"ns-1\"}"), "{text}");
+        assert!(text.contains("\nmemdb_namespace_words{ns=\"ns-2\"} 2\n"), "{text}");
+        assert!(text.contains("\nmemdb_namespace_counts_sum{ns=\"ns-2\"} -2\n"), "{text}");
     }
 }

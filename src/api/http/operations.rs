@@ -5,10 +5,13 @@ use super::{
     problem::{Kind, Problem},
     routes::Site,
 };
-use crate::replication::SenderStatus;
+use crate::{metrics::ScrapeFamilies, replication::SenderStatus};
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
+
+/// The bits of a digest that a number of Prometheus, an `f64`, holds exactly.
+const DIGEST_BITS: u64 = (1 << 48) - 1;
 
 /// `GET /health`.
 pub(super) fn health() -> Response {
@@ -47,28 +50,32 @@ fn what_is_missing(site: &Site) -> Cow<'static, str> {
 /// `GET /metrics`: Prometheus' text form.
 pub(super) fn metrics(site: &Site) -> Response {
     let metrics = &site.api.metrics;
+    let families = ScrapeFamilies::default();
     if let Ok(current) = site.current() {
         let reader = &current.reader;
-        let (position, namespaces) = {
+        let (mark, namespaces) = {
             let guard = reader.read();
-            (guard.position(), guard.namespaces())
+            (guard.mark(), guard.namespace_sizes())
         };
         let (keys, streams) = reader.window_len();
-        metrics.position.set(position.sequence as f64);
-        metrics.words_distinct.set(namespaces.iter().map(|(_, words)| words).sum::<u64>() as f64);
-        metrics.words_bytes.set(reader.bytes() as f64);
-        metrics.keys.set(keys as f64);
-        metrics.streams.set(streams as f64);
+        metrics.epoch.set(mark.position.epoch as f64);
+        metrics.position.set(mark.position.sequence as i64);
+        metrics.digest.set((mark.digest & DIGEST_BITS) as i64);
+        metrics.namespaces.set(namespaces.len() as i64);
+        metrics.words_distinct.set(namespaces.iter().map(|namespace| namespace.words).sum::<u64>() as i64);
+        metrics.words_bytes.set(reader.bytes() as i64);
+        metrics.keys.set(keys as i64);
+        metrics.streams.set(streams as i64);
+        numbers::of_namespaces(namespaces, &families);
     }
     if let Role::Leader { leader, .. } = &site.api.role {
         let status = leader.status();
-        metrics.queue_depth.set(status.queued as f64);
-        metrics.poisoned.set(f64::from(u8::from(status.poisoned)));
+        metrics.queue_depth.set(status.queued as i64);
+        metrics.poisoned.set(i64::from(status.poisoned));
     }
-    metrics.ready.set(f64::from(u8::from(site.api.view.is_ready())));
-    let mut text = metrics.render();
-    numbers::of_replication(&site.api, &mut text);
-    let mut response = Response::new(text.into());
+    metrics.ready.set(i64::from(site.api.view.is_ready()));
+    numbers::of_replication(&site.api, &families);
+    let mut response = Response::new(metrics.render_with(families.gather()).into());
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     response

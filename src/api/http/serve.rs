@@ -12,11 +12,7 @@ use super::{
     problem::{Kind, Problem},
     routes::{self, Site},
 };
-use crate::{
-    limits,
-    metrics::{Metrics, UPKEEP_INTERVAL},
-    tally::Pool,
-};
+use crate::{limits, metrics::Metrics, tally::Pool};
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
@@ -139,7 +135,6 @@ impl Worker {
     fn run(mut self, runtime: Runtime, first: Option<(StdListener, Dealer)>) -> bool {
         let clean = runtime.block_on(async {
             if let Some((listener, dealer)) = first {
-                tokio::spawn(keep_up(Arc::clone(&self.site.api.metrics)));
                 tokio::spawn(dealer.accept(listener, self.stopping.clone()));
             }
             self.serve().await
@@ -174,26 +169,19 @@ impl Worker {
     }
 }
 
-async fn keep_up(metrics: Arc<Metrics>) {
-    loop {
-        tokio::time::sleep(UPKEEP_INTERVAL).await;
-        metrics.upkeep();
-    }
-}
-
 /// Counts a connection as open until dropped.
-struct Open(metrics::Gauge);
+struct Open(prometheus::IntGauge);
 
 impl Open {
     fn count(metrics: &Metrics) -> Self {
-        metrics.connections.increment(1);
+        metrics.connections.inc();
         Self(metrics.connections.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.decrement(1);
+        self.0.dec();
     }
 }
 
@@ -243,13 +231,13 @@ impl Dealer {
         self.next = (self.next + 1) % self.threads.len();
         let Ok(stream) = stream.into_std() else { return }; // the descriptor is closed with it
         if self.threads[self.next].try_send(Dealt { stream, place: (permit, admitted) }).is_err() {
-            self.metrics.connections_refused.increment(1);
+            self.metrics.connections_refused.inc();
         }
     }
 
     /// Says why and closes, without waiting for anything: as much as fits a fresh socket's buffer at once.
     fn turn_away(&self, stream: &TcpStream, problem: Problem) {
-        self.metrics.connections_refused.increment(1);
+        self.metrics.connections_refused.inc();
         let _ = stream.try_write(&problem.into_last_words());
         // What was sent already is read, so that the close is no reset that overtakes the answer.
         let _ = stream.try_read(&mut [0; 4_096]);

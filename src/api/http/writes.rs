@@ -327,7 +327,7 @@ pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> 
 /// Counts a write that no replica has acknowledged, though the default level would have had one do so.
 pub(super) fn count_unreplicated(site: &Site, ack: Option<AckLevel>, receipt: &Receipt) {
     let wants_replica = ack.is_none() && site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
-    site.api.metrics.unreplicated.increment(u64::from(wants_replica && receipt.acks == 0));
+    site.api.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
 }
 
 /// The 202 of a write.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     leader::{AckLevel, Receipt},
-    metrics::RouteLabel,
+    metrics::{MethodLabel, RouteLabel},
     position::{Position, Standing},
     tally::Batch,
     view::Current,
@@ -113,7 +113,7 @@ impl Desk {
             Ok(receipt) => self.receipt(&receipt),
             Err(problem) => self.problem(problem),
         };
-        site.api.metrics.answered(RouteLabel::Post, status, 1, now - begun);
+        site.api.metrics.answered(RouteLabel::Post, MethodLabel::Post, status, 1, now - begun);
     }
 
     /// Counts what the last turn has answered.
@@ -125,7 +125,7 @@ impl Desk {
             (RouteLabel::Health, 200, health),
         ] {
             if requests > 0 {
-                site.api.metrics.answered(route, status, requests, each);
+                site.api.metrics.answered(route, MethodLabel::Get, status, requests, each);
             }
         }
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     client::Forward,
     format::Identity,
-    metrics::Metrics,
+    metrics::{Metrics, NodeLimits, NodeRole},
     position::{EpochTable, Position},
     record::{Change, WordCount},
     store::{Mark, Store, WindowLimits},
@@ -95,7 +95,7 @@ pub(in crate::api::http) fn site() -> Site {
         view,
         role: Role::LocalReplica { notice: Arc::default(), forward },
         nodes: NodeAccess::Nobody,
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
     let (uploads, offers) = (Uploads::new(0), Uploads::new(0));
