@@ -10,7 +10,7 @@
 //! | level | modules | what they are |
 //! |---|---|---|
 //! | 0 | `atomics` [`limits`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`failpoint`] | what threads share memory by; bounds and plain values; text to words; switches for tests |
-//! | 1 | [`words`] [`store`] | the counts in memory; [`store::Store::apply`] is the only mutation |
+//! | 1 | [`words`] [`store`] | the counts in memory; a record changes them by [`store::Store::apply`] alone |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 3 | [`view`] [`replication`] | what reads are answered from; messages between nodes, and a leader's side of each replica |
 //! | 4 | [`leader`] [`replica`] [`local_replica`] | the write path and its one Writer; the two kinds of follower: state machines |
@@ -37,8 +37,8 @@
 //!
 //! # One read
 //!
-//! `api/http/lane.rs` finds a plain read in the bytes of its connection; any other request goes to hyper and the routes, and
-//! the connection with it. `api/http/reads.rs` takes a guard ([`store::Reader::read`]), which marks its thread as inside and fixes one of two
+//! `api/http/lane.rs` finds plain reads, `/health` and small posts in the bytes of its connection; any other request goes to
+//! hyper and the routes, and the connection with it. `api/http/reads.rs` takes a guard ([`store::Reader::read`]), which marks its thread as inside and fixes one of two
 //! sides (`store/gate.rs`); looks each word up in the side's namespace ([`words`]); drops the guard and answers. It takes
 //! no lock and never waits: the Writer changes the other side, flips, and waits for readers that are still inside.
 

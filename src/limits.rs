@@ -58,6 +58,8 @@ pub const MAX_BATCHES_PER_RECORD: usize = 1_024;
 pub const GROUP_BYTES: usize = 8 << 20;
 /// Largest payload of a record in bytes. Decoding never allocates for more.
 pub const MAX_RECORD_PAYLOAD_BYTES: usize = 448 << 20;
+/// Largest payload of a block of a snapshot in bytes: a record whole, with room for the walk's own.
+pub const MAX_SNAPSHOT_BLOCK_BYTES: usize = 2 * MAX_RECORD_PAYLOAD_BYTES;
 
 /// A log segment is finished once it has this many bytes.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;

@@ -1,6 +1,6 @@
 //! Where a database is: an epoch, and a sequence that never has a gap.
 //!
-//! A leader takes a new [`Epoch`] at every start; every record takes the next sequence, which goes on over
+//! Every leadership is a new [`Epoch`]; every record takes the next sequence, which goes on over
 //! epochs. So a [`Position`] `3-1042` reads: record 1042 of this database, written in the third epoch. The
 //! [`EpochTable`] remembers where each past epoch ended, which is what decides whether a position somebody else holds
 //! is part of this history.
@@ -8,7 +8,8 @@
 use bincode::{Decode, Encode};
 use std::{fmt, str::FromStr};
 
-/// A leader's term: 1 at the first start, one more at every later start.
+/// A leadership: 1 for the first of a database. A start takes the next; a promotion takes the next, or one of the million
+/// behind it where a node that may take the next could not be asked (`docs/decisions/0009-promotion-by-promise.md`).
 pub type Epoch = u64;
 /// The number of a record: 1 for the first of a database, then one more each.
 pub type Sequence = u64;

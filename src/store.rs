@@ -1,6 +1,7 @@
 //! Namespaces, the idempotency window, the position and the digest, as one value.
 //!
-//! [`Store::apply`] is the only mutation: the leader's Writer, a replica and recovery all come through it.
+//! Records change it by [`Store::apply`] alone: the leader's Writer, a replica and recovery all come through it. An image
+//! of a snapshot is loaded before anybody reads ([`Store::load_image`]), and records over it by [`Store::apply_over_image`].
 //! Readers hold a [`Reader`] and look through a [`Guard`], which shows one position, whole posts only, and never
 //! waits (`store/gate.rs`).
 

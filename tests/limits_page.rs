@@ -1,4 +1,4 @@
-//! `docs/limits.md` says what the code does: its defaults are the code's, and the tests it names are there.
+//! The documents say what the code does: the bounds that they quote are the code's, and the tests that they name are there.
 
 #![allow(clippy::disallowed_methods, reason = "reads the documents and the sources")]
 
@@ -113,5 +113,50 @@ fn the_tests_it_names_are_there() {
         let (file, test) = row[4].trim_matches('`').split_once(": ").unwrap_or_else(|| panic!("no test: {row:?}"));
         let text = fs::read_to_string(Path::new(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         assert!(text.contains(&format!("fn {test}(")), "{file} has no {test}");
+    }
+}
+
+#[test]
+fn the_bounds_that_other_pages_quote_are_those_of_the_code() {
+    let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
+    let ms = |time: u64| if time.is_multiple_of(1_000) { format!("{} s", time / 1_000) } else { format!("{time} ms") };
+    let quoted = [
+        ("docs/log-format.md", format!("payload length, at most {}", mib(limits::MAX_RECORD_PAYLOAD_BYTES))),
+        ("docs/log-format.md", format!("when the last one has {}", mib(limits::DEFAULT_SEGMENT_BYTES as usize))),
+        ("docs/snapshot-format.md", format!("payload length, at most {}", mib(limits::MAX_SNAPSHOT_BLOCK_BYTES))),
+        ("docs/snapshot-format.md", format!("pieces of {} slots", limits::WALK_ENTRIES)),
+        (
+            "docs/snapshot-format.md",
+            format!("{} and {}", ms(limits::QUICK_SNAPSHOT_MS), mib(limits::QUICK_SNAPSHOT_BYTES as usize)),
+        ),
+        ("docs/replication.md", format!("| {} | `HEARTBEAT_MS` |", ms(limits::HEARTBEAT_MS))),
+        (
+            "docs/replication.md",
+            format!(
+                "| {}, and 1 ms for each {} bytes; ",
+                ms(limits::EXCHANGE_TIMEOUT_MS),
+                number(limits::LEAST_BYTES_PER_MS)
+            ),
+        ),
+        (
+            "docs/replication.md",
+            format!("below {} doubling to {} |", ms(limits::RETRY_MIN_MS), ms(limits::RETRY_MAX_MS)),
+        ),
+        ("docs/replication.md", format!("| {} | `FEED_BYTES` |", mib(limits::FEED_BYTES))),
+        ("docs/replication.md", format!("| {} KiB, or one record | `OFFER_BYTES` |", limits::OFFER_BYTES >> 10)),
+        ("docs/replication.md", format!("| {}: the largest record, and the head |", mib(limits::MAX_OFFER_BYTES))),
+        ("docs/replication.md", format!("| followers of one leader | {} |", limits::MAX_REPLICAS)),
+        ("docs/replication.md", format!("at most {}, so that the node", ms(limits::MAX_ACK_TIMEOUT_MS))),
+        ("docs/operating.md", format!("A leader serves {} followers at most.", limits::MAX_REPLICAS)),
+        ("docs/http-api.md", format!("of the {} namespaces with most words", limits::NAMESPACES_IN_METRICS)),
+        ("README.md", format!("A text has up to {}", mib(limits::DEFAULT_MAX_BODY_BYTES))),
+        ("README.md", format!("a word up to {} bytes", limits::MAX_WORD_BYTES)),
+        ("README.md", format!("at most {}", mib(limits::LARGEST_MAX_BODY_BYTES))),
+        ("README.md", format!("for {} minutes (`--key-window-seconds`)", limits::DEFAULT_KEY_AGE_MS / 60_000)),
+        ("README.md", format!("a stream of posts for {} days", limits::DEFAULT_STREAM_AGE_MS / 86_400_000)),
+    ];
+    for (page, quote) in quoted {
+        let text = fs::read_to_string(page).expect("the page");
+        assert!(text.contains(&quote), "{page} does not say {quote:?}");
     }
 }

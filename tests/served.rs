@@ -184,7 +184,10 @@ fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
         let text = std::fs::read_to_string(page).expect("the page");
         for number in numbers_in(&text) {
             // A reason has a series once it was given.
-            assert!(known.contains(number) || number == "memdb_refused_total", "{page} names {number}, which no node has");
+            assert!(
+                known.contains(number) || number == "memdb_refused_total",
+                "{page} names {number}, which no node has"
+            );
         }
     }
     let rules = promtool(&["check", "rules", "examples/prometheus/alerts.yml"], "");

@@ -1,8 +1,8 @@
 //! Counts over HTTP.
 //!
 //! A request reads straight down: `serve` accepts connections, as many as `addresses` lets a client have, and deals them to
-//! threads; `lane` answers the plainest reads by itself and leaves every other request, with its connection, to those that
-//! follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
+//! threads; `lane` answers plain reads, `/health` and small posts by itself and leaves every other request, with its connection,
+//! to those that follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
 //! heads (`head`) pass; `front` refuses what no route should see; `routes` names every route as a warp filter; `reads`
 //! and `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
 

@@ -1,4 +1,4 @@
-//! What a leader makes of a [`Hello`]: the five outcomes.
+//! Decides from a follower's [`Hello`] whether it goes on, needs a snapshot, is refused, or deposes this leader.
 
 use super::{Hello, Members, NodeId};
 use crate::{

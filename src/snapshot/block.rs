@@ -15,7 +15,7 @@ use bincode::{Decode, Encode};
 
 pub(super) const BLOCK_HEADER_BYTES: usize = 12;
 /// Longest payload: one read of log bytes may hold a whole record.
-pub(super) const MAX_BLOCK_BYTES: usize = 2 * crate::limits::MAX_RECORD_PAYLOAD_BYTES;
+pub(super) const MAX_BLOCK_BYTES: usize = crate::limits::MAX_SNAPSHOT_BLOCK_BYTES;
 
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
