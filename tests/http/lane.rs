@@ -299,7 +299,8 @@ fn requests_are_counted_and_timed_in_the_lane_too() {
         "memdb_http_requests_total{route=\"wordcount\",status=\"2xx\"} 500",
         "memdb_http_requests_total{route=\"wordcount\",status=\"3xx\"} 1",
         "memdb_http_requests_total{route=\"health\",status=\"2xx\"} 1",
-        "memdb_http_request_seconds_count 502",
+        "memdb_http_request_seconds_count{method=\"GET\",route=\"wordcount\"} 501",
+        "memdb_http_request_seconds_count{method=\"GET\",route=\"health\"} 1",
     ] {
         assert!(shown.lines().any(|one| one == line), "no {line} in\n{shown}");
     }

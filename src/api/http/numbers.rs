@@ -25,7 +25,7 @@ pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, families: &Scrap
     let help = "Distinct words of the namespace; of the namespaces with most words.";
     families.gauge("memdb_namespace_words", help, &["ns"], each(|one| one.words as f64));
     let help = "Sum of all counts of the namespace; of the namespaces with most words.";
-    families.gauge("memdb_namespace_counts_sum", help, &["ns"], each(|one| one.total as f64));
+    families.gauge("memdb_namespace_counts", help, &["ns"], each(|one| one.total as f64));
 }
 
 fn of_replicas(replicas: &[SenderStatus], families: &ScrapeFamilies) {
@@ -103,6 +103,6 @@ mod tests {
         assert_eq!(text.matches("\nmemdb_namespace_words{").count(), limits::NAMESPACES_IN_METRICS);
         assert!(!text.contains("{ns=\"ns-1\"}"), "{text}");
         assert!(text.contains("\nmemdb_namespace_words{ns=\"ns-2\"} 2\n"), "{text}");
-        assert!(text.contains("\nmemdb_namespace_counts_sum{ns=\"ns-2\"} -2\n"), "{text}");
+        assert!(text.contains("\nmemdb_namespace_counts{ns=\"ns-2\"} -2\n"), "{text}");
     }
 }
