@@ -17,6 +17,7 @@ mod framing;
 mod front;
 mod head;
 mod headers;
+mod json;
 mod lane;
 mod nodes;
 mod numbers;

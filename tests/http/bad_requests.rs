@@ -58,3 +58,37 @@ fn offsets_and_members_are_named() {
     assert!(detail(&wire.post(b"ab\xff")).contains("offset 2"));
     assert!(detail(&wire.ask("POST /update HTTP/1.1", r#"{"a":1,"bad":"x"}"#)).contains("\"bad\""));
 }
+
+#[test]
+fn a_json_body_that_is_no_object_is_refused_in_the_words_of_json() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    for (route, body, said) in [
+        ("/post", r#"["doc one","doc two"]"#, "it is an array, not an object"),
+        ("/post", r#"["text"]"#, "it is an array, not an object"),
+        ("/post", "5", "it is a number, not an object"),
+        ("/post", "null", "it is null, not an object"),
+        ("/post", r#"{"text":["a"]}"#, "member \"text\": is an array, not a string"),
+        ("/post", r#"{"text":null}"#, "member \"text\": is null, not a string"),
+        ("/post", r#"{"text":"a","id":{}}"#, "member \"id\": is an object, not a string"),
+        ("/post", r#"{"text":"a","id":"x","id":"x"}"#, "member \"id\": is given twice"),
+        ("/post", r#"{"Text":"a"}"#, "the member text is missing"),
+        ("/post", r#"{"text":"a"},"#, "trailing characters"),
+        ("/post", r#"{"text":"\ud83d"}"#, "the \\ud83d at byte 9 is half a surrogate pair"),
+        ("/post", r#"{"text":"\ude00 x"}"#, "the \\ude00 at byte 9 is half a surrogate pair"),
+        ("/update", r#"[["hello",5]]"#, "it is an array, not an object"),
+        ("/update", r#""hello""#, "it is a string, not an object"),
+        ("/update", r#"{"a":1e999}"#, "number out of range"),
+        ("/update", r#"{"a":{"b":[1]}}"#, "member \"a\": is an object"),
+        ("/update", r#"{"\udc00":1}"#, "the \\udc00 at byte 2 is half a surrogate pair"),
+    ] {
+        let answer = wire.ask(&format!("POST {route} HTTP/1.1\r\nContent-Type: application/json"), body);
+        assert_eq!((answer.status, answer.problem().as_str()), (400, "invalid-body"), "{body}");
+        let detail = answer.json()["detail"].as_str().expect("a text").to_owned();
+        assert!(detail.contains(said), "{body}: {detail}");
+        for word in ["struct", "sequence", "Cow", "i64", "String", "map"] {
+            assert!(!detail.split(|letter: char| !letter.is_alphanumeric()).any(|one| one == word), "{detail}");
+        }
+    }
+    assert_eq!(wire.get("/sync").text().trim_end(), "{}", "nothing was counted");
+}

@@ -51,6 +51,32 @@ fn a_line_that_cannot_be_read_is_told_and_the_others_count() {
 }
 
 #[test]
+fn a_json_line_that_is_no_object_with_a_text_is_refused() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let lines = [
+        (r#"["doc one","doc two"]"#, "it is an array"),
+        (r#"["doc"]"#, "it is an array"),
+        (r#""doc""#, "it is a string"),
+        (r#"{"text":["doc"]}"#, "member \"text\": is an array, not a string"),
+        (r#"{"text":"doc","text":"doc"}"#, "given twice"),
+        (r#"{"text":"doc"} 5"#, "trailing characters"),
+        (r#"{"text":"\ud800"}"#, "half a surrogate pair"),
+        (r#"{"id":"x"}"#, "the member text is missing"),
+    ];
+    let body: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let counts = r#"{"other":"\ud800","deep":[[{}]],"text":"doc"}"#;
+    let head = "POST /bulk HTTP/1.1\r\nContent-Type: application/x-ndjson";
+    let answer = wire.ask(head, format!("{body}{counts}\n"));
+    assert_eq!(done(&answer), (202, 1, 0, lines.len() as u64));
+    for (at, (line, said)) in lines.iter().enumerate() {
+        let reason = answer.json()["refusals"][at]["reason"].as_str().expect("a text").to_owned();
+        assert!(reason.contains(said) && !reason.contains("struct"), "{line}: {reason}");
+    }
+    assert_eq!(wire.get("/sync").text().trim_end(), r#"{"doc":1}"#);
+}
+
+#[test]
 fn a_body_may_be_larger_than_any_bound() {
     let node = Node::start(settings());
     let mut wire = Wire::open(&node);

@@ -225,6 +225,11 @@ fn bodies() -> Vec<Case> {
         typed("JSON without text", "application/json", br#"{"id":"x"}"#, 400, "invalid-body"),
         typed("JSON with a number for text", "application/json", br#"{"text":5}"#, 400, "invalid-body"),
         typed("a JSON list", "application/json", b"[]", 400, "invalid-body"),
+        typed("a JSON list of two texts", "application/json", br#"["doc one","doc two"]"#, 400, "invalid-body"),
+        typed("a JSON string", "application/json", br#""text""#, 400, "invalid-body"),
+        typed("two JSON objects", "application/json", br#"{"text":"x"}{"text":"y"}"#, 400, "invalid-body"),
+        typed("JSON with text twice", "application/json", br#"{"text":"x","text":"x"}"#, 400, "invalid-body"),
+        typed("JSON with a list for id", "application/json", br#"{"text":"x","id":["a"]}"#, 400, "invalid-body"),
         typed("half a surrogate pair", "application/json", br#"{"text":"\ud800"}"#, 400, "invalid-body"),
         typed("multipart without a boundary", "multipart/form-data", b"x", 400, "invalid-header"),
         typed(

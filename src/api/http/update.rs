@@ -3,10 +3,12 @@
 //! Members go straight into the tally; a member that cannot be used is refused by name, and then nothing of
 //! the body counts.
 
-use super::problem::{Kind, Problem};
+use super::{
+    json::{self, Value, Wanted},
+    problem::{Kind, Problem},
+};
 use crate::{hash::WordHasher, limits::MAX_WORD_BYTES, tally::Tally, tokenizer::Analyzer};
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{collections::HashSet, fmt};
 
 /// The amounts of an update, and how many words they count or take back.
 #[derive(Debug)]
@@ -19,126 +21,45 @@ pub(super) struct Amounts {
 /// Reads the body.
 pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Result<Amounts, Problem> {
     let mut amounts = Amounts { tally: Tally::new(hasher), words: 0 };
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let read = Members { amounts: &mut amounts, analyzer }.deserialize(&mut reader).and_then(|()| reader.end());
+    let mut seen = HashSet::new();
+    let read = json::read_object(
+        json,
+        |_| Wanted::Scalar,
+        |name, value| {
+            amounts.add(&name, &value, analyzer)?;
+            match seen.replace(name) {
+                Some(twice) => Err(json::member_error(&twice, "is given twice")),
+                None => Ok(()),
+            }
+        },
+    );
     match read {
         Ok(()) => Ok(amounts),
-        Err(error) => Err(Problem::new(Kind::InvalidBody, format!("{error}; nothing was applied"))),
+        Err(wrong) => Err(Problem::new(
+            Kind::InvalidBody,
+            format!(
+                "{wrong}; an object of words with integers is wanted, such as {{\"hello\":5}}; nothing was applied"
+            ),
+        )),
     }
 }
 
-struct Members<'a> {
-    amounts: &'a mut Amounts,
-    analyzer: Analyzer,
-}
-
-impl<'de> DeserializeSeed<'de> for Members<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Members<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of words with integers, such as {\"hello\":5}")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        let mut seen = HashSet::new();
-        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
-            let amount = map.next_value_seed(Amount { name: &name })?;
-            let word = self.analyzer.fold(&name);
-            if word.is_empty() || word.len() > MAX_WORD_BYTES {
-                return Err(member(&name, format_args!("a word has 1 to {MAX_WORD_BYTES} bytes")));
-            }
-            if self.amounts.tally.add(&word, amount).is_err() {
-                return Err(member(&name, "with the members that fold to the same word it leaves the 64-bit range"));
-            }
-            self.amounts.words = self.amounts.words.saturating_add(amount.unsigned_abs());
-            drop(word);
-            if let Some(twice) = seen.replace(name) {
-                return Err(member(&twice, "is given twice"));
-            }
+impl Amounts {
+    fn add(&mut self, name: &str, value: &Value<'_>, analyzer: Analyzer) -> Result<(), String> {
+        let refused = |what: fmt::Arguments<'_>| Err(json::member_error(name, what));
+        let Value::Integer(amount) = *value else {
+            return refused(format_args!("is {}; a 64-bit integer is wanted", value.kind()));
+        };
+        let word = analyzer.fold(name);
+        if word.is_empty() || word.len() > MAX_WORD_BYTES {
+            return refused(format_args!("a word has 1 to {MAX_WORD_BYTES} bytes"));
         }
+        if self.tally.add(&word, amount).is_err() {
+            return refused(format_args!("with the members that fold to the same word it leaves the 64-bit range"));
+        }
+        self.words = self.words.saturating_add(amount.unsigned_abs());
         Ok(())
     }
-}
-
-/// A member's name, borrowed from the body where it holds no escape.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct Amount<'a> {
-    name: &'a str,
-}
-
-impl Amount<'_> {
-    fn refused<E: de::Error>(&self, what: &str) -> E {
-        member(self.name, format_args!("is {what}; a 64-bit integer is wanted"))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Amount<'_> {
-    type Value = i64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<i64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Amount<'_> {
-    type Value = i64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a 64-bit integer for {:?}", self.name)
-    }
-
-    fn visit_i64<E: de::Error>(self, amount: i64) -> Result<i64, E> {
-        Ok(amount)
-    }
-
-    fn visit_u64<E: de::Error>(self, amount: u64) -> Result<i64, E> {
-        i64::try_from(amount).map_err(|_| self.refused("out of range"))
-    }
-
-    fn visit_f64<E: de::Error>(self, amount: f64) -> Result<i64, E> {
-        // The one whole number that the parser gives as a float is -0.
-        if amount == 0.0 && amount.is_sign_negative() {
-            Ok(0)
-        } else {
-            Err(self.refused("a fraction, or out of range"))
-        }
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<i64, E> {
-        Err(self.refused("a string"))
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<i64, E> {
-        Err(self.refused("a boolean"))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<i64, E> {
-        Err(self.refused("null"))
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, _: A) -> Result<i64, A::Error> {
-        Err(self.refused("an array"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<i64, A::Error> {
-        Err(self.refused("an object"))
-    }
-}
-
-fn member<E: de::Error>(name: &str, what: impl fmt::Display) -> E {
-    // A name may be as long as the body; the start of it is enough to find it.
-    let shown: String = name.chars().take(64).collect();
-    E::custom(format_args!("member {shown:?}: {what}"))
 }
 
 #[cfg(test)]

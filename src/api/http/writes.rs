@@ -4,6 +4,7 @@ use super::{
     body::{self, Media},
     form, headers,
     headers::Naming,
+    json::{self, Value, Wanted},
     problem::{self, Kind, Problem},
     query::{self, Query},
     routes::Site,
@@ -241,11 +242,9 @@ pub(super) async fn has_id(body: &Bytes) -> bool {
     apart(move || reads(&body)).await.unwrap_or(false)
 }
 
-#[derive(serde::Deserialize)]
+/// The JSON body of a post.
 struct Posted<'a> {
-    #[serde(borrow)]
     text: Cow<'a, str>,
-    #[serde(borrow)]
     id: Option<Cow<'a, str>>,
 }
 
@@ -253,10 +252,29 @@ fn json_text(body: &[u8]) -> Result<Posted<'_>, Problem> {
     if body.is_empty() {
         return Err(no_text());
     }
-    serde_json::from_str(form::utf8(body)?).map_err(|error| {
-        let detail = format!("{error}; a JSON object with a string member text is wanted, and id if it has one");
+    read_posted(form::utf8(body)?).map_err(|wrong| {
+        let detail = format!("{wrong}; a JSON object with a string member text is wanted, and id if it has one");
         Problem::new(Kind::InvalidBody, detail)
     })
+}
+
+fn read_posted(body: &str) -> Result<Posted<'_>, String> {
+    let (mut text, mut id) = (None, None);
+    let wanted = |name: &str| if ["text", "id"].contains(&name) { Wanted::Scalar } else { Wanted::Nothing };
+    json::read_object(body, wanted, |name, value| {
+        let slot = if name == "text" { &mut text } else { &mut id };
+        let given = match value {
+            Value::String(given) => Some(given),
+            Value::Null if name == "id" => None,
+            other => return Err(json::member_error(&name, format_args!("is {}, not a string", other.kind()))),
+        };
+        match slot.replace(given) {
+            Some(_) => Err(json::member_error(&name, "is given twice")),
+            None => Ok(()),
+        }
+    })?;
+    let text = text.flatten().ok_or("the member text is missing")?;
+    Ok(Posted { text, id: id.flatten() })
 }
 
 async fn multipart_text(body: Bytes, boundary: &str) -> Result<Bytes, Problem> {

@@ -1,6 +1,10 @@
 //! Counts a block of lines.
 
-use super::{Format, lines::Block};
+use super::{
+    super::json::{self, Value, Wanted},
+    Format,
+    lines::Block,
+};
 use crate::{
     limits::MAX_WORD_BYTES,
     tally::{Parts, Tally},
@@ -145,22 +149,28 @@ fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
     end
 }
 
-#[derive(serde::Deserialize)]
-struct Line<'a> {
-    #[serde(borrow)]
-    text: Cow<'a, str>,
-}
-
 fn text(line: &[u8], format: Format) -> Result<Cow<'_, str>, String> {
     let line = decode_utf8(line).map_err(|error| error.to_string())?;
     match format {
         Format::Plain => Ok(Cow::Borrowed(line)),
         Format::Json if line.trim_ascii().is_empty() => Ok(Cow::Borrowed("")),
-        Format::Json => match serde_json::from_str(line) {
-            Ok(Line { text }) => Ok(text),
-            Err(error) => Err(format!("{error}; a JSON object with a string member text is wanted")),
-        },
+        Format::Json => {
+            json_text(line).map_err(|wrong| format!("{wrong}; a JSON object with a string member text is wanted"))
+        }
     }
+}
+
+fn json_text(line: &str) -> Result<Cow<'_, str>, String> {
+    let mut text = None;
+    let wanted = |name: &str| if name == "text" { Wanted::Scalar } else { Wanted::Nothing };
+    json::read_object(line, wanted, |name, value| match value {
+        Value::String(value) => match text.replace(value) {
+            Some(_) => Err(json::member_error(&name, "is given twice")),
+            None => Ok(()),
+        },
+        other => Err(json::member_error(&name, format_args!("is {}, not a string", other.kind()))),
+    })?;
+    text.ok_or_else(|| "the member text is missing".to_owned())
 }
 
 #[cfg(test)]
