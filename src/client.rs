@@ -28,6 +28,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience for a whole answer, so that a hung server ends a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Words that make an address longer than this are named in a body: a node takes 16 KiB of a head, whatever is in between
+/// often less.
+const LONGEST_ADDRESS_BYTES: usize = 4 << 10;
+
 /// Patience for the answer to a body of any length.
 const LONGEST_BODY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -268,8 +272,14 @@ impl Client {
         words: &[String],
     ) -> Result<BTreeMap<String, i64>, ClientError> {
         let query = namespace.map(|name| ("ns", name)).into_iter();
-        let query: Vec<_> = query.chain(words.iter().map(|word| ("word", word.as_str()))).collect();
-        self.json(self.http.get(self.address("/wordcount", &query))).await
+        let all: Vec<_> = query.clone().chain(words.iter().map(|word| ("word", word.as_str()))).collect();
+        let address = self.address("/wordcount", &all);
+        if address.as_str().len() <= LONGEST_ADDRESS_BYTES {
+            return self.json(self.http.get(address)).await;
+        }
+        let address = self.address("/wordcount", &query.collect::<Vec<_>>());
+        let request = self.http.post(address).header(header::CONTENT_TYPE, "application/json");
+        self.json(request.body(serde_json::json!({ "words": words }).to_string())).await
     }
 
     /// The `n` largest counts.

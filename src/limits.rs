@@ -45,6 +45,8 @@ pub const TALLIES_KEPT: usize = 256;
 pub const TALLY_KEPT_BYTES: usize = 16 << 10;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
+/// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an escape of six.
+pub const MAX_WORDS_BODY_BYTES: usize = 2 << 20;
 /// The most words `/top` gives.
 pub const MAX_TOP: usize = 1_000;
 
@@ -126,6 +128,7 @@ const _: () =
 const _: () = assert!(MAX_BLOCK_BYTES * 11 + MAX_BLOCK_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES && BULK_BLOCK_BYTES <= LARGEST_MAX_BODY_BYTES);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= DEFAULT_QUEUE_BYTES);
+const _: () = assert!(MAX_WORDS_PER_READ * (6 * MAX_WORD_BYTES + 8) < MAX_WORDS_BODY_BYTES);
 const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);

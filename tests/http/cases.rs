@@ -64,8 +64,10 @@ fn methods_and_paths() -> Vec<Case> {
         case("GET of a write", request("GET /post", &[], ""), 405, "method-not-allowed", Open)
             .with(&[("allow", "POST")]),
         case("PUT", request("PUT /post", &[], "a"), 405, "method-not-allowed", Open).with(&[("allow", "POST")]),
-        case("POST of a read", request("POST /wordcount?word=a", &[], ""), 405, "method-not-allowed", Open)
-            .with(&[("allow", "GET, HEAD, DELETE")]),
+        case("POST of a read", request("POST /top", &[], ""), 405, "method-not-allowed", Open)
+            .with(&[("allow", "GET, HEAD")]),
+        case("PUT of words", request("PUT /wordcount?word=a", &[], ""), 405, "method-not-allowed", Open)
+            .with(&[("allow", "GET, HEAD, POST, DELETE")]),
         case("DELETE of all", request("DELETE /sync", &[], ""), 405, "method-not-allowed", Open)
             .with(&[("allow", "GET, HEAD, POST")]),
         case("GET of a namespace", request("GET /ns/a", &[], ""), 405, "method-not-allowed", Open)
@@ -111,6 +113,11 @@ fn parameters() -> Vec<Case> {
         bad("a namespace too long", &format!("GET /sync?ns={}", "a".repeat(65))),
         bad("a namespace twice", "GET /sync?ns=a&ns=b"),
         bad("no namespace to delete", "DELETE /ns/%20"),
+        bad("an unknown parameter", "GET /wordcount?word=a&verbose"),
+        bad("an unknown parameter of a write", "POST /post?namespace=a"),
+        bad("an unknown parameter of health", "GET /health?verbose"),
+        bad("a parameter without a name", "GET /wordcount?word=a&=b"),
+        case("an underscore's parameter", request("GET /wordcount?word=a&_=1", &[], ""), 200, "", Open),
         bad("n too small", "GET /top?n=0"),
         bad("n too large", "GET /top?n=1001"),
         bad("n no number", "GET /top?n=ten"),

@@ -8,6 +8,7 @@ mod followers;
 mod http2;
 mod lane;
 mod node;
+mod parameters;
 mod routes;
 #[path = "../in_process/settings.rs"]
 mod settings;

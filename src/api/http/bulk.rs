@@ -12,7 +12,7 @@ use super::{
     body::{self, Share},
     headers::{self, Naming},
     problem::{self, Kind, Problem},
-    query::Query,
+    query::{Parameters, Query},
     routes::Site,
     writes::{self, Heads},
 };
@@ -142,7 +142,7 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::ADD)?;
     let format = Format::of(heads.content_type.as_deref())?;
     let stream = stream_of(heads.naming)?;
     let identity = site.current()?.identity;

@@ -33,7 +33,7 @@ pub(super) fn decode(encoded: &[u8], kind: Kind) -> Result<Cow<'_, str>, Problem
                     let at = encoded.len() - rest.len() - 1;
                     return Err(Problem::new(
                         kind,
-                        format!("the % at byte {at} of a form value is not followed by two hexadecimal digits; encode a percent sign as %25"),
+                        format!("the % at byte {at} of an encoded value is not followed by two hexadecimal digits; encode a percent sign as %25"),
                     ));
                 }
             },

@@ -6,6 +6,7 @@
 use super::{
     NodeAccess, Role, body,
     problem::{Kind, Problem},
+    query::{Parameters, Query},
     routes::Site,
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
 };
@@ -41,6 +42,7 @@ pub(super) fn is_offer(content_type: Option<&str>) -> bool {
 /// `POST /update` with records: an offer of the leader to a replica.
 pub(super) async fn offer<S, B, E>(
     site: Arc<Site>,
+    query: String,
     authorization: Option<String>,
     content_length: Option<String>,
     body: S,
@@ -50,6 +52,7 @@ where
     B: Buf,
 {
     check(&site, authorization.as_deref())?;
+    Query::parse(&query, Parameters::NONE)?;
     if site.follows_files() {
         return Err(Problem::new(Kind::NotFound, "a local replica takes its records from files"));
     }
@@ -81,10 +84,11 @@ pub(super) async fn promote(
         return Err(Problem::new(Kind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
     }
     check(&site, authorization.as_deref())?;
-    let force = match query.as_str() {
-        "" | "force=false" => false,
-        "force=true" | "force" => true,
-        _ => return Err(Problem::new(Kind::InvalidParameter, "force= takes true or false")),
+    let force = match Query::parse(&query, Parameters::PROMOTE)?.force.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some("") if !query.contains("force=") => true,
+        Some(_) => return Err(Problem::new(Kind::InvalidParameter, "force= takes true or false")),
     };
     let refused = |why: String| Problem::new(Kind::NotPromoted, why);
     let Role::Replica { follower, .. } = &site.api.role else {
@@ -96,8 +100,9 @@ pub(super) async fn promote(
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.
-pub(super) fn notice(site: &Site, authorization: Option<&str>) -> Result<Response, Problem> {
+pub(super) fn notice(site: &Site, query: &str, authorization: Option<&str>) -> Result<Response, Problem> {
     check(site, authorization)?;
+    Query::parse(query, Parameters::NONE)?;
     if let Role::LocalReplica { notice, .. } = &site.api.role {
         notice.notify_one();
     }
@@ -109,6 +114,7 @@ pub(super) fn notice(site: &Site, authorization: Option<&str>) -> Result<Respons
 /// `POST /sync`: a follower announces itself to its leader.
 pub(super) async fn announce<S, B, E>(
     site: Arc<Site>,
+    query: String,
     authorization: Option<String>,
     content_type: Option<String>,
     body: S,
@@ -118,6 +124,7 @@ where
     B: Buf,
 {
     check(&site, authorization.as_deref())?;
+    Query::parse(&query, Parameters::NONE)?;
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
@@ -141,7 +148,7 @@ pub(super) async fn fetch(
     authorization: Option<&str>,
 ) -> Option<Result<Response, Problem>> {
     if is(accept, SNAPSHOT_TYPE) {
-        Some(checked(site, authorization, snapshot(site)).await)
+        Some(checked(site, authorization, snapshot(site, query)).await)
     } else if is(accept, RECORDS_TYPE) {
         Some(checked(site, authorization, records(site, query)).await)
     } else {
@@ -159,7 +166,8 @@ async fn checked(
 }
 
 /// The newest snapshot, as it is on disk.
-async fn snapshot(site: &Site) -> Result<Response, Problem> {
+async fn snapshot(site: &Site, query: &str) -> Result<Response, Problem> {
+    Query::parse(query, Parameters::NONE)?;
     let archive = archive(site)?.clone();
     match beside(move || archive.snapshot()).await? {
         Snapshot::File(outgoing) => {
@@ -203,8 +211,8 @@ fn pieces(outgoing: Outgoing) -> impl Stream<Item = Result<Bytes, io::Error>> + 
 
 /// Records behind `after=E-S`, for a leader that has lost them.
 async fn records(site: &Site, query: &str) -> Result<Response, Problem> {
-    let after: Position = query
-        .strip_prefix("after=")
+    let after: Position = Query::parse(query, Parameters::RECORDS)?
+        .after
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Problem::new(Kind::InvalidParameter, "after= takes a position, such as 3-1042"))?;
     let archive = archive(site)?.clone();

@@ -215,6 +215,11 @@ impl Problem {
         Self { detail: detail.into(), ..self }
     }
 
+    /// The same with what it is about in front of the detail.
+    pub(super) fn about(self, subject: impl std::fmt::Display) -> Self {
+        Self { detail: format!("{subject}: {}", self.detail).into(), ..self }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.kind.facts().0).expect("a test has seen every status")
     }

@@ -1,6 +1,7 @@
 //! The parameters after the `?`, checked.
 //!
-//! Parameters no route knows are ignored, as HTTP servers do; known ones must make sense.
+//! Each route has a table of the parameters it knows. Another one is refused, since who sends it means something by it
+//! (`?namespace=a` would count in `words`); only names that begin with `_` are let through, for caches and the like.
 
 use super::{
     form,
@@ -8,6 +9,76 @@ use super::{
 };
 use crate::{leader::AckLevel, limits};
 use std::borrow::Cow;
+
+/// The parameters a route knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameters(&'static [Parameter]);
+
+impl Parameters {
+    /// Health, metrics, status, and what nodes send each other.
+    pub(super) const NONE: Self = Self(&[]);
+    /// `GET` and `POST /wordcount`.
+    pub(super) const WORDCOUNT: Self = Self(&[Parameter::Word, Parameter::Namespace]);
+    /// `DELETE /wordcount`.
+    pub(super) const REMOVE_WORDS: Self = Self(&[Parameter::Word, Parameter::Namespace, Parameter::Ack]);
+    /// `POST /post`, `/update` and `/bulk`.
+    pub(super) const ADD: Self = Self(&[Parameter::Namespace, Parameter::Ack]);
+    /// `DELETE /ns/{name}`.
+    pub(super) const DROP_NAMESPACE: Self = Self(&[Parameter::Ack]);
+    /// `GET /top`.
+    pub(super) const TOP: Self = Self(&[Parameter::N, Parameter::Namespace]);
+    /// `GET /sync`.
+    pub(super) const SYNC: Self = Self(&[Parameter::Namespace]);
+    /// `GET /sync` for records.
+    pub(super) const RECORDS: Self = Self(&[Parameter::After]);
+    /// `POST /promote`.
+    pub(super) const PROMOTE: Self = Self(&[Parameter::Force]);
+
+    fn find(self, name: &str) -> Option<Parameter> {
+        self.0.iter().copied().find(|parameter| parameter.name() == name)
+    }
+}
+
+/// A parameter that some route knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parameter {
+    Word,
+    Namespace,
+    Ack,
+    N,
+    After,
+    Force,
+}
+
+impl Parameter {
+    const fn name(self) -> &'static str {
+        match self {
+            Parameter::Word => "word",
+            Parameter::Namespace => "ns",
+            Parameter::Ack => "ack",
+            Parameter::N => "n",
+            Parameter::After => "after",
+            Parameter::Force => "force",
+        }
+    }
+
+    /// What people call it who know it from elsewhere.
+    const fn other_names(self) -> &'static [&'static str] {
+        match self {
+            Parameter::Word => &["w", "q", "query", "term", "token", "key"],
+            Parameter::Namespace => &["namespace", "name", "database", "db", "table", "collection"],
+            Parameter::Ack => &["level", "durability", "consistency", "wait"],
+            Parameter::N => &["limit", "count", "size", "top", "max", "number", "num", "k"],
+            Parameter::After | Parameter::Force => &[],
+        }
+    }
+
+    /// How near a name is, from 0 to 1.
+    fn nearness(self, name: &str) -> f64 {
+        let nearness = |known: &str| strsim::jaro_winkler(known, name);
+        self.other_names().iter().copied().map(nearness).fold(nearness(self.name()), f64::max)
+    }
+}
 
 /// What a request asks for after the `?`.
 #[derive(Debug)]
@@ -20,35 +91,45 @@ pub(super) struct Query<'a> {
     pub(super) ack: Option<AckLevel>,
     /// `n=`.
     pub(super) n: Option<Cow<'a, str>>,
+    /// `after=`.
+    pub(super) after: Option<Cow<'a, str>>,
+    /// `force=`.
+    pub(super) force: Option<Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
-    /// Reads the text after the `?`.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Problem> {
-        let (mut namespace, mut ack, mut n) = (None, None, None);
+    /// Reads the text after the `?`, of a route that knows these parameters.
+    pub(super) fn parse(text: &'a str, known: Parameters) -> Result<Self, Problem> {
+        let (mut namespace, mut ack, mut n, mut after, mut force) = (None, None, None, None, None);
         let mut words = Vec::new();
         for (name, value) in form::pairs(text.as_bytes()) {
             let name = form::decode(name, Kind::InvalidParameter)?;
-            let slot = match &*name {
-                "word" => {
-                    words.push(form::decode(value, Kind::InvalidParameter)?);
+            let value = form::decode(value, Kind::InvalidParameter);
+            let value = value.map_err(|problem| problem.about(format_args!("parameter `{}`", shown(&name))))?;
+            if name.starts_with('_') {
+                continue;
+            }
+            let slot = match known.find(&name).ok_or_else(|| unknown(&name, known))? {
+                Parameter::Word => {
+                    words.push(value);
                     if words.len() > limits::MAX_WORDS_PER_READ {
                         return Err(too_many_words());
                     }
                     continue;
                 }
-                "ns" => &mut namespace,
-                "ack" => &mut ack,
-                "n" => &mut n,
-                _ => continue,
+                Parameter::Namespace => &mut namespace,
+                Parameter::Ack => &mut ack,
+                Parameter::N => &mut n,
+                Parameter::After => &mut after,
+                Parameter::Force => &mut force,
             };
-            if slot.replace(form::decode(value, Kind::InvalidParameter)?).is_some() {
+            if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));
             }
         }
         let namespace = namespace.unwrap_or(Cow::Borrowed(limits::DEFAULT_NAMESPACE));
         check_namespace(&namespace)?;
-        Ok(Self { namespace, words, ack: ack.as_deref().map(ack_level).transpose()?, n })
+        Ok(Self { namespace, words, ack: ack.as_deref().map(ack_level).transpose()?, n, after, force })
     }
 
     /// The words, of which there must be at least one and no empty one.
@@ -78,11 +159,36 @@ pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
     Err(invalid("a namespace is 1 to 64 characters of a-z, 0-9, dot, underscore and dash"))
 }
 
+/// Refuses a parameter, and says which one was meant.
+fn unknown(name: &str, known: Parameters) -> Problem {
+    if name.is_empty() {
+        return invalid("a parameter has no name in front of its =");
+    }
+    let shown = shown(name);
+    if known.0.is_empty() {
+        return invalid(format!("unknown parameter `{shown}`: this route takes none"));
+    }
+    let lower = shown.to_lowercase();
+    let nearness = known.0.iter().map(|parameter| (parameter.nearness(&lower), parameter.name()));
+    let nearest = nearness.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|nearest| nearest.0 >= NEAR);
+    let meant = nearest.map_or(String::new(), |(_, name)| format!("did you mean `{name}`? "));
+    let all: Vec<String> = known.0.iter().map(|parameter| format!("`{}`", parameter.name())).collect();
+    invalid(format!("unknown parameter `{shown}`: {meant}this route takes {}", all.join(", ")))
+}
+
+/// Names less alike than this are not taken for each other: most typing errors are above, most other words below.
+const NEAR: f64 = 0.6;
+
+/// The start of a parameter's name, for a message.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 fn ack_level(name: &str) -> Result<AckLevel, Problem> {
     name.parse().map_err(|error| invalid(format!("ack: {error}")))
 }
 
-fn too_many_words() -> Problem {
+pub(super) fn too_many_words() -> Problem {
     invalid(format!("at most {} words in one request; send several requests", limits::MAX_WORDS_PER_READ))
 }
 
@@ -94,17 +200,68 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
 mod tests {
     use super::*;
 
+    /// All parameters at once, as no route has them.
+    const ALL: Parameters = Parameters(&[
+        Parameter::Word,
+        Parameter::Namespace,
+        Parameter::Ack,
+        Parameter::N,
+        Parameter::After,
+        Parameter::Force,
+    ]);
+
+    fn parse(text: &str) -> Result<Query<'_>, Problem> {
+        Query::parse(text, ALL)
+    }
+
     #[test]
-    fn known_parameters_are_read_and_unknown_ones_ignored() {
-        let query = Query::parse("word=a+b&word=%E5%8C%97&ns=my-ns&ack=disk&n=5&verbose").expect("sound");
+    fn known_parameters_are_read_and_those_that_begin_with_an_underscore_are_let_through() {
+        let query =
+            parse("word=a+b&word=%E5%8C%97&ns=my-ns&_=1&ack=disk&n=5&_x&_x=2&%5fy&after=1-2&force").expect("sound");
         assert_eq!(query.named_words().expect("two words"), ["a b", "北"]);
         assert_eq!((&*query.namespace, query.ack, query.top().expect("in range")), ("my-ns", Some(AckLevel::Disk), 5));
+        assert_eq!((query.after.as_deref(), query.force.as_deref()), (Some("1-2"), Some("")));
         for levels in ["ack=replica+disk", "ack=replica%2Bdisk"] {
-            assert_eq!(Query::parse(levels).expect("sound").ack, Some(AckLevel::ReplicaDisk));
+            assert_eq!(parse(levels).expect("sound").ack, Some(AckLevel::ReplicaDisk));
         }
-        let query = Query::parse("").expect("sound");
+        let query = Query::parse("", Parameters::NONE).expect("sound");
         assert_eq!((&*query.namespace, query.ack, query.top().expect("default")), ("words", None, 10));
         assert!(query.named_words().is_err());
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_and_the_nearest_known_one_named() {
+        let long = "x".repeat(10_000);
+        for (text, known, said) in [
+            (
+                "namespace=a",
+                Parameters::ADD,
+                "unknown parameter `namespace`: did you mean `ns`? this route takes `ns`, `ack`",
+            ),
+            ("NS=a", Parameters::SYNC, "did you mean `ns`?"),
+            ("nss=a", Parameters::SYNC, "did you mean `ns`?"),
+            ("limit=3", Parameters::TOP, "did you mean `n`?"),
+            ("count=3", Parameters::TOP, "did you mean `n`?"),
+            ("words=a", Parameters::WORDCOUNT, "did you mean `word`?"),
+            ("wrod=a", Parameters::WORDCOUNT, "did you mean `word`?"),
+            ("q=a", Parameters::WORDCOUNT, "did you mean `word`?"),
+            ("acks=disk", Parameters::ADD, "did you mean `ack`?"),
+            ("forced", Parameters::PROMOTE, "did you mean `force`?"),
+            ("ack=disk", Parameters::WORDCOUNT, "unknown parameter `ack`: this route takes `word`, `ns`"),
+            ("n%73x=a", Parameters::SYNC, "unknown parameter `nsx`"),
+            ("verbose", Parameters::NONE, "unknown parameter `verbose`: this route takes none"),
+            ("=a", Parameters::SYNC, "has no name"),
+            ("=", Parameters::NONE, "has no name"),
+            ("ns=a%2", Parameters::SYNC, "parameter `ns`: the % at byte 1"),
+            ("_=%zz", Parameters::SYNC, "parameter `_`: the % at byte 0"),
+            (&long, Parameters::SYNC, "unknown parameter `xxx"),
+        ] {
+            let problem = Query::parse(text, known).expect_err(text);
+            assert_eq!(problem.status().as_u16(), 400);
+            let body: serde_json::Value = serde_json::from_slice(&problem.body()).expect("JSON");
+            let detail = body["detail"].as_str().expect("a text");
+            assert!(detail.contains(said) && detail.len() < 300, "{text}: {detail}");
+        }
     }
 
     #[test]
@@ -126,12 +283,12 @@ mod tests {
             "n=1&n=2",
             &many,
         ] {
-            assert!(Query::parse(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
         for bad in ["n=0", "n=1001", "n=-1", "n=ten", "n=", "n=18446744073709551616"] {
-            assert!(Query::parse(bad).expect("not wrong yet").top().is_err(), "{bad}");
+            assert!(parse(bad).expect("not wrong yet").top().is_err(), "{bad}");
         }
-        assert!(Query::parse("word=a&word=").expect("not wrong yet").named_words().is_err());
-        assert!(Query::parse(&many["word=a&".len()..]).is_ok());
+        assert!(parse("word=a&word=").expect("not wrong yet").named_words().is_err());
+        assert!(parse(&many["word=a&".len()..]).is_ok());
     }
 }

@@ -3,22 +3,30 @@
 //! Everything that is not reading (decoding, folding, formatting) happens outside the guard.
 
 use super::{
-    headers,
+    HttpSettings,
+    body::{self, Media},
+    form, headers,
+    json::{self, Value, Wanted},
     problem::{Kind, Problem},
-    query::Query,
+    query::{self, Parameters, Query},
     routes::{self, Site},
-    settings::SYNC_CHUNK_BYTES,
+    settings::{INLINE_TEXT_BYTES, SYNC_CHUNK_BYTES},
     sync::SyncBody,
+    writes,
 };
 use crate::{
-    limits::MAX_WORD_BYTES,
+    limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
     position::{Position, Standing},
     store::Guard,
     view::Current,
 };
+use bytes::Buf;
+use futures::Stream;
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::HashSet, io::Write, sync::Arc};
 use warp::reply::{Reply, Response};
+
+const WORDS_TAKES: &str = "application/json; in UTF-8";
 
 /// What the headers of a read say.
 #[derive(Debug)]
@@ -29,13 +37,84 @@ pub(super) struct Heads {
 
 /// `GET /wordcount?word=`: counts of words, all at one position.
 pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::WORDCOUNT)?;
     query.named_words()?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     let mut body = Vec::with_capacity(query.words.iter().map(|name| name.len() + 24).sum());
     let current = site.current()?;
     let position = write_counts(&current, &query.namespace, query.words, &mut body);
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
+}
+
+/// What the headers of a body say.
+#[derive(Debug)]
+pub(super) struct BodyHeads {
+    pub(super) content_type: Option<String>,
+    pub(super) content_length: Option<String>,
+}
+
+/// `POST /wordcount`: the same for words that are named in a body, since a request line holds few long ones. It reads, so
+/// every node answers from its own counts, and nothing is changed.
+pub(super) async fn posted_wordcount<S, B, E>(
+    site: Arc<Site>,
+    query: String,
+    heads: Heads,
+    content: BodyHeads,
+    body: S,
+) -> Result<Response, Problem>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    // However small a text may be: a thousand words have room.
+    let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..site.settings };
+    let whole = body::read(body, content.content_length.as_deref(), &settings, &site.uploads).await?;
+    if content.content_type.is_some() && Media::of(content.content_type.as_deref(), WORDS_TAKES)? != Media::Json {
+        return Err(Problem::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
+    }
+    Query::parse(&query, Parameters::WORDCOUNT)?; // what is wrong is told before it waits
+    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
+    let current = site.current()?;
+    let bytes = whole.bytes.clone();
+    let count = move || {
+        let query = Query::parse(&query, Parameters::WORDCOUNT)?;
+        let names = names_in(form::utf8(&bytes)?, query.words)?;
+        let mut body = Vec::with_capacity(names.iter().map(|name| name.len() + 24).sum());
+        let position = write_counts(&current, &query.namespace, names, &mut body);
+        Ok((body, position))
+    };
+    let is_small = whole.bytes.len() <= INLINE_TEXT_BYTES;
+    let (body, position) = if is_small { count()? } else { writes::apart(count).await? };
+    Ok(headers::read_answer(body, position, lag_ms, None))
+}
+
+/// The words of a body, behind those of its query.
+fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'a, str>>, Problem> {
+    let invalid = |wrong: String| {
+        let detail =
+            format!("{wrong}; a JSON object with a list of words is wanted, such as {{\"words\":[\"hello\"]}}");
+        Problem::new(Kind::InvalidBody, detail)
+    };
+    let mut listed = None;
+    let read = |name: Cow<'a, str>, value: Value<'a>| match (&*name, value) {
+        ("words", Value::Strings(list)) => match listed.replace(list) {
+            Some(_) => Err(json::member_error(&name, "is given twice")),
+            None => Ok(()),
+        },
+        ("words", other) => Err(json::member_error(&name, format_args!("is {}, not an array", other.kind()))),
+        _ => Err(json::member_error(&name, "is not known here; did you mean `words`?")),
+    };
+    if !body.is_empty() || names.is_empty() {
+        json::read_object(body, |_| Wanted::Strings(MAX_WORDS_PER_READ), read).map_err(invalid)?;
+        names.extend(listed.ok_or_else(|| invalid("the member words is missing".to_owned()))?);
+    }
+    if names.len() > MAX_WORDS_PER_READ {
+        return Err(query::too_many_words());
+    }
+    if names.is_empty() || names.iter().any(|name| name.is_empty()) {
+        return Err(invalid("name at least one word, and no empty one".to_owned()));
+    }
+    Ok(names)
 }
 
 /// Writes the count of each name, all at one position, as a JSON object.
@@ -90,7 +169,7 @@ fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
 
 /// `GET /top?n=`: the largest counts.
 pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::TOP)?;
     let n = query.top()?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     let (position, words) = site.current()?.reader.top(&query.namespace, n);
@@ -106,7 +185,7 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
 
 /// `GET /sync`: every word with its count, in pieces.
 pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::SYNC)?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
     let current = site.current()?;

@@ -11,6 +11,7 @@ use super::{
     headers::Naming,
     nodes, operations,
     problem::{Kind, Problem},
+    query::{Parameters, Query},
     reads,
     settings::HttpSettings,
     writes,
@@ -105,10 +106,15 @@ pub(super) fn routes(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 }
 
 fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let (reading, removing) = (Arc::clone(site), Arc::clone(site));
+    let (reading, asking, removing) = (Arc::clone(site), Arc::clone(site), Arc::clone(site));
     let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
         let site = Arc::clone(&reading);
         async move { answer(reads::wordcount(site, query, heads).await) }
+    });
+    let ask = warp::post().and(query()).and(read_heads()).and(body_heads()).and(warp::body::stream());
+    let ask = ask.then(move |query, heads, content, body| {
+        let site = Arc::clone(&asking);
+        async move { answer(reads::posted_wordcount(site, query, heads, content, body).await) }
     });
     let remove = warp::delete().and(sent()).and(query()).and(naming()).then(move |sent, query: String, naming| {
         let site = Arc::clone(&removing);
@@ -119,7 +125,8 @@ fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
             })
         }
     });
-    at("wordcount").and(read.or(remove).unify().or(refuse("GET, HEAD, DELETE")).unify()).boxed()
+    let allow = refuse("GET, HEAD, POST, DELETE");
+    at("wordcount").and(read.or(ask).unify().or(remove).unify().or(allow).unify()).boxed()
 }
 
 fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
@@ -146,9 +153,9 @@ fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
             let site = Arc::clone(&site);
             async move {
                 answer(if nodes::is_offer(heads.content_type.as_deref()) {
-                    nodes::offer(site, authorization, heads.content_length, body).await
+                    nodes::offer(site, query, authorization, heads.content_length, body).await
                 } else if site.follows_files() && heads.content_length.as_deref() == Some("0") {
-                    nodes::notice(&site, authorization.as_deref())
+                    nodes::notice(&site, &query, authorization.as_deref())
                 } else if let Some(leader) = site.forward() {
                     forward::write(&site, leader, sent, &query, heads, body).await
                 } else {
@@ -200,10 +207,10 @@ fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         },
     );
     let content_type = warp::header::optional("content-type");
-    let announce = warp::post().and(authorization()).and(content_type).and(warp::body::stream()).then(
-        move |authorization, content_type, body| {
+    let announce = warp::post().and(query()).and(authorization()).and(content_type).and(warp::body::stream()).then(
+        move |query, authorization, content_type, body| {
             let site = Arc::clone(&announcing);
-            async move { answer(nodes::announce(site, authorization, content_type, body).await) }
+            async move { answer(nodes::announce(site, query, authorization, content_type, body).await) }
         },
     );
     at("sync").and(read.or(announce).unify().or(refuse("GET, HEAD, POST")).unify()).boxed()
@@ -238,18 +245,30 @@ fn promote(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 fn operations(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let (ready, numbers, status) = (Arc::clone(site), Arc::clone(site), Arc::clone(site));
     let below = |name: &'static str| warp::path("health").and(at(name));
+    let asked = || reads_only().and(query());
     at("health")
-        .and(reads_only().map(operations::health).or(refuse("GET, HEAD")).unify())
-        .or(below("live").and(reads_only().map(operations::live).or(refuse("GET, HEAD")).unify()))
+        .and(asked().map(|query| bare(query, || Ok(operations::health()))).or(refuse("GET, HEAD")).unify())
+        .or(below("live")
+            .and(asked().map(|query| bare(query, || Ok(operations::live()))).or(refuse("GET, HEAD")).unify()))
         .unify()
         .or(below("ready")
-            .and(reads_only().map(move || answer(operations::ready(&ready))).or(refuse("GET, HEAD")).unify()))
+            .and(asked().map(move |query| bare(query, || operations::ready(&ready))).or(refuse("GET, HEAD")).unify()))
         .unify()
-        .or(at("metrics").and(reads_only().map(move || operations::metrics(&numbers)).or(refuse("GET, HEAD")).unify()))
+        .or(at("metrics").and(
+            asked().map(move |query| bare(query, || Ok(operations::metrics(&numbers)))).or(refuse("GET, HEAD")).unify(),
+        ))
         .unify()
-        .or(at("status").and(reads_only().map(move || operations::status(&status)).or(refuse("GET, HEAD")).unify()))
+        .or(at("status").and(
+            asked().map(move |query| bare(query, || Ok(operations::status(&status)))).or(refuse("GET, HEAD")).unify(),
+        ))
         .unify()
         .boxed()
+}
+
+/// The answer of a route that takes no parameters.
+#[allow(clippy::needless_pass_by_value, reason = "it is what a filter gives")]
+fn bare(query: String, of_route: impl FnOnce() -> Result<Response, Problem>) -> Response {
+    answer(Query::parse(&query, Parameters::NONE).and_then(|_| of_route()))
 }
 
 /// The last segment of a path.
@@ -298,6 +317,12 @@ fn write_heads() -> impl Filter<Extract = (writes::Heads,), Error = Rejection> +
         .and(warp::header::optional("content-type"))
         .and(warp::header::optional("content-length"))
         .map(|naming, content_type, content_length| writes::Heads { naming, content_type, content_length })
+}
+
+fn body_heads() -> impl Filter<Extract = (reads::BodyHeads,), Error = Rejection> + Copy {
+    warp::header::optional("content-type")
+        .and(warp::header::optional("content-length"))
+        .map(|content_type, content_length| reads::BodyHeads { content_type, content_length })
 }
 
 fn answer(result: Result<Response, Problem>) -> Response {

@@ -7,7 +7,7 @@ use super::{
     framing::Framing,
     head::{self, Found},
     problem::Problem,
-    query::Query,
+    query::{Parameters, Query},
     update, writes,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub fn amounts(body: &str) -> Result<(Tally, u64), u16> {
 /// # Errors
 /// The status of the answer.
 pub fn query(text: &str) -> Result<(String, Vec<String>), u16> {
-    let query = Query::parse(text).map_err(|problem| status(&problem))?;
+    let query = Query::parse(text, Parameters::WORDCOUNT).map_err(|problem| status(&problem))?;
     let _ = (query.top().map_err(|problem| status(&problem)), query.named_words().map_err(|problem| status(&problem)));
     Ok((query.namespace.into_owned(), query.words.into_iter().map(|word| word.into_owned()).collect()))
 }

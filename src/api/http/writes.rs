@@ -6,7 +6,7 @@ use super::{
     headers::Naming,
     json::{self, Value, Wanted},
     problem::{self, Kind, Problem},
-    query::{self, Query},
+    query::{self, Parameters, Query},
     routes::Site,
     settings::INLINE_TEXT_BYTES,
     update,
@@ -47,7 +47,7 @@ where
 {
     // First of all the body: what is refused with a body on its way ends the connection.
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::ADD)?;
     let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
     let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
     let identity = site.current()?.identity;
@@ -68,7 +68,7 @@ where
     B: Buf,
 {
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::ADD)?;
     if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
     }
@@ -96,7 +96,7 @@ where
 
 /// `DELETE /wordcount?word=`: takes words away.
 pub(super) async fn remove_words(site: Arc<Site>, query: String, naming: Naming) -> Result<Response, Problem> {
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::REMOVE_WORDS)?;
     let once = naming.once(None)?;
     let identity = site.current()?.identity;
     let mut tally = Tally::new(identity.hasher());
@@ -131,7 +131,7 @@ pub(super) async fn drop_namespace(
 ) -> Result<Response, Problem> {
     let name = form::decode(name.as_bytes(), Kind::InvalidParameter)?;
     query::check_namespace(&name)?;
-    let query = Query::parse(&query)?;
+    let query = Query::parse(&query, Parameters::DROP_NAMESPACE)?;
     let once = naming.once(None)?;
     let batch = Batch {
         fingerprint: fingerprint(once.as_ref(), &[name.as_bytes(), b"drop"]),
@@ -198,7 +198,7 @@ pub(super) fn small_post(
     identity: &Identity,
     tallies: &Arc<Pool>,
 ) -> Option<(Batch, Option<AckLevel>)> {
-    let query = Query::parse(query).ok()?;
+    let query = Query::parse(query, Parameters::ADD).ok()?;
     let text = match Media::of(content_type, POST_TAKES).ok()? {
         Media::Plain => Cow::Borrowed(form::utf8(body).ok()?),
         Media::Form => form_text(body).ok()?,
@@ -301,7 +301,9 @@ fn twice() -> Problem {
 }
 
 /// Runs long work beside the serving threads.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(_) => Err(Problem::new(Kind::Internal, "the text could not be taken apart; nothing was applied")),

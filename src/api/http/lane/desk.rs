@@ -7,7 +7,7 @@ use super::{
     super::{
         headers::{self, Naming},
         problem::Problem,
-        query::Query,
+        query::{Parameters, Query},
         reads,
         routes::Site,
         writes,
@@ -274,7 +274,7 @@ fn count(query: &str, current: &Current, body: &mut Vec<u8>) -> Option<Position>
     {
         return Some(reads::write_count(current, crate::limits::DEFAULT_NAMESPACE, word, body));
     }
-    let query = Query::parse(query).ok()?;
+    let query = Query::parse(query, Parameters::WORDCOUNT).ok()?;
     query.named_words().ok()?;
     Some(reads::write_counts(current, &query.namespace, query.words, body))
 }
