@@ -66,6 +66,8 @@ pub enum Bug {
     LeadsWithAnotherHistory,
     /// A replica does not note what it has promised.
     ForgetsItsPromise,
+    /// A candidate promises its epoch to itself before the leader has, which hears of it from others then.
+    CandidatePromisesFirst,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

@@ -11,10 +11,10 @@ mod leading;
 mod local;
 mod logging;
 mod promote;
+mod recover_tail;
 mod replicating;
 mod restore;
 mod roles;
-mod take_back;
 mod workers;
 mod writing;
 

@@ -21,7 +21,7 @@ use crate::{
     metrics::NodeRole,
     recovery,
     replica::{Directory, Event, Follower, Found, Replica, ReplicaSettings},
-    replication::{Archive, Feed, NodeId},
+    replication::{Archive, Candidate, Feed, NodeId},
     snapshot::SnapshotSettings,
     view::View,
 };
@@ -107,19 +107,17 @@ impl Following {
         self.server.local_addr()
     }
 
-    /// This run of it.
-    pub(super) fn node(&self) -> NodeId {
-        self.node
-    }
-
-    /// Where the leader was when it began.
-    pub(super) fn leader(&self) -> Option<&str> {
-        self.leader.as_deref()
-    }
-
-    /// How other nodes reach it.
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// It, as one that is to lead.
+    pub(super) fn candidate(&self, settings: &Settings, force: bool) -> Candidate {
+        let identity = self.follower.view().current().as_ref().map(|current| current.identity);
+        Candidate {
+            identity,
+            node: self.node,
+            url: self.url.clone(),
+            members: self.follower.members(),
+            leader: self.leader.clone().or_else(|| settings.leader.clone()),
+            force,
+        }
     }
 
     /// The way to its thread.

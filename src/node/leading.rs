@@ -1,11 +1,9 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, http_settings, metrics, node_access,
-    promote::Elected,
-    random,
+    Held, NodeError, STOP_GRACE, boot_id, http_settings, metrics, node_access, random, recover_tail,
     replicating::{Place, Replicating},
-    segment_bytes, take_back, window,
+    segment_bytes, window,
     workers::{Done, Tell, Workers},
     writing::{self, Notes},
 };
@@ -20,7 +18,7 @@ use crate::{
     manifest::Manifest,
     metrics::NodeRole,
     recovery::{self, Recovered, RecoveryError, Settled},
-    replication::{Archive, Feed, Registry, drawn_epoch},
+    replication::{Archive, Elected, Feed, Registry, Starter},
     snapshot::SnapshotSettings,
     store::Store,
     tokenizer::Analyzer,
@@ -192,28 +190,22 @@ fn recover(
         // What it lacks, the others give.
         Some(_) => look_at_files(settings, disk)?,
     };
-    if elected.is_none() && recovered.manifest.state.has_followed() {
-        recovered.promised = Some(drawn_epoch(recovered.manifest.state.highest(), random()? as u64));
-    }
     let found = recovered.manifest.identity.analyzer;
     if settings.analyzer.is_some_and(|wanted| wanted != found) {
         return Err(refused(RecoveryError::OtherAnalyzer { found }));
     }
     let boot_id = boot_id()?;
-    match take_back::before_leading(&mut recovered, &boot_id, settings, url, elected) {
-        Err(NodeError::Diverged(why)) if elected.is_some_and(|elected| elected.force) => {
-            tracing::error!("leading without taking anything back, as it was forced: {why}");
-            recovered = look_at_files(settings, disk)?;
-        }
-        taken => taken?,
-    }
-    if let Some(elected) = elected {
-        recovered.promote(elected.epoch);
-        recovered.manifest.state.replicas.clone_from(&elected.others);
-    }
+    let starter = Starter {
+        url: url.to_owned(),
+        boot_id: boot_id.clone(),
+        named: settings.replicas.clone(),
+        init: settings.init,
+        elected: elected.cloned(),
+        random: random()? as u64,
+    };
+    let secret = settings.cluster_secret.as_ref();
+    recover_tail::recover_tail(&mut recovered, starter, secret, || look_at_files(settings, disk))?;
     failpoint::pass("promote.recovered");
-    // Written with the epoch: a local replica that reads the one reads the other.
-    recovered.manifest.state.leader_url = Some(url.to_owned());
     recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
 }
 

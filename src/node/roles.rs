@@ -3,14 +3,12 @@
 //! The port and the data directory are held all the while. A role is closed in its order, then the other is built on the same
 //! files, as at any start; connections that come in between wait in the listener's queue.
 
-use super::{
-    CHANGE_GRACE, Following, Held, Leading, NodeError, STOP_GRACE,
-    promote::{Candidate, Elected},
-};
+use super::{CHANGE_GRACE, Following, Held, Leading, NodeError, STOP_GRACE, promote::promote};
 use crate::{
     config::{Role, Settings},
     failpoint,
     leader::Successor,
+    replication::Elected,
 };
 use std::{net::SocketAddr, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;
@@ -62,20 +60,13 @@ impl Running {
                 successor = leading.leader().succeeded() => Turn::Follow(successor),
             },
             Running::Following(following) => {
-                let follower = following.follower();
+                let (follower, secret) = (following.follower(), settings.cluster_secret.as_ref());
                 loop {
                     let promotion = tokio::select! {
                         () = follower.ended() => return Turn::Stop("its main thread has died"),
                         promotion = follower.promotion() => promotion,
                     };
-                    let candidate = Candidate {
-                        follower,
-                        node: following.node(),
-                        url: following.url(),
-                        leader: following.leader().or(settings.leader.as_deref()),
-                        secret: settings.cluster_secret.clone(),
-                    };
-                    let stood = candidate.stand(promotion.force).await;
+                    let stood = promote(follower, following.candidate(settings, promotion.force), secret).await;
                     let told = stood.as_ref().map(|elected| elected.epoch).map_err(Clone::clone);
                     let _ = promotion.reply.send(told); // whoever asked may have gone
                     match stood {

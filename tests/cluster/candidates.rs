@@ -1,125 +1,130 @@
-//! `memdb promote`: a replica asks the nodes it knows where they stand, has them promise its epoch, takes back what they
-//! have more, and leads. A question at a step, so that anything happens in between.
+//! `memdb promote`: carries out what a `Promotion` wants done, a question a step, so that anything happens in between.
 
 use crate::{
     cluster::{Cluster, ended},
-    disk::SimDisk,
     leader::{place_of, url_of},
-    network::{PLACES, Place},
-    taking::Taken,
+    network::Place,
 };
 use memdb::{
-    disk::Disk,
-    position::{Epoch, Position},
+    position::Epoch,
     recovery,
-    replication::{Answer, Asked, Hello, NodeId, Offer, candidacy, has_promised, holds_nothing, lacks},
+    replication::{Answer, Candidate, Command, Elected, Hello, NodeId, Offer, Outcome, Promotion, PromotionAction},
 };
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-/// A replica that is about to lead.
-pub struct Candidate {
-    forced: bool,
-    /// This run of it, by which it is known to those who promise.
+/// A promotion under way.
+pub struct Promoting {
+    promotion: Promotion,
+    /// The candidate's own run.
     node: NodeId,
-    /// The highest epoch it has seen.
-    seen: Epoch,
-    /// Those that are still to be asked.
-    left: Vec<Place>,
-    /// What they have answered.
-    asked: Vec<Asked>,
-    /// The epoch that it has them promise, once it has asked all.
-    epoch: Option<Epoch>,
-    promised: Vec<(Place, Hello)>,
+    /// The leaders that have said where they stand, with their runs, in this round.
+    leaders: BTreeMap<Place, NodeId>,
+    /// The epoch that is asked for in this round, and who has promised it.
+    epoch: Epoch,
+    promised: BTreeMap<Place, Hello>,
+}
+
+/// A replica that others have promised that it may lead.
+pub struct Promoted {
+    pub elected: Elected,
+    /// Those who have promised that very epoch.
+    pub promised: BTreeMap<Place, Hello>,
+}
+
+impl Promoting {
+    /// Notes what is asked.
+    fn asks(&mut self, offer: &Offer<'_>) {
+        if offer.command == Command::Promise && offer.epoch != self.epoch {
+            self.epoch = offer.epoch;
+            self.promised.clear();
+        }
+    }
+
+    /// Notes what a node has answered.
+    fn hears(&mut self, offer: &Offer<'_>, from: Place, answer: &Answer) {
+        if offer.command == Command::Promise && answer.outcome == Outcome::Applied {
+            self.promised.insert(from, answer.hello.clone());
+        }
+        if offer.command == Command::Ask && answer.hello.leads {
+            self.leaders.insert(from, answer.hello.node);
+        }
+    }
 }
 
 impl Cluster {
     /// Somebody says `memdb promote` to a replica.
     pub fn promote(&mut self, at: Place, forced: bool) {
-        let configured = self.settings.configured;
+        let leader = Some(url_of(self.nodes[at].follows));
+        let identity = self.database;
         let Some(following) = self.nodes[at].following_mut() else { return };
-        if following.candidate.is_some() || self.database.is_none() {
+        if following.promoting.is_some() || identity.is_none() {
             return;
         }
-        let known = following.members.clone();
-        let is_known = |place: Place| configured || known.contains(&place);
-        let left: Vec<Place> = (0..PLACES).filter(|&place| place != at && is_known(place)).collect();
-        let Hello { node, epoch: seen, .. } = following.replica.hello();
-        let (asked, promised) = Default::default();
-        following.candidate = Some(Candidate { forced, node, seen, left, asked, epoch: None, promised });
+        let (members, node) = (following.members.clone(), following.replica.hello().node);
+        let candidate = Candidate { identity, node, url: url_of(at), members, leader, force: forced };
+        let (leaders, promised) = Default::default();
+        let promotion = Promotion::new(candidate);
+        following.promoting = Some(Promoting { promotion, node, leaders, epoch: 0, promised });
         self.note(format_args!("{at} is promoted{}", if forced { " by force" } else { "" }));
         self.tally(if forced { "forced promotions begun" } else { "promotions begun" });
     }
 
-    /// A candidate asks the next, or has asked all.
+    /// A candidate asks the next question, or has asked all.
     pub fn step_candidate(&mut self, at: Place) -> Result<(), String> {
         let Some(following) = self.nodes[at].following_mut() else { return Ok(()) };
-        let Some(mut candidate) = following.candidate.take() else { return Ok(()) };
-        let identity = self.database.expect("it follows somebody");
-        let me = following.replica.hello();
-        if let Some(other) = candidate.left.pop() {
-            self.question(at, other, &mut candidate)?;
-            return self.stays(at, candidate);
-        }
-        match candidate.epoch {
-            None => match candidacy(&me, &candidate.asked, candidate.forced, self.random.next()) {
-                Ok(epoch) => {
-                    self.note(format_args!("{at} wants to lead in {epoch}"));
-                    candidate.epoch = Some(epoch);
-                    candidate.left = candidate.asked.iter().filter_map(|asked| place_of(&asked.url)).collect();
-                    let promise = Offer::promise(identity, epoch, candidate.node, &url_of(at)).encode_head();
-                    let own = self.ask(at, at, &promise)?;
-                    if own.is_some_and(|answer| has_promised(&answer, epoch)) {
-                        return self.stays(at, candidate);
-                    }
-                    self.tally("promotions without a promise");
-                    Ok(())
+        let Some(mut promoting) = following.promoting.take() else { return Ok(()) };
+        match promoting.promotion.poll(self.random.next()) {
+            PromotionAction::AskItself(bytes) => {
+                let offer = Offer::decode(&bytes)?;
+                promoting.asks(&offer);
+                if offer.command == Command::Ask {
+                    (promoting.epoch, promoting.leaders) = Default::default(); // another round
                 }
-                Err(why) => {
-                    self.note(format_args!("{at} is not promoted: {why}"));
-                    self.tally("promotions refused");
-                    Ok(())
+                let answer = self.asks_for(&offer, |cluster| cluster.ask(at, at, &bytes))?;
+                let view = self.nodes[at].following().and_then(|following| following.view.as_ref());
+                let ended = view.and_then(|(epochs, _)| epochs.ended().last().copied());
+                promoting.promotion.answered_itself(answer, ended);
+            }
+            PromotionAction::Ask(url, bytes, _) => {
+                let (offer, other) = (Offer::decode(&bytes)?, place_of(&url).ok_or("there is no such node")?);
+                promoting.asks(&offer);
+                let answer = self.asks_for(&offer, |cluster| cluster.asks(at, other, &bytes))?;
+                if let Some(answer) = &answer {
+                    promoting.hears(&offer, other, answer);
                 }
-            },
-            Some(epoch) => self.takes_the_lead(at, &candidate, epoch),
+                promoting.promotion.answered(&url, answer);
+            }
+            PromotionAction::Wait => return Err(format!("candidate {at} waits, and everything is answered")),
+            PromotionAction::Elected(elected) => return self.takes_the_lead(at, elected, promoting),
+            PromotionAction::Refused(why) => {
+                self.note(format_args!("{at} is not promoted: {why}"));
+                let has_begun = why.contains("Nobody may be leading") || why.contains("has promised a later epoch");
+                self.tally(if has_begun { "promotions without a promise" } else { "promotions refused" });
+                return Ok(());
+            }
         }
+        // It goes on with the next step, unless its process has ended.
+        let node = promoting.node;
+        if let Some(following) = self.nodes[at].following_mut().filter(|it| it.replica.hello().node == node) {
+            following.promoting = Some(promoting);
+        }
+        Ok(())
     }
 
-    /// Asks one node where it stands, or for its promise.
-    fn question(&mut self, at: Place, other: Place, candidate: &mut Candidate) -> Result<(), String> {
-        let identity = self.database.expect("it follows somebody");
-        let question = match candidate.epoch {
-            None => Offer::ask(identity, candidate.seen),
-            Some(epoch) => Offer::promise(identity, epoch, candidate.node, &url_of(at)),
-        };
-        self.sworn_to = candidate.epoch.unwrap_or(0);
-        let answer = self.asks(at, other, &question.encode_head());
+    /// Has a question asked, and takes note of whoever promises.
+    fn asks_for(
+        &mut self,
+        offer: &Offer<'_>,
+        ask: impl FnOnce(&mut Self) -> Result<Option<Answer>, String>,
+    ) -> Result<Option<Answer>, String> {
+        self.sworn_to = if offer.command == Command::Promise { offer.epoch } else { 0 };
+        let answer = ask(self);
         self.sworn_to = 0;
-        let answer = answer?;
-        let Some(epoch) = candidate.epoch else {
-            let hello = answer.map(|answer| answer.hello);
-            let is_leader = self.nodes[at].follows == other || hello.as_ref().is_some_and(|hello| hello.leads);
-            candidate.asked.push(Asked { url: url_of(other), is_leader, hello });
-            return Ok(());
-        };
-        let me = self.nodes[at].following().map(|following| following.replica.hello());
-        let counts =
-            |answer: &Answer| has_promised(answer, epoch) || me.as_ref().is_some_and(|me| holds_nothing(answer, me));
-        if let Some(answer) = answer.filter(counts) {
-            candidate.promised.push((other, answer.hello));
-        }
-        Ok(())
-    }
-
-    /// The candidate goes on with the next step, unless its process has ended.
-    fn stays(&mut self, at: Place, candidate: Candidate) -> Result<(), String> {
-        if let Some(following) = self.nodes[at].following_mut().filter(|it| it.replica.hello().node == candidate.node) {
-            following.candidate = Some(candidate);
-        }
-        Ok(())
+        answer
     }
 
     /// A question to any node; the network may lose it, or the answer.
-    fn asks(&mut self, from: Place, to: Place, question: &[u8]) -> Result<Option<Answer>, String> {
+    pub fn asks(&mut self, from: Place, to: Place, question: &[u8]) -> Result<Option<Answer>, String> {
         if !self.network.gets_through(from, to) || !self.is_awake(to) {
             return Ok(None);
         }
@@ -132,99 +137,33 @@ impl Cluster {
         Ok(answer.filter(|_| self.network.gets_through(to, from)))
     }
 
-    /// Everybody has been asked: it leads, from its files on.
-    fn takes_the_lead(&mut self, at: Place, candidate: &Candidate, epoch: Epoch) -> Result<(), String> {
-        // Who was silent before was reckoned with.
-        let has = |place: Option<Place>| candidate.promised.iter().any(|(other, _)| Some(*other) == place);
-        let mut answered = candidate.asked.iter().filter(|asked| asked.hello.is_some());
-        if !answered.all(|asked| has(place_of(&asked.url))) {
-            self.note(format_args!("{at} is not promoted: not all have promised {epoch}"));
-            self.tally("promotions without a promise");
-            return Ok(());
-        }
-        let position = self.nodes[at].following().filter(|it| it.keeps()).and_then(|following| following.position());
-        ended(self, at);
-        let disk: Arc<dyn Disk> = {
-            let node = &mut self.nodes[at];
-            node.machine.lock().kill();
-            node.killed_at = position.or(node.killed_at);
-            Arc::new(SimDisk::new(&node.machine))
-        };
-        let met = self.nodes[at].machine.lock().met;
-        let looked = recovery::look_follower(&*disk, self.settings.window);
-        self.note_events();
-        let mut recovered = match looked {
-            Ok(Some(recovered)) => recovered,
-            Ok(None) => return Ok(()), // its files have been given up
-            Err(error) => return self.did_not_start(at, &error, met),
-        };
-        self.truth.recovered(&format!("candidate {at}"), &recovered.store.reader(), recovered.stands())?;
-        self.check_kept(at, recovered.stands())?;
-        if recovered.manifest.state.highest() > epoch {
-            self.tally("promotions that end before they lead"); // it has promised a later one since
-            return Ok(());
-        }
-        match self.take_back(at, &mut recovered, Some(epoch))? {
-            Taken::All => {}
-            Taken::Some if candidate.forced => {}
-            Taken::Some | Taken::Nothing => {
-                self.tally("promotions that end before they lead");
-                return Ok(());
-            }
-        }
-        let told = candidate.promised.iter().map(|(_, hello)| hello.position);
-        if lacks(told, recovered.stands()).is_some() && !candidate.forced {
-            self.tally("promotions that end before they lead");
-            return Ok(());
-        }
-        let from = recovered.stands();
-        self.truth.recovered(&format!("candidate {at}"), &recovered.store.reader(), from)?;
-        if !candidate.forced {
-            self.loses_nothing(at, from, &candidate.promised)?;
-        }
-        recovered.promote(epoch);
-        recovered.manifest.state.replicas = candidate.asked.iter().map(|asked| asked.url.clone()).collect();
-        recovered.manifest.state.leader_url = Some(url_of(at));
-        let boot = format!("boot {}", self.nodes[at].boots);
-        let settled = recovered.settle(&disk, boot, self.settings.segment_bytes);
-        self.note_events();
-        let settled = match settled {
-            Ok(settled) => settled,
-            Err(error) => return self.did_not_start(at, &error, met),
-        };
-        self.tally(if candidate.forced { "forced promotions" } else { "promotions" });
-        let perils = &mut self.witness.perils;
-        perils.promoted = true;
-        perils.led_without_all |= candidate.forced || candidate.promised.len() < PLACES - 1;
-        self.is_the_leader_now(at);
-        self.lead(at, candidate.node, disk, settled, from)
-    }
-
-    /// Who is promoted without force has all that those have who have promised, unless it was lost before.
-    fn loses_nothing(&self, at: Place, found: Position, promised: &[(Place, Hello)]) -> Result<(), String> {
-        for (other, hello) in promised {
-            let theirs = hello.position;
-            if hello.diverged || theirs.epoch < found.epoch {
-                continue;
-            }
-            if let Some(id) = self.truth.entry_at(theirs)?
-                && !self.truth.holds(found, id)
-            {
-                return Err(format!("{at} leads from {found} on, and {other}, which promised it, was at {theirs}"));
+    /// A leader that has answered a candidate hears from nobody else that this one is about to lead.
+    pub fn hears_from(&self, at: Place, run: NodeId, from: Place, epoch: Epoch) -> Result<(), String> {
+        for (candidate, node) in self.nodes.iter().enumerate() {
+            let promoting = node.following().and_then(|following| following.promoting.as_ref());
+            // Of two leaders one may hear it from the other.
+            let is_of_it = |it: &Promoting| {
+                it.epoch == epoch && it.leaders.get(&at) == Some(&run) && !it.leaders.contains_key(&from)
+            };
+            if promoting.is_some_and(is_of_it) {
+                return Err(format!(
+                    "leader {at} hears from {from}, and not from the candidate {candidate}, that another is about to lead"
+                ));
             }
         }
         Ok(())
     }
 
-    /// The operator writes down who leads from now on; perhaps not everywhere.
-    fn is_the_leader_now(&mut self, at: Place) {
-        for place in 0..PLACES {
-            if place == at || self.random.percent(80) {
-                self.nodes[place].is_to_lead = place == at;
-            }
-            if place != at {
-                self.nodes[place].follows = at;
-            }
-        }
+    /// Everybody has been asked: it is about to lead, from its files on.
+    fn takes_the_lead(&mut self, at: Place, elected: Elected, promoting: Promoting) -> Result<(), String> {
+        self.note(format_args!("{at} may lead in {}", elected.epoch));
+        let position = self.nodes[at].following().filter(|it| it.keeps()).and_then(|following| following.position());
+        ended(self, at);
+        let node = &mut self.nodes[at];
+        node.machine.lock().kill();
+        node.killed_at = position.or(node.killed_at);
+        let (window, run) = (self.settings.window, elected.node);
+        let promoted = Promoted { elected, promised: promoting.promised };
+        self.begin_start(at, run, Some(promoted), Vec::new(), |disk| recovery::look_follower(disk, window))
     }
 }

@@ -260,6 +260,7 @@ impl Cluster {
     fn moves(&mut self, at: Place) -> Result<(), String> {
         if self.random.percent(50) {
             self.step_candidate(at)?;
+            self.step_start(at)?;
         }
         if self.random.percent(30) { self.becomes_a_replica(at) } else { Ok(()) }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     bug::Bug,
-    candidates::Candidate,
+    candidates::Promoting,
     cluster::Cluster,
     disk::SimDisk,
     leader::place_of,
@@ -16,7 +16,7 @@ use memdb::{
     position::{EpochTable, Position},
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Feed, Offer, Outcome, Outgoing, Snapshot, has_promised},
+    replication::{Answer, Archive, Feed, Members, Offer, Outcome, Outgoing, Snapshot, has_promised},
     snapshot::{Job, Loader, SnapshotSettings, Step},
     store::{Mark, Reader, Store, WindowLimits},
 };
@@ -44,9 +44,9 @@ pub struct Following {
     told_starting: Option<Answer>,
     asked: bool,
     /// The nodes of the cluster, as its leader has told.
-    pub members: Vec<Place>,
+    pub members: Members,
     /// It is about to lead.
-    pub candidate: Option<Candidate>,
+    pub promoting: Option<Promoting>,
 }
 
 /// A full sync under way.
@@ -122,8 +122,7 @@ impl Cluster {
         let feed = Arc::new(Feed::new(0, self.settings.feed_bytes));
         let archive = Archive::new(disk.clone(), Arc::clone(&feed));
         let (view, syncs, snapshot, load, told_starting) = Default::default();
-        let (ready, takes_over, asked, members, candidate) = Default::default();
-        self.nodes[seat].has_led = false;
+        let (ready, takes_over, asked, members, promoting) = Default::default();
         self.nodes[seat].process = Process::Follows(Box::new(Following {
             disk,
             replica,
@@ -138,7 +137,7 @@ impl Cluster {
             told_starting,
             asked,
             members,
-            candidate,
+            promoting,
         }));
         self.note(format_args!("replica {seat} starts at {at}"));
         self.tally(if at == Position::ZERO { "replicas that start with nothing" } else { "replicas that go on" });
@@ -227,9 +226,9 @@ impl Cluster {
                 Action::Stands(_) => self.notice(seat),
                 Action::CaughtUp => process.ready = true,
                 Action::Members(members) => {
-                    let urls = members.replicas.iter().chain([&members.leader]);
-                    process.members = urls.filter_map(|url| place_of(url)).collect();
-                    if let Some(leader) = place_of(&members.leader).filter(|&leader| leader != seat) {
+                    let leader = place_of(&members.leader).filter(|&leader| leader != seat);
+                    process.members = members;
+                    if let Some(leader) = leader {
                         self.nodes[seat].follows = leader;
                     }
                 }

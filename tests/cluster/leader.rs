@@ -2,15 +2,12 @@
 //! `src/node/{leading,writing}.rs` do, a step does here.
 
 use crate::{
-    bug::Bug,
     cluster::{Cluster, ended},
-    disk::SimDisk,
     machines::Process,
     model::answer_to,
     network::{PLACES, Place},
     records::{Became, Before, Record, Records},
     serving::Served,
-    taking::Taken,
     truth::Entry,
 };
 use memdb::{
@@ -21,7 +18,7 @@ use memdb::{
     log,
     manifest::{Manifest, State},
     position::{EpochTable, Position, Sequence},
-    recovery::{self, Settled},
+    recovery::Settled,
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
     store::Reader,
@@ -95,60 +92,6 @@ impl Leading {
 }
 
 impl Cluster {
-    /// Starts a leader, as far as the faults let it.
-    pub fn start_leader(&mut self, at: Place) -> Result<(), String> {
-        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&self.nodes[at].machine));
-        let met = self.nodes[at].machine.lock().met;
-        let new = self.new_identity();
-        let looked = recovery::look(&*disk, new, self.settings.window);
-        self.note_events();
-        let mut recovered = match looked {
-            Ok(recovered) => recovered,
-            Err(error) => return self.did_not_start(at, &error, met),
-        };
-        self.note(format_args!("leader {at} looked: {}", recovered.report));
-        let promised = recovered.manifest.state.promised > 0;
-        if promised || recovered.is_behind() || !self.nodes[at].has_led && !recovered.new {
-            // It has followed, or will: who leads in its place is not asked for, but promoted.
-            self.tally("leaders that start as replicas");
-            return self.start_replica(at);
-        }
-        if self.database.is_some_and(|database| recovered.new || recovered.manifest.identity != database) {
-            return Err("it began a new database over the old one".into());
-        }
-        let state = &recovered.manifest.state;
-        let epoch = state.epoch;
-        self.truth.may_have_begun(epoch, &state.epochs)?;
-        let who = format!("leader {at}");
-        let found = Position::new(epoch, recovered.store.mark().position.sequence);
-        self.truth.recovered(&who, &recovered.store.reader(), found)?;
-        self.check_kept(at, found)?;
-        if self.take_back(at, &mut recovered, None)? == Taken::Nothing {
-            self.tally("leaders that start as replicas");
-            return self.start_replica(at);
-        }
-        let found = Position::new(epoch, recovered.store.mark().position.sequence);
-        self.truth.recovered(&who, &recovered.store.reader(), found)?;
-        if self.bug == Some(Bug::SameEpochAgain) && recovered.manifest.state.epoch > 1 {
-            recovered.manifest.state.epoch -= 1;
-            let mut epochs = EpochTable::default();
-            let epoch = recovered.manifest.state.epoch;
-            recovered.manifest.state.epochs.ended().iter().filter(|e| e.epoch < epoch).for_each(|e| epochs.end(*e));
-            recovered.manifest.state.epochs = epochs;
-        }
-        recovered.manifest.state.leader_url = Some(url_of(at));
-        let boot = format!("boot {}", self.nodes[at].boots);
-        let settled = recovered.settle(&disk, boot, self.settings.segment_bytes);
-        self.note_events();
-        match settled {
-            Ok(settled) => {
-                let node = self.random.next().into();
-                self.lead(at, node, disk, settled, found)
-            }
-            Err(error) => self.did_not_start(at, &error, met),
-        }
-    }
-
     /// A leader has begun its epoch behind what stood at `from`.
     pub fn lead(
         &mut self,
@@ -195,7 +138,6 @@ impl Cluster {
             served,
             stands_down: false,
         }));
-        self.nodes[at].has_led = true;
         Ok(())
     }
 

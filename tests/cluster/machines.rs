@@ -8,6 +8,7 @@ use crate::{
     leader::Leading,
     network::Place,
     random::Random,
+    starting::Starting,
 };
 use memdb::{
     format::FileError,
@@ -21,6 +22,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// What runs on a machine.
 pub enum Process {
     None,
+    /// It asks others before it leads.
+    Starts(Box<Starting>),
     Leads(Box<Leading>),
     Follows(Box<Following>),
 }
@@ -32,8 +35,6 @@ pub struct Node {
     pub process: Process,
     /// Whether it is started to lead; else to follow.
     pub is_to_lead: bool,
-    /// Whether whoever wrote its files last has led.
-    pub has_led: bool,
     /// Which leader it is to follow.
     pub follows: Place,
     /// How often it was switched on.
@@ -62,7 +63,6 @@ impl Node {
             keeps_files,
             process: Process::None,
             is_to_lead: false,
-            has_led: false,
             follows: 0,
             boots: 1,
             paused_until_ms: 0,
@@ -111,7 +111,7 @@ impl Node {
     /// What is served there, with the table of epochs that readers are answered by.
     pub fn view(&self) -> Option<(EpochTable, Reader)> {
         match &self.process {
-            Process::None => None,
+            Process::None | Process::Starts(_) => None,
             Process::Leads(leading) => Some((leading.epochs(), leading.reader.clone())),
             Process::Follows(following) => following.view.clone(),
         }
@@ -221,7 +221,6 @@ impl Cluster {
                 node.machine = Arc::new(Mutex::new(machine));
                 node.forgets_its_files();
                 node.was_at = Position::ZERO;
-                node.has_led = false;
                 self.leaves_its_local(at);
                 "replicas emptied"
             }

@@ -41,7 +41,7 @@ mod records;
 #[path = "../simulation/run.rs"]
 mod run;
 mod serving;
-mod taking;
+mod starting;
 #[path = "../simulation/texts.rs"]
 mod texts;
 mod truth;
@@ -115,6 +115,7 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::LeadsOnAfterItsPromise),
         Plant::Core(Core::LeadsWithAnotherHistory),
         Plant::Core(Core::ForgetsItsPromise),
+        Plant::Core(Core::CandidatePromisesFirst),
         Plant::Core(Core::CountsLinesAgain),
         Plant::Played(Bug::CountsBeforeApplied),
         Plant::Played(Bug::ClaimsItsOldPosition),

@@ -9,7 +9,8 @@ use crate::{
 use memdb::{
     leader::Reaction,
     position::{Position, Sequence},
-    replication::{Answer, Offer, Sender, Standing, Told, Turn},
+    replication::{Answer, Offer, Outcome, Sender, Standing, Told, Turn},
+    store::Mark,
 };
 
 /// A replica that is served.
@@ -114,6 +115,11 @@ impl Cluster {
                     self.history.note(format_args!("leader {at} steps down: {seat} has seen {epoch}"));
                     *self.tallies.entry("leaders that hear of another").or_default() += 1;
                     leader.stands_down = true;
+                    let has_promised = !leader.incumbent.answer(Outcome::Applied, Mark::default()).hello.leads;
+                    let run = leader.incumbent.node;
+                    if !has_promised {
+                        self.hears_from(at, run, seat, *epoch)?;
+                    }
                     self.nodes[at].is_to_lead = false;
                     let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
                     leader.writer.told(seat as u32 + 1, &told, now_ms, &mut leader.wanted);

@@ -1,0 +1,472 @@
+//! `memdb promote` as a state machine: asks every node that the candidate knows, and has each promise an epoch.
+//!
+//! The owner carries out each [`PromotionAction`], in any order and at any pace, and reports every answer, or that there was
+//! none in time. Three rounds at most, each in a later epoch than the one before. A round has these steps, and each ends with its
+//! last answer:
+//!
+//! 1. The candidate itself says where it stands, then all other nodes do. [`candidacy`] decides whether it may lead, and in which epoch.
+//! 2. Whoever leads promises the epoch. It comes first because it has to hear of the promotion from the candidate: it says then
+//!    where its log ends. Once others have promised they refuse its records, so it would stop without having said that.
+//! 3. The candidate promises the epoch to itself, then all others do.
+
+use super::{Answer, Asked, Hello, Members, NodeId, Offer, candidacy, has_promised, holds_nothing};
+use crate::{
+    failpoint::{Bug, planted},
+    format::Identity,
+    limits,
+    position::{Epoch, Position},
+};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// Patience for a promise, in milliseconds: whoever gives it syncs it first.
+const PROMISE_TIMEOUT_MS: u64 = 5_000;
+/// Rounds before the promotion is given up.
+const ROUNDS: usize = 3;
+/// What a person has to know when some nodes have promised and others have not.
+const NOBODY_LEADS: &str = "Nobody may be leading now: try again, here or at another replica that keeps files";
+
+/// A replica that is to lead.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The database it holds; `None` if it holds none.
+    pub identity: Option<Identity>,
+    /// This run of it.
+    pub node: NodeId,
+    /// Where it can be reached.
+    pub url: String,
+    /// The nodes of the cluster, as its leader has told.
+    pub members: Members,
+    /// The leader that its settings name.
+    pub leader: Option<String>,
+    /// Whether it is to lead also without records that others may have.
+    pub force: bool,
+}
+
+/// What a promotion wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromotionAction {
+    /// Give this offer to the candidate's own replica, and report to [`Promotion::answered_itself`].
+    AskItself(Bytes),
+    /// Send this offer to the node at this URL, wait for the answer for so many milliseconds at most, and report to
+    /// [`Promotion::answered`].
+    Ask(String, Bytes, u64),
+    /// Nothing to do before another answer.
+    Wait,
+    /// The candidate may lead.
+    Elected(Elected),
+    /// It may not, says this text to a person. It is a replica as before.
+    Refused(String),
+}
+
+/// The leadership that other nodes have promised to a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elected {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The run of the node that they have promised it to.
+    pub node: NodeId,
+    /// All other nodes that the candidate knows.
+    pub others: Vec<String>,
+    /// Where the nodes stood that have answered, when they were asked and when they promised.
+    pub promised: Vec<Position>,
+    /// Whether it leads also without records that others may have.
+    pub force: bool,
+}
+
+/// Who is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Recipient {
+    Itself,
+    Node(String),
+}
+
+/// What the answers that are waited for are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    OwnState,
+    States,
+    Promises,
+}
+
+/// A promotion under way.
+#[derive(Debug)]
+pub struct Promotion {
+    candidate: Candidate,
+    /// All other nodes it knows.
+    others: Vec<String>,
+    /// The one of them that it follows.
+    leader: Option<String>,
+    round: usize,
+    step: Step,
+    /// Those who are to be asked in this step.
+    to_ask: VecDeque<Recipient>,
+    /// Questions that were not answered yet.
+    under_way: usize,
+    /// Those who are to promise in later steps of this round.
+    later: VecDeque<Vec<Recipient>>,
+    /// What the candidate said of itself in this round.
+    me: Option<Hello>,
+    asked: Vec<Asked>,
+    /// The epoch of this round.
+    epoch: Epoch,
+    /// Where the nodes stood that have answered, over all rounds.
+    seen: Vec<Position>,
+    /// Why this round cannot succeed.
+    trouble: Option<String>,
+    ended: Option<Result<Elected, String>>,
+}
+
+impl Promotion {
+    /// A promotion that has asked nobody yet.
+    pub fn new(candidate: Candidate) -> Self {
+        let Candidate { members, url: own, leader: configured, .. } = &candidate;
+        let leader = Some(members.leader.clone()).filter(|url| !url.is_empty()).or_else(|| configured.clone());
+        let mut others: Vec<String> = Vec::new();
+        for url in leader.iter().chain(configured).chain(&members.replicas) {
+            if url != own && !others.contains(url) {
+                others.push(url.clone());
+            }
+        }
+        let no_database = candidate.identity.is_none();
+        let mut promotion = Self {
+            candidate,
+            others,
+            leader,
+            round: 0,
+            step: Step::OwnState,
+            to_ask: VecDeque::from([Recipient::Itself]),
+            under_way: 0,
+            later: VecDeque::new(),
+            me: None,
+            asked: Vec::new(),
+            epoch: 0,
+            seen: Vec::new(),
+            trouble: None,
+            ended: None,
+        };
+        if no_database {
+            promotion.refuse("this replica holds no database yet: wait until it is ready");
+        }
+        promotion
+    }
+
+    /// What to do now. `random` is any number; an epoch may be drawn by it.
+    pub fn poll(&mut self, random: u64) -> PromotionAction {
+        loop {
+            match &self.ended {
+                Some(Ok(elected)) => return PromotionAction::Elected(elected.clone()),
+                Some(Err(why)) => return PromotionAction::Refused(why.clone()),
+                None => {}
+            }
+            if let Some(recipient) = self.to_ask.pop_front() {
+                self.under_way += 1;
+                return self.question(recipient);
+            }
+            if self.under_way > 0 {
+                return PromotionAction::Wait;
+            }
+            self.begin_next_step(random);
+        }
+    }
+
+    fn question(&self, recipient: Recipient) -> PromotionAction {
+        let Candidate { identity, node, url, .. } = &self.candidate;
+        let identity = identity.expect("without a database it has ended");
+        let seen = self.me.as_ref().map_or(0, |me| me.epoch);
+        let (offer, patience_ms) = match self.step {
+            // The candidate's own replica is asked anew in each round: it may have promised a later epoch meanwhile.
+            Step::OwnState => (Offer::ask(identity, 0), limits::EXCHANGE_TIMEOUT_MS),
+            Step::States => (Offer::ask(identity, seen), limits::EXCHANGE_TIMEOUT_MS),
+            Step::Promises => (Offer::promise(identity, self.epoch, *node, url), PROMISE_TIMEOUT_MS),
+        };
+        let bytes = Bytes::from(offer.encode_head());
+        match recipient {
+            Recipient::Itself => PromotionAction::AskItself(bytes),
+            Recipient::Node(url) => PromotionAction::Ask(url, bytes, patience_ms),
+        }
+    }
+
+    /// The candidate's own replica has answered; `None`: it is stopping. `ended` is the end of the last epoch that it knows to have
+    /// ended.
+    pub fn answered_itself(&mut self, answer: Option<Answer>, ended: Option<Position>) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.under_way -= 1;
+        let Some(answer) = answer else { return self.refuse("this replica is stopping") };
+        if self.step == Step::OwnState {
+            let here = answer.hello.position;
+            if !self.candidate.force && ended.is_some_and(|ended| ended.epoch >= here.epoch) {
+                return self
+                    .refuse("this replica has not got all records of earlier epochs yet: wait until it is ready");
+            }
+            self.me = Some(answer.hello);
+        } else if has_promised(&answer, self.epoch) {
+            self.note(&answer.hello);
+        } else {
+            let here = answer.hello.position;
+            let why = format!("this replica, which is at {here}, has promised a later epoch to another");
+            self.ended = Some(Err(why));
+        }
+    }
+
+    /// The node at `url` has answered; `None`: it has not in time.
+    pub fn answered(&mut self, url: &str, answer: Option<Answer>) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.under_way -= 1;
+        match self.step {
+            Step::OwnState => unreachable!("only the candidate is asked in this step"),
+            Step::States => self.states(url, answer.map(|answer| answer.hello)),
+            Step::Promises => self.promises(url, answer),
+        }
+    }
+
+    fn states(&mut self, url: &str, hello: Option<Hello>) {
+        // One of the addresses may be the candidate's own.
+        if hello.as_ref().is_some_and(|hello| hello.node == self.candidate.node) {
+            return;
+        }
+        let leads = hello.as_ref().is_some_and(|hello| hello.leads);
+        let is_leader = leads || self.leader.as_deref() == Some(url);
+        self.asked.push(Asked { url: url.to_owned(), is_leader, hello });
+    }
+
+    fn promises(&mut self, url: &str, answer: Option<Answer>) {
+        let epoch = self.epoch;
+        let was_silent = self.asked.iter().any(|asked| asked.url == url && asked.hello.is_none());
+        let trouble = match &answer {
+            Some(answer) if has_promised(answer, epoch) || self.is_excused(answer) => None,
+            Some(answer) => Some(format!("{url} does not promise epoch {epoch}: {:?}", answer.outcome)),
+            None if was_silent => None, // whoever was silent before was reckoned with
+            None => Some(format!("{url} has not answered when it was to promise epoch {epoch}")),
+        };
+        if let Some(answer) = answer {
+            self.note(&answer.hello);
+        }
+        self.trouble = self.trouble.take().or(trouble);
+    }
+
+    fn is_excused(&self, answer: &Answer) -> bool {
+        self.me.as_ref().is_some_and(|me| holds_nothing(answer, me))
+    }
+
+    /// Notes where a node of the same database stands.
+    fn note(&mut self, hello: &Hello) {
+        if self.me.as_ref().is_some_and(|me| me.database == hello.database) {
+            self.seen.push(hello.position);
+        }
+    }
+
+    /// All questions of a step are answered.
+    fn begin_next_step(&mut self, random: u64) {
+        match self.step {
+            Step::OwnState => {
+                self.step = Step::States;
+                self.to_ask = self.others.iter().cloned().map(Recipient::Node).collect();
+            }
+            Step::States => self.choose_epoch(random),
+            Step::Promises => match (self.trouble.take(), self.later.pop_front()) {
+                (Some(why), _) => self.begin_next_round(&why),
+                (None, Some(next)) => self.to_ask = next.into(),
+                (None, None) => self.ended = Some(Ok(self.elected())),
+            },
+        }
+    }
+
+    fn choose_epoch(&mut self, random: u64) {
+        let me = self.me.clone().expect("it was asked first");
+        let order = |asked: &Asked| self.others.iter().position(|url| *url == asked.url);
+        self.asked.sort_by_key(order);
+        match candidacy(&me, &self.asked, self.candidate.force, random) {
+            Err(refusal) if self.round == 0 => return self.refuse(&refusal.to_string()),
+            Err(refusal) => return self.refuse(&format!("{refusal}. {NOBODY_LEADS}")),
+            Ok(epoch) => self.epoch = epoch,
+        }
+        self.note(&me);
+        let hellos: Vec<Hello> = self.asked.iter().filter_map(|asked| asked.hello.clone()).collect();
+        hellos.iter().for_each(|hello| self.note(hello));
+        let (leaders, others): (Vec<&Asked>, Vec<&Asked>) =
+            self.asked.iter().partition(|asked| asked.hello.as_ref().is_some_and(|hello| hello.leads));
+        let node = |asked: &Asked| Recipient::Node(asked.url.clone());
+        let leaders: Vec<Recipient> = leaders.into_iter().map(node).collect();
+        let others: Vec<Recipient> = others.into_iter().map(node).collect();
+        let itself = vec![Recipient::Itself];
+        self.later = if planted(Bug::CandidatePromisesFirst) {
+            VecDeque::from([itself, leaders, others])
+        } else {
+            VecDeque::from([leaders, itself, others])
+        };
+        self.step = Step::Promises;
+    }
+
+    fn begin_next_round(&mut self, why: &str) {
+        self.round += 1;
+        if self.round == ROUNDS {
+            return self.refuse(&format!("{why}. {NOBODY_LEADS}"));
+        }
+        self.step = Step::OwnState;
+        self.to_ask = VecDeque::from([Recipient::Itself]);
+        self.later.clear();
+        self.asked.clear();
+    }
+
+    fn elected(&self) -> Elected {
+        Elected {
+            epoch: self.epoch,
+            node: self.candidate.node,
+            others: self.others.clone(),
+            promised: self.seen.clone(),
+            force: self.candidate.force,
+        }
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.ended = Some(Err(why.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        replication::{Command, Outcome},
+        tokenizer::Analyzer,
+    };
+
+    const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+
+    fn hello(node: NodeId, epoch: Epoch, position: (u64, u64)) -> Hello {
+        Hello {
+            node,
+            url: String::new(),
+            database: Some(7),
+            epoch,
+            position: Position::new(position.0, position.1),
+            chain: 0,
+            synced: Some(0),
+            diverged: false,
+            local: false,
+            leads: false,
+        }
+    }
+
+    fn promotion(force: bool) -> Promotion {
+        let members = Members { leader: "leader".into(), replicas: vec!["me".into(), "other".into()] };
+        let leader = Some("leader".to_owned());
+        Promotion::new(Candidate { identity: Some(IDENTITY), node: 1, url: "me".into(), members, leader, force })
+    }
+
+    /// Runs it; `answers` gives what a node (`me` is the candidate itself) says to a command in an epoch, if anything. Gives the
+    /// order of the promises, and the end.
+    fn run(
+        mut promotion: Promotion,
+        mut answers: impl FnMut(&str, Command, Epoch) -> Option<Answer>,
+    ) -> (Vec<String>, Result<Elected, String>) {
+        let mut promises = Vec::new();
+        let mut say = |url: &str, bytes: &Bytes| {
+            let offer = Offer::decode(bytes).expect("an offer");
+            if offer.command == Command::Promise {
+                promises.push(url.to_owned());
+            }
+            answers(url, offer.command, offer.epoch)
+        };
+        loop {
+            match promotion.poll(77) {
+                PromotionAction::AskItself(bytes) => {
+                    let answer = say("me", &bytes);
+                    promotion.answered_itself(answer, Some(Position::new(2, 5)));
+                }
+                PromotionAction::Ask(url, bytes, _) => {
+                    let answer = say(&url, &bytes);
+                    promotion.answered(&url, answer);
+                }
+                PromotionAction::Wait => panic!("everything is answered"),
+                PromotionAction::Elected(elected) => return (promises, Ok(elected)),
+                PromotionAction::Refused(why) => return (promises, Err(why)),
+            }
+        }
+    }
+
+    fn agrees(url: &str, command: Command, epoch: Epoch) -> Option<Answer> {
+        let node = if url == "me" { 1 } else { 2 };
+        let seen = if command == Command::Promise { epoch } else { 3 };
+        let leads = url == "leader" && command == Command::Ask;
+        let sequence = if url == "leader" { 12 } else { 10 };
+        let hello = Hello { leads, ..hello(node, seen, (3, sequence)) };
+        Some(Answer { outcome: Outcome::Applied, hello })
+    }
+
+    #[test]
+    fn a_candidate_has_the_leader_promise_first_and_then_itself_and_the_others() {
+        let (promises, elected) = run(promotion(false), agrees);
+        assert_eq!(promises, ["leader", "me", "other"]);
+        let elected = elected.expect("all agree");
+        assert_eq!((elected.epoch, elected.node, elected.force), (4, 1, false));
+        assert_eq!(elected.others, ["leader", "other"]);
+        assert_eq!(elected.promised.iter().max(), Some(&Position::new(3, 12)));
+    }
+
+    #[test]
+    fn a_promotion_tries_a_later_epoch_three_times_and_says_then_that_nobody_may_lead() {
+        let mut epochs = Vec::new();
+        let (promises, elected) = run(promotion(false), |url, command, epoch| {
+            if command == Command::Promise && url == "leader" {
+                epochs.push(epoch);
+                return None; // its answer is lost
+            }
+            let mut answer = agrees(url, command, epoch)?;
+            answer.hello.epoch = epochs.last().copied().unwrap_or(3);
+            Some(answer)
+        });
+        assert_eq!(promises, ["leader"; 3], "nobody else has promised anything");
+        assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+        let why = elected.expect_err("the leader does not promise");
+        assert!(why.contains("has not answered when it was to promise") && why.contains(NOBODY_LEADS), "{why}");
+    }
+
+    #[test]
+    fn what_a_node_has_said_in_a_round_that_failed_counts_in_the_next() {
+        let mut round = 0;
+        let (_, elected) = run(promotion(false), |url, command, epoch| {
+            round += usize::from(url == "me" && command == Command::Ask);
+            let leader_is_gone = round > 1 || command == Command::Promise;
+            agrees(url, command, epoch).filter(|_| url != "leader" || !leader_is_gone)
+        });
+        let elected = elected.expect("a leader that is gone is no reason");
+        assert_eq!(elected.promised.iter().max(), Some(&Position::new(3, 12)));
+        assert!(elected.epoch > 4, "the leader may take the next epoch itself");
+    }
+
+    #[test]
+    fn a_candidate_without_all_records_of_ended_epochs_leads_only_by_force() {
+        let behind = |url: &str, command, epoch| {
+            let mut answer = agrees(url, command, epoch)?;
+            answer.hello.position = Position::new(2, 4);
+            Some(answer)
+        };
+        let (promises, elected) = run(promotion(false), behind);
+        assert!(promises.is_empty() && elected.expect_err("behind").contains("wait until it is ready"));
+        assert!(run(promotion(true), behind).1.is_ok());
+    }
+
+    #[test]
+    fn a_node_that_answers_under_two_addresses_is_not_another() {
+        let (promises, elected) = run(promotion(false), |url, command, epoch| {
+            let mut answer = agrees(url, command, epoch)?;
+            answer.hello.node = if url == "leader" { 2 } else { 1 };
+            Some(answer)
+        });
+        assert_eq!((promises, elected.map(|elected| elected.epoch)), (vec!["leader".into(), "me".into()], Ok(4)));
+    }
+
+    #[test]
+    fn a_candidate_without_a_database_asks_nobody() {
+        let mut promotion = promotion(true);
+        promotion.candidate.identity = None;
+        let mut promotion = Promotion::new(promotion.candidate);
+        assert!(matches!(promotion.poll(0), PromotionAction::Refused(why) if why.contains("no database")));
+    }
+}

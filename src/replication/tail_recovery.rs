@@ -1,0 +1,513 @@
+//! What a node does before it leads, as a state machine: asks the nodes it knows whether one has led since, or has records that this
+//! log has lost, and fetches those.
+//!
+//! After the machine went down, or the log had to be cut, replicas may have records that this log has lost. A node does not lead
+//! without records that it knows to exist. An empty directory whose replicas hold a database is an accident, and refused.
+//!
+//! The owner carries out each [`TailAction`], in any order and at any pace, and reports what came of it. What is right to take
+//! from whom is decided in `take_back.rs`.
+
+use super::{Answer, Choice, Elected, ExtendError, Hello, Offer, choose, extend, lacks};
+use crate::{
+    limits,
+    position::{Epoch, Position, Sequence},
+    recovery::Recovered,
+};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// How long other nodes are waited for if something may be missing here, and how long for the next records of a tail, in
+/// milliseconds.
+const PATIENCE_MS: u64 = 5_000;
+/// How long otherwise, in milliseconds: only to hear whether another leads.
+const SHORT_PATIENCE_MS: u64 = 1_000;
+/// How long whoever was elected waits for what those had who have promised, in milliseconds. Nobody leads meanwhile.
+const HAND_OVER_PATIENCE_MS: u64 = 60_000;
+/// The pause before a node is asked again, in milliseconds.
+const PAUSE_MS: u64 = 200;
+
+/// A node that is about to lead.
+#[derive(Clone, Debug)]
+pub struct Starter {
+    /// Where it can be reached.
+    pub url: String,
+    /// The machine's boot.
+    pub boot_id: String,
+    /// The nodes that its settings name.
+    pub named: Vec<String>,
+    /// Whether its settings say that an empty directory is to become a new database, whatever others hold.
+    pub init: bool,
+    /// What other nodes have promised it, if it was promoted.
+    pub elected: Option<Elected>,
+    /// Any number; an epoch may be drawn by it.
+    pub random: u64,
+}
+
+/// What a start wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TailAction {
+    /// Send this offer to the node at this URL, wait for the answer for so many milliseconds at most, and report to
+    /// [`TailRecovery::answered`].
+    Ask(String, Bytes, u64),
+    /// Ask the node at this URL for the records behind this position, and report to [`TailRecovery::fetched`].
+    Fetch(String, Position),
+    /// Nothing to do before this time, or a report.
+    Wait(u64),
+    /// Something a person should look at.
+    Alarm(String),
+    /// What was recovered can no longer be used: read the files again.
+    ReadAgain,
+    /// Lead, from what is recovered now.
+    Lead,
+    /// Do not lead.
+    Refused(TailRefusal),
+}
+
+/// Why a node does not lead. The message says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TailRefusal {
+    /// Records that it would lead without may be elsewhere.
+    #[error("{0}")]
+    NotLeader(String),
+    /// Records that were fetched lead to other counts than they state.
+    #[error("{0}")]
+    Diverged(String),
+    /// Another leads in a later epoch, or is about to.
+    #[error("{told}")]
+    Succeeded {
+        /// Where it is, if that is known.
+        by: Option<String>,
+        /// How it is known.
+        told: String,
+    },
+}
+
+/// Why a node gave no answer to the question where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It does not run: nothing listens there.
+    NotThere,
+    /// The way to it was bad, or it is busy, starting or stopping: asking again may go better.
+    MayPass(String),
+    /// What listens there is no node of this cluster, or does not let this one ask.
+    Strange(String),
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug)]
+enum State {
+    /// It is to be asked at this time; why the last answer was none.
+    Due(u64, String),
+    /// The question is under way; why the answer before was none.
+    Asked(String),
+    Answered(Hello),
+    /// It will not answer.
+    Silent,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    url: String,
+    state: State,
+}
+
+/// A node that has more than this log.
+#[derive(Clone, Debug)]
+struct Source {
+    url: String,
+    /// The last record it has.
+    last: Sequence,
+}
+
+/// Records are fetched from all sources in turn, again and again.
+#[derive(Clone, Debug)]
+struct Fetching {
+    /// Whoever has the most is first.
+    sources: Vec<Source>,
+    /// The source that is asked next.
+    at: usize,
+    is_under_way: bool,
+    /// Where the log ended before anything was fetched, and at the begin of this turn.
+    before: Sequence,
+    turn_began: Sequence,
+    troubles: Vec<String>,
+    deadline_ms: u64,
+    /// The pause between two turns ends.
+    pause_until_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Asking,
+    Fetching(Fetching),
+    /// A candidate asks everybody again: those who have promised may be changing their role just now.
+    Pausing(u64),
+    ReadAgain,
+    Leads,
+    Refused(TailRefusal),
+}
+
+/// A start under way.
+pub struct TailRecovery {
+    starter: Starter,
+    /// Whether a follower wrote the files last, and nobody has promised this node anything.
+    has_followed: bool,
+    is_new: bool,
+    nodes: Vec<Node>,
+    patience_ms: u64,
+    began_ms: u64,
+    deadline_ms: u64,
+    step: Step,
+    alarms: VecDeque<String>,
+}
+
+impl TailRecovery {
+    /// A start that has asked nobody yet, of a node whose files gave `recovered`.
+    pub fn new(starter: Starter, recovered: &Recovered, now_ms: u64) -> Self {
+        let state = &recovered.manifest.state;
+        let elected = starter.elected.as_ref();
+        let went_down = state.clean_stop.is_none() && state.boot_id != starter.boot_id;
+        let may_miss = recovered.new || recovered.report.cut.is_some() || went_down || elected.is_some();
+        let known = elected.map_or(&state.replicas, |elected| &elected.others);
+        // Whose files are a follower's leads only where nobody else is there: else somebody promotes one of them.
+        let has_followed = elected.is_none() && state.has_followed();
+        let led_by = state.leader_url.iter().filter(|_| has_followed);
+        let named = starter.named.iter().chain(known).chain(led_by);
+        let mut urls: Vec<String> = named.filter(|other| **other != starter.url).cloned().collect();
+        urls.sort_unstable();
+        urls.dedup();
+        let nodes = urls.into_iter().map(|url| Node { url, state: State::Due(now_ms, String::new()) }).collect();
+        let patience_ms = if may_miss { PATIENCE_MS } else { SHORT_PATIENCE_MS };
+        let step = match unasked(&starter, recovered) {
+            Some(refusal) => Step::Refused(refusal),
+            None if recovered.new && starter.init => Step::Leads,
+            None => Step::Asking,
+        };
+        let deadline_ms = now_ms + patience_ms;
+        Self {
+            starter,
+            has_followed,
+            is_new: recovered.new,
+            nodes,
+            patience_ms,
+            began_ms: now_ms,
+            deadline_ms,
+            step,
+            alarms: VecDeque::new(),
+        }
+    }
+
+    /// The nodes that it asks.
+    pub fn asks(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|node| node.url.as_str())
+    }
+
+    /// What to do now.
+    pub fn poll(&mut self, recovered: &mut Recovered, now_ms: u64) -> TailAction {
+        loop {
+            if let Some(alarm) = self.alarms.pop_front() {
+                return TailAction::Alarm(alarm);
+            }
+            let action = match &self.step {
+                Step::Asking => self.ask(recovered, now_ms),
+                Step::Fetching(_) => self.fetch(recovered, now_ms),
+                Step::Pausing(until_ms) if now_ms < *until_ms => Some(TailAction::Wait(*until_ms)),
+                Step::Pausing(_) => {
+                    self.nodes.iter_mut().for_each(|node| node.state = State::Due(now_ms, String::new()));
+                    (self.step, self.deadline_ms) = (Step::Asking, now_ms + self.patience_ms);
+                    None
+                }
+                Step::ReadAgain => {
+                    self.step = Step::Leads;
+                    Some(TailAction::ReadAgain)
+                }
+                Step::Leads => {
+                    self.begin_epoch(recovered);
+                    Some(TailAction::Lead)
+                }
+                Step::Refused(refusal) => Some(TailAction::Refused(refusal.clone())),
+            };
+            if let Some(action) = action {
+                return action;
+            }
+        }
+    }
+
+    /// The epoch that is begun, and what the MANIFEST tells with it.
+    fn begin_epoch(&self, recovered: &mut Recovered) {
+        let state = &mut recovered.manifest.state;
+        if let Some(elected) = &self.starter.elected {
+            state.replicas.clone_from(&elected.others);
+            recovered.promote(elected.epoch);
+        } else if self.has_followed {
+            // The leader it followed may take the next epoch itself.
+            let epoch = super::drawn_epoch(state.highest(), self.starter.random);
+            recovered.promote(epoch);
+        }
+        recovered.manifest.state.leader_url = Some(self.starter.url.clone());
+    }
+
+    /// Asks whoever is due, until all have answered or their time is over.
+    fn ask(&mut self, recovered: &mut Recovered, now_ms: u64) -> Option<TailAction> {
+        let epoch = recovered.manifest.state.epoch;
+        let is_over = now_ms >= self.deadline_ms;
+        let mut wake_ms = self.deadline_ms;
+        for node in &mut self.nodes {
+            let url = &node.url;
+            match std::mem::replace(&mut node.state, State::Silent) {
+                State::Due(_, why) if is_over => self.alarms.push_back(format!(
+                    "replica {url} did not answer in time, and may have what is missing here: {why}"
+                )),
+                State::Due(at_ms, why) if at_ms <= now_ms => {
+                    let patience_ms = limits::EXCHANGE_TIMEOUT_MS.min(self.deadline_ms - now_ms);
+                    let question = Offer::ask(recovered.manifest.identity, epoch).encode_head().into();
+                    node.state = State::Asked(why);
+                    return Some(TailAction::Ask(url.clone(), question, patience_ms));
+                }
+                other => {
+                    if let State::Due(at_ms, _) = &other {
+                        wake_ms = wake_ms.min(*at_ms);
+                    }
+                    node.state = other;
+                }
+            }
+        }
+        if self.nodes.iter().any(|node| matches!(node.state, State::Due(..) | State::Asked(_))) {
+            return Some(TailAction::Wait(wake_ms));
+        }
+        self.decide(recovered, now_ms);
+        None
+    }
+
+    /// The node at `url` has answered, or not.
+    pub fn answered(&mut self, url: &str, answer: Result<Answer, NoAnswer>, now_ms: u64) {
+        let Some(node) = self.nodes.iter_mut().find(|node| node.url == url) else { return };
+        let State::Asked(before) = std::mem::replace(&mut node.state, State::Silent) else {
+            unreachable!("one question at a time, and an answer to each")
+        };
+        match answer {
+            Ok(answer) => node.state = State::Answered(answer.hello),
+            Err(NoAnswer::NotThere) => {}
+            Err(NoAnswer::MayPass(why)) => {
+                // What it said before its time was cut short tells more.
+                let why = if now_ms < self.deadline_ms || before.is_empty() { why } else { before };
+                node.state = State::Due(now_ms + PAUSE_MS, why);
+            }
+            Err(NoAnswer::Strange(why)) if self.is_new => {
+                let refusal = format!(
+                    "this directory is empty, and whether replica {url} holds a database cannot be told, because {why}: put \
+                     that right, take it from --replica, or say --init to begin a new database"
+                );
+                self.step = Step::Refused(TailRefusal::NotLeader(refusal));
+            }
+            Err(NoAnswer::Strange(why)) => {
+                self.alarms.push_back(format!("replica {url} may have what is missing here, but {why}"));
+            }
+        }
+    }
+
+    /// All have answered that will.
+    fn decide(&mut self, recovered: &Recovered, now_ms: u64) {
+        let answered = self.nodes.iter().filter_map(|node| match &node.state {
+            State::Answered(hello) => Some((node.url.clone(), hello.clone())),
+            _ => None,
+        });
+        let (urls, hellos): (Vec<String>, Vec<Hello>) = answered.unzip();
+        if self.is_new {
+            let holds =
+                hellos.iter().zip(&urls).find_map(|(hello, url)| hello.database.map(|database| (database, url)));
+            self.step = holds.map_or(Step::Leads, |(database, url)| Step::Refused(is_empty(database, url)));
+            return;
+        }
+        let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
+        if self.has_followed
+            && let Some(refusal) = is_not_alone(database, &hellos, &urls)
+        {
+            self.step = Step::Refused(refusal);
+            return;
+        }
+        let end = end_of(recovered);
+        let promised = self.starter.elected.as_ref().map_or(epoch, |elected| elected.epoch);
+        match choose(&hellos, database, epoch, end, promised) {
+            Choice::Nobody => self.has_all(recovered, now_ms),
+            Choice::HigherEpoch(at, seen) => {
+                let url = &urls[at];
+                let told = format!(
+                    "{url} has seen epoch {seen}, and the last one here was {epoch}: another leader has taken over, or \
+                     these files are an old copy"
+                );
+                let by = hellos[at].leads.then(|| url.clone());
+                self.step = Step::Refused(TailRefusal::Succeeded { by, told });
+            }
+            Choice::From(ahead) => {
+                let source = |at: usize| Source { url: urls[at].clone(), last: hellos[at].position.sequence };
+                self.step = Step::Fetching(Fetching {
+                    sources: ahead.into_iter().map(source).collect(),
+                    at: 0,
+                    is_under_way: false,
+                    before: end,
+                    turn_began: end,
+                    troubles: Vec::new(),
+                    deadline_ms: now_ms + PATIENCE_MS,
+                    pause_until_ms: now_ms,
+                });
+            }
+        }
+    }
+
+    /// Fetches the next records, or has none to fetch.
+    fn fetch(&mut self, recovered: &Recovered, now_ms: u64) -> Option<TailAction> {
+        let Step::Fetching(fetching) = &mut self.step else { return None };
+        let (end, wanted) = (end_of(recovered), fetching.sources[0].last);
+        if fetching.is_under_way {
+            return Some(TailAction::Wait(u64::MAX));
+        }
+        if now_ms < fetching.pause_until_ms {
+            return Some(TailAction::Wait(fetching.pause_until_ms));
+        }
+        if let Some(skipped) = fetching.sources[fetching.at..].iter().position(|source| source.last > end) {
+            fetching.at += skipped;
+            fetching.is_under_way = true;
+            let url = fetching.sources[fetching.at].url.clone();
+            return Some(TailAction::Fetch(url, recovered.store.mark().position));
+        }
+        // A turn is over.
+        if end >= wanted {
+            let records = end - fetching.before;
+            self.alarms.push_back(format!("took {records} records back from replicas that this log had lost"));
+            self.has_all(recovered, now_ms);
+            return None;
+        }
+        if end > fetching.turn_began {
+            fetching.deadline_ms = now_ms + PATIENCE_MS;
+        }
+        if now_ms < fetching.deadline_ms {
+            fetching.troubles.clear();
+            (fetching.at, fetching.turn_began, fetching.pause_until_ms) = (0, end, now_ms + PAUSE_MS);
+            return None;
+        }
+        let (url, troubles) = (fetching.sources[0].url.clone(), fetching.troubles.join("; "));
+        let why = format!(
+            "the log here ends at record {end}, replica {url} has the records up to {wanted}, and they cannot be taken back \
+             ({troubles}): start again once it gives them, or `memdb restore --from {url}` into an empty directory. To lead \
+             without those records, stop that replica first"
+        );
+        self.lacks_some(why, now_ms);
+        None
+    }
+
+    /// The source that was asked has given records (empty: no more; `None`: it has those behind the position no longer), or not;
+    /// then why.
+    pub fn fetched(&mut self, records: Result<Option<Bytes>, String>, recovered: &mut Recovered) {
+        let Step::Fetching(fetching) = &mut self.step else { return };
+        fetching.is_under_way = false;
+        let source = &fetching.sources[fetching.at];
+        let trouble = match records {
+            Ok(Some(records)) if records.is_empty() => Some("it gives no more records".to_owned()),
+            Ok(Some(records)) => {
+                let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
+                let extended = extend(&mut recovered.store, &identity, epoch, &records);
+                // They are durable only once a snapshot has them.
+                recovered.report.clean = false;
+                match extended {
+                    Ok(_) => None,
+                    Err(ExtendError::Foreign(why)) => Some(why),
+                    Err(ExtendError::Diverged(why)) => {
+                        let url = source.url.clone();
+                        return self.has_diverged(&url, &why);
+                    }
+                }
+            }
+            Ok(None) => Some("it no longer has the records in between".to_owned()),
+            Err(why) => Some(why),
+        };
+        if let Some(why) = trouble {
+            fetching.troubles.push(format!("{}: {why}", source.url));
+            fetching.at += 1;
+        }
+    }
+
+    /// The state cannot be used any more. The files are as they were.
+    fn has_diverged(&mut self, url: &str, why: &str) {
+        let why = format!(
+            "what replica {url} gives back does not lead to the counts that it states ({why}). To lead without those records, \
+             stop that replica first"
+        );
+        if self.is_forced() {
+            self.alarms.push_back(format!("leading without taking anything back, as it was forced: {why}"));
+            self.step = Step::ReadAgain;
+        } else {
+            self.step = Step::Refused(TailRefusal::Diverged(why));
+        }
+    }
+
+    /// Nobody who has answered has more. Who has promised, and cannot be asked again, may have.
+    fn has_all(&mut self, recovered: &Recovered, now_ms: u64) {
+        let here = recovered.stands();
+        let elected = self.starter.elected.as_ref();
+        let missing = elected.and_then(|elected| Some((lacks(elected.promised.iter().copied(), here)?, elected.epoch)));
+        let Some((most, epoch)) = missing else {
+            self.step = Step::Leads;
+            return;
+        };
+        let why = format!(
+            "a node that has promised epoch {epoch} was at {most}, this one is at {here}, and that node cannot be asked any more"
+        );
+        self.lacks_some(why, now_ms);
+    }
+
+    /// Something is missing that exists elsewhere.
+    fn lacks_some(&mut self, why: String, now_ms: u64) {
+        let waits = self.starter.elected.is_some() && now_ms.saturating_sub(self.began_ms) <= HAND_OVER_PATIENCE_MS;
+        self.step = if self.is_forced() {
+            self.alarms.push_back(format!("leading all the same, as it was forced: {why}"));
+            Step::Leads
+        } else if waits {
+            Step::Pausing(now_ms + PAUSE_MS)
+        } else {
+            Step::Refused(TailRefusal::NotLeader(why))
+        };
+    }
+
+    fn is_forced(&self) -> bool {
+        self.starter.elected.as_ref().is_some_and(|elected| elected.force)
+    }
+}
+
+/// Why a node does not lead that need not ask anybody to know it.
+fn unasked(starter: &Starter, recovered: &Recovered) -> Option<TailRefusal> {
+    let state = &recovered.manifest.state;
+    let own: Epoch = starter.elected.as_ref().map_or(state.epoch, |elected| elected.epoch);
+    if state.highest() > own {
+        let told = format!("epoch {} was promised to another node, and this one's is {own}", state.highest());
+        return Some(TailRefusal::Succeeded { by: None, told });
+    }
+    if starter.elected.is_none() && recovered.is_behind() {
+        let (stands, epoch) = (recovered.stands(), state.epoch);
+        let told = format!("the files here are a follower's, which stood at {stands} when epoch {epoch} had begun");
+        return Some(TailRefusal::Succeeded { by: state.leader_url.clone().filter(|by| *by != starter.url), told });
+    }
+    None
+}
+
+fn is_empty(database: u128, url: &str) -> TailRefusal {
+    TailRefusal::NotLeader(format!(
+        "this directory is empty, and replica {url} holds database {database:032x}: give the right --data-dir, `memdb restore \
+         --from {url}`, or say --init to begin a new database"
+    ))
+}
+
+/// Whose files are a follower's does not lead while another node of the database is there.
+fn is_not_alone(database: u128, hellos: &[Hello], urls: &[String]) -> Option<TailRefusal> {
+    let at = hellos.iter().position(|hello| hello.database == Some(database))?;
+    let by = hellos.iter().position(|hello| hello.leads).map(|at| urls[at].clone());
+    let told = format!("the files here are a follower's, and {} is there: if nobody leads, promote one", urls[at]);
+    Some(TailRefusal::Succeeded { by, told })
+}
+
+fn end_of(recovered: &Recovered) -> Sequence {
+    recovered.store.mark().position.sequence
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! A start in made-up time: who is asked, for how long, and when it leads.
+
+use super::*;
+use crate::{
+    format::Identity,
+    manifest::{Manifest, State as ManifestState},
+    recovery::Report,
+    replication::Outcome,
+    store::{Mark, Store, WindowLimits},
+    tokenizer::Analyzer,
+};
+
+const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+
+/// A leader's files, which end at record 10 of epoch 3.
+fn recovered() -> Recovered {
+    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+    store.set_mark(Mark { position: Position::new(3, 10), ..Mark::default() }, 0);
+    let state = ManifestState {
+        epoch: 3,
+        boot_id: "boot".into(),
+        replicas: vec!["b".into(), "c".into(), "a".into()],
+        ..ManifestState::default()
+    };
+    let manifest = Manifest { identity: IDENTITY, state };
+    Recovered { manifest, store, report: Report::default(), new: false, promised: None }
+}
+
+fn starter() -> Starter {
+    let (url, boot_id) = ("a".to_owned(), "boot".to_owned());
+    Starter { url, boot_id, named: Vec::new(), init: false, elected: None, random: 77 }
+}
+
+fn elected(force: bool) -> Option<Elected> {
+    let promised = vec![Position::new(3, 12)];
+    Some(Elected { epoch: 9, node: 1, others: vec!["b".into()], promised, force })
+}
+
+fn answer(epoch: Epoch, sequence: Sequence) -> Result<Answer, NoAnswer> {
+    let hello = Hello {
+        node: 2,
+        url: String::new(),
+        database: Some(7),
+        epoch,
+        position: Position::new(3, sequence),
+        chain: 0,
+        synced: None,
+        diverged: false,
+        local: false,
+        leads: false,
+    };
+    Ok(Answer { outcome: Outcome::Applied, hello })
+}
+
+/// Runs it in made-up time; `answers` says what a node answers. Gives how long it took, who was asked, and the end.
+fn run(
+    starter: Starter,
+    recovered: &mut Recovered,
+    mut answers: impl FnMut(&str, u64) -> Result<Answer, NoAnswer>,
+) -> (u64, Vec<String>, TailAction) {
+    let (mut now_ms, mut asked) = (0, Vec::new());
+    let mut recovery = TailRecovery::new(starter, recovered, now_ms);
+    loop {
+        match recovery.poll(recovered, now_ms) {
+            TailAction::Ask(url, _, _) => {
+                asked.push(url.clone());
+                recovery.answered(&url, answers(&url, now_ms), now_ms);
+            }
+            TailAction::Fetch(..) => recovery.fetched(Ok(None), recovered),
+            TailAction::Wait(until_ms) => {
+                assert!(until_ms > now_ms, "it waits for nothing");
+                now_ms = until_ms;
+            }
+            TailAction::Alarm(_) => {}
+            end @ (TailAction::ReadAgain | TailAction::Lead | TailAction::Refused(_)) => {
+                return (now_ms, asked, end);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_stopped_here_asks_the_others_and_leads_in_the_next_epoch() {
+    let mut recovered = recovered();
+    let (took_ms, asked, end) = run(starter(), &mut recovered, |_, _| answer(3, 10));
+    assert_eq!((took_ms, asked, end), (0, vec!["b".into(), "c".into()], TailAction::Lead), "not itself");
+    assert_eq!((recovered.promised, recovered.manifest.state.leader_url.as_deref()), (None, Some("a")));
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_asked_again_until_the_patience_is_over() {
+    let silent = |url: &str, _| match url {
+        "b" => Err(NoAnswer::MayPass("busy".into())),
+        _ => Err(NoAnswer::NotThere),
+    };
+    let (took_ms, asked, end) = run(starter(), &mut recovered(), silent);
+    assert_eq!((took_ms, end), (SHORT_PATIENCE_MS, TailAction::Lead));
+    assert_eq!(asked.iter().filter(|url| *url == "b").count() as u64, SHORT_PATIENCE_MS / PAUSE_MS);
+    assert_eq!(asked.iter().filter(|url| *url == "c").count(), 1);
+    let rebooted = Starter { boot_id: "another".into(), ..starter() };
+    assert_eq!(run(rebooted, &mut recovered(), silent).0, PATIENCE_MS, "the log may have lost its end");
+}
+
+#[test]
+fn a_leader_follows_where_a_later_epoch_was_seen_or_promised() {
+    let (_, _, end) = run(starter(), &mut recovered(), |url, _| answer(if url == "c" { 4 } else { 3 }, 10));
+    assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { by: None, .. })), "{end:?}");
+    let mut promised = recovered();
+    promised.manifest.state.promised = 5;
+    let (_, asked, end) = run(starter(), &mut promised, |_, _| answer(3, 10));
+    assert!(asked.is_empty() && matches!(end, TailAction::Refused(TailRefusal::Succeeded { .. })), "{end:?}");
+}
+
+#[test]
+fn a_tail_that_cannot_be_had_keeps_a_leader_from_leading_once_its_patience_is_over() {
+    let (took_ms, _, end) = run(starter(), &mut recovered(), |_, _| answer(3, 11));
+    let TailAction::Refused(TailRefusal::NotLeader(why)) = end else { panic!("{end:?}") };
+    assert!(took_ms == PATIENCE_MS && why.contains("ends at record 10") && why.contains("no longer has"), "{why}");
+}
+
+#[test]
+fn an_elected_node_waits_for_those_who_have_promised_and_leads_without_them_by_force() {
+    let gone = |_: &str, _| Err(NoAnswer::NotThere);
+    let (took_ms, asked, end) = run(Starter { elected: elected(false), ..starter() }, &mut recovered(), gone);
+    assert!(took_ms > HAND_OVER_PATIENCE_MS && asked.iter().all(|url| url == "b"), "{took_ms}");
+    assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(_))), "{end:?}");
+    let mut recovered = recovered();
+    let (took_ms, _, end) = run(Starter { elected: elected(true), ..starter() }, &mut recovered, gone);
+    assert_eq!((took_ms, end, recovered.promised), (0, TailAction::Lead, Some(9)));
+    assert_eq!(recovered.manifest.state.replicas, ["b"]);
+}
+
+#[test]
+fn an_empty_directory_is_no_leader_while_a_node_holds_a_database_or_does_not_say() {
+    let new = || Recovered { new: true, ..recovered() };
+    let named = Starter { named: vec!["b".into()], ..starter() };
+    let holds = |url: &str, _| if url == "b" { answer(3, 11) } else { Err(NoAnswer::NotThere) };
+    let (_, _, end) = run(named.clone(), &mut new(), holds);
+    assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(why)) if why.contains("is empty")));
+    let (_, _, end) = run(named.clone(), &mut new(), |_, _| Err(NoAnswer::Strange("403".into())));
+    assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(why)) if why.contains("cannot be told")));
+    let (_, asked, end) = run(Starter { init: true, ..named }, &mut new(), holds);
+    assert!(asked.is_empty() && end == TailAction::Lead);
+}
