@@ -11,10 +11,10 @@ pub mod lines;
 pub mod split;
 pub mod sync;
 
-pub use forward::{FORWARDED, Forward, ForwardError, Forwarded};
+pub use forward::{FORWARDED, Forward, ForwardError, Forwarded, OF_NO_DATABASE};
 
 use crate::{
-    position::{Epoch, Position},
+    position::{Epoch, PositionToken},
     secret::Secret,
 };
 use bytes::Bytes;
@@ -63,7 +63,7 @@ pub struct PostAnswer {
     pub left_out: u64,
     /// Where in the history of the database it is.
     #[serde(deserialize_with = "position")]
-    pub position: Position,
+    pub position: PositionToken,
     /// Whether it was counted before, so that this request changed nothing.
     #[serde(default)]
     pub replayed: bool,
@@ -296,7 +296,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn position(&self) -> Result<Position, ClientError> {
+    pub async fn position(&self) -> Result<PositionToken, ClientError> {
         // Every read of counts tells it; this is the smallest.
         let response = self.send(self.http.get(self.address("/wordcount", &[("word", "a")]))).await?;
         self.position_of(&response)
@@ -358,7 +358,7 @@ impl Client {
     }
 
     /// The position a read was answered at.
-    fn position_of(&self, response: &Response) -> Result<Position, ClientError> {
+    fn position_of(&self, response: &Response) -> Result<PositionToken, ClientError> {
         let value = response.headers().get("memdb-position").and_then(|value| value.to_str().ok());
         let value = value.ok_or_else(|| self.strange("a read without Memdb-Position".to_owned()))?;
         value.parse().map_err(|error| self.strange(format!("Memdb-Position: {error}")))
@@ -396,8 +396,8 @@ impl Client {
     }
 }
 
-/// A position in its text form, `3-1042`.
-fn position<'de, D: Deserializer<'de>>(from: D) -> Result<Position, D::Error> {
+/// A position in its text form.
+fn position<'de, D: Deserializer<'de>>(from: D) -> Result<PositionToken, D::Error> {
     String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 

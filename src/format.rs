@@ -2,7 +2,11 @@
 //!
 //! `docs/log-format.md` and `docs/snapshot-format.md` own the layouts; golden files test them.
 
-use crate::{hash::WordHasher, position::Position, tokenizer::Analyzer};
+use crate::{
+    hash::WordHasher,
+    position::{DatabaseTag, Position, PositionToken},
+    tokenizer::Analyzer,
+};
 use bincode::{Decode, Encode, config};
 use std::{fmt, io};
 
@@ -28,6 +32,16 @@ impl Identity {
     /// The hasher of this database.
     pub const fn hasher(&self) -> WordHasher {
         WordHasher::new(self.hash_seed)
+    }
+
+    /// What its positions carry, to be told from those of other databases.
+    pub const fn tag(&self) -> DatabaseTag {
+        DatabaseTag::of(self.database_id)
+    }
+
+    /// A position of it, as clients see it.
+    pub const fn token(&self, position: Position) -> PositionToken {
+        PositionToken::of(self.database_id, position)
     }
 }
 

@@ -170,7 +170,7 @@ pub enum WriteError {
     #[error("the node is stopping")]
     Stopping,
     /// It is applied, and the level that the request asked for was not reached in time.
-    #[error("it is applied at {position}, and level {level} was not reached: no replica has acknowledged it in time")]
+    #[error("it is applied, and level {level} was not reached: no replica has acknowledged it in time")]
     NotReplicated {
         /// The level asked for.
         level: AckLevel,

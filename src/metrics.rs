@@ -114,11 +114,13 @@ pub enum Refusal {
     SteppedDown,
     /// A follower could not pass it on.
     LeaderAway,
+    /// The leader leads another database than the follower that the write came to.
+    OtherDatabase,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 15] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::Queue,
         Refusal::Window,
         Refusal::KeyReused,
@@ -134,6 +136,7 @@ impl Refusal {
         Refusal::NoReplica,
         Refusal::SteppedDown,
         Refusal::LeaderAway,
+        Refusal::OtherDatabase,
     ];
 
     /// The label's text.
@@ -154,6 +157,7 @@ impl Refusal {
             Refusal::NoReplica => "no-replica",
             Refusal::SteppedDown => "stepped-down",
             Refusal::LeaderAway => "leader-away",
+            Refusal::OtherDatabase => "other-database",
         }
     }
 }

@@ -174,9 +174,13 @@ impl<T> Replica<T> {
 
     /// An offer has come from the leader, as bytes.
     pub fn offered(&mut self, bytes: &[u8], reply: T, now_ms: u64, actions: &mut Vec<Action<T>>) {
-        self.last_heard_ms = Some(now_ms);
         match Offer::decode(bytes) {
-            Ok(offer) => self.decoded(&offer, reply, now_ms, actions),
+            // Who leads another database is not the leader that this replica waits for.
+            Ok(offer) if self.is_other(&offer) => self.answer(reply, Outcome::OtherDatabase, actions),
+            Ok(offer) => {
+                self.last_heard_ms = Some(now_ms);
+                self.decoded(&offer, reply, now_ms, actions);
+            }
             Err(what) => self.answer(reply, Outcome::Unreadable(what), actions),
         }
     }
@@ -196,14 +200,14 @@ impl<T> Replica<T> {
         }
     }
 
-    fn take(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
-        let is_other = match &self.held {
+    fn is_other(&self, offer: &Offer<'_>) -> bool {
+        match &self.held {
             Some(held) => held.identity != offer.identity,
             None => self.bound_to.is_some_and(|bound_to| bound_to != offer.identity.database_id),
-        };
-        if is_other {
-            return Outcome::OtherDatabase;
         }
+    }
+
+    fn take(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
         if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {
             return Outcome::OldEpoch;
         }

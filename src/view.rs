@@ -5,7 +5,7 @@
 
 use crate::{
     format::Identity,
-    position::{EpochTable, Position, Standing},
+    position::{EpochTable, Position, PositionToken, Standing},
     store::Reader,
 };
 use arc_swap::{ArcSwapOption, Guard};
@@ -30,8 +30,11 @@ pub struct Current {
 
 impl Current {
     /// Where `asked` stands in this history.
-    pub fn standing(&self, asked: Position) -> Standing {
-        self.epochs.standing(asked, self.reader.read().position())
+    pub fn standing(&self, asked: PositionToken) -> Standing {
+        if asked.database != self.identity.tag() {
+            return Standing::OtherDatabase;
+        }
+        self.epochs.standing(asked.position, self.reader.read().position())
     }
 }
 
@@ -85,11 +88,11 @@ impl View {
     }
 
     /// Where `asked` stands, once it is reached or `patience` has ended; `None` if there is nothing to read.
-    pub async fn standing(&self, asked: Position, patience: Duration) -> Option<Standing> {
+    pub async fn standing(&self, asked: PositionToken, patience: Duration) -> Option<Standing> {
         let now = || self.current().as_ref().map(|current| current.standing(asked));
         if matches!(now(), None | Some(Standing::Ahead)) {
             let mut applied = self.applied.subscribe();
-            let reached = applied.wait_for(|_| matches!(now(), Some(Standing::Reached | Standing::Lost)));
+            let reached = applied.wait_for(|_| !matches!(now(), None | Some(Standing::Ahead)));
             let _ = tokio::time::timeout(patience, reached).await; // what it is by then is looked at below
         }
         now()
@@ -129,11 +132,13 @@ mod tests {
         store::{Mark, Store, WindowLimits},
         tokenizer::Analyzer,
     };
+    use std::task::Poll;
 
     const PATIENCE: Duration = Duration::from_secs(10);
+    const DATABASE: u128 = 1;
 
     fn current(store: &Store) -> Current {
-        let identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let identity = Identity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 5));
         Current { identity, epochs, reader: store.reader() }
@@ -147,24 +152,35 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_position_is_waited_for_over_a_change_of_stores() {
+        let at = |epoch, sequence| PositionToken::of(DATABASE, Position::new(epoch, sequence));
         let view = View::new(true);
-        assert_eq!(view.standing(Position::new(2, 7), PATIENCE).await, None, "nothing to read, and patience ends");
+        assert_eq!(view.standing(at(2, 7), PATIENCE).await, None, "nothing to read, and patience ends");
         let mut old = store_at(Position::new(2, 6));
         view.serve(current(&old));
-        assert_eq!(view.standing(Position::new(2, 6), PATIENCE).await, Some(Standing::Reached));
-        assert_eq!(view.standing(Position::new(1, 6), PATIENCE).await, Some(Standing::Lost));
-        assert_eq!(view.standing(Position::new(2, 7), PATIENCE).await, Some(Standing::Ahead));
-        let asked = Position::new(2, 7);
-        let mut waiting = std::pin::pin!(view.standing(asked, PATIENCE));
+        assert_eq!(view.standing(at(2, 6), PATIENCE).await, Some(Standing::Reached));
+        assert_eq!(view.standing(at(1, 6), PATIENCE).await, Some(Standing::Lost));
+        assert_eq!(view.standing(at(2, 7), PATIENCE).await, Some(Standing::Ahead));
+        let mut waiting = std::pin::pin!(view.standing(at(2, 7), PATIENCE));
         assert!(futures::poll!(&mut waiting).is_pending());
         view.withdraw();
         view.published(Position::new(2, 7));
         assert!(futures::poll!(&mut waiting).is_pending(), "there is nothing to read it from");
-        view.serve(current(&store_at(asked)));
+        view.serve(current(&store_at(Position::new(2, 7))));
         assert_eq!(waiting.await, Some(Standing::Reached));
         // The old one is served no more, whatever is applied to it.
         old.set_mark(Mark { position: Position::new(2, 9), ..Mark::default() }, 0);
-        assert_eq!(view.standing(Position::new(2, 9), Duration::ZERO).await, Some(Standing::Ahead));
+        assert_eq!(view.standing(at(2, 9), Duration::ZERO).await, Some(Standing::Ahead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_of_another_database_is_told_at_once_as_that() {
+        let view = View::new(true);
+        view.serve(current(&store_at(Position::new(2, 6))));
+        for sequence in [0, 6, 7] {
+            let asked = PositionToken::of(DATABASE + 1, Position::new(2, sequence));
+            let mut waiting = std::pin::pin!(view.standing(asked, PATIENCE));
+            assert_eq!(futures::poll!(&mut waiting), Poll::Ready(Some(Standing::OtherDatabase)), "{asked}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,14 @@
 //! The commands of the documents, run as they stand against a real leader and a replica of it.
 //!
 //! Every fenced block marked `sh` in `README.md` and `docs/*.md` is run line by line, in the order of the page, each page
-//! against new servers. A comment `# → text` below a command is what it prints. Blocks marked `sh no-run` are left out.
+//! against new servers. A comment `# → text` below a command is what it prints. `name=$(command)` sets a variable for the
+//! commands behind it. Blocks marked `sh no-run` are left out.
 //! Port 8080 of `127.0.0.1` or `localhost` stands for the leader, 8081 for the replica, `memdb` for the binary.
 
 #![allow(clippy::disallowed_methods)] // reads the documents, which no seam leads to
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -107,6 +109,17 @@ fn here(command: &str, servers: [&Server; 2]) -> String {
     CURL_FAILS_ON_ERRORS.to_owned() + &command
 }
 
+/// The variable that a command sets.
+fn assigned(command: &str) -> Option<&str> {
+    let (name, _) = command.split_once("=$(")?;
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(name)
+}
+
+/// Has a command that sets a variable print it.
+fn shown(command: &str) -> String {
+    assigned(command).map(|name| format!("\nprintf %s \"${name}\"")).unwrap_or_default()
+}
+
 #[test]
 #[allow(clippy::print_stdout, reason = "CI shows what was run")]
 fn commands_of_the_documents_work_as_printed() {
@@ -124,11 +137,13 @@ fn commands_of_the_documents_work_as_printed() {
         let leader = Server::start(&memdb, "leader", &["--data-dir", files.to_str().expect("UTF-8")]);
         let url = leader.url();
         let replica = Server::start(&memdb, "replica", &["--leader", &url]);
+        let mut variables = BTreeMap::new();
         for Example { line, command, prints } in found {
             let place = format!("{}:{line}: {command}", page.display());
             println!("{place}");
             let output = Command::new("bash")
-                .args(["-euo", "pipefail", "-c", &here(&command, [&leader, &replica])])
+                .args(["-euo", "pipefail", "-c", &(here(&command, [&leader, &replica]) + &shown(&command))])
+                .envs(&variables)
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .env("PATH", &path)
                 .env("MEMDB_SERVER", &url)
@@ -136,6 +151,9 @@ fn commands_of_the_documents_work_as_printed() {
                 .output()
                 .expect("bash runs");
             let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            if let Some(name) = assigned(&command) {
+                variables.insert(name.to_owned(), out.trim_end().to_owned());
+            }
             if !output.status.success() {
                 wrong.push(format!("{place}\n  failed: {out}{err}"));
             } else if prints.as_deref().is_some_and(|prints| out.trim_end() != prints) {

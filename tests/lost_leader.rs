@@ -4,6 +4,8 @@
 
 #[path = "lost_leader/impostor.rs"]
 mod impostor;
+#[path = "lost_leader/other_database.rs"]
+mod other_database;
 #[path = "in_process/settings.rs"]
 mod settings;
 
@@ -11,7 +13,7 @@ use impostor::Impostor;
 use memdb::{
     config,
     node::{Following, Leading, NodeError, restore},
-    position::Position,
+    position::{Position, PositionToken},
     replica::Follower,
     replication::{Answer, Hello, Outcome},
     tally::{Batch, Tally, Verb},
@@ -35,25 +37,25 @@ fn follow(leader: SocketAddr, data: &Path) -> Following {
 }
 
 /// Counts one word, and waits until a replica has acknowledged it.
-fn write(leading: &Leading, word: &str) -> Position {
+fn write(leading: &Leading, word: &str) -> PositionToken {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
-    let mut tally = Tally::new(hasher);
+    let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
+    let mut tally = Tally::new(identity.hasher());
     tally.add(word, 1).expect("small");
     let batch =
         Batch { namespace: "words".into(), verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
-    runtime.block_on(leading.leader().submit(batch, None)).expect("written").position
+    identity.token(runtime.block_on(leading.leader().submit(batch, None)).expect("written").position)
 }
 
-fn write_many(leading: &Leading, times: usize) -> Position {
-    (0..times).fold(Position::ZERO, |_, _| write(leading, "word"))
+fn write_many(leading: &Leading, times: usize) -> PositionToken {
+    (1..times).fold(write(leading, "word"), |_, _| write(leading, "word"))
 }
 
 fn count(view: &View, word: &str) -> i64 {
     view.current().as_ref().expect("it serves").reader.read().count("words", word)
 }
 
-fn reached(view: &Arc<View>, position: Position) {
+fn reached(view: &Arc<View>, position: PositionToken) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let standing = runtime.block_on(view.standing(position, PATIENCE));
     assert_eq!(standing, Some(memdb::position::Standing::Reached), "{position}");
@@ -89,7 +91,7 @@ fn an_empty_directory_is_refused_and_restored_from_a_replica() {
     let (mut seen, mut told) = (0, None);
     let restored = restore(&replica, anew.path(), None, &mut |bytes, total| (seen, told) = (bytes, total));
     let restored = restored.expect("all of it");
-    assert_eq!((restored.position.sequence, restored.words), (last.sequence, 1));
+    assert_eq!((restored.position.sequence, restored.words), (last.position.sequence, 1));
     assert!(seen > 0 && told == Some(seen), "{seen} {told:?}");
     let again = restore(&replica, anew.path(), None, &mut |_, _| {}).expect_err("it holds a database now");
     assert!(again.to_string().contains("holds a database already"), "{again}");
@@ -97,7 +99,7 @@ fn an_empty_directory_is_refused_and_restored_from_a_replica() {
     let leading = lead(anew.path(), &[("replica", &replica)]).expect("it leads");
     assert_eq!(count(leading.leader().view(), "word"), 40);
     let last = write(&leading, "word");
-    assert!(last.epoch > restored.position.epoch);
+    assert!(last.position.epoch > restored.position.epoch);
     // The replica goes on from where it was.
     reached(following.follower().view(), last);
     assert_eq!(count(following.follower().view(), "word"), 41);
@@ -114,13 +116,13 @@ fn a_copy_is_made_of_a_leader_that_runs() {
     let leading = lead(data.path(), &[]).expect("a leader");
     let last = write_many(&leading, 10);
     let restored = restore(&url(leading.address()), copy.path(), None, &mut |_, _| {}).expect("a leader gives it too");
-    assert_eq!((restored.position, restored.words), (last, 1));
+    assert_eq!((restored.position, restored.words), (last.position, 1));
     leading.stop().expect("a clean stop");
     let copied = lead(copy.path(), &[]).expect("it has everything");
     assert_eq!(count(copied.leader().view(), "word"), 30);
     let next = write(&copied, "word");
-    assert_eq!(next.sequence, last.sequence + 1);
-    assert!(next.epoch > last.epoch);
+    assert_eq!(next.position.sequence, last.position.sequence + 1);
+    assert!(next.position.epoch > last.position.epoch);
     copied.stop().expect("a clean stop");
 }
 
@@ -138,7 +140,7 @@ fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_repl
     assert_eq!(count(promoted.leader().view(), "word"), 20);
     let demoted = follow(promoted.address(), old.path());
     let last = write(&promoted, "word");
-    assert!(last.epoch > 2, "epoch 2 is what the old leader would take at its next start");
+    assert!(last.position.epoch > 2, "epoch 2 is what the old leader would take at its next start");
     let follower: &Follower = demoted.follower();
     reached(follower.view(), last);
     assert_eq!(count(follower.view(), "word"), 21);
@@ -147,8 +149,8 @@ fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_repl
     // The old directory knows the new epoch now: a leader on it goes on behind it.
     let back = lead(old.path(), &[]).expect("it has everything");
     let next = write(&back, "word");
-    assert_eq!(next.sequence, last.sequence + 1);
-    assert!(next.epoch > last.epoch + 1, "whom it followed may take the next epoch");
+    assert_eq!(next.position.sequence, last.position.sequence + 1);
+    assert!(next.position.epoch > last.position.epoch + 1, "whom it followed may take the next epoch");
     back.stop().expect("a clean stop");
 }
 
@@ -217,7 +219,7 @@ fn a_lost_tail_is_taken_from_whoever_gives_it_and_nobody_leads_without_it() {
     let all = format!("{sound},{},{more_url}", as_much.url);
     let leading = lead(cut.path(), &[("replica", &all)]).expect("the replica that has 31 is not there");
     assert_eq!(count(leading.leader().view(), "word"), 30);
-    assert_eq!(write(&leading, "word"), Position::new(2, 31));
+    assert_eq!(write(&leading, "word").position, Position::new(2, 31));
     following.stop().expect("a clean stop");
     leading.stop().expect("a clean stop");
 }

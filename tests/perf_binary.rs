@@ -260,7 +260,7 @@ fn answer(mut socket: TcpStream, at: &AtomicU64, last: u64) -> Option<()> {
     let length = body.len();
     write!(
         socket,
-        "HTTP/1.1 {status}\r\nConnection: close\r\nMemdb-Position: 1-{at}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\nConnection: close\r\nMemdb-Position: 1-{at}-00000007\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .ok()
 }
@@ -273,7 +273,7 @@ fn while_somebody_else_writes_it_says_so_and_compares_again() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     // Each attempt takes four answers, and from the seventh on the node rests: the third attempt is the good one.
     let told = format!(
-        "perf: positions differ (the leader went from 1-1 to 1-2; the leader was at 1-1, {node} from 1-3 to 1-4): \
+        "perf: positions differ (the leader went from 1-1-00000007 to 1-2-00000007; the leader was at 1-1-00000007, {node} from 1-3-00000007 to 1-4-00000007): \
          somebody else writes, or a replica has gone its own way; comparing again"
     );
     let lines: Vec<_> = ran.err.lines().collect();

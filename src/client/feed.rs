@@ -12,7 +12,7 @@ use super::{
     lines::{BulkAnswer, Pieces},
     split::{Fault, Lines, Per, Splitter},
 };
-use crate::position::Position;
+use crate::position::PositionToken;
 use bytes::Bytes;
 use reqwest::Url;
 use std::{
@@ -104,7 +104,7 @@ pub struct Outcome {
     /// Posts counted now.
     pub counted: u64,
     /// The position of the last answer, to read from.
-    pub position: Position,
+    pub position: Option<PositionToken>,
     /// What was not posted.
     pub faults: Faults,
 }
@@ -417,7 +417,7 @@ impl<R: AsyncRead + Unpin> Feed<R> {
                 feed.line.count(&answer, text.len());
                 feed.outcome.counted += 1;
             }
-            feed.outcome.position = feed.outcome.position.max(answer.position);
+            feed.outcome.position = Some(PositionToken::later(feed.outcome.position, answer.position));
         }
         feed.line.progress.posts.fetch_add(feed.outcome.counted_before, Ordering::Relaxed);
         Ok(feed)
@@ -446,7 +446,8 @@ impl<R: AsyncRead + Unpin> Feed<R> {
         while let Some(ended) = running.join_next().await {
             let (counted, position) = ended.map_err(|_| FeedError::LaneEnded)??;
             self.outcome.counted += counted;
-            self.outcome.position = self.outcome.position.max(position);
+            self.outcome.position =
+                position.map(|told| PositionToken::later(self.outcome.position, told)).or(self.outcome.position);
         }
         // A lane that failed closes its queue and is told above: its reason comes first.
         read?;
@@ -505,15 +506,15 @@ async fn send_lane(
     line: Line,
     stream: String,
     mut waiting: mpsc::Receiver<Waiting>,
-) -> Result<(u64, Position), FeedError> {
+) -> Result<(u64, Option<PositionToken>), FeedError> {
     let mut counted = 0;
-    let mut position = Position::ZERO;
+    let mut position = None;
     while let Some(post) = waiting.recv().await {
         let place = StreamPlace { name: &stream, number: post.number };
         let (answer, _) = line.send(place, &post.text).await?;
         line.count(&answer, post.text.len());
         counted += 1;
-        position = answer.position;
+        position = Some(answer.position);
     }
     Ok((counted, position))
 }

@@ -7,7 +7,7 @@
 //! not passed on: the write is tried again, and after that its outcome is unknown.
 
 use super::backoff::Backoff;
-use crate::limits;
+use crate::{limits, replication::link::DATABASE_HEADER};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use reqwest::{
@@ -21,8 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Says that a write has come by way of a follower.
+/// Says that a write has come by way of a follower, and of which database that is: the id in hexadecimal digits.
 pub const FORWARDED: &str = "memdb-forwarded";
+/// The value of [`FORWARDED`] of a follower that holds no database yet.
+pub const OF_NO_DATABASE: &str = "1";
 
 /// Patience for one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,9 +45,15 @@ const WAIT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Forward {
     http: Client,
-    leader: Arc<RwLock<Option<Url>>>,
+    leader: Arc<RwLock<Option<Leader>>>,
     under_way: Arc<Semaphore>,
     random: fn() -> io::Result<u128>,
+}
+
+struct Leader {
+    url: Url,
+    /// The database that it leads, once it has said so.
+    database: Option<u128>,
 }
 
 /// What the leader has answered.
@@ -96,13 +104,48 @@ impl Forward {
     /// If that is no address.
     pub fn lead_by(&self, leader: &str) -> Result<(), String> {
         let url = leader.parse().map_err(|error| format!("{leader:?} is not the address of a leader: {error}"))?;
-        *self.leader.write() = Some(url);
+        *self.leader.write() = Some(Leader { url, database: None });
         Ok(())
+    }
+
+    /// The node at `leader` has said that it leads `database`; this one holds `own`. What follows for writes is told once.
+    pub fn heard(&self, leader: &str, database: u128, own: Option<u128>) {
+        let mut known = self.leader.write();
+        let Some(known) = known.as_mut().filter(|known| leader.parse().is_ok_and(|url: Url| url == known.url)) else {
+            return;
+        };
+        let before = known.database.replace(database);
+        if before == Some(database) {
+            return;
+        }
+        match own {
+            Some(own) if own != database => tracing::warn!(
+                "the leader, {leader}, leads another database, {database:032x}, and this node holds {own:032x}: no write is \
+                 passed on to it. Give this node the leader of its own database, or another --data-dir"
+            ),
+            Some(_) if before.is_some() => tracing::info!("the leader, {leader}, leads this node's database again"),
+            _ => {}
+        }
+    }
+
+    /// The leader of `own` has been heard: whatever was known of another database is over.
+    pub fn heard_of_own(&self, own: u128) {
+        if self.other_database(own).is_some()
+            && let Some(known) = self.leader.write().as_mut()
+        {
+            tracing::info!("the leader of this node's database is there again");
+            known.database = None;
+        }
+    }
+
+    /// The database that the leader leads, if that is known and another than `own`: no write is passed on then.
+    pub fn other_database(&self, own: u128) -> Option<u128> {
+        self.leader.read().as_ref().and_then(|known| known.database).filter(|&database| database != own)
     }
 
     /// Where the leader is, as far as known.
     pub fn leader(&self) -> Option<String> {
-        self.leader.read().as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned())
+        self.leader.read().as_ref().map(|known| known.url.as_str().trim_end_matches('/').to_owned())
     }
 
     /// A key for a write whose client has given none. Nobody can guess it, so nobody else can use it first.
@@ -113,7 +156,8 @@ impl Forward {
         (self.random)().map(|bits| format!("{bits:032x}"))
     }
 
-    /// Passes a write on. `headers` must name it by a key or a stream: it may be sent more than once.
+    /// Passes a write on, for a node that holds the database `own`. `headers` must name it by a key or a stream: it may be
+    /// sent more than once.
     ///
     /// # Errors
     /// As [`ForwardError`] says.
@@ -123,20 +167,25 @@ impl Forward {
         path_and_query: &str,
         headers: &HeaderMap,
         body: &Bytes,
+        own: Option<u128>,
     ) -> Result<Forwarded, ForwardError> {
-        let base = self.leader.read().clone();
+        let base = self.leader.read().as_ref().map(|known| known.url.clone());
         let base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
         let url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let stated = own.map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
         let mut backoff = Backoff::new((self.random)().unwrap_or_default() as u64);
         let (mut last, mut pause, mut sent) = (String::new(), Duration::ZERO, false);
         for _ in 0..TRIES {
             sleep(pause).await;
             let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
-            let answer = match request.header(FORWARDED, "1").body(body.clone()).send().await {
+            let answer = match request.header(FORWARDED, &stated).body(body.clone()).send().await {
                 Ok(response) => {
                     let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                    if let Some(database) = database_of(&headers) {
+                        self.heard(base.as_str(), database, own);
+                    }
                     response.bytes().await.map(|body| Forwarded { status, headers, body })
                 }
                 Err(error) => Err(error),
@@ -157,6 +206,11 @@ impl Forward {
         }
         Err(if sent { ForwardError::Unknown(last) } else { ForwardError::Away(last) })
     }
+}
+
+/// The database that an answer says to be of.
+fn database_of(headers: &HeaderMap) -> Option<u128> {
+    u128::from_str_radix(headers.get(DATABASE_HEADER)?.to_str().ok()?, 16).ok()
 }
 
 impl Forwarded {
@@ -185,7 +239,7 @@ mod tests {
     }
 
     async fn post(forward: &Forward) -> Result<u16, ForwardError> {
-        let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new()).await;
+        let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new(), None).await;
         answer.map(|answer| answer.status)
     }
 
@@ -227,6 +281,25 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert!(matches!(post(&forward(Some("http://127.0.0.1:1"))).await, Err(ForwardError::Away(_))));
         assert!(begun.elapsed() >= (TRIES - 1) * PAUSE, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_the_leader_leads_is_known_until_another_leads_or_its_own_is_back() {
+        let (own, other) = (7, 8);
+        let forward = forward(Some("http://127.0.0.1:1"));
+        assert_eq!(forward.other_database(own), None, "nobody has said anything yet");
+        forward.heard("http://127.0.0.1:2", other, Some(own));
+        assert_eq!(forward.other_database(own), None, "that is not the leader");
+        forward.heard("http://127.0.0.1:1/", other, Some(own));
+        assert_eq!(forward.other_database(own), Some(other));
+        forward.heard("http://127.0.0.1:1", own, Some(own));
+        assert_eq!(forward.other_database(own), None, "the lost directory is back");
+        forward.heard("http://127.0.0.1:1", other, Some(own));
+        forward.heard_of_own(own);
+        assert_eq!(forward.other_database(own), None, "records of its own database came");
+        forward.heard("http://127.0.0.1:1", other, Some(own));
+        forward.lead_by("http://127.0.0.1:2").expect("an address");
+        assert_eq!(forward.other_database(own), None, "another leads");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     ClientError,
     feed::{FeedError, Line, Manner, Outcome, Posts, Survey},
 };
-use crate::position::Position;
+use crate::position::PositionToken;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
 use parking_lot::Mutex;
@@ -42,7 +42,7 @@ pub struct BulkAnswer {
     pub refused: u64,
     /// Where in the history of the database it is.
     #[serde(deserialize_with = "super::position")]
-    pub position: Position,
+    pub position: PositionToken,
 }
 
 /// The pieces of a body, as [`send`] makes them.
@@ -113,7 +113,7 @@ where
     Ok(Outcome {
         counted_before: begun.stream_lines.min(survey.posts),
         counted: stands.stream_lines.saturating_sub(begun.stream_lines),
-        position: stands.position,
+        position: Some(stands.position),
         ..Outcome::default()
     })
 }

@@ -4,7 +4,7 @@
 //! blocks, not from what is polled.
 
 use super::{ANSWER_TIMEOUT, Client, ClientError};
-use crate::position::Position;
+use crate::position::PositionToken;
 use bytes::{Buf, Bytes};
 use reqwest::Response;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -24,7 +24,7 @@ const PIECES_AHEAD: usize = 8;
 #[derive(Debug)]
 pub struct Words {
     client: Client,
-    position: Position,
+    position: PositionToken,
     response: Response,
 }
 
@@ -33,7 +33,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; refused with 503 if the position is not applied yet, with 410 if it never will be.
-    pub async fn sync(&self, min_position: Option<Position>) -> Result<Words, ClientError> {
+    pub async fn sync(&self, min_position: Option<PositionToken>) -> Result<Words, ClientError> {
         let mut request = self.http.get(self.address("/sync", &[])).timeout(WHOLE_TIMEOUT);
         if let Some(position) = min_position {
             request = request.header("Memdb-Min-Position", position.to_string());
@@ -45,7 +45,7 @@ impl Client {
 
 impl Words {
     /// The position the answer begins at. If nothing is written meanwhile, all counts are of this position.
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> PositionToken {
         self.position
     }
 

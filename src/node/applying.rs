@@ -239,6 +239,9 @@ impl Hands {
                     self.follower.meet(members);
                 }
                 Action::CaughtUp => {
+                    if let Some(identity) = &self.identity {
+                        self.forward.heard_of_own(identity.database_id);
+                    }
                     view.caught_up();
                     if !view.is_ready() {
                         tracing::info!("has all that the leader has");

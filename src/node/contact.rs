@@ -3,6 +3,7 @@
 
 use super::full_sync;
 use crate::{
+    client::Forward,
     config::Settings,
     disk::Disk,
     format::Identity,
@@ -62,9 +63,17 @@ impl Leaders {
     }
 
     /// Announces the replica to whoever may lead; the next time to another, if that one does not.
-    async fn announce(&mut self, hello: &Hello) -> Result<(), String> {
+    async fn announce(&mut self, hello: &Hello, forward: &Forward) -> Result<(), String> {
         let announced = match self.link(self.at) {
-            Ok(link) => link.announce(hello).await.map_err(|error| format!("{}: {error}", link.base())),
+            Ok(link) => match link.announce(hello).await {
+                Ok(leads) => {
+                    if let Some(leads) = leads {
+                        forward.heard(link.base(), leads, hello.database);
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(format!("{}: {error}", link.base())),
+            },
             Err(why) => Err(why),
         };
         if announced.is_err() {
@@ -86,6 +95,7 @@ impl Contact {
         window: WindowLimits,
         disk: Option<Arc<dyn Disk>>,
         follower: Follower,
+        forward: Forward,
     ) -> std::io::Result<(Self, mpsc::Sender<Order>)> {
         let (orders, mut wanted) = mpsc::channel(8);
         let stopping = CancellationToken::new();
@@ -97,7 +107,7 @@ impl Contact {
                 match order {
                     Order::Leader(url) => leaders.told(url),
                     Order::Announce(hello) => {
-                        let announced = leaders.announce(&hello).await;
+                        let announced = leaders.announce(&hello, &forward).await;
                         if let Err(error) = &announced
                             && !said
                         {

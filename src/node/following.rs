@@ -77,7 +77,8 @@ impl Following {
         };
         let leaders = Leaders::new(leader, settings, &found, &url);
         let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
-        let (contact, orders) = Contact::start(leaders, replica.window, disk.clone(), follower.clone())?;
+        let (contact, orders) =
+            Contact::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();

@@ -66,8 +66,13 @@ impl LocalFollowing {
             served: None,
             said: None,
         };
-        let announce =
-            Announce { node, url: url.clone(), view: Arc::clone(&view), secret: settings.cluster_secret.clone() };
+        let announce = Announce {
+            node,
+            url: url.clone(),
+            view: Arc::clone(&view),
+            forward: forward.clone(),
+            secret: settings.cluster_secret.clone(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = CancellationToken::new();
         let (stop, ends) = (stopping.clone(), ended.clone().drop_guard());
@@ -228,6 +233,7 @@ struct Announce {
     node: NodeId,
     url: String,
     view: Arc<View>,
+    forward: Forward,
     secret: Option<Secret>,
 }
 
@@ -235,11 +241,14 @@ impl Announce {
     async fn run(self, mut leaders: watch::Receiver<Option<String>>) {
         loop {
             let leader = leaders.borrow_and_update().clone();
-            if let Some(link) = leader.and_then(|leader| Link::new(&leader, self.secret.clone()).ok())
-                && let Err(error) = link.announce(&self.hello()).await
-            {
-                // Without notices it looks by itself.
-                tracing::debug!(%error, "the leader cannot be told that this local replica is here");
+            if let Some(link) = leader.and_then(|leader| Link::new(&leader, self.secret.clone()).ok()) {
+                let hello = self.hello();
+                match link.announce(&hello).await {
+                    Ok(Some(leads)) => self.forward.heard(link.base(), leads, hello.database),
+                    Ok(None) => {}
+                    // Without notices it looks by itself.
+                    Err(error) => tracing::debug!(%error, "the leader cannot be told that this local replica is here"),
+                }
             }
             // Whether the leader is another now, or time has passed: say it again.
             if let Ok(Err(_)) = timeout(ANNOUNCE, leaders.changed()).await {

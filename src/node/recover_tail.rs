@@ -62,6 +62,7 @@ async fn run(
             }
             TailAction::Fetch(url, after) => {
                 let link = links.get(&url).cloned().expect("it has answered");
+                let after = recovered.manifest.identity.token(after);
                 let fetched = async move { link.records(after).await.map_err(|error| error.to_string()) };
                 under_way.push(Box::pin(fetched.map(Report::Records)));
             }

@@ -76,7 +76,7 @@ async fn fetch(
     .map_err(|error| error.to_string())?;
     // No further than the node was at the begin: one that is written to has always more.
     while store.mark().position.sequence < upto {
-        let records = link.records(store.mark().position).await.map_err(told)?;
+        let records = link.records(identity.token(store.mark().position)).await.map_err(told)?;
         let records = records.ok_or_else(|| format!("{from} no longer has what follows its snapshot: try again"))?;
         if records.is_empty() {
             break;
@@ -93,9 +93,7 @@ async fn standing_of(link: &Link) -> Result<(Epoch, Sequence), LinkError> {
     match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
         // A leader takes no offers. It stands in the highest epoch it knows.
-        Err(LinkError::Refused { status: 404, .. }) => {
-            link.position().await.map(|position| (position.epoch, position.sequence))
-        }
+        Err(LinkError::Refused { status: 404, .. }) => link.position().await,
         Err(error) => Err(error),
     }
 }

@@ -3,7 +3,10 @@
 mod wire;
 
 use super::{Answer, HELLO_TYPE, Hello, RECORDS_TYPE, SNAPSHOT_TYPE};
-use crate::{position::Position, secret::Secret};
+use crate::{
+    position::{Epoch, PositionToken, Sequence},
+    secret::Secret,
+};
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use std::time::Duration;
@@ -13,6 +16,8 @@ use wire::{Answered, Wire};
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
 /// How long a snapshot that is being sent may pause.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Which database a leader leads, where it answers a follower.
+pub const DATABASE_HEADER: &str = "memdb-database";
 const TOO_LATE: &str = "no answer in time";
 
 /// Why an exchange failed.
@@ -114,13 +119,15 @@ impl Link {
         Answer::decode(&body).map_err(LinkError::Strange)
     }
 
-    /// Announces a follower to its leader.
+    /// Announces a follower to its leader; tells the database that it leads, unless it is of an earlier release.
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn announce(&self, hello: &Hello) -> Result<(), LinkError> {
+    pub async fn announce(&self, hello: &Hello) -> Result<Option<u128>, LinkError> {
         let request = self.http.post(self.sync.clone()).header(header::CONTENT_TYPE, HELLO_TYPE);
-        self.send(request.timeout(CONNECT_TIMEOUT).body(hello.encode())).await.map(drop)
+        let response = self.send(request.timeout(CONNECT_TIMEOUT).body(hello.encode())).await?;
+        let stated = response.headers().get(DATABASE_HEADER).and_then(|value| value.to_str().ok());
+        Ok(stated.and_then(|stated| u128::from_str_radix(stated, 16).ok()))
     }
 
     /// Tells a local replica that there is something new in the files.
@@ -137,13 +144,15 @@ impl Link {
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn position(&self) -> Result<Position, LinkError> {
+    pub async fn position(&self) -> Result<(Epoch, Sequence), LinkError> {
         let request = self.http.get(self.status.clone()).timeout(CONNECT_TIMEOUT);
         let status = self.send(request).await?.bytes().await?;
         let status: serde_json::Value =
             serde_json::from_slice(&status).map_err(|error| LinkError::Strange(error.to_string()))?;
-        let position = status["position"].as_str().and_then(|position| position.parse().ok());
-        position.ok_or_else(|| LinkError::Strange("its status tells no position".to_owned()))
+        let number = |name: &str| status[name].as_u64();
+        number("epoch")
+            .zip(number("sequence"))
+            .ok_or_else(|| LinkError::Strange("its status tells no position".to_owned()))
     }
 
     /// Asks for the newest snapshot; `None` if the node has none, because its log has everything. The body comes in
@@ -158,11 +167,11 @@ impl Link {
         Ok((response.status() != StatusCode::NO_CONTENT).then_some(Incoming { response }))
     }
 
-    /// Asks for records behind a position: some of them; empty: none; `None`: they are gone.
+    /// Asks for records of a database behind a position: some of them; empty: none; `None`: they are gone.
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn records(&self, after: Position) -> Result<Option<Bytes>, LinkError> {
+    pub async fn records(&self, after: PositionToken) -> Result<Option<Bytes>, LinkError> {
         let mut url = self.sync.clone();
         url.set_query(Some(&format!("after={after}")));
         let request = self.http.get(url).header(header::ACCEPT, RECORDS_TYPE).timeout(READ_TIMEOUT);

@@ -12,7 +12,7 @@ use crate::{
     failpoint::{Bug, planted},
     format::FileError,
     limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
-    position::{Epoch, EpochTable, Position, Sequence},
+    position::{Epoch, EpochTable, Position, PositionToken, Sequence},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -365,7 +365,9 @@ impl Sender {
                 State::Behind | State::Loading => "syncing",
                 State::Refused => "refused",
             },
-            position: self.hello.as_ref().map(|hello| hello.position.to_string()),
+            position: self.hello.as_ref().and_then(|hello| {
+                hello.database.map(|database| PositionToken::of(database, hello.position).to_string())
+            }),
             applied,
             synced: self.hello.as_ref().and_then(|hello| hello.synced),
             lag_records: last.saturating_sub(applied),

@@ -168,7 +168,7 @@ async fn bulk(
         202,
         &json!({
             "taken": 0, "skipped": 0, "refused": 0, "words": 0, "left_out": 0, "line_bytes": 1 << 20,
-            "stream_lines": lines, "stream_words": words, "stream_left_out": 0, "position": format!("1-{}", state.texts.len()),
+            "stream_lines": lines, "stream_words": words, "stream_left_out": 0, "position": format!("1-{}-00000007", state.texts.len()),
         }),
     ))
 }
@@ -203,7 +203,7 @@ impl State {
         }
         let mut answer = json!({
             "words": text.split_whitespace().count(), "distinct": 0, "left_out": 0, "acks": 0,
-            "position": format!("1-{}", self.texts.len()), "stream_last": *last,
+            "position": format!("1-{}-00000007", self.texts.len()), "stream_last": *last,
         });
         if replayed {
             answer["replayed"] = true.into();

@@ -195,6 +195,7 @@ impl Cluster {
                     reached = Some(asked);
                 }
                 Standing::Ahead => return Ok(()), // it waits, and is told to come again
+                Standing::OtherDatabase => unreachable!("a table of epochs knows no database, and there is one here"),
                 Standing::Lost => {
                     self.tally("lost positions told to a reader");
                     self.readers[who] = None;

@@ -208,6 +208,7 @@ impl Truth {
             Standing::Ahead => !here || applied.epoch < asked.epoch,
             // Where a history has gone on from, nothing is added later.
             // Of an epoch of another branch nobody here knows where it began: whoever stood in it is told to ask again.
+            Standing::OtherDatabase => false, // there is one here
             Standing::Lost => {
                 !self.is_part(applied.epoch, id) || !self.line(applied.epoch)?.before.contains(&asked.epoch)
             }

@@ -340,10 +340,10 @@ pub fn equal_within(patience: Duration, leader: &Node, followers: &[&Node]) -> (
     }
     let took = begun.elapsed();
     let (position, expected) = counts(&leader.url);
-    assert_eq!(position, there.0, "nobody writes meanwhile");
+    assert_eq!(there.0, position.to_string(), "nobody writes meanwhile");
     for follower in followers {
         let (position, counts) = counts(&follower.url);
-        assert_eq!(position, there.0);
+        assert_eq!(there.0, position.to_string());
         assert_same(&counts, &expected, &follower.url);
     }
     (expected, took)

@@ -10,7 +10,10 @@ use crate::{
     web::{Counts, new_client},
 };
 use checker::{Checked, History, Seen, WriteId};
-use memdb::{leader::AckLevel, position::Position};
+use memdb::{
+    leader::AckLevel,
+    position::{Position, PositionToken},
+};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
@@ -126,7 +129,7 @@ impl Load {
         let mut ended = Position::ZERO;
         for node in nodes {
             let (position, counts) = crate::web::counts(&node.url);
-            ended = position.parse().expect("a position");
+            ended = position.position;
             history.ends(&node.url, ended, counts);
         }
         let wrong = std::mem::take(&mut *self.shared.wrong.lock());
@@ -220,7 +223,7 @@ impl Shared {
     }
 }
 
-fn position(answer: &Response) -> Option<Position> {
+fn position(answer: &Response) -> Option<PositionToken> {
     answer.headers().get("memdb-position")?.to_str().ok()?.parse().ok()
 }
 
@@ -306,9 +309,9 @@ impl Writer {
             }
             (202, Some(position)) => {
                 let reached = level.unwrap_or(if acks == Some(0) { AckLevel::Leader } else { AckLevel::Replica });
-                Told::Counts(position, reached)
+                Told::Counts(position.position, reached)
             }
-            (504, Some(position)) => Told::Counts(position, AckLevel::Leader),
+            (504, Some(position)) => Told::Counts(position.position, AckLevel::Leader),
             (400, _) if level == Some(AckLevel::ReplicaDisk) => Told::Again(None), // none is known that keeps files
             (421 | 429 | 503, _) => Told::Again(level),
             (500, _) if repeats => Told::Again(level),
@@ -336,7 +339,7 @@ struct Reader {
     reader: u64,
     random: Random,
     /// The last position it has seen.
-    last: Option<Position>,
+    last: Option<PositionToken>,
 }
 
 impl Reader {
@@ -364,12 +367,13 @@ impl Reader {
         let counts = answer.json::<Counts>();
         let ended = shared.now();
         match (status, position, counts) {
-            (200, Some(position), Ok(counts)) => {
+            (200, Some(token), Ok(counts)) => {
+                let (position, asked) = (token.position, asked.map(|asked| asked.position));
                 let values: Vec<_> = counts.iter().map(|(word, count)| (word.as_str(), *count)).collect();
                 let who = self.reader as u32;
                 let leads = leads && moves.is_multiple_of(2) && moves == shared.moves.load(Relaxed);
                 shared.history.lock().read(&Seen { who, began, ended, position, asked, leads, values: &values });
-                self.last = self.last.max(Some(position));
+                self.last = Some(PositionToken::later(self.last, token));
                 shared.reads.fetch_add(1, Relaxed);
             }
             (410, ..) if shared.losses.load(Relaxed) => self.last = None,

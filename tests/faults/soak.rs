@@ -11,7 +11,7 @@ use crate::{
     random::Random,
     web::{Counts, new_client, until},
 };
-use memdb::position::Position;
+use memdb::position::{Position, PositionToken};
 use rustix::process::Signal;
 use std::{
     fmt::Write as _,
@@ -150,7 +150,8 @@ impl Soak {
     /// All is quiet and equal: the other of the first two leads from here on, and nothing is lost by it.
     fn move_leader(&mut self, load: &Load) {
         let (old, new) = (self.leader, 1 - self.leader);
-        let ended = status_of(&self.nodes[old])["position"].as_str().expect("it leads").parse().expect("a position");
+        let ended = status_of(&self.nodes[old])["position"].as_str().expect("it leads").parse::<PositionToken>();
+        let ended = ended.expect("a position").position;
         self.leader = new;
         if self.random.percent(50) {
             self.promote(new);

@@ -5,7 +5,7 @@ use crate::{
     load::checker::History,
     web::{Answer, new_client, post, read, status, until},
 };
-use memdb::leader::AckLevel;
+use memdb::{leader::AckLevel, position::PositionToken};
 use rustix::process::Signal;
 use std::{
     io::Write,
@@ -99,8 +99,8 @@ impl Poster {
         let now = self.now();
         match answer.status {
             202 => {
-                let position = answer.body["position"].as_str().expect("a position").parse().expect("a position");
-                self.history.acknowledged(write, now, position, AckLevel::Disk);
+                let position = answer.body["position"].as_str().expect("a position").parse::<PositionToken>();
+                self.history.acknowledged(write, now, position.expect("a position").position, AckLevel::Disk);
             }
             500 => {}
             503 => self.history.refused(write),
@@ -114,7 +114,7 @@ impl Poster {
         equal_within(PATIENCE, nodes[0], &nodes[1..]);
         for node in nodes {
             let (position, counts) = crate::web::counts(&node.url);
-            self.history.ends(&node.url, position.parse().expect("a position"), counts);
+            self.history.ends(&node.url, position.position, counts);
         }
         let checked = self.history.check().unwrap_or_else(|broken| panic!("{broken}"));
         println!("{checked:?}");

@@ -57,8 +57,8 @@ impl Storm {
         nodes[LEADER].until_connected(2);
         let text: String = (0..WORDS).map(|number| format!("word{number} ")).collect();
         posted(&nodes[LEADER].url, &text);
-        let (position, base): (String, Counts) = counts(&nodes[LEADER].url);
-        let base = (position.parse().expect("a position"), &base);
+        let (position, base): (_, Counts) = counts(&nodes[LEADER].url);
+        let base = (position.position, &base);
         let rate = Rate { writers: 6, readers: 3, pause, all_kinds: true };
         let load = Load::start(&nodes.iter().collect::<Vec<_>>(), base, rate, seed);
         Self {

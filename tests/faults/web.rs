@@ -1,5 +1,6 @@
 //! What clients send, and what they are told.
 
+use memdb::position::PositionToken;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::{
@@ -80,9 +81,10 @@ pub fn read(url: &str, words: &[&str]) -> Counts {
 }
 
 /// Every word, and the position at which that was.
-pub fn counts(url: &str) -> (String, Counts) {
+pub fn counts(url: &str) -> (PositionToken, Counts) {
     let response = CLIENT.get(format!("{url}/sync")).send().expect("it answers");
-    let position = response.headers()["memdb-position"].to_str().expect("ASCII").to_owned();
+    let position = response.headers()["memdb-position"].to_str().expect("ASCII").parse();
+    let position = position.expect("a position");
     (position, serde_json::from_slice(&response.bytes().expect("whole")).expect("words with counts"))
 }
 

@@ -199,7 +199,10 @@ fn lanes() -> Vec<Seed> {
         (
             "lane",
             "known",
-            requests(40, &[get("/wordcount?word=a", "If-None-Match: \"x\", *\r\nMemdb-Min-Position: 1-7\r\n")]),
+            requests(
+                40,
+                &[get("/wordcount?word=a", "If-None-Match: \"x\", *\r\nMemdb-Min-Position: 1-7-00000007\r\n")],
+            ),
         ),
         (
             "lane",

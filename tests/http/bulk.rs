@@ -26,14 +26,17 @@ fn every_line_is_a_text() {
     let mut wire = Wire::open(&node);
     let answer = bulk(&mut wire, "", "hello world\n\nHello\nagain");
     assert_eq!((done(&answer), member(&answer, "words")), ((202, 4, 0, 0), 4));
-    assert_eq!((answer.header("memdb-position"), answer.json()["position"].clone()), (Some("1-1"), "1-1".into()));
+    assert_eq!(
+        (answer.header("memdb-position"), answer.json()["position"].clone()),
+        (Some("1-1-00000007"), "1-1-00000007".into())
+    );
     assert_eq!(wire.get("/wordcount?word=hello&word=again").text(), r#"{"hello":2,"again":1}"#);
     let json = "{\"text\":\"a b\",\"id\":7}\r\n{\"text\":\"a\"}\n";
     let answer = wire.ask("POST /bulk?ns=json HTTP/1.1\r\nContent-Type: application/x-ndjson", json);
     assert_eq!((done(&answer), member(&answer, "words")), ((202, 2, 0, 0), 3));
     assert_eq!(wire.get("/wordcount?ns=json&word=a").text(), r#"{"a":2}"#);
     let empty = bulk(&mut wire, "", "");
-    assert_eq!((done(&empty), empty.header("memdb-position")), ((202, 0, 0, 0), Some("1-2")));
+    assert_eq!((done(&empty), empty.header("memdb-position")), ((202, 0, 0, 0), Some("1-2-00000007")));
 }
 
 #[test]

@@ -138,7 +138,8 @@ fn headers() -> Vec<Case> {
     let long_key = format!("Idempotency-Key: {}", "k".repeat(256));
     vec![
         read("a position that is none", "Memdb-Min-Position: seven"),
-        read("a position with a sign", "Memdb-Min-Position: +1-1"),
+        read("a position with a sign", "Memdb-Min-Position: +1-1-00000007"),
+        read("a position without a database", "Memdb-Min-Position: 1-1"),
         read("a position in umlauts", "Memdb-Min-Position: \u{fc}"),
         write("an empty key", &["Idempotency-Key:"]),
         write("a key too long", &[&long_key]),

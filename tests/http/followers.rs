@@ -11,6 +11,7 @@ use memdb::{
     config,
     metrics::{Metrics, NodeLimits, NodeRole},
     node::{Following, Leading},
+    position::Position,
     replication::SenderStatus,
     view::View,
 };
@@ -62,6 +63,12 @@ fn json(wire: &mut Wire, target: &str, body: &str) -> Answer {
     wire.ask(&format!("POST {target} HTTP/1.1\r\nContent-Type: application/json"), body)
 }
 
+/// A position of the leader's first epoch.
+fn token(leading: &Leading, sequence: u64) -> String {
+    let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
+    identity.token(Position::new(1, sequence)).to_string()
+}
+
 /// Reads what the answer to a write says is there.
 fn read_own(wire: &mut Wire, target: &str, written: &Answer) -> Answer {
     let position = written.header("memdb-position").expect("a write has one");
@@ -74,11 +81,12 @@ fn every_write_to_a_replica_reaches_the_leader_and_its_answer_comes_back() {
     let (mut leader, mut replica) = (Wire::to(leading.address()), Wire::to(following.address()));
     let posted = replica.post("a b a");
     assert_eq!((posted.status, posted.header("memdb-acks")), (202, Some("1")), "{posted:?}");
-    assert_eq!(posted.text(), r#"{"words":3,"distinct":2,"left_out":0,"acks":1,"position":"1-1"}"#);
+    let expected = format!(r#"{{"words":3,"distinct":2,"left_out":0,"acks":1,"position":"{}"}}"#, token(&leading, 1));
+    assert_eq!(posted.text(), expected);
     assert_eq!(posted.header("memdb-replayed"), None);
     // Without a key, the same again is another write.
     let again = replica.post("a b a");
-    assert_eq!((again.header("memdb-position"), again.header("memdb-replayed")), (Some("1-2"), None));
+    assert_eq!((again.header("memdb-position"), again.header("memdb-replayed")), (Some(&*token(&leading, 2)), None));
     let form = "POST /post?ns=other HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
     assert_eq!(replica.ask(form, "text=c+%C3%A9").status, 202);
     assert_eq!(json(&mut replica, "/post", r#"{"text":"d"}"#).status, 202);
@@ -161,6 +169,32 @@ fn a_write_is_passed_on_once_at_most() {
 }
 
 #[test]
+fn a_leader_refuses_what_a_follower_of_another_database_passes_on() {
+    let (_data, leading, _following) = cluster();
+    let own = leading.leader().view().current().as_ref().expect("it serves").identity.database_id;
+    let mut leader = Wire::to(leading.address());
+    let sequence = |wire: &mut Wire| wire.get("/status").json()["sequence"].clone();
+    let before = sequence(&mut leader);
+    for (head, body) in [
+        ("POST /post HTTP/1.1", "a"),
+        ("POST /post HTTP/1.1\r\nConnection: keep-alive, x", "a"),
+        ("POST /update HTTP/1.1", r#"{"a":1}"#),
+        ("DELETE /wordcount?word=a HTTP/1.1", ""),
+        ("DELETE /ns/a HTTP/1.1", ""),
+    ] {
+        for other in [format!("{:032x}", own ^ 1), "x".to_owned(), String::new()] {
+            let refused = leader.ask(&format!("{head}\r\nMemdb-Forwarded: {other}"), body);
+            assert_eq!((refused.status, refused.problem().as_str()), (503, "other-database"), "{head} of {other:?}");
+            assert_eq!(refused.header("memdb-database"), Some(&*format!("{own:032x}")), "{head}");
+        }
+    }
+    assert_eq!(sequence(&mut leader), before, "nothing was applied");
+    assert!(leader.get("/metrics").text().contains("memdb_refused_total{reason=\"other-database\"} 15\n"));
+    let meant = format!("POST /post HTTP/1.1\r\nMemdb-Forwarded: {own:032x}");
+    assert_eq!(leader.ask(&meant, "a").status, 202);
+}
+
+#[test]
 fn reads_of_a_replica_tell_how_old_they_may_be() {
     let (_data, leading, following) = cluster();
     let (mut leader, mut replica) = (Wire::to(leading.address()), Wire::to(following.address()));
@@ -232,7 +266,7 @@ fn a_replica_whose_leader_is_not_there_says_so() {
         ("database", serde_json::Value::Null),
         ("analyzer", serde_json::Value::Null),
         ("ready", false.into()),
-        ("position", "0-0".into()),
+        ("position", serde_json::Value::Null),
         ("words", 0.into()),
         ("namespaces", serde_json::json!({})),
     ] {

@@ -49,7 +49,7 @@ async fn the_routes_answer_over_http_2() {
     let mut client = open(&node).await;
     let (posted, _) = ask(&mut client, Method::POST, "http://a/post", b"hello world hello").await;
     assert_eq!(posted.status().as_u16(), 202);
-    assert_eq!(posted.headers()["memdb-position"], "1-1");
+    assert_eq!(posted.headers()["memdb-position"], "1-1-00000007");
     let (_, read) = ask(&mut client, Method::GET, "http://a/wordcount?word=hello", b"").await;
     assert_eq!(read, "{\"hello\":2}\n");
     let (head, body) = ask(&mut client, Method::HEAD, "http://a/wordcount?word=hello", b"").await;

@@ -11,13 +11,13 @@ fn posted_words_are_counted_and_read_back() {
     let mut wire = Wire::open(&node);
     let posted = wire.post("hello world hello");
     assert_eq!(posted.status, 202);
-    assert_eq!(posted.header("memdb-position"), Some("1-1"));
+    assert_eq!(posted.header("memdb-position"), Some("1-1-00000007"));
     assert_eq!(posted.header("memdb-acks"), Some("0"));
     assert_eq!(posted.header("memdb-replayed"), None);
-    assert_eq!(posted.text(), r#"{"words":3,"distinct":2,"left_out":0,"acks":0,"position":"1-1"}"#);
+    assert_eq!(posted.text(), r#"{"words":3,"distinct":2,"left_out":0,"acks":0,"position":"1-1-00000007"}"#);
     let read = wire.get("/wordcount?word=Hello&word=absent&word=world&word=Hello");
     assert_eq!((read.status, read.text()), (200, r#"{"Hello":2,"absent":0,"world":1}"#));
-    assert_eq!(read.header("memdb-position"), Some("1-1"));
+    assert_eq!(read.header("memdb-position"), Some("1-1-00000007"));
     assert_eq!(read.header("content-type"), Some("application/json"));
     assert_eq!(wire.get("/wordcount?word=%22").text(), r#"{"\"":0}"#);
 }
@@ -51,7 +51,7 @@ fn white_space_counts_nothing_and_is_accepted() {
     let mut wire = Wire::open(&node);
     wire.post("a");
     let answer = wire.post(" \n\t ");
-    assert_eq!((answer.status, answer.header("memdb-position")), (202, Some("1-1")));
+    assert_eq!((answer.status, answer.header("memdb-position")), (202, Some("1-1-00000007")));
     assert_eq!(answer.json()["words"], 0);
     // With a key it is remembered, so a repeat is a repeat and another text is not.
     let keyed = "POST /post HTTP/1.1\r\nIdempotency-Key: k";
@@ -87,16 +87,16 @@ fn sync_streams_every_word_and_escapes_it() {
     let node = Node::start(memdb::api::http::HttpSettings { max_body_bytes: 1 << 20, ..settings() });
     let mut wire = Wire::open(&node);
     let empty = wire.get("/sync");
-    assert_eq!((empty.text(), empty.header("memdb-position")), ("{}", Some("1-0")));
+    assert_eq!((empty.text(), empty.header("memdb-position")), ("{}", Some("1-0-00000007")));
     let words: Vec<String> = (0..20_000).map(|number| format!("w{number}")).collect();
     wire.post(words.join(" "));
     let odd = r#"{"\"\\\u0000\u2028":5,"北京":1}"#;
     assert_eq!(wire.ask("POST /update HTTP/1.1", odd).status, 202);
     let all = wire.get("/sync");
-    assert_eq!(all.header("memdb-position"), Some("1-2"));
-    // Another database may come to the same position, but not to the same digest.
+    assert_eq!(all.header("memdb-position"), Some("1-2-00000007"));
+    // An old copy put back may come to the same position, but not to the same digest.
     let digest = wire.ask("GET /status HTTP/1.1", "").json()["digest"].as_str().expect("text").to_owned();
-    let tag = format!("W/\"1-2-{digest}\"");
+    let tag = format!("W/\"1-2-00000007-{digest}\"");
     assert_eq!(all.header("etag"), Some(&*tag));
     assert_eq!(all.header("transfer-encoding"), Some("chunked"));
     let object = all.json();
@@ -106,7 +106,7 @@ fn sync_streams_every_word_and_escapes_it() {
     let head = wire.ask("HEAD /sync HTTP/1.1", "");
     assert_eq!((head.status, head.header("etag")), (200, Some(&*tag)));
     let unchanged = wire.ask(&format!("GET /sync HTTP/1.1\r\nIf-None-Match: {tag}"), "");
-    assert_eq!((unchanged.status, unchanged.header("memdb-position")), (304, Some("1-2")));
+    assert_eq!((unchanged.status, unchanged.header("memdb-position")), (304, Some("1-2-00000007")));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn an_unchanged_count_is_304_although_the_position_moved() {
     wire.post("other");
     let conditional = format!("GET /wordcount?word=hello HTTP/1.1\r\nIf-None-Match: \"x\", {tag}");
     let second = wire.ask(&conditional, "");
-    assert_eq!((second.status, second.header("memdb-position")), (304, Some("1-2")));
+    assert_eq!((second.status, second.header("memdb-position")), (304, Some("1-2-00000007")));
     assert_eq!((second.header("etag"), second.header("content-type")), (Some(tag.as_str()), None));
     wire.post("hello");
     let third = wire.ask(&conditional, "");
@@ -168,26 +168,53 @@ fn a_read_waits_for_the_position_it_asks_for() {
     let read = |wire: &mut Wire, position: &str| {
         wire.ask(&format!("GET /wordcount?word=hello HTTP/1.1\r\nMemdb-Min-Position: {position}"), "")
     };
-    assert_eq!(read(&mut wire, "1-1").status, 200);
+    assert_eq!(read(&mut wire, "1-1-00000007").status, 200);
     let mut waiting = Wire::open(&node);
-    waiting.send("GET /wordcount?word=hello HTTP/1.1\r\nHost: a\r\nMemdb-Min-Position: 1-2\r\n\r\n");
+    waiting.send("GET /wordcount?word=hello HTTP/1.1\r\nHost: a\r\nMemdb-Min-Position: 1-2-00000007\r\n\r\n");
     wire.post("hello");
     let waited = waiting.answer();
-    assert_eq!((waited.text(), waited.header("memdb-position")), (r#"{"hello":2}"#, Some("1-2")));
+    assert_eq!((waited.text(), waited.header("memdb-position")), (r#"{"hello":2}"#, Some("1-2-00000007")));
     let node = node.restarted(settings());
     let mut wire = Wire::open(&node);
-    assert_eq!(read(&mut wire, "1-2").text(), r#"{"hello":2}"#);
-    let lost = read(&mut wire, "1-3");
+    assert_eq!(read(&mut wire, "1-2-00000007").text(), r#"{"hello":2}"#);
+    let lost = read(&mut wire, "1-3-00000007");
     assert_eq!((lost.status, lost.problem().as_str()), (410, "position-lost"));
-    for ahead in ["2-3", "3-1"] {
+    for ahead in ["2-3-00000007", "3-1-00000007"] {
         let ahead = read(&mut wire, ahead);
         assert_eq!((ahead.status, ahead.problem().as_str()), (503, "position-ahead"));
         assert_eq!(ahead.header("retry-after"), Some("1"));
     }
     for route in ["/sync", "/top"] {
-        let head = format!("GET {route} HTTP/1.1\r\nMemdb-Min-Position: 1-3");
+        let head = format!("GET {route} HTTP/1.1\r\nMemdb-Min-Position: 1-3-00000007");
         assert_eq!(wire.ask(&head, "").problem(), "position-lost", "{route}");
     }
+}
+
+#[test]
+fn a_position_of_another_database_is_gone_and_one_without_a_database_is_refused() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    wire.post("hello");
+    for (position, status, problem) in [
+        ("1-1-00000007", 200, ""),
+        ("1-1-00000008", 410, "position-other-database"),
+        ("1-0-00000008", 410, "position-other-database"),
+        ("9-9-5f2a9c01", 410, "position-other-database"),
+        ("1-1", 400, "invalid-header"),
+        ("0-0", 400, "invalid-header"),
+        ("1-1-7", 400, "invalid-header"),
+        ("1-1-00000007@7.812", 400, "invalid-header"),
+        ("1-1-00000007,1-2-00000007", 400, "invalid-header"),
+    ] {
+        for route in ["/wordcount?word=hello", "/top", "/sync"] {
+            let answer = wire.ask(&format!("GET {route} HTTP/1.1\r\nMemdb-Min-Position: {position}"), "");
+            assert_eq!(answer.status, status, "{route} at {position}: {answer:?}");
+            assert!(status == 200 || answer.problem() == problem, "{route} at {position}: {answer:?}");
+        }
+    }
+    let untagged = wire.ask("GET /top HTTP/1.1\r\nMemdb-Min-Position: 1-1", "");
+    let said = untagged.json()["detail"].to_string();
+    assert!(said.contains("of which database") && said.contains("3-1042-5f2a9c01"), "{said}");
 }
 
 #[test]
@@ -219,7 +246,7 @@ fn status_and_metrics_tell_what_happened() {
         ("ready", true.into()),
         ("epoch", 1.into()),
         ("sequence", 2.into()),
-        ("position", "1-2".into()),
+        ("position", "1-2-00000007".into()),
         ("words", 3.into()),
         ("namespaces", serde_json::json!({"other":1,"words":2})),
     ] {

@@ -70,10 +70,10 @@ fn words_and_namespaces_are_taken_away() {
     wire.post("a b c");
     wire.ask("POST /post?ns=other HTTP/1.1", "a b c");
     let removed = wire.ask("DELETE /wordcount?word=A&word=b&word=absent HTTP/1.1", "");
-    assert_eq!((removed.status, removed.header("memdb-position")), (202, Some("1-3")));
+    assert_eq!((removed.status, removed.header("memdb-position")), (202, Some("1-3-00000007")));
     assert_eq!(wire.get("/sync").text(), r#"{"c":1}"#);
     let dropped = wire.ask("DELETE /ns/other HTTP/1.1\r\nIdempotency-Key: k", "");
-    assert_eq!((dropped.status, dropped.header("memdb-position")), (202, Some("1-4")));
+    assert_eq!((dropped.status, dropped.header("memdb-position")), (202, Some("1-4-00000007")));
     assert_eq!(wire.get("/sync?ns=other").text(), "{}");
     let again = wire.ask("DELETE /ns/other HTTP/1.1\r\nIdempotency-Key: k", "");
     assert_eq!(again.header("memdb-replayed"), Some("true"));
@@ -97,8 +97,8 @@ fn a_level_that_was_asked_for_and_not_reached_is_no_202() {
     let mut wire = Wire::open(&node);
     let late = wire.ask("POST /post?ack=replica HTTP/1.1", "a");
     assert_eq!((late.status, late.problem().as_str()), (504, "not-replicated"));
-    assert_eq!((late.json()["applied"].clone(), late.json()["position"].clone()), (true.into(), "1-1".into()));
-    assert_eq!((late.header("memdb-position"), late.header("retry-after")), (Some("1-1"), None));
+    assert_eq!((late.json()["applied"].clone(), late.json()["position"].clone()), (true.into(), "1-1-00000007".into()));
+    assert_eq!((late.header("memdb-position"), late.header("retry-after")), (Some("1-1-00000007"), None));
     assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":1}"#, "it is applied");
     for level in ["replica+disk", "replica%2Bdisk"] {
         let refused = wire.ask(&format!("POST /post?ack={level} HTTP/1.1"), "a");

@@ -1,4 +1,4 @@
-//! Settings of a node that runs in the test's own process, on a port the system chooses.
+//! Settings of a node that runs in the test's own process, on a port the system chooses unless one is given.
 
 use memdb::config::{self, Flags, Machine, Settings, Surroundings};
 use std::io::ErrorKind;
@@ -10,6 +10,7 @@ pub fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings 
         machine: Machine { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
     };
     let port = [("port", "0")];
-    let values = values.iter().chain(&port).map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let port = port.iter().filter(|_| values.iter().all(|(name, _)| *name != "port"));
+    let values = values.iter().chain(port).map(|(name, value)| (*name, (*value).to_owned())).collect();
     config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
 }

@@ -50,7 +50,8 @@ fn counts_outlive_clean_stops_and_kills() {
         let leader = Leader::start(data.path());
         let answer = post(&leader, "hello", "leader");
         let position = answer.headers()["memdb-position"].to_str().expect("ASCII").to_owned();
-        assert_eq!(position, format!("{life}-{life}"), "a new epoch at every start, the sequence goes on");
+        let expected = format!("{life}-{life}-");
+        assert!(position.starts_with(&expected), "{position}: a new epoch at every start, the sequence goes on");
         assert_eq!(count(&leader, "hello"), format!("{{\"hello\":{life}}}\n"));
         leader.end(if life % 2 == 0 { Signal::Kill } else { Signal::Terminate });
     }
@@ -60,14 +61,15 @@ fn counts_outlive_clean_stops_and_kills() {
 fn a_position_of_an_earlier_life_is_met_and_one_that_never_was_is_lost() {
     let data = TempDir::new().expect("a directory");
     let leader = Leader::start(data.path());
-    post(&leader, "hello", "disk");
+    let answer = post(&leader, "hello", "disk");
+    let first = answer.headers()["memdb-position"].to_str().expect("ASCII").to_owned();
     leader.end(Signal::Kill);
     let leader = Leader::start(data.path());
     let read = |position: &str| {
         let request = Client::new().get(format!("{}/wordcount?word=hello", leader.url));
         request.header("memdb-min-position", position).send().expect("it answers").status().as_u16()
     };
-    assert_eq!((read("1-1"), read("1-2")), (200, 410));
+    assert_eq!((read(&first), read(&first.replacen("1-1-", "1-2-", 1))), (200, 410));
     leader.end(Signal::Terminate);
 }
 

@@ -14,12 +14,13 @@ use super::{
     problem::{self, Kind, Problem},
     query::{Parameters, Query},
     routes::Site,
-    writes::{self, Heads},
+    writes::{self, Acceptance, Heads},
 };
 use crate::{
     hash::WordHasher,
     leader::{AckLevel, Leader, Receipt, WriteError},
     limits::{BULK_BLOCK_BYTES, BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
+    position::DatabaseTag,
     tally::{Batch, Once, Parts, Pool, Tally, Verb},
 };
 use bytes::Buf;
@@ -132,6 +133,7 @@ struct Bulk {
     stream: Option<Box<str>>,
     manner: Manner,
     hasher: WordHasher,
+    database: DatabaseTag,
     /// Buffers of blocks that are counted.
     spares: Mutex<Vec<Vec<u8>>>,
 }
@@ -146,11 +148,19 @@ where
     let format = Format::of(heads.content_type.as_deref())?;
     let stream = stream_of(heads.naming)?;
     let identity = site.current()?.identity;
-    let (analyzer, hasher) = (identity.analyzer, identity.hasher());
+    let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
     let manner = Manner { format, analyzer, limit: site.settings.max_body_bytes };
     let leader = site.leader()?.clone();
-    let bulk =
-        Bulk { site, leader, namespace: query.namespace.into(), stream, manner, hasher, spares: Mutex::default() };
+    let bulk = Bulk {
+        site,
+        leader,
+        namespace: query.namespace.into(),
+        stream,
+        manner,
+        hasher,
+        database,
+        spares: Mutex::default(),
+    };
     let mut done = Done::default();
     let ended = match bulk.run(body, query.ack, &mut done).await {
         Ok(()) => bulk.barrier(query.ack).await.map_err(|error| bulk.refused(&error)),
@@ -158,7 +168,7 @@ where
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     writes::count_unreplicated(&bulk.site, query.ack, &receipt);
-    Ok(accepted(&done, bulk.manner.limit, &receipt))
+    Ok(accepted(&done, bulk.manner.limit, &Acceptance { receipt, database }))
 }
 
 fn stream_of(naming: Naming) -> Result<Option<Box<str>>, Problem> {
@@ -332,9 +342,10 @@ impl Bulk {
     }
 
     fn refused(&self, error: &WriteError) -> Problem {
-        let (problem, refusal) = problem::of_write_error(error);
+        let (problem, refusal) = problem::of_write_error(error, self.database);
         self.site.api.metrics.refused(refusal);
-        let sent_by_others = |detail: &str| problem::of_write_error(error).0.saying(format!("{detail}: {error}"));
+        let sent_by_others =
+            |detail: &str| problem::of_write_error(error, self.database).0.saying(format!("{detail}: {error}"));
         match error {
             WriteError::StreamGap { .. } | WriteError::KeyReused => {
                 sent_by_others("another request under this Memdb-Stream goes on: let it end, then send the whole again")
@@ -360,12 +371,12 @@ impl Done {
     }
 }
 
-fn accepted(done: &Done, line_bytes: usize, receipt: &Receipt) -> Response {
+fn accepted(done: &Done, line_bytes: usize, acceptance: &Acceptance) -> Response {
     let mut members = done.members();
     members["line_bytes"] = line_bytes.into();
-    members["acks"] = receipt.acks.into();
-    members["position"] = receipt.position.to_string().into();
-    writes::accepted_with(format!("{members}\n").into_bytes(), receipt)
+    members["acks"] = acceptance.receipt.acks.into();
+    members["position"] = acceptance.position().to_string().into();
+    writes::accepted_with(format!("{members}\n").into_bytes(), acceptance)
 }
 
 #[cfg(all(test, feature = "failpoints"))]
@@ -379,8 +390,8 @@ mod tests {
         let room = Arc::clone(&site.bulk_room);
         let leader = Leader::new(Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)), QueueLimits::default());
         let manner = Manner { format: Format::Plain, analyzer: Default::default(), limit: 99 };
-        let (stream, hasher, spares) = (None, WordHasher::new(1), Mutex::default());
-        let bulk = Bulk { site, leader, namespace: "words".into(), stream, manner, hasher, spares };
+        let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::default());
+        let bulk = Bulk { site, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
         let turns = u32::try_from(room.turns.available_permits()).expect("a few cores");
         let nobody_counts = room.turns.acquire_many(turns).await.expect("open");
         let (jobs, gone) = mpsc::channel(1);

@@ -25,8 +25,8 @@ use warp::{path::FullPath, reply::Response};
 pub(super) struct Sent {
     pub(super) method: Method,
     pub(super) path: FullPath,
-    /// Whether a follower has sent it.
-    pub(super) forwarded: bool,
+    /// Of which database a follower says to be that has sent it.
+    pub(super) forwarded: Option<String>,
 }
 
 /// Headers of the leader's answer that are passed back, beside those of memdb.
@@ -59,16 +59,21 @@ where
 {
     // First of all the body: what is refused with a body on its way ends the connection.
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
-    if sent.forwarded {
+    if sent.forwarded.is_some() {
         let detail = "this node follows a leader, and the write has come by way of another follower already: give that \
                       one the leader itself as its --leader";
         return Err(Problem::new(Kind::NotLeader, detail));
+    }
+    let own = site.current().ok().map(|current| current.identity.database_id);
+    if let Some((own, leads)) = own.and_then(|own| Some((own, forward.other_database(own)?))) {
+        site.api.metrics.refused(Refusal::OtherDatabase);
+        return Err(Problem::other_database(leads, format_args!("{own:032x}")));
     }
     let made = if is_named(&heads, &sent, &whole).await { None } else { Some(made_key(forward)?) };
     let target =
         if query.is_empty() { sent.path.as_str().to_owned() } else { format!("{}?{query}", sent.path.as_str()) };
     let fields = fields(&heads, made.as_deref());
-    match forward.write(&sent.method, &target, &fields, &whole.bytes).await {
+    match forward.write(&sent.method, &target, &fields, &whole.bytes, own).await {
         Ok(answer) => {
             site.api.metrics.forwarded.inc();
             Ok(passed_back(answer, made.is_some()))

@@ -1,11 +1,16 @@
 //! The headers of this API, and what is read from or written into them.
 
 use super::problem::{Kind, Problem};
-use crate::{position::Position, tally::Once};
+use crate::{
+    position::{DatabaseTag, PositionToken},
+    replication::link::DATABASE_HEADER,
+    tally::Once,
+};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::io::Write;
 use warp::reply::Response;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub(super) static MEMDB_POSITION: HeaderName = HeaderName::from_static("memdb-position");
 pub(super) static MEMDB_ACKS: HeaderName = HeaderName::from_static("memdb-acks");
@@ -14,6 +19,7 @@ pub(super) static MEMDB_LAG: HeaderName = HeaderName::from_static("memdb-lag");
 pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) static MEMDB_STREAM: HeaderName = HeaderName::from_static("memdb-stream");
 pub(super) static MEMDB_STREAM_SEQ: HeaderName = HeaderName::from_static("memdb-stream-seq");
+pub(super) static MEMDB_DATABASE: HeaderName = HeaderName::from_static(DATABASE_HEADER);
 pub(super) static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Request headers that mean nothing when they come twice with different values.
@@ -71,10 +77,12 @@ pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem>
     Ok(name)
 }
 
-/// An `ETag` of an answer's bytes: it stays the same as long as the answer does, whatever else is written.
-pub(super) fn strong_tag(body: &[u8]) -> [u8; 18] {
+/// An `ETag` of an answer's bytes: it stays the same as long as the answer does, whatever else is written. That of another
+/// database is another, whatever it answers.
+pub(super) fn strong_tag(body: &[u8], database: DatabaseTag) -> [u8; 18] {
     let mut tag = *b"\"0000000000000000\"";
-    write!(&mut tag[1..17], "{:016x}", xxhash_rust::xxh3::xxh3_64(body)).expect("16 digits fit 16 bytes");
+    write!(&mut tag[1..17], "{:016x}", xxh3_64_with_seed(body, database.number().into()))
+        .expect("16 digits fit 16 bytes");
     tag
 }
 
@@ -93,10 +101,22 @@ pub(super) fn value(text: impl Into<Bytes>) -> HeaderValue {
 }
 
 /// The position as a header value.
-pub(super) fn position_value(position: Position) -> HeaderValue {
-    let mut text = Vec::with_capacity(24);
-    write!(text, "{position}").expect("a Vec takes every byte");
+pub(super) fn position_value(position: PositionToken) -> HeaderValue {
+    let mut text = Vec::with_capacity(32);
+    position.write_to(&mut text);
     value(text)
+}
+
+/// The id of a database as a header value.
+pub(super) fn database_value(database_id: u128) -> HeaderValue {
+    value(format!("{database_id:032x}"))
+}
+
+/// Writes the position as a JSON string.
+pub(super) fn write_position(position: PositionToken, into: &mut Vec<u8>) {
+    into.push(b'"');
+    position.write_to(into);
+    into.push(b'"');
 }
 
 /// On a follower: how old the answer to a read may be, in milliseconds.
@@ -109,11 +129,11 @@ pub(super) fn set_lag(response: &mut Response, lag_ms: Option<u64>) {
 /// The answer to a read: the body at its position, or 304 if the client has it already.
 pub(super) fn read_answer(
     body: Vec<u8>,
-    position: Position,
+    position: PositionToken,
     lag_ms: Option<u64>,
     if_none_match: Option<&str>,
 ) -> Response {
-    let tag = strong_tag(&body);
+    let tag = strong_tag(&body, position.database);
     if matches(if_none_match, &tag) {
         return not_modified(position, lag_ms, &tag);
     }
@@ -127,7 +147,7 @@ pub(super) fn read_answer(
 }
 
 /// 304 with what identifies the answer the client has.
-pub(super) fn not_modified(position: Position, lag_ms: Option<u64>, tag: &[u8]) -> Response {
+pub(super) fn not_modified(position: PositionToken, lag_ms: Option<u64>, tag: &[u8]) -> Response {
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().insert(&MEMDB_POSITION, position_value(position));
@@ -147,7 +167,8 @@ mod tests {
 
     #[test]
     fn tags_match_in_lists_weakly_and_by_star() {
-        let tag = strong_tag(b"{}");
+        let (here, elsewhere) = (DatabaseTag::of(7), DatabaseTag::of(8));
+        let tag = strong_tag(b"{}", here);
         let text = std::str::from_utf8(&tag).expect("ASCII");
         for list in [text, &format!("W/{text}"), &format!("\"x\" , {text}"), "*"] {
             assert!(matches(Some(list), &tag), "{list}");
@@ -157,7 +178,8 @@ mod tests {
         }
         assert!(!matches(None, &tag));
         assert!(matches(Some("W/\"1-7\""), b"W/\"1-7\""));
-        assert_ne!(strong_tag(b"{}"), strong_tag(b"{ }"));
+        assert_ne!(tag, strong_tag(b"{ }", here));
+        assert_ne!(tag, strong_tag(b"{}", elsewhere));
     }
 
     #[test]

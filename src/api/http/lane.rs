@@ -18,9 +18,8 @@ use super::{
     door::Alarm,
     problem::{Kind, Problem},
     routes::Site,
-    writes,
+    writes::{self, Acceptance},
 };
-use crate::leader::Receipt;
 use desk::{Desk, Rest};
 use std::{
     cell::RefCell,
@@ -114,12 +113,12 @@ struct Lane<'a> {
 /// A post that the Writer has.
 struct Posting<'a> {
     begun: Instant,
-    settled: Pin<Box<dyn Future<Output = Result<Receipt, Problem>> + Send + 'a>>,
+    settled: Pin<Box<dyn Future<Output = Result<Acceptance, Problem>> + Send + 'a>>,
 }
 
 impl Posting<'_> {
     /// A defect costs one answer, as in `front.rs`.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt, Problem>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Acceptance, Problem>> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| {
             Poll::Ready(Err(Problem::new(Kind::Internal, "a defect of this server; its log says more")))

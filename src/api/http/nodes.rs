@@ -4,7 +4,7 @@
 //! before a body is read.
 
 use super::{
-    NodeAccess, Role, body,
+    NodeAccess, Role, body, headers,
     problem::{Kind, Problem},
     query::{Parameters, Query},
     routes::Site,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     format::FileError,
     limits,
-    position::Position,
+    position::{ParsePositionError, PositionToken},
     replication::{HELLO_TYPE, Hello, Outgoing, RECORDS_TYPE, SNAPSHOT_TYPE, Snapshot},
 };
 use bytes::{Buf, Bytes};
@@ -137,6 +137,9 @@ where
     registry.announce(hello);
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
+    if let Ok(current) = site.current() {
+        response.headers_mut().insert(&headers::MEMDB_DATABASE, headers::database_value(current.identity.database_id));
+    }
     Ok(response)
 }
 
@@ -209,18 +212,22 @@ fn pieces(outgoing: Outgoing) -> impl Stream<Item = Result<Bytes, io::Error>> + 
     })
 }
 
-/// Records behind `after=E-S`, for a leader that has lost them.
+/// Records behind the position `after=`, for a leader that has lost them.
 async fn records(site: &Site, query: &str) -> Result<Response, Problem> {
-    let after: Position = Query::parse(query, Parameters::RECORDS)?
-        .after
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| Problem::new(Kind::InvalidParameter, "after= takes a position, such as 3-1042"))?;
+    let after: Result<PositionToken, _> =
+        Query::parse(query, Parameters::RECORDS)?.after.map_or(Err(ParsePositionError::Malformed), |text| text.parse());
+    let after =
+        after.map_err(|error| Problem::new(Kind::InvalidParameter, format!("after= takes a position; {error}")))?;
     let archive = archive(site)?.clone();
     let (identity, last) = {
         let current = site.current()?;
         (current.identity, current.reader.read().position().sequence)
     };
-    match beside(move || archive.records(after.sequence, last, &identity)).await? {
+    if after.database != identity.tag() {
+        let detail = format!("{after} is of another database than this node's, {}", identity.tag());
+        return Err(Problem::new(Kind::PositionOtherDatabase, detail));
+    }
+    match beside(move || archive.records(after.position.sequence, last, &identity)).await? {
         Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
         None => Err(Problem::new(Kind::PositionLost, format!("the records behind {after} are no longer here"))),
     }

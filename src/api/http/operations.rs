@@ -25,6 +25,9 @@ pub(super) fn live() -> Response {
 
 /// `GET /health/ready`.
 pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
+    if let (Some(leads), Ok(current)) = (site.other_database(), site.current()) {
+        return Err(Problem::other_database(leads, format_args!("{:032x}", current.identity.database_id)));
+    }
     if site.api.view.is_ready() {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));
     }
@@ -40,7 +43,7 @@ fn what_is_missing(site: &Site) -> Cow<'static, str> {
     match site.current() {
         Ok(current) => format!(
             "the node is at {}, and has not heard from {leader}, whether that is all; or it is stopping",
-            current.reader.read().position()
+            current.identity.token(current.reader.read().position())
         ),
         Err(_) => format!("the node has no counts yet that are right: it waits for {leader}"),
     }
@@ -73,7 +76,7 @@ pub(super) fn metrics(site: &Site) -> Response {
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
     }
-    metrics.ready.set(i64::from(site.api.view.is_ready()));
+    metrics.ready.set(i64::from(site.is_ready()));
     numbers::of_replication(&site.api, &families);
     let mut response = Response::new(metrics.render_with(families.gather()).into());
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -92,13 +95,16 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     default_ack: Option<String>,
     ready: bool,
+    /// On a follower: what its leader leads, if that is another database than this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_database: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas_known: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_promoted: Option<&'a str>,
     epoch: u64,
     sequence: u64,
-    position: String,
+    position: Option<String>,
     digest: String,
     words: u64,
     namespaces: BTreeMap<String, u64>,
@@ -138,12 +144,13 @@ pub(super) fn status(site: &Site) -> Response {
         database: current.as_ref().map(|current| format!("{:032x}", current.identity.database_id)),
         analyzer: current.as_ref().map(|current| current.identity.analyzer.name()),
         default_ack: about.default_ack.map(|level| level.to_string()),
-        ready: site.api.view.is_ready(),
+        ready: site.is_ready(),
+        other_database: site.other_database().map(|leads| format!("{leads:032x}")),
         replicas_known,
         not_promoted: about.not_promoted.as_deref(),
         epoch: position.epoch,
         sequence: position.sequence,
-        position: position.to_string(),
+        position: current.as_ref().map(|current| current.identity.token(position).to_string()),
         digest: format!("{digest:016x}"),
         words: namespaces.iter().map(|(_, words)| words).sum(),
         namespaces: namespaces.into_iter().collect(),

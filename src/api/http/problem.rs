@@ -4,7 +4,11 @@
 //! is this file's [`Kind::facts`], held equal by a test.
 
 use super::{headers, settings::RETRY_AFTER_SECONDS};
-use crate::{leader::WriteError, metrics::Refusal, position::Position};
+use crate::{
+    leader::WriteError,
+    metrics::Refusal,
+    position::{DatabaseTag, PositionToken},
+};
 use http::{HeaderValue, StatusCode, header};
 use std::borrow::Cow;
 use warp::reply::Response;
@@ -26,6 +30,7 @@ pub(super) enum Kind {
     /// Another node stands in the way, or this one is unfit.
     NotPromoted,
     PositionLost,
+    PositionOtherDatabase,
     BodyTooLarge,
     UriTooLong,
     UnsupportedMediaType,
@@ -51,6 +56,7 @@ pub(super) enum Kind {
     ClusterSecret,
     NotLeader,
     LeaderAway,
+    OtherDatabase,
     SteppedDown,
     NotReplicated,
 }
@@ -58,7 +64,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 40] = [
+    pub(super) const ALL: [Kind; 42] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -72,6 +78,7 @@ impl Kind {
         Kind::StreamGap,
         Kind::NotPromoted,
         Kind::PositionLost,
+        Kind::PositionOtherDatabase,
         Kind::BodyTooLarge,
         Kind::UriTooLong,
         Kind::UnsupportedMediaType,
@@ -97,6 +104,7 @@ impl Kind {
         Kind::ClusterSecret,
         Kind::NotLeader,
         Kind::LeaderAway,
+        Kind::OtherDatabase,
         Kind::SteppedDown,
         Kind::NotReplicated,
     ];
@@ -118,6 +126,7 @@ impl Kind {
             Kind::StreamGap => (409, "stream-gap", "The stream has a gap"),
             Kind::NotPromoted => (409, "not-promoted", "This node does not become the leader"),
             Kind::PositionLost => (410, "position-lost", "The position no longer exists"),
+            Kind::PositionOtherDatabase => (410, "position-other-database", "The position is of another database"),
             Kind::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Kind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
             Kind::UnsupportedMediaType => (415, "unsupported-media-type", "The body's type is not taken here"),
@@ -142,6 +151,7 @@ impl Kind {
             Kind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
             Kind::Stopping => (503, "stopping", "The node is stopping"),
             Kind::LeaderAway => (503, "leader-away", "The leader cannot be reached"),
+            Kind::OtherDatabase => (503, "other-database", "The leader leads another database"),
             Kind::SteppedDown => (503, "stepped-down", "Another leader has taken over"),
             Kind::NotReplicated => (504, "not-replicated", "Applied, and not acknowledged by a replica in time"),
             Kind::UnsupportedVersion => (505, "unsupported-version", "Not HTTP/1.0, HTTP/1.1 or HTTP/2"),
@@ -177,7 +187,9 @@ pub(super) struct Problem {
     /// The next number of a stream.
     expected: Option<u64>,
     /// Where a write is applied that did not reach its level.
-    applied: Option<Position>,
+    applied: Option<Box<PositionToken>>,
+    /// The database that the leader leads, where that is the trouble.
+    leads: Option<Box<str>>,
     /// More members of the object.
     members: serde_json::Value,
 }
@@ -190,6 +202,7 @@ impl Problem {
             hint: None,
             expected: None,
             applied: None,
+            leads: None,
             members: serde_json::Value::Null,
         }
     }
@@ -203,6 +216,15 @@ impl Problem {
     /// A 415 for a route that takes these types.
     pub(super) fn unsupported_media_type(accepted: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { hint: Some(accepted), ..Self::new(Kind::UnsupportedMediaType, detail) }
+    }
+
+    /// The leader leads this database, and the follower that a write came to holds the other.
+    pub(super) fn other_database(leads: u128, held: impl std::fmt::Display) -> Self {
+        let detail = format!(
+            "the leader leads database {leads:032x}, and the node that the write came to holds database {held}: nothing was \
+             applied. Write to the leader itself if that database is meant, and give that node the leader of its own"
+        );
+        Self { leads: Some(format!("{leads:032x}").into()), ..Self::new(Kind::OtherDatabase, detail) }
     }
 
     /// The same with more members, those of `object`.
@@ -236,7 +258,7 @@ impl Problem {
         if let Some(expected) = self.expected {
             object["expected"] = expected.into();
         }
-        if let Some(position) = self.applied {
+        if let Some(position) = &self.applied {
             (object["applied"], object["position"]) = (true.into(), position.to_string().into());
         }
         for (name, value) in self.members.as_object().into_iter().flatten() {
@@ -251,7 +273,10 @@ impl Problem {
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(position) = self.applied {
-            fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
+            fields.insert(&headers::MEMDB_POSITION, headers::position_value(*position));
+        }
+        if let Some(leads) = self.leads {
+            fields.insert(&headers::MEMDB_DATABASE, headers::value(String::from(leads)));
         }
         if self.kind.passes() {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
@@ -284,7 +309,7 @@ impl Problem {
 }
 
 /// How a refused write is told, and under what it is counted. The one place where this is decided.
-pub(super) fn of_write_error(error: &WriteError) -> (Problem, Refusal) {
+pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Problem, Refusal) {
     let (kind, refusal, what_to_do) = match error {
         WriteError::QueueFull => (Kind::QueueFull, Refusal::Queue, "nothing was applied; send it again"),
         WriteError::WindowFull => (Kind::WindowFull, Refusal::Window, "nothing was applied; send it again later"),
@@ -322,14 +347,17 @@ pub(super) fn of_write_error(error: &WriteError) -> (Problem, Refusal) {
         }
     };
     let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
-    let applied = if let WriteError::NotReplicated { position, .. } = error { Some(*position) } else { None };
+    let applied = match error {
+        WriteError::NotReplicated { position, .. } => Some(Box::new(PositionToken { position: *position, database })),
+        _ => None,
+    };
     (Problem { expected, applied, ..Problem::new(kind, format!("{error}: {what_to_do}")) }, refusal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leader::AckLevel;
+    use crate::{leader::AckLevel, position::Position};
 
     #[test]
     fn every_kind_is_in_the_documentation_as_it_is_here() {
@@ -355,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_gap_names_the_number_the_stream_goes_on_with() {
-        let (problem, refusal) = of_write_error(&WriteError::StreamGap { expected: 7 });
+        let (problem, refusal) = of_write_error(&WriteError::StreamGap { expected: 7 }, DatabaseTag::of(7));
         assert_eq!((problem.status(), refusal), (StatusCode::CONFLICT, Refusal::StreamGap));
         let body: serde_json::Value = serde_json::from_slice(&problem.body()).expect("JSON");
         assert_eq!(body["expected"], 7);
@@ -380,7 +408,7 @@ mod tests {
             (WriteError::SteppedDown, 503, false),
         ];
         for (error, status, retry) in cases {
-            let response = of_write_error(&error).0.into_response();
+            let response = of_write_error(&error, DatabaseTag::of(7)).0.into_response();
             assert_eq!(response.status().as_u16(), status, "{error:?}");
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), retry, "{error:?}");
         }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
-    position::{Position, Standing},
+    position::{PositionToken, Standing},
     store::Guard,
     view::Current,
 };
@@ -123,7 +123,7 @@ pub(super) fn write_counts(
     namespace: &str,
     mut names: Vec<Cow<'_, str>>,
     body: &mut Vec<u8>,
-) -> Position {
+) -> PositionToken {
     if let [name] = &*names {
         return write_count(current, namespace, name, body);
     }
@@ -140,11 +140,11 @@ pub(super) fn write_counts(
         write_pair(body, if at == 0 { b'{' } else { b',' }, name, count);
     }
     body.extend_from_slice(b"}\n");
-    position
+    current.identity.token(position)
 }
 
 /// The same for one name.
-pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> Position {
+pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> PositionToken {
     let word = current.identity.analyzer.fold(name);
     let (count, position) = {
         let guard = current.reader.read();
@@ -152,7 +152,7 @@ pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: 
     };
     write_pair(body, b'{', name, count);
     body.extend_from_slice(b"}\n");
-    position
+    current.identity.token(position)
 }
 
 fn count(guard: &Guard<'_>, namespace: &str, word: &str) -> i64 {
@@ -172,7 +172,8 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
     let query = Query::parse(&query, Parameters::TOP)?;
     let n = query.top()?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
-    let (position, words) = site.current()?.reader.top(&query.namespace, n);
+    let current = site.current()?;
+    let (position, words) = current.reader.top(&query.namespace, n);
     let mut body = vec![b'['];
     for (word, count) in words {
         body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
@@ -180,6 +181,7 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
         write!(body, ",\"count\":{count}}}").expect("a Vec takes every byte");
     }
     body.extend_from_slice(b"]\n");
+    let position = current.identity.token(position);
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 
@@ -190,8 +192,8 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
     // The position first: what the walk then finds is at this position or a later one.
     let current = site.current()?;
     let mark = current.reader.read().mark();
-    let position = mark.position;
-    // The digest too: another database, or an old copy put back, may come to the same position.
+    let position = current.identity.token(mark.position);
+    // The digest too: an old copy put back may come to the same position.
     let tag = format!("W/\"{position}-{:016x}\"", mark.digest);
     if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
         return Ok(headers::not_modified(position, lag_ms, tag.as_bytes()));
@@ -211,8 +213,9 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
 async fn settle(site: &Site, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
     let lag_ms = || Ok(site.api.view.lag_ms());
     let Some(text) = min_position else { return lag_ms() };
-    let asked: Position =
-        text.parse().map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position: {error}")))?;
+    let asked: PositionToken = text
+        .parse()
+        .map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
     let standing = site.api.view.standing(asked, site.settings.position_wait).await;
     match standing {
         None => Err(routes::nothing_to_read()),
@@ -225,5 +228,15 @@ async fn settle(site: &Site, min_position: Option<&str>) -> Result<Option<u64>, 
             Kind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),
         )),
+        Some(Standing::OtherDatabase) => Err(Problem::new(Kind::PositionOtherDatabase, of_another(site, asked))),
     }
+}
+
+fn of_another(site: &Site, asked: PositionToken) -> String {
+    let here = site.current().map_or_else(|_| "another".to_owned(), |current| current.identity.tag().to_string());
+    format!(
+        "{asked} is of database {}, and this node serves database {here}: ask a node of that database, or, if that is lost, \
+         send again what was written there",
+        asked.database
+    )
 }

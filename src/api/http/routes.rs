@@ -64,6 +64,16 @@ impl Site {
         }
     }
 
+    /// On a follower: the database that its leader leads, if that is known and another than this node's.
+    pub(super) fn other_database(&self) -> Option<u128> {
+        self.forward()?.other_database(self.current().ok()?.identity.database_id)
+    }
+
+    /// Whether this node serves current data, and passes writes on if it is a follower.
+    pub(super) fn is_ready(&self) -> bool {
+        self.api.view.is_ready() && self.other_database().is_none()
+    }
+
     /// The way to the Writer, on a leader.
     pub(super) fn leader(&self) -> Result<&Leader, Problem> {
         match &self.api.role {
@@ -116,15 +126,16 @@ fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         let site = Arc::clone(&asking);
         async move { answer(reads::posted_wordcount(site, query, heads, content, body).await) }
     });
-    let remove = warp::delete().and(sent()).and(query()).and(naming()).then(move |sent, query: String, naming| {
-        let site = Arc::clone(&removing);
-        async move {
-            answer(match site.forward() {
-                Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
-                None => writes::remove_words(site, query, naming).await,
-            })
-        }
-    });
+    let remove =
+        warp::delete().and(sent()).and(query()).and(naming()).then(move |sent: Sent, query: String, naming| {
+            let site = Arc::clone(&removing);
+            async move {
+                answer(match site.forward() {
+                    Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
+                    None => writes::remove_words(site, query, naming, sent.forwarded).await,
+                })
+            }
+        });
     let allow = refuse("GET, HEAD, POST, DELETE");
     at("wordcount").and(read.or(ask).unify().or(remove).unify().or(allow).unify()).boxed()
 }
@@ -132,12 +143,12 @@ fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
     let write = warp::post().and(sent()).and(query()).and(write_heads()).and(warp::body::stream()).then(
-        move |sent, query: String, heads, body| {
+        move |sent: Sent, query: String, heads, body| {
             let site = Arc::clone(&site);
             async move {
                 answer(match site.forward() {
                     Some(leader) => forward::write(&site, leader, sent, &query, heads, body).await,
-                    None => writes::post(site, query, heads, body).await,
+                    None => writes::post(site, query, heads, sent.forwarded, body).await,
                 })
             }
         },
@@ -149,7 +160,7 @@ fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
     let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(authorization());
     let write = asked.and(warp::body::stream()).then(
-        move |sent, query: String, heads: writes::Heads, authorization: Option<String>, body| {
+        move |sent: Sent, query: String, heads: writes::Heads, authorization: Option<String>, body| {
             let site = Arc::clone(&site);
             async move {
                 answer(if nodes::is_offer(heads.content_type.as_deref()) {
@@ -159,7 +170,7 @@ fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
                 } else if let Some(leader) = site.forward() {
                     forward::write(&site, leader, sent, &query, heads, body).await
                 } else {
-                    writes::update(site, query, heads, body).await
+                    writes::update(site, query, heads, sent.forwarded, body).await
                 })
             }
         },
@@ -220,12 +231,12 @@ fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
     let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
     let asked = named.and(warp::delete().and(sent())).and(query()).and(naming());
-    let remove = asked.then(move |name, sent, query: String, naming| {
+    let remove = asked.then(move |name, sent: Sent, query: String, naming| {
         let site = Arc::clone(&site);
         async move {
             answer(match site.forward() {
                 Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
-                None => writes::drop_namespace(site, name, query, naming).await,
+                None => writes::drop_namespace(site, name, query, naming, sent.forwarded).await,
             })
         }
     });
@@ -294,10 +305,11 @@ fn read_heads() -> impl Filter<Extract = (reads::Heads,), Error = Rejection> + C
 
 /// What a write was sent as, should it have to be passed on.
 fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Copy {
-    warp::method()
-        .and(warp::path::full())
-        .and(warp::header::optional(FORWARDED))
-        .map(|method, path, forwarded: Option<String>| Sent { method, path, forwarded: forwarded.is_some() })
+    warp::method().and(warp::path::full()).and(warp::header::optional(FORWARDED)).map(|method, path, forwarded| Sent {
+        method,
+        path,
+        forwarded,
+    })
 }
 
 /// What nodes show each other.

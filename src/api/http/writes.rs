@@ -12,10 +12,13 @@ use super::{
     update,
 };
 use crate::{
+    client::OF_NO_DATABASE,
     format::Identity,
     hash,
     leader::{AckLevel, Receipt},
     limits::MAX_WORD_BYTES,
+    metrics::Refusal,
+    position::{DatabaseTag, PositionToken},
     tally::{Batch, Once, Pool, Tally, Verb},
     tokenizer::Analyzer,
 };
@@ -40,13 +43,20 @@ pub(super) struct Heads {
 }
 
 /// `POST /post`: counts the words of a text.
-pub(super) async fn post<S, B, E>(site: Arc<Site>, query: String, heads: Heads, body: S) -> Result<Response, Problem>
+pub(super) async fn post<S, B, E>(
+    site: Arc<Site>,
+    query: String,
+    heads: Heads,
+    forwarded: Option<String>,
+    body: S,
+) -> Result<Response, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
     // First of all the body: what is refused with a body on its way ends the connection.
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
+    check_meant(&site, forwarded.as_deref())?;
     let query = Query::parse(&query, Parameters::ADD)?;
     let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
     let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
@@ -62,12 +72,19 @@ where
 }
 
 /// `POST /update`: adds amounts to counts.
-pub(super) async fn update<S, B, E>(site: Arc<Site>, query: String, heads: Heads, body: S) -> Result<Response, Problem>
+pub(super) async fn update<S, B, E>(
+    site: Arc<Site>,
+    query: String,
+    heads: Heads,
+    forwarded: Option<String>,
+    body: S,
+) -> Result<Response, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
+    check_meant(&site, forwarded.as_deref())?;
     let query = Query::parse(&query, Parameters::ADD)?;
     if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
@@ -95,7 +112,13 @@ where
 }
 
 /// `DELETE /wordcount?word=`: takes words away.
-pub(super) async fn remove_words(site: Arc<Site>, query: String, naming: Naming) -> Result<Response, Problem> {
+pub(super) async fn remove_words(
+    site: Arc<Site>,
+    query: String,
+    naming: Naming,
+    forwarded: Option<String>,
+) -> Result<Response, Problem> {
+    check_meant(&site, forwarded.as_deref())?;
     let query = Query::parse(&query, Parameters::REMOVE_WORDS)?;
     let once = naming.once(None)?;
     let identity = site.current()?.identity;
@@ -128,7 +151,9 @@ pub(super) async fn drop_namespace(
     name: String,
     query: String,
     naming: Naming,
+    forwarded: Option<String>,
 ) -> Result<Response, Problem> {
+    check_meant(&site, forwarded.as_deref())?;
     let name = form::decode(name.as_bytes(), Kind::InvalidParameter)?;
     query::check_namespace(&name)?;
     let query = Query::parse(&query, Parameters::DROP_NAMESPACE)?;
@@ -143,6 +168,22 @@ pub(super) async fn drop_namespace(
         once,
     };
     submit(&site, batch, query.ack).await
+}
+
+/// Whether a write that a follower has passed on, and that states this database, is meant for the one with this identity.
+pub(super) fn is_meant(stated: &str, identity: &Identity) -> bool {
+    stated == OF_NO_DATABASE || u128::from_str_radix(stated, 16) == Ok(identity.database_id)
+}
+
+/// A follower may not know yet that its leader's place is taken by the leader of another database, so it is refused here.
+fn check_meant(site: &Site, forwarded: Option<&str>) -> Result<(), Problem> {
+    let Some(stated) = forwarded else { return Ok(()) };
+    let identity = site.current()?.identity;
+    if is_meant(stated, &identity) {
+        return Ok(());
+    }
+    site.api.metrics.refused(Refusal::OtherDatabase);
+    Err(Problem::other_database(identity.database_id, stated))
 }
 
 /// A text as it came, with what is needed to count it.
@@ -311,12 +352,27 @@ pub(super) async fn apart<T: Send + 'static>(
 }
 
 async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
-    settle(site, batch, ack).await.map(|receipt| accepted(&receipt))
+    settle(site, batch, ack).await.map(|acceptance| accepted(&acceptance))
+}
+
+/// A receipt as clients see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acceptance {
+    pub(super) receipt: Receipt,
+    /// The database that its position is of.
+    pub(super) database: DatabaseTag,
+}
+
+impl Acceptance {
+    pub(super) fn position(&self) -> PositionToken {
+        PositionToken { position: self.receipt.position, database: self.database }
+    }
 }
 
 /// Has the Writer take a batch, and waits for its receipt.
-pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Receipt, Problem> {
+pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
     let leader = site.leader()?;
+    let database = site.current()?.identity.tag();
     if batch.verb == Verb::Add && batch.tally.is_empty() && batch.once.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
         let position = site.current()?.reader.read().position();
@@ -329,15 +385,15 @@ pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> 
             replayed: false,
             stream_last: None,
         };
-        return Ok(receipt);
+        return Ok(Acceptance { receipt, database });
     }
     match leader.submit(batch, ack).await {
         Ok(receipt) => {
             count_unreplicated(site, ack, &receipt);
-            Ok(receipt)
+            Ok(Acceptance { receipt, database })
         }
         Err(error) => {
-            let (problem, refusal) = problem::of_write_error(&error);
+            let (problem, refusal) = problem::of_write_error(&error, database);
             site.api.metrics.refused(refusal);
             Err(problem)
         }
@@ -351,20 +407,20 @@ pub(super) fn count_unreplicated(site: &Site, ack: Option<AckLevel>, receipt: &R
 }
 
 /// The 202 of a write.
-fn accepted(receipt: &Receipt) -> Response {
+fn accepted(acceptance: &Acceptance) -> Response {
     let mut body = Vec::with_capacity(128);
-    write_receipt(receipt, &mut body);
-    accepted_with(body, receipt)
+    write_receipt(acceptance, &mut body);
+    accepted_with(body, acceptance)
 }
 
 /// The 202 of a write, with this body of JSON.
-pub(super) fn accepted_with(body: Vec<u8>, receipt: &Receipt) -> Response {
-    let Receipt { position, acks, replayed, .. } = receipt;
+pub(super) fn accepted_with(body: Vec<u8>, acceptance: &Acceptance) -> Response {
+    let Receipt { acks, replayed, .. } = &acceptance.receipt;
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(&headers::MEMDB_POSITION, headers::position_value(*position));
+    fields.insert(&headers::MEMDB_POSITION, headers::position_value(acceptance.position()));
     fields.insert(&headers::MEMDB_ACKS, HeaderValue::from(*acks));
     if *replayed {
         fields.insert(&headers::MEMDB_REPLAYED, HeaderValue::from_static("true"));
@@ -373,16 +429,14 @@ pub(super) fn accepted_with(body: Vec<u8>, receipt: &Receipt) -> Response {
 }
 
 /// The body of that.
-pub(super) fn write_receipt(receipt: &Receipt, body: &mut Vec<u8>) {
-    let Receipt { position, words, distinct, left_out, acks, replayed, stream_last } = receipt;
-    write!(
-        body,
-        r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"{position}""#
-    )
-    .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
-    .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
-    .and_then(|()| body.write_all(b"}\n"))
-    .expect("a Vec takes every byte");
+pub(super) fn write_receipt(acceptance: &Acceptance, body: &mut Vec<u8>) {
+    let Receipt { words, distinct, left_out, acks, replayed, stream_last, .. } = &acceptance.receipt;
+    write!(body, r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"#)
+        .map(|()| headers::write_position(acceptance.position(), body))
+        .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
+        .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
+        .and_then(|()| body.write_all(b"}\n"))
+        .expect("a Vec takes every byte");
 }
 
 #[cfg(test)]
@@ -458,10 +512,11 @@ mod tests {
             replayed: false,
             stream_last: None,
         };
-        let plain = accepted(&receipt);
+        let acceptance = |receipt| Acceptance { receipt, database: DatabaseTag::of(7) };
+        let plain = accepted(&acceptance(receipt));
         assert!(!plain.headers().contains_key(&headers::MEMDB_REPLAYED));
-        assert_eq!(plain.headers()[&headers::MEMDB_POSITION], "1-7");
-        let repeated = accepted(&Receipt { replayed: true, stream_last: Some(3), ..receipt });
+        assert_eq!(plain.headers()[&headers::MEMDB_POSITION], "1-7-00000007");
+        let repeated = accepted(&acceptance(Receipt { replayed: true, stream_last: Some(3), ..receipt }));
         assert_eq!(repeated.headers()[&headers::MEMDB_REPLAYED], "true");
     }
 }

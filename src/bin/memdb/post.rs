@@ -15,7 +15,7 @@ use memdb::{
         split::Per,
     },
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
-    position::Position,
+    position::PositionToken,
 };
 use source::Source;
 use std::{
@@ -148,7 +148,7 @@ struct Summary {
     counted: u64,
     counted_before: u64,
     faults: u64,
-    position: Position,
+    position: Option<PositionToken>,
 }
 
 impl Run<'_> {
@@ -169,7 +169,7 @@ impl Run<'_> {
                 all.counted += outcome.counted;
                 all.counted_before += outcome.counted_before;
                 all.faults += outcome.faults.total;
-                all.position = all.position.max(outcome.position);
+                all.position = outcome.position.map(|told| PositionToken::later(all.position, told)).or(all.position);
                 Ok(all)
             });
         let summary = outcomes.await?;
@@ -253,12 +253,12 @@ impl Run<'_> {
         let mut line = format!("{} {unit}, {} words counted", Grouped(summary.counted), Grouped(words));
         if summary.counted > 0 {
             line += &format!(
-                " in {:.1} s ({} {unit}/s, {} words/s), position {}",
+                " in {:.1} s ({} {unit}/s, {} words/s)",
                 took.as_secs_f64(),
                 rate(summary.counted),
-                rate(words),
-                summary.position
+                rate(words)
             );
+            line += &summary.position.map(|position| format!(", position {position}")).unwrap_or_default();
         }
         if summary.counted_before > 0 {
             line += &format!("; {} {unit} counted before", Grouped(summary.counted_before));

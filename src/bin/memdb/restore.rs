@@ -5,7 +5,7 @@ use crate::{
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::node;
+use memdb::{node, position::PositionToken};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -45,6 +45,10 @@ pub fn run(arguments: &Arguments) -> Ended {
     bar.finish_and_clear();
     let restored = restored.map_err(|error| Failure::Failed(error.to_string()))?;
     let node::Restored { database, position, words } = restored;
-    say(&format!("Restored database {database:032x} at {position}: {} words.", Grouped(words)))?;
+    say(&format!(
+        "Restored database {database:032x} at {}: {} words.",
+        PositionToken::of(database, position),
+        Grouped(words)
+    ))?;
     say(&format!("Start it with: memdb leader --data-dir {}", arguments.data_dir.display()))
 }

@@ -8,7 +8,7 @@ use crate::output::{Failure, tell};
 use futures::future::try_join_all;
 use memdb::{
     client::{Client, ClientError, backoff::Backoff},
-    position::Position,
+    position::PositionToken,
 };
 use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -39,7 +39,7 @@ pub struct Difference {
 #[derive(Debug)]
 pub struct Comparison {
     /// Where the leader was.
-    pub position: Position,
+    pub position: PositionToken,
     /// Words compared, each once for each replica.
     pub compared: u64,
     /// Differences.
@@ -85,7 +85,7 @@ impl Nodes {
 
 /// Compares once every replica has applied `written` and all that the leader had when it was asked, or `deadline` is
 /// over: then what it has is compared.
-pub async fn compare(nodes: &Nodes, written: Position, deadline: Instant) -> Result<Comparison, Failure> {
+pub async fn compare(nodes: &Nodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, Failure> {
     let mut attempt = 1;
     loop {
         let found = compare_once(nodes, written, deadline).await?;
@@ -102,7 +102,7 @@ pub async fn compare(nodes: &Nodes, written: Position, deadline: Instant) -> Res
     }
 }
 
-async fn compare_once(nodes: &Nodes, written: Position, deadline: Instant) -> Result<Comparison, Failure> {
+async fn compare_once(nodes: &Nodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, Failure> {
     let leader = patiently(deadline, || Leading::read(&nodes.leader, written)).await?;
     let reads = nodes.replicas.iter().map(|replica| Following::read(replica, &leader, deadline));
     let replicas = try_join_all(reads).await?;
@@ -120,10 +120,11 @@ async fn compare_once(nodes: &Nodes, written: Position, deadline: Instant) -> Re
     };
     for (node, replica) in nodes.replicas.iter().zip(replicas) {
         // A sequence never goes back and means one state of one history: the epoch adds nothing here.
-        let at = leader.begin.sequence;
+        let place = |token: PositionToken| (token.database, token.position.sequence);
+        let at = place(leader.begin);
         if let Some(reason) = replica.lagging {
             all.lagging.push(reason);
-        } else if (replica.begin.sequence, replica.end.sequence) != (at, at) {
+        } else if (place(replica.begin), place(replica.end)) != (at, at) {
             off.push(format!(
                 "the leader was at {}, {} from {} to {}",
                 leader.begin,
@@ -145,13 +146,13 @@ async fn compare_once(nodes: &Nodes, written: Position, deadline: Instant) -> Re
 /// What the leader has.
 struct Leading {
     words: Arc<Words>,
-    begin: Position,
-    end: Position,
+    begin: PositionToken,
+    end: PositionToken,
 }
 
 impl Leading {
-    async fn read(leader: &Client, written: Position) -> Result<Self, ClientError> {
-        let answer = leader.sync(Some(written)).await?;
+    async fn read(leader: &Client, written: Option<PositionToken>) -> Result<Self, ClientError> {
+        let answer = leader.sync(written).await?;
         let begin = answer.position();
         let words = answer.fold(Words::default(), Words::insert).await?;
         Ok(Leading { words: Arc::new(words), begin, end: leader.position().await? })
@@ -161,8 +162,8 @@ impl Leading {
 /// What a replica has, held against the leader.
 struct Following {
     against: Against,
-    begin: Position,
-    end: Position,
+    begin: PositionToken,
+    end: PositionToken,
     lagging: Option<String>,
 }
 
@@ -184,7 +185,11 @@ impl Following {
         }
     }
 
-    async fn read_at(replica: &Client, words: &Arc<Words>, at_least: Option<Position>) -> Result<Self, ClientError> {
+    async fn read_at(
+        replica: &Client,
+        words: &Arc<Words>,
+        at_least: Option<PositionToken>,
+    ) -> Result<Self, ClientError> {
         let answer = replica.sync(at_least).await?;
         let begin = answer.position();
         let against = answer.fold(Against::new(Arc::clone(words)), Against::take).await?;

@@ -1,7 +1,7 @@
 //! Many requests of one kind at once, each timed.
 
 use indicatif::ProgressBar;
-use memdb::{client::ClientError, position::Position};
+use memdb::{client::ClientError, position::PositionToken};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -26,7 +26,7 @@ pub struct Sample {
     /// Why, and how often.
     reasons: BTreeMap<String, u64>,
     /// The largest position an answer named.
-    pub position: Position,
+    pub position: Option<PositionToken>,
 }
 
 /// Makes `total` requests, up to `concurrency` at once: `ask` makes the one of this number and says what position was
@@ -38,7 +38,7 @@ pub async fn requests<F>(
     ask: impl Fn(u64) -> F + Send + Sync + 'static,
 ) -> Sample
 where
-    F: Future<Output = Result<Position, ClientError>> + Send + 'static,
+    F: Future<Output = Result<Option<PositionToken>, ClientError>> + Send + 'static,
 {
     let (next, ask) = (Arc::new(AtomicU64::new(0)), Arc::new(ask));
     let mut workers = JoinSet::new();
@@ -67,11 +67,11 @@ where
 }
 
 impl Sample {
-    fn add(&mut self, took: Duration, answer: Result<Position, ClientError>) {
+    fn add(&mut self, took: Duration, answer: Result<Option<PositionToken>, ClientError>) {
         match answer {
             Ok(position) => {
                 self.times.push(took);
-                self.position = self.position.max(position);
+                self.note(position);
             }
             Err(error) => {
                 self.failed += 1;
@@ -83,10 +83,14 @@ impl Sample {
     fn merge(&mut self, other: Sample) {
         self.times.extend(other.times);
         self.failed += other.failed;
-        self.position = self.position.max(other.position);
+        self.note(other.position);
         for (reason, times) in other.reasons {
             *self.reasons.entry(reason).or_default() += times;
         }
+    }
+
+    fn note(&mut self, told: Option<PositionToken>) {
+        self.position = told.map(|told| PositionToken::later(self.position, told)).or(self.position);
     }
 
     /// All requests.
@@ -124,6 +128,7 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memdb::position::Position;
 
     fn sample(ms: impl IntoIterator<Item = u64>) -> Sample {
         Sample { times: ms.into_iter().map(Duration::from_millis).collect(), ..Sample::default() }
@@ -154,13 +159,16 @@ mod tests {
                 inside.fetch_sub(1, Ordering::SeqCst);
                 match number % 10 {
                     9 => Err(ClientError::Strange { base: "x".to_owned(), reason: format!("{}", number % 20) }),
-                    _ => Ok(Position::new(1, number)),
+                    _ => Ok(Some(PositionToken::of(7, Position::new(1, number)))),
                 }
             }
         };
         let sample = requests(100, 7, ProgressBar::hidden(), ask).await;
         assert_eq!((sample.times.len(), sample.failed, sample.total()), (90, 10, 100));
-        assert_eq!((sample.position, most.load(Ordering::SeqCst)), (Position::new(1, 98), 7));
+        assert_eq!(
+            (sample.position, most.load(Ordering::SeqCst)),
+            (Some(PositionToken::of(7, Position::new(1, 98))), 7)
+        );
         assert_eq!(
             sample.failures("posts").expect("some failed"),
             "10 of 100 posts failed: 5 × x does not answer like memdb: 19; 5 × x does not answer like memdb: 9"

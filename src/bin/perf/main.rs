@@ -10,10 +10,7 @@ mod report;
 use clap::Parser;
 use compare::{Comparison, Nodes};
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::{
-    client::{Client, ClientError},
-    position::Position,
-};
+use memdb::client::{Client, ClientError};
 use output::{Failure, say, tell};
 use report::Load;
 use rustix::process::{Resource, getrlimit};
@@ -147,12 +144,12 @@ async fn load(arguments: &Arguments, nodes: &Nodes) -> Load {
     let leader = nodes.leader.clone();
     let post = move |number: u64| {
         let (leader, phrase) = (leader.clone(), PHRASES[(number % PHRASES.len() as u64) as usize]);
-        async move { leader.post_form(phrase).await.map(|answer| answer.position) }
+        async move { leader.post_form(phrase).await.map(|answer| Some(answer.position)) }
     };
     let replicas = nodes.replicas.clone();
     let read = move |number: u64| {
         let replica = replicas[(number % replicas.len() as u64) as usize].clone();
-        async move { replica.counts(None, &[WORD.to_owned()]).await.map(|_| Position::ZERO) }
+        async move { replica.counts(None, &[WORD.to_owned()]).await.map(|_| None) }
     };
     let (leader, replicas) = futures::join!(
         load::requests(posts, concurrency, bar.clone(), post),

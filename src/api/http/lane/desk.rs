@@ -10,14 +10,14 @@ use super::{
         query::{Parameters, Query},
         reads,
         routes::Site,
-        writes,
+        writes::{self, Acceptance},
     },
     request::{self, Asked, Posted, Seen},
 };
 use crate::{
-    leader::{AckLevel, Receipt},
+    leader::AckLevel,
     metrics::{MethodLabel, RouteLabel},
-    position::{Position, Standing},
+    position::{PositionToken, Standing},
     tally::Batch,
     view::Current,
 };
@@ -105,12 +105,12 @@ impl Desk {
     }
 
     /// Writes the answer to a post, and counts it.
-    pub(super) fn answer_post(&mut self, settled: Result<Receipt, Problem>, site: &Site, begun: Instant) {
+    pub(super) fn answer_post(&mut self, settled: Result<Acceptance, Problem>, site: &Site, begun: Instant) {
         let now = Instant::now();
         self.answers.clear();
         self.date.bring_up_to(now);
         let status = match settled {
-            Ok(receipt) => self.receipt(&receipt),
+            Ok(acceptance) => self.acceptance(&acceptance),
             Err(problem) => self.problem(problem),
         };
         site.api.metrics.answered(RouteLabel::Post, MethodLabel::Post, status, 1, now - begun);
@@ -159,10 +159,11 @@ impl Desk {
                 let position = count(query, current, &mut self.body).ok_or(Rest::Other)?;
                 self.read_answer(position, lag_ms, if_none_match);
             }
-            Asked::Post(Posted { query, content_type, key, stream, stream_sequence, body }) => {
+            Asked::Post(Posted { query, content_type, key, stream, stream_sequence, forwarded, body }) => {
                 let current = current.ok_or(Rest::Other)?;
-                // The bounds of bodies are the routes'.
-                if site.leader().is_err() || body.len() > site.settings.max_body_bytes {
+                // The bounds of bodies are the routes', and so is what is meant for another database.
+                let is_meant = forwarded.is_none_or(|stated| writes::is_meant(stated, &current.identity));
+                if site.leader().is_err() || body.len() > site.settings.max_body_bytes || !is_meant {
                     return Err(Rest::Other);
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -183,14 +184,14 @@ impl Desk {
     }
 
     /// As `writes::accepted`.
-    fn receipt(&mut self, receipt: &Receipt) -> u16 {
+    fn acceptance(&mut self, acceptance: &Acceptance) -> u16 {
         self.body.clear();
-        writes::write_receipt(receipt, &mut self.body);
+        writes::write_receipt(acceptance, &mut self.body);
         self.answers.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nmemdb-position: ");
-        self.position(receipt.position);
+        acceptance.position().write_to(&mut self.answers);
         self.answers.extend_from_slice(b"\r\nmemdb-acks: ");
-        self.number(receipt.acks.into());
-        if receipt.replayed {
+        self.number(acceptance.receipt.acks.into());
+        if acceptance.receipt.replayed {
             self.answers.extend_from_slice(b"\r\nmemdb-replayed: true");
         }
         self.end_with_body();
@@ -216,26 +217,20 @@ impl Desk {
         status.as_u16()
     }
 
-    fn position(&mut self, position: Position) {
-        self.number(position.epoch);
-        self.answers.push(b'-');
-        self.number(position.sequence);
-    }
-
     fn number(&mut self, number: u64) {
         self.answers.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// As `headers::read_answer`.
-    fn read_answer(&mut self, position: Position, lag_ms: Option<u64>, if_none_match: Option<&str>) {
-        let tag = headers::strong_tag(&self.body);
+    fn read_answer(&mut self, position: PositionToken, lag_ms: Option<u64>, if_none_match: Option<&str>) {
+        let tag = headers::strong_tag(&self.body, position.database);
         let is_known = if_none_match.is_some() && headers::matches(if_none_match, &tag);
         self.answers.extend_from_slice(if is_known {
             b"HTTP/1.1 304 Not Modified\r\nmemdb-position: ".as_slice()
         } else {
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmemdb-position: "
         });
-        self.position(position);
+        position.write_to(&mut self.answers);
         self.answers.extend_from_slice(b"\r\netag: ");
         self.answers.extend_from_slice(&tag);
         if let Some(lag_ms) = lag_ms {
@@ -266,7 +261,7 @@ impl Desk {
 
 /// Writes what `query` asks for; `None` if the routes should see it.
 #[inline]
-fn count(query: &str, current: &Current, body: &mut Vec<u8>) -> Option<Position> {
+fn count(query: &str, current: &Current, body: &mut Vec<u8>) -> Option<PositionToken> {
     // Nearly every read names one word that needs no decoding.
     if let Some(word) = query.strip_prefix("word=")
         && memchr::memchr3(b'&', b'%', b'+', word.as_bytes()).is_none()

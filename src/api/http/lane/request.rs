@@ -4,7 +4,7 @@
 //! came.
 
 use super::super::settings::MAX_HEADERS;
-use crate::position::Position;
+use crate::{client::FORWARDED, position::PositionToken};
 use std::{mem::MaybeUninit, str};
 
 /// What the begin of some bytes is.
@@ -26,7 +26,7 @@ pub(super) enum Asked<'a> {
     /// `GET /health`.
     Health,
     /// `GET /wordcount?`, with what the routes would look at.
-    Wordcount { query: &'a str, min_position: Option<Position>, if_none_match: Option<&'a str> },
+    Wordcount { query: &'a str, min_position: Option<PositionToken>, if_none_match: Option<&'a str> },
     /// `POST /post`.
     Post(Posted<'a>),
 }
@@ -39,6 +39,7 @@ pub(super) struct Posted<'a> {
     pub(super) key: Option<&'a str>,
     pub(super) stream: Option<&'a str>,
     pub(super) stream_sequence: Option<&'a str>,
+    pub(super) forwarded: Option<&'a str>,
     pub(super) body: &'a [u8],
 }
 
@@ -105,6 +106,7 @@ fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(Poste
             13 if is("if-none-match") => return None,
             14 if is("content-length") => &mut length,
             15 if is("idempotency-key") => &mut post.key,
+            15 if is(FORWARDED) => &mut post.forwarded,
             16 if is("memdb-stream-seq") => &mut post.stream_sequence,
             16 if is("content-encoding") => return None,
             17 if is("transfer-encoding") => return None,
@@ -173,6 +175,7 @@ fn visible(value: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Position;
 
     fn wordcount(query: &str) -> Asked<'_> {
         Asked::Wordcount { query, min_position: None, if_none_match: None }
@@ -185,10 +188,10 @@ mod tests {
             ("GET /wordcount?word=a HTTP/1.1\r\nhost:a\r\nX: \u{fc}\r\n\r\n", wordcount("word=a")),
             ("GET /wordcount? HTTP/1.1\nHost:\nConnection: Keep-Alive\n\n", wordcount("")),
             (
-                "GET /wordcount?word=%41+b&ns=x HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"x\", *\r\nMemdb-Min-Position: 1-7\r\n\r\n",
+                "GET /wordcount?word=%41+b&ns=x HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"x\", *\r\nMemdb-Min-Position: 1-7-00000007\r\n\r\n",
                 Asked::Wordcount {
                     query: "word=%41+b&ns=x",
-                    min_position: Some(Position::new(1, 7)),
+                    min_position: Some(PositionToken::of(7, Position::new(1, 7))),
                     if_none_match: Some("\"x\", *"),
                 },
             ),
@@ -266,7 +269,8 @@ mod tests {
             "Memdb-Stream: a",
             "Memdb-Stream-Seq: 1",
             "Memdb-Min-Position: 1",
-            "Memdb-Min-Position: 1-1\r\nMemdb-Min-Position: 1-1",
+            "Memdb-Min-Position: 1-1",
+            "Memdb-Min-Position: 1-1-00000007\r\nMemdb-Min-Position: 1-1-00000007",
             "If-None-Match: \u{fc}",
             "If-None-Match: a\r\nIf-None-Match: b",
             "No colon",
