@@ -15,7 +15,12 @@ pub use flags::{EveryFlag, Flags, LeaderFlags, LocalReplicaFlags, ReplicaFlags};
 pub use machine::Machine;
 pub use role::Role;
 
-use crate::{leader::AckLevel, secret::Secret, tokenizer::Analyzer};
+use crate::{
+    leader::AckLevel,
+    origin::{self, CorsOrigins},
+    secret::Secret,
+    tokenizer::Analyzer,
+};
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -51,6 +56,10 @@ pub struct Settings {
     pub replicas: Vec<String>,
     /// How other nodes reach this one, as `http://host:port`; `None`: as [`Settings::url`] says.
     pub advertise: Option<String>,
+    /// Names the node answers to, in lower case; `*` stands for every name.
+    pub allowed_hosts: Vec<String>,
+    /// Whose pages may read and write, beside those of the node's own origin.
+    pub cors_origins: CorsOrigins,
     /// What the nodes of the cluster show each other.
     pub cluster_secret: Option<Secret>,
     /// Where the files are: a leader has some, a local replica reads its leader's, a replica may keep its own.
@@ -267,6 +276,18 @@ impl Settings {
         self.advertise.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, port)))
     }
 
+    /// The names the node answers to beside IP addresses and `localhost`; `None`: to every name. On loopback no name is taken on
+    /// trust, since a page in a browser may have the name server say that its own name is 127.0.0.1. Elsewhere clients have names
+    /// for the node that it cannot know, so they are looked at once some are given.
+    pub fn hosts(&self) -> Option<Vec<String>> {
+        let every = self.allowed_hosts.iter().any(|name| name == "*");
+        if every || (!self.bind.is_loopback() && self.allowed_hosts.is_empty()) {
+            return None;
+        }
+        let advertised = self.advertise.iter().filter_map(|url| origin::split(url.strip_prefix("http://")?));
+        Some(self.allowed_hosts.iter().cloned().chain(advertised.map(|(host, _)| host.to_owned())).collect())
+    }
+
     /// Before the table is applied. Every field is written by a row of some role, which a test holds.
     fn blank(role: Role) -> Self {
         Settings {
@@ -277,6 +298,8 @@ impl Settings {
             leader: None,
             replicas: Vec::new(),
             advertise: None,
+            allowed_hosts: Vec::new(),
+            cors_origins: CorsOrigins::These(Vec::new()),
             cluster_secret: None,
             data_dir: None,
             init: false,

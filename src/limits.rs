@@ -83,6 +83,10 @@ pub const COPY_BYTES: usize = 256 << 10;
 pub const EPOCHS_REMEMBERED: usize = 4_096;
 /// Replicas kept in the MANIFEST.
 pub const MAX_REPLICAS: usize = 64;
+/// Names a node is told that it has (`--allowed-host`): each request may be compared with all of them.
+pub const MAX_ALLOWED_HOSTS: usize = 64;
+/// Origins whose pages may read and write (`--cors-origin`): each request of a page may be compared with all of them.
+pub const MAX_CORS_ORIGINS: usize = 64;
 /// Longest URL of a node, in bytes: the MANIFEST has room for all of them.
 pub const MAX_URL_BYTES: usize = 512;
 /// No epoch is beyond: each start takes the next, and a promotion one of the next million.

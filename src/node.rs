@@ -25,7 +25,7 @@ pub use restore::{Restored, restore};
 pub use roles::Node;
 
 use crate::{
-    api::http::{HttpSettings, NodeAccess},
+    api::http::{BrowserPolicy, HttpSettings, NodeAccess},
     config::Settings,
     disk::{Disk, Lock, RealDisk},
     failpoint,
@@ -304,6 +304,10 @@ fn http_settings(settings: &Settings) -> HttpSettings {
         max_body_bytes: settings.max_body_bytes,
         ..HttpSettings::default()
     }
+}
+
+fn browser_policy(settings: &Settings) -> Arc<BrowserPolicy> {
+    Arc::new(BrowserPolicy { hosts: settings.hosts(), cors: settings.cors_origins.clone() })
 }
 
 /// 128 random bits from the system.

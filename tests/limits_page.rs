@@ -66,6 +66,8 @@ fn the_bounds_are_those_of_the_code() {
         ("characters of a namespace", number(limits::MAX_NAMESPACE_BYTES as u64)),
         ("bytes of a key", number(limits::MAX_KEY_BYTES as u64)),
         ("bytes of words that wait", bytes(limits::DEFAULT_QUEUE_BYTES)),
+        ("names a node answers to", number(limits::MAX_ALLOWED_HOSTS as u64)),
+        ("names a node answers to", number(limits::MAX_CORS_ORIGINS as u64)),
         ("replicas of a leader", number(limits::MAX_REPLICAS as u64)),
         ("bytes of records kept", bytes(limits::FEED_BYTES)),
     ] {

@@ -36,8 +36,10 @@ fn send(address: &str, text: &[u8], path: &str) {
     let mut stream = TcpStream::connect(address).expect("a server");
     stream.set_nodelay(true).expect("a socket");
     let begun = Instant::now();
-    let head =
-        format!("POST {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", text.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        text.len()
+    );
     stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(text)).expect("the server takes it");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

@@ -26,7 +26,7 @@ impl Client {
 
     /// Asks for a path and gives the status.
     pub fn get(&mut self, path: &str) -> Result<u16> {
-        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: memdb\r\n\r\n").as_bytes())
+        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
     }
 
     /// Sends a request made by [`post`] and gives the status.
@@ -53,7 +53,7 @@ impl Client {
 pub fn post(text: &str) -> Vec<u8> {
     let length = text.len();
     format!(
-        "POST /post?ack=leader HTTP/1.1\r\nHost: memdb\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{text}"
+        "POST /post?ack=leader HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{text}"
     )
     .into_bytes()
 }

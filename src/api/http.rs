@@ -3,11 +3,12 @@
 //! A request reads straight down: `serve` accepts connections, as many as `addresses` lets a client have, and deals them to
 //! threads; `lane` answers plain reads, `/health` and small posts by itself and leaves every other request, with its connection,
 //! to those that follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
-//! heads (`head`) pass; `front` refuses what no route should see; `routes` names every route as a warp filter; `reads`
+//! heads (`head`) pass; `front` refuses what no route should see, and by `browsers` what pages of other sites send; `routes` names every route as a warp filter; `reads`
 //! and `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
 
 mod addresses;
 mod body;
+mod browsers;
 mod bulk;
 mod connection;
 mod door;
@@ -34,6 +35,7 @@ pub mod untrusted;
 mod update;
 mod writes;
 
+pub use browsers::BrowserPolicy;
 pub use serve::Server;
 pub use settings::HttpSettings;
 
@@ -58,6 +60,8 @@ pub struct Api {
     pub role: Role,
     /// Who may ask what nodes ask each other.
     pub nodes: NodeAccess,
+    /// What pages in browsers may do.
+    pub browsers: Arc<BrowserPolicy>,
     /// Where requests are counted, and what `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// What `/status` tells beside the live numbers.

@@ -152,6 +152,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "allowed-host",
+        value_name: "NAME",
+        defaults: every!(NONE),
+        help: "A name clients call this node by, such as memdb.example; may be repeated; requests for another name are \
+               answered 403. On loopback IP addresses, localhost and the name of --advertise are allowed too, and nothing \
+               else; beyond loopback every name is, until one is given. * allows every name",
+        repeats: true,
+        apply: |settings, text, _| set(&mut settings.allowed_hosts, value::hosts(text)),
+        ..ROW
+    },
+    Setting {
+        name: "cors-origin",
+        value_name: "ORIGIN",
+        defaults: every!(NONE),
+        help: "An origin whose pages may read and write here, such as https://app.example; may be repeated; what pages of \
+               other origins send to change something is answered 403. * lets every page that somebody opens read and change \
+               every count",
+        repeats: true,
+        apply: |settings, text, _| set(&mut settings.cors_origins, value::cors_origins(text)),
+        ..ROW
+    },
+    Setting {
         name: "cluster-secret-file",
         value_name: "FILE",
         defaults: every!(NONE),

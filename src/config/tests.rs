@@ -92,8 +92,25 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!((settings.threads, settings.max_connections), (4, 10_000));
     assert_eq!(settings.max_connections_per_address, None);
     assert_eq!(settings.max_memory_bytes, 6 << 30);
-    assert!(!settings.insecure);
+    assert!(!settings.insecure && settings.allowed_hosts.is_empty());
+    assert_eq!(settings.cors_origins, CorsOrigins::These(vec![]));
     assert_eq!(settings.backup_interval_ms, 1_000);
+}
+
+#[test]
+fn on_loopback_names_are_looked_at_and_elsewhere_once_some_are_given() {
+    let hosts = |flags: &[(&'static str, &str)]| flagged(Role::Leader, flags).expect("good").settings.hosts();
+    let some = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let named = [("allowed-host", "Memdb.Example"), ("advertise", "http://Leader:8080")];
+    let beyond = [("bind", "0.0.0.0"), ("insecure", "true")];
+    assert_eq!(hosts(&[]), some(&[]));
+    assert_eq!(hosts(&named), some(&["memdb.example", "leader"]));
+    assert_eq!(hosts(&named[1..]), some(&["leader"]));
+    assert_eq!(hosts(&[("advertise", "http://[::1]:8080")]), some(&["[::1]"]));
+    assert_eq!(hosts(&[("allowed-host", "*")]), None);
+    assert_eq!(hosts(&beyond), None);
+    assert_eq!(hosts(&[&beyond[..], &named[1..]].concat()), None, "who has only said where it is is asked by any name");
+    assert_eq!(hosts(&[&beyond[..], &named].concat()), some(&["memdb.example", "leader"]));
 }
 
 #[test]
@@ -293,7 +310,8 @@ fn every_row_writes_a_field() {
                 "ack" => "disk",
                 "max-connections-per-address" => "5",
                 "durability" => "synced",
-                "leader" | "replica" | "advertise" => "http://a:1",
+                "leader" | "replica" | "advertise" | "cors-origin" => "http://a:1",
+                "allowed-host" => "a",
                 "cluster-secret-file" | "data-dir" => "x",
                 _ => setting.default(role).expect("a setting of the role"),
             };

@@ -1,6 +1,10 @@
 //! From text to values. Errors say what would be a value.
 
-use crate::secret::Secret;
+use crate::{
+    limits,
+    origin::{self, CorsOrigins, Origin},
+    secret::Secret,
+};
 use http::Uri;
 use std::{
     fmt::Display,
@@ -80,6 +84,33 @@ pub(super) fn urls(text: &str, most: usize) -> Result<Vec<String>, String> {
     if list.len() > most { Err(format!("give at most {most}, not {}", list.len())) } else { Ok(list) }
 }
 
+/// Names of hosts with commas between them, in lower case; `*` stands for every name, `none` or nothing for no name.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
+    list(text, limits::MAX_ALLOWED_HOSTS, |name| match origin::split(name) {
+        _ if name == "*" => Ok(name.to_owned()),
+        Some((host, None)) if host == name => Ok(name.to_ascii_lowercase()),
+        _ => Err("give a name without a port, such as memdb.example".to_owned()),
+    })
+}
+
+/// Origins with commas between them; `*` stands for every origin, `none` or nothing for no origin.
+pub(super) fn cors_origins(text: &str) -> Result<CorsOrigins, String> {
+    let all = list(text, limits::MAX_CORS_ORIGINS, |origin| match origin {
+        "*" => Ok(None),
+        origin => origin.parse::<Origin>().map(Some),
+    })?;
+    Ok(all.into_iter().collect::<Option<_>>().map_or(CorsOrigins::Every, CorsOrigins::These))
+}
+
+fn list<T>(text: &str, most: usize, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    if text.is_empty() || text == "none" {
+        return Ok(Vec::new());
+    }
+    let parsed = text.split(',').map(str::trim).map(|one| parse(one).map_err(|reason| format!("{one:?}: {reason}")));
+    let list: Vec<T> = parsed.collect::<Result<_, _>>()?;
+    if list.len() > most { Err(format!("give at most {most}, not {}", list.len())) } else { Ok(list) }
+}
+
 /// A directory, which need not be there.
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("give a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
@@ -142,6 +173,22 @@ mod tests {
         assert_eq!(urls("http://a:1,http://A:1", 2), Err("http://a:1 is given twice".to_owned()));
         assert_eq!(urls("http://a:1,http://b:1", 1), Err("give at most 1, not 2".to_owned()));
         assert!(urls("http://a:1,", 2).is_err_and(|error| error.starts_with("\"\": give http://HOST:PORT")));
+    }
+
+    #[test]
+    fn hosts_and_origins_are_lists_of_names_or_a_star() {
+        assert_eq!(hosts("Memdb.Example, [::1],*"), Ok(["memdb.example", "[::1]", "*"].map(str::to_owned).to_vec()));
+        assert_eq!((hosts("none"), hosts("")), (Ok(vec![]), Ok(vec![])));
+        for bad in ["a:1", "http://a", "a b", "a,", ".*", &"a,".repeat(limits::MAX_ALLOWED_HOSTS + 1)] {
+            assert!(hosts(bad).is_err(), "{bad}");
+        }
+        let origins = |list: &[&str]| CorsOrigins::These(list.iter().map(|one| one.parse().expect("sound")).collect());
+        assert_eq!(cors_origins("none"), Ok(origins(&[])));
+        assert_eq!(cors_origins("HTTP://A:80, https://b:1"), Ok(origins(&["http://a", "https://b:1"])));
+        assert_eq!(cors_origins("http://a,*"), Ok(CorsOrigins::Every));
+        for bad in ["a", "null", "http://a/", "http://a,", "http://*.a"] {
+            assert!(cors_origins(bad).is_err_and(|why| why.contains("SCHEME://HOST")), "{bad}");
+        }
     }
 
     #[test]

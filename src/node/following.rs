@@ -6,6 +6,7 @@
 use super::{
     Held, NodeError, STOP_GRACE,
     applying::{Applying, Hands, Reply},
+    browser_policy,
     contact::{Contact, Leaders},
     http_settings, metrics, node_access, random, segment_bytes, window,
     workers::{Done, Tell, Workers},
@@ -96,8 +97,8 @@ impl Following {
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
         let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
         let about = About { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
-        let nodes = node_access(settings);
-        let api = Api { view, role, nodes, metrics, about: Arc::new(about) };
+        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
+        let api = Api { view, role, nodes, browsers, metrics, about: Arc::new(about) };
         let server = Server::start(listening.share()?, api, http_settings(settings))?;
         let leader = leader.map(str::to_owned);
         Ok(Self { server, follower, node, url, leader, thread, contact, _lock: lock })

@@ -1,7 +1,7 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, http_settings, metrics, node_access, random, recover_tail,
+    Held, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random, recover_tail,
     replicating::{Place, Replicating},
     segment_bytes, window,
     workers::{Done, Tell, Workers},
@@ -102,8 +102,8 @@ impl Leading {
             not_promoted: None,
             default_ack: Some(writer_settings(settings).default_ack()),
         };
-        let nodes = node_access(settings);
-        let api = Api { view: Arc::clone(&view), role, nodes, metrics, about: Arc::new(about) };
+        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
+        let api = Api { view: Arc::clone(&view), role, nodes, browsers, metrics, about: Arc::new(about) };
         let server = Server::start(listening.share()?, api, http_settings(settings))?;
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }

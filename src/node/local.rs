@@ -3,7 +3,7 @@
 //! One thread (`memdb-local`) follows the leader's files: woken by the leader's notices, and at the latest after
 //! a tenth of a second. A task on it announces this node to the leader that the files name.
 
-use super::{Listening, NodeError, STOP_GRACE, http_settings, metrics, node_access, random, window};
+use super::{Listening, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window};
 use crate::{
     api::http::{About, Api, Role, Server},
     client::Forward,
@@ -91,6 +91,7 @@ impl LocalFollowing {
             view: Arc::clone(&view),
             role: Role::LocalReplica { notice, forward },
             nodes: node_access(settings),
+            browsers: browser_policy(settings),
             metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
         };

@@ -203,7 +203,7 @@ impl Connection {
             }
             *expected.entry("flood".to_owned()).or_default() += 1;
             let length = text.len();
-            let request = format!("POST /post HTTP/1.1\r\nHost: m\r\nContent-Length: {length}\r\n\r\n{text}");
+            let request = format!("POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{text}");
             self.0.write_all(request.as_bytes()).expect("the leader reads");
             self.accepted();
             answered.fetch_add(1, Ordering::Relaxed);

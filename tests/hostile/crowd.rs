@@ -49,28 +49,28 @@ const KINDS: [Kind; 6] = [
 ];
 
 fn idle(stream: &mut TcpStream) {
-    send(stream, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+    send(stream, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.set_nonblocking(false).expect("a socket");
     let mut answer = [0; 1_024];
     assert!(stream.read(&mut answer).expect("an answer") > 0);
 }
 
 fn half_a_head(stream: &mut TcpStream) {
-    send(stream, format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(15_000)).as_bytes());
+    send(stream, format!("GET /health HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(15_000)).as_bytes());
 }
 
 fn half_a_body(stream: &mut TcpStream) {
-    send(stream, b"POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    send(stream, b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n");
     send(stream, &[b'x'; 100_000]);
 }
 
 fn takes_nothing(stream: &mut TcpStream) {
-    send(stream, "GET /sync HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20).as_bytes());
+    send(stream, "GET /sync HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20).as_bytes());
 }
 
 fn pipelines(stream: &mut TcpStream) {
     let words: String = (0..300).map(|number| format!("word=aratherlongword{number}&")).collect();
-    send(stream, format!("GET /wordcount?{words} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(2_000).as_bytes());
+    send(stream, format!("GET /wordcount?{words} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(2_000).as_bytes());
 }
 
 /// 100 requests for everything, with windows of nothing to put it in.

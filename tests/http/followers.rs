@@ -147,7 +147,7 @@ fn what_the_leader_refuses_is_refused_in_its_words() {
         }
     }
     // What no leader need be asked for.
-    let large = format!("POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 2 << 20);
+    let large = format!("POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 2 << 20);
     assert_eq!(Wire::to(following.address()).send(large).answer().problem(), "body-too-large");
     assert_eq!(replica.ask("PUT /post HTTP/1.1", "a").header("allow"), Some("POST"));
 }
@@ -384,6 +384,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         view: Arc::new(View::new(true)),
         role: Role::LocalReplica { notice: Arc::clone(&notice), forward },
         nodes: NodeAccess::Anyone,
+        browsers: Arc::default(),
         metrics: Arc::new(Metrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
@@ -393,7 +394,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     assert_eq!(wire.post("a").status, 202);
     assert_eq!(json(&mut wire, "/update", r#"{"a":4}"#).status, 202);
     assert_eq!(Wire::to(leading.address()).get("/wordcount?word=a").text(), r#"{"a":5}"#);
-    assert_eq!(wire.send("POST /update HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").answer().status, 202);
+    assert_eq!(wire.send("POST /update HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").answer().status, 202);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let noticed = runtime.block_on(async { tokio::time::timeout(PATIENCE, notice.notified()).await });
     assert!(noticed.is_ok(), "the notice was not passed on");

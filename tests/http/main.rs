@@ -1,6 +1,7 @@
 //! The HTTP interface as a client sees it: a server on a loopback port, spoken to byte by byte.
 
 mod bad_requests;
+mod browsers;
 mod bulk;
 mod cases;
 mod connections;

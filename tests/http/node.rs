@@ -76,6 +76,7 @@ impl Node {
             view: Arc::clone(leader.view()),
             role: Role::Leader { leader: leader.clone(), registry: registry.clone(), archive },
             nodes: NodeAccess::Anyone,
+            browsers: Arc::default(),
             metrics: Arc::clone(&metrics),
             about: Arc::new(About {
                 not_promoted: None,

@@ -118,7 +118,7 @@ impl Wire {
     /// Reads one answer.
     pub fn answer(&mut self) -> Answer {
         let mut answer = self.answer_without_body();
-        if answer.status == 304 {
+        if matches!(answer.status, 204 | 304) {
             return answer;
         }
         match (answer.header("content-length"), answer.header("transfer-encoding")) {

@@ -7,7 +7,19 @@ pub const MOST_FUNCTION_LINES: usize = 70;
 
 /// Level by level, and inside a level in order: a module imports only what stands before it.
 const LADDER: &[&[&str]] = &[
-    &["atomics", "limits", "position", "hash", "tally", "tokenizer", "record", "metrics", "secret", "failpoint"],
+    &[
+        "atomics",
+        "limits",
+        "position",
+        "hash",
+        "tally",
+        "tokenizer",
+        "record",
+        "metrics",
+        "secret",
+        "origin",
+        "failpoint",
+    ],
     &["words", "store"],
     &["disk", "format", "manifest", "log", "snapshot", "recovery", "repair", "inspect"],
     &["view", "replication"],

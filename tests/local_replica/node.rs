@@ -30,7 +30,7 @@ fn wait(what: &str, mut until: impl FnMut() -> bool) {
 
 fn status(node: &LocalFollowing) -> String {
     let mut stream = TcpStream::connect(node.address()).expect("it listens");
-    stream.write_all(b"GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
+    stream.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer

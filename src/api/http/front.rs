@@ -1,6 +1,7 @@
 //! In front of the routes: refuses what no route should see, counts every request, and leaves out the body of `HEAD`.
 
 use super::{
+    browsers::CorsAnswer,
     headers,
     problem::{Kind, Problem},
     routes::Site,
@@ -87,25 +88,22 @@ where
         let started = Instant::now();
         let (route, method) = (label(request.uri().path()), method_label(request.method()));
         let head_only = request.method() == Method::HEAD;
-        let progress = match screen(&request) {
-            Ok(()) => Progress::Routed(self.routes.borrow_mut().call(request)),
-            Err(problem) => Progress::Refused(Some(problem)),
+        let browsers = &self.site.api.browsers;
+        let cors = browsers.cors(request.headers());
+        let progress = match screen(&request).and_then(|()| browsers.admit(&request)) {
+            Ok(None) => Progress::Routed(self.routes.borrow_mut().call(request)),
+            Ok(Some(preflight)) => Progress::Answered(preflight),
+            Err(problem) => Progress::Answered(problem.into_response()),
         };
-        Answering {
-            progress,
-            head_only,
-            route,
-            method,
-            started,
-            site: Arc::clone(&self.site),
-            activity: self.activity.clone(),
-        }
+        let (site, activity) = (Arc::clone(&self.site), self.activity.clone());
+        Answering { progress, cors, head_only, route, method, started, site, activity }
     }
 }
 
 /// An answer on its way.
 pub(super) struct Answering<F> {
     progress: Progress<F>,
+    cors: CorsAnswer,
     head_only: bool,
     route: RouteLabel,
     method: MethodLabel,
@@ -115,7 +113,8 @@ pub(super) struct Answering<F> {
 }
 
 enum Progress<F> {
-    Refused(Option<Problem>),
+    /// No route has seen the request.
+    Answered(Response),
     Routed(F),
 }
 
@@ -127,7 +126,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = match &mut self.progress {
-            Progress::Refused(problem) => problem.take().expect("a finished future is not polled").into_response(),
+            Progress::Answered(response) => std::mem::take(response),
             // A defect in one route must cost one answer, not the connection and what else is on it.
             Progress::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
@@ -135,6 +134,7 @@ where
                 Err(_) => Problem::new(Kind::Internal, "a defect of this server; its log says more").into_response(),
             },
         };
+        std::mem::take(&mut self.cors).mark(&mut response);
         if self.head_only {
             leave_out_body(&mut response);
         } else if let Some(activity) = &self.activity {

@@ -54,6 +54,8 @@ pub(super) enum Kind {
     UnsupportedVersion,
     MemoryFull,
     ClusterSecret,
+    CrossSite,
+    HostNotAllowed,
     NotLeader,
     LeaderAway,
     OtherDatabase,
@@ -64,7 +66,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 42] = [
+    pub(super) const ALL: [Kind; 44] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -102,6 +104,8 @@ impl Kind {
         Kind::UnsupportedVersion,
         Kind::MemoryFull,
         Kind::ClusterSecret,
+        Kind::CrossSite,
+        Kind::HostNotAllowed,
         Kind::NotLeader,
         Kind::LeaderAway,
         Kind::OtherDatabase,
@@ -120,6 +124,8 @@ impl Kind {
             Kind::EmptyText => (400, "empty-text", "There is no text"),
             Kind::AckUnavailable => (400, "ack-unavailable", "This node cannot acknowledge at that level"),
             Kind::ClusterSecret => (403, "cluster-secret", "Only nodes of the cluster may ask this"),
+            Kind::CrossSite => (403, "cross-site", "Pages of other sites may not do this"),
+            Kind::HostNotAllowed => (403, "host-not-allowed", "This node does not answer to that name"),
             Kind::NotFound => (404, "not-found", "No such route"),
             Kind::MethodNotAllowed => (405, "method-not-allowed", "The route does not take this method"),
             Kind::RequestTimeout => (408, "request-timeout", "The request came too slowly"),

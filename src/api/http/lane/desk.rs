@@ -5,6 +5,7 @@
 
 use super::{
     super::{
+        browsers::{BrowserPolicy, VARY_BY},
         headers::{self, Naming},
         problem::Problem,
         query::{Parameters, Query},
@@ -54,6 +55,10 @@ pub(super) struct Desk {
     /// A post to be settled, before anything behind it is looked at.
     pub(super) post: Option<(Batch, Option<AckLevel>)>,
     body: Vec<u8>,
+    /// The last `Host` that was found to name this node.
+    host: Vec<u8>,
+    /// Whether answers say that they depend on `Origin`.
+    varies: bool,
     date: Date,
     answered: Answered,
 }
@@ -73,6 +78,7 @@ impl Desk {
         self.answers.clear();
         self.post = None;
         self.date.bring_up_to(now);
+        self.varies = site.api.browsers.varies();
         let view = &site.api.view;
         // From before all reads of this turn: what they show is at least as new.
         let (current, lag_ms) = (view.current(), view.lag_ms());
@@ -139,12 +145,15 @@ impl Desk {
         current: Option<&Current>,
         lag_ms: Option<u64>,
     ) -> Result<usize, Rest> {
-        let (bytes, asked) = match request::look(bytes, site.settings.max_head_bytes) {
-            Seen::Whole(bytes, asked) => (bytes, asked),
+        let (bytes, host, asked) = match request::look(bytes, site.settings.max_head_bytes) {
+            Seen::Whole(bytes, host, asked) => (bytes, host, asked),
             Seen::Partial => return Err(Rest::Partial),
             Seen::Body(bytes) => return Err(Rest::Body(bytes)),
             Seen::Other => return Err(Rest::Other),
         };
+        if !self.is_called(host, &site.api.browsers) {
+            return Err(Rest::Other);
+        }
         match asked {
             Asked::Health => {
                 self.health();
@@ -173,6 +182,19 @@ impl Desk {
             }
         }
         Ok(bytes)
+    }
+
+    /// Whether the node answers to this `Host`. Nearly all requests of a thread have the same one.
+    #[inline]
+    fn is_called(&mut self, host: &[u8], browsers: &BrowserPolicy) -> bool {
+        if browsers.answers_to_every_name() || (host == self.host && !host.is_empty()) {
+            return true;
+        }
+        let answers = browsers.answers_to(host);
+        if answers {
+            host.clone_into(&mut self.host);
+        }
+        answers
     }
 
     fn health(&mut self) {
@@ -238,6 +260,7 @@ impl Desk {
             self.number(lag_ms);
         }
         if is_known {
+            self.vary();
             self.end_of_head();
             self.answered.not_modified += 1;
             return;
@@ -248,10 +271,19 @@ impl Desk {
 
     /// The last lines of the head, and the body.
     fn end_with_body(&mut self) {
+        self.vary();
         self.answers.extend_from_slice(b"\r\ncontent-length: ");
         self.number(self.body.len() as u64);
         self.end_of_head();
         self.answers.extend_from_slice(&self.body);
+    }
+
+    /// As `browsers::CorsAnswer` marks the answer to a request without `Origin`.
+    fn vary(&mut self) {
+        if self.varies {
+            self.answers.extend_from_slice(b"\r\nvary: ");
+            self.answers.extend_from_slice(VARY_BY.as_bytes());
+        }
     }
 
     fn end_of_head(&mut self) {

@@ -16,8 +16,8 @@ pub(super) enum Seen<'a> {
     Body(usize),
     /// Not the lane's.
     Other,
-    /// A request, with its body so many bytes.
-    Whole(usize, Asked<'a>),
+    /// A request, with its body so many bytes, and what it calls this node.
+    Whole(usize, &'a [u8], Asked<'a>),
 }
 
 /// A request the lane may answer.
@@ -64,7 +64,7 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Seen<'_> {
             if posts {
                 return posted(target, request.headers).map_or(Seen::Other, |post| with_body(post, head_bytes, bytes));
             }
-            asked(target, request.headers).map_or(Seen::Other, |asked| Seen::Whole(head_bytes, asked))
+            asked(target, request.headers).map_or(Seen::Other, |(host, asked)| Seen::Whole(head_bytes, host, asked))
         }
         Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => Seen::Partial,
         _ => Seen::Other,
@@ -72,39 +72,42 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Seen<'_> {
 }
 
 /// A post whose head has so many bytes, with what there is of its body.
-fn with_body<'a>((post, length): (Posted<'a>, usize), head_bytes: usize, bytes: &'a [u8]) -> Seen<'a> {
+fn with_body<'a>((host, post, length): Post<'a>, head_bytes: usize, bytes: &'a [u8]) -> Seen<'a> {
     let whole = head_bytes + length;
     if whole > MAX_POST_BYTES {
         return Seen::Other;
     }
     match bytes.get(head_bytes..whole) {
-        Some(body) => Seen::Whole(whole, Asked::Post(Posted { body, ..post })),
+        Some(body) => Seen::Whole(whole, host, Asked::Post(Posted { body, ..post })),
         None => Seen::Body(whole),
     }
 }
 
-/// A post without its body, and how long that is.
-fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(Posted<'a>, usize)> {
+/// What a post calls this node, the post without its body, and how long that is.
+type Post<'a> = (&'a [u8], Posted<'a>, usize);
+
+fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Post<'a>> {
     let query = match target.strip_prefix("/post")? {
         "" => "",
         query => query.strip_prefix('?').filter(|query| is_plain(query))?,
     };
-    let (mut hosts, mut length, mut post) = (0, None, Posted { query, ..Posted::default() });
+    let (mut host, mut length, mut post) = (None, None, Posted { query, ..Posted::default() });
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let value = match field.name.len() {
             4 if is("host") => {
-                hosts += 1;
+                host.replace(field.value).is_none().then_some(())?;
                 continue;
             }
             10 if is("connection") && field.value.eq_ignore_ascii_case(b"keep-alive") => continue,
             10 if is("connection") => return None,
-            6 if is("expect") => return None,
+            6 if is("expect") || is("origin") => return None,
             7 if is("upgrade") => return None,
             12 if is("content-type") => &mut post.content_type,
             12 if is("memdb-stream") => &mut post.stream,
             13 if is("if-none-match") => return None,
             14 if is("content-length") => &mut length,
+            14 if is("sec-fetch-site") => return None,
             15 if is("idempotency-key") => &mut post.key,
             15 if is(FORWARDED) => &mut post.forwarded,
             16 if is("memdb-stream-seq") => &mut post.stream_sequence,
@@ -119,20 +122,24 @@ fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(Poste
     }
     let length =
         length.filter(|length: &&str| length.len() <= 5 && length.bytes().all(|byte| byte.is_ascii_digit()))?;
-    (hosts == 1).then_some((post, length.parse().ok()?))
+    Some((host?, post, length.parse().ok()?))
 }
 
-fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Asked<'a>> {
-    let (mut hosts, mut min_position, mut if_none_match) = (0, None, None);
+fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(&'a [u8], Asked<'a>)> {
+    let (mut host, mut min_position, mut if_none_match) = (None, None, None);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         // Told apart by their length first: of the usual fields hardly one is compared.
         match field.name.len() {
-            4 if is("host") => hosts += 1,
+            4 if is("host") => {
+                let first = host.replace(field.value).is_none();
+                first.then_some(())?;
+            }
             // Kept open is what it is anyway.
             10 if is("connection") && field.value.eq_ignore_ascii_case(b"keep-alive") => {}
             10 if is("connection") => return None,
-            6 if is("expect") => return None,
+            // Who may read the answer depends on the other.
+            6 if is("expect") || is("origin") => return None,
             7 if is("upgrade") => return None,
             // They say that a body follows, or are refused when they come twice.
             12 if is("content-type") || is("memdb-stream") => return None,
@@ -151,14 +158,12 @@ fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Asked<'
             _ => {}
         }
     }
-    if hosts != 1 {
-        return None;
-    }
+    let host = host?;
     if target == "/health" {
-        return Some(Asked::Health);
+        return Some((host, Asked::Health));
     }
     let query = target.strip_prefix("/wordcount?").filter(|query| is_plain(query))?;
-    Some(Asked::Wordcount { query, min_position, if_none_match })
+    Some((host, Asked::Wordcount { query, min_position, if_none_match }))
 }
 
 /// What a URI is made of for certain; another may be one too, or none.
@@ -200,7 +205,11 @@ mod tests {
                 assert_eq!(look(&head.as_bytes()[..cut], 1_000), Seen::Partial, "{head:?} cut at {cut}");
             }
             let followed = format!("{head}GET");
-            assert_eq!(look(followed.as_bytes(), 1_000), Seen::Whole(head.len(), expected), "{head:?}");
+            let seen = look(followed.as_bytes(), 1_000);
+            assert!(
+                matches!(&seen, Seen::Whole(bytes, _, asked) if *bytes == head.len() && *asked == expected),
+                "{head:?}"
+            );
             assert_eq!(look(followed.as_bytes(), head.len() - 1), Seen::Other, "{head:?} over the limit");
         }
     }
@@ -216,7 +225,7 @@ mod tests {
             body: b"hello",
             ..Posted::default()
         };
-        assert_eq!(look(whole.as_bytes(), 1_000), Seen::Whole(head.len() + 5, Asked::Post(post)));
+        assert_eq!(look(whole.as_bytes(), 1_000), Seen::Whole(head.len() + 5, b"a", Asked::Post(post)));
         for cut in 0..head.len() {
             assert_eq!(look(&whole.as_bytes()[..cut], 1_000), Seen::Partial, "cut at {cut}");
         }
@@ -238,6 +247,8 @@ mod tests {
             ("/post", "Content-Length: 5\r\nExpect: 100-continue"),
             ("/post", "Content-Length: 5\r\nContent-Encoding: gzip"),
             ("/post", "Content-Length: 5\r\nConnection: close"),
+            ("/post", "Content-Length: 5\r\nOrigin: http://a"),
+            ("/post", "Content-Length: 5\r\nSec-Fetch-Site: cross-site"),
             ("/post", "Content-Length: 5\r\nHost: b"),
             ("/post", "Content-Length: 5\r\nIdempotency-Key: a\r\nIdempotency-Key: a"),
             ("/post", "Content-Length: 5\r\nMemdb-Min-Position: 1-1"),
@@ -261,6 +272,7 @@ mod tests {
             "Connection: keep-alive, upgrade",
             "Upgrade: h2c",
             "Expect: 100-continue",
+            "Origin: http://a",
             "Content-Length: 0",
             "Transfer-Encoding: chunked",
             "Content-Type: text/plain",

@@ -95,6 +95,7 @@ pub(in crate::api::http) fn site() -> Site {
         view,
         role: Role::LocalReplica { notice: Arc::default(), forward },
         nodes: NodeAccess::Nobody,
+        browsers: Arc::default(),
         metrics: Arc::new(Metrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
