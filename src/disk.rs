@@ -7,13 +7,20 @@
 #![allow(clippy::disallowed_methods, reason = "the one place that may touch the file system")]
 
 use crate::failpoint;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::FileExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
+
+/// The file whose lock says that a process writes the directory.
+pub const LOCK: &str = "LOCK";
 
 /// A directory of files.
 pub trait Disk: Send + Sync {
@@ -47,6 +54,30 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the system says.
     fn sync_directory(&self) -> io::Result<()>;
+    /// Which file has this name now; `None` if there is none, or this disk cannot tell files apart.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn id(&self, name: &str) -> io::Result<Option<FileId>> {
+        let _ = name;
+        Ok(None)
+    }
+    /// Whether this is still the directory that whoever looks for it finds under its path, with the lock that was taken in it.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not, with what has become of it; else as the system says, and nothing is known.
+    fn check_in_place(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What tells a file from every other, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// The file in it.
+    pub inode: u64,
 }
 
 /// One file: appended to by one writer, read anywhere.
@@ -77,6 +108,13 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// As the system says.
     fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Which file this is; `None` if this disk cannot tell files apart.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn id(&self) -> io::Result<Option<FileId>> {
+        Ok(None)
+    }
 }
 
 /// Publishes a file whole: written under a temporary name, synced, renamed, the directory synced. Whatever happens
@@ -126,6 +164,10 @@ pub fn read_all(file: &dyn DiskFile, most_bytes: u64) -> io::Result<Vec<u8>> {
 #[derive(Debug)]
 pub struct RealDisk {
     directory: PathBuf,
+    /// The directory itself: whatever takes its name, nothing is read, written or removed there.
+    held: Option<File>,
+    /// The lock that was taken.
+    lock: OnceLock<FileId>,
 }
 
 /// The data directory's lock, held while this lives.
@@ -146,7 +188,7 @@ impl RealDisk {
         for parent in fs::canonicalize(directory)?.ancestors().skip(1).take(missing) {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self { directory: directory.to_owned() })
+        Self::existing(directory)
     }
 
     /// The directory, which must be there.
@@ -154,15 +196,17 @@ impl RealDisk {
     /// # Errors
     /// `NotFound`, `NotADirectory`, or as the system says.
     pub fn existing(directory: &Path) -> io::Result<Self> {
-        if !fs::metadata(directory)?.is_dir() {
+        let held = File::open(directory)?;
+        if !held.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { directory: directory.to_owned() })
+        let directory = std::path::absolute(directory)?;
+        Ok(Self { directory, held: Some(held), lock: OnceLock::new() })
     }
 
-    /// The directory, whether or not it is there yet: to look into it now and then.
+    /// The directory, whether or not it is there yet, and whichever has its name at the time: to look into it now and then.
     pub fn at(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self { directory: directory.to_owned(), held: None, lock: OnceLock::new() }
     }
 
     /// Takes the lock of the directory, which one process at a time can hold. It goes with the process.
@@ -170,8 +214,7 @@ impl RealDisk {
     /// # Errors
     /// `WouldBlock` if another process holds it, or as the system says.
     pub fn lock(&self) -> io::Result<Lock> {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.path("LOCK"))?;
+        let mut file = self.open_file(LOCK, OFlags::RDWR | OFlags::CREATE)?;
         file.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => {
                 let mut holder = String::new();
@@ -182,6 +225,7 @@ impl RealDisk {
         })?;
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
+        let _ = self.lock.set(FileId::of(&file.metadata()?)); // taken again: it is the same file
         Ok(Lock { _file: file })
     }
 
@@ -190,7 +234,7 @@ impl RealDisk {
     /// # Errors
     /// As the system says.
     pub fn holder(&self) -> io::Result<Option<String>> {
-        let mut file = match File::open(self.path("LOCK")) {
+        let mut file = match self.open_file(LOCK, OFlags::RDONLY) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
@@ -205,25 +249,60 @@ impl RealDisk {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+    /// A name in the directory, as the system takes it.
+    fn entry(&self, name: &str) -> (BorrowedFd<'_>, PathBuf) {
+        match &self.held {
+            Some(held) => (held.as_fd(), name.into()),
+            None => (CWD, self.directory.join(name)),
+        }
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let (directory, name) = self.entry(name);
+        Ok(rustix::fs::openat(directory, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o666))?.into())
+    }
+
+    fn open_directory(&self) -> io::Result<File> {
+        self.open_file(".", OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    fn is_file(&self, name: &str) -> io::Result<bool> {
+        let (directory, name) = self.entry(name);
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }
+}
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// What was found under a name, if anything was.
+fn found<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(there) => Ok(Some(there)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::StaleNetworkFileHandle => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        File::create(self.path(name))?;
+        self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
         self.open(name)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let path = self.path(name);
-        let file = match OpenOptions::new().read(true).append(true).open(&path) {
+        let file = match self.open_file(name, OFlags::RDWR | OFlags::APPEND) {
             // Enough to look at: whoever writes is told then.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
             {
-                File::open(&path)?
+                self.open_file(name, OFlags::RDONLY)?
             }
             opened => opened?,
         };
@@ -231,11 +310,13 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        let ((directory, from), (_, to)) = (self.entry(from), self.entry(to));
+        Ok(rustix::fs::renameat(directory, from, directory, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.path(name)) {
+        let (directory, name) = self.entry(name);
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()).map_err(io::Error::from) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -243,10 +324,16 @@ impl Disk for RealDisk {
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.directory)? {
+        for entry in Dir::new(self.open_directory()?)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.extend(entry.file_name().into_string()); // a name that is not UTF-8 is none of ours
+            let Ok(name) = entry.file_name().to_str() else { continue }; // one that is not UTF-8 is none of ours
+            let is_file = match entry.file_type() {
+                FileType::RegularFile => true,
+                FileType::Unknown => found(self.is_file(name))?.unwrap_or(false), // this file system does not say
+                _ => false,
+            };
+            if is_file {
+                names.push(name.to_owned());
             }
         }
         names.sort_unstable();
@@ -254,7 +341,32 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.directory)?.sync_all()
+        self.open_directory()?.sync_all()
+    }
+
+    fn id(&self, name: &str) -> io::Result<Option<FileId>> {
+        let (directory, name) = self.entry(name);
+        let stat = found(rustix::fs::statat(directory, name, AtFlags::empty()).map_err(io::Error::from))?;
+        Ok(stat.map(|stat| FileId { device: stat.st_dev, inode: stat.st_ino }))
+    }
+
+    fn check_in_place(&self) -> io::Result<()> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let path = self.directory.display();
+        let gone = |what: String| Err(io::Error::new(io::ErrorKind::NotFound, what));
+        match found(fs::metadata(&self.directory))? {
+            None => return gone(format!("the data directory {path} was removed or moved")),
+            Some(there) if FileId::of(&there) != FileId::of(&held.metadata()?) => {
+                return gone(format!("another directory stands in the place of the data directory {path}"));
+            }
+            Some(_) => {}
+        }
+        match self.lock.get() {
+            Some(lock) if self.id(LOCK)? != Some(*lock) => {
+                gone(format!("{LOCK} in {path} was removed, moved or replaced: a second process could write there"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -269,7 +381,11 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed"));
+        }
+        Ok(())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -291,6 +407,10 @@ impl DiskFile for RealFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+
+    fn id(&self) -> io::Result<Option<FileId>> {
+        Ok(Some(FileId::of(&self.file.metadata()?)))
     }
 }
 
@@ -347,5 +467,45 @@ mod tests {
         assert_eq!(disk.list().expect("readable"), ["file"], "folders are none of ours");
         disk.remove("file").and_then(|()| disk.remove("file")).expect("gone is gone");
         assert_eq!(disk.open("file").map(|_| ()).expect_err("gone").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_or_replaced_is_told_and_nothing_is_touched_under_its_name() {
+        let parent = tempfile::TempDir::new().expect("a directory");
+        let (path, away) = (parent.path().join("data"), parent.path().join("away"));
+        let disk = RealDisk::new(&path).expect("made");
+        let _lock = disk.lock().expect("free");
+        let told = || disk.check_in_place().map_err(|error| (error.kind(), error.to_string()));
+        assert_eq!(told(), Ok(()));
+        fs::rename(&path, &away).expect("moved");
+        let (kind, what) = told().expect_err("moved");
+        assert!(kind == io::ErrorKind::NotFound && what.contains("removed or moved"), "{what}");
+        fs::create_dir(&path).expect("made");
+        fs::write(path.join("other"), b"").expect("written");
+        assert!(told().expect_err("another").1.contains("another directory"));
+        disk.create("file")
+            .and_then(|_| disk.rename("file", "name"))
+            .and_then(|()| disk.remove("other"))
+            .expect("works");
+        assert_eq!(disk.list().expect("readable"), ["LOCK", "name"], "it is the directory that was opened");
+        assert!(path.join("other").exists() && !path.join("name").exists());
+        fs::remove_dir_all(&path).and_then(|()| fs::rename(&away, &path)).expect("moved back");
+        assert_eq!(told(), Ok(()));
+        fs::rename(path.join("LOCK"), path.join("LOCK.old")).expect("moved");
+        assert!(told().expect_err("no lock").1.contains("second process"));
+        fs::write(path.join("LOCK"), b"1\n").expect("another");
+        assert!(told().is_err(), "a file of that name is not the lock");
+    }
+
+    #[test]
+    fn a_sync_of_a_file_that_was_removed_fails_and_ids_tell_files_apart() {
+        let (_directory, disk) = disk();
+        let file = disk.create("file").expect("made");
+        assert_eq!(disk.id("file").expect("readable"), file.id().expect("readable"));
+        disk.remove("file").expect("removed");
+        assert_eq!(file.sync().expect_err("it has no name").kind(), io::ErrorKind::NotFound);
+        assert_eq!(disk.id("file").expect("readable"), None);
+        let other = disk.create("file").expect("made");
+        assert_ne!(other.id().expect("readable"), file.id().expect("readable"));
     }
 }

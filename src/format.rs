@@ -137,6 +137,11 @@ impl FileError {
     pub fn io(file: &str) -> impl FnOnce(io::Error) -> FileError + '_ {
         move |error| FileError::Io { file: file.to_owned(), error }
     }
+
+    /// Whether something was not there.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, FileError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// The header of a file.

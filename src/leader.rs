@@ -166,6 +166,9 @@ pub enum WriteError {
     /// An earlier write to the disk failed: no writes until a restart. Nothing of this one was applied.
     #[error("the log failed earlier; writes are refused until a restart")]
     Poisoned,
+    /// The files were taken away while the node ran: no write would outlive it. Nothing of this one was applied.
+    #[error("the files of this node were taken away while it ran; its counts are in memory alone")]
+    FilesLost,
     /// The node is stopping; nothing was applied.
     #[error("the node is stopping")]
     Stopping,
@@ -199,6 +202,8 @@ pub enum Event {
     Replica(Peer, Told),
     /// A sync has ended.
     Synced(log::Sync, io::Result<()>),
+    /// A look at the files has ended.
+    FilesChecked(log::FileCheck, log::FilesFound),
     /// A snapshot has ended, after so many milliseconds.
     SnapshotEnded(Result<Published, crate::format::FileError>, u64),
     /// Another node asks, or is about to lead.
@@ -360,6 +365,12 @@ impl Leader {
                 let _ = reply.send(Err(WriteError::Stopping)); // whoever asked may have gone
             }
         }
+    }
+
+    /// For the Writer's thread: files were taken away, so what is held is in memory alone.
+    pub fn files_lost(&self, what: String) {
+        self.poisoned();
+        self.shared.view.set_files_problem(Some(what));
     }
 
     /// For the Writer's thread: no write will succeed any more.

@@ -65,6 +65,9 @@ pub const MAX_SNAPSHOT_BLOCK_BYTES: usize = 2 * MAX_RECORD_PAYLOAD_BYTES;
 
 /// A log segment is finished once it has this many bytes.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
+/// How often a node looks whether the files it writes are still there, in milliseconds: what was taken away is noticed within a
+/// second.
+pub const FILE_CHECK_MS: u64 = 500;
 /// Snapshots kept: if the newest is damaged, the one before and the log give the same state.
 pub const SNAPSHOTS_KEPT: usize = 2;
 /// A snapshot is taken every second only while it takes less time than this, in milliseconds …

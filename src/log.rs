@@ -6,12 +6,14 @@
 //! ([`Log::append_raw`]), and begins a segment too when it meets a newer epoch: that one may hold records of the epochs
 //! before, if the follower was behind.
 
+mod check;
 mod record;
 mod scan;
 mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use check::{CheckSchedule, FileCheck, FilesFound};
 pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
 use scan::own_header;
 pub use scan::{Cut, Scanned, salvage, scan, scan_copied, segments};
@@ -49,6 +51,8 @@ pub struct Log {
     name_synced: bool,
     /// Lives as long as the log is written ([`LivePlace`]).
     writer: Arc<()>,
+    /// Segments that must be there ([`FileCheck`]), as far as it is known.
+    segments: Vec<String>,
     encoded: Vec<u8>,
 }
 
@@ -116,6 +120,7 @@ impl Log {
             sequence: mark.position.sequence,
             chain: mark.chain,
             synced_upto: mark.position.sequence,
+            segments: vec![name.clone()],
             name,
             file,
             len: FILE_HEADER_BYTES as u64,
@@ -201,9 +206,10 @@ impl Log {
         }
         let mark = Mark { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
         let begun = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
-        let Self { file, writer, .. } = std::mem::replace(self, begun);
+        let Self { file, writer, mut segments, .. } = std::mem::replace(self, begun);
         ended.push(file);
-        (self.ended, self.writer) = (ended, writer);
+        segments.append(&mut self.segments);
+        (self.ended, self.writer, self.segments) = (ended, writer, segments);
         Ok(())
     }
 
@@ -285,6 +291,7 @@ impl Log {
         self.disk.rename(&temporary, &name)?;
         failpoint::pass("rotate.renamed");
         self.finished = Some(std::mem::replace(&mut self.file, file));
+        self.segments.push(name.clone());
         self.name = name;
         self.len = FILE_HEADER_BYTES as u64;
         self.name_synced = false;

@@ -229,10 +229,25 @@ impl Listening {
 #[derive(Clone)]
 struct Held {
     listening: Listening,
-    directory: Option<(Arc<dyn Disk>, Arc<Lock>)>,
+    directory: Option<Directory>,
 }
 
+/// A data directory, and the lock that keeps others from it.
+type Directory = (Arc<dyn Disk>, Arc<Lock>);
+
 impl Held {
+    /// The directory, for a role that begins.
+    ///
+    /// # Errors
+    /// [`NodeError::DataDirectory`] if it was taken away, or another stands in its place.
+    fn directory_in_place(&self, settings: &Settings) -> Result<Option<Directory>, NodeError> {
+        if let Some((disk, _)) = &self.directory {
+            let path = settings.data_dir.clone().unwrap_or_default();
+            disk.check_in_place().map_err(|error| NodeError::DataDirectory { path, error })?;
+        }
+        Ok(self.directory.clone())
+    }
+
     fn take(settings: &Settings) -> Result<Self, NodeError> {
         // The port before the data: a second start must not touch what the first one serves.
         let listening = Listening::take(settings)?;

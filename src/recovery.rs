@@ -433,6 +433,12 @@ pub fn stop_cleanly(
     log: &Log,
     newest: Sequence,
 ) -> Result<Option<FileError>, FileError> {
+    // Another directory may stand in the place of this one.
+    if let Err(error) = log.check().run()
+        && error.kind() == std::io::ErrorKind::NotFound
+    {
+        return Err(FileError::io("the data directory")(error));
+    }
     let mark = store.mark();
     let last_snapshot =
         || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_place())?.run();

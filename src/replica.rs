@@ -9,6 +9,7 @@ mod at_once;
 mod files;
 mod follower;
 mod promise;
+mod upkeep;
 
 pub use files::{Directory, Loaded};
 pub use follower::{AtOnce, Event, Follower, Promotion};
@@ -17,18 +18,18 @@ use crate::{
     failpoint::{self, Bug, planted},
     format::{FileError, Identity},
     limits,
-    log::{AppendError, LivePlace, RawRecord, Sync},
+    log::{AppendError, FileCheck, LivePlace, RawRecord, Sync},
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Sequence, Standing},
     recovery::{self, Settled},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
-    snapshot::{Due, Published, SnapshotSettings},
+    snapshot::SnapshotSettings,
     store::{Mark, Reader, Store, WindowLimits},
 };
 use bytes::Bytes;
 use files::Files;
 use promise::members_of;
-use std::{collections::VecDeque, io};
+use std::collections::VecDeque;
 
 /// What a replica wants done.
 pub enum Action<T> {
@@ -58,6 +59,10 @@ pub enum Action<T> {
     Snapshot(Identity, Reader, Mark, LivePlace),
     /// Something a person should look at.
     Alarm(String),
+    /// Look whether the files are still there, and report to [`Replica::files_checked`].
+    CheckFiles(FileCheck),
+    /// Files were taken away: it goes on in memory alone, and is not ready. This is gone.
+    FilesLost(String),
 }
 
 /// What a replica is told about itself.
@@ -318,55 +323,18 @@ impl<T> Replica<T> {
         bytes: &[u8],
         actions: &mut Vec<Action<T>>,
     ) -> Result<(), String> {
-        let held = self.held.as_mut().expect("begun before records are applied");
         let record = raw.record().map_err(|bad| bad.to_string())?;
-        if let Some(files) = &mut held.files
+        if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut())
             && let Err(AppendError::Undone(error) | AppendError::Poisoned(error)) = files.append(bytes)
         {
-            held.files = None;
-            actions.push(Action::Alarm(format!("its log cannot be written ({error}): it goes on without files")));
+            self.give_up_files("its log cannot be written", &FileError::io("the log")(error), actions);
         }
         failpoint::pass("follow.appended");
+        let held = self.held.as_mut().expect("begun before records are applied");
         held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
         failpoint::pass("follow.applied");
         actions.push(Action::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
         Ok(())
-    }
-
-    /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
-        if let Some(held) = &mut self.held
-            && let Some(files) = &mut held.files
-            && let Err(error) = files.synced(sync, result)
-        {
-            held.files = None;
-            actions.push(Action::Alarm(format!("a sync of its log failed ({error}): it goes on without files")));
-        }
-        let synced = self.synced_sequence().unwrap_or(u64::MAX);
-        while self.waiting.front().is_some_and(|(sequence, _)| *sequence <= synced) {
-            let (_, reply) = self.waiting.pop_front().expect("it was looked at");
-            self.answer(reply, Outcome::Applied, actions);
-        }
-        if !self.waiting.is_empty() {
-            self.start_sync(actions);
-        }
-    }
-
-    /// A snapshot that was asked for has ended, after `took_ms`.
-    pub fn snapshot_ended(
-        &mut self,
-        result: &Result<Published, FileError>,
-        took_ms: u64,
-        now_ms: u64,
-        actions: &mut Vec<Action<T>>,
-    ) {
-        self.snapshot_running = false;
-        if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut()) {
-            files.snapshot_ended(result, took_ms);
-        }
-        if let Some(loaded) = self.loaded.take() {
-            self.take_over(loaded, now_ms, actions);
-        }
     }
 
     /// The snapshot of the leader was loaded, or not.
@@ -435,32 +403,15 @@ impl<T> Replica<T> {
         match directory.replace(loaded, state, self.settings.snapshot, now_ms) {
             Ok(files) => Some(files),
             Err(error) => {
-                actions.push(Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files")));
                 self.directory = None;
+                actions.push(if error.is_gone() {
+                    Action::FilesLost(format!("its directory cannot be used ({error})"))
+                } else {
+                    Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files"))
+                });
                 None
             }
         }
-    }
-
-    /// Time has passed: makes the backup current if it is due.
-    pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
-        let Some(held) = &mut self.held else { return };
-        let Some(files) = &mut held.files else { return };
-        match files.due(now_ms, self.snapshot_running) {
-            Due::Nothing => {}
-            Due::Sync => self.start_sync(actions),
-            Due::Snapshot => {
-                self.snapshot_running = true;
-                let (reader, mark, identity) = (held.store.reader(), held.store.mark(), held.identity);
-                actions.push(Action::Snapshot(identity, reader, mark, files.begin_snapshot()));
-                self.start_sync(actions);
-            }
-        }
-    }
-
-    /// When [`Replica::tick`] has something to do again, in milliseconds.
-    pub fn next_tick_ms(&self) -> Option<u64> {
-        self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(Files::next_ms)
     }
 
     /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
@@ -519,14 +470,6 @@ impl<T> Replica<T> {
     pub fn is_at_rest(&self) -> bool {
         let files = self.held.as_ref().and_then(|held| held.files.as_ref());
         self.waiting.is_empty() && !self.snapshot_running && files.is_none_or(Files::is_at_rest)
-    }
-
-    /// Asks for a sync of everything, if it is not synced or under way.
-    pub fn start_sync(&mut self, actions: &mut Vec<Action<T>>) {
-        let files = self.held.as_mut().and_then(|held| held.files.as_mut());
-        if let Some(sync) = files.and_then(Files::start_sync) {
-            actions.push(Action::Sync(sync));
-        }
     }
 
     /// The state, once there is one.

@@ -43,6 +43,8 @@ pub struct View {
     current: ArcSwapOption<Current>,
     applied: watch::Sender<Position>,
     ready: AtomicBool,
+    /// What is wrong with the files behind it: as long as something is, it is not ready.
+    files_problem: ArcSwapOption<String>,
     born: Instant,
     /// Milliseconds after `born` at which a follower last had all that its leader had; 0: this node follows nobody, or
     /// never had it.
@@ -57,6 +59,7 @@ impl View {
             current: ArcSwapOption::empty(),
             applied: watch::Sender::new(Position::ZERO),
             ready: AtomicBool::new(false),
+            files_problem: ArcSwapOption::empty(),
             born: Instant::now(),
             current_at_ms: AtomicU64::new(0),
             follows,
@@ -105,7 +108,17 @@ impl View {
 
     /// Whether the node serves current data.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire) && self.files_problem.load().is_none()
+    }
+
+    /// Says what is wrong with the files behind what is served; `None`: nothing.
+    pub fn set_files_problem(&self, what: Option<String>) {
+        self.files_problem.store(what.map(Arc::new));
+    }
+
+    /// What is wrong with the files behind what is served, if anything is.
+    pub fn files_problem(&self) -> Option<String> {
+        self.files_problem.load().as_deref().cloned()
     }
 
     /// A follower has all that its leader has, at this moment.

@@ -453,6 +453,27 @@ fn a_replica_is_at_rest_once_all_it_has_is_synced_and_wakes_for_its_next_snapsho
 }
 
 #[test]
+fn a_replica_whose_files_are_taken_away_says_so_and_goes_on_in_memory() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut leader = Making::begin(1 << 20).write(3);
+    let (mut replica, mut sending) = (Driven::start(Some(directory.path()), 1), Sending::new());
+    sending.bring_up(&mut replica, &leader);
+    replica.time_passes(1_000);
+    let lost = |replica: &Driven| replica.seen.iter().filter(|seen| matches!(seen, Seen::FilesLost(_))).count();
+    assert_eq!(lost(&replica), 0);
+    fs::remove_dir_all(directory.path()).expect("removed");
+    fs::create_dir(directory.path()).expect("another");
+    replica.time_passes(1_000);
+    assert_eq!((lost(&replica), replica.replica.hello().synced), (1, None));
+    leader = leader.write(2);
+    sending.bring_up(&mut replica, &leader);
+    assert_same(&replica, &leader);
+    replica.time_passes(1_000);
+    assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 0, "the place is somebody else's");
+    assert_eq!(lost(&replica), 1);
+}
+
+#[test]
 fn whatever_is_wrong_with_an_offer_costs_nothing() {
     let mut leader = Making::begin(SMALL).write(2);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());

@@ -13,7 +13,7 @@ use crate::{
     failpoint::{self, Bug, planted},
     format::FileError,
     limits,
-    log::{AppendError, LivePlace, Log, Sync},
+    log::{AppendError, CheckSchedule, FileCheck, FilesFound, LivePlace, Log, Sync},
     position::{Position, Sequence},
     record::Record,
     replication::{Peer, Told},
@@ -51,6 +51,10 @@ pub enum Action<T> {
     Snapshot(Mark, LivePlace),
     /// No write will succeed until a restart: this happened.
     Poisoned(String),
+    /// Look whether the files are still there, and report to [`Writer::files_checked`].
+    CheckFiles(FileCheck),
+    /// Files were taken away: the counts are in memory alone, and no write will succeed. This is gone.
+    FilesLost(String),
 }
 
 /// How the Writer acknowledges and admits.
@@ -107,6 +111,8 @@ pub struct Writer<T> {
     schedule: Schedule,
     snapshot_running: bool,
     poisoned: bool,
+    file_checks: CheckSchedule,
+    files_lost: bool,
     /// Another leader has a later epoch.
     stepped_down: bool,
     disk_full_until_ms: u64,
@@ -129,6 +135,8 @@ impl<T> Writer<T> {
             syncing: false,
             snapshot_running: false,
             poisoned: false,
+            file_checks: CheckSchedule::new(now_ms),
+            files_lost: false,
             disk_full_until_ms: 0,
         }
     }
@@ -209,7 +217,7 @@ impl<T> Writer<T> {
     pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, now_ms: u64, actions: &mut Vec<Action<T>>) {
         self.syncing = false;
         if let Err(error) = result {
-            self.poison(&format!("a sync of the log failed: {error}"), actions);
+            self.disk_failed("a sync of the log failed", &error, actions);
             return;
         }
         self.log.synced(sync);
@@ -220,6 +228,17 @@ impl<T> Writer<T> {
     pub fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
         self.snapshot_running = false;
         self.schedule.ended(result, took_ms);
+        if result.is_err() {
+            self.file_checks.hurry();
+        }
+    }
+
+    /// A look at the files that was asked for has ended.
+    pub fn files_checked(&mut self, check: &FileCheck, found: &FilesFound, actions: &mut Vec<Action<T>>) {
+        self.file_checks.ended();
+        if let Some(gone) = self.log.checked(check, found).filter(|_| !self.poisoned) {
+            self.lose_files(gone, actions);
+        }
     }
 
     /// Time has passed: makes the backup current if it is due.
@@ -228,6 +247,9 @@ impl<T> Writer<T> {
             return;
         }
         self.answer_due(now_ms, actions);
+        if self.file_checks.due(now_ms) {
+            actions.push(Action::CheckFiles(self.log.check()));
+        }
         match self.schedule.due(now_ms, self.log.sequence(), self.snapshot_running) {
             Due::Nothing => {}
             Due::Sync => self.start_sync(actions),
@@ -259,7 +281,8 @@ impl<T> Writer<T> {
 
     /// When [`Writer::tick`] has something to do again, in milliseconds; `None`: never.
     pub fn next_tick_ms(&self) -> Option<u64> {
-        if self.poisoned { None } else { self.schedule.next_ms().into_iter().chain(self.waiting.next_ms()).min() }
+        let due = [self.schedule.next_ms(), self.waiting.next_ms(), self.file_checks.next_ms()];
+        due.into_iter().flatten().min().filter(|_| !self.poisoned)
     }
 
     /// Whether everything is answered, synced and at rest.
@@ -286,7 +309,7 @@ impl<T> Writer<T> {
     /// Certain refusals, before anything is tried.
     fn refusal(&self, now_ms: u64) -> Option<WriteError> {
         if self.poisoned {
-            return Some(WriteError::Poisoned);
+            return Some(if self.files_lost { WriteError::FilesLost } else { WriteError::Poisoned });
         }
         if self.stepped_down {
             return Some(WriteError::SteppedDown);
@@ -308,8 +331,10 @@ impl<T> Writer<T> {
                 let told = if planted(Bug::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
                 actions.push(Action::Answer(reply, told));
             }
-            if let AppendError::Poisoned(cause) = error {
-                self.poison(&format!("an append to the log failed: {cause}"), actions);
+            match error {
+                AppendError::Poisoned(cause) => self.disk_failed("an append to the log failed", &cause, actions),
+                AppendError::Undone(cause) if is_gone(&cause) => self.lose_files(cause.to_string(), actions),
+                AppendError::Undone(_) => {}
             }
             return;
         }
@@ -360,11 +385,27 @@ impl<T> Writer<T> {
         }
     }
 
-    fn poison(&mut self, what: &str, actions: &mut Vec<Action<T>>) {
+    /// What the log holds from here on is not known.
+    fn disk_failed(&mut self, what: &str, error: &io::Error, actions: &mut Vec<Action<T>>) {
+        let what = format!("{what}: {error}");
+        if is_gone(error) {
+            return self.lose_files(what, actions);
+        }
         self.poisoned = true;
         self.release_all(actions);
-        actions.push(Action::Poisoned(what.to_owned()));
+        actions.push(Action::Poisoned(what));
     }
+
+    /// What is appended from here on, no start would find.
+    fn lose_files(&mut self, what: String, actions: &mut Vec<Action<T>>) {
+        (self.poisoned, self.files_lost) = (true, true);
+        self.release_all(actions);
+        actions.push(Action::FilesLost(what));
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 fn is_disk_full(error: &io::Error) -> bool {

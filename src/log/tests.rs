@@ -5,6 +5,7 @@ mod follower;
 use super::*;
 use crate::{
     disk::RealDisk,
+    format::{MANIFEST, SNAPSHOT_PREFIX},
     record::{Change, WordCount},
     tokenizer::Analyzer,
 };
@@ -12,7 +13,7 @@ use crate::{
 const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 struct Logged {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     disk: Arc<dyn Disk>,
     log: Log,
 }
@@ -21,7 +22,7 @@ fn begun(segment_bytes: u64) -> Logged {
     let directory = tempfile::TempDir::new().expect("a directory");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
     let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, Mark::default(), segment_bytes).expect("the disk works");
-    Logged { _directory: directory, disk, log }
+    Logged { directory, disk, log }
 }
 
 impl Logged {
@@ -73,6 +74,66 @@ impl Logged {
         change(&mut bytes);
         file.truncate(0).and_then(|()| file.append(&bytes)).expect("the disk works");
     }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "what somebody else does to the files")]
+fn a_check_finds_what_was_taken_away_and_nothing_else() {
+    let name = |first| position_name(LOG_PREFIX, Position::new(1, first));
+    // What is done to the directory and a file in it, and whether a start would miss something.
+    type Taking = fn(&std::path::Path, &str) -> io::Result<()>;
+    let takings: [(u64, Taking, Option<&str>); 8] = [
+        (5, |_, _| Ok(()), None),
+        (5, |path, name| std::fs::remove_file(path.join(name)), Some("removed or moved")),
+        (5, |path, name| std::fs::rename(path.join(name), path.join("elsewhere")), Some("removed or moved")),
+        (
+            5,
+            |path, name| {
+                std::fs::copy(path.join(name), path.join("copy"))?;
+                std::fs::rename(path.join("copy"), path.join(name))
+            },
+            Some("another file"),
+        ),
+        (1, |path, name| std::fs::remove_file(path.join(name)), Some("removed or moved")),
+        (3, |path, name| std::fs::remove_file(path.join(name)), Some("removed or moved")),
+        (1, |path, _| std::fs::remove_file(path.join(MANIFEST)), Some(MANIFEST)),
+        (1, |path, _| std::fs::remove_dir_all(path), Some("data directory")),
+    ];
+    for (at, (first, take, expected)) in takings.into_iter().enumerate() {
+        let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);
+        logged.disk.create(MANIFEST).expect("made");
+        for _ in 0..3 {
+            logged.append(2);
+            logged.sync();
+        }
+        assert_eq!(logged.segments(), [1, 3, 5]);
+        let found = logged.log.check();
+        assert_eq!(logged.log.checked(&found, &found.run()), None, "{at}: all is there");
+        take(logged.directory.path(), &name(first)).expect("done");
+        let check = logged.log.check();
+        let gone = logged.log.checked(&check, &check.run());
+        assert_eq!(gone.is_some(), expected.is_some(), "{at}: {gone:?}");
+        assert!(gone.unwrap_or_default().contains(expected.unwrap_or_default()), "{at}");
+    }
+}
+
+#[test]
+fn a_segment_that_a_snapshot_has_made_needless_is_not_missed() {
+    let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);
+    logged.disk.create(MANIFEST).expect("made");
+    for _ in 0..3 {
+        logged.append(2);
+        logged.sync();
+    }
+    let check = logged.log.check();
+    assert_eq!(logged.log.checked(&check, &check.run()), None);
+    logged.disk.create(&position_name(SNAPSHOT_PREFIX, Position::new(1, 2))).expect("made");
+    logged.disk.remove(&position_name(LOG_PREFIX, Position::new(1, 1))).expect("removed");
+    let check = logged.log.check();
+    assert_eq!(logged.log.checked(&check, &check.run()), None, "the snapshot has all of it");
+    logged.disk.remove(&position_name(LOG_PREFIX, Position::new(1, 3))).expect("removed");
+    let check = logged.log.check();
+    assert!(logged.log.checked(&check, &check.run()).is_some(), "and nothing of this one");
 }
 
 /// Bytes of each record that `append` writes.

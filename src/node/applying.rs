@@ -6,7 +6,7 @@
 
 use super::{
     contact::Order,
-    workers::{Wanted, Workers},
+    workers::{Wanted, Workers, tell_of_failure},
     writing::now_ms,
 };
 use crate::{
@@ -171,11 +171,10 @@ impl Hands {
             Event::Offer(bytes, reply) => self.replica.offered(&bytes, reply, now_ms, &mut self.actions),
             Event::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
             Event::SnapshotEnded(result, took_ms) => {
-                if let Err(error) = &result {
-                    tracing::error!(%error, "a snapshot failed; the log stands in for it");
-                }
+                result.as_ref().err().into_iter().for_each(tell_of_failure);
                 self.replica.snapshot_ended(&result, took_ms, now_ms, &mut self.actions);
             }
+            Event::FilesChecked(check, found) => self.replica.files_checked(&check, &found, &mut self.actions),
             Event::Loaded(loaded) => self.replica.loaded(loaded, now_ms, &mut self.actions),
             Event::Stop => {}
         }
@@ -259,6 +258,14 @@ impl Hands {
                     self.workers.as_ref().expect("it has files").snapshot(wanted);
                 }
                 Action::Alarm(what) => tracing::error!("{what}"),
+                Action::CheckFiles(check) => self.workers.as_ref().expect("it has files").check_files(check),
+                Action::FilesLost(what) => {
+                    tracing::error!(
+                        "{what}: this replica follows on in memory, keeps no files, and is not ready. Its leader has everything: \
+                         start it again, or, if the leader is gone too, save its counts first (`memdb export`, or GET /sync)"
+                    );
+                    view.set_files_problem(Some(what));
+                }
             }
         }
         self.actions = actions;

@@ -58,13 +58,22 @@ impl Following {
         not_promoted: Option<String>,
     ) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let Held { listening, directory } = held.clone();
+        let listening = held.listening.clone();
+        // A leader whose files were taken away follows whoever was promoted; it must touch nothing that stands in their place.
+        let (directory, files_problem) = match held.directory_in_place(settings) {
+            Err(error) => (None, Some(error.to_string())),
+            Ok(directory) => (directory, None),
+        };
         let (disk, lock) = directory.unzip();
         let found = match &disk {
             Some(disk) => look(disk, settings)?,
             None => Found::Nothing,
         };
         let view = Arc::new(View::new(true));
+        if let Some(problem) = files_problem {
+            tracing::error!("{problem}: this node follows in memory alone, keeps no files, and is not ready");
+            view.set_files_problem(Some(problem));
+        }
         let feed = Arc::new(Feed::new(0, limits::FEED_BYTES));
         let role = if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica };
         let metrics = metrics(settings, role);
@@ -185,6 +194,7 @@ fn tell(follower: &Follower) -> Tell {
     Arc::new(move |done| {
         follower.tell(match done {
             Done::Synced(sync, result) => Event::Synced(sync, result),
+            Done::FilesChecked(check, found) => Event::FilesChecked(check, found),
             Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
         });
     })

@@ -25,7 +25,7 @@ use crate::{
     view::{Current, View},
 };
 use parking_lot::Mutex;
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// Logged time this far ahead of the clock is worth a warning, in milliseconds.
 const CLOCK_AHEAD_MS: u64 = 60_000;
@@ -54,10 +54,13 @@ impl Leading {
     /// `elected`: what the other nodes have promised a replica that is to lead.
     pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&Elected>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let Held { listening, directory } = held.clone();
-        let (disk, lock) = directory.expect("the settings of a leader name a directory");
+        let listening = held.listening.clone();
+        let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
         let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
         let identity = manifest.identity;
+        if new {
+            tell_of_new(settings);
+        }
         let found = if new { "a new database".to_owned() } else { report.to_string() };
         tell_of(&store, &identity, &found);
         let view = Arc::new(View::new(false));
@@ -147,6 +150,13 @@ impl Leading {
     }
 }
 
+/// Says that a database begins. In another working directory than usual it does so by mistake: the whole path tells.
+fn tell_of_new(settings: &Settings) {
+    let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    tracing::warn!("a new database begins in {}, which held none: it starts without counts", path.display());
+}
+
 /// Says what was found.
 fn tell_of(store: &Store, identity: &Identity, found: &str) {
     let ahead_ms = store.time_ms().saturating_sub(writing::now_ms());
@@ -166,6 +176,7 @@ fn tell(leader: &Leader) -> Tell {
     Arc::new(move |done| {
         leader.tell(match done {
             Done::Synced(sync, result) => Event::Synced(sync, result),
+            Done::FilesChecked(check, found) => Event::FilesChecked(check, found),
             Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
         });
     })

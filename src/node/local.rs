@@ -169,6 +169,7 @@ impl Follow {
                     let _ = timeout(LOOK, self.notice.notified()).await;
                 }
                 Step::Waiting(why) => {
+                    self.view.set_files_problem(Some(format!("the leader's files cannot be followed: {why}")));
                     if self.said.as_ref() != Some(&why) {
                         tracing::warn!("waiting for the leader's files: {why}");
                         self.said = Some(why);
@@ -221,6 +222,7 @@ impl Follow {
         // Without a record too: the leader may have another address.
         self.serve_anew();
         self.said = None;
+        self.view.set_files_problem(None);
         self.view.caught_up();
         if !self.view.is_ready() {
             tracing::info!("has all that the leader has");

@@ -3,7 +3,7 @@
 use crate::{
     disk::Disk,
     format::{FileError, Identity},
-    log::{LivePlace, Sync},
+    log::{FileCheck, FilesFound, LivePlace, Sync},
     metrics::Metrics,
     snapshot::{Job, Published},
     store::{Mark, Reader},
@@ -28,6 +28,8 @@ const PACE: Duration = Duration::from_millis(1);
 pub(super) enum Done {
     /// A sync.
     Synced(Sync, io::Result<()>),
+    /// A look at the files.
+    FilesChecked(FileCheck, FilesFound),
     /// A snapshot, in so many milliseconds.
     Snapshot(Result<Published, FileError>, u64),
 }
@@ -43,16 +45,22 @@ pub(super) struct Wanted {
 /// Whom the workers tell what they have done.
 pub(super) type Tell = Arc<dyn Fn(Done) + Send + std::marker::Sync>;
 
+/// Work for the thread that syncs.
+enum DiskWork {
+    Sync(Sync),
+    Check(FileCheck),
+}
+
 /// Hands work to the threads. They end when this is dropped.
 pub(super) struct Workers {
-    syncs: SyncSender<Sync>,
+    syncs: SyncSender<DiskWork>,
     snapshots: SyncSender<Wanted>,
 }
 
 impl Workers {
     pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<Metrics>, tell: &Tell) -> io::Result<Self> {
-        // There is one of each under way at a time, so handing over never waits.
-        let (syncs, wanted_syncs) = sync_channel(1);
+        // There is one of each under way at a time, and of those of files that were replaced since: handing over never waits.
+        let (syncs, wanted_syncs) = sync_channel(4);
         let (snapshots, wanted_snapshots) = sync_channel(1);
         let (told, counted) = (Arc::clone(tell), Arc::clone(metrics));
         thread("memdb-sync", move || run_syncs(&wanted_syncs, &told, &counted))?;
@@ -62,7 +70,11 @@ impl Workers {
     }
 
     pub(super) fn sync(&self, sync: Sync) {
-        self.syncs.send(sync).expect("the sync thread lives as long as this");
+        self.syncs.send(DiskWork::Sync(sync)).expect("the sync thread lives as long as this");
+    }
+
+    pub(super) fn check_files(&self, check: FileCheck) {
+        self.syncs.send(DiskWork::Check(check)).expect("the sync thread lives as long as this");
     }
 
     pub(super) fn snapshot(&self, wanted: Wanted) {
@@ -70,12 +82,29 @@ impl Workers {
     }
 }
 
+/// Says that a snapshot has failed. Where something was not found, what stands in for it may be gone too: that is looked at next.
+pub(super) fn tell_of_failure(error: &FileError) {
+    if error.is_gone() {
+        tracing::error!(%error, "a snapshot failed: whether the data directory is still there is looked at now");
+    } else {
+        tracing::error!(%error, "a snapshot failed; the log stands in for it");
+    }
+}
+
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
-fn run_syncs(wanted: &Receiver<Sync>, tell: &Tell, metrics: &Metrics) {
-    for sync in wanted {
+fn run_syncs(wanted: &Receiver<DiskWork>, tell: &Tell, metrics: &Metrics) {
+    for work in wanted {
+        let sync = match work {
+            DiskWork::Sync(sync) => sync,
+            DiskWork::Check(check) => {
+                let found = unless_panic(|| check.run(), |error| error);
+                tell(Done::FilesChecked(check, found));
+                continue;
+            }
+        };
         let (result, took) = timed(|| unless_panic(|| sync.run(), |error| error));
         metrics.syncs.inc();
         metrics.sync_seconds.observe(took.as_secs_f64());

@@ -1,6 +1,6 @@
 //! The writer thread: gives the Writer what has come, and carries out what it wants done.
 
-use super::workers::{Wanted, Workers};
+use super::workers::{Wanted, Workers, tell_of_failure};
 use crate::{
     disk::Disk,
     failpoint,
@@ -134,11 +134,10 @@ impl Thread {
             Event::Offer(bytes, reply) => self.offered(&bytes, reply),
             Event::Synced(sync, result) => self.writer.synced(&sync, result, now_ms, &mut self.actions),
             Event::SnapshotEnded(result, took_ms) => {
-                if let Err(error) = &result {
-                    tracing::error!(%error, "a snapshot failed; the log stands in for it");
-                }
+                result.as_ref().err().into_iter().for_each(tell_of_failure);
                 self.writer.snapshot_ended(&result, took_ms);
             }
+            Event::FilesChecked(check, found) => self.writer.files_checked(&check, &found, &mut self.actions),
             Event::Stop => self.stopping = true,
         }
     }
@@ -211,6 +210,14 @@ impl Thread {
                 Action::Poisoned(what) => {
                     tracing::error!("{what}: no more writes until a restart; reads go on");
                     self.leader.poisoned();
+                }
+                Action::CheckFiles(check) => self.workers.check_files(check),
+                Action::FilesLost(what) => {
+                    tracing::error!(
+                        "{what}: the counts are in memory alone, and no more writes are taken. Before this process is stopped, \
+                         save them (`memdb export`, or GET /sync), or promote a replica"
+                    );
+                    self.leader.files_lost(what);
                 }
             }
         }

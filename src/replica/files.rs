@@ -4,7 +4,7 @@ use crate::{
     disk::Disk,
     failpoint::{Bug, planted},
     format::{FileError, Identity},
-    log::{AppendError, LivePlace, Log, Sync},
+    log::{AppendError, CheckSchedule, FileCheck, FilesFound, LivePlace, Log, Sync},
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Sequence},
     recovery::{self, Settled},
@@ -46,7 +46,8 @@ impl Directory {
         let (manifest, log) =
             recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
         let schedule = Schedule::new(snapshot, store.mark().position.sequence, now_ms);
-        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, syncing: false, unproven: None })
+        let checks = CheckSchedule::new(now_ms);
+        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, checks, syncing: false, unproven: None })
     }
 }
 
@@ -56,6 +57,7 @@ pub struct Files {
     manifest: Manifest,
     log: Log,
     schedule: Schedule,
+    checks: CheckSchedule,
     syncing: bool,
     /// What was synced when an epoch was begun during a sync that has not reported yet.
     unproven: Option<Sequence>,
@@ -71,7 +73,8 @@ impl Files {
     ) -> (Store, Self) {
         let Settled { manifest, store, log, snapshot: newest, .. } = settled;
         let schedule = Schedule::new(snapshot, newest, now_ms);
-        (store, Self { disk, manifest, log, schedule, syncing: false, unproven: None })
+        let checks = CheckSchedule::new(now_ms);
+        (store, Self { disk, manifest, log, schedule, checks, syncing: false, unproven: None })
     }
 
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {
@@ -119,7 +122,18 @@ impl Files {
     }
 
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.schedule.next_ms()
+        self.schedule.next_ms().into_iter().chain(self.checks.next_ms()).min()
+    }
+
+    /// A look whether the files are still there, if one is due.
+    pub(super) fn due_check(&mut self, now_ms: u64) -> Option<FileCheck> {
+        self.checks.due(now_ms).then(|| self.log.check())
+    }
+
+    /// That look has ended: tells what is gone.
+    pub(super) fn checked(&mut self, check: &FileCheck, found: &FilesFound) -> Option<String> {
+        self.checks.ended();
+        self.log.checked(check, found)
     }
 
     pub(super) fn begin_snapshot(&mut self) -> LivePlace {
@@ -129,6 +143,9 @@ impl Files {
 
     pub(super) fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
         self.schedule.ended(result, took_ms);
+        if result.is_err() {
+            self.checks.hurry();
+        }
     }
 
     pub(super) fn is_at_rest(&self) -> bool {

@@ -5,7 +5,7 @@ use crate::{
     format::FileError,
     leader::Queue,
     limits,
-    log::Sync,
+    log::{FileCheck, FilesFound, Sync},
     position::Epoch,
     replication::{Answer, Feed, Members},
     snapshot::Published,
@@ -28,6 +28,8 @@ pub enum Event {
     Offer(Bytes, oneshot::Sender<Answer>),
     /// A sync has ended.
     Synced(Sync, io::Result<()>),
+    /// A look at the files has ended.
+    FilesChecked(FileCheck, FilesFound),
     /// A snapshot has ended, after so many milliseconds.
     SnapshotEnded(Result<Published, FileError>, u64),
     /// The leader's snapshot was loaded, or not.

@@ -50,8 +50,7 @@ impl<T> Replica<T> {
             && let Some(files) = &mut held.files
             && let Err(error) = note(files, promised)
         {
-            held.files = None;
-            actions.push(Action::Alarm(format!("{failed} ({error}): it goes on without files")));
+            self.give_up_files(failed, &error, actions);
             return false;
         }
         true

@@ -245,6 +245,12 @@ impl Cluster {
                         }
                     }
                 }
+                Action::CheckFiles(check) => {
+                    let mut more = Vec::new();
+                    process.replica.files_checked(&check, &check.run(), &mut more);
+                    self.act(seat, more)?;
+                }
+                Action::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
                 Action::Alarm(what) => {
                     self.note(format_args!("replica {seat}: {what}"));
                     if what.contains("without files") || what.contains("keeps no files") {

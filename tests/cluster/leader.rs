@@ -268,6 +268,10 @@ impl Cluster {
                         Err(error) => leader.writer.snapshot_ended(&Err(error), 1),
                     }
                 }
+                Action::CheckFiles(check) => {
+                    leader.writer.files_checked(&check, &check.run(), &mut leader.wanted);
+                }
+                Action::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
                 Action::Poisoned(what) => {
                     self.note(format_args!("leader {at} is poisoned: {what}"));
                     self.tally("poisoned logs");

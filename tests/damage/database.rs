@@ -195,7 +195,8 @@ impl Making {
                     self.writer.snapshot_ended(&published, 1);
                     self.synced = self.synced.max(published.expect("the disk works").position.sequence);
                 }
-                Action::Poisoned(why) => panic!("{why}"),
+                Action::CheckFiles(check) => self.writer.files_checked(&check, &check.run(), &mut Vec::new()),
+                Action::Poisoned(why) | Action::FilesLost(why) => panic!("{why}"),
                 Action::Answer(..) | Action::Published(..) | Action::WantDurable(_) => {}
             }
         }

@@ -173,6 +173,84 @@ fn a_file_of_somebody_else_stays_as_it_is() {
     }
 }
 
+/// A way to take the files of a running node away.
+type Taking = (&'static str, fn(&Path));
+
+fn takings() -> Vec<Taking> {
+    fn move_away(data: &Path, prefix: &str) {
+        let names = std::fs::read_dir(data).expect("a directory").map(|entry| entry.expect("listed").file_name());
+        let name = names.map(|name| name.to_string_lossy().into_owned()).find(|name| name.starts_with(prefix));
+        let name = name.expect("there is one");
+        std::fs::rename(data.join(&name), data.join(format!("moved-{name}"))).expect("moved");
+    }
+    vec![
+        ("the directory is removed", |data| std::fs::remove_dir_all(data).expect("removed")),
+        ("the directory is moved", |data| std::fs::rename(data, data.with_extension("moved")).expect("moved")),
+        ("another directory has its name", |data| {
+            let names: Vec<_> =
+                std::fs::read_dir(data).expect("a directory").map(|entry| entry.expect("listed")).collect();
+            let away = data.with_extension("moved");
+            std::fs::rename(data, &away).expect("moved");
+            std::fs::create_dir(data).expect("made");
+            for entry in names {
+                let _ = std::fs::copy(away.join(entry.file_name()), data.join(entry.file_name())); // some are gone by now
+            }
+        }),
+        ("the lock is moved", |data| move_away(data, "LOCK")),
+        ("the MANIFEST is moved", |data| move_away(data, "MANIFEST")),
+        ("a segment is moved", |data| move_away(data, "log-")),
+    ]
+}
+
+fn is_unready(url: &str) -> Option<String> {
+    let told = crate::web::status(url)?;
+    (told["ready"] == false).then(|| told["files_problem"].as_str().expect("it says why").to_owned())
+}
+
+/// Before: posts were 202 at level disk, the node was ready, and the next start was empty without a word.
+#[test]
+fn a_node_whose_files_are_taken_away_says_so_and_takes_no_more_writes() {
+    for (what, take) in takings() {
+        let parent = TempDir::new().expect("a directory");
+        let data = parent.path().join("data");
+        let leader = Start::plain_leader(&data).run();
+        let replica = Start::replica(&leader).data(&parent.path().join("replica")).run();
+        let local = Start::local_replica(&data).run();
+        leader.until_connected(1);
+        posted(&leader.url, "hello world");
+        until("the replicas have it", PATIENCE, || (replica.is_ready() && local.is_ready()).then_some(()));
+        take(&data);
+        let problem = until(what, PATIENCE, || is_unready(&leader.url));
+        assert!(!leader.is_ready(), "{what}");
+        let refused = post(&leader.url, "?ack=disk", "hello");
+        assert_eq!((refused.status, &refused.body["type"]), (503, &"urn:memdb:problem:files-lost".into()), "{what}");
+        assert!(refused.body["detail"].as_str().expect("text").contains("GET /sync"), "{refused:?}");
+        assert_eq!(read(&leader.url, &["hello"])["hello"], 1, "{what}: reads go on");
+        until("it is told", PATIENCE, || leader.said().contains("memdb export").then_some(()));
+        assert!(leader.said().contains(&problem), "{what}: {}", leader.said());
+        if what.contains("directory is") {
+            until("the local replica says so", PATIENCE, || is_unready(&local.url));
+        }
+        drop(leader);
+        take(&parent.path().join("replica"));
+        until(what, PATIENCE, || is_unready(&replica.url));
+        assert_eq!(read(&replica.url, &["hello"])["hello"], 1, "{what}: reads go on");
+    }
+}
+
+/// In another working directory than usual a node begins anew: it says so, and where.
+#[test]
+fn a_new_database_is_told_with_the_whole_path() {
+    let parent = TempDir::new().expect("a directory");
+    let data = parent.path().join("data");
+    let mut leader = Start::leader(&data).run();
+    let told = |said: &str| said.lines().any(|line| line.contains("WARN") && line.contains(&*data.to_string_lossy()));
+    assert!(told(&leader.said()), "{}", leader.said());
+    leader.end(Signal::TERM);
+    leader.start_again();
+    assert!(!told(&leader.said()), "{}", leader.said());
+}
+
 /// Before: a message, and exit code 0.
 #[test]
 fn the_process_exits_non_zero_when_its_port_is_taken() {

@@ -153,7 +153,9 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
                 Event::Stop => stop = true,
                 Event::Replica(..) => unreachable!("it has none"),
                 Event::Offer(..) => {} // whoever has sent it hears nothing
-                Event::Synced(..) | Event::SnapshotEnded(..) => unreachable!("syncs are done here, snapshots never"),
+                Event::Synced(..) | Event::SnapshotEnded(..) | Event::FilesChecked(..) => {
+                    unreachable!("syncs are done here, snapshots never")
+                }
             }
         }
         writer.write(batches, 1, &mut actions);
@@ -164,8 +166,8 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
                     Action::Published(position, record) => leader.published(position, record),
                     Action::Sync(sync) => writer.synced(&sync, sync.run(), 1, &mut actions),
                     Action::WantDurable(wanted) => leader.want_durable(wanted),
-                    Action::Snapshot(..) => unreachable!("without ticks, none is due"),
-                    Action::Poisoned(why) => panic!("{why}"),
+                    Action::CheckFiles(..) | Action::Snapshot(..) => unreachable!("without ticks, none is due"),
+                    Action::Poisoned(why) | Action::FilesLost(why) => panic!("{why}"),
                 }
             }
         }

@@ -28,6 +28,7 @@ pub enum Seen {
     Loading,
     Synced,
     Alarm(String),
+    FilesLost(String),
 }
 
 /// A replica, as its shell would drive it.
@@ -118,6 +119,14 @@ impl Driven {
         self.act(actions, None);
     }
 
+    /// So much time passes.
+    pub fn time_passes(&mut self, ms: u64) {
+        self.now_ms += ms;
+        let mut actions = Vec::new();
+        self.replica.tick(self.now_ms, &mut actions);
+        self.act(actions, None);
+    }
+
     /// Does the syncs that have waited.
     pub fn sync(&mut self) {
         for sync in std::mem::take(&mut self.waiting_syncs) {
@@ -158,6 +167,8 @@ impl Driven {
                 Action::Epochs(epochs) => self.seen.push(Seen::Epochs(epochs.ended().len())),
                 Action::CaughtUp => self.seen.push(Seen::CaughtUp),
                 Action::Alarm(what) => self.seen.push(Seen::Alarm(what)),
+                Action::CheckFiles(check) => self.replica.files_checked(&check, &check.run(), &mut more),
+                Action::FilesLost(what) => self.seen.push(Seen::FilesLost(what)),
                 Action::Load(identity) => {
                     self.seen.push(Seen::Loading);
                     if let Some(leader) = leader {

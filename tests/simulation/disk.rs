@@ -15,7 +15,7 @@ pub use inode::Survives;
 
 use crate::{plant::Bug, random::Random};
 use inode::{Change, Inode, page_of};
-use memdb::disk::{Disk, DiskFile};
+use memdb::disk::{Disk, DiskFile, FileId};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -502,6 +502,12 @@ impl Disk for SimDisk {
         Ok(machine.names.keys().cloned().collect())
     }
 
+    fn id(&self, name: &str) -> io::Result<Option<FileId>> {
+        let machine = self.machine.lock();
+        machine.alive(self.process)?;
+        Ok(machine.names.get(name).map(|&inode| FileId { device: 0, inode }))
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.machine
             .lock()
@@ -546,6 +552,10 @@ impl DiskFile for SimFile {
         let mut machine = self.machine.lock();
         machine.alive(self.process)?;
         Ok(machine.inode(self.inode).data.len() as u64)
+    }
+
+    fn id(&self) -> io::Result<Option<FileId>> {
+        Ok(Some(FileId { device: 0, inode: self.inode }))
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

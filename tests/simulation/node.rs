@@ -345,6 +345,12 @@ impl Simulation {
                     }
                 }
                 Action::WantDurable(_) => return Err("a replica was asked for, and there is none".into()),
+                Action::CheckFiles(check) => {
+                    let mut more = Vec::new();
+                    node.writer.files_checked(&check, &check.run(), &mut more);
+                    self.carry_out(more)?;
+                }
+                Action::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
                 Action::Poisoned(what) => {
                     self.history.note(format_args!("poisoned: {what}"));
                     self.tally("poisoned logs");

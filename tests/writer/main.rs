@@ -3,6 +3,7 @@
 mod acks;
 mod admission;
 mod disk;
+mod files;
 mod history;
 mod keys;
 mod node;

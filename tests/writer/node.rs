@@ -6,7 +6,7 @@ use memdb::{
     format::Identity,
     hash::{WordHasher, fingerprint},
     leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, WriterSettings},
-    log::Sync,
+    log::{FileCheck, Sync},
     position::Position,
     recovery,
     replication::{Peer, Standing, Told},
@@ -28,6 +28,8 @@ pub struct Node {
     pub syncs: VecDeque<Sync>,
     pub published: Vec<Position>,
     pub poisoned: Vec<String>,
+    pub checks: VecDeque<FileCheck>,
+    pub files_lost: Vec<String>,
     pub wants_durable: bool,
 }
 
@@ -47,8 +49,8 @@ impl Node {
         let recovered = recovery::look(&*shared, IDENTITY, options.window).expect("the files are whole");
         let settled = recovered.settle(&shared, "boot".to_owned(), 1 << 20).expect("the disk works");
         let writer = Writer::new(settled.store, settled.log, options.writer, 0, now_ms);
-        let (syncs, published, poisoned) = Default::default();
-        Self { disk, writer, now_ms, syncs, published, poisoned, wants_durable: false }
+        let (syncs, published, poisoned, checks, files_lost) = Default::default();
+        Self { disk, writer, now_ms, syncs, published, poisoned, checks, files_lost, wants_durable: false }
     }
 
     /// Ends without a farewell, and starts again over the same files.
@@ -128,6 +130,16 @@ impl Node {
         self.carry_out(actions)
     }
 
+    /// Looks at the files, as is asked for once in a while; gives the answers that sets free.
+    pub fn check_files(&mut self) -> Vec<(usize, Answer)> {
+        self.now_ms += 1_000;
+        self.tick();
+        let check = self.checks.pop_front().expect("a look was asked for");
+        let mut actions = Vec::new();
+        self.writer.files_checked(&check, &check.run(), &mut actions);
+        self.carry_out(actions)
+    }
+
     fn carry_out(&mut self, actions: Vec<Action<usize>>) -> Vec<(usize, Answer)> {
         let mut answers = Vec::new();
         for action in actions {
@@ -137,7 +149,9 @@ impl Node {
                 Action::Sync(sync) => self.syncs.push_back(sync),
                 Action::WantDurable(wanted) => self.wants_durable = wanted,
                 Action::Snapshot(..) => {} // it runs on, and is no part of this
+                Action::CheckFiles(check) => self.checks.push_back(check),
                 Action::Poisoned(what) => self.poisoned.push(what),
+                Action::FilesLost(what) => self.files_lost.push(what),
             }
         }
         answers

@@ -35,6 +35,14 @@ pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
 }
 
 fn what_is_missing(site: &Site) -> Cow<'static, str> {
+    if let Some(problem) = site.api.view.files_problem() {
+        return match &site.api.role {
+            Role::Leader { .. } => format!("{problem}; save the counts (GET /sync) or promote a replica, then restart"),
+            Role::Replica { .. } => format!("{problem}; it follows its leader in memory alone until it is restarted"),
+            Role::LocalReplica { .. } => problem,
+        }
+        .into();
+    }
     let Some(forward) = site.forward() else { return "the leader is starting or stopping; ask again".into() };
     let leader = match forward.leader() {
         Some(url) => format!("its leader, {url}"),
@@ -99,6 +107,8 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     other_database: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    files_problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     replicas_known: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_promoted: Option<&'a str>,
@@ -146,6 +156,7 @@ pub(super) fn status(site: &Site) -> Response {
         default_ack: about.default_ack.map(|level| level.to_string()),
         ready: site.is_ready(),
         other_database: site.other_database().map(|leads| format!("{leads:032x}")),
+        files_problem: site.api.view.files_problem(),
         replicas_known,
         not_promoted: about.not_promoted.as_deref(),
         epoch: position.epoch,

@@ -50,6 +50,7 @@ pub(super) enum Kind {
     TooManyConnections,
     DiskFull,
     Poisoned,
+    FilesLost,
     Stopping,
     UnsupportedVersion,
     MemoryFull,
@@ -66,7 +67,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 44] = [
+    pub(super) const ALL: [Kind; 45] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -100,6 +101,7 @@ impl Kind {
         Kind::TooManyConnections,
         Kind::DiskFull,
         Kind::Poisoned,
+        Kind::FilesLost,
         Kind::Stopping,
         Kind::UnsupportedVersion,
         Kind::MemoryFull,
@@ -155,6 +157,7 @@ impl Kind {
             Kind::TooManyConnections => (503, "too-many-connections", "As many connections are open as may be"),
             Kind::DiskFull => (503, "disk-full", "The disk is full"),
             Kind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
+            Kind::FilesLost => (503, "files-lost", "The files were taken away; writes are refused"),
             Kind::Stopping => (503, "stopping", "The node is stopping"),
             Kind::LeaderAway => (503, "leader-away", "The leader cannot be reached"),
             Kind::OtherDatabase => (503, "other-database", "The leader leads another database"),
@@ -336,6 +339,11 @@ pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Prob
         WriteError::Poisoned => {
             (Kind::Poisoned, Refusal::Poisoned, "nothing was applied; reads go on; the node must be restarted")
         }
+        WriteError::FilesLost => (
+            Kind::FilesLost,
+            Refusal::Poisoned,
+            "nothing was applied; save the counts (memdb export, or GET /sync) or promote a replica, before it is stopped",
+        ),
         WriteError::Stopping => {
             (Kind::Stopping, Refusal::Stopping, "nothing was applied; send it again once the node is back")
         }
