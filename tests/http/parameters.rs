@@ -74,7 +74,7 @@ fn routes_between_nodes_know_their_parameters_too() {
         assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-parameter"), "{head}");
         assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{}", refused.text());
     }
-    assert_ne!(ask(&format!("GET /sync?after=1-0&_=1 {records}")).status, 400);
+    assert_ne!(ask(&format!("GET /sync?after=1-0-00000007&_=1 {records}")).status, 400);
 }
 
 const JSON: &str = "\r\nContent-Type: application/json";
@@ -94,12 +94,12 @@ fn words_are_read_by_a_body_as_by_a_query() {
         for lines in [JSON, ""] {
             let answer = wire.ask(&format!("POST {target} HTTP/1.1{lines}"), body);
             assert_eq!((answer.status, answer.text().trim_end()), (200, expected), "{body}");
-            assert_eq!(answer.header("memdb-position"), Some("1-2"), "nothing is written");
+            assert_eq!(answer.header("memdb-position"), Some("1-2-00000007"), "nothing is written");
             assert_eq!(answer.header("memdb-acks"), None);
         }
     }
     let get = wire.get("/wordcount?word=hello");
-    let ahead = wire.ask("POST /wordcount HTTP/1.1\r\nMemdb-Min-Position: 9-9", r#"{"words":["hello"]}"#);
+    let ahead = wire.ask("POST /wordcount HTTP/1.1\r\nMemdb-Min-Position: 9-9-00000007", r#"{"words":["hello"]}"#);
     assert_eq!((ahead.status, ahead.problem().as_str()), (503, "position-ahead"));
     let tag = get.header("etag").expect("a tag");
     let posted = wire.ask(&format!("POST /wordcount HTTP/1.1\r\nIf-None-Match: {tag}"), r#"{"words":["hello"]}"#);
