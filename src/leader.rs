@@ -154,6 +154,16 @@ pub enum WriteError {
         /// The first word it happened to.
         word: String,
     },
+    /// An amount given by hand would take a count too far.
+    #[error(
+        "the count of {word:?} would go beyond {bound} (2^62), the most that given amounts take a count to, either side of \
+         zero",
+        bound = crate::limits::MAX_GIVEN_COUNT
+    )]
+    BeyondBound {
+        /// The first word it happened to.
+        word: String,
+    },
     /// The database holds as many namespaces as it may.
     #[error("the database holds as many namespaces as it may ({0})")]
     TooManyNamespaces(usize),

@@ -43,6 +43,11 @@ pub const BULK_TALLY_BYTES: usize = 64 << 20;
 pub const TALLIES_KEPT: usize = 256;
 /// … each of at most so many bytes.
 pub const TALLY_KEPT_BYTES: usize = 16 << 10;
+/// The largest count, either side of zero, that amounts given by hand (`/update`) take a word to. Text, which counts word by
+/// word, goes on to the 64-bit range: from here it would take 2^62 words to come to its end.
+pub const MAX_GIVEN_COUNT: i64 = 1 << 62;
+/// The most that `words` in an answer says, so that whoever reads it has room for it in a signed 64-bit integer.
+pub const MAX_WORDS_TOLD: u64 = i64::MAX as u64;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an escape of six.
@@ -140,6 +145,7 @@ const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);
 const _: () = assert!(SNAPSHOTS_KEPT >= 2);
+const _: () = assert!(MAX_GIVEN_COUNT <= i64::MAX / 2 + 1); // as much room again is left for text
 const _: () = assert!(OFFER_BYTES <= FEED_BYTES && OFFER_BYTES < MAX_OFFER_BYTES);
 const _: () = assert!(OFFER_AT_ONCE_BYTES < OFFER_BYTES);
 const _: () = assert!(2 * HEARTBEAT_MS < SILENCE_MS && 2 * HEARTBEAT_MS < EXCHANGE_TIMEOUT_MS);

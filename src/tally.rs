@@ -344,8 +344,11 @@ impl Pool {
 /// What a batch does with its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Adds each amount to the word's count.
+    /// Adds each amount to the word's count, up to the 64-bit range: text.
     Add,
+    /// Adds each amount to the word's count, up to [`crate::limits::MAX_GIVEN_COUNT`] either side of zero: amounts given by hand. A
+    /// count that is beyond already may only be moved toward zero.
+    AddGiven,
     /// Takes the words away, whatever their counts.
     RemoveWords,
     /// Takes the whole namespace away; the tally is empty.

@@ -64,6 +64,7 @@ fn the_bounds_are_those_of_the_code() {
         ("namespaces", number(limits::MAX_NAMESPACES as u64)),
         ("bytes of a word", number(limits::MAX_WORD_BYTES as u64)),
         ("characters of a namespace", number(limits::MAX_NAMESPACE_BYTES as u64)),
+        ("a count, by amounts", format!("2^{}", limits::MAX_GIVEN_COUNT.ilog2())),
         ("bytes of a key", number(limits::MAX_KEY_BYTES as u64)),
         ("bytes of words that wait", bytes(limits::DEFAULT_QUEUE_BYTES)),
         ("names a node answers to", number(limits::MAX_ALLOWED_HOSTS as u64)),

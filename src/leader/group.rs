@@ -153,7 +153,7 @@ impl Group {
             }
         }
         match batch.verb {
-            Verb::Add => self.add(store, bounds, batch)?,
+            Verb::Add | Verb::AddGiven => self.add(store, bounds, batch)?,
             Verb::RemoveWords => self.remove(store, batch),
             Verb::DropNamespace => self.drop_namespace(store, &batch.namespace),
         }
@@ -343,8 +343,12 @@ impl Names {
             }
             let (count, place) = self.count(words, counted.hash, counted.word);
             places.push(place);
-            let Some(sum) = count.checked_add(counted.amount) else {
-                return Err(WriteError::Overflow { word: counted.word.to_owned() });
+            let Some(sum) = sum_of(batch.verb, count, counted.amount) else {
+                let word = counted.word.to_owned();
+                return Err(match batch.verb {
+                    Verb::AddGiven => WriteError::BeyondBound { word },
+                    _ => WriteError::Overflow { word },
+                });
             };
             if count == 0 {
                 grows += self.growth.of_word(words, counted.hash, counted.word);
@@ -380,6 +384,14 @@ impl Names {
         self.digest = self.digest.wrapping_sub(weight(hash, before)).wrapping_add(weight(hash, count));
         self.counts.set_hashed(hash, word, count);
     }
+}
+
+/// The count behind an amount, unless that goes too far.
+#[inline]
+fn sum_of(verb: Verb, count: i64, amount: i64) -> Option<i64> {
+    let sum = count.checked_add(amount)?;
+    let bound = || limits::MAX_GIVEN_COUNT.unsigned_abs().max(count.unsigned_abs());
+    (verb != Verb::AddGiven || sum.unsigned_abs() <= bound()).then_some(sum)
 }
 
 /// The answer to a repeat: what the first one was told.

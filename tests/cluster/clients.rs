@@ -91,7 +91,8 @@ impl Cluster {
             (Err(WriteError::SteppedDown), None) if stands_down => {}
             // It was found full a moment ago.
             (Err(WriteError::DiskFull), _) if self.nodes[at].machine.lock().was_full => {}
-            (Err(WriteError::Overflow { .. }), Some(Err(WriteError::Overflow { .. }))) => {}
+            (Err(WriteError::Overflow { .. }), Some(Err(WriteError::Overflow { .. })))
+            | (Err(WriteError::BeyondBound { .. }), Some(Err(WriteError::BeyondBound { .. }))) => {}
             (Err(error), Some(Err(expected))) if error == expected => {}
             _ => return wrong(&format!("it should have been {expected:?}")),
         }

@@ -5,6 +5,7 @@ use crate::{
     fake::{Line, impostor},
     web::{Answer, post, posted, read, update},
 };
+use memdb::limits::MAX_GIVEN_COUNT;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -77,13 +78,13 @@ fn a_count_that_would_overflow_is_refused_silently_never() {
     let leader = Start::leader(data.path()).run();
     let replica = Start::replica(&leader).run();
     replica.until_ready();
-    let extremes = update(&replica.url, &json!({"most": i64::MAX, "least": i64::MIN}));
+    let extremes = update(&replica.url, &json!({"most": MAX_GIVEN_COUNT, "least": -MAX_GIVEN_COUNT}));
     assert_eq!(extremes.status, 202, "{extremes:?}");
     let position = leader.sequence();
     for url in [&leader.url, &replica.url] {
         let refused = [
-            post(url, "", "fresh most"),
             update(url, &json!({"fresh": 1, "most": 1})),
+            update(url, &json!({"most": i64::MAX})),
             update(url, &json!({"fresh": 1, "least": -1})),
             update(url, &json!({"least": i64::MIN})),
         ];
@@ -93,11 +94,15 @@ fn a_count_that_would_overflow_is_refused_silently_never() {
                 (422, &json!("urn:memdb:problem:overflow")),
                 "{answer:?}"
             );
+            let said = answer.body["detail"].as_str().unwrap_or_default();
+            assert!(said.contains(&MAX_GIVEN_COUNT.to_string()) && said.contains("2^62"), "{said}");
         }
     }
     assert_eq!(leader.sequence(), position, "nothing of it was applied");
     let (counts, _) = equal_within(REPAIR, &leader, &[&replica]);
-    assert_eq!(counts, [("least".to_owned(), i64::MIN), ("most".to_owned(), i64::MAX)].into());
-    assert_eq!(update(&leader.url, &json!({"most": -1})).status, 202);
-    assert_eq!(posted(&leader.url, "most").status, 202);
+    assert_eq!(counts, [("least".to_owned(), -MAX_GIVEN_COUNT), ("most".to_owned(), MAX_GIVEN_COUNT)].into());
+    // No amount given by hand bars the word from texts.
+    assert_eq!(posted(&replica.url, "fresh most").status, 202);
+    assert_eq!(update(&leader.url, &json!({"most": 1})).status, 422);
+    assert_eq!(update(&leader.url, &json!({"most": -2})).status, 202);
 }

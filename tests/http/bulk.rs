@@ -4,7 +4,11 @@ use crate::{
     node::{Node, settings},
     wire::{Answer, Wire},
 };
-use memdb::{api::http::HttpSettings, limits::BULK_BLOCK_BYTES};
+use memdb::{
+    api::http::HttpSettings,
+    limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
+    tally::{Batch, Tally, Verb},
+};
 
 fn bulk(wire: &mut Wire, head: &str, body: impl AsRef<[u8]>) -> Answer {
     wire.ask(&format!("POST /bulk HTTP/1.1{head}"), body)
@@ -77,6 +81,50 @@ fn a_json_line_that_is_no_object_with_a_text_is_refused() {
         assert!(reason.contains(said) && !reason.contains("struct"), "{line}: {reason}");
     }
     assert_eq!(wire.get("/sync").text().trim_end(), r#"{"doc":1}"#);
+}
+
+/// Has the count of a word stand so many in front of the end of the 64-bit range, where only an earlier release lets it come.
+fn poison(node: &Node, word: &str, room: i64) {
+    let identity = node.leader.view().current().as_ref().expect("it serves").identity;
+    let mut tally = Tally::new(identity.hasher());
+    tally.add(word, i64::MAX - room).expect("in range");
+    let namespace = DEFAULT_NAMESPACE.into();
+    let batch = Batch { namespace, verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(node.leader.submit(batch, None)).expect("written");
+}
+
+#[test]
+fn a_line_that_would_overflow_is_told_and_the_others_count() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    poison(&node, "the", 2);
+    let text = "the Whale\nThe the\nthe sea\n\nthe\nwhale caf\u{e9}\n";
+    let first = bulk(&mut wire, KEYED, text);
+    assert_eq!((done(&first), member(&first, "words")), ((202, 4, 0, 2), 6));
+    let refusals = first.json()["refusals"].clone();
+    assert_eq!((&refusals[0]["line"], &refusals[1]["line"]), (&2.into(), &5.into()));
+    assert!(refusals[0]["reason"].as_str().is_some_and(|reason| reason.contains("\"the\"")), "{refusals}");
+    let counts = format!("{{\"the\":{},\"whale\":2,\"sea\":1,\"café\":1}}", i64::MAX);
+    let read = |wire: &mut Wire| wire.get("/wordcount?word=the&word=whale&word=sea&word=caf%C3%A9").text().to_owned();
+    assert_eq!(read(&mut wire), counts);
+    // Refused lines are done, as all others are: the same body counts nothing, and what is behind it goes on.
+    for _ in 0..2 {
+        let again = bulk(&mut wire, KEYED, text);
+        assert_eq!((done(&again), member(&again, "stream_words")), ((202, 0, 6, 0), 6));
+    }
+    let more = bulk(&mut wire, KEYED, format!("{text}the\nsea\n"));
+    assert_eq!((done(&more), member(&more, "stream_lines"), member(&more, "stream_words")), ((202, 1, 6, 1), 8, 7));
+    // Lines of JSON, and a block of which nothing is left.
+    let json = "{\"text\":\"the\"}\n{\"text\":\"sea\"}\n{\"text\":7}\n";
+    let answer = wire.ask("POST /bulk HTTP/1.1\r\nContent-Type: application/x-ndjson", json);
+    assert_eq!((done(&answer), member(&answer, "words")), ((202, 1, 0, 2), 1));
+    assert_eq!(done(&bulk(&mut wire, "", "the\nthe\n")), (202, 0, 0, 2));
+    assert_eq!(wire.post("the sea").problem(), "overflow");
+    assert_eq!(wire.post("sea").status, 202);
+    // Taken down, it bars nobody.
+    assert_eq!(wire.ask("POST /update HTTP/1.1", r#"{"the":-9000000000000000000}"#).status, 202);
+    assert_eq!(done(&bulk(&mut wire, "", "the\n")), (202, 1, 0, 0));
 }
 
 #[test]

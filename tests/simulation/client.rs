@@ -197,6 +197,9 @@ impl Clients {
         let in_bulk = is_large && random.percent(70);
         let namespace = NAMESPACES[random.below(5).saturating_sub(2)];
         let (verb, words) = if self.grows(namespace) { (Verb::Add, only_adds(words)) } else { (verb, words) };
+        // Every third of those that add is given by hand.
+        let is_given = verb == Verb::Add && !is_large && self.wishes.len().is_multiple_of(3);
+        let verb = if is_given && !self.grows(namespace) { Verb::AddGiven } else { verb };
         self.wish(Wish { in_bulk, level, ..Wish::new(namespace, verb, words, once) })
     }
 

@@ -78,7 +78,7 @@ impl State {
         // in place are too narrow for, takes none, is.
         let is_new = |word: &str| before.as_ref().is_none_or(|words| !words.contains_key(word));
         let grows = |counted: Counted<'_>| is_new(counted.word) || counted.amount.unsigned_abs() > NARROW;
-        if found_no_memory && batch.verb == Verb::Add && batch.tally.iter().any(grows) {
+        if found_no_memory && matches!(batch.verb, Verb::Add | Verb::AddGiven) && batch.tally.iter().any(grows) {
             match before {
                 Some(words) => drop(self.counts.insert(batch.namespace.to_string(), words)),
                 None => drop(self.counts.remove(&*batch.namespace)),
@@ -171,6 +171,10 @@ impl State {
             let before = words.get(counted.word).copied().unwrap_or(0);
             let after = match batch.verb {
                 Verb::Add => before.checked_add(counted.amount),
+                // Up to the bound, or from beyond it toward zero.
+                Verb::AddGiven => before
+                    .checked_add(counted.amount)
+                    .filter(|after| after.unsigned_abs() <= before.unsigned_abs().max(1 << 62)),
                 _ => Some(0),
             };
             match after {
@@ -226,6 +230,9 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<R
         Verdict::Reused => return Err(WriteError::KeyReused),
         Verdict::Gap(expected) => return Err(WriteError::StreamGap { expected: *expected }),
         Verdict::Full => return Err(WriteError::WindowFull),
+        Verdict::Overflow if wish.verb == Verb::AddGiven => {
+            return Err(WriteError::BeyondBound { word: String::new() });
+        }
         Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),
         Verdict::NoMemory => return Err(WriteError::MemoryFull),
     }

@@ -293,6 +293,7 @@ impl Simulation {
                 Err(WriteError::StreamGap { .. }) => "gaps in streams",
                 Err(WriteError::WindowFull) => "refusals by a full window",
                 Err(WriteError::Overflow { .. }) => "refusals of an overflow",
+                Err(WriteError::BeyondBound { .. }) => "refusals of an amount beyond the bound",
                 Err(WriteError::MemoryFull) => "refusals for want of memory",
                 Err(WriteError::OutcomeUnknown) => "unknown outcomes",
                 Err(_) => "refusals after a failure",
@@ -368,7 +369,9 @@ impl Simulation {
         let expected = attempt.expected.ok_or_else(|| format!("attempt {id} was answered before it was taken"))?;
         let poisoned = node.writer.is_poisoned() && *answer == Err(WriteError::OutcomeUnknown);
         let overflow = |answer: &Result<_, WriteError>| matches!(answer, Err(WriteError::Overflow { .. }));
-        let same = *answer == expected || (overflow(answer) && overflow(&expected));
+        let beyond = |answer: &Result<_, WriteError>| matches!(answer, Err(WriteError::BeyondBound { .. }));
+        let alike = overflow(answer) && overflow(&expected) || beyond(answer) && beyond(&expected);
+        let same = *answer == expected || alike;
         if !(same || poisoned && expected.is_ok()) {
             return Err(format!("attempt {id} was answered {answer:?}, and should have been {expected:?}"));
         }

@@ -81,7 +81,7 @@ impl Writes {
         let name = &*batch.namespace;
         let (counts, dropped) = self.namespaces.entry(name.to_owned()).or_default();
         match batch.verb {
-            Verb::Add => *counts |= !batch.tally.is_empty(),
+            Verb::Add | Verb::AddGiven => *counts |= !batch.tally.is_empty(),
             Verb::RemoveWords => *counts |= takes_away,
             Verb::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
         }

@@ -34,6 +34,34 @@ fn an_overflow_is_refused_whole_and_its_neighbours_count() {
 }
 
 #[test]
+fn given_amounts_end_at_their_bound_and_text_goes_on() {
+    let mut node = Node::new(Options::default());
+    let given = |words: &[(&str, i64)]| batch("words", Verb::AddGiven, words);
+    let beyond = |word: &str| Some(WriteError::BeyondBound { word: word.to_owned() });
+    let bound = limits::MAX_GIVEN_COUNT;
+    let answers = node.group([
+        given(&[("max", bound), ("min", -bound)]),
+        given(&[("a", 1), ("max", 1)]),
+        given(&[("a", 1), ("min", -1)]),
+        given(&[("a", 1), ("new", i64::MAX)]),
+        add(&[("max", 5), ("min", -5)]),
+        given(&[("max", 0), ("min", 0)]),
+        given(&[("max", 1)]),
+        given(&[("max", i64::MIN)]),
+        given(&[("max", -1), ("min", 2), ("a", 7)]),
+    ]);
+    let errors: Vec<_> = answers.iter().map(|answer| answer.clone().err()).collect();
+    let refused = [beyond("max"), beyond("min"), beyond("new"), None, None, beyond("max")];
+    assert_eq!(errors, [vec![None], refused.to_vec(), vec![None, None]].concat());
+    // Far from the bound on the other side, and still within it.
+    assert_eq!(node.counts(["a", "max", "min"]), [7, bound + 5 - 1 + i64::MIN, -bound - 5 + 2]);
+    assert_eq!(node.one(add(&[("full", i64::MAX)])).err(), None, "text has the whole range");
+    assert_eq!(node.one(given(&[("full", 1)])).err(), beyond("full"));
+    assert_eq!(node.one(given(&[("full", -i64::MAX)])).err(), None);
+    assert_eq!(node.count("full"), 0);
+}
+
+#[test]
 fn batches_of_one_group_add_up_and_share_a_record() {
     let mut node = Node::new(Options::default());
     let answers = node.group([add(&[("a", 1), ("b", 2)]), add(&[("a", 10)]), add(&[("b", -2), ("c", 1)])]);

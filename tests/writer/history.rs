@@ -67,6 +67,11 @@ impl Model {
                     let count = counts.entry(word).or_insert(0);
                     *count = match (verb, count.checked_add(counted.amount)) {
                         (Verb::RemoveWords, _) => 0,
+                        // Up to the bound, or from beyond it toward zero.
+                        (Verb::AddGiven, sum) => match sum {
+                            Some(sum) if sum.unsigned_abs() <= count.unsigned_abs().max(1 << 62) => sum,
+                            _ => return Outcome::Refused(WriteError::BeyondBound { word: counted.word.to_owned() }),
+                        },
                         (_, Some(sum)) => sum,
                         (_, None) => {
                             return Outcome::Refused(WriteError::Overflow { word: counted.word.to_owned() });
@@ -97,11 +102,11 @@ fn outcome(answer: &Answer) -> Outcome {
 }
 
 fn any_batch() -> impl Strategy<Value = Batch> {
-    let amount = prop_oneof![5 => -3i64..4, 1 => prop::sample::select(vec![i64::MIN, i64::MAX, 1 << 41, -(1 << 20)])];
+    let amount = prop_oneof![5 => -3i64..4, 1 => prop::sample::select(vec![i64::MIN, i64::MAX, 1 << 62, -(1 << 62), 1 << 41, -(1 << 20)])];
     let words = prop::collection::vec((prop::sample::select(WORDS.to_vec()), amount), 0..4).prop_map(|words| {
         words.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>() // each word once
     });
-    let verb = prop_oneof![6 => Just(Verb::Add), 2 => Just(Verb::RemoveWords), 1 => Just(Verb::DropNamespace)];
+    let verb = prop_oneof![4 => Just(Verb::Add), 2 => Just(Verb::AddGiven), 2 => Just(Verb::RemoveWords), 1 => Just(Verb::DropNamespace)];
     let once = prop_oneof![
         3 => Just(None),
         1 => prop::sample::select(KEYS.to_vec()).prop_map(|key| Some(Once::Key(key.into()))),

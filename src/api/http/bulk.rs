@@ -38,6 +38,8 @@ use warp::reply::Response;
 const TAKES: &str = "text/plain, application/x-ndjson; in UTF-8";
 /// Whole lines wait so long for more to be counted with them.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
+/// How often a block is handed over whose lines would make a count overflow.
+const OVERFLOW_TRIES: u32 = 16;
 /// See [`Room::queue`].
 const QUEUE_BYTES: u32 = (DEFAULT_QUEUE_BYTES / 2) as u32;
 /// Stands in front of a stream's name, where no header can have it: a stream of `/post` is another, whatever its name.
@@ -121,6 +123,8 @@ struct Total {
 struct Job {
     /// Where it stands; its lines are with whoever counts them.
     block: Block,
+    /// Bytes of its lines.
+    bytes: usize,
     /// The place is with the lines: a block that nobody asks for any more is counted all the same, and takes room until then.
     counting: JoinHandle<Result<(Counted, OwnedSemaphorePermit), JoinError>>,
 }
@@ -280,7 +284,7 @@ impl Bulk {
         let room = Arc::clone(&self.site.bulk_room);
         let place = Arc::clone(&room.places).acquire_owned().await.expect("nobody closes it");
         let (manner, tally, other) = (self.manner, room.tallies.take(self.hasher), room.tallies.take(self.hasher));
-        let stands = Block { bytes: Vec::new(), ..block };
+        let (bytes, stands) = (block.bytes.len(), Block { bytes: Vec::new(), ..block });
         let turn = Arc::clone(&room.turns).acquire_owned();
         let counting = tokio::spawn(async move {
             let _turn = turn.await.expect("nobody closes it");
@@ -292,31 +296,21 @@ impl Bulk {
             });
             counting.await
         });
-        let _ = jobs.send(Job { block: stands, counting }).await; // whoever takes it may have failed
+        let _ = jobs.send(Job { block: stands, bytes, counting }).await; // whoever takes it may have failed
     }
 
     /// Hands counted blocks to the Writer, in order.
     async fn write(&self, mut jobs: mpsc::Receiver<Job>, done: &mut Done) -> Result<(), Problem> {
-        while let Some(Job { block, counting }) = jobs.recv().await {
+        while let Some(Job { block, bytes, counting }) = jobs.recv().await {
             let counted = counting.await.flatten();
             let counted = counted.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))?;
-            let (Counted { spare, tally, words, left_out, refused, refusals }, _place) = counted;
+            let (mut counted, _place) = counted;
+            // What stands behind the lines are words of them.
+            counted.spare.truncate(bytes);
+            let total = done.stream.unwrap_or_default();
+            let Counted { spare, words, left_out, refused, refusals, .. } =
+                self.hand_over(&block, counted, total).await?;
             self.spares.lock().push(spare);
-            if !tally.is_empty() || self.stream.is_some() {
-                let total = done.stream.unwrap_or_default();
-                let once = self.stream.clone().map(|name| Once::Lines {
-                    name,
-                    done: block.done,
-                    so_far: block.so_far,
-                    upto: block.upto,
-                    words: total.words,
-                    left_out: total.left_out,
-                });
-                let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
-                let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
-                let _queued = self.site.bulk_room.queue.acquire_many(bytes).await.expect("nobody closes it");
-                self.leader.submit(batch, Some(AckLevel::Leader)).await.map_err(|error| self.refused(&error))?;
-            }
             done.taken += block.upto - block.done - refused;
             done.refused += refused;
             done.refusals.extend(refusals);
@@ -329,6 +323,49 @@ impl Bulk {
             }
         }
         Ok(())
+    }
+
+    /// Hands a block to the Writer. If a count would overflow, the lines that would make it do so are refused and the others
+    /// count; gives what was counted in the end.
+    async fn hand_over(&self, block: &Block, mut counted: Counted, total: Total) -> Result<Counted, Problem> {
+        for tries in 1.. {
+            let tally = counted.take_tally();
+            if tally.is_empty() && self.stream.is_none() {
+                break;
+            }
+            let once = self.stream.clone().map(|name| Once::Lines {
+                name,
+                done: block.done,
+                so_far: block.so_far,
+                upto: block.upto,
+                words: total.words,
+                left_out: total.left_out,
+            });
+            let Counted { words, left_out, .. } = counted;
+            let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
+            let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
+            let _queued = self.site.bulk_room.queue.acquire_many(bytes).await.expect("nobody closes it");
+            match self.leader.submit(batch, Some(AckLevel::Leader)).await {
+                Ok(_) => break,
+                // Others may write the same words meanwhile: it is looked at again.
+                Err(WriteError::Overflow { .. }) if tries < OVERFLOW_TRIES => {
+                    counted = self.count_what_fits(block, counted.spare).await?;
+                }
+                Err(error) => return Err(self.refused(&error)),
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Counts the lines of a block anew, against the counts there are, without those with which a count would overflow.
+    async fn count_what_fits(&self, block: &Block, bytes: Vec<u8>) -> Result<Counted, Problem> {
+        let (current, namespace) = (self.site.current()?, self.namespace.clone());
+        let (manner, tally) = (self.manner, Tally::new(self.hasher));
+        let block = Block { bytes, ..*block };
+        let counting = tokio::task::spawn_blocking(move || {
+            count::count_what_fits(block, &manner, tally, |word| current.reader.read().count(&namespace, word))
+        });
+        counting.await.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))
     }
 
     /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
@@ -360,7 +397,7 @@ impl Done {
     fn members(&self) -> serde_json::Value {
         let Self { taken, skipped, refused, refusals, words, left_out, stream } = self;
         let mut members = serde_json::json!({
-            "taken": taken, "skipped": skipped, "refused": refused, "refusals": refusals, "words": words, "left_out": left_out,
+            "last_line": skipped + taken + refused, "taken": taken, "skipped": skipped, "refused": refused, "refusals": refusals, "words": words, "left_out": left_out,
         });
         if let Some(total) = stream {
             members["stream_lines"] = total.lines.into();

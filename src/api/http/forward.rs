@@ -93,7 +93,7 @@ pub(super) fn not_passed_on(forward: &Forward) -> Problem {
         Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
         None => "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
     };
-    Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0 }))
+    Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
 }
 
 /// Whether the client has named the write, so that it may be sent again. Halves of a name too: the leader refuses them.

@@ -328,7 +328,9 @@ pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Prob
         WriteError::StreamGap { .. } => {
             (Kind::StreamGap, Refusal::StreamGap, "nothing was applied; go on with the expected number")
         }
-        WriteError::Overflow { .. } => (Kind::Overflow, Refusal::Overflow, "nothing of the request was applied"),
+        WriteError::Overflow { .. } | WriteError::BeyondBound { .. } => {
+            (Kind::Overflow, Refusal::Overflow, "nothing of the request was applied")
+        }
         WriteError::TooManyNamespaces(_) => {
             (Kind::TooManyNamespaces, Refusal::Namespaces, "nothing was applied; remove a namespace first")
         }
@@ -411,6 +413,7 @@ mod tests {
             (WriteError::WindowFull, 429, true),
             (WriteError::KeyReused, 422, false),
             (WriteError::Overflow { word: "a".to_owned() }, 422, false),
+            (WriteError::BeyondBound { word: "a".to_owned() }, 422, false),
             (WriteError::TooManyNamespaces(1), 422, false),
             (WriteError::MemoryFull, 507, false),
             (WriteError::DiskFull, 503, true),

@@ -7,14 +7,19 @@ use super::{
     json::{self, Value, Wanted},
     problem::{Kind, Problem},
 };
-use crate::{hash::WordHasher, limits::MAX_WORD_BYTES, tally::Tally, tokenizer::Analyzer};
+use crate::{
+    hash::WordHasher,
+    limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
+    tally::Tally,
+    tokenizer::Analyzer,
+};
 use std::{collections::HashSet, fmt};
 
 /// The amounts of an update, and how many words they count or take back.
 #[derive(Debug)]
 pub(super) struct Amounts {
     pub(super) tally: Tally,
-    /// The sum of the amounts, each without its sign.
+    /// The sum of the amounts, each without its sign; [`MAX_WORDS_TOLD`] if it is more.
     pub(super) words: u64,
 }
 
@@ -57,7 +62,7 @@ impl Amounts {
         if self.tally.add(&word, amount).is_err() {
             return refused(format_args!("with the members that fold to the same word it leaves the 64-bit range"));
         }
-        self.words = self.words.saturating_add(amount.unsigned_abs());
+        self.words = self.words.saturating_add(amount.unsigned_abs()).min(MAX_WORDS_TOLD);
         Ok(())
     }
 }
@@ -80,6 +85,9 @@ mod tests {
         assert_eq!(parsed("{}"), Ok(vec![]));
         let extremes = parsed(r#"{"a":-9223372036854775808,"b":9223372036854775807}"#).expect("in range");
         assert_eq!((extremes[0].1, extremes[1].1), (i64::MIN, i64::MAX));
+        let most =
+            parse(r#"{"a":-9223372036854775808,"b":9223372036854775807}"#, Analyzer::Standard, WordHasher::new(1));
+        assert_eq!(most.expect("in range").words, MAX_WORDS_TOLD);
         let counted = parse(r#"{"a":5,"b":-3}"#, Analyzer::Standard, WordHasher::new(1)).expect("sound");
         assert_eq!(counted.words, 8);
     }

@@ -16,7 +16,7 @@ use crate::{
     format::Identity,
     hash,
     leader::{AckLevel, Receipt},
-    limits::MAX_WORD_BYTES,
+    limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
     metrics::Refusal,
     position::{DatabaseTag, PositionToken},
     tally::{Batch, Once, Pool, Tally, Verb},
@@ -101,7 +101,7 @@ where
     let batch = Batch {
         fingerprint: fingerprint(once.as_ref(), &[query.namespace.as_bytes(), b"update", &whole.bytes]),
         namespace: query.namespace.into(),
-        verb: Verb::Add,
+        verb: Verb::AddGiven,
         tally: amounts.tally,
         words: amounts.words,
         left_out: 0,
@@ -373,7 +373,7 @@ impl Acceptance {
 pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
     let leader = site.leader()?;
     let database = site.current()?.identity.tag();
-    if batch.verb == Verb::Add && batch.tally.is_empty() && batch.once.is_none() {
+    if matches!(batch.verb, Verb::Add | Verb::AddGiven) && batch.tally.is_empty() && batch.once.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
         let position = site.current()?.reader.read().position();
         let receipt = Receipt {
@@ -431,6 +431,8 @@ pub(super) fn accepted_with(body: Vec<u8>, acceptance: &Acceptance) -> Response 
 /// The body of that.
 pub(super) fn write_receipt(acceptance: &Acceptance, body: &mut Vec<u8>) {
     let Receipt { words, distinct, left_out, acks, replayed, stream_last, .. } = &acceptance.receipt;
+    // A repeat may tell of a write that an earlier release has taken.
+    let words = (*words).min(MAX_WORDS_TOLD);
     write!(body, r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"#)
         .map(|()| headers::write_position(acceptance.position(), body))
         .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })

@@ -6,8 +6,9 @@ use super::{
     lines::Block,
 };
 use crate::{
+    leader::WriteError,
     limits::MAX_WORD_BYTES,
-    tally::{Parts, Tally},
+    tally::{self, Parts, Tally},
     tokenizer::{Analyzer, decode_utf8},
 };
 use std::{borrow::Cow, ops::Range};
@@ -49,7 +50,7 @@ pub(super) struct Manner {
 
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
 pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally), parts: &mut Parts) -> Counted {
-    let mut counted = Counted { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() };
+    let mut counted = Counted::new(tally);
     if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
@@ -62,7 +63,50 @@ pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally
     counted
 }
 
+/// Counts the words of a block into `tally`, which is empty, line by line: a line with which a word would leave the 64-bit
+/// range is refused. `count_of` gives the count of a word in front of the block.
+pub(super) fn count_what_fits(
+    block: Block,
+    manner: &Manner,
+    mut tally: Tally,
+    count_of: impl Fn(&str) -> i64,
+) -> Counted {
+    let hasher = tally.hasher();
+    let mut counted = Counted::new(Tally::new(hasher));
+    let (mut line, mut words) = (Counted::new(Tally::new(hasher)), Tally::new(hasher));
+    counted.refuse_or_add(&block, manner, |counted, text| {
+        words.clear();
+        (line.words, line.left_out) = (0, 0);
+        line.add(text, manner.analyzer, &mut words);
+        let fits = |word: &tally::Counted<'_>| {
+            let before = count_of(word.word).checked_add(tally.get(word.hash, word.word).unwrap_or(0));
+            before.and_then(|before| before.checked_add(word.amount)).is_some()
+        };
+        if let Some(word) = words.iter().find(|word| !fits(word)) {
+            return Err(WriteError::Overflow { word: word.word.to_owned() }.to_string());
+        }
+        for word in words.iter() {
+            tally.add_hashed(word.hash, word.word, word.amount).expect("a block has fewer words than an i64 counts");
+        }
+        (counted.words, counted.left_out) = (counted.words + line.words, counted.left_out + line.left_out);
+        Ok(())
+    });
+    tally.order_by_hash();
+    (counted.tally, counted.spare) = (tally, block.bytes);
+    counted
+}
+
 impl Counted {
+    fn new(tally: Tally) -> Self {
+        Self { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() }
+    }
+
+    /// Takes the words out.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        let empty = Tally::new(self.tally.hasher());
+        std::mem::replace(&mut self.tally, empty)
+    }
+
     /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through `other`.
     fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts, mut other: Tally) {
         let mut from = 0;
@@ -96,21 +140,33 @@ impl Counted {
 
     /// Adds line by line.
     fn add_lines(&mut self, block: Block, manner: &Manner) {
-        let hasher = self.tally.hasher();
-        let mut tally = std::mem::replace(&mut self.tally, Tally::new(hasher));
+        let mut tally = self.take_tally();
+        self.refuse_or_add(&block, manner, |counted, text| {
+            counted.add(text, manner.analyzer, &mut tally);
+            Ok(())
+        });
+        tally.order_by_hash();
+        (self.tally, self.spare) = (tally, block.bytes);
+    }
+
+    /// Gives each line's text to `add`, and notes the lines that are refused, by that too.
+    fn refuse_or_add(
+        &mut self,
+        block: &Block,
+        manner: &Manner,
+        mut add: impl FnMut(&mut Self, &str) -> Result<(), String>,
+    ) {
         let mut from = 0;
         for (at, end) in memchr::memchr_iter(b'\n', &block.bytes).enumerate() {
             let line = &block.bytes[from..end];
             from = end + 1;
             let too_long = line.len() > manner.limit || (at == 0 && block.first_too_long);
             let longer = || format!("longer than {} bytes", manner.limit);
-            match if too_long { Err(longer()) } else { text(line, manner.format) } {
-                Ok(text) => self.add(&text, manner.analyzer, &mut tally),
-                Err(reason) => self.refuse(block.done + 1 + at as u64, reason),
+            let read = if too_long { Err(longer()) } else { text(line, manner.format) };
+            if let Err(reason) = read.and_then(|text| add(self, &text)) {
+                self.refuse(block.done + 1 + at as u64, reason);
             }
         }
-        tally.order_by_hash();
-        (self.tally, self.spare) = (tally, block.bytes);
     }
 
     fn add(&mut self, text: &str, analyzer: Analyzer, tally: &mut Tally) {
@@ -221,6 +277,28 @@ mod tests {
         };
         assert_eq!((told(&all.tally), all.words), (told(&plain), words));
         assert!(all.tally.hashes().map(|hash| hash >> 56).is_sorted());
+    }
+
+    #[test]
+    fn lines_with_which_a_count_would_overflow_are_refused_and_those_that_fit_count() {
+        let fits = |bytes: &[u8], format, count_of: fn(&str) -> i64| {
+            let first = counted(bytes, format, 99);
+            let mut bytes = first.spare;
+            bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
+            let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
+            let manner = Manner { format, analyzer: Analyzer::Standard, limit: 99 };
+            count_what_fits(block, &manner, Tally::new(WordHasher::new(1)), count_of)
+        };
+        let nearly = |word: &str| if word == "the" { i64::MAX - 2 } else { 0 };
+        // Two fit: of line 12 there would be two more than those of line 11, so that the one of 13 counts in their place.
+        let text = b"The whale\nthe the\nthe sea\na \xff\nthe\nwhale caf\xc3\xa9\n";
+        let all = fits(text, Format::Plain, nearly);
+        assert_eq!(told(&all), (6, 4, vec![12, 14, 15]));
+        assert!(all.refusals[0].reason.contains("the count of \"the\" would leave"), "{}", all.refusals[0].reason);
+        let json = b"{\"text\":\"a the\"}\n{\"text\":\"the the\"}\n{}\n{\"text\":\"b\"}\n";
+        assert_eq!(told(&fits(json, Format::Json, nearly)), (3, 3, vec![12, 13]));
+        assert_eq!(told(&fits(b"the\nthe\n", Format::Plain, |_| i64::MAX)), (0, 0, vec![11, 12]));
+        assert_eq!(told(&fits(b"the\nsea\n", Format::Plain, |_| i64::MIN)), (2, 2, vec![]));
     }
 
     #[test]
