@@ -97,6 +97,8 @@ pub struct Sender {
     catch_up: CatchUp,
     /// The last hello.
     hello: Option<Hello>,
+    /// Whether that was of another database.
+    holds_other: bool,
     /// What was asked for in the exchange under way, and whether it carries records.
     in_flight: Option<(Command, bool)>,
     /// Whether the replica has applied an offer since it was last judged.
@@ -123,6 +125,7 @@ impl Sender {
             state: State::Unknown,
             catch_up: CatchUp::default(),
             hello: None,
+            holds_other: false,
             in_flight: None,
             confirmed: false,
             slow: 0,
@@ -303,6 +306,7 @@ impl Sender {
             State::Streaming(_) => self.confirmed = false,
             _ => told.push(Told::Lost),
         }
+        self.holds_other = hello.database.is_some_and(|held| held != lead.identity.database_id);
         self.hello = Some(hello);
     }
 
@@ -354,7 +358,9 @@ impl Sender {
 
     /// For `/status`.
     pub fn status(&self, now_ms: u64, last: Sequence) -> SenderStatus {
-        let applied = self.hello.as_ref().map_or(0, |hello| hello.position.sequence);
+        // Records of another database are none of this one's.
+        let hello = self.hello.as_ref().filter(|_| !self.holds_other);
+        let applied = hello.map_or(0, |hello| hello.position.sequence);
         SenderStatus {
             url: self.url.clone(),
             state: match self.state {
@@ -369,7 +375,7 @@ impl Sender {
                 hello.database.map(|database| PositionToken::of(database, hello.position).to_string())
             }),
             applied,
-            synced: self.hello.as_ref().and_then(|hello| hello.synced),
+            synced: hello.and_then(|hello| hello.synced),
             lag_records: last.saturating_sub(applied),
             silent_ms: self.answered_ms.map(|at| now_ms.saturating_sub(at)),
             failures: self.failures,

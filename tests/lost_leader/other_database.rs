@@ -90,6 +90,10 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     assert_eq!((&status["ready"], &status["other_database"]), (&false.into(), &theirs["database"]));
     assert_ne!(status["database"], theirs["database"]);
 
+    until("the leader refuses it", || get(leader, "/status").body["replicas"][0]["state"] == "refused");
+    let refused = get(leader, "/status").body["replicas"][0].clone();
+    assert_eq!((&refused["applied"], &refused["position"]), (&0.into(), &status["position"]), "{refused}");
+
     // Positions of one database are nothing in the other, whoever has more records.
     let fresh = post(leader, "fresh");
     assert_eq!(fresh.status, 202);
