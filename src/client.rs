@@ -125,6 +125,8 @@ pub enum ClientError {
         reason: String,
         /// The number the stream goes on with, if the request was ahead of it.
         expected: Option<u64>,
+        /// Where the leader is, if the node is none and takes no such write.
+        leader: Option<Box<str>>,
         /// When to come again.
         retry_after: Option<Duration>,
     },
@@ -165,6 +167,7 @@ struct Problem {
     #[serde(default)]
     detail: String,
     expected: Option<u64>,
+    leader: Option<Box<str>>,
 }
 
 impl Client {
@@ -245,6 +248,19 @@ impl Client {
             None => request.header(header::CONTENT_LENGTH, "0"),
         };
         self.json(request).await
+    }
+
+    /// The leader, where this node takes no bulk bodies and names it. One step: whether that node is the leader is not asked.
+    ///
+    /// # Errors
+    /// [`ClientError::BadAddress`] if it names what is no address.
+    pub async fn named_leader(&self) -> Result<Option<Self>, ClientError> {
+        // Nothing is sent, so nothing is counted under that name.
+        match self.bulk(self.address("/bulk", &[]), "who-leads", None).await {
+            Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => Self::new(&leader).map(Some),
+            // What else is wrong is told of what is sent.
+            _ => Ok(None),
+        }
     }
 
     /// Posts one text as the field `text` of a form, as `curl --data-urlencode` does. Without a key: what may be
@@ -387,6 +403,7 @@ impl Client {
             status: status.as_u16(),
             reason,
             expected: problem.expected,
+            leader: problem.leader,
             retry_after,
         }
     }

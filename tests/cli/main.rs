@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // makes files as a user has them
 
 mod fake;
+mod followers;
 mod post;
 mod servers;
 mod usage;

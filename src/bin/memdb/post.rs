@@ -32,7 +32,8 @@ EXAMPLES
   zcat book.gz | memdb post --stream book -
   memdb post --again book.txt             counts it once more
 
-The lines of a file go to the leader as one body (POST /bulk). A replica is no leader: give the leader itself.
+The lines of a file go to the leader as one body (POST /bulk). A follower does not pass it on; it names the leader, and the
+lines go there, which is said.
 
 Stopped or repeated, the same command counts nothing twice: the leader remembers how far each file is, by its path,
 its content, --ns, --per and --post-bytes, for 30 days after the last post. A file that changed or grew is another
@@ -158,10 +159,15 @@ impl Run<'_> {
         {
             return Err(error.into());
         }
+        let leader = self.client.named_leader().await?;
+        if let Some(leader) = &leader {
+            tell(&format!("{} is no leader; going on at the one it names, {}", self.client.base(), leader.base()));
+        }
         let sources = self.survey().await?;
         let begun = Instant::now();
         let bar = Bar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
-        let line = Line::new(self.client.clone(), &self.manner, Arc::clone(&self.progress));
+        let client = leader.unwrap_or_else(|| self.client.clone());
+        let line = Line::new(client, &self.manner, Arc::clone(&self.progress));
         let outcomes = stream::iter(&sources)
             .map(|source| self.feed(source, line.clone(), &bar, sources.len()))
             .buffer_unordered(self.manner.in_flight)
