@@ -207,10 +207,9 @@ impl FileHeader {
             return Err(damaged(8, format!("format version {version}; this release reads {FORMAT_VERSION}")));
         }
         let (code, analyzer_version) = (u16_at(header, 10), u16_at(header, 12));
-        let analyzer =
-            Analyzer::from_code(code).filter(|analyzer| analyzer.version() == analyzer_version).ok_or_else(|| {
-                damaged(10, format!("analyzer {code} in version {analyzer_version} is not known to this release"))
-            })?;
+        let analyzer = Analyzer::from_code(code, analyzer_version).ok_or_else(|| {
+            damaged(10, format!("analyzer {code} in version {analyzer_version} is not known to this release"))
+        })?;
         let kind = FileKind::ALL.into_iter().find(|kind| header[..8] == kind.magic()).expect("looked for above");
         let identity = Identity {
             database_id: u128::from_le_bytes(header[16..32].try_into().expect("16 bytes")),

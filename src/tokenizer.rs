@@ -15,18 +15,24 @@ mod standard;
 #[cfg(test)]
 mod tests;
 mod traits;
+mod version2;
 
+use standard::Version;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// How text becomes words.
+/// How text becomes words: an analyzer in one version of its rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Analyzer {
     /// Unicode word boundaries, with dictionaries for Chinese, Japanese, Thai, Lao, Khmer and Burmese; NFKC and lower
-    /// case; what holds no letter or digit is no word.
+    /// case, without invisible characters; curly apostrophes are straight, underscores at the edges of a word go, and
+    /// what NFKC makes a space separates; what holds no letter or digit is no word. Version 2, that of new databases.
     #[default]
     Standard,
+    /// Version 1 of [`Analyzer::Standard`], for the databases that were made with it: Unicode word boundaries, NFKC and
+    /// lower case, and nothing else.
+    StandardV1,
     /// What lies between Unicode white space, unchanged: exactly Go's `strings.Fields`.
     Whitespace,
 }
@@ -41,7 +47,8 @@ impl Analyzer {
     /// Returns how many words were left out because they are longer.
     pub fn words_within(self, text: &str, max_bytes: usize, mut each: impl FnMut(&str)) -> u64 {
         match self {
-            Self::Standard => standard::words_within(text, max_bytes, each),
+            Self::Standard => standard::words_within(Version::Two, text, max_bytes, each),
+            Self::StandardV1 => standard::words_within(Version::One, text, max_bytes, each),
             Self::Whitespace => {
                 let mut left_out = 0;
                 // `char::is_whitespace` is the Unicode property White_Space, which is what Go's `unicode.IsSpace` is.
@@ -60,7 +67,7 @@ impl Analyzer {
     /// Puts text into the form its words are counted in, in place, if it is ASCII; `false`, and nothing is done, if it is not.
     pub fn fold_ascii(self, text: &mut str) -> bool {
         let is_ascii = text.is_ascii();
-        if is_ascii && self == Self::Standard {
+        if is_ascii && self != Self::Whitespace {
             text.make_ascii_lowercase();
         }
         is_ascii
@@ -79,15 +86,18 @@ impl Analyzer {
         };
         match self {
             Self::Standard => ascii::slices(text, give),
+            Self::StandardV1 => ascii::slices_v1(text, give),
             Self::Whitespace => ascii::fields(text, give),
         }
         left_out
     }
 
-    /// The form a name has in reads and in `/update`. A name is never segmented: it is one word as it stands.
+    /// The form a name has in reads and in `/update`. A name is never segmented: it is one word as it stands. A name of
+    /// nothing but underscores and invisible characters folds to nothing, which names no word.
     pub fn fold(self, name: &str) -> Cow<'_, str> {
         match self {
-            Self::Standard => fold::fold(name),
+            Self::Standard => version2::fold(name),
+            Self::StandardV1 => fold::fold(name),
             Self::Whitespace => Cow::Borrowed(name),
         }
     }
@@ -95,7 +105,7 @@ impl Analyzer {
     /// The name users know it by: `standard` or `whitespace`.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Standard => "standard",
+            Self::Standard | Self::StandardV1 => "standard",
             Self::Whitespace => "whitespace",
         }
     }
@@ -103,16 +113,17 @@ impl Analyzer {
     /// The number it has in the headers of files and messages. Never reused, never 0.
     pub const fn code(self) -> u16 {
         match self {
-            Self::Standard => 1,
+            Self::Standard | Self::StandardV1 => 1,
             Self::Whitespace => 2,
         }
     }
 
-    /// The analyzer with this [`Analyzer::code`], or `None` if this program knows none.
-    pub const fn from_code(code: u16) -> Option<Self> {
-        match code {
-            1 => Some(Self::Standard),
-            2 => Some(Self::Whitespace),
+    /// The analyzer with this [`Analyzer::code`] and [`Analyzer::version`], or `None` if this program knows none.
+    pub const fn from_code(code: u16, version: u16) -> Option<Self> {
+        match (code, version) {
+            (1, 1) => Some(Self::StandardV1),
+            (1, 2) => Some(Self::Standard),
+            (2, 1) => Some(Self::Whitespace),
             _ => None,
         }
     }
@@ -121,9 +132,11 @@ impl Analyzer {
     ///
     /// It is raised when any text would be counted differently. That includes new tables in ICU, in
     /// `unicode-normalization` or in Rust's own `char`: the test `the_rules_are_those_of_this_version` notices.
+    /// Databases go on with the version they were made with, so the one before stays known.
     pub const fn version(self) -> u16 {
         match self {
-            Self::Standard | Self::Whitespace => 1,
+            Self::StandardV1 | Self::Whitespace => 1,
+            Self::Standard => 2,
         }
     }
 }
@@ -171,10 +184,14 @@ pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
 /// For the fuzzer (`fuzz/targets`): the lanes one by one. Only in builds for tests.
 #[cfg(feature = "failpoints")]
 pub mod untrusted {
-    use super::standard::{Words, segment};
+    use super::{
+        Analyzer,
+        standard::{Version, Words, segment},
+    };
 
-    /// The words of a text by ICU over the whole of it; what the lanes together must equal.
-    pub fn words_by_icu(text: &str, each: impl FnMut(&str)) {
-        segment(text, &mut Words::new(usize::MAX, each));
+    /// The words of a text under a version of `standard` by ICU over the whole of it; what the lanes together must equal.
+    pub fn words_by_icu(analyzer: Analyzer, text: &str, each: impl FnMut(&str)) {
+        let version = if analyzer == Analyzer::StandardV1 { Version::One } else { Version::Two };
+        segment(text, &mut Words::new(version, usize::MAX, each));
     }
 }

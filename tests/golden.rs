@@ -27,12 +27,19 @@ use memdb::{
 use memory::{Files, MemoryDisk};
 use std::{path::PathBuf, sync::Arc};
 
-const IDENTITY: Identity = Identity {
-    database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
-    shard_id: 0,
-    analyzer: Analyzer::Standard,
-    hash_seed: 0x1716_1514_1312_1110,
-};
+/// The files of databases with either version of the analyzer, and what their names end with. They differ in their headers
+/// alone, and in the chain, which begins with nothing of them.
+const DATABASES: [(&str, Identity); 2] =
+    [("v1", identity(Analyzer::StandardV1)), ("v1-standard-2", identity(Analyzer::Standard))];
+
+const fn identity(analyzer: Analyzer) -> Identity {
+    Identity {
+        database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+        shard_id: 0,
+        analyzer,
+        hash_seed: 0x1716_1514_1312_1110,
+    }
+}
 const TIME_MS: u64 = 1_700_000_000_000;
 
 fn path(name: &str) -> PathBuf {
@@ -54,7 +61,7 @@ fn matches_golden(name: &str, bytes: &[u8]) {
     assert_eq!(bytes.len(), expected.len(), "{name}: its length");
 }
 
-fn manifest() -> Manifest {
+fn manifest(identity: Identity) -> Manifest {
     let mut epochs = EpochTable::default();
     epochs.end(Position::new(1, 2));
     epochs.end(Position::new(2, 2));
@@ -68,7 +75,7 @@ fn manifest() -> Manifest {
         replicas: vec!["http://127.0.0.1:8081".into()],
         promised: 5,
     };
-    Manifest { identity: IDENTITY, state }
+    Manifest { identity, state }
 }
 
 const HELLO: &[WordCount<'_>] = &[WordCount { word: "hello", count: 2 }];
@@ -92,7 +99,7 @@ fn bodies() -> [Body<'static>; 3] {
 
 /// Σ hash · count over the counts after each record.
 fn digests() -> [u64; 3] {
-    let hasher = IDENTITY.hasher();
+    let hasher = DATABASES[0].1.hasher();
     let part = |namespace: &str, word: &str, count: i64| {
         memdb::hash::weight(hasher.hash(word), count).wrapping_mul(hasher.namespace_factor(namespace))
     };
@@ -101,11 +108,11 @@ fn digests() -> [u64; 3] {
 }
 
 /// A log of three records, the second synced before the third, and a snapshot walked before the third was written.
-fn files() -> Files {
+fn files(identity: Identity) -> Files {
     let memory = MemoryDisk::new(&Files::new());
     let disk: Arc<dyn Disk> = Arc::clone(&memory) as _;
-    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-    let mut log = Log::begin(Arc::clone(&disk), IDENTITY, 1, Mark::default(), 1 << 20).expect("the disk works");
+    let mut store = Store::new(identity.hasher(), WindowLimits::default());
+    let mut log = Log::begin(Arc::clone(&disk), identity, 1, Mark::default(), 1 << 20).expect("the disk works");
     let mut job = None;
     for (at, (body, digest_after)) in bodies().iter().zip(digests()).enumerate() {
         let (position, time_ms) = (log.next(), TIME_MS + at as u64);
@@ -115,7 +122,7 @@ fn files() -> Files {
         if at == 1 {
             let sync = log.sync().expect("something to sync");
             log.synced(&sync);
-            let begun = Job::begin(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.live_place());
+            let begun = Job::begin(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_place());
             let mut begun = begun.expect("the disk works");
             // Far enough for the image to be read.
             (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), Step::More));
@@ -136,25 +143,35 @@ fn snapshot_name() -> String {
 
 #[test]
 fn the_same_inputs_make_the_same_bytes() {
-    matches_golden("manifest-v1", &manifest().encode());
-    let files = files();
-    matches_golden("log-v1", &files[&log_name()]);
-    matches_golden("snapshot-v1", &files[&snapshot_name()]);
+    for (name, identity) in DATABASES {
+        matches_golden(&format!("manifest-{name}"), &manifest(identity).encode());
+        let files = files(identity);
+        matches_golden(&format!("log-{name}"), &files[&log_name()]);
+        matches_golden(&format!("snapshot-{name}"), &files[&snapshot_name()]);
+    }
 }
 
 #[test]
 fn the_golden_manifest_says_what_was_written() {
-    assert_eq!(Manifest::decode(&golden("manifest-v1")).expect("whole"), manifest());
+    for (name, identity) in DATABASES {
+        let bytes = golden(&format!("manifest-{name}"));
+        assert_eq!(Manifest::decode(&bytes).expect("whole"), manifest(identity));
+        assert_eq!(bytes[12], identity.analyzer.version() as u8, "it is in the header");
+    }
 }
 
 #[test]
 fn the_golden_log_says_what_was_written() {
-    let bytes = golden("log-v1");
-    let header = FileHeader::decode_of("log-v1", &bytes, FileKind::Log, &IDENTITY).expect("whole");
+    DATABASES.iter().for_each(|(name, identity)| log_says_what_was_written(&format!("log-{name}"), identity));
+}
+
+fn log_says_what_was_written(name: &str, identity: &Identity) {
+    let bytes = golden(name);
+    let header = FileHeader::decode_of(name, &bytes, FileKind::Log, identity).expect("whole");
     assert_eq!((header.position, header.chain), (Position::new(1, 1), 0));
     let disk = MemoryDisk::new(&[(log_name(), bytes)].into());
     let mut found = Vec::new();
-    let scanned = scan(&*disk, &IDENTITY, Mark::default(), |raw: &RawRecord<'_>| {
+    let scanned = scan(&*disk, identity, Mark::default(), |raw: &RawRecord<'_>| {
         let record = raw.record()?;
         let (expected, digest_after) = (&bodies()[found.len()], digests()[found.len()]);
         assert_eq!((&record.body, record.digest_after), (expected, digest_after));
@@ -169,9 +186,22 @@ fn the_golden_log_says_what_was_written() {
 
 #[test]
 fn the_golden_snapshot_says_what_was_written() {
-    let disk = MemoryDisk::new(&[(snapshot_name(), golden("snapshot-v1"))].into());
-    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-    let trailer = load(&*disk, &snapshot_name(), &IDENTITY, &mut store).expect("whole");
+    DATABASES.iter().for_each(|(name, identity)| snapshot_says_what_was_written(&format!("snapshot-{name}"), identity));
+}
+
+#[test]
+fn files_of_one_version_of_the_analyzer_are_none_of_the_other() {
+    let [(_, first), (_, second)] = DATABASES;
+    let bytes = golden("log-v1");
+    let damage = FileHeader::decode_of("log", &bytes, FileKind::Log, &second).expect_err("of the other");
+    assert!(damage.to_string().contains("belongs to database"), "{damage}");
+    assert_eq!(FileHeader::decode("log", &bytes).expect("whole").identity, first);
+}
+
+fn snapshot_says_what_was_written(name: &str, identity: &Identity) {
+    let disk = MemoryDisk::new(&[(snapshot_name(), golden(name))].into());
+    let mut store = Store::new(identity.hasher(), WindowLimits::default());
+    let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");
     assert_eq!((trailer.start.position, trailer.end.position), (Position::new(1, 2), Position::new(1, 3)));
     assert_eq!((trailer.end.digest, trailer.time_ms, trailer.words), (digests()[2], TIME_MS + 2, 1));
     let reader = store.reader();

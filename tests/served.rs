@@ -7,12 +7,16 @@ mod settings;
 
 use memdb::{
     config,
-    disk::RealDisk,
+    disk::{Disk, RealDisk},
+    format::Identity,
     manifest::Manifest,
     node::{Following, Leading},
     position::Position,
+    recovery,
     replication::{HELLO_TYPE, Hello},
+    store::WindowLimits,
     tally::{Batch, Tally, Verb},
+    tokenizer::Analyzer,
 };
 use reqwest::blocking::Client;
 use settings::resolve;
@@ -20,6 +24,7 @@ use std::{
     collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -205,4 +210,59 @@ fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
         let lint = promtool(&["check", "metrics"], text).expect("it was there just now");
         assert!(lint.status.success(), "{}\n{text}", String::from_utf8_lossy(&lint.stderr));
     }
+}
+
+/// The body that a node answers with.
+fn got(address: SocketAddr, path: &str) -> String {
+    Client::new().get(format!("http://{address}{path}")).send().expect("it answers").text().expect("a body")
+}
+
+fn post(leading: &Leading, text: &str) -> String {
+    let post = Client::new().post(format!("http://{}/post", leading.address())).body(text.to_owned());
+    let answer = post.send().expect("it answers");
+    assert_eq!(answer.status(), 202);
+    answer.headers()["memdb-position"].to_str().expect("ASCII").to_owned()
+}
+
+/// What is counted of the same text by a leader of these files, and by its replica.
+fn counted_on_both(data: &Path) -> (String, u64) {
+    let leading = lead(data);
+    let following = follow(&url(leading.address()));
+    until(&leading, "the replica is connected", |states| streams(states, &url(following.address())));
+    let position = post(&leading, "don\u{2019}t _very_");
+    let read = Client::new().get(format!("http://{}/sync", following.address())).header("memdb-min-position", position);
+    let followed = read.send().expect("it answers").text().expect("a body");
+    let sorted = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON").to_string();
+    assert_eq!(sorted(&got(leading.address(), "/sync")), sorted(&followed), "the replica counts as its leader");
+    let version = |address| {
+        let status: serde_json::Value = serde_json::from_str(&got(address, "/status")).expect("JSON");
+        assert_eq!(status["analyzer"], "standard");
+        status["analyzer_version"].as_u64().expect("a version")
+    };
+    assert_eq!(version(leading.address()), version(following.address()));
+    let told = (sorted(&followed), version(leading.address()));
+    following.stop().expect("a clean stop");
+    leading.stop().expect("a clean stop");
+    told
+}
+
+#[test]
+fn a_database_goes_on_with_the_version_of_the_analyzer_it_was_made_with() {
+    let new = TempDir::new().expect("a directory");
+    assert_eq!(counted_on_both(new.path()), (r#"{"don't":1,"very":1}"#.to_owned(), 2));
+    let old = TempDir::new().expect("a directory");
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(old.path()).expect("a directory"));
+    let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 11 };
+    let made = recovery::look(&*disk, identity, WindowLimits::default()).expect("it can be read");
+    drop(made.settle(&disk, "boot".to_owned(), memdb::limits::DEFAULT_SEGMENT_BYTES).expect("it can be written"));
+    drop(disk);
+    // Over a restart too, and when the analyzer is named.
+    for times in 1..=2 {
+        let expected = format!(r#"{{"_very_":{times},"don’t":{times}}}"#);
+        assert_eq!(counted_on_both(old.path()), (expected, 1));
+    }
+    let settings = [("data-dir", old.path().to_str().expect("UTF-8")), ("analyzer", "standard")];
+    let leading = Leading::start(&resolve(config::Role::Leader, &settings)).expect("a leader");
+    assert!(got(leading.address(), "/status").contains(r#""analyzer_version":1"#));
+    leading.stop().expect("a clean stop");
 }

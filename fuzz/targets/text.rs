@@ -5,20 +5,22 @@ use memdb::{limits::MAX_WORD_BYTES, tokenizer::Analyzer};
 
 pub fn text(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let words = words_of(Analyzer::Standard, &text);
-    let mut by_icu = Vec::new();
-    memdb::tokenizer::untrusted::words_by_icu(&text, |word| by_icu.push(word.to_owned()));
-    if !words.is_empty() {
-        super::accepted();
+    for analyzer in [Analyzer::StandardV1, Analyzer::Standard] {
+        let words = words_of(analyzer, &text);
+        let mut by_icu = Vec::new();
+        memdb::tokenizer::untrusted::words_by_icu(analyzer, &text, |word| by_icu.push(word.to_owned()));
+        if !words.is_empty() {
+            super::accepted();
+        }
+        assert_eq!(words, by_icu, "{text:?}");
+        for word in &words {
+            assert!(!word.is_empty(), "{text:?}");
+            assert_eq!(analyzer.fold(word), word.as_str(), "a word is folded already");
+        }
+        let folded = analyzer.fold(&text);
+        assert_eq!(analyzer.fold(&folded), folded, "folding ends");
     }
-    assert_eq!(words, by_icu, "{text:?}");
-    for word in &words {
-        assert!(!word.is_empty(), "{text:?}");
-        assert_eq!(Analyzer::Standard.fold(word), word.as_str(), "a word is folded already");
-    }
-    let folded = Analyzer::Standard.fold(&text);
-    assert_eq!(Analyzer::Standard.fold(&folded), folded, "folding ends");
-    for analyzer in [Analyzer::Standard, Analyzer::Whitespace] {
+    for analyzer in [Analyzer::StandardV1, Analyzer::Standard, Analyzer::Whitespace] {
         for most in [1, 5, MAX_WORD_BYTES] {
             within(analyzer, &text, most);
         }

@@ -167,7 +167,14 @@ fn tell_of(store: &Store, identity: &Identity, found: &str) {
         );
     }
     let database = format!("{:032x}", identity.database_id);
-    tracing::info!(database, position = %store.mark().position, analyzer = %identity.analyzer, "{found}");
+    let analyzer_version = identity.analyzer.version();
+    tracing::info!(
+        database,
+        position = %store.mark().position,
+        analyzer = %identity.analyzer,
+        analyzer_version,
+        "{found}"
+    );
 }
 
 /// What the workers have done goes to the Writer.
@@ -202,7 +209,8 @@ fn recover(
         Some(_) => look_at_files(settings, disk)?,
     };
     let found = recovered.manifest.identity.analyzer;
-    if settings.analyzer.is_some_and(|wanted| wanted != found) {
+    // Whatever its version: a database goes on with the one it was made with.
+    if settings.analyzer.is_some_and(|wanted| wanted.code() != found.code()) {
         return Err(refused(RecoveryError::OtherAnalyzer { found }));
     }
     let boot_id = boot_id()?;

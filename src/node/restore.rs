@@ -88,7 +88,8 @@ async fn fetch(
 
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
 async fn standing_of(link: &Link) -> Result<(Epoch, Sequence), LinkError> {
-    let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
+    // The first version, which every release can read: the question is about none of its words.
+    let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
     let offer = Offer::ask(identity, 0);
     match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),

@@ -162,8 +162,7 @@ impl<'a> Offer<'a> {
         let (head, used): (OfferHead, usize) =
             bincode::borrow_decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
         let records = &bytes[used..];
-        let analyzer = Analyzer::from_code(head.analyzer)
-            .filter(|analyzer| analyzer.version() == head.analyzer_version)
+        let analyzer = Analyzer::from_code(head.analyzer, head.analyzer_version)
             .ok_or_else(|| format!("analyzer {} in version {}", head.analyzer, head.analyzer_version))?;
         let OfferHead {
             database_id,

@@ -7,7 +7,7 @@
 //! A block of 64 bytes becomes two masks, a bit a byte: what is in a word, and what may join. Where a bit differs from the
 //! one before it, a word begins or ends. Only what may join and stands between two bytes of words is looked at by itself.
 
-use super::standard::Words;
+use super::standard::{Version, Words};
 
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
@@ -50,7 +50,10 @@ pub(super) fn words(text: &str, words: &mut Words<impl FnMut(&str)>) {
         lower.clear();
         lower.push_str(piece);
         lower.make_ascii_lowercase();
-        slices(&lower, |word| words.give_folded(word));
+        match words.version {
+            Version::One => slices_v1(&lower, |word| words.give_folded(word)),
+            Version::Two => slices(&lower, |word| words.give_folded(word)),
+        }
         rest = after;
     }
     words.lower = lower;
@@ -66,9 +69,24 @@ fn piece_bytes(text: &[u8]) -> usize {
     }
 }
 
-/// Gives the words of `text`, which is ASCII, as they stand.
+/// Gives the words of `text`, which is ASCII, as they stand, without the underscores at their edges.
 #[inline]
 pub(super) fn slices<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
+    let bytes = text.as_bytes();
+    spans(bytes, standard_masks, |start, end| {
+        let mut word = &text[start..end];
+        if bytes[start] == b'_' || bytes[end - 1] == b'_' {
+            word = word.trim_matches('_');
+        }
+        if !word.is_empty() {
+            each(word);
+        }
+    });
+}
+
+/// The same under version 1, where underscores stay.
+#[inline]
+pub(super) fn slices_v1<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
     spans(text.as_bytes(), standard_masks, |start, end| {
         let word = &text[start..end];
         // Joiners join letters and digits, so what begins with `_` and has neither is all of `_`.

@@ -6,14 +6,14 @@
 //!   where a dictionary looks at single characters (Japanese `が` in one or two parts).
 //! - NFKC only after: the dictionaries know words as people write them. NFKC takes Thai `ำ` and Lao `ຳ` apart, and
 //!   `น้ำ` (water) would no longer be found.
-//! - A segment stays one word whatever folding makes of it. `ﷺ` becomes four words with spaces between; they were
-//!   written as one, are counted as one, and are found by asking for `ﷺ` or for the four, because names in reads are
-//!   folded and never segmented.
+//! - What folding makes a space or a sign of separates all the same: version 2 writes out what becomes white space
+//!   before it looks for boundaries (`ﷺ` is four words), and looks for them again in what folding brought a sign into
+//!   (`⒈` is `1`, not `1.`). In version 1 a segment stays one word whatever folding makes of it.
 //! - Whether a segment is a word is decided on what was written and holds for what it became: `™` and `🈁` are
 //!   symbols, not the words `tm` and `ココ`. ICU's own word types are not used: they are wrong after combining marks.
 
-use super::traits::is_word;
-use super::{ascii, fold};
+use super::traits::{Traits, is_letter_or_digit, is_word};
+use super::{ascii, fold, version2};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 use std::sync::LazyLock;
@@ -22,9 +22,16 @@ use std::sync::LazyLock;
 static SEGMENTER: LazyLock<WordSegmenterBorrowed<'static>> =
     LazyLock::new(|| WordSegmenter::new_dictionary(WordBreakInvariantOptions::default()));
 
+/// The versions of the rules. All that a version decides is decided by this, so that the one before stays as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    One,
+    Two,
+}
+
 /// See [`super::Analyzer::words_within`].
-pub(super) fn words_within(text: &str, max_bytes: usize, each: impl FnMut(&str)) -> u64 {
-    let mut words = Words::new(max_bytes, each);
+pub(super) fn words_within(version: Version, text: &str, max_bytes: usize, each: impl FnMut(&str)) -> u64 {
+    let mut words = Words::new(version, max_bytes, each);
     let mut rest = text;
     while !rest.is_empty() {
         let (plain, after) = rest.split_at(plain_bytes(rest.as_bytes()));
@@ -41,16 +48,24 @@ pub(super) fn segment(text: &str, words: &mut Words<impl FnMut(&str)>) {
     if text.is_empty() {
         return;
     }
-    let text = fold::compose(text);
+    match words.version {
+        Version::One => each_segment(&fold::compose(text), |segment| words.give_v1(segment)),
+        Version::Two => each_segment(&version2::prepare(text), |segment| words.give(segment)),
+    }
+}
+
+/// Calls `each` with what lies between every two boundaries.
+fn each_segment(text: &str, mut each: impl FnMut(&str)) {
     let mut start = 0;
-    for end in SEGMENTER.segment_str(&text) {
-        words.give(&text[start..end]);
+    for end in SEGMENTER.segment_str(text) {
+        each(&text[start..end]);
         start = end;
     }
 }
 
 /// Where words go: folded, the long ones left out.
 pub(super) struct Words<F> {
+    pub(super) version: Version,
     max_bytes: usize,
     each: F,
     left_out: u64,
@@ -59,8 +74,8 @@ pub(super) struct Words<F> {
 }
 
 impl<F: FnMut(&str)> Words<F> {
-    pub(super) fn new(max_bytes: usize, each: F) -> Self {
-        Self { max_bytes, each, left_out: 0, lower: String::new() }
+    pub(super) fn new(version: Version, max_bytes: usize, each: F) -> Self {
+        Self { version, max_bytes, each, left_out: 0, lower: String::new() }
     }
 
     /// Takes a word that is folded.
@@ -75,22 +90,48 @@ impl<F: FnMut(&str)> Words<F> {
 
     /// Takes what lies between two boundaries, if it is a word.
     fn give(&mut self, segment: &str) {
+        // The underscores first, so that a word is as long as what is left of it.
+        let segment = version2::trim(segment.trim_start());
+        if !is_word(segment) {
+            return;
+        }
+        if Traits::of_all(segment).has(Traits::WHOLE) {
+            if self.is_surely_too_long(segment) {
+                self.left_out += 1;
+            } else {
+                self.give_part(&version2::fold(segment));
+            }
+        } else {
+            each_segment(&version2::fold(segment), |part| self.give_part(part));
+        }
+    }
+
+    /// Takes a part of a folded segment. A vowel sign behind a dash stands in one segment with it: the dash is no part of
+    /// the word.
+    fn give_part(&mut self, part: &str) {
+        let part = version2::trim(part.trim_start_matches(|char| !is_letter_or_digit(char)));
+        if !part.is_empty() {
+            self.give_folded(part);
+        }
+    }
+
+    /// Takes what lies between two boundaries, if it is a word under version 1.
+    fn give_v1(&mut self, segment: &str) {
         // A mark after a space stands in one segment with it. The space is no part of a word, and without it the
         // segment is what it is when the text begins with the mark: this makes cutting at spaces right.
         let segment = segment.trim_start();
         if !is_word(segment) {
             return;
         }
-        if segment.len() / fold::MOST_SHRINKING > self.max_bytes {
-            self.left_out += 1;
-            return;
-        }
-        let word = fold::fold(segment);
-        if word.len() > self.max_bytes {
+        if self.is_surely_too_long(segment) {
             self.left_out += 1;
         } else {
-            (self.each)(&word);
+            self.give_folded(&fold::fold(segment));
         }
+    }
+
+    fn is_surely_too_long(&self, segment: &str) -> bool {
+        segment.len() / fold::MOST_SHRINKING > self.max_bytes
     }
 }
 

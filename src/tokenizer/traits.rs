@@ -5,8 +5,8 @@
 //! together once, in a byte for each character below U+10000 (64 KiB, filled at the first use).
 
 use std::sync::LazyLock;
-use unicode_normalization::char::canonical_combining_class;
-use unicode_normalization::{IsNormalized, is_nfc_quick, is_nfkc_quick};
+use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfkc_quick};
 
 /// A set of properties: of a character, or those that every character of a text has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,12 @@ impl Traits {
     const LETTER_OR_DIGIT: Self = Self(8);
     /// A mark with a combining class: two of them in a row may have to change places.
     const MARK: Self = Self(16);
+    /// Stays as it is when a text is prepared ([`super::version2::prepare`]).
+    pub(super) const KEPT: Self = Self(32);
+    /// Folds to nothing but letters, digits, marks and underscores, or to itself: folding brings no sign into a word.
+    pub(super) const WHOLE: Self = Self(64);
+    /// An underscore or another tie between words, as written or as folded.
+    pub(super) const CONNECTOR: Self = Self(128);
 
     /// Whether all of `wanted` are among these.
     pub(super) const fn has(self, wanted: Self) -> bool {
@@ -55,6 +61,17 @@ pub(super) fn is_letter_or_digit(char: char) -> bool {
     char.is_alphanumeric() && !matches!(char, '\u{ff9e}' | '\u{ff9f}')
 }
 
+/// Whether a character has these traits.
+#[inline]
+pub(super) fn has(char: char, traits: Traits) -> bool {
+    of(char).has(traits)
+}
+
+/// The connectors of the property ExtendNumLet that are their own folded form; the others fold to `_`.
+fn is_connector(char: char) -> bool {
+    matches!(char, '_' | '\u{203f}' | '\u{2040}' | '\u{2054}')
+}
+
 const TABLED: u32 = 0x1_0000;
 
 static TABLE: LazyLock<Box<[u8]>> = LazyLock::new(|| {
@@ -69,12 +86,17 @@ fn of(char: char) -> Traits {
 
 fn find(char: char) -> Traits {
     let once = || std::iter::once(char);
+    let is_compatible = is_nfkc_quick(once()) == IsNormalized::Yes;
+    let is_of_words = |char| is_letter_or_digit(char) || is_combining_mark(char) || is_connector(char);
     [
         (Traits::COMPOSED, is_nfc_quick(once()) == IsNormalized::Yes),
-        (Traits::COMPATIBLE, is_nfkc_quick(once()) == IsNormalized::Yes),
+        (Traits::COMPATIBLE, is_compatible),
         (Traits::LOWER, char.to_lowercase().eq(once())),
         (Traits::LETTER_OR_DIGIT, is_letter_or_digit(char)),
         (Traits::MARK, canonical_combining_class(char) != 0),
+        (Traits::KEPT, super::version2::prepared(char).eq(once())),
+        (Traits::WHOLE, is_compatible || once().nfkc().all(is_of_words)),
+        (Traits::CONNECTOR, once().nfkc().all(is_connector)),
     ]
     .into_iter()
     .fold(Traits(0), |all, (one, held)| if held { Traits(all.0 | one.0) } else { all })

@@ -97,6 +97,10 @@ fn parameters() -> Vec<Case> {
         bad("no word", "GET /wordcount"),
         bad("an empty word", "GET /wordcount?word="),
         bad("one empty word of two", "GET /wordcount?word=a&word="),
+        bad("a word of underscores", "GET /wordcount?word=__"),
+        bad("a word nobody sees", "GET /wordcount?word=%C2%AD"),
+        bad("one word of two that folds to nothing", "GET /wordcount?word=a&word=%EF%BC%BF"),
+        bad("a word of underscores to take away", "DELETE /wordcount?word=a&word=_"),
         bad("a broken escape", "GET /wordcount?word=%4"),
         case("a word that is not UTF-8", request("GET /wordcount?word=%ff", &[], ""), 400, "invalid-utf8", Open),
         case("as many words as may be", request(&words(1_000), &[], ""), 200, "", Open),
@@ -183,6 +187,7 @@ fn bodies() -> Vec<Case> {
     let form = "application/x-www-form-urlencoded";
     let multipart = "multipart/form-data; boundary=b";
     vec![
+        update("a member that folds to nothing", "{\"a\":1,\"__\":1}"),
         case("no body", request("POST /post", &[], ""), 400, "empty-text", Open),
         case("a length of zero", request("POST /post", &["Content-Length: 0"], ""), 400, "empty-text", Open),
         case("chunks without a byte", chunks("POST /post", ""), 400, "empty-text", Open),

@@ -227,7 +227,7 @@ fn each_role_says_how_it_is() {
     assert_eq!((&followed["role"], &followed["url"]), (&"replica".into(), &url.as_str().into()));
     assert!(followed["lag_ms"].is_u64(), "{followed}");
     assert_eq!((followed.get("writer"), followed.get("replicas"), followed.get("default_ack")), (None, None, None));
-    for member in ["database", "analyzer", "position", "digest", "words", "namespaces", "ready"] {
+    for member in ["database", "analyzer", "analyzer_version", "position", "digest", "words", "namespaces", "ready"] {
         assert_eq!(led[member], followed[member], "{member}");
     }
     let labelled = |name: &str, value: u64| format!("\n{name}{{replica=\"{url}\"}} {value}\n");

@@ -242,6 +242,7 @@ fn status_and_metrics_tell_what_happened() {
         ("node", format!("{:032x}", 1).into()),
         ("url", "http://leader.example:8080".into()),
         ("analyzer", "standard".into()),
+        ("analyzer_version", 2.into()),
         ("default_ack", "replica".into()),
         ("ready", true.into()),
         ("epoch", 1.into()),

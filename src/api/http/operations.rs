@@ -100,6 +100,7 @@ struct Status<'a> {
     url: &'a str,
     database: Option<String>,
     analyzer: Option<&'static str>,
+    analyzer_version: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_ack: Option<String>,
     ready: bool,
@@ -153,6 +154,7 @@ pub(super) fn status(site: &Site) -> Response {
         url: &about.url,
         database: current.as_ref().map(|current| format!("{:032x}", current.identity.database_id)),
         analyzer: current.as_ref().map(|current| current.identity.analyzer.name()),
+        analyzer_version: current.as_ref().map(|current| current.identity.analyzer.version()),
         default_ack: about.default_ack.map(|level| level.to_string()),
         ready: site.is_ready(),
         other_database: site.other_database().map(|leads| format!("{leads:032x}")),

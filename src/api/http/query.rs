@@ -135,7 +135,7 @@ impl<'a> Query<'a> {
     /// The words, of which there must be at least one and no empty one.
     pub(super) fn named_words(&self) -> Result<&[Cow<'a, str>], Problem> {
         if self.words.is_empty() || self.words.iter().any(|word| word.is_empty()) {
-            return Err(invalid("name at least one word, and no empty one: ?word=hello"));
+            return Err(no_word(Kind::InvalidParameter));
         }
         Ok(&self.words)
     }
@@ -186,6 +186,12 @@ fn shown(name: &str) -> String {
 
 fn ack_level(name: &str) -> Result<AckLevel, Problem> {
     name.parse().map_err(|error| invalid(format!("ack: {error}")))
+}
+
+/// No word is named, or a name holds nothing that counts: an empty one, or underscores and invisible characters alone.
+pub(super) fn no_word(kind: Kind) -> Problem {
+    let detail = "name at least one word, such as hello, and none of nothing but underscores and invisible characters";
+    Problem::new(kind, detail)
 }
 
 pub(super) fn too_many_words() -> Problem {

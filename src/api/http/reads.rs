@@ -42,7 +42,8 @@ pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> R
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     let mut body = Vec::with_capacity(query.words.iter().map(|name| name.len() + 24).sum());
     let current = site.current()?;
-    let position = write_counts(&current, &query.namespace, query.words, &mut body);
+    let position = write_counts(&current, &query.namespace, query.words, &mut body)
+        .ok_or_else(|| query::no_word(Kind::InvalidParameter))?;
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 
@@ -81,6 +82,7 @@ where
         let names = names_in(form::utf8(&bytes)?, query.words)?;
         let mut body = Vec::with_capacity(names.iter().map(|name| name.len() + 24).sum());
         let position = write_counts(&current, &query.namespace, names, &mut body);
+        let position = position.ok_or_else(|| query::no_word(Kind::InvalidBody))?;
         Ok((body, position))
     };
     let is_small = whole.bytes.len() <= INLINE_TEXT_BYTES;
@@ -117,19 +119,23 @@ fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'
     Ok(names)
 }
 
-/// Writes the count of each name, all at one position, as a JSON object.
+/// Writes the count of each name, all at one position, as a JSON object; `None` if a name folds to nothing, so names no
+/// word.
 pub(super) fn write_counts(
     current: &Current,
     namespace: &str,
     mut names: Vec<Cow<'_, str>>,
     body: &mut Vec<u8>,
-) -> PositionToken {
+) -> Option<PositionToken> {
     if let [name] = &*names {
         return write_count(current, namespace, name, body);
     }
     let mut seen = HashSet::with_capacity(names.len());
     names.retain(|name| seen.insert(name.clone()));
     let folded: Vec<Cow<'_, str>> = names.iter().map(|name| current.identity.analyzer.fold(name)).collect();
+    if folded.iter().any(|word| word.is_empty()) {
+        return None;
+    }
     let mut counts = Vec::with_capacity(folded.len());
     let position = {
         let guard = current.reader.read();
@@ -140,19 +146,22 @@ pub(super) fn write_counts(
         write_pair(body, if at == 0 { b'{' } else { b',' }, name, count);
     }
     body.extend_from_slice(b"}\n");
-    current.identity.token(position)
+    Some(current.identity.token(position))
 }
 
 /// The same for one name.
-pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> PositionToken {
+pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> Option<PositionToken> {
     let word = current.identity.analyzer.fold(name);
+    if word.is_empty() {
+        return None;
+    }
     let (count, position) = {
         let guard = current.reader.read();
         (count(&guard, namespace, &word), guard.position())
     };
     write_pair(body, b'{', name, count);
     body.extend_from_slice(b"}\n");
-    current.identity.token(position)
+    Some(current.identity.token(position))
 }
 
 fn count(guard: &Guard<'_>, namespace: &str, word: &str) -> i64 {

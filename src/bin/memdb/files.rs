@@ -253,6 +253,7 @@ fn as_json(found: &Inspected) -> Value {
         value["database"] = format!("{:032x}", header.identity.database_id).into();
         value["shard"] = header.identity.shard_id.into();
         value["analyzer"] = header.identity.analyzer.name().into();
+        value["analyzer_version"] = header.identity.analyzer.version().into();
     }
     match &found.holds {
         Holds::Manifest(state) => {

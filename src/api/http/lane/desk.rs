@@ -299,11 +299,11 @@ fn count(query: &str, current: &Current, body: &mut Vec<u8>) -> Option<PositionT
         && memchr::memchr3(b'&', b'%', b'+', word.as_bytes()).is_none()
         && !word.is_empty()
     {
-        return Some(reads::write_count(current, crate::limits::DEFAULT_NAMESPACE, word, body));
+        return reads::write_count(current, crate::limits::DEFAULT_NAMESPACE, word, body);
     }
     let query = Query::parse(query, Parameters::WORDCOUNT).ok()?;
     query.named_words().ok()?;
-    Some(reads::write_counts(current, &query.namespace, query.words, body))
+    reads::write_counts(current, &query.namespace, query.words, body)
 }
 
 /// The last lines of every head, made anew when the second changes.
