@@ -8,6 +8,7 @@
 mod words;
 
 use memdb::{
+    clock::{LoggedClock, Monotonic},
     disk::{Disk, DiskFile},
     format::Identity,
     leader::{Action, Submission, Writer, WriterSettings},
@@ -86,7 +87,8 @@ impl Loaded {
     fn new() -> Self {
         let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
         let log = Log::begin(Arc::new(NoDisk), IDENTITY, 1, Mark::default(), 64 << 20).expect("nothing can fail");
-        Self { writer: Writer::new(store, log, WriterSettings::default(), 0, 0), actions: Vec::new() }
+        let (now, clock) = (Monotonic::default(), LoggedClock::default());
+        Self { writer: Writer::new(store, log, WriterSettings::default(), 0, clock, now), actions: Vec::new() }
     }
 
     /// Counts each of the first `words` words once.
@@ -99,7 +101,7 @@ impl Loaded {
     }
 
     fn write(&mut self, batch: Batch) {
-        self.writer.write([Submission { batch, level: None, reply: () }], 0, &mut self.actions);
+        self.writer.write([Submission { batch, level: None, reply: () }], Monotonic::default(), &mut self.actions);
         for action in self.actions.drain(..) {
             if let Action::Answer((), answer) = action {
                 answer.expect("every batch is admitted");

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         store.load_image(&Change { namespace: DEFAULT_NAMESPACE, dropped: false, counts });
         store.end_image();
     }
-    store.set_mark(store.mark(), 0);
+    store.set_mark(store.mark(), store.time_ms());
     let reader = store.reader();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(reader))
 }

@@ -68,6 +68,10 @@ pub enum Bug {
     ForgetsItsPromise,
     /// A candidate promises its epoch to itself before the leader has, which hears of it from others then.
     CandidatePromisesFirst,
+    /// A leader that starts believes its wall clock, however far ahead of the last record that is.
+    BelievesAnyWallClock,
+    /// A replica that is promoted goes on by its wall clock, and not by what it has counted itself.
+    PromotesByTheWallClock,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

@@ -4,6 +4,7 @@
 //! read. What a directory as a whole leads to is for [`crate::recovery::look`] to say.
 
 use crate::{
+    clock::LoggedTime,
     disk::{Disk, DiskFile, TEMPORARY},
     format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name},
     log::{RawRecord, later_records, read_segment},
@@ -62,8 +63,8 @@ pub struct LogHeld {
 pub struct RecordAt {
     /// Its place.
     pub position: Position,
-    /// When it was written, in milliseconds since 1970.
-    pub time_ms: u64,
+    /// When it was written, by the clock of the database.
+    pub time_ms: LoggedTime,
 }
 
 /// What a snapshot holds.

@@ -25,6 +25,11 @@ pub const DEFAULT_MAX_STREAMS: usize = 65_536;
 /// How long an idle stream is remembered by default, in milliseconds of logged time.
 pub const DEFAULT_STREAM_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
+/// How far the wall clock may be ahead of the last record for a leader that starts to believe it, in milliseconds: a restart,
+/// and a machine that boots, take no longer. Beyond that it is more likely wrong than right, or the node was away for long,
+/// and then nobody is hurt by a key that is remembered longer.
+pub const MAX_BELIEVED_LEAP_MS: u64 = 5 * 60 * 1_000;
+
 /// Default bound of one text in bytes (`--max-body-bytes`).
 pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
 /// The most a user may raise the text bound to: one text must fit one record.
@@ -141,6 +146,8 @@ const _: () = assert!(MAX_BLOCK_BYTES * 11 + MAX_BLOCK_BYTES / 2 * 12 + GROUP_BY
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES && BULK_BLOCK_BYTES <= LARGEST_MAX_BODY_BYTES);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= DEFAULT_QUEUE_BYTES);
 const _: () = assert!(MAX_WORDS_PER_READ * (6 * MAX_WORD_BYTES + 8) < MAX_WORDS_BODY_BYTES);
+// A wall clock that is wrong takes no more than half of its age from a key, over one start.
+const _: () = assert!(2 * MAX_BELIEVED_LEAP_MS <= DEFAULT_KEY_AGE_MS);
 const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);

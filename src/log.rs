@@ -21,6 +21,7 @@ pub(crate) use scan::{later_records, read_segment};
 pub use tail::{LivePlace, Place, Tail, place_after};
 
 use crate::{
+    clock::LoggedTime,
     disk::{self, Disk, DiskFile},
     failpoint::{self, Bug, planted},
     format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
@@ -151,7 +152,12 @@ impl Log {
     ///
     /// # Errors
     /// [`AppendError`] says whether the log can go on.
-    pub fn append(&mut self, time_ms: u64, digest_after: u64, body: &Body<'_>) -> Result<(u64, &[u8]), AppendError> {
+    pub fn append(
+        &mut self,
+        time_ms: LoggedTime,
+        digest_after: u64,
+        body: &Body<'_>,
+    ) -> Result<(u64, &[u8]), AppendError> {
         self.rotate_if_due().map_err(AppendError::Undone)?;
         let before =
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };

@@ -10,6 +10,7 @@ mod full_sync;
 mod leading;
 mod local;
 mod logging;
+mod machine_clock;
 mod promote;
 mod recover_tail;
 mod replicating;
@@ -21,11 +22,13 @@ mod writing;
 pub use following::Following;
 pub use leading::Leading;
 pub use local::LocalFollowing;
+pub use machine_clock::MachineClock;
 pub use restore::{Restored, restore};
 pub use roles::Node;
 
 use crate::{
     api::http::{BrowserPolicy, HttpSettings, NodeAccess},
+    clock::{Clock, SharedLoggedClock},
     config::Settings,
     disk::{Disk, Lock, RealDisk},
     failpoint,
@@ -124,7 +127,7 @@ fn in_words(error: &io::Error) -> String {
 /// As [`NodeError`] says.
 pub fn run(settings: &Settings) -> Result<(), NodeError> {
     let Process { runtime, signals } = Process::begin()?;
-    let held = Held::take(settings)?;
+    let held = Held::take(settings, Arc::new(MachineClock))?;
     let _log_file = logging::start(&settings.log, settings.data_dir.as_deref())?;
     let running = Running::begin(&held, settings)?;
     tracing::info!(address = %running.address(), "serving");
@@ -141,7 +144,7 @@ pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
     let listening = Listening::take(settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
     let _log_file = logging::start(&settings.log, None)?;
-    let following = LocalFollowing::begin(&listening, settings)?;
+    let following = LocalFollowing::begin(&listening, settings, Arc::new(MachineClock))?;
     tracing::info!(address = %following.address(), "serving");
     let ended = following.ended();
     process.until_stopped(async move { ended.cancelled().await });
@@ -225,11 +228,14 @@ impl Listening {
     }
 }
 
-/// What one process alone may hold: the port, and the data directory, if it has one. Roles share it.
+/// What one process alone may hold: the port, and the data directory, if it has one; and its clocks. Roles share it.
 #[derive(Clone)]
 struct Held {
     listening: Listening,
     directory: Option<Directory>,
+    clock: Arc<dyn Clock>,
+    /// What the process has counted of logged time, which the next role goes on with.
+    logged: Arc<SharedLoggedClock>,
 }
 
 /// A data directory, and the lock that keeps others from it.
@@ -248,12 +254,12 @@ impl Held {
         Ok(self.directory.clone())
     }
 
-    fn take(settings: &Settings) -> Result<Self, NodeError> {
+    fn take(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         // The port before the data: a second start must not touch what the first one serves.
         let listening = Listening::take(settings)?;
         let directory = settings.data_dir.as_deref().map(lock).transpose()?;
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
-        Ok(Self { listening, directory })
+        Ok(Self { listening, directory, clock, logged: Arc::default() })
     }
 }
 

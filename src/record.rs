@@ -3,7 +3,7 @@
 //! A record states the **new absolute counts** of the words it touches and the keys it settles, so applying
 //! it twice is harmless. It borrows its words from the bytes it was decoded from, or from the Writer's group.
 
-use crate::position::Position;
+use crate::{clock::LoggedTime, position::Position};
 use bincode::{BorrowDecode, Encode};
 
 /// A record: where it stands, and what it changes.
@@ -11,8 +11,8 @@ use bincode::{BorrowDecode, Encode};
 pub struct Record<'a> {
     /// Its place; sequences have no gap.
     pub position: Position,
-    /// When it was written, in milliseconds since 1970; never less than the record before.
-    pub time_ms: u64,
+    /// When it was written; never less than the record before.
+    pub time_ms: LoggedTime,
     /// The digest of the whole database once it is applied.
     pub digest_after: u64,
     /// What it changes.

@@ -15,6 +15,7 @@ pub use files::{Directory, Loaded};
 pub use follower::{AtOnce, Event, Follower, Promotion};
 
 use crate::{
+    clock::{LoggedClock, Monotonic},
     failpoint::{self, Bug, planted},
     format::{FileError, Identity},
     limits,
@@ -127,17 +128,21 @@ pub struct Replica<T> {
     loaded: Option<Loaded>,
     /// Answers that wait for a sync.
     waiting: VecDeque<(u64, T)>,
-    last_heard_ms: Option<u64>,
-    announced_ms: u64,
+    last_heard: Option<Monotonic>,
+    announced: Option<Monotonic>,
+    /// What this node counts of logged time, behind the last record.
+    clock: Option<LoggedClock>,
 }
 
 impl<T> Replica<T> {
-    /// A replica that keeps its files in `directory`, if it has one, with what was found there.
+    /// A replica that keeps its files in `directory`, if it has one, with what was found there. `before` is what the process
+    /// has counted of logged time in an earlier role.
     pub fn new(
         settings: ReplicaSettings,
         directory: Option<Directory>,
         found: Found,
-        now_ms: u64,
+        before: Option<LoggedClock>,
+        now: Monotonic,
         actions: &mut Vec<Action<T>>,
     ) -> Self {
         let mut replica = Self {
@@ -156,8 +161,9 @@ impl<T> Replica<T> {
             snapshot_running: false,
             loaded: None,
             waiting: VecDeque::new(),
-            last_heard_ms: None,
-            announced_ms: 0,
+            last_heard: None,
+            announced: None,
+            clock: before,
         };
         match found {
             Found::Nothing => {}
@@ -170,7 +176,9 @@ impl<T> Replica<T> {
                 replica.members = members_of(state, &replica.settings.url);
                 actions.push(Action::Members(replica.members.clone()));
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
-                let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now_ms);
+                let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now);
+                let last = store.time_ms();
+                replica.clock = Some(before.map_or(LoggedClock::reading(last, now), |before| before.behind(last, now)));
                 replica.hold(Held { identity, store, files: Some(files) }, actions);
             }
         }
@@ -178,20 +186,20 @@ impl<T> Replica<T> {
     }
 
     /// An offer has come from the leader, as bytes.
-    pub fn offered(&mut self, bytes: &[u8], reply: T, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    pub fn offered(&mut self, bytes: &[u8], reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
         match Offer::decode(bytes) {
             // Who leads another database is not the leader that this replica waits for.
             Ok(offer) if self.is_other(&offer) => self.answer(reply, Outcome::OtherDatabase, actions),
             Ok(offer) => {
-                self.last_heard_ms = Some(now_ms);
-                self.decoded(&offer, reply, now_ms, actions);
+                self.last_heard = Some(now);
+                self.decoded(&offer, reply, now, actions);
             }
             Err(what) => self.answer(reply, Outcome::Unreadable(what), actions),
         }
     }
 
-    fn decoded(&mut self, offer: &Offer<'_>, reply: T, now_ms: u64, actions: &mut Vec<Action<T>>) {
-        let outcome = self.take(offer, now_ms, actions);
+    fn decoded(&mut self, offer: &Offer<'_>, reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
+        let outcome = self.take(offer, now, actions);
         if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(Files::is_overdue) {
             self.start_sync(actions);
         }
@@ -212,7 +220,7 @@ impl<T> Replica<T> {
         }
     }
 
-    fn take(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn take(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
         if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {
             return Outcome::OldEpoch;
         }
@@ -247,12 +255,12 @@ impl<T> Replica<T> {
                 Outcome::Syncing
             }
             Command::Stream if self.diverged => Outcome::Diverged,
-            Command::Stream => self.stream(offer, now_ms, actions),
+            Command::Stream => self.stream(offer, now, actions),
         }
     }
 
     /// Goes on in the leader's history.
-    fn stream(&mut self, offer: &Offer<'_>, now_ms: u64, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn stream(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
         let here = self.mark().position;
         if here.epoch != offer.epoch && here != offer.after {
             return Outcome::Gap; // the leader has judged another position than this one
@@ -261,12 +269,12 @@ impl<T> Replica<T> {
             (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
         }
         if self.held.is_none() {
-            self.begin(offer.identity, now_ms, actions);
+            self.begin(offer.identity, now, actions);
         } else if here.epoch != offer.epoch {
             self.begin_epoch(actions);
         }
         self.meet(&offer.members, actions);
-        let outcome = self.apply_all(offer, actions);
+        let outcome = self.apply_all(offer, now, actions);
         if outcome != Outcome::Applied {
             return outcome;
         }
@@ -283,7 +291,7 @@ impl<T> Replica<T> {
         outcome
     }
 
-    fn apply_all(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn apply_all(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
         let mut rest = offer.records;
         while !rest.is_empty() {
             let raw = match RawRecord::parse(rest, offer.identity.hash_seed) {
@@ -309,7 +317,7 @@ impl<T> Replica<T> {
             if !raw.follows(held.store.mark().chain) {
                 return self.diverge(&format!("record {} does not follow its own", raw.header.position), actions);
             }
-            if let Err(what) = self.append_and_apply(&raw, bytes, actions) {
+            if let Err(what) = self.append_and_apply(&raw, bytes, now, actions) {
                 return self.diverge(&what, actions);
             }
         }
@@ -321,6 +329,7 @@ impl<T> Replica<T> {
         &mut self,
         raw: &RawRecord<'_>,
         bytes: &[u8],
+        now: Monotonic,
         actions: &mut Vec<Action<T>>,
     ) -> Result<(), String> {
         let record = raw.record().map_err(|bad| bad.to_string())?;
@@ -333,12 +342,13 @@ impl<T> Replica<T> {
         let held = self.held.as_mut().expect("begun before records are applied");
         held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
         failpoint::pass("follow.applied");
+        self.clock = Some(LoggedClock::reading(record.time_ms, now));
         actions.push(Action::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
         Ok(())
     }
 
     /// The snapshot of the leader was loaded, or not.
-    pub fn loaded(&mut self, loaded: Result<Loaded, String>, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    pub fn loaded(&mut self, loaded: Result<Loaded, String>, now: Monotonic, actions: &mut Vec<Action<T>>) {
         // The table of epochs is that of the leader that ordered the load. One that has started again since has another.
         let is_later = |loaded: &Loaded| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
@@ -357,7 +367,7 @@ impl<T> Replica<T> {
             }
             // Two must not change the directory at once.
             Ok(loaded) if self.snapshot_running => self.loaded = Some(loaded),
-            Ok(loaded) => self.take_over(loaded, now_ms, actions),
+            Ok(loaded) => self.take_over(loaded, now, actions),
             Err(what) => {
                 self.loading = false;
                 self.forget_who_led();
@@ -381,16 +391,17 @@ impl<T> Replica<T> {
         sequence == 0 || epoch == self.epoch || self.told.last_of(epoch).is_some_and(|end| sequence <= end)
     }
 
-    fn take_over(&mut self, loaded: Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    fn take_over(&mut self, loaded: Loaded, now: Monotonic, actions: &mut Vec<Action<T>>) {
         self.loading = false;
-        let files = self.replace_files(&loaded, now_ms, actions);
+        let files = self.replace_files(&loaded, now, actions);
         let Loaded { identity, store, .. } = loaded;
+        self.clock = Some(LoggedClock::reading(store.time_ms(), now));
         self.diverged = false;
         self.hold(Held { identity, store, files }, actions);
     }
 
     /// Puts what was loaded in the place of all files, if this replica keeps any.
-    fn replace_files(&mut self, loaded: &Loaded, now_ms: u64, actions: &mut Vec<Action<T>>) -> Option<Files> {
+    fn replace_files(&mut self, loaded: &Loaded, now: Monotonic, actions: &mut Vec<Action<T>>) -> Option<Files> {
         let directory = self.directory.as_ref()?;
         let state = State {
             epoch: self.epoch,
@@ -400,7 +411,7 @@ impl<T> Replica<T> {
             replicas: self.members.replicas.clone(),
             ..State::default()
         };
-        match directory.replace(loaded, state, self.settings.snapshot, now_ms) {
+        match directory.replace(loaded, state, self.settings.snapshot, now) {
             Ok(files) => Some(files),
             Err(error) => {
                 self.directory = None;
@@ -416,16 +427,19 @@ impl<T> Replica<T> {
 
     /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
     /// once in a while.
-    pub fn wants_to_announce(&mut self, now_ms: u64) -> bool {
-        // A clock that was put back must not make the silence longer.
-        let silent_ms = self.last_heard_ms.map_or(Some(u64::MAX), |at| now_ms.checked_sub(at));
-        let silent = silent_ms.is_none_or(|silent_ms| silent_ms > limits::SILENCE_MS);
-        let waited_ms = now_ms.checked_sub(self.announced_ms);
-        let due = silent && waited_ms.is_none_or(|waited_ms| waited_ms >= limits::ANNOUNCE_MS);
-        if due {
-            self.announced_ms = now_ms;
+    pub fn wants_to_announce(&mut self, now: Monotonic) -> bool {
+        let is_silent = self.last_heard.is_none_or(|heard| now.since_ms(heard) > limits::SILENCE_MS);
+        let is_due = self.announced.is_none_or(|announced| now.since_ms(announced) >= limits::ANNOUNCE_MS);
+        if is_silent && is_due {
+            self.announced = Some(now);
         }
-        due
+        is_silent && is_due
+    }
+
+    /// What it counts of logged time: that of the last record, and what has passed since it came here. `None` before there
+    /// is anything.
+    pub fn logged_clock(&self) -> Option<LoggedClock> {
+        self.clock
     }
 
     /// Where it stands.
@@ -489,10 +503,10 @@ impl<T> Replica<T> {
     }
 
     /// Begins with nothing: all records come from the leader's log.
-    fn begin(&mut self, identity: Identity, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    fn begin(&mut self, identity: Identity, now: Monotonic, actions: &mut Vec<Action<T>>) {
         let store = Store::new(identity.hasher(), self.settings.window);
         let nothing = Loaded { identity, store, temporary: None };
-        let files = self.replace_files(&nothing, now_ms, actions);
+        let files = self.replace_files(&nothing, now, actions);
         self.hold(Held { identity, store: nothing.store, files }, actions);
     }
 

@@ -12,6 +12,7 @@ pub use window::{Cursor, Entry, Seen, Window, WindowLimits};
 
 use crate::{
     atomics::{ArcSwap, AtomicU64, Ordering},
+    clock::LoggedTime,
     hash::WordHasher,
     limits,
     position::Position,
@@ -77,7 +78,7 @@ pub struct Store {
     digest: u64,
     bytes: usize,
     mark: Mark,
-    time_ms: u64,
+    time_ms: LoggedTime,
     /// Of the words of the change at hand.
     hashes: Vec<u64>,
 }
@@ -147,7 +148,7 @@ impl Store {
             digest: 0,
             bytes: 0,
             mark: Mark::default(),
-            time_ms: 0,
+            time_ms: LoggedTime::ZERO,
             hashes: Vec::new(),
         }
     }
@@ -162,8 +163,8 @@ impl Store {
         self.mark
     }
 
-    /// The time of the last record, in milliseconds since 1970.
-    pub fn time_ms(&self) -> u64 {
+    /// The time of the last record.
+    pub fn time_ms(&self) -> LoggedTime {
         self.time_ms
     }
 
@@ -228,7 +229,7 @@ impl Store {
     }
 
     /// Sets where the store stands once an image is loaded, with the time of its last record.
-    pub fn set_mark(&mut self, mark: Mark, time_ms: u64) {
+    pub fn set_mark(&mut self, mark: Mark, time_ms: LoggedTime) {
         self.time_ms = self.time_ms.max(time_ms);
         self.shared.window.lock().expire(self.time_ms);
         self.mark = mark;
@@ -258,14 +259,14 @@ impl Store {
         self.bytes
     }
 
-    /// What the window says of a keyed write at `now_ms` ([`Window::check`]).
-    pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now_ms: u64, ahead: usize) -> Seen {
-        self.shared.window.lock().check(once, fingerprint, now_ms, ahead)
+    /// What the window says of a keyed write at `now` ([`Window::check`]).
+    pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> Seen {
+        self.shared.window.lock().check(once, fingerprint, now, ahead)
     }
 
     /// Whether a stream takes no room in the window ([`Window::has_aged`]).
-    pub fn has_aged(&self, stream: &str, now_ms: u64) -> bool {
-        self.shared.window.lock().has_aged(stream, now_ms)
+    pub fn has_aged(&self, stream: &str, now: LoggedTime) -> bool {
+        self.shared.window.lock().has_aged(stream, now)
     }
 
     fn change(
@@ -437,7 +438,7 @@ impl Reader {
     }
 
     /// Where the store stands and the time of its last record, at a moment when the window has just what has been applied.
-    pub fn settled_mark(&self) -> (Mark, u64) {
+    pub fn settled_mark(&self) -> (Mark, LoggedTime) {
         let window = self.shared.window.lock();
         (self.read().mark(), window.time_ms())
     }

@@ -4,6 +4,7 @@
 //! snapshot: readers that are inside the old one finish there.
 
 use crate::{
+    clock::{LoggedTime, Monotonic, SharedLoggedClock},
     format::Identity,
     position::{EpochTable, Position, PositionToken, Standing},
     store::Reader,
@@ -50,11 +51,17 @@ pub struct View {
     /// never had it.
     current_at_ms: AtomicU64,
     follows: bool,
+    logged: Arc<SharedLoggedClock>,
 }
 
 impl View {
     /// Nothing to read yet. `follows`: whether this node is behind another.
     pub fn new(follows: bool) -> Self {
+        Self::going_on(follows, Arc::default())
+    }
+
+    /// As [`View::new`], on a node that has counted logged time in an earlier role.
+    pub fn going_on(follows: bool, logged: Arc<SharedLoggedClock>) -> Self {
         Self {
             current: ArcSwapOption::empty(),
             applied: watch::Sender::new(Position::ZERO),
@@ -63,6 +70,7 @@ impl View {
             born: Instant::now(),
             current_at_ms: AtomicU64::new(0),
             follows,
+            logged,
         }
     }
 
@@ -132,6 +140,28 @@ impl View {
         self.follows.then(|| self.age_ms().saturating_sub(self.current_at_ms.load(Ordering::Acquire)))
     }
 
+    /// The logged time of this moment: on a follower that of the last record and what has passed here since it came, also
+    /// while its leader is away. `None` before there is anything.
+    pub fn logged_time(&self, now: Monotonic) -> Option<LoggedTime> {
+        self.logged.read(now)
+    }
+
+    /// What counts logged time here, for whoever appends or applies records.
+    pub fn logged_clock(&self) -> &SharedLoggedClock {
+        &self.logged
+    }
+
+    /// The logged time of this moment: on a follower that of the last record and what has passed here since it came, also
+    /// while its leader is away. `None` before there is anything.
+    pub fn logged_time(&self, now: Monotonic) -> Option<LoggedTime> {
+        self.logged.get(now).map(|clock| clock.read(now))
+    }
+
+    /// What counts logged time here, for whoever appends or applies records.
+    pub fn logged_clock(&self) -> &SharedLoggedClock {
+        &self.logged
+    }
+
     fn age_ms(&self) -> u64 {
         self.born.elapsed().as_millis() as u64
     }
@@ -159,7 +189,7 @@ mod tests {
 
     fn store_at(position: Position) -> Store {
         let mut store = Store::new(WordHasher::new(1), WindowLimits::default());
-        store.set_mark(Mark { position, ..Mark::default() }, 0);
+        store.set_mark(Mark { position, ..Mark::default() }, LoggedTime::ZERO);
         store
     }
 
@@ -181,7 +211,7 @@ mod tests {
         view.serve(current(&store_at(Position::new(2, 7))));
         assert_eq!(waiting.await, Some(Standing::Reached));
         // The old one is served no more, whatever is applied to it.
-        old.set_mark(Mark { position: Position::new(2, 9), ..Mark::default() }, 0);
+        old.set_mark(Mark { position: Position::new(2, 9), ..Mark::default() }, LoggedTime::ZERO);
         assert_eq!(view.standing(at(2, 9), Duration::ZERO).await, Some(Standing::Ahead));
     }
 

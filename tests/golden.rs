@@ -13,6 +13,7 @@
 mod memory;
 
 use memdb::{
+    clock::LoggedTime,
     disk::Disk,
     format::{FileHeader, FileKind, Identity, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
     log::{Log, RawRecord, scan},
@@ -115,7 +116,7 @@ fn files(identity: Identity) -> Files {
     let mut log = Log::begin(Arc::clone(&disk), identity, 1, Mark::default(), 1 << 20).expect("the disk works");
     let mut job = None;
     for (at, (body, digest_after)) in bodies().iter().zip(digests()).enumerate() {
-        let (position, time_ms) = (log.next(), TIME_MS + at as u64);
+        let (position, time_ms) = (log.next(), LoggedTime::from_ms(TIME_MS + at as u64));
         let (chain, _) = log.append(time_ms, digest_after, body).expect("the disk works");
         let record = Record { position, time_ms, digest_after, body: body.clone() };
         store.apply(&record, chain).expect("the digest is right");
@@ -175,7 +176,7 @@ fn log_says_what_was_written(name: &str, identity: &Identity) {
         let record = raw.record()?;
         let (expected, digest_after) = (&bodies()[found.len()], digests()[found.len()]);
         assert_eq!((&record.body, record.digest_after), (expected, digest_after));
-        found.push((record.position, record.time_ms, raw.header.synced_upto));
+        found.push((record.position, record.time_ms.as_ms(), raw.header.synced_upto));
         Ok(())
     })
     .expect("whole");
@@ -203,15 +204,15 @@ fn snapshot_says_what_was_written(name: &str, identity: &Identity) {
     let mut store = Store::new(identity.hasher(), WindowLimits::default());
     let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");
     assert_eq!((trailer.start.position, trailer.end.position), (Position::new(1, 2), Position::new(1, 3)));
-    assert_eq!((trailer.end.digest, trailer.time_ms, trailer.words), (digests()[2], TIME_MS + 2, 1));
+    assert_eq!((trailer.end.digest, trailer.time_ms.as_ms(), trailer.words), (digests()[2], TIME_MS + 2, 1));
     let reader = store.reader();
     let guard = reader.read();
     assert_eq!((guard.count("words", "world"), guard.count("words", "hello")), (1 << 40, 0));
     assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
     drop(guard);
     assert_eq!(reader.window_len(), (1, 1));
-    let seen = store.seen(&Once::Key("key".into()), 1 << 100, TIME_MS + 3, 0);
+    let seen = store.seen(&Once::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
     assert!(matches!(seen, memdb::store::Seen::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
     let next = Once::Stream { name: "stream".into(), sequence: 3 };
-    assert_eq!(store.seen(&next, 0, TIME_MS + 3, 0), memdb::store::Seen::Gap { expected: 2 });
+    assert_eq!(store.seen(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0), memdb::store::Seen::Gap { expected: 2 });
 }

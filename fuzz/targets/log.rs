@@ -82,7 +82,7 @@ fn follow(at: &mut Mark, raw: &RawRecord<'_>) {
     let mut bytes = [0; RECORD_HEADER_BYTES];
     bytes[16..24].copy_from_slice(&header.position.epoch.to_le_bytes());
     bytes[24..32].copy_from_slice(&header.position.sequence.to_le_bytes());
-    bytes[32..40].copy_from_slice(&header.time_ms.to_le_bytes());
+    bytes[32..40].copy_from_slice(&header.time_ms.as_ms().to_le_bytes());
     bytes[56..64].copy_from_slice(&header.digest_after.to_le_bytes());
     assert_eq!(seal::chain_after(at.chain, &bytes, raw.payload), header.chain, "the chain");
     *at = Mark { position: header.position, digest: header.digest_after, chain: header.chain };

@@ -6,6 +6,7 @@ use super::{
     seal::{self, IDENTITY, Model, Seal, Sealed},
 };
 use memdb::{
+    clock::Monotonic,
     disk::Disk,
     format::MANIFEST,
     manifest::{Manifest, State},
@@ -62,7 +63,7 @@ fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
         snapshot: SnapshotSettings { interval_ms: 0 },
     };
     let directory = Some(Directory { disk: Arc::clone(disk), segment_bytes: 1 << 12 });
-    Replica::new(settings, directory, found, 0, &mut Vec::new())
+    Replica::new(settings, directory, found, None, Monotonic::default(), &mut Vec::new())
 }
 
 /// One offer of a leader that stands here, and remembers how its epochs ended.
@@ -103,7 +104,7 @@ fn one(
     }
     let was = replica.store().map(|store| (store.mark(), Model::of(store)));
     let mut actions = Vec::new();
-    replica.offered(&bytes, turn, turn, &mut actions);
+    replica.offered(&bytes, turn, Monotonic::from_ms(turn), &mut actions);
     let applied = carry_out(replica, actions);
     let now = replica.store().map(|store| (store.mark(), Model::of(store)));
     if let (Some((was, _)), Some((now, model))) = (&was, &now) {

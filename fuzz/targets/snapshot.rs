@@ -3,6 +3,7 @@
 
 use super::seal::{self, IDENTITY, Model, Seal, Sealed, u32_at};
 use memdb::{
+    clock::LoggedTime,
     format::{FILE_HEADER_BYTES, FileKind, borrow_decode_front, encode_into},
     manifest::Manifest,
     position::Position,
@@ -70,7 +71,7 @@ fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
         bytes.truncate(bytes.len() - (rest.len() - at));
         let end = Mark { position: sealed.position, digest: sealed.model.digest(), chain: sealed.chain };
         let mut payload = Vec::new();
-        encode_into(&Trailer { start, end, time_ms: 5, words: 0 }, &mut payload);
+        encode_into(&Trailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0 }, &mut payload);
         block(&mut bytes, 4, &payload, crc);
     }
     bytes

@@ -2,6 +2,7 @@
 
 use crate::text;
 use memdb::{
+    clock::{LoggedClock, Monotonic},
     disk::RealDisk,
     format::Identity,
     leader::{Action, Submission, Writer, WriterSettings},
@@ -92,7 +93,8 @@ fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes>
     let disk = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
     let log = Log::begin(disk, IDENTITY, 1, Mark::default(), 1 << 40).expect("a disk that is written to");
-    let mut writer: Writer<()> = Writer::new(store, log, WriterSettings::default(), 0, 0);
+    let mut writer: Writer<()> =
+        Writer::new(store, log, WriterSettings::default(), 0, LoggedClock::default(), Monotonic::default());
     let (mut actions, mut records, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);
     for tally in tallies {
         let tally = tally.clone();
@@ -106,7 +108,7 @@ fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes>
             fingerprint: 0,
         };
         let begun = Spent::now();
-        writer.write([Submission { batch, level: None, reply: () }], 0, &mut actions);
+        writer.write([Submission { batch, level: None, reply: () }], Monotonic::default(), &mut actions);
         took += begun.elapsed();
         for action in actions.drain(..) {
             match action {

@@ -56,7 +56,7 @@ impl Mechanism for Built {
         writer.sequence += 1;
         let record = Record {
             position: Position::new(1, writer.sequence),
-            time_ms: writer.sequence,
+            time_ms: memdb::clock::LoggedTime::from_ms(writer.sequence),
             digest_after: writer.digest,
             body: Body { changes: vec![change], settled: Vec::new() },
         };

@@ -5,6 +5,7 @@
 
 use super::{Receipt, WriteError};
 use crate::{
+    clock::LoggedTime,
     failpoint::{Bug, planted},
     hash::{WordHasher, weight},
     limits,
@@ -36,7 +37,7 @@ impl Default for AdmissionLimits {
 pub(super) struct Group {
     hasher: WordHasher,
     position: Position,
-    now_ms: u64,
+    now: LoggedTime,
     names: BTreeMap<Box<str>, Names>,
     /// By name of key or stream, with a mark that tells the two apart.
     settled: HashMap<(bool, Box<str>), Entry>,
@@ -73,7 +74,7 @@ impl Group {
         Self {
             hasher,
             position: Position::ZERO,
-            now_ms: 0,
+            now: LoggedTime::ZERO,
             names: BTreeMap::new(),
             settled: HashMap::new(),
             order: Vec::new(),
@@ -89,7 +90,7 @@ impl Group {
     }
 
     /// Empties the group for the record at `position`.
-    pub(super) fn begin(&mut self, position: Position, now_ms: u64, store: &Store) {
+    pub(super) fn begin(&mut self, position: Position, now: LoggedTime, store: &Store) {
         // The buffers of the default namespace serve again; others are rare enough to be made anew.
         self.names.retain(|name, _| **name == *limits::DEFAULT_NAMESPACE);
         for names in self.names.values_mut() {
@@ -105,7 +106,7 @@ impl Group {
         }
         self.settled.clear();
         self.order.clear();
-        (self.position, self.now_ms) = (position, now_ms);
+        (self.position, self.now) = (position, now);
         (self.taken, self.new_namespaces, self.bytes, self.grows, self.members) = ((0, 0), 0, 0, 0, 0);
         self.has_block = false;
     }
@@ -196,7 +197,7 @@ impl Group {
         let (stream, name, _) = once.place();
         let seen = match self.settled.get(&(stream, name.into())) {
             Some(entry) => entry.compare(once, fingerprint),
-            None => store.seen(once, fingerprint, self.now_ms, if stream { self.taken.1 } else { self.taken.0 }),
+            None => store.seen(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
         };
         match (&seen, once) {
             (Seen::Gap { expected }, Once::Lines { done, .. })
@@ -222,14 +223,14 @@ impl Group {
             fingerprint: batch.fingerprint,
             running: 0, // the window works it out
             position: self.position,
-            time_ms: self.now_ms,
+            time_ms: self.now,
             words,
             distinct: receipt.distinct,
             left_out,
         };
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
-        let has_lost_it = || matches!(once, Once::Lines { .. }) && store.has_aged(name, self.now_ms);
+        let has_lost_it = || matches!(once, Once::Lines { .. }) && store.has_aged(name, self.now);
         if is_first && (once.begins() || has_lost_it() || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }

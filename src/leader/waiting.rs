@@ -2,6 +2,7 @@
 
 use super::{AckLevel, Receipt, WriteError};
 use crate::{
+    clock::Monotonic,
     failpoint::{Bug, planted},
     position::Sequence,
     replication::Progress,
@@ -13,7 +14,7 @@ struct Waiter<T> {
     sequence: Sequence,
     /// Whether the request named the level itself, and wants to hear when it is not reached.
     strict: bool,
-    since_ms: u64,
+    since: Monotonic,
     reply: T,
     receipt: Receipt,
 }
@@ -40,10 +41,10 @@ impl<T> Waiting<T> {
         &mut self,
         sequence: Sequence,
         (level, strict): (AckLevel, bool),
-        since_ms: u64,
+        since: Monotonic,
         (reply, receipt): (T, Receipt),
     ) {
-        let waiter = Waiter { sequence, strict, since_ms, reply, receipt };
+        let waiter = Waiter { sequence, strict, since, reply, receipt };
         self.queues[level as usize].push_back(waiter);
     }
 
@@ -55,14 +56,14 @@ impl<T> Waiting<T> {
             && (level != AckLevel::ReplicaDisk || sequence <= progress.synced())
     }
 
-    /// Takes out what is due at `now_ms`: what has reached its level, and what need not wait any longer.
-    pub(super) fn due(&mut self, synced: Sequence, now_ms: u64, due: &mut Vec<Due<T>>) {
+    /// Takes out what is due at `now`: what has reached its level, and what need not wait any longer.
+    pub(super) fn due(&mut self, synced: Sequence, now: Monotonic, due: &mut Vec<Due<T>>) {
         for level in AckLevel::ALL {
             while let Some(first) = self.queues[level as usize].front() {
                 if self.is_reached(level, first.sequence, synced) {
                     let Waiter { reply, receipt, .. } = self.take(level);
                     due.push((reply, Ok(self.with_acks(receipt))));
-                } else if level.wants_replica() && (self.is_overdue(first, now_ms) || !self.may_reach(level)) {
+                } else if level.wants_replica() && (self.is_overdue(first, now) || !self.may_reach(level)) {
                     self.give_up(level, synced, due);
                 } else {
                     break;
@@ -71,9 +72,8 @@ impl<T> Waiting<T> {
         }
     }
 
-    /// Also when the clock was put back: that must not make anybody wait longer.
-    fn is_overdue(&self, waiter: &Waiter<T>, now_ms: u64) -> bool {
-        now_ms.checked_sub(waiter.since_ms).is_none_or(|waited_ms| waited_ms >= self.patience_ms)
+    fn is_overdue(&self, waiter: &Waiter<T>, now: Monotonic) -> bool {
+        now.since_ms(waiter.since) >= self.patience_ms
     }
 
     /// The replicas do not do what the first one at this level wants.
@@ -123,12 +123,12 @@ impl<T> Waiting<T> {
         !self.queues[AckLevel::ReplicaDisk as usize].is_empty()
     }
 
-    /// When the first answer is given up, in milliseconds.
-    pub(super) fn next_ms(&self) -> Option<u64> {
+    /// When the first answer is given up.
+    pub(super) fn next(&self) -> Option<Monotonic> {
         let firsts = AckLevel::ALL.iter().filter(|level| level.wants_replica());
         firsts
             .filter_map(|&level| self.queues[level as usize].front())
-            .map(|waiter| waiter.since_ms + self.patience_ms)
+            .map(|waiter| waiter.since.after_ms(self.patience_ms))
             .min()
     }
 }
@@ -140,6 +140,7 @@ mod tests {
 
     #[test]
     fn the_first_answer_that_waits_for_a_replica_says_when_to_look_again() {
+        let ms = Monotonic::from_ms;
         let mut waiting = Waiting::new(1_000);
         let receipt = Receipt {
             position: Position::new(1, 1),
@@ -150,11 +151,11 @@ mod tests {
             replayed: false,
             stream_last: None,
         };
-        assert_eq!(waiting.next_ms(), None);
-        waiting.add(1, (AckLevel::Disk, false), 5, (1, receipt));
-        assert_eq!(waiting.next_ms(), None, "a sync has no deadline");
-        waiting.add(2, (AckLevel::Replica, false), 40, (2, receipt));
-        waiting.add(3, (AckLevel::ReplicaDisk, false), 30, (3, receipt));
-        assert_eq!(waiting.next_ms(), Some(1_030));
+        assert_eq!(waiting.next(), None);
+        waiting.add(1, (AckLevel::Disk, false), ms(5), (1, receipt));
+        assert_eq!(waiting.next(), None, "a sync has no deadline");
+        waiting.add(2, (AckLevel::Replica, false), ms(40), (2, receipt));
+        waiting.add(3, (AckLevel::ReplicaDisk, false), ms(30), (3, receipt));
+        assert_eq!(waiting.next(), Some(ms(1_030)));
     }
 }

@@ -10,6 +10,7 @@ use super::{
     waiting::{Due as Answered, Waiting},
 };
 use crate::{
+    clock::{LoggedClock, LoggedTime, Monotonic},
     failpoint::{self, Bug, planted},
     format::FileError,
     limits,
@@ -115,16 +116,30 @@ pub struct Writer<T> {
     files_lost: bool,
     /// Another leader has a later epoch.
     stepped_down: bool,
-    disk_full_until_ms: u64,
+    disk_full_until: Monotonic,
+    /// What records are stamped with.
+    clock: LoggedClock,
 }
 
 impl<T> Writer<T> {
-    /// A Writer over what recovery has settled. `snapshot` is the sequence the newest snapshot is a state at.
-    pub fn new(store: Store, log: Log, settings: WriterSettings, snapshot: Sequence, now_ms: u64) -> Self {
+    /// A Writer over what recovery has settled. `snapshot` is the sequence the newest snapshot is a state at, `clock` what
+    /// records are stamped with from `now` on.
+    ///
+    /// # Panics
+    /// If the clock reads less than what is logged already.
+    pub fn new(
+        store: Store,
+        log: Log,
+        settings: WriterSettings,
+        snapshot: Sequence,
+        clock: LoggedClock,
+        now: Monotonic,
+    ) -> Self {
+        assert!(clock.read(now) >= store.time_ms(), "logged time never goes back");
         Self {
             settings,
             group: Group::new(store.hasher()),
-            schedule: Schedule::new(settings.snapshot, snapshot, now_ms),
+            schedule: Schedule::new(settings.snapshot, snapshot, now),
             store,
             log,
             members: Vec::new(),
@@ -135,9 +150,10 @@ impl<T> Writer<T> {
             syncing: false,
             snapshot_running: false,
             poisoned: false,
-            file_checks: CheckSchedule::new(now_ms),
+            file_checks: CheckSchedule::new(now),
             files_lost: false,
-            disk_full_until_ms: 0,
+            disk_full_until: now,
+            clock,
         }
     }
 
@@ -145,14 +161,13 @@ impl<T> Writer<T> {
     pub fn write(
         &mut self,
         batches: impl IntoIterator<Item = Submission<T>>,
-        now_ms: u64,
+        now: Monotonic,
         actions: &mut Vec<Action<T>>,
     ) {
-        // Logged time never goes back, whatever the clock does.
-        let time_ms = now_ms.max(self.store.time_ms());
+        let time_ms = self.clock.read(now);
         self.group.begin(self.log.next(), time_ms, &self.store);
         for Submission { mut batch, level, reply } in batches {
-            if let Some(error) = self.refusal(now_ms) {
+            if let Some(error) = self.refusal(now) {
                 actions.push(Action::Answer(reply, Err(error)));
                 continue;
             }
@@ -163,10 +178,10 @@ impl<T> Writer<T> {
                 continue;
             }
             if Group::wants_alone(&batch) && !self.group.is_empty() {
-                self.commit(time_ms, now_ms, actions);
+                self.commit(time_ms, now, actions);
                 self.group.begin(self.log.next(), time_ms, &self.store);
                 // Nothing is appended behind what may be there in part.
-                if let Some(error) = self.refusal(now_ms) {
+                if let Some(error) = self.refusal(now) {
                     actions.push(Action::Answer(reply, Err(error)));
                     continue;
                 }
@@ -177,16 +192,16 @@ impl<T> Writer<T> {
                 Err(error) => actions.push(Action::Answer(reply, Err(error))),
             }
             if self.group.is_full() {
-                self.commit(time_ms, now_ms, actions);
+                self.commit(time_ms, now, actions);
                 self.group.begin(self.log.next(), time_ms, &self.store);
             }
         }
-        self.commit(time_ms, now_ms, actions);
-        self.answer_due(now_ms, actions);
+        self.commit(time_ms, now, actions);
+        self.answer_due(now, actions);
     }
 
     /// An exchange with a replica has told something.
-    pub fn told(&mut self, peer: Peer, told: &Told, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    pub fn told(&mut self, peer: Peer, told: &Told, now: Monotonic, actions: &mut Vec<Action<T>>) {
         match told {
             Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
             Told::Lost => self.waiting.progress.lost(peer),
@@ -194,7 +209,7 @@ impl<T> Writer<T> {
             Told::StepDown(_) => self.stand_down(actions),
             Told::Alarm(_) => {}
         }
-        self.answer_due(now_ms, actions);
+        self.answer_due(now, actions);
     }
 
     /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
@@ -214,14 +229,14 @@ impl<T> Writer<T> {
     }
 
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, now: Monotonic, actions: &mut Vec<Action<T>>) {
         self.syncing = false;
         if let Err(error) = result {
             self.disk_failed("a sync of the log failed", &error, actions);
             return;
         }
         self.log.synced(sync);
-        self.answer_due(now_ms, actions);
+        self.answer_due(now, actions);
     }
 
     /// A snapshot that was asked for has ended, after `took_ms`.
@@ -242,15 +257,15 @@ impl<T> Writer<T> {
     }
 
     /// Time has passed: makes the backup current if it is due.
-    pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    pub fn tick(&mut self, now: Monotonic, actions: &mut Vec<Action<T>>) {
         if self.poisoned {
             return;
         }
-        self.answer_due(now_ms, actions);
-        if self.file_checks.due(now_ms) {
+        self.answer_due(now, actions);
+        if self.file_checks.due(now) {
             actions.push(Action::CheckFiles(self.log.check()));
         }
-        match self.schedule.due(now_ms, self.log.sequence(), self.snapshot_running) {
+        match self.schedule.due(now, self.log.sequence(), self.snapshot_running) {
             Due::Nothing => {}
             Due::Sync => self.start_sync(actions),
             Due::Snapshot => {
@@ -279,9 +294,9 @@ impl<T> Writer<T> {
         }
     }
 
-    /// When [`Writer::tick`] has something to do again, in milliseconds; `None`: never.
-    pub fn next_tick_ms(&self) -> Option<u64> {
-        let due = [self.schedule.next_ms(), self.waiting.next_ms(), self.file_checks.next_ms()];
+    /// When [`Writer::tick`] has something to do again; `None`: never.
+    pub fn next_tick(&self) -> Option<Monotonic> {
+        let due = [self.schedule.next(), self.waiting.next(), self.file_checks.next()];
         due.into_iter().flatten().min().filter(|_| !self.poisoned)
     }
 
@@ -307,25 +322,23 @@ impl<T> Writer<T> {
     }
 
     /// Certain refusals, before anything is tried.
-    fn refusal(&self, now_ms: u64) -> Option<WriteError> {
+    fn refusal(&self, now: Monotonic) -> Option<WriteError> {
         if self.poisoned {
             return Some(if self.files_lost { WriteError::FilesLost } else { WriteError::Poisoned });
         }
         if self.stepped_down {
             return Some(WriteError::SteppedDown);
         }
-        // A clock that was put back must not make the pause longer.
-        let left_ms = self.disk_full_until_ms.saturating_sub(now_ms);
-        (1..=DISK_FULL_PAUSE_MS).contains(&left_ms).then_some(WriteError::DiskFull)
+        (now < self.disk_full_until).then_some(WriteError::DiskFull)
     }
 
     /// Makes the group a record, and answers its members or lets them wait for the sync.
-    fn commit(&mut self, time_ms: u64, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    fn commit(&mut self, time_ms: LoggedTime, now: Monotonic, actions: &mut Vec<Action<T>>) {
         if !self.group.is_empty()
             && let Err(error) = self.log_and_apply(time_ms, actions)
         {
             if matches!(&error, AppendError::Undone(cause) if is_disk_full(cause)) {
-                self.disk_full_until_ms = now_ms + DISK_FULL_PAUSE_MS;
+                self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
             }
             for (reply, _, receipt) in self.members.drain(..) {
                 let told = if planted(Bug::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
@@ -344,13 +357,13 @@ impl<T> Writer<T> {
             if self.waiting.is_reached(level.0, receipt.position.sequence, self.log.synced_upto()) {
                 actions.push(Action::Answer(reply, Ok(self.waiting.with_acks(receipt))));
             } else {
-                self.waiting.add(receipt.position.sequence, level, now_ms, (reply, receipt));
+                self.waiting.add(receipt.position.sequence, level, now, (reply, receipt));
             }
         }
     }
 
     /// The funnel: append, apply, publish.
-    fn log_and_apply(&mut self, time_ms: u64, actions: &mut Vec<Action<T>>) -> Result<(), AppendError> {
+    fn log_and_apply(&mut self, time_ms: LoggedTime, actions: &mut Vec<Action<T>>) -> Result<(), AppendError> {
         let position = self.log.next();
         let (body, mut known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
@@ -371,8 +384,8 @@ impl<T> Writer<T> {
     }
 
     /// Gives the answers that are due, and asks for the sync that the others wait for.
-    fn answer_due(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
-        self.waiting.due(self.log.synced_upto(), now_ms, &mut self.due);
+    fn answer_due(&mut self, now: Monotonic, actions: &mut Vec<Action<T>>) {
+        self.waiting.due(self.log.synced_upto(), now, &mut self.due);
         // The disk first: it works while those who waited are answered.
         if self.waiting.want_sync() || self.log.is_overdue() {
             self.start_sync(actions);

@@ -3,6 +3,7 @@
 
 use super::Log;
 use crate::{
+    clock::Monotonic,
     disk::{Disk, DiskFile},
     format::{LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name},
     limits,
@@ -95,24 +96,22 @@ impl Log {
 /// When the files are looked for.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckSchedule {
-    next_ms: u64,
+    next: Monotonic,
     running: bool,
 }
 
 impl CheckSchedule {
-    /// The first is due a while after `now_ms`: whoever has files now has just found them.
-    pub fn new(now_ms: u64) -> Self {
-        Self { next_ms: now_ms + limits::FILE_CHECK_MS, running: false }
+    /// The first is due a while after `now`: whoever has files now has just found them.
+    pub fn new(now: Monotonic) -> Self {
+        Self { next: now.after_ms(limits::FILE_CHECK_MS), running: false }
     }
 
-    /// Whether a check is to be begun at `now_ms`: one is under way then, until [`CheckSchedule::ended`].
-    pub fn due(&mut self, now_ms: u64) -> bool {
-        // A clock that was put back must not put off the next.
-        let early = now_ms < self.next_ms && self.next_ms - now_ms <= limits::FILE_CHECK_MS;
-        if self.running || early {
+    /// Whether a check is to be begun at `now`: one is under way then, until [`CheckSchedule::ended`].
+    pub fn due(&mut self, now: Monotonic) -> bool {
+        if self.running || now < self.next {
             return false;
         }
-        (self.running, self.next_ms) = (true, now_ms + limits::FILE_CHECK_MS);
+        (self.running, self.next) = (true, now.after_ms(limits::FILE_CHECK_MS));
         true
     }
 
@@ -123,11 +122,11 @@ impl CheckSchedule {
 
     /// Something was not found: the next check is due at once.
     pub fn hurry(&mut self) {
-        self.next_ms = 0;
+        self.next = Monotonic::default();
     }
 
-    /// When the next is due, in milliseconds; `None` while one is under way.
-    pub fn next_ms(&self) -> Option<u64> {
-        (!self.running).then_some(self.next_ms)
+    /// When the next is due; `None` while one is under way.
+    pub fn next(&self) -> Option<Monotonic> {
+        (!self.running).then_some(self.next)
     }
 }

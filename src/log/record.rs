@@ -13,6 +13,7 @@
 //! another database left on the medium, are not taken for a record when a damaged log is searched.
 
 use crate::{
+    clock::LoggedTime,
     failpoint::{Bug, planted},
     format::{self, u16_at, u32_at, u64_at},
     limits,
@@ -34,8 +35,8 @@ pub struct RecordHeader {
     pub payload_crc: u32,
     /// Its place.
     pub position: Position,
-    /// When it was written, in milliseconds since 1970; never less than the record before.
-    pub time_ms: u64,
+    /// When it was written; never less than the record before.
+    pub time_ms: LoggedTime,
     /// The last sequence that was known to be synced when this was written.
     pub synced_upto: Sequence,
     /// The hash of all records up to this one.
@@ -52,7 +53,7 @@ impl RecordHeader {
         bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.position.epoch.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.position.sequence.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.time_ms.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.time_ms.as_ms().to_le_bytes());
         bytes[40..48].copy_from_slice(&self.synced_upto.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.chain.to_le_bytes());
         bytes[56..64].copy_from_slice(&self.digest_after.to_le_bytes());
@@ -79,7 +80,7 @@ impl RecordHeader {
             payload_bytes,
             payload_crc: u32_at(header, 12),
             position: Position::new(u64_at(header, 16), u64_at(header, 24)),
-            time_ms: u64_at(header, 32),
+            time_ms: LoggedTime::from_ms(u64_at(header, 32)),
             synced_upto: u64_at(header, 40),
             chain: u64_at(header, 48),
             digest_after: u64_at(header, 56),
@@ -167,9 +168,9 @@ impl<'a> RawRecord<'a> {
 }
 
 /// The chain after a record: XXH3-64, seeded with the chain before it, over what the record says and where.
-fn chain_after(before: u64, position: Position, time_ms: u64, digest_after: u64, payload: &[u8]) -> u64 {
+fn chain_after(before: u64, position: Position, time_ms: LoggedTime, digest_after: u64, payload: &[u8]) -> u64 {
     let mut hash = Xxh3::with_seed(before);
-    for number in [position.epoch, position.sequence, time_ms, digest_after] {
+    for number in [position.epoch, position.sequence, time_ms.as_ms(), digest_after] {
         hash.update(&number.to_le_bytes());
     }
     hash.update(payload);
@@ -182,7 +183,7 @@ fn chain_after(before: u64, position: Position, time_ms: u64, digest_after: u64,
 /// If the payload passes [`limits::MAX_RECORD_PAYLOAD_BYTES`]: admission closes groups long before.
 pub fn encode_record(
     position: Position,
-    time_ms: u64,
+    time_ms: LoggedTime,
     digest_after: u64,
     body: &Body<'_>,
     before: &ChainState,
@@ -234,7 +235,7 @@ mod tests {
 
     fn encoded() -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode_record(Position::new(1, 4), 1_000, 77, &body(), &BEFORE, &mut bytes);
+        encode_record(Position::new(1, 4), LoggedTime::from_ms(1_000), 77, &body(), &BEFORE, &mut bytes);
         bytes
     }
 
@@ -243,7 +244,15 @@ mod tests {
         let bytes = encoded();
         let raw = RawRecord::parse(&bytes, 9).expect("whole");
         let record = raw.record().expect("known");
-        assert_eq!(record, Record { position: Position::new(1, 4), time_ms: 1_000, digest_after: 77, body: body() });
+        assert_eq!(
+            record,
+            Record {
+                position: Position::new(1, 4),
+                time_ms: LoggedTime::from_ms(1_000),
+                digest_after: 77,
+                body: body()
+            }
+        );
         assert_eq!((raw.header.synced_upto, raw.header.record_bytes()), (3, bytes.len()));
         assert!(raw.follows(5) && !raw.follows(6));
     }
@@ -269,7 +278,7 @@ mod tests {
             let body =
                 Body { changes: vec![Change { namespace: "words", dropped: false, counts }], settled: Vec::new() };
             let mut bytes = Vec::new();
-            encode_record(Position::new(1, 4), 1_000, 77, &body, &BEFORE, &mut bytes);
+            encode_record(Position::new(1, 4), LoggedTime::from_ms(1_000), 77, &body, &BEFORE, &mut bytes);
             let raw = RawRecord::parse(&bytes, 9).expect("whole");
             assert_eq!(raw.record().is_ok(), sound, "{} bytes", word.len());
         }

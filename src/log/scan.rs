@@ -8,6 +8,7 @@
 
 use super::record::{BadRecord, RECORD_HEADER_BYTES, RawRecord};
 use crate::{
+    clock::LoggedTime,
     disk::{Disk, read_all},
     failpoint::{Bug, planted},
     format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, parse_name},
@@ -64,7 +65,7 @@ pub struct Scanned {
     /// Where the log ends.
     pub mark: Mark,
     /// The time of its last record behind the starting mark.
-    pub time_ms: u64,
+    pub time_ms: LoggedTime,
     /// Damage that costs nothing: the records around it prove that none is missing.
     pub harmless: Vec<Damage>,
     /// What has to be cut off, if the log does not end cleanly.
@@ -119,7 +120,7 @@ fn read_on(
     each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
     let segments = needed_segments(disk, identity, from)?;
-    let mut state = Scanned { mark: from, time_ms: 0, harmless: Vec::new(), cut: None };
+    let mut state = Scanned { mark: from, time_ms: LoggedTime::ZERO, harmless: Vec::new(), cut: None };
     let mut index = 0;
     while let Some((name, first)) = segments.get(index) {
         let bytes = read_segment(disk, name)?;

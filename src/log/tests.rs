@@ -30,7 +30,9 @@ impl Logged {
         for _ in 0..records {
             let counts = vec![WordCount { word: "hello", count: 1 }];
             let changes = vec![Change { namespace: "words", dropped: false, counts }];
-            self.log.append(1_000, 5, &Body { changes, settled: Vec::new() }).expect("the disk works");
+            self.log
+                .append(LoggedTime::from_ms(1_000), 5, &Body { changes, settled: Vec::new() })
+                .expect("the disk works");
         }
     }
 

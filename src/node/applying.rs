@@ -7,10 +7,10 @@
 use super::{
     contact::Order,
     workers::{Wanted, Workers, tell_of_failure},
-    writing::now_ms,
 };
 use crate::{
     client::Forward,
+    clock::{Clock, Monotonic},
     failpoint,
     format::Identity,
     limits,
@@ -45,6 +45,7 @@ pub(super) struct Hands {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) forward: Forward,
     pub(super) identity: Option<Identity>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) actions: Vec<Action<Reply>>,
 }
 
@@ -130,13 +131,13 @@ impl Applying {
             let mut hands = hands.expect("no panic while an offer was taken");
             // With the lock held: what is taken here is in front of what comes from now on.
             self.follower.take(&mut events);
-            let now_ms = now_ms();
+            let now = hands.clock.monotonic();
             for event in events.drain(..) {
                 stopping |= matches!(event, Event::Stop);
-                hands.handle(event, now_ms);
+                hands.handle(event, now);
                 hands.act();
             }
-            hands.time_passes(now_ms, stopping);
+            hands.time_passes(now, stopping);
             hands.act();
             if stopping && hands.replica.is_at_rest() {
                 return hands.end().replica;
@@ -158,33 +159,33 @@ impl AtOnce for Applying {
             return Err(reply);
         }
         let Some(mut hands) = self.try_alone() else { return Err(reply) };
-        let Hands { replica, actions, .. } = &mut *hands;
-        replica.offered_at_once(bytes, reply, now_ms(), actions)?;
+        let Hands { replica, actions, clock, .. } = &mut *hands;
+        replica.offered_at_once(bytes, reply, clock.monotonic(), actions)?;
         hands.act();
         Ok(())
     }
 }
 
 impl Hands {
-    fn handle(&mut self, event: Event, now_ms: u64) {
+    fn handle(&mut self, event: Event, now: Monotonic) {
         match event {
-            Event::Offer(bytes, reply) => self.replica.offered(&bytes, reply, now_ms, &mut self.actions),
+            Event::Offer(bytes, reply) => self.replica.offered(&bytes, reply, now, &mut self.actions),
             Event::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
             Event::SnapshotEnded(result, took_ms) => {
                 result.as_ref().err().into_iter().for_each(tell_of_failure);
-                self.replica.snapshot_ended(&result, took_ms, now_ms, &mut self.actions);
+                self.replica.snapshot_ended(&result, took_ms, now, &mut self.actions);
             }
             Event::FilesChecked(check, found) => self.replica.files_checked(&check, &found, &mut self.actions),
-            Event::Loaded(loaded) => self.replica.loaded(loaded, now_ms, &mut self.actions),
+            Event::Loaded(loaded) => self.replica.loaded(loaded, now, &mut self.actions),
             Event::Stop => {}
         }
     }
 
-    fn time_passes(&mut self, now_ms: u64, stopping: bool) {
-        self.replica.tick(now_ms, &mut self.actions);
+    fn time_passes(&mut self, now: Monotonic, stopping: bool) {
+        self.replica.tick(now, &mut self.actions);
         if stopping {
             self.replica.start_sync(&mut self.actions);
-        } else if self.replica.wants_to_announce(now_ms) {
+        } else if self.replica.wants_to_announce(now) {
             // If the last one is still under way, the next will do.
             let _ = self.orders.try_send(Order::Announce(self.replica.hello()));
         }
@@ -192,12 +193,16 @@ impl Hands {
 
     /// How long the thread may wait for what comes.
     fn patience(&self) -> Duration {
-        let due = self.replica.next_tick_ms().map(|at| Duration::from_millis(at.saturating_sub(now_ms()).max(1)));
+        let left_ms = |at: Monotonic| at.since_ms(self.clock.monotonic()).max(1);
+        let due = self.replica.next_tick().map(|at| Duration::from_millis(left_ms(at)));
         due.map_or(TICK, |due| due.min(TICK))
     }
 
     fn act(&mut self) {
         let view = Arc::clone(self.follower.view());
+        if let Some(clock) = self.replica.logged_clock() {
+            view.logged_clock().set(clock);
+        }
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
@@ -276,6 +281,7 @@ impl Hands {
 mod tests {
     use super::*;
     use crate::{
+        node::MachineClock,
         position::{EpochTable, Position},
         replica::{Found, ReplicaSettings},
         replication::{Command, Feed, Members, Offer, Outcome},
@@ -294,7 +300,7 @@ mod tests {
             snapshot: SnapshotSettings { interval_ms: 0 },
         };
         let mut actions = Vec::new();
-        let replica = Replica::new(settings, None, Found::Nothing, 0, &mut actions);
+        let replica = Replica::new(settings, None, Found::Nothing, None, Monotonic::default(), &mut actions);
         let (orders, ordered) = mpsc::channel(4);
         let hands = Hands {
             replica,
@@ -307,6 +313,7 @@ mod tests {
             orders,
             forward: Forward::new(None, || Ok(1)).expect("a client"),
             identity: None,
+            clock: Arc::new(MachineClock),
             actions,
         };
         (Applying::new(hands), ordered)
@@ -340,7 +347,7 @@ mod tests {
     fn begin(applying: &Applying) {
         let (reply, mut answer) = oneshot::channel();
         let mut hands = applying.try_alone().expect("it is free");
-        hands.handle(Event::Offer(heartbeat().encode_head().into(), reply), 0);
+        hands.handle(Event::Offer(heartbeat().encode_head().into(), reply), Monotonic::default());
         hands.act();
         assert_eq!(answer.try_recv().expect("answered").outcome, Outcome::Applied);
     }

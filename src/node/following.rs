@@ -4,13 +4,12 @@
 //! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    Held, NodeError, STOP_GRACE,
+    Held, MachineClock, NodeError, STOP_GRACE,
     applying::{Applying, Hands, Reply},
     browser_policy,
     contact::{Contact, Leaders},
     http_settings, metrics, node_access, random, segment_bytes, window,
     workers::{Done, Tell, Workers},
-    writing::now_ms,
 };
 use crate::{
     api::http::{About, Api, Role, Server},
@@ -47,7 +46,7 @@ impl Following {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Held::take(settings)?, settings, settings.leader.as_deref(), None)
+        Self::begin(&Held::take(settings, Arc::new(MachineClock))?, settings, settings.leader.as_deref(), None)
     }
 
     /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be.
@@ -58,7 +57,7 @@ impl Following {
         not_promoted: Option<String>,
     ) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let listening = held.listening.clone();
+        let Held { listening, clock, logged, .. } = held.clone();
         // A leader whose files were taken away follows whoever was promoted; it must touch nothing that stands in their place.
         let (directory, files_problem) = match held.directory_in_place(settings) {
             Err(error) => (None, Some(error.to_string())),
@@ -69,7 +68,9 @@ impl Following {
             Some(disk) => look(disk, settings)?,
             None => Found::Nothing,
         };
-        let view = Arc::new(View::new(true));
+        let now = clock.monotonic();
+        let before = logged.get();
+        let view = Arc::new(View::going_on(true, logged));
         if let Some(problem) = files_problem {
             tracing::error!("{problem}: this node follows in memory alone, keeps no files, and is not ready");
             view.set_files_problem(Some(problem));
@@ -92,7 +93,7 @@ impl Following {
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
-        let replica = Replica::new(replica, directory, found, now_ms(), &mut actions);
+        let replica = Replica::new(replica, directory, found, before, now, &mut actions);
         let applying = Applying::new(Hands {
             replica,
             follower: follower.clone(),
@@ -101,6 +102,7 @@ impl Following {
             orders,
             forward: forward.clone(),
             identity: None,
+            clock,
             actions,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;

@@ -1,7 +1,8 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random, recover_tail,
+    Held, MachineClock, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random,
+    recover_tail,
     replicating::{Place, Replicating},
     segment_bytes, window,
     workers::{Done, Tell, Workers},
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     api::http::{About, Api, Role, Server},
+    clock::{LoggedClock, LoggedTime, WallClock},
     config::{Durability, Settings},
     disk::{Disk, Lock},
     failpoint,
@@ -27,8 +29,8 @@ use crate::{
 use parking_lot::Mutex;
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
-/// Logged time this far ahead of the clock is worth a warning, in milliseconds.
-const CLOCK_AHEAD_MS: u64 = 60_000;
+/// A wall clock this far behind the last record is worth a warning, in milliseconds.
+const CLOCK_BEHIND_MS: i64 = 60_000;
 
 /// A leader that runs.
 pub struct Leading {
@@ -48,13 +50,13 @@ impl Leading {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Held::take(settings)?, settings, None)
+        Self::begin(&Held::take(settings, Arc::new(MachineClock))?, settings, None)
     }
 
     /// `elected`: what the other nodes have promised a replica that is to lead.
     pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&Elected>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let listening = held.listening.clone();
+        let Held { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
         let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
         let identity = manifest.identity;
@@ -62,8 +64,11 @@ impl Leading {
             tell_of_new(settings);
         }
         let found = if new { "a new database".to_owned() } else { report.to_string() };
-        tell_of(&store, &identity, &found);
-        let view = Arc::new(View::new(false));
+        tell_of(&store, &identity, &found, clock.wall());
+        let now = clock.monotonic();
+        let logged_clock = LoggedClock::of_a_leader(logged.get(), store.time_ms(), clock.wall(), now);
+        logged.set(logged_clock);
+        let view = Arc::new(View::going_on(false, logged));
         let last = store.mark().position;
         let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
         let epochs = manifest.state.epochs.clone();
@@ -72,17 +77,26 @@ impl Leading {
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
         let workers = Workers::start(&disk, &metrics, &tell(&leader))?;
-        let writer = Writer::new(store, log, writer_settings(settings), snapshot, writing::now_ms());
+        let writer = Writer::new(store, log, writer_settings(settings), snapshot, logged_clock, now);
         let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = Registry::new();
         let node = elected.map_or_else(random, |elected| Ok(elected.node))?;
         let incumbent = Incumbent::new(node, url.clone(), identity, last.epoch);
         let notes = Notes { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
-        let writer = writing::start(writer, incumbent, notes, leader.clone(), workers, Arc::clone(&metrics))?;
+        let writer = writing::start(
+            writer,
+            incumbent,
+            notes,
+            leader.clone(),
+            workers,
+            Arc::clone(&metrics),
+            Arc::clone(&clock),
+        )?;
         let place = Place {
             leader: leader.clone(),
             node,
             identity,
+            clock,
             epoch: last.epoch,
             epochs: Arc::new(epochs),
             disk: Arc::clone(&disk),
@@ -158,12 +172,13 @@ fn tell_of_new(settings: &Settings) {
 }
 
 /// Says what was found.
-fn tell_of(store: &Store, identity: &Identity, found: &str) {
-    let ahead_ms = store.time_ms().saturating_sub(writing::now_ms());
-    if ahead_ms > CLOCK_AHEAD_MS {
+fn tell_of(store: &Store, identity: &Identity, found: &str, wall: WallClock) {
+    let ahead_ms = wall.ahead_of_ms(store.time_ms());
+    if store.time_ms() > LoggedTime::ZERO && -ahead_ms > CLOCK_BEHIND_MS {
         tracing::warn!(
-            "the last record was logged {} s ahead of this machine's clock: keys and streams age from there on",
-            ahead_ms / 1_000
+            "the last record was logged {} s ahead of this machine's clock, which is wrong now or was wrong then: keys and \
+             streams go on ageing from there, by the time this node runs",
+            -ahead_ms / 1_000
         );
     }
     let database = format!("{:032x}", identity.database_id);

@@ -3,10 +3,13 @@
 //! One thread (`memdb-local`) follows the leader's files: woken by the leader's notices, and at the latest after
 //! a tenth of a second. A task on it announces this node to the leader that the files name.
 
-use super::{Listening, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window};
+use super::{
+    Listening, MachineClock, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window,
+};
 use crate::{
     api::http::{About, Api, Role, Server},
     client::Forward,
+    clock::{Clock, LoggedClock},
     config::Settings,
     disk::RealDisk,
     local_replica::{LocalReplica, Step},
@@ -46,10 +49,10 @@ impl LocalFollowing {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Listening::take(settings)?, settings)
+        Self::begin(&Listening::take(settings)?, settings, Arc::new(MachineClock))
     }
 
-    pub(super) fn begin(listening: &Listening, settings: &Settings) -> Result<Self, NodeError> {
+    pub(super) fn begin(listening: &Listening, settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let url = listening.url(settings)?;
         let node = random()?;
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
@@ -62,6 +65,7 @@ impl LocalFollowing {
             view: Arc::clone(&view),
             notice: Arc::clone(&notice),
             forward: forward.clone(),
+            clock,
             leader,
             served: None,
             said: None,
@@ -137,6 +141,7 @@ struct Follow {
     view: Arc<View>,
     notice: Arc<Notify>,
     forward: Forward,
+    clock: Arc<dyn Clock>,
     leader: watch::Sender<Option<String>>,
     /// The generation of the MANIFEST that readers see the epochs of.
     served: Option<u64>,
@@ -151,6 +156,7 @@ impl Follow {
                 Step::Loading => {}
                 Step::Complete(position) => {
                     tracing::info!(%position, "has loaded what is in the files");
+                    self.count_on();
                     self.serve();
                 }
                 Step::Applied(position) => {
@@ -183,8 +189,16 @@ impl Follow {
     }
 
     fn applied(&mut self, position: Position) {
+        self.count_on();
         if !self.serve_anew() {
             self.view.published(position);
+        }
+    }
+
+    /// Counts logged time from the last record on.
+    fn count_on(&self) {
+        if let Some(store) = self.replica.store() {
+            self.view.logged_clock().set(LoggedClock::reading(store.time_ms(), self.clock.monotonic()));
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::random;
 use crate::{
+    clock::{Clock, Monotonic},
     disk::Disk,
     format::Identity,
     leader::{Event, Leader},
@@ -21,10 +22,7 @@ use crate::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, io, pin::pin, sync::Arc, thread::JoinHandle, time::Duration};
-use tokio::{
-    sync::{Notify, mpsc},
-    time::Instant,
-};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// A replica that announced itself and has been away for so long is forgotten, until it announces itself again.
@@ -43,6 +41,7 @@ pub(super) struct Place {
     pub(super) leader: Leader,
     pub(super) node: NodeId,
     pub(super) identity: Identity,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) epoch: Epoch,
     pub(super) epochs: Arc<EpochTable>,
     /// Where this leader is, for the replicas to know.
@@ -104,13 +103,12 @@ struct Served {
     /// Whether it gets notices and no records.
     local: bool,
     announced: Arc<Notify>,
-    /// Since when, in milliseconds, it has been of no use: away, refused, or a local replica that is silent.
-    idle_since: Arc<Mutex<Option<u64>>>,
+    /// Since when it has been of no use: away, refused, or a local replica that is silent.
+    idle_since: Arc<Mutex<Option<Monotonic>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<Hello>) {
-    let begun = Instant::now();
     let mut served: BTreeMap<String, Served> = BTreeMap::new();
     let mut next: Peer = 1;
     let mut serve = |served: &mut BTreeMap<String, Served>, url: &str, local: bool| {
@@ -133,7 +131,7 @@ async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<Hello>) {
         let (peer, announced, idle_since) = (next, Arc::new(Notify::new()), Arc::default());
         next += 1;
         let (announces, idle) = (Arc::clone(&announced), Arc::clone(&idle_since));
-        let task = Task { place: Arc::clone(&place), peer, link, announced: announces, idle_since: idle, begun };
+        let task = Task { place: Arc::clone(&place), peer, link, announced: announces, idle_since: idle };
         let url = url.to_owned();
         let task =
             if local { tokio::spawn(task.notices(url.clone())) } else { tokio::spawn(task.records(url.clone())) };
@@ -208,8 +206,7 @@ struct Task {
     peer: Peer,
     link: Link,
     announced: Arc<Notify>,
-    idle_since: Arc<Mutex<Option<u64>>>,
-    begun: Instant,
+    idle_since: Arc<Mutex<Option<Monotonic>>>,
 }
 
 /// However a task ends, also by a panic or from outside: from then on its replica counts for nothing.
@@ -223,9 +220,8 @@ impl Drop for Task {
 }
 
 impl Task {
-    /// Milliseconds of a clock that is never put back.
-    fn now_ms(&self) -> u64 {
-        self.begun.elapsed().as_millis() as u64 + limits::RETRY_MAX_MS
+    fn now(&self) -> Monotonic {
+        self.place.clock.monotonic()
     }
 
     fn lead(&self) -> Lead {
@@ -249,17 +245,17 @@ impl Task {
         let mut records = self.place.leader.feed().subscribe();
         let (mut told, mut said) = (Vec::new(), None);
         let mut refused_since = None;
-        self.place.registry.note(self.peer, sender.status(self.now_ms(), *records.borrow()));
+        self.place.registry.note(self.peer, sender.status(self.now(), *records.borrow()));
         loop {
             records.borrow_and_update();
-            match sender.turn(self.now_ms(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
+            match sender.turn(self.now(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
                 Turn::Send(offer, patience_ms) => {
                     match self.exchange(offer, patience_ms, &mut said).await {
-                        Ok(answer) => sender.answered(answer, self.now_ms(), &self.lead(), &mut told),
+                        Ok(answer) => sender.answered(answer, self.now(), &self.lead(), &mut told),
                         Err(error) => {
                             tracing::debug!(url, %error, "an exchange has failed");
                             let random = random().map_or(0, |random| random as u64);
-                            sender.failed(self.now_ms(), random, &mut told);
+                            sender.failed(self.now(), random, &mut told);
                         }
                     }
                     if !self.is_mine(&sender) {
@@ -268,11 +264,11 @@ impl Task {
                     }
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
                 }
-                Turn::Rest(until_ms) => {
+                Turn::Rest(until) => {
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
-                    let until = Duration::from_millis(until_ms.saturating_sub(self.now_ms()).max(1));
+                    let until = Duration::from_millis(until.since_ms(self.now()).max(1));
                     // While an earlier failure is waited out, a new record is no reason to try again.
-                    let waits = sender.is_waiting(self.now_ms());
+                    let waits = sender.is_waiting(self.now());
                     tokio::select! {
                         _ = records.changed(), if !waits => {}
                         () = self.announced.notified() => sender.announced(),
@@ -281,13 +277,13 @@ impl Task {
                 }
             }
             let last = *records.borrow();
-            let status = sender.status(self.now_ms(), last);
-            let away_ms = sender.away_ms(self.now_ms());
-            refused_since = (status.state == "refused").then(|| refused_since.unwrap_or(self.now_ms()));
-            *self.idle_since.lock() = away_ms.map(|away_ms| self.now_ms() - away_ms).or(refused_since);
+            let status = sender.status(self.now(), last);
+            let away_since = sender.away_since();
+            refused_since = (status.state == "refused").then(|| refused_since.unwrap_or(self.now()));
+            *self.idle_since.lock() = away_since.or(refused_since);
             self.place.registry.note(self.peer, status);
             let is_configured = self.place.configured.contains(&url);
-            if !is_configured && away_ms.is_some_and(|away_ms| away_ms > FORGET_MS) {
+            if !is_configured && away_since.is_some_and(|since| self.now().since_ms(since) > FORGET_MS) {
                 tracing::info!(url, "a replica has been away for long: it is forgotten until it announces itself");
                 break;
             }
@@ -355,13 +351,13 @@ impl Task {
     /// Tells a local replica when there is something new in the files.
     async fn notices(self, url: String) {
         let mut records = self.place.leader.feed().subscribe();
-        let (mut heard_ms, mut said) = (self.now_ms(), false);
-        while self.now_ms() - heard_ms < FORGET_LOCAL_MS {
-            let is_silent = self.now_ms() - heard_ms > SILENT_LOCAL_MS;
-            *self.idle_since.lock() = is_silent.then_some(heard_ms);
+        let (mut heard, mut said) = (self.now(), false);
+        while self.now().since_ms(heard) < FORGET_LOCAL_MS {
+            let is_silent = self.now().since_ms(heard) > SILENT_LOCAL_MS;
+            *self.idle_since.lock() = is_silent.then_some(heard);
             tokio::select! {
                 changed = records.changed() => if changed.is_err() { return },
-                () = self.announced.notified() => heard_ms = self.now_ms(),
+                () = self.announced.notified() => heard = self.now(),
                 () = tokio::time::sleep(Duration::from_millis(SILENT_LOCAL_MS)) => continue,
             }
             // It looks by itself every tenth of a second: what it is not told of costs time, and nothing else.

@@ -3,14 +3,15 @@
 //! The port and the data directory are held all the while. A role is closed in its order, then the other is built on the same
 //! files, as at any start; connections that come in between wait in the listener's queue.
 
-use super::{CHANGE_GRACE, Following, Held, Leading, NodeError, STOP_GRACE, promote::promote};
+use super::{CHANGE_GRACE, Following, Held, Leading, MachineClock, NodeError, STOP_GRACE, promote::promote};
 use crate::{
+    clock::Clock,
     config::{Role, Settings},
     failpoint,
     leader::Successor,
     replication::Elected,
 };
-use std::{net::SocketAddr, thread::JoinHandle, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -154,7 +155,15 @@ impl Node {
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: Settings) -> Result<Self, NodeError> {
-        let held = Held::take(&settings)?;
+        Self::start_with(settings, Arc::new(MachineClock))
+    }
+
+    /// As [`Node::start`], with other clocks than the machine's.
+    ///
+    /// # Errors
+    /// As [`NodeError`] says; nothing is left running then.
+    pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        let held = Held::take(&settings, clock)?;
         let running = Running::begin(&held, &settings)?;
         let (stopping, address) = (CancellationToken::new(), running.address());
         let stop = stopping.clone();

@@ -2,6 +2,7 @@
 
 use super::workers::{Wanted, Workers, tell_of_failure};
 use crate::{
+    clock::{Clock, Monotonic},
     disk::Disk,
     failpoint,
     leader::{Action, Event, Incumbent, Leader, Reaction, Reply, Submission, Successor, Writer},
@@ -11,23 +12,11 @@ use crate::{
     replication::{Answer, Offer, Outcome, Told, link::is_address},
 };
 use parking_lot::Mutex;
-use std::{
-    collections::VecDeque,
-    io,
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::VecDeque, io, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::oneshot;
 
 /// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
 const WRITE_BYTES: usize = 1 << 20;
-
-/// Milliseconds since 1970.
-#[allow(clippy::disallowed_methods, reason = "the shell reads the clock and hands the time in")]
-pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
 
 /// Where a promise is noted.
 pub(super) struct Notes {
@@ -43,6 +32,7 @@ pub(super) fn start(
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
 ) -> io::Result<JoinHandle<Writer<Reply>>> {
     let thread = Thread {
         writer,
@@ -51,6 +41,7 @@ pub(super) fn start(
         leader,
         workers,
         metrics,
+        clock,
         events: VecDeque::new(),
         actions: Vec::new(),
         stopping: false,
@@ -65,6 +56,7 @@ struct Thread {
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
     events: VecDeque<Event>,
     actions: Vec<Action<Reply>>,
     stopping: bool,
@@ -88,12 +80,12 @@ impl Thread {
         loop {
             let patience = self.patience();
             self.leader.take(&mut self.events, patience);
-            let now_ms = now_ms();
+            let now = self.clock.monotonic();
             while let Some(event) = self.events.pop_front() {
-                self.handle(event, now_ms);
+                self.handle(event, now);
                 self.act();
             }
-            self.writer.tick(now_ms, &mut self.actions);
+            self.writer.tick(now, &mut self.actions);
             if self.stopping {
                 self.writer.start_sync(&mut self.actions);
             }
@@ -105,11 +97,11 @@ impl Thread {
     }
 
     fn patience(&self) -> Option<Duration> {
-        let wake_ms = self.writer.next_tick_ms()?;
-        Some(Duration::from_millis(wake_ms.saturating_sub(now_ms()).max(1)))
+        let wake = self.writer.next_tick()?;
+        Some(Duration::from_millis(wake.since_ms(self.clock.monotonic()).max(1)))
     }
 
-    fn handle(&mut self, event: Event, now_ms: u64) {
+    fn handle(&mut self, event: Event, now: Monotonic) {
         match event {
             Event::Write(first) => {
                 self.metrics.queue_depth.set(self.events.len() as i64);
@@ -121,10 +113,10 @@ impl Thread {
                     bytes += next.as_ref().map_or(0, |next| next.batch.tally.text_bytes());
                     next
                 });
-                self.writer.write(std::iter::once(first).chain(more), now_ms, &mut self.actions);
+                self.writer.write(std::iter::once(first).chain(more), now, &mut self.actions);
             }
             Event::Replica(peer, told) => {
-                self.writer.told(peer, &told, now_ms, &mut self.actions);
+                self.writer.told(peer, &told, now, &mut self.actions);
                 if let Told::StepDown(epoch) = told {
                     self.act();
                     self.note(epoch);
@@ -132,7 +124,7 @@ impl Thread {
                 }
             }
             Event::Offer(bytes, reply) => self.offered(&bytes, reply),
-            Event::Synced(sync, result) => self.writer.synced(&sync, result, now_ms, &mut self.actions),
+            Event::Synced(sync, result) => self.writer.synced(&sync, result, now, &mut self.actions),
             Event::SnapshotEnded(result, took_ms) => {
                 result.as_ref().err().into_iter().for_each(tell_of_failure);
                 self.writer.snapshot_ended(&result, took_ms);

@@ -1,7 +1,10 @@
 //! Offers that go on with what a replica has, as nearly all do: they may be taken where no time is for more.
 
 use super::{Action, Replica};
-use crate::replication::{Command, Offer};
+use crate::{
+    clock::Monotonic,
+    replication::{Command, Offer},
+};
 
 impl<T> Replica<T> {
     /// As [`Replica::offered`], if that takes no longer than it takes to append and apply the records of the offer; else nothing
@@ -13,13 +16,13 @@ impl<T> Replica<T> {
         &mut self,
         bytes: &[u8],
         reply: T,
-        now_ms: u64,
+        now: Monotonic,
         actions: &mut Vec<Action<T>>,
     ) -> Result<(), T> {
         match Offer::decode(bytes) {
             Ok(offer) if self.is_no_more_than_records(&offer) => {
-                self.last_heard_ms = Some(now_ms);
-                self.decoded(&offer, reply, now_ms, actions);
+                self.last_heard = Some(now);
+                self.decoded(&offer, reply, now, actions);
                 Ok(())
             }
             _ => Err(reply),

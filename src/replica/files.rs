@@ -1,6 +1,7 @@
 //! The files of a replica: its own log, snapshots and MANIFEST, of the leader's records.
 
 use crate::{
+    clock::Monotonic,
     disk::Disk,
     failpoint::{Bug, planted},
     format::{FileError, Identity},
@@ -40,13 +41,13 @@ impl Directory {
         loaded: &Loaded,
         state: State,
         snapshot: SnapshotSettings,
-        now_ms: u64,
+        now: Monotonic,
     ) -> Result<Files, FileError> {
         let Loaded { identity, store, temporary } = loaded;
         let (manifest, log) =
             recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
-        let schedule = Schedule::new(snapshot, store.mark().position.sequence, now_ms);
-        let checks = CheckSchedule::new(now_ms);
+        let schedule = Schedule::new(snapshot, store.mark().position.sequence, now);
+        let checks = CheckSchedule::new(now);
         Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, checks, syncing: false, unproven: None })
     }
 }
@@ -69,11 +70,11 @@ impl Files {
         disk: Arc<dyn Disk>,
         settled: Settled,
         snapshot: SnapshotSettings,
-        now_ms: u64,
+        now: Monotonic,
     ) -> (Store, Self) {
         let Settled { manifest, store, log, snapshot: newest, .. } = settled;
-        let schedule = Schedule::new(snapshot, newest, now_ms);
-        let checks = CheckSchedule::new(now_ms);
+        let schedule = Schedule::new(snapshot, newest, now);
+        let checks = CheckSchedule::new(now);
         (store, Self { disk, manifest, log, schedule, checks, syncing: false, unproven: None })
     }
 
@@ -117,17 +118,17 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn due(&mut self, now_ms: u64, snapshot_running: bool) -> Due {
-        self.schedule.due(now_ms, self.log.sequence(), snapshot_running)
+    pub(super) fn due(&mut self, now: Monotonic, snapshot_running: bool) -> Due {
+        self.schedule.due(now, self.log.sequence(), snapshot_running)
     }
 
-    pub(super) fn next_ms(&self) -> Option<u64> {
-        self.schedule.next_ms().into_iter().chain(self.checks.next_ms()).min()
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        self.schedule.next().into_iter().chain(self.checks.next()).min()
     }
 
     /// A look whether the files are still there, if one is due.
-    pub(super) fn due_check(&mut self, now_ms: u64) -> Option<FileCheck> {
-        self.checks.due(now_ms).then(|| self.log.check())
+    pub(super) fn due_check(&mut self, now: Monotonic) -> Option<FileCheck> {
+        self.checks.due(now).then(|| self.log.check())
     }
 
     /// That look has ended: tells what is gone.

@@ -2,6 +2,7 @@
 
 use super::{Action, Replica, files::Files};
 use crate::{
+    clock::Monotonic,
     format::FileError,
     log::{FileCheck, FilesFound, Sync},
     replication::Outcome,
@@ -38,7 +39,7 @@ impl<T> Replica<T> {
         &mut self,
         result: &Result<Published, FileError>,
         took_ms: u64,
-        now_ms: u64,
+        now: Monotonic,
         actions: &mut Vec<Action<T>>,
     ) {
         self.snapshot_running = false;
@@ -46,7 +47,7 @@ impl<T> Replica<T> {
             files.snapshot_ended(result, took_ms);
         }
         if let Some(loaded) = self.loaded.take() {
-            self.take_over(loaded, now_ms, actions);
+            self.take_over(loaded, now, actions);
         }
     }
 
@@ -63,11 +64,11 @@ impl<T> Replica<T> {
     }
 
     /// Time has passed: makes the backup current if it is due.
-    pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action<T>>) {
+    pub fn tick(&mut self, now: Monotonic, actions: &mut Vec<Action<T>>) {
         let Some(held) = &mut self.held else { return };
         let Some(files) = &mut held.files else { return };
-        actions.extend(files.due_check(now_ms).map(Action::CheckFiles));
-        match files.due(now_ms, self.snapshot_running) {
+        actions.extend(files.due_check(now).map(Action::CheckFiles));
+        match files.due(now, self.snapshot_running) {
             Due::Nothing => {}
             Due::Sync => self.start_sync(actions),
             Due::Snapshot => {
@@ -79,9 +80,9 @@ impl<T> Replica<T> {
         }
     }
 
-    /// When [`Replica::tick`] has something to do again, in milliseconds.
-    pub fn next_tick_ms(&self) -> Option<u64> {
-        self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(Files::next_ms)
+    /// When [`Replica::tick`] has something to do again.
+    pub fn next_tick(&self) -> Option<Monotonic> {
+        self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(Files::next)
     }
 
     /// Asks for a sync of everything, if it is not synced or under way.

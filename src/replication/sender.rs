@@ -8,6 +8,7 @@ use super::{
     Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, Members, NodeId, Offer, Outcome, Standing, Verdict, judge,
 };
 use crate::{
+    clock::Monotonic,
     disk::Disk,
     failpoint::{Bug, planted},
     format::FileError,
@@ -22,8 +23,8 @@ use std::sync::Arc;
 pub enum Turn {
     /// Send this, the head of the offer, then records, and wait so many milliseconds for the answer.
     Send(Vec<Bytes>, u64),
-    /// Nothing before this time in milliseconds, unless a record or an announcement comes.
-    Rest(u64),
+    /// Nothing before this time, unless a record or an announcement comes.
+    Rest(Monotonic),
 }
 
 /// What an exchange has told the leader.
@@ -107,10 +108,11 @@ pub struct Sender {
     slow: u32,
     failures: u32,
     failed_exchanges: u64,
-    rest_until_ms: u64,
-    sent_ms: u64,
-    answered_ms: Option<u64>,
-    away_since_ms: Option<u64>,
+    rest_until: Monotonic,
+    /// When the last offer went out; `None`: there was none, or what it was is of no interest any more.
+    sent: Option<Monotonic>,
+    answered: Option<Monotonic>,
+    away_since: Option<Monotonic>,
     alarmed: Option<String>,
     /// Who the replica knows to belong to the cluster, and who it was told in the exchange under way.
     knows: Option<Arc<Members>>,
@@ -131,10 +133,10 @@ impl Sender {
             slow: 0,
             failures: 0,
             failed_exchanges: 0,
-            rest_until_ms: 0,
-            sent_ms: 0,
-            answered_ms: None,
-            away_since_ms: None,
+            rest_until: Monotonic::default(),
+            sent: None,
+            answered: None,
+            away_since: None,
             alarmed: None,
             knows: None,
             telling: None,
@@ -154,27 +156,27 @@ impl Sender {
     /// The replica has announced itself: whatever was waited for, it is there now.
     pub fn announced(&mut self) {
         if self.in_flight.is_none() {
-            (self.rest_until_ms, self.sent_ms) = (0, 0);
+            (self.rest_until, self.sent) = (Monotonic::default(), None);
         }
     }
 
     /// What to do now. What goes wrong in the leader's own files is told.
-    pub fn turn(&mut self, now_ms: u64, lead: &Lead, feed: &Feed, disk: &dyn Disk, told: &mut Vec<Told>) -> Turn {
+    pub fn turn(&mut self, now: Monotonic, lead: &Lead, feed: &Feed, disk: &dyn Disk, told: &mut Vec<Told>) -> Turn {
         assert!(self.in_flight.is_none(), "one exchange at a time");
-        if now_ms < self.rest_until_ms {
-            return Turn::Rest(self.rest_until_ms);
+        if now < self.rest_until {
+            return Turn::Rest(self.rest_until);
         }
-        let heartbeat_ms = self.sent_ms + HEARTBEAT_MS;
+        let heartbeat = self.sent.map_or(now, |sent| sent.after_ms(HEARTBEAT_MS));
         let (command, after, records) = match self.state {
             State::Unknown => (Command::Ask, Position::ZERO, vec![]),
-            State::Loading if now_ms < heartbeat_ms => return Turn::Rest(heartbeat_ms),
+            State::Loading if now < heartbeat => return Turn::Rest(heartbeat),
             State::Loading | State::Refused => (Command::Ask, Position::ZERO, vec![]),
             State::Behind => (Command::Snapshot, Position::ZERO, vec![]),
             State::Streaming(after) => {
                 match self.catch_up.gather(after.sequence, lead.last.position.sequence, feed, disk, &lead.identity) {
                     Ok(Gathered::Records(records)) => (Command::Stream, after, records),
-                    Ok(Gathered::Nothing) if self.may_rest(now_ms, heartbeat_ms, lead) => {
-                        return Turn::Rest(heartbeat_ms);
+                    Ok(Gathered::Nothing) if self.may_rest(now, heartbeat, lead) => {
+                        return Turn::Rest(heartbeat);
                     }
                     Ok(Gathered::Nothing) => (Command::Stream, after, vec![]),
                     Ok(Gathered::NeedSnapshot) => self.behind(),
@@ -185,13 +187,13 @@ impl Sender {
                     // Too many open files, perhaps: that passes.
                     Err(error) => {
                         self.alarm(format!("the log cannot be read for replica {}: {error}", self.url), told);
-                        self.rest_until_ms = now_ms + RETRY_MAX_MS;
-                        return Turn::Rest(self.rest_until_ms);
+                        self.rest_until = now.after_ms(RETRY_MAX_MS);
+                        return Turn::Rest(self.rest_until);
                     }
                 }
             }
         };
-        (self.in_flight, self.sent_ms) = (Some((command, !records.is_empty())), now_ms);
+        (self.in_flight, self.sent) = (Some((command, !records.is_empty())), Some(now));
         let bytes: usize = records.iter().map(Bytes::len).sum();
         // A line that is too slow for records is given twice the time at each try.
         let slow = if bytes > 0 { self.slow.min(6) } else { 0 };
@@ -207,11 +209,11 @@ impl Sender {
     }
 
     /// With nothing to send, whether the replica need not hear from the leader now.
-    fn may_rest(&self, now_ms: u64, heartbeat_ms: u64, lead: &Lead) -> bool {
+    fn may_rest(&self, now: Monotonic, heartbeat: Monotonic, lead: &Lead) -> bool {
         let has_synced = |hello: &Hello| hello.synced.is_none_or(|synced| synced >= hello.position.sequence);
         self.confirmed
             && self.is_in(lead.epoch)
-            && now_ms < heartbeat_ms
+            && now < heartbeat
             && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
     }
 
@@ -243,9 +245,9 @@ impl Sender {
     }
 
     /// The replica has answered.
-    pub fn answered(&mut self, answer: Answer, now_ms: u64, lead: &Lead, told: &mut Vec<Told>) {
+    pub fn answered(&mut self, answer: Answer, now: Monotonic, lead: &Lead, told: &mut Vec<Told>) {
         let (command, with_records) = self.in_flight.take().expect("an answer is to an offer");
-        (self.failures, self.away_since_ms, self.answered_ms) = (0, None, Some(now_ms));
+        (self.failures, self.away_since, self.answered) = (0, None, Some(now));
         if with_records {
             self.slow = 0;
         }
@@ -256,11 +258,11 @@ impl Sender {
         self.state = match (judge(&hello, lead), outcome) {
             (Verdict::StepDown(epoch), _) => {
                 told.push(Told::StepDown(epoch));
-                self.refused(now_ms)
+                self.refused(now)
             }
             (Verdict::Refused(why), _) => {
                 self.alarm(format!("replica {} is refused: {why}", self.url), told);
-                self.refused(now_ms)
+                self.refused(now)
             }
             (_, Outcome::OtherLeader) => {
                 self.alarm(
@@ -268,13 +270,13 @@ impl Sender {
                          one of them", self.url),
                     told,
                 );
-                self.refused(now_ms)
+                self.refused(now)
             }
             (_, Outcome::Syncing) => State::Loading,
             (Verdict::NeedSnapshot(why), _) => {
                 self.alarm(format!("replica {} needs a snapshot: {why}", self.url), told);
                 if before == State::Behind {
-                    self.rest_until_ms = now_ms + HEARTBEAT_MS; // it was told so, and does nothing about it
+                    self.rest_until = now.after_ms(HEARTBEAT_MS); // it was told so, and does nothing about it
                 }
                 State::Behind
             }
@@ -283,18 +285,18 @@ impl Sender {
                 State::Streaming(at)
             }
             (Verdict::Resume(at), Outcome::Gap) => {
-                self.rest_until_ms = now_ms + RETRY_MIN_MS;
+                self.rest_until = now.after_ms(RETRY_MIN_MS);
                 State::Streaming(at)
             }
             (Verdict::Resume(_), Outcome::Diverged) => State::Behind,
-            (Verdict::Resume(_), Outcome::OldEpoch) => self.refused(now_ms),
+            (Verdict::Resume(_), Outcome::OldEpoch) => self.refused(now),
             (Verdict::Resume(_), Outcome::OtherDatabase) => {
                 self.alarm(format!("replica {} is refused: it holds another database", self.url), told);
-                self.refused(now_ms)
+                self.refused(now)
             }
             (Verdict::Resume(_), Outcome::Unreadable(why)) => {
                 self.alarm(format!("replica {} cannot read what it is sent: {why}", self.url), told);
-                self.refused(now_ms)
+                self.refused(now)
             }
         };
         match self.state {
@@ -321,22 +323,22 @@ impl Sender {
     }
 
     /// Nothing more for a while.
-    fn refused(&mut self, now_ms: u64) -> State {
-        self.rest_until_ms = now_ms + RETRY_MAX_MS;
+    fn refused(&mut self, now: Monotonic) -> State {
+        self.rest_until = now.after_ms(RETRY_MAX_MS);
         State::Refused
     }
 
     /// The exchange has failed, or took too long. `random` is any number; it spreads the next tries.
-    pub fn failed(&mut self, now_ms: u64, random: u64, told: &mut Vec<Told>) {
+    pub fn failed(&mut self, now: Monotonic, random: u64, told: &mut Vec<Told>) {
         if let Some((_, true)) = self.in_flight.take() {
             self.slow += 1;
         }
         // What became of the offer is not known: the replica has to say where it is.
         self.state = State::Unknown;
-        self.rest_until_ms = now_ms + random % (retry_most_ms(self.failures) + 1);
+        self.rest_until = now.after_ms(random % (retry_most_ms(self.failures) + 1));
         self.failures = self.failures.saturating_add(1);
         self.failed_exchanges += 1;
-        self.away_since_ms.get_or_insert(now_ms);
+        self.away_since.get_or_insert(now);
         told.push(Told::Lost);
         if planted(Bug::CountsAFailedSend)
             && let Some(hello) = &self.hello
@@ -347,17 +349,17 @@ impl Sender {
     }
 
     /// Whether it waits out a pause that new records do not end.
-    pub fn is_waiting(&self, now_ms: u64) -> bool {
-        now_ms < self.rest_until_ms || !matches!(self.state, State::Streaming(_))
+    pub fn is_waiting(&self, now: Monotonic) -> bool {
+        now < self.rest_until || !matches!(self.state, State::Streaming(_))
     }
 
-    /// Since when every exchange has failed, in milliseconds; `None` if the last one did not.
-    pub fn away_ms(&self, now_ms: u64) -> Option<u64> {
-        self.away_since_ms.map(|since_ms| now_ms.saturating_sub(since_ms))
+    /// Since when every exchange has failed; `None` if the last one did not.
+    pub fn away_since(&self) -> Option<Monotonic> {
+        self.away_since
     }
 
     /// For `/status`.
-    pub fn status(&self, now_ms: u64, last: Sequence) -> SenderStatus {
+    pub fn status(&self, now: Monotonic, last: Sequence) -> SenderStatus {
         // Records of another database are none of this one's.
         let hello = self.hello.as_ref().filter(|_| !self.holds_other);
         let applied = hello.map_or(0, |hello| hello.position.sequence);
@@ -377,7 +379,7 @@ impl Sender {
             applied,
             synced: hello.and_then(|hello| hello.synced),
             lag_records: last.saturating_sub(applied),
-            silent_ms: self.answered_ms.map(|at| now_ms.saturating_sub(at)),
+            silent_ms: self.answered.map(|at| now.since_ms(at)),
             failures: self.failures,
             failed_exchanges: self.failed_exchanges,
         }

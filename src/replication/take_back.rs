@@ -79,6 +79,7 @@ pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records:
 mod tests {
     use super::*;
     use crate::{
+        clock::LoggedTime,
         disk::RealDisk,
         log::Log,
         position::Position,
@@ -112,7 +113,7 @@ mod tests {
         let counts = vec![WordCount { word: "hello", count: 1 }];
         let changes = vec![Change { namespace: "words", dropped: false, counts }];
         let mut append = |digest, changes| {
-            let appended = log.append(1_000, digest, &Body { changes, settled: Vec::new() });
+            let appended = log.append(LoggedTime::from_ms(1_000), digest, &Body { changes, settled: Vec::new() });
             appended.expect("the disk works").1.to_vec()
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest

@@ -8,6 +8,7 @@
 //! a block that is missing, doubled or out of place is found as a flipped bit is.
 
 use crate::{
+    clock::LoggedTime,
     format::{Damage, u32_at},
     store::Mark,
 };
@@ -50,8 +51,8 @@ pub struct Trailer {
     pub start: Mark,
     /// What the snapshot is a state at.
     pub end: Mark,
-    /// The time of the last record, in milliseconds since 1970.
-    pub time_ms: u64,
+    /// The time of the last record.
+    pub time_ms: LoggedTime,
     /// Counts in the image.
     pub words: u64,
 }

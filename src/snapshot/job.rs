@@ -6,6 +6,7 @@ use super::{
     prune,
 };
 use crate::{
+    clock::LoggedTime,
     disk::{Disk, DiskFile, temporary_name},
     failpoint::{self, Bug, planted},
     format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
@@ -31,7 +32,7 @@ pub struct Job {
     bytes: u64,
     crc: u32,
     words: u64,
-    time_ms: u64,
+    time_ms: LoggedTime,
     stage: Stage,
 }
 
@@ -95,7 +96,7 @@ impl Job {
             bytes: header.len() as u64,
             crc,
             words: 0,
-            time_ms: 0,
+            time_ms: LoggedTime::ZERO,
             stage,
         })
     }
@@ -283,7 +284,7 @@ mod tests {
 
         let job = begin(&store, &log);
         drop(log);
-        store.set_mark(Mark { position: Position::new(3, 0), ..store.mark() }, 0);
+        store.set_mark(Mark { position: Position::new(3, 0), ..store.mark() }, LoggedTime::ZERO);
         let error = job.run().expect_err("nobody writes the log any more");
         assert!(error.to_string().contains("given up"), "{error}");
         let names = disk.list().expect("the disk works");

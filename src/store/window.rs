@@ -4,6 +4,7 @@
 //! was acknowledged is known for its whole age. A producer's stream needs one entry however long it is.
 
 use crate::{
+    clock::LoggedTime,
     hash::{WordHasher, fingerprint},
     limits,
     position::Position,
@@ -55,7 +56,7 @@ pub struct Entry {
     /// The record it is part of.
     pub position: Position,
     /// When it was logged.
-    pub time_ms: u64,
+    pub time_ms: LoggedTime,
     /// Words it counted, repeats included.
     pub words: u64,
     /// Distinct words it counted.
@@ -65,7 +66,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(settled: &Settled<'_>, running: u128, position: Position, time_ms: u64) -> Self {
+    fn new(settled: &Settled<'_>, running: u128, position: Position, time_ms: LoggedTime) -> Self {
         Self {
             name: settled.name.into(),
             stream_sequence: settled.stream_sequence,
@@ -142,8 +143,8 @@ pub struct Window {
     by_name: HashTable<u64>,
     streams: BTreeMap<Box<str>, Entry>,
     /// No stream is older than this: until it has aged, looking for old ones is in vain.
-    oldest_stream_ms: u64,
-    time_ms: u64,
+    oldest_stream: LoggedTime,
+    time_ms: LoggedTime,
 }
 
 impl Window {
@@ -156,45 +157,43 @@ impl Window {
             forgotten: 0,
             by_name: HashTable::new(),
             streams: BTreeMap::new(),
-            oldest_stream_ms: u64::MAX,
-            time_ms: 0,
+            oldest_stream: LoggedTime::MAX,
+            time_ms: LoggedTime::ZERO,
         }
     }
 
-    /// What is known of a keyed write at `now_ms`, logged time, when so many keys, or streams, are about to be settled
+    /// What is known of a keyed write at `now` when so many keys, or streams, are about to be settled
     /// in front of it.
-    pub fn check(&self, once: &Once, fingerprint: u128, now_ms: u64, ahead: usize) -> Seen {
+    pub fn check(&self, once: &Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> Seen {
         match once {
             Once::Key(key) => match self.key(key) {
-                Some(entry) if self.is_young(entry, now_ms) => entry.compare(once, fingerprint),
-                _ if self.has_room_for_key(now_ms, ahead) => Seen::New,
+                Some(entry) if self.is_young(entry, now) => entry.compare(once, fingerprint),
+                _ if self.has_room_for_key(now, ahead) => Seen::New,
                 _ => Seen::Full,
             },
             Once::Stream { name, sequence } => match self.streams.get(name) {
-                Some(entry) if self.is_young(entry, now_ms) => entry.compare(once, fingerprint),
+                Some(entry) if self.is_young(entry, now) => entry.compare(once, fingerprint),
                 _ if *sequence > 1 => Seen::Gap { expected: 1 },
-                _ if self.has_room_for_stream(now_ms, ahead) => Seen::New,
+                _ if self.has_room_for_stream(now, ahead) => Seen::New,
                 _ => Seen::Full,
             },
             // As long as it is remembered, whatever its age: whoever looked ([`Window::stands_at`]) found it too.
             Once::Lines { name, done, .. } => match self.streams.get(name) {
                 Some(entry) => match entry.compare(once, fingerprint) {
                     // What is too old takes no room, and needs it again.
-                    Seen::New if !self.is_young(entry, now_ms) && !self.has_room_for_stream(now_ms, ahead) => {
-                        Seen::Full
-                    }
+                    Seen::New if !self.is_young(entry, now) && !self.has_room_for_stream(now, ahead) => Seen::Full,
                     seen => seen,
                 },
                 None if *done > 0 => Seen::Gap { expected: 1 },
-                None if self.has_room_for_stream(now_ms, ahead) => Seen::New,
+                None if self.has_room_for_stream(now, ahead) => Seen::New,
                 None => Seen::Full,
             },
         }
     }
 
     /// Whether a stream takes no room: it is not known, or too old.
-    pub fn has_aged(&self, stream: &str, now_ms: u64) -> bool {
-        self.streams.get(stream).is_none_or(|entry| !self.is_young(entry, now_ms))
+    pub fn has_aged(&self, stream: &str, now: LoggedTime) -> bool {
+        self.streams.get(stream).is_none_or(|entry| !self.is_young(entry, now))
     }
 
     /// Where a stream stands.
@@ -203,10 +202,10 @@ impl Window {
     }
 
     /// Moves on to the time of a record, and forgets what is too old then.
-    pub fn expire(&mut self, now_ms: u64) {
-        self.time_ms = self.time_ms.max(now_ms);
-        let now_ms = self.time_ms;
-        while self.keys.front().is_some_and(|oldest| !self.is_young(oldest, now_ms)) {
+    pub fn expire(&mut self, now: LoggedTime) {
+        self.time_ms = self.time_ms.max(now);
+        let now = self.time_ms;
+        while self.keys.front().is_some_and(|oldest| !self.is_young(oldest, now)) {
             let oldest = self.keys.pop_front().expect("it was there");
             let ordinal = self.forgotten;
             if let Ok(found) = self.by_name.find_entry(self.hasher.hash(&oldest.name), |&at| at == ordinal) {
@@ -216,14 +215,14 @@ impl Window {
         }
         // Streams are few and live long: they are looked through only when room is needed and some may have aged.
         let age_ms = self.limits.stream_age_ms;
-        if self.streams.len() >= self.limits.streams && now_ms.saturating_sub(self.oldest_stream_ms) >= age_ms {
-            self.streams.retain(|_, stream| now_ms.saturating_sub(stream.time_ms) < age_ms);
-            self.oldest_stream_ms = self.streams.values().map(|stream| stream.time_ms).min().unwrap_or(u64::MAX);
+        if self.streams.len() >= self.limits.streams && now.since_ms(self.oldest_stream) >= age_ms {
+            self.streams.retain(|_, stream| now.since_ms(stream.time_ms) < age_ms);
+            self.oldest_stream = self.streams.values().map(|stream| stream.time_ms).min().unwrap_or(LoggedTime::MAX);
         }
     }
 
     /// Remembers what a record settles. Harmless twice.
-    pub fn settle(&mut self, settled: &Settled<'_>, position: Position, time_ms: u64) {
+    pub fn settle(&mut self, settled: &Settled<'_>, position: Position, time_ms: LoggedTime) {
         if settled.stream_sequence > 0 {
             let before = self.streams.get(settled.name);
             if before
@@ -291,26 +290,26 @@ impl Window {
         (self.keys.len(), self.streams.len())
     }
 
-    /// The logged time it stands at, in milliseconds since 1970.
-    pub fn time_ms(&self) -> u64 {
+    /// The logged time it stands at.
+    pub fn time_ms(&self) -> LoggedTime {
         self.time_ms
     }
 
     // What is too old takes no room, though it leaves only with the next record: else a full window that refuses every
     // write would stay full for ever.
 
-    fn has_room_for_key(&self, now_ms: u64, ahead: usize) -> bool {
-        let young = || self.keys.len() - self.keys.partition_point(|entry| !self.is_young(entry, now_ms));
+    fn has_room_for_key(&self, now: LoggedTime, ahead: usize) -> bool {
+        let young = || self.keys.len() - self.keys.partition_point(|entry| !self.is_young(entry, now));
         self.keys.len() + ahead < self.limits.keys || young() + ahead < self.limits.keys
     }
 
-    fn has_room_for_stream(&self, now_ms: u64, ahead: usize) -> bool {
-        let young = || self.streams.values().filter(|entry| self.is_young(entry, now_ms)).count();
+    fn has_room_for_stream(&self, now: LoggedTime, ahead: usize) -> bool {
+        let young = || self.streams.values().filter(|entry| self.is_young(entry, now)).count();
         self.streams.len() + ahead < self.limits.streams || young() + ahead < self.limits.streams
     }
 
     fn insert_stream(&mut self, entry: Entry) {
-        self.oldest_stream_ms = self.oldest_stream_ms.min(entry.time_ms);
+        self.oldest_stream = self.oldest_stream.min(entry.time_ms);
         self.streams.insert(entry.name.clone(), entry);
     }
 
@@ -319,9 +318,9 @@ impl Window {
         self.by_name.find(self.hasher.hash(name), |at| &*place(at).name == name).map(place)
     }
 
-    fn is_young(&self, entry: &Entry, now_ms: u64) -> bool {
+    fn is_young(&self, entry: &Entry, now: LoggedTime) -> bool {
         let age_ms = if entry.stream_sequence > 0 { self.limits.stream_age_ms } else { self.limits.key_age_ms };
-        now_ms.saturating_sub(entry.time_ms) < age_ms
+        now.since_ms(entry.time_ms) < age_ms
     }
 }
 
@@ -333,6 +332,10 @@ mod tests {
 
     fn window() -> Window {
         Window::new(WordHasher::new(1), LIMITS)
+    }
+
+    const fn ms(ms: u64) -> LoggedTime {
+        LoggedTime::from_ms(ms)
     }
 
     fn settled(name: &str, stream_sequence: u64, fingerprint: u128) -> Settled<'_> {
@@ -350,25 +353,25 @@ mod tests {
     #[test]
     fn a_key_is_new_then_a_repeat_then_forgotten() {
         let mut window = window();
-        assert_eq!(window.check(&key("a"), 7, 0, 0), Seen::New);
-        window.settle(&settled("a", 0, 7), Position::new(1, 1), 10);
+        assert_eq!(window.check(&key("a"), 7, ms(0), 0), Seen::New);
+        window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(10));
         assert!(
-            matches!(window.check(&key("a"), 7, 109, 0), Seen::Repeat(entry) if entry.position == Position::new(1, 1))
+            matches!(window.check(&key("a"), 7, ms(109), 0), Seen::Repeat(entry) if entry.position == Position::new(1, 1))
         );
-        assert_eq!(window.check(&key("a"), 8, 109, 0), Seen::Reused);
-        assert_eq!(window.check(&key("a"), 7, 110, 0), Seen::New);
-        window.expire(110);
+        assert_eq!(window.check(&key("a"), 8, ms(109), 0), Seen::Reused);
+        assert_eq!(window.check(&key("a"), 7, ms(110), 0), Seen::New);
+        window.expire(ms(110));
         assert_eq!(window.len(), (0, 0));
     }
 
     #[test]
     fn old_streams_leave_once_there_is_no_room() {
         let mut window = window();
-        window.settle(&settled("a", 1, 7), Position::new(1, 1), 0);
-        window.settle(&settled("b", 1, 7), Position::new(1, 2), 0);
-        window.expire(999);
+        window.settle(&settled("a", 1, 7), Position::new(1, 1), ms(0));
+        window.settle(&settled("b", 1, 7), Position::new(1, 2), ms(0));
+        window.expire(ms(999));
         assert_eq!(window.len(), (0, 2));
-        window.expire(1_000);
+        window.expire(ms(1_000));
         assert_eq!(window.len(), (0, 0));
     }
 
@@ -376,8 +379,8 @@ mod tests {
     fn the_running_fingerprint_of_a_stream_is_of_all_its_writes() {
         let running = |first| {
             let mut window = window();
-            window.settle(&settled("a", 1, first), Position::new(1, 1), 0);
-            window.settle(&settled("a", 2, 9), Position::new(1, 2), 0);
+            window.settle(&settled("a", 1, first), Position::new(1, 1), ms(0));
+            window.settle(&settled("a", 2, 9), Position::new(1, 2), ms(0));
             window.streams["a"].running
         };
         assert_eq!(running(7), running(7));
@@ -387,11 +390,11 @@ mod tests {
     #[test]
     fn a_key_used_again_after_its_age_is_the_new_one() {
         let mut window = window();
-        window.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
-        window.settle(&settled("a", 0, 8), Position::new(1, 2), 150);
-        assert!(matches!(window.check(&key("a"), 8, 151, 0), Seen::Repeat(_)));
-        window.expire(151);
-        assert!(matches!(window.check(&key("a"), 8, 151, 0), Seen::Repeat(_)), "the old entry left alone");
+        window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+        window.settle(&settled("a", 0, 8), Position::new(1, 2), ms(150));
+        assert!(matches!(window.check(&key("a"), 8, ms(151), 0), Seen::Repeat(_)));
+        window.expire(ms(151));
+        assert!(matches!(window.check(&key("a"), 8, ms(151), 0), Seen::Repeat(_)), "the old entry left alone");
         assert_eq!(window.len(), (1, 0));
     }
 
@@ -399,78 +402,80 @@ mod tests {
     fn a_full_window_refuses_and_forgets_nobody() {
         let mut window = window();
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
-            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), 0);
+            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(0));
         }
-        assert_eq!(window.check(&key("d"), 7, 50, 0), Seen::Full);
-        assert!(matches!(window.check(&key("a"), 7, 50, 0), Seen::Repeat(_)));
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), 0);
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), 0);
-        assert_eq!(window.check(&stream("u", 1), 7, 50, 0), Seen::Full);
-        assert_eq!(window.check(&stream("s", 2), 7, 50, 0), Seen::New);
+        assert_eq!(window.check(&key("d"), 7, ms(50), 0), Seen::Full);
+        assert!(matches!(window.check(&key("a"), 7, ms(50), 0), Seen::Repeat(_)));
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), ms(0));
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), ms(0));
+        assert_eq!(window.check(&stream("u", 1), 7, ms(50), 0), Seen::Full);
+        assert_eq!(window.check(&stream("s", 2), 7, ms(50), 0), Seen::New);
     }
 
     #[test]
     fn what_is_too_old_takes_no_room_although_no_record_came() {
         let mut window = window();
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
-            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), sequence as u64);
+            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(sequence as u64));
         }
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), 2);
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), 3);
-        assert_eq!(window.check(&key("d"), 7, 99, 0), Seen::Full);
-        assert_eq!(window.check(&key("d"), 7, 101, 1), Seen::New, "a and b are too old");
-        assert_eq!(window.check(&key("d"), 7, 101, 2), Seen::Full, "their room is taken");
-        assert_eq!(window.check(&stream("u", 1), 7, 1_001, 0), Seen::Full);
-        assert_eq!(window.check(&stream("u", 1), 7, 1_002, 0), Seen::New);
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), ms(2));
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), ms(3));
+        assert_eq!(window.check(&key("d"), 7, ms(99), 0), Seen::Full);
+        assert_eq!(window.check(&key("d"), 7, ms(101), 1), Seen::New, "a and b are too old");
+        assert_eq!(window.check(&key("d"), 7, ms(101), 2), Seen::Full, "their room is taken");
+        assert_eq!(window.check(&stream("u", 1), 7, ms(1_001), 0), Seen::Full);
+        assert_eq!(window.check(&stream("u", 1), 7, ms(1_002), 0), Seen::New);
     }
 
     #[test]
     fn older_records_over_a_later_window_bring_nothing_back() {
         let mut window = window();
         // As a snapshot's window has them at its end: "a", of an earlier record, has left.
-        window.restore(Entry::new(&settled("b", 0, 7), 0, Position::new(1, 2), 150));
-        window.expire(10);
-        window.settle(&settled("a", 0, 7), Position::new(1, 1), 10);
+        window.restore(Entry::new(&settled("b", 0, 7), 0, Position::new(1, 2), ms(150)));
+        window.expire(ms(10));
+        window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(10));
         assert_eq!(window.piece(&mut Cursor::default(), 9).len(), 1, "a would lie behind b, which is younger");
-        assert_eq!(window.time_ms(), 150);
+        assert_eq!(window.time_ms(), ms(150));
     }
 
     #[test]
     fn a_stream_goes_on_by_one() {
         let mut window = window();
-        assert_eq!(window.check(&stream("s", 2), 7, 0, 0), Seen::Gap { expected: 1 });
-        window.settle(&settled("s", 1, 7), Position::new(1, 1), 0);
-        window.settle(&settled("s", 2, 8), Position::new(1, 2), 0);
-        assert_eq!(window.check(&stream("s", 4), 9, 0, 0), Seen::Gap { expected: 3 });
-        assert_eq!(window.check(&stream("s", 3), 9, 0, 0), Seen::New);
-        assert_eq!(window.check(&stream("s", 2), 9, 0, 0), Seen::Reused);
-        assert!(matches!(window.check(&stream("s", 2), 8, 0, 0), Seen::Repeat(_)));
-        assert!(matches!(window.check(&stream("s", 1), 7, 0, 0), Seen::Repeat(entry) if entry.stream_sequence == 2));
+        assert_eq!(window.check(&stream("s", 2), 7, ms(0), 0), Seen::Gap { expected: 1 });
+        window.settle(&settled("s", 1, 7), Position::new(1, 1), ms(0));
+        window.settle(&settled("s", 2, 8), Position::new(1, 2), ms(0));
+        assert_eq!(window.check(&stream("s", 4), 9, ms(0), 0), Seen::Gap { expected: 3 });
+        assert_eq!(window.check(&stream("s", 3), 9, ms(0), 0), Seen::New);
+        assert_eq!(window.check(&stream("s", 2), 9, ms(0), 0), Seen::Reused);
+        assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), Seen::Repeat(_)));
+        assert!(
+            matches!(window.check(&stream("s", 1), 7, ms(0), 0), Seen::Repeat(entry) if entry.stream_sequence == 2)
+        );
     }
 
     #[test]
     fn settling_twice_changes_nothing() {
         let mut window = window();
         for _ in 0..2 {
-            window.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
-            window.settle(&settled("s", 1, 7), Position::new(1, 1), 0);
-            window.settle(&settled("s", 2, 8), Position::new(1, 1), 0);
+            window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+            window.settle(&settled("s", 1, 7), Position::new(1, 1), ms(0));
+            window.settle(&settled("s", 2, 8), Position::new(1, 1), ms(0));
         }
         let all = window.piece(&mut Cursor::default(), 9);
         let mut once = self::window();
-        once.settle(&settled("a", 0, 7), Position::new(1, 1), 0);
+        once.settle(&settled("a", 0, 7), Position::new(1, 1), ms(0));
         assert_eq!((window.len(), all), ((1, 1), once.piece(&mut Cursor::default(), 9)));
-        assert!(matches!(window.check(&stream("s", 2), 8, 0, 0), Seen::Repeat(_)));
+        assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), Seen::Repeat(_)));
     }
 
     #[test]
     fn a_walk_gives_every_entry_and_restores_them() {
         let mut window = window();
         for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
-            window.settle(&settled(name, 0, 7), Position::new(1, at as u64 + 1), at as u64);
+            window.settle(&settled(name, 0, 7), Position::new(1, at as u64 + 1), ms(at as u64));
         }
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), 4);
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), 5);
+        window.settle(&settled("s", 1, 7), Position::new(1, 4), ms(4));
+        window.settle(&settled("t", 1, 7), Position::new(1, 5), ms(5));
         let (mut cursor, mut restored) = (Cursor::default(), self::window());
         loop {
             let piece = window.piece(&mut cursor, 2);
@@ -480,7 +485,7 @@ mod tests {
             piece.into_iter().for_each(|entry| restored.restore(entry));
         }
         assert_eq!(restored.len(), (3, 2));
-        assert_eq!(restored.check(&key("b"), 8, 10, 0), Seen::Reused);
-        assert_eq!(restored.check(&stream("t", 3), 8, 10, 0), Seen::Gap { expected: 2 });
+        assert_eq!(restored.check(&key("b"), 8, ms(10), 0), Seen::Reused);
+        assert_eq!(restored.check(&stream("t", 3), 8, ms(10), 0), Seen::Gap { expected: 2 });
     }
 }

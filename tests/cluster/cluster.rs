@@ -341,6 +341,7 @@ impl Cluster {
             self.nodes[at].paused_until_ms = 0;
             if self.nodes[at].leading().is_some_and(|leader| leader.writer.is_poisoned()) {
                 ended(self, at);
+                self.nodes[at].logged = None;
                 self.nodes[at].machine.lock().kill();
             }
         }
@@ -419,6 +420,7 @@ impl Cluster {
                     if self.nodes[at].keeps_files {
                         self.tally("restarts for want of a leader");
                         ended(self, at);
+                        self.nodes[at].logged = None;
                         self.nodes[at].machine.lock().kill();
                     }
                 }
@@ -437,6 +439,7 @@ impl Cluster {
                 self.tally("leaders stopped by hand");
                 ended(self, at);
                 let node = &mut self.nodes[at];
+                node.logged = None;
                 node.machine.lock().kill();
                 (node.is_to_lead, node.follows) = (false, last.unwrap_or(0));
             }

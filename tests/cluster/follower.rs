@@ -79,7 +79,7 @@ impl Following {
 impl Cluster {
     /// Starts a replica, as far as the faults let it.
     pub fn start_replica(&mut self, seat: Place) -> Result<(), String> {
-        let now_ms = self.clock_ms(seat);
+        let now = self.monotonic(seat);
         let machine = Arc::clone(&self.nodes[seat].machine);
         let keeps = self.nodes[seat].keeps_files;
         let disk = keeps.then(|| -> Arc<dyn Disk> { Arc::new(SimDisk::new(&machine)) });
@@ -118,7 +118,7 @@ impl Cluster {
         };
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
         let mut actions = Vec::new();
-        let replica = Replica::new(settings, directory, found, now_ms, &mut actions);
+        let replica = Replica::new(settings, directory, found, self.nodes[seat].logged, now, &mut actions);
         let feed = Arc::new(Feed::new(0, self.settings.feed_bytes));
         let archive = Archive::new(disk.clone(), Arc::clone(&feed));
         let (view, syncs, snapshot, load, told_starting) = Default::default();
@@ -153,13 +153,13 @@ impl Cluster {
             }
             return Ok(());
         }
-        let now_ms = self.clock_ms(seat);
+        let now = self.monotonic(seat);
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
         let before = process.replica.hello().epoch;
         // As the node does, which takes what it can where it has come in.
-        match process.replica.offered_at_once(bytes, (from, number), now_ms, &mut actions) {
-            Err(reply) => process.replica.offered(bytes, reply, now_ms, &mut actions),
+        match process.replica.offered_at_once(bytes, (from, number), now, &mut actions) {
+            Err(reply) => process.replica.offered(bytes, reply, now, &mut actions),
             Ok(()) if actions.iter().all(is_quick) => {}
             Ok(()) => return Err(format!("replica {seat} has taken more than records at once")),
         }
@@ -193,8 +193,9 @@ impl Cluster {
     }
 
     fn act(&mut self, seat: Place, actions: Vec<Action<Reply>>) -> Result<(), String> {
+        self.counts_on(seat);
         for action in actions {
-            let now_ms = self.now_ms;
+            let now = self.monotonic(seat);
             let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
             match action {
                 Action::Unready => {}
@@ -240,7 +241,7 @@ impl Cluster {
                         Ok(job) => process.snapshot = Some(job),
                         Err(error) => {
                             let mut more = Vec::new();
-                            process.replica.snapshot_ended(&Err(error), 1, now_ms, &mut more);
+                            process.replica.snapshot_ended(&Err(error), 1, now, &mut more);
                             self.act(seat, more)?;
                         }
                     }
@@ -262,6 +263,17 @@ impl Cluster {
         }
         self.note_events();
         Ok(())
+    }
+
+    /// The process counts logged time from the last record on.
+    fn counts_on(&mut self, seat: Place) {
+        let now_ms = self.now_ms;
+        let node = &mut self.nodes[seat];
+        let Some(following) = node.following() else { return };
+        let logged = following.replica.logged_clock();
+        if logged != node.logged {
+            (node.logged, node.counts_from_ms) = (logged, now_ms);
+        }
     }
 
     /// Remembers how far it is: what it has had, it may acknowledge.
@@ -331,7 +343,7 @@ impl Cluster {
 
     /// The replica's snapshot takes a step.
     pub fn snapshot_replica(&mut self, seat: Place) -> Result<(), String> {
-        let now_ms = self.clock_ms(seat);
+        let now = self.monotonic(seat);
         let node = &mut self.nodes[seat];
         let (met, machine) = (node.machine.lock().met, Arc::clone(&node.machine));
         let Some(process) = node.following_mut() else { return Ok(()) };
@@ -346,7 +358,7 @@ impl Cluster {
         let keeps = process.keeps(); // else the log has ended before its time
         let takes_over = std::mem::take(&mut process.takes_over);
         let mut actions = Vec::new();
-        process.replica.snapshot_ended(&result, 5, now_ms, &mut actions);
+        process.replica.snapshot_ended(&result, 5, now, &mut actions);
         match result {
             Ok(_) => self.tally("snapshots of replicas"),
             Err(_) if machine.lock().met > met || !keeps => {}
@@ -361,11 +373,11 @@ impl Cluster {
 
     /// Time has passed for a replica.
     pub fn tick_replica(&mut self, seat: Place) -> Result<(), String> {
-        let now_ms = self.clock_ms(seat);
+        let now = self.monotonic(seat);
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
-        process.replica.tick(now_ms, &mut actions);
-        if process.replica.wants_to_announce(now_ms) {
+        process.replica.tick(now, &mut actions);
+        if process.replica.wants_to_announce(now) {
             let way = Way { from: seat, to: self.nodes[seat].follows };
             self.network.send(way, &Packet::Announce, self.now_ms);
         }
@@ -374,7 +386,7 @@ impl Cluster {
 
     /// A full sync goes on by a piece, or breaks off.
     pub fn load(&mut self, seat: Place) -> Result<(), String> {
-        let now_ms = self.clock_ms(seat);
+        let now = self.monotonic(seat);
         let leader = self.nodes[seat].follows;
         let reachable = self.reaches(seat, leader) && self.nodes[leader].leading().is_some();
         let cut_off = !reachable || self.random.percent(self.settings.cut_off);
@@ -412,7 +424,7 @@ impl Cluster {
         let replaces = loaded.is_ok();
         let Some(process) = node.following_mut() else { return Ok(()) };
         process.takes_over |= replaces && process.snapshot.is_some();
-        process.replica.loaded(loaded, now_ms, &mut actions);
+        process.replica.loaded(loaded, now, &mut actions);
         self.tally(tally);
         self.act(seat, actions)?;
         if replaces {

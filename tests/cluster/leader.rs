@@ -4,25 +4,26 @@
 use crate::{
     cluster::{Cluster, ended},
     machines::Process,
-    model::answer_to,
+    model::{Verdict, answer_to},
     network::{PLACES, Place},
     records::{Became, Before, Record, Records},
     serving::Served,
     truth::Entry,
 };
 use memdb::{
+    clock::LoggedClock,
     disk::Disk,
     format::Identity,
     hash::WordHasher,
     leader::{AckLevel, Action, Incumbent, Submission, WriteError, Writer, close},
     log,
     manifest::{Manifest, State},
-    position::{EpochTable, Position, Sequence},
+    position::{Epoch, EpochTable, Position, Sequence},
     recovery::Settled,
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
     store::Reader,
-    tally::Batch,
+    tally::{Batch, Once},
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -114,8 +115,20 @@ impl Cluster {
         self.database = Some(settled.manifest.identity);
         self.nodes[at].promises(Position::new(state.epoch, from.sequence));
         let feed = Arc::new(Feed::new(from.sequence, self.settings.feed_bytes));
-        let now_ms = self.clock_ms(at);
-        let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, now_ms);
+        let (now, last) = (self.monotonic(at), settled.store.time_ms());
+        let before = self.nodes[at].logged;
+        let logged = LoggedClock::of_a_leader(before, last, self.wall(at), now);
+        if before.is_none_or(|before| before.behind(last, now) != before) {
+            self.nodes[at].counts_from_ms = self.now_ms;
+        }
+        let epoch = settled.manifest.state.epoch;
+        let away_ms = self.truth.counts(epoch, self.nodes[at].counts_from_ms, before.is_none());
+        if before.is_none() && logged.read(now).since_ms(last) > away_ms + 1_000 {
+            self.witness.a_start_believes_too_much();
+            self.tally("starts that believe a clock that is ahead");
+        }
+        self.nodes[at].logged = Some(logged);
+        let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, logged, now);
         let known = self.known_by(&settled.manifest);
         let served = std::array::from_fn(|seat| (seat != at && known.contains(&seat)).then(|| Served::new(seat)));
         let identity = settled.manifest.identity;
@@ -165,7 +178,8 @@ impl Cluster {
         if submissions.is_empty() {
             return Ok(());
         }
-        let (now_ms, met) = (self.clock_ms(at), self.nodes[at].machine.lock().met);
+        let (now_ms, now, met) = (self.now_ms, self.monotonic(at), self.nodes[at].machine.lock().met);
+        let logged = self.nodes[at].logged.expect("it leads");
         let leader = self.nodes[at].leading_mut().expect("it is there");
         let before = leader.position();
         let epoch = leader.manifest.state.epoch;
@@ -188,7 +202,7 @@ impl Cluster {
             }
         }
         let mut actions = Vec::new();
-        leader.writer.write(submissions, now_ms, &mut actions);
+        leader.writer.write(submissions, now, &mut actions);
         let sent: Vec<(usize, &Batch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
         // It was found full a moment ago.
         let full = |action: &Action<usize>| matches!(action, Action::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].0);
@@ -197,7 +211,7 @@ impl Cluster {
         let before = Before {
             state,
             position,
-            time_ms: now_ms.max(state.time_ms),
+            time_ms: logged.read(now).as_ms(),
             limits: &self.settings.window,
             refusal: refused.clone().or(found_full.then_some(WriteError::DiskFull)),
         };
@@ -208,6 +222,7 @@ impl Cluster {
         let machine = self.nodes[at].machine.lock();
         let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
         drop(machine);
+        self.remembers_for_their_age(epoch, &sent, &taken)?;
         self.happens(taken, (crashed, met_a_fault))?;
         if crashed {
             return Ok(());
@@ -220,6 +235,18 @@ impl Cluster {
         if self.random.percent(85) { self.carry_out(at) } else { Ok(()) }
     }
 
+    /// Keys that were remembered are no older than they may be.
+    fn remembers_for_their_age(&self, epoch: Epoch, sent: &[(usize, &Batch)], taken: &Records) -> Result<(), String> {
+        let verdicts = taken.records.iter().flat_map(|record| &record.verdicts);
+        for (id, _) in verdicts.filter(|(_, verdict)| matches!(verdict, Verdict::Repeat(_) | Verdict::Reused)) {
+            let batch = sent.iter().find(|(sent, _)| sent == id).map(|(_, batch)| batch);
+            if let Some(Once::Key(key)) = batch.and_then(|batch| batch.once.as_ref()) {
+                self.truth.may_remember(epoch, key, self.now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What a Writer has made of batches is part of history, and what their clients must be told.
     fn happens(&mut self, taken: Records, (crashed, met_a_fault): (bool, bool)) -> Result<(), String> {
         if taken.look(met_a_fault)? {
@@ -228,11 +255,11 @@ impl Cluster {
         for record in taken.records {
             let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
             let Record { position, state, verdicts, became, .. } = record;
-            let entry = Entry { position, state, counts };
+            let entry = Entry { position, state, counts, when: self.truth.moment(position.epoch, self.now_ms) };
             match became {
                 Became::Written => {
                     self.tally("records");
-                    self.truth.happened(entry);
+                    self.truth.happened(entry)?;
                 }
                 Became::Failed => self.truth.may_have_happened(entry),
                 Became::Nothing => {}
@@ -284,7 +311,7 @@ impl Cluster {
     /// The leader's sync that is under way runs, or its end is told.
     pub fn sync_leader(&mut self, at: Place) -> Result<(), String> {
         self.carry_out(at)?;
-        let now_ms = self.clock_ms(at);
+        let now = self.monotonic(at);
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
         match leader.sync.take() {
             None => Ok(()),
@@ -297,7 +324,7 @@ impl Cluster {
                 if result.is_ok() {
                     leader.synced_upto = sync.upto;
                 }
-                leader.writer.synced(&sync, result, now_ms, &mut leader.wanted);
+                leader.writer.synced(&sync, result, now, &mut leader.wanted);
                 self.carry_out(at)
             }
         }
@@ -326,9 +353,9 @@ impl Cluster {
     }
 
     pub fn tick_leader(&mut self, at: Place) -> Result<(), String> {
-        let now_ms = self.clock_ms(at);
+        let now = self.monotonic(at);
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
-        leader.writer.tick(now_ms, &mut leader.wanted);
+        leader.writer.tick(now, &mut leader.wanted);
         self.carry_out(at)
     }
 
@@ -341,7 +368,7 @@ impl Cluster {
             }
             self.carry_out(at)?;
             self.now_ms += 10;
-            let now_ms = self.clock_ms(at);
+            let now = self.monotonic(at);
             if self.nodes[at].machine.lock().crashed() {
                 return Ok(());
             }
@@ -352,7 +379,7 @@ impl Cluster {
             if round > 5_000 {
                 return Err("the leader does not come to rest".into());
             }
-            leader.writer.tick(now_ms, &mut leader.wanted);
+            leader.writer.tick(now, &mut leader.wanted);
             leader.writer.start_sync(&mut leader.wanted);
             self.sync_leader(at)?;
             self.snapshot_leader(at)?;
@@ -376,6 +403,7 @@ impl Cluster {
         if !self.nodes[at].machine.lock().crashed() {
             ended(self, at);
             let node = &mut self.nodes[at];
+            node.logged = None;
             node.machine.lock().kill();
             node.killed_at = Some(position);
         }

@@ -11,6 +11,7 @@ use crate::{
     starting::Starting,
 };
 use memdb::{
+    clock::{LoggedClock, Monotonic, WallClock},
     format::FileError,
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::RecoveryError,
@@ -28,6 +29,9 @@ pub enum Process {
     Follows(Box<Following>),
 }
 
+/// What wall clocks that are right are ahead of true time, as it is reckoned here.
+const WALL_MS: u64 = 1_780_000_000_000;
+
 /// A machine.
 pub struct Node {
     pub machine: Arc<Mutex<Machine>>,
@@ -40,8 +44,12 @@ pub struct Node {
     /// How often it was switched on.
     pub boots: usize,
     pub paused_until_ms: u64,
-    /// How far off its clock is.
+    /// How far off its wall clock is.
     pub clock_ms: i64,
+    /// What its process has counted of logged time, in whatever role.
+    pub logged: Option<LoggedClock>,
+    /// The true time from which on that counts, behind the last record.
+    pub counts_from_ms: u64,
     /// How far it ever was in each epoch, as a replica.
     pub had: BTreeMap<Epoch, Sequence>,
     /// How far it has ever said to have synced in each epoch, as a replica.
@@ -67,6 +75,8 @@ impl Node {
             boots: 1,
             paused_until_ms: 0,
             clock_ms: 0,
+            logged: None,
+            counts_from_ms: 0,
             had: BTreeMap::new(),
             has_synced: BTreeMap::new(),
             claimed: None,
@@ -135,9 +145,15 @@ fn new_disk(random: Random, page: usize, bug: Option<Bug>) -> Machine {
 }
 
 impl Cluster {
-    /// What the clock of a machine shows.
-    pub fn clock_ms(&self, at: Place) -> u64 {
-        self.now_ms.saturating_add_signed(self.nodes[at].clock_ms)
+    /// What the clock of a machine reads that counts the time that passes: true time, from another moment on after each boot.
+    pub fn monotonic(&self, at: Place) -> Monotonic {
+        let boots = self.nodes[at].boots as u64;
+        Monotonic::from_ms(self.now_ms + at as u64 * 10_000_000 + boots * 100_000_000)
+    }
+
+    /// What the wall clock of a machine shows.
+    pub fn wall(&self, at: Place) -> WallClock {
+        WallClock::from_ms((WALL_MS + self.now_ms).saturating_add_signed(self.nodes[at].clock_ms))
     }
 
     /// Whether a process runs there and is not stopped just now.
@@ -179,6 +195,7 @@ impl Cluster {
     /// A start may fail for a fault that was met just now.
     pub fn did_not_start(&mut self, at: Place, error: &RecoveryError, met: usize) -> Result<(), String> {
         self.note(format_args!("node {at} did not start: {error}"));
+        self.nodes[at].logged = None;
         let mut machine = self.nodes[at].machine.lock();
         if machine.crashed() {
             return Ok(());
@@ -212,6 +229,7 @@ impl Cluster {
             _ => None,
         };
         ended(self, at);
+        self.nodes[at].logged = None;
         self.nodes[at].paused_until_ms = 0;
         let what = match self.random.below(100) {
             0..10 if !leads => {

@@ -7,6 +7,7 @@ use crate::{
     network::{Packet, Place, Way},
 };
 use memdb::{
+    clock::Monotonic,
     leader::Reaction,
     position::{Position, Sequence},
     replication::{Answer, Offer, Outcome, Sender, Standing, Told, Turn},
@@ -18,7 +19,7 @@ pub struct Served {
     sender: Sender,
     /// The exchange under way, and when its time is over.
     exchange: Option<(u64, u64)>,
-    rest_until_ms: u64,
+    rest_until: Monotonic,
     announced: bool,
     seen: Sequence,
     said: Option<Told>,
@@ -29,7 +30,7 @@ pub struct Served {
 impl Cluster {
     /// A sender looks what there is to do.
     pub fn poll(&mut self, at: Place, seat: Place) -> Result<(), String> {
-        let now_ms = self.now_ms;
+        let (now_ms, now) = (self.now_ms, self.monotonic(at));
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
         let lead = leader.lead();
         let Some(served) = &mut leader.served[seat] else { return Ok(()) };
@@ -38,14 +39,14 @@ impl Cluster {
             if now_ms >= until_ms {
                 served.exchange = None;
                 let (mut told, random) = (Vec::new(), self.random.next());
-                served.sender.failed(now_ms, random, &mut told);
+                served.sender.failed(now, random, &mut told);
                 self.tally("exchanges that failed");
                 return self.told(at, seat, told);
             }
             return Ok(());
         }
-        let wakes = last != served.seen && !served.sender.is_waiting(now_ms);
-        if !(wakes || served.announced || now_ms >= served.rest_until_ms) {
+        let wakes = last != served.seen && !served.sender.is_waiting(now);
+        if !(wakes || served.announced || now >= served.rest_until) {
             return Ok(());
         }
         if std::mem::take(&mut served.announced) {
@@ -53,8 +54,8 @@ impl Cluster {
         }
         served.seen = last;
         let mut told = Vec::new();
-        match served.sender.turn(now_ms, &lead, &leader.feed, &*leader.disk, &mut told) {
-            Turn::Rest(until_ms) => served.rest_until_ms = until_ms,
+        match served.sender.turn(now, &lead, &leader.feed, &*leader.disk, &mut told) {
+            Turn::Rest(until) => served.rest_until = until,
             Turn::Send(parts, patience_ms) => {
                 let number = self.next_exchange;
                 self.next_exchange += 1;
@@ -73,6 +74,7 @@ impl Cluster {
 
     /// An answer has arrived, perhaps after its exchange was given up.
     pub fn take_answer(&mut self, at: Place, seat: Place, number: u64, bytes: &[u8]) -> Result<(), String> {
+        let now = self.monotonic(at);
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
         let lead = leader.lead();
         let Some(served) = &mut leader.served[seat] else { return Ok(()) };
@@ -80,7 +82,7 @@ impl Cluster {
             return Ok(());
         }
         served.exchange = None;
-        served.rest_until_ms = 0;
+        served.rest_until = Monotonic::default();
         let mut answer = Answer::decode(bytes)?;
         let mut told = Vec::new();
         if self.bug == Some(Bug::ResumesALostBranch) && answer.hello.database.is_some() {
@@ -88,7 +90,7 @@ impl Cluster {
             answer.hello.position = Position::new(lead.epoch, answer.hello.position.sequence.min(last));
         }
         let claimed = answer.hello.clone();
-        served.sender.answered(answer, self.now_ms, &lead, &mut told);
+        served.sender.answered(answer, now, &lead, &mut told);
         if self.bug == Some(Bug::CountsOtherEpochs) && claimed.position.sequence > 0 {
             let applied = claimed.position.sequence.min(lead.last.position.sequence);
             told = vec![Told::Progress(Standing { applied, synced: claimed.synced, connected: true })];
@@ -98,7 +100,7 @@ impl Cluster {
 
     /// The Writer hears what is new.
     fn told(&mut self, at: Place, seat: Place, told: Vec<Told>) -> Result<(), String> {
-        let now_ms = self.clock_ms(at);
+        let now = self.monotonic(at);
         let leader = self.nodes[at].leading_mut().expect("it has just heard of it");
         for told in told {
             let served = leader.served[seat].as_mut().expect("it is served");
@@ -122,7 +124,7 @@ impl Cluster {
                     }
                     self.nodes[at].is_to_lead = false;
                     let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
-                    leader.writer.told(seat as u32 + 1, &told, now_ms, &mut leader.wanted);
+                    leader.writer.told(seat as u32 + 1, &told, now, &mut leader.wanted);
                     return self.carry_out(at);
                 }
                 Told::Progress(standing) => served.standing = Some(*standing),
@@ -139,7 +141,7 @@ impl Cluster {
             let served = leader.served[seat].as_mut().expect("it is served");
             if served.said.as_ref() != Some(&told) {
                 served.said = Some(told.clone());
-                leader.writer.told(seat as u32 + 1, &told, now_ms, &mut leader.wanted);
+                leader.writer.told(seat as u32 + 1, &told, now, &mut leader.wanted);
             }
         }
         self.carry_out(at)
@@ -203,6 +205,6 @@ impl Served {
     pub fn new(seat: Place) -> Self {
         let sender = Sender::new(url_of(seat));
         let (exchange, announced, said, standing) = Default::default();
-        Self { sender, exchange, rest_until_ms: 0, announced, seen: 0, said, standing }
+        Self { sender, exchange, rest_until: Monotonic::default(), announced, seen: 0, said, standing }
     }
 }

@@ -4,7 +4,7 @@
 //! it was lost later. Every node must show exactly the state of the position it says it is at.
 
 use crate::{
-    checker::{once_each, remembers, shows},
+    checker::{Moment, once_each, remembers, shows},
     model::State,
 };
 use memdb::{
@@ -21,6 +21,7 @@ pub struct Entry {
     pub state: State,
     /// The wishes it counts.
     pub counts: Vec<usize>,
+    pub when: Moment,
 }
 
 /// An entry, for ever.
@@ -36,6 +37,8 @@ struct Line {
     ghosts: Vec<Entry>,
     /// A start came as far as its MANIFEST and no further: after a power loss it may not have been.
     is_tentative: bool,
+    /// What its leader goes on from.
+    moment: Moment,
 }
 
 pub struct Truth {
@@ -84,12 +87,45 @@ impl Truth {
     }
 
     /// A record was appended and applied.
-    pub fn happened(&mut self, entry: Entry) {
+    ///
+    /// # Errors
+    /// If its time is not what has passed.
+    pub fn happened(&mut self, entry: Entry) -> Result<(), String> {
         let Position { epoch, sequence } = entry.position;
         assert_eq!(sequence, self.last(epoch) + 1);
+        if let Some(&last) = self.lines[&epoch].entries.last().filter(|_| !self.is_blind) {
+            let Entry { when, state, .. } = &self.entries[last];
+            entry.when.check_pace(entry.state.time_ms, when, state.time_ms)?;
+        }
         self.entries.push(entry);
         let id = self.entries.len() - 1;
         self.line_mut(epoch).entries.push(id);
+        Ok(())
+    }
+
+    /// The leader of an epoch has begun to count from `counts_from_ms` on, which is when it has heard of the last record, or when
+    /// its process was started. Gives the true time from that record on until then.
+    pub fn counts(&mut self, epoch: Epoch, counts_from_ms: u64, is_a_start: bool) -> u64 {
+        let last = self.lines[&epoch].entries.last().map(|&id| self.entries[id].when);
+        let last = last.unwrap_or_else(|| Moment::default().at(counts_from_ms));
+        let moment = last.gone_on(counts_from_ms);
+        self.line_mut(epoch).moment = Moment { starts: last.starts + u64::from(is_a_start), ..moment };
+        counts_from_ms.saturating_sub(last.at_ms)
+    }
+
+    /// A record of an epoch is written at this true time.
+    pub fn moment(&self, epoch: Epoch, now_ms: u64) -> Moment {
+        self.lines[&epoch].moment.at(now_ms)
+    }
+
+    /// A key was remembered by the leader of an epoch, as far as it is one of a record that is known.
+    ///
+    /// # Errors
+    /// If it should have been forgotten by now.
+    pub fn may_remember(&self, epoch: Epoch, key: &str, now_ms: u64) -> Result<(), String> {
+        let Some(done) = self.state(epoch).keys.get(key).filter(|_| !self.is_blind) else { return Ok(()) };
+        let Some(&id) = self.lines[&epoch].entries.get(done.position.sequence as usize - 1) else { return Ok(()) };
+        self.moment(epoch, now_ms).check_young(&self.entries[id].when, self.limits.key_age_ms, key)
     }
 
     /// An append has failed, or the process ended in it.
@@ -149,8 +185,7 @@ impl Truth {
             else {
                 return Err(format!("{who}: the files give {position}, a state that never was there"));
             };
-            self.happened(ghost);
-            return Ok(());
+            return self.happened(ghost);
         }
         let id = self.entry_at(position)?;
         let state = id.map_or(&self.genesis, |id| &self.entries[id].state);
@@ -224,6 +259,7 @@ impl Truth {
     /// their age.
     pub fn once_each(&self, epoch: Epoch, names: impl Fn(usize) -> BTreeSet<String>) -> Result<(), String> {
         let entries = self.lines[&epoch].entries.iter().map(|&id| &self.entries[id]).filter(|_| !self.is_blind);
-        once_each(entries.map(|entry| (entry.position, &entry.state, &*entry.counts)), names, &self.limits)
+        let records = entries.map(|entry| (entry.position, (entry.when, entry.state.time_ms), &*entry.counts));
+        once_each(records, names, &self.limits)
     }
 }

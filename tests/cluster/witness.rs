@@ -59,8 +59,8 @@ pub struct Witness {
     /// The write that each attempt under way is of.
     attempts: BTreeMap<usize, usize>,
     reads: Vec<Read>,
-    /// A clock has jumped: whatever the window held may be forgotten.
-    pub clocks_jumped: bool,
+    /// A leader has believed a wall clock that is ahead: keys may be forgotten early.
+    pub has_leapt: bool,
     pub perils: Perils,
     /// The highest epoch that anybody has led in.
     pub epoch: u64,
@@ -71,9 +71,10 @@ fn name(namespace: &str, word: &str) -> String {
 }
 
 impl Witness {
-    /// A clock jumps: what is under way may be taken after that, by a window that has forgotten.
-    pub fn clock_jumps(&mut self) {
-        self.clocks_jumped = true;
+    /// A leader that starts has believed a wall clock that is ahead: what is under way may be taken after that, by a window that
+    /// has forgotten.
+    pub fn a_start_believes_too_much(&mut self) {
+        self.has_leapt = true;
         for write in self.attempts.values_mut() {
             let Write { wish, began, .. } = self.writes[*write];
             if self.writes[*write].sent > 1 {
@@ -90,7 +91,7 @@ impl Witness {
             return;
         }
         let known = self.of_wish.entry(wish).or_default();
-        let young = |write: &&usize| !self.clocks_jumped && now - self.writes[**write].began < age / 2 && age > 10_000;
+        let young = |write: &&usize| !self.has_leapt && now - self.writes[**write].began < age / 2 && age > 10_000;
         let write = known.first().filter(young).copied().unwrap_or_else(|| {
             self.writes.push(Write { wish, began: now, sent: 0, refused: 0, told: Vec::new() });
             known.push(self.writes.len() - 1);

@@ -2,6 +2,7 @@
 
 use crate::memory::Files;
 use memdb::{
+    clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
     format::Identity,
     hash::fingerprint,
@@ -90,17 +91,18 @@ pub struct Making {
     writer: Writer<()>,
     states: BTreeMap<Sequence, State>,
     synced: Sequence,
-    now_ms: u64,
+    now: Monotonic,
     posts: u64,
     earlier: Vec<Files>,
 }
 
-fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: Identity, now_ms: u64) -> (Manifest, Writer<()>) {
+fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: Identity, now: Monotonic) -> (Manifest, Writer<()>) {
     let recovered = look(&**disk, identity, WindowLimits::default()).expect("the database is whole");
     let Settled { manifest, store, log, snapshot, .. } =
         recovered.settle(disk, "boot".into(), segment_bytes).expect("the disk works");
     let settings = WriterSettings { snapshot: SnapshotSettings { interval_ms: 0 }, ..WriterSettings::default() };
-    (manifest, Writer::new(store, log, settings, snapshot, now_ms))
+    let clock = LoggedClock::of_a_leader(None, store.time_ms(), WallClock::from_ms(1_000), now);
+    (manifest, Writer::new(store, log, settings, snapshot, clock, now))
 }
 
 impl Making {
@@ -111,10 +113,10 @@ impl Making {
     pub fn begin_as(identity: Identity, segment_bytes: u64) -> Self {
         let directory = tempfile::TempDir::new().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
-        let (manifest, writer) = settle(&disk, segment_bytes, identity, 1_000);
+        let (manifest, writer) = settle(&disk, segment_bytes, identity, Monotonic::from_ms(1_000));
         let states = [(0, state_of(writer.store()))].into();
-        let (earlier, now_ms) = (Vec::new(), 1_000);
-        Self { directory, disk, segment_bytes, manifest, writer, states, synced: 0, now_ms, posts: 0, earlier }
+        let (earlier, now) = (Vec::new(), Monotonic::from_ms(1_000));
+        Self { directory, disk, segment_bytes, manifest, writer, states, synced: 0, now, posts: 0, earlier }
     }
 
     /// Writes `records` records of two posts each: with keys, with streams, in two namespaces, now and then a removal.
@@ -147,9 +149,9 @@ impl Making {
                 let batch = Batch { namespace, verb, tally, words: 3, left_out: n % 2, once, fingerprint };
                 submissions.push(Submission { batch, level: Some(AckLevel::Leader), reply: () });
             }
-            self.now_ms += 7;
+            self.now = self.now.after_ms(7);
             let mut actions = Vec::new();
-            self.writer.write(submissions, self.now_ms, &mut actions);
+            self.writer.write(submissions, self.now, &mut actions);
             let answers: Vec<_> = actions
                 .iter()
                 .filter_map(|action| match action {
@@ -184,7 +186,7 @@ impl Making {
             match action {
                 Action::Sync(sync) => {
                     let mut more = Vec::new();
-                    self.writer.synced(&sync, sync.run(), self.now_ms, &mut more);
+                    self.writer.synced(&sync, sync.run(), self.now, &mut more);
                     assert!(more.is_empty(), "nobody waits");
                     self.synced = self.synced.max(sync.upto);
                 }
@@ -215,7 +217,7 @@ impl Making {
             close(self.writer, self.manifest, &self.disk).expect("the disk works");
         }
         self.synced = *self.states.keys().next_back().expect("some"); // by the stop, or by the start's snapshot
-        (self.manifest, self.writer) = settle(&self.disk, self.segment_bytes, IDENTITY, self.now_ms);
+        (self.manifest, self.writer) = settle(&self.disk, self.segment_bytes, IDENTITY, self.now);
         self
     }
 
@@ -223,7 +225,7 @@ impl Making {
     #[allow(dead_code, reason = "for tests/local_replica")]
     pub fn killed_and(mut self, change: impl FnOnce(&Path)) -> Self {
         change(self.directory.path());
-        (self.manifest, self.writer) = settle(&self.disk, self.segment_bytes, IDENTITY, self.now_ms);
+        (self.manifest, self.writer) = settle(&self.disk, self.segment_bytes, IDENTITY, self.now);
         self.posts = 2 * self.writer.store().mark().position.sequence; // what is gone is posted again
         self
     }

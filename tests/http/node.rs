@@ -2,6 +2,7 @@
 
 use memdb::{
     api::http::{About, Api, HttpSettings, NodeAccess, Role, Server},
+    clock::{LoggedClock, Monotonic},
     disk::{Disk, RealDisk},
     format::Identity,
     leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
@@ -133,7 +134,7 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHa
     let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
     let leader = Leader::new(view, Arc::clone(&feed), bounds);
     let ack = WriterSettings { ack: AckLevel::Replica, ..WriterSettings::default() };
-    let writer = Writer::new(settled.store, settled.log, ack, 0, 0);
+    let writer = Writer::new(settled.store, settled.log, ack, 0, LoggedClock::default(), Monotonic::default());
     let handle = leader.clone();
     let thread = std::thread::Builder::new().name("writer".to_owned());
     let thread = thread.spawn(move || write(&handle, writer, &hold)).expect("a thread");
@@ -158,13 +159,13 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
                 }
             }
         }
-        writer.write(batches, 1, &mut actions);
+        writer.write(batches, Monotonic::from_ms(1), &mut actions);
         while !actions.is_empty() {
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Answer(reply, result) => drop(reply.send(result)),
                     Action::Published(position, record) => leader.published(position, record),
-                    Action::Sync(sync) => writer.synced(&sync, sync.run(), 1, &mut actions),
+                    Action::Sync(sync) => writer.synced(&sync, sync.run(), Monotonic::from_ms(1), &mut actions),
                     Action::WantDurable(wanted) => leader.want_durable(wanted),
                     Action::CheckFiles(..) | Action::Snapshot(..) => unreachable!("without ticks, none is due"),
                     Action::Poisoned(why) | Action::FilesLost(why) => panic!("{why}"),

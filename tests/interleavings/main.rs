@@ -29,7 +29,7 @@ mod words;
 
 use atomics::{AtomicU64, Fault, Ordering, with_fault};
 use loom::thread;
-pub(crate) use memdb::{hash, limits, position, record, tally};
+pub(crate) use memdb::{clock, hash, limits, position, record, tally};
 use memdb::{
     hash::{WordHasher, weight},
     position::Position,
@@ -87,7 +87,12 @@ impl Story {
         let digest = digest.fold(0, u64::wrapping_add).wrapping_mul(HASHER.namespace_factor(NAMESPACE));
         let change = Change { namespace: NAMESPACE, dropped: false, counts };
         let body = Body { changes: vec![change], settled: Vec::new() };
-        let record = Record { position: Position::new(1, sequence), time_ms: sequence, digest_after: digest, body };
+        let record = Record {
+            position: Position::new(1, sequence),
+            time_ms: clock::LoggedTime::from_ms(sequence),
+            digest_after: digest,
+            body,
+        };
         store.apply(&record, 0).expect("the digest is that of the counts");
     }
 

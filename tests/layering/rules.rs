@@ -10,6 +10,8 @@ const LADDER: &[&[&str]] = &[
     &[
         "atomics",
         "limits",
+        "failpoint",
+        "clock",
         "position",
         "hash",
         "tally",
@@ -18,7 +20,6 @@ const LADDER: &[&[&str]] = &[
         "metrics",
         "secret",
         "origin",
-        "failpoint",
     ],
     &["words", "store"],
     &["disk", "format", "manifest", "log", "snapshot", "recovery", "repair", "inspect"],
@@ -40,6 +41,7 @@ const PLACES: &[(&str, &[&str])] = &[
     (
         "bincode",
         &[
+            "src/clock",
             "src/position",
             "src/record",
             "src/store",

@@ -2,6 +2,7 @@
 
 use crate::following::{change, complete, idle, newest_segment, reloaded, replica, run};
 use memdb::{
+    clock::LoggedTime,
     disk::{Disk, RealDisk},
     format::Identity,
     local_replica::Step,
@@ -24,7 +25,7 @@ struct ByHand {
     manifest: Manifest,
     store: Store,
     log: Log,
-    time_ms: u64,
+    time_ms: LoggedTime,
 }
 
 impl ByHand {
@@ -35,7 +36,7 @@ impl ByHand {
         let mut manifest = Manifest { identity: IDENTITY, state: State { epoch: 1, ..State::default() } };
         manifest.write(&*disk).expect("the disk works");
         let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-        Self { directory, disk, manifest, store, log, time_ms: 1_000 }
+        Self { directory, disk, manifest, store, log, time_ms: LoggedTime::from_ms(1_000) }
     }
 
     /// A record with so many new words, with the digest it leads to and something added to it.
@@ -100,7 +101,7 @@ fn a_record_replaced_by_another_is_noticed_when_the_manifest_moves_on_though_not
     let (mut leader, mut other) = (ByHand::new(), ByHand::new());
     for (leader, time_ms) in [(&mut leader, 1_000), (&mut other, 2_000)] {
         leader.record(3, 0);
-        leader.time_ms = time_ms;
+        leader.time_ms = LoggedTime::from_ms(time_ms);
         leader.record(3, 0);
     }
     let mut following = complete(leader.directory.path());

@@ -6,6 +6,7 @@ use crate::{
     pair::{Driven, Seen, Sending, assert_same, without_records},
 };
 use memdb::{
+    clock::Monotonic,
     format::FileError,
     replica::Action,
     replication::{Command, Members, Offer, Outcome},
@@ -118,7 +119,7 @@ fn nothing_is_taken_at_once_while_a_snapshot_of_its_own_is_written() {
     let mut sending = Sending::new();
     sending.bring_up(&mut replica, &leader);
     let mut actions = Vec::new();
-    replica.replica.tick(2_000, &mut actions);
+    replica.replica.tick(Monotonic::from_ms(2_000), &mut actions);
     let begun = |action: &Action<u32>| matches!(action, Action::Snapshot(..));
     assert!(actions.iter().any(begun), "one is due");
     for action in actions {
@@ -130,6 +131,6 @@ fn nothing_is_taken_at_once_while_a_snapshot_of_its_own_is_written() {
     let offer = sending.offer(&leader).expect("a record");
     assert!(!replica.offered_at_once(&offer, 1), "the disk is busy");
     let failed = Err(FileError::io("a snapshot")(std::io::Error::other("on purpose")));
-    replica.replica.snapshot_ended(&failed, 1, 2_001, &mut Vec::new());
+    replica.replica.snapshot_ended(&failed, 1, Monotonic::from_ms(2_001), &mut Vec::new());
     assert!(replica.offered_at_once(&offer, 1));
 }

@@ -2,6 +2,7 @@
 
 use crate::database::{Making, state_of};
 use memdb::{
+    clock::Monotonic,
     disk::{Disk, RealDisk},
     position::{Position, Sequence},
     recovery,
@@ -79,7 +80,7 @@ impl Driven {
         };
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
         let mut actions = Vec::new();
-        let replica = Replica::new(settings, directory, found, 0, &mut actions);
+        let replica = Replica::new(settings, directory, found, None, Monotonic::default(), &mut actions);
         let mut driven = Self {
             replica,
             disk,
@@ -100,14 +101,14 @@ impl Driven {
     /// Takes an offer; the leader is there for what it may want to load.
     pub fn offered(&mut self, bytes: &[u8], reply: u32, leader: Option<&Making>) {
         let mut actions = Vec::new();
-        self.replica.offered(bytes, reply, self.now_ms, &mut actions);
+        self.replica.offered(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
         self.act(actions, leader);
     }
 
     /// Takes an offer if that can be at once; else it has changed nothing.
     pub fn offered_at_once(&mut self, bytes: &[u8], reply: u32) -> bool {
         let mut actions = Vec::new();
-        let taken = self.replica.offered_at_once(bytes, reply, self.now_ms, &mut actions);
+        let taken = self.replica.offered_at_once(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
         self.act(actions, None);
         taken.is_ok()
     }
@@ -140,7 +141,7 @@ impl Driven {
     pub fn load_ends(&mut self, leader: &Making) {
         let loaded = load(leader, leader.manifest().identity, self.disk.as_deref());
         let mut actions = Vec::new();
-        self.replica.loaded(Ok(loaded), self.now_ms, &mut actions);
+        self.replica.loaded(Ok(loaded), Monotonic::from_ms(self.now_ms), &mut actions);
         self.act(actions, None);
     }
 
@@ -173,7 +174,7 @@ impl Driven {
                     self.seen.push(Seen::Loading);
                     if let Some(leader) = leader {
                         let loaded = load(leader, identity, self.disk.as_deref());
-                        self.replica.loaded(Ok(loaded), self.now_ms, &mut more);
+                        self.replica.loaded(Ok(loaded), Monotonic::from_ms(self.now_ms), &mut more);
                     }
                 }
                 Action::Sync(sync) if self.syncs => {
@@ -235,6 +236,10 @@ impl Sending {
         }
     }
 
+    pub fn now(&self) -> Monotonic {
+        Monotonic::from_ms(self.now_ms)
+    }
+
     pub fn lead(&self, leader: &Making) -> Lead {
         let (manifest, last) = (leader.manifest(), leader.store().mark());
         Lead {
@@ -254,7 +259,7 @@ impl Sending {
         let last = leader.store().mark().position.sequence;
         self.feed.restart(last);
         let lead = self.lead(leader);
-        match self.sender.turn(self.now_ms, &lead, &self.feed, &disk, &mut self.told) {
+        match self.sender.turn(self.now(), &lead, &self.feed, &disk, &mut self.told) {
             Turn::Send(parts, patience_ms) => {
                 self.patience_ms = patience_ms;
                 Some(parts.concat())
@@ -265,7 +270,7 @@ impl Sending {
 
     pub fn answered(&mut self, answer: Answer, leader: &Making) {
         let lead = self.lead(leader);
-        self.sender.answered(answer, self.now_ms, &lead, &mut self.told);
+        self.sender.answered(answer, self.now(), &lead, &mut self.told);
     }
 
     /// Exchanges until the leader has nothing more to say for now; gives how many it took.

@@ -11,6 +11,7 @@ use crate::{
 use memdb::{
     hash::weight,
     leader::AckLevel,
+    limits::MAX_BELIEVED_LEAP_MS,
     position::{EpochTable, Position, Sequence, Standing},
     store::{Cursor, Reader, WindowLimits},
 };
@@ -31,6 +32,65 @@ pub struct Entry {
     pub counts: Vec<usize>,
     /// The last sequence that was known to be synced when it was written.
     pub states_synced: Sequence,
+    pub when: Moment,
+}
+
+/// A moment in the history of a database, for whoever asks how old something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// True time.
+    pub at_ms: u64,
+    /// Starts up to then: each may have believed a wall clock that was wrong, by a bounded time.
+    pub starts: u64,
+    /// The true time up to then that nobody who wrote has counted.
+    pub uncounted_ms: u64,
+}
+
+impl Moment {
+    /// The least and the most that logged time may have gone on since `earlier`.
+    fn counts_since(&self, earlier: &Moment) -> (u64, u64) {
+        let passed_ms = self.at_ms - earlier.at_ms;
+        let uncounted_ms = self.uncounted_ms - earlier.uncounted_ms;
+        let believed_ms = (self.starts - earlier.starts) * MAX_BELIEVED_LEAP_MS;
+        (passed_ms.saturating_sub(uncounted_ms), passed_ms + believed_ms)
+    }
+
+    /// Logged time has gone on from one record to the next as time has passed.
+    ///
+    /// # Errors
+    /// If it is less, or more.
+    pub fn check_pace(&self, logged_ms: u64, earlier: &Moment, earlier_ms: u64) -> Result<(), String> {
+        let (least_ms, most_ms) = self.counts_since(earlier);
+        match logged_ms.checked_sub(earlier_ms) {
+            Some(counted_ms) if (least_ms..=most_ms).contains(&counted_ms) => Ok(()),
+            _ => Err(format!(
+                "logged time went from {earlier_ms} to {logged_ms}, and should have gone on by {least_ms} to {most_ms} ms"
+            )),
+        }
+    }
+
+    /// What was logged at `earlier` may be remembered still.
+    ///
+    /// # Errors
+    /// If it should have been forgotten by now.
+    pub fn check_young(&self, earlier: &Moment, age_ms: u64, what: &str) -> Result<(), String> {
+        let (least_ms, _) = self.counts_since(earlier);
+        let told = || format!("{what} is remembered after {least_ms} ms, and its age is {age_ms} ms");
+        if least_ms < age_ms { Ok(()) } else { Err(told()) }
+    }
+
+    /// The moment at which whoever goes on behind a record of this one has counted nothing since but from `counts_from_ms` on.
+    #[must_use]
+    pub fn gone_on(&self, counts_from_ms: u64) -> Self {
+        let uncounted_ms = counts_from_ms.saturating_sub(self.at_ms);
+        Self { uncounted_ms: self.uncounted_ms + uncounted_ms, ..*self }
+    }
+
+    /// The same at a later time, with nothing in between that is not counted.
+    #[must_use]
+    pub fn at(&self, now_ms: u64) -> Self {
+        Self { at_ms: now_ms, ..*self }
+    }
 }
 
 /// What a client was told of a wish.
@@ -72,6 +132,8 @@ pub struct Truth {
     kept: BTreeMap<AckLevel, Sequence>,
     told: Vec<Told>,
     last_epoch: u64,
+    /// What the process that runs goes on from.
+    moment: Moment,
 }
 
 impl Truth {
@@ -86,6 +148,7 @@ impl Truth {
             kept: BTreeMap::new(),
             told: Vec::new(),
             last_epoch: 0,
+            moment: Moment::default(),
         }
     }
 
@@ -105,15 +168,45 @@ impl Truth {
         }
     }
 
-    pub fn entry(&mut self, position: Position, state: State, counts: Vec<usize>, states_synced: Sequence) -> Entry {
+    /// A process starts: it knows of the time since the last record what its wall clock says, or nothing.
+    pub fn starts(&mut self, now_ms: u64) {
+        let last = self.entries.last().map_or(Moment { at_ms: now_ms, ..Moment::default() }, |last| last.when);
+        self.moment = Moment { starts: last.starts + 1, ..last.gone_on(now_ms) };
+    }
+
+    pub fn entry(
+        &mut self,
+        position: Position,
+        state: State,
+        counts: Vec<usize>,
+        states_synced: Sequence,
+        now_ms: u64,
+    ) -> Entry {
         self.next_id += 1;
-        Entry { id: self.next_id, position, state, counts, states_synced }
+        Entry { id: self.next_id, position, state, counts, states_synced, when: self.moment.at(now_ms) }
     }
 
     /// A record was appended and applied.
-    pub fn happened(&mut self, entry: Entry) {
+    ///
+    /// # Errors
+    /// If its time is not what has passed.
+    pub fn happened(&mut self, entry: Entry) -> Result<(), String> {
         assert_eq!(entry.position.sequence, self.last() + 1);
+        if let Some(last) = self.entries.last() {
+            entry.when.check_pace(entry.state.time_ms, &last.when, last.state.time_ms)?;
+        }
         self.entries.push(entry);
+        Ok(())
+    }
+
+    /// A key was remembered, as far as it is one of a record that is known.
+    ///
+    /// # Errors
+    /// If it should have been forgotten by now.
+    pub fn may_remember(&self, key: &str, now_ms: u64) -> Result<(), String> {
+        let Some(done) = self.state().keys.get(key) else { return Ok(()) };
+        let Some(entry) = self.entries.get(done.position.sequence as usize - 1) else { return Ok(()) };
+        self.moment.at(now_ms).check_young(&entry.when, self.limits.key_age_ms, key)
     }
 
     /// An append has failed, or the process ended in it.
@@ -160,7 +253,7 @@ impl Truth {
             };
             self.lose_behind(end - 1, cut)?;
             let ghost = self.ghosts.remove(ghost);
-            self.happened(ghost);
+            self.happened(ghost)?;
             self.misfortunes.power_lost = false;
             return Ok("starts with a write whose outcome was unknown");
         };
@@ -230,24 +323,28 @@ impl Truth {
 
     /// Every key and every line of a stream counts at most once, but for those that were used again after their age.
     pub fn once_each(&self, names: impl Fn(usize) -> BTreeSet<String>) -> Result<(), String> {
-        once_each(self.entries.iter().map(|entry| (entry.position, &entry.state, &*entry.counts)), names, &self.limits)
+        let written = |entry: &'_ Entry| (entry.when, entry.state.time_ms);
+        let records = self.entries.iter().map(|entry| (entry.position, written(entry), &*entry.counts));
+        once_each(records, names, &self.limits)
     }
 }
 
-/// Of these records, with the wishes they count, no two count what has one name, unless it was too old.
+/// Of these records, with when they were written, in truth and in logged time, and the wishes they count, no two count what has one name, unless it was too old.
 pub fn once_each<'a>(
-    records: impl Iterator<Item = (Position, &'a State, &'a [usize])>,
+    records: impl Iterator<Item = (Position, (Moment, u64), &'a [usize])>,
     names: impl Fn(usize) -> BTreeSet<String>,
     limits: &WindowLimits,
 ) -> Result<(), String> {
-    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-    for (position, State { time_ms, .. }, counts) in records {
+    let mut seen: BTreeMap<String, (Moment, u64)> = BTreeMap::new();
+    for (position, (when, logged_ms), counts) in records {
         for name in counts.iter().flat_map(|&wish| names(wish)) {
             let age_ms = if name.starts_with("line ") { limits.stream_age_ms } else { limits.key_age_ms };
-            if seen.get(&name).is_some_and(|before_ms| time_ms - before_ms < age_ms) {
+            if seen.get(&name).is_some_and(|(before, before_ms)| {
+                when.counts_since(before).1 < age_ms || logged_ms - before_ms < age_ms
+            }) {
                 return Err(format!("{name} counts twice, the second time at {position}"));
             }
-            seen.insert(name, *time_ms);
+            seen.insert(name, (when, logged_ms));
         }
     }
     Ok(())
@@ -314,7 +411,7 @@ pub fn remembers(reader: &Reader, state: &State, limits: &WindowLimits) -> Resul
                 number: entry.stream_sequence,
                 fingerprint: entry.fingerprint,
                 position: entry.position,
-                time_ms: entry.time_ms,
+                time_ms: entry.time_ms.as_ms(),
                 words: entry.words,
                 distinct: entry.distinct,
                 left_out: entry.left_out,

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 /// Of a thousand steps, so many end the process or set the clock, however few other faults there are.
 const CRASHES: usize = 22;
 const CLOCKS: usize = 6;
-const DAY_MS: i64 = 24 * 3_600_000;
+const HOUR_MS: i64 = 3_600_000;
+const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 
 /// A copy of the directory, and what was true when it was made.
 pub struct Copied {
@@ -39,11 +40,15 @@ impl Simulation {
     }
 
     fn set_the_clock(&mut self, random: &mut Random) {
-        let days = random.between(1, 30) as i64 * DAY_MS;
-        let (what, by_ms) = match random.below(4) {
-            0 => ("fault: clock put on by days", days),
-            1 => ("fault: clock put back by days", -days),
-            _ => ("fault: clock put back a little", -(random.below(400) as i64)),
+        let (years_ms, hours_ms) = (random.between(1, 20) as i64 * YEAR_MS, random.between(1, 30) as i64 * HOUR_MS);
+        let (what, by_ms) = match random.below(6) {
+            0 => ("fault: clock put on by years", years_ms),
+            1 => ("fault: clock put back by years", -years_ms),
+            2 => ("fault: clock put on by hours", hours_ms),
+            // Less than a start believes.
+            3 => ("fault: clock put on by minutes", random.below(400_000) as i64),
+            4 => ("fault: clock put back a little", -(random.below(400) as i64)),
+            _ => ("fault: clock put right", -self.clock.0),
         };
         self.clock.0 += by_ms;
         self.history.note(format_args!("the clock is off by {} ms", self.clock.0));

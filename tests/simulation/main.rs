@@ -34,8 +34,10 @@ const SUITE: Suite<Bug> = Suite {
         "fault: append fails",
         "fault: bit flipped",
         "fault: clock put back a little",
-        "fault: clock put back by days",
-        "fault: clock put on by days",
+        "fault: clock put back by years",
+        "fault: clock put on by hours",
+        "fault: clock put on by years",
+        "fault: clock put right",
         "fault: directory emptied",
         "fault: disk full for long",
         "fault: kill",
@@ -95,6 +97,7 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::CountsLinesAgain),
         Plant::Core(Core::TakesAnyText),
         Plant::Core(Core::TakesOverAmounts),
+        Plant::Core(Core::BelievesAnyWallClock),
         Plant::Played(Bug::SyncDoesNothing),
         Plant::Played(Bug::DirectorySyncDoesNothing),
         Plant::Played(Bug::RenameInTwoSteps),
@@ -104,6 +107,7 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Played(Bug::ClaimsACleanStop),
         Plant::Played(Bug::DropsKeysOfRepeats),
         Plant::Played(Bug::MixesUpAnswers),
+        Plant::Played(Bug::TakesTheWallForElapsed),
     ],
 };
 

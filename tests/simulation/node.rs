@@ -11,6 +11,7 @@ use crate::{
     simulation::Simulation,
 };
 use memdb::{
+    clock::{LoggedClock, Monotonic},
     disk::Disk,
     format::{FileError, Identity},
     hash::WordHasher,
@@ -21,7 +22,7 @@ use memdb::{
     recovery::{self, RecoveryError},
     snapshot::{Job, Step},
     store::{Reader, Scan},
-    tally::{Batch, Tally},
+    tally::{Batch, Once, Tally},
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -37,7 +38,9 @@ pub struct Node {
     sync: Option<Syncing>,
     snapshot: Option<Job>,
     synced_upto: Sequence,
-    full_until_ms: u64,
+    full_until: Monotonic,
+    /// What records are stamped with.
+    logged: LoggedClock,
     /// A walk that goes on over several looks: namespace, and the sequence at which it began.
     pub walk: Option<(&'static str, Sequence, Scan)>,
 }
@@ -114,8 +117,11 @@ impl Simulation {
         self.truth.began(state.epoch, &state.epochs)?;
         self.truth.remembers(&settled.store.reader());
         self.history.note(format_args!("epoch {} begins", state.epoch));
-        let writer =
-            Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, self.clock.of(self.now_ms));
+        self.started_ms = self.now_ms - self.random.below(1_000) as u64;
+        let (now, last) = (self.monotonic(), settled.store.time_ms());
+        let logged = LoggedClock::of_a_leader(None, last, self.wall(), now);
+        self.truth.starts(self.now_ms);
+        let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, logged, now);
         self.node = Some(Node {
             reader: writer.store().reader(),
             hasher: writer.store().hasher(),
@@ -126,7 +132,8 @@ impl Simulation {
             queue: Vec::new(),
             sync: None,
             snapshot: None,
-            full_until_ms: 0,
+            full_until: Monotonic::default(),
+            logged,
             walk: None,
         });
         Ok(())
@@ -173,12 +180,12 @@ impl Simulation {
         }
         let before = node.position();
         let position = Position::new(node.manifest.state.epoch, before.sequence + 1);
-        let now_ms = self.clock.of(self.now_ms);
+        let now = self.monotonic();
+        let Some(node) = &mut self.node else { return Ok(()) };
         let refusal = if node.writer.is_poisoned() {
             Some(WriteError::Poisoned)
         } else {
-            // Not longer than a second, also when the clock goes back.
-            (now_ms < node.full_until_ms && node.full_until_ms <= now_ms + 1_000).then_some(WriteError::DiskFull)
+            (now < node.full_until).then_some(WriteError::DiskFull)
         };
         let batches: Vec<(usize, Batch)> =
             submissions.iter().map(|sent| (sent.reply, self.as_wished(sent.reply, &sent.batch))).collect();
@@ -189,9 +196,9 @@ impl Simulation {
         let (met, mut actions) = (self.machine.lock().met, Vec::new());
         let node = self.node.as_mut().expect("it was there");
         let bytes = node.writer.store().bytes();
-        node.writer.write(submissions, now_ms, &mut actions);
+        node.writer.write(submissions, now, &mut actions);
         let grown_to = Some(node.writer.store().bytes()).filter(|&grown_to| grown_to > bytes);
-        let time_ms = now_ms.max(self.truth.state().time_ms);
+        let time_ms = node.logged.read(now).as_ms();
         let before = Before { state: self.truth.state(), position, time_ms, limits: &self.settings.window, refusal };
         let sent: Vec<(usize, &Batch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
         let taken = Records::of(&sent, &before, &actions)?;
@@ -205,6 +212,7 @@ impl Simulation {
         if grown_to.is_some() && self.settings.writer.admission.memory_bytes < usize::MAX {
             self.tally("words that found memory, of little");
         }
+        self.remembers_for_their_age(&sent, &taken)?;
         self.happens(taken, (crashed, met_a_fault))?;
         if crashed {
             return Ok(());
@@ -230,14 +238,14 @@ impl Simulation {
         for record in taken.records {
             let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
             let Record { position, state, verdicts, became, .. } = record;
-            let entry = self.truth.entry(position, state, counts, states_synced);
+            let entry = self.truth.entry(position, state, counts, states_synced, self.now_ms);
             match became {
                 Became::Written => {
                     self.tally("records");
                     if syncs_slowly {
                         self.tally("records during a slow sync");
                     }
-                    self.truth.happened(entry);
+                    self.truth.happened(entry)?;
                 }
                 Became::Failed => self.truth.may_have_happened(entry),
                 Became::Nothing => {}
@@ -251,6 +259,18 @@ impl Simulation {
         for (id, refusal) in taken.refused.into_iter().filter(|_| !crashed) {
             self.tally("refusals after a failure");
             self.attempts.get_mut(&id).expect("it is under way").expected = Some(Err(refusal));
+        }
+        Ok(())
+    }
+
+    /// Keys that were remembered are no older than they may be.
+    fn remembers_for_their_age(&self, sent: &[(usize, &Batch)], taken: &Records) -> Result<(), String> {
+        let verdicts = taken.records.iter().flat_map(|record| &record.verdicts);
+        for (id, _) in verdicts.filter(|(_, verdict)| matches!(verdict, Verdict::Repeat(_) | Verdict::Reused)) {
+            let batch = sent.iter().find(|(sent, _)| sent == id).map(|(_, batch)| batch);
+            if let Some(Once::Key(key)) = batch.and_then(|batch| batch.once.as_ref()) {
+                self.truth.may_remember(key, self.now_ms)?;
+            }
         }
         Ok(())
     }
@@ -309,10 +329,10 @@ impl Simulation {
         self.expect(verdicts, |wish, verdict| {
             answer_to(wish, verdict, Position::ZERO).and(Err(WriteError::OutcomeUnknown))
         });
-        let full = self.machine.lock().was_full;
+        let (full, now) = (self.machine.lock().was_full, self.monotonic());
         let node = self.node.as_mut().expect("it has just written");
         if full && !node.writer.is_poisoned() {
-            node.full_until_ms = self.clock.of(self.now_ms) + 1_000;
+            node.full_until = now.after_ms(1_000);
             self.tally("full disks");
         }
     }
@@ -393,6 +413,7 @@ impl Simulation {
 
     /// The sync that is under way runs, or its end is told to the Writer.
     pub fn go_on_with_sync(&mut self) -> Result<(), String> {
+        let now = self.monotonic();
         let Some(node) = &mut self.node else { return Ok(()) };
         let Some(Syncing { sync, until_ms, result }) = node.sync.take() else { return Ok(()) };
         match result {
@@ -410,7 +431,7 @@ impl Simulation {
                 }
                 self.history.note(format_args!("synced up to {}: {result:?}", sync.upto));
                 let mut actions = Vec::new();
-                node.writer.synced(&sync, result, self.clock.of(self.now_ms), &mut actions);
+                node.writer.synced(&sync, result, now, &mut actions);
                 return self.carry_out(actions);
             }
         }
@@ -453,9 +474,10 @@ impl Simulation {
 
     /// Time has passed.
     pub fn tick(&mut self) -> Result<(), String> {
+        let now = self.monotonic();
         let Some(node) = &mut self.node else { return Ok(()) };
         let mut actions = Vec::new();
-        node.writer.tick(self.clock.of(self.now_ms), &mut actions);
+        node.writer.tick(now, &mut actions);
         self.carry_out(actions)
     }
 

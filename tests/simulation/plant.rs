@@ -21,4 +21,6 @@ pub enum Bug {
     DropsKeysOfRepeats,
     /// Two batches change places on their way to the Writer, and their answers do not.
     MixesUpAnswers,
+    /// The process takes the wall clock for the one that counts the time that passes.
+    TakesTheWallForElapsed,
 }

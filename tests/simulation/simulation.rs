@@ -12,6 +12,7 @@ use crate::{
     run::{Tallies, Task, schedule::Faults},
 };
 use memdb::{
+    clock::{Monotonic, WallClock},
     leader::{AckLevel, AdmissionLimits, WriterSettings},
     snapshot::SnapshotSettings,
     store::WindowLimits,
@@ -39,8 +40,8 @@ pub struct Settings {
     pub slow_syncs: usize,
 }
 
-/// True time at the begin of a history: clocks can be set back by weeks.
-const BEGIN_MS: u64 = 4_000_000_000;
+/// True time at the begin of a history, in 2026: wall clocks can be set back by decades.
+const BEGIN_MS: u64 = 1_780_000_000_000;
 
 impl Settings {
     fn random(random: &mut Random) -> Self {
@@ -107,7 +108,9 @@ pub struct Simulation {
     pub node: Option<Node>,
     /// True time, which no clock shows.
     pub now_ms: u64,
-    /// The clock of the machine.
+    /// When the process was started.
+    pub started_ms: u64,
+    /// The wall clock of the machine.
     pub clock: Clock,
     pub faults: Faults,
     /// When there will be room on the disk again.
@@ -127,7 +130,7 @@ pub struct Simulation {
     pub steps: usize,
 }
 
-/// How far a clock is off.
+/// How far a wall clock is off.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clock(pub i64);
 
@@ -163,6 +166,7 @@ impl Simulation {
             attempts: BTreeMap::new(),
             node: None,
             now_ms: BEGIN_MS,
+            started_ms: BEGIN_MS,
             clock: Clock::default(),
             room_again_ms: None,
             copied: None,
@@ -212,6 +216,19 @@ impl Simulation {
         }
     }
 
+    /// What the clock of the process reads that counts the time that passes: true time, from another moment on at each start.
+    pub fn monotonic(&self) -> Monotonic {
+        if self.bug == Some(Bug::TakesTheWallForElapsed) {
+            return Monotonic::from_ms(self.clock.of(self.now_ms));
+        }
+        Monotonic::from_ms(self.now_ms - self.started_ms)
+    }
+
+    /// What the wall clock of the machine shows.
+    pub fn wall(&self) -> WallClock {
+        WallClock::from_ms(self.clock.of(self.now_ms))
+    }
+
     /// True milliseconds since its begin.
     pub fn simulated_ms(&self) -> u64 {
         self.now_ms - BEGIN_MS
@@ -258,7 +275,7 @@ impl Simulation {
             82..89 => self.tick(),
             89..93 => self.look_around(),
             93 => {
-                let passed_ms = *self.random.pick(&[500, 3_000, 30_000]);
+                let passed_ms = *self.random.pick(&[500, 3_000, 30_000, 30_000, 400_000]);
                 self.now_ms += passed_ms;
                 self.history.note(format_args!("{passed_ms} ms pass"));
                 Ok(())

@@ -5,6 +5,7 @@ use crate::{
     script::{self, Step},
 };
 use memdb::{
+    clock::LoggedTime,
     position::Position,
     record::{Body, Record},
     store::{Mark, Store, WindowLimits},
@@ -63,12 +64,12 @@ proptest! {
         for (step, digest_after) in applied {
             position = Position::new(1, position.sequence + 1);
             let body = Body { changes: step.iter().map(Changed::as_change).collect(), settled: Vec::new() };
-            loaded.store.apply_over_image(&Record { position, time_ms: 1, digest_after, body }, position.sequence * 3);
+            loaded.store.apply_over_image(&Record { position, time_ms: LoggedTime::from_ms(1), digest_after, body }, position.sequence * 3);
         }
         prop_assert_eq!(loaded.store.mark(), if position == start.position { Mark::default() } else { end });
-        loaded.store.set_mark(end, 77);
+        loaded.store.set_mark(end, LoggedTime::from_ms(77));
         prop_assert_eq!((loaded.store.mark(), loaded.store.reader().read().mark()), (end, end));
-        prop_assert_eq!((loaded.store.time_ms(), loaded.store.reader().settled_mark()), (77, (end, 77)));
+        prop_assert_eq!((loaded.store.time_ms(), loaded.store.reader().settled_mark()), (LoggedTime::from_ms(77), (end, LoggedTime::from_ms(77))));
         loaded.check_all();
         // And it goes on from there as any store does.
         for step in left {

@@ -2,6 +2,7 @@
 
 use crate::script::{self, Step};
 use memdb::{
+    clock::LoggedTime,
     hash::{WordHasher, weight},
     position::Position,
     record::{Body, Change, Record, WordCount},
@@ -90,7 +91,12 @@ impl Pair {
         self.model.apply(changes);
         let position = Position::new(1, self.store.mark().position.sequence + 1);
         let body = Body { changes: changes.iter().map(Changed::as_change).collect(), settled: Vec::new() };
-        let record = Record { position, time_ms: position.sequence, digest_after: self.model.digest(), body };
+        let record = Record {
+            position,
+            time_ms: LoggedTime::from_ms(position.sequence),
+            digest_after: self.model.digest(),
+            body,
+        };
         let chain = position.sequence * 3;
         self.store.apply(&record, chain).expect("the record states the digest its counts lead to");
         let mark = Mark { position, digest: record.digest_after, chain };

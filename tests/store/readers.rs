@@ -5,6 +5,7 @@
 
 use crate::model::HASHER;
 use memdb::{
+    clock::LoggedTime,
     hash::weight,
     position::Position,
     record::{Body, Change, Record, WordCount},
@@ -63,7 +64,8 @@ fn write(store: &mut Store, mut done: impl FnMut(u64) -> bool) {
         counts.extend(passing.iter().map(|word| WordCount { word, count: 1 }));
         let digest_after = weight(hash_sum, count).wrapping_add(passing_digest).wrapping_mul(factor);
         let body = Body { changes: vec![Change { namespace: "words", dropped: false, counts }], settled: Vec::new() };
-        let record = Record { position: Position::new(1, sequence), time_ms: sequence, digest_after, body };
+        let record =
+            Record { position: Position::new(1, sequence), time_ms: LoggedTime::from_ms(sequence), digest_after, body };
         store.apply(&record, 0).expect("the digest is the one the counts lead to");
         if done(sequence) {
             break;

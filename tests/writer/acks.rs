@@ -139,17 +139,6 @@ fn a_full_disk_refuses_for_a_second_and_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_clock_put_back_makes_the_pause_of_a_full_disk_no_longer() {
-    let mut node = Node::new(Options::default());
-    node.now_ms = 10_000_000;
-    node.disk.faults.room.store(0, Ordering::Relaxed);
-    assert_eq!(node.one(add(&[("a", 1)])), Err(WriteError::OutcomeUnknown));
-    node.disk.faults.room.store(usize::MAX, Ordering::Relaxed);
-    node.now_ms = 5_000;
-    node.one(add(&[("a", 1)])).expect("an hour is no second");
-}
-
-#[test]
 fn a_full_disk_amid_a_long_queue_refuses_the_rest_without_trying() {
     let mut node = Node::new(Options::default());
     let most = limits::MAX_BATCHES_PER_RECORD;

@@ -1,6 +1,9 @@
 //! Keys and streams: counted once, within a group, over groups, over a restart.
 
-use crate::node::{Answer, Node, Options, add, at, keyed, line, streamed};
+use crate::{
+    disk::MemoryDisk,
+    node::{Answer, Node, Options, add, at, keyed, line, streamed},
+};
 use memdb::{leader::WriteError, store::WindowLimits};
 
 fn small(keys: usize, streams: usize) -> Options {
@@ -122,21 +125,73 @@ fn a_stream_of_lines_that_was_too_old_needs_room_again() {
     }
 }
 
+/// Steps of the wall clock that nobody may notice, in milliseconds: an hour and ten years, either way.
+const STEPS_MS: [i64; 4] = [3_600_000, -3_600_000, 315_360_000_000, -315_360_000_000];
+
+fn logged(node: &Node) -> u64 {
+    node.store().time_ms().as_ms()
+}
+
 #[test]
-fn keys_leave_by_logged_age_and_time_that_goes_back_is_no_age() {
+fn keys_leave_by_logged_age() {
     let mut node = Node::new(small(9, 9));
     node.one(keyed("k", &[("a", 1)])).expect("room");
-    node.now_ms -= 500;
-    assert_eq!(at(&node.one(keyed("later", &[("a", 1)]))), (2, false));
-    assert_eq!(node.store().time_ms(), 1_000, "logged time never goes back");
     node.now_ms = 1_999;
     assert_eq!(at(&node.one(keyed("k", &[("a", 1)]))), (1, true));
     node.now_ms = 2_000;
-    assert_eq!(at(&node.one(keyed("k", &[("b", 1)]))), (3, false));
-    assert_eq!(
-        at(&node.one(keyed("later", &[("b", 1)]))),
-        (4, false),
-        "it was logged at 1000, whatever the clock said"
-    );
-    assert_eq!(node.counts(["a", "b"]), [2, 2]);
+    assert_eq!(at(&node.one(keyed("k", &[("b", 1)]))), (2, false));
+    assert_eq!(node.counts(["a", "b"]), [1, 1]);
+}
+
+#[test]
+fn a_start_whose_wall_clock_was_set_meanwhile_ages_no_key_and_no_stream() {
+    for step_ms in STEPS_MS {
+        let mut node = Node::new(small(9, 9));
+        node.one(keyed("k", &[("a", 1)])).expect("room");
+        node.one(streamed("s", 1, &[("a", 1)])).expect("room");
+        node.wall_ahead_ms = step_ms;
+        let mut node = node.restart(small(9, 9));
+        node.now_ms += 999;
+        assert_eq!(at(&node.one(keyed("k", &[("a", 1)]))), (1, true), "{step_ms}");
+        assert_eq!(at(&node.one(streamed("s", 1, &[("a", 1)]))), (2, true), "{step_ms}");
+        node.now_ms += 1;
+        assert_eq!(at(&node.one(keyed("k", &[("a", 1)]))), (3, false), "{step_ms}");
+        assert_eq!(logged(&node), 2_000, "{step_ms}");
+    }
+}
+
+#[test]
+fn a_start_counts_the_time_it_was_away_up_to_the_bound() {
+    let bound_ms = memdb::limits::MAX_BELIEVED_LEAP_MS;
+    for (away_ms, counted_ms) in [(999, 999), (1_000, 1_000), (bound_ms, bound_ms), (bound_ms + 1, 0)] {
+        let mut node = Node::new(small(9, 9));
+        node.one(keyed("k", &[("a", 1)])).expect("room");
+        node.now_ms += away_ms;
+        let mut node = node.restart(small(9, 9));
+        assert_eq!(at(&node.one(keyed("k", &[("a", 1)]))).1, counted_ms < 1_000, "after {away_ms} ms");
+        node.one(add(&[("a", 1)])).expect("room");
+        assert_eq!(logged(&node), 1_000 + counted_ms);
+    }
+}
+
+/// A window that was filled while the clock was years ahead has room again once its keys have had their age, however often
+/// the node is started, and whatever the clock is set to.
+#[test]
+fn a_window_filled_under_a_clock_far_ahead_has_room_again_after_its_age() {
+    for step_ms in STEPS_MS {
+        // From its first record on, and after a start.
+        for (first_ms, then_ms) in [(step_ms.max(0), 0), (0, step_ms)] {
+            let mut node = Node::start(MemoryDisk::new(), small(2, 1), 1_000, first_ms);
+            node.one(add(&[("a", 1)])).expect("no key");
+            node.wall_ahead_ms = then_ms;
+            let mut node = node.restart(small(2, 1));
+            node.group([keyed("k0", &[("a", 1)]), keyed("k1", &[("a", 1)])]);
+            node.wall_ahead_ms = 0;
+            let mut node = node.restart(small(2, 1));
+            node.now_ms += 999;
+            assert_eq!(node.one(keyed("k2", &[("a", 1)])), Err(WriteError::WindowFull), "{step_ms}");
+            node.now_ms += 1;
+            node.one(keyed("k2", &[("a", 1)])).expect("the others are too old");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::disk::MemoryDisk;
 use memdb::{
+    clock::{LoggedClock, Monotonic, WallClock},
     disk::Disk,
     format::Identity,
     hash::{WordHasher, fingerprint},
@@ -24,7 +25,10 @@ pub type Answer = Result<Receipt, WriteError>;
 pub struct Node {
     pub disk: MemoryDisk,
     pub writer: Writer<usize>,
+    /// What the clock reads that counts the time that passes.
     pub now_ms: u64,
+    /// By how much the wall clock is ahead of that.
+    pub wall_ahead_ms: i64,
     pub syncs: VecDeque<Sync>,
     pub published: Vec<Position>,
     pub poisoned: Vec<String>,
@@ -41,21 +45,38 @@ pub struct Options {
 
 impl Node {
     pub fn new(options: Options) -> Self {
-        Self::start(MemoryDisk::new(), options, 1_000)
+        Self::start(MemoryDisk::new(), options, 1_000, 0)
     }
 
-    fn start(disk: MemoryDisk, options: Options, now_ms: u64) -> Self {
+    pub fn start(disk: MemoryDisk, options: Options, now_ms: u64, wall_ahead_ms: i64) -> Self {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let recovered = recovery::look(&*shared, IDENTITY, options.window).expect("the files are whole");
         let settled = recovered.settle(&shared, "boot".to_owned(), 1 << 20).expect("the disk works");
-        let writer = Writer::new(settled.store, settled.log, options.writer, 0, now_ms);
+        let (now, wall) = (Monotonic::from_ms(now_ms), WallClock::from_ms(now_ms.saturating_add_signed(wall_ahead_ms)));
+        let clock = LoggedClock::of_a_leader(None, settled.store.time_ms(), wall, now);
+        let writer = Writer::new(settled.store, settled.log, options.writer, 0, clock, now);
         let (syncs, published, poisoned, checks, files_lost) = Default::default();
-        Self { disk, writer, now_ms, syncs, published, poisoned, checks, files_lost, wants_durable: false }
+        Self {
+            disk,
+            writer,
+            now_ms,
+            wall_ahead_ms,
+            syncs,
+            published,
+            poisoned,
+            checks,
+            files_lost,
+            wants_durable: false,
+        }
     }
 
     /// Ends without a farewell, and starts again over the same files.
     pub fn restart(self, options: Options) -> Self {
-        Self::start(self.disk, options, self.now_ms)
+        Self::start(self.disk, options, self.now_ms, self.wall_ahead_ms)
+    }
+
+    fn now(&self) -> Monotonic {
+        Monotonic::from_ms(self.now_ms)
     }
 
     pub fn store(&self) -> &Store {
@@ -80,7 +101,7 @@ impl Node {
         let submissions =
             batches.into_iter().enumerate().map(|(reply, (batch, level))| Submission { batch, level, reply });
         let mut actions = Vec::new();
-        self.writer.write(submissions, self.now_ms, &mut actions);
+        self.writer.write(submissions, self.now(), &mut actions);
         self.carry_out(actions)
     }
 
@@ -107,14 +128,14 @@ impl Node {
 
     pub fn synced(&mut self, sync: &Sync, result: io::Result<()>) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
-        self.writer.synced(sync, result, self.now_ms, &mut actions);
+        self.writer.synced(sync, result, self.now(), &mut actions);
         self.carry_out(actions)
     }
 
     /// An exchange with a replica has told something; gives the answers that sets free.
     pub fn told(&mut self, peer: Peer, told: &Told) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
-        self.writer.told(peer, told, self.now_ms, &mut actions);
+        self.writer.told(peer, told, self.now(), &mut actions);
         self.carry_out(actions)
     }
 
@@ -126,7 +147,7 @@ impl Node {
     /// Time has passed; gives the answers that sets free.
     pub fn tick(&mut self) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
-        self.writer.tick(self.now_ms, &mut actions);
+        self.writer.tick(self.now(), &mut actions);
         self.carry_out(actions)
     }
 

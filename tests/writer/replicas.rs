@@ -65,16 +65,6 @@ fn patience_ends_and_the_answer_says_what_is_so() {
 }
 
 #[test]
-fn a_clock_put_back_makes_nobody_wait_longer() {
-    let mut node = node(300);
-    node.now_ms = 1_000_000;
-    node.acks(1, 0, None);
-    assert!(node.write([(add(&[("a", 1)]), None)]).is_empty());
-    node.now_ms = 5_000;
-    assert_eq!(acked(&node.tick()), [(0, 1, 0)]);
-}
-
-#[test]
 fn a_replica_that_is_lost_releases_those_who_wait_for_it() {
     let mut node = node(60_000);
     node.acks(1, 0, None);

@@ -208,8 +208,8 @@ fn manifest_lines(state: &State, add: &mut impl FnMut(&str, String)) {
 fn log_lines(held: &LogHeld, add: &mut impl FnMut(&str, String)) {
     add("records", Grouped(held.records).to_string());
     if let Some((first, last)) = held.span {
-        add("first", format!("{}, {}", first.position, utc(first.time_ms)));
-        add("last", format!("{}, {}", last.position, utc(last.time_ms)));
+        add("first", format!("{}, {}", first.position, utc(first.time_ms.as_ms())));
+        add("last", format!("{}, {}", last.position, utc(last.time_ms.as_ms())));
         add("synced", format!("up to record {}, as far as these records state", held.synced_upto));
     }
 }
@@ -267,8 +267,8 @@ fn as_json(found: &Inspected) -> Value {
             value["records"] = held.records.into();
             value["synced_upto"] = held.synced_upto.into();
             if let Some((first, last)) = held.span {
-                value["first"] = json!({"position": first.position.to_string(), "time_ms": first.time_ms});
-                value["last"] = json!({"position": last.position.to_string(), "time_ms": last.time_ms});
+                value["first"] = json!({"position": first.position.to_string(), "time_ms": first.time_ms.as_ms()});
+                value["last"] = json!({"position": last.position.to_string(), "time_ms": last.time_ms.as_ms()});
             }
         }
         Holds::Snapshot(held) => {

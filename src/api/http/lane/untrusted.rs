@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     client::Forward,
+    clock::LoggedTime,
     format::Identity,
     metrics::{Metrics, NodeLimits, NodeRole},
     position::{EpochTable, Position},
@@ -86,7 +87,7 @@ pub(in crate::api::http) fn site() -> Site {
         store.load_image(&Change { namespace, dropped: false, counts: counts.to_vec() });
     }
     store.end_image();
-    store.set_mark(Mark { position: Position::new(1, 7), ..Mark::default() }, 0);
+    store.set_mark(Mark { position: Position::new(1, 7), ..Mark::default() }, LoggedTime::ZERO);
     let view = Arc::new(View::new(false));
     view.serve(Current { identity, epochs: EpochTable::default(), reader: store.reader() });
     let forward = Forward::new(None, || Ok(1)).expect("a client");
