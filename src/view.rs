@@ -151,17 +151,6 @@ impl View {
         &self.logged
     }
 
-    /// The logged time of this moment: on a follower that of the last record and what has passed here since it came, also
-    /// while its leader is away. `None` before there is anything.
-    pub fn logged_time(&self, now: Monotonic) -> Option<LoggedTime> {
-        self.logged.get(now).map(|clock| clock.read(now))
-    }
-
-    /// What counts logged time here, for whoever appends or applies records.
-    pub fn logged_clock(&self) -> &SharedLoggedClock {
-        &self.logged
-    }
-
     fn age_ms(&self) -> u64 {
         self.born.elapsed().as_millis() as u64
     }

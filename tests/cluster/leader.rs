@@ -23,7 +23,7 @@ use memdb::{
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
     store::Reader,
-    tally::{Batch, Once},
+    tally::Batch,
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -222,7 +222,7 @@ impl Cluster {
         let machine = self.nodes[at].machine.lock();
         let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
         drop(machine);
-        self.remembers_for_their_age(epoch, &sent, &taken)?;
+        self.remembers_for_their_age(epoch, &taken)?;
         self.happens(taken, (crashed, met_a_fault))?;
         if crashed {
             return Ok(());
@@ -236,12 +236,13 @@ impl Cluster {
     }
 
     /// Keys that were remembered are no older than they may be.
-    fn remembers_for_their_age(&self, epoch: Epoch, sent: &[(usize, &Batch)], taken: &Records) -> Result<(), String> {
+    fn remembers_for_their_age(&self, epoch: Epoch, taken: &Records) -> Result<(), String> {
         let verdicts = taken.records.iter().flat_map(|record| &record.verdicts);
-        for (id, _) in verdicts.filter(|(_, verdict)| matches!(verdict, Verdict::Repeat(_) | Verdict::Reused)) {
-            let batch = sent.iter().find(|(sent, _)| sent == id).map(|(_, batch)| batch);
-            if let Some(Once::Key(key)) = batch.and_then(|batch| batch.once.as_ref()) {
-                self.truth.may_remember(epoch, key, self.now_ms)?;
+        for (_, verdict) in verdicts {
+            if let Verdict::Repeat(done) = verdict
+                && done.number == 0
+            {
+                self.truth.may_remember(epoch, done.position.sequence, self.now_ms)?;
             }
         }
         Ok(())

@@ -118,14 +118,14 @@ impl Truth {
         self.lines[&epoch].moment.at(now_ms)
     }
 
-    /// A key was remembered by the leader of an epoch, as far as it is one of a record that is known.
+    /// A key was remembered by the leader of an epoch that this record has counted, if it is written already.
     ///
     /// # Errors
     /// If it should have been forgotten by now.
-    pub fn may_remember(&self, epoch: Epoch, key: &str, now_ms: u64) -> Result<(), String> {
-        let Some(done) = self.state(epoch).keys.get(key).filter(|_| !self.is_blind) else { return Ok(()) };
-        let Some(&id) = self.lines[&epoch].entries.get(done.position.sequence as usize - 1) else { return Ok(()) };
-        self.moment(epoch, now_ms).check_young(&self.entries[id].when, self.limits.key_age_ms, key)
+    pub fn may_remember(&self, epoch: Epoch, sequence: Sequence, now_ms: u64) -> Result<(), String> {
+        let known = self.lines[&epoch].entries.get(sequence as usize - 1).filter(|_| !self.is_blind);
+        let Some(Entry { when, position, .. }) = known.map(|&id| &self.entries[id]) else { return Ok(()) };
+        self.moment(epoch, now_ms).check_young(when, self.limits.key_age_ms, *position)
     }
 
     /// An append has failed, or the process ended in it.

@@ -124,7 +124,7 @@ impl Driven {
     pub fn time_passes(&mut self, ms: u64) {
         self.now_ms += ms;
         let mut actions = Vec::new();
-        self.replica.tick(self.now_ms, &mut actions);
+        self.replica.tick(Monotonic::from_ms(self.now_ms), &mut actions);
         self.act(actions, None);
     }
 

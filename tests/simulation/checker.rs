@@ -73,9 +73,9 @@ impl Moment {
     ///
     /// # Errors
     /// If it should have been forgotten by now.
-    pub fn check_young(&self, earlier: &Moment, age_ms: u64, what: &str) -> Result<(), String> {
+    pub fn check_young(&self, earlier: &Moment, age_ms: u64, position: Position) -> Result<(), String> {
         let (least_ms, _) = self.counts_since(earlier);
-        let told = || format!("{what} is remembered after {least_ms} ms, and its age is {age_ms} ms");
+        let told = || format!("a key of {position} is remembered after {least_ms} ms, and its age is {age_ms} ms");
         if least_ms < age_ms { Ok(()) } else { Err(told()) }
     }
 
@@ -199,14 +199,13 @@ impl Truth {
         Ok(())
     }
 
-    /// A key was remembered, as far as it is one of a record that is known.
+    /// A key was remembered that this record has counted, if it is written already.
     ///
     /// # Errors
     /// If it should have been forgotten by now.
-    pub fn may_remember(&self, key: &str, now_ms: u64) -> Result<(), String> {
-        let Some(done) = self.state().keys.get(key) else { return Ok(()) };
-        let Some(entry) = self.entries.get(done.position.sequence as usize - 1) else { return Ok(()) };
-        self.moment.at(now_ms).check_young(&entry.when, self.limits.key_age_ms, key)
+    pub fn may_remember(&self, sequence: Sequence, now_ms: u64) -> Result<(), String> {
+        let Some(entry) = self.entries.get(sequence as usize - 1) else { return Ok(()) };
+        self.moment.at(now_ms).check_young(&entry.when, self.limits.key_age_ms, entry.position)
     }
 
     /// An append has failed, or the process ended in it.

@@ -22,7 +22,7 @@ use memdb::{
     recovery::{self, RecoveryError},
     snapshot::{Job, Step},
     store::{Reader, Scan},
-    tally::{Batch, Once, Tally},
+    tally::{Batch, Tally},
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -212,7 +212,7 @@ impl Simulation {
         if grown_to.is_some() && self.settings.writer.admission.memory_bytes < usize::MAX {
             self.tally("words that found memory, of little");
         }
-        self.remembers_for_their_age(&sent, &taken)?;
+        self.remembers_for_their_age(&taken)?;
         self.happens(taken, (crashed, met_a_fault))?;
         if crashed {
             return Ok(());
@@ -264,12 +264,13 @@ impl Simulation {
     }
 
     /// Keys that were remembered are no older than they may be.
-    fn remembers_for_their_age(&self, sent: &[(usize, &Batch)], taken: &Records) -> Result<(), String> {
+    fn remembers_for_their_age(&self, taken: &Records) -> Result<(), String> {
         let verdicts = taken.records.iter().flat_map(|record| &record.verdicts);
-        for (id, _) in verdicts.filter(|(_, verdict)| matches!(verdict, Verdict::Repeat(_) | Verdict::Reused)) {
-            let batch = sent.iter().find(|(sent, _)| sent == id).map(|(_, batch)| batch);
-            if let Some(Once::Key(key)) = batch.and_then(|batch| batch.once.as_ref()) {
-                self.truth.may_remember(key, self.now_ms)?;
+        for (_, verdict) in verdicts {
+            if let Verdict::Repeat(done) = verdict
+                && done.number == 0
+            {
+                self.truth.may_remember(done.position.sequence, self.now_ms)?;
             }
         }
         Ok(())

@@ -31,7 +31,7 @@ fn whatever_file_is_taken_away_no_write_is_taken_any_more_and_those_that_wait_ar
         assert_eq!(node.check_files(), [(0, Err(WriteError::OutcomeUnknown))]);
         assert_eq!((node.files_lost.len(), node.writer.is_poisoned()), (1, true));
         assert_eq!(node.one(add(&[("a", 1)])), Err(WriteError::FilesLost));
-        assert_eq!((node.count("a"), node.writer.next_tick_ms()), (2, None), "what is held can be read and saved");
+        assert_eq!((node.count("a"), node.writer.next_tick()), (2, None), "what is held can be read and saved");
     }
 }
 

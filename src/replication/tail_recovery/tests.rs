@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    clock::LoggedTime,
     format::Identity,
     manifest::{Manifest, State as ManifestState},
     recovery::Report,
@@ -15,7 +16,7 @@ const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Ana
 /// A leader's files, which end at record 10 of epoch 3.
 fn recovered() -> Recovered {
     let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-    store.set_mark(Mark { position: Position::new(3, 10), ..Mark::default() }, 0);
+    store.set_mark(Mark { position: Position::new(3, 10), ..Mark::default() }, LoggedTime::ZERO);
     let state = ManifestState {
         epoch: 3,
         boot_id: "boot".into(),
