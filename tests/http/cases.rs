@@ -117,6 +117,8 @@ fn parameters() -> Vec<Case> {
         bad("a namespace too long", &format!("GET /sync?ns={}", "a".repeat(65))),
         bad("a namespace twice", "GET /sync?ns=a&ns=b"),
         bad("no namespace to delete", "DELETE /ns/%20"),
+        bad("a namespace of a dot", "POST /post?ns=."),
+        bad("a namespace of two dots", "POST /update?ns=%2E."),
         bad("an unknown parameter", "GET /wordcount?word=a&verbose"),
         bad("an unknown parameter of a write", "POST /post?namespace=a"),
         bad("an unknown parameter of health", "GET /health?verbose"),
@@ -183,6 +185,10 @@ fn bodies() -> Vec<Case> {
     let update = |name, body: &str| case(name, request("POST /update", &[], body), 400, "invalid-body", Open);
     let chunks = |line: &str, chunks: &str| {
         format!("{line} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+    };
+    let part = |name, lines: &str, status| {
+        let body = format!("--b\r\nContent-Disposition: form-data; name=\"text\"\r\n{lines}\r\nx\r\n--b--\r\n");
+        typed(name, "multipart/form-data; boundary=b", body.as_bytes(), status, "unsupported-media-type")
     };
     let form = "application/x-www-form-urlencoded";
     let multipart = "multipart/form-data; boundary=b";
@@ -253,6 +259,20 @@ fn bodies() -> Vec<Case> {
             "invalid-body",
         ),
         typed("multipart without text", multipart, b"--b--\r\n", 400, "empty-text"),
+        part("a part in another charset", "Content-Type: text/plain; charset=iso-8859-1\r\n", 415),
+        part("a part in UTF-16", "Content-Type: text/plain; charset=\"utf-16le\"\r\n", 415),
+        part("a part in base64", "Content-Transfer-Encoding: base64\r\n", 415),
+        part("a part in quoted-printable", "content-transfer-encoding: Quoted-Printable\r\n", 415),
+        part("a compressed part", "Content-Encoding: gzip\r\n", 415),
+        typed(
+            "a part behind the name of another charset",
+            multipart,
+            b"--b\r\nContent-Disposition: form-data; name=\"_charset_\"\r\n\r\niso-8859-1\r\n\
+              --b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nx\r\n--b--\r\n",
+            415,
+            "unsupported-media-type",
+        ),
+        typed("a form in another charset", form, b"_charset_=windows-1252&text=x", 415, "unsupported-media-type"),
         update("an update of nothing at all", ""),
         update("an update with a fraction", r#"{"a":1.5}"#),
         update("an update with a string", r#"{"a":"1"}"#),
@@ -321,6 +341,16 @@ fn framing() -> Vec<Case> {
         case("bare line feeds", "GET /health HTTP/1.1\nHost: a\n\n", 200, "", Open),
         case("HTTP/1.0", "GET /health HTTP/1.0\r\n\r\n", 200, "", Closed),
         case("HTTP/1.0 kept open", "GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, "", Open),
+        case("HTTP/1.0 and a body in pieces", "GET /sync HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, "", Closed)
+            .with(&[("connection", "close")]),
+        case(
+            "HTTP/1.0 kept open behind a short body",
+            "GET /top HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+            200,
+            "",
+            Open,
+        )
+        .with(&[("connection", "keep-alive")]),
         case("asked to close", "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, "", Closed),
     ]
 }

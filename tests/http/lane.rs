@@ -240,6 +240,7 @@ fn posts() -> Vec<(String, u16)> {
         (form("text="), 400),
         (post("/post?ns=Capital", "", "hello"), 400),
         (post("/post?ack=never", "", "hello"), 400),
+        (post("/post?ns=..", "", "hello"), 400),
         (post("/post?namespace=s", "", "hello"), 400),
         (post("/post?_=1&ns=s&_", "", "again"), 202),
         (post("/post", "Memdb-Stream: s\r\n", "hello"), 400),

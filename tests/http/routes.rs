@@ -36,6 +36,9 @@ fn every_form_of_a_text_is_taken() {
     post(&mut wire, "\r\nContent-Type: application/json", r#"{"text":"a b","unknown":[1]}"#);
     let multipart = "--x\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\na b\r\n--x--\r\n";
     post(&mut wire, "\r\nContent-Type: multipart/form-data; boundary=x", multipart);
+    let part = "--x\r\nContent-Disposition: form-data; name=\"text\"\r\nContent-Type: text/plain; charset=UTF-8\r\n\
+                Content-Transfer-Encoding: 8bit\r\n\r\nparts\r\n--x--\r\n";
+    post(&mut wire, "\r\nContent-Type: multipart/form-data; boundary=x", part);
     let chunked = "POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na \r\n1\r\nb\r\n0\r\n\r\n";
     assert_eq!(wire.send(chunked).answer().status, 202);
     assert_eq!(wire.get("/wordcount?word=a&word=b").text(), r#"{"a":6,"b":6}"#);

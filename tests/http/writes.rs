@@ -147,3 +147,48 @@ fn a_stopping_leader_refuses_writes_and_reads_on() {
     assert_eq!((refused.problem().as_str(), refused.header("retry-after")), ("stopping", Some("1")));
     assert_eq!(wire.get("/wordcount?word=a").text(), r#"{"a":1}"#);
 }
+
+#[test]
+fn every_delete_is_answered_alike() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    wire.post("a b c");
+    wire.ask("POST /post?ns=other HTTP/1.1", "a b c");
+    let deletes = [
+        ("/wordcount?word=A&word=b&word=a&word=x", 2),
+        ("/ns/other", 3),
+        ("/wordcount?word=absent", 0),
+        ("/ns/absent", 0),
+    ];
+    for (at, (target, words)) in deletes.into_iter().enumerate() {
+        let head = format!("DELETE {target} HTTP/1.1\r\nIdempotency-Key: {at}");
+        let (first, again) = (wire.ask(&head, ""), wire.ask(&head, ""));
+        let position = first.header("memdb-position").expect("a position").to_owned();
+        let expected = |more: &str| {
+            format!(r#"{{"words":{words},"distinct":{words},"left_out":0,"acks":0,"position":"{position}"{more}}}"#)
+        };
+        assert_eq!((first.status, first.header("memdb-acks")), (202, Some("0")), "{target}");
+        assert_eq!(first.text(), expected(""), "{target}");
+        assert_eq!(again.text(), expected(r#","replayed":true"#), "{target}");
+        assert_eq!(again.header("memdb-replayed"), Some("true"), "{target}");
+    }
+}
+
+#[test]
+fn namespaces_that_no_path_can_name_are_refused_when_written_and_can_be_deleted() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    for ns in [".", "..", "%2e", "%2E%2e"] {
+        for (route, body) in [("post", "a"), ("bulk", "a"), ("update", r#"{"a":1}"#)] {
+            let refused = Wire::open(&node).ask(&format!("POST /{route}?ns={ns} HTTP/1.1"), body);
+            assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-parameter"), "{route} {ns}");
+        }
+        assert_eq!(wire.get(&format!("/wordcount?word=a&ns={ns}")).text(), r#"{"a":0}"#);
+        let dropped = wire.ask(&format!("DELETE /ns/{ns} HTTP/1.1"), "");
+        assert_eq!((dropped.status, dropped.header("memdb-acks")), (202, Some("0")), "{ns}");
+        assert_eq!(wire.ask(&format!("DELETE /wordcount?word=a&ns={ns} HTTP/1.1"), "").status, 202, "{ns}");
+    }
+    for ns in ["...", ".a", "a..b"] {
+        assert_eq!(wire.ask(&format!("POST /post?ns={ns} HTTP/1.1"), "a").status, 202, "{ns}");
+    }
+}

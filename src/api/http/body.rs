@@ -163,12 +163,19 @@ pub(super) fn essence<'a>(content_type: &'a str, accepted: &'static str) -> Resu
     for parameter in parts {
         if let Some((name, value)) = parameter.split_once('=')
             && name.eq_ignore_ascii_case("charset")
-            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(value.trim_matches('"')))
         {
-            return Err(Problem::unsupported_media_type(accepted, "the charset is not taken here; send UTF-8"));
+            check_charset(value.trim_matches('"'), accepted)?;
         }
     }
     Ok(essence)
+}
+
+/// Refuses a charset that is not UTF-8.
+pub(super) fn check_charset(name: &str, accepted: &'static str) -> Result<(), Problem> {
+    if ["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    Err(Problem::unsupported_media_type(accepted, "the charset is not taken here; send UTF-8"))
 }
 
 impl Media {

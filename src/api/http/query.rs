@@ -132,6 +132,13 @@ impl<'a> Query<'a> {
         Ok(Self { namespace, words, ack: ack.as_deref().map(ack_level).transpose()?, n, after, force })
     }
 
+    /// Reads the text after the `?` of a request that adds to a namespace.
+    pub(super) fn of_addition(text: &'a str) -> Result<Self, Problem> {
+        let query = Self::parse(text, Parameters::ADD)?;
+        check_can_be_named(&query.namespace)?;
+        Ok(query)
+    }
+
     /// The words, of which there must be at least one and no empty one.
     pub(super) fn named_words(&self) -> Result<&[Cow<'a, str>], Problem> {
         if self.words.is_empty() || self.words.iter().any(|word| word.is_empty()) {
@@ -157,6 +164,19 @@ pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
         return Ok(());
     }
     Err(invalid("a namespace is 1 to 64 characters of a-z, 0-9, dot, underscore and dash"))
+}
+
+/// Refuses the names that no path can hold: clients take `.` and `..` out of `/ns/..`, so nobody could delete such a namespace.
+fn check_can_be_named(namespace: &str) -> Result<(), Problem> {
+    if is_dots(namespace) {
+        return Err(invalid(format!("`{namespace}` cannot be a namespace, since no path can name it")));
+    }
+    Ok(())
+}
+
+/// Whether a name means another place in a path.
+pub(super) fn is_dots(namespace: &str) -> bool {
+    matches!(namespace, "." | "..")
 }
 
 /// Refuses a parameter, and says which one was meant.

@@ -24,7 +24,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::{borrow::Cow, io::Write, sync::Arc};
 use warp::reply::Response;
 
@@ -57,7 +57,7 @@ where
     // First of all the body: what is refused with a body on its way ends the connection.
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     check_meant(&site, forwarded.as_deref())?;
-    let query = Query::parse(&query, Parameters::ADD)?;
+    let query = Query::of_addition(&query)?;
     let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
     let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
     let identity = site.current()?.identity;
@@ -85,7 +85,7 @@ where
 {
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     check_meant(&site, forwarded.as_deref())?;
-    let query = Query::parse(&query, Parameters::ADD)?;
+    let query = Query::of_addition(&query)?;
     if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
     }
@@ -121,7 +121,8 @@ pub(super) async fn remove_words(
     check_meant(&site, forwarded.as_deref())?;
     let query = Query::parse(&query, Parameters::REMOVE_WORDS)?;
     let once = naming.once(None)?;
-    let identity = site.current()?.identity;
+    let current = site.current()?;
+    let identity = current.identity;
     let mut tally = Tally::new(identity.hasher());
     for name in query.named_words()? {
         let word = identity.analyzer.fold(name);
@@ -131,18 +132,22 @@ pub(super) async fn remove_words(
         }
         tally.add(&word, 0).expect("nothing is added, so nothing overflows");
     }
+    let words = {
+        let guard = current.reader.read();
+        tally.iter().filter(|counted| guard.count(&query.namespace, counted.word) != 0).count() as u64
+    };
     let named = query.words.iter().map(|word| word.as_bytes());
     let parts: Vec<&[u8]> = [query.namespace.as_bytes(), b"remove".as_slice()].into_iter().chain(named).collect();
     let batch = Batch {
         fingerprint: fingerprint(once.as_ref(), &parts),
         verb: Verb::RemoveWords,
-        words: query.words.len() as u64,
+        words,
         namespace: query.namespace.into(),
         tally,
         left_out: 0,
         once,
     };
-    submit(&site, batch, query.ack).await
+    removed(&site, batch, query.ack).await
 }
 
 /// `DELETE /ns/{name}`: takes a namespace away.
@@ -158,16 +163,19 @@ pub(super) async fn drop_namespace(
     query::check_namespace(&name)?;
     let query = Query::parse(&query, Parameters::DROP_NAMESPACE)?;
     let once = naming.once(None)?;
+    let current = site.current()?;
+    let namespaces = current.reader.read().namespaces();
+    let words = namespaces.iter().find(|(known, _)| *known == name).map_or(0, |&(_, words)| words);
     let batch = Batch {
         fingerprint: fingerprint(once.as_ref(), &[name.as_bytes(), b"drop"]),
         namespace: name.into(),
         verb: Verb::DropNamespace,
-        tally: Tally::new(site.current()?.identity.hasher()),
-        words: 0,
+        tally: Tally::new(current.identity.hasher()),
+        words,
         left_out: 0,
         once,
     };
-    submit(&site, batch, query.ack).await
+    removed(&site, batch, query.ack).await
 }
 
 /// Whether a write that a follower has passed on, and that states this database, is meant for the one with this identity.
@@ -239,7 +247,7 @@ pub(super) fn small_post(
     identity: &Identity,
     tallies: &Arc<Pool>,
 ) -> Option<(Batch, Option<AckLevel>)> {
-    let query = Query::parse(query, Parameters::ADD).ok()?;
+    let query = Query::of_addition(query).ok()?;
     let text = match Media::of(content_type, POST_TAKES).ok()? {
         Media::Plain => Cow::Borrowed(form::utf8(body).ok()?),
         Media::Form => form_text(body).ok()?,
@@ -266,7 +274,11 @@ fn fingerprint(once: Option<&Once>, parts: &[&[u8]]) -> u128 {
 fn form_text(body: &[u8]) -> Result<Cow<'_, str>, Problem> {
     let mut text = None;
     for (name, value) in form::pairs(body) {
-        if form::decode(name, Kind::InvalidBody)? == "text" && text.replace(value).is_some() {
+        let name = form::decode(name, Kind::InvalidBody)?;
+        if name == "_charset_" {
+            body::check_charset(&form::decode(value, Kind::InvalidBody)?, POST_TAKES)?;
+        }
+        if name == "text" && text.replace(value).is_some() {
             return Err(twice());
         }
     }
@@ -324,11 +336,39 @@ async fn multipart_text(body: Bytes, boundary: &str) -> Result<Bytes, Problem> {
     let unreadable = |error: multer::Error| Problem::new(Kind::InvalidBody, format!("multipart/form-data: {error}"));
     let mut text = None;
     while let Some(part) = parts.next_field().await.map_err(unreadable)? {
+        if part.name() == Some("text") {
+            check_part(part.headers())?;
+        }
+        if part.name() == Some("_charset_") {
+            body::check_charset(part.text().await.map_err(unreadable)?.trim(), POST_TAKES)?;
+            continue;
+        }
         if part.name() == Some("text") && text.replace(part.bytes().await.map_err(unreadable)?).is_some() {
             return Err(twice());
         }
     }
     text.ok_or_else(no_text)
+}
+
+/// Refuses a part that would be counted letter by letter: its text is in another charset, or encoded for mail.
+fn check_part(fields: &HeaderMap) -> Result<(), Problem> {
+    let not_taken = |what: &str| {
+        let detail = format!("the {what} of the part text is not taken here; send it in UTF-8, as it is");
+        Problem::unsupported_media_type(POST_TAKES, detail)
+    };
+    if let Some(value) = fields.get(header::CONTENT_TYPE) {
+        let value = value.to_str().map_err(|_| not_taken("Content-Type"))?;
+        body::essence(value, POST_TAKES)?;
+    }
+    let as_it_is = |value: &HeaderValue| {
+        ["binary", "7bit", "8bit"].iter().any(|name| value.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+    };
+    for name in ["content-transfer-encoding", "content-encoding"] {
+        if !fields.get_all(name).iter().all(as_it_is) {
+            return Err(not_taken(name));
+        }
+    }
+    Ok(())
 }
 
 fn no_text() -> Problem {
@@ -353,6 +393,12 @@ pub(super) async fn apart<T: Send + 'static>(
 
 async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
     settle(site, batch, ack).await.map(|acceptance| accepted(&acceptance))
+}
+
+/// The same for what takes away. Every delete is answered alike: with the words that were there to be taken.
+async fn removed(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+    let Acceptance { receipt, database } = settle(site, batch, ack).await?;
+    Ok(accepted(&Acceptance { receipt: Receipt { distinct: receipt.words, ..receipt }, database }))
 }
 
 /// A receipt as clients see it.
