@@ -53,6 +53,12 @@ pub const TALLY_KEPT_BYTES: usize = 16 << 10;
 pub const MAX_GIVEN_COUNT: i64 = 1 << 62;
 /// The most that `words` in an answer says, so that whoever reads it has room for it in a signed 64-bit integer.
 pub const MAX_WORDS_TOLD: u64 = i64::MAX as u64;
+/// A compressed body may become so many times as large, …
+pub const MAX_DECODED_RATIO: u64 = 200;
+/// … as far as it becomes larger than this, in bytes: text of a few lines again and again is smaller …
+pub const RATIO_FREE_BYTES: u64 = 16 << 20;
+/// … and no larger than this in all, in bytes: a day of counting. What is larger is sent as it is, or in parts.
+pub const MAX_DECODED_BYTES: u64 = 1 << 40;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an escape of six.

@@ -4,6 +4,7 @@ mod bad_requests;
 mod browsers;
 mod bulk;
 mod cases;
+mod compressed;
 mod connections;
 mod followers;
 mod http2;

@@ -104,6 +104,8 @@ fn words_are_read_by_a_body_as_by_a_query() {
     let tag = get.header("etag").expect("a tag");
     let posted = wire.ask(&format!("POST /wordcount HTTP/1.1\r\nIf-None-Match: {tag}"), r#"{"words":["hello"]}"#);
     assert_eq!((posted.status, posted.header("etag")), (200, Some(tag)), "304 is for GET");
+    let page = "POST /wordcount HTTP/1.1\r\nOrigin: http://page.example\r\nSec-Fetch-Site: cross-site";
+    assert_eq!(wire.ask(page, r#"{"words":["hello"]}"#).status, 200, "it changes nothing");
     let chunked = "POST /wordcount HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
                    13\r\n{\"words\":[\"hello\"]}\r\n0\r\n\r\n";
     assert_eq!(wire.send(chunked).answer().status, 200);

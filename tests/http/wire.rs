@@ -138,6 +138,17 @@ impl Wire {
             (None, None) => self.rest_into(&mut answer.body),
             both => panic!("length and encoding: {both:?}"),
         }
+        let mut decoded = Vec::new();
+        match answer.header("content-encoding") {
+            Some("gzip") => flate2::read::GzDecoder::new(&*answer.body).read_to_end(&mut decoded).expect("gzip"),
+            Some("zstd") => zstd::stream::copy_decode(&*answer.body, &mut decoded).map(|()| 0).expect("zstd"),
+            coding => {
+                assert_eq!(coding, None, "it was not asked for");
+                decoded.append(&mut answer.body);
+                0
+            }
+        };
+        answer.body = decoded;
         let lines = answer.body.iter().filter(|&&byte| byte == b'\n').count();
         assert!(
             !answer.is_json() || (lines == 1 && answer.body.ends_with(b"\n")),

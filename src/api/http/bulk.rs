@@ -10,9 +10,11 @@ mod lines;
 
 use super::{
     body::{self, Share},
+    coding::Coding,
+    decoding,
     headers::{self, Naming},
     problem::{self, Kind, Problem},
-    query::{Parameters, Query},
+    query::Query,
     routes::Site,
     writes::{self, Acceptance, Heads},
 };
@@ -35,7 +37,7 @@ use tokio::{
 };
 use warp::reply::Response;
 
-const TAKES: &str = "text/plain, application/x-ndjson; in UTF-8";
+const TAKES: &str = "text/plain, application/x-ndjson, application/jsonl; in UTF-8";
 /// Whole lines wait so long for more to be counted with them.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// How often a block is handed over whose lines would make a count overflow.
@@ -57,7 +59,12 @@ impl Format {
         let Some(content_type) = content_type else { return Ok(Format::Plain) };
         match &*body::essence(content_type, TAKES)?.to_ascii_lowercase() {
             "text/plain" => Ok(Format::Plain),
-            "application/x-ndjson" | "application/ndjson" => Ok(Format::Json),
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonl"
+            | "application/jsonlines"
+            | "application/x-jsonlines" => Ok(Format::Json),
             _ => Err(Problem::unsupported_media_type(TAKES, format!("this route takes {TAKES}"))),
         }
     }
@@ -143,12 +150,19 @@ struct Bulk {
 }
 
 /// `POST /bulk`: counts a text a line.
-pub(super) async fn bulk<S, B, E>(site: Arc<Site>, query: String, heads: Heads, body: S) -> Result<Response, Problem>
+pub(super) async fn bulk<S, B, E>(
+    site: Arc<Site>,
+    query: String,
+    heads: Heads,
+    content_encoding: Option<String>,
+    body: S,
+) -> Result<Response, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    let query = Query::parse(&query, Parameters::ADD)?;
+    let coding = Coding::of_body(content_encoding.as_deref())?;
+    let query = Query::of_addition(&query)?;
     let format = Format::of(heads.content_type.as_deref())?;
     let stream = stream_of(heads.naming)?;
     let identity = site.current()?.identity;
@@ -166,7 +180,13 @@ where
         spares: Mutex::default(),
     };
     let mut done = Done::default();
-    let ended = match bulk.run(body, query.ack, &mut done).await {
+    let broken = |_| Problem::new(Kind::InvalidBody, "the body broke off or its chunks are malformed");
+    let body = body.map(|piece| piece.map_err(broken));
+    let ran = match coding {
+        None => bulk.run(body, query.ack, &mut done).await,
+        Some(coding) => bulk.run_decoded(body, coding, query.ack, &mut done).await,
+    };
+    let ended = match ran {
         Ok(()) => bulk.barrier(query.ack).await.map_err(|error| bulk.refused(&error)),
         Err(problem) => Err(problem),
     };
@@ -189,9 +209,26 @@ fn stream_of(naming: Naming) -> Result<Option<Box<str>>, Problem> {
 }
 
 impl Bulk {
-    async fn run<S, B, E>(&self, body: S, level: Option<AckLevel>, done: &mut Done) -> Result<(), Problem>
+    /// The same for a body that comes compressed: its lines are those of the text.
+    async fn run_decoded<S, B>(
+        &self,
+        body: S,
+        coding: Coding,
+        level: Option<AckLevel>,
+        done: &mut Done,
+    ) -> Result<(), Problem>
     where
-        S: Stream<Item = Result<B, E>>,
+        S: Stream<Item = Result<B, Problem>>,
+        B: Buf,
+    {
+        let mut share = Share::of(&self.site.uploads);
+        share.grow_to(decoding::memory_bytes(coding))?;
+        self.run(decoding::decoded(body, coding)?, level, done).await
+    }
+
+    async fn run<S, B>(&self, body: S, level: Option<AckLevel>, done: &mut Done) -> Result<(), Problem>
+    where
+        S: Stream<Item = Result<B, Problem>>,
         B: Buf,
     {
         let mut skip = None;
@@ -220,9 +257,9 @@ impl Bulk {
     }
 
     /// Reads the body and has its blocks counted, until it ends or nobody takes them any more.
-    async fn read<S, B, E>(&self, body: S, lines: &mut Lines, jobs: mpsc::Sender<Job>) -> Result<(), Problem>
+    async fn read<S, B>(&self, body: S, lines: &mut Lines, jobs: mpsc::Sender<Job>) -> Result<(), Problem>
     where
-        S: Stream<Item = Result<B, E>>,
+        S: Stream<Item = Result<B, Problem>>,
         B: Buf,
     {
         let mut body = pin!(body);
@@ -253,14 +290,14 @@ impl Bulk {
     }
 
     /// The next piece; meanwhile, whole lines do not wait for ever.
-    async fn next_piece<S, B, E>(
+    async fn next_piece<S, B>(
         &self,
         body: &mut S,
         lines: &mut Lines,
         jobs: &mpsc::Sender<Job>,
     ) -> Result<Option<B>, Problem>
     where
-        S: Stream<Item = Result<B, E>> + Unpin,
+        S: Stream<Item = Result<B, Problem>> + Unpin,
         B: Buf,
     {
         let next = match tokio::time::timeout(FLUSH_AFTER, body.next()).await {
@@ -276,7 +313,7 @@ impl Bulk {
                 })?
             }
         };
-        next.transpose().map_err(|_| Problem::new(Kind::InvalidBody, "the body broke off or its chunks are malformed"))
+        next.transpose()
     }
 
     /// Has a block counted. Waits while others are before it.

@@ -88,6 +88,7 @@ where
         let started = Instant::now();
         let (route, method) = (label(request.uri().path()), method_label(request.method()));
         let head_only = request.method() == Method::HEAD;
+        let is_http_1_0 = request.version() == Version::HTTP_10;
         let browsers = &self.site.api.browsers;
         let cors = browsers.cors(request.headers());
         let progress = match screen(&request).and_then(|()| browsers.admit(&request)) {
@@ -96,7 +97,7 @@ where
             Err(problem) => Progress::Answered(problem.into_response()),
         };
         let (site, activity) = (Arc::clone(&self.site), self.activity.clone());
-        Answering { progress, cors, head_only, route, method, started, site, activity }
+        Answering { progress, cors, head_only, is_http_1_0, route, method, started, site, activity }
     }
 }
 
@@ -105,6 +106,7 @@ pub(super) struct Answering<F> {
     progress: Progress<F>,
     cors: CorsAnswer,
     head_only: bool,
+    is_http_1_0: bool,
     route: RouteLabel,
     method: MethodLabel,
     started: Instant,
@@ -135,6 +137,12 @@ where
             },
         };
         std::mem::take(&mut self.cors).mark(&mut response);
+        if self.is_http_1_0 && response.body().size_hint().exact().is_none() {
+            // Nothing but the end of the connection ends this body, so keep-alive would be a lie. hyper would add it to an
+            // answer in HTTP/1.1 all the same.
+            *response.version_mut() = Version::HTTP_10;
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if self.head_only {
             leave_out_body(&mut response);
         } else if let Some(activity) = &self.activity {
@@ -204,9 +212,9 @@ fn screen(request: &Request<Incoming>) -> Result<(), Problem> {
         if fields.get(header::EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
             return Err(Problem::new(Kind::ExpectationFailed, "the only expectation taken is 100-continue"));
         }
-        if fields.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            let detail = "compressed bodies are not taken; send the body as it is";
+        let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+        if request.uri().path() != "/bulk" && fields.get(header::CONTENT_ENCODING).is_some_and(is_encoded) {
+            let detail = "compressed bodies are taken by /bulk only; send the body as it is";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
     }

@@ -1,6 +1,9 @@
 //! The headers of this API, and what is read from or written into them.
 
-use super::problem::{Kind, Problem};
+use super::{
+    coding::Coding,
+    problem::{Kind, Problem},
+};
 use crate::{
     position::{DatabaseTag, PositionToken},
     replication::link::DATABASE_HEADER,
@@ -124,6 +127,21 @@ pub(super) fn set_lag(response: &mut Response, lag_ms: Option<u64>) {
     if let Some(lag_ms) = lag_ms {
         response.headers_mut().insert(&MEMDB_LAG, HeaderValue::from(lag_ms));
     }
+}
+
+/// The answer is encoded: its tag, which is made of the bytes as they are, is weak then.
+pub(super) fn set_coding(response: &mut Response, coding: Coding) {
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    if let Some(tag) = fields.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) {
+        let weak = value([b"W/", tag.as_bytes()].concat());
+        fields.insert(header::ETAG, weak);
+    }
+}
+
+/// Caches in between keep the answers in each coding apart.
+pub(super) fn set_vary(response: &mut Response) {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
 }
 
 /// The answer to a read: the body at its position, or 304 if the client has it already.

@@ -5,6 +5,7 @@
 use super::{
     HttpSettings,
     body::{self, Media},
+    coding::{self, Coding, SMALLEST_ENCODED_BYTES},
     form, headers,
     json::{self, Value, Wanted},
     problem::{Kind, Problem},
@@ -22,7 +23,7 @@ use crate::{
 };
 use bytes::Buf;
 use futures::Stream;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use std::{borrow::Cow, collections::HashSet, io::Write, sync::Arc};
 use warp::reply::{Reply, Response};
 
@@ -177,7 +178,12 @@ fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
 }
 
 /// `GET /top?n=`: the largest counts.
-pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
+pub(super) async fn top(
+    site: Arc<Site>,
+    query: String,
+    heads: Heads,
+    coding: Option<Coding>,
+) -> Result<Response, Problem> {
     let query = Query::parse(&query, Parameters::TOP)?;
     let n = query.top()?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
@@ -191,11 +197,24 @@ pub(super) async fn top(site: Arc<Site>, query: String, heads: Heads) -> Result<
     }
     body.extend_from_slice(b"]\n");
     let position = current.identity.token(position);
-    Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
+    let coding = coding.filter(|_| body.len() >= SMALLEST_ENCODED_BYTES);
+    let encoded = coding.and_then(|coding| Some((coding, coding::encode(coding, &body).ok()?)));
+    let mut response = headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref());
+    if let Some((coding, encoded)) = encoded.filter(|_| response.status() == StatusCode::OK) {
+        *response.body_mut() = encoded.into();
+        headers::set_coding(&mut response, coding);
+    }
+    headers::set_vary(&mut response);
+    Ok(response)
 }
 
 /// `GET /sync`: every word with its count, in pieces.
-pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
+pub(super) async fn sync(
+    site: Arc<Site>,
+    query: String,
+    heads: Heads,
+    coding: Option<Coding>,
+) -> Result<Response, Problem> {
     let query = Query::parse(&query, Parameters::SYNC)?;
     let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
@@ -205,15 +224,22 @@ pub(super) async fn sync(site: Arc<Site>, query: String, heads: Heads) -> Result
     // The digest too: an old copy put back may come to the same position.
     let tag = format!("W/\"{position}-{:016x}\"", mark.digest);
     if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
-        return Ok(headers::not_modified(position, lag_ms, tag.as_bytes()));
+        let mut unchanged = headers::not_modified(position, lag_ms, tag.as_bytes());
+        headers::set_vary(&mut unchanged);
+        return Ok(unchanged);
     }
-    let body = SyncBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
+    let mut body = SyncBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
+    let coding = coding.filter(|&coding| body.encode(coding, &site.encoders));
     let mut response = warp::reply::stream(body).into_response();
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
     fields.insert(header::ETAG, headers::value(tag));
     headers::set_lag(&mut response, lag_ms);
+    if let Some(coding) = coding {
+        headers::set_coding(&mut response, coding);
+    }
+    headers::set_vary(&mut response);
     Ok(response)
 }
 

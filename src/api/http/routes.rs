@@ -7,11 +7,13 @@ use super::{
     Api, Role,
     body::Uploads,
     bulk,
+    coding::{Coding, ENCODED_AT_ONCE},
+    form,
     forward::{self, Sent},
     headers::Naming,
     nodes, operations,
     problem::{Kind, Problem},
-    query::{Parameters, Query},
+    query::{Parameters, Query, is_dots},
     reads,
     settings::HttpSettings,
     writes,
@@ -22,8 +24,9 @@ use crate::{
     tally::Pool,
     view::Current,
 };
+use http::{HeaderMap, header};
 use std::{convert::Infallible, sync::Arc};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -43,6 +46,13 @@ pub(super) struct Site {
     /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
     pub(super) tallies: Arc<Pool>,
     pub(super) started: Instant,
+    /// A permit for each answer in pieces that is encoded.
+    pub(super) encoders: Arc<Semaphore>,
+}
+
+/// As many answers as may be encoded at once.
+pub(super) fn encoders() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(ENCODED_AT_ONCE))
 }
 
 impl Site {
@@ -180,13 +190,14 @@ fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 
 fn bulk(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let write = warp::post().and(query()).and(write_heads()).and(warp::body::stream()).then(
-        move |query: String, heads, body| {
+    let encoding = warp::header::optional("content-encoding");
+    let write = warp::post().and(query()).and(write_heads()).and(encoding).and(warp::body::stream()).then(
+        move |query: String, heads, encoding, body| {
             let site = Arc::clone(&site);
             async move {
                 answer(match site.forward() {
                     Some(leader) => Err(forward::not_passed_on(leader)),
-                    None => bulk::bulk(site, query, heads, body).await,
+                    None => bulk::bulk(site, query, heads, encoding, body).await,
                 })
             }
         },
@@ -196,9 +207,9 @@ fn bulk(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 
 fn top(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
+    let read = reads_only().and(query()).and(read_heads()).and(wanted_coding()).then(move |query, heads, coding| {
         let site = Arc::clone(&site);
-        async move { answer(reads::top(site, query, heads).await) }
+        async move { answer(reads::top(site, query, heads, coding).await) }
     });
     at("top").and(read.or(refuse("GET, HEAD")).unify()).boxed()
 }
@@ -206,13 +217,14 @@ fn top(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let (reading, announcing) = (Arc::clone(site), Arc::clone(site));
     let accept = warp::header::optional("accept");
-    let read = reads_only().and(query()).and(read_heads()).and(accept).and(authorization()).then(
-        move |query: String, heads, accept: Option<String>, authorization: Option<String>| {
+    let asked = reads_only().and(query()).and(read_heads()).and(wanted_coding());
+    let read = asked.and(accept).and(authorization()).then(
+        move |query: String, heads, coding, accept: Option<String>, authorization: Option<String>| {
             let site = Arc::clone(&reading);
             async move {
                 answer(match nodes::fetch(&site, &query, accept.as_deref(), authorization.as_deref()).await {
                     Some(fetched) => fetched,
-                    None => reads::sync(site, query, heads).await,
+                    None => reads::sync(site, query, heads, coding).await,
                 })
             }
         },
@@ -231,10 +243,14 @@ fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
     let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
     let asked = named.and(warp::delete().and(sent())).and(query()).and(naming());
-    let remove = asked.then(move |name, sent: Sent, query: String, naming| {
+    let remove = asked.then(move |name: String, sent: Sent, query: String, naming| {
         let site = Arc::clone(&site);
         async move {
             answer(match site.forward() {
+                Some(_) if form::decode(name.as_bytes(), Kind::InvalidParameter).is_ok_and(|name| is_dots(&name)) => {
+                    let detail = "a path of dots cannot be passed on: send it to the leader itself, as it is";
+                    Err(Problem::new(Kind::InvalidParameter, detail))
+                }
                 Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
                 None => writes::drop_namespace(site, name, query, naming, sent.forwarded).await,
             })
@@ -295,6 +311,13 @@ fn reads_only() -> impl Filter<Extract = (), Error = Rejection> + Copy {
 /// The text after the `?`, or none.
 fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
     warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+/// The coding that `Accept-Encoding` asks for.
+fn wanted_coding() -> impl Filter<Extract = (Option<Coding>,), Error = Infallible> + Copy {
+    warp::header::headers_cloned().map(|fields: HeaderMap| {
+        Coding::wanted(fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
+    })
 }
 
 fn read_heads() -> impl Filter<Extract = (reads::Heads,), Error = Rejection> + Copy {

@@ -71,7 +71,8 @@ impl Server {
             dealer.threads.push(deal);
             let (uploads, offers, bulk_room) = (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_room));
             let tallies = Pool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let site = Site { api, settings, uploads, offers, bulk_room, tallies, started };
+            let encoders = routes::encoders();
+            let site = Site { api, settings, uploads, offers, bulk_room, tallies, started, encoders };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });

@@ -3,16 +3,20 @@
 //! A client that goes away drops the body, and with it the walk. One that takes everything as fast as it comes, or has
 //! large buffers, still gives way to the thread's other connections every few pieces.
 
-use super::headers;
+use super::{
+    coding::{Coding, Encoder, SMALLEST_ENCODED_BYTES},
+    headers,
+};
 use crate::store::Scan;
 use bytes::Bytes;
 use futures::Stream;
 use std::{
-    convert::Infallible,
-    io::Write,
+    io::{self, Write},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Pieces of JSON, each about as long as asked for.
 pub(super) struct SyncBody {
@@ -20,6 +24,9 @@ pub(super) struct SyncBody {
     chunk_bytes: usize,
     /// Pieces given since the other connections had their turn.
     at_once: usize,
+    /// A piece that was looked at and not given yet.
+    ahead: Option<Vec<u8>>,
+    encoder: Option<(Encoder, OwnedSemaphorePermit)>,
 }
 
 /// Pieces given in one turn: some hundred microseconds of work.
@@ -34,7 +41,30 @@ enum State {
 impl SyncBody {
     /// The words of a walk; a namespace that does not exist holds none.
     pub(super) fn new(scan: Option<Scan>, chunk_bytes: usize) -> Self {
-        Self { state: State::Start(scan), chunk_bytes, at_once: 0 }
+        Self { state: State::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
+    }
+
+    /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once; gives whether they
+    /// are.
+    pub(super) fn encode(&mut self, coding: Coding, encoders: &Arc<Semaphore>) -> bool {
+        self.ahead = self.next_chunk();
+        let is_small = self.ahead.as_ref().is_none_or(|first| first.len() < SMALLEST_ENCODED_BYTES);
+        if is_small && matches!(self.state, State::Done) {
+            return false;
+        }
+        let Ok(permit) = Arc::clone(encoders).try_acquire_owned() else { return false };
+        self.encoder = Encoder::new(coding).ok().map(|encoder| (encoder, permit));
+        self.encoder.is_some()
+    }
+
+    /// The next piece as it is sent.
+    fn next_piece(&mut self) -> Option<io::Result<Bytes>> {
+        let chunk = self.ahead.take().or_else(|| self.next_chunk())?;
+        let is_last = matches!(self.state, State::Done);
+        Some(match &mut self.encoder {
+            None => Ok(chunk.into()),
+            Some((encoder, _)) => encoder.encode(&chunk, is_last).map(Bytes::from),
+        })
     }
 
     fn next_chunk(&mut self) -> Option<Vec<u8>> {
@@ -73,16 +103,22 @@ impl SyncBody {
 }
 
 impl Stream for SyncBody {
-    type Item = Result<Bytes, Infallible>;
+    type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.at_once == PIECES_A_TURN {
-            self.at_once = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        loop {
+            if self.at_once >= PIECES_A_TURN {
+                self.at_once = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // Encoding takes longer than the walk.
+            self.at_once += if self.encoder.is_some() { 2 } else { 1 };
+            match self.next_piece() {
+                Some(Ok(piece)) if piece.is_empty() => {} // the encoder has kept all of it
+                next => return Poll::Ready(next),
+            }
         }
-        self.at_once += 1;
-        Poll::Ready(self.next_chunk().map(|chunk| Ok(chunk.into())))
     }
 }
 
@@ -95,6 +131,32 @@ mod tests {
         store::{Store, WindowLimits},
     };
     use std::task::Waker;
+
+    #[test]
+    fn an_answer_is_encoded_if_it_is_not_small_and_there_is_a_place() {
+        let mut store = Store::new(WordHasher::new(7), WindowLimits::default());
+        let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
+        let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
+        store.load_image(&Change { namespace: "words", dropped: false, counts });
+        let counts = vec![WordCount { word: "a", count: 1 }];
+        store.load_image(&Change { namespace: "small", dropped: false, counts });
+        store.end_image();
+        let body = |namespace: &str| SyncBody::new(store.reader().scan(namespace), 1_000);
+        let encoders = Arc::new(Semaphore::new(1));
+        for namespace in ["small", "absent"] {
+            assert!(!body(namespace).encode(Coding::Gzip, &encoders), "{namespace}");
+        }
+        let (mut first, mut second) = (body("words"), body("words"));
+        assert!(first.encode(Coding::Gzip, &encoders) && !second.encode(Coding::Gzip, &encoders));
+        let whole = |body: &mut SyncBody| {
+            std::iter::from_fn(|| body.next_piece()).flat_map(|piece| piece.expect("sound")).collect::<Vec<u8>>()
+        };
+        let (encoded, plain) = (whole(&mut first), whole(&mut second));
+        assert!(encoded.starts_with(&[0x1f, 0x8b]) && plain.starts_with(b"{"));
+        assert!(serde_json::from_slice::<serde_json::Value>(&plain).is_ok(), "what was looked at is not lost");
+        drop(first);
+        assert!(body("words").encode(Coding::Zstd, &encoders), "the place is free again");
+    }
 
     #[test]
     fn others_have_a_turn_every_few_pieces() {
@@ -114,6 +176,7 @@ mod tests {
                     assert!(at_once <= PIECES_A_TURN);
                     gathered.extend_from_slice(&piece);
                 }
+                Poll::Ready(Some(Err(error))) => panic!("{error}"),
                 Poll::Ready(None) => break,
             }
         }

@@ -109,5 +109,6 @@ pub(in crate::api::http) fn site() -> Site {
         bulk_room: Arc::new(bulk::Room::new()),
         tallies: Pool::new(0, 0),
         started: Instant::now(),
+        encoders: routes::encoders(),
     }
 }
