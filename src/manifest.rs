@@ -55,6 +55,11 @@ impl State {
     pub fn has_followed(&self) -> bool {
         self.epoch > 0 && self.boot_id.is_empty()
     }
+
+    /// Whether the node that these files are of led the latest epoch that it knows of.
+    pub fn has_led(&self) -> bool {
+        self.epoch > 0 && !self.has_followed() && self.promised <= self.epoch
+    }
 }
 
 impl Manifest {

@@ -11,6 +11,7 @@
 mod archive;
 mod candidacy;
 mod catch_up;
+mod discovery;
 mod feed;
 mod judge;
 pub mod link;
@@ -23,8 +24,9 @@ mod tail_recovery;
 mod take_back;
 
 pub use archive::{Archive, Outgoing, Snapshot};
-pub use candidacy::{Asked, Refusal, candidacy, drawn_epoch, has_promised, holds_nothing, lacks};
+pub use candidacy::{Asked, Refusal, candidacy, has_promised, holds_nothing, lacks};
 pub use catch_up::{CatchUp, Gathered};
+pub use discovery::{Announced, LeaderDiscovery};
 pub use feed::{Feed, Since};
 pub use judge::{Lead, Verdict, judge};
 pub use message::{Answer, Command, HELLO_TYPE, Hello, Members, NodeId, Offer, Outcome, RECORDS_TYPE, SNAPSHOT_TYPE};
@@ -32,5 +34,5 @@ pub use progress::{Peer, Progress, Standing};
 pub use promotion::{Candidate, Elected, Promotion, PromotionAction};
 pub use registry::Registry;
 pub use sender::{Sender, SenderStatus, Told, Turn, retry_most_ms};
-pub use tail_recovery::{NoAnswer, Starter, TailAction, TailRecovery, TailRefusal};
+pub use tail_recovery::{NoAnswer, Starter, TailAction, TailRecovery, TailRefusal, leads_at_start};
 pub use take_back::{Choice, ExtendError, choose, extend};

@@ -14,7 +14,6 @@ use memdb::{
     config,
     node::{Following, Leading, NodeError, restore},
     position::{Position, PositionToken},
-    replica::Follower,
     replication::{Answer, Hello, Outcome},
     tally::{Batch, Tally, Verb},
     view::View,
@@ -127,7 +126,7 @@ fn a_copy_is_made_of_a_leader_that_runs() {
 }
 
 #[test]
-fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_replica() {
+fn a_replicas_directory_does_not_lead_by_itself_and_the_old_leader_goes_on() {
     let (old, kept) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
     let leading = lead(old.path(), &[]).expect("a leader");
     let following = follow(leading.address(), kept.path());
@@ -136,21 +135,12 @@ fn a_leader_on_a_replicas_directory_goes_on_and_the_old_one_comes_back_as_a_repl
     leading.stop().expect("a clean stop");
     following.stop().expect("a clean stop");
 
-    let promoted = lead(kept.path(), &[]).expect("it has everything");
-    assert_eq!(count(promoted.leader().view(), "word"), 20);
-    let demoted = follow(promoted.address(), old.path());
-    let last = write(&promoted, "word");
-    assert!(last.position.epoch > 2, "epoch 2 is what the old leader would take at its next start");
-    let follower: &Follower = demoted.follower();
-    reached(follower.view(), last);
-    assert_eq!(count(follower.view(), "word"), 21);
-    demoted.stop().expect("a clean stop");
-    promoted.stop().expect("a clean stop");
-    // The old directory knows the new epoch now: a leader on it goes on behind it.
-    let back = lead(old.path(), &[]).expect("it has everything");
+    let refused = lead(kept.path(), &[]).err().expect("whom it followed may have more");
+    assert!(matches!(&refused, NodeError::Succeeded { .. }), "{refused}");
+    assert!(refused.to_string().contains("promote it"), "{refused}");
+    let back = lead(old.path(), &[]).expect("it led last");
     let next = write(&back, "word");
-    assert_eq!(next.position.sequence, last.position.sequence + 1);
-    assert!(next.position.epoch > last.position.epoch + 1, "whom it followed may take the next epoch");
+    assert_eq!(next.position, Position::new(2, last.position.sequence + 1));
     back.stop().expect("a clean stop");
 }
 

@@ -227,7 +227,7 @@ fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
     assert!(refused.0 == 409 && refused.1.contains("does not answer"), "{refused:?}");
     // A page in a browser is not a person who wants that.
     let page = http().post(format!("{}/promote?force=true", url(&keeps))).header("Origin", "http://evil.example");
-    assert_eq!(page.body("").send().expect("an answer").status(), 400);
+    assert_eq!(page.body("").send().expect("an answer").status(), 403);
     // Nothing has changed.
     post_on(&leader_url, "two", "hello", "replica");
     let epoch = promote(&url(&keeps), true).expect("forced");
@@ -236,6 +236,89 @@ fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
     assert!(last.starts_with(&format!("{epoch}-")), "{last} is of another epoch than {epoch}");
     assert_eq!(count(&url(&without), "hello", &last), 3);
     for node in [leader, keeps, without] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_promoted_node_leads_again_by_the_command_of_its_first_start_and_the_others_follow_it() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let (old_url, old_port) = (url(&old), old.address().port());
+    let promoted = follow(&old_url, Some(b.path()), 0);
+    let (new_url, new_port) = (url(&promoted), promoted.address().port());
+    is(&new_url, "replica");
+    post_on(&old_url, "first", "hello", "replica");
+    let epoch_before = epoch(&old_url);
+    assert_eq!(promote(&new_url, false), Ok(epoch_before + 1));
+    is(&new_url, "leader");
+    is(&old_url, "replica");
+    post_on(&new_url, "second", "hello", "replica");
+    promoted.stop().expect("a clean stop");
+    old.stop().expect("a clean stop");
+    // Its files are a follower's now, so it waits for the one that led, whatever its command says.
+    let old = lead(a.path(), old_port);
+    until("a replica", || status(&old_url).filter(|status| status["role"] == "replica"));
+    let promoted = follow(&old_url, Some(b.path()), new_port);
+    is(&new_url, "leader");
+    is(&old_url, "replica");
+    assert_eq!(epoch(&new_url), epoch_before + 2, "every node could be asked");
+    let (last, _) = post_on(&old_url, "third", "hello", "replica");
+    assert_eq!(count(&old_url, "hello", &last), 3);
+    let replicas = status(&new_url).expect("it answers")["replicas"].clone();
+    let replicas: Vec<&Value> = replicas.as_array().expect("a list").iter().map(|replica| &replica["url"]).collect();
+    assert_eq!(replicas, [&old_url], "it does not list itself");
+    for node in [old, promoted] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_leader_that_followed_does_not_list_itself_when_it_leads_and_starts_again() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let (old_url, old_port) = (url(&old), old.address().port());
+    let replica = follow(&old_url, Some(b.path()), 0);
+    let replica_url = url(&replica);
+    is(&replica_url, "replica");
+    // There and back: each has been told of by the other as its replica.
+    for node in [&replica_url, &old_url] {
+        until("an epoch", || promote(node, false).ok());
+        is(node, "leader");
+    }
+    is(&replica_url, "replica");
+    old.stop().expect("a clean stop");
+    let old = lead(a.path(), old_port);
+    is(&old_url, "leader");
+    is(&replica_url, "replica");
+    let listed = until("a replica that is served", || {
+        let replicas = status(&old_url)?["replicas"].as_array()?.clone();
+        replicas.iter().any(|replica| replica["state"] == "streaming").then_some(replicas)
+    });
+    assert!(listed.iter().all(|replica| replica["url"] == *replica_url.as_str()), "{listed:?}");
+    for node in [old, replica] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_new_replica_that_is_given_the_old_leaders_address_is_sent_on_to_the_new_one() {
+    let [a, b, c] = [directory(), directory(), directory()];
+    let old = lead(a.path(), 0);
+    let old_url = url(&old);
+    let promoted = follow(&old_url, Some(b.path()), 0);
+    let promoted_url = url(&promoted);
+    is(&promoted_url, "replica");
+    post_on(&old_url, "first", "hello", "replica");
+    promote(&promoted_url, false).expect("all are there");
+    is(&promoted_url, "leader");
+    is(&old_url, "replica");
+    let late = follow(&old_url, Some(c.path()), 0);
+    // A write through it counts, also before it has heard of the leader.
+    let (last, _) = post_on(&url(&late), "second", "hello", "leader");
+    is(&url(&late), "replica");
+    assert_eq!(count(&url(&late), "hello", &last), 2);
+    for node in [old, promoted, late] {
         node.stop().expect("a clean stop");
     }
 }

@@ -7,7 +7,10 @@
 //! not passed on: the write is tried again, and after that its outcome is unknown.
 
 use super::backoff::Backoff;
-use crate::{limits, replication::link::DATABASE_HEADER};
+use crate::{
+    limits,
+    replication::link::{DATABASE_HEADER, leader_in},
+};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use reqwest::{
@@ -32,6 +35,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 const _: () = assert!(limits::MAX_ACK_TIMEOUT_MS < TRY_TIMEOUT.as_millis() as u64);
 /// Tries, as long as what became of the write is not known.
 const TRIES: u32 = 3;
+/// The status by which a follower refuses a write that was forwarded already.
+const NOT_LEADER: u16 = 421;
 /// The pause between two tries, and up to a quarter more.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A leader that asks for a longer pause gets no more than this.
@@ -170,8 +175,8 @@ impl Forward {
         own: Option<u128>,
     ) -> Result<Forwarded, ForwardError> {
         let base = self.leader.read().as_ref().map(|known| known.url.clone());
-        let base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
-        let url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
+        let mut base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
+        let mut url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
         let stated = own.map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
@@ -191,6 +196,17 @@ impl Forward {
                 Err(error) => Err(error),
             };
             pause = match answer {
+                // It follows somebody itself, and has certainly not taken it: whom it follows may.
+                Ok(Forwarded { status: NOT_LEADER, body, .. }) => {
+                    last = format!("{base} follows another node itself");
+                    let Some(leader) = leader_in(&body).and_then(|leader| leader.parse().ok()).filter(|it| *it != base)
+                    else {
+                        break;
+                    };
+                    url = Url::join(&leader, path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
+                    base = leader;
+                    Duration::ZERO
+                }
                 Ok(forwarded) if forwarded.settles(sent) => return Ok(forwarded),
                 Ok(forwarded) => {
                     sent = true;

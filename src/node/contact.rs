@@ -8,7 +8,11 @@ use crate::{
     disk::Disk,
     format::Identity,
     replica::{Event, Follower, Found},
-    replication::{Hello, link::Link, retry_most_ms},
+    replication::{
+        Announced, Hello, LeaderDiscovery,
+        link::{Link, LinkError},
+        retry_most_ms,
+    },
     secret::Secret,
     store::WindowLimits,
 };
@@ -26,60 +30,52 @@ pub(super) enum Order {
     Load(Identity),
 }
 
-/// Where the leader is, or may be: it may have changed while this replica was away.
+/// The nodes that may lead a follower, at `own`, that has found this in its directory.
+pub(super) fn discovery(leader: Option<&str>, settings: &Settings, found: &Found, own: &str) -> LeaderDiscovery {
+    let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
+    if let Found::Settled(settled) = found {
+        known.extend(settled.manifest.state.leader_url.clone());
+        known.extend(settled.manifest.state.replicas.iter().cloned());
+    }
+    LeaderDiscovery::new(own.to_owned(), known)
+}
+
+/// Where the leader is, and what opens its door.
 pub(super) struct Leaders {
-    /// The one that was told, or is named by the settings, first; then all other nodes that are known.
-    urls: Vec<String>,
-    /// The one to announce to next.
-    at: usize,
-    secret: Option<Secret>,
+    pub(super) discovery: LeaderDiscovery,
+    pub(super) secret: Option<Secret>,
 }
 
 impl Leaders {
-    pub(super) fn new(leader: Option<&str>, settings: &Settings, found: &Found, own: &str) -> Self {
-        let mut leaders = Self { urls: Vec::new(), at: 0, secret: settings.cluster_secret.clone() };
-        let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
-        if let Found::Settled(settled) = found {
-            known.extend(settled.manifest.state.leader_url.clone());
-            known.extend(settled.manifest.state.replicas.iter().cloned());
-        }
-        for url in known {
-            if url != own && !leaders.urls.contains(&url) {
-                leaders.urls.push(url);
-            }
-        }
-        leaders
+    fn link(&self, url: Option<&str>) -> Result<Link, String> {
+        Link::new(url.ok_or("no leader is known")?, self.secret.clone())
     }
 
-    fn told(&mut self, leader: String) {
-        self.urls.retain(|url| *url != leader);
-        self.urls.insert(0, leader);
-        self.at = 0;
-    }
-
-    fn link(&self, at: usize) -> Result<Link, String> {
-        let url = self.urls.get(at).ok_or("no leader is known")?;
-        Link::new(url, self.secret.clone())
-    }
-
-    /// Announces the replica to whoever may lead; the next time to another, if that one does not.
+    /// Announces the replica to whoever may lead, and to whom that one sends it on.
     async fn announce(&mut self, hello: &Hello, forward: &Forward) -> Result<(), String> {
-        let announced = match self.link(self.at) {
-            Ok(link) => match link.announce(hello).await {
+        loop {
+            let link = self.link(self.discovery.next());
+            let outcome = match &link {
+                Ok(link) => link.announce(hello).await.map_err(|error| (format!("{}: {error}", link.base()), error)),
+                Err(why) => {
+                    self.discovery.announced(Announced::Failed);
+                    return Err(why.clone());
+                }
+            };
+            let (announced, told) = match outcome {
                 Ok(leads) => {
-                    if let Some(leads) = leads {
+                    if let (Some(leads), Ok(link)) = (leads, &link) {
                         forward.heard(link.base(), leads, hello.database);
                     }
-                    Ok(())
+                    (Announced::Taken, Ok(()))
                 }
-                Err(error) => Err(format!("{}: {error}", link.base())),
-            },
-            Err(why) => Err(why),
-        };
-        if announced.is_err() {
-            self.at = (self.at + 1) % self.urls.len().max(1);
+                Err((told, LinkError::NotLeader(Some(url)))) => (Announced::SentOn(url), Err(told)),
+                Err((told, _)) => (Announced::Failed, Err(told)),
+            };
+            if !self.discovery.announced(announced) {
+                return told;
+            }
         }
-        announced
     }
 }
 
@@ -105,7 +101,7 @@ impl Contact {
             let (mut said, mut failures) = (false, 0_u32);
             while let Some(order) = wanted.recv().await {
                 match order {
-                    Order::Leader(url) => leaders.told(url),
+                    Order::Leader(url) => leaders.discovery.told(url),
                     Order::Announce(hello) => {
                         let announced = leaders.announce(&hello, &forward).await;
                         if let Err(error) = &announced
@@ -116,7 +112,7 @@ impl Contact {
                         said = announced.is_err();
                     }
                     Order::Load(identity) => {
-                        let loaded = match leaders.link(0) {
+                        let loaded = match leaders.link(leaders.discovery.leader()) {
                             Ok(link) => full_sync::load(&link, identity, window, disk.as_deref()).await,
                             Err(why) => Err(why),
                         };

@@ -7,7 +7,7 @@ use super::{
     Held, MachineClock, NodeError, STOP_GRACE,
     applying::{Applying, Hands, Reply},
     browser_policy,
-    contact::{Contact, Leaders},
+    contact::{Contact, Leaders, discovery},
     http_settings, metrics, node_access, random, segment_bytes, window,
     workers::{Done, Tell, Workers},
 };
@@ -86,7 +86,8 @@ impl Following {
             window: window(settings),
             snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
         };
-        let leaders = Leaders::new(leader, settings, &found, &url);
+        let discovery = discovery(leader, settings, &found, &url);
+        let leaders = Leaders { discovery, secret: settings.cluster_secret.clone() };
         let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
         let (contact, orders) =
             Contact::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;

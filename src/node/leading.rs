@@ -232,10 +232,9 @@ fn recover(
     let starter = Starter {
         url: url.to_owned(),
         boot_id: boot_id.clone(),
-        named: settings.replicas.clone(),
+        named: settings.replicas.iter().chain(&settings.leader).cloned().collect(),
         init: settings.init,
         elected: elected.cloned(),
-        random: random()? as u64,
     };
     let secret = settings.cluster_secret.as_ref();
     recover_tail::recover_tail(&mut recovered, starter, secret, || look_at_files(settings, disk))?;

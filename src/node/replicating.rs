@@ -63,7 +63,8 @@ impl Place {
     fn tell_members(&self, known: &[String]) {
         let more = known.iter().filter(|url| !self.configured.contains(url));
         let there_is_room = |url: &&String| url.len() <= limits::MAX_URL_BYTES;
-        let replicas = self.configured.iter().chain(more).filter(there_is_room).take(limits::MAX_REPLICAS);
+        let others = self.configured.iter().chain(more).filter(|url| **url != self.url);
+        let replicas = others.filter(there_is_room).take(limits::MAX_REPLICAS);
         let replicas = replicas.cloned().collect();
         *self.members.lock() = Arc::new(Members { leader: self.url.clone(), replicas });
     }
@@ -113,6 +114,9 @@ async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<Hello>) {
     let mut next: Peer = 1;
     let mut serve = |served: &mut BTreeMap<String, Served>, url: &str, local: bool| {
         served.retain(|_, one| !one.task.is_finished());
+        if url == place.url {
+            return; // its settings, or those of a replica, name the leader itself
+        }
         match served.get(url) {
             Some(known) if known.local == local => return known.announced.notify_one(),
             Some(_) => {
@@ -259,7 +263,9 @@ impl Task {
                         }
                     }
                     if !self.is_mine(&sender) {
-                        tracing::info!("{url} is a replica that is served under another address already");
+                        tracing::info!(
+                            "{url} is this leader, or a replica that is served under another address already"
+                        );
                         break;
                     }
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
@@ -294,6 +300,9 @@ impl Task {
     /// Whether nobody else serves the replica that has answered.
     fn is_mine(&self, sender: &Sender) -> bool {
         let Some(node) = sender.node() else { return true };
+        if node == self.place.node {
+            return false; // it is this leader, under another address
+        }
         let mut serving = self.place.serving.lock();
         if let Some(peer) = serving.get(&node) {
             return *peer == self.peer;

@@ -7,9 +7,11 @@ use super::{CHANGE_GRACE, Following, Held, Leading, MachineClock, NodeError, STO
 use crate::{
     clock::Clock,
     config::{Role, Settings},
+    disk::Disk,
     failpoint,
     leader::Successor,
-    replication::Elected,
+    manifest::Manifest,
+    replication::{Elected, leads_at_start},
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;
@@ -32,15 +34,38 @@ pub(super) enum Turn {
 }
 
 impl Running {
-    /// Builds the role that the settings name. A leader that another has succeeded meanwhile follows.
+    /// Builds the role that the files name; the settings say it where there are none. A leader that another has succeeded meanwhile
+    /// follows.
     pub(super) fn begin(held: &Held, settings: &Settings) -> Result<Self, NodeError> {
-        if settings.role == Role::Replica {
-            return Following::begin(held, settings, settings.leader.as_deref(), None).map(Running::Following);
+        let read = |(disk, _): &(Arc<dyn Disk>, _)| Manifest::read(&**disk).ok().flatten();
+        let manifest = held.directory.as_ref().and_then(read);
+        let own = held.listening.url(settings)?;
+        let follow = |leader: Option<&str>, not_promoted| {
+            let leader = leader.filter(|url| *url != own).or(settings.leader.as_deref());
+            Following::begin(held, settings, leader, not_promoted).map(Running::Following)
+        };
+        let verb = settings.role == Role::Leader;
+        if !leads_at_start(manifest.as_ref(), verb) {
+            if verb {
+                tracing::warn!(
+                    "the files here are a follower's: this node follows; if nobody leads, promote it or another"
+                );
+            }
+            let leader = manifest.and_then(|manifest| manifest.state.leader_url).filter(|_| verb);
+            return follow(leader.as_deref(), None);
+        }
+        if !verb {
+            tracing::warn!("this node led when it ended: it leads again, unless another has led since");
         }
         match Leading::begin(held, settings, None) {
             Err(NodeError::Succeeded { by, told }) => {
                 tracing::warn!("another leads ({told}): this node follows");
-                Following::begin(held, settings, by.as_deref(), None).map(Running::Following)
+                follow(by.as_deref(), None)
+            }
+            // As a replica it takes from whoever leads what its files do not give.
+            Err(error) if !verb => {
+                tracing::error!(%error, "this node does not lead again");
+                follow(None, Some(error.to_string()))
             }
             begun => begun.map(Running::Leading),
         }

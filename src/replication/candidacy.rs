@@ -102,7 +102,7 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
 }
 
 /// An epoch to lead in where the next one may be taken by somebody who was not asked; `random` is any number.
-pub fn drawn_epoch(highest: Epoch, random: u64) -> Epoch {
+fn drawn_epoch(highest: Epoch, random: u64) -> Epoch {
     highest + 2 + random % DRAWN_FROM
 }
 

@@ -4,6 +4,7 @@ mod wire;
 
 use super::{Answer, HELLO_TYPE, Hello, RECORDS_TYPE, SNAPSHOT_TYPE};
 use crate::{
+    limits,
     position::{Epoch, PositionToken, Sequence},
     secret::Secret,
 };
@@ -13,7 +14,7 @@ use std::time::Duration;
 use wire::{Answered, Wire};
 
 /// Patience for a connection, and for messages of a few bytes.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(crate::limits::EXCHANGE_TIMEOUT_MS);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
 /// How long a snapshot that is being sent may pause.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Which database a leader leads, where it answers a follower.
@@ -37,6 +38,9 @@ pub enum LinkError {
         /// The start of the body.
         told: String,
     },
+    /// The other node is a follower, of the leader at this URL, if it knows one.
+    #[error("it is no leader{}", .0.as_ref().map_or(String::new(), |leader| format!(", and follows {leader}")))]
+    NotLeader(Option<String>),
     /// The answer cannot be read.
     #[error("its answer cannot be read: {0}")]
     Strange(String),
@@ -192,8 +196,19 @@ impl Link {
         if status.is_success() {
             return Ok(response);
         }
-        Err(refused(status.as_u16(), &response.text().await.unwrap_or_default()))
+        let told = response.text().await.unwrap_or_default();
+        if status == StatusCode::MISDIRECTED_REQUEST {
+            return Err(LinkError::NotLeader(leader_in(told.as_bytes())));
+        }
+        Err(refused(status.as_u16(), &told))
     }
+}
+
+/// The leader that the body of a 421 names.
+pub fn leader_in(problem: &[u8]) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(problem).ok()?;
+    let leader = problem["leader"].as_str().filter(|url| url.len() <= limits::MAX_URL_BYTES && is_address(url))?;
+    Some(leader.to_owned())
 }
 
 fn refused(status: u16, told: &str) -> LinkError {

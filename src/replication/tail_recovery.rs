@@ -10,6 +10,7 @@
 use super::{Answer, Choice, Elected, ExtendError, Hello, Offer, choose, extend, lacks};
 use crate::{
     limits,
+    manifest::Manifest,
     position::{Epoch, Position, Sequence},
     recovery::Recovered,
 };
@@ -39,8 +40,13 @@ pub struct Starter {
     pub init: bool,
     /// What other nodes have promised it, if it was promoted.
     pub elected: Option<Elected>,
-    /// Any number; an epoch may be drawn by it.
-    pub random: u64,
+}
+
+/// Whether a node begins by asking whether it may lead, rather than as a follower. `verb` says whether it was started with the verb of a
+/// leader: that is how an empty directory begins. A directory with a database goes on as what its node was last. Who led the latest
+/// epoch leads again, or nobody would, as all others wait for it. Who followed waits for whoever has led since.
+pub fn leads_at_start(manifest: Option<&Manifest>, verb: bool) -> bool {
+    manifest.map_or(verb, |manifest| manifest.state.has_led())
 }
 
 /// What a start wants done.
@@ -150,8 +156,6 @@ enum Step {
 /// A start under way.
 pub struct TailRecovery {
     starter: Starter,
-    /// Whether a follower wrote the files last, and nobody has promised this node anything.
-    has_followed: bool,
     is_new: bool,
     nodes: Vec<Node>,
     patience_ms: u64,
@@ -169,10 +173,7 @@ impl TailRecovery {
         let went_down = state.clean_stop.is_none() && state.boot_id != starter.boot_id;
         let may_miss = recovered.new || recovered.report.cut.is_some() || went_down || elected.is_some();
         let known = elected.map_or(&state.replicas, |elected| &elected.others);
-        // Whose files are a follower's leads only where nobody else is there: else somebody promotes one of them.
-        let has_followed = elected.is_none() && state.has_followed();
-        let led_by = state.leader_url.iter().filter(|_| has_followed);
-        let named = starter.named.iter().chain(known).chain(led_by);
+        let named = starter.named.iter().chain(known).chain(&state.leader_url);
         let mut urls: Vec<String> = named.filter(|other| **other != starter.url).cloned().collect();
         urls.sort_unstable();
         urls.dedup();
@@ -186,7 +187,6 @@ impl TailRecovery {
         let deadline_ms = now_ms + patience_ms;
         Self {
             starter,
-            has_followed,
             is_new: recovered.new,
             nodes,
             patience_ms,
@@ -235,16 +235,14 @@ impl TailRecovery {
 
     /// The epoch that is begun, and what the MANIFEST tells with it.
     fn begin_epoch(&self, recovered: &mut Recovered) {
-        let state = &mut recovered.manifest.state;
         if let Some(elected) = &self.starter.elected {
-            state.replicas.clone_from(&elected.others);
+            recovered.manifest.state.replicas.clone_from(&elected.others);
             recovered.promote(elected.epoch);
-        } else if self.has_followed {
-            // The leader it followed may take the next epoch itself.
-            let epoch = super::drawn_epoch(state.highest(), self.starter.random);
-            recovered.promote(epoch);
         }
-        recovered.manifest.state.leader_url = Some(self.starter.url.clone());
+        // It may have been a replica of the leader before.
+        let state = &mut recovered.manifest.state;
+        state.replicas.retain(|url| *url != self.starter.url);
+        state.leader_url = Some(self.starter.url.clone());
     }
 
     /// Asks whoever is due, until all have answered or their time is over.
@@ -320,12 +318,6 @@ impl TailRecovery {
             return;
         }
         let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
-        if self.has_followed
-            && let Some(refusal) = is_not_alone(database, &hellos, &urls)
-        {
-            self.step = Step::Refused(refusal);
-            return;
-        }
         let end = end_of(recovered);
         let promised = self.starter.elected.as_ref().map_or(epoch, |elected| elected.epoch);
         match choose(&hellos, database, epoch, end, promised) {
@@ -482,9 +474,11 @@ fn unasked(starter: &Starter, recovered: &Recovered) -> Option<TailRefusal> {
         let told = format!("epoch {} was promised to another node, and this one's is {own}", state.highest());
         return Some(TailRefusal::Succeeded { by: None, told });
     }
-    if starter.elected.is_none() && recovered.is_behind() {
-        let (stands, epoch) = (recovered.stands(), state.epoch);
-        let told = format!("the files here are a follower's, which stood at {stands} when epoch {epoch} had begun");
+    if starter.elected.is_none() && state.has_followed() {
+        let told = format!(
+            "the files here are a follower's, in epoch {}; if nobody leads, promote it or another",
+            state.epoch
+        );
         return Some(TailRefusal::Succeeded { by: state.leader_url.clone().filter(|by| *by != starter.url), told });
     }
     None
@@ -495,14 +489,6 @@ fn is_empty(database: u128, url: &str) -> TailRefusal {
         "this directory is empty, and replica {url} holds database {database:032x}: give the right --data-dir, `memdb restore \
          --from {url}`, or say --init to begin a new database"
     ))
-}
-
-/// Whose files are a follower's does not lead while another node of the database is there.
-fn is_not_alone(database: u128, hellos: &[Hello], urls: &[String]) -> Option<TailRefusal> {
-    let at = hellos.iter().position(|hello| hello.database == Some(database))?;
-    let by = hellos.iter().position(|hello| hello.leads).map(|at| urls[at].clone());
-    let told = format!("the files here are a follower's, and {} is there: if nobody leads, promote one", urls[at]);
-    Some(TailRefusal::Succeeded { by, told })
 }
 
 fn end_of(recovered: &Recovered) -> Sequence {

@@ -5,6 +5,7 @@ use crate::{
     checker::shows,
     client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
     history::History,
+    leader::url_of,
     local::Local,
     machines::{Node, Process},
     network::{Network, PLACES, Packet, Place, Way},
@@ -37,6 +38,8 @@ pub struct Settings {
     pub configured: bool,
     /// Of a thousand steps, so many meet a fault.
     pub faults: usize,
+    /// Whether the operator changes the verbs and the `--leader` of the nodes when another leads.
+    pub writes_down: bool,
     /// Of a thousand steps, in so many somebody promotes a replica.
     pub promotions: usize,
     /// Of a hundred of these, so many by force.
@@ -72,6 +75,7 @@ impl Settings {
             cut_off: *random.pick(&[0, 2, 20]),
             promotions: *random.pick(&[0, 5, 15, 40]),
             forced: *random.pick(&[0, 30, 70]),
+            writes_down: random.percent(30),
         }
     }
 }
@@ -325,7 +329,6 @@ impl Cluster {
             match packet {
                 Packet::Offer(number, bytes) => self.take_offer((from, number), to, &bytes)?,
                 Packet::Answer(number, bytes) => self.take_answer(to, from, number, &bytes)?,
-                Packet::Announce => self.take_announcement(to, from),
             }
             self.bury()?;
         }
@@ -379,13 +382,20 @@ impl Cluster {
         Err(format!("two minutes later the leaders are at {leaders:?}, and the replicas at {hellos:#?}"))
     }
 
-    /// Everybody does all there is to do.
+    /// Everybody is started, and does all there is to do.
     fn round(&mut self) -> Result<(), String> {
-        self.deliver(20)?;
         for at in 0..PLACES {
             if !self.nodes[at].runs() {
                 self.start(at)?;
             }
+        }
+        self.works()
+    }
+
+    /// Everybody who runs does all there is to do.
+    pub fn works(&mut self) -> Result<(), String> {
+        self.deliver(20)?;
+        for at in 0..PLACES {
             self.sync_replica(at)?;
             self.snapshot_replica(at)?;
             self.load(at)?;
@@ -429,8 +439,13 @@ impl Cluster {
         if let [leader] = leaders[..]
             && late
         {
-            // Who was told of another, and has not heard of this one, has its settings put right.
-            (0..PLACES).filter(|&at| at != leader).for_each(|at| self.nodes[at].follows = leader);
+            // Who has not heard of this one is started again, with other settings.
+            for at in (0..PLACES).filter(|&at| at != leader) {
+                self.nodes[at].follows = leader;
+                if let Some(following) = self.nodes[at].following_mut() {
+                    following.discovery.told(url_of(leader));
+                }
+            }
         }
         if leaders.len() > 1 && late {
             let last = leaders.iter().copied().max_by_key(|&at| self.nodes[at].leading().map(|it| it.position()));
@@ -446,7 +461,7 @@ impl Cluster {
         }
     }
 
-    fn only_leader(&self) -> Option<Place> {
+    pub fn only_leader(&self) -> Option<Place> {
         let leaders = self.leaders();
         (leaders.len() == 1).then(|| leaders[0])
     }

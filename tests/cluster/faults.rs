@@ -9,8 +9,14 @@ use crate::{
 impl Cluster {
     /// A replica's place, or any if there is no other.
     fn some_seat(&mut self) -> Place {
-        let seats: Vec<Place> = (0..PLACES).filter(|&at| !self.nodes[at].is_to_lead).collect();
+        let seats: Vec<Place> = (0..PLACES).filter(|&at| !self.is_the_leaders(at)).collect();
         if seats.is_empty() { 0 } else { *self.random.pick(&seats) }
+    }
+
+    /// Whether a leader runs there, or is to begin there.
+    pub fn is_the_leaders(&self, at: Place) -> bool {
+        let node = &self.nodes[at];
+        node.leading().is_some() || !node.runs() && node.is_to_lead
     }
 
     fn some_leader(&mut self) -> Option<Place> {

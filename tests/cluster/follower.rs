@@ -3,9 +3,9 @@
 use crate::{
     bug::Bug,
     candidates::Promoting,
-    cluster::Cluster,
+    cluster::{Cluster, ended},
     disk::SimDisk,
-    leader::place_of,
+    leader::{place_of, url_of},
     machines::Process,
     network::{Packet, Place, Way},
 };
@@ -16,7 +16,9 @@ use memdb::{
     position::{EpochTable, Position},
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
-    replication::{Answer, Archive, Feed, Members, Offer, Outcome, Outgoing, Snapshot, has_promised},
+    replication::{
+        Announced, Answer, Archive, Feed, LeaderDiscovery, Members, Offer, Outcome, Outgoing, Snapshot, has_promised,
+    },
     snapshot::{Job, Loader, SnapshotSettings, Step},
     store::{Mark, Reader, Store, WindowLimits},
 };
@@ -43,6 +45,8 @@ pub struct Following {
     /// What the question of a leader that starts was answered.
     told_starting: Option<Answer>,
     asked: bool,
+    /// Where its leader may be.
+    pub discovery: LeaderDiscovery,
     /// The nodes of the cluster, as its leader has told.
     pub members: Members,
     /// It is about to lead.
@@ -110,9 +114,14 @@ impl Cluster {
             _ => Position::ZERO,
         };
         self.check_kept(seat, at)?;
+        let mut known = vec![url_of(self.nodes[seat].follows)];
+        if let Found::Settled(settled) = &found {
+            known.extend(settled.manifest.state.leader_url.iter().chain(&settled.manifest.state.replicas).cloned());
+        }
+        let discovery = LeaderDiscovery::new(url_of(seat), known);
         let settings = ReplicaSettings {
             node: u128::from(self.random.next()),
-            url: crate::leader::url_of(seat),
+            url: url_of(seat),
             window: self.settings.window,
             snapshot: SnapshotSettings { interval_ms: self.settings.writer.snapshot.interval_ms },
         };
@@ -136,6 +145,7 @@ impl Cluster {
             takes_over,
             told_starting,
             asked,
+            discovery,
             members,
             promoting,
         }));
@@ -227,11 +237,8 @@ impl Cluster {
                 Action::Stands(_) => self.notice(seat),
                 Action::CaughtUp => process.ready = true,
                 Action::Members(members) => {
-                    let leader = place_of(&members.leader).filter(|&leader| leader != seat);
+                    process.discovery.told(members.leader.clone());
                     process.members = members;
-                    if let Some(leader) = leader {
-                        self.nodes[seat].follows = leader;
-                    }
                 }
                 Action::Load(identity) => process.load = Some(Load::Wanted(identity)),
                 Action::Sync(sync) => process.syncs.push_back((sync, None)),
@@ -377,17 +384,60 @@ impl Cluster {
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
         process.replica.tick(now, &mut actions);
-        if process.replica.wants_to_announce(now) {
-            let way = Way { from: seat, to: self.nodes[seat].follows };
-            self.network.send(way, &Packet::Announce, self.now_ms);
+        let wants_to_announce = process.replica.wants_to_announce(now);
+        self.act(seat, actions)?;
+        if wants_to_announce {
+            self.announces(seat);
         }
-        self.act(seat, actions)
+        Ok(())
+    }
+
+    /// A replica announces itself to whoever may lead, and to whom that one sends it on.
+    fn announces(&mut self, seat: Place) {
+        while let Some(following) = self.nodes[seat].following() {
+            let Some(to) = following.discovery.next().and_then(place_of) else { return };
+            let reaches = self.network.gets_through(seat, to) && self.is_awake(to);
+            let announced = if reaches { self.take_announcement(to, seat) } else { Announced::Failed };
+            let announced = if self.network.gets_through(to, seat) { announced } else { Announced::Failed };
+            if matches!(announced, Announced::SentOn(_)) {
+                self.tally("announcements sent on");
+            }
+            let Some(following) = self.nodes[seat].following_mut() else { return };
+            if !following.discovery.announced(announced) {
+                return;
+            }
+        }
+    }
+
+    /// A graceful stop.
+    pub fn stop_replica(&mut self, seat: Place) -> Result<(), String> {
+        for _ in 0..1_000 {
+            self.sync_replica(seat)?;
+            self.snapshot_replica(seat)?;
+            let Some(following) = self.nodes[seat].following_mut() else { return Ok(()) };
+            if following.replica.is_at_rest() {
+                break;
+            }
+            let mut actions = Vec::new();
+            following.replica.start_sync(&mut actions);
+            self.act(seat, actions)?;
+        }
+        let position = self.nodes[seat].following().and_then(Following::position);
+        if let Process::Follows(following) = std::mem::replace(&mut self.nodes[seat].process, Process::None) {
+            following.replica.close().map_err(|error| format!("replica {seat} does not stop cleanly: {error}"))?;
+        }
+        ended(self, seat);
+        let node = &mut self.nodes[seat];
+        node.machine.lock().kill();
+        node.killed_at = position.or(node.killed_at);
+        Ok(())
     }
 
     /// A full sync goes on by a piece, or breaks off.
     pub fn load(&mut self, seat: Place) -> Result<(), String> {
         let now = self.monotonic(seat);
-        let leader = self.nodes[seat].follows;
+        let discovery = self.nodes[seat].following().map(|following| &following.discovery);
+        let Some(leader) = discovery.and_then(|it| it.leader()).and_then(place_of) else { return Ok(()) };
         let reachable = self.reaches(seat, leader) && self.nodes[leader].leading().is_some();
         let cut_off = !reachable || self.random.percent(self.settings.cut_off);
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };

@@ -3,7 +3,7 @@
 use crate::{
     bug::Bug,
     cluster::{Cluster, ended},
-    disk::{Machine, Survives},
+    disk::{Machine, SimDisk, Survives},
     follower::Following,
     leader::Leading,
     network::Place,
@@ -13,8 +13,10 @@ use crate::{
 use memdb::{
     clock::{LoggedClock, Monotonic, WallClock},
     format::FileError,
+    manifest::Manifest,
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::RecoveryError,
+    replication::leads_at_start,
     store::Reader,
 };
 use parking_lot::Mutex;
@@ -37,9 +39,9 @@ pub struct Node {
     pub machine: Arc<Mutex<Machine>>,
     pub keeps_files: bool,
     pub process: Process,
-    /// Whether it is started to lead; else to follow.
+    /// Whether it is started by the verb of a leader; else of a replica.
     pub is_to_lead: bool,
-    /// Which leader it is to follow.
+    /// The leader that its settings name.
     pub follows: Place,
     /// How often it was switched on.
     pub boots: usize,
@@ -172,7 +174,12 @@ impl Cluster {
 
     /// Starts what is to run there.
     pub fn start(&mut self, at: Place) -> Result<(), String> {
-        if self.nodes[at].is_to_lead { self.start_leader(at) } else { self.start_replica(at) }
+        let Node { machine, keeps_files, is_to_lead, .. } = &self.nodes[at];
+        let disk = SimDisk::new(machine);
+        let manifest = Manifest::read(&disk).ok().flatten().filter(|_| *keeps_files);
+        let leads = leads_at_start(manifest.as_ref(), *is_to_lead);
+        self.note_events();
+        if leads { self.start_leader(at) } else { self.start_replica(at) }
     }
 
     /// What a disk has promised is there. Nothing may come back that nobody wrote.
@@ -221,7 +228,8 @@ impl Cluster {
     /// The process on a machine ends, or the machine does, or all of it is replaced.
     pub fn goes_down(&mut self, at: Place) {
         let crashed = self.nodes[at].machine.lock().crashed();
-        let leads = self.nodes[at].is_to_lead;
+        let leads = self.is_the_leaders(at);
+        let begins = self.nodes[at].is_to_lead;
         let stood_at = match &self.nodes[at].process {
             Process::Leads(leading) => Some(leading.position()),
             // What a replica could not write it has applied all the same.
@@ -232,7 +240,7 @@ impl Cluster {
         self.nodes[at].logged = None;
         self.nodes[at].paused_until_ms = 0;
         let what = match self.random.below(100) {
-            0..10 if !leads => {
+            0..10 if !leads && !begins => {
                 let mut machine = new_disk(self.random.fork(), self.settings.page, self.bug);
                 machine.tells = self.history.is_kept();
                 let node = &mut self.nodes[at];

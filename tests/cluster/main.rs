@@ -45,6 +45,7 @@ mod starting;
 #[path = "../simulation/texts.rs"]
 mod texts;
 mod truth;
+mod walk;
 mod witness;
 
 use bug::Bug;

@@ -13,8 +13,6 @@ pub enum Packet {
     Offer(u64, Vec<u8>),
     /// Replica to leader: the number of the exchange, and the answer.
     Answer(u64, Vec<u8>),
-    /// Replica to leader: it is there.
-    Announce,
 }
 
 /// From where to where.

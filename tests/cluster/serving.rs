@@ -10,7 +10,7 @@ use memdb::{
     clock::Monotonic,
     leader::Reaction,
     position::{Position, Sequence},
-    replication::{Answer, Offer, Outcome, Sender, Standing, Told, Turn},
+    replication::{Announced, Answer, Offer, Outcome, Sender, Standing, Told, Turn},
     store::Mark,
 };
 
@@ -122,8 +122,11 @@ impl Cluster {
                     if !has_promised {
                         self.hears_from(at, run, seat, *epoch)?;
                     }
-                    self.nodes[at].is_to_lead = false;
+                    let epoch = *epoch;
                     let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
+                    let state = &mut leader.manifest.state;
+                    state.promised = state.promised.max(epoch);
+                    let _ = leader.manifest.write(&*leader.disk); // it learns it again, then
                     leader.writer.told(seat as u32 + 1, &told, now, &mut leader.wanted);
                     return self.carry_out(at);
                 }
@@ -159,7 +162,6 @@ impl Cluster {
                 leader.manifest.state.promised = epoch;
                 let noted = leader.manifest.write(&*leader.disk);
                 self.note(format_args!("leader {at} stands down for {epoch}"));
-                self.nodes[at].is_to_lead = false;
                 self.tally("leaders that stand down");
                 self.carry_out(at)?;
                 self.note_events();
@@ -186,9 +188,13 @@ impl Cluster {
         self.start_replica(at)
     }
 
-    /// A replica has announced itself: it is served from now on, and a restart will know of it.
-    pub fn take_announcement(&mut self, at: Place, seat: Place) {
-        let Some(leader) = self.nodes[at].leading_mut().filter(|_| seat != at) else { return };
+    /// A replica has announced itself: it is served from now on, and a restart will know of it. Whoever follows sends it on.
+    pub fn take_announcement(&mut self, at: Place, seat: Place) -> Announced {
+        if let Some(following) = self.nodes[at].following() {
+            let leader = following.discovery.leader().map(str::to_owned);
+            return leader.map_or(Announced::Failed, Announced::SentOn);
+        }
+        let Some(leader) = self.nodes[at].leading_mut().filter(|_| seat != at) else { return Announced::Failed };
         let url = url_of(seat);
         let replicas = &mut leader.manifest.state.replicas;
         if !replicas.contains(&url) {
@@ -198,6 +204,7 @@ impl Cluster {
         leader.served[seat].get_or_insert_with(|| Served::new(seat)).announced = true;
         self.tally("announcements");
         self.note_events();
+        Announced::Taken
     }
 }
 

@@ -70,14 +70,15 @@ impl Cluster {
         self.truth.may_have_begun(state.epoch, &state.epochs)?;
         self.truth.recovered(&format!("node {at}"), &recovered.store.reader(), recovered.stands())?;
         self.check_kept(at, recovered.stands())?;
-        let named = (0..PLACES).filter(|_| self.settings.configured).map(url_of).collect();
+        let follows = Some(self.nodes[at].follows).filter(|_| !self.nodes[at].is_to_lead);
+        let named =
+            (0..PLACES).filter(|place| self.settings.configured || follows == Some(*place)).map(url_of).collect();
         let starter = Starter {
             url: url_of(at),
             boot_id: self.boot_id(at),
             named,
             init: false,
             elected: promoted.as_ref().map(|promoted| promoted.elected.clone()),
-            random: self.random.next(),
         };
         let recovery = TailRecovery::new(starter, &recovered, self.now_ms);
         let heard = BTreeMap::new();
@@ -195,9 +196,8 @@ impl Cluster {
             if !forced {
                 self.loses_nothing(at, from, &promoted.promised)?;
             }
-        } else if recovered.manifest.state.has_followed() {
-            (perils.promoted, perils.led_without_all) = (true, true);
-            self.tally("leaders on a follower's files");
+        } else if !self.nodes[at].is_to_lead {
+            self.tally("leaders that lead again, started as replicas");
         }
         if self.bug == Some(Bug::SameEpochAgain) && promoted.is_none() && recovered.manifest.state.epoch > 1 {
             begins_its_epoch_again(&mut recovered);
@@ -227,6 +227,8 @@ impl Cluster {
                 self.tally("leaders that start as replicas");
                 self.start_replica(at)
             }
+            // It takes from whoever leads what its files do not give.
+            TailRefusal::NotLeader(_) if !self.nodes[at].is_to_lead => self.start_replica(at),
             TailRefusal::NotLeader(_) => {
                 // The operator stops those replicas for this start: to lead without these records is asked for.
                 self.tally("tails that could not be taken back");
@@ -258,7 +260,7 @@ impl Cluster {
 
     /// The operator writes down who leads from now on; perhaps not everywhere.
     fn is_the_leader_now(&mut self, at: Place) {
-        for place in 0..PLACES {
+        for place in (0..PLACES).filter(|_| self.settings.writes_down) {
             if place == at || self.random.percent(80) {
                 self.nodes[place].is_to_lead = place == at;
             }

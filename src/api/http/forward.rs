@@ -62,7 +62,7 @@ where
     if sent.forwarded.is_some() {
         let detail = "this node follows a leader, and the write has come by way of another follower already: give that \
                       one the leader itself as its --leader";
-        return Err(Problem::new(Kind::NotLeader, detail));
+        return Err(not_leader(forward, detail));
     }
     let own = site.current().ok().map(|current| current.identity.database_id);
     if let Some((own, leads)) = own.and_then(|own| Some((own, forward.other_database(own)?))) {
@@ -84,6 +84,11 @@ where
             Err(problem)
         }
     }
+}
+
+/// What a follower says to whoever takes it for the leader: who leads, as far as it knows.
+pub(super) fn not_leader(forward: &Forward, detail: &'static str) -> Problem {
+    Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": forward.leader() }))
 }
 
 /// A body of any length is not passed on: what to do instead.

@@ -4,7 +4,7 @@
 //! before a body is read.
 
 use super::{
-    NodeAccess, Role, body, headers,
+    NodeAccess, Role, body, forward, headers,
     problem::{Kind, Problem},
     query::{Parameters, Query},
     routes::Site,
@@ -128,8 +128,11 @@ where
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
-    let Role::Leader { registry, .. } = &site.api.role else {
-        return Err(Problem::new(Kind::NotLeader, "announcements are for the leader"));
+    let registry = match &site.api.role {
+        Role::Leader { registry, .. } => registry,
+        Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => {
+            return Err(forward::not_leader(forward, "announcements are for the leader"));
+        }
     };
     let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..site.settings };
     let whole = body::read(body, None, &settings, &site.offers).await?;

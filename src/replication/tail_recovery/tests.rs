@@ -29,7 +29,7 @@ fn recovered() -> Recovered {
 
 fn starter() -> Starter {
     let (url, boot_id) = ("a".to_owned(), "boot".to_owned());
-    Starter { url, boot_id, named: Vec::new(), init: false, elected: None, random: 77 }
+    Starter { url, boot_id, named: Vec::new(), init: false, elected: None }
 }
 
 fn elected(force: bool) -> Option<Elected> {
@@ -142,4 +142,35 @@ fn an_empty_directory_is_no_leader_while_a_node_holds_a_database_or_does_not_say
     assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(why)) if why.contains("cannot be told")));
     let (_, asked, end) = run(Starter { init: true, ..named }, &mut new(), holds);
     assert!(asked.is_empty() && end == TailAction::Lead);
+}
+
+#[test]
+fn a_follower_does_not_lead_whatever_the_verb_and_whoever_is_away() {
+    let mut recovered = recovered();
+    recovered.manifest.state.boot_id.clear();
+    recovered.manifest.state.leader_url = Some("b".into());
+    assert!(!leads_at_start(Some(&recovered.manifest), true));
+    let (_, asked, end) = run(starter(), &mut recovered, |_, _| Err(NoAnswer::NotThere));
+    assert!(asked.is_empty(), "{asked:?}");
+    assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { by: Some(by), .. }) if by == "b"));
+}
+
+#[test]
+fn a_node_that_led_the_latest_epoch_leads_again_whatever_the_verb() {
+    let mut recovered = recovered();
+    assert!(leads_at_start(Some(&recovered.manifest), false));
+    let named = vec!["its --leader".to_owned()];
+    let (_, asked, end) = run(Starter { named, ..starter() }, &mut recovered, |_, _| answer(3, 10));
+    assert_eq!((asked.len(), end), (3, TailAction::Lead), "it asks whom its settings name too");
+    recovered.manifest.state.promised = 4;
+    assert!(!leads_at_start(Some(&recovered.manifest), true), "it has stood down");
+    assert!(leads_at_start(None, true) && !leads_at_start(None, false), "the verb is how a directory begins");
+}
+
+#[test]
+fn a_leader_does_not_list_itself_as_a_replica() {
+    let mut recovered = recovered();
+    assert!(recovered.manifest.state.replicas.contains(&"a".to_owned()), "as its leader told it");
+    let (_, _, end) = run(starter(), &mut recovered, |_, _| answer(3, 10));
+    assert_eq!((end, &*recovered.manifest.state.replicas), (TailAction::Lead, &["b".to_owned(), "c".to_owned()][..]));
 }
