@@ -351,6 +351,14 @@ impl Client {
         self.answer(self.http.get(self.address("/health/ready", &[]))).await.map(drop)
     }
 
+    /// Whether writes are taken at this very node; an error says why not.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn takes_writes(&self) -> Result<(), ClientError> {
+        self.answer(self.http.get(self.address("/health/leader", &[]))).await.map(drop)
+    }
+
     async fn json<T: for<'a> Deserialize<'a>>(&self, request: RequestBuilder) -> Result<T, ClientError> {
         let body = self.answer(request).await?;
         serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()))

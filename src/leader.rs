@@ -234,6 +234,8 @@ struct Shared {
     queue: Queue<Event>,
     stopping: AtomicBool,
     poisoned: AtomicBool,
+    /// Writes are refused for want of room on the disk.
+    disk_full: AtomicBool,
     /// Whether a write waits for a replica's sync.
     wants_durable: AtomicBool,
     ended: CancellationToken,
@@ -263,9 +265,21 @@ impl Leader {
     /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `feed`.
     pub fn new(view: Arc<View>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
         let queue = Queue::new(bounds.batches, bounds.bytes);
-        let (stopping, poisoned, wants_durable, ended) = Default::default();
+        let (stopping, poisoned, disk_full, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
-        Self { shared: Arc::new(Shared { view, feed, queue, stopping, poisoned, wants_durable, ended, succeeded }) }
+        Self {
+            shared: Arc::new(Shared {
+                view,
+                feed,
+                queue,
+                stopping,
+                poisoned,
+                disk_full,
+                wants_durable,
+                ended,
+                succeeded,
+            }),
+        }
     }
 
     /// What this leader serves.
@@ -300,6 +314,27 @@ impl Leader {
         }
         // The Writer answers everything it takes; if it is gone, what it did with this one is not known.
         answer.await.unwrap_or(Err(WriteError::OutcomeUnknown))
+    }
+
+    /// Why a write would be refused now, whatever is in it; `None`: it would be taken.
+    pub fn refusal(&self) -> Option<WriteError> {
+        let Shared { view, stopping, poisoned, disk_full, ended, succeeded, .. } = &*self.shared;
+        if stopping.load(Ordering::Relaxed) {
+            Some(WriteError::Stopping)
+        } else if view.files_problem().is_some() {
+            Some(WriteError::FilesLost)
+        } else if poisoned.load(Ordering::Relaxed) || ended.is_cancelled() {
+            Some(WriteError::Poisoned)
+        } else if succeeded.borrow().is_some() {
+            Some(WriteError::SteppedDown)
+        } else {
+            disk_full.load(Ordering::Relaxed).then_some(WriteError::DiskFull)
+        }
+    }
+
+    /// For the Writer's thread: whether writes are refused for want of room on the disk.
+    pub fn set_disk_full(&self, is_full: bool) {
+        self.shared.disk_full.store(is_full, Ordering::Relaxed);
     }
 
     /// The write path's numbers for `/status`.

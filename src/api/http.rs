@@ -20,6 +20,7 @@ mod framing;
 mod front;
 mod head;
 mod headers;
+mod help;
 mod json;
 mod lane;
 mod nodes;

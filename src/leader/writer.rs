@@ -329,7 +329,12 @@ impl<T> Writer<T> {
         if self.stepped_down {
             return Some(WriteError::SteppedDown);
         }
-        (now < self.disk_full_until).then_some(WriteError::DiskFull)
+        (self.disk_full_left_ms(now) > 0).then_some(WriteError::DiskFull)
+    }
+
+    /// For how long writes are still refused for want of room on the disk, in milliseconds; 0: they are tried.
+    pub fn disk_full_left_ms(&self, now: Monotonic) -> u64 {
+        self.disk_full_until.since_ms(now)
     }
 
     /// Makes the group a record, and answers its members or lets them wait for the sync.

@@ -45,6 +45,7 @@ pub(super) fn start(
         events: VecDeque::new(),
         actions: Vec::new(),
         stopping: false,
+        disk_full: false,
     };
     std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
 }
@@ -60,6 +61,8 @@ struct Thread {
     events: VecDeque<Event>,
     actions: Vec<Action<Reply>>,
     stopping: bool,
+    /// What was said last to whoever asks whether writes are taken.
+    disk_full: bool,
 }
 
 /// However the thread ends, nobody waits for it any more.
@@ -90,6 +93,8 @@ impl Thread {
                 self.writer.start_sync(&mut self.actions);
             }
             self.act();
+            self.disk_full = self.writer.disk_full_left_ms(now) > 0;
+            self.leader.set_disk_full(self.disk_full);
             if self.stopping && self.writer.is_at_rest() {
                 return self.writer;
             }
@@ -97,8 +102,11 @@ impl Thread {
     }
 
     fn patience(&self) -> Option<Duration> {
-        let wake = self.writer.next_tick()?;
-        Some(Duration::from_millis(wake.since_ms(self.clock.monotonic()).max(1)))
+        let now = self.clock.monotonic();
+        let tick_ms = self.writer.next_tick().map(|wake| wake.since_ms(now));
+        // Nobody may write meanwhile, who would find that writes are tried again.
+        let pause_ms = self.disk_full.then(|| self.writer.disk_full_left_ms(now));
+        tick_ms.into_iter().chain(pause_ms).min().map(|left_ms| Duration::from_millis(left_ms.max(1)))
     }
 
     fn handle(&mut self, event: Event, now: Monotonic) {

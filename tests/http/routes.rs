@@ -4,6 +4,7 @@ use crate::{
     node::{Node, settings},
     wire::Wire,
 };
+use memdb::leader::Successor;
 
 #[test]
 fn posted_words_are_counted_and_read_back() {
@@ -229,6 +230,57 @@ fn health_tells_alive_from_ready() {
     node.leader.view().set_ready(false);
     assert_eq!(wire.get("/health/ready").problem(), "not-ready");
     assert_eq!((wire.get("/health").status, wire.get("/health/live").status), (200, 200));
+}
+
+#[test]
+fn a_leader_says_so_as_long_as_it_takes_writes() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    assert_eq!(wire.get("/health/leader").text(), r#"{"status":"leader"}"#);
+    assert_eq!(wire.ask("HEAD /health/leader HTTP/1.1", "").status, 200);
+    node.leader.set_disk_full(true);
+    let full = wire.get("/health/leader");
+    assert_eq!((full.status, full.problem().as_str()), (503, "disk-full"));
+    assert_eq!(wire.ask("HEAD /health/leader HTTP/1.1", "").status, 503);
+    node.leader.set_disk_full(false);
+    assert_eq!(wire.get("/health/leader").status, 200);
+    node.leader.view().set_ready(false);
+    assert_eq!(wire.get("/health/leader").problem(), "not-ready");
+    node.leader.view().set_ready(true);
+    node.leader.stood_down(Successor(None));
+    let succeeded = wire.get("/health/leader");
+    assert_eq!((succeeded.status, succeeded.problem().as_str()), (503, "stepped-down"));
+    node.leader.poisoned();
+    let poisoned = wire.get("/health/leader");
+    assert_eq!((poisoned.status, poisoned.problem().as_str()), (503, "poisoned"));
+    node.leader.stop();
+    assert_eq!(wire.get("/health/leader").problem(), "stopping");
+}
+
+/// The page and the answer 404 are made of one table; each of its rows is a route.
+#[test]
+fn the_routes_that_are_told_are_there() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let page = wire.get("/docs");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    assert!(page.text().ends_with('\n'));
+    let absent = wire.get("/absent");
+    assert_eq!(absent.problem(), "not-found");
+    let routes: Vec<(&str, &str)> = page
+        .text()
+        .lines()
+        .filter_map(|line| line.split_once(" /"))
+        .filter(|(method, _)| ["GET", "POST", "DELETE"].contains(method))
+        .map(|(method, rest)| (method, rest.split(' ').next().expect("a path")))
+        .collect();
+    assert!(routes.len() > 12, "{}", page.text());
+    for (method, path) in routes {
+        let asked = format!("{method} /{} HTTP/1.1", path.replace("NAME", "titles"));
+        let answer = Wire::open(&node).ask(&asked, "");
+        assert!(![404, 405].contains(&answer.status), "{asked}: {answer:?}");
+        assert!(absent.text().contains(&format!("{method} /{path}")), "{absent:?} does not name {method} /{path}");
+    }
 }
 
 #[test]

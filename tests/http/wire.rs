@@ -47,6 +47,9 @@ impl Answer {
     pub fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let object = self.json();
+        let begins = |name: &str| self.text().find(&format!("\"{name}\":"));
+        let order = ["type", "title", "status", "detail"].map(begins);
+        assert!(order.is_sorted() && order[0] == Some(1), "{self:?}");
         assert_eq!(object["status"], self.status, "{self:?}");
         assert!(object["title"].as_str().is_some_and(|title| !title.is_empty()), "{self:?}");
         assert!(object["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{self:?}");

@@ -178,7 +178,7 @@ fn label(path: &str) -> RouteLabel {
         "/bulk" => RouteLabel::Bulk,
         "/sync" => RouteLabel::Sync,
         "/top" => RouteLabel::Top,
-        "/health" | "/health/live" | "/health/ready" => RouteLabel::Health,
+        "/health" | "/health/live" | "/health/ready" | "/health/leader" => RouteLabel::Health,
         "/metrics" | "/status" => RouteLabel::Operations,
         _ if path.starts_with("/ns/") => RouteLabel::Namespace,
         _ => RouteLabel::Other,

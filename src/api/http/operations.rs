@@ -2,10 +2,10 @@
 
 use super::{
     Role, numbers,
-    problem::{Kind, Problem},
+    problem::{self, Kind, Problem},
     routes::Site,
 };
-use crate::{metrics::ScrapeFamilies, replication::SenderStatus};
+use crate::{client::Forward, metrics::ScrapeFamilies, replication::SenderStatus};
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
@@ -32,6 +32,24 @@ pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));
     }
     Err(Problem::new(Kind::NotReady, what_is_missing(site)))
+}
+
+/// `GET /health/leader`: whether writes are taken here, for load balancers.
+pub(super) fn leading(site: &Site) -> Result<Response, Problem> {
+    let Role::Leader { leader, .. } = &site.api.role else {
+        let leader = site.forward().and_then(Forward::leader);
+        let detail = match &leader {
+            Some(leader) => format!("this node follows {leader}, which takes the writes"),
+            None => "this node follows a leader whose address it does not know yet".to_owned(),
+        };
+        return Err(Problem::new(Kind::NotLeading, detail).with(serde_json::json!({ "leader": leader })));
+    };
+    if let Some(error) = leader.refusal() {
+        let database = site.current()?.identity.tag();
+        return Err(problem::of_write_error(&error, database).0.saying(error.to_string()));
+    }
+    ready(site)?;
+    Ok(json(br#"{"status":"leader"}"#.to_vec()))
 }
 
 fn what_is_missing(site: &Site) -> Cow<'static, str> {

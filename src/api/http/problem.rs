@@ -58,6 +58,7 @@ pub(super) enum Kind {
     CrossSite,
     HostNotAllowed,
     NotLeader,
+    NotLeading,
     LeaderAway,
     OtherDatabase,
     SteppedDown,
@@ -67,7 +68,7 @@ pub(super) enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 45] = [
+    pub(super) const ALL: [Kind; 46] = [
         Kind::MalformedRequest,
         Kind::InvalidHeader,
         Kind::InvalidParameter,
@@ -109,6 +110,7 @@ impl Kind {
         Kind::CrossSite,
         Kind::HostNotAllowed,
         Kind::NotLeader,
+        Kind::NotLeading,
         Kind::LeaderAway,
         Kind::OtherDatabase,
         Kind::SteppedDown,
@@ -159,6 +161,7 @@ impl Kind {
             Kind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
             Kind::FilesLost => (503, "files-lost", "The files were taken away; writes are refused"),
             Kind::Stopping => (503, "stopping", "The node is stopping"),
+            Kind::NotLeading => (503, "not-leading", "This node takes no writes of its own"),
             Kind::LeaderAway => (503, "leader-away", "The leader cannot be reached"),
             Kind::OtherDatabase => (503, "other-database", "The leader leads another database"),
             Kind::SteppedDown => (503, "stepped-down", "Another leader has taken over"),
@@ -255,25 +258,29 @@ impl Problem {
         StatusCode::from_u16(self.kind.facts().0).expect("a test has seen every status")
     }
 
-    /// The body: a JSON object of RFC 9457, and a newline.
+    /// The body: a JSON object of RFC 9457, what a person reads first, and a newline.
     pub(super) fn body(&self) -> Vec<u8> {
         let (status, slug, title) = self.kind.facts();
-        let mut object = serde_json::json!({
-            "type": format!("urn:memdb:problem:{slug}"),
-            "title": title,
-            "status": status,
-            "detail": self.detail,
-        });
-        if let Some(expected) = self.expected {
-            object["expected"] = expected.into();
-        }
+        let mut members: Vec<(&str, serde_json::Value)> = vec![
+            ("type", format!("urn:memdb:problem:{slug}").into()),
+            ("title", title.into()),
+            ("status", status.into()),
+            ("detail", (*self.detail).into()),
+        ];
+        members.extend(self.expected.map(|expected| ("expected", expected.into())));
         if let Some(position) = &self.applied {
-            (object["applied"], object["position"]) = (true.into(), position.to_string().into());
+            members.extend([("applied", true.into()), ("position", position.to_string().into())]);
         }
-        for (name, value) in self.members.as_object().into_iter().flatten() {
-            object[name] = value.clone();
+        let others = self.members.as_object().into_iter().flatten();
+        members.extend(others.map(|(name, value)| (name.as_str(), value.clone())));
+        let mut body = Vec::with_capacity(256);
+        for (at, (name, value)) in members.iter().enumerate() {
+            body.push(if at == 0 { b'{' } else { b',' });
+            headers::write_json_string(&mut body, name);
+            body.extend_from_slice(format!(":{value}").as_bytes());
         }
-        format!("{object}\n").into_bytes()
+        body.extend_from_slice(b"}\n");
+        body
     }
 
     pub(super) fn into_response(self) -> Response {
@@ -387,6 +394,16 @@ mod tests {
         }
         let rows = page.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5")).count();
         assert_eq!(rows, Kind::ALL.len(), "the documentation tells of problems there are not");
+    }
+
+    #[test]
+    fn what_a_person_reads_first_comes_first() {
+        let gap = of_write_error(&WriteError::StreamGap { expected: 7 }, DatabaseTag::of(7))
+            .0
+            .with(serde_json::json!({ "taken": 0 }));
+        let body = String::from_utf8(gap.body()).expect("JSON is UTF-8");
+        let begin = r#"{"type":"urn:memdb:problem:stream-gap","title":"The stream has a gap","status":409,"detail":"the stream's "#;
+        assert!(body.starts_with(begin) && body.ends_with(",\"expected\":7,\"taken\":0}\n"), "{body}");
     }
 
     #[test]

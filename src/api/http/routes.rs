@@ -11,7 +11,7 @@ use super::{
     form,
     forward::{self, Sent},
     headers::Naming,
-    nodes, operations,
+    help, nodes, operations,
     problem::{Kind, Problem},
     query::{Parameters, Query, is_dots},
     reads,
@@ -270,7 +270,8 @@ fn promote(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 }
 
 fn operations(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let (ready, numbers, status) = (Arc::clone(site), Arc::clone(site), Arc::clone(site));
+    let (ready, leading) = (Arc::clone(site), Arc::clone(site));
+    let (numbers, status) = (Arc::clone(site), Arc::clone(site));
     let below = |name: &'static str| warp::path("health").and(at(name));
     let asked = || reads_only().and(query());
     at("health")
@@ -280,6 +281,12 @@ fn operations(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(below("ready")
             .and(asked().map(move |query| bare(query, || operations::ready(&ready))).or(refuse("GET, HEAD")).unify()))
+        .unify()
+        .or(below("leader").and(
+            asked().map(move |query| bare(query, || operations::leading(&leading))).or(refuse("GET, HEAD")).unify(),
+        ))
+        .unify()
+        .or(at("docs").and(asked().map(|query| bare(query, || Ok(help::docs()))).or(refuse("GET, HEAD")).unify()))
         .unify()
         .or(at("metrics").and(
             asked().map(move |query| bare(query, || Ok(operations::metrics(&numbers)))).or(refuse("GET, HEAD")).unify(),
@@ -381,7 +388,7 @@ async fn told(rejection: Rejection) -> Result<Response, Infallible> {
     } else if let Some(OtherMethods(allow)) = rejection.find() {
         Problem::method_not_allowed(allow)
     } else {
-        Problem::new(Kind::NotFound, "the routes are in docs/http-api.md; /health answers on every node")
+        Problem::new(Kind::NotFound, help::not_found())
     };
     Ok(problem.into_response())
 }

@@ -4,6 +4,7 @@ use crate::{
     output::{Ended, Failure, say},
     read::{Node, block_on},
 };
+use memdb::client::{Client, ClientError};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ EXAMPLES
   memdb health
   memdb health --server http://127.0.0.1:9090
   memdb health --wait 30 && memdb post book.txt
+  memdb health --writable
 
 Exits 0 if the node serves current data, 1 if not.";
 
@@ -25,6 +27,14 @@ pub struct HealthArguments {
     /// Wait up to this long for it.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
+
+    /// Whether it takes writes too: only the leader does, as long as it can.
+    #[arg(long)]
+    writable: bool,
+
+    /// How long an answer may take: a health check wants it shorter than its own patience.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
 }
 
 const STATUS_EXAMPLES: &str = "\
@@ -61,12 +71,29 @@ pub fn health(arguments: &HealthArguments) -> Ended {
     block_on(async {
         let begun = tokio::time::Instant::now();
         loop {
-            match client.ready().await {
-                Ok(()) => return say(&format!("ready: {}", client.base())),
+            match asked(&client, arguments).await {
+                Ok(()) => {
+                    return say(&format!(
+                        "{}: {}",
+                        if arguments.writable { "writable" } else { "ready" },
+                        client.base()
+                    ));
+                }
                 Err(error) if !error.is_passing() || begun.elapsed() >= patience => return Err(error.into()),
                 Err(_) => tokio::time::sleep(ASK_EVERY).await,
             }
         }
+    })
+}
+
+async fn asked(client: &Client, arguments: &HealthArguments) -> Result<(), ClientError> {
+    let seconds = arguments.timeout;
+    let asking = async {
+        client.ready().await?;
+        if arguments.writable { client.takes_writes().await } else { Ok(()) }
+    };
+    tokio::time::timeout(Duration::from_secs(seconds), asking).await.unwrap_or_else(|_| {
+        Err(ClientError::Lost { base: client.base(), reason: format!("no answer in {seconds} s (--timeout)") })
     })
 }
 
