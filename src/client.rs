@@ -1,12 +1,16 @@
 //! A client of memdb's HTTP interface: what the command line talks through.
 //!
-//! `client/split.rs` cuts text into posts, `client/feed.rs` sends a whole source so that each post counts
-//! once however often it is sent, `client/backoff.rs` spaces repeats, `client/sync.rs` reads every word of a node.
+//! A text goes through stages, each of them a reader of the one before: `client/input.rs` decompresses it, `client/split.rs` cuts
+//! it into posts, and `client/lines.rs` or `client/blocks.rs` send these as bulk bodies, so that each post counts once however
+//! often it is sent. `client/feed.rs` has what the two share, `client/backoff.rs` spaces repeats, `client/sync.rs` reads every
+//! word of a node.
 //! reqwest appears here only.
 
 pub mod backoff;
+pub mod blocks;
 pub mod feed;
 mod forward;
+pub mod input;
 pub mod lines;
 pub mod split;
 pub mod sync;
@@ -25,15 +29,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// Patience for a connection: a node on the same network answers in far less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Patience for a whole answer, so that a hung server ends a request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Patience for a whole answer where nobody says another, so that a hung server ends a request.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Words that make an address longer than this are named in a body: a node takes 16 KiB of a head, whatever is in between
 /// often less.
 const LONGEST_ADDRESS_BYTES: usize = 4 << 10;
-
-/// Patience for the answer to a body of any length.
-const LONGEST_BODY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is behind an error: reqwest's own message repeats the address; the reason is at the end of the chain.
 fn reason(error: &reqwest::Error) -> String {
@@ -51,6 +52,7 @@ const TOO_LATE: &str = "it took too long";
 pub struct Client {
     base: Url,
     http: reqwest::Client,
+    timeout: Duration,
 }
 
 /// What a 202 to a post says.
@@ -64,11 +66,6 @@ pub struct PostAnswer {
     /// Where in the history of the database it is.
     #[serde(deserialize_with = "position")]
     pub position: PositionToken,
-    /// Whether it was counted before, so that this request changed nothing.
-    #[serde(default)]
-    pub replayed: bool,
-    /// The last number of the stream that is counted.
-    pub stream_last: Option<u64>,
 }
 
 /// A word and its count, as `/top` lists them.
@@ -78,15 +75,6 @@ pub struct WordCount {
     pub word: String,
     /// Its count.
     pub count: i64,
-}
-
-/// A post's place in a producer's stream.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamPlace<'a> {
-    /// The stream's name.
-    pub name: &'a str,
-    /// The post's number, from 1 without a gap.
-    pub number: u64,
 }
 
 /// Why a request did not end well.
@@ -123,8 +111,6 @@ pub enum ClientError {
         status: u16,
         /// Title and detail of the problem.
         reason: String,
-        /// The number the stream goes on with, if the request was ahead of it.
-        expected: Option<u64>,
         /// Where the leader is, if the node is none and takes no such write.
         leader: Option<Box<str>>,
         /// When to come again.
@@ -166,7 +152,6 @@ struct Problem {
     title: String,
     #[serde(default)]
     detail: String,
-    expected: Option<u64>,
     leader: Option<Box<str>>,
 }
 
@@ -176,6 +161,14 @@ impl Client {
     /// # Errors
     /// [`ClientError::BadAddress`].
     pub fn new(address: &str) -> Result<Self, ClientError> {
+        Self::with_timeout(address, DEFAULT_TIMEOUT)
+    }
+
+    /// As [`Client::new`], with so much patience for each answer.
+    ///
+    /// # Errors
+    /// [`ClientError::BadAddress`].
+    pub fn with_timeout(address: &str, timeout: Duration) -> Result<Self, ClientError> {
         let bad = |reason: String| ClientError::BadAddress { address: address.to_owned(), reason };
         let spelled = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let base = Url::parse(&spelled).map_err(|error| bad(error.to_string()))?;
@@ -188,12 +181,12 @@ impl Client {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+            .timeout(timeout)
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Client { base, http })
+        Ok(Client { base, http, timeout })
     }
 
     /// The node's address as a person would write it.
@@ -212,39 +205,27 @@ impl Client {
         url
     }
 
-    /// Posts one text to `address` (of `/post`), as one number of a stream.
-    ///
-    /// # Errors
-    /// [`ClientError`]; where it [is passing](ClientError::is_passing), the same post may be sent again.
-    pub async fn post(&self, address: Url, place: StreamPlace<'_>, text: Bytes) -> Result<PostAnswer, ClientError> {
-        let request = self
-            .http
-            .request(Method::POST, address)
-            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-            .header("Memdb-Stream", place.name)
-            .header("Memdb-Stream-Seq", place.number)
-            .body(text);
-        self.json(request).await
-    }
-
-    /// Sends lines to `address` (of `/bulk`) under a stream's name; without any, asks what is done under it. An answer may take as
-    /// long as the body does: whoever waits has to see that it moves.
+    /// Sends lines to `address` (of `/bulk`) under a stream's name; without any, asks what is done under it. The whole may take
+    /// as long as `timeout`.
     ///
     /// # Errors
     /// [`ClientError`]; where it [is passing](ClientError::is_passing), the same body may be sent again.
     pub async fn bulk(
         &self,
         address: Url,
+        content_type: &'static str,
         stream: &str,
         body: Option<lines::Pieces>,
+        timeout: Duration,
     ) -> Result<BulkAnswer, ClientError> {
         let request = self
             .http
             .request(Method::POST, address)
-            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+            .timeout(timeout)
+            .header(header::CONTENT_TYPE, content_type)
             .header("Memdb-Stream", stream);
         let request = match body {
-            Some(pieces) => request.timeout(LONGEST_BODY).body(reqwest::Body::wrap_stream(pieces)),
+            Some(pieces) => request.body(reqwest::Body::wrap_stream(pieces)),
             None => request.header(header::CONTENT_LENGTH, "0"),
         };
         self.json(request).await
@@ -254,10 +235,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::BadAddress`] if it names what is no address.
-    pub async fn named_leader(&self) -> Result<Option<Self>, ClientError> {
+    pub async fn named_leader(&self, timeout: Duration) -> Result<Option<Self>, ClientError> {
         // Nothing is sent, so nothing is counted under that name.
-        match self.bulk(self.address("/bulk", &[]), "who-leads", None).await {
-            Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => Self::new(&leader).map(Some),
+        match self.bulk(self.address("/bulk", &[]), "text/plain", "who-leads", None, timeout).await {
+            Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => {
+                Self::with_timeout(&leader, self.timeout).map(Some)
+            }
             // What else is wrong is told of what is sent.
             _ => Ok(None),
         }
@@ -348,7 +331,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn ready(&self) -> Result<(), ClientError> {
-        self.answer(self.http.get(self.address("/health/ready", &[]))).await.map(drop)
+        self.ready_within(self.timeout).await
+    }
+
+    /// As [`Client::ready`], with a patience of its own.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ready_within(&self, timeout: Duration) -> Result<(), ClientError> {
+        self.answer(self.http.get(self.address("/health/ready", &[])).timeout(timeout)).await.map(drop)
     }
 
     /// Whether writes are taken at this very node; an error says why not.
@@ -406,14 +397,7 @@ impl Client {
             ("", text) | (text, "") => text.to_owned(),
             (title, detail) => format!("{title}: {detail}"),
         };
-        ClientError::Refused {
-            base: self.base(),
-            status: status.as_u16(),
-            reason,
-            expected: problem.expected,
-            leader: problem.leader,
-            retry_after,
-        }
+        ClientError::Refused { base: self.base(), status: status.as_u16(), reason, leader: problem.leader, retry_after }
     }
 
     fn strange(&self, reason: String) -> ClientError {
@@ -458,10 +442,10 @@ mod tests {
     #[test]
     fn a_problem_is_told_in_its_own_words() {
         let client = Client::new("localhost:8080").expect("good");
-        let body = br#"{"type":"x","title":"Gap","status":409,"detail":"the next number is 3","expected":3}"#;
+        let body = br#"{"type":"x","title":"Gap","status":409,"detail":"the next number is 3"}"#;
         let error = client.refused(StatusCode::CONFLICT, None, body);
         assert_eq!(error.to_string(), "http://localhost:8080 answered 409: Gap: the next number is 3");
-        assert!(matches!(error, ClientError::Refused { expected: Some(3), .. }) && !error.is_passing());
+        assert!(!error.is_passing());
         let error = client.refused(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)), b"<html>");
         assert_eq!(error.to_string(), "http://localhost:8080 answered 503: Service Unavailable");
         assert!(error.is_passing() && error.retry_after() == Some(Duration::from_secs(2)));

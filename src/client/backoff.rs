@@ -22,6 +22,11 @@ impl Backoff {
         Backoff { random: seed | 1, most: FIRST }
     }
 
+    /// Begins with short waits again.
+    pub fn restart(&mut self) {
+        self.most = FIRST;
+    }
+
     /// The next wait. With a node's `Retry-After` it is that, and up to a quarter more; without, anything up to twice
     /// the bound before ("full jitter").
     pub fn wait(&mut self, retry_after: Option<Duration>) -> Duration {

@@ -1,15 +1,12 @@
-//! Sends a whole text as posts, so that each counts once however often the text is sent.
+//! What sending a text takes: how it becomes posts, what it holds, and how long something is repeated.
 //!
-//! A leader takes the posts of one stream strictly in order, so one stream would have one request in flight.
-//! A text therefore goes down several streams, its **lanes**: post `i` (from 0) is number `i / lanes + 1` of lane
-//! `i % lanes`. How many lanes there are follows from the text alone, never from a setting, so a repeat finds the same
-//! numbers. To resume, [`Feed::begin`] sends the first post of every lane: the answer to a repeat says how far the
-//! lane is counted, and what lies before that is not sent again.
+//! All of it goes by `POST /bulk`, under a stream's name: `client/lines.rs` sends a text that can be read again from its start,
+//! `client/blocks.rs` one that cannot.
 
 use super::{
-    Client, ClientError, PostAnswer, StreamPlace,
+    Client, ClientError,
     backoff::Backoff,
-    lines::{BulkAnswer, Pieces},
+    lines::{BulkAnswer, Pieces, Refusal},
     split::{Fault, Lines, Per, Splitter},
 };
 use crate::position::PositionToken;
@@ -24,25 +21,18 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, Take},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
+    io::{AsyncRead, AsyncReadExt},
+    sync::Semaphore,
     time::Instant,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-/// Lanes of a text that is long, or whose length is not known.
-const MOST_LANES: u64 = 16;
-/// Posts a lane should have at least: a stream costs the leader an entry that it keeps for weeks.
-const POSTS_PER_LANE: u64 = 256;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Posts that wait for their turn in one lane.
-const LANE_QUEUE: usize = 64;
-/// Bytes of posts read and not yet answered, over all texts.
-const BYTES_AHEAD: usize = 64 << 20;
 /// Faults kept to be told; the rest are counted.
 const FAULTS_TOLD: usize = 10;
+/// Patience for the answer to a body of any length.
+const LONGEST_BODY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How texts become posts, and where these go.
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +47,30 @@ pub struct Manner<'a> {
     pub ack: Option<&'a str>,
     /// Requests in flight at once.
     pub in_flight: usize,
-    /// How long one post is repeated before the run fails.
+    /// How long one request is repeated before the run fails; zero: it is sent once.
     pub patience: Duration,
+    /// How long the leader may give no sign of life within one request.
+    pub timeout: Duration,
     /// Where the waits between repeats are drawn from.
     pub seed: u64,
+}
+
+impl Manner<'_> {
+    /// The most bytes of text in a post.
+    fn text_bytes(&self) -> usize {
+        match self.per {
+            Per::Line | Per::JsonLine => self.post_bytes,
+            Per::File => self.post_bytes.saturating_sub(Lines::JSON_BYTES).max(1),
+        }
+    }
+
+    /// What its lines are called in a request.
+    fn content_type(&self) -> &'static str {
+        match self.per {
+            Per::Line => "text/plain; charset=utf-8",
+            Per::File | Per::JsonLine => "application/x-ndjson",
+        }
+    }
 }
 
 /// What a text holds, found by reading it once.
@@ -88,7 +98,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    fn add(&mut self, fault: Fault) {
+    pub(super) fn add(&mut self, fault: Fault) {
         self.total += 1;
         if self.first.len() < FAULTS_TOLD {
             self.first.push(fault);
@@ -107,6 +117,29 @@ pub struct Outcome {
     pub position: Option<PositionToken>,
     /// What was not posted.
     pub faults: Faults,
+    /// Lines that the leader has refused.
+    pub refused: u64,
+    /// The first of them.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Outcome {
+    /// Adds what became of another part of the same text.
+    pub(super) fn add(&mut self, part: Outcome) {
+        self.counted_before += part.counted_before;
+        self.counted += part.counted;
+        self.position = part.position.map(|told| PositionToken::later(self.position, told)).or(self.position);
+        self.refused += part.refused;
+        let room = FAULTS_TOLD.saturating_sub(self.refusals.len());
+        self.refusals.extend(part.refusals.into_iter().take(room));
+    }
+
+    /// Adds what one answer says of the lines that were refused.
+    pub(super) fn refuse(&mut self, answer: &BulkAnswer) {
+        self.refused += answer.refused;
+        let room = FAULTS_TOLD.saturating_sub(self.refusals.len());
+        self.refusals.extend(answer.refusals.iter().take(room).cloned());
+    }
 }
 
 /// How far all texts are: read by whoever draws the bar.
@@ -116,8 +149,6 @@ pub struct Progress {
     pub posts: AtomicU64,
     /// Posts counted now.
     pub sent: AtomicU64,
-    /// Bytes of the posts counted now.
-    pub bytes: AtomicU64,
     /// Words counted now.
     pub words: AtomicU64,
     /// Tokens left out now, for their length.
@@ -139,9 +170,9 @@ pub enum FeedError {
     #[error("{0}")]
     Post(#[from] ClientError),
     /// A post was repeated as long as patience allowed.
-    #[error("gave up after {} s: {last}", patience.as_secs())]
+    #[error("gave up after {} s: {last}", patience.as_secs_f64().round())]
     GaveUp {
-        /// How long it was repeated.
+        /// How long it was tried.
         patience: Duration,
         /// The last error.
         last: ClientError,
@@ -167,19 +198,15 @@ pub enum FeedError {
         line_bytes: usize,
     },
     /// One of the tasks that send ended by a bug.
-    #[error("a lane ended early")]
-    LaneEnded,
+    #[error("a task that sends ended early")]
+    SenderEnded,
 }
 
-/// Reads a text to its end and says what it holds. `seen` hears of the bytes read.
+/// Reads a text to its end and says what it holds.
 ///
 /// # Errors
 /// The reader's.
-pub async fn survey(
-    mut source: impl AsyncRead + Unpin,
-    manner: &Manner<'_>,
-    seen: impl Fn(u64),
-) -> io::Result<(Survey, Faults)> {
+pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &Manner<'_>) -> io::Result<(Survey, Faults)> {
     let mut text = Posts::new(&mut source, manner);
     let (mut posts, mut longest, mut faults) = (0, 0, Faults::default());
     while let Some(some) = text.next_some().await? {
@@ -187,7 +214,6 @@ pub async fn survey(
             Ok(some) => (posts, longest) = (posts + some.posts, longest.max(some.longest)),
             Err(fault) => faults.add(fault),
         }
-        seen(text.bytes);
     }
     let (content, cut) = (text.content.digest128(), text.splitter.has_cut());
     Ok((Survey { posts, bytes: text.bytes, content, cut, longest }, faults))
@@ -195,6 +221,7 @@ pub async fn survey(
 
 /// The posts of a text as it is read.
 pub(super) struct Posts<R> {
+    per: Per,
     source: R,
     splitter: Splitter,
     content: Xxh3,
@@ -205,8 +232,16 @@ pub(super) struct Posts<R> {
 
 impl<R: AsyncRead + Unpin> Posts<R> {
     pub(super) fn new(source: R, manner: &Manner<'_>) -> Self {
-        let splitter = Splitter::new(manner.per, manner.post_bytes);
-        Posts { source, splitter, content: Xxh3::new(), chunk: vec![0; CHUNK_BYTES], bytes: 0, ended: false }
+        let splitter = Splitter::new(manner.per, manner.text_bytes());
+        Posts {
+            per: manner.per,
+            source,
+            splitter,
+            content: Xxh3::new(),
+            chunk: vec![0; CHUNK_BYTES],
+            bytes: 0,
+            ended: false,
+        }
     }
 
     /// Whether all that was read is what was surveyed.
@@ -214,22 +249,15 @@ impl<R: AsyncRead + Unpin> Posts<R> {
         (survey.bytes, survey.content) == (self.bytes, self.content.digest128())
     }
 
-    pub(super) async fn next(&mut self) -> io::Result<Option<Result<Bytes, Fault>>> {
-        self.next_of(Splitter::next_post).await
-    }
-
-    /// As [`Posts::next`], where posts can be had together as lines. All end with a line feed, a single one as well.
+    /// The next posts, as the lines they are sent in: each ends with a line feed.
     pub(super) async fn next_some(&mut self) -> io::Result<Option<Result<Lines, Fault>>> {
-        self.next_of(|splitter| {
-            splitter.next_lines().map(Ok).or_else(|| Some(splitter.next_post()?.map(|post| Lines::of(&post))))
-        })
-        .await
-    }
-
-    async fn next_of<T>(&mut self, next: impl Fn(&mut Splitter) -> Option<T>) -> io::Result<Option<T>> {
         loop {
-            if let Some(next) = next(&mut self.splitter) {
-                return Ok(Some(next));
+            if let Some(lines) = self.splitter.next_lines() {
+                return Ok(Some(Ok(lines)));
+            }
+            if let Some(post) = self.splitter.next_post() {
+                let line = |post: Bytes| if self.per == Per::File { Lines::json(&post) } else { Lines::of(&post) };
+                return Ok(Some(post.map(line)));
             }
             if self.ended {
                 return Ok(None);
@@ -247,24 +275,26 @@ impl<R: AsyncRead + Unpin> Posts<R> {
     }
 }
 
-/// What all texts of one run share: the leader, and the bounds on what is under way.
+/// What all texts of one run share: the leader, and the bound on what is under way.
 #[derive(Clone)]
 pub struct Line {
     client: Client,
-    address: Url,
-    /// Where bulk bodies go.
-    bulk_address: Url,
+    namespace: Option<String>,
+    ack: Option<String>,
     in_flight: Arc<Semaphore>,
-    bytes_ahead: Arc<Semaphore>,
     patience: Duration,
+    timeout: Duration,
     seed: u64,
     pub(super) progress: Arc<Progress>,
+    /// Whether somebody looks at the progress, so that the leader is asked for it.
+    pub(super) is_watched: bool,
 }
 
 /// How long something is repeated.
 pub(super) struct Patience {
     begun: Instant,
     most: Duration,
+    timeout: Duration,
     backoff: Backoff,
     progress: Arc<Progress>,
 }
@@ -281,240 +311,145 @@ impl Patience {
             return Err(error.into());
         }
         let wait = self.backoff.wait(error.retry_after());
-        if self.begun.elapsed() + wait > self.most {
-            return Err(FeedError::GaveUp { patience: self.most, last: error });
+        if self.begun.elapsed() + wait >= self.most {
+            return Err(FeedError::GaveUp { patience: self.begun.elapsed(), last: error });
         }
         self.progress.repeats.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(wait).await;
         Ok(())
     }
+
+    /// Begins anew: something was reached.
+    pub(super) fn restart(&mut self) {
+        self.begun = Instant::now();
+        self.backoff.restart();
+    }
+
+    /// Until it is known what came of a body that moved last at `moved`, patience counts from there. When it began before.
+    pub(super) fn extend(&mut self, moved: Instant) -> Instant {
+        let begun = self.begun;
+        self.begun = begun.max(moved);
+        begun
+    }
+
+    /// Nothing came of that body: patience began when it did.
+    ///
+    /// # Errors
+    /// [`FeedError`] if it is at its end.
+    pub(super) fn resume(&mut self, begun: Instant, error: ClientError) -> Result<(), FeedError> {
+        self.begun = begun;
+        let patience = begun.elapsed();
+        if patience < self.most { Ok(()) } else { Err(FeedError::GaveUp { patience, last: error }) }
+    }
+
+    /// How long the next request may take without a sign of life, so that patience ends when it should. Who repeats nothing
+    /// gives the one request its time.
+    pub(super) fn of_request(&self) -> Duration {
+        if self.most.is_zero() {
+            return self.timeout;
+        }
+        self.timeout.min(self.most.saturating_sub(self.begun.elapsed()).max(SHORTEST_REQUEST))
+    }
 }
 
+/// Time that a request has at least.
+const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
+
 impl Line {
-    /// A line to the leader that `client` talks to.
-    pub fn new(client: Client, manner: &Manner<'_>, progress: Arc<Progress>) -> Self {
-        let query: Vec<_> = [("ns", manner.namespace), ("ack", manner.ack)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
+    /// A line to the leader that `client` talks to. `is_watched`: somebody looks at `progress`.
+    pub fn new(client: Client, manner: &Manner<'_>, progress: Arc<Progress>, is_watched: bool) -> Self {
         Line {
-            address: client.address("/post", &query),
-            bulk_address: client.address("/bulk", &query),
             client,
+            namespace: manner.namespace.map(str::to_owned),
+            ack: manner.ack.map(str::to_owned),
             in_flight: Arc::new(Semaphore::new(manner.in_flight)),
-            bytes_ahead: Arc::new(Semaphore::new(BYTES_AHEAD.max(manner.post_bytes))),
             patience: manner.patience,
+            timeout: manner.timeout,
             seed: manner.seed,
             progress,
+            is_watched,
         }
     }
 
-    /// Sends a bulk body, or asks for what is done under its name.
-    pub(super) async fn bulk(&self, stream: &str, body: Option<Pieces>) -> Result<BulkAnswer, ClientError> {
+    /// Tries whether a leader is there, for as long as patience lasts. One that is not there at all is told at once, not after
+    /// the patience for one that restarts. If it takes no bulk bodies and names the leader: that one.
+    ///
+    /// # Errors
+    /// [`FeedError`] if nobody is there, or no answer comes.
+    pub async fn reach(&self) -> Result<Option<Client>, FeedError> {
+        let mut patience = self.patience("");
+        loop {
+            match self.client.ready_within(patience.of_request()).await {
+                Err(error @ ClientError::Lost { .. }) => patience.after(error).await?,
+                Err(error @ (ClientError::NothingThere { .. } | ClientError::Strange { .. })) => {
+                    return Err(error.into());
+                }
+                // One that is not ready yet is asked again by whoever has something to send.
+                Ok(()) | Err(_) => return Ok(self.client.named_leader(patience.of_request()).await?),
+            }
+        }
+    }
+
+    /// Sends a bulk body, which may take any time as long as somebody sees that it moves.
+    pub(super) async fn send(&self, text: &Text<'_>, body: Pieces) -> Result<BulkAnswer, ClientError> {
         let _turn = self.in_flight.acquire().await.expect("nobody closes it");
-        self.client.bulk(self.bulk_address.clone(), stream, body).await
+        let address = self.address(self.ack.as_deref());
+        self.client.bulk(address, text.content_type, text.stream, Some(body), LONGEST_BODY).await
+    }
+
+    /// Asks what is done under a name until that is answered.
+    ///
+    /// # Errors
+    /// [`FeedError`] if it lasts longer than patience does.
+    pub(super) async fn ask(&self, text: &Text<'_>, patience: &mut Patience) -> Result<BulkAnswer, FeedError> {
+        loop {
+            let (address, timeout) = (self.address(self.ack.as_deref()), patience.of_request());
+            match self.client.bulk(address, text.content_type, text.stream, None, timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => patience.after(error).await?,
+            }
+        }
+    }
+
+    /// How far it is, for whoever looks at the progress; `None` if the leader does not say.
+    pub(super) async fn look(&self, text: &Text<'_>) -> Option<BulkAnswer> {
+        let address = self.address(Some("leader"));
+        self.client.bulk(address, text.content_type, text.stream, None, self.timeout).await.ok()
+    }
+
+    /// The error of a body that was taken, and nothing of it counted.
+    pub(super) fn nothing_counted(&self) -> ClientError {
+        self.client.strange("it took lines and counted none of them".to_owned())
+    }
+
+    /// The error of a request that gave no sign of life.
+    pub(super) fn too_late(&self) -> ClientError {
+        self.client.too_late()
+    }
+
+    fn address(&self, ack: Option<&str>) -> Url {
+        let query = [("ns", self.namespace.as_deref()), ("ack", ack)];
+        let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        self.client.address("/bulk", &query)
     }
 
     /// As long as something is repeated, from now on.
     pub(super) fn patience(&self, name: &str) -> Patience {
         let backoff = Backoff::new(xxh3_64_with_seed(name.as_bytes(), self.seed));
-        Patience { begun: Instant::now(), most: self.patience, backoff, progress: Arc::clone(&self.progress) }
-    }
-
-    /// Sends one post until it is answered for good; whether an earlier answer may have been lost is in the second.
-    async fn send(&self, place: StreamPlace<'_>, text: &Bytes) -> Result<(PostAnswer, bool), FeedError> {
-        let _turn = self.in_flight.acquire().await.expect("nobody closes it");
-        let begun = Instant::now();
-        let mut backoff = Backoff::new(xxh3_64_with_seed(place.name.as_bytes(), self.seed ^ place.number));
-        let mut repeated = false;
-        loop {
-            let error = match self.client.post(self.address.clone(), place, text.clone()).await {
-                Ok(answer) => return Ok((answer, repeated)),
-                Err(error) => error,
-            };
-            if let ClientError::Refused { expected: Some(expected), .. } = error {
-                let stream = place.name.to_owned();
-                return Err(FeedError::Forgotten { stream, sent: place.number - 1, expected });
-            }
-            if !error.is_passing() {
-                return Err(error.into());
-            }
-            let wait = backoff.wait(error.retry_after());
-            if begun.elapsed() + wait > self.patience {
-                return Err(FeedError::GaveUp { patience: self.patience, last: error });
-            }
-            self.progress.repeats.fetch_add(1, Ordering::Relaxed);
-            repeated = true;
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// Adds what an answer says to the totals.
-    fn count(&self, answer: &PostAnswer, bytes: usize) {
-        self.progress.posts.fetch_add(1, Ordering::Relaxed);
-        self.progress.sent.fetch_add(1, Ordering::Relaxed);
-        self.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.progress.words.fetch_add(answer.words, Ordering::Relaxed);
-        self.progress.left_out.fetch_add(answer.left_out, Ordering::Relaxed);
+        let (most, timeout, progress) = (self.patience, self.timeout, Arc::clone(&self.progress));
+        Patience { begun: Instant::now(), most, timeout, backoff, progress }
     }
 }
 
-/// One post on its way, with its part of [`BYTES_AHEAD`].
-struct Waiting {
-    number: u64,
-    text: Bytes,
-    _room: OwnedSemaphorePermit,
+/// The name a text is sent under, and what its lines are.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub(super) stream: &'a str,
+    pub(super) content_type: &'static str,
 }
 
-/// A text under way: begun, not yet ended.
-pub struct Feed<R> {
-    line: Line,
-    stream: String,
-    posts: Posts<Take<R>>,
-    /// What the text must turn out to be, if it was surveyed.
-    survey: Option<Survey>,
-    /// For each lane, the last number that is counted.
-    done: Vec<u64>,
-    next: u64,
-    outcome: Outcome,
-}
-
-impl<R: AsyncRead + Unpin> Feed<R> {
-    /// Sends the first post of every lane of `source` under the name `stream`, and so learns what is counted already.
-    ///
-    /// # Errors
-    /// [`FeedError`].
-    pub async fn begin(
-        line: Line,
-        stream: String,
-        source: R,
-        survey: Option<Survey>,
-        manner: &Manner<'_>,
-    ) -> Result<Self, FeedError> {
-        let lanes = survey.map_or(MOST_LANES, |survey| (survey.posts / POSTS_PER_LANE).clamp(1, MOST_LANES));
-        // A file that grows, a log say, counts as it was when it was surveyed.
-        let posts = Posts::new(source.take(survey.map_or(u64::MAX, |survey| survey.bytes)), manner);
-        let mut feed =
-            Feed { line, stream, posts, survey, done: vec![0; lanes as usize], next: 0, outcome: Outcome::default() };
-        let mut firsts = Vec::new();
-        while feed.next < lanes {
-            let Some((_, text)) = feed.next_post().await? else { break };
-            firsts.push(text);
-        }
-        let (line, stream) = (&feed.line, &feed.stream);
-        let sent = firsts.iter().enumerate().map(|(lane, text)| async move {
-            let name = format!("{stream}/{lane}");
-            line.send(StreamPlace { name: &name, number: 1 }, text).await
-        });
-        let answers = futures::future::try_join_all(sent).await?;
-        for (lane, ((answer, repeated), text)) in answers.into_iter().zip(&firsts).enumerate() {
-            feed.done[lane] = answer.stream_last.unwrap_or(1).max(1);
-            // A replay of a first post that we had to repeat ourselves is our own, unless the lane is further.
-            let before = answer.replayed && (feed.done[lane] > 1 || !repeated);
-            if before {
-                feed.outcome.counted_before += feed.counted_of(lane as u64);
-            } else {
-                feed.line.count(&answer, text.len());
-                feed.outcome.counted += 1;
-            }
-            feed.outcome.position = Some(PositionToken::later(feed.outcome.position, answer.position));
-        }
-        feed.line.progress.posts.fetch_add(feed.outcome.counted_before, Ordering::Relaxed);
-        Ok(feed)
+impl<'a> Text<'a> {
+    pub(super) fn new(stream: &'a str, manner: &Manner<'_>) -> Self {
+        Text { stream, content_type: manner.content_type() }
     }
-
-    /// Posts that an earlier run counted.
-    pub fn counted_before(&self) -> u64 {
-        self.outcome.counted_before
-    }
-
-    /// Sends what is left.
-    ///
-    /// # Errors
-    /// [`FeedError`]; what was counted stays counted, and a repeat goes on from there.
-    pub async fn finish(mut self) -> Result<Outcome, FeedError> {
-        let mut running = JoinSet::new();
-        let lanes: Vec<_> = (0..self.done.len())
-            .map(|lane| {
-                let (sender, receiver) = mpsc::channel(LANE_QUEUE);
-                running.spawn(send_lane(self.line.clone(), format!("{}/{lane}", self.stream), receiver));
-                sender
-            })
-            .collect();
-        let read = self.deal(&lanes).await;
-        drop(lanes);
-        while let Some(ended) = running.join_next().await {
-            let (counted, position) = ended.map_err(|_| FeedError::LaneEnded)??;
-            self.outcome.counted += counted;
-            self.outcome.position =
-                position.map(|told| PositionToken::later(self.outcome.position, told)).or(self.outcome.position);
-        }
-        // A lane that failed closes its queue and is told above: its reason comes first.
-        read?;
-        if self.survey.is_some_and(|survey| !self.posts.holds(&survey)) {
-            return Err(FeedError::Changed);
-        }
-        Ok(self.outcome)
-    }
-
-    /// Deals the posts to the lanes, without those that are counted.
-    async fn deal(&mut self, lanes: &[mpsc::Sender<Waiting>]) -> Result<(), FeedError> {
-        while let Some((index, text)) = self.next_post().await? {
-            let lane = (index % lanes.len() as u64) as usize;
-            let number = index / lanes.len() as u64 + 1;
-            if number <= self.done[lane] {
-                continue;
-            }
-            let bytes = u32::try_from(text.len()).expect("a post is under the body limit of 16 MiB");
-            let ahead = Arc::clone(&self.line.bytes_ahead);
-            let _room = ahead.acquire_many_owned(bytes).await.expect("nobody closes it");
-            if lanes[lane].send(Waiting { number, text, _room }).await.is_err() {
-                return Err(FeedError::LaneEnded);
-            }
-        }
-        Ok(())
-    }
-
-    /// The next post with its index; faults are noted and take no index.
-    async fn next_post(&mut self) -> Result<Option<(u64, Bytes)>, FeedError> {
-        loop {
-            match self.posts.next().await? {
-                None => return Ok(None),
-                Some(Ok(text)) => {
-                    self.next += 1;
-                    // Lines put in would otherwise be posted under numbers that lines of the surveyed text have.
-                    if self.survey.is_some_and(|survey| self.next > survey.posts) {
-                        return Err(FeedError::Changed);
-                    }
-                    return Ok(Some((self.next - 1, text)));
-                }
-                Some(Err(fault)) => self.outcome.faults.add(fault),
-            }
-        }
-    }
-
-    /// The posts of a lane that are counted, as far as the text has them.
-    fn counted_of(&self, lane: u64) -> u64 {
-        let lanes = self.done.len() as u64;
-        let posts_in_lane = self.survey.map_or(u64::MAX, |survey| (survey.posts + lanes - 1 - lane) / lanes);
-        self.done[lane as usize].min(posts_in_lane)
-    }
-}
-
-/// Sends the posts of one lane, one after the other. How many were counted, and the last position.
-async fn send_lane(
-    line: Line,
-    stream: String,
-    mut waiting: mpsc::Receiver<Waiting>,
-) -> Result<(u64, Option<PositionToken>), FeedError> {
-    let mut counted = 0;
-    let mut position = None;
-    while let Some(post) = waiting.recv().await {
-        let place = StreamPlace { name: &stream, number: post.number };
-        let (answer, _) = line.send(place, &post.text).await?;
-        line.count(&answer, post.text.len());
-        counted += 1;
-        position = Some(answer.position);
-    }
-    Ok((counted, position))
 }

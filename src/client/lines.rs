@@ -5,7 +5,7 @@
 
 use super::{
     ClientError,
-    feed::{FeedError, Line, Manner, Outcome, Posts, Survey},
+    feed::{FeedError, Line, Manner, Outcome, Patience, Posts, Progress, Survey, Text},
 };
 use crate::position::PositionToken;
 use bytes::{Bytes, BytesMut};
@@ -16,16 +16,17 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::Instant,
+};
 
 /// Bytes of lines handed to the connection at once, about.
 const PIECE_BYTES: usize = 128 << 10;
-/// A leader that takes nothing of a body for so long is given up.
-const STALLED: Duration = Duration::from_secs(30);
 
 /// What a 202 to a bulk body of a stream says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -36,13 +37,64 @@ pub struct BulkAnswer {
     pub stream_words: u64,
     /// Tokens left out in all of them.
     pub stream_left_out: u64,
+    /// Lines of this body that were done before.
+    pub skipped: u64,
+    /// Words counted now.
+    pub words: u64,
+    /// Tokens left out now.
+    pub left_out: u64,
     /// The most bytes a line may have.
     pub line_bytes: usize,
-    /// The first lines that were refused.
+    /// Lines that were refused now.
     pub refused: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub refusals: Vec<Refusal>,
     /// Where in the history of the database it is.
     #[serde(deserialize_with = "super::position")]
     pub position: PositionToken,
+}
+
+impl BulkAnswer {
+    fn total(&self) -> Total {
+        Total { lines: self.stream_lines, words: self.stream_words, left_out: self.stream_left_out }
+    }
+
+    /// What was done before this body.
+    fn before(&self) -> Total {
+        Total {
+            lines: self.skipped,
+            words: self.stream_words.saturating_sub(self.words),
+            left_out: self.stream_left_out.saturating_sub(self.left_out),
+        }
+    }
+}
+
+/// What is done under a stream's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Total {
+    pub(super) lines: u64,
+    words: u64,
+    left_out: u64,
+}
+
+impl Total {
+    fn since(self, before: Total) -> Total {
+        Total {
+            lines: self.lines.saturating_sub(before.lines),
+            words: self.words.saturating_sub(before.words),
+            left_out: self.left_out.saturating_sub(before.left_out),
+        }
+    }
+}
+
+/// A line that the leader has refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Refusal {
+    /// Its number among the lines of the text, from 1.
+    pub line: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// The pieces of a body, as [`send`] makes them.
@@ -65,57 +117,25 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     O: Future<Output = io::Result<R>>,
 {
-    let ask = || line.bulk(stream, None);
-    let mut patience = line.patience(stream);
-    let begun = loop {
-        match ask().await {
-            Ok(answer) => break answer,
-            Err(error) => patience.after(error).await?,
-        }
-    };
-    if survey.longest > begun.line_bytes {
-        return Err(FeedError::Longer { longest: survey.longest, line_bytes: begun.line_bytes });
+    let mut upload = Upload::new(line, Text::new(stream, manner));
+    // What is one small post is sent at once: the answer says whether it was counted before.
+    if survey.posts != 1 || survey.bytes > PIECE_BYTES as u64 {
+        before(upload.ask().await?.lines.min(survey.posts));
+        upload.check_length(survey.longest)?;
     }
-    before(begun.stream_lines.min(survey.posts));
-    line.progress.posts.fetch_add(begun.stream_lines.min(survey.posts), Ordering::Relaxed);
-    let mut stands = begun.clone();
-    while stands.stream_lines < survey.posts {
-        let shown = Shown::of(line, stands.stream_lines);
+    while upload.done() < survey.posts {
         let source = open().await?.take(survey.bytes);
         let trouble = Arc::new(Mutex::new(None));
-        let body = pieces(Posts::new(source, manner), survey, Arc::clone(&trouble), Arc::clone(&shown.seen));
-        let sent = shown.watch(line.bulk(stream, Some(Box::pin(body)))).await;
+        let body = |sent| Box::pin(pieces(Posts::new(source, manner), survey, Arc::clone(&trouble), sent));
+        let sent = upload.send(|sent| body(sent)).await;
         if let Some(trouble) = trouble.lock().take() {
             return Err(trouble);
         }
-        let now = match sent {
-            Ok(answer) => answer,
-            Err(error) => {
-                patience.after(error).await?;
-                loop {
-                    match ask().await {
-                        Ok(answer) => break answer,
-                        Err(error) => patience.after(error).await?,
-                    }
-                }
-            }
-        };
-        if now.stream_lines < stands.stream_lines {
-            let (sent, expected) = (stands.stream_lines, now.stream_lines + 1);
-            return Err(FeedError::Forgotten { stream: stream.to_owned(), sent, expected });
-        }
-        if now.stream_lines > stands.stream_lines {
-            patience = line.patience(stream);
-        }
-        shown.settle(line, &stands, &now);
-        stands = now;
+        sent?;
     }
-    Ok(Outcome {
-        counted_before: begun.stream_lines.min(survey.posts),
-        counted: stands.stream_lines.saturating_sub(begun.stream_lines),
-        position: Some(stands.position),
-        ..Outcome::default()
-    })
+    let mut outcome = upload.ended();
+    outcome.counted_before = outcome.counted_before.min(survey.posts);
+    Ok(outcome)
 }
 
 /// The pieces of a body: every post with a line end. What goes wrong is put into `trouble`, and the body breaks off.
@@ -123,10 +143,10 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
     posts: Posts<R>,
     survey: Survey,
     trouble: Arc<Mutex<Option<FeedError>>>,
-    seen: Arc<AtomicU64>,
+    sent_so_far: Arc<Sent>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold((posts, 0_u64), move |(mut posts, mut sent)| {
-        let (trouble, seen) = (Arc::clone(&trouble), Arc::clone(&seen));
+        let (trouble, sent_so_far) = (Arc::clone(&trouble), Arc::clone(&sent_so_far));
         async move {
             let breaks_off = |error: FeedError| {
                 let told = io::Error::other(error.to_string());
@@ -151,65 +171,211 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
             if piece.is_empty() {
                 return if posts.holds(&survey) { Ok(None) } else { Err(breaks_off(FeedError::Changed)) };
             }
-            seen.store(sent, Ordering::Relaxed);
+            sent_so_far.lines.store(sent, Ordering::Relaxed);
             Ok(Some((piece.freeze(), (posts, sent))))
         }
     })
 }
 
-/// What the bar shows of a body under way: what was sent, until it is known what was counted.
-struct Shown {
-    progress: Arc<super::feed::Progress>,
-    /// Lines done before.
-    done: u64,
-    /// Lines sent, those that are done included.
-    seen: Arc<AtomicU64>,
-    /// Of these, in the bar.
-    shown: AtomicU64,
+/// A text under way: what is done under its name.
+pub(super) struct Upload<'a> {
+    line: &'a Line,
+    text: Text<'a>,
+    patience: Patience,
+    /// Whether the last body came to nothing.
+    is_failing: bool,
+    /// What was done before this run, once that is known.
+    begun: Option<Total>,
+    stands: Total,
+    /// The most bytes a line may have, once that is known.
+    line_bytes: Option<usize>,
+    outcome: Outcome,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) fn new(line: &'a Line, text: Text<'a>) -> Self {
+        let (patience, outcome) = (line.patience(text.stream), Outcome::default());
+        Upload {
+            line,
+            text,
+            patience,
+            is_failing: false,
+            begun: None,
+            stands: Total::default(),
+            line_bytes: None,
+            outcome,
+        }
+    }
+
+    /// Asks what was done before.
+    pub(super) async fn ask(&mut self) -> Result<Total, FeedError> {
+        let answer = self.line.ask(&self.text, &mut self.patience).await?;
+        self.line_bytes = Some(answer.line_bytes);
+        self.outcome.position = Some(answer.position);
+        self.begin(answer.total());
+        Ok(self.stands)
+    }
+
+    fn begin(&mut self, begun: Total) {
+        self.line.progress.posts.fetch_add(begun.lines, Ordering::Relaxed);
+        (self.begun, self.stands) = (Some(begun), begun);
+    }
+
+    /// Lines that are done.
+    pub(super) fn done(&self) -> u64 {
+        self.stands.lines
+    }
+
+    /// Whether the leader takes a line of so many bytes, as far as that is known.
+    pub(super) fn check_length(&self, longest: usize) -> Result<(), FeedError> {
+        match self.line_bytes {
+            Some(line_bytes) if longest > line_bytes => Err(FeedError::Longer { longest, line_bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a body from its start, of which the leader skips what is done. Where no answer came, it is asked for what is done
+    /// then: the body may have to be sent again.
+    pub(super) async fn send(&mut self, body: impl FnOnce(Arc<Sent>) -> Pieces) -> Result<(), FeedError> {
+        if !self.is_failing {
+            self.patience.restart();
+        }
+        let shown = Shown::of(&self.line.progress, self.stands);
+        let sending = self.line.send(&self.text, body(Arc::clone(&shown.sent)));
+        let (was_begun, mut failed) = (self.begun.is_some(), None);
+        let answer = match shown.watch(self.line, &self.text, sending, self.patience.of_request()).await {
+            Ok(answer) => {
+                if self.begun.is_none() {
+                    shown.show(Total::default());
+                    self.begin(answer.before());
+                }
+                self.outcome.refuse(&answer);
+                answer
+            }
+            Err(error) => {
+                failed = Some((self.patience.extend(shown.last_moved()), error.clone()));
+                self.patience.after(error).await?;
+                self.line.ask(&self.text, &mut self.patience).await?
+            }
+        };
+        // What an answer was lost to is our own.
+        let begun = *self.begun.get_or_insert_default();
+        let (now, stands) = (answer.total(), self.stands);
+        if now.lines < stands.lines {
+            let (stream, sent) = (self.text.stream.to_owned(), stands.lines);
+            return Err(FeedError::Forgotten { stream, sent, expected: now.lines + 1 });
+        }
+        self.is_failing = false;
+        match failed {
+            _ if now.lines > stands.lines => {}
+            Some((begun, error)) => {
+                self.patience.resume(begun, error)?;
+                self.is_failing = true;
+            }
+            None if was_begun => return Err(self.line.nothing_counted().into()),
+            None => {}
+        }
+        shown.show(now.since(stands));
+        self.stands = now;
+        self.outcome.counted = now.lines - begun.lines;
+        self.outcome.position = Some(answer.position);
+        Ok(())
+    }
+
+    /// What became of it.
+    pub(super) fn ended(self) -> Outcome {
+        Outcome { counted_before: self.begun.unwrap_or_default().lines, ..self.outcome }
+    }
+}
+
+/// How far a body is sent.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Lines handed to the connection, those that were done before included.
+    pub(super) lines: AtomicU64,
+    /// Whether the body waits for whoever makes it.
+    pub(super) waits: AtomicBool,
+}
+
+/// What the bar shows of a body under way: lines that were sent and words that were counted, until it is known what counts.
+struct Shown<'a> {
+    progress: &'a Progress,
+    /// What was done before.
+    stands: Total,
+    sent: Arc<Sent>,
+    /// What of it is in the bar.
+    shown: Mutex<Total>,
+    last_moved: Mutex<Instant>,
 }
 
 /// How often the bar hears of it.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// How often the leader is asked how far it is, if somebody looks at the bar.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-impl Shown {
-    fn of(line: &Line, done: u64) -> Self {
-        Self { progress: Arc::clone(&line.progress), done, seen: Arc::default(), shown: AtomicU64::new(0) }
+impl<'a> Shown<'a> {
+    fn of(progress: &'a Progress, stands: Total) -> Self {
+        let (sent, shown, last_moved) = (Arc::default(), Mutex::default(), Mutex::new(Instant::now()));
+        Self { progress, stands, sent, shown, last_moved }
     }
 
-    /// Waits for an answer, as long as the leader takes something now and then.
+    /// When the body moved last.
+    fn last_moved(&self) -> Instant {
+        *self.last_moved.lock()
+    }
+
+    /// Waits for an answer, as long as the leader takes something of the body now and then.
     async fn watch(
         &self,
-        sent: impl Future<Output = Result<BulkAnswer, ClientError>>,
+        line: &Line,
+        text: &Text<'_>,
+        sending: impl Future<Output = Result<BulkAnswer, ClientError>>,
+        stalled: Duration,
     ) -> Result<BulkAnswer, ClientError> {
-        let mut sent = std::pin::pin!(sent);
-        let (mut ticks, mut silent) = (tokio::time::interval(SHOW_EVERY), Duration::ZERO);
+        let mut sending = std::pin::pin!(sending);
+        let mut looking = std::pin::pin!(self.look(line, text));
+        let mut ticks = tokio::time::interval(SHOW_EVERY.min(stalled));
         let mut last = 0;
         loop {
             tokio::select! {
-                answer = &mut sent => return answer,
+                answer = &mut sending => return answer,
+                () = &mut looking, if line.is_watched => {}
                 _ = ticks.tick() => {}
             }
-            let seen = self.seen.load(Ordering::Relaxed);
-            silent = if seen == last { silent + SHOW_EVERY } else { Duration::ZERO };
-            last = seen;
-            if silent >= STALLED {
-                return Err(ClientError::Lost { base: "the leader".to_owned(), reason: super::TOO_LATE.to_owned() });
+            let sent = self.sent.lines.load(Ordering::Relaxed);
+            if sent != last || self.sent.waits.load(Ordering::Relaxed) {
+                *self.last_moved.lock() = Instant::now();
             }
-            self.show(seen.saturating_sub(self.done));
+            last = sent;
+            if self.last_moved().elapsed() >= stalled {
+                return Err(line.too_late());
+            }
+            let words = self.shown.lock().words;
+            self.show(Total { lines: sent.saturating_sub(self.stands.lines), words, left_out: 0 });
         }
     }
 
-    fn show(&self, lines: u64) {
-        let before = self.shown.swap(lines, Ordering::Relaxed);
-        self.progress.posts.fetch_add(lines.wrapping_sub(before), Ordering::Relaxed);
+    /// Asks for the words that are counted, again and again.
+    async fn look(&self, line: &Line, text: &Text<'_>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Some(answer) = line.look(text).await {
+                let lines = self.shown.lock().lines;
+                self.show(Total { lines, ..answer.total().since(self.stands) });
+            }
+        }
     }
 
-    /// What was counted is known.
-    fn settle(&self, line: &Line, before: &BulkAnswer, now: &BulkAnswer) {
-        let lines = now.stream_lines - before.stream_lines;
-        self.show(lines);
-        line.progress.sent.fetch_add(lines, Ordering::Relaxed);
-        line.progress.words.fetch_add(now.stream_words - before.stream_words, Ordering::Relaxed);
-        line.progress.left_out.fetch_add(now.stream_left_out - before.stream_left_out, Ordering::Relaxed);
+    /// Shows that so much was done now.
+    fn show(&self, now: Total) {
+        let mut shown = self.shown.lock();
+        let add = |counter: &AtomicU64, now: u64, before: u64| {
+            counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        };
+        add(&self.progress.posts, now.lines, shown.lines);
+        add(&self.progress.sent, now.lines, shown.lines);
+        add(&self.progress.words, now.words, shown.words);
+        add(&self.progress.left_out, now.left_out, shown.left_out);
+        *shown = now;
     }
 }

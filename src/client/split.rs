@@ -9,6 +9,7 @@
 //! - Blank posts, ASCII white space alone, take no number.
 //! - What cannot be posted takes no number either and is a [`Fault`]: invalid UTF-8, and more bytes than the limit
 //!   without ASCII white space.
+//! - Of lines that are JSON ([`Per::JsonLine`]) none is cut, and each takes a number; in place of a fault stands an empty one.
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
@@ -19,8 +20,11 @@ use std::fmt;
 pub enum Per {
     /// A line.
     Line,
-    /// A whole text.
+    /// A whole text, which is sent as a JSON object with a member `text`.
     File,
+    /// A line that holds a JSON object with a member `text`: it cannot be cut, and a blank one is sent too, so that the leader
+    /// numbers the lines as the text does.
+    JsonLine,
 }
 
 /// Something that cannot be posted.
@@ -41,6 +45,8 @@ pub enum FaultKind {
     NotUtf8,
     /// More bytes than a post may have, without white space to cut at.
     TooLong,
+    /// More bytes than a post may have, of JSON.
+    JsonTooLong,
 }
 
 impl fmt::Display for Fault {
@@ -49,6 +55,9 @@ impl fmt::Display for Fault {
         match kind {
             FaultKind::NotUtf8 => write!(f, "line {line} is not UTF-8 (byte {offset} of the text)"),
             FaultKind::TooLong => write!(f, "line {line} has no white space to cut it at (byte {offset} of the text)"),
+            FaultKind::JsonTooLong => {
+                write!(f, "line {line} is too long, and JSON cannot be cut (byte {offset} of the text)")
+            }
         }
     }
 }
@@ -69,6 +78,36 @@ impl Lines {
     pub fn of(post: &[u8]) -> Self {
         Lines { bytes: [post, b"\n"].concat().into(), posts: 1, longest: post.len() }
     }
+
+    /// Bytes of [`Lines::json`] beside the text.
+    pub const JSON_BYTES: usize = r#"{"text":""}"#.len();
+
+    /// A single post, which is UTF-8, as JSON.
+    pub fn json(post: &[u8]) -> Self {
+        let mut line = Vec::with_capacity(post.len() + post.len() / 16 + Self::JSON_BYTES);
+        line.extend_from_slice(br#"{"text":""#);
+        for &byte in post {
+            match byte {
+                b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
+                b'\n' => line.extend_from_slice(br"\n"),
+                b'\r' => line.extend_from_slice(br"\r"),
+                b'\t' => line.extend_from_slice(br"\t"),
+                0..0x20 => line.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+                _ => line.push(byte),
+            }
+        }
+        line.extend_from_slice(br#""}"#);
+        Lines::of(&line)
+    }
+}
+
+/// Bytes that a byte of a text takes in [`Lines::json`].
+fn json_bytes(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
 }
 
 /// Cuts bytes into posts as they arrive.
@@ -77,14 +116,18 @@ pub struct Splitter {
     per: Per,
     limit: usize,
     buffer: BytesMut,
-    /// Bytes at the front of the buffer that hold no line feed.
+    /// Bytes at the front of the buffer that hold no line feed, or, of a whole text, that fit into a post.
     searched: usize,
+    /// What these take in a post.
+    searched_bytes: usize,
     /// Offset and line of the front of the buffer.
     offset: u64,
     line: u64,
     finished: bool,
     /// Inside a stretch that is too long: everything up to the next white space is dropped.
     dropping: bool,
+    /// An empty line is to come in place of a fault.
+    owes_line: bool,
     cut: bool,
     /// Bytes at the front in which [`Splitter::next_lines`] looks for lines.
     run: usize,
@@ -95,7 +138,7 @@ const LEAST_RUN: usize = 4 << 10;
 const MOST_RUN: usize = 1 << 20;
 
 impl Splitter {
-    /// A splitter whose posts have at most `limit` bytes.
+    /// A splitter whose posts have at most `limit` bytes, as they are sent.
     pub fn new(per: Per, limit: usize) -> Self {
         assert!(limit > 0, "a post holds at least a byte");
         Splitter {
@@ -103,10 +146,12 @@ impl Splitter {
             limit,
             buffer: BytesMut::new(),
             searched: 0,
+            searched_bytes: 0,
             offset: 0,
             line: 1,
             finished: false,
             dropping: false,
+            owes_line: false,
             cut: false,
             run: LEAST_RUN,
         }
@@ -129,6 +174,10 @@ impl Splitter {
 
     /// The next post or fault; `None` if it takes more bytes to tell, or, after [`Splitter::finish`], at the end.
     pub fn next_post(&mut self) -> Option<Result<Bytes, Fault>> {
+        let is_json = self.per == Per::JsonLine;
+        if std::mem::take(&mut self.owes_line) {
+            return Some(Ok(Bytes::new()));
+        }
         loop {
             if self.dropping && !self.drop_stretch() {
                 return None;
@@ -137,17 +186,19 @@ impl Splitter {
             let len = match self.post_len()? {
                 Some(len) => len,
                 None => {
-                    self.dropping = true;
-                    return Some(Err(Fault { line, offset, kind: FaultKind::TooLong }));
+                    (self.dropping, self.owes_line) = (true, is_json);
+                    let kind = if is_json { FaultKind::JsonTooLong } else { FaultKind::TooLong };
+                    return Some(Err(Fault { line, offset, kind }));
                 }
             };
             let post = self.take(len);
-            if post.trim_ascii().is_empty() {
+            if !is_json && post.trim_ascii().is_empty() {
                 continue;
             }
             return Some(match std::str::from_utf8(&post) {
                 Ok(_) => Ok(post),
                 Err(error) => {
+                    self.owes_line = is_json;
                     let before = &post[..error.valid_up_to()];
                     Err(Fault {
                         line: line + memchr_iter(b'\n', before).count() as u64,
@@ -163,7 +214,7 @@ impl Splitter {
     /// that is the first, or no whole line is there. Whoever sends lines takes them so, and asks [`Splitter::next_post`] for
     /// what is behind them.
     pub fn next_lines(&mut self) -> Option<Lines> {
-        if self.per == Per::File || self.dropping {
+        if self.per == Per::File || self.dropping || self.owes_line {
             return None;
         }
         loop {
@@ -175,7 +226,8 @@ impl Splitter {
             let (mut len, mut posts, mut longest) = (0, 0, 0);
             for at in memchr_iter(b'\n', &self.buffer[..valid]) {
                 let line = &self.buffer[len..at];
-                if line.len() > self.limit || line.iter().all(|&byte| is_space(byte)) {
+                let is_blank = || self.per == Per::Line && line.iter().all(|&byte| is_space(byte));
+                if line.len() > self.limit || is_blank() {
                     odd = true;
                     break;
                 }
@@ -197,19 +249,39 @@ impl Splitter {
 
     /// How long the post at the front is: `None` if that is not known yet, `Some(None)` if it cannot be cut.
     fn post_len(&mut self) -> Option<Option<usize>> {
-        let within = self.buffer.len().min(self.limit + 1);
-        if self.per == Per::Line {
+        if self.per == Per::File {
+            self.search_fitting();
+            if self.searched < self.buffer.len() {
+                self.cut = true;
+                return Some(self.buffer[..=self.searched].iter().rposition(|&byte| is_space(byte)));
+            }
+        } else {
+            let within = self.buffer.len().min(self.limit + 1);
             if let Some(at) = memchr(b'\n', &self.buffer[self.searched.min(within)..within]) {
                 return Some(Some(self.searched + at));
             }
             self.searched = within;
-        }
-        if self.buffer.len() > self.limit {
-            self.cut = true;
-            return Some(self.buffer[..=self.limit].iter().rposition(|&byte| is_space(byte)));
+            if self.buffer.len() > self.limit && self.per == Per::JsonLine {
+                return Some(None);
+            }
+            if self.buffer.len() > self.limit {
+                self.cut = true;
+                return Some(self.buffer[..=self.limit].iter().rposition(|&byte| is_space(byte)));
+            }
         }
         let whole = self.finished && !self.buffer.is_empty();
         whole.then_some(Some(self.buffer.len()))
+    }
+
+    /// Looks at bytes of a whole text as long as they fit into a post.
+    fn search_fitting(&mut self) {
+        for &byte in &self.buffer[self.searched..] {
+            let bytes = self.searched_bytes + json_bytes(byte);
+            if bytes > self.limit {
+                break;
+            }
+            (self.searched, self.searched_bytes) = (self.searched + 1, bytes);
+        }
     }
 
     /// Takes a post off the front, and the white space that ends it.
@@ -217,14 +289,15 @@ impl Splitter {
         let mut taken = self.buffer.split_to(self.buffer.len().min(len + 1));
         self.offset += taken.len() as u64;
         self.line += memchr_iter(b'\n', &taken).count() as u64;
-        self.searched = 0;
+        (self.searched, self.searched_bytes) = (0, 0);
         taken.truncate(len);
         taken.freeze()
     }
 
-    /// Drops bytes up to the next white space; whether it was there.
+    /// Drops bytes up to the next white space, of JSON up to the next line end; whether it was there.
     fn drop_stretch(&mut self) -> bool {
-        let end = self.buffer.iter().position(|&byte| is_space(byte));
+        let is_json = self.per == Per::JsonLine;
+        let end = self.buffer.iter().position(|&byte| if is_json { byte == b'\n' } else { is_space(byte) });
         let _ = self.take(end.unwrap_or(self.buffer.len()));
         self.dropping = end.is_none();
         !self.dropping
@@ -276,7 +349,8 @@ mod tests {
         assert_eq!(posts(Per::Line, 5, "ab cd\nx"), ["ab cd", "x"]);
         assert_eq!(posts(Per::Line, 5, "ab cde\nx"), ["ab", "cde", "x"]);
         assert_eq!(posts(Per::Line, 5, "abcde f"), ["abcde", "f"]);
-        assert_eq!(posts(Per::File, 5, "ab\ncd\nef"), ["ab\ncd", "ef"]);
+        assert_eq!(posts(Per::File, 6, "ab\ncd\nef"), ["ab\ncd", "ef"], "a line feed takes two bytes as JSON");
+        assert_eq!(posts(Per::File, 5, "ab\ncd\nef"), ["ab", "cd", "ef"]);
     }
 
     #[test]
@@ -301,6 +375,35 @@ mod tests {
     }
 
     #[test]
+    fn json_lines_are_never_cut_and_each_takes_a_number() {
+        let out = split(Per::JsonLine, 4, b"{}\n\n \nxx yy zz\n\xff\n[]", 3);
+        let too_long = Fault { line: 4, offset: 6, kind: FaultKind::JsonTooLong };
+        let not_utf8 = Fault { line: 5, offset: 15, kind: FaultKind::NotUtf8 };
+        let [empty, space] = ["", " "].map(|line| Ok(line.to_owned()));
+        let expected = [
+            Ok("{}".to_owned()),
+            empty.clone(),
+            space,
+            Err(too_long),
+            empty.clone(),
+            Err(not_utf8),
+            empty,
+            Ok("[]".into()),
+        ];
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_text_as_json_has_the_bytes_that_were_reckoned_and_says_the_same() {
+        let text: String = (1..0x250_u32).filter_map(char::from_u32).collect();
+        let lines = Lines::json(text.as_bytes());
+        assert_eq!(lines.longest, text.bytes().map(json_bytes).sum::<usize>() + Lines::JSON_BYTES);
+        let value: serde_json::Value = serde_json::from_slice(&lines.bytes).expect("JSON");
+        assert_eq!(value, serde_json::json!({ "text": text }));
+        assert_eq!(memchr_iter(b'\n', &lines.bytes).count(), 1);
+    }
+
+    #[test]
     fn a_line_longer_than_any_run_is_left_to_be_taken_alone() {
         let mut splitter = Splitter::new(Per::Line, 4 * MOST_RUN);
         splitter.feed(&vec![b'x'; 2 * MOST_RUN]);
@@ -312,8 +415,8 @@ mod tests {
     }
 
     /// As [`split`], with the lines that can be had together taken so.
-    fn split_by_lines(limit: usize, text: &[u8], step: usize) -> Vec<Result<String, Fault>> {
-        let mut splitter = Splitter::new(Per::Line, limit);
+    fn split_by_lines(per: Per, limit: usize, text: &[u8], step: usize) -> Vec<Result<String, Fault>> {
+        let mut splitter = Splitter::new(per, limit);
         let mut out = Vec::new();
         for piece in text.chunks(step).map(Some).chain([None]) {
             match piece {
@@ -346,7 +449,9 @@ mod tests {
             limit in 1_usize..20,
             step in 1_usize..100,
         ) {
-            prop_assert_eq!(split_by_lines(limit, &text, step), split(Per::Line, limit, &text, step));
+            for per in [Per::Line, Per::JsonLine] {
+                prop_assert_eq!(split_by_lines(per, limit, &text, step), split(per, limit, &text, step));
+            }
         }
 
         #[test]
@@ -355,7 +460,7 @@ mod tests {
             limit in 1_usize..20,
             step in 1_usize..30,
         ) {
-            for per in [Per::Line, Per::File] {
+            for per in [Per::Line, Per::File, Per::JsonLine] {
                 prop_assert_eq!(split(per, limit, &text, step), split(per, limit, &text, text.len().max(1)));
             }
         }

@@ -3,7 +3,7 @@
 //! JSON is parsed by a thread that may wait, which the pieces reach over a short queue: serde_json reads from what
 //! blocks, not from what is polled.
 
-use super::{ANSWER_TIMEOUT, Client, ClientError};
+use super::{Client, ClientError};
 use crate::position::PositionToken;
 use bytes::{Buf, Bytes};
 use reqwest::Response;
@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-/// A whole answer may take this long; how long a piece of it may take is bounded by [`ANSWER_TIMEOUT`].
+/// A whole answer may take this long; how long a piece of it may take is bounded by the client's patience.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Pieces that wait for the parser.
 const PIECES_AHEAD: usize = 8;
@@ -38,7 +38,7 @@ impl Client {
         if let Some(position) = min_position {
             request = request.header("Memdb-Min-Position", position.to_string());
         }
-        let response = timeout(ANSWER_TIMEOUT, self.send(request)).await.map_err(|_| self.too_late())??;
+        let response = timeout(self.timeout, self.send(request)).await.map_err(|_| self.too_late())??;
         Ok(Words { client: self.clone(), position: self.position_of(&response)?, response })
     }
 }
@@ -63,7 +63,7 @@ impl Words {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         let parsing = tokio::task::spawn_blocking(move || read_words(Pieces::new(pieces), into, take));
         loop {
-            let piece = timeout(ANSWER_TIMEOUT, response.chunk()).await.map_err(|_| client.too_late())?;
+            let piece = timeout(client.timeout, response.chunk()).await.map_err(|_| client.too_late())?;
             let Some(piece) = piece.map_err(|error| client.lost(&error))? else { break };
             if sender.send(piece).await.is_err() {
                 break; // the parser has stopped; it says why below

@@ -373,7 +373,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         name: "max-streams",
         value_name: "NUMBER",
         defaults: every!("65536"),
-        help: "Streams of posts remembered (`memdb post` takes 1 to 16 for a file); when full, new ones are answered 429",
+        help: "Streams of posts remembered (`memdb post` takes 1 for a file, 1 for 8 MiB of a pipe); when full, new ones are answered 429",
         apply: |settings, text, _| set(&mut settings.max_streams, value::number(text, &(1..=10_000_000))),
         ..ROW
     },

@@ -1,4 +1,4 @@
-//! A leader in memory that keeps the contract of `/post` for streams, and can be told to misbehave.
+//! A leader in memory that keeps the contract of `/bulk` for streams, and can be told to misbehave.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 
-/// What happens to a post, by its place among all posts that arrive.
+/// What happens to a line, by its place among all that arrive and were not done before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is counted and answered.
@@ -28,6 +28,8 @@ pub enum Fate {
     Unknown,
     /// The connection breaks before it is read.
     RequestLost,
+    /// Nothing is read any more, and no answer comes.
+    Hung,
 }
 
 #[derive(Default)]
@@ -36,11 +38,11 @@ pub struct State {
     pub counts: BTreeMap<String, i64>,
     /// Every text that was counted.
     pub texts: Vec<String>,
-    /// Stream → its last number.
+    /// Stream → its lines that are done.
     pub streams: HashMap<String, u64>,
-    /// Bulk stream → words counted under it.
+    /// Stream → words counted under it.
     pub stream_words: HashMap<String, u64>,
-    /// The query strings posts came with.
+    /// The query strings that lines came with.
     pub queries: Vec<String>,
 }
 
@@ -101,24 +103,6 @@ async fn answer(
         }
         "/status" => Ok(reply(200, &json!({"role": "leader", "queue": {"waiting": 0, "limit": 4096}}))),
         "/bulk" => bulk(request, &state, &fates, &arrived).await,
-        "/post" => {
-            let fate = fates(arrived.fetch_add(1, Ordering::SeqCst));
-            match fate {
-                Fate::RequestLost => return Err("lost"),
-                Fate::Busy => return Ok(busy()),
-                Fate::Unknown => return Ok(reply(500, &json!({"title": "outcome-unknown", "status": 500}))),
-                Fate::Counted | Fate::AnswerLost => {}
-            }
-            let header =
-                |name: &str| request.headers().get(name).map(|value| value.to_str().expect("ASCII").to_owned());
-            let stream = header("Memdb-Stream").expect("the client posts in streams");
-            let number = header("Memdb-Stream-Seq").expect("with a number").parse().expect("which is one");
-            let query = request.uri().query().unwrap_or_default().to_owned();
-            let body = request.into_body().collect().await.map_err(|_| "torn")?.to_bytes();
-            let text = String::from_utf8(body.to_vec()).expect("the client checks UTF-8");
-            let answer = state.lock().expect("no panic").post(stream, number, &text, query);
-            if fate == Fate::AnswerLost { Err("lost") } else { Ok(answer) }
-        }
         _ => Ok(reply(404, &json!({"title": "Not found", "status": 404}))),
     }
 }
@@ -132,7 +116,9 @@ async fn bulk(
 ) -> Result<Response<Full<Bytes>>, &'static str> {
     let header = request.headers().get("Memdb-Stream").expect("the client sends lines in streams");
     let stream = format!("bulk {}", header.to_str().expect("ASCII"));
+    let is_json = request.headers()["Content-Type"] == "application/x-ndjson";
     let query = request.uri().query().unwrap_or_default().to_owned();
+    let (mut skipped, mut words_now, mut refusals) = (0, 0, Vec::new());
     let (mut body, mut rest, mut lines) = (request.into_body(), Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         rest.extend_from_slice(&frame.map_err(|_| "torn")?.into_data().unwrap_or_default());
@@ -141,22 +127,31 @@ async fn bulk(
             let text = String::from_utf8(line.to_vec()).expect("the client checks UTF-8");
             lines += 1;
             if lines <= state.lock().expect("no panic").streams.get(&stream).copied().unwrap_or(0) {
+                skipped += 1;
                 continue;
             }
+            let text = if is_json { text_of(&text) } else { Some(text) };
+            if text.is_none() {
+                refusals.push(json!({"line": lines, "reason": "a JSON object with a string member text is wanted"}));
+            }
+            let text = text.unwrap_or_default();
             let fate = fates(arrived.fetch_add(1, Ordering::SeqCst));
             if matches!(fate, Fate::Counted | Fate::AnswerLost) {
                 let mut state = state.lock().expect("no panic");
-                state.post(stream.clone(), lines, text.trim_end_matches('\n'), query.clone());
+                let text = if is_json { &text } else { text.trim_end_matches('\n') };
+                state.count(stream.clone(), lines, text, query.clone());
                 state
                     .stream_words
                     .entry(stream.clone())
-                    .and_modify(|words| *words += count(&text))
-                    .or_insert(count(&text));
+                    .and_modify(|words| *words += count(text))
+                    .or_insert(count(text));
+                words_now += count(text);
             }
             match fate {
                 Fate::Counted => {}
                 Fate::AnswerLost | Fate::RequestLost => return Err("lost"),
                 Fate::Busy => return Ok(busy()),
+                Fate::Hung => std::future::pending().await,
                 Fate::Unknown => return Ok(reply(500, &json!({"title": "outcome-unknown", "status": 500}))),
             }
         }
@@ -167,10 +162,20 @@ async fn bulk(
     Ok(reply(
         202,
         &json!({
-            "taken": 0, "skipped": 0, "refused": 0, "words": 0, "left_out": 0, "line_bytes": 1 << 20,
-            "stream_lines": lines, "stream_words": words, "stream_left_out": 0, "position": format!("1-{}-00000007", state.texts.len()),
+            "taken": 0, "skipped": skipped, "refused": refusals.len(), "refusals": refusals, "words": words_now, "left_out": 0,
+            "line_bytes": 1 << 20, "stream_lines": lines, "stream_words": words, "stream_left_out": 0,
+            "position": format!("1-{}-00000007", state.texts.len()),
         }),
     ))
+}
+
+/// The text of a JSON line; of a blank one it is empty.
+fn text_of(line: &str) -> Option<String> {
+    if line.trim().is_empty() {
+        return Some(String::new());
+    }
+    let object: serde_json::Value = serde_json::from_str(line).ok()?;
+    object["text"].as_str().map(str::to_owned)
 }
 
 fn count(text: &str) -> u64 {
@@ -184,31 +189,15 @@ fn busy() -> Response<Full<Bytes>> {
 }
 
 impl State {
-    fn post(&mut self, stream: String, number: u64, text: &str, query: String) -> Response<Full<Bytes>> {
-        if text.len() > 1 << 20 {
-            return reply(413, &json!({"title": "Too large", "status": 413, "detail": "at most 1048576 bytes"}));
-        }
-        let last = self.streams.entry(stream).or_default();
-        if number > *last + 1 {
-            return reply(409, &json!({"title": "Gap", "status": 409, "detail": "a gap", "expected": *last + 1}));
-        }
-        let replayed = number <= *last;
-        if !replayed {
-            *last = number;
+    fn count(&mut self, stream: String, line: u64, text: &str, query: String) {
+        self.streams.insert(stream, line);
+        self.queries.push(query);
+        if !text.trim().is_empty() {
             self.texts.push(text.to_owned());
-            self.queries.push(query);
-            for word in text.split_whitespace() {
-                *self.counts.entry(word.to_owned()).or_default() += 1;
-            }
         }
-        let mut answer = json!({
-            "words": text.split_whitespace().count(), "distinct": 0, "left_out": 0, "acks": 0,
-            "position": format!("1-{}-00000007", self.texts.len()), "stream_last": *last,
-        });
-        if replayed {
-            answer["replayed"] = true.into();
+        for word in text.split_whitespace() {
+            *self.counts.entry(word.to_owned()).or_default() += 1;
         }
-        reply(202, &answer)
     }
 }
 

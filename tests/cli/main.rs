@@ -4,6 +4,7 @@
 
 mod fake;
 mod followers;
+mod inputs;
 mod post;
 mod servers;
 mod usage;

@@ -189,7 +189,7 @@ fn files_that_cannot_be_read_are_told_before_anything_counts() {
     assert!(missing.err.contains("cannot read no-such-file: "), "{}", missing.err);
     let directory = post(&fake, &[name(dir.path())]);
     assert_eq!(directory.code, 1);
-    assert!(directory.err.contains("is not a regular file"), "{}", directory.err);
+    assert!(directory.err.contains("--recursive"), "{}", directory.err);
     let twice = post(&fake, &[name(&path), name(&path)]);
     assert_eq!((twice.code, count(&fake, "every")), (0, 3));
     assert!(twice.err.contains("is named twice"), "{}", twice.err);

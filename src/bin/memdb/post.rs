@@ -9,18 +9,21 @@ use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use memdb::{
     client::{
-        Client, ClientError,
-        feed::{Feed, FeedError, Line, Manner, Outcome, Progress},
+        Client, ClientError, blocks,
+        feed::{FeedError, Line, Manner, Outcome, Progress},
         lines,
         split::Per,
     },
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
     position::PositionToken,
 };
-use source::Source;
+use source::{Format, Place, Source};
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -29,25 +32,28 @@ const EXAMPLES: &str = "\
 EXAMPLES
   memdb post book.txt                     a line is a post
   memdb post --per file articles/*.txt    a file is a post
+  memdb post --recursive articles         the files in a directory
+  memdb post texts.ndjson.zst             lines of {\"text\": \"…\"}, compressed
   zcat book.gz | memdb post --stream book -
   memdb post --again book.txt             counts it once more
 
-The lines of a file go to the leader as one body (POST /bulk). A follower does not pass it on; it names the leader, and the
-lines go there, which is said.
+Everything goes to the leader by POST /bulk. A follower does not pass it on; it names the leader, and the lines go there, \
+which is said. What is compressed by gzip or Zstandard is decompressed, whatever its name. With --recursive, names that \
+begin with a dot, and links, are passed over.
 
-Stopped or repeated, the same command counts nothing twice: the leader remembers how far each file is, by its path,
-its content, --ns, --per and --post-bytes, for 30 days after the last post. A file that changed or grew is another
-content and counts as a whole. What is read from - has no name to be remembered by: give it one with --stream.
+Stopped or repeated, the same command counts nothing twice: the leader remembers how far each file is, by its path, its \
+content, --ns, --per, --format and --post-bytes, for 30 days after the last post. A file that changed or grew is another \
+content and counts as a whole. What is read from a pipe, such as -, has no name to be remembered by: give it one with --stream.
 
-Blank lines are skipped. A line longer than --post-bytes becomes several posts, cut at ASCII white space, so its words
-count as they are. Lines that are not UTF-8, and stretches that cannot be cut, are told and not counted: exit code 1.
-Ctrl-C exits 130 and says how to go on.";
+Blank lines are skipped. A line longer than --post-bytes becomes several posts, cut at ASCII white space, so its words count \
+as they are. Lines that are not UTF-8, stretches that cannot be cut, and lines of NDJSON that the leader refuses, are told \
+and not counted: exit code 1. Ctrl-C exits 130 and says how to go on.";
 
 /// Count texts: a line or a file per post.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Files to count; - is standard input.
+    /// Files to count; - is standard input, and the name of a pipe will do too.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -59,15 +65,23 @@ pub struct Arguments {
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = Unit::Line)]
     per: Unit,
 
+    /// How a file holds its texts.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto)]
+    format: Format,
+
+    /// Read the files in directories too.
+    #[arg(long, short)]
+    recursive: bool,
+
     /// The namespace [default: words].
     #[arg(long, value_name = "NAME")]
     ns: Option<String>,
 
     /// What an answer must stand for [default: the leader's --ack].
-    #[arg(long, value_name = "LEVEL", value_parser = ["leader", "disk"])]
+    #[arg(long, value_name = "LEVEL", value_parser = ["leader", "disk", "replica", "replica+disk"])]
     ack: Option<String>,
 
-    /// Posts under way at once.
+    /// Files, or blocks of a pipe, under way at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: u16,
 
@@ -84,9 +98,17 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u32).range(1..=LARGEST_MAX_BODY_BYTES as i64))]
     post_bytes: u32,
 
-    /// How long a post is repeated while the leader is busy or away.
+    /// How long it is tried again while the leader is busy or away and nothing moves; 0 tries once.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     retry_seconds: u64,
+
+    /// How long the leader may give no sign of life before it is tried again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+
+    /// As JSON: {"counted", "counted_before", "faults", "words", "left_out", "seconds", "position"}.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What one post is.
@@ -98,7 +120,11 @@ enum Unit {
 
 #[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
 pub fn run(arguments: &Arguments) -> Ended {
-    let client = Client::new(&arguments.leader)?;
+    if arguments.format == Format::Ndjson && matches!(arguments.per, Unit::File) {
+        return Err(Failure::Usage("with --format ndjson a line is a post: leave out --per file".to_owned()));
+    }
+    let timeout = Duration::from_secs(arguments.timeout);
+    let client = Client::with_timeout(&arguments.leader, timeout)?;
     let random = getrandom::u64().map_err(|error| Failure::Failed(format!("no randomness: {error}")))?;
     let manner = Manner {
         per: match arguments.per {
@@ -110,6 +136,7 @@ pub fn run(arguments: &Arguments) -> Ended {
         ack: arguments.ack.as_deref(),
         in_flight: usize::from(arguments.in_flight),
         patience: Duration::from_secs(arguments.retry_seconds),
+        timeout,
         seed: random,
     };
     let named = if arguments.again {
@@ -119,7 +146,8 @@ pub fn run(arguments: &Arguments) -> Ended {
     } else {
         arguments.stream.clone()
     };
-    let run = Run { arguments, client, manner, named, random, progress: Arc::default() };
+    let run =
+        Run { arguments, client, manner, named, random, progress: Arc::default(), reads_pipes: AtomicBool::new(false) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -141,6 +169,8 @@ struct Run<'a> {
     named: Option<String>,
     random: u64,
     progress: Arc<Progress>,
+    /// Whether something is read that can be read only once, and has no name.
+    reads_pipes: AtomicBool,
 }
 
 /// The end of one source, for the summary.
@@ -152,29 +182,36 @@ struct Summary {
     position: Option<PositionToken>,
 }
 
+impl Summary {
+    fn ended(&self) -> Ended {
+        match self.faults {
+            0 => Ok(()),
+            1 => Err(Failure::Failed("1 part could not be counted (above)".to_owned())),
+            faults => Err(Failure::Failed(format!("{} parts could not be counted (above)", Grouped(faults)))),
+        }
+    }
+}
+
 impl Run<'_> {
     async fn go(&self) -> Ended {
-        // A leader that is not there is told at once, not after the patience for one that restarts.
-        if let Err(error @ (ClientError::NothingThere { .. } | ClientError::Strange { .. })) = self.client.ready().await
-        {
-            return Err(error.into());
-        }
-        let leader = self.client.named_leader().await?;
-        if let Some(leader) = &leader {
+        let line = |client: &Client, is_watched| {
+            Line::new(client.clone(), &self.manner, Arc::clone(&self.progress), is_watched)
+        };
+        let reached = line(&self.client, false).reach().await.map_err(|error| Failure::Failed(error.to_string()))?;
+        if let Some(leader) = &reached {
             tell(&format!("{} is no leader; going on at the one it names, {}", self.client.base(), leader.base()));
         }
         let sources = self.survey().await?;
         let begun = Instant::now();
         let bar = Bar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
-        let client = leader.unwrap_or_else(|| self.client.clone());
-        let line = Line::new(client, &self.manner, Arc::clone(&self.progress));
+        let line = line(reached.as_ref().unwrap_or(&self.client), bar.is_seen());
         let outcomes = stream::iter(&sources)
             .map(|source| self.feed(source, line.clone(), &bar, sources.len()))
             .buffer_unordered(self.manner.in_flight)
             .try_fold(Summary::default(), |mut all, outcome| async move {
-                all.counted += outcome.counted;
+                all.counted += outcome.counted - outcome.refused.min(outcome.counted);
                 all.counted_before += outcome.counted_before;
-                all.faults += outcome.faults.total;
+                all.faults += outcome.faults.total + outcome.refused;
                 all.position = outcome.position.map(|told| PositionToken::later(all.position, told)).or(all.position);
                 Ok(all)
             });
@@ -184,16 +221,24 @@ impl Run<'_> {
     }
 
     /// Reads every file once: what it holds, and the name that follows from it.
-    async fn survey(&self) -> Result<Vec<Source>, Failure> {
-        let bar = Bar::reading(&self.arguments.files).await;
-        let mut sources: Vec<Source> = Vec::new();
+    async fn survey(&self) -> Result<Vec<Source<'_>>, Failure> {
+        let mut places = Vec::new();
         for path in &self.arguments.files {
-            let source = Source::survey(path, &self.manner, self.named.as_deref(), self.random, &bar).await?;
-            if source.is_stdin() && self.named.is_none() {
-                tell("what is read from - cannot be resumed or repeated; give it a name with --stream NAME");
+            places.extend(Place::of(path, self.arguments.recursive)?);
+        }
+        let bar = Bar::reading(&places).await;
+        let mut sources: Vec<Source<'_>> = Vec::new();
+        for place in places {
+            if place.is_pipe() && self.named.is_none() {
+                self.reads_pipes.store(true, Ordering::Relaxed);
+                let from = if place.is_stdin() { "-".to_owned() } else { place.to_string() };
+                bar.tell(&format!(
+                    "what is read from {from} cannot be resumed or repeated; give it a name with --stream NAME"
+                ));
             }
-            if sources.iter().any(|other| other.stream == source.stream) {
-                tell(&format!("{source} is named twice; it counts once"));
+            let source = Source::survey(place, self.manner, self.arguments.format, self.named.as_deref(), &bar).await?;
+            if sources.iter().any(|other| other.is_same(&source)) {
+                bar.tell(&format!("{source} is named twice; it counts once"));
             } else {
                 sources.push(source);
             }
@@ -202,34 +247,36 @@ impl Run<'_> {
         Ok(sources)
     }
 
-    async fn feed(&self, source: &Source, line: Line, bar: &Bar, sources: usize) -> Result<Outcome, Failure> {
+    async fn feed(&self, source: &Source<'_>, line: Line, bar: &Bar, sources: usize) -> Result<Outcome, Failure> {
         let failed = |error: FeedError| Failure::Failed(format!("{source}: {}", self.explained(&error)));
-        if source.survey.is_some_and(|survey| survey.posts == 0 && survey.bytes == 0) {
-            return Ok(Outcome::default());
-        }
         let told = |before: u64| {
             if before > 0 && sources <= 8 {
                 self.tell_before(source, before, bar);
             }
         };
         let outcome = match source.survey {
-            Some(survey) if self.manner.per == Per::Line => {
-                let open = || source.open_again();
-                let sent = lines::send(&line, &source.stream, survey, &self.manner, open, told).await;
+            Some(survey) if survey.posts == 0 => Outcome { faults: source.faults.clone(), ..Outcome::default() },
+            Some(survey) => {
+                let sent = lines::send(&line, &source.stream, survey, &source.manner, || source.open(), told).await;
                 Outcome { faults: source.faults.clone(), ..sent.map_err(failed)? }
             }
-            _ => {
-                let reader = source.open().await?;
-                let begun = Feed::begin(line, source.stream.clone(), reader, source.survey, &self.manner);
-                let feed = begun.await.map_err(failed)?;
-                told(feed.counted_before());
-                feed.finish().await.map_err(failed)?
+            None => {
+                let opened = source.open_pipe(self.named.as_deref(), self.random).await;
+                let (input, manner, stream) = opened.map_err(|error| failed(error.into()))?;
+                let outcome = blocks::send(&line, &stream, input, &manner).await.map_err(failed)?;
+                told(outcome.counted_before);
+                outcome
             }
         };
         for fault in &outcome.faults.first {
             bar.tell(&format!("{source}: {fault}: not counted"));
         }
-        let untold = outcome.faults.total - outcome.faults.first.len() as u64;
+        let unit = if source.manner.per == Per::JsonLine { "line" } else { "post" };
+        for refusal in &outcome.refusals {
+            bar.tell(&format!("{source}: {unit} {}: {}: not counted", refusal.line, refusal.reason));
+        }
+        let untold =
+            outcome.faults.total - outcome.faults.first.len() as u64 + outcome.refused - outcome.refusals.len() as u64;
         if untold > 0 {
             bar.tell(&format!("{source}: {} more like these", Grouped(untold)));
         }
@@ -237,7 +284,7 @@ impl Run<'_> {
     }
 
     /// Says how much of a source an earlier run has counted.
-    fn tell_before(&self, source: &Source, before: u64, bar: &Bar) {
+    fn tell_before(&self, source: &Source<'_>, before: u64, bar: &Bar) {
         let unit = self.unit(std::slice::from_ref(source));
         bar.tell(&match source.survey {
             Some(survey) if before == survey.posts => {
@@ -248,13 +295,22 @@ impl Run<'_> {
                 Grouped(before),
                 Grouped(survey.posts)
             ),
-            None => format!("{source}: {} {unit} were counted before; counting the rest", Grouped(before)),
+            None => format!("{source}: {} {unit} were counted before", Grouped(before)),
         });
     }
 
     fn conclude(&self, summary: &Summary, unit: &str, took: Duration) -> Ended {
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (words, left_out) = (read(&self.progress.words), read(&self.progress.left_out));
+        if self.arguments.json {
+            let position = summary.position.map(|position| position.to_string());
+            say(&serde_json::json!({
+                "counted": summary.counted, "counted_before": summary.counted_before, "faults": summary.faults,
+                "words": words, "left_out": left_out, "seconds": took.as_secs_f64(), "position": position,
+            })
+            .to_string())?;
+            return summary.ended();
+        }
         let rate = |amount: u64| Grouped((amount as f64 / took.as_secs_f64().max(0.001)) as u64);
         let mut line = format!("{} {unit}, {} words counted", Grouped(summary.counted), Grouped(words));
         if summary.counted > 0 {
@@ -273,18 +329,14 @@ impl Run<'_> {
             line += &format!("; {} tokens left out as too long", Grouped(left_out));
         }
         say(&line)?;
-        match summary.faults {
-            0 => Ok(()),
-            1 => Err(Failure::Failed("1 part could not be counted (above)".to_owned())),
-            faults => Err(Failure::Failed(format!("{} parts could not be counted (above)", Grouped(faults)))),
-        }
+        summary.ended()
     }
 
     /// What a post is called: not a line if some lines are several posts.
-    fn unit(&self, sources: &[Source]) -> &'static str {
+    fn unit(&self, sources: &[Source<'_>]) -> &'static str {
         match self.manner.per {
             _ if sources.iter().any(Source::is_cut) => "posts",
-            Per::Line => "lines",
+            Per::Line | Per::JsonLine => "lines",
             Per::File => "files",
         }
     }
@@ -302,14 +354,14 @@ impl Run<'_> {
         }
     }
 
-    /// How far it got, and the command that goes on from there.
+    /// About how far it got, and the command that goes on from there.
     fn how_to_resume(&self, stopped: &str) -> String {
         let counted = Grouped(self.progress.posts.load(Ordering::Relaxed));
-        if self.named.is_none() && self.arguments.files.iter().any(|path| source::is_stdin(path)) {
-            return format!("{stopped} after {counted} posts; what was read from - cannot be resumed");
+        if self.named.is_none() && self.reads_pipes.load(Ordering::Relaxed) {
+            return format!("{stopped} after about {counted} posts; what was read from a pipe cannot be resumed");
         }
         format!(
-            "{stopped} after {counted} posts. This goes on from there:\n  {}",
+            "{stopped} after about {counted} posts. This goes on from there:\n  {}",
             source::command(self.named.as_deref())
         )
     }

@@ -1,10 +1,12 @@
-//! What is posted: a file or standard input, and the name the leader remembers it by.
+//! What is posted: a file or a pipe, and the name the leader remembers it by.
 
 use super::bar::Bar;
 use crate::output::Failure;
+use clap::ValueEnum;
 use memdb::{
     client::{
         feed::{Faults, Manner, Survey, survey},
+        input::{Input, decompressed, is_ndjson},
         split::Per,
     },
     hash::fingerprint,
@@ -14,83 +16,197 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
-use tokio::{fs::File, io::AsyncRead};
+use tokio::fs::File;
+use tokio_util::io::InspectReader;
 
 /// Characters of the file's name that are kept in the stream's, for whoever reads the leader's logs.
 const NAME_CHARS: usize = 64;
 
-/// One text to be posted.
-pub struct Source {
-    path: PathBuf,
-    /// What it holds; unknown for standard input.
-    pub survey: Option<Survey>,
-    /// What of it cannot be posted; of standard input, nothing is known.
-    pub faults: Faults,
-    /// The name the leader remembers it by.
-    pub stream: String,
+/// How an input holds its texts.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// As ndjson if its name or its first line says so, else as text
+    Auto,
+    /// As they stand
+    Text,
+    /// A JSON object with a member "text" on each line
+    Ndjson,
 }
 
-impl fmt::Display for Source {
+/// Where a text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    path: PathBuf,
+    /// Whether it can be read only once.
+    is_pipe: bool,
+}
+
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
 }
 
-impl Source {
-    /// Reads the file once, for its length and its name.
+impl Place {
+    /// The places that an argument names: itself, or the files of a directory in the order of their names. Names in it that
+    /// begin with a dot, links, and what is no file are passed over.
+    pub fn of(path: &Path, recursive: bool) -> Result<Vec<Self>, Failure> {
+        let failed = |error: &dyn fmt::Display| Failure::Failed(format!("cannot read {}: {error}", path.display()));
+        if path == Path::new("-") {
+            return Ok(vec![Place { path: path.to_owned(), is_pipe: true }]);
+        }
+        #[allow(clippy::disallowed_methods, reason = "a file of the user, none of a database")]
+        let found = std::fs::metadata(path).map_err(|error| failed(&error))?;
+        if !found.is_dir() {
+            return Ok(vec![Place { path: path.to_owned(), is_pipe: !found.is_file() }]);
+        }
+        if !recursive {
+            return Err(failed(&"it is a directory; --recursive reads the files in it"));
+        }
+        let is_shown =
+            |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+        let mut files = Vec::new();
+        for entry in walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_shown) {
+            let entry = entry.map_err(|error| failed(&error))?;
+            if entry.file_type().is_file() {
+                files.push(Place { path: entry.into_path(), is_pipe: false });
+            }
+        }
+        if files.is_empty() { Err(failed(&"there is no file in it")) } else { Ok(files) }
+    }
+
+    /// Whether what it holds can be read only once.
+    pub fn is_pipe(&self) -> bool {
+        self.is_pipe
+    }
+
+    /// Whether it is standard input.
+    pub fn is_stdin(&self) -> bool {
+        ["-", "/dev/stdin", "/proc/self/fd/0", "/dev/fd/0"].iter().any(|stdin| self.path == Path::new(stdin))
+    }
+
+    /// Bytes of the file, as it is on disk; a pipe has none.
+    pub async fn bytes(&self) -> u64 {
+        if self.is_pipe { 0 } else { tokio::fs::metadata(&self.path).await.map_or(0, |found| found.len()) }
+    }
+
+    /// The input as it stands.
+    async fn raw(&self) -> io::Result<Input> {
+        if self.is_pipe && self.is_stdin() {
+            return Ok(Box::new(tokio::io::stdin()));
+        }
+        Ok(Box::new(File::open(&self.path).await?))
+    }
+
+    /// The text in it: what `raw` gives, after each stage.
+    async fn text(&self, raw: Input) -> io::Result<Input> {
+        let (input, _) = decompressed(raw).await?;
+        Ok(input)
+    }
+
+    /// How its lines are posts: in the format that was asked for, or as it turns out.
+    async fn per(&self, input: Input, asked: Per, format: Format) -> io::Result<(Input, Per)> {
+        if asked == Per::File || format == Format::Text {
+            return Ok((input, asked));
+        }
+        if format == Format::Ndjson || self.is_named_ndjson() {
+            return Ok((input, Per::JsonLine));
+        }
+        let (input, found) = is_ndjson(input).await?;
+        Ok((input, if found { Per::JsonLine } else { asked }))
+    }
+
+    fn is_named_ndjson(&self) -> bool {
+        let extension =
+            |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        let inner = match extension(&self.path).as_deref() {
+            Some("gz" | "zst") => self.path.with_extension(""),
+            _ => self.path.clone(),
+        };
+        !self.is_pipe && matches!(extension(&inner).as_deref(), Some("ndjson" | "jsonl"))
+    }
+
+    /// The name the leader remembers a pipe by. One without a name of its own must not meet another.
+    fn pipe_name(&self, manner: &Manner<'_>, named: Option<&str>, random: u64) -> String {
+        let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
+        let post_bytes = manner.post_bytes.to_le_bytes();
+        let mut parts = manner_parts(manner, &post_bytes).to_vec();
+        if !self.is_stdin() {
+            parts.push(self.path.as_os_str().as_bytes());
+        }
+        format!("{name}.stdin.{:032x}", fingerprint(&parts))
+    }
+}
+
+/// One text to be posted.
+pub struct Source<'a> {
+    place: Place,
+    /// How it becomes posts; of a pipe, what was asked for.
+    pub manner: Manner<'a>,
+    format: Format,
+    /// What it holds; unknown of a pipe.
+    pub survey: Option<Survey>,
+    /// What of it cannot be posted; of a pipe, nothing is known.
+    pub faults: Faults,
+    /// The name the leader remembers it by; of a pipe, not known yet.
+    pub stream: String,
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(f)
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Reads a file once, for its length and its name.
     pub async fn survey(
-        path: &Path,
-        manner: &Manner<'_>,
+        place: Place,
+        manner: Manner<'a>,
+        format: Format,
         named: Option<&str>,
-        random: u64,
         bar: &Bar,
     ) -> Result<Self, Failure> {
-        let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
-        let post_bytes = manner.post_bytes.to_le_bytes();
-        let mut source =
-            Source { path: path.to_owned(), survey: None, faults: Faults::default(), stream: String::new() };
-        if source.is_stdin() {
-            // Without a name of its own the run must not meet another one.
-            let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
-            source.stream = format!("{name}.stdin.{:032x}", fingerprint(&manner_parts(manner, &post_bytes)));
+        let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {place}: {error}"));
+        let (survey_of, stream, faults) = (None, String::new(), Faults::default());
+        let mut source = Source { place: place.clone(), manner, format, survey: survey_of, faults, stream };
+        if place.is_pipe {
             return Ok(source);
         }
-        let (found, faults) =
-            survey(source.open().await?, manner, |bytes| bar.read(bytes)).await.map_err(unreadable)?;
-        bar.read_all(found.bytes);
-        let place = tokio::fs::canonicalize(path).await.map_err(unreadable)?;
-        let mut parts = manner_parts(manner, &post_bytes).to_vec();
+        let raw = InspectReader::new(place.raw().await.map_err(unreadable)?, bar.reader());
+        let input = place.text(Box::new(raw)).await.map_err(unreadable)?;
+        let (input, per) = place.per(input, manner.per, format).await.map_err(unreadable)?;
+        source.manner.per = per;
+        let (found, faults) = survey(input, &source.manner).await.map_err(unreadable)?;
+        let canonical = tokio::fs::canonicalize(&place.path).await.map_err(unreadable)?;
+        let post_bytes = manner.post_bytes.to_le_bytes();
+        let mut parts = manner_parts(&source.manner, &post_bytes).to_vec();
         let content = found.content.to_le_bytes();
-        parts.extend([place.as_os_str().as_bytes(), &content]);
-        let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(NAME_CHARS).collect();
+        parts.extend([canonical.as_os_str().as_bytes(), &content]);
+        let name: String =
+            place.path.file_name().unwrap_or_default().to_string_lossy().chars().take(NAME_CHARS).collect();
         let name = name.replace(|letter: char| !is_name_char(letter), "_");
         source.stream = format!("{}.{name}.{:032x}", named.unwrap_or("post"), fingerprint(&parts));
         (source.survey, source.faults) = (Some(found), faults);
         Ok(source)
     }
 
-    /// Opens it from its start.
-    pub async fn open(&self) -> Result<Box<dyn AsyncRead + Send + Unpin>, Failure> {
-        if self.is_stdin() {
-            return Ok(Box::new(tokio::io::stdin()));
-        }
-        let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {self}: {error}"));
-        let file = self.open_again().await.map_err(unreadable)?;
-        if file.metadata().await.map_err(unreadable)?.is_file() {
-            return Ok(Box::new(file));
-        }
-        // It is read twice, which a pipe would not survive.
-        Err(Failure::Failed(format!("{self} is not a regular file; a pipe can be read with: memdb post - < {self}")))
+    /// Opens a file from its start, as text.
+    pub async fn open(&self) -> io::Result<Input> {
+        self.place.text(self.place.raw().await?).await
     }
 
-    /// Opens it from its start, once more.
-    pub async fn open_again(&self) -> io::Result<File> {
-        File::open(&self.path).await
+    /// Opens a pipe, which can be done once; how it becomes posts, and the name the leader remembers it by.
+    pub async fn open_pipe(&self, named: Option<&str>, random: u64) -> io::Result<(Input, Manner<'a>, String)> {
+        let (input, per) = self.place.per(self.open().await?, self.manner.per, self.format).await?;
+        let manner = Manner { per, ..self.manner };
+        let name = self.place.pipe_name(&manner, named, random);
+        Ok((input, manner, name))
     }
 
-    /// Whether it is standard input.
-    pub fn is_stdin(&self) -> bool {
-        is_stdin(&self.path)
+    /// Whether it holds the same text as the other, under the same name.
+    pub fn is_same(&self, other: &Source<'_>) -> bool {
+        if self.place.is_pipe { self.place == other.place } else { self.stream == other.stream }
     }
 
     /// Whether a line (or the file) is more than one post.
@@ -99,16 +215,12 @@ impl Source {
     }
 }
 
-/// The name of standard input.
-pub fn is_stdin(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
 /// What decides, beside the text, which posts there are and where they count.
 fn manner_parts<'a>(manner: &Manner<'a>, post_bytes: &'a [u8]) -> [&'a [u8]; 3] {
     let per: &[u8] = match manner.per {
         Per::Line => b"line",
         Per::File => b"file",
+        Per::JsonLine => b"json",
     };
     [manner.namespace.unwrap_or_default().as_bytes(), per, post_bytes]
 }

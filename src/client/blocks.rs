@@ -1,0 +1,197 @@
+//! Sends a text that can be read only once, standard input say, so that each line counts once.
+//!
+//! It is cut into blocks, which are kept in memory until they are counted. A block is a stream of its own, whose body is sent
+//! while it is filled, so that lines count as they come, and sent again from memory where an answer was lost. Where a block ends
+//! follows from the bytes alone, never from how they arrive: a run under the same name finds the same blocks.
+
+use super::{
+    feed::{Faults, FeedError, Line, Manner, Outcome, Posts, Text},
+    lines::{Pieces, Sent, Upload},
+    split::Lines,
+};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncRead,
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+
+/// A block ends with the line that brings it to so many bytes: large, because the leader remembers each for weeks.
+const BLOCK_BYTES: usize = 8 << 20;
+/// Blocks under way at once, each in memory.
+const BLOCKS_AT_ONCE: usize = 4;
+/// Bytes handed to the connection at once.
+const PIECE_BYTES: usize = 128 << 10;
+/// A body that has waited so long for lines is ended, and the block sent again once there are more: well below the 30 seconds
+/// after which a leader gives up a body.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends the lines of `source` under names that begin with `stream`.
+///
+/// # Errors
+/// [`FeedError`]; what was counted stays counted, and a run under the same name skips it.
+pub async fn send(
+    line: &Line,
+    stream: &str,
+    source: impl AsyncRead + Unpin,
+    manner: &Manner<'_>,
+) -> Result<Outcome, FeedError> {
+    let (filling, filled) = mpsc::channel(1);
+    let sending = stream::unfold(filled, async |mut filled| filled.recv().await.map(|block| (block, filled)))
+        .map(|block: Arc<Block>| send_block(line, stream, block, manner))
+        .buffer_unordered(BLOCKS_AT_ONCE.min(manner.in_flight))
+        .try_fold(Outcome::default(), async |mut all, one| {
+            all.add(one);
+            Ok(all)
+        });
+    let (faults, mut outcome) = tokio::try_join!(fill(Posts::new(source, manner), filling), sending)?;
+    outcome.faults = faults;
+    Ok(outcome)
+}
+
+/// Fills one block after the other until the text ends. What cannot be posted is told.
+async fn fill<R: AsyncRead + Unpin>(
+    mut posts: Posts<R>,
+    filling: mpsc::Sender<Arc<Block>>,
+) -> Result<Faults, FeedError> {
+    let (mut number, mut faults) = (0, Faults::default());
+    let mut open: Option<Closing> = None;
+    while let Some(some) = posts.next_some().await? {
+        let mut lines = match some {
+            Ok(lines) => lines,
+            Err(fault) => {
+                faults.add(fault);
+                continue;
+            }
+        };
+        while !lines.bytes.is_empty() {
+            let block = match &open {
+                Some(block) => block,
+                None => {
+                    let block = Arc::new(Block { number, ..Block::default() });
+                    number += 1;
+                    if filling.send(Arc::clone(&block)).await.is_err() {
+                        return Err(FeedError::SenderEnded);
+                    }
+                    open.insert(Closing(block))
+                }
+            };
+            if block.0.take(&mut lines) {
+                open = None;
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// A block that is being filled; no lines come any more once this is dropped.
+struct Closing(Arc<Block>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.held.lock().is_closed = true;
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// Lines that are kept until they are counted.
+#[derive(Default)]
+struct Block {
+    number: u64,
+    held: Mutex<Held>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    lines: u64,
+    longest: usize,
+    is_closed: bool,
+}
+
+impl Block {
+    /// Takes lines off the front, until it is full; whether it is.
+    fn take(&self, lines: &mut Lines) -> bool {
+        let mut held = self.held.lock();
+        let room = BLOCK_BYTES - held.bytes.len();
+        let end = (lines.bytes.len() >= room)
+            .then(|| memchr::memchr(b'\n', &lines.bytes[room - 1..]).map(|at| room + at))
+            .flatten();
+        let taken = lines.bytes.split_to(end.unwrap_or(lines.bytes.len()));
+        let count = if lines.bytes.is_empty() { lines.posts } else { newlines(&taken) };
+        lines.posts -= count;
+        held.bytes.extend_from_slice(&taken);
+        held.lines += count;
+        held.longest = held.longest.max(lines.longest);
+        self.changed.notify_waiters();
+        end.is_some()
+    }
+
+    /// Waits until it holds something that `is_wanted`.
+    async fn until<T>(&self, mut is_wanted: impl FnMut(&Held) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(wanted) = is_wanted(&self.held.lock()) {
+                return wanted;
+            }
+            changed.await;
+        }
+    }
+
+    /// What is behind so many bytes, once there is something; `None` if nothing comes any more.
+    async fn piece(&self, at: usize) -> Option<Bytes> {
+        self.until(|held| {
+            let piece = &held.bytes[at..held.bytes.len().min(at + PIECE_BYTES)];
+            match piece {
+                [] if held.is_closed => Some(None),
+                [] => None,
+                piece => Some(Some(Bytes::copy_from_slice(piece))),
+            }
+        })
+        .await
+    }
+
+    /// Its bytes from the first on, as they come; the body ends with the block, or when none came for a while.
+    fn body(self: Arc<Self>, sent: Arc<Sent>) -> Pieces {
+        Box::pin(stream::unfold((self, 0, sent), async |(block, at, sent)| {
+            sent.waits.store(true, Ordering::Relaxed);
+            let piece = timeout(PAUSE, block.piece(at)).await.ok().flatten();
+            sent.waits.store(false, Ordering::Relaxed);
+            let piece = piece?;
+            sent.lines.fetch_add(newlines(&piece), Ordering::Relaxed);
+            let at = at + piece.len();
+            Some((Ok(piece), (block, at, sent)))
+        }))
+    }
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// Sends a block until all of its lines are counted and no more come.
+async fn send_block(line: &Line, stream: &str, block: Arc<Block>, manner: &Manner<'_>) -> Result<Outcome, FeedError> {
+    let stream = format!("{stream}/{}", block.number);
+    let mut upload = Upload::new(line, Text::new(&stream, manner));
+    upload.ask().await?;
+    loop {
+        let done = upload.done();
+        let more = block
+            .until(|held| match held.is_closed && held.lines <= done {
+                true => Some(None),
+                false => (held.lines > done).then_some(Some(held.longest)),
+            })
+            .await;
+        let Some(longest) = more else { return Ok(upload.ended()) };
+        upload.check_length(longest)?;
+        upload.send(|sent| Arc::clone(&block).body(sent)).await?;
+    }
+}
