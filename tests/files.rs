@@ -70,8 +70,8 @@ fn a_whole_directory_is_shown_and_a_running_leader_is_not_disturbed() {
     let before = files(directory.path());
     let ran = memdb(&["inspect"], directory.path());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
-    says(&ran.out, &["MANIFEST", "analyzer standard 2", "records      5", "last         1-5", "up to record 3"]);
-    says(&ran.out, &["a start recovers 1-5: no clean stop; 5 records from the log"]);
+    says(&ran.out, &["MANIFEST", "analyzer standard 2", "records      5", "last         1-5-", "up to record 3"]);
+    says(&ran.out, &["a start recovers 1-5-", ": no clean stop; 5 records from the log"]);
 
     let ran = memdb(&["repair"], directory.path());
     assert_eq!((ran.code, ran.out.as_str()), (0, "nothing to repair: a start accepts these files\n"));
@@ -96,10 +96,11 @@ fn one_file_is_shown_as_text_or_json() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     says(
         &ran.out,
-        &["state at     1-3, digest ", "namespace    other: 3 distinct words", "window       3 keys, 1 streams"],
+        &["state at     1-3-", ", digest ", "namespace    other: 3 distinct words", "window       3 keys, 1 streams"],
     );
     let json: serde_json::Value = serde_json::from_str(&memdb(&["inspect", "--json"], &snapshot).out).expect("JSON");
-    assert_eq!((&json["position"], &json["whole"]), (&"1-3".into(), &true.into()));
+    assert!(json["position"].as_str().is_some_and(|position| position.starts_with("1-3-")), "{json}");
+    assert_eq!(json["whole"], true);
     assert_eq!((&json["analyzer"], &json["analyzer_version"]), (&"standard".into(), &2.into()));
     std::fs::write(&snapshot, b"memdb, but no snapshot").expect("written");
     let ran = memdb(&["inspect"], &snapshot);

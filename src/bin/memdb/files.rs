@@ -7,6 +7,7 @@ use memdb::{
     inspect::{Holds, Inspected, LogHeld, SnapshotHeld, inspect as look_into},
     limits,
     manifest::State,
+    position::Position,
     recovery::{Recovered, look},
     repair::{Plan, plan},
     store::WindowLimits,
@@ -117,9 +118,9 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
     if as_json {
         say(&match &looked {
             Ok(Recovered { new: true, .. }) => json!({"verdict": "empty"}),
-            Ok(Recovered { store, report, .. }) => json!({
+            Ok(Recovered { store, report, manifest, .. }) => json!({
                 "verdict": "recovers",
-                "position": store.mark().position.to_string(),
+                "position": manifest.identity.token(store.mark().position).to_string(),
                 "report": report.to_string(),
                 "cut_bytes": report.cut.as_ref().map_or(0, |cut| cut.lost_bytes),
             }),
@@ -133,7 +134,9 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
     if !as_json {
         say(&match &recovered {
             Recovered { new: true, .. } => "\nno database: a start would make a new one".to_owned(),
-            Recovered { store, report, .. } => format!("\na start recovers {}: {report}", store.mark().position),
+            Recovered { store, report, manifest, .. } => {
+                format!("\na start recovers {}: {report}", manifest.identity.token(store.mark().position))
+            }
         })?;
     }
     match (recovered.report.cut, damaged) {
@@ -164,6 +167,7 @@ fn in_its_directory(path: &Path) -> Result<(RealDisk, String), Failure> {
 
 /// A file as lines for a person.
 fn found_lines(found: &Inspected) -> Vec<String> {
+    let at = |position| shown(found, position);
     let mut lines = vec![format!("{}  {} bytes", found.name, Grouped(found.bytes))];
     let mut add = |name: &str, value: String| lines.push(format!("  {name:<13}{value}"));
     if let Holds::Other(why) = found.holds {
@@ -175,9 +179,9 @@ fn found_lines(found: &Inspected) -> Vec<String> {
         add("database", format!("{database_id:032x}, shard {shard_id}, analyzer {analyzer} {}", analyzer.version()));
     }
     match &found.holds {
-        Holds::Manifest(state) => manifest_lines(state, &mut add),
-        Holds::Log(held) => log_lines(held, &mut add),
-        Holds::Snapshot(held) => snapshot_lines(held, &mut add),
+        Holds::Manifest(state) => manifest_lines(state, &at, &mut add),
+        Holds::Log(held) => log_lines(held, &at, &mut add),
+        Holds::Snapshot(held) => snapshot_lines(held, &at, &mut add),
         Holds::Other(_) | Holds::Unreadable => {}
     }
     match &found.damage {
@@ -190,11 +194,19 @@ fn found_lines(found: &Inspected) -> Vec<String> {
     lines
 }
 
-fn manifest_lines(state: &State, add: &mut impl FnMut(&str, String)) {
+/// A position of the file's database, as its clients see it.
+fn shown(found: &Inspected, position: Position) -> String {
+    found.header.as_ref().map_or_else(|| position.to_string(), |header| header.identity.token(position).to_string())
+}
+
+fn manifest_lines(state: &State, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     add("epoch", state.epoch.to_string());
-    let ended: Vec<String> = state.epochs.ended().iter().rev().take(8).map(ToString::to_string).collect();
+    let ended: Vec<String> = state.epochs.ended().iter().rev().take(8).map(|&ended| at(ended)).collect();
     add("ended", if ended.is_empty() { "none".into() } else { format!("{} (newest first)", ended.join(" ")) });
-    add("last stop", state.clean_stop.map_or("not a clean one, or running".into(), |at| format!("clean, at {at}")));
+    add(
+        "last stop",
+        state.clean_stop.map_or("not a clean one, or running".into(), |end| format!("clean, at {}", at(end))),
+    );
     add("generation", state.generation.to_string());
     add("boot", state.boot_id.clone());
     if let Some(url) = &state.leader_url {
@@ -205,19 +217,19 @@ fn manifest_lines(state: &State, add: &mut impl FnMut(&str, String)) {
     }
 }
 
-fn log_lines(held: &LogHeld, add: &mut impl FnMut(&str, String)) {
+fn log_lines(held: &LogHeld, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     add("records", Grouped(held.records).to_string());
     if let Some((first, last)) = held.span {
-        add("first", format!("{}, {}", first.position, utc(first.time_ms.as_ms())));
-        add("last", format!("{}, {}", last.position, utc(last.time_ms.as_ms())));
+        add("first", format!("{}, {}", at(first.position), utc(first.time_ms.as_ms())));
+        add("last", format!("{}, {}", at(last.position), utc(last.time_ms.as_ms())));
         add("synced", format!("up to record {}, as far as these records state", held.synced_upto));
     }
 }
 
-fn snapshot_lines(held: &SnapshotHeld, add: &mut impl FnMut(&str, String)) {
+fn snapshot_lines(held: &SnapshotHeld, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     let SnapshotHeld { trailer, namespaces, window: (keys, streams) } = held;
-    add("state at", format!("{}, digest {:016x}", trailer.end.position, trailer.end.digest));
-    add("walked from", format!("{}, {} words in the image", trailer.start.position, Grouped(trailer.words)));
+    add("state at", format!("{}, digest {:016x}", at(trailer.end.position), trailer.end.digest));
+    add("walked from", format!("{}, {} words in the image", at(trailer.start.position), Grouped(trailer.words)));
     for (name, distinct) in namespaces {
         add("namespace", format!("{name}: {} distinct words", Grouped(distinct)));
     }
@@ -258,8 +270,8 @@ fn as_json(found: &Inspected) -> Value {
     match &found.holds {
         Holds::Manifest(state) => {
             value["epoch"] = state.epoch.into();
-            value["epochs_ended"] = state.epochs.ended().iter().map(ToString::to_string).collect();
-            value["clean_stop"] = state.clean_stop.map(|at| at.to_string()).into();
+            value["epochs_ended"] = state.epochs.ended().iter().map(|&ended| shown(found, ended)).collect();
+            value["clean_stop"] = state.clean_stop.map(|end| shown(found, end)).into();
             value["generation"] = state.generation.into();
             value["boot_id"] = state.boot_id.clone().into();
         }
@@ -267,13 +279,13 @@ fn as_json(found: &Inspected) -> Value {
             value["records"] = held.records.into();
             value["synced_upto"] = held.synced_upto.into();
             if let Some((first, last)) = held.span {
-                value["first"] = json!({"position": first.position.to_string(), "time_ms": first.time_ms.as_ms()});
-                value["last"] = json!({"position": last.position.to_string(), "time_ms": last.time_ms.as_ms()});
+                value["first"] = json!({"position": shown(found, first.position), "time_ms": first.time_ms.as_ms()});
+                value["last"] = json!({"position": shown(found, last.position), "time_ms": last.time_ms.as_ms()});
             }
         }
         Holds::Snapshot(held) => {
-            value["start"] = held.trailer.start.position.to_string().into();
-            value["position"] = held.trailer.end.position.to_string().into();
+            value["start"] = shown(found, held.trailer.start.position).into();
+            value["position"] = shown(found, held.trailer.end.position).into();
             value["digest"] = format!("{:016x}", held.trailer.end.digest).into();
             value["namespaces"] =
                 held.namespaces.iter().map(|(name, words)| (name.clone(), Value::from(*words))).collect();
