@@ -51,6 +51,8 @@ const WAIT: Duration = Duration::from_secs(1);
 pub struct Forward {
     http: Client,
     leader: Arc<RwLock<Option<Leader>>>,
+    /// The database that this node holds, or that its files are of; none yet, or it has none.
+    own: Arc<RwLock<Option<u128>>>,
     under_way: Arc<Semaphore>,
     random: fn() -> io::Result<u128>,
 }
@@ -96,7 +98,13 @@ impl Forward {
             .timeout(TRY_TIMEOUT)
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
-        let forward = Self { http, leader: Arc::default(), under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)), random };
+        let forward = Self {
+            http,
+            leader: Arc::default(),
+            own: Arc::default(),
+            under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            random,
+        };
         if let Some(leader) = leader {
             forward.lead_by(leader)?;
         }
@@ -113,8 +121,18 @@ impl Forward {
         Ok(())
     }
 
-    /// The node at `leader` has said that it leads `database`; this one holds `own`. What follows for writes is told once.
-    pub fn heard(&self, leader: &str, database: u128, own: Option<u128>) {
+    /// This node holds that database from now on.
+    pub fn holds(&self, database: u128) {
+        *self.own.write() = Some(database);
+    }
+
+    /// The database that this node holds, if it holds one.
+    pub fn held(&self) -> Option<u128> {
+        *self.own.read()
+    }
+
+    /// The node at `leader` has said that it leads `database`. What follows for writes is told once.
+    pub fn heard(&self, leader: &str, database: u128) {
         let mut known = self.leader.write();
         let Some(known) = known.as_mut().filter(|known| leader.parse().is_ok_and(|url: Url| url == known.url)) else {
             return;
@@ -123,7 +141,7 @@ impl Forward {
         if before == Some(database) {
             return;
         }
-        match own {
+        match self.held() {
             Some(own) if own != database => tracing::warn!(
                 "the leader, {leader}, leads another database, {database:032x}, and this node holds {own:032x}: no write is \
                  passed on to it. Give this node the leader of its own database, or another --data-dir"
@@ -133,9 +151,9 @@ impl Forward {
         }
     }
 
-    /// The leader of `own` has been heard: whatever was known of another database is over.
-    pub fn heard_of_own(&self, own: u128) {
-        if self.other_database(own).is_some()
+    /// The leader of this node's database has been heard: whatever was known of another is over.
+    pub fn heard_of_own(&self) {
+        if self.other_database().is_some()
             && let Some(known) = self.leader.write().as_mut()
         {
             tracing::info!("the leader of this node's database is there again");
@@ -143,9 +161,10 @@ impl Forward {
         }
     }
 
-    /// The database that the leader leads, if that is known and another than `own`: no write is passed on then.
-    pub fn other_database(&self, own: u128) -> Option<u128> {
-        self.leader.read().as_ref().and_then(|known| known.database).filter(|&database| database != own)
+    /// The database that the leader leads, if that is known and another than this node's: no write is passed on then.
+    pub fn other_database(&self) -> Option<u128> {
+        let leads = self.leader.read().as_ref().and_then(|known| known.database)?;
+        self.held().filter(|&own| own != leads).map(|_| leads)
     }
 
     /// Where the leader is, as far as known.
@@ -161,8 +180,7 @@ impl Forward {
         (self.random)().map(|bits| format!("{bits:032x}"))
     }
 
-    /// Passes a write on, for a node that holds the database `own`. `headers` must name it by a key or a stream: it may be
-    /// sent more than once.
+    /// Passes a write on. `headers` must name it by a key or a stream: it may be sent more than once.
     ///
     /// # Errors
     /// As [`ForwardError`] says.
@@ -172,14 +190,13 @@ impl Forward {
         path_and_query: &str,
         headers: &HeaderMap,
         body: &Bytes,
-        own: Option<u128>,
     ) -> Result<Forwarded, ForwardError> {
         let base = self.leader.read().as_ref().map(|known| known.url.clone());
         let mut base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
         let mut url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
-        let stated = own.map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
+        let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
         let mut backoff = Backoff::new((self.random)().unwrap_or_default() as u64);
         let (mut last, mut pause, mut sent) = (String::new(), Duration::ZERO, false);
         for _ in 0..TRIES {
@@ -189,7 +206,7 @@ impl Forward {
                 Ok(response) => {
                     let (status, headers) = (response.status().as_u16(), response.headers().clone());
                     if let Some(database) = database_of(&headers) {
-                        self.heard(base.as_str(), database, own);
+                        self.heard(base.as_str(), database);
                     }
                     response.bytes().await.map(|body| Forwarded { status, headers, body })
                 }
@@ -255,7 +272,7 @@ mod tests {
     }
 
     async fn post(forward: &Forward) -> Result<u16, ForwardError> {
-        let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new(), None).await;
+        let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new()).await;
         answer.map(|answer| answer.status)
     }
 
@@ -303,19 +320,22 @@ mod tests {
     fn what_the_leader_leads_is_known_until_another_leads_or_its_own_is_back() {
         let (own, other) = (7, 8);
         let forward = forward(Some("http://127.0.0.1:1"));
-        assert_eq!(forward.other_database(own), None, "nobody has said anything yet");
-        forward.heard("http://127.0.0.1:2", other, Some(own));
-        assert_eq!(forward.other_database(own), None, "that is not the leader");
-        forward.heard("http://127.0.0.1:1/", other, Some(own));
-        assert_eq!(forward.other_database(own), Some(other));
-        forward.heard("http://127.0.0.1:1", own, Some(own));
-        assert_eq!(forward.other_database(own), None, "the lost directory is back");
-        forward.heard("http://127.0.0.1:1", other, Some(own));
-        forward.heard_of_own(own);
-        assert_eq!(forward.other_database(own), None, "records of its own database came");
-        forward.heard("http://127.0.0.1:1", other, Some(own));
+        forward.heard("http://127.0.0.1:1", other);
+        assert_eq!(forward.other_database(), None, "it holds nothing yet");
+        forward.heard("http://127.0.0.1:1", own);
+        forward.holds(own);
+        forward.heard("http://127.0.0.1:2", other);
+        assert_eq!(forward.other_database(), None, "that is not the leader");
+        forward.heard("http://127.0.0.1:1/", other);
+        assert_eq!(forward.other_database(), Some(other));
+        forward.heard("http://127.0.0.1:1", own);
+        assert_eq!(forward.other_database(), None, "the lost directory is back");
+        forward.heard("http://127.0.0.1:1", other);
+        forward.heard_of_own();
+        assert_eq!(forward.other_database(), None, "records of its own database came");
+        forward.heard("http://127.0.0.1:1", other);
         forward.lead_by("http://127.0.0.1:2").expect("an address");
-        assert_eq!(forward.other_database(own), None, "another leads");
+        assert_eq!(forward.other_database(), None, "another leads");
     }
 
     #[test]

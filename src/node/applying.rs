@@ -214,6 +214,7 @@ impl Hands {
                 }
                 Action::Serve(identity, epochs, reader, sequence) => {
                     self.identity = Some(identity);
+                    self.forward.holds(identity.database_id);
                     self.follower.feed().restart(sequence);
                     view.serve(Current { identity, epochs, reader });
                 }
@@ -243,9 +244,7 @@ impl Hands {
                     self.follower.meet(members);
                 }
                 Action::CaughtUp => {
-                    if let Some(identity) = &self.identity {
-                        self.forward.heard_of_own(identity.database_id);
-                    }
+                    self.forward.heard_of_own();
                     view.caught_up();
                     if !view.is_ready() {
                         tracing::info!("has all that the leader has");

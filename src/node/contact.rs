@@ -65,7 +65,7 @@ impl Leaders {
             let (announced, told) = match outcome {
                 Ok(leads) => {
                     if let (Some(leads), Ok(link)) = (leads, &link) {
-                        forward.heard(link.base(), leads, hello.database);
+                        forward.heard(link.base(), leads);
                     }
                     (Announced::Taken, Ok(()))
                 }

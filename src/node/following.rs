@@ -89,6 +89,10 @@ impl Following {
         let discovery = discovery(leader, settings, &found, &url);
         let leaders = Leaders { discovery, secret: settings.cluster_secret.clone() };
         let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
+        if let Found::Unusable { database, .. } = &found {
+            // Nothing of it can be read, and no other takes its place.
+            forward.holds(*database);
+        }
         let (contact, orders) =
             Contact::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;

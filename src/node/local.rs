@@ -216,6 +216,7 @@ impl Follow {
     fn serve(&mut self) {
         let (Some(manifest), Some(reader)) = (self.replica.manifest(), self.replica.reader()) else { return };
         let (identity, state) = (manifest.identity, &manifest.state);
+        self.forward.holds(identity.database_id);
         self.served = Some(state.generation);
         if let Some(leader) = &state.leader_url
             && self.forward.leader().as_ref() != Some(leader)
@@ -259,9 +260,8 @@ impl Announce {
         loop {
             let leader = leaders.borrow_and_update().clone();
             if let Some(link) = leader.and_then(|leader| Link::new(&leader, self.secret.clone()).ok()) {
-                let hello = self.hello();
-                match link.announce(&hello).await {
-                    Ok(Some(leads)) => self.forward.heard(link.base(), leads, hello.database),
+                match link.announce(&self.hello()).await {
+                    Ok(Some(leads)) => self.forward.heard(link.base(), leads),
                     Ok(None) => {}
                     // Without notices it looks by itself.
                     Err(error) => tracing::debug!(%error, "the leader cannot be told that this local replica is here"),

@@ -64,16 +64,15 @@ where
                       one the leader itself as its --leader";
         return Err(not_leader(forward, detail));
     }
-    let own = site.current().ok().map(|current| current.identity.database_id);
-    if let Some((own, leads)) = own.and_then(|own| Some((own, forward.other_database(own)?))) {
+    if let Some(leads) = forward.other_database() {
         site.api.metrics.refused(Refusal::OtherDatabase);
-        return Err(Problem::other_database(leads, format_args!("{own:032x}")));
+        return Err(other_database(forward, leads));
     }
     let made = if is_named(&heads, &sent, &whole).await { None } else { Some(made_key(forward)?) };
     let target =
         if query.is_empty() { sent.path.as_str().to_owned() } else { format!("{}?{query}", sent.path.as_str()) };
     let fields = fields(&heads, made.as_deref());
-    match forward.write(&sent.method, &target, &fields, &whole.bytes, own).await {
+    match forward.write(&sent.method, &target, &fields, &whole.bytes).await {
         Ok(answer) => {
             site.api.metrics.forwarded.inc();
             Ok(passed_back(answer, made.is_some()))
@@ -89,6 +88,11 @@ where
 /// What a follower says to whoever takes it for the leader: who leads, as far as it knows.
 pub(super) fn not_leader(forward: &Forward, detail: &'static str) -> Problem {
     Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": forward.leader() }))
+}
+
+/// The leader leads another database than this node's.
+pub(super) fn other_database(forward: &Forward, leads: u128) -> Problem {
+    Problem::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default()))
 }
 
 /// A body of any length is not passed on: what to do instead.

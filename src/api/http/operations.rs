@@ -1,7 +1,7 @@
 //! What tells how the node is: health, numbers, status.
 
 use super::{
-    Role, numbers,
+    Role, forward, numbers,
     problem::{self, Kind, Problem},
     routes::Site,
 };
@@ -25,8 +25,8 @@ pub(super) fn live() -> Response {
 
 /// `GET /health/ready`.
 pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
-    if let (Some(leads), Ok(current)) = (site.other_database(), site.current()) {
-        return Err(Problem::other_database(leads, format_args!("{:032x}", current.identity.database_id)));
+    if let Some((forward, leads)) = site.forward().zip(site.other_database()) {
+        return Err(forward::other_database(forward, leads));
     }
     if site.api.view.is_ready() {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));

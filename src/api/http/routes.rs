@@ -76,7 +76,7 @@ impl Site {
 
     /// On a follower: the database that its leader leads, if that is known and another than this node's.
     pub(super) fn other_database(&self) -> Option<u128> {
-        self.forward()?.other_database(self.current().ok()?.identity.database_id)
+        self.forward()?.other_database()
     }
 
     /// Whether this node serves current data, and passes writes on if it is a follower.
