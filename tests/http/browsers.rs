@@ -51,14 +51,19 @@ fn alike(servers: &[Server; 2], bytes: &str) -> Answer {
     Wire::to(servers[0].local_addr()).send(bytes).answer()
 }
 
+/// Whether caches are told that the answer depends on `Origin`.
+fn varies(answer: &Answer) -> bool {
+    answer.headers.iter().any(|(name, value)| name == "vary" && value == "Origin")
+}
+
 fn request(line: &str, host: &str, lines: &[&str], body: &str) -> String {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     format!("{line} HTTP/1.1\r\nHost: {host}\r\n{lines}{length}\r\n{body}")
 }
 
-/// Every request that is no read by its method.
-const CHANGES: [(&str, &str); 8] = [
+/// Every way to change something.
+const CHANGES: [(&str, &str); 7] = [
     ("POST /post", "bad"),
     ("POST /bulk", "bad\n"),
     ("POST /update", "{\"bad\":1}"),
@@ -66,7 +71,6 @@ const CHANGES: [(&str, &str); 8] = [
     ("DELETE /ns/words", ""),
     ("POST /promote", ""),
     ("POST /sync", "bad"),
-    ("POST /wordcount", "{\"words\":[\"hello\"]}"), // changes nothing, and no page need ask
 ];
 
 #[test]
@@ -106,7 +110,9 @@ fn its_own_pages_and_clients_without_an_origin_are_not_in_the_way_of_each_other(
         // What reads only is the browser's to keep from a page: nothing says that it may have the answer.
         let read =
             wire.send(request("GET /top", "a", &["Origin: http://b", "Sec-Fetch-Site: cross-site"], "")).answer();
-        assert_eq!((read.status, read.header("access-control-allow-origin"), read.header("vary")), (200, None, None));
+        assert_eq!((read.status, read.header("access-control-allow-origin"), varies(&read)), (200, None, false));
+        let read = wire.send(request("POST /wordcount", "a", &["Origin: http://b"], r#"{"words":["hello"]}"#)).answer();
+        assert_eq!((read.status, read.header("access-control-allow-origin")), (200, None));
     }
 }
 
@@ -156,7 +162,7 @@ fn pages_of_a_named_origin_read_and_write() {
             for name in ["Memdb-Position", "Memdb-Acks", "Memdb-Replayed", "Memdb-Lag", "ETag", "Retry-After"] {
                 assert!(exposed.split(", ").any(|one| one == name), "{name} in {exposed}");
             }
-            assert_eq!(answer.header("vary"), Some("Origin"));
+            assert!(varies(answer));
         }
         for server in &servers {
             let write = Wire::to(server.local_addr()).send(request("POST /post", "a", &page, "written")).answer();
@@ -187,7 +193,7 @@ fn pages_of_a_named_origin_read_and_write() {
             for server in &servers {
                 let mut wire = Wire::to(server.local_addr());
                 let answer = wire.send(request(target, "a", lines, "")).answer_without_body();
-                assert_eq!(answer.header("vary"), Some("Origin"), "{target} {lines:?}");
+                assert!(varies(&answer), "{target} {lines:?}");
             }
         }
     }

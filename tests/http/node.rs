@@ -2,7 +2,7 @@
 
 use memdb::{
     api::http::{About, Api, HttpSettings, NodeAccess, Role, Server},
-    clock::{LoggedClock, Monotonic},
+    clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
     format::Identity,
     leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
@@ -134,7 +134,9 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHa
     let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
     let leader = Leader::new(view, Arc::clone(&feed), bounds);
     let ack = WriterSettings { ack: AckLevel::Replica, ..WriterSettings::default() };
-    let writer = Writer::new(settled.store, settled.log, ack, 0, LoggedClock::default(), Monotonic::default());
+    let now = Monotonic::default();
+    let clock = LoggedClock::of_a_leader(None, settled.store.time_ms(), WallClock::default(), now);
+    let writer = Writer::new(settled.store, settled.log, ack, 0, clock, now);
     let handle = leader.clone();
     let thread = std::thread::Builder::new().name("writer".to_owned());
     let thread = thread.spawn(move || write(&handle, writer, &hold)).expect("a thread");
