@@ -223,8 +223,8 @@ impl RealDisk {
             }
             fs::TryLockError::Error(error) => error,
         })?;
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
+        // Who it is, for whoever asks: on a full disk that is not worth refusing to start.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         let _ = self.lock.set(FileId::of(&file.metadata()?)); // taken again: it is the same file
         Ok(Lock { _file: file })
     }

@@ -136,9 +136,12 @@ pub enum WriteError {
     /// The queue is full: nothing was applied, come again.
     #[error("the write queue is full")]
     QueueFull,
-    /// The window of keys or streams is full: nothing was applied.
+    /// The window of keys is full: nothing was applied.
     #[error("the window of idempotency keys is full; keyed writes are refused until keys age out")]
     WindowFull,
+    /// The window of streams is full: nothing was applied.
+    #[error("the window of streams is full; a new stream is refused until one has been idle for long enough")]
+    StreamWindowFull,
     /// The key was used with another body.
     #[error("this key was used before with another body")]
     KeyReused,

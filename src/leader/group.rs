@@ -150,6 +150,7 @@ impl Group {
                 Seen::Repeat(entry) => return Ok(repeat_of(&entry, once)),
                 Seen::Reused => return Err(WriteError::KeyReused),
                 Seen::Gap { expected } => return Err(WriteError::StreamGap { expected }),
+                Seen::Full if once.place().0 => return Err(WriteError::StreamWindowFull),
                 Seen::Full => return Err(WriteError::WindowFull),
             }
         }

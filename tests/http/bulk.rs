@@ -244,3 +244,68 @@ fn of_two_senders_of_one_stream_the_writer_lets_one_go_on() {
     assert_eq!(done(&second.answer()), (202, 1, 1, 0));
     assert_eq!(reader.get("/wordcount?word=a").text(), r#"{"a":2}"#);
 }
+
+/// Sends a piece of a chunked body.
+fn chunk(wire: &mut Wire, bytes: &[u8]) {
+    wire.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
+}
+
+fn begun(node: &Node, lines: &[u8]) -> Wire {
+    let mut wire = Wire::open(node);
+    wire.send("POST /bulk HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    chunk(&mut wire, lines);
+    wire
+}
+
+/// Waits until a word is counted so often.
+#[allow(clippy::disallowed_methods)] // a test owns its time
+fn until_counted(node: &Node, word: &str, count: usize) {
+    let (begun, mut wire) = (std::time::Instant::now(), Wire::open(node));
+    let expected = format!("{{\"{word}\":{count}}}");
+    while wire.get(&format!("/wordcount?word={word}")).text().trim_end() != expected {
+        assert!(begun.elapsed() < crate::node::PATIENCE, "never {expected}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn lines_that_are_counted_are_charged_no_longer_while_their_body_goes_on() {
+    let node = Node::start(HttpSettings { max_upload_bytes: 4 << 20, ..settings() });
+    let line = "one two three\n";
+    let lines = (3 << 20) / line.len();
+    let mut open = Vec::new();
+    for bodies in 1..=4 {
+        open.push(begun(&node, line.repeat(lines).as_bytes()));
+        until_counted(&node, "one", bodies * lines);
+    }
+    // Nor while a little comes of it, again and again.
+    for wire in &mut open {
+        chunk(wire, b"and a line\n");
+    }
+    until_counted(&node, "line", open.len());
+    let mut wire = Wire::open(&node);
+    assert_eq!(done(&bulk(&mut wire, "", line.repeat(lines))), (202, lines as u64, 0, 0));
+    for mut wire in open {
+        wire.send("0\r\n\r\n");
+        assert_eq!(done(&wire.answer()), (202, lines as u64 + 1, 0, 0));
+    }
+}
+
+#[test]
+fn lines_count_within_a_second_or_two_however_the_rest_trickles_in_and_a_line_has_an_end_of_time() {
+    let body_timeout = std::time::Duration::from_secs(3);
+    let node = Node::start(HttpSettings { body_timeout, max_body_bytes: 1 << 20, ..settings() });
+    let mut wire = begun(&node, b"first\n");
+    let counted = || Wire::open(&node).get("/wordcount?word=first").text().contains(":1");
+    let mut pieces = 0;
+    while !wire.has_something() {
+        chunk(&mut wire, b"x ");
+        pieces += 1;
+        assert!(pieces < 100_000, "a line that never ends is never refused");
+        #[allow(clippy::disallowed_methods)] // what comes comes within the time after which a pause is one
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let answer = wire.answer();
+    assert_eq!((answer.status, answer.problem().as_str()), (408, "request-timeout"));
+    assert!(counted());
+}

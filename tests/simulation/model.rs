@@ -229,6 +229,9 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<R
         }
         Verdict::Reused => return Err(WriteError::KeyReused),
         Verdict::Gap(expected) => return Err(WriteError::StreamGap { expected: *expected }),
+        Verdict::Full if wish.once.as_ref().is_some_and(|once| once.place().0) => {
+            return Err(WriteError::StreamWindowFull);
+        }
         Verdict::Full => return Err(WriteError::WindowFull),
         Verdict::Overflow if wish.verb == Verb::AddGiven => {
             return Err(WriteError::BeyondBound { word: String::new() });

@@ -312,7 +312,7 @@ impl Simulation {
                 Err(WriteError::KeyReused) => "names used again",
                 Err(WriteError::StreamGap { .. }) if of_lines => "lines that stand elsewhere",
                 Err(WriteError::StreamGap { .. }) => "gaps in streams",
-                Err(WriteError::WindowFull) => "refusals by a full window",
+                Err(WriteError::WindowFull | WriteError::StreamWindowFull) => "refusals by a full window",
                 Err(WriteError::Overflow { .. }) => "refusals of an overflow",
                 Err(WriteError::BeyondBound { .. }) => "refusals of an amount beyond the bound",
                 Err(WriteError::MemoryFull) => "refusals for want of memory",

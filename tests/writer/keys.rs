@@ -87,8 +87,8 @@ fn a_full_window_refuses_keyed_writes_at_the_edge_of_a_group() {
         streamed("u", 1, &[("a", 1)]), // the third
         streamed("t", 2, &[("a", 1)]), // going on needs no room
     ]);
-    let full = Some(WriteError::WindowFull);
-    assert_eq!(errors(answers), [None, None, full.clone(), None, None, None, None, None, full.clone(), None]);
+    let (full, streams) = (Some(WriteError::WindowFull), Some(WriteError::StreamWindowFull));
+    assert_eq!(errors(answers), [None, None, full.clone(), None, None, None, None, None, streams, None]);
     assert_eq!((node.count("a"), node.store().reader().window_len()), (8, (3, 2)));
     assert_eq!(errors(node.group([keyed("k3", &[("a", 1)]), keyed("k0", &[("a", 1)])])), [full, None]);
 }
@@ -102,7 +102,7 @@ fn a_full_window_takes_keyed_writes_again_once_keys_have_aged() {
     assert_eq!(node.one(keyed("k2", &[("a", 1)])), Err(WriteError::WindowFull));
     node.now_ms += 1;
     assert_eq!(at(&node.one(keyed("k2", &[("a", 1)]))), (2, false));
-    assert_eq!(node.one(streamed("t", 1, &[("a", 1)])), Err(WriteError::WindowFull));
+    assert_eq!(node.one(streamed("t", 1, &[("a", 1)])), Err(WriteError::StreamWindowFull));
     node.now_ms += 9_000;
     assert_eq!(at(&node.one(streamed("t", 1, &[("a", 1)]))), (3, false));
 }
@@ -110,7 +110,7 @@ fn a_full_window_takes_keyed_writes_again_once_keys_have_aged() {
 /// Lines go on with a stream as long as it is remembered: one that was too old takes room again then.
 #[test]
 fn a_stream_of_lines_that_was_too_old_needs_room_again() {
-    let full = || Some(WriteError::WindowFull);
+    let full = || Some(WriteError::StreamWindowFull);
     for (group, expected) in [
         ([line("s", 2), streamed("u", 1, &[("a", 1)]), line("s", 3)], [None, full(), None]),
         ([streamed("u", 1, &[("a", 1)]), line("s", 2), line("t", 2)], [None, full(), None]),

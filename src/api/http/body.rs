@@ -40,9 +40,14 @@ impl Share {
         Self { uploads: Arc::clone(uploads), bytes: 0 }
     }
 
-    /// Makes it at least so many bytes.
-    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
-        if bytes > self.bytes { self.grow(bytes - self.bytes) } else { Ok(()) }
+    /// Makes it so many bytes: what is more is asked for, what is less is given back.
+    pub(super) fn set(&mut self, bytes: usize) -> Result<(), Problem> {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.uploads.held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+        Ok(())
     }
 
     fn grow(&mut self, bytes: usize) -> Result<(), Problem> {

@@ -34,12 +34,15 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinError, JoinHandle},
+    time::Instant,
 };
 use warp::reply::Response;
 
 const TAKES: &str = "text/plain, application/x-ndjson, application/jsonl; in UTF-8";
 /// Whole lines wait so long for more to be counted with them.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
+/// … and no longer than so long, if more of them comes again and again.
+const FLUSH_LATEST: Duration = Duration::from_secs(1);
 /// How often a block is handed over whose lines would make a count overflow.
 const OVERFLOW_TRIES: u32 = 16;
 /// See [`Room::queue`].
@@ -145,8 +148,18 @@ struct Bulk {
     manner: Manner,
     hasher: WordHasher,
     database: DatabaseTag,
-    /// Buffers of blocks that are counted.
-    spares: Mutex<Vec<Vec<u8>>>,
+    /// Buffers of blocks that are counted; `None` while nothing of the body comes: none is kept then.
+    spares: Mutex<Option<Vec<Vec<u8>>>>,
+}
+
+/// A body that is being read.
+struct Reading {
+    /// The memory of what it holds that no block is counted of.
+    share: Share,
+    /// Since when there may be whole lines that no block has.
+    lines_since: Instant,
+    /// Since when there may be a line that has not ended.
+    line_since: Instant,
 }
 
 /// `POST /bulk`: counts a text a line.
@@ -177,7 +190,7 @@ where
         manner,
         hasher,
         database,
-        spares: Mutex::default(),
+        spares: Mutex::new(Some(Vec::new())),
     };
     let mut done = Done::default();
     let broken = |_| Problem::new(Kind::InvalidBody, "the body broke off or its chunks are malformed");
@@ -222,7 +235,7 @@ impl Bulk {
         B: Buf,
     {
         let mut share = Share::of(&self.site.uploads);
-        share.grow_to(decoding::memory_bytes(coding))?;
+        share.set(decoding::memory_bytes(coding))?;
         self.run(decoding::decoded(body, coding)?, level, done).await
     }
 
@@ -263,10 +276,11 @@ impl Bulk {
         B: Buf,
     {
         let mut body = pin!(body);
-        let mut share = Share::of(&self.site.uploads);
+        let now = Instant::now();
+        let mut reading = Reading { share: Share::of(&self.site.uploads), lines_since: now, line_since: now };
         loop {
             let piece = tokio::select! {
-                piece = self.next_piece(&mut body, lines, &jobs) => piece?,
+                piece = self.next_piece(&mut body, lines, &mut reading, &jobs) => piece?,
                 () = jobs.closed() => return Ok(()), // the reason is told there
             };
             let Some(mut piece) = piece else { break };
@@ -274,17 +288,41 @@ impl Bulk {
                 let some = piece.chunk().len().min(BULK_BLOCK_BYTES);
                 lines.push(&piece.chunk()[..some]);
                 piece.advance(some);
-                share.grow_to(lines.held())?;
-                if let Some(spare) = self.spares.lock().pop() {
+                reading.share.set(lines.held())?;
+                if let Some(spare) = self.spares.lock().get_or_insert_default().pop() {
                     lines.reuse(spare);
                 }
-                while let Some(block) = lines.block(false)? {
-                    self.begin(block, &jobs).await;
-                }
+                self.cut(lines, &mut reading, &jobs).await?;
             }
         }
         if let Some(block) = lines.last()? {
             self.begin(block, &jobs).await;
+        }
+        Ok(())
+    }
+
+    /// Has blocks counted of what has just come: once there is enough for one, or its first lines have waited long. What is counted
+    /// is charged no longer.
+    async fn cut(&self, lines: &mut Lines, reading: &mut Reading, jobs: &mpsc::Sender<Job>) -> Result<(), Problem> {
+        let now = Instant::now();
+        let late = now - reading.lines_since >= FLUSH_LATEST;
+        while let Some(block) = lines.block(late)? {
+            (reading.lines_since, reading.line_since) = (now, now);
+            // It is held until there is a place for it.
+            reading.share.set(block.bytes.capacity() + lines.len())?;
+            self.begin(block, jobs).await;
+            reading.share.set(lines.held())?;
+        }
+        if late {
+            reading.lines_since = now;
+        }
+        if lines.len() == 0 {
+            (reading.lines_since, reading.line_since) = (now, now);
+        }
+        let patience = self.site.settings.body_timeout;
+        if late && now - reading.line_since >= patience {
+            let detail = format!("a line was not whole after {} ms", patience.as_millis());
+            return Err(Problem::new(Kind::RequestTimeout, detail));
         }
         Ok(())
     }
@@ -294,6 +332,7 @@ impl Bulk {
         &self,
         body: &mut S,
         lines: &mut Lines,
+        reading: &mut Reading,
         jobs: &mpsc::Sender<Job>,
     ) -> Result<Option<B>, Problem>
     where
@@ -304,8 +343,14 @@ impl Bulk {
             Ok(next) => next,
             Err(_) => {
                 if let Some(block) = lines.block(true)? {
+                    reading.line_since = Instant::now();
                     self.begin(block, jobs).await;
                 }
+                // A body that pauses holds its unfinished line and no more.
+                *self.spares.lock() = None;
+                lines.rest();
+                reading.share.set(lines.held())?;
+                reading.lines_since = Instant::now();
                 let patience = self.site.settings.body_timeout;
                 tokio::time::timeout(patience, body.next()).await.map_err(|_| {
                     let detail = format!("nothing of the body came for {} ms", patience.as_millis());
@@ -347,7 +392,9 @@ impl Bulk {
             let total = done.stream.unwrap_or_default();
             let Counted { spare, words, left_out, refused, refusals, .. } =
                 self.hand_over(&block, counted, total).await?;
-            self.spares.lock().push(spare);
+            if let Some(spares) = &mut *self.spares.lock() {
+                spares.push(spare);
+            }
             done.taken += block.upto - block.done - refused;
             done.refused += refused;
             done.refusals.extend(refusals);
@@ -464,7 +511,7 @@ mod tests {
         let room = Arc::clone(&site.bulk_room);
         let leader = Leader::new(Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)), QueueLimits::default());
         let manner = Manner { format: Format::Plain, analyzer: Default::default(), limit: 99 };
-        let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::default());
+        let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
         let bulk = Bulk { site, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
         let turns = u32::try_from(room.turns.available_permits()).expect("a few cores");
         let nobody_counts = room.turns.acquire_many(turns).await.expect("open");

@@ -146,7 +146,7 @@ impl Kind {
             Kind::Overflow => (422, "overflow", "A count would overflow"),
             Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
             Kind::QueueFull => (429, "queue-full", "The write queue is full"),
-            Kind::WindowFull => (429, "window-full", "As many keys are remembered as may be"),
+            Kind::WindowFull => (429, "window-full", "As many keys or streams are remembered as may be"),
             Kind::TooManyFromAddress => {
                 (429, "too-many-from-address", "As many connections are open from one address as may be")
             }
@@ -328,7 +328,17 @@ impl Problem {
 pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Problem, Refusal) {
     let (kind, refusal, what_to_do) = match error {
         WriteError::QueueFull => (Kind::QueueFull, Refusal::Queue, "nothing was applied; send it again"),
-        WriteError::WindowFull => (Kind::WindowFull, Refusal::Window, "nothing was applied; send it again later"),
+        WriteError::WindowFull => (
+            Kind::WindowFull,
+            Refusal::Window,
+            "nothing was applied; send it again later, or give the leader more --max-keys",
+        ),
+        WriteError::StreamWindowFull => (
+            Kind::WindowFull,
+            Refusal::Window,
+            "nothing was applied; go on under a Memdb-Stream that is known, send without one, or give the leader more \
+             --max-streams or fewer --stream-window-seconds",
+        ),
         WriteError::KeyReused => {
             (Kind::KeyReused, Refusal::KeyReused, "nothing was applied; a new request needs a new key")
         }

@@ -86,6 +86,17 @@ impl Lines {
         self.buffer.capacity()
     }
 
+    /// Bytes of the lines that no block has yet.
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Nothing comes for a while: no more memory is kept than what it holds takes.
+    pub(super) fn rest(&mut self) {
+        self.spare = Vec::new();
+        self.buffer.shrink_to_fit();
+    }
+
     /// Takes a buffer that is used no longer, unless an unusual block has made it large.
     pub(super) fn reuse(&mut self, spare: Vec<u8>) {
         if spare.capacity() <= BLOCK_ROOM {
