@@ -130,6 +130,18 @@ pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
 pub const LEAST_BYTES_PER_MS: u64 = 4_000;
 /// Longest time a write may wait for a replica, in milliseconds: whoever has passed it on waits for the answer.
 pub const MAX_ACK_TIMEOUT_MS: u64 = 4_000;
+/// Addresses whose wrong cluster secrets are remembered; the one that was silent longest goes first, …
+pub const MAX_GUESSERS: usize = 1_024;
+/// … and for so long after the last of them, in milliseconds.
+pub const GUESS_MEMORY_MS: u64 = 60_000;
+/// Secrets of such an address that are looked at at once.
+pub const GUESSES_AT_ONCE: usize = 8;
+/// What its first wrong one takes, in milliseconds; each takes twice as long …
+pub const GUESS_DELAY_MS: u64 = 25;
+/// … up to this: eight guesses a second.
+pub const GUESS_DELAY_MAX_MS: u64 = 1_000;
+/// How long a secret of such an address waits for its turn, in milliseconds.
+pub const GUESS_PATIENCE_MS: u64 = 3_000;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
 /// … up to this.

@@ -247,6 +247,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections turned away because a bound was reached.
     pub connections_refused: IntCounter,
+    /// Requests that showed a wrong cluster secret, or none, where one is wanted.
+    pub wrong_secrets: IntCounter,
     /// Records appended to the log, or applied where there is none.
     pub records: IntCounter,
     /// Bytes of these records.
@@ -374,6 +376,11 @@ impl Metrics {
                 EVERYWHERE,
                 "memdb_http_connections_refused_total",
                 "Connections turned away at a bound.",
+            ),
+            wrong_secrets: of.counter(
+                EVERYWHERE,
+                "memdb_wrong_cluster_secrets_total",
+                "Requests that showed a wrong cluster secret, or none, where one is wanted.",
             ),
             records: of.counter(WITH_RECORDS, "memdb_records_total", "Records written or taken from the leader."),
             record_bytes: of.counter(

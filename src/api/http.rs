@@ -18,6 +18,7 @@ mod form;
 mod forward;
 mod framing;
 mod front;
+mod guesses;
 mod head;
 mod headers;
 mod help;

@@ -270,7 +270,7 @@ fn until_counted(node: &Node, word: &str, count: usize) {
 
 #[test]
 fn lines_that_are_counted_are_charged_no_longer_while_their_body_goes_on() {
-    let node = Node::start(HttpSettings { max_upload_bytes: 4 << 20, ..settings() });
+    let node = Node::start(HttpSettings { max_upload_bytes: 8 << 20, ..settings() });
     let line = "one two three\n";
     let lines = (3 << 20) / line.len();
     let mut open = Vec::new();

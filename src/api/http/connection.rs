@@ -3,6 +3,7 @@
 use super::{
     door::{Door, Opening},
     front::{Activity, Front},
+    guesses::Client,
     lane::{self, Begun, Left},
     routes::Site,
     settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
@@ -57,22 +58,23 @@ pub(super) async fn serve<S: Routes>(mut stream: TcpStream, routes: S, site: Arc
     } else {
         Begun::default()
     };
+    let client = stream.peer_addr().map_or_else(|_| Client::unknown(), |address| Client::new(address.ip()));
     let mut door = Door::new(stream, site.settings, stopping.clone(), begun);
     match door.open().await {
-        Opening::Http1 => http1(door, routes, site, stopping).await,
-        Opening::Http2 => http2(door, routes, site, stopping).await,
+        Opening::Http1 => http1(door, routes, (site, client), stopping).await,
+        Opening::Http2 => http2(door, routes, (site, client), stopping).await,
         Opening::Nothing => door.close().await,
     }
 }
 
-async fn http1<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+async fn http1<S: Routes>(door: Door, routes: S, (site, client): (Arc<Site>, Client), stopping: CancellationToken) {
     // The door keeps hyper's time and bounds its heads. Half-closing: a client may say that it has finished and still
     // wait for its answers, and the door says so for it at a bad head.
     let mut connection = http1::Builder::new()
         .half_close(true)
         .header_read_timeout(None)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(door), Front::new(routes, site, None));
+        .serve_connection(TokioIo::new(door), Front::new(routes, site, client, None));
     let mut stopped = pin!(stopping.cancelled());
     let mut told = false;
     let ended = poll_fn(|cx| {
@@ -91,7 +93,7 @@ async fn http1<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: Canc
     }
 }
 
-async fn http2<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+async fn http2<S: Routes>(door: Door, routes: S, (site, client): (Arc<Site>, Client), stopping: CancellationToken) {
     let activity = Arc::new(Activity::default());
     let idle_timeout = site.settings.idle_timeout;
     let max_head_bytes = u32::try_from(site.settings.max_head_bytes).unwrap_or(u32::MAX);
@@ -105,7 +107,7 @@ async fn http2<S: Routes>(door: Door, routes: S, site: Arc<Site>, stopping: Canc
         .max_local_error_reset_streams(MAX_TAKEN_BACK)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(door), Front::new(routes, site, Some(Arc::clone(&activity))));
+        .serve_connection(TokioIo::new(door), Front::new(routes, site, client, Some(Arc::clone(&activity))));
     let mut connection = pin!(connection);
     let mut last_idle = None;
     loop {

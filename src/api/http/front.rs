@@ -2,6 +2,7 @@
 
 use super::{
     browsers::CorsAnswer,
+    guesses::Client,
     headers,
     problem::{Kind, Problem},
     routes::Site,
@@ -63,12 +64,13 @@ pub(super) struct Front<S> {
     // count a dozen references up and down.
     routes: RefCell<S>,
     site: Arc<Site>,
+    client: Client,
     activity: Option<Arc<Activity>>,
 }
 
 impl<S> Front<S> {
-    pub(super) fn new(routes: S, site: Arc<Site>, activity: Option<Arc<Activity>>) -> Self {
-        Self { routes: RefCell::new(routes), site, activity }
+    pub(super) fn new(routes: S, site: Arc<Site>, client: Client, activity: Option<Arc<Activity>>) -> Self {
+        Self { routes: RefCell::new(routes), site, client, activity }
     }
 }
 
@@ -81,7 +83,7 @@ where
     type Error = Infallible;
     type Future = Answering<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(activity) = &self.activity {
             activity.begun.fetch_add(1, Ordering::AcqRel);
         }
@@ -92,6 +94,10 @@ where
         let browsers = &self.site.api.browsers;
         let cors = browsers.cors(request.headers());
         let progress = match screen(&request).and_then(|()| browsers.admit(&request)) {
+            Ok(None) if request.headers().contains_key(header::AUTHORIZATION) => {
+                request.extensions_mut().insert(self.client.clone());
+                Progress::Routed(self.routes.borrow_mut().call(request))
+            }
             Ok(None) => Progress::Routed(self.routes.borrow_mut().call(request)),
             Ok(Some(preflight)) => Progress::Answered(preflight),
             Err(problem) => Progress::Answered(problem.into_response()),

@@ -4,7 +4,9 @@
 //! before a body is read.
 
 use super::{
-    NodeAccess, Role, body, forward, headers,
+    NodeAccess, Role, body, forward,
+    guesses::Client,
+    headers,
     problem::{Kind, Problem},
     query::{Parameters, Query},
     routes::Site,
@@ -29,6 +31,13 @@ const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
 
+/// What a node shows to be let in.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) authorization: Option<String>,
+    pub(super) client: Client,
+}
+
 /// Whether a content type, or what a client accepts, is this one of ours.
 pub(super) fn is(given: Option<&str>, media: &str) -> bool {
     given.is_some_and(|given| given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media))
@@ -43,7 +52,7 @@ pub(super) fn is_offer(content_type: Option<&str>) -> bool {
 pub(super) async fn offer<S, B, E>(
     site: Arc<Site>,
     query: String,
-    authorization: Option<String>,
+    shown: Shown,
     content_length: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -51,7 +60,7 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    check(&site, authorization.as_deref())?;
+    check(&site, &shown).await?;
     Query::parse(&query, Parameters::NONE)?;
     if site.follows_files() {
         return Err(Problem::new(Kind::NotFound, "a local replica takes its records from files"));
@@ -75,7 +84,7 @@ where
 /// `POST /promote`: a person wants this replica to lead.
 pub(super) async fn promote(
     site: Arc<Site>,
-    authorization: Option<String>,
+    shown: Shown,
     origin: Option<String>,
     query: String,
 ) -> Result<Response, Problem> {
@@ -83,7 +92,7 @@ pub(super) async fn promote(
         // Any page that a person has open could send this to a node on loopback.
         return Err(Problem::new(Kind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
     }
-    check(&site, authorization.as_deref())?;
+    check(&site, &shown).await?;
     let force = match Query::parse(&query, Parameters::PROMOTE)?.force.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
@@ -100,8 +109,8 @@ pub(super) async fn promote(
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.
-pub(super) fn notice(site: &Site, query: &str, authorization: Option<&str>) -> Result<Response, Problem> {
-    check(site, authorization)?;
+pub(super) async fn notice(site: &Site, query: &str, shown: &Shown) -> Result<Response, Problem> {
+    check(site, shown).await?;
     Query::parse(query, Parameters::NONE)?;
     if let Role::LocalReplica { notice, .. } = &site.api.role {
         notice.notify_one();
@@ -115,7 +124,7 @@ pub(super) fn notice(site: &Site, query: &str, authorization: Option<&str>) -> R
 pub(super) async fn announce<S, B, E>(
     site: Arc<Site>,
     query: String,
-    authorization: Option<String>,
+    shown: Shown,
     content_type: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -123,7 +132,7 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    check(&site, authorization.as_deref())?;
+    check(&site, &shown).await?;
     Query::parse(&query, Parameters::NONE)?;
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
@@ -151,12 +160,12 @@ pub(super) async fn fetch(
     site: &Site,
     query: &str,
     accept: Option<&str>,
-    authorization: Option<&str>,
+    shown: &Shown,
 ) -> Option<Result<Response, Problem>> {
     if is(accept, SNAPSHOT_TYPE) {
-        Some(checked(site, authorization, snapshot(site, query)).await)
+        Some(checked(site, shown, snapshot(site, query)).await)
     } else if is(accept, RECORDS_TYPE) {
-        Some(checked(site, authorization, records(site, query)).await)
+        Some(checked(site, shown, records(site, query)).await)
     } else {
         None
     }
@@ -164,10 +173,10 @@ pub(super) async fn fetch(
 
 async fn checked(
     site: &Site,
-    authorization: Option<&str>,
+    shown: &Shown,
     answer: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
-    check(site, authorization)?;
+    check(site, shown).await?;
     answer.await
 }
 
@@ -252,13 +261,13 @@ fn archive(site: &Site) -> Result<&crate::replication::Archive, Problem> {
     }
 }
 
-fn check(site: &Site, authorization: Option<&str>) -> Result<(), Problem> {
-    let shown = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+async fn check(site: &Site, shown: &Shown) -> Result<(), Problem> {
     match &site.api.nodes {
         NodeAccess::Anyone => Ok(()),
-        NodeAccess::Secret(secret) if secret.is(shown.as_bytes()) => Ok(()),
-        NodeAccess::Secret(_) => {
-            Err(Problem::new(Kind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
+        NodeAccess::Secret(secret) => {
+            let bearer = shown.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
+            let admitted = site.guesses.admit(secret, bearer.unwrap_or_default(), &shown.client).await;
+            admitted.inspect_err(|_| site.api.metrics.wrong_secrets.inc())
         }
         NodeAccess::Nobody => Err(Problem::new(
             Kind::ClusterSecret,

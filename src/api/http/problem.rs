@@ -147,9 +147,7 @@ impl Kind {
             Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
             Kind::QueueFull => (429, "queue-full", "The write queue is full"),
             Kind::WindowFull => (429, "window-full", "As many keys or streams are remembered as may be"),
-            Kind::TooManyFromAddress => {
-                (429, "too-many-from-address", "As many connections are open from one address as may be")
-            }
+            Kind::TooManyFromAddress => (429, "too-many-from-address", "One address asks for more than its share"),
             Kind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
             Kind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
             Kind::Internal => (500, "internal", "The server failed"),

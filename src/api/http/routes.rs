@@ -10,8 +10,11 @@ use super::{
     coding::{Coding, ENCODED_AT_ONCE},
     form,
     forward::{self, Sent},
+    guesses::{Client, Guesses},
     headers::Naming,
-    help, nodes, operations,
+    help,
+    nodes::{self, Shown},
+    operations,
     problem::{Kind, Problem},
     query::{Parameters, Query, is_dots},
     reads,
@@ -45,6 +48,8 @@ pub(super) struct Site {
     pub(super) bulk_room: Arc<bulk::Room>,
     /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
     pub(super) tallies: Arc<Pool>,
+    /// Who has shown wrong cluster secrets, to any of the threads.
+    pub(super) guesses: Arc<Guesses>,
     pub(super) started: Instant,
     /// A permit for each answer in pieces that is encoded.
     pub(super) encoders: Arc<Semaphore>,
@@ -168,15 +173,15 @@ fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 
 fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
-    let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(authorization());
+    let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(shown());
     let write = asked.and(warp::body::stream()).then(
-        move |sent: Sent, query: String, heads: writes::Heads, authorization: Option<String>, body| {
+        move |sent: Sent, query: String, heads: writes::Heads, shown: Shown, body| {
             let site = Arc::clone(&site);
             async move {
                 answer(if nodes::is_offer(heads.content_type.as_deref()) {
-                    nodes::offer(site, query, authorization, heads.content_length, body).await
+                    nodes::offer(site, query, shown, heads.content_length, body).await
                 } else if site.follows_files() && heads.content_length.as_deref() == Some("0") {
-                    nodes::notice(&site, &query, authorization.as_deref())
+                    nodes::notice(&site, &query, &shown).await
                 } else if let Some(leader) = site.forward() {
                     forward::write(&site, leader, sent, &query, heads, body).await
                 } else {
@@ -218,11 +223,11 @@ fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let (reading, announcing) = (Arc::clone(site), Arc::clone(site));
     let accept = warp::header::optional("accept");
     let asked = reads_only().and(query()).and(read_heads()).and(wanted_coding());
-    let read = asked.and(accept).and(authorization()).then(
-        move |query: String, heads, coding, accept: Option<String>, authorization: Option<String>| {
+    let read = asked.and(accept).and(shown()).then(
+        move |query: String, heads, coding, accept: Option<String>, shown: Shown| {
             let site = Arc::clone(&reading);
             async move {
-                answer(match nodes::fetch(&site, &query, accept.as_deref(), authorization.as_deref()).await {
+                answer(match nodes::fetch(&site, &query, accept.as_deref(), &shown).await {
                     Some(fetched) => fetched,
                     None => reads::sync(site, query, heads, coding).await,
                 })
@@ -230,10 +235,10 @@ fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         },
     );
     let content_type = warp::header::optional("content-type");
-    let announce = warp::post().and(query()).and(authorization()).and(content_type).and(warp::body::stream()).then(
-        move |query, authorization, content_type, body| {
+    let announce = warp::post().and(query()).and(shown()).and(content_type).and(warp::body::stream()).then(
+        move |query, shown, content_type, body| {
             let site = Arc::clone(&announcing);
-            async move { answer(nodes::announce(site, query, authorization, content_type, body).await) }
+            async move { answer(nodes::announce(site, query, shown, content_type, body).await) }
         },
     );
     at("sync").and(read.or(announce).unify().or(refuse("GET, HEAD, POST")).unify()).boxed()
@@ -262,9 +267,9 @@ fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
 fn promote(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let site = Arc::clone(site);
     let origin = warp::header::optional("origin");
-    let asked = warp::post().and(authorization()).and(origin).and(query()).then(move |authorization, origin, query| {
+    let asked = warp::post().and(shown()).and(origin).and(query()).then(move |shown, origin, query| {
         let site = Arc::clone(&site);
-        async move { answer(nodes::promote(site, authorization, origin, query).await) }
+        async move { answer(nodes::promote(site, shown, origin, query).await) }
     });
     at("promote").and(asked.or(refuse("POST")).unify()).boxed()
 }
@@ -343,8 +348,10 @@ fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Copy {
 }
 
 /// What nodes show each other.
-fn authorization() -> impl Filter<Extract = (Option<String>,), Error = Rejection> + Copy {
-    warp::header::optional("authorization")
+fn shown() -> impl Filter<Extract = (Shown,), Error = Rejection> + Copy {
+    warp::header::optional("authorization").and(warp::ext::optional::<Client>()).map(
+        |authorization, client: Option<Client>| Shown { authorization, client: client.unwrap_or_else(Client::unknown) },
+    )
 }
 
 fn naming() -> impl Filter<Extract = (Naming,), Error = Rejection> + Copy {

@@ -9,6 +9,7 @@ use super::{
     addresses::{Addresses, Admitted},
     body::Uploads,
     bulk, connection,
+    guesses::Guesses,
     problem::{Kind, Problem},
     routes::{self, Site},
 };
@@ -57,6 +58,7 @@ impl Server {
         let uploads = Uploads::new(settings.max_upload_bytes);
         let bulk_room = Arc::new(bulk::Room::new());
         let offers = Uploads::new(2 * limits::MAX_OFFER_BYTES);
+        let guesses: Arc<Guesses> = Arc::default();
         let started = Instant::now();
         let mut dealer = Dealer {
             permits: Arc::new(Semaphore::new(settings.max_connections)),
@@ -71,8 +73,8 @@ impl Server {
             dealer.threads.push(deal);
             let (uploads, offers, bulk_room) = (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_room));
             let tallies = Pool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let encoders = routes::encoders();
-            let site = Site { api, settings, uploads, offers, bulk_room, tallies, started, encoders };
+            let (encoders, guesses) = (routes::encoders(), Arc::clone(&guesses));
+            let site = Site { api, settings, uploads, offers, bulk_room, tallies, guesses, started, encoders };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });

@@ -6,6 +6,7 @@ use super::{
         body::Uploads,
         bulk,
         front::Front,
+        guesses::Client,
         routes::{self, Site},
     },
     desk::{Desk, Rest},
@@ -65,7 +66,7 @@ async fn by_routes(site: &Arc<Site>, requests: &[u8]) -> Vec<u8> {
     let (server, mut client) = tokio::io::duplex(16 << 20);
     client.write_all(requests).await.expect("they fit");
     client.shutdown().await.expect("it is open");
-    let front = Front::new(warp::service(routes::routes(site)), Arc::clone(site), None);
+    let front = Front::new(warp::service(routes::routes(site)), Arc::clone(site), Client::unknown(), None);
     let served = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), front).await;
     assert!(served.is_ok(), "hyper does not take what the lane has answered: {served:?}");
     let mut answers = Vec::new();
@@ -108,6 +109,7 @@ pub(in crate::api::http) fn site() -> Site {
         offers,
         bulk_room: Arc::new(bulk::Room::new()),
         tallies: Pool::new(0, 0),
+        guesses: Arc::default(),
         started: Instant::now(),
         encoders: routes::encoders(),
     }
