@@ -9,7 +9,7 @@
 //!
 //! | level | modules | what they are |
 //! |---|---|---|
-//! | 0 | `atomics` [`limits`] [`failpoint`] [`clock`] [`position`] [`hash`] [`tally`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`origin`] | what threads share memory by; bounds, clocks and plain values; text to words; switches for tests |
+//! | 0 | `atomics` [`limits`] [`failpoint`] [`clock`] [`position`] [`hash`] [`tally`] [`charset`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`origin`] | what threads share memory by; bounds, clocks and plain values; text to words; switches for tests |
 //! | 1 | [`words`] [`store`] | the counts in memory; a record changes them by [`store::Store::apply`] alone |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 3 | [`view`] [`replication`] | what reads are answered from; messages between nodes, and a leader's side of each replica |
@@ -44,6 +44,7 @@
 
 pub mod api;
 mod atomics;
+pub mod charset;
 pub mod client;
 pub mod clock;
 pub mod config;

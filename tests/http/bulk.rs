@@ -44,6 +44,23 @@ fn every_line_is_a_text() {
 }
 
 #[test]
+fn lines_in_another_charset_are_decoded_as_they_come() {
+    let node = Node::start(settings());
+    let mut wire = Wire::open(&node);
+    let utf16: Vec<u8> = "café\ncafé au lait\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let answer = bulk(&mut wire, "\r\nContent-Type: text/plain; charset=utf-16le", &utf16);
+    assert_eq!((done(&answer), member(&answer, "words")), ((202, 2, 0, 0), 4));
+    assert_eq!(wire.get("/wordcount?word=caf%C3%A9").text(), "{\"café\":2}");
+    // Half a character at the end, and the same bytes without their charset.
+    let broken = bulk(&mut wire, "\r\nContent-Type: text/plain; charset=utf-16le", b"a\0\n\0b\0\x3d\xd8");
+    assert_eq!(done(&broken), (202, 1, 0, 1));
+    let unnamed = bulk(&mut wire, "", b"a\nh\0i\0\n");
+    assert_eq!(done(&unnamed), (202, 1, 0, 1));
+    let reason = unnamed.json()["refusals"][0]["reason"].to_string();
+    assert!(reason.contains("looks binary or UTF-16"), "{reason}");
+}
+
+#[test]
 fn a_line_that_cannot_be_read_is_told_and_the_others_count() {
     let node = Node::start(settings());
     let mut wire = Wire::open(&node);
@@ -208,7 +225,7 @@ fn what_a_bulk_body_may_not_be_is_refused() {
         ("\r\nIdempotency-Key: k", "invalid-header"),
         ("\r\nMemdb-Stream: s\r\nMemdb-Stream-Seq: 1", "invalid-header"),
         ("\r\nContent-Type: application/json", "unsupported-media-type"),
-        ("\r\nContent-Type: text/plain; charset=latin1", "unsupported-media-type"),
+        ("\r\nContent-Type: text/plain; charset=klingon", "unsupported-media-type"),
     ] {
         assert_eq!(bulk(&mut Wire::open(&node), head, "a").problem(), problem, "{head}");
     }

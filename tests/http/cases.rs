@@ -194,6 +194,11 @@ fn bodies() -> Vec<Case> {
     let multipart = "multipart/form-data; boundary=b";
     vec![
         update("a member that folds to nothing", "{\"a\":1,\"__\":1}"),
+        typed("a text in latin1", "text/plain; charset=iso-8859-1", b"caf\xe9", 202, ""),
+        typed("a text that is not in its charset", "text/plain; charset=utf-16le", b"h\0e", 400, "invalid-body"),
+        typed("JSON in another charset", "application/json; charset=utf-16le", b"a", 415, "unsupported-media-type"),
+        typed("UTF-16 without its name", "text/plain", b"h\0i\0", 400, "invalid-body"),
+        typed("a mark in front of JSON", "application/json", b"\xef\xbb\xbf{\"text\":\"a\"}", 202, ""),
         case("no body", request("POST /post", &[], ""), 400, "empty-text", Open),
         case("a length of zero", request("POST /post", &["Content-Length: 0"], ""), 400, "empty-text", Open),
         case("chunks without a byte", chunks("POST /post", ""), 400, "empty-text", Open),
@@ -222,7 +227,7 @@ fn bodies() -> Vec<Case> {
         ),
         typed("bytes that are not UTF-8", "text/plain", b"ok \xff", 400, "invalid-utf8"),
         typed("half a character at the end", "text/plain", b"ok \xe5\x8c", 400, "invalid-utf8"),
-        typed("another charset", "text/plain; charset=latin1", b"x", 415, "unsupported-media-type").with(&[(
+        typed("another charset", "text/plain; charset=klingon", b"x", 415, "unsupported-media-type").with(&[(
             "accept-post",
             "text/plain, application/x-www-form-urlencoded, application/json, multipart/form-data; all in UTF-8",
         )]),

@@ -15,6 +15,7 @@ const LADDER: &[&[&str]] = &[
         "position",
         "hash",
         "tally",
+        "charset",
         "tokenizer",
         "record",
         "metrics",

@@ -4,6 +4,7 @@ use super::{
     problem::{Kind, Problem},
     settings::HttpSettings,
 };
+use crate::charset::Charset;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use std::{
@@ -183,6 +184,20 @@ pub(super) fn check_charset(name: &str, accepted: &'static str) -> Result<(), Pr
     Err(Problem::unsupported_media_type(accepted, "the charset is not taken here; send UTF-8"))
 }
 
+/// A `Content-Type` without a charset that can be decoded, and that charset; UTF-8 stays where it is, and so does what
+/// [`essence`] refuses.
+pub(super) fn without_charset(content_type: Option<&str>) -> (Option<String>, Option<Charset>) {
+    let Some(content_type) = content_type else { return (None, None) };
+    let mut charset = None;
+    let is_other = |parameter: &&str| {
+        let label = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+        let known = label.and_then(|(_, label)| Charset::of_label(label.trim().trim_matches('"')).ok().flatten());
+        known.is_none_or(|known| charset.is_some() || charset.replace(known).is_some())
+    };
+    let others: Vec<&str> = content_type.split(';').filter(is_other).collect();
+    (Some(others.join(";")), charset)
+}
+
 impl Media {
     /// The media type of a body; no header at all means plain text.
     pub(super) fn of(content_type: Option<&str>, accepted: &'static str) -> Result<Self, Problem> {
@@ -262,6 +277,22 @@ mod tests {
         let body = stream::pending::<Result<Bytes, Infallible>>();
         let problem = read(body, Some("11"), &settings(), &Uploads::new(10)).await.expect_err("too large");
         assert_eq!(problem.status().as_u16(), 413);
+    }
+
+    #[test]
+    fn a_charset_that_can_be_decoded_is_taken_out_of_the_media_type() {
+        for (text, rest, name) in [
+            ("text/plain", "text/plain", None),
+            ("text/plain; charset=utf-8; a=b", "text/plain; charset=utf-8; a=b", None),
+            ("text/plain; Charset=\"ISO-8859-1\"; a=b", "text/plain; a=b", Some("windows-1252")),
+            ("text/plain;charset=utf-16le", "text/plain", Some("UTF-16LE")),
+            ("text/plain; charset=klingon", "text/plain; charset=klingon", None),
+            // Of two the second stays, and is refused.
+            ("text/plain;charset=utf-16le;charset=koi8-r", "text/plain;charset=koi8-r", Some("UTF-16LE")),
+        ] {
+            let (media, charset) = without_charset(Some(text));
+            assert_eq!((media.as_deref(), charset.map(Charset::name)), (Some(rest), name), "{text}");
+        }
     }
 
     #[test]

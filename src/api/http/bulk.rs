@@ -19,13 +19,14 @@ use super::{
     writes::{self, Acceptance, Heads},
 };
 use crate::{
+    charset::Charset,
     hash::WordHasher,
     leader::{AckLevel, Leader, Receipt, WriteError},
     limits::{BULK_BLOCK_BYTES, BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
     position::DatabaseTag,
     tally::{Batch, Once, Parts, Pool, Tally, Verb},
 };
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
 use futures::{Stream, StreamExt};
 use lines::{Block, Lines};
@@ -176,7 +177,8 @@ where
 {
     let coding = Coding::of_body(content_encoding.as_deref())?;
     let query = Query::of_addition(&query)?;
-    let format = Format::of(heads.content_type.as_deref())?;
+    let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
+    let format = Format::of(content_type.as_deref())?;
     let stream = stream_of(heads.naming)?;
     let identity = site.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
@@ -195,9 +197,10 @@ where
     let mut done = Done::default();
     let broken = |_| Problem::new(Kind::InvalidBody, "the body broke off or its chunks are malformed");
     let body = body.map(|piece| piece.map_err(broken));
-    let ran = match coding {
-        None => bulk.run(body, query.ack, &mut done).await,
-        Some(coding) => bulk.run_decoded(body, coding, query.ack, &mut done).await,
+    let ran = match (coding, charset) {
+        (None, None) => bulk.run(body, query.ack, &mut done).await,
+        (None, Some(charset)) => Box::pin(bulk.run(decoded(body, charset), query.ack, &mut done)).await,
+        (Some(coding), charset) => bulk.run_decoded(body, (coding, charset), query.ack, &mut done).await,
     };
     let ended = match ran {
         Ok(()) => bulk.barrier(query.ack).await.map_err(|error| bulk.refused(&error)),
@@ -206,6 +209,31 @@ where
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     writes::count_unreplicated(&bulk.site, query.ack, &receipt);
     Ok(accepted(&done, bulk.manner.limit, &Acceptance { receipt, database }))
+}
+
+/// A body in UTF-8. What cannot be decoded has its line refused.
+fn decoded<S, B, E>(body: S, charset: Charset) -> impl Stream<Item = Result<Bytes, E>>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let mut decoder = charset.decoder();
+    // The end is a piece too: of a character that breaks off, it is the first to know.
+    body.map(Some).chain(futures::stream::iter([None])).map(move |piece| {
+        let mut text = Vec::new();
+        match piece {
+            None => decoder.push(&[], true, &mut text),
+            Some(piece) => {
+                let mut piece = piece?;
+                while piece.has_remaining() {
+                    let some = piece.chunk().len();
+                    decoder.push(piece.chunk(), false, &mut text);
+                    piece.advance(some);
+                }
+            }
+        }
+        Ok(text.into())
+    })
 }
 
 fn stream_of(naming: Naming) -> Result<Option<Box<str>>, Problem> {
@@ -226,7 +254,7 @@ impl Bulk {
     async fn run_decoded<S, B>(
         &self,
         body: S,
-        coding: Coding,
+        (coding, charset): (Coding, Option<Charset>),
         level: Option<AckLevel>,
         done: &mut Done,
     ) -> Result<(), Problem>
@@ -236,7 +264,11 @@ impl Bulk {
     {
         let mut share = Share::of(&self.site.uploads);
         share.set(decoding::memory_bytes(coding))?;
-        self.run(decoding::decoded(body, coding)?, level, done).await
+        let body = decoding::decoded(body, coding)?;
+        match charset {
+            None => self.run(body, level, done).await,
+            Some(charset) => Box::pin(self.run(decoded(body, charset), level, done)).await,
+        }
     }
 
     async fn run<S, B>(&self, body: S, level: Option<AckLevel>, done: &mut Done) -> Result<(), Problem>

@@ -59,6 +59,8 @@ pub(super) fn read_object<'a>(
     wanted: impl Fn(&str) -> Wanted,
     take: impl FnMut(Cow<'a, str>, Value<'a>) -> Result<(), String>,
 ) -> Result<(), String> {
+    // A byte-order mark in front is no part of it, as in front of any text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_is_object(text)?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let read = reader.deserialize_map(Members { wanted, take });

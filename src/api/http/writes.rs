@@ -12,6 +12,7 @@ use super::{
     update,
 };
 use crate::{
+    charset::{Charset, check_no_nul},
     client::OF_NO_DATABASE,
     format::Identity,
     hash,
@@ -58,8 +59,14 @@ where
     let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
     check_meant(&site, forwarded.as_deref())?;
     let query = Query::of_addition(&query)?;
-    let media = Media::of(heads.content_type.as_deref(), POST_TAKES)?;
-    let text = Text { bytes: whole.bytes.clone(), media, naming: heads.naming, namespace: query.namespace.into() };
+    let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
+    let media = Media::of(content_type.as_deref(), POST_TAKES)?;
+    if charset.is_some() && media != Media::Plain {
+        let detail = "only text/plain is taken in another charset; send this in UTF-8";
+        return Err(Problem::unsupported_media_type(POST_TAKES, detail));
+    }
+    let naming = heads.naming;
+    let text = Text { bytes: whole.bytes.clone(), media, charset, naming, namespace: query.namespace.into() };
     let identity = site.current()?.identity;
     let (analyzer, tally) = (identity.analyzer, site.tallies.take(identity.hasher()));
     let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
@@ -198,6 +205,8 @@ fn check_meant(site: &Site, forwarded: Option<&str>) -> Result<(), Problem> {
 struct Text {
     bytes: Bytes,
     media: Media,
+    /// Of a plain text that is not UTF-8.
+    charset: Option<Charset>,
     naming: Naming,
     namespace: Box<str>,
 }
@@ -207,7 +216,7 @@ impl Text {
         let uploaded;
         let mut id = None;
         let text = match &self.media {
-            Media::Plain => Cow::Borrowed(form::utf8(&self.bytes)?),
+            Media::Plain => plain_text(&self.bytes, self.charset)?,
             Media::Form => form_text(&self.bytes)?,
             Media::Json => {
                 let posted = json_text(&self.bytes)?;
@@ -222,15 +231,26 @@ impl Text {
         if text.is_empty() {
             return Err(Problem::new(Kind::EmptyText, "the text is empty; post at least one character"));
         }
+        check_no_nul(text.as_bytes()).map_err(|error| Problem::new(Kind::InvalidBody, error.to_string()))?;
         let once = self.naming.once(id.as_deref())?;
         Ok(of_text(&text, once, self.namespace, analyzer, tally))
     }
 }
 
+fn plain_text(bytes: &[u8], charset: Option<Charset>) -> Result<Cow<'_, str>, Problem> {
+    let Some(charset) = charset else { return Ok(Cow::Borrowed(form::utf8(bytes)?)) };
+    charset.decode(bytes).map(Cow::Owned).map_err(|offset| {
+        let detail = format!("the text is not {}: the byte at offset {offset} cannot stand there", charset.name());
+        Problem::new(Kind::InvalidBody, detail)
+    })
+}
+
 /// The words of a text, counted in `tally`, which is empty.
 fn of_text(text: &str, once: Option<Once>, namespace: Box<str>, analyzer: Analyzer, mut tally: Tally) -> Batch {
     let mut words = 0;
-    let left_out = analyzer.words_within(text, MAX_WORD_BYTES, |word| {
+    // A byte-order mark in front is no part of a word, whatever the analyzer.
+    let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let left_out = analyzer.words_within(unmarked, MAX_WORD_BYTES, |word| {
         tally.add(word, 1).expect("a text has fewer words than an i64 counts");
         words += 1;
     });
@@ -256,13 +276,13 @@ pub(super) fn small_post(
     let once = naming.once(None).ok()?;
     let tally = || tallies.take(identity.hasher());
     let batch = || of_text(&text, once, query.namespace.into(), identity.analyzer, tally());
-    (!text.is_empty()).then(|| (batch(), query.ack))
+    (!text.is_empty() && check_no_nul(text.as_bytes()).is_ok()).then(|| (batch(), query.ack))
 }
 
 /// A body, counted: for the fuzzer.
 #[cfg(feature = "failpoints")]
 pub(super) async fn counted(media: Media, bytes: Bytes) -> Result<Batch, Problem> {
-    let text = Text { bytes, media, naming: Naming::default(), namespace: "words".into() };
+    let text = Text { bytes, media, charset: None, naming: Naming::default(), namespace: "words".into() };
     text.into_batch(Analyzer::Standard, Tally::new(hash::WordHasher::new(1))).await
 }
 
@@ -493,8 +513,13 @@ mod tests {
     use crate::hash::WordHasher;
 
     async fn batch(media: Media, body: &'static [u8]) -> Result<Batch, Problem> {
-        let text =
-            Text { bytes: Bytes::from_static(body), media, naming: Naming::default(), namespace: "words".into() };
+        let text = Text {
+            bytes: Bytes::from_static(body),
+            media,
+            charset: None,
+            naming: Naming::default(),
+            namespace: "words".into(),
+        };
         text.into_batch(Analyzer::Standard, Tally::new(WordHasher::new(1))).await
     }
 
@@ -504,6 +529,8 @@ mod tests {
         let uploaded = b"--b\r\nContent-Disposition: form-data; name=\"text\"; filename=\"t\"\r\n\r\nhello world hello\r\n--b--\r\n";
         for (media, body) in [
             (Media::Plain, b"hello world hello".as_slice()),
+            (Media::Plain, b"\xef\xbb\xbfhello world hello"),
+            (Media::Json, b"\xef\xbb\xbf{\"text\":\"hello world hello\"}"),
             (Media::Form, b"x=1&text=hello+world%20hello"),
             (Media::Json, br#"{"other":[1],"text":"hello world\u0020hello"}"#),
             (multipart, uploaded),
@@ -524,6 +551,9 @@ mod tests {
             (Media::Form, b"text=a&text=b", "invalid-body"),
             (Media::Form, b"text=100%", "invalid-body"),
             (Media::Form, b"text=%ff", "invalid-utf8"),
+            (Media::Plain, b"h\0i\0", "invalid-body"),
+            (Media::Form, b"text=h%00i", "invalid-body"),
+            (Media::Json, br#"{"text":"a\u0000b"}"#, "invalid-body"),
             (Media::Json, b"", "empty-text"),
             (Media::Json, b"{}", "invalid-body"),
             (Media::Json, br#"{"text":1}"#, "invalid-body"),

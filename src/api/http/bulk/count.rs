@@ -6,6 +6,7 @@ use super::{
     lines::Block,
 };
 use crate::{
+    charset::check_no_nul,
     leader::WriteError,
     limits::MAX_WORD_BYTES,
     tally::{self, Parts, Tally},
@@ -51,7 +52,8 @@ pub(super) struct Manner {
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
 pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally), parts: &mut Parts) -> Counted {
     let mut counted = Counted::new(tally);
-    if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long {
+    let is_text = check_no_nul(&block.bytes).is_ok();
+    if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
             Ok(text) => counted.add_whole(text, manner.analyzer, parts, other),
@@ -207,13 +209,16 @@ fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
 
 fn text(line: &[u8], format: Format) -> Result<Cow<'_, str>, String> {
     let line = decode_utf8(line).map_err(|error| error.to_string())?;
-    match format {
+    let line = if format == Format::Json { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
+    let text = match format {
         Format::Plain => Ok(Cow::Borrowed(line)),
         Format::Json if line.trim_ascii().is_empty() => Ok(Cow::Borrowed("")),
         Format::Json => {
             json_text(line).map_err(|wrong| format!("{wrong}; a JSON object with a string member text is wanted"))
         }
-    }
+    }?;
+    check_no_nul(text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(text)
 }
 
 fn json_text(line: &str) -> Result<Cow<'_, str>, String> {
@@ -252,6 +257,9 @@ mod tests {
         assert_eq!(told(&counted(b"a b\n\nb c\n", Format::Plain, 99)), (4, 3, vec![]));
         assert_eq!(told(&counted(b"a b\n\xff\nb c\n", Format::Plain, 99)), (4, 3, vec![12]));
         assert_eq!(told(&counted(b"a b\naaaaaa bbbb\nb c\n", Format::Plain, 9)), (4, 3, vec![12]));
+        assert_eq!(told(&counted(b"a b\nh\0i\0\nb c\n", Format::Plain, 99)), (4, 3, vec![12]));
+        let marked = b"\xef\xbb\xbf{\"text\":\"a\"}\n{\"text\":\"h\\u0000\"}\n\xef\xbb\xbf\n";
+        assert_eq!(told(&counted(marked, Format::Json, 99)), (1, 1, vec![12]));
         let json =
             b"{\"text\":\"a b\",\"n\":1}\n \n{\"text\":1}\n{}\nx\n{\"text\":\"\xff\"}\n{\"text\":\"A\\u0020\"}\n";
         assert_eq!(told(&counted(json, Format::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
