@@ -83,7 +83,9 @@ fn standard_input_under_a_name_goes_on_where_it_was_cut_off() {
         if passes { Fate::Counted } else { Fate::Busy }
     });
     let text = long_text(3_000);
-    let cut = post_stdin(&fake, &["--stream", "long", "--retry-seconds", "0"], text.clone());
+    // One block at a time: of a second one, the leader might count what it has received after the run has ended.
+    let one_by_one = ["--stream", "long", "--retry-seconds", "0", "--in-flight", "1"];
+    let cut = post_stdin(&fake, &one_by_one, text.clone());
     assert_eq!(cut.code, 1);
     gate.store(true, std::sync::atomic::Ordering::SeqCst);
     let rest = post_stdin(&fake, &["--stream", "long"], text);
