@@ -1,14 +1,23 @@
 //! The stages between a file or pipe and the lines in it: each reads the one before.
 
+use crate::charset::{Charset, ToUtf8, check_no_nul};
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
-use std::io::{self, Cursor};
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use futures::stream;
+use std::{
+    io::{self, Cursor},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
+use tokio_util::io::StreamReader;
 
 /// Bytes to be read once.
 pub type Input = Box<dyn AsyncRead + Send + Unpin>;
 
 /// Bytes that are decompressed at a time.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that are decoded at a time.
+const DECODED_BYTES: usize = 64 << 10;
 /// Bytes within which the first line is looked for.
 const FIRST_LINE_BYTES: usize = 64 << 10;
 
@@ -67,6 +76,81 @@ pub async fn decompressed(input: Input) -> io::Result<(Input, Option<Compression
     })
 }
 
+/// The byte-order marks of UTF-8 and of both UTF-16.
+const MARKS: [&[u8]; 3] = [UTF8_MARK, b"\xff\xfe", b"\xfe\xff"];
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// An input as UTF-8, without its byte-order mark: the mark says what is decoded, or `named` where there is none. What
+/// cannot be decoded becomes bytes that are no UTF-8. At U+0000 the input ends with an error.
+///
+/// # Errors
+/// The reader's.
+pub async fn decoded(input: Input, named: Option<Charset>) -> io::Result<Input> {
+    // As for the compression, no longer than it may be a mark.
+    let wants_more = |start: &[u8]| MARKS.iter().any(|mark| start.len() < mark.len() && mark.starts_with(start));
+    let (start, input) = peek(input, wants_more).await?;
+    let text: Input = match Charset::of_mark(&start).or(named) {
+        Some(charset) => to_utf8(input, charset),
+        None if start.starts_with(UTF8_MARK) => {
+            let (mut input, mut mark) = (input, [0; UTF8_MARK.len()]);
+            input.read_exact(&mut mark).await?;
+            input
+        }
+        None => input,
+    };
+    Ok(Box::new(WithoutNul { text, passed: 0, found: None }))
+}
+
+/// An input in another encoding, as UTF-8.
+fn to_utf8(input: Input, charset: Charset) -> Input {
+    let decoder = Some(charset.decoder());
+    let pieces = stream::try_unfold((input, decoder), |(mut input, decoder)| async move {
+        let Some(mut decoder): Option<ToUtf8> = decoder else { return io::Result::Ok(None) };
+        let (mut bytes, mut text) = (vec![0; DECODED_BYTES], Vec::new());
+        let read = input.read(&mut bytes).await?;
+        decoder.push(&bytes[..read], read == 0, &mut text);
+        Ok(Some((Cursor::new(text), (input, (read > 0).then_some(decoder)))))
+    });
+    Box::new(StreamReader::new(Box::pin(pieces)))
+}
+
+/// A text up to the first U+0000 in it.
+struct WithoutNul {
+    text: Input,
+    /// Bytes that were given.
+    passed: u64,
+    /// The offset of the first.
+    found: Option<u64>,
+}
+
+impl AsyncRead for WithoutNul {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = into.filled().len();
+        if this.found.is_none() {
+            ready!(Pin::new(&mut this.text).poll_read(context, into))?;
+            let given = &into.filled()[before..];
+            let (length, nul) = check_no_nul(given).map_or_else(|nul| (nul.offset, true), |()| (given.len(), false));
+            this.passed += length as u64;
+            this.found = nul.then_some(this.passed);
+            into.set_filled(before + length);
+        }
+        match this.found {
+            // What stands before it comes first.
+            Some(offset) if into.filled().len() == before => Poll::Ready(Err(holds_nul(offset))),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+fn holds_nul(offset: u64) -> io::Error {
+    let message = format!(
+        "U+0000 at byte {offset} of the text: it looks binary or UTF-16. If it is text, name its encoding \
+         (--encoding utf-16le), or leave the zeros out (tr -d '\\0')"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
 /// Whether the first line is a JSON object with a string member `text`, as in NDJSON that can be counted.
 ///
 /// # Errors
@@ -107,7 +191,7 @@ mod tests {
     fn input(bytes: &[u8], step: usize) -> Input {
         let pieces: Vec<_> = bytes.chunks(step).map(|piece| io::Result::Ok(piece.to_vec())).collect();
         let pieces = pieces.into_iter().map(|piece| piece.map(Cursor::new));
-        Box::new(tokio_util::io::StreamReader::new(futures::stream::iter(pieces)))
+        Box::new(StreamReader::new(stream::iter(pieces)))
     }
 
     async fn all(mut input: Input) -> io::Result<Vec<u8>> {
@@ -161,6 +245,41 @@ mod tests {
         for whole in [gzip(text.as_bytes()).await, zstd(text.as_bytes()).await] {
             let (text, _) = decompressed(input(&whole[..whole.len() - 5], 100)).await.expect("it begins well");
             assert_eq!(all(text).await.expect_err("it breaks off").kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[tokio::test]
+    async fn texts_are_decoded_by_their_marks_or_by_name_however_they_arrive() {
+        let named = |label| Charset::of_label(label).expect("known");
+        let cases: [(&[u8], &str, &[u8]); 11] = [
+            (b"\xff\xfeh\0\xe9\0\n\0", "utf-8", "hé\n".as_bytes()),
+            (b"\xfe\xff\0h\0\xe9", "utf-8", "hé".as_bytes()),
+            (b"\xfe\xff\0h\0\xe9", "windows-1251", "hé".as_bytes()),
+            (b"\0h\0\xe9", "utf-16be", "hé".as_bytes()),
+            (b"h\0\0\xd8e\0", "utf-16le", b"h\xffe"),
+            (b"h\0e", "utf-16le", b"h\xff"),
+            (b"\xcf\xf0", "windows-1251", "Пр".as_bytes()),
+            (b"\xef\xbb\xbfa", "utf-8", b"a"),
+            (b"\xef\xbb", "utf-8", b"\xef\xbb"),
+            (b"\xff", "utf-8", b"\xff"),
+            (b"", "utf-16le", b""),
+        ];
+        for (bytes, label, expected) in cases {
+            for step in [1, 3, 1_000] {
+                let text = decoded(input(bytes, step), named(label)).await.expect("no error");
+                assert_eq!(all(text).await.expect("whole"), expected, "{bytes:?} as {label} by {step}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_text_ends_with_an_error_at_u_0000_after_what_stands_before_it() {
+        for step in [1, 3, 1_000] {
+            let mut text = decoded(input(b"a b\nc\0\n", step), None).await.expect("it begins well");
+            let mut before = Vec::new();
+            let error = text.read_to_end(&mut before).await.expect_err("no text").to_string();
+            assert_eq!(before, b"a b\nc", "by {step}");
+            assert!(error.contains("U+0000 at byte 5") && error.contains("looks binary or UTF-16"), "{error}");
         }
     }
 

@@ -212,6 +212,67 @@ fn ndjson_is_told_by_name_or_first_line_and_what_is_refused_is_told() {
 }
 
 #[test]
+fn texts_in_other_encodings_count_as_what_they_say_and_go_on_where_they_were() {
+    let dir = TempDir::new().expect("a directory");
+    let text = "Grüße aus Wien\nПривет Wien\n";
+    let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+    let marked = utf16(&format!("\u{feff}{text}"), u16::to_le_bytes);
+    let [gzip, _] = compressed(&marked);
+    let cyrillic = b"\xcf\xf0\xe8\xe2\xe5\xf2 Wien\n".to_vec();
+    let cases: [(&str, Vec<u8>, &[&str]); 6] = [
+        ("utf-16le with a mark", marked.clone(), &[]),
+        ("the same, misnamed", marked, &["--encoding", "windows-1251"]),
+        ("the same, compressed", gzip, &[]),
+        ("utf-16be without a mark", utf16(text, u16::to_be_bytes), &["--encoding", "utf-16be"]),
+        ("utf-8 with a mark", format!("\u{feff}{text}").into_bytes(), &[]),
+        ("windows-1251", cyrillic, &["--encoding", "Windows-1251"]),
+    ];
+    for (case, bytes, arguments) in cases {
+        let fake = leader();
+        let path = dir.path().join(case);
+        fs::write(&path, &bytes).expect("written");
+        let arguments = [arguments, &[name(&path)]].concat();
+        let ran = post(&fake, &arguments);
+        let counted = counts(&fake);
+        let (lines, wien) = if case == "windows-1251" { ("1 lines", 1) } else { ("2 lines", 2) };
+        assert_eq!((ran.code, counted["Wien"], counted["Привет"]), (0, wien, 1), "{case}: {}", ran.err);
+        assert_eq!(counted.get("Grüße").copied(), (wien == 2).then_some(1), "{case}: {counted:?}");
+        let repeat = post(&fake, &arguments);
+        assert!(repeat.out.contains(&format!("{lines} counted before")), "{case}: {}", repeat.out);
+        let piped = post_stdin(&fake, &arguments[..arguments.len() - 1], bytes);
+        assert_eq!((piped.code, counts(&fake)["Wien"]), (0, 2 * wien), "{case}: {}", piped.err);
+    }
+}
+
+#[test]
+fn a_mark_in_front_of_ndjson_is_passed_over() {
+    let fake = leader();
+    let ran = post_stdin(&fake, &[], "\u{feff}{\"text\":\"a b\"}\n");
+    assert_eq!((ran.code, counts(&fake).into_keys().collect::<String>()), (0, "ab".to_owned()), "{}", ran.err);
+}
+
+#[test]
+fn what_looks_binary_is_refused_with_the_way_to_go_on() {
+    let (fake, dir) = (leader(), TempDir::new().expect("a directory"));
+    let unmarked: Vec<u8> = "some words\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (file, bytes) in [("program", b"\x7fELF\n\0\0".to_vec()), ("unmarked", unmarked)] {
+        let path = dir.path().join(file);
+        fs::write(&path, &bytes).expect("written");
+        for ran in [post(&fake, &[name(&path)]), post_stdin(&fake, &["--per", "file"], bytes)] {
+            assert_eq!((ran.code, counts(&fake).len()), (1, 0), "{}", ran.err);
+            assert!(
+                ran.err.contains("looks binary or UTF-16") && ran.err.contains("--encoding utf-16le"),
+                "{}",
+                ran.err
+            );
+        }
+    }
+    let unknown = post_stdin(&fake, &["--encoding", "ebcdic"], "a\n");
+    assert_eq!(unknown.code, 2, "{}", unknown.err);
+    assert!(unknown.err.contains("give a label of the Encoding Standard"), "{}", unknown.err);
+}
+
+#[test]
 fn results_can_be_had_as_json() {
     let ran = post_stdin(&leader(), &["--json"], "a b\nc\n");
     let result: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");

@@ -17,7 +17,7 @@ use memdb::{
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
     position::PositionToken,
 };
-use source::{Format, Place, Source};
+use source::{Encoding, Format, Place, Source};
 use std::{
     path::PathBuf,
     sync::{
@@ -46,7 +46,8 @@ content, --ns, --per, --format and --post-bytes, for 30 days after the last post
 content and counts as a whole. What is read from a pipe, such as -, has no name to be remembered by: give it one with --stream.
 
 Blank lines are skipped. A line longer than --post-bytes becomes several posts, cut at ASCII white space, so its words count \
-as they are. Lines that are not UTF-8, stretches that cannot be cut, and lines of NDJSON that the leader refuses, are told \
+as they are. A file is UTF-8 unless its byte-order mark or --encoding says otherwise; one that holds U+0000 looks binary, and \
+nothing of it is counted (of a pipe, what stands before). Lines that are not UTF-8 or cannot be decoded, stretches that cannot be cut, and lines of NDJSON that the leader refuses, are told \
 and not counted: exit code 1. Ctrl-C exits 130 and says how to go on.";
 
 /// Count texts: a line or a file per post.
@@ -68,6 +69,11 @@ pub struct Arguments {
     /// How a file holds its texts.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto)]
     format: Format,
+
+    /// The encoding of files without a byte-order mark: a label of the Encoding Standard, such as utf-16le or windows-1251
+    /// [default: utf-8].
+    #[arg(long, value_name = "LABEL", value_parser = source::encoding)]
+    encoding: Option<Encoding>,
 
     /// Read the files in directories too.
     #[arg(long, short)]
@@ -236,7 +242,8 @@ impl Run<'_> {
                     "what is read from {from} cannot be resumed or repeated; give it a name with --stream NAME"
                 ));
             }
-            let source = Source::survey(place, self.manner, self.arguments.format, self.named.as_deref(), &bar).await?;
+            let kind = (self.arguments.format, self.arguments.encoding.unwrap_or_default());
+            let source = Source::survey(place, self.manner, kind, self.named.as_deref(), &bar).await?;
             if sources.iter().any(|other| other.is_same(&source)) {
                 bar.tell(&format!("{source} is named twice; it counts once"));
             } else {

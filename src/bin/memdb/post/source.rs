@@ -4,9 +4,10 @@ use super::bar::Bar;
 use crate::output::Failure;
 use clap::ValueEnum;
 use memdb::{
+    charset::{Charset, UnknownCharset},
     client::{
         feed::{Faults, Manner, Survey, survey},
-        input::{Input, decompressed, is_ndjson},
+        input::{Input, decoded, decompressed, is_ndjson},
         split::Per,
     },
     hash::fingerprint,
@@ -31,6 +32,15 @@ pub enum Format {
     Text,
     /// A JSON object with a member "text" on each line
     Ndjson,
+}
+
+/// The encoding of an input that begins with no byte-order mark.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Encoding(Option<Charset>);
+
+/// The encoding with a label of the Encoding Standard.
+pub fn encoding(label: &str) -> Result<Encoding, UnknownCharset> {
+    Charset::of_label(label).map(Encoding)
 }
 
 /// Where a text comes from.
@@ -99,9 +109,9 @@ impl Place {
     }
 
     /// The text in it: what `raw` gives, after each stage.
-    async fn text(&self, raw: Input) -> io::Result<Input> {
+    async fn text(&self, raw: Input, encoding: Encoding) -> io::Result<Input> {
         let (input, _) = decompressed(raw).await?;
-        Ok(input)
+        decoded(input, encoding.0).await
     }
 
     /// How its lines are posts: in the format that was asked for, or as it turns out.
@@ -127,13 +137,14 @@ impl Place {
     }
 
     /// The name the leader remembers a pipe by. One without a name of its own must not meet another.
-    fn pipe_name(&self, manner: &Manner<'_>, named: Option<&str>, random: u64) -> String {
+    fn pipe_name(&self, manner: &Manner<'_>, encoding: Encoding, named: Option<&str>, random: u64) -> String {
         let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
         let post_bytes = manner.post_bytes.to_le_bytes();
         let mut parts = manner_parts(manner, &post_bytes).to_vec();
         if !self.is_stdin() {
             parts.push(self.path.as_os_str().as_bytes());
         }
+        parts.extend(encoding.0.map(|charset| charset.name().as_bytes()));
         format!("{name}.stdin.{:032x}", fingerprint(&parts))
     }
 }
@@ -144,6 +155,7 @@ pub struct Source<'a> {
     /// How it becomes posts; of a pipe, what was asked for.
     pub manner: Manner<'a>,
     format: Format,
+    encoding: Encoding,
     /// What it holds; unknown of a pipe.
     pub survey: Option<Survey>,
     /// What of it cannot be posted; of a pipe, nothing is known.
@@ -163,18 +175,18 @@ impl<'a> Source<'a> {
     pub async fn survey(
         place: Place,
         manner: Manner<'a>,
-        format: Format,
+        (format, encoding): (Format, Encoding),
         named: Option<&str>,
         bar: &Bar,
     ) -> Result<Self, Failure> {
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {place}: {error}"));
         let (survey_of, stream, faults) = (None, String::new(), Faults::default());
-        let mut source = Source { place: place.clone(), manner, format, survey: survey_of, faults, stream };
+        let mut source = Source { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
         if place.is_pipe {
             return Ok(source);
         }
         let raw = InspectReader::new(place.raw().await.map_err(unreadable)?, bar.reader());
-        let input = place.text(Box::new(raw)).await.map_err(unreadable)?;
+        let input = place.text(Box::new(raw), encoding).await.map_err(unreadable)?;
         let (input, per) = place.per(input, manner.per, format).await.map_err(unreadable)?;
         source.manner.per = per;
         let (found, faults) = survey(input, &source.manner).await.map_err(unreadable)?;
@@ -193,14 +205,14 @@ impl<'a> Source<'a> {
 
     /// Opens a file from its start, as text.
     pub async fn open(&self) -> io::Result<Input> {
-        self.place.text(self.place.raw().await?).await
+        self.place.text(self.place.raw().await?, self.encoding).await
     }
 
     /// Opens a pipe, which can be done once; how it becomes posts, and the name the leader remembers it by.
     pub async fn open_pipe(&self, named: Option<&str>, random: u64) -> io::Result<(Input, Manner<'a>, String)> {
         let (input, per) = self.place.per(self.open().await?, self.manner.per, self.format).await?;
         let manner = Manner { per, ..self.manner };
-        let name = self.place.pipe_name(&manner, named, random);
+        let name = self.place.pipe_name(&manner, self.encoding, named, random);
         Ok((input, manner, name))
     }
 
