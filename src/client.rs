@@ -18,6 +18,7 @@ pub mod sync;
 pub use forward::{FORWARDED, Forward, ForwardError, Forwarded, OF_NO_DATABASE};
 
 use crate::{
+    address::NodeAddress,
     position::{Epoch, PositionToken},
     secret::Secret,
 };
@@ -47,10 +48,72 @@ fn reason(error: &reqwest::Error) -> String {
 
 const TOO_LATE: &str = "it took too long";
 
+/// Why no connection came about.
+fn why_unreached(error: &reqwest::Error) -> Unreached {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::ConnectionRefused) => return Unreached::Refused,
+            Some(std::io::ErrorKind::TimedOut) => return Unreached::TimedOut,
+            _ => cause = error.source(),
+        }
+    }
+    let reason = reason(error);
+    match reason.strip_prefix("failed to lookup address information: ") {
+        _ if error.is_timeout() => Unreached::TimedOut,
+        Some(detail) => Unreached::NoSuchName(detail.to_owned()),
+        None => Unreached::Other(reason),
+    }
+}
+
+/// Why a node could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// The machine is there, and nothing listens on the port.
+    #[error("connection refused")]
+    Refused,
+    /// The name of the host has no address, with what the resolver said.
+    #[error("no such name: {0}")]
+    NoSuchName(String),
+    /// The machine did not answer.
+    #[error("connecting timed out")]
+    TimedOut,
+    /// Something else, in the system's words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Which node a client means to speak to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Any node.
+    Node,
+    /// The leader.
+    Leader,
+    /// A replica.
+    Replica,
+}
+
+/// What to do where a node could not be reached.
+fn remedy(cause: &Unreached, whom: Whom) -> &'static str {
+    match (cause, whom) {
+        (Unreached::Refused, Whom::Node) => "is the node running? start one with `memdb leader`",
+        (Unreached::Refused, Whom::Leader) => "is the leader running? start one with `memdb leader`",
+        (Unreached::Refused, Whom::Replica) => {
+            "is the replica running? start one with `memdb replica --leader http://HOST:PORT`"
+        }
+        (_, Whom::Node) => "is this the address of a node?",
+        (_, Whom::Leader) => "is this the address of the leader?",
+        (_, Whom::Replica) => "is this the address of the replica?",
+    }
+}
+
 /// One node, spoken to over kept connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: Url,
+    address: NodeAddress,
+    whom: Whom,
     http: reqwest::Client,
     timeout: Duration,
 }
@@ -89,10 +152,14 @@ pub enum ClientError {
         reason: String,
     },
     /// No connection.
-    #[error("nothing answers at {base}: is the leader running? start one with `memdb leader`")]
+    #[error("nothing answers at {base} ({cause}): {}", remedy(.cause, *.whom))]
     NothingThere {
         /// The node.
         base: String,
+        /// Why not.
+        cause: Unreached,
+        /// Which node it was to be.
+        whom: Whom,
     },
     /// The connection broke, or no answer came in time.
     #[error("no whole answer from {base}: {reason}")]
@@ -156,7 +223,7 @@ struct Problem {
 }
 
 impl Client {
-    /// A client of the node at `address`, such as `http://127.0.0.1:8080`; without a scheme, http is meant.
+    /// A client of the node at `address`, which [`NodeAddress`] reads.
     ///
     /// # Errors
     /// [`ClientError::BadAddress`].
@@ -170,11 +237,8 @@ impl Client {
     /// [`ClientError::BadAddress`].
     pub fn with_timeout(address: &str, timeout: Duration) -> Result<Self, ClientError> {
         let bad = |reason: String| ClientError::BadAddress { address: address.to_owned(), reason };
-        let spelled = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let base = Url::parse(&spelled).map_err(|error| bad(error.to_string()))?;
-        if base.scheme() != "http" || base.host().is_none() {
-            return Err(bad("give something like http://127.0.0.1:8080".to_owned()));
-        }
+        let node: NodeAddress = address.parse().map_err(bad)?;
+        let base = Url::parse(&node.to_string()).map_err(|error| bad(error.to_string()))?;
         // Small requests in large numbers: kept connections, no waiting to fill packets, nobody in between.
         let http = reqwest::Client::builder()
             .http1_only()
@@ -186,12 +250,18 @@ impl Client {
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Client { base, http, timeout })
+        Ok(Client { base, address: node, whom: Whom::Node, http, timeout })
+    }
+
+    /// The same client, which means to speak to `whom`: errors say so.
+    #[must_use]
+    pub fn meant_for(self, whom: Whom) -> Self {
+        Self { whom, ..self }
     }
 
     /// The node's address as a person would write it.
     pub fn base(&self) -> String {
-        self.base.as_str().trim_end_matches('/').to_owned()
+        self.address.to_string()
     }
 
     /// The address of `path` with this query.
@@ -239,7 +309,7 @@ impl Client {
         // Nothing is sent, so nothing is counted under that name.
         match self.bulk(self.address("/bulk", &[]), "text/plain", "who-leads", None, timeout).await {
             Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => {
-                Self::with_timeout(&leader, self.timeout).map(Some)
+                Self::with_timeout(&leader, self.timeout).map(|client| Some(client.meant_for(Whom::Leader)))
             }
             // What else is wrong is told of what is sent.
             _ => Ok(None),
@@ -381,7 +451,7 @@ impl Client {
 
     fn lost(&self, error: &reqwest::Error) -> ClientError {
         if error.is_connect() {
-            return ClientError::NothingThere { base: self.base() };
+            return ClientError::NothingThere { base: self.base(), cause: why_unreached(error), whom: self.whom };
         }
         ClientError::Lost { base: self.base(), reason: reason(error) }
     }
@@ -421,14 +491,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_taken_with_and_without_a_scheme() {
-        for good in ["127.0.0.1:8080", "http://localhost:8080", "http://[::1]:80/", "example.org"] {
-            assert!(Client::new(good).is_ok(), "{good}");
+    fn addresses_are_those_of_nodes() {
+        for (given, base) in
+            [("localhost:8080", "http://localhost:8080"), ("a:80", "http://a:80"), ("81", "http://127.0.0.1:81")]
+        {
+            assert_eq!(Client::new(given).expect("good").base(), base);
         }
-        for bad in ["", "https://127.0.0.1:8443", "http://", "127.0.0.1:port", "ftp://x"] {
-            assert!(matches!(Client::new(bad), Err(ClientError::BadAddress { .. })), "{bad}");
+        assert!(matches!(Client::new("http://a/b"), Err(ClientError::BadAddress { .. })));
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_reached_is_told_with_cause_and_role() {
+        let cases = [
+            (Unreached::Refused, Whom::Replica, "(connection refused): is the replica running?"),
+            (
+                Unreached::NoSuchName("x".to_owned()),
+                Whom::Leader,
+                "(no such name: x): is this the address of the leader?",
+            ),
+            (Unreached::TimedOut, Whom::Node, "(connecting timed out): is this the address of a node?"),
+        ];
+        for (cause, whom, expected) in cases {
+            let error = ClientError::NothingThere { base: "http://a:1".to_owned(), cause, whom };
+            assert!(error.to_string().starts_with(&format!("nothing answers at http://a:1 {expected}")), "{error}");
         }
-        assert_eq!(Client::new("localhost:8080").expect("good").base(), "http://localhost:8080");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! | level | modules | what they are |
 //! |---|---|---|
-//! | 0 | `atomics` [`limits`] [`failpoint`] [`clock`] [`position`] [`hash`] [`tally`] [`charset`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`origin`] | what threads share memory by; bounds, clocks and plain values; text to words; switches for tests |
+//! | 0 | `atomics` [`limits`] [`failpoint`] [`clock`] [`position`] [`hash`] [`tally`] [`charset`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`origin`] [`address`] | what threads share memory by; bounds, clocks and plain values; text to words; switches for tests |
 //! | 1 | [`words`] [`store`] | the counts in memory; a record changes them by [`store::Store::apply`] alone |
 //! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 3 | [`view`] [`replication`] | what reads are answered from; messages between nodes, and a leader's side of each replica |
@@ -42,6 +42,7 @@
 //! sides (`store/gate.rs`); looks each word up in the side's namespace ([`words`]); drops the guard and answers. It takes
 //! no lock and never waits: the Writer changes the other side, flips, and waits for readers that are still inside.
 
+pub mod address;
 pub mod api;
 mod atomics;
 pub mod charset;

@@ -196,19 +196,20 @@ fn nobody_there_and_nonsense_are_one_clear_line() {
     let nowhere = killed.url.clone();
     killed.end(Signal::Kill);
     let ran = perf(&[&nowhere, &leader.url]);
-    let expected =
-        format!("perf: nothing answers at {nowhere}: is the leader running? start one with `memdb leader`\n");
+    let expected = format!(
+        "perf: nothing answers at {nowhere} (connection refused): is the leader running? start one with `memdb leader`\n"
+    );
     assert_eq!((ran.code, ran.out.as_str(), ran.err), (1, "", expected));
     let ran = perf(&[&leader.url, &nowhere]);
     let expected = format!(
-        "perf: nothing answers at {nowhere}: is the replica running? start one with `memdb replica --leader {}`\n",
+        "perf: nothing answers at {nowhere} (connection refused): is the replica running? start one with `memdb replica --leader {}`\n",
         leader.url
     );
     assert_eq!((ran.code, ran.out.as_str(), ran.err), (1, "", expected));
     assert_eq!(words(&leader), BTreeMap::new(), "nothing was posted");
 
     for (arguments, fix) in [
-        (vec!["https://x", &leader.url], "give something like http://127.0.0.1:8080"),
+        (vec!["https://x", &leader.url], "such as http://127.0.0.1:8080"),
         (vec![&leader.url, "http://"], "is not the address of a node"),
         (vec![&leader.url], "<REPLICA_URL>"),
         (vec!["--concurrency", "0", &leader.url, &leader.url], "1..=10000"),

@@ -167,8 +167,8 @@ fn replicas_are_a_list_from_every_source() {
     assert!(list(resolved(&[], &[], Some("replica = []"))).is_empty());
     let error = resolved(&[], &[], Some("port = [1, 2]")).expect_err("one port");
     assert!(error.contains("memdb.toml:1: port: a setting is a string"), "{error}");
-    let error = resolved(&[("replica", "http://a:1,b:2")], &[], None).expect_err("no scheme");
-    assert!(error.contains(r#"(flag): "b:2": give http://HOST:PORT without a path"#), "{error}");
+    let error = resolved(&[("replica", "http://a:1,b:2/post")], &[], None).expect_err("a path");
+    assert!(error.contains(r#"(flag): "b:2/post": it has a path: give http://HOST:PORT without a path"#), "{error}");
 }
 
 #[test]
@@ -191,6 +191,7 @@ fn a_node_is_reached_where_it_listens_unless_it_says_otherwise() {
     assert_eq!(url(&[("bind", "10.0.0.1"), ("insecure", "true")]), "http://10.0.0.1:81");
     assert_eq!(url(&[("bind", "0.0.0.0"), ("insecure", "true")]), "http://127.0.0.1:81");
     assert_eq!(url(&[("advertise", "http://leader:80")]), "http://leader:80");
+    assert_eq!(url(&[("advertise", "Leader")]), "http://leader:8080");
 }
 
 #[test]

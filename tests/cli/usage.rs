@@ -25,11 +25,29 @@ fn a_server_that_is_not_there_is_one_clear_line() {
     // Bound and closed again: nothing listens there for the moment of the test.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let url = format!("http://{free}");
-    let line = format!("memdb: nothing answers at {url}: is the leader running? start one with `memdb leader`\n");
     for arguments in [vec!["get", "a"], vec!["top"], vec!["health"], vec!["status"], vec!["post", "/etc/passwd"]] {
+        let whom = if arguments[0] == "post" { "leader" } else { "node" };
+        let line = format!(
+            "memdb: nothing answers at {url} (connection refused): is the {whom} running? start one with `memdb leader`\n"
+        );
         let ran = run(memdb().args(&arguments).args(["--server", &url]));
         assert_eq!((ran.code, ran.err.as_str()), (1, line.as_str()), "{arguments:?}");
     }
+}
+
+#[test]
+fn clients_and_nodes_read_addresses_alike() {
+    let fake = leader();
+    let port = fake.url.rsplit(':').next().expect("a port");
+    for server in [port.to_owned(), format!("127.0.0.1:{port}"), format!("{}/", fake.url)] {
+        let ran = run(memdb().args(["health", "--server", &server]));
+        assert_eq!((ran.code, ran.out), (0, format!("ready: {}\n", fake.url)), "{server}: {}", ran.err);
+        let settings = ["config", "--role", "replica", "--leader", &server, "--advertise", &server];
+        let ran = run(memdb().args(settings));
+        assert_eq!(ran.code, 0, "{server}: {}", ran.err);
+    }
+    let ran = run(memdb().args(["top", "--server", "no-such-host.invalid"]));
+    assert!(ran.code == 1 && ran.err.contains("http://no-such-host.invalid:8080 (no such name: "), "{}", ran.err);
 }
 
 #[test]
@@ -40,7 +58,7 @@ fn mistakes_exit_2_and_say_what_would_be_right() {
         (&["leader", "--analyzer", "go"], "standard"),
         (&["leader", "--prot", "1"], "'--port'"),
         (&["leeder"], "'leader'"),
-        (&["leader", "--replica", "127.0.0.1:8081"], "give http://HOST:PORT"),
+        (&["leader", "--replica", "127.0.0.1:8081/x"], "give http://HOST:PORT"),
         (&["leader", "--leader", "http://127.0.0.1:8080"], "'--leader'"),
         (&["leader", "--ack", "all"], "replica+disk"),
         (&["replica"], "needs --leader URL"),
@@ -52,7 +70,7 @@ fn mistakes_exit_2_and_say_what_would_be_right() {
         (&["get"], "<WORD>"),
         (&["top", "-n", "1001"], "1..=1000"),
         (&["post", "--again", "--stream", "x", "f"], "cannot be used with"),
-        (&["health", "--server", "https://x"], "give something like http://127.0.0.1:8080"),
+        (&["health", "--server", "https://x"], "such as http://127.0.0.1:8080"),
         (&["config", "--config", "no-such-file.toml"], "cannot read the settings in no-such-file.toml"),
     ];
     for (arguments, fix) in cases {

@@ -21,6 +21,7 @@ const LADDER: &[&[&str]] = &[
         "metrics",
         "secret",
         "origin",
+        "address",
     ],
     &["words", "store"],
     &["disk", "format", "manifest", "log", "snapshot", "recovery", "repair", "inspect"],

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use memdb::{
     client::{
-        Client, ClientError, blocks,
+        Client, ClientError, Whom, blocks,
         feed::{FeedError, Line, Manner, Outcome, Progress},
         lines,
         split::Per,
@@ -130,7 +130,7 @@ pub fn run(arguments: &Arguments) -> Ended {
         return Err(Failure::Usage("with --format ndjson a line is a post: leave out --per file".to_owned()));
     }
     let timeout = Duration::from_secs(arguments.timeout);
-    let client = Client::with_timeout(&arguments.leader, timeout)?;
+    let client = Client::with_timeout(&arguments.leader, timeout)?.meant_for(Whom::Leader);
     let random = getrandom::u64().map_err(|error| Failure::Failed(format!("no randomness: {error}")))?;
     let manner = Manner {
         per: match arguments.per {

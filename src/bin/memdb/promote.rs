@@ -5,7 +5,7 @@ use crate::{
     read::block_on,
     secret,
 };
-use memdb::client::{Client, ClientError};
+use memdb::client::{Client, ClientError, Whom};
 use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -47,7 +47,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 
 pub fn run(arguments: &Arguments) -> Ended {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
-    let client = Client::new(&arguments.node)?;
+    let client = Client::new(&arguments.node)?.meant_for(Whom::Replica);
     let patience = Duration::from_secs(arguments.wait);
     block_on(async {
         let before = client.status().await?["not_promoted"].clone();

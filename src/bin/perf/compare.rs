@@ -7,7 +7,7 @@
 use crate::output::{Failure, tell};
 use futures::future::try_join_all;
 use memdb::{
-    client::{Client, ClientError, backoff::Backoff},
+    client::{Client, ClientError, Unreached, backoff::Backoff},
     position::PositionToken,
 };
 use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
@@ -71,8 +71,8 @@ impl Nodes {
                 }
             };
             patiently(deadline, asked).await.and_then(|there| there).map_err(|error| match error {
-                ClientError::NothingThere { base } if at > 0 => Failure::Failed(format!(
-                    "nothing answers at {base}: is the replica running? start one with `memdb replica --leader {}`",
+                ClientError::NothingThere { base, cause: Unreached::Refused, .. } if at > 0 => Failure::Failed(format!(
+                    "nothing answers at {base} (connection refused): is the replica running? start one with `memdb replica --leader {}`",
                     self.leader.base()
                 )),
                 error => error.into(),

@@ -10,7 +10,7 @@ mod report;
 use clap::Parser;
 use compare::{Comparison, Nodes};
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::client::{Client, ClientError};
+use memdb::client::{Client, ClientError, Whom};
 use output::{Failure, say, tell};
 use report::Load;
 use rustix::process::{Resource, getrlimit};
@@ -103,8 +103,12 @@ fn main() -> ExitCode {
 
 /// Whether all is well.
 fn run(arguments: &Arguments) -> Result<bool, Failure> {
-    let replicas = arguments.replicas.iter().map(|address| Client::new(address)).collect::<Result<_, _>>()?;
-    let nodes = Nodes { leader: Client::new(&arguments.leader)?, replicas };
+    let replicas = arguments
+        .replicas
+        .iter()
+        .map(|address| Client::new(address).map(|client| client.meant_for(Whom::Replica)))
+        .collect::<Result<_, _>>()?;
+    let nodes = Nodes { leader: Client::new(&arguments.leader)?.meant_for(Whom::Leader), replicas };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(go(arguments, nodes))
 }
