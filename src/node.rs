@@ -121,7 +121,7 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// Runs a leader or a replica until SIGTERM or SIGINT, or until its main thread dies. It may become the other meanwhile.
+/// Runs a leader or a replica until SIGTERM, SIGINT or SIGHUP, or until its main thread dies. It may become the other meanwhile.
 ///
 /// # Errors
 /// As [`NodeError`] says.
@@ -135,7 +135,7 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
     running.run(held, settings, &runtime, || async { signals.lock().await.next().await })
 }
 
-/// Runs a local replica until SIGTERM or SIGINT.
+/// Runs a local replica until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 /// As [`NodeError`] says.
@@ -188,18 +188,25 @@ fn arm_failpoint() {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// The terminal is closed, or somebody hopes that settings are read anew: there is nothing to read anew yet.
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hang_up.recv() => "SIGHUP",
         }
     }
 }

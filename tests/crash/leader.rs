@@ -10,6 +10,8 @@ use std::{
 pub enum Signal {
     Kill,
     Terminate,
+    #[allow(dead_code, reason = "not every test that starts leaders hangs up")]
+    HangUp,
 }
 
 pub struct Leader {
@@ -45,13 +47,14 @@ impl Leader {
     pub fn end(mut self, signal: Signal) {
         match signal {
             Signal::Kill => self.process.kill().expect("it runs"),
-            Signal::Terminate => {
+            Signal::Terminate | Signal::HangUp => {
+                let name = if signal == Signal::HangUp { "-HUP" } else { "-TERM" };
                 let pid = self.process.id().to_string();
-                assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());
+                assert!(Command::new("kill").args([name, &pid]).status().expect("kill is there").success());
             }
         }
         let status = self.process.wait().expect("it ends");
-        assert_eq!(status.success(), signal == Signal::Terminate, "a stop by SIGTERM is a clean one: {status}");
+        assert_eq!(status.success(), signal != Signal::Kill, "a stop by SIGTERM or SIGHUP is a clean one: {status}");
     }
 }
 

@@ -58,6 +58,18 @@ fn counts_outlive_clean_stops_and_kills() {
 }
 
 #[test]
+fn a_hang_up_is_a_clean_stop() {
+    let data = TempDir::new().expect("a directory");
+    let leader = Leader::start(data.path());
+    assert_eq!(post(&leader, "hello", "leader").status(), 202);
+    leader.end(Signal::HangUp); // asserts exit code 0
+    let inspected =
+        assert_cmd::cargo::cargo_bin_cmd!("memdb").arg("inspect").arg(data.path()).output().expect("it runs");
+    let said = String::from_utf8(inspected.stdout).expect("UTF-8");
+    assert!(inspected.status.success() && said.contains("clean, at "), "{said}");
+}
+
+#[test]
 fn a_position_of_an_earlier_life_is_met_and_one_that_never_was_is_lost() {
     let data = TempDir::new().expect("a directory");
     let leader = Leader::start(data.path());

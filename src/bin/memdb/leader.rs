@@ -24,7 +24,7 @@ Then, in another terminal:
 Every flag has a variable (--max-body-bytes is MEMDB_MAX_BODY_BYTES) and a key in the TOML file
 (max-body-bytes = \"2MiB\"); flags come first, then variables, then the file. `memdb config` shows the result.
 Replicas announce themselves (`memdb replica --leader URL`); --replica is for those that cannot.
-Ctrl-C or SIGTERM stops it in order: answers what it took, syncs, writes a snapshot, exits 0.";
+Ctrl-C, SIGTERM or SIGHUP stops it in order: answers what it took, syncs, writes a snapshot, exits 0.";
 
 /// Run the leader: the node that takes text and counts it.
 #[derive(clap::Args)]
