@@ -52,12 +52,12 @@ def need():
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
-def build():
-    """The program first, by itself: the examples have the switches for tests (Cargo.toml), and it must not."""
+def build(profile="release"):
+    """The program by itself: the examples have the switches for tests (Cargo.toml), and it must not."""
     cargo = ["cargo", "build", "--release"]
     names = ("bench-load", "bench-ceiling", "bench-warp")
     subprocess.run([*cargo, *(part for name in names for part in ("--example", name))], cwd=ROOT, check=True)
-    subprocess.run([*cargo, "--bin", "memdb"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--profile", profile, "--bin", "memdb"], cwd=ROOT, check=True)
 
 
 def free_port():
