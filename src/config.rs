@@ -38,6 +38,15 @@ pub enum Durability {
     Synced,
 }
 
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
 /// Everything a node is told. Plain data, checked: what is here can be started. A field that is no setting of the role
 /// holds what does no harm, as [`Settings::blank`] has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +107,8 @@ pub struct Settings {
     pub max_streams: usize,
     /// What is logged: a level, or a filter such as `info,memdb::log=debug`.
     pub log: String,
+    /// How it is written.
+    pub log_format: LogFormat,
 }
 
 /// Where a value came from.
@@ -319,6 +330,7 @@ impl Settings {
             stream_window_ms: 0,
             max_streams: 0,
             log: String::new(),
+            log_format: LogFormat::Text,
         }
     }
 

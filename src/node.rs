@@ -128,7 +128,7 @@ fn in_words(error: &io::Error) -> String {
 pub fn run(settings: &Settings) -> Result<(), NodeError> {
     let Process { runtime, signals } = Process::begin()?;
     let held = Held::take(settings, Arc::new(MachineClock))?;
-    let _log_file = logging::start(&settings.log, settings.data_dir.as_deref())?;
+    let _log_file = logging::start(settings, settings.data_dir.as_deref())?;
     let running = Running::begin(&held, settings)?;
     tracing::info!(address = %running.address(), "serving");
     let signals = tokio::sync::Mutex::new(signals);
@@ -143,7 +143,7 @@ pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
     let mut process = Process::begin()?;
     let listening = Listening::take(settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
-    let _log_file = logging::start(&settings.log, None)?;
+    let _log_file = logging::start(settings, None)?;
     let following = LocalFollowing::begin(&listening, settings, Arc::new(MachineClock))?;
     tracing::info!(address = %following.address(), "serving");
     let ended = following.ended();

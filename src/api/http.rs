@@ -30,6 +30,7 @@ mod operations;
 mod problem;
 mod query;
 mod reads;
+mod request_log;
 mod routes;
 mod serve;
 mod settings;

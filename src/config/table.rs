@@ -1,6 +1,6 @@
 //! The settings, one row each.
 
-use super::{Durability, Role, Settings, Surroundings, value};
+use super::{Durability, LogFormat, Role, Settings, Surroundings, value};
 use crate::{limits, tokenizer::Analyzer};
 use std::path::Path;
 
@@ -390,6 +390,18 @@ pub(super) const SETTINGS: &[Setting] = &[
             };
             let message = "give error, warn, info, debug, trace, off, or a filter such as info,memdb::log=debug";
             if text.split(',').all(known) { Ok(()) } else { Err(message.to_owned()) }
+        },
+        ..ROW
+    },
+    Setting {
+        name: "log-format",
+        value_name: "FORMAT",
+        defaults: every!("text"),
+        help: "How a line of the log is written: as text for people, or as a JSON object",
+        choices: &["text", "json"],
+        apply: |settings, text, _| {
+            let choices = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+            set(&mut settings.log_format, value::choice(text, &choices))
         },
         ..ROW
     },

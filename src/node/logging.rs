@@ -1,19 +1,27 @@
 //! What the node says of itself: on stderr, and in a file beside the data.
 
 use super::NodeError;
-use std::{io::IsTerminal, path::Path};
+use crate::config::{LogFormat, Settings};
+use std::{ffi::OsStr, io::IsTerminal, path::Path};
+use tracing::Subscriber;
 use tracing_appender::{
     non_blocking::WorkerGuard,
     rolling::{Builder, Rotation},
 };
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
 /// Days of log files that are kept.
 const LOG_FILES_KEPT: usize = 7;
 
-/// Starts logging as `filter` says, to a file too if there is a directory that is this node's; what is returned writes the
-/// rest when it is dropped.
-pub(super) fn start(filter: &str, data_dir: Option<&Path>) -> Result<Option<WorkerGuard>, NodeError> {
+/// Starts logging as the settings say, to a file too if there is a directory that is this node's, and says who begins; what
+/// is returned writes the rest when it is dropped.
+pub(super) fn start(settings: &Settings, data_dir: Option<&Path>) -> Result<Option<WorkerGuard>, NodeError> {
     let unusable = |error: String| NodeError::DataDirectory {
         path: data_dir.unwrap_or(Path::new("")).to_owned(),
         error: std::io::Error::other(error),
@@ -31,18 +39,62 @@ pub(super) fn start(filter: &str, data_dir: Option<&Path>) -> Result<Option<Work
         Err(error) => (None, Some(error)),
     };
     let (file, guard) = file.map(tracing_appender::non_blocking).unzip();
-    let filter = || EnvFilter::builder().parse(filter).map_err(|error| unusable(error.to_string()));
-    let to_terminal = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_filter(filter()?);
+    let filter = || EnvFilter::builder().parse(&settings.log).map_err(|error| unusable(error.to_string()));
+    let format = settings.log_format;
+    let is_colored = is_colored(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let to_terminal = match format {
+        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_ansi(is_colored).with_target(false).boxed(),
+        LogFormat::Json => json(std::io::stderr),
+    };
+    let to_terminal = to_terminal.with_filter(filter()?);
     let filter_of_file = filter()?;
-    let to_file = file.map(|file| fmt::layer().with_writer(file).with_ansi(false).with_filter(filter_of_file));
+    let to_file = file.map(|file| match format {
+        LogFormat::Text => fmt::layer().with_writer(file).with_ansi(false).boxed(),
+        LogFormat::Json => json(file),
+    });
+    let to_file = to_file.map(|layer| layer.with_filter(filter_of_file));
     // A second node in one process keeps the first one's logging.
     let _ = tracing_subscriber::registry().with(to_terminal).with(to_file).try_init();
     if let Some(error) = failed {
         tracing::warn!(%error, "no log file can be written in the data directory: this goes to the terminal alone");
     }
+    tell_of_begin(settings);
     Ok(guard)
+}
+
+/// A JSON object on each line.
+fn json<S, W>(writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer).with_ansi(false).json();
+    layer.flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+}
+
+/// Whether the terminal is written to in colour: as <https://no-color.org> has it, not if `NO_COLOR` is set to something.
+fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+/// Says who begins, and where. The address is told once it is served.
+fn tell_of_begin(settings: &Settings) {
+    let (version, role, pid) = (env!("CARGO_PKG_VERSION"), settings.role.name(), std::process::id());
+    let directory =
+        settings.data_dir.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let data_dir = directory.map(|path| path.display().to_string());
+    tracing::info!(version, role, data_dir, pid, "memdb begins");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_where_nobody_asked_for_none() {
+        let set = |value: &'static str| Some(OsStr::new(value));
+        assert!(is_colored(true, None) && is_colored(true, set("")));
+        assert!(!is_colored(true, set("1")) && !is_colored(true, set("0")));
+        assert!(!is_colored(false, None) && !is_colored(false, set("")));
+    }
 }

@@ -3,6 +3,7 @@
 
 #[path = "../crash/leader.rs"]
 mod leader;
+mod logs;
 mod whole_posts;
 
 use assert_cmd::Command;

@@ -5,6 +5,7 @@ use super::{
     guesses::Client,
     headers,
     problem::{Kind, Problem},
+    request_log,
     routes::Site,
 };
 use crate::metrics::{MethodLabel, RouteLabel};
@@ -89,6 +90,8 @@ where
         }
         let started = Instant::now();
         let (route, method) = (label(request.uri().path()), method_label(request.method()));
+        let logged =
+            request_log::is_on().then(|| Box::new((request.method().clone(), request.uri().path().to_owned())));
         let head_only = request.method() == Method::HEAD;
         let is_http_1_0 = request.version() == Version::HTTP_10;
         let browsers = &self.site.api.browsers;
@@ -103,7 +106,7 @@ where
             Err(problem) => Progress::Answered(problem.into_response()),
         };
         let (site, activity) = (Arc::clone(&self.site), self.activity.clone());
-        Answering { progress, cors, head_only, is_http_1_0, route, method, started, site, activity }
+        Answering { progress, cors, head_only, is_http_1_0, route, method, logged, started, site, activity }
     }
 }
 
@@ -115,6 +118,8 @@ pub(super) struct Answering<F> {
     is_http_1_0: bool,
     route: RouteLabel,
     method: MethodLabel,
+    /// Method and path, if requests are logged.
+    logged: Option<Box<(Method, String)>>,
     started: Instant,
     site: Arc<Site>,
     activity: Option<Arc<Activity>>,
@@ -154,7 +159,11 @@ where
         } else if let Some(activity) = &self.activity {
             response = activity.watch(response);
         }
-        self.site.api.metrics.answered(self.route, self.method, response.status().as_u16(), 1, self.started.elapsed());
+        let (status, took) = (response.status().as_u16(), self.started.elapsed());
+        self.site.api.metrics.answered(self.route, self.method, status, 1, took);
+        if let Some(logged) = self.logged.take() {
+            request_log::write(logged.0.as_str(), &logged.1, status, took);
+        }
         Poll::Ready(Ok(response))
     }
 }

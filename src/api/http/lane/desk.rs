@@ -9,7 +9,7 @@ use super::{
         headers::{self, Naming},
         problem::Problem,
         query::{Parameters, Query},
-        reads,
+        reads, request_log,
         routes::Site,
         writes::{self, Acceptance},
     },
@@ -120,18 +120,24 @@ impl Desk {
             Err(problem) => self.problem(problem),
         };
         site.api.metrics.answered(RouteLabel::Post, MethodLabel::Post, status, 1, now - begun);
+        if request_log::is_on() {
+            request_log::write("POST", "/post", status, now - begun);
+        }
     }
 
     /// Counts what the last turn has answered.
     pub(super) fn count(&mut self, site: &Site, each: Duration) {
         let Answered { health, read, not_modified } = std::mem::take(&mut self.answered);
-        for (route, status, requests) in [
-            (RouteLabel::Wordcount, 200, read),
-            (RouteLabel::Wordcount, 304, not_modified),
-            (RouteLabel::Health, 200, health),
+        for (route, path, status, requests) in [
+            (RouteLabel::Wordcount, "/wordcount", 200, read),
+            (RouteLabel::Wordcount, "/wordcount", 304, not_modified),
+            (RouteLabel::Health, "/health", 200, health),
         ] {
             if requests > 0 {
                 site.api.metrics.answered(route, MethodLabel::Get, status, requests, each);
+                if request_log::is_on() {
+                    (0..requests).for_each(|_| request_log::write("GET", path, status, each));
+                }
             }
         }
     }
