@@ -16,7 +16,7 @@ use crate::{
     limits,
     metrics::Metrics,
     replica::{Action, AtOnce, Event, Follower, Replica},
-    replication::Answer,
+    replication::{Answer, Members},
     view::Current,
 };
 use bytes::Bytes;
@@ -233,16 +233,7 @@ impl Hands {
                     failpoint::pass("follow.published");
                 }
                 Action::Stands(position) => view.published(position),
-                Action::Members(members) => {
-                    if !members.leader.is_empty() {
-                        if let Err(error) = self.forward.lead_by(&members.leader) {
-                            tracing::error!(error, "writes cannot be passed on");
-                        }
-                        // Before an order to load from there.
-                        let _ = self.orders.try_send(Order::Leader(members.leader.clone()));
-                    }
-                    self.follower.meet(members);
-                }
+                Action::Members(members) => self.meet(members),
                 Action::CaughtUp => {
                     self.forward.heard_of_own();
                     view.caught_up();
@@ -273,6 +264,18 @@ impl Hands {
             }
         }
         self.actions = actions;
+    }
+
+    /// The nodes of the cluster, and who leads: writes and orders go there from now on.
+    fn meet(&self, members: Members) {
+        if !members.leader.is_empty() {
+            if let Err(error) = self.forward.lead_by(&members.leader) {
+                tracing::error!(error, "writes cannot be passed on");
+            }
+            // Before an order to load from there.
+            let _ = self.orders.try_send(Order::Leader(members.leader.clone()));
+        }
+        self.follower.meet(members);
     }
 }
 

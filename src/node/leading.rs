@@ -233,6 +233,7 @@ fn recover(
         url: url.to_owned(),
         boot_id: boot_id.clone(),
         named: settings.replicas.iter().chain(&settings.leader).cloned().collect(),
+        told_to_follow: settings.leader.clone(),
         init: settings.init,
         elected: elected.cloned(),
     };

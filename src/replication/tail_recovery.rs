@@ -36,6 +36,8 @@ pub struct Starter {
     pub boot_id: String,
     /// The nodes that its settings name.
     pub named: Vec<String>,
+    /// The one of them that it was started to follow, if any.
+    pub told_to_follow: Option<String>,
     /// Whether its settings say that an empty directory is to become a new database, whatever others hold.
     pub init: bool,
     /// What other nodes have promised it, if it was promoted.
@@ -318,6 +320,18 @@ impl TailRecovery {
             return;
         }
         let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
+        let is_told_to_follow = |url: &&String| self.starter.told_to_follow.as_ref() == Some(*url);
+        let other = hellos.iter().zip(&urls).find(|(hello, url)| {
+            hello.leads && hello.database.is_some_and(|theirs| theirs != database) && is_told_to_follow(url)
+        });
+        if let Some((_, url)) = other.filter(|_| self.starter.elected.is_none()) {
+            let told = format!(
+                "this node was started to follow {url}, which leads another database than {database:032x}: give it the right \
+                 --leader, or start it by `memdb leader`"
+            );
+            self.step = Step::Refused(TailRefusal::Succeeded { by: Some(url.clone()), told });
+            return;
+        }
         let end = end_of(recovered);
         let promised = self.starter.elected.as_ref().map_or(epoch, |elected| elected.epoch);
         match choose(&hellos, database, epoch, end, promised) {

@@ -303,7 +303,7 @@ mod tests {
     const IDENTITY: Identity = Identity {
         database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
         shard_id: 0,
-        analyzer: Analyzer::Standard,
+        analyzer: Analyzer::StandardV1,
         hash_seed: 0x1716_1514_1312_1110,
     };
 

@@ -77,6 +77,7 @@ impl Cluster {
             url: url_of(at),
             boot_id: self.boot_id(at),
             named,
+            told_to_follow: follows.map(url_of),
             init: false,
             elected: promoted.as_ref().map(|promoted| promoted.elected.clone()),
         };

@@ -29,7 +29,7 @@ fn recovered() -> Recovered {
 
 fn starter() -> Starter {
     let (url, boot_id) = ("a".to_owned(), "boot".to_owned());
-    Starter { url, boot_id, named: Vec::new(), init: false, elected: None }
+    Starter { url, boot_id, named: Vec::new(), told_to_follow: None, init: false, elected: None }
 }
 
 fn elected(force: bool) -> Option<Elected> {
@@ -165,6 +165,24 @@ fn a_node_that_led_the_latest_epoch_leads_again_whatever_the_verb() {
     recovered.manifest.state.promised = 4;
     assert!(!leads_at_start(Some(&recovered.manifest), true), "it has stood down");
     assert!(leads_at_start(None, true) && !leads_at_start(None, false), "the verb is how a directory begins");
+}
+
+#[test]
+fn a_node_that_led_does_not_lead_while_whom_it_is_told_to_follow_leads_another_database() {
+    let told = Starter { named: vec!["b".into()], told_to_follow: Some("b".into()), ..starter() };
+    let other = |url: &str, _| {
+        let mut answer = answer(3, 10)?;
+        (answer.hello.database, answer.hello.leads) = (Some(8), url == "b");
+        Ok(answer)
+    };
+    let (_, _, end) = run(told.clone(), &mut recovered(), other);
+    assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { by: Some(by), .. }) if by == "b"));
+    let by_verb = Starter { told_to_follow: None, ..told };
+    assert_eq!(
+        run(by_verb, &mut recovered(), other).2,
+        TailAction::Lead,
+        "who leads nobody's database it leads itself"
+    );
 }
 
 #[test]
