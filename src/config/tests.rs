@@ -311,6 +311,7 @@ fn every_row_writes_a_field() {
                 "ack" => "disk",
                 "max-connections-per-address" => "5",
                 "durability" => "synced",
+                "log-format" => "json",
                 "leader" | "replica" | "advertise" | "cors-origin" => "http://a:1",
                 "allowed-host" => "a",
                 "cluster-secret-file" | "data-dir" => "x",
