@@ -17,7 +17,7 @@ use crate::{
     store::{Store, WindowLimits},
     tokenizer::Analyzer,
 };
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// What was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub struct Restored {
     pub words: u64,
 }
 
-/// Fetches all that the node at `from` holds into `directory`, which must hold no database; a leader starts on it then.
+/// Fetches all that the node at `from` holds into `directory`, which must hold no database; a leader starts on it then. The node
+/// may be silent as long as `patience`.
 /// `progress` is told the bytes that have come, and how many there will be if that is known.
 ///
 /// # Errors
@@ -39,6 +40,7 @@ pub fn restore(
     from: &str,
     directory: &Path,
     secret: Option<Secret>,
+    patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Restored, NodeError> {
     let (disk, _lock) = lock(directory)?;
@@ -47,18 +49,19 @@ pub fn restore(
         return Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display())));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(fetch(from, &disk, secret, progress)).map_err(NodeError::Restore)
+    let link = Link::new(from, secret).map_err(NodeError::Restore)?.within(patience);
+    runtime.block_on(fetch(from, &link, &disk, patience, progress)).map_err(NodeError::Restore)
 }
 
 async fn fetch(
     from: &str,
+    link: &Link,
     disk: &Arc<dyn Disk>,
-    secret: Option<Secret>,
+    patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<Restored, String> {
-    let link = Link::new(from, secret)?;
     let told = |error: LinkError| format!("{from}: {error}");
-    let (epoch, upto) = standing_of(&link).await.map_err(told)?;
+    let (epoch, upto) = standing_of(link, patience).await.map_err(told)?;
     let incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
         format!("{from} has no snapshot to give: take a node that keeps files, or wait until it has written one")
     })?;
@@ -87,11 +90,11 @@ async fn fetch(
 }
 
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
-async fn standing_of(link: &Link) -> Result<(Epoch, Sequence), LinkError> {
+async fn standing_of(link: &Link, patience: Duration) -> Result<(Epoch, Sequence), LinkError> {
     // The first version, which every release can read: the question is about none of its words.
     let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
     let offer = Offer::ask(identity, 0);
-    match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT).await {
+    match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT.min(patience)).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
         // A leader takes no offers. It stands in the highest epoch it knows.
         Err(LinkError::Refused { status: 404, .. }) => link.position().await,

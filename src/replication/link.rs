@@ -81,6 +81,7 @@ pub struct Link {
     sync: Url,
     status: Url,
     secret: Option<Secret>,
+    patience: Duration,
 }
 
 impl Link {
@@ -102,7 +103,21 @@ impl Link {
         let update = join("/update")?;
         let offers = Wire::new(&update, RECORDS_TYPE, secret.as_ref());
         let offers = offers.ok_or_else(|| format!("{base:?} is not the address of a node: http:// is wanted"))?;
-        Ok(Self { http, offers, update, sync: join("/sync")?, status: join("/status")?, secret })
+        Ok(Self {
+            http,
+            offers,
+            update,
+            sync: join("/sync")?,
+            status: join("/status")?,
+            secret,
+            patience: READ_TIMEOUT,
+        })
+    }
+
+    /// The same way, on which the node may be silent so long while snapshots and records are read.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Where the node is.
@@ -166,9 +181,9 @@ impl Link {
     /// As [`LinkError`] says.
     pub async fn snapshot(&self) -> Result<Option<Incoming>, LinkError> {
         let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
-        let response = tokio::time::timeout(READ_TIMEOUT, self.send(request));
+        let response = tokio::time::timeout(self.patience, self.send(request));
         let response = response.await.map_err(|_| LinkError::Lost(TOO_LATE.into()))??;
-        Ok((response.status() != StatusCode::NO_CONTENT).then_some(Incoming { response }))
+        Ok((response.status() != StatusCode::NO_CONTENT).then_some(Incoming { response, patience: self.patience }))
     }
 
     /// Asks for records of a database behind a position: some of them; empty: none; `None`: they are gone.
@@ -178,7 +193,7 @@ impl Link {
     pub async fn records(&self, after: PositionToken) -> Result<Option<Bytes>, LinkError> {
         let mut url = self.sync.clone();
         url.set_query(Some(&format!("after={after}")));
-        let request = self.http.get(url).header(header::ACCEPT, RECORDS_TYPE).timeout(READ_TIMEOUT);
+        let request = self.http.get(url).header(header::ACCEPT, RECORDS_TYPE).timeout(self.patience);
         match self.send(request).await {
             Ok(response) => Ok(Some(response.bytes().await?)),
             Err(LinkError::Refused { status: 410, .. }) => Ok(None),
@@ -218,6 +233,7 @@ fn refused(status: u16, told: &str) -> LinkError {
 /// A snapshot on its way in.
 pub struct Incoming {
     response: Response,
+    patience: Duration,
 }
 
 impl Incoming {
@@ -231,7 +247,7 @@ impl Incoming {
     /// # Errors
     /// As [`LinkError`] says.
     pub async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
-        let piece = tokio::time::timeout(READ_TIMEOUT, self.response.chunk());
+        let piece = tokio::time::timeout(self.patience, self.response.chunk());
         Ok(piece.await.map_err(|_| LinkError::Lost("the snapshot has stopped coming".into()))??)
     }
 }

@@ -51,6 +51,30 @@ fn clients_and_nodes_read_addresses_alike() {
 }
 
 #[test]
+fn a_node_that_hangs_is_waited_for_as_long_as_was_said() {
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("a port"); // connects, and nobody answers
+    let server = hanging.local_addr().expect("bound").to_string();
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let dir = dir.path().to_str().expect("UTF-8");
+    let restore = ["restore", "--data-dir", dir, "--from", &server];
+    let ask: [&[&str]; 6] = [
+        &["get", "a", "--server", &server],
+        &["top", "--server", &server],
+        &["health", "--json", "--server", &server],
+        &["status", "--server", &server],
+        &["promote", &server, "--wait", "0"],
+        &restore,
+    ];
+    let begun = std::time::Instant::now();
+    for arguments in ask {
+        let ran = run(memdb().args(arguments).args(["--timeout", "1"]));
+        assert!(ran.code == 1 && ran.err.contains(&format!("http://{server}")), "{arguments:?}: {}", ran.err);
+        assert_eq!(ran.out.contains("\"ready\":false"), arguments[0] == "health", "{arguments:?}: {}", ran.out);
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(50), "the default would be 60 s in all");
+}
+
+#[test]
 fn mistakes_exit_2_and_say_what_would_be_right() {
     let cases: [(&[&str], &str); 19] = [
         (&["leader", "--port", "70000"], "give a whole number from 0 to 65535"),

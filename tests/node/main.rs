@@ -176,5 +176,14 @@ fn the_command_line_and_the_leader_understand_each_other() {
     let counts: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, counts), (0, serde_json::json!({"to": 2, "be": 2, "question": 1})));
     assert_eq!(run(&["health", "--server", &leader.url]).0, 0);
+    let (code, said) = run(&["health", "--json", "--writable", "--server", &leader.url]);
+    let health: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, health), (0, serde_json::json!({"node": leader.url, "writable": true})));
+    let (code, said) = run(&["top", "--ns", "tpyo", "--server", &leader.url]);
+    assert!(code == 1 && said.contains("no namespace \"tpyo\""), "{said}");
+    let (code, said) = run(&["get", "be", "--ns", "tpyo", "--server", &leader.url]);
+    assert!(code == 0 && said.contains("0  be\n") && said.contains("no namespace \"tpyo\""), "{said}");
+    let (code, said) = run(&["get", "never", "--ns", "words", "--server", &leader.url]);
+    assert_eq!((code, said.as_str()), (0, "0  never\n"));
     leader.end(Signal::Terminate);
 }

@@ -7,7 +7,9 @@ use clap_complete::Shell;
 const EXAMPLES: &str = "\
 EXAMPLES
   memdb completions bash > ~/.local/share/bash-completion/completions/memdb
-  memdb completions fish > ~/.config/fish/completions/memdb.fish";
+  memdb completions fish > ~/.config/fish/completions/memdb.fish
+
+Exits 0, 1 if nothing can be written, 2 on wrong usage.";
 
 /// Print the completions of a shell.
 #[derive(clap::Args)]

@@ -15,9 +15,11 @@ EXAMPLES
   memdb config --config memdb.toml --json
   memdb config --role replica --leader http://127.0.0.1:8080
 
-Takes the flags of `memdb leader`, or of another role, and shows what that would start with. Flags come before the
-environment (--max-body-bytes is MEMDB_MAX_BODY_BYTES), that before the file (max-body-bytes = \"2MiB\"), that before the
-default. A file or an environment may hold the settings of every role; a node takes those of its own.";
+Takes the flags of `memdb leader`, or of another role, and shows what that would start with. Flags come before the \
+environment (--max-body-bytes is MEMDB_MAX_BODY_BYTES), that before the file (max-body-bytes = \"2MiB\"), that before the \
+default. A file or an environment may hold the settings of every role; a node takes those of its own.
+
+Exits 0 if a node would start with these settings, 2 if not.";
 
 /// Show each setting of a node, and where it comes from.
 #[derive(clap::Args)]

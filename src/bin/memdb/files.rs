@@ -26,8 +26,9 @@ EXAMPLES
   memdb inspect ./data/MANIFEST
   memdb inspect ./data --json
 
-Reads only, and may be run beside a running leader; the end of the log may then be in motion. Exits 0 if everything is
-whole, 1 if not.";
+Reads only, and may be run beside a running leader; the end of the log may then be in motion.
+
+Exits 0 if everything is whole, 1 if not, 2 on wrong usage.";
 
 /// Show what a file of a database holds, and whether it is whole.
 #[derive(clap::Args)]
@@ -46,8 +47,10 @@ EXAMPLES
   memdb repair ./data          shows what would be lost, and asks
   memdb repair ./data --yes
 
-Cuts what cannot be read, so that the leader starts again. Stop the leader first, and copy the directory. What is cut is
-kept beside the rest, in files that end in .damaged.";
+Cuts what cannot be read, so that the leader starts again. Stop the leader first, and copy the directory. What is cut is \
+kept beside the rest, in files that end in .damaged.
+
+Exits 0 if a leader can start on it, 1 if not, 2 on wrong usage.";
 
 /// Cut what cannot be read out of a damaged database, after saying exactly what is lost.
 #[derive(clap::Args)]

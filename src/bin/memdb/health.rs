@@ -5,7 +5,7 @@ use crate::{
     read::{Node, block_on},
 };
 use memdb::client::{Client, ClientError};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const HEALTH_EXAMPLES: &str = "\
@@ -15,7 +15,9 @@ EXAMPLES
   memdb health --wait 30 && memdb post book.txt
   memdb health --writable
 
-Exits 0 if the node serves current data, 1 if not.";
+A health check wants a --timeout shorter than its own patience.
+
+Exits 0 if the node serves current data (with --writable: takes writes), 1 if not, 2 on wrong usage.";
 
 /// Say whether a node serves current data.
 #[derive(clap::Args)]
@@ -32,9 +34,9 @@ pub struct HealthArguments {
     #[arg(long)]
     writable: bool,
 
-    /// How long an answer may take: a health check wants it shorter than its own patience.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    /// As JSON: {"node", "ready" (with --writable: "writable"), "reason" if not}.
+    #[arg(long)]
+    json: bool,
 }
 
 const STATUS_EXAMPLES: &str = "\
@@ -43,7 +45,9 @@ EXAMPLES
   memdb status --server http://127.0.0.1:8081
   memdb status --json | python3 -m json.tool
 
-The same as `curl http://127.0.0.1:8080/status`.";
+The same as `curl http://127.0.0.1:8080/status`.
+
+Exits 0, 1 if the node does not answer, 2 on wrong usage.";
 
 /// Show what a node says about itself.
 #[derive(clap::Args)]
@@ -68,18 +72,20 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 pub fn health(arguments: &HealthArguments) -> Ended {
     let client = arguments.node.client()?;
     let patience = Duration::from_secs(arguments.wait);
+    let what = if arguments.writable { "writable" } else { "ready" };
     block_on(async {
         let begun = tokio::time::Instant::now();
         loop {
             match asked(&client, arguments).await {
-                Ok(()) => {
-                    return say(&format!(
-                        "{}: {}",
-                        if arguments.writable { "writable" } else { "ready" },
-                        client.base()
-                    ));
+                Ok(()) if arguments.json => return say(&json!({"node": client.base(), what: true}).to_string()),
+                Ok(()) => return say(&format!("{what}: {}", client.base())),
+                Err(error) if !error.is_passing() || begun.elapsed() >= patience => {
+                    if arguments.json {
+                        let told = json!({"node": client.base(), what: false, "reason": error.to_string()});
+                        say(&told.to_string())?;
+                    }
+                    return Err(error.into());
                 }
-                Err(error) if !error.is_passing() || begun.elapsed() >= patience => return Err(error.into()),
                 Err(_) => tokio::time::sleep(ASK_EVERY).await,
             }
         }
@@ -87,13 +93,16 @@ pub fn health(arguments: &HealthArguments) -> Ended {
 }
 
 async fn asked(client: &Client, arguments: &HealthArguments) -> Result<(), ClientError> {
-    let seconds = arguments.timeout;
+    let timeout = arguments.node.timeout();
     let asking = async {
         client.ready().await?;
         if arguments.writable { client.takes_writes().await } else { Ok(()) }
     };
-    tokio::time::timeout(Duration::from_secs(seconds), asking).await.unwrap_or_else(|_| {
-        Err(ClientError::Lost { base: client.base(), reason: format!("no answer in {seconds} s (--timeout)") })
+    tokio::time::timeout(timeout, asking).await.unwrap_or_else(|_| {
+        Err(ClientError::Lost {
+            base: client.base(),
+            reason: format!("no answer in {} s (--timeout)", timeout.as_secs()),
+        })
     })
 }
 
@@ -190,7 +199,6 @@ fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_status_begins_with_the_role_and_ends_with_a_table_of_replicas() {

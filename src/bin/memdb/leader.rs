@@ -21,10 +21,12 @@ Then, in another terminal:
   curl -d 'text=hello world' http://127.0.0.1:8080/post
   curl 'http://127.0.0.1:8080/wordcount?word=hello'
 
-Every flag has a variable (--max-body-bytes is MEMDB_MAX_BODY_BYTES) and a key in the TOML file
-(max-body-bytes = \"2MiB\"); flags come first, then variables, then the file. `memdb config` shows the result.
-Replicas announce themselves (`memdb replica --leader URL`); --replica is for those that cannot.
-Ctrl-C, SIGTERM or SIGHUP stops it in order: answers what it took, syncs, writes a snapshot, exits 0.";
+Every flag has a variable (--max-body-bytes is MEMDB_MAX_BODY_BYTES) and a key in the TOML file \
+(max-body-bytes = \"2MiB\"); flags come first, then variables, then the file. `memdb config` shows the result. \
+Replicas announce themselves (`memdb replica --leader URL`); --replica is for those that cannot. \
+Ctrl-C, SIGTERM or SIGHUP stops it in order: answers what it took, syncs, writes a snapshot.
+
+Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on, 2 on wrong usage.";
 
 /// Run the leader: the node that takes text and counts it.
 #[derive(clap::Args)]

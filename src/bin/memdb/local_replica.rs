@@ -17,9 +17,11 @@ EXAMPLES
 Then, in another terminal:
   curl 'http://127.0.0.1:8081/wordcount?word=hello'
 
-It reads the data directory of a leader on the same machine and writes nothing there: more processes that answer
-reads, without another copy on disk. It finds the leader by what the directory says; writes sent to it go there.
-Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./data\").";
+It reads the data directory of a leader on the same machine and writes nothing there: more processes that answer \
+reads, without another copy on disk. It finds the leader by what the directory says; writes sent to it go there. \
+Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./data\").
+
+Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on, 2 on wrong usage.";
 
 /// Run a local replica: a node that reads a leader's files on the same machine and answers reads.
 #[derive(clap::Args)]

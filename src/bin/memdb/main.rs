@@ -37,7 +37,7 @@ EXAMPLES
     curl -d 'text=hello world' http://127.0.0.1:8080/post
     curl 'http://127.0.0.1:8080/wordcount?word=hello'
 
-`memdb VERB --help` shows more of each. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+`memdb VERB --help` shows more of each. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.";
 
 /// An in-memory word-count database: exact counts, retries count once, a crash loses nothing acknowledged.
 #[derive(Parser)]
@@ -108,6 +108,19 @@ mod tests {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("EXAMPLES\n"), "{} has no examples", verb.get_name());
             assert!(help.contains(&format!("memdb {}", verb.get_name())), "{} shows another verb", verb.get_name());
+            assert!(help.contains("Exits 0"), "{} does not tell its exit codes", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn paragraphs_of_help_are_one_line_each_which_clap_wraps() {
+        let command = Arguments::command();
+        for one in std::iter::once(&command).chain(command.get_subcommands()) {
+            let help = one.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = help.lines().collect();
+            let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && line != "EXAMPLES";
+            let broken = lines.windows(2).find(|pair| is_prose(pair[0]) && is_prose(pair[1]));
+            assert_eq!(broken, None, "{}", one.get_name());
         }
     }
 }

@@ -48,7 +48,9 @@ content and counts as a whole. What is read from a pipe, such as -, has no name 
 Blank lines are skipped. A line longer than --post-bytes becomes several posts, cut at ASCII white space, so its words count \
 as they are. A file is UTF-8 unless its byte-order mark or --encoding says otherwise; one that holds U+0000 looks binary, and \
 nothing of it is counted (of a pipe, what stands before). Lines that are not UTF-8 or cannot be decoded, stretches that cannot be cut, and lines of NDJSON that the leader refuses, are told \
-and not counted: exit code 1. Ctrl-C exits 130 and says how to go on.";
+and not counted. Ctrl-C says how to go on.
+
+Exits 0 if everything is counted, 1 if not, 2 on wrong usage, 130 after Ctrl-C.";
 
 /// Count texts: a line or a file per post.
 #[derive(clap::Args)]

@@ -6,7 +6,7 @@ use crate::{
     secret,
 };
 use memdb::client::{Client, ClientError, Whom};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -15,17 +15,17 @@ EXAMPLES
   memdb promote http://127.0.0.1:8082
   memdb promote http://127.0.0.1:8082 --force
 
-The replica needs a --data-dir of its own. It asks every node it knows. A leader that still answers hands over: it refuses
-writes from then on (503 stepped-down), and follows. Without --force nothing is done if another node is ahead, or a replica does
+The replica needs a --data-dir of its own. It asks every node it knows. A leader that still answers hands over: it refuses \
+writes from then on (503 stepped-down), and follows. Without --force nothing is done if another node is ahead, or a replica does \
 not answer and may be. Clients repeat with their keys at the new leader; each key still counts once.
 
-Exits 0 once the replica leads.";
+Exits 0 once the replica leads, 1 if it does not, 2 on wrong usage.";
 
 /// Make a replica the leader, by hand.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The replica that is to lead, as http://HOST:PORT.
+    /// The replica that is to lead, such as http://127.0.0.1:8082.
     #[arg(value_name = "URL")]
     node: String,
 
@@ -40,6 +40,14 @@ pub struct Arguments {
     /// How long to wait until it leads.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
+
+    /// How long an answer may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+
+    /// As JSON: {"leader", "epoch"}.
+    #[arg(long)]
+    json: bool,
 }
 
 /// How often the node is asked whether it leads.
@@ -47,7 +55,8 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 
 pub fn run(arguments: &Arguments) -> Ended {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
-    let client = Client::new(&arguments.node)?.meant_for(Whom::Replica);
+    let client =
+        Client::with_timeout(&arguments.node, Duration::from_secs(arguments.timeout))?.meant_for(Whom::Replica);
     let patience = Duration::from_secs(arguments.wait);
     block_on(async {
         let before = client.status().await?["not_promoted"].clone();
@@ -56,6 +65,9 @@ pub fn run(arguments: &Arguments) -> Ended {
         loop {
             // Between its two roles it does not answer.
             match standing(&client, &before).await {
+                Ok(Standing::Leads) if arguments.json => {
+                    return say(&json!({"leader": client.base(), "epoch": epoch}).to_string());
+                }
                 Ok(Standing::Leads) => return say(&format!("{} leads, in epoch {epoch}.", client.base())),
                 Ok(Standing::Refused(why)) => return Err(Failure::Failed(format!("it does not lead: {why}"))),
                 Err(error) if !error.is_passing() => return Err(error.into()),

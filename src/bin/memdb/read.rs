@@ -1,11 +1,11 @@
 //! `memdb get` and `memdb top`: counts, from any node.
 
-use crate::output::{Ended, Failure, Grouped, say};
+use crate::output::{Ended, Failure, Grouped, say, tell};
 use memdb::{
     client::{Client, ClientError},
     limits::{MAX_TOP, MAX_WORDS_PER_READ},
 };
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 /// The node a verb reads from.
 #[derive(clap::Args)]
@@ -13,11 +13,19 @@ pub struct Node {
     /// The node to ask.
     #[arg(long, value_name = "URL", env = "MEMDB_SERVER", default_value = "http://127.0.0.1:8080", alias = "leader")]
     server: String,
+
+    /// How long an answer may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
 }
 
 impl Node {
     pub fn client(&self) -> Result<Client, ClientError> {
-        Client::new(&self.server)
+        Client::with_timeout(&self.server, self.timeout())
+    }
+
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 }
 
@@ -27,8 +35,10 @@ EXAMPLES
   memdb get whale ship sea
   memdb get --ns titles --json moby dick
 
-All words are read at one position. A word that was never counted is 0. The node folds names as it folds text,
-so with the standard analyzer `memdb get Hello` finds hello.";
+All words are read at one position. A word that was never counted is 0. The node folds names as it folds text, \
+so with the standard analyzer `memdb get Hello` finds hello.
+
+Exits 0, also where a word was never counted, 1 if the node does not answer, 2 on wrong usage.";
 
 /// Show the counts of some words.
 #[derive(clap::Args)]
@@ -56,7 +66,9 @@ EXAMPLES
   memdb top -n 100 --ns titles
   memdb top -n 3 --json
 
-Exact, largest first, equal counts in the order of the words.";
+Exact, largest first, equal counts in the order of the words.
+
+Exits 0, 1 if the node does not answer or has no such namespace, 2 on wrong usage.";
 
 /// Show the most frequent words.
 #[derive(clap::Args)]
@@ -86,7 +98,18 @@ pub fn get(arguments: &GetArguments) -> Ended {
         return Err(Failure::Usage(message));
     }
     let client = arguments.node.client()?;
-    let counts = block_on(async { client.counts(arguments.ns.as_deref(), words).await.map_err(Failure::from) })?;
+    let ns = arguments.ns.as_deref();
+    let counts = block_on(async {
+        let counts = client.counts(ns, words).await?;
+        // 0 is the answer either way; a name that was mistyped should not go unseen.
+        if let Some(name) = ns
+            && counts.values().all(|count| *count == 0)
+            && client.top(ns, 1).await?.is_empty()
+        {
+            tell(&format!("memdb: {}", nothing_under(name, &client)));
+        }
+        Ok(counts)
+    })?;
     if arguments.json {
         return say(&serde_json::json!(counts).to_string());
     }
@@ -98,12 +121,20 @@ pub fn top(arguments: &TopArguments) -> Ended {
     let client = arguments.node.client()?;
     let asked = async { client.top(arguments.ns.as_deref(), usize::from(arguments.n)).await.map_err(Failure::from) };
     let top = block_on(asked)?;
+    if let (true, Some(name)) = (top.is_empty(), &arguments.ns) {
+        return Err(Failure::Failed(nothing_under(name, &client)));
+    }
     if arguments.json {
         let list: Vec<_> =
             top.iter().map(|entry| serde_json::json!({"word": entry.word, "count": entry.count})).collect();
         return say(&serde_json::Value::Array(list).to_string());
     }
     table(&top.iter().map(|entry| (entry.word.as_str(), entry.count)).collect::<Vec<_>>())
+}
+
+/// A node makes a namespace with its first word.
+fn nothing_under(name: &str, client: &Client) -> String {
+    format!("there is no namespace {name:?} at {}: nothing is counted under that name", client.base())
 }
 
 /// Counts on the right of a column, each before its word: words may be of any width.

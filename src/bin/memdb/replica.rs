@@ -21,9 +21,11 @@ On another machine than the leader; the secret file is the leader's:
 Then, in another terminal:
   curl 'http://127.0.0.1:8081/wordcount?word=hello'
 
-It announces itself to the leader, loads what is there, and follows. Writes sent to it go to the leader. With
---data-dir it keeps a copy of its own on disk, goes on from there after a restart, and can acknowledge replica+disk.
-Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./replica\").";
+It announces itself to the leader, loads what is there, and follows. Writes sent to it go to the leader. With \
+--data-dir it keeps a copy of its own on disk, goes on from there after a restart, and can acknowledge replica+disk. \
+Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./replica\").
+
+Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on, 2 on wrong usage.";
 
 /// Run a replica: a node that follows a leader and answers reads.
 #[derive(clap::Args)]

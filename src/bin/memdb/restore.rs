@@ -5,22 +5,25 @@ use crate::{
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::{node, position::PositionToken};
-use std::path::PathBuf;
+use memdb::{address::NodeAddress, node, position::PositionToken};
+use serde_json::json;
+use std::{path::PathBuf, time::Duration};
 
 const EXAMPLES: &str = "\
 EXAMPLES
   memdb restore --from http://127.0.0.1:8081 --data-dir ./data
   memdb leader --data-dir ./data --replica http://127.0.0.1:8081
 
-For a leader whose own directory is lost. The node it comes from is a replica with a --data-dir that has all there is;
-compare the positions in `memdb status` of each, and take the highest. The directory must hold no database.";
+For a leader whose own directory is lost. The node it comes from is a replica with a --data-dir that has all there is; \
+compare the positions in `memdb status` of each, and take the highest. The directory must hold no database.
+
+Exits 0 once all is there, 1 if not, 2 on wrong usage.";
 
 /// Make a leader's directory from what a replica holds.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The replica it comes from, as http://HOST:PORT.
+    /// The replica it comes from, such as http://127.0.0.1:8081.
     #[arg(long, value_name = "URL")]
     from: String,
 
@@ -31,24 +34,36 @@ pub struct Arguments {
     /// File with the secret that the nodes of the cluster share.
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
+
+    /// How long the node may be silent.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+
+    /// As JSON: {"database", "position", "words"}.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Ended {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
+    let from: NodeAddress =
+        arguments.from.parse().map_err(|reason| Failure::Usage(format!("--from {:?}: {reason}", arguments.from)))?;
+    let timeout = Duration::from_secs(arguments.timeout);
     let bar = ProgressBar::new_spinner();
     let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";
     bar.set_style(ProgressStyle::with_template(style).expect("a template of this program"));
-    let restored = node::restore(&arguments.from, &arguments.data_dir, secret, &mut |bytes, total| {
+    let restored = node::restore(&from.to_string(), &arguments.data_dir, secret, timeout, &mut |bytes, total| {
         total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(bytes);
     });
     bar.finish_and_clear();
     let restored = restored.map_err(|error| Failure::Failed(error.to_string()))?;
     let node::Restored { database, position, words } = restored;
-    say(&format!(
-        "Restored database {database:032x} at {}: {} words.",
-        PositionToken::of(database, position),
-        Grouped(words)
-    ))?;
+    let token = PositionToken::of(database, position);
+    if arguments.json {
+        let told = json!({"database": format!("{database:032x}"), "position": token.to_string(), "words": words});
+        return say(&told.to_string());
+    }
+    say(&format!("Restored database {database:032x} at {token}: {} words.", Grouped(words)))?;
     say(&format!("Start it with: memdb leader --data-dir {}", arguments.data_dir.display()))
 }

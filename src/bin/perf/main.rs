@@ -24,15 +24,15 @@ EXAMPLES
   perf --posts 0 --reads 0 http://localhost:8080 http://localhost:8081
   perf --json http://localhost:8080 http://localhost:8081 | jq .leader.p99_ms
 
-Posts and reads run at the same time. Posts are ten short phrases in turn, and they count: the leader's database has
-more words afterwards; with --posts 0 nothing is written, only compared. Reads ask the replicas in turn for the word
-\"distributed\". Request times are those of the requests that succeeded; the test duration is from the first request to
+Posts and reads run at the same time. Posts are ten short phrases in turn, and they count: the leader's database has \
+more words afterwards; with --posts 0 nothing is written, only compared. Reads ask the replicas in turn for the word \
+\"distributed\". Request times are those of the requests that succeeded; the test duration is from the first request to \
 the last answer, without the comparison.
 
-Each replica is compared once it has applied the last post, however soon that is. While somebody else writes, the
+Each replica is compared once it has applied the last post, however soon that is. While somebody else writes, the \
 positions differ: perf says so on stderr and compares up to 5 times before it judges.
 
---json prints one object: for \"leader\" and \"replicas\" the numbers above with p50_ms and p99_ms, and words_compared (each
+--json prints one object: for \"leader\" and \"replicas\" the numbers above with p50_ms and p99_ms, and words_compared (each \
 word once for each replica), inconsistencies_found, inconsistencies, consistent, ok (the exit code is 0).
 
 Exit codes: 0 every request succeeded and all replicas are consistent, 1 not so, 2 wrong usage.";
