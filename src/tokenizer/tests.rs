@@ -172,7 +172,10 @@ proptest! {
 
     #[test]
     fn a_word_of_version_2_is_one_word_again_unless_a_dictionary_says_otherwise(text in odd_text()) {
-        for word in by_lanes(Version::Two, &text).iter().filter(|word| !needs_a_dictionary(word)) {
+        // A mark that stood behind what was trimmed has nothing to stand on: alone, it is a segment of its own.
+        let begins_with_a_mark = |word: &str| word.starts_with(unicode_normalization::char::is_combining_mark);
+        let words = by_lanes(Version::Two, &text);
+        for word in words.iter().filter(|word| !needs_a_dictionary(word) && !begins_with_a_mark(word)) {
             prop_assert_eq!(&by_lanes(Version::Two, word), std::slice::from_ref(word));
         }
     }
