@@ -496,12 +496,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_of_a_file_that_was_removed_fails_and_ids_tell_files_apart() {
+    fn ids_tell_files_apart_and_a_file_that_was_removed_is_synced_all_the_same() {
         let (_directory, disk) = disk();
         let file = disk.create("file").expect("made");
         assert_eq!(disk.id("file").expect("readable"), file.id().expect("readable"));
         disk.remove("file").expect("removed");
-        assert_eq!(file.sync().expect_err("it has no name").kind(), io::ErrorKind::NotFound);
+        file.sync().expect("a pruned segment may still have a sync under way");
         assert_eq!(disk.id("file").expect("readable"), None);
         let other = disk.create("file").expect("made");
         assert_ne!(other.id().expect("readable"), file.id().expect("readable"));
