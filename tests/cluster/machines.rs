@@ -177,7 +177,10 @@ impl Cluster {
         let Node { machine, keeps_files, is_to_lead, .. } = &self.nodes[at];
         let disk = SimDisk::new(machine);
         let manifest = Manifest::read(&disk).ok().flatten().filter(|_| *keeps_files);
-        let leads = leads_at_start(manifest.as_ref(), *is_to_lead);
+        // A full sync that was not finished leaves no MANIFEST. The verb of a leader refuses such files, or would begin a new
+        // database where all of them are gone: who knows that there is one starts the node as a replica.
+        let begins = *is_to_lead && (manifest.is_some() || self.database.is_none());
+        let leads = leads_at_start(manifest.as_ref(), begins);
         self.note_events();
         if leads { self.start_leader(at) } else { self.start_replica(at) }
     }
