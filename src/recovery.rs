@@ -28,7 +28,7 @@ use crate::{
     log::{self, BadRecord, Cut, Log, RawRecord},
     manifest::{Manifest, State},
     position::{Epoch, Position, Sequence},
-    snapshot::{self, Job},
+    snapshot::{self, Job, received_snapshot_name},
     store::{Mark, Store, WindowLimits},
 };
 use std::{fmt, sync::Arc};
@@ -42,6 +42,12 @@ pub enum RecoveryError {
     /// Files are there, but no MANIFEST that says what they are.
     #[error("{0} is there, but no MANIFEST: `memdb repair` can rebuild it from the other files")]
     NoManifest(String),
+    /// A snapshot was being received, and there is no MANIFEST: what was there before was given up for it.
+    #[error(
+        "{0} is there, and no MANIFEST: a full sync was not finished here. Start this node as a replica, or remove that file to \
+         begin a new database"
+    )]
+    UnfinishedSync(String),
     /// The files end before what they have promised.
     #[error("the files end at {end}, but {promise}: records are missing (a file was removed, or an old copy put back)")]
     Missing {
@@ -220,6 +226,10 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Re
         if !empty {
             return Err(RecoveryError::NoManifest(name.clone()));
         }
+    }
+    let received = received_snapshot_name();
+    if names.contains(&received) {
+        return Err(RecoveryError::UnfinishedSync(received));
     }
     let store = Store::new(identity.hasher(), window);
     let manifest = Manifest { identity, state: State::default() };

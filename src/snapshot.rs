@@ -56,3 +56,8 @@ pub fn prune(disk: &dyn Disk) -> Result<(), FileError> {
     }
     Ok(())
 }
+
+/// The name of a snapshot of another node while it is being received.
+pub fn received_snapshot_name() -> String {
+    crate::disk::temporary_name(&format!("{SNAPSHOT_PREFIX}received"))
+}

@@ -1,12 +1,12 @@
 //! A full sync: the leader's newest snapshot, loaded as it comes, and kept if this replica keeps files.
 
 use crate::{
-    disk::{Disk, temporary_name},
+    disk::Disk,
     failpoint,
-    format::{Identity, SNAPSHOT_PREFIX},
+    format::Identity,
     replica::Loaded,
     replication::link::{Incoming, Link, LinkError},
-    snapshot::Loader,
+    snapshot::{Loader, received_snapshot_name},
     store::{Store, WindowLimits},
 };
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn receive(
 ) -> Result<Loaded, String> {
     let megabytes = incoming.bytes().map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
     tracing::info!("loading the leader's snapshot of {megabytes} MB");
-    let temporary = temporary_name(&format!("{SNAPSHOT_PREFIX}received"));
+    let temporary = received_snapshot_name();
     let received = keep_and_load(&mut incoming, identity, window, disk, &temporary).await;
     if received.is_err()
         && let Some(disk) = disk

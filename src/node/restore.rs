@@ -2,8 +2,8 @@
 
 use super::{NodeError, lock};
 use crate::{
-    disk::{Disk, temporary_name},
-    format::{FileHeader, FileKind, Identity, SNAPSHOT_PREFIX},
+    disk::Disk,
+    format::{FileHeader, FileKind, Identity},
     log::{AppendError, Log, RawRecord},
     manifest::{Manifest, State},
     position::{Epoch, Position, Sequence},
@@ -13,7 +13,7 @@ use crate::{
         link::{CONNECT_TIMEOUT, Incoming, Link, LinkError},
     },
     secret::Secret,
-    snapshot::Loader,
+    snapshot::{Loader, received_snapshot_name},
     store::{Store, WindowLimits},
     tokenizer::Analyzer,
 };
@@ -65,7 +65,7 @@ async fn fetch(
     let incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
         format!("{from} has no snapshot to give: take a node that keeps files, or wait until it has written one")
     })?;
-    let temporary = temporary_name(&format!("{SNAPSHOT_PREFIX}received"));
+    let temporary = received_snapshot_name();
     let (identity, mut store) = receive(incoming, &**disk, &temporary, progress).await?;
     let (mut manifest, mut log) = recovery::adopt(
         disk,

@@ -252,3 +252,16 @@ fn a_directory_without_a_manifest_is_empty_whatever_else_is_there() {
     assert!(found(&*MemoryDisk::new(&files)).is_none());
     assert!(found(&*MemoryDisk::new(&Files::new())).is_none());
 }
+
+#[test]
+fn what_a_full_sync_has_left_is_no_new_database_for_a_leader() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let disk = memdb::disk::RealDisk::new(directory.path()).expect("a directory");
+    let new = Identity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
+    disk.create(TEMPORARY).expect("made");
+    let refused =
+        memdb::recovery::look(&disk, new, WindowLimits::default()).map(|_| ()).expect_err("a sync began here");
+    assert!(refused.to_string().contains("a full sync was not finished"), "{refused}");
+    disk.remove(TEMPORARY).expect("removed");
+    assert!(memdb::recovery::look(&disk, new, WindowLimits::default()).expect("nothing is there").new);
+}
