@@ -73,7 +73,7 @@ impl Cluster {
     pub fn step_candidate(&mut self, at: Place) -> Result<(), String> {
         let Some(following) = self.nodes[at].following_mut() else { return Ok(()) };
         let Some(mut promoting) = following.promoting.take() else { return Ok(()) };
-        match promoting.promotion.poll(self.random.next()) {
+        match promoting.promotion.poll(self.random.next_u64()) {
             PromotionAction::AskItself(bytes) => {
                 let offer = Offer::decode(&bytes)?;
                 promoting.asks(&offer);

@@ -9,7 +9,6 @@ use crate::{
     local::Local,
     machines::{Node, Process},
     network::{Network, PLACES, Packet, Place, Way},
-    random::Random,
     run::{Tallies, Task, schedule::Faults},
     truth::{Id, Truth},
     witness::Witness,
@@ -22,6 +21,7 @@ use memdb::{
     store::WindowLimits,
 };
 use std::collections::BTreeMap;
+use testkit::Random;
 
 /// How a history is to be.
 #[derive(Clone, Copy, Debug)]

@@ -120,7 +120,7 @@ impl Cluster {
         }
         let discovery = LeaderDiscovery::new(url_of(seat), known);
         let settings = ReplicaSettings {
-            node: u128::from(self.random.next()),
+            node: u128::from(self.random.next_u64()),
             url: url_of(seat),
             window: self.settings.window,
             snapshot: SnapshotSettings { interval_ms: self.settings.writer.snapshot.interval_ms },

@@ -163,12 +163,12 @@ impl Cluster {
     }
 
     pub fn new_identity(&mut self) -> Identity {
-        let (high, low) = (self.random.next(), self.random.next());
+        let (high, low) = (self.random.next_u64(), self.random.next_u64());
         Identity {
             database_id: u128::from(high) << 64 | u128::from(low),
             shard_id: 0,
             analyzer: Analyzer::Whitespace,
-            hash_seed: self.random.next(),
+            hash_seed: self.random.next_u64(),
         }
     }
 

@@ -7,7 +7,6 @@ use crate::{
     follower::Following,
     leader::Leading,
     network::Place,
-    random::Random,
     starting::Starting,
 };
 use memdb::{
@@ -21,6 +20,7 @@ use memdb::{
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
+use testkit::Random;
 
 /// What runs on a machine.
 pub enum Process {

@@ -34,8 +34,6 @@ mod network;
 #[path = "../simulation/plant.rs"]
 #[allow(dead_code, reason = "bugs of one node alone")]
 mod plant;
-#[path = "../simulation/random.rs"]
-mod random;
 #[path = "../simulation/records.rs"]
 mod records;
 #[path = "../simulation/run.rs"]

@@ -1,6 +1,6 @@
 //! A network that delays, loses, doubles and reorders, and that parts in one direction or both.
 
-use crate::random::Random;
+use testkit::Random;
 
 /// A machine, by its number.
 pub type Place = usize;

@@ -38,7 +38,7 @@ impl Cluster {
         if let Some((_, until_ms)) = served.exchange {
             if now_ms >= until_ms {
                 served.exchange = None;
-                let (mut told, random) = (Vec::new(), self.random.next());
+                let (mut told, random) = (Vec::new(), self.random.next_u64());
                 served.sender.failed(now, random, &mut told);
                 self.tally("exchanges that failed");
                 return self.told(at, seat, told);

@@ -40,7 +40,7 @@ impl Cluster {
     pub fn start_leader(&mut self, at: Place) -> Result<(), String> {
         let new = self.new_identity();
         let window = self.settings.window;
-        let node = self.random.next().into();
+        let node = self.random.next_u64().into();
         self.begin_start(at, node, None, Vec::new(), |disk| recovery::look(disk, new, window).map(Some))
     }
 

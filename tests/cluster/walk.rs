@@ -5,10 +5,10 @@ use crate::{
     cluster::{Cluster, Settings, ended},
     machines::Process,
     network::Place,
-    random::Random,
     run::{Lines, Task, schedule::Schedule},
 };
 use memdb::leader::AckLevel;
+use testkit::{Random, number_from};
 
 /// The nodes that take part: the first is started as a leader, the others as its replicas.
 const NODES: usize = 3;
@@ -192,7 +192,7 @@ fn walk_all(acts: &mut Vec<Act>, depth: usize, wrong: &mut Vec<String>) {
 
 #[test]
 fn nodes_that_are_started_as_at_first_have_one_leader_in_the_end_whatever_was_promoted_meanwhile() {
-    let depth = std::env::var("MEMDB_WALK_DEPTH").map_or(DEPTH, |depth| depth.parse().unwrap());
+    let depth = number_from("MEMDB_WALK_DEPTH").map_or(DEPTH, |depth| depth as usize);
     let mut wrong = Vec::new();
     walk_all(&mut Vec::new(), depth, &mut wrong);
     for seed in 0..LONG_WALKS {

@@ -18,25 +18,9 @@ mod leader;
 use client::{Client, Ledger};
 use leader::{Leader, Signal};
 use std::{collections::HashMap, time::Duration};
+use testkit::{Random, number_from};
 
 const CLIENTS: u64 = 8;
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): enough to choose moments.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
-fn number_from(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a whole number"))
-}
 
 #[tokio::test]
 async fn three_crashes_lose_and_double_nothing() {
@@ -46,20 +30,20 @@ async fn three_crashes_lose_and_double_nothing() {
 #[tokio::test]
 #[ignore = "takes minutes: make crash"]
 async fn crashes_at_random_moments_lose_and_double_nothing() {
-    let seed = number_from("MEMDB_CRASH_SEED", u64::from(std::process::id()));
-    crashes(number_from("MEMDB_CRASH_RUNS", 200), seed).await;
+    let seed = number_from("MEMDB_CRASH_SEED").unwrap_or_else(|| std::process::id().into());
+    crashes(number_from("MEMDB_CRASH_RUNS").unwrap_or(200), seed).await;
 }
 
 async fn crashes(runs: u64, seed: u64) {
     println!("{runs} crashes, MEMDB_CRASH_SEED={seed}");
     let directory = tempfile::tempdir().expect("a place for the data");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
     let (mut killed, mut terminated) = (0, 0);
     for run in 0..runs {
         let leader = Leader::start(directory.path());
         check(&leader, &clients, run).await;
-        let moment = Duration::from_millis(1 + random.below(150));
+        let moment = Duration::from_millis(1 + random.below(150) as u64);
         let signal = if random.below(4) == 0 { Signal::Terminate } else { Signal::Kill };
         let url = leader.url.clone();
         let working: Vec<_> = clients.drain(..).map(|client| tokio::spawn(client.work(url.clone()))).collect();

@@ -3,12 +3,12 @@
 use crate::{
     cluster::{Node, PATIENCE, REPAIR, Start, assert_same, equal_within},
     posters::Posters,
-    random::Random,
     web::{Counts, posted, until},
 };
 use rustix::process::Signal;
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
+use testkit::{Random, number_from};
 
 /// Before: up to a second of acknowledged posts was gone, while replicas still had them.
 #[test]
@@ -36,7 +36,7 @@ fn sigterm_loses_nothing() {
 #[test]
 #[ignore = "takes minutes: make crash-cluster"]
 fn crash_cluster() {
-    let (runs, seed) = (crate::number_from("MEMDB_CRASH_RUNS", 200), crate::seed());
+    let (runs, seed) = (number_from("MEMDB_CRASH_RUNS").unwrap_or(200), crate::seed());
     println!("{runs} crashes in a cluster, MEMDB_SEED={seed}");
     let mut storm = Storm::new(seed);
     let (mut struck, mut slowest) = ([0; 4], Duration::ZERO);

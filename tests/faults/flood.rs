@@ -3,7 +3,6 @@
 
 use crate::{
     cluster::{Node, REPAIR, Start, equal_within},
-    number_from,
     web::Counts,
 };
 use std::{
@@ -13,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::number_from;
 
 const CONNECTIONS: u64 = 64;
 /// Words of the texts, besides the one common to all: a text has ten words.
@@ -27,7 +27,10 @@ fn a_small_flood() {
 #[test]
 #[ignore = "takes minutes: make flood"]
 fn flood_of_posts() {
-    flood(number_from("MEMDB_FLOOD_POSTS", 1_000_000), Duration::from_secs(number_from("MEMDB_FLOOD_FROZEN", 5)));
+    flood(
+        number_from("MEMDB_FLOOD_POSTS").unwrap_or(1_000_000),
+        Duration::from_secs(number_from("MEMDB_FLOOD_FROZEN").unwrap_or(5)),
+    );
 }
 
 fn flood(posts: u64, frozen: Duration) {

@@ -6,7 +6,6 @@
 
 use crate::{
     cluster::{Node, PATIENCE, equal_within},
-    random::Random,
     web::{Counts, new_client},
 };
 use checker::{Checked, History, Seen, WriteId};
@@ -25,6 +24,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use testkit::Random;
 
 #[path = "../checker/history.rs"]
 #[allow(dead_code, reason = "what the tests of the checker alone ask")]

@@ -42,9 +42,6 @@ mod local;
 mod netns;
 mod posters;
 mod promotions;
-#[path = "../simulation/random.rs"]
-#[allow(dead_code, reason = "the simulation's source of chance, of which less is needed here")]
-mod random;
 mod readers;
 mod repair;
 mod soak;
@@ -53,12 +50,7 @@ mod storms;
 mod under_load;
 mod web;
 
-/// A number from the environment.
-fn number_from(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a whole number"))
-}
-
 /// What the choice of moments follows from.
 fn seed() -> u64 {
-    number_from("MEMDB_SEED", u64::from(std::process::id()))
+    testkit::number_from("MEMDB_SEED").unwrap_or_else(|| std::process::id().into())
 }

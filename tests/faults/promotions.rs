@@ -4,7 +4,6 @@
 use crate::{
     cluster::{Node, PATIENCE, Start},
     load::{Load, Rate, status_of},
-    random::Random,
     web::{Counts, new_client, until},
 };
 use memdb::{
@@ -14,6 +13,7 @@ use memdb::{
 };
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testkit::{Random, number_from};
 
 /// How long nobody leads until a person promotes another.
 const LEADERLESS: Duration = Duration::from_millis(1_500);
@@ -170,7 +170,7 @@ fn a_leader_that_moves_under_load_loses_nothing() {
 #[test]
 #[ignore = "takes minutes: make crash"]
 fn promotions_under_load() {
-    promotions(crate::number_from("MEMDB_CRASH_RUNS", 200).div_ceil(10), crate::seed());
+    promotions(number_from("MEMDB_CRASH_RUNS").unwrap_or(200).div_ceil(10), crate::seed());
 }
 
 /// What the table of levels says of the loss of a machine: `replica` and `replica+disk` survive it, if that replica is

@@ -4,7 +4,6 @@ use crate::{
     cluster::{Node, REPAIR, Start, assert_same, equal_within},
     fake::Line,
     posters::Posters,
-    random::Random,
     web::{Counts, new_client, posted, until},
 };
 use memdb::{
@@ -15,6 +14,7 @@ use memdb::{
 use rustix::process::Signal;
 use std::{path::PathBuf, time::Duration};
 use tempfile::TempDir;
+use testkit::{Random, number_from};
 
 /// Before: what a replica did not get when it was sent, it never got.
 #[test]
@@ -106,7 +106,7 @@ fn a_replica_that_starts_while_posts_arrive_loses_and_doubles_nothing() {
 #[test]
 #[ignore = "takes minutes: make replica-starts"]
 fn replica_starts() {
-    let (runs, seed) = (crate::number_from("MEMDB_STARTS", 300), crate::seed());
+    let (runs, seed) = (number_from("MEMDB_STARTS").unwrap_or(300), crate::seed());
     let told = starts(runs, seed);
     let mut sorted: Vec<_> = told.iter().map(|start| start.equal_ms).collect();
     sorted.sort_unstable();

@@ -8,7 +8,6 @@ use crate::{
     cluster::{Node, PATIENCE, Start},
     fake::Line,
     load::{Load, Rate, status_of},
-    random::Random,
     web::{Counts, new_client, until},
 };
 use memdb::position::{Position, PositionToken};
@@ -19,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::{Random, number_from};
 
 /// Seats with files; the first two take turns to lead, the third is left alone.
 const WITH_FILES: usize = 3;
@@ -293,7 +293,7 @@ fn soak(time: Duration, seed: u64) -> Vec<String> {
 #[test]
 #[ignore = "takes as long as one likes: make soak"]
 fn soak_under_churn() {
-    let rising = soak(Duration::from_secs(crate::number_from("MEMDB_SOAK_SECONDS", 3_600)), crate::seed());
+    let rising = soak(Duration::from_secs(number_from("MEMDB_SOAK_SECONDS").unwrap_or(3_600)), crate::seed());
     assert!(rising.is_empty(), "{rising:#?}");
 }
 

@@ -7,7 +7,6 @@
 use crate::{
     cluster::{Node, PATIENCE, Start},
     load::{Load, Rate},
-    random::Random,
     web::{Counts, counts, posted, until},
 };
 use memdb::failpoint::{PLACES_OF_A_LEADER, PLACES_OF_A_REPLICA};
@@ -18,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::{Random, number_from};
 
 const LEADER: usize = 0;
 const REPLICA_WITH_FILES: usize = 2;
@@ -213,7 +213,7 @@ fn empty(directory: &Path) {
 #[test]
 #[ignore = "takes minutes: make crash"]
 fn crash() {
-    let (rounds, seed) = (crate::number_from("MEMDB_CRASH_RUNS", 200), crate::seed());
+    let (rounds, seed) = (number_from("MEMDB_CRASH_RUNS").unwrap_or(200), crate::seed());
     println!("{rounds} rounds of kills in a cluster, MEMDB_SEED={seed}");
     let mut storm = Storm::new(seed, Duration::from_millis(2));
     let begun = Instant::now();

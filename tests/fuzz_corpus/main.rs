@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use testkit::number_from;
 
 /// Mutations of each target in a run of all tests: some seconds for all of them.
 const MUTATIONS: u64 = 1_500;
@@ -35,10 +36,6 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
-
 /// Runs one input; one that fails is kept where it can be looked at.
 fn run(target: &str, what: &str, input: &[u8]) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| targets::run(target, input))) {
@@ -51,8 +48,8 @@ fn run(target: &str, what: &str, input: &[u8]) {
 
 fn mutate(target: &str) {
     let files: Vec<Vec<u8>> = corpus(target).into_iter().map(|(_, bytes)| bytes).collect();
-    let seed = number("MEMDB_FUZZ_SEED").unwrap_or(1);
-    let until = number("MEMDB_FUZZ_MS").map(|ms| Instant::now() + Duration::from_millis(ms));
+    let seed = number_from("MEMDB_FUZZ_SEED").unwrap_or(1);
+    let until = number_from("MEMDB_FUZZ_MS").map(|ms| Instant::now() + Duration::from_millis(ms));
     let mut mutator = Mutator::new(seed, files);
     let mut runs = 0;
     while until.map_or(runs < MUTATIONS, |until| Instant::now() < until) {

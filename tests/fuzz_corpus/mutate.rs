@@ -1,29 +1,23 @@
 //! A simple mutator: the same seed gives the same inputs.
 
+use testkit::Random;
+
 /// Numbers that lengths and counts break at.
 const EDGES: [u64; 12] = [0, 1, 63, 64, 250, 251, 252, 255, 1 << 16, (1 << 31) - 1, 1 << 32, u64::MAX];
 const MOST_BYTES: usize = 4_096;
 
 pub struct Mutator {
-    state: u64,
+    random: Random,
     files: Vec<Vec<u8>>,
 }
 
 impl Mutator {
     pub fn new(seed: u64, files: Vec<Vec<u8>>) -> Self {
-        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, files }
-    }
-
-    /// xorshift64*.
-    fn random(&mut self) -> u64 {
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        Self { random: Random::new(seed), files }
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.random() % bound.max(1) as u64) as usize
+        self.random.below(bound.max(1))
     }
 
     /// A file of the corpus with one to eight changes, mostly few.
@@ -62,7 +56,7 @@ impl Mutator {
             }
             4 => bytes.truncate(at),
             5 => {
-                let piece = vec![self.random() as u8; self.below(17)];
+                let piece = vec![self.random.next_u64() as u8; self.below(17)];
                 bytes.splice(at..at, piece);
             }
             _ => {

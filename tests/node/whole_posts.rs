@@ -20,7 +20,7 @@ fn whole_posts_are_seen_over_one_request_and_over_two() {
     let data = TempDir::new().expect("a directory");
     let leader = Leader::start(data.path());
     let text: String = (0..WORDS).map(|at| format!("w{at} ")).collect();
-    let seconds = std::env::var("MEMDB_WHOLE_POSTS_SECONDS").ok().map(|text| text.parse().expect("a number"));
+    let seconds = testkit::number_from("MEMDB_WHOLE_POSTS_SECONDS");
     let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let (over, reads, posts) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {

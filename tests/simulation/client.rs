@@ -1,15 +1,13 @@
 //! Clients: what they ask, how they name it, and how they repeat it when they do not know what became of it.
 
-use crate::{
-    random::Random,
-    texts::{self, Piece, Senders},
-};
+use crate::texts::{self, Piece, Senders};
 use memdb::{
     hash::{WordHasher, fingerprint},
     leader::{AckLevel, WriteError},
     tally::{Batch, Once, Tally, Verb},
 };
 use std::{collections::BTreeSet, fmt};
+use testkit::Random;
 
 /// Few words and namespaces, so that writes meet.
 pub const WORDS: [&str; 8] = ["a", "the", "cat", "sat", "on", "mat", "größe", "北京"];

@@ -13,7 +13,7 @@ mod inode;
 
 pub use inode::Survives;
 
-use crate::{plant::Bug, random::Random};
+use crate::plant::Bug;
 use inode::{Change, Inode, page_of};
 use memdb::disk::{Disk, DiskFile, FileId};
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use std::{
     io::{self, ErrorKind},
     sync::Arc,
 };
+use testkit::Random;
 
 /// A fault that the next operation of its kind will meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use crate::{
     checker::Truth,
     disk::{Fault, Survives},
-    random::Random,
     simulation::Simulation,
 };
 use memdb::format::Identity;
 use std::collections::BTreeMap;
+use testkit::Random;
 
 /// Of a thousand steps, so many end the process or set the clock, however few other faults there are.
 const CRASHES: usize = 22;

@@ -1,7 +1,7 @@
 //! One file of the disk in memory: what the cache has, what the medium has, and what may be left of the difference.
 
-use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
+use testkit::Random;
 
 /// What is left of what was not synced, when the machine goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

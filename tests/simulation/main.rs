@@ -11,7 +11,6 @@ mod history;
 mod model;
 mod node;
 mod plant;
-mod random;
 mod records;
 mod run;
 mod simulation;

@@ -23,6 +23,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use testkit::number_from;
 
 /// Within so many histories a planted bug must be found.
 const SEEDS_FOR_A_BUG: u64 = 300;
@@ -103,13 +104,13 @@ pub fn histories_hold<B: Copy + Debug + Sync>(suite: &Suite<B>) {
         let named = suite.bugs.iter().copied().find(|bug| format!("{bug:?}") == name);
         named.unwrap_or_else(|| panic!("MEMDB_SIM_BUG={name}: one of {:?}", suite.bugs))
     });
-    if let Some(seed) = number("MEMDB_SIM_SEED") {
+    if let Some(seed) = number_from("MEMDB_SIM_SEED") {
         return one_holds(suite, seed, bug);
     }
     let begun = now();
-    let minutes = number("MEMDB_SIM_MINUTES");
-    let first = number("MEMDB_SIM_FROM").unwrap_or(0);
-    let seeds = number("MEMDB_SIM_SEEDS").or(minutes.map(|_| u64::MAX - first)).unwrap_or(suite.seeds);
+    let minutes = number_from("MEMDB_SIM_MINUTES");
+    let first = number_from("MEMDB_SIM_FROM").unwrap_or(0);
+    let seeds = number_from("MEMDB_SIM_SEEDS").or(minutes.map(|_| u64::MAX - first)).unwrap_or(suite.seeds);
     let until = minutes.map(|minutes| begun + Duration::from_secs(60 * minutes));
     let all = run_all(suite, first, seeds, until, bug);
     let took = begun.elapsed().as_secs_f64();
@@ -135,7 +136,7 @@ fn one_holds<B: Copy + Debug>(suite: &Suite<B>, seed: u64, bug: Option<Plant<B>>
     let without = std::env::var("MEMDB_SIM_WITHOUT").unwrap_or_default();
     let schedule = Schedule {
         without: Schedule::parse_without(&without).expect("MEMDB_SIM_WITHOUT holds numbers, as 1,4-9"),
-        steps: number("MEMDB_SIM_STEPS").map(|steps| steps as usize),
+        steps: number_from("MEMDB_SIM_STEPS").map(|steps| steps as usize),
     };
     let print = std::env::var_os("MEMDB_SIM_LOG").is_some();
     let ran = run(suite, seed, bug, &schedule, if print { Lines::Printed } else { Lines::Kept });
@@ -331,13 +332,9 @@ fn table(tallies: &Tallies) -> String {
     faults.into_iter().chain(others).map(line).collect()
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
 /// One history is being replayed: the other tests have nothing to say.
 fn is_replaying() -> bool {
-    number("MEMDB_SIM_SEED").is_some()
+    number_from("MEMDB_SIM_SEED").is_some()
 }
 
 fn threads() -> usize {

@@ -1,7 +1,7 @@
 //! Which of a history's faults happen, and how many steps it has: the whole of it, or what shrinking has left.
 
-use crate::random::Random;
 use std::{collections::BTreeSet, fmt};
+use testkit::Random;
 
 /// What is left out of a history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use crate::{
     history::History,
     node::Node,
     plant::Bug,
-    random::Random,
     run::{Tallies, Task, schedule::Faults},
 };
 use memdb::{
@@ -19,6 +18,7 @@ use memdb::{
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
+use testkit::Random;
 
 /// How a history is to be.
 #[derive(Clone, Copy, Debug)]

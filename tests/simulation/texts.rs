@@ -1,14 +1,12 @@
 //! Texts that are sent in pieces, as a body in bulk is: which lines they have, and who sends which next.
 
-use crate::{
-    client::{GROWING_WORDS, NAMESPACES, WORDS},
-    random::Random,
-};
+use crate::client::{GROWING_WORDS, NAMESPACES, WORDS};
 use memdb::{
     hash::{WordHasher, fingerprint},
     tally::{Once, Parts, Tally},
 };
 use std::{cell::RefCell, collections::BTreeSet, sync::LazyLock};
+use testkit::Random;
 
 /// Words of which a large batch has many.
 static MANY: LazyLock<Vec<&'static str>> = LazyLock::new(|| (0..4_000).map(many).collect());

@@ -150,7 +150,7 @@ fn posts_are_seen_whole_over_one_request_or_two() {
 #[ignore = "takes 10 s"]
 #[allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a measured run: by the clock, with a report")]
 fn whole_posts_for_ten_seconds() {
-    let seconds = std::env::var("MEMDB_WHOLE_POSTS_SECONDS").map_or(10, |text| text.parse().expect("whole seconds"));
+    let seconds = testkit::number_from("MEMDB_WHOLE_POSTS_SECONDS").unwrap_or(10);
     let end = Instant::now() + Duration::from_secs(seconds);
     let (records, rounds) = run(|_| Instant::now() >= end);
     println!("{records} posts of {POST_WORDS} words, {} reads of 3 of them, none torn in {seconds} s", 2 * rounds);
