@@ -34,7 +34,11 @@ mod request_log;
 mod routes;
 mod serve;
 mod settings;
+mod state;
 mod sync;
+#[cfg(feature = "failpoints")]
+mod test_support;
+mod timer;
 #[cfg(feature = "failpoints")]
 pub mod untrusted;
 mod update;

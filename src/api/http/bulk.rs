@@ -6,6 +6,7 @@
 //! body sent again, what is done is compared with that and skipped.
 
 mod count;
+pub(super) mod limiter;
 mod lines;
 
 use super::{
@@ -15,25 +16,26 @@ use super::{
     headers::{self, Naming},
     problem::{self, Kind, Problem},
     query::Query,
-    routes::Site,
+    state::AppState,
     writes::{self, Acceptance, Heads},
 };
 use crate::{
     charset::Charset,
     hash::WordHasher,
     leader::{AckLevel, Leader, Receipt, WriteError},
-    limits::{BULK_BLOCK_BYTES, BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
+    limits::BULK_BLOCK_BYTES,
     position::DatabaseTag,
-    tally::{Batch, Once, Parts, Pool, Tally, Verb},
+    tally::{Batch, Once, Tally, Verb},
 };
 use bytes::{Buf, Bytes};
 use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
 use futures::{Stream, StreamExt};
+use limiter::QUEUE_BYTES;
 use lines::{Block, Lines};
 use parking_lot::Mutex;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     task::{JoinError, JoinHandle},
     time::Instant,
 };
@@ -46,8 +48,6 @@ const FLUSH_AFTER: Duration = Duration::from_millis(20);
 const FLUSH_LATEST: Duration = Duration::from_secs(1);
 /// How often a block is handed over whose lines would make a count overflow.
 const OVERFLOW_TRIES: u32 = 16;
-/// See [`Room::queue`].
-const QUEUE_BYTES: u32 = (DEFAULT_QUEUE_BYTES / 2) as u32;
 /// Stands in front of a stream's name, where no header can have it: a stream of `/post` is another, whatever its name.
 const BULK_STREAM: char = '\n';
 
@@ -77,33 +77,6 @@ impl Format {
         match self {
             Format::Plain => b"plain",
             Format::Json => b"json",
-        }
-    }
-}
-
-/// Where blocks are counted, of all bodies together.
-pub(super) struct Room {
-    /// As many as may be counted or wait for the Writer.
-    places: Arc<Semaphore>,
-    /// As many as are counted at once, one a core: more of them would only take the caches from each other.
-    turns: Arc<Semaphore>,
-    /// Bytes that may wait in the Writer's queue: half of its bound, so that blocks wait here and nobody finds it full for them.
-    queue: Semaphore,
-    tallies: Arc<Pool>,
-    /// What serves a turn.
-    parts: Mutex<Vec<Parts>>,
-}
-
-impl Room {
-    pub(super) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            places: Arc::new(Semaphore::new(BULK_BLOCKS)),
-            turns: Arc::new(Semaphore::new(cores)),
-            queue: Semaphore::new(QUEUE_BYTES as usize),
-            // A second one for each: of what is not ASCII.
-            tallies: Pool::new(2 * BULK_BLOCKS, BULK_TALLY_BYTES),
-            parts: Mutex::default(),
         }
     }
 }
@@ -142,7 +115,7 @@ struct Job {
 
 /// One request.
 struct Bulk {
-    site: Arc<Site>,
+    state: Arc<AppState>,
     leader: Leader,
     namespace: Box<str>,
     stream: Option<Box<str>>,
@@ -165,7 +138,7 @@ struct Reading {
 
 /// `POST /bulk`: counts a text a line.
 pub(super) async fn bulk<S, B, E>(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     heads: Heads,
     content_encoding: Option<String>,
@@ -180,12 +153,12 @@ where
     let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
     let format = Format::of(content_type.as_deref())?;
     let stream = stream_of(heads.naming)?;
-    let identity = site.current()?.identity;
+    let identity = state.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
-    let manner = Manner { format, analyzer, limit: site.settings.max_body_bytes };
-    let leader = site.leader()?.clone();
+    let manner = Manner { format, analyzer, limit: state.settings.max_body_bytes };
+    let leader = state.leader()?.clone();
     let bulk = Bulk {
-        site,
+        state,
         leader,
         namespace: query.namespace.into(),
         stream,
@@ -207,7 +180,7 @@ where
         Err(problem) => Err(problem),
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
-    writes::count_unreplicated(&bulk.site, query.ack, &receipt);
+    writes::count_unreplicated(&bulk.state, query.ack, &receipt);
     Ok(accepted(&done, bulk.manner.limit, &Acceptance { receipt, database }))
 }
 
@@ -262,7 +235,7 @@ impl Bulk {
         S: Stream<Item = Result<B, Problem>>,
         B: Buf,
     {
-        let mut share = Share::of(&self.site.uploads);
+        let mut share = Share::of(&self.state.uploads);
         share.set(decoding::memory_bytes(coding))?;
         let body = decoding::decoded(body, coding)?;
         match charset {
@@ -284,7 +257,7 @@ impl Bulk {
             self.barrier(Some(level)).await.map_err(|error| self.refused(&error))?;
         }
         if let Some(stream) = &self.stream {
-            let entry = self.site.current()?.reader.stream(stream);
+            let entry = self.state.current()?.reader.stream(stream);
             let total = entry.as_ref().map_or(Total::default(), |entry| Total {
                 lines: entry.stream_sequence,
                 words: entry.words,
@@ -309,7 +282,7 @@ impl Bulk {
     {
         let mut body = pin!(body);
         let now = Instant::now();
-        let mut reading = Reading { share: Share::of(&self.site.uploads), lines_since: now, line_since: now };
+        let mut reading = Reading { share: Share::of(&self.state.uploads), lines_since: now, line_since: now };
         loop {
             let piece = tokio::select! {
                 piece = self.next_piece(&mut body, lines, &mut reading, &jobs) => piece?,
@@ -351,7 +324,7 @@ impl Bulk {
         if lines.len() == 0 {
             (reading.lines_since, reading.line_since) = (now, now);
         }
-        let patience = self.site.settings.body_timeout;
+        let patience = self.state.settings.body_timeout;
         if late && now - reading.line_since >= patience {
             let detail = format!("a line was not whole after {} ms", patience.as_millis());
             return Err(Problem::new(Kind::RequestTimeout, detail));
@@ -383,7 +356,7 @@ impl Bulk {
                 lines.rest();
                 reading.share.set(lines.held())?;
                 reading.lines_since = Instant::now();
-                let patience = self.site.settings.body_timeout;
+                let patience = self.state.settings.body_timeout;
                 tokio::time::timeout(patience, body.next()).await.map_err(|_| {
                     let detail = format!("nothing of the body came for {} ms", patience.as_millis());
                     Problem::new(Kind::RequestTimeout, detail)
@@ -395,17 +368,18 @@ impl Bulk {
 
     /// Has a block counted. Waits while others are before it.
     async fn begin(&self, block: Block, jobs: &mpsc::Sender<Job>) {
-        let room = Arc::clone(&self.site.bulk_room);
-        let place = Arc::clone(&room.places).acquire_owned().await.expect("nobody closes it");
-        let (manner, tally, other) = (self.manner, room.tallies.take(self.hasher), room.tallies.take(self.hasher));
+        let limiter = Arc::clone(&self.state.bulk_limiter);
+        let place = Arc::clone(&limiter.block_slots).acquire_owned().await.expect("nobody closes it");
+        let (manner, tally, other) =
+            (self.manner, limiter.tallies.take(self.hasher), limiter.tallies.take(self.hasher));
         let (bytes, stands) = (block.bytes.len(), Block { bytes: Vec::new(), ..block });
-        let turn = Arc::clone(&room.turns).acquire_owned();
+        let turn = Arc::clone(&limiter.cpu_permits).acquire_owned();
         let counting = tokio::spawn(async move {
             let _turn = turn.await.expect("nobody closes it");
             let counting = tokio::task::spawn_blocking(move || {
-                let mut parts = room.parts.lock().pop().unwrap_or_default();
+                let mut parts = limiter.parts.lock().pop().unwrap_or_default();
                 let counted = count::count(block, &manner, (tally, other), &mut parts);
-                room.parts.lock().push(parts);
+                limiter.parts.lock().push(parts);
                 (counted, place)
             });
             counting.await
@@ -460,7 +434,7 @@ impl Bulk {
             let Counted { words, left_out, .. } = counted;
             let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
             let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
-            let _queued = self.site.bulk_room.queue.acquire_many(bytes).await.expect("nobody closes it");
+            let _queued = self.state.bulk_limiter.queue_budget.acquire_many(bytes).await.expect("nobody closes it");
             match self.leader.submit(batch, Some(AckLevel::Leader)).await {
                 Ok(_) => break,
                 // Others may write the same words meanwhile: it is looked at again.
@@ -475,7 +449,7 @@ impl Bulk {
 
     /// Counts the lines of a block anew, against the counts there are, without those with which a count would overflow.
     async fn count_what_fits(&self, block: &Block, bytes: Vec<u8>) -> Result<Counted, Problem> {
-        let (current, namespace) = (self.site.current()?, self.namespace.clone());
+        let (current, namespace) = (self.state.current()?, self.namespace.clone());
         let (manner, tally) = (self.manner, Tally::new(self.hasher));
         let block = Block { bytes, ..*block };
         let counting = tokio::task::spawn_blocking(move || {
@@ -496,7 +470,7 @@ impl Bulk {
 
     fn refused(&self, error: &WriteError) -> Problem {
         let (problem, refusal) = problem::of_write_error(error, self.database);
-        self.site.api.metrics.refused(refusal);
+        self.state.api.metrics.refused(refusal);
         let sent_by_others =
             |detail: &str| problem::of_write_error(error, self.database).0.saying(format!("{detail}: {error}"));
         match error {
@@ -535,27 +509,27 @@ fn accepted(done: &Done, line_bytes: usize, acceptance: &Acceptance) -> Response
 #[cfg(all(test, feature = "failpoints"))]
 mod tests {
     use super::*;
-    use crate::{leader::QueueLimits, replication::Feed, view::View};
+    use crate::{leader::QueueLimits, limits::BULK_BLOCKS, replication::Feed, view::View};
 
     #[tokio::test]
     async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() {
-        let site = Arc::new(super::super::lane::untrusted::site());
-        let room = Arc::clone(&site.bulk_room);
+        let state = Arc::new(super::super::test_support::state());
+        let limiter = Arc::clone(&state.bulk_limiter);
         let leader = Leader::new(Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)), QueueLimits::default());
         let manner = Manner { format: Format::Plain, analyzer: Default::default(), limit: 99 };
         let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
-        let bulk = Bulk { site, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
-        let turns = u32::try_from(room.turns.available_permits()).expect("a few cores");
-        let nobody_counts = room.turns.acquire_many(turns).await.expect("open");
+        let bulk = Bulk { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
+        let turns = u32::try_from(limiter.cpu_permits.available_permits()).expect("a few cores");
+        let nobody_counts = limiter.cpu_permits.acquire_many(turns).await.expect("open");
         let (jobs, gone) = mpsc::channel(1);
         let mut lines = Lines::new(&[], 99, None);
         lines.push(b"a b\n");
         let block = lines.last().expect("no skip").expect("a line");
         bulk.begin(block, &jobs).await;
         drop((gone, bulk));
-        assert_eq!(room.places.available_permits(), BULK_BLOCKS - 1);
+        assert_eq!(limiter.block_slots.available_permits(), BULK_BLOCKS - 1);
         drop(nobody_counts);
-        let all = room.places.acquire_many(BULK_BLOCKS as u32).await.expect("open");
+        let all = limiter.block_slots.acquire_many(BULK_BLOCKS as u32).await.expect("open");
         assert_eq!(all.num_permits(), BULK_BLOCKS);
     }
 }

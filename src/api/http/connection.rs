@@ -5,8 +5,8 @@ use super::{
     front::{Activity, Front},
     guesses::Client,
     lane::{self, Begun, Left},
-    routes::Site,
     settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
+    state::AppState,
 };
 use http::Request;
 use hyper::{
@@ -44,14 +44,19 @@ where
 }
 
 /// Serves a connection until it ends, or until what is in flight has been answered after `stopping`.
-pub(super) async fn serve<S: Routes>(mut stream: TcpStream, routes: S, site: Arc<Site>, stopping: CancellationToken) {
+pub(super) async fn serve<S: Routes>(
+    mut stream: TcpStream,
+    routes: S,
+    state: Arc<AppState>,
+    stopping: CancellationToken,
+) {
     // Answers are written whole; waiting for more to send would only delay them.
     if stream.set_nodelay(true).is_err() {
         return; // the client is gone already
     }
-    let begun = if site.settings.fast_lane {
-        match lane::serve(&mut stream, &site, &stopping).await {
-            Left::Done => return Door::new(stream, site.settings, stopping, Begun::default()).close().await,
+    let begun = if state.settings.fast_lane {
+        match lane::serve(&mut stream, &state, &stopping).await {
+            Left::Done => return Door::new(stream, state.settings, stopping, Begun::default()).close().await,
             Left::Broken => return,
             Left::Other(begun) => begun,
         }
@@ -59,22 +64,27 @@ pub(super) async fn serve<S: Routes>(mut stream: TcpStream, routes: S, site: Arc
         Begun::default()
     };
     let client = stream.peer_addr().map_or_else(|_| Client::unknown(), |address| Client::new(address.ip()));
-    let mut door = Door::new(stream, site.settings, stopping.clone(), begun);
+    let mut door = Door::new(stream, state.settings, stopping.clone(), begun);
     match door.open().await {
-        Opening::Http1 => http1(door, routes, (site, client), stopping).await,
-        Opening::Http2 => http2(door, routes, (site, client), stopping).await,
+        Opening::Http1 => http1(door, routes, (state, client), stopping).await,
+        Opening::Http2 => http2(door, routes, (state, client), stopping).await,
         Opening::Nothing => door.close().await,
     }
 }
 
-async fn http1<S: Routes>(door: Door, routes: S, (site, client): (Arc<Site>, Client), stopping: CancellationToken) {
+async fn http1<S: Routes>(
+    door: Door,
+    routes: S,
+    (state, client): (Arc<AppState>, Client),
+    stopping: CancellationToken,
+) {
     // The door keeps hyper's time and bounds its heads. Half-closing: a client may say that it has finished and still
     // wait for its answers, and the door says so for it at a bad head.
     let mut connection = http1::Builder::new()
         .half_close(true)
         .header_read_timeout(None)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(door), Front::new(routes, site, client, None));
+        .serve_connection(TokioIo::new(door), Front::new(routes, state, client, None));
     let mut stopped = pin!(stopping.cancelled());
     let mut told = false;
     let ended = poll_fn(|cx| {
@@ -93,10 +103,15 @@ async fn http1<S: Routes>(door: Door, routes: S, (site, client): (Arc<Site>, Cli
     }
 }
 
-async fn http2<S: Routes>(door: Door, routes: S, (site, client): (Arc<Site>, Client), stopping: CancellationToken) {
+async fn http2<S: Routes>(
+    door: Door,
+    routes: S,
+    (state, client): (Arc<AppState>, Client),
+    stopping: CancellationToken,
+) {
     let activity = Arc::new(Activity::default());
-    let idle_timeout = site.settings.idle_timeout;
-    let max_head_bytes = u32::try_from(site.settings.max_head_bytes).unwrap_or(u32::MAX);
+    let idle_timeout = state.settings.idle_timeout;
+    let max_head_bytes = u32::try_from(state.settings.max_head_bytes).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -107,7 +122,7 @@ async fn http2<S: Routes>(door: Door, routes: S, (site, client): (Arc<Site>, Cli
         .max_local_error_reset_streams(MAX_TAKEN_BACK)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(door), Front::new(routes, site, client, Some(Arc::clone(&activity))));
+        .serve_connection(TokioIo::new(door), Front::new(routes, state, client, Some(Arc::clone(&activity))));
     let mut connection = pin!(connection);
     let mut last_idle = None;
     loop {

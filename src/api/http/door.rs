@@ -11,6 +11,7 @@ use super::{
     lane::Begun,
     problem::{Kind, Problem},
     settings::HttpSettings,
+    timer::Timer,
 };
 use bytes::{Buf, BytesMut};
 use std::{
@@ -21,7 +22,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -61,9 +62,9 @@ pub(super) struct Door {
     waits_for_flush: Option<Waker>,
     /// When the wait for the next head, or for its end, is over.
     head_deadline: Option<Instant>,
-    head_alarm: Alarm,
+    head_timer: Timer,
     write_deadline: Option<Instant>,
-    write_alarm: Alarm,
+    write_timer: Timer,
 }
 
 impl Door {
@@ -83,9 +84,9 @@ impl Door {
             last_words: None,
             unflushed: false,
             waits_for_flush: None,
-            head_alarm: Alarm::default(),
+            head_timer: Timer::default(),
             write_deadline: None,
-            write_alarm: Alarm::default(),
+            write_timer: Timer::default(),
         }
     }
 
@@ -225,7 +226,7 @@ impl Door {
         }
         let idle_timeout = self.settings.idle_timeout;
         let deadline = *self.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
-        ready!(self.head_alarm.poll(cx, deadline));
+        ready!(self.head_timer.poll(cx, deadline));
         self.finished = true;
         if !self.held.is_empty() {
             self.last_words = Some(self.too_slow());
@@ -283,7 +284,7 @@ impl AsyncWrite for Door {
         }
         let write_timeout = door.settings.write_timeout;
         let deadline = *door.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
-        ready!(door.write_alarm.poll(cx, deadline));
+        ready!(door.write_timer.poll(cx, deadline));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
     }
 
@@ -298,27 +299,6 @@ impl AsyncWrite for Door {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// A timer that is rarely moved: it may ring early and is then set anew, so a busy connection costs no timer per
-/// request.
-#[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() == deadline {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(deadline);
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     body::{self, Media, Whole},
     headers::{self, Naming},
     problem::{Kind, Problem},
-    routes::Site,
+    state::AppState,
     writes::{self, Heads},
 };
 use crate::{
@@ -34,19 +34,19 @@ const PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER,
 
 /// Passes on a write without a body.
 pub(super) async fn bodiless(
-    site: &Site,
+    state: &AppState,
     forward: &Forward,
     sent: Sent,
     query: &str,
     naming: Naming,
 ) -> Result<Response, Problem> {
     let heads = Heads { naming, content_type: None, content_length: None };
-    write(site, forward, sent, query, heads, futures::stream::empty::<Result<Bytes, Infallible>>()).await
+    write(state, forward, sent, query, heads, futures::stream::empty::<Result<Bytes, Infallible>>()).await
 }
 
 /// Passes on a write.
 pub(super) async fn write<S, B, E>(
-    site: &Site,
+    state: &AppState,
     forward: &Forward,
     sent: Sent,
     query: &str,
@@ -58,14 +58,14 @@ where
     B: Buf,
 {
     // First of all the body: what is refused with a body on its way ends the connection.
-    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
+    let whole = body::read(body, heads.content_length.as_deref(), &state.settings, &state.uploads).await?;
     if sent.forwarded.is_some() {
         let detail = "this node follows a leader, and the write has come by way of another follower already: give that \
                       one the leader itself as its --leader";
         return Err(not_leader(forward, detail));
     }
     if let Some(leads) = forward.other_database() {
-        site.api.metrics.refused(Refusal::OtherDatabase);
+        state.api.metrics.refused(Refusal::OtherDatabase);
         return Err(other_database(forward, leads));
     }
     let made = if is_named(&heads, &sent, &whole).await { None } else { Some(made_key(forward)?) };
@@ -74,12 +74,12 @@ where
     let fields = fields(&heads, made.as_deref());
     match forward.write(&sent.method, &target, &fields, &whole.bytes).await {
         Ok(answer) => {
-            site.api.metrics.forwarded.inc();
+            state.api.metrics.forwarded.inc();
             Ok(passed_back(answer, made.is_some()))
         }
         Err(error) => {
             let (problem, refusal) = told(&error, made.as_deref());
-            site.api.metrics.refused(refusal);
+            state.api.metrics.refused(refusal);
             Err(problem)
         }
     }

@@ -6,7 +6,7 @@ use super::{
     headers,
     problem::{Kind, Problem},
     request_log,
-    routes::Site,
+    state::AppState,
 };
 use crate::metrics::{MethodLabel, RouteLabel};
 use futures::StreamExt;
@@ -64,14 +64,14 @@ pub(super) struct Front<S> {
     // hyper calls through `&self`, warp's service wants `&mut self`, and cloning the routes for every request would
     // count a dozen references up and down.
     routes: RefCell<S>,
-    site: Arc<Site>,
+    state: Arc<AppState>,
     client: Client,
     activity: Option<Arc<Activity>>,
 }
 
 impl<S> Front<S> {
-    pub(super) fn new(routes: S, site: Arc<Site>, client: Client, activity: Option<Arc<Activity>>) -> Self {
-        Self { routes: RefCell::new(routes), site, client, activity }
+    pub(super) fn new(routes: S, state: Arc<AppState>, client: Client, activity: Option<Arc<Activity>>) -> Self {
+        Self { routes: RefCell::new(routes), state, client, activity }
     }
 }
 
@@ -94,7 +94,7 @@ where
             request_log::is_on().then(|| Box::new((request.method().clone(), request.uri().path().to_owned())));
         let head_only = request.method() == Method::HEAD;
         let is_http_1_0 = request.version() == Version::HTTP_10;
-        let browsers = &self.site.api.browsers;
+        let browsers = &self.state.api.browsers;
         let cors = browsers.cors(request.headers());
         let progress = match screen(&request).and_then(|()| browsers.admit(&request)) {
             Ok(None) if request.headers().contains_key(header::AUTHORIZATION) => {
@@ -105,8 +105,8 @@ where
             Ok(Some(preflight)) => Progress::Answered(preflight),
             Err(problem) => Progress::Answered(problem.into_response()),
         };
-        let (site, activity) = (Arc::clone(&self.site), self.activity.clone());
-        Answering { progress, cors, head_only, is_http_1_0, route, method, logged, started, site, activity }
+        let (state, activity) = (Arc::clone(&self.state), self.activity.clone());
+        Answering { progress, cors, head_only, is_http_1_0, route, method, logged, started, state, activity }
     }
 }
 
@@ -121,7 +121,7 @@ pub(super) struct Answering<F> {
     /// Method and path, if requests are logged.
     logged: Option<Box<(Method, String)>>,
     started: Instant,
-    site: Arc<Site>,
+    state: Arc<AppState>,
     activity: Option<Arc<Activity>>,
 }
 
@@ -160,7 +160,7 @@ where
             response = activity.watch(response);
         }
         let (status, took) = (response.status().as_u16(), self.started.elapsed());
-        self.site.api.metrics.answered(self.route, self.method, status, 1, took);
+        self.state.api.metrics.answered(self.route, self.method, status, 1, took);
         if let Some(logged) = self.logged.take() {
             request_log::write(logged.0.as_str(), &logged.1, status, took);
         }

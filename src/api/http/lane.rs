@@ -15,9 +15,9 @@ mod request;
 pub mod untrusted;
 
 use super::{
-    door::Alarm,
     problem::{Kind, Problem},
-    routes::Site,
+    state::AppState,
+    timer::Timer,
     writes::{self, Acceptance},
 };
 use desk::{Desk, Rest};
@@ -66,11 +66,11 @@ thread_local! {
 }
 
 /// Serves until the connection ends or is another's.
-pub(super) async fn serve(stream: &mut TcpStream, site: &Site, stopping: &CancellationToken) -> Left {
-    let begun = Begun { head_deadline: Some(Instant::now() + site.settings.header_timeout), ..Begun::default() };
+pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &CancellationToken) -> Left {
+    let begun = Begun { head_deadline: Some(Instant::now() + state.settings.header_timeout), ..Begun::default() };
     let mut lane = Lane {
         stream,
-        site,
+        state,
         begun,
         next: Next::Read,
         awaited: 0,
@@ -78,14 +78,14 @@ pub(super) async fn serve(stream: &mut TcpStream, site: &Site, stopping: &Cancel
         gave_way: false,
         unsent: Vec::new(),
         sent: 0,
-        head_alarm: Alarm::default(),
+        head_timer: Timer::default(),
         write_deadline: None,
-        write_alarm: Alarm::default(),
+        write_timer: Timer::default(),
     };
     let mut stopped = pin!(stopping.cancelled());
     poll_fn(|cx| {
         SPACE.with_borrow_mut(|(input, desk)| {
-            input.resize(lane.site.settings.max_head_bytes + READ_BYTES, 0); // once
+            input.resize(lane.state.settings.max_head_bytes + READ_BYTES, 0); // once
             lane.poll(cx, stopped.as_mut(), input, desk)
         })
     })
@@ -94,7 +94,7 @@ pub(super) async fn serve(stream: &mut TcpStream, site: &Site, stopping: &Cancel
 
 struct Lane<'a> {
     stream: &'a mut TcpStream,
-    site: &'a Site,
+    state: &'a AppState,
     begun: Begun,
     next: Next,
     /// Bytes that `held` must have before there is anything to answer: a post has begun. 0: not known.
@@ -105,9 +105,9 @@ struct Lane<'a> {
     /// Of the answers, what the socket did not take at once, and how much of that it has taken since.
     unsent: Vec<u8>,
     sent: usize,
-    head_alarm: Alarm,
+    head_timer: Timer,
     write_deadline: Option<Instant>,
-    write_alarm: Alarm,
+    write_timer: Timer,
 }
 
 /// A post that the Writer has.
@@ -185,7 +185,8 @@ impl Lane<'_> {
             // A head ends with a line: without one there is nothing new, and a trickle costs no more than a flood.
             let nothing_new = match self.awaited {
                 0 => {
-                    memchr::memchr(b'\n', &input[held..filled]).is_none() && filled <= self.site.settings.max_head_bytes
+                    memchr::memchr(b'\n', &input[held..filled]).is_none()
+                        && filled <= self.state.settings.max_head_bytes
                 }
                 awaited => filled < awaited,
             };
@@ -215,7 +216,7 @@ impl Lane<'_> {
         let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
         let begun = posting.begun;
         self.posting = None;
-        desk.answer_post(settled, self.site, begun);
+        desk.answer_post(settled, self.state, begun);
         self.send(desk)?;
         self.expect_head(Instant::now());
         Poll::Ready(Ok(()))
@@ -224,7 +225,7 @@ impl Lane<'_> {
     /// Answers what can be answered of `bytes`, sends what the socket takes, and keeps the rest.
     fn answer(&mut self, bytes: &[u8], desk: &mut Desk) -> io::Result<()> {
         let begun = Instant::now();
-        let (consumed, rest) = desk.answer(bytes, self.site, begun);
+        let (consumed, rest) = desk.answer(bytes, self.state, begun);
         // The desk is others' too: nothing of this connection stays there, also if it breaks off below.
         let post = desk.post.take();
         let was_silent = self.begun.held.is_empty();
@@ -232,13 +233,13 @@ impl Lane<'_> {
         self.begun.held.extend_from_slice(&bytes[consumed..]);
         if consumed > 0 {
             let now = Instant::now();
-            desk.count(self.site, now - begun);
+            desk.count(self.state, now - begun);
             self.begun.answered = true;
             self.send(desk)?;
             self.expect_head(now);
         } else if self.begun.answered && was_silent {
             // The silence is over; from its first byte on a head has its own time.
-            self.begun.head_deadline = Some(begun + self.site.settings.header_timeout);
+            self.begun.head_deadline = Some(begun + self.state.settings.header_timeout);
         }
         self.awaited = 0;
         self.next = match rest {
@@ -249,8 +250,8 @@ impl Lane<'_> {
             }
             Rest::Waiting => Next::Answer,
             Rest::Post => {
-                let site = self.site;
-                let settled = post.map(|(batch, ack)| Box::pin(writes::settle(site, batch, ack)));
+                let state = self.state;
+                let settled = post.map(|(batch, ack)| Box::pin(writes::settle(state, batch, ack)));
                 self.posting = settled.map(|settled| Posting { begun, settled });
                 if self.begun.held.is_empty() { Next::Read } else { Next::Answer }
             }
@@ -261,7 +262,7 @@ impl Lane<'_> {
 
     /// All that was whole is answered: from now on the next head has its time, or silence has.
     fn expect_head(&mut self, now: Instant) {
-        let settings = &self.site.settings;
+        let settings = &self.state.settings;
         let patience = if self.begun.held.is_empty() { settings.idle_timeout } else { settings.header_timeout };
         self.begun.head_deadline = Some(now + patience);
     }
@@ -297,9 +298,9 @@ impl Lane<'_> {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        let patience = self.site.settings.write_timeout;
+                        let patience = self.state.settings.write_timeout;
                         let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + patience);
-                        return self.write_alarm.poll(cx, deadline).map(|()| Err(io::ErrorKind::TimedOut.into()));
+                        return self.write_timer.poll(cx, deadline).map(|()| Err(io::ErrorKind::TimedOut.into()));
                     }
                 },
             }
@@ -310,9 +311,9 @@ impl Lane<'_> {
 
     /// Nothing to read: how long is that right?
     fn poll_silence(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Poll<Left> {
-        let idle_timeout = self.site.settings.idle_timeout;
+        let idle_timeout = self.state.settings.idle_timeout;
         let deadline = *self.begun.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
-        if stopped.poll(cx).is_pending() && self.head_alarm.poll(cx, deadline).is_pending() {
+        if stopped.poll(cx).is_pending() && self.head_timer.poll(cx, deadline).is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(self.leave())
@@ -344,7 +345,7 @@ mod tests {
         let stopping = CancellationToken::new();
         stopping.cancel();
         stream.readable().await.expect("an open socket");
-        let left = serve(&mut stream, &untrusted::site(), &stopping).await;
+        let left = serve(&mut stream, &crate::api::http::test_support::state(), &stopping).await;
         assert!(!matches!(left, Left::Broken));
         assert!(matches!(stream.try_read(&mut [0]), Ok(1)), "it answered all there was before it looked");
     }

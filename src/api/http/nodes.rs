@@ -9,8 +9,8 @@ use super::{
     headers,
     problem::{Kind, Problem},
     query::{Parameters, Query},
-    routes::Site,
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
+    state::AppState,
 };
 use crate::{
     format::FileError,
@@ -50,7 +50,7 @@ pub(super) fn is_offer(content_type: Option<&str>) -> bool {
 
 /// `POST /update` with records: an offer of the leader to a replica.
 pub(super) async fn offer<S, B, E>(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     shown: Shown,
     content_length: Option<String>,
@@ -60,17 +60,17 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    check(&site, &shown).await?;
+    check(&state, &shown).await?;
     Query::parse(&query, Parameters::NONE)?;
-    if site.follows_files() {
+    if state.follows_files() {
         return Err(Problem::new(Kind::NotFound, "a local replica takes its records from files"));
     }
     // A leader is asked, and takes no records.
-    let is_leader = matches!(site.api.role, Role::Leader { .. });
+    let is_leader = matches!(state.api.role, Role::Leader { .. });
     let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
-    let settings = HttpSettings { max_body_bytes, ..site.settings };
-    let whole = body::read(body, content_length.as_deref(), &settings, &site.offers).await?;
-    let answer = match &site.api.role {
+    let settings = HttpSettings { max_body_bytes, ..state.settings };
+    let whole = body::read(body, content_length.as_deref(), &settings, &state.offers).await?;
+    let answer = match &state.api.role {
         Role::Leader { leader, .. } => leader.offer(whole.bytes.clone()).await,
         Role::Replica { follower, .. } => follower.offer(whole.bytes.clone()).await,
         Role::LocalReplica { .. } => None,
@@ -83,7 +83,7 @@ where
 
 /// `POST /promote`: a person wants this replica to lead.
 pub(super) async fn promote(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     shown: Shown,
     origin: Option<String>,
     query: String,
@@ -92,7 +92,7 @@ pub(super) async fn promote(
         // Any page that a person has open could send this to a node on loopback.
         return Err(Problem::new(Kind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
     }
-    check(&site, &shown).await?;
+    check(&state, &shown).await?;
     let force = match Query::parse(&query, Parameters::PROMOTE)?.force.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
@@ -100,8 +100,8 @@ pub(super) async fn promote(
         Some(_) => return Err(Problem::new(Kind::InvalidParameter, "force= takes true or false")),
     };
     let refused = |why: String| Problem::new(Kind::NotPromoted, why);
-    let Role::Replica { follower, .. } = &site.api.role else {
-        return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", site.api.about.role)));
+    let Role::Replica { follower, .. } = &state.api.role else {
+        return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", state.api.about.role)));
     };
     let answer = follower.promote(force).await;
     let epoch = answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)?;
@@ -109,10 +109,10 @@ pub(super) async fn promote(
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.
-pub(super) async fn notice(site: &Site, query: &str, shown: &Shown) -> Result<Response, Problem> {
-    check(site, shown).await?;
+pub(super) async fn notice(state: &AppState, query: &str, shown: &Shown) -> Result<Response, Problem> {
+    check(state, shown).await?;
     Query::parse(query, Parameters::NONE)?;
-    if let Role::LocalReplica { notice, .. } = &site.api.role {
+    if let Role::LocalReplica { notice, .. } = &state.api.role {
         notice.notify_one();
     }
     let mut response = Response::new(Bytes::new().into());
@@ -122,7 +122,7 @@ pub(super) async fn notice(site: &Site, query: &str, shown: &Shown) -> Result<Re
 
 /// `POST /sync`: a follower announces itself to its leader.
 pub(super) async fn announce<S, B, E>(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     shown: Shown,
     content_type: Option<String>,
@@ -132,24 +132,24 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    check(&site, &shown).await?;
+    check(&state, &shown).await?;
     Query::parse(&query, Parameters::NONE)?;
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
-    let registry = match &site.api.role {
+    let registry = match &state.api.role {
         Role::Leader { registry, .. } => registry,
         Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => {
             return Err(forward::not_leader(forward, "announcements are for the leader"));
         }
     };
-    let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..site.settings };
-    let whole = body::read(body, None, &settings, &site.offers).await?;
+    let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
+    let whole = body::read(body, None, &settings, &state.offers).await?;
     let hello = Hello::decode(&whole.bytes).map_err(|what| Problem::new(Kind::InvalidBody, what))?;
     registry.announce(hello);
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
-    if let Ok(current) = site.current() {
+    if let Ok(current) = state.current() {
         response.headers_mut().insert(&headers::MEMDB_DATABASE, headers::database_value(current.identity.database_id));
     }
     Ok(response)
@@ -157,33 +157,33 @@ where
 
 /// `GET /sync` for a node; `None` if it is a client that asks.
 pub(super) async fn fetch(
-    site: &Site,
+    state: &AppState,
     query: &str,
     accept: Option<&str>,
     shown: &Shown,
 ) -> Option<Result<Response, Problem>> {
     if is(accept, SNAPSHOT_TYPE) {
-        Some(checked(site, shown, snapshot(site, query)).await)
+        Some(checked(state, shown, snapshot(state, query)).await)
     } else if is(accept, RECORDS_TYPE) {
-        Some(checked(site, shown, records(site, query)).await)
+        Some(checked(state, shown, records(state, query)).await)
     } else {
         None
     }
 }
 
 async fn checked(
-    site: &Site,
+    state: &AppState,
     shown: &Shown,
     answer: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
-    check(site, shown).await?;
+    check(state, shown).await?;
     answer.await
 }
 
 /// The newest snapshot, as it is on disk.
-async fn snapshot(site: &Site, query: &str) -> Result<Response, Problem> {
+async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
     Query::parse(query, Parameters::NONE)?;
-    let archive = archive(site)?.clone();
+    let archive = archive(state)?.clone();
     match beside(move || archive.snapshot()).await? {
         Snapshot::File(outgoing) => {
             let length = outgoing.bytes;
@@ -225,14 +225,14 @@ fn pieces(outgoing: Outgoing) -> impl Stream<Item = Result<Bytes, io::Error>> + 
 }
 
 /// Records behind the position `after=`, for a leader that has lost them.
-async fn records(site: &Site, query: &str) -> Result<Response, Problem> {
+async fn records(state: &AppState, query: &str) -> Result<Response, Problem> {
     let after: Result<PositionToken, _> =
         Query::parse(query, Parameters::RECORDS)?.after.map_or(Err(ParsePositionError::Malformed), |text| text.parse());
     let after =
         after.map_err(|error| Problem::new(Kind::InvalidParameter, format!("after= takes a position; {error}")))?;
-    let archive = archive(site)?.clone();
+    let archive = archive(state)?.clone();
     let (identity, last) = {
-        let current = site.current()?;
+        let current = state.current()?;
         (current.identity, current.reader.read().position().sequence)
     };
     if after.database != identity.tag() {
@@ -254,20 +254,20 @@ async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> +
     }
 }
 
-fn archive(site: &Site) -> Result<&crate::replication::Archive, Problem> {
-    match &site.api.role {
+fn archive(state: &AppState) -> Result<&crate::replication::Archive, Problem> {
+    match &state.api.role {
         Role::Leader { archive, .. } | Role::Replica { archive, .. } => Ok(archive),
         Role::LocalReplica { .. } => Err(Problem::new(Kind::NotFound, "a local replica keeps no files of its own")),
     }
 }
 
-async fn check(site: &Site, shown: &Shown) -> Result<(), Problem> {
-    match &site.api.nodes {
+async fn check(state: &AppState, shown: &Shown) -> Result<(), Problem> {
+    match &state.api.nodes {
         NodeAccess::Anyone => Ok(()),
         NodeAccess::Secret(secret) => {
             let bearer = shown.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
-            let admitted = site.guesses.admit(secret, bearer.unwrap_or_default(), &shown.client).await;
-            admitted.inspect_err(|_| site.api.metrics.wrong_secrets.inc())
+            let admitted = state.guesses.admit(secret, bearer.unwrap_or_default(), &shown.client).await;
+            admitted.inspect_err(|_| state.api.metrics.wrong_secrets.inc())
         }
         NodeAccess::Nobody => Err(Problem::new(
             Kind::ClusterSecret,

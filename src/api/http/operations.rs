@@ -3,7 +3,7 @@
 use super::{
     Role, forward, numbers,
     problem::{self, Kind, Problem},
-    routes::Site,
+    state::AppState,
 };
 use crate::{client::Forward, metrics::ScrapeFamilies, replication::SenderStatus};
 use http::{HeaderValue, header};
@@ -24,20 +24,20 @@ pub(super) fn live() -> Response {
 }
 
 /// `GET /health/ready`.
-pub(super) fn ready(site: &Site) -> Result<Response, Problem> {
-    if let Some((forward, leads)) = site.forward().zip(site.other_database()) {
+pub(super) fn ready(state: &AppState) -> Result<Response, Problem> {
+    if let Some((forward, leads)) = state.forward().zip(state.other_database()) {
         return Err(forward::other_database(forward, leads));
     }
-    if site.api.view.is_ready() {
+    if state.api.view.is_ready() {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));
     }
-    Err(Problem::new(Kind::NotReady, what_is_missing(site)))
+    Err(Problem::new(Kind::NotReady, what_is_missing(state)))
 }
 
 /// `GET /health/leader`: whether writes are taken here, for load balancers.
-pub(super) fn leading(site: &Site) -> Result<Response, Problem> {
-    let Role::Leader { leader, .. } = &site.api.role else {
-        let leader = site.forward().and_then(Forward::leader);
+pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
+    let Role::Leader { leader, .. } = &state.api.role else {
+        let leader = state.forward().and_then(Forward::leader);
         let detail = match &leader {
             Some(leader) => format!("this node follows {leader}, which takes the writes"),
             None => "this node follows a leader whose address it does not know yet".to_owned(),
@@ -45,28 +45,28 @@ pub(super) fn leading(site: &Site) -> Result<Response, Problem> {
         return Err(Problem::new(Kind::NotLeading, detail).with(serde_json::json!({ "leader": leader })));
     };
     if let Some(error) = leader.refusal() {
-        let database = site.current()?.identity.tag();
+        let database = state.current()?.identity.tag();
         return Err(problem::of_write_error(&error, database).0.saying(error.to_string()));
     }
-    ready(site)?;
+    ready(state)?;
     Ok(json(br#"{"status":"leader"}"#.to_vec()))
 }
 
-fn what_is_missing(site: &Site) -> Cow<'static, str> {
-    if let Some(problem) = site.api.view.files_problem() {
-        return match &site.api.role {
+fn what_is_missing(state: &AppState) -> Cow<'static, str> {
+    if let Some(problem) = state.api.view.files_problem() {
+        return match &state.api.role {
             Role::Leader { .. } => format!("{problem}; save the counts (GET /sync) or promote a replica, then restart"),
             Role::Replica { .. } => format!("{problem}; it follows its leader in memory alone until it is restarted"),
             Role::LocalReplica { .. } => problem,
         }
         .into();
     }
-    let Some(forward) = site.forward() else { return "the leader is starting or stopping; ask again".into() };
+    let Some(forward) = state.forward() else { return "the leader is starting or stopping; ask again".into() };
     let leader = match forward.leader() {
         Some(url) => format!("its leader, {url}"),
         None => "its leader, whose address it does not know yet".to_owned(),
     };
-    match site.current() {
+    match state.current() {
         Ok(current) => format!(
             "the node is at {}, and has not heard from {leader}, whether that is all; or it is stopping",
             current.identity.token(current.reader.read().position())
@@ -77,10 +77,10 @@ fn what_is_missing(site: &Site) -> Cow<'static, str> {
 }
 
 /// `GET /metrics`: Prometheus' text form.
-pub(super) fn metrics(site: &Site) -> Response {
-    let metrics = &site.api.metrics;
+pub(super) fn metrics(state: &AppState) -> Response {
+    let metrics = &state.api.metrics;
     let families = ScrapeFamilies::default();
-    if let Ok(current) = site.current() {
+    if let Ok(current) = state.current() {
         let reader = &current.reader;
         let (mark, namespaces) = {
             let guard = reader.read();
@@ -97,13 +97,13 @@ pub(super) fn metrics(site: &Site) -> Response {
         metrics.streams.set(streams as i64);
         numbers::of_namespaces(namespaces, &families);
     }
-    if let Role::Leader { leader, .. } = &site.api.role {
+    if let Role::Leader { leader, .. } = &state.api.role {
         let status = leader.status();
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
     }
-    metrics.ready.set(i64::from(site.is_ready()));
-    numbers::of_replication(&site.api, &families);
+    metrics.ready.set(i64::from(state.is_ready()));
+    numbers::of_replication(&state.api, &families);
     let mut response = Response::new(metrics.render_with(families.gather()).into());
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
@@ -149,22 +149,22 @@ struct Status<'a> {
 }
 
 /// `GET /status`: for people and for `memdb health`.
-pub(super) fn status(site: &Site) -> Response {
-    let current = site.current().ok();
+pub(super) fn status(state: &AppState) -> Response {
+    let current = state.current().ok();
     let (position, digest, namespaces) = current.as_ref().map_or_else(Default::default, |current| {
         let guard = current.reader.read();
         (guard.position(), guard.digest(), guard.namespaces())
     });
-    let (writer, replicas, leader) = match &site.api.role {
+    let (writer, replicas, leader) = match &state.api.role {
         Role::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
         Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => (None, None, forward.leader()),
     };
     // Whom this replica would ask before it led.
-    let replicas_known = match &site.api.role {
+    let replicas_known = match &state.api.role {
         Role::Replica { follower, .. } => Some(follower.members().replicas.len()),
         _ => None,
     };
-    let about = &site.api.about;
+    let about = &state.api.about;
     let status = Status {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
@@ -174,9 +174,9 @@ pub(super) fn status(site: &Site) -> Response {
         analyzer: current.as_ref().map(|current| current.identity.analyzer.name()),
         analyzer_version: current.as_ref().map(|current| current.identity.analyzer.version()),
         default_ack: about.default_ack.map(|level| level.to_string()),
-        ready: site.is_ready(),
-        other_database: site.other_database().map(|leads| format!("{leads:032x}")),
-        files_problem: site.api.view.files_problem(),
+        ready: state.is_ready(),
+        other_database: state.other_database().map(|leads| format!("{leads:032x}")),
+        files_problem: state.api.view.files_problem(),
         replicas_known,
         not_promoted: about.not_promoted.as_deref(),
         epoch: position.epoch,
@@ -185,11 +185,11 @@ pub(super) fn status(site: &Site) -> Response {
         digest: format!("{digest:016x}"),
         words: namespaces.iter().map(|(_, words)| words).sum(),
         namespaces: namespaces.into_iter().collect(),
-        lag_ms: site.api.view.lag_ms(),
+        lag_ms: state.api.view.lag_ms(),
         leader,
         writer,
         replicas,
-        uptime_seconds: site.started.elapsed().as_secs(),
+        uptime_seconds: state.started.elapsed().as_secs(),
     };
     json(serde_json::to_vec(&status).expect("names are strings and numbers are finite"))
 }

@@ -10,8 +10,8 @@ use super::{
     json::{self, Value, Wanted},
     problem::{Kind, Problem},
     query::{self, Parameters, Query},
-    routes::{self, Site},
     settings::{INLINE_TEXT_BYTES, SYNC_CHUNK_BYTES},
+    state::{self, AppState},
     sync::SyncBody,
     writes,
 };
@@ -37,12 +37,12 @@ pub(super) struct Heads {
 }
 
 /// `GET /wordcount?word=`: counts of words, all at one position.
-pub(super) async fn wordcount(site: Arc<Site>, query: String, heads: Heads) -> Result<Response, Problem> {
+pub(super) async fn wordcount(state: Arc<AppState>, query: String, heads: Heads) -> Result<Response, Problem> {
     let query = Query::parse(&query, Parameters::WORDCOUNT)?;
     query.named_words()?;
-    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
+    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
     let mut body = Vec::with_capacity(query.words.iter().map(|name| name.len() + 24).sum());
-    let current = site.current()?;
+    let current = state.current()?;
     let position = write_counts(&current, &query.namespace, query.words, &mut body)
         .ok_or_else(|| query::no_word(Kind::InvalidParameter))?;
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
@@ -58,7 +58,7 @@ pub(super) struct BodyHeads {
 /// `POST /wordcount`: the same for words that are named in a body, since a request line holds few long ones. It reads, so
 /// every node answers from its own counts, and nothing is changed.
 pub(super) async fn posted_wordcount<S, B, E>(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     heads: Heads,
     content: BodyHeads,
@@ -69,14 +69,14 @@ where
     B: Buf,
 {
     // However small a text may be: a thousand words have room.
-    let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..site.settings };
-    let whole = body::read(body, content.content_length.as_deref(), &settings, &site.uploads).await?;
+    let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..state.settings };
+    let whole = body::read(body, content.content_length.as_deref(), &settings, &state.uploads).await?;
     if content.content_type.is_some() && Media::of(content.content_type.as_deref(), WORDS_TAKES)? != Media::Json {
         return Err(Problem::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
     }
     Query::parse(&query, Parameters::WORDCOUNT)?; // what is wrong is told before it waits
-    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
-    let current = site.current()?;
+    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
+    let current = state.current()?;
     let bytes = whole.bytes.clone();
     let count = move || {
         let query = Query::parse(&query, Parameters::WORDCOUNT)?;
@@ -179,15 +179,15 @@ fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
 
 /// `GET /top?n=`: the largest counts.
 pub(super) async fn top(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     heads: Heads,
     coding: Option<Coding>,
 ) -> Result<Response, Problem> {
     let query = Query::parse(&query, Parameters::TOP)?;
     let n = query.top()?;
-    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
-    let current = site.current()?;
+    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
+    let current = state.current()?;
     let (position, words) = current.reader.top(&query.namespace, n);
     let mut body = vec![b'['];
     for (word, count) in words {
@@ -210,15 +210,15 @@ pub(super) async fn top(
 
 /// `GET /sync`: every word with its count, in pieces.
 pub(super) async fn sync(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     heads: Heads,
     coding: Option<Coding>,
 ) -> Result<Response, Problem> {
     let query = Query::parse(&query, Parameters::SYNC)?;
-    let lag_ms = settle(&site, heads.min_position.as_deref()).await?;
+    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
-    let current = site.current()?;
+    let current = state.current()?;
     let mark = current.reader.read().mark();
     let position = current.identity.token(mark.position);
     // The digest too: an old copy put back may come to the same position.
@@ -229,7 +229,7 @@ pub(super) async fn sync(
         return Ok(unchanged);
     }
     let mut body = SyncBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
-    let coding = coding.filter(|&coding| body.encode(coding, &site.encoders));
+    let coding = coding.filter(|&coding| body.encode(coding, &state.encoders));
     let mut response = warp::reply::stream(body).into_response();
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -245,15 +245,15 @@ pub(super) async fn sync(
 
 /// Waits until the position a client asked for is applied here. Returns the lag from before the read that follows: what is
 /// read then is at least as new.
-async fn settle(site: &Site, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
-    let lag_ms = || Ok(site.api.view.lag_ms());
+async fn settle(state: &AppState, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
+    let lag_ms = || Ok(state.api.view.lag_ms());
     let Some(text) = min_position else { return lag_ms() };
     let asked: PositionToken = text
         .parse()
         .map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
-    let standing = site.api.view.standing(asked, site.settings.position_wait).await;
+    let standing = state.api.view.standing(asked, state.settings.position_wait).await;
     match standing {
-        None => Err(routes::nothing_to_read()),
+        None => Err(state::nothing_to_read()),
         Some(Standing::Reached) => lag_ms(),
         Some(Standing::Ahead) => Err(Problem::new(
             Kind::PositionAhead,
@@ -263,12 +263,12 @@ async fn settle(site: &Site, min_position: Option<&str>) -> Result<Option<u64>, 
             Kind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),
         )),
-        Some(Standing::OtherDatabase) => Err(Problem::new(Kind::PositionOtherDatabase, of_another(site, asked))),
+        Some(Standing::OtherDatabase) => Err(Problem::new(Kind::PositionOtherDatabase, of_another(state, asked))),
     }
 }
 
-fn of_another(site: &Site, asked: PositionToken) -> String {
-    let here = site.current().map_or_else(|_| "another".to_owned(), |current| current.identity.tag().to_string());
+fn of_another(state: &AppState, asked: PositionToken) -> String {
+    let here = state.current().map_or_else(|_| "another".to_owned(), |current| current.identity.tag().to_string());
     format!(
         "{asked} is of database {}, and this node serves database {here}: ask a node of that database, or, if that is lost, \
          send again what was written there",

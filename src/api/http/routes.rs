@@ -4,13 +4,11 @@
 //! `Allow`. The two busiest paths come first.
 
 use super::{
-    Api, Role,
-    body::Uploads,
     bulk,
-    coding::{Coding, ENCODED_AT_ONCE},
+    coding::Coding,
     form,
     forward::{self, Sent},
-    guesses::{Client, Guesses},
+    guesses::Client,
     headers::Naming,
     help,
     nodes::{self, Shown},
@@ -18,18 +16,12 @@ use super::{
     problem::{Kind, Problem},
     query::{Parameters, Query, is_dots},
     reads,
-    settings::HttpSettings,
+    state::AppState,
     writes,
 };
-use crate::{
-    client::{FORWARDED, Forward},
-    leader::Leader,
-    tally::Pool,
-    view::Current,
-};
+use crate::client::FORWARDED;
 use http::{HeaderMap, header};
 use std::{convert::Infallible, sync::Arc};
-use tokio::{sync::Semaphore, time::Instant};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -37,91 +29,25 @@ use warp::{
     reply::Response,
 };
 
-/// What the routes answer from. Each serving thread has one of its own, so that counting its holders stays local.
-pub(super) struct Site {
-    pub(super) api: Api,
-    pub(super) settings: HttpSettings,
-    pub(super) uploads: Arc<Uploads>,
-    /// As `uploads`, for what other nodes send.
-    pub(super) offers: Arc<Uploads>,
-    /// Where blocks of bulk bodies are counted.
-    pub(super) bulk_room: Arc<bulk::Room>,
-    /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
-    pub(super) tallies: Arc<Pool>,
-    /// Who has shown wrong cluster secrets, to any of the threads.
-    pub(super) guesses: Arc<Guesses>,
-    pub(super) started: Instant,
-    /// A permit for each answer in pieces that is encoded.
-    pub(super) encoders: Arc<Semaphore>,
-}
-
-/// As many answers as may be encoded at once.
-pub(super) fn encoders() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ENCODED_AT_ONCE))
-}
-
-impl Site {
-    /// What there is to read.
-    pub(super) fn current(&self) -> Result<Arc<Current>, Problem> {
-        arc_swap::Guard::into_inner(self.api.view.current()).ok_or_else(nothing_to_read)
-    }
-
-    /// Whether this is a local replica.
-    pub(super) fn follows_files(&self) -> bool {
-        matches!(self.api.role, Role::LocalReplica { .. })
-    }
-
-    /// The way to the leader, on a follower.
-    pub(super) fn forward(&self) -> Option<&Forward> {
-        match &self.api.role {
-            Role::Leader { .. } => None,
-            Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => Some(forward),
-        }
-    }
-
-    /// On a follower: the database that its leader leads, if that is known and another than this node's.
-    pub(super) fn other_database(&self) -> Option<u128> {
-        self.forward()?.other_database()
-    }
-
-    /// Whether this node serves current data, and passes writes on if it is a follower.
-    pub(super) fn is_ready(&self) -> bool {
-        self.api.view.is_ready() && self.other_database().is_none()
-    }
-
-    /// The way to the Writer, on a leader.
-    pub(super) fn leader(&self) -> Result<&Leader, Problem> {
-        match &self.api.role {
-            Role::Leader { leader, .. } => Ok(leader),
-            _ => Err(Problem::new(Kind::Internal, "a write was not forwarded")),
-        }
-    }
-}
-
-/// A follower that has nothing, or nothing that is right.
-pub(super) fn nothing_to_read() -> Problem {
-    Problem::new(Kind::NotReady, "this node has not received the counts of its leader yet; ask again, or another node")
-}
-
 /// All routes, and the answer to everything that is none.
-pub(super) fn routes(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let unmatched = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) });
-    wordcount(site)
-        .or(post(site))
+    wordcount(state)
+        .or(post(state))
         .unify()
-        .or(update(site))
+        .or(update(state))
         .unify()
-        .or(bulk(site))
+        .or(bulk(state))
         .unify()
-        .or(top(site))
+        .or(top(state))
         .unify()
-        .or(sync(site))
+        .or(sync(state))
         .unify()
-        .or(namespace(site))
+        .or(namespace(state))
         .unify()
-        .or(promote(site))
+        .or(promote(state))
         .unify()
-        .or(operations(site))
+        .or(operations(state))
         .unify()
         .or(unmatched)
         .unify()
@@ -130,24 +56,24 @@ pub(super) fn routes(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let (reading, asking, removing) = (Arc::clone(site), Arc::clone(site), Arc::clone(site));
+fn wordcount(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let (reading, asking, removing) = (Arc::clone(state), Arc::clone(state), Arc::clone(state));
     let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
-        let site = Arc::clone(&reading);
-        async move { answer(reads::wordcount(site, query, heads).await) }
+        let state = Arc::clone(&reading);
+        async move { answer(reads::wordcount(state, query, heads).await) }
     });
     let ask = warp::post().and(query()).and(read_heads()).and(body_heads()).and(warp::body::stream());
     let ask = ask.then(move |query, heads, content, body| {
-        let site = Arc::clone(&asking);
-        async move { answer(reads::posted_wordcount(site, query, heads, content, body).await) }
+        let state = Arc::clone(&asking);
+        async move { answer(reads::posted_wordcount(state, query, heads, content, body).await) }
     });
     let remove =
         warp::delete().and(sent()).and(query()).and(naming()).then(move |sent: Sent, query: String, naming| {
-            let site = Arc::clone(&removing);
+            let state = Arc::clone(&removing);
             async move {
-                answer(match site.forward() {
-                    Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
-                    None => writes::remove_words(site, query, naming, sent.forwarded).await,
+                answer(match state.forward() {
+                    Some(leader) => forward::bodiless(&state, leader, sent, &query, naming).await,
+                    None => writes::remove_words(state, query, naming, sent.forwarded).await,
                 })
             }
         });
@@ -155,15 +81,15 @@ fn wordcount(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     at("wordcount").and(read.or(ask).unify().or(remove).unify().or(allow).unify()).boxed()
 }
 
-fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
+fn post(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let state = Arc::clone(state);
     let write = warp::post().and(sent()).and(query()).and(write_heads()).and(warp::body::stream()).then(
         move |sent: Sent, query: String, heads, body| {
-            let site = Arc::clone(&site);
+            let state = Arc::clone(&state);
             async move {
-                answer(match site.forward() {
-                    Some(leader) => forward::write(&site, leader, sent, &query, heads, body).await,
-                    None => writes::post(site, query, heads, sent.forwarded, body).await,
+                answer(match state.forward() {
+                    Some(leader) => forward::write(&state, leader, sent, &query, heads, body).await,
+                    None => writes::post(state, query, heads, sent.forwarded, body).await,
                 })
             }
         },
@@ -171,21 +97,21 @@ fn post(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     at("post").and(write.or(refuse("POST")).unify()).boxed()
 }
 
-fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
+fn update(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let state = Arc::clone(state);
     let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(shown());
     let write = asked.and(warp::body::stream()).then(
         move |sent: Sent, query: String, heads: writes::Heads, shown: Shown, body| {
-            let site = Arc::clone(&site);
+            let state = Arc::clone(&state);
             async move {
                 answer(if nodes::is_offer(heads.content_type.as_deref()) {
-                    nodes::offer(site, query, shown, heads.content_length, body).await
-                } else if site.follows_files() && heads.content_length.as_deref() == Some("0") {
-                    nodes::notice(&site, &query, &shown).await
-                } else if let Some(leader) = site.forward() {
-                    forward::write(&site, leader, sent, &query, heads, body).await
+                    nodes::offer(state, query, shown, heads.content_length, body).await
+                } else if state.follows_files() && heads.content_length.as_deref() == Some("0") {
+                    nodes::notice(&state, &query, &shown).await
+                } else if let Some(leader) = state.forward() {
+                    forward::write(&state, leader, sent, &query, heads, body).await
                 } else {
-                    writes::update(site, query, heads, sent.forwarded, body).await
+                    writes::update(state, query, heads, sent.forwarded, body).await
                 })
             }
         },
@@ -193,16 +119,16 @@ fn update(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     at("update").and(write.or(refuse("POST")).unify()).boxed()
 }
 
-fn bulk(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
+fn bulk(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let state = Arc::clone(state);
     let encoding = warp::header::optional("content-encoding");
     let write = warp::post().and(query()).and(write_heads()).and(encoding).and(warp::body::stream()).then(
         move |query: String, heads, encoding, body| {
-            let site = Arc::clone(&site);
+            let state = Arc::clone(&state);
             async move {
-                answer(match site.forward() {
+                answer(match state.forward() {
                     Some(leader) => Err(forward::not_passed_on(leader)),
-                    None => bulk::bulk(site, query, heads, encoding, body).await,
+                    None => bulk::bulk(state, query, heads, encoding, body).await,
                 })
             }
         },
@@ -210,26 +136,26 @@ fn bulk(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     at("bulk").and(write.or(refuse("POST")).unify()).boxed()
 }
 
-fn top(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
+fn top(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let state = Arc::clone(state);
     let read = reads_only().and(query()).and(read_heads()).and(wanted_coding()).then(move |query, heads, coding| {
-        let site = Arc::clone(&site);
-        async move { answer(reads::top(site, query, heads, coding).await) }
+        let state = Arc::clone(&state);
+        async move { answer(reads::top(state, query, heads, coding).await) }
     });
     at("top").and(read.or(refuse("GET, HEAD")).unify()).boxed()
 }
 
-fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let (reading, announcing) = (Arc::clone(site), Arc::clone(site));
+fn sync(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let (reading, announcing) = (Arc::clone(state), Arc::clone(state));
     let accept = warp::header::optional("accept");
     let asked = reads_only().and(query()).and(read_heads()).and(wanted_coding());
     let read = asked.and(accept).and(shown()).then(
         move |query: String, heads, coding, accept: Option<String>, shown: Shown| {
-            let site = Arc::clone(&reading);
+            let state = Arc::clone(&reading);
             async move {
-                answer(match nodes::fetch(&site, &query, accept.as_deref(), &shown).await {
+                answer(match nodes::fetch(&state, &query, accept.as_deref(), &shown).await {
                     Some(fetched) => fetched,
-                    None => reads::sync(site, query, heads, coding).await,
+                    None => reads::sync(state, query, heads, coding).await,
                 })
             }
         },
@@ -237,46 +163,46 @@ fn sync(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
     let content_type = warp::header::optional("content-type");
     let announce = warp::post().and(query()).and(shown()).and(content_type).and(warp::body::stream()).then(
         move |query, shown, content_type, body| {
-            let site = Arc::clone(&announcing);
-            async move { answer(nodes::announce(site, query, shown, content_type, body).await) }
+            let state = Arc::clone(&announcing);
+            async move { answer(nodes::announce(state, query, shown, content_type, body).await) }
         },
     );
     at("sync").and(read.or(announce).unify().or(refuse("GET, HEAD, POST")).unify()).boxed()
 }
 
-fn namespace(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
+fn namespace(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let state = Arc::clone(state);
     let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
     let asked = named.and(warp::delete().and(sent())).and(query()).and(naming());
     let remove = asked.then(move |name: String, sent: Sent, query: String, naming| {
-        let site = Arc::clone(&site);
+        let state = Arc::clone(&state);
         async move {
-            answer(match site.forward() {
+            answer(match state.forward() {
                 Some(_) if form::decode(name.as_bytes(), Kind::InvalidParameter).is_ok_and(|name| is_dots(&name)) => {
                     let detail = "a path of dots cannot be passed on: send it to the leader itself, as it is";
                     Err(Problem::new(Kind::InvalidParameter, detail))
                 }
-                Some(leader) => forward::bodiless(&site, leader, sent, &query, naming).await,
-                None => writes::drop_namespace(site, name, query, naming, sent.forwarded).await,
+                Some(leader) => forward::bodiless(&state, leader, sent, &query, naming).await,
+                None => writes::drop_namespace(state, name, query, naming, sent.forwarded).await,
             })
         }
     });
     remove.or(named.map(drop).untuple_one().and(refuse("DELETE"))).unify().boxed()
 }
 
-fn promote(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let site = Arc::clone(site);
+fn promote(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let state = Arc::clone(state);
     let origin = warp::header::optional("origin");
     let asked = warp::post().and(shown()).and(origin).and(query()).then(move |shown, origin, query| {
-        let site = Arc::clone(&site);
-        async move { answer(nodes::promote(site, shown, origin, query).await) }
+        let state = Arc::clone(&state);
+        async move { answer(nodes::promote(state, shown, origin, query).await) }
     });
     at("promote").and(asked.or(refuse("POST")).unify()).boxed()
 }
 
-fn operations(site: &Arc<Site>) -> BoxedFilter<(Response,)> {
-    let (ready, leading) = (Arc::clone(site), Arc::clone(site));
-    let (numbers, status) = (Arc::clone(site), Arc::clone(site));
+fn operations(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
+    let (ready, leading) = (Arc::clone(state), Arc::clone(state));
+    let (numbers, status) = (Arc::clone(state), Arc::clone(state));
     let below = |name: &'static str| warp::path("health").and(at(name));
     let asked = || reads_only().and(query());
     at("health")

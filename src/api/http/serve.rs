@@ -8,10 +8,12 @@ use super::{
     Api, HttpSettings,
     addresses::{Addresses, Admitted},
     body::Uploads,
-    bulk, connection,
+    bulk::limiter::BulkLimiter,
+    connection,
     guesses::Guesses,
     problem::{Kind, Problem},
-    routes::{self, Site},
+    routes,
+    state::{self, AppState},
 };
 use crate::{limits, metrics::Metrics, tally::Pool};
 use std::{
@@ -56,7 +58,7 @@ impl Server {
         let mut server =
             Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
         let uploads = Uploads::new(settings.max_upload_bytes);
-        let bulk_room = Arc::new(bulk::Room::new());
+        let bulk_limiter = Arc::new(BulkLimiter::new());
         let offers = Uploads::new(2 * limits::MAX_OFFER_BYTES);
         let guesses: Arc<Guesses> = Arc::default();
         let started = Instant::now();
@@ -71,13 +73,14 @@ impl Server {
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (deal, dealt) = mpsc::channel(DEALT);
             dealer.threads.push(deal);
-            let (uploads, offers, bulk_room) = (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_room));
+            let (uploads, offers, bulk_limiter) =
+                (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_limiter));
             let tallies = Pool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let (encoders, guesses) = (routes::encoders(), Arc::clone(&guesses));
-            let site = Site { api, settings, uploads, offers, bulk_room, tallies, guesses, started, encoders };
+            let (encoders, guesses) = (state::encoders(), Arc::clone(&guesses));
+            let state = AppState { api, settings, uploads, offers, bulk_limiter, tallies, guesses, started, encoders };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
-            workers.push(Worker { site: Arc::new(site), dealt, stopping, grace: Arc::clone(&server.grace) });
+            workers.push(Worker { state: Arc::new(state), dealt, stopping, grace: Arc::clone(&server.grace) });
         }
         let mut first = Some((listener, dealer));
         for (at, worker) in workers.into_iter().enumerate() {
@@ -120,7 +123,7 @@ impl Drop for Server {
 
 /// One serving thread.
 struct Worker {
-    site: Arc<Site>,
+    state: Arc<AppState>,
     dealt: mpsc::Receiver<Dealt>,
     stopping: CancellationToken,
     grace: Arc<OnceLock<Duration>>,
@@ -147,7 +150,7 @@ impl Worker {
     }
 
     async fn serve(&mut self) -> bool {
-        let routes = warp::service(routes::routes(&self.site));
+        let routes = warp::service(routes::routes(&self.state));
         let connections = TaskTracker::new();
         loop {
             tokio::select! {
@@ -155,11 +158,11 @@ impl Worker {
                 () = self.stopping.cancelled() => break,
                 dealt = self.dealt.recv() => {
                     let Some(Dealt { stream, place }) = dealt else { break };
-                    let (site, routes, stopping) = (Arc::clone(&self.site), routes.clone(), self.stopping.clone());
+                    let (state, routes, stopping) = (Arc::clone(&self.state), routes.clone(), self.stopping.clone());
                     connections.spawn(async move {
-                        let open = Open::count(&site.api.metrics);
+                        let open = Open::count(&state.api.metrics);
                         if let Ok(stream) = TcpStream::from_std(stream) {
-                            connection::serve(stream, routes, site, stopping).await;
+                            connection::serve(stream, routes, state, stopping).await;
                         }
                         drop((open, place));
                     });

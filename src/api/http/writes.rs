@@ -7,8 +7,8 @@ use super::{
     json::{self, Value, Wanted},
     problem::{self, Kind, Problem},
     query::{self, Parameters, Query},
-    routes::Site,
     settings::INLINE_TEXT_BYTES,
+    state::AppState,
     update,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(super) struct Heads {
 
 /// `POST /post`: counts the words of a text.
 pub(super) async fn post<S, B, E>(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     heads: Heads,
     forwarded: Option<String>,
@@ -56,8 +56,8 @@ where
     B: Buf,
 {
     // First of all the body: what is refused with a body on its way ends the connection.
-    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
-    check_meant(&site, forwarded.as_deref())?;
+    let whole = body::read(body, heads.content_length.as_deref(), &state.settings, &state.uploads).await?;
+    check_meant(&state, forwarded.as_deref())?;
     let query = Query::of_addition(&query)?;
     let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
     let media = Media::of(content_type.as_deref(), POST_TAKES)?;
@@ -67,20 +67,20 @@ where
     }
     let naming = heads.naming;
     let text = Text { bytes: whole.bytes.clone(), media, charset, naming, namespace: query.namespace.into() };
-    let identity = site.current()?.identity;
-    let (analyzer, tally) = (identity.analyzer, site.tallies.take(identity.hasher()));
+    let identity = state.current()?.identity;
+    let (analyzer, tally) = (identity.analyzer, state.tallies.take(identity.hasher()));
     let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
         text.into_batch(analyzer, tally).await?
     } else {
         apart(move || futures::executor::block_on(text.into_batch(analyzer, tally))).await?
     };
     drop(whole);
-    submit(&site, batch, query.ack).await
+    submit(&state, batch, query.ack).await
 }
 
 /// `POST /update`: adds amounts to counts.
 pub(super) async fn update<S, B, E>(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     heads: Heads,
     forwarded: Option<String>,
@@ -90,14 +90,14 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    let whole = body::read(body, heads.content_length.as_deref(), &site.settings, &site.uploads).await?;
-    check_meant(&site, forwarded.as_deref())?;
+    let whole = body::read(body, heads.content_length.as_deref(), &state.settings, &state.uploads).await?;
+    check_meant(&state, forwarded.as_deref())?;
     let query = Query::of_addition(&query)?;
     if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
     }
     let once = heads.naming.once(None)?;
-    let identity = site.current()?.identity;
+    let identity = state.current()?.identity;
     let (analyzer, hasher) = (identity.analyzer, identity.hasher());
     let bytes = whole.bytes.clone();
     let amounts = if bytes.len() <= INLINE_TEXT_BYTES {
@@ -115,20 +115,20 @@ where
         once,
     };
     drop(whole);
-    submit(&site, batch, query.ack).await
+    submit(&state, batch, query.ack).await
 }
 
 /// `DELETE /wordcount?word=`: takes words away.
 pub(super) async fn remove_words(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     query: String,
     naming: Naming,
     forwarded: Option<String>,
 ) -> Result<Response, Problem> {
-    check_meant(&site, forwarded.as_deref())?;
+    check_meant(&state, forwarded.as_deref())?;
     let query = Query::parse(&query, Parameters::REMOVE_WORDS)?;
     let once = naming.once(None)?;
-    let current = site.current()?;
+    let current = state.current()?;
     let identity = current.identity;
     let mut tally = Tally::new(identity.hasher());
     for name in query.named_words()? {
@@ -154,23 +154,23 @@ pub(super) async fn remove_words(
         left_out: 0,
         once,
     };
-    removed(&site, batch, query.ack).await
+    removed(&state, batch, query.ack).await
 }
 
 /// `DELETE /ns/{name}`: takes a namespace away.
 pub(super) async fn drop_namespace(
-    site: Arc<Site>,
+    state: Arc<AppState>,
     name: String,
     query: String,
     naming: Naming,
     forwarded: Option<String>,
 ) -> Result<Response, Problem> {
-    check_meant(&site, forwarded.as_deref())?;
+    check_meant(&state, forwarded.as_deref())?;
     let name = form::decode(name.as_bytes(), Kind::InvalidParameter)?;
     query::check_namespace(&name)?;
     let query = Query::parse(&query, Parameters::DROP_NAMESPACE)?;
     let once = naming.once(None)?;
-    let current = site.current()?;
+    let current = state.current()?;
     let namespaces = current.reader.read().namespaces();
     let words = namespaces.iter().find(|(known, _)| *known == name).map_or(0, |&(_, words)| words);
     let batch = Batch {
@@ -182,7 +182,7 @@ pub(super) async fn drop_namespace(
         left_out: 0,
         once,
     };
-    removed(&site, batch, query.ack).await
+    removed(&state, batch, query.ack).await
 }
 
 /// Whether a write that a follower has passed on, and that states this database, is meant for the one with this identity.
@@ -191,13 +191,13 @@ pub(super) fn is_meant(stated: &str, identity: &Identity) -> bool {
 }
 
 /// A follower may not know yet that its leader's place is taken by the leader of another database, so it is refused here.
-fn check_meant(site: &Site, forwarded: Option<&str>) -> Result<(), Problem> {
+fn check_meant(state: &AppState, forwarded: Option<&str>) -> Result<(), Problem> {
     let Some(stated) = forwarded else { return Ok(()) };
-    let identity = site.current()?.identity;
+    let identity = state.current()?.identity;
     if is_meant(stated, &identity) {
         return Ok(());
     }
-    site.api.metrics.refused(Refusal::OtherDatabase);
+    state.api.metrics.refused(Refusal::OtherDatabase);
     Err(Problem::other_database(identity.database_id, stated))
 }
 
@@ -411,13 +411,13 @@ pub(super) async fn apart<T: Send + 'static>(
     }
 }
 
-async fn submit(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
-    settle(site, batch, ack).await.map(|acceptance| accepted(&acceptance))
+async fn submit(state: &AppState, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+    settle(state, batch, ack).await.map(|acceptance| accepted(&acceptance))
 }
 
 /// The same for what takes away. Every delete is answered alike: with the words that were there to be taken.
-async fn removed(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
-    let Acceptance { receipt, database } = settle(site, batch, ack).await?;
+async fn removed(state: &AppState, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+    let Acceptance { receipt, database } = settle(state, batch, ack).await?;
     Ok(accepted(&Acceptance { receipt: Receipt { distinct: receipt.words, ..receipt }, database }))
 }
 
@@ -436,12 +436,12 @@ impl Acceptance {
 }
 
 /// Has the Writer take a batch, and waits for its receipt.
-pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
-    let leader = site.leader()?;
-    let database = site.current()?.identity.tag();
+pub(super) async fn settle(state: &AppState, batch: Batch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
+    let leader = state.leader()?;
+    let database = state.current()?.identity.tag();
     if matches!(batch.verb, Verb::Add | Verb::AddGiven) && batch.tally.is_empty() && batch.once.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
-        let position = site.current()?.reader.read().position();
+        let position = state.current()?.reader.read().position();
         let receipt = Receipt {
             position,
             words: 0,
@@ -455,21 +455,21 @@ pub(super) async fn settle(site: &Site, batch: Batch, ack: Option<AckLevel>) -> 
     }
     match leader.submit(batch, ack).await {
         Ok(receipt) => {
-            count_unreplicated(site, ack, &receipt);
+            count_unreplicated(state, ack, &receipt);
             Ok(Acceptance { receipt, database })
         }
         Err(error) => {
             let (problem, refusal) = problem::of_write_error(&error, database);
-            site.api.metrics.refused(refusal);
+            state.api.metrics.refused(refusal);
             Err(problem)
         }
     }
 }
 
 /// Counts a write that no replica has acknowledged, though the default level would have had one do so.
-pub(super) fn count_unreplicated(site: &Site, ack: Option<AckLevel>, receipt: &Receipt) {
-    let wants_replica = ack.is_none() && site.api.about.default_ack.is_some_and(AckLevel::wants_replica);
-    site.api.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
+pub(super) fn count_unreplicated(state: &AppState, ack: Option<AckLevel>, receipt: &Receipt) {
+    let wants_replica = ack.is_none() && state.api.about.default_ack.is_some_and(AckLevel::wants_replica);
+    state.api.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
 }
 
 /// The 202 of a write.

@@ -10,7 +10,7 @@ use super::{
         problem::Problem,
         query::{Parameters, Query},
         reads, request_log,
-        routes::Site,
+        state::AppState,
         writes::{self, Acceptance},
     },
     request::{self, Asked, Posted, Seen},
@@ -74,12 +74,12 @@ struct Answered {
 impl Desk {
     /// Answers the requests in `bytes`, as many as are the lane's, into `answers`, which is emptied first. Gives how many
     /// bytes that were.
-    pub(super) fn answer(&mut self, bytes: &[u8], site: &Site, now: Instant) -> (usize, Rest) {
+    pub(super) fn answer(&mut self, bytes: &[u8], state: &AppState, now: Instant) -> (usize, Rest) {
         self.answers.clear();
         self.post = None;
         self.date.bring_up_to(now);
-        self.varies = site.api.browsers.varies();
-        let view = &site.api.view;
+        self.varies = state.api.browsers.varies();
+        let view = &state.api.view;
         // From before all reads of this turn: what they show is at least as new.
         let (current, lag_ms) = (view.current(), view.lag_ms());
         let mut done = 0;
@@ -93,7 +93,7 @@ impl Desk {
             let begun = self.answers.len();
             // A defect costs no connection: what is not answered here is the routes', who tell of their defects.
             let one =
-                catch_unwind(AssertUnwindSafe(|| self.answer_one(&bytes[done..], site, current.as_deref(), lag_ms)));
+                catch_unwind(AssertUnwindSafe(|| self.answer_one(&bytes[done..], state, current.as_deref(), lag_ms)));
             match one {
                 Ok(Ok(bytes)) => done += bytes,
                 Ok(Err(rest)) => break rest,
@@ -111,7 +111,7 @@ impl Desk {
     }
 
     /// Writes the answer to a post, and counts it.
-    pub(super) fn answer_post(&mut self, settled: Result<Acceptance, Problem>, site: &Site, begun: Instant) {
+    pub(super) fn answer_post(&mut self, settled: Result<Acceptance, Problem>, state: &AppState, begun: Instant) {
         let now = Instant::now();
         self.answers.clear();
         self.date.bring_up_to(now);
@@ -119,14 +119,14 @@ impl Desk {
             Ok(acceptance) => self.acceptance(&acceptance),
             Err(problem) => self.problem(problem),
         };
-        site.api.metrics.answered(RouteLabel::Post, MethodLabel::Post, status, 1, now - begun);
+        state.api.metrics.answered(RouteLabel::Post, MethodLabel::Post, status, 1, now - begun);
         if request_log::is_on() {
             request_log::write("POST", "/post", status, now - begun);
         }
     }
 
     /// Counts what the last turn has answered.
-    pub(super) fn count(&mut self, site: &Site, each: Duration) {
+    pub(super) fn count(&mut self, state: &AppState, each: Duration) {
         let Answered { health, read, not_modified } = std::mem::take(&mut self.answered);
         for (route, path, status, requests) in [
             (RouteLabel::Wordcount, "/wordcount", 200, read),
@@ -134,7 +134,7 @@ impl Desk {
             (RouteLabel::Health, "/health", 200, health),
         ] {
             if requests > 0 {
-                site.api.metrics.answered(route, MethodLabel::Get, status, requests, each);
+                state.api.metrics.answered(route, MethodLabel::Get, status, requests, each);
                 if request_log::is_on() {
                     (0..requests).for_each(|_| request_log::write("GET", path, status, each));
                 }
@@ -147,17 +147,17 @@ impl Desk {
     fn answer_one(
         &mut self,
         bytes: &[u8],
-        site: &Site,
+        state: &AppState,
         current: Option<&Current>,
         lag_ms: Option<u64>,
     ) -> Result<usize, Rest> {
-        let (bytes, host, asked) = match request::look(bytes, site.settings.max_head_bytes) {
+        let (bytes, host, asked) = match request::look(bytes, state.settings.max_head_bytes) {
             Seen::Whole(bytes, host, asked) => (bytes, host, asked),
             Seen::Partial => return Err(Rest::Partial),
             Seen::Body(bytes) => return Err(Rest::Body(bytes)),
             Seen::Other => return Err(Rest::Other),
         };
-        if !self.is_called(host, &site.api.browsers) {
+        if !self.is_called(host, &state.api.browsers) {
             return Err(Rest::Other);
         }
         match asked {
@@ -178,12 +178,12 @@ impl Desk {
                 let current = current.ok_or(Rest::Other)?;
                 // The bounds of bodies are the routes', and so is what is meant for another database.
                 let is_meant = forwarded.is_none_or(|stated| writes::is_meant(stated, &current.identity));
-                if site.leader().is_err() || body.len() > site.settings.max_body_bytes || !is_meant {
+                if state.leader().is_err() || body.len() > state.settings.max_body_bytes || !is_meant {
                     return Err(Rest::Other);
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
                 let naming = Naming { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
-                let post = writes::small_post(query, content_type, naming, body, &current.identity, &site.tallies);
+                let post = writes::small_post(query, content_type, naming, body, &current.identity, &state.tallies);
                 self.post = Some(post.ok_or(Rest::Other)?);
             }
         }
@@ -347,7 +347,7 @@ impl Date {
 
 #[cfg(all(test, feature = "failpoints"))]
 mod tests {
-    use super::{super::untrusted, *};
+    use super::{super::super::test_support, *};
     use crate::{
         hash::WordHasher,
         tally::{Tally, Verb},
@@ -368,7 +368,7 @@ mod tests {
         };
         desk.post = Some((batch, None));
         let request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(desk.answer(request, &untrusted::site(), Instant::now()), (request.len(), Rest::Partial));
+        assert_eq!(desk.answer(request, &test_support::state(), Instant::now()), (request.len(), Rest::Partial));
         assert!(desk.post.is_none());
     }
 }
