@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | 0 | `atomics` [`limits`] [`failpoint`] [`clock`] [`position`] [`hash`] [`tally`] [`charset`] [`tokenizer`] [`record`] [`metrics`] [`secret`] [`origin`] [`address`] | what threads share memory by; bounds, clocks and plain values; text to words; switches for tests |
 //! | 1 | [`words`] [`store`] | the counts in memory; a record changes them by [`store::Store::apply`] alone |
-//! | 2 | [`disk`] [`format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
+//! | 2 | [`disk`] [`mod@format`] [`manifest`] [`log`] [`snapshot`] [`recovery`] [`inspect`] [`repair`] | the files, and the way back from them |
 //! | 3 | [`view`] [`replication`] | what reads are answered from; messages between nodes, and a leader's side of each replica |
 //! | 4 | [`leader`] [`replica`] [`local_replica`] | the write path and its one Writer; the two kinds of follower: state machines |
 //! | 5 | [`client`] [`api`] | HTTP, from both ends |

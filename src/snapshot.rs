@@ -4,7 +4,7 @@
 //! (S, E] copied from the log, then a trailer: it is a state only at E. `docs/snapshot-format.md` owns the layout.
 //!
 //! - [`Job`] writes, verifies and publishes one, step by step;
-//! - [`load`] reads one into a store, [`Loader`] from bytes as they come;
+//! - [`load()`] reads one into a store, [`Loader`] from bytes as they come;
 //! - [`Schedule`] says when the next is due.
 
 mod block;

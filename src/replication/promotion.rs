@@ -4,7 +4,7 @@
 //! none in time. Three rounds at most, each in a later epoch than the one before. A round has these steps, and each ends with its
 //! last answer:
 //!
-//! 1. The candidate itself says where it stands, then all other nodes do. [`candidacy`] decides whether it may lead, and in which epoch.
+//! 1. The candidate itself says where it stands, then all other nodes do. [`mod@candidacy`] decides whether it may lead, and in which epoch.
 //! 2. Whoever leads promises the epoch. It comes first because it has to hear of the promotion from the candidate: it says then
 //!    where its log ends. Once others have promised they refuse its records, so it would stop without having said that.
 //! 3. The candidate promises the epoch to itself, then all others do.
