@@ -14,7 +14,7 @@ use memdb::{
     leader::{Action, Submission, Writer, WriterSettings},
     limits::DEFAULT_NAMESPACE,
     log::Log,
-    store::{Mark, Reader, Store, WindowLimits},
+    store::{StateId, StoreReader, Store, DedupLimits},
     tally::{Batch, Tally, Verb},
     tokenizer::Analyzer,
 };
@@ -85,8 +85,8 @@ struct Loaded {
 
 impl Loaded {
     fn new() -> Self {
-        let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-        let log = Log::begin(Arc::new(NoDisk), IDENTITY, 1, Mark::default(), 64 << 20).expect("nothing can fail");
+        let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
+        let log = Log::begin(Arc::new(NoDisk), IDENTITY, 1, StateId::default(), 64 << 20).expect("nothing can fail");
         let (now, clock) = (Monotonic::default(), LoggedClock::default());
         Self { writer: Writer::new(store, log, WriterSettings::default(), 0, clock, now), actions: Vec::new() }
     }
@@ -109,7 +109,7 @@ impl Loaded {
         }
     }
 
-    fn reader(&self) -> Reader {
+    fn reader(&self) -> StoreReader {
         self.writer.store().reader()
     }
 
@@ -203,7 +203,7 @@ fn write_and_read<const WORDS: usize>(words: u64, seconds: f64) -> (f64, f64, Du
     })
 }
 
-fn read<const WORDS: usize>(reader: &Reader, words: u64, ended: &AtomicBool) -> u64 {
+fn read<const WORDS: usize>(reader: &StoreReader, words: u64, ended: &AtomicBool) -> u64 {
     let mut numbers = Numbers::new(words + 1);
     let mut asked = || {
         let mut word = String::new();

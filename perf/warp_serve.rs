@@ -12,7 +12,7 @@ use memdb::{
     format::Identity,
     limits::DEFAULT_NAMESPACE,
     record::{Change, WordCount},
-    store::{Reader, Store, WindowLimits},
+    store::{StoreReader, Store, DedupLimits},
     tokenizer::Analyzer,
 };
 use std::{
@@ -28,7 +28,7 @@ const IDENTITY: Identity = Identity { database_id: 1, shard_id: 0, analyzer: Ana
 
 fn main() -> Result<()> {
     let words = std::env::args().nth(1).and_then(|words| words.parse().ok()).unwrap_or(1_000);
-    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+    let mut store = Store::new(IDENTITY.hasher(), DedupLimits::default());
     let mut word = String::new();
     for number in 0..words {
         write_word(number, &mut word);
@@ -36,12 +36,12 @@ fn main() -> Result<()> {
         store.load_image(&Change { namespace: DEFAULT_NAMESPACE, dropped: false, counts });
         store.end_image();
     }
-    store.set_mark(store.mark(), store.time_ms());
+    store.set_state_id(store.mark(), store.time_ms());
     let reader = store.reader();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(reader))
 }
 
-async fn serve(reader: Reader) -> Result<()> {
+async fn serve(reader: StoreReader) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?.port());
     std::io::stdout().flush()?;

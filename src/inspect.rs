@@ -12,7 +12,7 @@ use crate::{
     position::{Position, Sequence},
     repair::DAMAGED,
     snapshot::{self, Trailer},
-    store::{Store, WindowLimits},
+    store::{Store, DedupLimits},
 };
 
 /// One file, as it was found.
@@ -181,7 +181,7 @@ fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(Lo
 }
 
 fn look_into_snapshot(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<SnapshotHeld, FileError> {
-    let mut store = Store::new(header.identity.hasher(), WindowLimits::default());
+    let mut store = Store::new(header.identity.hasher(), DedupLimits::default());
     let trailer = snapshot::load(disk, name, &header.identity, &mut store)?;
     let reader = store.reader();
     let namespaces = reader.read().namespaces();

@@ -23,7 +23,7 @@ use crate::{
     position::{Epoch, Position, Sequence, Standing},
     recovery::standing_at,
     snapshot::{Loader, snapshots},
-    store::{Mark, Reader, Store, WindowLimits},
+    store::{StateId, StoreReader, Store, DedupLimits},
 };
 use std::{fmt, sync::Arc};
 
@@ -51,7 +51,7 @@ pub enum Step {
 /// Follows the files of a leader.
 pub struct LocalReplica {
     disk: Arc<dyn Disk>,
-    window: WindowLimits,
+    window: DedupLimits,
     /// What readers see, once something was complete.
     served: Option<Following>,
     /// Whether that still goes on; if not, the files are loaded anew.
@@ -62,7 +62,7 @@ pub struct LocalReplica {
 
 impl LocalReplica {
     /// A local replica that has loaded nothing yet. `window` bounds the keys it remembers, as for a leader.
-    pub fn new(disk: Arc<dyn Disk>, window: WindowLimits) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, window: DedupLimits) -> Self {
         Self { disk, window, served: None, goes_on: false, loading: None, idle_steps: 0 }
     }
 
@@ -96,7 +96,7 @@ impl LocalReplica {
     }
 
     /// A reader of that state. A reload that is complete has another.
-    pub fn reader(&self) -> Option<Reader> {
+    pub fn reader(&self) -> Option<StoreReader> {
         self.store().map(Store::reader)
     }
 
@@ -179,7 +179,7 @@ struct FromSnapshot {
 }
 
 impl Loading {
-    fn begin(disk: &dyn Disk, window: WindowLimits) -> Result<Progress, Trouble> {
+    fn begin(disk: &dyn Disk, window: DedupLimits) -> Result<Progress, Trouble> {
         let manifest = Manifest::read(disk)?.ok_or_else(|| Trouble::new("there is no MANIFEST"))?;
         Self::begin_with(disk, window, manifest, snapshots(disk)?).map(Progress::More)
     }
@@ -187,7 +187,7 @@ impl Loading {
     /// Begins with the newest of these snapshots, or, if there is none, with the log from record 1 on.
     fn begin_with(
         disk: &dyn Disk,
-        window: WindowLimits,
+        window: DedupLimits,
         manifest: Manifest,
         mut snapshots: Vec<(String, Position)>,
     ) -> Result<Self, Trouble> {
@@ -211,7 +211,7 @@ impl Loading {
         Ok(Self::Log { following, end: (newest, len) })
     }
 
-    fn step(self, disk: &dyn Disk, window: WindowLimits) -> Result<Progress, Trouble> {
+    fn step(self, disk: &dyn Disk, window: DedupLimits) -> Result<Progress, Trouble> {
         match self {
             Self::Snapshot(from) => from.step(disk, window).map(Progress::More),
             Self::Log { mut following, end } => {
@@ -232,7 +232,7 @@ impl Loading {
 }
 
 impl FromSnapshot {
-    fn step(mut self: Box<Self>, disk: &dyn Disk, window: WindowLimits) -> Result<Loading, Trouble> {
+    fn step(mut self: Box<Self>, disk: &dyn Disk, window: DedupLimits) -> Result<Loading, Trouble> {
         self.piece.resize(limits::COPY_BYTES, 0);
         let read = self.file.read_at(self.loader.taken(), &mut self.piece).map_err(FileError::io(&self.name))?;
         let damage = if read > 0 {
@@ -366,7 +366,7 @@ impl Following {
         let (mark, state) = (self.store.mark(), &self.manifest.state);
         let position = standing_at(mark.position, state.epoch, &state.epochs);
         if position != mark.position {
-            self.store.set_mark(Mark { position, ..mark }, self.store.time_ms());
+            self.store.set_state_id(StateId { position, ..mark }, self.store.time_ms());
         }
     }
 }

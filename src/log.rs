@@ -27,7 +27,7 @@ use crate::{
     format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
     record::Body,
-    store::Mark,
+    store::StateId,
 };
 use record::ChainState;
 use std::{io, sync::Arc};
@@ -105,7 +105,7 @@ impl Log {
         disk: Arc<dyn Disk>,
         identity: Identity,
         epoch: Epoch,
-        mark: Mark,
+        mark: StateId,
         segment_bytes: u64,
     ) -> Result<Self, FileError> {
         let first = Position::new(epoch, mark.position.sequence + 1);
@@ -210,7 +210,7 @@ impl Log {
             sync.run().map_err(FileError::io(&self.name))?;
             self.synced(&sync);
         }
-        let mark = Mark { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
+        let mark = StateId { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
         let begun = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
         let Self { file, writer, mut segments, .. } = std::mem::replace(self, begun);
         ended.push(file);

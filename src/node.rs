@@ -36,7 +36,7 @@ use crate::{
     limits,
     metrics::{Metrics, NodeLimits, NodeRole},
     recovery::RecoveryError,
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use roles::Running;
 use std::{
@@ -294,8 +294,8 @@ fn segment_bytes() -> u64 {
     failpoint::lowered("MEMDB_SEGMENT_BYTES", limits::DEFAULT_SEGMENT_BYTES)
 }
 
-fn window(settings: &Settings) -> WindowLimits {
-    WindowLimits {
+fn window(settings: &Settings) -> DedupLimits {
+    DedupLimits {
         keys: settings.max_keys,
         key_age_ms: settings.key_window_ms,
         streams: settings.max_streams,

@@ -29,7 +29,7 @@ use crate::{
     manifest::{Manifest, State},
     position::{Epoch, Position, Sequence},
     snapshot::{self, Job, received_snapshot_name},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
 };
 use std::{fmt, sync::Arc};
 
@@ -143,7 +143,7 @@ pub type NewDatabase = Identity;
 ///
 /// # Errors
 /// When the directory cannot be used without losing something that was durable.
-pub fn look(disk: &dyn Disk, new: NewDatabase, window: WindowLimits) -> Result<Recovered, RecoveryError> {
+pub fn look(disk: &dyn Disk, new: NewDatabase, window: DedupLimits) -> Result<Recovered, RecoveryError> {
     let Some(manifest) = Manifest::read(disk)? else {
         return new_database(disk, new, window);
     };
@@ -164,13 +164,13 @@ enum Whose {
 fn look_at(
     disk: &dyn Disk,
     manifest: Manifest,
-    window: WindowLimits,
+    window: DedupLimits,
     whose: Whose,
 ) -> Result<Recovered, RecoveryError> {
     let identity = manifest.identity;
     let age_ms = |age_ms| if planted(Bug::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
     let window =
-        WindowLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
+        DedupLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
     check_segments(disk, &manifest)?;
@@ -215,7 +215,7 @@ fn naming(mut error: FileError, passed_over: &[Damage]) -> FileError {
     error
 }
 
-fn new_database(disk: &dyn Disk, identity: Identity, window: WindowLimits) -> Result<Recovered, RecoveryError> {
+fn new_database(disk: &dyn Disk, identity: Identity, window: DedupLimits) -> Result<Recovered, RecoveryError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
     let ours = |name: &&String| FileKind::of_name(name).is_some();
     if let Some(name) = names.iter().find(ours) {
@@ -245,7 +245,7 @@ fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
 fn load_snapshot(
     disk: &dyn Disk,
     identity: &Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     report: &mut Report,
 ) -> Result<(Store, Option<String>), RecoveryError> {
     let mut snapshots = snapshot::snapshots(disk)?;
@@ -403,7 +403,7 @@ impl Recovered {
         if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
             cut.clear(&**disk)?;
         }
-        store.set_mark(Mark { position, ..mark }, store.time_ms());
+        store.set_state_id(StateId { position, ..mark }, store.time_ms());
         let snapshot = snapshot.map_or(0, |position| position.sequence);
         Ok(Settled { manifest, store, log, snapshot, report, new })
     }

@@ -20,7 +20,7 @@ use crate::{
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::{Recovered, RecoveryError, Report, look},
     snapshot,
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
 };
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -100,7 +100,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`RepairError`], when nothing can be repaired.
-pub fn plan(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Plan>, RepairError> {
+pub fn plan(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Plan>, RepairError> {
     let nobody = Identity { database_id: 0, shard_id: 0, analyzer: crate::tokenizer::Analyzer::Standard, hash_seed: 0 };
     let refused = match look(disk, nobody, window) {
         Ok(_) => return Ok(None),
@@ -233,7 +233,7 @@ type AsideFrom = BTreeMap<String, (u64, String)>;
 fn salvage(
     disk: &dyn Disk,
     identity: &Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     aside: &mut AsideFrom,
 ) -> Result<(Store, Option<String>, Kept), RepairError> {
     let mut limit = Sequence::MAX;
@@ -279,7 +279,7 @@ fn salvage(
 fn load_snapshot(
     disk: &dyn Disk,
     identity: &Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     aside: &mut AsideFrom,
 ) -> Result<(Store, Option<String>), RepairError> {
     let snapshots = snapshot::snapshots(disk)?.into_iter().map(|(name, _)| name);
@@ -369,7 +369,7 @@ impl Plan {
     ///
     /// # Errors
     /// As the system says.
-    pub fn carry_out(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Mark, RepairError> {
+    pub fn carry_out(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<StateId, RepairError> {
         // Ends are copied before anything is moved, and the newest goes first, as in any cut.
         for aside in self.aside.iter().filter(|aside| aside.from_byte > 0) {
             copy_end(&**disk, aside)?;

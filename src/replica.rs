@@ -25,7 +25,7 @@ use crate::{
     recovery::{self, Settled},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::SnapshotSettings,
-    store::{Mark, Reader, Store, WindowLimits},
+    store::{StateId, StoreReader, Store, DedupLimits},
 };
 use bytes::Bytes;
 use files::Files;
@@ -37,7 +37,7 @@ pub enum Action<T> {
     /// Give an answer.
     Answer(T, Answer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
-    Serve(Identity, EpochTable, Reader, Sequence),
+    Serve(Identity, EpochTable, StoreReader, Sequence),
     /// What is held is not current: no longer ready, until it has caught up.
     Unready,
     /// What is held is not the leader's history: serve nothing until there is something else.
@@ -57,7 +57,7 @@ pub enum Action<T> {
     /// Sync, and report to [`Replica::synced`].
     Sync(Sync),
     /// Write a snapshot from here on, and report to [`Replica::snapshot_ended`].
-    Snapshot(Identity, Reader, Mark, LivePlace),
+    Snapshot(Identity, StoreReader, StateId, LivePlace),
     /// Something a person should look at.
     Alarm(String),
     /// Look whether the files are still there, and report to [`Replica::files_checked`].
@@ -74,7 +74,7 @@ pub struct ReplicaSettings {
     /// Where it can be reached.
     pub url: String,
     /// Bounds of the window of keys, as on the leader.
-    pub window: WindowLimits,
+    pub window: DedupLimits,
     /// When the backup is made current.
     pub snapshot: SnapshotSettings,
 }
@@ -491,8 +491,8 @@ impl<T> Replica<T> {
         self.held.as_ref().map(|held| &held.store)
     }
 
-    fn mark(&self) -> Mark {
-        self.held.as_ref().map_or(Mark::default(), |held| held.store.mark())
+    fn mark(&self) -> StateId {
+        self.held.as_ref().map_or(StateId::default(), |held| held.store.mark())
     }
 
     fn synced_sequence(&self) -> Option<u64> {
@@ -535,7 +535,7 @@ impl<T> Replica<T> {
         let position = recovery::standing_at(mark.position, self.epoch, &self.told);
         if position != mark.position {
             let time_ms = held.store.time_ms();
-            held.store.set_mark(Mark { position, ..mark }, time_ms);
+            held.store.set_state_id(StateId { position, ..mark }, time_ms);
             actions.push(Action::Stands(position));
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Records change it by [`Store::apply`] alone: the leader's Writer, a replica and recovery all come through it. An image
 //! of a snapshot is loaded before anybody reads ([`Store::load_image`]), and records over it by [`Store::apply_over_image`].
-//! Readers hold a [`Reader`] and look through a [`Guard`], which shows one position, whole posts only, and never
+//! Readers hold a [`StoreReader`] and look through a [`ReadGuard`], which shows one position, whole posts only, and never
 //! waits (`store/gate.rs`).
 
-mod gate;
-mod window;
+mod left_right;
+mod dedup;
 
-pub use window::{Cursor, Entry, Seen, Window, WindowLimits};
+pub use dedup::{DedupCursor, DedupEntry, RepeatCheck, DedupWindow, DedupLimits};
 
 use crate::{
     atomics::{ArcSwap, AtomicU64, Ordering},
@@ -20,19 +20,19 @@ use crate::{
     tally::Tally,
     words::{Ahead, Place, Side, Walk, Words, WordsWriter},
 };
-use gate::{Gate, Inside};
+use left_right::{LeftRight, SideGuard};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
-type Names = BTreeMap<Box<str>, Arc<Words>>;
+type NamespaceMap = BTreeMap<Box<str>, Arc<Words>>;
 
 /// How often a walk looks at a piece without a guard before it takes one.
-const PEEKS: usize = 3;
+const OPTIMISTIC_READS: usize = 3;
 
 /// The state that a record leads to did not have the digest the record states: this copy is not the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {position} leads to digest {found:016x}, not {stated:016x} as it states")]
-pub struct Diverged {
+pub struct DigestMismatch {
     /// The record.
     pub position: Position,
     /// The digest it states.
@@ -43,7 +43,7 @@ pub struct Diverged {
 
 /// Where a store stands: a position with what identifies the history that led to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct Mark {
+pub struct StateId {
     /// The last record applied.
     pub position: Position,
     /// The digest of all counts.
@@ -72,38 +72,38 @@ impl NamespaceSize {
 
 /// The database in memory, as its one Writer holds it.
 pub struct Store {
-    shared: Arc<Shared>,
-    names: BTreeMap<Box<str>, Namespace>,
+    shared: Arc<SharedState>,
+    names: BTreeMap<Box<str>, StoredNamespace>,
     /// The digest of `names` as they are: each namespace's own, times its factor, added up.
     digest: u64,
     bytes: usize,
-    mark: Mark,
+    state_id: StateId,
     time_ms: LoggedTime,
     /// Of the words of the change at hand.
     hashes: Vec<u64>,
 }
 
 /// What is known of a change's words before it is applied: their hashes and, if somebody has looked, their places.
-pub(crate) struct Known<'a> {
+pub(crate) struct WordLookups<'a> {
     /// The words, in the order of the change's counts.
     pub(crate) words: &'a Tally,
     /// As many, or none.
     pub(crate) places: &'a [Place],
 }
 
-impl Known<'_> {
+impl WordLookups<'_> {
     fn each(&self) -> impl Iterator<Item = (u64, Place)> + Clone {
         let places = self.places.iter().copied().chain(std::iter::repeat(Place::UNKNOWN));
         self.words.hashes().zip(places)
     }
 }
 
-struct Namespace {
+struct StoredNamespace {
     words: WordsWriter,
     factor: u64,
 }
 
-impl Namespace {
+impl StoredNamespace {
     fn new(hasher: WordHasher, name: &str) -> Self {
         Self { words: WordsWriter::new(hasher), factor: hasher.namespace_factor(name) }
     }
@@ -113,12 +113,12 @@ impl Namespace {
     }
 }
 
-struct Shared {
+struct SharedState {
     hasher: WordHasher,
-    gate: Gate,
+    gate: LeftRight,
     sides: [SideState; 2],
     /// Locked by the Writer over the flip of each record, so that whoever holds it sees window and position agree.
-    window: Mutex<Window>,
+    window: Mutex<DedupWindow>,
     bytes: AtomicU64,
 }
 
@@ -129,17 +129,17 @@ struct SideState {
     sequence: AtomicU64,
     digest: AtomicU64,
     chain: AtomicU64,
-    names: ArcSwap<Names>,
+    names: ArcSwap<NamespaceMap>,
 }
 
 impl Store {
     /// An empty store.
-    pub fn new(hasher: WordHasher, window: WindowLimits) -> Self {
-        let shared = Shared {
+    pub fn new(hasher: WordHasher, window: DedupLimits) -> Self {
+        let shared = SharedState {
             hasher,
-            gate: Gate::default(),
+            gate: LeftRight::default(),
             sides: Default::default(),
-            window: Mutex::new(Window::new(hasher, window)),
+            window: Mutex::new(DedupWindow::new(hasher, window)),
             bytes: AtomicU64::new(0),
         };
         Self {
@@ -147,20 +147,20 @@ impl Store {
             names: BTreeMap::new(),
             digest: 0,
             bytes: 0,
-            mark: Mark::default(),
+            state_id: StateId::default(),
             time_ms: LoggedTime::ZERO,
             hashes: Vec::new(),
         }
     }
 
     /// A handle for readers.
-    pub fn reader(&self) -> Reader {
-        Reader { shared: Arc::clone(&self.shared) }
+    pub fn reader(&self) -> StoreReader {
+        StoreReader { shared: Arc::clone(&self.shared) }
     }
 
     /// Where the store stands.
-    pub fn mark(&self) -> Mark {
-        self.mark
+    pub fn mark(&self) -> StateId {
+        self.state_id
     }
 
     /// The time of the last record.
@@ -176,10 +176,10 @@ impl Store {
     /// Applies a record, whole: no reader sees a part of it.
     ///
     /// # Errors
-    /// [`Diverged`] if the counts do not lead to the digest the record states. Readers then stay at the record
+    /// [`DigestMismatch`] if the counts do not lead to the digest the record states. Readers then stay at the record
     /// before, and the store must not be used to apply more.
-    pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), Diverged> {
-        let mark = Mark { position: record.position, digest: record.digest_after, chain };
+    pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), DigestMismatch> {
+        let mark = StateId { position: record.position, digest: record.digest_after, chain };
         self.change(&record.body.changes, &[], record, mark, true)
     }
 
@@ -187,15 +187,15 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::apply`].
-    pub(crate) fn apply_known(&mut self, record: &Record<'_>, known: &[Known<'_>], chain: u64) -> Result<(), Diverged> {
-        let mark = Mark { position: record.position, digest: record.digest_after, chain };
+    pub(crate) fn apply_known(&mut self, record: &Record<'_>, known: &[WordLookups<'_>], chain: u64) -> Result<(), DigestMismatch> {
+        let mark = StateId { position: record.position, digest: record.digest_after, chain };
         self.change(&record.body.changes, known, record, mark, true)
     }
 
     /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once
-    /// every record up to the image's end is applied, so the digest is checked there ([`Store::mark`]) and not here.
+    /// every record up to the image's end is applied, so the digest is checked there ([`Store::state_id`]) and not here.
     pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
-        let mark = Mark { position: record.position, digest: record.digest_after, chain };
+        let mark = StateId { position: record.position, digest: record.digest_after, chain };
         // Nothing is compared, so nothing can differ.
         let _ = self.change(&record.body.changes, &[], record, mark, false);
     }
@@ -204,7 +204,7 @@ impl Store {
     /// or write.
     pub fn load_image(&mut self, change: &Change<'_>) {
         let hasher = self.shared.hasher;
-        let new = || Namespace::new(hasher, change.namespace);
+        let new = || StoredNamespace::new(hasher, change.namespace);
         let namespace = self.names.entry(change.namespace.into()).or_insert_with(new);
         for WordCount { word, count } in &change.counts {
             namespace.words.load(hasher.hash(word), word, *count);
@@ -215,7 +215,7 @@ impl Store {
     pub fn end_image(&mut self) {
         self.names.values_mut().for_each(|namespace| namespace.words.end_load());
         self.names.retain(|_, namespace| namespace.words.distinct() > 0);
-        self.digest = self.names.values().map(Namespace::digest).fold(0, u64::wrapping_add);
+        self.digest = self.names.values().map(StoredNamespace::digest).fold(0, u64::wrapping_add);
         self.bytes = self.names.values().map(|namespace| namespace.words.bytes()).sum();
         self.shared.bytes.store(self.bytes as u64, Ordering::Relaxed);
         let names = self.shared_names();
@@ -223,16 +223,16 @@ impl Store {
     }
 
     /// Puts an entry of a snapshot's window back.
-    pub fn restore_window(&mut self, entry: Entry) {
+    pub fn restore_window(&mut self, entry: DedupEntry) {
         self.time_ms = self.time_ms.max(entry.time_ms);
         self.shared.window.lock().restore(entry);
     }
 
     /// Sets where the store stands once an image is loaded, with the time of its last record.
-    pub fn set_mark(&mut self, mark: Mark, time_ms: LoggedTime) {
+    pub fn set_state_id(&mut self, mark: StateId, time_ms: LoggedTime) {
         self.time_ms = self.time_ms.max(time_ms);
         self.shared.window.lock().expire(self.time_ms);
-        self.mark = mark;
+        self.state_id = mark;
         let side = self.shared.gate.side().other();
         self.shared.sides[side.index()].set(mark);
         self.shared.gate.flip();
@@ -259,43 +259,43 @@ impl Store {
         self.bytes
     }
 
-    /// What the window says of a keyed write at `now` ([`Window::check`]).
-    pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> Seen {
+    /// What the window says of a keyed write at `now` ([`DedupWindow::check`]).
+    pub fn check_repeat(&self, once: &crate::tally::Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         self.shared.window.lock().check(once, fingerprint, now, ahead)
     }
 
-    /// Whether a stream takes no room in the window ([`Window::has_aged`]).
-    pub fn has_aged(&self, stream: &str, now: LoggedTime) -> bool {
-        self.shared.window.lock().has_aged(stream, now)
+    /// Whether a stream takes no room in the window ([`DedupWindow::has_expired`]).
+    pub fn has_expired(&self, stream: &str, now: LoggedTime) -> bool {
+        self.shared.window.lock().has_expired(stream, now)
     }
 
     fn change(
         &mut self,
         changes: &[Change<'_>],
-        known: &[Known<'_>],
+        known: &[WordLookups<'_>],
         record: &Record<'_>,
-        mark: Mark,
+        mark: StateId,
         check: bool,
-    ) -> Result<(), Diverged> {
+    ) -> Result<(), DigestMismatch> {
         let side = self.shared.gate.side().other();
         let dropped = self.first_pass(changes, known, side);
         if check && self.digest != record.digest_after {
-            return Err(Diverged { position: record.position, stated: record.digest_after, found: self.digest });
+            return Err(DigestMismatch { position: record.position, stated: record.digest_after, found: self.digest });
         }
         self.time_ms = self.time_ms.max(record.time_ms);
-        self.mark = mark;
+        self.state_id = mark;
         let shared = Arc::clone(&self.shared);
         let mut window = shared.window.lock();
         window.expire(record.time_ms);
         for settled in &record.body.settled {
-            window.settle(settled, record.position, record.time_ms);
+            window.record(settled, record.position, record.time_ms);
         }
         shared.sides[side.index()].set(mark);
         shared.gate.flip();
         drop(window);
         shared.sides[side.other().index()].set(mark);
         for name in changes.iter().map(|change| change.namespace) {
-            if let Some(Namespace { words, .. }) = self.names.get_mut(name) {
+            if let Some(StoredNamespace { words, .. }) = self.names.get_mut(name) {
                 let bytes = words.bytes();
                 words.fold(side);
                 self.bytes = self.bytes - bytes + words.bytes();
@@ -309,7 +309,7 @@ impl Store {
     }
 
     /// Sets every count on `side`; tells whether the set of namespaces changed.
-    fn first_pass(&mut self, changes: &[Change<'_>], known: &[Known<'_>], side: Side) -> bool {
+    fn first_pass(&mut self, changes: &[Change<'_>], known: &[WordLookups<'_>], side: Side) -> bool {
         let mut names_changed = false;
         for (at, change) in changes.iter().enumerate() {
             if change.dropped
@@ -324,7 +324,7 @@ impl Store {
             }
             let hasher = self.shared.hasher;
             let namespace = self.names.entry(change.namespace.into()).or_insert_with(|| {
-                let namespace = Namespace::new(hasher, change.namespace);
+                let namespace = StoredNamespace::new(hasher, change.namespace);
                 self.bytes += namespace.words.bytes();
                 names_changed = true;
                 namespace
@@ -358,7 +358,7 @@ impl Store {
     }
 
     /// The namespaces as readers find them.
-    fn shared_names(&self) -> Arc<Names> {
+    fn shared_names(&self) -> Arc<NamespaceMap> {
         let names = self.names.iter();
         Arc::new(names.map(|(name, namespace)| (name.clone(), Arc::clone(namespace.words.shared()))).collect())
     }
@@ -379,7 +379,7 @@ fn set(
 }
 
 impl SideState {
-    fn set(&self, mark: Mark) {
+    fn set(&self, mark: StateId) {
         self.epoch.store(mark.position.epoch, Ordering::Relaxed);
         self.sequence.store(mark.position.sequence, Ordering::Relaxed);
         self.digest.store(mark.digest, Ordering::Relaxed);
@@ -393,11 +393,11 @@ impl SideState {
 
 /// Reads a store from any thread. Cheap to clone.
 #[derive(Clone)]
-pub struct Reader {
-    shared: Arc<Shared>,
+pub struct StoreReader {
+    shared: Arc<SharedState>,
 }
 
-impl Reader {
+impl StoreReader {
     /// The hasher of this database.
     pub fn hasher(&self) -> WordHasher {
         self.shared.hasher
@@ -408,17 +408,17 @@ impl Reader {
     /// # Panics
     /// If this thread holds a guard already.
     #[inline]
-    pub fn read(&self) -> Guard<'_> {
+    pub fn read(&self) -> ReadGuard<'_> {
         let inside = self.shared.gate.enter();
-        Guard { shared: &self.shared, side: &self.shared.sides[inside.side.index()], inside }
+        ReadGuard { shared: &self.shared, side: &self.shared.sides[inside.side.index()], inside }
     }
 
     /// A walk over one namespace in pieces; `None` for a namespace that does not exist.
-    pub fn scan(&self, namespace: &str) -> Option<Scan> {
+    pub fn scan(&self, namespace: &str) -> Option<NamespaceScan> {
         let guard = self.read();
         let words = guard.side.names.load().get(namespace).map(Arc::clone)?;
         drop(guard);
-        Some(Scan { reader: self.clone(), walk: Walk::new(words) })
+        Some(NamespaceScan { reader: self.clone(), walk: Walk::new(words) })
     }
 
     /// The `n` largest counts of a namespace at one position, descending, ties by word.
@@ -438,19 +438,19 @@ impl Reader {
     }
 
     /// Where the store stands and the time of its last record, at a moment when the window has just what has been applied.
-    pub fn settled_mark(&self) -> (Mark, LoggedTime) {
+    pub fn state_id_with_window(&self) -> (StateId, LoggedTime) {
         let window = self.shared.window.lock();
-        (self.read().mark(), window.time_ms())
+        (self.read().state_id(), window.time_ms())
     }
 
-    /// The next entries of the window ([`Window::piece`]).
-    pub fn window_piece(&self, cursor: &mut Cursor, count: usize) -> Vec<Entry> {
-        self.shared.window.lock().piece(cursor, count)
+    /// The next entries of the window ([`DedupWindow::chunk`]).
+    pub fn window_chunk(&self, cursor: &mut DedupCursor, count: usize) -> Vec<DedupEntry> {
+        self.shared.window.lock().chunk(cursor, count)
     }
 
-    /// Where a stream stands ([`Window::stands_at`]).
-    pub fn stream(&self, name: &str) -> Option<Entry> {
-        self.shared.window.lock().stands_at(name).cloned()
+    /// Where a stream stands ([`DedupWindow::stream_entry`]).
+    pub fn stream(&self, name: &str) -> Option<DedupEntry> {
+        self.shared.window.lock().stream_entry(name).cloned()
     }
 
     /// Keys and streams remembered.
@@ -466,13 +466,13 @@ impl Reader {
 
 /// A view of one position. Not `Send`: never held across an await. To be held for microseconds, because the Writer
 /// waits for guards taken before its last record.
-pub struct Guard<'a> {
-    shared: &'a Shared,
+pub struct ReadGuard<'a> {
+    shared: &'a SharedState,
     side: &'a SideState,
-    inside: Inside<'a>,
+    inside: SideGuard<'a>,
 }
 
-impl Guard<'_> {
+impl ReadGuard<'_> {
     /// The position this guard shows.
     #[inline]
     pub fn position(&self) -> Position {
@@ -480,14 +480,14 @@ impl Guard<'_> {
     }
 
     /// The position with its digest and chain.
-    pub fn mark(&self) -> Mark {
+    pub fn state_id(&self) -> StateId {
         let (digest, chain) = (&self.side.digest, &self.side.chain);
-        Mark { position: self.position(), digest: digest.load(Ordering::Relaxed), chain: chain.load(Ordering::Relaxed) }
+        StateId { position: self.position(), digest: digest.load(Ordering::Relaxed), chain: chain.load(Ordering::Relaxed) }
     }
 
     /// The digest of everything.
     pub fn digest(&self) -> u64 {
-        self.mark().digest
+        self.state_id().digest
     }
 
     /// The count of a word; 0 for a word, or a namespace, that is not there.
@@ -522,12 +522,12 @@ impl Guard<'_> {
 }
 
 /// A walk over the words of a namespace, in pieces that are each read at one position.
-pub struct Scan {
-    reader: Reader,
+pub struct NamespaceScan {
+    reader: StoreReader,
     walk: Walk,
 }
 
-impl Scan {
+impl NamespaceScan {
     /// Gives the next piece, some hundred words; `false` once nothing is left. Every count is exact at some position
     /// since the walk began; words that came later may be missing.
     pub fn step(&mut self, each: impl FnMut(&str, i64)) -> bool {
@@ -536,7 +536,7 @@ impl Scan {
         }
         // A walker that goes inside and loses its core there would hold up the Writer, so it looks from outside first.
         let gate = &self.reader.shared.gate;
-        if !(0..PEEKS).any(|_| gate.peek(|side| self.walk.read(side)).is_some()) {
+        if !(0..OPTIMISTIC_READS).any(|_| gate.peek(|side| self.walk.read(side)).is_some()) {
             let inside = gate.enter();
             self.walk.read(inside.side);
         }

@@ -7,7 +7,7 @@ use crate::{
     clock::{LoggedTime, Monotonic, SharedLoggedClock},
     format::Identity,
     position::{EpochTable, Position, PositionToken, Standing},
-    store::Reader,
+    store::StoreReader,
 };
 use arc_swap::{ArcSwapOption, Guard};
 use std::{
@@ -26,7 +26,7 @@ pub struct Current {
     /// How its past epochs ended.
     pub epochs: EpochTable,
     /// Its counts.
-    pub reader: Reader,
+    pub reader: StoreReader,
 }
 
 impl Current {
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::{
         hash::WordHasher,
-        store::{Mark, Store, WindowLimits},
+        store::{StateId, Store, DedupLimits},
         tokenizer::Analyzer,
     };
     use std::task::Poll;
@@ -177,8 +177,8 @@ mod tests {
     }
 
     fn store_at(position: Position) -> Store {
-        let mut store = Store::new(WordHasher::new(1), WindowLimits::default());
-        store.set_mark(Mark { position, ..Mark::default() }, LoggedTime::ZERO);
+        let mut store = Store::new(WordHasher::new(1), DedupLimits::default());
+        store.set_state_id(StateId { position, ..StateId::default() }, LoggedTime::ZERO);
         store
     }
 
@@ -200,7 +200,7 @@ mod tests {
         view.serve(current(&store_at(Position::new(2, 7))));
         assert_eq!(waiting.await, Some(Standing::Reached));
         // The old one is served no more, whatever is applied to it.
-        old.set_mark(Mark { position: Position::new(2, 9), ..Mark::default() }, LoggedTime::ZERO);
+        old.set_state_id(StateId { position: Position::new(2, 9), ..StateId::default() }, LoggedTime::ZERO);
         assert_eq!(view.standing(at(2, 9), Duration::ZERO).await, Some(Standing::Ahead));
     }
 

@@ -24,7 +24,7 @@ use memdb::{
     position::Sequence,
     recovery::{Recovered, RecoveryError, look},
     repair::{DAMAGED, RepairError, plan},
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use memory::{Files, MemoryDisk};
 use std::{fmt, sync::Arc, thread};
@@ -113,7 +113,7 @@ fn stated_synced(files: &Files) -> Sequence {
 
 fn start(disk: &dyn Disk) -> Result<Recovered, RecoveryError> {
     // A new database would be one of another id: whatever comes out under it was not recovered.
-    look(disk, Identity { database_id: 1, ..IDENTITY }, WindowLimits::default())
+    look(disk, Identity { database_id: 1, ..IDENTITY }, DedupLimits::default())
 }
 
 /// Reading every count takes longer than all the rest, so the digest stands for them in all cases but one of so many.
@@ -197,7 +197,7 @@ fn without(files: &Files, name: &str) -> Files {
 fn judge_repair(database: &Database, spoil: &Spoil, files: &Files) {
     let case = || format!("{}: {spoil}: repair", database.name);
     let disk = MemoryDisk::new(files);
-    let plan = match plan(&*disk, WindowLimits::default()) {
+    let plan = match plan(&*disk, DedupLimits::default()) {
         Ok(plan) => plan.unwrap_or_else(|| panic!("{}: nothing to do, though it was refused", case())),
         Err(RepairError::NoIdentity) if files.len() == 2 => return, // LOCK, and a file without a header
         Err(RepairError::Mixed(_)) if matches!(spoil, Spoil::Replace(_, _, ANOTHER)) => {

@@ -21,7 +21,7 @@ use memdb::{
     position::{EpochTable, Position},
     record::{Body, Change, Record, Settled, WordCount},
     snapshot::{Job, Step, load},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
     tally::Once,
     tokenizer::Analyzer,
 };
@@ -112,8 +112,8 @@ fn digests() -> [u64; 3] {
 fn files(identity: Identity) -> Files {
     let memory = MemoryDisk::new(&Files::new());
     let disk: Arc<dyn Disk> = Arc::clone(&memory) as _;
-    let mut store = Store::new(identity.hasher(), WindowLimits::default());
-    let mut log = Log::begin(Arc::clone(&disk), identity, 1, Mark::default(), 1 << 20).expect("the disk works");
+    let mut store = Store::new(identity.hasher(), DedupLimits::default());
+    let mut log = Log::begin(Arc::clone(&disk), identity, 1, StateId::default(), 1 << 20).expect("the disk works");
     let mut job = None;
     for (at, (body, digest_after)) in bodies().iter().zip(digests()).enumerate() {
         let (position, time_ms) = (log.next(), LoggedTime::from_ms(TIME_MS + at as u64));
@@ -172,7 +172,7 @@ fn log_says_what_was_written(name: &str, identity: &Identity) {
     assert_eq!((header.position, header.chain), (Position::new(1, 1), 0));
     let disk = MemoryDisk::new(&[(log_name(), bytes)].into());
     let mut found = Vec::new();
-    let scanned = scan(&*disk, identity, Mark::default(), |raw: &RawRecord<'_>| {
+    let scanned = scan(&*disk, identity, StateId::default(), |raw: &RawRecord<'_>| {
         let record = raw.record()?;
         let (expected, digest_after) = (&bodies()[found.len()], digests()[found.len()]);
         assert_eq!((&record.body, record.digest_after), (expected, digest_after));
@@ -201,7 +201,7 @@ fn files_of_one_version_of_the_analyzer_are_none_of_the_other() {
 
 fn snapshot_says_what_was_written(name: &str, identity: &Identity) {
     let disk = MemoryDisk::new(&[(snapshot_name(), golden(name))].into());
-    let mut store = Store::new(identity.hasher(), WindowLimits::default());
+    let mut store = Store::new(identity.hasher(), DedupLimits::default());
     let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");
     assert_eq!((trailer.start.position, trailer.end.position), (Position::new(1, 2), Position::new(1, 3)));
     assert_eq!((trailer.end.digest, trailer.time_ms.as_ms(), trailer.words), (digests()[2], TIME_MS + 2, 1));
@@ -211,8 +211,8 @@ fn snapshot_says_what_was_written(name: &str, identity: &Identity) {
     assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
     drop(guard);
     assert_eq!(reader.window_len(), (1, 1));
-    let seen = store.seen(&Once::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
-    assert!(matches!(seen, memdb::store::Seen::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
+    let seen = store.check_repeat(&Once::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
+    assert!(matches!(seen, memdb::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
     let next = Once::Stream { name: "stream".into(), sequence: 3 };
-    assert_eq!(store.seen(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0), memdb::store::Seen::Gap { expected: 2 });
+    assert_eq!(store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0), memdb::store::RepeatCheck::Gap { expected: 2 });
 }

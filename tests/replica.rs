@@ -185,7 +185,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         sending.bring_up(&mut replica, &leader);
         // A heartbeat that says the leader has another digest at this very position.
         let lead = sending.lead(&leader);
-        let last = memdb::store::Mark { digest: lead.last.digest ^ 1, ..lead.last };
+        let last = memdb::store::StateId { digest: lead.last.digest ^ 1, ..lead.last };
         let offer = Offer {
             identity: lead.identity,
             leader: lead.node,

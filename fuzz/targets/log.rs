@@ -13,7 +13,7 @@ use memdb::{
     manifest::{Manifest, State},
     position::Position,
     recovery,
-    store::{Mark, WindowLimits},
+    store::{StateId, DedupLimits},
 };
 use std::sync::Arc;
 
@@ -59,9 +59,9 @@ fn manifest() -> Vec<u8> {
 }
 
 /// Where the scan ends, with the counts there, if it accepts the log at all.
-fn check_scan(disk: &dyn Disk) -> Option<(Mark, Model, bool)> {
-    let (mut at, mut model, mut sound) = (Mark::default(), Model::default(), true);
-    let scanned = scan(disk, &IDENTITY, Mark::default(), |raw| {
+fn check_scan(disk: &dyn Disk) -> Option<(StateId, Model, bool)> {
+    let (mut at, mut model, mut sound) = (StateId::default(), Model::default(), true);
+    let scanned = scan(disk, &IDENTITY, StateId::default(), |raw| {
         follow(&mut at, raw);
         let record = raw.record()?;
         model.set(&record.body.changes);
@@ -75,7 +75,7 @@ fn check_scan(disk: &dyn Disk) -> Option<(Mark, Model, bool)> {
 }
 
 /// A record must be the next one by position and by a chain that is computed here once more.
-fn follow(at: &mut Mark, raw: &RawRecord<'_>) {
+fn follow(at: &mut StateId, raw: &RawRecord<'_>) {
     let header = &raw.header;
     assert_eq!(header.position.sequence, at.position.sequence + 1, "no gap");
     assert!(header.position.epoch >= at.position.epoch, "epochs do not go back");
@@ -85,7 +85,7 @@ fn follow(at: &mut Mark, raw: &RawRecord<'_>) {
     bytes[32..40].copy_from_slice(&header.time_ms.as_ms().to_le_bytes());
     bytes[56..64].copy_from_slice(&header.digest_after.to_le_bytes());
     assert_eq!(seal::chain_after(at.chain, &bytes, raw.payload), header.chain, "the chain");
-    *at = Mark { position: header.position, digest: header.digest_after, chain: header.chain };
+    *at = StateId { position: header.position, digest: header.digest_after, chain: header.chain };
 }
 
 /// What was decoded is what it is encoded to.
@@ -98,8 +98,8 @@ fn same_again(raw: &RawRecord<'_>, body: &memdb::record::Body<'_>) {
 
 /// Repair takes what is there up to the first bad record, and never fails on damage.
 fn check_salvage(disk: &dyn Disk) {
-    let mut at = Mark::default();
-    let salvaged = salvage(disk, &IDENTITY, Mark::default(), |raw| -> Result<(), BadRecord> {
+    let mut at = StateId::default();
+    let salvaged = salvage(disk, &IDENTITY, StateId::default(), |raw| -> Result<(), BadRecord> {
         raw.record()?;
         follow(&mut at, raw);
         Ok(())
@@ -108,8 +108,8 @@ fn check_salvage(disk: &dyn Disk) {
 }
 
 /// A start accepts nothing that the scan does not, holds what the records state, and a second start finds the same.
-fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(Mark, Model, bool)>) {
-    let Ok(found) = recovery::look(&**disk, IDENTITY, WindowLimits::default()) else { return };
+fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(StateId, Model, bool)>) {
+    let Ok(found) = recovery::look(&**disk, IDENTITY, DedupLimits::default()) else { return };
     super::accepted();
     let (mark, model, sound) = accepted.expect("a start accepts what the scan accepts");
     assert!(sound, "a start accepts no wrong digest");
@@ -119,7 +119,7 @@ fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(Mark, Model, bool)>) {
     let settled = found.settle(&shared, "boot".into(), 1 << 20).expect("memory takes everything");
     assert_eq!(settled.store.mark().position.sequence, mark.position.sequence);
     drop(settled);
-    let again = recovery::look(&**disk, IDENTITY, WindowLimits::default()).expect("it has just been settled");
+    let again = recovery::look(&**disk, IDENTITY, DedupLimits::default()).expect("it has just been settled");
     assert_eq!(again.store.mark(), mark, "the state after a second start");
     assert_eq!(Model::of(&again.store), model);
 }

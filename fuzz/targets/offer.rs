@@ -15,7 +15,7 @@ use memdb::{
     replica::{Action, Directory, Found, Replica, ReplicaSettings},
     replication::{Command, Offer, Outcome},
     snapshot::SnapshotSettings,
-    store::{Mark, WindowLimits},
+    store::{StateId, DedupLimits},
 };
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub fn offer(data: &[u8]) {
 }
 
 fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
-    let found = match look_follower(&**disk, WindowLimits::default()) {
+    let found = match look_follower(&**disk, DedupLimits::default()) {
         Ok(None) => Found::Nothing,
         Ok(Some(found)) => Found::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything"))),
         Err(_) => Found::Unusable { database: IDENTITY.database_id, epoch: 1 },
@@ -59,7 +59,7 @@ fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
     let settings = ReplicaSettings {
         node: 1,
         url: "http://127.0.0.1:1".into(),
-        window: WindowLimits::default(),
+        window: DedupLimits::default(),
         snapshot: SnapshotSettings { interval_ms: 0 },
     };
     let directory = Some(Directory { disk: Arc::clone(disk), segment_bytes: 1 << 12 });
@@ -84,7 +84,7 @@ fn one(
     }
     let mut goes_on = leader.clone();
     seal::records(&mut records, seal, &mut goes_on);
-    let last = Mark { position: goes_on.position, digest: goes_on.model.digest(), chain: goes_on.chain };
+    let last = StateId { position: goes_on.position, digest: goes_on.model.digest(), chain: goes_on.chain };
     let offer = Offer {
         identity: IDENTITY,
         leader: u128::from(head[1] / 128),

@@ -9,7 +9,7 @@ use memdb::{
     position::Position,
     record::{Change, WordCount},
     snapshot::{Loader, Trailer},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
 };
 
 const BLOCK_HEADER_BYTES: usize = 12;
@@ -36,7 +36,7 @@ pub fn snapshot(data: &[u8]) {
 }
 
 fn load(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), String> {
-    let mut loader = Loader::new(IDENTITY, WindowLimits::default());
+    let mut loader = Loader::new(IDENTITY, DedupLimits::default());
     for piece in bytes.chunks(piece) {
         loader.feed(piece).map_err(|damage| damage.to_string())?;
     }
@@ -46,7 +46,7 @@ fn load(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), String> {
 
 /// A file of these blocks, sealed; from [`Seal::Chain`] on with a trailer that belongs to them.
 fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
-    let start = Mark { position: Position::new(1, 2), digest: 0, chain: 7 };
+    let start = StateId { position: Position::new(1, 2), digest: 0, chain: 7 };
     let mut sealed = Sealed { position: start.position, chain: start.chain, model: Model::default() };
     let mut bytes = seal::file_header(FileKind::Snapshot, start.position, start.chain).to_vec();
     let mut crc = u32_at(&bytes, FILE_HEADER_BYTES - 4);
@@ -69,7 +69,7 @@ fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
     bytes.extend_from_slice(&rest[at..]);
     if seal > Seal::Checksums {
         bytes.truncate(bytes.len() - (rest.len() - at));
-        let end = Mark { position: sealed.position, digest: sealed.model.digest(), chain: sealed.chain };
+        let end = StateId { position: sealed.position, digest: sealed.model.digest(), chain: sealed.chain };
         let mut payload = Vec::new();
         encode_into(&Trailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0 }, &mut payload);
         block(&mut bytes, 4, &payload, crc);

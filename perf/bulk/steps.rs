@@ -8,7 +8,7 @@ use memdb::{
     leader::{Action, Submission, Writer, WriterSettings},
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
     log::{Log, RawRecord},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
     tally::{Batch, Parts, Pool, Tally, Verb},
     tokenizer::Analyzer,
 };
@@ -91,8 +91,8 @@ fn count(block: &str, parts: &mut Parts, tally: &mut Tally) {
 fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes> {
     let directory = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
-    let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-    let log = Log::begin(disk, IDENTITY, 1, Mark::default(), 1 << 40).expect("a disk that is written to");
+    let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
+    let log = Log::begin(disk, IDENTITY, 1, StateId::default(), 1 << 40).expect("a disk that is written to");
     let mut writer: Writer<()> =
         Writer::new(store, log, WriterSettings::default(), 0, LoggedClock::default(), Monotonic::default());
     let (mut actions, mut records, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);
@@ -127,7 +127,7 @@ fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes>
 
 /// A replica's part: from bytes to counts.
 fn apply(records: &[bytes::Bytes], told: &impl Fn(&str, Duration)) {
-    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+    let mut store = Store::new(IDENTITY.hasher(), DedupLimits::default());
     let begun = Spent::now();
     for bytes in records {
         let raw = RawRecord::parse(bytes, IDENTITY.hash_seed).expect("whole");

@@ -8,13 +8,13 @@ use memdb::{
     limits::DEFAULT_NAMESPACE,
     position::Position,
     record::{Body, Change, Record, WordCount},
-    store::{Reader, Store, WindowLimits},
+    store::{StoreReader, Store, DedupLimits},
     tally::Tally,
 };
 
 /// What readers have of the store.
 pub struct Built {
-    reader: Reader,
+    reader: StoreReader,
 }
 
 /// The store, and what the leader knows when it makes a record: the counts so far, and the digest they lead to.
@@ -43,7 +43,7 @@ impl Mechanism for Built {
     type Writer = Writer;
 
     fn new() -> (Self, Writer) {
-        let store = Store::new(hasher(), WindowLimits::default());
+        let store = Store::new(hasher(), DedupLimits::default());
         (Self { reader: store.reader() }, Writer { store, counts: HashTable::new(), digest: 0, sequence: 0 })
     }
 

@@ -11,7 +11,7 @@ use crate::{
     limits,
     position::Position,
     record::{Body, Change, Settled, WordCount},
-    store::{Entry, Known, Seen, Store},
+    store::{DedupEntry, WordLookups, RepeatCheck, Store},
     tally::{Batch, Once, Tally, Verb},
     words::{Ahead, Growth, PAIR_BYTES, Place, WordsWriter},
 };
@@ -40,9 +40,9 @@ pub(super) struct Group {
     now: LoggedTime,
     names: BTreeMap<Box<str>, Names>,
     /// By name of key or stream, with a mark that tells the two apart.
-    settled: HashMap<(bool, Box<str>), Entry>,
+    settled: HashMap<(bool, Box<str>), DedupEntry>,
     /// What is settled, in order: the posts of one stream may be several.
-    order: Vec<Entry>,
+    order: Vec<DedupEntry>,
     /// Room of the window that the group takes, for keys and for streams.
     taken: (usize, usize),
     new_namespaces: usize,
@@ -146,12 +146,12 @@ impl Group {
         };
         if let Some(once) = &batch.once {
             match self.seen(store, once, batch.fingerprint) {
-                Seen::New => {}
-                Seen::Repeat(entry) => return Ok(repeat_of(&entry, once)),
-                Seen::Reused => return Err(WriteError::KeyReused),
-                Seen::Gap { expected } => return Err(WriteError::StreamGap { expected }),
-                Seen::Full if once.place().0 => return Err(WriteError::StreamWindowFull),
-                Seen::Full => return Err(WriteError::WindowFull),
+                RepeatCheck::New => {}
+                RepeatCheck::Repeat(entry) => return Ok(repeat_of(&entry, once)),
+                RepeatCheck::Reused => return Err(WriteError::KeyReused),
+                RepeatCheck::Gap { expected } => return Err(WriteError::StreamGap { expected }),
+                RepeatCheck::Full if once.place().0 => return Err(WriteError::StreamWindowFull),
+                RepeatCheck::Full => return Err(WriteError::WindowFull),
             }
         }
         match batch.verb {
@@ -168,7 +168,7 @@ impl Group {
     }
 
     /// The record's body, what is known of its words beside, and the digest it leads to.
-    pub(super) fn body(&self, store: &Store) -> (Body<'_>, Vec<Known<'_>>, u64) {
+    pub(super) fn body(&self, store: &Store) -> (Body<'_>, Vec<WordLookups<'_>>, u64) {
         let mut digest = store.digest();
         let (mut changes, mut known) = (Vec::new(), Vec::new());
         for (name, names) in &self.names {
@@ -181,7 +181,7 @@ impl Group {
             let counts =
                 names.counts.iter().map(|counted| WordCount { word: counted.word, count: counted.amount }).collect();
             changes.push(Change { namespace: name, dropped: names.dropped, counts });
-            known.push(Known { words: &names.counts, places: &names.places });
+            known.push(WordLookups { words: &names.counts, places: &names.places });
         }
         let settled = self.order.iter().map(|entry| Settled {
             name: &entry.name,
@@ -194,19 +194,19 @@ impl Group {
         (Body { changes, settled: settled.collect() }, known, digest)
     }
 
-    fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> Seen {
+    fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> RepeatCheck {
         let (stream, name, _) = once.place();
         let seen = match self.settled.get(&(stream, name.into())) {
             Some(entry) => entry.compare(once, fingerprint),
-            None => store.seen(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
+            None => store.check_repeat(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
         };
         match (&seen, once) {
-            (Seen::Gap { expected }, Once::Lines { done, .. })
+            (RepeatCheck::Gap { expected }, Once::Lines { done, .. })
                 if done + 1 < *expected && planted(Bug::CountsLinesAgain) =>
             {
-                Seen::New
+                RepeatCheck::New
             }
-            (Seen::Reused, Once::Lines { .. }) if planted(Bug::TakesAnyText) => Seen::New,
+            (RepeatCheck::Reused, Once::Lines { .. }) if planted(Bug::TakesAnyText) => RepeatCheck::New,
             _ => seen,
         }
     }
@@ -218,7 +218,7 @@ impl Group {
             Once::Lines { words, left_out, .. } => (words + receipt.words, left_out + receipt.left_out),
             _ => (receipt.words, receipt.left_out),
         };
-        let entry = Entry {
+        let entry = DedupEntry {
             name: name.into(),
             stream_sequence,
             fingerprint: batch.fingerprint,
@@ -231,7 +231,7 @@ impl Group {
         };
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
-        let has_lost_it = || matches!(once, Once::Lines { .. }) && store.has_aged(name, self.now);
+        let has_lost_it = || matches!(once, Once::Lines { .. }) && store.has_expired(name, self.now);
         if is_first && (once.begins() || has_lost_it() || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
@@ -397,7 +397,7 @@ fn sum_of(verb: Verb, count: i64, amount: i64) -> Option<i64> {
 }
 
 /// The answer to a repeat: what the first one was told.
-fn repeat_of(entry: &Entry, once: &Once) -> Receipt {
+fn repeat_of(entry: &DedupEntry, once: &Once) -> Receipt {
     let mut receipt = Receipt {
         position: entry.position,
         words: entry.words,

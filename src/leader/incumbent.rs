@@ -4,7 +4,7 @@ use crate::{
     format::Identity,
     position::Epoch,
     replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
-    store::Mark,
+    store::StateId,
 };
 
 /// A leader, towards whoever might be the next.
@@ -75,7 +75,7 @@ impl Incumbent {
     }
 
     /// The answer, of a leader that stands at `mark`.
-    pub fn answer(&self, outcome: Outcome, mark: Mark) -> Answer {
+    pub fn answer(&self, outcome: Outcome, mark: StateId) -> Answer {
         let hello = Hello {
             node: self.node,
             url: self.url.clone(),
@@ -109,7 +109,7 @@ mod tests {
         let ask = |epoch| offer(epoch, 0, Command::Ask);
         assert_eq!(leader.offered(&ask(5)), Reaction::Answer(Outcome::Applied));
         assert_eq!(leader.offered(&ask(4)), Reaction::Answer(Outcome::OldEpoch));
-        assert!(leader.answer(Outcome::Applied, Mark::default()).hello.leads);
+        assert!(leader.answer(Outcome::Applied, StateId::default()).hello.leads);
         let foreign = Offer { identity: Identity { database_id: 8, ..IDENTITY }, ..offer(6, 2, Command::Promise) };
         assert_eq!(leader.offered(&foreign), Reaction::Answer(Outcome::OtherDatabase));
         assert_eq!(leader.offered(&offer(5, 2, Command::Promise)), Reaction::Answer(Outcome::OtherLeader));
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(leader.offered(&promise), Reaction::StandDown(6, Outcome::Applied));
         assert_eq!(leader.offered(&promise), Reaction::Answer(Outcome::Applied), "the answer was lost");
         assert_eq!(leader.offered(&offer(6, 3, Command::Promise)), Reaction::Answer(Outcome::OldEpoch));
-        let hello = leader.answer(Outcome::Applied, Mark::default()).hello;
+        let hello = leader.answer(Outcome::Applied, StateId::default()).hello;
         assert_eq!((hello.epoch, hello.leads), (6, false));
         assert_eq!(leader.offered(&offer(6, 2, Command::Stream)), Reaction::Answer(Outcome::Syncing));
         assert_eq!(leader.offered(&offer(9, 3, Command::Promise)), Reaction::StandDown(9, Outcome::Applied));

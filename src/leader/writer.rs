@@ -19,7 +19,7 @@ use crate::{
     record::Record,
     replication::{Peer, Told},
     snapshot::{Due, Published, Schedule, SnapshotSettings},
-    store::{Mark, Store},
+    store::{StateId, Store},
     tally::Batch,
 };
 use bytes::Bytes;
@@ -49,7 +49,7 @@ pub enum Action<T> {
     /// Whether a write waits for a replica's sync has changed.
     WantDurable(bool),
     /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
-    Snapshot(Mark, LivePlace),
+    Snapshot(StateId, LivePlace),
     /// No write will succeed until a restart: this happened.
     Poisoned(String),
     /// Look whether the files are still there, and report to [`Writer::files_checked`].

@@ -14,7 +14,7 @@ use crate::{
     format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, parse_name},
     limits,
     position::{Position, Sequence},
-    store::Mark,
+    store::StateId,
 };
 
 /// Longest segment that is read: the bound of a segment, and one record beyond it.
@@ -63,7 +63,7 @@ enum Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanned {
     /// Where the log ends.
-    pub mark: Mark,
+    pub mark: StateId,
     /// The time of its last record behind the starting mark.
     pub time_ms: LoggedTime,
     /// Damage that costs nothing: the records around it prove that none is missing.
@@ -80,7 +80,7 @@ pub struct Scanned {
 pub fn scan(
     disk: &dyn Disk,
     identity: &Identity,
-    from: Mark,
+    from: StateId,
     mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
     read_on(disk, identity, from, Policy::Refuse, &mut each)
@@ -93,7 +93,7 @@ pub fn scan(
 pub fn scan_copied(
     disk: &dyn Disk,
     identity: &Identity,
-    from: Mark,
+    from: StateId,
     mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
     read_on(disk, identity, from, Policy::Copied, &mut each)
@@ -106,7 +106,7 @@ pub fn scan_copied(
 pub fn salvage(
     disk: &dyn Disk,
     identity: &Identity,
-    from: Mark,
+    from: StateId,
     mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
     read_on(disk, identity, from, Policy::Cut, &mut each)
@@ -115,7 +115,7 @@ pub fn salvage(
 fn read_on(
     disk: &dyn Disk,
     identity: &Identity,
-    from: Mark,
+    from: StateId,
     policy: Policy,
     each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Scanned, FileError> {
@@ -167,7 +167,7 @@ fn read_on(
 
 /// The segments from the one that holds the record behind `from`. The header, not the name, tells: a stray file must
 /// not hide the segment before it.
-fn needed_segments(disk: &dyn Disk, identity: &Identity, from: Mark) -> Result<Vec<(String, Position)>, FileError> {
+fn needed_segments(disk: &dyn Disk, identity: &Identity, from: StateId) -> Result<Vec<(String, Position)>, FileError> {
     let mut segments = segments(disk)?;
     for index in (1..segments.len()).rev() {
         let (name, first) = &segments[index];
@@ -184,7 +184,7 @@ fn needed_segments(disk: &dyn Disk, identity: &Identity, from: Mark) -> Result<V
 fn successor(
     disk: &dyn Disk,
     identity: &Identity,
-    mark: &Mark,
+    mark: &StateId,
     later: &[(String, Position)],
 ) -> Result<Option<usize>, FileError> {
     for (ahead, (name, first)) in later.iter().enumerate() {
@@ -234,8 +234,8 @@ fn check_start(
     bytes: &[u8],
     first: Position,
     identity: &Identity,
-    at: &Mark,
-    from: Mark,
+    at: &StateId,
+    from: StateId,
 ) -> Result<Start, Damage> {
     let header = match FileHeader::decode_of(name, bytes, FileKind::Log, identity) {
         Err(damage) if !FileHeader::is_whole(bytes) => return Ok(Start::HeaderTorn(damage)),
@@ -273,7 +273,7 @@ fn read_records(
     at: &mut usize,
     identity: &Identity,
     state: &mut Scanned,
-    from: Mark,
+    from: StateId,
     each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
 ) -> Result<Option<Damage>, Damage> {
     while *at < bytes.len() {
@@ -302,7 +302,7 @@ fn read_records(
                 return Ok(Some(Damage::new(name, *at as u64, format!("record {position} does not follow {last}"))));
             }
             each(&raw).map_err(|error| Damage::new(name, *at as u64, error))?;
-            state.mark = Mark { position, digest: raw.header.digest_after, chain: raw.header.chain };
+            state.mark = StateId { position, digest: raw.header.digest_after, chain: raw.header.chain };
             state.time_ms = raw.header.time_ms;
         }
         *at += raw.header.record_bytes();
@@ -333,7 +333,7 @@ pub(crate) fn later_records<'a>(bytes: &'a [u8], identity: &Identity) -> impl It
 fn cut_or_refuse(
     disk: &dyn Disk,
     identity: &Identity,
-    end: &Mark,
+    end: &StateId,
     policy: Policy,
     damage: Damage,
     rest: &[u8],

@@ -21,7 +21,7 @@ struct Logged {
 fn begun(segment_bytes: u64) -> Logged {
     let directory = tempfile::TempDir::new().expect("a directory");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
-    let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, Mark::default(), segment_bytes).expect("the disk works");
+    let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, StateId::default(), segment_bytes).expect("the disk works");
     Logged { directory, disk, log }
 }
 
@@ -46,7 +46,7 @@ impl Logged {
         segments(&*self.disk).expect("readable").into_iter().map(|(_, first)| first.sequence).collect()
     }
 
-    fn scan_from(&self, from: Mark) -> Result<(Vec<Sequence>, Scanned), FileError> {
+    fn scan_from(&self, from: StateId) -> Result<(Vec<Sequence>, Scanned), FileError> {
         let mut found = Vec::new();
         let scanned = scan(&*self.disk, &IDENTITY, from, |raw| {
             found.push(raw.header.position.sequence);
@@ -56,11 +56,11 @@ impl Logged {
     }
 
     /// Where the log is at the record of this sequence.
-    fn mark_at(&self, sequence: Sequence) -> Mark {
-        let mut mark = Mark::default();
-        scan(&*self.disk, &IDENTITY, Mark::default(), |raw| {
+    fn mark_at(&self, sequence: Sequence) -> StateId {
+        let mut mark = StateId::default();
+        scan(&*self.disk, &IDENTITY, StateId::default(), |raw| {
             if raw.header.position.sequence == sequence {
-                mark = Mark { position: raw.header.position, digest: 5, chain: raw.header.chain };
+                mark = StateId { position: raw.header.position, digest: 5, chain: raw.header.chain };
             }
             Ok(())
         })
@@ -151,7 +151,7 @@ fn a_segment_ends_at_its_bound_once_the_one_before_is_synced() {
     assert!(!logged.log.is_overdue());
     logged.append(1);
     assert_eq!(logged.segments(), [1, 3, 6]);
-    let (found, scanned) = logged.scan_from(Mark::default()).expect("whole");
+    let (found, scanned) = logged.scan_from(StateId::default()).expect("whole");
     assert_eq!((found, scanned.cut, scanned.mark.position), (vec![1, 2, 3, 4, 5, 6], None, Position::new(1, 6)));
 }
 
@@ -180,12 +180,12 @@ fn a_bad_record_is_cut_unless_a_later_one_states_it_was_synced() {
     logged.sync();
     logged.append(3);
     logged.change(1, |bytes| bytes[bad] ^= 1);
-    let (found, scanned) = logged.scan_from(Mark::default()).expect("records 4 and 5 state 2");
+    let (found, scanned) = logged.scan_from(StateId::default()).expect("records 4 and 5 state 2");
     let cut = scanned.cut.expect("damaged");
     assert_eq!((found, cut.keep_bytes), (vec![1, 2], (FILE_HEADER_BYTES + 2 * RECORD) as u64));
     assert_eq!((cut.lost_records, cut.lost_bytes, cut.last_record), (2, 3 * RECORD as u64, Position::new(1, 5)));
     cut.carry_out(&*logged.disk).expect("the disk works");
-    let (found, scanned) = logged.scan_from(Mark::default()).expect("whole now");
+    let (found, scanned) = logged.scan_from(StateId::default()).expect("whole now");
     assert_eq!((found, scanned.cut), (vec![1, 2], None));
 
     let mut logged = begun(1 << 20);
@@ -193,11 +193,11 @@ fn a_bad_record_is_cut_unless_a_later_one_states_it_was_synced() {
     logged.sync();
     logged.append(1);
     logged.change(1, |bytes| bytes[bad] ^= 1);
-    let refused = logged.scan_from(Mark::default()).expect_err("record 4 states 3").to_string();
+    let refused = logged.scan_from(StateId::default()).expect_err("record 4 states 3").to_string();
     assert!(refused.contains(&format!("at byte {}", FILE_HEADER_BYTES + 2 * RECORD)), "{refused}");
     assert!(refused.ends_with("record 1-4 states that 3 was synced, so 3 was durable"), "{refused}");
     let mut kept = 0;
-    let salvaged = salvage(&*logged.disk, &IDENTITY, Mark::default(), |_| {
+    let salvaged = salvage(&*logged.disk, &IDENTITY, StateId::default(), |_| {
         kept += 1;
         Ok(())
     });
@@ -213,7 +213,7 @@ fn damage_that_costs_nothing_is_told_and_passed_over() {
     logged.append(2);
     logged.change(1, |bytes| bytes.extend_from_slice(&[0; 99])); // behind the end of a segment
     logged.change(3, |bytes| bytes[50] ^= 1); // in a header
-    let refused = logged.scan_from(Mark::default()).expect("nothing is missing");
+    let refused = logged.scan_from(StateId::default()).expect("nothing is missing");
     let (found, Scanned { harmless, cut, .. }) = refused;
     // The torn header cannot say that the log goes on behind the garbage, so this is a cut, and a small one.
     assert_eq!((found, harmless.len()), (vec![1, 2], 0));
@@ -228,7 +228,7 @@ fn damage_that_costs_nothing_is_told_and_passed_over() {
             0 => logged.change(1, |bytes| bytes.extend_from_slice(&[0; 99])),
             _ => logged.change(3, |bytes| bytes[50] ^= 1),
         }
-        let (found, scanned) = logged.scan_from(Mark::default()).expect("nothing is missing");
+        let (found, scanned) = logged.scan_from(StateId::default()).expect("nothing is missing");
         assert_eq!((found, scanned.cut, scanned.harmless.len()), (vec![1, 2, 3, 4], None, 1), "{change}");
     }
 }
@@ -257,7 +257,7 @@ fn a_segment_that_begins_before_what_the_log_has_come_to_is_refused() {
     let mut again = FileHeader { kind: FileKind::Log, identity: IDENTITY, position, chain }.encode().to_vec();
     again.extend_from_slice(&bytes[FILE_HEADER_BYTES + 2 * RECORD..]);
     disk::publish(&*logged.disk, &position_name(LOG_PREFIX, position), &again).expect("the disk works");
-    let refused = logged.scan_from(Mark::default()).expect_err("both have the third").to_string();
+    let refused = logged.scan_from(StateId::default()).expect_err("both have the third").to_string();
     assert!(refused.contains("it begins at 1-3, but the log has come to 6"), "{refused}");
 }
 

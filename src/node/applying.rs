@@ -288,7 +288,7 @@ mod tests {
         replica::{Found, ReplicaSettings},
         replication::{Command, Feed, Members, Offer, Outcome},
         snapshot::SnapshotSettings,
-        store::{Mark, WindowLimits},
+        store::{StateId, DedupLimits},
         tokenizer::Analyzer,
         view::View,
     };
@@ -298,7 +298,7 @@ mod tests {
         let settings = ReplicaSettings {
             node: 1,
             url: "http://127.0.0.1:1".into(),
-            window: WindowLimits::default(),
+            window: DedupLimits::default(),
             snapshot: SnapshotSettings { interval_ms: 0 },
         };
         let mut actions = Vec::new();
@@ -329,7 +329,7 @@ mod tests {
             leader: 5,
             epoch: 1,
             epochs: EpochTable::default(),
-            last: Mark { position: Position::new(1, 0), ..Mark::default() },
+            last: StateId { position: Position::new(1, 0), ..StateId::default() },
             command: Command::Stream,
             after: Position::ZERO,
             durable: false,

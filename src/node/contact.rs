@@ -14,7 +14,7 @@ use crate::{
         retry_most_ms,
     },
     secret::Secret,
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::mpsc;
@@ -88,7 +88,7 @@ pub(super) struct Contact {
 impl Contact {
     pub(super) fn start(
         mut leaders: Leaders,
-        window: WindowLimits,
+        window: DedupLimits,
         disk: Option<Arc<dyn Disk>>,
         follower: Follower,
         forward: Forward,

@@ -7,7 +7,7 @@ use crate::{
     replica::Loaded,
     replication::link::{Incoming, Link, LinkError},
     snapshot::{Loader, received_snapshot_name},
-    store::{Store, WindowLimits},
+    store::{Store, DedupLimits},
 };
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const TURN: Duration = Duration::from_millis(300);
 pub(super) async fn load(
     link: &Link,
     identity: Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     disk: Option<&dyn Disk>,
 ) -> Result<Loaded, String> {
     let answer = loop {
@@ -43,7 +43,7 @@ pub(super) async fn load(
 async fn receive(
     mut incoming: Incoming,
     identity: Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     disk: Option<&dyn Disk>,
 ) -> Result<Loaded, String> {
     let megabytes = incoming.bytes().map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
@@ -61,7 +61,7 @@ async fn receive(
 async fn keep_and_load(
     incoming: &mut Incoming,
     identity: Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     disk: Option<&dyn Disk>,
     temporary: &str,
 ) -> Result<Loaded, String> {

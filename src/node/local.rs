@@ -276,7 +276,7 @@ impl Announce {
 
     fn hello(&self) -> Hello {
         let current = self.view.current();
-        let mark = current.as_ref().map(|current| current.reader.read().mark()).unwrap_or_default();
+        let mark = current.as_ref().map(|current| current.reader.read().state_id()).unwrap_or_default();
         Hello {
             node: self.node,
             url: self.url.clone(),

@@ -231,7 +231,7 @@ impl Task {
     fn lead(&self) -> Lead {
         let Place { node, identity, epoch, epochs, leader, members, .. } = &*self.place;
         let current = leader.view().current();
-        let last = current.as_ref().expect("a leader serves from the start").reader.read().mark();
+        let last = current.as_ref().expect("a leader serves from the start").reader.read().state_id();
         Lead {
             node: *node,
             identity: *identity,

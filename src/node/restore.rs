@@ -14,7 +14,7 @@ use crate::{
     },
     secret::Secret,
     snapshot::{Loader, received_snapshot_name},
-    store::{Store, WindowLimits},
+    store::{Store, DedupLimits},
     tokenizer::Analyzer,
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -122,7 +122,7 @@ async fn receive(
                 // Which database it is stands at the front.
                 first.extend_from_slice(&piece);
                 let Ok(header) = FileHeader::decode(temporary, &first) else { continue };
-                loader.insert((header.identity, Loader::new(header.identity, WindowLimits::default())))
+                loader.insert((header.identity, Loader::new(header.identity, DedupLimits::default())))
             }
         };
         let fresh = if first.is_empty() { &piece[..] } else { &std::mem::take(&mut first)[..] };

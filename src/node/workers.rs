@@ -6,7 +6,7 @@ use crate::{
     log::{FileCheck, FilesFound, LivePlace, Sync},
     metrics::Metrics,
     snapshot::{Job, Published},
-    store::{Mark, Reader},
+    store::{StateId, StoreReader},
 };
 use std::{
     io,
@@ -37,8 +37,8 @@ pub(super) enum Done {
 /// A snapshot that is wanted.
 pub(super) struct Wanted {
     pub(super) identity: Identity,
-    pub(super) reader: Reader,
-    pub(super) mark: Mark,
+    pub(super) reader: StoreReader,
+    pub(super) mark: StateId,
     pub(super) place: LivePlace,
 }
 

@@ -18,7 +18,7 @@ use crate::{
     log::Log,
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Standing},
-    store::{Store, WindowLimits},
+    store::{Store, DedupLimits},
 };
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// As [`super::look`]: the files cannot be used, and a full sync replaces them.
-pub fn look_follower(disk: &dyn Disk, window: WindowLimits) -> Result<Option<Recovered>, RecoveryError> {
+pub fn look_follower(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Recovered>, RecoveryError> {
     let Some(manifest) = Manifest::read(disk)? else { return Ok(None) };
     look_at(disk, manifest, window, Whose::Follower).map(Some)
 }

@@ -4,7 +4,7 @@ use super::{Hello, Members, NodeId};
 use crate::{
     format::Identity,
     position::{Epoch, EpochTable, Position},
-    store::Mark,
+    store::StateId,
 };
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Lead {
     /// How the epochs before it ended.
     pub epochs: Arc<EpochTable>,
     /// Where it stands.
-    pub last: Mark,
+    pub last: StateId,
     /// Whether a write waits for a replica's sync.
     pub durable: bool,
     /// Who belongs to the cluster.
@@ -95,7 +95,7 @@ mod tests {
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));
-        let last = Mark { position: Position::new(5, 30), ..Mark::default() };
+        let last = StateId { position: Position::new(5, 30), ..StateId::default() };
         Lead { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false, members: Arc::default() }
     }
 
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(judged(mine, 4, (4, 0), false), "resume", "nothing is on every history");
         assert_eq!(judged(mine, 6, (3, 20), false), "step down");
         assert_eq!(judged(mine, 5, (5, 30), true), "snapshot");
-        let other = Mark { chain: 1, ..lead().last };
+        let other = StateId { chain: 1, ..lead().last };
         let hello = Hello { database: mine, epoch: 5, position: other.position, ..hello_of_nobody() };
         assert!(
             matches!(judge(&hello, &Lead { last: other, ..lead() }), Verdict::NeedSnapshot(_)),

@@ -7,7 +7,7 @@ use crate::{
     format::{self, Identity},
     limits,
     position::{Epoch, EpochTable, Position, Sequence},
-    store::Mark,
+    store::StateId,
     tokenizer::Analyzer,
 };
 use bincode::{BorrowDecode, Decode, Encode, config};
@@ -75,7 +75,7 @@ pub struct Offer<'a> {
     /// How the epochs before it ended; left out (empty) once the replica is known to be in this epoch.
     pub epochs: EpochTable,
     /// Where the leader stands.
-    pub last: Mark,
+    pub last: StateId,
     /// What is wanted.
     pub command: Command,
     /// For [`Command::Stream`]: the position of the replica that the leader has found to be on its history.
@@ -99,7 +99,7 @@ struct OfferHead {
     leader: NodeId,
     epoch: Epoch,
     epochs: EpochTable,
-    last: Mark,
+    last: StateId,
     command: Command,
     after: Position,
     durable: bool,
@@ -114,7 +114,7 @@ impl<'a> Offer<'a> {
             leader: 0,
             epoch,
             epochs: EpochTable::default(),
-            last: Mark::default(),
+            last: StateId::default(),
             command: Command::Ask,
             after: Position::ZERO,
             durable: false,
@@ -309,7 +309,7 @@ mod tests {
             leader: 3,
             epoch: 2,
             epochs,
-            last: Mark { position: Position::new(2, 9), digest: 1, chain: 2 },
+            last: StateId { position: Position::new(2, 9), digest: 1, chain: 2 },
             command: Command::Stream,
             after: Position::new(1, 5),
             durable: true,

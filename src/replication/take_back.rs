@@ -84,7 +84,7 @@ mod tests {
         log::Log,
         position::Position,
         record::{Body, Change, WordCount},
-        store::{Mark, WindowLimits},
+        store::{StateId, DedupLimits},
         tokenizer::Analyzer,
     };
     use std::sync::Arc;
@@ -109,7 +109,7 @@ mod tests {
         let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let directory = tempfile::TempDir::new().expect("a directory");
         let disk = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
-        let mut log = Log::begin(disk, identity, 1, Mark::default(), 1 << 20).expect("the disk works");
+        let mut log = Log::begin(disk, identity, 1, StateId::default(), 1 << 20).expect("the disk works");
         let counts = vec![WordCount { word: "hello", count: 1 }];
         let changes = vec![Change { namespace: "words", dropped: false, counts }];
         let mut append = |digest, changes| {
@@ -117,7 +117,7 @@ mod tests {
             appended.expect("the disk works").1.to_vec()
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest
-        let mut store = Store::new(identity.hasher(), WindowLimits::default());
+        let mut store = Store::new(identity.hasher(), DedupLimits::default());
         let ahead = extend(&mut store, &identity, 1, &records[1]);
         assert!(matches!(&ahead, Err(ExtendError::Foreign(why)) if why.contains("does not go on")), "{ahead:?}");
         let other_epoch = extend(&mut store, &identity, 0, &records[0]);

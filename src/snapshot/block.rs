@@ -10,7 +10,7 @@
 use crate::{
     clock::LoggedTime,
     format::{Damage, u32_at},
-    store::Mark,
+    store::StateId,
 };
 use bincode::{Decode, Encode};
 
@@ -48,9 +48,9 @@ impl BlockKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Trailer {
     /// Where the walk began.
-    pub start: Mark,
+    pub start: StateId,
     /// What the snapshot is a state at.
-    pub end: Mark,
+    pub end: StateId,
     /// The time of the last record.
     pub time_ms: LoggedTime,
     /// Counts in the image.

@@ -13,7 +13,7 @@ use crate::{
     limits,
     log::{LivePlace, Tail},
     position::Position,
-    store::{Cursor, Mark, Reader, Scan},
+    store::{DedupCursor, StateId, StoreReader, NamespaceScan},
 };
 use std::{io, sync::Arc};
 
@@ -24,8 +24,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 pub struct Job {
     disk: Arc<dyn Disk>,
     identity: Identity,
-    reader: Reader,
-    start: Mark,
+    reader: StoreReader,
+    start: StateId,
     place: LivePlace,
     temporary: String,
     file: Arc<dyn DiskFile>,
@@ -37,11 +37,11 @@ pub struct Job {
 }
 
 enum Stage {
-    Image { namespaces: Vec<String>, walk: Option<(String, Scan)>, payload: Vec<u8> },
-    Window { cursor: Cursor },
-    Records { end: Mark, tail: Tail },
-    Verify { end: Mark, blocks: Blocks },
-    Publish { end: Mark },
+    Image { namespaces: Vec<String>, walk: Option<(String, NamespaceScan)>, payload: Vec<u8> },
+    Window { cursor: DedupCursor },
+    Records { end: StateId, tail: Tail },
+    Verify { end: StateId, blocks: Blocks },
+    Publish { end: StateId },
     Prune { published: Published },
 }
 
@@ -71,8 +71,8 @@ impl Job {
     pub fn begin(
         disk: Arc<dyn Disk>,
         identity: Identity,
-        reader: Reader,
-        start: Mark,
+        reader: StoreReader,
+        start: StateId,
         place: LivePlace,
     ) -> Result<Self, FileError> {
         let temporary = temporary_name(SNAPSHOT_PREFIX);
@@ -109,7 +109,7 @@ impl Job {
         match &mut self.stage {
             Stage::Image { .. } => self.walk_image()?,
             Stage::Window { cursor } => {
-                let piece = self.reader.window_piece(cursor, limits::WALK_ENTRIES);
+                let piece = self.reader.window_chunk(cursor, limits::WALK_ENTRIES);
                 if piece.is_empty() || planted(Bug::SnapshotsWithoutTheWindow) {
                     self.end_walk()?;
                 } else {
@@ -184,7 +184,7 @@ impl Job {
             match namespaces.pop() {
                 // A namespace that is gone by now: the record that took it away is copied behind the image.
                 Some(name) => *walk = self.reader.scan(&name).map(|scan| (name, scan)),
-                None => self.stage = Stage::Window { cursor: Cursor::default() },
+                None => self.stage = Stage::Window { cursor: DedupCursor::default() },
             }
             return Ok(());
         };
@@ -210,7 +210,7 @@ impl Job {
     /// The walk is over: what the store shows now is the end this snapshot is a state at.
     fn end_walk(&mut self) -> Result<(), FileError> {
         failpoint::pass("snapshot.walked");
-        let (end, time_ms) = self.reader.settled_mark();
+        let (end, time_ms) = self.reader.state_id_with_window();
         self.time_ms = time_ms;
         if !self.place.is_live() {
             return Err(FileError::io(&self.temporary)(io::Error::other("the log was given up meanwhile")));
@@ -220,7 +220,7 @@ impl Job {
         Ok(())
     }
 
-    fn write_trailer(&mut self, end: Mark) -> Result<(), FileError> {
+    fn write_trailer(&mut self, end: StateId) -> Result<(), FileError> {
         let trailer = Trailer { start: self.start, end, time_ms: self.time_ms, words: self.words };
         let mut payload = Vec::new();
         format::encode_into(&trailer, &mut payload);
@@ -234,7 +234,7 @@ impl Job {
     }
 
     /// The file was read back and is whole: it gets its name.
-    fn publish(&mut self, end: Mark) -> Result<(), FileError> {
+    fn publish(&mut self, end: StateId) -> Result<(), FileError> {
         let name = position_name(SNAPSHOT_PREFIX, end.position);
         failpoint::pass("snapshot.verified");
         self.disk.rename(&self.temporary, &name).map_err(FileError::io(&name))?;
@@ -260,7 +260,7 @@ mod tests {
     use crate::{
         disk::RealDisk,
         log::Log,
-        store::{Store, WindowLimits},
+        store::{Store, DedupLimits},
         tokenizer::Analyzer,
     };
 
@@ -272,8 +272,8 @@ mod tests {
     fn a_snapshot_ends_with_the_log_it_copies_records_from() {
         let directory = tempfile::tempdir().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("there"));
-        let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-        let mut log = Log::begin(Arc::clone(&disk), IDENTITY, 1, Mark::default(), 1 << 20).expect("the disk works");
+        let mut store = Store::new(IDENTITY.hasher(), DedupLimits::default());
+        let mut log = Log::begin(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 20).expect("the disk works");
         let begin = |store: &Store, log: &Log| {
             let job = Job::begin(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.live_place());
             job.expect("the disk works")
@@ -284,7 +284,7 @@ mod tests {
 
         let job = begin(&store, &log);
         drop(log);
-        store.set_mark(Mark { position: Position::new(3, 0), ..store.mark() }, LoggedTime::ZERO);
+        store.set_state_id(StateId { position: Position::new(3, 0), ..store.mark() }, LoggedTime::ZERO);
         let error = job.run().expect_err("nobody writes the log any more");
         assert!(error.to_string().contains("given up"), "{error}");
         let names = disk.list().expect("the disk works");

@@ -11,7 +11,7 @@ use crate::{
     log::RawRecord,
     position::Sequence,
     record::{Change, WordCount},
-    store::{Entry, Store, WindowLimits},
+    store::{DedupEntry, Store, DedupLimits},
 };
 
 /// Loads a snapshot into an empty store.
@@ -46,12 +46,12 @@ pub struct Loader {
 
 impl Loader {
     /// Begins to load a snapshot of this database.
-    pub fn new(identity: Identity, window: WindowLimits) -> Self {
+    pub fn new(identity: Identity, window: DedupLimits) -> Self {
         Self::of_file("the snapshot", identity, window)
     }
 
     /// As [`Loader::new`], for a file of this name: damage is told of it, and it must hold what the name says.
-    pub fn of_file(name: &str, identity: Identity, window: WindowLimits) -> Self {
+    pub fn of_file(name: &str, identity: Identity, window: DedupLimits) -> Self {
         let store = Store::new(identity.hasher(), window);
         Self { blocks: Blocks::begin(name, identity), state: State::default(), store }
     }
@@ -108,7 +108,7 @@ impl State {
         match kind {
             BlockKind::Image => load_image(payload, store).map_err(damage)?,
             BlockKind::Window => {
-                let entries: Vec<Entry> = format::decode(payload).map_err(damage)?;
+                let entries: Vec<DedupEntry> = format::decode(payload).map_err(damage)?;
                 entries.into_iter().for_each(|entry| store.restore_window(entry));
             }
             BlockKind::Records if planted(Bug::ServesASnapshotBeforeItsEnd) => {}
@@ -126,7 +126,7 @@ impl State {
     fn end(&self, trailer: &Trailer, name: &str, store: &mut Store) -> Result<(), Damage> {
         let (start, end) = (trailer.start, trailer.end);
         if planted(Bug::ServesASnapshotBeforeItsEnd) {
-            store.set_mark(start, trailer.time_ms);
+            store.set_state_id(start, trailer.time_ms);
             return Ok(());
         }
         if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
@@ -140,7 +140,7 @@ impl State {
             let what = format!("its counts have digest {:016x}, not {:016x} as it states", store.digest(), end.digest);
             return Err(Damage::new(name, 0, what));
         }
-        store.set_mark(end, trailer.time_ms);
+        store.set_state_id(end, trailer.time_ms);
         Ok(())
     }
 }
@@ -308,7 +308,7 @@ mod tests {
     };
 
     fn loaded(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), Damage> {
-        let mut loader = Loader::new(IDENTITY, WindowLimits::default());
+        let mut loader = Loader::new(IDENTITY, DedupLimits::default());
         for piece in bytes.chunks(piece) {
             loader.feed(piece)?;
         }
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_file_must_hold_what_its_name_says() {
         let under = |name: &str| {
-            let mut loader = Loader::of_file(name, IDENTITY, WindowLimits::default());
+            let mut loader = Loader::of_file(name, IDENTITY, DedupLimits::default());
             loader.feed(GOLDEN)?;
             loader.finish().map(|_| ())
         };

@@ -18,7 +18,7 @@ use memdb::{
     leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
     position::{Epoch, Position},
     snapshot::SnapshotSettings,
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use std::collections::BTreeMap;
 use testkit::Random;
@@ -32,7 +32,7 @@ pub struct Settings {
     pub page: usize,
     pub segment_bytes: u64,
     pub feed_bytes: usize,
-    pub window: WindowLimits,
+    pub window: DedupLimits,
     pub writer: WriterSettings,
     /// Whether the leader's settings name the replicas; else they announce themselves.
     pub configured: bool,
@@ -57,7 +57,7 @@ impl Settings {
             page: *random.pick(&[512, 512, 4_096, 64]),
             segment_bytes: random.between(300, 4_000) as u64,
             feed_bytes: *random.pick(&[0, 500, 2_000, 1 << 20]),
-            window: WindowLimits {
+            window: DedupLimits {
                 keys: 1_000,
                 key_age_ms: *random.pick(&[2_000, 20_000, 600_000]),
                 streams: 100,

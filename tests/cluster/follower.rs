@@ -20,7 +20,7 @@ use memdb::{
         Announced, Answer, Archive, Feed, LeaderDiscovery, Members, Offer, Outcome, Outgoing, Snapshot, has_promised,
     },
     snapshot::{Job, Loader, SnapshotSettings, Step},
-    store::{Mark, Reader, Store, WindowLimits},
+    store::{StateId, StoreReader, Store, DedupLimits},
 };
 use std::{collections::VecDeque, io, sync::Arc};
 
@@ -34,7 +34,7 @@ pub struct Following {
     feed: Arc<Feed>,
     pub archive: Archive,
     /// What is served.
-    pub view: Option<(EpochTable, Reader)>,
+    pub view: Option<(EpochTable, StoreReader)>,
     pub ready: bool,
     /// Syncs that are asked for, each with its result once it has run, in their order.
     syncs: VecDeque<(log::Sync, Option<io::Result<()>>)>,
@@ -445,7 +445,7 @@ impl Cluster {
         let disk = process.disk.clone();
         let mut window = self.settings.window;
         if self.bug == Some(Bug::LosesTheWindow) {
-            window = WindowLimits { key_age_ms: 0, stream_age_ms: 0, ..window };
+            window = DedupLimits { key_age_ms: 0, stream_age_ms: 0, ..window };
         }
         let loaded = match load {
             _ if cut_off => Err("it was cut off".to_owned()),
@@ -490,7 +490,7 @@ type LoadStep = Result<Result<Loaded, Load>, String>;
 fn begin_load(
     snapshot: Result<Snapshot, FileError>,
     identity: Identity,
-    window: WindowLimits,
+    window: DedupLimits,
     disk: Option<Arc<dyn Disk>>,
 ) -> LoadStep {
     match snapshot.map_err(|error| error.to_string())? {
@@ -535,7 +535,7 @@ impl Coming {
         let (mut store, trailer) = self.loader.finish().map_err(|damage| damage.to_string())?;
         if bug == Some(Bug::SnapshotAtItsBegin) {
             let position = trailer.start.position;
-            store.set_mark(Mark { position, ..store.mark() }, store.time_ms());
+            store.set_state_id(StateId { position, ..store.mark() }, store.time_ms());
         }
         Ok(Ok(Loaded { identity: self.identity, store, temporary: self.file.map(|_| temporary()) }))
     }

@@ -22,7 +22,7 @@ use memdb::{
     recovery::Settled,
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
-    store::Reader,
+    store::StoreReader,
     tally::Batch,
     tokenizer::Analyzer,
 };
@@ -35,7 +35,7 @@ pub struct Leading {
     pub disk: Arc<dyn Disk>,
     pub manifest: Manifest,
     pub writer: Writer<usize>,
-    pub reader: Reader,
+    pub reader: StoreReader,
     pub hasher: WordHasher,
     pub feed: Arc<Feed>,
     pub archive: Archive,
@@ -78,7 +78,7 @@ impl Leading {
             identity: self.manifest.identity,
             epoch: state.epoch,
             epochs: state.epochs.clone().into(),
-            last: self.reader.read().mark(),
+            last: self.reader.read().state_id(),
             durable: self.wants_durable,
             members: Arc::new(self.members()),
         }

@@ -16,7 +16,7 @@ use memdb::{
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::RecoveryError,
     replication::leads_at_start,
-    store::Reader,
+    store::StoreReader,
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
@@ -121,7 +121,7 @@ impl Node {
     }
 
     /// What is served there, with the table of epochs that readers are answered by.
-    pub fn view(&self) -> Option<(EpochTable, Reader)> {
+    pub fn view(&self) -> Option<(EpochTable, StoreReader)> {
         match &self.process {
             Process::None | Process::Starts(_) => None,
             Process::Leads(leading) => Some((leading.epochs(), leading.reader.clone())),

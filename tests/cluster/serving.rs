@@ -11,7 +11,7 @@ use memdb::{
     leader::Reaction,
     position::{Position, Sequence},
     replication::{Announced, Answer, Offer, Outcome, Sender, Standing, Told, Turn},
-    store::Mark,
+    store::StateId,
 };
 
 /// A replica that is served.
@@ -117,7 +117,7 @@ impl Cluster {
                     self.history.note(format_args!("leader {at} steps down: {seat} has seen {epoch}"));
                     *self.tallies.entry("leaders that hear of another").or_default() += 1;
                     leader.stands_down = true;
-                    let has_promised = !leader.incumbent.answer(Outcome::Applied, Mark::default()).hello.leads;
+                    let has_promised = !leader.incumbent.answer(Outcome::Applied, StateId::default()).hello.leads;
                     let run = leader.incumbent.node;
                     if !has_promised {
                         self.hears_from(at, run, seat, *epoch)?;

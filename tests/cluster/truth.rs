@@ -9,7 +9,7 @@ use crate::{
 };
 use memdb::{
     position::{Epoch, EpochTable, Position, Sequence, Standing},
-    store::{Reader, WindowLimits},
+    store::{StoreReader, DedupLimits},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ struct Line {
 }
 
 pub struct Truth {
-    pub limits: WindowLimits,
+    pub limits: DedupLimits,
     /// It finds nothing wrong, so that others can be seen to find it.
     pub is_blind: bool,
     genesis: State,
@@ -55,7 +55,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn new(limits: WindowLimits) -> Self {
+    pub fn new(limits: DedupLimits) -> Self {
         Self {
             limits,
             is_blind: false,
@@ -152,7 +152,7 @@ impl Truth {
     }
 
     /// A store shows the state of the position it says it is at, in every respect.
-    pub fn check(&self, who: &str, reader: &Reader) -> Result<(), String> {
+    pub fn check(&self, who: &str, reader: &StoreReader) -> Result<(), String> {
         if self.is_blind {
             return Ok(());
         }
@@ -173,7 +173,7 @@ impl Truth {
     }
 
     /// Files have given back the history that stands at `position`. A ghost that is there has happened.
-    pub fn recovered(&mut self, who: &str, reader: &Reader, position: Position) -> Result<(), String> {
+    pub fn recovered(&mut self, who: &str, reader: &StoreReader, position: Position) -> Result<(), String> {
         let is_blind = self.is_blind;
         let shows_all = |state: &State| {
             if is_blind { Ok(()) } else { shows(reader, state).and_then(|()| remembers(reader, state, &self.limits)) }

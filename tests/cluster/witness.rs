@@ -14,7 +14,7 @@ use crate::{
 use memdb::{
     leader::{AckLevel, Receipt, WriteError},
     position::{EpochTable, Position, Standing},
-    store::Reader,
+    store::StoreReader,
     tally::{Once, Verb},
 };
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ impl Witness {
         asked: Option<Position>,
         now: Time,
         clients: &Clients,
-        reader: &Reader,
+        reader: &StoreReader,
     ) {
         let guard = reader.read();
         let mut values = Vec::new();

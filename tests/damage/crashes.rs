@@ -9,7 +9,7 @@ use memdb::{
     disk::{Disk, DiskFile},
     format::{FILE_HEADER_BYTES, MANIFEST},
     repair::plan,
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use std::{
     io,
@@ -160,11 +160,11 @@ fn a_repair_that_is_killed_anywhere_is_done_by_the_next() {
 fn repair_killed_everywhere(database: &Database, files: &Files) {
     for changes in 0.. {
         let (memory, dying) = Dying::after(changes, files);
-        let first = plan(&*dying, WindowLimits::default()).expect("repairable").expect("damaged");
+        let first = plan(&*dying, DedupLimits::default()).expect("repairable").expect("damaged");
         let end = first.end.sequence;
         let done = first.carry_out(&dying, 1 << 20).is_ok();
         let as_disk: Arc<dyn Disk> = Arc::clone(&memory) as _;
-        if let Some(second) = plan(&*as_disk, WindowLimits::default()).expect("repairable") {
+        if let Some(second) = plan(&*as_disk, DedupLimits::default()).expect("repairable") {
             assert!(!done, "{}: {}", database.name, second.refused);
             second.carry_out(&as_disk, 1 << 20).expect("the disk works");
         }

@@ -11,7 +11,7 @@ use memdb::{
     position::Sequence,
     recovery::{Settled, look},
     snapshot::{Job, SnapshotSettings},
-    store::{Entry, Store, WindowLimits},
+    store::{DedupEntry, Store, DedupLimits},
     tally::{Batch, Once, Tally, Verb},
     tokenizer::Analyzer,
 };
@@ -29,7 +29,7 @@ pub const IDENTITY: Identity = Identity {
 pub struct State {
     pub counts: BTreeMap<(String, String), i64>,
     pub digest: u64,
-    pub window: Vec<Entry>,
+    pub window: Vec<DedupEntry>,
 }
 
 pub fn state_of(store: &Store) -> State {
@@ -47,10 +47,10 @@ pub fn state_of(store: &Store) -> State {
     state
 }
 
-pub fn window_of(store: &Store) -> Vec<Entry> {
+pub fn window_of(store: &Store) -> Vec<DedupEntry> {
     let (reader, mut cursor, mut window) = (store.reader(), Default::default(), Vec::new());
     loop {
-        let piece = reader.window_piece(&mut cursor, 64);
+        let piece = reader.window_chunk(&mut cursor, 64);
         if piece.is_empty() {
             return window;
         }
@@ -97,7 +97,7 @@ pub struct Making {
 }
 
 fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: Identity, now: Monotonic) -> (Manifest, Writer<()>) {
-    let recovered = look(&**disk, identity, WindowLimits::default()).expect("the database is whole");
+    let recovered = look(&**disk, identity, DedupLimits::default()).expect("the database is whole");
     let Settled { manifest, store, log, snapshot, .. } =
         recovered.settle(disk, "boot".into(), segment_bytes).expect("the disk works");
     let settings = WriterSettings { snapshot: SnapshotSettings { interval_ms: 0 }, ..WriterSettings::default() };

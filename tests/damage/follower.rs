@@ -14,7 +14,7 @@ use memdb::{
     position::{Position, Sequence},
     recovery::{RecoveryError, Settled, adopt, begin_epoch, look_follower, standing_at},
     snapshot::{Loader, snapshots},
-    store::{Store, WindowLimits},
+    store::{Store, DedupLimits},
 };
 use std::sync::Arc;
 
@@ -35,11 +35,11 @@ impl Follower {
     /// A full sync from a leader that has ended with these files, up to its newest snapshot.
     fn sync(disk: &Arc<dyn Disk>, leader: &dyn Disk) -> Result<Self, FileError> {
         let Manifest { identity, state } = Manifest::read(leader).expect("whole").expect("there");
-        let (mut store, mut received) = (Store::new(identity.hasher(), WindowLimits::default()), None);
+        let (mut store, mut received) = (Store::new(identity.hasher(), DedupLimits::default()), None);
         if let Some((name, _)) = snapshots(leader).expect("readable").pop() {
             let bytes = read(leader, &name);
             let file = disk.create(TEMPORARY).map_err(FileError::io(TEMPORARY))?;
-            let mut loader = Loader::new(identity, WindowLimits::default());
+            let mut loader = Loader::new(identity, DedupLimits::default());
             for piece in bytes.chunks(99) {
                 loader.feed(piece)?;
                 file.append(piece).map_err(FileError::io(TEMPORARY))?;
@@ -61,7 +61,7 @@ impl Follower {
     }
 
     fn start(disk: &Arc<dyn Disk>) -> Result<Self, RecoveryError> {
-        let recovered = look_follower(&**disk, WindowLimits::default())?.expect("something is there");
+        let recovered = look_follower(&**disk, DedupLimits::default())?.expect("something is there");
         let Settled { manifest, log, store, .. } = recovered.follow(disk, SMALL)?;
         Ok(Self { manifest, log, store })
     }
@@ -69,7 +69,7 @@ impl Follower {
     fn stand(&mut self) {
         let (mark, state) = (self.store.mark(), &self.manifest.state);
         let position = standing_at(mark.position, state.epoch, &state.epochs);
-        self.store.set_mark(memdb::store::Mark { position, ..mark }, self.store.time_ms());
+        self.store.set_state_id(memdb::store::StateId { position, ..mark }, self.store.time_ms());
     }
 
     /// Takes the leader's records up to one of them, as they are in its log.
@@ -102,7 +102,7 @@ fn empty() -> (Arc<MemoryDisk>, Arc<dyn Disk>) {
 
 /// What the directory is a follower's state at, and the highest epoch it knows; `None`: nothing.
 fn found(disk: &dyn Disk) -> Option<(Position, u64, crate::database::State)> {
-    let recovered = look_follower(disk, WindowLimits::default()).expect("never refused")?;
+    let recovered = look_follower(disk, DedupLimits::default()).expect("never refused")?;
     let state = state_of(&recovered.store);
     Some((recovered.store.mark().position, recovered.manifest.state.epoch, state))
 }
@@ -260,8 +260,8 @@ fn what_a_full_sync_has_left_is_no_new_database_for_a_leader() {
     let new = Identity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
     disk.create(TEMPORARY).expect("made");
     let refused =
-        memdb::recovery::look(&disk, new, WindowLimits::default()).map(|_| ()).expect_err("a sync began here");
+        memdb::recovery::look(&disk, new, DedupLimits::default()).map(|_| ()).expect_err("a sync began here");
     assert!(refused.to_string().contains("a full sync was not finished"), "{refused}");
     disk.remove(TEMPORARY).expect("removed");
-    assert!(memdb::recovery::look(&disk, new, WindowLimits::default()).expect("nothing is there").new);
+    assert!(memdb::recovery::look(&disk, new, DedupLimits::default()).expect("nothing is there").new);
 }

@@ -8,7 +8,7 @@ use memdb::{
     position::{EpochTable, Position},
     record::{Body, Change, Settled, WordCount},
     replication::{Answer, Command, Hello, Offer, Outcome},
-    store::Mark,
+    store::StateId,
 };
 
 const LOG: &[u8] = include_bytes!("../golden/log-v1");
@@ -120,7 +120,7 @@ fn hello() -> Hello {
 fn messages() -> Vec<Seed> {
     let mut epochs = EpochTable::default();
     epochs.end(Position::new(1, 5));
-    let last = Mark { position: Position::new(2, 9), digest: 1, chain: 2 };
+    let last = StateId { position: Position::new(2, 9), digest: 1, chain: 2 };
     let offer = Offer { epoch: 2, epochs, last, command: Command::Stream, ..Offer::ask(IDENTITY, 2) };
     let answer = |outcome| Answer { outcome, hello: Hello { synced: None, database: None, ..hello() } }.encode();
     vec![

@@ -10,7 +10,7 @@ use memdb::{
     metrics::{Metrics, NodeLimits, NodeRole},
     recovery,
     replication::{Archive, Feed, Registry},
-    store::WindowLimits,
+    store::DedupLimits,
     tokenizer::Analyzer,
     view::{Current, View},
 };
@@ -126,7 +126,7 @@ impl Drop for Node {
 fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHandle<()>) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
-    let recovered = recovery::look(&*disk, new, WindowLimits::default()).expect("it can be read");
+    let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
     let settled = recovered.settle(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
     let (view, epochs) = (Arc::new(View::new(false)), settled.manifest.state.epochs.clone());
     let feed = Arc::new(Feed::new(settled.store.mark().position.sequence, limits::FEED_BYTES));

@@ -5,7 +5,7 @@ use memdb::{
     disk::{Disk, DiskFile, RealDisk},
     local_replica::{LocalReplica, Step},
     position::Position,
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use std::{io, path::Path, sync::Arc};
 
@@ -63,7 +63,7 @@ impl DiskFile for ReadOnlyFile {
 }
 
 pub fn replica(directory: &Path) -> LocalReplica {
-    LocalReplica::new(Arc::new(ReadOnly(RealDisk::at(directory))), WindowLimits::default())
+    LocalReplica::new(Arc::new(ReadOnly(RealDisk::at(directory))), DedupLimits::default())
 }
 
 /// A local replica that has loaded what is there.
@@ -102,7 +102,7 @@ pub fn position(replica: &LocalReplica) -> Position {
 pub fn assert_same(replica: &LocalReplica, leader: &Making, when: &str) {
     let store = replica.store().unwrap_or_else(|| panic!("{when}: nothing is complete"));
     assert_eq!(store.mark(), leader.store().mark(), "{when}");
-    assert_eq!(store.reader().read().mark(), store.mark(), "{when}: what readers see");
+    assert_eq!(store.reader().read().state_id(), store.mark(), "{when}: what readers see");
     assert_eq!(state_of(store), state_of(leader.store()), "{when}");
     assert_eq!(store.time_ms(), leader.store().time_ms(), "{when}");
 }

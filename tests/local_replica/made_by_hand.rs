@@ -11,7 +11,7 @@ use memdb::{
     position::Position,
     record::{Body, Change, Record, WordCount},
     snapshot::Job,
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
 };
 use std::sync::Arc;
@@ -32,10 +32,10 @@ impl ByHand {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("there"));
-        let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, Mark::default(), 1 << 30).expect("the disk works");
+        let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 30).expect("the disk works");
         let mut manifest = Manifest { identity: IDENTITY, state: State { epoch: 1, ..State::default() } };
         manifest.write(&*disk).expect("the disk works");
-        let store = Store::new(IDENTITY.hasher(), WindowLimits::default());
+        let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
         Self { directory, disk, manifest, store, log, time_ms: LoggedTime::from_ms(1_000) }
     }
 

@@ -9,7 +9,7 @@ use memdb::{
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
     replication::{Answer, Command, Feed, Lead, Offer, Sender, Told, Turn},
     snapshot::{self, Loader, SnapshotSettings},
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use std::{path::Path, sync::Arc};
 
@@ -60,7 +60,7 @@ impl Driven {
         let disk: Option<Arc<dyn Disk>> =
             directory.map(|path| Arc::new(RealDisk::new(path).expect("a directory")) as Arc<dyn Disk>);
         let found = match &disk {
-            Some(disk) => match recovery::look_follower(&**disk, WindowLimits::default()) {
+            Some(disk) => match recovery::look_follower(&**disk, DedupLimits::default()) {
                 Ok(None) => Found::Nothing,
                 Ok(Some(recovered)) => {
                     Found::Settled(Box::new(recovered.follow(disk, segment_bytes).expect("the disk works")))
@@ -75,7 +75,7 @@ impl Driven {
         let settings = ReplicaSettings {
             node,
             url: "http://127.0.0.1:1".into(),
-            window: WindowLimits::default(),
+            window: DedupLimits::default(),
             snapshot: SnapshotSettings { interval_ms },
         };
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
@@ -193,7 +193,7 @@ impl Driven {
 /// A full sync, as the shell does it: the newest snapshot, in pieces, kept if there is a directory.
 pub fn load(leader: &Making, identity: memdb::format::Identity, own: Option<&dyn Disk>) -> Loaded {
     let disk = RealDisk::new(leader.directory()).expect("a directory");
-    let window = WindowLimits::default();
+    let window = DedupLimits::default();
     let Some((name, _)) = snapshot::snapshots(&disk).expect("readable").pop() else {
         return Loaded { identity, store: memdb::store::Store::new(identity.hasher(), window), temporary: None };
     };

@@ -13,7 +13,7 @@ use memdb::{
     leader::AckLevel,
     limits::MAX_BELIEVED_LEAP_MS,
     position::{EpochTable, Position, Sequence, Standing},
-    store::{Cursor, Reader, WindowLimits},
+    store::{DedupCursor, StoreReader, DedupLimits},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,7 +121,7 @@ impl Misfortunes {
 /// The true history.
 #[derive(Clone)]
 pub struct Truth {
-    pub limits: WindowLimits,
+    pub limits: DedupLimits,
     pub misfortunes: Misfortunes,
     genesis: State,
     entries: Vec<Entry>,
@@ -137,7 +137,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn new(limits: WindowLimits) -> Self {
+    pub fn new(limits: DedupLimits) -> Self {
         Self {
             limits,
             misfortunes: Misfortunes::default(),
@@ -235,7 +235,7 @@ impl Truth {
     }
 
     /// The files gave this state back. Settles which records are part of history from here on.
-    pub fn recovered(&mut self, reader: &Reader, end: Sequence, cut: bool) -> Result<&'static str, String> {
+    pub fn recovered(&mut self, reader: &StoreReader, end: Sequence, cut: bool) -> Result<&'static str, String> {
         let is = |state: &State| shows(reader, state).and_then(|()| remembers(reader, state, &self.limits));
         let mut outcome = "starts as it was";
         let keep = if end <= self.last() && is(self.state_at(end)).is_ok() {
@@ -290,7 +290,7 @@ impl Truth {
     }
 
     /// What is too old may have left the window by the time it begins, or have come back to it.
-    pub fn remembers(&mut self, reader: &Reader) {
+    pub fn remembers(&mut self, reader: &StoreReader) {
         if let Some(Entry { state, .. }) = self.entries.last_mut() {
             state.forgotten = state.streams.keys().filter(|name| reader.stream(name).is_none()).cloned().collect();
         }
@@ -332,7 +332,7 @@ impl Truth {
 pub fn once_each<'a>(
     records: impl Iterator<Item = (Position, (Moment, u64), &'a [usize])>,
     names: impl Fn(usize) -> BTreeSet<String>,
-    limits: &WindowLimits,
+    limits: &DedupLimits,
 ) -> Result<(), String> {
     let mut seen: BTreeMap<String, (Moment, u64)> = BTreeMap::new();
     for (position, (when, logged_ms), counts) in records {
@@ -350,7 +350,7 @@ pub fn once_each<'a>(
 }
 
 /// The reader shows this state: every count, every namespace, the top, the digest.
-pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
+pub fn shows(reader: &StoreReader, state: &State) -> Result<(), String> {
     let guard = reader.read();
     for namespace in NAMESPACES {
         for word in WORDS.into_iter().chain(GROWING_WORDS) {
@@ -397,11 +397,11 @@ pub fn shows(reader: &Reader, state: &State) -> Result<(), String> {
 }
 
 /// The window holds what this state has settled, as far as it is not too old.
-pub fn remembers(reader: &Reader, state: &State, limits: &WindowLimits) -> Result<(), String> {
+pub fn remembers(reader: &StoreReader, state: &State, limits: &DedupLimits) -> Result<(), String> {
     let mut found = State { time_ms: state.time_ms, ..State::default() };
-    let mut cursor = Cursor::default();
+    let mut cursor = DedupCursor::default();
     loop {
-        let piece = reader.window_piece(&mut cursor, 2);
+        let piece = reader.window_chunk(&mut cursor, 2);
         if piece.is_empty() {
             break;
         }

@@ -4,7 +4,7 @@ use crate::client::Wish;
 use memdb::{
     leader::{Receipt, WriteError},
     position::Position,
-    store::WindowLimits,
+    store::DedupLimits,
     tally::{Batch, Counted, Once, Verb},
 };
 use std::{
@@ -62,7 +62,7 @@ impl State {
         batch: &Batch,
         position: Position,
         now_ms: u64,
-        limits: &WindowLimits,
+        limits: &DedupLimits,
         found_no_memory: bool,
     ) -> Verdict {
         if let Some(once) = &batch.once
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// What the window says against counting it.
-    fn settled(&self, once: &Once, fingerprint: u128, now_ms: u64, limits: &WindowLimits) -> Option<Verdict> {
+    fn settled(&self, once: &Once, fingerprint: u128, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
         let (of, name, number, room, age_ms) = match once {
             Once::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
             Once::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
@@ -131,7 +131,7 @@ impl State {
     }
 
     /// What the window says against counting lines: they go on where their stream stands, and their text is the one that it has.
-    fn settled_lines(&self, once: &Once, now_ms: u64, limits: &WindowLimits) -> Option<Verdict> {
+    fn settled_lines(&self, once: &Once, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
         let Once::Lines { name, done: begin, so_far, .. } = once else { unreachable!("asked for lines only") };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < limits.stream_age_ms;
         match self.streams.get(&**name).filter(|_| !self.forgotten.contains(&**name)) {
@@ -146,7 +146,7 @@ impl State {
     }
 
     /// A record was written behind `before`: where streams had no room left, those have gone that are too old.
-    pub fn forget(&mut self, before: &Self, limits: &WindowLimits) {
+    pub fn forget(&mut self, before: &Self, limits: &DedupLimits) {
         if before.streams.len() - before.forgotten.len() < limits.streams {
             return;
         }
@@ -195,7 +195,7 @@ impl State {
     }
 
     /// Without what the window has forgotten by now.
-    pub fn young(&self, limits: &WindowLimits) -> Self {
+    pub fn young(&self, limits: &DedupLimits) -> Self {
         let mut state = self.clone();
         Arc::make_mut(&mut state.keys).retain(|_, done| self.time_ms.saturating_sub(done.time_ms) < limits.key_age_ms);
         Arc::make_mut(&mut state.streams)

@@ -21,7 +21,7 @@ use memdb::{
     position::{Position, Sequence},
     recovery::{self, RecoveryError},
     snapshot::{Job, Step},
-    store::{Reader, Scan},
+    store::{StoreReader, NamespaceScan},
     tally::{Batch, Tally},
     tokenizer::Analyzer,
 };
@@ -32,7 +32,7 @@ pub struct Node {
     disk: Arc<dyn Disk>,
     manifest: Manifest,
     writer: Writer<usize>,
-    pub reader: Reader,
+    pub reader: StoreReader,
     hasher: WordHasher,
     queue: Vec<Submission<usize>>,
     sync: Option<Syncing>,
@@ -42,7 +42,7 @@ pub struct Node {
     /// What records are stamped with.
     logged: LoggedClock,
     /// A walk that goes on over several looks: namespace, and the sequence at which it began.
-    pub walk: Option<(&'static str, Sequence, Scan)>,
+    pub walk: Option<(&'static str, Sequence, NamespaceScan)>,
 }
 
 /// A sync that is under way.

@@ -6,7 +6,7 @@ use crate::model::{State, Verdict};
 use memdb::{
     leader::{Action, WriteError},
     position::Position,
-    store::WindowLimits,
+    store::DedupLimits,
     tally::{Batch, Verb},
 };
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ pub struct Before<'a> {
     /// Where the first record is written.
     pub position: Position,
     pub time_ms: u64,
-    pub limits: &'a WindowLimits,
+    pub limits: &'a DedupLimits,
     /// Why nothing is taken.
     pub refusal: Option<WriteError>,
 }

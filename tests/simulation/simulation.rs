@@ -14,7 +14,7 @@ use memdb::{
     clock::{Monotonic, WallClock},
     leader::{AckLevel, AdmissionLimits, WriterSettings},
     snapshot::SnapshotSettings,
-    store::WindowLimits,
+    store::DedupLimits,
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
@@ -26,7 +26,7 @@ pub struct Settings {
     pub steps: usize,
     pub page: usize,
     pub segment_bytes: u64,
-    pub window: WindowLimits,
+    pub window: DedupLimits,
     pub writer: WriterSettings,
     /// Of a thousand steps, so many arm a fault.
     pub faults: usize,
@@ -46,7 +46,7 @@ const BEGIN_MS: u64 = 1_780_000_000_000;
 impl Settings {
     fn random(random: &mut Random) -> Self {
         let small = random.percent(30);
-        let window = WindowLimits {
+        let window = DedupLimits {
             keys: if small { random.between(2, 8) } else { 1_000 },
             key_age_ms: *random.pick(&[2_000, 20_000, 600_000]),
             streams: if small { random.between(1, 3) } else { 100 },

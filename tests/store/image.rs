@@ -8,7 +8,7 @@ use memdb::{
     clock::LoggedTime,
     position::Position,
     record::{Body, Record},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
 };
 use proptest::prelude::*;
 
@@ -51,7 +51,7 @@ proptest! {
         }
         let end = source.store.mark();
 
-        let mut loaded = Pair { store: Store::new(HASHER, WindowLimits::default()), model: source.model.clone() };
+        let mut loaded = Pair { store: Store::new(HASHER, DedupLimits::default()), model: source.model.clone() };
         for (name, counts) in &image {
             let namespace = script::NAMESPACES.into_iter().find(|known| known == name).expect("one of ours");
             for piece in counts.chunks(1_000) {
@@ -66,10 +66,10 @@ proptest! {
             let body = Body { changes: step.iter().map(Changed::as_change).collect(), settled: Vec::new() };
             loaded.store.apply_over_image(&Record { position, time_ms: LoggedTime::from_ms(1), digest_after, body }, position.sequence * 3);
         }
-        prop_assert_eq!(loaded.store.mark(), if position == start.position { Mark::default() } else { end });
-        loaded.store.set_mark(end, LoggedTime::from_ms(77));
-        prop_assert_eq!((loaded.store.mark(), loaded.store.reader().read().mark()), (end, end));
-        prop_assert_eq!((loaded.store.time_ms(), loaded.store.reader().settled_mark()), (LoggedTime::from_ms(77), (end, LoggedTime::from_ms(77))));
+        prop_assert_eq!(loaded.store.mark(), if position == start.position { StateId::default() } else { end });
+        loaded.store.set_state_id(end, LoggedTime::from_ms(77));
+        prop_assert_eq!((loaded.store.mark(), loaded.store.reader().read().state_id()), (end, end));
+        prop_assert_eq!((loaded.store.time_ms(), loaded.store.reader().state_id_with_window()), (LoggedTime::from_ms(77), (end, LoggedTime::from_ms(77))));
         loaded.check_all();
         // And it goes on from there as any store does.
         for step in left {

@@ -6,7 +6,7 @@ use memdb::{
     hash::{WordHasher, weight},
     position::Position,
     record::{Body, Change, Record, WordCount},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
-        Self { store: Store::new(HASHER, WindowLimits::default()), model: Model::default() }
+        Self { store: Store::new(HASHER, DedupLimits::default()), model: Model::default() }
     }
 
     pub fn apply(&mut self, changes: &[Changed]) {
@@ -99,8 +99,8 @@ impl Pair {
         };
         let chain = position.sequence * 3;
         self.store.apply(&record, chain).expect("the record states the digest its counts lead to");
-        let mark = Mark { position, digest: record.digest_after, chain };
-        assert_eq!((self.store.mark(), self.store.reader().read().mark()), (mark, mark));
+        let mark = StateId { position, digest: record.digest_after, chain };
+        assert_eq!((self.store.mark(), self.store.reader().read().state_id()), (mark, mark));
         for change in changes {
             for (word, _) in &change.counts {
                 self.check_count(change.namespace, word);

@@ -9,7 +9,7 @@ use memdb::{
     hash::weight,
     position::Position,
     record::{Body, Change, Record, WordCount},
-    store::{Guard, Reader, Store, WindowLimits},
+    store::{ReadGuard, StoreReader, Store, DedupLimits},
 };
 use std::{
     sync::{
@@ -74,7 +74,7 @@ fn write(store: &mut Store, mut done: impl FnMut(u64) -> bool) {
 }
 
 /// Reads three words under one guard, and checks them against the position.
-fn look(guard: &Guard<'_>, round: usize) -> u64 {
+fn look(guard: &ReadGuard<'_>, round: usize) -> u64 {
     let position = guard.position();
     let expected = count_at(position.sequence);
     for at in [round % POST_WORDS, (round * 7 + 1_234) % POST_WORDS, POST_WORDS - 1 - round % POST_WORDS] {
@@ -86,7 +86,7 @@ fn look(guard: &Guard<'_>, round: usize) -> u64 {
 }
 
 /// One reader: two requests after the other, for as long as the writer writes; gives how many it made.
-fn read(reader: &Reader, ended: &AtomicBool, newest: &AtomicU64) -> usize {
+fn read(reader: &StoreReader, ended: &AtomicBool, newest: &AtomicU64) -> usize {
     let mut last = 0;
     for round in 0.. {
         let over = ended.load(Ordering::Acquire);
@@ -115,7 +115,7 @@ fn read(reader: &Reader, ended: &AtomicBool, newest: &AtomicU64) -> usize {
 }
 
 fn run(mut done: impl FnMut(u64) -> bool + Send) -> (u64, usize) {
-    let mut store = Store::new(HASHER, WindowLimits::default());
+    let mut store = Store::new(HASHER, DedupLimits::default());
     let reader = store.reader();
     let (ended, newest, begin) = (AtomicBool::new(false), AtomicU64::new(0), Barrier::new(READERS + 1));
     std::thread::scope(|scope| {

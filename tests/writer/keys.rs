@@ -4,10 +4,10 @@ use crate::{
     disk::MemoryDisk,
     node::{Answer, Node, Options, add, at, keyed, line, streamed},
 };
-use memdb::{leader::WriteError, store::WindowLimits};
+use memdb::{leader::WriteError, store::DedupLimits};
 
 fn small(keys: usize, streams: usize) -> Options {
-    let window = WindowLimits { keys, key_age_ms: 1_000, streams, stream_age_ms: 10_000 };
+    let window = DedupLimits { keys, key_age_ms: 1_000, streams, stream_age_ms: 10_000 };
     Options { window, ..Options::default() }
 }
 

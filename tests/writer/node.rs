@@ -11,7 +11,7 @@ use memdb::{
     position::Position,
     recovery,
     replication::{Peer, Standing, Told},
-    store::{Store, WindowLimits},
+    store::{Store, DedupLimits},
     tally::{Batch, Once, Parts, Tally, Verb},
     tokenizer::Analyzer,
 };
@@ -40,7 +40,7 @@ pub struct Node {
 #[derive(Clone, Copy, Default)]
 pub struct Options {
     pub writer: WriterSettings,
-    pub window: WindowLimits,
+    pub window: DedupLimits,
 }
 
 impl Node {

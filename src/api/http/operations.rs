@@ -84,7 +84,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
         let reader = &current.reader;
         let (mark, namespaces) = {
             let guard = reader.read();
-            (guard.mark(), guard.namespace_sizes())
+            (guard.state_id(), guard.namespace_sizes())
         };
         let (keys, streams) = reader.window_len();
         metrics.epoch.set(mark.position.epoch as f64);

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
     position::{PositionToken, Standing},
-    store::Guard,
+    store::ReadGuard,
     view::Current,
 };
 use bytes::Buf;
@@ -165,7 +165,7 @@ pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: 
     Some(current.identity.token(position))
 }
 
-fn count(guard: &Guard<'_>, namespace: &str, word: &str) -> i64 {
+fn count(guard: &ReadGuard<'_>, namespace: &str, word: &str) -> i64 {
     // A longer word is never counted.
     if word.len() <= MAX_WORD_BYTES { guard.count(namespace, word) } else { 0 }
 }
@@ -219,7 +219,7 @@ pub(super) async fn sync(
     let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
     let current = state.current()?;
-    let mark = current.reader.read().mark();
+    let mark = current.reader.read().state_id();
     let position = current.identity.token(mark.position);
     // The digest too: an old copy put back may come to the same position.
     let tag = format!("W/\"{position}-{:016x}\"", mark.digest);

@@ -7,7 +7,7 @@ use super::{
     coding::{Coding, Encoder, SMALLEST_ENCODED_BYTES},
     headers,
 };
-use crate::store::Scan;
+use crate::store::NamespaceScan;
 use bytes::Bytes;
 use futures::Stream;
 use std::{
@@ -33,14 +33,14 @@ pub(super) struct SyncBody {
 const PIECES_A_TURN: usize = 4;
 
 enum State {
-    Start(Option<Scan>),
-    Within(Scan),
+    Start(Option<NamespaceScan>),
+    Within(NamespaceScan),
     Done,
 }
 
 impl SyncBody {
     /// The words of a walk; a namespace that does not exist holds none.
-    pub(super) fn new(scan: Option<Scan>, chunk_bytes: usize) -> Self {
+    pub(super) fn new(scan: Option<NamespaceScan>, chunk_bytes: usize) -> Self {
         Self { state: State::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
     }
 
@@ -128,13 +128,13 @@ mod tests {
     use crate::{
         hash::WordHasher,
         record::{Change, WordCount},
-        store::{Store, WindowLimits},
+        store::{Store, DedupLimits},
     };
     use std::task::Waker;
 
     #[test]
     fn an_answer_is_encoded_if_it_is_not_small_and_there_is_a_place() {
-        let mut store = Store::new(WordHasher::new(7), WindowLimits::default());
+        let mut store = Store::new(WordHasher::new(7), DedupLimits::default());
         let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
         store.load_image(&Change { namespace: "words", dropped: false, counts });
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn others_have_a_turn_every_few_pieces() {
-        let mut store = Store::new(WordHasher::new(7), WindowLimits::default());
+        let mut store = Store::new(WordHasher::new(7), DedupLimits::default());
         let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
         store.load_image(&Change { namespace: "words", dropped: false, counts });

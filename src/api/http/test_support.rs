@@ -13,7 +13,7 @@ use crate::{
     metrics::{Metrics, NodeLimits, NodeRole},
     position::{EpochTable, Position},
     record::{Change, WordCount},
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
     tally::Pool,
     tokenizer::Analyzer,
     view::{Current, View},
@@ -24,13 +24,13 @@ use tokio::time::Instant;
 /// A state with some counts. It takes no writes, so no leader is behind it.
 pub(super) fn state() -> AppState {
     let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
-    let mut store = Store::new(identity.hasher(), WindowLimits::default());
+    let mut store = Store::new(identity.hasher(), DedupLimits::default());
     for namespace in ["words", "b"] {
         let counts = [("hello", 5), ("a", 1), ("北 x", i64::MIN)].map(|(word, count)| WordCount { word, count });
         store.load_image(&Change { namespace, dropped: false, counts: counts.to_vec() });
     }
     store.end_image();
-    store.set_mark(Mark { position: Position::new(1, 7), ..Mark::default() }, LoggedTime::ZERO);
+    store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);
     let view = Arc::new(View::new(false));
     view.serve(Current { identity, epochs: EpochTable::default(), reader: store.reader() });
     let forward = Forward::new(None, || Ok(1)).expect("a client");

@@ -10,7 +10,7 @@ use memdb::{
     position::Position,
     recovery::{Recovered, look},
     repair::{Plan, plan},
-    store::WindowLimits,
+    store::DedupLimits,
     tokenizer::Analyzer,
 };
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut()
 /// What a start would make of the directory.
 fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
     let is_whole = |looked: &Result<Recovered, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
-    let looked = until(tries, is_whole, || look(disk, NOBODY, WindowLimits::default()));
+    let looked = until(tries, is_whole, || look(disk, NOBODY, DedupLimits::default()));
     if as_json {
         say(&match &looked {
             Ok(Recovered { new: true, .. }) => json!({"verdict": "empty"}),
@@ -319,7 +319,7 @@ pub fn repair(arguments: &RepairArguments) -> Ended {
         _ => cannot_use(path, &error),
     })?;
     let failed = |error: memdb::repair::RepairError| Failure::Failed(error.to_string());
-    let Some(plan) = plan(&disk, WindowLimits::default()).map_err(failed)? else {
+    let Some(plan) = plan(&disk, DedupLimits::default()).map_err(failed)? else {
         return say("nothing to repair: a start accepts these files");
     };
     plan_lines(&plan).iter().try_for_each(|line| say(line))?;

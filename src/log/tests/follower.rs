@@ -12,7 +12,7 @@ impl Logged {
             self.sync();
         }
         let position = Position::new(epoch - 1, self.log.sequence);
-        let mark = Mark { position, digest: 5, chain: self.log.chain };
+        let mark = StateId { position, digest: 5, chain: self.log.chain };
         let bytes = self.log.segment_bytes;
         self.log = Log::begin(Arc::clone(&self.disk), IDENTITY, epoch, mark, bytes).expect("the disk works");
     }
@@ -20,7 +20,7 @@ impl Logged {
     /// Every record, one by one.
     fn records(&self) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
-        scan(&*self.disk, &IDENTITY, Mark::default(), |raw| {
+        scan(&*self.disk, &IDENTITY, StateId::default(), |raw| {
             let mut bytes = Vec::new();
             let before = ChainState { chain: self.chain(&records), synced_upto: raw.header.synced_upto, hash_seed: 9 };
             let RecordHeader { position, time_ms, digest_after, .. } = raw.header;
@@ -73,7 +73,7 @@ fn a_follower_appends_the_leaders_bytes_and_reads_them_back_over_epochs() {
     let names = [(1, 1), (3, 3), (3, 5)].map(|(epoch, first)| Position::new(epoch, first));
     assert_eq!(follower.names(), names, "segments end at their bound, and at a newer epoch");
     assert_eq!(follower.records(), records, "byte for byte");
-    let (_, scanned) = follower.scan_from(Mark::default()).expect("whole");
+    let (_, scanned) = follower.scan_from(StateId::default()).expect("whole");
     assert_eq!((scanned.mark.position, scanned.cut), (Position::new(3, 5), None));
     let chain = RecordHeader::decode(&records[4], 9).expect("whole").chain;
     assert_eq!((follower.log.sequence(), follower.log.chain, scanned.mark.chain), (5, chain, chain));
@@ -91,7 +91,7 @@ fn a_torn_header_costs_a_follower_nothing_also_before_a_record_of_an_older_epoch
     let mut bytes = disk::read_all(&*file, 1 << 20).expect("readable");
     bytes[50] ^= 1;
     file.truncate(0).and_then(|()| file.append(&bytes)).expect("the disk works");
-    let (found, scanned) = follower.scan_from(Mark::default()).expect("whole");
+    let (found, scanned) = follower.scan_from(StateId::default()).expect("whole");
     assert_eq!((found, scanned.harmless.len(), scanned.cut), (vec![1, 2, 3], 1, None));
 }
 
@@ -247,7 +247,7 @@ fn a_log_that_was_cut_damaged_or_removed_cannot_be_followed_further() {
     };
     let cut = |leader: &mut Logged| leader.change(1, |bytes| bytes.truncate(bytes.len() - RECORD));
     let begin = |leader: &mut Logged, sequence| {
-        let mark = Mark { position: Position::new(1, sequence), ..Mark::default() };
+        let mark = StateId { position: Position::new(1, sequence), ..StateId::default() };
         Log::begin(Arc::clone(&leader.disk), IDENTITY, 2, mark, 1 << 20).expect("the disk works");
     };
     assert!(follow(&cut).expect_err("cut").contains("was cut before this place"));
@@ -280,8 +280,8 @@ fn what_records_state_to_be_synced_elsewhere_refuses_no_hole_here() {
     }
     // The page with the first record never came to the medium; those behind it did.
     follower.change(1, |bytes| bytes[FILE_HEADER_BYTES + 9] ^= 1);
-    follower.scan_from(Mark::default()).expect_err("on the leader it was durable");
-    let copied = scan_copied(&*follower.disk, &IDENTITY, Mark::default(), |_| Ok(())).expect("an ordinary hole");
+    follower.scan_from(StateId::default()).expect_err("on the leader it was durable");
+    let copied = scan_copied(&*follower.disk, &IDENTITY, StateId::default(), |_| Ok(())).expect("an ordinary hole");
     let cut = copied.cut.expect("cut there");
     assert_eq!((cut.keep_bytes, cut.lost_records), (FILE_HEADER_BYTES as u64, 2));
 }

@@ -7,7 +7,7 @@ use crate::{
     manifest::{Manifest, State as ManifestState},
     recovery::Report,
     replication::Outcome,
-    store::{Mark, Store, WindowLimits},
+    store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
 };
 
@@ -15,8 +15,8 @@ const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Ana
 
 /// A leader's files, which end at record 10 of epoch 3.
 fn recovered() -> Recovered {
-    let mut store = Store::new(IDENTITY.hasher(), WindowLimits::default());
-    store.set_mark(Mark { position: Position::new(3, 10), ..Mark::default() }, LoggedTime::ZERO);
+    let mut store = Store::new(IDENTITY.hasher(), DedupLimits::default());
+    store.set_state_id(StateId { position: Position::new(3, 10), ..StateId::default() }, LoggedTime::ZERO);
     let state = ManifestState {
         epoch: 3,
         boot_id: "boot".into(),

@@ -20,7 +20,7 @@ use std::{
 
 /// Bounds of the window.
 #[derive(Clone, Copy, Debug)]
-pub struct WindowLimits {
+pub struct DedupLimits {
     /// Keys remembered at most.
     pub keys: usize,
     /// Age at which a key is forgotten, in milliseconds of logged time.
@@ -31,7 +31,7 @@ pub struct WindowLimits {
     pub stream_age_ms: u64,
 }
 
-impl Default for WindowLimits {
+impl Default for DedupLimits {
     fn default() -> Self {
         Self {
             keys: limits::DEFAULT_MAX_KEYS,
@@ -44,7 +44,7 @@ impl Default for WindowLimits {
 
 /// What the window remembers of one key, or of the last post of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Entry {
+pub struct DedupEntry {
     /// The key, or the stream's name.
     pub name: Box<str>,
     /// The last number of the stream that is done; 0 for a key.
@@ -65,7 +65,7 @@ pub struct Entry {
     pub left_out: u64,
 }
 
-impl Entry {
+impl DedupEntry {
     fn new(settled: &Settled<'_>, running: u128, position: Position, time_ms: LoggedTime) -> Self {
         Self {
             name: settled.name.into(),
@@ -81,38 +81,38 @@ impl Entry {
     }
 }
 
-impl Entry {
+impl DedupEntry {
     /// What a write of this entry's name is to it.
-    pub fn compare(&self, once: &Once, fingerprint: u128) -> Seen {
+    pub fn compare(&self, once: &Once, fingerprint: u128) -> RepeatCheck {
         let expected = self.stream_sequence + 1;
         let sequence = match once {
             Once::Key(_) => return self.repeat_if(fingerprint),
             // Whoever sends lines has looked where the stream stands; if it stands elsewhere by now, another sends too.
-            Once::Lines { done, .. } if *done != self.stream_sequence => return Seen::Gap { expected },
-            Once::Lines { so_far, .. } => return if *so_far == self.fingerprint { Seen::New } else { Seen::Reused },
+            Once::Lines { done, .. } if *done != self.stream_sequence => return RepeatCheck::Gap { expected },
+            Once::Lines { so_far, .. } => return if *so_far == self.fingerprint { RepeatCheck::New } else { RepeatCheck::Reused },
             Once::Stream { sequence, .. } => sequence,
         };
         match sequence.cmp(&expected) {
-            Ordering::Equal => Seen::New,
-            Ordering::Greater => Seen::Gap { expected },
+            Ordering::Equal => RepeatCheck::New,
+            Ordering::Greater => RepeatCheck::Gap { expected },
             // Only the last post's body is remembered; of one further back the number alone tells.
             Ordering::Less if *sequence == self.stream_sequence => self.repeat_if(fingerprint),
-            Ordering::Less => Seen::Repeat(self.clone()),
+            Ordering::Less => RepeatCheck::Repeat(self.clone()),
         }
     }
 
-    fn repeat_if(&self, fingerprint: u128) -> Seen {
-        if self.fingerprint == fingerprint { Seen::Repeat(self.clone()) } else { Seen::Reused }
+    fn repeat_if(&self, fingerprint: u128) -> RepeatCheck {
+        if self.fingerprint == fingerprint { RepeatCheck::Repeat(self.clone()) } else { RepeatCheck::Reused }
     }
 }
 
 /// What the window says of a keyed write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum RepeatCheck {
     /// It has not counted yet.
     New,
     /// It has counted: answer as then.
-    Repeat(Entry),
+    Repeat(DedupEntry),
     /// Its name has counted with another body.
     Reused,
     /// Its stream goes on with another number.
@@ -124,32 +124,32 @@ pub enum Seen {
     Full,
 }
 
-/// Where a walk over the window stands ([`Window::piece`]).
+/// Where a walk over the window stands ([`DedupWindow::chunk`]).
 #[derive(Clone, Debug, Default)]
-pub struct Cursor {
+pub struct DedupCursor {
     key: u64,
     after_stream: Option<Box<str>>,
 }
 
 /// The keys and streams that have counted.
 #[derive(Debug)]
-pub struct Window {
+pub struct DedupWindow {
     hasher: WordHasher,
-    limits: WindowLimits,
+    limits: DedupLimits,
     /// Keys in the order they were logged; `forgotten` have left at the front.
-    keys: VecDeque<Entry>,
+    keys: VecDeque<DedupEntry>,
     forgotten: u64,
     /// The ordinal of each key, which is its place in `keys` plus `forgotten`.
     by_name: HashTable<u64>,
-    streams: BTreeMap<Box<str>, Entry>,
+    streams: BTreeMap<Box<str>, DedupEntry>,
     /// No stream is older than this: until it has aged, looking for old ones is in vain.
     oldest_stream: LoggedTime,
     time_ms: LoggedTime,
 }
 
-impl Window {
+impl DedupWindow {
     /// An empty window.
-    pub fn new(hasher: WordHasher, limits: WindowLimits) -> Self {
+    pub fn new(hasher: WordHasher, limits: DedupLimits) -> Self {
         Self {
             hasher,
             limits,
@@ -164,40 +164,40 @@ impl Window {
 
     /// What is known of a keyed write at `now` when so many keys, or streams, are about to be settled
     /// in front of it.
-    pub fn check(&self, once: &Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> Seen {
+    pub fn check(&self, once: &Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         match once {
             Once::Key(key) => match self.key(key) {
-                Some(entry) if self.is_young(entry, now) => entry.compare(once, fingerprint),
-                _ if self.has_room_for_key(now, ahead) => Seen::New,
-                _ => Seen::Full,
+                Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
+                _ if self.has_room_for_key(now, ahead) => RepeatCheck::New,
+                _ => RepeatCheck::Full,
             },
             Once::Stream { name, sequence } => match self.streams.get(name) {
-                Some(entry) if self.is_young(entry, now) => entry.compare(once, fingerprint),
-                _ if *sequence > 1 => Seen::Gap { expected: 1 },
-                _ if self.has_room_for_stream(now, ahead) => Seen::New,
-                _ => Seen::Full,
+                Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
+                _ if *sequence > 1 => RepeatCheck::Gap { expected: 1 },
+                _ if self.has_room_for_stream(now, ahead) => RepeatCheck::New,
+                _ => RepeatCheck::Full,
             },
-            // As long as it is remembered, whatever its age: whoever looked ([`Window::stands_at`]) found it too.
+            // As long as it is remembered, whatever its age: whoever looked ([`DedupWindow::stream_entry`]) found it too.
             Once::Lines { name, done, .. } => match self.streams.get(name) {
                 Some(entry) => match entry.compare(once, fingerprint) {
                     // What is too old takes no room, and needs it again.
-                    Seen::New if !self.is_young(entry, now) && !self.has_room_for_stream(now, ahead) => Seen::Full,
+                    RepeatCheck::New if !self.is_current(entry, now) && !self.has_room_for_stream(now, ahead) => RepeatCheck::Full,
                     seen => seen,
                 },
-                None if *done > 0 => Seen::Gap { expected: 1 },
-                None if self.has_room_for_stream(now, ahead) => Seen::New,
-                None => Seen::Full,
+                None if *done > 0 => RepeatCheck::Gap { expected: 1 },
+                None if self.has_room_for_stream(now, ahead) => RepeatCheck::New,
+                None => RepeatCheck::Full,
             },
         }
     }
 
     /// Whether a stream takes no room: it is not known, or too old.
-    pub fn has_aged(&self, stream: &str, now: LoggedTime) -> bool {
-        self.streams.get(stream).is_none_or(|entry| !self.is_young(entry, now))
+    pub fn has_expired(&self, stream: &str, now: LoggedTime) -> bool {
+        self.streams.get(stream).is_none_or(|entry| !self.is_current(entry, now))
     }
 
     /// Where a stream stands.
-    pub fn stands_at(&self, stream: &str) -> Option<&Entry> {
+    pub fn stream_entry(&self, stream: &str) -> Option<&DedupEntry> {
         self.streams.get(stream)
     }
 
@@ -205,7 +205,7 @@ impl Window {
     pub fn expire(&mut self, now: LoggedTime) {
         self.time_ms = self.time_ms.max(now);
         let now = self.time_ms;
-        while self.keys.front().is_some_and(|oldest| !self.is_young(oldest, now)) {
+        while self.keys.front().is_some_and(|oldest| !self.is_current(oldest, now)) {
             let oldest = self.keys.pop_front().expect("it was there");
             let ordinal = self.forgotten;
             if let Ok(found) = self.by_name.find_entry(self.hasher.hash(&oldest.name), |&at| at == ordinal) {
@@ -222,7 +222,7 @@ impl Window {
     }
 
     /// Remembers what a record settles. Harmless twice.
-    pub fn settle(&mut self, settled: &Settled<'_>, position: Position, time_ms: LoggedTime) {
+    pub fn record(&mut self, settled: &Settled<'_>, position: Position, time_ms: LoggedTime) {
         if settled.stream_sequence > 0 {
             let before = self.streams.get(settled.name);
             if before
@@ -235,14 +235,14 @@ impl Window {
                 _ => 0,
             };
             let running = fingerprint(&[&running.to_le_bytes(), &settled.fingerprint.to_le_bytes()]);
-            self.insert_stream(Entry::new(settled, running, position, time_ms));
+            self.insert_stream(DedupEntry::new(settled, running, position, time_ms));
         } else {
-            self.restore(Entry::new(settled, 0, position, time_ms));
+            self.restore(DedupEntry::new(settled, 0, position, time_ms));
         }
     }
 
     /// Puts back an entry that a snapshot has kept.
-    pub fn restore(&mut self, entry: Entry) {
+    pub fn restore(&mut self, entry: DedupEntry) {
         if entry.stream_sequence > 0 {
             self.insert_stream(entry);
             return;
@@ -251,7 +251,7 @@ impl Window {
         // come back, out of order.
         self.time_ms = self.time_ms.max(entry.time_ms);
         let is_known = self.key(&entry.name).is_some_and(|known| known.position >= entry.position);
-        if is_known || !self.is_young(&entry, self.time_ms) {
+        if is_known || !self.is_current(&entry, self.time_ms) {
             return;
         }
         let hash = self.hasher.hash(&entry.name);
@@ -269,9 +269,9 @@ impl Window {
 
     /// Up to `count` entries from `cursor` on, keys in logged order, then streams by name; the cursor moves on, and
     /// nothing is left once none are given. Entries that change meanwhile may be given as they were or as they are.
-    pub fn piece(&self, cursor: &mut Cursor, count: usize) -> Vec<Entry> {
+    pub fn chunk(&self, cursor: &mut DedupCursor, count: usize) -> Vec<DedupEntry> {
         let from = cursor.key.max(self.forgotten) - self.forgotten;
-        let mut piece: Vec<Entry> =
+        let mut piece: Vec<DedupEntry> =
             self.keys.range((from as usize).min(self.keys.len())..).take(count).cloned().collect();
         cursor.key = self.forgotten + from + piece.len() as u64;
         if piece.is_empty() {
@@ -299,26 +299,26 @@ impl Window {
     // write would stay full for ever.
 
     fn has_room_for_key(&self, now: LoggedTime, ahead: usize) -> bool {
-        let young = || self.keys.len() - self.keys.partition_point(|entry| !self.is_young(entry, now));
+        let young = || self.keys.len() - self.keys.partition_point(|entry| !self.is_current(entry, now));
         self.keys.len() + ahead < self.limits.keys || young() + ahead < self.limits.keys
     }
 
     fn has_room_for_stream(&self, now: LoggedTime, ahead: usize) -> bool {
-        let young = || self.streams.values().filter(|entry| self.is_young(entry, now)).count();
+        let young = || self.streams.values().filter(|entry| self.is_current(entry, now)).count();
         self.streams.len() + ahead < self.limits.streams || young() + ahead < self.limits.streams
     }
 
-    fn insert_stream(&mut self, entry: Entry) {
+    fn insert_stream(&mut self, entry: DedupEntry) {
         self.oldest_stream = self.oldest_stream.min(entry.time_ms);
         self.streams.insert(entry.name.clone(), entry);
     }
 
-    fn key(&self, name: &str) -> Option<&Entry> {
+    fn key(&self, name: &str) -> Option<&DedupEntry> {
         let place = |&at: &u64| &self.keys[(at - self.forgotten) as usize];
         self.by_name.find(self.hasher.hash(name), |at| &*place(at).name == name).map(place)
     }
 
-    fn is_young(&self, entry: &Entry, now: LoggedTime) -> bool {
+    fn is_current(&self, entry: &DedupEntry, now: LoggedTime) -> bool {
         let age_ms = if entry.stream_sequence > 0 { self.limits.stream_age_ms } else { self.limits.key_age_ms };
         now.since_ms(entry.time_ms) < age_ms
     }
@@ -328,10 +328,10 @@ impl Window {
 mod tests {
     use super::*;
 
-    const LIMITS: WindowLimits = WindowLimits { keys: 3, key_age_ms: 100, streams: 2, stream_age_ms: 1_000 };
+    const LIMITS: DedupLimits = DedupLimits { keys: 3, key_age_ms: 100, streams: 2, stream_age_ms: 1_000 };
 
-    fn window() -> Window {
-        Window::new(WordHasher::new(1), LIMITS)
+    fn window() -> DedupWindow {
+        DedupWindow::new(WordHasher::new(1), LIMITS)
     }
 
     const fn ms(ms: u64) -> LoggedTime {
@@ -353,13 +353,13 @@ mod tests {
     #[test]
     fn a_key_is_new_then_a_repeat_then_forgotten() {
         let mut window = window();
-        assert_eq!(window.check(&key("a"), 7, ms(0), 0), Seen::New);
-        window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(10));
+        assert_eq!(window.check(&key("a"), 7, ms(0), 0), RepeatCheck::New);
+        window.record(&settled("a", 0, 7), Position::new(1, 1), ms(10));
         assert!(
-            matches!(window.check(&key("a"), 7, ms(109), 0), Seen::Repeat(entry) if entry.position == Position::new(1, 1))
+            matches!(window.check(&key("a"), 7, ms(109), 0), RepeatCheck::Repeat(entry) if entry.position == Position::new(1, 1))
         );
-        assert_eq!(window.check(&key("a"), 8, ms(109), 0), Seen::Reused);
-        assert_eq!(window.check(&key("a"), 7, ms(110), 0), Seen::New);
+        assert_eq!(window.check(&key("a"), 8, ms(109), 0), RepeatCheck::Reused);
+        assert_eq!(window.check(&key("a"), 7, ms(110), 0), RepeatCheck::New);
         window.expire(ms(110));
         assert_eq!(window.len(), (0, 0));
     }
@@ -367,8 +367,8 @@ mod tests {
     #[test]
     fn old_streams_leave_once_there_is_no_room() {
         let mut window = window();
-        window.settle(&settled("a", 1, 7), Position::new(1, 1), ms(0));
-        window.settle(&settled("b", 1, 7), Position::new(1, 2), ms(0));
+        window.record(&settled("a", 1, 7), Position::new(1, 1), ms(0));
+        window.record(&settled("b", 1, 7), Position::new(1, 2), ms(0));
         window.expire(ms(999));
         assert_eq!(window.len(), (0, 2));
         window.expire(ms(1_000));
@@ -379,8 +379,8 @@ mod tests {
     fn the_running_fingerprint_of_a_stream_is_of_all_its_writes() {
         let running = |first| {
             let mut window = window();
-            window.settle(&settled("a", 1, first), Position::new(1, 1), ms(0));
-            window.settle(&settled("a", 2, 9), Position::new(1, 2), ms(0));
+            window.record(&settled("a", 1, first), Position::new(1, 1), ms(0));
+            window.record(&settled("a", 2, 9), Position::new(1, 2), ms(0));
             window.streams["a"].running
         };
         assert_eq!(running(7), running(7));
@@ -390,11 +390,11 @@ mod tests {
     #[test]
     fn a_key_used_again_after_its_age_is_the_new_one() {
         let mut window = window();
-        window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(0));
-        window.settle(&settled("a", 0, 8), Position::new(1, 2), ms(150));
-        assert!(matches!(window.check(&key("a"), 8, ms(151), 0), Seen::Repeat(_)));
+        window.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+        window.record(&settled("a", 0, 8), Position::new(1, 2), ms(150));
+        assert!(matches!(window.check(&key("a"), 8, ms(151), 0), RepeatCheck::Repeat(_)));
         window.expire(ms(151));
-        assert!(matches!(window.check(&key("a"), 8, ms(151), 0), Seen::Repeat(_)), "the old entry left alone");
+        assert!(matches!(window.check(&key("a"), 8, ms(151), 0), RepeatCheck::Repeat(_)), "the old entry left alone");
         assert_eq!(window.len(), (1, 0));
     }
 
@@ -402,54 +402,54 @@ mod tests {
     fn a_full_window_refuses_and_forgets_nobody() {
         let mut window = window();
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
-            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(0));
+            window.record(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(0));
         }
-        assert_eq!(window.check(&key("d"), 7, ms(50), 0), Seen::Full);
-        assert!(matches!(window.check(&key("a"), 7, ms(50), 0), Seen::Repeat(_)));
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), ms(0));
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), ms(0));
-        assert_eq!(window.check(&stream("u", 1), 7, ms(50), 0), Seen::Full);
-        assert_eq!(window.check(&stream("s", 2), 7, ms(50), 0), Seen::New);
+        assert_eq!(window.check(&key("d"), 7, ms(50), 0), RepeatCheck::Full);
+        assert!(matches!(window.check(&key("a"), 7, ms(50), 0), RepeatCheck::Repeat(_)));
+        window.record(&settled("s", 1, 7), Position::new(1, 4), ms(0));
+        window.record(&settled("t", 1, 7), Position::new(1, 5), ms(0));
+        assert_eq!(window.check(&stream("u", 1), 7, ms(50), 0), RepeatCheck::Full);
+        assert_eq!(window.check(&stream("s", 2), 7, ms(50), 0), RepeatCheck::New);
     }
 
     #[test]
     fn what_is_too_old_takes_no_room_although_no_record_came() {
         let mut window = window();
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
-            window.settle(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(sequence as u64));
+            window.record(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(sequence as u64));
         }
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), ms(2));
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), ms(3));
-        assert_eq!(window.check(&key("d"), 7, ms(99), 0), Seen::Full);
-        assert_eq!(window.check(&key("d"), 7, ms(101), 1), Seen::New, "a and b are too old");
-        assert_eq!(window.check(&key("d"), 7, ms(101), 2), Seen::Full, "their room is taken");
-        assert_eq!(window.check(&stream("u", 1), 7, ms(1_001), 0), Seen::Full);
-        assert_eq!(window.check(&stream("u", 1), 7, ms(1_002), 0), Seen::New);
+        window.record(&settled("s", 1, 7), Position::new(1, 4), ms(2));
+        window.record(&settled("t", 1, 7), Position::new(1, 5), ms(3));
+        assert_eq!(window.check(&key("d"), 7, ms(99), 0), RepeatCheck::Full);
+        assert_eq!(window.check(&key("d"), 7, ms(101), 1), RepeatCheck::New, "a and b are too old");
+        assert_eq!(window.check(&key("d"), 7, ms(101), 2), RepeatCheck::Full, "their room is taken");
+        assert_eq!(window.check(&stream("u", 1), 7, ms(1_001), 0), RepeatCheck::Full);
+        assert_eq!(window.check(&stream("u", 1), 7, ms(1_002), 0), RepeatCheck::New);
     }
 
     #[test]
     fn older_records_over_a_later_window_bring_nothing_back() {
         let mut window = window();
         // As a snapshot's window has them at its end: "a", of an earlier record, has left.
-        window.restore(Entry::new(&settled("b", 0, 7), 0, Position::new(1, 2), ms(150)));
+        window.restore(DedupEntry::new(&settled("b", 0, 7), 0, Position::new(1, 2), ms(150)));
         window.expire(ms(10));
-        window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(10));
-        assert_eq!(window.piece(&mut Cursor::default(), 9).len(), 1, "a would lie behind b, which is younger");
+        window.record(&settled("a", 0, 7), Position::new(1, 1), ms(10));
+        assert_eq!(window.chunk(&mut DedupCursor::default(), 9).len(), 1, "a would lie behind b, which is younger");
         assert_eq!(window.time_ms(), ms(150));
     }
 
     #[test]
     fn a_stream_goes_on_by_one() {
         let mut window = window();
-        assert_eq!(window.check(&stream("s", 2), 7, ms(0), 0), Seen::Gap { expected: 1 });
-        window.settle(&settled("s", 1, 7), Position::new(1, 1), ms(0));
-        window.settle(&settled("s", 2, 8), Position::new(1, 2), ms(0));
-        assert_eq!(window.check(&stream("s", 4), 9, ms(0), 0), Seen::Gap { expected: 3 });
-        assert_eq!(window.check(&stream("s", 3), 9, ms(0), 0), Seen::New);
-        assert_eq!(window.check(&stream("s", 2), 9, ms(0), 0), Seen::Reused);
-        assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), Seen::Repeat(_)));
+        assert_eq!(window.check(&stream("s", 2), 7, ms(0), 0), RepeatCheck::Gap { expected: 1 });
+        window.record(&settled("s", 1, 7), Position::new(1, 1), ms(0));
+        window.record(&settled("s", 2, 8), Position::new(1, 2), ms(0));
+        assert_eq!(window.check(&stream("s", 4), 9, ms(0), 0), RepeatCheck::Gap { expected: 3 });
+        assert_eq!(window.check(&stream("s", 3), 9, ms(0), 0), RepeatCheck::New);
+        assert_eq!(window.check(&stream("s", 2), 9, ms(0), 0), RepeatCheck::Reused);
+        assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), RepeatCheck::Repeat(_)));
         assert!(
-            matches!(window.check(&stream("s", 1), 7, ms(0), 0), Seen::Repeat(entry) if entry.stream_sequence == 2)
+            matches!(window.check(&stream("s", 1), 7, ms(0), 0), RepeatCheck::Repeat(entry) if entry.stream_sequence == 2)
         );
     }
 
@@ -457,35 +457,35 @@ mod tests {
     fn settling_twice_changes_nothing() {
         let mut window = window();
         for _ in 0..2 {
-            window.settle(&settled("a", 0, 7), Position::new(1, 1), ms(0));
-            window.settle(&settled("s", 1, 7), Position::new(1, 1), ms(0));
-            window.settle(&settled("s", 2, 8), Position::new(1, 1), ms(0));
+            window.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+            window.record(&settled("s", 1, 7), Position::new(1, 1), ms(0));
+            window.record(&settled("s", 2, 8), Position::new(1, 1), ms(0));
         }
-        let all = window.piece(&mut Cursor::default(), 9);
+        let all = window.chunk(&mut DedupCursor::default(), 9);
         let mut once = self::window();
-        once.settle(&settled("a", 0, 7), Position::new(1, 1), ms(0));
-        assert_eq!((window.len(), all), ((1, 1), once.piece(&mut Cursor::default(), 9)));
-        assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), Seen::Repeat(_)));
+        once.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+        assert_eq!((window.len(), all), ((1, 1), once.chunk(&mut DedupCursor::default(), 9)));
+        assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), RepeatCheck::Repeat(_)));
     }
 
     #[test]
     fn a_walk_gives_every_entry_and_restores_them() {
         let mut window = window();
         for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
-            window.settle(&settled(name, 0, 7), Position::new(1, at as u64 + 1), ms(at as u64));
+            window.record(&settled(name, 0, 7), Position::new(1, at as u64 + 1), ms(at as u64));
         }
-        window.settle(&settled("s", 1, 7), Position::new(1, 4), ms(4));
-        window.settle(&settled("t", 1, 7), Position::new(1, 5), ms(5));
-        let (mut cursor, mut restored) = (Cursor::default(), self::window());
+        window.record(&settled("s", 1, 7), Position::new(1, 4), ms(4));
+        window.record(&settled("t", 1, 7), Position::new(1, 5), ms(5));
+        let (mut cursor, mut restored) = (DedupCursor::default(), self::window());
         loop {
-            let piece = window.piece(&mut cursor, 2);
+            let piece = window.chunk(&mut cursor, 2);
             if piece.is_empty() {
                 break;
             }
             piece.into_iter().for_each(|entry| restored.restore(entry));
         }
         assert_eq!(restored.len(), (3, 2));
-        assert_eq!(restored.check(&key("b"), 8, ms(10), 0), Seen::Reused);
-        assert_eq!(restored.check(&stream("t", 3), 8, ms(10), 0), Seen::Gap { expected: 2 });
+        assert_eq!(restored.check(&key("b"), 8, ms(10), 0), RepeatCheck::Reused);
+        assert_eq!(restored.check(&stream("t", 3), 8, ms(10), 0), RepeatCheck::Gap { expected: 2 });
     }
 }

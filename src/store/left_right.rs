@@ -16,28 +16,28 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::marker::PhantomData;
 
-type Slot = CachePadded<AtomicU64>;
+type ReaderSlot = CachePadded<AtomicU64>;
 
 #[derive(Default)]
-pub(super) struct Gate {
+pub(super) struct LeftRight {
     flips: CachePadded<AtomicU64>,
-    slots: ThreadLocal<Slot>,
+    slots: ThreadLocal<ReaderSlot>,
 }
 
 /// A reader inside the gate. Not `Send`: its slot is its thread's.
-pub(super) struct Inside<'a> {
+pub(super) struct SideGuard<'a> {
     slot: &'a AtomicU64,
     pub(super) side: Side,
     not_send: PhantomData<*const ()>,
 }
 
-impl Gate {
+impl LeftRight {
     /// Goes in; wait-free.
     ///
     /// # Panics
     /// If this thread is inside already: one guard at a time keeps the Writer's wait short.
     #[inline]
-    pub(super) fn enter(&self) -> Inside<'_> {
+    pub(super) fn enter(&self) -> SideGuard<'_> {
         let slot: &AtomicU64 = self.slots.get().unwrap_or_else(|| {
             let slot = self.slots.get_or_default();
             // The thread's first visit: the slot is published before the side is read below.
@@ -48,7 +48,7 @@ impl Gate {
         assert!(visits.is_multiple_of(2), "a thread holds one read guard at a time");
         slot.store(visits + 1, Ordering::SeqCst);
         let side = side_of(self.flips.load(Ordering::SeqCst));
-        Inside { slot, side, not_send: PhantomData }
+        SideGuard { slot, side, not_send: PhantomData }
     }
 
     /// Looks without going in, so that the Writer never waits for it: `None` if readers were moved meanwhile, and what
@@ -85,7 +85,7 @@ impl Gate {
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for SideGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // Release: what was read inside was read before the Writer sees the reader gone.
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_flip_waits_for_the_reader_inside_and_shows_later_ones_the_new_side() {
-        let gate = Gate::default();
+        let gate = LeftRight::default();
         let (inside, entered) = std::sync::mpsc::sync_channel(1);
         let (leave, left) = std::sync::mpsc::sync_channel::<()>(1);
         let flipped = std::sync::atomic::AtomicBool::new(false);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_look_from_outside_counts_only_if_no_flip_came() {
-        let gate = Gate::default();
+        let gate = LeftRight::default();
         assert_eq!(gate.peek(|side| side), Some(Side(false)));
         assert_eq!(gate.peek(|_| gate.flip()), None);
         assert_eq!(gate.peek(|side| side), Some(Side(true)));
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "one read guard at a time")]
     fn a_second_guard_on_a_thread_is_refused() {
-        let gate = Gate::default();
+        let gate = LeftRight::default();
         let _first = gate.enter();
         let _second = gate.enter();
     }
