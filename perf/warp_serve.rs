@@ -11,7 +11,7 @@ mod words;
 use memdb::{
     format::Identity,
     limits::DEFAULT_NAMESPACE,
-    record::{Change, WordCount},
+    record::{NamespaceChange, WordCount},
     store::{StoreReader, Store, DedupLimits},
     tokenizer::Analyzer,
 };
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     for number in 0..words {
         write_word(number, &mut word);
         let counts = vec![WordCount { word: &word, count: 1_234 }];
-        store.load_image(&Change { namespace: DEFAULT_NAMESPACE, dropped: false, counts });
+        store.load_image(&NamespaceChange { namespace: DEFAULT_NAMESPACE, dropped: false, counts });
         store.end_image();
     }
     store.set_state_id(store.mark(), store.time_ms());

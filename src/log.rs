@@ -26,7 +26,7 @@ use crate::{
     failpoint::{self, Bug, planted},
     format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
-    record::Body,
+    record::RecordBody,
     store::StateId,
 };
 use record::ChainState;
@@ -156,7 +156,7 @@ impl Log {
         &mut self,
         time_ms: LoggedTime,
         digest_after: u64,
-        body: &Body<'_>,
+        body: &RecordBody<'_>,
     ) -> Result<(u64, &[u8]), AppendError> {
         self.rotate_if_due().map_err(AppendError::Undone)?;
         let before =

@@ -16,21 +16,21 @@ pub struct Record<'a> {
     /// The digest of the whole database once it is applied.
     pub digest_after: u64,
     /// What it changes.
-    pub body: Body<'a>,
+    pub body: RecordBody<'a>,
 }
 
 /// What a record changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Body<'a> {
+pub struct RecordBody<'a> {
     /// Changed counts, by namespace.
-    pub changes: Vec<Change<'a>>,
+    pub changes: Vec<NamespaceChange<'a>>,
     /// Keys and stream numbers it settles.
-    pub settled: Vec<Settled<'a>>,
+    pub keyed_writes: Vec<KeyedWrite<'a>>,
 }
 
 /// The changes of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Change<'a> {
+pub struct NamespaceChange<'a> {
     /// The namespace.
     pub namespace: &'a str,
     /// Whether everything it held is taken away first.
@@ -50,7 +50,7 @@ pub struct WordCount<'a> {
 
 /// A write that must not count again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Settled<'a> {
+pub struct KeyedWrite<'a> {
     /// Its key, or its stream's name.
     pub name: &'a str,
     /// Its number in the stream, from 1; 0 for a key.

@@ -16,7 +16,7 @@ use crate::{
     hash::WordHasher,
     limits,
     position::Position,
-    record::{Change, Record, WordCount},
+    record::{NamespaceChange, Record, WordCount},
     tally::Tally,
     words::{Ahead, Place, Side, Walk, Words, WordsWriter},
 };
@@ -202,7 +202,7 @@ impl Store {
 
     /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody may read
     /// or write.
-    pub fn load_image(&mut self, change: &Change<'_>) {
+    pub fn load_image(&mut self, change: &NamespaceChange<'_>) {
         let hasher = self.shared.hasher;
         let new = || StoredNamespace::new(hasher, change.namespace);
         let namespace = self.names.entry(change.namespace.into()).or_insert_with(new);
@@ -271,7 +271,7 @@ impl Store {
 
     fn change(
         &mut self,
-        changes: &[Change<'_>],
+        changes: &[NamespaceChange<'_>],
         known: &[WordLookups<'_>],
         record: &Record<'_>,
         mark: StateId,
@@ -287,7 +287,7 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let mut window = shared.window.lock();
         window.expire(record.time_ms);
-        for settled in &record.body.settled {
+        for settled in &record.body.keyed_writes {
             window.record(settled, record.position, record.time_ms);
         }
         shared.sides[side.index()].set(mark);
@@ -309,7 +309,7 @@ impl Store {
     }
 
     /// Sets every count on `side`; tells whether the set of namespaces changed.
-    fn first_pass(&mut self, changes: &[Change<'_>], known: &[WordLookups<'_>], side: Side) -> bool {
+    fn first_pass(&mut self, changes: &[NamespaceChange<'_>], known: &[WordLookups<'_>], side: Side) -> bool {
         let mut names_changed = false;
         for (at, change) in changes.iter().enumerate() {
             if change.dropped

@@ -19,7 +19,7 @@ use memdb::{
     log::{Log, RawRecord, scan},
     manifest::{Manifest, State},
     position::{EpochTable, Position},
-    record::{Body, Change, Record, Settled, WordCount},
+    record::{RecordBody, NamespaceChange, Record, KeyedWrite, WordCount},
     snapshot::{Job, Step, load},
     store::{StateId, Store, DedupLimits},
     tally::Once,
@@ -83,18 +83,18 @@ const HELLO: &[WordCount<'_>] = &[WordCount { word: "hello", count: 2 }];
 const TITLE: &[WordCount<'_>] = &[WordCount { word: "café", count: -1 }];
 const GONE: &[WordCount<'_>] = &[WordCount { word: "hello", count: 0 }, WordCount { word: "world", count: 1 << 40 }];
 
-fn change<'a>(namespace: &'a str, dropped: bool, counts: &[WordCount<'a>]) -> Change<'a> {
-    Change { namespace, dropped, counts: counts.to_vec() }
+fn change<'a>(namespace: &'a str, dropped: bool, counts: &[WordCount<'a>]) -> NamespaceChange<'a> {
+    NamespaceChange { namespace, dropped, counts: counts.to_vec() }
 }
 
 /// What the three records of the golden log say.
-fn bodies() -> [Body<'static>; 3] {
-    let key = Settled { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 3, distinct: 2, left_out: 1 };
-    let stream = Settled { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
+fn bodies() -> [RecordBody<'static>; 3] {
+    let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 3, distinct: 2, left_out: 1 };
+    let stream = KeyedWrite { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
     [
-        Body { changes: vec![change("titles", false, TITLE), change("words", false, HELLO)], settled: vec![key] },
-        Body { changes: vec![change("titles", true, &[])], settled: vec![stream] },
-        Body { changes: vec![change("words", false, GONE)], settled: Vec::new() },
+        RecordBody { changes: vec![change("titles", false, TITLE), change("words", false, HELLO)], keyed_writes: vec![key] },
+        RecordBody { changes: vec![change("titles", true, &[])], keyed_writes: vec![stream] },
+        RecordBody { changes: vec![change("words", false, GONE)], keyed_writes: Vec::new() },
     ]
 }
 

@@ -89,11 +89,11 @@ fn follow(at: &mut StateId, raw: &RawRecord<'_>) {
 }
 
 /// What was decoded is what it is encoded to.
-fn same_again(raw: &RawRecord<'_>, body: &memdb::record::Body<'_>) {
+fn same_again(raw: &RawRecord<'_>, body: &memdb::record::RecordBody<'_>) {
     let mut encoded = Vec::new();
     memdb::format::encode_into(body, &mut encoded);
     assert!(encoded.len() <= raw.payload.len(), "the shortest form of {} bytes", raw.payload.len());
-    assert_eq!(memdb::format::borrow_decode::<memdb::record::Body<'_>>(&encoded).as_ref(), Ok(body));
+    assert_eq!(memdb::format::borrow_decode::<memdb::record::RecordBody<'_>>(&encoded).as_ref(), Ok(body));
 }
 
 /// Repair takes what is there up to the first bad record, and never fails on damage.

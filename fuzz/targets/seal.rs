@@ -8,7 +8,7 @@ use memdb::{
     hash::weight,
     log::{RECORD_HEADER_BYTES, RawRecord},
     position::Position,
-    record::Change,
+    record::NamespaceChange,
     store::Store,
     tokenizer::Analyzer,
 };
@@ -49,7 +49,7 @@ pub struct Model {
 
 impl Model {
     /// Sets what a record or an image says.
-    pub fn set(&mut self, changes: &[Change<'_>]) {
+    pub fn set(&mut self, changes: &[NamespaceChange<'_>]) {
         for change in changes {
             if change.dropped {
                 self.counts.retain(|(namespace, _), _| namespace != change.namespace);

@@ -7,7 +7,7 @@ use memdb::{
     format::{FILE_HEADER_BYTES, FileKind, borrow_decode_front, encode_into},
     manifest::Manifest,
     position::Position,
-    record::{Change, WordCount},
+    record::{NamespaceChange, WordCount},
     snapshot::{Loader, Trailer},
     store::{StateId, Store, DedupLimits},
 };
@@ -91,7 +91,7 @@ fn set_image(payload: &[u8], model: &mut Model) {
         counts.push(WordCount { word, count });
         rest = behind;
     }
-    model.set(&[Change { namespace, dropped: false, counts }]);
+    model.set(&[NamespaceChange { namespace, dropped: false, counts }]);
 }
 
 /// The first byte: whether the checksum at the end is made right.

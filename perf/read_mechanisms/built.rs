@@ -7,7 +7,7 @@ use memdb::{
     hash::weight,
     limits::DEFAULT_NAMESPACE,
     position::Position,
-    record::{Body, Change, Record, WordCount},
+    record::{RecordBody, NamespaceChange, Record, WordCount},
     store::{StoreReader, Store, DedupLimits},
     tally::Tally,
 };
@@ -52,13 +52,13 @@ impl Mechanism for Built {
             let count = writer.add(counted.hash, counted.amount);
             WordCount { word: counted.word, count }
         });
-        let change = Change { namespace: DEFAULT_NAMESPACE, dropped: false, counts: counts.collect() };
+        let change = NamespaceChange { namespace: DEFAULT_NAMESPACE, dropped: false, counts: counts.collect() };
         writer.sequence += 1;
         let record = Record {
             position: Position::new(1, writer.sequence),
             time_ms: memdb::clock::LoggedTime::from_ms(writer.sequence),
             digest_after: writer.digest,
-            body: Body { changes: vec![change], settled: Vec::new() },
+            body: RecordBody { changes: vec![change], keyed_writes: Vec::new() },
         };
         writer.store.apply(&record, 0).expect("the digest is the one the counts lead to");
     }

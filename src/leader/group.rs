@@ -10,7 +10,7 @@ use crate::{
     hash::{WordHasher, weight},
     limits,
     position::Position,
-    record::{Body, Change, Settled, WordCount},
+    record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
     store::{DedupEntry, WordLookups, RepeatCheck, Store},
     tally::{Batch, Once, Tally, Verb},
     words::{Ahead, Growth, PAIR_BYTES, Place, WordsWriter},
@@ -168,7 +168,7 @@ impl Group {
     }
 
     /// The record's body, what is known of its words beside, and the digest it leads to.
-    pub(super) fn body(&self, store: &Store) -> (Body<'_>, Vec<WordLookups<'_>>, u64) {
+    pub(super) fn body(&self, store: &Store) -> (RecordBody<'_>, Vec<WordLookups<'_>>, u64) {
         let mut digest = store.digest();
         let (mut changes, mut known) = (Vec::new(), Vec::new());
         for (name, names) in &self.names {
@@ -180,10 +180,10 @@ impl Group {
             digest = digest.wrapping_add(names.digest.wrapping_sub(before).wrapping_mul(factor));
             let counts =
                 names.counts.iter().map(|counted| WordCount { word: counted.word, count: counted.amount }).collect();
-            changes.push(Change { namespace: name, dropped: names.dropped, counts });
+            changes.push(NamespaceChange { namespace: name, dropped: names.dropped, counts });
             known.push(WordLookups { words: &names.counts, places: &names.places });
         }
-        let settled = self.order.iter().map(|entry| Settled {
+        let settled = self.order.iter().map(|entry| KeyedWrite {
             name: &entry.name,
             stream_sequence: entry.stream_sequence,
             fingerprint: entry.fingerprint,
@@ -191,7 +191,7 @@ impl Group {
             distinct: entry.distinct,
             left_out: entry.left_out,
         });
-        (Body { changes, settled: settled.collect() }, known, digest)
+        (RecordBody { changes, keyed_writes: settled.collect() }, known, digest)
     }
 
     fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> RepeatCheck {

@@ -18,7 +18,7 @@ use crate::{
     format::{self, u16_at, u32_at, u64_at},
     limits,
     position::{Position, Sequence},
-    record::{Body, Record},
+    record::{RecordBody, Record},
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -156,7 +156,7 @@ impl<'a> RawRecord<'a> {
     /// # Errors
     /// If its payload, though undamaged, cannot be decoded, or has words that no store takes.
     pub fn record(&self) -> Result<Record<'a>, BadRecord> {
-        let body: Body<'_> = format::borrow_decode(self.payload).map_err(BadRecord::Unknown)?;
+        let body: RecordBody<'_> = format::borrow_decode(self.payload).map_err(BadRecord::Unknown)?;
         // Whoever wrote it has bounded its words; a store relies on it, and checksums do not vouch for it.
         let mut words = body.changes.iter().flat_map(|change| &change.counts).map(|counted| counted.word.len());
         if let Some(bytes) = words.find(|bytes| !(1..=limits::MAX_WORD_BYTES).contains(bytes)) {
@@ -185,7 +185,7 @@ pub fn encode_record(
     position: Position,
     time_ms: LoggedTime,
     digest_after: u64,
-    body: &Body<'_>,
+    body: &RecordBody<'_>,
     before: &ChainState,
     bytes: &mut Vec<u8>,
 ) -> RecordHeader {
@@ -221,16 +221,16 @@ pub struct ChainState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Change, Settled, WordCount};
+    use crate::record::{NamespaceChange, KeyedWrite, WordCount};
 
     const BEFORE: ChainState = ChainState { chain: 5, synced_upto: 3, hash_seed: 9 };
 
-    fn body() -> Body<'static> {
+    fn body() -> RecordBody<'static> {
         let counts = vec![WordCount { word: "hello", count: 2 }, WordCount { word: "gone", count: 0 }];
-        let changes = vec![Change { namespace: "words", dropped: false, counts }];
+        let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
         let settled =
-            Settled { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 2, distinct: 2, left_out: 0 };
-        Body { changes, settled: vec![settled] }
+            KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 2, distinct: 2, left_out: 0 };
+        RecordBody { changes, keyed_writes: vec![settled] }
     }
 
     fn encoded() -> Vec<u8> {
@@ -276,7 +276,7 @@ mod tests {
         for (word, sound) in [("", false), (&long[1..], true), (&long, false)] {
             let counts = vec![WordCount { word: "hello", count: 1 }, WordCount { word, count: 1 }];
             let body =
-                Body { changes: vec![Change { namespace: "words", dropped: false, counts }], settled: Vec::new() };
+                RecordBody { changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }], keyed_writes: Vec::new() };
             let mut bytes = Vec::new();
             encode_record(Position::new(1, 4), LoggedTime::from_ms(1_000), 77, &body, &BEFORE, &mut bytes);
             let raw = RawRecord::parse(&bytes, 9).expect("whole");

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     disk::RealDisk,
     format::{MANIFEST, SNAPSHOT_PREFIX},
-    record::{Change, WordCount},
+    record::{NamespaceChange, WordCount},
     tokenizer::Analyzer,
 };
 
@@ -29,9 +29,9 @@ impl Logged {
     fn append(&mut self, records: u64) {
         for _ in 0..records {
             let counts = vec![WordCount { word: "hello", count: 1 }];
-            let changes = vec![Change { namespace: "words", dropped: false, counts }];
+            let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
             self.log
-                .append(LoggedTime::from_ms(1_000), 5, &Body { changes, settled: Vec::new() })
+                .append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() })
                 .expect("the disk works");
         }
     }

@@ -83,7 +83,7 @@ mod tests {
         disk::RealDisk,
         log::Log,
         position::Position,
-        record::{Body, Change, WordCount},
+        record::{RecordBody, NamespaceChange, WordCount},
         store::{StateId, DedupLimits},
         tokenizer::Analyzer,
     };
@@ -111,9 +111,9 @@ mod tests {
         let disk = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
         let mut log = Log::begin(disk, identity, 1, StateId::default(), 1 << 20).expect("the disk works");
         let counts = vec![WordCount { word: "hello", count: 1 }];
-        let changes = vec![Change { namespace: "words", dropped: false, counts }];
+        let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
         let mut append = |digest, changes| {
-            let appended = log.append(LoggedTime::from_ms(1_000), digest, &Body { changes, settled: Vec::new() });
+            let appended = log.append(LoggedTime::from_ms(1_000), digest, &RecordBody { changes, keyed_writes: Vec::new() });
             appended.expect("the disk works").1.to_vec()
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest

@@ -10,7 +10,7 @@ use crate::{
     limits,
     log::RawRecord,
     position::Sequence,
-    record::{Change, WordCount},
+    record::{NamespaceChange, WordCount},
     store::{DedupEntry, Store, DedupLimits},
 };
 
@@ -159,7 +159,7 @@ fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
     if counts.iter().any(|counted| counted.count == 0) {
         return Err("a word with a count of zero".into());
     }
-    store.load_image(&Change { namespace, dropped: false, counts });
+    store.load_image(&NamespaceChange { namespace, dropped: false, counts });
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::{
     hash::{WordHasher, fingerprint},
     limits,
     position::Position,
-    record::Settled,
+    record::KeyedWrite,
     tally::Once,
 };
 use bincode::{Decode, Encode};
@@ -66,7 +66,7 @@ pub struct DedupEntry {
 }
 
 impl DedupEntry {
-    fn new(settled: &Settled<'_>, running: u128, position: Position, time_ms: LoggedTime) -> Self {
+    fn new(settled: &KeyedWrite<'_>, running: u128, position: Position, time_ms: LoggedTime) -> Self {
         Self {
             name: settled.name.into(),
             stream_sequence: settled.stream_sequence,
@@ -222,7 +222,7 @@ impl DedupWindow {
     }
 
     /// Remembers what a record settles. Harmless twice.
-    pub fn record(&mut self, settled: &Settled<'_>, position: Position, time_ms: LoggedTime) {
+    pub fn record(&mut self, settled: &KeyedWrite<'_>, position: Position, time_ms: LoggedTime) {
         if settled.stream_sequence > 0 {
             let before = self.streams.get(settled.name);
             if before
@@ -338,8 +338,8 @@ mod tests {
         LoggedTime::from_ms(ms)
     }
 
-    fn settled(name: &str, stream_sequence: u64, fingerprint: u128) -> Settled<'_> {
-        Settled { name, stream_sequence, fingerprint, words: 2, distinct: 1, left_out: 0 }
+    fn settled(name: &str, stream_sequence: u64, fingerprint: u128) -> KeyedWrite<'_> {
+        KeyedWrite { name, stream_sequence, fingerprint, words: 2, distinct: 1, left_out: 0 }
     }
 
     fn key(name: &str) -> Once {

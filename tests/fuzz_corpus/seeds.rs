@@ -6,7 +6,7 @@ use memdb::{
     log::{RECORD_HEADER_BYTES, RawRecord},
     manifest::Manifest,
     position::{EpochTable, Position},
-    record::{Body, Change, Settled, WordCount},
+    record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
     replication::{Answer, Command, Hello, Offer, Outcome},
     store::StateId,
 };
@@ -37,7 +37,7 @@ fn under(first: &[u8], rest: &[u8]) -> Vec<u8> {
 }
 
 /// A record whose checksums are for `seal` to make: only its length is there.
-fn record(body: &Body<'_>) -> Vec<u8> {
+fn record(body: &RecordBody<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
     encode_into(body, &mut payload);
     let mut bytes = vec![0; RECORD_HEADER_BYTES];
@@ -45,19 +45,19 @@ fn record(body: &Body<'_>) -> Vec<u8> {
     under(&bytes, &payload)
 }
 
-fn counted<'a>(namespace: &'a str, counts: &[(&'a str, i64)]) -> Change<'a> {
+fn counted<'a>(namespace: &'a str, counts: &[(&'a str, i64)]) -> NamespaceChange<'a> {
     let counts = counts.iter().map(|&(word, count)| WordCount { word, count }).collect();
-    Change { namespace, dropped: false, counts }
+    NamespaceChange { namespace, dropped: false, counts }
 }
 
 fn records() -> Vec<u8> {
-    let key = Settled { name: "key", stream_sequence: 0, fingerprint: 300, words: 2, distinct: 2, left_out: 0 };
-    let stream = Settled { name: "stream", stream_sequence: 1, ..key };
+    let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 300, words: 2, distinct: 2, left_out: 0 };
+    let stream = KeyedWrite { name: "stream", stream_sequence: 1, ..key };
     [
-        Body { changes: vec![counted("words", &[("hello", 2), ("world", i64::MAX)])], settled: vec![key] },
-        Body { changes: vec![counted("titles", &[("café", -1)])], settled: vec![stream] },
-        Body { changes: vec![Change { dropped: true, ..counted("words", &[("a", 1), ("a", 2)]) }], settled: vec![] },
-        Body { changes: vec![counted("titles", &[("café", 0)])], settled: vec![] },
+        RecordBody { changes: vec![counted("words", &[("hello", 2), ("world", i64::MAX)])], keyed_writes: vec![key] },
+        RecordBody { changes: vec![counted("titles", &[("café", -1)])], keyed_writes: vec![stream] },
+        RecordBody { changes: vec![NamespaceChange { dropped: true, ..counted("words", &[("a", 1), ("a", 2)]) }], keyed_writes: vec![] },
+        RecordBody { changes: vec![counted("titles", &[("café", 0)])], keyed_writes: vec![] },
     ]
     .iter()
     .flat_map(record)
@@ -66,7 +66,7 @@ fn records() -> Vec<u8> {
 
 /// Records of which the second has a word that no store takes.
 fn unbounded(word: &str) -> Vec<u8> {
-    let counted = |word| Body { changes: vec![counted("words", &[(word, 1)])], settled: vec![] };
+    let counted = |word| RecordBody { changes: vec![counted("words", &[(word, 1)])], keyed_writes: vec![] };
     [record(&counted("hello")), record(&counted(word)), record(&counted("world"))].concat()
 }
 

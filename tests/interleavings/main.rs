@@ -33,7 +33,7 @@ pub(crate) use memdb::{clock, hash, limits, position, record, tally};
 use memdb::{
     hash::{WordHasher, weight},
     position::Position,
-    record::{Body, Change, Record, WordCount},
+    record::{RecordBody, NamespaceChange, Record, WordCount},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -85,8 +85,8 @@ impl Story {
             counts.filter(|&(_, count)| count != 0).map(|(word, count)| WordCount { word, count }).collect();
         let digest = counts.iter().map(|counted| weight(HASHER.hash(counted.word), counted.count));
         let digest = digest.fold(0, u64::wrapping_add).wrapping_mul(HASHER.namespace_factor(NAMESPACE));
-        let change = Change { namespace: NAMESPACE, dropped: false, counts };
-        let body = Body { changes: vec![change], settled: Vec::new() };
+        let change = NamespaceChange { namespace: NAMESPACE, dropped: false, counts };
+        let body = RecordBody { changes: vec![change], keyed_writes: Vec::new() };
         let record = Record {
             position: Position::new(1, sequence),
             time_ms: clock::LoggedTime::from_ms(sequence),

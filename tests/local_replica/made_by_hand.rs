@@ -9,7 +9,7 @@ use memdb::{
     log::Log,
     manifest::{Manifest, State},
     position::Position,
-    record::{Body, Change, Record, WordCount},
+    record::{RecordBody, NamespaceChange, Record, WordCount},
     snapshot::Job,
     store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
@@ -44,7 +44,7 @@ impl ByHand {
         let at = self.log.next();
         let words: Vec<String> = (0..words).map(|n| format!("{}-{n}", at.sequence)).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
-        let body = Body { changes: vec![Change { namespace: "words", dropped: false, counts }], settled: Vec::new() };
+        let body = RecordBody { changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }], keyed_writes: Vec::new() };
         let digest = words.iter().map(|word| memdb::hash::weight(IDENTITY.hasher().hash(word), 1));
         let digest = digest.fold(0_u64, u64::wrapping_add).wrapping_mul(IDENTITY.hasher().namespace_factor("words"));
         let digest_after = self.store.digest().wrapping_add(digest).wrapping_add(wrong_by);

@@ -7,7 +7,7 @@ use crate::{
 use memdb::{
     clock::LoggedTime,
     position::Position,
-    record::{Body, Record},
+    record::{RecordBody, Record},
     store::{StateId, Store, DedupLimits},
 };
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ proptest! {
         let mut position = start.position;
         for (step, digest_after) in applied {
             position = Position::new(1, position.sequence + 1);
-            let body = Body { changes: step.iter().map(Changed::as_change).collect(), settled: Vec::new() };
+            let body = RecordBody { changes: step.iter().map(Changed::as_change).collect(), keyed_writes: Vec::new() };
             loaded.store.apply_over_image(&Record { position, time_ms: LoggedTime::from_ms(1), digest_after, body }, position.sequence * 3);
         }
         prop_assert_eq!(loaded.store.mark(), if position == start.position { StateId::default() } else { end });

@@ -5,7 +5,7 @@ use memdb::{
     clock::LoggedTime,
     hash::{WordHasher, weight},
     position::Position,
-    record::{Body, Change, Record, WordCount},
+    record::{RecordBody, NamespaceChange, Record, WordCount},
     store::{StateId, Store, DedupLimits},
 };
 use proptest::prelude::*;
@@ -22,9 +22,9 @@ pub struct Changed {
 }
 
 impl Changed {
-    pub fn as_change(&self) -> Change<'_> {
+    pub fn as_change(&self) -> NamespaceChange<'_> {
         let counts = self.counts.iter().map(|(word, count)| WordCount { word, count: *count }).collect();
-        Change { namespace: self.namespace, dropped: self.dropped, counts }
+        NamespaceChange { namespace: self.namespace, dropped: self.dropped, counts }
     }
 }
 
@@ -90,7 +90,7 @@ impl Pair {
     pub fn apply(&mut self, changes: &[Changed]) {
         self.model.apply(changes);
         let position = Position::new(1, self.store.mark().position.sequence + 1);
-        let body = Body { changes: changes.iter().map(Changed::as_change).collect(), settled: Vec::new() };
+        let body = RecordBody { changes: changes.iter().map(Changed::as_change).collect(), keyed_writes: Vec::new() };
         let record = Record {
             position,
             time_ms: LoggedTime::from_ms(position.sequence),

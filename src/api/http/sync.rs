@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::{
         hash::WordHasher,
-        record::{Change, WordCount},
+        record::{NamespaceChange, WordCount},
         store::{Store, DedupLimits},
     };
     use std::task::Waker;
@@ -137,9 +137,9 @@ mod tests {
         let mut store = Store::new(WordHasher::new(7), DedupLimits::default());
         let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
-        store.load_image(&Change { namespace: "words", dropped: false, counts });
+        store.load_image(&NamespaceChange { namespace: "words", dropped: false, counts });
         let counts = vec![WordCount { word: "a", count: 1 }];
-        store.load_image(&Change { namespace: "small", dropped: false, counts });
+        store.load_image(&NamespaceChange { namespace: "small", dropped: false, counts });
         store.end_image();
         let body = |namespace: &str| SyncBody::new(store.reader().scan(namespace), 1_000);
         let encoders = Arc::new(Semaphore::new(1));
@@ -163,7 +163,7 @@ mod tests {
         let mut store = Store::new(WordHasher::new(7), DedupLimits::default());
         let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
-        store.load_image(&Change { namespace: "words", dropped: false, counts });
+        store.load_image(&NamespaceChange { namespace: "words", dropped: false, counts });
         store.end_image();
         let mut body = SyncBody::new(store.reader().scan("words"), 1_000);
         let mut cx = Context::from_waker(Waker::noop());

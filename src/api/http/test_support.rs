@@ -12,7 +12,7 @@ use crate::{
     format::Identity,
     metrics::{Metrics, NodeLimits, NodeRole},
     position::{EpochTable, Position},
-    record::{Change, WordCount},
+    record::{NamespaceChange, WordCount},
     store::{StateId, Store, DedupLimits},
     tally::Pool,
     tokenizer::Analyzer,
@@ -27,7 +27,7 @@ pub(super) fn state() -> AppState {
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
     for namespace in ["words", "b"] {
         let counts = [("hello", 5), ("a", 1), ("北 x", i64::MIN)].map(|(word, count)| WordCount { word, count });
-        store.load_image(&Change { namespace, dropped: false, counts: counts.to_vec() });
+        store.load_image(&NamespaceChange { namespace, dropped: false, counts: counts.to_vec() });
     }
     store.end_image();
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);
