@@ -15,7 +15,7 @@ use memdb::{
     limits::DEFAULT_NAMESPACE,
     log::Log,
     store::{StateId, StoreReader, Store, DedupLimits},
-    tally::{Batch, Tally, Verb},
+    tally::{WriteBatch, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{
@@ -100,7 +100,7 @@ impl Loaded {
         loaded
     }
 
-    fn write(&mut self, batch: Batch) {
+    fn write(&mut self, batch: WriteBatch) {
         self.writer.write([Submission { batch, level: None, reply: () }], Monotonic::default(), &mut self.actions);
         for action in self.actions.drain(..) {
             if let Action::Answer((), answer) = action {
@@ -118,8 +118,8 @@ impl Loaded {
     }
 }
 
-fn batch(numbers: impl Iterator<Item = u64>) -> Batch {
-    let mut tally = Tally::new(IDENTITY.hasher());
+fn batch(numbers: impl Iterator<Item = u64>) -> WriteBatch {
+    let mut tally = WordCounts::new(IDENTITY.hasher());
     let mut word = String::new();
     for number in numbers {
         write_word(number, &mut word);
@@ -127,11 +127,11 @@ fn batch(numbers: impl Iterator<Item = u64>) -> Batch {
     }
     let words = tally.len() as u64;
     let namespace = DEFAULT_NAMESPACE.into();
-    Batch { namespace, verb: Verb::Add, tally, words, left_out: 0, once: None, fingerprint: 0 }
+    WriteBatch { namespace, op: WriteOp::Add, counts: tally, words, left_out: 0, key: None, fingerprint: 0 }
 }
 
 /// Batches of distinct words by Zipf's law.
-fn batches(words: u64) -> Vec<Batch> {
+fn batches(words: u64) -> Vec<WriteBatch> {
     let mut numbers = Numbers::new(words);
     let mut one = || {
         let mut chosen = std::collections::BTreeSet::new();
@@ -254,10 +254,10 @@ fn remove_the_largest(loaded: &mut Loaded) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..9 {
         let (_, top) = loaded.reader().top(DEFAULT_NAMESPACE, 1_000);
-        let mut tally = Tally::new(IDENTITY.hasher());
+        let mut tally = WordCounts::new(IDENTITY.hasher());
         top.iter().for_each(|(word, _)| tally.add(word, 0).expect("nothing"));
         let start = Instant::now();
-        loaded.write(Batch { verb: Verb::RemoveWords, tally, ..batch(std::iter::empty()) });
+        loaded.write(WriteBatch { op: WriteOp::RemoveWords, counts: tally, ..batch(std::iter::empty()) });
         slowest = slowest.max(start.elapsed());
     }
     slowest

@@ -21,7 +21,7 @@ use crate::{
     position::Position,
     replication::{Answer, Feed, Peer, Told},
     snapshot::Published,
-    tally::Batch,
+    tally::WriteBatch,
     view::View,
 };
 use bytes::Bytes;
@@ -300,7 +300,7 @@ impl Leader {
     ///
     /// # Errors
     /// As [`WriteError`] says.
-    pub async fn submit(&self, batch: Batch, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
+    pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
         }

@@ -17,7 +17,7 @@ use crate::{
     limits,
     position::Position,
     record::{NamespaceChange, Record, WordCount},
-    tally::Tally,
+    tally::WordCounts,
     words::{Ahead, Place, Side, Walk, Words, WordsWriter},
 };
 use left_right::{LeftRight, SideGuard};
@@ -86,7 +86,7 @@ pub struct Store {
 /// What is known of a change's words before it is applied: their hashes and, if somebody has looked, their places.
 pub(crate) struct WordLookups<'a> {
     /// The words, in the order of the change's counts.
-    pub(crate) words: &'a Tally,
+    pub(crate) words: &'a WordCounts,
     /// As many, or none.
     pub(crate) places: &'a [Place],
 }
@@ -260,7 +260,7 @@ impl Store {
     }
 
     /// What the window says of a keyed write at `now` ([`DedupWindow::check`]).
-    pub fn check_repeat(&self, once: &crate::tally::Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
+    pub fn check_repeat(&self, once: &crate::tally::IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         self.shared.window.lock().check(once, fingerprint, now, ahead)
     }
 

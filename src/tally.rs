@@ -1,10 +1,10 @@
 //! What one request asks of the counts: words with amounts, and how often it may count.
 //!
-//! A handler builds a [`Batch`] on its own core; from then on the batch belongs to the Writer.
+//! A handler builds a [`WriteBatch`] on its own core; from then on the batch belongs to the Writer.
 
-mod parts;
+mod partitioned;
 
-pub use parts::Parts;
+pub use partitioned::PartitionedCounter;
 
 use crate::hash::WordHasher;
 use parking_lot::Mutex;
@@ -18,23 +18,23 @@ pub struct CountOverflow;
 /// Words with an amount each, in the order they first came, found again by hash.
 ///
 /// The words lie one after the other in one buffer: counting a word that is already there allocates nothing. A tally that
-/// comes from a [`Pool`] goes back there when it is dropped, wherever that is.
+/// comes from a [`WordCountsPool`] goes back there when it is dropped, wherever that is.
 #[derive(Debug)]
-pub struct Tally {
+pub struct WordCounts {
     hasher: WordHasher,
     text: String,
-    entries: Vec<Entry>,
+    entries: Vec<CountEntry>,
     /// The index, a power of two or nothing: the upper half of a hash, and in the lower half the entry's number from 1; 0 is
     /// free. Probing is linear, and three quarters are in use at most. None at all, whatever there is, behind
-    /// [`Parts::count_into`]: most such tallies are only gone through.
+    /// [`PartitionedCounter::count_into`]: most such tallies are only gone through.
     slots: Vec<u64>,
     /// Room to put the entries in another order.
-    ordered: Option<Box<Ordered>>,
-    home: Option<Arc<Pool>>,
+    ordered: Option<Box<OrderBuffer>>,
+    home: Option<Arc<WordCountsPool>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct CountEntry {
     hash: u64,
     amount: i64,
     /// The first eight bytes of the word, so that short words are compared without a look at the text.
@@ -44,16 +44,16 @@ struct Entry {
 }
 
 #[derive(Debug, Default)]
-struct Ordered {
-    entries: Vec<Entry>,
+struct OrderBuffer {
+    entries: Vec<CountEntry>,
     /// Of each entry the number in the new order, from 1.
     numbers: Vec<u32>,
     text: String,
 }
 
-/// One word of a [`Tally`].
+/// One word of a [`WordCounts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted<'a> {
+pub struct WordAmount<'a> {
     /// The word's hash under the database's seed.
     pub hash: u64,
     /// The word.
@@ -64,7 +64,7 @@ pub struct Counted<'a> {
 
 const FIRST_SLOTS: usize = 16;
 
-impl Tally {
+impl WordCounts {
     /// An empty tally for a database with this hasher.
     pub fn new(hasher: WordHasher) -> Self {
         Self { hasher, text: String::new(), entries: Vec::new(), slots: Vec::new(), ordered: None, home: None }
@@ -84,10 +84,10 @@ impl Tally {
         self.add_hashed(self.hasher.hash(word), word, amount)
     }
 
-    /// [`Tally::add`] for a word whose hash is known.
+    /// [`WordCounts::add`] for a word whose hash is known.
     ///
     /// # Errors
-    /// As [`Tally::add`].
+    /// As [`WordCounts::add`].
     #[inline]
     pub fn add_hashed(&mut self, hash: u64, word: &str, amount: i64) -> Result<(), CountOverflow> {
         match self.position(hash, word) {
@@ -112,8 +112,8 @@ impl Tally {
     /// them up finds those behind each other close together, in the cache and in few pages.
     pub fn order_by_hash(&mut self) {
         let mut room = self.ordered.take().unwrap_or_default();
-        let Ordered { entries: ordered, numbers, text } = &mut *room;
-        let top = |entry: &Entry| (entry.hash >> 56) as usize;
+        let OrderBuffer { entries: ordered, numbers, text } = &mut *room;
+        let top = |entry: &CountEntry| (entry.hash >> 56) as usize;
         let mut next = [0_u32; 256];
         self.entries.iter().for_each(|entry| next[top(entry)] += 1);
         let mut before = 0;
@@ -143,7 +143,7 @@ impl Tally {
         self.ordered = Some(room);
     }
 
-    /// Whether words are found again quickly: not behind [`Parts::count_into`], until another word comes.
+    /// Whether words are found again quickly: not behind [`PartitionedCounter::count_into`], until another word comes.
     pub fn is_indexed(&self) -> bool {
         self.entries.is_empty() || !self.slots.is_empty()
     }
@@ -153,9 +153,9 @@ impl Tally {
         self.position(hash, word).map(|at| self.entries[at].amount)
     }
 
-    /// The words in the order they first came, or in that of [`Tally::order_by_hash`].
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Counted<'_>> {
-        self.entries.iter().map(|entry| Counted { hash: entry.hash, word: self.word(entry), amount: entry.amount })
+    /// The words in the order they first came, or in that of [`WordCounts::order_by_hash`].
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = WordAmount<'_>> {
+        self.entries.iter().map(|entry| WordAmount { hash: entry.hash, word: self.word(entry), amount: entry.amount })
     }
 
     /// The hashes of the words, in the same order.
@@ -188,7 +188,7 @@ impl Tally {
         let (entries, text) = (self.entries.capacity(), self.text.capacity());
         // Once it was put in order, it has both a second time.
         let times = if self.ordered.is_some() { 2 } else { 1 };
-        self.slots.capacity() * size_of::<u64>() + times * (entries * size_of::<Entry>() + text)
+        self.slots.capacity() * size_of::<u64>() + times * (entries * size_of::<CountEntry>() + text)
     }
 
     /// Forgets all words and keeps the memory for the next ones.
@@ -208,7 +208,7 @@ impl Tally {
 
     fn position(&self, hash: u64, word: &str) -> Option<usize> {
         let head = head_of(word);
-        let is = |entry: &Entry| {
+        let is = |entry: &CountEntry| {
             entry.hash == hash
                 && entry.head == head
                 && entry.len as usize == word.len()
@@ -239,7 +239,7 @@ impl Tally {
             self.make_index(number as usize);
         }
         self.text.push_str(word);
-        self.entries.push(Entry { hash, amount, head: head_of(word), start, len: word.len() as u32 });
+        self.entries.push(CountEntry { hash, amount, head: head_of(word), start, len: word.len() as u32 });
         self.put(hash, number);
     }
 
@@ -272,12 +272,12 @@ impl Tally {
         slot
     }
 
-    fn word(&self, entry: &Entry) -> &str {
+    fn word(&self, entry: &CountEntry) -> &str {
         &self.text[entry.start as usize..][..entry.len as usize]
     }
 }
 
-impl Clone for Tally {
+impl Clone for WordCounts {
     fn clone(&self) -> Self {
         let Self { hasher, text, entries, slots, .. } = self;
         let (text, entries, slots) = (text.clone(), entries.clone(), slots.clone());
@@ -285,7 +285,7 @@ impl Clone for Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for WordCounts {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             let empty = Self::new(self.hasher);
@@ -311,28 +311,28 @@ fn head_of(word: &str) -> u64 {
 
 /// Tallies that have served and will serve again: large ones cost more to make than to fill.
 #[derive(Debug, Default)]
-pub struct Pool {
-    free: Mutex<Vec<Tally>>,
+pub struct WordCountsPool {
+    free: Mutex<Vec<WordCounts>>,
     most: usize,
     most_bytes: usize,
 }
 
-impl Pool {
+impl WordCountsPool {
     /// A pool that keeps so many, none that an unusual text has made larger than `most_bytes`.
     pub fn new(most: usize, most_bytes: usize) -> Arc<Self> {
         Arc::new(Self { free: Mutex::default(), most, most_bytes })
     }
 
     /// An empty tally, which comes back when it is dropped.
-    pub fn take(self: &Arc<Self>, hasher: WordHasher) -> Tally {
+    pub fn take(self: &Arc<Self>, hasher: WordHasher) -> WordCounts {
         // One of another database is of no use, and there is none: a process serves one.
         let mut tally =
-            self.free.lock().pop().filter(|tally| tally.hasher == hasher).unwrap_or_else(|| Tally::new(hasher));
+            self.free.lock().pop().filter(|tally| tally.hasher == hasher).unwrap_or_else(|| WordCounts::new(hasher));
         tally.home = Some(Arc::clone(self));
         tally
     }
 
-    fn give_back(&self, mut tally: Tally) {
+    fn give_back(&self, mut tally: WordCounts) {
         tally.clear();
         let mut free = self.free.lock();
         if free.len() < self.most && tally.room() <= self.most_bytes {
@@ -343,7 +343,7 @@ impl Pool {
 
 /// What a batch does with its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum WriteOp {
     /// Adds each amount to the word's count, up to the 64-bit range: text.
     Add,
     /// Adds each amount to the word's count, up to [`crate::limits::MAX_GIVEN_COUNT`] either side of zero: amounts given by hand. A
@@ -357,7 +357,7 @@ pub enum Verb {
 
 /// How a write that may be repeated names itself, so that it counts once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Once {
+pub enum IdempotencyKey {
     /// An idempotency key.
     Key(Box<str>),
     /// The `sequence`-th post of a producer's stream, from 1 without a gap.
@@ -385,49 +385,49 @@ pub enum Once {
     },
 }
 
-impl Once {
+impl IdempotencyKey {
     /// Whether it is a stream's, its name, and the number the stream stands at once it is settled; 0 for a key.
-    pub fn place(&self) -> (bool, &str, u64) {
+    pub fn dedup_key(&self) -> (bool, &str, u64) {
         match self {
-            Once::Key(key) => (false, key, 0),
-            Once::Stream { name, sequence } => (true, name, *sequence),
-            Once::Lines { name, upto, .. } => (true, name, *upto),
+            IdempotencyKey::Key(key) => (false, key, 0),
+            IdempotencyKey::Stream { name, sequence } => (true, name, *sequence),
+            IdempotencyKey::Lines { name, upto, .. } => (true, name, *upto),
         }
     }
 
     /// Whether its stream, if it is of one, begins with it.
-    pub fn begins(&self) -> bool {
+    pub fn starts_stream(&self) -> bool {
         match self {
-            Once::Key(_) => true,
-            Once::Stream { sequence, .. } => *sequence <= 1,
-            Once::Lines { done, .. } => *done == 0,
+            IdempotencyKey::Key(_) => true,
+            IdempotencyKey::Stream { sequence, .. } => *sequence <= 1,
+            IdempotencyKey::Lines { done, .. } => *done == 0,
         }
     }
 }
 
 /// One write, ready for the Writer.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct WriteBatch {
     /// The namespace it goes to.
     pub namespace: Box<str>,
     /// What it does.
-    pub verb: Verb,
+    pub op: WriteOp,
     /// Its words with their amounts.
-    pub tally: Tally,
+    pub counts: WordCounts,
     /// Words counted, repeats included.
     pub words: u64,
     /// Tokens that were too long to be counted.
     pub left_out: u64,
     /// Its name, if it may be repeated.
-    pub once: Option<Once>,
+    pub key: Option<IdempotencyKey>,
     /// What a repeat must have equal: over namespace, verb and decoded text ([`crate::hash::fingerprint`]).
     pub fingerprint: u128,
 }
 
-impl Batch {
+impl WriteBatch {
     /// Bytes it counts for while it waits for the Writer.
     pub fn queued_bytes(&self) -> usize {
-        self.tally.text_bytes() + 32 * self.tally.len()
+        self.counts.text_bytes() + 32 * self.counts.len()
     }
 }
 
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn counts_words_in_order_of_first_sight() {
-        let mut tally = Tally::new(WordHasher::new(1));
+        let mut tally = WordCounts::new(WordHasher::new(1));
         for word in ["b", "a", "b", ""] {
             tally.add(word, 1).expect("small amounts");
         }
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_tally_of_a_pool_comes_back_empty_with_its_memory() {
-        let (pool, hasher) = (Pool::new(1, 1_000), WordHasher::new(1));
+        let (pool, hasher) = (WordCountsPool::new(1, 1_000), WordHasher::new(1));
         let (mut first, second) = (pool.take(hasher), pool.take(hasher));
         first.add("a", 1).expect("fits");
         let copy = first.clone();
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_tally_that_an_unusual_text_has_made_large_is_not_kept() {
-        let (pool, hasher) = (Pool::new(1, 1_000), WordHasher::new(1));
+        let (pool, hasher) = (WordCountsPool::new(1, 1_000), WordHasher::new(1));
         let mut tally = pool.take(hasher);
         tally.add(&"a".repeat(1_000), 1).expect("fits");
         drop(tally);
@@ -473,7 +473,7 @@ mod tests {
     #[test]
     fn overflow_leaves_the_amount_as_it_was() {
         let hasher = WordHasher::new(1);
-        let mut tally = Tally::new(hasher);
+        let mut tally = WordCounts::new(hasher);
         tally.add("a", i64::MAX).expect("fits");
         assert_eq!(tally.add("a", 1), Err(CountOverflow));
         assert_eq!(tally.get(hasher.hash("a"), "a"), Some(i64::MAX));
@@ -482,7 +482,7 @@ mod tests {
     #[test]
     fn in_the_order_of_hashes_every_word_is_found_and_goes_on() {
         let hasher = WordHasher::new(1);
-        let mut tally = Tally::new(hasher);
+        let mut tally = WordCounts::new(hasher);
         for turn in 1..4 {
             let words: Vec<String> = (0..5_000).map(|at| format!("w{at}")).collect();
             let some = if turn == 2 { &words[..10] } else { &words[..] };
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn equal_hashes_do_not_merge_words() {
-        let mut tally = Tally::new(WordHasher::new(1));
+        let mut tally = WordCounts::new(WordHasher::new(1));
         tally.add_hashed(9, "a", 1).expect("fits");
         tally.add_hashed(9, "b", 2).expect("fits");
         assert_eq!((tally.get(9, "a"), tally.get(9, "b")), (Some(1), Some(2)));

@@ -22,7 +22,7 @@ use memdb::{
     record::{RecordBody, NamespaceChange, Record, KeyedWrite, WordCount},
     snapshot::{Job, Step, load},
     store::{StateId, Store, DedupLimits},
-    tally::Once,
+    tally::IdempotencyKey,
     tokenizer::Analyzer,
 };
 use memory::{Files, MemoryDisk};
@@ -211,8 +211,8 @@ fn snapshot_says_what_was_written(name: &str, identity: &Identity) {
     assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
     drop(guard);
     assert_eq!(reader.window_len(), (1, 1));
-    let seen = store.check_repeat(&Once::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
+    let seen = store.check_repeat(&IdempotencyKey::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
     assert!(matches!(seen, memdb::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
-    let next = Once::Stream { name: "stream".into(), sequence: 3 };
+    let next = IdempotencyKey::Stream { name: "stream".into(), sequence: 3 };
     assert_eq!(store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0), memdb::store::RepeatCheck::Gap { expected: 2 });
 }

@@ -15,7 +15,7 @@ use memdb::{
     node::{Following, Leading, NodeError, restore},
     position::{Position, PositionToken},
     replication::{Answer, Hello, Outcome},
-    tally::{Batch, Tally, Verb},
+    tally::{WriteBatch, WordCounts, WriteOp},
     view::View,
 };
 use settings::resolve;
@@ -39,10 +39,10 @@ fn follow(leader: SocketAddr, data: &Path) -> Following {
 fn write(leading: &Leading, word: &str) -> PositionToken {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
-    let mut tally = Tally::new(identity.hasher());
+    let mut tally = WordCounts::new(identity.hasher());
     tally.add(word, 1).expect("small");
     let batch =
-        Batch { namespace: "words".into(), verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+        WriteBatch { namespace: "words".into(), op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
     identity.token(runtime.block_on(leading.leader().submit(batch, None)).expect("written").position)
 }
 

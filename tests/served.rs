@@ -15,7 +15,7 @@ use memdb::{
     recovery,
     replication::{HELLO_TYPE, Hello},
     store::DedupLimits,
-    tally::{Batch, Tally, Verb},
+    tally::{WriteBatch, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use reqwest::blocking::Client;
@@ -91,12 +91,12 @@ fn streams(states: &[(String, String)], url: &str) -> bool {
 /// Counts so many words at once; gives how many replicas have all that was ever written.
 fn acks(leading: &Leading, words: i64) -> u32 {
     let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
-    let mut tally = Tally::new(hasher);
+    let mut tally = WordCounts::new(hasher);
     if words > 0 {
         tally.add("word", words).expect("small");
     }
     let batch =
-        Batch { namespace: "words".into(), verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+        WriteBatch { namespace: "words".into(), op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(leading.leader().submit(batch, None)).expect("written").acks
 }

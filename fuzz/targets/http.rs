@@ -20,8 +20,8 @@ pub fn http(data: &[u8]) {
     };
     if let Ok(batch) = untrusted::post(media, body) {
         super::accepted();
-        assert!(batch.tally.text_bytes() <= 11 * body.len(), "no more than folding makes of it");
-        let counted: u64 = batch.tally.iter().map(|one| one.amount.unsigned_abs()).sum();
+        assert!(batch.counts.text_bytes() <= 11 * body.len(), "no more than folding makes of it");
+        let counted: u64 = batch.counts.iter().map(|one| one.amount.unsigned_abs()).sum();
         assert_eq!(counted, batch.words);
     }
 }
@@ -30,7 +30,7 @@ type Counts = Vec<(String, i64)>;
 
 fn counts(content_type: Option<&str>, body: &[u8]) -> Result<Counts, u16> {
     let batch = untrusted::post(content_type, body)?;
-    Ok(batch.tally.iter().map(|one| (one.word.to_owned(), one.amount)).collect())
+    Ok(batch.counts.iter().map(|one| (one.word.to_owned(), one.amount)).collect())
 }
 
 fn same_text_in_every_form(body: &[u8]) {

@@ -9,7 +9,7 @@ use memdb::{
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
     log::{Log, RawRecord},
     store::{StateId, Store, DedupLimits},
-    tally::{Batch, Parts, Pool, Tally, Verb},
+    tally::{WriteBatch, PartitionedCounter, WordCountsPool, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{hint::black_box, sync::Arc, time::Duration};
@@ -50,9 +50,9 @@ pub fn run(text: &[u8]) {
         told(&format!("copied, folded, taken apart ({analyzer})"), begun.elapsed());
     }
     let hasher = IDENTITY.hasher();
-    let pool = Pool::new(2, usize::MAX);
+    let pool = WordCountsPool::new(2, usize::MAX);
     let (mut tallying, mut distinct) = (Duration::ZERO, 0);
-    let (mut tallies, mut parts) = (Vec::new(), Parts::default());
+    let (mut tallies, mut parts) = (Vec::new(), PartitionedCounter::default());
     for block in &blocks {
         let begun = Spent::now();
         let mut tally = pool.take(hasher);
@@ -79,7 +79,7 @@ fn blocks(text: &[u8]) -> Vec<&str> {
     blocks
 }
 
-fn count(block: &str, parts: &mut Parts, tally: &mut Tally) {
+fn count(block: &str, parts: &mut PartitionedCounter, tally: &mut WordCounts) {
     let hasher = tally.hasher();
     Analyzer::Standard.ascii_words_within(block, MAX_WORD_BYTES, |word| {
         parts.push(block, hasher.hash(word), word);
@@ -88,7 +88,7 @@ fn count(block: &str, parts: &mut Parts, tally: &mut Tally) {
 }
 
 /// The Writer alone, with a log on a disk; gives the records.
-fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes> {
+fn write(tallies: &[WordCounts], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes> {
     let directory = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
@@ -98,13 +98,13 @@ fn write(tallies: &[Tally], told: &impl Fn(&str, Duration)) -> Vec<bytes::Bytes>
     let (mut actions, mut records, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);
     for tally in tallies {
         let tally = tally.clone();
-        let batch = Batch {
+        let batch = WriteBatch {
             namespace: DEFAULT_NAMESPACE.into(),
-            verb: Verb::Add,
-            tally,
+            op: WriteOp::Add,
+            counts: tally,
             words: 0,
             left_out: 0,
-            once: None,
+            key: None,
             fingerprint: 0,
         };
         let begun = Spent::now();

@@ -9,7 +9,7 @@ use memdb::{
     position::Position,
     record::{RecordBody, NamespaceChange, Record, WordCount},
     store::{StoreReader, Store, DedupLimits},
-    tally::Tally,
+    tally::WordCounts,
 };
 
 /// What readers have of the store.
@@ -47,7 +47,7 @@ impl Mechanism for Built {
         (Self { reader: store.reader() }, Writer { store, counts: HashTable::new(), digest: 0, sequence: 0 })
     }
 
-    fn apply(&self, writer: &mut Writer, record: &Tally) {
+    fn apply(&self, writer: &mut Writer, record: &WordCounts) {
         let counts = record.iter().map(|counted| {
             let count = writer.add(counted.hash, counted.amount);
             WordCount { word: counted.word, count }

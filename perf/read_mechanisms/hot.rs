@@ -14,7 +14,7 @@ use crate::{
     words::write_word,
     workload::{Workload, hasher},
 };
-use memdb::tally::Tally;
+use memdb::tally::WordCounts;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -114,7 +114,7 @@ fn print(situation: &Situation, contenders: &[Contender], at: usize) {
 }
 
 fn run<M: Mechanism>(situation: Situation, mechanism: &M, writer: &mut M::Writer, word: &str, length: Duration) -> Run {
-    let mut record = Tally::new(hasher());
+    let mut record = WordCounts::new(hasher());
     record.add(word, 1).expect("an amount of one fits");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

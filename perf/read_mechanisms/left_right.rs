@@ -10,7 +10,7 @@ use crate::{
     workload::hasher,
 };
 use crossbeam_utils::CachePadded;
-use memdb::tally::Tally;
+use memdb::tally::WordCounts;
 use std::{
     marker::PhantomData,
     sync::atomic::{AtomicU64, Ordering, fence},
@@ -212,7 +212,7 @@ impl<L: Layout, F: Form> Mechanism for LeftRight<L, F> {
         Default::default()
     }
 
-    fn apply(&self, writer: &mut Self::Writer, record: &Tally) {
+    fn apply(&self, writer: &mut Self::Writer, record: &WordCounts) {
         let Writer { layout: own, touched } = writer;
         touched.clear();
         let shown = self.indicator.flips.load(Ordering::Relaxed) & 1;

@@ -7,7 +7,7 @@ use crate::{
 };
 use crossbeam_utils::CachePadded;
 use hashbrown::HashTable;
-use memdb::tally::Tally;
+use memdb::tally::WordCounts;
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -26,7 +26,7 @@ impl Mechanism for Seqlock {
         Default::default()
     }
 
-    fn apply(&self, writer: &mut Self::Writer, record: &Tally) {
+    fn apply(&self, writer: &mut Self::Writer, record: &WordCounts) {
         let stamp = self.stamp.load(Ordering::Relaxed);
         self.stamp.store(stamp + 1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -102,7 +102,7 @@ impl Mechanism for Sharded {
         Default::default()
     }
 
-    fn apply(&self, (): &mut (), record: &Tally) {
+    fn apply(&self, (): &mut (), record: &WordCounts) {
         let mut wanted = [false; SHARDS];
         for counted in record.iter() {
             wanted[shard_of(counted.hash)] = true;

@@ -23,7 +23,7 @@ use built::Built;
 use left_right::{PackedArena, PackedTable, PairArena};
 use locked::{Seqlock, Sharded};
 use measure::{Run, SITUATIONS, Situation, measure};
-use memdb::tally::Tally;
+use memdb::tally::WordCounts;
 use std::time::Duration;
 use summary::Summary;
 use workload::Workload;
@@ -35,7 +35,7 @@ trait Mechanism: Sized + Sync {
     /// One without words.
     fn new() -> (Self, Self::Writer);
     /// Adds a record, which readers see whole or not at all.
-    fn apply(&self, writer: &mut Self::Writer, record: &Tally);
+    fn apply(&self, writer: &mut Self::Writer, record: &WordCounts);
     /// Counts of some words at one position; adds to `retries` what had to be read again.
     fn read<const N: usize>(&self, words: [&str; N], retries: &mut u64) -> [i64; N];
 }

@@ -4,7 +4,7 @@
 //! have the same count at every position, and a read of three of them that sees two counts has seen half a record.
 
 use crate::words::{Numbers, write_word};
-use memdb::{hash::WordHasher, tally::Tally};
+use memdb::{hash::WordHasher, tally::WordCounts};
 
 /// Words that are always counted together.
 pub const POST_WORDS: u64 = 5;
@@ -27,7 +27,7 @@ pub struct Workload {
     /// Distinct words.
     pub words: u64,
     /// Records of [`RECORD_WORDS`] distinct words, every amount 1.
-    pub records: Vec<Tally>,
+    pub records: Vec<WordCounts>,
     /// Three words of one post each.
     pub reads: Vec<[Box<str>; 3]>,
 }
@@ -43,18 +43,18 @@ impl Workload {
     }
 
     /// Records that count each word of the vocabulary once.
-    pub fn load(&self) -> impl Iterator<Item = Tally> + use<> {
+    pub fn load(&self) -> impl Iterator<Item = WordCounts> + use<> {
         let words = self.words;
         (0..words).step_by(RECORD_WORDS as usize).map(move |first| {
-            let mut tally = Tally::new(hasher());
+            let mut tally = WordCounts::new(hasher());
             add(&mut tally, first..(first + RECORD_WORDS).min(words));
             tally
         })
     }
 }
 
-fn record(numbers: &mut Numbers, posts: u64) -> Tally {
-    let mut tally = Tally::new(hasher());
+fn record(numbers: &mut Numbers, posts: u64) -> WordCounts {
+    let mut tally = WordCounts::new(hasher());
     let mut word = String::new();
     while (tally.len() as u64) < RECORD_WORDS {
         let first = numbers.zipf(posts) * POST_WORDS;
@@ -66,7 +66,7 @@ fn record(numbers: &mut Numbers, posts: u64) -> Tally {
     tally
 }
 
-fn add(tally: &mut Tally, numbers: std::ops::Range<u64>) {
+fn add(tally: &mut WordCounts, numbers: std::ops::Range<u64>) {
     let mut word = String::new();
     for number in numbers {
         write_word(number, &mut word);

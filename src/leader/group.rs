@@ -12,7 +12,7 @@ use crate::{
     position::Position,
     record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
     store::{DedupEntry, WordLookups, RepeatCheck, Store},
-    tally::{Batch, Once, Tally, Verb},
+    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
     words::{Ahead, Growth, PAIR_BYTES, Place, WordsWriter},
 };
 use std::collections::{BTreeMap, HashMap};
@@ -61,7 +61,7 @@ pub(super) struct Group {
 struct Names {
     dropped: bool,
     /// New absolute counts.
-    counts: Tally,
+    counts: WordCounts,
     /// Where the words of `counts` lie, as long as one batch is all there is.
     places: Vec<Place>,
     /// The digest of the namespace once these are applied.
@@ -123,8 +123,8 @@ impl Group {
 
     /// Whether a batch is to be a record of its own: a block of text comes without an index, and making one costs more than a
     /// record.
-    pub(super) fn wants_alone(batch: &Batch) -> bool {
-        !batch.tally.is_indexed() && batch.tally.len() >= TAKEN_OVER_WORDS
+    pub(super) fn wants_alone(batch: &WriteBatch) -> bool {
+        !batch.counts.is_indexed() && batch.counts.len() >= TAKEN_OVER_WORDS
     }
 
     /// Takes a batch in and gives its receipt, for a repeat that of the first one; or says why not: nothing has changed then.
@@ -132,34 +132,34 @@ impl Group {
         &mut self,
         store: &Store,
         bounds: &AdmissionLimits,
-        batch: &mut Batch,
+        batch: &mut WriteBatch,
     ) -> Result<Receipt, WriteError> {
-        let bytes = batch.tally.text_bytes() + 12 * batch.tally.len() + 64;
+        let bytes = batch.counts.text_bytes() + 12 * batch.counts.len() + 64;
         let mut receipt = Receipt {
             position: self.position,
             words: batch.words,
-            distinct: batch.tally.len() as u64,
+            distinct: batch.counts.len() as u64,
             left_out: batch.left_out,
             acks: 0,
             replayed: false,
             stream_last: None,
         };
-        if let Some(once) = &batch.once {
+        if let Some(once) = &batch.key {
             match self.seen(store, once, batch.fingerprint) {
                 RepeatCheck::New => {}
                 RepeatCheck::Repeat(entry) => return Ok(repeat_of(&entry, once)),
                 RepeatCheck::Reused => return Err(WriteError::KeyReused),
                 RepeatCheck::Gap { expected } => return Err(WriteError::StreamGap { expected }),
-                RepeatCheck::Full if once.place().0 => return Err(WriteError::StreamWindowFull),
+                RepeatCheck::Full if once.dedup_key().0 => return Err(WriteError::StreamWindowFull),
                 RepeatCheck::Full => return Err(WriteError::WindowFull),
             }
         }
-        match batch.verb {
-            Verb::Add | Verb::AddGiven => self.add(store, bounds, batch)?,
-            Verb::RemoveWords => self.remove(store, batch),
-            Verb::DropNamespace => self.drop_namespace(store, &batch.namespace),
+        match batch.op {
+            WriteOp::Add | WriteOp::AddGiven => self.add(store, bounds, batch)?,
+            WriteOp::RemoveWords => self.remove(store, batch),
+            WriteOp::DropNamespace => self.drop_namespace(store, &batch.namespace),
         }
-        if let Some(once) = &batch.once {
+        if let Some(once) = &batch.key {
             receipt.stream_last = self.settle(store, once, batch, &receipt);
         }
         self.bytes += bytes;
@@ -194,28 +194,28 @@ impl Group {
         (RecordBody { changes, keyed_writes: settled.collect() }, known, digest)
     }
 
-    fn seen(&self, store: &Store, once: &Once, fingerprint: u128) -> RepeatCheck {
-        let (stream, name, _) = once.place();
+    fn seen(&self, store: &Store, once: &IdempotencyKey, fingerprint: u128) -> RepeatCheck {
+        let (stream, name, _) = once.dedup_key();
         let seen = match self.settled.get(&(stream, name.into())) {
             Some(entry) => entry.compare(once, fingerprint),
             None => store.check_repeat(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
         };
         match (&seen, once) {
-            (RepeatCheck::Gap { expected }, Once::Lines { done, .. })
+            (RepeatCheck::Gap { expected }, IdempotencyKey::Lines { done, .. })
                 if done + 1 < *expected && planted(Bug::CountsLinesAgain) =>
             {
                 RepeatCheck::New
             }
-            (RepeatCheck::Reused, Once::Lines { .. }) if planted(Bug::TakesAnyText) => RepeatCheck::New,
+            (RepeatCheck::Reused, IdempotencyKey::Lines { .. }) if planted(Bug::TakesAnyText) => RepeatCheck::New,
             _ => seen,
         }
     }
 
-    fn settle(&mut self, store: &Store, once: &Once, batch: &Batch, receipt: &Receipt) -> Option<u64> {
-        let (stream, name, stream_sequence) = once.place();
+    fn settle(&mut self, store: &Store, once: &IdempotencyKey, batch: &WriteBatch, receipt: &Receipt) -> Option<u64> {
+        let (stream, name, stream_sequence) = once.dedup_key();
         // Of lines, the entry has the sums over the whole stream.
         let (words, left_out) = match once {
-            Once::Lines { words, left_out, .. } => (words + receipt.words, left_out + receipt.left_out),
+            IdempotencyKey::Lines { words, left_out, .. } => (words + receipt.words, left_out + receipt.left_out),
             _ => (receipt.words, receipt.left_out),
         };
         let entry = DedupEntry {
@@ -231,16 +231,16 @@ impl Group {
         };
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
-        let has_lost_it = || matches!(once, Once::Lines { .. }) && store.has_expired(name, self.now);
-        if is_first && (once.begins() || has_lost_it() || planted(Bug::CountsStreamsTwice)) {
+        let has_lost_it = || matches!(once, IdempotencyKey::Lines { .. }) && store.has_expired(name, self.now);
+        if is_first && (once.starts_stream() || has_lost_it() || planted(Bug::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
         stream.then_some(stream_sequence)
     }
 
-    fn add(&mut self, store: &Store, bounds: &AdmissionLimits, batch: &mut Batch) -> Result<(), WriteError> {
-        if batch.tally.is_empty() {
+    fn add(&mut self, store: &Store, bounds: &AdmissionLimits, batch: &mut WriteBatch) -> Result<(), WriteError> {
+        if batch.counts.is_empty() {
             return Ok(());
         }
         let words = store.namespace(&batch.namespace);
@@ -259,13 +259,13 @@ impl Group {
             return Err(WriteError::MemoryFull);
         }
         names.growth.keep();
-        if names.counts.is_empty() && batch.tally.len() >= TAKEN_OVER_WORDS {
+        if names.counts.is_empty() && batch.counts.len() >= TAKEN_OVER_WORDS {
             self.has_block = Self::wants_alone(batch);
-            names.take_over(&mut batch.tally, &self.counts);
+            names.take_over(&mut batch.counts, &self.counts);
             std::mem::swap(&mut names.places, &mut self.places);
         } else {
             names.places.clear();
-            for (counted, pair) in batch.tally.iter().zip(self.counts.chunks_exact(2)) {
+            for (counted, pair) in batch.counts.iter().zip(self.counts.chunks_exact(2)) {
                 names.set(counted.hash, counted.word, pair[0], pair[1]);
             }
         }
@@ -274,11 +274,11 @@ impl Group {
         Ok(())
     }
 
-    fn remove(&mut self, store: &Store, batch: &Batch) {
+    fn remove(&mut self, store: &Store, batch: &WriteBatch) {
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
         names.places.clear();
         let words = store.namespace(&batch.namespace);
-        for counted in batch.tally.iter() {
+        for counted in batch.counts.iter() {
             let (count, _) = names.count(words, counted.hash, counted.word);
             if count != 0 {
                 names.set(counted.hash, counted.word, count, 0);
@@ -306,7 +306,7 @@ fn names_of<'a>(
         let digest = store.namespace(namespace).map_or(0, |words| words.digest());
         all.insert(
             namespace.into(),
-            Names { dropped: false, counts: Tally::new(hasher), places: Vec::new(), digest, growth: Growth::new() },
+            Names { dropped: false, counts: WordCounts::new(hasher), places: Vec::new(), digest, growth: Growth::new() },
         );
     }
     all.get_mut(namespace).expect("it was just put there")
@@ -329,7 +329,7 @@ impl Names {
         &mut self,
         store: &Store,
         bounds: &AdmissionLimits,
-        batch: &Batch,
+        batch: &WriteBatch,
         mut grows: usize,
         (counts, places): (&mut Vec<i64>, &mut Vec<Place>),
     ) -> Result<usize, WriteError> {
@@ -338,17 +338,17 @@ impl Names {
         let is_near = store.bytes().saturating_mul(2).saturating_add(grows) > bounds.memory_bytes;
         counts.clear();
         places.clear();
-        let mut ahead = Ahead::new(batch.tally.hashes().map(|hash| (hash, Place::UNKNOWN)));
-        for counted in batch.tally.iter() {
+        let mut ahead = Ahead::new(batch.counts.hashes().map(|hash| (hash, Place::UNKNOWN)));
+        for counted in batch.counts.iter() {
             if let Some(words) = words {
                 ahead.fetch(words);
             }
             let (count, place) = self.count(words, counted.hash, counted.word);
             places.push(place);
-            let Some(sum) = sum_of(batch.verb, count, counted.amount) else {
+            let Some(sum) = sum_of(batch.op, count, counted.amount) else {
                 let word = counted.word.to_owned();
-                return Err(match batch.verb {
-                    Verb::AddGiven => WriteError::BeyondBound { word },
+                return Err(match batch.op {
+                    WriteOp::AddGiven => WriteError::BeyondBound { word },
                     _ => WriteError::Overflow { word },
                 });
             };
@@ -369,7 +369,7 @@ impl Names {
 
     /// Makes a batch's tally the group's, in exchange for the empty one: its words need not be put into another index.
     /// `counts` has the count before and behind the batch of each.
-    fn take_over(&mut self, tally: &mut Tally, counts: &[i64]) {
+    fn take_over(&mut self, tally: &mut WordCounts, counts: &[i64]) {
         std::mem::swap(&mut self.counts, tally);
         let mut digest = self.digest;
         for (hash, pair) in self.counts.hashes().zip(counts.chunks_exact(2)) {
@@ -390,14 +390,14 @@ impl Names {
 
 /// The count behind an amount, unless that goes too far.
 #[inline]
-fn sum_of(verb: Verb, count: i64, amount: i64) -> Option<i64> {
+fn sum_of(verb: WriteOp, count: i64, amount: i64) -> Option<i64> {
     let sum = count.checked_add(amount)?;
     let bound = || limits::MAX_GIVEN_COUNT.unsigned_abs().max(count.unsigned_abs());
-    (verb != Verb::AddGiven || sum.unsigned_abs() <= bound()).then_some(sum)
+    (verb != WriteOp::AddGiven || sum.unsigned_abs() <= bound()).then_some(sum)
 }
 
 /// The answer to a repeat: what the first one was told.
-fn repeat_of(entry: &DedupEntry, once: &Once) -> Receipt {
+fn repeat_of(entry: &DedupEntry, once: &IdempotencyKey) -> Receipt {
     let mut receipt = Receipt {
         position: entry.position,
         words: entry.words,
@@ -407,7 +407,7 @@ fn repeat_of(entry: &DedupEntry, once: &Once) -> Receipt {
         replayed: true,
         stream_last: None,
     };
-    if let Once::Stream { sequence, .. } = once {
+    if let IdempotencyKey::Stream { sequence, .. } = once {
         receipt.stream_last = Some(entry.stream_sequence);
         if *sequence < entry.stream_sequence {
             // Only the stream's last post is remembered: of this one, no more than that it counted.

@@ -20,7 +20,7 @@ use crate::{
     replication::{Peer, Told},
     snapshot::{Due, Published, Schedule, SnapshotSettings},
     store::{StateId, Store},
-    tally::Batch,
+    tally::WriteBatch,
 };
 use bytes::Bytes;
 use std::io;
@@ -31,7 +31,7 @@ const DISK_FULL_PAUSE_MS: u64 = 1_000;
 /// A batch with the level it is acknowledged at and where the answer goes.
 pub struct Submission<T> {
     /// What to count.
-    pub batch: Batch,
+    pub batch: WriteBatch,
     /// When to answer; `None`: as the settings say.
     pub level: Option<AckLevel>,
     /// Where the answer goes.

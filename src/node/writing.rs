@@ -114,11 +114,11 @@ impl Thread {
             Event::Write(first) => {
                 self.metrics.queue_depth.set(self.events.len() as i64);
                 let events = &mut self.events;
-                let mut bytes = first.batch.tally.text_bytes();
+                let mut bytes = first.batch.counts.text_bytes();
                 // What is taken here is answered before the next is looked at.
                 let more = std::iter::from_fn(|| {
                     let next = if bytes < WRITE_BYTES { next_write(events) } else { None };
-                    bytes += next.as_ref().map_or(0, |next| next.batch.tally.text_bytes());
+                    bytes += next.as_ref().map_or(0, |next| next.batch.counts.text_bytes());
                     next
                 });
                 self.writer.write(std::iter::once(first).chain(more), now, &mut self.actions);
@@ -242,7 +242,7 @@ mod tests {
         hash::WordHasher,
         leader::{QueueLimits, WriteError},
         replication::Feed,
-        tally::{Batch, Tally, Verb},
+        tally::{WriteBatch, WordCounts, WriteOp},
         view::View,
     };
 
@@ -251,13 +251,13 @@ mod tests {
         let hasher = WordHasher::new(1);
         let (view, feed) = (Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)));
         let leader = Leader::new(view, feed, QueueLimits::default());
-        let batch = || Batch {
+        let batch = || WriteBatch {
             namespace: "words".into(),
-            verb: Verb::Add,
-            tally: Tally::new(hasher),
+            op: WriteOp::Add,
+            counts: WordCounts::new(hasher),
             words: 0,
             left_out: 0,
-            once: None,
+            key: None,
             fingerprint: 0,
         };
         let mut waiting = std::pin::pin!(leader.submit(batch(), None));

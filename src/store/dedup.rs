@@ -9,7 +9,7 @@ use crate::{
     limits,
     position::Position,
     record::KeyedWrite,
-    tally::Once,
+    tally::IdempotencyKey,
 };
 use bincode::{Decode, Encode};
 use hashbrown::HashTable;
@@ -83,14 +83,14 @@ impl DedupEntry {
 
 impl DedupEntry {
     /// What a write of this entry's name is to it.
-    pub fn compare(&self, once: &Once, fingerprint: u128) -> RepeatCheck {
+    pub fn compare(&self, once: &IdempotencyKey, fingerprint: u128) -> RepeatCheck {
         let expected = self.stream_sequence + 1;
         let sequence = match once {
-            Once::Key(_) => return self.repeat_if(fingerprint),
+            IdempotencyKey::Key(_) => return self.repeat_if(fingerprint),
             // Whoever sends lines has looked where the stream stands; if it stands elsewhere by now, another sends too.
-            Once::Lines { done, .. } if *done != self.stream_sequence => return RepeatCheck::Gap { expected },
-            Once::Lines { so_far, .. } => return if *so_far == self.fingerprint { RepeatCheck::New } else { RepeatCheck::Reused },
-            Once::Stream { sequence, .. } => sequence,
+            IdempotencyKey::Lines { done, .. } if *done != self.stream_sequence => return RepeatCheck::Gap { expected },
+            IdempotencyKey::Lines { so_far, .. } => return if *so_far == self.fingerprint { RepeatCheck::New } else { RepeatCheck::Reused },
+            IdempotencyKey::Stream { sequence, .. } => sequence,
         };
         match sequence.cmp(&expected) {
             Ordering::Equal => RepeatCheck::New,
@@ -164,21 +164,21 @@ impl DedupWindow {
 
     /// What is known of a keyed write at `now` when so many keys, or streams, are about to be settled
     /// in front of it.
-    pub fn check(&self, once: &Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
+    pub fn check(&self, once: &IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         match once {
-            Once::Key(key) => match self.key(key) {
+            IdempotencyKey::Key(key) => match self.key(key) {
                 Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
                 _ if self.has_room_for_key(now, ahead) => RepeatCheck::New,
                 _ => RepeatCheck::Full,
             },
-            Once::Stream { name, sequence } => match self.streams.get(name) {
+            IdempotencyKey::Stream { name, sequence } => match self.streams.get(name) {
                 Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
                 _ if *sequence > 1 => RepeatCheck::Gap { expected: 1 },
                 _ if self.has_room_for_stream(now, ahead) => RepeatCheck::New,
                 _ => RepeatCheck::Full,
             },
             // As long as it is remembered, whatever its age: whoever looked ([`DedupWindow::stream_entry`]) found it too.
-            Once::Lines { name, done, .. } => match self.streams.get(name) {
+            IdempotencyKey::Lines { name, done, .. } => match self.streams.get(name) {
                 Some(entry) => match entry.compare(once, fingerprint) {
                     // What is too old takes no room, and needs it again.
                     RepeatCheck::New if !self.is_current(entry, now) && !self.has_room_for_stream(now, ahead) => RepeatCheck::Full,
@@ -342,12 +342,12 @@ mod tests {
         KeyedWrite { name, stream_sequence, fingerprint, words: 2, distinct: 1, left_out: 0 }
     }
 
-    fn key(name: &str) -> Once {
-        Once::Key(name.into())
+    fn key(name: &str) -> IdempotencyKey {
+        IdempotencyKey::Key(name.into())
     }
 
-    fn stream(name: &str, sequence: u64) -> Once {
-        Once::Stream { name: name.into(), sequence }
+    fn stream(name: &str, sequence: u64) -> IdempotencyKey {
+        IdempotencyKey::Stream { name: name.into(), sequence }
     }
 
     #[test]

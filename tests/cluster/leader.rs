@@ -23,7 +23,7 @@ use memdb::{
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{Job, Step},
     store::StoreReader,
-    tally::Batch,
+    tally::WriteBatch,
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -192,7 +192,7 @@ impl Cluster {
         };
         let keeps_files = leader.keeps_files();
         let alone = (!leader.may_ack(false), !leader.may_ack(true));
-        let (mut batches, mut refused_at_once): (Vec<(usize, Batch)>, Vec<usize>) = Default::default();
+        let (mut batches, mut refused_at_once): (Vec<(usize, WriteBatch)>, Vec<usize>) = Default::default();
         for Submission { batch, reply, level } in &submissions {
             let attempt = self.attempts.get_mut(reply).expect("it is under way");
             (attempt.since_ms, attempt.alone) = (now_ms, alone);
@@ -204,7 +204,7 @@ impl Cluster {
         }
         let mut actions = Vec::new();
         leader.writer.write(submissions, now, &mut actions);
-        let sent: Vec<(usize, &Batch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
+        let sent: Vec<(usize, &WriteBatch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
         // It was found full a moment ago.
         let full = |action: &Action<usize>| matches!(action, Action::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].0);
         let found_full = !sent.is_empty() && actions.iter().any(full);

@@ -15,7 +15,7 @@ use memdb::{
     leader::{AckLevel, Receipt, WriteError},
     position::{EpochTable, Position, Standing},
     store::StoreReader,
-    tally::{Once, Verb},
+    tally::{IdempotencyKey, WriteOp},
 };
 use std::collections::BTreeMap;
 
@@ -87,7 +87,7 @@ impl Witness {
     }
 
     pub fn sent(&mut self, attempt: usize, (wish, asked): (usize, &Wish), clients: &Clients, now: Time, age: Time) {
-        if !clients.grows(asked.namespace) || asked.verb != Verb::Add {
+        if !clients.grows(asked.namespace) || asked.verb != WriteOp::Add {
             return;
         }
         let known = self.of_wish.entry(wish).or_default();
@@ -113,7 +113,7 @@ impl Witness {
         let (position, level, replayed) = match answer {
             Ok(receipt) => {
                 let number = match &asked.once {
-                    Some(Once::Stream { sequence, .. }) => Some(*sequence),
+                    Some(IdempotencyKey::Stream { sequence, .. }) => Some(*sequence),
                     _ => None,
                 };
                 if receipt.replayed && receipt.stream_last != number {
@@ -127,7 +127,7 @@ impl Witness {
                 };
                 (receipt.position, level, Some(receipt.replayed))
             }
-            Err(WriteError::NotReplicated { .. }) if matches!(asked.once, Some(Once::Stream { .. })) => return,
+            Err(WriteError::NotReplicated { .. }) if matches!(asked.once, Some(IdempotencyKey::Stream { .. })) => return,
             // A repeat is told so too.
             Err(WriteError::NotReplicated { position, .. }) => (*position, AckLevel::Leader, None),
             Err(WriteError::OutcomeUnknown) => return,

@@ -12,7 +12,7 @@ use memdb::{
     recovery::{Settled, look},
     snapshot::{Job, SnapshotSettings},
     store::{DedupEntry, Store, DedupLimits},
-    tally::{Batch, Once, Tally, Verb},
+    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -127,26 +127,26 @@ impl Making {
             for _ in 0..2 {
                 self.posts += 1;
                 let n = self.posts;
-                let mut tally = Tally::new(hasher);
+                let mut tally = WordCounts::new(hasher);
                 for word in ["all", if n.is_multiple_of(2) { "even" } else { "odd" }, &format!("w{}", n % 5)] {
                     tally.add(word, n as i64).expect("small");
                 }
                 let once = match n % 4 {
                     0 => None,
-                    1 => Some(Once::Stream { name: "stream".into(), sequence: n / 4 + 1 }),
-                    _ => Some(Once::Key(format!("key {n}").into())),
+                    1 => Some(IdempotencyKey::Stream { name: "stream".into(), sequence: n / 4 + 1 }),
+                    _ => Some(IdempotencyKey::Key(format!("key {n}").into())),
                 };
                 let namespace = if n % 7 == 3 { "other" } else { "words" }.into();
                 let verb = match n {
-                    5 | 12 => Verb::RemoveWords,
-                    11 => Verb::DropNamespace,
-                    _ => Verb::Add,
+                    5 | 12 => WriteOp::RemoveWords,
+                    11 => WriteOp::DropNamespace,
+                    _ => WriteOp::Add,
                 };
-                if verb == Verb::DropNamespace {
+                if verb == WriteOp::DropNamespace {
                     tally.clear();
                 }
                 let fingerprint = fingerprint(&[&n.to_le_bytes()]);
-                let batch = Batch { namespace, verb, tally, words: 3, left_out: n % 2, once, fingerprint };
+                let batch = WriteBatch { namespace, op: verb, counts: tally, words: 3, left_out: n % 2, key: once, fingerprint };
                 submissions.push(Submission { batch, level: Some(AckLevel::Leader), reply: () });
             }
             self.now = self.now.after_ms(7);

@@ -7,7 +7,7 @@ use crate::{
 use memdb::{
     api::http::HttpSettings,
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
-    tally::{Batch, Tally, Verb},
+    tally::{WriteBatch, WordCounts, WriteOp},
 };
 
 fn bulk(wire: &mut Wire, head: &str, body: impl AsRef<[u8]>) -> Answer {
@@ -103,10 +103,10 @@ fn a_json_line_that_is_no_object_with_a_text_is_refused() {
 /// Has the count of a word stand so many in front of the end of the 64-bit range, where only an earlier release lets it come.
 fn poison(node: &Node, word: &str, room: i64) {
     let identity = node.leader.view().current().as_ref().expect("it serves").identity;
-    let mut tally = Tally::new(identity.hasher());
+    let mut tally = WordCounts::new(identity.hasher());
     tally.add(word, i64::MAX - room).expect("in range");
     let namespace = DEFAULT_NAMESPACE.into();
-    let batch = Batch { namespace, verb: Verb::Add, tally, words: 1, left_out: 0, once: None, fingerprint: 0 };
+    let batch = WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(node.leader.submit(batch, None)).expect("written");
 }

@@ -4,7 +4,7 @@ use crate::texts::{self, Piece, Senders};
 use memdb::{
     hash::{WordHasher, fingerprint},
     leader::{AckLevel, WriteError},
-    tally::{Batch, Once, Tally, Verb},
+    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
 };
 use std::{collections::BTreeSet, fmt};
 use testkit::Random;
@@ -26,9 +26,9 @@ pub const STEPS_WHERE_WIDE: usize = 150;
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub namespace: &'static str,
-    pub verb: Verb,
+    pub verb: WriteOp,
     pub words: Vec<(&'static str, i64)>,
-    pub once: Option<Once>,
+    pub once: Option<IdempotencyKey>,
     /// Whether it is counted as a body in bulk is: its words are ASCII then, and its amounts small.
     pub in_bulk: bool,
     /// Of lines, the running hash up to their end.
@@ -43,32 +43,32 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn new(namespace: &'static str, verb: Verb, words: Vec<(&'static str, i64)>, once: Option<Once>) -> Self {
+    fn new(namespace: &'static str, verb: WriteOp, words: Vec<(&'static str, i64)>, once: Option<IdempotencyKey>) -> Self {
         let (in_bulk, hash, level) = (false, None, None);
         let (open, acknowledged, unknown) = (0, false, false);
         Self { namespace, verb, words, once, in_bulk, hash, level, open, acknowledged, unknown }
     }
 
     /// The batch a handler would make of it.
-    pub fn batch(&self, hasher: WordHasher) -> Batch {
+    pub fn batch(&self, hasher: WordHasher) -> WriteBatch {
         let tally = if self.in_bulk { texts::in_parts(&self.words, hasher) } else { self.tally(hasher) };
         let text = || self.words.iter().map(|(word, amount)| format!("{word} {amount} ")).collect::<String>();
         let verb = format!("{:?}", self.verb);
-        Batch {
+        WriteBatch {
             namespace: self.namespace.into(),
-            verb: self.verb,
+            op: self.verb,
             words: self.words.len() as u64,
             left_out: self.words.len() as u64 % 2,
-            once: self.once.clone(),
+            key: self.once.clone(),
             fingerprint: self
                 .hash
                 .unwrap_or_else(|| fingerprint(&[self.namespace.as_bytes(), verb.as_bytes(), text().as_bytes()])),
-            tally,
+            counts: tally,
         }
     }
 
-    fn tally(&self, hasher: WordHasher) -> Tally {
-        let mut tally = Tally::new(hasher);
+    fn tally(&self, hasher: WordHasher) -> WordCounts {
+        let mut tally = WordCounts::new(hasher);
         self.words.iter().for_each(|(word, amount)| tally.add(word, *amount).expect("one of them may be large"));
         if self.hash.is_some() {
             tally.order_by_hash(); // as text in bulk that is not ASCII
@@ -79,7 +79,7 @@ impl Wish {
     /// What may count only once: its key, or its lines.
     pub fn names(&self) -> BTreeSet<String> {
         match &self.once {
-            Some(Once::Key(key)) => [key.to_string()].into(),
+            Some(IdempotencyKey::Key(key)) => [key.to_string()].into(),
             Some(once) => texts::lines_of(once),
             None => BTreeSet::new(),
         }
@@ -154,7 +154,7 @@ impl Clients {
         // Who is told that it counts must not be told of another.
         let namespace = if self.grows(namespace) { NAMESPACES[1] } else { namespace };
         // Lines of a text that nobody else has.
-        let hash = matches!(once, Some(Once::Lines { .. })).then_some(self.wishes.len() as u128);
+        let hash = matches!(once, Some(IdempotencyKey::Lines { .. })).then_some(self.wishes.len() as u128);
         let wish = Wish { in_bulk, hash, level, ..Wish::new(namespace, verb, words.clone(), once) };
         self.wishes.push(wish);
         self.wishes.len() - 1
@@ -166,24 +166,24 @@ impl Clients {
         }
         let random = &mut self.random;
         let verb = match random.below(100) {
-            0..84 => Verb::Add,
-            84..96 => Verb::RemoveWords,
-            _ => Verb::DropNamespace,
+            0..84 => WriteOp::Add,
+            84..96 => WriteOp::RemoveWords,
+            _ => WriteOp::DropNamespace,
         };
-        let is_large = self.wide && verb == Verb::Add && random.percent(8);
+        let is_large = self.wide && verb == WriteOp::Add && random.percent(8);
         let words = match verb {
-            Verb::DropNamespace => Vec::new(),
-            Verb::Add if is_large => texts::many_words(random, 2_000).into_iter().map(|word| (word, 1)).collect(),
-            Verb::Add if random.percent(2) => vec![(*random.pick(&WORDS), i64::MAX / 3 * 2)], // two do not fit
+            WriteOp::DropNamespace => Vec::new(),
+            WriteOp::Add if is_large => texts::many_words(random, 2_000).into_iter().map(|word| (word, 1)).collect(),
+            WriteOp::Add if random.percent(2) => vec![(*random.pick(&WORDS), i64::MAX / 3 * 2)], // two do not fit
             _ => (0..random.between(0, 6)).map(|_| (*random.pick(&WORDS), amount(random))).collect(),
         };
         let once = match random.below(100) {
-            0..45 => Some(Once::Key(format!("key-{}", self.wishes.len()).into())),
+            0..45 => Some(IdempotencyKey::Key(format!("key-{}", self.wishes.len()).into())),
             45..70 => {
                 let at = random.below(self.streams.len());
                 let (name, next) = &mut self.streams[at];
                 *next += 1;
-                Some(Once::Stream { name: name.as_str().into(), sequence: *next - 1 })
+                Some(IdempotencyKey::Stream { name: name.as_str().into(), sequence: *next - 1 })
             }
             _ => None,
         };
@@ -194,10 +194,10 @@ impl Clients {
         };
         let in_bulk = is_large && random.percent(70);
         let namespace = NAMESPACES[random.below(5).saturating_sub(2)];
-        let (verb, words) = if self.grows(namespace) { (Verb::Add, only_adds(words)) } else { (verb, words) };
+        let (verb, words) = if self.grows(namespace) { (WriteOp::Add, only_adds(words)) } else { (verb, words) };
         // Every third of those that add is given by hand.
-        let is_given = verb == Verb::Add && !is_large && self.wishes.len().is_multiple_of(3);
-        let verb = if is_given && !self.grows(namespace) { Verb::AddGiven } else { verb };
+        let is_given = verb == WriteOp::Add && !is_large && self.wishes.len().is_multiple_of(3);
+        let verb = if is_given && !self.grows(namespace) { WriteOp::AddGiven } else { verb };
         self.wish(Wish { in_bulk, level, ..Wish::new(namespace, verb, words, once) })
     }
 
@@ -209,7 +209,7 @@ impl Clients {
         let in_bulk = words.iter().all(|(word, _)| word.is_ascii());
         // Each piece is waited for no longer than until it is taken.
         let level = Some(AckLevel::Leader);
-        self.wish(Wish { in_bulk, hash: Some(hash), level, ..Wish::new(namespace, Verb::Add, words, Some(once)) })
+        self.wish(Wish { in_bulk, hash: Some(hash), level, ..Wish::new(namespace, WriteOp::Add, words, Some(once)) })
     }
 
     /// A wish; if it has a name and is equal by chance to another, then it is that one, sent again.
@@ -227,16 +227,16 @@ impl Clients {
     /// forgotten the stream, begins another; or another text has its name.
     pub fn refused(&mut self, wish: usize, error: &WriteError) {
         match (&self.wishes[wish].once, error) {
-            (Some(Once::Stream { name, .. }), WriteError::StreamGap { expected: 1 }) => {
+            (Some(IdempotencyKey::Stream { name, .. }), WriteError::StreamGap { expected: 1 }) => {
                 let fresh = format!("stream-{}", self.wishes.len());
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.0 == **name) {
                     *stream = (fresh, 1);
                 }
             }
-            (Some(Once::Lines { name, .. }), WriteError::StreamGap { expected }) => {
+            (Some(IdempotencyKey::Lines { name, .. }), WriteError::StreamGap { expected }) => {
                 self.senders.stands_at(name, *expected - 1);
             }
-            (Some(Once::Lines { name, .. }), WriteError::KeyReused) if self.random.percent(50) => {
+            (Some(IdempotencyKey::Lines { name, .. }), WriteError::KeyReused) if self.random.percent(50) => {
                 self.senders.taken(name);
             }
             _ => {}

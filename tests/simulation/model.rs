@@ -5,7 +5,7 @@ use memdb::{
     leader::{Receipt, WriteError},
     position::Position,
     store::DedupLimits,
-    tally::{Batch, Counted, Once, Verb},
+    tally::{WriteBatch, WordAmount, IdempotencyKey, WriteOp},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,13 +59,13 @@ impl State {
     /// Takes one batch into the record at `position`, or says why not. `found_no_memory`: what it was answered.
     pub fn admit(
         &mut self,
-        batch: &Batch,
+        batch: &WriteBatch,
         position: Position,
         now_ms: u64,
         limits: &DedupLimits,
         found_no_memory: bool,
     ) -> Verdict {
-        if let Some(once) = &batch.once
+        if let Some(once) = &batch.key
             && let Some(verdict) = self.settled(once, batch.fingerprint, now_ms, limits)
         {
             return verdict;
@@ -77,20 +77,20 @@ impl State {
         // How many bytes a word takes is not for a model to know; that one without new words, and without a step that counts
         // in place are too narrow for, takes none, is.
         let is_new = |word: &str| before.as_ref().is_none_or(|words| !words.contains_key(word));
-        let grows = |counted: Counted<'_>| is_new(counted.word) || counted.amount.unsigned_abs() > NARROW;
-        if found_no_memory && matches!(batch.verb, Verb::Add | Verb::AddGiven) && batch.tally.iter().any(grows) {
+        let grows = |counted: WordAmount<'_>| is_new(counted.word) || counted.amount.unsigned_abs() > NARROW;
+        if found_no_memory && matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.iter().any(grows) {
             match before {
                 Some(words) => drop(self.counts.insert(batch.namespace.to_string(), words)),
                 None => drop(self.counts.remove(&*batch.namespace)),
             }
             return Verdict::NoMemory;
         }
-        if let Some(once) = &batch.once {
-            let (is_stream, name, number) = once.place();
+        if let Some(once) = &batch.key {
+            let (is_stream, name, number) = once.dedup_key();
             let of = if is_stream { &mut self.streams } else { &mut self.keys };
             // Of a text in pieces all is kept in mind that was counted.
             let (words, left_out) = match once {
-                Once::Lines { words, left_out, .. } => (*words, *left_out),
+                IdempotencyKey::Lines { words, left_out, .. } => (*words, *left_out),
                 _ => (0, 0),
             };
             let done = Done {
@@ -99,7 +99,7 @@ impl State {
                 position,
                 time_ms: now_ms,
                 words: words + batch.words,
-                distinct: batch.tally.len() as u64,
+                distinct: batch.counts.len() as u64,
                 left_out: left_out + batch.left_out,
             };
             Arc::make_mut(of).insert(name.to_string(), done);
@@ -109,11 +109,11 @@ impl State {
     }
 
     /// What the window says against counting it.
-    fn settled(&self, once: &Once, fingerprint: u128, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
+    fn settled(&self, once: &IdempotencyKey, fingerprint: u128, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
         let (of, name, number, room, age_ms) = match once {
-            Once::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
-            Once::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
-            Once::Lines { .. } => return self.settled_lines(once, now_ms, limits),
+            IdempotencyKey::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
+            IdempotencyKey::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
+            IdempotencyKey::Lines { .. } => return self.settled_lines(once, now_ms, limits),
         };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
         let repeat_if = |done: &Done, same: bool| if same { Verdict::Repeat(done.clone()) } else { Verdict::Reused };
@@ -131,8 +131,8 @@ impl State {
     }
 
     /// What the window says against counting lines: they go on where their stream stands, and their text is the one that it has.
-    fn settled_lines(&self, once: &Once, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
-        let Once::Lines { name, done: begin, so_far, .. } = once else { unreachable!("asked for lines only") };
+    fn settled_lines(&self, once: &IdempotencyKey, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
+        let IdempotencyKey::Lines { name, done: begin, so_far, .. } = once else { unreachable!("asked for lines only") };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < limits.stream_age_ms;
         match self.streams.get(&**name).filter(|_| !self.forgotten.contains(&**name)) {
             Some(stream) if *begin != stream.number => Some(Verdict::Gap(stream.number + 1)),
@@ -164,15 +164,15 @@ impl State {
     }
 
     /// Does what the batch says, all of it or, if a count would overflow, nothing.
-    fn count(&mut self, batch: &Batch) -> bool {
+    fn count(&mut self, batch: &WriteBatch) -> bool {
         let mut all = self.counts.get(&*batch.namespace).cloned().unwrap_or_default();
         let words = Arc::make_mut(&mut all);
-        for counted in batch.tally.iter() {
+        for counted in batch.counts.iter() {
             let before = words.get(counted.word).copied().unwrap_or(0);
-            let after = match batch.verb {
-                Verb::Add => before.checked_add(counted.amount),
+            let after = match batch.op {
+                WriteOp::Add => before.checked_add(counted.amount),
                 // Up to the bound, or from beyond it toward zero.
-                Verb::AddGiven => before
+                WriteOp::AddGiven => before
                     .checked_add(counted.amount)
                     .filter(|after| after.unsigned_abs() <= before.unsigned_abs().max(1 << 62)),
                 _ => Some(0),
@@ -186,7 +186,7 @@ impl State {
                 },
             }
         }
-        if words.is_empty() || batch.verb == Verb::DropNamespace {
+        if words.is_empty() || batch.op == WriteOp::DropNamespace {
             self.counts.remove(&*batch.namespace);
         } else {
             self.counts.insert(batch.namespace.to_string(), all);
@@ -207,7 +207,7 @@ impl State {
 /// What a client must be told, if nothing fails.
 pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<Receipt, WriteError> {
     let stream = match &wish.once {
-        Some(Once::Stream { sequence: last, .. } | Once::Lines { upto: last, .. }) => Some(*last),
+        Some(IdempotencyKey::Stream { sequence: last, .. } | IdempotencyKey::Lines { upto: last, .. }) => Some(*last),
         _ => None,
     };
     let mut receipt =
@@ -229,11 +229,11 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<R
         }
         Verdict::Reused => return Err(WriteError::KeyReused),
         Verdict::Gap(expected) => return Err(WriteError::StreamGap { expected: *expected }),
-        Verdict::Full if wish.once.as_ref().is_some_and(|once| once.place().0) => {
+        Verdict::Full if wish.once.as_ref().is_some_and(|once| once.dedup_key().0) => {
             return Err(WriteError::StreamWindowFull);
         }
         Verdict::Full => return Err(WriteError::WindowFull),
-        Verdict::Overflow if wish.verb == Verb::AddGiven => {
+        Verdict::Overflow if wish.verb == WriteOp::AddGiven => {
             return Err(WriteError::BeyondBound { word: String::new() });
         }
         Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),

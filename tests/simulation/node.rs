@@ -22,7 +22,7 @@ use memdb::{
     recovery::{self, RecoveryError},
     snapshot::{Job, Step},
     store::{StoreReader, NamespaceScan},
-    tally::{Batch, Tally},
+    tally::{WriteBatch, WordCounts},
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
@@ -58,14 +58,14 @@ impl Node {
     pub fn queue(&mut self, wish: &Wish, id: usize, again: bool, bug: Option<Bug>) {
         let mut batch = wish.batch(self.hasher);
         if bug == Some(Bug::DropsKeysOfRepeats) && again {
-            batch.once = None;
+            batch.key = None;
         }
-        if bug == Some(Bug::CountsInPart) && id.is_multiple_of(7) && batch.tally.len() > 1 {
-            let mut part = Tally::new(self.hasher);
-            for counted in batch.tally.iter().skip(1) {
+        if bug == Some(Bug::CountsInPart) && id.is_multiple_of(7) && batch.counts.len() > 1 {
+            let mut part = WordCounts::new(self.hasher);
+            for counted in batch.counts.iter().skip(1) {
                 part.set_hashed(counted.hash, counted.word, counted.amount);
             }
-            batch.tally = part;
+            batch.counts = part;
         }
         self.queue.push(Submission { batch, level: wish.level, reply: id });
     }
@@ -187,7 +187,7 @@ impl Simulation {
         } else {
             (now < node.full_until).then_some(WriteError::DiskFull)
         };
-        let batches: Vec<(usize, Batch)> =
+        let batches: Vec<(usize, WriteBatch)> =
             submissions.iter().map(|sent| (sent.reply, self.as_wished(sent.reply, &sent.batch))).collect();
         if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
             let (first, rest) = submissions.split_at_mut(1);
@@ -200,7 +200,7 @@ impl Simulation {
         let grown_to = Some(node.writer.store().bytes()).filter(|&grown_to| grown_to > bytes);
         let time_ms = node.logged.read(now).as_ms();
         let before = Before { state: self.truth.state(), position, time_ms, limits: &self.settings.window, refusal };
-        let sent: Vec<(usize, &Batch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
+        let sent: Vec<(usize, &WriteBatch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
         let taken = Records::of(&sent, &before, &actions)?;
         self.note_events();
         let machine = self.machine.lock();
@@ -277,7 +277,7 @@ impl Simulation {
     }
 
     /// What the client meant, whatever a planted bug has made of it.
-    fn as_wished(&self, id: usize, batch: &Batch) -> Batch {
+    fn as_wished(&self, id: usize, batch: &WriteBatch) -> WriteBatch {
         match self.bug {
             Some(Bug::DropsKeysOfRepeats | Bug::CountsInPart) => self.clients.wishes[self.attempts[&id].wish]
                 .batch(self.node.as_ref().expect("it is about to write").hasher),

@@ -7,7 +7,7 @@ use memdb::{
     leader::{Action, WriteError},
     position::Position,
     store::DedupLimits,
-    tally::{Batch, Verb},
+    tally::{WriteBatch, WriteOp},
 };
 use std::collections::BTreeMap;
 
@@ -76,14 +76,14 @@ impl Writes {
     }
 
     /// A batch counts, that has found words to take away or not, and is part of a record that found `first`.
-    fn add(&mut self, batch: &Batch, takes_away: bool, first: &State) {
-        self.settles |= batch.once.is_some();
+    fn add(&mut self, batch: &WriteBatch, takes_away: bool, first: &State) {
+        self.settles |= batch.key.is_some();
         let name = &*batch.namespace;
         let (counts, dropped) = self.namespaces.entry(name.to_owned()).or_default();
-        match batch.verb {
-            Verb::Add | Verb::AddGiven => *counts |= !batch.tally.is_empty(),
-            Verb::RemoveWords => *counts |= takes_away,
-            Verb::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
+        match batch.op {
+            WriteOp::Add | WriteOp::AddGiven => *counts |= !batch.counts.is_empty(),
+            WriteOp::RemoveWords => *counts |= takes_away,
+            WriteOp::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
         }
     }
 }
@@ -134,14 +134,14 @@ impl Records {
     ///
     /// # Errors
     /// If it has written what it must not.
-    pub fn of(sent: &[(usize, &Batch)], before: &Before<'_>, actions: &[Action<usize>]) -> Result<Self, String> {
+    pub fn of(sent: &[(usize, &WriteBatch)], before: &Before<'_>, actions: &[Action<usize>]) -> Result<Self, String> {
         let mut deeds = Deeds { actions, at: 0, poisoned: false };
         let mut taken = Self::default();
         let mut refusal = before.refusal.clone();
         let mut record = Record::begin(before.position, before.state);
         let mut first = before.state.clone();
         for (id, batch) in sent {
-            let is_block = !batch.tally.is_indexed() && batch.tally.len() >= BLOCK_WORDS;
+            let is_block = !batch.counts.is_indexed() && batch.counts.len() >= BLOCK_WORDS;
             if is_block && record.writes.anything() && refusal.is_none() {
                 (record, refusal) = taken.end(record, &mut first, before, &mut deeds, Some(*id))?;
             }
@@ -151,7 +151,7 @@ impl Records {
             }
             let is_there = |word: &str| record.state.count_of(&batch.namespace, word) != 0;
             let takes_away =
-                batch.verb == Verb::RemoveWords && batch.tally.iter().any(|counted| is_there(counted.word));
+                batch.op == WriteOp::RemoveWords && batch.counts.iter().any(|counted| is_there(counted.word));
             let no_memory = deeds.found_no_memory(*id);
             let verdict = record.state.admit(batch, record.position, before.time_ms, before.limits, no_memory);
             let counts = verdict == Verdict::Counted;

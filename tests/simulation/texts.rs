@@ -3,7 +3,7 @@
 use crate::client::{GROWING_WORDS, NAMESPACES, WORDS};
 use memdb::{
     hash::{WordHasher, fingerprint},
-    tally::{Once, Parts, Tally},
+    tally::{IdempotencyKey, PartitionedCounter, WordCounts},
 };
 use std::{cell::RefCell, collections::BTreeSet, sync::LazyLock};
 use testkit::Random;
@@ -16,7 +16,7 @@ fn many(number: usize) -> &'static str {
     format!("w{number}{long}").leak()
 }
 
-thread_local!(static PARTS: RefCell<Parts> = RefCell::default());
+thread_local!(static PARTS: RefCell<PartitionedCounter> = RefCell::default());
 
 /// Some hundred words, most of them once.
 pub fn many_words(random: &mut Random, most: usize) -> Vec<&'static str> {
@@ -30,12 +30,12 @@ pub fn many_words(random: &mut Random, most: usize) -> Vec<&'static str> {
 }
 
 /// The words as a body in bulk is counted: in the order of their hashes, only to be gone through.
-pub fn in_parts(words: &[(&str, i64)], hasher: WordHasher) -> Tally {
+pub fn in_parts(words: &[(&str, i64)], hasher: WordHasher) -> WordCounts {
     let mut text = String::new();
     for (word, amount) in words {
         (0..*amount).for_each(|_| text.extend([word, " "]));
     }
-    let mut tally = Tally::new(hasher);
+    let mut tally = WordCounts::new(hasher);
     PARTS.with_borrow_mut(|parts| {
         text.split_terminator(' ').for_each(|word| parts.push(&text, hasher.hash(word), word));
         parts.count_into(&text, &mut tally);
@@ -57,7 +57,7 @@ pub struct Sender {
 pub struct Piece {
     pub namespace: &'static str,
     pub words: Vec<(&'static str, i64)>,
-    pub once: Once,
+    pub once: IdempotencyKey,
     /// The running hash up to its end.
     pub hash: u128,
 }
@@ -106,7 +106,7 @@ impl Senders {
         let upto = begin + lines;
         let (wide, grows) = (wide && text % 2 == 0, grows(namespace));
         let words = (begin..upto).flat_map(|line| words_of(text, line, wide, grows)).map(|word| (word, 1)).collect();
-        let once = Once::Lines {
+        let once = IdempotencyKey::Lines {
             name: name.as_str().into(),
             done: begin,
             so_far: running(text, namespace, begin),
@@ -133,9 +133,9 @@ impl Senders {
 }
 
 /// The lines of a stream that a piece has, by name.
-pub fn lines_of(once: &Once) -> BTreeSet<String> {
+pub fn lines_of(once: &IdempotencyKey) -> BTreeSet<String> {
     match once {
-        Once::Lines { name, done, upto, .. } => (*done..*upto).map(|line| format!("line {line} of {name}")).collect(),
+        IdempotencyKey::Lines { name, done, upto, .. } => (*done..*upto).map(|line| format!("line {line} of {name}")).collect(),
         _ => BTreeSet::new(),
     }
 }

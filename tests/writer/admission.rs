@@ -4,7 +4,7 @@ use crate::node::{Node, Options, add, at, batch, in_bulk, keyed};
 use memdb::{
     leader::{AdmissionLimits, WriteError, WriterSettings},
     limits,
-    tally::{Batch, Verb},
+    tally::{WriteBatch, WriteOp},
 };
 
 fn overflow(word: &str) -> Option<WriteError> {
@@ -36,7 +36,7 @@ fn an_overflow_is_refused_whole_and_its_neighbours_count() {
 #[test]
 fn given_amounts_end_at_their_bound_and_text_goes_on() {
     let mut node = Node::new(Options::default());
-    let given = |words: &[(&str, i64)]| batch("words", Verb::AddGiven, words);
+    let given = |words: &[(&str, i64)]| batch("words", WriteOp::AddGiven, words);
     let beyond = |word: &str| Some(WriteError::BeyondBound { word: word.to_owned() });
     let bound = limits::MAX_GIVEN_COUNT;
     let answers = node.group([
@@ -75,7 +75,7 @@ fn batches_of_one_group_add_up_and_share_a_record() {
 fn a_block_of_text_is_a_record_of_its_own_and_a_few_words_of_one_are_not() {
     let mut node = Node::new(Options::default());
     let block = || in_bulk(&(0..300).map(|at| format!("a b {at} ")).collect::<String>());
-    let remove = batch("words", Verb::RemoveWords, &[("a", 0), ("7", 0)]);
+    let remove = batch("words", WriteOp::RemoveWords, &[("a", 0), ("7", 0)]);
     let few = || in_bulk("b few few");
     let group =
         [add(&[("a", 5), ("7", 1)]), block(), few(), add(&[("a", 1)]), few(), block(), remove, block(), block()];
@@ -93,9 +93,9 @@ fn a_namespace_dropped_filled_and_thinned_in_one_group() {
     node.one(add(&[("a", 1), ("b", 1), ("gone", 7)])).expect("it is admitted");
     node.group([
         add(&[("a", 5), ("new", 1)]),
-        batch("words", Verb::DropNamespace, &[]),
+        batch("words", WriteOp::DropNamespace, &[]),
         add(&[("a", 2), ("b", 3), ("c", 4)]),
-        batch("words", Verb::RemoveWords, &[("b", 0), ("gone", 0), ("never", 0)]),
+        batch("words", WriteOp::RemoveWords, &[("b", 0), ("gone", 0), ("never", 0)]),
         add(&[("b", 9)]),
         add(&[("gone", 1), ("c", -4)]),
     ]);
@@ -104,12 +104,12 @@ fn a_namespace_dropped_filled_and_thinned_in_one_group() {
     assert_eq!(node.counts(["a", "b", "c", "gone", "new"]), [2, 9, 0, 1, 0]);
     // Made and dropped within one group: nothing is left of it.
     let mut node = node;
-    node.group([batch("other", Verb::Add, &[("x", 1)]), batch("other", Verb::DropNamespace, &[])]);
+    node.group([batch("other", WriteOp::Add, &[("x", 1)]), batch("other", WriteOp::DropNamespace, &[])]);
     assert_eq!(node.store().namespaces(), 1);
-    node.group([batch("words", Verb::DropNamespace, &[]), batch("words", Verb::DropNamespace, &[])]);
+    node.group([batch("words", WriteOp::DropNamespace, &[]), batch("words", WriteOp::DropNamespace, &[])]);
     assert_eq!((node.store().namespaces(), node.store().digest()), (0, 0));
     let sequence = node.sequence();
-    assert_eq!(at(&node.one(batch("words", Verb::DropNamespace, &[]))), (sequence, false), "nothing to take away");
+    assert_eq!(at(&node.one(batch("words", WriteOp::DropNamespace, &[]))), (sequence, false), "nothing to take away");
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn what_changes_nothing_leaves_no_record_but_its_key_is_kept() {
     node.one(add(&[("a", 1)])).expect("it is admitted");
     let bytes = node.disk.bytes();
     assert_eq!(at(&node.one(add(&[]))), (1, false));
-    assert_eq!(at(&node.one(batch("words", Verb::RemoveWords, &[("never", 0)]))), (1, false));
-    assert_eq!(at(&node.one(batch("never", Verb::DropNamespace, &[]))), (1, false));
+    assert_eq!(at(&node.one(batch("words", WriteOp::RemoveWords, &[("never", 0)]))), (1, false));
+    assert_eq!(at(&node.one(batch("never", WriteOp::DropNamespace, &[]))), (1, false));
     assert_eq!((node.disk.bytes(), node.published.len()), (bytes, 1));
     assert_eq!(at(&node.one(keyed("empty", &[]))), (2, false));
     assert_eq!(at(&node.one(keyed("empty", &[]))), (2, true));
@@ -131,7 +131,7 @@ fn what_changes_nothing_leaves_no_record_but_its_key_is_kept() {
 fn namespaces_have_a_bound_that_counts_those_of_the_group() {
     let mut node = Node::new(Options::default());
     let name = |at: usize| format!("n{at}");
-    let in_namespace = |at: usize| batch(&name(at), Verb::Add, &[("a", 1)]);
+    let in_namespace = |at: usize| batch(&name(at), WriteOp::Add, &[("a", 1)]);
     for answer in node.group((2..limits::MAX_NAMESPACES).map(in_namespace)) {
         answer.expect("there is room");
     }
@@ -141,7 +141,7 @@ fn namespaces_have_a_bound_that_counts_those_of_the_group() {
     assert_eq!(errors, [None, None, refused.clone(), None, None]);
     assert_eq!(node.store().namespaces(), limits::MAX_NAMESPACES);
     assert_eq!(node.one(in_namespace(9_999)).err(), refused);
-    node.one(batch(&name(5), Verb::DropNamespace, &[])).expect("it is there");
+    node.one(batch(&name(5), WriteOp::DropNamespace, &[])).expect("it is there");
     node.one(in_namespace(9_999)).expect("there is room again");
 }
 
@@ -167,7 +167,7 @@ fn a_memory_budget_refuses_and_gives_way_once_words_are_taken_away() {
     // Within one group the batches before count as well.
     let answers = node.group((0..40).map(|at| many(10_000 + at * 500)));
     assert!(answers.iter().all(|answer| *answer == Err(WriteError::MemoryFull)));
-    node.one(batch("words", Verb::DropNamespace, &[])).expect("taking away is never refused");
+    node.one(batch("words", WriteOp::DropNamespace, &[])).expect("taking away is never refused");
     let answers = node.group((0..40).map(|at| many(10_000 + at * 500)));
     let admitted = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!((2..30).contains(&admitted), "{admitted}");
@@ -181,7 +181,7 @@ fn with_budget(memory_bytes: usize) -> Node {
 
 /// Gives groups of batches to the Writer until one batch, alone in its group, is refused; gives the numbers of those that
 /// count, and the one that does not. The budget holds after each group.
-fn fill(node: &mut Node, budget: usize, make: impl Fn(usize) -> Batch, mut each: usize) -> (Vec<usize>, usize) {
+fn fill(node: &mut Node, budget: usize, make: impl Fn(usize) -> WriteBatch, mut each: usize) -> (Vec<usize>, usize) {
     let (mut counted, mut next) = (Vec::new(), 0);
     loop {
         let answers = node.group((next..next + each).map(&make));
@@ -220,7 +220,7 @@ fn an_index_that_doubles_stays_within_the_budget() {
 fn namespaces_count_against_the_budget() {
     let budget = 1_000_000;
     let mut node = with_budget(budget);
-    let made = fill(&mut node, budget, |at| batch(&format!("n{at}"), Verb::Add, &[("a", 1)]), 5).0.len();
+    let made = fill(&mut node, budget, |at| batch(&format!("n{at}"), WriteOp::Add, &[("a", 1)]), 5).0.len();
     assert!((10..limits::MAX_NAMESPACES).contains(&made), "{made}");
     assert_eq!(node.store().namespaces(), made);
 }

@@ -3,7 +3,7 @@
 use crate::node::{Answer, Node, Options, batch};
 use memdb::{
     leader::WriteError,
-    tally::{Batch, Once, Verb},
+    tally::{WriteBatch, IdempotencyKey, WriteOp},
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -28,14 +28,14 @@ enum Outcome {
 }
 
 impl Model {
-    fn take(&mut self, batch: &Batch) -> Outcome {
-        match &batch.once {
-            Some(Once::Key(key)) => match self.keys.get(&**key) {
+    fn take(&mut self, batch: &WriteBatch) -> Outcome {
+        match &batch.key {
+            Some(IdempotencyKey::Key(key)) => match self.keys.get(&**key) {
                 Some(known) if *known == batch.fingerprint => return Outcome::Repeat,
                 Some(_) => return Outcome::Refused(WriteError::KeyReused),
                 None => {}
             },
-            Some(Once::Stream { name, sequence }) => {
+            Some(IdempotencyKey::Stream { name, sequence }) => {
                 let (last, fingerprint) = self.streams.get(&**name).copied().unwrap_or((0, 0));
                 if *sequence > last + 1 {
                     return Outcome::Refused(WriteError::StreamGap { expected: last + 1 });
@@ -47,7 +47,7 @@ impl Model {
                     return Outcome::Repeat;
                 }
             }
-            Some(Once::Lines { name, done, so_far, .. }) => {
+            Some(IdempotencyKey::Lines { name, done, so_far, .. }) => {
                 let (last, fingerprint) = self.streams.get(&**name).copied().unwrap_or((0, *so_far));
                 if *done != last {
                     return Outcome::Refused(WriteError::StreamGap { expected: last + 1 });
@@ -59,16 +59,16 @@ impl Model {
             None => {}
         }
         let mut counts = self.counts.clone();
-        match batch.verb {
-            Verb::DropNamespace => counts.retain(|(namespace, _), _| *namespace != *batch.namespace),
+        match batch.op {
+            WriteOp::DropNamespace => counts.retain(|(namespace, _), _| *namespace != *batch.namespace),
             verb => {
-                for counted in batch.tally.iter() {
+                for counted in batch.counts.iter() {
                     let word = (batch.namespace.to_string(), counted.word.to_owned());
                     let count = counts.entry(word).or_insert(0);
                     *count = match (verb, count.checked_add(counted.amount)) {
-                        (Verb::RemoveWords, _) => 0,
+                        (WriteOp::RemoveWords, _) => 0,
                         // Up to the bound, or from beyond it toward zero.
-                        (Verb::AddGiven, sum) => match sum {
+                        (WriteOp::AddGiven, sum) => match sum {
                             Some(sum) if sum.unsigned_abs() <= count.unsigned_abs().max(1 << 62) => sum,
                             _ => return Outcome::Refused(WriteError::BeyondBound { word: counted.word.to_owned() }),
                         },
@@ -82,9 +82,9 @@ impl Model {
         }
         counts.retain(|_, count| *count != 0);
         self.counts = counts;
-        match &batch.once {
-            Some(Once::Key(key)) => _ = self.keys.insert(key.to_string(), batch.fingerprint),
-            Some(Once::Stream { name, sequence: last } | Once::Lines { name, upto: last, .. }) => {
+        match &batch.key {
+            Some(IdempotencyKey::Key(key)) => _ = self.keys.insert(key.to_string(), batch.fingerprint),
+            Some(IdempotencyKey::Stream { name, sequence: last } | IdempotencyKey::Lines { name, upto: last, .. }) => {
                 _ = self.streams.insert(name.to_string(), (*last, batch.fingerprint));
             }
             None => {}
@@ -101,34 +101,34 @@ fn outcome(answer: &Answer) -> Outcome {
     }
 }
 
-fn any_batch() -> impl Strategy<Value = Batch> {
+fn any_batch() -> impl Strategy<Value = WriteBatch> {
     let amount = prop_oneof![5 => -3i64..4, 1 => prop::sample::select(vec![i64::MIN, i64::MAX, 1 << 62, -(1 << 62), 1 << 41, -(1 << 20)])];
     let words = prop::collection::vec((prop::sample::select(WORDS.to_vec()), amount), 0..4).prop_map(|words| {
         words.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>() // each word once
     });
-    let verb = prop_oneof![4 => Just(Verb::Add), 2 => Just(Verb::AddGiven), 2 => Just(Verb::RemoveWords), 1 => Just(Verb::DropNamespace)];
+    let verb = prop_oneof![4 => Just(WriteOp::Add), 2 => Just(WriteOp::AddGiven), 2 => Just(WriteOp::RemoveWords), 1 => Just(WriteOp::DropNamespace)];
     let once = prop_oneof![
         3 => Just(None),
-        1 => prop::sample::select(KEYS.to_vec()).prop_map(|key| Some(Once::Key(key.into()))),
+        1 => prop::sample::select(KEYS.to_vec()).prop_map(|key| Some(IdempotencyKey::Key(key.into()))),
         1 => (prop::sample::select(KEYS.to_vec()), 1u64..5)
-            .prop_map(|(name, sequence)| Some(Once::Stream { name: name.into(), sequence })),
+            .prop_map(|(name, sequence)| Some(IdempotencyKey::Stream { name: name.into(), sequence })),
         1 => (prop::sample::select(KEYS.to_vec()), 0u64..4, 1u64..3, prop::bool::weighted(0.9)).prop_map(lines),
     ];
     (prop::sample::select(NAMESPACES.to_vec()), verb, words, once).prop_map(|(namespace, verb, words, once)| {
-        let words = if verb == Verb::DropNamespace { Vec::new() } else { words };
+        let words = if verb == WriteOp::DropNamespace { Vec::new() } else { words };
         let batch = batch(namespace, verb, &words);
         let fingerprint = match &once {
-            Some(Once::Lines { upto, .. }) => hash_of_lines(*upto),
+            Some(IdempotencyKey::Lines { upto, .. }) => hash_of_lines(*upto),
             _ => batch.fingerprint,
         };
-        Batch { once, fingerprint, ..batch }
+        WriteBatch { key: once, fingerprint, ..batch }
     })
 }
 
 /// Lines of one text, which all senders of a name have, or of another.
-fn lines((name, done, more, same): (&str, u64, u64, bool)) -> Option<Once> {
+fn lines((name, done, more, same): (&str, u64, u64, bool)) -> Option<IdempotencyKey> {
     let so_far = if same { hash_of_lines(done) } else { 1 };
-    Some(Once::Lines { name: name.into(), done, so_far, upto: done + more, words: 0, left_out: 0 })
+    Some(IdempotencyKey::Lines { name: name.into(), done, so_far, upto: done + more, words: 0, left_out: 0 })
 }
 
 fn hash_of_lines(done: u64) -> u128 {

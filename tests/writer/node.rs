@@ -12,7 +12,7 @@ use memdb::{
     recovery,
     replication::{Peer, Standing, Told},
     store::{Store, DedupLimits},
-    tally::{Batch, Once, Parts, Tally, Verb},
+    tally::{WriteBatch, IdempotencyKey, PartitionedCounter, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{collections::VecDeque, io, sync::Arc};
@@ -97,7 +97,7 @@ impl Node {
 
     /// Gives a group of batches to the Writer; gives the answers that came at once, by the number of the batch in the
     /// group.
-    pub fn write(&mut self, batches: impl IntoIterator<Item = (Batch, Option<AckLevel>)>) -> Vec<(usize, Answer)> {
+    pub fn write(&mut self, batches: impl IntoIterator<Item = (WriteBatch, Option<AckLevel>)>) -> Vec<(usize, Answer)> {
         let submissions =
             batches.into_iter().enumerate().map(|(reply, (batch, level))| Submission { batch, level, reply });
         let mut actions = Vec::new();
@@ -106,7 +106,7 @@ impl Node {
     }
 
     /// A group at the default level, all answered at once: gives the answers in the order of the batches.
-    pub fn group(&mut self, batches: impl IntoIterator<Item = Batch>) -> Vec<Answer> {
+    pub fn group(&mut self, batches: impl IntoIterator<Item = WriteBatch>) -> Vec<Answer> {
         let batches: Vec<_> = batches.into_iter().map(|batch| (batch, None)).collect();
         let expected = batches.len();
         let mut answers = self.write(batches);
@@ -115,7 +115,7 @@ impl Node {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    pub fn one(&mut self, batch: Batch) -> Answer {
+    pub fn one(&mut self, batch: WriteBatch) -> Answer {
         self.group([batch]).remove(0)
     }
 
@@ -180,42 +180,42 @@ impl Node {
 }
 
 /// A batch with amounts by word.
-pub fn batch(namespace: &str, verb: Verb, words: &[(&str, i64)]) -> Batch {
-    let mut tally = Tally::new(HASHER);
+pub fn batch(namespace: &str, verb: WriteOp, words: &[(&str, i64)]) -> WriteBatch {
+    let mut tally = WordCounts::new(HASHER);
     for (word, amount) in words {
         tally.add(word, *amount).expect("small amounts");
     }
     let words = words.len() as u64;
     let body = format!("{namespace} {verb:?} {:?}", tally.iter().map(|c| (c.word, c.amount)).collect::<Vec<_>>());
     let fingerprint = fingerprint(&[body.as_bytes()]);
-    Batch { namespace: namespace.into(), verb, tally, words, left_out: 0, once: None, fingerprint }
+    WriteBatch { namespace: namespace.into(), op: verb, counts: tally, words, left_out: 0, key: None, fingerprint }
 }
 
-pub fn add(words: &[(&str, i64)]) -> Batch {
-    batch("words", Verb::Add, words)
+pub fn add(words: &[(&str, i64)]) -> WriteBatch {
+    batch("words", WriteOp::Add, words)
 }
 
 /// What a body in bulk is counted as: in an order of its own, and only to be gone through.
-pub fn in_bulk(text: &str) -> Batch {
-    let (mut tally, mut parts) = (Tally::new(HASHER), Parts::default());
+pub fn in_bulk(text: &str) -> WriteBatch {
+    let (mut tally, mut parts) = (WordCounts::new(HASHER), PartitionedCounter::default());
     text.split_terminator(' ').for_each(|word| parts.push(text, HASHER.hash(word), word));
     parts.count_into(text, &mut tally);
-    Batch { tally, ..add(&[]) }
+    WriteBatch { counts: tally, ..add(&[]) }
 }
 
-pub fn keyed(key: &str, words: &[(&str, i64)]) -> Batch {
-    Batch { once: Some(Once::Key(key.into())), ..add(words) }
+pub fn keyed(key: &str, words: &[(&str, i64)]) -> WriteBatch {
+    WriteBatch { key: Some(IdempotencyKey::Key(key.into())), ..add(words) }
 }
 
-pub fn streamed(name: &str, sequence: u64, words: &[(&str, i64)]) -> Batch {
-    Batch { once: Some(Once::Stream { name: name.into(), sequence }), ..add(words) }
+pub fn streamed(name: &str, sequence: u64, words: &[(&str, i64)]) -> WriteBatch {
+    WriteBatch { key: Some(IdempotencyKey::Stream { name: name.into(), sequence }), ..add(words) }
 }
 
 /// A line of the one text that all names have.
-pub fn line(name: &str, number: u64) -> Batch {
+pub fn line(name: &str, number: u64) -> WriteBatch {
     let (done, so_far) = (number - 1, u128::from(number - 1));
-    let once = Once::Lines { name: name.into(), done, so_far, upto: number, words: 0, left_out: 0 };
-    Batch { once: Some(once), fingerprint: u128::from(number), ..add(&[("a", 1)]) }
+    let once = IdempotencyKey::Lines { name: name.into(), done, so_far, upto: number, words: 0, left_out: 0 };
+    WriteBatch { key: Some(once), fingerprint: u128::from(number), ..add(&[("a", 1)]) }
 }
 
 /// Position and whether it is a repeat, of a write that was acknowledged.

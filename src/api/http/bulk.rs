@@ -25,7 +25,7 @@ use crate::{
     leader::{AckLevel, Leader, Receipt, WriteError},
     limits::BULK_BLOCK_BYTES,
     position::DatabaseTag,
-    tally::{Batch, Once, Tally, Verb},
+    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
 };
 use bytes::{Buf, Bytes};
 use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
@@ -423,7 +423,7 @@ impl Bulk {
             if tally.is_empty() && self.stream.is_none() {
                 break;
             }
-            let once = self.stream.clone().map(|name| Once::Lines {
+            let once = self.stream.clone().map(|name| IdempotencyKey::Lines {
                 name,
                 done: block.done,
                 so_far: block.so_far,
@@ -432,7 +432,7 @@ impl Bulk {
                 left_out: total.left_out,
             });
             let Counted { words, left_out, .. } = counted;
-            let batch = Batch { words, left_out, once, fingerprint: block.hash, ..self.batch(tally) };
+            let batch = WriteBatch { words, left_out, key: once, fingerprint: block.hash, ..self.batch(tally) };
             let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
             let _queued = self.state.bulk_limiter.queue_budget.acquire_many(bytes).await.expect("nobody closes it");
             match self.leader.submit(batch, Some(AckLevel::Leader)).await {
@@ -450,7 +450,7 @@ impl Bulk {
     /// Counts the lines of a block anew, against the counts there are, without those with which a count would overflow.
     async fn count_what_fits(&self, block: &Block, bytes: Vec<u8>) -> Result<Counted, Problem> {
         let (current, namespace) = (self.state.current()?, self.namespace.clone());
-        let (manner, tally) = (self.manner, Tally::new(self.hasher));
+        let (manner, tally) = (self.manner, WordCounts::new(self.hasher));
         let block = Block { bytes, ..*block };
         let counting = tokio::task::spawn_blocking(move || {
             count::count_what_fits(block, &manner, tally, |word| current.reader.read().count(&namespace, word))
@@ -460,12 +460,12 @@ impl Bulk {
 
     /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
     async fn barrier(&self, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
-        self.leader.submit(self.batch(Tally::new(self.hasher)), level).await
+        self.leader.submit(self.batch(WordCounts::new(self.hasher)), level).await
     }
 
-    fn batch(&self, tally: Tally) -> Batch {
+    fn batch(&self, tally: WordCounts) -> WriteBatch {
         let namespace = self.namespace.clone();
-        Batch { namespace, verb: Verb::Add, tally, words: 0, left_out: 0, once: None, fingerprint: 0 }
+        WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 0, left_out: 0, key: None, fingerprint: 0 }
     }
 
     fn refused(&self, error: &WriteError) -> Problem {

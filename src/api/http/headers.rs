@@ -7,7 +7,7 @@ use super::{
 use crate::{
     position::{DatabaseTag, PositionToken},
     replication::link::DATABASE_HEADER,
-    tally::Once,
+    tally::IdempotencyKey,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -46,7 +46,7 @@ pub(super) struct Naming {
 
 impl Naming {
     /// The name of the write, from its headers and the `id` of its body.
-    pub(super) fn once(self, body_id: Option<&str>) -> Result<Option<Once>, Problem> {
+    pub(super) fn once(self, body_id: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {
         let invalid = |detail: &'static str| Err(Problem::new(Kind::InvalidHeader, detail));
         let key = match (self.key.as_deref(), body_id) {
             (Some(header), Some(id)) if header != id => {
@@ -56,12 +56,12 @@ impl Naming {
         };
         match (key, self.stream, self.stream_sequence) {
             (None, None, None) => Ok(None),
-            (Some(key), None, None) => Ok(Some(Once::Key(checked("the idempotency key", key)?.into()))),
+            (Some(key), None, None) => Ok(Some(IdempotencyKey::Key(checked("the idempotency key", key)?.into()))),
             (Some(_), _, _) => invalid("a write has a key or is part of a stream, not both"),
             (None, Some(name), Some(sequence)) => {
                 let name = checked("Memdb-Stream", &name)?.into();
                 match sequence.parse::<u64>() {
-                    Ok(sequence) if sequence > 0 && sequence < u64::MAX => Ok(Some(Once::Stream { name, sequence })),
+                    Ok(sequence) if sequence > 0 && sequence < u64::MAX => Ok(Some(IdempotencyKey::Stream { name, sequence })),
                     _ => invalid("Memdb-Stream-Seq is a whole number from 1 upward"),
                 }
             }
@@ -207,12 +207,12 @@ mod tests {
             stream: stream.map(str::to_owned),
             stream_sequence: sequence.map(str::to_owned),
         };
-        let key = |text: &str| Some(Once::Key(text.into()));
+        let key = |text: &str| Some(IdempotencyKey::Key(text.into()));
         assert_eq!(naming(None, None, None).once(None).expect("unnamed"), None);
         assert_eq!(naming(Some("k"), None, None).once(Some("k")).expect("alike"), key("k"));
         assert_eq!(naming(None, None, None).once(Some("k")).expect("in the body"), key("k"));
         let stream = naming(None, Some("s"), Some("1")).once(None).expect("a stream");
-        assert_eq!(stream, Some(Once::Stream { name: "s".into(), sequence: 1 }));
+        assert_eq!(stream, Some(IdempotencyKey::Stream { name: "s".into(), sequence: 1 }));
         let long = "k".repeat(crate::limits::MAX_KEY_BYTES + 1);
         for (bad, id) in [
             (naming(Some("k"), None, None), Some("other")),

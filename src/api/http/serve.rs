@@ -15,7 +15,7 @@ use super::{
     routes,
     state::{self, AppState},
 };
-use crate::{limits, metrics::Metrics, tally::Pool};
+use crate::{limits, metrics::Metrics, tally::WordCountsPool};
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
@@ -75,7 +75,7 @@ impl Server {
             dealer.threads.push(deal);
             let (uploads, offers, bulk_limiter) =
                 (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_limiter));
-            let tallies = Pool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
+            let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let (encoders, guesses) = (state::encoders(), Arc::clone(&guesses));
             let state = AppState { api, settings, uploads, offers, bulk_limiter, tallies, guesses, started, encoders };
             // A token of its own: waiting on a shared one would take a shared lock with every request.

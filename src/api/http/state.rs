@@ -9,7 +9,7 @@ use super::{
     problem::{Kind, Problem},
     settings::HttpSettings,
 };
-use crate::{client::Forward, leader::Leader, tally::Pool, view::Current};
+use crate::{client::Forward, leader::Leader, tally::WordCountsPool, view::Current};
 use std::sync::Arc;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -23,7 +23,7 @@ pub(super) struct AppState {
     /// Where blocks of bulk bodies are counted.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
     /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
-    pub(super) tallies: Arc<Pool>,
+    pub(super) tallies: Arc<WordCountsPool>,
     /// Who has shown wrong cluster secrets, to any of the threads.
     pub(super) guesses: Arc<Guesses>,
     pub(super) started: Instant,

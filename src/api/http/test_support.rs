@@ -14,7 +14,7 @@ use crate::{
     position::{EpochTable, Position},
     record::{NamespaceChange, WordCount},
     store::{StateId, Store, DedupLimits},
-    tally::Pool,
+    tally::WordCountsPool,
     tokenizer::Analyzer,
     view::{Current, View},
 };
@@ -50,7 +50,7 @@ pub(super) fn state() -> AppState {
         uploads,
         offers,
         bulk_limiter: Arc::new(BulkLimiter::new()),
-        tallies: Pool::new(0, 0),
+        tallies: WordCountsPool::new(0, 0),
         guesses: Arc::default(),
         started: Instant::now(),
         encoders: state::encoders(),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     hash::WordHasher,
-    tally::{Batch, Tally},
+    tally::{WriteBatch, WordCounts},
     tokenizer::Analyzer,
 };
 use bytes::Bytes;
@@ -29,7 +29,7 @@ fn status(problem: &Problem) -> u16 {
 ///
 /// # Errors
 /// The status of the answer.
-pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<Batch, u16> {
+pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<WriteBatch, u16> {
     let media = Media::of(content_type, "text").map_err(|problem| status(&problem))?;
     futures::executor::block_on(writes::counted(media, Bytes::copy_from_slice(body)))
         .map_err(|problem| status(&problem))
@@ -39,7 +39,7 @@ pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<Batch, u16> {
 ///
 /// # Errors
 /// The status of the answer.
-pub fn amounts(body: &str) -> Result<(Tally, u64), u16> {
+pub fn amounts(body: &str) -> Result<(WordCounts, u64), u16> {
     update::parse(body, Analyzer::Standard, HASHER)
         .map(|read| (read.tally, read.words))
         .map_err(|problem| status(&problem))

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     hash::WordHasher,
     limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
-    tally::Tally,
+    tally::WordCounts,
     tokenizer::Analyzer,
 };
 use std::{collections::HashSet, fmt};
@@ -18,14 +18,14 @@ use std::{collections::HashSet, fmt};
 /// The amounts of an update, and how many words they count or take back.
 #[derive(Debug)]
 pub(super) struct Amounts {
-    pub(super) tally: Tally,
+    pub(super) tally: WordCounts,
     /// The sum of the amounts, each without its sign; [`MAX_WORDS_TOLD`] if it is more.
     pub(super) words: u64,
 }
 
 /// Reads the body.
 pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Result<Amounts, Problem> {
-    let mut amounts = Amounts { tally: Tally::new(hasher), words: 0 };
+    let mut amounts = Amounts { tally: WordCounts::new(hasher), words: 0 };
     let mut seen = HashSet::new();
     let read = json::read_object(
         json,

@@ -20,7 +20,7 @@ use crate::{
     limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
     metrics::Refusal,
     position::{DatabaseTag, PositionToken},
-    tally::{Batch, Once, Pool, Tally, Verb},
+    tally::{WriteBatch, IdempotencyKey, WordCountsPool, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use bytes::{Buf, Bytes};
@@ -105,14 +105,14 @@ where
     } else {
         apart(move || update::parse(form::utf8(&bytes)?, analyzer, hasher)).await?
     };
-    let batch = Batch {
+    let batch = WriteBatch {
         fingerprint: fingerprint(once.as_ref(), &[query.namespace.as_bytes(), b"update", &whole.bytes]),
         namespace: query.namespace.into(),
-        verb: Verb::AddGiven,
-        tally: amounts.tally,
+        op: WriteOp::AddGiven,
+        counts: amounts.tally,
         words: amounts.words,
         left_out: 0,
-        once,
+        key: once,
     };
     drop(whole);
     submit(&state, batch, query.ack).await
@@ -130,7 +130,7 @@ pub(super) async fn remove_words(
     let once = naming.once(None)?;
     let current = state.current()?;
     let identity = current.identity;
-    let mut tally = Tally::new(identity.hasher());
+    let mut tally = WordCounts::new(identity.hasher());
     for name in query.named_words()? {
         let word = identity.analyzer.fold(name);
         if word.is_empty() || word.len() > MAX_WORD_BYTES {
@@ -145,14 +145,14 @@ pub(super) async fn remove_words(
     };
     let named = query.words.iter().map(|word| word.as_bytes());
     let parts: Vec<&[u8]> = [query.namespace.as_bytes(), b"remove".as_slice()].into_iter().chain(named).collect();
-    let batch = Batch {
+    let batch = WriteBatch {
         fingerprint: fingerprint(once.as_ref(), &parts),
-        verb: Verb::RemoveWords,
+        op: WriteOp::RemoveWords,
         words,
         namespace: query.namespace.into(),
-        tally,
+        counts: tally,
         left_out: 0,
-        once,
+        key: once,
     };
     removed(&state, batch, query.ack).await
 }
@@ -173,14 +173,14 @@ pub(super) async fn drop_namespace(
     let current = state.current()?;
     let namespaces = current.reader.read().namespaces();
     let words = namespaces.iter().find(|(known, _)| *known == name).map_or(0, |&(_, words)| words);
-    let batch = Batch {
+    let batch = WriteBatch {
         fingerprint: fingerprint(once.as_ref(), &[name.as_bytes(), b"drop"]),
         namespace: name.into(),
-        verb: Verb::DropNamespace,
-        tally: Tally::new(current.identity.hasher()),
+        op: WriteOp::DropNamespace,
+        counts: WordCounts::new(current.identity.hasher()),
         words,
         left_out: 0,
-        once,
+        key: once,
     };
     removed(&state, batch, query.ack).await
 }
@@ -212,7 +212,7 @@ struct Text {
 }
 
 impl Text {
-    async fn into_batch(self, analyzer: Analyzer, tally: Tally) -> Result<Batch, Problem> {
+    async fn into_batch(self, analyzer: Analyzer, tally: WordCounts) -> Result<WriteBatch, Problem> {
         let uploaded;
         let mut id = None;
         let text = match &self.media {
@@ -245,8 +245,8 @@ fn plain_text(bytes: &[u8], charset: Option<Charset>) -> Result<Cow<'_, str>, Pr
     })
 }
 
-/// The words of a text, counted in `tally`, which is empty.
-fn of_text(text: &str, once: Option<Once>, namespace: Box<str>, analyzer: Analyzer, mut tally: Tally) -> Batch {
+/// The words of a text, counted in `counts`, which is empty.
+fn of_text(text: &str, once: Option<IdempotencyKey>, namespace: Box<str>, analyzer: Analyzer, mut tally: WordCounts) -> WriteBatch {
     let mut words = 0;
     // A byte-order mark in front is no part of a word, whatever the analyzer.
     let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -255,7 +255,7 @@ fn of_text(text: &str, once: Option<Once>, namespace: Box<str>, analyzer: Analyz
         words += 1;
     });
     let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
-    Batch { fingerprint, namespace, verb: Verb::Add, tally, words, left_out, once }
+    WriteBatch { fingerprint, namespace, op: WriteOp::Add, counts: tally, words, left_out, key: once }
 }
 
 /// A small post whose body is there already; `None` if anything about it is for [`post`] to refuse.
@@ -265,8 +265,8 @@ pub(super) fn small_post(
     naming: Naming,
     body: &[u8],
     identity: &Identity,
-    tallies: &Arc<Pool>,
-) -> Option<(Batch, Option<AckLevel>)> {
+    tallies: &Arc<WordCountsPool>,
+) -> Option<(WriteBatch, Option<AckLevel>)> {
     let query = Query::of_addition(query).ok()?;
     let text = match Media::of(content_type, POST_TAKES).ok()? {
         Media::Plain => Cow::Borrowed(form::utf8(body).ok()?),
@@ -281,13 +281,13 @@ pub(super) fn small_post(
 
 /// A body, counted: for the fuzzer.
 #[cfg(feature = "failpoints")]
-pub(super) async fn counted(media: Media, bytes: Bytes) -> Result<Batch, Problem> {
+pub(super) async fn counted(media: Media, bytes: Bytes) -> Result<WriteBatch, Problem> {
     let text = Text { bytes, media, charset: None, naming: Naming::default(), namespace: "words".into() };
-    text.into_batch(Analyzer::Standard, Tally::new(hash::WordHasher::new(1))).await
+    text.into_batch(Analyzer::Standard, WordCounts::new(hash::WordHasher::new(1))).await
 }
 
 /// Only a write that may be repeated is ever compared.
-fn fingerprint(once: Option<&Once>, parts: &[&[u8]]) -> u128 {
+fn fingerprint(once: Option<&IdempotencyKey>, parts: &[&[u8]]) -> u128 {
     if once.is_some() { hash::fingerprint(parts) } else { 0 }
 }
 
@@ -411,12 +411,12 @@ pub(super) async fn apart<T: Send + 'static>(
     }
 }
 
-async fn submit(state: &AppState, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+async fn submit(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Response, Problem> {
     settle(state, batch, ack).await.map(|acceptance| accepted(&acceptance))
 }
 
 /// The same for what takes away. Every delete is answered alike: with the words that were there to be taken.
-async fn removed(state: &AppState, batch: Batch, ack: Option<AckLevel>) -> Result<Response, Problem> {
+async fn removed(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Response, Problem> {
     let Acceptance { receipt, database } = settle(state, batch, ack).await?;
     Ok(accepted(&Acceptance { receipt: Receipt { distinct: receipt.words, ..receipt }, database }))
 }
@@ -436,10 +436,10 @@ impl Acceptance {
 }
 
 /// Has the Writer take a batch, and waits for its receipt.
-pub(super) async fn settle(state: &AppState, batch: Batch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
+pub(super) async fn settle(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
     let leader = state.leader()?;
     let database = state.current()?.identity.tag();
-    if matches!(batch.verb, Verb::Add | Verb::AddGiven) && batch.tally.is_empty() && batch.once.is_none() {
+    if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
         let position = state.current()?.reader.read().position();
         let receipt = Receipt {
@@ -512,7 +512,7 @@ mod tests {
     use super::*;
     use crate::hash::WordHasher;
 
-    async fn batch(media: Media, body: &'static [u8]) -> Result<Batch, Problem> {
+    async fn batch(media: Media, body: &'static [u8]) -> Result<WriteBatch, Problem> {
         let text = Text {
             bytes: Bytes::from_static(body),
             media,
@@ -520,7 +520,7 @@ mod tests {
             naming: Naming::default(),
             namespace: "words".into(),
         };
-        text.into_batch(Analyzer::Standard, Tally::new(WordHasher::new(1))).await
+        text.into_batch(Analyzer::Standard, WordCounts::new(WordHasher::new(1))).await
     }
 
     #[tokio::test]
@@ -536,7 +536,7 @@ mod tests {
             (multipart, uploaded),
         ] {
             let batch = batch(media.clone(), body).await.expect("sound");
-            assert_eq!((batch.words, batch.tally.len(), batch.left_out), (3, 2, 0), "{media:?}");
+            assert_eq!((batch.words, batch.counts.len(), batch.left_out), (3, 2, 0), "{media:?}");
         }
     }
 

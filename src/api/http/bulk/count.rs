@@ -9,7 +9,7 @@ use crate::{
     charset::check_no_nul,
     leader::WriteError,
     limits::MAX_WORD_BYTES,
-    tally::{self, Parts, Tally},
+    tally::{self, PartitionedCounter, WordCounts},
     tokenizer::{Analyzer, decode_utf8},
 };
 use std::{borrow::Cow, ops::Range};
@@ -18,7 +18,7 @@ use std::{borrow::Cow, ops::Range};
 pub(super) struct Counted {
     /// The block's buffer, to be used again.
     pub(super) spare: Vec<u8>,
-    pub(super) tally: Tally,
+    pub(super) tally: WordCounts,
     pub(super) words: u64,
     pub(super) left_out: u64,
     pub(super) refused: u64,
@@ -50,7 +50,7 @@ pub(super) struct Manner {
 }
 
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
-pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally), parts: &mut Parts) -> Counted {
+pub(super) fn count(block: Block, manner: &Manner, (tally, other): (WordCounts, WordCounts), parts: &mut PartitionedCounter) -> Counted {
     let mut counted = Counted::new(tally);
     let is_text = check_no_nul(&block.bytes).is_ok();
     if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
@@ -70,17 +70,17 @@ pub(super) fn count(block: Block, manner: &Manner, (tally, other): (Tally, Tally
 pub(super) fn count_what_fits(
     block: Block,
     manner: &Manner,
-    mut tally: Tally,
+    mut tally: WordCounts,
     count_of: impl Fn(&str) -> i64,
 ) -> Counted {
     let hasher = tally.hasher();
-    let mut counted = Counted::new(Tally::new(hasher));
-    let (mut line, mut words) = (Counted::new(Tally::new(hasher)), Tally::new(hasher));
+    let mut counted = Counted::new(WordCounts::new(hasher));
+    let (mut line, mut words) = (Counted::new(WordCounts::new(hasher)), WordCounts::new(hasher));
     counted.refuse_or_add(&block, manner, |counted, text| {
         words.clear();
         (line.words, line.left_out) = (0, 0);
         line.add(text, manner.analyzer, &mut words);
-        let fits = |word: &tally::Counted<'_>| {
+        let fits = |word: &tally::WordAmount<'_>| {
             let before = count_of(word.word).checked_add(tally.get(word.hash, word.word).unwrap_or(0));
             before.and_then(|before| before.checked_add(word.amount)).is_some()
         };
@@ -99,18 +99,18 @@ pub(super) fn count_what_fits(
 }
 
 impl Counted {
-    fn new(tally: Tally) -> Self {
+    fn new(tally: WordCounts) -> Self {
         Self { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() }
     }
 
     /// Takes the words out.
-    pub(super) fn take_tally(&mut self) -> Tally {
-        let empty = Tally::new(self.tally.hasher());
+    pub(super) fn take_tally(&mut self) -> WordCounts {
+        let empty = WordCounts::new(self.tally.hasher());
         std::mem::replace(&mut self.tally, empty)
     }
 
     /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through `other`.
-    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut Parts, mut other: Tally) {
+    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut PartitionedCounter, mut other: WordCounts) {
         let mut from = 0;
         while from < text.len() {
             let mut upto = behind_lines(&text, from, PIECE_BYTES);
@@ -128,7 +128,7 @@ impl Counted {
     }
 
     /// Adds a part of a text if it is ASCII; `false`, and nothing is done, if it is not.
-    fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut Parts) -> bool {
+    fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut PartitionedCounter) -> bool {
         let is_ascii = analyzer.fold_ascii(&mut text[part.clone()]);
         if is_ascii {
             let (text, hasher, words) = (&*text, self.tally.hasher(), &mut self.words);
@@ -171,7 +171,7 @@ impl Counted {
         }
     }
 
-    fn add(&mut self, text: &str, analyzer: Analyzer, tally: &mut Tally) {
+    fn add(&mut self, text: &str, analyzer: Analyzer, tally: &mut WordCounts) {
         self.left_out += analyzer.words_within(text, MAX_WORD_BYTES, |word| {
             tally.add(word, 1).expect("a block has fewer words than an i64 counts");
             self.words += 1;
@@ -243,9 +243,9 @@ mod tests {
         let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
         let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
-        let tally = || Tally::new(WordHasher::new(1));
+        let tally = || WordCounts::new(WordHasher::new(1));
         let manner = Manner { format, analyzer: Analyzer::Standard, limit };
-        count(block, &manner, (tally(), tally()), &mut Parts::default())
+        count(block, &manner, (tally(), tally()), &mut PartitionedCounter::default())
     }
 
     fn told(counted: &Counted) -> (u64, usize, Vec<u64>) {
@@ -273,12 +273,12 @@ mod tests {
             "caf\u{e9} caf\u{e9}\n{ascii}\u{201c}Plain\u{201d} letters\n\n{ascii}la caf\u{e9}teria, e\u{301}t\u{e9}"
         );
         let all = counted(format!("{text}\n").as_bytes(), Format::Plain, 1 << 20);
-        let (mut plain, mut words) = (Tally::new(WordHasher::new(1)), 0);
+        let (mut plain, mut words) = (WordCounts::new(WordHasher::new(1)), 0);
         Analyzer::Standard.words_within(&text, MAX_WORD_BYTES, |word| {
             plain.add(word, 1).expect("few words");
             words += 1;
         });
-        let told = |tally: &Tally| {
+        let told = |tally: &WordCounts| {
             let mut told: Vec<_> = tally.iter().map(|word| (word.word.to_owned(), word.amount)).collect();
             told.sort_unstable();
             told
@@ -295,7 +295,7 @@ mod tests {
             bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
             let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
             let manner = Manner { format, analyzer: Analyzer::Standard, limit: 99 };
-            count_what_fits(block, &manner, Tally::new(WordHasher::new(1)), count_of)
+            count_what_fits(block, &manner, WordCounts::new(WordHasher::new(1)), count_of)
         };
         let nearly = |word: &str| if word == "the" { i64::MAX - 2 } else { 0 };
         // Two fit: of line 12 there would be two more than those of line 11, so that the one of 13 counts in their place.

@@ -2,7 +2,7 @@
 
 use crate::{
     limits::{BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
-    tally::{Parts, Pool},
+    tally::{PartitionedCounter, WordCountsPool},
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ pub(in crate::api::http) struct BulkLimiter {
     pub(super) cpu_permits: Arc<Semaphore>,
     /// Bytes that may wait in the Writer's queue: half of its bound, so that blocks wait here and nobody finds it full for them.
     pub(super) queue_budget: Semaphore,
-    pub(super) tallies: Arc<Pool>,
+    pub(super) tallies: Arc<WordCountsPool>,
     /// Scratch space, one for each block that is being counted.
-    pub(super) parts: Mutex<Vec<Parts>>,
+    pub(super) parts: Mutex<Vec<PartitionedCounter>>,
 }
 
 impl BulkLimiter {
@@ -32,7 +32,7 @@ impl BulkLimiter {
             cpu_permits: Arc::new(Semaphore::new(cores)),
             queue_budget: Semaphore::new(QUEUE_BYTES as usize),
             // A second one for each: of what is not ASCII.
-            tallies: Pool::new(2 * BULK_BLOCKS, BULK_TALLY_BYTES),
+            tallies: WordCountsPool::new(2 * BULK_BLOCKS, BULK_TALLY_BYTES),
             parts: Mutex::default(),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     leader::AckLevel,
     metrics::{MethodLabel, RouteLabel},
     position::{PositionToken, Standing},
-    tally::Batch,
+    tally::WriteBatch,
     view::Current,
 };
 use http::StatusCode;
@@ -53,7 +53,7 @@ pub(super) enum Rest {
 pub(super) struct Desk {
     pub(super) answers: Vec<u8>,
     /// A post to be settled, before anything behind it is looked at.
-    pub(super) post: Option<(Batch, Option<AckLevel>)>,
+    pub(super) post: Option<(WriteBatch, Option<AckLevel>)>,
     body: Vec<u8>,
     /// The last `Host` that was found to name this node.
     host: Vec<u8>,
@@ -350,20 +350,20 @@ mod tests {
     use super::{super::super::test_support, *};
     use crate::{
         hash::WordHasher,
-        tally::{Tally, Verb},
+        tally::{WordCounts, WriteOp},
     };
 
     /// The desk is shared by the connections of a thread: a post of one that broke off is nobody else's.
     #[test]
     fn a_post_that_was_left_on_the_desk_is_not_the_next_connections() {
         let mut desk = Desk::default();
-        let batch = Batch {
+        let batch = WriteBatch {
             namespace: "words".into(),
-            verb: Verb::Add,
-            tally: Tally::new(WordHasher::new(1)),
+            op: WriteOp::Add,
+            counts: WordCounts::new(WordHasher::new(1)),
             words: 0,
             left_out: 0,
-            once: None,
+            key: None,
             fingerprint: 0,
         };
         desk.post = Some((batch, None));
