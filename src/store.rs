@@ -18,13 +18,13 @@ use crate::{
     position::Position,
     record::{NamespaceChange, Record, WordCount},
     tally::WordCounts,
-    words::{Ahead, Place, Side, Walk, Words, WordsWriter},
+    words::{Prefetcher, EntryOffset, Side, IndexWalk, CountIndex, IndexWriter},
 };
 use left_right::{LeftRight, SideGuard};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
-type NamespaceMap = BTreeMap<Box<str>, Arc<Words>>;
+type NamespaceMap = BTreeMap<Box<str>, Arc<CountIndex>>;
 
 /// How often a walk looks at a piece without a guard before it takes one.
 const OPTIMISTIC_READS: usize = 3;
@@ -88,24 +88,24 @@ pub(crate) struct WordLookups<'a> {
     /// The words, in the order of the change's counts.
     pub(crate) words: &'a WordCounts,
     /// As many, or none.
-    pub(crate) places: &'a [Place],
+    pub(crate) places: &'a [EntryOffset],
 }
 
 impl WordLookups<'_> {
-    fn each(&self) -> impl Iterator<Item = (u64, Place)> + Clone {
-        let places = self.places.iter().copied().chain(std::iter::repeat(Place::UNKNOWN));
+    fn each(&self) -> impl Iterator<Item = (u64, EntryOffset)> + Clone {
+        let places = self.places.iter().copied().chain(std::iter::repeat(EntryOffset::UNKNOWN));
         self.words.hashes().zip(places)
     }
 }
 
 struct StoredNamespace {
-    words: WordsWriter,
+    words: IndexWriter,
     factor: u64,
 }
 
 impl StoredNamespace {
     fn new(hasher: WordHasher, name: &str) -> Self {
-        Self { words: WordsWriter::new(hasher), factor: hasher.namespace_factor(name) }
+        Self { words: IndexWriter::new(hasher), factor: hasher.namespace_factor(name) }
     }
 
     fn digest(&self) -> u64 {
@@ -245,7 +245,7 @@ impl Store {
     }
 
     /// The writer's view of a namespace, for admission.
-    pub(crate) fn namespace(&self, name: &str) -> Option<&WordsWriter> {
+    pub(crate) fn namespace(&self, name: &str) -> Option<&IndexWriter> {
         self.names.get(name).map(|namespace| &namespace.words)
     }
 
@@ -297,7 +297,7 @@ impl Store {
         for name in changes.iter().map(|change| change.namespace) {
             if let Some(StoredNamespace { words, .. }) = self.names.get_mut(name) {
                 let bytes = words.bytes();
-                words.fold(side);
+                words.reconcile(side);
                 self.bytes = self.bytes - bytes + words.bytes();
             }
         }
@@ -338,7 +338,7 @@ impl Store {
                 None => {
                     self.hashes.clear();
                     self.hashes.extend(change.counts.iter().map(|counted| hasher.hash(counted.word)));
-                    let hashes = self.hashes.iter().map(|&hash| (hash, Place::UNKNOWN));
+                    let hashes = self.hashes.iter().map(|&hash| (hash, EntryOffset::UNKNOWN));
                     set(&mut namespace.words, &change.counts, hashes, side);
                 }
             }
@@ -366,12 +366,12 @@ impl Store {
 
 /// Sets counts on `side`, each with its hash and perhaps its place.
 fn set(
-    words: &mut WordsWriter,
+    words: &mut IndexWriter,
     counts: &[WordCount<'_>],
-    known: impl Iterator<Item = (u64, Place)> + Clone,
+    known: impl Iterator<Item = (u64, EntryOffset)> + Clone,
     side: Side,
 ) {
-    let mut ahead = Ahead::new(known.clone());
+    let mut ahead = Prefetcher::new(known.clone());
     for (counted, (hash, place)) in counts.iter().zip(known) {
         ahead.fetch(words);
         words.set_at(place, hash, counted.word, counted.count, side);
@@ -418,7 +418,7 @@ impl StoreReader {
         let guard = self.read();
         let words = guard.side.names.load().get(namespace).map(Arc::clone)?;
         drop(guard);
-        Some(NamespaceScan { reader: self.clone(), walk: Walk::new(words) })
+        Some(NamespaceScan { reader: self.clone(), walk: IndexWalk::new(words) })
     }
 
     /// The `n` largest counts of a namespace at one position, descending, ties by word.
@@ -516,7 +516,7 @@ impl ReadGuard<'_> {
     }
 
     #[inline]
-    fn words<T>(&self, namespace: &str, look: impl FnOnce(&Words, Side) -> T) -> Option<T> {
+    fn words<T>(&self, namespace: &str, look: impl FnOnce(&CountIndex, Side) -> T) -> Option<T> {
         self.side.names.load().get(namespace).map(|words| look(words, self.inside.side))
     }
 }
@@ -524,7 +524,7 @@ impl ReadGuard<'_> {
 /// A walk over the words of a namespace, in pieces that are each read at one position.
 pub struct NamespaceScan {
     reader: StoreReader,
-    walk: Walk,
+    walk: IndexWalk,
 }
 
 impl NamespaceScan {

@@ -1,51 +1,51 @@
 //! The words and counts of one namespace: the hot structure.
 //!
-//! One Writer sets counts through a [`WordsWriter`]; any number of readers look through [`Words`], without a
+//! One Writer sets counts through a [`IndexWriter`]; any number of readers look through [`CountIndex`], without a
 //! lock, under a guard of the store that fixes the side they read (`store/gate.rs`). The words lie in 256 segments
 //! chosen by the top byte of their hash, so that growing one index stops nothing else.
 //!
-//! A record is applied in two passes: [`WordsWriter::set`] for each word on the side that nobody reads, then, once
-//! the store has moved every reader to that side, [`WordsWriter::fold`] for all of them.
+//! A record is applied in two passes: [`IndexWriter::set`] for each word on the side that nobody reads, then, once
+//! the store has moved every reader to that side, [`IndexWriter::fold`] for all of them.
 
-mod ahead;
+mod prefetch;
 mod arena;
 mod cell;
-mod growth;
-mod load;
+mod reservation;
+mod bulk_load;
 mod table;
 mod top;
 mod writer;
 
-pub(crate) use ahead::Ahead;
+pub(crate) use prefetch::Prefetcher;
 pub use cell::Side;
-pub(crate) use growth::{Growth, PAIR_BYTES};
-pub(crate) use writer::{Place, WordsWriter};
+pub(crate) use reservation::{MemoryReservation, PAIR_BYTES};
+pub(crate) use writer::{EntryOffset, IndexWriter};
 
 use crate::{
     atomics::{ArcSwap, ArcSwapOption, AtomicU64, Ordering},
     limits,
     position::Position,
 };
-use arena::Packed;
+use arena::PackedWord;
 use std::sync::Arc;
-use table::Table;
-use top::{Best, KnownTop};
+use table::CellTable;
+use top::{TopHeap, TopCache};
 
 const SEGMENTS: usize = 256;
 
 /// The counts of one namespace, as readers see them.
-pub(crate) struct Words {
-    segments: Box<[ArcSwap<Table>]>,
+pub(crate) struct CountIndex {
+    segments: Box<[ArcSwap<CellTable>]>,
     distinct: [AtomicU64; 2],
     /// The sum of all counts, as the bits of an `i64`, on each side.
     totals: [AtomicU64; 2],
     /// The last that was asked for: as long as nobody writes, it is the answer.
-    top: ArcSwapOption<KnownTop>,
+    top: ArcSwapOption<TopCache>,
 }
 
-impl Words {
+impl CountIndex {
     fn new() -> Self {
-        let empty = Arc::new(Table::empty());
+        let empty = Arc::new(CellTable::empty());
         Self {
             segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             distinct: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -61,7 +61,7 @@ impl Words {
             return 0; // such a word is never counted
         }
         let table = self.segments[segment_of(hash)].load();
-        match table.find(hash, &Packed::new(word)) {
+        match table.find(hash, &PackedWord::new(word)) {
             Some(offset) => table.count(offset, side),
             None => 0,
         }
@@ -79,9 +79,9 @@ impl Words {
 
     /// Every word that may be among the [`limits::MAX_TOP`] largest, with its count on one side. To be taken under a
     /// guard, and ranked after it.
-    pub(crate) fn candidates(&self, side: Side) -> Candidates {
+    pub(crate) fn candidates(&self, side: Side) -> TopCandidates {
         let mut counts = Vec::new();
-        let tables: Vec<Arc<Table>> = self.segments.iter().map(ArcSwap::load_full).collect();
+        let tables: Vec<Arc<CellTable>> = self.segments.iter().map(ArcSwap::load_full).collect();
         for (segment, table) in tables.iter().enumerate() {
             for offset in table.hot.iter() {
                 let count = table.count(offset, side);
@@ -90,11 +90,11 @@ impl Words {
                 }
             }
         }
-        Candidates { tables, counts }
+        TopCandidates { tables, counts }
     }
 }
 
-impl Words {
+impl CountIndex {
     /// The `n` largest at this position, if it was asked for last.
     pub(crate) fn known_top(&self, position: Position, n: usize) -> Option<Vec<(String, i64)>> {
         self.top.load().as_ref().and_then(|known| known.at(position, n))
@@ -102,7 +102,7 @@ impl Words {
 
     /// Remembers the `n` largest at a position.
     pub(crate) fn keep_top(&self, position: Position, n: usize, top: &[(String, i64)]) {
-        self.top.store(Some(Arc::new(KnownTop::new(position, n, top))));
+        self.top.store(Some(Arc::new(TopCache::new(position, n, top))));
     }
 }
 
@@ -112,18 +112,18 @@ const fn segment_of(hash: u64) -> usize {
 }
 
 /// Words that may be in a top, read at one position.
-pub(crate) struct Candidates {
-    tables: Vec<Arc<Table>>,
+pub(crate) struct TopCandidates {
+    tables: Vec<Arc<CellTable>>,
     counts: Vec<(i64, u32, u32)>,
 }
 
-impl Candidates {
+impl TopCandidates {
     /// The `n` largest, descending, ties by word.
     pub(crate) fn top(mut self, n: usize) -> Vec<(String, i64)> {
         // An entry that fell out of the top and came back is listed twice.
         self.counts.sort_unstable_by_key(|&(count, segment, offset)| (std::cmp::Reverse(count), segment, offset));
         self.counts.dedup();
-        let mut best = Best::new(n);
+        let mut best = TopHeap::new(n);
         let mut word = String::new();
         for (count, segment, offset) in self.counts {
             if !best.may_enter(count) {
@@ -137,21 +137,21 @@ impl Candidates {
 }
 
 /// A walk over all words of a namespace, in pieces that are each read on one side.
-pub(crate) struct Walk {
-    words: Arc<Words>,
+pub(crate) struct IndexWalk {
+    words: Arc<CountIndex>,
     segment: usize,
-    table: Option<Arc<Table>>,
+    table: Option<Arc<CellTable>>,
     slot: usize,
     piece: Vec<(u32, i64)>,
     word: String,
 }
 
-impl Walk {
-    pub(crate) fn new(words: Arc<Words>) -> Self {
+impl IndexWalk {
+    pub(crate) fn new(words: Arc<CountIndex>) -> Self {
         Self { words, segment: 0, table: None, slot: 0, piece: Vec::new(), word: String::new() }
     }
 
-    /// Whether there is another piece to [`Walk::read`].
+    /// Whether there is another piece to [`IndexWalk::read`].
     pub(crate) fn has_more(&mut self) -> bool {
         while self.segment < SEGMENTS {
             let table = self.table.get_or_insert_with(|| self.words.segments[self.segment].load_full());

@@ -13,7 +13,7 @@ use crate::{
     record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
     store::{DedupEntry, WordLookups, RepeatCheck, Store},
     tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
-    words::{Ahead, Growth, PAIR_BYTES, Place, WordsWriter},
+    words::{Prefetcher, MemoryReservation, PAIR_BYTES, EntryOffset, IndexWriter},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -55,7 +55,7 @@ pub(super) struct Group {
     has_block: bool,
     /// Of the batch at hand: each word's count before and behind it, and its place.
     counts: Vec<i64>,
-    places: Vec<Place>,
+    places: Vec<EntryOffset>,
 }
 
 struct Names {
@@ -63,10 +63,10 @@ struct Names {
     /// New absolute counts.
     counts: WordCounts,
     /// Where the words of `counts` lie, as long as one batch is all there is.
-    places: Vec<Place>,
+    places: Vec<EntryOffset>,
     /// The digest of the namespace once these are applied.
     digest: u64,
-    growth: Growth,
+    growth: MemoryReservation,
 }
 
 impl Group {
@@ -250,15 +250,15 @@ impl Group {
             return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
-        let base = if known { self.grows } else { self.grows + WordsWriter::EMPTY_BYTES };
+        let base = if known { self.grows } else { self.grows + IndexWriter::EMPTY_BYTES };
         let found = (&mut self.counts, &mut self.places);
-        let grows = names.sums(store, bounds, batch, base, found).inspect_err(|_| names.growth.take_back())?;
+        let grows = names.sums(store, bounds, batch, base, found).inspect_err(|_| names.growth.rollback())?;
         let has_room = || words.is_none_or(|words| words.has_room());
         if grows > self.grows && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
-            names.growth.take_back();
+            names.growth.rollback();
             return Err(WriteError::MemoryFull);
         }
-        names.growth.keep();
+        names.growth.commit();
         if names.counts.is_empty() && batch.counts.len() >= TAKEN_OVER_WORDS {
             self.has_block = Self::wants_alone(batch);
             names.take_over(&mut batch.counts, &self.counts);
@@ -306,7 +306,7 @@ fn names_of<'a>(
         let digest = store.namespace(namespace).map_or(0, |words| words.digest());
         all.insert(
             namespace.into(),
-            Names { dropped: false, counts: WordCounts::new(hasher), places: Vec::new(), digest, growth: Growth::new() },
+            Names { dropped: false, counts: WordCounts::new(hasher), places: Vec::new(), digest, growth: MemoryReservation::new() },
         );
     }
     all.get_mut(namespace).expect("it was just put there")
@@ -314,12 +314,12 @@ fn names_of<'a>(
 
 impl Names {
     /// The count of a word as the group has left it, and its place if the group has left it alone.
-    fn count(&self, words: Option<&WordsWriter>, hash: u64, word: &str) -> (i64, Place) {
+    fn count(&self, words: Option<&IndexWriter>, hash: u64, word: &str) -> (i64, EntryOffset) {
         let changed = if self.counts.is_empty() { None } else { self.counts.get(hash, word) };
         match (changed, words) {
-            (Some(count), _) => (count, Place::UNKNOWN),
+            (Some(count), _) => (count, EntryOffset::UNKNOWN),
             (None, Some(words)) if !self.dropped => words.locate(hash, word),
-            _ => (0, Place::UNKNOWN),
+            _ => (0, EntryOffset::UNKNOWN),
         }
     }
 
@@ -331,14 +331,14 @@ impl Names {
         bounds: &AdmissionLimits,
         batch: &WriteBatch,
         mut grows: usize,
-        (counts, places): (&mut Vec<i64>, &mut Vec<Place>),
+        (counts, places): (&mut Vec<i64>, &mut Vec<EntryOffset>),
     ) -> Result<usize, WriteError> {
         let words = store.namespace(&batch.namespace);
         // Pairs of counts at most double what words take: so far from the budget nobody needs to look for them.
         let is_near = store.bytes().saturating_mul(2).saturating_add(grows) > bounds.memory_bytes;
         counts.clear();
         places.clear();
-        let mut ahead = Ahead::new(batch.counts.hashes().map(|hash| (hash, Place::UNKNOWN)));
+        let mut ahead = Prefetcher::new(batch.counts.hashes().map(|hash| (hash, EntryOffset::UNKNOWN)));
         for counted in batch.counts.iter() {
             if let Some(words) = words {
                 ahead.fetch(words);

@@ -27,18 +27,18 @@ const PREFETCHED_UNITS: usize = 2;
 const CHUNKS: usize = (OFFSET_BITS - FIRST_CHUNK_UNITS.ilog2() + 1) as usize;
 
 #[derive(Debug, Default)]
-pub(super) struct Arena {
+pub(super) struct WordArena {
     chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
 }
 
 /// The units of a word, made as they are compared or stored.
 #[derive(Clone, Copy)]
-pub(super) struct Packed<'a> {
+pub(super) struct PackedWord<'a> {
     word: &'a [u8],
     first: u64,
 }
 
-impl<'a> Packed<'a> {
+impl<'a> PackedWord<'a> {
     /// # Panics
     /// If the word is empty or longer than [`crate::limits::MAX_WORD_BYTES`]: callers have bounded it.
     #[inline]
@@ -101,10 +101,10 @@ const fn chunk_units(chunk: usize) -> u32 {
     FIRST_CHUNK_UNITS << chunk.saturating_sub(1)
 }
 
-impl Arena {
+impl WordArena {
     /// Writes an entry at or after `free`, with a count of zero on both sides. Gives its offset and the next free
     /// one; `None` when the arena is full.
-    pub(super) fn push(&self, free: u32, word: &Packed<'_>) -> Option<(u32, u32)> {
+    pub(super) fn push(&self, free: u32, word: &PackedWord<'_>) -> Option<(u32, u32)> {
         let (offset, entry) = self.take(free, 1 + word.units())?;
         for (unit, slot) in entry[1..].iter().enumerate() {
             slot.store(word.unit(unit as u32), Ordering::Relaxed);
@@ -165,7 +165,7 @@ impl Arena {
 
     /// Whether the entry at `offset` is this word.
     #[inline]
-    pub(super) fn holds(&self, offset: u32, word: &Packed<'_>) -> bool {
+    pub(super) fn holds(&self, offset: u32, word: &PackedWord<'_>) -> bool {
         let (chunk, at) = locate(offset);
         let entry = &self.chunk(chunk)[at + 1..];
         entry[0].load(Ordering::Relaxed) == word.first
@@ -220,13 +220,13 @@ mod tests {
 
     #[test]
     fn words_of_every_length_come_back_and_only_they() {
-        let arena = Arena::default();
+        let arena = WordArena::default();
         let words: Vec<String> =
             (1..=MAX_WORD_BYTES).map(|len| "abcdefghijk".chars().cycle().take(len).collect()).collect();
         let mut free = 0;
         let mut offsets = Vec::new();
         for word in &words {
-            let (offset, next) = arena.push(free, &Packed::new(word)).expect("room");
+            let (offset, next) = arena.push(free, &PackedWord::new(word)).expect("room");
             offsets.push(offset);
             free = next;
         }
@@ -235,22 +235,22 @@ mod tests {
             arena.read_word(offset, &mut text);
             assert_eq!(&text, word);
             for other in &words {
-                assert_eq!(arena.holds(offset, &Packed::new(other)), word == other, "{word} {other}");
+                assert_eq!(arena.holds(offset, &PackedWord::new(other)), word == other, "{word} {other}");
             }
         }
     }
 
     #[test]
     fn a_word_of_nul_bytes_is_a_word() {
-        let arena = Arena::default();
-        let (offset, _) = arena.push(0, &Packed::new("\0")).expect("room");
-        assert!(arena.holds(offset, &Packed::new("\0")) && !arena.holds(offset, &Packed::new("\0\0")));
+        let arena = WordArena::default();
+        let (offset, _) = arena.push(0, &PackedWord::new("\0")).expect("room");
+        assert!(arena.holds(offset, &PackedWord::new("\0")) && !arena.holds(offset, &PackedWord::new("\0\0")));
     }
 
     #[test]
     fn a_full_arena_says_so() {
-        let arena = Arena::default();
-        assert!(arena.push((1 << OFFSET_BITS) - 2, &Packed::new("a")).is_some());
-        assert!(arena.push((1 << OFFSET_BITS) - 1, &Packed::new("a")).is_none());
+        let arena = WordArena::default();
+        assert!(arena.push((1 << OFFSET_BITS) - 2, &PackedWord::new("a")).is_some());
+        assert!(arena.push((1 << OFFSET_BITS) - 1, &PackedWord::new("a")).is_none());
     }
 }

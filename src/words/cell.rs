@@ -35,7 +35,7 @@ const BASE_BITS: u32 = 42;
 
 /// What a raw cell says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cell {
+pub(super) enum CountCell {
     /// The count on the asked side.
     Count(i64),
     /// The counts are in the pair at this offset.
@@ -44,15 +44,15 @@ pub(super) enum Cell {
 
 /// Reads a raw cell on one side.
 #[inline]
-pub(super) const fn decode(raw: u64, side: Side) -> Cell {
+pub(super) const fn decode(raw: u64, side: Side) -> CountCell {
     if raw & WIDE != 0 {
-        return Cell::Wide(raw as u32);
+        return CountCell::Wide(raw as u32);
     }
     // Shift each field to the top and back, so that its sign is carried.
     let base = (raw << (64 - BASE_BITS)).cast_signed() >> (64 - BASE_BITS);
     let delta = (raw << (64 - BASE_BITS - DELTA_BITS)).cast_signed() >> (64 - DELTA_BITS);
     let written_side = raw & SIDE != 0;
-    Cell::Count(if written_side == side.0 { base + delta } else { base })
+    CountCell::Count(if written_side == side.0 { base + delta } else { base })
 }
 
 /// The cell that reads `new` on `side` and `old` on the other; `None` if they do not fit.
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_fresh_cell_is_zero_on_both_sides() {
-        assert_eq!((decode(0, LEFT), decode(0, RIGHT)), (Cell::Count(0), Cell::Count(0)));
+        assert_eq!((decode(0, LEFT), decode(0, RIGHT)), (CountCell::Count(0), CountCell::Count(0)));
     }
 
     #[test]
@@ -119,8 +119,8 @@ mod tests {
             let (side, new) = (Side(right), base + delta);
             match in_flight(side, new, base) {
                 Some(raw) => {
-                    prop_assert_eq!(decode(raw, side), Cell::Count(new));
-                    prop_assert_eq!(decode(raw, side.other()), Cell::Count(base));
+                    prop_assert_eq!(decode(raw, side), CountCell::Count(new));
+                    prop_assert_eq!(decode(raw, side.other()), CountCell::Count(base));
                 }
                 None => prop_assert!(!fits(new, BASE_BITS)),
             }
@@ -128,8 +128,8 @@ mod tests {
 
         #[test]
         fn a_wide_cell_gives_back_its_offset(offset: u32) {
-            prop_assert_eq!(decode(wide(offset), LEFT), Cell::Wide(offset));
-            prop_assert_eq!(decode(wide(offset), RIGHT), Cell::Wide(offset));
+            prop_assert_eq!(decode(wide(offset), LEFT), CountCell::Wide(offset));
+            prop_assert_eq!(decode(wide(offset), RIGHT), CountCell::Wide(offset));
         }
     }
 }

@@ -5,8 +5,8 @@
 //! dead (index and arena are rebuilt from what lives). What a walk still holds of the old arena stays as it was then.
 
 use super::{
-    arena::{Arena, OFFSET_BITS, Packed},
-    cell::{self, Cell, Side},
+    arena::{WordArena, OFFSET_BITS, PackedWord},
+    cell::{self, CountCell, Side},
     writer::ROOM,
 };
 use crate::atomics::{AtomicU32, AtomicU64, Ordering};
@@ -17,30 +17,30 @@ const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
 const FIRST_SLOTS: usize = 4;
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct CellTable {
     slots: Arc<[AtomicU32]>,
-    pub(super) arena: Arc<Arena>,
-    pub(super) hot: Arc<Hot>,
+    pub(super) arena: Arc<WordArena>,
+    pub(super) hot: Arc<HotEntries>,
 }
 
-impl Table {
+impl CellTable {
     /// A table with no room: every segment starts as this one.
     pub(super) fn empty() -> Self {
-        Self::with_slots(0, Arc::default(), Arc::new(Hot::with_capacity(0)))
+        Self::with_slots(0, Arc::default(), Arc::new(HotEntries::with_capacity(0)))
     }
 
-    pub(super) fn with_slots(slots: usize, arena: Arc<Arena>, hot: Arc<Hot>) -> Self {
+    pub(super) fn with_slots(slots: usize, arena: Arc<WordArena>, hot: Arc<HotEntries>) -> Self {
         Self { slots: (0..slots).map(|_| AtomicU32::new(0)).collect(), arena, hot }
     }
 
     /// The same table with another list of hot entries.
-    pub(super) fn with_hot(&self, hot: Arc<Hot>) -> Self {
+    pub(super) fn with_hot(&self, hot: Arc<HotEntries>) -> Self {
         Self { slots: Arc::clone(&self.slots), arena: Arc::clone(&self.arena), hot }
     }
 
     /// The offset of a word's entry.
     #[inline]
-    pub(super) fn find(&self, hash: u64, word: &Packed<'_>) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, word: &PackedWord<'_>) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
@@ -61,7 +61,7 @@ impl Table {
         }
     }
 
-    /// Fetches the slot that [`Table::find`] looks at first.
+    /// Fetches the slot that [`CellTable::find`] looks at first.
     #[inline]
     pub(super) fn prefetch_slot(&self, hash: u64) {
         if let Some(mask) = self.slots.len().checked_sub(1) {
@@ -69,7 +69,7 @@ impl Table {
         }
     }
 
-    /// Fetches the entry that [`Table::find`] looks at first, if there is one. The slot is read for it.
+    /// Fetches the entry that [`CellTable::find`] looks at first, if there is one. The slot is read for it.
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: u64) {
         let Some(mask) = self.slots.len().checked_sub(1) else { return };
@@ -99,7 +99,7 @@ impl Table {
 
     /// Adds a word that is not there, with a count for both sides, at or after `free` of the arena. The index has room, and nobody
     /// reads this table yet. Gives the offset of the entry and the next free one.
-    pub(super) fn place(&self, free: u32, hash: u64, word: &Packed<'_>, count: i64) -> (u32, u32) {
+    pub(super) fn place(&self, free: u32, hash: u64, word: &PackedWord<'_>, count: i64) -> (u32, u32) {
         let (offset, mut free) = self.arena.push(free, word).expect(ROOM);
         let raw = cell::folded(count).unwrap_or_else(|| {
             let (pair, next) = self.arena.push_pair(free).expect(ROOM);
@@ -129,7 +129,7 @@ impl Table {
         (0..self.slots.len()).filter_map(|slot| self.entry_at(slot))
     }
 
-    /// Slots the index has: the range [`Table::entry_at`] takes.
+    /// Slots the index has: the range [`CellTable::entry_at`] takes.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -158,8 +158,8 @@ impl Table {
     #[inline]
     pub(super) fn value(&self, raw: u64, side: Side) -> i64 {
         match cell::decode(raw, side) {
-            Cell::Count(count) => count,
-            Cell::Wide(pair) => self.arena.pair(pair, side).load(Ordering::Relaxed).cast_signed(),
+            CountCell::Count(count) => count,
+            CountCell::Wide(pair) => self.arena.pair(pair, side).load(Ordering::Relaxed).cast_signed(),
         }
     }
 
@@ -188,12 +188,12 @@ const fn tag(hash: u64) -> u32 {
 
 /// Entries of a segment that may be in a top: appended by the Writer, replaced with the table when full.
 #[derive(Debug)]
-pub(super) struct Hot {
+pub(super) struct HotEntries {
     offsets: Box<[AtomicU32]>,
     len: AtomicU32,
 }
 
-impl Hot {
+impl HotEntries {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self { offsets: (0..capacity).map(|_| AtomicU32::new(0)).collect(), len: AtomicU32::new(0) }
     }

@@ -5,16 +5,16 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 /// A word with its count and where it lies, ordered so that the better one is the smaller one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ranked {
+pub(super) struct RankedWord {
     pub(super) count: i64,
     pub(super) word: Box<str>,
-    pub(super) place: Place,
+    pub(super) place: WordPlace,
 }
 
 /// The segment of an entry, and its offset there.
-pub(super) type Place = (u32, u32);
+pub(super) type WordPlace = (u32, u32);
 
-impl Ranked {
+impl RankedWord {
     /// How a word with this count stands to this one.
     #[inline]
     pub(super) fn compare(&self, count: i64, word: &str) -> Ordering {
@@ -22,27 +22,27 @@ impl Ranked {
     }
 }
 
-impl Ord for Ranked {
+impl Ord for RankedWord {
     fn cmp(&self, other: &Self) -> Ordering {
         other.compare(self.count, &self.word)
     }
 }
 
-impl PartialOrd for Ranked {
+impl PartialOrd for RankedWord {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 /// The largest words at one position.
-pub(super) struct KnownTop {
+pub(super) struct TopCache {
     position: Position,
     /// How many were asked for.
     n: usize,
     top: Box<[(String, i64)]>,
 }
 
-impl KnownTop {
+impl TopCache {
     pub(super) fn new(position: Position, n: usize, top: &[(String, i64)]) -> Self {
         Self { position, n, top: top.into() }
     }
@@ -56,12 +56,12 @@ impl KnownTop {
 }
 
 /// Keeps the best `room` of all words it is offered.
-pub(super) struct Best {
+pub(super) struct TopHeap {
     room: usize,
-    heap: BinaryHeap<Ranked>,
+    heap: BinaryHeap<RankedWord>,
 }
 
-impl Best {
+impl TopHeap {
     pub(super) fn new(room: usize) -> Self {
         Self { room, heap: BinaryHeap::with_capacity(room + 1) }
     }
@@ -71,7 +71,7 @@ impl Best {
         self.heap.len() < self.room || self.heap.peek().is_some_and(|worst| count >= worst.count)
     }
 
-    pub(super) fn offer(&mut self, count: i64, word: &str, place: Place) {
+    pub(super) fn offer(&mut self, count: i64, word: &str, place: WordPlace) {
         if self.heap.len() == self.room {
             // Compared before it is copied: most are not among the best.
             match self.heap.peek() {
@@ -79,11 +79,11 @@ impl Best {
                 _ => return,
             };
         }
-        self.heap.push(Ranked { count, word: word.into(), place });
+        self.heap.push(RankedWord { count, word: word.into(), place });
     }
 
     /// The words kept, best first.
-    pub(super) fn into_sorted(self) -> Vec<Ranked> {
+    pub(super) fn into_sorted(self) -> Vec<RankedWord> {
         self.heap.into_sorted_vec()
     }
 }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn keeps_the_best_in_order_with_ties_by_word() {
-        let mut best = Best::new(3);
+        let mut best = TopHeap::new(3);
         for (word, count) in [("d", 1), ("b", 2), ("a", 1), ("c", 2), ("e", -5), ("d", 1)] {
             best.offer(count, word, (0, word.as_bytes()[0].into()));
         }
@@ -110,16 +110,16 @@ mod tests {
     fn what_is_known_is_of_one_position_and_so_many_words() {
         let top = [("b".to_owned(), 2), ("a".to_owned(), 1)];
         let (here, later) = (Position::new(1, 5), Position::new(1, 6));
-        let known = KnownTop::new(here, 2, &top);
+        let known = TopCache::new(here, 2, &top);
         assert_eq!(known.at(here, 2).as_deref(), Some(&top[..]));
         assert_eq!(known.at(here, 1).as_deref(), Some(&top[..1]));
         assert_eq!((known.at(here, 3), known.at(later, 2)), (None, None));
-        assert_eq!(KnownTop::new(here, 9, &top).at(here, 100).as_deref(), Some(&top[..]), "there are no more");
+        assert_eq!(TopCache::new(here, 9, &top).at(here, 100).as_deref(), Some(&top[..]), "there are no more");
     }
 
     #[test]
     fn a_best_of_none_keeps_none() {
-        let mut best = Best::new(0);
+        let mut best = TopHeap::new(0);
         best.offer(1, "a", (0, 0));
         assert!(best.into_sorted().is_empty());
     }

@@ -1,13 +1,13 @@
 //! The Writer's half of a namespace: sets counts, grows and rebuilds tables, keeps the candidates of `/top`.
 
 use super::{
-    SEGMENTS, Words,
-    arena::{Arena, PAIR_UNITS, Packed},
-    cell::{self, Cell, Side},
-    load::Gathered,
+    SEGMENTS, CountIndex,
+    arena::{WordArena, PAIR_UNITS, PackedWord},
+    cell::{self, CountCell, Side},
+    bulk_load::SegmentBuffer,
     segment_of,
-    table::{Hot, Table},
-    top::{Best, Ranked},
+    table::{HotEntries, CellTable},
+    top::{TopHeap, RankedWord},
 };
 use crate::{
     atomics::Ordering,
@@ -24,15 +24,15 @@ pub(super) const ROOM: &str = "admission refuses words once an arena is nearly f
 const REBUILD_FROM_UNITS: u32 = 256;
 
 /// The one mutable handle of a namespace.
-pub(crate) struct WordsWriter {
-    shared: Arc<Words>,
+pub(crate) struct IndexWriter {
+    shared: Arc<CountIndex>,
     hasher: WordHasher,
-    pub(super) segments: Vec<Segment>,
-    touched: Vec<Touched>,
+    pub(super) segments: Vec<IndexSegment>,
+    touched: Vec<ChangedCells>,
     /// Of an image that is being loaded.
-    pub(super) gathered: Gathered,
+    pub(super) gathered: SegmentBuffer,
     /// Every word that ranks at or before this one is in the hot list of its segment; `None`: every word is.
-    threshold: Option<Ranked>,
+    threshold: Option<RankedWord>,
     /// Words that rank at or before the threshold.
     pub(super) above: u64,
     /// Entries of all hot lists.
@@ -45,8 +45,8 @@ pub(crate) struct WordsWriter {
     fullest_units: u32,
 }
 
-pub(super) struct Segment {
-    pub(super) table: Arc<Table>,
+pub(super) struct IndexSegment {
+    pub(super) table: Arc<CellTable>,
     pub(super) entries: u32,
     free: u32,
     /// Units of entries whose count is zero.
@@ -55,36 +55,36 @@ pub(super) struct Segment {
 
 /// Where a word lies, found before a record is applied: it holds until the end of that record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place(u32);
+pub(crate) struct EntryOffset(u32);
 
-impl Place {
+impl EntryOffset {
     /// The word is not there, or nobody has looked.
-    pub(crate) const UNKNOWN: Place = Place(0); // in an arena, offset 0 is no entry
+    pub(crate) const UNKNOWN: EntryOffset = EntryOffset(0); // in an arena, offset 0 is no entry
 }
 
-struct Touched {
+struct ChangedCells {
     segment: u8,
     offset: u32,
     count: i64,
 }
 
-impl WordsWriter {
+impl IndexWriter {
     /// Memory of a namespace before its first word.
-    pub(crate) const EMPTY_BYTES: usize = SEGMENTS * (size_of::<Segment>() + size_of::<Table>());
+    pub(crate) const EMPTY_BYTES: usize = SEGMENTS * (size_of::<IndexSegment>() + size_of::<CellTable>());
 
     pub(crate) fn new(hasher: WordHasher) -> Self {
-        let shared = Arc::new(Words::new());
+        let shared = Arc::new(CountIndex::new());
         let segments = shared
             .segments
             .iter()
-            .map(|table| Segment { table: table.load_full(), entries: 0, free: 0, dead_units: 0 })
+            .map(|table| IndexSegment { table: table.load_full(), entries: 0, free: 0, dead_units: 0 })
             .collect();
         Self {
             shared,
             hasher,
             segments,
             touched: Vec::new(),
-            gathered: Gathered::default(),
+            gathered: SegmentBuffer::default(),
             threshold: None,
             above: 0,
             listed: 0,
@@ -97,16 +97,16 @@ impl WordsWriter {
     }
 
     /// What readers hold.
-    pub(crate) fn shared(&self) -> &Arc<Words> {
+    pub(crate) fn shared(&self) -> &Arc<CountIndex> {
         &self.shared
     }
 
     /// The count the Writer has last set, and where the word lies.
     // Between records a cell reads the same on both sides.
     #[inline]
-    pub(crate) fn locate(&self, hash: u64, word: &str) -> (i64, Place) {
+    pub(crate) fn locate(&self, hash: u64, word: &str) -> (i64, EntryOffset) {
         let table = &self.segments[segment_of(hash)].table;
-        table.find(hash, &Packed::new(word)).map_or((0, Place::UNKNOWN), |at| (table.count(at, Side(false)), Place(at)))
+        table.find(hash, &PackedWord::new(word)).map_or((0, EntryOffset::UNKNOWN), |at| (table.count(at, Side(false)), EntryOffset(at)))
     }
 
     /// Fetches what is about to be looked up, the first of two steps: one after the other, cache misses are half of what a record
@@ -118,9 +118,9 @@ impl WordsWriter {
 
     /// The second step, once the slot has come: where the place is known, the only one.
     #[inline]
-    pub(crate) fn prefetch_entry(&self, hash: u64, Place(offset): Place) {
+    pub(crate) fn prefetch_entry(&self, hash: u64, EntryOffset(offset): EntryOffset) {
         let table = &self.segments[segment_of(hash)].table;
-        if Place(offset) == Place::UNKNOWN { table.prefetch_entry(hash) } else { table.arena.prefetch_cell(offset) }
+        if EntryOffset(offset) == EntryOffset::UNKNOWN { table.prefetch_entry(hash) } else { table.arena.prefetch_cell(offset) }
     }
 
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
@@ -145,18 +145,18 @@ impl WordsWriter {
 
     /// First pass: sets a count on `side`, which nobody reads.
     pub(crate) fn set(&mut self, hash: u64, word: &str, count: i64, side: Side) {
-        self.set_at(Place::UNKNOWN, hash, word, count, side);
+        self.set_at(EntryOffset::UNKNOWN, hash, word, count, side);
     }
 
-    /// [`WordsWriter::set`] for a word whose place may be known.
+    /// [`IndexWriter::set`] for a word whose place may be known.
     #[inline]
-    pub(crate) fn set_at(&mut self, place: Place, hash: u64, word: &str, count: i64, side: Side) {
+    pub(crate) fn set_at(&mut self, place: EntryOffset, hash: u64, word: &str, count: i64, side: Side) {
         let segment = segment_of(hash);
-        let packed = Packed::new(word);
+        let packed = PackedWord::new(word);
         let table = &self.segments[segment].table;
         // Nothing moves an entry within a record. The digest would notice a wrong place only where the counts differ.
-        debug_assert!(place == Place::UNKNOWN || table.arena.holds(place.0, &packed), "{word} is not there any more");
-        let offset = match if place == Place::UNKNOWN { table.find(hash, &packed) } else { Some(place.0) } {
+        debug_assert!(place == EntryOffset::UNKNOWN || table.arena.holds(place.0, &packed), "{word} is not there any more");
+        let offset = match if place == EntryOffset::UNKNOWN { table.find(hash, &packed) } else { Some(place.0) } {
             Some(offset) => offset,
             None if count == 0 => return,
             None => self.insert(segment, hash, &packed),
@@ -184,10 +184,10 @@ impl WordsWriter {
             (true, false) => self.above -= 1,
             _ => {}
         }
-        self.touched.push(Touched { segment: segment as u8, offset, count });
+        self.touched.push(ChangedCells { segment: segment as u8, offset, count });
     }
 
-    /// After the last [`WordsWriter::set`] of a record, before readers move to `side`.
+    /// After the last [`IndexWriter::set`] of a record, before readers move to `side`.
     pub(crate) fn before_flip(&mut self, side: Side) {
         self.publish_sizes(side);
         if self.above < limits::MAX_TOP as u64 && self.above < self.distinct {
@@ -203,21 +203,21 @@ impl WordsWriter {
     }
 
     /// Second pass, once nobody reads the other side of `side`: both sides become equal.
-    pub(crate) fn fold(&mut self, side: Side) {
+    pub(crate) fn reconcile(&mut self, side: Side) {
         self.publish_sizes(side.other());
         let mut touched = std::mem::take(&mut self.touched);
-        for (at, Touched { segment, offset, count }) in touched.iter().enumerate() {
+        for (at, ChangedCells { segment, offset, count }) in touched.iter().enumerate() {
             if let Some(ahead) = touched.get(at + limits::WORDS_AHEAD) {
                 self.segments[ahead.segment as usize].table.arena.prefetch_cell(ahead.offset);
             }
             let table = &self.segments[*segment as usize].table;
             let cell = table.cell(*offset);
             match cell::decode(cell.load(Ordering::Relaxed), side) {
-                Cell::Count(_) => cell.store(cell::folded(*count).expect("it fitted in flight"), Ordering::Relaxed),
-                Cell::Wide(pair) => table.set_pair(pair, side.other(), *count),
+                CountCell::Count(_) => cell.store(cell::folded(*count).expect("it fitted in flight"), Ordering::Relaxed),
+                CountCell::Wide(pair) => table.set_pair(pair, side.other(), *count),
             }
         }
-        for Touched { segment, .. } in &touched {
+        for ChangedCells { segment, .. } in &touched {
             let state = &self.segments[*segment as usize];
             if state.free > REBUILD_FROM_UNITS && state.dead_units > state.free / 4 {
                 self.rebuild(*segment as usize);
@@ -238,7 +238,7 @@ impl WordsWriter {
         let cell = state.table.cell(offset);
         let raw = cell.load(Ordering::Relaxed);
         let (before, old) = (state.table.value(raw, side.other()), state.table.value(raw, side));
-        if let Cell::Wide(pair) = cell::decode(raw, side) {
+        if let CountCell::Wide(pair) = cell::decode(raw, side) {
             state.table.set_pair(pair, side, count);
             return (old, true);
         }
@@ -258,7 +258,7 @@ impl WordsWriter {
         (old, false)
     }
 
-    fn insert(&mut self, segment: usize, hash: u64, word: &Packed<'_>) -> u32 {
+    fn insert(&mut self, segment: usize, hash: u64, word: &PackedWord<'_>) -> u32 {
         if self.segments[segment].table.is_full(self.segments[segment].entries) {
             self.grow_to(segment, self.segments[segment].table.grown_slots());
         }
@@ -274,7 +274,7 @@ impl WordsWriter {
     }
 
     /// Adds a word with its count, on both sides. It is not there, and the index has room for it; nobody reads.
-    pub(super) fn place(&mut self, segment: usize, hash: u64, word: &Packed<'_>, count: i64) -> u32 {
+    pub(super) fn place(&mut self, segment: usize, hash: u64, word: &PackedWord<'_>, count: i64) -> u32 {
         let state = &mut self.segments[segment];
         let (offset, free) = state.table.place(state.free, hash, word, count);
         self.bytes += (free - state.free) as usize * size_of::<u64>();
@@ -289,7 +289,7 @@ impl WordsWriter {
         let old = &self.segments[segment].table;
         // All segments begin with one empty table between them; the first word gives a segment an arena of its own.
         let arena = if old.slots() == 0 { Arc::default() } else { Arc::clone(&old.arena) };
-        let table = Table::with_slots(slots, arena, Arc::clone(&old.hot));
+        let table = CellTable::with_slots(slots, arena, Arc::clone(&old.hot));
         let mut word = String::new();
         for offset in old.entries() {
             old.arena.read_word(offset, &mut word);
@@ -307,14 +307,14 @@ impl WordsWriter {
             .filter(|&(_, count)| count != 0)
             .collect();
         let slots = (living.len() * 2).next_power_of_two().max(4);
-        let arena = Arc::new(Arena::default());
-        let hot = Arc::new(Hot::with_capacity(living.len().min(old.hot.len())));
-        let table = Table::with_slots(slots, arena, hot);
+        let arena = Arc::new(WordArena::default());
+        let hot = Arc::new(HotEntries::with_capacity(living.len().min(old.hot.len())));
+        let table = CellTable::with_slots(slots, arena, hot);
         let mut free = 0;
         let mut word = String::new();
         for &(offset, count) in &living {
             old.arena.read_word(offset, &mut word);
-            let (moved, next) = table.place(free, self.hasher.hash(&word), &Packed::new(&word), count);
+            let (moved, next) = table.place(free, self.hasher.hash(&word), &PackedWord::new(&word), count);
             free = next;
             if self.ranks(count, &word) {
                 assert!(table.hot.push(moved), "every ranking word was listed before");
@@ -331,7 +331,7 @@ impl WordsWriter {
         self.fullest_units = self.segments.iter().map(|segment| segment.free).max().unwrap_or(0);
     }
 
-    fn replace(&mut self, segment: usize, table: Table) {
+    fn replace(&mut self, segment: usize, table: CellTable) {
         let table = Arc::new(table);
         let state = &mut self.segments[segment];
         self.bytes = self.bytes + table.slots() * size_of::<u32>() - state.table.slots() * size_of::<u32>();
@@ -353,7 +353,7 @@ impl WordsWriter {
         self.listed += 1;
         let table = &self.segments[segment].table;
         if !table.hot.push(offset) {
-            let hot = Arc::new(Hot::with_capacity((table.hot.len() * 2).max(4)));
+            let hot = Arc::new(HotEntries::with_capacity((table.hot.len() * 2).max(4)));
             for listed in table.hot.iter().chain([offset]) {
                 assert!(hot.push(listed), "twice the room");
             }
@@ -364,9 +364,9 @@ impl WordsWriter {
 
     /// Too many candidates: keeps the better half of them. Between records.
     pub(super) fn raise_threshold(&mut self, side: Side) {
-        let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
+        let mut best = TopHeap::new(limits::TOP_CANDIDATES_KEPT);
         let mut word = String::new();
-        for (segment, Segment { table, .. }) in self.segments.iter().enumerate() {
+        for (segment, IndexSegment { table, .. }) in self.segments.iter().enumerate() {
             let mut entries: Vec<u32> = table.hot.iter().collect();
             entries.sort_unstable();
             entries.dedup();
@@ -385,9 +385,9 @@ impl WordsWriter {
     /// Too few candidates, after many were decremented: looks at every word again. Rare, because it takes thousands
     /// of such steps to come here; `docs/decisions/0006-candidates-for-top.md` says what it costs.
     fn lower_threshold(&mut self, side: Side) {
-        let mut best = Best::new(limits::TOP_CANDIDATES_KEPT);
+        let mut best = TopHeap::new(limits::TOP_CANDIDATES_KEPT);
         let mut word = String::new();
-        for (segment, Segment { table, .. }) in self.segments.iter().enumerate() {
+        for (segment, IndexSegment { table, .. }) in self.segments.iter().enumerate() {
             for offset in table.entries() {
                 let count = table.count(offset, side);
                 if count != 0 && best.may_enter(count) {
@@ -401,10 +401,10 @@ impl WordsWriter {
     }
 
     /// Puts the threshold behind the last of the best and lists them, alone or beside what is listed already.
-    fn choose(&mut self, best: Best, keep_listed: bool) {
+    fn choose(&mut self, best: TopHeap, keep_listed: bool) {
         let best = best.into_sorted();
         let mut lists = vec![Vec::new(); SEGMENTS];
-        for Ranked { place: (segment, offset), .. } in &best {
+        for RankedWord { place: (segment, offset), .. } in &best {
             lists[*segment as usize].push(*offset);
         }
         self.above = best.len() as u64;
@@ -421,7 +421,7 @@ impl WordsWriter {
     }
 
     fn list_anew(&mut self, segment: usize, entries: &[u32]) {
-        let hot = Hot::with_capacity(entries.len());
+        let hot = HotEntries::with_capacity(entries.len());
         for &offset in entries {
             assert!(hot.push(offset), "made for them");
         }
@@ -431,13 +431,13 @@ impl WordsWriter {
     }
 }
 
-impl Segment {
+impl IndexSegment {
     fn is_wide(&self, offset: u32) -> bool {
-        matches!(cell::decode(self.table.cell(offset).load(Ordering::Relaxed), Side(false)), Cell::Wide(_))
+        matches!(cell::decode(self.table.cell(offset).load(Ordering::Relaxed), Side(false)), CountCell::Wide(_))
     }
 }
 
 /// Units that an entry takes with its cell, and with its pair if it has one.
-fn units_of(word: &Packed<'_>, wide: bool) -> u32 {
+fn units_of(word: &PackedWord<'_>, wide: bool) -> u32 {
     1 + word.units() + if wide { PAIR_UNITS } else { 0 }
 }

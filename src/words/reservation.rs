@@ -2,11 +2,11 @@
 //!
 //! Entries are added up; an index doubles as a whole, so the words that are new to a segment are counted by segment.
 
-use super::{SEGMENTS, WordsWriter, arena, cell, segment_of, table};
+use super::{SEGMENTS, IndexWriter, arena, cell, segment_of, table};
 use crate::atomics::Ordering;
 
 /// The new words of a record for one namespace, by segment.
-pub(crate) struct Growth {
+pub(crate) struct MemoryReservation {
     new: Box<[u32; SEGMENTS]>,
     /// The segments of the batch's own new words, should the batch be refused.
     of_batch: Vec<u8>,
@@ -18,7 +18,7 @@ const ENTRY_BYTES: usize = 48;
 /// What a pair of counts takes.
 pub(crate) const PAIR_BYTES: usize = arena::PAIR_UNITS as usize * size_of::<u64>();
 
-impl Growth {
+impl MemoryReservation {
     pub(crate) fn new() -> Self {
         Self { new: Box::new([0; SEGMENTS]), of_batch: Vec::new() }
     }
@@ -30,7 +30,7 @@ impl Growth {
     }
 
     /// The bytes a new word takes in a namespace, which may be new itself, behind those that were asked about before.
-    pub(crate) fn of_word(&mut self, words: Option<&WordsWriter>, hash: u64, word: &str) -> usize {
+    pub(crate) fn of_word(&mut self, words: Option<&IndexWriter>, hash: u64, word: &str) -> usize {
         let segment = segment_of(hash);
         let before = self.new[segment];
         self.new[segment] += 1;
@@ -41,19 +41,19 @@ impl Growth {
     }
 
     /// The words asked about since the last of these two calls will be there.
-    pub(crate) fn keep(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.of_batch.clear();
     }
 
     /// They will not.
-    pub(crate) fn take_back(&mut self) {
+    pub(crate) fn rollback(&mut self) {
         for segment in self.of_batch.drain(..) {
             self.new[segment as usize] -= 1;
         }
     }
 }
 
-impl WordsWriter {
+impl IndexWriter {
     /// Slots of a segment's index with so many more words.
     fn slots_with(&self, segment: usize, new: u32) -> usize {
         let segment = &self.segments[segment];
@@ -63,10 +63,10 @@ impl WordsWriter {
     /// Whether a word that is there needs a pair of counts for this count, and has none.
     pub(crate) fn widens(&self, hash: u64, word: &str, count: i64) -> bool {
         let table = &self.segments[segment_of(hash)].table;
-        let Some(offset) = table.find(hash, &arena::Packed::new(word)) else { return false };
+        let Some(offset) = table.find(hash, &arena::PackedWord::new(word)) else { return false };
         match cell::decode(table.cell(offset).load(Ordering::Relaxed), cell::Side(false)) {
-            cell::Cell::Count(before) => cell::in_flight(cell::Side(false), count, before).is_none(),
-            cell::Cell::Wide(_) => false,
+            cell::CountCell::Count(before) => cell::in_flight(cell::Side(false), count, before).is_none(),
+            cell::CountCell::Wide(_) => false,
         }
     }
 }

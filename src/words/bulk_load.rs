@@ -6,33 +6,33 @@
 //! segment comes, and go into an index of the size that they need, slot after slot. Nobody reads meanwhile: counts
 //! are stored once, for both sides.
 
-use super::{arena::Packed, cell::Side, segment_of, table, writer::WordsWriter};
+use super::{arena::PackedWord, cell::Side, segment_of, table, writer::IndexWriter};
 use crate::{hash::weight, limits};
 
 /// Words of one segment, on their way in.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct SegmentBuffer {
     text: String,
-    words: Vec<Word>,
+    words: Vec<BufferedWord>,
 }
 
-struct Word {
+struct BufferedWord {
     hash: u64,
     count: i64,
     /// Where it ends in the text.
     end: usize,
 }
 
-impl Gathered {
+impl SegmentBuffer {
     fn push(&mut self, hash: u64, word: &str, count: i64) {
         self.text.push_str(word);
-        self.words.push(Word { hash, count, end: self.text.len() });
+        self.words.push(BufferedWord { hash, count, end: self.text.len() });
     }
 }
 
-impl WordsWriter {
+impl IndexWriter {
     /// Takes a word of an image; one that came before has the count that it comes with last. It is there once
-    /// [`WordsWriter::end_load`] has been called. Not while anybody reads.
+    /// [`IndexWriter::end_load`] has been called. Not while anybody reads.
     pub(crate) fn load(&mut self, hash: u64, word: &str, count: i64) {
         if self.gathered.words.last().is_some_and(|last| segment_of(last.hash) != segment_of(hash)) {
             self.load_gathered();
@@ -54,7 +54,7 @@ impl WordsWriter {
         let segment = segment_of(first.hash);
         self.reserve(segment, gathered.words.len() as u32);
         let mut begin = 0;
-        for Word { hash, count, end } in gathered.words.drain(..) {
+        for BufferedWord { hash, count, end } in gathered.words.drain(..) {
             self.load_one(segment, hash, &gathered.text[begin..end], count);
             begin = end;
         }
@@ -63,11 +63,11 @@ impl WordsWriter {
     }
 
     fn load_one(&mut self, segment: usize, hash: u64, word: &str, count: i64) {
-        let packed = Packed::new(word);
+        let packed = PackedWord::new(word);
         if self.segments[segment].table.find(hash, &packed).is_some() {
             self.set(hash, word, count, SIDES[0]);
             self.before_flip(SIDES[0]);
-            return self.fold(SIDES[0]);
+            return self.reconcile(SIDES[0]);
         }
         if count == 0 {
             return;

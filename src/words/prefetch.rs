@@ -3,11 +3,11 @@
 //! A record of many words meets a cache miss for the slot of each and another for its entry, and one after the other these
 //! are half of what it costs. Here they overlap: the processor fetches and goes on.
 
-use super::{WordsWriter, writer::Place};
+use super::{IndexWriter, writer::EntryOffset};
 use crate::limits::WORDS_AHEAD;
 
 /// Runs ahead of a walk over words, given by hash and, where it is known, by place.
-pub(crate) struct Ahead<I> {
+pub(crate) struct Prefetcher<I> {
     /// Twice as far ahead: the way to an entry is in its slot.
     slots: I,
     entries: I,
@@ -15,14 +15,14 @@ pub(crate) struct Ahead<I> {
     begun: bool,
 }
 
-impl<I: Iterator<Item = (u64, Place)> + Clone> Ahead<I> {
+impl<I: Iterator<Item = (u64, EntryOffset)> + Clone> Prefetcher<I> {
     pub(crate) fn new(words: I) -> Self {
         Self { slots: words.clone(), entries: words, begun: false }
     }
 
     /// To be called before each word of the walk.
     #[inline]
-    pub(crate) fn fetch(&mut self, words: &WordsWriter) {
+    pub(crate) fn fetch(&mut self, words: &IndexWriter) {
         if !self.begun {
             self.begun = true;
             for _ in 0..2 * WORDS_AHEAD {
@@ -42,16 +42,16 @@ impl<I: Iterator<Item = (u64, Place)> + Clone> Ahead<I> {
 
     /// Whether there was one.
     #[inline]
-    fn fetch_slot(&mut self, words: &WordsWriter) -> bool {
+    fn fetch_slot(&mut self, words: &IndexWriter) -> bool {
         let next = self.slots.next();
-        if let Some((hash, Place::UNKNOWN)) = next {
+        if let Some((hash, EntryOffset::UNKNOWN)) = next {
             words.prefetch_slot(hash);
         }
         next.is_some()
     }
 
     #[inline]
-    fn fetch_entry(&mut self, words: &WordsWriter) -> bool {
+    fn fetch_entry(&mut self, words: &IndexWriter) -> bool {
         let next = self.entries.next();
         if let Some((hash, place)) = next {
             words.prefetch_entry(hash, place);
