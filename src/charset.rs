@@ -46,8 +46,8 @@ impl Charset {
     }
 
     /// A decoder from the start of a text. A byte-order mark there is left out, and has the last word on the encoding.
-    pub fn decoder(self) -> ToUtf8 {
-        ToUtf8 { decoder: self.0.new_decoder(), taken: 0, unreadable: None }
+    pub fn decoder(self) -> Utf8Decoder {
+        Utf8Decoder { decoder: self.0.new_decoder(), taken: 0, unreadable: None }
     }
 
     /// Decodes a whole text.
@@ -65,14 +65,14 @@ impl Charset {
 }
 
 /// Decodes a text that comes in pieces.
-pub struct ToUtf8 {
+pub struct Utf8Decoder {
     decoder: Decoder,
     /// Bytes that have come.
     taken: u64,
     unreadable: Option<u64>,
 }
 
-impl ToUtf8 {
+impl Utf8Decoder {
     /// Takes a piece and gives what is whole of it, at the end of `text`: at most [`MOST_GROWTH`] bytes for each, and a
     /// few. The last piece, which may be empty, says so.
     pub fn push(&mut self, mut bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
@@ -101,7 +101,7 @@ impl ToUtf8 {
 /// A text holds a character that no text has, so it is something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("U+0000 at byte {offset}: it looks binary or UTF-16; send text, and name its charset if it is not UTF-8")]
-pub struct HoldsNul {
+pub struct NulCharacter {
     /// Bytes before it.
     pub offset: usize,
 }
@@ -109,9 +109,9 @@ pub struct HoldsNul {
 /// Refuses what holds U+0000.
 ///
 /// # Errors
-/// [`HoldsNul`] with the offset of the first.
-pub fn check_no_nul(text: &[u8]) -> Result<(), HoldsNul> {
-    memchr::memchr(0, text).map_or(Ok(()), |offset| Err(HoldsNul { offset }))
+/// [`NulCharacter`] with the offset of the first.
+pub fn check_no_nul(text: &[u8]) -> Result<(), NulCharacter> {
+    memchr::memchr(0, text).map_or(Ok(()), |offset| Err(NulCharacter { offset }))
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_nul_is_told_by_its_offset() {
-        assert_eq!(check_no_nul("é\0".as_bytes()), Err(HoldsNul { offset: 2 }));
+        assert_eq!(check_no_nul("é\0".as_bytes()), Err(NulCharacter { offset: 2 }));
         assert_eq!(check_no_nul(b"plain"), Ok(()));
     }
 

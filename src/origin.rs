@@ -4,20 +4,20 @@ use std::{fmt, net::Ipv4Addr, net::Ipv6Addr, str::FromStr};
 
 /// Where a page comes from: scheme, host and port, spelled as browsers spell it (lower case, no default port).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(String);
+pub struct WebOrigin(String);
 
 /// Whose pages may read what a node answers, and write, beside those of the node's own origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
     /// Pages of these origins.
-    These(Vec<Origin>),
-    /// Pages of every origin, also of those that have none (`Origin: null`).
+    These(Vec<WebOrigin>),
+    /// Pages of every origin, also of those that have none (`WebOrigin: null`).
     Every,
 }
 
 impl CorsOrigins {
     /// Whether pages of `origin` may; `None` is an origin that is none.
-    pub fn allow(&self, origin: Option<&Origin>) -> bool {
+    pub fn allow(&self, origin: Option<&WebOrigin>) -> bool {
         match self {
             CorsOrigins::These(list) => origin.is_some_and(|origin| list.contains(origin)),
             CorsOrigins::Every => true,
@@ -25,7 +25,7 @@ impl CorsOrigins {
     }
 }
 
-impl Origin {
+impl WebOrigin {
     /// The origin of what is asked for over HTTP without TLS at this host, as a `Host` header or `:authority` names it.
     pub fn of_host(authority: &str) -> Option<Self> {
         Self::of("http", authority)
@@ -43,20 +43,20 @@ impl Origin {
             "https" => Some(443),
             _ => None,
         };
-        Some(Origin(match port.filter(|port| Some(*port) != default) {
+        Some(WebOrigin(match port.filter(|port| Some(*port) != default) {
             Some(port) => format!("{scheme}://{host}:{port}"),
             None => format!("{scheme}://{host}"),
         }))
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for WebOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for WebOrigin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -115,11 +115,11 @@ mod tests {
             ("http://[::0001]:8080", "http://[::1]:8080"),
             ("chrome-extension://abcdef", "chrome-extension://abcdef"),
         ] {
-            assert_eq!(text.parse::<Origin>().map(|origin| origin.to_string()).as_deref(), Ok(expected), "{text}");
+            assert_eq!(text.parse::<WebOrigin>().map(|origin| origin.to_string()).as_deref(), Ok(expected), "{text}");
         }
         for (host, expected) in [("localhost:8080", "http://localhost:8080"), ("A:80", "http://a"), ("a:", "http://a")]
         {
-            assert_eq!(Origin::of_host(host).map(|origin| origin.to_string()).as_deref(), Some(expected), "{host}");
+            assert_eq!(WebOrigin::of_host(host).map(|origin| origin.to_string()).as_deref(), Some(expected), "{host}");
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
             "http://a b",
             "http://a,http://b",
         ] {
-            assert!(text.parse::<Origin>().is_err_and(|why| why.contains("SCHEME://HOST")), "{text}");
+            assert!(text.parse::<WebOrigin>().is_err_and(|why| why.contains("SCHEME://HOST")), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The stages between a file or pipe and the lines in it: each reads the one before.
 
-use crate::charset::{Charset, ToUtf8, check_no_nul};
+use crate::charset::{Charset, Utf8Decoder, check_no_nul};
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use futures::stream;
 use std::{
@@ -105,7 +105,7 @@ pub async fn decoded(input: Input, named: Option<Charset>) -> io::Result<Input> 
 fn to_utf8(input: Input, charset: Charset) -> Input {
     let decoder = Some(charset.decoder());
     let pieces = stream::try_unfold((input, decoder), |(mut input, decoder)| async move {
-        let Some(mut decoder): Option<ToUtf8> = decoder else { return io::Result::Ok(None) };
+        let Some(mut decoder): Option<Utf8Decoder> = decoder else { return io::Result::Ok(None) };
         let (mut bytes, mut text) = (vec![0; DECODED_BYTES], Vec::new());
         let read = input.read(&mut bytes).await?;
         decoder.push(&bytes[..read], read == 0, &mut text);

@@ -3,7 +3,7 @@
 use crate::{
     address::NodeAddress,
     limits,
-    origin::{self, CorsOrigins, Origin},
+    origin::{self, CorsOrigins, WebOrigin},
     secret::Secret,
 };
 use std::{
@@ -83,7 +83,7 @@ pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
 pub(super) fn cors_origins(text: &str) -> Result<CorsOrigins, String> {
     let all = list(text, limits::MAX_CORS_ORIGINS, |origin| match origin {
         "*" => Ok(None),
-        origin => origin.parse::<Origin>().map(Some),
+        origin => origin.parse::<WebOrigin>().map(Some),
     })?;
     Ok(all.into_iter().collect::<Option<_>>().map_or(CorsOrigins::Every, CorsOrigins::These))
 }

@@ -3,14 +3,14 @@
 //! A browser sends requests for any page that somebody has open, to any address that it reaches: also to a node on loopback.
 //! Three rules keep such pages out, and none is in the way of a client that is no browser:
 //!
-//! - What may change something, and says that another origin's page sends it (`Origin`, `Sec-Fetch-Site`), is refused, unless
+//! - What may change something, and says that another origin's page sends it (`WebOrigin`, `Sec-Fetch-Site`), is refused, unless
 //!   the origin is one of `--cors-origin`.
 //! - Only pages of these origins are let read answers (CORS). Others have their browsers in the way.
 //! - A node on loopback answers only to names that no name server decides: a page whose own name comes to mean 127.0.0.1 is of
 //!   the same origin as the node, as far as its browser can tell, and could read and write everything (DNS rebinding).
 
 use super::problem::{Kind, Problem};
-use crate::origin::{self, CorsOrigins, Origin};
+use crate::origin::{self, CorsOrigins, WebOrigin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::borrow::Cow;
 use warp::reply::Response;
@@ -67,7 +67,7 @@ impl BrowserPolicy {
         self.hosts.is_none()
     }
 
-    /// Whether answers depend on `Origin`, so that caches must know.
+    /// Whether answers depend on `WebOrigin`, so that caches must know.
     pub(super) fn varies(&self) -> bool {
         matches!(&self.cors, CorsOrigins::These(list) if !list.is_empty())
     }
@@ -100,7 +100,7 @@ impl BrowserPolicy {
         if reads && !asks {
             return Ok(None);
         }
-        let own = authority.or_else(|| std::str::from_utf8(host?).ok()).and_then(Origin::of_host);
+        let own = authority.or_else(|| std::str::from_utf8(host?).ok()).and_then(WebOrigin::of_host);
         let (mut origins, mut all_allowed) = (0, true);
         for given in fields.get_all(header::ORIGIN) {
             origins += 1;
@@ -142,10 +142,10 @@ impl CorsAnswer {
     }
 }
 
-/// What `Vary` says where answers depend on `Origin`.
+/// What `Vary` says where answers depend on `WebOrigin`.
 pub(super) const VARY_BY: &str = "Origin";
 
-fn origin_of(given: &HeaderValue) -> Option<Origin> {
+fn origin_of(given: &HeaderValue) -> Option<WebOrigin> {
     given.to_str().ok()?.trim().parse().ok()
 }
 
