@@ -4,20 +4,20 @@
 //! mean nothing under another. Three promises hold for every text:
 //!
 //! - a word is never empty, and under `standard` it holds at least one letter or digit;
-//! - `fold(word) == word` for every word counted, so what was counted can be asked for by that name;
-//! - `fold(fold(name)) == fold(name)` for every name.
+//! - `normalize(word) == word` for every word counted, so what was counted can be asked for by that name;
+//! - `normalize(fold(name)) == fold(name)` for every name.
 //!
 //! Texts of clients are hostile until shown otherwise: the work is linear in the bytes of the text, whatever they are.
 
 mod ascii;
-mod fold;
+mod normalize;
 mod standard;
 #[cfg(test)]
 mod tests;
 mod traits;
 mod version2;
 
-use standard::Version;
+use standard::StandardVersion;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -47,8 +47,8 @@ impl Analyzer {
     /// Returns how many words were left out because they are longer.
     pub fn words_within(self, text: &str, max_bytes: usize, mut each: impl FnMut(&str)) -> u64 {
         match self {
-            Self::Standard => standard::words_within(Version::Two, text, max_bytes, each),
-            Self::StandardV1 => standard::words_within(Version::One, text, max_bytes, each),
+            Self::Standard => standard::words_within(StandardVersion::Two, text, max_bytes, each),
+            Self::StandardV1 => standard::words_within(StandardVersion::One, text, max_bytes, each),
             Self::Whitespace => {
                 let mut left_out = 0;
                 // `char::is_whitespace` is the Unicode property White_Space, which is what Go's `unicode.IsSpace` is.
@@ -65,7 +65,7 @@ impl Analyzer {
     }
 
     /// Puts text into the form its words are counted in, in place, if it is ASCII; `false`, and nothing is done, if it is not.
-    pub fn fold_ascii(self, text: &mut str) -> bool {
+    pub fn normalize_ascii(self, text: &mut str) -> bool {
         let is_ascii = text.is_ascii();
         if is_ascii && self != Self::Whitespace {
             text.make_ascii_lowercase();
@@ -73,7 +73,7 @@ impl Analyzer {
         is_ascii
     }
 
-    /// [`Analyzer::words_within`] for text that [`Analyzer::fold_ascii`] has folded: the words are parts of it.
+    /// [`Analyzer::words_within`] for text that [`Analyzer::normalize_ascii`] has folded: the words are parts of it.
     #[inline]
     pub fn ascii_words_within<'t>(self, text: &'t str, max_bytes: usize, mut each: impl FnMut(&'t str)) -> u64 {
         let mut left_out = 0;
@@ -94,10 +94,10 @@ impl Analyzer {
 
     /// The form a name has in reads and in `/update`. A name is never segmented: it is one word as it stands. A name of
     /// nothing but underscores and invisible characters folds to nothing, which names no word.
-    pub fn fold(self, name: &str) -> Cow<'_, str> {
+    pub fn normalize(self, name: &str) -> Cow<'_, str> {
         match self {
-            Self::Standard => version2::fold(name),
-            Self::StandardV1 => fold::fold(name),
+            Self::Standard => version2::normalize(name),
+            Self::StandardV1 => normalize::normalize(name),
             Self::Whitespace => Cow::Borrowed(name),
         }
     }
@@ -186,12 +186,12 @@ pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
 pub mod untrusted {
     use super::{
         Analyzer,
-        standard::{Version, Words, segment},
+        standard::{StandardVersion, WordSink, segment},
     };
 
     /// The words of a text under a version of `standard` by ICU over the whole of it; what the lanes together must equal.
     pub fn words_by_icu(analyzer: Analyzer, text: &str, each: impl FnMut(&str)) {
-        let version = if analyzer == Analyzer::StandardV1 { Version::One } else { Version::Two };
-        segment(text, &mut Words::new(version, usize::MAX, each));
+        let version = if analyzer == Analyzer::StandardV1 { StandardVersion::One } else { StandardVersion::Two };
+        segment(text, &mut WordSink::new(version, usize::MAX, each));
     }
 }

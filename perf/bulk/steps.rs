@@ -42,7 +42,7 @@ pub fn run(text: &[u8]) {
         let begun = Spent::now();
         for block in &blocks {
             let mut block = block.to_string();
-            analyzer.fold_ascii(&mut block);
+            analyzer.normalize_ascii(&mut block);
             black_box(analyzer.ascii_words_within(&block, MAX_WORD_BYTES, |word| {
                 black_box(word);
             }));

@@ -7,7 +7,7 @@
 //! A block of 64 bytes becomes two masks, a bit a byte: what is in a word, and what may join. Where a bit differs from the
 //! one before it, a word begins or ends. Only what may join and stands between two bytes of words is looked at by itself.
 
-use super::standard::{Version, Words};
+use super::standard::{StandardVersion, WordSink};
 
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
@@ -41,7 +41,7 @@ const fn classes() -> [u8; 256] {
 const PIECE: usize = 16 << 10;
 
 /// Gives the words of `text`, which is ASCII.
-pub(super) fn words(text: &str, words: &mut Words<impl FnMut(&str)>) {
+pub(super) fn words(text: &str, words: &mut WordSink<impl FnMut(&str)>) {
     debug_assert!(text.is_ascii());
     let mut lower = std::mem::take(&mut words.lower);
     let mut rest = text;
@@ -51,8 +51,8 @@ pub(super) fn words(text: &str, words: &mut Words<impl FnMut(&str)>) {
         lower.push_str(piece);
         lower.make_ascii_lowercase();
         match words.version {
-            Version::One => slices_v1(&lower, |word| words.give_folded(word)),
-            Version::Two => slices(&lower, |word| words.give_folded(word)),
+            StandardVersion::One => slices_v1(&lower, |word| words.push_normalized(word)),
+            StandardVersion::Two => slices(&lower, |word| words.push_normalized(word)),
         }
         rest = after;
     }
@@ -104,21 +104,21 @@ pub(super) fn fields<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
 
 /// What is in a word, and what may join two.
 #[derive(Clone, Copy, Default)]
-struct Masks {
+struct ByteMasks {
     inside: u64,
     joiners: u64,
 }
 
 #[inline]
-fn standard_masks(block: &[u8; BLOCK]) -> Masks {
+fn standard_masks(block: &[u8; BLOCK]) -> ByteMasks {
     let inside = |byte: u8| (byte | 0x20).wrapping_sub(b'a') < 26 || byte.wrapping_sub(b'0') < 10 || byte == b'_';
     let joins = |byte: u8| byte.wrapping_sub(b':') < 2 || byte == b'.' || byte == b',' || byte == b'\'';
-    Masks { inside: mask(block, inside), joiners: mask(block, joins) }
+    ByteMasks { inside: mask(block, inside), joiners: mask(block, joins) }
 }
 
 #[inline]
-fn field_masks(block: &[u8; BLOCK]) -> Masks {
-    Masks { inside: mask(block, |byte| byte != b' ' && byte.wrapping_sub(b'\t') >= 5), joiners: 0 }
+fn field_masks(block: &[u8; BLOCK]) -> ByteMasks {
+    ByteMasks { inside: mask(block, |byte| byte != b' ' && byte.wrapping_sub(b'\t') >= 5), joiners: 0 }
 }
 
 /// A bit for each byte. Both loops are such that the compiler does many bytes at once.
@@ -136,10 +136,10 @@ fn mask(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
 
 /// Calls `each` with the start and end of every run inside.
 #[inline]
-fn spans(bytes: &[u8], masks: impl Fn(&[u8; BLOCK]) -> Masks, mut each: impl FnMut(usize, usize)) {
+fn spans(bytes: &[u8], masks: impl Fn(&[u8; BLOCK]) -> ByteMasks, mut each: impl FnMut(usize, usize)) {
     let block_at = |at: usize| match bytes.get(at..).and_then(<[u8]>::first_chunk) {
         Some(block) => masks(block),
-        None if at >= bytes.len() => Masks::default(),
+        None if at >= bytes.len() => ByteMasks::default(),
         None => {
             let mut block = [b' '; BLOCK];
             block[..bytes.len() - at].copy_from_slice(&bytes[at..]);
@@ -151,7 +151,7 @@ fn spans(bytes: &[u8], masks: impl Fn(&[u8; BLOCK]) -> Masks, mut each: impl FnM
     let (mut plain_before, mut joined_before) = (0, 0);
     let mut next = block_at(0);
     while base < bytes.len() {
-        let Masks { inside, joiners } = next;
+        let ByteMasks { inside, joiners } = next;
         next = block_at(base + BLOCK);
         let mut joined = inside;
         let mut between = joiners & (inside << 1 | plain_before) & (inside >> 1 | next.inside << 63);

@@ -12,8 +12,8 @@
 //! - Whether a segment is a word is decided on what was written and holds for what it became: `™` and `🈁` are
 //!   symbols, not the words `tm` and `ココ`. ICU's own word types are not used: they are wrong after combining marks.
 
-use super::traits::{Traits, is_letter_or_digit, is_word};
-use super::{ascii, fold, version2};
+use super::traits::{CharTraits, is_letter_or_digit, is_word};
+use super::{ascii, normalize, version2};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 use std::sync::LazyLock;
@@ -24,14 +24,14 @@ static SEGMENTER: LazyLock<WordSegmenterBorrowed<'static>> =
 
 /// The versions of the rules. All that a version decides is decided by this, so that the one before stays as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum StandardVersion {
     One,
     Two,
 }
 
 /// See [`super::Analyzer::words_within`].
-pub(super) fn words_within(version: Version, text: &str, max_bytes: usize, each: impl FnMut(&str)) -> u64 {
-    let mut words = Words::new(version, max_bytes, each);
+pub(super) fn words_within(version: StandardVersion, text: &str, max_bytes: usize, each: impl FnMut(&str)) -> u64 {
+    let mut words = WordSink::new(version, max_bytes, each);
     let mut rest = text;
     while !rest.is_empty() {
         let (plain, after) = rest.split_at(plain_bytes(rest.as_bytes()));
@@ -44,13 +44,13 @@ pub(super) fn words_within(version: Version, text: &str, max_bytes: usize, each:
 }
 
 /// Gives the words of any text, by ICU alone. What [`words_within`] must equal on every text.
-pub(super) fn segment(text: &str, words: &mut Words<impl FnMut(&str)>) {
+pub(super) fn segment(text: &str, words: &mut WordSink<impl FnMut(&str)>) {
     if text.is_empty() {
         return;
     }
     match words.version {
-        Version::One => each_segment(&fold::compose(text), |segment| words.give_v1(segment)),
-        Version::Two => each_segment(&version2::prepare(text), |segment| words.give(segment)),
+        StandardVersion::One => each_segment(&normalize::compose(text), |segment| words.give_v1(segment)),
+        StandardVersion::Two => each_segment(&version2::prepare(text), |segment| words.give(segment)),
     }
 }
 
@@ -64,8 +64,8 @@ fn each_segment(text: &str, mut each: impl FnMut(&str)) {
 }
 
 /// Where words go: folded, the long ones left out.
-pub(super) struct Words<F> {
-    pub(super) version: Version,
+pub(super) struct WordSink<F> {
+    pub(super) version: StandardVersion,
     max_bytes: usize,
     each: F,
     left_out: u64,
@@ -73,14 +73,14 @@ pub(super) struct Words<F> {
     pub(super) lower: String,
 }
 
-impl<F: FnMut(&str)> Words<F> {
-    pub(super) fn new(version: Version, max_bytes: usize, each: F) -> Self {
+impl<F: FnMut(&str)> WordSink<F> {
+    pub(super) fn new(version: StandardVersion, max_bytes: usize, each: F) -> Self {
         Self { version, max_bytes, each, left_out: 0, lower: String::new() }
     }
 
     /// Takes a word that is folded.
     #[inline]
-    pub(super) fn give_folded(&mut self, word: &str) {
+    pub(super) fn push_normalized(&mut self, word: &str) {
         if word.len() > self.max_bytes {
             self.left_out += 1;
         } else {
@@ -95,14 +95,14 @@ impl<F: FnMut(&str)> Words<F> {
         if !is_word(segment) {
             return;
         }
-        if Traits::of_all(segment).has(Traits::WHOLE) {
+        if CharTraits::of_all(segment).has(CharTraits::WHOLE) {
             if self.is_surely_too_long(segment) {
                 self.left_out += 1;
             } else {
-                self.give_part(&version2::fold(segment));
+                self.give_part(&version2::normalize(segment));
             }
         } else {
-            each_segment(&version2::fold(segment), |part| self.give_part(part));
+            each_segment(&version2::normalize(segment), |part| self.give_part(part));
         }
     }
 
@@ -111,7 +111,7 @@ impl<F: FnMut(&str)> Words<F> {
     fn give_part(&mut self, part: &str) {
         let part = version2::trim(part.trim_start_matches(|char| !is_letter_or_digit(char)));
         if !part.is_empty() {
-            self.give_folded(part);
+            self.push_normalized(part);
         }
     }
 
@@ -126,12 +126,12 @@ impl<F: FnMut(&str)> Words<F> {
         if self.is_surely_too_long(segment) {
             self.left_out += 1;
         } else {
-            self.give_folded(&fold::fold(segment));
+            self.push_normalized(&normalize::normalize(segment));
         }
     }
 
     fn is_surely_too_long(&self, segment: &str) -> bool {
-        segment.len() / fold::MOST_SHRINKING > self.max_bytes
+        segment.len() / normalize::MOST_SHRINKING > self.max_bytes
     }
 }
 

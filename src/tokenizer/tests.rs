@@ -1,44 +1,44 @@
 //! The two lanes against each other. Tables of inputs and outputs are in `tests/tokenizer.rs`.
 
-use super::fold::{MOST_SHRINKING, fold as fold_v1};
-use super::standard::{Version, Words, segment, words_within};
-use super::traits::{Traits, has, is_letter_or_digit};
+use super::normalize::{MOST_SHRINKING, normalize as fold_v1};
+use super::standard::{StandardVersion, WordSink, segment, words_within};
+use super::traits::{CharTraits, has, is_letter_or_digit};
 use super::{Analyzer, ascii, version2};
 use proptest::prelude::*;
 use std::iter::once;
 use std::sync::LazyLock;
 
 /// Both versions of the rules, with what they fold by.
-const VERSIONS: [(Version, Analyzer); 2] = [(Version::One, Analyzer::StandardV1), (Version::Two, Analyzer::Standard)];
+const VERSIONS: [(StandardVersion, Analyzer); 2] = [(StandardVersion::One, Analyzer::StandardV1), (StandardVersion::Two, Analyzer::Standard)];
 
 /// The words by ICU over the whole text, without any lane or cut.
-fn by_icu(version: Version, text: &str) -> Vec<String> {
+fn by_icu(version: StandardVersion, text: &str) -> Vec<String> {
     collect(version, |words| segment(text, words))
 }
 
-fn by_lanes(version: Version, text: &str) -> Vec<String> {
+fn by_lanes(version: StandardVersion, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     words_within(version, text, usize::MAX, |word| found.push(word.to_owned()));
     found
 }
 
-fn by_ascii_lane(version: Version, text: &str) -> Vec<String> {
+fn by_ascii_lane(version: StandardVersion, text: &str) -> Vec<String> {
     collect(version, |words| ascii::words(text, words))
 }
 
 /// The words of an ASCII text as `/bulk` finds them.
 fn in_bulk(analyzer: Analyzer, text: &str) -> Vec<String> {
     let mut text = text.to_owned();
-    assert!(analyzer.fold_ascii(&mut text));
+    assert!(analyzer.normalize_ascii(&mut text));
     let mut found = Vec::new();
     analyzer.ascii_words_within(&text, usize::MAX, |word| found.push(word.to_owned()));
     found
 }
 
-fn collect(version: Version, run: impl FnOnce(&mut Words<&mut dyn FnMut(&str)>)) -> Vec<String> {
+fn collect(version: StandardVersion, run: impl FnOnce(&mut WordSink<&mut dyn FnMut(&str)>)) -> Vec<String> {
     let mut found = Vec::new();
     let mut push = |word: &str| found.push(word.to_owned());
-    run(&mut Words::new(version, usize::MAX, &mut push));
+    run(&mut WordSink::new(version, usize::MAX, &mut push));
     found
 }
 
@@ -154,18 +154,18 @@ proptest! {
         for (version, analyzer) in VERSIONS {
             for word in by_lanes(version, &text) {
                 prop_assert!(word.chars().any(char::is_alphanumeric), "{word:?}");
-                prop_assert_eq!(&*analyzer.fold(&word), &*word);
+                prop_assert_eq!(&*analyzer.normalize(&word), &*word);
             }
         }
     }
 
     #[test]
     fn a_word_of_version_2_has_clean_edges_and_nothing_unseen_inside(text in odd_text()) {
-        for word in by_lanes(Version::Two, &text) {
+        for word in by_lanes(StandardVersion::Two, &text) {
             let mut ends = word.chars();
             prop_assert!(ends.next().is_some_and(is_letter_or_digit), "{word:?}");
-            prop_assert!(ends.next_back().is_none_or(|char| !has(char, Traits::CONNECTOR)), "{word:?}");
-            let parts = |char: char| char.is_whitespace() || !has(char, Traits::KEPT);
+            prop_assert!(ends.next_back().is_none_or(|char| !has(char, CharTraits::CONNECTOR)), "{word:?}");
+            let parts = |char: char| char.is_whitespace() || !has(char, CharTraits::KEPT);
             prop_assert!(!word.contains(parts), "{word:?}");
         }
     }
@@ -174,36 +174,36 @@ proptest! {
     fn a_word_of_version_2_is_one_word_again_unless_a_dictionary_says_otherwise(text in odd_text()) {
         // A mark that stood behind what was trimmed has nothing to stand on: alone, it is a segment of its own.
         let begins_with_a_mark = |word: &str| word.starts_with(unicode_normalization::char::is_combining_mark);
-        let words = by_lanes(Version::Two, &text);
+        let words = by_lanes(StandardVersion::Two, &text);
         for word in words.iter().filter(|word| !needs_a_dictionary(word) && !begins_with_a_mark(word)) {
-            prop_assert_eq!(&by_lanes(Version::Two, word), std::slice::from_ref(word));
+            prop_assert_eq!(&by_lanes(StandardVersion::Two, word), std::slice::from_ref(word));
         }
     }
 
     #[test]
     fn what_nobody_sees_changes_no_word_of_version_2(text in odd_text(), at in any::<prop::sample::Index>()) {
-        let plain: String = text.chars().filter(|&char| char == '\u{200b}' || has(char, Traits::KEPT)
+        let plain: String = text.chars().filter(|&char| char == '\u{200b}' || has(char, CharTraits::KEPT)
             || version2::prepared(char).next().is_some()).collect();
-        prop_assert_eq!(by_lanes(Version::Two, &text), by_lanes(Version::Two, &plain));
+        prop_assert_eq!(by_lanes(StandardVersion::Two, &text), by_lanes(StandardVersion::Two, &plain));
         let at = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).nth(at.index(text.chars().count() + 1));
         let (before, after) = text.split_at(at.expect("a boundary"));
         for unseen in ["\u{ad}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{202e}", "\u{fe0e}", "\u{e0041}", "\u{3164}"] {
-            prop_assert_eq!(by_lanes(Version::Two, &[before, unseen, after].concat()), by_lanes(Version::Two, &text));
+            prop_assert_eq!(by_lanes(StandardVersion::Two, &[before, unseen, after].concat()), by_lanes(StandardVersion::Two, &text));
         }
     }
 
     #[test]
     fn curly_apostrophes_are_straight_in_version_2(text in odd_text()) {
         let straight = text.replace(['‘', '’', '＇'], "'");
-        prop_assert_eq!(by_lanes(Version::Two, &text), by_lanes(Version::Two, &straight));
-        prop_assert_eq!(version2::fold(&text), version2::fold(&straight));
+        prop_assert_eq!(by_lanes(StandardVersion::Two, &text), by_lanes(StandardVersion::Two, &straight));
+        prop_assert_eq!(version2::normalize(&text), version2::normalize(&straight));
     }
 
     #[test]
     fn folding_twice_is_folding_once(name in odd_text()) {
         for (_, analyzer) in VERSIONS {
-            let folded = analyzer.fold(&name);
-            prop_assert_eq!(&*analyzer.fold(&folded), &*folded);
+            let folded = analyzer.normalize(&name);
+            prop_assert_eq!(&*analyzer.normalize(&folded), &*folded);
         }
     }
 
@@ -212,7 +212,7 @@ proptest! {
         prop_assert!(fold_v1(&name).len() >= name.len() / MOST_SHRINKING);
         let prepared = version2::prepare(version2::trim(&name)).into_owned();
         let prepared = version2::trim(&prepared);
-        prop_assert!(version2::fold(prepared).len() >= prepared.len() / MOST_SHRINKING);
+        prop_assert!(version2::normalize(prepared).len() >= prepared.len() / MOST_SHRINKING);
     }
 
     #[test]
@@ -269,10 +269,10 @@ fn every_character_folds_to_a_fixed_point() {
     for char in (0..=0x10_ffff).filter_map(char::from_u32) {
         let name = char.to_string();
         for (version, analyzer) in VERSIONS {
-            let folded = analyzer.fold(&name);
-            assert_eq!(analyzer.fold(&folded), folded, "{char:?}");
+            let folded = analyzer.normalize(&name);
+            assert_eq!(analyzer.normalize(&folded), folded, "{char:?}");
             // Version 2 takes away what nobody sees before it asks how long a word is.
-            if version == Version::One || !folded.is_empty() {
+            if version == StandardVersion::One || !folded.is_empty() {
                 assert!(folded.len() * MOST_SHRINKING > name.len(), "{char:?}");
                 let is_word = is_letter_or_digit(char);
                 assert!(!is_word || folded.chars().any(char::is_alphanumeric), "{char:?} folds to {folded:?}");
@@ -286,10 +286,10 @@ fn every_character_makes_words_that_are_words_again_in_version_2() {
     // Beyond are the characters of dictionaries, and nothing; but for what nobody sees.
     for char in (0..0x2_0000).chain(0xe_0000..0xe_1000).filter_map(char::from_u32) {
         for text in [format!("{char}"), format!("a{char}b"), format!("1{char}2"), format!("א{char}_")] {
-            for word in by_icu(Version::Two, &text) {
-                assert_eq!(Analyzer::Standard.fold(&word), word, "{char:?} in {text:?}");
+            for word in by_icu(StandardVersion::Two, &text) {
+                assert_eq!(Analyzer::Standard.normalize(&word), word, "{char:?} in {text:?}");
                 if !needs_a_dictionary(&word) {
-                    assert_eq!(by_icu(Version::Two, &word), [&*word], "{char:?} in {text:?}");
+                    assert_eq!(by_icu(StandardVersion::Two, &word), [&*word], "{char:?} in {text:?}");
                 }
             }
         }
@@ -330,10 +330,10 @@ fn traits_promise_nothing_that_does_not_hold() {
     for &first in ODD.iter() {
         for &second in ODD.iter() {
             for text in [format!("{first}{second}"), format!("a{first}{second}"), format!("{first}a{second}")] {
-                let traits = Traits::of_all(&text);
-                assert!(!traits.has(Traits::COMPOSED) || text.chars().nfc().eq(text.chars()), "{text:?}");
-                assert!(!traits.has(Traits::COMPATIBLE) || text.chars().nfkc().eq(text.chars()), "{text:?}");
-                assert!(!traits.has(Traits::LOWER) || text.to_lowercase() == text, "{text:?}");
+                let traits = CharTraits::of_all(&text);
+                assert!(!traits.has(CharTraits::COMPOSED) || text.chars().nfc().eq(text.chars()), "{text:?}");
+                assert!(!traits.has(CharTraits::COMPATIBLE) || text.chars().nfkc().eq(text.chars()), "{text:?}");
+                assert!(!traits.has(CharTraits::LOWER) || text.to_lowercase() == text, "{text:?}");
             }
         }
     }
@@ -348,10 +348,10 @@ fn the_rules_are_those_of_their_versions() {
 }
 
 /// A digest of the words and names of every character and of much nonsense.
-fn digest(version: Version, analyzer: Analyzer) -> u64 {
+fn digest(version: StandardVersion, analyzer: Analyzer) -> u64 {
     let mut seen = Vec::new();
     for char in (0..=0x10_ffff).filter_map(char::from_u32) {
-        seen.extend_from_slice(analyzer.fold(char.encode_utf8(&mut [0; 4])).as_bytes());
+        seen.extend_from_slice(analyzer.normalize(char.encode_utf8(&mut [0; 4])).as_bytes());
         for word in by_icu(version, &format!("a{char}b 1{char}2 {char}{char}")) {
             seen.extend_from_slice(word.as_bytes());
             seen.push(0xff);

@@ -10,9 +10,9 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is
 
 /// A set of properties: of a character, or those that every character of a text has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Traits(u8);
+pub(super) struct CharTraits(u8);
 
-impl Traits {
+impl CharTraits {
     /// Surely in NFC.
     pub(super) const COMPOSED: Self = Self(1);
     /// Surely in NFKC.
@@ -52,7 +52,7 @@ impl Traits {
 
 /// Whether a letter or digit in `segment` makes it a word.
 pub(super) fn is_word(segment: &str) -> bool {
-    segment.chars().any(|char| of(char).has(Traits::LETTER_OR_DIGIT))
+    segment.chars().any(|char| of(char).has(CharTraits::LETTER_OR_DIGIT))
 }
 
 /// Whether a character makes its segment a word. Every such character folds to one that is a letter or digit; the
@@ -63,7 +63,7 @@ pub(super) fn is_letter_or_digit(char: char) -> bool {
 
 /// Whether a character has these traits.
 #[inline]
-pub(super) fn has(char: char, traits: Traits) -> bool {
+pub(super) fn has(char: char, traits: CharTraits) -> bool {
     of(char).has(traits)
 }
 
@@ -80,24 +80,24 @@ static TABLE: LazyLock<Box<[u8]>> = LazyLock::new(|| {
 });
 
 #[inline]
-fn of(char: char) -> Traits {
-    TABLE.get(char as usize).map_or_else(|| find(char), |&traits| Traits(traits))
+fn of(char: char) -> CharTraits {
+    TABLE.get(char as usize).map_or_else(|| find(char), |&traits| CharTraits(traits))
 }
 
-fn find(char: char) -> Traits {
+fn find(char: char) -> CharTraits {
     let once = || std::iter::once(char);
     let is_compatible = is_nfkc_quick(once()) == IsNormalized::Yes;
     let is_of_words = |char| is_letter_or_digit(char) || is_combining_mark(char) || is_connector(char);
     [
-        (Traits::COMPOSED, is_nfc_quick(once()) == IsNormalized::Yes),
-        (Traits::COMPATIBLE, is_compatible),
-        (Traits::LOWER, char.to_lowercase().eq(once())),
-        (Traits::LETTER_OR_DIGIT, is_letter_or_digit(char)),
-        (Traits::MARK, canonical_combining_class(char) != 0),
-        (Traits::KEPT, super::version2::prepared(char).eq(once())),
-        (Traits::WHOLE, is_compatible || once().nfkc().all(is_of_words)),
-        (Traits::CONNECTOR, once().nfkc().all(is_connector)),
+        (CharTraits::COMPOSED, is_nfc_quick(once()) == IsNormalized::Yes),
+        (CharTraits::COMPATIBLE, is_compatible),
+        (CharTraits::LOWER, char.to_lowercase().eq(once())),
+        (CharTraits::LETTER_OR_DIGIT, is_letter_or_digit(char)),
+        (CharTraits::MARK, canonical_combining_class(char) != 0),
+        (CharTraits::KEPT, super::version2::prepared(char).eq(once())),
+        (CharTraits::WHOLE, is_compatible || once().nfkc().all(is_of_words)),
+        (CharTraits::CONNECTOR, once().nfkc().all(is_connector)),
     ]
     .into_iter()
-    .fold(Traits(0), |all, (one, held)| if held { Traits(all.0 | one.0) } else { all })
+    .fold(CharTraits(0), |all, (one, held)| if held { CharTraits(all.0 | one.0) } else { all })
 }

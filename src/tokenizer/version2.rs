@@ -9,15 +9,15 @@
 //!   keeps a straight one behind it, and `don’t` has the boundaries of `don't` whatever the script.
 //! - Underscores and other connectors at the edges of a word go, with the marks that stand on them.
 
-use super::fold::compose;
-use super::traits::{Traits, has};
+use super::normalize::compose;
+use super::traits::{CharTraits, has};
 use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 use std::borrow::Cow;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// The text whose boundaries are looked for, in NFC.
 pub(super) fn prepare(text: &str) -> Cow<'_, str> {
-    if Traits::of_all(text).has(Traits::KEPT) {
+    if CharTraits::of_all(text).has(CharTraits::KEPT) {
         return compose(text);
     }
     let prepared = prepare_each(text);
@@ -31,7 +31,7 @@ fn prepare_each(text: &str) -> String {
     let mut all = String::with_capacity(text.len());
     for char in text.chars() {
         // By the table first: nearly every character stays.
-        if has(char, Traits::KEPT) {
+        if has(char, CharTraits::KEPT) {
             all.push(char);
         } else {
             all.extend(prepared(char));
@@ -61,19 +61,19 @@ fn is_ignorable(char: char) -> bool {
 }
 
 /// The folded form of a name.
-pub(super) fn fold(name: &str) -> Cow<'_, str> {
+pub(super) fn normalize(name: &str) -> Cow<'_, str> {
     let name = trim(name);
     let is_surely_folded = |name: &str| {
-        let traits = Traits::of_all(name);
-        traits.has(Traits::KEPT) && traits.has(Traits::COMPATIBLE) && traits.has(Traits::LOWER)
+        let traits = CharTraits::of_all(name);
+        traits.has(CharTraits::KEPT) && traits.has(CharTraits::COMPATIBLE) && traits.has(CharTraits::LOWER)
     };
     if is_surely_folded(name) {
         return Cow::Borrowed(name);
     }
-    let mut folded = fold_once(name);
-    // Ends as `fold::fold` does: what is prepared once has nothing left to prepare.
+    let mut folded = normalize_once(name);
+    // Ends as `normalize::normalize` does: what is prepared once has nothing left to prepare.
     while !is_surely_folded(&folded) {
-        let again = fold_once(&folded);
+        let again = normalize_once(&folded);
         if again == folded {
             break;
         }
@@ -83,7 +83,7 @@ pub(super) fn fold(name: &str) -> Cow<'_, str> {
     if trimmed.len() == folded.len() { Cow::Owned(folded) } else { Cow::Owned(trimmed.to_owned()) }
 }
 
-fn fold_once(name: &str) -> String {
+fn normalize_once(name: &str) -> String {
     prepare_each(name).nfkc().collect::<String>().to_lowercase()
 }
 
@@ -95,8 +95,8 @@ pub(super) fn trim(name: &str) -> &str {
 fn trim_start(name: &str) -> &str {
     let mut stands_on_connector = false;
     name.trim_start_matches(|char| {
-        stands_on_connector |= has(char, Traits::CONNECTOR);
-        has(char, Traits::CONNECTOR) || is_unseen(char) || stands_on_connector && is_combining_mark(char)
+        stands_on_connector |= has(char, CharTraits::CONNECTOR);
+        has(char, CharTraits::CONNECTOR) || is_unseen(char) || stands_on_connector && is_combining_mark(char)
     })
 }
 
@@ -104,7 +104,7 @@ fn trim_end(name: &str) -> &str {
     let mut end = name.len();
     for (at, char) in name.char_indices().rev() {
         let is_last = at + char.len_utf8() == end;
-        if has(char, Traits::CONNECTOR) || is_last && is_unseen(char) {
+        if has(char, CharTraits::CONNECTOR) || is_last && is_unseen(char) {
             end = at;
         } else if !is_combining_mark(char) && !is_unseen(char) {
             break;
@@ -114,5 +114,5 @@ fn trim_end(name: &str) -> &str {
 }
 
 fn is_unseen(char: char) -> bool {
-    !has(char, Traits::KEPT) && is_ignorable(char)
+    !has(char, CharTraits::KEPT) && is_ignorable(char)
 }

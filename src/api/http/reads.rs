@@ -133,7 +133,7 @@ pub(super) fn write_counts(
     }
     let mut seen = HashSet::with_capacity(names.len());
     names.retain(|name| seen.insert(name.clone()));
-    let folded: Vec<Cow<'_, str>> = names.iter().map(|name| current.identity.analyzer.fold(name)).collect();
+    let folded: Vec<Cow<'_, str>> = names.iter().map(|name| current.identity.analyzer.normalize(name)).collect();
     if folded.iter().any(|word| word.is_empty()) {
         return None;
     }
@@ -152,7 +152,7 @@ pub(super) fn write_counts(
 
 /// The same for one name.
 pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> Option<PositionToken> {
-    let word = current.identity.analyzer.fold(name);
+    let word = current.identity.analyzer.normalize(name);
     if word.is_empty() {
         return None;
     }

@@ -55,7 +55,7 @@ impl Amounts {
         let Value::Integer(amount) = *value else {
             return refused(format_args!("is {}; a 64-bit integer is wanted", value.kind()));
         };
-        let word = analyzer.fold(name);
+        let word = analyzer.normalize(name);
         if word.is_empty() || word.len() > MAX_WORD_BYTES {
             return refused(format_args!("a word has 1 to {MAX_WORD_BYTES} bytes"));
         }

@@ -132,7 +132,7 @@ pub(super) async fn remove_words(
     let identity = current.identity;
     let mut tally = WordCounts::new(identity.hasher());
     for name in query.named_words()? {
-        let word = identity.analyzer.fold(name);
+        let word = identity.analyzer.normalize(name);
         if word.is_empty() || word.len() > MAX_WORD_BYTES {
             let detail = format!("a word has 1 to {MAX_WORD_BYTES} bytes");
             return Err(Problem::new(Kind::InvalidParameter, detail));

@@ -129,7 +129,7 @@ impl Counted {
 
     /// Adds a part of a text if it is ASCII; `false`, and nothing is done, if it is not.
     fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut PartitionedCounter) -> bool {
-        let is_ascii = analyzer.fold_ascii(&mut text[part.clone()]);
+        let is_ascii = analyzer.normalize_ascii(&mut text[part.clone()]);
         if is_ascii {
             let (text, hasher, words) = (&*text, self.tally.hasher(), &mut self.words);
             self.left_out += analyzer.ascii_words_within(&text[part], MAX_WORD_BYTES, |word| {

@@ -4,7 +4,7 @@
 //! what NFKC would compose or reorder. A name is folded until a round changes nothing, and that is the definition
 //! of folded.
 
-use super::traits::Traits;
+use super::traits::CharTraits;
 use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 
@@ -14,16 +14,16 @@ use unicode_normalization::UnicodeNormalization;
 pub(super) const MOST_SHRINKING: usize = 32;
 
 /// The folded form of a name.
-pub(super) fn fold(name: &str) -> Cow<'_, str> {
-    let traits = Traits::of_all(name);
-    if is_surely_folded(traits) {
+pub(super) fn normalize(name: &str) -> Cow<'_, str> {
+    let traits = CharTraits::of_all(name);
+    if is_surely_normalized(traits) {
         return Cow::Borrowed(name);
     }
-    let mut folded = if traits.has(Traits::COMPATIBLE) { name.to_lowercase() } else { fold_once(name) };
+    let mut folded = if traits.has(CharTraits::COMPATIBLE) { name.to_lowercase() } else { normalize_once(name) };
     // Ends: after the first round all is lower case and compatible characters are gone, so a later round only composes
     // or reorders marks, which NFKC does once and for all. The tests fold every character.
-    while !is_surely_folded(Traits::of_all(&folded)) {
-        let again = fold_once(&folded);
+    while !is_surely_normalized(CharTraits::of_all(&folded)) {
+        let again = normalize_once(&folded);
         if again == folded {
             break;
         }
@@ -34,13 +34,13 @@ pub(super) fn fold(name: &str) -> Cow<'_, str> {
 
 /// The text with canonically equal spellings made equal (NFC), which most texts are already.
 pub(super) fn compose(text: &str) -> Cow<'_, str> {
-    if Traits::of_all(text).has(Traits::COMPOSED) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
+    if CharTraits::of_all(text).has(CharTraits::COMPOSED) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
 }
 
-fn fold_once(name: &str) -> String {
+fn normalize_once(name: &str) -> String {
     name.nfkc().collect::<String>().to_lowercase()
 }
 
-fn is_surely_folded(traits: Traits) -> bool {
-    traits.has(Traits::COMPATIBLE) && traits.has(Traits::LOWER)
+fn is_surely_normalized(traits: CharTraits) -> bool {
+    traits.has(CharTraits::COMPATIBLE) && traits.has(CharTraits::LOWER)
 }
