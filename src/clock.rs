@@ -13,7 +13,7 @@
 //! Nothing here reads a clock: readings are handed in ([`Clock`] is what a node reads them by).
 
 use crate::{
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     limits,
 };
 use bincode::{Decode, Encode};
@@ -106,7 +106,7 @@ impl LoggedClock {
     /// of the last record, and else goes on from that record, as if no time had passed.
     pub fn of_a_leader(before: Option<Self>, last: LoggedTime, wall: WallClock, now: Monotonic) -> Self {
         if let Some(before) = before
-            && !planted(Bug::PromotesByTheWallClock)
+            && !planted(Defect::PromotesByTheWallClock)
         {
             return before.behind(last, now);
         }
@@ -114,8 +114,8 @@ impl LoggedClock {
         // Before the first record nothing can age.
         let is_believed = last == LoggedTime::ZERO
             || leap_ms <= limits::MAX_BELIEVED_LEAP_MS
-            || planted(Bug::BelievesAnyWallClock)
-            || planted(Bug::PromotesByTheWallClock);
+            || planted(Defect::BelievesAnyWallClock)
+            || planted(Defect::PromotesByTheWallClock);
         Self::reading(if is_believed { LoggedTime(wall.0).max(last) } else { last }, now)
     }
 

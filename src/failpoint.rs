@@ -9,7 +9,7 @@
 
 /// Bugs that can be planted in the core, a line each, to see that the simulation finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+pub enum Defect {
     /// The log says that it has synced, and has not.
     SkipsTheSync,
     /// A sync leaves out the directory, and so the name of a segment.
@@ -164,7 +164,7 @@ pub use absent::{lowered, pass, planted};
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use super::Bug;
+    use super::Defect;
     use parking_lot::Mutex;
     use std::{
         cell::Cell,
@@ -172,12 +172,12 @@ mod armed {
         time::Duration,
     };
 
-    thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
+    thread_local!(static PLANTED: Cell<Option<Defect>> = const { Cell::new(None) });
     /// Threads with a bug: without any, [`planted`] looks no further.
     static PLANTERS: AtomicUsize = AtomicUsize::new(0);
 
     /// Plants a bug in this thread until what is given back is dropped.
-    pub fn plant(bug: Option<Bug>) -> Planting {
+    pub fn plant(bug: Option<Defect>) -> Planting {
         if bug.is_some() {
             PLANTERS.fetch_add(1, Relaxed);
         }
@@ -202,7 +202,7 @@ mod armed {
 
     /// Whether a bug is planted in this thread.
     #[inline]
-    pub fn planted(bug: Bug) -> bool {
+    pub fn planted(bug: Defect) -> bool {
         PLANTERS.load(Relaxed) > 0 && PLANTED.get() == Some(bug)
     }
 

@@ -23,7 +23,7 @@ pub use tail::{LivePlace, Place, Tail, place_after};
 use crate::{
     clock::LoggedTime,
     disk::{self, Disk, DiskFile},
-    failpoint::{self, Bug, planted},
+    failpoint::{self, Defect, planted},
     format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
     record::RecordBody,
@@ -82,14 +82,14 @@ impl Sync {
     /// As the system says; the log is poisoned then.
     pub fn run(&self) -> io::Result<()> {
         failpoint::pass("sync.begin");
-        if planted(Bug::SkipsTheSync) {
+        if planted(Defect::SkipsTheSync) {
             return Ok(());
         }
         for file in &self.files {
             file.sync()?;
         }
         failpoint::pass("sync.files");
-        let directory = self.directory.as_ref().filter(|_| !planted(Bug::ForgetsTheDirectorySync));
+        let directory = self.directory.as_ref().filter(|_| !planted(Defect::ForgetsTheDirectorySync));
         directory.map_or(Ok(()), |disk| disk.sync_directory())?;
         failpoint::pass("sync.done");
         Ok(())
@@ -163,7 +163,7 @@ impl Log {
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
-        if !planted(Bug::DropsTheBatchOfARotation) || self.finished.is_none() || self.len > FILE_HEADER_BYTES as u64 {
+        if !planted(Defect::DropsTheBatchOfARotation) || self.finished.is_none() || self.len > FILE_HEADER_BYTES as u64 {
             write(&*self.file, self.len, &self.encoded)?;
         }
         self.len += self.encoded.len() as u64;
@@ -240,7 +240,7 @@ impl Log {
         if self.synced_upto == self.sequence {
             return None;
         }
-        let finished = self.finished.iter().filter(|_| !planted(Bug::SyncsOnlyTheNewSegment));
+        let finished = self.finished.iter().filter(|_| !planted(Defect::SyncsOnlyTheNewSegment));
         let files = finished.chain([&self.file]).map(Arc::clone).collect();
         let directory = (!self.name_synced).then(|| Arc::clone(&self.disk));
         Some(Sync { upto: self.sequence, files, directory })
@@ -309,7 +309,7 @@ impl Log {
 fn write(file: &dyn DiskFile, len: u64, record: &[u8]) -> Result<(), AppendError> {
     failpoint::pass("append.begin");
     file.append(record).map_err(|error| {
-        if planted(Bug::KeepsAFailedAppend) {
+        if planted(Defect::KeepsAFailedAppend) {
             return AppendError::Undone(error);
         }
         // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is

@@ -20,7 +20,7 @@ pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
     disk::{Disk, TEMPORARY},
-    failpoint::{self, Bug, planted},
+    failpoint::{self, Defect, planted},
     format::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
@@ -90,7 +90,7 @@ pub struct Report {
 impl Report {
     /// Whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
-        (!self.clean && !planted(Bug::TrustsAnUncleanStop))
+        (!self.clean && !planted(Defect::TrustsAnUncleanStop))
             || self.cut.is_some()
             || !self.passed_over.is_empty()
             || !self.harmless.is_empty()
@@ -168,7 +168,7 @@ fn look_at(
     whose: Whose,
 ) -> Result<Recovered, RecoveryError> {
     let identity = manifest.identity;
-    let age_ms = |age_ms| if planted(Bug::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
+    let age_ms = |age_ms| if planted(Defect::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
     let window =
         DedupLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
     let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
@@ -368,7 +368,7 @@ impl Recovered {
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        let next = state.epoch + u64::from(state.epoch == 0 || !planted(Bug::ReusesAnEpoch));
+        let next = state.epoch + u64::from(state.epoch == 0 || !planted(Defect::ReusesAnEpoch));
         (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);

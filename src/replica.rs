@@ -16,7 +16,7 @@ pub use follower::{AtOnce, Event, Follower, Promotion};
 
 use crate::{
     clock::{LoggedClock, Monotonic},
-    failpoint::{self, Bug, planted},
+    failpoint::{self, Defect, planted},
     format::{FileError, Identity},
     limits,
     log::{AppendError, FileCheck, LivePlace, RawRecord, Sync},
@@ -221,7 +221,7 @@ impl<T> Replica<T> {
     }
 
     fn take(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
-        if offer.epoch < self.highest() && !planted(Bug::AcceptsALowerEpoch) {
+        if offer.epoch < self.highest() && !planted(Defect::AcceptsALowerEpoch) {
             return Outcome::OldEpoch;
         }
         if offer.command == Command::Promise {
@@ -465,7 +465,7 @@ impl<T> Replica<T> {
         let Position { epoch, sequence } = self.mark().position;
         let told = Position::new(self.epoch, sequence);
         let leads_there = self.told.standing(Position::new(epoch, sequence), told) != Standing::Lost;
-        !leads_there && !planted(Bug::LeadsWithAnotherHistory)
+        !leads_there && !planted(Defect::LeadsWithAnotherHistory)
     }
 
     /// The end of its life, at rest: a last snapshot and the note of a clean stop, if it keeps files and they are good

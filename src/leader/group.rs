@@ -6,7 +6,7 @@
 use super::{Receipt, WriteError};
 use crate::{
     clock::LoggedTime,
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     hash::{WordHasher, weight},
     limits,
     position::Position,
@@ -202,11 +202,11 @@ impl Group {
         };
         match (&seen, once) {
             (RepeatCheck::Gap { expected }, IdempotencyKey::Lines { done, .. })
-                if done + 1 < *expected && planted(Bug::CountsLinesAgain) =>
+                if done + 1 < *expected && planted(Defect::CountsLinesAgain) =>
             {
                 RepeatCheck::New
             }
-            (RepeatCheck::Reused, IdempotencyKey::Lines { .. }) if planted(Bug::TakesAnyText) => RepeatCheck::New,
+            (RepeatCheck::Reused, IdempotencyKey::Lines { .. }) if planted(Defect::TakesAnyText) => RepeatCheck::New,
             _ => seen,
         }
     }
@@ -232,7 +232,7 @@ impl Group {
         let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
         let has_lost_it = || matches!(once, IdempotencyKey::Lines { .. }) && store.has_expired(name, self.now);
-        if is_first && (once.starts_stream() || has_lost_it() || planted(Bug::CountsStreamsTwice)) {
+        if is_first && (once.starts_stream() || has_lost_it() || planted(Defect::CountsStreamsTwice)) {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
@@ -376,7 +376,7 @@ impl Names {
             digest = digest.wrapping_sub(weight(hash, pair[0])).wrapping_add(weight(hash, pair[1]));
         }
         self.digest = digest;
-        if planted(Bug::TakesOverAmounts) {
+        if planted(Defect::TakesOverAmounts) {
             return;
         }
         self.counts.amounts_mut().zip(counts.chunks_exact(2)).for_each(|(amount, pair)| *amount = pair[1]);

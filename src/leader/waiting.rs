@@ -3,7 +3,7 @@
 use super::{AckLevel, Receipt, WriteError};
 use crate::{
     clock::Monotonic,
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     position::Sequence,
     replication::Progress,
 };
@@ -51,7 +51,7 @@ impl<T> Waiting<T> {
     /// Whether an answer at this level is due once `synced` is synced.
     pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, synced: Sequence) -> bool {
         let Self { progress, .. } = self;
-        (!level.wants_sync() || sequence <= synced + u64::from(planted(Bug::AnswersARecordTooEarly)))
+        (!level.wants_sync() || sequence <= synced + u64::from(planted(Defect::AnswersARecordTooEarly)))
             && (!level.wants_replica() || sequence <= progress.applied())
             && (level != AckLevel::ReplicaDisk || sequence <= progress.synced())
     }

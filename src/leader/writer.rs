@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::{LoggedClock, LoggedTime, Monotonic},
-    failpoint::{self, Bug, planted},
+    failpoint::{self, Defect, planted},
     format::FileError,
     limits,
     log::{AppendError, CheckSchedule, FileCheck, FilesFound, LivePlace, Log, Sync},
@@ -215,7 +215,7 @@ impl<T> Writer<T> {
     /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
     /// leader has it, which is not known here.
     pub fn stand_down(&mut self, actions: &mut Vec<Action<T>>) {
-        if planted(Bug::LeadsOnAfterItsPromise) {
+        if planted(Defect::LeadsOnAfterItsPromise) {
             return;
         }
         self.stepped_down = true;
@@ -346,7 +346,7 @@ impl<T> Writer<T> {
                 self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
             }
             for (reply, _, receipt) in self.members.drain(..) {
-                let told = if planted(Bug::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
+                let told = if planted(Defect::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
                 actions.push(Action::Answer(reply, told));
             }
             match error {
@@ -372,7 +372,7 @@ impl<T> Writer<T> {
         let position = self.log.next();
         let (body, mut known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
-        if planted(Bug::PublishesBeforeAppend) {
+        if planted(Defect::PublishesBeforeAppend) {
             let _ = self.store.apply(&record, 0);
             known.iter_mut().for_each(|known| known.places = &[]); // they were found before that
         }

@@ -14,7 +14,7 @@
 
 use crate::{
     clock::LoggedTime,
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::{self, u16_at, u32_at, u64_at},
     limits,
     position::{Position, Sequence},
@@ -133,7 +133,7 @@ impl<'a> RawRecord<'a> {
     pub fn parse(bytes: &'a [u8], hash_seed: u64) -> Result<Self, BadRecord> {
         let header = RecordHeader::decode(bytes, hash_seed)?;
         let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(BadRecord::Cut)?;
-        if crc32c::crc32c(payload) != header.payload_crc && !planted(Bug::ReadsPastATornRecord) {
+        if crc32c::crc32c(payload) != header.payload_crc && !planted(Defect::ReadsPastATornRecord) {
             return Err(BadRecord::PayloadCrc);
         }
         Ok(Self { header, payload })
@@ -143,7 +143,7 @@ impl<'a> RawRecord<'a> {
     pub fn follows(&self, chain_before: u64) -> bool {
         let header = &self.header;
         chain_after(chain_before, header.position, header.time_ms, header.digest_after, self.payload) == header.chain
-            || planted(Bug::ReadsPastATornRecord)
+            || planted(Defect::ReadsPastATornRecord)
     }
 
     /// Whether this is the next record of a history that has come to `sequence`, with this chain.

@@ -10,7 +10,7 @@ use super::record::{BadRecord, RECORD_HEADER_BYTES, RawRecord};
 use crate::{
     clock::LoggedTime,
     disk::{Disk, read_all},
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, parse_name},
     limits,
     position::{Position, Sequence},
@@ -353,7 +353,7 @@ fn cut_or_refuse(
     let look = |bytes: &[u8], cut: &mut Cut| -> Result<(), FileError> {
         cut.lost_bytes += bytes.len() as u64;
         for (_, RawRecord { header, .. }) in later_records(bytes, identity) {
-            if header.synced_upto >= bad && policy == Policy::Refuse && !planted(Bug::CutsWhatWasSynced) {
+            if header.synced_upto >= bad && policy == Policy::Refuse && !planted(Defect::CutsWhatWasSynced) {
                 let Damage { file, offset, what } = &cut.damage;
                 let (position, synced) = (header.position, header.synced_upto);
                 let what = format!("{what}; record {position} states that {synced} was synced, so {bad} was durable");

@@ -3,7 +3,7 @@
 use crate::{
     clock::Monotonic,
     disk::Disk,
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::{FileError, Identity},
     log::{AppendError, CheckSchedule, FileCheck, FilesFound, LivePlace, Log, Sync},
     manifest::{Manifest, State},
@@ -168,7 +168,7 @@ impl Files {
 
     /// Notes a later epoch that was promised, durably.
     pub(super) fn promise(&mut self, epoch: Epoch) -> Result<(), FileError> {
-        if planted(Bug::ForgetsItsPromise) {
+        if planted(Defect::ForgetsItsPromise) {
             return Ok(());
         }
         self.manifest.state.promised = epoch;

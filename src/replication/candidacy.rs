@@ -11,7 +11,7 @@
 
 use super::{Answer, Hello, Outcome};
 use crate::{
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     position::{Epoch, Position},
 };
 
@@ -97,7 +97,7 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
     // The next one belongs to whoever leads in the highest: it takes it when it starts again, or leaves it to this one.
     let hands_over = hellos().any(|hello| hello.leads && hello.epoch == highest);
     let everybody = others.iter().all(|asked| asked.hello.is_some());
-    let is_free = hands_over && everybody || planted(Bug::PromotesIntoTheNextEpoch);
+    let is_free = hands_over && everybody || planted(Defect::PromotesIntoTheNextEpoch);
     Ok(if is_free { highest + 1 } else { drawn_epoch(highest, random) })
 }
 
@@ -109,7 +109,7 @@ fn drawn_epoch(highest: Epoch, random: u64) -> Epoch {
 /// Where the furthest of those stood who have promised, if a candidate that stands at `here` lacks some of that. They have
 /// followed and led nobody since, so it is all there is.
 pub fn lacks(promised: impl IntoIterator<Item = Position>, here: Position) -> Option<Position> {
-    promised.into_iter().max().filter(|most| *most > here && !planted(Bug::LeadsWithoutWhatItWasTold))
+    promised.into_iter().max().filter(|most| *most > here && !planted(Defect::LeadsWithoutWhatItWasTold))
 }
 
 /// Whether the answer to [`super::Command::Promise`] is a promise of `epoch`.

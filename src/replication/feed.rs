@@ -1,7 +1,7 @@
 //! The newest records in memory, from which connected replicas are served.
 
 use crate::{
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     position::Sequence,
 };
 use bytes::Bytes;
@@ -82,7 +82,7 @@ impl Feed {
         let mut bytes = 0;
         let wanted = ring
             .records
-            .range((after + 1 - first) as usize + usize::from(planted(Bug::SkipsOneInTheFeed))..)
+            .range((after + 1 - first) as usize + usize::from(planted(Defect::SkipsOneInTheFeed))..)
             .take_while(|record| {
                 let room = bytes == 0 || bytes + record.len() <= most_bytes;
                 bytes += record.len();

@@ -11,7 +11,7 @@
 
 use super::{Answer, Asked, Hello, Members, NodeId, Offer, candidacy, has_promised, holds_nothing};
 use crate::{
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::Identity,
     limits,
     position::{Epoch, Position},
@@ -294,7 +294,7 @@ impl Promotion {
         let leaders: Vec<Recipient> = leaders.into_iter().map(node).collect();
         let others: Vec<Recipient> = others.into_iter().map(node).collect();
         let itself = vec![Recipient::Itself];
-        self.later = if planted(Bug::CandidatePromisesFirst) {
+        self.later = if planted(Defect::CandidatePromisesFirst) {
             VecDeque::from([itself, leaders, others])
         } else {
             VecDeque::from([leaders, itself, others])

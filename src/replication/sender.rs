@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Monotonic,
     disk::Disk,
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::FileError,
     limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
     position::{Epoch, EpochTable, Position, PositionToken, Sequence},
@@ -340,7 +340,7 @@ impl Sender {
         self.failed_exchanges += 1;
         self.away_since.get_or_insert(now);
         told.push(Told::Lost);
-        if planted(Bug::CountsAFailedSend)
+        if planted(Defect::CountsAFailedSend)
             && let Some(hello) = &self.hello
         {
             let applied = hello.position.sequence + 1;

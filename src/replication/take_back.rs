@@ -4,7 +4,7 @@
 
 use super::Hello;
 use crate::{
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::Identity,
     log::{BadRecord, RawRecord},
     position::Epoch,
@@ -32,7 +32,7 @@ pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64, promise
     }
     let has_more = |hello: &Hello| {
         !hello.diverged
-            && (hello.position.epoch == epoch || planted(Bug::TakesBackFromAnotherHistory))
+            && (hello.position.epoch == epoch || planted(Defect::TakesBackFromAnotherHistory))
             && hello.position.sequence > last
     };
     let mut ahead: Vec<usize> = mine().filter(|(_, hello)| has_more(hello)).map(|(at, _)| at).collect();
@@ -62,7 +62,7 @@ pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records:
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
         let (position, mark) = (raw.header.position, store.mark());
         if position.epoch > epoch
-            || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Bug::TakesBackFromAnotherHistory)
+            || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Defect::TakesBackFromAnotherHistory)
         {
             let why = format!("record {position} does not go on from {}", mark.position);
             return Err(ExtendError::Foreign(why));

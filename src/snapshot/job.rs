@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::LoggedTime,
     disk::{Disk, DiskFile, temporary_name},
-    failpoint::{self, Bug, planted},
+    failpoint::{self, Defect, planted},
     format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
     limits,
     log::{LivePlace, Tail},
@@ -110,7 +110,7 @@ impl Job {
             Stage::Image { .. } => self.walk_image()?,
             Stage::Window { cursor } => {
                 let piece = self.reader.window_chunk(cursor, limits::WALK_ENTRIES);
-                if piece.is_empty() || planted(Bug::SnapshotsWithoutTheWindow) {
+                if piece.is_empty() || planted(Defect::SnapshotsWithoutTheWindow) {
                     self.end_walk()?;
                 } else {
                     let mut payload = Vec::new();

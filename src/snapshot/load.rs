@@ -3,7 +3,7 @@
 use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, Trailer};
 use crate::{
     disk::{Disk, DiskFile},
-    failpoint::{Bug, planted},
+    failpoint::{Defect, planted},
     format::{
         self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, parse_name, u32_at,
     },
@@ -111,7 +111,7 @@ impl State {
                 let entries: Vec<DedupEntry> = format::decode(payload).map_err(damage)?;
                 entries.into_iter().for_each(|entry| store.restore_window(entry));
             }
-            BlockKind::Records if planted(Bug::ServesASnapshotBeforeItsEnd) => {}
+            BlockKind::Records if planted(Defect::ServesASnapshotBeforeItsEnd) => {}
             BlockKind::Records => {
                 let (chain, sequence) = self.reached.unwrap_or((header.chain, header.position.sequence));
                 let reached = load_records(payload, &header.identity, store, chain, sequence);
@@ -125,7 +125,7 @@ impl State {
     /// Holds what the trailer states against what the blocks have led to, and sets where the store stands.
     fn end(&self, trailer: &Trailer, name: &str, store: &mut Store) -> Result<(), Damage> {
         let (start, end) = (trailer.start, trailer.end);
-        if planted(Bug::ServesASnapshotBeforeItsEnd) {
+        if planted(Defect::ServesASnapshotBeforeItsEnd) {
             store.set_state_id(start, trailer.time_ms);
             return Ok(());
         }

@@ -48,7 +48,7 @@ mod witness;
 
 use bug::Bug;
 use cluster::Cluster;
-use memdb::failpoint::Bug as Core;
+use memdb::failpoint::Defect as Core;
 use run::{Plant, Ran, Suite, Task, guarded};
 
 const SUITE: Suite<Bug> = Suite {

@@ -38,7 +38,7 @@ pub type Tallies = BTreeMap<&'static str, usize>;
 /// A bug that is planted: in the core, or in what is played around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Plant<B> {
-    Core(failpoint::Bug),
+    Core(failpoint::Defect),
     Played(B),
 }
 
