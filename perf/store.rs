@@ -10,7 +10,7 @@ mod words;
 use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::{Disk, DiskFile},
-    format::Identity,
+    format::DatabaseIdentity,
     leader::{Action, Submission, Writer, WriterSettings},
     limits::DEFAULT_NAMESPACE,
     log::Log,
@@ -33,7 +33,7 @@ use words::{Numbers, write_word};
 const RECORD_WORDS: u64 = 1_000;
 /// Records made beforehand; the writer goes round them.
 const RECORDS: usize = 256;
-const IDENTITY: Identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
+const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
 
 /// A disk that forgets: what is measured is the Writer.
 struct NoDisk;
@@ -86,7 +86,7 @@ struct Loaded {
 impl Loaded {
     fn new() -> Self {
         let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
-        let log = Log::begin(Arc::new(NoDisk), IDENTITY, 1, StateId::default(), 64 << 20).expect("nothing can fail");
+        let log = Log::create(Arc::new(NoDisk), IDENTITY, 1, StateId::default(), 64 << 20).expect("nothing can fail");
         let (now, clock) = (Monotonic::default(), LoggedClock::default());
         Self { writer: Writer::new(store, log, WriterSettings::default(), 0, clock, now), actions: Vec::new() }
     }

@@ -172,7 +172,7 @@ pub struct RealDisk {
 
 /// The data directory's lock, held while this lives.
 #[derive(Debug)]
-pub struct Lock {
+pub struct DirectoryLock {
     _file: File,
 }
 
@@ -213,7 +213,7 @@ impl RealDisk {
     ///
     /// # Errors
     /// `WouldBlock` if another process holds it, or as the system says.
-    pub fn lock(&self) -> io::Result<Lock> {
+    pub fn lock(&self) -> io::Result<DirectoryLock> {
         let mut file = self.open_file(LOCK, OFlags::RDWR | OFlags::CREATE)?;
         file.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => {
@@ -226,7 +226,7 @@ impl RealDisk {
         // Who it is, for whoever asks: on a full disk that is not worth refusing to start.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         let _ = self.lock.set(FileId::of(&file.metadata()?)); // taken again: it is the same file
-        Ok(Lock { _file: file })
+        Ok(DirectoryLock { _file: file })
     }
 
     /// The process that holds the lock, if one does. Nothing is made or changed.

@@ -17,7 +17,7 @@ pub const FILE_HEADER_BYTES: usize = 80;
 
 /// What is the same in every file of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct DatabaseIdentity {
     /// The database, drawn at random when it is made.
     pub database_id: u128,
     /// The shard; 0 until databases are sharded.
@@ -28,7 +28,7 @@ pub struct Identity {
     pub hash_seed: u64,
 }
 
-impl Identity {
+impl DatabaseIdentity {
     /// The hasher of this database.
     pub const fn hasher(&self) -> WordHasher {
         WordHasher::new(self.hash_seed)
@@ -100,7 +100,7 @@ pub fn parse_name(prefix: &str, name: &str) -> Option<Position> {
 /// A file, or a place in it, that is not what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} at byte {offset}: {what}")]
-pub struct Damage {
+pub struct FileDamage {
     /// The file's name.
     pub file: String,
     /// The offset in bytes.
@@ -109,7 +109,7 @@ pub struct Damage {
     pub what: String,
 }
 
-impl Damage {
+impl FileDamage {
     /// Damage in a file.
     pub fn new(file: &str, offset: u64, what: impl fmt::Display) -> Self {
         Self { file: file.to_owned(), offset, what: what.to_string() }
@@ -129,7 +129,7 @@ pub enum FileError {
     },
     /// Its bytes are not what they must be.
     #[error(transparent)]
-    Damaged(#[from] Damage),
+    Damaged(#[from] FileDamage),
 }
 
 impl FileError {
@@ -150,7 +150,7 @@ pub struct FileHeader {
     /// What kind of file it is.
     pub kind: FileKind,
     /// Its database.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// Log: its first record. Snapshot: where the walk began. Manifest: zero.
     pub position: Position,
     /// The chain before that record, or at that position.
@@ -187,9 +187,9 @@ impl FileHeader {
     /// Reads the header of `file` from its first bytes.
     ///
     /// # Errors
-    /// [`Damage`] that says which part is wrong, also for a version or analyzer this release does not know.
-    pub fn decode(file: &str, bytes: &[u8]) -> Result<Self, Damage> {
-        let damaged = |offset: u64, what: String| Damage::new(file, offset, what);
+    /// [`FileDamage`] that says which part is wrong, also for a version or analyzer this release does not know.
+    pub fn decode(file: &str, bytes: &[u8]) -> Result<Self, FileDamage> {
+        let damaged = |offset: u64, what: String| FileDamage::new(file, offset, what);
         let Some(header) = bytes.first_chunk::<FILE_HEADER_BYTES>() else {
             return Err(damaged(
                 bytes.len() as u64,
@@ -211,7 +211,7 @@ impl FileHeader {
             damaged(10, format!("analyzer {code} in version {analyzer_version} is not known to this release"))
         })?;
         let kind = FileKind::ALL.into_iter().find(|kind| header[..8] == kind.magic()).expect("looked for above");
-        let identity = Identity {
+        let identity = DatabaseIdentity {
             database_id: u128::from_le_bytes(header[16..32].try_into().expect("16 bytes")),
             shard_id: u32_at(header, 32),
             analyzer,
@@ -228,14 +228,14 @@ impl FileHeader {
     /// As [`FileHeader::decode`], and the kind and the identity must be these.
     ///
     /// # Errors
-    /// [`Damage`], also when the file is of another kind or another database.
-    pub fn decode_of(file: &str, bytes: &[u8], kind: FileKind, identity: &Identity) -> Result<Self, Damage> {
+    /// [`FileDamage`], also when the file is of another kind or another database.
+    pub fn decode_of(file: &str, bytes: &[u8], kind: FileKind, identity: &DatabaseIdentity) -> Result<Self, FileDamage> {
         let header = Self::decode(file, bytes)?;
         if header.kind != kind {
-            return Err(Damage::new(file, 0, format!("this is a {:?} file", header.kind)));
+            return Err(FileDamage::new(file, 0, format!("this is a {:?} file", header.kind)));
         }
         if header.identity != *identity {
-            return Err(Damage::new(
+            return Err(FileDamage::new(
                 file,
                 16,
                 format!("the file belongs to database {:032x}", header.identity.database_id),
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     fn header() -> FileHeader {
-        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Whitespace, hash_seed: 9 };
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Whitespace, hash_seed: 9 };
         FileHeader { kind: FileKind::Log, identity, position: Position::new(3, 1042), chain: 11 }
     }
 

@@ -6,12 +6,12 @@
 use crate::{
     clock::LoggedTime,
     disk::{Disk, DiskFile, TEMPORARY},
-    format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name},
+    format::{FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name},
     log::{RawRecord, later_records, read_segment},
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::{Position, Sequence},
     repair::DAMAGED,
-    snapshot::{self, Trailer},
+    snapshot::{self, SnapshotTrailer},
     store::{Store, DedupLimits},
 };
 
@@ -27,14 +27,14 @@ pub struct Inspected {
     /// What it holds, as far as it can be read.
     pub holds: Holds,
     /// The first place that is not what it must be.
-    pub damage: Option<Damage>,
+    pub damage: Option<FileDamage>,
 }
 
 /// What a file holds.
 #[derive(Clone, Debug)]
 pub enum Holds {
     /// The MANIFEST.
-    Manifest(Box<State>),
+    Manifest(Box<ManifestState>),
     /// A segment of the log.
     Log(LogHeld),
     /// A snapshot.
@@ -71,7 +71,7 @@ pub struct RecordAt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeld {
     /// Where its walk began, and what it is a state at.
-    pub trailer: Trailer,
+    pub trailer: SnapshotTrailer,
     /// Each namespace with its number of distinct words.
     pub namespaces: Vec<(String, u64)>,
     /// Idempotency keys and streams.
@@ -128,14 +128,14 @@ fn none_of_ours(name: &str) -> Option<&'static str> {
     })
 }
 
-fn read_header(file: &dyn DiskFile, name: &str) -> Result<Result<FileHeader, Damage>, FileError> {
+fn read_header(file: &dyn DiskFile, name: &str) -> Result<Result<FileHeader, FileDamage>, FileError> {
     let mut bytes = [0; FILE_HEADER_BYTES];
     let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
     Ok(FileHeader::decode(name, &bytes[..read]))
 }
 
 /// The damage in an error that is about damage.
-fn damage_of(error: FileError) -> Result<Damage, FileError> {
+fn damage_of(error: FileError) -> Result<FileDamage, FileError> {
     match error {
         FileError::Damaged(damage) => Ok(damage),
         FileError::Io { .. } => Err(error),
@@ -143,27 +143,27 @@ fn damage_of(error: FileError) -> Result<Damage, FileError> {
 }
 
 /// A header that belongs to another name.
-fn misnamed(name: &str, header: &FileHeader) -> Option<Damage> {
+fn misnamed(name: &str, header: &FileHeader) -> Option<FileDamage> {
     let expected = FileKind::of_name(name)?;
     if expected != header.kind {
-        return Some(Damage::new(name, 0, format!("this is a {:?} file", header.kind)));
+        return Some(FileDamage::new(name, 0, format!("this is a {:?} file", header.kind)));
     }
     let first = parse_name(LOG_PREFIX, name)?;
-    (first != header.position).then(|| Damage::new(name, 48, format!("the header says {}", header.position)))
+    (first != header.position).then(|| FileDamage::new(name, 48, format!("the header says {}", header.position)))
 }
 
-fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(LogHeld, Option<Damage>), FileError> {
+fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(LogHeld, Option<FileDamage>), FileError> {
     let bytes = read_segment(disk, name)?;
     let (mut held, mut at, mut chain) = (LogHeld::default(), FILE_HEADER_BYTES, header.chain);
     let mut next = header.position.sequence;
     while at < bytes.len() {
         let damage = match RawRecord::parse(&bytes[at..], header.identity.hash_seed) {
             Ok(raw) if raw.header.position.sequence != next || !raw.follows(chain) => {
-                Damage::new(name, at as u64, format!("record {} does not follow", raw.header.position))
+                FileDamage::new(name, at as u64, format!("record {} does not follow", raw.header.position))
             }
             Ok(raw) => {
                 if let Err(unknown) = raw.record() {
-                    return Ok((held, Some(Damage::new(name, at as u64, unknown))));
+                    return Ok((held, Some(FileDamage::new(name, at as u64, unknown))));
                 }
                 let here = RecordAt { position: raw.header.position, time_ms: raw.header.time_ms };
                 held.span = Some((held.span.map_or(here, |(first, _)| first), here));
@@ -172,7 +172,7 @@ fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(Lo
                 (at, chain, next) = (at + raw.header.record_bytes(), raw.header.chain, next + 1);
                 continue;
             }
-            Err(bad) => Damage::new(name, at as u64, bad),
+            Err(bad) => FileDamage::new(name, at as u64, bad),
         };
         held.records_behind_damage = later_records(&bytes[at..], &header.identity).count() as u64;
         return Ok((held, Some(damage)));

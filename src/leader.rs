@@ -20,7 +20,7 @@ use crate::{
     log,
     position::Position,
     replication::{Answer, Feed, Peer, Told},
-    snapshot::Published,
+    snapshot::PublishedSnapshot,
     tally::WriteBatch,
     view::View,
 };
@@ -214,11 +214,11 @@ pub enum Event {
     /// An exchange with a replica has told something.
     Replica(Peer, Told),
     /// A sync has ended.
-    Synced(log::Sync, io::Result<()>),
+    Synced(log::SyncJob, io::Result<()>),
     /// A look at the files has ended.
-    FilesChecked(log::FileCheck, log::FilesFound),
+    FilesChecked(log::FileCheck, log::FileCheckResult),
     /// A snapshot has ended, after so many milliseconds.
-    SnapshotEnded(Result<Published, crate::format::FileError>, u64),
+    SnapshotEnded(Result<PublishedSnapshot, crate::format::FileError>, u64),
     /// Another node asks, or is about to lead.
     Offer(Bytes, oneshot::Sender<Answer>),
     /// No more writes come: answer those that wait, sync, and end.

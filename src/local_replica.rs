@@ -18,11 +18,11 @@ use crate::{
     disk::{Disk, DiskFile},
     format::{FileError, LOG_PREFIX, parse_name},
     limits,
-    log::{RawRecord, Tail, place_after, segments},
+    log::{RawRecord, LogTail, place_after, segments},
     manifest::Manifest,
     position::{Epoch, Position, Sequence, Standing},
     recovery::standing_at,
-    snapshot::{Loader, snapshots},
+    snapshot::{SnapshotLoader, snapshots},
     store::{StateId, StoreReader, Store, DedupLimits},
 };
 use std::{fmt, sync::Arc};
@@ -171,10 +171,10 @@ struct FromSnapshot {
     older: Vec<(String, Position)>,
     name: String,
     file: Arc<dyn DiskFile>,
-    loader: Loader,
+    loader: SnapshotLoader,
     piece: Vec<u8>,
     /// The log behind the snapshot, opened before: pruning does not take it away while the snapshot is loaded.
-    tail: Tail,
+    tail: LogTail,
     chain: u64,
 }
 
@@ -199,12 +199,12 @@ impl Loading {
         };
         let file = disk.open(&name).map_err(FileError::io(&name))?;
         let (tail, chain) = tail_behind(disk, &manifest, position.sequence)?;
-        let loader = Loader::of_file(&name, identity, window);
+        let loader = SnapshotLoader::of_file(&name, identity, window);
         let from = FromSnapshot { manifest, older: snapshots, name, file, loader, piece: Vec::new(), tail, chain };
         Ok(Self::Snapshot(Box::new(from)))
     }
 
-    fn log(disk: &dyn Disk, manifest: Manifest, store: Store, tail: Tail) -> Result<Self, Trouble> {
+    fn log(disk: &dyn Disk, manifest: Manifest, store: Store, tail: LogTail) -> Result<Self, Trouble> {
         let newest = segments(disk)?.pop().map_or_else(|| tail.place().segment.clone(), |(name, _)| name);
         let len = disk.open(&newest).and_then(|file| file.len()).map_err(FileError::io(&newest))?;
         let following = Box::new(Following { manifest, store, tail, bytes: Vec::new() });
@@ -255,17 +255,17 @@ impl FromSnapshot {
 }
 
 /// The log behind a record, with the chain up to there.
-fn tail_behind(disk: &dyn Disk, manifest: &Manifest, sequence: Sequence) -> Result<(Tail, u64), Trouble> {
+fn tail_behind(disk: &dyn Disk, manifest: &Manifest, sequence: Sequence) -> Result<(LogTail, u64), Trouble> {
     let (place, chain) = place_after(disk, &manifest.identity, sequence)?
         .ok_or_else(|| Trouble(format!("the log does not go on behind record {sequence}")))?;
-    Ok((Tail::open(disk, manifest.identity, place)?, chain))
+    Ok((LogTail::open(disk, manifest.identity, place)?, chain))
 }
 
 /// A state, and the log behind it.
 struct Following {
     manifest: Manifest,
     store: Store,
-    tail: Tail,
+    tail: LogTail,
     bytes: Vec<u8>,
 }
 

@@ -13,18 +13,18 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use check::{CheckSchedule, FileCheck, FilesFound};
-pub use record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
+pub use check::{CheckSchedule, FileCheck, FileCheckResult};
+pub use record::{RecordError, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
 use scan::own_header;
-pub use scan::{Cut, Scanned, salvage, scan, scan_copied, segments};
+pub use scan::{Truncation, ScanResult, salvage, scan, scan_copied, segments};
 pub(crate) use scan::{later_records, read_segment};
-pub use tail::{LivePlace, Place, Tail, place_after};
+pub use tail::{LiveLogOffset, LogOffset, LogTail, place_after};
 
 use crate::{
     clock::LoggedTime,
     disk::{self, Disk, DiskFile},
     failpoint::{self, Defect, planted},
-    format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, position_name},
+    format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
     record::RecordBody,
     store::StateId,
@@ -35,7 +35,7 @@ use std::{io, sync::Arc};
 /// The log as its Writer holds it.
 pub struct Log {
     disk: Arc<dyn Disk>,
-    identity: Identity,
+    identity: DatabaseIdentity,
     segment_bytes: u64,
     epoch: Epoch,
     sequence: Sequence,
@@ -50,7 +50,7 @@ pub struct Log {
     ended: Vec<Arc<dyn DiskFile>>,
     /// Whether this segment's name is synced with the directory.
     name_synced: bool,
-    /// Lives as long as the log is written ([`LivePlace`]).
+    /// Lives as long as the log is written ([`LiveLogOffset`]).
     writer: Arc<()>,
     /// Segments that must be there ([`FileCheck`]), as far as it is known.
     segments: Vec<String>,
@@ -68,14 +68,14 @@ pub enum AppendError {
 
 /// Work for the thread that syncs: makes everything durable up to a sequence.
 #[derive(Clone)]
-pub struct Sync {
+pub struct SyncJob {
     /// The last sequence that is durable once this is done.
     pub upto: Sequence,
     files: Vec<Arc<dyn DiskFile>>,
     directory: Option<Arc<dyn Disk>>,
 }
 
-impl Sync {
+impl SyncJob {
     /// Does it. May take as long as the disk takes.
     ///
     /// # Errors
@@ -101,9 +101,9 @@ impl Log {
     ///
     /// # Errors
     /// As the system says.
-    pub fn begin(
+    pub fn create(
         disk: Arc<dyn Disk>,
-        identity: Identity,
+        identity: DatabaseIdentity,
         epoch: Epoch,
         mark: StateId,
         segment_bytes: u64,
@@ -181,7 +181,7 @@ impl Log {
     ///
     /// # Panics
     /// If `bytes` are not one whole record that goes on with this history, or its epoch is newer than the log's
-    /// ([`Log::begin_epoch`]): whoever received it has to check.
+    /// ([`Log::start_epoch`]): whoever received it has to check.
     pub fn append_raw(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
         let raw = RawRecord::parse(bytes, self.identity.hash_seed).expect("a follower appends whole records");
         let RecordHeader { position, chain, .. } = raw.header;
@@ -196,14 +196,14 @@ impl Log {
     }
 
     /// Begins a segment of a newer epoch, durably, and syncs all there was before it: the MANIFEST is to tell of the epoch
-    /// next (`recovery::begin_epoch`). A follower that is behind appends the records of older epochs here too.
+    /// next (`recovery::start_epoch`). A follower that is behind appends the records of older epochs here too.
     ///
     /// # Errors
     /// As the system says; nothing may be appended any more then, as after a failed sync.
     ///
     /// # Panics
     /// If the epoch is not newer.
-    pub fn begin_epoch(&mut self, epoch: Epoch) -> Result<(), FileError> {
+    pub fn start_epoch(&mut self, epoch: Epoch) -> Result<(), FileError> {
         assert!(epoch > self.epoch, "epoch {epoch} after {}", self.epoch);
         let mut ended = std::mem::take(&mut self.ended);
         if let Some(sync) = self.sync() {
@@ -211,7 +211,7 @@ impl Log {
             self.synced(&sync);
         }
         let mark = StateId { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
-        let begun = Self::begin(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
+        let begun = Self::create(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
         let Self { file, writer, mut segments, .. } = std::mem::replace(self, begun);
         ended.push(file);
         segments.append(&mut self.segments);
@@ -236,26 +236,26 @@ impl Log {
     }
 
     /// What makes everything appended so far durable; `None` if it is already.
-    pub fn sync(&self) -> Option<Sync> {
+    pub fn sync(&self) -> Option<SyncJob> {
         if self.synced_upto == self.sequence {
             return None;
         }
         let finished = self.finished.iter().filter(|_| !planted(Defect::SyncsOnlyTheNewSegment));
         let files = finished.chain([&self.file]).map(Arc::clone).collect();
         let directory = (!self.name_synced).then(|| Arc::clone(&self.disk));
-        Some(Sync { upto: self.sequence, files, directory })
+        Some(SyncJob { upto: self.sequence, files, directory })
     }
 
-    /// Whether a [`Sync`] is of this log, and not of one that was there before it. If it has failed, this log may have a
+    /// Whether a [`SyncJob`] is of this log, and not of one that was there before it. If it has failed, this log may have a
     /// hole, also if an epoch was begun since: the sync at its begin may have succeeded only because the failed one had left
     /// nothing to do.
-    pub fn owns(&self, sync: &Sync) -> bool {
+    pub fn owns(&self, sync: &SyncJob) -> bool {
         let mut own = self.ended.iter().chain(&self.finished).chain([&self.file]);
         sync.files.last().is_some_and(|last| own.any(|file| Arc::ptr_eq(last, file)))
     }
 
-    /// A [`Sync`] has succeeded. It may have been taken before an epoch was begun, which has synced more since.
-    pub fn synced(&mut self, sync: &Sync) {
+    /// A [`SyncJob`] has succeeded. It may have been taken before an epoch was begun, which has synced more since.
+    pub fn synced(&mut self, sync: &SyncJob) {
         assert!(sync.upto <= self.sequence, "a sync of what was not appended");
         if sync.upto <= self.synced_upto {
             return;
@@ -271,14 +271,14 @@ impl Log {
         }
     }
 
-    /// Where the next record will be, for whoever reads the log from there ([`Tail`]).
-    pub fn place(&self) -> Place {
-        Place { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
+    /// Where the next record will be, for whoever reads the log from there ([`LogTail`]).
+    pub fn offset(&self) -> LogOffset {
+        LogOffset { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
     }
 
-    /// As [`Log::place`], for work that has to end with the log.
-    pub fn live_place(&self) -> LivePlace {
-        LivePlace { place: self.place(), writer: Arc::downgrade(&self.writer) }
+    /// As [`Log::offset`], for work that has to end with the log.
+    pub fn live_offset(&self) -> LiveLogOffset {
+        LiveLogOffset { place: self.offset(), writer: Arc::downgrade(&self.writer) }
     }
 
     fn rotate_if_due(&mut self) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use crate::{
     disk::{self, Disk, DiskFile},
     failpoint,
-    format::{self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, MANIFEST},
+    format::{self, FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, MANIFEST},
     limits,
     position::{Epoch, EpochTable, Position},
 };
@@ -16,14 +16,14 @@ use bincode::{Decode, Encode};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// The database.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// What changes.
-    pub state: State,
+    pub state: ManifestState,
 }
 
 /// What changes in the MANIFEST.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct State {
+pub struct ManifestState {
     /// The epoch of the last start.
     pub epoch: Epoch,
     /// How every epoch before it ended.
@@ -44,7 +44,7 @@ pub struct State {
     pub promised: Epoch,
 }
 
-impl State {
+impl ManifestState {
     /// The highest epoch that was seen.
     pub fn highest(&self) -> Epoch {
         self.epoch.max(self.promised)
@@ -111,19 +111,19 @@ impl Manifest {
     ///
     /// # Errors
     /// Where it is damaged.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, FileDamage> {
         let header = FileHeader::decode(MANIFEST, bytes)?;
         if header.kind != FileKind::Manifest {
-            return Err(Damage::new(MANIFEST, 0, format!("this is a {:?} file", header.kind)));
+            return Err(FileDamage::new(MANIFEST, 0, format!("this is a {:?} file", header.kind)));
         }
         let at = FILE_HEADER_BYTES as u64;
         let Some((rest, crc)) = bytes[FILE_HEADER_BYTES..].split_last_chunk::<4>() else {
-            return Err(Damage::new(MANIFEST, bytes.len() as u64, "the file ends before its checksum"));
+            return Err(FileDamage::new(MANIFEST, bytes.len() as u64, "the file ends before its checksum"));
         };
         if crc32c::crc32c(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*crc) {
-            return Err(Damage::new(MANIFEST, at, "the checksum does not match, or the file is cut"));
+            return Err(FileDamage::new(MANIFEST, at, "the checksum does not match, or the file is cut"));
         }
-        let state = format::decode(rest).map_err(|what| Damage::new(MANIFEST, at, what))?;
+        let state = format::decode(rest).map_err(|what| FileDamage::new(MANIFEST, at, what))?;
         Ok(Self { identity: header.identity, state })
     }
 }
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn comes_back_and_every_cut_or_flip_is_found() {
-        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let mut state =
-            State { epoch: 3, boot_id: "boot".into(), clean_stop: Some(Position::new(3, 7)), ..State::default() };
+            ManifestState { epoch: 3, boot_id: "boot".into(), clean_stop: Some(Position::new(3, 7)), ..ManifestState::default() };
         state.epochs.end(Position::new(2, 5));
         let manifest = Manifest { identity, state };
         let bytes = manifest.encode();

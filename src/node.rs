@@ -30,7 +30,7 @@ use crate::{
     api::http::{BrowserPolicy, HttpSettings, NodeAccess},
     clock::{Clock, SharedLoggedClock},
     config::Settings,
-    disk::{Disk, Lock, RealDisk},
+    disk::{Disk, DirectoryLock, RealDisk},
     failpoint,
     format::FileError,
     limits,
@@ -246,7 +246,7 @@ struct Held {
 }
 
 /// A data directory, and the lock that keeps others from it.
-type Directory = (Arc<dyn Disk>, Arc<Lock>);
+type Directory = (Arc<dyn Disk>, Arc<DirectoryLock>);
 
 impl Held {
     /// The directory, for a role that begins.
@@ -270,7 +270,7 @@ impl Held {
     }
 }
 
-fn lock(path: &Path) -> Result<(Arc<dyn Disk>, Lock), NodeError> {
+fn lock(path: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {
     let unusable = |error| NodeError::DataDirectory { path: path.to_owned(), error };
     let disk = RealDisk::new(path).map_err(unusable)?;
     let lock = disk.lock().map_err(|error| match error.kind() {

@@ -22,13 +22,13 @@ use crate::{
     disk::{Disk, TEMPORARY},
     failpoint::{self, Defect, planted},
     format::{
-        Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
+        FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
     },
-    log::{self, BadRecord, Cut, Log, RawRecord},
-    manifest::{Manifest, State},
+    log::{self, RecordError, Truncation, Log, RawRecord},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, Position, Sequence},
-    snapshot::{self, Job, received_snapshot_name},
+    snapshot::{self, SnapshotJob, received_snapshot_name},
     store::{StateId, Store, DedupLimits},
 };
 use std::{fmt, sync::Arc};
@@ -64,8 +64,8 @@ pub enum RecoveryError {
     },
 }
 
-impl From<Damage> for RecoveryError {
-    fn from(damage: Damage) -> Self {
+impl From<FileDamage> for RecoveryError {
+    fn from(damage: FileDamage) -> Self {
         RecoveryError::File(damage.into())
     }
 }
@@ -76,13 +76,13 @@ pub struct Report {
     /// The snapshot that was loaded.
     pub snapshot: Option<String>,
     /// Snapshots that were damaged and passed over.
-    pub passed_over: Vec<Damage>,
+    pub passed_over: Vec<FileDamage>,
     /// Damage in the log that costs nothing: it is proven that no record is missing.
-    pub harmless: Vec<Damage>,
+    pub harmless: Vec<FileDamage>,
     /// Records applied behind the snapshot.
     pub records: u64,
     /// What was cut off the end of the log.
-    pub cut: Option<Cut>,
+    pub cut: Option<Truncation>,
     /// Whether the last stop was a clean one.
     pub clean: bool,
 }
@@ -136,7 +136,7 @@ pub struct Recovered {
 }
 
 /// How a new database is made, should there be none: its identity, drawn at random by the caller.
-pub type NewDatabase = Identity;
+pub type NewDatabase = DatabaseIdentity;
 
 /// Reads a data directory and brings a store to its state. Nothing is changed. Where a follower wrote it last, it may end
 /// before the epochs that its leader told it of have ([`Recovered::is_behind`]).
@@ -176,7 +176,7 @@ fn look_at(
     check_segments(disk, &manifest)?;
     if store.mark().position.epoch > manifest.state.epoch {
         let what = format!("it knows epochs up to {}, but {snapshot:?} is later: an old copy", manifest.state.epoch);
-        return Err(Damage::new(MANIFEST, 0, what).into());
+        return Err(FileDamage::new(MANIFEST, 0, what).into());
     }
     let from = store.mark();
     let mut records = 0;
@@ -184,9 +184,9 @@ fn look_at(
         records += 1;
         let position = raw.header.position;
         if position.epoch > manifest.state.epoch {
-            return Err(BadRecord::Unknown(format!("{position} is of an epoch that the MANIFEST does not know")));
+            return Err(RecordError::Unknown(format!("{position} is of an epoch that the MANIFEST does not know")));
         }
-        store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| BadRecord::Unknown(diverged.to_string()))
+        store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| RecordError::Unknown(diverged.to_string()))
     };
     let scanned = match whose {
         Whose::Leader => log::scan(disk, &identity, from, apply),
@@ -206,7 +206,7 @@ fn look_at(
 }
 
 /// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
-fn naming(mut error: FileError, passed_over: &[Damage]) -> FileError {
+fn naming(mut error: FileError, passed_over: &[FileDamage]) -> FileError {
     if let FileError::Damaged(damage) = &mut error {
         for snapshot in passed_over {
             damage.what += &format!("; passed over a damaged snapshot: {snapshot}");
@@ -215,7 +215,7 @@ fn naming(mut error: FileError, passed_over: &[Damage]) -> FileError {
     error
 }
 
-fn new_database(disk: &dyn Disk, identity: Identity, window: DedupLimits) -> Result<Recovered, RecoveryError> {
+fn new_database(disk: &dyn Disk, identity: DatabaseIdentity, window: DedupLimits) -> Result<Recovered, RecoveryError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
     let ours = |name: &&String| FileKind::of_name(name).is_some();
     if let Some(name) = names.iter().find(ours) {
@@ -232,7 +232,7 @@ fn new_database(disk: &dyn Disk, identity: Identity, window: DedupLimits) -> Res
         return Err(RecoveryError::UnfinishedSync(received));
     }
     let store = Store::new(identity.hasher(), window);
-    let manifest = Manifest { identity, state: State::default() };
+    let manifest = Manifest { identity, state: ManifestState::default() };
     Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true, promised: None })
 }
 
@@ -244,7 +244,7 @@ fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
 /// Loads the newest snapshot that is whole.
 fn load_snapshot(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     window: DedupLimits,
     report: &mut Report,
 ) -> Result<(Store, Option<String>), RecoveryError> {
@@ -261,7 +261,7 @@ fn load_snapshot(
 }
 
 /// Whether a file is whole in its header and not of this database: nothing to pass over and remove.
-fn is_foreign(disk: &dyn Disk, name: &str, identity: &Identity) -> Result<bool, FileError> {
+fn is_foreign(disk: &dyn Disk, name: &str, identity: &DatabaseIdentity) -> Result<bool, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     let mut bytes = [0; FILE_HEADER_BYTES];
     let read = file.read_at(0, &mut bytes).map_err(FileError::io(name))?;
@@ -275,7 +275,7 @@ fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryEr
     let segments = log::segments(disk)?;
     for (name, first) in &segments {
         if first.epoch > epoch && !holds_no_record(disk, name)? {
-            return Err(Damage::new(
+            return Err(FileDamage::new(
                 name,
                 0,
                 format!("it is of epoch {}, but the MANIFEST knows only {epoch}", first.epoch),
@@ -285,13 +285,13 @@ fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryEr
     }
     if epoch > 0 && !segments.iter().any(|(_, first)| first.epoch == epoch) {
         let what = format!("no log segment of epoch {epoch} is there");
-        return Err(Damage::new(MANIFEST, 0, what).into());
+        return Err(FileDamage::new(MANIFEST, 0, what).into());
     }
     Ok(())
 }
 
 /// What was recovered must reach what was promised as durable.
-fn check_promises(state: &State, end: Position, report: &Report) -> Result<(), RecoveryError> {
+fn check_promises(state: &ManifestState, end: Position, report: &Report) -> Result<(), RecoveryError> {
     if let Some(ended) = state.epochs.ended().last()
         && end.sequence < ended.sequence
     {
@@ -307,7 +307,7 @@ fn missing(report: &Report, end: Position, promise: String) -> Result<(), Recove
 }
 
 /// What this directory alone has promised, whoever wrote the history in it.
-fn check_own_promises(state: &State, end: Position, report: &Report) -> Result<(), RecoveryError> {
+fn check_own_promises(state: &ManifestState, end: Position, report: &Report) -> Result<(), RecoveryError> {
     // A snapshot is synced before it has its name: what it was a state at was durable, also if it is damaged now.
     let snapshots = report.passed_over.iter().filter_map(|damage| parse_name(SNAPSHOT_PREFIX, &damage.file));
     if let Some(position) = snapshots.max()
@@ -387,12 +387,12 @@ impl Recovered {
     fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
         let Recovered { mut manifest, mut store, report, new, .. } = self;
         let mark = store.mark();
-        let log = Log::begin(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
+        let log = Log::create(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
         if report.needs_fresh_snapshot() {
             // The end of the log was read from memory, perhaps after a sync that failed: it is durable only once it
             // was written again. So the state itself is, before the MANIFEST says how this epoch ended.
-            let job = Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_place())?;
+            let job = SnapshotJob::start(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_offset())?;
             snapshot = Some(job.run()?.position);
         }
         failpoint::pass("start.durable");
@@ -400,7 +400,7 @@ impl Recovered {
         manifest.write(&**disk)?;
         failpoint::pass("start.manifest");
         // What a start that failed has left may have had the name of the segment just begun.
-        if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
+        if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.offset().segment) {
             cut.clear(&**disk)?;
         }
         store.set_state_id(StateId { position, ..mark }, store.time_ms());
@@ -451,7 +451,7 @@ pub fn stop_cleanly(
     }
     let mark = store.mark();
     let last_snapshot =
-        || Job::begin(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_place())?.run();
+        || SnapshotJob::start(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_offset())?.run();
     let failed = if mark.position.sequence == newest { None } else { last_snapshot().err() };
     failpoint::pass("stop.snapshot");
     manifest.state.clean_stop = Some(mark.position);

@@ -11,12 +11,12 @@
 use crate::{
     disk::Disk,
     format::{
-        Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
+        FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         parse_name,
     },
     limits,
-    log::{self, BadRecord, Cut},
-    manifest::{Manifest, State},
+    log::{self, RecordError, Truncation},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::{Recovered, RecoveryError, Report, look},
     snapshot,
@@ -46,7 +46,7 @@ pub enum RepairError {
     Mixed(String),
     /// A newer release wrote a file.
     #[error("{0}: use the release that wrote it")]
-    Newer(Damage),
+    Newer(FileDamage),
 }
 
 /// What is to be moved out of the way.
@@ -101,7 +101,7 @@ pub struct Plan {
 /// # Errors
 /// [`RepairError`], when nothing can be repaired.
 pub fn plan(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Plan>, RepairError> {
-    let nobody = Identity { database_id: 0, shard_id: 0, analyzer: crate::tokenizer::Analyzer::Standard, hash_seed: 0 };
+    let nobody = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: crate::tokenizer::Analyzer::Standard, hash_seed: 0 };
     let refused = match look(disk, nobody, window) {
         Ok(_) => return Ok(None),
         Err(error) => error.to_string(),
@@ -183,8 +183,8 @@ fn read_headers(disk: &dyn Disk) -> Result<Vec<(String, Option<FileHeader>)>, Re
 fn choose_identity(
     manifest: Option<&Manifest>,
     headers: &[(String, Option<FileHeader>)],
-) -> Result<Identity, RepairError> {
-    let mut found: Vec<(usize, Identity)> = Vec::new();
+) -> Result<DatabaseIdentity, RepairError> {
+    let mut found: Vec<(usize, DatabaseIdentity)> = Vec::new();
     for identity in headers.iter().filter_map(|(_, header)| header.as_ref()).map(|header| header.identity) {
         match found.iter_mut().find(|(_, other)| *other == identity) {
             Some((files, _)) => *files += 1,
@@ -208,7 +208,7 @@ fn choose_identity(
 }
 
 /// Why a file whose header is whole does not belong.
-fn why_foreign(name: &str, header: &FileHeader, identity: &Identity) -> Option<String> {
+fn why_foreign(name: &str, header: &FileHeader, identity: &DatabaseIdentity) -> Option<String> {
     if header.identity != *identity {
         return Some(format!("it belongs to database {:032x}", header.identity.database_id));
     }
@@ -222,7 +222,7 @@ fn why_foreign(name: &str, header: &FileHeader, identity: &Identity) -> Option<S
 /// What the log gave.
 #[derive(Default)]
 struct Kept {
-    cut: Option<Cut>,
+    cut: Option<Truncation>,
     /// The last sequence of each epoch that has records behind the snapshot, and of the snapshot's own.
     epochs: BTreeMap<Epoch, Sequence>,
 }
@@ -232,7 +232,7 @@ type AsideFrom = BTreeMap<String, (u64, String)>;
 /// The newest whole snapshot and all of the log behind it that can be read.
 fn salvage(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     window: DedupLimits,
     aside: &mut AsideFrom,
 ) -> Result<(Store, Option<String>, Kept), RepairError> {
@@ -249,10 +249,10 @@ fn salvage(
             let position = raw.header.position;
             let apply = |store: &mut Store| {
                 let record = raw.record()?;
-                store.apply(&record, raw.header.chain).map_err(|diverged| BadRecord::Unknown(diverged.to_string()))
+                store.apply(&record, raw.header.chain).map_err(|diverged| RecordError::Unknown(diverged.to_string()))
             };
             if position.sequence > limit {
-                return Err(BadRecord::Unknown("it cannot be applied".into()));
+                return Err(RecordError::Unknown("it cannot be applied".into()));
             }
             apply(&mut store).inspect_err(|_| {
                 (spoilt, limit) = (true, position.sequence - 1);
@@ -278,7 +278,7 @@ fn salvage(
 
 fn load_snapshot(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     window: DedupLimits,
     aside: &mut AsideFrom,
 ) -> Result<(Store, Option<String>), RepairError> {
@@ -302,7 +302,7 @@ struct Known {
 }
 
 fn known_positions(
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     manifest: Option<&Manifest>,
     headers: &[(String, Option<FileHeader>)],
     kept: &Kept,
@@ -340,9 +340,9 @@ fn known_positions(
 }
 
 /// The MANIFEST's part that changes, so that it promises nothing beyond `end`.
-fn new_state(old: Option<State>, epoch: Epoch, end: Position, recorded: &BTreeMap<Epoch, Sequence>) -> State {
+fn new_state(old: Option<ManifestState>, epoch: Epoch, end: Position, recorded: &BTreeMap<Epoch, Sequence>) -> ManifestState {
     let generation = epoch.saturating_mul(GENERATIONS_AN_EPOCH);
-    let mut state = old.unwrap_or_else(|| State { generation, ..State::default() });
+    let mut state = old.unwrap_or_else(|| ManifestState { generation, ..ManifestState::default() });
     let mut ended: BTreeMap<Epoch, Sequence> =
         state.epochs.ended().iter().map(|ended| (ended.epoch, ended.sequence)).collect();
     ended.extend(recorded);

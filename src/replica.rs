@@ -17,10 +17,10 @@ pub use follower::{AtOnce, Event, Follower, Promotion};
 use crate::{
     clock::{LoggedClock, Monotonic},
     failpoint::{self, Defect, planted},
-    format::{FileError, Identity},
+    format::{FileError, DatabaseIdentity},
     limits,
-    log::{AppendError, FileCheck, LivePlace, RawRecord, Sync},
-    manifest::{Manifest, State},
+    log::{AppendError, FileCheck, LiveLogOffset, RawRecord, SyncJob},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence, Standing},
     recovery::{self, Settled},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
@@ -37,7 +37,7 @@ pub enum Action<T> {
     /// Give an answer.
     Answer(T, Answer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
-    Serve(Identity, EpochTable, StoreReader, Sequence),
+    Serve(DatabaseIdentity, EpochTable, StoreReader, Sequence),
     /// What is held is not current: no longer ready, until it has caught up.
     Unready,
     /// What is held is not the leader's history: serve nothing until there is something else.
@@ -53,11 +53,11 @@ pub enum Action<T> {
     /// These are the nodes of the cluster.
     Members(Members),
     /// Load a snapshot from the leader, and report to [`Replica::loaded`].
-    Load(Identity),
+    Load(DatabaseIdentity),
     /// Sync, and report to [`Replica::synced`].
-    Sync(Sync),
+    Sync(SyncJob),
     /// Write a snapshot from here on, and report to [`Replica::snapshot_ended`].
-    Snapshot(Identity, StoreReader, StateId, LivePlace),
+    Snapshot(DatabaseIdentity, StoreReader, StateId, LiveLogOffset),
     /// Something a person should look at.
     Alarm(String),
     /// Look whether the files are still there, and report to [`Replica::files_checked`].
@@ -96,7 +96,7 @@ pub enum Found {
 
 /// What a replica holds of a database.
 struct Held {
-    identity: Identity,
+    identity: DatabaseIdentity,
     store: Store,
     files: Option<Files>,
 }
@@ -403,13 +403,13 @@ impl<T> Replica<T> {
     /// Puts what was loaded in the place of all files, if this replica keeps any.
     fn replace_files(&mut self, loaded: &Loaded, now: Monotonic, actions: &mut Vec<Action<T>>) -> Option<Files> {
         let directory = self.directory.as_ref()?;
-        let state = State {
+        let state = ManifestState {
             epoch: self.epoch,
             epochs: self.told.clone(),
             promised: self.promised,
             leader_url: Some(self.members.leader.clone()).filter(|url| !url.is_empty()),
             replicas: self.members.replicas.clone(),
-            ..State::default()
+            ..ManifestState::default()
         };
         match directory.replace(loaded, state, self.settings.snapshot, now) {
             Ok(files) => Some(files),
@@ -503,7 +503,7 @@ impl<T> Replica<T> {
     }
 
     /// Begins with nothing: all records come from the leader's log.
-    fn begin(&mut self, identity: Identity, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn begin(&mut self, identity: DatabaseIdentity, now: Monotonic, actions: &mut Vec<Action<T>>) {
         let store = Store::new(identity.hasher(), self.settings.window);
         let nothing = Loaded { identity, store, temporary: None };
         let files = self.replace_files(&nothing, now, actions);

@@ -3,19 +3,19 @@
 //! A snapshot is walked while writes go on, so it holds counts from positions S to E, then the records
 //! (S, E] copied from the log, then a trailer: it is a state only at E. `docs/snapshot-format.md` owns the layout.
 //!
-//! - [`Job`] writes, verifies and publishes one, step by step;
-//! - [`load()`] reads one into a store, [`Loader`] from bytes as they come;
-//! - [`Schedule`] says when the next is due.
+//! - [`SnapshotJob`] writes, verifies and publishes one, step by step;
+//! - [`reader()`] reads one into a store, [`SnapshotLoader`] from bytes as they come;
+//! - [`SnapshotSchedule`] says when the next is due.
 
 mod block;
-mod job;
-mod load;
+mod writer;
+mod reader;
 mod schedule;
 
-pub use block::Trailer;
-pub use job::{Job, Published, Step};
-pub use load::{Loader, load, verify};
-pub use schedule::{Due, Schedule, SnapshotSettings};
+pub use block::SnapshotTrailer;
+pub use writer::{SnapshotJob, PublishedSnapshot, JobStep};
+pub use reader::{SnapshotLoader, load, verify};
+pub use schedule::{DueWork, SnapshotSchedule, SnapshotSettings};
 
 use crate::{
     disk::Disk,

@@ -5,7 +5,7 @@
 
 use crate::{
     clock::{LoggedTime, Monotonic, SharedLoggedClock},
-    format::Identity,
+    format::DatabaseIdentity,
     position::{EpochTable, Position, PositionToken, Standing},
     store::StoreReader,
 };
@@ -22,7 +22,7 @@ use tokio::{sync::watch, time::Instant};
 /// A database as it is read.
 pub struct Current {
     /// What it is.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// How its past epochs ended.
     pub epochs: EpochTable,
     /// Its counts.
@@ -170,7 +170,7 @@ mod tests {
     const DATABASE: u128 = 1;
 
     fn current(store: &Store) -> Current {
-        let identity = Identity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let identity = DatabaseIdentity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 5));
         Current { identity, epochs, reader: store.reader() }

@@ -19,7 +19,7 @@ mod memory;
 use database::{Database, IDENTITY, Making, all, state_of, window_of};
 use memdb::{
     disk::Disk,
-    format::{FILE_HEADER_BYTES, Identity, MANIFEST},
+    format::{FILE_HEADER_BYTES, DatabaseIdentity, MANIFEST},
     log::RawRecord,
     position::Sequence,
     recovery::{Recovered, RecoveryError, look},
@@ -113,7 +113,7 @@ fn stated_synced(files: &Files) -> Sequence {
 
 fn start(disk: &dyn Disk) -> Result<Recovered, RecoveryError> {
     // A new database would be one of another id: whatever comes out under it was not recovered.
-    look(disk, Identity { database_id: 1, ..IDENTITY }, DedupLimits::default())
+    look(disk, DatabaseIdentity { database_id: 1, ..IDENTITY }, DedupLimits::default())
 }
 
 /// Reading every count takes longer than all the rest, so the digest stands for them in all cases but one of so many.
@@ -313,9 +313,9 @@ fn every_byte_flipped() {
 
 #[test]
 fn files_deleted_swapped_replaced_and_added() {
-    let stranger = Identity { database_id: 77, hash_seed: 99, ..IDENTITY };
+    let stranger = DatabaseIdentity { database_id: 77, hash_seed: 99, ..IDENTITY };
     let other = Making::begin_as(stranger, 1 << 20).write(2).snapshot().write(2).killed("another database");
-    let same_seed = Identity { database_id: 77, ..IDENTITY };
+    let same_seed = DatabaseIdentity { database_id: 77, ..IDENTITY };
     let twin = Making::begin_as(same_seed, 1 << 20).write(2).snapshot().write(2).killed("a twin");
     let tally = judge_all(&all(), |database| {
         let names: Vec<String> = database.files.keys().filter(|name| *name != "LOCK").cloned().collect();

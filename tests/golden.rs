@@ -15,12 +15,12 @@ mod memory;
 use memdb::{
     clock::LoggedTime,
     disk::Disk,
-    format::{FileHeader, FileKind, Identity, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
+    format::{FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
     log::{Log, RawRecord, scan},
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::{EpochTable, Position},
     record::{RecordBody, NamespaceChange, Record, KeyedWrite, WordCount},
-    snapshot::{Job, Step, load},
+    snapshot::{SnapshotJob, JobStep, load},
     store::{StateId, Store, DedupLimits},
     tally::IdempotencyKey,
     tokenizer::Analyzer,
@@ -30,11 +30,11 @@ use std::{path::PathBuf, sync::Arc};
 
 /// The files of databases with either version of the analyzer, and what their names end with. They differ in their headers
 /// alone, and in the chain, which begins with nothing of them.
-const DATABASES: [(&str, Identity); 2] =
+const DATABASES: [(&str, DatabaseIdentity); 2] =
     [("v1", identity(Analyzer::StandardV1)), ("v1-standard-2", identity(Analyzer::Standard))];
 
-const fn identity(analyzer: Analyzer) -> Identity {
-    Identity {
+const fn identity(analyzer: Analyzer) -> DatabaseIdentity {
+    DatabaseIdentity {
         database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
         shard_id: 0,
         analyzer,
@@ -62,11 +62,11 @@ fn matches_golden(name: &str, bytes: &[u8]) {
     assert_eq!(bytes.len(), expected.len(), "{name}: its length");
 }
 
-fn manifest(identity: Identity) -> Manifest {
+fn manifest(identity: DatabaseIdentity) -> Manifest {
     let mut epochs = EpochTable::default();
     epochs.end(Position::new(1, 2));
     epochs.end(Position::new(2, 2));
-    let state = State {
+    let state = ManifestState {
         epoch: 3,
         epochs,
         clean_stop: Some(Position::new(3, 300)),
@@ -109,11 +109,11 @@ fn digests() -> [u64; 3] {
 }
 
 /// A log of three records, the second synced before the third, and a snapshot walked before the third was written.
-fn files(identity: Identity) -> Files {
+fn files(identity: DatabaseIdentity) -> Files {
     let memory = MemoryDisk::new(&Files::new());
     let disk: Arc<dyn Disk> = Arc::clone(&memory) as _;
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
-    let mut log = Log::begin(Arc::clone(&disk), identity, 1, StateId::default(), 1 << 20).expect("the disk works");
+    let mut log = Log::create(Arc::clone(&disk), identity, 1, StateId::default(), 1 << 20).expect("the disk works");
     let mut job = None;
     for (at, (body, digest_after)) in bodies().iter().zip(digests()).enumerate() {
         let (position, time_ms) = (log.next(), LoggedTime::from_ms(TIME_MS + at as u64));
@@ -123,10 +123,10 @@ fn files(identity: Identity) -> Files {
         if at == 1 {
             let sync = log.sync().expect("something to sync");
             log.synced(&sync);
-            let begun = Job::begin(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_place());
+            let begun = SnapshotJob::start(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_offset());
             let mut begun = begun.expect("the disk works");
             // Far enough for the image to be read.
-            (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), Step::More));
+            (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), JobStep::More));
             job = Some(begun);
         }
     }
@@ -166,7 +166,7 @@ fn the_golden_log_says_what_was_written() {
     DATABASES.iter().for_each(|(name, identity)| log_says_what_was_written(&format!("log-{name}"), identity));
 }
 
-fn log_says_what_was_written(name: &str, identity: &Identity) {
+fn log_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
     let bytes = golden(name);
     let header = FileHeader::decode_of(name, &bytes, FileKind::Log, identity).expect("whole");
     assert_eq!((header.position, header.chain), (Position::new(1, 1), 0));
@@ -199,7 +199,7 @@ fn files_of_one_version_of_the_analyzer_are_none_of_the_other() {
     assert_eq!(FileHeader::decode("log", &bytes).expect("whole").identity, first);
 }
 
-fn snapshot_says_what_was_written(name: &str, identity: &Identity) {
+fn snapshot_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
     let disk = MemoryDisk::new(&[(snapshot_name(), golden(name))].into());
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
     let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");

@@ -8,7 +8,7 @@ mod settings;
 use memdb::{
     config,
     disk::{Disk, RealDisk},
-    format::Identity,
+    format::DatabaseIdentity,
     manifest::Manifest,
     node::{Following, Leading},
     position::Position,
@@ -252,7 +252,7 @@ fn a_database_goes_on_with_the_version_of_the_analyzer_it_was_made_with() {
     assert_eq!(counted_on_both(new.path()), (r#"{"don't":1,"very":1}"#.to_owned(), 2));
     let old = TempDir::new().expect("a directory");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(old.path()).expect("a directory"));
-    let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 11 };
+    let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 11 };
     let made = recovery::look(&*disk, identity, DedupLimits::default()).expect("it can be read");
     drop(made.settle(&disk, "boot".to_owned(), memdb::limits::DEFAULT_SEGMENT_BYTES).expect("it can be written"));
     drop(disk);

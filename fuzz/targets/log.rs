@@ -9,8 +9,8 @@ use memdb::{
     disk::Disk,
     format::{FileKind, LOG_PREFIX, MANIFEST, position_name},
     inspect::inspect,
-    log::{BadRecord, RECORD_HEADER_BYTES, RawRecord, salvage, scan},
-    manifest::{Manifest, State},
+    log::{RecordError, RECORD_HEADER_BYTES, RawRecord, salvage, scan},
+    manifest::{Manifest, ManifestState},
     position::Position,
     recovery,
     store::{StateId, DedupLimits},
@@ -54,7 +54,7 @@ fn segments(rest: &[u8], seal: Seal, own_header: bool, two: bool) -> Files {
 }
 
 fn manifest() -> Vec<u8> {
-    let state = State { epoch: 1, boot_id: "boot".into(), ..State::default() };
+    let state = ManifestState { epoch: 1, boot_id: "boot".into(), ..ManifestState::default() };
     Manifest { identity: IDENTITY, state }.encode()
 }
 
@@ -99,7 +99,7 @@ fn same_again(raw: &RawRecord<'_>, body: &memdb::record::RecordBody<'_>) {
 /// Repair takes what is there up to the first bad record, and never fails on damage.
 fn check_salvage(disk: &dyn Disk) {
     let mut at = StateId::default();
-    let salvaged = salvage(disk, &IDENTITY, StateId::default(), |raw| -> Result<(), BadRecord> {
+    let salvaged = salvage(disk, &IDENTITY, StateId::default(), |raw| -> Result<(), RecordError> {
         raw.record()?;
         follow(&mut at, raw);
         Ok(())

@@ -9,7 +9,7 @@ use memdb::{
     clock::Monotonic,
     disk::Disk,
     format::MANIFEST,
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::{EpochTable, Position},
     recovery::look_follower,
     replica::{Action, Directory, Found, Replica, ReplicaSettings},
@@ -23,7 +23,7 @@ use std::sync::Arc;
 const HEAD_BYTES: usize = 6;
 
 pub fn offer(data: &[u8]) {
-    let state = State { epoch: 1, boot_id: "boot".into(), ..State::default() };
+    let state = ManifestState { epoch: 1, boot_id: "boot".into(), ..ManifestState::default() };
     let files = Files::from([(MANIFEST.to_owned(), Manifest { identity: IDENTITY, state }.encode())]);
     let disk = MemoryDisk::new(&files) as Arc<dyn Disk>;
     let mut replica = start(&disk);

@@ -4,7 +4,7 @@
 //! Written from `docs/log-format.md` and `docs/snapshot-format.md`, beside the code it is to test.
 
 use memdb::{
-    format::{FILE_HEADER_BYTES, FileHeader, FileKind, Identity},
+    format::{FILE_HEADER_BYTES, FileHeader, FileKind, DatabaseIdentity},
     hash::weight,
     log::{RECORD_HEADER_BYTES, RawRecord},
     position::Position,
@@ -15,7 +15,7 @@ use memdb::{
 use std::collections::BTreeMap;
 
 /// The database all targets are about; the one of the golden files.
-pub const IDENTITY: Identity = Identity {
+pub const IDENTITY: DatabaseIdentity = DatabaseIdentity {
     database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
     shard_id: 0,
     analyzer: Analyzer::StandardV1,

@@ -8,7 +8,7 @@ use memdb::{
     manifest::Manifest,
     position::Position,
     record::{NamespaceChange, WordCount},
-    snapshot::{Loader, Trailer},
+    snapshot::{SnapshotLoader, SnapshotTrailer},
     store::{StateId, Store, DedupLimits},
 };
 
@@ -35,8 +35,8 @@ pub fn snapshot(data: &[u8]) {
     }
 }
 
-fn load(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), String> {
-    let mut loader = Loader::new(IDENTITY, DedupLimits::default());
+fn load(bytes: &[u8], piece: usize) -> Result<(Store, SnapshotTrailer), String> {
+    let mut loader = SnapshotLoader::new(IDENTITY, DedupLimits::default());
     for piece in bytes.chunks(piece) {
         loader.feed(piece).map_err(|damage| damage.to_string())?;
     }
@@ -71,7 +71,7 @@ fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
         bytes.truncate(bytes.len() - (rest.len() - at));
         let end = StateId { position: sealed.position, digest: sealed.model.digest(), chain: sealed.chain };
         let mut payload = Vec::new();
-        encode_into(&Trailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0 }, &mut payload);
+        encode_into(&SnapshotTrailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0 }, &mut payload);
         block(&mut bytes, 4, &payload, crc);
     }
     bytes

@@ -4,7 +4,7 @@ use crate::text;
 use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::RealDisk,
-    format::Identity,
+    format::DatabaseIdentity,
     leader::{Action, Submission, Writer, WriterSettings},
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
     log::{Log, RawRecord},
@@ -14,7 +14,7 @@ use memdb::{
 };
 use std::{hint::black_box, sync::Arc, time::Duration};
 
-const IDENTITY: Identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
+const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
 
 /// Time this thread has had a core: others may want it too.
 struct Spent(Duration);
@@ -92,7 +92,7 @@ fn write(tallies: &[WordCounts], told: &impl Fn(&str, Duration)) -> Vec<bytes::B
     let directory = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
-    let log = Log::begin(disk, IDENTITY, 1, StateId::default(), 1 << 40).expect("a disk that is written to");
+    let log = Log::create(disk, IDENTITY, 1, StateId::default(), 1 << 40).expect("a disk that is written to");
     let mut writer: Writer<()> =
         Writer::new(store, log, WriterSettings::default(), 0, LoggedClock::default(), Monotonic::default());
     let (mut actions, mut records, mut took) = (Vec::new(), Vec::new(), Duration::ZERO);

@@ -1,7 +1,7 @@
 //! What a leader makes of another node that asks where it stands, or that is about to lead in its place.
 
 use crate::{
-    format::Identity,
+    format::DatabaseIdentity,
     position::Epoch,
     replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
     store::StateId,
@@ -15,7 +15,7 @@ pub struct Incumbent {
     /// Where it can be reached.
     pub url: String,
     /// The database.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// The epoch it leads in.
     pub epoch: Epoch,
     /// The later epoch it has promised, and to which run of a node.
@@ -34,7 +34,7 @@ pub enum Reaction {
 
 impl Incumbent {
     /// A leader that has promised nothing.
-    pub fn new(node: NodeId, url: String, identity: Identity, epoch: Epoch) -> Self {
+    pub fn new(node: NodeId, url: String, identity: DatabaseIdentity, epoch: Epoch) -> Self {
         Self { node, url, identity, epoch, promised: None }
     }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::Analyzer;
 
-    const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+    const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
     fn offer(epoch: Epoch, leader: NodeId, command: Command) -> Offer<'static> {
         Offer { leader, command, ..Offer::ask(IDENTITY, epoch) }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(leader.offered(&ask(5)), Reaction::Answer(Outcome::Applied));
         assert_eq!(leader.offered(&ask(4)), Reaction::Answer(Outcome::OldEpoch));
         assert!(leader.answer(Outcome::Applied, StateId::default()).hello.leads);
-        let foreign = Offer { identity: Identity { database_id: 8, ..IDENTITY }, ..offer(6, 2, Command::Promise) };
+        let foreign = Offer { identity: DatabaseIdentity { database_id: 8, ..IDENTITY }, ..offer(6, 2, Command::Promise) };
         assert_eq!(leader.offered(&foreign), Reaction::Answer(Outcome::OtherDatabase));
         assert_eq!(leader.offered(&offer(5, 2, Command::Promise)), Reaction::Answer(Outcome::OtherLeader));
         assert_eq!(leader.offered(&offer(5, 2, Command::Stream)), Reaction::Answer(Outcome::OtherLeader));

@@ -14,11 +14,11 @@ use crate::{
     failpoint::{self, Defect, planted},
     format::FileError,
     limits,
-    log::{AppendError, CheckSchedule, FileCheck, FilesFound, LivePlace, Log, Sync},
+    log::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
     position::{Position, Sequence},
     record::Record,
     replication::{Peer, Told},
-    snapshot::{Due, Published, Schedule, SnapshotSettings},
+    snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     store::{StateId, Store},
     tally::WriteBatch,
 };
@@ -45,11 +45,11 @@ pub enum Action<T> {
     /// Tell readers who wait that this position can be seen, and replicas that this is its record.
     Published(Position, Bytes),
     /// Sync, and report to [`Writer::synced`].
-    Sync(Sync),
+    Sync(SyncJob),
     /// Whether a write waits for a replica's sync has changed.
     WantDurable(bool),
     /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
-    Snapshot(StateId, LivePlace),
+    Snapshot(StateId, LiveLogOffset),
     /// No write will succeed until a restart: this happened.
     Poisoned(String),
     /// Look whether the files are still there, and report to [`Writer::files_checked`].
@@ -109,7 +109,7 @@ pub struct Writer<T> {
     due: Vec<Answered<T>>,
     wants_durable: bool,
     syncing: bool,
-    schedule: Schedule,
+    schedule: SnapshotSchedule,
     snapshot_running: bool,
     poisoned: bool,
     file_checks: CheckSchedule,
@@ -139,7 +139,7 @@ impl<T> Writer<T> {
         Self {
             settings,
             group: Group::new(store.hasher()),
-            schedule: Schedule::new(settings.snapshot, snapshot, now),
+            schedule: SnapshotSchedule::new(settings.snapshot, snapshot, now),
             store,
             log,
             members: Vec::new(),
@@ -229,7 +229,7 @@ impl<T> Writer<T> {
     }
 
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, now: Monotonic, actions: &mut Vec<Action<T>>) {
         self.syncing = false;
         if let Err(error) = result {
             self.disk_failed("a sync of the log failed", &error, actions);
@@ -240,7 +240,7 @@ impl<T> Writer<T> {
     }
 
     /// A snapshot that was asked for has ended, after `took_ms`.
-    pub fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
+    pub fn snapshot_ended(&mut self, result: &Result<PublishedSnapshot, FileError>, took_ms: u64) {
         self.snapshot_running = false;
         self.schedule.ended(result, took_ms);
         if result.is_err() {
@@ -249,7 +249,7 @@ impl<T> Writer<T> {
     }
 
     /// A look at the files that was asked for has ended.
-    pub fn files_checked(&mut self, check: &FileCheck, found: &FilesFound, actions: &mut Vec<Action<T>>) {
+    pub fn files_checked(&mut self, check: &FileCheck, found: &FileCheckResult, actions: &mut Vec<Action<T>>) {
         self.file_checks.ended();
         if let Some(gone) = self.log.checked(check, found).filter(|_| !self.poisoned) {
             self.lose_files(gone, actions);
@@ -266,9 +266,9 @@ impl<T> Writer<T> {
             actions.push(Action::CheckFiles(self.log.check()));
         }
         match self.schedule.due(now, self.log.sequence(), self.snapshot_running) {
-            Due::Nothing => {}
-            Due::Sync => self.start_sync(actions),
-            Due::Snapshot => {
+            DueWork::Nothing => {}
+            DueWork::Sync => self.start_sync(actions),
+            DueWork::Snapshot => {
                 // The log is synced too: until the snapshot is published, it is the backup.
                 self.start_sync(actions);
                 self.begin_snapshot(actions);
@@ -278,9 +278,9 @@ impl<T> Writer<T> {
 
     /// Asks for a snapshot of what is there now, due or not.
     pub fn begin_snapshot(&mut self, actions: &mut Vec<Action<T>>) {
-        self.schedule.begun();
+        self.schedule.started();
         self.snapshot_running = true;
-        actions.push(Action::Snapshot(self.store.mark(), self.log.live_place()));
+        actions.push(Action::Snapshot(self.store.mark(), self.log.live_offset()));
     }
 
     /// Asks for a sync of everything, if it is not synced or under way.

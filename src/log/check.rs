@@ -23,14 +23,14 @@ pub struct FileCheck {
 
 /// What came of a [`FileCheck`]: the segments that are there. `NotFound` says what is gone; after any other error nothing is
 /// known.
-pub type FilesFound = io::Result<Vec<String>>;
+pub type FileCheckResult = io::Result<Vec<String>>;
 
 impl FileCheck {
     /// Looks. Takes some calls of the system, and none that writes.
     ///
     /// # Errors
     /// `NotFound`, with what is gone; else as the system says.
-    pub fn run(&self) -> FilesFound {
+    pub fn run(&self) -> FileCheckResult {
         self.disk.check_in_place()?;
         let names = self.disk.list()?;
         for name in [MANIFEST, &self.name] {
@@ -80,7 +80,7 @@ impl Log {
 
     /// A [`FileCheck`] has ended: tells what is gone, if that is known. What was asked before the log went on to another segment,
     /// or of another log, says nothing of this one.
-    pub fn checked(&mut self, check: &FileCheck, found: &FilesFound) -> Option<String> {
+    pub fn checked(&mut self, check: &FileCheck, found: &FileCheckResult) -> Option<String> {
         if !Arc::ptr_eq(&check.file, &self.file) {
             return None;
         }

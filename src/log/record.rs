@@ -66,15 +66,15 @@ impl RecordHeader {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn decode(bytes: &[u8], hash_seed: u64) -> Result<Self, BadRecord> {
-        let header = bytes.first_chunk::<RECORD_HEADER_BYTES>().ok_or(BadRecord::Cut)?;
+    pub fn decode(bytes: &[u8], hash_seed: u64) -> Result<Self, RecordError> {
+        let header = bytes.first_chunk::<RECORD_HEADER_BYTES>().ok_or(RecordError::Cut)?;
         if header_crc(header, hash_seed) != u32_at(header, 4) {
-            return Err(BadRecord::HeaderCrc);
+            return Err(RecordError::HeaderCrc);
         }
         let kind = u16_at(header, 8);
         let payload_bytes = u32_at(header, 0);
         if kind != KIND_CHANGES || payload_bytes as usize > limits::MAX_RECORD_PAYLOAD_BYTES {
-            return Err(BadRecord::Unknown(format!("kind {kind} with {payload_bytes} bytes")));
+            return Err(RecordError::Unknown(format!("kind {kind} with {payload_bytes} bytes")));
         }
         Ok(Self {
             payload_bytes,
@@ -101,7 +101,7 @@ fn header_crc(header: &[u8; RECORD_HEADER_BYTES], hash_seed: u64) -> u32 {
 
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRecord {
+pub enum RecordError {
     /// The bytes end inside the record.
     #[error("the file ends inside a record")]
     Cut,
@@ -130,11 +130,11 @@ impl<'a> RawRecord<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(bytes: &'a [u8], hash_seed: u64) -> Result<Self, BadRecord> {
+    pub fn parse(bytes: &'a [u8], hash_seed: u64) -> Result<Self, RecordError> {
         let header = RecordHeader::decode(bytes, hash_seed)?;
-        let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(BadRecord::Cut)?;
+        let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(RecordError::Cut)?;
         if crc32c::crc32c(payload) != header.payload_crc && !planted(Defect::ReadsPastATornRecord) {
-            return Err(BadRecord::PayloadCrc);
+            return Err(RecordError::PayloadCrc);
         }
         Ok(Self { header, payload })
     }
@@ -155,12 +155,12 @@ impl<'a> RawRecord<'a> {
     ///
     /// # Errors
     /// If its payload, though undamaged, cannot be decoded, or has words that no store takes.
-    pub fn record(&self) -> Result<Record<'a>, BadRecord> {
-        let body: RecordBody<'_> = format::borrow_decode(self.payload).map_err(BadRecord::Unknown)?;
+    pub fn record(&self) -> Result<Record<'a>, RecordError> {
+        let body: RecordBody<'_> = format::borrow_decode(self.payload).map_err(RecordError::Unknown)?;
         // Whoever wrote it has bounded its words; a store relies on it, and checksums do not vouch for it.
         let mut words = body.changes.iter().flat_map(|change| &change.counts).map(|counted| counted.word.len());
         if let Some(bytes) = words.find(|bytes| !(1..=limits::MAX_WORD_BYTES).contains(bytes)) {
-            return Err(BadRecord::Unknown(format!("a word of {bytes} bytes")));
+            return Err(RecordError::Unknown(format!("a word of {bytes} bytes")));
         }
         let RecordHeader { position, time_ms, digest_after, .. } = self.header;
         Ok(Record { position, time_ms, digest_after, body })
@@ -261,7 +261,7 @@ mod tests {
     fn every_cut_and_flip_is_found() {
         let bytes = encoded();
         for len in 0..bytes.len() {
-            assert_eq!(RawRecord::parse(&bytes[..len], 9).err(), Some(BadRecord::Cut), "cut at {len}");
+            assert_eq!(RawRecord::parse(&bytes[..len], 9).err(), Some(RecordError::Cut), "cut at {len}");
         }
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -286,6 +286,6 @@ mod tests {
 
     #[test]
     fn a_record_of_another_database_is_none() {
-        assert_eq!(RawRecord::parse(&encoded(), 10).err(), Some(BadRecord::HeaderCrc));
+        assert_eq!(RawRecord::parse(&encoded(), 10).err(), Some(RecordError::HeaderCrc));
     }
 }

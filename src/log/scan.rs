@@ -6,12 +6,12 @@
 //! the chain proves that it costs nothing: behind the end of a segment that another goes on from, or in a segment's
 //! header. What is whole and does not belong is refused: no crash makes such a file, and it may be somebody's data.
 
-use super::record::{BadRecord, RECORD_HEADER_BYTES, RawRecord};
+use super::record::{RecordError, RECORD_HEADER_BYTES, RawRecord};
 use crate::{
     clock::LoggedTime,
     disk::{Disk, read_all},
     failpoint::{Defect, planted},
-    format::{Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, parse_name},
+    format::{FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, parse_name},
     limits,
     position::{Position, Sequence},
     store::StateId,
@@ -31,9 +31,9 @@ pub fn segments(disk: &dyn Disk) -> Result<Vec<(String, Position)>, FileError> {
 
 /// Where the log has to be cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     /// The damage that was found.
-    pub damage: Damage,
+    pub damage: FileDamage,
     /// Bytes that the damaged segment keeps; less than its header: it goes whole.
     pub keep_bytes: u64,
     /// Later segments, which go whole.
@@ -50,7 +50,7 @@ pub struct Cut {
 
 /// What to do at damage that something durable is lost by.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Policy {
+enum ScanPolicy {
     /// Start nothing on it.
     Refuse,
     /// As `Refuse`, but the records were written elsewhere: what they state to be synced was so there, not here.
@@ -61,15 +61,15 @@ enum Policy {
 
 /// What a scan found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scanned {
+pub struct ScanResult {
     /// Where the log ends.
     pub mark: StateId,
     /// The time of its last record behind the starting mark.
     pub time_ms: LoggedTime,
     /// Damage that costs nothing: the records around it prove that none is missing.
-    pub harmless: Vec<Damage>,
+    pub harmless: Vec<FileDamage>,
     /// What has to be cut off, if the log does not end cleanly.
-    pub cut: Option<Cut>,
+    pub cut: Option<Truncation>,
 }
 
 /// Reads all records behind `from` in order and gives each to `each`.
@@ -79,11 +79,11 @@ pub struct Scanned {
 /// history, or a whole record cannot be understood; or whatever `each` refuses.
 pub fn scan(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     from: StateId,
-    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
-) -> Result<Scanned, FileError> {
-    read_on(disk, identity, from, Policy::Refuse, &mut each)
+    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), RecordError>,
+) -> Result<ScanResult, FileError> {
+    read_on(disk, identity, from, ScanPolicy::Refuse, &mut each)
 }
 
 /// As [`scan`], of a follower's log: its records state what the leader's disk had synced, which says nothing about this one.
@@ -92,11 +92,11 @@ pub fn scan(
 /// As [`scan`].
 pub fn scan_copied(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     from: StateId,
-    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
-) -> Result<Scanned, FileError> {
-    read_on(disk, identity, from, Policy::Copied, &mut each)
+    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), RecordError>,
+) -> Result<ScanResult, FileError> {
+    read_on(disk, identity, from, ScanPolicy::Copied, &mut each)
 }
 
 /// As [`scan`], but cuts where that would refuse, also what was durable; what `each` refuses is cut too.
@@ -105,29 +105,29 @@ pub fn scan_copied(
 /// As the system says.
 pub fn salvage(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     from: StateId,
-    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
-) -> Result<Scanned, FileError> {
-    read_on(disk, identity, from, Policy::Cut, &mut each)
+    mut each: impl FnMut(&RawRecord<'_>) -> Result<(), RecordError>,
+) -> Result<ScanResult, FileError> {
+    read_on(disk, identity, from, ScanPolicy::Cut, &mut each)
 }
 
 fn read_on(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     from: StateId,
-    policy: Policy,
-    each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
-) -> Result<Scanned, FileError> {
+    policy: ScanPolicy,
+    each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), RecordError>,
+) -> Result<ScanResult, FileError> {
     let segments = needed_segments(disk, identity, from)?;
-    let mut state = Scanned { mark: from, time_ms: LoggedTime::ZERO, harmless: Vec::new(), cut: None };
+    let mut state = ScanResult { mark: from, time_ms: LoggedTime::ZERO, harmless: Vec::new(), cut: None };
     let mut index = 0;
     while let Some((name, first)) = segments.get(index) {
         let bytes = read_segment(disk, name)?;
         let mut at = FILE_HEADER_BYTES;
         let read = match check_start(name, &bytes, *first, identity, &state.mark, from) {
-            Ok(Start::GoesOn) => read_records(name, &bytes, &mut at, identity, &mut state, from, each),
-            Ok(Start::HeaderTorn(damage)) if is_first_record(&bytes, *first, identity) => {
+            Ok(ScanStart::GoesOn) => read_records(name, &bytes, &mut at, identity, &mut state, from, each),
+            Ok(ScanStart::HeaderTorn(damage)) if is_first_record(&bytes, *first, identity) => {
                 state.harmless.push(damage);
                 read_records(name, &bytes, &mut at, identity, &mut state, from, each)
             }
@@ -136,9 +136,9 @@ fn read_on(
                 match stopped {
                     // Each segment is synced, with its name, before the one after the next is made: what begins the
                     // log, and begins too late, follows one that was durable.
-                    Ok(Start::Gap(damage)) if index == 0 => Err(damage),
-                    Ok(Start::HeaderTorn(damage) | Start::Gap(damage)) => Ok(Some(damage)),
-                    Ok(Start::GoesOn) => unreachable!("the first arm"),
+                    Ok(ScanStart::Gap(damage)) if index == 0 => Err(damage),
+                    Ok(ScanStart::HeaderTorn(damage) | ScanStart::Gap(damage)) => Ok(Some(damage)),
+                    Ok(ScanStart::GoesOn) => unreachable!("the first arm"),
                     Err(damage) => Err(damage),
                 }
             }
@@ -147,7 +147,7 @@ fn read_on(
         let damage = match read {
             Ok(None) => continue,
             Ok(Some(damage)) => damage,
-            Err(damage) if policy == Policy::Cut => damage,
+            Err(damage) if policy == ScanPolicy::Cut => damage,
             Err(damage) => return Err(damage.into()),
         };
         match successor(disk, identity, &state.mark, &segments[index..])? {
@@ -167,7 +167,7 @@ fn read_on(
 
 /// The segments from the one that holds the record behind `from`. The header, not the name, tells: a stray file must
 /// not hide the segment before it.
-fn needed_segments(disk: &dyn Disk, identity: &Identity, from: StateId) -> Result<Vec<(String, Position)>, FileError> {
+fn needed_segments(disk: &dyn Disk, identity: &DatabaseIdentity, from: StateId) -> Result<Vec<(String, Position)>, FileError> {
     let mut segments = segments(disk)?;
     for index in (1..segments.len()).rev() {
         let (name, first) = &segments[index];
@@ -183,7 +183,7 @@ fn needed_segments(disk: &dyn Disk, identity: &Identity, from: StateId) -> Resul
 /// and what lies between belongs to no history.
 fn successor(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     mark: &StateId,
     later: &[(String, Position)],
 ) -> Result<Option<usize>, FileError> {
@@ -200,7 +200,7 @@ fn successor(
 /// The header of a segment, if it is whole and what it must be.
 pub(super) fn own_header(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     name: &str,
     first: Position,
 ) -> Result<Option<FileHeader>, FileError> {
@@ -218,13 +218,13 @@ pub(crate) fn read_segment(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileE
 }
 
 /// How a segment begins.
-enum Start {
+enum ScanStart {
     /// With a header that goes on where the log has come to, or before.
     GoesOn,
     /// With a header that is not whole, as a crash right after a rotation can leave it.
-    HeaderTorn(Damage),
+    HeaderTorn(FileDamage),
     /// With a header that goes on further on.
-    Gap(Damage),
+    Gap(FileDamage),
 }
 
 /// Whether a segment goes on where the last one ended. A header that is whole and says something else is nothing that
@@ -233,34 +233,34 @@ fn check_start(
     name: &str,
     bytes: &[u8],
     first: Position,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     at: &StateId,
     from: StateId,
-) -> Result<Start, Damage> {
+) -> Result<ScanStart, FileDamage> {
     let header = match FileHeader::decode_of(name, bytes, FileKind::Log, identity) {
-        Err(damage) if !FileHeader::is_whole(bytes) => return Ok(Start::HeaderTorn(damage)),
+        Err(damage) if !FileHeader::is_whole(bytes) => return Ok(ScanStart::HeaderTorn(damage)),
         decoded => decoded?,
     };
     if header.position != first {
-        return Err(Damage::new(name, 48, format!("the header says {}, the name says {first}", header.position)));
+        return Err(FileDamage::new(name, 48, format!("the header says {}, the name says {first}", header.position)));
     }
     let expected = at.position.sequence + 1;
     let reaches_back = first.sequence <= from.position.sequence + 1 && *at == from;
     if first.sequence > expected {
-        return Ok(Start::Gap(Damage::new(name, 0, format!("it begins at {first}, but record {expected} comes next"))));
+        return Ok(ScanStart::Gap(FileDamage::new(name, 0, format!("it begins at {first}, but record {expected} comes next"))));
     }
     if first.sequence < expected && !reaches_back {
-        return Err(Damage::new(name, 48, format!("it begins at {first}, but the log has come to {expected}")));
+        return Err(FileDamage::new(name, 48, format!("it begins at {first}, but the log has come to {expected}")));
     }
     if first.sequence == expected && header.chain != at.chain {
-        return Err(Damage::new(name, 64, "the segment does not go on with this history"));
+        return Err(FileDamage::new(name, 64, "the segment does not go on with this history"));
     }
-    Ok(Start::GoesOn)
+    Ok(ScanStart::GoesOn)
 }
 
 /// Whether the first record is there, behind a header that is not whole. Its own checksums and chain say all that the
 /// header would. A follower that was behind has it of an older epoch than the segment.
-fn is_first_record(bytes: &[u8], first: Position, identity: &Identity) -> bool {
+fn is_first_record(bytes: &[u8], first: Position, identity: &DatabaseIdentity) -> bool {
     let raw = bytes.get(FILE_HEADER_BYTES..).map(|bytes| RawRecord::parse(bytes, identity.hash_seed));
     let is_first = |found: Position| found.sequence == first.sequence && found.epoch <= first.epoch;
     matches!(raw, Some(Ok(raw)) if is_first(raw.header.position))
@@ -271,16 +271,16 @@ fn read_records(
     name: &str,
     bytes: &[u8],
     at: &mut usize,
-    identity: &Identity,
-    state: &mut Scanned,
+    identity: &DatabaseIdentity,
+    state: &mut ScanResult,
     from: StateId,
-    each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), BadRecord>,
-) -> Result<Option<Damage>, Damage> {
+    each: &mut impl FnMut(&RawRecord<'_>) -> Result<(), RecordError>,
+) -> Result<Option<FileDamage>, FileDamage> {
     while *at < bytes.len() {
         let raw = match RawRecord::parse(&bytes[*at..], identity.hash_seed) {
             Ok(raw) => raw,
             // It is whole, so it is no remains of a crash: a newer release wrote it.
-            Err(unknown @ BadRecord::Unknown(_)) => return Err(Damage::new(name, *at as u64, unknown)),
+            Err(unknown @ RecordError::Unknown(_)) => return Err(FileDamage::new(name, *at as u64, unknown)),
             Err(bad) => {
                 // What the snapshot already holds is not needed: go on at the next record, if that is the first we need
                 // or one before it.
@@ -291,7 +291,7 @@ fn read_records(
                         *at += offset;
                         continue;
                     }
-                    _ => return Ok(Some(Damage::new(name, *at as u64, bad))),
+                    _ => return Ok(Some(FileDamage::new(name, *at as u64, bad))),
                 }
             }
         };
@@ -299,9 +299,9 @@ fn read_records(
         if position.sequence > from.position.sequence {
             let last = state.mark.position;
             if position.sequence != last.sequence + 1 || position.epoch < last.epoch || !raw.follows(state.mark.chain) {
-                return Ok(Some(Damage::new(name, *at as u64, format!("record {position} does not follow {last}"))));
+                return Ok(Some(FileDamage::new(name, *at as u64, format!("record {position} does not follow {last}"))));
             }
-            each(&raw).map_err(|error| Damage::new(name, *at as u64, error))?;
+            each(&raw).map_err(|error| FileDamage::new(name, *at as u64, error))?;
             state.mark = StateId { position, digest: raw.header.digest_after, chain: raw.header.chain };
             state.time_ms = raw.header.time_ms;
         }
@@ -311,7 +311,7 @@ fn read_records(
 }
 
 /// Whole records at any offset of `bytes`, in order.
-pub(crate) fn later_records<'a>(bytes: &'a [u8], identity: &Identity) -> impl Iterator<Item = (usize, RawRecord<'a>)> {
+pub(crate) fn later_records<'a>(bytes: &'a [u8], identity: &DatabaseIdentity) -> impl Iterator<Item = (usize, RawRecord<'a>)> {
     let hash_seed = identity.hash_seed;
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -332,16 +332,16 @@ pub(crate) fn later_records<'a>(bytes: &'a [u8], identity: &Identity) -> impl It
 #[allow(clippy::too_many_arguments, reason = "all of what is known at the first bad record")]
 fn cut_or_refuse(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     end: &StateId,
-    policy: Policy,
-    damage: Damage,
+    policy: ScanPolicy,
+    damage: FileDamage,
     rest: &[u8],
     at: usize,
     later_segments: Vec<String>,
-) -> Result<Cut, FileError> {
+) -> Result<Truncation, FileError> {
     let bad = end.position.sequence + 1;
-    let mut cut = Cut {
+    let mut cut = Truncation {
         damage,
         keep_bytes: at as u64,
         remove: Vec::new(),
@@ -350,14 +350,14 @@ fn cut_or_refuse(
         last_record: Position::ZERO,
         stated_synced: 0,
     };
-    let look = |bytes: &[u8], cut: &mut Cut| -> Result<(), FileError> {
+    let look = |bytes: &[u8], cut: &mut Truncation| -> Result<(), FileError> {
         cut.lost_bytes += bytes.len() as u64;
         for (_, RawRecord { header, .. }) in later_records(bytes, identity) {
-            if header.synced_upto >= bad && policy == Policy::Refuse && !planted(Defect::CutsWhatWasSynced) {
-                let Damage { file, offset, what } = &cut.damage;
+            if header.synced_upto >= bad && policy == ScanPolicy::Refuse && !planted(Defect::CutsWhatWasSynced) {
+                let FileDamage { file, offset, what } = &cut.damage;
                 let (position, synced) = (header.position, header.synced_upto);
                 let what = format!("{what}; record {position} states that {synced} was synced, so {bad} was durable");
-                return Err(Damage::new(file, *offset, what).into());
+                return Err(FileDamage::new(file, *offset, what).into());
             }
             cut.lost_records += 1;
             cut.last_record = cut.last_record.max(header.position);
@@ -373,9 +373,9 @@ fn cut_or_refuse(
     Ok(cut)
 }
 
-impl Cut {
+impl Truncation {
     /// Carries the cut out, durably. A segment that keeps nothing stays as an empty file: until the next epoch is in the
-    /// MANIFEST, this one must have a segment ([`Cut::clear`]).
+    /// MANIFEST, this one must have a segment ([`Truncation::clear`]).
     ///
     /// # Errors
     /// As the system says; it can be done again.
@@ -391,7 +391,7 @@ impl Cut {
         file.truncate(keep_bytes).and_then(|()| file.sync()).map_err(FileError::io(name))
     }
 
-    /// Removes what [`Cut::carry_out`] has left empty.
+    /// Removes what [`Truncation::carry_out`] has left empty.
     ///
     /// # Errors
     /// As the system says.

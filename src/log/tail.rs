@@ -2,12 +2,12 @@
 
 use super::{
     own_header,
-    record::{BadRecord, RECORD_HEADER_BYTES, RawRecord, RecordHeader},
+    record::{RecordError, RECORD_HEADER_BYTES, RawRecord, RecordHeader},
     scan::segments,
 };
 use crate::{
     disk::{Disk, DiskFile},
-    format::{Damage, FILE_HEADER_BYTES, FileError, Identity},
+    format::{FileDamage, FILE_HEADER_BYTES, FileError, DatabaseIdentity},
     limits,
     position::{Position, Sequence},
 };
@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 
 /// A place between two records of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LogOffset {
     /// The segment's name.
     pub segment: String,
     /// Bytes of the segment before the place.
@@ -27,13 +27,13 @@ pub struct Place {
 /// A place in a log that somebody writes, for work beside it that must end when the log is given up: after an append or a
 /// sync that failed its owner may go on without it, and what readers are shown then is not what the directory stands for.
 #[derive(Clone, Debug)]
-pub struct LivePlace {
+pub struct LiveLogOffset {
     /// The place.
-    pub place: Place,
+    pub place: LogOffset,
     pub(super) writer: Weak<()>,
 }
 
-impl LivePlace {
+impl LiveLogOffset {
     /// Whether the log still has a writer. Whoever sees a state that came after the log was given up sees that too.
     pub fn is_live(&self) -> bool {
         self.writer.strong_count() > 0
@@ -47,14 +47,14 @@ impl LivePlace {
 /// As the system says, or if a record before the place is damaged.
 pub fn place_after(
     disk: &dyn Disk,
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     sequence: Sequence,
-) -> Result<Option<(Place, u64)>, FileError> {
+) -> Result<Option<(LogOffset, u64)>, FileError> {
     for (segment, first) in segments(disk)?.into_iter().rev() {
         if first.sequence <= sequence.saturating_add(1)
             && let Some(header) = own_header(disk, identity, &segment, first)?
         {
-            let place = Place { segment, offset: FILE_HEADER_BYTES as u64, sequence: first.sequence };
+            let place = LogOffset { segment, offset: FILE_HEADER_BYTES as u64, sequence: first.sequence };
             return walk(disk, identity, place, header.chain, sequence);
         }
     }
@@ -64,11 +64,11 @@ pub fn place_after(
 /// Goes from the begin of a segment, header by header, to behind the record numbered `sequence`.
 fn walk(
     disk: &dyn Disk,
-    identity: &Identity,
-    mut place: Place,
+    identity: &DatabaseIdentity,
+    mut place: LogOffset,
     mut chain: u64,
     sequence: Sequence,
-) -> Result<Option<(Place, u64)>, FileError> {
+) -> Result<Option<(LogOffset, u64)>, FileError> {
     let file = disk.open(&place.segment).map_err(FileError::io(&place.segment))?;
     let len = file.len().map_err(FileError::io(&place.segment))?;
     let (mut piece, mut from) = (Vec::new(), place.offset);
@@ -80,9 +80,9 @@ fn walk(
             let read = file.read_at(from, &mut piece).map_err(FileError::io(&place.segment))?;
             piece.truncate(read);
         }
-        let damage = |what: &dyn std::fmt::Display| Damage::new(&place.segment, place.offset, what);
+        let damage = |what: &dyn std::fmt::Display| FileDamage::new(&place.segment, place.offset, what);
         let header = match RecordHeader::decode(&piece[at..], identity.hash_seed) {
-            Err(BadRecord::Cut) => return Ok(None),
+            Err(RecordError::Cut) => return Ok(None),
             decoded => decoded.map_err(|bad| damage(&bad))?,
         };
         if header.position.sequence != place.sequence {
@@ -97,21 +97,21 @@ fn walk(
     Ok(Some((place, chain)))
 }
 
-/// Follows the log from a [`Place`].
-pub struct Tail {
-    identity: Identity,
-    place: Place,
+/// Follows the log from a [`LogOffset`].
+pub struct LogTail {
+    identity: DatabaseIdentity,
+    place: LogOffset,
     file: Arc<dyn DiskFile>,
     /// Whether the last read that found records came to the end of the segment, as it was then.
     at_end: bool,
 }
 
-impl Tail {
+impl LogTail {
     /// Opens the segment of `place`.
     ///
     /// # Errors
     /// As the system says.
-    pub fn open(disk: &dyn Disk, identity: Identity, place: Place) -> Result<Self, FileError> {
+    pub fn open(disk: &dyn Disk, identity: DatabaseIdentity, place: LogOffset) -> Result<Self, FileError> {
         let file = disk.open(&place.segment).map_err(FileError::io(&place.segment))?;
         Ok(Self { identity, place, file, at_end: false })
     }
@@ -147,7 +147,7 @@ impl Tail {
         Ok(())
     }
 
-    /// As [`Tail::read`] for a log whose end is not known: puts whole records at the end of `bytes`, some hundred KiB a
+    /// As [`LogTail::read`] for a log whose end is not known: puts whole records at the end of `bytes`, some hundred KiB a
     /// call, and tells whether there were any. A record that is not finished at the end of the newest segment is none yet.
     /// Whether the records follow each other's chain is for the caller to check: whoever writes the log may have cut it
     /// and gone on otherwise between two calls.
@@ -157,9 +157,9 @@ impl Tail {
     pub fn follow(&mut self, disk: &dyn Disk, bytes: &mut Vec<u8>) -> Result<bool, FileError> {
         loop {
             let bad = match self.read_on(bytes)? {
-                Found::Records => return Ok(true),
-                Found::End => None,
-                Found::Bad(bad) => Some(bad),
+                TailFrame::Records => return Ok(true),
+                TailFrame::End => None,
+                TailFrame::Bad(bad) => Some(bad),
             };
             let mut later = segments(disk)?;
             later.retain(|(name, _)| *name >= self.place.segment);
@@ -180,7 +180,7 @@ impl Tail {
             }
             // A segment is finished once there is another, so what it holds now is all it will: it may have grown
             // between reading it and seeing the other.
-            if let Found::Records = self.read_on(bytes)? {
+            if let TailFrame::Records = self.read_on(bytes)? {
                 return Ok(true);
             }
             let Some((segment, _)) = later.into_iter().find(|(_, first)| first.sequence == self.place.sequence) else {
@@ -190,7 +190,7 @@ impl Tail {
         }
     }
 
-    /// Whether [`Tail::follow`] last gave all that had been written by then, with nothing behind it.
+    /// Whether [`LogTail::follow`] last gave all that had been written by then, with nothing behind it.
     ///
     /// # Errors
     /// As the system says.
@@ -200,7 +200,7 @@ impl Tail {
     }
 
     /// Reads whole records from this segment.
-    fn read_on(&mut self, bytes: &mut Vec<u8>) -> Result<Found, FileError> {
+    fn read_on(&mut self, bytes: &mut Vec<u8>) -> Result<TailFrame, FileError> {
         let (start, mut want) = (bytes.len(), limits::COPY_BYTES);
         loop {
             bytes.resize(start + want, 0);
@@ -213,9 +213,9 @@ impl Tail {
             self.place.offset += whole as u64;
             self.at_end = read < want && bad.is_none();
             match bad {
-                _ if whole > 0 => return Ok(Found::Records),
-                Some(bad) => return Ok(Found::Bad(bad)),
-                None if read < want => return Ok(Found::End),
+                _ if whole > 0 => return Ok(TailFrame::Records),
+                Some(bad) => return Ok(TailFrame::Bad(bad)),
+                None if read < want => return Ok(TailFrame::End),
                 None => want *= 2, // a record larger than the buffer
             }
         }
@@ -234,7 +234,7 @@ impl Tail {
             match RawRecord::parse(&bytes[at..], self.identity.hash_seed) {
                 Ok(raw) if raw.header.position.sequence == self.place.sequence => at += raw.header.record_bytes(),
                 Ok(raw) => return (at, Some(format!("record {} is out of place", raw.header.position))),
-                Err(BadRecord::Cut) => break,
+                Err(RecordError::Cut) => break,
                 Err(bad) => return (at, Some(bad.to_string())),
             }
             self.place.sequence += 1;
@@ -253,22 +253,22 @@ impl Tail {
 
     fn open_next(&mut self, disk: &dyn Disk, segment: String) -> Result<(), FileError> {
         self.file = disk.open(&segment).map_err(FileError::io(&segment))?;
-        self.place = Place { segment, offset: FILE_HEADER_BYTES as u64, sequence: self.place.sequence };
+        self.place = LogOffset { segment, offset: FILE_HEADER_BYTES as u64, sequence: self.place.sequence };
         Ok(())
     }
 
     /// Where the next record will be read.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &LogOffset {
         &self.place
     }
 
-    fn damage(&self, what: &str) -> Damage {
-        Damage::new(&self.place.segment, self.place.offset, what)
+    fn damage(&self, what: &str) -> FileDamage {
+        FileDamage::new(&self.place.segment, self.place.offset, what)
     }
 }
 
 /// What a segment has behind a place.
-enum Found {
+enum TailFrame {
     /// Whole records.
     Records,
     /// Nothing, or a record that is not finished.

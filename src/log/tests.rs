@@ -10,7 +10,7 @@ use crate::{
     tokenizer::Analyzer,
 };
 
-const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 struct Logged {
     directory: tempfile::TempDir,
@@ -21,7 +21,7 @@ struct Logged {
 fn begun(segment_bytes: u64) -> Logged {
     let directory = tempfile::TempDir::new().expect("a directory");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
-    let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, StateId::default(), segment_bytes).expect("the disk works");
+    let log = Log::create(Arc::clone(&disk), IDENTITY, 1, StateId::default(), segment_bytes).expect("the disk works");
     Logged { directory, disk, log }
 }
 
@@ -46,7 +46,7 @@ impl Logged {
         segments(&*self.disk).expect("readable").into_iter().map(|(_, first)| first.sequence).collect()
     }
 
-    fn scan_from(&self, from: StateId) -> Result<(Vec<Sequence>, Scanned), FileError> {
+    fn scan_from(&self, from: StateId) -> Result<(Vec<Sequence>, ScanResult), FileError> {
         let mut found = Vec::new();
         let scanned = scan(&*self.disk, &IDENTITY, from, |raw| {
             found.push(raw.header.position.sequence);
@@ -214,7 +214,7 @@ fn damage_that_costs_nothing_is_told_and_passed_over() {
     logged.change(1, |bytes| bytes.extend_from_slice(&[0; 99])); // behind the end of a segment
     logged.change(3, |bytes| bytes[50] ^= 1); // in a header
     let refused = logged.scan_from(StateId::default()).expect("nothing is missing");
-    let (found, Scanned { harmless, cut, .. }) = refused;
+    let (found, ScanResult { harmless, cut, .. }) = refused;
     // The torn header cannot say that the log goes on behind the garbage, so this is a cut, and a small one.
     assert_eq!((found, harmless.len()), (vec![1, 2], 0));
     assert_eq!(cut.map(|cut| cut.remove.len()), Some(1));
@@ -276,11 +276,11 @@ fn a_stray_segment_does_not_hide_the_one_before_it() {
 #[test]
 fn a_tail_gives_whole_records_over_segments_up_to_where_it_is_told() {
     let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);
-    let place = logged.log.place();
+    let place = logged.log.offset();
     logged.append(2);
     logged.sync();
     logged.append(3);
-    let mut tail = Tail::open(&*logged.disk, IDENTITY, place).expect("there");
+    let mut tail = LogTail::open(&*logged.disk, IDENTITY, place).expect("there");
     let mut bytes = Vec::new();
     for (upto, expected) in [(1, 1), (1, 1), (3, 2), (3, 3), (5, 5), (5, 5)] {
         tail.read(&*logged.disk, upto, &mut bytes).expect("whole");

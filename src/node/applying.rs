@@ -12,7 +12,7 @@ use crate::{
     client::Forward,
     clock::{Clock, Monotonic},
     failpoint,
-    format::Identity,
+    format::DatabaseIdentity,
     limits,
     metrics::Metrics,
     replica::{Action, AtOnce, Event, Follower, Replica},
@@ -44,7 +44,7 @@ pub(super) struct Hands {
     pub(super) metrics: Arc<Metrics>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) forward: Forward,
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<DatabaseIdentity>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) actions: Vec<Action<Reply>>,
 }
@@ -323,7 +323,7 @@ mod tests {
 
     /// What a leader that has written nothing says every quarter of a second.
     fn heartbeat() -> Offer<'static> {
-        let identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let identity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         Offer {
             identity,
             leader: 5,

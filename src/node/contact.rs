@@ -6,7 +6,7 @@ use crate::{
     client::Forward,
     config::Settings,
     disk::Disk,
-    format::Identity,
+    format::DatabaseIdentity,
     replica::{Event, Follower, Found},
     replication::{
         Announced, Hello, LeaderDiscovery,
@@ -27,7 +27,7 @@ pub(super) enum Order {
     /// Tell the leader where this replica is.
     Announce(Hello),
     /// Fetch the leader's snapshot.
-    Load(Identity),
+    Load(DatabaseIdentity),
 }
 
 /// The nodes that may lead a follower, at `own`, that has found this in its directory.

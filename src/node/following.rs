@@ -15,7 +15,7 @@ use crate::{
     api::http::{About, Api, Role, Server},
     client::Forward,
     config::Settings,
-    disk::{Disk, Lock},
+    disk::{Disk, DirectoryLock},
     limits,
     manifest::Manifest,
     metrics::NodeRole,
@@ -37,7 +37,7 @@ pub struct Following {
     leader: Option<String>,
     thread: JoinHandle<Replica<Reply>>,
     contact: Contact,
-    _lock: Option<Arc<Lock>>,
+    _lock: Option<Arc<DirectoryLock>>,
 }
 
 impl Following {

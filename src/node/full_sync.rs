@@ -3,10 +3,10 @@
 use crate::{
     disk::Disk,
     failpoint,
-    format::Identity,
+    format::DatabaseIdentity,
     replica::Loaded,
     replication::link::{Incoming, Link, LinkError},
-    snapshot::{Loader, received_snapshot_name},
+    snapshot::{SnapshotLoader, received_snapshot_name},
     store::{Store, DedupLimits},
 };
 use std::time::Duration;
@@ -20,7 +20,7 @@ const TURN: Duration = Duration::from_millis(300);
 /// What went wrong, for a person; it can be tried again.
 pub(super) async fn load(
     link: &Link,
-    identity: Identity,
+    identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
 ) -> Result<Loaded, String> {
@@ -42,7 +42,7 @@ pub(super) async fn load(
 
 async fn receive(
     mut incoming: Incoming,
-    identity: Identity,
+    identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
 ) -> Result<Loaded, String> {
@@ -60,14 +60,14 @@ async fn receive(
 
 async fn keep_and_load(
     incoming: &mut Incoming,
-    identity: Identity,
+    identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
     temporary: &str,
 ) -> Result<Loaded, String> {
     let told = |error: std::io::Error| format!("{temporary}: {error}");
     let file = disk.map(|disk| disk.create(temporary).map_err(told)).transpose()?;
-    let mut loader = Loader::new(identity, window);
+    let mut loader = SnapshotLoader::new(identity, window);
     failpoint::pass("load.begin");
     while let Some(piece) = incoming.next().await.map_err(|error| error.to_string())? {
         if let Some(file) = &file {

@@ -12,9 +12,9 @@ use crate::{
     api::http::{About, Api, Role, Server},
     clock::{LoggedClock, LoggedTime, WallClock},
     config::{Durability, Settings},
-    disk::{Disk, Lock},
+    disk::{Disk, DirectoryLock},
     failpoint,
-    format::Identity,
+    format::DatabaseIdentity,
     leader::{AdmissionLimits, Event, Incumbent, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
     limits,
     manifest::Manifest,
@@ -41,7 +41,7 @@ pub struct Leading {
     replicating: Replicating,
     manifest: Arc<Mutex<Manifest>>,
     disk: Arc<dyn Disk>,
-    _lock: Arc<Lock>,
+    _lock: Arc<DirectoryLock>,
 }
 
 impl Leading {
@@ -172,7 +172,7 @@ fn tell_of_new(settings: &Settings) {
 }
 
 /// Says what was found.
-fn tell_of(store: &Store, identity: &Identity, found: &str, wall: WallClock) {
+fn tell_of(store: &Store, identity: &DatabaseIdentity, found: &str, wall: WallClock) {
     let ahead_ms = wall.ahead_of_ms(store.time_ms());
     if store.time_ms() > LoggedTime::ZERO && -ahead_ms > CLOCK_BEHIND_MS {
         tracing::warn!(
@@ -212,7 +212,7 @@ fn recover(
     elected: Option<&Elected>,
 ) -> Result<Settled, NodeError> {
     let refused = unusable(settings);
-    let new = Identity {
+    let new = DatabaseIdentity {
         database_id: random()?,
         shard_id: 0,
         analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),

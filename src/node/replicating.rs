@@ -8,7 +8,7 @@ use super::random;
 use crate::{
     clock::{Clock, Monotonic},
     disk::Disk,
-    format::Identity,
+    format::DatabaseIdentity,
     leader::{Event, Leader},
     limits,
     manifest::Manifest,
@@ -40,7 +40,7 @@ const MOST: usize = limits::MAX_REPLICAS;
 pub(super) struct Place {
     pub(super) leader: Leader,
     pub(super) node: NodeId,
-    pub(super) identity: Identity,
+    pub(super) identity: DatabaseIdentity,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) epoch: Epoch,
     pub(super) epochs: Arc<EpochTable>,

@@ -3,9 +3,9 @@
 use super::{NodeError, lock};
 use crate::{
     disk::Disk,
-    format::{FileHeader, FileKind, Identity},
+    format::{FileHeader, FileKind, DatabaseIdentity},
     log::{AppendError, Log, RawRecord},
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, Position, Sequence},
     recovery,
     replication::{
@@ -13,7 +13,7 @@ use crate::{
         link::{CONNECT_TIMEOUT, Incoming, Link, LinkError},
     },
     secret::Secret,
-    snapshot::{Loader, received_snapshot_name},
+    snapshot::{SnapshotLoader, received_snapshot_name},
     store::{Store, DedupLimits},
     tokenizer::Analyzer,
 };
@@ -71,7 +71,7 @@ async fn fetch(
         disk,
         identity,
         // Not a follower's: whoever restores wants it to lead.
-        State { epoch: epoch.max(store.mark().position.epoch), boot_id: "restored".into(), ..State::default() },
+        ManifestState { epoch: epoch.max(store.mark().position.epoch), boot_id: "restored".into(), ..ManifestState::default() },
         &store,
         Some(&temporary),
         crate::limits::DEFAULT_SEGMENT_BYTES,
@@ -92,7 +92,7 @@ async fn fetch(
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
 async fn standing_of(link: &Link, patience: Duration) -> Result<(Epoch, Sequence), LinkError> {
     // The first version, which every release can read: the question is about none of its words.
-    let identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
+    let identity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
     let offer = Offer::ask(identity, 0);
     match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT.min(patience)).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
@@ -107,7 +107,7 @@ async fn receive(
     disk: &dyn Disk,
     temporary: &str,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<(Identity, Store), String> {
+) -> Result<(DatabaseIdentity, Store), String> {
     let total = incoming.bytes();
     let told = |error: std::io::Error| format!("{temporary}: {error}");
     let file = disk.create(temporary).map_err(told)?;
@@ -122,7 +122,7 @@ async fn receive(
                 // Which database it is stands at the front.
                 first.extend_from_slice(&piece);
                 let Ok(header) = FileHeader::decode(temporary, &first) else { continue };
-                loader.insert((header.identity, Loader::new(header.identity, DedupLimits::default())))
+                loader.insert((header.identity, SnapshotLoader::new(header.identity, DedupLimits::default())))
             }
         };
         let fresh = if first.is_empty() { &piece[..] } else { &std::mem::take(&mut first)[..] };
@@ -134,7 +134,7 @@ async fn receive(
     Ok((identity, store))
 }
 
-fn append_all(mut records: &[u8], identity: &Identity, log: &mut Log, store: &mut Store) -> Result<(), String> {
+fn append_all(mut records: &[u8], identity: &DatabaseIdentity, log: &mut Log, store: &mut Store) -> Result<(), String> {
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(|bad| bad.to_string())?;
         let (bytes, rest) = records.split_at(raw.header.record_bytes());

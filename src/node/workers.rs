@@ -2,10 +2,10 @@
 
 use crate::{
     disk::Disk,
-    format::{FileError, Identity},
-    log::{FileCheck, FilesFound, LivePlace, Sync},
+    format::{FileError, DatabaseIdentity},
+    log::{FileCheck, FileCheckResult, LiveLogOffset, SyncJob},
     metrics::Metrics,
-    snapshot::{Job, Published},
+    snapshot::{SnapshotJob, PublishedSnapshot},
     store::{StateId, StoreReader},
 };
 use std::{
@@ -27,19 +27,19 @@ const PACE: Duration = Duration::from_millis(1);
 /// What a worker has done.
 pub(super) enum Done {
     /// A sync.
-    Synced(Sync, io::Result<()>),
+    Synced(SyncJob, io::Result<()>),
     /// A look at the files.
-    FilesChecked(FileCheck, FilesFound),
+    FilesChecked(FileCheck, FileCheckResult),
     /// A snapshot, in so many milliseconds.
-    Snapshot(Result<Published, FileError>, u64),
+    Snapshot(Result<PublishedSnapshot, FileError>, u64),
 }
 
 /// A snapshot that is wanted.
 pub(super) struct Wanted {
-    pub(super) identity: Identity,
+    pub(super) identity: DatabaseIdentity,
     pub(super) reader: StoreReader,
     pub(super) mark: StateId,
-    pub(super) place: LivePlace,
+    pub(super) place: LiveLogOffset,
 }
 
 /// Whom the workers tell what they have done.
@@ -47,7 +47,7 @@ pub(super) type Tell = Arc<dyn Fn(Done) + Send + std::marker::Sync>;
 
 /// Work for the thread that syncs.
 enum DiskWork {
-    Sync(Sync),
+    Sync(SyncJob),
     Check(FileCheck),
 }
 
@@ -69,7 +69,7 @@ impl Workers {
         Ok(Self { syncs, snapshots })
     }
 
-    pub(super) fn sync(&self, sync: Sync) {
+    pub(super) fn sync(&self, sync: SyncJob) {
         self.syncs.send(DiskWork::Sync(sync)).expect("the sync thread lives as long as this");
     }
 
@@ -116,7 +116,7 @@ fn run_snapshots(wanted: Receiver<Wanted>, tell: &Tell, metrics: &Metrics, disk:
     // On Linux this thread alone: a post that comes while a snapshot is written goes first.
     let _ = rustix::process::nice(SNAPSHOT_NICE);
     for Wanted { identity, reader, mark, place } in wanted {
-        let job = || Job::begin(Arc::clone(disk), identity, reader, mark, place).and_then(run_paced);
+        let job = || SnapshotJob::start(Arc::clone(disk), identity, reader, mark, place).and_then(run_paced);
         let (result, took) = timed(|| unless_panic(job, FileError::io("a snapshot")));
         if let Ok(published) = &result {
             metrics.snapshots.inc();
@@ -129,7 +129,7 @@ fn run_snapshots(wanted: Receiver<Wanted>, tell: &Tell, metrics: &Metrics, disk:
 
 /// Works for a millisecond, rests for one: on a machine with few cores a post waits for no more than that.
 #[allow(clippy::disallowed_methods, reason = "the shell owns the thread, and its pace")]
-fn run_paced(job: Job) -> Result<Published, FileError> {
+fn run_paced(job: SnapshotJob) -> Result<PublishedSnapshot, FileError> {
     let mut begun = Instant::now();
     job.run_with(|| {
         if begun.elapsed() >= PACE {

@@ -14,9 +14,9 @@ use super::{Recovered, RecoveryError, Settled, Whose, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
     failpoint,
-    format::{FileError, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
+    format::{FileError, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
     log::Log,
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Standing},
     store::{Store, DedupLimits},
 };
@@ -35,11 +35,11 @@ pub fn look_follower(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Reco
 impl Recovered {
     /// Where a follower stands that has these files.
     pub fn stands(&self) -> Position {
-        let State { epoch, epochs, .. } = &self.manifest.state;
+        let ManifestState { epoch, epochs, .. } = &self.manifest.state;
         standing_at(self.store.mark().position, *epoch, epochs)
     }
 
-    /// Whether these are a follower's files ([`State::has_followed`]) that lack records of epochs that have ended.
+    /// Whether these are a follower's files ([`ManifestState::has_followed`]) that lack records of epochs that have ended.
     pub fn is_behind(&self) -> bool {
         self.manifest.state.has_followed() && self.stands().epoch < self.manifest.state.epoch
     }
@@ -53,7 +53,7 @@ impl Recovered {
     /// will be part of it.
     pub(super) fn end_where_it_stands(&mut self) {
         let stands = self.stands();
-        let State { epoch, epochs, .. } = &mut self.manifest.state;
+        let ManifestState { epoch, epochs, .. } = &mut self.manifest.state;
         if stands.epoch < *epoch {
             let mut before = EpochTable::default();
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
@@ -98,10 +98,10 @@ pub fn begin_epoch(
     epochs: EpochTable,
 ) -> Result<(), FileError> {
     failpoint::pass("epoch.begin");
-    log.begin_epoch(epoch)?;
+    log.start_epoch(epoch)?;
     failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
-    // It is written from elsewhere now, see [`State::has_followed`].
+    // It is written from elsewhere now, see [`ManifestState::has_followed`].
     manifest.state.boot_id.clear();
     manifest.write(disk)
 }
@@ -115,8 +115,8 @@ pub fn begin_epoch(
 /// As the system says.
 pub fn adopt(
     disk: &Arc<dyn Disk>,
-    identity: Identity,
-    state: State,
+    identity: DatabaseIdentity,
+    state: ManifestState,
     store: &Store,
     snapshot: Option<&str>,
     segment_bytes: u64,
@@ -141,7 +141,7 @@ pub fn adopt(
     }
     sync_directory()?;
     failpoint::pass("adopt.snapshot");
-    let log = Log::begin(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
+    let log = Log::create(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
     failpoint::pass("adopt.log");
     let mut manifest = Manifest { identity, state };
     manifest.write(&**disk)?;

@@ -4,13 +4,13 @@ use crate::{
     clock::Monotonic,
     disk::Disk,
     failpoint::{Defect, planted},
-    format::{FileError, Identity},
-    log::{AppendError, CheckSchedule, FileCheck, FilesFound, LivePlace, Log, Sync},
-    manifest::{Manifest, State},
+    format::{FileError, DatabaseIdentity},
+    log::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Sequence},
     recovery::{self, Settled},
     replication::Members,
-    snapshot::{Due, Published, Schedule, SnapshotSettings},
+    snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     store::Store,
 };
 use std::{io, sync::Arc};
@@ -27,7 +27,7 @@ pub struct Directory {
 /// A snapshot of the leader, loaded; or nothing, where the leader has none yet.
 pub struct Loaded {
     /// The database.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// Its state.
     pub store: Store,
     /// The synced temporary file that holds it, if the replica keeps files.
@@ -39,14 +39,14 @@ impl Directory {
     pub(super) fn replace(
         &self,
         loaded: &Loaded,
-        state: State,
+        state: ManifestState,
         snapshot: SnapshotSettings,
         now: Monotonic,
     ) -> Result<Files, FileError> {
         let Loaded { identity, store, temporary } = loaded;
         let (manifest, log) =
             recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
-        let schedule = Schedule::new(snapshot, store.mark().position.sequence, now);
+        let schedule = SnapshotSchedule::new(snapshot, store.mark().position.sequence, now);
         let checks = CheckSchedule::new(now);
         Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, checks, syncing: false, unproven: None })
     }
@@ -57,7 +57,7 @@ pub struct Files {
     disk: Arc<dyn Disk>,
     manifest: Manifest,
     log: Log,
-    schedule: Schedule,
+    schedule: SnapshotSchedule,
     checks: CheckSchedule,
     syncing: bool,
     /// What was synced when an epoch was begun during a sync that has not reported yet.
@@ -73,7 +73,7 @@ impl Files {
         now: Monotonic,
     ) -> (Store, Self) {
         let Settled { manifest, store, log, snapshot: newest, .. } = settled;
-        let schedule = Schedule::new(snapshot, newest, now);
+        let schedule = SnapshotSchedule::new(snapshot, newest, now);
         let checks = CheckSchedule::new(now);
         (store, Self { disk, manifest, log, schedule, checks, syncing: false, unproven: None })
     }
@@ -99,7 +99,7 @@ impl Files {
         self.log.is_overdue()
     }
 
-    pub(super) fn start_sync(&mut self) -> Option<Sync> {
+    pub(super) fn start_sync(&mut self) -> Option<SyncJob> {
         if self.syncing {
             return None;
         }
@@ -108,7 +108,7 @@ impl Files {
         sync
     }
 
-    pub(super) fn synced(&mut self, sync: &Sync, result: io::Result<()>) -> io::Result<()> {
+    pub(super) fn synced(&mut self, sync: &SyncJob, result: io::Result<()>) -> io::Result<()> {
         if !self.log.owns(sync) {
             return Ok(()); // of the files that were there before these
         }
@@ -118,7 +118,7 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn due(&mut self, now: Monotonic, snapshot_running: bool) -> Due {
+    pub(super) fn due(&mut self, now: Monotonic, snapshot_running: bool) -> DueWork {
         self.schedule.due(now, self.log.sequence(), snapshot_running)
     }
 
@@ -132,17 +132,17 @@ impl Files {
     }
 
     /// That look has ended: tells what is gone.
-    pub(super) fn checked(&mut self, check: &FileCheck, found: &FilesFound) -> Option<String> {
+    pub(super) fn checked(&mut self, check: &FileCheck, found: &FileCheckResult) -> Option<String> {
         self.checks.ended();
         self.log.checked(check, found)
     }
 
-    pub(super) fn begin_snapshot(&mut self) -> LivePlace {
-        self.schedule.begun();
-        self.log.live_place()
+    pub(super) fn begin_snapshot(&mut self) -> LiveLogOffset {
+        self.schedule.started();
+        self.log.live_offset()
     }
 
-    pub(super) fn snapshot_ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
+    pub(super) fn snapshot_ended(&mut self, result: &Result<PublishedSnapshot, FileError>, took_ms: u64) {
         self.schedule.ended(result, took_ms);
         if result.is_err() {
             self.checks.hurry();

@@ -5,10 +5,10 @@ use crate::{
     format::FileError,
     leader::Queue,
     limits,
-    log::{FileCheck, FilesFound, Sync},
+    log::{FileCheck, FileCheckResult, SyncJob},
     position::Epoch,
     replication::{Answer, Feed, Members},
-    snapshot::Published,
+    snapshot::PublishedSnapshot,
     view::View,
 };
 use bytes::Bytes;
@@ -27,11 +27,11 @@ pub enum Event {
     /// An offer of the leader, as bytes.
     Offer(Bytes, oneshot::Sender<Answer>),
     /// A sync has ended.
-    Synced(Sync, io::Result<()>),
+    Synced(SyncJob, io::Result<()>),
     /// A look at the files has ended.
-    FilesChecked(FileCheck, FilesFound),
+    FilesChecked(FileCheck, FileCheckResult),
     /// A snapshot has ended, after so many milliseconds.
-    SnapshotEnded(Result<Published, FileError>, u64),
+    SnapshotEnded(Result<PublishedSnapshot, FileError>, u64),
     /// The leader's snapshot was loaded, or not.
     Loaded(Result<Loaded, String>),
     /// No more offers come: sync, and end.

@@ -3,7 +3,7 @@
 use super::{Action, Files, Replica};
 use crate::{
     format::FileError,
-    manifest::State,
+    manifest::ManifestState,
     position::Epoch,
     replication::{Members, Offer, Outcome},
 };
@@ -66,7 +66,7 @@ impl<T> Replica<T> {
 }
 
 /// The nodes of the cluster, as the MANIFEST of the node at `own` tells of them. It may have led itself.
-pub(super) fn members_of(state: &State, own: &str) -> Members {
+pub(super) fn members_of(state: &ManifestState, own: &str) -> Members {
     let leader = state.leader_url.clone().filter(|url| url != own);
     Members { leader: leader.unwrap_or_default(), replicas: state.replicas.clone() }
 }

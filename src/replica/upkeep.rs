@@ -4,15 +4,15 @@ use super::{Action, Replica, files::Files};
 use crate::{
     clock::Monotonic,
     format::FileError,
-    log::{FileCheck, FilesFound, Sync},
+    log::{FileCheck, FileCheckResult, SyncJob},
     replication::Outcome,
-    snapshot::{Due, Published},
+    snapshot::{DueWork, PublishedSnapshot},
 };
 use std::io;
 
 impl<T> Replica<T> {
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
+    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
         if let Some(held) = &mut self.held
             && let Some(files) = &mut held.files
             && let Err(error) = files.synced(sync, result)
@@ -37,7 +37,7 @@ impl<T> Replica<T> {
     /// A snapshot that was asked for has ended, after `took_ms`.
     pub fn snapshot_ended(
         &mut self,
-        result: &Result<Published, FileError>,
+        result: &Result<PublishedSnapshot, FileError>,
         took_ms: u64,
         now: Monotonic,
         actions: &mut Vec<Action<T>>,
@@ -52,7 +52,7 @@ impl<T> Replica<T> {
     }
 
     /// A look at the files that was asked for has ended.
-    pub fn files_checked(&mut self, check: &FileCheck, found: &FilesFound, actions: &mut Vec<Action<T>>) {
+    pub fn files_checked(&mut self, check: &FileCheck, found: &FileCheckResult, actions: &mut Vec<Action<T>>) {
         if let Some(held) = &mut self.held
             && let Some(files) = &mut held.files
             && let Some(gone) = files.checked(check, found)
@@ -69,9 +69,9 @@ impl<T> Replica<T> {
         let Some(files) = &mut held.files else { return };
         actions.extend(files.due_check(now).map(Action::CheckFiles));
         match files.due(now, self.snapshot_running) {
-            Due::Nothing => {}
-            Due::Sync => self.start_sync(actions),
-            Due::Snapshot => {
+            DueWork::Nothing => {}
+            DueWork::Sync => self.start_sync(actions),
+            DueWork::Snapshot => {
                 self.snapshot_running = true;
                 let (reader, mark, identity) = (held.store.reader(), held.store.mark(), held.identity);
                 actions.push(Action::Snapshot(identity, reader, mark, files.begin_snapshot()));

@@ -3,7 +3,7 @@
 use super::{CatchUp, Feed, Gathered, Since};
 use crate::{
     disk::{Disk, DiskFile},
-    format::{FileError, Identity},
+    format::{FileError, DatabaseIdentity},
     position::Sequence,
     snapshot,
 };
@@ -70,7 +70,7 @@ impl Archive {
         &self,
         after: Sequence,
         last: Sequence,
-        identity: &Identity,
+        identity: &DatabaseIdentity,
     ) -> Result<Option<Vec<Bytes>>, FileError> {
         let Some(disk) = &self.disk else {
             return Ok(match self.feed.since(after, PIECE_BYTES) {
@@ -111,7 +111,7 @@ mod tests {
         for sequence in 1..=12 {
             feed.push(sequence, Bytes::from(vec![0; RECORD]));
         }
-        let identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let identity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         let directory = tempfile::tempdir().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(crate::disk::RealDisk::at(directory.path()));
         for disk in [None, Some(disk)] {

@@ -3,9 +3,9 @@
 use super::{Feed, Since};
 use crate::{
     disk::Disk,
-    format::{FileError, Identity},
+    format::{FileError, DatabaseIdentity},
     limits,
-    log::{self, Tail},
+    log::{self, LogTail},
     position::Sequence,
 };
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub enum Gathered {
 #[derive(Default)]
 pub struct CatchUp {
     /// In the log, the place behind this record.
-    tail: Option<(Sequence, Tail)>,
+    tail: Option<(Sequence, LogTail)>,
 }
 
 impl CatchUp {
@@ -40,7 +40,7 @@ impl CatchUp {
         last: Sequence,
         feed: &Feed,
         disk: &dyn Disk,
-        identity: &Identity,
+        identity: &DatabaseIdentity,
     ) -> Result<Gathered, FileError> {
         match feed.since(after, limits::OFFER_BYTES) {
             Since::Records(records) => {
@@ -62,12 +62,12 @@ impl CatchUp {
         after: Sequence,
         last: Sequence,
         disk: &dyn Disk,
-        identity: &Identity,
+        identity: &DatabaseIdentity,
     ) -> Result<Gathered, FileError> {
         let mut tail = match self.tail.take() {
             Some((at, tail)) if at == after => tail,
             _ => match log::place_after(disk, identity, after)? {
-                Some((place, _)) => Tail::open(disk, *identity, place)?,
+                Some((place, _)) => LogTail::open(disk, *identity, place)?,
                 None => return Ok(Gathered::NeedSnapshot),
             },
         };

@@ -2,7 +2,7 @@
 
 use super::{Hello, Members, NodeId};
 use crate::{
-    format::Identity,
+    format::DatabaseIdentity,
     position::{Epoch, EpochTable, Position},
     store::StateId,
 };
@@ -14,7 +14,7 @@ pub struct Lead {
     /// This run of it.
     pub node: NodeId,
     /// The database.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// Its epoch.
     pub epoch: Epoch,
     /// How the epochs before it ended.
@@ -91,7 +91,7 @@ mod tests {
     use crate::tokenizer::Analyzer;
 
     fn lead() -> Lead {
-        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));

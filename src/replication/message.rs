@@ -4,7 +4,7 @@
 //! allocates for more than was received.
 
 use crate::{
-    format::{self, Identity},
+    format::{self, DatabaseIdentity},
     limits,
     position::{Epoch, EpochTable, Position, Sequence},
     store::StateId,
@@ -67,7 +67,7 @@ impl Members {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer<'a> {
     /// The database.
-    pub identity: Identity,
+    pub identity: DatabaseIdentity,
     /// This run of the leader.
     pub leader: NodeId,
     /// Its epoch.
@@ -108,7 +108,7 @@ struct OfferHead {
 
 impl<'a> Offer<'a> {
     /// The question where a node stands, of whoever does not lead (yet), and knows of `epoch`.
-    pub fn ask(identity: Identity, epoch: Epoch) -> Self {
+    pub fn ask(identity: DatabaseIdentity, epoch: Epoch) -> Self {
         Self {
             identity,
             leader: 0,
@@ -124,14 +124,14 @@ impl<'a> Offer<'a> {
     }
 
     /// The question whether a node promises `epoch` to the run `leader` of a node that is at `url`.
-    pub fn promise(identity: Identity, epoch: Epoch, leader: NodeId, url: &str) -> Self {
+    pub fn promise(identity: DatabaseIdentity, epoch: Epoch, leader: NodeId, url: &str) -> Self {
         let members = Some(Members { leader: url.to_owned(), replicas: Vec::new() });
         Self { command: Command::Promise, leader, members, ..Self::ask(identity, epoch) }
     }
 
     /// The offer as bytes, without its records: they follow.
     pub fn encode_head(&self) -> Vec<u8> {
-        let Identity { database_id, shard_id, analyzer, hash_seed } = self.identity;
+        let DatabaseIdentity { database_id, shard_id, analyzer, hash_seed } = self.identity;
         let head = OfferHead {
             version: VERSION,
             database_id,
@@ -178,7 +178,7 @@ impl<'a> Offer<'a> {
             members,
             ..
         } = head;
-        let identity = Identity { database_id, shard_id, analyzer, hash_seed };
+        let identity = DatabaseIdentity { database_id, shard_id, analyzer, hash_seed };
         check_epoch(epoch)?;
         members.as_ref().map_or(Ok(()), Members::check)?;
         Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, members, records })
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     fn offer() -> Offer<'static> {
-        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 5));
         Offer {

@@ -12,7 +12,7 @@
 use super::{Answer, Asked, Hello, Members, NodeId, Offer, candidacy, has_promised, holds_nothing};
 use crate::{
     failpoint::{Defect, planted},
-    format::Identity,
+    format::DatabaseIdentity,
     limits,
     position::{Epoch, Position},
 };
@@ -30,7 +30,7 @@ const NOBODY_LEADS: &str = "Nobody may be leading now: try again, here or at ano
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// The database it holds; `None` if it holds none.
-    pub identity: Option<Identity>,
+    pub identity: Option<DatabaseIdentity>,
     /// This run of it.
     pub node: NodeId,
     /// Where it can be reached.
@@ -336,7 +336,7 @@ mod tests {
         tokenizer::Analyzer,
     };
 
-    const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+    const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
     fn hello(node: NodeId, epoch: Epoch, position: (u64, u64)) -> Hello {
         Hello {

@@ -5,8 +5,8 @@
 use super::Hello;
 use crate::{
     failpoint::{Defect, planted},
-    format::Identity,
-    log::{BadRecord, RawRecord},
+    format::DatabaseIdentity,
+    log::{RecordError, RawRecord},
     position::Epoch,
     store::Store,
 };
@@ -55,8 +55,8 @@ pub enum ExtendError {
 ///
 /// # Errors
 /// As [`ExtendError`] says.
-pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records: &[u8]) -> Result<u64, ExtendError> {
-    let damaged = |bad: BadRecord| ExtendError::Foreign(bad.to_string());
+pub fn extend(store: &mut Store, identity: &DatabaseIdentity, epoch: Epoch, mut records: &[u8]) -> Result<u64, ExtendError> {
+    let damaged = |bad: RecordError| ExtendError::Foreign(bad.to_string());
     let mut applied = 0;
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
@@ -106,10 +106,10 @@ mod tests {
 
     #[test]
     fn what_does_not_go_on_is_told_from_what_leads_elsewhere() {
-        let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let directory = tempfile::TempDir::new().expect("a directory");
         let disk = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
-        let mut log = Log::begin(disk, identity, 1, StateId::default(), 1 << 20).expect("the disk works");
+        let mut log = Log::create(disk, identity, 1, StateId::default(), 1 << 20).expect("the disk works");
         let counts = vec![WordCount { word: "hello", count: 1 }];
         let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
         let mut append = |digest, changes| {

@@ -9,7 +9,7 @@
 
 use crate::{
     clock::LoggedTime,
-    format::{Damage, u32_at},
+    format::{FileDamage, u32_at},
     store::StateId,
 };
 use bincode::{Decode, Encode};
@@ -27,7 +27,7 @@ pub(super) enum BlockKind {
     Window,
     /// Records, as in the log.
     Records,
-    /// The [`Trailer`]; nothing follows it.
+    /// The [`SnapshotTrailer`]; nothing follows it.
     Trailer,
 }
 
@@ -46,7 +46,7 @@ impl BlockKind {
 
 /// The end of a snapshot: what it is a state at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Trailer {
+pub struct SnapshotTrailer {
     /// Where the walk began.
     pub start: StateId,
     /// What the snapshot is a state at.
@@ -80,12 +80,12 @@ pub(super) fn check(
     header: &[u8; BLOCK_HEADER_BYTES],
     payload: &[u8],
     crc_before: u32,
-) -> Result<(BlockKind, u32), Damage> {
+) -> Result<(BlockKind, u32), FileDamage> {
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc_before, &header[..8]), payload);
     if crc != u32_at(header, 8) {
-        return Err(Damage::new(file, offset, "the checksum of a block does not match"));
+        return Err(FileDamage::new(file, offset, "the checksum of a block does not match"));
     }
     let code = u32_at(header, 0);
     let kind = BlockKind::ALL.into_iter().find(|kind| kind.code() == code);
-    kind.map(|kind| (kind, crc)).ok_or_else(|| Damage::new(file, offset, format!("a block of unknown kind {code}")))
+    kind.map(|kind| (kind, crc)).ok_or_else(|| FileDamage::new(file, offset, format!("a block of unknown kind {code}")))
 }

@@ -3,7 +3,7 @@
 //! While a snapshot is quick and small, one is published each time. Once it is not, the synced log stands in until it
 //! has outgrown the last snapshot.
 
-use super::Published;
+use super::PublishedSnapshot;
 use crate::{clock::Monotonic, format::FileError, limits, position::Sequence};
 
 /// When snapshots and background syncs happen.
@@ -21,7 +21,7 @@ impl Default for SnapshotSettings {
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum DueWork {
     /// Nothing.
     Nothing,
     /// The log is to be synced.
@@ -32,7 +32,7 @@ pub enum Due {
 
 /// Decides, from how the last snapshot went, what is due.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub struct SnapshotSchedule {
     settings: SnapshotSettings,
     next: Monotonic,
     last: Sequence,
@@ -49,7 +49,7 @@ pub struct Schedule {
 /// The most intervals that pass before a snapshot is tried again.
 const LONGEST_PAUSE: u32 = 64;
 
-impl Schedule {
+impl SnapshotSchedule {
     /// A schedule for a database whose newest snapshot is a state at `last`.
     pub fn new(settings: SnapshotSettings, last: Sequence, now: Monotonic) -> Self {
         Self {
@@ -71,30 +71,30 @@ impl Schedule {
     }
 
     /// What is due at `now`, `sequence` being the last record, `running` whether a snapshot is under way.
-    pub fn due(&mut self, now: Monotonic, sequence: Sequence, running: bool) -> Due {
+    pub fn due(&mut self, now: Monotonic, sequence: Sequence, running: bool) -> DueWork {
         if self.settings.interval_ms == 0 || now < self.next {
-            return Due::Nothing;
+            return DueWork::Nothing;
         }
         self.next = now.after_ms(self.settings.interval_ms);
         if sequence == self.last {
-            return Due::Nothing;
+            return DueWork::Nothing;
         }
         let quick = self.last_ms < limits::QUICK_SNAPSHOT_MS && self.last_bytes < limits::QUICK_SNAPSHOT_BYTES;
         let outgrown = self.log_bytes > self.last_bytes.max(limits::QUICK_SNAPSHOT_BYTES);
         if self.paused < self.pause {
             self.paused += 1;
-            return Due::Sync;
+            return DueWork::Sync;
         }
-        if !running && (quick || outgrown) { Due::Snapshot } else { Due::Sync }
+        if !running && (quick || outgrown) { DueWork::Snapshot } else { DueWork::Sync }
     }
 
     /// A snapshot is begun.
-    pub fn begun(&mut self) {
+    pub fn started(&mut self) {
         self.log_bytes_before = std::mem::take(&mut self.log_bytes);
     }
 
     /// The snapshot that was begun has ended, after so long.
-    pub fn ended(&mut self, result: &Result<Published, FileError>, took_ms: u64) {
+    pub fn ended(&mut self, result: &Result<PublishedSnapshot, FileError>, took_ms: u64) {
         match result {
             Ok(published) => self.published(published.position.sequence, took_ms, published.bytes),
             Err(_) => self.failed(),
@@ -119,7 +119,7 @@ impl Schedule {
         self.last
     }
 
-    /// When [`Schedule::due`] is to be asked again; `None`: never.
+    /// When [`SnapshotSchedule::due`] is to be asked again; `None`: never.
     pub fn next(&self) -> Option<Monotonic> {
         (self.settings.interval_ms > 0).then_some(self.next)
     }
@@ -133,32 +133,32 @@ mod tests {
         Monotonic::from_ms(ms)
     }
 
-    fn schedule() -> Schedule {
-        Schedule::new(SnapshotSettings { interval_ms: 1_000 }, 0, ms(0))
+    fn schedule() -> SnapshotSchedule {
+        SnapshotSchedule::new(SnapshotSettings { interval_ms: 1_000 }, 0, ms(0))
     }
 
     #[test]
     fn nothing_is_due_before_the_interval_or_without_a_change() {
         let mut schedule = schedule();
-        assert_eq!(schedule.due(ms(999), 5, false), Due::Nothing);
-        assert_eq!(schedule.due(ms(1_000), 0, false), Due::Nothing);
-        assert_eq!(schedule.due(ms(1_500), 5, false), Due::Nothing, "the interval begins anew");
-        assert_eq!(schedule.due(ms(2_000), 5, false), Due::Snapshot);
+        assert_eq!(schedule.due(ms(999), 5, false), DueWork::Nothing);
+        assert_eq!(schedule.due(ms(1_000), 0, false), DueWork::Nothing);
+        assert_eq!(schedule.due(ms(1_500), 5, false), DueWork::Nothing, "the interval begins anew");
+        assert_eq!(schedule.due(ms(2_000), 5, false), DueWork::Snapshot);
     }
 
     #[test]
     fn quick_snapshots_come_every_time_and_slow_ones_when_the_log_has_outgrown_them() {
         let mut schedule = schedule();
         schedule.published(5, 99, 1_000);
-        assert_eq!(schedule.due(ms(1_000), 6, false), Due::Snapshot);
-        schedule.begun();
+        assert_eq!(schedule.due(ms(1_000), 6, false), DueWork::Snapshot);
+        schedule.started();
         schedule.published(6, 100, 20 << 20);
-        assert_eq!(schedule.due(ms(2_000), 7, false), Due::Sync);
+        assert_eq!(schedule.due(ms(2_000), 7, false), DueWork::Sync);
         schedule.appended(20 << 20);
-        assert_eq!(schedule.due(ms(3_000), 8, false), Due::Sync);
+        assert_eq!(schedule.due(ms(3_000), 8, false), DueWork::Sync);
         schedule.appended(1);
-        assert_eq!(schedule.due(ms(4_000), 9, true), Due::Sync, "one at a time");
-        assert_eq!(schedule.due(ms(5_000), 9, false), Due::Snapshot);
+        assert_eq!(schedule.due(ms(4_000), 9, true), DueWork::Sync, "one at a time");
+        assert_eq!(schedule.due(ms(5_000), 9, false), DueWork::Snapshot);
     }
 
     #[test]
@@ -166,20 +166,20 @@ mod tests {
         let mut schedule = schedule();
         let mut tried = Vec::new();
         for second in 1..=40 {
-            if schedule.due(ms(second * 1_000), second, false) == Due::Snapshot {
+            if schedule.due(ms(second * 1_000), second, false) == DueWork::Snapshot {
                 tried.push(second);
-                schedule.begun();
+                schedule.started();
                 schedule.failed();
             }
         }
         assert_eq!(tried, [1, 3, 6, 11, 20, 37]);
         schedule.published(40, 1, 1);
-        assert_eq!(schedule.due(ms(41_000), 41, false), Due::Snapshot);
+        assert_eq!(schedule.due(ms(41_000), 41, false), DueWork::Snapshot);
     }
 
     #[test]
     fn an_interval_of_zero_is_never() {
-        let mut schedule = Schedule::new(SnapshotSettings { interval_ms: 0 }, 0, ms(0));
-        assert_eq!((schedule.due(ms(9_999), 5, false), schedule.next()), (Due::Nothing, None));
+        let mut schedule = SnapshotSchedule::new(SnapshotSettings { interval_ms: 0 }, 0, ms(0));
+        assert_eq!((schedule.due(ms(9_999), 5, false), schedule.next()), (DueWork::Nothing, None));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     witness::Witness,
 };
 use memdb::{
-    format::Identity,
+    format::DatabaseIdentity,
     leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
     position::{Epoch, Position},
     snapshot::SnapshotSettings,
@@ -113,7 +113,7 @@ pub struct Cluster {
     pub bug: Option<Bug>,
     pub tallies: Tallies,
     /// The identity of the database once it has one.
-    pub database: Option<Identity>,
+    pub database: Option<DatabaseIdentity>,
     /// The epoch that a candidate asks for just now; 0: none does.
     pub sworn_to: Epoch,
     /// What each reader has seen last, which it asks for on every node.

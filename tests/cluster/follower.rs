@@ -11,7 +11,7 @@ use crate::{
 };
 use memdb::{
     disk::{Disk, DiskFile, temporary_name},
-    format::{FileError, Identity, SNAPSHOT_PREFIX},
+    format::{FileError, DatabaseIdentity, SNAPSHOT_PREFIX},
     log,
     position::{EpochTable, Position},
     recovery,
@@ -19,7 +19,7 @@ use memdb::{
     replication::{
         Announced, Answer, Archive, Feed, LeaderDiscovery, Members, Offer, Outcome, Outgoing, Snapshot, has_promised,
     },
-    snapshot::{Job, Loader, SnapshotSettings, Step},
+    snapshot::{SnapshotJob, SnapshotLoader, SnapshotSettings, JobStep},
     store::{StateId, StoreReader, Store, DedupLimits},
 };
 use std::{collections::VecDeque, io, sync::Arc};
@@ -37,8 +37,8 @@ pub struct Following {
     pub view: Option<(EpochTable, StoreReader)>,
     pub ready: bool,
     /// Syncs that are asked for, each with its result once it has run, in their order.
-    syncs: VecDeque<(log::Sync, Option<io::Result<()>>)>,
-    snapshot: Option<Job>,
+    syncs: VecDeque<(log::SyncJob, Option<io::Result<()>>)>,
+    snapshot: Option<SnapshotJob>,
     load: Option<Load>,
     /// A snapshot is loaded, and waits until the own one is written.
     takes_over: bool,
@@ -55,15 +55,15 @@ pub struct Following {
 
 /// A full sync under way.
 enum Load {
-    Wanted(Identity),
+    Wanted(DatabaseIdentity),
     Coming(Coming),
 }
 
 struct Coming {
     outgoing: Outgoing,
-    identity: Identity,
+    identity: DatabaseIdentity,
     at: u64,
-    loader: Box<Loader>,
+    loader: Box<SnapshotLoader>,
     file: Option<Arc<dyn DiskFile>>,
 }
 
@@ -244,7 +244,7 @@ impl Cluster {
                 Action::Sync(sync) => process.syncs.push_back((sync, None)),
                 Action::Snapshot(identity, reader, mark, place) => {
                     let disk = Arc::clone(process.disk.as_ref().expect("it keeps files"));
-                    match Job::begin(disk, identity, reader, mark, place) {
+                    match SnapshotJob::start(disk, identity, reader, mark, place) {
                         Ok(job) => process.snapshot = Some(job),
                         Err(error) => {
                             let mut more = Vec::new();
@@ -356,8 +356,8 @@ impl Cluster {
         let Some(process) = node.following_mut() else { return Ok(()) };
         let Some(job) = &mut process.snapshot else { return Ok(()) };
         let result = match job.step() {
-            Ok(Step::More) => return Ok(()),
-            Ok(Step::Done(published)) => Ok(published),
+            Ok(JobStep::More) => return Ok(()),
+            Ok(JobStep::Done(published)) => Ok(published),
             Err(_) if machine.lock().crashed() => return Ok(()),
             Err(error) => Err(error),
         };
@@ -489,7 +489,7 @@ type LoadStep = Result<Result<Loaded, Load>, String>;
 
 fn begin_load(
     snapshot: Result<Snapshot, FileError>,
-    identity: Identity,
+    identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<Arc<dyn Disk>>,
 ) -> LoadStep {
@@ -499,7 +499,7 @@ fn begin_load(
         Snapshot::File(outgoing) => {
             let temporary = temporary();
             let file = disk.map(|disk| disk.create(&temporary)).transpose().map_err(|error| error.to_string())?;
-            let loader = Box::new(Loader::new(identity, window));
+            let loader = Box::new(SnapshotLoader::new(identity, window));
             Ok(Err(Load::Coming(Coming { outgoing, identity, at: 0, loader, file })))
         }
     }

@@ -13,15 +13,15 @@ use crate::{
 use memdb::{
     clock::LoggedClock,
     disk::Disk,
-    format::Identity,
+    format::DatabaseIdentity,
     hash::WordHasher,
     leader::{AckLevel, Action, Incumbent, Submission, WriteError, Writer, close},
     log,
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::Settled,
     replication::{Archive, Feed, Lead, Members, NodeId},
-    snapshot::{Job, Step},
+    snapshot::{SnapshotJob, JobStep},
     store::StoreReader,
     tally::WriteBatch,
     tokenizer::Analyzer,
@@ -42,8 +42,8 @@ pub struct Leading {
     pub queue: Vec<Submission<usize>>,
     /// What the Writer wants done and its thread has not come to yet.
     pub wanted: Vec<Action<usize>>,
-    sync: Option<(log::Sync, Option<io::Result<()>>)>,
-    snapshot: Option<Job>,
+    sync: Option<(log::SyncJob, Option<io::Result<()>>)>,
+    snapshot: Option<SnapshotJob>,
     pub synced_upto: Sequence,
     wants_durable: bool,
     pub served: [Option<Served>; PLACES],
@@ -157,14 +157,14 @@ impl Cluster {
 
     /// The nodes that a MANIFEST tells of, and the settings name.
     pub fn known_by(&self, manifest: &Manifest) -> Vec<Place> {
-        let State { replicas, leader_url, .. } = &manifest.state;
+        let ManifestState { replicas, leader_url, .. } = &manifest.state;
         let is_known = |url: &String| replicas.contains(url) || leader_url.as_ref() == Some(url);
         (0..PLACES).filter(|&place| self.settings.configured || is_known(&url_of(place))).collect()
     }
 
-    pub fn new_identity(&mut self) -> Identity {
+    pub fn new_identity(&mut self) -> DatabaseIdentity {
         let (high, low) = (self.random.next_u64(), self.random.next_u64());
-        Identity {
+        DatabaseIdentity {
             database_id: u128::from(high) << 64 | u128::from(low),
             shard_id: 0,
             analyzer: Analyzer::Whitespace,
@@ -292,7 +292,7 @@ impl Cluster {
                 }
                 Action::Snapshot(mark, place) => {
                     let (disk, identity) = (Arc::clone(&leader.disk), leader.manifest.identity);
-                    match Job::begin(disk, identity, leader.reader.clone(), mark, place) {
+                    match SnapshotJob::start(disk, identity, leader.reader.clone(), mark, place) {
                         Ok(job) => leader.snapshot = Some(job),
                         Err(error) => leader.writer.snapshot_ended(&Err(error), 1),
                     }
@@ -339,8 +339,8 @@ impl Cluster {
         let Some(job) = &mut leader.snapshot else { return Ok(()) };
         let met = machine.lock().met;
         let result = match job.step() {
-            Ok(Step::More) => return Ok(()),
-            Ok(Step::Done(published)) => Ok(published),
+            Ok(JobStep::More) => return Ok(()),
+            Ok(JobStep::Done(published)) => Ok(published),
             Err(_) if machine.lock().crashed() => return Ok(()),
             Err(error) => Err(error),
         };

@@ -4,20 +4,20 @@ use crate::memory::Files;
 use memdb::{
     clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
-    format::Identity,
+    format::DatabaseIdentity,
     hash::fingerprint,
     leader::{AckLevel, Action, Submission, Writer, WriterSettings, close},
     manifest::Manifest,
     position::Sequence,
     recovery::{Settled, look},
-    snapshot::{Job, SnapshotSettings},
+    snapshot::{SnapshotJob, SnapshotSettings},
     store::{DedupEntry, Store, DedupLimits},
     tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-pub const IDENTITY: Identity = Identity {
+pub const IDENTITY: DatabaseIdentity = DatabaseIdentity {
     database_id: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
     shard_id: 0,
     analyzer: Analyzer::Standard,
@@ -96,7 +96,7 @@ pub struct Making {
     earlier: Vec<Files>,
 }
 
-fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: Identity, now: Monotonic) -> (Manifest, Writer<()>) {
+fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: DatabaseIdentity, now: Monotonic) -> (Manifest, Writer<()>) {
     let recovered = look(&**disk, identity, DedupLimits::default()).expect("the database is whole");
     let Settled { manifest, store, log, snapshot, .. } =
         recovered.settle(disk, "boot".into(), segment_bytes).expect("the disk works");
@@ -110,7 +110,7 @@ impl Making {
         Self::begin_as(IDENTITY, segment_bytes)
     }
 
-    pub fn begin_as(identity: Identity, segment_bytes: u64) -> Self {
+    pub fn begin_as(identity: DatabaseIdentity, segment_bytes: u64) -> Self {
         let directory = tempfile::TempDir::new().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
         let (manifest, writer) = settle(&disk, segment_bytes, identity, Monotonic::from_ms(1_000));
@@ -194,8 +194,8 @@ impl Making {
                 }
                 Action::Snapshot(mark, place) => {
                     let reader = self.writer.store().reader();
-                    let job = Job::begin(Arc::clone(&self.disk), self.manifest.identity, reader, mark, place);
-                    let published = job.and_then(Job::run);
+                    let job = SnapshotJob::start(Arc::clone(&self.disk), self.manifest.identity, reader, mark, place);
+                    let published = job.and_then(SnapshotJob::run);
                     self.writer.snapshot_ended(&published, 1);
                     self.synced = self.synced.max(published.expect("the disk works").position.sequence);
                 }

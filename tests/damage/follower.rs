@@ -8,12 +8,12 @@ use crate::{
 };
 use memdb::{
     disk::Disk,
-    format::{FileError, Identity, MANIFEST},
-    log::{Log, RawRecord, Tail, place_after},
-    manifest::{Manifest, State},
+    format::{FileError, DatabaseIdentity, MANIFEST},
+    log::{Log, RawRecord, LogTail, place_after},
+    manifest::{Manifest, ManifestState},
     position::{Position, Sequence},
     recovery::{RecoveryError, Settled, adopt, begin_epoch, look_follower, standing_at},
-    snapshot::{Loader, snapshots},
+    snapshot::{SnapshotLoader, snapshots},
     store::{Store, DedupLimits},
 };
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Follower {
         if let Some((name, _)) = snapshots(leader).expect("readable").pop() {
             let bytes = read(leader, &name);
             let file = disk.create(TEMPORARY).map_err(FileError::io(TEMPORARY))?;
-            let mut loader = Loader::new(identity, DedupLimits::default());
+            let mut loader = SnapshotLoader::new(identity, DedupLimits::default());
             for piece in bytes.chunks(99) {
                 loader.feed(piece)?;
                 file.append(piece).map_err(FileError::io(TEMPORARY))?;
@@ -50,7 +50,7 @@ impl Follower {
         let (manifest, log) = adopt(
             disk,
             identity,
-            State { epoch: state.epoch, epochs: state.epochs, ..State::default() },
+            ManifestState { epoch: state.epoch, epochs: state.epochs, ..ManifestState::default() },
             &store,
             received,
             SMALL,
@@ -77,7 +77,7 @@ impl Follower {
         let mark = self.store.mark();
         let (place, chain) = place_after(leader, &IDENTITY, mark.position.sequence).expect("readable").expect("there");
         assert_eq!(chain, mark.chain);
-        let (mut tail, mut bytes) = (Tail::open(leader, IDENTITY, place).expect("there"), Vec::new());
+        let (mut tail, mut bytes) = (LogTail::open(leader, IDENTITY, place).expect("there"), Vec::new());
         while tail.follow(leader, &mut bytes).expect("whole") {}
         let mut rest = &bytes[..];
         while !rest.is_empty() && self.log.sequence() < upto {
@@ -181,7 +181,7 @@ fn a_follower_that_is_behind_goes_on_where_it_was_through_epochs_it_has_not() {
 
 #[test]
 fn a_full_sync_that_is_killed_anywhere_leaves_the_old_state_the_new_one_or_nothing() {
-    let stranger = Identity { database_id: 77, hash_seed: 99, ..IDENTITY };
+    let stranger = DatabaseIdentity { database_id: 77, hash_seed: 99, ..IDENTITY };
     let old = Making::begin_as(stranger, SMALL).write(2).snapshot().write(2).snapshot().write(1).killed("the old one");
     for new in [all().remove(6), epochs(), Making::begin(SMALL).killed("new")] {
         let leader = MemoryDisk::new(&new.files);
@@ -202,7 +202,7 @@ fn a_full_sync_that_is_killed_anywhere_leaves_the_old_state_the_new_one_or_nothi
             let again: Arc<dyn Disk> = Arc::clone(&memory) as _;
             let follower = Follower::sync(&again, &*leader).expect("the disk works");
             let names: Vec<String> = memory.files().into_keys().collect();
-            let kept = [MANIFEST, &follower.log.place().segment];
+            let kept = [MANIFEST, &follower.log.offset().segment];
             let rest: Vec<_> = names.iter().filter(|name| !kept.contains(&name.as_str())).collect();
             assert!(rest.iter().all(|name| name.starts_with("snapshot-0") || *name == "LOCK"), "{rest:?}");
             if done {
@@ -257,7 +257,7 @@ fn a_directory_without_a_manifest_is_empty_whatever_else_is_there() {
 fn what_a_full_sync_has_left_is_no_new_database_for_a_leader() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let disk = memdb::disk::RealDisk::new(directory.path()).expect("a directory");
-    let new = Identity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
+    let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
     disk.create(TEMPORARY).expect("made");
     let refused =
         memdb::recovery::look(&disk, new, DedupLimits::default()).map(|_| ()).expect_err("a sync began here");

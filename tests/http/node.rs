@@ -4,7 +4,7 @@ use memdb::{
     api::http::{About, Api, HttpSettings, NodeAccess, Role, Server},
     clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
-    format::Identity,
+    format::DatabaseIdentity,
     leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
     limits,
     metrics::{Metrics, NodeLimits, NodeRole},
@@ -125,7 +125,7 @@ impl Drop for Node {
 /// The one place where the write path is put together.
 fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHandle<()>) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
-    let new = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
+    let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
     let settled = recovered.settle(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
     let (view, epochs) = (Arc::new(View::new(false)), settled.manifest.state.epochs.clone());

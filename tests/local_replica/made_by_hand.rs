@@ -4,20 +4,20 @@ use crate::following::{change, complete, idle, newest_segment, reloaded, replica
 use memdb::{
     clock::LoggedTime,
     disk::{Disk, RealDisk},
-    format::Identity,
+    format::DatabaseIdentity,
     local_replica::Step,
     log::Log,
-    manifest::{Manifest, State},
+    manifest::{Manifest, ManifestState},
     position::Position,
     record::{RecordBody, NamespaceChange, Record, WordCount},
-    snapshot::Job,
+    snapshot::SnapshotJob,
     store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
 };
 use std::sync::Arc;
 use tempfile::TempDir;
 
-const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 struct ByHand {
     directory: TempDir,
@@ -32,8 +32,8 @@ impl ByHand {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("there"));
-        let log = Log::begin(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 30).expect("the disk works");
-        let mut manifest = Manifest { identity: IDENTITY, state: State { epoch: 1, ..State::default() } };
+        let log = Log::create(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 30).expect("the disk works");
+        let mut manifest = Manifest { identity: IDENTITY, state: ManifestState { epoch: 1, ..ManifestState::default() } };
         manifest.write(&*disk).expect("the disk works");
         let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
         Self { directory, disk, manifest, store, log, time_ms: LoggedTime::from_ms(1_000) }
@@ -55,8 +55,8 @@ impl ByHand {
 
     fn snapshot(&self) {
         let job =
-            Job::begin(Arc::clone(&self.disk), IDENTITY, self.store.reader(), self.store.mark(), self.log.live_place());
-        job.and_then(Job::run).expect("the disk works");
+            SnapshotJob::start(Arc::clone(&self.disk), IDENTITY, self.store.reader(), self.store.mark(), self.log.live_offset());
+        job.and_then(SnapshotJob::run).expect("the disk works");
     }
 }
 

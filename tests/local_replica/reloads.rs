@@ -6,7 +6,7 @@ use crate::{
 };
 use memdb::{
     disk::{Disk, RealDisk},
-    format::Identity,
+    format::DatabaseIdentity,
     local_replica::Step,
     log::{Log, RawRecord},
     position::Position,
@@ -83,7 +83,7 @@ fn a_start_that_failed_and_was_done_again_is_followed_into_the_right_file() {
         // The start before the one that follows ended after its segment was made.
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::at(directory));
         let mark = replica.store().expect("complete").mark();
-        Log::begin(disk, IDENTITY, 2, mark, SMALL).expect("the disk works");
+        Log::create(disk, IDENTITY, 2, mark, SMALL).expect("the disk works");
         assert_eq!(run(&mut replica), [Step::Nothing]); // it is in that segment now
     });
     for _ in 0..3 {
@@ -167,7 +167,7 @@ fn files_that_end_before_what_they_promise_are_not_served() {
 fn another_database_in_the_directory_is_loaded_anew() {
     let leader = Making::begin(SMALL).write(3);
     let mut replica = complete(leader.directory());
-    let stranger = Identity { database_id: 77, hash_seed: 99, ..IDENTITY };
+    let stranger = DatabaseIdentity { database_id: 77, hash_seed: 99, ..IDENTITY };
     let other = Making::begin_as(stranger, SMALL).write(9).snapshot().write(1);
     for entry in fs::read_dir(leader.directory()).expect("there") {
         fs::remove_file(entry.expect("there").path()).expect("removed");

@@ -8,7 +8,7 @@ use memdb::{
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
     replication::{Answer, Command, Feed, Lead, Offer, Sender, Told, Turn},
-    snapshot::{self, Loader, SnapshotSettings},
+    snapshot::{self, SnapshotLoader, SnapshotSettings},
     store::DedupLimits,
 };
 use std::{path::Path, sync::Arc};
@@ -38,7 +38,7 @@ pub struct Driven {
     disk: Option<Arc<dyn Disk>>,
     /// Whether syncs that are asked for are done at once.
     pub syncs: bool,
-    waiting_syncs: Vec<memdb::log::Sync>,
+    waiting_syncs: Vec<memdb::log::SyncJob>,
     pub answers: Vec<(u32, Answer)>,
     pub seen: Vec<Seen>,
     pub now_ms: u64,
@@ -191,7 +191,7 @@ impl Driven {
 }
 
 /// A full sync, as the shell does it: the newest snapshot, in pieces, kept if there is a directory.
-pub fn load(leader: &Making, identity: memdb::format::Identity, own: Option<&dyn Disk>) -> Loaded {
+pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Option<&dyn Disk>) -> Loaded {
     let disk = RealDisk::new(leader.directory()).expect("a directory");
     let window = DedupLimits::default();
     let Some((name, _)) = snapshot::snapshots(&disk).expect("readable").pop() else {
@@ -204,7 +204,7 @@ pub fn load(leader: &Making, identity: memdb::format::Identity, own: Option<&dyn
         kept.append(&bytes).and_then(|()| kept.sync()).expect("written");
         "snapshot-received.new".to_owned()
     });
-    let mut loader = Loader::new(identity, window);
+    let mut loader = SnapshotLoader::new(identity, window);
     bytes.chunks(100).for_each(|piece| loader.feed(piece).expect("whole"));
     Loaded { identity, store: loader.finish().expect("whole").0, temporary }
 }

@@ -5,7 +5,7 @@ use crate::{
     disk::{Fault, Survives},
     simulation::Simulation,
 };
-use memdb::format::Identity;
+use memdb::format::DatabaseIdentity;
 use std::collections::BTreeMap;
 use testkit::Random;
 
@@ -19,7 +19,7 @@ const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 pub struct Copied {
     files: BTreeMap<String, Vec<u8>>,
     truth: Truth,
-    database: Option<Identity>,
+    database: Option<DatabaseIdentity>,
 }
 
 impl Simulation {

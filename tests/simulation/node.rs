@@ -13,14 +13,14 @@ use crate::{
 use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::Disk,
-    format::{FileError, Identity},
+    format::{FileError, DatabaseIdentity},
     hash::WordHasher,
     leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, close},
     log,
     manifest::Manifest,
     position::{Position, Sequence},
     recovery::{self, RecoveryError},
-    snapshot::{Job, Step},
+    snapshot::{SnapshotJob, JobStep},
     store::{StoreReader, NamespaceScan},
     tally::{WriteBatch, WordCounts},
     tokenizer::Analyzer,
@@ -36,7 +36,7 @@ pub struct Node {
     hasher: WordHasher,
     queue: Vec<Submission<usize>>,
     sync: Option<Syncing>,
-    snapshot: Option<Job>,
+    snapshot: Option<SnapshotJob>,
     synced_upto: Sequence,
     full_until: Monotonic,
     /// What records are stamped with.
@@ -47,7 +47,7 @@ pub struct Node {
 
 /// A sync that is under way.
 struct Syncing {
-    sync: log::Sync,
+    sync: log::SyncJob,
     /// The disk takes until then, in true time.
     until_ms: u64,
     result: Option<io::Result<()>>,
@@ -139,9 +139,9 @@ impl Simulation {
         Ok(())
     }
 
-    fn new_identity(&mut self) -> Identity {
+    fn new_identity(&mut self) -> DatabaseIdentity {
         let (high, low) = (self.random.next_u64(), self.random.next_u64());
-        Identity {
+        DatabaseIdentity {
             database_id: u128::from(high) << 64 | u128::from(low),
             shard_id: 0,
             analyzer: Analyzer::Whitespace,
@@ -361,7 +361,7 @@ impl Simulation {
                 }
                 Action::Snapshot(mark, place) => {
                     let (disk, identity) = (Arc::clone(&node.disk), node.manifest.identity);
-                    match Job::begin(disk, identity, node.reader.clone(), mark, place) {
+                    match SnapshotJob::start(disk, identity, node.reader.clone(), mark, place) {
                         Ok(job) => node.snapshot = Some(job),
                         Err(error) => node.writer.snapshot_ended(&Err(error), 1),
                     }
@@ -445,8 +445,8 @@ impl Simulation {
         let Some(job) = &mut node.snapshot else { return Ok(()) };
         let met = self.machine.lock().met;
         let ended = match job.step() {
-            Ok(Step::More) => return Ok(()),
-            Ok(Step::Done(published)) => Ok(published),
+            Ok(JobStep::More) => return Ok(()),
+            Ok(JobStep::Done(published)) => Ok(published),
             Err(_) if self.machine.lock().crashed() => return Ok(()),
             Err(error) => Err(error),
         };

@@ -122,7 +122,7 @@ pub struct Simulation {
     pub bug: Option<Bug>,
     pub tallies: Tallies,
     /// The identity of the database once it has one.
-    pub database: Option<memdb::format::Identity>,
+    pub database: Option<memdb::format::DatabaseIdentity>,
     pub refused: bool,
     next_attempt: usize,
     seed: u64,

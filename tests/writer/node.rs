@@ -4,10 +4,10 @@ use crate::disk::MemoryDisk;
 use memdb::{
     clock::{LoggedClock, Monotonic, WallClock},
     disk::Disk,
-    format::Identity,
+    format::DatabaseIdentity,
     hash::{WordHasher, fingerprint},
     leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, WriterSettings},
-    log::{FileCheck, Sync},
+    log::{FileCheck, SyncJob},
     position::Position,
     recovery,
     replication::{Peer, Standing, Told},
@@ -17,7 +17,7 @@ use memdb::{
 };
 use std::{collections::VecDeque, io, sync::Arc};
 
-const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
+const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
 pub const HASHER: WordHasher = IDENTITY.hasher();
 
 pub type Answer = Result<Receipt, WriteError>;
@@ -29,7 +29,7 @@ pub struct Node {
     pub now_ms: u64,
     /// By how much the wall clock is ahead of that.
     pub wall_ahead_ms: i64,
-    pub syncs: VecDeque<Sync>,
+    pub syncs: VecDeque<SyncJob>,
     pub published: Vec<Position>,
     pub poisoned: Vec<String>,
     pub checks: VecDeque<FileCheck>,
@@ -126,7 +126,7 @@ impl Node {
         self.synced(&sync, result)
     }
 
-    pub fn synced(&mut self, sync: &Sync, result: io::Result<()>) -> Vec<(usize, Answer)> {
+    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
         self.writer.synced(sync, result, self.now(), &mut actions);
         self.carry_out(actions)

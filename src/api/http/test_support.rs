@@ -9,7 +9,7 @@ use super::{
 use crate::{
     client::Forward,
     clock::LoggedTime,
-    format::Identity,
+    format::DatabaseIdentity,
     metrics::{Metrics, NodeLimits, NodeRole},
     position::{EpochTable, Position},
     record::{NamespaceChange, WordCount},
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 /// A state with some counts. It takes no writes, so no leader is behind it.
 pub(super) fn state() -> AppState {
-    let identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
+    let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
     for namespace in ["words", "b"] {
         let counts = [("hello", 5), ("a", 1), ("北 x", i64::MIN)].map(|(word, count)| WordCount { word, count });

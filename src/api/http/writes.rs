@@ -14,7 +14,7 @@ use super::{
 use crate::{
     charset::{Charset, check_no_nul},
     client::OF_NO_DATABASE,
-    format::Identity,
+    format::DatabaseIdentity,
     hash,
     leader::{AckLevel, Receipt},
     limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
@@ -186,7 +186,7 @@ pub(super) async fn drop_namespace(
 }
 
 /// Whether a write that a follower has passed on, and that states this database, is meant for the one with this identity.
-pub(super) fn is_meant(stated: &str, identity: &Identity) -> bool {
+pub(super) fn is_meant(stated: &str, identity: &DatabaseIdentity) -> bool {
     stated == OF_NO_DATABASE || u128::from_str_radix(stated, 16) == Ok(identity.database_id)
 }
 
@@ -264,7 +264,7 @@ pub(super) fn small_post(
     content_type: Option<&str>,
     naming: Naming,
     body: &[u8],
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     tallies: &Arc<WordCountsPool>,
 ) -> Option<(WriteBatch, Option<AckLevel>)> {
     let query = Query::of_addition(query).ok()?;

@@ -3,10 +3,10 @@
 use crate::output::{Ended, Failure, Grouped, say, tell};
 use memdb::{
     disk::{Disk, RealDisk},
-    format::{FileKind, Identity},
+    format::{FileKind, DatabaseIdentity},
     inspect::{Holds, Inspected, LogHeld, SnapshotHeld, inspect as look_into},
     limits,
-    manifest::State,
+    manifest::ManifestState,
     position::Position,
     recovery::{Recovered, look},
     repair::{Plan, plan},
@@ -151,7 +151,7 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
 }
 
 /// An identity for a database that is never made.
-const NOBODY: Identity = Identity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
+const NOBODY: DatabaseIdentity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
 
 fn open(path: &Path) -> Result<RealDisk, Failure> {
     RealDisk::existing(path).map_err(|error| cannot_use(path, &error))
@@ -178,7 +178,7 @@ fn found_lines(found: &Inspected) -> Vec<String> {
         return lines;
     }
     if let Some(header) = &found.header {
-        let Identity { database_id, shard_id, analyzer, .. } = header.identity;
+        let DatabaseIdentity { database_id, shard_id, analyzer, .. } = header.identity;
         add("database", format!("{database_id:032x}, shard {shard_id}, analyzer {analyzer} {}", analyzer.version()));
     }
     match &found.holds {
@@ -202,7 +202,7 @@ fn shown(found: &Inspected, position: Position) -> String {
     found.header.as_ref().map_or_else(|| position.to_string(), |header| header.identity.token(position).to_string())
 }
 
-fn manifest_lines(state: &State, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
+fn manifest_lines(state: &ManifestState, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     add("epoch", state.epoch.to_string());
     let ended: Vec<String> = state.epochs.ended().iter().rev().take(8).map(|&ended| at(ended)).collect();
     add("ended", if ended.is_empty() { "none".into() } else { format!("{} (newest first)", ended.join(" ")) });

@@ -14,7 +14,7 @@ impl Logged {
         let position = Position::new(epoch - 1, self.log.sequence);
         let mark = StateId { position, digest: 5, chain: self.log.chain };
         let bytes = self.log.segment_bytes;
-        self.log = Log::begin(Arc::clone(&self.disk), IDENTITY, epoch, mark, bytes).expect("the disk works");
+        self.log = Log::create(Arc::clone(&self.disk), IDENTITY, epoch, mark, bytes).expect("the disk works");
     }
 
     /// Every record, one by one.
@@ -62,7 +62,7 @@ fn a_follower_appends_the_leaders_bytes_and_reads_them_back_over_epochs() {
         follower.log.append_raw(record).expect("the disk works");
     }
     let early = follower.log.sync().expect("two records");
-    follower.log.begin_epoch(3).expect("the disk works"); // it is behind: record 3 is of epoch 1
+    follower.log.start_epoch(3).expect("the disk works"); // it is behind: record 3 is of epoch 1
     assert_eq!((follower.log.epoch(), follower.log.synced_upto(), follower.log.sync().is_none()), (3, 2, true));
     follower.log.append_raw(&records[2]).expect("the disk works");
     follower.log.synced(&early); // taken before the epoch, and it tells nothing new
@@ -84,7 +84,7 @@ fn a_torn_header_costs_a_follower_nothing_also_before_a_record_of_an_older_epoch
     let records = three_epochs(1 << 20).records();
     let mut follower = begun(1 << 20);
     follower.log.append_raw(&records[0]).and_then(|()| follower.log.append_raw(&records[1])).expect("the disk works");
-    follower.log.begin_epoch(3).expect("the disk works");
+    follower.log.start_epoch(3).expect("the disk works");
     follower.log.append_raw(&records[2]).expect("the disk works");
     let name = position_name(LOG_PREFIX, Position::new(3, 3));
     let file = follower.disk.open(&name).expect("there");
@@ -130,14 +130,14 @@ fn every_place_is_found_with_its_chain_and_reading_on_from_there_gives_the_rest(
             let found = place_after(&*leader.disk, &IDENTITY, after).expect("readable");
             let (place, chain) = found.unwrap_or_else(|| panic!("{after} is there"));
             assert_eq!((place.sequence, chain), (after + 1, leader.chain(&records[..after as usize])), "{after}");
-            let mut tail = Tail::open(&*leader.disk, IDENTITY, place).expect("there");
+            let mut tail = LogTail::open(&*leader.disk, IDENTITY, place).expect("there");
             let mut rest = Vec::new();
             while tail.follow(&*leader.disk, &mut rest).expect("whole") {}
             assert_eq!(rest, records[after as usize..].concat(), "{after}");
         }
         assert_eq!(
             place_after(&*leader.disk, &IDENTITY, 5).expect("readable").map(|(place, _)| place),
-            Some(leader.log.place())
+            Some(leader.log.offset())
         );
         assert_eq!(place_after(&*leader.disk, &IDENTITY, 6).expect("readable"), None, "the log ends before");
         assert_eq!(place_after(&*leader.disk, &IDENTITY, u64::MAX).expect("readable"), None, "whatever is asked for");
@@ -147,7 +147,7 @@ fn every_place_is_found_with_its_chain_and_reading_on_from_there_gives_the_rest(
 #[test]
 fn there_is_no_place_where_the_log_begins_later_or_ends_in_half_a_record() {
     let mut leader = begun(SMALL);
-    assert_eq!(place_after(&*leader.disk, &IDENTITY, 0).expect("readable"), Some((leader.log.place(), 0)), "empty");
+    assert_eq!(place_after(&*leader.disk, &IDENTITY, 0).expect("readable"), Some((leader.log.offset(), 0)), "empty");
     leader.append(2);
     leader.sync();
     leader.append(2);
@@ -167,11 +167,11 @@ fn a_large_log_is_walked_in_pieces() {
     let records = 2 * limits_in_records() + 7;
     leader.append(records);
     let found = place_after(&*leader.disk, &IDENTITY, records).expect("readable").map(|(place, _)| place);
-    assert_eq!(found, Some(leader.log.place()));
-    let mut tail = Tail::open(
+    assert_eq!(found, Some(leader.log.offset()));
+    let mut tail = LogTail::open(
         &*leader.disk,
         IDENTITY,
-        Place { offset: FILE_HEADER_BYTES as u64, sequence: 1, ..leader.log.place() },
+        LogOffset { offset: FILE_HEADER_BYTES as u64, sequence: 1, ..leader.log.offset() },
     )
     .expect("there");
     let (mut calls, mut bytes) = (0, Vec::new());
@@ -189,7 +189,7 @@ fn limits_in_records() -> u64 {
 #[test]
 fn a_tail_follows_over_segments_and_epochs_and_a_record_larger_than_a_piece() {
     let mut leader = begun(SMALL);
-    let mut tail = Tail::open(&*leader.disk, IDENTITY, leader.log.place()).expect("there");
+    let mut tail = LogTail::open(&*leader.disk, IDENTITY, leader.log.offset()).expect("there");
     let mut bytes = Vec::new();
     assert!(!tail.follow(&*leader.disk, &mut bytes).expect("whole"), "nothing yet");
     for epoch in 2..5 {
@@ -197,16 +197,16 @@ fn a_tail_follows_over_segments_and_epochs_and_a_record_larger_than_a_piece() {
         leader.sync();
         leader.append(3);
         while tail.follow(&*leader.disk, &mut bytes).expect("whole") {}
-        assert_eq!(tail.place(), &leader.log.place());
+        assert_eq!(tail.place(), &leader.log.offset());
         leader.restart(epoch);
         assert!(!tail.follow(&*leader.disk, &mut bytes).expect("whole"), "an epoch without a record");
-        assert_eq!(tail.place(), &leader.log.place());
+        assert_eq!(tail.place(), &leader.log.offset());
     }
     let words: Vec<String> = (0..99_999).map(|n| format!("word{n}")).collect();
     let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
     let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
     leader.log.append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() }).expect("the disk works");
-    assert!(leader.log.place().offset > 2 * crate::limits::COPY_BYTES as u64);
+    assert!(leader.log.offset().offset > 2 * crate::limits::COPY_BYTES as u64);
     assert!(tail.follow(&*leader.disk, &mut bytes).expect("whole"));
     assert_eq!(bytes, leader.records().concat());
 }
@@ -214,7 +214,7 @@ fn a_tail_follows_over_segments_and_epochs_and_a_record_larger_than_a_piece() {
 #[test]
 fn half_a_record_at_the_end_is_none_yet() {
     let mut leader = begun(1 << 20);
-    let place = leader.log.place();
+    let place = leader.log.offset();
     leader.append(2);
     let whole = leader.records().concat();
     for len in 0..=whole.len() {
@@ -222,7 +222,7 @@ fn half_a_record_at_the_end_is_none_yet() {
             bytes.truncate(FILE_HEADER_BYTES);
             bytes.extend_from_slice(&whole[..len]);
         });
-        let mut tail = Tail::open(&*leader.disk, IDENTITY, place.clone()).expect("there");
+        let mut tail = LogTail::open(&*leader.disk, IDENTITY, place.clone()).expect("there");
         let mut bytes = Vec::new();
         while tail.follow(&*leader.disk, &mut bytes).expect("whole") {}
         assert_eq!(bytes.len(), len / RECORD * RECORD, "{len}");
@@ -236,9 +236,9 @@ fn half_a_record_at_the_end_is_none_yet() {
 fn a_log_that_was_cut_damaged_or_removed_cannot_be_followed_further() {
     let follow = |change: &dyn Fn(&mut Logged)| {
         let mut leader = begun(1 << 20);
-        let place = leader.log.place();
+        let place = leader.log.offset();
         leader.append(3);
-        let mut tail = Tail::open(&*leader.disk, IDENTITY, place).expect("there");
+        let mut tail = LogTail::open(&*leader.disk, IDENTITY, place).expect("there");
         let mut bytes = Vec::new();
         assert!(tail.follow(&*leader.disk, &mut bytes).expect("whole"));
         change(&mut leader);
@@ -248,7 +248,7 @@ fn a_log_that_was_cut_damaged_or_removed_cannot_be_followed_further() {
     let cut = |leader: &mut Logged| leader.change(1, |bytes| bytes.truncate(bytes.len() - RECORD));
     let begin = |leader: &mut Logged, sequence| {
         let mark = StateId { position: Position::new(1, sequence), ..StateId::default() };
-        Log::begin(Arc::clone(&leader.disk), IDENTITY, 2, mark, 1 << 20).expect("the disk works");
+        Log::create(Arc::clone(&leader.disk), IDENTITY, 2, mark, 1 << 20).expect("the disk works");
     };
     assert!(follow(&cut).expect_err("cut").contains("was cut before this place"));
     let restarted = follow(&|leader| (cut(leader), begin(leader, 2)).1).expect_err("another record 3");
@@ -258,11 +258,11 @@ fn a_log_that_was_cut_damaged_or_removed_cannot_be_followed_further() {
     assert!(follow(&garbage).expect_err("damaged").contains("checksum"));
     // Garbage behind the end of a finished segment costs nothing, as for a start.
     assert_eq!(follow(&|leader| (garbage(leader), begin(leader, 3)).1), Ok(false));
-    let removed = follow(&|leader| leader.disk.remove(&leader.log.place().segment).expect("the disk works"));
+    let removed = follow(&|leader| leader.disk.remove(&leader.log.offset().segment).expect("the disk works"));
     assert!(removed.expect_err("removed").contains("is gone"));
     // Pruned while it was read to its end: what goes on from there is there.
     let pruned = |leader: &mut Logged| {
-        leader.disk.remove(&leader.log.place().segment).expect("the disk works");
+        leader.disk.remove(&leader.log.offset().segment).expect("the disk works");
         begin(leader, 3);
     };
     assert_eq!(follow(&pruned), Ok(false));
@@ -292,7 +292,7 @@ fn a_sync_of_an_epoch_before_is_still_this_logs_own() {
     follower.append(1);
     let sync = follower.log.sync().expect("something to sync");
     for epoch in 2..4 {
-        follower.log.begin_epoch(epoch).expect("the disk works");
+        follower.log.start_epoch(epoch).expect("the disk works");
         assert!(follower.log.owns(&sync), "if it has failed, this log has a hole");
         follower.append(1);
     }

@@ -3,15 +3,15 @@
 use super::*;
 use crate::{
     clock::LoggedTime,
-    format::Identity,
-    manifest::{Manifest, State as ManifestState},
+    format::DatabaseIdentity,
+    manifest::{Manifest, ManifestState as ManifestState},
     recovery::Report,
     replication::Outcome,
     store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
 };
 
-const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 /// A leader's files, which end at record 10 of epoch 3.
 fn recovered() -> Recovered {

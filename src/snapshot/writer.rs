@@ -1,17 +1,17 @@
 //! Writes one snapshot in small steps, beside the Writer.
 
 use super::{
-    block::{self, BlockKind, Trailer},
-    load::Blocks,
+    block::{self, BlockKind, SnapshotTrailer},
+    reader::BlockReader,
     prune,
 };
 use crate::{
     clock::LoggedTime,
     disk::{Disk, DiskFile, temporary_name},
     failpoint::{self, Defect, planted},
-    format::{self, Damage, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, position_name, u32_at},
+    format::{self, FileDamage, FileError, FileHeader, FileKind, DatabaseIdentity, SNAPSHOT_PREFIX, position_name, u32_at},
     limits,
-    log::{LivePlace, Tail},
+    log::{LiveLogOffset, LogTail},
     position::Position,
     store::{DedupCursor, StateId, StoreReader, NamespaceScan},
 };
@@ -21,59 +21,59 @@ use std::{io, sync::Arc};
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// A snapshot being written.
-pub struct Job {
+pub struct SnapshotJob {
     disk: Arc<dyn Disk>,
-    identity: Identity,
+    identity: DatabaseIdentity,
     reader: StoreReader,
     start: StateId,
-    place: LivePlace,
+    place: LiveLogOffset,
     temporary: String,
     file: Arc<dyn DiskFile>,
     bytes: u64,
     crc: u32,
     words: u64,
     time_ms: LoggedTime,
-    stage: Stage,
+    stage: JobStage,
 }
 
-enum Stage {
+enum JobStage {
     Image { namespaces: Vec<String>, walk: Option<(String, NamespaceScan)>, payload: Vec<u8> },
     Window { cursor: DedupCursor },
-    Records { end: StateId, tail: Tail },
-    Verify { end: StateId, blocks: Blocks },
+    Records { end: StateId, tail: LogTail },
+    Verify { end: StateId, blocks: BlockReader },
     Publish { end: StateId },
-    Prune { published: Published },
+    Prune { published: PublishedSnapshot },
 }
 
-/// What a step of a [`Job`] came to.
+/// What a step of a [`SnapshotJob`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum JobStep {
     /// There is more to do.
     More,
     /// The snapshot is published.
-    Done(Published),
+    Done(PublishedSnapshot),
 }
 
 /// A snapshot that is on disk, durable under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishedSnapshot {
     /// What it is a state at.
     pub position: Position,
     /// Its size.
     pub bytes: u64,
 }
 
-impl Job {
+impl SnapshotJob {
     /// Begins a snapshot of what `reader` shows. `start` and `place` are the Writer's at this moment or before.
     ///
     /// # Errors
     /// As the system says.
-    pub fn begin(
+    pub fn start(
         disk: Arc<dyn Disk>,
-        identity: Identity,
+        identity: DatabaseIdentity,
         reader: StoreReader,
         start: StateId,
-        place: LivePlace,
+        place: LiveLogOffset,
     ) -> Result<Self, FileError> {
         let temporary = temporary_name(SNAPSHOT_PREFIX);
         let header =
@@ -84,7 +84,7 @@ impl Job {
         let mut namespaces: Vec<String> = reader.read().namespaces().into_iter().map(|(name, _)| name).collect();
         namespaces.reverse();
         let crc = u32_at(&header, header.len() - 4);
-        let stage = Stage::Image { namespaces, walk: None, payload: Vec::new() };
+        let stage = JobStage::Image { namespaces, walk: None, payload: Vec::new() };
         Ok(Self {
             disk,
             identity,
@@ -105,10 +105,10 @@ impl Job {
     ///
     /// # Errors
     /// As the system says; the job is over then, and what it wrote means nothing.
-    pub fn step(&mut self) -> Result<Step, FileError> {
+    pub fn step(&mut self) -> Result<JobStep, FileError> {
         match &mut self.stage {
-            Stage::Image { .. } => self.walk_image()?,
-            Stage::Window { cursor } => {
+            JobStage::Image { .. } => self.walk_image()?,
+            JobStage::Window { cursor } => {
                 let piece = self.reader.window_chunk(cursor, limits::WALK_ENTRIES);
                 if piece.is_empty() || planted(Defect::SnapshotsWithoutTheWindow) {
                     self.end_walk()?;
@@ -118,7 +118,7 @@ impl Job {
                     self.write(BlockKind::Window, &payload)?;
                 }
             }
-            Stage::Records { end, tail } => {
+            JobStage::Records { end, tail } => {
                 let end = *end;
                 let mut payload = Vec::new();
                 tail.read(&*self.disk, end.position.sequence, &mut payload)?;
@@ -129,47 +129,47 @@ impl Job {
                     failpoint::pass("snapshot.records");
                 }
             }
-            Stage::Verify { end, blocks } => {
+            JobStage::Verify { end, blocks } => {
                 if !blocks.read_piece(&*self.file, |_, _, _, _| Ok(()))? {
                     if blocks.end()?.end != *end {
                         return Err(
-                            Damage::new(&self.temporary, 0, "what was read back is not what was written").into()
+                            FileDamage::new(&self.temporary, 0, "what was read back is not what was written").into()
                         );
                     }
-                    self.stage = Stage::Publish { end: *end };
+                    self.stage = JobStage::Publish { end: *end };
                 }
             }
-            Stage::Publish { end } => {
+            JobStage::Publish { end } => {
                 let end = *end;
                 self.publish(end)?;
             }
-            Stage::Prune { published } => {
+            JobStage::Prune { published } => {
                 let published = *published;
                 prune(&*self.disk)?;
                 failpoint::pass("snapshot.pruned");
-                return Ok(Step::Done(published));
+                return Ok(JobStep::Done(published));
             }
         }
-        Ok(Step::More)
+        Ok(JobStep::More)
     }
 
     /// Does all that is left to do.
     ///
     /// # Errors
-    /// As [`Job::step`]. What was written so far is taken away then: on a full disk the log needs the room.
-    pub fn run(self) -> Result<Published, FileError> {
+    /// As [`SnapshotJob::step`]. What was written so far is taken away then: on a full disk the log needs the room.
+    pub fn run(self) -> Result<PublishedSnapshot, FileError> {
         self.run_with(|| {})
     }
 
-    /// As [`Job::run`], with something to do between two steps.
+    /// As [`SnapshotJob::run`], with something to do between two steps.
     ///
     /// # Errors
-    /// As [`Job::run`].
-    pub fn run_with(mut self, mut between: impl FnMut()) -> Result<Published, FileError> {
+    /// As [`SnapshotJob::run`].
+    pub fn run_with(mut self, mut between: impl FnMut()) -> Result<PublishedSnapshot, FileError> {
         loop {
             match self.step() {
-                Ok(Step::More) => between(),
-                Ok(Step::Done(published)) => return Ok(published),
+                Ok(JobStep::More) => between(),
+                Ok(JobStep::Done(published)) => return Ok(published),
                 Err(error) => {
                     let _ = self.disk.remove(&self.temporary); // the first error is the one to tell
                     return Err(error);
@@ -179,12 +179,12 @@ impl Job {
     }
 
     fn walk_image(&mut self) -> Result<(), FileError> {
-        let Stage::Image { namespaces, walk, payload } = &mut self.stage else { unreachable!("only in this stage") };
+        let JobStage::Image { namespaces, walk, payload } = &mut self.stage else { unreachable!("only in this stage") };
         let Some((name, scan)) = walk else {
             match namespaces.pop() {
                 // A namespace that is gone by now: the record that took it away is copied behind the image.
                 Some(name) => *walk = self.reader.scan(&name).map(|scan| (name, scan)),
-                None => self.stage = Stage::Window { cursor: DedupCursor::default() },
+                None => self.stage = JobStage::Window { cursor: DedupCursor::default() },
             }
             return Ok(());
         };
@@ -215,21 +215,21 @@ impl Job {
         if !self.place.is_live() {
             return Err(FileError::io(&self.temporary)(io::Error::other("the log was given up meanwhile")));
         }
-        let tail = Tail::open(&*self.disk, self.identity, self.place.place.clone())?;
-        self.stage = Stage::Records { end, tail };
+        let tail = LogTail::open(&*self.disk, self.identity, self.place.place.clone())?;
+        self.stage = JobStage::Records { end, tail };
         Ok(())
     }
 
     fn write_trailer(&mut self, end: StateId) -> Result<(), FileError> {
-        let trailer = Trailer { start: self.start, end, time_ms: self.time_ms, words: self.words };
+        let trailer = SnapshotTrailer { start: self.start, end, time_ms: self.time_ms, words: self.words };
         let mut payload = Vec::new();
         format::encode_into(&trailer, &mut payload);
         self.write(BlockKind::Trailer, &payload)?;
         failpoint::pass("snapshot.trailer");
         self.file.sync().map_err(FileError::io(&self.temporary))?;
         failpoint::pass("snapshot.synced");
-        let blocks = Blocks::begin(&self.temporary, self.identity);
-        self.stage = Stage::Verify { end, blocks };
+        let blocks = BlockReader::begin(&self.temporary, self.identity);
+        self.stage = JobStage::Verify { end, blocks };
         Ok(())
     }
 
@@ -241,7 +241,7 @@ impl Job {
         failpoint::pass("snapshot.renamed");
         self.disk.sync_directory().map_err(FileError::io(&name))?;
         failpoint::pass("snapshot.published");
-        self.stage = Stage::Prune { published: Published { position: end.position, bytes: self.bytes } };
+        self.stage = JobStage::Prune { published: PublishedSnapshot { position: end.position, bytes: self.bytes } };
         Ok(())
     }
 
@@ -264,7 +264,7 @@ mod tests {
         tokenizer::Analyzer,
     };
 
-    const IDENTITY: Identity = Identity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 2 };
+    const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 2 };
 
     /// After a sync that failed a replica goes on without its files, and its readers see what no file will ever tell of: an
     /// epoch, for one, that the MANIFEST does not know.
@@ -273,13 +273,13 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("there"));
         let mut store = Store::new(IDENTITY.hasher(), DedupLimits::default());
-        let mut log = Log::begin(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 20).expect("the disk works");
+        let mut log = Log::create(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 20).expect("the disk works");
         let begin = |store: &Store, log: &Log| {
-            let job = Job::begin(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.live_place());
+            let job = SnapshotJob::start(Arc::clone(&disk), IDENTITY, store.reader(), store.mark(), log.live_offset());
             job.expect("the disk works")
         };
         let job = begin(&store, &log);
-        log.begin_epoch(2).expect("the disk works"); // the same log, still written
+        log.start_epoch(2).expect("the disk works"); // the same log, still written
         job.run().expect("nothing is in the way");
 
         let job = begin(&store, &log);

@@ -1,11 +1,11 @@
 //! Reads a snapshot back, into a store or only to see that it is whole: a file, or bytes as they come.
 
-use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, Trailer};
+use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, SnapshotTrailer};
 use crate::{
     disk::{Disk, DiskFile},
     failpoint::{Defect, planted},
     format::{
-        self, Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, SNAPSHOT_PREFIX, parse_name, u32_at,
+        self, FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, SNAPSHOT_PREFIX, parse_name, u32_at,
     },
     limits,
     log::RawRecord,
@@ -18,9 +18,9 @@ use crate::{
 ///
 /// # Errors
 /// If it cannot be read, is damaged, or does not lead to the state its trailer states. The store is then of no use.
-pub fn load(disk: &dyn Disk, name: &str, identity: &Identity, store: &mut Store) -> Result<Trailer, FileError> {
+pub fn load(disk: &dyn Disk, name: &str, identity: &DatabaseIdentity, store: &mut Store) -> Result<SnapshotTrailer, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
-    let (mut blocks, mut state) = (Blocks::begin(name, *identity), State::default());
+    let (mut blocks, mut state) = (BlockReader::begin(name, *identity), State::default());
     while blocks.read_piece(&*file, |kind, at, payload, header| state.take(kind, payload, header, store, name, at))? {}
     let trailer = blocks.end()?;
     state.end(&trailer, name, store)?;
@@ -31,36 +31,36 @@ pub fn load(disk: &dyn Disk, name: &str, identity: &Identity, store: &mut Store)
 ///
 /// # Errors
 /// If it cannot be read or is damaged.
-pub fn verify(file: &dyn DiskFile, name: &str, identity: &Identity) -> Result<Trailer, FileError> {
-    let mut blocks = Blocks::begin(name, *identity);
+pub fn verify(file: &dyn DiskFile, name: &str, identity: &DatabaseIdentity) -> Result<SnapshotTrailer, FileError> {
+    let mut blocks = BlockReader::begin(name, *identity);
     while blocks.read_piece(file, |_, _, _, _| Ok(()))? {}
     Ok(blocks.end()?)
 }
 
 /// Loads a snapshot from its bytes as they come. It holds no more of them than one block at a time.
-pub struct Loader {
-    blocks: Blocks,
+pub struct SnapshotLoader {
+    blocks: BlockReader,
     state: State,
     store: Store,
 }
 
-impl Loader {
+impl SnapshotLoader {
     /// Begins to load a snapshot of this database.
-    pub fn new(identity: Identity, window: DedupLimits) -> Self {
+    pub fn new(identity: DatabaseIdentity, window: DedupLimits) -> Self {
         Self::of_file("the snapshot", identity, window)
     }
 
-    /// As [`Loader::new`], for a file of this name: damage is told of it, and it must hold what the name says.
-    pub fn of_file(name: &str, identity: Identity, window: DedupLimits) -> Self {
+    /// As [`SnapshotLoader::new`], for a file of this name: damage is told of it, and it must hold what the name says.
+    pub fn of_file(name: &str, identity: DatabaseIdentity, window: DedupLimits) -> Self {
         let store = Store::new(identity.hasher(), window);
-        Self { blocks: Blocks::begin(name, identity), state: State::default(), store }
+        Self { blocks: BlockReader::begin(name, identity), state: State::default(), store }
     }
 
     /// Takes the next bytes.
     ///
     /// # Errors
     /// If they are damaged; the loader is then of no use.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Damage> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), FileDamage> {
         let Self { blocks, state, store } = self;
         let name = blocks.name.clone();
         blocks.feed(bytes, |kind, at, payload, header| state.take(kind, payload, header, store, &name, at))
@@ -75,7 +75,7 @@ impl Loader {
     ///
     /// # Errors
     /// If something is missing, or they do not lead to the state the trailer states.
-    pub fn finish(mut self) -> Result<(Store, Trailer), Damage> {
+    pub fn finish(mut self) -> Result<(Store, SnapshotTrailer), FileDamage> {
         let trailer = self.blocks.end()?;
         self.state.end(&trailer, &self.blocks.name, &mut self.store)?;
         Ok((self.store, trailer))
@@ -100,8 +100,8 @@ impl State {
         store: &mut Store,
         name: &str,
         at: u64,
-    ) -> Result<(), Damage> {
-        let damage = |what: String| Damage::new(name, at, what);
+    ) -> Result<(), FileDamage> {
+        let damage = |what: String| FileDamage::new(name, at, what);
         if std::mem::replace(&mut self.in_image, kind == BlockKind::Image) && !self.in_image {
             store.end_image();
         }
@@ -123,22 +123,22 @@ impl State {
     }
 
     /// Holds what the trailer states against what the blocks have led to, and sets where the store stands.
-    fn end(&self, trailer: &Trailer, name: &str, store: &mut Store) -> Result<(), Damage> {
+    fn end(&self, trailer: &SnapshotTrailer, name: &str, store: &mut Store) -> Result<(), FileDamage> {
         let (start, end) = (trailer.start, trailer.end);
         if planted(Defect::ServesASnapshotBeforeItsEnd) {
             store.set_state_id(start, trailer.time_ms);
             return Ok(());
         }
         if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
-            return Err(Damage::new(name, 0, format!("it is a state at {}, its name says another", end.position)));
+            return Err(FileDamage::new(name, 0, format!("it is a state at {}, its name says another", end.position)));
         }
         let (chain, sequence) = self.reached.unwrap_or((start.chain, start.position.sequence));
         if (chain, sequence) != (end.chain, end.position.sequence) {
-            return Err(Damage::new(name, 0, format!("its records lead to {sequence}, not to {}", end.position)));
+            return Err(FileDamage::new(name, 0, format!("its records lead to {sequence}, not to {}", end.position)));
         }
         if store.digest() != end.digest {
             let what = format!("its counts have digest {:016x}, not {:016x} as it states", store.digest(), end.digest);
-            return Err(Damage::new(name, 0, what));
+            return Err(FileDamage::new(name, 0, what));
         }
         store.set_state_id(end, trailer.time_ms);
         Ok(())
@@ -166,7 +166,7 @@ fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
 /// Applies records over the image; gives the chain and the sequence behind the last.
 fn load_records(
     payload: &[u8],
-    identity: &Identity,
+    identity: &DatabaseIdentity,
     store: &mut Store,
     mut chain: u64,
     mut sequence: Sequence,
@@ -186,21 +186,21 @@ fn load_records(
 }
 
 /// Takes a snapshot's bytes as they come, checks them, and gives its blocks.
-pub(super) struct Blocks {
+pub(super) struct BlockReader {
     name: String,
-    identity: Identity,
+    identity: DatabaseIdentity,
     header: Option<FileHeader>,
     /// Where in the file what is pending begins.
     at: u64,
     crc: u32,
     /// The begin of a block, or of the file's header.
     pending: Vec<u8>,
-    trailer: Option<Trailer>,
+    trailer: Option<SnapshotTrailer>,
     piece: Vec<u8>,
 }
 
-impl Blocks {
-    pub(super) fn begin(name: &str, identity: Identity) -> Self {
+impl BlockReader {
+    pub(super) fn begin(name: &str, identity: DatabaseIdentity) -> Self {
         let name = name.to_owned();
         Self { name, identity, header: None, at: 0, crc: 0, pending: Vec::new(), trailer: None, piece: Vec::new() }
     }
@@ -213,7 +213,7 @@ impl Blocks {
     pub(super) fn read_piece(
         &mut self,
         file: &dyn DiskFile,
-        each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
+        each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), FileDamage>,
     ) -> Result<bool, FileError> {
         let mut piece = std::mem::take(&mut self.piece);
         piece.resize(limits::COPY_BYTES, 0);
@@ -227,8 +227,8 @@ impl Blocks {
     fn feed(
         &mut self,
         bytes: &[u8],
-        mut each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
-    ) -> Result<(), Damage> {
+        mut each: impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), FileDamage>,
+    ) -> Result<(), FileDamage> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend_from_slice(bytes);
         let mut used = 0;
@@ -244,10 +244,10 @@ impl Blocks {
     fn next(
         &mut self,
         bytes: &[u8],
-        each: &mut impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), Damage>,
-    ) -> Result<Option<usize>, Damage> {
+        each: &mut impl FnMut(BlockKind, u64, &[u8], &FileHeader) -> Result<(), FileDamage>,
+    ) -> Result<Option<usize>, FileDamage> {
         let at = self.at;
-        let damage = |what: &str| Damage::new(&self.name, at, what);
+        let damage = |what: &str| FileDamage::new(&self.name, at, what);
         if self.trailer.is_some() {
             return if bytes.is_empty() { Ok(None) } else { Err(damage("bytes behind the trailer")) };
         }
@@ -268,7 +268,7 @@ impl Blocks {
         let Some(payload) = rest.get(..payload_bytes) else { return Ok(None) };
         let (kind, crc) = block::check(&self.name, at, block, payload, self.crc)?;
         if kind == BlockKind::Trailer {
-            let trailer: Trailer = format::decode(payload).map_err(|what| damage(&what))?;
+            let trailer: SnapshotTrailer = format::decode(payload).map_err(|what| damage(&what))?;
             if trailer.start.position != header.position || trailer.start.chain != header.chain {
                 return Err(damage("the trailer does not belong to this file"));
             }
@@ -281,7 +281,7 @@ impl Blocks {
     }
 
     /// There is nothing more: the trailer, if all was whole.
-    pub(super) fn end(&self) -> Result<Trailer, Damage> {
+    pub(super) fn end(&self) -> Result<SnapshotTrailer, FileDamage> {
         if self.header.is_none() {
             FileHeader::decode_of(&self.name, &self.pending, FileKind::Snapshot, &self.identity)?;
         }
@@ -290,7 +290,7 @@ impl Blocks {
         } else {
             "the file ends inside a block, or the block's length is damaged"
         };
-        self.trailer.ok_or_else(|| Damage::new(&self.name, self.at, what))
+        self.trailer.ok_or_else(|| FileDamage::new(&self.name, self.at, what))
     }
 }
 
@@ -300,15 +300,15 @@ mod tests {
     use crate::{position::Position, tokenizer::Analyzer};
 
     const GOLDEN: &[u8] = include_bytes!("../../tests/golden/snapshot-v1");
-    const IDENTITY: Identity = Identity {
+    const IDENTITY: DatabaseIdentity = DatabaseIdentity {
         database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
         shard_id: 0,
         analyzer: Analyzer::StandardV1,
         hash_seed: 0x1716_1514_1312_1110,
     };
 
-    fn loaded(bytes: &[u8], piece: usize) -> Result<(Store, Trailer), Damage> {
-        let mut loader = Loader::new(IDENTITY, DedupLimits::default());
+    fn loaded(bytes: &[u8], piece: usize) -> Result<(Store, SnapshotTrailer), FileDamage> {
+        let mut loader = SnapshotLoader::new(IDENTITY, DedupLimits::default());
         for piece in bytes.chunks(piece) {
             loader.feed(piece)?;
         }
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_file_must_hold_what_its_name_says() {
         let under = |name: &str| {
-            let mut loader = Loader::of_file(name, IDENTITY, DedupLimits::default());
+            let mut loader = SnapshotLoader::of_file(name, IDENTITY, DedupLimits::default());
             loader.feed(GOLDEN)?;
             loader.finish().map(|_| ())
         };
