@@ -17,7 +17,7 @@ use crate::{
 
 /// One file, as it was found.
 #[derive(Clone, Debug)]
-pub struct Inspected {
+pub struct FileInspection {
     /// Its name.
     pub name: String,
     /// Its length in bytes.
@@ -25,20 +25,20 @@ pub struct Inspected {
     /// Its header, if that is whole.
     pub header: Option<FileHeader>,
     /// What it holds, as far as it can be read.
-    pub holds: Holds,
+    pub holds: FileContents,
     /// The first place that is not what it must be.
     pub damage: Option<FileDamage>,
 }
 
 /// What a file holds.
 #[derive(Clone, Debug)]
-pub enum Holds {
+pub enum FileContents {
     /// The MANIFEST.
     Manifest(Box<ManifestState>),
     /// A segment of the log.
-    Log(LogHeld),
+    Log(LogContents),
     /// A snapshot.
-    Snapshot(Box<SnapshotHeld>),
+    Snapshot(Box<SnapshotContents>),
     /// Nothing of the database, for this reason.
     Other(&'static str),
     /// Something that cannot be read.
@@ -47,11 +47,11 @@ pub enum Holds {
 
 /// What a segment of the log holds up to its first bad record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogHeld {
+pub struct LogContents {
     /// Whole records.
     pub records: u64,
     /// The first and the last.
-    pub span: Option<(RecordAt, RecordAt)>,
+    pub span: Option<(RecordLocation, RecordLocation)>,
     /// The last sequence that any of them states to be synced.
     pub synced_upto: Sequence,
     /// Whole records behind the first bad one.
@@ -60,7 +60,7 @@ pub struct LogHeld {
 
 /// A record's place and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordAt {
+pub struct RecordLocation {
     /// Its place.
     pub position: Position,
     /// When it was written, by the clock of the database.
@@ -69,7 +69,7 @@ pub struct RecordAt {
 
 /// What a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotHeld {
+pub struct SnapshotContents {
     /// Where its walk began, and what it is a state at.
     pub trailer: SnapshotTrailer,
     /// Each namespace with its number of distinct words.
@@ -82,12 +82,12 @@ pub struct SnapshotHeld {
 ///
 /// # Errors
 /// As the system says; damage is no error but in the answer.
-pub fn inspect(disk: &dyn Disk, name: &str) -> Result<Inspected, FileError> {
+pub fn inspect(disk: &dyn Disk, name: &str) -> Result<FileInspection, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     let bytes = file.len().map_err(FileError::io(name))?;
-    let mut found = Inspected { name: name.to_owned(), bytes, header: None, holds: Holds::Unreadable, damage: None };
+    let mut found = FileInspection { name: name.to_owned(), bytes, header: None, holds: FileContents::Unreadable, damage: None };
     if let Some(why) = none_of_ours(name) {
-        found.holds = Holds::Other(why);
+        found.holds = FileContents::Other(why);
         return Ok(found);
     }
     match read_header(&*file, name)? {
@@ -97,15 +97,15 @@ pub fn inspect(disk: &dyn Disk, name: &str) -> Result<Inspected, FileError> {
     let Some(header) = found.header else { return Ok(found) };
     match header.kind {
         FileKind::Manifest => match Manifest::read_file(&*file, name) {
-            Ok(manifest) => found.holds = Holds::Manifest(Box::new(manifest.state)),
+            Ok(manifest) => found.holds = FileContents::Manifest(Box::new(manifest.state)),
             Err(error) => found.damage = Some(damage_of(error)?),
         },
         FileKind::Log => {
             let (held, damage) = look_into_log(disk, name, &header)?;
-            (found.holds, found.damage) = (Holds::Log(held), damage);
+            (found.holds, found.damage) = (FileContents::Log(held), damage);
         }
         FileKind::Snapshot => match look_into_snapshot(disk, name, &header) {
-            Ok(held) => found.holds = Holds::Snapshot(Box::new(held)),
+            Ok(held) => found.holds = FileContents::Snapshot(Box::new(held)),
             Err(error) => found.damage = Some(damage_of(error)?),
         },
     }
@@ -152,9 +152,9 @@ fn misnamed(name: &str, header: &FileHeader) -> Option<FileDamage> {
     (first != header.position).then(|| FileDamage::new(name, 48, format!("the header says {}", header.position)))
 }
 
-fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(LogHeld, Option<FileDamage>), FileError> {
+fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(LogContents, Option<FileDamage>), FileError> {
     let bytes = read_segment(disk, name)?;
-    let (mut held, mut at, mut chain) = (LogHeld::default(), FILE_HEADER_BYTES, header.chain);
+    let (mut held, mut at, mut chain) = (LogContents::default(), FILE_HEADER_BYTES, header.chain);
     let mut next = header.position.sequence;
     while at < bytes.len() {
         let damage = match RawRecord::parse(&bytes[at..], header.identity.hash_seed) {
@@ -165,7 +165,7 @@ fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(Lo
                 if let Err(unknown) = raw.record() {
                     return Ok((held, Some(FileDamage::new(name, at as u64, unknown))));
                 }
-                let here = RecordAt { position: raw.header.position, time_ms: raw.header.time_ms };
+                let here = RecordLocation { position: raw.header.position, time_ms: raw.header.time_ms };
                 held.span = Some((held.span.map_or(here, |(first, _)| first), here));
                 held.records += 1;
                 held.synced_upto = held.synced_upto.max(raw.header.synced_upto);
@@ -180,10 +180,10 @@ fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(Lo
     Ok((held, None))
 }
 
-fn look_into_snapshot(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<SnapshotHeld, FileError> {
+fn look_into_snapshot(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<SnapshotContents, FileError> {
     let mut store = Store::new(header.identity.hasher(), DedupLimits::default());
     let trailer = snapshot::load(disk, name, &header.identity, &mut store)?;
     let reader = store.reader();
     let namespaces = reader.read().namespaces();
-    Ok(SnapshotHeld { trailer, namespaces, window: reader.window_len() })
+    Ok(SnapshotContents { trailer, namespaces, window: reader.window_len() })
 }

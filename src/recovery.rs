@@ -1,6 +1,6 @@
 //! From the files of a data directory to a store that may take writes.
 //!
-//! [`look`] reads and judges, and changes nothing; [`Recovered::settle`] makes what it found durable and
+//! [`look`] reads and judges, and changes nothing; [`RecoveredDatabase::finalize`] makes what it found durable and
 //! begins the next epoch. Between the two lies everything that must be so before a node serves:
 //!
 //! 1. MANIFEST. None, and no other file: a new database. None, but other files: refused.
@@ -72,7 +72,7 @@ impl From<FileDamage> for RecoveryError {
 
 /// What was found, for a person and for the tests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct RecoveryReport {
     /// The snapshot that was loaded.
     pub snapshot: Option<String>,
     /// Snapshots that were damaged and passed over.
@@ -87,7 +87,7 @@ pub struct Report {
     pub clean: bool,
 }
 
-impl Report {
+impl RecoveryReport {
     /// Whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
         (!self.clean && !planted(Defect::TrustsAnUncleanStop))
@@ -97,7 +97,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} stop; ", if self.clean { "clean" } else { "no clean" })?;
         match &self.snapshot {
@@ -122,16 +122,16 @@ impl fmt::Display for Report {
 }
 
 /// A database as its files give it.
-pub struct Recovered {
+pub struct RecoveredDatabase {
     /// What the database is, and what it has promised so far.
     pub manifest: Manifest,
     /// Its state.
     pub store: Store,
     /// What was found.
-    pub report: Report,
+    pub report: RecoveryReport,
     /// Whether the database is new.
     pub new: bool,
-    /// The epoch that [`Recovered::settle`] begins, where others have promised one; else it is the next.
+    /// The epoch that [`RecoveredDatabase::finalize`] begins, where others have promised one; else it is the next.
     pub promised: Option<Epoch>,
 }
 
@@ -139,21 +139,21 @@ pub struct Recovered {
 pub type NewDatabase = DatabaseIdentity;
 
 /// Reads a data directory and brings a store to its state. Nothing is changed. Where a follower wrote it last, it may end
-/// before the epochs that its leader told it of have ([`Recovered::is_behind`]).
+/// before the epochs that its leader told it of have ([`RecoveredDatabase::is_behind`]).
 ///
 /// # Errors
 /// When the directory cannot be used without losing something that was durable.
-pub fn look(disk: &dyn Disk, new: NewDatabase, window: DedupLimits) -> Result<Recovered, RecoveryError> {
+pub fn look(disk: &dyn Disk, new: NewDatabase, window: DedupLimits) -> Result<RecoveredDatabase, RecoveryError> {
     let Some(manifest) = Manifest::read(disk)? else {
         return new_database(disk, new, window);
     };
-    let whose = if manifest.state.has_followed() { Whose::Follower } else { Whose::Leader };
+    let whose = if manifest.state.has_followed() { DirectoryOwner::Follower } else { DirectoryOwner::Leader };
     look_at(disk, manifest, window, whose)
 }
 
 /// Whose directory it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
+enum DirectoryOwner {
     /// A leader's: what was written in it was written here.
     Leader,
     /// A follower's: its history was written elsewhere, and what is missing is taken from there.
@@ -165,13 +165,13 @@ fn look_at(
     disk: &dyn Disk,
     manifest: Manifest,
     window: DedupLimits,
-    whose: Whose,
-) -> Result<Recovered, RecoveryError> {
+    whose: DirectoryOwner,
+) -> Result<RecoveredDatabase, RecoveryError> {
     let identity = manifest.identity;
     let age_ms = |age_ms| if planted(Defect::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
     let window =
         DedupLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
-    let mut report = Report { clean: manifest.state.clean_stop.is_some(), ..Report::default() };
+    let mut report = RecoveryReport { clean: manifest.state.clean_stop.is_some(), ..RecoveryReport::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
     check_segments(disk, &manifest)?;
     if store.mark().position.epoch > manifest.state.epoch {
@@ -189,8 +189,8 @@ fn look_at(
         store.apply(&raw.record()?, raw.header.chain).map_err(|diverged| RecordError::Unknown(diverged.to_string()))
     };
     let scanned = match whose {
-        Whose::Leader => log::scan(disk, &identity, from, apply),
-        Whose::Follower => log::scan_copied(disk, &identity, from, apply),
+        DirectoryOwner::Leader => log::scan(disk, &identity, from, apply),
+        DirectoryOwner::Follower => log::scan_copied(disk, &identity, from, apply),
     }
     .map_err(|error| naming(error, &report.passed_over))?;
     report.snapshot = snapshot;
@@ -199,10 +199,10 @@ fn look_at(
     report.cut = scanned.cut;
     let end = store.mark().position;
     match whose {
-        Whose::Leader => check_promises(&manifest.state, end, &report)?,
-        Whose::Follower => check_own_promises(&manifest.state, end, &report)?,
+        DirectoryOwner::Leader => check_promises(&manifest.state, end, &report)?,
+        DirectoryOwner::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
-    Ok(Recovered { manifest, store, report, new: false, promised: None })
+    Ok(RecoveredDatabase { manifest, store, report, new: false, promised: None })
 }
 
 /// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
@@ -215,7 +215,7 @@ fn naming(mut error: FileError, passed_over: &[FileDamage]) -> FileError {
     error
 }
 
-fn new_database(disk: &dyn Disk, identity: DatabaseIdentity, window: DedupLimits) -> Result<Recovered, RecoveryError> {
+fn new_database(disk: &dyn Disk, identity: DatabaseIdentity, window: DedupLimits) -> Result<RecoveredDatabase, RecoveryError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
     let ours = |name: &&String| FileKind::of_name(name).is_some();
     if let Some(name) = names.iter().find(ours) {
@@ -233,7 +233,7 @@ fn new_database(disk: &dyn Disk, identity: DatabaseIdentity, window: DedupLimits
     }
     let store = Store::new(identity.hasher(), window);
     let manifest = Manifest { identity, state: ManifestState::default() };
-    Ok(Recovered { manifest, store, report: Report { clean: true, ..Report::default() }, new: true, promised: None })
+    Ok(RecoveredDatabase { manifest, store, report: RecoveryReport { clean: true, ..RecoveryReport::default() }, new: true, promised: None })
 }
 
 fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
@@ -246,7 +246,7 @@ fn load_snapshot(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
     window: DedupLimits,
-    report: &mut Report,
+    report: &mut RecoveryReport,
 ) -> Result<(Store, Option<String>), RecoveryError> {
     let mut snapshots = snapshot::snapshots(disk)?;
     while let Some((name, _)) = snapshots.pop() {
@@ -291,7 +291,7 @@ fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryEr
 }
 
 /// What was recovered must reach what was promised as durable.
-fn check_promises(state: &ManifestState, end: Position, report: &Report) -> Result<(), RecoveryError> {
+fn check_promises(state: &ManifestState, end: Position, report: &RecoveryReport) -> Result<(), RecoveryError> {
     if let Some(ended) = state.epochs.ended().last()
         && end.sequence < ended.sequence
     {
@@ -300,14 +300,14 @@ fn check_promises(state: &ManifestState, end: Position, report: &Report) -> Resu
     check_own_promises(state, end, report)
 }
 
-fn missing(report: &Report, end: Position, promise: String) -> Result<(), RecoveryError> {
+fn missing(report: &RecoveryReport, end: Position, promise: String) -> Result<(), RecoveryError> {
     let damage = report.cut.as_ref().map(|cut| &cut.damage).or(report.passed_over.first());
     let found = damage.map_or(String::new(), |damage| format!(" ({damage})"));
     Err(RecoveryError::Missing { end, promise: promise + &found })
 }
 
 /// What this directory alone has promised, whoever wrote the history in it.
-fn check_own_promises(state: &ManifestState, end: Position, report: &Report) -> Result<(), RecoveryError> {
+fn check_own_promises(state: &ManifestState, end: Position, report: &RecoveryReport) -> Result<(), RecoveryError> {
     // A snapshot is synced before it has its name: what it was a state at was durable, also if it is damaged now.
     let snapshots = report.passed_over.iter().filter_map(|damage| parse_name(SNAPSHOT_PREFIX, &damage.file));
     if let Some(position) = snapshots.max()
@@ -325,7 +325,7 @@ fn check_own_promises(state: &ManifestState, end: Position, report: &Report) -> 
 }
 
 /// A database ready to be written: its log begun, its epoch durable.
-pub struct Settled {
+pub struct WritableDatabase {
     /// The MANIFEST as it is on disk now.
     pub manifest: Manifest,
     /// The state.
@@ -335,23 +335,23 @@ pub struct Settled {
     /// The sequence the newest snapshot is a state at.
     pub snapshot: Sequence,
     /// What was found.
-    pub report: Report,
+    pub report: RecoveryReport,
     /// Whether the database is new.
     pub new: bool,
 }
 
-impl Recovered {
+impl RecoveredDatabase {
     /// Makes what was found durable and begins the next epoch.
     ///
     /// # Errors
     /// [`RecoveryError::Missing`] where a follower's files are behind, and nobody has promised an epoch; else as the system says.
     /// It can be tried again from [`look`].
-    pub fn settle(
+    pub fn finalize(
         mut self,
         disk: &Arc<dyn Disk>,
         boot_id: String,
         segment_bytes: u64,
-    ) -> Result<Settled, RecoveryError> {
+    ) -> Result<WritableDatabase, RecoveryError> {
         if self.promised.is_none() && self.is_behind() {
             let ended = self.manifest.state.epochs.ended().last();
             let promise = ended.map_or(String::new(), |ended| format!("epoch {} ended at {ended}", ended.epoch));
@@ -384,8 +384,8 @@ impl Recovered {
     }
 
     /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
-    fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
-        let Recovered { mut manifest, mut store, report, new, .. } = self;
+    fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
+        let RecoveredDatabase { mut manifest, mut store, report, new, .. } = self;
         let mark = store.mark();
         let log = Log::create(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
@@ -405,13 +405,13 @@ impl Recovered {
         }
         store.set_state_id(StateId { position, ..mark }, store.time_ms());
         let snapshot = snapshot.map_or(0, |position| position.sequence);
-        Ok(Settled { manifest, store, log, snapshot, report, new })
+        Ok(WritableDatabase { manifest, store, log, snapshot, report, new })
     }
 }
 
 /// Removes files that mean nothing: temporary ones, snapshots that are damaged, empty segments of epochs that never
 /// began.
-fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), RecoveryError> {
+fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &RecoveryReport) -> Result<(), RecoveryError> {
     if report.needs_fresh_snapshot() {
         // The fresh snapshot says how far all is durable. The log has to be so too, should the snapshot be damaged later;
         // and before one that is damaged is removed, which still tells.

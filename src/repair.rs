@@ -1,6 +1,6 @@
 //! Makes a database that recovery refuses one that it accepts, and says exactly what that costs.
 //!
-//! [`plan`] reads and changes nothing; a person agrees; [`Plan::carry_out`] does it. What is cut is not
+//! [`plan`] reads and changes nothing; a person agrees; [`RepairPlan::carry_out`] does it. What is cut is not
 //! destroyed: files, and ends of files, are kept beside the others under the ending `.damaged`.
 //!
 //! What is kept is the newest snapshot that is whole and the log behind it up to the first record that cannot be read,
@@ -18,7 +18,7 @@ use crate::{
     log::{self, RecordError, Truncation},
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence},
-    recovery::{Recovered, RecoveryError, Report, look},
+    recovery::{RecoveredDatabase, RecoveryError, RecoveryReport, look},
     snapshot,
     store::{StateId, Store, DedupLimits},
 };
@@ -51,7 +51,7 @@ pub enum RepairError {
 
 /// What is to be moved out of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aside {
+pub struct MovedPart {
     /// The file.
     pub file: String,
     /// From this byte on; 0: the whole file.
@@ -64,7 +64,7 @@ pub struct Aside {
 
 /// Records that are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct LostRecords {
     /// The first.
     pub first: Sequence,
     /// The last that any file tells of.
@@ -76,7 +76,7 @@ pub struct Lost {
 }
 
 /// A repair that has not been carried out.
-pub struct Plan {
+pub struct RepairPlan {
     /// Why recovery refuses the files as they are.
     pub refused: String,
     /// What the database will be.
@@ -88,9 +88,9 @@ pub struct Plan {
     /// The last record that is kept.
     pub end: Position,
     /// What is moved out of the way.
-    pub aside: Vec<Aside>,
+    pub aside: Vec<MovedPart>,
     /// What is lost; `None`: no record that any file tells of.
-    pub lost: Option<Lost>,
+    pub lost: Option<LostRecords>,
     /// An epoch of which no segment is left, though it had one: how much it wrote is not known.
     pub unknown_epoch: Option<Epoch>,
     store: Store,
@@ -100,7 +100,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`RepairError`], when nothing can be repaired.
-pub fn plan(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Plan>, RepairError> {
+pub fn plan(disk: &dyn Disk, window: DedupLimits) -> Result<Option<RepairPlan>, RepairError> {
     let nobody = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: crate::tokenizer::Analyzer::Standard, hash_seed: 0 };
     let refused = match look(disk, nobody, window) {
         Ok(_) => return Ok(None),
@@ -133,14 +133,14 @@ pub fn plan(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Plan>, Repair
     let state = new_state(own_manifest.map(|manifest| manifest.state), epoch, end, &kept.epochs);
     let unknown_epoch =
         (epoch > 0 && !log::segments(disk)?.iter().any(|(_, first)| first.epoch == epoch)).then_some(epoch);
-    Ok(Some(Plan {
+    Ok(Some(RepairPlan {
         refused,
         manifest: Manifest { identity, state },
         rebuilt,
         snapshot,
         end,
         aside: sized(disk, aside)?,
-        lost: (known.last > end.sequence).then_some(Lost {
+        lost: (known.last > end.sequence).then_some(LostRecords {
             first: end.sequence + 1,
             last: known.last,
             synced: known.synced,
@@ -221,26 +221,26 @@ fn why_foreign(name: &str, header: &FileHeader, identity: &DatabaseIdentity) -> 
 
 /// What the log gave.
 #[derive(Default)]
-struct Kept {
+struct KeptLog {
     cut: Option<Truncation>,
     /// The last sequence of each epoch that has records behind the snapshot, and of the snapshot's own.
     epochs: BTreeMap<Epoch, Sequence>,
 }
 
-type AsideFrom = BTreeMap<String, (u64, String)>;
+type MovedParts = BTreeMap<String, (u64, String)>;
 
 /// The newest whole snapshot and all of the log behind it that can be read.
 fn salvage(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
     window: DedupLimits,
-    aside: &mut AsideFrom,
-) -> Result<(Store, Option<String>, Kept), RepairError> {
+    aside: &mut MovedParts,
+) -> Result<(Store, Option<String>, KeptLog), RepairError> {
     let mut limit = Sequence::MAX;
     loop {
         let (mut store, snapshot) = load_snapshot(disk, identity, window, aside)?;
         let from = store.mark();
-        let mut kept = Kept::default();
+        let mut kept = KeptLog::default();
         if from.position.epoch > 0 {
             kept.epochs.insert(from.position.epoch, from.position.sequence);
         }
@@ -280,7 +280,7 @@ fn load_snapshot(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
     window: DedupLimits,
-    aside: &mut AsideFrom,
+    aside: &mut MovedParts,
 ) -> Result<(Store, Option<String>), RepairError> {
     let snapshots = snapshot::snapshots(disk)?.into_iter().map(|(name, _)| name);
     for name in snapshots.rev().filter(|name| !aside.contains_key(name)).collect::<Vec<_>>() {
@@ -295,7 +295,7 @@ fn load_snapshot(
 }
 
 /// What the files tell of, kept or lost.
-struct Known {
+struct KnownHistory {
     last: Sequence,
     synced: Sequence,
     highest_epoch: Epoch,
@@ -305,8 +305,8 @@ fn known_positions(
     identity: &DatabaseIdentity,
     manifest: Option<&Manifest>,
     headers: &[(String, Option<FileHeader>)],
-    kept: &Kept,
-) -> Known {
+    kept: &KeptLog,
+) -> KnownHistory {
     let (mut whole, mut torn) = (Vec::new(), Vec::new());
     for (name, header) in headers {
         let at = parse_name(SNAPSHOT_PREFIX, name);
@@ -336,7 +336,7 @@ fn known_positions(
         synced = synced.max(cut.stated_synced);
         last = synced.max(last).max(cut.last_record.sequence);
     }
-    Known { last, synced, highest_epoch }
+    KnownHistory { last, synced, highest_epoch }
 }
 
 /// The MANIFEST's part that changes, so that it promises nothing beyond `end`.
@@ -355,16 +355,16 @@ fn new_state(old: Option<ManifestState>, epoch: Epoch, end: Position, recorded: 
     state
 }
 
-fn sized(disk: &dyn Disk, aside: AsideFrom) -> Result<Vec<Aside>, RepairError> {
+fn sized(disk: &dyn Disk, aside: MovedParts) -> Result<Vec<MovedPart>, RepairError> {
     let mut sized = Vec::new();
     for (file, (from_byte, why)) in aside {
         let len = disk.open(&file).and_then(|opened| opened.len()).map_err(FileError::io(&file))?;
-        sized.push(Aside { bytes: len.saturating_sub(from_byte), file, from_byte, why });
+        sized.push(MovedPart { bytes: len.saturating_sub(from_byte), file, from_byte, why });
     }
     Ok(sized)
 }
 
-impl Plan {
+impl RepairPlan {
     /// Does it; gives the position that the database stands at. It can be planned and done again if it fails.
     ///
     /// # Errors
@@ -374,7 +374,7 @@ impl Plan {
         for aside in self.aside.iter().filter(|aside| aside.from_byte > 0) {
             copy_end(&**disk, aside)?;
         }
-        for Aside { file, from_byte, .. } in self.aside.iter().rev() {
+        for MovedPart { file, from_byte, .. } in self.aside.iter().rev() {
             if *from_byte > 0 {
                 let opened = disk.open(file).map_err(FileError::io(file))?;
                 opened.truncate(*from_byte).and_then(|()| opened.sync()).map_err(FileError::io(file))?;
@@ -384,15 +384,15 @@ impl Plan {
             }
         }
         disk.sync_directory().map_err(FileError::io("the data directory"))?;
-        let report = Report { snapshot: self.snapshot, clean: false, ..Report::default() };
+        let report = RecoveryReport { snapshot: self.snapshot, clean: false, ..RecoveryReport::default() };
         let promised = Some(self.manifest.state.highest() + 1);
-        let recovered = Recovered { manifest: self.manifest, store: self.store, report, new: false, promised };
-        let settled = recovered.settle(disk, String::new(), segment_bytes)?;
+        let recovered = RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised };
+        let settled = recovered.finalize(disk, String::new(), segment_bytes)?;
         Ok(settled.store.mark())
     }
 }
 
-fn copy_end(disk: &dyn Disk, aside: &Aside) -> Result<(), FileError> {
+fn copy_end(disk: &dyn Disk, aside: &MovedPart) -> Result<(), FileError> {
     let free = free_name(disk, &aside.file)?;
     let from = disk.open(&aside.file).map_err(FileError::io(&aside.file))?;
     let to = disk.create(&free).map_err(FileError::io(&free))?;

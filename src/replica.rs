@@ -22,7 +22,7 @@ use crate::{
     log::{AppendError, FileCheck, LiveLogOffset, RawRecord, SyncJob},
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence, Standing},
-    recovery::{self, Settled},
+    recovery::{self, WritableDatabase},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::SnapshotSettings,
     store::{StateId, StoreReader, Store, DedupLimits},
@@ -84,7 +84,7 @@ pub enum Found {
     /// Nothing, or it has none.
     Nothing,
     /// A database it goes on with.
-    Settled(Box<Settled>),
+    Settled(Box<WritableDatabase>),
     /// Damaged files: they are replaced once their leader is there.
     Unusable {
         /// The database they are of.

@@ -22,7 +22,7 @@ use memdb::{
     format::{FILE_HEADER_BYTES, DatabaseIdentity, MANIFEST},
     log::RawRecord,
     position::Sequence,
-    recovery::{Recovered, RecoveryError, look},
+    recovery::{RecoveredDatabase, RecoveryError, look},
     repair::{DAMAGED, RepairError, plan},
     store::DedupLimits,
 };
@@ -111,7 +111,7 @@ fn stated_synced(files: &Files) -> Sequence {
     stated.max().unwrap_or(0)
 }
 
-fn start(disk: &dyn Disk) -> Result<Recovered, RecoveryError> {
+fn start(disk: &dyn Disk) -> Result<RecoveredDatabase, RecoveryError> {
     // A new database would be one of another id: whatever comes out under it was not recovered.
     look(disk, DatabaseIdentity { database_id: 1, ..IDENTITY }, DedupLimits::default())
 }

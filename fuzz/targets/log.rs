@@ -116,7 +116,7 @@ fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(StateId, Model, bool)>)
     assert_eq!((found.store.mark(), found.store.digest()), (mark, model.digest()));
     assert_eq!(Model::of(&found.store), model);
     let shared = Arc::clone(disk) as Arc<dyn Disk>;
-    let settled = found.settle(&shared, "boot".into(), 1 << 20).expect("memory takes everything");
+    let settled = found.finalize(&shared, "boot".into(), 1 << 20).expect("memory takes everything");
     assert_eq!(settled.store.mark().position.sequence, mark.position.sequence);
     drop(settled);
     let again = recovery::look(&**disk, IDENTITY, DedupLimits::default()).expect("it has just been settled");

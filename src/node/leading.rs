@@ -19,7 +19,7 @@ use crate::{
     limits,
     manifest::Manifest,
     metrics::NodeRole,
-    recovery::{self, Recovered, RecoveryError, Settled},
+    recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
     replication::{Archive, Elected, Feed, Registry, Starter},
     snapshot::SnapshotSettings,
     store::Store,
@@ -58,7 +58,7 @@ impl Leading {
         let url = held.listening.url(settings)?;
         let Held { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
-        let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
+        let WritableDatabase { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
         let identity = manifest.identity;
         if new {
             tell_of_new(settings);
@@ -210,7 +210,7 @@ fn recover(
     disk: &Arc<dyn Disk>,
     url: &str,
     elected: Option<&Elected>,
-) -> Result<Settled, NodeError> {
+) -> Result<WritableDatabase, NodeError> {
     let refused = unusable(settings);
     let new = DatabaseIdentity {
         database_id: random()?,
@@ -240,7 +240,7 @@ fn recover(
     let secret = settings.cluster_secret.as_ref();
     recover_tail::recover_tail(&mut recovered, starter, secret, || look_at_files(settings, disk))?;
     failpoint::pass("promote.recovered");
-    recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
+    recovered.finalize(disk, boot_id, segment_bytes()).map_err(refused)
 }
 
 fn unusable(settings: &Settings) -> impl Fn(RecoveryError) -> NodeError {
@@ -248,7 +248,7 @@ fn unusable(settings: &Settings) -> impl Fn(RecoveryError) -> NodeError {
 }
 
 /// What a replica has that is to lead.
-fn look_at_files(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Recovered, NodeError> {
+fn look_at_files(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<RecoveredDatabase, NodeError> {
     let recovered = recovery::look_follower(&**disk, window(settings)).map_err(unusable(settings))?;
     recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
 }

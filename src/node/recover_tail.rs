@@ -2,7 +2,7 @@
 
 use super::NodeError;
 use crate::{
-    recovery::Recovered,
+    recovery::RecoveredDatabase,
     replication::{
         Answer, NoAnswer, Starter, TailAction, TailRecovery, TailRefusal,
         link::{Link, LinkError},
@@ -25,20 +25,20 @@ enum Report {
 /// # Errors
 /// [`NodeError::NotLeader`] and the like, if this node must not lead; or as reading the files says.
 pub(super) fn recover_tail(
-    recovered: &mut Recovered,
+    recovered: &mut RecoveredDatabase,
     starter: Starter,
     secret: Option<&Secret>,
-    read: impl Fn() -> Result<Recovered, NodeError>,
+    read: impl Fn() -> Result<RecoveredDatabase, NodeError>,
 ) -> Result<(), NodeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(recovered, starter, secret, read))
 }
 
 async fn run(
-    recovered: &mut Recovered,
+    recovered: &mut RecoveredDatabase,
     starter: Starter,
     secret: Option<&Secret>,
-    read: impl Fn() -> Result<Recovered, NodeError>,
+    read: impl Fn() -> Result<RecoveredDatabase, NodeError>,
 ) -> Result<(), NodeError> {
     let began = Instant::now();
     let now_ms = || began.elapsed().as_millis() as u64;

@@ -10,7 +10,7 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{Recovered, RecoveryError, Settled, Whose, look_at};
+use super::{RecoveredDatabase, RecoveryError, WritableDatabase, DirectoryOwner, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
     failpoint,
@@ -27,12 +27,12 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// As [`super::look`]: the files cannot be used, and a full sync replaces them.
-pub fn look_follower(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Recovered>, RecoveryError> {
+pub fn look_follower(disk: &dyn Disk, window: DedupLimits) -> Result<Option<RecoveredDatabase>, RecoveryError> {
     let Some(manifest) = Manifest::read(disk)? else { return Ok(None) };
-    look_at(disk, manifest, window, Whose::Follower).map(Some)
+    look_at(disk, manifest, window, DirectoryOwner::Follower).map(Some)
 }
 
-impl Recovered {
+impl RecoveredDatabase {
     /// Where a follower stands that has these files.
     pub fn stands(&self) -> Position {
         let ManifestState { epoch, epochs, .. } = &self.manifest.state;
@@ -44,7 +44,7 @@ impl Recovered {
         self.manifest.state.has_followed() && self.stands().epoch < self.manifest.state.epoch
     }
 
-    /// A follower is to lead, in an epoch that the others have promised and that [`Recovered::settle`] begins.
+    /// A follower is to lead, in an epoch that the others have promised and that [`RecoveredDatabase::settle`] begins.
     pub fn promote(&mut self, promised: Epoch) {
         self.promised = Some(promised);
     }
@@ -61,11 +61,11 @@ impl Recovered {
         }
     }
 
-    /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
+    /// As [`RecoveredDatabase::settle`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
     /// As the system says. It can be tried again from [`look_follower`].
-    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
         self.tidy(disk)?;
         let position = self.stands();
         self.go_on(disk, position, segment_bytes)

@@ -8,7 +8,7 @@ use crate::{
     log::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Sequence},
-    recovery::{self, Settled},
+    recovery::{self, WritableDatabase},
     replication::Members,
     snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     store::Store,
@@ -68,11 +68,11 @@ impl Files {
     /// Goes on where an earlier run of the replica has ended.
     pub(super) fn resume(
         disk: Arc<dyn Disk>,
-        settled: Settled,
+        settled: WritableDatabase,
         snapshot: SnapshotSettings,
         now: Monotonic,
     ) -> (Store, Self) {
-        let Settled { manifest, store, log, snapshot: newest, .. } = settled;
+        let WritableDatabase { manifest, store, log, snapshot: newest, .. } = settled;
         let schedule = SnapshotSchedule::new(snapshot, newest, now);
         let checks = CheckSchedule::new(now);
         (store, Self { disk, manifest, log, schedule, checks, syncing: false, unproven: None })

@@ -12,7 +12,7 @@ use crate::{
     limits,
     manifest::Manifest,
     position::{Epoch, Position, Sequence},
-    recovery::Recovered,
+    recovery::RecoveredDatabase,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -169,7 +169,7 @@ pub struct TailRecovery {
 
 impl TailRecovery {
     /// A start that has asked nobody yet, of a node whose files gave `recovered`.
-    pub fn new(starter: Starter, recovered: &Recovered, now_ms: u64) -> Self {
+    pub fn new(starter: Starter, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
         let state = &recovered.manifest.state;
         let elected = starter.elected.as_ref();
         let went_down = state.clean_stop.is_none() && state.boot_id != starter.boot_id;
@@ -205,7 +205,7 @@ impl TailRecovery {
     }
 
     /// What to do now.
-    pub fn poll(&mut self, recovered: &mut Recovered, now_ms: u64) -> TailAction {
+    pub fn poll(&mut self, recovered: &mut RecoveredDatabase, now_ms: u64) -> TailAction {
         loop {
             if let Some(alarm) = self.alarms.pop_front() {
                 return TailAction::Alarm(alarm);
@@ -236,7 +236,7 @@ impl TailRecovery {
     }
 
     /// The epoch that is begun, and what the MANIFEST tells with it.
-    fn begin_epoch(&self, recovered: &mut Recovered) {
+    fn begin_epoch(&self, recovered: &mut RecoveredDatabase) {
         if let Some(elected) = &self.starter.elected {
             recovered.manifest.state.replicas.clone_from(&elected.others);
             recovered.promote(elected.epoch);
@@ -248,7 +248,7 @@ impl TailRecovery {
     }
 
     /// Asks whoever is due, until all have answered or their time is over.
-    fn ask(&mut self, recovered: &mut Recovered, now_ms: u64) -> Option<TailAction> {
+    fn ask(&mut self, recovered: &mut RecoveredDatabase, now_ms: u64) -> Option<TailAction> {
         let epoch = recovered.manifest.state.epoch;
         let is_over = now_ms >= self.deadline_ms;
         let mut wake_ms = self.deadline_ms;
@@ -307,7 +307,7 @@ impl TailRecovery {
     }
 
     /// All have answered that will.
-    fn decide(&mut self, recovered: &Recovered, now_ms: u64) {
+    fn decide(&mut self, recovered: &RecoveredDatabase, now_ms: u64) {
         let answered = self.nodes.iter().filter_map(|node| match &node.state {
             State::Answered(hello) => Some((node.url.clone(), hello.clone())),
             _ => None,
@@ -362,7 +362,7 @@ impl TailRecovery {
     }
 
     /// Fetches the next records, or has none to fetch.
-    fn fetch(&mut self, recovered: &Recovered, now_ms: u64) -> Option<TailAction> {
+    fn fetch(&mut self, recovered: &RecoveredDatabase, now_ms: u64) -> Option<TailAction> {
         let Step::Fetching(fetching) = &mut self.step else { return None };
         let (end, wanted) = (end_of(recovered), fetching.sources[0].last);
         if fetching.is_under_way {
@@ -404,7 +404,7 @@ impl TailRecovery {
 
     /// The source that was asked has given records (empty: no more; `None`: it has those behind the position no longer), or not;
     /// then why.
-    pub fn fetched(&mut self, records: Result<Option<Bytes>, String>, recovered: &mut Recovered) {
+    pub fn fetched(&mut self, records: Result<Option<Bytes>, String>, recovered: &mut RecoveredDatabase) {
         let Step::Fetching(fetching) = &mut self.step else { return };
         fetching.is_under_way = false;
         let source = &fetching.sources[fetching.at];
@@ -448,7 +448,7 @@ impl TailRecovery {
     }
 
     /// Nobody who has answered has more. Who has promised, and cannot be asked again, may have.
-    fn has_all(&mut self, recovered: &Recovered, now_ms: u64) {
+    fn has_all(&mut self, recovered: &RecoveredDatabase, now_ms: u64) {
         let here = recovered.stands();
         let elected = self.starter.elected.as_ref();
         let missing = elected.and_then(|elected| Some((lacks(elected.promised.iter().copied(), here)?, elected.epoch)));
@@ -481,7 +481,7 @@ impl TailRecovery {
 }
 
 /// Why a node does not lead that need not ask anybody to know it.
-fn unasked(starter: &Starter, recovered: &Recovered) -> Option<TailRefusal> {
+fn unasked(starter: &Starter, recovered: &RecoveredDatabase) -> Option<TailRefusal> {
     let state = &recovered.manifest.state;
     let own: Epoch = starter.elected.as_ref().map_or(state.epoch, |elected| elected.epoch);
     if state.highest() > own {
@@ -505,7 +505,7 @@ fn is_empty(database: u128, url: &str) -> TailRefusal {
     ))
 }
 
-fn end_of(recovered: &Recovered) -> Sequence {
+fn end_of(recovered: &RecoveredDatabase) -> Sequence {
     recovered.store.mark().position.sequence
 }
 

@@ -19,7 +19,7 @@ use memdb::{
     log,
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence},
-    recovery::Settled,
+    recovery::WritableDatabase,
     replication::{Archive, Feed, Lead, Members, NodeId},
     snapshot::{SnapshotJob, JobStep},
     store::StoreReader,
@@ -99,7 +99,7 @@ impl Cluster {
         at: Place,
         node: NodeId,
         disk: Arc<dyn Disk>,
-        settled: Settled,
+        settled: WritableDatabase,
         from: Position,
     ) -> Result<(), String> {
         let state = &settled.manifest.state;

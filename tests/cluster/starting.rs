@@ -14,7 +14,7 @@ use bytes::Bytes;
 use memdb::{
     disk::Disk,
     position::Position,
-    recovery::{self, Recovered},
+    recovery::{self, RecoveredDatabase},
     replication::{Answer, Hello, NoAnswer, NodeId, Starter, TailAction, TailRecovery, TailRefusal},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,7 +24,7 @@ pub struct Starting {
     /// This run.
     node: NodeId,
     disk: Arc<dyn Disk>,
-    recovered: Recovered,
+    recovered: RecoveredDatabase,
     recovery: TailRecovery,
     promoted: Option<Promoted>,
     /// Those who have said where they stand.
@@ -51,7 +51,7 @@ impl Cluster {
         node: NodeId,
         promoted: Option<Promoted>,
         without: Vec<Place>,
-        look: impl FnOnce(&dyn Disk) -> Result<Option<Recovered>, recovery::RecoveryError>,
+        look: impl FnOnce(&dyn Disk) -> Result<Option<RecoveredDatabase>, recovery::RecoveryError>,
     ) -> Result<(), String> {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&self.nodes[at].machine));
         let met = self.nodes[at].machine.lock().met;
@@ -203,7 +203,7 @@ impl Cluster {
         if self.bug == Some(Bug::SameEpochAgain) && promoted.is_none() && recovered.manifest.state.epoch > 1 {
             begins_its_epoch_again(&mut recovered);
         }
-        let settled = recovered.settle(&disk, self.boot_id(at), self.settings.segment_bytes);
+        let settled = recovered.finalize(&disk, self.boot_id(at), self.settings.segment_bytes);
         self.note_events();
         let settled = match settled {
             Ok(settled) => settled,
@@ -273,7 +273,7 @@ impl Cluster {
 }
 
 /// For a planted bug.
-fn begins_its_epoch_again(recovered: &mut Recovered) {
+fn begins_its_epoch_again(recovered: &mut RecoveredDatabase) {
     let state = &mut recovered.manifest.state;
     state.epoch -= 1;
     let before = std::mem::take(&mut state.epochs);

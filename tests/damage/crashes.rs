@@ -108,7 +108,7 @@ fn start_killed_everywhere(name: &str, files: &Files) {
     let expected = state_of(&before.store);
     for changes in 0.. {
         let (memory, dying) = Dying::after(changes, files);
-        let settled = start(&*dying).expect("looking changes nothing").settle(&dying, "boot".into(), 1 << 20);
+        let settled = start(&*dying).expect("looking changes nothing").finalize(&dying, "boot".into(), 1 << 20);
         let again = start(&*memory).unwrap_or_else(|error| panic!("{name}: killed after {changes} changes: {error}"));
         assert_eq!(state_of(&again.store), expected, "{name}: killed after {changes} changes");
         assert!(again.manifest.state.epoch >= before.manifest.state.epoch, "{name}: {changes}");

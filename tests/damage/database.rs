@@ -9,7 +9,7 @@ use memdb::{
     leader::{AckLevel, Action, Submission, Writer, WriterSettings, close},
     manifest::Manifest,
     position::Sequence,
-    recovery::{Settled, look},
+    recovery::{WritableDatabase, look},
     snapshot::{SnapshotJob, SnapshotSettings},
     store::{DedupEntry, Store, DedupLimits},
     tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
@@ -98,8 +98,8 @@ pub struct Making {
 
 fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: DatabaseIdentity, now: Monotonic) -> (Manifest, Writer<()>) {
     let recovered = look(&**disk, identity, DedupLimits::default()).expect("the database is whole");
-    let Settled { manifest, store, log, snapshot, .. } =
-        recovered.settle(disk, "boot".into(), segment_bytes).expect("the disk works");
+    let WritableDatabase { manifest, store, log, snapshot, .. } =
+        recovered.finalize(disk, "boot".into(), segment_bytes).expect("the disk works");
     let settings = WriterSettings { snapshot: SnapshotSettings { interval_ms: 0 }, ..WriterSettings::default() };
     let clock = LoggedClock::of_a_leader(None, store.time_ms(), WallClock::from_ms(1_000), now);
     (manifest, Writer::new(store, log, settings, snapshot, clock, now))

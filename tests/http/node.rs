@@ -127,7 +127,7 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHa
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
-    let settled = recovered.settle(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
+    let settled = recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
     let (view, epochs) = (Arc::new(View::new(false)), settled.manifest.state.epochs.clone());
     let feed = Arc::new(Feed::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
     view.serve(Current { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });

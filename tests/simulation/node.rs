@@ -106,7 +106,7 @@ impl Simulation {
         self.history.note(format_args!("recovered to {end}: {outcome}"));
         self.tally(outcome);
         let boot_id = "boot".to_owned();
-        let settled = recovered.settle(&disk, boot_id, self.settings.segment_bytes);
+        let settled = recovered.finalize(&disk, boot_id, self.settings.segment_bytes);
         self.note_events();
         let settled = match settled {
             Ok(settled) => settled,

@@ -4,12 +4,12 @@ use crate::output::{Ended, Failure, Grouped, say, tell};
 use memdb::{
     disk::{Disk, RealDisk},
     format::{FileKind, DatabaseIdentity},
-    inspect::{Holds, Inspected, LogHeld, SnapshotHeld, inspect as look_into},
+    inspect::{FileContents, FileInspection, LogContents, SnapshotContents, inspect as look_into},
     limits,
     manifest::ManifestState,
     position::Position,
-    recovery::{Recovered, look},
-    repair::{Plan, plan},
+    recovery::{RecoveredDatabase, look},
+    repair::{RepairPlan, plan},
     store::DedupLimits,
     tokenizer::Analyzer,
 };
@@ -66,7 +66,7 @@ pub struct RepairArguments {
 
 pub fn inspect(arguments: &InspectArguments) -> Ended {
     let path = &arguments.path;
-    let show = |found: &Inspected| {
+    let show = |found: &FileInspection| {
         if arguments.json {
             say(&as_json(found).to_string())
         } else {
@@ -88,7 +88,7 @@ pub fn inspect(arguments: &InspectArguments) -> Ended {
     let tries = if holder.is_some() { 5 } else { 1 };
     let mut damaged = 0;
     for name in disk.list().map_err(|error| cannot_use(path, &error))? {
-        let is_whole = |found: &Result<Inspected, _>| found.as_ref().is_ok_and(|found| found.damage.is_none());
+        let is_whole = |found: &Result<FileInspection, _>| found.as_ref().is_ok_and(|found| found.damage.is_none());
         match until(tries, is_whole, || look_into(&disk, &name)) {
             Ok(found) => {
                 damaged += u64::from(found.damage.is_some());
@@ -116,12 +116,12 @@ fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut()
 
 /// What a start would make of the directory.
 fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
-    let is_whole = |looked: &Result<Recovered, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
+    let is_whole = |looked: &Result<RecoveredDatabase, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
     let looked = until(tries, is_whole, || look(disk, NOBODY, DedupLimits::default()));
     if as_json {
         say(&match &looked {
-            Ok(Recovered { new: true, .. }) => json!({"verdict": "empty"}),
-            Ok(Recovered { store, report, manifest, .. }) => json!({
+            Ok(RecoveredDatabase { new: true, .. }) => json!({"verdict": "empty"}),
+            Ok(RecoveredDatabase { store, report, manifest, .. }) => json!({
                 "verdict": "recovers",
                 "position": manifest.identity.token(store.mark().position).to_string(),
                 "report": report.to_string(),
@@ -136,8 +136,8 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
     })?;
     if !as_json {
         say(&match &recovered {
-            Recovered { new: true, .. } => "\nno database: a start would make a new one".to_owned(),
-            Recovered { store, report, manifest, .. } => {
+            RecoveredDatabase { new: true, .. } => "\nno database: a start would make a new one".to_owned(),
+            RecoveredDatabase { store, report, manifest, .. } => {
                 format!("\na start recovers {}: {report}", manifest.identity.token(store.mark().position))
             }
         })?;
@@ -169,11 +169,11 @@ fn in_its_directory(path: &Path) -> Result<(RealDisk, String), Failure> {
 }
 
 /// A file as lines for a person.
-fn found_lines(found: &Inspected) -> Vec<String> {
+fn found_lines(found: &FileInspection) -> Vec<String> {
     let at = |position| shown(found, position);
     let mut lines = vec![format!("{}  {} bytes", found.name, Grouped(found.bytes))];
     let mut add = |name: &str, value: String| lines.push(format!("  {name:<13}{value}"));
-    if let Holds::Other(why) = found.holds {
+    if let FileContents::Other(why) = found.holds {
         add("", why.to_owned());
         return lines;
     }
@@ -182,23 +182,23 @@ fn found_lines(found: &Inspected) -> Vec<String> {
         add("database", format!("{database_id:032x}, shard {shard_id}, analyzer {analyzer} {}", analyzer.version()));
     }
     match &found.holds {
-        Holds::Manifest(state) => manifest_lines(state, &at, &mut add),
-        Holds::Log(held) => log_lines(held, &at, &mut add),
-        Holds::Snapshot(held) => snapshot_lines(held, &at, &mut add),
-        Holds::Other(_) | Holds::Unreadable => {}
+        FileContents::Manifest(state) => manifest_lines(state, &at, &mut add),
+        FileContents::Log(held) => log_lines(held, &at, &mut add),
+        FileContents::Snapshot(held) => snapshot_lines(held, &at, &mut add),
+        FileContents::Other(_) | FileContents::Unreadable => {}
     }
     match &found.damage {
         Some(damage) => add("DAMAGED", format!("at byte {}: {}", damage.offset, damage.what)),
         None => add("whole", "yes".to_owned()),
     }
-    if let Holds::Log(LogHeld { records_behind_damage: behind @ 1.., .. }) = found.holds {
+    if let FileContents::Log(LogContents { records_behind_damage: behind @ 1.., .. }) = found.holds {
         add("behind it", format!("{} whole records", Grouped(behind)));
     }
     lines
 }
 
 /// A position of the file's database, as its clients see it.
-fn shown(found: &Inspected, position: Position) -> String {
+fn shown(found: &FileInspection, position: Position) -> String {
     found.header.as_ref().map_or_else(|| position.to_string(), |header| header.identity.token(position).to_string())
 }
 
@@ -220,7 +220,7 @@ fn manifest_lines(state: &ManifestState, at: &impl Fn(Position) -> String, add: 
     }
 }
 
-fn log_lines(held: &LogHeld, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
+fn log_lines(held: &LogContents, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     add("records", Grouped(held.records).to_string());
     if let Some((first, last)) = held.span {
         add("first", format!("{}, {}", at(first.position), utc(first.time_ms.as_ms())));
@@ -229,8 +229,8 @@ fn log_lines(held: &LogHeld, at: &impl Fn(Position) -> String, add: &mut impl Fn
     }
 }
 
-fn snapshot_lines(held: &SnapshotHeld, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
-    let SnapshotHeld { trailer, namespaces, window: (keys, streams) } = held;
+fn snapshot_lines(held: &SnapshotContents, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
+    let SnapshotContents { trailer, namespaces, window: (keys, streams) } = held;
     add("state at", format!("{}, digest {:016x}", at(trailer.end.position), trailer.end.digest));
     add("walked from", format!("{}, {} words in the image", at(trailer.start.position), Grouped(trailer.words)));
     for (name, distinct) in namespaces {
@@ -256,7 +256,7 @@ fn utc(time_ms: u64) -> String {
 }
 
 /// A file for a program.
-fn as_json(found: &Inspected) -> Value {
+fn as_json(found: &FileInspection) -> Value {
     let mut value = json!({
         "file": found.name,
         "bytes": found.bytes,
@@ -271,14 +271,14 @@ fn as_json(found: &Inspected) -> Value {
         value["analyzer_version"] = header.identity.analyzer.version().into();
     }
     match &found.holds {
-        Holds::Manifest(state) => {
+        FileContents::Manifest(state) => {
             value["epoch"] = state.epoch.into();
             value["epochs_ended"] = state.epochs.ended().iter().map(|&ended| shown(found, ended)).collect();
             value["clean_stop"] = state.clean_stop.map(|end| shown(found, end)).into();
             value["generation"] = state.generation.into();
             value["boot_id"] = state.boot_id.clone().into();
         }
-        Holds::Log(held) => {
+        FileContents::Log(held) => {
             value["records"] = held.records.into();
             value["synced_upto"] = held.synced_upto.into();
             if let Some((first, last)) = held.span {
@@ -286,7 +286,7 @@ fn as_json(found: &Inspected) -> Value {
                 value["last"] = json!({"position": shown(found, last.position), "time_ms": last.time_ms.as_ms()});
             }
         }
-        Holds::Snapshot(held) => {
+        FileContents::Snapshot(held) => {
             value["start"] = shown(found, held.trailer.start.position).into();
             value["position"] = shown(found, held.trailer.end.position).into();
             value["digest"] = format!("{:016x}", held.trailer.end.digest).into();
@@ -295,8 +295,8 @@ fn as_json(found: &Inspected) -> Value {
             value["keys"] = held.window.0.into();
             value["streams"] = held.window.1.into();
         }
-        Holds::Other(why) => value["note"] = (*why).into(),
-        Holds::Unreadable => {}
+        FileContents::Other(why) => value["note"] = (*why).into(),
+        FileContents::Unreadable => {}
     }
     value
 }
@@ -332,7 +332,7 @@ pub fn repair(arguments: &RepairArguments) -> Ended {
 }
 
 /// What a repair would do, for whoever has to agree.
-fn plan_lines(plan: &Plan) -> Vec<String> {
+fn plan_lines(plan: &RepairPlan) -> Vec<String> {
     let mut lines = vec![format!("a start is refused: {}", plan.refused), String::new(), "a repair would".to_owned()];
     let kept = plan.snapshot.as_deref().unwrap_or("no snapshot");
     lines.push(format!("  keep       everything up to record {} ({kept}, and the log behind it)", plan.end));

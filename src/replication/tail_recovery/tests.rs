@@ -5,7 +5,7 @@ use crate::{
     clock::LoggedTime,
     format::DatabaseIdentity,
     manifest::{Manifest, ManifestState as ManifestState},
-    recovery::Report,
+    recovery::RecoveryReport,
     replication::Outcome,
     store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
@@ -14,7 +14,7 @@ use crate::{
 const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 /// A leader's files, which end at record 10 of epoch 3.
-fn recovered() -> Recovered {
+fn recovered() -> RecoveredDatabase {
     let mut store = Store::new(IDENTITY.hasher(), DedupLimits::default());
     store.set_state_id(StateId { position: Position::new(3, 10), ..StateId::default() }, LoggedTime::ZERO);
     let state = ManifestState {
@@ -24,7 +24,7 @@ fn recovered() -> Recovered {
         ..ManifestState::default()
     };
     let manifest = Manifest { identity: IDENTITY, state };
-    Recovered { manifest, store, report: Report::default(), new: false, promised: None }
+    RecoveredDatabase { manifest, store, report: RecoveryReport::default(), new: false, promised: None }
 }
 
 fn starter() -> Starter {
@@ -56,7 +56,7 @@ fn answer(epoch: Epoch, sequence: Sequence) -> Result<Answer, NoAnswer> {
 /// Runs it in made-up time; `answers` says what a node answers. Gives how long it took, who was asked, and the end.
 fn run(
     starter: Starter,
-    recovered: &mut Recovered,
+    recovered: &mut RecoveredDatabase,
     mut answers: impl FnMut(&str, u64) -> Result<Answer, NoAnswer>,
 ) -> (u64, Vec<String>, TailAction) {
     let (mut now_ms, mut asked) = (0, Vec::new());
@@ -133,7 +133,7 @@ fn an_elected_node_waits_for_those_who_have_promised_and_leads_without_them_by_f
 
 #[test]
 fn an_empty_directory_is_no_leader_while_a_node_holds_a_database_or_does_not_say() {
-    let new = || Recovered { new: true, ..recovered() };
+    let new = || RecoveredDatabase { new: true, ..recovered() };
     let named = Starter { named: vec!["b".into()], ..starter() };
     let holds = |url: &str, _| if url == "b" { answer(3, 11) } else { Err(NoAnswer::NotThere) };
     let (_, _, end) = run(named.clone(), &mut new(), holds);
