@@ -22,7 +22,7 @@ use crate::{
     replication::{Answer, Feed, Peer, Told},
     snapshot::PublishedSnapshot,
     tally::WriteBatch,
-    view::View,
+    view::DatabaseView,
 };
 use bytes::Bytes;
 use std::{
@@ -232,7 +232,7 @@ pub struct Leader {
 }
 
 struct Shared {
-    view: Arc<View>,
+    view: Arc<DatabaseView>,
     feed: Arc<Feed>,
     queue: Queue<Event>,
     stopping: AtomicBool,
@@ -266,7 +266,7 @@ impl Default for QueueLimits {
 
 impl Leader {
     /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `feed`.
-    pub fn new(view: Arc<View>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
+    pub fn new(view: Arc<DatabaseView>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
         let queue = Queue::new(bounds.batches, bounds.bytes);
         let (stopping, poisoned, disk_full, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
@@ -286,7 +286,7 @@ impl Leader {
     }
 
     /// What this leader serves.
-    pub fn view(&self) -> &Arc<View> {
+    pub fn view(&self) -> &Arc<DatabaseView> {
         &self.shared.view
     }
 

@@ -20,7 +20,7 @@ use crate::{
     limits,
     log::{RawRecord, LogTail, place_after, segments},
     manifest::Manifest,
-    position::{Epoch, Position, Sequence, Standing},
+    position::{Epoch, Position, Sequence, PositionStatus},
     recovery::standing_at,
     snapshot::{SnapshotLoader, snapshots},
     store::{StateId, StoreReader, Store, DedupLimits},
@@ -350,7 +350,7 @@ impl Following {
         }
         let (mark, state) = (self.store.mark(), &manifest.state);
         let end = Position::new(state.epoch, Sequence::MAX);
-        if state.epochs.standing(mark.position, end) != Standing::Reached {
+        if state.epochs.position_status(mark.position, end) != PositionStatus::Reached {
             return Err(Trouble(format!("record {} is not part of the history any more", mark.position)));
         }
         let (tail, chain) = tail_behind(disk, &manifest, mark.position.sequence)?;

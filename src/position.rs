@@ -45,7 +45,7 @@ impl fmt::Display for Position {
 
 /// Whether this history holds a position that a client or another node names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum PositionStatus {
     /// It is part of this history and already applied here.
     Reached,
     /// It may become part of this history; it is not applied here yet.
@@ -93,19 +93,19 @@ impl EpochTable {
     ///
     /// `Memdb-Min-Position` (e, s) is met if e is current and s applied, or e is older and s was written in it; a
     /// sequence beyond the end of its epoch is lost. A position before everything is always reached.
-    pub fn standing(&self, asked: Position, applied: Position) -> Standing {
+    pub fn position_status(&self, asked: Position, applied: Position) -> PositionStatus {
         if asked.sequence == 0 {
-            return Standing::Reached;
+            return PositionStatus::Reached;
         }
         if asked.epoch > applied.epoch {
-            return Standing::Ahead;
+            return PositionStatus::Ahead;
         }
         if asked.epoch == applied.epoch {
-            return if asked.sequence <= applied.sequence { Standing::Reached } else { Standing::Ahead };
+            return if asked.sequence <= applied.sequence { PositionStatus::Reached } else { PositionStatus::Ahead };
         }
         match self.last_of(asked.epoch) {
-            Some(last) if asked.sequence <= last => Standing::Reached,
-            _ => Standing::Lost,
+            Some(last) if asked.sequence <= last => PositionStatus::Reached,
+            _ => PositionStatus::Lost,
         }
     }
 }
@@ -129,17 +129,17 @@ mod tests {
         table.end(Position::new(4, 25));
         let applied = Position::new(5, 30);
         let cases = [
-            (Position::new(5, 30), Standing::Reached),
-            (Position::new(5, 31), Standing::Ahead),
-            (Position::new(6, 1), Standing::Ahead),
-            (Position::new(1, 10), Standing::Reached),
-            (Position::new(1, 11), Standing::Lost),
-            (Position::new(4, 26), Standing::Lost),
-            (Position::new(3, 5), Standing::Lost), // an epoch this history never had
-            (Position::ZERO, Standing::Reached),
+            (Position::new(5, 30), PositionStatus::Reached),
+            (Position::new(5, 31), PositionStatus::Ahead),
+            (Position::new(6, 1), PositionStatus::Ahead),
+            (Position::new(1, 10), PositionStatus::Reached),
+            (Position::new(1, 11), PositionStatus::Lost),
+            (Position::new(4, 26), PositionStatus::Lost),
+            (Position::new(3, 5), PositionStatus::Lost), // an epoch this history never had
+            (Position::ZERO, PositionStatus::Reached),
         ];
         for (asked, expected) in cases {
-            assert_eq!(table.standing(asked, applied), expected, "{asked}");
+            assert_eq!(table.position_status(asked, applied), expected, "{asked}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     limits,
     log::{AppendError, FileCheck, LiveLogOffset, RawRecord, SyncJob},
     manifest::{Manifest, ManifestState},
-    position::{Epoch, EpochTable, Position, Sequence, Standing},
+    position::{Epoch, EpochTable, Position, Sequence, PositionStatus},
     recovery::{self, WritableDatabase},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::SnapshotSettings,
@@ -464,7 +464,7 @@ impl<T> Replica<T> {
     fn is_elsewhere(&self) -> bool {
         let Position { epoch, sequence } = self.mark().position;
         let told = Position::new(self.epoch, sequence);
-        let leads_there = self.told.standing(Position::new(epoch, sequence), told) != Standing::Lost;
+        let leads_there = self.told.position_status(Position::new(epoch, sequence), told) != PositionStatus::Lost;
         !leads_there && !planted(Defect::LeadsWithAnotherHistory)
     }
 

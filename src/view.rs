@@ -6,7 +6,7 @@
 use crate::{
     clock::{LoggedTime, Monotonic, SharedLoggedClock},
     format::DatabaseIdentity,
-    position::{EpochTable, Position, PositionToken, Standing},
+    position::{EpochTable, Position, PositionToken, PositionStatus},
     store::StoreReader,
 };
 use arc_swap::{ArcSwapOption, Guard};
@@ -20,7 +20,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 /// A database as it is read.
-pub struct Current {
+pub struct ServedDatabase {
     /// What it is.
     pub identity: DatabaseIdentity,
     /// How its past epochs ended.
@@ -29,19 +29,19 @@ pub struct Current {
     pub reader: StoreReader,
 }
 
-impl Current {
+impl ServedDatabase {
     /// Where `asked` stands in this history.
-    pub fn standing(&self, asked: PositionToken) -> Standing {
+    pub fn position_status(&self, asked: PositionToken) -> PositionStatus {
         if asked.database != self.identity.tag() {
-            return Standing::OtherDatabase;
+            return PositionStatus::OtherDatabase;
         }
-        self.epochs.standing(asked.position, self.reader.read().position())
+        self.epochs.position_status(asked.position, self.reader.read().position())
     }
 }
 
 /// What a node serves. Shared by all its threads.
-pub struct View {
-    current: ArcSwapOption<Current>,
+pub struct DatabaseView {
+    current: ArcSwapOption<ServedDatabase>,
     applied: watch::Sender<Position>,
     ready: AtomicBool,
     /// What is wrong with the files behind it: as long as something is, it is not ready.
@@ -54,13 +54,13 @@ pub struct View {
     logged: Arc<SharedLoggedClock>,
 }
 
-impl View {
+impl DatabaseView {
     /// Nothing to read yet. `follows`: whether this node is behind another.
     pub fn new(follows: bool) -> Self {
         Self::going_on(follows, Arc::default())
     }
 
-    /// As [`View::new`], on a node that has counted logged time in an earlier role.
+    /// As [`DatabaseView::new`], on a node that has counted logged time in an earlier role.
     pub fn going_on(follows: bool, logged: Arc<SharedLoggedClock>) -> Self {
         Self {
             current: ArcSwapOption::empty(),
@@ -76,12 +76,12 @@ impl View {
 
     /// The database, once there is one. Not to be held across an await.
     #[inline]
-    pub fn current(&self) -> Guard<Option<Arc<Current>>> {
+    pub fn current(&self) -> Guard<Option<Arc<ServedDatabase>>> {
         self.current.load()
     }
 
     /// Serves this from now on.
-    pub fn serve(&self, current: Current) {
+    pub fn serve(&self, current: ServedDatabase) {
         let position = current.reader.read().position();
         self.current.store(Some(Arc::new(current)));
         self.published(position);
@@ -99,11 +99,11 @@ impl View {
     }
 
     /// Where `asked` stands, once it is reached or `patience` has ended; `None` if there is nothing to read.
-    pub async fn standing(&self, asked: PositionToken, patience: Duration) -> Option<Standing> {
-        let now = || self.current().as_ref().map(|current| current.standing(asked));
-        if matches!(now(), None | Some(Standing::Ahead)) {
+    pub async fn position_status(&self, asked: PositionToken, patience: Duration) -> Option<PositionStatus> {
+        let now = || self.current().as_ref().map(|current| current.position_status(asked));
+        if matches!(now(), None | Some(PositionStatus::Ahead)) {
             let mut applied = self.applied.subscribe();
-            let reached = applied.wait_for(|_| !matches!(now(), None | Some(Standing::Ahead)));
+            let reached = applied.wait_for(|_| !matches!(now(), None | Some(PositionStatus::Ahead)));
             let _ = tokio::time::timeout(patience, reached).await; // what it is by then is looked at below
         }
         now()
@@ -169,11 +169,11 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
     const DATABASE: u128 = 1;
 
-    fn current(store: &Store) -> Current {
+    fn current(store: &Store) -> ServedDatabase {
         let identity = DatabaseIdentity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 5));
-        Current { identity, epochs, reader: store.reader() }
+        ServedDatabase { identity, epochs, reader: store.reader() }
     }
 
     fn store_at(position: Position) -> Store {
@@ -185,40 +185,40 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_position_is_waited_for_over_a_change_of_stores() {
         let at = |epoch, sequence| PositionToken::of(DATABASE, Position::new(epoch, sequence));
-        let view = View::new(true);
-        assert_eq!(view.standing(at(2, 7), PATIENCE).await, None, "nothing to read, and patience ends");
+        let view = DatabaseView::new(true);
+        assert_eq!(view.position_status(at(2, 7), PATIENCE).await, None, "nothing to read, and patience ends");
         let mut old = store_at(Position::new(2, 6));
         view.serve(current(&old));
-        assert_eq!(view.standing(at(2, 6), PATIENCE).await, Some(Standing::Reached));
-        assert_eq!(view.standing(at(1, 6), PATIENCE).await, Some(Standing::Lost));
-        assert_eq!(view.standing(at(2, 7), PATIENCE).await, Some(Standing::Ahead));
-        let mut waiting = std::pin::pin!(view.standing(at(2, 7), PATIENCE));
+        assert_eq!(view.position_status(at(2, 6), PATIENCE).await, Some(PositionStatus::Reached));
+        assert_eq!(view.position_status(at(1, 6), PATIENCE).await, Some(PositionStatus::Lost));
+        assert_eq!(view.position_status(at(2, 7), PATIENCE).await, Some(PositionStatus::Ahead));
+        let mut waiting = std::pin::pin!(view.position_status(at(2, 7), PATIENCE));
         assert!(futures::poll!(&mut waiting).is_pending());
         view.withdraw();
         view.published(Position::new(2, 7));
         assert!(futures::poll!(&mut waiting).is_pending(), "there is nothing to read it from");
         view.serve(current(&store_at(Position::new(2, 7))));
-        assert_eq!(waiting.await, Some(Standing::Reached));
+        assert_eq!(waiting.await, Some(PositionStatus::Reached));
         // The old one is served no more, whatever is applied to it.
         old.set_state_id(StateId { position: Position::new(2, 9), ..StateId::default() }, LoggedTime::ZERO);
-        assert_eq!(view.standing(at(2, 9), Duration::ZERO).await, Some(Standing::Ahead));
+        assert_eq!(view.position_status(at(2, 9), Duration::ZERO).await, Some(PositionStatus::Ahead));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_position_of_another_database_is_told_at_once_as_that() {
-        let view = View::new(true);
+        let view = DatabaseView::new(true);
         view.serve(current(&store_at(Position::new(2, 6))));
         for sequence in [0, 6, 7] {
             let asked = PositionToken::of(DATABASE + 1, Position::new(2, sequence));
-            let mut waiting = std::pin::pin!(view.standing(asked, PATIENCE));
-            assert_eq!(futures::poll!(&mut waiting), Poll::Ready(Some(Standing::OtherDatabase)), "{asked}");
+            let mut waiting = std::pin::pin!(view.position_status(asked, PATIENCE));
+            assert_eq!(futures::poll!(&mut waiting), Poll::Ready(Some(PositionStatus::OtherDatabase)), "{asked}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn lag_is_the_time_since_it_last_had_everything() {
-        assert_eq!(View::new(false).lag_ms(), None, "a leader is behind nobody");
-        let view = View::new(true);
+        assert_eq!(DatabaseView::new(false).lag_ms(), None, "a leader is behind nobody");
+        let view = DatabaseView::new(true);
         tokio::time::advance(Duration::from_millis(300)).await;
         assert_eq!(view.lag_ms(), Some(300), "it never had it");
         view.caught_up();

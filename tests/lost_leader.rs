@@ -16,7 +16,7 @@ use memdb::{
     position::{Position, PositionToken},
     replication::{Answer, Hello, Outcome},
     tally::{WriteBatch, WordCounts, WriteOp},
-    view::View,
+    view::DatabaseView,
 };
 use settings::resolve;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -50,14 +50,14 @@ fn write_many(leading: &Leading, times: usize) -> PositionToken {
     (1..times).fold(write(leading, "word"), |_, _| write(leading, "word"))
 }
 
-fn count(view: &View, word: &str) -> i64 {
+fn count(view: &DatabaseView, word: &str) -> i64 {
     view.current().as_ref().expect("it serves").reader.read().count("words", word)
 }
 
-fn reached(view: &Arc<View>, position: PositionToken) {
+fn reached(view: &Arc<DatabaseView>, position: PositionToken) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let standing = runtime.block_on(view.standing(position, PATIENCE));
-    assert_eq!(standing, Some(memdb::position::Standing::Reached), "{position}");
+    let standing = runtime.block_on(view.position_status(position, PATIENCE));
+    assert_eq!(standing, Some(memdb::position::PositionStatus::Reached), "{position}");
 }
 
 fn url(address: SocketAddr) -> String {

@@ -55,7 +55,7 @@ use crate::{
     replica::Follower,
     replication::{Archive, NodeId, Registry},
     secret::Secret,
-    view::View,
+    view::DatabaseView,
 };
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -64,7 +64,7 @@ use tokio::sync::Notify;
 #[derive(Clone)]
 pub struct Api {
     /// What is read.
-    pub view: Arc<View>,
+    pub view: Arc<DatabaseView>,
     /// Where writes go, and what other nodes may ask.
     pub role: Role,
     /// Who may ask what nodes ask each other.

@@ -17,7 +17,7 @@ use crate::{
     metrics::Metrics,
     replica::{Action, AtOnce, Event, Follower, Replica},
     replication::{Answer, Members},
-    view::Current,
+    view::ServedDatabase,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -216,11 +216,11 @@ impl Hands {
                     self.identity = Some(identity);
                     self.forward.holds(identity.database_id);
                     self.follower.feed().restart(sequence);
-                    view.serve(Current { identity, epochs, reader });
+                    view.serve(ServedDatabase { identity, epochs, reader });
                 }
                 Action::Epochs(epochs) => {
                     if let (Some(identity), Some(store)) = (self.identity, self.replica.store()) {
-                        view.serve(Current { identity, epochs, reader: store.reader() });
+                        view.serve(ServedDatabase { identity, epochs, reader: store.reader() });
                     }
                 }
                 Action::Unready => view.set_ready(false),
@@ -290,7 +290,7 @@ mod tests {
         snapshot::SnapshotSettings,
         store::{StateId, DedupLimits},
         tokenizer::Analyzer,
-        view::View,
+        view::DatabaseView,
     };
 
     /// A replica that holds nothing, and whose thread does not run.
@@ -306,7 +306,7 @@ mod tests {
         let (orders, ordered) = mpsc::channel(4);
         let hands = Hands {
             replica,
-            follower: Follower::new(Arc::new(View::new(true)), Arc::new(Feed::new(0, 0))),
+            follower: Follower::new(Arc::new(DatabaseView::new(true)), Arc::new(Feed::new(0, 0))),
             workers: None,
             metrics: Arc::new(Metrics::new(
                 crate::metrics::NodeRole::MemoryReplica,

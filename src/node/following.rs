@@ -23,7 +23,7 @@ use crate::{
     replica::{Directory, Event, Follower, Found, Replica, ReplicaSettings},
     replication::{Archive, Candidate, Feed, NodeId},
     snapshot::SnapshotSettings,
-    view::View,
+    view::DatabaseView,
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -70,7 +70,7 @@ impl Following {
         };
         let now = clock.monotonic();
         let before = logged.get();
-        let view = Arc::new(View::going_on(true, logged));
+        let view = Arc::new(DatabaseView::going_on(true, logged));
         if let Some(problem) = files_problem {
             tracing::error!("{problem}: this node follows in memory alone, keeps no files, and is not ready");
             view.set_files_problem(Some(problem));

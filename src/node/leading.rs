@@ -24,7 +24,7 @@ use crate::{
     snapshot::SnapshotSettings,
     store::Store,
     tokenizer::Analyzer,
-    view::{Current, View},
+    view::{ServedDatabase, DatabaseView},
 };
 use parking_lot::Mutex;
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
@@ -68,11 +68,11 @@ impl Leading {
         let now = clock.monotonic();
         let logged_clock = LoggedClock::of_a_leader(logged.get(), store.time_ms(), clock.wall(), now);
         logged.set(logged_clock);
-        let view = Arc::new(View::going_on(false, logged));
+        let view = Arc::new(DatabaseView::going_on(false, logged));
         let last = store.mark().position;
         let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
         let epochs = manifest.state.epochs.clone();
-        view.serve(Current { identity, epochs: epochs.clone(), reader: store.reader() });
+        view.serve(ServedDatabase { identity, epochs: epochs.clone(), reader: store.reader() });
         let metrics = metrics(settings, NodeRole::Leader);
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);

@@ -17,7 +17,7 @@ use crate::{
     position::Position,
     replication::{Hello, NodeId, link::Link},
     secret::Secret,
-    view::{Current, View},
+    view::{ServedDatabase, DatabaseView},
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::{
@@ -37,7 +37,7 @@ const ANNOUNCE: Duration = Duration::from_secs(2);
 pub struct LocalFollowing {
     // In the order they are closed.
     server: Server,
-    view: Arc<View>,
+    view: Arc<DatabaseView>,
     stopping: CancellationToken,
     ended: CancellationToken,
     thread: JoinHandle<()>,
@@ -56,7 +56,7 @@ impl LocalFollowing {
         let url = listening.url(settings)?;
         let node = random()?;
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
-        let view = Arc::new(View::new(true));
+        let view = Arc::new(DatabaseView::new(true));
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
         let forward = Forward::new(None, random).map_err(std::io::Error::other)?;
         let (leader, leaders) = watch::channel(None);
@@ -109,7 +109,7 @@ impl LocalFollowing {
     }
 
     /// What it serves.
-    pub fn view(&self) -> &Arc<View> {
+    pub fn view(&self) -> &Arc<DatabaseView> {
         &self.view
     }
 
@@ -138,7 +138,7 @@ impl LocalFollowing {
 /// Follows the files.
 struct Follow {
     replica: LocalReplica,
-    view: Arc<View>,
+    view: Arc<DatabaseView>,
     notice: Arc<Notify>,
     forward: Forward,
     clock: Arc<dyn Clock>,
@@ -226,7 +226,7 @@ impl Follow {
                 Err(error) => tracing::warn!(error, "the MANIFEST names no leader that can be reached"),
             }
         }
-        self.view.serve(Current { identity, epochs: state.epochs.clone(), reader });
+        self.view.serve(ServedDatabase { identity, epochs: state.epochs.clone(), reader });
     }
 
     /// It has all that is in the files.
@@ -250,7 +250,7 @@ impl Follow {
 struct Announce {
     node: NodeId,
     url: String,
-    view: Arc<View>,
+    view: Arc<DatabaseView>,
     forward: Forward,
     secret: Option<Secret>,
 }

@@ -243,13 +243,13 @@ mod tests {
         leader::{QueueLimits, WriteError},
         replication::Feed,
         tally::{WriteBatch, WordCounts, WriteOp},
-        view::View,
+        view::DatabaseView,
     };
 
     #[tokio::test]
     async fn a_writer_that_dies_keeps_nobody_waiting() {
         let hasher = WordHasher::new(1);
-        let (view, feed) = (Arc::new(View::new(false)), Arc::new(Feed::new(0, 0)));
+        let (view, feed) = (Arc::new(DatabaseView::new(false)), Arc::new(Feed::new(0, 0)));
         let leader = Leader::new(view, feed, QueueLimits::default());
         let batch = || WriteBatch {
             namespace: "words".into(),

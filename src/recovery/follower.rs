@@ -17,7 +17,7 @@ use crate::{
     format::{FileError, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
     log::Log,
     manifest::{Manifest, ManifestState},
-    position::{Epoch, EpochTable, Position, Standing},
+    position::{Epoch, EpochTable, Position, PositionStatus},
     store::{Store, DedupLimits},
 };
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub fn standing_at(applied: Position, epoch: Epoch, epochs: &EpochTable) -> Posi
     let moved = Position::new(epoch, applied.sequence);
     let has_all = epochs.ended().last().is_none_or(|ended| ended.sequence <= applied.sequence);
     // What was lost stays where it is, for the leader to see.
-    let is_part = epochs.standing(applied, moved) == Standing::Reached;
+    let is_part = epochs.position_status(applied, moved) == PositionStatus::Reached;
     if applied.epoch < epoch && has_all && is_part { moved } else { applied }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     position::Epoch,
     replication::{Answer, Feed, Members},
     snapshot::PublishedSnapshot,
-    view::View,
+    view::DatabaseView,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -54,7 +54,7 @@ pub struct Follower {
 }
 
 struct Shared {
-    view: Arc<View>,
+    view: Arc<DatabaseView>,
     feed: Arc<Feed>,
     queue: Queue<Event>,
     at_once: OnceLock<Weak<dyn AtOnce>>,
@@ -78,7 +78,7 @@ const OFFERS: usize = 16;
 impl Follower {
     /// A handle for a replica that is about to run. What it applies is seen in `view`; `feed` keeps its newest records, for
     /// a leader that has lost them.
-    pub fn new(view: Arc<View>, feed: Arc<Feed>) -> Self {
+    pub fn new(view: Arc<DatabaseView>, feed: Arc<Feed>) -> Self {
         let queue = Queue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
         let (promotions, wanted) = mpsc::channel(1);
         let wanted = tokio::sync::Mutex::new(wanted);
@@ -87,7 +87,7 @@ impl Follower {
     }
 
     /// What this replica serves.
-    pub fn view(&self) -> &Arc<View> {
+    pub fn view(&self) -> &Arc<DatabaseView> {
         &self.shared.view
     }
 

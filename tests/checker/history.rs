@@ -10,7 +10,7 @@ mod rules;
 
 use memdb::{
     leader::AckLevel,
-    position::{EpochTable, Position, Sequence, Standing},
+    position::{EpochTable, Position, Sequence, PositionStatus},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -200,7 +200,7 @@ impl History {
         if let Some(Holds { epochs, last }) = &self.holds {
             // The begin of an epoch that was given up is nowhere in the history that holds, though nothing precedes it.
             let has_epoch = [0, last.at.epoch].contains(&position.epoch) || epochs.last_of(position.epoch).is_some();
-            let is_there = has_epoch && epochs.standing(position, last.at) == Standing::Reached;
+            let is_there = has_epoch && epochs.position_status(position, last.at) == PositionStatus::Reached;
             return (!is_there).then_some(last);
         }
         let behind = |ended: &&Ended| ended.at.epoch >= position.epoch && ended.at.sequence < position.sequence;

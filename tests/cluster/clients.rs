@@ -7,7 +7,7 @@ use crate::{
 };
 use memdb::{
     leader::{AckLevel, Receipt, Submission, WriteError},
-    position::{Position, Standing},
+    position::{Position, PositionStatus},
 };
 use std::collections::BTreeMap;
 
@@ -187,17 +187,17 @@ impl Cluster {
         let applied = reader.read().position();
         let mut reached = None;
         if let Some((asked, id)) = self.readers[who] {
-            let standing = table.standing(asked, applied);
+            let standing = table.position_status(asked, applied);
             let wrong = |what| format!("reader {who} asks node {at} for {asked}: {what}");
             self.truth.check_standing((asked, id), applied, standing).map_err(wrong)?;
             match standing {
-                Standing::Reached => {
+                PositionStatus::Reached => {
                     self.tally("positions reached by a reader");
                     reached = Some(asked);
                 }
-                Standing::Ahead => return Ok(()), // it waits, and is told to come again
-                Standing::OtherDatabase => unreachable!("a table of epochs knows no database, and there is one here"),
-                Standing::Lost => {
+                PositionStatus::Ahead => return Ok(()), // it waits, and is told to come again
+                PositionStatus::OtherDatabase => unreachable!("a table of epochs knows no database, and there is one here"),
+                PositionStatus::Lost => {
                     self.tally("lost positions told to a reader");
                     self.readers[who] = None;
                 }

@@ -8,7 +8,7 @@ use crate::{
     model::State,
 };
 use memdb::{
-    position::{Epoch, EpochTable, Position, Sequence, Standing},
+    position::{Epoch, EpochTable, Position, Sequence, PositionStatus},
     store::{StoreReader, DedupLimits},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,9 +217,9 @@ impl Truth {
         self.lost = 0;
         for &(wish, id) in &self.told {
             let (here, position) = (self.holds(applied, id), self.entries[id].position);
-            let standing = epochs.standing(position, applied);
+            let standing = epochs.position_status(position, applied);
             self.lost += usize::from(!here);
-            if !self.is_blind && here != (standing == Standing::Reached) {
+            if !self.is_blind && here != (standing == PositionStatus::Reached) {
                 return Err(format!(
                     "wish {wish} was acknowledged at {position}, which is said to be {standing:?}, and is{} there",
                     if here { "" } else { " not" }
@@ -234,17 +234,17 @@ impl Truth {
         &self,
         (asked, id): (Position, Id),
         applied: Position,
-        standing: Standing,
+        standing: PositionStatus,
     ) -> Result<(), String> {
         let here = self.holds(applied, id);
         let right = match standing {
-            Standing::Reached => here,
+            PositionStatus::Reached => here,
             // Perhaps it has the record, and does not know yet that a later epoch goes on behind it.
-            Standing::Ahead => !here || applied.epoch < asked.epoch,
+            PositionStatus::Ahead => !here || applied.epoch < asked.epoch,
             // Where a history has gone on from, nothing is added later.
             // Of an epoch of another branch nobody here knows where it began: whoever stood in it is told to ask again.
-            Standing::OtherDatabase => false, // there is one here
-            Standing::Lost => {
+            PositionStatus::OtherDatabase => false, // there is one here
+            PositionStatus::Lost => {
                 !self.is_part(applied.epoch, id) || !self.line(applied.epoch)?.before.contains(&asked.epoch)
             }
         };

@@ -13,7 +13,7 @@ use crate::{
 };
 use memdb::{
     leader::{AckLevel, Receipt, WriteError},
-    position::{EpochTable, Position, Standing},
+    position::{EpochTable, Position, PositionStatus},
     store::StoreReader,
     tally::{IdempotencyKey, WriteOp},
 };
@@ -193,7 +193,7 @@ impl Witness {
     fn check_lines(&self, clients: &Clients, epochs: &EpochTable, last: Position) -> Result<usize, String> {
         let is_known = |epoch| epoch == last.epoch || epochs.last_of(epoch).is_some();
         let stands =
-            |position: &Position| is_known(position.epoch) && epochs.standing(*position, last) == Standing::Reached;
+            |position: &Position| is_known(position.epoch) && epochs.position_status(*position, last) == PositionStatus::Reached;
         let mut counted: BTreeMap<String, Position> = BTreeMap::new();
         for Write { wish, told, .. } in &self.writes {
             for position in told.iter().map(|told| told.1).filter(stands) {
@@ -214,7 +214,7 @@ impl Witness {
     fn history(&self, clients: &Clients, epochs: &EpochTable, last: Position) -> History {
         let mut history = History::default();
         history.holds(epochs.clone(), last, &self.forgives());
-        let stands = |position: Position| epochs.standing(position, last) == Standing::Reached;
+        let stands = |position: Position| epochs.position_status(position, last) == PositionStatus::Reached;
         for Write { wish, began, sent, refused, told } in &self.writes {
             let Wish { namespace, words, .. } = &clients.wishes[*wish];
             let names: Vec<(String, i64)> = words.iter().map(|(word, n)| (name(namespace, word), *n)).collect();

@@ -13,7 +13,7 @@ use memdb::{
     node::{Following, Leading},
     position::Position,
     replication::SenderStatus,
-    view::View,
+    view::DatabaseView,
 };
 use std::{
     collections::BTreeSet,
@@ -381,7 +381,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         default_ack: None,
     };
     let api = Api {
-        view: Arc::new(View::new(true)),
+        view: Arc::new(DatabaseView::new(true)),
         role: Role::LocalReplica { notice: Arc::clone(&notice), forward },
         nodes: NodeAccess::Anyone,
         browsers: Arc::default(),

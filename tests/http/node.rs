@@ -12,7 +12,7 @@ use memdb::{
     replication::{Archive, Feed, Registry},
     store::DedupLimits,
     tokenizer::Analyzer,
-    view::{Current, View},
+    view::{ServedDatabase, DatabaseView},
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -128,9 +128,9 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHa
     let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
     let settled = recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
-    let (view, epochs) = (Arc::new(View::new(false)), settled.manifest.state.epochs.clone());
+    let (view, epochs) = (Arc::new(DatabaseView::new(false)), settled.manifest.state.epochs.clone());
     let feed = Arc::new(Feed::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
-    view.serve(Current { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });
+    view.serve(ServedDatabase { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });
     let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
     let leader = Leader::new(view, Arc::clone(&feed), bounds);
     let ack = WriterSettings { ack: AckLevel::Replica, ..WriterSettings::default() };

@@ -12,7 +12,7 @@ use memdb::{
     hash::weight,
     leader::AckLevel,
     limits::MAX_BELIEVED_LEAP_MS,
-    position::{EpochTable, Position, Sequence, Standing},
+    position::{EpochTable, Position, Sequence, PositionStatus},
     store::{DedupCursor, StoreReader, DedupLimits},
 };
 use std::{
@@ -308,8 +308,8 @@ impl Truth {
         let applied = Position::new(epoch, self.last());
         for told in &self.told {
             let here = self.entries.get(told.position.sequence as usize - 1).is_some_and(|entry| entry.id == told.id);
-            let standing = epochs.standing(told.position, applied);
-            if here != (standing == Standing::Reached) {
+            let standing = epochs.position_status(told.position, applied);
+            if here != (standing == PositionStatus::Reached) {
                 let Told { wish, position, .. } = told;
                 return Err(format!(
                     "wish {wish} was acknowledged at {position}, which is said to be {standing:?}, and is{} there",

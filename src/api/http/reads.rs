@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
-    position::{PositionToken, Standing},
+    position::{PositionToken, PositionStatus},
     store::ReadGuard,
-    view::Current,
+    view::ServedDatabase,
 };
 use bytes::Buf;
 use futures::Stream;
@@ -123,7 +123,7 @@ fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'
 /// Writes the count of each name, all at one position, as a JSON object; `None` if a name folds to nothing, so names no
 /// word.
 pub(super) fn write_counts(
-    current: &Current,
+    current: &ServedDatabase,
     namespace: &str,
     mut names: Vec<Cow<'_, str>>,
     body: &mut Vec<u8>,
@@ -151,7 +151,7 @@ pub(super) fn write_counts(
 }
 
 /// The same for one name.
-pub(super) fn write_count(current: &Current, namespace: &str, name: &str, body: &mut Vec<u8>) -> Option<PositionToken> {
+pub(super) fn write_count(current: &ServedDatabase, namespace: &str, name: &str, body: &mut Vec<u8>) -> Option<PositionToken> {
     let word = current.identity.analyzer.normalize(name);
     if word.is_empty() {
         return None;
@@ -251,19 +251,19 @@ async fn settle(state: &AppState, min_position: Option<&str>) -> Result<Option<u
     let asked: PositionToken = text
         .parse()
         .map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
-    let standing = state.api.view.standing(asked, state.settings.position_wait).await;
+    let standing = state.api.view.position_status(asked, state.settings.position_wait).await;
     match standing {
         None => Err(state::nothing_to_read()),
-        Some(Standing::Reached) => lag_ms(),
-        Some(Standing::Ahead) => Err(Problem::new(
+        Some(PositionStatus::Reached) => lag_ms(),
+        Some(PositionStatus::Ahead) => Err(Problem::new(
             Kind::PositionAhead,
             format!("{asked} is not applied here yet; ask again, or another node"),
         )),
-        Some(Standing::Lost) => Err(Problem::new(
+        Some(PositionStatus::Lost) => Err(Problem::new(
             Kind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),
         )),
-        Some(Standing::OtherDatabase) => Err(Problem::new(Kind::PositionOtherDatabase, of_another(state, asked))),
+        Some(PositionStatus::OtherDatabase) => Err(Problem::new(Kind::PositionOtherDatabase, of_another(state, asked))),
     }
 }
 

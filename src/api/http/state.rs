@@ -9,7 +9,7 @@ use super::{
     problem::{Kind, Problem},
     settings::HttpSettings,
 };
-use crate::{client::Forward, leader::Leader, tally::WordCountsPool, view::Current};
+use crate::{client::Forward, leader::Leader, tally::WordCountsPool, view::ServedDatabase};
 use std::sync::Arc;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -38,7 +38,7 @@ pub(super) fn encoders() -> Arc<Semaphore> {
 
 impl AppState {
     /// What there is to read.
-    pub(super) fn current(&self) -> Result<Arc<Current>, Problem> {
+    pub(super) fn current(&self) -> Result<Arc<ServedDatabase>, Problem> {
         arc_swap::Guard::into_inner(self.api.view.current()).ok_or_else(nothing_to_read)
     }
 

@@ -16,7 +16,7 @@ use crate::{
     store::{StateId, Store, DedupLimits},
     tally::WordCountsPool,
     tokenizer::Analyzer,
-    view::{Current, View},
+    view::{ServedDatabase, DatabaseView},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -31,8 +31,8 @@ pub(super) fn state() -> AppState {
     }
     store.end_image();
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);
-    let view = Arc::new(View::new(false));
-    view.serve(Current { identity, epochs: EpochTable::default(), reader: store.reader() });
+    let view = Arc::new(DatabaseView::new(false));
+    view.serve(ServedDatabase { identity, epochs: EpochTable::default(), reader: store.reader() });
     let forward = Forward::new(None, || Ok(1)).expect("a client");
     let about = About { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let api = Api {

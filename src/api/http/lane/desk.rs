@@ -18,9 +18,9 @@ use super::{
 use crate::{
     leader::AckLevel,
     metrics::{MethodLabel, RouteLabel},
-    position::{PositionToken, Standing},
+    position::{PositionToken, PositionStatus},
     tally::WriteBatch,
-    view::Current,
+    view::ServedDatabase,
 };
 use http::StatusCode;
 use std::{
@@ -148,7 +148,7 @@ impl Desk {
         &mut self,
         bytes: &[u8],
         state: &AppState,
-        current: Option<&Current>,
+        current: Option<&ServedDatabase>,
         lag_ms: Option<u64>,
     ) -> Result<usize, Rest> {
         let (bytes, host, asked) = match request::look(bytes, state.settings.max_head_bytes) {
@@ -167,7 +167,7 @@ impl Desk {
             }
             Asked::Wordcount { query, min_position, if_none_match } => {
                 let current = current.ok_or(Rest::Other)?;
-                if min_position.is_some_and(|asked| current.standing(asked) != Standing::Reached) {
+                if min_position.is_some_and(|asked| current.position_status(asked) != PositionStatus::Reached) {
                     return Err(Rest::Other);
                 }
                 self.body.clear();
@@ -299,7 +299,7 @@ impl Desk {
 
 /// Writes what `query` asks for; `None` if the routes should see it.
 #[inline]
-fn count(query: &str, current: &Current, body: &mut Vec<u8>) -> Option<PositionToken> {
+fn count(query: &str, current: &ServedDatabase, body: &mut Vec<u8>) -> Option<PositionToken> {
     // Nearly every read names one word that needs no decoding.
     if let Some(word) = query.strip_prefix("word=")
         && memchr::memchr3(b'&', b'%', b'+', word.as_bytes()).is_none()
