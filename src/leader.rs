@@ -19,7 +19,7 @@ pub use writer::{Action, Submission, Writer, WriterSettings};
 use crate::{
     log,
     position::Position,
-    replication::{Answer, Feed, Peer, Told},
+    replication::{AppendAnswer, ReplicationBacklog, PeerIndex, PeerEvent},
     snapshot::PublishedSnapshot,
     tally::WriteBatch,
     view::DatabaseView,
@@ -212,7 +212,7 @@ pub enum Event {
     /// A batch was submitted.
     Write(Submission<Reply>),
     /// An exchange with a replica has told something.
-    Replica(Peer, Told),
+    Replica(PeerIndex, PeerEvent),
     /// A sync has ended.
     Synced(log::SyncJob, io::Result<()>),
     /// A look at the files has ended.
@@ -220,7 +220,7 @@ pub enum Event {
     /// A snapshot has ended, after so many milliseconds.
     SnapshotEnded(Result<PublishedSnapshot, crate::format::FileError>, u64),
     /// Another node asks, or is about to lead.
-    Offer(Bytes, oneshot::Sender<Answer>),
+    Offer(Bytes, oneshot::Sender<AppendAnswer>),
     /// No more writes come: answer those that wait, sync, and end.
     Stop,
 }
@@ -233,7 +233,7 @@ pub struct Leader {
 
 struct Shared {
     view: Arc<DatabaseView>,
-    feed: Arc<Feed>,
+    feed: Arc<ReplicationBacklog>,
     queue: Queue<Event>,
     stopping: AtomicBool,
     poisoned: AtomicBool,
@@ -266,7 +266,7 @@ impl Default for QueueLimits {
 
 impl Leader {
     /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `feed`.
-    pub fn new(view: Arc<DatabaseView>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
+    pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>, bounds: QueueLimits) -> Self {
         let queue = Queue::new(bounds.batches, bounds.bytes);
         let (stopping, poisoned, disk_full, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
@@ -291,7 +291,7 @@ impl Leader {
     }
 
     /// The records for replicas.
-    pub fn feed(&self) -> &Arc<Feed> {
+    pub fn feed(&self) -> &Arc<ReplicationBacklog> {
         &self.shared.feed
     }
 
@@ -354,7 +354,7 @@ impl Leader {
     }
 
     /// Hands over what another node asks, or offers as a leader of its own; `None` if the Writer is gone.
-    pub async fn offer(&self, bytes: Bytes) -> Option<Answer> {
+    pub async fn offer(&self, bytes: Bytes) -> Option<AppendAnswer> {
         let (reply, answer) = oneshot::channel();
         let size = bytes.len();
         self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;

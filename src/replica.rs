@@ -23,7 +23,7 @@ use crate::{
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence, PositionStatus},
     recovery::{self, WritableDatabase},
-    replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
+    replication::{AppendAnswer, AppendCommand, NodeState, ClusterMembers, NodeId, AppendRequest, AppendOutcome},
     snapshot::SnapshotSettings,
     store::{StateId, StoreReader, Store, DedupLimits},
 };
@@ -35,7 +35,7 @@ use std::collections::VecDeque;
 /// What a replica wants done.
 pub enum Action<T> {
     /// Give an answer.
-    Answer(T, Answer),
+    Answer(T, AppendAnswer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
     Serve(DatabaseIdentity, EpochTable, StoreReader, Sequence),
     /// What is held is not current: no longer ready, until it has caught up.
@@ -51,7 +51,7 @@ pub enum Action<T> {
     /// At this moment nothing that the leader had is missing.
     CaughtUp,
     /// These are the nodes of the cluster.
-    Members(Members),
+    Members(ClusterMembers),
     /// Load a snapshot from the leader, and report to [`Replica::loaded`].
     Load(DatabaseIdentity),
     /// Sync, and report to [`Replica::synced`].
@@ -113,7 +113,7 @@ pub struct Replica<T> {
     /// A later epoch, promised to somebody who is about to lead in it; 0: none.
     promised: Epoch,
     /// Who belongs to the cluster, as the leader last told it.
-    members: Members,
+    members: ClusterMembers,
     /// The database of files that are there and cannot be used: no other may take their place.
     bound_to: Option<u128>,
     /// The run of a leader that leads it, and in which epoch.
@@ -152,7 +152,7 @@ impl<T> Replica<T> {
             epoch: 0,
             told: EpochTable::default(),
             promised: 0,
-            members: Members::default(),
+            members: ClusterMembers::default(),
             bound_to: None,
             led_by: None,
             promised_to: None,
@@ -187,24 +187,24 @@ impl<T> Replica<T> {
 
     /// An offer has come from the leader, as bytes.
     pub fn offered(&mut self, bytes: &[u8], reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
-        match Offer::decode(bytes) {
+        match AppendRequest::decode(bytes) {
             // Who leads another database is not the leader that this replica waits for.
-            Ok(offer) if self.is_other(&offer) => self.answer(reply, Outcome::OtherDatabase, actions),
+            Ok(offer) if self.is_other(&offer) => self.answer(reply, AppendOutcome::OtherDatabase, actions),
             Ok(offer) => {
                 self.last_heard = Some(now);
                 self.decoded(&offer, reply, now, actions);
             }
-            Err(what) => self.answer(reply, Outcome::Unreadable(what), actions),
+            Err(what) => self.answer(reply, AppendOutcome::Unreadable(what), actions),
         }
     }
 
-    fn decoded(&mut self, offer: &Offer<'_>, reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn decoded(&mut self, offer: &AppendRequest<'_>, reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
         let outcome = self.take(offer, now, actions);
         if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(Files::is_overdue) {
             self.start_sync(actions);
         }
         let sequence = self.mark().position.sequence;
-        let wants_sync = offer.durable && outcome == Outcome::Applied && self.synced_sequence().is_some();
+        let wants_sync = offer.durable && outcome == AppendOutcome::Applied && self.synced_sequence().is_some();
         if wants_sync && self.synced_sequence() < Some(sequence) {
             self.waiting.push_back((sequence, reply));
             self.start_sync(actions);
@@ -213,32 +213,32 @@ impl<T> Replica<T> {
         }
     }
 
-    fn is_other(&self, offer: &Offer<'_>) -> bool {
+    fn is_other(&self, offer: &AppendRequest<'_>) -> bool {
         match &self.held {
             Some(held) => held.identity != offer.identity,
             None => self.bound_to.is_some_and(|bound_to| bound_to != offer.identity.database_id),
         }
     }
 
-    fn take(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn take(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> AppendOutcome {
         if offer.epoch < self.highest() && !planted(Defect::AcceptsALowerEpoch) {
-            return Outcome::OldEpoch;
+            return AppendOutcome::OldEpoch;
         }
-        if offer.command == Command::Promise {
+        if offer.command == AppendCommand::Promise {
             return self.promise(offer, actions);
         }
         if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {
-            return Outcome::OtherLeader;
+            return AppendOutcome::OtherLeader;
         }
         if self.loading {
-            return Outcome::Syncing;
+            return AppendOutcome::Syncing;
         }
-        if offer.command != Command::Ask {
+        if offer.command != AppendCommand::Probe {
             self.led_by = Some((offer.epoch, offer.leader));
         }
         match offer.command {
-            Command::Ask | Command::Promise => Outcome::Applied,
-            Command::Snapshot => {
+            AppendCommand::Probe | AppendCommand::Promise => AppendOutcome::Applied,
+            AppendCommand::InstallSnapshot => {
                 actions.push(Action::Unready);
                 self.meet(&offer.members, actions);
                 let is_newer = self.epoch < offer.epoch;
@@ -252,18 +252,18 @@ impl<T> Replica<T> {
                 }
                 self.loading = true;
                 actions.push(Action::Load(offer.identity));
-                Outcome::Syncing
+                AppendOutcome::Syncing
             }
-            Command::Stream if self.diverged => Outcome::Diverged,
-            Command::Stream => self.stream(offer, now, actions),
+            AppendCommand::Append if self.diverged => AppendOutcome::Diverged,
+            AppendCommand::Append => self.stream(offer, now, actions),
         }
     }
 
     /// Goes on in the leader's history.
-    fn stream(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn stream(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> AppendOutcome {
         let here = self.mark().position;
         if here.epoch != offer.epoch && here != offer.after {
-            return Outcome::Gap; // the leader has judged another position than this one
+            return AppendOutcome::Gap; // the leader has judged another position than this one
         }
         if here.epoch != offer.epoch {
             (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
@@ -275,7 +275,7 @@ impl<T> Replica<T> {
         }
         self.meet(&offer.members, actions);
         let outcome = self.apply_all(offer, now, actions);
-        if outcome != Outcome::Applied {
+        if outcome != AppendOutcome::Applied {
             return outcome;
         }
         self.stand(actions);
@@ -291,17 +291,17 @@ impl<T> Replica<T> {
         outcome
     }
 
-    fn apply_all(&mut self, offer: &Offer<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn apply_all(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> AppendOutcome {
         let mut rest = offer.records;
         while !rest.is_empty() {
             let raw = match RawRecord::parse(rest, offer.identity.hash_seed) {
                 Ok(raw) => raw,
-                Err(bad) => return Outcome::Unreadable(bad.to_string()),
+                Err(bad) => return AppendOutcome::Unreadable(bad.to_string()),
             };
             let (bytes, behind) = rest.split_at(raw.header.record_bytes());
             rest = behind;
             if raw.header.position.epoch > offer.epoch {
-                return Outcome::Unreadable(format!(
+                return AppendOutcome::Unreadable(format!(
                     "record {} in an offer of epoch {}",
                     raw.header.position, offer.epoch
                 ));
@@ -312,7 +312,7 @@ impl<T> Replica<T> {
                 continue; // it has this one
             }
             if raw.header.position.sequence > next {
-                return Outcome::Gap;
+                return AppendOutcome::Gap;
             }
             if !raw.follows(held.store.mark().chain) {
                 return self.diverge(&format!("record {} does not follow its own", raw.header.position), actions);
@@ -321,7 +321,7 @@ impl<T> Replica<T> {
                 return self.diverge(&what, actions);
             }
         }
-        Outcome::Applied
+        AppendOutcome::Applied
     }
 
     /// The funnel: append, apply, publish.
@@ -443,9 +443,9 @@ impl<T> Replica<T> {
     }
 
     /// Where it stands.
-    pub fn hello(&self) -> Hello {
+    pub fn hello(&self) -> NodeState {
         let mark = self.mark();
-        Hello {
+        NodeState {
             node: self.settings.node,
             url: self.settings.url.clone(),
             database: self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to),
@@ -516,7 +516,7 @@ impl<T> Replica<T> {
         actions.push(Action::Serve(held.identity, self.told.clone(), held.store.reader(), sequence));
         // Whoever waits for a sync of what was held before is not answered by this one.
         for (_, reply) in std::mem::take(&mut self.waiting) {
-            self.answer(reply, Outcome::Gap, actions);
+            self.answer(reply, AppendOutcome::Gap, actions);
         }
         self.held = Some(held);
     }
@@ -540,14 +540,14 @@ impl<T> Replica<T> {
         }
     }
 
-    fn diverge(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> Outcome {
+    fn diverge(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> AppendOutcome {
         self.diverged = true;
         actions.push(Action::Withdraw);
         actions.push(Action::Alarm(format!("this copy is not the leader's: {what}; it is loaded anew")));
-        Outcome::Diverged
+        AppendOutcome::Diverged
     }
 
-    fn answer(&self, reply: T, outcome: Outcome, actions: &mut Vec<Action<T>>) {
-        actions.push(Action::Answer(reply, Answer { outcome, hello: self.hello() }));
+    fn answer(&self, reply: T, outcome: AppendOutcome, actions: &mut Vec<Action<T>>) {
+        actions.push(Action::Answer(reply, AppendAnswer { outcome, hello: self.hello() }));
     }
 }

@@ -14,7 +14,7 @@ use memdb::{
     config,
     node::{Following, Leading, NodeError, restore},
     position::{Position, PositionToken},
-    replication::{Answer, Hello, Outcome},
+    replication::{AppendAnswer, NodeState, AppendOutcome},
     tally::{WriteBatch, WordCounts, WriteOp},
     view::DatabaseView,
 };
@@ -150,7 +150,7 @@ fn a_replicas_directory_does_not_lead_by_itself_and_the_old_leader_goes_on() {
 
 /// Where a replica stands that has this much of a database in epoch 1.
 fn standing_at(database: u128, sequence: u64) -> Vec<u8> {
-    let hello = Hello {
+    let hello = NodeState {
         node: 1,
         url: "http://127.0.0.1:1".into(),
         database: Some(database),
@@ -162,7 +162,7 @@ fn standing_at(database: u128, sequence: u64) -> Vec<u8> {
         local: false,
         leads: false,
     };
-    Answer { outcome: Outcome::Applied, hello }.encode()
+    AppendAnswer { outcome: AppendOutcome::Applied, hello }.encode()
 }
 
 #[test]

@@ -18,7 +18,7 @@ use database::{Making, SMALL};
 use memdb::{
     clock::Monotonic,
     position::Position,
-    replication::{Command, Offer, Outcome, Standing, Told},
+    replication::{AppendCommand, AppendRequest, AppendOutcome, PeerProgress, PeerEvent},
 };
 use pair::{Driven, Seen, Sending, assert_same, without_records};
 use std::fs;
@@ -44,7 +44,7 @@ fn an_empty_replica_begins_with_the_first_record_and_follows() {
             sending.bring_up(&mut replica, &leader);
             assert_same(&replica, &leader);
         }
-        let Some(Told::Progress(standing)) = sending.told.last() else { panic!("{:?}", sending.told) };
+        let Some(PeerEvent::Progress(standing)) = sending.told.last() else { panic!("{:?}", sending.told) };
         assert_eq!((standing.applied, standing.synced.is_some(), standing.connected), (15, directory.is_some(), true));
     });
 }
@@ -141,14 +141,14 @@ fn offers_that_come_twice_late_or_in_another_order_change_nothing() {
     let second = sending.offer(&leader).expect("two more");
     for offer in [&first, &second, &first, &second, &second, &first] {
         replica.offered(offer, 1, None);
-        assert_eq!(replica.answers.pop().expect("answered").1.outcome, Outcome::Applied);
+        assert_eq!(replica.answers.pop().expect("answered").1.outcome, AppendOutcome::Applied);
     }
     assert_same(&replica, &leader);
     // Another replica has missed the first.
     let (mut behind, mut told) = (Driven::start(None, 2), Sending::new());
     told.bring_up(&mut behind, &Making::begin(1 << 20).write(3));
     behind.offered(&second, 1, None);
-    assert_eq!(behind.answers.pop().expect("answered").1.outcome, Outcome::Gap);
+    assert_eq!(behind.answers.pop().expect("answered").1.outcome, AppendOutcome::Gap);
     assert_eq!(behind.position().sequence, 3);
 }
 
@@ -168,7 +168,7 @@ fn records_of_a_lost_branch_are_loaded_over_and_never_served_meanwhile() {
         let mut sending = Sending::new();
         sending.bring_up(&mut replica, &leader);
         assert!(replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
-        let alarmed = |told: &Told| matches!(told, Told::Alarm(what) if what.contains("1 records of it were lost"));
+        let alarmed = |told: &PeerEvent| matches!(told, PeerEvent::Alarm(what) if what.contains("1 records of it were lost"));
         assert!(sending.told.iter().any(alarmed), "{:?}", sending.told);
         assert_same(&replica, &leader);
         leader = leader.write(3);
@@ -186,13 +186,13 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         // A heartbeat that says the leader has another digest at this very position.
         let lead = sending.lead(&leader);
         let last = memdb::store::StateId { digest: lead.last.digest ^ 1, ..lead.last };
-        let offer = Offer {
+        let offer = AppendRequest {
             identity: lead.identity,
             leader: lead.node,
             epoch: lead.epoch,
             epochs: (*lead.epochs).clone(),
             last,
-            command: Command::Stream,
+            command: AppendCommand::Append,
             after: replica.position(),
             durable: false,
             members: None,
@@ -200,7 +200,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         };
         replica.offered(&offer.encode_head(), 1, None);
         let (_, answer) = replica.answers.pop().expect("answered");
-        assert_eq!(answer.outcome, Outcome::Diverged);
+        assert_eq!(answer.outcome, AppendOutcome::Diverged);
         assert!(answer.hello.diverged && replica.seen.contains(&Seen::Withdrawn));
         // The leader hears of it with the next exchange, and has it loaded anew.
         leader = leader.write(1);
@@ -238,7 +238,7 @@ fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
         let offer = strange.offer(&stranger).expect("an offer");
         replica.offered(&offer, 1, Some(&stranger));
         let (_, answer) = replica.answers.pop().expect("answered");
-        assert_eq!(answer.outcome, Outcome::OtherDatabase);
+        assert_eq!(answer.outcome, AppendOutcome::OtherDatabase);
         strange.answered(answer, &stranger);
         strange.now_ms += 10_000;
     }
@@ -262,11 +262,11 @@ fn another_database_and_an_older_epoch_are_refused() {
     Sending::new().bring_up(&mut replica, &leader);
     replica.offered(&late, 1, None);
     let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!((answer.outcome.clone(), answer.hello.epoch), (Outcome::OldEpoch, 2));
+    assert_eq!((answer.outcome.clone(), answer.hello.epoch), (AppendOutcome::OldEpoch, 2));
     // A leader that still thinks it is in the first epoch learns that it is not.
     let first = Making::begin(SMALL).write(4);
     old.answered(answer, &first);
-    assert!(old.told.contains(&Told::StepDown(2)), "{:?}", old.told);
+    assert!(old.told.contains(&PeerEvent::StepDown(2)), "{:?}", old.told);
 
     let other = memdb::format::DatabaseIdentity { database_id: 99, ..database::IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
@@ -274,9 +274,9 @@ fn another_database_and_an_older_epoch_are_refused() {
     let offer = strange.offer(&stranger).expect("an offer");
     replica.offered(&offer, 1, None);
     let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!(answer.outcome, Outcome::OtherDatabase);
+    assert_eq!(answer.outcome, AppendOutcome::OtherDatabase);
     strange.answered(answer, &stranger);
-    assert!(matches!(&strange.told[..], [Told::Alarm(what), Told::Lost] if what.contains("another database")));
+    assert!(matches!(&strange.told[..], [PeerEvent::Alarm(what), PeerEvent::Lost] if what.contains("another database")));
     assert_same(&replica, &leader);
 }
 
@@ -290,9 +290,9 @@ fn two_leaders_of_one_epoch_do_not_both_lead_a_replica() {
     let offer = second.offer(&copy).expect("it asks");
     replica.offered(&offer, 1, Some(&copy));
     let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!(answer.outcome, Outcome::OtherLeader);
+    assert_eq!(answer.outcome, AppendOutcome::OtherLeader);
     second.answered(answer, &copy);
-    assert!(matches!(&second.told[..], [Told::Alarm(what), Told::Lost] if what.contains("two copies")));
+    assert!(matches!(&second.told[..], [PeerEvent::Alarm(what), PeerEvent::Lost] if what.contains("two copies")));
     assert_eq!(second.offer(&copy), None);
     leader = leader.write(1);
     first.bring_up(&mut replica, &leader);
@@ -304,7 +304,7 @@ fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
     let mut leader = Making::begin(SMALL).write(3).snapshot().restart(true);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
     sending.bring_up(&mut replica, &leader); // it stands in the second epoch, and has the table
-    let offer = without_records(&sending.lead(&leader), Command::Snapshot, replica.position());
+    let offer = without_records(&sending.lead(&leader), AppendCommand::InstallSnapshot, replica.position());
     replica.offered(&offer.encode_head(), 1, Some(&leader));
     assert_eq!(replica.position(), Position::new(1, 3), "the snapshot is of the first epoch");
     leader = leader.write(1);
@@ -376,15 +376,15 @@ fn a_record_of_an_epoch_beyond_its_offers_is_not_taken() {
     let mut made_up = Vec::new();
     for _ in 0..2 {
         let bytes = sending.offer(&leader).expect("an offer");
-        let offer = Offer::decode(&bytes).expect("sound");
-        let old = Offer { epoch: 1, epochs: Default::default(), after: Position::new(1, 2), ..offer.clone() };
+        let offer = AppendRequest::decode(&bytes).expect("sound");
+        let old = AppendRequest { epoch: 1, epochs: Default::default(), after: Position::new(1, 2), ..offer.clone() };
         made_up = [old.encode_head(), offer.records.to_vec()].concat();
-        let answer = memdb::replication::Answer { outcome: Outcome::Applied, hello: replica.replica.hello() };
+        let answer = memdb::replication::AppendAnswer { outcome: AppendOutcome::Applied, hello: replica.replica.hello() };
         sending.answered(answer, &leader);
     }
     replica.offered(&made_up, 1, None);
     let (_, answer) = replica.answers.pop().expect("answered");
-    assert!(matches!(answer.outcome, Outcome::Unreadable(_)), "{:?}", answer.outcome);
+    assert!(matches!(answer.outcome, AppendOutcome::Unreadable(_)), "{:?}", answer.outcome);
     assert_eq!(replica.position(), Position::new(1, 2));
 }
 
@@ -396,13 +396,13 @@ fn a_snapshot_of_another_history_than_the_leaders_is_not_taken() {
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
     sending.bring_up(&mut replica, &leader);
     let lead = sending.lead(&leader);
-    let offer = Offer {
+    let offer = AppendRequest {
         identity: lead.identity,
         leader: lead.node,
         epoch: lead.epoch,
         epochs: (*lead.epochs).clone(),
         last: lead.last,
-        command: Command::Snapshot,
+        command: AppendCommand::InstallSnapshot,
         after: replica.position(),
         durable: false,
         members: None,
@@ -430,10 +430,10 @@ fn an_offer_that_waits_for_the_sync_is_answered_after_it() {
     assert_eq!((replica.answers.len(), replica.position().sequence), (0, 3), "applied, and not answered");
     replica.sync();
     let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!((answer.outcome.clone(), answer.hello.synced), (Outcome::Applied, Some(3)));
+    assert_eq!((answer.outcome.clone(), answer.hello.synced), (AppendOutcome::Applied, Some(3)));
     sending.answered(answer, &leader);
-    let standing = Standing { applied: 3, synced: Some(3), connected: true };
-    assert_eq!(sending.told.last(), Some(&Told::Progress(standing)));
+    let standing = PeerProgress { applied: 3, synced: Some(3), connected: true };
+    assert_eq!(sending.told.last(), Some(&PeerEvent::Progress(standing)));
 }
 
 #[test]
@@ -510,7 +510,7 @@ fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_t
         assert!(sending.offer(&leader).is_some(), "after {failures} failures");
         let now = sending.now();
         sending.sender.failed(now, u64::MAX, &mut sending.told);
-        assert_eq!(sending.told.pop(), Some(Told::Lost));
+        assert_eq!(sending.told.pop(), Some(PeerEvent::Lost));
         assert_eq!(sending.sender.status(now, 2).state, "away");
         let begun_ms = sending.now_ms;
         while sending.offer(&leader).is_none() {
@@ -600,7 +600,7 @@ fn a_position_the_leader_never_had_is_refused_and_left_alone() {
         sending.now_ms += 10_000;
     }
     assert_eq!(replica.position(), Position::new(1, 5));
-    let alarms: Vec<_> = sending.told.iter().filter(|told| matches!(told, Told::Alarm(_))).collect();
+    let alarms: Vec<_> = sending.told.iter().filter(|told| matches!(told, PeerEvent::Alarm(_))).collect();
     assert_eq!(alarms.len(), 1, "said once: {alarms:?}");
 }
 

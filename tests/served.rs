@@ -13,7 +13,7 @@ use memdb::{
     node::{Following, Leading},
     position::Position,
     recovery,
-    replication::{HELLO_TYPE, Hello},
+    replication::{HELLO_TYPE, NodeState},
     store::DedupLimits,
     tally::{WriteBatch, WordCounts, WriteOp},
     tokenizer::Analyzer,
@@ -46,7 +46,7 @@ fn url(address: SocketAddr) -> String {
 
 /// As a follower at this address announces itself.
 fn announce(leading: &Leading, url: &str, local: bool) {
-    let hello = Hello {
+    let hello = NodeState {
         node: 1,
         url: url.to_owned(),
         database: None,

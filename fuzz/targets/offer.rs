@@ -13,7 +13,7 @@ use memdb::{
     position::{EpochTable, Position},
     recovery::look_follower,
     replica::{Action, Directory, Found, Replica, ReplicaSettings},
-    replication::{Command, Offer, Outcome},
+    replication::{AppendCommand, AppendRequest, AppendOutcome},
     snapshot::SnapshotSettings,
     store::{StateId, DedupLimits},
 };
@@ -85,13 +85,13 @@ fn one(
     let mut goes_on = leader.clone();
     seal::records(&mut records, seal, &mut goes_on);
     let last = StateId { position: goes_on.position, digest: goes_on.model.digest(), chain: goes_on.chain };
-    let offer = Offer {
+    let offer = AppendRequest {
         identity: IDENTITY,
         leader: u128::from(head[1] / 128),
         epoch: leader.position.epoch.saturating_sub(u64::from(head[1] % 8 == 2)),
         epochs: epochs.clone(),
         last,
-        command: [Command::Stream, Command::Stream, Command::Ask, Command::Snapshot][usize::from(head[2]) % 4],
+        command: [AppendCommand::Append, AppendCommand::Append, AppendCommand::Probe, AppendCommand::InstallSnapshot][usize::from(head[2]) % 4],
         after: Position::new(here.epoch, here.sequence + u64::from(head[3] % 4 == 3)),
         durable: head[2] & 16 != 0,
         members: None,
@@ -111,7 +111,7 @@ fn one(
         assert!(now.position.sequence >= was.position.sequence, "it never goes back");
         assert_eq!(model.digest(), now.digest, "whole records only");
     }
-    if applied && seal == Seal::Digests && offer.command == Command::Stream {
+    if applied && seal == Seal::Digests && offer.command == AppendCommand::Append {
         *leader = goes_on;
     } else if let Some((mark, model)) = now {
         // What the replica made of it is where the leader goes on.
@@ -128,7 +128,7 @@ fn carry_out(replica: &mut Replica<u64>, actions: Vec<Action<u64>>) -> bool {
     let mut applied = false;
     for action in actions {
         match action {
-            Action::Answer(_, answer) => applied |= answer.outcome == Outcome::Applied,
+            Action::Answer(_, answer) => applied |= answer.outcome == AppendOutcome::Applied,
             Action::Published(..) => super::accepted(),
             Action::Sync(sync) => {
                 let result = sync.run();

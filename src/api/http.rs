@@ -53,7 +53,7 @@ use crate::{
     leader::{AckLevel, Leader},
     metrics::Metrics,
     replica::Follower,
-    replication::{Archive, NodeId, Registry},
+    replication::{HistorySource, NodeId, PeerRegistry},
     secret::Secret,
     view::DatabaseView,
 };
@@ -96,9 +96,9 @@ pub enum Role {
         /// The way to its Writer.
         leader: Leader,
         /// Its followers.
-        registry: Registry,
+        registry: PeerRegistry,
         /// What followers fetch.
-        archive: Archive,
+        archive: HistorySource,
     },
     /// It applies what its leader sends.
     Replica {
@@ -107,7 +107,7 @@ pub enum Role {
         /// The way to the leader, for writes.
         forward: Forward,
         /// What a leader fetches that has lost its newest records.
-        archive: Archive,
+        archive: HistorySource,
     },
     /// It follows its leader's files.
     LocalReplica {

@@ -9,7 +9,7 @@
 use super::backoff::Backoff;
 use crate::{
     limits,
-    replication::link::{DATABASE_HEADER, leader_in},
+    replication::peer_link::{DATABASE_HEADER, leader_in},
 };
 use bytes::Bytes;
 use parking_lot::RwLock;

@@ -3,7 +3,7 @@
 use crate::{
     format::DatabaseIdentity,
     position::Epoch,
-    replication::{Answer, Command, Hello, NodeId, Offer, Outcome},
+    replication::{AppendAnswer, AppendCommand, NodeState, NodeId, AppendRequest, AppendOutcome},
     store::StateId,
 };
 
@@ -26,10 +26,10 @@ pub struct Incumbent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     /// This answer.
-    Answer(Outcome),
+    Answer(AppendOutcome),
     /// First the Writer stands down for good and the MANIFEST notes the promise of this epoch, durably; then this answer,
     /// with the position at which the Writer has ended.
-    StandDown(Epoch, Outcome),
+    StandDown(Epoch, AppendOutcome),
 }
 
 impl Incumbent {
@@ -39,25 +39,25 @@ impl Incumbent {
     }
 
     /// An offer has come.
-    pub fn offered(&mut self, offer: &Offer<'_>) -> Reaction {
+    pub fn offered(&mut self, offer: &AppendRequest<'_>) -> Reaction {
         let highest = self.highest();
         if offer.identity.database_id != self.identity.database_id {
-            return Reaction::Answer(Outcome::OtherDatabase);
+            return Reaction::Answer(AppendOutcome::OtherDatabase);
         }
         if offer.epoch < highest {
-            return Reaction::Answer(Outcome::OldEpoch);
+            return Reaction::Answer(AppendOutcome::OldEpoch);
         }
         // A leader of a later epoch begins with a question too; whoever does not lead has no run to name.
-        if offer.command == Command::Ask && (offer.leader == 0 || offer.epoch == highest) {
-            return Reaction::Answer(Outcome::Applied);
+        if offer.command == AppendCommand::Probe && (offer.leader == 0 || offer.epoch == highest) {
+            return Reaction::Answer(AppendOutcome::Applied);
         }
         // What it is sent by a leader is for it once it follows, which it is about to.
-        let outcome = if offer.command == Command::Promise { Outcome::Applied } else { Outcome::Syncing };
+        let outcome = if offer.command == AppendCommand::Promise { AppendOutcome::Applied } else { AppendOutcome::Syncing };
         let by = (offer.epoch, offer.leader);
         match self.promised {
             Some(promised) if promised == by => Reaction::Answer(outcome),
-            _ if offer.epoch == self.epoch => Reaction::Answer(Outcome::OtherLeader),
-            Some(_) if offer.epoch == highest => Reaction::Answer(Outcome::OldEpoch),
+            _ if offer.epoch == self.epoch => Reaction::Answer(AppendOutcome::OtherLeader),
+            Some(_) if offer.epoch == highest => Reaction::Answer(AppendOutcome::OldEpoch),
             _ => {
                 self.promised = Some(by);
                 Reaction::StandDown(offer.epoch, outcome)
@@ -75,8 +75,8 @@ impl Incumbent {
     }
 
     /// The answer, of a leader that stands at `mark`.
-    pub fn answer(&self, outcome: Outcome, mark: StateId) -> Answer {
-        let hello = Hello {
+    pub fn answer(&self, outcome: AppendOutcome, mark: StateId) -> AppendAnswer {
+        let hello = NodeState {
             node: self.node,
             url: self.url.clone(),
             database: Some(self.identity.database_id),
@@ -88,7 +88,7 @@ impl Incumbent {
             local: false,
             leads: self.promised.is_none(),
         };
-        Answer { outcome, hello }
+        AppendAnswer { outcome, hello }
     }
 }
 
@@ -99,41 +99,41 @@ mod tests {
 
     const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
-    fn offer(epoch: Epoch, leader: NodeId, command: Command) -> Offer<'static> {
-        Offer { leader, command, ..Offer::ask(IDENTITY, epoch) }
+    fn offer(epoch: Epoch, leader: NodeId, command: AppendCommand) -> AppendRequest<'static> {
+        AppendRequest { leader, command, ..AppendRequest::probe(IDENTITY, epoch) }
     }
 
     #[test]
     fn it_stands_down_once_and_for_one_candidate() {
         let mut leader = Incumbent::new(1, "http://a:1".to_owned(), IDENTITY, 5);
-        let ask = |epoch| offer(epoch, 0, Command::Ask);
-        assert_eq!(leader.offered(&ask(5)), Reaction::Answer(Outcome::Applied));
-        assert_eq!(leader.offered(&ask(4)), Reaction::Answer(Outcome::OldEpoch));
-        assert!(leader.answer(Outcome::Applied, StateId::default()).hello.leads);
-        let foreign = Offer { identity: DatabaseIdentity { database_id: 8, ..IDENTITY }, ..offer(6, 2, Command::Promise) };
-        assert_eq!(leader.offered(&foreign), Reaction::Answer(Outcome::OtherDatabase));
-        assert_eq!(leader.offered(&offer(5, 2, Command::Promise)), Reaction::Answer(Outcome::OtherLeader));
-        assert_eq!(leader.offered(&offer(5, 2, Command::Stream)), Reaction::Answer(Outcome::OtherLeader));
-        let promise = offer(6, 2, Command::Promise);
-        assert_eq!(leader.offered(&promise), Reaction::StandDown(6, Outcome::Applied));
-        assert_eq!(leader.offered(&promise), Reaction::Answer(Outcome::Applied), "the answer was lost");
-        assert_eq!(leader.offered(&offer(6, 3, Command::Promise)), Reaction::Answer(Outcome::OldEpoch));
-        let hello = leader.answer(Outcome::Applied, StateId::default()).hello;
+        let ask = |epoch| offer(epoch, 0, AppendCommand::Probe);
+        assert_eq!(leader.offered(&ask(5)), Reaction::Answer(AppendOutcome::Applied));
+        assert_eq!(leader.offered(&ask(4)), Reaction::Answer(AppendOutcome::OldEpoch));
+        assert!(leader.answer(AppendOutcome::Applied, StateId::default()).hello.leads);
+        let foreign = AppendRequest { identity: DatabaseIdentity { database_id: 8, ..IDENTITY }, ..offer(6, 2, AppendCommand::Promise) };
+        assert_eq!(leader.offered(&foreign), Reaction::Answer(AppendOutcome::OtherDatabase));
+        assert_eq!(leader.offered(&offer(5, 2, AppendCommand::Promise)), Reaction::Answer(AppendOutcome::OtherLeader));
+        assert_eq!(leader.offered(&offer(5, 2, AppendCommand::Append)), Reaction::Answer(AppendOutcome::OtherLeader));
+        let promise = offer(6, 2, AppendCommand::Promise);
+        assert_eq!(leader.offered(&promise), Reaction::StandDown(6, AppendOutcome::Applied));
+        assert_eq!(leader.offered(&promise), Reaction::Answer(AppendOutcome::Applied), "the answer was lost");
+        assert_eq!(leader.offered(&offer(6, 3, AppendCommand::Promise)), Reaction::Answer(AppendOutcome::OldEpoch));
+        let hello = leader.answer(AppendOutcome::Applied, StateId::default()).hello;
         assert_eq!((hello.epoch, hello.leads), (6, false));
-        assert_eq!(leader.offered(&offer(6, 2, Command::Stream)), Reaction::Answer(Outcome::Syncing));
-        assert_eq!(leader.offered(&offer(9, 3, Command::Promise)), Reaction::StandDown(9, Outcome::Applied));
+        assert_eq!(leader.offered(&offer(6, 2, AppendCommand::Append)), Reaction::Answer(AppendOutcome::Syncing));
+        assert_eq!(leader.offered(&offer(9, 3, AppendCommand::Promise)), Reaction::StandDown(9, AppendOutcome::Applied));
     }
 
     #[test]
     fn a_later_leader_that_sends_to_it_is_another_reason() {
         let mut leader = Incumbent::new(1, "http://a:1".to_owned(), IDENTITY, 5);
-        assert_eq!(leader.offered(&offer(8, 2, Command::Stream)), Reaction::StandDown(8, Outcome::Syncing));
-        assert_eq!(leader.offered(&offer(8, 2, Command::Snapshot)), Reaction::Answer(Outcome::Syncing));
-        assert_eq!(leader.offered(&offer(9, 4, Command::Ask)), Reaction::StandDown(9, Outcome::Syncing));
+        assert_eq!(leader.offered(&offer(8, 2, AppendCommand::Append)), Reaction::StandDown(8, AppendOutcome::Syncing));
+        assert_eq!(leader.offered(&offer(8, 2, AppendCommand::InstallSnapshot)), Reaction::Answer(AppendOutcome::Syncing));
+        assert_eq!(leader.offered(&offer(9, 4, AppendCommand::Probe)), Reaction::StandDown(9, AppendOutcome::Syncing));
         leader.forget_promise();
         assert_eq!(
-            leader.offered(&offer(9, 4, Command::Ask)),
-            Reaction::StandDown(9, Outcome::Syncing),
+            leader.offered(&offer(9, 4, AppendCommand::Probe)),
+            Reaction::StandDown(9, AppendOutcome::Syncing),
             "noted this time"
         );
     }

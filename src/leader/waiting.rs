@@ -5,7 +5,7 @@ use crate::{
     clock::Monotonic,
     failpoint::{Defect, planted},
     position::Sequence,
-    replication::Progress,
+    replication::AckProgress,
 };
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ pub(super) struct Waiting<T> {
     /// How long an answer waits for replicas, in milliseconds.
     patience_ms: u64,
     /// How far the replicas are.
-    pub(super) progress: Progress,
+    pub(super) progress: AckProgress,
 }
 
 /// An answer that is due.
@@ -33,7 +33,7 @@ pub(super) type Due<T> = (T, Result<Receipt, WriteError>);
 
 impl<T> Waiting<T> {
     pub(super) fn new(patience_ms: u64) -> Self {
-        Self { queues: Default::default(), patience_ms, progress: Progress::default() }
+        Self { queues: Default::default(), patience_ms, progress: AckProgress::default() }
     }
 
     /// Lets an answer wait, from now on, until its level is reached for the record at `sequence`.

@@ -17,7 +17,7 @@ use crate::{
     log::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
     position::{Position, Sequence},
     record::Record,
-    replication::{Peer, Told},
+    replication::{PeerIndex, PeerEvent},
     snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     store::{StateId, Store},
     tally::WriteBatch,
@@ -201,13 +201,13 @@ impl<T> Writer<T> {
     }
 
     /// An exchange with a replica has told something.
-    pub fn told(&mut self, peer: Peer, told: &Told, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn told(&mut self, peer: PeerIndex, told: &PeerEvent, now: Monotonic, actions: &mut Vec<Action<T>>) {
         match told {
-            Told::Progress(standing) => self.waiting.progress.update(peer, *standing),
-            Told::Lost => self.waiting.progress.lost(peer),
-            Told::Gone => self.waiting.progress.gone(peer),
-            Told::StepDown(_) => self.stand_down(actions),
-            Told::Alarm(_) => {}
+            PeerEvent::Progress(standing) => self.waiting.progress.update(peer, *standing),
+            PeerEvent::Lost => self.waiting.progress.lost(peer),
+            PeerEvent::Gone => self.waiting.progress.gone(peer),
+            PeerEvent::StepDown(_) => self.stand_down(actions),
+            PeerEvent::Alarm(_) => {}
         }
         self.answer_due(now, actions);
     }

@@ -16,7 +16,7 @@ use crate::{
     limits,
     metrics::Metrics,
     replica::{Action, AtOnce, Event, Follower, Replica},
-    replication::{Answer, Members},
+    replication::{AppendAnswer, ClusterMembers},
     view::ServedDatabase,
 };
 use bytes::Bytes;
@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot};
 const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
 
 /// Where an answer to the leader goes.
-pub(super) type Reply = oneshot::Sender<Answer>;
+pub(super) type Reply = oneshot::Sender<AppendAnswer>;
 
 /// A replica and what it works with.
 pub(super) struct Hands {
@@ -267,7 +267,7 @@ impl Hands {
     }
 
     /// The nodes of the cluster, and who leads: writes and orders go there from now on.
-    fn meet(&self, members: Members) {
+    fn meet(&self, members: ClusterMembers) {
         if !members.leader.is_empty() {
             if let Err(error) = self.forward.lead_by(&members.leader) {
                 tracing::error!(error, "writes cannot be passed on");
@@ -286,7 +286,7 @@ mod tests {
         node::MachineClock,
         position::{EpochTable, Position},
         replica::{Found, ReplicaSettings},
-        replication::{Command, Feed, Members, Offer, Outcome},
+        replication::{AppendCommand, ReplicationBacklog, ClusterMembers, AppendRequest, AppendOutcome},
         snapshot::SnapshotSettings,
         store::{StateId, DedupLimits},
         tokenizer::Analyzer,
@@ -306,7 +306,7 @@ mod tests {
         let (orders, ordered) = mpsc::channel(4);
         let hands = Hands {
             replica,
-            follower: Follower::new(Arc::new(DatabaseView::new(true)), Arc::new(Feed::new(0, 0))),
+            follower: Follower::new(Arc::new(DatabaseView::new(true)), Arc::new(ReplicationBacklog::new(0, 0))),
             workers: None,
             metrics: Arc::new(Metrics::new(
                 crate::metrics::NodeRole::MemoryReplica,
@@ -322,15 +322,15 @@ mod tests {
     }
 
     /// What a leader that has written nothing says every quarter of a second.
-    fn heartbeat() -> Offer<'static> {
+    fn heartbeat() -> AppendRequest<'static> {
         let identity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
-        Offer {
+        AppendRequest {
             identity,
             leader: 5,
             epoch: 1,
             epochs: EpochTable::default(),
             last: StateId { position: Position::new(1, 0), ..StateId::default() },
-            command: Command::Stream,
+            command: AppendCommand::Append,
             after: Position::ZERO,
             durable: false,
             members: None,
@@ -339,7 +339,7 @@ mod tests {
     }
 
     /// What becomes of an offer that may be taken at once: `None` if it is for the thread.
-    fn at_once(applying: &Applying, bytes: impl Into<Bytes>) -> Option<Outcome> {
+    fn at_once(applying: &Applying, bytes: impl Into<Bytes>) -> Option<AppendOutcome> {
         let (reply, mut answer) = oneshot::channel();
         applying.offered(&bytes.into(), reply).ok()?;
         Some(answer.try_recv().expect("it is answered by then").outcome)
@@ -351,7 +351,7 @@ mod tests {
         let mut hands = applying.try_alone().expect("it is free");
         hands.handle(Event::Offer(heartbeat().encode_head().into(), reply), Monotonic::default());
         hands.act();
-        assert_eq!(answer.try_recv().expect("answered").outcome, Outcome::Applied);
+        assert_eq!(answer.try_recv().expect("answered").outcome, AppendOutcome::Applied);
     }
 
     #[test]
@@ -359,17 +359,17 @@ mod tests {
         let (applying, _ordered) = applying();
         assert_eq!(at_once(&applying, heartbeat().encode_head()), None, "it begins with nothing");
         begin(&applying);
-        assert_eq!(at_once(&applying, heartbeat().encode_head()), Some(Outcome::Applied));
-        let members = Some(Members { leader: "http://127.0.0.1:2".into(), replicas: vec![] });
-        assert_eq!(at_once(&applying, Offer { members, ..heartbeat() }.encode_head()), None);
-        assert_eq!(at_once(&applying, Offer { epoch: 2, ..heartbeat() }.encode_head()), None);
+        assert_eq!(at_once(&applying, heartbeat().encode_head()), Some(AppendOutcome::Applied));
+        let members = Some(ClusterMembers { leader: "http://127.0.0.1:2".into(), replicas: vec![] });
+        assert_eq!(at_once(&applying, AppendRequest { members, ..heartbeat() }.encode_head()), None);
+        assert_eq!(at_once(&applying, AppendRequest { epoch: 2, ..heartbeat() }.encode_head()), None);
         let padded = |bytes: usize| {
             let mut offer = heartbeat().encode_head();
             offer.resize(bytes, 0);
             offer
         };
         let at_most = limits::OFFER_AT_ONCE_BYTES;
-        assert!(matches!(at_once(&applying, padded(at_most)), Some(Outcome::Unreadable(_))), "zeros are no records");
+        assert!(matches!(at_once(&applying, padded(at_most)), Some(AppendOutcome::Unreadable(_))), "zeros are no records");
         assert_eq!(at_once(&applying, padded(at_most + 1)), None);
     }
 
@@ -384,7 +384,7 @@ mod tests {
         applying.follower.tell(Event::Loaded(Err("on purpose".into())));
         assert_eq!(at_once(&applying, heartbeat().encode_head()), None, "something is in front");
         applying.follower.take(&mut VecDeque::new());
-        assert_eq!(at_once(&applying, heartbeat().encode_head()), Some(Outcome::Applied));
+        assert_eq!(at_once(&applying, heartbeat().encode_head()), Some(AppendOutcome::Applied));
     }
 
     #[tokio::test]
@@ -394,7 +394,7 @@ mod tests {
         let thread = thread::Builder::new().spawn(move || applying.run()).expect("a thread");
         for _ in 0..100 {
             let answer = follower.offer(heartbeat().encode_head().into()).await.expect("it is answered");
-            assert_eq!((answer.outcome, answer.hello.position), (Outcome::Applied, Position::new(1, 0)));
+            assert_eq!((answer.outcome, answer.hello.position), (AppendOutcome::Applied, Position::new(1, 0)));
         }
         follower.tell(Event::Stop);
         let replica = thread.join().expect("no panic");

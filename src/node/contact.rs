@@ -9,8 +9,8 @@ use crate::{
     format::DatabaseIdentity,
     replica::{Event, Follower, Found},
     replication::{
-        Announced, Hello, LeaderDiscovery,
-        link::{Link, LinkError},
+        AnnounceResult, NodeState, LeaderDiscovery,
+        peer_link::{PeerLink, LinkError},
         retry_most_ms,
     },
     secret::Secret,
@@ -25,7 +25,7 @@ pub(super) enum Order {
     /// The leader is there from now on.
     Leader(String),
     /// Tell the leader where this replica is.
-    Announce(Hello),
+    Announce(NodeState),
     /// Fetch the leader's snapshot.
     Load(DatabaseIdentity),
 }
@@ -47,18 +47,18 @@ pub(super) struct Leaders {
 }
 
 impl Leaders {
-    fn link(&self, url: Option<&str>) -> Result<Link, String> {
-        Link::new(url.ok_or("no leader is known")?, self.secret.clone())
+    fn link(&self, url: Option<&str>) -> Result<PeerLink, String> {
+        PeerLink::new(url.ok_or("no leader is known")?, self.secret.clone())
     }
 
     /// Announces the replica to whoever may lead, and to whom that one sends it on.
-    async fn announce(&mut self, hello: &Hello, forward: &Forward) -> Result<(), String> {
+    async fn announce(&mut self, hello: &NodeState, forward: &Forward) -> Result<(), String> {
         loop {
             let link = self.link(self.discovery.next());
             let outcome = match &link {
                 Ok(link) => link.announce(hello).await.map_err(|error| (format!("{}: {error}", link.base()), error)),
                 Err(why) => {
-                    self.discovery.announced(Announced::Failed);
+                    self.discovery.announced(AnnounceResult::Failed);
                     return Err(why.clone());
                 }
             };
@@ -67,10 +67,10 @@ impl Leaders {
                     if let (Some(leads), Ok(link)) = (leads, &link) {
                         forward.heard(link.base(), leads);
                     }
-                    (Announced::Taken, Ok(()))
+                    (AnnounceResult::Taken, Ok(()))
                 }
-                Err((told, LinkError::NotLeader(Some(url)))) => (Announced::SentOn(url), Err(told)),
-                Err((told, _)) => (Announced::Failed, Err(told)),
+                Err((told, LinkError::NotLeader(Some(url)))) => (AnnounceResult::SentOn(url), Err(told)),
+                Err((told, _)) => (AnnounceResult::Failed, Err(told)),
             };
             if !self.discovery.announced(announced) {
                 return told;
@@ -101,7 +101,7 @@ impl Contact {
             let (mut said, mut failures) = (false, 0_u32);
             while let Some(order) = wanted.recv().await {
                 match order {
-                    Order::Leader(url) => leaders.discovery.told(url),
+                    Order::Leader(url) => leaders.discovery.follow_hint(url),
                     Order::Announce(hello) => {
                         let announced = leaders.announce(&hello, &forward).await;
                         if let Err(error) = &announced

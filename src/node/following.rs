@@ -21,7 +21,7 @@ use crate::{
     metrics::NodeRole,
     recovery,
     replica::{Directory, Event, Follower, Found, Replica, ReplicaSettings},
-    replication::{Archive, Candidate, Feed, NodeId},
+    replication::{HistorySource, PromotionCandidate, ReplicationBacklog, NodeId},
     snapshot::SnapshotSettings,
     view::DatabaseView,
 };
@@ -75,7 +75,7 @@ impl Following {
             tracing::error!("{problem}: this node follows in memory alone, keeps no files, and is not ready");
             view.set_files_problem(Some(problem));
         }
-        let feed = Arc::new(Feed::new(0, limits::FEED_BYTES));
+        let feed = Arc::new(ReplicationBacklog::new(0, limits::FEED_BYTES));
         let role = if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica };
         let metrics = metrics(settings, role);
         let follower = Follower::new(Arc::clone(&view), Arc::clone(&feed));
@@ -111,7 +111,7 @@ impl Following {
             actions,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
-        let role = Role::Replica { follower: follower.clone(), forward, archive: Archive::new(disk, feed) };
+        let role = Role::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
         let about = About { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
         let (nodes, browsers) = (node_access(settings), browser_policy(settings));
         let api = Api { view, role, nodes, browsers, metrics, about: Arc::new(about) };
@@ -126,9 +126,9 @@ impl Following {
     }
 
     /// It, as one that is to lead.
-    pub(super) fn candidate(&self, settings: &Settings, force: bool) -> Candidate {
+    pub(super) fn candidate(&self, settings: &Settings, force: bool) -> PromotionCandidate {
         let identity = self.follower.view().current().as_ref().map(|current| current.identity);
-        Candidate {
+        PromotionCandidate {
             identity,
             node: self.node,
             url: self.url.clone(),

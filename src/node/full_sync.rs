@@ -5,7 +5,7 @@ use crate::{
     failpoint,
     format::DatabaseIdentity,
     replica::Loaded,
-    replication::link::{Incoming, Link, LinkError},
+    replication::peer_link::{SnapshotDownload, PeerLink, LinkError},
     snapshot::{SnapshotLoader, received_snapshot_name},
     store::{Store, DedupLimits},
 };
@@ -19,7 +19,7 @@ const TURN: Duration = Duration::from_millis(300);
 /// # Errors
 /// What went wrong, for a person; it can be tried again.
 pub(super) async fn load(
-    link: &Link,
+    link: &PeerLink,
     identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
@@ -41,7 +41,7 @@ pub(super) async fn load(
 }
 
 async fn receive(
-    mut incoming: Incoming,
+    mut incoming: SnapshotDownload,
     identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
@@ -59,7 +59,7 @@ async fn receive(
 }
 
 async fn keep_and_load(
-    incoming: &mut Incoming,
+    incoming: &mut SnapshotDownload,
     identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,

@@ -20,7 +20,7 @@ use crate::{
     manifest::Manifest,
     metrics::NodeRole,
     recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
-    replication::{Archive, Elected, Feed, Registry, Starter},
+    replication::{HistorySource, ElectedLeader, ReplicationBacklog, PeerRegistry, StartingNode},
     snapshot::SnapshotSettings,
     store::Store,
     tokenizer::Analyzer,
@@ -54,7 +54,7 @@ impl Leading {
     }
 
     /// `elected`: what the other nodes have promised a replica that is to lead.
-    pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&Elected>) -> Result<Self, NodeError> {
+    pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&ElectedLeader>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
         let Held { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
@@ -70,7 +70,7 @@ impl Leading {
         logged.set(logged_clock);
         let view = Arc::new(DatabaseView::going_on(false, logged));
         let last = store.mark().position;
-        let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
+        let feed = Arc::new(ReplicationBacklog::new(last.sequence, limits::FEED_BYTES));
         let epochs = manifest.state.epochs.clone();
         view.serve(ServedDatabase { identity, epochs: epochs.clone(), reader: store.reader() });
         let metrics = metrics(settings, NodeRole::Leader);
@@ -79,7 +79,7 @@ impl Leading {
         let workers = Workers::start(&disk, &metrics, &tell(&leader))?;
         let writer = Writer::new(store, log, writer_settings(settings), snapshot, logged_clock, now);
         let manifest = Arc::new(Mutex::new(manifest));
-        let (registry, announced) = Registry::new();
+        let (registry, announced) = PeerRegistry::new();
         let node = elected.map_or_else(random, |elected| Ok(elected.node))?;
         let incumbent = Incumbent::new(node, url.clone(), identity, last.epoch);
         let notes = Notes { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
@@ -111,7 +111,7 @@ impl Leading {
         // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
         view.set_ready(true);
         let replicating = Replicating::start(place, announced)?;
-        let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
+        let role = Role::Leader { leader: leader.clone(), registry, archive: HistorySource::new(Some(disk.clone()), feed) };
         let about = About {
             role: "leader",
             node,
@@ -209,7 +209,7 @@ fn recover(
     settings: &Settings,
     disk: &Arc<dyn Disk>,
     url: &str,
-    elected: Option<&Elected>,
+    elected: Option<&ElectedLeader>,
 ) -> Result<WritableDatabase, NodeError> {
     let refused = unusable(settings);
     let new = DatabaseIdentity {
@@ -229,7 +229,7 @@ fn recover(
         return Err(refused(RecoveryError::OtherAnalyzer { found }));
     }
     let boot_id = boot_id()?;
-    let starter = Starter {
+    let starter = StartingNode {
         url: url.to_owned(),
         boot_id: boot_id.clone(),
         named: settings.replicas.iter().chain(&settings.leader).cloned().collect(),

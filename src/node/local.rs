@@ -15,7 +15,7 @@ use crate::{
     local_replica::{LocalReplica, Step},
     metrics::NodeRole,
     position::Position,
-    replication::{Hello, NodeId, link::Link},
+    replication::{NodeState, NodeId, peer_link::PeerLink},
     secret::Secret,
     view::{ServedDatabase, DatabaseView},
 };
@@ -259,7 +259,7 @@ impl Announce {
     async fn run(self, mut leaders: watch::Receiver<Option<String>>) {
         loop {
             let leader = leaders.borrow_and_update().clone();
-            if let Some(link) = leader.and_then(|leader| Link::new(&leader, self.secret.clone()).ok()) {
+            if let Some(link) = leader.and_then(|leader| PeerLink::new(&leader, self.secret.clone()).ok()) {
                 match link.announce(&self.hello()).await {
                     Ok(Some(leads)) => self.forward.heard(link.base(), leads),
                     Ok(None) => {}
@@ -274,10 +274,10 @@ impl Announce {
         }
     }
 
-    fn hello(&self) -> Hello {
+    fn hello(&self) -> NodeState {
         let current = self.view.current();
         let mark = current.as_ref().map(|current| current.reader.read().state_id()).unwrap_or_default();
-        Hello {
+        NodeState {
             node: self.node,
             url: self.url.clone(),
             database: current.as_ref().map(|current| current.identity.database_id),

@@ -4,7 +4,7 @@ use super::random;
 use crate::{
     failpoint,
     replica::Follower,
-    replication::{Answer, Candidate, Elected, Promotion, PromotionAction, link::Link},
+    replication::{AppendAnswer, PromotionCandidate, ElectedLeader, Promotion, PromotionAction, peer_link::PeerLink},
     secret::Secret,
 };
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::time::Duration;
 
 /// Who has answered: the node at a URL, or the candidate's own replica.
-type Report = (Option<String>, Option<Answer>);
+type Report = (Option<String>, Option<AppendAnswer>);
 
 /// Asks everybody, and has everybody promise.
 ///
@@ -21,9 +21,9 @@ type Report = (Option<String>, Option<Answer>);
 /// nobody may be leading.
 pub(super) async fn promote(
     follower: &Follower,
-    candidate: Candidate,
+    candidate: PromotionCandidate,
     secret: Option<&Secret>,
-) -> Result<Elected, String> {
+) -> Result<ElectedLeader, String> {
     let mut promotion = Promotion::new(candidate);
     let mut under_way: FuturesUnordered<BoxFuture<'_, Report>> = FuturesUnordered::new();
     loop {
@@ -56,8 +56,8 @@ pub(super) async fn promote(
 }
 
 async fn ask(url: String, offer: Bytes, patience: Duration, secret: Option<Secret>) -> Report {
-    let answer = match Link::new(&url, secret) {
-        Ok(link) => link.offer(&[offer], patience).await.map_err(|error| error.to_string()),
+    let answer = match PeerLink::new(&url, secret) {
+        Ok(link) => link.append(&[offer], patience).await.map_err(|error| error.to_string()),
         Err(why) => Err(why),
     };
     let answer = answer.inspect_err(|error| tracing::warn!(url, error, "does not answer")).ok();

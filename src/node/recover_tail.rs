@@ -4,8 +4,8 @@ use super::NodeError;
 use crate::{
     recovery::RecoveredDatabase,
     replication::{
-        Answer, NoAnswer, Starter, TailAction, TailRecovery, TailRefusal,
-        link::{Link, LinkError},
+        AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal,
+        peer_link::{PeerLink, LinkError},
     },
     secret::Secret,
 };
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 /// What has come of something that was asked for.
 enum Report {
-    Answer(String, Result<Answer, NoAnswer>),
+    Answer(String, Result<AppendAnswer, ProbeError>),
     Records(Result<Option<Bytes>, String>),
 }
 
@@ -26,7 +26,7 @@ enum Report {
 /// [`NodeError::NotLeader`] and the like, if this node must not lead; or as reading the files says.
 pub(super) fn recover_tail(
     recovered: &mut RecoveredDatabase,
-    starter: Starter,
+    starter: StartingNode,
     secret: Option<&Secret>,
     read: impl Fn() -> Result<RecoveredDatabase, NodeError>,
 ) -> Result<(), NodeError> {
@@ -36,16 +36,16 @@ pub(super) fn recover_tail(
 
 async fn run(
     recovered: &mut RecoveredDatabase,
-    starter: Starter,
+    starter: StartingNode,
     secret: Option<&Secret>,
     read: impl Fn() -> Result<RecoveredDatabase, NodeError>,
 ) -> Result<(), NodeError> {
     let began = Instant::now();
     let now_ms = || began.elapsed().as_millis() as u64;
     let mut recovery = TailRecovery::new(starter, recovered, now_ms());
-    let mut links: BTreeMap<String, Arc<Link>> = BTreeMap::new();
+    let mut links: BTreeMap<String, Arc<PeerLink>> = BTreeMap::new();
     for url in recovery.asks() {
-        match Link::new(url, secret.cloned()) {
+        match PeerLink::new(url, secret.cloned()) {
             Ok(link) => _ = links.insert(url.to_owned(), Arc::new(link)),
             Err(error) => tracing::warn!(url, error, "a node cannot be asked"),
         }
@@ -86,15 +86,15 @@ async fn run(
 }
 
 /// Asks a node where it stands.
-async fn ask(link: Option<Arc<Link>>, url: String, offer: Bytes, patience: Duration) -> Report {
-    let Some(link) = link else { return Report::Answer(url, Err(NoAnswer::NotThere)) };
-    let answer = link.offer(&[offer], patience).await.map_err(|error| match error {
+async fn ask(link: Option<Arc<PeerLink>>, url: String, offer: Bytes, patience: Duration) -> Report {
+    let Some(link) = link else { return Report::Answer(url, Err(ProbeError::NotThere)) };
+    let answer = link.append(&[offer], patience).await.map_err(|error| match error {
         LinkError::NothingThere => {
             tracing::info!("nothing listens at {url}: that node is not asked");
-            NoAnswer::NotThere
+            ProbeError::NotThere
         }
-        error if error.may_pass() => NoAnswer::MayPass(error.to_string()),
-        error => NoAnswer::Strange(error.to_string()),
+        error if error.may_pass() => ProbeError::MayPass(error.to_string()),
+        error => ProbeError::Strange(error.to_string()),
     });
     Report::Answer(url, answer)
 }

@@ -14,8 +14,8 @@ use crate::{
     manifest::Manifest,
     position::{Epoch, EpochTable},
     replication::{
-        Answer, Hello, Lead, Members, NodeId, Peer, Registry, Sender, Told, Turn,
-        link::{Link, LinkError},
+        AppendAnswer, NodeState, LeaderState, ClusterMembers, NodeId, PeerIndex, PeerRegistry, PeerReplication, PeerEvent, NextSend,
+        peer_link::{PeerLink, LinkError},
     },
     secret::Secret,
 };
@@ -47,15 +47,15 @@ pub(super) struct Place {
     /// Where this leader is, for the replicas to know.
     pub(super) url: String,
     /// The nodes of the cluster, as replicas are told; made anew when the MANIFEST's replicas change.
-    pub(super) members: Mutex<Arc<Members>>,
+    pub(super) members: Mutex<Arc<ClusterMembers>>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) manifest: Arc<Mutex<Manifest>>,
-    pub(super) registry: Registry,
+    pub(super) registry: PeerRegistry,
     pub(super) secret: Option<Secret>,
     /// Replicas that the settings name.
     pub(super) configured: Vec<String>,
     /// Who serves which run of a replica: one that is known under two addresses is served, and counted, once.
-    pub(super) serving: Mutex<BTreeMap<NodeId, Peer>>,
+    pub(super) serving: Mutex<BTreeMap<NodeId, PeerIndex>>,
 }
 
 impl Place {
@@ -66,7 +66,7 @@ impl Place {
         let others = self.configured.iter().chain(more).filter(|url| **url != self.url);
         let replicas = others.filter(there_is_room).take(limits::MAX_REPLICAS);
         let replicas = replicas.cloned().collect();
-        *self.members.lock() = Arc::new(Members { leader: self.url.clone(), replicas });
+        *self.members.lock() = Arc::new(ClusterMembers { leader: self.url.clone(), replicas });
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Replicating {
 }
 
 impl Replicating {
-    pub(super) fn start(place: Place, announced: mpsc::Receiver<Hello>) -> io::Result<Self> {
+    pub(super) fn start(place: Place, announced: mpsc::Receiver<NodeState>) -> io::Result<Self> {
         let stopping = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = stopping.clone();
@@ -109,9 +109,9 @@ struct Served {
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<Hello>) {
+async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<NodeState>) {
     let mut served: BTreeMap<String, Served> = BTreeMap::new();
-    let mut next: Peer = 1;
+    let mut next: PeerIndex = 1;
     let mut serve = |served: &mut BTreeMap<String, Served>, url: &str, local: bool| {
         served.retain(|_, one| !one.task.is_finished());
         if url == place.url {
@@ -128,7 +128,7 @@ async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<Hello>) {
         if served.len() >= MOST && !make_room(&place, served) {
             return tracing::warn!(url, "there are {MOST} followers already; this one is not served");
         }
-        let link = match Link::new(url, place.secret.clone()) {
+        let link = match PeerLink::new(url, place.secret.clone()) {
             Ok(link) => link,
             Err(error) => return tracing::warn!(url, error, "a follower cannot be served"),
         };
@@ -207,8 +207,8 @@ fn is_there(place: &Place, url: &str) -> bool {
 /// One follower's task.
 struct Task {
     place: Arc<Place>,
-    peer: Peer,
-    link: Link,
+    peer: PeerIndex,
+    link: PeerLink,
     announced: Arc<Notify>,
     idle_since: Arc<Mutex<Option<Monotonic>>>,
 }
@@ -217,7 +217,7 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Place { registry, serving, leader, .. } = &*self.place;
-        leader.tell(Event::Replica(self.peer, Told::Gone));
+        leader.tell(Event::Replica(self.peer, PeerEvent::Gone));
         serving.lock().retain(|_, serving| *serving != self.peer);
         registry.forget(self.peer);
     }
@@ -228,11 +228,11 @@ impl Task {
         self.place.clock.monotonic()
     }
 
-    fn lead(&self) -> Lead {
+    fn lead(&self) -> LeaderState {
         let Place { node, identity, epoch, epochs, leader, members, .. } = &*self.place;
         let current = leader.view().current();
         let last = current.as_ref().expect("a leader serves from the start").reader.read().state_id();
-        Lead {
+        LeaderState {
             node: *node,
             identity: *identity,
             epoch: *epoch,
@@ -245,15 +245,15 @@ impl Task {
 
     /// Sends records to a replica.
     async fn records(self, url: String) {
-        let mut sender = Sender::new(url.clone());
+        let mut sender = PeerReplication::new(url.clone());
         let mut records = self.place.leader.feed().subscribe();
         let (mut told, mut said) = (Vec::new(), None);
         let mut refused_since = None;
         self.place.registry.note(self.peer, sender.status(self.now(), *records.borrow()));
         loop {
             records.borrow_and_update();
-            match sender.turn(self.now(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
-                Turn::Send(offer, patience_ms) => {
+            match sender.next_send(self.now(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
+                NextSend::Send(offer, patience_ms) => {
                     match self.exchange(offer, patience_ms, &mut said).await {
                         Ok(answer) => sender.answered(answer, self.now(), &self.lead(), &mut told),
                         Err(error) => {
@@ -270,7 +270,7 @@ impl Task {
                     }
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
                 }
-                Turn::Rest(until) => {
+                NextSend::Rest(until) => {
                     told.drain(..).for_each(|told| self.tell(&url, told, &mut said));
                     let until = Duration::from_millis(until.since_ms(self.now()).max(1));
                     // While an earlier failure is waited out, a new record is no reason to try again.
@@ -298,7 +298,7 @@ impl Task {
     }
 
     /// Whether nobody else serves the replica that has answered.
-    fn is_mine(&self, sender: &Sender) -> bool {
+    fn is_mine(&self, sender: &PeerReplication) -> bool {
         let Some(node) = sender.node() else { return true };
         if node == self.place.node {
             return false; // it is this leader, under another address
@@ -317,34 +317,34 @@ impl Task {
         &self,
         offer: Vec<Bytes>,
         patience_ms: u64,
-        said: &mut Option<Told>,
-    ) -> Result<Answer, LinkError> {
-        let mut answer = pin!(self.link.offer(&offer, Duration::from_millis(patience_ms)));
+        said: &mut Option<PeerEvent>,
+    ) -> Result<AppendAnswer, LinkError> {
+        let mut answer = pin!(self.link.append(&offer, Duration::from_millis(patience_ms)));
         let usual = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
         match tokio::time::timeout(usual, &mut answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                self.tell(self.link.base(), Told::Lost, said);
+                self.tell(self.link.base(), PeerEvent::Lost, said);
                 answer.await
             }
         }
     }
 
     /// Passes on what is new.
-    fn tell(&self, url: &str, told: Told, said: &mut Option<Told>) {
+    fn tell(&self, url: &str, told: PeerEvent, said: &mut Option<PeerEvent>) {
         match &told {
-            Told::Alarm(what) => return tracing::error!("{what}"),
-            Told::StepDown(epoch) => {
+            PeerEvent::Alarm(what) => return tracing::error!("{what}"),
+            PeerEvent::StepDown(epoch) => {
                 tracing::error!(
                     "replica {url} has seen epoch {epoch}, and this leader is in {}: another leads. No more writes here",
                     self.place.epoch
                 );
                 self.place.leader.view().set_ready(false);
             }
-            Told::Lost if matches!(said, Some(Told::Progress(_))) => {
+            PeerEvent::Lost if matches!(said, Some(PeerEvent::Progress(_))) => {
                 tracing::warn!("replica {url} does not acknowledge any more");
             }
-            Told::Progress(_) if !matches!(said, Some(Told::Progress(_))) => {
+            PeerEvent::Progress(_) if !matches!(said, Some(PeerEvent::Progress(_))) => {
                 tracing::info!("replica {url} is connected");
                 // Not before: anybody can announce any address.
                 note(&self.place, url, true);

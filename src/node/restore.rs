@@ -9,8 +9,8 @@ use crate::{
     position::{Epoch, Position, Sequence},
     recovery,
     replication::{
-        Offer,
-        link::{CONNECT_TIMEOUT, Incoming, Link, LinkError},
+        AppendRequest,
+        peer_link::{CONNECT_TIMEOUT, SnapshotDownload, PeerLink, LinkError},
     },
     secret::Secret,
     snapshot::{SnapshotLoader, received_snapshot_name},
@@ -49,13 +49,13 @@ pub fn restore(
         return Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display())));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let link = Link::new(from, secret).map_err(NodeError::Restore)?.within(patience);
+    let link = PeerLink::new(from, secret).map_err(NodeError::Restore)?.within(patience);
     runtime.block_on(fetch(from, &link, &disk, patience, progress)).map_err(NodeError::Restore)
 }
 
 async fn fetch(
     from: &str,
-    link: &Link,
+    link: &PeerLink,
     disk: &Arc<dyn Disk>,
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
@@ -90,11 +90,11 @@ async fn fetch(
 }
 
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
-async fn standing_of(link: &Link, patience: Duration) -> Result<(Epoch, Sequence), LinkError> {
+async fn standing_of(link: &PeerLink, patience: Duration) -> Result<(Epoch, Sequence), LinkError> {
     // The first version, which every release can read: the question is about none of its words.
     let identity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
-    let offer = Offer::ask(identity, 0);
-    match link.offer(&[offer.encode_head().into()], CONNECT_TIMEOUT.min(patience)).await {
+    let offer = AppendRequest::probe(identity, 0);
+    match link.append(&[offer.encode_head().into()], CONNECT_TIMEOUT.min(patience)).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
         // A leader takes no offers. It stands in the highest epoch it knows.
         Err(LinkError::Refused { status: 404, .. }) => link.position().await,
@@ -103,7 +103,7 @@ async fn standing_of(link: &Link, patience: Duration) -> Result<(Epoch, Sequence
 }
 
 async fn receive(
-    mut incoming: Incoming,
+    mut incoming: SnapshotDownload,
     disk: &dyn Disk,
     temporary: &str,
     progress: &mut dyn FnMut(u64, Option<u64>),

@@ -11,7 +11,7 @@ use crate::{
     failpoint,
     leader::Successor,
     manifest::Manifest,
-    replication::{Elected, leads_at_start},
+    replication::{ElectedLeader, leads_at_start},
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;
@@ -28,7 +28,7 @@ pub(super) enum Turn {
     /// The node ends; why.
     Stop(&'static str),
     /// The other nodes have promised that this one may lead.
-    Lead(Elected),
+    Lead(ElectedLeader),
     /// Another leads, or is about to.
     Follow(Successor),
 }

@@ -9,7 +9,7 @@ use crate::{
     manifest::Manifest,
     metrics::Metrics,
     position::Epoch,
-    replication::{Answer, Offer, Outcome, Told, link::is_address},
+    replication::{AppendAnswer, AppendRequest, AppendOutcome, PeerEvent, peer_link::is_address},
 };
 use parking_lot::Mutex;
 use std::{collections::VecDeque, io, sync::Arc, thread::JoinHandle, time::Duration};
@@ -125,7 +125,7 @@ impl Thread {
             }
             Event::Replica(peer, told) => {
                 self.writer.told(peer, &told, now, &mut self.actions);
-                if let Told::StepDown(epoch) = told {
+                if let PeerEvent::StepDown(epoch) = told {
                     self.act();
                     self.note(epoch);
                     self.leader.stood_down(Successor(None));
@@ -143,10 +143,10 @@ impl Thread {
     }
 
     /// Another node asks, or is about to lead.
-    fn offered(&mut self, bytes: &[u8], reply: oneshot::Sender<Answer>) {
-        let offer = match Offer::decode(bytes) {
+    fn offered(&mut self, bytes: &[u8], reply: oneshot::Sender<AppendAnswer>) {
+        let offer = match AppendRequest::decode(bytes) {
             Ok(offer) => offer,
-            Err(what) => return self.answer(Outcome::Unreadable(what), reply),
+            Err(what) => return self.answer(AppendOutcome::Unreadable(what), reply),
         };
         match self.incumbent.offered(&offer) {
             Reaction::Answer(outcome) => self.answer(outcome, reply),
@@ -176,7 +176,7 @@ impl Thread {
         written.inspect_err(|error| tracing::error!(%error, "that {epoch} is the epoch now cannot be noted")).is_ok()
     }
 
-    fn answer(&self, outcome: Outcome, reply: oneshot::Sender<Answer>) {
+    fn answer(&self, outcome: AppendOutcome, reply: oneshot::Sender<AppendAnswer>) {
         let _ = reply.send(self.incumbent.answer(outcome, self.writer.store().mark())); // whoever asked may have gone
     }
 
@@ -241,7 +241,7 @@ mod tests {
     use crate::{
         hash::WordHasher,
         leader::{QueueLimits, WriteError},
-        replication::Feed,
+        replication::ReplicationBacklog,
         tally::{WriteBatch, WordCounts, WriteOp},
         view::DatabaseView,
     };
@@ -249,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_writer_that_dies_keeps_nobody_waiting() {
         let hasher = WordHasher::new(1);
-        let (view, feed) = (Arc::new(DatabaseView::new(false)), Arc::new(Feed::new(0, 0)));
+        let (view, feed) = (Arc::new(DatabaseView::new(false)), Arc::new(ReplicationBacklog::new(0, 0)));
         let leader = Leader::new(view, feed, QueueLimits::default());
         let batch = || WriteBatch {
             namespace: "words".into(),

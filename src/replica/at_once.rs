@@ -3,7 +3,7 @@
 use super::{Action, Replica};
 use crate::{
     clock::Monotonic,
-    replication::{Command, Offer},
+    replication::{AppendCommand, AppendRequest},
 };
 
 impl<T> Replica<T> {
@@ -19,7 +19,7 @@ impl<T> Replica<T> {
         now: Monotonic,
         actions: &mut Vec<Action<T>>,
     ) -> Result<(), T> {
-        match Offer::decode(bytes) {
+        match AppendRequest::decode(bytes) {
             Ok(offer) if self.is_no_more_than_records(&offer) => {
                 self.last_heard = Some(now);
                 self.decoded(&offer, reply, now, actions);
@@ -31,9 +31,9 @@ impl<T> Replica<T> {
 
     /// Whether an offer goes on in the epoch in which this replica stands, and asks for nothing to be noted in the MANIFEST, loaded or
     /// begun; and the disk, if there is one, is not busy with what this replica has asked for.
-    fn is_no_more_than_records(&self, offer: &Offer<'_>) -> bool {
+    fn is_no_more_than_records(&self, offer: &AppendRequest<'_>) -> bool {
         let Some(held) = &self.held else { return false };
-        offer.command == Command::Stream
+        offer.command == AppendCommand::Append
             && offer.identity == held.identity
             && offer.epoch == self.highest()
             && offer.epoch == held.store.mark().position.epoch

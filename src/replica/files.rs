@@ -9,7 +9,7 @@ use crate::{
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Sequence},
     recovery::{self, WritableDatabase},
-    replication::Members,
+    replication::ClusterMembers,
     snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     store::Store,
 };
@@ -176,8 +176,8 @@ impl Files {
     }
 
     /// Notes who belongs to the cluster.
-    pub(super) fn meet(&mut self, members: &Members) -> Result<(), FileError> {
-        let Members { leader, replicas } = members.clone();
+    pub(super) fn meet(&mut self, members: &ClusterMembers) -> Result<(), FileError> {
+        let ClusterMembers { leader, replicas } = members.clone();
         (self.manifest.state.leader_url, self.manifest.state.replicas) = (Some(leader), replicas);
         self.manifest.write(&*self.disk)
     }

@@ -7,7 +7,7 @@ use crate::{
     limits,
     log::{FileCheck, FileCheckResult, SyncJob},
     position::Epoch,
-    replication::{Answer, Feed, Members},
+    replication::{AppendAnswer, ReplicationBacklog, ClusterMembers},
     snapshot::PublishedSnapshot,
     view::DatabaseView,
 };
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 /// What the thread of a replica is told.
 pub enum Event {
     /// An offer of the leader, as bytes.
-    Offer(Bytes, oneshot::Sender<Answer>),
+    Offer(Bytes, oneshot::Sender<AppendAnswer>),
     /// A sync has ended.
     Synced(SyncJob, io::Result<()>),
     /// A look at the files has ended.
@@ -44,7 +44,7 @@ pub trait AtOnce: Send + marker::Sync {
     ///
     /// # Errors
     /// Where to answer, given back: the offer is for the replica's thread.
-    fn offered(&self, bytes: &Bytes, reply: oneshot::Sender<Answer>) -> Result<(), oneshot::Sender<Answer>>;
+    fn offered(&self, bytes: &Bytes, reply: oneshot::Sender<AppendAnswer>) -> Result<(), oneshot::Sender<AppendAnswer>>;
 }
 
 /// Gives events to the thread of a replica. Cheap to clone.
@@ -55,10 +55,10 @@ pub struct Follower {
 
 struct Shared {
     view: Arc<DatabaseView>,
-    feed: Arc<Feed>,
+    feed: Arc<ReplicationBacklog>,
     queue: Queue<Event>,
     at_once: OnceLock<Weak<dyn AtOnce>>,
-    members: Mutex<Members>,
+    members: Mutex<ClusterMembers>,
     promotions: mpsc::Sender<Promotion>,
     wanted: tokio::sync::Mutex<mpsc::Receiver<Promotion>>,
     ended: CancellationToken,
@@ -78,7 +78,7 @@ const OFFERS: usize = 16;
 impl Follower {
     /// A handle for a replica that is about to run. What it applies is seen in `view`; `feed` keeps its newest records, for
     /// a leader that has lost them.
-    pub fn new(view: Arc<DatabaseView>, feed: Arc<Feed>) -> Self {
+    pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>) -> Self {
         let queue = Queue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
         let (promotions, wanted) = mpsc::channel(1);
         let wanted = tokio::sync::Mutex::new(wanted);
@@ -92,7 +92,7 @@ impl Follower {
     }
 
     /// Its newest records.
-    pub fn feed(&self) -> &Arc<Feed> {
+    pub fn feed(&self) -> &Arc<ReplicationBacklog> {
         &self.shared.feed
     }
 
@@ -103,7 +103,7 @@ impl Follower {
     }
 
     /// Hands an offer over; `None` if the replica is stopping, or has more to do than it can.
-    pub async fn offer(&self, bytes: Bytes) -> Option<Answer> {
+    pub async fn offer(&self, bytes: Bytes) -> Option<AppendAnswer> {
         let (reply, answer) = oneshot::channel();
         let taker = self.shared.at_once.get().and_then(Weak::upgrade);
         let taken = match taker {
@@ -145,12 +145,12 @@ impl Follower {
     }
 
     /// The nodes of the cluster, as far as the leader has told.
-    pub fn members(&self) -> Members {
+    pub fn members(&self) -> ClusterMembers {
         self.shared.members.lock().clone()
     }
 
     /// For the replica's thread: these are the nodes of the cluster.
-    pub fn meet(&self, members: Members) {
+    pub fn meet(&self, members: ClusterMembers) {
         *self.shared.members.lock() = members;
     }
 

@@ -5,7 +5,7 @@ use crate::{
     format::FileError,
     manifest::ManifestState,
     position::Epoch,
-    replication::{Members, Offer, Outcome},
+    replication::{ClusterMembers, AppendRequest, AppendOutcome},
 };
 
 impl<T> Replica<T> {
@@ -15,7 +15,7 @@ impl<T> Replica<T> {
     }
 
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
-    pub(super) fn promise(&mut self, offer: &Offer<'_>, actions: &mut Vec<Action<T>>) -> Outcome {
+    pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<Action<T>>) -> AppendOutcome {
         let by = (offer.epoch, offer.leader);
         if self.held.is_none() {
             // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica from whoever
@@ -23,18 +23,18 @@ impl<T> Replica<T> {
             if self.loading {
                 (self.promised, self.promised_to) = (offer.epoch, Some(by));
             }
-            return Outcome::Syncing;
+            return AppendOutcome::Syncing;
         }
         if self.highest() == offer.epoch && self.promised_to != Some(by) {
-            return Outcome::OldEpoch; // it is led, or promised, already
+            return AppendOutcome::OldEpoch; // it is led, or promised, already
         }
         // It may come to nothing, and another lead in that epoch: whoever leads is followed.
         (self.promised, self.promised_to) = (offer.epoch, Some(by));
         actions.push(Action::Unready);
         if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
-            Outcome::Applied
+            AppendOutcome::Applied
         } else {
-            Outcome::Unreadable("the promise cannot be noted".to_owned())
+            AppendOutcome::Unreadable("the promise cannot be noted".to_owned())
         }
     }
 
@@ -57,7 +57,7 @@ impl<T> Replica<T> {
     }
 
     /// Takes note of who belongs to the cluster.
-    pub(super) fn meet(&mut self, members: &Option<Members>, actions: &mut Vec<Action<T>>) {
+    pub(super) fn meet(&mut self, members: &Option<ClusterMembers>, actions: &mut Vec<Action<T>>) {
         let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
         self.members = members.clone();
         self.keep(|files, _| files.meet(members), "the nodes of the cluster cannot be noted", actions);
@@ -66,7 +66,7 @@ impl<T> Replica<T> {
 }
 
 /// The nodes of the cluster, as the MANIFEST of the node at `own` tells of them. It may have led itself.
-pub(super) fn members_of(state: &ManifestState, own: &str) -> Members {
+pub(super) fn members_of(state: &ManifestState, own: &str) -> ClusterMembers {
     let leader = state.leader_url.clone().filter(|url| url != own);
-    Members { leader: leader.unwrap_or_default(), replicas: state.replicas.clone() }
+    ClusterMembers { leader: leader.unwrap_or_default(), replicas: state.replicas.clone() }
 }

@@ -5,7 +5,7 @@ use crate::{
     clock::Monotonic,
     format::FileError,
     log::{FileCheck, FileCheckResult, SyncJob},
-    replication::Outcome,
+    replication::AppendOutcome,
     snapshot::{DueWork, PublishedSnapshot},
 };
 use std::io;
@@ -27,7 +27,7 @@ impl<T> Replica<T> {
         let synced = self.synced_sequence().unwrap_or(u64::MAX);
         while self.waiting.front().is_some_and(|(sequence, _)| *sequence <= synced) {
             let (_, reply) = self.waiting.pop_front().expect("it was looked at");
-            self.answer(reply, Outcome::Applied, actions);
+            self.answer(reply, AppendOutcome::Applied, actions);
         }
         if !self.waiting.is_empty() {
             self.start_sync(actions);

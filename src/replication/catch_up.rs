@@ -1,6 +1,6 @@
 //! Where the records for one replica come from: memory, and behind that the log.
 
-use super::{Feed, Since};
+use super::{ReplicationBacklog, BacklogRead};
 use crate::{
     disk::Disk,
     format::{FileError, DatabaseIdentity},
@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 /// The records that one replica needs next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Gathered {
+pub enum CatchUpRecords {
     /// These, in this order.
     Records(Vec<Bytes>),
     /// None: it has all there are.
@@ -23,12 +23,12 @@ pub enum Gathered {
 
 /// Follows one replica through memory and log.
 #[derive(Default)]
-pub struct CatchUp {
+pub struct PeerCatchUp {
     /// In the log, the place behind this record.
     tail: Option<(Sequence, LogTail)>,
 }
 
-impl CatchUp {
+impl PeerCatchUp {
     /// What follows the record `after`, up to the last one that the leader has applied: some hundred KiB at most, unless
     /// one record is larger. Reads the disk when the records are no longer in memory.
     ///
@@ -38,21 +38,21 @@ impl CatchUp {
         &mut self,
         after: Sequence,
         last: Sequence,
-        feed: &Feed,
+        feed: &ReplicationBacklog,
         disk: &dyn Disk,
         identity: &DatabaseIdentity,
-    ) -> Result<Gathered, FileError> {
+    ) -> Result<CatchUpRecords, FileError> {
         match feed.since(after, limits::OFFER_BYTES) {
-            Since::Records(records) => {
+            BacklogRead::Records(records) => {
                 self.tail = None;
-                Ok(Gathered::Records(records))
+                Ok(CatchUpRecords::Records(records))
             }
-            Since::Nothing => Ok(Gathered::Nothing),
-            Since::Gone => self.read_log(after, last, disk, identity),
+            BacklogRead::Nothing => Ok(CatchUpRecords::Nothing),
+            BacklogRead::Gone => self.read_log(after, last, disk, identity),
         }
     }
 
-    /// The record that [`CatchUp::gather`] last gave from the log; `None` if they were in memory.
+    /// The record that [`PeerCatchUp::gather`] last gave from the log; `None` if they were in memory.
     pub fn behind(&self) -> Option<Sequence> {
         self.tail.as_ref().map(|(at, _)| *at)
     }
@@ -63,20 +63,20 @@ impl CatchUp {
         last: Sequence,
         disk: &dyn Disk,
         identity: &DatabaseIdentity,
-    ) -> Result<Gathered, FileError> {
+    ) -> Result<CatchUpRecords, FileError> {
         let mut tail = match self.tail.take() {
             Some((at, tail)) if at == after => tail,
             _ => match log::place_after(disk, identity, after)? {
                 Some((place, _)) => LogTail::open(disk, *identity, place)?,
-                None => return Ok(Gathered::NeedSnapshot),
+                None => return Ok(CatchUpRecords::NeedSnapshot),
             },
         };
         let mut bytes = Vec::new();
         tail.read(disk, last, &mut bytes)?;
         if bytes.is_empty() {
-            return Ok(Gathered::Nothing);
+            return Ok(CatchUpRecords::Nothing);
         }
         self.tail = Some((tail.place().sequence - 1, tail));
-        Ok(Gathered::Records(vec![bytes.into()]))
+        Ok(CatchUpRecords::Records(vec![bytes.into()]))
     }
 }

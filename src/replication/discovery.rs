@@ -13,7 +13,7 @@ const MOST_NODES: usize = 2 * limits::MAX_REPLICAS;
 
 /// What has come of an announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Announced {
+pub enum AnnounceResult {
     /// A leader has taken it, and will send an offer.
     Taken,
     /// That node follows the one at this URL.
@@ -61,7 +61,7 @@ impl LeaderDiscovery {
     }
 
     /// The node at `url` leads: it has said so itself.
-    pub fn told(&mut self, url: String) {
+    pub fn follow_hint(&mut self, url: String) {
         if self.may_lead(&url) {
             self.urls.retain(|known| *known != url);
             self.urls.insert(0, url);
@@ -71,18 +71,18 @@ impl LeaderDiscovery {
     }
 
     /// What has come of the announcement to [`Self::next`]. Tells whether the next one is to go out at once.
-    pub fn announced(&mut self, announced: Announced) -> bool {
+    pub fn announced(&mut self, announced: AnnounceResult) -> bool {
         match announced {
-            Announced::Taken => {
+            AnnounceResult::Taken => {
                 self.hops = 0;
                 false
             }
-            Announced::SentOn(url) if self.may_lead(&url) && self.next() != Some(&url) && self.hops < MOST_HOPS => {
+            AnnounceResult::SentOn(url) if self.may_lead(&url) && self.next() != Some(&url) && self.hops < MOST_HOPS => {
                 self.hops += 1;
-                self.at = self.place_of(url);
+                self.at = self.index_of(url);
                 true
             }
-            Announced::SentOn(_) | Announced::Failed => {
+            AnnounceResult::SentOn(_) | AnnounceResult::Failed => {
                 (self.at, self.hops) = ((self.at + 1) % self.urls.len().max(1), 0);
                 false
             }
@@ -90,7 +90,7 @@ impl LeaderDiscovery {
     }
 
     /// Where this node is among those that are known, from now on.
-    fn place_of(&mut self, url: String) -> usize {
+    fn index_of(&mut self, url: String) -> usize {
         if let Some(at) = self.urls.iter().position(|known| *known == url) {
             return at;
         }
@@ -108,21 +108,21 @@ mod tests {
         LeaderDiscovery::new("me".to_owned(), known.iter().map(|url| (*url).to_owned()))
     }
 
-    fn sent_on(url: &str) -> Announced {
-        Announced::SentOn(url.to_owned())
+    fn sent_on(url: &str) -> AnnounceResult {
+        AnnounceResult::SentOn(url.to_owned())
     }
 
     #[test]
     fn a_follower_announces_itself_to_all_nodes_in_turn_until_one_takes_it() {
         let mut discovery = discovery(&["a", "me", "b", "a", ""]);
         assert_eq!((discovery.leader(), discovery.next()), (Some("a"), Some("a")));
-        assert!(!discovery.announced(Announced::Failed));
+        assert!(!discovery.announced(AnnounceResult::Failed));
         assert_eq!(discovery.next(), Some("b"));
-        assert!(!discovery.announced(Announced::Taken));
+        assert!(!discovery.announced(AnnounceResult::Taken));
         assert_eq!(discovery.next(), Some("b"), "it leads");
-        discovery.announced(Announced::Failed);
+        discovery.announced(AnnounceResult::Failed);
         assert_eq!(discovery.next(), Some("a"));
-        discovery.told("c".to_owned());
+        discovery.follow_hint("c".to_owned());
         assert_eq!((discovery.leader(), discovery.next()), (Some("c"), Some("c")));
     }
 
@@ -132,7 +132,7 @@ mod tests {
         assert!(discovery.announced(sent_on("b")));
         assert_eq!(discovery.next(), Some("b"));
         assert!(discovery.announced(sent_on("c")) && discovery.next() == Some("c"));
-        assert!(!discovery.announced(Announced::Taken));
+        assert!(!discovery.announced(AnnounceResult::Taken));
         assert_eq!((discovery.leader(), discovery.next()), (Some("a"), Some("c")), "until it says that it leads");
     }
 

@@ -12,9 +12,9 @@ use crate::{
 };
 use bincode::{BorrowDecode, Decode, Encode, config};
 
-/// Content type of an [`Offer`], of an [`Answer`], and of records alone.
+/// Content type of an [`AppendRequest`], of an [`AppendAnswer`], and of records alone.
 pub const RECORDS_TYPE: &str = "application/vnd.memdb.records";
-/// Content type of an announced [`Hello`].
+/// Content type of an announced [`NodeState`].
 pub const HELLO_TYPE: &str = "application/vnd.memdb.hello";
 /// Content type of a snapshot file.
 pub const SNAPSHOT_TYPE: &str = "application/vnd.memdb.snapshot";
@@ -32,27 +32,27 @@ pub type NodeId = u128;
 
 /// What a leader wants of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Command {
+pub enum AppendCommand {
     /// Say where you are; change nothing.
-    Ask,
+    Probe,
     /// I am about to lead in `epoch`: promise to follow nobody of an earlier one, and to lead no more.
     Promise,
     /// You are on my history: apply what follows `after`.
-    Stream,
+    Append,
     /// What I have in records does not reach you: load a snapshot.
-    Snapshot,
+    InstallSnapshot,
 }
 
 /// Who belongs to a cluster, as its leader knows it: URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Members {
+pub struct ClusterMembers {
     /// The leader.
     pub leader: String,
     /// The replicas that are known.
     pub replicas: Vec<String>,
 }
 
-impl Members {
+impl ClusterMembers {
     /// Whether there is room for them in a MANIFEST.
     fn check(&self) -> Result<(), String> {
         let is_long = |url: &String| url.len() > limits::MAX_URL_BYTES;
@@ -65,7 +65,7 @@ impl Members {
 
 /// From a leader to a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer<'a> {
+pub struct AppendRequest<'a> {
     /// The database.
     pub identity: DatabaseIdentity,
     /// This run of the leader.
@@ -77,19 +77,19 @@ pub struct Offer<'a> {
     /// Where the leader stands.
     pub last: StateId,
     /// What is wanted.
-    pub command: Command,
-    /// For [`Command::Stream`]: the position of the replica that the leader has found to be on its history.
+    pub command: AppendCommand,
+    /// For [`AppendCommand::Append`]: the position of the replica that the leader has found to be on its history.
     pub after: Position,
     /// Answer only once everything is synced.
     pub durable: bool,
     /// Who else there is; left out where the replica knows it.
-    pub members: Option<Members>,
+    pub members: Option<ClusterMembers>,
     /// Whole records, as they are in the log.
     pub records: &'a [u8],
 }
 
 #[derive(Encode, BorrowDecode)]
-struct OfferHead {
+struct AppendRequestHead {
     version: u16,
     database_id: u128,
     shard_id: u32,
@@ -100,22 +100,22 @@ struct OfferHead {
     epoch: Epoch,
     epochs: EpochTable,
     last: StateId,
-    command: Command,
+    command: AppendCommand,
     after: Position,
     durable: bool,
-    members: Option<Members>,
+    members: Option<ClusterMembers>,
 }
 
-impl<'a> Offer<'a> {
+impl<'a> AppendRequest<'a> {
     /// The question where a node stands, of whoever does not lead (yet), and knows of `epoch`.
-    pub fn ask(identity: DatabaseIdentity, epoch: Epoch) -> Self {
+    pub fn probe(identity: DatabaseIdentity, epoch: Epoch) -> Self {
         Self {
             identity,
             leader: 0,
             epoch,
             epochs: EpochTable::default(),
             last: StateId::default(),
-            command: Command::Ask,
+            command: AppendCommand::Probe,
             after: Position::ZERO,
             durable: false,
             members: None,
@@ -125,14 +125,14 @@ impl<'a> Offer<'a> {
 
     /// The question whether a node promises `epoch` to the run `leader` of a node that is at `url`.
     pub fn promise(identity: DatabaseIdentity, epoch: Epoch, leader: NodeId, url: &str) -> Self {
-        let members = Some(Members { leader: url.to_owned(), replicas: Vec::new() });
-        Self { command: Command::Promise, leader, members, ..Self::ask(identity, epoch) }
+        let members = Some(ClusterMembers { leader: url.to_owned(), replicas: Vec::new() });
+        Self { command: AppendCommand::Promise, leader, members, ..Self::probe(identity, epoch) }
     }
 
     /// The offer as bytes, without its records: they follow.
     pub fn encode_head(&self) -> Vec<u8> {
         let DatabaseIdentity { database_id, shard_id, analyzer, hash_seed } = self.identity;
-        let head = OfferHead {
+        let head = AppendRequestHead {
             version: VERSION,
             database_id,
             shard_id,
@@ -159,12 +159,12 @@ impl<'a> Offer<'a> {
     /// What is wrong with it.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
         check_version(bytes)?;
-        let (head, used): (OfferHead, usize) =
+        let (head, used): (AppendRequestHead, usize) =
             bincode::borrow_decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
         let records = &bytes[used..];
         let analyzer = Analyzer::from_code(head.analyzer, head.analyzer_version)
             .ok_or_else(|| format!("analyzer {} in version {}", head.analyzer, head.analyzer_version))?;
-        let OfferHead {
+        let AppendRequestHead {
             database_id,
             shard_id,
             hash_seed,
@@ -180,14 +180,14 @@ impl<'a> Offer<'a> {
         } = head;
         let identity = DatabaseIdentity { database_id, shard_id, analyzer, hash_seed };
         check_epoch(epoch)?;
-        members.as_ref().map_or(Ok(()), Members::check)?;
+        members.as_ref().map_or(Ok(()), ClusterMembers::check)?;
         Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, members, records })
     }
 }
 
 /// Where a follower says that it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Hello {
+pub struct NodeState {
     /// This run of the follower.
     pub node: NodeId,
     /// Where it can be reached.
@@ -210,7 +210,7 @@ pub struct Hello {
     pub leads: bool,
 }
 
-impl Hello {
+impl NodeState {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -230,7 +230,7 @@ impl Hello {
 
 /// What became of an offer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Outcome {
+pub enum AppendOutcome {
     /// All of it is applied, or was before.
     Applied,
     /// It does not go on from where the follower is.
@@ -251,14 +251,14 @@ pub enum Outcome {
 
 /// From a replica to its leader.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Answer {
+pub struct AppendAnswer {
     /// What became of the offer.
-    pub outcome: Outcome,
+    pub outcome: AppendOutcome,
     /// Where the replica stands now.
-    pub hello: Hello,
+    pub hello: NodeState,
 }
 
-impl Answer {
+impl AppendAnswer {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -300,33 +300,33 @@ fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    fn offer() -> Offer<'static> {
+    fn offer() -> AppendRequest<'static> {
         let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 5));
-        Offer {
+        AppendRequest {
             identity,
             leader: 3,
             epoch: 2,
             epochs,
             last: StateId { position: Position::new(2, 9), digest: 1, chain: 2 },
-            command: Command::Stream,
+            command: AppendCommand::Append,
             after: Position::new(1, 5),
             durable: true,
-            members: Some(Members { leader: "http://a:1".into(), replicas: vec!["http://b:2".into()] }),
+            members: Some(ClusterMembers { leader: "http://a:1".into(), replicas: vec!["http://b:2".into()] }),
             records: b"records",
         }
     }
 
     #[test]
     fn who_asks_for_a_promise_says_which_run_it_is_and_where() {
-        let offer = Offer::promise(offer().identity, 4, 3, "http://a:1");
-        assert_eq!((offer.command, offer.epoch, offer.leader), (Command::Promise, 4, 3));
+        let offer = AppendRequest::promise(offer().identity, 4, 3, "http://a:1");
+        assert_eq!((offer.command, offer.epoch, offer.leader), (AppendCommand::Promise, 4, 3));
         assert_eq!(offer.members.map(|members| members.leader), Some("http://a:1".to_owned()));
     }
 
-    fn hello() -> Hello {
-        Hello {
+    fn hello() -> NodeState {
+        NodeState {
             node: 1,
             url: "http://127.0.0.1:8081".into(),
             database: Some(7),
@@ -345,45 +345,45 @@ mod tests {
         let mut bytes = offer().encode_head();
         let head = bytes.len();
         bytes.extend_from_slice(b"records");
-        assert_eq!(Offer::decode(&bytes), Ok(offer()));
-        assert!((0..head).all(|len| Offer::decode(&bytes[..len]).is_err()));
+        assert_eq!(AppendRequest::decode(&bytes), Ok(offer()));
+        assert!((0..head).all(|len| AppendRequest::decode(&bytes[..len]).is_err()));
         let bytes = hello().encode();
-        assert_eq!(Hello::decode(&bytes), Ok(hello()));
-        assert!((0..bytes.len()).all(|len| Hello::decode(&bytes[..len]).is_err()));
-        let answer = Answer { outcome: Outcome::Unreadable("x".into()), hello: hello() };
-        assert_eq!(Answer::decode(&answer.encode()), Ok(answer));
+        assert_eq!(NodeState::decode(&bytes), Ok(hello()));
+        assert!((0..bytes.len()).all(|len| NodeState::decode(&bytes[..len]).is_err()));
+        let answer = AppendAnswer { outcome: AppendOutcome::Unreadable("x".into()), hello: hello() };
+        assert_eq!(AppendAnswer::decode(&answer.encode()), Ok(answer));
     }
 
     #[test]
     fn an_epoch_that_leaves_no_room_for_the_next_is_refused() {
         for epoch in [limits::MAX_EPOCH + 1, u64::MAX] {
-            let offer = Offer { epoch, records: &[], ..offer() }.encode_head();
-            assert!(Offer::decode(&offer).is_err_and(|why| why.contains("cannot be")));
-            assert!(Hello::decode(&Hello { epoch, ..hello() }.encode()).is_err());
-            let hello = Hello { position: Position::new(epoch, 1), ..hello() };
-            assert!(Answer::decode(&Answer { outcome: Outcome::Applied, hello }.encode()).is_err());
+            let offer = AppendRequest { epoch, records: &[], ..offer() }.encode_head();
+            assert!(AppendRequest::decode(&offer).is_err_and(|why| why.contains("cannot be")));
+            assert!(NodeState::decode(&NodeState { epoch, ..hello() }.encode()).is_err());
+            let hello = NodeState { position: Position::new(epoch, 1), ..hello() };
+            assert!(AppendAnswer::decode(&AppendAnswer { outcome: AppendOutcome::Applied, hello }.encode()).is_err());
         }
     }
 
     #[test]
     fn more_nodes_than_a_manifest_holds_are_refused() {
-        let with = |members| Offer { members: Some(members), records: &[], ..offer() }.encode_head();
-        let many = Members { leader: String::new(), replicas: vec!["http://a:1".to_owned(); limits::MAX_REPLICAS + 1] };
-        let long = Members { leader: "x".repeat(limits::MAX_URL_BYTES + 1), replicas: Vec::new() };
-        assert!(Offer::decode(&with(many)).is_err() && Offer::decode(&with(long)).is_err());
+        let with = |members| AppendRequest { members: Some(members), records: &[], ..offer() }.encode_head();
+        let many = ClusterMembers { leader: String::new(), replicas: vec!["http://a:1".to_owned(); limits::MAX_REPLICAS + 1] };
+        let long = ClusterMembers { leader: "x".repeat(limits::MAX_URL_BYTES + 1), replicas: Vec::new() };
+        assert!(AppendRequest::decode(&with(many)).is_err() && AppendRequest::decode(&with(long)).is_err());
     }
 
     #[test]
     fn another_version_is_said_to_be_one() {
         let mut bytes = hello().encode();
         bytes[0] = VERSION as u8 + 1;
-        assert!(Hello::decode(&bytes).expect_err("newer").contains("version 3"));
+        assert!(NodeState::decode(&bytes).expect_err("newer").contains("version 3"));
     }
 
     #[test]
     fn a_length_that_is_made_up_allocates_nothing() {
         // A string that claims to have 2^60 bytes.
         let bytes = [&[VERSION as u8, 1, 253][..], &(1_u64 << 60).to_le_bytes()].concat();
-        assert!(Hello::decode(&bytes).is_err());
+        assert!(NodeState::decode(&bytes).is_err());
     }
 }

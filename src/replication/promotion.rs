@@ -9,7 +9,7 @@
 //!    where its log ends. Once others have promised they refuse its records, so it would stop without having said that.
 //! 3. The candidate promises the epoch to itself, then all others do.
 
-use super::{Answer, Asked, Hello, Members, NodeId, Offer, candidacy, has_promised, holds_nothing};
+use super::{AppendAnswer, PolledNode, NodeState, ClusterMembers, NodeId, AppendRequest, promotion_check, has_promised, may_skip_promise};
 use crate::{
     failpoint::{Defect, planted},
     format::DatabaseIdentity,
@@ -28,7 +28,7 @@ const NOBODY_LEADS: &str = "Nobody may be leading now: try again, here or at ano
 
 /// A replica that is to lead.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct PromotionCandidate {
     /// The database it holds; `None` if it holds none.
     pub identity: Option<DatabaseIdentity>,
     /// This run of it.
@@ -36,7 +36,7 @@ pub struct Candidate {
     /// Where it can be reached.
     pub url: String,
     /// The nodes of the cluster, as its leader has told.
-    pub members: Members,
+    pub members: ClusterMembers,
     /// The leader that its settings name.
     pub leader: Option<String>,
     /// Whether it is to lead also without records that others may have.
@@ -54,14 +54,14 @@ pub enum PromotionAction {
     /// Nothing to do before another answer.
     Wait,
     /// The candidate may lead.
-    Elected(Elected),
+    Elected(ElectedLeader),
     /// It may not, says this text to a person. It is a replica as before.
     Refused(String),
 }
 
 /// The leadership that other nodes have promised to a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Elected {
+pub struct ElectedLeader {
     /// The epoch.
     pub epoch: Epoch,
     /// The run of the node that they have promised it to.
@@ -76,14 +76,14 @@ pub struct Elected {
 
 /// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Recipient {
+enum PromotionRecipient {
     Itself,
     Node(String),
 }
 
 /// What the answers that are waited for are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum PromotionStep {
     OwnState,
     States,
     Promises,
@@ -92,35 +92,35 @@ enum Step {
 /// A promotion under way.
 #[derive(Debug)]
 pub struct Promotion {
-    candidate: Candidate,
+    candidate: PromotionCandidate,
     /// All other nodes it knows.
     others: Vec<String>,
     /// The one of them that it follows.
     leader: Option<String>,
     round: usize,
-    step: Step,
+    step: PromotionStep,
     /// Those who are to be asked in this step.
-    to_ask: VecDeque<Recipient>,
+    to_ask: VecDeque<PromotionRecipient>,
     /// Questions that were not answered yet.
     under_way: usize,
     /// Those who are to promise in later steps of this round.
-    later: VecDeque<Vec<Recipient>>,
+    later: VecDeque<Vec<PromotionRecipient>>,
     /// What the candidate said of itself in this round.
-    me: Option<Hello>,
-    asked: Vec<Asked>,
+    me: Option<NodeState>,
+    asked: Vec<PolledNode>,
     /// The epoch of this round.
     epoch: Epoch,
     /// Where the nodes stood that have answered, over all rounds.
     seen: Vec<Position>,
     /// Why this round cannot succeed.
     trouble: Option<String>,
-    ended: Option<Result<Elected, String>>,
+    ended: Option<Result<ElectedLeader, String>>,
 }
 
 impl Promotion {
     /// A promotion that has asked nobody yet.
-    pub fn new(candidate: Candidate) -> Self {
-        let Candidate { members, url: own, leader: configured, .. } = &candidate;
+    pub fn new(candidate: PromotionCandidate) -> Self {
+        let PromotionCandidate { members, url: own, leader: configured, .. } = &candidate;
         let leader = Some(members.leader.clone()).filter(|url| !url.is_empty()).or_else(|| configured.clone());
         let mut others: Vec<String> = Vec::new();
         for url in leader.iter().chain(configured).chain(&members.replicas) {
@@ -134,8 +134,8 @@ impl Promotion {
             others,
             leader,
             round: 0,
-            step: Step::OwnState,
-            to_ask: VecDeque::from([Recipient::Itself]),
+            step: PromotionStep::OwnState,
+            to_ask: VecDeque::from([PromotionRecipient::Itself]),
             under_way: 0,
             later: VecDeque::new(),
             me: None,
@@ -166,36 +166,36 @@ impl Promotion {
             if self.under_way > 0 {
                 return PromotionAction::Wait;
             }
-            self.begin_next_step(random);
+            self.start_next_step(random);
         }
     }
 
-    fn question(&self, recipient: Recipient) -> PromotionAction {
-        let Candidate { identity, node, url, .. } = &self.candidate;
+    fn question(&self, recipient: PromotionRecipient) -> PromotionAction {
+        let PromotionCandidate { identity, node, url, .. } = &self.candidate;
         let identity = identity.expect("without a database it has ended");
         let seen = self.me.as_ref().map_or(0, |me| me.epoch);
         let (offer, patience_ms) = match self.step {
             // The candidate's own replica is asked anew in each round: it may have promised a later epoch meanwhile.
-            Step::OwnState => (Offer::ask(identity, 0), limits::EXCHANGE_TIMEOUT_MS),
-            Step::States => (Offer::ask(identity, seen), limits::EXCHANGE_TIMEOUT_MS),
-            Step::Promises => (Offer::promise(identity, self.epoch, *node, url), PROMISE_TIMEOUT_MS),
+            PromotionStep::OwnState => (AppendRequest::probe(identity, 0), limits::EXCHANGE_TIMEOUT_MS),
+            PromotionStep::States => (AppendRequest::probe(identity, seen), limits::EXCHANGE_TIMEOUT_MS),
+            PromotionStep::Promises => (AppendRequest::promise(identity, self.epoch, *node, url), PROMISE_TIMEOUT_MS),
         };
         let bytes = Bytes::from(offer.encode_head());
         match recipient {
-            Recipient::Itself => PromotionAction::AskItself(bytes),
-            Recipient::Node(url) => PromotionAction::Ask(url, bytes, patience_ms),
+            PromotionRecipient::Itself => PromotionAction::AskItself(bytes),
+            PromotionRecipient::Node(url) => PromotionAction::Ask(url, bytes, patience_ms),
         }
     }
 
     /// The candidate's own replica has answered; `None`: it is stopping. `ended` is the end of the last epoch that it knows to have
     /// ended.
-    pub fn answered_itself(&mut self, answer: Option<Answer>, ended: Option<Position>) {
+    pub fn answered_itself(&mut self, answer: Option<AppendAnswer>, ended: Option<Position>) {
         if self.ended.is_some() {
             return;
         }
         self.under_way -= 1;
         let Some(answer) = answer else { return self.refuse("this replica is stopping") };
-        if self.step == Step::OwnState {
+        if self.step == PromotionStep::OwnState {
             let here = answer.hello.position;
             if !self.candidate.force && ended.is_some_and(|ended| ended.epoch >= here.epoch) {
                 return self
@@ -212,29 +212,29 @@ impl Promotion {
     }
 
     /// The node at `url` has answered; `None`: it has not in time.
-    pub fn answered(&mut self, url: &str, answer: Option<Answer>) {
+    pub fn answered(&mut self, url: &str, answer: Option<AppendAnswer>) {
         if self.ended.is_some() {
             return;
         }
         self.under_way -= 1;
         match self.step {
-            Step::OwnState => unreachable!("only the candidate is asked in this step"),
-            Step::States => self.states(url, answer.map(|answer| answer.hello)),
-            Step::Promises => self.promises(url, answer),
+            PromotionStep::OwnState => unreachable!("only the candidate is asked in this step"),
+            PromotionStep::States => self.states(url, answer.map(|answer| answer.hello)),
+            PromotionStep::Promises => self.promises(url, answer),
         }
     }
 
-    fn states(&mut self, url: &str, hello: Option<Hello>) {
+    fn states(&mut self, url: &str, hello: Option<NodeState>) {
         // One of the addresses may be the candidate's own.
         if hello.as_ref().is_some_and(|hello| hello.node == self.candidate.node) {
             return;
         }
         let leads = hello.as_ref().is_some_and(|hello| hello.leads);
         let is_leader = leads || self.leader.as_deref() == Some(url);
-        self.asked.push(Asked { url: url.to_owned(), is_leader, hello });
+        self.asked.push(PolledNode { url: url.to_owned(), is_leader, hello });
     }
 
-    fn promises(&mut self, url: &str, answer: Option<Answer>) {
+    fn promises(&mut self, url: &str, answer: Option<AppendAnswer>) {
         let epoch = self.epoch;
         let was_silent = self.asked.iter().any(|asked| asked.url == url && asked.hello.is_none());
         let trouble = match &answer {
@@ -249,27 +249,27 @@ impl Promotion {
         self.trouble = self.trouble.take().or(trouble);
     }
 
-    fn is_excused(&self, answer: &Answer) -> bool {
-        self.me.as_ref().is_some_and(|me| holds_nothing(answer, me))
+    fn is_excused(&self, answer: &AppendAnswer) -> bool {
+        self.me.as_ref().is_some_and(|me| may_skip_promise(answer, me))
     }
 
     /// Notes where a node of the same database stands.
-    fn note(&mut self, hello: &Hello) {
+    fn note(&mut self, hello: &NodeState) {
         if self.me.as_ref().is_some_and(|me| me.database == hello.database) {
             self.seen.push(hello.position);
         }
     }
 
     /// All questions of a step are answered.
-    fn begin_next_step(&mut self, random: u64) {
+    fn start_next_step(&mut self, random: u64) {
         match self.step {
-            Step::OwnState => {
-                self.step = Step::States;
-                self.to_ask = self.others.iter().cloned().map(Recipient::Node).collect();
+            PromotionStep::OwnState => {
+                self.step = PromotionStep::States;
+                self.to_ask = self.others.iter().cloned().map(PromotionRecipient::Node).collect();
             }
-            Step::States => self.choose_epoch(random),
-            Step::Promises => match (self.trouble.take(), self.later.pop_front()) {
-                (Some(why), _) => self.begin_next_round(&why),
+            PromotionStep::States => self.choose_epoch(random),
+            PromotionStep::Promises => match (self.trouble.take(), self.later.pop_front()) {
+                (Some(why), _) => self.start_next_round(&why),
                 (None, Some(next)) => self.to_ask = next.into(),
                 (None, None) => self.ended = Some(Ok(self.elected())),
             },
@@ -278,43 +278,43 @@ impl Promotion {
 
     fn choose_epoch(&mut self, random: u64) {
         let me = self.me.clone().expect("it was asked first");
-        let order = |asked: &Asked| self.others.iter().position(|url| *url == asked.url);
+        let order = |asked: &PolledNode| self.others.iter().position(|url| *url == asked.url);
         self.asked.sort_by_key(order);
-        match candidacy(&me, &self.asked, self.candidate.force, random) {
+        match check_promotion(&me, &self.asked, self.candidate.force, random) {
             Err(refusal) if self.round == 0 => return self.refuse(&refusal.to_string()),
             Err(refusal) => return self.refuse(&format!("{refusal}. {NOBODY_LEADS}")),
             Ok(epoch) => self.epoch = epoch,
         }
         self.note(&me);
-        let hellos: Vec<Hello> = self.asked.iter().filter_map(|asked| asked.hello.clone()).collect();
+        let hellos: Vec<NodeState> = self.asked.iter().filter_map(|asked| asked.hello.clone()).collect();
         hellos.iter().for_each(|hello| self.note(hello));
-        let (leaders, others): (Vec<&Asked>, Vec<&Asked>) =
+        let (leaders, others): (Vec<&PolledNode>, Vec<&PolledNode>) =
             self.asked.iter().partition(|asked| asked.hello.as_ref().is_some_and(|hello| hello.leads));
-        let node = |asked: &Asked| Recipient::Node(asked.url.clone());
-        let leaders: Vec<Recipient> = leaders.into_iter().map(node).collect();
-        let others: Vec<Recipient> = others.into_iter().map(node).collect();
-        let itself = vec![Recipient::Itself];
+        let node = |asked: &PolledNode| PromotionRecipient::Node(asked.url.clone());
+        let leaders: Vec<PromotionRecipient> = leaders.into_iter().map(node).collect();
+        let others: Vec<PromotionRecipient> = others.into_iter().map(node).collect();
+        let itself = vec![PromotionRecipient::Itself];
         self.later = if planted(Defect::CandidatePromisesFirst) {
             VecDeque::from([itself, leaders, others])
         } else {
             VecDeque::from([leaders, itself, others])
         };
-        self.step = Step::Promises;
+        self.step = PromotionStep::Promises;
     }
 
-    fn begin_next_round(&mut self, why: &str) {
+    fn start_next_round(&mut self, why: &str) {
         self.round += 1;
         if self.round == ROUNDS {
             return self.refuse(&format!("{why}. {NOBODY_LEADS}"));
         }
-        self.step = Step::OwnState;
-        self.to_ask = VecDeque::from([Recipient::Itself]);
+        self.step = PromotionStep::OwnState;
+        self.to_ask = VecDeque::from([PromotionRecipient::Itself]);
         self.later.clear();
         self.asked.clear();
     }
 
-    fn elected(&self) -> Elected {
-        Elected {
+    fn elected(&self) -> ElectedLeader {
+        ElectedLeader {
             epoch: self.epoch,
             node: self.candidate.node,
             others: self.others.clone(),
@@ -332,14 +332,14 @@ impl Promotion {
 mod tests {
     use super::*;
     use crate::{
-        replication::{Command, Outcome},
+        replication::{AppendCommand, AppendOutcome},
         tokenizer::Analyzer,
     };
 
     const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
-    fn hello(node: NodeId, epoch: Epoch, position: (u64, u64)) -> Hello {
-        Hello {
+    fn hello(node: NodeId, epoch: Epoch, position: (u64, u64)) -> NodeState {
+        NodeState {
             node,
             url: String::new(),
             database: Some(7),
@@ -354,21 +354,21 @@ mod tests {
     }
 
     fn promotion(force: bool) -> Promotion {
-        let members = Members { leader: "leader".into(), replicas: vec!["me".into(), "other".into()] };
+        let members = ClusterMembers { leader: "leader".into(), replicas: vec!["me".into(), "other".into()] };
         let leader = Some("leader".to_owned());
-        Promotion::new(Candidate { identity: Some(IDENTITY), node: 1, url: "me".into(), members, leader, force })
+        Promotion::new(PromotionCandidate { identity: Some(IDENTITY), node: 1, url: "me".into(), members, leader, force })
     }
 
     /// Runs it; `answers` gives what a node (`me` is the candidate itself) says to a command in an epoch, if anything. Gives the
     /// order of the promises, and the end.
     fn run(
         mut promotion: Promotion,
-        mut answers: impl FnMut(&str, Command, Epoch) -> Option<Answer>,
-    ) -> (Vec<String>, Result<Elected, String>) {
+        mut answers: impl FnMut(&str, AppendCommand, Epoch) -> Option<AppendAnswer>,
+    ) -> (Vec<String>, Result<ElectedLeader, String>) {
         let mut promises = Vec::new();
         let mut say = |url: &str, bytes: &Bytes| {
-            let offer = Offer::decode(bytes).expect("an offer");
-            if offer.command == Command::Promise {
+            let offer = AppendRequest::decode(bytes).expect("an offer");
+            if offer.command == AppendCommand::Promise {
                 promises.push(url.to_owned());
             }
             answers(url, offer.command, offer.epoch)
@@ -390,13 +390,13 @@ mod tests {
         }
     }
 
-    fn agrees(url: &str, command: Command, epoch: Epoch) -> Option<Answer> {
+    fn agrees(url: &str, command: AppendCommand, epoch: Epoch) -> Option<AppendAnswer> {
         let node = if url == "me" { 1 } else { 2 };
-        let seen = if command == Command::Promise { epoch } else { 3 };
-        let leads = url == "leader" && command == Command::Ask;
+        let seen = if command == AppendCommand::Promise { epoch } else { 3 };
+        let leads = url == "leader" && command == AppendCommand::Probe;
         let sequence = if url == "leader" { 12 } else { 10 };
-        let hello = Hello { leads, ..hello(node, seen, (3, sequence)) };
-        Some(Answer { outcome: Outcome::Applied, hello })
+        let hello = NodeState { leads, ..hello(node, seen, (3, sequence)) };
+        Some(AppendAnswer { outcome: AppendOutcome::Applied, hello })
     }
 
     #[test]
@@ -413,7 +413,7 @@ mod tests {
     fn a_promotion_tries_a_later_epoch_three_times_and_says_then_that_nobody_may_lead() {
         let mut epochs = Vec::new();
         let (promises, elected) = run(promotion(false), |url, command, epoch| {
-            if command == Command::Promise && url == "leader" {
+            if command == AppendCommand::Promise && url == "leader" {
                 epochs.push(epoch);
                 return None; // its answer is lost
             }
@@ -431,8 +431,8 @@ mod tests {
     fn what_a_node_has_said_in_a_round_that_failed_counts_in_the_next() {
         let mut round = 0;
         let (_, elected) = run(promotion(false), |url, command, epoch| {
-            round += usize::from(url == "me" && command == Command::Ask);
-            let leader_is_gone = round > 1 || command == Command::Promise;
+            round += usize::from(url == "me" && command == AppendCommand::Probe);
+            let leader_is_gone = round > 1 || command == AppendCommand::Promise;
             agrees(url, command, epoch).filter(|_| url != "leader" || !leader_is_gone)
         });
         let elected = elected.expect("a leader that is gone is no reason");

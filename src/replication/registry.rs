@@ -1,6 +1,6 @@
 //! The followers a leader knows of: who has announced itself, and how each is.
 
-use super::{Hello, Peer, SenderStatus};
+use super::{NodeState, PeerIndex, PeerStatus};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
@@ -10,35 +10,35 @@ const ANNOUNCEMENTS: usize = 64;
 
 /// Where announcements go and statuses come from. Cheap to clone.
 #[derive(Clone)]
-pub struct Registry {
-    announcements: mpsc::Sender<Hello>,
-    statuses: Arc<Mutex<BTreeMap<Peer, SenderStatus>>>,
+pub struct PeerRegistry {
+    announcements: mpsc::Sender<NodeState>,
+    statuses: Arc<Mutex<BTreeMap<PeerIndex, PeerStatus>>>,
 }
 
-impl Registry {
+impl PeerRegistry {
     /// A registry, and where its announcements come out.
-    pub fn new() -> (Self, mpsc::Receiver<Hello>) {
+    pub fn new() -> (Self, mpsc::Receiver<NodeState>) {
         let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
         (Self { announcements, statuses: Arc::default() }, announced)
     }
 
     /// A follower says that it is there.
-    pub fn announce(&self, hello: Hello) {
+    pub fn announce(&self, hello: NodeState) {
         let _ = self.announcements.try_send(hello); // it announces itself until it hears from the leader
     }
 
     /// How a replica is.
-    pub fn note(&self, peer: Peer, status: SenderStatus) {
+    pub fn note(&self, peer: PeerIndex, status: PeerStatus) {
         self.statuses.lock().insert(peer, status);
     }
 
     /// A replica is no longer known.
-    pub fn forget(&self, peer: Peer) {
+    pub fn forget(&self, peer: PeerIndex) {
         self.statuses.lock().remove(&peer);
     }
 
     /// How all replicas are.
-    pub fn statuses(&self) -> Vec<SenderStatus> {
+    pub fn statuses(&self) -> Vec<PeerStatus> {
         self.statuses.lock().values().cloned().collect()
     }
 }

@@ -7,7 +7,7 @@
 //! The owner carries out each [`TailAction`], in any order and at any pace, and reports what came of it. What is right to take
 //! from whom is decided in `take_back.rs`.
 
-use super::{Answer, Choice, Elected, ExtendError, Hello, Offer, choose, extend, lacks};
+use super::{AppendAnswer, TailRecoveryPlan, ElectedLeader, AppendTailError, NodeState, AppendRequest, plan, append_tail, missing_tail};
 use crate::{
     limits,
     manifest::Manifest,
@@ -29,7 +29,7 @@ const PAUSE_MS: u64 = 200;
 
 /// A node that is about to lead.
 #[derive(Clone, Debug)]
-pub struct Starter {
+pub struct StartingNode {
     /// Where it can be reached.
     pub url: String,
     /// The machine's boot.
@@ -41,7 +41,7 @@ pub struct Starter {
     /// Whether its settings say that an empty directory is to become a new database, whatever others hold.
     pub init: bool,
     /// What other nodes have promised it, if it was promoted.
-    pub elected: Option<Elected>,
+    pub elected: Option<ElectedLeader>,
 }
 
 /// Whether a node begins by asking whether it may lead, rather than as a follower. `verb` says whether it was started with the verb of a
@@ -92,7 +92,7 @@ pub enum TailRefusal {
 
 /// Why a node gave no answer to the question where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum ProbeError {
     /// It does not run: nothing listens there.
     NotThere,
     /// The way to it was bad, or it is busy, starting or stopping: asking again may go better.
@@ -103,25 +103,25 @@ pub enum NoAnswer {
 
 /// What is known of a node.
 #[derive(Clone, Debug)]
-enum State {
+enum PolledState {
     /// It is to be asked at this time; why the last answer was none.
     Due(u64, String),
     /// The question is under way; why the answer before was none.
     Asked(String),
-    Answered(Hello),
+    Answered(NodeState),
     /// It will not answer.
     Silent,
 }
 
 #[derive(Clone, Debug)]
-struct Node {
+struct TailNode {
     url: String,
-    state: State,
+    state: PolledState,
 }
 
 /// A node that has more than this log.
 #[derive(Clone, Debug)]
-struct Source {
+struct TailSource {
     url: String,
     /// The last record it has.
     last: Sequence,
@@ -129,9 +129,9 @@ struct Source {
 
 /// Records are fetched from all sources in turn, again and again.
 #[derive(Clone, Debug)]
-struct Fetching {
+struct TailFetch {
     /// Whoever has the most is first.
-    sources: Vec<Source>,
+    sources: Vec<TailSource>,
     /// The source that is asked next.
     at: usize,
     is_under_way: bool,
@@ -145,9 +145,9 @@ struct Fetching {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum TailStep {
     Asking,
-    Fetching(Fetching),
+    Fetching(TailFetch),
     /// A candidate asks everybody again: those who have promised may be changing their role just now.
     Pausing(u64),
     ReadAgain,
@@ -157,19 +157,19 @@ enum Step {
 
 /// A start under way.
 pub struct TailRecovery {
-    starter: Starter,
+    starter: StartingNode,
     is_new: bool,
-    nodes: Vec<Node>,
+    nodes: Vec<TailNode>,
     patience_ms: u64,
     began_ms: u64,
     deadline_ms: u64,
-    step: Step,
+    step: TailStep,
     alarms: VecDeque<String>,
 }
 
 impl TailRecovery {
     /// A start that has asked nobody yet, of a node whose files gave `recovered`.
-    pub fn new(starter: Starter, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
+    pub fn new(starter: StartingNode, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
         let state = &recovered.manifest.state;
         let elected = starter.elected.as_ref();
         let went_down = state.clean_stop.is_none() && state.boot_id != starter.boot_id;
@@ -179,12 +179,12 @@ impl TailRecovery {
         let mut urls: Vec<String> = named.filter(|other| **other != starter.url).cloned().collect();
         urls.sort_unstable();
         urls.dedup();
-        let nodes = urls.into_iter().map(|url| Node { url, state: State::Due(now_ms, String::new()) }).collect();
+        let nodes = urls.into_iter().map(|url| TailNode { url, state: PolledState::Due(now_ms, String::new()) }).collect();
         let patience_ms = if may_miss { PATIENCE_MS } else { SHORT_PATIENCE_MS };
         let step = match unasked(&starter, recovered) {
-            Some(refusal) => Step::Refused(refusal),
-            None if recovered.new && starter.init => Step::Leads,
-            None => Step::Asking,
+            Some(refusal) => TailStep::Refused(refusal),
+            None if recovered.new && starter.init => TailStep::Leads,
+            None => TailStep::Asking,
         };
         let deadline_ms = now_ms + patience_ms;
         Self {
@@ -211,23 +211,23 @@ impl TailRecovery {
                 return TailAction::Alarm(alarm);
             }
             let action = match &self.step {
-                Step::Asking => self.ask(recovered, now_ms),
-                Step::Fetching(_) => self.fetch(recovered, now_ms),
-                Step::Pausing(until_ms) if now_ms < *until_ms => Some(TailAction::Wait(*until_ms)),
-                Step::Pausing(_) => {
-                    self.nodes.iter_mut().for_each(|node| node.state = State::Due(now_ms, String::new()));
-                    (self.step, self.deadline_ms) = (Step::Asking, now_ms + self.patience_ms);
+                TailStep::Asking => self.ask(recovered, now_ms),
+                TailStep::Fetching(_) => self.fetch(recovered, now_ms),
+                TailStep::Pausing(until_ms) if now_ms < *until_ms => Some(TailAction::Wait(*until_ms)),
+                TailStep::Pausing(_) => {
+                    self.nodes.iter_mut().for_each(|node| node.state = PolledState::Due(now_ms, String::new()));
+                    (self.step, self.deadline_ms) = (TailStep::Asking, now_ms + self.patience_ms);
                     None
                 }
-                Step::ReadAgain => {
-                    self.step = Step::Leads;
+                TailStep::ReadAgain => {
+                    self.step = TailStep::Leads;
                     Some(TailAction::ReadAgain)
                 }
-                Step::Leads => {
-                    self.begin_epoch(recovered);
+                TailStep::Leads => {
+                    self.start_epoch(recovered);
                     Some(TailAction::Lead)
                 }
-                Step::Refused(refusal) => Some(TailAction::Refused(refusal.clone())),
+                TailStep::Refused(refusal) => Some(TailAction::Refused(refusal.clone())),
             };
             if let Some(action) = action {
                 return action;
@@ -236,7 +236,7 @@ impl TailRecovery {
     }
 
     /// The epoch that is begun, and what the MANIFEST tells with it.
-    fn begin_epoch(&self, recovered: &mut RecoveredDatabase) {
+    fn start_epoch(&self, recovered: &mut RecoveredDatabase) {
         if let Some(elected) = &self.starter.elected {
             recovered.manifest.state.replicas.clone_from(&elected.others);
             recovered.promote(elected.epoch);
@@ -254,25 +254,25 @@ impl TailRecovery {
         let mut wake_ms = self.deadline_ms;
         for node in &mut self.nodes {
             let url = &node.url;
-            match std::mem::replace(&mut node.state, State::Silent) {
-                State::Due(_, why) if is_over => self.alarms.push_back(format!(
+            match std::mem::replace(&mut node.state, PolledState::Silent) {
+                PolledState::Due(_, why) if is_over => self.alarms.push_back(format!(
                     "replica {url} did not answer in time, and may have what is missing here: {why}"
                 )),
-                State::Due(at_ms, why) if at_ms <= now_ms => {
+                PolledState::Due(at_ms, why) if at_ms <= now_ms => {
                     let patience_ms = limits::EXCHANGE_TIMEOUT_MS.min(self.deadline_ms - now_ms);
-                    let question = Offer::ask(recovered.manifest.identity, epoch).encode_head().into();
-                    node.state = State::Asked(why);
+                    let question = AppendRequest::probe(recovered.manifest.identity, epoch).encode_head().into();
+                    node.state = PolledState::Asked(why);
                     return Some(TailAction::Ask(url.clone(), question, patience_ms));
                 }
                 other => {
-                    if let State::Due(at_ms, _) = &other {
+                    if let PolledState::Due(at_ms, _) = &other {
                         wake_ms = wake_ms.min(*at_ms);
                     }
                     node.state = other;
                 }
             }
         }
-        if self.nodes.iter().any(|node| matches!(node.state, State::Due(..) | State::Asked(_))) {
+        if self.nodes.iter().any(|node| matches!(node.state, PolledState::Due(..) | PolledState::Asked(_))) {
             return Some(TailAction::Wait(wake_ms));
         }
         self.decide(recovered, now_ms);
@@ -280,27 +280,27 @@ impl TailRecovery {
     }
 
     /// The node at `url` has answered, or not.
-    pub fn answered(&mut self, url: &str, answer: Result<Answer, NoAnswer>, now_ms: u64) {
+    pub fn answered(&mut self, url: &str, answer: Result<AppendAnswer, ProbeError>, now_ms: u64) {
         let Some(node) = self.nodes.iter_mut().find(|node| node.url == url) else { return };
-        let State::Asked(before) = std::mem::replace(&mut node.state, State::Silent) else {
+        let PolledState::Asked(before) = std::mem::replace(&mut node.state, PolledState::Silent) else {
             unreachable!("one question at a time, and an answer to each")
         };
         match answer {
-            Ok(answer) => node.state = State::Answered(answer.hello),
-            Err(NoAnswer::NotThere) => {}
-            Err(NoAnswer::MayPass(why)) => {
+            Ok(answer) => node.state = PolledState::Answered(answer.hello),
+            Err(ProbeError::NotThere) => {}
+            Err(ProbeError::MayPass(why)) => {
                 // What it said before its time was cut short tells more.
                 let why = if now_ms < self.deadline_ms || before.is_empty() { why } else { before };
-                node.state = State::Due(now_ms + PAUSE_MS, why);
+                node.state = PolledState::Due(now_ms + PAUSE_MS, why);
             }
-            Err(NoAnswer::Strange(why)) if self.is_new => {
+            Err(ProbeError::Strange(why)) if self.is_new => {
                 let refusal = format!(
                     "this directory is empty, and whether replica {url} holds a database cannot be told, because {why}: put \
                      that right, take it from --replica, or say --init to begin a new database"
                 );
-                self.step = Step::Refused(TailRefusal::NotLeader(refusal));
+                self.step = TailStep::Refused(TailRefusal::NotLeader(refusal));
             }
-            Err(NoAnswer::Strange(why)) => {
+            Err(ProbeError::Strange(why)) => {
                 self.alarms.push_back(format!("replica {url} may have what is missing here, but {why}"));
             }
         }
@@ -309,14 +309,14 @@ impl TailRecovery {
     /// All have answered that will.
     fn decide(&mut self, recovered: &RecoveredDatabase, now_ms: u64) {
         let answered = self.nodes.iter().filter_map(|node| match &node.state {
-            State::Answered(hello) => Some((node.url.clone(), hello.clone())),
+            PolledState::Answered(hello) => Some((node.url.clone(), hello.clone())),
             _ => None,
         });
-        let (urls, hellos): (Vec<String>, Vec<Hello>) = answered.unzip();
+        let (urls, hellos): (Vec<String>, Vec<NodeState>) = answered.unzip();
         if self.is_new {
             let holds =
                 hellos.iter().zip(&urls).find_map(|(hello, url)| hello.database.map(|database| (database, url)));
-            self.step = holds.map_or(Step::Leads, |(database, url)| Step::Refused(is_empty(database, url)));
+            self.step = holds.map_or(TailStep::Leads, |(database, url)| TailStep::Refused(is_empty(database, url)));
             return;
         }
         let (database, epoch) = (recovered.manifest.identity.database_id, recovered.manifest.state.epoch);
@@ -329,25 +329,25 @@ impl TailRecovery {
                 "this node was started to follow {url}, which leads another database than {database:032x}: give it the right \
                  --leader, or start it by `memdb leader`"
             );
-            self.step = Step::Refused(TailRefusal::Succeeded { by: Some(url.clone()), told });
+            self.step = TailStep::Refused(TailRefusal::Succeeded { by: Some(url.clone()), told });
             return;
         }
         let end = end_of(recovered);
         let promised = self.starter.elected.as_ref().map_or(epoch, |elected| elected.epoch);
-        match choose(&hellos, database, epoch, end, promised) {
-            Choice::Nobody => self.has_all(recovered, now_ms),
-            Choice::HigherEpoch(at, seen) => {
+        match plan(&hellos, database, epoch, end, promised) {
+            TailRecoveryPlan::Nobody => self.has_all(recovered, now_ms),
+            TailRecoveryPlan::HigherEpoch(at, seen) => {
                 let url = &urls[at];
                 let told = format!(
                     "{url} has seen epoch {seen}, and the last one here was {epoch}: another leader has taken over, or \
                      these files are an old copy"
                 );
                 let by = hellos[at].leads.then(|| url.clone());
-                self.step = Step::Refused(TailRefusal::Succeeded { by, told });
+                self.step = TailStep::Refused(TailRefusal::Succeeded { by, told });
             }
-            Choice::From(ahead) => {
-                let source = |at: usize| Source { url: urls[at].clone(), last: hellos[at].position.sequence };
-                self.step = Step::Fetching(Fetching {
+            TailRecoveryPlan::From(ahead) => {
+                let source = |at: usize| TailSource { url: urls[at].clone(), last: hellos[at].position.sequence };
+                self.step = TailStep::Fetching(TailFetch {
                     sources: ahead.into_iter().map(source).collect(),
                     at: 0,
                     is_under_way: false,
@@ -363,7 +363,7 @@ impl TailRecovery {
 
     /// Fetches the next records, or has none to fetch.
     fn fetch(&mut self, recovered: &RecoveredDatabase, now_ms: u64) -> Option<TailAction> {
-        let Step::Fetching(fetching) = &mut self.step else { return None };
+        let TailStep::Fetching(fetching) = &mut self.step else { return None };
         let (end, wanted) = (end_of(recovered), fetching.sources[0].last);
         if fetching.is_under_way {
             return Some(TailAction::Wait(u64::MAX));
@@ -398,27 +398,27 @@ impl TailRecovery {
              ({troubles}): start again once it gives them, or `memdb restore --from {url}` into an empty directory. To lead \
              without those records, stop that replica first"
         );
-        self.lacks_some(why, now_ms);
+        self.give_up_on_tail(why, now_ms);
         None
     }
 
     /// The source that was asked has given records (empty: no more; `None`: it has those behind the position no longer), or not;
     /// then why.
     pub fn fetched(&mut self, records: Result<Option<Bytes>, String>, recovered: &mut RecoveredDatabase) {
-        let Step::Fetching(fetching) = &mut self.step else { return };
+        let TailStep::Fetching(fetching) = &mut self.step else { return };
         fetching.is_under_way = false;
         let source = &fetching.sources[fetching.at];
         let trouble = match records {
             Ok(Some(records)) if records.is_empty() => Some("it gives no more records".to_owned()),
             Ok(Some(records)) => {
                 let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
-                let extended = extend(&mut recovered.store, &identity, epoch, &records);
+                let extended = append_tail(&mut recovered.store, &identity, epoch, &records);
                 // They are durable only once a snapshot has them.
                 recovered.report.clean = false;
                 match extended {
                     Ok(_) => None,
-                    Err(ExtendError::Foreign(why)) => Some(why),
-                    Err(ExtendError::Diverged(why)) => {
+                    Err(AppendTailError::Foreign(why)) => Some(why),
+                    Err(AppendTailError::Diverged(why)) => {
                         let url = source.url.clone();
                         return self.has_diverged(&url, &why);
                     }
@@ -441,9 +441,9 @@ impl TailRecovery {
         );
         if self.is_forced() {
             self.alarms.push_back(format!("leading without taking anything back, as it was forced: {why}"));
-            self.step = Step::ReadAgain;
+            self.step = TailStep::ReadAgain;
         } else {
-            self.step = Step::Refused(TailRefusal::Diverged(why));
+            self.step = TailStep::Refused(TailRefusal::Diverged(why));
         }
     }
 
@@ -451,27 +451,27 @@ impl TailRecovery {
     fn has_all(&mut self, recovered: &RecoveredDatabase, now_ms: u64) {
         let here = recovered.stands();
         let elected = self.starter.elected.as_ref();
-        let missing = elected.and_then(|elected| Some((lacks(elected.promised.iter().copied(), here)?, elected.epoch)));
+        let missing = elected.and_then(|elected| Some((missing_tail(elected.promised.iter().copied(), here)?, elected.epoch)));
         let Some((most, epoch)) = missing else {
-            self.step = Step::Leads;
+            self.step = TailStep::Leads;
             return;
         };
         let why = format!(
             "a node that has promised epoch {epoch} was at {most}, this one is at {here}, and that node cannot be asked any more"
         );
-        self.lacks_some(why, now_ms);
+        self.give_up_on_tail(why, now_ms);
     }
 
     /// Something is missing that exists elsewhere.
-    fn lacks_some(&mut self, why: String, now_ms: u64) {
+    fn give_up_on_tail(&mut self, why: String, now_ms: u64) {
         let waits = self.starter.elected.is_some() && now_ms.saturating_sub(self.began_ms) <= HAND_OVER_PATIENCE_MS;
         self.step = if self.is_forced() {
             self.alarms.push_back(format!("leading all the same, as it was forced: {why}"));
-            Step::Leads
+            TailStep::Leads
         } else if waits {
-            Step::Pausing(now_ms + PAUSE_MS)
+            TailStep::Pausing(now_ms + PAUSE_MS)
         } else {
-            Step::Refused(TailRefusal::NotLeader(why))
+            TailStep::Refused(TailRefusal::NotLeader(why))
         };
     }
 
@@ -481,7 +481,7 @@ impl TailRecovery {
 }
 
 /// Why a node does not lead that need not ask anybody to know it.
-fn unasked(starter: &Starter, recovered: &RecoveredDatabase) -> Option<TailRefusal> {
+fn unasked(starter: &StartingNode, recovered: &RecoveredDatabase) -> Option<TailRefusal> {
     let state = &recovered.manifest.state;
     let own: Epoch = starter.elected.as_ref().map_or(state.epoch, |elected| elected.epoch);
     if state.highest() > own {

@@ -8,7 +8,7 @@ use crate::{
 use memdb::{
     position::Epoch,
     recovery,
-    replication::{Answer, Candidate, Command, Elected, Hello, NodeId, Offer, Outcome, Promotion, PromotionAction},
+    replication::{AppendAnswer, PromotionCandidate, AppendCommand, ElectedLeader, NodeState, NodeId, AppendRequest, AppendOutcome, Promotion, PromotionAction},
 };
 use std::collections::BTreeMap;
 
@@ -21,31 +21,31 @@ pub struct Promoting {
     leaders: BTreeMap<Place, NodeId>,
     /// The epoch that is asked for in this round, and who has promised it.
     epoch: Epoch,
-    promised: BTreeMap<Place, Hello>,
+    promised: BTreeMap<Place, NodeState>,
 }
 
 /// A replica that others have promised that it may lead.
 pub struct Promoted {
-    pub elected: Elected,
+    pub elected: ElectedLeader,
     /// Those who have promised that very epoch.
-    pub promised: BTreeMap<Place, Hello>,
+    pub promised: BTreeMap<Place, NodeState>,
 }
 
 impl Promoting {
     /// Notes what is asked.
-    fn asks(&mut self, offer: &Offer<'_>) {
-        if offer.command == Command::Promise && offer.epoch != self.epoch {
+    fn asks(&mut self, offer: &AppendRequest<'_>) {
+        if offer.command == AppendCommand::Promise && offer.epoch != self.epoch {
             self.epoch = offer.epoch;
             self.promised.clear();
         }
     }
 
     /// Notes what a node has answered.
-    fn hears(&mut self, offer: &Offer<'_>, from: Place, answer: &Answer) {
-        if offer.command == Command::Promise && answer.outcome == Outcome::Applied {
+    fn hears(&mut self, offer: &AppendRequest<'_>, from: Place, answer: &AppendAnswer) {
+        if offer.command == AppendCommand::Promise && answer.outcome == AppendOutcome::Applied {
             self.promised.insert(from, answer.hello.clone());
         }
-        if offer.command == Command::Ask && answer.hello.leads {
+        if offer.command == AppendCommand::Probe && answer.hello.leads {
             self.leaders.insert(from, answer.hello.node);
         }
     }
@@ -61,7 +61,7 @@ impl Cluster {
             return;
         }
         let (members, node) = (following.members.clone(), following.replica.hello().node);
-        let candidate = Candidate { identity, node, url: url_of(at), members, leader, force: forced };
+        let candidate = PromotionCandidate { identity, node, url: url_of(at), members, leader, force: forced };
         let (leaders, promised) = Default::default();
         let promotion = Promotion::new(candidate);
         following.promoting = Some(Promoting { promotion, node, leaders, epoch: 0, promised });
@@ -75,9 +75,9 @@ impl Cluster {
         let Some(mut promoting) = following.promoting.take() else { return Ok(()) };
         match promoting.promotion.poll(self.random.next_u64()) {
             PromotionAction::AskItself(bytes) => {
-                let offer = Offer::decode(&bytes)?;
+                let offer = AppendRequest::decode(&bytes)?;
                 promoting.asks(&offer);
-                if offer.command == Command::Ask {
+                if offer.command == AppendCommand::Probe {
                     (promoting.epoch, promoting.leaders) = Default::default(); // another round
                 }
                 let answer = self.asks_for(&offer, |cluster| cluster.ask(at, at, &bytes))?;
@@ -86,7 +86,7 @@ impl Cluster {
                 promoting.promotion.answered_itself(answer, ended);
             }
             PromotionAction::Ask(url, bytes, _) => {
-                let (offer, other) = (Offer::decode(&bytes)?, place_of(&url).ok_or("there is no such node")?);
+                let (offer, other) = (AppendRequest::decode(&bytes)?, place_of(&url).ok_or("there is no such node")?);
                 promoting.asks(&offer);
                 let answer = self.asks_for(&offer, |cluster| cluster.asks(at, other, &bytes))?;
                 if let Some(answer) = &answer {
@@ -114,17 +114,17 @@ impl Cluster {
     /// Has a question asked, and takes note of whoever promises.
     fn asks_for(
         &mut self,
-        offer: &Offer<'_>,
-        ask: impl FnOnce(&mut Self) -> Result<Option<Answer>, String>,
-    ) -> Result<Option<Answer>, String> {
-        self.sworn_to = if offer.command == Command::Promise { offer.epoch } else { 0 };
+        offer: &AppendRequest<'_>,
+        ask: impl FnOnce(&mut Self) -> Result<Option<AppendAnswer>, String>,
+    ) -> Result<Option<AppendAnswer>, String> {
+        self.sworn_to = if offer.command == AppendCommand::Promise { offer.epoch } else { 0 };
         let answer = ask(self);
         self.sworn_to = 0;
         answer
     }
 
     /// A question to any node; the network may lose it, or the answer.
-    pub fn asks(&mut self, from: Place, to: Place, question: &[u8]) -> Result<Option<Answer>, String> {
+    pub fn asks(&mut self, from: Place, to: Place, question: &[u8]) -> Result<Option<AppendAnswer>, String> {
         if !self.network.gets_through(from, to) || !self.is_awake(to) {
             return Ok(None);
         }
@@ -155,7 +155,7 @@ impl Cluster {
     }
 
     /// Everybody has been asked: it is about to lead, from its files on.
-    fn takes_the_lead(&mut self, at: Place, elected: Elected, promoting: Promoting) -> Result<(), String> {
+    fn takes_the_lead(&mut self, at: Place, elected: ElectedLeader, promoting: Promoting) -> Result<(), String> {
         self.note(format_args!("{at} may lead in {}", elected.epoch));
         let position = self.nodes[at].following().filter(|it| it.keeps()).and_then(|following| following.position());
         ended(self, at);

@@ -443,7 +443,7 @@ impl Cluster {
             for at in (0..PLACES).filter(|&at| at != leader) {
                 self.nodes[at].follows = leader;
                 if let Some(following) = self.nodes[at].following_mut() {
-                    following.discovery.told(url_of(leader));
+                    following.discovery.follow_hint(url_of(leader));
                 }
             }
         }

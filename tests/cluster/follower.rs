@@ -17,7 +17,7 @@ use memdb::{
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
     replication::{
-        Announced, Answer, Archive, Feed, LeaderDiscovery, Members, Offer, Outcome, Outgoing, Snapshot, has_promised,
+        AnnounceResult, AppendAnswer, HistorySource, ReplicationBacklog, LeaderDiscovery, ClusterMembers, AppendRequest, AppendOutcome, SnapshotUpload, SnapshotOffer, has_promised,
     },
     snapshot::{SnapshotJob, SnapshotLoader, SnapshotSettings, JobStep},
     store::{StateId, StoreReader, Store, DedupLimits},
@@ -31,8 +31,8 @@ pub type Reply = (Place, u64);
 pub struct Following {
     disk: Option<Arc<dyn Disk>>,
     pub replica: Replica<Reply>,
-    feed: Arc<Feed>,
-    pub archive: Archive,
+    feed: Arc<ReplicationBacklog>,
+    pub archive: HistorySource,
     /// What is served.
     pub view: Option<(EpochTable, StoreReader)>,
     pub ready: bool,
@@ -43,12 +43,12 @@ pub struct Following {
     /// A snapshot is loaded, and waits until the own one is written.
     takes_over: bool,
     /// What the question of a leader that starts was answered.
-    told_starting: Option<Answer>,
+    told_starting: Option<AppendAnswer>,
     asked: bool,
     /// Where its leader may be.
     pub discovery: LeaderDiscovery,
     /// The nodes of the cluster, as its leader has told.
-    pub members: Members,
+    pub members: ClusterMembers,
     /// It is about to lead.
     pub promoting: Option<Promoting>,
 }
@@ -60,7 +60,7 @@ enum Load {
 }
 
 struct Coming {
-    outgoing: Outgoing,
+    outgoing: SnapshotUpload,
     identity: DatabaseIdentity,
     at: u64,
     loader: Box<SnapshotLoader>,
@@ -128,8 +128,8 @@ impl Cluster {
         let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
         let mut actions = Vec::new();
         let replica = Replica::new(settings, directory, found, self.nodes[seat].logged, now, &mut actions);
-        let feed = Arc::new(Feed::new(0, self.settings.feed_bytes));
-        let archive = Archive::new(disk.clone(), Arc::clone(&feed));
+        let feed = Arc::new(ReplicationBacklog::new(0, self.settings.feed_bytes));
+        let archive = HistorySource::new(disk.clone(), Arc::clone(&feed));
         let (view, syncs, snapshot, load, told_starting) = Default::default();
         let (ready, takes_over, asked, members, promoting) = Default::default();
         self.nodes[seat].process = Process::Follows(Box::new(Following {
@@ -178,14 +178,14 @@ impl Cluster {
             return Err(format!("replica {seat} has seen epoch {before}, and follows a leader of epoch {after}"));
         }
         if self.bug == Some(Bug::SkipsGaps)
-            && let Ok(offer) = Offer::decode(bytes)
+            && let Ok(offer) = AppendRequest::decode(bytes)
             && !offer.records.is_empty()
         {
             for action in &mut actions {
                 if let Action::Answer(_, answer) = action
-                    && answer.outcome == Outcome::Gap
+                    && answer.outcome == AppendOutcome::Gap
                 {
-                    answer.outcome = Outcome::Applied;
+                    answer.outcome = AppendOutcome::Applied;
                     answer.hello.position = offer.last.position;
                 }
             }
@@ -194,7 +194,7 @@ impl Cluster {
     }
 
     /// A leader that starts asks; gives the answer.
-    pub fn ask(&mut self, from: Place, seat: Place, question: &[u8]) -> Result<Option<Answer>, String> {
+    pub fn ask(&mut self, from: Place, seat: Place, question: &[u8]) -> Result<Option<AppendAnswer>, String> {
         if let Some(process) = self.nodes[seat].following_mut() {
             (process.asked, process.told_starting) = (true, None);
         }
@@ -237,7 +237,7 @@ impl Cluster {
                 Action::Stands(_) => self.notice(seat),
                 Action::CaughtUp => process.ready = true,
                 Action::Members(members) => {
-                    process.discovery.told(members.leader.clone());
+                    process.discovery.follow_hint(members.leader.clone());
                     process.members = members;
                 }
                 Action::Load(identity) => process.load = Some(Load::Wanted(identity)),
@@ -292,7 +292,7 @@ impl Cluster {
         }
     }
 
-    fn answer(&mut self, seat: Place, (to, number): Reply, mut answer: Answer) -> Result<(), String> {
+    fn answer(&mut self, seat: Place, (to, number): Reply, mut answer: AppendAnswer) -> Result<(), String> {
         let process = self.nodes[seat].following_mut().expect("it answers");
         let hello = &mut answer.hello;
         if self.bug == Some(Bug::SaysSyncedTooSoon) && hello.synced.is_some() {
@@ -397,9 +397,9 @@ impl Cluster {
         while let Some(following) = self.nodes[seat].following() {
             let Some(to) = following.discovery.next().and_then(place_of) else { return };
             let reaches = self.network.gets_through(seat, to) && self.is_awake(to);
-            let announced = if reaches { self.take_announcement(to, seat) } else { Announced::Failed };
-            let announced = if self.network.gets_through(to, seat) { announced } else { Announced::Failed };
-            if matches!(announced, Announced::SentOn(_)) {
+            let announced = if reaches { self.take_announcement(to, seat) } else { AnnounceResult::Failed };
+            let announced = if self.network.gets_through(to, seat) { announced } else { AnnounceResult::Failed };
+            if matches!(announced, AnnounceResult::SentOn(_)) {
                 self.tally("announcements sent on");
             }
             let Some(following) = self.nodes[seat].following_mut() else { return };
@@ -488,15 +488,15 @@ impl Cluster {
 type LoadStep = Result<Result<Loaded, Load>, String>;
 
 fn begin_load(
-    snapshot: Result<Snapshot, FileError>,
+    snapshot: Result<SnapshotOffer, FileError>,
     identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<Arc<dyn Disk>>,
 ) -> LoadStep {
     match snapshot.map_err(|error| error.to_string())? {
-        Snapshot::Busy => Err("another is being sent".into()),
-        Snapshot::None => Ok(Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })),
-        Snapshot::File(outgoing) => {
+        SnapshotOffer::Busy => Err("another is being sent".into()),
+        SnapshotOffer::None => Ok(Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })),
+        SnapshotOffer::File(outgoing) => {
             let temporary = temporary();
             let file = disk.map(|disk| disk.create(&temporary)).transpose().map_err(|error| error.to_string())?;
             let loader = Box::new(SnapshotLoader::new(identity, window));

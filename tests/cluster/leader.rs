@@ -20,7 +20,7 @@ use memdb::{
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::WritableDatabase,
-    replication::{Archive, Feed, Lead, Members, NodeId},
+    replication::{HistorySource, ReplicationBacklog, LeaderState, ClusterMembers, NodeId},
     snapshot::{SnapshotJob, JobStep},
     store::StoreReader,
     tally::WriteBatch,
@@ -37,8 +37,8 @@ pub struct Leading {
     pub writer: Writer<usize>,
     pub reader: StoreReader,
     pub hasher: WordHasher,
-    pub feed: Arc<Feed>,
-    pub archive: Archive,
+    pub feed: Arc<ReplicationBacklog>,
+    pub archive: HistorySource,
     pub queue: Vec<Submission<usize>>,
     /// What the Writer wants done and its thread has not come to yet.
     pub wanted: Vec<Action<usize>>,
@@ -66,14 +66,14 @@ impl Leading {
     }
 
     /// Who belongs to the cluster, as replicas are told.
-    fn members(&self) -> Members {
+    fn members(&self) -> ClusterMembers {
         let replicas = (0..PLACES).filter(|&seat| self.served[seat].is_some()).map(url_of).collect();
-        Members { leader: self.incumbent.url.clone(), replicas }
+        ClusterMembers { leader: self.incumbent.url.clone(), replicas }
     }
 
-    pub fn lead(&self) -> Lead {
+    pub fn lead(&self) -> LeaderState {
         let state = &self.manifest.state;
-        Lead {
+        LeaderState {
             node: self.incumbent.node,
             identity: self.manifest.identity,
             epoch: state.epoch,
@@ -114,7 +114,7 @@ impl Cluster {
         self.witness.epoch = self.witness.epoch.max(state.epoch);
         self.database = Some(settled.manifest.identity);
         self.nodes[at].promises(Position::new(state.epoch, from.sequence));
-        let feed = Arc::new(Feed::new(from.sequence, self.settings.feed_bytes));
+        let feed = Arc::new(ReplicationBacklog::new(from.sequence, self.settings.feed_bytes));
         let (now, last) = (self.monotonic(at), settled.store.time_ms());
         let before = self.nodes[at].logged;
         let logged = LoggedClock::of_a_leader(before, last, self.wall(at), now);
@@ -140,7 +140,7 @@ impl Cluster {
             hasher: writer.store().hasher(),
             synced_upto: from.sequence,
             writer,
-            archive: Archive::new(Some(Arc::clone(&disk)), Arc::clone(&feed)),
+            archive: HistorySource::new(Some(Arc::clone(&disk)), Arc::clone(&feed)),
             feed,
             disk,
             manifest: settled.manifest,

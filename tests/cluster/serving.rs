@@ -10,21 +10,21 @@ use memdb::{
     clock::Monotonic,
     leader::Reaction,
     position::{Position, Sequence},
-    replication::{Announced, Answer, Offer, Outcome, Sender, Standing, Told, Turn},
+    replication::{AnnounceResult, AppendAnswer, AppendRequest, AppendOutcome, PeerReplication, PeerProgress, PeerEvent, NextSend},
     store::StateId,
 };
 
 /// A replica that is served.
 pub struct Served {
-    sender: Sender,
+    sender: PeerReplication,
     /// The exchange under way, and when its time is over.
     exchange: Option<(u64, u64)>,
     rest_until: Monotonic,
     announced: bool,
     seen: Sequence,
-    said: Option<Told>,
+    said: Option<PeerEvent>,
     /// How it stands, as the Writer was told.
-    pub standing: Option<Standing>,
+    pub standing: Option<PeerProgress>,
 }
 
 impl Cluster {
@@ -54,15 +54,15 @@ impl Cluster {
         }
         served.seen = last;
         let mut told = Vec::new();
-        match served.sender.turn(now, &lead, &leader.feed, &*leader.disk, &mut told) {
-            Turn::Rest(until) => served.rest_until = until,
-            Turn::Send(parts, patience_ms) => {
+        match served.sender.next_send(now, &lead, &leader.feed, &*leader.disk, &mut told) {
+            NextSend::Rest(until) => served.rest_until = until,
+            NextSend::Send(parts, patience_ms) => {
                 let number = self.next_exchange;
                 self.next_exchange += 1;
                 served.exchange = Some((number, now_ms + patience_ms));
                 if self.bug == Some(Bug::CountsBeforeApplied) && parts.len() > 1 {
-                    let standing = Standing { applied: last, synced: None, connected: true };
-                    self.told(at, seat, vec![Told::Progress(standing)])?;
+                    let standing = PeerProgress { applied: last, synced: None, connected: true };
+                    self.told(at, seat, vec![PeerEvent::Progress(standing)])?;
                 }
                 let way = Way { from: at, to: seat };
                 self.network.send(way, &Packet::Offer(number, parts.concat()), now_ms);
@@ -83,7 +83,7 @@ impl Cluster {
         }
         served.exchange = None;
         served.rest_until = Monotonic::default();
-        let mut answer = Answer::decode(bytes)?;
+        let mut answer = AppendAnswer::decode(bytes)?;
         let mut told = Vec::new();
         if self.bug == Some(Bug::ResumesALostBranch) && answer.hello.database.is_some() {
             let last = lead.last.position.sequence;
@@ -93,19 +93,19 @@ impl Cluster {
         served.sender.answered(answer, now, &lead, &mut told);
         if self.bug == Some(Bug::CountsOtherEpochs) && claimed.position.sequence > 0 {
             let applied = claimed.position.sequence.min(lead.last.position.sequence);
-            told = vec![Told::Progress(Standing { applied, synced: claimed.synced, connected: true })];
+            told = vec![PeerEvent::Progress(PeerProgress { applied, synced: claimed.synced, connected: true })];
         }
         self.told(at, seat, told)
     }
 
     /// The Writer hears what is new.
-    fn told(&mut self, at: Place, seat: Place, told: Vec<Told>) -> Result<(), String> {
+    fn told(&mut self, at: Place, seat: Place, told: Vec<PeerEvent>) -> Result<(), String> {
         let now = self.monotonic(at);
         let leader = self.nodes[at].leading_mut().expect("it has just heard of it");
         for told in told {
             let served = leader.served[seat].as_mut().expect("it is served");
             match &told {
-                Told::Alarm(what) => {
+                PeerEvent::Alarm(what) => {
                     self.history.note(format_args!("alarm: {what}"));
                     if what.contains("is refused") || what.contains("is led by another process") {
                         return Err(format!("no replica is to be refused here: {what}"));
@@ -113,11 +113,11 @@ impl Cluster {
                     *self.tallies.entry("replicas told to load a snapshot").or_default() += 1;
                     continue;
                 }
-                Told::StepDown(epoch) => {
+                PeerEvent::StepDown(epoch) => {
                     self.history.note(format_args!("leader {at} steps down: {seat} has seen {epoch}"));
                     *self.tallies.entry("leaders that hear of another").or_default() += 1;
                     leader.stands_down = true;
-                    let has_promised = !leader.incumbent.answer(Outcome::Applied, StateId::default()).hello.leads;
+                    let has_promised = !leader.incumbent.answer(AppendOutcome::Applied, StateId::default()).hello.leads;
                     let run = leader.incumbent.node;
                     if !has_promised {
                         self.hears_from(at, run, seat, *epoch)?;
@@ -130,8 +130,8 @@ impl Cluster {
                     leader.writer.told(seat as u32 + 1, &told, now, &mut leader.wanted);
                     return self.carry_out(at);
                 }
-                Told::Progress(standing) => served.standing = Some(*standing),
-                Told::Lost | Told::Gone => {
+                PeerEvent::Progress(standing) => served.standing = Some(*standing),
+                PeerEvent::Lost | PeerEvent::Gone => {
                     if let Some(standing) = &mut served.standing {
                         standing.connected = false;
                     }
@@ -151,8 +151,8 @@ impl Cluster {
     }
 
     /// Somebody asks a leader where it stands, has it promise, or leads in its place.
-    pub fn ask_leader(&mut self, at: Place, bytes: &[u8]) -> Result<Option<Answer>, String> {
-        let offer = Offer::decode(bytes)?;
+    pub fn ask_leader(&mut self, at: Place, bytes: &[u8]) -> Result<Option<AppendAnswer>, String> {
+        let offer = AppendRequest::decode(bytes)?;
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(None) };
         let outcome = match leader.incumbent.offered(&offer) {
             Reaction::Answer(outcome) => outcome,
@@ -189,12 +189,12 @@ impl Cluster {
     }
 
     /// A replica has announced itself: it is served from now on, and a restart will know of it. Whoever follows sends it on.
-    pub fn take_announcement(&mut self, at: Place, seat: Place) -> Announced {
+    pub fn take_announcement(&mut self, at: Place, seat: Place) -> AnnounceResult {
         if let Some(following) = self.nodes[at].following() {
             let leader = following.discovery.leader().map(str::to_owned);
-            return leader.map_or(Announced::Failed, Announced::SentOn);
+            return leader.map_or(AnnounceResult::Failed, AnnounceResult::SentOn);
         }
-        let Some(leader) = self.nodes[at].leading_mut().filter(|_| seat != at) else { return Announced::Failed };
+        let Some(leader) = self.nodes[at].leading_mut().filter(|_| seat != at) else { return AnnounceResult::Failed };
         let url = url_of(seat);
         let replicas = &mut leader.manifest.state.replicas;
         if !replicas.contains(&url) {
@@ -204,13 +204,13 @@ impl Cluster {
         leader.served[seat].get_or_insert_with(|| Served::new(seat)).announced = true;
         self.tally("announcements");
         self.note_events();
-        Announced::Taken
+        AnnounceResult::Taken
     }
 }
 
 impl Served {
     pub fn new(seat: Place) -> Self {
-        let sender = Sender::new(url_of(seat));
+        let sender = PeerReplication::new(url_of(seat));
         let (exchange, announced, said, standing) = Default::default();
         Self { sender, exchange, rest_until: Monotonic::default(), announced, seen: 0, said, standing }
     }

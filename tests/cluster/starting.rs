@@ -15,7 +15,7 @@ use memdb::{
     disk::Disk,
     position::Position,
     recovery::{self, RecoveredDatabase},
-    replication::{Answer, Hello, NoAnswer, NodeId, Starter, TailAction, TailRecovery, TailRefusal},
+    replication::{AppendAnswer, NodeState, ProbeError, NodeId, StartingNode, TailAction, TailRecovery, TailRefusal},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,7 +28,7 @@ pub struct Starting {
     recovery: TailRecovery,
     promoted: Option<Promoted>,
     /// Those who have said where they stand.
-    heard: BTreeMap<Place, Hello>,
+    heard: BTreeMap<Place, NodeState>,
     /// Those whom the operator has stopped for this start.
     without: Vec<Place>,
     /// Faults that the disk had met before.
@@ -73,7 +73,7 @@ impl Cluster {
         let follows = Some(self.nodes[at].follows).filter(|_| !self.nodes[at].is_to_lead);
         let named =
             (0..PLACES).filter(|place| self.settings.configured || follows == Some(*place)).map(url_of).collect();
-        let starter = Starter {
+        let starter = StartingNode {
             url: url_of(at),
             boot_id: self.boot_id(at),
             named,
@@ -144,19 +144,19 @@ impl Cluster {
         url: &str,
         question: &[u8],
         starting: &mut Starting,
-    ) -> Result<Result<Answer, NoAnswer>, String> {
+    ) -> Result<Result<AppendAnswer, ProbeError>, String> {
         let other = place_of(url).ok_or_else(|| format!("there is no {url}"))?;
         if !self.nodes[other].runs() || starting.without.contains(&other) {
-            return Ok(Err(NoAnswer::NotThere));
+            return Ok(Err(ProbeError::NotThere));
         }
         let answer = self.asks(at, other, question)?;
         if let Some(answer) = &answer {
             starting.heard.insert(other, answer.hello.clone());
             if self.bug == Some(Bug::TakesNothingBack) {
-                return Ok(Err(NoAnswer::NotThere));
+                return Ok(Err(ProbeError::NotThere));
             }
         }
-        Ok(answer.ok_or_else(|| NoAnswer::MayPass("no answer in time".to_owned())))
+        Ok(answer.ok_or_else(|| ProbeError::MayPass("no answer in time".to_owned())))
     }
 
     fn fetches(&mut self, at: Place, url: &str, after: Position, starting: &Starting) -> Result<Option<Bytes>, String> {
@@ -179,7 +179,7 @@ impl Cluster {
         let forced = promoted.as_ref().is_some_and(|promoted| promoted.elected.force);
         let from = recovered.stands();
         self.truth.recovered(&format!("node {at}"), &recovered.store.reader(), from)?;
-        let gives = |other: &Place, hello: &Hello| {
+        let gives = |other: &Place, hello: &NodeState| {
             hello.database.is_some()
                 && !hello.diverged
                 && hello.position.epoch == from.epoch
@@ -244,7 +244,7 @@ impl Cluster {
     }
 
     /// Who is promoted without force has all that those have who have promised, unless it was lost before.
-    fn loses_nothing(&self, at: Place, found: Position, promised: &BTreeMap<Place, Hello>) -> Result<(), String> {
+    fn loses_nothing(&self, at: Place, found: Position, promised: &BTreeMap<Place, NodeState>) -> Result<(), String> {
         for (other, hello) in promised {
             let theirs = hello.position;
             if hello.diverged || theirs.epoch < found.epoch {

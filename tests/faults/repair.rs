@@ -9,7 +9,7 @@ use crate::{
 use memdb::{
     limits::MAX_REPLICAS,
     position::Position,
-    replication::{HELLO_TYPE, Hello},
+    replication::{HELLO_TYPE, NodeState},
 };
 use rustix::process::Signal;
 use std::{path::PathBuf, time::Duration};
@@ -74,7 +74,7 @@ fn a_replica_is_served_after_many_others_have_come_and_gone() {
     let data = TempDir::new().expect("a directory");
     let leader = Start::leader(data.path()).run();
     for port in 1..=MAX_REPLICAS {
-        let hello = Hello {
+        let hello = NodeState {
             node: port as u128,
             url: format!("http://127.0.0.1:{port}"), // where nothing listens
             database: None,

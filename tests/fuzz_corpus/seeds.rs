@@ -7,7 +7,7 @@ use memdb::{
     manifest::Manifest,
     position::{EpochTable, Position},
     record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
-    replication::{Answer, Command, Hello, Offer, Outcome},
+    replication::{AppendAnswer, AppendCommand, NodeState, AppendRequest, AppendOutcome},
     store::StateId,
 };
 
@@ -102,8 +102,8 @@ fn snapshot() -> Vec<Seed> {
     ]
 }
 
-fn hello() -> Hello {
-    Hello {
+fn hello() -> NodeState {
+    NodeState {
         node: 1 << 90,
         url: "http://127.0.0.1:8081".into(),
         database: Some(IDENTITY.database_id),
@@ -121,14 +121,14 @@ fn messages() -> Vec<Seed> {
     let mut epochs = EpochTable::default();
     epochs.end(Position::new(1, 5));
     let last = StateId { position: Position::new(2, 9), digest: 1, chain: 2 };
-    let offer = Offer { epoch: 2, epochs, last, command: Command::Stream, ..Offer::ask(IDENTITY, 2) };
-    let answer = |outcome| Answer { outcome, hello: Hello { synced: None, database: None, ..hello() } }.encode();
+    let offer = AppendRequest { epoch: 2, epochs, last, command: AppendCommand::Append, ..AppendRequest::probe(IDENTITY, 2) };
+    let answer = |outcome| AppendAnswer { outcome, hello: NodeState { synced: None, database: None, ..hello() } }.encode();
     vec![
         ("message", "hello", under(&[0], &hello().encode())),
-        ("message", "applied", under(&[1], &answer(Outcome::Applied))),
-        ("message", "unreadable", under(&[1], &answer(Outcome::Unreadable("what".into())))),
+        ("message", "applied", under(&[1], &answer(AppendOutcome::Applied))),
+        ("message", "unreadable", under(&[1], &answer(AppendOutcome::Unreadable("what".into())))),
         ("message", "offer", under(&[2], &under(&offer.encode_head(), b"records"))),
-        ("message", "ask", under(&[2], &Offer::ask(IDENTITY, 0).encode_head())),
+        ("message", "ask", under(&[2], &AppendRequest::probe(IDENTITY, 0).encode_head())),
         ("message", "manifest", under(&[0], &Manifest::decode(MANIFEST).expect("golden").encode())),
     ]
 }
@@ -154,7 +154,7 @@ fn offers() -> Vec<Seed> {
         ),
         ("offer", "empty-word", turn([3, 0, 0, 0], &unbounded(""))),
         ("offer", "long-word", turn([3, 0, 0, 0], &unbounded(&"a".repeat(257)))),
-        ("offer", "raw", turn([0, 0, 0, 64], &Offer::ask(IDENTITY, 1).encode_head())),
+        ("offer", "raw", turn([0, 0, 0, 64], &AppendRequest::probe(IDENTITY, 1).encode_head())),
     ]
 }
 

@@ -12,7 +12,7 @@ use memdb::{
     metrics::{Metrics, NodeLimits, NodeRole},
     node::{Following, Leading},
     position::Position,
-    replication::SenderStatus,
+    replication::PeerStatus,
     view::DatabaseView,
 };
 use std::{
@@ -409,7 +409,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
 fn a_replica_that_is_forgotten_leaves_no_label_behind() {
     let node = Node::start(node::settings());
     let mut wire = Wire::open(&node);
-    let status = SenderStatus {
+    let status = PeerStatus {
         url: "http://replica.example:8081".to_owned(),
         state: "away",
         position: Some("1-7".to_owned()),

@@ -9,7 +9,7 @@ use memdb::{
     limits,
     metrics::{Metrics, NodeLimits, NodeRole},
     recovery,
-    replication::{Archive, Feed, Registry},
+    replication::{HistorySource, ReplicationBacklog, PeerRegistry},
     store::DedupLimits,
     tokenizer::Analyzer,
     view::{ServedDatabase, DatabaseView},
@@ -30,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A running leader.
 pub struct Node {
     pub leader: Leader,
-    pub registry: Registry,
+    pub registry: PeerRegistry,
     pub metrics: Arc<Metrics>,
     pub api: Api,
     server: Option<Server>,
@@ -71,7 +71,7 @@ impl Node {
         let hold = Arc::new(Mutex::new(()));
         let (leader, archive, writer) = leader(&directory, Arc::clone(&hold));
         let (metrics, (registry, _)) =
-            (Arc::new(Metrics::new(NodeRole::Leader, NodeLimits::default())), Registry::new());
+            (Arc::new(Metrics::new(NodeRole::Leader, NodeLimits::default())), PeerRegistry::new());
         leader.view().set_ready(true);
         let api = Api {
             view: Arc::clone(leader.view()),
@@ -123,13 +123,13 @@ impl Drop for Node {
 }
 
 /// The one place where the write path is put together.
-fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHandle<()>) {
+fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, JoinHandle<()>) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
     let settled = recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
     let (view, epochs) = (Arc::new(DatabaseView::new(false)), settled.manifest.state.epochs.clone());
-    let feed = Arc::new(Feed::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
+    let feed = Arc::new(ReplicationBacklog::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
     view.serve(ServedDatabase { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });
     let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
     let leader = Leader::new(view, Arc::clone(&feed), bounds);
@@ -140,7 +140,7 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, Archive, JoinHa
     let handle = leader.clone();
     let thread = std::thread::Builder::new().name("writer".to_owned());
     let thread = thread.spawn(move || write(&handle, writer, &hold)).expect("a thread");
-    (leader, Archive::new(Some(disk), feed), thread)
+    (leader, HistorySource::new(Some(disk), feed), thread)
 }
 
 fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex<()>) {

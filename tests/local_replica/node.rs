@@ -4,7 +4,7 @@ use crate::{
     database::{Making, SMALL},
     settings::resolve,
 };
-use memdb::{config, disk::RealDisk, manifest::Manifest, node::LocalFollowing, replication::link::Link};
+use memdb::{config, disk::RealDisk, manifest::Manifest, node::LocalFollowing, replication::peer_link::PeerLink};
 use std::{
     fs,
     io::{Read, Write},
@@ -67,7 +67,7 @@ fn the_leaders_notice_is_taken_and_never_passed_on_as_a_write() {
     let leader = Making::begin(SMALL).write(2);
     let node = follow(leader.directory());
     wait("readiness", || node.view().is_ready());
-    let link = Link::new(&format!("http://{}", node.address()), None).expect("an address");
+    let link = PeerLink::new(&format!("http://{}", node.address()), None).expect("an address");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // The files name no leader, so what was passed on would be refused.
     runtime.block_on(link.notice()).expect("taken");

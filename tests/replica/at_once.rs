@@ -9,7 +9,7 @@ use memdb::{
     clock::Monotonic,
     format::FileError,
     replica::Action,
-    replication::{Command, Members, Offer, Outcome},
+    replication::{AppendCommand, ClusterMembers, AppendRequest, AppendOutcome},
 };
 use std::{fs, path::Path};
 
@@ -65,29 +65,29 @@ fn what_asks_for_more_than_records_is_not_taken_at_once() {
     assert!(!replica.offered_at_once(&first, 1), "it holds nothing");
     sending.bring_up(&mut replica, &leader);
     let lead = sending.lead(&leader);
-    let plain = without_records(&lead, Command::Stream, replica.position());
-    let offered = |replica: &mut Driven, offer: &Offer<'_>| replica.offered_at_once(&offer.encode_head(), 1);
+    let plain = without_records(&lead, AppendCommand::Append, replica.position());
+    let offered = |replica: &mut Driven, offer: &AppendRequest<'_>| replica.offered_at_once(&offer.encode_head(), 1);
     assert!(offered(&mut replica, &plain));
-    for command in [Command::Ask, Command::Promise, Command::Snapshot] {
-        assert!(!offered(&mut replica, &Offer { command, ..plain.clone() }), "{command:?}");
+    for command in [AppendCommand::Probe, AppendCommand::Promise, AppendCommand::InstallSnapshot] {
+        assert!(!offered(&mut replica, &AppendRequest { command, ..plain.clone() }), "{command:?}");
     }
     for (epoch, why) in [(lead.epoch + 1, "a new epoch is noted"), (lead.epoch - 1, "an old one is refused")] {
-        assert!(!offered(&mut replica, &Offer { epoch, ..plain.clone() }), "{why}");
+        assert!(!offered(&mut replica, &AppendRequest { epoch, ..plain.clone() }), "{why}");
     }
-    let members = Some(Members { leader: "http://127.0.0.1:2".into(), replicas: vec![] });
-    assert!(!offered(&mut replica, &Offer { members, ..plain.clone() }), "it would be noted");
+    let members = Some(ClusterMembers { leader: "http://127.0.0.1:2".into(), replicas: vec![] });
+    assert!(!offered(&mut replica, &AppendRequest { members, ..plain.clone() }), "it would be noted");
     let identity = memdb::format::DatabaseIdentity { database_id: 99, ..plain.identity };
-    assert!(!offered(&mut replica, &Offer { identity, ..plain.clone() }), "another database");
+    assert!(!offered(&mut replica, &AppendRequest { identity, ..plain.clone() }), "another database");
     assert!(!replica.offered_at_once(b"no offer", 1));
     assert_eq!(replica.answers.len(), 1, "the rest is answered by whoever takes it: {:?}", replica.answers);
 
     // While it loads, and once a later epoch is promised, nothing goes on.
-    let promise = Offer::promise(plain.identity, lead.epoch + 1, 6, "http://127.0.0.1:6");
+    let promise = AppendRequest::promise(plain.identity, lead.epoch + 1, 6, "http://127.0.0.1:6");
     replica.offered(&promise.encode_head(), 1, None);
     assert!(!offered(&mut replica, &plain), "promised to another");
     let (mut loading, mut sending) = (Driven::start(None, 2), Sending::new());
     sending.bring_up(&mut loading, &leader);
-    loading.offered(&Offer { command: Command::Snapshot, ..plain.clone() }.encode_head(), 1, None);
+    loading.offered(&AppendRequest { command: AppendCommand::InstallSnapshot, ..plain.clone() }.encode_head(), 1, None);
     assert!(!offered(&mut loading, &plain), "it loads");
 }
 
@@ -107,7 +107,7 @@ fn a_sync_that_an_offer_at_once_asks_for_is_waited_for() {
     assert!(!replica.offered_at_once(&offer, 2), "an append may have to wait for the sync");
     replica.sync();
     let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!((answer.outcome, answer.hello.synced), (Outcome::Applied, Some(2)));
+    assert_eq!((answer.outcome, answer.hello.synced), (AppendOutcome::Applied, Some(2)));
     assert!(replica.offered_at_once(&offer, 2), "it has all of that, and answers");
 }
 

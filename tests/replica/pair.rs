@@ -7,7 +7,7 @@ use memdb::{
     position::{Position, Sequence},
     recovery,
     replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
-    replication::{Answer, Command, Feed, Lead, Offer, Sender, Told, Turn},
+    replication::{AppendAnswer, AppendCommand, ReplicationBacklog, LeaderState, AppendRequest, PeerReplication, PeerEvent, NextSend},
     snapshot::{self, SnapshotLoader, SnapshotSettings},
     store::DedupLimits,
 };
@@ -39,7 +39,7 @@ pub struct Driven {
     /// Whether syncs that are asked for are done at once.
     pub syncs: bool,
     waiting_syncs: Vec<memdb::log::SyncJob>,
-    pub answers: Vec<(u32, Answer)>,
+    pub answers: Vec<(u32, AppendAnswer)>,
     pub seen: Vec<Seen>,
     pub now_ms: u64,
 }
@@ -211,9 +211,9 @@ pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Opt
 
 /// The leader's side of the exchanges.
 pub struct Sending {
-    pub sender: Sender,
-    pub feed: Feed,
-    pub told: Vec<Told>,
+    pub sender: PeerReplication,
+    pub feed: ReplicationBacklog,
+    pub told: Vec<PeerEvent>,
     pub now_ms: u64,
     pub durable: bool,
     /// The run of the leader.
@@ -226,8 +226,8 @@ impl Sending {
     /// All records come from the log.
     pub fn new() -> Self {
         Self {
-            sender: Sender::new("http://127.0.0.1:1".into()),
-            feed: Feed::new(0, 0),
+            sender: PeerReplication::new("http://127.0.0.1:1".into()),
+            feed: ReplicationBacklog::new(0, 0),
             told: Vec::new(),
             now_ms: 10_000,
             durable: false,
@@ -240,9 +240,9 @@ impl Sending {
         Monotonic::from_ms(self.now_ms)
     }
 
-    pub fn lead(&self, leader: &Making) -> Lead {
+    pub fn lead(&self, leader: &Making) -> LeaderState {
         let (manifest, last) = (leader.manifest(), leader.store().mark());
-        Lead {
+        LeaderState {
             node: self.node,
             identity: manifest.identity,
             epoch: manifest.state.epoch,
@@ -259,16 +259,16 @@ impl Sending {
         let last = leader.store().mark().position.sequence;
         self.feed.restart(last);
         let lead = self.lead(leader);
-        match self.sender.turn(self.now(), &lead, &self.feed, &disk, &mut self.told) {
-            Turn::Send(parts, patience_ms) => {
+        match self.sender.next_send(self.now(), &lead, &self.feed, &disk, &mut self.told) {
+            NextSend::Send(parts, patience_ms) => {
                 self.patience_ms = patience_ms;
                 Some(parts.concat())
             }
-            Turn::Rest(_) => None,
+            NextSend::Rest(_) => None,
         }
     }
 
-    pub fn answered(&mut self, answer: Answer, leader: &Making) {
+    pub fn answered(&mut self, answer: AppendAnswer, leader: &Making) {
         let lead = self.lead(leader);
         self.sender.answered(answer, self.now(), &lead, &mut self.told);
     }
@@ -300,8 +300,8 @@ pub fn assert_same(replica: &Driven, leader: &Making) {
 }
 
 /// What this leader would offer to a replica at `after`, without records.
-pub fn without_records(lead: &Lead, command: Command, after: Position) -> Offer<'static> {
-    Offer {
+pub fn without_records(lead: &LeaderState, command: AppendCommand, after: Position) -> AppendRequest<'static> {
+    AppendRequest {
         identity: lead.identity,
         leader: lead.node,
         epoch: lead.epoch,

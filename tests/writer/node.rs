@@ -10,7 +10,7 @@ use memdb::{
     log::{FileCheck, SyncJob},
     position::Position,
     recovery,
-    replication::{Peer, Standing, Told},
+    replication::{PeerIndex, PeerProgress, PeerEvent},
     store::{Store, DedupLimits},
     tally::{WriteBatch, IdempotencyKey, PartitionedCounter, WordCounts, WriteOp},
     tokenizer::Analyzer,
@@ -133,15 +133,15 @@ impl Node {
     }
 
     /// An exchange with a replica has told something; gives the answers that sets free.
-    pub fn told(&mut self, peer: Peer, told: &Told) -> Vec<(usize, Answer)> {
+    pub fn told(&mut self, peer: PeerIndex, told: &PeerEvent) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
         self.writer.told(peer, told, self.now(), &mut actions);
         self.carry_out(actions)
     }
 
     /// A replica stands there: what it has applied, and synced if it keeps files.
-    pub fn acks(&mut self, peer: Peer, applied: u64, synced: Option<u64>) -> Vec<(usize, Answer)> {
-        self.told(peer, &Told::Progress(Standing { applied, synced, connected: true }))
+    pub fn acks(&mut self, peer: PeerIndex, applied: u64, synced: Option<u64>) -> Vec<(usize, Answer)> {
+        self.told(peer, &PeerEvent::Progress(PeerProgress { applied, synced, connected: true }))
     }
 
     /// Time has passed; gives the answers that sets free.

@@ -4,7 +4,7 @@ use crate::node::{Answer, Node, Options, add, at, keyed};
 use memdb::{
     leader::{AckLevel, WriteError, WriterSettings},
     position::Position,
-    replication::Told,
+    replication::PeerEvent,
 };
 
 const REPLICA: Option<AckLevel> = Some(AckLevel::Replica);
@@ -70,14 +70,14 @@ fn a_replica_that_is_lost_releases_those_who_wait_for_it() {
     node.acks(1, 0, None);
     node.acks(2, 0, None);
     assert!(node.write([(add(&[("a", 1)]), None), (add(&[("a", 1)]), REPLICA)]).is_empty());
-    assert!(node.told(1, &Told::Lost).is_empty(), "the other may still do it");
-    let answers = node.told(2, &Told::Lost);
+    assert!(node.told(1, &PeerEvent::Lost).is_empty(), "the other may still do it");
+    let answers = node.told(2, &PeerEvent::Lost);
     assert_eq!(acked(&answers[..1]), [(0, 1, 0)]);
     assert_eq!(answers[1..], [(1, not_replicated(AckLevel::Replica, 1))]);
     assert_eq!(acked(&node.write([(add(&[("a", 1)]), None)])), [(0, 2, 0)]);
     // What it has acknowledged stays so while it is away.
     assert_eq!(acked(&node.acks(1, 2, None)), []);
-    node.told(1, &Told::Lost);
+    node.told(1, &PeerEvent::Lost);
     assert_eq!(acked(&node.write([(add(&[]), REPLICA)])), [(0, 2, 1)]);
 }
 
@@ -88,10 +88,10 @@ fn a_replica_that_is_not_served_any_more_counts_for_nothing() {
     node.acks(2, 0, Some(0));
     assert!(node.write([(add(&[("a", 1)]), BOTH)]).is_empty());
     assert!(node.sync().is_empty());
-    assert_eq!(node.told(2, &Told::Gone), [(0, not_replicated(AckLevel::ReplicaDisk, 1))]);
+    assert_eq!(node.told(2, &PeerEvent::Gone), [(0, not_replicated(AckLevel::ReplicaDisk, 1))]);
     assert_eq!(node.write([(add(&[("a", 1)]), BOTH)]), [(0, Err(WriteError::NoReplicaKeepsFiles))]);
     assert!(node.write([(add(&[("a", 1)]), None)]).is_empty(), "the other is there");
-    assert_eq!(acked(&node.told(1, &Told::Gone)), [(0, 2, 0)]);
+    assert_eq!(acked(&node.told(1, &PeerEvent::Gone)), [(0, 2, 0)]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn replica_and_disk_is_refused_where_no_replica_keeps_files() {
     assert_eq!(refused(&mut node), [(0, Err(WriteError::NoReplicaKeepsFiles))]);
     assert_eq!((node.count("a"), node.sequence()), (0, 0), "nothing was applied");
     node.acks(2, 0, Some(0));
-    node.told(2, &Told::Lost);
+    node.told(2, &PeerEvent::Lost);
     // One is known, and away: it is applied, and not replicated.
     assert_eq!(refused(&mut node), [(0, not_replicated(AckLevel::ReplicaDisk, 1))]);
 }
@@ -142,7 +142,7 @@ fn a_leader_that_syncs_before_every_answer_does_so_for_replicas_too() {
     assert!(node.write([(add(&[("a", 1)]), None), (add(&[("a", 1)]), REPLICA)]).is_empty());
     assert!(node.acks(1, 1, None).is_empty(), "not synced yet");
     assert_eq!(acked(&node.sync()), [(0, 1, 1), (1, 1, 1)]);
-    node.told(1, &Told::Lost);
+    node.told(1, &PeerEvent::Lost);
     assert!(node.write([(add(&[("a", 1)]), None)]).is_empty());
     assert_eq!(acked(&node.sync()), [(0, 2, 0)], "without a replica it is the sync alone");
 }
@@ -159,7 +159,7 @@ fn a_repeat_is_answered_at_its_own_level() {
     assert_eq!(acked(&node.sync()), [(1, 1, 1)]);
     // Reached by now, at every level: also while the replica is away, and a later record is on its way.
     node.write([(add(&[("a", 1)]), Some(AckLevel::Leader))]);
-    node.told(1, &Told::Lost);
+    node.told(1, &PeerEvent::Lost);
     assert_eq!(acked(&node.write([(post(), REPLICA), (post(), BOTH)])), [(0, 1, 1), (1, 1, 1)]);
     assert_eq!(node.count("a"), 2);
 }
@@ -181,7 +181,7 @@ fn a_leader_that_has_stepped_down_refuses_and_keeps_nobody_waiting() {
     node.acks(1, 0, None);
     assert!(node.write([(add(&[("a", 1)]), None)]).is_empty());
     let unknown = [(0, Err(WriteError::OutcomeUnknown))];
-    assert_eq!(node.told(2, &Told::StepDown(9)), unknown, "whether the next leader has it");
+    assert_eq!(node.told(2, &PeerEvent::StepDown(9)), unknown, "whether the next leader has it");
     let answers = node.write([(add(&[("a", 1)]), None), (keyed("k", &[]), REPLICA)]);
     assert_eq!(answers, [0, 1].map(|reply| (reply, Err(WriteError::SteppedDown))));
     assert_eq!((node.count("a"), node.sequence()), (1, 1), "nothing was applied");

@@ -509,13 +509,13 @@ fn accepted(done: &Done, line_bytes: usize, acceptance: &Acceptance) -> Response
 #[cfg(all(test, feature = "failpoints"))]
 mod tests {
     use super::*;
-    use crate::{leader::QueueLimits, limits::BULK_BLOCKS, replication::Feed, view::DatabaseView};
+    use crate::{leader::QueueLimits, limits::BULK_BLOCKS, replication::ReplicationBacklog, view::DatabaseView};
 
     #[tokio::test]
     async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() {
         let state = Arc::new(super::super::test_support::state());
         let limiter = Arc::clone(&state.bulk_limiter);
-        let leader = Leader::new(Arc::new(DatabaseView::new(false)), Arc::new(Feed::new(0, 0)), QueueLimits::default());
+        let leader = Leader::new(Arc::new(DatabaseView::new(false)), Arc::new(ReplicationBacklog::new(0, 0)), QueueLimits::default());
         let manner = Manner { format: Format::Plain, analyzer: Default::default(), limit: 99 };
         let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
         let bulk = Bulk { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };

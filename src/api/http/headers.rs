@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     position::{DatabaseTag, PositionToken},
-    replication::link::DATABASE_HEADER,
+    replication::peer_link::DATABASE_HEADER,
     tally::IdempotencyKey,
 };
 use bytes::Bytes;

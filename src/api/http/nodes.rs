@@ -16,7 +16,7 @@ use crate::{
     format::FileError,
     limits,
     position::{ParsePositionError, PositionToken},
-    replication::{HELLO_TYPE, Hello, Outgoing, RECORDS_TYPE, SNAPSHOT_TYPE, Snapshot},
+    replication::{HELLO_TYPE, NodeState, SnapshotUpload, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotOffer},
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;
@@ -145,7 +145,7 @@ where
     };
     let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
     let whole = body::read(body, None, &settings, &state.offers).await?;
-    let hello = Hello::decode(&whole.bytes).map_err(|what| Problem::new(Kind::InvalidBody, what))?;
+    let hello = NodeState::decode(&whole.bytes).map_err(|what| Problem::new(Kind::InvalidBody, what))?;
     registry.announce(hello);
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
@@ -185,7 +185,7 @@ async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
     Query::parse(query, Parameters::NONE)?;
     let archive = archive(state)?.clone();
     match beside(move || archive.snapshot()).await? {
-        Snapshot::File(outgoing) => {
+        SnapshotOffer::File(outgoing) => {
             let length = outgoing.bytes;
             let mut response = warp::reply::stream(pieces(outgoing)).into_response();
             let fields = response.headers_mut();
@@ -193,17 +193,17 @@ async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             Ok(response)
         }
-        Snapshot::None => {
+        SnapshotOffer::None => {
             let mut response = Response::new(Bytes::new().into());
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
         }
-        Snapshot::Busy => Err(Problem::new(Kind::NotReady, "another node is loading a snapshot; come again")),
+        SnapshotOffer::Busy => Err(Problem::new(Kind::NotReady, "another node is loading a snapshot; come again")),
     }
 }
 
 /// The file, piece by piece, each read beside the serving thread: the disk may be slow.
-fn pieces(outgoing: Outgoing) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + Sync {
+fn pieces(outgoing: SnapshotUpload) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + Sync {
     let outgoing = Arc::new(outgoing);
     futures::stream::unfold(0, move |at| {
         let outgoing = Arc::clone(&outgoing);
@@ -254,7 +254,7 @@ async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> +
     }
 }
 
-fn archive(state: &AppState) -> Result<&crate::replication::Archive, Problem> {
+fn archive(state: &AppState) -> Result<&crate::replication::HistorySource, Problem> {
     match &state.api.role {
         Role::Leader { archive, .. } | Role::Replica { archive, .. } => Ok(archive),
         Role::LocalReplica { .. } => Err(Problem::new(Kind::NotFound, "a local replica keeps no files of its own")),

@@ -1,7 +1,7 @@
 //! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a follower.
 
 use super::{Api, Role};
-use crate::{limits, metrics::ScrapeFamilies, replication::SenderStatus, store::NamespaceSize};
+use crate::{limits, metrics::ScrapeFamilies, replication::PeerStatus, store::NamespaceSize};
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
 pub(super) fn of_replication(api: &Api, families: &ScrapeFamilies) {
@@ -28,9 +28,9 @@ pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, families: &Scrap
     families.gauge("memdb_namespace_counts", help, &["ns"], each(|one| one.total as f64));
 }
 
-fn of_replicas(replicas: &[SenderStatus], families: &ScrapeFamilies) {
-    let labelled = |value: fn(&SenderStatus) -> Option<u64>| {
-        let known = move |one| Some((vec![SenderStatus::url(one)], value(one)? as f64));
+fn of_replicas(replicas: &[PeerStatus], families: &ScrapeFamilies) {
+    let labelled = |value: fn(&PeerStatus) -> Option<u64>| {
+        let known = move |one| Some((vec![PeerStatus::url(one)], value(one)? as f64));
         replicas.iter().filter_map(known).collect::<Vec<_>>()
     };
     for (name, help, value) in REPLICA_GAUGES {
@@ -41,7 +41,7 @@ fn of_replicas(replicas: &[SenderStatus], families: &ScrapeFamilies) {
     families.counter("memdb_replica_failed_exchanges_total", help, &["replica"], failed);
 }
 
-type Value = fn(&SenderStatus) -> Option<u64>;
+type Value = fn(&PeerStatus) -> Option<u64>;
 
 const REPLICA_GAUGES: &[(&str, &str, Value)] = &[
     ("memdb_replica_connected", "1 while the replica is on this history and answers in time.", |one| {
@@ -61,8 +61,8 @@ mod tests {
         Metrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())
     }
 
-    fn status(url: &str, synced: Option<u64>) -> SenderStatus {
-        SenderStatus {
+    fn status(url: &str, synced: Option<u64>) -> PeerStatus {
+        PeerStatus {
             url: url.to_owned(),
             state: "streaming",
             position: None,

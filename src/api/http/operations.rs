@@ -5,7 +5,7 @@ use super::{
     problem::{self, Kind, Problem},
     state::AppState,
 };
-use crate::{client::Forward, metrics::ScrapeFamilies, replication::SenderStatus};
+use crate::{client::Forward, metrics::ScrapeFamilies, replication::PeerStatus};
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
@@ -144,7 +144,7 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     writer: Option<crate::leader::Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    replicas: Option<Vec<SenderStatus>>,
+    replicas: Option<Vec<PeerStatus>>,
     uptime_seconds: u64,
 }
 

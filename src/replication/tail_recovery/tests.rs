@@ -6,7 +6,7 @@ use crate::{
     format::DatabaseIdentity,
     manifest::{Manifest, ManifestState as ManifestState},
     recovery::RecoveryReport,
-    replication::Outcome,
+    replication::AppendOutcome,
     store::{StateId, Store, DedupLimits},
     tokenizer::Analyzer,
 };
@@ -27,18 +27,18 @@ fn recovered() -> RecoveredDatabase {
     RecoveredDatabase { manifest, store, report: RecoveryReport::default(), new: false, promised: None }
 }
 
-fn starter() -> Starter {
+fn starter() -> StartingNode {
     let (url, boot_id) = ("a".to_owned(), "boot".to_owned());
-    Starter { url, boot_id, named: Vec::new(), told_to_follow: None, init: false, elected: None }
+    StartingNode { url, boot_id, named: Vec::new(), told_to_follow: None, init: false, elected: None }
 }
 
-fn elected(force: bool) -> Option<Elected> {
+fn elected(force: bool) -> Option<ElectedLeader> {
     let promised = vec![Position::new(3, 12)];
-    Some(Elected { epoch: 9, node: 1, others: vec!["b".into()], promised, force })
+    Some(ElectedLeader { epoch: 9, node: 1, others: vec!["b".into()], promised, force })
 }
 
-fn answer(epoch: Epoch, sequence: Sequence) -> Result<Answer, NoAnswer> {
-    let hello = Hello {
+fn answer(epoch: Epoch, sequence: Sequence) -> Result<AppendAnswer, ProbeError> {
+    let hello = NodeState {
         node: 2,
         url: String::new(),
         database: Some(7),
@@ -50,14 +50,14 @@ fn answer(epoch: Epoch, sequence: Sequence) -> Result<Answer, NoAnswer> {
         local: false,
         leads: false,
     };
-    Ok(Answer { outcome: Outcome::Applied, hello })
+    Ok(AppendAnswer { outcome: AppendOutcome::Applied, hello })
 }
 
 /// Runs it in made-up time; `answers` says what a node answers. Gives how long it took, who was asked, and the end.
 fn run(
-    starter: Starter,
+    starter: StartingNode,
     recovered: &mut RecoveredDatabase,
-    mut answers: impl FnMut(&str, u64) -> Result<Answer, NoAnswer>,
+    mut answers: impl FnMut(&str, u64) -> Result<AppendAnswer, ProbeError>,
 ) -> (u64, Vec<String>, TailAction) {
     let (mut now_ms, mut asked) = (0, Vec::new());
     let mut recovery = TailRecovery::new(starter, recovered, now_ms);
@@ -91,14 +91,14 @@ fn a_leader_that_stopped_here_asks_the_others_and_leads_in_the_next_epoch() {
 #[test]
 fn a_node_that_does_not_answer_is_asked_again_until_the_patience_is_over() {
     let silent = |url: &str, _| match url {
-        "b" => Err(NoAnswer::MayPass("busy".into())),
-        _ => Err(NoAnswer::NotThere),
+        "b" => Err(ProbeError::MayPass("busy".into())),
+        _ => Err(ProbeError::NotThere),
     };
     let (took_ms, asked, end) = run(starter(), &mut recovered(), silent);
     assert_eq!((took_ms, end), (SHORT_PATIENCE_MS, TailAction::Lead));
     assert_eq!(asked.iter().filter(|url| *url == "b").count() as u64, SHORT_PATIENCE_MS / PAUSE_MS);
     assert_eq!(asked.iter().filter(|url| *url == "c").count(), 1);
-    let rebooted = Starter { boot_id: "another".into(), ..starter() };
+    let rebooted = StartingNode { boot_id: "another".into(), ..starter() };
     assert_eq!(run(rebooted, &mut recovered(), silent).0, PATIENCE_MS, "the log may have lost its end");
 }
 
@@ -121,12 +121,12 @@ fn a_tail_that_cannot_be_had_keeps_a_leader_from_leading_once_its_patience_is_ov
 
 #[test]
 fn an_elected_node_waits_for_those_who_have_promised_and_leads_without_them_by_force() {
-    let gone = |_: &str, _| Err(NoAnswer::NotThere);
-    let (took_ms, asked, end) = run(Starter { elected: elected(false), ..starter() }, &mut recovered(), gone);
+    let gone = |_: &str, _| Err(ProbeError::NotThere);
+    let (took_ms, asked, end) = run(StartingNode { elected: elected(false), ..starter() }, &mut recovered(), gone);
     assert!(took_ms > HAND_OVER_PATIENCE_MS && asked.iter().all(|url| url == "b"), "{took_ms}");
     assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(_))), "{end:?}");
     let mut recovered = recovered();
-    let (took_ms, _, end) = run(Starter { elected: elected(true), ..starter() }, &mut recovered, gone);
+    let (took_ms, _, end) = run(StartingNode { elected: elected(true), ..starter() }, &mut recovered, gone);
     assert_eq!((took_ms, end, recovered.promised), (0, TailAction::Lead, Some(9)));
     assert_eq!(recovered.manifest.state.replicas, ["b"]);
 }
@@ -134,13 +134,13 @@ fn an_elected_node_waits_for_those_who_have_promised_and_leads_without_them_by_f
 #[test]
 fn an_empty_directory_is_no_leader_while_a_node_holds_a_database_or_does_not_say() {
     let new = || RecoveredDatabase { new: true, ..recovered() };
-    let named = Starter { named: vec!["b".into()], ..starter() };
-    let holds = |url: &str, _| if url == "b" { answer(3, 11) } else { Err(NoAnswer::NotThere) };
+    let named = StartingNode { named: vec!["b".into()], ..starter() };
+    let holds = |url: &str, _| if url == "b" { answer(3, 11) } else { Err(ProbeError::NotThere) };
     let (_, _, end) = run(named.clone(), &mut new(), holds);
     assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(why)) if why.contains("is empty")));
-    let (_, _, end) = run(named.clone(), &mut new(), |_, _| Err(NoAnswer::Strange("403".into())));
+    let (_, _, end) = run(named.clone(), &mut new(), |_, _| Err(ProbeError::Strange("403".into())));
     assert!(matches!(end, TailAction::Refused(TailRefusal::NotLeader(why)) if why.contains("cannot be told")));
-    let (_, asked, end) = run(Starter { init: true, ..named }, &mut new(), holds);
+    let (_, asked, end) = run(StartingNode { init: true, ..named }, &mut new(), holds);
     assert!(asked.is_empty() && end == TailAction::Lead);
 }
 
@@ -150,7 +150,7 @@ fn a_follower_does_not_lead_whatever_the_verb_and_whoever_is_away() {
     recovered.manifest.state.boot_id.clear();
     recovered.manifest.state.leader_url = Some("b".into());
     assert!(!leads_at_start(Some(&recovered.manifest), true));
-    let (_, asked, end) = run(starter(), &mut recovered, |_, _| Err(NoAnswer::NotThere));
+    let (_, asked, end) = run(starter(), &mut recovered, |_, _| Err(ProbeError::NotThere));
     assert!(asked.is_empty(), "{asked:?}");
     assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { by: Some(by), .. }) if by == "b"));
 }
@@ -160,7 +160,7 @@ fn a_node_that_led_the_latest_epoch_leads_again_whatever_the_verb() {
     let mut recovered = recovered();
     assert!(leads_at_start(Some(&recovered.manifest), false));
     let named = vec!["its --leader".to_owned()];
-    let (_, asked, end) = run(Starter { named, ..starter() }, &mut recovered, |_, _| answer(3, 10));
+    let (_, asked, end) = run(StartingNode { named, ..starter() }, &mut recovered, |_, _| answer(3, 10));
     assert_eq!((asked.len(), end), (3, TailAction::Lead), "it asks whom its settings name too");
     recovered.manifest.state.promised = 4;
     assert!(!leads_at_start(Some(&recovered.manifest), true), "it has stood down");
@@ -169,7 +169,7 @@ fn a_node_that_led_the_latest_epoch_leads_again_whatever_the_verb() {
 
 #[test]
 fn a_node_that_led_does_not_lead_while_whom_it_is_told_to_follow_leads_another_database() {
-    let told = Starter { named: vec!["b".into()], told_to_follow: Some("b".into()), ..starter() };
+    let told = StartingNode { named: vec!["b".into()], told_to_follow: Some("b".into()), ..starter() };
     let other = |url: &str, _| {
         let mut answer = answer(3, 10)?;
         (answer.hello.database, answer.hello.leads) = (Some(8), url == "b");
@@ -177,7 +177,7 @@ fn a_node_that_led_does_not_lead_while_whom_it_is_told_to_follow_leads_another_d
     };
     let (_, _, end) = run(told.clone(), &mut recovered(), other);
     assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { by: Some(by), .. }) if by == "b"));
-    let by_verb = Starter { told_to_follow: None, ..told };
+    let by_verb = StartingNode { told_to_follow: None, ..told };
     assert_eq!(
         run(by_verb, &mut recovered(), other).2,
         TailAction::Lead,

@@ -4,11 +4,11 @@ use crate::position::Sequence;
 use std::collections::BTreeMap;
 
 /// A replica, as its leader counts them.
-pub type Peer = u32;
+pub type PeerIndex = u32;
 
 /// How far one replica is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct PeerProgress {
     /// The last record it has applied.
     pub applied: Sequence,
     /// The last record it has synced; `None` if it keeps no files.
@@ -20,25 +20,25 @@ pub struct Standing {
 /// How far all replicas are. What a replica has once acknowledged stays acknowledged, also when it goes away, for as long
 /// as it is served.
 #[derive(Clone, Debug, Default)]
-pub struct Progress {
-    peers: BTreeMap<Peer, Standing>,
+pub struct AckProgress {
+    peers: BTreeMap<PeerIndex, PeerProgress>,
 }
 
-impl Progress {
+impl AckProgress {
     /// A replica stands there now.
-    pub fn update(&mut self, peer: Peer, standing: Standing) {
+    pub fn update(&mut self, peer: PeerIndex, standing: PeerProgress) {
         self.peers.insert(peer, standing);
     }
 
     /// A replica did not answer in time.
-    pub fn lost(&mut self, peer: Peer) {
+    pub fn lost(&mut self, peer: PeerIndex) {
         if let Some(standing) = self.peers.get_mut(&peer) {
             standing.connected = false;
         }
     }
 
     /// A replica is not served any more.
-    pub fn gone(&mut self, peer: Peer) {
+    pub fn gone(&mut self, peer: PeerIndex) {
         self.peers.remove(&peer);
     }
 
@@ -74,11 +74,11 @@ mod tests {
 
     #[test]
     fn the_fastest_replica_decides_and_what_was_acknowledged_stays_so() {
-        let mut progress = Progress::default();
+        let mut progress = AckProgress::default();
         assert_eq!((progress.applied(), progress.synced(), progress.acks(1)), (0, 0, 0));
         assert!(!progress.may_ack(false) && !progress.keeps_files());
-        progress.update(1, Standing { applied: 10, synced: None, connected: true });
-        progress.update(2, Standing { applied: 7, synced: Some(4), connected: true });
+        progress.update(1, PeerProgress { applied: 10, synced: None, connected: true });
+        progress.update(2, PeerProgress { applied: 7, synced: Some(4), connected: true });
         assert_eq!((progress.applied(), progress.synced()), (10, 4));
         assert_eq!([3, 8, 11].map(|sequence| progress.acks(sequence)), [2, 1, 0]);
         assert!(progress.may_ack(false) && progress.may_ack(true));

@@ -1,11 +1,11 @@
 //! A leader's side of one replica: one exchange in flight, and what it learns from the answers.
 //!
-//! A state machine. Its owner asks [`Sender::turn`] what to do, sends the offer, and reports back by
-//! [`Sender::answered`] or [`Sender::failed`]. While an offer is under way, the next records gather in the feed and go out
+//! A state machine. Its owner asks [`PeerReplication::next_send`] what to do, sends the offer, and reports back by
+//! [`PeerReplication::answered`] or [`PeerReplication::failed`]. While an offer is under way, the next records gather in the feed and go out
 //! together with the next one.
 
 use super::{
-    Answer, CatchUp, Command, Feed, Gathered, Hello, Lead, Members, NodeId, Offer, Outcome, Standing, Verdict, judge,
+    AppendAnswer, PeerCatchUp, AppendCommand, ReplicationBacklog, CatchUpRecords, NodeState, LeaderState, ClusterMembers, NodeId, AppendRequest, AppendOutcome, PeerProgress, CatchUpPlan, follower_check,
 };
 use crate::{
     clock::Monotonic,
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// What to do next for a replica.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum NextSend {
     /// Send this, the head of the offer, then records, and wait so many milliseconds for the answer.
     Send(Vec<Bytes>, u64),
     /// Nothing before this time, unless a record or an announcement comes.
@@ -29,9 +29,9 @@ pub enum Turn {
 
 /// What an exchange has told the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum PeerEvent {
     /// The replica stands there.
-    Progress(Standing),
+    Progress(PeerProgress),
     /// It did not answer in time, or cannot be counted on: nobody waits for it.
     Lost,
     /// It is not served any more, and counts for nothing.
@@ -44,7 +44,7 @@ pub enum Told {
 
 /// What is known of a replica, for `/status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct SenderStatus {
+pub struct PeerStatus {
     /// Where it is.
     pub url: String,
     /// `unknown`, `streaming`, `syncing`, `refused`, `away`.
@@ -65,7 +65,7 @@ pub struct SenderStatus {
     pub failed_exchanges: u64,
 }
 
-impl SenderStatus {
+impl PeerStatus {
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
@@ -73,7 +73,7 @@ impl SenderStatus {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum PeerState {
     /// It has to say where it is.
     Unknown,
     /// It is on this history, and has everything up to there.
@@ -92,16 +92,16 @@ pub fn retry_most_ms(failures: u32) -> u64 {
 }
 
 /// Brings one replica up to date and keeps it so.
-pub struct Sender {
+pub struct PeerReplication {
     url: String,
-    state: State,
-    catch_up: CatchUp,
+    state: PeerState,
+    catch_up: PeerCatchUp,
     /// The last hello.
-    hello: Option<Hello>,
+    hello: Option<NodeState>,
     /// Whether that was of another database.
     holds_other: bool,
     /// What was asked for in the exchange under way, and whether it carries records.
-    in_flight: Option<(Command, bool)>,
+    in_flight: Option<(AppendCommand, bool)>,
     /// Whether the replica has applied an offer since it was last judged.
     confirmed: bool,
     /// Offers with records that failed since the last that did not.
@@ -115,17 +115,17 @@ pub struct Sender {
     away_since: Option<Monotonic>,
     alarmed: Option<String>,
     /// Who the replica knows to belong to the cluster, and who it was told in the exchange under way.
-    knows: Option<Arc<Members>>,
-    telling: Option<Arc<Members>>,
+    knows: Option<Arc<ClusterMembers>>,
+    telling: Option<Arc<ClusterMembers>>,
 }
 
-impl Sender {
+impl PeerReplication {
     /// For the replica at `url`, of which nothing is known yet.
     pub fn new(url: String) -> Self {
         Self {
             url,
-            state: State::Unknown,
-            catch_up: CatchUp::default(),
+            state: PeerState::Unknown,
+            catch_up: PeerCatchUp::default(),
             hello: None,
             holds_other: false,
             in_flight: None,
@@ -161,25 +161,25 @@ impl Sender {
     }
 
     /// What to do now. What goes wrong in the leader's own files is told.
-    pub fn turn(&mut self, now: Monotonic, lead: &Lead, feed: &Feed, disk: &dyn Disk, told: &mut Vec<Told>) -> Turn {
+    pub fn next_send(&mut self, now: Monotonic, lead: &LeaderState, feed: &ReplicationBacklog, disk: &dyn Disk, told: &mut Vec<PeerEvent>) -> NextSend {
         assert!(self.in_flight.is_none(), "one exchange at a time");
         if now < self.rest_until {
-            return Turn::Rest(self.rest_until);
+            return NextSend::Rest(self.rest_until);
         }
         let heartbeat = self.sent.map_or(now, |sent| sent.after_ms(HEARTBEAT_MS));
         let (command, after, records) = match self.state {
-            State::Unknown => (Command::Ask, Position::ZERO, vec![]),
-            State::Loading if now < heartbeat => return Turn::Rest(heartbeat),
-            State::Loading | State::Refused => (Command::Ask, Position::ZERO, vec![]),
-            State::Behind => (Command::Snapshot, Position::ZERO, vec![]),
-            State::Streaming(after) => {
+            PeerState::Unknown => (AppendCommand::Probe, Position::ZERO, vec![]),
+            PeerState::Loading if now < heartbeat => return NextSend::Rest(heartbeat),
+            PeerState::Loading | PeerState::Refused => (AppendCommand::Probe, Position::ZERO, vec![]),
+            PeerState::Behind => (AppendCommand::InstallSnapshot, Position::ZERO, vec![]),
+            PeerState::Streaming(after) => {
                 match self.catch_up.gather(after.sequence, lead.last.position.sequence, feed, disk, &lead.identity) {
-                    Ok(Gathered::Records(records)) => (Command::Stream, after, records),
-                    Ok(Gathered::Nothing) if self.may_rest(now, heartbeat, lead) => {
-                        return Turn::Rest(heartbeat);
+                    Ok(CatchUpRecords::Records(records)) => (AppendCommand::Append, after, records),
+                    Ok(CatchUpRecords::Nothing) if self.may_rest(now, heartbeat, lead) => {
+                        return NextSend::Rest(heartbeat);
                     }
-                    Ok(Gathered::Nothing) => (Command::Stream, after, vec![]),
-                    Ok(Gathered::NeedSnapshot) => self.behind(),
+                    Ok(CatchUpRecords::Nothing) => (AppendCommand::Append, after, vec![]),
+                    Ok(CatchUpRecords::NeedSnapshot) => self.behind(),
                     Err(error @ FileError::Damaged(_)) => {
                         self.alarm(format!("the log cannot be read for replica {}: {error}", self.url), told);
                         self.behind()
@@ -188,7 +188,7 @@ impl Sender {
                     Err(error) => {
                         self.alarm(format!("the log cannot be read for replica {}: {error}", self.url), told);
                         self.rest_until = now.after_ms(RETRY_MAX_MS);
-                        return Turn::Rest(self.rest_until);
+                        return NextSend::Rest(self.rest_until);
                     }
                 }
             }
@@ -199,18 +199,18 @@ impl Sender {
         let slow = if bytes > 0 { self.slow.min(6) } else { 0 };
         let patience_ms = (EXCHANGE_TIMEOUT_MS + bytes as u64 / LEAST_BYTES_PER_MS) << slow;
         self.telling =
-            (command != Command::Ask && self.knows.as_ref() != Some(&lead.members)).then(|| Arc::clone(&lead.members));
-        Turn::Send(self.offer(command, after, records, lead), patience_ms)
+            (command != AppendCommand::Probe && self.knows.as_ref() != Some(&lead.members)).then(|| Arc::clone(&lead.members));
+        NextSend::Send(self.append_request(command, after, records, lead), patience_ms)
     }
 
-    fn behind(&mut self) -> (Command, Position, Vec<Bytes>) {
-        self.state = State::Behind;
-        (Command::Snapshot, Position::ZERO, vec![])
+    fn behind(&mut self) -> (AppendCommand, Position, Vec<Bytes>) {
+        self.state = PeerState::Behind;
+        (AppendCommand::InstallSnapshot, Position::ZERO, vec![])
     }
 
     /// With nothing to send, whether the replica need not hear from the leader now.
-    fn may_rest(&self, now: Monotonic, heartbeat: Monotonic, lead: &Lead) -> bool {
-        let has_synced = |hello: &Hello| hello.synced.is_none_or(|synced| synced >= hello.position.sequence);
+    fn may_rest(&self, now: Monotonic, heartbeat: Monotonic, lead: &LeaderState) -> bool {
+        let has_synced = |hello: &NodeState| hello.synced.is_none_or(|synced| synced >= hello.position.sequence);
         self.confirmed
             && self.is_in(lead.epoch)
             && now < heartbeat
@@ -222,12 +222,12 @@ impl Sender {
         self.hello.as_ref().is_some_and(|hello| hello.position.epoch == epoch)
     }
 
-    fn offer(&self, command: Command, after: Position, records: Vec<Bytes>, lead: &Lead) -> Vec<Bytes> {
-        let offer = Offer {
+    fn append_request(&self, command: AppendCommand, after: Position, records: Vec<Bytes>, lead: &LeaderState) -> Vec<Bytes> {
+        let offer = AppendRequest {
             identity: lead.identity,
             leader: lead.node,
             epoch: lead.epoch,
-            epochs: if command == Command::Stream && self.is_in(lead.epoch) {
+            epochs: if command == AppendCommand::Append && self.is_in(lead.epoch) {
                 EpochTable::default()
             } else {
                 (*lead.epochs).clone()
@@ -245,26 +245,26 @@ impl Sender {
     }
 
     /// The replica has answered.
-    pub fn answered(&mut self, answer: Answer, now: Monotonic, lead: &Lead, told: &mut Vec<Told>) {
+    pub fn answered(&mut self, answer: AppendAnswer, now: Monotonic, lead: &LeaderState, told: &mut Vec<PeerEvent>) {
         let (command, with_records) = self.in_flight.take().expect("an answer is to an offer");
         (self.failures, self.away_since, self.answered) = (0, None, Some(now));
         if with_records {
             self.slow = 0;
         }
-        let Answer { outcome, hello } = answer;
-        let has_followed = command == Command::Stream && outcome == Outcome::Applied;
+        let AppendAnswer { outcome, hello } = answer;
+        let has_followed = command == AppendCommand::Append && outcome == AppendOutcome::Applied;
         self.note_what_it_knows(hello.node, has_followed);
         let before = self.state;
-        self.state = match (judge(&hello, lead), outcome) {
-            (Verdict::StepDown(epoch), _) => {
-                told.push(Told::StepDown(epoch));
+        self.state = match (classify_follower(&hello, lead), outcome) {
+            (CatchUpPlan::StepDown(epoch), _) => {
+                told.push(PeerEvent::StepDown(epoch));
                 self.refused(now)
             }
-            (Verdict::Refused(why), _) => {
+            (CatchUpPlan::Refused(why), _) => {
                 self.alarm(format!("replica {} is refused: {why}", self.url), told);
                 self.refused(now)
             }
-            (_, Outcome::OtherLeader) => {
+            (_, AppendOutcome::OtherLeader) => {
                 self.alarm(
                     format!("replica {} is led by another process in this very epoch: two copies of one directory lead, stop \
                          one of them", self.url),
@@ -272,41 +272,41 @@ impl Sender {
                 );
                 self.refused(now)
             }
-            (_, Outcome::Syncing) => State::Loading,
-            (Verdict::NeedSnapshot(why), _) => {
+            (_, AppendOutcome::Syncing) => PeerState::Loading,
+            (CatchUpPlan::NeedSnapshot(why), _) => {
                 self.alarm(format!("replica {} needs a snapshot: {why}", self.url), told);
-                if before == State::Behind {
+                if before == PeerState::Behind {
                     self.rest_until = now.after_ms(HEARTBEAT_MS); // it was told so, and does nothing about it
                 }
-                State::Behind
+                PeerState::Behind
             }
-            (Verdict::Resume(at), Outcome::Applied) => {
+            (CatchUpPlan::Resume(at), AppendOutcome::Applied) => {
                 self.alarmed = None;
-                State::Streaming(at)
+                PeerState::Streaming(at)
             }
-            (Verdict::Resume(at), Outcome::Gap) => {
+            (CatchUpPlan::Resume(at), AppendOutcome::Gap) => {
                 self.rest_until = now.after_ms(RETRY_MIN_MS);
-                State::Streaming(at)
+                PeerState::Streaming(at)
             }
-            (Verdict::Resume(_), Outcome::Diverged) => State::Behind,
-            (Verdict::Resume(_), Outcome::OldEpoch) => self.refused(now),
-            (Verdict::Resume(_), Outcome::OtherDatabase) => {
+            (CatchUpPlan::Resume(_), AppendOutcome::Diverged) => PeerState::Behind,
+            (CatchUpPlan::Resume(_), AppendOutcome::OldEpoch) => self.refused(now),
+            (CatchUpPlan::Resume(_), AppendOutcome::OtherDatabase) => {
                 self.alarm(format!("replica {} is refused: it holds another database", self.url), told);
                 self.refused(now)
             }
-            (Verdict::Resume(_), Outcome::Unreadable(why)) => {
+            (CatchUpPlan::Resume(_), AppendOutcome::Unreadable(why)) => {
                 self.alarm(format!("replica {} cannot read what it is sent: {why}", self.url), told);
                 self.refused(now)
             }
         };
         match self.state {
             // That it is on this history counts once it has applied an offer, which it does only if that follows its own.
-            State::Streaming(at) if has_followed => {
+            PeerState::Streaming(at) if has_followed => {
                 self.confirmed = true;
-                told.push(Told::Progress(Standing { applied: at.sequence, synced: hello.synced, connected: true }));
+                told.push(PeerEvent::Progress(PeerProgress { applied: at.sequence, synced: hello.synced, connected: true }));
             }
-            State::Streaming(_) => self.confirmed = false,
-            _ => told.push(Told::Lost),
+            PeerState::Streaming(_) => self.confirmed = false,
+            _ => told.push(PeerEvent::Lost),
         }
         self.holds_other = hello.database.is_some_and(|held| held != lead.identity.database_id);
         self.hello = Some(hello);
@@ -323,34 +323,34 @@ impl Sender {
     }
 
     /// Nothing more for a while.
-    fn refused(&mut self, now: Monotonic) -> State {
+    fn refused(&mut self, now: Monotonic) -> PeerState {
         self.rest_until = now.after_ms(RETRY_MAX_MS);
-        State::Refused
+        PeerState::Refused
     }
 
     /// The exchange has failed, or took too long. `random` is any number; it spreads the next tries.
-    pub fn failed(&mut self, now: Monotonic, random: u64, told: &mut Vec<Told>) {
+    pub fn failed(&mut self, now: Monotonic, random: u64, told: &mut Vec<PeerEvent>) {
         if let Some((_, true)) = self.in_flight.take() {
             self.slow += 1;
         }
         // What became of the offer is not known: the replica has to say where it is.
-        self.state = State::Unknown;
+        self.state = PeerState::Unknown;
         self.rest_until = now.after_ms(random % (retry_most_ms(self.failures) + 1));
         self.failures = self.failures.saturating_add(1);
         self.failed_exchanges += 1;
         self.away_since.get_or_insert(now);
-        told.push(Told::Lost);
+        told.push(PeerEvent::Lost);
         if planted(Defect::CountsAFailedSend)
             && let Some(hello) = &self.hello
         {
             let applied = hello.position.sequence + 1;
-            told.push(Told::Progress(Standing { applied, synced: hello.synced, connected: true }));
+            told.push(PeerEvent::Progress(PeerProgress { applied, synced: hello.synced, connected: true }));
         }
     }
 
     /// Whether it waits out a pause that new records do not end.
     pub fn is_waiting(&self, now: Monotonic) -> bool {
-        now < self.rest_until || !matches!(self.state, State::Streaming(_))
+        now < self.rest_until || !matches!(self.state, PeerState::Streaming(_))
     }
 
     /// Since when every exchange has failed; `None` if the last one did not.
@@ -359,19 +359,19 @@ impl Sender {
     }
 
     /// For `/status`.
-    pub fn status(&self, now: Monotonic, last: Sequence) -> SenderStatus {
+    pub fn status(&self, now: Monotonic, last: Sequence) -> PeerStatus {
         // Records of another database are none of this one's.
         let hello = self.hello.as_ref().filter(|_| !self.holds_other);
         let applied = hello.map_or(0, |hello| hello.position.sequence);
-        SenderStatus {
+        PeerStatus {
             url: self.url.clone(),
             state: match self.state {
                 _ if self.failures > 0 => "away",
-                State::Streaming(_) if self.confirmed => "streaming",
+                PeerState::Streaming(_) if self.confirmed => "streaming",
                 // It is asked, or has not applied anything yet: it acknowledges nothing.
-                State::Unknown | State::Streaming(_) => "unknown",
-                State::Behind | State::Loading => "syncing",
-                State::Refused => "refused",
+                PeerState::Unknown | PeerState::Streaming(_) => "unknown",
+                PeerState::Behind | PeerState::Loading => "syncing",
+                PeerState::Refused => "refused",
             },
             position: self.hello.as_ref().and_then(|hello| {
                 hello.database.map(|database| PositionToken::of(database, hello.position).to_string())
@@ -386,10 +386,10 @@ impl Sender {
     }
 
     /// Says something once, and again only when it has changed.
-    fn alarm(&mut self, what: String, told: &mut Vec<Told>) {
+    fn alarm(&mut self, what: String, told: &mut Vec<PeerEvent>) {
         if self.alarmed.as_ref() != Some(&what) {
             self.alarmed = Some(what.clone());
-            told.push(Told::Alarm(what));
+            told.push(PeerEvent::Alarm(what));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a replica may lead, and in which epoch: the arithmetic of `memdb promote`.
 //!
-//! The candidate asks every node it knows where it stands ([`candidacy`]), has each of them promise its epoch
+//! The candidate asks every node it knows where it stands ([`check_promotion`]), has each of them promise its epoch
 //! ([`has_promised`]), takes what others have more of its history, and leads. A node that has promised follows nobody of an
 //! earlier epoch and leads no more, so from then on nothing is acknowledged there that the new leader might lack.
 //!
@@ -9,7 +9,7 @@
 //! each other never write the same epoch, the next epoch is taken only where all nodes have promised it; else it is drawn
 //! from the next million.
 
-use super::{Answer, Hello, Outcome};
+use super::{AppendAnswer, NodeState, AppendOutcome};
 use crate::{
     failpoint::{Defect, planted},
     position::{Epoch, Position},
@@ -20,18 +20,18 @@ const DRAWN_FROM: u64 = 1 << 20;
 
 /// Another node, and what it has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct PolledNode {
     /// Where it is.
     pub url: String,
     /// Whether it is the leader that the candidate has followed.
     pub is_leader: bool,
     /// Where it stands; `None` if it did not answer.
-    pub hello: Option<Hello>,
+    pub hello: Option<NodeState>,
 }
 
 /// Why a replica does not lead. The message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum PromotionRefusal {
     /// It holds nothing that it could lead with.
     #[error("this replica {0}")]
     Unfit(&'static str),
@@ -66,17 +66,17 @@ pub enum Refusal {
 ///
 /// # Errors
 /// Why it may not.
-pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Result<Epoch, Refusal> {
+pub fn check_promotion(me: &NodeState, others: &[PolledNode], force: bool, random: u64) -> Result<Epoch, PromotionRefusal> {
     if me.database.is_none() || me.position == Position::ZERO {
-        return Err(Refusal::Unfit("holds no database yet: wait until it is ready"));
+        return Err(PromotionRefusal::Unfit("holds no database yet: wait until it is ready"));
     }
     if me.diverged {
-        return Err(Refusal::Unfit("does not hold its leader's history, and is about to load it anew"));
+        return Err(PromotionRefusal::Unfit("does not hold its leader's history, and is about to load it anew"));
     }
     if me.synced.is_none() {
-        return Err(Refusal::Unfit("keeps no files: start it with --data-dir, or promote another"));
+        return Err(PromotionRefusal::Unfit("keeps no files: start it with --data-dir, or promote another"));
     }
-    let ours = |hello: &&Hello| hello.database == me.database;
+    let ours = |hello: &&NodeState| hello.database == me.database;
     let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
     if !force {
         // The leader hands over what it has more, but only of the epoch that this one stands in: of a later one it cannot be
@@ -84,13 +84,13 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
         let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
         let most = given.fold(me.position, Position::max);
-        let ahead = |hello: &&Hello| hello.position > most;
+        let ahead = |hello: &&NodeState| hello.position > most;
         let ahead = others.iter().find(|asked| asked.hello.as_ref().filter(ours).filter(ahead).is_some());
-        if let Some(Asked { url, hello: Some(hello), .. }) = ahead {
-            return Err(Refusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
+        if let Some(PolledNode { url, hello: Some(hello), .. }) = ahead {
+            return Err(PromotionRefusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
         }
         if let Some(silent) = others.iter().find(|asked| asked.hello.is_none() && !asked.is_leader) {
-            return Err(Refusal::Silent(silent.url.clone()));
+            return Err(PromotionRefusal::Silent(silent.url.clone()));
         }
     }
     let highest = hellos().map(|hello| hello.epoch).fold(me.epoch, Epoch::max);
@@ -98,28 +98,28 @@ pub fn candidacy(me: &Hello, others: &[Asked], force: bool, random: u64) -> Resu
     let hands_over = hellos().any(|hello| hello.leads && hello.epoch == highest);
     let everybody = others.iter().all(|asked| asked.hello.is_some());
     let is_free = hands_over && everybody || planted(Defect::PromotesIntoTheNextEpoch);
-    Ok(if is_free { highest + 1 } else { drawn_epoch(highest, random) })
+    Ok(if is_free { highest + 1 } else { random_epoch_above(highest, random) })
 }
 
 /// An epoch to lead in where the next one may be taken by somebody who was not asked; `random` is any number.
-fn drawn_epoch(highest: Epoch, random: u64) -> Epoch {
+fn random_epoch_above(highest: Epoch, random: u64) -> Epoch {
     highest + 2 + random % DRAWN_FROM
 }
 
 /// Where the furthest of those stood who have promised, if a candidate that stands at `here` lacks some of that. They have
 /// followed and led nobody since, so it is all there is.
-pub fn lacks(promised: impl IntoIterator<Item = Position>, here: Position) -> Option<Position> {
+pub fn missing_tail(promised: impl IntoIterator<Item = Position>, here: Position) -> Option<Position> {
     promised.into_iter().max().filter(|most| *most > here && !planted(Defect::LeadsWithoutWhatItWasTold))
 }
 
 /// Whether the answer to [`super::Command::Promise`] is a promise of `epoch`.
-pub fn has_promised(answer: &Answer, epoch: Epoch) -> bool {
-    answer.outcome == Outcome::Applied && answer.hello.epoch == epoch
+pub fn has_promised(answer: &AppendAnswer, epoch: Epoch) -> bool {
+    answer.outcome == AppendOutcome::Applied && answer.hello.epoch == epoch
 }
 
 /// Whether a candidate that says `me` need not wait for a promise of whoever answers this: it is no node of this database, or
 /// holds nothing of it, so that it has nothing to note a promise in, and nothing that could be lacking.
-pub fn holds_nothing(answer: &Answer, me: &Hello) -> bool {
+pub fn may_skip_promise(answer: &AppendAnswer, me: &NodeState) -> bool {
     answer.hello.database != me.database || answer.hello.position == Position::ZERO
 }
 
@@ -127,8 +127,8 @@ pub fn holds_nothing(answer: &Answer, me: &Hello) -> bool {
 mod tests {
     use super::*;
 
-    fn hello(epoch: Epoch, position: (u64, u64)) -> Hello {
-        Hello {
+    fn hello(epoch: Epoch, position: (u64, u64)) -> NodeState {
+        NodeState {
             node: 1,
             url: String::new(),
             database: Some(7),
@@ -142,42 +142,42 @@ mod tests {
         }
     }
 
-    fn asked(is_leader: bool, hello: Option<Hello>) -> Asked {
-        Asked { url: format!("http://{is_leader}"), is_leader, hello }
+    fn asked(is_leader: bool, hello: Option<NodeState>) -> PolledNode {
+        PolledNode { url: format!("http://{is_leader}"), is_leader, hello }
     }
 
     #[test]
     fn the_next_epoch_is_for_whom_everybody_has_answered() {
         let me = hello(3, (3, 10));
-        let leads = |epoch, position| Some(Hello { leads: true, ..hello(epoch, position) });
+        let leads = |epoch, position| Some(NodeState { leads: true, ..hello(epoch, position) });
         let all = [asked(true, leads(3, (3, 12))), asked(false, Some(hello(3, (3, 11))))];
-        assert_eq!(candidacy(&me, &all, false, 77), Ok(4), "the leader hands over");
+        assert_eq!(check_promotion(&me, &all, false, 77), Ok(4), "the leader hands over");
         let promised = [asked(true, leads(3, (3, 12))), asked(false, Some(hello(5, (3, 11))))];
-        assert_eq!(candidacy(&me, &promised, false, 77), Ok(5 + 2 + 77), "whoever leads in 5 may take 6");
+        assert_eq!(check_promotion(&me, &promised, false, 77), Ok(5 + 2 + 77), "whoever leads in 5 may take 6");
         let stood_down = [asked(true, Some(hello(3, (3, 12))))];
-        assert_eq!(candidacy(&me, &stood_down, false, 77), Ok(3 + 2 + 77), "its successor may be another");
+        assert_eq!(check_promotion(&me, &stood_down, false, 77), Ok(3 + 2 + 77), "its successor may be another");
         let leader_gone = [asked(true, None), asked(false, Some(hello(3, (3, 10))))];
-        assert_eq!(candidacy(&me, &leader_gone, false, 77), Ok(3 + 2 + 77));
-        assert_eq!(candidacy(&me, &leader_gone, false, u64::MAX), Ok(3 + 2 + DRAWN_FROM - 1));
-        assert_eq!(candidacy(&me, &[], false, 77), Ok(3 + 2 + 77));
+        assert_eq!(check_promotion(&me, &leader_gone, false, 77), Ok(3 + 2 + 77));
+        assert_eq!(check_promotion(&me, &leader_gone, false, u64::MAX), Ok(3 + 2 + DRAWN_FROM - 1));
+        assert_eq!(check_promotion(&me, &[], false, 77), Ok(3 + 2 + 77));
     }
 
     #[test]
     fn who_may_lack_records_is_refused_unless_forced() {
         let me = hello(3, (3, 10));
         let ahead = [asked(true, None), asked(false, Some(hello(3, (3, 11))))];
-        assert!(matches!(candidacy(&me, &ahead, false, 0), Err(Refusal::Ahead { .. })));
+        assert!(matches!(check_promotion(&me, &ahead, false, 0), Err(PromotionRefusal::Ahead { .. })));
         let beyond_the_leader = [asked(true, Some(hello(3, (3, 10)))), asked(false, Some(hello(4, (4, 11))))];
-        assert!(matches!(candidacy(&me, &beyond_the_leader, false, 0), Err(Refusal::Ahead { .. })));
+        assert!(matches!(check_promotion(&me, &beyond_the_leader, false, 0), Err(PromotionRefusal::Ahead { .. })));
         let silent = [asked(true, None), asked(false, None)];
-        assert!(matches!(candidacy(&me, &silent, false, 0), Err(Refusal::Silent(_))));
-        assert_eq!(candidacy(&me, &ahead, true, 0), Ok(5));
-        assert_eq!(candidacy(&me, &silent, true, 0), Ok(5));
-        let foreign = [asked(false, Some(Hello { database: Some(8), ..hello(9, (9, 99)) }))];
-        assert_eq!(candidacy(&me, &foreign, false, 0), Ok(5));
-        let later = [asked(true, Some(Hello { leads: true, ..hello(4, (4, 19)) }))];
+        assert!(matches!(check_promotion(&me, &silent, false, 0), Err(PromotionRefusal::Silent(_))));
+        assert_eq!(check_promotion(&me, &ahead, true, 0), Ok(5));
+        assert_eq!(check_promotion(&me, &silent, true, 0), Ok(5));
+        let foreign = [asked(false, Some(NodeState { database: Some(8), ..hello(9, (9, 99)) }))];
+        assert_eq!(check_promotion(&me, &foreign, false, 0), Ok(5));
+        let later = [asked(true, Some(NodeState { leads: true, ..hello(4, (4, 19)) }))];
         assert!(
-            matches!(candidacy(&me, &later, false, 0), Err(Refusal::Ahead { .. })),
+            matches!(check_promotion(&me, &later, false, 0), Err(PromotionRefusal::Ahead { .. })),
             "nothing is known here of epoch 4"
         );
     }
@@ -185,39 +185,39 @@ mod tests {
     #[test]
     fn what_those_had_who_have_promised_has_to_be_there() {
         let at = |epoch, sequence| Position::new(epoch, sequence);
-        assert_eq!(lacks([at(3, 9), at(3, 12), at(2, 20)], at(3, 10)), Some(at(3, 12)));
-        assert_eq!(lacks([at(3, 9), at(3, 12), at(2, 20)], at(3, 12)), None);
-        assert_eq!(lacks([], at(3, 12)), None);
+        assert_eq!(missing_tail([at(3, 9), at(3, 12), at(2, 20)], at(3, 10)), Some(at(3, 12)));
+        assert_eq!(missing_tail([at(3, 9), at(3, 12), at(2, 20)], at(3, 12)), None);
+        assert_eq!(missing_tail([], at(3, 12)), None);
     }
 
     #[test]
     fn who_holds_nothing_good_is_refused_also_when_forced() {
         let good = hello(3, (3, 10));
         for unfit in [
-            Hello { database: None, ..good.clone() },
-            Hello { diverged: true, ..good.clone() },
-            Hello { synced: None, ..good.clone() },
-            Hello { position: Position::ZERO, ..good },
+            NodeState { database: None, ..good.clone() },
+            NodeState { diverged: true, ..good.clone() },
+            NodeState { synced: None, ..good.clone() },
+            NodeState { position: Position::ZERO, ..good },
         ] {
-            assert!(matches!(candidacy(&unfit, &[], true, 0), Err(Refusal::Unfit(_))), "{unfit:?}");
+            assert!(matches!(check_promotion(&unfit, &[], true, 0), Err(PromotionRefusal::Unfit(_))), "{unfit:?}");
         }
     }
 
     #[test]
     fn only_that_very_epoch_is_a_promise() {
-        let answer = |outcome, epoch| Answer { outcome, hello: hello(epoch, (3, 10)) };
-        assert!(has_promised(&answer(Outcome::Applied, 6), 6));
-        assert!(!has_promised(&answer(Outcome::OldEpoch, 6), 6));
-        assert!(!has_promised(&answer(Outcome::Applied, 7), 6));
+        let answer = |outcome, epoch| AppendAnswer { outcome, hello: hello(epoch, (3, 10)) };
+        assert!(has_promised(&answer(AppendOutcome::Applied, 6), 6));
+        assert!(!has_promised(&answer(AppendOutcome::OldEpoch, 6), 6));
+        assert!(!has_promised(&answer(AppendOutcome::Applied, 7), 6));
     }
 
     #[test]
     fn who_holds_nothing_of_the_database_need_not_promise() {
         let me = hello(3, (3, 10));
-        let answer = |hello| Answer { outcome: Outcome::Syncing, hello };
-        assert!(holds_nothing(&answer(Hello { database: None, ..hello(3, (0, 0)) }), &me));
-        assert!(holds_nothing(&answer(hello(3, (0, 0))), &me), "damaged files of it");
-        assert!(holds_nothing(&answer(Hello { database: Some(8), ..hello(9, (9, 99)) }), &me));
-        assert!(!holds_nothing(&answer(hello(3, (3, 0))), &me), "it follows a leader that has written nothing");
+        let answer = |hello| AppendAnswer { outcome: AppendOutcome::Syncing, hello };
+        assert!(may_skip_promise(&answer(NodeState { database: None, ..hello(3, (0, 0)) }), &me));
+        assert!(may_skip_promise(&answer(hello(3, (0, 0))), &me), "damaged files of it");
+        assert!(may_skip_promise(&answer(NodeState { database: Some(8), ..hello(9, (9, 99)) }), &me));
+        assert!(!may_skip_promise(&answer(hello(3, (3, 0))), &me), "it follows a leader that has written nothing");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One writer per epoch makes what a replica has of the last epoch an extension of what the leader has.
 
-use super::Hello;
+use super::NodeState;
 use crate::{
     failpoint::{Defect, planted},
     format::DatabaseIdentity,
@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 
 /// What the replicas' answers mean for a leader that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum TailRecoveryPlan {
     /// Nobody has more.
     Nobody,
     /// These, by their places among the answers, have more: first who has the most.
@@ -25,24 +25,24 @@ pub enum Choice {
 
 /// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at `last`.
 /// `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the asker.
-pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64, promised: Epoch) -> Choice {
+pub fn plan(hellos: &[NodeState], database: u128, epoch: Epoch, last: u64, promised: Epoch) -> TailRecoveryPlan {
     let mine = || hellos.iter().enumerate().filter(|(_, hello)| hello.database == Some(database));
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > promised) {
-        return Choice::HigherEpoch(at, hello.epoch);
+        return TailRecoveryPlan::HigherEpoch(at, hello.epoch);
     }
-    let has_more = |hello: &Hello| {
+    let has_more = |hello: &NodeState| {
         !hello.diverged
             && (hello.position.epoch == epoch || planted(Defect::TakesBackFromAnotherHistory))
             && hello.position.sequence > last
     };
     let mut ahead: Vec<usize> = mine().filter(|(_, hello)| has_more(hello)).map(|(at, _)| at).collect();
     ahead.sort_by_key(|&at| Reverse(hellos[at].position.sequence));
-    if ahead.is_empty() { Choice::Nobody } else { Choice::From(ahead) }
+    if ahead.is_empty() { TailRecoveryPlan::Nobody } else { TailRecoveryPlan::From(ahead) }
 }
 
 /// Why records could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExtendError {
+pub enum AppendTailError {
     /// They do not go on, or are damaged. Those before are applied: they did.
     #[error("{0}")]
     Foreign(String),
@@ -54,9 +54,9 @@ pub enum ExtendError {
 /// Applies whole records that go on with what the store has; gives how many.
 ///
 /// # Errors
-/// As [`ExtendError`] says.
-pub fn extend(store: &mut Store, identity: &DatabaseIdentity, epoch: Epoch, mut records: &[u8]) -> Result<u64, ExtendError> {
-    let damaged = |bad: RecordError| ExtendError::Foreign(bad.to_string());
+/// As [`AppendTailError`] says.
+pub fn append_tail(store: &mut Store, identity: &DatabaseIdentity, epoch: Epoch, mut records: &[u8]) -> Result<u64, AppendTailError> {
+    let damaged = |bad: RecordError| AppendTailError::Foreign(bad.to_string());
     let mut applied = 0;
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
@@ -65,10 +65,10 @@ pub fn extend(store: &mut Store, identity: &DatabaseIdentity, epoch: Epoch, mut 
             || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Defect::TakesBackFromAnotherHistory)
         {
             let why = format!("record {position} does not go on from {}", mark.position);
-            return Err(ExtendError::Foreign(why));
+            return Err(AppendTailError::Foreign(why));
         }
         let record = raw.record().map_err(damaged)?;
-        store.apply(&record, raw.header.chain).map_err(|diverged| ExtendError::Diverged(diverged.to_string()))?;
+        store.apply(&record, raw.header.chain).map_err(|diverged| AppendTailError::Diverged(diverged.to_string()))?;
         records = &records[raw.header.record_bytes()..];
         applied += 1;
     }
@@ -89,8 +89,8 @@ mod tests {
     };
     use std::sync::Arc;
 
-    fn hello(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> Hello {
-        Hello {
+    fn hello(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> NodeState {
+        NodeState {
             node: 1,
             url: String::new(),
             database,
@@ -118,30 +118,30 @@ mod tests {
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest
         let mut store = Store::new(identity.hasher(), DedupLimits::default());
-        let ahead = extend(&mut store, &identity, 1, &records[1]);
-        assert!(matches!(&ahead, Err(ExtendError::Foreign(why)) if why.contains("does not go on")), "{ahead:?}");
-        let other_epoch = extend(&mut store, &identity, 0, &records[0]);
-        assert!(matches!(other_epoch, Err(ExtendError::Foreign(_))), "{other_epoch:?}");
-        assert_eq!(extend(&mut store, &identity, 1, &records[0]), Ok(1));
-        let wrong = extend(&mut store, &identity, 1, &records[1]);
-        assert!(matches!(wrong, Err(ExtendError::Diverged(_))), "{wrong:?}");
+        let ahead = append_tail(&mut store, &identity, 1, &records[1]);
+        assert!(matches!(&ahead, Err(AppendTailError::Foreign(why)) if why.contains("does not go on")), "{ahead:?}");
+        let other_epoch = append_tail(&mut store, &identity, 0, &records[0]);
+        assert!(matches!(other_epoch, Err(AppendTailError::Foreign(_))), "{other_epoch:?}");
+        assert_eq!(append_tail(&mut store, &identity, 1, &records[0]), Ok(1));
+        let wrong = append_tail(&mut store, &identity, 1, &records[1]);
+        assert!(matches!(wrong, Err(AppendTailError::Diverged(_))), "{wrong:?}");
     }
 
     #[test]
     fn whoever_has_the_most_of_the_last_epoch_gives_it_back() {
         let has = |sequence| hello(Some(7), 3, (3, sequence), false);
-        assert_eq!(choose(&[], 7, 3, 10, 3), Choice::Nobody);
-        assert_eq!(choose(&[has(9), has(10)], 7, 3, 10, 3), Choice::Nobody);
-        assert_eq!(choose(&[has(11), has(14), has(12)], 7, 3, 10, 3), Choice::From(vec![1, 2, 0]));
+        assert_eq!(plan(&[], 7, 3, 10, 3), TailRecoveryPlan::Nobody);
+        assert_eq!(plan(&[has(9), has(10)], 7, 3, 10, 3), TailRecoveryPlan::Nobody);
+        assert_eq!(plan(&[has(11), has(14), has(12)], 7, 3, 10, 3), TailRecoveryPlan::From(vec![1, 2, 0]));
         let others = [
             hello(None, 0, (0, 0), false),
             hello(Some(8), 9, (9, 99), false),
             hello(Some(7), 3, (2, 50), false), // lost before this epoch began
             hello(Some(7), 3, (3, 50), true),
         ];
-        assert_eq!(choose(&others, 7, 3, 10, 3), Choice::Nobody);
+        assert_eq!(plan(&others, 7, 3, 10, 3), TailRecoveryPlan::Nobody);
         let seen_later = [has(11), hello(Some(7), 4, (3, 10), false)];
-        assert_eq!(choose(&seen_later, 7, 3, 10, 3), Choice::HigherEpoch(1, 4));
-        assert_eq!(choose(&seen_later, 7, 3, 10, 4), Choice::From(vec![0]));
+        assert_eq!(plan(&seen_later, 7, 3, 10, 3), TailRecoveryPlan::HigherEpoch(1, 4));
+        assert_eq!(plan(&seen_later, 7, 3, 10, 4), TailRecoveryPlan::From(vec![0]));
     }
 }

@@ -24,21 +24,21 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_HEADERS: usize = 32;
 
 /// The way for `POST`s to one path of one node.
-pub(super) struct Wire {
+pub(super) struct AppendConnection {
     host: String,
     port: u16,
     /// All of a request's head in front of the number of its bytes.
     head: Vec<u8>,
     /// The connection, between two exchanges.
-    kept: Mutex<Option<Connection>>,
+    kept: Mutex<Option<OpenSocket>>,
 }
 
-struct Connection {
+struct OpenSocket {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-impl Connection {
+impl OpenSocket {
     /// Whether nothing has come that nobody asked for, an end or last words.
     fn is_silent(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -47,13 +47,13 @@ impl Connection {
 
 /// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answered {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
 }
 
 /// Why there is no answer.
-enum Failed {
+enum ExchangeError {
     /// The connection was closed before a byte of the answer came.
     Closed(io::Error),
     Other(LinkError),
@@ -68,7 +68,7 @@ impl From<io::Error> for LinkError {
     }
 }
 
-impl Wire {
+impl AppendConnection {
     /// `None` if `url` is not of HTTP.
     pub(super) fn new(url: &Url, content_type: &str, secret: Option<&Secret>) -> Option<Self> {
         let (host, port) = (url.host_str()?, url.port_or_known_default()?);
@@ -86,47 +86,47 @@ impl Wire {
     }
 
     /// Sends a body and gives the answer. It may arrive twice: where a kept connection turns out to be closed, it is sent again.
-    pub(super) async fn post(&self, parts: &[Bytes]) -> Result<Answered, LinkError> {
+    pub(super) async fn post(&self, parts: &[Bytes]) -> Result<HttpResponse, LinkError> {
         // Taken out, so that nobody finds the rest of an exchange that was given up.
         let kept = self.kept.lock().take();
-        if let Some(connection) = kept.filter(Connection::is_silent) {
+        if let Some(connection) = kept.filter(OpenSocket::is_silent) {
             match self.exchange(connection, parts).await {
-                Err(Failed::Closed(_)) => {}
-                Err(Failed::Other(error)) => return Err(error),
+                Err(ExchangeError::Closed(_)) => {}
+                Err(ExchangeError::Other(error)) => return Err(error),
                 Ok(answered) => return Ok(answered),
             }
         }
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.map_err(|_| LinkError::Lost("no connection in time".to_owned()))??;
         stream.set_nodelay(true)?;
-        match self.exchange(Connection { stream, buffer: Vec::new() }, parts).await {
-            Err(Failed::Closed(error)) => Err(error.into()),
-            Err(Failed::Other(error)) => Err(error),
+        match self.exchange(OpenSocket { stream, buffer: Vec::new() }, parts).await {
+            Err(ExchangeError::Closed(error)) => Err(error.into()),
+            Err(ExchangeError::Other(error)) => Err(error),
             Ok(answered) => Ok(answered),
         }
     }
 
-    async fn exchange(&self, mut connection: Connection, parts: &[Bytes]) -> Result<Answered, Failed> {
-        let Connection { stream, buffer } = &mut connection;
+    async fn exchange(&self, mut connection: OpenSocket, parts: &[Bytes]) -> Result<HttpResponse, ExchangeError> {
+        let OpenSocket { stream, buffer } = &mut connection;
         let sent = send(stream, buffer, &self.head, parts).await;
         // Also if not all was sent: a node that refuses a request need not take the whole of it.
         buffer.clear();
         let head = loop {
             match stream.read_buf(buffer).await {
-                Ok(0) if buffer.is_empty() => return Err(Failed::Closed(sent.err().unwrap_or_else(closed))),
-                Err(error) if buffer.is_empty() => return Err(Failed::Closed(sent.err().unwrap_or(error))),
-                Ok(0) => return Err(Failed::Other(closed().into())),
-                Err(error) => return Err(Failed::Other(error.into())),
+                Ok(0) if buffer.is_empty() => return Err(ExchangeError::Closed(sent.err().unwrap_or_else(closed))),
+                Err(error) if buffer.is_empty() => return Err(ExchangeError::Closed(sent.err().unwrap_or(error))),
+                Ok(0) => return Err(ExchangeError::Other(closed().into())),
+                Err(error) => return Err(ExchangeError::Other(error.into())),
                 Ok(_) => {}
             }
-            if let Some(head) = Head::read(buffer).map_err(|what| Failed::Other(LinkError::Strange(what)))? {
+            if let Some(head) = ResponseHead::read(buffer).map_err(|what| ExchangeError::Other(LinkError::Strange(what)))? {
                 break head;
             }
         };
         while buffer.len() < head.bytes + head.body_bytes {
             match stream.read_buf(buffer).await {
-                Ok(0) => return Err(Failed::Other(closed().into())),
-                Err(error) => return Err(Failed::Other(error.into())),
+                Ok(0) => return Err(ExchangeError::Other(closed().into())),
+                Err(error) => return Err(ExchangeError::Other(error.into())),
                 Ok(_) => {}
             }
         }
@@ -134,7 +134,7 @@ impl Wire {
         if sent.is_ok() && head.stays_open && buffer.len() == head.bytes + head.body_bytes {
             *self.kept.lock() = Some(connection);
         }
-        Ok(Answered { status: head.status, body })
+        Ok(HttpResponse { status: head.status, body })
     }
 }
 
@@ -163,14 +163,14 @@ async fn send(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &[u8], parts: 
 }
 
 /// What the head of an answer says.
-struct Head {
+struct ResponseHead {
     status: u16,
     bytes: usize,
     body_bytes: usize,
     stays_open: bool,
 }
 
-impl Head {
+impl ResponseHead {
     /// `None` if it is not whole; else what is wrong with it.
     fn read(bytes: &[u8]) -> Result<Option<Self>, String> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -225,7 +225,7 @@ mod tests {
     async fn exchanges(
         connections: Vec<Vec<&'static [u8]>>,
         requests: usize,
-    ) -> (Vec<Result<Answered, LinkError>>, Vec<String>) {
+    ) -> (Vec<Result<HttpResponse, LinkError>>, Vec<String>) {
         exchanges_of(&[Bytes::from_static(b"one "), Bytes::from_static(b"two")], connections, requests).await
     }
 
@@ -233,12 +233,12 @@ mod tests {
         parts: &[Bytes],
         connections: Vec<Vec<&'static [u8]>>,
         requests: usize,
-    ) -> (Vec<Result<Answered, LinkError>>, Vec<String>) {
+    ) -> (Vec<Result<HttpResponse, LinkError>>, Vec<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let node = tokio::spawn(node(listener, connections));
         let url = format!("http://{address}/update").parse().expect("an address");
-        let wire = Wire::new(&url, "a/b", Some(&"s3cret-of-18-bytes".parse().expect("long enough"))).expect("of HTTP");
+        let wire = AppendConnection::new(&url, "a/b", Some(&"s3cret-of-18-bytes".parse().expect("long enough"))).expect("of HTTP");
         let mut answers = Vec::new();
         for _ in 0..requests {
             answers.push(wire.post(parts).await);
@@ -247,8 +247,8 @@ mod tests {
         (answers, node.await.expect("no panic"))
     }
 
-    fn ok() -> Answered {
-        Answered { status: 202, body: b"ok".to_vec() }
+    fn ok() -> HttpResponse {
+        HttpResponse { status: 202, body: b"ok".to_vec() }
     }
 
     #[tokio::test]
@@ -305,7 +305,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/update", listener.local_addr().expect("bound")).parse().expect("an address");
         drop(listener);
-        let wire = Wire::new(&url, "a/b", None).expect("of HTTP");
+        let wire = AppendConnection::new(&url, "a/b", None).expect("of HTTP");
         assert!(matches!(wire.post(&[]).await, Err(LinkError::NothingThere)));
     }
 }

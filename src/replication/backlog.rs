@@ -10,12 +10,12 @@ use std::collections::VecDeque;
 use tokio::sync::watch;
 
 /// Records as they are in the log, the newest so many bytes of them. One thread puts them in, many take.
-pub struct Feed {
-    ring: Mutex<Ring>,
+pub struct ReplicationBacklog {
+    ring: Mutex<BacklogRing>,
     last: watch::Sender<Sequence>,
 }
 
-struct Ring {
+struct BacklogRing {
     records: VecDeque<Bytes>,
     /// The sequence of the last one.
     last: Sequence,
@@ -25,7 +25,7 @@ struct Ring {
 
 /// What there is behind a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Since {
+pub enum BacklogRead {
     /// The records that follow it, at least one.
     Records(Vec<Bytes>),
     /// No later record.
@@ -34,10 +34,10 @@ pub enum Since {
     Gone,
 }
 
-impl Feed {
+impl ReplicationBacklog {
     /// Keeps up to `most_bytes` of what comes after the record `last`.
     pub fn new(last: Sequence, most_bytes: usize) -> Self {
-        let ring = Ring { records: VecDeque::new(), last, bytes: 0, most_bytes };
+        let ring = BacklogRing { records: VecDeque::new(), last, bytes: 0, most_bytes };
         Self { ring: Mutex::new(ring), last: watch::Sender::new(last) }
     }
 
@@ -70,14 +70,14 @@ impl Feed {
     }
 
     /// The records behind `after`: up to about `most_bytes`, and at least one.
-    pub fn since(&self, after: Sequence, most_bytes: usize) -> Since {
+    pub fn since(&self, after: Sequence, most_bytes: usize) -> BacklogRead {
         let ring = self.ring.lock();
         if after == ring.last {
-            return Since::Nothing;
+            return BacklogRead::Nothing;
         }
         let first = ring.last + 1 - ring.records.len() as Sequence;
         if after > ring.last || after + 1 < first {
-            return Since::Gone;
+            return BacklogRead::Gone;
         }
         let mut bytes = 0;
         let wanted = ring
@@ -88,7 +88,7 @@ impl Feed {
                 bytes += record.len();
                 room
             });
-        Since::Records(wanted.cloned().collect())
+        BacklogRead::Records(wanted.cloned().collect())
     }
 
     /// Bytes kept.
@@ -106,32 +106,32 @@ impl Feed {
 mod tests {
     use super::*;
 
-    fn records(since: Since) -> Vec<u8> {
+    fn records(since: BacklogRead) -> Vec<u8> {
         match since {
-            Since::Records(records) => records.iter().map(|record| record[0]).collect(),
+            BacklogRead::Records(records) => records.iter().map(|record| record[0]).collect(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn gives_what_follows_and_says_what_is_gone() {
-        let feed = Feed::new(7, 30);
-        assert_eq!(feed.since(7, 100), Since::Nothing);
-        assert_eq!(feed.since(6, 100), Since::Gone);
+        let feed = ReplicationBacklog::new(7, 30);
+        assert_eq!(feed.since(7, 100), BacklogRead::Nothing);
+        assert_eq!(feed.since(6, 100), BacklogRead::Gone);
         for sequence in 8..=12_u8 {
             feed.push(sequence.into(), Bytes::from(vec![sequence; 10]));
         }
         assert_eq!(feed.bytes(), 30, "the oldest two were forgotten");
-        assert_eq!(feed.since(8, 100), Since::Gone);
+        assert_eq!(feed.since(8, 100), BacklogRead::Gone);
         assert_eq!(records(feed.since(9, 100)), [10, 11, 12]);
         assert_eq!(records(feed.since(11, 100)), [12]);
-        assert_eq!(feed.since(12, 100), Since::Nothing);
-        assert_eq!(feed.since(13, 100), Since::Gone, "the leader never wrote it");
+        assert_eq!(feed.since(12, 100), BacklogRead::Nothing);
+        assert_eq!(feed.since(13, 100), BacklogRead::Gone, "the leader never wrote it");
     }
 
     #[test]
     fn a_bound_on_bytes_lets_at_least_one_through() {
-        let feed = Feed::new(0, 1_000);
+        let feed = ReplicationBacklog::new(0, 1_000);
         for sequence in 1..=3_u8 {
             feed.push(sequence.into(), Bytes::from(vec![sequence; 10]));
         }
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn one_record_larger_than_the_ring_is_not_kept() {
-        let feed = Feed::new(0, 5);
+        let feed = ReplicationBacklog::new(0, 5);
         feed.push(1, Bytes::from_static(b"longer than five"));
-        assert_eq!((feed.since(0, 100), feed.since(1, 100), feed.bytes()), (Since::Gone, Since::Nothing, 0));
+        assert_eq!((feed.since(0, 100), feed.since(1, 100), feed.bytes()), (BacklogRead::Gone, BacklogRead::Nothing, 0));
     }
 }

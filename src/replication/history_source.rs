@@ -1,6 +1,6 @@
 //! What a node can give of its history: its newest snapshot, and records behind a position.
 
-use super::{CatchUp, Feed, Gathered, Since};
+use super::{PeerCatchUp, ReplicationBacklog, CatchUpRecords, BacklogRead};
 use crate::{
     disk::{Disk, DiskFile},
     format::{FileError, DatabaseIdentity},
@@ -16,16 +16,16 @@ const PIECE_BYTES: usize = 8 << 20;
 
 /// The files and the newest records of a node, for others. Cheap to clone.
 #[derive(Clone)]
-pub struct Archive {
+pub struct HistorySource {
     /// The files; `None` on a replica that keeps none.
     disk: Option<Arc<dyn Disk>>,
-    feed: Arc<Feed>,
+    feed: Arc<ReplicationBacklog>,
     /// One full sync at a time: it reads the whole disk file and fills the network.
     turn: Arc<Semaphore>,
 }
 
 /// A snapshot file that is being sent; holds the turn until dropped.
-pub struct Outgoing {
+pub struct SnapshotUpload {
     /// The file.
     pub file: Arc<dyn DiskFile>,
     /// Its length in bytes.
@@ -34,18 +34,18 @@ pub struct Outgoing {
 }
 
 /// What comes of asking for a snapshot.
-pub enum Snapshot {
+pub enum SnapshotOffer {
     /// This file.
-    File(Outgoing),
+    File(SnapshotUpload),
     /// There is none: the log has everything.
     None,
     /// Another is being sent: come again.
     Busy,
 }
 
-impl Archive {
+impl HistorySource {
     /// What a node with this directory and these records can give.
-    pub fn new(disk: Option<Arc<dyn Disk>>, feed: Arc<Feed>) -> Self {
+    pub fn new(disk: Option<Arc<dyn Disk>>, feed: Arc<ReplicationBacklog>) -> Self {
         Self { disk, feed, turn: Arc::new(Semaphore::new(1)) }
     }
 
@@ -53,13 +53,13 @@ impl Archive {
     ///
     /// # Errors
     /// As the system says.
-    pub fn snapshot(&self) -> Result<Snapshot, FileError> {
-        let Some(disk) = &self.disk else { return Ok(Snapshot::None) };
-        let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else { return Ok(Snapshot::Busy) };
-        let Some((name, _)) = snapshot::snapshots(&**disk)?.pop() else { return Ok(Snapshot::None) };
+    pub fn snapshot(&self) -> Result<SnapshotOffer, FileError> {
+        let Some(disk) = &self.disk else { return Ok(SnapshotOffer::None) };
+        let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else { return Ok(SnapshotOffer::Busy) };
+        let Some((name, _)) = snapshot::snapshots(&**disk)?.pop() else { return Ok(SnapshotOffer::None) };
         let file = disk.open(&name).map_err(FileError::io(&name))?;
         let bytes = file.len().map_err(FileError::io(&name))?;
-        Ok(Snapshot::File(Outgoing { file, bytes, _turn: turn }))
+        Ok(SnapshotOffer::File(SnapshotUpload { file, bytes, _turn: turn }))
     }
 
     /// Records behind `after`, up to `last`: some MiB of them. Empty: there is none. `None`: they are gone. Reads the disk.
@@ -74,24 +74,24 @@ impl Archive {
     ) -> Result<Option<Vec<Bytes>>, FileError> {
         let Some(disk) = &self.disk else {
             return Ok(match self.feed.since(after, PIECE_BYTES) {
-                Since::Records(records) => Some(records),
-                Since::Nothing => Some(vec![]),
-                Since::Gone => None,
+                BacklogRead::Records(records) => Some(records),
+                BacklogRead::Nothing => Some(vec![]),
+                BacklogRead::Gone => None,
             });
         };
         // One for all: to find the first record in the log, its segment is walked from the begin.
-        let mut catch_up = CatchUp::default();
+        let mut catch_up = PeerCatchUp::default();
         let (mut at, mut all) = (after, Vec::new());
         while all.iter().map(Bytes::len).sum::<usize>() < PIECE_BYTES {
             match catch_up.gather(at, last, &self.feed, &**disk, identity) {
-                Ok(Gathered::Records(mut records)) => {
+                Ok(CatchUpRecords::Records(mut records)) => {
                     at = catch_up.behind().unwrap_or(at + records.len() as Sequence);
                     all.append(&mut records);
                 }
-                Ok(Gathered::Nothing) => break,
+                Ok(CatchUpRecords::Nothing) => break,
                 // Whoever asks for the rest is told.
-                Ok(Gathered::NeedSnapshot) | Err(_) if !all.is_empty() => break,
-                Ok(Gathered::NeedSnapshot) => return Ok(None),
+                Ok(CatchUpRecords::NeedSnapshot) | Err(_) if !all.is_empty() => break,
+                Ok(CatchUpRecords::NeedSnapshot) => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn an_answer_holds_many_offers_and_is_bounded() {
         const RECORD: usize = 1 << 20;
-        let feed = Arc::new(Feed::new(0, 32 * RECORD));
+        let feed = Arc::new(ReplicationBacklog::new(0, 32 * RECORD));
         for sequence in 1..=12 {
             feed.push(sequence, Bytes::from(vec![0; RECORD]));
         }
@@ -115,7 +115,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(crate::disk::RealDisk::at(directory.path()));
         for disk in [None, Some(disk)] {
-            let archive = Archive::new(disk, Arc::clone(&feed));
+            let archive = HistorySource::new(disk, Arc::clone(&feed));
             let given = |after| archive.records(after, 12, &identity).expect("in memory").map(|records| records.len());
             assert_eq!((given(0), given(8), given(12)), (Some(PIECE_BYTES / RECORD), Some(4), Some(0)));
         }

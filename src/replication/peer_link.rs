@@ -1,8 +1,8 @@
 //! The way to another node: HTTP.
 
-mod wire;
+mod append_connection;
 
-use super::{Answer, HELLO_TYPE, Hello, RECORDS_TYPE, SNAPSHOT_TYPE};
+use super::{AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE};
 use crate::{
     limits,
     position::{Epoch, PositionToken, Sequence},
@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use std::time::Duration;
-use wire::{Answered, Wire};
+use append_connection::{HttpResponse, AppendConnection};
 
 /// Patience for a connection, and for messages of a few bytes.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
@@ -74,9 +74,9 @@ pub fn is_address(url: &str) -> bool {
 }
 
 /// One other node; connections are kept.
-pub struct Link {
+pub struct PeerLink {
     http: Client,
-    offers: Wire,
+    offers: AppendConnection,
     update: Url,
     sync: Url,
     status: Url,
@@ -84,7 +84,7 @@ pub struct Link {
     patience: Duration,
 }
 
-impl Link {
+impl PeerLink {
     /// The way to the node at `base`, such as `http://127.0.0.1:8081`.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Link {
             .build()
             .map_err(|error| format!("no HTTP client: {error}"))?;
         let update = join("/update")?;
-        let offers = Wire::new(&update, RECORDS_TYPE, secret.as_ref());
+        let offers = AppendConnection::new(&update, RECORDS_TYPE, secret.as_ref());
         let offers = offers.ok_or_else(|| format!("{base:?} is not the address of a node: http:// is wanted"))?;
         Ok(Self {
             http,
@@ -129,20 +129,20 @@ impl Link {
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn offer(&self, parts: &[Bytes], patience: Duration) -> Result<Answer, LinkError> {
+    pub async fn append(&self, parts: &[Bytes], patience: Duration) -> Result<AppendAnswer, LinkError> {
         let answered = tokio::time::timeout(patience, self.offers.post(parts)).await;
-        let Answered { status, body } = answered.map_err(|_| LinkError::Lost(TOO_LATE.to_owned()))??;
+        let HttpResponse { status, body } = answered.map_err(|_| LinkError::Lost(TOO_LATE.to_owned()))??;
         if !(200..300).contains(&status) {
             return Err(refused(status, &String::from_utf8_lossy(&body)));
         }
-        Answer::decode(&body).map_err(LinkError::Strange)
+        AppendAnswer::decode(&body).map_err(LinkError::Strange)
     }
 
     /// Announces a follower to its leader; tells the database that it leads, unless it is of an earlier release.
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn announce(&self, hello: &Hello) -> Result<Option<u128>, LinkError> {
+    pub async fn announce(&self, hello: &NodeState) -> Result<Option<u128>, LinkError> {
         let request = self.http.post(self.sync.clone()).header(header::CONTENT_TYPE, HELLO_TYPE);
         let response = self.send(request.timeout(CONNECT_TIMEOUT).body(hello.encode())).await?;
         let stated = response.headers().get(DATABASE_HEADER).and_then(|value| value.to_str().ok());
@@ -179,11 +179,11 @@ impl Link {
     ///
     /// # Errors
     /// As [`LinkError`] says.
-    pub async fn snapshot(&self) -> Result<Option<Incoming>, LinkError> {
+    pub async fn snapshot(&self) -> Result<Option<SnapshotDownload>, LinkError> {
         let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
         let response = tokio::time::timeout(self.patience, self.send(request));
         let response = response.await.map_err(|_| LinkError::Lost(TOO_LATE.into()))??;
-        Ok((response.status() != StatusCode::NO_CONTENT).then_some(Incoming { response, patience: self.patience }))
+        Ok((response.status() != StatusCode::NO_CONTENT).then_some(SnapshotDownload { response, patience: self.patience }))
     }
 
     /// Asks for records of a database behind a position: some of them; empty: none; `None`: they are gone.
@@ -231,12 +231,12 @@ fn refused(status: u16, told: &str) -> LinkError {
 }
 
 /// A snapshot on its way in.
-pub struct Incoming {
+pub struct SnapshotDownload {
     response: Response,
     patience: Duration,
 }
 
-impl Incoming {
+impl SnapshotDownload {
     /// Its length in bytes, if it was told.
     pub fn bytes(&self) -> Option<u64> {
         self.response.content_length()

@@ -1,6 +1,6 @@
-//! Decides from a follower's [`Hello`] whether it goes on, needs a snapshot, is refused, or deposes this leader.
+//! Decides from a follower's [`NodeState`] whether it goes on, needs a snapshot, is refused, or deposes this leader.
 
-use super::{Hello, Members, NodeId};
+use super::{NodeState, ClusterMembers, NodeId};
 use crate::{
     format::DatabaseIdentity,
     position::{Epoch, EpochTable, Position},
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A leader, as far as replicas need to know it.
 #[derive(Clone, Debug)]
-pub struct Lead {
+pub struct LeaderState {
     /// This run of it.
     pub node: NodeId,
     /// The database.
@@ -24,12 +24,12 @@ pub struct Lead {
     /// Whether a write waits for a replica's sync.
     pub durable: bool,
     /// Who belongs to the cluster.
-    pub members: Arc<Members>,
+    pub members: Arc<ClusterMembers>,
 }
 
 /// What follows from a hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CatchUpPlan {
     /// It is on this history: records from there on.
     Resume(Position),
     /// It is not, or no longer: a snapshot. Says why.
@@ -42,46 +42,46 @@ pub enum Verdict {
 
 /// Judges where a replica says that it stands. Counts hold no old values, so what is not on this history is loaded anew
 /// and never taken back record by record.
-pub fn judge(hello: &Hello, lead: &Lead) -> Verdict {
+pub fn classify_follower(hello: &NodeState, lead: &LeaderState) -> CatchUpPlan {
     let Position { epoch, sequence } = hello.position;
     let held = match hello.database {
-        None => return Verdict::Resume(Position::ZERO),
+        None => return CatchUpPlan::Resume(Position::ZERO),
         Some(held) => held,
     };
     if held != lead.identity.database_id {
-        return Verdict::Refused(format!(
+        return CatchUpPlan::Refused(format!(
             "it holds another database, {held:032x}: give it another --data-dir, or lead it by its own leader"
         ));
     }
     if hello.epoch > lead.epoch {
-        return Verdict::StepDown(hello.epoch);
+        return CatchUpPlan::StepDown(hello.epoch);
     }
     if hello.diverged {
-        return Verdict::NeedSnapshot("what it holds does not have the digest that the records state".into());
+        return CatchUpPlan::NeedSnapshot("what it holds does not have the digest that the records state".into());
     }
     if epoch == lead.epoch {
         let last = lead.last.position.sequence;
         if sequence > last {
-            return Verdict::Refused(format!(
+            return CatchUpPlan::Refused(format!(
                 "it has {} of this epoch, which ends at {last}: two leaders had one epoch, or these files are an old copy",
                 hello.position
             ));
         }
         if sequence == last && hello.chain != lead.last.chain {
-            return Verdict::NeedSnapshot(format!("its record {} is another than this leader's", hello.position));
+            return CatchUpPlan::NeedSnapshot(format!("its record {} is another than this leader's", hello.position));
         }
-        return Verdict::Resume(hello.position);
+        return CatchUpPlan::Resume(hello.position);
     }
     match lead.epochs.last_of(epoch) {
-        Some(end) if sequence <= end => Verdict::Resume(hello.position),
+        Some(end) if sequence <= end => CatchUpPlan::Resume(hello.position),
         // Before the first record there is nothing to differ in.
-        None if sequence == 0 => Verdict::Resume(hello.position),
-        Some(end) => Verdict::NeedSnapshot(format!(
+        None if sequence == 0 => CatchUpPlan::Resume(hello.position),
+        Some(end) => CatchUpPlan::NeedSnapshot(format!(
             "it has {} of epoch {epoch}, which ended at {end}: {} records of it were lost with an earlier leader",
             sequence,
             sequence - end
         )),
-        None => Verdict::NeedSnapshot(format!("it is at {}, and nothing is known of that epoch", hello.position)),
+        None => CatchUpPlan::NeedSnapshot(format!("it is at {}, and nothing is known of that epoch", hello.position)),
     }
 }
 
@@ -90,17 +90,17 @@ mod tests {
     use super::*;
     use crate::tokenizer::Analyzer;
 
-    fn lead() -> Lead {
+    fn lead() -> LeaderState {
         let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));
         let last = StateId { position: Position::new(5, 30), ..StateId::default() };
-        Lead { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false, members: Arc::default() }
+        LeaderState { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false, members: Arc::default() }
     }
 
-    fn hello_of_nobody() -> Hello {
-        Hello {
+    fn hello_of_nobody() -> NodeState {
+        NodeState {
             node: 1,
             url: String::new(),
             database: None,
@@ -116,15 +116,15 @@ mod tests {
 
     fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {
         let position = Position::new(position.0, position.1);
-        let hello = Hello { database, epoch: seen, position, diverged, ..hello_of_nobody() };
-        match judge(&hello, &lead()) {
-            Verdict::Resume(at) => {
+        let hello = NodeState { database, epoch: seen, position, diverged, ..hello_of_nobody() };
+        match classify_follower(&hello, &lead()) {
+            CatchUpPlan::Resume(at) => {
                 assert_eq!(at, position);
                 "resume"
             }
-            Verdict::NeedSnapshot(_) => "snapshot",
-            Verdict::Refused(_) => "refused",
-            Verdict::StepDown(epoch) => {
+            CatchUpPlan::NeedSnapshot(_) => "snapshot",
+            CatchUpPlan::Refused(_) => "refused",
+            CatchUpPlan::StepDown(epoch) => {
                 assert_eq!(epoch, seen);
                 "step down"
             }
@@ -147,9 +147,9 @@ mod tests {
         assert_eq!(judged(mine, 6, (3, 20), false), "step down");
         assert_eq!(judged(mine, 5, (5, 30), true), "snapshot");
         let other = StateId { chain: 1, ..lead().last };
-        let hello = Hello { database: mine, epoch: 5, position: other.position, ..hello_of_nobody() };
+        let hello = NodeState { database: mine, epoch: 5, position: other.position, ..hello_of_nobody() };
         assert!(
-            matches!(judge(&hello, &Lead { last: other, ..lead() }), Verdict::NeedSnapshot(_)),
+            matches!(classify_follower(&hello, &LeaderState { last: other, ..lead() }), CatchUpPlan::NeedSnapshot(_)),
             "another record 30"
         );
         assert_eq!(judged(Some(8), 9, (9, 9), true), "refused");
