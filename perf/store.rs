@@ -11,7 +11,7 @@ use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::{Disk, DiskFile},
     format::DatabaseIdentity,
-    leader::{Action, Submission, Writer, WriterSettings},
+    leader::{WriterAction, WriteSubmission, Writer, WriterSettings},
     limits::DEFAULT_NAMESPACE,
     log::Log,
     store::{StateId, StoreReader, Store, DedupLimits},
@@ -80,7 +80,7 @@ impl DiskFile for NoDisk {
 /// A Writer over an empty store, driven by hand.
 struct Loaded {
     writer: Writer<()>,
-    actions: Vec<Action<()>>,
+    actions: Vec<WriterAction<()>>,
 }
 
 impl Loaded {
@@ -101,9 +101,9 @@ impl Loaded {
     }
 
     fn write(&mut self, batch: WriteBatch) {
-        self.writer.write([Submission { batch, level: None, reply: () }], Monotonic::default(), &mut self.actions);
+        self.writer.write([WriteSubmission { batch, level: None, reply: () }], Monotonic::default(), &mut self.actions);
         for action in self.actions.drain(..) {
-            if let Action::Answer((), answer) = action {
+            if let WriterAction::Answer((), answer) = action {
                 answer.expect("every batch is admitted");
             }
         }

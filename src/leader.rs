@@ -3,18 +3,18 @@
 //! Handlers hold a [`Leader`] and [`Leader::submit`] batches; the [`Writer`] is a state machine that the
 //! node's writer thread drives (`node/`), and that the simulation drives with made-up time and a faulty disk.
 
-mod closing;
-mod group;
-mod incumbent;
+mod shutdown;
+mod commit_group;
+mod step_down;
 mod queue;
-mod waiting;
+mod pending_acks;
 mod writer;
 
-pub use closing::close;
-pub use group::AdmissionLimits;
-pub use incumbent::{Incumbent, Reaction};
-pub(crate) use queue::Queue;
-pub use writer::{Action, Submission, Writer, WriterSettings};
+pub use shutdown::close;
+pub use commit_group::AdmissionLimits;
+pub use step_down::{StepDownGate, StepDownReaction};
+pub(crate) use queue::BoundedQueue;
+pub use writer::{WriterAction, WriteSubmission, Writer, WriterSettings};
 
 use crate::{
     log,
@@ -112,7 +112,7 @@ impl fmt::Display for AckLevel {
 
 /// What an acknowledged write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct WriteReceipt {
     /// The record it is part of.
     pub position: Position,
     /// Words counted, repeats included.
@@ -205,12 +205,12 @@ pub enum WriteError {
 }
 
 /// Where an answer goes.
-pub type Reply = oneshot::Sender<Result<Receipt, WriteError>>;
+pub type WriteReply = oneshot::Sender<Result<WriteReceipt, WriteError>>;
 
 /// What the Writer's thread is told.
-pub enum Event {
+pub enum LeaderEvent {
     /// A batch was submitted.
-    Write(Submission<Reply>),
+    Write(WriteSubmission<WriteReply>),
     /// An exchange with a replica has told something.
     Replica(PeerIndex, PeerEvent),
     /// A sync has ended.
@@ -228,13 +228,13 @@ pub enum Event {
 /// The handle handlers write through. Cheap to clone.
 #[derive(Clone)]
 pub struct Leader {
-    shared: Arc<Shared>,
+    shared: Arc<LeaderShared>,
 }
 
-struct Shared {
+struct LeaderShared {
     view: Arc<DatabaseView>,
     feed: Arc<ReplicationBacklog>,
-    queue: Queue<Event>,
+    queue: BoundedQueue<LeaderEvent>,
     stopping: AtomicBool,
     poisoned: AtomicBool,
     /// Writes are refused for want of room on the disk.
@@ -265,13 +265,13 @@ impl Default for QueueLimits {
 }
 
 impl Leader {
-    /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `feed`.
+    /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `backlog`.
     pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>, bounds: QueueLimits) -> Self {
-        let queue = Queue::new(bounds.batches, bounds.bytes);
+        let queue = BoundedQueue::new(bounds.batches, bounds.bytes);
         let (stopping, poisoned, disk_full, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(LeaderShared {
                 view,
                 feed,
                 queue,
@@ -291,7 +291,7 @@ impl Leader {
     }
 
     /// The records for replicas.
-    pub fn feed(&self) -> &Arc<ReplicationBacklog> {
+    pub fn backlog(&self) -> &Arc<ReplicationBacklog> {
         &self.shared.feed
     }
 
@@ -300,14 +300,14 @@ impl Leader {
     ///
     /// # Errors
     /// As [`WriteError`] says.
-    pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
+    pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<WriteReceipt, WriteError> {
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
         }
         let (reply, answer) = oneshot::channel();
         let bytes = batch.queued_bytes();
-        let submission = Submission { batch, level, reply };
-        if self.shared.queue.offer(Event::Write(submission), bytes).is_err() {
+        let submission = WriteSubmission { batch, level, reply };
+        if self.shared.queue.try_push(LeaderEvent::Write(submission), bytes).is_err() {
             // A queue that is closed for another reason than a stop is one whose Writer has died.
             return Err(match &self.shared {
                 shared if shared.stopping.load(Ordering::Relaxed) => WriteError::Stopping,
@@ -321,7 +321,7 @@ impl Leader {
 
     /// Why a write would be refused now, whatever is in it; `None`: it would be taken.
     pub fn refusal(&self) -> Option<WriteError> {
-        let Shared { view, stopping, poisoned, disk_full, ended, succeeded, .. } = &*self.shared;
+        let LeaderShared { view, stopping, poisoned, disk_full, ended, succeeded, .. } = &*self.shared;
         if stopping.load(Ordering::Relaxed) {
             Some(WriteError::Stopping)
         } else if view.files_problem().is_some() {
@@ -341,28 +341,28 @@ impl Leader {
     }
 
     /// The write path's numbers for `/status`.
-    pub fn status(&self) -> Status {
-        let Shared { queue, poisoned, .. } = &*self.shared;
-        Status { poisoned: poisoned.load(Ordering::Relaxed), queued: queue.len(), queue_limit: queue.bound() }
+    pub fn status(&self) -> WriterStatus {
+        let LeaderShared { queue, poisoned, .. } = &*self.shared;
+        WriterStatus { poisoned: poisoned.load(Ordering::Relaxed), queued: queue.len(), queue_limit: queue.bound() }
     }
 
     /// Refuses writes from now on, and tells the Writer to end once it has answered those that wait.
     pub fn stop(&self) {
         if !self.shared.stopping.swap(true, Ordering::Relaxed) {
-            self.shared.queue.push(Event::Stop);
+            self.shared.queue.push(LeaderEvent::Stop);
         }
     }
 
     /// Hands over what another node asks, or offers as a leader of its own; `None` if the Writer is gone.
-    pub async fn offer(&self, bytes: Bytes) -> Option<AppendAnswer> {
+    pub async fn append(&self, bytes: Bytes) -> Option<AppendAnswer> {
         let (reply, answer) = oneshot::channel();
         let size = bytes.len();
-        self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
+        self.shared.queue.try_push(LeaderEvent::Offer(bytes, reply), size).ok()?;
         answer.await.ok()
     }
 
     /// For the Writer's thread: another leads now, or is about to.
-    pub fn stood_down(&self, successor: Successor) {
+    pub fn stepped_down(&self, successor: Successor) {
         self.shared.view.set_ready(false);
         self.shared.succeeded.send_replace(Some(successor));
     }
@@ -375,12 +375,12 @@ impl Leader {
     }
 
     /// Tells the Writer's thread something.
-    pub fn tell(&self, event: Event) {
+    pub fn send(&self, event: LeaderEvent) {
         self.shared.queue.push(event);
     }
 
     /// For the Writer's thread: moves what has come to `into`, waiting up to `patience` for the first.
-    pub fn take(&self, into: &mut VecDeque<Event>, patience: Option<Duration>) {
+    pub fn take(&self, into: &mut VecDeque<LeaderEvent>, patience: Option<Duration>) {
         self.shared.queue.take(into, patience);
     }
 
@@ -409,7 +409,7 @@ impl Leader {
     pub fn end(&self) {
         self.shared.ended.cancel();
         for event in self.shared.queue.close() {
-            if let Event::Write(Submission { reply, .. }) = event {
+            if let LeaderEvent::Write(WriteSubmission { reply, .. }) = event {
                 let _ = reply.send(Err(WriteError::Stopping)); // whoever asked may have gone
             }
         }
@@ -429,7 +429,7 @@ impl Leader {
 
 /// The write path's own part of `/status`.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Status {
+pub struct WriterStatus {
     /// Whether a failed sync has ended writing.
     pub poisoned: bool,
     /// Batches waiting for the Writer.

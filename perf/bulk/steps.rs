@@ -5,7 +5,7 @@ use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::RealDisk,
     format::DatabaseIdentity,
-    leader::{Action, Submission, Writer, WriterSettings},
+    leader::{WriterAction, WriteSubmission, Writer, WriterSettings},
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
     log::{Log, RawRecord},
     store::{StateId, Store, DedupLimits},
@@ -108,12 +108,12 @@ fn write(tallies: &[WordCounts], told: &impl Fn(&str, Duration)) -> Vec<bytes::B
             fingerprint: 0,
         };
         let begun = Spent::now();
-        writer.write([Submission { batch, level: None, reply: () }], Monotonic::default(), &mut actions);
+        writer.write([WriteSubmission { batch, level: None, reply: () }], Monotonic::default(), &mut actions);
         took += begun.elapsed();
         for action in actions.drain(..) {
             match action {
-                Action::Answer((), answer) => drop(answer.expect("it is admitted")),
-                Action::Published(_, record) => records.push(record),
+                WriterAction::Answer((), answer) => drop(answer.expect("it is admitted")),
+                WriterAction::Published(_, record) => records.push(record),
                 _ => {}
             }
         }

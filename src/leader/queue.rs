@@ -4,14 +4,14 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{collections::VecDeque, time::Duration};
 
 /// A queue that many put into and one takes everything out of.
-pub(crate) struct Queue<E> {
-    state: Mutex<State<E>>,
+pub(crate) struct BoundedQueue<E> {
+    state: Mutex<QueueState<E>>,
     arrived: Condvar,
     most_items: usize,
     most_bytes: usize,
 }
 
-struct State<E> {
+struct QueueState<E> {
     events: VecDeque<E>,
     /// Of the events in the queue, those that count against the bounds.
     items: usize,
@@ -20,15 +20,15 @@ struct State<E> {
     closed: bool,
 }
 
-impl<E> Queue<E> {
+impl<E> BoundedQueue<E> {
     pub(crate) fn new(most_items: usize, most_bytes: usize) -> Self {
-        let state = State { events: VecDeque::new(), items: 0, bytes: 0, taker_waits: false, closed: false };
+        let state = QueueState { events: VecDeque::new(), items: 0, bytes: 0, taker_waits: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new(), most_items, most_bytes }
     }
 
     /// Puts an event in if the bounds allow it; gives it back otherwise. One event fits an empty queue whatever its
     /// size, so that no write is refused for ever.
-    pub(crate) fn offer(&self, event: E, bytes: usize) -> Result<(), E> {
+    pub(crate) fn try_push(&self, event: E, bytes: usize) -> Result<(), E> {
         let mut state = self.state.lock();
         let full = state.items > 0 && (state.items >= self.most_items || state.bytes + bytes > self.most_bytes);
         if full || state.closed {
@@ -64,7 +64,7 @@ impl<E> Queue<E> {
         self.state.lock().events.is_empty()
     }
 
-    fn await_first(&self, patience: Option<Duration>) -> MutexGuard<'_, State<E>> {
+    fn await_first(&self, patience: Option<Duration>) -> MutexGuard<'_, QueueState<E>> {
         let mut state = self.state.lock();
         if state.events.is_empty() {
             state.taker_waits = true;
@@ -96,7 +96,7 @@ impl<E> Queue<E> {
         self.most_items
     }
 
-    fn put(&self, mut state: MutexGuard<'_, State<E>>, event: E) {
+    fn put(&self, mut state: MutexGuard<'_, QueueState<E>>, event: E) {
         state.events.push_back(event);
         let wake = std::mem::take(&mut state.taker_waits);
         drop(state);
@@ -112,14 +112,14 @@ mod tests {
 
     #[test]
     fn refuses_beyond_either_bound_and_takes_in_order() {
-        let queue = Queue::new(2, 10);
+        let queue = BoundedQueue::new(2, 10);
         assert_eq!(queue.bound(), 2);
-        assert_eq!(queue.offer("large", 99), Ok(()), "one event always fits");
-        assert_eq!(queue.offer("second", 1), Err("second"));
+        assert_eq!(queue.try_push("large", 99), Ok(()), "one event always fits");
+        assert_eq!(queue.try_push("second", 1), Err("second"));
         let mut taken = VecDeque::new();
         queue.take(&mut taken, None);
         assert_eq!(taken.drain(..).collect::<Vec<_>>(), ["large"]);
-        assert_eq!((queue.offer("a", 5), queue.offer("b", 5), queue.offer("c", 0)), (Ok(()), Ok(()), Err("c")));
+        assert_eq!((queue.try_push("a", 5), queue.try_push("b", 5), queue.try_push("c", 0)), (Ok(()), Ok(()), Err("c")));
         queue.push("always");
         assert_eq!(queue.len(), 2);
         queue.take(&mut taken, None);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_waiting_taker_is_woken() {
-        let queue = Queue::new(2, 10);
+        let queue = BoundedQueue::new(2, 10);
         std::thread::scope(|scope| {
             let taker = scope.spawn(|| {
                 let mut taken = VecDeque::new();
@@ -144,15 +144,15 @@ mod tests {
 
     #[test]
     fn a_closed_queue_takes_nothing_and_gives_what_is_left() {
-        let queue = Queue::new(2, 10);
+        let queue = BoundedQueue::new(2, 10);
         queue.push(1);
         assert_eq!(queue.close(), [1]);
-        assert_eq!(queue.offer(2, 1), Err(2));
+        assert_eq!(queue.try_push(2, 1), Err(2));
     }
 
     #[test]
     fn patience_ends() {
-        let queue = Queue::<u8>::new(2, 10);
+        let queue = BoundedQueue::<u8>::new(2, 10);
         let mut taken = VecDeque::new();
         queue.take(&mut taken, Some(Duration::from_millis(1)));
         assert!(taken.is_empty());
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn who_waits_takes_nothing() {
-        let queue = Queue::new(2, 10);
+        let queue = BoundedQueue::new(2, 10);
         queue.wait(Some(Duration::ZERO));
         assert!(queue.is_empty());
         queue.push(1);

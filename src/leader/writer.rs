@@ -1,13 +1,13 @@
 //! The Writer: the one place where writes happen, in one order.
 //!
 //! A state machine without threads or clocks. Its owner gives it what has come, with the time, and carries out the
-//! [`Action`]s it gives back. Appending is the one thing it does itself, because nothing may come between append and
+//! [`WriterAction`]s it gives back. Appending is the one thing it does itself, because nothing may come between append and
 //! apply. Syncs and snapshots are handed out and reported back, so the Writer never waits for them.
 
 use super::{
-    AckLevel, Receipt, WriteError,
-    group::{AdmissionLimits, Group},
-    waiting::{Due as Answered, Waiting},
+    AckLevel, WriteReceipt, WriteError,
+    commit_group::{AdmissionLimits, CommitGroup},
+    pending_acks::{DueAnswer as Answered, PendingAcks},
 };
 use crate::{
     clock::{LoggedClock, LoggedTime, Monotonic},
@@ -29,7 +29,7 @@ use std::io;
 const DISK_FULL_PAUSE_MS: u64 = 1_000;
 
 /// A batch with the level it is acknowledged at and where the answer goes.
-pub struct Submission<T> {
+pub struct WriteSubmission<T> {
     /// What to count.
     pub batch: WriteBatch,
     /// When to answer; `None`: as the settings say.
@@ -39,9 +39,9 @@ pub struct Submission<T> {
 }
 
 /// What the Writer wants done.
-pub enum Action<T> {
+pub enum WriterAction<T> {
     /// Give an answer.
-    Answer(T, Result<Receipt, WriteError>),
+    Answer(T, Result<WriteReceipt, WriteError>),
     /// Tell readers who wait that this position can be seen, and replicas that this is its record.
     Published(Position, Bytes),
     /// Sync, and report to [`Writer::synced`].
@@ -101,10 +101,10 @@ pub struct Writer<T> {
     settings: WriterSettings,
     store: Store,
     log: Log,
-    group: Group,
+    group: CommitGroup,
     /// Batches of the group, with what they will be told.
-    members: Vec<(T, (AckLevel, bool), Receipt)>,
-    waiting: Waiting<T>,
+    members: Vec<(T, (AckLevel, bool), WriteReceipt)>,
+    waiting: PendingAcks<T>,
     /// Answers that are due, on their way out.
     due: Vec<Answered<T>>,
     wants_durable: bool,
@@ -138,12 +138,12 @@ impl<T> Writer<T> {
         assert!(clock.read(now) >= store.time_ms(), "logged time never goes back");
         Self {
             settings,
-            group: Group::new(store.hasher()),
+            group: CommitGroup::new(store.hasher()),
             schedule: SnapshotSchedule::new(settings.snapshot, snapshot, now),
             store,
             log,
             members: Vec::new(),
-            waiting: Waiting::new(settings.ack_timeout_ms),
+            waiting: PendingAcks::new(settings.ack_timeout_ms),
             due: Vec::new(),
             wants_durable: false,
             stepped_down: false,
@@ -160,40 +160,40 @@ impl<T> Writer<T> {
     /// Takes batches in the order they came; each record of the log takes as many as fit.
     pub fn write(
         &mut self,
-        batches: impl IntoIterator<Item = Submission<T>>,
+        batches: impl IntoIterator<Item = WriteSubmission<T>>,
         now: Monotonic,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<WriterAction<T>>,
     ) {
         let time_ms = self.clock.read(now);
-        self.group.begin(self.log.next(), time_ms, &self.store);
-        for Submission { mut batch, level, reply } in batches {
+        self.group.start(self.log.next(), time_ms, &self.store);
+        for WriteSubmission { mut batch, level, reply } in batches {
             if let Some(error) = self.refusal(now) {
-                actions.push(Action::Answer(reply, Err(error)));
+                actions.push(WriterAction::Answer(reply, Err(error)));
                 continue;
             }
             let strict = level.is_some();
             let level = self.settings.effective(level.unwrap_or(self.settings.ack));
             if strict && level == AckLevel::ReplicaDisk && !self.waiting.progress.keeps_files() {
-                actions.push(Action::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
+                actions.push(WriterAction::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
                 continue;
             }
-            if Group::wants_alone(&batch) && !self.group.is_empty() {
+            if CommitGroup::wants_alone(&batch) && !self.group.is_empty() {
                 self.commit(time_ms, now, actions);
-                self.group.begin(self.log.next(), time_ms, &self.store);
+                self.group.start(self.log.next(), time_ms, &self.store);
                 // Nothing is appended behind what may be there in part.
                 if let Some(error) = self.refusal(now) {
-                    actions.push(Action::Answer(reply, Err(error)));
+                    actions.push(WriterAction::Answer(reply, Err(error)));
                     continue;
                 }
             }
             match self.group.admit(&self.store, &self.settings.admission, &mut batch) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.
                 Ok(receipt) => self.members.push((reply, (level, strict), receipt)),
-                Err(error) => actions.push(Action::Answer(reply, Err(error))),
+                Err(error) => actions.push(WriterAction::Answer(reply, Err(error))),
             }
             if self.group.is_full() {
                 self.commit(time_ms, now, actions);
-                self.group.begin(self.log.next(), time_ms, &self.store);
+                self.group.start(self.log.next(), time_ms, &self.store);
             }
         }
         self.commit(time_ms, now, actions);
@@ -201,12 +201,12 @@ impl<T> Writer<T> {
     }
 
     /// An exchange with a replica has told something.
-    pub fn told(&mut self, peer: PeerIndex, told: &PeerEvent, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn on_peer_event(&mut self, peer: PeerIndex, told: &PeerEvent, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         match told {
             PeerEvent::Progress(standing) => self.waiting.progress.update(peer, *standing),
             PeerEvent::Lost => self.waiting.progress.lost(peer),
             PeerEvent::Gone => self.waiting.progress.gone(peer),
-            PeerEvent::StepDown(_) => self.stand_down(actions),
+            PeerEvent::StepDown(_) => self.step_down(actions),
             PeerEvent::Alarm(_) => {}
         }
         self.answer_due(now, actions);
@@ -214,7 +214,7 @@ impl<T> Writer<T> {
 
     /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
     /// leader has it, which is not known here.
-    pub fn stand_down(&mut self, actions: &mut Vec<Action<T>>) {
+    pub fn step_down(&mut self, actions: &mut Vec<WriterAction<T>>) {
         if planted(Defect::LeadsOnAfterItsPromise) {
             return;
         }
@@ -223,13 +223,13 @@ impl<T> Writer<T> {
     }
 
     /// Nobody waits any longer: what becomes of what they have sent is not known.
-    fn release_all(&mut self, actions: &mut Vec<Action<T>>) {
-        let unknown = |reply| Action::Answer(reply, Err(WriteError::OutcomeUnknown));
+    fn release_all(&mut self, actions: &mut Vec<WriterAction<T>>) {
+        let unknown = |reply| WriterAction::Answer(reply, Err(WriteError::OutcomeUnknown));
         actions.extend(self.waiting.take_all().map(unknown));
     }
 
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         self.syncing = false;
         if let Err(error) = result {
             self.disk_failed("a sync of the log failed", &error, actions);
@@ -249,7 +249,7 @@ impl<T> Writer<T> {
     }
 
     /// A look at the files that was asked for has ended.
-    pub fn files_checked(&mut self, check: &FileCheck, found: &FileCheckResult, actions: &mut Vec<Action<T>>) {
+    pub fn files_checked(&mut self, check: &FileCheck, found: &FileCheckResult, actions: &mut Vec<WriterAction<T>>) {
         self.file_checks.ended();
         if let Some(gone) = self.log.checked(check, found).filter(|_| !self.poisoned) {
             self.lose_files(gone, actions);
@@ -257,13 +257,13 @@ impl<T> Writer<T> {
     }
 
     /// Time has passed: makes the backup current if it is due.
-    pub fn tick(&mut self, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn tick(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         if self.poisoned {
             return;
         }
         self.answer_due(now, actions);
         if self.file_checks.due(now) {
-            actions.push(Action::CheckFiles(self.log.check()));
+            actions.push(WriterAction::CheckFiles(self.log.check()));
         }
         match self.schedule.due(now, self.log.sequence(), self.snapshot_running) {
             DueWork::Nothing => {}
@@ -271,26 +271,26 @@ impl<T> Writer<T> {
             DueWork::Snapshot => {
                 // The log is synced too: until the snapshot is published, it is the backup.
                 self.start_sync(actions);
-                self.begin_snapshot(actions);
+                self.start_snapshot(actions);
             }
         }
     }
 
     /// Asks for a snapshot of what is there now, due or not.
-    pub fn begin_snapshot(&mut self, actions: &mut Vec<Action<T>>) {
+    pub fn start_snapshot(&mut self, actions: &mut Vec<WriterAction<T>>) {
         self.schedule.started();
         self.snapshot_running = true;
-        actions.push(Action::Snapshot(self.store.mark(), self.log.live_offset()));
+        actions.push(WriterAction::Snapshot(self.store.mark(), self.log.live_offset()));
     }
 
     /// Asks for a sync of everything, if it is not synced or under way.
-    pub fn start_sync(&mut self, actions: &mut Vec<Action<T>>) {
+    pub fn start_sync(&mut self, actions: &mut Vec<WriterAction<T>>) {
         if !self.syncing
             && !self.poisoned
             && let Some(sync) = self.log.sync()
         {
             self.syncing = true;
-            actions.push(Action::Sync(sync));
+            actions.push(WriterAction::Sync(sync));
         }
     }
 
@@ -338,7 +338,7 @@ impl<T> Writer<T> {
     }
 
     /// Makes the group a record, and answers its members or lets them wait for the sync.
-    fn commit(&mut self, time_ms: LoggedTime, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn commit(&mut self, time_ms: LoggedTime, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         if !self.group.is_empty()
             && let Err(error) = self.log_and_apply(time_ms, actions)
         {
@@ -347,7 +347,7 @@ impl<T> Writer<T> {
             }
             for (reply, _, receipt) in self.members.drain(..) {
                 let told = if planted(Defect::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
-                actions.push(Action::Answer(reply, told));
+                actions.push(WriterAction::Answer(reply, told));
             }
             match error {
                 AppendError::Poisoned(cause) => self.disk_failed("an append to the log failed", &cause, actions),
@@ -360,7 +360,7 @@ impl<T> Writer<T> {
             // A batch that changed nothing and settled nothing has no record: it stands where the store stands.
             receipt.position = receipt.position.min(self.store.mark().position);
             if self.waiting.is_reached(level.0, receipt.position.sequence, self.log.synced_upto()) {
-                actions.push(Action::Answer(reply, Ok(self.waiting.with_acks(receipt))));
+                actions.push(WriterAction::Answer(reply, Ok(self.waiting.with_acks(receipt))));
             } else {
                 self.waiting.add(receipt.position.sequence, level, now, (reply, receipt));
             }
@@ -368,7 +368,7 @@ impl<T> Writer<T> {
     }
 
     /// The funnel: append, apply, publish.
-    fn log_and_apply(&mut self, time_ms: LoggedTime, actions: &mut Vec<Action<T>>) -> Result<(), AppendError> {
+    fn log_and_apply(&mut self, time_ms: LoggedTime, actions: &mut Vec<WriterAction<T>>) -> Result<(), AppendError> {
         let position = self.log.next();
         let (body, mut known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
@@ -384,41 +384,41 @@ impl<T> Writer<T> {
             .apply_known(&record, &known, chain)
             .map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
         failpoint::pass("write.applied");
-        actions.push(Action::Published(position, bytes));
+        actions.push(WriterAction::Published(position, bytes));
         Ok(())
     }
 
     /// Gives the answers that are due, and asks for the sync that the others wait for.
-    fn answer_due(&mut self, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn answer_due(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         self.waiting.due(self.log.synced_upto(), now, &mut self.due);
         // The disk first: it works while those who waited are answered.
         if self.waiting.want_sync() || self.log.is_overdue() {
             self.start_sync(actions);
         }
-        actions.extend(self.due.drain(..).map(|(reply, answer)| Action::Answer(reply, answer)));
+        actions.extend(self.due.drain(..).map(|(reply, answer)| WriterAction::Answer(reply, answer)));
         let wants_durable = self.waiting.want_replica_sync();
         if wants_durable != self.wants_durable {
             self.wants_durable = wants_durable;
-            actions.push(Action::WantDurable(wants_durable));
+            actions.push(WriterAction::WantDurable(wants_durable));
         }
     }
 
     /// What the log holds from here on is not known.
-    fn disk_failed(&mut self, what: &str, error: &io::Error, actions: &mut Vec<Action<T>>) {
+    fn disk_failed(&mut self, what: &str, error: &io::Error, actions: &mut Vec<WriterAction<T>>) {
         let what = format!("{what}: {error}");
         if is_gone(error) {
             return self.lose_files(what, actions);
         }
         self.poisoned = true;
         self.release_all(actions);
-        actions.push(Action::Poisoned(what));
+        actions.push(WriterAction::Poisoned(what));
     }
 
     /// What is appended from here on, no start would find.
-    fn lose_files(&mut self, what: String, actions: &mut Vec<Action<T>>) {
+    fn lose_files(&mut self, what: String, actions: &mut Vec<WriterAction<T>>) {
         (self.poisoned, self.files_lost) = (true, true);
         self.release_all(actions);
-        actions.push(Action::FilesLost(what));
+        actions.push(WriterAction::FilesLost(what));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     disk::{Disk, DirectoryLock},
     failpoint,
     format::DatabaseIdentity,
-    leader::{AdmissionLimits, Event, Incumbent, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
+    leader::{AdmissionLimits, LeaderEvent, StepDownGate, Leader, QueueLimits, WriteReply, Writer, WriterSettings, close},
     limits,
     manifest::Manifest,
     metrics::NodeRole,
@@ -37,7 +37,7 @@ pub struct Leading {
     // In the order they are closed.
     server: Server,
     leader: Leader,
-    writer: JoinHandle<Writer<Reply>>,
+    writer: JoinHandle<Writer<WriteReply>>,
     replicating: Replicating,
     manifest: Arc<Mutex<Manifest>>,
     disk: Arc<dyn Disk>,
@@ -81,7 +81,7 @@ impl Leading {
         let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = PeerRegistry::new();
         let node = elected.map_or_else(random, |elected| Ok(elected.node))?;
-        let incumbent = Incumbent::new(node, url.clone(), identity, last.epoch);
+        let incumbent = StepDownGate::new(node, url.clone(), identity, last.epoch);
         let notes = Notes { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
         let writer = writing::start(
             writer,
@@ -196,10 +196,10 @@ fn tell_of(store: &Store, identity: &DatabaseIdentity, found: &str, wall: WallCl
 fn tell(leader: &Leader) -> Tell {
     let leader = leader.clone();
     Arc::new(move |done| {
-        leader.tell(match done {
-            Done::Synced(sync, result) => Event::Synced(sync, result),
-            Done::FilesChecked(check, found) => Event::FilesChecked(check, found),
-            Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
+        leader.send(match done {
+            Done::Synced(sync, result) => LeaderEvent::Synced(sync, result),
+            Done::FilesChecked(check, found) => LeaderEvent::FilesChecked(check, found),
+            Done::Snapshot(result, took_ms) => LeaderEvent::SnapshotEnded(result, took_ms),
         });
     })
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock, Monotonic},
     disk::Disk,
     format::DatabaseIdentity,
-    leader::{Event, Leader},
+    leader::{LeaderEvent, Leader},
     limits,
     manifest::Manifest,
     position::{Epoch, EpochTable},
@@ -217,7 +217,7 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Place { registry, serving, leader, .. } = &*self.place;
-        leader.tell(Event::Replica(self.peer, PeerEvent::Gone));
+        leader.send(LeaderEvent::Replica(self.peer, PeerEvent::Gone));
         serving.lock().retain(|_, serving| *serving != self.peer);
         registry.forget(self.peer);
     }
@@ -246,13 +246,13 @@ impl Task {
     /// Sends records to a replica.
     async fn records(self, url: String) {
         let mut sender = PeerReplication::new(url.clone());
-        let mut records = self.place.leader.feed().subscribe();
+        let mut records = self.place.leader.backlog().subscribe();
         let (mut told, mut said) = (Vec::new(), None);
         let mut refused_since = None;
         self.place.registry.note(self.peer, sender.status(self.now(), *records.borrow()));
         loop {
             records.borrow_and_update();
-            match sender.next_send(self.now(), &self.lead(), self.place.leader.feed(), &*self.place.disk, &mut told) {
+            match sender.next_send(self.now(), &self.lead(), self.place.leader.backlog(), &*self.place.disk, &mut told) {
                 NextSend::Send(offer, patience_ms) => {
                     match self.exchange(offer, patience_ms, &mut said).await {
                         Ok(answer) => sender.answered(answer, self.now(), &self.lead(), &mut told),
@@ -353,13 +353,13 @@ impl Task {
         }
         if said.as_ref() != Some(&told) {
             *said = Some(told.clone());
-            self.place.leader.tell(Event::Replica(self.peer, told));
+            self.place.leader.send(LeaderEvent::Replica(self.peer, told));
         }
     }
 
     /// Tells a local replica when there is something new in the files.
     async fn notices(self, url: String) {
-        let mut records = self.place.leader.feed().subscribe();
+        let mut records = self.place.leader.backlog().subscribe();
         let (mut heard, mut said) = (self.now(), false);
         while self.now().since_ms(heard) < FORGET_LOCAL_MS {
             let is_silent = self.now().since_ms(heard) > SILENT_LOCAL_MS;

@@ -5,7 +5,7 @@ use crate::{
     clock::{Clock, Monotonic},
     disk::Disk,
     failpoint,
-    leader::{Action, Event, Incumbent, Leader, Reaction, Reply, Submission, Successor, Writer},
+    leader::{WriterAction, LeaderEvent, StepDownGate, Leader, StepDownReaction, WriteReply, WriteSubmission, Successor, Writer},
     manifest::Manifest,
     metrics::Metrics,
     position::Epoch,
@@ -26,14 +26,14 @@ pub(super) struct Notes {
 
 /// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
 pub(super) fn start(
-    writer: Writer<Reply>,
-    incumbent: Incumbent,
+    writer: Writer<WriteReply>,
+    incumbent: StepDownGate,
     notes: Notes,
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-) -> io::Result<JoinHandle<Writer<Reply>>> {
+) -> io::Result<JoinHandle<Writer<WriteReply>>> {
     let thread = Thread {
         writer,
         incumbent,
@@ -51,15 +51,15 @@ pub(super) fn start(
 }
 
 struct Thread {
-    writer: Writer<Reply>,
-    incumbent: Incumbent,
+    writer: Writer<WriteReply>,
+    incumbent: StepDownGate,
     notes: Notes,
     leader: Leader,
     workers: Workers,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    events: VecDeque<Event>,
-    actions: Vec<Action<Reply>>,
+    events: VecDeque<LeaderEvent>,
+    actions: Vec<WriterAction<WriteReply>>,
     stopping: bool,
     /// What was said last to whoever asks whether writes are taken.
     disk_full: bool,
@@ -78,7 +78,7 @@ impl Drop for End {
 }
 
 impl Thread {
-    fn run(mut self) -> Writer<Reply> {
+    fn run(mut self) -> Writer<WriteReply> {
         let _end = End(self.leader.clone());
         loop {
             let patience = self.patience();
@@ -109,9 +109,9 @@ impl Thread {
         tick_ms.into_iter().chain(pause_ms).min().map(|left_ms| Duration::from_millis(left_ms.max(1)))
     }
 
-    fn handle(&mut self, event: Event, now: Monotonic) {
+    fn handle(&mut self, event: LeaderEvent, now: Monotonic) {
         match event {
-            Event::Write(first) => {
+            LeaderEvent::Write(first) => {
                 self.metrics.queue_depth.set(self.events.len() as i64);
                 let events = &mut self.events;
                 let mut bytes = first.batch.counts.text_bytes();
@@ -123,22 +123,22 @@ impl Thread {
                 });
                 self.writer.write(std::iter::once(first).chain(more), now, &mut self.actions);
             }
-            Event::Replica(peer, told) => {
-                self.writer.told(peer, &told, now, &mut self.actions);
+            LeaderEvent::Replica(peer, told) => {
+                self.writer.on_peer_event(peer, &told, now, &mut self.actions);
                 if let PeerEvent::StepDown(epoch) = told {
                     self.act();
                     self.note(epoch);
-                    self.leader.stood_down(Successor(None));
+                    self.leader.stepped_down(Successor(None));
                 }
             }
-            Event::Offer(bytes, reply) => self.offered(&bytes, reply),
-            Event::Synced(sync, result) => self.writer.synced(&sync, result, now, &mut self.actions),
-            Event::SnapshotEnded(result, took_ms) => {
+            LeaderEvent::Offer(bytes, reply) => self.offered(&bytes, reply),
+            LeaderEvent::Synced(sync, result) => self.writer.synced(&sync, result, now, &mut self.actions),
+            LeaderEvent::SnapshotEnded(result, took_ms) => {
                 result.as_ref().err().into_iter().for_each(tell_of_failure);
                 self.writer.snapshot_ended(&result, took_ms);
             }
-            Event::FilesChecked(check, found) => self.writer.files_checked(&check, &found, &mut self.actions),
-            Event::Stop => self.stopping = true,
+            LeaderEvent::FilesChecked(check, found) => self.writer.files_checked(&check, &found, &mut self.actions),
+            LeaderEvent::Stop => self.stopping = true,
         }
     }
 
@@ -148,10 +148,10 @@ impl Thread {
             Ok(offer) => offer,
             Err(what) => return self.answer(AppendOutcome::Unreadable(what), reply),
         };
-        match self.incumbent.offered(&offer) {
-            Reaction::Answer(outcome) => self.answer(outcome, reply),
-            Reaction::StandDown(epoch, outcome) => {
-                self.writer.stand_down(&mut self.actions);
+        match self.incumbent.on_append_request(&offer) {
+            StepDownReaction::Answer(outcome) => self.answer(outcome, reply),
+            StepDownReaction::StepDown(epoch, outcome) => {
+                self.writer.step_down(&mut self.actions);
                 self.act();
                 failpoint::pass("promote.stood-down");
                 let url = offer.members.map(|members| members.leader).filter(|url| is_address(url));
@@ -163,7 +163,7 @@ impl Thread {
                     self.incumbent.forget_promise();
                 }
                 failpoint::pass("promote.promised");
-                self.leader.stood_down(Successor(url));
+                self.leader.stepped_down(Successor(url));
             }
         }
     }
@@ -183,7 +183,7 @@ impl Thread {
     fn act(&mut self) {
         for action in self.actions.drain(..) {
             match action {
-                Action::Answer(reply, answer) => {
+                WriterAction::Answer(reply, answer) => {
                     if let Ok(receipt) = &answer {
                         self.metrics.batches.inc();
                         self.metrics.words.inc_by(if receipt.replayed { 0 } else { receipt.words });
@@ -194,25 +194,25 @@ impl Thread {
                     let _ = reply.send(answer);
                     failpoint::pass("ack.sent");
                 }
-                Action::Published(position, record) => {
+                WriterAction::Published(position, record) => {
                     self.metrics.records.inc();
                     self.metrics.record_bytes.inc_by(record.len() as u64);
                     self.metrics.position.set(position.sequence as i64);
                     self.leader.published(position, record);
                     failpoint::pass("write.published");
                 }
-                Action::WantDurable(wanted) => self.leader.want_durable(wanted),
-                Action::Sync(sync) => self.workers.sync(sync),
-                Action::Snapshot(mark, place) => {
+                WriterAction::WantDurable(wanted) => self.leader.want_durable(wanted),
+                WriterAction::Sync(sync) => self.workers.sync(sync),
+                WriterAction::Snapshot(mark, place) => {
                     let reader = self.writer.store().reader();
                     self.workers.snapshot(Wanted { identity: self.incumbent.identity, reader, mark, place });
                 }
-                Action::Poisoned(what) => {
+                WriterAction::Poisoned(what) => {
                     tracing::error!("{what}: no more writes until a restart; reads go on");
                     self.leader.poisoned();
                 }
-                Action::CheckFiles(check) => self.workers.check_files(check),
-                Action::FilesLost(what) => {
+                WriterAction::CheckFiles(check) => self.workers.check_files(check),
+                WriterAction::FilesLost(what) => {
                     tracing::error!(
                         "{what}: the counts are in memory alone, and no more writes are taken. Before this process is stopped, \
                          save them (`memdb export`, or GET /sync), or promote a replica"
@@ -225,9 +225,9 @@ impl Thread {
 }
 
 /// Takes the next event if it is a write.
-fn next_write(events: &mut VecDeque<Event>) -> Option<Submission<Reply>> {
+fn next_write(events: &mut VecDeque<LeaderEvent>) -> Option<WriteSubmission<WriteReply>> {
     match events.pop_front()? {
-        Event::Write(submission) => Some(submission),
+        LeaderEvent::Write(submission) => Some(submission),
         other => {
             events.push_front(other);
             None

@@ -3,7 +3,7 @@
 use super::Loaded;
 use crate::{
     format::FileError,
-    leader::Queue,
+    leader::BoundedQueue,
     limits,
     log::{FileCheck, FileCheckResult, SyncJob},
     position::Epoch,
@@ -56,7 +56,7 @@ pub struct Follower {
 struct Shared {
     view: Arc<DatabaseView>,
     feed: Arc<ReplicationBacklog>,
-    queue: Queue<Event>,
+    queue: BoundedQueue<Event>,
     at_once: OnceLock<Weak<dyn AtOnce>>,
     members: Mutex<ClusterMembers>,
     promotions: mpsc::Sender<Promotion>,
@@ -79,7 +79,7 @@ impl Follower {
     /// A handle for a replica that is about to run. What it applies is seen in `view`; `feed` keeps its newest records, for
     /// a leader that has lost them.
     pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>) -> Self {
-        let queue = Queue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
+        let queue = BoundedQueue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
         let (promotions, wanted) = mpsc::channel(1);
         let wanted = tokio::sync::Mutex::new(wanted);
         let (at_once, members, ended) = Default::default();
@@ -112,7 +112,7 @@ impl Follower {
         };
         if let Err(reply) = taken {
             let size = bytes.len();
-            self.shared.queue.offer(Event::Offer(bytes, reply), size).ok()?;
+            self.shared.queue.try_push(Event::Offer(bytes, reply), size).ok()?;
         }
         answer.await.ok()
     }

@@ -6,7 +6,7 @@ use crate::{
     network::{PLACES, Place},
 };
 use memdb::{
-    leader::{AckLevel, Receipt, Submission, WriteError},
+    leader::{AckLevel, WriteReceipt, WriteSubmission, WriteError},
     position::{Position, PositionStatus},
 };
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ impl Cluster {
         let asked = &mut self.clients.wishes[wish];
         asked.open += 1;
         let batch = asked.batch(leader.hasher);
-        leader.queue.push(Submission { batch, level, reply: id });
+        leader.queue.push(WriteSubmission { batch, level, reply: id });
         let asked = &self.clients.wishes[wish];
         self.witness.sent(id, (wish, asked), &self.clients, self.now_ms, self.settings.window.key_age_ms);
         self.history.note(format_args!("send {id} to {at}: wish {wish} {asked} at {level:?}"));
@@ -47,7 +47,7 @@ impl Cluster {
     }
 
     /// A client has its answer.
-    pub fn answered(&mut self, at: Place, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
+    pub fn answered(&mut self, at: Place, id: usize, answer: &Result<WriteReceipt, WriteError>) -> Result<(), String> {
         self.note(format_args!("answer {id}: {answer:?}"));
         let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
         let (level, strict) = self.level(attempt.level);
@@ -64,7 +64,7 @@ impl Cluster {
         match (answer, &expected) {
             _ if self.truth.is_blind => {}
             (Ok(receipt), Some(Ok(expected))) => {
-                if (Receipt { acks: 0, ..*receipt }) != *expected {
+                if (WriteReceipt { acks: 0, ..*receipt }) != *expected {
                     return wrong(&format!("it should have been {expected:?}"));
                 }
                 if level.wants_sync() && receipt.position.sequence > leader.synced_upto {
@@ -125,7 +125,7 @@ impl Cluster {
         &mut self,
         at: Place,
         wish: usize,
-        answer: &Result<Receipt, WriteError>,
+        answer: &Result<WriteReceipt, WriteError>,
         level: AckLevel,
     ) -> Result<(), String> {
         let epoch = self.nodes[at].leading().expect("it has just answered").position().epoch;

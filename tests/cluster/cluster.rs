@@ -15,7 +15,7 @@ use crate::{
 };
 use memdb::{
     format::DatabaseIdentity,
-    leader::{AckLevel, AdmissionLimits, Receipt, WriteError, WriterSettings},
+    leader::{AckLevel, AdmissionLimits, WriteReceipt, WriteError, WriterSettings},
     position::{Epoch, Position},
     snapshot::SnapshotSettings,
     store::DedupLimits,
@@ -87,7 +87,7 @@ pub struct Attempt {
     pub wish: usize,
     pub level: Option<AckLevel>,
     /// What the answer must be, once the Writer has taken it; `None` then: no more than a refusal, or not known.
-    pub expected: Option<Result<Receipt, WriteError>>,
+    pub expected: Option<Result<WriteReceipt, WriteError>>,
     pub since_ms: u64,
     /// Whether there was a moment since it was written at which no replica was connected: any, and one that keeps files.
     pub alone: (bool, bool),

@@ -15,7 +15,7 @@ use memdb::{
     disk::Disk,
     format::DatabaseIdentity,
     hash::WordHasher,
-    leader::{AckLevel, Action, Incumbent, Submission, WriteError, Writer, close},
+    leader::{AckLevel, WriterAction, StepDownGate, WriteSubmission, WriteError, Writer, close},
     log,
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, Sequence},
@@ -31,7 +31,7 @@ use std::{io, sync::Arc};
 /// A running leader.
 pub struct Leading {
     /// This run.
-    pub incumbent: Incumbent,
+    pub incumbent: StepDownGate,
     pub disk: Arc<dyn Disk>,
     pub manifest: Manifest,
     pub writer: Writer<usize>,
@@ -39,9 +39,9 @@ pub struct Leading {
     pub hasher: WordHasher,
     pub feed: Arc<ReplicationBacklog>,
     pub archive: HistorySource,
-    pub queue: Vec<Submission<usize>>,
+    pub queue: Vec<WriteSubmission<usize>>,
     /// What the Writer wants done and its thread has not come to yet.
-    pub wanted: Vec<Action<usize>>,
+    pub wanted: Vec<WriterAction<usize>>,
     sync: Option<(log::SyncJob, Option<io::Result<()>>)>,
     snapshot: Option<SnapshotJob>,
     pub synced_upto: Sequence,
@@ -133,7 +133,7 @@ impl Cluster {
         let known = self.known_by(&settled.manifest);
         let served = std::array::from_fn(|seat| (seat != at && known.contains(&seat)).then(|| Served::new(seat)));
         let identity = settled.manifest.identity;
-        let incumbent = Incumbent::new(node, url_of(at), identity, settled.manifest.state.epoch);
+        let incumbent = StepDownGate::new(node, url_of(at), identity, settled.manifest.state.epoch);
         self.nodes[at].process = Process::Leads(Box::new(Leading {
             incumbent,
             reader: writer.store().reader(),
@@ -193,7 +193,7 @@ impl Cluster {
         let keeps_files = leader.keeps_files();
         let alone = (!leader.may_ack(false), !leader.may_ack(true));
         let (mut batches, mut refused_at_once): (Vec<(usize, WriteBatch)>, Vec<usize>) = Default::default();
-        for Submission { batch, reply, level } in &submissions {
+        for WriteSubmission { batch, reply, level } in &submissions {
             let attempt = self.attempts.get_mut(reply).expect("it is under way");
             (attempt.since_ms, attempt.alone) = (now_ms, alone);
             if *level == Some(AckLevel::ReplicaDisk) && !keeps_files {
@@ -206,7 +206,7 @@ impl Cluster {
         leader.writer.write(submissions, now, &mut actions);
         let sent: Vec<(usize, &WriteBatch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
         // It was found full a moment ago.
-        let full = |action: &Action<usize>| matches!(action, Action::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].0);
+        let full = |action: &WriterAction<usize>| matches!(action, WriterAction::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].0);
         let found_full = !sent.is_empty() && actions.iter().any(full);
         let state = self.truth.state(epoch);
         let before = Before {
@@ -282,26 +282,26 @@ impl Cluster {
         for action in std::mem::take(&mut leader.wanted) {
             let leader = self.nodes[at].leading_mut().expect("it has just acted");
             match action {
-                Action::Answer(id, answer) => self.answered(at, id, &answer)?,
-                Action::Published(position, record) => leader.feed.push(position.sequence, record),
-                Action::WantDurable(wanted) => leader.wants_durable = wanted,
-                Action::Sync(sync) => {
+                WriterAction::Answer(id, answer) => self.answered(at, id, &answer)?,
+                WriterAction::Published(position, record) => leader.feed.push(position.sequence, record),
+                WriterAction::WantDurable(wanted) => leader.wants_durable = wanted,
+                WriterAction::Sync(sync) => {
                     if leader.sync.replace((sync, None)).is_some() {
                         return Err("a second sync was asked for while one is under way".into());
                     }
                 }
-                Action::Snapshot(mark, place) => {
+                WriterAction::Snapshot(mark, place) => {
                     let (disk, identity) = (Arc::clone(&leader.disk), leader.manifest.identity);
                     match SnapshotJob::start(disk, identity, leader.reader.clone(), mark, place) {
                         Ok(job) => leader.snapshot = Some(job),
                         Err(error) => leader.writer.snapshot_ended(&Err(error), 1),
                     }
                 }
-                Action::CheckFiles(check) => {
+                WriterAction::CheckFiles(check) => {
                     leader.writer.files_checked(&check, &check.run(), &mut leader.wanted);
                 }
-                Action::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
-                Action::Poisoned(what) => {
+                WriterAction::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
+                WriterAction::Poisoned(what) => {
                     self.note(format_args!("leader {at} is poisoned: {what}"));
                     self.tally("poisoned logs");
                 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use memdb::{
     clock::Monotonic,
-    leader::Reaction,
+    leader::StepDownReaction,
     position::{Position, Sequence},
     replication::{AnnounceResult, AppendAnswer, AppendRequest, AppendOutcome, PeerReplication, PeerProgress, PeerEvent, NextSend},
     store::StateId,
@@ -127,7 +127,7 @@ impl Cluster {
                     let state = &mut leader.manifest.state;
                     state.promised = state.promised.max(epoch);
                     let _ = leader.manifest.write(&*leader.disk); // it learns it again, then
-                    leader.writer.told(seat as u32 + 1, &told, now, &mut leader.wanted);
+                    leader.writer.on_peer_event(seat as u32 + 1, &told, now, &mut leader.wanted);
                     return self.carry_out(at);
                 }
                 PeerEvent::Progress(standing) => served.standing = Some(*standing),
@@ -144,7 +144,7 @@ impl Cluster {
             let served = leader.served[seat].as_mut().expect("it is served");
             if served.said.as_ref() != Some(&told) {
                 served.said = Some(told.clone());
-                leader.writer.told(seat as u32 + 1, &told, now, &mut leader.wanted);
+                leader.writer.on_peer_event(seat as u32 + 1, &told, now, &mut leader.wanted);
             }
         }
         self.carry_out(at)
@@ -154,10 +154,10 @@ impl Cluster {
     pub fn ask_leader(&mut self, at: Place, bytes: &[u8]) -> Result<Option<AppendAnswer>, String> {
         let offer = AppendRequest::decode(bytes)?;
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(None) };
-        let outcome = match leader.incumbent.offered(&offer) {
-            Reaction::Answer(outcome) => outcome,
-            Reaction::StandDown(epoch, outcome) => {
-                leader.writer.stand_down(&mut leader.wanted);
+        let outcome = match leader.incumbent.on_append_request(&offer) {
+            StepDownReaction::Answer(outcome) => outcome,
+            StepDownReaction::StepDown(epoch, outcome) => {
+                leader.writer.step_down(&mut leader.wanted);
                 leader.stands_down = true;
                 leader.manifest.state.promised = epoch;
                 let noted = leader.manifest.write(&*leader.disk);

@@ -12,7 +12,7 @@ use crate::{
     texts::lines_of,
 };
 use memdb::{
-    leader::{AckLevel, Receipt, WriteError},
+    leader::{AckLevel, WriteReceipt, WriteError},
     position::{EpochTable, Position, PositionStatus},
     store::StoreReader,
     tally::{IdempotencyKey, WriteOp},
@@ -107,7 +107,7 @@ impl Witness {
         attempt: usize,
         asked: &Wish,
         (level, now): (AckLevel, Time),
-        answer: &Result<Receipt, WriteError>,
+        answer: &Result<WriteReceipt, WriteError>,
     ) {
         let Some(write) = self.attempts.remove(&attempt) else { return };
         let (position, level, replayed) = match answer {

@@ -6,7 +6,7 @@ use memdb::{
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
     hash::fingerprint,
-    leader::{AckLevel, Action, Submission, Writer, WriterSettings, close},
+    leader::{AckLevel, WriterAction, WriteSubmission, Writer, WriterSettings, close},
     manifest::Manifest,
     position::Sequence,
     recovery::{WritableDatabase, look},
@@ -147,7 +147,7 @@ impl Making {
                 }
                 let fingerprint = fingerprint(&[&n.to_le_bytes()]);
                 let batch = WriteBatch { namespace, op: verb, counts: tally, words: 3, left_out: n % 2, key: once, fingerprint };
-                submissions.push(Submission { batch, level: Some(AckLevel::Leader), reply: () });
+                submissions.push(WriteSubmission { batch, level: Some(AckLevel::Leader), reply: () });
             }
             self.now = self.now.after_ms(7);
             let mut actions = Vec::new();
@@ -155,7 +155,7 @@ impl Making {
             let answers: Vec<_> = actions
                 .iter()
                 .filter_map(|action| match action {
-                    Action::Answer((), answer) => Some(answer.as_ref().expect("it is counted")),
+                    WriterAction::Answer((), answer) => Some(answer.as_ref().expect("it is counted")),
                     _ => None,
                 })
                 .collect();
@@ -176,32 +176,32 @@ impl Making {
 
     pub fn snapshot(mut self) -> Self {
         let mut actions = Vec::new();
-        self.writer.begin_snapshot(&mut actions);
+        self.writer.start_snapshot(&mut actions);
         self.carry_out(actions);
         self
     }
 
-    fn carry_out(&mut self, actions: Vec<Action<()>>) {
+    fn carry_out(&mut self, actions: Vec<WriterAction<()>>) {
         for action in actions {
             match action {
-                Action::Sync(sync) => {
+                WriterAction::Sync(sync) => {
                     let mut more = Vec::new();
                     self.writer.synced(&sync, sync.run(), self.now, &mut more);
-                    let answers = |action: &Action<()>| matches!(action, Action::Answer(..));
+                    let answers = |action: &WriterAction<()>| matches!(action, WriterAction::Answer(..));
                     assert!(!more.iter().any(answers), "nobody waits");
                     self.synced = self.synced.max(sync.upto);
                     self.carry_out(more);
                 }
-                Action::Snapshot(mark, place) => {
+                WriterAction::Snapshot(mark, place) => {
                     let reader = self.writer.store().reader();
                     let job = SnapshotJob::start(Arc::clone(&self.disk), self.manifest.identity, reader, mark, place);
                     let published = job.and_then(SnapshotJob::run);
                     self.writer.snapshot_ended(&published, 1);
                     self.synced = self.synced.max(published.expect("the disk works").position.sequence);
                 }
-                Action::CheckFiles(check) => self.writer.files_checked(&check, &check.run(), &mut Vec::new()),
-                Action::Poisoned(why) | Action::FilesLost(why) => panic!("{why}"),
-                Action::Answer(..) | Action::Published(..) | Action::WantDurable(_) => {}
+                WriterAction::CheckFiles(check) => self.writer.files_checked(&check, &check.run(), &mut Vec::new()),
+                WriterAction::Poisoned(why) | WriterAction::FilesLost(why) => panic!("{why}"),
+                WriterAction::Answer(..) | WriterAction::Published(..) | WriterAction::WantDurable(_) => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use memdb::{
     clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
-    leader::{AckLevel, Action, Event, Leader, QueueLimits, Writer, WriterSettings},
+    leader::{AckLevel, WriterAction, LeaderEvent, Leader, QueueLimits, Writer, WriterSettings},
     limits,
     metrics::{Metrics, NodeLimits, NodeRole},
     recovery,
@@ -143,7 +143,7 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, 
     (leader, HistorySource::new(Some(disk), feed), thread)
 }
 
-fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex<()>) {
+fn write(leader: &Leader, mut writer: Writer<memdb::leader::WriteReply>, hold: &Mutex<()>) {
     let (mut events, mut actions) = (VecDeque::new(), Vec::new());
     loop {
         drop(hold.lock());
@@ -152,11 +152,11 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
         let (mut batches, mut stop) = (Vec::new(), false);
         for event in events.drain(..) {
             match event {
-                Event::Write(submission) => batches.push(submission),
-                Event::Stop => stop = true,
-                Event::Replica(..) => unreachable!("it has none"),
-                Event::Offer(..) => {} // whoever has sent it hears nothing
-                Event::Synced(..) | Event::SnapshotEnded(..) | Event::FilesChecked(..) => {
+                LeaderEvent::Write(submission) => batches.push(submission),
+                LeaderEvent::Stop => stop = true,
+                LeaderEvent::Replica(..) => unreachable!("it has none"),
+                LeaderEvent::Offer(..) => {} // whoever has sent it hears nothing
+                LeaderEvent::Synced(..) | LeaderEvent::SnapshotEnded(..) | LeaderEvent::FilesChecked(..) => {
                     unreachable!("syncs are done here, snapshots never")
                 }
             }
@@ -165,12 +165,12 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::Reply>, hold: &Mutex
         while !actions.is_empty() {
             for action in std::mem::take(&mut actions) {
                 match action {
-                    Action::Answer(reply, result) => drop(reply.send(result)),
-                    Action::Published(position, record) => leader.published(position, record),
-                    Action::Sync(sync) => writer.synced(&sync, sync.run(), Monotonic::from_ms(1), &mut actions),
-                    Action::WantDurable(wanted) => leader.want_durable(wanted),
-                    Action::CheckFiles(..) | Action::Snapshot(..) => unreachable!("without ticks, none is due"),
-                    Action::Poisoned(why) | Action::FilesLost(why) => panic!("{why}"),
+                    WriterAction::Answer(reply, result) => drop(reply.send(result)),
+                    WriterAction::Published(position, record) => leader.published(position, record),
+                    WriterAction::Sync(sync) => writer.synced(&sync, sync.run(), Monotonic::from_ms(1), &mut actions),
+                    WriterAction::WantDurable(wanted) => leader.want_durable(wanted),
+                    WriterAction::CheckFiles(..) | WriterAction::Snapshot(..) => unreachable!("without ticks, none is due"),
+                    WriterAction::Poisoned(why) | WriterAction::FilesLost(why) => panic!("{why}"),
                 }
             }
         }

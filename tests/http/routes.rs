@@ -247,7 +247,7 @@ fn a_leader_says_so_as_long_as_it_takes_writes() {
     node.leader.view().set_ready(false);
     assert_eq!(wire.get("/health/leader").problem(), "not-ready");
     node.leader.view().set_ready(true);
-    node.leader.stood_down(Successor(None));
+    node.leader.stepped_down(Successor(None));
     let succeeded = wire.get("/health/leader");
     assert_eq!((succeeded.status, succeeded.problem().as_str()), (503, "stepped-down"));
     node.leader.poisoned();

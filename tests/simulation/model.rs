@@ -2,7 +2,7 @@
 
 use crate::client::Wish;
 use memdb::{
-    leader::{Receipt, WriteError},
+    leader::{WriteReceipt, WriteError},
     position::Position,
     store::DedupLimits,
     tally::{WriteBatch, WordAmount, IdempotencyKey, WriteOp},
@@ -205,13 +205,13 @@ impl State {
 }
 
 /// What a client must be told, if nothing fails.
-pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<Receipt, WriteError> {
+pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<WriteReceipt, WriteError> {
     let stream = match &wish.once {
         Some(IdempotencyKey::Stream { sequence: last, .. } | IdempotencyKey::Lines { upto: last, .. }) => Some(*last),
         _ => None,
     };
     let mut receipt =
-        Receipt { position, words: 0, distinct: 0, left_out: 0, acks: 0, replayed: false, stream_last: stream };
+        WriteReceipt { position, words: 0, distinct: 0, left_out: 0, acks: 0, replayed: false, stream_last: stream };
     match verdict {
         Verdict::Counted => {
             (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);

@@ -15,7 +15,7 @@ use memdb::{
     disk::Disk,
     format::{FileError, DatabaseIdentity},
     hash::WordHasher,
-    leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, close},
+    leader::{AckLevel, WriterAction, WriteReceipt, WriteSubmission, WriteError, Writer, close},
     log,
     manifest::Manifest,
     position::{Position, Sequence},
@@ -34,7 +34,7 @@ pub struct Node {
     writer: Writer<usize>,
     pub reader: StoreReader,
     hasher: WordHasher,
-    queue: Vec<Submission<usize>>,
+    queue: Vec<WriteSubmission<usize>>,
     sync: Option<Syncing>,
     snapshot: Option<SnapshotJob>,
     synced_upto: Sequence,
@@ -67,7 +67,7 @@ impl Node {
             }
             batch.counts = part;
         }
-        self.queue.push(Submission { batch, level: wish.level, reply: id });
+        self.queue.push(WriteSubmission { batch, level: wish.level, reply: id });
     }
 
     fn position(&self) -> Position {
@@ -290,7 +290,7 @@ impl Simulation {
         let Some(attempt) = self.attempts.get(&id) else { return false };
         let node = self.node.as_ref().expect("it has just written");
         let waits_for =
-            |receipt: &Receipt| attempt.level == AckLevel::Disk && receipt.position.sequence > node.synced_upto;
+            |receipt: &WriteReceipt| attempt.level == AckLevel::Disk && receipt.position.sequence > node.synced_upto;
         !matches!(&attempt.expected, Some(Ok(receipt)) if waits_for(receipt))
     }
 
@@ -298,7 +298,7 @@ impl Simulation {
     fn expect(
         &mut self,
         verdicts: &[(usize, Verdict)],
-        answer: impl Fn(&Wish, &Verdict) -> Result<Receipt, WriteError>,
+        answer: impl Fn(&Wish, &Verdict) -> Result<WriteReceipt, WriteError>,
     ) {
         for (id, verdict) in verdicts {
             let attempt = self.attempts.get_mut(id).expect("it is under way");
@@ -338,17 +338,17 @@ impl Simulation {
         }
     }
 
-    fn carry_out(&mut self, actions: Vec<Action<usize>>) -> Result<(), String> {
+    fn carry_out(&mut self, actions: Vec<WriterAction<usize>>) -> Result<(), String> {
         for action in actions {
             let node = self.node.as_mut().expect("it has just acted");
             match action {
-                Action::Answer(id, answer) => self.answered(id, &answer)?,
-                Action::Published(position, _) => {
+                WriterAction::Answer(id, answer) => self.answered(id, &answer)?,
+                WriterAction::Published(position, _) => {
                     if position > node.position() {
                         return Err(format!("{position} was published, the store is at {}", node.position()));
                     }
                 }
-                Action::Sync(sync) => {
+                WriterAction::Sync(sync) => {
                     let slow_ms = self.random.between(100, 5_000) as u64;
                     let is_slow = self.random.percent(self.settings.slow_syncs);
                     let until_ms = self.now_ms + if is_slow { slow_ms } else { 0 };
@@ -359,21 +359,21 @@ impl Simulation {
                         self.tally("fault: slow sync");
                     }
                 }
-                Action::Snapshot(mark, place) => {
+                WriterAction::Snapshot(mark, place) => {
                     let (disk, identity) = (Arc::clone(&node.disk), node.manifest.identity);
                     match SnapshotJob::start(disk, identity, node.reader.clone(), mark, place) {
                         Ok(job) => node.snapshot = Some(job),
                         Err(error) => node.writer.snapshot_ended(&Err(error), 1),
                     }
                 }
-                Action::WantDurable(_) => return Err("a replica was asked for, and there is none".into()),
-                Action::CheckFiles(check) => {
+                WriterAction::WantDurable(_) => return Err("a replica was asked for, and there is none".into()),
+                WriterAction::CheckFiles(check) => {
                     let mut more = Vec::new();
                     node.writer.files_checked(&check, &check.run(), &mut more);
                     self.carry_out(more)?;
                 }
-                Action::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
-                Action::Poisoned(what) => {
+                WriterAction::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
+                WriterAction::Poisoned(what) => {
                     self.history.note(format_args!("poisoned: {what}"));
                     self.tally("poisoned logs");
                 }
@@ -383,7 +383,7 @@ impl Simulation {
     }
 
     /// A client has its answer.
-    fn answered(&mut self, id: usize, answer: &Result<Receipt, WriteError>) -> Result<(), String> {
+    fn answered(&mut self, id: usize, answer: &Result<WriteReceipt, WriteError>) -> Result<(), String> {
         self.history.note(format_args!("answer {id}: {answer:?}"));
         let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
         let node = self.node.as_ref().expect("it has just answered");

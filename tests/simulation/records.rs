@@ -4,7 +4,7 @@
 
 use crate::model::{State, Verdict};
 use memdb::{
-    leader::{Action, WriteError},
+    leader::{WriterAction, WriteError},
     position::Position,
     store::DedupLimits,
     tally::{WriteBatch, WriteOp},
@@ -65,7 +65,7 @@ pub struct Before<'a> {
 
 /// What the Writer has done, in order.
 struct Deeds<'a> {
-    actions: &'a [Action<usize>],
+    actions: &'a [WriterAction<usize>],
     at: usize,
     poisoned: bool,
 }
@@ -95,10 +95,10 @@ impl Deeds<'_> {
         while let Some(action) = self.actions.get(self.at) {
             self.at += 1;
             let became = match action {
-                Action::Published(at, _) if *at == position => Became::Written,
-                Action::Published(at, _) => return Err(format!("{at} was written, and not {position}")),
-                Action::Answer(id, Err(WriteError::OutcomeUnknown)) if is_member(id) => Became::Failed,
-                Action::Poisoned(_) => {
+                WriterAction::Published(at, _) if *at == position => Became::Written,
+                WriterAction::Published(at, _) => return Err(format!("{at} was written, and not {position}")),
+                WriterAction::Answer(id, Err(WriteError::OutcomeUnknown)) if is_member(id) => Became::Failed,
+                WriterAction::Poisoned(_) => {
                     self.poisoned = true;
                     continue;
                 }
@@ -115,7 +115,7 @@ impl Deeds<'_> {
     /// A record has failed. What stands behind it may be refused for that: `next` is the first of it.
     fn refusal(&self, next: Option<usize>) -> Option<WriteError> {
         self.actions[self.at..].iter().find_map(|action| match action {
-            Action::Answer(id, Err(error @ (WriteError::DiskFull | WriteError::Poisoned))) if Some(*id) == next => {
+            WriterAction::Answer(id, Err(error @ (WriteError::DiskFull | WriteError::Poisoned))) if Some(*id) == next => {
                 Some(error.clone())
             }
             _ => None,
@@ -124,7 +124,7 @@ impl Deeds<'_> {
 
     fn found_no_memory(&self, id: usize) -> bool {
         let refused =
-            |action: &Action<usize>| matches!(action, Action::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
+            |action: &WriterAction<usize>| matches!(action, WriterAction::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
         self.actions.iter().any(refused)
     }
 }
@@ -134,7 +134,7 @@ impl Records {
     ///
     /// # Errors
     /// If it has written what it must not.
-    pub fn of(sent: &[(usize, &WriteBatch)], before: &Before<'_>, actions: &[Action<usize>]) -> Result<Self, String> {
+    pub fn of(sent: &[(usize, &WriteBatch)], before: &Before<'_>, actions: &[WriterAction<usize>]) -> Result<Self, String> {
         let mut deeds = Deeds { actions, at: 0, poisoned: false };
         let mut taken = Self::default();
         let mut refusal = before.refusal.clone();
@@ -170,7 +170,7 @@ impl Records {
         } else {
             taken.records.push(record);
         }
-        match actions[deeds.at..].iter().find(|action| matches!(action, Action::Published(..))) {
+        match actions[deeds.at..].iter().find(|action| matches!(action, WriterAction::Published(..))) {
             Some(_) => Err("a record was written that nobody may have".into()),
             None => Ok(taken),
         }

@@ -93,7 +93,7 @@ pub struct Attempt {
     pub wish: usize,
     pub level: AckLevel,
     /// What the answer must be, once the Writer has taken it.
-    pub expected: Option<Result<memdb::leader::Receipt, memdb::leader::WriteError>>,
+    pub expected: Option<Result<memdb::leader::WriteReceipt, memdb::leader::WriteError>>,
 }
 
 /// A running history.

@@ -6,7 +6,7 @@ use memdb::{
     disk::Disk,
     format::DatabaseIdentity,
     hash::{WordHasher, fingerprint},
-    leader::{AckLevel, Action, Receipt, Submission, WriteError, Writer, WriterSettings},
+    leader::{AckLevel, WriterAction, WriteReceipt, WriteSubmission, WriteError, Writer, WriterSettings},
     log::{FileCheck, SyncJob},
     position::Position,
     recovery,
@@ -20,7 +20,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
 pub const HASHER: WordHasher = IDENTITY.hasher();
 
-pub type Answer = Result<Receipt, WriteError>;
+pub type Answer = Result<WriteReceipt, WriteError>;
 
 pub struct Node {
     pub disk: MemoryDisk,
@@ -99,7 +99,7 @@ impl Node {
     /// group.
     pub fn write(&mut self, batches: impl IntoIterator<Item = (WriteBatch, Option<AckLevel>)>) -> Vec<(usize, Answer)> {
         let submissions =
-            batches.into_iter().enumerate().map(|(reply, (batch, level))| Submission { batch, level, reply });
+            batches.into_iter().enumerate().map(|(reply, (batch, level))| WriteSubmission { batch, level, reply });
         let mut actions = Vec::new();
         self.writer.write(submissions, self.now(), &mut actions);
         self.carry_out(actions)
@@ -135,7 +135,7 @@ impl Node {
     /// An exchange with a replica has told something; gives the answers that sets free.
     pub fn told(&mut self, peer: PeerIndex, told: &PeerEvent) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();
-        self.writer.told(peer, told, self.now(), &mut actions);
+        self.writer.on_peer_event(peer, told, self.now(), &mut actions);
         self.carry_out(actions)
     }
 
@@ -161,18 +161,18 @@ impl Node {
         self.carry_out(actions)
     }
 
-    fn carry_out(&mut self, actions: Vec<Action<usize>>) -> Vec<(usize, Answer)> {
+    fn carry_out(&mut self, actions: Vec<WriterAction<usize>>) -> Vec<(usize, Answer)> {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Answer(reply, answer) => answers.push((reply, answer)),
-                Action::Published(position, _) => self.published.push(position),
-                Action::Sync(sync) => self.syncs.push_back(sync),
-                Action::WantDurable(wanted) => self.wants_durable = wanted,
-                Action::Snapshot(..) => {} // it runs on, and is no part of this
-                Action::CheckFiles(check) => self.checks.push_back(check),
-                Action::Poisoned(what) => self.poisoned.push(what),
-                Action::FilesLost(what) => self.files_lost.push(what),
+                WriterAction::Answer(reply, answer) => answers.push((reply, answer)),
+                WriterAction::Published(position, _) => self.published.push(position),
+                WriterAction::Sync(sync) => self.syncs.push_back(sync),
+                WriterAction::WantDurable(wanted) => self.wants_durable = wanted,
+                WriterAction::Snapshot(..) => {} // it runs on, and is no part of this
+                WriterAction::CheckFiles(check) => self.checks.push_back(check),
+                WriterAction::Poisoned(what) => self.poisoned.push(what),
+                WriterAction::FilesLost(what) => self.files_lost.push(what),
             }
         }
         answers

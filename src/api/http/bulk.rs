@@ -22,7 +22,7 @@ use super::{
 use crate::{
     charset::Charset,
     hash::WordHasher,
-    leader::{AckLevel, Leader, Receipt, WriteError},
+    leader::{AckLevel, Leader, WriteReceipt, WriteError},
     limits::BULK_BLOCK_BYTES,
     position::DatabaseTag,
     tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
@@ -459,7 +459,7 @@ impl Bulk {
     }
 
     /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
-    async fn barrier(&self, level: Option<AckLevel>) -> Result<Receipt, WriteError> {
+    async fn barrier(&self, level: Option<AckLevel>) -> Result<WriteReceipt, WriteError> {
         self.leader.submit(self.batch(WordCounts::new(self.hasher)), level).await
     }
 

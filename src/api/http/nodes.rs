@@ -71,7 +71,7 @@ where
     let settings = HttpSettings { max_body_bytes, ..state.settings };
     let whole = body::read(body, content_length.as_deref(), &settings, &state.offers).await?;
     let answer = match &state.api.role {
-        Role::Leader { leader, .. } => leader.offer(whole.bytes.clone()).await,
+        Role::Leader { leader, .. } => leader.append(whole.bytes.clone()).await,
         Role::Replica { follower, .. } => follower.offer(whole.bytes.clone()).await,
         Role::LocalReplica { .. } => None,
     };

@@ -142,7 +142,7 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     leader: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    writer: Option<crate::leader::Status>,
+    writer: Option<crate::leader::WriterStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<Vec<PeerStatus>>,
     uptime_seconds: u64,

@@ -16,7 +16,7 @@ use crate::{
     client::OF_NO_DATABASE,
     format::DatabaseIdentity,
     hash,
-    leader::{AckLevel, Receipt},
+    leader::{AckLevel, WriteReceipt},
     limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
     metrics::Refusal,
     position::{DatabaseTag, PositionToken},
@@ -418,13 +418,13 @@ async fn submit(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> R
 /// The same for what takes away. Every delete is answered alike: with the words that were there to be taken.
 async fn removed(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Response, Problem> {
     let Acceptance { receipt, database } = settle(state, batch, ack).await?;
-    Ok(accepted(&Acceptance { receipt: Receipt { distinct: receipt.words, ..receipt }, database }))
+    Ok(accepted(&Acceptance { receipt: WriteReceipt { distinct: receipt.words, ..receipt }, database }))
 }
 
 /// A receipt as clients see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acceptance {
-    pub(super) receipt: Receipt,
+    pub(super) receipt: WriteReceipt,
     /// The database that its position is of.
     pub(super) database: DatabaseTag,
 }
@@ -442,7 +442,7 @@ pub(super) async fn settle(state: &AppState, batch: WriteBatch, ack: Option<AckL
     if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {
         // Nothing to count and nothing to remember: it holds at the position it finds.
         let position = state.current()?.reader.read().position();
-        let receipt = Receipt {
+        let receipt = WriteReceipt {
             position,
             words: 0,
             distinct: 0,
@@ -467,7 +467,7 @@ pub(super) async fn settle(state: &AppState, batch: WriteBatch, ack: Option<AckL
 }
 
 /// Counts a write that no replica has acknowledged, though the default level would have had one do so.
-pub(super) fn count_unreplicated(state: &AppState, ack: Option<AckLevel>, receipt: &Receipt) {
+pub(super) fn count_unreplicated(state: &AppState, ack: Option<AckLevel>, receipt: &WriteReceipt) {
     let wants_replica = ack.is_none() && state.api.about.default_ack.is_some_and(AckLevel::wants_replica);
     state.api.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
 }
@@ -481,7 +481,7 @@ fn accepted(acceptance: &Acceptance) -> Response {
 
 /// The 202 of a write, with this body of JSON.
 pub(super) fn accepted_with(body: Vec<u8>, acceptance: &Acceptance) -> Response {
-    let Receipt { acks, replayed, .. } = &acceptance.receipt;
+    let WriteReceipt { acks, replayed, .. } = &acceptance.receipt;
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;
     let fields = response.headers_mut();
@@ -496,7 +496,7 @@ pub(super) fn accepted_with(body: Vec<u8>, acceptance: &Acceptance) -> Response 
 
 /// The body of that.
 pub(super) fn write_receipt(acceptance: &Acceptance, body: &mut Vec<u8>) {
-    let Receipt { words, distinct, left_out, acks, replayed, stream_last, .. } = &acceptance.receipt;
+    let WriteReceipt { words, distinct, left_out, acks, replayed, stream_last, .. } = &acceptance.receipt;
     // A repeat may tell of a write that an earlier release has taken.
     let words = (*words).min(MAX_WORDS_TOLD);
     write!(body, r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"#)
@@ -581,7 +581,7 @@ mod tests {
 
     #[test]
     fn a_receipt_tells_of_repeats_and_streams_only_where_they_apply() {
-        let receipt = Receipt {
+        let receipt = WriteReceipt {
             position: crate::position::Position::new(1, 7),
             words: 2,
             distinct: 1,
@@ -594,7 +594,7 @@ mod tests {
         let plain = accepted(&acceptance(receipt));
         assert!(!plain.headers().contains_key(&headers::MEMDB_REPLAYED));
         assert_eq!(plain.headers()[&headers::MEMDB_POSITION], "1-7-00000007");
-        let repeated = accepted(&acceptance(Receipt { replayed: true, stream_last: Some(3), ..receipt }));
+        let repeated = accepted(&acceptance(WriteReceipt { replayed: true, stream_last: Some(3), ..receipt }));
         assert_eq!(repeated.headers()[&headers::MEMDB_REPLAYED], "true");
     }
 }

@@ -3,7 +3,7 @@
 //! Each batch is admitted on its own, against the state and what the group has already: one that must be refused
 //! changes nothing, and the others go on.
 
-use super::{Receipt, WriteError};
+use super::{WriteReceipt, WriteError};
 use crate::{
     clock::LoggedTime,
     failpoint::{Defect, planted},
@@ -34,13 +34,13 @@ impl Default for AdmissionLimits {
 }
 
 /// Batches that are admitted and not yet logged.
-pub(super) struct Group {
+pub(super) struct CommitGroup {
     hasher: WordHasher,
     position: Position,
     now: LoggedTime,
-    names: BTreeMap<Box<str>, Names>,
+    names: BTreeMap<Box<str>, GroupNamespace>,
     /// By name of key or stream, with a mark that tells the two apart.
-    settled: HashMap<(bool, Box<str>), DedupEntry>,
+    recorded: HashMap<(bool, Box<str>), DedupEntry>,
     /// What is settled, in order: the posts of one stream may be several.
     order: Vec<DedupEntry>,
     /// Room of the window that the group takes, for keys and for streams.
@@ -49,7 +49,7 @@ pub(super) struct Group {
     /// Bytes of the record, about.
     bytes: usize,
     /// Bytes of memory that the group takes at most.
-    grows: usize,
+    reserved_bytes: usize,
     members: usize,
     /// It is a block of text, whose words are not to be looked for.
     has_block: bool,
@@ -58,7 +58,7 @@ pub(super) struct Group {
     places: Vec<EntryOffset>,
 }
 
-struct Names {
+struct GroupNamespace {
     dropped: bool,
     /// New absolute counts.
     counts: WordCounts,
@@ -69,19 +69,19 @@ struct Names {
     growth: MemoryReservation,
 }
 
-impl Group {
+impl CommitGroup {
     pub(super) fn new(hasher: WordHasher) -> Self {
         Self {
             hasher,
             position: Position::ZERO,
             now: LoggedTime::ZERO,
             names: BTreeMap::new(),
-            settled: HashMap::new(),
+            recorded: HashMap::new(),
             order: Vec::new(),
             taken: (0, 0),
             new_namespaces: 0,
             bytes: 0,
-            grows: 0,
+            reserved_bytes: 0,
             members: 0,
             has_block: false,
             counts: Vec::new(),
@@ -90,7 +90,7 @@ impl Group {
     }
 
     /// Empties the group for the record at `position`.
-    pub(super) fn begin(&mut self, position: Position, now: LoggedTime, store: &Store) {
+    pub(super) fn start(&mut self, position: Position, now: LoggedTime, store: &Store) {
         // The buffers of the default namespace serve again; others are rare enough to be made anew.
         self.names.retain(|name, _| **name == *limits::DEFAULT_NAMESPACE);
         for names in self.names.values_mut() {
@@ -104,10 +104,10 @@ impl Group {
         {
             names.digest = stored.map_or(0, |words| words.digest());
         }
-        self.settled.clear();
+        self.recorded.clear();
         self.order.clear();
         (self.position, self.now) = (position, now);
-        (self.taken, self.new_namespaces, self.bytes, self.grows, self.members) = ((0, 0), 0, 0, 0, 0);
+        (self.taken, self.new_namespaces, self.bytes, self.reserved_bytes, self.members) = ((0, 0), 0, 0, 0, 0);
         self.has_block = false;
     }
 
@@ -133,9 +133,9 @@ impl Group {
         store: &Store,
         bounds: &AdmissionLimits,
         batch: &mut WriteBatch,
-    ) -> Result<Receipt, WriteError> {
+    ) -> Result<WriteReceipt, WriteError> {
         let bytes = batch.counts.text_bytes() + 12 * batch.counts.len() + 64;
-        let mut receipt = Receipt {
+        let mut receipt = WriteReceipt {
             position: self.position,
             words: batch.words,
             distinct: batch.counts.len() as u64,
@@ -145,7 +145,7 @@ impl Group {
             stream_last: None,
         };
         if let Some(once) = &batch.key {
-            match self.seen(store, once, batch.fingerprint) {
+            match self.check_repeat(store, once, batch.fingerprint) {
                 RepeatCheck::New => {}
                 RepeatCheck::Repeat(entry) => return Ok(repeat_of(&entry, once)),
                 RepeatCheck::Reused => return Err(WriteError::KeyReused),
@@ -160,7 +160,7 @@ impl Group {
             WriteOp::DropNamespace => self.drop_namespace(store, &batch.namespace),
         }
         if let Some(once) = &batch.key {
-            receipt.stream_last = self.settle(store, once, batch, &receipt);
+            receipt.stream_last = self.record_key(store, once, batch, &receipt);
         }
         self.bytes += bytes;
         self.members += 1;
@@ -194,9 +194,9 @@ impl Group {
         (RecordBody { changes, keyed_writes: settled.collect() }, known, digest)
     }
 
-    fn seen(&self, store: &Store, once: &IdempotencyKey, fingerprint: u128) -> RepeatCheck {
+    fn check_repeat(&self, store: &Store, once: &IdempotencyKey, fingerprint: u128) -> RepeatCheck {
         let (stream, name, _) = once.dedup_key();
-        let seen = match self.settled.get(&(stream, name.into())) {
+        let seen = match self.recorded.get(&(stream, name.into())) {
             Some(entry) => entry.compare(once, fingerprint),
             None => store.check_repeat(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
         };
@@ -211,7 +211,7 @@ impl Group {
         }
     }
 
-    fn settle(&mut self, store: &Store, once: &IdempotencyKey, batch: &WriteBatch, receipt: &Receipt) -> Option<u64> {
+    fn record_key(&mut self, store: &Store, once: &IdempotencyKey, batch: &WriteBatch, receipt: &WriteReceipt) -> Option<u64> {
         let (stream, name, stream_sequence) = once.dedup_key();
         // Of lines, the entry has the sums over the whole stream.
         let (words, left_out) = match once {
@@ -229,7 +229,7 @@ impl Group {
             distinct: receipt.distinct,
             left_out,
         };
-        let is_first = self.settled.insert((stream, name.into()), entry.clone()).is_none();
+        let is_first = self.recorded.insert((stream, name.into()), entry.clone()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
         let has_lost_it = || matches!(once, IdempotencyKey::Lines { .. }) && store.has_expired(name, self.now);
         if is_first && (once.starts_stream() || has_lost_it() || planted(Defect::CountsStreamsTwice)) {
@@ -250,11 +250,11 @@ impl Group {
             return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
         }
         let names = names_of(&mut self.names, self.hasher, store, &batch.namespace);
-        let base = if known { self.grows } else { self.grows + IndexWriter::EMPTY_BYTES };
+        let base = if known { self.reserved_bytes } else { self.reserved_bytes + IndexWriter::EMPTY_BYTES };
         let found = (&mut self.counts, &mut self.places);
         let grows = names.sums(store, bounds, batch, base, found).inspect_err(|_| names.growth.rollback())?;
         let has_room = || words.is_none_or(|words| words.has_room());
-        if grows > self.grows && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
+        if grows > self.reserved_bytes && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
             names.growth.rollback();
             return Err(WriteError::MemoryFull);
         }
@@ -269,7 +269,7 @@ impl Group {
                 names.set(counted.hash, counted.word, pair[0], pair[1]);
             }
         }
-        self.grows = grows;
+        self.reserved_bytes = grows;
         self.new_namespaces += usize::from(!known);
         Ok(())
     }
@@ -297,22 +297,22 @@ impl Group {
 
 /// A group's changes of a namespace, begun from the stored one.
 fn names_of<'a>(
-    all: &'a mut BTreeMap<Box<str>, Names>,
+    all: &'a mut BTreeMap<Box<str>, GroupNamespace>,
     hasher: WordHasher,
     store: &Store,
     namespace: &str,
-) -> &'a mut Names {
+) -> &'a mut GroupNamespace {
     if !all.contains_key(namespace) {
         let digest = store.namespace(namespace).map_or(0, |words| words.digest());
         all.insert(
             namespace.into(),
-            Names { dropped: false, counts: WordCounts::new(hasher), places: Vec::new(), digest, growth: MemoryReservation::new() },
+            GroupNamespace { dropped: false, counts: WordCounts::new(hasher), places: Vec::new(), digest, growth: MemoryReservation::new() },
         );
     }
     all.get_mut(namespace).expect("it was just put there")
 }
 
-impl Names {
+impl GroupNamespace {
     /// The count of a word as the group has left it, and its place if the group has left it alone.
     fn count(&self, words: Option<&IndexWriter>, hash: u64, word: &str) -> (i64, EntryOffset) {
         let changed = if self.counts.is_empty() { None } else { self.counts.get(hash, word) };
@@ -324,7 +324,7 @@ impl Names {
     }
 
     /// Puts the counts of a batch's words, each before and behind the batch, into `counts`, and where they lie into `places`. Gives the bytes of memory they
-    /// take at most, beside `grows`.
+    /// take at most, beside `reserved_bytes`.
     fn sums(
         &mut self,
         store: &Store,
@@ -397,8 +397,8 @@ fn sum_of(verb: WriteOp, count: i64, amount: i64) -> Option<i64> {
 }
 
 /// The answer to a repeat: what the first one was told.
-fn repeat_of(entry: &DedupEntry, once: &IdempotencyKey) -> Receipt {
-    let mut receipt = Receipt {
+fn repeat_of(entry: &DedupEntry, once: &IdempotencyKey) -> WriteReceipt {
+    let mut receipt = WriteReceipt {
         position: entry.position,
         words: entry.words,
         distinct: entry.distinct,

@@ -1,6 +1,6 @@
 //! Answers that wait: for a sync, for replicas, or until it is too late.
 
-use super::{AckLevel, Receipt, WriteError};
+use super::{AckLevel, WriteReceipt, WriteError};
 use crate::{
     clock::Monotonic,
     failpoint::{Defect, planted},
@@ -10,18 +10,18 @@ use crate::{
 use std::collections::VecDeque;
 
 /// A write that is applied and not yet answered.
-struct Waiter<T> {
+struct PendingAck<T> {
     sequence: Sequence,
     /// Whether the request named the level itself, and wants to hear when it is not reached.
     strict: bool,
     since: Monotonic,
     reply: T,
-    receipt: Receipt,
+    receipt: WriteReceipt,
 }
 
 /// All answers that wait, by level; in each level in the order of their sequences, but for a few that changed over.
-pub(super) struct Waiting<T> {
-    queues: [VecDeque<Waiter<T>>; AckLevel::ALL.len()],
+pub(super) struct PendingAcks<T> {
+    queues: [VecDeque<PendingAck<T>>; AckLevel::ALL.len()],
     /// How long an answer waits for replicas, in milliseconds.
     patience_ms: u64,
     /// How far the replicas are.
@@ -29,9 +29,9 @@ pub(super) struct Waiting<T> {
 }
 
 /// An answer that is due.
-pub(super) type Due<T> = (T, Result<Receipt, WriteError>);
+pub(super) type DueAnswer<T> = (T, Result<WriteReceipt, WriteError>);
 
-impl<T> Waiting<T> {
+impl<T> PendingAcks<T> {
     pub(super) fn new(patience_ms: u64) -> Self {
         Self { queues: Default::default(), patience_ms, progress: AckProgress::default() }
     }
@@ -42,9 +42,9 @@ impl<T> Waiting<T> {
         sequence: Sequence,
         (level, strict): (AckLevel, bool),
         since: Monotonic,
-        (reply, receipt): (T, Receipt),
+        (reply, receipt): (T, WriteReceipt),
     ) {
-        let waiter = Waiter { sequence, strict, since, reply, receipt };
+        let waiter = PendingAck { sequence, strict, since, reply, receipt };
         self.queues[level as usize].push_back(waiter);
     }
 
@@ -57,11 +57,11 @@ impl<T> Waiting<T> {
     }
 
     /// Takes out what is due at `now`: what has reached its level, and what need not wait any longer.
-    pub(super) fn due(&mut self, synced: Sequence, now: Monotonic, due: &mut Vec<Due<T>>) {
+    pub(super) fn due(&mut self, synced: Sequence, now: Monotonic, due: &mut Vec<DueAnswer<T>>) {
         for level in AckLevel::ALL {
             while let Some(first) = self.queues[level as usize].front() {
                 if self.is_reached(level, first.sequence, synced) {
-                    let Waiter { reply, receipt, .. } = self.take(level);
+                    let PendingAck { reply, receipt, .. } = self.take(level);
                     due.push((reply, Ok(self.with_acks(receipt))));
                 } else if level.wants_replica() && (self.is_overdue(first, now) || !self.may_reach(level)) {
                     self.give_up(level, synced, due);
@@ -72,12 +72,12 @@ impl<T> Waiting<T> {
         }
     }
 
-    fn is_overdue(&self, waiter: &Waiter<T>, now: Monotonic) -> bool {
+    fn is_overdue(&self, waiter: &PendingAck<T>, now: Monotonic) -> bool {
         now.since_ms(waiter.since) >= self.patience_ms
     }
 
     /// The replicas do not do what the first one at this level wants.
-    fn give_up(&mut self, level: AckLevel, synced: Sequence, due: &mut Vec<Due<T>>) {
+    fn give_up(&mut self, level: AckLevel, synced: Sequence, due: &mut Vec<DueAnswer<T>>) {
         let waiter = self.take(level);
         let without = level.without_replicas();
         if waiter.strict {
@@ -90,7 +90,7 @@ impl<T> Waiting<T> {
         }
     }
 
-    fn take(&mut self, level: AckLevel) -> Waiter<T> {
+    fn take(&mut self, level: AckLevel) -> PendingAck<T> {
         self.queues[level as usize].pop_front().expect("it was looked at")
     }
 
@@ -100,8 +100,8 @@ impl<T> Waiting<T> {
     }
 
     /// The receipt, with the replicas that have applied it by now.
-    pub(super) fn with_acks(&self, receipt: Receipt) -> Receipt {
-        Receipt { acks: self.progress.acks(receipt.position.sequence.max(1)), ..receipt }
+    pub(super) fn with_acks(&self, receipt: WriteReceipt) -> WriteReceipt {
+        WriteReceipt { acks: self.progress.acks(receipt.position.sequence.max(1)), ..receipt }
     }
 
     /// Takes out everything: nothing of it will be reached.
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn the_first_answer_that_waits_for_a_replica_says_when_to_look_again() {
         let ms = Monotonic::from_ms;
-        let mut waiting = Waiting::new(1_000);
-        let receipt = Receipt {
+        let mut waiting = PendingAcks::new(1_000);
+        let receipt = WriteReceipt {
             position: Position::new(1, 1),
             words: 1,
             distinct: 1,
