@@ -1,18 +1,18 @@
 //! A replica: takes the records of its leader, applies them, keeps them if it has a directory, and says where it stands.
 //!
 //! A state machine, as the leader's Writer is one: its owner gives it what has come, with the time, and
-//! carries out the [`Action`]s it gives back. Records go the same way as on the leader: appended to the log, applied to
+//! carries out the [`ReplicaAction`]s it gives back. Records go the same way as on the leader: appended to the log, applied to
 //! the store, published. A replica never refuses a record that follows its own; and it never takes one back: what turns out
 //! not to be the leader's history is loaded anew.
 
-mod at_once;
+mod inline_apply;
 mod files;
-mod follower;
+mod handle;
 mod promise;
 mod upkeep;
 
-pub use files::{Directory, Loaded};
-pub use follower::{AtOnce, Event, Follower, Promotion};
+pub use files::{ReplicaDirectory, LoadedSnapshot};
+pub use handle::{InlineApply, ReplicaEvent, ReplicaHandle, PromotionRequest};
 
 use crate::{
     clock::{LoggedClock, Monotonic},
@@ -28,12 +28,12 @@ use crate::{
     store::{StateId, StoreReader, Store, DedupLimits},
 };
 use bytes::Bytes;
-use files::Files;
+use files::ReplicaFiles;
 use promise::members_of;
 use std::collections::VecDeque;
 
 /// What a replica wants done.
-pub enum Action<T> {
+pub enum ReplicaAction<T> {
     /// Give an answer.
     Answer(T, AppendAnswer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
@@ -80,7 +80,7 @@ pub struct ReplicaSettings {
 }
 
 /// What a replica has found in its directory.
-pub enum Found {
+pub enum ReplicaFindings {
     /// Nothing, or it has none.
     Nothing,
     /// A database it goes on with.
@@ -95,17 +95,17 @@ pub enum Found {
 }
 
 /// What a replica holds of a database.
-struct Held {
+struct LoadedDatabase {
     identity: DatabaseIdentity,
     store: Store,
-    files: Option<Files>,
+    files: Option<ReplicaFiles>,
 }
 
 /// Follows one leader. `T` is where an answer goes.
 pub struct Replica<T> {
     settings: ReplicaSettings,
-    directory: Option<Directory>,
-    held: Option<Held>,
+    directory: Option<ReplicaDirectory>,
+    held: Option<LoadedDatabase>,
     /// The highest epoch seen.
     epoch: Epoch,
     /// Past epochs, as the leader last told them.
@@ -125,7 +125,7 @@ pub struct Replica<T> {
     /// Whether an own snapshot is being written; also after the files were given up meanwhile.
     snapshot_running: bool,
     /// A snapshot that was loaded while an own one is being written: its turn comes when that has ended.
-    loaded: Option<Loaded>,
+    loaded: Option<LoadedSnapshot>,
     /// Answers that wait for a sync.
     waiting: VecDeque<(u64, T)>,
     last_heard: Option<Monotonic>,
@@ -139,11 +139,11 @@ impl<T> Replica<T> {
     /// has counted of logged time in an earlier role.
     pub fn new(
         settings: ReplicaSettings,
-        directory: Option<Directory>,
-        found: Found,
+        directory: Option<ReplicaDirectory>,
+        found: ReplicaFindings,
         before: Option<LoggedClock>,
         now: Monotonic,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<ReplicaAction<T>>,
     ) -> Self {
         let mut replica = Self {
             settings,
@@ -166,44 +166,44 @@ impl<T> Replica<T> {
             clock: before,
         };
         match found {
-            Found::Nothing => {}
-            Found::Unusable { database, epoch } => (replica.bound_to, replica.epoch) = (Some(database), epoch),
-            Found::Settled(settled) => {
+            ReplicaFindings::Nothing => {}
+            ReplicaFindings::Unusable { database, epoch } => (replica.bound_to, replica.epoch) = (Some(database), epoch),
+            ReplicaFindings::Settled(settled) => {
                 let Manifest { identity, state } = &settled.manifest;
                 let identity = *identity;
                 (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
                 replica.promised = state.promised;
                 replica.members = members_of(state, &replica.settings.url);
-                actions.push(Action::Members(replica.members.clone()));
+                actions.push(ReplicaAction::Members(replica.members.clone()));
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
-                let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now);
+                let (store, files) = ReplicaFiles::resume(disk, *settled, replica.settings.snapshot, now);
                 let last = store.time_ms();
                 replica.clock = Some(before.map_or(LoggedClock::reading(last, now), |before| before.behind(last, now)));
-                replica.hold(Held { identity, store, files: Some(files) }, actions);
+                replica.hold(LoadedDatabase { identity, store, files: Some(files) }, actions);
             }
         }
         replica
     }
 
     /// An offer has come from the leader, as bytes.
-    pub fn offered(&mut self, bytes: &[u8], reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn on_append_request(&mut self, bytes: &[u8], reply: T, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         match AppendRequest::decode(bytes) {
             // Who leads another database is not the leader that this replica waits for.
             Ok(offer) if self.is_other(&offer) => self.answer(reply, AppendOutcome::OtherDatabase, actions),
             Ok(offer) => {
                 self.last_heard = Some(now);
-                self.decoded(&offer, reply, now, actions);
+                self.on_decoded_request(&offer, reply, now, actions);
             }
             Err(what) => self.answer(reply, AppendOutcome::Unreadable(what), actions),
         }
     }
 
-    fn decoded(&mut self, offer: &AppendRequest<'_>, reply: T, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn on_decoded_request(&mut self, offer: &AppendRequest<'_>, reply: T, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         let outcome = self.take(offer, now, actions);
-        if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(Files::is_overdue) {
+        if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(ReplicaFiles::is_overdue) {
             self.start_sync(actions);
         }
-        let sequence = self.mark().position.sequence;
+        let sequence = self.state_id().position.sequence;
         let wants_sync = offer.durable && outcome == AppendOutcome::Applied && self.synced_sequence().is_some();
         if wants_sync && self.synced_sequence() < Some(sequence) {
             self.waiting.push_back((sequence, reply));
@@ -220,7 +220,7 @@ impl<T> Replica<T> {
         }
     }
 
-    fn take(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> AppendOutcome {
+    fn take(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
         if offer.epoch < self.highest() && !planted(Defect::AcceptsALowerEpoch) {
             return AppendOutcome::OldEpoch;
         }
@@ -239,8 +239,8 @@ impl<T> Replica<T> {
         match offer.command {
             AppendCommand::Probe | AppendCommand::Promise => AppendOutcome::Applied,
             AppendCommand::InstallSnapshot => {
-                actions.push(Action::Unready);
-                self.meet(&offer.members, actions);
+                actions.push(ReplicaAction::Unready);
+                self.note_members(&offer.members, actions);
                 let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 if is_newer && self.is_elsewhere() {
@@ -248,10 +248,10 @@ impl<T> Replica<T> {
                     self.promised = offer.epoch;
                     self.keep(|files, promised| files.promise(promised), "an epoch cannot be noted", actions);
                 } else if is_newer {
-                    self.begin_epoch(actions);
+                    self.start_epoch(actions);
                 }
                 self.loading = true;
-                actions.push(Action::Load(offer.identity));
+                actions.push(ReplicaAction::Load(offer.identity));
                 AppendOutcome::Syncing
             }
             AppendCommand::Append if self.diverged => AppendOutcome::Diverged,
@@ -260,8 +260,8 @@ impl<T> Replica<T> {
     }
 
     /// Goes on in the leader's history.
-    fn stream(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> AppendOutcome {
-        let here = self.mark().position;
+    fn stream(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
+        let here = self.state_id().position;
         if here.epoch != offer.epoch && here != offer.after {
             return AppendOutcome::Gap; // the leader has judged another position than this one
         }
@@ -269,29 +269,29 @@ impl<T> Replica<T> {
             (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
         }
         if self.held.is_none() {
-            self.begin(offer.identity, now, actions);
+            self.start_database(offer.identity, now, actions);
         } else if here.epoch != offer.epoch {
-            self.begin_epoch(actions);
+            self.start_epoch(actions);
         }
-        self.meet(&offer.members, actions);
+        self.note_members(&offer.members, actions);
         let outcome = self.apply_all(offer, now, actions);
         if outcome != AppendOutcome::Applied {
             return outcome;
         }
-        self.stand(actions);
-        let mark = self.mark();
+        self.publish_position(actions);
+        let mark = self.state_id();
         let last = &offer.last;
         if mark.position.sequence == last.position.sequence && (mark.chain, mark.digest) != (last.chain, last.digest) {
             return self.diverge(&format!("at {} it is not what the leader is there", mark.position), actions);
         }
         // More may have been written, and sent, since the leader noted where it stands.
         if mark.position.sequence >= last.position.sequence {
-            actions.push(Action::CaughtUp);
+            actions.push(ReplicaAction::CaughtUp);
         }
         outcome
     }
 
-    fn apply_all(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<Action<T>>) -> AppendOutcome {
+    fn apply_all(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
         let mut rest = offer.records;
         while !rest.is_empty() {
             let raw = match RawRecord::parse(rest, offer.identity.hash_seed) {
@@ -330,7 +330,7 @@ impl<T> Replica<T> {
         raw: &RawRecord<'_>,
         bytes: &[u8],
         now: Monotonic,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<ReplicaAction<T>>,
     ) -> Result<(), String> {
         let record = raw.record().map_err(|bad| bad.to_string())?;
         if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut())
@@ -343,24 +343,24 @@ impl<T> Replica<T> {
         held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
         failpoint::pass("follow.applied");
         self.clock = Some(LoggedClock::reading(record.time_ms, now));
-        actions.push(Action::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
+        actions.push(ReplicaAction::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
         Ok(())
     }
 
     /// The snapshot of the leader was loaded, or not.
-    pub fn loaded(&mut self, loaded: Result<Loaded, String>, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn loaded(&mut self, loaded: Result<LoadedSnapshot, String>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         // The table of epochs is that of the leader that ordered the load. One that has started again since has another.
-        let is_later = |loaded: &Loaded| loaded.store.mark().position.epoch > self.epoch;
+        let is_later = |loaded: &LoadedSnapshot| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
             Ok(loaded) if is_later(&loaded) => {
                 self.loading = false;
-                actions.push(Action::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
+                actions.push(ReplicaAction::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
             }
             Ok(loaded) if !self.is_on_the_leaders_history(&loaded) => {
                 self.loading = false;
                 self.forget_who_led();
                 let position = loaded.store.mark().position;
-                actions.push(Action::Alarm(format!(
+                actions.push(ReplicaAction::Alarm(format!(
                     "the snapshot that was loaded, at {position}, is not of the leader that wants it loaded: does --leader \
                      name that one?"
                 )));
@@ -371,7 +371,7 @@ impl<T> Replica<T> {
             Err(what) => {
                 self.loading = false;
                 self.forget_who_led();
-                actions.push(Action::Alarm(format!("a snapshot of the leader could not be loaded: {what}")));
+                actions.push(ReplicaAction::Alarm(format!("a snapshot of the leader could not be loaded: {what}")));
             }
         }
     }
@@ -386,22 +386,22 @@ impl<T> Replica<T> {
         }
     }
 
-    fn is_on_the_leaders_history(&self, loaded: &Loaded) -> bool {
+    fn is_on_the_leaders_history(&self, loaded: &LoadedSnapshot) -> bool {
         let Position { epoch, sequence } = loaded.store.mark().position;
         sequence == 0 || epoch == self.epoch || self.told.last_of(epoch).is_some_and(|end| sequence <= end)
     }
 
-    fn take_over(&mut self, loaded: Loaded, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn take_over(&mut self, loaded: LoadedSnapshot, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         self.loading = false;
         let files = self.replace_files(&loaded, now, actions);
-        let Loaded { identity, store, .. } = loaded;
+        let LoadedSnapshot { identity, store, .. } = loaded;
         self.clock = Some(LoggedClock::reading(store.time_ms(), now));
         self.diverged = false;
-        self.hold(Held { identity, store, files }, actions);
+        self.hold(LoadedDatabase { identity, store, files }, actions);
     }
 
     /// Puts what was loaded in the place of all files, if this replica keeps any.
-    fn replace_files(&mut self, loaded: &Loaded, now: Monotonic, actions: &mut Vec<Action<T>>) -> Option<Files> {
+    fn replace_files(&mut self, loaded: &LoadedSnapshot, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> Option<ReplicaFiles> {
         let directory = self.directory.as_ref()?;
         let state = ManifestState {
             epoch: self.epoch,
@@ -416,9 +416,9 @@ impl<T> Replica<T> {
             Err(error) => {
                 self.directory = None;
                 actions.push(if error.is_gone() {
-                    Action::FilesLost(format!("its directory cannot be used ({error})"))
+                    ReplicaAction::FilesLost(format!("its directory cannot be used ({error})"))
                 } else {
-                    Action::Alarm(format!("its directory cannot be used ({error}): it keeps no files"))
+                    ReplicaAction::Alarm(format!("its directory cannot be used ({error}): it keeps no files"))
                 });
                 None
             }
@@ -443,8 +443,8 @@ impl<T> Replica<T> {
     }
 
     /// Where it stands.
-    pub fn hello(&self) -> NodeState {
-        let mark = self.mark();
+    pub fn node_state(&self) -> NodeState {
+        let mark = self.state_id();
         NodeState {
             node: self.settings.node,
             url: self.settings.url.clone(),
@@ -462,7 +462,7 @@ impl<T> Replica<T> {
     /// Whether what it holds is not part of the history that it was told to load: the table of epochs is not that of its records
     /// then, so nobody may lead with them.
     fn is_elsewhere(&self) -> bool {
-        let Position { epoch, sequence } = self.mark().position;
+        let Position { epoch, sequence } = self.state_id().position;
         let told = Position::new(self.epoch, sequence);
         let leads_there = self.told.position_status(Position::new(epoch, sequence), told) != PositionStatus::Lost;
         !leads_there && !planted(Defect::LeadsWithAnotherHistory)
@@ -475,7 +475,7 @@ impl<T> Replica<T> {
     /// As the system says; the stop was no clean one then.
     pub fn close(self) -> Result<Option<FileError>, FileError> {
         match self.held {
-            Some(Held { store, files: Some(files), .. }) if !self.diverged => files.close(&store),
+            Some(LoadedDatabase { store, files: Some(files), .. }) if !self.diverged => files.close(&store),
             _ => Ok(None),
         }
     }
@@ -483,7 +483,7 @@ impl<T> Replica<T> {
     /// Whether nothing is under way, and what has to be synced is.
     pub fn is_at_rest(&self) -> bool {
         let files = self.held.as_ref().and_then(|held| held.files.as_ref());
-        self.waiting.is_empty() && !self.snapshot_running && files.is_none_or(Files::is_at_rest)
+        self.waiting.is_empty() && !self.snapshot_running && files.is_none_or(ReplicaFiles::is_at_rest)
     }
 
     /// The state, once there is one.
@@ -491,29 +491,29 @@ impl<T> Replica<T> {
         self.held.as_ref().map(|held| &held.store)
     }
 
-    fn mark(&self) -> StateId {
+    fn state_id(&self) -> StateId {
         self.held.as_ref().map_or(StateId::default(), |held| held.store.mark())
     }
 
     fn synced_sequence(&self) -> Option<u64> {
         match &self.held {
-            Some(held) => held.files.as_ref().map(Files::synced_upto),
+            Some(held) => held.files.as_ref().map(ReplicaFiles::synced_upto),
             None => self.directory.as_ref().map(|_| 0),
         }
     }
 
     /// Begins with nothing: all records come from the leader's log.
-    fn begin(&mut self, identity: DatabaseIdentity, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    fn start_database(&mut self, identity: DatabaseIdentity, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         let store = Store::new(identity.hasher(), self.settings.window);
-        let nothing = Loaded { identity, store, temporary: None };
+        let nothing = LoadedSnapshot { identity, store, temporary: None };
         let files = self.replace_files(&nothing, now, actions);
-        self.hold(Held { identity, store: nothing.store, files }, actions);
+        self.hold(LoadedDatabase { identity, store: nothing.store, files }, actions);
     }
 
     /// Serves what it holds now, and nothing else.
-    fn hold(&mut self, held: Held, actions: &mut Vec<Action<T>>) {
+    fn hold(&mut self, held: LoadedDatabase, actions: &mut Vec<ReplicaAction<T>>) {
         let sequence = held.store.mark().position.sequence;
-        actions.push(Action::Serve(held.identity, self.told.clone(), held.store.reader(), sequence));
+        actions.push(ReplicaAction::Serve(held.identity, self.told.clone(), held.store.reader(), sequence));
         // Whoever waits for a sync of what was held before is not answered by this one.
         for (_, reply) in std::mem::take(&mut self.waiting) {
             self.answer(reply, AppendOutcome::Gap, actions);
@@ -522,32 +522,32 @@ impl<T> Replica<T> {
     }
 
     /// The leader leads in another epoch than before: that is noted first of all.
-    fn begin_epoch(&mut self, actions: &mut Vec<Action<T>>) {
-        actions.push(Action::Epochs(self.told.clone()));
+    fn start_epoch(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
+        actions.push(ReplicaAction::Epochs(self.told.clone()));
         let (epoch, told) = (self.epoch, self.told.clone());
-        self.keep(|files, _| files.begin_epoch(epoch, &told), "a new epoch cannot be noted", actions);
+        self.keep(|files, _| files.start_epoch(epoch, &told), "a new epoch cannot be noted", actions);
     }
 
     /// Once all records of earlier epochs are there, it stands in this one, and its position says so, as the leader's does.
-    fn stand(&mut self, actions: &mut Vec<Action<T>>) {
+    fn publish_position(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
         let held = self.held.as_mut().expect("begun before records are applied");
         let mark = held.store.mark();
         let position = recovery::standing_at(mark.position, self.epoch, &self.told);
         if position != mark.position {
             let time_ms = held.store.time_ms();
             held.store.set_state_id(StateId { position, ..mark }, time_ms);
-            actions.push(Action::Stands(position));
+            actions.push(ReplicaAction::Stands(position));
         }
     }
 
-    fn diverge(&mut self, what: &str, actions: &mut Vec<Action<T>>) -> AppendOutcome {
+    fn diverge(&mut self, what: &str, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
         self.diverged = true;
-        actions.push(Action::Withdraw);
-        actions.push(Action::Alarm(format!("this copy is not the leader's: {what}; it is loaded anew")));
+        actions.push(ReplicaAction::Withdraw);
+        actions.push(ReplicaAction::Alarm(format!("this copy is not the leader's: {what}; it is loaded anew")));
         AppendOutcome::Diverged
     }
 
-    fn answer(&self, reply: T, outcome: AppendOutcome, actions: &mut Vec<Action<T>>) {
-        actions.push(Action::Answer(reply, AppendAnswer { outcome, hello: self.hello() }));
+    fn answer(&self, reply: T, outcome: AppendOutcome, actions: &mut Vec<ReplicaAction<T>>) {
+        actions.push(ReplicaAction::Answer(reply, AppendAnswer { outcome, hello: self.node_state() }));
     }
 }

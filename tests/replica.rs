@@ -208,7 +208,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         sending.bring_up(&mut replica, &leader);
         assert_same(&replica, &leader);
         assert_eq!(replica.seen.iter().filter(|seen| matches!(seen, Seen::Served(_))).count(), served + 1);
-        assert!(!replica.replica.hello().diverged);
+        assert!(!replica.replica.node_state().diverged);
     });
 }
 
@@ -229,7 +229,7 @@ fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
         }
     }
     let mut replica = Driven::start(Some(directory.path()), 2);
-    let hello = replica.replica.hello();
+    let hello = replica.replica.node_state();
     assert_eq!((hello.position, hello.epoch), (Position::ZERO, 1), "it trusts nothing of it but which database it is");
     let other = memdb::format::DatabaseIdentity { database_id: 99, ..database::IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
@@ -322,7 +322,7 @@ fn an_epoch_begun_during_a_sync_makes_nothing_durable_before_that_has_reported()
     let mut sending = Sending::new();
     sending.durable = true;
     sending.bring_up(&mut replica, &leader);
-    assert_eq!(replica.replica.hello().synced, Some(2));
+    assert_eq!(replica.replica.node_state().synced, Some(2));
     replica.syncs = false;
     leader = leader.write(1);
     let offer = sending.offer(&leader).expect("a record");
@@ -330,9 +330,9 @@ fn an_epoch_begun_during_a_sync_makes_nothing_durable_before_that_has_reported()
     leader = leader.restart(true);
     Sending::new().bring_up(&mut replica, &leader);
     assert_eq!(replica.position(), Position::new(2, 3));
-    assert_eq!(replica.replica.hello().synced, Some(2), "the sync under way may yet fail");
+    assert_eq!(replica.replica.node_state().synced, Some(2), "the sync under way may yet fail");
     replica.sync();
-    assert_eq!(replica.replica.hello().synced, Some(3));
+    assert_eq!(replica.replica.node_state().synced, Some(3));
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn a_record_of_an_epoch_beyond_its_offers_is_not_taken() {
         let offer = AppendRequest::decode(&bytes).expect("sound");
         let old = AppendRequest { epoch: 1, epochs: Default::default(), after: Position::new(1, 2), ..offer.clone() };
         made_up = [old.encode_head(), offer.records.to_vec()].concat();
-        let answer = memdb::replication::AppendAnswer { outcome: AppendOutcome::Applied, hello: replica.replica.hello() };
+        let answer = memdb::replication::AppendAnswer { outcome: AppendOutcome::Applied, hello: replica.replica.node_state() };
         sending.answered(answer, &leader);
     }
     replica.offered(&made_up, 1, None);
@@ -465,7 +465,7 @@ fn a_replica_whose_files_are_taken_away_says_so_and_goes_on_in_memory() {
     fs::remove_dir_all(directory.path()).expect("removed");
     fs::create_dir(directory.path()).expect("another");
     replica.time_passes(1_000);
-    assert_eq!((lost(&replica), replica.replica.hello().synced), (1, None));
+    assert_eq!((lost(&replica), replica.replica.node_state().synced), (1, None));
     leader = leader.write(2);
     sending.bring_up(&mut replica, &leader);
     assert_same(&replica, &leader);
@@ -489,7 +489,7 @@ fn whatever_is_wrong_with_an_offer_costs_nothing() {
         spoiled[at] ^= 0x10;
         replica.offered(&spoiled, 1, None);
         // What makes it diverge is found by the digest; it is loaded anew then, and nothing is wrong with that.
-        if replica.replica.hello().diverged || replica.seen.contains(&Seen::Loading) {
+        if replica.replica.node_state().diverged || replica.seen.contains(&Seen::Loading) {
             replica = Driven::start(None, 1);
             sending = Sending::new();
             sending.bring_up(&mut replica, &Making::begin(SMALL).write(2));
@@ -537,10 +537,10 @@ fn a_sync_that_fails_after_an_epoch_was_begun_is_no_success() {
     replica.offered(&offer, 1, None);
     leader = leader.restart(false);
     Sending::new().bring_up(&mut replica, &leader);
-    assert_eq!(replica.replica.hello().synced, Some(0), "the epoch has begun with a sync, and another is under way");
+    assert_eq!(replica.replica.node_state().synced, Some(0), "the epoch has begun with a sync, and another is under way");
     // That one had failed by then, and had left the system nothing to sync.
     replica.syncs_fail();
-    assert_eq!(replica.replica.hello().synced, None, "it cannot vouch for its files any more");
+    assert_eq!(replica.replica.node_state().synced, None, "it cannot vouch for its files any more");
     leader = leader.write(1);
     Sending::new().bring_up(&mut replica, &leader);
     assert_same(&replica, &leader);
@@ -561,7 +561,7 @@ fn a_snapshot_of_a_leader_that_has_started_again_is_not_taken_under_its_old_epoc
         replica.load_ends(&leader);
         assert!(matches!(replica.seen.last(), Some(Seen::Alarm(what)) if what.contains("started again")));
         assert_eq!(
-            replica.replica.hello().database,
+            replica.replica.node_state().database,
             None,
             "it is ordered again, with the table of epochs it belongs to"
         );

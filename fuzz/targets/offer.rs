@@ -12,7 +12,7 @@ use memdb::{
     manifest::{Manifest, ManifestState},
     position::{EpochTable, Position},
     recovery::look_follower,
-    replica::{Action, Directory, Found, Replica, ReplicaSettings},
+    replica::{ReplicaAction, ReplicaDirectory, ReplicaFindings, Replica, ReplicaSettings},
     replication::{AppendCommand, AppendRequest, AppendOutcome},
     snapshot::SnapshotSettings,
     store::{StateId, DedupLimits},
@@ -52,9 +52,9 @@ pub fn offer(data: &[u8]) {
 
 fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
     let found = match look_follower(&**disk, DedupLimits::default()) {
-        Ok(None) => Found::Nothing,
-        Ok(Some(found)) => Found::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything"))),
-        Err(_) => Found::Unusable { database: IDENTITY.database_id, epoch: 1 },
+        Ok(None) => ReplicaFindings::Nothing,
+        Ok(Some(found)) => ReplicaFindings::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything"))),
+        Err(_) => ReplicaFindings::Unusable { database: IDENTITY.database_id, epoch: 1 },
     };
     let settings = ReplicaSettings {
         node: 1,
@@ -62,7 +62,7 @@ fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
         window: DedupLimits::default(),
         snapshot: SnapshotSettings { interval_ms: 0 },
     };
-    let directory = Some(Directory { disk: Arc::clone(disk), segment_bytes: 1 << 12 });
+    let directory = Some(ReplicaDirectory { disk: Arc::clone(disk), segment_bytes: 1 << 12 });
     Replica::new(settings, directory, found, None, Monotonic::default(), &mut Vec::new())
 }
 
@@ -104,7 +104,7 @@ fn one(
     }
     let was = replica.store().map(|store| (store.mark(), Model::of(store)));
     let mut actions = Vec::new();
-    replica.offered(&bytes, turn, Monotonic::from_ms(turn), &mut actions);
+    replica.on_append_request(&bytes, turn, Monotonic::from_ms(turn), &mut actions);
     let applied = carry_out(replica, actions);
     let now = replica.store().map(|store| (store.mark(), Model::of(store)));
     if let (Some((was, _)), Some((now, model))) = (&was, &now) {
@@ -124,13 +124,13 @@ fn one(
 }
 
 /// Does what the replica wants done; tells whether the offer was applied.
-fn carry_out(replica: &mut Replica<u64>, actions: Vec<Action<u64>>) -> bool {
+fn carry_out(replica: &mut Replica<u64>, actions: Vec<ReplicaAction<u64>>) -> bool {
     let mut applied = false;
     for action in actions {
         match action {
-            Action::Answer(_, answer) => applied |= answer.outcome == AppendOutcome::Applied,
-            Action::Published(..) => super::accepted(),
-            Action::Sync(sync) => {
+            ReplicaAction::Answer(_, answer) => applied |= answer.outcome == AppendOutcome::Applied,
+            ReplicaAction::Published(..) => super::accepted(),
+            ReplicaAction::Sync(sync) => {
                 let result = sync.run();
                 let mut more = Vec::new();
                 replica.synced(&sync, result, &mut more);

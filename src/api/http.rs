@@ -52,7 +52,7 @@ use crate::{
     client::Forward,
     leader::{AckLevel, Leader},
     metrics::Metrics,
-    replica::Follower,
+    replica::ReplicaHandle,
     replication::{HistorySource, NodeId, PeerRegistry},
     secret::Secret,
     view::DatabaseView,
@@ -103,7 +103,7 @@ pub enum Role {
     /// It applies what its leader sends.
     Replica {
         /// The way to its thread.
-        follower: Follower,
+        follower: ReplicaHandle,
         /// The way to the leader, for writes.
         forward: Forward,
         /// What a leader fetches that has lost its newest records.

@@ -15,7 +15,7 @@ use crate::{
     format::DatabaseIdentity,
     limits,
     metrics::Metrics,
-    replica::{Action, AtOnce, Event, Follower, Replica},
+    replica::{ReplicaAction, InlineApply, ReplicaEvent, ReplicaHandle, Replica},
     replication::{AppendAnswer, ClusterMembers},
     view::ServedDatabase,
 };
@@ -39,32 +39,32 @@ pub(super) type Reply = oneshot::Sender<AppendAnswer>;
 /// A replica and what it works with.
 pub(super) struct Hands {
     pub(super) replica: Replica<Reply>,
-    pub(super) follower: Follower,
+    pub(super) follower: ReplicaHandle,
     pub(super) workers: Option<Workers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) forward: Forward,
     pub(super) identity: Option<DatabaseIdentity>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) actions: Vec<Action<Reply>>,
+    pub(super) actions: Vec<ReplicaAction<Reply>>,
 }
 
 /// A replica at work.
 pub(super) struct Applying {
-    follower: Follower,
+    follower: ReplicaHandle,
     /// Nothing is left of it after the end, or a panic.
     hands: Mutex<Option<Hands>>,
 }
 
 /// The replica in the hands of one thread.
 struct Alone<'a> {
-    follower: &'a Follower,
+    follower: &'a ReplicaHandle,
     hands: MutexGuard<'a, Option<Hands>>,
 }
 
 impl<'a> Alone<'a> {
     /// `None` if the replica has ended.
-    fn with(follower: &'a Follower, hands: MutexGuard<'a, Option<Hands>>) -> Option<Self> {
+    fn with(follower: &'a ReplicaHandle, hands: MutexGuard<'a, Option<Hands>>) -> Option<Self> {
         hands.is_some().then_some(Self { follower, hands })
     }
 
@@ -93,13 +93,13 @@ impl Drop for Alone<'_> {
             // Nobody knows how far it has come, so nobody goes on with it: the thread finds nothing, and ends as if it had
             // panicked itself.
             *self.hands = None;
-            self.follower.tell(Event::Stop);
+            self.follower.send(ReplicaEvent::Stop);
         }
     }
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct End(Follower);
+struct End(ReplicaHandle);
 
 impl Drop for End {
     fn drop(&mut self) {
@@ -113,8 +113,8 @@ impl Applying {
         hands.act();
         let follower = hands.follower.clone();
         let applying = Arc::new(Self { follower: follower.clone(), hands: Mutex::new(Some(hands)) });
-        let taker: Arc<dyn AtOnce> = applying.clone();
-        follower.take_at_once(Arc::downgrade(&taker));
+        let taker: Arc<dyn InlineApply> = applying.clone();
+        follower.set_inline_apply(Arc::downgrade(&taker));
         applying
     }
 
@@ -133,7 +133,7 @@ impl Applying {
             self.follower.take(&mut events);
             let now = hands.clock.monotonic();
             for event in events.drain(..) {
-                stopping |= matches!(event, Event::Stop);
+                stopping |= matches!(event, ReplicaEvent::Stop);
                 hands.handle(event, now);
                 hands.act();
             }
@@ -153,31 +153,31 @@ impl Applying {
     }
 }
 
-impl AtOnce for Applying {
-    fn offered(&self, bytes: &Bytes, reply: Reply) -> Result<(), Reply> {
+impl InlineApply for Applying {
+    fn try_apply(&self, bytes: &Bytes, reply: Reply) -> Result<(), Reply> {
         if bytes.len() > limits::OFFER_AT_ONCE_BYTES {
             return Err(reply);
         }
         let Some(mut hands) = self.try_alone() else { return Err(reply) };
         let Hands { replica, actions, clock, .. } = &mut *hands;
-        replica.offered_at_once(bytes, reply, clock.monotonic(), actions)?;
+        replica.try_apply_inline(bytes, reply, clock.monotonic(), actions)?;
         hands.act();
         Ok(())
     }
 }
 
 impl Hands {
-    fn handle(&mut self, event: Event, now: Monotonic) {
+    fn handle(&mut self, event: ReplicaEvent, now: Monotonic) {
         match event {
-            Event::Offer(bytes, reply) => self.replica.offered(&bytes, reply, now, &mut self.actions),
-            Event::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
-            Event::SnapshotEnded(result, took_ms) => {
+            ReplicaEvent::Offer(bytes, reply) => self.replica.on_append_request(&bytes, reply, now, &mut self.actions),
+            ReplicaEvent::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
+            ReplicaEvent::SnapshotEnded(result, took_ms) => {
                 result.as_ref().err().into_iter().for_each(tell_of_failure);
                 self.replica.snapshot_ended(&result, took_ms, now, &mut self.actions);
             }
-            Event::FilesChecked(check, found) => self.replica.files_checked(&check, &found, &mut self.actions),
-            Event::Loaded(loaded) => self.replica.loaded(loaded, now, &mut self.actions),
-            Event::Stop => {}
+            ReplicaEvent::FilesChecked(check, found) => self.replica.files_checked(&check, &found, &mut self.actions),
+            ReplicaEvent::Loaded(loaded) => self.replica.loaded(loaded, now, &mut self.actions),
+            ReplicaEvent::Stop => {}
         }
     }
 
@@ -187,7 +187,7 @@ impl Hands {
             self.replica.start_sync(&mut self.actions);
         } else if self.replica.wants_to_announce(now) {
             // If the last one is still under way, the next will do.
-            let _ = self.orders.try_send(Order::Announce(self.replica.hello()));
+            let _ = self.orders.try_send(Order::Announce(self.replica.node_state()));
         }
     }
 
@@ -207,34 +207,34 @@ impl Hands {
         for action in actions.drain(..) {
             match action {
                 // Whoever asked may have gone.
-                Action::Answer(reply, answer) => {
+                ReplicaAction::Answer(reply, answer) => {
                     failpoint::pass("follow.ack.begin");
                     drop(reply.send(answer));
                     failpoint::pass("follow.ack.sent");
                 }
-                Action::Serve(identity, epochs, reader, sequence) => {
+                ReplicaAction::Serve(identity, epochs, reader, sequence) => {
                     self.identity = Some(identity);
                     self.forward.holds(identity.database_id);
-                    self.follower.feed().restart(sequence);
+                    self.follower.backlog().restart(sequence);
                     view.serve(ServedDatabase { identity, epochs, reader });
                 }
-                Action::Epochs(epochs) => {
+                ReplicaAction::Epochs(epochs) => {
                     if let (Some(identity), Some(store)) = (self.identity, self.replica.store()) {
                         view.serve(ServedDatabase { identity, epochs, reader: store.reader() });
                     }
                 }
-                Action::Unready => view.set_ready(false),
-                Action::Withdraw => view.withdraw(),
-                Action::Published(position, record) => {
+                ReplicaAction::Unready => view.set_ready(false),
+                ReplicaAction::Withdraw => view.withdraw(),
+                ReplicaAction::Published(position, record) => {
                     self.metrics.records.inc();
                     self.metrics.record_bytes.inc_by(record.len() as u64);
-                    self.follower.feed().push(position.sequence, record);
+                    self.follower.backlog().push(position.sequence, record);
                     view.published(position);
                     failpoint::pass("follow.published");
                 }
-                Action::Stands(position) => view.published(position),
-                Action::Members(members) => self.meet(members),
-                Action::CaughtUp => {
+                ReplicaAction::Stands(position) => view.published(position),
+                ReplicaAction::Members(members) => self.meet(members),
+                ReplicaAction::CaughtUp => {
                     self.forward.heard_of_own();
                     view.caught_up();
                     if !view.is_ready() {
@@ -242,19 +242,19 @@ impl Hands {
                         view.set_ready(true);
                     }
                 }
-                Action::Load(identity) => {
+                ReplicaAction::Load(identity) => {
                     if self.orders.try_send(Order::Load(identity)).is_err() {
-                        self.follower.tell(Event::Loaded(Err("another is under way".into())));
+                        self.follower.send(ReplicaEvent::Loaded(Err("another is under way".into())));
                     }
                 }
-                Action::Sync(sync) => self.workers.as_ref().expect("it has files").sync(sync),
-                Action::Snapshot(identity, reader, mark, place) => {
+                ReplicaAction::Sync(sync) => self.workers.as_ref().expect("it has files").sync(sync),
+                ReplicaAction::Snapshot(identity, reader, mark, place) => {
                     let wanted = Wanted { identity, reader, mark, place };
                     self.workers.as_ref().expect("it has files").snapshot(wanted);
                 }
-                Action::Alarm(what) => tracing::error!("{what}"),
-                Action::CheckFiles(check) => self.workers.as_ref().expect("it has files").check_files(check),
-                Action::FilesLost(what) => {
+                ReplicaAction::Alarm(what) => tracing::error!("{what}"),
+                ReplicaAction::CheckFiles(check) => self.workers.as_ref().expect("it has files").check_files(check),
+                ReplicaAction::FilesLost(what) => {
                     tracing::error!(
                         "{what}: this replica follows on in memory, keeps no files, and is not ready. Its leader has everything: \
                          start it again, or, if the leader is gone too, save its counts first (`memdb export`, or GET /sync)"
@@ -275,7 +275,7 @@ impl Hands {
             // Before an order to load from there.
             let _ = self.orders.try_send(Order::Leader(members.leader.clone()));
         }
-        self.follower.meet(members);
+        self.follower.note_members(members);
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
     use crate::{
         node::MachineClock,
         position::{EpochTable, Position},
-        replica::{Found, ReplicaSettings},
+        replica::{ReplicaFindings, ReplicaSettings},
         replication::{AppendCommand, ReplicationBacklog, ClusterMembers, AppendRequest, AppendOutcome},
         snapshot::SnapshotSettings,
         store::{StateId, DedupLimits},
@@ -302,11 +302,11 @@ mod tests {
             snapshot: SnapshotSettings { interval_ms: 0 },
         };
         let mut actions = Vec::new();
-        let replica = Replica::new(settings, None, Found::Nothing, None, Monotonic::default(), &mut actions);
+        let replica = Replica::new(settings, None, ReplicaFindings::Nothing, None, Monotonic::default(), &mut actions);
         let (orders, ordered) = mpsc::channel(4);
         let hands = Hands {
             replica,
-            follower: Follower::new(Arc::new(DatabaseView::new(true)), Arc::new(ReplicationBacklog::new(0, 0))),
+            follower: ReplicaHandle::new(Arc::new(DatabaseView::new(true)), Arc::new(ReplicationBacklog::new(0, 0))),
             workers: None,
             metrics: Arc::new(Metrics::new(
                 crate::metrics::NodeRole::MemoryReplica,
@@ -341,7 +341,7 @@ mod tests {
     /// What becomes of an offer that may be taken at once: `None` if it is for the thread.
     fn at_once(applying: &Applying, bytes: impl Into<Bytes>) -> Option<AppendOutcome> {
         let (reply, mut answer) = oneshot::channel();
-        applying.offered(&bytes.into(), reply).ok()?;
+        applying.try_apply(&bytes.into(), reply).ok()?;
         Some(answer.try_recv().expect("it is answered by then").outcome)
     }
 
@@ -349,7 +349,7 @@ mod tests {
     fn begin(applying: &Applying) {
         let (reply, mut answer) = oneshot::channel();
         let mut hands = applying.try_alone().expect("it is free");
-        hands.handle(Event::Offer(heartbeat().encode_head().into(), reply), Monotonic::default());
+        hands.handle(ReplicaEvent::Offer(heartbeat().encode_head().into(), reply), Monotonic::default());
         hands.act();
         assert_eq!(answer.try_recv().expect("answered").outcome, AppendOutcome::Applied);
     }
@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(at_once(&applying, heartbeat().encode_head()), None, "the thread has it");
         drop(busy);
         // One that counts against no bound of the queue, too.
-        applying.follower.tell(Event::Loaded(Err("on purpose".into())));
+        applying.follower.send(ReplicaEvent::Loaded(Err("on purpose".into())));
         assert_eq!(at_once(&applying, heartbeat().encode_head()), None, "something is in front");
         applying.follower.take(&mut VecDeque::new());
         assert_eq!(at_once(&applying, heartbeat().encode_head()), Some(AppendOutcome::Applied));
@@ -393,13 +393,13 @@ mod tests {
         let follower = applying.follower.clone();
         let thread = thread::Builder::new().spawn(move || applying.run()).expect("a thread");
         for _ in 0..100 {
-            let answer = follower.offer(heartbeat().encode_head().into()).await.expect("it is answered");
+            let answer = follower.append(heartbeat().encode_head().into()).await.expect("it is answered");
             assert_eq!((answer.outcome, answer.hello.position), (AppendOutcome::Applied, Position::new(1, 0)));
         }
-        follower.tell(Event::Stop);
+        follower.send(ReplicaEvent::Stop);
         let replica = thread.join().expect("no panic");
-        assert_eq!(replica.hello().position, Position::new(1, 0));
-        assert_eq!(follower.offer(heartbeat().encode_head().into()).await, None, "it has ended");
+        assert_eq!(replica.node_state().position, Position::new(1, 0));
+        assert_eq!(follower.append(heartbeat().encode_head().into()).await, None, "it has ended");
     }
 
     #[tokio::test]
@@ -417,6 +417,6 @@ mod tests {
         let thread = thread::Builder::new().spawn(move || applying.run()).expect("a thread");
         follower.ended().await;
         assert!(thread.join().is_err(), "as if its thread had panicked");
-        assert_eq!(follower.offer(heartbeat().encode_head().into()).await, None);
+        assert_eq!(follower.append(heartbeat().encode_head().into()).await, None);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     config::Settings,
     disk::Disk,
     format::DatabaseIdentity,
-    replica::{Event, Follower, Found},
+    replica::{ReplicaEvent, ReplicaHandle, ReplicaFindings},
     replication::{
         AnnounceResult, NodeState, LeaderDiscovery,
         peer_link::{PeerLink, LinkError},
@@ -31,9 +31,9 @@ pub(super) enum Order {
 }
 
 /// The nodes that may lead a follower, at `own`, that has found this in its directory.
-pub(super) fn discovery(leader: Option<&str>, settings: &Settings, found: &Found, own: &str) -> LeaderDiscovery {
+pub(super) fn discovery(leader: Option<&str>, settings: &Settings, found: &ReplicaFindings, own: &str) -> LeaderDiscovery {
     let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
-    if let Found::Settled(settled) = found {
+    if let ReplicaFindings::Settled(settled) = found {
         known.extend(settled.manifest.state.leader_url.clone());
         known.extend(settled.manifest.state.replicas.iter().cloned());
     }
@@ -90,7 +90,7 @@ impl Contact {
         mut leaders: Leaders,
         window: DedupLimits,
         disk: Option<Arc<dyn Disk>>,
-        follower: Follower,
+        follower: ReplicaHandle,
         forward: Forward,
     ) -> std::io::Result<(Self, mpsc::Sender<Order>)> {
         let (orders, mut wanted) = mpsc::channel(8);
@@ -121,7 +121,7 @@ impl Contact {
                         if failures > 0 {
                             tokio::time::sleep(Duration::from_millis(retry_most_ms(failures))).await;
                         }
-                        follower.tell(Event::Loaded(loaded));
+                        follower.send(ReplicaEvent::Loaded(loaded));
                     }
                 }
             }

@@ -20,7 +20,7 @@ use crate::{
     manifest::Manifest,
     metrics::NodeRole,
     recovery,
-    replica::{Directory, Event, Follower, Found, Replica, ReplicaSettings},
+    replica::{ReplicaDirectory, ReplicaEvent, ReplicaHandle, ReplicaFindings, Replica, ReplicaSettings},
     replication::{HistorySource, PromotionCandidate, ReplicationBacklog, NodeId},
     snapshot::SnapshotSettings,
     view::DatabaseView,
@@ -31,7 +31,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Dura
 pub struct Following {
     // In the order they are closed.
     server: Server,
-    follower: Follower,
+    follower: ReplicaHandle,
     node: NodeId,
     url: String,
     leader: Option<String>,
@@ -66,7 +66,7 @@ impl Following {
         let (disk, lock) = directory.unzip();
         let found = match &disk {
             Some(disk) => look(disk, settings)?,
-            None => Found::Nothing,
+            None => ReplicaFindings::Nothing,
         };
         let now = clock.monotonic();
         let before = logged.get();
@@ -78,7 +78,7 @@ impl Following {
         let feed = Arc::new(ReplicationBacklog::new(0, limits::FEED_BYTES));
         let role = if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica };
         let metrics = metrics(settings, role);
-        let follower = Follower::new(Arc::clone(&view), Arc::clone(&feed));
+        let follower = ReplicaHandle::new(Arc::clone(&view), Arc::clone(&feed));
         let node = random()?;
         let replica = ReplicaSettings {
             node,
@@ -89,14 +89,14 @@ impl Following {
         let discovery = discovery(leader, settings, &found, &url);
         let leaders = Leaders { discovery, secret: settings.cluster_secret.clone() };
         let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
-        if let Found::Unusable { database, .. } = &found {
+        if let ReplicaFindings::Unusable { database, .. } = &found {
             // Nothing of it can be read, and no other takes its place.
             forward.holds(*database);
         }
         let (contact, orders) =
             Contact::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
         let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
-        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes: segment_bytes() });
+        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, before, now, &mut actions);
         let applying = Applying::new(Hands {
@@ -139,7 +139,7 @@ impl Following {
     }
 
     /// The way to its thread.
-    pub fn follower(&self) -> &Follower {
+    pub fn follower(&self) -> &ReplicaHandle {
         &self.follower
     }
 
@@ -159,7 +159,7 @@ impl Following {
         if !server.stop(grace) {
             tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
-        follower.tell(Event::Stop);
+        follower.send(ReplicaEvent::Stop);
         let replica = thread.join().map_err(|_| NodeError::Stop("the replica's thread panicked".into()))?;
         if let Some(error) = replica.close()? {
             tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
@@ -171,7 +171,7 @@ impl Following {
 }
 
 /// What is in the replica's directory. What cannot be used is no reason not to start: the leader has it.
-fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
+fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<ReplicaFindings, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
         let report = recovered.as_ref().map(|recovered| recovered.report.to_string());
@@ -181,28 +181,28 @@ fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
     match settled {
         Ok(Some((settled, report))) => {
             tracing::info!(position = %settled.store.mark().position, "{report}");
-            Ok(Found::Settled(Box::new(settled)))
+            Ok(ReplicaFindings::Settled(Box::new(settled)))
         }
-        Ok(None) => Ok(Found::Nothing),
+        Ok(None) => Ok(ReplicaFindings::Nothing),
         Err(error) => {
             let manifest = Manifest::read(&**disk).ok().flatten();
             let Some(manifest) = manifest else {
                 return Err(NodeError::Recovery { path: path.to_owned(), error });
             };
             tracing::error!(%error, "the files in {} cannot be used: they are loaded anew", path.display());
-            Ok(Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.highest() })
+            Ok(ReplicaFindings::Unusable { database: manifest.identity.database_id, epoch: manifest.state.highest() })
         }
     }
 }
 
 /// What the workers have done goes to the replica's thread.
-fn tell(follower: &Follower) -> Tell {
+fn tell(follower: &ReplicaHandle) -> Tell {
     let follower = follower.clone();
     Arc::new(move |done| {
-        follower.tell(match done {
-            Done::Synced(sync, result) => Event::Synced(sync, result),
-            Done::FilesChecked(check, found) => Event::FilesChecked(check, found),
-            Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
+        follower.send(match done {
+            Done::Synced(sync, result) => ReplicaEvent::Synced(sync, result),
+            Done::FilesChecked(check, found) => ReplicaEvent::FilesChecked(check, found),
+            Done::Snapshot(result, took_ms) => ReplicaEvent::SnapshotEnded(result, took_ms),
         });
     })
 }

@@ -4,7 +4,7 @@ use crate::{
     disk::Disk,
     failpoint,
     format::DatabaseIdentity,
-    replica::Loaded,
+    replica::LoadedSnapshot,
     replication::peer_link::{SnapshotDownload, PeerLink, LinkError},
     snapshot::{SnapshotLoader, received_snapshot_name},
     store::{Store, DedupLimits},
@@ -23,7 +23,7 @@ pub(super) async fn load(
     identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
-) -> Result<Loaded, String> {
+) -> Result<LoadedSnapshot, String> {
     let answer = loop {
         match link.snapshot().await {
             // One at a time: its turn comes.
@@ -34,7 +34,7 @@ pub(super) async fn load(
     match answer {
         None => {
             tracing::info!("the leader has no snapshot yet: beginning with its first record");
-            Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })
+            Ok(LoadedSnapshot { identity, store: Store::new(identity.hasher(), window), temporary: None })
         }
         Some(incoming) => receive(incoming, identity, window, disk).await,
     }
@@ -45,7 +45,7 @@ async fn receive(
     identity: DatabaseIdentity,
     window: DedupLimits,
     disk: Option<&dyn Disk>,
-) -> Result<Loaded, String> {
+) -> Result<LoadedSnapshot, String> {
     let megabytes = incoming.bytes().map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
     tracing::info!("loading the leader's snapshot of {megabytes} MB");
     let temporary = received_snapshot_name();
@@ -64,7 +64,7 @@ async fn keep_and_load(
     window: DedupLimits,
     disk: Option<&dyn Disk>,
     temporary: &str,
-) -> Result<Loaded, String> {
+) -> Result<LoadedSnapshot, String> {
     let told = |error: std::io::Error| format!("{temporary}: {error}");
     let file = disk.map(|disk| disk.create(temporary).map_err(told)).transpose()?;
     let mut loader = SnapshotLoader::new(identity, window);
@@ -82,5 +82,5 @@ async fn keep_and_load(
     failpoint::pass("load.synced");
     let (store, trailer) = loader.finish().map_err(|damage| damage.to_string())?;
     tracing::info!(position = %trailer.end.position, words = trailer.words, "loaded the leader's snapshot");
-    Ok(Loaded { identity, store, temporary: file.map(|_| temporary.to_owned()) })
+    Ok(LoadedSnapshot { identity, store, temporary: file.map(|_| temporary.to_owned()) })
 }

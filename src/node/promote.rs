@@ -3,7 +3,7 @@
 use super::random;
 use crate::{
     failpoint,
-    replica::Follower,
+    replica::ReplicaHandle,
     replication::{AppendAnswer, PromotionCandidate, ElectedLeader, Promotion, PromotionAction, peer_link::PeerLink},
     secret::Secret,
 };
@@ -20,7 +20,7 @@ type Report = (Option<String>, Option<AppendAnswer>);
 /// Why it may not lead, for a person. It is a replica as before then; where others have promised already, it says that
 /// nobody may be leading.
 pub(super) async fn promote(
-    follower: &Follower,
+    follower: &ReplicaHandle,
     candidate: PromotionCandidate,
     secret: Option<&Secret>,
 ) -> Result<ElectedLeader, String> {
@@ -30,7 +30,7 @@ pub(super) async fn promote(
         let drawn = random().map_err(|error| error.to_string())? as u64;
         match promotion.poll(drawn) {
             PromotionAction::AskItself(offer) => {
-                under_way.push(Box::pin(async { (None, follower.offer(offer).await) }));
+                under_way.push(Box::pin(async { (None, follower.append(offer).await) }));
             }
             PromotionAction::Ask(url, offer, patience_ms) => {
                 let patience = Duration::from_millis(patience_ms);

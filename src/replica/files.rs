@@ -17,7 +17,7 @@ use std::{io, sync::Arc};
 
 /// Where a replica keeps its files.
 #[derive(Clone)]
-pub struct Directory {
+pub struct ReplicaDirectory {
     /// The directory.
     pub disk: Arc<dyn Disk>,
     /// When a log segment is finished, in bytes.
@@ -25,7 +25,7 @@ pub struct Directory {
 }
 
 /// A snapshot of the leader, loaded; or nothing, where the leader has none yet.
-pub struct Loaded {
+pub struct LoadedSnapshot {
     /// The database.
     pub identity: DatabaseIdentity,
     /// Its state.
@@ -34,26 +34,26 @@ pub struct Loaded {
     pub temporary: Option<String>,
 }
 
-impl Directory {
+impl ReplicaDirectory {
     /// Puts what was loaded in the place of everything that is there.
     pub(super) fn replace(
         &self,
-        loaded: &Loaded,
+        loaded: &LoadedSnapshot,
         state: ManifestState,
         snapshot: SnapshotSettings,
         now: Monotonic,
-    ) -> Result<Files, FileError> {
-        let Loaded { identity, store, temporary } = loaded;
+    ) -> Result<ReplicaFiles, FileError> {
+        let LoadedSnapshot { identity, store, temporary } = loaded;
         let (manifest, log) =
             recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
         let schedule = SnapshotSchedule::new(snapshot, store.mark().position.sequence, now);
         let checks = CheckSchedule::new(now);
-        Ok(Files { disk: Arc::clone(&self.disk), manifest, log, schedule, checks, syncing: false, unproven: None })
+        Ok(ReplicaFiles { disk: Arc::clone(&self.disk), manifest, log, schedule, checks, syncing: false, unproven: None })
     }
 }
 
 /// The files while they are written.
-pub struct Files {
+pub struct ReplicaFiles {
     disk: Arc<dyn Disk>,
     manifest: Manifest,
     log: Log,
@@ -64,7 +64,7 @@ pub struct Files {
     unproven: Option<Sequence>,
 }
 
-impl Files {
+impl ReplicaFiles {
     /// Goes on where an earlier run of the replica has ended.
     pub(super) fn resume(
         disk: Arc<dyn Disk>,
@@ -137,7 +137,7 @@ impl Files {
         self.log.checked(check, found)
     }
 
-    pub(super) fn begin_snapshot(&mut self) -> LiveLogOffset {
+    pub(super) fn start_snapshot(&mut self) -> LiveLogOffset {
         self.schedule.started();
         self.log.live_offset()
     }
@@ -154,7 +154,7 @@ impl Files {
     }
 
     /// Notes a newer epoch, durably.
-    pub(super) fn begin_epoch(&mut self, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
+    pub(super) fn start_epoch(&mut self, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
         if epoch <= self.manifest.state.epoch {
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl Files {
     }
 
     /// Notes who belongs to the cluster.
-    pub(super) fn meet(&mut self, members: &ClusterMembers) -> Result<(), FileError> {
+    pub(super) fn note_members(&mut self, members: &ClusterMembers) -> Result<(), FileError> {
         let ClusterMembers { leader, replicas } = members.clone();
         (self.manifest.state.leader_url, self.manifest.state.replicas) = (Some(leader), replicas);
         self.manifest.write(&*self.disk)

@@ -1,6 +1,6 @@
 //! What a replica promises to a node that is about to lead, and what it keeps of the cluster.
 
-use super::{Action, Files, Replica};
+use super::{ReplicaAction, ReplicaFiles, Replica};
 use crate::{
     format::FileError,
     manifest::ManifestState,
@@ -15,7 +15,7 @@ impl<T> Replica<T> {
     }
 
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
-    pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<Action<T>>) -> AppendOutcome {
+    pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
         let by = (offer.epoch, offer.leader);
         if self.held.is_none() {
             // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica from whoever
@@ -30,7 +30,7 @@ impl<T> Replica<T> {
         }
         // It may come to nothing, and another lead in that epoch: whoever leads is followed.
         (self.promised, self.promised_to) = (offer.epoch, Some(by));
-        actions.push(Action::Unready);
+        actions.push(ReplicaAction::Unready);
         if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
             AppendOutcome::Applied
         } else {
@@ -41,9 +41,9 @@ impl<T> Replica<T> {
     /// Notes something in the MANIFEST, if there are files. They are given up if that fails: false.
     pub(super) fn keep(
         &mut self,
-        note: impl FnOnce(&mut Files, Epoch) -> Result<(), FileError>,
+        note: impl FnOnce(&mut ReplicaFiles, Epoch) -> Result<(), FileError>,
         failed: &str,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<ReplicaAction<T>>,
     ) -> bool {
         let promised = self.promised;
         if let Some(held) = &mut self.held
@@ -57,11 +57,11 @@ impl<T> Replica<T> {
     }
 
     /// Takes note of who belongs to the cluster.
-    pub(super) fn meet(&mut self, members: &Option<ClusterMembers>, actions: &mut Vec<Action<T>>) {
+    pub(super) fn note_members(&mut self, members: &Option<ClusterMembers>, actions: &mut Vec<ReplicaAction<T>>) {
         let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
         self.members = members.clone();
-        self.keep(|files, _| files.meet(members), "the nodes of the cluster cannot be noted", actions);
-        actions.push(Action::Members(members.clone()));
+        self.keep(|files, _| files.note_members(members), "the nodes of the cluster cannot be noted", actions);
+        actions.push(ReplicaAction::Members(members.clone()));
     }
 }
 

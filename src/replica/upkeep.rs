@@ -1,6 +1,6 @@
 //! What a replica does for its files as time passes, and what becomes of them when the disk fails or somebody takes them away.
 
-use super::{Action, Replica, files::Files};
+use super::{ReplicaAction, Replica, files::ReplicaFiles};
 use crate::{
     clock::Monotonic,
     format::FileError,
@@ -12,7 +12,7 @@ use std::io;
 
 impl<T> Replica<T> {
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, actions: &mut Vec<Action<T>>) {
+    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, actions: &mut Vec<ReplicaAction<T>>) {
         if let Some(held) = &mut self.held
             && let Some(files) = &mut held.files
             && let Err(error) = files.synced(sync, result)
@@ -23,7 +23,7 @@ impl<T> Replica<T> {
     }
 
     /// Answers those whose records are synced, or are in no file any more.
-    fn release(&mut self, actions: &mut Vec<Action<T>>) {
+    fn release(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
         let synced = self.synced_sequence().unwrap_or(u64::MAX);
         while self.waiting.front().is_some_and(|(sequence, _)| *sequence <= synced) {
             let (_, reply) = self.waiting.pop_front().expect("it was looked at");
@@ -40,7 +40,7 @@ impl<T> Replica<T> {
         result: &Result<PublishedSnapshot, FileError>,
         took_ms: u64,
         now: Monotonic,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<ReplicaAction<T>>,
     ) {
         self.snapshot_running = false;
         if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut()) {
@@ -52,29 +52,29 @@ impl<T> Replica<T> {
     }
 
     /// A look at the files that was asked for has ended.
-    pub fn files_checked(&mut self, check: &FileCheck, found: &FileCheckResult, actions: &mut Vec<Action<T>>) {
+    pub fn files_checked(&mut self, check: &FileCheck, found: &FileCheckResult, actions: &mut Vec<ReplicaAction<T>>) {
         if let Some(held) = &mut self.held
             && let Some(files) = &mut held.files
             && let Some(gone) = files.checked(check, found)
         {
             (held.files, self.directory) = (None, None);
-            actions.push(Action::FilesLost(gone));
+            actions.push(ReplicaAction::FilesLost(gone));
             self.release(actions);
         }
     }
 
     /// Time has passed: makes the backup current if it is due.
-    pub fn tick(&mut self, now: Monotonic, actions: &mut Vec<Action<T>>) {
+    pub fn tick(&mut self, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         let Some(held) = &mut self.held else { return };
         let Some(files) = &mut held.files else { return };
-        actions.extend(files.due_check(now).map(Action::CheckFiles));
+        actions.extend(files.due_check(now).map(ReplicaAction::CheckFiles));
         match files.due(now, self.snapshot_running) {
             DueWork::Nothing => {}
             DueWork::Sync => self.start_sync(actions),
             DueWork::Snapshot => {
                 self.snapshot_running = true;
                 let (reader, mark, identity) = (held.store.reader(), held.store.mark(), held.identity);
-                actions.push(Action::Snapshot(identity, reader, mark, files.begin_snapshot()));
+                actions.push(ReplicaAction::Snapshot(identity, reader, mark, files.start_snapshot()));
                 self.start_sync(actions);
             }
         }
@@ -82,27 +82,27 @@ impl<T> Replica<T> {
 
     /// When [`Replica::tick`] has something to do again.
     pub fn next_tick(&self) -> Option<Monotonic> {
-        self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(Files::next)
+        self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(ReplicaFiles::next)
     }
 
     /// Asks for a sync of everything, if it is not synced or under way.
-    pub fn start_sync(&mut self, actions: &mut Vec<Action<T>>) {
+    pub fn start_sync(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
         let files = self.held.as_mut().and_then(|held| held.files.as_mut());
-        if let Some(sync) = files.and_then(Files::start_sync) {
-            actions.push(Action::Sync(sync));
+        if let Some(sync) = files.and_then(ReplicaFiles::start_sync) {
+            actions.push(ReplicaAction::Sync(sync));
         }
     }
 
     /// The files cannot be written any more. Those that were taken away are not made anew: whoever took them may want the place.
-    pub(super) fn give_up_files(&mut self, what: &str, error: &FileError, actions: &mut Vec<Action<T>>) {
+    pub(super) fn give_up_files(&mut self, what: &str, error: &FileError, actions: &mut Vec<ReplicaAction<T>>) {
         if let Some(held) = &mut self.held {
             held.files = None;
         }
         if error.is_gone() {
             self.directory = None;
-            actions.push(Action::FilesLost(format!("{what}: {error}")));
+            actions.push(ReplicaAction::FilesLost(format!("{what}: {error}")));
         } else {
-            actions.push(Action::Alarm(format!("{what} ({error}): it goes on without files")));
+            actions.push(ReplicaAction::Alarm(format!("{what} ({error}): it goes on without files")));
         }
     }
 }

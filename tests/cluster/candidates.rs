@@ -60,7 +60,7 @@ impl Cluster {
         if following.promoting.is_some() || identity.is_none() {
             return;
         }
-        let (members, node) = (following.members.clone(), following.replica.hello().node);
+        let (members, node) = (following.members.clone(), following.replica.node_state().node);
         let candidate = PromotionCandidate { identity, node, url: url_of(at), members, leader, force: forced };
         let (leaders, promised) = Default::default();
         let promotion = Promotion::new(candidate);
@@ -105,7 +105,7 @@ impl Cluster {
         }
         // It goes on with the next step, unless its process has ended.
         let node = promoting.node;
-        if let Some(following) = self.nodes[at].following_mut().filter(|it| it.replica.hello().node == node) {
+        if let Some(following) = self.nodes[at].following_mut().filter(|it| it.replica.node_state().node == node) {
             following.promoting = Some(promoting);
         }
         Ok(())

@@ -377,7 +377,7 @@ impl Cluster {
             self.tally("histories of which no record is left");
             return Ok(());
         }
-        let hellos: Vec<_> = self.nodes.iter().map(|node| node.following().map(|p| p.replica.hello())).collect();
+        let hellos: Vec<_> = self.nodes.iter().map(|node| node.following().map(|p| p.replica.node_state())).collect();
         let leaders: Vec<_> = self.nodes.iter().map(|node| node.leading().map(|leader| leader.position())).collect();
         Err(format!("two minutes later the leaders are at {leaders:?}, and the replicas at {hellos:#?}"))
     }

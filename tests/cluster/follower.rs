@@ -15,7 +15,7 @@ use memdb::{
     log,
     position::{EpochTable, Position},
     recovery,
-    replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
+    replica::{ReplicaAction, ReplicaDirectory, ReplicaFindings, LoadedSnapshot, Replica, ReplicaSettings},
     replication::{
         AnnounceResult, AppendAnswer, HistorySource, ReplicationBacklog, LeaderDiscovery, ClusterMembers, AppendRequest, AppendOutcome, SnapshotUpload, SnapshotOffer, has_promised,
     },
@@ -70,13 +70,13 @@ struct Coming {
 impl Following {
     /// Where its store is; `None` if it holds nothing, or what it holds is known to be wrong.
     pub fn position(&self) -> Option<Position> {
-        let hello = self.replica.hello();
+        let hello = self.replica.node_state();
         hello.database.filter(|_| !hello.diverged).map(|_| hello.position)
     }
 
     /// Whether it keeps what it applies.
     pub fn keeps(&self) -> bool {
-        self.replica.hello().synced.is_some()
+        self.replica.node_state().synced.is_some()
     }
 }
 
@@ -89,10 +89,10 @@ impl Cluster {
         let disk = keeps.then(|| -> Arc<dyn Disk> { Arc::new(SimDisk::new(&machine)) });
         let met = machine.lock().met;
         let segment_bytes = self.settings.segment_bytes;
-        let found = disk.as_ref().map_or(Ok(Found::Nothing), |disk| {
+        let found = disk.as_ref().map_or(Ok(ReplicaFindings::Nothing), |disk| {
             let looked = recovery::look_follower(&**disk, self.settings.window)?;
             let settled = looked.map(|recovered| recovered.follow(disk, segment_bytes)).transpose()?;
-            Ok(settled.map_or(Found::Nothing, |settled| Found::Settled(Box::new(settled))))
+            Ok(settled.map_or(ReplicaFindings::Nothing, |settled| ReplicaFindings::Settled(Box::new(settled))))
         });
         self.note_events();
         let found = match found {
@@ -100,7 +100,7 @@ impl Cluster {
             Err(error) => return self.did_not_start(seat, &error, met),
         };
         let at = match &found {
-            Found::Settled(settled) => {
+            ReplicaFindings::Settled(settled) => {
                 let (at, sworn) = (settled.store.mark().position, self.nodes[seat].sworn);
                 if settled.manifest.state.highest() < sworn {
                     return Err(format!("replica {seat} has promised epoch {sworn}, and knows nothing of it any more"));
@@ -115,7 +115,7 @@ impl Cluster {
         };
         self.check_kept(seat, at)?;
         let mut known = vec![url_of(self.nodes[seat].follows)];
-        if let Found::Settled(settled) = &found {
+        if let ReplicaFindings::Settled(settled) = &found {
             known.extend(settled.manifest.state.leader_url.iter().chain(&settled.manifest.state.replicas).cloned());
         }
         let discovery = LeaderDiscovery::new(url_of(seat), known);
@@ -125,7 +125,7 @@ impl Cluster {
             window: self.settings.window,
             snapshot: SnapshotSettings { interval_ms: self.settings.writer.snapshot.interval_ms },
         };
-        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
+        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes });
         let mut actions = Vec::new();
         let replica = Replica::new(settings, directory, found, self.nodes[seat].logged, now, &mut actions);
         let feed = Arc::new(ReplicationBacklog::new(0, self.settings.feed_bytes));
@@ -166,14 +166,14 @@ impl Cluster {
         let now = self.monotonic(seat);
         let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
         let mut actions = Vec::new();
-        let before = process.replica.hello().epoch;
+        let before = process.replica.node_state().epoch;
         // As the node does, which takes what it can where it has come in.
-        match process.replica.offered_at_once(bytes, (from, number), now, &mut actions) {
-            Err(reply) => process.replica.offered(bytes, reply, now, &mut actions),
+        match process.replica.try_apply_inline(bytes, (from, number), now, &mut actions) {
+            Err(reply) => process.replica.on_append_request(bytes, reply, now, &mut actions),
             Ok(()) if actions.iter().all(is_quick) => {}
             Ok(()) => return Err(format!("replica {seat} has taken more than records at once")),
         }
-        let after = process.replica.hello().epoch;
+        let after = process.replica.node_state().epoch;
         if after < before {
             return Err(format!("replica {seat} has seen epoch {before}, and follows a leader of epoch {after}"));
         }
@@ -182,7 +182,7 @@ impl Cluster {
             && !offer.records.is_empty()
         {
             for action in &mut actions {
-                if let Action::Answer(_, answer) = action
+                if let ReplicaAction::Answer(_, answer) = action
                     && answer.outcome == AppendOutcome::Gap
                 {
                     answer.outcome = AppendOutcome::Applied;
@@ -202,47 +202,47 @@ impl Cluster {
         Ok(self.nodes[seat].following_mut().and_then(|process| process.told_starting.take()))
     }
 
-    fn act(&mut self, seat: Place, actions: Vec<Action<Reply>>) -> Result<(), String> {
+    fn act(&mut self, seat: Place, actions: Vec<ReplicaAction<Reply>>) -> Result<(), String> {
         self.counts_on(seat);
         for action in actions {
             let now = self.monotonic(seat);
             let Some(process) = self.nodes[seat].following_mut() else { return Ok(()) };
             match action {
-                Action::Unready => {}
-                Action::Answer(to, answer) => self.answer(seat, to, answer)?,
-                Action::Serve(_, epochs, reader, sequence) => {
+                ReplicaAction::Unready => {}
+                ReplicaAction::Answer(to, answer) => self.answer(seat, to, answer)?,
+                ReplicaAction::Serve(_, epochs, reader, sequence) => {
                     process.feed.restart(sequence);
                     self.truth.check(&format!("replica {seat}, which serves another state,"), &reader)?;
                     process.view = Some((epochs, reader));
                     self.notice(seat);
                 }
-                Action::Epochs(epochs) => {
+                ReplicaAction::Epochs(epochs) => {
                     if let Some(view) = &mut process.view
                         && self.bug != Some(Bug::ForgetsEpochTables)
                     {
                         view.0 = epochs;
                     }
                 }
-                Action::Withdraw => {
+                ReplicaAction::Withdraw => {
                     (process.view, process.ready) = (None, false);
                     self.tally("replicas that found themselves wrong");
                 }
-                Action::Published(position, record) => {
+                ReplicaAction::Published(position, record) => {
                     process.feed.push(position.sequence, record);
                     self.notice(seat);
                     if self.random.percent(10) {
                         self.check_replica(seat)?;
                     }
                 }
-                Action::Stands(_) => self.notice(seat),
-                Action::CaughtUp => process.ready = true,
-                Action::Members(members) => {
+                ReplicaAction::Stands(_) => self.notice(seat),
+                ReplicaAction::CaughtUp => process.ready = true,
+                ReplicaAction::Members(members) => {
                     process.discovery.follow_hint(members.leader.clone());
                     process.members = members;
                 }
-                Action::Load(identity) => process.load = Some(Load::Wanted(identity)),
-                Action::Sync(sync) => process.syncs.push_back((sync, None)),
-                Action::Snapshot(identity, reader, mark, place) => {
+                ReplicaAction::Load(identity) => process.load = Some(Load::Wanted(identity)),
+                ReplicaAction::Sync(sync) => process.syncs.push_back((sync, None)),
+                ReplicaAction::Snapshot(identity, reader, mark, place) => {
                     let disk = Arc::clone(process.disk.as_ref().expect("it keeps files"));
                     match SnapshotJob::start(disk, identity, reader, mark, place) {
                         Ok(job) => process.snapshot = Some(job),
@@ -253,13 +253,13 @@ impl Cluster {
                         }
                     }
                 }
-                Action::CheckFiles(check) => {
+                ReplicaAction::CheckFiles(check) => {
                     let mut more = Vec::new();
                     process.replica.files_checked(&check, &check.run(), &mut more);
                     self.act(seat, more)?;
                 }
-                Action::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
-                Action::Alarm(what) => {
+                ReplicaAction::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
+                ReplicaAction::Alarm(what) => {
                     self.note(format_args!("replica {seat}: {what}"));
                     if what.contains("without files") || what.contains("keeps no files") {
                         self.tally("replicas that lost their files");
@@ -485,7 +485,7 @@ impl Cluster {
 }
 
 /// A step of a full sync: what was loaded, or what is still to come; or why it broke off.
-type LoadStep = Result<Result<Loaded, Load>, String>;
+type LoadStep = Result<Result<LoadedSnapshot, Load>, String>;
 
 fn begin_load(
     snapshot: Result<SnapshotOffer, FileError>,
@@ -495,7 +495,7 @@ fn begin_load(
 ) -> LoadStep {
     match snapshot.map_err(|error| error.to_string())? {
         SnapshotOffer::Busy => Err("another is being sent".into()),
-        SnapshotOffer::None => Ok(Ok(Loaded { identity, store: Store::new(identity.hasher(), window), temporary: None })),
+        SnapshotOffer::None => Ok(Ok(LoadedSnapshot { identity, store: Store::new(identity.hasher(), window), temporary: None })),
         SnapshotOffer::File(outgoing) => {
             let temporary = temporary();
             let file = disk.map(|disk| disk.create(&temporary)).transpose().map_err(|error| error.to_string())?;
@@ -506,8 +506,8 @@ fn begin_load(
 }
 
 /// Whether an action takes no longer than to apply records, and is one of these or says what became of them.
-fn is_quick(action: &Action<Reply>) -> bool {
-    use Action::{Alarm, Answer, CaughtUp, Published, Sync, Withdraw};
+fn is_quick(action: &ReplicaAction<Reply>) -> bool {
+    use ReplicaAction::{Alarm, Answer, CaughtUp, Published, Sync, Withdraw};
     matches!(action, Answer(..) | Published(..) | CaughtUp | Sync(_) | Alarm(_) | Withdraw)
 }
 
@@ -537,6 +537,6 @@ impl Coming {
             let position = trailer.start.position;
             store.set_state_id(StateId { position, ..store.mark() }, store.time_ms());
         }
-        Ok(Ok(Loaded { identity: self.identity, store, temporary: self.file.map(|_| temporary()) }))
+        Ok(Ok(LoadedSnapshot { identity: self.identity, store, temporary: self.file.map(|_| temporary()) }))
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 use memdb::{
     clock::Monotonic,
     format::FileError,
-    replica::Action,
+    replica::ReplicaAction,
     replication::{AppendCommand, ClusterMembers, AppendRequest, AppendOutcome},
 };
 use std::{fs, path::Path};
@@ -120,10 +120,10 @@ fn nothing_is_taken_at_once_while_a_snapshot_of_its_own_is_written() {
     sending.bring_up(&mut replica, &leader);
     let mut actions = Vec::new();
     replica.replica.tick(Monotonic::from_ms(2_000), &mut actions);
-    let begun = |action: &Action<u32>| matches!(action, Action::Snapshot(..));
+    let begun = |action: &ReplicaAction<u32>| matches!(action, ReplicaAction::Snapshot(..));
     assert!(actions.iter().any(begun), "one is due");
     for action in actions {
-        if let Action::Sync(sync) = action {
+        if let ReplicaAction::Sync(sync) = action {
             replica.replica.synced(&sync, sync.run(), &mut Vec::new());
         }
     }

@@ -6,7 +6,7 @@ use memdb::{
     disk::{Disk, RealDisk},
     position::{Position, Sequence},
     recovery,
-    replica::{Action, Directory, Found, Loaded, Replica, ReplicaSettings},
+    replica::{ReplicaAction, ReplicaDirectory, ReplicaFindings, LoadedSnapshot, Replica, ReplicaSettings},
     replication::{AppendAnswer, AppendCommand, ReplicationBacklog, LeaderState, AppendRequest, PeerReplication, PeerEvent, NextSend},
     snapshot::{self, SnapshotLoader, SnapshotSettings},
     store::DedupLimits,
@@ -61,16 +61,16 @@ impl Driven {
             directory.map(|path| Arc::new(RealDisk::new(path).expect("a directory")) as Arc<dyn Disk>);
         let found = match &disk {
             Some(disk) => match recovery::look_follower(&**disk, DedupLimits::default()) {
-                Ok(None) => Found::Nothing,
+                Ok(None) => ReplicaFindings::Nothing,
                 Ok(Some(recovered)) => {
-                    Found::Settled(Box::new(recovered.follow(disk, segment_bytes).expect("the disk works")))
+                    ReplicaFindings::Settled(Box::new(recovered.follow(disk, segment_bytes).expect("the disk works")))
                 }
                 Err(_) => {
                     let manifest = memdb::manifest::Manifest::read(&**disk).expect("whole").expect("there");
-                    Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch }
+                    ReplicaFindings::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch }
                 }
             },
-            None => Found::Nothing,
+            None => ReplicaFindings::Nothing,
         };
         let settings = ReplicaSettings {
             node,
@@ -78,7 +78,7 @@ impl Driven {
             window: DedupLimits::default(),
             snapshot: SnapshotSettings { interval_ms },
         };
-        let directory = disk.clone().map(|disk| Directory { disk, segment_bytes });
+        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes });
         let mut actions = Vec::new();
         let replica = Replica::new(settings, directory, found, None, Monotonic::default(), &mut actions);
         let mut driven = Self {
@@ -95,20 +95,20 @@ impl Driven {
     }
 
     pub fn position(&self) -> Position {
-        self.replica.hello().position
+        self.replica.node_state().position
     }
 
     /// Takes an offer; the leader is there for what it may want to load.
     pub fn offered(&mut self, bytes: &[u8], reply: u32, leader: Option<&Making>) {
         let mut actions = Vec::new();
-        self.replica.offered(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
+        self.replica.on_append_request(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
         self.act(actions, leader);
     }
 
     /// Takes an offer if that can be at once; else it has changed nothing.
     pub fn offered_at_once(&mut self, bytes: &[u8], reply: u32) -> bool {
         let mut actions = Vec::new();
-        let taken = self.replica.offered_at_once(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
+        let taken = self.replica.try_apply_inline(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
         self.act(actions, None);
         taken.is_ok()
     }
@@ -154,36 +154,36 @@ impl Driven {
         }
     }
 
-    fn act(&mut self, actions: Vec<Action<u32>>, leader: Option<&Making>) {
+    fn act(&mut self, actions: Vec<ReplicaAction<u32>>, leader: Option<&Making>) {
         for action in actions {
             let mut more = Vec::new();
             match action {
-                Action::Answer(reply, answer) => self.answers.push((reply, answer)),
-                Action::Serve(_, _, _, sequence) => self.seen.push(Seen::Served(sequence)),
-                Action::Unready => self.seen.push(Seen::Unready),
-                Action::Members(_) => {}
-                Action::Withdraw => self.seen.push(Seen::Withdrawn),
-                Action::Published(position, _) => self.seen.push(Seen::Published(position)),
-                Action::Stands(position) => self.seen.push(Seen::Stands(position)),
-                Action::Epochs(epochs) => self.seen.push(Seen::Epochs(epochs.ended().len())),
-                Action::CaughtUp => self.seen.push(Seen::CaughtUp),
-                Action::Alarm(what) => self.seen.push(Seen::Alarm(what)),
-                Action::CheckFiles(check) => self.replica.files_checked(&check, &check.run(), &mut more),
-                Action::FilesLost(what) => self.seen.push(Seen::FilesLost(what)),
-                Action::Load(identity) => {
+                ReplicaAction::Answer(reply, answer) => self.answers.push((reply, answer)),
+                ReplicaAction::Serve(_, _, _, sequence) => self.seen.push(Seen::Served(sequence)),
+                ReplicaAction::Unready => self.seen.push(Seen::Unready),
+                ReplicaAction::Members(_) => {}
+                ReplicaAction::Withdraw => self.seen.push(Seen::Withdrawn),
+                ReplicaAction::Published(position, _) => self.seen.push(Seen::Published(position)),
+                ReplicaAction::Stands(position) => self.seen.push(Seen::Stands(position)),
+                ReplicaAction::Epochs(epochs) => self.seen.push(Seen::Epochs(epochs.ended().len())),
+                ReplicaAction::CaughtUp => self.seen.push(Seen::CaughtUp),
+                ReplicaAction::Alarm(what) => self.seen.push(Seen::Alarm(what)),
+                ReplicaAction::CheckFiles(check) => self.replica.files_checked(&check, &check.run(), &mut more),
+                ReplicaAction::FilesLost(what) => self.seen.push(Seen::FilesLost(what)),
+                ReplicaAction::Load(identity) => {
                     self.seen.push(Seen::Loading);
                     if let Some(leader) = leader {
                         let loaded = load(leader, identity, self.disk.as_deref());
                         self.replica.loaded(Ok(loaded), Monotonic::from_ms(self.now_ms), &mut more);
                     }
                 }
-                Action::Sync(sync) if self.syncs => {
+                ReplicaAction::Sync(sync) if self.syncs => {
                     let result = sync.run();
                     self.seen.push(Seen::Synced);
                     self.replica.synced(&sync, result, &mut more);
                 }
-                Action::Sync(sync) => self.waiting_syncs.push(sync),
-                Action::Snapshot(..) => panic!("none is due before a tick"),
+                ReplicaAction::Sync(sync) => self.waiting_syncs.push(sync),
+                ReplicaAction::Snapshot(..) => panic!("none is due before a tick"),
             }
             self.act(more, leader);
         }
@@ -191,11 +191,11 @@ impl Driven {
 }
 
 /// A full sync, as the shell does it: the newest snapshot, in pieces, kept if there is a directory.
-pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Option<&dyn Disk>) -> Loaded {
+pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Option<&dyn Disk>) -> LoadedSnapshot {
     let disk = RealDisk::new(leader.directory()).expect("a directory");
     let window = DedupLimits::default();
     let Some((name, _)) = snapshot::snapshots(&disk).expect("readable").pop() else {
-        return Loaded { identity, store: memdb::store::Store::new(identity.hasher(), window), temporary: None };
+        return LoadedSnapshot { identity, store: memdb::store::Store::new(identity.hasher(), window), temporary: None };
     };
     let file = disk.open(&name).expect("there");
     let bytes = memdb::disk::read_all(&*file, 1 << 30).expect("readable");
@@ -206,7 +206,7 @@ pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Opt
     });
     let mut loader = SnapshotLoader::new(identity, window);
     bytes.chunks(100).for_each(|piece| loader.feed(piece).expect("whole"));
-    Loaded { identity, store: loader.finish().expect("whole").0, temporary }
+    LoadedSnapshot { identity, store: loader.finish().expect("whole").0, temporary }
 }
 
 /// The leader's side of the exchanges.

@@ -72,7 +72,7 @@ where
     let whole = body::read(body, content_length.as_deref(), &settings, &state.offers).await?;
     let answer = match &state.api.role {
         Role::Leader { leader, .. } => leader.append(whole.bytes.clone()).await,
-        Role::Replica { follower, .. } => follower.offer(whole.bytes.clone()).await,
+        Role::Replica { follower, .. } => follower.append(whole.bytes.clone()).await,
         Role::LocalReplica { .. } => None,
     };
     match answer {

@@ -1,6 +1,6 @@
 //! The handle of a running replica: handlers give it what the leader sends.
 
-use super::Loaded;
+use super::LoadedSnapshot;
 use crate::{
     format::FileError,
     leader::BoundedQueue,
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// What the thread of a replica is told.
-pub enum Event {
+pub enum ReplicaEvent {
     /// An offer of the leader, as bytes.
     Offer(Bytes, oneshot::Sender<AppendAnswer>),
     /// A sync has ended.
@@ -33,39 +33,39 @@ pub enum Event {
     /// A snapshot has ended, after so many milliseconds.
     SnapshotEnded(Result<PublishedSnapshot, FileError>, u64),
     /// The leader's snapshot was loaded, or not.
-    Loaded(Result<Loaded, String>),
+    Loaded(Result<LoadedSnapshot, String>),
     /// No more offers come: sync, and end.
     Stop,
 }
 
 /// Takes offers on the threads they come in on, in the place of the replica's own.
-pub trait AtOnce: Send + marker::Sync {
+pub trait InlineApply: Send + marker::Sync {
     /// Takes an offer, if nothing is in its way and it is quickly done.
     ///
     /// # Errors
     /// Where to answer, given back: the offer is for the replica's thread.
-    fn offered(&self, bytes: &Bytes, reply: oneshot::Sender<AppendAnswer>) -> Result<(), oneshot::Sender<AppendAnswer>>;
+    fn try_apply(&self, bytes: &Bytes, reply: oneshot::Sender<AppendAnswer>) -> Result<(), oneshot::Sender<AppendAnswer>>;
 }
 
 /// Gives events to the thread of a replica. Cheap to clone.
 #[derive(Clone)]
-pub struct Follower {
-    shared: Arc<Shared>,
+pub struct ReplicaHandle {
+    shared: Arc<ReplicaShared>,
 }
 
-struct Shared {
+struct ReplicaShared {
     view: Arc<DatabaseView>,
     feed: Arc<ReplicationBacklog>,
-    queue: BoundedQueue<Event>,
-    at_once: OnceLock<Weak<dyn AtOnce>>,
+    queue: BoundedQueue<ReplicaEvent>,
+    at_once: OnceLock<Weak<dyn InlineApply>>,
     members: Mutex<ClusterMembers>,
-    promotions: mpsc::Sender<Promotion>,
-    wanted: tokio::sync::Mutex<mpsc::Receiver<Promotion>>,
+    promotions: mpsc::Sender<PromotionRequest>,
+    wanted: tokio::sync::Mutex<mpsc::Receiver<PromotionRequest>>,
     ended: CancellationToken,
 }
 
 /// Somebody wants this replica to lead, and waits for the epoch in which it will, or why not.
-pub struct Promotion {
+pub struct PromotionRequest {
     /// Whatever other nodes may have.
     pub force: bool,
     /// Where the answer goes.
@@ -75,15 +75,15 @@ pub struct Promotion {
 /// Offers that may wait. A leader has one under way; after a time-out there may be another.
 const OFFERS: usize = 16;
 
-impl Follower {
-    /// A handle for a replica that is about to run. What it applies is seen in `view`; `feed` keeps its newest records, for
+impl ReplicaHandle {
+    /// A handle for a replica that is about to run. What it applies is seen in `view`; `backlog` keeps its newest records, for
     /// a leader that has lost them.
     pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>) -> Self {
         let queue = BoundedQueue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
         let (promotions, wanted) = mpsc::channel(1);
         let wanted = tokio::sync::Mutex::new(wanted);
         let (at_once, members, ended) = Default::default();
-        Self { shared: Arc::new(Shared { view, feed, queue, at_once, members, promotions, wanted, ended }) }
+        Self { shared: Arc::new(ReplicaShared { view, feed, queue, at_once, members, promotions, wanted, ended }) }
     }
 
     /// What this replica serves.
@@ -92,27 +92,27 @@ impl Follower {
     }
 
     /// Its newest records.
-    pub fn feed(&self) -> &Arc<ReplicationBacklog> {
+    pub fn backlog(&self) -> &Arc<ReplicationBacklog> {
         &self.shared.feed
     }
 
     /// From now on offers that can be are taken at once, by `taker`, as long as that lives.
-    pub fn take_at_once(&self, taker: Weak<dyn AtOnce>) {
+    pub fn set_inline_apply(&self, taker: Weak<dyn InlineApply>) {
         // A replica has one taker; a second would be ignored.
         let _ = self.shared.at_once.set(taker);
     }
 
     /// Hands an offer over; `None` if the replica is stopping, or has more to do than it can.
-    pub async fn offer(&self, bytes: Bytes) -> Option<AppendAnswer> {
+    pub async fn append(&self, bytes: Bytes) -> Option<AppendAnswer> {
         let (reply, answer) = oneshot::channel();
         let taker = self.shared.at_once.get().and_then(Weak::upgrade);
         let taken = match taker {
-            Some(taker) => taker.offered(&bytes, reply),
+            Some(taker) => taker.try_apply(&bytes, reply),
             None => Err(reply),
         };
         if let Err(reply) = taken {
             let size = bytes.len();
-            self.shared.queue.try_push(Event::Offer(bytes, reply), size).ok()?;
+            self.shared.queue.try_push(ReplicaEvent::Offer(bytes, reply), size).ok()?;
         }
         answer.await.ok()
     }
@@ -120,12 +120,12 @@ impl Follower {
     /// Asks that this replica lead; gives the epoch in which it is about to. `None` if that is asked for already.
     pub async fn promote(&self, force: bool) -> Option<Result<Epoch, String>> {
         let (reply, answer) = oneshot::channel();
-        self.shared.promotions.try_send(Promotion { force, reply }).ok()?;
+        self.shared.promotions.try_send(PromotionRequest { force, reply }).ok()?;
         answer.await.ok()
     }
 
     /// For whoever can make it lead: the next who asks.
-    pub async fn promotion(&self) -> Promotion {
+    pub async fn promotion(&self) -> PromotionRequest {
         self.shared
             .wanted
             .lock()
@@ -150,12 +150,12 @@ impl Follower {
     }
 
     /// For the replica's thread: these are the nodes of the cluster.
-    pub fn meet(&self, members: ClusterMembers) {
+    pub fn note_members(&self, members: ClusterMembers) {
         *self.shared.members.lock() = members;
     }
 
     /// Tells the replica's thread something.
-    pub fn tell(&self, event: Event) {
+    pub fn send(&self, event: ReplicaEvent) {
         self.shared.queue.push(event);
     }
 
@@ -165,7 +165,7 @@ impl Follower {
     }
 
     /// For the replica's thread: moves what has come to `into`.
-    pub fn take(&self, into: &mut VecDeque<Event>) {
+    pub fn take(&self, into: &mut VecDeque<ReplicaEvent>) {
         self.shared.queue.take(into, Some(Duration::ZERO));
     }
 

@@ -1,6 +1,6 @@
 //! Offers that go on with what a replica has, as nearly all do: they may be taken where no time is for more.
 
-use super::{Action, Replica};
+use super::{ReplicaAction, Replica};
 use crate::{
     clock::Monotonic,
     replication::{AppendCommand, AppendRequest},
@@ -12,17 +12,17 @@ impl<T> Replica<T> {
     ///
     /// # Errors
     /// Where to answer later.
-    pub fn offered_at_once(
+    pub fn try_apply_inline(
         &mut self,
         bytes: &[u8],
         reply: T,
         now: Monotonic,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<ReplicaAction<T>>,
     ) -> Result<(), T> {
         match AppendRequest::decode(bytes) {
             Ok(offer) if self.is_no_more_than_records(&offer) => {
                 self.last_heard = Some(now);
-                self.decoded(&offer, reply, now, actions);
+                self.on_decoded_request(&offer, reply, now, actions);
                 Ok(())
             }
             _ => Err(reply),
