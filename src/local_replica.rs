@@ -1,6 +1,6 @@
 //! A local replica: follows a leader's directory on the same machine, and only reads.
 //!
-//! A state machine without threads or clocks. Its owner calls [`LocalReplica::step`] again and again: at once while there
+//! A state machine without threads or clocks. Its owner calls [`FileFollower::step`] again and again: at once while there
 //! is more, after a notice or a while when there is nothing. It takes no lock and writes nothing.
 //!
 //! - **Load**: MANIFEST, the newest snapshot that is whole, the log behind it to its end. Only then it is complete, and
@@ -33,10 +33,10 @@ const IDLE_STEPS_PER_MANIFEST: u32 = 10;
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum FollowStep {
     /// A piece was loaded; there is more to do.
     Loading,
-    /// All is loaded: from now on [`LocalReplica::reader`] gives a reader of this, at this position. There may be more.
+    /// All is loaded: from now on [`FileFollower::reader`] gives a reader of this, at this position. There may be more.
     Complete(Position),
     /// Readers see this position now; there may be more.
     Applied(Position),
@@ -49,32 +49,32 @@ pub enum Step {
 }
 
 /// Follows the files of a leader.
-pub struct LocalReplica {
+pub struct FileFollower {
     disk: Arc<dyn Disk>,
     window: DedupLimits,
     /// What readers see, once something was complete.
-    served: Option<Following>,
+    served: Option<FollowedState>,
     /// Whether that still goes on; if not, the files are loaded anew.
     goes_on: bool,
-    loading: Option<Loading>,
+    loading: Option<LoadStage>,
     idle_steps: u32,
 }
 
-impl LocalReplica {
+impl FileFollower {
     /// A local replica that has loaded nothing yet. `window` bounds the keys it remembers, as for a leader.
     pub fn new(disk: Arc<dyn Disk>, window: DedupLimits) -> Self {
         Self { disk, window, served: None, goes_on: false, loading: None, idle_steps: 0 }
     }
 
     /// Does the next piece of work: some hundred KiB, or one record if that is larger.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> FollowStep {
         let followed = match &mut self.served {
             Some(served) if self.goes_on => served.step(&*self.disk, &mut self.idle_steps),
             _ => return self.load(),
         };
-        followed.unwrap_or_else(|Trouble(why)| {
+        followed.unwrap_or_else(|FollowError(why)| {
             self.goes_on = false;
-            Step::Reloading(why)
+            FollowStep::Reloading(why)
         })
     }
 
@@ -105,67 +105,67 @@ impl LocalReplica {
         self.served.as_ref().map(|served| &served.manifest)
     }
 
-    fn load(&mut self) -> Step {
+    fn load(&mut self) -> FollowStep {
         let (disk, window) = (&*self.disk, self.window);
         let loading = match self.loading.take() {
             Some(loading) => loading.step(disk, window),
-            None => Loading::begin(disk, window),
+            None => LoadStage::start(disk, window),
         };
         match loading {
-            Ok(Progress::More(loading)) => {
+            Ok(LoadProgress::More(loading)) => {
                 self.loading = Some(loading);
-                Step::Loading
+                FollowStep::Loading
             }
-            Ok(Progress::Short(loading, why)) => {
+            Ok(LoadProgress::Short(loading, why)) => {
                 self.loading = Some(loading);
-                Step::Waiting(why)
+                FollowStep::Waiting(why)
             }
-            Ok(Progress::Done(following)) => {
+            Ok(LoadProgress::Done(following)) => {
                 let position = following.store.mark().position;
                 (self.served, self.goes_on, self.idle_steps) = (Some(*following), true, 0);
-                Step::Complete(position)
+                FollowStep::Complete(position)
             }
-            Err(Trouble(why)) => Step::Waiting(why),
+            Err(FollowError(why)) => FollowStep::Waiting(why),
         }
     }
 }
 
 /// Why something cannot be gone on with.
-struct Trouble(String);
+struct FollowError(String);
 
-impl Trouble {
+impl FollowError {
     fn new(why: impl fmt::Display) -> Self {
         Self(why.to_string())
     }
 }
 
-impl From<FileError> for Trouble {
+impl From<FileError> for FollowError {
     fn from(error: FileError) -> Self {
         Self::new(error)
     }
 }
 
 /// A state being loaded.
-enum Loading {
+enum LoadStage {
     /// The snapshots are read, newest first, until one is whole.
-    Snapshot(Box<FromSnapshot>),
+    Snapshot(Box<SnapshotLoad>),
     /// The log behind it is read to where it ended when this was begun: a busy leader's has no other end.
     Log {
-        following: Box<Following>,
+        following: Box<FollowedState>,
         /// The newest segment then, and its length.
         end: (String, u64),
     },
 }
 
 /// What a step of loading came to.
-enum Progress {
-    More(Loading),
+enum LoadProgress {
+    More(LoadStage),
     /// The log has ended before it should, for this reason.
-    Short(Loading, String),
-    Done(Box<Following>),
+    Short(LoadStage, String),
+    Done(Box<FollowedState>),
 }
 
-struct FromSnapshot {
+struct SnapshotLoad {
     manifest: Manifest,
     /// Names of older ones, oldest first.
     older: Vec<(String, Position)>,
@@ -178,19 +178,19 @@ struct FromSnapshot {
     chain: u64,
 }
 
-impl Loading {
-    fn begin(disk: &dyn Disk, window: DedupLimits) -> Result<Progress, Trouble> {
-        let manifest = Manifest::read(disk)?.ok_or_else(|| Trouble::new("there is no MANIFEST"))?;
-        Self::begin_with(disk, window, manifest, snapshots(disk)?).map(Progress::More)
+impl LoadStage {
+    fn start(disk: &dyn Disk, window: DedupLimits) -> Result<LoadProgress, FollowError> {
+        let manifest = Manifest::read(disk)?.ok_or_else(|| FollowError::new("there is no MANIFEST"))?;
+        Self::start_with(disk, window, manifest, snapshots(disk)?).map(LoadProgress::More)
     }
 
     /// Begins with the newest of these snapshots, or, if there is none, with the log from record 1 on.
-    fn begin_with(
+    fn start_with(
         disk: &dyn Disk,
         window: DedupLimits,
         manifest: Manifest,
         mut snapshots: Vec<(String, Position)>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, FollowError> {
         let identity = manifest.identity;
         let Some((name, position)) = snapshots.pop() else {
             let store = Store::new(identity.hasher(), window);
@@ -200,78 +200,78 @@ impl Loading {
         let file = disk.open(&name).map_err(FileError::io(&name))?;
         let (tail, chain) = tail_behind(disk, &manifest, position.sequence)?;
         let loader = SnapshotLoader::of_file(&name, identity, window);
-        let from = FromSnapshot { manifest, older: snapshots, name, file, loader, piece: Vec::new(), tail, chain };
+        let from = SnapshotLoad { manifest, older: snapshots, name, file, loader, piece: Vec::new(), tail, chain };
         Ok(Self::Snapshot(Box::new(from)))
     }
 
-    fn log(disk: &dyn Disk, manifest: Manifest, store: Store, tail: LogTail) -> Result<Self, Trouble> {
+    fn log(disk: &dyn Disk, manifest: Manifest, store: Store, tail: LogTail) -> Result<Self, FollowError> {
         let newest = segments(disk)?.pop().map_or_else(|| tail.place().segment.clone(), |(name, _)| name);
         let len = disk.open(&newest).and_then(|file| file.len()).map_err(FileError::io(&newest))?;
-        let following = Box::new(Following { manifest, store, tail, bytes: Vec::new() });
+        let following = Box::new(FollowedState { manifest, store, tail, bytes: Vec::new() });
         Ok(Self::Log { following, end: (newest, len) })
     }
 
-    fn step(self, disk: &dyn Disk, window: DedupLimits) -> Result<Progress, Trouble> {
+    fn step(self, disk: &dyn Disk, window: DedupLimits) -> Result<LoadProgress, FollowError> {
         match self {
-            Self::Snapshot(from) => from.step(disk, window).map(Progress::More),
+            Self::Snapshot(from) => from.step(disk, window).map(LoadProgress::More),
             Self::Log { mut following, end } => {
                 let more = following.follow(disk)?;
                 let place = following.tail.place();
                 let has_all = !more || (&place.segment, place.offset) >= (&end.0, end.1);
                 if !has_all || following.refresh(disk)? {
-                    return Ok(Progress::More(Self::Log { following, end }));
+                    return Ok(LoadProgress::More(Self::Log { following, end }));
                 }
                 following.stand();
                 Ok(match following.missing() {
-                    Some(why) => Progress::Short(Self::Log { following, end }, why),
-                    None => Progress::Done(following),
+                    Some(why) => LoadProgress::Short(Self::Log { following, end }, why),
+                    None => LoadProgress::Done(following),
                 })
             }
         }
     }
 }
 
-impl FromSnapshot {
-    fn step(mut self: Box<Self>, disk: &dyn Disk, window: DedupLimits) -> Result<Loading, Trouble> {
+impl SnapshotLoad {
+    fn step(mut self: Box<Self>, disk: &dyn Disk, window: DedupLimits) -> Result<LoadStage, FollowError> {
         self.piece.resize(limits::COPY_BYTES, 0);
         let read = self.file.read_at(self.loader.taken(), &mut self.piece).map_err(FileError::io(&self.name))?;
         let damage = if read > 0 {
             match self.loader.feed(&self.piece[..read]) {
-                Ok(()) => return Ok(Loading::Snapshot(self)),
+                Ok(()) => return Ok(LoadStage::Snapshot(self)),
                 Err(damage) => damage,
             }
         } else {
             match self.loader.finish() {
                 Ok((store, _)) if store.mark().chain == self.chain => {
-                    return Loading::log(disk, self.manifest, store, self.tail);
+                    return LoadStage::log(disk, self.manifest, store, self.tail);
                 }
-                Ok(_) => return Err(Trouble(format!("the log does not go on from {}", self.name))),
+                Ok(_) => return Err(FollowError(format!("the log does not go on from {}", self.name))),
                 Err(damage) => damage,
             }
         };
-        let older = Loading::begin_with(disk, window, self.manifest, self.older);
-        older.map_err(|Trouble(why)| Trouble(format!("{damage}; without it, {why}")))
+        let older = LoadStage::start_with(disk, window, self.manifest, self.older);
+        older.map_err(|FollowError(why)| FollowError(format!("{damage}; without it, {why}")))
     }
 }
 
 /// The log behind a record, with the chain up to there.
-fn tail_behind(disk: &dyn Disk, manifest: &Manifest, sequence: Sequence) -> Result<(LogTail, u64), Trouble> {
+fn tail_behind(disk: &dyn Disk, manifest: &Manifest, sequence: Sequence) -> Result<(LogTail, u64), FollowError> {
     let (place, chain) = place_after(disk, &manifest.identity, sequence)?
-        .ok_or_else(|| Trouble(format!("the log does not go on behind record {sequence}")))?;
+        .ok_or_else(|| FollowError(format!("the log does not go on behind record {sequence}")))?;
     Ok((LogTail::open(disk, manifest.identity, place)?, chain))
 }
 
 /// A state, and the log behind it.
-struct Following {
+struct FollowedState {
     manifest: Manifest,
     store: Store,
     tail: LogTail,
     bytes: Vec<u8>,
 }
 
-impl Following {
+impl FollowedState {
     /// Follows the log; now and then, when there is nothing new, looks into the MANIFEST.
-    fn step(&mut self, disk: &dyn Disk, idle_steps: &mut u32) -> Result<Step, Trouble> {
+    fn step(&mut self, disk: &dyn Disk, idle_steps: &mut u32) -> Result<FollowStep, FollowError> {
         let before = self.store.mark().position;
         // Into an epoch only once readers have the table that says how those before it have ended: since the last step.
         self.stand();
@@ -284,7 +284,7 @@ impl Following {
             }
         }
         let position = self.store.mark().position;
-        Ok(if position == before && !changed { Step::Nothing } else { Step::Applied(position) })
+        Ok(if position == before && !changed { FollowStep::Nothing } else { FollowStep::Applied(position) })
     }
 
     /// What the MANIFEST promises and the log did not have; a log that was cut and not yet gone on with, most likely.
@@ -298,7 +298,7 @@ impl Following {
     }
 
     /// Applies what is next in the log; tells whether there was anything.
-    fn follow(&mut self, disk: &dyn Disk) -> Result<bool, Trouble> {
+    fn follow(&mut self, disk: &dyn Disk) -> Result<bool, FollowError> {
         self.bytes.clear();
         self.bytes.shrink_to(2 * limits::COPY_BYTES); // a large record was an exception
         let more = self.tail.follow(disk, &mut self.bytes)?;
@@ -320,19 +320,19 @@ impl Following {
         parse_name(LOG_PREFIX, &self.tail.place().segment).map_or(0, |first| first.epoch)
     }
 
-    fn apply(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    fn apply(&mut self, bytes: &[u8]) -> Result<(), FollowError> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let raw = RawRecord::parse(rest, self.manifest.identity.hash_seed).map_err(Trouble::new)?;
+            let raw = RawRecord::parse(rest, self.manifest.identity.hash_seed).map_err(FollowError::new)?;
             let (mark, position) = (self.store.mark(), raw.header.position);
             if !raw.goes_on_from(mark.position.sequence, mark.chain) {
-                return Err(Trouble(format!("record {position} does not follow {}", mark.position)));
+                return Err(FollowError(format!("record {position} does not follow {}", mark.position)));
             }
             if position.epoch > self.manifest.state.epoch {
-                return Err(Trouble(format!("record {position} is of an epoch that the MANIFEST does not know")));
+                return Err(FollowError(format!("record {position} is of an epoch that the MANIFEST does not know")));
             }
-            let record = raw.record().map_err(Trouble::new)?;
-            self.store.apply(&record, raw.header.chain).map_err(Trouble::new)?;
+            let record = raw.record().map_err(FollowError::new)?;
+            self.store.apply(&record, raw.header.chain).map_err(FollowError::new)?;
             rest = &rest[raw.header.record_bytes()..];
         }
         Ok(())
@@ -340,22 +340,22 @@ impl Following {
 
     /// Reads the MANIFEST again; tells whether it has changed. If so, the log is opened anew where the store stands: the
     /// leader may have replaced the very segment that was open, or cut the end off.
-    fn refresh(&mut self, disk: &dyn Disk) -> Result<bool, Trouble> {
-        let manifest = Manifest::read(disk)?.ok_or_else(|| Trouble::new("the MANIFEST is gone"))?;
+    fn refresh(&mut self, disk: &dyn Disk) -> Result<bool, FollowError> {
+        let manifest = Manifest::read(disk)?.ok_or_else(|| FollowError::new("the MANIFEST is gone"))?;
         if manifest == self.manifest {
             return Ok(false);
         }
         if manifest.identity != self.manifest.identity {
-            return Err(Trouble::new("the directory holds another database now"));
+            return Err(FollowError::new("the directory holds another database now"));
         }
         let (mark, state) = (self.store.mark(), &manifest.state);
         let end = Position::new(state.epoch, Sequence::MAX);
         if state.epochs.position_status(mark.position, end) != PositionStatus::Reached {
-            return Err(Trouble(format!("record {} is not part of the history any more", mark.position)));
+            return Err(FollowError(format!("record {} is not part of the history any more", mark.position)));
         }
         let (tail, chain) = tail_behind(disk, &manifest, mark.position.sequence)?;
         if chain != mark.chain {
-            return Err(Trouble(format!("the log has another record {} now", mark.position.sequence)));
+            return Err(FollowError(format!("the log has another record {} now", mark.position.sequence)));
         }
         (self.manifest, self.tail) = (manifest, tail);
         Ok(true)

@@ -21,7 +21,7 @@ mod settings;
 
 use database::{Making, SMALL};
 use following::{assert_same, complete, idle, newest_segment, position, reloaded, replica, run};
-use memdb::{local_replica::Step, position::Position};
+use memdb::{local_replica::FollowStep, position::Position};
 use std::fs;
 
 #[test]
@@ -40,7 +40,7 @@ fn it_follows_every_record_over_segments_and_epochs_and_never_loads_twice() {
         assert!(!reloaded(&steps), "round {round}: {steps:?}");
         assert_same(&replica, &leader, &format!("round {round}"));
     }
-    assert!(leader.store().mark().position.epoch == 4 && run(&mut replica) == [Step::Nothing]);
+    assert!(leader.store().mark().position.epoch == 4 && run(&mut replica) == [FollowStep::Nothing]);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn it_waits_for_a_directory_that_is_not_there_yet_and_for_its_manifest() {
     let parent = tempfile::TempDir::new().expect("a directory");
     let directory = parent.path().join("data");
     let mut replica = replica(&directory);
-    let waits = |replica: &mut _| matches!(&run(replica)[..], [Step::Waiting(why)] if why.contains("no MANIFEST"));
+    let waits = |replica: &mut _| matches!(&run(replica)[..], [FollowStep::Waiting(why)] if why.contains("no MANIFEST"));
     assert!(waits(&mut replica) && !replica.is_complete() && replica.reader().is_none());
     fs::create_dir(&directory).expect("made");
     assert!(waits(&mut replica));
@@ -75,7 +75,7 @@ fn it_waits_for_a_directory_that_is_not_there_yet_and_for_its_manifest() {
         fs::copy(entry.path(), directory.join(entry.file_name())).expect("copied");
     }
     let steps = run(&mut replica);
-    assert!(steps.contains(&Step::Complete(leader.store().mark().position)), "{steps:?}");
+    assert!(steps.contains(&FollowStep::Complete(leader.store().mark().position)), "{steps:?}");
     assert_same(&replica, &leader, "there");
     assert!(replica.manifest().is_some_and(|manifest| manifest.state.epoch == 1));
 }
@@ -89,8 +89,8 @@ fn when_the_leader_has_restarted_without_a_write_both_show_the_same_position() {
         leader = leader.restart(cleanly);
         let steps = run(&mut replica);
         // The table of epochs first, so that readers have it before the position is in the new one.
-        let told = [epoch - 1, epoch].map(|epoch| Step::Applied(Position::new(epoch, 0)));
-        assert_eq!(steps, [told[0].clone(), told[1].clone(), Step::Nothing]);
+        let told = [epoch - 1, epoch].map(|epoch| FollowStep::Applied(Position::new(epoch, 0)));
+        assert_eq!(steps, [told[0].clone(), told[1].clone(), FollowStep::Nothing]);
         assert_same(&replica, &leader, "empty");
     }
     leader = leader.write(3).restart(false);
@@ -106,7 +106,7 @@ fn it_knows_that_it_has_all_also_when_every_step_finds_something() {
     let mut replica = complete(leader.directory());
     for _ in 0..3 {
         leader = leader.write(1);
-        assert_eq!(replica.step(), Step::Applied(leader.store().mark().position));
+        assert_eq!(replica.step(), FollowStep::Applied(leader.store().mark().position));
         assert!(replica.has_all());
     }
     // At the end of a finished segment there is more.
@@ -115,7 +115,7 @@ fn it_knows_that_it_has_all_also_when_every_step_finds_something() {
     leader = leader.write(9);
     let last = leader.store().mark().position;
     let mut steps = 0;
-    while let Step::Applied(position) = replica.step() {
+    while let FollowStep::Applied(position) = replica.step() {
         assert_eq!(replica.has_all(), position == last, "{position}");
         steps += 1;
     }
@@ -128,7 +128,7 @@ fn a_busy_leader_does_not_keep_it_from_being_complete() {
     let mut replica = replica(leader.directory());
     let mut steps = 0;
     while !replica.is_complete() {
-        assert!(!matches!(replica.step(), Step::Waiting(_)));
+        assert!(!matches!(replica.step(), FollowStep::Waiting(_)));
         leader = leader.write(1);
         steps += 1;
         assert!(steps < 20, "it runs after the end for ever");
@@ -145,7 +145,7 @@ fn half_a_record_is_nothing_yet_and_is_cut_by_the_next_start() {
     let record = fs::read(&segment).expect("there")[80..].to_vec();
     for bytes in [1, 63, 64, 70] {
         following::change(&segment, |log| log.extend_from_slice(&record[..bytes]));
-        assert_eq!(idle(&mut replica).iter().find(|step| **step != Step::Nothing), None, "{bytes}");
+        assert_eq!(idle(&mut replica).iter().find(|step| **step != FollowStep::Nothing), None, "{bytes}");
         assert_same(&complete(leader.directory()), &leader, "one that comes now");
         following::change(&segment, |log| log.truncate(log.len() - bytes));
     }
@@ -195,7 +195,7 @@ fn beside_a_leader_at_work_it_never_reads_half_and_ends_equal() {
             let step = replica.step();
             // It may fall behind the pruning; what it reads is never damaged.
             let damaged = |why: &str| why.contains("checksum") || why.contains("digest") || why.contains("follow");
-            assert!(!matches!(&step, Step::Reloading(why) | Step::Waiting(why) if damaged(why)), "{step:?}");
+            assert!(!matches!(&step, FollowStep::Reloading(why) | FollowStep::Waiting(why) if damaged(why)), "{step:?}");
             let now = position(&replica);
             assert!(now >= last, "{last}, then {now}");
             last = now;

@@ -12,7 +12,7 @@ use crate::{
     clock::{Clock, LoggedClock},
     config::Settings,
     disk::RealDisk,
-    local_replica::{LocalReplica, Step},
+    local_replica::{FileFollower, FollowStep},
     metrics::NodeRole,
     position::Position,
     replication::{NodeState, NodeId, peer_link::PeerLink},
@@ -61,7 +61,7 @@ impl LocalFollowing {
         let forward = Forward::new(None, random).map_err(std::io::Error::other)?;
         let (leader, leaders) = watch::channel(None);
         let follow = Follow {
-            replica: LocalReplica::new(Arc::new(RealDisk::at(directory)), window(settings)),
+            replica: FileFollower::new(Arc::new(RealDisk::at(directory)), window(settings)),
             view: Arc::clone(&view),
             notice: Arc::clone(&notice),
             forward: forward.clone(),
@@ -137,7 +137,7 @@ impl LocalFollowing {
 
 /// Follows the files.
 struct Follow {
-    replica: LocalReplica,
+    replica: FileFollower,
     view: Arc<DatabaseView>,
     notice: Arc<Notify>,
     forward: Forward,
@@ -153,28 +153,28 @@ impl Follow {
     async fn run(mut self) {
         loop {
             match self.replica.step() {
-                Step::Loading => {}
-                Step::Complete(position) => {
+                FollowStep::Loading => {}
+                FollowStep::Complete(position) => {
                     tracing::info!(%position, "has loaded what is in the files");
                     self.count_on();
                     self.serve();
                 }
-                Step::Applied(position) => {
+                FollowStep::Applied(position) => {
                     self.applied(position);
                     if self.replica.has_all() {
                         self.current();
                     }
                 }
-                Step::Reloading(why) => {
+                FollowStep::Reloading(why) => {
                     tracing::warn!("the files are loaded anew: {why}");
                     self.view.set_ready(false);
                 }
-                Step::Nothing => {
+                FollowStep::Nothing => {
                     self.current();
                     // What it says is of no interest: either way it is time to look again.
                     let _ = timeout(LOOK, self.notice.notified()).await;
                 }
-                Step::Waiting(why) => {
+                FollowStep::Waiting(why) => {
                     self.view.set_files_problem(Some(format!("the leader's files cannot be followed: {why}")));
                     if self.said.as_ref() != Some(&why) {
                         tracing::warn!("waiting for the leader's files: {why}");

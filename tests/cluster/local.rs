@@ -7,7 +7,7 @@ use crate::{
 };
 use memdb::{
     disk::{Disk, DiskFile},
-    local_replica::{LocalReplica, Step},
+    local_replica::{FileFollower, FollowStep},
 };
 use parking_lot::Mutex;
 use std::{io, sync::Arc};
@@ -18,7 +18,7 @@ struct Neighbour(Arc<Mutex<Machine>>);
 /// A local replica, and where it runs.
 pub struct Local {
     pub at: Place,
-    pub core: LocalReplica,
+    pub core: FileFollower,
 }
 
 impl Neighbour {
@@ -68,17 +68,17 @@ impl Cluster {
         }
         let disk = || Arc::new(Neighbour(Arc::clone(&self.nodes[at].machine)));
         let local =
-            self.local.get_or_insert_with(|| Local { at, core: LocalReplica::new(disk(), self.settings.window) });
+            self.local.get_or_insert_with(|| Local { at, core: FileFollower::new(disk(), self.settings.window) });
         let step = local.core.step();
         match step {
-            Step::Complete(_) => self.tally("local replicas complete"),
-            Step::Applied(_) => self.tally("steps of local replicas"),
-            Step::Reloading(why) => {
+            FollowStep::Complete(_) => self.tally("local replicas complete"),
+            FollowStep::Applied(_) => self.tally("steps of local replicas"),
+            FollowStep::Reloading(why) => {
                 self.tally("local replicas that reload");
                 self.note(format_args!("the local replica reloads: {why}"));
             }
-            Step::Waiting(why) => self.note(format_args!("the local replica waits: {why}")),
-            Step::Loading | Step::Nothing => {}
+            FollowStep::Waiting(why) => self.note(format_args!("the local replica waits: {why}")),
+            FollowStep::Loading | FollowStep::Nothing => {}
         }
         let Some(reader) = self.local.as_ref().and_then(|local| local.core.reader()) else { return Ok(()) };
         let position = reader.read().position();

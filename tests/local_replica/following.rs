@@ -3,7 +3,7 @@
 use crate::database::{Making, state_of};
 use memdb::{
     disk::{Disk, DiskFile, RealDisk},
-    local_replica::{LocalReplica, Step},
+    local_replica::{FileFollower, FollowStep},
     position::Position,
     store::DedupLimits,
 };
@@ -62,12 +62,12 @@ impl DiskFile for ReadOnlyFile {
     }
 }
 
-pub fn replica(directory: &Path) -> LocalReplica {
-    LocalReplica::new(Arc::new(ReadOnly(RealDisk::at(directory))), DedupLimits::default())
+pub fn replica(directory: &Path) -> FileFollower {
+    FileFollower::new(Arc::new(ReadOnly(RealDisk::at(directory))), DedupLimits::default())
 }
 
 /// A local replica that has loaded what is there.
-pub fn complete(directory: &Path) -> LocalReplica {
+pub fn complete(directory: &Path) -> FileFollower {
     let mut replica = replica(directory);
     let steps = run(&mut replica);
     assert!(replica.is_complete(), "{steps:?}");
@@ -75,11 +75,11 @@ pub fn complete(directory: &Path) -> LocalReplica {
 }
 
 /// Steps until there is nothing new, or nothing to be done now; gives what the steps came to.
-pub fn run(replica: &mut LocalReplica) -> Vec<Step> {
+pub fn run(replica: &mut FileFollower) -> Vec<FollowStep> {
     let mut steps = Vec::new();
     while steps.len() < 10_000 {
         let step = replica.step();
-        let ended = matches!(step, Step::Nothing | Step::Waiting(_));
+        let ended = matches!(step, FollowStep::Nothing | FollowStep::Waiting(_));
         steps.push(step);
         if ended {
             return steps;
@@ -89,17 +89,17 @@ pub fn run(replica: &mut LocalReplica) -> Vec<Step> {
 }
 
 /// Steps until the MANIFEST was surely read again.
-pub fn idle(replica: &mut LocalReplica) -> Vec<Step> {
+pub fn idle(replica: &mut FileFollower) -> Vec<FollowStep> {
     (0..30).flat_map(|_| run(replica)).collect()
 }
 
-pub fn position(replica: &LocalReplica) -> Position {
+pub fn position(replica: &FileFollower) -> Position {
     replica.reader().expect("complete").read().position()
 }
 
 /// Both have the same counts, keys, digest, chain and position.
 #[track_caller]
-pub fn assert_same(replica: &LocalReplica, leader: &Making, when: &str) {
+pub fn assert_same(replica: &FileFollower, leader: &Making, when: &str) {
     let store = replica.store().unwrap_or_else(|| panic!("{when}: nothing is complete"));
     assert_eq!(store.mark(), leader.store().mark(), "{when}");
     assert_eq!(store.reader().read().state_id(), store.mark(), "{when}: what readers see");
@@ -107,8 +107,8 @@ pub fn assert_same(replica: &LocalReplica, leader: &Making, when: &str) {
     assert_eq!(store.time_ms(), leader.store().time_ms(), "{when}");
 }
 
-pub fn reloaded(steps: &[Step]) -> bool {
-    steps.iter().any(|step| matches!(step, Step::Reloading(_)))
+pub fn reloaded(steps: &[FollowStep]) -> bool {
+    steps.iter().any(|step| matches!(step, FollowStep::Reloading(_)))
 }
 
 /// The newest segment of a directory.

@@ -5,7 +5,7 @@ use memdb::{
     clock::LoggedTime,
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
-    local_replica::Step,
+    local_replica::FollowStep,
     log::Log,
     manifest::{Manifest, ManifestState},
     position::Position,
@@ -67,8 +67,8 @@ fn a_record_that_leads_elsewhere_is_not_shown() {
     let mut following = complete(leader.directory.path());
     leader.record(2, 1);
     let steps = run(&mut following);
-    assert!(matches!(&steps[0], Step::Reloading(why) if why.contains("leads to digest")), "{steps:?}");
-    assert!(matches!(steps.last(), Some(Step::Waiting(_))), "{steps:?}");
+    assert!(matches!(&steps[0], FollowStep::Reloading(why) if why.contains("leads to digest")), "{steps:?}");
+    assert!(matches!(steps.last(), Some(FollowStep::Waiting(_))), "{steps:?}");
     let reader = following.reader().expect("complete");
     let guard = reader.read();
     assert_eq!(
@@ -89,10 +89,10 @@ fn a_large_state_and_a_large_record_come_in_pieces() {
     (0..3).for_each(|_| leader.record(40_000, 0));
     let mut replica = replica(leader.directory.path());
     let steps = run(&mut replica);
-    assert!(steps.iter().filter(|step| **step == Step::Loading).count() > 8, "{steps:?}");
+    assert!(steps.iter().filter(|step| **step == FollowStep::Loading).count() > 8, "{steps:?}");
     assert_eq!(replica.store().map(|store| store.mark()), Some(leader.store.mark()));
     leader.record(100_000, 0);
-    assert_eq!(run(&mut replica), [Step::Applied(Position::new(1, 8)), Step::Nothing]);
+    assert_eq!(run(&mut replica), [FollowStep::Applied(Position::new(1, 8)), FollowStep::Nothing]);
     assert_eq!(replica.store().map(|store| store.mark()), Some(leader.store.mark()));
 }
 
@@ -125,6 +125,6 @@ fn a_position_that_the_epochs_do_not_have_is_left_whatever_the_log_says() {
     leader.manifest.state.epoch = 2;
     leader.manifest.write(&*leader.disk).expect("the disk works");
     let steps = idle(&mut following);
-    let lost = |step: &Step| matches!(step, Step::Reloading(why) if why.contains("1-2 is not part of the history"));
+    let lost = |step: &FollowStep| matches!(step, FollowStep::Reloading(why) if why.contains("1-2 is not part of the history"));
     assert!(steps.iter().any(lost), "{steps:?}");
 }

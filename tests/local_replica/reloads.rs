@@ -7,7 +7,7 @@ use crate::{
 use memdb::{
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
-    local_replica::Step,
+    local_replica::FollowStep,
     log::{Log, RawRecord},
     position::Position,
 };
@@ -39,10 +39,10 @@ fn segments_pruned_while_it_was_behind_are_made_up_for_by_a_snapshot() {
     loop {
         let step = replica.step();
         assert!(replica.is_complete(), "the old state is served all the while");
-        if let Step::Complete(_) = step {
+        if let FollowStep::Complete(_) = step {
             break;
         }
-        assert!(matches!(step, Step::Applied(_) | Step::Reloading(_) | Step::Loading), "{step:?}");
+        assert!(matches!(step, FollowStep::Applied(_) | FollowStep::Reloading(_) | FollowStep::Loading), "{step:?}");
         steps.push(step);
     }
     assert!(reloaded(&steps), "{steps:?}");
@@ -84,7 +84,7 @@ fn a_start_that_failed_and_was_done_again_is_followed_into_the_right_file() {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::at(directory));
         let mark = replica.store().expect("complete").mark();
         Log::create(disk, IDENTITY, 2, mark, SMALL).expect("the disk works");
-        assert_eq!(run(&mut replica), [Step::Nothing]); // it is in that segment now
+        assert_eq!(run(&mut replica), [FollowStep::Nothing]); // it is in that segment now
     });
     for _ in 0..3 {
         run(&mut replica);
@@ -105,14 +105,14 @@ fn a_damaged_record_is_never_applied_and_a_newer_snapshot_leads_past_it() {
     });
     let seen = run(&mut following);
     assert!(
-        matches!(&seen[..], [Step::Applied(at), Step::Reloading(why), .., Step::Waiting(_)]
+        matches!(&seen[..], [FollowStep::Applied(at), FollowStep::Reloading(why), .., FollowStep::Waiting(_)]
         if *at == Position::new(1, 5) && why.contains("checksum")),
         "{seen:?}"
     );
     assert!(following.is_complete(), "what was there before is served");
     let mut fresh = replica(leader.directory());
     assert!(
-        matches!(run(&mut fresh).last(), Some(Step::Waiting(why)) if why.contains("checksum")) && !fresh.is_complete()
+        matches!(run(&mut fresh).last(), Some(FollowStep::Waiting(why)) if why.contains("checksum")) && !fresh.is_complete()
     );
     // The leader does not read its log: it has the state in memory, and begins a snapshot behind the damage.
     leader = leader.snapshot().write(1);
@@ -152,7 +152,7 @@ fn files_that_end_before_what_they_promise_are_not_served() {
     for _ in 0..3 {
         let steps = run(&mut replica);
         assert!(
-            matches!(steps.last(), Some(Step::Waiting(why)) if why.contains("the log ends at 1-2, but 1-3 was written")),
+            matches!(steps.last(), Some(FollowStep::Waiting(why)) if why.contains("the log ends at 1-2, but 1-3 was written")),
             "{steps:?}"
         );
         assert!(!replica.is_complete());
