@@ -1,30 +1,30 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`Node`] and [`LocalFollowing`] are the same
-//! without signals, for tests, and [`Leading`] and [`Following`] one role alone.
+//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and [`FileFollowerNode`] are the same
+//! without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
 
-mod applying;
-mod contact;
-mod following;
+mod replica_driver;
+mod discovery_thread;
+mod replica_node;
 mod full_sync;
-mod leading;
-mod local;
+mod leader_node;
+mod file_follower_node;
 mod logging;
 mod machine_clock;
 mod promote;
 mod recover_tail;
-mod replicating;
+mod replication_thread;
 mod restore;
-mod roles;
-mod workers;
-mod writing;
+mod role_switch;
+mod disk_workers;
+mod writer_thread;
 
-pub use following::Following;
-pub use leading::Leading;
-pub use local::LocalFollowing;
+pub use replica_node::ReplicaNode;
+pub use leader_node::LeaderNode;
+pub use file_follower_node::FileFollowerNode;
 pub use machine_clock::MachineClock;
-pub use restore::{Restored, restore};
-pub use roles::Node;
+pub use restore::{RestoreReport, restore};
+pub use role_switch::SwitchingNode;
 
 use crate::{
     api::http::{BrowserPolicy, HttpSettings, NodeAccess},
@@ -38,7 +38,7 @@ use crate::{
     recovery::RecoveryError,
     store::DedupLimits,
 };
-use roles::Running;
+use role_switch::RunningRole;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -126,10 +126,10 @@ fn in_words(error: &io::Error) -> String {
 /// # Errors
 /// As [`NodeError`] says.
 pub fn run(settings: &Settings) -> Result<(), NodeError> {
-    let Process { runtime, signals } = Process::begin()?;
-    let held = Held::take(settings, Arc::new(MachineClock))?;
+    let NodeProcess { runtime, signals } = NodeProcess::begin()?;
+    let held = NodeResources::take(settings, Arc::new(MachineClock))?;
     let _log_file = logging::start(settings, settings.data_dir.as_deref())?;
-    let running = Running::begin(&held, settings)?;
+    let running = RunningRole::open(&held, settings)?;
     tracing::info!(address = %running.address(), "serving");
     let signals = tokio::sync::Mutex::new(signals);
     running.run(held, settings, &runtime, || async { signals.lock().await.next().await })
@@ -140,11 +140,11 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
 /// # Errors
 /// As [`NodeError`] says.
 pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
-    let mut process = Process::begin()?;
-    let listening = Listening::take(settings)?;
+    let mut process = NodeProcess::begin()?;
+    let listening = NodeListener::take(settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
     let _log_file = logging::start(settings, None)?;
-    let following = LocalFollowing::begin(&listening, settings, Arc::new(MachineClock))?;
+    let following = FileFollowerNode::open(&listening, settings, Arc::new(MachineClock))?;
     tracing::info!(address = %following.address(), "serving");
     let ended = following.ended();
     process.until_stopped(async move { ended.cancelled().await });
@@ -153,15 +153,15 @@ pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
 
 /// The process of a node: its signals, from the first moment on. One that comes while a large database is loaded must not
 /// be lost.
-struct Process {
+struct NodeProcess {
     runtime: tokio::runtime::Runtime,
-    signals: Signals,
+    signals: SignalStreams,
 }
 
-impl Process {
+impl NodeProcess {
     fn begin() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = runtime.block_on(async { Signals::new() })?;
+        let signals = runtime.block_on(async { SignalStreams::new() })?;
         arm_failpoint();
         Ok(Self { runtime, signals })
     }
@@ -185,14 +185,14 @@ fn arm_failpoint() {
     }
 }
 
-struct Signals {
+struct SignalStreams {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     /// The terminal is closed, or somebody hopes that settings are read anew: there is nothing to read anew yet.
     hang_up: tokio::signal::unix::Signal,
 }
 
-impl Signals {
+impl SignalStreams {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
@@ -213,11 +213,11 @@ impl Signals {
 
 /// The port, which one process alone may hold.
 #[derive(Clone)]
-struct Listening {
+struct NodeListener {
     listener: Arc<TcpListener>,
 }
 
-impl Listening {
+impl NodeListener {
     fn take(settings: &Settings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
@@ -237,23 +237,23 @@ impl Listening {
 
 /// What one process alone may hold: the port, and the data directory, if it has one; and its clocks. Roles share it.
 #[derive(Clone)]
-struct Held {
-    listening: Listening,
-    directory: Option<Directory>,
+struct NodeResources {
+    listening: NodeListener,
+    directory: Option<LockedDirectory>,
     clock: Arc<dyn Clock>,
     /// What the process has counted of logged time, which the next role goes on with.
     logged: Arc<SharedLoggedClock>,
 }
 
 /// A data directory, and the lock that keeps others from it.
-type Directory = (Arc<dyn Disk>, Arc<DirectoryLock>);
+type LockedDirectory = (Arc<dyn Disk>, Arc<DirectoryLock>);
 
-impl Held {
+impl NodeResources {
     /// The directory, for a role that begins.
     ///
     /// # Errors
     /// [`NodeError::DataDirectory`] if it was taken away, or another stands in its place.
-    fn directory_in_place(&self, settings: &Settings) -> Result<Option<Directory>, NodeError> {
+    fn directory_in_place(&self, settings: &Settings) -> Result<Option<LockedDirectory>, NodeError> {
         if let Some((disk, _)) = &self.directory {
             let path = settings.data_dir.clone().unwrap_or_default();
             disk.check_in_place().map_err(|error| NodeError::DataDirectory { path, error })?;
@@ -263,7 +263,7 @@ impl Held {
 
     fn take(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         // The port before the data: a second start must not touch what the first one serves.
-        let listening = Listening::take(settings)?;
+        let listening = NodeListener::take(settings)?;
         let directory = settings.data_dir.as_deref().map(lock).transpose()?;
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
         Ok(Self { listening, directory, clock, logged: Arc::default() })

@@ -6,7 +6,7 @@ mod settings;
 use memdb::{
     clock::{Clock, Monotonic, WallClock},
     config::Role,
-    node::{MachineClock, Node},
+    node::{MachineClock, SwitchingNode},
 };
 use reqwest::{StatusCode, blocking::Client};
 use serde_json::Value;
@@ -43,9 +43,9 @@ impl Clock for SetClock {
     }
 }
 
-fn start(clock: &Arc<SetClock>, role: Role, given: &[(&'static str, &str)]) -> Node {
+fn start(clock: &Arc<SetClock>, role: Role, given: &[(&'static str, &str)]) -> SwitchingNode {
     let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
-    Node::start_with(settings::resolve(role, given), clock).expect("a node")
+    SwitchingNode::start_with(settings::resolve(role, given), clock).expect("a node")
 }
 
 /// Posts a text under a key; tells whether it counted now (else it had before).

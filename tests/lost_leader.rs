@@ -12,7 +12,7 @@ mod settings;
 use impostor::Impostor;
 use memdb::{
     config,
-    node::{Following, Leading, NodeError, restore},
+    node::{ReplicaNode, LeaderNode, NodeError, restore},
     position::{Position, PositionToken},
     replication::{AppendAnswer, NodeState, AppendOutcome},
     tally::{WriteBatch, WordCounts, WriteOp},
@@ -24,19 +24,19 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<Leading, NodeError> {
+fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<LeaderNode, NodeError> {
     let mut values = vec![("data-dir", data.to_str().expect("UTF-8"))];
     values.extend_from_slice(more);
-    Leading::start(&resolve(config::Role::Leader, &values))
+    LeaderNode::start(&resolve(config::Role::Leader, &values))
 }
 
-fn follow(leader: SocketAddr, data: &Path) -> Following {
+fn follow(leader: SocketAddr, data: &Path) -> ReplicaNode {
     let (leader, data) = (format!("http://{leader}"), data.to_str().expect("UTF-8"));
-    Following::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", data)])).expect("a replica")
+    ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", data)])).expect("a replica")
 }
 
 /// Counts one word, and waits until a replica has acknowledged it.
-fn write(leading: &Leading, word: &str) -> PositionToken {
+fn write(leading: &LeaderNode, word: &str) -> PositionToken {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
     let mut tally = WordCounts::new(identity.hasher());
@@ -46,7 +46,7 @@ fn write(leading: &Leading, word: &str) -> PositionToken {
     identity.token(runtime.block_on(leading.leader().submit(batch, None)).expect("written").position)
 }
 
-fn write_many(leading: &Leading, times: usize) -> PositionToken {
+fn write_many(leading: &LeaderNode, times: usize) -> PositionToken {
     (1..times).fold(write(leading, "word"), |_, _| write(leading, "word"))
 }
 
@@ -65,7 +65,7 @@ fn url(address: SocketAddr) -> String {
 }
 
 /// Once the replica keeps a snapshot that has everything.
-fn stopped_and_started(following: Following, leader: SocketAddr, data: &Path) -> Following {
+fn stopped_and_started(following: ReplicaNode, leader: SocketAddr, data: &Path) -> ReplicaNode {
     following.stop().expect("a clean stop");
     follow(leader, data)
 }

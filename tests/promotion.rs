@@ -4,7 +4,7 @@
 #[path = "in_process/settings.rs"]
 mod settings;
 
-use memdb::{config, node::Node};
+use memdb::{config, node::SwitchingNode};
 use reqwest::blocking::Client;
 use serde_json::Value;
 use settings::resolve;
@@ -23,23 +23,23 @@ fn directory() -> TempDir {
     TempDir::new().expect("a directory")
 }
 
-fn lead(data: &Path, port: u16) -> Node {
+fn lead(data: &Path, port: u16) -> SwitchingNode {
     let (data, port) = (data.to_str().expect("UTF-8"), port.to_string());
     let values = [("data-dir", data), ("ack-timeout-ms", "300")];
     let mut settings = resolve(config::Role::Leader, &values);
     settings.port = port.parse().expect("a number");
-    Node::start(settings).expect("a leader")
+    SwitchingNode::start(settings).expect("a leader")
 }
 
-fn follow(leader: &str, data: Option<&Path>, port: u16) -> Node {
+fn follow(leader: &str, data: Option<&Path>, port: u16) -> SwitchingNode {
     let data = data.map_or("none", |data| data.to_str().expect("UTF-8"));
     let mut settings =
         resolve(config::Role::Replica, &[("leader", leader), ("data-dir", data), ("ack-timeout-ms", "300")]);
     settings.port = port;
-    Node::start(settings).expect("a replica")
+    SwitchingNode::start(settings).expect("a replica")
 }
 
-fn url(node: &Node) -> String {
+fn url(node: &SwitchingNode) -> String {
     at(node.address())
 }
 
@@ -220,7 +220,7 @@ fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
     }
     let refused = promote(&url(&without), true).expect_err("it has no files");
     assert!(refused.0 == 409 && refused.1.contains("keeps no files"), "{refused:?}");
-    let known = |node: &Node| status(&url(node)).is_some_and(|status| status["replicas_known"] == 3);
+    let known = |node: &SwitchingNode| status(&url(node)).is_some_and(|status| status["replicas_known"] == 3);
     until("that all know each other", || known(&keeps).then_some(()));
     other.stop().expect("a clean stop");
     let refused = promote(&url(&keeps), false).expect_err("the other may have more");

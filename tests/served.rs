@@ -10,7 +10,7 @@ use memdb::{
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
     manifest::Manifest,
-    node::{Following, Leading},
+    node::{ReplicaNode, LeaderNode},
     position::Position,
     recovery,
     replication::{HELLO_TYPE, NodeState},
@@ -31,13 +31,13 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn lead(data: &Path) -> Leading {
+fn lead(data: &Path) -> LeaderNode {
     let data = data.to_str().expect("UTF-8");
-    Leading::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
+    LeaderNode::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
 }
 
-fn follow(leader: &str) -> Following {
-    Following::start(&resolve(config::Role::Replica, &[("leader", leader)])).expect("a replica")
+fn follow(leader: &str) -> ReplicaNode {
+    ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", leader)])).expect("a replica")
 }
 
 fn url(address: SocketAddr) -> String {
@@ -45,7 +45,7 @@ fn url(address: SocketAddr) -> String {
 }
 
 /// As a follower at this address announces itself.
-fn announce(leading: &Leading, url: &str, local: bool) {
+fn announce(leading: &LeaderNode, url: &str, local: bool) {
     let hello = NodeState {
         node: 1,
         url: url.to_owned(),
@@ -63,7 +63,7 @@ fn announce(leading: &Leading, url: &str, local: bool) {
 }
 
 /// The states of the replicas that the leader serves, by their addresses.
-fn states(leading: &Leading) -> Vec<(String, String)> {
+fn states(leading: &LeaderNode) -> Vec<(String, String)> {
     let status = Client::new().get(format!("http://{}/status", leading.address())).send().expect("it answers");
     let status: serde_json::Value = serde_json::from_str(&status.text().expect("a body")).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
@@ -72,7 +72,7 @@ fn states(leading: &Leading) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn until(leading: &Leading, what: &str, is: impl Fn(&[(String, String)]) -> bool) {
+fn until(leading: &LeaderNode, what: &str, is: impl Fn(&[(String, String)]) -> bool) {
     let begun = Instant::now();
     loop {
         let states = states(leading);
@@ -89,7 +89,7 @@ fn streams(states: &[(String, String)], url: &str) -> bool {
 }
 
 /// Counts so many words at once; gives how many replicas have all that was ever written.
-fn acks(leading: &Leading, words: i64) -> u32 {
+fn acks(leading: &LeaderNode, words: i64) -> u32 {
     let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
     let mut tally = WordCounts::new(hasher);
     if words > 0 {
@@ -183,7 +183,7 @@ fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
     let (leading, kept) = (lead(data.path()), TempDir::new().expect("a directory"));
     let kept = kept.path().to_str().expect("UTF-8");
     let leader = url(leading.address());
-    let follower = Following::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", kept)]));
+    let follower = ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", kept)]));
     let follower = follower.expect("a replica");
     until(&leading, "the replica is served", |states| states.iter().any(|(_, state)| state == "streaming"));
     // A namespace has a series once it holds a word.
@@ -217,7 +217,7 @@ fn got(address: SocketAddr, path: &str) -> String {
     Client::new().get(format!("http://{address}{path}")).send().expect("it answers").text().expect("a body")
 }
 
-fn post(leading: &Leading, text: &str) -> String {
+fn post(leading: &LeaderNode, text: &str) -> String {
     let post = Client::new().post(format!("http://{}/post", leading.address())).body(text.to_owned());
     let answer = post.send().expect("it answers");
     assert_eq!(answer.status(), 202);
@@ -262,7 +262,7 @@ fn a_database_goes_on_with_the_version_of_the_analyzer_it_was_made_with() {
         assert_eq!(counted_on_both(old.path()), (expected, 1));
     }
     let settings = [("data-dir", old.path().to_str().expect("UTF-8")), ("analyzer", "standard")];
-    let leading = Leading::start(&resolve(config::Role::Leader, &settings)).expect("a leader");
+    let leading = LeaderNode::start(&resolve(config::Role::Leader, &settings)).expect("a leader");
     assert!(got(leading.address(), "/status").contains(r#""analyzer_version":1"#));
     leading.stop().expect("a clean stop");
 }

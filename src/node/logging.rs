@@ -58,7 +58,7 @@ pub(super) fn start(settings: &Settings, data_dir: Option<&Path>) -> Result<Opti
     if let Some(error) = failed {
         tracing::warn!(%error, "no log file can be written in the data directory: this goes to the terminal alone");
     }
-    tell_of_begin(settings);
+    log_start(settings);
     Ok(guard)
 }
 
@@ -78,7 +78,7 @@ fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
 }
 
 /// Says who begins, and where. The address is told once it is served.
-fn tell_of_begin(settings: &Settings) {
+fn log_start(settings: &Settings) {
     let (version, role, pid) = (env!("CARGO_PKG_VERSION"), settings.role.name(), std::process::id());
     let directory =
         settings.data_dir.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));

@@ -12,7 +12,7 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::time::Duration;
 
 /// Who has answered: the node at a URL, or the candidate's own replica.
-type Report = (Option<String>, Option<AppendAnswer>);
+type PromotionReport = (Option<String>, Option<AppendAnswer>);
 
 /// Asks everybody, and has everybody promise.
 ///
@@ -25,7 +25,7 @@ pub(super) async fn promote(
     secret: Option<&Secret>,
 ) -> Result<ElectedLeader, String> {
     let mut promotion = Promotion::new(candidate);
-    let mut under_way: FuturesUnordered<BoxFuture<'_, Report>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'_, PromotionReport>> = FuturesUnordered::new();
     loop {
         let drawn = random().map_err(|error| error.to_string())? as u64;
         match promotion.poll(drawn) {
@@ -55,7 +55,7 @@ pub(super) async fn promote(
     }
 }
 
-async fn ask(url: String, offer: Bytes, patience: Duration, secret: Option<Secret>) -> Report {
+async fn ask(url: String, offer: Bytes, patience: Duration, secret: Option<Secret>) -> PromotionReport {
     let answer = match PeerLink::new(&url, secret) {
         Ok(link) => link.append(&[offer], patience).await.map_err(|error| error.to_string()),
         Err(why) => Err(why),

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// What has come of something that was asked for.
-enum Report {
+enum TailReport {
     Answer(String, Result<AppendAnswer, ProbeError>),
     Records(Result<Option<Bytes>, String>),
 }
@@ -53,7 +53,7 @@ async fn run(
     if !links.is_empty() {
         tracing::info!("asking {} nodes what they know before this one leads", links.len());
     }
-    let mut under_way: FuturesUnordered<BoxFuture<'static, Report>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'static, TailReport>> = FuturesUnordered::new();
     loop {
         match recovery.poll(recovered, now_ms()) {
             TailAction::Ask(url, offer, patience_ms) => {
@@ -64,7 +64,7 @@ async fn run(
                 let link = links.get(&url).cloned().expect("it has answered");
                 let after = recovered.manifest.identity.token(after);
                 let fetched = async move { link.records(after).await.map_err(|error| error.to_string()) };
-                under_way.push(Box::pin(fetched.map(Report::Records)));
+                under_way.push(Box::pin(fetched.map(TailReport::Records)));
             }
             TailAction::Wait(until_ms) => {
                 let pause = Duration::from_millis(until_ms.saturating_sub(now_ms()).min(60_000));
@@ -73,8 +73,8 @@ async fn run(
                     () = sleep(pause) => continue,
                 };
                 match report {
-                    Report::Answer(url, answer) => recovery.answered(&url, answer, now_ms()),
-                    Report::Records(records) => recovery.fetched(records, recovered),
+                    TailReport::Answer(url, answer) => recovery.answered(&url, answer, now_ms()),
+                    TailReport::Records(records) => recovery.fetched(records, recovered),
                 }
             }
             TailAction::Alarm(what) => tracing::warn!("{what}"),
@@ -86,8 +86,8 @@ async fn run(
 }
 
 /// Asks a node where it stands.
-async fn ask(link: Option<Arc<PeerLink>>, url: String, offer: Bytes, patience: Duration) -> Report {
-    let Some(link) = link else { return Report::Answer(url, Err(ProbeError::NotThere)) };
+async fn ask(link: Option<Arc<PeerLink>>, url: String, offer: Bytes, patience: Duration) -> TailReport {
+    let Some(link) = link else { return TailReport::Answer(url, Err(ProbeError::NotThere)) };
     let answer = link.append(&[offer], patience).await.map_err(|error| match error {
         LinkError::NothingThere => {
             tracing::info!("nothing listens at {url}: that node is not asked");
@@ -96,7 +96,7 @@ async fn ask(link: Option<Arc<PeerLink>>, url: String, offer: Bytes, patience: D
         error if error.may_pass() => ProbeError::MayPass(error.to_string()),
         error => ProbeError::Strange(error.to_string()),
     });
-    Report::Answer(url, answer)
+    TailReport::Answer(url, answer)
 }
 
 impl From<TailRefusal> for NodeError {

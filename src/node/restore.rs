@@ -21,7 +21,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 /// What was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreReport {
     /// The database.
     pub database: u128,
     /// Where it stands.
@@ -42,7 +42,7 @@ pub fn restore(
     secret: Option<Secret>,
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Restored, NodeError> {
+) -> Result<RestoreReport, NodeError> {
     let (disk, _lock) = lock(directory)?;
     let names = disk.list().map_err(|error| NodeError::DataDirectory { path: directory.to_owned(), error })?;
     if let Some(name) = names.iter().find(|name| FileKind::of_name(name).is_some()) {
@@ -59,9 +59,9 @@ async fn fetch(
     disk: &Arc<dyn Disk>,
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Restored, String> {
+) -> Result<RestoreReport, String> {
     let told = |error: LinkError| format!("{from}: {error}");
-    let (epoch, upto) = standing_of(link, patience).await.map_err(told)?;
+    let (epoch, upto) = position_of(link, patience).await.map_err(told)?;
     let incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
         format!("{from} has no snapshot to give: take a node that keeps files, or wait until it has written one")
     })?;
@@ -90,7 +90,7 @@ async fn fetch(
 }
 
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
-async fn standing_of(link: &PeerLink, patience: Duration) -> Result<(Epoch, Sequence), LinkError> {
+async fn position_of(link: &PeerLink, patience: Duration) -> Result<(Epoch, Sequence), LinkError> {
     // The first version, which every release can read: the question is about none of its words.
     let identity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
     let offer = AppendRequest::probe(identity, 0);
@@ -163,11 +163,11 @@ fn sync(log: &mut Log) -> Result<(), String> {
 }
 
 /// All is synced: what is there is as good as after a clean stop.
-fn conclude(disk: &dyn Disk, manifest: &mut Manifest, log: &mut Log, store: &Store) -> Result<Restored, String> {
+fn conclude(disk: &dyn Disk, manifest: &mut Manifest, log: &mut Log, store: &Store) -> Result<RestoreReport, String> {
     sync(log)?;
     let position = store.mark().position;
     manifest.state.clean_stop = Some(position);
     manifest.write(disk).map_err(|error| error.to_string())?;
     let words = store.reader().read().namespaces().iter().map(|(_, words)| words).sum();
-    Ok(Restored { database: manifest.identity.database_id, position, words })
+    Ok(RestoreReport { database: manifest.identity.database_id, position, words })
 }

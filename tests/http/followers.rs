@@ -10,7 +10,7 @@ use memdb::{
     client::Forward,
     config,
     metrics::{Metrics, NodeLimits, NodeRole},
-    node::{Following, Leading},
+    node::{ReplicaNode, LeaderNode},
     position::Position,
     replication::PeerStatus,
     view::DatabaseView,
@@ -29,17 +29,17 @@ use std::{
 };
 use tempfile::TempDir;
 
-fn lead(data: &Path) -> Leading {
+fn lead(data: &Path) -> LeaderNode {
     let data = data.to_str().expect("UTF-8");
-    Leading::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
+    LeaderNode::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
 }
 
-fn follow(leader: SocketAddr) -> Following {
-    Following::start(&resolve(config::Role::Replica, &[("leader", &format!("http://{leader}"))])).expect("a replica")
+fn follow(leader: SocketAddr) -> ReplicaNode {
+    ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", &format!("http://{leader}"))])).expect("a replica")
 }
 
 /// A leader and a replica that has all it has.
-fn cluster() -> (TempDir, Leading, Following) {
+fn cluster() -> (TempDir, LeaderNode, ReplicaNode) {
     let data = TempDir::new().expect("a directory");
     let leading = lead(data.path());
     let following = follow(leading.address());
@@ -64,7 +64,7 @@ fn json(wire: &mut Wire, target: &str, body: &str) -> Answer {
 }
 
 /// A position of the leader's first epoch.
-fn token(leading: &Leading, sequence: u64) -> String {
+fn token(leading: &LeaderNode, sequence: u64) -> String {
     let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
     identity.token(Position::new(1, sequence)).to_string()
 }

@@ -4,7 +4,7 @@ use crate::{
     database::{Making, SMALL},
     settings::resolve,
 };
-use memdb::{config, disk::RealDisk, manifest::Manifest, node::LocalFollowing, replication::peer_link::PeerLink};
+use memdb::{config, disk::RealDisk, manifest::Manifest, node::FileFollowerNode, replication::peer_link::PeerLink};
 use std::{
     fs,
     io::{Read, Write},
@@ -15,9 +15,9 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn follow(directory: &Path) -> LocalFollowing {
+fn follow(directory: &Path) -> FileFollowerNode {
     let directory = directory.to_str().expect("UTF-8");
-    LocalFollowing::start(&resolve(config::Role::LocalReplica, &[("data-dir", directory)])).expect("a local replica")
+    FileFollowerNode::start(&resolve(config::Role::LocalReplica, &[("data-dir", directory)])).expect("a local replica")
 }
 
 fn wait(what: &str, mut until: impl FnMut() -> bool) {
@@ -28,7 +28,7 @@ fn wait(what: &str, mut until: impl FnMut() -> bool) {
     }
 }
 
-fn status(node: &LocalFollowing) -> String {
+fn status(node: &FileFollowerNode) -> String {
     let mut stream = TcpStream::connect(node.address()).expect("it listens");
     stream.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();

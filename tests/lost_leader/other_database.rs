@@ -1,7 +1,7 @@
 //! A leader whose directory is lost starts anew, and so leads another database at the same address.
 
 use super::{PATIENCE, follow, lead, url};
-use memdb::node::{Following, Leading};
+use memdb::node::{ReplicaNode, LeaderNode};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::{net::SocketAddr, path::Path, time::Instant};
@@ -52,7 +52,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 /// A leader on this port.
-fn lead_at(address: SocketAddr, data: &Path) -> Leading {
+fn lead_at(address: SocketAddr, data: &Path) -> LeaderNode {
     lead(data, &[("port", &address.port().to_string())]).expect("a leader")
 }
 
@@ -61,7 +61,7 @@ fn is_ready(node: SocketAddr) -> bool {
 }
 
 /// Three posts on a leader and its replica, as when nothing is lost.
-fn cluster(data: &Path, replica_data: &Path) -> (Leading, Following, Told) {
+fn cluster(data: &Path, replica_data: &Path) -> (LeaderNode, ReplicaNode, Told) {
     let leading = lead(data, &[]).expect("a leader");
     let following = follow(leading.address(), replica_data);
     until("the replica is ready", || is_ready(following.address()));

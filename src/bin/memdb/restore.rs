@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Ended {
     });
     bar.finish_and_clear();
     let restored = restored.map_err(|error| Failure::Failed(error.to_string()))?;
-    let node::Restored { database, position, words } = restored;
+    let node::RestoreReport { database, position, words } = restored;
     let token = PositionToken::of(database, position);
     if arguments.json {
         let told = json!({"database": format!("{database:032x}"), "position": token.to_string(), "words": words});

@@ -4,12 +4,12 @@
 //! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    Held, MachineClock, NodeError, STOP_GRACE,
-    applying::{Applying, Hands, Reply},
+    NodeResources, MachineClock, NodeError, STOP_GRACE,
+    replica_driver::{ReplicaDriver, ReplicaState, AnswerSender},
     browser_policy,
-    contact::{Contact, Leaders, discovery},
+    discovery_thread::{DiscoveryThread, LeaderLinks, discovery},
     http_settings, metrics, node_access, random, segment_bytes, window,
-    workers::{Done, Tell, Workers},
+    disk_workers::{DiskWorkDone, WorkListener, DiskWorkers},
 };
 use crate::{
     api::http::{About, Api, Role, Server},
@@ -28,36 +28,36 @@ use crate::{
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// A replica that runs.
-pub struct Following {
+pub struct ReplicaNode {
     // In the order they are closed.
     server: Server,
     follower: ReplicaHandle,
     node: NodeId,
     url: String,
     leader: Option<String>,
-    thread: JoinHandle<Replica<Reply>>,
-    contact: Contact,
+    thread: JoinHandle<Replica<AnswerSender>>,
+    contact: DiscoveryThread,
     _lock: Option<Arc<DirectoryLock>>,
 }
 
-impl Following {
+impl ReplicaNode {
     /// Starts a replica: listens, reads its files if it has some, serves, and announces itself to its leader.
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Held::take(settings, Arc::new(MachineClock))?, settings, settings.leader.as_deref(), None)
+        Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, settings.leader.as_deref(), None)
     }
 
     /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be.
-    pub(super) fn begin(
-        held: &Held,
+    pub(super) fn open(
+        held: &NodeResources,
         settings: &Settings,
         leader: Option<&str>,
         not_promoted: Option<String>,
     ) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let Held { listening, clock, logged, .. } = held.clone();
+        let NodeResources { listening, clock, logged, .. } = held.clone();
         // A leader whose files were taken away follows whoever was promoted; it must touch nothing that stands in their place.
         let (directory, files_problem) = match held.directory_in_place(settings) {
             Err(error) => (None, Some(error.to_string())),
@@ -65,7 +65,7 @@ impl Following {
         };
         let (disk, lock) = directory.unzip();
         let found = match &disk {
-            Some(disk) => look(disk, settings)?,
+            Some(disk) => read_directory(disk, settings)?,
             None => ReplicaFindings::Nothing,
         };
         let now = clock.monotonic();
@@ -87,19 +87,19 @@ impl Following {
             snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
         };
         let discovery = discovery(leader, settings, &found, &url);
-        let leaders = Leaders { discovery, secret: settings.cluster_secret.clone() };
+        let leaders = LeaderLinks { discovery, secret: settings.cluster_secret.clone() };
         let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
         if let ReplicaFindings::Unusable { database, .. } = &found {
             // Nothing of it can be read, and no other takes its place.
             forward.holds(*database);
         }
         let (contact, orders) =
-            Contact::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
-        let workers = disk.as_ref().map(|disk| Workers::start(disk, &metrics, &tell(&follower))).transpose()?;
+            DiscoveryThread::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
+        let workers = disk.as_ref().map(|disk| DiskWorkers::start(disk, &metrics, &work_listener(&follower))).transpose()?;
         let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, before, now, &mut actions);
-        let applying = Applying::new(Hands {
+        let applying = ReplicaDriver::new(ReplicaState {
             replica,
             follower: follower.clone(),
             workers,
@@ -151,7 +151,7 @@ impl Following {
         self.end(STOP_GRACE)
     }
 
-    /// As [`Following::stop`], with so much time for requests in flight.
+    /// As [`ReplicaNode::stop`], with so much time for requests in flight.
     pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
         let Self { server, follower, thread, contact, _lock: lock, .. } = self;
         follower.view().set_ready(false);
@@ -171,7 +171,7 @@ impl Following {
 }
 
 /// What is in the replica's directory. What cannot be used is no reason not to start: the leader has it.
-fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<ReplicaFindings, NodeError> {
+fn read_directory(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<ReplicaFindings, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
         let report = recovered.as_ref().map(|recovered| recovered.report.to_string());
@@ -196,13 +196,13 @@ fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<ReplicaFindings, No
 }
 
 /// What the workers have done goes to the replica's thread.
-fn tell(follower: &ReplicaHandle) -> Tell {
+fn work_listener(follower: &ReplicaHandle) -> WorkListener {
     let follower = follower.clone();
     Arc::new(move |done| {
         follower.send(match done {
-            Done::Synced(sync, result) => ReplicaEvent::Synced(sync, result),
-            Done::FilesChecked(check, found) => ReplicaEvent::FilesChecked(check, found),
-            Done::Snapshot(result, took_ms) => ReplicaEvent::SnapshotEnded(result, took_ms),
+            DiskWorkDone::Synced(sync, result) => ReplicaEvent::Synced(sync, result),
+            DiskWorkDone::FilesChecked(check, found) => ReplicaEvent::FilesChecked(check, found),
+            DiskWorkDone::Snapshot(result, took_ms) => ReplicaEvent::SnapshotEnded(result, took_ms),
         });
     })
 }

@@ -1,6 +1,6 @@
 //! The writer thread: gives the Writer what has come, and carries out what it wants done.
 
-use super::workers::{Wanted, Workers, tell_of_failure};
+use super::disk_workers::{SnapshotRequest, DiskWorkers, log_failure};
 use crate::{
     clock::{Clock, Monotonic},
     disk::Disk,
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 const WRITE_BYTES: usize = 1 << 20;
 
 /// Where a promise is noted.
-pub(super) struct Notes {
+pub(super) struct PromiseStore {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) manifest: Arc<Mutex<Manifest>>,
 }
@@ -28,13 +28,13 @@ pub(super) struct Notes {
 pub(super) fn start(
     writer: Writer<WriteReply>,
     incumbent: StepDownGate,
-    notes: Notes,
+    notes: PromiseStore,
     leader: Leader,
-    workers: Workers,
+    workers: DiskWorkers,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 ) -> io::Result<JoinHandle<Writer<WriteReply>>> {
-    let thread = Thread {
+    let thread = WriterThread {
         writer,
         incumbent,
         notes,
@@ -50,12 +50,12 @@ pub(super) fn start(
     std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
 }
 
-struct Thread {
+struct WriterThread {
     writer: Writer<WriteReply>,
     incumbent: StepDownGate,
-    notes: Notes,
+    notes: PromiseStore,
     leader: Leader,
-    workers: Workers,
+    workers: DiskWorkers,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     events: VecDeque<LeaderEvent>,
@@ -66,9 +66,9 @@ struct Thread {
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct End(Leader);
+struct NotifyOnExit(Leader);
 
-impl Drop for End {
+impl Drop for NotifyOnExit {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.poisoned();
@@ -77,9 +77,9 @@ impl Drop for End {
     }
 }
 
-impl Thread {
+impl WriterThread {
     fn run(mut self) -> Writer<WriteReply> {
-        let _end = End(self.leader.clone());
+        let _end = NotifyOnExit(self.leader.clone());
         loop {
             let patience = self.patience();
             self.leader.take(&mut self.events, patience);
@@ -131,10 +131,10 @@ impl Thread {
                     self.leader.stepped_down(Successor(None));
                 }
             }
-            LeaderEvent::Offer(bytes, reply) => self.offered(&bytes, reply),
+            LeaderEvent::Offer(bytes, reply) => self.on_append_request(&bytes, reply),
             LeaderEvent::Synced(sync, result) => self.writer.synced(&sync, result, now, &mut self.actions),
             LeaderEvent::SnapshotEnded(result, took_ms) => {
-                result.as_ref().err().into_iter().for_each(tell_of_failure);
+                result.as_ref().err().into_iter().for_each(log_failure);
                 self.writer.snapshot_ended(&result, took_ms);
             }
             LeaderEvent::FilesChecked(check, found) => self.writer.files_checked(&check, &found, &mut self.actions),
@@ -143,7 +143,7 @@ impl Thread {
     }
 
     /// Another node asks, or is about to lead.
-    fn offered(&mut self, bytes: &[u8], reply: oneshot::Sender<AppendAnswer>) {
+    fn on_append_request(&mut self, bytes: &[u8], reply: oneshot::Sender<AppendAnswer>) {
         let offer = match AppendRequest::decode(bytes) {
             Ok(offer) => offer,
             Err(what) => return self.answer(AppendOutcome::Unreadable(what), reply),
@@ -205,7 +205,7 @@ impl Thread {
                 WriterAction::Sync(sync) => self.workers.sync(sync),
                 WriterAction::Snapshot(mark, place) => {
                     let reader = self.writer.store().reader();
-                    self.workers.snapshot(Wanted { identity: self.incumbent.identity, reader, mark, place });
+                    self.workers.snapshot(SnapshotRequest { identity: self.incumbent.identity, reader, mark, place });
                 }
                 WriterAction::Poisoned(what) => {
                     tracing::error!("{what}: no more writes until a restart; reads go on");
@@ -264,7 +264,7 @@ mod tests {
         assert!(futures::poll!(&mut waiting).is_pending());
         let dying = leader.clone();
         let thread = std::thread::Builder::new().spawn(move || {
-            let _end = End(dying);
+            let _end = NotifyOnExit(dying);
             panic!("on purpose");
         });
         assert!(thread.expect("a thread").join().is_err());

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// What the contact thread is to do.
-pub(super) enum Order {
+pub(super) enum DiscoveryCommand {
     /// The leader is there from now on.
     Leader(String),
     /// Tell the leader where this replica is.
@@ -41,12 +41,12 @@ pub(super) fn discovery(leader: Option<&str>, settings: &Settings, found: &Repli
 }
 
 /// Where the leader is, and what opens its door.
-pub(super) struct Leaders {
+pub(super) struct LeaderLinks {
     pub(super) discovery: LeaderDiscovery,
     pub(super) secret: Option<Secret>,
 }
 
-impl Leaders {
+impl LeaderLinks {
     fn link(&self, url: Option<&str>) -> Result<PeerLink, String> {
         PeerLink::new(url.ok_or("no leader is known")?, self.secret.clone())
     }
@@ -80,19 +80,19 @@ impl Leaders {
 }
 
 /// The running thread.
-pub(super) struct Contact {
+pub(super) struct DiscoveryThread {
     stopping: CancellationToken,
     thread: JoinHandle<()>,
 }
 
-impl Contact {
+impl DiscoveryThread {
     pub(super) fn start(
-        mut leaders: Leaders,
+        mut leaders: LeaderLinks,
         window: DedupLimits,
         disk: Option<Arc<dyn Disk>>,
         follower: ReplicaHandle,
         forward: Forward,
-    ) -> std::io::Result<(Self, mpsc::Sender<Order>)> {
+    ) -> std::io::Result<(Self, mpsc::Sender<DiscoveryCommand>)> {
         let (orders, mut wanted) = mpsc::channel(8);
         let stopping = CancellationToken::new();
         let stop = stopping.clone();
@@ -101,8 +101,8 @@ impl Contact {
             let (mut said, mut failures) = (false, 0_u32);
             while let Some(order) = wanted.recv().await {
                 match order {
-                    Order::Leader(url) => leaders.discovery.follow_hint(url),
-                    Order::Announce(hello) => {
+                    DiscoveryCommand::Leader(url) => leaders.discovery.follow_hint(url),
+                    DiscoveryCommand::Announce(hello) => {
                         let announced = leaders.announce(&hello, &forward).await;
                         if let Err(error) = &announced
                             && !said
@@ -111,7 +111,7 @@ impl Contact {
                         }
                         said = announced.is_err();
                     }
-                    Order::Load(identity) => {
+                    DiscoveryCommand::Load(identity) => {
                         let loaded = match leaders.link(leaders.discovery.leader()) {
                             Ok(link) => full_sync::load(&link, identity, window, disk.as_deref()).await,
                             Err(why) => Err(why),

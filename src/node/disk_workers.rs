@@ -25,7 +25,7 @@ const SNAPSHOT_NICE: i32 = 10;
 const PACE: Duration = Duration::from_millis(1);
 
 /// What a worker has done.
-pub(super) enum Done {
+pub(super) enum DiskWorkDone {
     /// A sync.
     Synced(SyncJob, io::Result<()>),
     /// A look at the files.
@@ -35,7 +35,7 @@ pub(super) enum Done {
 }
 
 /// A snapshot that is wanted.
-pub(super) struct Wanted {
+pub(super) struct SnapshotRequest {
     pub(super) identity: DatabaseIdentity,
     pub(super) reader: StoreReader,
     pub(super) mark: StateId,
@@ -43,7 +43,7 @@ pub(super) struct Wanted {
 }
 
 /// Whom the workers tell what they have done.
-pub(super) type Tell = Arc<dyn Fn(Done) + Send + std::marker::Sync>;
+pub(super) type WorkListener = Arc<dyn Fn(DiskWorkDone) + Send + std::marker::Sync>;
 
 /// Work for the thread that syncs.
 enum DiskWork {
@@ -52,13 +52,13 @@ enum DiskWork {
 }
 
 /// Hands work to the threads. They end when this is dropped.
-pub(super) struct Workers {
+pub(super) struct DiskWorkers {
     syncs: SyncSender<DiskWork>,
-    snapshots: SyncSender<Wanted>,
+    snapshots: SyncSender<SnapshotRequest>,
 }
 
-impl Workers {
-    pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<Metrics>, tell: &Tell) -> io::Result<Self> {
+impl DiskWorkers {
+    pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<Metrics>, tell: &WorkListener) -> io::Result<Self> {
         // There is one of each under way at a time, and of those of files that were replaced since: handing over never waits.
         let (syncs, wanted_syncs) = sync_channel(4);
         let (snapshots, wanted_snapshots) = sync_channel(1);
@@ -77,13 +77,13 @@ impl Workers {
         self.syncs.send(DiskWork::Check(check)).expect("the sync thread lives as long as this");
     }
 
-    pub(super) fn snapshot(&self, wanted: Wanted) {
+    pub(super) fn snapshot(&self, wanted: SnapshotRequest) {
         self.snapshots.send(wanted).expect("the snapshot thread lives as long as this");
     }
 }
 
 /// Says that a snapshot has failed. Where something was not found, what stands in for it may be gone too: that is looked at next.
-pub(super) fn tell_of_failure(error: &FileError) {
+pub(super) fn log_failure(error: &FileError) {
     if error.is_gone() {
         tracing::error!(%error, "a snapshot failed: whether the data directory is still there is looked at now");
     } else {
@@ -95,27 +95,27 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
-fn run_syncs(wanted: &Receiver<DiskWork>, tell: &Tell, metrics: &Metrics) {
+fn run_syncs(wanted: &Receiver<DiskWork>, tell: &WorkListener, metrics: &Metrics) {
     for work in wanted {
         let sync = match work {
             DiskWork::Sync(sync) => sync,
             DiskWork::Check(check) => {
                 let found = unless_panic(|| check.run(), |error| error);
-                tell(Done::FilesChecked(check, found));
+                tell(DiskWorkDone::FilesChecked(check, found));
                 continue;
             }
         };
         let (result, took) = timed(|| unless_panic(|| sync.run(), |error| error));
         metrics.syncs.inc();
         metrics.sync_seconds.observe(took.as_secs_f64());
-        tell(Done::Synced(sync, result));
+        tell(DiskWorkDone::Synced(sync, result));
     }
 }
 
-fn run_snapshots(wanted: Receiver<Wanted>, tell: &Tell, metrics: &Metrics, disk: &Arc<dyn Disk>) {
+fn run_snapshots(wanted: Receiver<SnapshotRequest>, tell: &WorkListener, metrics: &Metrics, disk: &Arc<dyn Disk>) {
     // On Linux this thread alone: a post that comes while a snapshot is written goes first.
     let _ = rustix::process::nice(SNAPSHOT_NICE);
-    for Wanted { identity, reader, mark, place } in wanted {
+    for SnapshotRequest { identity, reader, mark, place } in wanted {
         let job = || SnapshotJob::start(Arc::clone(disk), identity, reader, mark, place).and_then(run_paced);
         let (result, took) = timed(|| unless_panic(job, FileError::io("a snapshot")));
         if let Ok(published) = &result {
@@ -123,7 +123,7 @@ fn run_snapshots(wanted: Receiver<Wanted>, tell: &Tell, metrics: &Metrics, disk:
             metrics.snapshot_seconds.observe(took.as_secs_f64());
             metrics.snapshot_bytes.set(published.bytes as i64);
         }
-        tell(Done::Snapshot(result, took.as_millis() as u64));
+        tell(DiskWorkDone::Snapshot(result, took.as_millis() as u64));
     }
 }
 

@@ -4,7 +4,7 @@
 //! a tenth of a second. A task on it announces this node to the leader that the files name.
 
 use super::{
-    Listening, MachineClock, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window,
+    NodeListener, MachineClock, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window,
 };
 use crate::{
     api::http::{About, Api, Role, Server},
@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_millis(200);
 const ANNOUNCE: Duration = Duration::from_secs(2);
 
 /// A local replica that runs.
-pub struct LocalFollowing {
+pub struct FileFollowerNode {
     // In the order they are closed.
     server: Server,
     view: Arc<DatabaseView>,
@@ -43,16 +43,16 @@ pub struct LocalFollowing {
     thread: JoinHandle<()>,
 }
 
-impl LocalFollowing {
+impl FileFollowerNode {
     /// Starts a local replica: listens, and serves once it has loaded what is in the files.
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Listening::take(settings)?, settings, Arc::new(MachineClock))
+        Self::open(&NodeListener::take(settings)?, settings, Arc::new(MachineClock))
     }
 
-    pub(super) fn begin(listening: &Listening, settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    pub(super) fn open(listening: &NodeListener, settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let url = listening.url(settings)?;
         let node = random()?;
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
@@ -60,7 +60,7 @@ impl LocalFollowing {
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
         let forward = Forward::new(None, random).map_err(std::io::Error::other)?;
         let (leader, leaders) = watch::channel(None);
-        let follow = Follow {
+        let follow = FollowThread {
             replica: FileFollower::new(Arc::new(RealDisk::at(directory)), window(settings)),
             view: Arc::clone(&view),
             notice: Arc::clone(&notice),
@@ -70,7 +70,7 @@ impl LocalFollowing {
             served: None,
             said: None,
         };
-        let announce = Announce {
+        let announce = AnnounceLoop {
             node,
             url: url.clone(),
             view: Arc::clone(&view),
@@ -136,7 +136,7 @@ impl LocalFollowing {
 }
 
 /// Follows the files.
-struct Follow {
+struct FollowThread {
     replica: FileFollower,
     view: Arc<DatabaseView>,
     notice: Arc<Notify>,
@@ -149,7 +149,7 @@ struct Follow {
     said: Option<String>,
 }
 
-impl Follow {
+impl FollowThread {
     async fn run(mut self) {
         loop {
             match self.replica.step() {
@@ -247,7 +247,7 @@ impl Follow {
 }
 
 /// Tells the leader that this node wants notices.
-struct Announce {
+struct AnnounceLoop {
     node: NodeId,
     url: String,
     view: Arc<DatabaseView>,
@@ -255,7 +255,7 @@ struct Announce {
     secret: Option<Secret>,
 }
 
-impl Announce {
+impl AnnounceLoop {
     async fn run(self, mut leaders: watch::Receiver<Option<String>>) {
         loop {
             let leader = leaders.borrow_and_update().clone();

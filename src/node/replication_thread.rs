@@ -37,7 +37,7 @@ const NOTICE_PAUSE: Duration = Duration::from_millis(1);
 const MOST: usize = limits::MAX_REPLICAS;
 
 /// Where the thread finds everything.
-pub(super) struct Place {
+pub(super) struct ReplicationContext {
     pub(super) leader: Leader,
     pub(super) node: NodeId,
     pub(super) identity: DatabaseIdentity,
@@ -58,7 +58,7 @@ pub(super) struct Place {
     pub(super) serving: Mutex<BTreeMap<NodeId, PeerIndex>>,
 }
 
-impl Place {
+impl ReplicationContext {
     /// From here on replicas are told of these, and of those that the settings name.
     fn tell_members(&self, known: &[String]) {
         let more = known.iter().filter(|url| !self.configured.contains(url));
@@ -71,13 +71,13 @@ impl Place {
 }
 
 /// The running thread.
-pub(super) struct Replicating {
+pub(super) struct ReplicationThread {
     stopping: CancellationToken,
     thread: JoinHandle<()>,
 }
 
-impl Replicating {
-    pub(super) fn start(place: Place, announced: mpsc::Receiver<NodeState>) -> io::Result<Self> {
+impl ReplicationThread {
+    pub(super) fn start(place: ReplicationContext, announced: mpsc::Receiver<NodeState>) -> io::Result<Self> {
         let stopping = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = stopping.clone();
@@ -100,7 +100,7 @@ impl Replicating {
 }
 
 /// A follower that is served.
-struct Served {
+struct ServedPeer {
     /// Whether it gets notices and no records.
     local: bool,
     announced: Arc<Notify>,
@@ -109,10 +109,10 @@ struct Served {
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<NodeState>) {
-    let mut served: BTreeMap<String, Served> = BTreeMap::new();
+async fn run(place: Arc<ReplicationContext>, mut announced: mpsc::Receiver<NodeState>) {
+    let mut served: BTreeMap<String, ServedPeer> = BTreeMap::new();
     let mut next: PeerIndex = 1;
-    let mut serve = |served: &mut BTreeMap<String, Served>, url: &str, local: bool| {
+    let mut serve = |served: &mut BTreeMap<String, ServedPeer>, url: &str, local: bool| {
         served.retain(|_, one| !one.task.is_finished());
         if url == place.url {
             return; // its settings, or those of a replica, name the leader itself
@@ -135,11 +135,11 @@ async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<NodeState>) {
         let (peer, announced, idle_since) = (next, Arc::new(Notify::new()), Arc::default());
         next += 1;
         let (announces, idle) = (Arc::clone(&announced), Arc::clone(&idle_since));
-        let task = Task { place: Arc::clone(&place), peer, link, announced: announces, idle_since: idle };
+        let task = PeerTask { place: Arc::clone(&place), peer, link, announced: announces, idle_since: idle };
         let url = url.to_owned();
         let task =
             if local { tokio::spawn(task.notices(url.clone())) } else { tokio::spawn(task.records(url.clone())) };
-        served.insert(url, Served { local, announced, idle_since, task });
+        served.insert(url, ServedPeer { local, announced, idle_since, task });
     };
     let known = place.manifest.lock().state.replicas.clone();
     place.tell_members(&known);
@@ -154,7 +154,7 @@ async fn run(place: Arc<Place>, mut announced: mpsc::Receiver<NodeState>) {
 
 /// Forgets the follower that has been of no use for longest, so that one that is there can be served: where a replica has
 /// another address after each start, most of those that are known are gone. Tells whether there is room now.
-fn make_room(place: &Place, served: &mut BTreeMap<String, Served>) -> bool {
+fn make_room(place: &ReplicationContext, served: &mut BTreeMap<String, ServedPeer>) -> bool {
     let others = served.iter().filter(|(url, _)| !place.configured.contains(url));
     let longest = others.filter_map(|(url, one)| Some(((*one.idle_since.lock())?, url.clone()))).min();
     let Some((_, url)) = longest else { return false };
@@ -163,7 +163,7 @@ fn make_room(place: &Place, served: &mut BTreeMap<String, Served>) -> bool {
     true
 }
 
-fn stop_serving(place: &Place, served: &mut BTreeMap<String, Served>, url: &str) {
+fn stop_serving(place: &ReplicationContext, served: &mut BTreeMap<String, ServedPeer>, url: &str) {
     if let Some(gone) = served.remove(url) {
         gone.task.abort();
         note(place, url, false);
@@ -171,7 +171,7 @@ fn stop_serving(place: &Place, served: &mut BTreeMap<String, Served>, url: &str)
 }
 
 /// Notes in the MANIFEST which replicas there are, so that they are asked after a restart.
-fn note(place: &Place, url: &str, there: bool) {
+fn note(place: &ReplicationContext, url: &str, there: bool) {
     let mut manifest = place.manifest.lock();
     let replicas = &mut manifest.state.replicas;
     let known = replicas.iter().position(|known| known == url);
@@ -200,13 +200,13 @@ fn note(place: &Place, url: &str, there: bool) {
 }
 
 /// Whether the replica at this address is served, and as far as is known it is there.
-fn is_there(place: &Place, url: &str) -> bool {
+fn is_there(place: &ReplicationContext, url: &str) -> bool {
     place.registry.statuses().iter().any(|one| one.url == url && !matches!(one.state, "away" | "refused"))
 }
 
 /// One follower's task.
-struct Task {
-    place: Arc<Place>,
+struct PeerTask {
+    place: Arc<ReplicationContext>,
     peer: PeerIndex,
     link: PeerLink,
     announced: Arc<Notify>,
@@ -214,22 +214,22 @@ struct Task {
 }
 
 /// However a task ends, also by a panic or from outside: from then on its replica counts for nothing.
-impl Drop for Task {
+impl Drop for PeerTask {
     fn drop(&mut self) {
-        let Place { registry, serving, leader, .. } = &*self.place;
+        let ReplicationContext { registry, serving, leader, .. } = &*self.place;
         leader.send(LeaderEvent::Replica(self.peer, PeerEvent::Gone));
         serving.lock().retain(|_, serving| *serving != self.peer);
         registry.forget(self.peer);
     }
 }
 
-impl Task {
+impl PeerTask {
     fn now(&self) -> Monotonic {
         self.place.clock.monotonic()
     }
 
     fn lead(&self) -> LeaderState {
-        let Place { node, identity, epoch, epochs, leader, members, .. } = &*self.place;
+        let ReplicationContext { node, identity, epoch, epochs, leader, members, .. } = &*self.place;
         let current = leader.view().current();
         let last = current.as_ref().expect("a leader serves from the start").reader.read().state_id();
         LeaderState {

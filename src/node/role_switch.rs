@@ -3,7 +3,7 @@
 //! The port and the data directory are held all the while. A role is closed in its order, then the other is built on the same
 //! files, as at any start; connections that come in between wait in the listener's queue.
 
-use super::{CHANGE_GRACE, Following, Held, Leading, MachineClock, NodeError, STOP_GRACE, promote::promote};
+use super::{CHANGE_GRACE, ReplicaNode, NodeResources, LeaderNode, MachineClock, NodeError, STOP_GRACE, promote::promote};
 use crate::{
     clock::Clock,
     config::{Role, Settings},
@@ -18,13 +18,13 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 /// A leader or a replica, whichever it is now.
-pub(super) enum Running {
-    Leading(Leading),
-    Following(Following),
+pub(super) enum RunningRole {
+    Leading(LeaderNode),
+    Following(ReplicaNode),
 }
 
 /// What ends a role.
-pub(super) enum Turn {
+pub(super) enum RoleChange {
     /// The node ends; why.
     Stop(&'static str),
     /// The other nodes have promised that this one may lead.
@@ -33,16 +33,16 @@ pub(super) enum Turn {
     Follow(Successor),
 }
 
-impl Running {
+impl RunningRole {
     /// Builds the role that the files name; the settings say it where there are none. A leader that another has succeeded meanwhile
     /// follows.
-    pub(super) fn begin(held: &Held, settings: &Settings) -> Result<Self, NodeError> {
+    pub(super) fn open(held: &NodeResources, settings: &Settings) -> Result<Self, NodeError> {
         let read = |(disk, _): &(Arc<dyn Disk>, _)| Manifest::read(&**disk).ok().flatten();
         let manifest = held.directory.as_ref().and_then(read);
         let own = held.listening.url(settings)?;
         let follow = |leader: Option<&str>, not_promoted| {
             let leader = leader.filter(|url| *url != own).or(settings.leader.as_deref());
-            Following::begin(held, settings, leader, not_promoted).map(Running::Following)
+            ReplicaNode::open(held, settings, leader, not_promoted).map(RunningRole::Following)
         };
         let verb = settings.role == Role::Leader;
         if !leads_at_start(manifest.as_ref(), verb) {
@@ -57,7 +57,7 @@ impl Running {
         if !verb {
             tracing::warn!("this node led when it ended: it leads again, unless another has led since");
         }
-        match Leading::begin(held, settings, None) {
+        match LeaderNode::open(held, settings, None) {
             Err(NodeError::Succeeded { by, told }) => {
                 tracing::warn!("another leads ({told}): this node follows");
                 follow(by.as_deref(), None)
@@ -67,29 +67,29 @@ impl Running {
                 tracing::error!(%error, "this node does not lead again");
                 follow(None, Some(error.to_string()))
             }
-            begun => begun.map(Running::Leading),
+            begun => begun.map(RunningRole::Leading),
         }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         match self {
-            Running::Leading(leading) => leading.address(),
-            Running::Following(following) => following.address(),
+            RunningRole::Leading(leading) => leading.address(),
+            RunningRole::Following(following) => following.address(),
         }
     }
 
     /// Waits for the end of the role.
-    async fn turn(&self, settings: &Settings) -> Turn {
+    async fn turn(&self, settings: &Settings) -> RoleChange {
         match self {
-            Running::Leading(leading) => tokio::select! {
-                () = leading.leader().ended() => Turn::Stop("its main thread has died"),
-                successor = leading.leader().succeeded() => Turn::Follow(successor),
+            RunningRole::Leading(leading) => tokio::select! {
+                () = leading.leader().ended() => RoleChange::Stop("its main thread has died"),
+                successor = leading.leader().succeeded() => RoleChange::Follow(successor),
             },
-            Running::Following(following) => {
+            RunningRole::Following(following) => {
                 let (follower, secret) = (following.follower(), settings.cluster_secret.as_ref());
                 loop {
                     let promotion = tokio::select! {
-                        () = follower.ended() => return Turn::Stop("its main thread has died"),
+                        () = follower.ended() => return RoleChange::Stop("its main thread has died"),
                         promotion = follower.promotion() => promotion,
                     };
                     let stood = promote(follower, following.candidate(settings, promotion.force), secret).await;
@@ -98,7 +98,7 @@ impl Running {
                     match stood {
                         Ok(elected) => {
                             follower.refuse_promotions().await;
-                            return Turn::Lead(elected);
+                            return RoleChange::Lead(elected);
                         }
                         Err(why) => tracing::warn!("this replica was not promoted: {why}"),
                     }
@@ -110,42 +110,42 @@ impl Running {
     /// Ends the role, with so much time for requests in flight.
     fn end(self, grace: Duration) -> Result<(), NodeError> {
         match self {
-            Running::Leading(leading) => leading.end(grace),
-            Running::Following(following) => following.end(grace),
+            RunningRole::Leading(leading) => leading.end(grace),
+            RunningRole::Following(following) => following.end(grace),
         }
     }
 
     /// The other role, on the same port and files.
-    fn change(self, turn: Turn, held: &Held, settings: &Settings) -> Result<Self, NodeError> {
+    fn change(self, turn: RoleChange, held: &NodeResources, settings: &Settings) -> Result<Self, NodeError> {
         // The files are recovered anew, so a stop that was not clean is no reason to give up.
         if let Err(error) = self.end(CHANGE_GRACE) {
             tracing::warn!(%error, "this role did not end cleanly");
         }
         match turn {
-            Turn::Lead(elected) => {
+            RoleChange::Lead(elected) => {
                 failpoint::pass("promote.stopped");
-                match Leading::begin(held, settings, Some(&elected)) {
+                match LeaderNode::open(held, settings, Some(&elected)) {
                     Ok(leading) => {
                         tracing::warn!(epoch = elected.epoch, "this node leads");
-                        Ok(Running::Leading(leading))
+                        Ok(RunningRole::Leading(leading))
                     }
                     Err(error) => {
                         tracing::error!(%error, "this replica does not lead after all");
-                        Following::begin(held, settings, None, Some(error.to_string())).map(Running::Following)
+                        ReplicaNode::open(held, settings, None, Some(error.to_string())).map(RunningRole::Following)
                     }
                 }
             }
-            Turn::Follow(Successor(url)) => {
-                Following::begin(held, settings, url.as_deref(), None).map(Running::Following)
+            RoleChange::Follow(Successor(url)) => {
+                ReplicaNode::open(held, settings, url.as_deref(), None).map(RunningRole::Following)
             }
-            Turn::Stop(_) => unreachable!("a node that ends has no other role"),
+            RoleChange::Stop(_) => unreachable!("a node that ends has no other role"),
         }
     }
 
     /// Runs, in whatever role, until `stopped` tells why it is to end, or its main thread dies.
     pub(super) fn run<F: Future<Output = &'static str>>(
         mut self,
-        held: Held,
+        held: NodeResources,
         settings: &Settings,
         runtime: &Runtime,
         mut stopped: impl FnMut() -> F,
@@ -153,11 +153,11 @@ impl Running {
         loop {
             let turn = runtime.block_on(async {
                 tokio::select! {
-                    why = stopped() => Turn::Stop(why),
+                    why = stopped() => RoleChange::Stop(why),
                     turn = self.turn(settings) => turn,
                 }
             });
-            if let Turn::Stop(why) = turn {
+            if let RoleChange::Stop(why) = turn {
                 tracing::info!(why, "stopping");
                 drop(held); // so that nobody waits in the listener's queue
                 return self.end(STOP_GRACE);
@@ -168,13 +168,13 @@ impl Running {
 }
 
 /// A leader or a replica that may become the other, without signals, for tests.
-pub struct Node {
+pub struct SwitchingNode {
     stopping: CancellationToken,
     address: SocketAddr,
     thread: JoinHandle<Result<(), NodeError>>,
 }
 
-impl Node {
+impl SwitchingNode {
     /// Starts the node that the settings describe.
     ///
     /// # Errors
@@ -183,13 +183,13 @@ impl Node {
         Self::start_with(settings, Arc::new(MachineClock))
     }
 
-    /// As [`Node::start`], with other clocks than the machine's.
+    /// As [`SwitchingNode::start`], with other clocks than the machine's.
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
-        let held = Held::take(&settings, clock)?;
-        let running = Running::begin(&held, &settings)?;
+        let held = NodeResources::take(&settings, clock)?;
+        let running = RunningRole::open(&held, &settings)?;
         let (stopping, address) = (CancellationToken::new(), running.address());
         let stop = stopping.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

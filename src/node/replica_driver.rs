@@ -5,8 +5,8 @@
 //! (`docs/decisions/0013-offers-at-once.md`).
 
 use super::{
-    contact::Order,
-    workers::{Wanted, Workers, tell_of_failure},
+    discovery_thread::DiscoveryCommand,
+    disk_workers::{SnapshotRequest, DiskWorkers, log_failure},
 };
 use crate::{
     client::Forward,
@@ -34,60 +34,60 @@ use tokio::sync::{mpsc, oneshot};
 const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
 
 /// Where an answer to the leader goes.
-pub(super) type Reply = oneshot::Sender<AppendAnswer>;
+pub(super) type AnswerSender = oneshot::Sender<AppendAnswer>;
 
 /// A replica and what it works with.
-pub(super) struct Hands {
-    pub(super) replica: Replica<Reply>,
+pub(super) struct ReplicaState {
+    pub(super) replica: Replica<AnswerSender>,
     pub(super) follower: ReplicaHandle,
-    pub(super) workers: Option<Workers>,
+    pub(super) workers: Option<DiskWorkers>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) orders: mpsc::Sender<DiscoveryCommand>,
     pub(super) forward: Forward,
     pub(super) identity: Option<DatabaseIdentity>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) actions: Vec<ReplicaAction<Reply>>,
+    pub(super) actions: Vec<ReplicaAction<AnswerSender>>,
 }
 
 /// A replica at work.
-pub(super) struct Applying {
+pub(super) struct ReplicaDriver {
     follower: ReplicaHandle,
     /// Nothing is left of it after the end, or a panic.
-    hands: Mutex<Option<Hands>>,
+    hands: Mutex<Option<ReplicaState>>,
 }
 
 /// The replica in the hands of one thread.
-struct Alone<'a> {
+struct DriverGuard<'a> {
     follower: &'a ReplicaHandle,
-    hands: MutexGuard<'a, Option<Hands>>,
+    hands: MutexGuard<'a, Option<ReplicaState>>,
 }
 
-impl<'a> Alone<'a> {
+impl<'a> DriverGuard<'a> {
     /// `None` if the replica has ended.
-    fn with(follower: &'a ReplicaHandle, hands: MutexGuard<'a, Option<Hands>>) -> Option<Self> {
+    fn with(follower: &'a ReplicaHandle, hands: MutexGuard<'a, Option<ReplicaState>>) -> Option<Self> {
         hands.is_some().then_some(Self { follower, hands })
     }
 
-    fn end(mut self) -> Hands {
+    fn end(mut self) -> ReplicaState {
         self.hands.take().expect("it is there until this")
     }
 }
 
-impl Deref for Alone<'_> {
-    type Target = Hands;
+impl Deref for DriverGuard<'_> {
+    type Target = ReplicaState;
 
-    fn deref(&self) -> &Hands {
+    fn deref(&self) -> &ReplicaState {
         self.hands.as_ref().expect("it was looked at")
     }
 }
 
-impl DerefMut for Alone<'_> {
-    fn deref_mut(&mut self) -> &mut Hands {
+impl DerefMut for DriverGuard<'_> {
+    fn deref_mut(&mut self) -> &mut ReplicaState {
         self.hands.as_mut().expect("it was looked at")
     }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for DriverGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             // Nobody knows how far it has come, so nobody goes on with it: the thread finds nothing, and ends as if it had
@@ -99,17 +99,17 @@ impl Drop for Alone<'_> {
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct End(ReplicaHandle);
+struct NotifyOnExit(ReplicaHandle);
 
-impl Drop for End {
+impl Drop for NotifyOnExit {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
-impl Applying {
+impl ReplicaDriver {
     /// A replica that was built, with the actions that were left by that.
-    pub(super) fn new(mut hands: Hands) -> Arc<Self> {
+    pub(super) fn new(mut hands: ReplicaState) -> Arc<Self> {
         hands.act();
         let follower = hands.follower.clone();
         let applying = Arc::new(Self { follower: follower.clone(), hands: Mutex::new(Some(hands)) });
@@ -122,12 +122,12 @@ impl Applying {
     ///
     /// # Panics
     /// If taking an offer has panicked on another thread.
-    pub(super) fn run(&self) -> Replica<Reply> {
-        let _end = End(self.follower.clone());
+    pub(super) fn run(&self) -> Replica<AnswerSender> {
+        let _end = NotifyOnExit(self.follower.clone());
         let (mut events, mut stopping, mut patience) = (VecDeque::new(), false, Duration::ZERO);
         loop {
             self.follower.wait(patience);
-            let hands = Alone::with(&self.follower, self.hands.lock());
+            let hands = DriverGuard::with(&self.follower, self.hands.lock());
             let mut hands = hands.expect("no panic while an offer was taken");
             // With the lock held: what is taken here is in front of what comes from now on.
             self.follower.take(&mut events);
@@ -147,32 +147,32 @@ impl Applying {
     }
 
     /// The replica, if it is free and nothing waits for its thread.
-    fn try_alone(&self) -> Option<Alone<'_>> {
-        let hands = Alone::with(&self.follower, self.hands.try_lock()?)?;
+    fn try_lock(&self) -> Option<DriverGuard<'_>> {
+        let hands = DriverGuard::with(&self.follower, self.hands.try_lock()?)?;
         self.follower.is_idle().then_some(hands)
     }
 }
 
-impl InlineApply for Applying {
-    fn try_apply(&self, bytes: &Bytes, reply: Reply) -> Result<(), Reply> {
+impl InlineApply for ReplicaDriver {
+    fn try_apply(&self, bytes: &Bytes, reply: AnswerSender) -> Result<(), AnswerSender> {
         if bytes.len() > limits::OFFER_AT_ONCE_BYTES {
             return Err(reply);
         }
-        let Some(mut hands) = self.try_alone() else { return Err(reply) };
-        let Hands { replica, actions, clock, .. } = &mut *hands;
+        let Some(mut hands) = self.try_lock() else { return Err(reply) };
+        let ReplicaState { replica, actions, clock, .. } = &mut *hands;
         replica.try_apply_inline(bytes, reply, clock.monotonic(), actions)?;
         hands.act();
         Ok(())
     }
 }
 
-impl Hands {
+impl ReplicaState {
     fn handle(&mut self, event: ReplicaEvent, now: Monotonic) {
         match event {
             ReplicaEvent::Offer(bytes, reply) => self.replica.on_append_request(&bytes, reply, now, &mut self.actions),
             ReplicaEvent::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
             ReplicaEvent::SnapshotEnded(result, took_ms) => {
-                result.as_ref().err().into_iter().for_each(tell_of_failure);
+                result.as_ref().err().into_iter().for_each(log_failure);
                 self.replica.snapshot_ended(&result, took_ms, now, &mut self.actions);
             }
             ReplicaEvent::FilesChecked(check, found) => self.replica.files_checked(&check, &found, &mut self.actions),
@@ -187,7 +187,7 @@ impl Hands {
             self.replica.start_sync(&mut self.actions);
         } else if self.replica.wants_to_announce(now) {
             // If the last one is still under way, the next will do.
-            let _ = self.orders.try_send(Order::Announce(self.replica.node_state()));
+            let _ = self.orders.try_send(DiscoveryCommand::Announce(self.replica.node_state()));
         }
     }
 
@@ -243,13 +243,13 @@ impl Hands {
                     }
                 }
                 ReplicaAction::Load(identity) => {
-                    if self.orders.try_send(Order::Load(identity)).is_err() {
+                    if self.orders.try_send(DiscoveryCommand::Load(identity)).is_err() {
                         self.follower.send(ReplicaEvent::Loaded(Err("another is under way".into())));
                     }
                 }
                 ReplicaAction::Sync(sync) => self.workers.as_ref().expect("it has files").sync(sync),
                 ReplicaAction::Snapshot(identity, reader, mark, place) => {
-                    let wanted = Wanted { identity, reader, mark, place };
+                    let wanted = SnapshotRequest { identity, reader, mark, place };
                     self.workers.as_ref().expect("it has files").snapshot(wanted);
                 }
                 ReplicaAction::Alarm(what) => tracing::error!("{what}"),
@@ -273,7 +273,7 @@ impl Hands {
                 tracing::error!(error, "writes cannot be passed on");
             }
             // Before an order to load from there.
-            let _ = self.orders.try_send(Order::Leader(members.leader.clone()));
+            let _ = self.orders.try_send(DiscoveryCommand::Leader(members.leader.clone()));
         }
         self.follower.note_members(members);
     }
@@ -294,7 +294,7 @@ mod tests {
     };
 
     /// A replica that holds nothing, and whose thread does not run.
-    fn applying() -> (Arc<Applying>, mpsc::Receiver<Order>) {
+    fn applying() -> (Arc<ReplicaDriver>, mpsc::Receiver<DiscoveryCommand>) {
         let settings = ReplicaSettings {
             node: 1,
             url: "http://127.0.0.1:1".into(),
@@ -304,7 +304,7 @@ mod tests {
         let mut actions = Vec::new();
         let replica = Replica::new(settings, None, ReplicaFindings::Nothing, None, Monotonic::default(), &mut actions);
         let (orders, ordered) = mpsc::channel(4);
-        let hands = Hands {
+        let hands = ReplicaState {
             replica,
             follower: ReplicaHandle::new(Arc::new(DatabaseView::new(true)), Arc::new(ReplicationBacklog::new(0, 0))),
             workers: None,
@@ -318,7 +318,7 @@ mod tests {
             clock: Arc::new(MachineClock),
             actions,
         };
-        (Applying::new(hands), ordered)
+        (ReplicaDriver::new(hands), ordered)
     }
 
     /// What a leader that has written nothing says every quarter of a second.
@@ -339,16 +339,16 @@ mod tests {
     }
 
     /// What becomes of an offer that may be taken at once: `None` if it is for the thread.
-    fn at_once(applying: &Applying, bytes: impl Into<Bytes>) -> Option<AppendOutcome> {
+    fn at_once(applying: &ReplicaDriver, bytes: impl Into<Bytes>) -> Option<AppendOutcome> {
         let (reply, mut answer) = oneshot::channel();
         applying.try_apply(&bytes.into(), reply).ok()?;
         Some(answer.try_recv().expect("it is answered by then").outcome)
     }
 
     /// The first offer is handled, in the place of the thread.
-    fn begin(applying: &Applying) {
+    fn begin(applying: &ReplicaDriver) {
         let (reply, mut answer) = oneshot::channel();
-        let mut hands = applying.try_alone().expect("it is free");
+        let mut hands = applying.try_lock().expect("it is free");
         hands.handle(ReplicaEvent::Offer(heartbeat().encode_head().into(), reply), Monotonic::default());
         hands.act();
         assert_eq!(answer.try_recv().expect("answered").outcome, AppendOutcome::Applied);
@@ -377,7 +377,7 @@ mod tests {
     fn no_offer_overtakes_what_waits_for_the_thread_or_is_in_its_hands() {
         let (applying, _ordered) = applying();
         begin(&applying);
-        let busy = applying.try_alone().expect("it is free");
+        let busy = applying.try_lock().expect("it is free");
         assert_eq!(at_once(&applying, heartbeat().encode_head()), None, "the thread has it");
         drop(busy);
         // One that counts against no bound of the queue, too.
@@ -409,7 +409,7 @@ mod tests {
         begin(&applying);
         let dying = Arc::clone(&applying);
         let died = thread::Builder::new().spawn(move || {
-            let _hands = dying.try_alone().expect("it is free");
+            let _hands = dying.try_lock().expect("it is free");
             panic!("on purpose");
         });
         assert!(died.expect("a thread").join().is_err());

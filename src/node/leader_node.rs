@@ -1,12 +1,12 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, MachineClock, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random,
+    NodeResources, MachineClock, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random,
     recover_tail,
-    replicating::{Place, Replicating},
+    replication_thread::{ReplicationContext, ReplicationThread},
     segment_bytes, window,
-    workers::{Done, Tell, Workers},
-    writing::{self, Notes},
+    disk_workers::{DiskWorkDone, WorkListener, DiskWorkers},
+    writer_thread::{self, PromiseStore},
 };
 use crate::{
     api::http::{About, Api, Role, Server},
@@ -33,38 +33,38 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Dura
 const CLOCK_BEHIND_MS: i64 = 60_000;
 
 /// A leader that runs.
-pub struct Leading {
+pub struct LeaderNode {
     // In the order they are closed.
     server: Server,
     leader: Leader,
     writer: JoinHandle<Writer<WriteReply>>,
-    replicating: Replicating,
+    replicating: ReplicationThread,
     manifest: Arc<Mutex<Manifest>>,
     disk: Arc<dyn Disk>,
     _lock: Arc<DirectoryLock>,
 }
 
-impl Leading {
+impl LeaderNode {
     /// Starts a leader: listens, locks and recovers its data, then serves.
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
     pub fn start(settings: &Settings) -> Result<Self, NodeError> {
-        Self::begin(&Held::take(settings, Arc::new(MachineClock))?, settings, None)
+        Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, None)
     }
 
     /// `elected`: what the other nodes have promised a replica that is to lead.
-    pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&ElectedLeader>) -> Result<Self, NodeError> {
+    pub(super) fn open(held: &NodeResources, settings: &Settings, elected: Option<&ElectedLeader>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let Held { listening, clock, logged, .. } = held.clone();
+        let NodeResources { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
         let WritableDatabase { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
         let identity = manifest.identity;
         if new {
-            tell_of_new(settings);
+            log_new_database(settings);
         }
         let found = if new { "a new database".to_owned() } else { report.to_string() };
-        tell_of(&store, &identity, &found, clock.wall());
+        log_recovery(&store, &identity, &found, clock.wall());
         let now = clock.monotonic();
         let logged_clock = LoggedClock::of_a_leader(logged.get(), store.time_ms(), clock.wall(), now);
         logged.set(logged_clock);
@@ -76,14 +76,14 @@ impl Leading {
         let metrics = metrics(settings, NodeRole::Leader);
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
-        let workers = Workers::start(&disk, &metrics, &tell(&leader))?;
+        let workers = DiskWorkers::start(&disk, &metrics, &work_listener(&leader))?;
         let writer = Writer::new(store, log, writer_settings(settings), snapshot, logged_clock, now);
         let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = PeerRegistry::new();
         let node = elected.map_or_else(random, |elected| Ok(elected.node))?;
         let incumbent = StepDownGate::new(node, url.clone(), identity, last.epoch);
-        let notes = Notes { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
-        let writer = writing::start(
+        let notes = PromiseStore { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
+        let writer = writer_thread::start(
             writer,
             incumbent,
             notes,
@@ -92,7 +92,7 @@ impl Leading {
             Arc::clone(&metrics),
             Arc::clone(&clock),
         )?;
-        let place = Place {
+        let place = ReplicationContext {
             leader: leader.clone(),
             node,
             identity,
@@ -110,7 +110,7 @@ impl Leading {
         };
         // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
         view.set_ready(true);
-        let replicating = Replicating::start(place, announced)?;
+        let replicating = ReplicationThread::start(place, announced)?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: HistorySource::new(Some(disk.clone()), feed) };
         let about = About {
             role: "leader",
@@ -143,7 +143,7 @@ impl Leading {
         self.end(STOP_GRACE)
     }
 
-    /// As [`Leading::stop`], with so much time for requests in flight.
+    /// As [`LeaderNode::stop`], with so much time for requests in flight.
     pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
         let Self { server, leader, writer, replicating, manifest, disk, _lock: lock } = self;
         leader.view().set_ready(false);
@@ -165,14 +165,14 @@ impl Leading {
 }
 
 /// Says that a database begins. In another working directory than usual it does so by mistake: the whole path tells.
-fn tell_of_new(settings: &Settings) {
+fn log_new_database(settings: &Settings) {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     tracing::warn!("a new database begins in {}, which held none: it starts without counts", path.display());
 }
 
 /// Says what was found.
-fn tell_of(store: &Store, identity: &DatabaseIdentity, found: &str, wall: WallClock) {
+fn log_recovery(store: &Store, identity: &DatabaseIdentity, found: &str, wall: WallClock) {
     let ahead_ms = wall.ahead_of_ms(store.time_ms());
     if store.time_ms() > LoggedTime::ZERO && -ahead_ms > CLOCK_BEHIND_MS {
         tracing::warn!(
@@ -193,13 +193,13 @@ fn tell_of(store: &Store, identity: &DatabaseIdentity, found: &str, wall: WallCl
 }
 
 /// What the workers have done goes to the Writer.
-fn tell(leader: &Leader) -> Tell {
+fn work_listener(leader: &Leader) -> WorkListener {
     let leader = leader.clone();
     Arc::new(move |done| {
         leader.send(match done {
-            Done::Synced(sync, result) => LeaderEvent::Synced(sync, result),
-            Done::FilesChecked(check, found) => LeaderEvent::FilesChecked(check, found),
-            Done::Snapshot(result, took_ms) => LeaderEvent::SnapshotEnded(result, took_ms),
+            DiskWorkDone::Synced(sync, result) => LeaderEvent::Synced(sync, result),
+            DiskWorkDone::FilesChecked(check, found) => LeaderEvent::FilesChecked(check, found),
+            DiskWorkDone::Snapshot(result, took_ms) => LeaderEvent::SnapshotEnded(result, took_ms),
         });
     })
 }
