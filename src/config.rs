@@ -2,7 +2,7 @@
 //!
 //! The settings themselves are one table (`config/table.rs`) for all three roles: a row per setting makes its flag, its
 //! variable, its key in the file, its line in `memdb config` and its check, so that the four cannot drift apart, and says
-//! whose setting it is. Nothing here reads the process's surroundings by itself; they are handed in as [`Surroundings`].
+//! whose setting it is. Nothing here reads the process's surroundings by itself; they are handed in as [`ConfigInputs`].
 
 mod file;
 mod flags;
@@ -11,9 +11,9 @@ mod role;
 mod table;
 mod value;
 
-pub use flags::{EveryFlag, Flags, LeaderFlags, LocalReplicaFlags, ReplicaFlags};
-pub use machine::Machine;
-pub use role::Role;
+pub use flags::{EveryFlag, SettingFlags, LeaderFlags, LocalReplicaFlags, ReplicaFlags};
+pub use machine::MachineLimits;
+pub use role::StartRole;
 
 use crate::{
     leader::AckLevel,
@@ -27,7 +27,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
-use table::Setting;
+use table::SettingSpec;
 
 /// When records reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,11 @@ pub enum LogFormat {
 }
 
 /// Everything a node is told. Plain data, checked: what is here can be started. A field that is no setting of the role
-/// holds what does no harm, as [`Settings::blank`] has it.
+/// holds what does no harm, as [`NodeSettings::blank`] has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct NodeSettings {
     /// What the node is to be.
-    pub role: Role,
+    pub role: StartRole,
     /// The address to listen on.
     pub bind: IpAddr,
     /// The port to listen on; 0 lets the system choose.
@@ -63,7 +63,7 @@ pub struct Settings {
     pub leader: Option<String>,
     /// Replicas the leader sends to, as `http://host:port`, beside those that announce themselves.
     pub replicas: Vec<String>,
-    /// How other nodes reach this one, as `http://host:port`; `None`: as [`Settings::url`] says.
+    /// How other nodes reach this one, as `http://host:port`; `None`: as [`NodeSettings::url`] says.
     pub advertise: Option<String>,
     /// Names the node answers to, in lower case; `*` stands for every name.
     pub allowed_hosts: Vec<String>,
@@ -113,7 +113,7 @@ pub struct Settings {
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// The command line.
     Flag,
     /// The environment variable of this name.
@@ -124,35 +124,35 @@ pub enum Source {
     Default,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Flag => f.write_str("flag"),
-            Source::Environment(name) => write!(f, "environment {name}"),
-            Source::File(path) => write!(f, "file {}", path.display()),
-            Source::Default => f.write_str("default"),
+            SettingSource::Flag => f.write_str("flag"),
+            SettingSource::Environment(name) => write!(f, "environment {name}"),
+            SettingSource::File(path) => write!(f, "file {}", path.display()),
+            SettingSource::Default => f.write_str("default"),
         }
     }
 }
 
 /// One line of `memdb config`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct SettingOrigin {
     /// The setting's name: its flag without the dashes.
     pub name: &'static str,
     /// Its value as given.
     pub value: String,
     /// Where the value came from.
-    pub source: Source,
+    pub source: SettingSource,
 }
 
 /// Settings, and where each came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
+pub struct ResolvedSettings {
     /// The settings.
-    pub settings: Settings,
+    pub settings: NodeSettings,
     /// One entry per setting of the role, in the order of the help.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<SettingOrigin>,
 }
 
 /// Why the settings cannot be used. The message says what to do.
@@ -166,7 +166,7 @@ pub enum ConfigError {
         /// Its value as given.
         value: String,
         /// Where it came from.
-        origin: Source,
+        origin: SettingSource,
         /// What would be a value.
         reason: String,
     },
@@ -174,7 +174,7 @@ pub enum ConfigError {
     #[error("a {role} needs --{name} {value_name} (or {variable}, or {name} in the file): {}", uncapitalized(help))]
     Missing {
         /// The role.
-        role: Role,
+        role: StartRole,
         /// The setting.
         name: &'static str,
         /// What its value is called.
@@ -188,7 +188,7 @@ pub enum ConfigError {
     #[error("--{name} is no setting of memdb {role}: `memdb {role} --help` lists them")]
     NotOfRole {
         /// The role.
-        role: Role,
+        role: StartRole,
         /// The setting.
         name: &'static str,
     },
@@ -222,16 +222,16 @@ fn uncapitalized(sentence: &str) -> String {
 }
 
 /// What the settings depend on beside the command line.
-pub struct Surroundings<'a> {
+pub struct ConfigInputs<'a> {
     /// Looks up an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a file: of settings, of a secret.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// What the machine has.
-    pub machine: Machine,
+    pub machine: MachineLimits,
 }
 
-impl Surroundings<'_> {
+impl ConfigInputs<'_> {
     /// A variable that is set to something: an empty one counts as unset, as compose files have it.
     fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|value| !value.is_empty())
@@ -242,8 +242,8 @@ impl Surroundings<'_> {
 ///
 /// # Errors
 /// A [`ConfigError`] whose message names the value, where it came from, and the fix.
-pub fn resolve(role: Role, flags: &Flags, around: &Surroundings<'_>) -> Result<Resolved, ConfigError> {
-    if let Some(name) = flags.values.keys().find(|name| Setting::of(role).all(|setting| setting.name != **name)) {
+pub fn resolve(role: StartRole, flags: &SettingFlags, around: &ConfigInputs<'_>) -> Result<ResolvedSettings, ConfigError> {
+    if let Some(name) = flags.values.keys().find(|name| SettingSpec::of(role).all(|setting| setting.name != **name)) {
         return Err(ConfigError::NotOfRole { role, name });
     }
     let path = flags.file.clone().or_else(|| around.variable("MEMDB_CONFIG").map(PathBuf::from));
@@ -251,19 +251,19 @@ pub fn resolve(role: Role, flags: &Flags, around: &Surroundings<'_>) -> Result<R
         Some(path) => file::read(path, around.read_file)?,
         None => BTreeMap::new(),
     };
-    let mut settings = Settings::blank(role);
+    let mut settings = NodeSettings::blank(role);
     let mut origins = Vec::new();
-    for setting in Setting::of(role) {
+    for setting in SettingSpec::of(role) {
         let (name, variable) = (setting.name, setting.variable());
         let (value, source) = if let Some(value) = flags.values.get(name) {
-            (value.clone(), Source::Flag)
+            (value.clone(), SettingSource::Flag)
         } else if let Some(value) = around.variable(&variable) {
-            (value, Source::Environment(variable))
+            (value, SettingSource::Environment(variable))
         } else if let (Some(value), Some(path)) = (from_file.remove(name), &path) {
-            (value, Source::File(path.clone()))
+            (value, SettingSource::File(path.clone()))
         } else {
             match setting.default(role) {
-                Some(value) if value != table::REQUIRED => (value.to_owned(), Source::Default),
+                Some(value) if value != table::REQUIRED => (value.to_owned(), SettingSource::Default),
                 _ => {
                     let (value_name, help) = (setting.value_name, setting.help);
                     return Err(ConfigError::Missing { role, name, value_name, variable, help });
@@ -273,14 +273,14 @@ pub fn resolve(role: Role, flags: &Flags, around: &Surroundings<'_>) -> Result<R
         if let Err(reason) = (setting.apply)(&mut settings, &value, around) {
             return Err(ConfigError::BadValue { name, value, origin: source, reason });
         }
-        origins.push(Origin { name, value, source });
+        origins.push(SettingOrigin { name, value, source });
     }
     settings.check_network()?;
     settings.check_machine(&around.machine)?;
-    Ok(Resolved { settings, origins })
+    Ok(ResolvedSettings { settings, origins })
 }
 
-impl Settings {
+impl NodeSettings {
     /// How other nodes reach this one, which listens on `port`, as `http://host:port`.
     pub fn url(&self, port: u16) -> String {
         let host = if self.bind.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { self.bind };
@@ -300,8 +300,8 @@ impl Settings {
     }
 
     /// Before the table is applied. Every field is written by a row of some role, which a test holds.
-    fn blank(role: Role) -> Self {
-        Settings {
+    fn blank(role: StartRole) -> Self {
+        NodeSettings {
             role,
             bind: Ipv4Addr::LOCALHOST.into(),
             port: 0,
@@ -337,7 +337,7 @@ impl Settings {
     /// Who can reach the node must be meant to.
     fn check_network(&self) -> Result<(), ConfigError> {
         let unfit = |message: String| Err(ConfigError::Unfit(message));
-        let Settings { role, bind, .. } = self;
+        let NodeSettings { role, bind, .. } = self;
         if bind.is_loopback() {
             return Ok(());
         }
@@ -347,7 +347,7 @@ impl Settings {
                  Listen on 127.0.0.1, or say --insecure if the network is yours alone"
             ));
         }
-        let replicates = *role == Role::Replica || !self.replicas.is_empty();
+        let replicates = *role == StartRole::Replica || !self.replicas.is_empty();
         if replicates && self.cluster_secret.is_none() {
             return unfit(format!(
                 "refusing to replicate on {bind} without a secret: anyone who reaches that address could pose as \
@@ -355,7 +355,7 @@ impl Settings {
                 value::MAKE_A_SECRET
             ));
         }
-        if *role == Role::Replica && bind.is_unspecified() && self.advertise.is_none() {
+        if *role == StartRole::Replica && bind.is_unspecified() && self.advertise.is_none() {
             return unfit(format!(
                 "{bind} is every address of this machine, and none the leader could send to: say how it reaches \
                  this replica, --advertise http://HOST:PORT"
@@ -365,7 +365,7 @@ impl Settings {
     }
 
     /// What the machine has must be enough.
-    fn check_machine(&self, machine: &Machine) -> Result<(), ConfigError> {
+    fn check_machine(&self, machine: &MachineLimits) -> Result<(), ConfigError> {
         let unfit = |message: String| Err(ConfigError::Unfit(message));
         let needed = machine::SPARE_DESCRIPTORS + self.max_connections;
         if needed > machine.open_files {

@@ -29,7 +29,7 @@ pub use role_switch::SwitchingNode;
 use crate::{
     api::http::{BrowserPolicy, HttpSettings, NodeAccess},
     clock::{Clock, SharedLoggedClock},
-    config::Settings,
+    config::NodeSettings,
     disk::{Disk, DirectoryLock, RealDisk},
     failpoint,
     format::FileError,
@@ -125,7 +125,7 @@ fn in_words(error: &io::Error) -> String {
 ///
 /// # Errors
 /// As [`NodeError`] says.
-pub fn run(settings: &Settings) -> Result<(), NodeError> {
+pub fn run(settings: &NodeSettings) -> Result<(), NodeError> {
     let NodeProcess { runtime, signals } = NodeProcess::begin()?;
     let held = NodeResources::take(settings, Arc::new(MachineClock))?;
     let _log_file = logging::start(settings, settings.data_dir.as_deref())?;
@@ -139,7 +139,7 @@ pub fn run(settings: &Settings) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// As [`NodeError`] says.
-pub fn run_local_replica(settings: &Settings) -> Result<(), NodeError> {
+pub fn run_local_replica(settings: &NodeSettings) -> Result<(), NodeError> {
     let mut process = NodeProcess::begin()?;
     let listening = NodeListener::take(settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
@@ -218,7 +218,7 @@ struct NodeListener {
 }
 
 impl NodeListener {
-    fn take(settings: &Settings) -> Result<Self, NodeError> {
+    fn take(settings: &NodeSettings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
         Ok(Self { listener: Arc::new(listener) })
@@ -230,7 +230,7 @@ impl NodeListener {
     }
 
     /// How other nodes reach this one.
-    fn url(&self, settings: &Settings) -> io::Result<String> {
+    fn url(&self, settings: &NodeSettings) -> io::Result<String> {
         Ok(settings.url(self.listener.local_addr()?.port()))
     }
 }
@@ -253,7 +253,7 @@ impl NodeResources {
     ///
     /// # Errors
     /// [`NodeError::DataDirectory`] if it was taken away, or another stands in its place.
-    fn directory_in_place(&self, settings: &Settings) -> Result<Option<LockedDirectory>, NodeError> {
+    fn directory_in_place(&self, settings: &NodeSettings) -> Result<Option<LockedDirectory>, NodeError> {
         if let Some((disk, _)) = &self.directory {
             let path = settings.data_dir.clone().unwrap_or_default();
             disk.check_in_place().map_err(|error| NodeError::DataDirectory { path, error })?;
@@ -261,7 +261,7 @@ impl NodeResources {
         Ok(self.directory.clone())
     }
 
-    fn take(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    fn take(settings: &NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         // The port before the data: a second start must not touch what the first one serves.
         let listening = NodeListener::take(settings)?;
         let directory = settings.data_dir.as_deref().map(lock).transpose()?;
@@ -281,7 +281,7 @@ fn lock(path: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {
 }
 
 /// Who may ask what nodes ask each other.
-fn node_access(settings: &Settings) -> NodeAccess {
+fn node_access(settings: &NodeSettings) -> NodeAccess {
     match &settings.cluster_secret {
         Some(secret) => NodeAccess::Secret(secret.clone()),
         None if settings.bind.is_loopback() => NodeAccess::Anyone,
@@ -294,7 +294,7 @@ fn segment_bytes() -> u64 {
     failpoint::lowered("MEMDB_SEGMENT_BYTES", limits::DEFAULT_SEGMENT_BYTES)
 }
 
-fn window(settings: &Settings) -> DedupLimits {
+fn window(settings: &NodeSettings) -> DedupLimits {
     DedupLimits {
         keys: settings.max_keys,
         key_age_ms: settings.key_window_ms,
@@ -304,7 +304,7 @@ fn window(settings: &Settings) -> DedupLimits {
 }
 
 /// What `/metrics` tells of the node's bounds. A follower takes what its leader sends, so it has none for words and keys.
-fn node_limits(settings: &Settings, role: NodeRole) -> NodeLimits {
+fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits {
     let connections = Some(settings.max_connections as u64);
     match role {
         NodeRole::Leader => NodeLimits {
@@ -320,11 +320,11 @@ fn node_limits(settings: &Settings, role: NodeRole) -> NodeLimits {
 }
 
 /// The numbers of a node that begins this role.
-fn metrics(settings: &Settings, role: NodeRole) -> Arc<Metrics> {
+fn metrics(settings: &NodeSettings, role: NodeRole) -> Arc<Metrics> {
     Arc::new(Metrics::new(role, node_limits(settings, role)))
 }
 
-fn http_settings(settings: &Settings) -> HttpSettings {
+fn http_settings(settings: &NodeSettings) -> HttpSettings {
     HttpSettings {
         threads: settings.threads,
         max_connections: settings.max_connections,
@@ -334,7 +334,7 @@ fn http_settings(settings: &Settings) -> HttpSettings {
     }
 }
 
-fn browser_policy(settings: &Settings) -> Arc<BrowserPolicy> {
+fn browser_policy(settings: &NodeSettings) -> Arc<BrowserPolicy> {
     Arc::new(BrowserPolicy { hosts: settings.hosts(), cors: settings.cors_origins.clone() })
 }
 

@@ -5,7 +5,7 @@ mod settings;
 
 use memdb::{
     clock::{Clock, Monotonic, WallClock},
-    config::Role,
+    config::StartRole,
     node::{MachineClock, SwitchingNode},
 };
 use reqwest::{StatusCode, blocking::Client};
@@ -43,7 +43,7 @@ impl Clock for SetClock {
     }
 }
 
-fn start(clock: &Arc<SetClock>, role: Role, given: &[(&'static str, &str)]) -> SwitchingNode {
+fn start(clock: &Arc<SetClock>, role: StartRole, given: &[(&'static str, &str)]) -> SwitchingNode {
     let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
     SwitchingNode::start_with(settings::resolve(role, given), clock).expect("a node")
 }
@@ -63,7 +63,7 @@ fn a_leader_whose_wall_clock_is_set_while_it_runs_ages_keys_by_elapsed_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().to_str().expect("UTF-8");
     let (clock, client) = (Arc::new(SetClock::default()), Client::new());
-    let node = start(&clock, Role::Leader, &[("data-dir", data)]);
+    let node = start(&clock, StartRole::Leader, &[("data-dir", data)]);
     let at = node.address();
     for step_ms in [HOUR_MS, TEN_YEARS_MS, -HOUR_MS, -TEN_YEARS_MS] {
         let key = format!("key {step_ms}");
@@ -83,13 +83,13 @@ fn a_window_filled_ten_years_ahead_has_room_after_the_age_of_its_keys_and_starts
     let (clock, client) = (Arc::new(SetClock::default()), Client::new());
     let given = [("data-dir", data), ("max-keys", "2")];
     clock.wall_ms.store(TEN_YEARS_MS, Relaxed);
-    let node = start(&clock, Role::Leader, &given);
+    let node = start(&clock, StartRole::Leader, &given);
     for key in ["a", "b"] {
         assert_eq!(counts(&client, node.address(), key), Ok(true));
     }
     node.stop().expect("a clean stop");
     clock.wall_ms.store(0, Relaxed);
-    let node = start(&clock, Role::Leader, &given);
+    let node = start(&clock, StartRole::Leader, &given);
     assert_eq!(counts(&client, node.address(), "c"), Err(StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(counts(&client, node.address(), "a"), Ok(false));
     clock.passed_ms.fetch_add(AGE_MS, Relaxed);
@@ -116,9 +116,9 @@ fn a_promoted_replica_whose_wall_clock_is_ahead_ages_no_key() {
     let path = |directory: &tempfile::TempDir| directory.path().to_str().expect("UTF-8").to_owned();
     let (clock, wrong, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
     wrong.wall_ms.store(HOUR_MS / 30, Relaxed); // two minutes: a start would believe that
-    let leader = start(&clock, Role::Leader, &[("data-dir", &path(&one))]);
+    let leader = start(&clock, StartRole::Leader, &[("data-dir", &path(&one))]);
     let url = format!("http://{}", leader.address());
-    let replica = start(&wrong, Role::Replica, &[("data-dir", &path(&other)), ("leader", &url)]);
+    let replica = start(&wrong, StartRole::Replica, &[("data-dir", &path(&other)), ("leader", &url)]);
     assert_eq!(counts(&client, leader.address(), "key"), Ok(true));
     let at = replica.address();
     wait_for(&client, at, "replica");

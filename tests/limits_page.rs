@@ -79,13 +79,13 @@ fn the_bounds_are_those_of_the_code() {
 #[test]
 fn the_settings_have_the_defaults_the_page_says() {
     let page = fs::read_to_string("docs/limits.md").expect("the page");
-    let around = config::Surroundings {
+    let around = config::ConfigInputs {
         environment: &|_| None,
         read_file: &|_| Ok(String::new()),
-        machine: config::Machine { processors: 1, memory_bytes: None, open_files: 100_000 },
+        machine: config::MachineLimits { processors: 1, memory_bytes: None, open_files: 100_000 },
     };
-    let flags = config::Flags::default();
-    let known = config::resolve(config::Role::Leader, &flags, &around).expect("the defaults are good").origins;
+    let flags = config::SettingFlags::default();
+    let known = config::resolve(config::StartRole::Leader, &flags, &around).expect("the defaults are good").origins;
     let all = [rows(&page, "Connections and requests"), rows(&page, "What a database holds")].concat();
     let mut named = 0;
     for row in all.iter().filter(|row| !row[1].is_empty()) {

@@ -27,12 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<LeaderNode, NodeError> {
     let mut values = vec![("data-dir", data.to_str().expect("UTF-8"))];
     values.extend_from_slice(more);
-    LeaderNode::start(&resolve(config::Role::Leader, &values))
+    LeaderNode::start(&resolve(config::StartRole::Leader, &values))
 }
 
 fn follow(leader: SocketAddr, data: &Path) -> ReplicaNode {
     let (leader, data) = (format!("http://{leader}"), data.to_str().expect("UTF-8"));
-    ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", data)])).expect("a replica")
+    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &leader), ("data-dir", data)])).expect("a replica")
 }
 
 /// Counts one word, and waits until a replica has acknowledged it.

@@ -26,7 +26,7 @@ fn directory() -> TempDir {
 fn lead(data: &Path, port: u16) -> SwitchingNode {
     let (data, port) = (data.to_str().expect("UTF-8"), port.to_string());
     let values = [("data-dir", data), ("ack-timeout-ms", "300")];
-    let mut settings = resolve(config::Role::Leader, &values);
+    let mut settings = resolve(config::StartRole::Leader, &values);
     settings.port = port.parse().expect("a number");
     SwitchingNode::start(settings).expect("a leader")
 }
@@ -34,7 +34,7 @@ fn lead(data: &Path, port: u16) -> SwitchingNode {
 fn follow(leader: &str, data: Option<&Path>, port: u16) -> SwitchingNode {
     let data = data.map_or("none", |data| data.to_str().expect("UTF-8"));
     let mut settings =
-        resolve(config::Role::Replica, &[("leader", leader), ("data-dir", data), ("ack-timeout-ms", "300")]);
+        resolve(config::StartRole::Replica, &[("leader", leader), ("data-dir", data), ("ack-timeout-ms", "300")]);
     settings.port = port;
     SwitchingNode::start(settings).expect("a replica")
 }

@@ -33,11 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn lead(data: &Path) -> LeaderNode {
     let data = data.to_str().expect("UTF-8");
-    LeaderNode::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
+    LeaderNode::start(&resolve(config::StartRole::Leader, &[("data-dir", data)])).expect("a leader")
 }
 
 fn follow(leader: &str) -> ReplicaNode {
-    ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", leader)])).expect("a replica")
+    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", leader)])).expect("a replica")
 }
 
 fn url(address: SocketAddr) -> String {
@@ -183,7 +183,7 @@ fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
     let (leading, kept) = (lead(data.path()), TempDir::new().expect("a directory"));
     let kept = kept.path().to_str().expect("UTF-8");
     let leader = url(leading.address());
-    let follower = ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", &leader), ("data-dir", kept)]));
+    let follower = ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &leader), ("data-dir", kept)]));
     let follower = follower.expect("a replica");
     until(&leading, "the replica is served", |states| states.iter().any(|(_, state)| state == "streaming"));
     // A namespace has a series once it holds a word.
@@ -262,7 +262,7 @@ fn a_database_goes_on_with_the_version_of_the_analyzer_it_was_made_with() {
         assert_eq!(counted_on_both(old.path()), (expected, 1));
     }
     let settings = [("data-dir", old.path().to_str().expect("UTF-8")), ("analyzer", "standard")];
-    let leading = LeaderNode::start(&resolve(config::Role::Leader, &settings)).expect("a leader");
+    let leading = LeaderNode::start(&resolve(config::StartRole::Leader, &settings)).expect("a leader");
     assert!(got(leading.address(), "/status").contains(r#""analyzer_version":1"#));
     leading.stop().expect("a clean stop");
 }

@@ -1,17 +1,17 @@
 //! The settings file: any text is settings or an error that says where; and the same text is the same settings.
 
-use memdb::config::{Flags, Machine, Role, Surroundings, resolve};
+use memdb::config::{SettingFlags, MachineLimits, StartRole, ConfigInputs, resolve};
 use std::collections::BTreeMap;
 
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for role in [Role::Leader, Role::Replica, Role::LocalReplica] {
-        let around = Surroundings {
+    for role in [StartRole::Leader, StartRole::Replica, StartRole::LocalReplica] {
+        let around = ConfigInputs {
             environment: &|_| None,
             read_file: &|_| Ok(text.to_owned()),
-            machine: Machine { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
+            machine: MachineLimits { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
         };
-        let flags = || Flags { file: Some("memdb.toml".into()), values: BTreeMap::new() };
+        let flags = || SettingFlags { file: Some("memdb.toml".into()), values: BTreeMap::new() };
         match resolve(role, &flags(), &around) {
             Ok(resolved) => {
                 super::accepted();

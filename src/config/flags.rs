@@ -1,8 +1,8 @@
 //! The flags of the verbs that start a node, and of `memdb config`, made from the table.
 
 use super::{
-    Role,
-    table::{REQUIRED, Setting},
+    StartRole,
+    table::{REQUIRED, SettingSpec},
 };
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, builder::PossibleValuesParser, value_parser,
@@ -11,35 +11,35 @@ use std::{collections::BTreeMap, path::PathBuf, slice};
 
 /// What the command line says about a node: the values as given, checked later together with the other sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
+pub struct SettingFlags {
     /// `--config FILE`.
     pub file: Option<PathBuf>,
     /// Setting → value; of a setting that may be repeated, the values joined by commas.
     pub values: BTreeMap<&'static str, String>,
 }
 
-/// [`Flags`] as clap takes them, with the help of the role that is `ROLE` in [`Role::ALL`]; one beyond: of every role.
+/// [`SettingFlags`] as clap takes them, with the help of the role that is `ROLE` in [`StartRole::ALL`]; one beyond: of every role.
 #[derive(Clone, Debug)]
-pub struct FlagsOf<const ROLE: usize>(pub Flags);
+pub struct FlagsOf<const ROLE: usize>(pub SettingFlags);
 
 /// The flags of `memdb leader`.
-pub type LeaderFlags = FlagsOf<{ Role::Leader as usize }>;
+pub type LeaderFlags = FlagsOf<{ StartRole::Leader as usize }>;
 /// The flags of `memdb replica`.
-pub type ReplicaFlags = FlagsOf<{ Role::Replica as usize }>;
+pub type ReplicaFlags = FlagsOf<{ StartRole::Replica as usize }>;
 /// The flags of `memdb local-replica`.
-pub type LocalReplicaFlags = FlagsOf<{ Role::LocalReplica as usize }>;
+pub type LocalReplicaFlags = FlagsOf<{ StartRole::LocalReplica as usize }>;
 /// The flags of all three, for `memdb config`.
-pub type EveryFlag = FlagsOf<{ Role::ALL.len() }>;
+pub type EveryFlag = FlagsOf<{ StartRole::ALL.len() }>;
 
 impl<const ROLE: usize> FlagsOf<ROLE> {
-    fn roles() -> &'static [Role] {
-        Role::ALL.get(ROLE).map_or(&Role::ALL, slice::from_ref)
+    fn roles() -> &'static [StartRole] {
+        StartRole::ALL.get(ROLE).map_or(&StartRole::ALL, slice::from_ref)
     }
 
     /// The settings of these roles, each name once.
-    fn settings() -> Vec<&'static Setting> {
-        let mut settings: Vec<&Setting> = Vec::new();
-        for setting in Self::roles().iter().flat_map(|role| Setting::of(*role)) {
+    fn settings() -> Vec<&'static SettingSpec> {
+        let mut settings: Vec<&SettingSpec> = Vec::new();
+        for setting in Self::roles().iter().flat_map(|role| SettingSpec::of(*role)) {
             if settings.iter().all(|other| other.name != setting.name) {
                 settings.push(setting);
             }
@@ -49,10 +49,10 @@ impl<const ROLE: usize> FlagsOf<ROLE> {
 }
 
 /// ` [default: 8081]`, or where roles differ ` [default: leader: 8080; replica, local-replica: 8081]`.
-fn defaults(name: &str, roles: &[Role]) -> String {
+fn defaults(name: &str, roles: &[StartRole]) -> String {
     let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
     for role in roles {
-        let Some(value) = Setting::of(*role).find(|row| row.name == name).and_then(|row| row.default(*role)) else {
+        let Some(value) = SettingSpec::of(*role).find(|row| row.name == name).and_then(|row| row.default(*role)) else {
             continue;
         };
         match told.iter_mut().find(|(other, _)| *other == value) {
@@ -117,7 +117,7 @@ impl<const ROLE: usize> FromArgMatches for FlagsOf<ROLE> {
             };
             value.map(|value| (setting.name, value))
         });
-        Ok(FlagsOf(Flags { values: given.collect(), file: matches.get_one::<PathBuf>("config").cloned() }))
+        Ok(FlagsOf(SettingFlags { values: given.collect(), file: matches.get_one::<PathBuf>("config").cloned() }))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -9,7 +9,7 @@ const MOST_CONNECTIONS: usize = 10_000;
 
 /// Processors, memory and descriptors this process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
+pub struct MachineLimits {
     /// Processors.
     pub processors: usize,
     /// Memory in bytes; the control group's limit if that is less. `None` if the system does not say.
@@ -18,13 +18,13 @@ pub struct Machine {
     pub open_files: usize,
 }
 
-impl Machine {
+impl MachineLimits {
     /// Asks the system, through `read_file`.
     pub fn here(read_file: &dyn Fn(&Path) -> io::Result<String>) -> Self {
         let read = |path: &str| read_file(Path::new(path)).unwrap_or_default();
         let installed = field(&read("/proc/meminfo"), "MemTotal:").map(|kib| kib.saturating_mul(1024));
         let allowed = read("/sys/fs/cgroup/memory.max").trim().parse().ok();
-        Machine {
+        MachineLimits {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: [installed, allowed].into_iter().flatten().min(),
             open_files: field(&read("/proc/self/limits"), "Max open files")
@@ -57,14 +57,14 @@ mod tests {
             Some("/proc/self/limits") => Ok("Limit\nMax open files            1024     524288    files\n".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        let machine = Machine::here(&read);
+        let machine = MachineLimits::here(&read);
         assert_eq!((machine.memory_bytes, machine.open_files), (Some(1 << 20), 1024));
         assert_eq!(machine.connections(), 960);
     }
 
     #[test]
     fn a_system_that_says_nothing_sets_no_limits() {
-        let machine = Machine::here(&|_| Err(io::ErrorKind::NotFound.into()));
+        let machine = MachineLimits::here(&|_| Err(io::ErrorKind::NotFound.into()));
         assert_eq!((machine.memory_bytes, machine.connections()), (None, MOST_CONNECTIONS));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The part a node plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum StartRole {
     /// Takes the writes.
     Leader,
     /// Follows a leader over the network.
@@ -13,21 +13,21 @@ pub enum Role {
     LocalReplica,
 }
 
-impl Role {
+impl StartRole {
     /// All roles.
-    pub const ALL: [Role; 3] = [Role::Leader, Role::Replica, Role::LocalReplica];
+    pub const ALL: [StartRole; 3] = [StartRole::Leader, StartRole::Replica, StartRole::LocalReplica];
 
     /// The name, which is also the verb that starts such a node.
     pub const fn name(self) -> &'static str {
         match self {
-            Role::Leader => "leader",
-            Role::Replica => "replica",
-            Role::LocalReplica => "local-replica",
+            StartRole::Leader => "leader",
+            StartRole::Replica => "replica",
+            StartRole::LocalReplica => "local-replica",
         }
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for StartRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -1,17 +1,17 @@
 //! The settings, one row each.
 
-use super::{Durability, LogFormat, Role, Settings, Surroundings, value};
+use super::{Durability, LogFormat, StartRole, NodeSettings, ConfigInputs, value};
 use crate::{limits, tokenizer::Analyzer};
 use std::path::Path;
 
 /// One setting: its flag, variable, key, help, default and check.
-pub(super) struct Setting {
+pub(super) struct SettingSpec {
     /// The flag without its dashes, which is also the key in the file. A role has a name at most once.
     pub name: &'static str,
     /// What the help calls the value; empty for a switch.
     pub value_name: &'static str,
     /// Whose setting it is, each role with the value it takes if nobody says anything.
-    pub defaults: &'static [(Role, &'static str)],
+    pub defaults: &'static [(StartRole, &'static str)],
     /// One sentence for the help.
     pub help: &'static str,
     /// All values there are, if they are few.
@@ -19,17 +19,17 @@ pub(super) struct Setting {
     /// Whether there may be several values: the flag again, a list in the file, or commas between them.
     pub repeats: bool,
     /// Checks the value and puts it into the settings.
-    pub apply: fn(&mut Settings, &str, &Surroundings<'_>) -> Result<(), String>,
+    pub apply: fn(&mut NodeSettings, &str, &ConfigInputs<'_>) -> Result<(), String>,
 }
 
-impl Setting {
+impl SettingSpec {
     /// The settings of a role.
-    pub fn of(role: Role) -> impl Iterator<Item = &'static Setting> {
+    pub fn of(role: StartRole) -> impl Iterator<Item = &'static SettingSpec> {
         SETTINGS.iter().filter(move |setting| setting.default(role).is_some())
     }
 
     /// The value in this role if nobody says anything; `None` if the role has no such setting.
-    pub fn default(&self, role: Role) -> Option<&'static str> {
+    pub fn default(&self, role: StartRole) -> Option<&'static str> {
         self.defaults.iter().find(|(whose, _)| *whose == role).map(|(_, value)| *value)
     }
 
@@ -52,7 +52,7 @@ const AUTO: &str = "auto";
 const NONE: &str = "none";
 
 /// What most rows share.
-const ROW: Setting = Setting {
+const ROW: SettingSpec = SettingSpec {
     name: "",
     value_name: "",
     defaults: &[],
@@ -95,16 +95,16 @@ macro_rules! leading {
 }
 
 /// All settings, in the order of the help.
-pub(super) const SETTINGS: &[Setting] = &[
-    Setting {
+pub(super) const SETTINGS: &[SettingSpec] = &[
+    SettingSpec {
         name: "port",
         value_name: "PORT",
-        defaults: &[(Role::Leader, "8080"), (Role::Replica, "8081"), (Role::LocalReplica, "8081")],
+        defaults: &[(StartRole::Leader, "8080"), (StartRole::Replica, "8081"), (StartRole::LocalReplica, "8081")],
         help: "Port to listen on; 0 lets the system choose",
         apply: |settings, text, _| set(&mut settings.port, value::number(text, &(0..=u16::MAX))),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "bind",
         value_name: "ADDRESS",
         defaults: every!("127.0.0.1"),
@@ -116,22 +116,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "insecure",
         defaults: every!("false"),
         help: "Allow an address beyond loopback: whoever reaches it can read and change every count",
         apply: |settings, text, _| set(&mut settings.insecure, value::switch(text)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "leader",
         value_name: "URL",
-        defaults: &[(Role::Replica, REQUIRED)],
+        defaults: &[(StartRole::Replica, REQUIRED)],
         help: "The leader to follow, such as http://127.0.0.1:8080",
         apply: |settings, text, _| set(&mut settings.leader, value::url(text).map(Some)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "replica",
         value_name: "URL",
         defaults: leader!(NONE),
@@ -143,7 +143,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "advertise",
         value_name: "URL",
         defaults: every!(AUTO),
@@ -151,7 +151,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.advertise, unless(AUTO, text, value::url)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "allowed-host",
         value_name: "NAME",
         defaults: every!(NONE),
@@ -162,7 +162,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.allowed_hosts, value::hosts(text)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "cors-origin",
         value_name: "ORIGIN",
         defaults: every!(NONE),
@@ -173,7 +173,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.cors_origins, value::cors_origins(text)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "cluster-secret-file",
         value_name: "FILE",
         defaults: every!(NONE),
@@ -184,7 +184,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "data-dir",
         value_name: "DIR",
         defaults: leader!("./data"),
@@ -192,30 +192,30 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.data_dir, value::directory(text).map(Some)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "data-dir",
         value_name: "DIR",
-        defaults: &[(Role::Replica, NONE)],
+        defaults: &[(StartRole::Replica, NONE)],
         help: "Directory of this replica's own copy; made if it is not there; none keeps it in memory only",
         apply: |settings, text, _| set(&mut settings.data_dir, unless(NONE, text, value::directory)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "data-dir",
         value_name: "DIR",
-        defaults: &[(Role::LocalReplica, REQUIRED)],
+        defaults: &[(StartRole::LocalReplica, REQUIRED)],
         help: "The data directory of the leader on this machine",
         apply: |settings, text, _| set(&mut settings.data_dir, value::directory(text).map(Some)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "init",
         defaults: leader!("false"),
         help: "Begin a new database in an empty directory although replicas hold another one",
         apply: |settings, text, _| set(&mut settings.init, value::switch(text)),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "analyzer",
         value_name: "NAME",
         defaults: leader!(AUTO),
@@ -228,7 +228,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "ack",
         value_name: "LEVEL",
         defaults: leading!("replica"),
@@ -238,7 +238,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.ack, text.parse()),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "ack-timeout-ms",
         value_name: "MS",
         defaults: leading!("1000"),
@@ -248,7 +248,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "durability",
         value_name: "WHEN",
         defaults: leading!("buffered"),
@@ -260,7 +260,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "backup-interval-ms",
         value_name: "MS",
         defaults: leading!("1000"),
@@ -268,7 +268,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.backup_interval_ms, value::number(text, &(0..=86_400_000))),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "max-body-bytes",
         value_name: "BYTES",
         defaults: every!("1MiB"),
@@ -280,7 +280,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "queue",
         value_name: "POSTS",
         defaults: leading!("4096"),
@@ -288,7 +288,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.queue_batches, value::number(text, &(1..=1_000_000))),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "max-connections",
         value_name: "NUMBER",
         defaults: every!(AUTO),
@@ -300,7 +300,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "max-connections-per-address",
         value_name: "NUMBER",
         defaults: every!(AUTO),
@@ -311,7 +311,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "threads",
         value_name: "NUMBER",
         defaults: every!(AUTO),
@@ -323,7 +323,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "max-memory",
         value_name: "BYTES",
         defaults: leading!(AUTO),
@@ -338,7 +338,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "key-window-seconds",
         value_name: "SECONDS",
         defaults: every!("600"),
@@ -348,7 +348,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "max-keys",
         value_name: "NUMBER",
         defaults: every!("1000000"),
@@ -356,7 +356,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.max_keys, value::number(text, &(1..=100_000_000))),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "stream-window-seconds",
         value_name: "SECONDS",
         defaults: every!("2592000"),
@@ -369,7 +369,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "max-streams",
         value_name: "NUMBER",
         defaults: every!("65536"),
@@ -377,7 +377,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         apply: |settings, text, _| set(&mut settings.max_streams, value::number(text, &(1..=10_000_000))),
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "log",
         value_name: "LEVEL",
         defaults: every!("info"),
@@ -393,7 +393,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         ..ROW
     },
-    Setting {
+    SettingSpec {
         name: "log-format",
         value_name: "FORMAT",
         defaults: every!("text"),

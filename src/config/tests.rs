@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::HashMap;
 
-const MACHINE: Machine = Machine { processors: 4, memory_bytes: Some(8 << 30), open_files: 20_000 };
+const MACHINE: MachineLimits = MachineLimits { processors: 4, memory_bytes: Some(8 << 30), open_files: 20_000 };
 
 const SECRET: &str = "not-to-be-shown-to-anyone";
 
@@ -12,32 +12,32 @@ fn resolved(
     flags: &[(&'static str, &str)],
     variables: &[(&str, &str)],
     file: Option<&str>,
-) -> Result<Resolved, String> {
-    resolved_as(Role::Leader, flags, variables, file)
+) -> Result<ResolvedSettings, String> {
+    resolved_as(StartRole::Leader, flags, variables, file)
 }
 
 /// What every role needs: nothing of a leader, of the others what has no default.
-fn least(role: Role) -> &'static [(&'static str, &'static str)] {
+fn least(role: StartRole) -> &'static [(&'static str, &'static str)] {
     match role {
-        Role::Leader => &[],
-        Role::Replica => &[("leader", "http://127.0.0.1:8080")],
-        Role::LocalReplica => &[("data-dir", "./data")],
+        StartRole::Leader => &[],
+        StartRole::Replica => &[("leader", "http://127.0.0.1:8080")],
+        StartRole::LocalReplica => &[("data-dir", "./data")],
     }
 }
 
 /// Resolves with these flags alone, beside what the role needs.
-fn flagged(role: Role, flags: &[(&'static str, &str)]) -> Result<Resolved, String> {
+fn flagged(role: StartRole, flags: &[(&'static str, &str)]) -> Result<ResolvedSettings, String> {
     resolved_as(role, &[least(role), flags].concat(), &[], None)
 }
 
 fn resolved_as(
-    role: Role,
+    role: StartRole,
     flags: &[(&'static str, &str)],
     variables: &[(&str, &str)],
     file: Option<&str>,
-) -> Result<Resolved, String> {
+) -> Result<ResolvedSettings, String> {
     let variables: HashMap<&str, &str> = variables.iter().copied().collect();
-    let around = Surroundings {
+    let around = ConfigInputs {
         environment: &|name| variables.get(name).map(|value| (*value).to_owned()),
         read_file: &|path| match file {
             Some(text) if path == Path::new("memdb.toml") => Ok(text.to_owned()),
@@ -47,14 +47,14 @@ fn resolved_as(
         },
         machine: MACHINE,
     };
-    let flags = Flags {
+    let flags = SettingFlags {
         file: file.map(|_| PathBuf::from("memdb.toml")),
         values: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
     };
     resolve(role, &flags, &around).map_err(|error| error.to_string())
 }
 
-fn source_of(resolved: &Resolved, name: &str) -> String {
+fn source_of(resolved: &ResolvedSettings, name: &str) -> String {
     let origin = resolved.origins.iter().find(|origin| origin.name == name).expect("a setting");
     format!("{} from {}", origin.value, origin.source)
 }
@@ -99,7 +99,7 @@ fn the_defaults_are_the_documented_ones() {
 
 #[test]
 fn on_loopback_names_are_looked_at_and_elsewhere_once_some_are_given() {
-    let hosts = |flags: &[(&'static str, &str)]| flagged(Role::Leader, flags).expect("good").settings.hosts();
+    let hosts = |flags: &[(&'static str, &str)]| flagged(StartRole::Leader, flags).expect("good").settings.hosts();
     let some = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     let named = [("allowed-host", "Memdb.Example"), ("advertise", "http://Leader:8080")];
     let beyond = [("bind", "0.0.0.0"), ("insecure", "true")];
@@ -115,42 +115,42 @@ fn on_loopback_names_are_looked_at_and_elsewhere_once_some_are_given() {
 
 #[test]
 fn each_role_has_its_own_defaults() {
-    let replica = flagged(Role::Replica, &[]).expect("good").settings;
-    assert_eq!((replica.role, replica.port, replica.data_dir), (Role::Replica, 8081, None));
+    let replica = flagged(StartRole::Replica, &[]).expect("good").settings;
+    assert_eq!((replica.role, replica.port, replica.data_dir), (StartRole::Replica, 8081, None));
     assert_eq!(replica.leader.as_deref(), Some("http://127.0.0.1:8080"));
     assert_eq!((replica.max_keys, replica.backup_interval_ms), (1_000_000, 1_000));
-    let local = flagged(Role::LocalReplica, &[]).expect("good").settings;
+    let local = flagged(StartRole::LocalReplica, &[]).expect("good").settings;
     assert_eq!((local.port, local.data_dir.as_deref()), (8081, Some(Path::new("./data"))));
     assert_eq!((local.max_streams, local.leader), (65_536, None));
-    let kept = flagged(Role::Replica, &[("data-dir", "here")]).expect("good").settings;
+    let kept = flagged(StartRole::Replica, &[("data-dir", "here")]).expect("good").settings;
     assert_eq!(kept.data_dir.as_deref(), Some(Path::new("here")));
 }
 
 #[test]
 fn what_a_role_needs_is_asked_for() {
-    let error = resolved_as(Role::Replica, &[], &[], None).expect_err("no leader");
+    let error = resolved_as(StartRole::Replica, &[], &[], None).expect_err("no leader");
     assert_eq!(
         error,
         "a replica needs --leader URL (or MEMDB_LEADER, or leader in the file): \
          the leader to follow, such as http://127.0.0.1:8080"
     );
-    let error = resolved_as(Role::LocalReplica, &[], &[], None).expect_err("no directory");
+    let error = resolved_as(StartRole::LocalReplica, &[], &[], None).expect_err("no directory");
     assert!(error.starts_with("a local-replica needs --data-dir DIR (or MEMDB_DATA_DIR, "), "{error}");
-    assert!(resolved_as(Role::Replica, &[], &[("MEMDB_LEADER", "http://a:1")], None).is_ok());
-    assert!(resolved_as(Role::LocalReplica, &[], &[], Some("data-dir = \"d\"")).is_ok());
+    assert!(resolved_as(StartRole::Replica, &[], &[("MEMDB_LEADER", "http://a:1")], None).is_ok());
+    assert!(resolved_as(StartRole::LocalReplica, &[], &[], Some("data-dir = \"d\"")).is_ok());
 }
 
 #[test]
 fn a_flag_of_another_role_is_refused_a_variable_or_a_line_of_a_file_is_not() {
     let error = resolved(&[("leader", "http://a:1")], &[], None).expect_err("a leader follows nobody");
     assert_eq!(error, "--leader is no setting of memdb leader: `memdb leader --help` lists them");
-    assert!(flagged(Role::Replica, &[("init", "true")]).is_err());
-    assert!(flagged(Role::LocalReplica, &[("max-memory", "1GiB")]).is_err());
+    assert!(flagged(StartRole::Replica, &[("init", "true")]).is_err());
+    assert!(flagged(StartRole::LocalReplica, &[("max-memory", "1GiB")]).is_err());
     let shared = "leader = \"http://a:1\"\nqueue = 5\n";
     let leader = resolved(&[], &[("MEMDB_LEADER", "http://b:1")], Some(shared)).expect("one file for all");
     assert_eq!((leader.settings.leader, leader.settings.queue_batches), (None, 5));
     let replica =
-        resolved_as(Role::Replica, &[], &[("MEMDB_ANALYZER", "whitespace")], Some(shared)).expect("one file for all");
+        resolved_as(StartRole::Replica, &[], &[("MEMDB_ANALYZER", "whitespace")], Some(shared)).expect("one file for all");
     assert_eq!(source_of(&replica, "leader"), "http://a:1 from file memdb.toml");
     assert_eq!(replica.settings.queue_batches, 5, "for the day it leads");
     assert!(replica.origins.iter().all(|origin| origin.name != "analyzer"));
@@ -159,7 +159,7 @@ fn a_flag_of_another_role_is_refused_a_variable_or_a_line_of_a_file_is_not() {
 #[test]
 fn replicas_are_a_list_from_every_source() {
     let both = ["http://a:1", "http://b:2"];
-    let list = |resolved: Result<Resolved, String>| resolved.expect("good").settings.replicas;
+    let list = |resolved: Result<ResolvedSettings, String>| resolved.expect("good").settings.replicas;
     assert_eq!(list(resolved(&[("replica", "http://a:1,http://b:2")], &[], None)), both);
     assert_eq!(list(resolved(&[], &[("MEMDB_REPLICA", "http://a:1, http://b:2/")], None)), both);
     assert_eq!(list(resolved(&[], &[], Some("replica = [\"http://a:1\", \"http://b:2\"]"))), both);
@@ -196,14 +196,14 @@ fn a_node_is_reached_where_it_listens_unless_it_says_otherwise() {
 
 #[test]
 fn a_secret_is_read_from_its_file_and_never_shown() {
-    let all = flagged(Role::Replica, &[("cluster-secret-file", "secret")]).expect("good");
+    let all = flagged(StartRole::Replica, &[("cluster-secret-file", "secret")]).expect("good");
     assert_eq!(all.settings.cluster_secret.as_ref().map(Secret::expose), Some(SECRET));
     assert_eq!(source_of(&all, "cluster-secret-file"), "secret from flag");
     assert!(!format!("{all:?}").contains(SECRET));
-    let error = flagged(Role::Replica, &[("cluster-secret-file", "short")]).expect_err("9 characters");
+    let error = flagged(StartRole::Replica, &[("cluster-secret-file", "short")]).expect_err("9 characters");
     assert!(error.contains("16 to 1024 characters, not 9; make one with `head -c 32"), "{error}");
     assert!(!error.contains("too short"), "{error}");
-    let error = flagged(Role::Replica, &[("cluster-secret-file", "nowhere")]).expect_err("no file");
+    let error = flagged(StartRole::Replica, &[("cluster-secret-file", "nowhere")]).expect_err("no file");
     assert!(error.contains("the file cannot be read: "), "{error}");
 }
 
@@ -211,30 +211,30 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
 fn replication_beyond_loopback_takes_a_secret() {
     let beyond = [("bind", "10.0.0.1"), ("insecure", "true")];
     let secret = [("cluster-secret-file", "secret")];
-    let error = flagged(Role::Replica, &beyond).expect_err("no secret");
+    let error = flagged(StartRole::Replica, &beyond).expect_err("no secret");
     assert!(error.contains("--cluster-secret-file FILE; make one with `head -c 32 /dev/urandom | base64 > FILE`"));
-    assert!(flagged(Role::Replica, &[beyond, [secret[0]; 2]].concat()).is_ok());
-    assert!(flagged(Role::Leader, &beyond).is_ok(), "it may be a single node");
+    assert!(flagged(StartRole::Replica, &[beyond, [secret[0]; 2]].concat()).is_ok());
+    assert!(flagged(StartRole::Leader, &beyond).is_ok(), "it may be a single node");
     let leader = [&beyond[..], &[("replica", "http://10.0.0.2:1")]].concat();
-    assert!(flagged(Role::Leader, &leader).expect_err("no secret").contains("--cluster-secret-file"));
-    assert!(flagged(Role::Leader, &[&leader[..], &secret].concat()).is_ok());
-    assert!(flagged(Role::Replica, &[("bind", "10.0.0.1"), secret[0]]).expect_err("not meant").contains("--insecure"));
+    assert!(flagged(StartRole::Leader, &leader).expect_err("no secret").contains("--cluster-secret-file"));
+    assert!(flagged(StartRole::Leader, &[&leader[..], &secret].concat()).is_ok());
+    assert!(flagged(StartRole::Replica, &[("bind", "10.0.0.1"), secret[0]]).expect_err("not meant").contains("--insecure"));
 }
 
 #[test]
 fn a_replica_on_every_address_says_which_one_the_leader_takes() {
     let everywhere = [("bind", "0.0.0.0"), ("insecure", "true"), ("cluster-secret-file", "secret")];
-    let error = flagged(Role::Replica, &everywhere).expect_err("no address to send to");
+    let error = flagged(StartRole::Replica, &everywhere).expect_err("no address to send to");
     assert!(error.contains("--advertise http://HOST:PORT"), "{error}");
-    assert!(flagged(Role::Replica, &[&everywhere[..], &[("advertise", "http://r1:8081")]].concat()).is_ok());
-    assert!(flagged(Role::LocalReplica, &everywhere).is_ok(), "its leader is on the same machine");
+    assert!(flagged(StartRole::Replica, &[&everywhere[..], &[("advertise", "http://r1:8081")]].concat()).is_ok());
+    assert!(flagged(StartRole::LocalReplica, &everywhere).is_ok(), "its leader is on the same machine");
 }
 
 #[test]
 fn the_file_can_be_named_by_the_environment_and_an_empty_variable_is_none() {
     let variables = [("MEMDB_CONFIG", "memdb.toml"), ("MEMDB_PORT", "")];
     let variables: HashMap<&str, &str> = variables.into_iter().collect();
-    let around = Surroundings {
+    let around = ConfigInputs {
         environment: &|name| variables.get(name).map(|value| (*value).to_owned()),
         read_file: &|path| {
             assert_eq!(path, Path::new("memdb.toml"));
@@ -242,7 +242,7 @@ fn the_file_can_be_named_by_the_environment_and_an_empty_variable_is_none() {
         },
         machine: MACHINE,
     };
-    let all = resolve(Role::Leader, &Flags::default(), &around).expect("all good");
+    let all = resolve(StartRole::Leader, &SettingFlags::default(), &around).expect("all good");
     assert_eq!(source_of(&all, "port"), "5 from file memdb.toml");
 }
 
@@ -287,8 +287,8 @@ fn relations_between_settings_are_checked() {
 /// One name may be several rows, but only of different roles.
 #[test]
 fn no_role_has_two_settings_of_one_name() {
-    for role in Role::ALL {
-        let names: Vec<_> = Setting::of(role).map(|setting| setting.name).collect();
+    for role in StartRole::ALL {
+        let names: Vec<_> = SettingSpec::of(role).map(|setting| setting.name).collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), distinct.len(), "{role}: {names:?}");
     }
@@ -297,12 +297,12 @@ fn no_role_has_two_settings_of_one_name() {
 /// What `blank` holds is seen only where the role has no row.
 #[test]
 fn every_row_writes_a_field() {
-    let machine = Machine { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 };
+    let machine = MachineLimits { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 };
     let read_file = |_: &Path| Ok(SECRET.to_owned());
-    let around = Surroundings { environment: &|_| None, read_file: &read_file, machine };
-    for role in Role::ALL {
-        let mut settings = Settings::blank(role);
-        for setting in Setting::of(role) {
+    let around = ConfigInputs { environment: &|_| None, read_file: &read_file, machine };
+    for role in StartRole::ALL {
+        let mut settings = NodeSettings::blank(role);
+        for setting in SettingSpec::of(role) {
             let before = settings.clone();
             let other = match setting.name {
                 "bind" => "::1",

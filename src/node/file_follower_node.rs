@@ -10,7 +10,7 @@ use crate::{
     api::http::{About, Api, Role, Server},
     client::Forward,
     clock::{Clock, LoggedClock},
-    config::Settings,
+    config::NodeSettings,
     disk::RealDisk,
     local_replica::{FileFollower, FollowStep},
     metrics::NodeRole,
@@ -48,11 +48,11 @@ impl FileFollowerNode {
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
-    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
+    pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         Self::open(&NodeListener::take(settings)?, settings, Arc::new(MachineClock))
     }
 
-    pub(super) fn open(listening: &NodeListener, settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    pub(super) fn open(listening: &NodeListener, settings: &NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let url = listening.url(settings)?;
         let node = random()?;
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");

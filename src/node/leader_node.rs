@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::http::{About, Api, Role, Server},
     clock::{LoggedClock, LoggedTime, WallClock},
-    config::{Durability, Settings},
+    config::{Durability, NodeSettings},
     disk::{Disk, DirectoryLock},
     failpoint,
     format::DatabaseIdentity,
@@ -49,12 +49,12 @@ impl LeaderNode {
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
-    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
+    pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, None)
     }
 
     /// `elected`: what the other nodes have promised a replica that is to lead.
-    pub(super) fn open(held: &NodeResources, settings: &Settings, elected: Option<&ElectedLeader>) -> Result<Self, NodeError> {
+    pub(super) fn open(held: &NodeResources, settings: &NodeSettings, elected: Option<&ElectedLeader>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
         let NodeResources { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
@@ -165,7 +165,7 @@ impl LeaderNode {
 }
 
 /// Says that a database begins. In another working directory than usual it does so by mistake: the whole path tells.
-fn log_new_database(settings: &Settings) {
+fn log_new_database(settings: &NodeSettings) {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     tracing::warn!("a new database begins in {}, which held none: it starts without counts", path.display());
@@ -206,7 +206,7 @@ fn work_listener(leader: &Leader) -> WorkListener {
 
 /// Reads the data directory, and makes what it holds durable under the next epoch, or the one that was promised, led at `url`.
 fn recover(
-    settings: &Settings,
+    settings: &NodeSettings,
     disk: &Arc<dyn Disk>,
     url: &str,
     elected: Option<&ElectedLeader>,
@@ -243,17 +243,17 @@ fn recover(
     recovered.finalize(disk, boot_id, segment_bytes()).map_err(refused)
 }
 
-fn unusable(settings: &Settings) -> impl Fn(RecoveryError) -> NodeError {
+fn unusable(settings: &NodeSettings) -> impl Fn(RecoveryError) -> NodeError {
     |error| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error }
 }
 
 /// What a replica has that is to lead.
-fn look_at_files(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<RecoveredDatabase, NodeError> {
+fn look_at_files(settings: &NodeSettings, disk: &Arc<dyn Disk>) -> Result<RecoveredDatabase, NodeError> {
     let recovered = recovery::look_follower(&**disk, window(settings)).map_err(unusable(settings))?;
     recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
 }
 
-fn writer_settings(settings: &Settings) -> WriterSettings {
+fn writer_settings(settings: &NodeSettings) -> WriterSettings {
     WriterSettings {
         ack: settings.ack,
         synced: settings.durability == Durability::Synced,

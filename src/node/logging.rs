@@ -1,7 +1,7 @@
 //! What the node says of itself: on stderr, and in a file beside the data.
 
 use super::NodeError;
-use crate::config::{LogFormat, Settings};
+use crate::config::{LogFormat, NodeSettings};
 use std::{ffi::OsStr, io::IsTerminal, path::Path};
 use tracing::Subscriber;
 use tracing_appender::{
@@ -21,7 +21,7 @@ const LOG_FILES_KEPT: usize = 7;
 
 /// Starts logging as the settings say, to a file too if there is a directory that is this node's, and says who begins; what
 /// is returned writes the rest when it is dropped.
-pub(super) fn start(settings: &Settings, data_dir: Option<&Path>) -> Result<Option<WorkerGuard>, NodeError> {
+pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<Option<WorkerGuard>, NodeError> {
     let unusable = |error: String| NodeError::DataDirectory {
         path: data_dir.unwrap_or(Path::new("")).to_owned(),
         error: std::io::Error::other(error),
@@ -78,7 +78,7 @@ fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
 }
 
 /// Says who begins, and where. The address is told once it is served.
-fn log_start(settings: &Settings) {
+fn log_start(settings: &NodeSettings) {
     let (version, role, pid) = (env!("CARGO_PKG_VERSION"), settings.role.name(), std::process::id());
     let directory =
         settings.data_dir.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::http::{About, Api, Role, Server},
     client::Forward,
-    config::Settings,
+    config::NodeSettings,
     disk::{Disk, DirectoryLock},
     limits,
     manifest::Manifest,
@@ -45,14 +45,14 @@ impl ReplicaNode {
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
-    pub fn start(settings: &Settings) -> Result<Self, NodeError> {
+    pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, settings.leader.as_deref(), None)
     }
 
     /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be.
     pub(super) fn open(
         held: &NodeResources,
-        settings: &Settings,
+        settings: &NodeSettings,
         leader: Option<&str>,
         not_promoted: Option<String>,
     ) -> Result<Self, NodeError> {
@@ -126,7 +126,7 @@ impl ReplicaNode {
     }
 
     /// It, as one that is to lead.
-    pub(super) fn candidate(&self, settings: &Settings, force: bool) -> PromotionCandidate {
+    pub(super) fn candidate(&self, settings: &NodeSettings, force: bool) -> PromotionCandidate {
         let identity = self.follower.view().current().as_ref().map(|current| current.identity);
         PromotionCandidate {
             identity,
@@ -171,7 +171,7 @@ impl ReplicaNode {
 }
 
 /// What is in the replica's directory. What cannot be used is no reason not to start: the leader has it.
-fn read_directory(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<ReplicaFindings, NodeError> {
+fn read_directory(disk: &Arc<dyn Disk>, settings: &NodeSettings) -> Result<ReplicaFindings, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
         let report = recovered.as_ref().map(|recovered| recovered.report.to_string());

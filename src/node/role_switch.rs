@@ -6,7 +6,7 @@
 use super::{CHANGE_GRACE, ReplicaNode, NodeResources, LeaderNode, MachineClock, NodeError, STOP_GRACE, promote::promote};
 use crate::{
     clock::Clock,
-    config::{Role, Settings},
+    config::{StartRole, NodeSettings},
     disk::Disk,
     failpoint,
     leader::Successor,
@@ -36,7 +36,7 @@ pub(super) enum RoleChange {
 impl RunningRole {
     /// Builds the role that the files name; the settings say it where there are none. A leader that another has succeeded meanwhile
     /// follows.
-    pub(super) fn open(held: &NodeResources, settings: &Settings) -> Result<Self, NodeError> {
+    pub(super) fn open(held: &NodeResources, settings: &NodeSettings) -> Result<Self, NodeError> {
         let read = |(disk, _): &(Arc<dyn Disk>, _)| Manifest::read(&**disk).ok().flatten();
         let manifest = held.directory.as_ref().and_then(read);
         let own = held.listening.url(settings)?;
@@ -44,7 +44,7 @@ impl RunningRole {
             let leader = leader.filter(|url| *url != own).or(settings.leader.as_deref());
             ReplicaNode::open(held, settings, leader, not_promoted).map(RunningRole::Following)
         };
-        let verb = settings.role == Role::Leader;
+        let verb = settings.role == StartRole::Leader;
         if !leads_at_start(manifest.as_ref(), verb) {
             if verb {
                 tracing::warn!(
@@ -79,7 +79,7 @@ impl RunningRole {
     }
 
     /// Waits for the end of the role.
-    async fn turn(&self, settings: &Settings) -> RoleChange {
+    async fn turn(&self, settings: &NodeSettings) -> RoleChange {
         match self {
             RunningRole::Leading(leading) => tokio::select! {
                 () = leading.leader().ended() => RoleChange::Stop("its main thread has died"),
@@ -116,7 +116,7 @@ impl RunningRole {
     }
 
     /// The other role, on the same port and files.
-    fn change(self, turn: RoleChange, held: &NodeResources, settings: &Settings) -> Result<Self, NodeError> {
+    fn change(self, turn: RoleChange, held: &NodeResources, settings: &NodeSettings) -> Result<Self, NodeError> {
         // The files are recovered anew, so a stop that was not clean is no reason to give up.
         if let Err(error) = self.end(CHANGE_GRACE) {
             tracing::warn!(%error, "this role did not end cleanly");
@@ -146,7 +146,7 @@ impl RunningRole {
     pub(super) fn run<F: Future<Output = &'static str>>(
         mut self,
         held: NodeResources,
-        settings: &Settings,
+        settings: &NodeSettings,
         runtime: &Runtime,
         mut stopped: impl FnMut() -> F,
     ) -> Result<(), NodeError> {
@@ -179,7 +179,7 @@ impl SwitchingNode {
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
-    pub fn start(settings: Settings) -> Result<Self, NodeError> {
+    pub fn start(settings: NodeSettings) -> Result<Self, NodeError> {
         Self::start_with(settings, Arc::new(MachineClock))
     }
 
@@ -187,7 +187,7 @@ impl SwitchingNode {
     ///
     /// # Errors
     /// As [`NodeError`] says; nothing is left running then.
-    pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    pub fn start_with(settings: NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let held = NodeResources::take(&settings, clock)?;
         let running = RunningRole::open(&held, &settings)?;
         let (stopping, address) = (CancellationToken::new(), running.address());

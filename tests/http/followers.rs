@@ -31,11 +31,11 @@ use tempfile::TempDir;
 
 fn lead(data: &Path) -> LeaderNode {
     let data = data.to_str().expect("UTF-8");
-    LeaderNode::start(&resolve(config::Role::Leader, &[("data-dir", data)])).expect("a leader")
+    LeaderNode::start(&resolve(config::StartRole::Leader, &[("data-dir", data)])).expect("a leader")
 }
 
 fn follow(leader: SocketAddr) -> ReplicaNode {
-    ReplicaNode::start(&resolve(config::Role::Replica, &[("leader", &format!("http://{leader}"))])).expect("a replica")
+    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &format!("http://{leader}"))])).expect("a replica")
 }
 
 /// A leader and a replica that has all it has.

@@ -1,16 +1,16 @@
 //! Settings of a node that runs in the test's own process, on a port the system chooses unless one is given.
 
-use memdb::config::{self, Flags, Machine, Settings, Surroundings};
+use memdb::config::{self, SettingFlags, MachineLimits, NodeSettings, ConfigInputs};
 use std::io::ErrorKind;
 
-pub fn resolve(role: config::Role, values: &[(&'static str, &str)]) -> Settings {
-    let around = Surroundings {
+pub fn resolve(role: config::StartRole, values: &[(&'static str, &str)]) -> NodeSettings {
+    let around = ConfigInputs {
         environment: &|_| None,
         read_file: &|_| Err(ErrorKind::NotFound.into()),
-        machine: Machine { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
+        machine: MachineLimits { processors: 2, memory_bytes: Some(1 << 30), open_files: 1_000 },
     };
     let port = [("port", "0")];
     let port = port.iter().filter(|_| values.iter().all(|(name, _)| *name != "port"));
     let values = values.iter().chain(port).map(|(name, value)| (*name, (*value).to_owned())).collect();
-    config::resolve(role, &Flags { file: None, values }, &around).expect("sound settings").settings
+    config::resolve(role, &SettingFlags { file: None, values }, &around).expect("sound settings").settings
 }

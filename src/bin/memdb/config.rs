@@ -5,7 +5,7 @@ use crate::{
     settings::resolved,
 };
 use clap::ValueEnum;
-use memdb::config::{EveryFlag, Role, Source};
+use memdb::config::{EveryFlag, StartRole, SettingSource};
 use serde_json::json;
 
 const EXAMPLES: &str = "\
@@ -44,12 +44,12 @@ enum Kind {
     LocalReplica,
 }
 
-impl From<Kind> for Role {
+impl From<Kind> for StartRole {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::Leader => Role::Leader,
-            Kind::Replica => Role::Replica,
-            Kind::LocalReplica => Role::LocalReplica,
+            Kind::Leader => StartRole::Leader,
+            Kind::Replica => StartRole::Replica,
+            Kind::LocalReplica => StartRole::LocalReplica,
         }
     }
 }
@@ -57,7 +57,7 @@ impl From<Kind> for Role {
 pub fn run(arguments: &Arguments) -> Ended {
     let origins = resolved(arguments.role.into(), &arguments.flags.0)?.origins;
     if arguments.json {
-        let entry = |source: &Source, value: &str| json!({ "value": value, "source": source.to_string() });
+        let entry = |source: &SettingSource, value: &str| json!({ "value": value, "source": source.to_string() });
         let settings: serde_json::Map<_, _> =
             origins.iter().map(|origin| (origin.name.to_owned(), entry(&origin.source, &origin.value))).collect();
         return say(&format!("{:#}", serde_json::Value::Object(settings)));

@@ -5,7 +5,7 @@ use crate::{
     settings::resolved,
 };
 use memdb::{
-    config::{LeaderFlags, Role},
+    config::{LeaderFlags, StartRole},
     node,
 };
 
@@ -37,6 +37,6 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Ended {
-    let settings = resolved(Role::Leader, &arguments.flags.0)?.settings;
+    let settings = resolved(StartRole::Leader, &arguments.flags.0)?.settings;
     node::run(&settings).map_err(|error| Failure::Failed(error.to_string()))
 }

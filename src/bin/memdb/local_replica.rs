@@ -5,7 +5,7 @@ use crate::{
     settings::resolved,
 };
 use memdb::{
-    config::{LocalReplicaFlags, Role},
+    config::{LocalReplicaFlags, StartRole},
     node::run_local_replica,
 };
 
@@ -32,6 +32,6 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Ended {
-    let settings = resolved(Role::LocalReplica, &arguments.flags.0)?.settings;
+    let settings = resolved(StartRole::LocalReplica, &arguments.flags.0)?.settings;
     run_local_replica(&settings).map_err(|error| Failure::Failed(error.to_string()))
 }

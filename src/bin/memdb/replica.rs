@@ -5,7 +5,7 @@ use crate::{
     settings::resolved,
 };
 use memdb::{
-    config::{ReplicaFlags, Role},
+    config::{ReplicaFlags, StartRole},
     node,
 };
 
@@ -36,6 +36,6 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Ended {
-    let settings = resolved(Role::Replica, &arguments.flags.0)?.settings;
+    let settings = resolved(StartRole::Replica, &arguments.flags.0)?.settings;
     node::run(&settings).map_err(|error| Failure::Failed(error.to_string()))
 }
