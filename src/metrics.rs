@@ -1,10 +1,10 @@
 //! What a running node counts about itself, for `/metrics` in Prometheus' text form.
 //!
-//! One [`Metrics`] value is made by the node and passed down; it owns its registry, so two nodes live in one
+//! One [`NodeMetrics`] value is made by the node and passed down; it owns its registry, so two nodes live in one
 //! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. A node
 //! registers what its role can move, so that no series is zero for ever. A label has a value of a bounded set; never a
 //! word or a key: their number is the client's to choose. What is known only at a scrape is handed to
-//! [`Metrics::render_with`].
+//! [`NodeMetrics::render_with`].
 
 mod requests;
 mod scrape;
@@ -15,7 +15,7 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
     process_collector::ProcessCollector, proto::MetricFamily,
 };
-use requests::Requests;
+use requests::RequestMetrics;
 use std::{fmt, time::Duration};
 
 /// Upper bounds of the time buckets in seconds: from the microseconds of a read to the minutes of a bulk body.
@@ -83,7 +83,7 @@ impl RouteLabel {
 
 /// Why a write was refused, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalLabel {
     /// The write queue was full.
     Queue,
     /// The window of keys or streams was full.
@@ -118,46 +118,46 @@ pub enum Refusal {
     OtherDatabase,
 }
 
-impl Refusal {
+impl RefusalLabel {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Refusal; 16] = [
-        Refusal::Queue,
-        Refusal::Window,
-        Refusal::KeyReused,
-        Refusal::StreamGap,
-        Refusal::Overflow,
-        Refusal::Namespaces,
-        Refusal::Memory,
-        Refusal::Disk,
-        Refusal::Poisoned,
-        Refusal::Stopping,
-        Refusal::OutcomeUnknown,
-        Refusal::NotReplicated,
-        Refusal::NoReplica,
-        Refusal::SteppedDown,
-        Refusal::LeaderAway,
-        Refusal::OtherDatabase,
+    pub const ALL: [RefusalLabel; 16] = [
+        RefusalLabel::Queue,
+        RefusalLabel::Window,
+        RefusalLabel::KeyReused,
+        RefusalLabel::StreamGap,
+        RefusalLabel::Overflow,
+        RefusalLabel::Namespaces,
+        RefusalLabel::Memory,
+        RefusalLabel::Disk,
+        RefusalLabel::Poisoned,
+        RefusalLabel::Stopping,
+        RefusalLabel::OutcomeUnknown,
+        RefusalLabel::NotReplicated,
+        RefusalLabel::NoReplica,
+        RefusalLabel::SteppedDown,
+        RefusalLabel::LeaderAway,
+        RefusalLabel::OtherDatabase,
     ];
 
     /// The label's text.
     pub const fn name(self) -> &'static str {
         match self {
-            Refusal::Queue => "queue-full",
-            Refusal::Window => "window-full",
-            Refusal::KeyReused => "key-reused",
-            Refusal::StreamGap => "stream-gap",
-            Refusal::Overflow => "overflow",
-            Refusal::Namespaces => "too-many-namespaces",
-            Refusal::Memory => "memory-full",
-            Refusal::Disk => "disk-full",
-            Refusal::Poisoned => "poisoned",
-            Refusal::Stopping => "stopping",
-            Refusal::OutcomeUnknown => "outcome-unknown",
-            Refusal::NotReplicated => "not-replicated",
-            Refusal::NoReplica => "no-replica",
-            Refusal::SteppedDown => "stepped-down",
-            Refusal::LeaderAway => "leader-away",
-            Refusal::OtherDatabase => "other-database",
+            RefusalLabel::Queue => "queue-full",
+            RefusalLabel::Window => "window-full",
+            RefusalLabel::KeyReused => "key-reused",
+            RefusalLabel::StreamGap => "stream-gap",
+            RefusalLabel::Overflow => "overflow",
+            RefusalLabel::Namespaces => "too-many-namespaces",
+            RefusalLabel::Memory => "memory-full",
+            RefusalLabel::Disk => "disk-full",
+            RefusalLabel::Poisoned => "poisoned",
+            RefusalLabel::Stopping => "stopping",
+            RefusalLabel::OutcomeUnknown => "outcome-unknown",
+            RefusalLabel::NotReplicated => "not-replicated",
+            RefusalLabel::NoReplica => "no-replica",
+            RefusalLabel::SteppedDown => "stepped-down",
+            RefusalLabel::LeaderAway => "leader-away",
+            RefusalLabel::OtherDatabase => "other-database",
         }
     }
 }
@@ -239,9 +239,9 @@ pub struct NodeLimits {
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// The numbers of one node.
-pub struct Metrics {
+pub struct NodeMetrics {
     registry: Registry,
-    requests: Requests,
+    requests: RequestMetrics,
     refused: IntCounterVec,
     /// Connections open now.
     pub connections: IntGauge,
@@ -297,14 +297,14 @@ pub struct Metrics {
     pub streams: IntGauge,
 }
 
-impl fmt::Debug for Metrics {
+impl fmt::Debug for NodeMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
 /// Makes families, and registers those that the role can move.
-struct Registrar {
+struct MetricRegistrar {
     registry: Registry,
     role: NodeRole,
 }
@@ -316,7 +316,7 @@ const LEADER: &[NodeRole] = &[NodeRole::Leader];
 const FOLLOWERS: &[NodeRole] = &[NodeRole::Replica, NodeRole::MemoryReplica, NodeRole::LocalReplica];
 const WELL_FORMED: &str = "names and help are constants, and each name is registered once";
 
-impl Registrar {
+impl MetricRegistrar {
     fn add<C: Collector + Clone + 'static>(&self, roles: &[NodeRole], collector: prometheus::Result<C>) -> C {
         let collector = collector.expect(WELL_FORMED);
         if roles.contains(&self.role) {
@@ -360,12 +360,12 @@ impl Registrar {
     }
 }
 
-impl Metrics {
+impl NodeMetrics {
     /// A fresh set of numbers of a node in this role, all zero.
     pub fn new(role: NodeRole, limits: NodeLimits) -> Self {
-        let of = Registrar { registry: Registry::new(), role };
+        let of = MetricRegistrar { registry: Registry::new(), role };
         of.constants(limits);
-        let requests = Requests::default();
+        let requests = RequestMetrics::default();
         of.registry.register(Box::new(requests.clone())).expect(WELL_FORMED);
         let refused = Opts::new("memdb_refused_total", "Writes refused, by reason.");
         Self {
@@ -441,7 +441,7 @@ impl Metrics {
     }
 
     /// Counts one refused write. A reason has a series once it has been given.
-    pub fn refused(&self, reason: Refusal) {
+    pub fn refused(&self, reason: RefusalLabel) {
         self.refused.with_label_values(&[reason.name()]).inc();
     }
 
@@ -462,15 +462,15 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    fn leader() -> Metrics {
-        Metrics::new(NodeRole::Leader, NodeLimits { queue: Some(4_096), ..NodeLimits::default() })
+    fn leader() -> NodeMetrics {
+        NodeMetrics::new(NodeRole::Leader, NodeLimits { queue: Some(4_096), ..NodeLimits::default() })
     }
 
     #[test]
     fn two_nodes_in_one_process_keep_their_numbers_apart() {
         let (one, other) = (leader(), leader());
         one.answered(RouteLabel::Post, MethodLabel::Post, 202, 1, Duration::ZERO);
-        one.refused(Refusal::Queue);
+        one.refused(RefusalLabel::Queue);
         assert!(one.render().contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 1"));
         assert!(one.render().contains("memdb_refused_total{reason=\"queue-full\"} 1"));
         assert!(!other.render().contains("memdb_refused_total"));
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn a_role_has_only_the_series_that_it_can_move() {
         let leader = leader().render();
-        let local = Metrics::new(NodeRole::LocalReplica, NodeLimits::default()).render();
+        let local = NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default()).render();
         for name in ["memdb_batches_total", "memdb_queue_depth", "memdb_queue_limit", "memdb_syncs_total"] {
             assert!(leader.contains(&format!("\n{name} ")), "no {name} in {leader}");
             assert!(!local.contains(name), "{name} in {local}");
@@ -518,7 +518,7 @@ mod tests {
     fn labels_lie_at_their_numbers() {
         assert!(RouteLabel::ALL.iter().enumerate().all(|(at, route)| *route as usize == at));
         assert!(MethodLabel::ALL.iter().enumerate().all(|(at, method)| *method as usize == at));
-        assert!(Refusal::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
+        assert!(RefusalLabel::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
         let metrics = leader();
         // Out of range is clamped, never a panic.
         metrics.answered(RouteLabel::Other, MethodLabel::Other, 0, 1, Duration::ZERO);

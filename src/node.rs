@@ -34,7 +34,7 @@ use crate::{
     failpoint,
     format::FileError,
     limits,
-    metrics::{Metrics, NodeLimits, NodeRole},
+    metrics::{NodeMetrics, NodeLimits, NodeRole},
     recovery::RecoveryError,
     store::DedupLimits,
 };
@@ -320,8 +320,8 @@ fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits {
 }
 
 /// The numbers of a node that begins this role.
-fn metrics(settings: &NodeSettings, role: NodeRole) -> Arc<Metrics> {
-    Arc::new(Metrics::new(role, node_limits(settings, role)))
+fn metrics(settings: &NodeSettings, role: NodeRole) -> Arc<NodeMetrics> {
+    Arc::new(NodeMetrics::new(role, node_limits(settings, role)))
 }
 
 fn http_settings(settings: &NodeSettings) -> HttpSettings {

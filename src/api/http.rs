@@ -51,7 +51,7 @@ pub use settings::HttpSettings;
 use crate::{
     client::Forward,
     leader::{AckLevel, Leader},
-    metrics::Metrics,
+    metrics::NodeMetrics,
     replica::ReplicaHandle,
     replication::{HistorySource, NodeId, PeerRegistry},
     secret::Secret,
@@ -72,7 +72,7 @@ pub struct Api {
     /// What pages in browsers may do.
     pub browsers: Arc<BrowserPolicy>,
     /// Where requests are counted, and what `/metrics` shows.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<NodeMetrics>,
     /// What `/status` tells beside the live numbers.
     pub about: Arc<About>,
 }

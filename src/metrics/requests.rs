@@ -26,12 +26,12 @@ const TOOK_HELP: &str = "Seconds from a request's head to its answer's head, by 
 
 /// How requests were answered. Each thread adds to its own numbers; a scrape adds those up.
 #[derive(Clone)]
-pub(super) struct Requests {
+pub(super) struct RequestMetrics {
     threads: Arc<ThreadLocal<CachePadded<ThreadRequests>>>,
     descriptions: [Desc; 2],
 }
 
-impl Default for Requests {
+impl Default for RequestMetrics {
     fn default() -> Self {
         let describe = |name, help, labels: &[&str]| {
             let labels = labels.iter().map(|&label| label.to_owned()).collect();
@@ -47,18 +47,18 @@ impl Default for Requests {
 #[derive(Default)]
 struct ThreadRequests {
     answered: [[AtomicU64; CLASSES.len()]; RouteLabel::ALL.len()],
-    took: [[Times; MethodLabel::ALL.len()]; RouteLabel::ALL.len()],
+    took: [[DurationHistogram; MethodLabel::ALL.len()]; RouteLabel::ALL.len()],
 }
 
 /// A histogram of one route and method.
 #[derive(Default)]
-struct Times {
+struct DurationHistogram {
     /// By the first bound that holds; the last one by none.
     within: [AtomicU64; SECONDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
-impl Requests {
+impl RequestMetrics {
     /// Counts so many requests of one kind that took so long each.
     #[inline]
     pub(super) fn add(&self, route: RouteLabel, method: MethodLabel, class: usize, requests: u64, each: Duration) {
@@ -129,7 +129,7 @@ impl Requests {
     }
 }
 
-impl Collector for Requests {
+impl Collector for RequestMetrics {
     fn desc(&self) -> Vec<&Desc> {
         self.descriptions.iter().collect()
     }

@@ -4,7 +4,7 @@ use crate::{
     disk::Disk,
     format::{FileError, DatabaseIdentity},
     log::{FileCheck, FileCheckResult, LiveLogOffset, SyncJob},
-    metrics::Metrics,
+    metrics::NodeMetrics,
     snapshot::{SnapshotJob, PublishedSnapshot},
     store::{StateId, StoreReader},
 };
@@ -58,7 +58,7 @@ pub(super) struct DiskWorkers {
 }
 
 impl DiskWorkers {
-    pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<Metrics>, tell: &WorkListener) -> io::Result<Self> {
+    pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<NodeMetrics>, tell: &WorkListener) -> io::Result<Self> {
         // There is one of each under way at a time, and of those of files that were replaced since: handing over never waits.
         let (syncs, wanted_syncs) = sync_channel(4);
         let (snapshots, wanted_snapshots) = sync_channel(1);
@@ -95,7 +95,7 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
-fn run_syncs(wanted: &Receiver<DiskWork>, tell: &WorkListener, metrics: &Metrics) {
+fn run_syncs(wanted: &Receiver<DiskWork>, tell: &WorkListener, metrics: &NodeMetrics) {
     for work in wanted {
         let sync = match work {
             DiskWork::Sync(sync) => sync,
@@ -112,7 +112,7 @@ fn run_syncs(wanted: &Receiver<DiskWork>, tell: &WorkListener, metrics: &Metrics
     }
 }
 
-fn run_snapshots(wanted: Receiver<SnapshotRequest>, tell: &WorkListener, metrics: &Metrics, disk: &Arc<dyn Disk>) {
+fn run_snapshots(wanted: Receiver<SnapshotRequest>, tell: &WorkListener, metrics: &NodeMetrics, disk: &Arc<dyn Disk>) {
     // On Linux this thread alone: a post that comes while a snapshot is written goes first.
     let _ = rustix::process::nice(SNAPSHOT_NICE);
     for SnapshotRequest { identity, reader, mark, place } in wanted {

@@ -14,7 +14,7 @@ use crate::{
     failpoint,
     format::DatabaseIdentity,
     limits,
-    metrics::Metrics,
+    metrics::NodeMetrics,
     replica::{ReplicaAction, InlineApply, ReplicaEvent, ReplicaHandle, Replica},
     replication::{AppendAnswer, ClusterMembers},
     view::ServedDatabase,
@@ -41,7 +41,7 @@ pub(super) struct ReplicaState {
     pub(super) replica: Replica<AnswerSender>,
     pub(super) follower: ReplicaHandle,
     pub(super) workers: Option<DiskWorkers>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<NodeMetrics>,
     pub(super) orders: mpsc::Sender<DiscoveryCommand>,
     pub(super) forward: Forward,
     pub(super) identity: Option<DatabaseIdentity>,
@@ -308,7 +308,7 @@ mod tests {
             replica,
             follower: ReplicaHandle::new(Arc::new(DatabaseView::new(true)), Arc::new(ReplicationBacklog::new(0, 0))),
             workers: None,
-            metrics: Arc::new(Metrics::new(
+            metrics: Arc::new(NodeMetrics::new(
                 crate::metrics::NodeRole::MemoryReplica,
                 crate::metrics::NodeLimits::default(),
             )),

@@ -7,7 +7,7 @@ use crate::{
     failpoint,
     leader::{WriterAction, LeaderEvent, StepDownGate, Leader, StepDownReaction, WriteReply, WriteSubmission, Successor, Writer},
     manifest::Manifest,
-    metrics::Metrics,
+    metrics::NodeMetrics,
     position::Epoch,
     replication::{AppendAnswer, AppendRequest, AppendOutcome, PeerEvent, peer_link::is_address},
 };
@@ -31,7 +31,7 @@ pub(super) fn start(
     notes: PromiseStore,
     leader: Leader,
     workers: DiskWorkers,
-    metrics: Arc<Metrics>,
+    metrics: Arc<NodeMetrics>,
     clock: Arc<dyn Clock>,
 ) -> io::Result<JoinHandle<Writer<WriteReply>>> {
     let thread = WriterThread {
@@ -56,7 +56,7 @@ struct WriterThread {
     notes: PromiseStore,
     leader: Leader,
     workers: DiskWorkers,
-    metrics: Arc<Metrics>,
+    metrics: Arc<NodeMetrics>,
     clock: Arc<dyn Clock>,
     events: VecDeque<LeaderEvent>,
     actions: Vec<WriterAction<WriteReply>>,

@@ -9,7 +9,7 @@ use memdb::{
     api::http::{About, Api, NodeAccess, Role, Server},
     client::Forward,
     config,
-    metrics::{Metrics, NodeLimits, NodeRole},
+    metrics::{NodeMetrics, NodeLimits, NodeRole},
     node::{ReplicaNode, LeaderNode},
     position::Position,
     replication::PeerStatus,
@@ -385,7 +385,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         role: Role::LocalReplica { notice: Arc::clone(&notice), forward },
         nodes: NodeAccess::Anyone,
         browsers: Arc::default(),
-        metrics: Arc::new(Metrics::new(NodeRole::LocalReplica, NodeLimits::default())),
+        metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

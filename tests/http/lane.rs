@@ -7,7 +7,7 @@ use crate::{
 };
 use memdb::{
     api::http::{Api, HttpSettings, Server},
-    metrics::{Metrics, NodeLimits, NodeRole},
+    metrics::{NodeMetrics, NodeLimits, NodeRole},
 };
 use proptest::prelude::*;
 use std::{
@@ -20,7 +20,7 @@ use std::{
 /// A second server over the same counts, without the lane.
 fn beside(node: &Node) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let api = Api { metrics: Arc::new(Metrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
+    let api = Api { metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
     Server::start(listener, api, HttpSettings { fast_lane: false, ..settings() }).expect("it starts")
 }
 

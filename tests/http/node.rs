@@ -7,7 +7,7 @@ use memdb::{
     format::DatabaseIdentity,
     leader::{AckLevel, WriterAction, LeaderEvent, Leader, QueueLimits, Writer, WriterSettings},
     limits,
-    metrics::{Metrics, NodeLimits, NodeRole},
+    metrics::{NodeMetrics, NodeLimits, NodeRole},
     recovery,
     replication::{HistorySource, ReplicationBacklog, PeerRegistry},
     store::DedupLimits,
@@ -31,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Node {
     pub leader: Leader,
     pub registry: PeerRegistry,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<NodeMetrics>,
     pub api: Api,
     server: Option<Server>,
     address: SocketAddr,
@@ -71,7 +71,7 @@ impl Node {
         let hold = Arc::new(Mutex::new(()));
         let (leader, archive, writer) = leader(&directory, Arc::clone(&hold));
         let (metrics, (registry, _)) =
-            (Arc::new(Metrics::new(NodeRole::Leader, NodeLimits::default())), PeerRegistry::new());
+            (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), PeerRegistry::new());
         leader.view().set_ready(true);
         let api = Api {
             view: Arc::clone(leader.view()),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     client::{Forward, ForwardError, Forwarded},
-    metrics::Refusal,
+    metrics::RefusalLabel,
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;
@@ -65,7 +65,7 @@ where
         return Err(not_leader(forward, detail));
     }
     if let Some(leads) = forward.other_database() {
-        state.api.metrics.refused(Refusal::OtherDatabase);
+        state.api.metrics.refused(RefusalLabel::OtherDatabase);
         return Err(other_database(forward, leads));
     }
     let made = if is_named(&heads, &sent, &whole).await { None } else { Some(made_key(forward)?) };
@@ -162,11 +162,11 @@ fn without_replayed(body: &Bytes) -> Bytes {
     }
 }
 
-fn told(error: &ForwardError, made: Option<&str>) -> (Problem, Refusal) {
+fn told(error: &ForwardError, made: Option<&str>) -> (Problem, RefusalLabel) {
     match error {
         ForwardError::Away(_) => {
             let detail = format!("{error}; nothing was applied: send it again later");
-            (Problem::new(Kind::LeaderAway, detail), Refusal::LeaderAway)
+            (Problem::new(Kind::LeaderAway, detail), RefusalLabel::LeaderAway)
         }
         ForwardError::Unknown(_) => {
             let repeat = match made {
@@ -174,7 +174,7 @@ fn told(error: &ForwardError, made: Option<&str>) -> (Problem, Refusal) {
                 None => "under the same name".to_owned(),
             };
             let detail = format!("{error}; it may be applied: send it again {repeat}, and it counts once");
-            (Problem::new(Kind::OutcomeUnknown, detail), Refusal::OutcomeUnknown)
+            (Problem::new(Kind::OutcomeUnknown, detail), RefusalLabel::OutcomeUnknown)
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn only_what_may_be_applied_is_told_to_be_repeated_under_its_key() {
-        let text = |(problem, _): (Problem, Refusal)| String::from_utf8(problem.body()).expect("UTF-8");
+        let text = |(problem, _): (Problem, RefusalLabel)| String::from_utf8(problem.body()).expect("UTF-8");
         let away = text(told(&ForwardError::Away("x".into()), Some("made")));
         assert!(away.contains("leader-away") && !away.contains("made"), "{away}");
         let unknown = text(told(&ForwardError::Unknown("x".into()), Some("made")));

@@ -55,10 +55,10 @@ const REPLICA_GAUGES: &[(&str, &str, Value)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Metrics, NodeLimits, NodeRole};
+    use crate::metrics::{NodeMetrics, NodeLimits, NodeRole};
 
     fn rendered(families: &ScrapeFamilies) -> String {
-        Metrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())
+        NodeMetrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())
     }
 
     fn status(url: &str, synced: Option<u64>) -> PeerStatus {

@@ -6,7 +6,7 @@
 use super::{headers, settings::RETRY_AFTER_SECONDS};
 use crate::{
     leader::WriteError,
-    metrics::Refusal,
+    metrics::RefusalLabel,
     position::{DatabaseTag, PositionToken},
 };
 use http::{HeaderValue, StatusCode, header};
@@ -323,58 +323,58 @@ impl Problem {
 }
 
 /// How a refused write is told, and under what it is counted. The one place where this is decided.
-pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Problem, Refusal) {
+pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Problem, RefusalLabel) {
     let (kind, refusal, what_to_do) = match error {
-        WriteError::QueueFull => (Kind::QueueFull, Refusal::Queue, "nothing was applied; send it again"),
+        WriteError::QueueFull => (Kind::QueueFull, RefusalLabel::Queue, "nothing was applied; send it again"),
         WriteError::WindowFull => (
             Kind::WindowFull,
-            Refusal::Window,
+            RefusalLabel::Window,
             "nothing was applied; send it again later, or give the leader more --max-keys",
         ),
         WriteError::StreamWindowFull => (
             Kind::WindowFull,
-            Refusal::Window,
+            RefusalLabel::Window,
             "nothing was applied; go on under a Memdb-Stream that is known, send without one, or give the leader more \
              --max-streams or fewer --stream-window-seconds",
         ),
         WriteError::KeyReused => {
-            (Kind::KeyReused, Refusal::KeyReused, "nothing was applied; a new request needs a new key")
+            (Kind::KeyReused, RefusalLabel::KeyReused, "nothing was applied; a new request needs a new key")
         }
         WriteError::StreamGap { .. } => {
-            (Kind::StreamGap, Refusal::StreamGap, "nothing was applied; go on with the expected number")
+            (Kind::StreamGap, RefusalLabel::StreamGap, "nothing was applied; go on with the expected number")
         }
         WriteError::Overflow { .. } | WriteError::BeyondBound { .. } => {
-            (Kind::Overflow, Refusal::Overflow, "nothing of the request was applied")
+            (Kind::Overflow, RefusalLabel::Overflow, "nothing of the request was applied")
         }
         WriteError::TooManyNamespaces(_) => {
-            (Kind::TooManyNamespaces, Refusal::Namespaces, "nothing was applied; remove a namespace first")
+            (Kind::TooManyNamespaces, RefusalLabel::Namespaces, "nothing was applied; remove a namespace first")
         }
         WriteError::MemoryFull => {
-            (Kind::MemoryFull, Refusal::Memory, "nothing was applied; remove words or give the node more memory")
+            (Kind::MemoryFull, RefusalLabel::Memory, "nothing was applied; remove words or give the node more memory")
         }
-        WriteError::DiskFull => (Kind::DiskFull, Refusal::Disk, "nothing was applied; make room, then send it again"),
+        WriteError::DiskFull => (Kind::DiskFull, RefusalLabel::Disk, "nothing was applied; make room, then send it again"),
         WriteError::Poisoned => {
-            (Kind::Poisoned, Refusal::Poisoned, "nothing was applied; reads go on; the node must be restarted")
+            (Kind::Poisoned, RefusalLabel::Poisoned, "nothing was applied; reads go on; the node must be restarted")
         }
         WriteError::FilesLost => (
             Kind::FilesLost,
-            Refusal::Poisoned,
+            RefusalLabel::Poisoned,
             "nothing was applied; save the counts (memdb export, or GET /sync) or promote a replica, before it is stopped",
         ),
         WriteError::Stopping => {
-            (Kind::Stopping, Refusal::Stopping, "nothing was applied; send it again once the node is back")
+            (Kind::Stopping, RefusalLabel::Stopping, "nothing was applied; send it again once the node is back")
         }
         WriteError::NotReplicated { .. } => {
-            (Kind::NotReplicated, Refusal::NotReplicated, "it counts, and reaches the replicas later")
+            (Kind::NotReplicated, RefusalLabel::NotReplicated, "it counts, and reaches the replicas later")
         }
         WriteError::NoReplicaKeepsFiles => {
-            (Kind::AckUnavailable, Refusal::NoReplica, "nothing was applied; ask for ack=replica or ack=disk")
+            (Kind::AckUnavailable, RefusalLabel::NoReplica, "nothing was applied; ask for ack=replica or ack=disk")
         }
         WriteError::SteppedDown => {
-            (Kind::SteppedDown, Refusal::SteppedDown, "nothing was applied; send it to the leader that leads now")
+            (Kind::SteppedDown, RefusalLabel::SteppedDown, "nothing was applied; send it to the leader that leads now")
         }
         WriteError::OutcomeUnknown => {
-            (Kind::OutcomeUnknown, Refusal::OutcomeUnknown, "without a key, a repeat may count it twice")
+            (Kind::OutcomeUnknown, RefusalLabel::OutcomeUnknown, "without a key, a repeat may count it twice")
         }
     };
     let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn a_gap_names_the_number_the_stream_goes_on_with() {
         let (problem, refusal) = of_write_error(&WriteError::StreamGap { expected: 7 }, DatabaseTag::of(7));
-        assert_eq!((problem.status(), refusal), (StatusCode::CONFLICT, Refusal::StreamGap));
+        assert_eq!((problem.status(), refusal), (StatusCode::CONFLICT, RefusalLabel::StreamGap));
         let body: serde_json::Value = serde_json::from_slice(&problem.body()).expect("JSON");
         assert_eq!(body["expected"], 7);
         assert_eq!(body["type"], "urn:memdb:problem:stream-gap");

@@ -15,7 +15,7 @@ use super::{
     routes,
     state::{self, AppState},
 };
-use crate::{limits, metrics::Metrics, tally::WordCountsPool};
+use crate::{limits, metrics::NodeMetrics, tally::WordCountsPool};
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
@@ -179,7 +179,7 @@ impl Worker {
 struct Open(prometheus::IntGauge);
 
 impl Open {
-    fn count(metrics: &Metrics) -> Self {
+    fn count(metrics: &NodeMetrics) -> Self {
         metrics.connections.inc();
         Self(metrics.connections.clone())
     }
@@ -195,7 +195,7 @@ impl Drop for Open {
 struct Dealer {
     permits: Arc<Semaphore>,
     addresses: Arc<Addresses>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<NodeMetrics>,
     threads: Vec<mpsc::Sender<Dealt>>,
     next: usize,
 }

@@ -10,7 +10,7 @@ use crate::{
     client::Forward,
     clock::LoggedTime,
     format::DatabaseIdentity,
-    metrics::{Metrics, NodeLimits, NodeRole},
+    metrics::{NodeMetrics, NodeLimits, NodeRole},
     position::{EpochTable, Position},
     record::{NamespaceChange, WordCount},
     store::{StateId, Store, DedupLimits},
@@ -40,7 +40,7 @@ pub(super) fn state() -> AppState {
         role: Role::LocalReplica { notice: Arc::default(), forward },
         nodes: NodeAccess::Nobody,
         browsers: Arc::default(),
-        metrics: Arc::new(Metrics::new(NodeRole::LocalReplica, NodeLimits::default())),
+        metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
     let (uploads, offers) = (Uploads::new(0), Uploads::new(0));

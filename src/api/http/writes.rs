@@ -18,7 +18,7 @@ use crate::{
     hash,
     leader::{AckLevel, WriteReceipt},
     limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
-    metrics::Refusal,
+    metrics::RefusalLabel,
     position::{DatabaseTag, PositionToken},
     tally::{WriteBatch, IdempotencyKey, WordCountsPool, WordCounts, WriteOp},
     tokenizer::Analyzer,
@@ -197,7 +197,7 @@ fn check_meant(state: &AppState, forwarded: Option<&str>) -> Result<(), Problem>
     if is_meant(stated, &identity) {
         return Ok(());
     }
-    state.api.metrics.refused(Refusal::OtherDatabase);
+    state.api.metrics.refused(RefusalLabel::OtherDatabase);
     Err(Problem::other_database(identity.database_id, stated))
 }
 
