@@ -8,14 +8,14 @@
 
 pub mod backoff;
 pub mod blocks;
-pub mod feed;
-mod forward;
+pub mod upload;
+mod write_forwarder;
 pub mod input;
-pub mod lines;
+pub mod bulk_upload;
 pub mod split;
-pub mod sync;
+pub mod dump;
 
-pub use forward::{FORWARDED, Forward, ForwardError, Forwarded, OF_NO_DATABASE};
+pub use write_forwarder::{FORWARDED, WriteForwarder, ForwardError, ForwardedAnswer, OF_NO_DATABASE};
 
 use crate::{
     address::NodeAddress,
@@ -23,7 +23,7 @@ use crate::{
     secret::Secret,
 };
 use bytes::Bytes;
-use lines::BulkAnswer;
+use bulk_upload::BulkAnswer;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{collections::BTreeMap, time::Duration};
@@ -49,26 +49,26 @@ fn reason(error: &reqwest::Error) -> String {
 const TOO_LATE: &str = "it took too long";
 
 /// Why no connection came about.
-fn why_unreached(error: &reqwest::Error) -> Unreached {
+fn why_unreached(error: &reqwest::Error) -> UnreachableCause {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-            Some(std::io::ErrorKind::ConnectionRefused) => return Unreached::Refused,
-            Some(std::io::ErrorKind::TimedOut) => return Unreached::TimedOut,
+            Some(std::io::ErrorKind::ConnectionRefused) => return UnreachableCause::Refused,
+            Some(std::io::ErrorKind::TimedOut) => return UnreachableCause::TimedOut,
             _ => cause = error.source(),
         }
     }
     let reason = reason(error);
     match reason.strip_prefix("failed to lookup address information: ") {
-        _ if error.is_timeout() => Unreached::TimedOut,
-        Some(detail) => Unreached::NoSuchName(detail.to_owned()),
-        None => Unreached::Other(reason),
+        _ if error.is_timeout() => UnreachableCause::TimedOut,
+        Some(detail) => UnreachableCause::NoSuchName(detail.to_owned()),
+        None => UnreachableCause::Other(reason),
     }
 }
 
 /// Why a node could not be reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreached {
+pub enum UnreachableCause {
     /// The machine is there, and nothing listens on the port.
     #[error("connection refused")]
     Refused,
@@ -85,7 +85,7 @@ pub enum Unreached {
 
 /// Which node a client means to speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub enum ServerKind {
     /// Any node.
     Node,
     /// The leader.
@@ -95,16 +95,16 @@ pub enum Whom {
 }
 
 /// What to do where a node could not be reached.
-fn remedy(cause: &Unreached, whom: Whom) -> &'static str {
+fn remedy(cause: &UnreachableCause, whom: ServerKind) -> &'static str {
     match (cause, whom) {
-        (Unreached::Refused, Whom::Node) => "is the node running? start one with `memdb leader`",
-        (Unreached::Refused, Whom::Leader) => "is the leader running? start one with `memdb leader`",
-        (Unreached::Refused, Whom::Replica) => {
+        (UnreachableCause::Refused, ServerKind::Node) => "is the node running? start one with `memdb leader`",
+        (UnreachableCause::Refused, ServerKind::Leader) => "is the leader running? start one with `memdb leader`",
+        (UnreachableCause::Refused, ServerKind::Replica) => {
             "is the replica running? start one with `memdb replica --leader http://HOST:PORT`"
         }
-        (_, Whom::Node) => "is this the address of a node?",
-        (_, Whom::Leader) => "is this the address of the leader?",
-        (_, Whom::Replica) => "is this the address of the replica?",
+        (_, ServerKind::Node) => "is this the address of a node?",
+        (_, ServerKind::Leader) => "is this the address of the leader?",
+        (_, ServerKind::Replica) => "is this the address of the replica?",
     }
 }
 
@@ -113,7 +113,7 @@ fn remedy(cause: &Unreached, whom: Whom) -> &'static str {
 pub struct Client {
     base: Url,
     address: NodeAddress,
-    whom: Whom,
+    whom: ServerKind,
     http: reqwest::Client,
     timeout: Duration,
 }
@@ -133,7 +133,7 @@ pub struct PostAnswer {
 
 /// A word and its count, as `/top` lists them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct WordCount {
+pub struct RankedCount {
     /// The word.
     pub word: String,
     /// Its count.
@@ -157,9 +157,9 @@ pub enum ClientError {
         /// The node.
         base: String,
         /// Why not.
-        cause: Unreached,
+        cause: UnreachableCause,
         /// Which node it was to be.
-        whom: Whom,
+        whom: ServerKind,
     },
     /// The connection broke, or no answer came in time.
     #[error("no whole answer from {base}: {reason}")]
@@ -214,7 +214,7 @@ impl ClientError {
 
 /// The part of `application/problem+json` that a person wants to read.
 #[derive(Default, Deserialize)]
-struct Problem {
+struct ProblemBody {
     #[serde(default)]
     title: String,
     #[serde(default)]
@@ -250,12 +250,12 @@ impl Client {
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Client { base, address: node, whom: Whom::Node, http, timeout })
+        Ok(Client { base, address: node, whom: ServerKind::Node, http, timeout })
     }
 
     /// The same client, which means to speak to `whom`: errors say so.
     #[must_use]
-    pub fn meant_for(self, whom: Whom) -> Self {
+    pub fn meant_for(self, whom: ServerKind) -> Self {
         Self { whom, ..self }
     }
 
@@ -285,7 +285,7 @@ impl Client {
         address: Url,
         content_type: &'static str,
         stream: &str,
-        body: Option<lines::Pieces>,
+        body: Option<bulk_upload::BodyStream>,
         timeout: Duration,
     ) -> Result<BulkAnswer, ClientError> {
         let request = self
@@ -309,7 +309,7 @@ impl Client {
         // Nothing is sent, so nothing is counted under that name.
         match self.bulk(self.address("/bulk", &[]), "text/plain", "who-leads", None, timeout).await {
             Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => {
-                Self::with_timeout(&leader, self.timeout).map(|client| Some(client.meant_for(Whom::Leader)))
+                Self::with_timeout(&leader, self.timeout).map(|client| Some(client.meant_for(ServerKind::Leader)))
             }
             // What else is wrong is told of what is sent.
             _ => Ok(None),
@@ -355,7 +355,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn top(&self, namespace: Option<&str>, n: usize) -> Result<Vec<WordCount>, ClientError> {
+    pub async fn top(&self, namespace: Option<&str>, n: usize) -> Result<Vec<RankedCount>, ClientError> {
         let number = n.to_string();
         let query = namespace.map(|name| ("ns", name)).into_iter().chain([("n", number.as_str())]);
         self.json(self.http.get(self.address("/top", &query.collect::<Vec<_>>()))).await
@@ -461,7 +461,7 @@ impl Client {
     }
 
     fn refused(&self, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
-        let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+        let problem: ProblemBody = serde_json::from_slice(body).unwrap_or_default();
         let reason = match (problem.title.as_str(), problem.detail.as_str()) {
             ("", "") => status.canonical_reason().unwrap_or("no reason given").to_owned(),
             ("", text) | (text, "") => text.to_owned(),
@@ -503,13 +503,13 @@ mod tests {
     #[test]
     fn a_node_that_cannot_be_reached_is_told_with_cause_and_role() {
         let cases = [
-            (Unreached::Refused, Whom::Replica, "(connection refused): is the replica running?"),
+            (UnreachableCause::Refused, ServerKind::Replica, "(connection refused): is the replica running?"),
             (
-                Unreached::NoSuchName("x".to_owned()),
-                Whom::Leader,
+                UnreachableCause::NoSuchName("x".to_owned()),
+                ServerKind::Leader,
                 "(no such name: x): is this the address of the leader?",
             ),
-            (Unreached::TimedOut, Whom::Node, "(connecting timed out): is this the address of a node?"),
+            (UnreachableCause::TimedOut, ServerKind::Node, "(connecting timed out): is this the address of a node?"),
         ];
         for (cause, whom, expected) in cases {
             let error = ClientError::NothingThere { base: "http://a:1".to_owned(), cause, whom };

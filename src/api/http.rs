@@ -49,7 +49,7 @@ pub use serve::Server;
 pub use settings::HttpSettings;
 
 use crate::{
-    client::Forward,
+    client::WriteForwarder,
     leader::{AckLevel, Leader},
     metrics::NodeMetrics,
     replica::ReplicaHandle,
@@ -105,7 +105,7 @@ pub enum Role {
         /// The way to its thread.
         follower: ReplicaHandle,
         /// The way to the leader, for writes.
-        forward: Forward,
+        forward: WriteForwarder,
         /// What a leader fetches that has lost its newest records.
         archive: HistorySource,
     },
@@ -114,7 +114,7 @@ pub enum Role {
         /// Told when the leader gives notice.
         notice: Arc<Notify>,
         /// The way to the leader, for writes.
-        forward: Forward,
+        forward: WriteForwarder,
     },
 }
 

@@ -11,15 +11,15 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// The waits between repeats of one request.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub struct RetryBackoff {
     random: u64,
     most: Duration,
 }
 
-impl Backoff {
+impl RetryBackoff {
     /// Waits drawn from `seed`. Requests with different seeds do not come back in step.
     pub fn new(seed: u64) -> Self {
-        Backoff { random: seed | 1, most: FIRST }
+        RetryBackoff { random: seed | 1, most: FIRST }
     }
 
     /// Begins with short waits again.
@@ -54,18 +54,18 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_bound_and_differ() {
-        let mut backoff = Backoff::new(42);
+        let mut backoff = RetryBackoff::new(42);
         let waits: Vec<_> = (0..64).map(|_| backoff.wait(None)).collect();
         assert!(waits[0] <= FIRST && waits.iter().all(|wait| *wait <= LONGEST));
         assert!(waits[16..].iter().any(|wait| *wait > LONGEST / 2), "the bound is reached");
         assert!(waits[16..].iter().any(|wait| *wait < LONGEST / 4), "and the wait is not always the bound");
-        assert_ne!(Backoff::new(1 << 20).wait(None), Backoff::new(1 << 30).wait(None));
+        assert_ne!(RetryBackoff::new(1 << 20).wait(None), RetryBackoff::new(1 << 30).wait(None));
     }
 
     #[test]
     fn the_node_s_own_wish_is_kept() {
         let asked = Duration::from_secs(7);
-        let mut backoff = Backoff::new(3);
+        let mut backoff = RetryBackoff::new(3);
         for _ in 0..100 {
             let wait = backoff.wait(Some(asked));
             assert!(wait >= asked && wait <= asked + asked / 4, "{wait:?}");

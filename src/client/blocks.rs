@@ -5,9 +5,9 @@
 //! follows from the bytes alone, never from how they arrive: a run under the same name finds the same blocks.
 
 use super::{
-    feed::{Faults, FeedError, Line, Manner, Outcome, Posts, Text},
-    lines::{Pieces, Sent, Upload},
-    split::Lines,
+    upload::{InputFaults, UploadError, Uploader, UploadOptions, UploadSummary, Posts, TextSource},
+    bulk_upload::{BodyStream, SentBody, BulkUpload},
+    split::LineRun,
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -35,18 +35,18 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Sends the lines of `source` under names that begin with `stream`.
 ///
 /// # Errors
-/// [`FeedError`]; what was counted stays counted, and a run under the same name skips it.
+/// [`UploadError`]; what was counted stays counted, and a run under the same name skips it.
 pub async fn send(
-    line: &Line,
+    line: &Uploader,
     stream: &str,
     source: impl AsyncRead + Unpin,
-    manner: &Manner<'_>,
-) -> Result<Outcome, FeedError> {
+    manner: &UploadOptions<'_>,
+) -> Result<UploadSummary, UploadError> {
     let (filling, filled) = mpsc::channel(1);
     let sending = stream::unfold(filled, async |mut filled| filled.recv().await.map(|block| (block, filled)))
-        .map(|block: Arc<Block>| send_block(line, stream, block, manner))
+        .map(|block: Arc<RetainedBlock>| send_block(line, stream, block, manner))
         .buffer_unordered(BLOCKS_AT_ONCE.min(manner.in_flight))
-        .try_fold(Outcome::default(), async |mut all, one| {
+        .try_fold(UploadSummary::default(), async |mut all, one| {
             all.add(one);
             Ok(all)
         });
@@ -58,10 +58,10 @@ pub async fn send(
 /// Fills one block after the other until the text ends. What cannot be posted is told.
 async fn fill<R: AsyncRead + Unpin>(
     mut posts: Posts<R>,
-    filling: mpsc::Sender<Arc<Block>>,
-) -> Result<Faults, FeedError> {
-    let (mut number, mut faults) = (0, Faults::default());
-    let mut open: Option<Closing> = None;
+    filling: mpsc::Sender<Arc<RetainedBlock>>,
+) -> Result<InputFaults, UploadError> {
+    let (mut number, mut faults) = (0, InputFaults::default());
+    let mut open: Option<OpenBlock> = None;
     while let Some(some) = posts.next_some().await? {
         let mut lines = match some {
             Ok(lines) => lines,
@@ -74,12 +74,12 @@ async fn fill<R: AsyncRead + Unpin>(
             let block = match &open {
                 Some(block) => block,
                 None => {
-                    let block = Arc::new(Block { number, ..Block::default() });
+                    let block = Arc::new(RetainedBlock { number, ..RetainedBlock::default() });
                     number += 1;
                     if filling.send(Arc::clone(&block)).await.is_err() {
-                        return Err(FeedError::SenderEnded);
+                        return Err(UploadError::SenderEnded);
                     }
-                    open.insert(Closing(block))
+                    open.insert(OpenBlock(block))
                 }
             };
             if block.0.take(&mut lines) {
@@ -91,9 +91,9 @@ async fn fill<R: AsyncRead + Unpin>(
 }
 
 /// A block that is being filled; no lines come any more once this is dropped.
-struct Closing(Arc<Block>);
+struct OpenBlock(Arc<RetainedBlock>);
 
-impl Drop for Closing {
+impl Drop for OpenBlock {
     fn drop(&mut self) {
         self.0.held.lock().is_closed = true;
         self.0.changed.notify_waiters();
@@ -102,23 +102,23 @@ impl Drop for Closing {
 
 /// Lines that are kept until they are counted.
 #[derive(Default)]
-struct Block {
+struct RetainedBlock {
     number: u64,
-    held: Mutex<Held>,
+    held: Mutex<RetainedLines>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Held {
+struct RetainedLines {
     bytes: Vec<u8>,
     lines: u64,
     longest: usize,
     is_closed: bool,
 }
 
-impl Block {
+impl RetainedBlock {
     /// Takes lines off the front, until it is full; whether it is.
-    fn take(&self, lines: &mut Lines) -> bool {
+    fn take(&self, lines: &mut LineRun) -> bool {
         let mut held = self.held.lock();
         let room = BLOCK_BYTES - held.bytes.len();
         let end = (lines.bytes.len() >= room)
@@ -135,7 +135,7 @@ impl Block {
     }
 
     /// Waits until it holds something that `is_wanted`.
-    async fn until<T>(&self, mut is_wanted: impl FnMut(&Held) -> Option<T>) -> T {
+    async fn until<T>(&self, mut is_wanted: impl FnMut(&RetainedLines) -> Option<T>) -> T {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -160,7 +160,7 @@ impl Block {
     }
 
     /// Its bytes from the first on, as they come; the body ends with the block, or when none came for a while.
-    fn body(self: Arc<Self>, sent: Arc<Sent>) -> Pieces {
+    fn body(self: Arc<Self>, sent: Arc<SentBody>) -> BodyStream {
         Box::pin(stream::unfold((self, 0, sent), async |(block, at, sent)| {
             sent.waits.store(true, Ordering::Relaxed);
             let piece = timeout(PAUSE, block.piece(at)).await.ok().flatten();
@@ -178,9 +178,9 @@ fn newlines(bytes: &[u8]) -> u64 {
 }
 
 /// Sends a block until all of its lines are counted and no more come.
-async fn send_block(line: &Line, stream: &str, block: Arc<Block>, manner: &Manner<'_>) -> Result<Outcome, FeedError> {
+async fn send_block(line: &Uploader, stream: &str, block: Arc<RetainedBlock>, manner: &UploadOptions<'_>) -> Result<UploadSummary, UploadError> {
     let stream = format!("{stream}/{}", block.number);
-    let mut upload = Upload::new(line, Text::new(&stream, manner));
+    let mut upload = BulkUpload::new(line, TextSource::new(&stream, manner));
     upload.ask().await?;
     loop {
         let done = upload.done();

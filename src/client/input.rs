@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio_util::io::StreamReader;
 
 /// Bytes to be read once.
-pub type Input = Box<dyn AsyncRead + Send + Unpin>;
+pub type InputStream = Box<dyn AsyncRead + Send + Unpin>;
 
 /// Bytes that are decompressed at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -31,20 +31,20 @@ pub enum Compression {
 }
 
 /// The bytes a compressed input begins with: where `mask` has a bit, it is that of `bytes`.
-struct Magic {
+struct MagicBytes {
     compression: Compression,
     bytes: &'static [u8],
     mask: &'static [u8],
 }
 
-const MAGIC: [Magic; 3] = [
-    Magic { compression: Compression::Gzip, bytes: &[0x1f, 0x8b, 0x08], mask: &[0xff; 3] },
-    Magic { compression: Compression::Zstd, bytes: &[0x28, 0xb5, 0x2f, 0xfd], mask: &[0xff; 4] },
+const MAGIC: [MagicBytes; 3] = [
+    MagicBytes { compression: Compression::Gzip, bytes: &[0x1f, 0x8b, 0x08], mask: &[0xff; 3] },
+    MagicBytes { compression: Compression::Zstd, bytes: &[0x28, 0xb5, 0x2f, 0xfd], mask: &[0xff; 4] },
     // A frame to be skipped, with which some writers begin.
-    Magic { compression: Compression::Zstd, bytes: &[0x50, 0x2a, 0x4d, 0x18], mask: &[0xf0, 0xff, 0xff, 0xff] },
+    MagicBytes { compression: Compression::Zstd, bytes: &[0x50, 0x2a, 0x4d, 0x18], mask: &[0xf0, 0xff, 0xff, 0xff] },
 ];
 
-impl Magic {
+impl MagicBytes {
     /// Whether what begins so may be this, as far as it goes.
     fn may_be(&self, start: &[u8]) -> bool {
         start.iter().zip(self.bytes).zip(self.mask).all(|((byte, magic), mask)| byte & mask == *magic)
@@ -55,7 +55,7 @@ impl Magic {
 ///
 /// # Errors
 /// The reader's.
-pub async fn decompressed(input: Input) -> io::Result<(Input, Option<Compression>)> {
+pub async fn decompressed(input: InputStream) -> io::Result<(InputStream, Option<Compression>)> {
     // No longer than it may be something: a pipe whose first line is short is not waited for.
     let wants_more = |start: &[u8]| MAGIC.iter().any(|magic| start.len() < magic.bytes.len() && magic.may_be(start));
     let (start, input) = peek(input, wants_more).await?;
@@ -85,11 +85,11 @@ const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// # Errors
 /// The reader's.
-pub async fn decoded(input: Input, named: Option<Charset>) -> io::Result<Input> {
+pub async fn decoded(input: InputStream, named: Option<Charset>) -> io::Result<InputStream> {
     // As for the compression, no longer than it may be a mark.
     let wants_more = |start: &[u8]| MARKS.iter().any(|mark| start.len() < mark.len() && mark.starts_with(start));
     let (start, input) = peek(input, wants_more).await?;
-    let text: Input = match Charset::of_mark(&start).or(named) {
+    let text: InputStream = match Charset::of_mark(&start).or(named) {
         Some(charset) => to_utf8(input, charset),
         None if start.starts_with(UTF8_MARK) => {
             let (mut input, mut mark) = (input, [0; UTF8_MARK.len()]);
@@ -98,11 +98,11 @@ pub async fn decoded(input: Input, named: Option<Charset>) -> io::Result<Input> 
         }
         None => input,
     };
-    Ok(Box::new(WithoutNul { text, passed: 0, found: None }))
+    Ok(Box::new(NulCheckedInput { text, passed: 0, found: None }))
 }
 
 /// An input in another encoding, as UTF-8.
-fn to_utf8(input: Input, charset: Charset) -> Input {
+fn to_utf8(input: InputStream, charset: Charset) -> InputStream {
     let decoder = Some(charset.decoder());
     let pieces = stream::try_unfold((input, decoder), |(mut input, decoder)| async move {
         let Some(mut decoder): Option<Utf8Decoder> = decoder else { return io::Result::Ok(None) };
@@ -115,15 +115,15 @@ fn to_utf8(input: Input, charset: Charset) -> Input {
 }
 
 /// A text up to the first U+0000 in it.
-struct WithoutNul {
-    text: Input,
+struct NulCheckedInput {
+    text: InputStream,
     /// Bytes that were given.
     passed: u64,
     /// The offset of the first.
     found: Option<u64>,
 }
 
-impl AsyncRead for WithoutNul {
+impl AsyncRead for NulCheckedInput {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = into.filled().len();
@@ -155,7 +155,7 @@ fn holds_nul(offset: u64) -> io::Error {
 ///
 /// # Errors
 /// The reader's.
-pub async fn is_ndjson(input: Input) -> io::Result<(Input, bool)> {
+pub async fn is_ndjson(input: InputStream) -> io::Result<(InputStream, bool)> {
     let wants_more = |start: &[u8]| {
         let start = start.trim_ascii_start();
         start.first().is_none_or(|&first| first == b'{') && memchr::memchr(b'\n', start).is_none()
@@ -167,7 +167,7 @@ pub async fn is_ndjson(input: Input) -> io::Result<(Input, bool)> {
 }
 
 /// Reads from the front as long as more is wanted, and puts it back.
-async fn peek(mut input: Input, wants_more: impl Fn(&[u8]) -> bool) -> io::Result<(Vec<u8>, Input)> {
+async fn peek(mut input: InputStream, wants_more: impl Fn(&[u8]) -> bool) -> io::Result<(Vec<u8>, InputStream)> {
     let mut start = Vec::new();
     while wants_more(&start) {
         // Little at first: what is read is put back in front of every later read.
@@ -188,13 +188,13 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     /// An input that gives `step` bytes at a time.
-    fn input(bytes: &[u8], step: usize) -> Input {
+    fn input(bytes: &[u8], step: usize) -> InputStream {
         let pieces: Vec<_> = bytes.chunks(step).map(|piece| io::Result::Ok(piece.to_vec())).collect();
         let pieces = pieces.into_iter().map(|piece| piece.map(Cursor::new));
         Box::new(StreamReader::new(stream::iter(pieces)))
     }
 
-    async fn all(mut input: Input) -> io::Result<Vec<u8>> {
+    async fn all(mut input: InputStream) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         input.read_to_end(&mut bytes).await.map(|_| bytes)
     }

@@ -1,15 +1,15 @@
 //! Cuts a text of any length into posts, the same ones each time.
 //!
 //! Pure: bytes in, posts out, at most one post and one chunk in memory. What the posts are depends on the
-//! bytes, [`Per`] and the limit only, never on how the bytes arrive, because a repeat has to number them as the first
+//! bytes, [`PostUnit`] and the limit only, never on how the bytes arrive, because a repeat has to number them as the first
 //! run did:
 //!
 //! - A line (or the whole text) is one post. One over the limit is cut at the last ASCII white space within it: every
 //!   analyzer ends words there, so the counts are those of the whole. (Not at other white space: U+202F joins words.)
 //! - Blank posts, ASCII white space alone, take no number.
-//! - What cannot be posted takes no number either and is a [`Fault`]: invalid UTF-8, and more bytes than the limit
+//! - What cannot be posted takes no number either and is a [`InputFault`]: invalid UTF-8, and more bytes than the limit
 //!   without ASCII white space.
-//! - Of lines that are JSON ([`Per::JsonLine`]) none is cut, and each takes a number; in place of a fault stands an empty one.
+//! - Of lines that are JSON ([`PostUnit::JsonLine`]) none is cut, and each takes a number; in place of a fault stands an empty one.
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
@@ -17,7 +17,7 @@ use std::fmt;
 
 /// What one post is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Per {
+pub enum PostUnit {
     /// A line.
     Line,
     /// A whole text, which is sent as a JSON object with a member `text`.
@@ -29,7 +29,7 @@ pub enum Per {
 
 /// Something that cannot be posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct InputFault {
     /// The line it is on, from 1.
     pub line: u64,
     /// The offset of the first bad byte in the text, from 0.
@@ -49,9 +49,9 @@ pub enum FaultKind {
     JsonTooLong,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for InputFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { line, offset, kind } = self;
+        let InputFault { line, offset, kind } = self;
         match kind {
             FaultKind::NotUtf8 => write!(f, "line {line} is not UTF-8 (byte {offset} of the text)"),
             FaultKind::TooLong => write!(f, "line {line} has no white space to cut it at (byte {offset} of the text)"),
@@ -64,7 +64,7 @@ impl fmt::Display for Fault {
 
 /// Lines that are a post each, and ended by a line feed each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lines {
+pub struct LineRun {
     /// All of them.
     pub bytes: Bytes,
     /// How many there are.
@@ -73,13 +73,13 @@ pub struct Lines {
     pub longest: usize,
 }
 
-impl Lines {
+impl LineRun {
     /// A single post.
     pub fn of(post: &[u8]) -> Self {
-        Lines { bytes: [post, b"\n"].concat().into(), posts: 1, longest: post.len() }
+        LineRun { bytes: [post, b"\n"].concat().into(), posts: 1, longest: post.len() }
     }
 
-    /// Bytes of [`Lines::json`] beside the text.
+    /// Bytes of [`LineRun::json`] beside the text.
     pub const JSON_BYTES: usize = r#"{"text":""}"#.len();
 
     /// A single post, which is UTF-8, as JSON.
@@ -97,11 +97,11 @@ impl Lines {
             }
         }
         line.extend_from_slice(br#""}"#);
-        Lines::of(&line)
+        LineRun::of(&line)
     }
 }
 
-/// Bytes that a byte of a text takes in [`Lines::json`].
+/// Bytes that a byte of a text takes in [`LineRun::json`].
 fn json_bytes(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
@@ -112,8 +112,8 @@ fn json_bytes(byte: u8) -> usize {
 
 /// Cuts bytes into posts as they arrive.
 #[derive(Debug)]
-pub struct Splitter {
-    per: Per,
+pub struct PostSplitter {
+    per: PostUnit,
     limit: usize,
     buffer: BytesMut,
     /// Bytes at the front of the buffer that hold no line feed, or, of a whole text, that fit into a post.
@@ -129,19 +129,19 @@ pub struct Splitter {
     /// An empty line is to come in place of a fault.
     owes_line: bool,
     cut: bool,
-    /// Bytes at the front in which [`Splitter::next_lines`] looks for lines.
+    /// Bytes at the front in which [`PostSplitter::next_lines`] looks for lines.
     run: usize,
 }
 
-/// Bounds of [`Splitter::run`].
+/// Bounds of [`PostSplitter::run`].
 const LEAST_RUN: usize = 4 << 10;
 const MOST_RUN: usize = 1 << 20;
 
-impl Splitter {
+impl PostSplitter {
     /// A splitter whose posts have at most `limit` bytes, as they are sent.
-    pub fn new(per: Per, limit: usize) -> Self {
+    pub fn new(per: PostUnit, limit: usize) -> Self {
         assert!(limit > 0, "a post holds at least a byte");
-        Splitter {
+        PostSplitter {
             per,
             limit,
             buffer: BytesMut::new(),
@@ -158,7 +158,7 @@ impl Splitter {
     }
 
     /// Takes the next bytes.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -172,9 +172,9 @@ impl Splitter {
         self.cut
     }
 
-    /// The next post or fault; `None` if it takes more bytes to tell, or, after [`Splitter::finish`], at the end.
-    pub fn next_post(&mut self) -> Option<Result<Bytes, Fault>> {
-        let is_json = self.per == Per::JsonLine;
+    /// The next post or fault; `None` if it takes more bytes to tell, or, after [`PostSplitter::finish`], at the end.
+    pub fn next_post(&mut self) -> Option<Result<Bytes, InputFault>> {
+        let is_json = self.per == PostUnit::JsonLine;
         if std::mem::take(&mut self.owes_line) {
             return Some(Ok(Bytes::new()));
         }
@@ -188,7 +188,7 @@ impl Splitter {
                 None => {
                     (self.dropping, self.owes_line) = (true, is_json);
                     let kind = if is_json { FaultKind::JsonTooLong } else { FaultKind::TooLong };
-                    return Some(Err(Fault { line, offset, kind }));
+                    return Some(Err(InputFault { line, offset, kind }));
                 }
             };
             let post = self.take(len);
@@ -200,7 +200,7 @@ impl Splitter {
                 Err(error) => {
                     self.owes_line = is_json;
                     let before = &post[..error.valid_up_to()];
-                    Err(Fault {
+                    Err(InputFault {
                         line: line + memchr_iter(b'\n', before).count() as u64,
                         offset: offset + before.len() as u64,
                         kind: FaultKind::NotUtf8,
@@ -211,10 +211,10 @@ impl Splitter {
     }
 
     /// The lines at the front that are a post each as they stand, up to the first that is blank, too long, or no UTF-8; `None` if
-    /// that is the first, or no whole line is there. Whoever sends lines takes them so, and asks [`Splitter::next_post`] for
+    /// that is the first, or no whole line is there. Whoever sends lines takes them so, and asks [`PostSplitter::next_post`] for
     /// what is behind them.
-    pub fn next_lines(&mut self) -> Option<Lines> {
-        if self.per == Per::File || self.dropping || self.owes_line {
+    pub fn next_lines(&mut self) -> Option<LineRun> {
+        if self.per == PostUnit::File || self.dropping || self.owes_line {
             return None;
         }
         loop {
@@ -226,7 +226,7 @@ impl Splitter {
             let (mut len, mut posts, mut longest) = (0, 0, 0);
             for at in memchr_iter(b'\n', &self.buffer[..valid]) {
                 let line = &self.buffer[len..at];
-                let is_blank = || self.per == Per::Line && line.iter().all(|&byte| is_space(byte));
+                let is_blank = || self.per == PostUnit::Line && line.iter().all(|&byte| is_space(byte));
                 if line.len() > self.limit || is_blank() {
                     odd = true;
                     break;
@@ -239,7 +239,7 @@ impl Splitter {
                 self.offset += len as u64;
                 self.line += posts;
                 self.searched = 0;
-                return Some(Lines { bytes: self.buffer.split_to(len).freeze(), posts, longest });
+                return Some(LineRun { bytes: self.buffer.split_to(len).freeze(), posts, longest });
             }
             if odd || within == self.buffer.len() || within > self.limit || within == MOST_RUN {
                 return None;
@@ -249,7 +249,7 @@ impl Splitter {
 
     /// How long the post at the front is: `None` if that is not known yet, `Some(None)` if it cannot be cut.
     fn post_len(&mut self) -> Option<Option<usize>> {
-        if self.per == Per::File {
+        if self.per == PostUnit::File {
             self.search_fitting();
             if self.searched < self.buffer.len() {
                 self.cut = true;
@@ -261,7 +261,7 @@ impl Splitter {
                 return Some(Some(self.searched + at));
             }
             self.searched = within;
-            if self.buffer.len() > self.limit && self.per == Per::JsonLine {
+            if self.buffer.len() > self.limit && self.per == PostUnit::JsonLine {
                 return Some(None);
             }
             if self.buffer.len() > self.limit {
@@ -296,7 +296,7 @@ impl Splitter {
 
     /// Drops bytes up to the next white space, of JSON up to the next line end; whether it was there.
     fn drop_stretch(&mut self) -> bool {
-        let is_json = self.per == Per::JsonLine;
+        let is_json = self.per == PostUnit::JsonLine;
         let end = self.buffer.iter().position(|&byte| if is_json { byte == b'\n' } else { is_space(byte) });
         let _ = self.take(end.unwrap_or(self.buffer.len()));
         self.dropping = end.is_none();
@@ -315,11 +315,11 @@ mod tests {
     use proptest::prelude::*;
 
     /// Everything that comes out of `text`, handed in in pieces of `step` bytes.
-    fn split(per: Per, limit: usize, text: &[u8], step: usize) -> Vec<Result<String, Fault>> {
-        let mut splitter = Splitter::new(per, limit);
+    fn split(per: PostUnit, limit: usize, text: &[u8], step: usize) -> Vec<Result<String, InputFault>> {
+        let mut splitter = PostSplitter::new(per, limit);
         let mut out = Vec::new();
         for piece in text.chunks(step) {
-            splitter.feed(piece);
+            splitter.push(piece);
             while let Some(next) = splitter.next_post() {
                 out.push(next);
             }
@@ -331,54 +331,54 @@ mod tests {
         out.into_iter().map(|next| next.map(|text| String::from_utf8(text.to_vec()).expect("checked"))).collect()
     }
 
-    fn posts(per: Per, limit: usize, text: &str) -> Vec<String> {
+    fn posts(per: PostUnit, limit: usize, text: &str) -> Vec<String> {
         split(per, limit, text.as_bytes(), 7).into_iter().map(|post| post.expect("no faults")).collect()
     }
 
     #[test]
     fn lines_are_posts_and_blank_ones_are_none() {
-        assert_eq!(posts(Per::Line, 100, "a b\n\n \t\r\nc\n"), ["a b", "c"]);
-        assert_eq!(posts(Per::Line, 100, "no line feed"), ["no line feed"]);
-        assert_eq!(posts(Per::Line, 100, ""), Vec::<String>::new());
-        assert_eq!(posts(Per::File, 100, "a b\n\nc\n"), ["a b\n\nc\n"]);
-        assert_eq!(posts(Per::File, 100, "\n\n"), Vec::<String>::new());
+        assert_eq!(posts(PostUnit::Line, 100, "a b\n\n \t\r\nc\n"), ["a b", "c"]);
+        assert_eq!(posts(PostUnit::Line, 100, "no line feed"), ["no line feed"]);
+        assert_eq!(posts(PostUnit::Line, 100, ""), Vec::<String>::new());
+        assert_eq!(posts(PostUnit::File, 100, "a b\n\nc\n"), ["a b\n\nc\n"]);
+        assert_eq!(posts(PostUnit::File, 100, "\n\n"), Vec::<String>::new());
     }
 
     #[test]
     fn a_line_at_the_limit_is_whole_and_one_over_is_cut_at_white_space() {
-        assert_eq!(posts(Per::Line, 5, "ab cd\nx"), ["ab cd", "x"]);
-        assert_eq!(posts(Per::Line, 5, "ab cde\nx"), ["ab", "cde", "x"]);
-        assert_eq!(posts(Per::Line, 5, "abcde f"), ["abcde", "f"]);
-        assert_eq!(posts(Per::File, 6, "ab\ncd\nef"), ["ab\ncd", "ef"], "a line feed takes two bytes as JSON");
-        assert_eq!(posts(Per::File, 5, "ab\ncd\nef"), ["ab", "cd", "ef"]);
+        assert_eq!(posts(PostUnit::Line, 5, "ab cd\nx"), ["ab cd", "x"]);
+        assert_eq!(posts(PostUnit::Line, 5, "ab cde\nx"), ["ab", "cde", "x"]);
+        assert_eq!(posts(PostUnit::Line, 5, "abcde f"), ["abcde", "f"]);
+        assert_eq!(posts(PostUnit::File, 6, "ab\ncd\nef"), ["ab\ncd", "ef"], "a line feed takes two bytes as JSON");
+        assert_eq!(posts(PostUnit::File, 5, "ab\ncd\nef"), ["ab", "cd", "ef"]);
     }
 
     #[test]
     fn a_narrow_space_joins_words_and_is_no_place_to_cut() {
-        assert_eq!(posts(Per::Line, 8, "a b\u{202f}cdef"), ["a", "b\u{202f}cdef"]);
+        assert_eq!(posts(PostUnit::Line, 8, "a b\u{202f}cdef"), ["a", "b\u{202f}cdef"]);
     }
 
     #[test]
     fn what_cannot_be_cut_is_a_fault_with_its_place() {
-        let out = split(Per::Line, 4, b"ab\nxxxxxxxxxx yy\nz", 3);
-        let fault = Fault { line: 2, offset: 3, kind: FaultKind::TooLong };
+        let out = split(PostUnit::Line, 4, b"ab\nxxxxxxxxxx yy\nz", 3);
+        let fault = InputFault { line: 2, offset: 3, kind: FaultKind::TooLong };
         assert_eq!(out, [Ok("ab".to_owned()), Err(fault), Ok("yy".to_owned()), Ok("z".to_owned())]);
     }
 
     #[test]
     fn invalid_utf8_is_a_fault_with_line_and_byte_and_the_rest_is_posted() {
-        let out = split(Per::Line, 100, b"good\nba\xffd\ngood\n", 4);
-        let fault = Fault { line: 2, offset: 7, kind: FaultKind::NotUtf8 };
+        let out = split(PostUnit::Line, 100, b"good\nba\xffd\ngood\n", 4);
+        let fault = InputFault { line: 2, offset: 7, kind: FaultKind::NotUtf8 };
         assert_eq!(out, [Ok("good".to_owned()), Err(fault), Ok("good".to_owned())]);
-        let out = split(Per::File, 100, b"one\ntwo \xc3(", 4);
-        assert_eq!(out, [Err(Fault { line: 2, offset: 8, kind: FaultKind::NotUtf8 })]);
+        let out = split(PostUnit::File, 100, b"one\ntwo \xc3(", 4);
+        assert_eq!(out, [Err(InputFault { line: 2, offset: 8, kind: FaultKind::NotUtf8 })]);
     }
 
     #[test]
     fn json_lines_are_never_cut_and_each_takes_a_number() {
-        let out = split(Per::JsonLine, 4, b"{}\n\n \nxx yy zz\n\xff\n[]", 3);
-        let too_long = Fault { line: 4, offset: 6, kind: FaultKind::JsonTooLong };
-        let not_utf8 = Fault { line: 5, offset: 15, kind: FaultKind::NotUtf8 };
+        let out = split(PostUnit::JsonLine, 4, b"{}\n\n \nxx yy zz\n\xff\n[]", 3);
+        let too_long = InputFault { line: 4, offset: 6, kind: FaultKind::JsonTooLong };
+        let not_utf8 = InputFault { line: 5, offset: 15, kind: FaultKind::NotUtf8 };
         let [empty, space] = ["", " "].map(|line| Ok(line.to_owned()));
         let expected = [
             Ok("{}".to_owned()),
@@ -396,8 +396,8 @@ mod tests {
     #[test]
     fn a_text_as_json_has_the_bytes_that_were_reckoned_and_says_the_same() {
         let text: String = (1..0x250_u32).filter_map(char::from_u32).collect();
-        let lines = Lines::json(text.as_bytes());
-        assert_eq!(lines.longest, text.bytes().map(json_bytes).sum::<usize>() + Lines::JSON_BYTES);
+        let lines = LineRun::json(text.as_bytes());
+        assert_eq!(lines.longest, text.bytes().map(json_bytes).sum::<usize>() + LineRun::JSON_BYTES);
         let value: serde_json::Value = serde_json::from_slice(&lines.bytes).expect("JSON");
         assert_eq!(value, serde_json::json!({ "text": text }));
         assert_eq!(memchr_iter(b'\n', &lines.bytes).count(), 1);
@@ -405,26 +405,26 @@ mod tests {
 
     #[test]
     fn a_line_longer_than_any_run_is_left_to_be_taken_alone() {
-        let mut splitter = Splitter::new(Per::Line, 4 * MOST_RUN);
-        splitter.feed(&vec![b'x'; 2 * MOST_RUN]);
+        let mut splitter = PostSplitter::new(PostUnit::Line, 4 * MOST_RUN);
+        splitter.push(&vec![b'x'; 2 * MOST_RUN]);
         assert_eq!(splitter.next_lines(), None);
-        splitter.feed(b"\nb\n");
+        splitter.push(b"\nb\n");
         assert_eq!(splitter.next_lines(), None);
         assert_eq!(splitter.next_post().map(|post| post.expect("ASCII").len()), Some(2 * MOST_RUN));
         assert_eq!(splitter.next_lines().map(|lines| lines.posts), Some(1));
     }
 
     /// As [`split`], with the lines that can be had together taken so.
-    fn split_by_lines(per: Per, limit: usize, text: &[u8], step: usize) -> Vec<Result<String, Fault>> {
-        let mut splitter = Splitter::new(per, limit);
+    fn split_by_lines(per: PostUnit, limit: usize, text: &[u8], step: usize) -> Vec<Result<String, InputFault>> {
+        let mut splitter = PostSplitter::new(per, limit);
         let mut out = Vec::new();
         for piece in text.chunks(step).map(Some).chain([None]) {
             match piece {
-                Some(piece) => splitter.feed(piece),
+                Some(piece) => splitter.push(piece),
                 None => splitter.finish(),
             }
             loop {
-                while let Some(Lines { bytes, posts, longest }) = splitter.next_lines() {
+                while let Some(LineRun { bytes, posts, longest }) = splitter.next_lines() {
                     let lines = str::from_utf8(&bytes).expect("checked");
                     assert!(lines.ends_with('\n') && lines.lines().count() as u64 == posts, "{lines:?}");
                     let each = lines.split_terminator('\n').map(str::to_owned);
@@ -449,7 +449,7 @@ mod tests {
             limit in 1_usize..20,
             step in 1_usize..100,
         ) {
-            for per in [Per::Line, Per::JsonLine] {
+            for per in [PostUnit::Line, PostUnit::JsonLine] {
                 prop_assert_eq!(split_by_lines(per, limit, &text, step), split(per, limit, &text, step));
             }
         }
@@ -460,7 +460,7 @@ mod tests {
             limit in 1_usize..20,
             step in 1_usize..30,
         ) {
-            for per in [Per::Line, Per::File, Per::JsonLine] {
+            for per in [PostUnit::Line, PostUnit::File, PostUnit::JsonLine] {
                 prop_assert_eq!(split(per, limit, &text, step), split(per, limit, &text, text.len().max(1)));
             }
         }
@@ -472,7 +472,7 @@ mod tests {
             limit in 12_usize..30,
         ) {
             let text: String = words.iter().zip(&gaps).flat_map(|(word, gap)| [word.as_str(), gap]).collect();
-            for per in [Per::Line, Per::File] {
+            for per in [PostUnit::Line, PostUnit::File] {
                 let posts = posts(per, limit, &text);
                 prop_assert!(posts.iter().all(|post| post.len() <= limit));
                 let found: Vec<_> = posts.iter().flat_map(|post| post.split_whitespace()).collect();

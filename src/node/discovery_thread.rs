@@ -3,7 +3,7 @@
 
 use super::full_sync;
 use crate::{
-    client::Forward,
+    client::WriteForwarder,
     config::NodeSettings,
     disk::Disk,
     format::DatabaseIdentity,
@@ -52,7 +52,7 @@ impl LeaderLinks {
     }
 
     /// Announces the replica to whoever may lead, and to whom that one sends it on.
-    async fn announce(&mut self, hello: &NodeState, forward: &Forward) -> Result<(), String> {
+    async fn announce(&mut self, hello: &NodeState, forward: &WriteForwarder) -> Result<(), String> {
         loop {
             let link = self.link(self.discovery.next());
             let outcome = match &link {
@@ -91,7 +91,7 @@ impl DiscoveryThread {
         window: DedupLimits,
         disk: Option<Arc<dyn Disk>>,
         follower: ReplicaHandle,
-        forward: Forward,
+        forward: WriteForwarder,
     ) -> std::io::Result<(Self, mpsc::Sender<DiscoveryCommand>)> {
         let (orders, mut wanted) = mpsc::channel(8);
         let stopping = CancellationToken::new();

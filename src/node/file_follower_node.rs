@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::http::{About, Api, Role, Server},
-    client::Forward,
+    client::WriteForwarder,
     clock::{Clock, LoggedClock},
     config::NodeSettings,
     disk::RealDisk,
@@ -58,7 +58,7 @@ impl FileFollowerNode {
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
         let view = Arc::new(DatabaseView::new(true));
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
-        let forward = Forward::new(None, random).map_err(std::io::Error::other)?;
+        let forward = WriteForwarder::new(None, random).map_err(std::io::Error::other)?;
         let (leader, leaders) = watch::channel(None);
         let follow = FollowThread {
             replica: FileFollower::new(Arc::new(RealDisk::at(directory)), window(settings)),
@@ -140,7 +140,7 @@ struct FollowThread {
     replica: FileFollower,
     view: Arc<DatabaseView>,
     notice: Arc<Notify>,
-    forward: Forward,
+    forward: WriteForwarder,
     clock: Arc<dyn Clock>,
     leader: watch::Sender<Option<String>>,
     /// The generation of the MANIFEST that readers see the epochs of.
@@ -251,7 +251,7 @@ struct AnnounceLoop {
     node: NodeId,
     url: String,
     view: Arc<DatabaseView>,
-    forward: Forward,
+    forward: WriteForwarder,
     secret: Option<Secret>,
 }
 

@@ -9,7 +9,7 @@ use super::{
     disk_workers::{SnapshotRequest, DiskWorkers, log_failure},
 };
 use crate::{
-    client::Forward,
+    client::WriteForwarder,
     clock::{Clock, Monotonic},
     failpoint,
     format::DatabaseIdentity,
@@ -43,7 +43,7 @@ pub(super) struct ReplicaState {
     pub(super) workers: Option<DiskWorkers>,
     pub(super) metrics: Arc<NodeMetrics>,
     pub(super) orders: mpsc::Sender<DiscoveryCommand>,
-    pub(super) forward: Forward,
+    pub(super) forward: WriteForwarder,
     pub(super) identity: Option<DatabaseIdentity>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) actions: Vec<ReplicaAction<AnswerSender>>,
@@ -313,7 +313,7 @@ mod tests {
                 crate::metrics::NodeLimits::default(),
             )),
             orders,
-            forward: Forward::new(None, || Ok(1)).expect("a client"),
+            forward: WriteForwarder::new(None, || Ok(1)).expect("a client"),
             identity: None,
             clock: Arc::new(MachineClock),
             actions,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::http::{About, Api, Role, Server},
-    client::Forward,
+    client::WriteForwarder,
     config::NodeSettings,
     disk::{Disk, DirectoryLock},
     limits,
@@ -88,7 +88,7 @@ impl ReplicaNode {
         };
         let discovery = discovery(leader, settings, &found, &url);
         let leaders = LeaderLinks { discovery, secret: settings.cluster_secret.clone() };
-        let forward = Forward::new(leader, random).map_err(std::io::Error::other)?;
+        let forward = WriteForwarder::new(leader, random).map_err(std::io::Error::other)?;
         if let ReplicaFindings::Unusable { database, .. } = &found {
             // Nothing of it can be read, and no other takes its place.
             forward.holds(*database);

@@ -7,7 +7,7 @@ use crate::{
 };
 use memdb::{
     api::http::{About, Api, NodeAccess, Role, Server},
-    client::Forward,
+    client::WriteForwarder,
     config,
     metrics::{NodeMetrics, NodeLimits, NodeRole},
     node::{ReplicaNode, LeaderNode},
@@ -371,7 +371,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     let leading = lead(data.path());
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let random = || Ok(u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)));
-    let forward = Forward::new(Some(&format!("http://{}", leading.address())), random).expect("a client");
+    let forward = WriteForwarder::new(Some(&format!("http://{}", leading.address())), random).expect("a client");
     let notice = Arc::new(tokio::sync::Notify::new());
     let about = About {
         role: "local-replica",

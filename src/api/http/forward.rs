@@ -11,7 +11,7 @@ use super::{
     writes::{self, Heads},
 };
 use crate::{
-    client::{Forward, ForwardError, Forwarded},
+    client::{WriteForwarder, ForwardError, ForwardedAnswer},
     metrics::RefusalLabel,
 };
 use bytes::{Buf, Bytes};
@@ -35,7 +35,7 @@ const PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER,
 /// Passes on a write without a body.
 pub(super) async fn bodiless(
     state: &AppState,
-    forward: &Forward,
+    forward: &WriteForwarder,
     sent: Sent,
     query: &str,
     naming: Naming,
@@ -47,7 +47,7 @@ pub(super) async fn bodiless(
 /// Passes on a write.
 pub(super) async fn write<S, B, E>(
     state: &AppState,
-    forward: &Forward,
+    forward: &WriteForwarder,
     sent: Sent,
     query: &str,
     heads: Heads,
@@ -86,17 +86,17 @@ where
 }
 
 /// What a follower says to whoever takes it for the leader: who leads, as far as it knows.
-pub(super) fn not_leader(forward: &Forward, detail: &'static str) -> Problem {
+pub(super) fn not_leader(forward: &WriteForwarder, detail: &'static str) -> Problem {
     Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": forward.leader() }))
 }
 
 /// The leader leads another database than this node's.
-pub(super) fn other_database(forward: &Forward, leads: u128) -> Problem {
+pub(super) fn other_database(forward: &WriteForwarder, leads: u128) -> Problem {
     Problem::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default()))
 }
 
 /// A body of any length is not passed on: what to do instead.
-pub(super) fn not_passed_on(forward: &Forward) -> Problem {
+pub(super) fn not_passed_on(forward: &WriteForwarder) -> Problem {
     let leader = forward.leader();
     let detail = match &leader {
         Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
@@ -115,7 +115,7 @@ async fn is_named(heads: &Heads, sent: &Sent, whole: &Whole) -> bool {
         || (sent.path.as_str() == "/post" && is_json() && writes::has_id(&whole.bytes).await)
 }
 
-fn made_key(forward: &Forward) -> Result<String, Problem> {
+fn made_key(forward: &WriteForwarder) -> Result<String, Problem> {
     let failed = |error| Problem::new(Kind::Internal, format!("no key could be made: {error}; nothing was applied"));
     forward.make_key().map_err(failed)
 }
@@ -138,8 +138,8 @@ fn fields(heads: &Heads, made: Option<&str>) -> HeaderMap {
 }
 
 /// The leader's answer as the client gets it.
-fn passed_back(answer: Forwarded, under_made_key: bool) -> Response {
-    let Forwarded { status, headers: mut from, mut body } = answer;
+fn passed_back(answer: ForwardedAnswer, under_made_key: bool) -> Response {
+    let ForwardedAnswer { status, headers: mut from, mut body } = answer;
     if under_made_key && from.remove(&headers::MEMDB_REPLAYED).is_some() {
         // It repeats what was sent from here a moment ago; the client has sent it once.
         body = without_replayed(&body);
@@ -183,14 +183,14 @@ fn told(error: &ForwardError, made: Option<&str>) -> (Problem, RefusalLabel) {
 mod tests {
     use super::*;
 
-    fn answer(body: &'static str) -> Forwarded {
+    fn answer(body: &'static str) -> ForwardedAnswer {
         let mut headers = HeaderMap::new();
         for (name, value) in
             [("memdb-position", "1-7"), ("memdb-replayed", "true"), ("date", "x"), ("retry-after", "1")]
         {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        Forwarded { status: 202, headers, body: Bytes::from_static(body.as_bytes()) }
+        ForwardedAnswer { status: 202, headers, body: Bytes::from_static(body.as_bytes()) }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     problem::{self, Kind, Problem},
     state::AppState,
 };
-use crate::{client::Forward, metrics::ScrapeFamilies, replication::PeerStatus};
+use crate::{client::WriteForwarder, metrics::ScrapeFamilies, replication::PeerStatus};
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
@@ -37,7 +37,7 @@ pub(super) fn ready(state: &AppState) -> Result<Response, Problem> {
 /// `GET /health/leader`: whether writes are taken here, for load balancers.
 pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
     let Role::Leader { leader, .. } = &state.api.role else {
-        let leader = state.forward().and_then(Forward::leader);
+        let leader = state.forward().and_then(WriteForwarder::leader);
         let detail = match &leader {
             Some(leader) => format!("this node follows {leader}, which takes the writes"),
             None => "this node follows a leader whose address it does not know yet".to_owned(),

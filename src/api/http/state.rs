@@ -9,7 +9,7 @@ use super::{
     problem::{Kind, Problem},
     settings::HttpSettings,
 };
-use crate::{client::Forward, leader::Leader, tally::WordCountsPool, view::ServedDatabase};
+use crate::{client::WriteForwarder, leader::Leader, tally::WordCountsPool, view::ServedDatabase};
 use std::sync::Arc;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -48,7 +48,7 @@ impl AppState {
     }
 
     /// The way to the leader, on a follower.
-    pub(super) fn forward(&self) -> Option<&Forward> {
+    pub(super) fn forward(&self) -> Option<&WriteForwarder> {
         match &self.api.role {
             Role::Leader { .. } => None,
             Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => Some(forward),

@@ -7,7 +7,7 @@ use super::{
     state::{self, AppState},
 };
 use crate::{
-    client::Forward,
+    client::WriteForwarder,
     clock::LoggedTime,
     format::DatabaseIdentity,
     metrics::{NodeMetrics, NodeLimits, NodeRole},
@@ -33,7 +33,7 @@ pub(super) fn state() -> AppState {
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);
     let view = Arc::new(DatabaseView::new(false));
     view.serve(ServedDatabase { identity, epochs: EpochTable::default(), reader: store.reader() });
-    let forward = Forward::new(None, || Ok(1)).expect("a client");
+    let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
     let about = About { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let api = Api {
         view,

@@ -9,10 +9,10 @@ use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use memdb::{
     client::{
-        Client, ClientError, Whom, blocks,
-        feed::{FeedError, Line, Manner, Outcome, Progress},
-        lines,
-        split::Per,
+        Client, ClientError, ServerKind, blocks,
+        upload::{UploadError, Uploader, UploadOptions, UploadSummary, UploadProgress},
+        bulk_upload,
+        split::PostUnit,
     },
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
     position::PositionToken,
@@ -132,12 +132,12 @@ pub fn run(arguments: &Arguments) -> Ended {
         return Err(Failure::Usage("with --format ndjson a line is a post: leave out --per file".to_owned()));
     }
     let timeout = Duration::from_secs(arguments.timeout);
-    let client = Client::with_timeout(&arguments.leader, timeout)?.meant_for(Whom::Leader);
+    let client = Client::with_timeout(&arguments.leader, timeout)?.meant_for(ServerKind::Leader);
     let random = getrandom::u64().map_err(|error| Failure::Failed(format!("no randomness: {error}")))?;
-    let manner = Manner {
+    let manner = UploadOptions {
         per: match arguments.per {
-            Unit::Line => Per::Line,
-            Unit::File => Per::File,
+            Unit::Line => PostUnit::Line,
+            Unit::File => PostUnit::File,
         },
         post_bytes: arguments.post_bytes as usize,
         namespace: arguments.ns.as_deref(),
@@ -172,11 +172,11 @@ pub fn run(arguments: &Arguments) -> Ended {
 struct Run<'a> {
     arguments: &'a Arguments,
     client: Client,
-    manner: Manner<'a>,
+    manner: UploadOptions<'a>,
     /// The name this run is remembered under, if not by path and content alone.
     named: Option<String>,
     random: u64,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
     /// Whether something is read that can be read only once, and has no name.
     reads_pipes: AtomicBool,
 }
@@ -203,7 +203,7 @@ impl Summary {
 impl Run<'_> {
     async fn go(&self) -> Ended {
         let line = |client: &Client, is_watched| {
-            Line::new(client.clone(), &self.manner, Arc::clone(&self.progress), is_watched)
+            Uploader::new(client.clone(), &self.manner, Arc::clone(&self.progress), is_watched)
         };
         let reached = line(&self.client, false).reach().await.map_err(|error| Failure::Failed(error.to_string()))?;
         if let Some(leader) = &reached {
@@ -256,18 +256,18 @@ impl Run<'_> {
         Ok(sources)
     }
 
-    async fn feed(&self, source: &Source<'_>, line: Line, bar: &Bar, sources: usize) -> Result<Outcome, Failure> {
-        let failed = |error: FeedError| Failure::Failed(format!("{source}: {}", self.explained(&error)));
+    async fn feed(&self, source: &Source<'_>, line: Uploader, bar: &Bar, sources: usize) -> Result<UploadSummary, Failure> {
+        let failed = |error: UploadError| Failure::Failed(format!("{source}: {}", self.explained(&error)));
         let told = |before: u64| {
             if before > 0 && sources <= 8 {
                 self.tell_before(source, before, bar);
             }
         };
         let outcome = match source.survey {
-            Some(survey) if survey.posts == 0 => Outcome { faults: source.faults.clone(), ..Outcome::default() },
+            Some(survey) if survey.posts == 0 => UploadSummary { faults: source.faults.clone(), ..UploadSummary::default() },
             Some(survey) => {
-                let sent = lines::send(&line, &source.stream, survey, &source.manner, || source.open(), told).await;
-                Outcome { faults: source.faults.clone(), ..sent.map_err(failed)? }
+                let sent = bulk_upload::send(&line, &source.stream, survey, &source.manner, || source.open(), told).await;
+                UploadSummary { faults: source.faults.clone(), ..sent.map_err(failed)? }
             }
             None => {
                 let opened = source.open_pipe(self.named.as_deref(), self.random).await;
@@ -280,7 +280,7 @@ impl Run<'_> {
         for fault in &outcome.faults.first {
             bar.tell(&format!("{source}: {fault}: not counted"));
         }
-        let unit = if source.manner.per == Per::JsonLine { "line" } else { "post" };
+        let unit = if source.manner.per == PostUnit::JsonLine { "line" } else { "post" };
         for refusal in &outcome.refusals {
             bar.tell(&format!("{source}: {unit} {}: {}: not counted", refusal.line, refusal.reason));
         }
@@ -345,20 +345,20 @@ impl Run<'_> {
     fn unit(&self, sources: &[Source<'_>]) -> &'static str {
         match self.manner.per {
             _ if sources.iter().any(Source::is_cut) => "posts",
-            Per::Line | Per::JsonLine => "lines",
-            Per::File => "files",
+            PostUnit::Line | PostUnit::JsonLine => "lines",
+            PostUnit::File => "files",
         }
     }
 
     /// An error with the way out, where the error itself does not know it.
-    fn explained(&self, error: &FeedError) -> String {
+    fn explained(&self, error: &UploadError) -> String {
         match error {
-            FeedError::Longer { .. } | FeedError::Post(ClientError::Refused { status: 413, .. }) => format!(
+            UploadError::Longer { .. } | UploadError::Post(ClientError::Refused { status: 413, .. }) => format!(
                 "{error}. Posts have up to {} bytes: repeat with a smaller --post-bytes, \
                  or start the leader with a larger --max-body-bytes",
                 self.manner.post_bytes
             ),
-            FeedError::GaveUp { .. } => format!("{error}. {}", self.how_to_resume("Stopped")),
+            UploadError::GaveUp { .. } => format!("{error}. {}", self.how_to_resume("Stopped")),
             _ => error.to_string(),
         }
     }

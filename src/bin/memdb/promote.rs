@@ -5,7 +5,7 @@ use crate::{
     read::block_on,
     secret,
 };
-use memdb::client::{Client, ClientError, Whom};
+use memdb::client::{Client, ClientError, ServerKind};
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -56,7 +56,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 pub fn run(arguments: &Arguments) -> Ended {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
     let client =
-        Client::with_timeout(&arguments.node, Duration::from_secs(arguments.timeout))?.meant_for(Whom::Replica);
+        Client::with_timeout(&arguments.node, Duration::from_secs(arguments.timeout))?.meant_for(ServerKind::Replica);
     let patience = Duration::from_secs(arguments.wait);
     block_on(async {
         let before = client.status().await?["not_promoted"].clone();

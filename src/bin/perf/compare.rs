@@ -7,7 +7,7 @@
 use crate::output::{Failure, tell};
 use futures::future::try_join_all;
 use memdb::{
-    client::{Client, ClientError, Unreached, backoff::Backoff},
+    client::{Client, ClientError, UnreachableCause, backoff::RetryBackoff},
     position::PositionToken,
 };
 use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
@@ -71,7 +71,7 @@ impl Nodes {
                 }
             };
             patiently(deadline, asked).await.and_then(|there| there).map_err(|error| match error {
-                ClientError::NothingThere { base, cause: Unreached::Refused, .. } if at > 0 => Failure::Failed(format!(
+                ClientError::NothingThere { base, cause: UnreachableCause::Refused, .. } if at > 0 => Failure::Failed(format!(
                     "nothing answers at {base} (connection refused): is the replica running? start one with `memdb replica --leader {}`",
                     self.leader.base()
                 )),
@@ -273,7 +273,7 @@ async fn patiently<T, F>(deadline: Instant, ask: impl Fn() -> F) -> Result<T, Cl
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let mut backoff = Backoff::new(1);
+    let mut backoff = RetryBackoff::new(1);
     loop {
         match ask().await {
             Err(error) if error.is_passing() && Instant::now() < deadline => {

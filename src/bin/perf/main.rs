@@ -10,7 +10,7 @@ mod report;
 use clap::Parser;
 use compare::{Comparison, Nodes};
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::client::{Client, ClientError, Whom};
+use memdb::client::{Client, ClientError, ServerKind};
 use output::{Failure, say, tell};
 use report::Load;
 use rustix::process::{Resource, getrlimit};
@@ -106,9 +106,9 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     let replicas = arguments
         .replicas
         .iter()
-        .map(|address| Client::new(address).map(|client| client.meant_for(Whom::Replica)))
+        .map(|address| Client::new(address).map(|client| client.meant_for(ServerKind::Replica)))
         .collect::<Result<_, _>>()?;
-    let nodes = Nodes { leader: Client::new(&arguments.leader)?.meant_for(Whom::Leader), replicas };
+    let nodes = Nodes { leader: Client::new(&arguments.leader)?.meant_for(ServerKind::Leader), replicas };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(go(arguments, nodes))
 }

@@ -3,7 +3,7 @@
 use super::source::{Place, Source};
 use crate::output::{Grouped, tell};
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::client::feed::Progress;
+use memdb::client::upload::UploadProgress;
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
@@ -40,7 +40,7 @@ impl Bar {
     }
 
     /// A bar over the posts of these sources, which follows `progress`.
-    pub fn posting(sources: &[Source<'_>], unit: &'static str, progress: Arc<Progress>) -> Self {
+    pub fn posting(sources: &[Source<'_>], unit: &'static str, progress: Arc<UploadProgress>) -> Self {
         let total: Option<u64> = sources.iter().map(|source| source.survey.map(|survey| survey.posts)).sum();
         let bar = match total {
             Some(posts) => ProgressBar::new(posts)
@@ -76,7 +76,7 @@ impl Bar {
     }
 }
 
-async fn follow(bar: ProgressBar, unit: &'static str, total: Option<u64>, progress: Arc<Progress>) {
+async fn follow(bar: ProgressBar, unit: &'static str, total: Option<u64>, progress: Arc<UploadProgress>) {
     let begun = Instant::now();
     let mut rate = Rate::default();
     let mut ticks = tokio::time::interval(DRAW_EVERY);

@@ -6,9 +6,9 @@ use clap::ValueEnum;
 use memdb::{
     charset::{Charset, UnknownCharset},
     client::{
-        feed::{Faults, Manner, Survey, survey},
-        input::{Input, decoded, decompressed, is_ndjson},
-        split::Per,
+        upload::{InputFaults, UploadOptions, InputScan, survey},
+        input::{InputStream, decoded, decompressed, is_ndjson},
+        split::PostUnit,
     },
     hash::fingerprint,
 };
@@ -101,7 +101,7 @@ impl Place {
     }
 
     /// The input as it stands.
-    async fn raw(&self) -> io::Result<Input> {
+    async fn raw(&self) -> io::Result<InputStream> {
         if self.is_pipe && self.is_stdin() {
             return Ok(Box::new(tokio::io::stdin()));
         }
@@ -109,21 +109,21 @@ impl Place {
     }
 
     /// The text in it: what `raw` gives, after each stage.
-    async fn text(&self, raw: Input, encoding: Encoding) -> io::Result<Input> {
+    async fn text(&self, raw: InputStream, encoding: Encoding) -> io::Result<InputStream> {
         let (input, _) = decompressed(raw).await?;
         decoded(input, encoding.0).await
     }
 
     /// How its lines are posts: in the format that was asked for, or as it turns out.
-    async fn per(&self, input: Input, asked: Per, format: Format) -> io::Result<(Input, Per)> {
-        if asked == Per::File || format == Format::Text {
+    async fn per(&self, input: InputStream, asked: PostUnit, format: Format) -> io::Result<(InputStream, PostUnit)> {
+        if asked == PostUnit::File || format == Format::Text {
             return Ok((input, asked));
         }
         if format == Format::Ndjson || self.is_named_ndjson() {
-            return Ok((input, Per::JsonLine));
+            return Ok((input, PostUnit::JsonLine));
         }
         let (input, found) = is_ndjson(input).await?;
-        Ok((input, if found { Per::JsonLine } else { asked }))
+        Ok((input, if found { PostUnit::JsonLine } else { asked }))
     }
 
     fn is_named_ndjson(&self) -> bool {
@@ -137,7 +137,7 @@ impl Place {
     }
 
     /// The name the leader remembers a pipe by. One without a name of its own must not meet another.
-    fn pipe_name(&self, manner: &Manner<'_>, encoding: Encoding, named: Option<&str>, random: u64) -> String {
+    fn pipe_name(&self, manner: &UploadOptions<'_>, encoding: Encoding, named: Option<&str>, random: u64) -> String {
         let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
         let post_bytes = manner.post_bytes.to_le_bytes();
         let mut parts = manner_parts(manner, &post_bytes).to_vec();
@@ -153,13 +153,13 @@ impl Place {
 pub struct Source<'a> {
     place: Place,
     /// How it becomes posts; of a pipe, what was asked for.
-    pub manner: Manner<'a>,
+    pub manner: UploadOptions<'a>,
     format: Format,
     encoding: Encoding,
     /// What it holds; unknown of a pipe.
-    pub survey: Option<Survey>,
+    pub survey: Option<InputScan>,
     /// What of it cannot be posted; of a pipe, nothing is known.
-    pub faults: Faults,
+    pub faults: InputFaults,
     /// The name the leader remembers it by; of a pipe, not known yet.
     pub stream: String,
 }
@@ -174,13 +174,13 @@ impl<'a> Source<'a> {
     /// Reads a file once, for its length and its name.
     pub async fn survey(
         place: Place,
-        manner: Manner<'a>,
+        manner: UploadOptions<'a>,
         (format, encoding): (Format, Encoding),
         named: Option<&str>,
         bar: &Bar,
     ) -> Result<Self, Failure> {
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {place}: {error}"));
-        let (survey_of, stream, faults) = (None, String::new(), Faults::default());
+        let (survey_of, stream, faults) = (None, String::new(), InputFaults::default());
         let mut source = Source { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
         if place.is_pipe {
             return Ok(source);
@@ -204,14 +204,14 @@ impl<'a> Source<'a> {
     }
 
     /// Opens a file from its start, as text.
-    pub async fn open(&self) -> io::Result<Input> {
+    pub async fn open(&self) -> io::Result<InputStream> {
         self.place.text(self.place.raw().await?, self.encoding).await
     }
 
     /// Opens a pipe, which can be done once; how it becomes posts, and the name the leader remembers it by.
-    pub async fn open_pipe(&self, named: Option<&str>, random: u64) -> io::Result<(Input, Manner<'a>, String)> {
+    pub async fn open_pipe(&self, named: Option<&str>, random: u64) -> io::Result<(InputStream, UploadOptions<'a>, String)> {
         let (input, per) = self.place.per(self.open().await?, self.manner.per, self.format).await?;
-        let manner = Manner { per, ..self.manner };
+        let manner = UploadOptions { per, ..self.manner };
         let name = self.place.pipe_name(&manner, self.encoding, named, random);
         Ok((input, manner, name))
     }
@@ -228,11 +228,11 @@ impl<'a> Source<'a> {
 }
 
 /// What decides, beside the text, which posts there are and where they count.
-fn manner_parts<'a>(manner: &Manner<'a>, post_bytes: &'a [u8]) -> [&'a [u8]; 3] {
+fn manner_parts<'a>(manner: &UploadOptions<'a>, post_bytes: &'a [u8]) -> [&'a [u8]; 3] {
     let per: &[u8] = match manner.per {
-        Per::Line => b"line",
-        Per::File => b"file",
-        Per::JsonLine => b"json",
+        PostUnit::Line => b"line",
+        PostUnit::File => b"file",
+        PostUnit::JsonLine => b"json",
     };
     [manner.namespace.unwrap_or_default().as_bytes(), per, post_bytes]
 }

@@ -6,7 +6,7 @@
 //! Once a try was sent and not answered, the write may count. A later refusal speaks of that later try alone, so it is
 //! not passed on: the write is tried again, and after that its outcome is unknown.
 
-use super::backoff::Backoff;
+use super::backoff::RetryBackoff;
 use crate::{
     limits,
     replication::peer_link::{DATABASE_HEADER, leader_in},
@@ -48,23 +48,23 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// The way to the leader. Cheap to clone.
 #[derive(Clone)]
-pub struct Forward {
+pub struct WriteForwarder {
     http: Client,
-    leader: Arc<RwLock<Option<Leader>>>,
+    leader: Arc<RwLock<Option<KnownLeader>>>,
     /// The database that this node holds, or that its files are of; none yet, or it has none.
     own: Arc<RwLock<Option<u128>>>,
     under_way: Arc<Semaphore>,
     random: fn() -> io::Result<u128>,
 }
 
-struct Leader {
+struct KnownLeader {
     url: Url,
     /// The database that it leads, once it has said so.
     database: Option<u128>,
 }
 
 /// What the leader has answered.
-pub struct Forwarded {
+pub struct ForwardedAnswer {
     /// The HTTP status.
     pub status: u16,
     /// All headers.
@@ -84,7 +84,7 @@ pub enum ForwardError {
     Unknown(String),
 }
 
-impl Forward {
+impl WriteForwarder {
     /// The way to the leader at `leader`, if that is known yet. Keys are made of what `random` draws.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Forward {
     /// If that is no address.
     pub fn lead_by(&self, leader: &str) -> Result<(), String> {
         let url = leader.parse().map_err(|error| format!("{leader:?} is not the address of a leader: {error}"))?;
-        *self.leader.write() = Some(Leader { url, database: None });
+        *self.leader.write() = Some(KnownLeader { url, database: None });
         Ok(())
     }
 
@@ -190,14 +190,14 @@ impl Forward {
         path_and_query: &str,
         headers: &HeaderMap,
         body: &Bytes,
-    ) -> Result<Forwarded, ForwardError> {
+    ) -> Result<ForwardedAnswer, ForwardError> {
         let base = self.leader.read().as_ref().map(|known| known.url.clone());
         let mut base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
         let mut url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
         let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
-        let mut backoff = Backoff::new((self.random)().unwrap_or_default() as u64);
+        let mut backoff = RetryBackoff::new((self.random)().unwrap_or_default() as u64);
         let (mut last, mut pause, mut sent) = (String::new(), Duration::ZERO, false);
         for _ in 0..TRIES {
             sleep(pause).await;
@@ -208,13 +208,13 @@ impl Forward {
                     if let Some(database) = database_of(&headers) {
                         self.heard(base.as_str(), database);
                     }
-                    response.bytes().await.map(|body| Forwarded { status, headers, body })
+                    response.bytes().await.map(|body| ForwardedAnswer { status, headers, body })
                 }
                 Err(error) => Err(error),
             };
             pause = match answer {
                 // It follows somebody itself, and has certainly not taken it: whom it follows may.
-                Ok(Forwarded { status: NOT_LEADER, body, .. }) => {
+                Ok(ForwardedAnswer { status: NOT_LEADER, body, .. }) => {
                     last = format!("{base} follows another node itself");
                     let Some(leader) = leader_in(&body).and_then(|leader| leader.parse().ok()).filter(|it| *it != base)
                     else {
@@ -246,7 +246,7 @@ fn database_of(headers: &HeaderMap) -> Option<u128> {
     u128::from_str_radix(headers.get(DATABASE_HEADER)?.to_str().ok()?, 16).ok()
 }
 
-impl Forwarded {
+impl ForwardedAnswer {
     /// Whether this says what became of the write. `sent`: an earlier try was sent, and nobody knows what became of it.
     fn settles(&self, sent: bool) -> bool {
         match self.status {
@@ -267,11 +267,11 @@ impl Forwarded {
 mod tests {
     use super::*;
 
-    fn forward(leader: Option<&str>) -> Forward {
-        Forward::new(leader, || Ok(0xabc)).expect("a client")
+    fn forward(leader: Option<&str>) -> WriteForwarder {
+        WriteForwarder::new(leader, || Ok(0xabc)).expect("a client")
     }
 
-    async fn post(forward: &Forward) -> Result<u16, ForwardError> {
+    async fn post(forward: &WriteForwarder) -> Result<u16, ForwardError> {
         let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new()).await;
         answer.map(|answer| answer.status)
     }
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_refusal_settles_only_a_write_that_was_not_sent_before() {
-        let settles = |status, sent| Forwarded { status, headers: HeaderMap::new(), body: Bytes::new() }.settles(sent);
+        let settles = |status, sent| ForwardedAnswer { status, headers: HeaderMap::new(), body: Bytes::new() }.settles(sent);
         for status in [200, 202, 409, 422, 504] {
             assert!(settles(status, false) && settles(status, true), "{status}");
         }

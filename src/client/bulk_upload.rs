@@ -5,7 +5,7 @@
 
 use super::{
     ClientError,
-    feed::{FeedError, Line, Manner, Outcome, Patience, Posts, Progress, Survey, Text},
+    upload::{UploadError, Uploader, UploadOptions, UploadSummary, RetryBudget, Posts, UploadProgress, InputScan, TextSource},
 };
 use crate::position::PositionToken;
 use bytes::{Bytes, BytesMut};
@@ -49,20 +49,20 @@ pub struct BulkAnswer {
     pub refused: u64,
     /// The first of them.
     #[serde(default)]
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RefusedLine>,
     /// Where in the history of the database it is.
     #[serde(deserialize_with = "super::position")]
     pub position: PositionToken,
 }
 
 impl BulkAnswer {
-    fn total(&self) -> Total {
-        Total { lines: self.stream_lines, words: self.stream_words, left_out: self.stream_left_out }
+    fn total(&self) -> StreamTotals {
+        StreamTotals { lines: self.stream_lines, words: self.stream_words, left_out: self.stream_left_out }
     }
 
     /// What was done before this body.
-    fn before(&self) -> Total {
-        Total {
+    fn before(&self) -> StreamTotals {
+        StreamTotals {
             lines: self.skipped,
             words: self.stream_words.saturating_sub(self.words),
             left_out: self.stream_left_out.saturating_sub(self.left_out),
@@ -72,15 +72,15 @@ impl BulkAnswer {
 
 /// What is done under a stream's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Total {
+pub(super) struct StreamTotals {
     pub(super) lines: u64,
     words: u64,
     left_out: u64,
 }
 
-impl Total {
-    fn since(self, before: Total) -> Total {
-        Total {
+impl StreamTotals {
+    fn since(self, before: StreamTotals) -> StreamTotals {
+        StreamTotals {
             lines: self.lines.saturating_sub(before.lines),
             words: self.words.saturating_sub(before.words),
             left_out: self.left_out.saturating_sub(before.left_out),
@@ -90,7 +90,7 @@ impl Total {
 
 /// A line that the leader has refused.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Refusal {
+pub struct RefusedLine {
     /// Its number among the lines of the text, from 1.
     pub line: u64,
     /// Why.
@@ -98,26 +98,26 @@ pub struct Refusal {
 }
 
 /// The pieces of a body, as [`send`] makes them.
-pub type Pieces = std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+pub type BodyStream = std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Sends the lines of a surveyed text under the name `stream`. `open` opens it from its start; `before` hears how many of its
 /// lines were counted by an earlier run.
 ///
 /// # Errors
-/// [`FeedError`]; what was counted stays counted, and a repeat goes on from there.
+/// [`UploadError`]; what was counted stays counted, and a repeat goes on from there.
 pub async fn send<R, O>(
-    line: &Line,
+    line: &Uploader,
     stream: &str,
-    survey: Survey,
-    manner: &Manner<'_>,
+    survey: InputScan,
+    manner: &UploadOptions<'_>,
     open: impl Fn() -> O,
     before: impl FnOnce(u64),
-) -> Result<Outcome, FeedError>
+) -> Result<UploadSummary, UploadError>
 where
     R: AsyncRead + Send + Unpin + 'static,
     O: Future<Output = io::Result<R>>,
 {
-    let mut upload = Upload::new(line, Text::new(stream, manner));
+    let mut upload = BulkUpload::new(line, TextSource::new(stream, manner));
     // What is one small post is sent at once: the answer says whether it was counted before.
     if survey.posts != 1 || survey.bytes > PIECE_BYTES as u64 {
         before(upload.ask().await?.lines.min(survey.posts));
@@ -141,14 +141,14 @@ where
 /// The pieces of a body: every post with a line end. What goes wrong is put into `trouble`, and the body breaks off.
 fn pieces<R: AsyncRead + Send + Unpin + 'static>(
     posts: Posts<R>,
-    survey: Survey,
-    trouble: Arc<Mutex<Option<FeedError>>>,
-    sent_so_far: Arc<Sent>,
+    survey: InputScan,
+    trouble: Arc<Mutex<Option<UploadError>>>,
+    sent_so_far: Arc<SentBody>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold((posts, 0_u64), move |(mut posts, mut sent)| {
         let (trouble, sent_so_far) = (Arc::clone(&trouble), Arc::clone(&sent_so_far));
         async move {
-            let breaks_off = |error: FeedError| {
+            let breaks_off = |error: UploadError| {
                 let told = io::Error::other(error.to_string());
                 *trouble.lock() = Some(error);
                 told
@@ -165,11 +165,11 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
                 }
                 // Lines put in would otherwise be counted as lines of the surveyed text.
                 if sent > survey.posts {
-                    return Err(breaks_off(FeedError::Changed));
+                    return Err(breaks_off(UploadError::Changed));
                 }
             }
             if piece.is_empty() {
-                return if posts.holds(&survey) { Ok(None) } else { Err(breaks_off(FeedError::Changed)) };
+                return if posts.holds(&survey) { Ok(None) } else { Err(breaks_off(UploadError::Changed)) };
             }
             sent_so_far.lines.store(sent, Ordering::Relaxed);
             Ok(Some((piece.freeze(), (posts, sent))))
@@ -178,45 +178,45 @@ fn pieces<R: AsyncRead + Send + Unpin + 'static>(
 }
 
 /// A text under way: what is done under its name.
-pub(super) struct Upload<'a> {
-    line: &'a Line,
-    text: Text<'a>,
-    patience: Patience,
+pub(super) struct BulkUpload<'a> {
+    line: &'a Uploader,
+    text: TextSource<'a>,
+    patience: RetryBudget,
     /// Whether the last body came to nothing.
     is_failing: bool,
     /// What was done before this run, once that is known.
-    begun: Option<Total>,
-    stands: Total,
+    begun: Option<StreamTotals>,
+    stands: StreamTotals,
     /// The most bytes a line may have, once that is known.
     line_bytes: Option<usize>,
-    outcome: Outcome,
+    outcome: UploadSummary,
 }
 
-impl<'a> Upload<'a> {
-    pub(super) fn new(line: &'a Line, text: Text<'a>) -> Self {
-        let (patience, outcome) = (line.patience(text.stream), Outcome::default());
-        Upload {
+impl<'a> BulkUpload<'a> {
+    pub(super) fn new(line: &'a Uploader, text: TextSource<'a>) -> Self {
+        let (patience, outcome) = (line.patience(text.stream), UploadSummary::default());
+        BulkUpload {
             line,
             text,
             patience,
             is_failing: false,
             begun: None,
-            stands: Total::default(),
+            stands: StreamTotals::default(),
             line_bytes: None,
             outcome,
         }
     }
 
     /// Asks what was done before.
-    pub(super) async fn ask(&mut self) -> Result<Total, FeedError> {
+    pub(super) async fn ask(&mut self) -> Result<StreamTotals, UploadError> {
         let answer = self.line.ask(&self.text, &mut self.patience).await?;
         self.line_bytes = Some(answer.line_bytes);
         self.outcome.position = Some(answer.position);
-        self.begin(answer.total());
+        self.start(answer.total());
         Ok(self.stands)
     }
 
-    fn begin(&mut self, begun: Total) {
+    fn start(&mut self, begun: StreamTotals) {
         self.line.progress.posts.fetch_add(begun.lines, Ordering::Relaxed);
         (self.begun, self.stands) = (Some(begun), begun);
     }
@@ -227,27 +227,27 @@ impl<'a> Upload<'a> {
     }
 
     /// Whether the leader takes a line of so many bytes, as far as that is known.
-    pub(super) fn check_length(&self, longest: usize) -> Result<(), FeedError> {
+    pub(super) fn check_length(&self, longest: usize) -> Result<(), UploadError> {
         match self.line_bytes {
-            Some(line_bytes) if longest > line_bytes => Err(FeedError::Longer { longest, line_bytes }),
+            Some(line_bytes) if longest > line_bytes => Err(UploadError::Longer { longest, line_bytes }),
             _ => Ok(()),
         }
     }
 
     /// Sends a body from its start, of which the leader skips what is done. Where no answer came, it is asked for what is done
     /// then: the body may have to be sent again.
-    pub(super) async fn send(&mut self, body: impl FnOnce(Arc<Sent>) -> Pieces) -> Result<(), FeedError> {
+    pub(super) async fn send(&mut self, body: impl FnOnce(Arc<SentBody>) -> BodyStream) -> Result<(), UploadError> {
         if !self.is_failing {
             self.patience.restart();
         }
-        let shown = Shown::of(&self.line.progress, self.stands);
+        let shown = UploadMeter::of(&self.line.progress, self.stands);
         let sending = self.line.send(&self.text, body(Arc::clone(&shown.sent)));
         let (was_begun, mut failed) = (self.begun.is_some(), None);
         let answer = match shown.watch(self.line, &self.text, sending, self.patience.of_request()).await {
             Ok(answer) => {
                 if self.begun.is_none() {
-                    shown.show(Total::default());
-                    self.begin(answer.before());
+                    shown.show(StreamTotals::default());
+                    self.start(answer.before());
                 }
                 self.outcome.refuse(&answer);
                 answer
@@ -263,7 +263,7 @@ impl<'a> Upload<'a> {
         let (now, stands) = (answer.total(), self.stands);
         if now.lines < stands.lines {
             let (stream, sent) = (self.text.stream.to_owned(), stands.lines);
-            return Err(FeedError::Forgotten { stream, sent, expected: now.lines + 1 });
+            return Err(UploadError::Forgotten { stream, sent, expected: now.lines + 1 });
         }
         self.is_failing = false;
         match failed {
@@ -283,14 +283,14 @@ impl<'a> Upload<'a> {
     }
 
     /// What became of it.
-    pub(super) fn ended(self) -> Outcome {
-        Outcome { counted_before: self.begun.unwrap_or_default().lines, ..self.outcome }
+    pub(super) fn ended(self) -> UploadSummary {
+        UploadSummary { counted_before: self.begun.unwrap_or_default().lines, ..self.outcome }
     }
 }
 
 /// How far a body is sent.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct SentBody {
     /// Lines handed to the connection, those that were done before included.
     pub(super) lines: AtomicU64,
     /// Whether the body waits for whoever makes it.
@@ -298,13 +298,13 @@ pub(super) struct Sent {
 }
 
 /// What the bar shows of a body under way: lines that were sent and words that were counted, until it is known what counts.
-struct Shown<'a> {
-    progress: &'a Progress,
+struct UploadMeter<'a> {
+    progress: &'a UploadProgress,
     /// What was done before.
-    stands: Total,
-    sent: Arc<Sent>,
+    stands: StreamTotals,
+    sent: Arc<SentBody>,
     /// What of it is in the bar.
-    shown: Mutex<Total>,
+    shown: Mutex<StreamTotals>,
     last_moved: Mutex<Instant>,
 }
 
@@ -313,8 +313,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// How often the leader is asked how far it is, if somebody looks at the bar.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-impl<'a> Shown<'a> {
-    fn of(progress: &'a Progress, stands: Total) -> Self {
+impl<'a> UploadMeter<'a> {
+    fn of(progress: &'a UploadProgress, stands: StreamTotals) -> Self {
         let (sent, shown, last_moved) = (Arc::default(), Mutex::default(), Mutex::new(Instant::now()));
         Self { progress, stands, sent, shown, last_moved }
     }
@@ -327,8 +327,8 @@ impl<'a> Shown<'a> {
     /// Waits for an answer, as long as the leader takes something of the body now and then.
     async fn watch(
         &self,
-        line: &Line,
-        text: &Text<'_>,
+        line: &Uploader,
+        text: &TextSource<'_>,
         sending: impl Future<Output = Result<BulkAnswer, ClientError>>,
         stalled: Duration,
     ) -> Result<BulkAnswer, ClientError> {
@@ -351,23 +351,23 @@ impl<'a> Shown<'a> {
                 return Err(line.too_late());
             }
             let words = self.shown.lock().words;
-            self.show(Total { lines: sent.saturating_sub(self.stands.lines), words, left_out: 0 });
+            self.show(StreamTotals { lines: sent.saturating_sub(self.stands.lines), words, left_out: 0 });
         }
     }
 
     /// Asks for the words that are counted, again and again.
-    async fn look(&self, line: &Line, text: &Text<'_>) {
+    async fn look(&self, line: &Uploader, text: &TextSource<'_>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if let Some(answer) = line.look(text).await {
                 let lines = self.shown.lock().lines;
-                self.show(Total { lines, ..answer.total().since(self.stands) });
+                self.show(StreamTotals { lines, ..answer.total().since(self.stands) });
             }
         }
     }
 
     /// Shows that so much was done now.
-    fn show(&self, now: Total) {
+    fn show(&self, now: StreamTotals) {
         let mut shown = self.shown.lock();
         let add = |counter: &AtomicU64, now: u64, before: u64| {
             counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);

@@ -22,7 +22,7 @@ const PIECES_AHEAD: usize = 8;
 
 /// An answer of `/sync` that has begun.
 #[derive(Debug)]
-pub struct Words {
+pub struct DumpResponse {
     client: Client,
     position: PositionToken,
     response: Response,
@@ -33,17 +33,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; refused with 503 if the position is not applied yet, with 410 if it never will be.
-    pub async fn sync(&self, min_position: Option<PositionToken>) -> Result<Words, ClientError> {
+    pub async fn sync(&self, min_position: Option<PositionToken>) -> Result<DumpResponse, ClientError> {
         let mut request = self.http.get(self.address("/sync", &[])).timeout(WHOLE_TIMEOUT);
         if let Some(position) = min_position {
             request = request.header("Memdb-Min-Position", position.to_string());
         }
         let response = timeout(self.timeout, self.send(request)).await.map_err(|_| self.too_late())??;
-        Ok(Words { client: self.clone(), position: self.position_of(&response)?, response })
+        Ok(DumpResponse { client: self.clone(), position: self.position_of(&response)?, response })
     }
 }
 
-impl Words {
+impl DumpResponse {
     /// The position the answer begins at. If nothing is written meanwhile, all counts are of this position.
     pub fn position(&self) -> PositionToken {
         self.position
@@ -59,9 +59,9 @@ impl Words {
         into: T,
         take: impl FnMut(&mut T, String, i64) + Send + 'static,
     ) -> Result<T, ClientError> {
-        let Words { client, mut response, .. } = self;
+        let DumpResponse { client, mut response, .. } = self;
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-        let parsing = tokio::task::spawn_blocking(move || read_words(Pieces::new(pieces), into, take));
+        let parsing = tokio::task::spawn_blocking(move || read_words(ChunkReader::new(pieces), into, take));
         loop {
             let piece = timeout(client.timeout, response.chunk()).await.map_err(|_| client.too_late())?;
             let Some(piece) = piece.map_err(|error| client.lost(&error))? else { break };
@@ -76,18 +76,18 @@ impl Words {
 }
 
 /// The pieces of an answer as something to read from. Blocks.
-struct Pieces {
+struct ChunkReader {
     pieces: mpsc::Receiver<Bytes>,
     at_hand: Bytes,
 }
 
-impl Pieces {
+impl ChunkReader {
     fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
-        Pieces { pieces, at_hand: Bytes::new() }
+        ChunkReader { pieces, at_hand: Bytes::new() }
     }
 }
 
-impl Read for Pieces {
+impl Read for ChunkReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.at_hand.is_empty() {
             match self.pieces.blocking_recv() {
@@ -104,17 +104,17 @@ impl Read for Pieces {
 /// Reads one object of counts to its end.
 fn read_words<T>(from: impl Read, into: T, take: impl FnMut(&mut T, String, i64)) -> serde_json::Result<T> {
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(from));
-    let into = json.deserialize_map(Counts { into, take })?;
+    let into = json.deserialize_map(CountsVisitor { into, take })?;
     json.end()?;
     Ok(into)
 }
 
-struct Counts<T, F> {
+struct CountsVisitor<T, F> {
     into: T,
     take: F,
 }
 
-impl<'de, T, F: FnMut(&mut T, String, i64)> Visitor<'de> for Counts<T, F> {
+impl<'de, T, F: FnMut(&mut T, String, i64)> Visitor<'de> for CountsVisitor<T, F> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,7 +142,7 @@ mod tests {
             sender.try_send(Bytes::copy_from_slice(piece)).expect("room for every byte");
         }
         drop(sender);
-        read_words(Pieces::new(pieces), Vec::new(), |all, word, count| all.push((word, count)))
+        read_words(ChunkReader::new(pieces), Vec::new(), |all, word, count| all.push((word, count)))
     }
 
     #[test]

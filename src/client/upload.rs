@@ -5,9 +5,9 @@
 
 use super::{
     Client, ClientError,
-    backoff::Backoff,
-    lines::{BulkAnswer, Pieces, Refusal},
-    split::{Fault, Lines, Per, Splitter},
+    backoff::RetryBackoff,
+    bulk_upload::{BulkAnswer, BodyStream, RefusedLine},
+    split::{InputFault, LineRun, PostUnit, PostSplitter},
 };
 use crate::position::PositionToken;
 use bytes::Bytes;
@@ -36,9 +36,9 @@ const LONGEST_BODY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How texts become posts, and where these go.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner<'a> {
+pub struct UploadOptions<'a> {
     /// What one post is.
-    pub per: Per,
+    pub per: PostUnit,
     /// The most bytes a post may have.
     pub post_bytes: usize,
     /// The namespace, if not the default one.
@@ -55,27 +55,27 @@ pub struct Manner<'a> {
     pub seed: u64,
 }
 
-impl Manner<'_> {
+impl UploadOptions<'_> {
     /// The most bytes of text in a post.
     fn text_bytes(&self) -> usize {
         match self.per {
-            Per::Line | Per::JsonLine => self.post_bytes,
-            Per::File => self.post_bytes.saturating_sub(Lines::JSON_BYTES).max(1),
+            PostUnit::Line | PostUnit::JsonLine => self.post_bytes,
+            PostUnit::File => self.post_bytes.saturating_sub(LineRun::JSON_BYTES).max(1),
         }
     }
 
     /// What its lines are called in a request.
     fn content_type(&self) -> &'static str {
         match self.per {
-            Per::Line => "text/plain; charset=utf-8",
-            Per::File | Per::JsonLine => "application/x-ndjson",
+            PostUnit::Line => "text/plain; charset=utf-8",
+            PostUnit::File | PostUnit::JsonLine => "application/x-ndjson",
         }
     }
 }
 
 /// What a text holds, found by reading it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Survey {
+pub struct InputScan {
     /// Its posts.
     pub posts: u64,
     /// Its bytes.
@@ -90,15 +90,15 @@ pub struct Survey {
 
 /// What cannot be posted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
+pub struct InputFaults {
     /// The first of them.
-    pub first: Vec<Fault>,
+    pub first: Vec<InputFault>,
     /// All of them.
     pub total: u64,
 }
 
-impl Faults {
-    pub(super) fn add(&mut self, fault: Fault) {
+impl InputFaults {
+    pub(super) fn add(&mut self, fault: InputFault) {
         self.total += 1;
         if self.first.len() < FAULTS_TOLD {
             self.first.push(fault);
@@ -108,7 +108,7 @@ impl Faults {
 
 /// What became of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct UploadSummary {
     /// Posts counted by an earlier run.
     pub counted_before: u64,
     /// Posts counted now.
@@ -116,16 +116,16 @@ pub struct Outcome {
     /// The position of the last answer, to read from.
     pub position: Option<PositionToken>,
     /// What was not posted.
-    pub faults: Faults,
+    pub faults: InputFaults,
     /// Lines that the leader has refused.
     pub refused: u64,
     /// The first of them.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RefusedLine>,
 }
 
-impl Outcome {
+impl UploadSummary {
     /// Adds what became of another part of the same text.
-    pub(super) fn add(&mut self, part: Outcome) {
+    pub(super) fn add(&mut self, part: UploadSummary) {
         self.counted_before += part.counted_before;
         self.counted += part.counted;
         self.position = part.position.map(|told| PositionToken::later(self.position, told)).or(self.position);
@@ -144,7 +144,7 @@ impl Outcome {
 
 /// How far all texts are: read by whoever draws the bar.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct UploadProgress {
     /// Posts counted, now or before.
     pub posts: AtomicU64,
     /// Posts counted now.
@@ -159,7 +159,7 @@ pub struct Progress {
 
 /// Why a text was not sent to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum FeedError {
+pub enum UploadError {
     /// It cannot be read.
     #[error("cannot read on: {0}")]
     Read(#[from] io::Error),
@@ -206,9 +206,9 @@ pub enum FeedError {
 ///
 /// # Errors
 /// The reader's.
-pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &Manner<'_>) -> io::Result<(Survey, Faults)> {
+pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &UploadOptions<'_>) -> io::Result<(InputScan, InputFaults)> {
     let mut text = Posts::new(&mut source, manner);
-    let (mut posts, mut longest, mut faults) = (0, 0, Faults::default());
+    let (mut posts, mut longest, mut faults) = (0, 0, InputFaults::default());
     while let Some(some) = text.next_some().await? {
         match some {
             Ok(some) => (posts, longest) = (posts + some.posts, longest.max(some.longest)),
@@ -216,14 +216,14 @@ pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &Manner<'_>) -> 
         }
     }
     let (content, cut) = (text.content.digest128(), text.splitter.has_cut());
-    Ok((Survey { posts, bytes: text.bytes, content, cut, longest }, faults))
+    Ok((InputScan { posts, bytes: text.bytes, content, cut, longest }, faults))
 }
 
 /// The posts of a text as it is read.
 pub(super) struct Posts<R> {
-    per: Per,
+    per: PostUnit,
     source: R,
-    splitter: Splitter,
+    splitter: PostSplitter,
     content: Xxh3,
     chunk: Vec<u8>,
     bytes: u64,
@@ -231,8 +231,8 @@ pub(super) struct Posts<R> {
 }
 
 impl<R: AsyncRead + Unpin> Posts<R> {
-    pub(super) fn new(source: R, manner: &Manner<'_>) -> Self {
-        let splitter = Splitter::new(manner.per, manner.text_bytes());
+    pub(super) fn new(source: R, manner: &UploadOptions<'_>) -> Self {
+        let splitter = PostSplitter::new(manner.per, manner.text_bytes());
         Posts {
             per: manner.per,
             source,
@@ -245,18 +245,18 @@ impl<R: AsyncRead + Unpin> Posts<R> {
     }
 
     /// Whether all that was read is what was surveyed.
-    pub(super) fn holds(&self, survey: &Survey) -> bool {
+    pub(super) fn holds(&self, survey: &InputScan) -> bool {
         (survey.bytes, survey.content) == (self.bytes, self.content.digest128())
     }
 
     /// The next posts, as the lines they are sent in: each ends with a line feed.
-    pub(super) async fn next_some(&mut self) -> io::Result<Option<Result<Lines, Fault>>> {
+    pub(super) async fn next_some(&mut self) -> io::Result<Option<Result<LineRun, InputFault>>> {
         loop {
             if let Some(lines) = self.splitter.next_lines() {
                 return Ok(Some(Ok(lines)));
             }
             if let Some(post) = self.splitter.next_post() {
-                let line = |post: Bytes| if self.per == Per::File { Lines::json(&post) } else { Lines::of(&post) };
+                let line = |post: Bytes| if self.per == PostUnit::File { LineRun::json(&post) } else { LineRun::of(&post) };
                 return Ok(Some(post.map(line)));
             }
             if self.ended {
@@ -265,7 +265,7 @@ impl<R: AsyncRead + Unpin> Posts<R> {
             let read = self.source.read(&mut self.chunk).await?;
             let chunk = &self.chunk[..read];
             self.content.update(chunk);
-            self.splitter.feed(chunk);
+            self.splitter.push(chunk);
             self.bytes += read as u64;
             if read == 0 {
                 self.ended = true;
@@ -277,7 +277,7 @@ impl<R: AsyncRead + Unpin> Posts<R> {
 
 /// What all texts of one run share: the leader, and the bound on what is under way.
 #[derive(Clone)]
-pub struct Line {
+pub struct Uploader {
     client: Client,
     namespace: Option<String>,
     ack: Option<String>,
@@ -285,26 +285,26 @@ pub struct Line {
     patience: Duration,
     timeout: Duration,
     seed: u64,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<UploadProgress>,
     /// Whether somebody looks at the progress, so that the leader is asked for it.
     pub(super) is_watched: bool,
 }
 
 /// How long something is repeated.
-pub(super) struct Patience {
+pub(super) struct RetryBudget {
     begun: Instant,
     most: Duration,
     timeout: Duration,
-    backoff: Backoff,
-    progress: Arc<Progress>,
+    backoff: RetryBackoff,
+    progress: Arc<UploadProgress>,
 }
 
-impl Patience {
+impl RetryBudget {
     /// Waits before a repeat after this error.
     ///
     /// # Errors
-    /// [`FeedError`] if there is none, because it will not pass or lasts too long.
-    pub(super) async fn after(&mut self, error: ClientError) -> Result<(), FeedError> {
+    /// [`UploadError`] if there is none, because it will not pass or lasts too long.
+    pub(super) async fn after(&mut self, error: ClientError) -> Result<(), UploadError> {
         // Another request under the same name: one of our own, whose connection broke, is soon at its end.
         let is_busy = matches!(error, ClientError::Refused { status: 409, .. });
         if !error.is_passing() && !is_busy {
@@ -312,7 +312,7 @@ impl Patience {
         }
         let wait = self.backoff.wait(error.retry_after());
         if self.begun.elapsed() + wait >= self.most {
-            return Err(FeedError::GaveUp { patience: self.begun.elapsed(), last: error });
+            return Err(UploadError::GaveUp { patience: self.begun.elapsed(), last: error });
         }
         self.progress.repeats.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(wait).await;
@@ -335,11 +335,11 @@ impl Patience {
     /// Nothing came of that body: patience began when it did.
     ///
     /// # Errors
-    /// [`FeedError`] if it is at its end.
-    pub(super) fn resume(&mut self, begun: Instant, error: ClientError) -> Result<(), FeedError> {
+    /// [`UploadError`] if it is at its end.
+    pub(super) fn resume(&mut self, begun: Instant, error: ClientError) -> Result<(), UploadError> {
         self.begun = begun;
         let patience = begun.elapsed();
-        if patience < self.most { Ok(()) } else { Err(FeedError::GaveUp { patience, last: error }) }
+        if patience < self.most { Ok(()) } else { Err(UploadError::GaveUp { patience, last: error }) }
     }
 
     /// How long the next request may take without a sign of life, so that patience ends when it should. Who repeats nothing
@@ -355,10 +355,10 @@ impl Patience {
 /// Time that a request has at least.
 const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
 
-impl Line {
+impl Uploader {
     /// A line to the leader that `client` talks to. `is_watched`: somebody looks at `progress`.
-    pub fn new(client: Client, manner: &Manner<'_>, progress: Arc<Progress>, is_watched: bool) -> Self {
-        Line {
+    pub fn new(client: Client, manner: &UploadOptions<'_>, progress: Arc<UploadProgress>, is_watched: bool) -> Self {
+        Uploader {
             client,
             namespace: manner.namespace.map(str::to_owned),
             ack: manner.ack.map(str::to_owned),
@@ -375,8 +375,8 @@ impl Line {
     /// the patience for one that restarts. If it takes no bulk bodies and names the leader: that one.
     ///
     /// # Errors
-    /// [`FeedError`] if nobody is there, or no answer comes.
-    pub async fn reach(&self) -> Result<Option<Client>, FeedError> {
+    /// [`UploadError`] if nobody is there, or no answer comes.
+    pub async fn reach(&self) -> Result<Option<Client>, UploadError> {
         let mut patience = self.patience("");
         loop {
             match self.client.ready_within(patience.of_request()).await {
@@ -391,7 +391,7 @@ impl Line {
     }
 
     /// Sends a bulk body, which may take any time as long as somebody sees that it moves.
-    pub(super) async fn send(&self, text: &Text<'_>, body: Pieces) -> Result<BulkAnswer, ClientError> {
+    pub(super) async fn send(&self, text: &TextSource<'_>, body: BodyStream) -> Result<BulkAnswer, ClientError> {
         let _turn = self.in_flight.acquire().await.expect("nobody closes it");
         let address = self.address(self.ack.as_deref());
         self.client.bulk(address, text.content_type, text.stream, Some(body), LONGEST_BODY).await
@@ -400,8 +400,8 @@ impl Line {
     /// Asks what is done under a name until that is answered.
     ///
     /// # Errors
-    /// [`FeedError`] if it lasts longer than patience does.
-    pub(super) async fn ask(&self, text: &Text<'_>, patience: &mut Patience) -> Result<BulkAnswer, FeedError> {
+    /// [`UploadError`] if it lasts longer than patience does.
+    pub(super) async fn ask(&self, text: &TextSource<'_>, patience: &mut RetryBudget) -> Result<BulkAnswer, UploadError> {
         loop {
             let (address, timeout) = (self.address(self.ack.as_deref()), patience.of_request());
             match self.client.bulk(address, text.content_type, text.stream, None, timeout).await {
@@ -412,7 +412,7 @@ impl Line {
     }
 
     /// How far it is, for whoever looks at the progress; `None` if the leader does not say.
-    pub(super) async fn look(&self, text: &Text<'_>) -> Option<BulkAnswer> {
+    pub(super) async fn look(&self, text: &TextSource<'_>) -> Option<BulkAnswer> {
         let address = self.address(Some("leader"));
         self.client.bulk(address, text.content_type, text.stream, None, self.timeout).await.ok()
     }
@@ -434,22 +434,22 @@ impl Line {
     }
 
     /// As long as something is repeated, from now on.
-    pub(super) fn patience(&self, name: &str) -> Patience {
-        let backoff = Backoff::new(xxh3_64_with_seed(name.as_bytes(), self.seed));
+    pub(super) fn patience(&self, name: &str) -> RetryBudget {
+        let backoff = RetryBackoff::new(xxh3_64_with_seed(name.as_bytes(), self.seed));
         let (most, timeout, progress) = (self.patience, self.timeout, Arc::clone(&self.progress));
-        Patience { begun: Instant::now(), most, timeout, backoff, progress }
+        RetryBudget { begun: Instant::now(), most, timeout, backoff, progress }
     }
 }
 
 /// The name a text is sent under, and what its lines are.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
+pub(super) struct TextSource<'a> {
     pub(super) stream: &'a str,
     pub(super) content_type: &'static str,
 }
 
-impl<'a> Text<'a> {
-    pub(super) fn new(stream: &'a str, manner: &Manner<'_>) -> Self {
-        Text { stream, content_type: manner.content_type() }
+impl<'a> TextSource<'a> {
+    pub(super) fn new(stream: &'a str, manner: &UploadOptions<'_>) -> Self {
+        TextSource { stream, content_type: manner.content_type() }
     }
 }
