@@ -1,7 +1,7 @@
 //! What clients send: bodies, queries, heads. Two ways to send one text count the same words, what comes in pieces is what
 //! comes at once, and everything wrong has an answer.
 
-use memdb::api::http::untrusted::{self, Head};
+use memdb::api::http::fuzz_api::{self, ScannedHead};
 
 const MAX_HEAD_BYTES: usize = 2_000;
 
@@ -18,7 +18,7 @@ pub fn http(data: &[u8]) {
         6 => None,
         _ => return content_type(body),
     };
-    if let Ok(batch) = untrusted::post(media, body) {
+    if let Ok(batch) = fuzz_api::post(media, body) {
         super::accepted();
         assert!(batch.counts.text_bytes() <= 11 * body.len(), "no more than folding makes of it");
         let counted: u64 = batch.counts.iter().map(|one| one.amount.unsigned_abs()).sum();
@@ -29,7 +29,7 @@ pub fn http(data: &[u8]) {
 type Counts = Vec<(String, i64)>;
 
 fn counts(content_type: Option<&str>, body: &[u8]) -> Result<Counts, u16> {
-    let batch = untrusted::post(content_type, body)?;
+    let batch = fuzz_api::post(content_type, body)?;
     Ok(batch.counts.iter().map(|one| (one.word.to_owned(), one.amount)).collect())
 }
 
@@ -52,7 +52,7 @@ fn same_text_in_every_form(body: &[u8]) {
 
 fn update(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
-    let Ok((tally, words)) = untrusted::amounts(text) else { return };
+    let Ok((tally, words)) = fuzz_api::amounts(text) else { return };
     super::accepted();
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).expect("accepted, so JSON");
     let amounts: Vec<i64> = read.values().map(|value| value.as_i64().unwrap_or(0)).collect();
@@ -64,7 +64,7 @@ fn update(body: &[u8]) {
 
 fn query(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
-    let Ok((_, words)) = untrusted::query(text) else { return };
+    let Ok((_, words)) = fuzz_api::query(text) else { return };
     super::accepted();
     let lenient = form_urlencoded::parse(body).filter(|(name, _)| name == "word").map(|(_, value)| value.into_owned());
     assert_eq!(words, lenient.collect::<Vec<_>>(), "what is sound says to everybody the same");
@@ -73,25 +73,25 @@ fn query(body: &[u8]) {
 fn content_type(body: &[u8]) {
     let Some(end) = body.iter().position(|&byte| byte == b'\n') else { return };
     let Ok(line) = std::str::from_utf8(&body[..end]) else { return };
-    let _ = untrusted::post(Some(line), &body[end + 1..]);
+    let _ = fuzz_api::post(Some(line), &body[end + 1..]);
 }
 
 /// The first byte: the size of the pieces the body comes in.
 pub fn head(data: &[u8]) {
     let Some((&piece, bytes)) = data.split_first() else { return };
-    let found = untrusted::look(bytes, MAX_HEAD_BYTES);
-    if let Head::Sound(head_bytes) = found {
+    let found = fuzz_api::look(bytes, MAX_HEAD_BYTES);
+    if let ScannedHead::Sound(head_bytes) = found {
         super::accepted();
         assert!(head_bytes <= MAX_HEAD_BYTES && head_bytes <= bytes.len());
-        assert_eq!(untrusted::look(&bytes[..head_bytes], MAX_HEAD_BYTES), found, "what follows changes nothing");
+        assert_eq!(fuzz_api::look(&bytes[..head_bytes], MAX_HEAD_BYTES), found, "what follows changes nothing");
         for cut in 0..head_bytes {
-            assert_eq!(untrusted::look(&bytes[..cut], MAX_HEAD_BYTES), Head::Partial, "cut at {cut}");
+            assert_eq!(fuzz_api::look(&bytes[..cut], MAX_HEAD_BYTES), ScannedHead::Partial, "cut at {cut}");
         }
-        let whole = untrusted::body_bytes(bytes, MAX_HEAD_BYTES, bytes.len());
-        let pieces = untrusted::body_bytes(bytes, MAX_HEAD_BYTES, 1 + usize::from(piece));
+        let whole = fuzz_api::body_bytes(bytes, MAX_HEAD_BYTES, bytes.len());
+        let pieces = fuzz_api::body_bytes(bytes, MAX_HEAD_BYTES, 1 + usize::from(piece));
         assert_eq!(whole, pieces, "the size of the pieces does not matter");
     }
-    if found == Head::Partial {
+    if found == ScannedHead::Partial {
         assert!(bytes.len() <= MAX_HEAD_BYTES, "no more is kept than a head may have");
     }
 }

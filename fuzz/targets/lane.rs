@@ -1,14 +1,14 @@
 //! Requests, answered by the fast lane: whatever it answers, the way through hyper and the routes answers alike.
 
-use memdb::api::http::untrusted::{Answered, Head, answered, look};
+use memdb::api::http::fuzz_api::{BothAnswers, ScannedHead, answered, look};
 
 /// The first byte: the size of the pieces the requests come in.
 pub fn lane(data: &[u8]) {
     let Some((&piece, bytes)) = data.split_first() else { return };
-    let Answered { consumed, lane, routes } = answered(bytes, 1 + usize::from(piece));
+    let BothAnswers { consumed, lane, routes } = answered(bytes, 1 + usize::from(piece));
     let mut seen = 0;
     while seen < consumed {
-        let Head::Sound(head_bytes) = look(&bytes[seen..consumed], 16 << 10) else {
+        let ScannedHead::Sound(head_bytes) = look(&bytes[seen..consumed], 16 << 10) else {
             panic!("the door would not let pass what the lane has answered");
         };
         seen += head_bytes;

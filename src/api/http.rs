@@ -1,31 +1,31 @@
 //! Counts over HTTP.
 //!
-//! A request reads straight down: `serve` accepts connections, as many as `addresses` lets a client have, and deals them to
-//! threads; `lane` answers plain reads, `/health` and small posts by itself and leaves every other request, with its connection,
-//! to those that follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `door` lies between hyper and the socket, keeps the time and lets only sound
-//! heads (`head`) pass; `front` refuses what no route should see, and by `browsers` what pages of other sites send; `routes` names every route as a warp filter; `reads`
+//! A request reads straight down: `serve` accepts connections, as many as `connection_limits` lets a client have, and deals them to
+//! threads; `fast_path` answers plain reads, `/health` and small posts by itself and leaves every other request, with its connection,
+//! to those that follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `http1_guard` lies between hyper and the socket, keeps the time and lets only sound
+//! heads (`head`) pass; `middleware` refuses what no route should see, and by `browsers` what pages of other sites send; `routes` names every route as a warp filter; `reads`
 //! and `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
 
-mod addresses;
+mod connection_limits;
 mod body;
 mod browsers;
 mod bulk;
 mod coding;
 mod connection;
 mod decoding;
-mod door;
+mod http1_guard;
 mod form;
 mod forward;
 mod framing;
-mod front;
-mod guesses;
+mod middleware;
+mod secret_throttle;
 mod head;
 mod headers;
 mod help;
 mod json;
-mod lane;
+mod fast_path;
 mod nodes;
-mod numbers;
+mod replication_metrics;
 mod operations;
 mod problem;
 mod query;
@@ -40,12 +40,12 @@ mod sync;
 mod test_support;
 mod timer;
 #[cfg(feature = "failpoints")]
-pub mod untrusted;
+pub mod fuzz_api;
 mod update;
 mod writes;
 
 pub use browsers::BrowserPolicy;
-pub use serve::Server;
+pub use serve::HttpServer;
 pub use settings::HttpSettings;
 
 use crate::{
@@ -62,11 +62,11 @@ use tokio::sync::Notify;
 
 /// What the routes answer from: handed in by the node, cheap to clone.
 #[derive(Clone)]
-pub struct Api {
+pub struct ApiContext {
     /// What is read.
     pub view: Arc<DatabaseView>,
     /// Where writes go, and what other nodes may ask.
-    pub role: Role,
+    pub role: ServingRole,
     /// Who may ask what nodes ask each other.
     pub nodes: NodeAccess,
     /// What pages in browsers may do.
@@ -74,7 +74,7 @@ pub struct Api {
     /// Where requests are counted, and what `/metrics` shows.
     pub metrics: Arc<NodeMetrics>,
     /// What `/status` tells beside the live numbers.
-    pub about: Arc<About>,
+    pub about: Arc<NodeAbout>,
 }
 
 /// Who may ask what nodes ask each other.
@@ -90,7 +90,7 @@ pub enum NodeAccess {
 
 /// What this node is to its clients and to other nodes.
 #[derive(Clone)]
-pub enum Role {
+pub enum ServingRole {
     /// It takes writes, and sends its records to replicas.
     Leader {
         /// The way to its Writer.
@@ -120,7 +120,7 @@ pub enum Role {
 
 /// What `/status` tells that does not change while the node runs.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct NodeAbout {
     /// `leader`, `replica` or `local-replica`.
     pub role: &'static str,
     /// This run of the process.

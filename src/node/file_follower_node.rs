@@ -7,7 +7,7 @@ use super::{
     NodeListener, MachineClock, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window,
 };
 use crate::{
-    api::http::{About, Api, Role, Server},
+    api::http::{NodeAbout, ApiContext, ServingRole, HttpServer},
     client::WriteForwarder,
     clock::{Clock, LoggedClock},
     config::NodeSettings,
@@ -36,7 +36,7 @@ const ANNOUNCE: Duration = Duration::from_secs(2);
 /// A local replica that runs.
 pub struct FileFollowerNode {
     // In the order they are closed.
-    server: Server,
+    server: HttpServer,
     view: Arc<DatabaseView>,
     stopping: CancellationToken,
     ended: CancellationToken,
@@ -90,16 +90,16 @@ impl FileFollowerNode {
                 }
             });
         })?;
-        let about = About { role: "local-replica", node, url, not_promoted: None, default_ack: None };
-        let api = Api {
+        let about = NodeAbout { role: "local-replica", node, url, not_promoted: None, default_ack: None };
+        let api = ApiContext {
             view: Arc::clone(&view),
-            role: Role::LocalReplica { notice, forward },
+            role: ServingRole::LocalReplica { notice, forward },
             nodes: node_access(settings),
             browsers: browser_policy(settings),
             metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
         };
-        let server = Server::start(listening.share()?, api, http_settings(settings))?;
+        let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
         Ok(Self { server, view, stopping, ended, thread })
     }
 

@@ -9,7 +9,7 @@ use super::{
     writer_thread::{self, PromiseStore},
 };
 use crate::{
-    api::http::{About, Api, Role, Server},
+    api::http::{NodeAbout, ApiContext, ServingRole, HttpServer},
     clock::{LoggedClock, LoggedTime, WallClock},
     config::{Durability, NodeSettings},
     disk::{Disk, DirectoryLock},
@@ -35,7 +35,7 @@ const CLOCK_BEHIND_MS: i64 = 60_000;
 /// A leader that runs.
 pub struct LeaderNode {
     // In the order they are closed.
-    server: Server,
+    server: HttpServer,
     leader: Leader,
     writer: JoinHandle<Writer<WriteReply>>,
     replicating: ReplicationThread,
@@ -111,8 +111,8 @@ impl LeaderNode {
         // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
         view.set_ready(true);
         let replicating = ReplicationThread::start(place, announced)?;
-        let role = Role::Leader { leader: leader.clone(), registry, archive: HistorySource::new(Some(disk.clone()), feed) };
-        let about = About {
+        let role = ServingRole::Leader { leader: leader.clone(), registry, archive: HistorySource::new(Some(disk.clone()), feed) };
+        let about = NodeAbout {
             role: "leader",
             node,
             url,
@@ -120,8 +120,8 @@ impl LeaderNode {
             default_ack: Some(writer_settings(settings).default_ack()),
         };
         let (nodes, browsers) = (node_access(settings), browser_policy(settings));
-        let api = Api { view: Arc::clone(&view), role, nodes, browsers, metrics, about: Arc::new(about) };
-        let server = Server::start(listening.share()?, api, http_settings(settings))?;
+        let api = ApiContext { view: Arc::clone(&view), role, nodes, browsers, metrics, about: Arc::new(about) };
+        let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }
 

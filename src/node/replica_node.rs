@@ -12,7 +12,7 @@ use super::{
     disk_workers::{DiskWorkDone, WorkListener, DiskWorkers},
 };
 use crate::{
-    api::http::{About, Api, Role, Server},
+    api::http::{NodeAbout, ApiContext, ServingRole, HttpServer},
     client::WriteForwarder,
     config::NodeSettings,
     disk::{Disk, DirectoryLock},
@@ -30,7 +30,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Dura
 /// A replica that runs.
 pub struct ReplicaNode {
     // In the order they are closed.
-    server: Server,
+    server: HttpServer,
     follower: ReplicaHandle,
     node: NodeId,
     url: String,
@@ -111,11 +111,11 @@ impl ReplicaNode {
             actions,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
-        let role = Role::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
-        let about = About { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
+        let role = ServingRole::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
+        let about = NodeAbout { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
         let (nodes, browsers) = (node_access(settings), browser_policy(settings));
-        let api = Api { view, role, nodes, browsers, metrics, about: Arc::new(about) };
-        let server = Server::start(listening.share()?, api, http_settings(settings))?;
+        let api = ApiContext { view, role, nodes, browsers, metrics, about: Arc::new(about) };
+        let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
         let leader = leader.map(str::to_owned);
         Ok(Self { server, follower, node, url, leader, thread, contact, _lock: lock })
     }

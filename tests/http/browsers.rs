@@ -5,7 +5,7 @@ use crate::{
     wire::{Answer, Wire},
 };
 use memdb::{
-    api::http::{Api, BrowserPolicy, HttpSettings, Server},
+    api::http::{ApiContext, BrowserPolicy, HttpSettings, HttpServer},
     origin::CorsOrigins,
 };
 use std::{
@@ -15,15 +15,15 @@ use std::{
 };
 
 /// A leader, and two servers over it that keep this policy: the second has no fast path.
-fn servers(hosts: Option<&[&str]>, cors: CorsOrigins) -> (Node, [Server; 2]) {
+fn servers(hosts: Option<&[&str]>, cors: CorsOrigins) -> (Node, [HttpServer; 2]) {
     let node = Node::start(settings());
     assert_eq!(Wire::open(&node).post("hello").status, 202);
     let hosts = hosts.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
     let browsers = Arc::new(BrowserPolicy { hosts, cors });
     let servers = [true, false].map(|fast_lane| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let api = Api { browsers: Arc::clone(&browsers), ..node.api.clone() };
-        Server::start(listener, api, HttpSettings { fast_lane, ..settings() }).expect("it starts")
+        let api = ApiContext { browsers: Arc::clone(&browsers), ..node.api.clone() };
+        HttpServer::start(listener, api, HttpSettings { fast_lane, ..settings() }).expect("it starts")
     });
     (node, servers)
 }
@@ -34,7 +34,7 @@ fn origins(list: &[&str]) -> CorsOrigins {
 
 /// One answer to these bytes, the same from both servers but for its date, and for whether the rest of a body that nobody
 /// wants had come.
-fn alike(servers: &[Server; 2], bytes: &str) -> Answer {
+fn alike(servers: &[HttpServer; 2], bytes: &str) -> Answer {
     let said = servers.each_ref().map(|server| {
         let mut stream = TcpStream::connect(server.local_addr()).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");

@@ -6,7 +6,7 @@ use crate::{
     wire::{Answer, Wire},
 };
 use memdb::{
-    api::http::{About, Api, NodeAccess, Role, Server},
+    api::http::{NodeAbout, ApiContext, NodeAccess, ServingRole, HttpServer},
     client::WriteForwarder,
     config,
     metrics::{NodeMetrics, NodeLimits, NodeRole},
@@ -373,23 +373,23 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     let random = || Ok(u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)));
     let forward = WriteForwarder::new(Some(&format!("http://{}", leading.address())), random).expect("a client");
     let notice = Arc::new(tokio::sync::Notify::new());
-    let about = About {
+    let about = NodeAbout {
         role: "local-replica",
         node: 2,
         url: "http://local.example".to_owned(),
         not_promoted: None,
         default_ack: None,
     };
-    let api = Api {
+    let api = ApiContext {
         view: Arc::new(DatabaseView::new(true)),
-        role: Role::LocalReplica { notice: Arc::clone(&notice), forward },
+        role: ServingRole::LocalReplica { notice: Arc::clone(&notice), forward },
         nodes: NodeAccess::Anyone,
         browsers: Arc::default(),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let server = Server::start(listener, api, node::settings()).expect("it starts");
+    let server = HttpServer::start(listener, api, node::settings()).expect("it starts");
     let mut wire = Wire::to(server.local_addr());
     assert_eq!(wire.post("a").status, 202);
     assert_eq!(json(&mut wire, "/update", r#"{"a":4}"#).status, 202);

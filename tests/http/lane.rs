@@ -6,7 +6,7 @@ use crate::{
     wire::Wire,
 };
 use memdb::{
-    api::http::{Api, HttpSettings, Server},
+    api::http::{ApiContext, HttpSettings, HttpServer},
     metrics::{NodeMetrics, NodeLimits, NodeRole},
 };
 use proptest::prelude::*;
@@ -18,14 +18,14 @@ use std::{
 };
 
 /// A second server over the same counts, without the lane.
-fn beside(node: &Node) -> Server {
+fn beside(node: &Node) -> HttpServer {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let api = Api { metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
-    Server::start(listener, api, HttpSettings { fast_lane: false, ..settings() }).expect("it starts")
+    let api = ApiContext { metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
+    HttpServer::start(listener, api, HttpSettings { fast_lane: false, ..settings() }).expect("it starts")
 }
 
 /// A leader with some words, and the other server.
-fn pair() -> (Node, Server) {
+fn pair() -> (Node, HttpServer) {
     let node = Node::start(settings());
     let mut wire = Wire::open(&node);
     assert_eq!(wire.post("hello hello world 北京 a_b straße naïve 0").status, 202);
@@ -58,7 +58,7 @@ fn said(address: SocketAddr, pieces: &[&[u8]]) -> String {
     undated.collect::<Vec<_>>().join("\r\n")
 }
 
-fn compare((node, server): &(Node, Server), bytes: &[u8], piece: usize) -> String {
+fn compare((node, server): &(Node, HttpServer), bytes: &[u8], piece: usize) -> String {
     let pieces: Vec<&[u8]> = bytes.chunks(piece.max(1)).collect();
     let lane = said(node.address(), &pieces);
     let routes = said(server.local_addr(), &[bytes]);
@@ -403,7 +403,7 @@ proptest! {
         piece in 1..300_usize,
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..2),
     ) {
-        thread_local!(static PAIR: (Node, Server) = pair());
+        thread_local!(static PAIR: (Node, HttpServer) = pair());
         let mut bytes = Vec::new();
         for (target, lines, other, plain) in requests {
             let lines = if plain { "" } else { LINES[lines] };

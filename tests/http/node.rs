@@ -1,7 +1,7 @@
 //! A leader with its HTTP server, for one test: everything real but the clock.
 
 use memdb::{
-    api::http::{About, Api, HttpSettings, NodeAccess, Role, Server},
+    api::http::{NodeAbout, ApiContext, HttpSettings, NodeAccess, ServingRole, HttpServer},
     clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
@@ -32,8 +32,8 @@ pub struct Node {
     pub leader: Leader,
     pub registry: PeerRegistry,
     pub metrics: Arc<NodeMetrics>,
-    pub api: Api,
-    server: Option<Server>,
+    pub api: ApiContext,
+    server: Option<HttpServer>,
     address: SocketAddr,
     writer: Option<JoinHandle<()>>,
     hold: Arc<Mutex<()>>,
@@ -73,13 +73,13 @@ impl Node {
         let (metrics, (registry, _)) =
             (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), PeerRegistry::new());
         leader.view().set_ready(true);
-        let api = Api {
+        let api = ApiContext {
             view: Arc::clone(leader.view()),
-            role: Role::Leader { leader: leader.clone(), registry: registry.clone(), archive },
+            role: ServingRole::Leader { leader: leader.clone(), registry: registry.clone(), archive },
             nodes: NodeAccess::Anyone,
             browsers: Arc::default(),
             metrics: Arc::clone(&metrics),
-            about: Arc::new(About {
+            about: Arc::new(NodeAbout {
                 not_promoted: None,
                 role: "leader",
                 node: 1,
@@ -88,7 +88,7 @@ impl Node {
             }),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let server = Server::start(listener, api.clone(), settings).expect("it starts");
+        let server = HttpServer::start(listener, api.clone(), settings).expect("it starts");
         let address = server.local_addr();
         let (server, writer, directory) = (Some(server), Some(writer), Some(directory));
         Self { leader, registry, metrics, api, server, address, writer, hold, directory }

@@ -1,7 +1,7 @@
 //! Request bodies: bounded by counted bytes, by time, and all of them together.
 
 use super::{
-    problem::{Kind, Problem},
+    problem::{ProblemKind, Problem},
     settings::HttpSettings,
 };
 use crate::charset::Charset;
@@ -17,27 +17,27 @@ use std::{
 
 /// The bytes of bodies that are being gathered, over all connections.
 #[derive(Debug)]
-pub(super) struct Uploads {
+pub(super) struct BodyBudget {
     held: AtomicUsize,
     limit: usize,
 }
 
-impl Uploads {
+impl BodyBudget {
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { held: AtomicUsize::new(0), limit })
     }
 }
 
-/// A part of [`Uploads`], given back when dropped.
+/// A part of [`BodyBudget`], given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
-    uploads: Arc<Uploads>,
+pub(super) struct BudgetShare {
+    uploads: Arc<BodyBudget>,
     bytes: usize,
 }
 
-impl Share {
+impl BudgetShare {
     /// Nothing yet.
-    pub(super) fn of(uploads: &Arc<Uploads>) -> Self {
+    pub(super) fn of(uploads: &Arc<BodyBudget>) -> Self {
         Self { uploads: Arc::clone(uploads), bytes: 0 }
     }
 
@@ -55,13 +55,13 @@ impl Share {
         let before = self.uploads.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before + bytes > self.uploads.limit {
-            return Err(Problem::new(Kind::TooManyUploads, "nothing was applied; send it again, or in smaller texts"));
+            return Err(Problem::new(ProblemKind::TooManyUploads, "nothing was applied; send it again, or in smaller texts"));
         }
         Ok(())
     }
 }
 
-impl Drop for Share {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
         self.uploads.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -69,9 +69,9 @@ impl Drop for Share {
 
 /// A whole body, and the memory it is accounted for until it is dropped.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct WholeBody {
     pub(super) bytes: Bytes,
-    _share: Option<Share>,
+    _share: Option<BudgetShare>,
 }
 
 /// Reads a body to its end. `declared` is its `Content-Length`, if it has one.
@@ -79,8 +79,8 @@ pub(super) async fn read<S, B, E>(
     body: S,
     declared: Option<&str>,
     settings: &HttpSettings,
-    uploads: &Arc<Uploads>,
-) -> Result<Whole, Problem>
+    uploads: &Arc<BodyBudget>,
+) -> Result<WholeBody, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -92,13 +92,13 @@ where
     match tokio::time::timeout(settings.body_timeout, gather(body, limit, uploads)).await {
         Ok(whole) => whole,
         Err(_) => Err(Problem::new(
-            Kind::RequestTimeout,
+            ProblemKind::RequestTimeout,
             format!("the body was not whole after {} ms; nothing was applied", settings.body_timeout.as_millis()),
         )),
     }
 }
 
-async fn gather<S, B, E>(body: S, limit: usize, uploads: &Arc<Uploads>) -> Result<Whole, Problem>
+async fn gather<S, B, E>(body: S, limit: usize, uploads: &Arc<BodyBudget>) -> Result<WholeBody, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -106,12 +106,12 @@ where
     let mut body = pin!(body);
     // Nearly every body comes in one piece, which is taken as it is.
     let Some(first) = next_piece(&mut body, limit).await? else {
-        return Ok(Whole { bytes: Bytes::new(), _share: None });
+        return Ok(WholeBody { bytes: Bytes::new(), _share: None });
     };
     let Some(second) = next_piece(&mut body, limit - first.len()).await? else {
-        return Ok(Whole { bytes: first, _share: None });
+        return Ok(WholeBody { bytes: first, _share: None });
     };
-    let mut share = Share::of(uploads);
+    let mut share = BudgetShare::of(uploads);
     share.grow(first.len() + second.len())?;
     let mut gathered = BytesMut::from(first);
     gathered.extend_from_slice(&second);
@@ -119,7 +119,7 @@ where
         share.grow(piece.len())?;
         gathered.extend_from_slice(&piece);
     }
-    Ok(Whole { bytes: gathered.freeze(), _share: Some(share) })
+    Ok(WholeBody { bytes: gathered.freeze(), _share: Some(share) })
 }
 
 /// The next piece that is not empty, of at most `room` bytes.
@@ -131,7 +131,7 @@ where
     while let Some(piece) = body.next().await {
         let Ok(mut piece) = piece else {
             let detail = "the body broke off or its chunks are malformed; nothing was applied";
-            return Err(Problem::new(Kind::InvalidBody, detail));
+            return Err(Problem::new(ProblemKind::InvalidBody, detail));
         };
         if piece.remaining() > room {
             // `room` is what is left of the limit, so the limit itself is not known here.
@@ -145,17 +145,17 @@ where
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Kind::BodyTooLarge, format!("at most {limit} bytes are taken; send the text in parts"))
+    Problem::new(ProblemKind::BodyTooLarge, format!("at most {limit} bytes are taken; send the text in parts"))
 }
 
 fn too_large_by(excess: usize) -> Problem {
     let detail = format!("the body is over the limit by {excess} bytes or more; send the text in parts");
-    Problem::new(Kind::BodyTooLarge, detail)
+    Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 
 /// What a `Content-Type` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Media {
+pub(super) enum MediaType {
     Plain,
     Form,
     Json,
@@ -198,21 +198,21 @@ pub(super) fn without_charset(content_type: Option<&str>) -> (Option<String>, Op
     (Some(others.join(";")), charset)
 }
 
-impl Media {
+impl MediaType {
     /// The media type of a body; no header at all means plain text.
     pub(super) fn of(content_type: Option<&str>, accepted: &'static str) -> Result<Self, Problem> {
-        let Some(content_type) = content_type else { return Ok(Media::Plain) };
+        let Some(content_type) = content_type else { return Ok(MediaType::Plain) };
         let essence = essence(content_type, accepted)?;
         if essence.eq_ignore_ascii_case("text/plain") {
-            Ok(Media::Plain)
+            Ok(MediaType::Plain)
         } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            Ok(Media::Form)
+            Ok(MediaType::Form)
         } else if essence.eq_ignore_ascii_case("application/json") {
-            Ok(Media::Json)
+            Ok(MediaType::Json)
         } else if essence.eq_ignore_ascii_case("multipart/form-data") {
             match multer::parse_boundary(content_type) {
-                Ok(boundary) => Ok(Media::Multipart { boundary }),
-                Err(_) => Err(Problem::new(Kind::InvalidHeader, "multipart/form-data needs a boundary parameter")),
+                Ok(boundary) => Ok(MediaType::Multipart { boundary }),
+                Err(_) => Err(Problem::new(ProblemKind::InvalidHeader, "multipart/form-data needs a boundary parameter")),
             }
         } else {
             Err(Problem::unsupported_media_type(accepted, format!("this route takes {accepted}")))
@@ -230,8 +230,8 @@ mod tests {
         HttpSettings { max_body_bytes: 10, ..HttpSettings::default() }
     }
 
-    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<Whole, Problem>, Arc<Uploads>) {
-        let uploads = Uploads::new(limit);
+    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<WholeBody, Problem>, Arc<BodyBudget>) {
+        let uploads = BodyBudget::new(limit);
         let body = stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))));
         (read(body, None, &settings(), &uploads).await, uploads)
     }
@@ -268,14 +268,14 @@ mod tests {
     async fn a_body_that_does_not_end_is_timed_out() {
         let body = stream::pending::<Result<Bytes, Infallible>>();
         let settings = HttpSettings { body_timeout: std::time::Duration::from_millis(1), ..settings() };
-        let problem = read(body, None, &settings, &Uploads::new(10)).await.expect_err("never ends");
+        let problem = read(body, None, &settings, &BodyBudget::new(10)).await.expect_err("never ends");
         assert_eq!(problem.status().as_u16(), 408);
     }
 
     #[tokio::test]
     async fn a_declared_length_over_the_limit_is_refused_unread() {
         let body = stream::pending::<Result<Bytes, Infallible>>();
-        let problem = read(body, Some("11"), &settings(), &Uploads::new(10)).await.expect_err("too large");
+        let problem = read(body, Some("11"), &settings(), &BodyBudget::new(10)).await.expect_err("too large");
         assert_eq!(problem.status().as_u16(), 413);
     }
 
@@ -297,16 +297,16 @@ mod tests {
 
     #[test]
     fn media_types_are_told_apart() {
-        let of = |text: &str| Media::of(Some(text), "text/plain").map_err(|problem| problem.status().as_u16());
-        assert_eq!(Media::of(None, "").expect("plain"), Media::Plain);
+        let of = |text: &str| MediaType::of(Some(text), "text/plain").map_err(|problem| problem.status().as_u16());
+        assert_eq!(MediaType::of(None, "").expect("plain"), MediaType::Plain);
         for (text, expected) in [
-            ("text/plain", Ok(Media::Plain)),
-            ("Text/Plain; Charset=UTF-8", Ok(Media::Plain)),
-            ("text/plain;charset=\"utf-8\"", Ok(Media::Plain)),
+            ("text/plain", Ok(MediaType::Plain)),
+            ("Text/Plain; Charset=UTF-8", Ok(MediaType::Plain)),
+            ("text/plain;charset=\"utf-8\"", Ok(MediaType::Plain)),
             ("text/plain; charset=iso-8859-1", Err(415)),
-            ("application/json", Ok(Media::Json)),
-            ("application/x-www-form-urlencoded;charset=utf-8", Ok(Media::Form)),
-            ("multipart/form-data; boundary=b", Ok(Media::Multipart { boundary: "b".to_owned() })),
+            ("application/json", Ok(MediaType::Json)),
+            ("application/x-www-form-urlencoded;charset=utf-8", Ok(MediaType::Form)),
+            ("multipart/form-data; boundary=b", Ok(MediaType::Multipart { boundary: "b".to_owned() })),
             ("multipart/form-data", Err(400)),
             ("text/html", Err(415)),
             ("", Err(415)),

@@ -9,7 +9,7 @@
 //! - A node on loopback answers only to names that no name server decides: a page whose own name comes to mean 127.0.0.1 is of
 //!   the same origin as the node, as far as its browser can tell, and could read and write everything (DNS rebinding).
 
-use super::problem::{Kind, Problem};
+use super::problem::{ProblemKind, Problem};
 use crate::origin::{self, CorsOrigins, WebOrigin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::borrow::Cow;
@@ -119,7 +119,7 @@ impl BrowserPolicy {
         let allowed = if origins > 0 { all_allowed } else { self.cors.allow(None) };
         if crosses && !allowed {
             return Err(Problem::new(
-                Kind::CrossSite,
+                ProblemKind::CrossSite,
                 "a browser says that a page of another site sends this (Sec-Fetch-Site: cross-site); nothing was applied. \
                  Pages of an origin may if the node is started with --cors-origin ORIGIN",
             ));
@@ -169,7 +169,7 @@ fn cross_site(given: &HeaderValue) -> Problem {
         "this comes from a page of another origin, {given}; nothing was applied. Its pages may if the node is started \
          with --cors-origin {flag}"
     );
-    Problem::new(Kind::CrossSite, detail)
+    Problem::new(ProblemKind::CrossSite, detail)
 }
 
 fn host_not_allowed(name: &[u8]) -> Problem {
@@ -180,7 +180,7 @@ fn host_not_allowed(name: &[u8]) -> Problem {
         told(name),
         host.as_deref().unwrap_or("NAME")
     );
-    Problem::new(Kind::HostNotAllowed, detail)
+    Problem::new(ProblemKind::HostNotAllowed, detail)
 }
 
 fn told(given: &[u8]) -> Cow<'_, str> {

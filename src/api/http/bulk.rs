@@ -10,14 +10,14 @@ pub(super) mod limiter;
 mod lines;
 
 use super::{
-    body::{self, Share},
-    coding::Coding,
+    body::{self, BudgetShare},
+    coding::ContentCoding,
     decoding,
-    headers::{self, Naming},
-    problem::{self, Kind, Problem},
-    query::Query,
+    headers::{self, DedupHeaders},
+    problem::{self, ProblemKind, Problem},
+    query::QueryString,
     state::AppState,
-    writes::{self, Acceptance, Heads},
+    writes::{self, AcceptedWrite, WriteHeaders},
 };
 use crate::{
     charset::Charset,
@@ -28,10 +28,10 @@ use crate::{
     tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
 };
 use bytes::{Buf, Bytes};
-use count::{Counted, Manner, REFUSALS_TOLD, Refusal};
+use count::{BlockCounts, LineOptions, REFUSALS_TOLD, RefusedLine};
 use futures::{Stream, StreamExt};
 use limiter::QUEUE_BYTES;
-use lines::{Block, Lines};
+use lines::{LineBlock, LineReader};
 use parking_lot::Mutex;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -53,73 +53,73 @@ const BULK_STREAM: char = '\n';
 
 /// How a line holds its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+enum LineFormat {
     Plain,
     Json,
 }
 
-impl Format {
+impl LineFormat {
     fn of(content_type: Option<&str>) -> Result<Self, Problem> {
-        let Some(content_type) = content_type else { return Ok(Format::Plain) };
+        let Some(content_type) = content_type else { return Ok(LineFormat::Plain) };
         match &*body::essence(content_type, TAKES)?.to_ascii_lowercase() {
-            "text/plain" => Ok(Format::Plain),
+            "text/plain" => Ok(LineFormat::Plain),
             "application/x-ndjson"
             | "application/ndjson"
             | "application/jsonl"
             | "application/x-jsonl"
             | "application/jsonlines"
-            | "application/x-jsonlines" => Ok(Format::Json),
+            | "application/x-jsonlines" => Ok(LineFormat::Json),
             _ => Err(Problem::unsupported_media_type(TAKES, format!("this route takes {TAKES}"))),
         }
     }
 
     fn name(self) -> &'static [u8] {
         match self {
-            Format::Plain => b"plain",
-            Format::Json => b"json",
+            LineFormat::Plain => b"plain",
+            LineFormat::Json => b"json",
         }
     }
 }
 
 /// How far a body is.
 #[derive(Default)]
-struct Done {
+struct BulkProgress {
     /// Lines that are counted now, empty ones too.
     taken: u64,
     skipped: u64,
     refused: u64,
-    refusals: Vec<Refusal>,
+    refusals: Vec<RefusedLine>,
     words: u64,
     left_out: u64,
     /// What was done under the stream's name in all: lines, words, tokens left out.
-    stream: Option<Total>,
+    stream: Option<BulkTotals>,
 }
 
 /// What a stream has in all.
 #[derive(Clone, Copy, Default)]
-struct Total {
+struct BulkTotals {
     lines: u64,
     words: u64,
     left_out: u64,
 }
 
 /// A block that is being counted.
-struct Job {
+struct BlockJob {
     /// Where it stands; its lines are with whoever counts them.
-    block: Block,
+    block: LineBlock,
     /// Bytes of its lines.
     bytes: usize,
     /// The place is with the lines: a block that nobody asks for any more is counted all the same, and takes room until then.
-    counting: JoinHandle<Result<(Counted, OwnedSemaphorePermit), JoinError>>,
+    counting: JoinHandle<Result<(BlockCounts, OwnedSemaphorePermit), JoinError>>,
 }
 
 /// One request.
-struct Bulk {
+struct BulkRequest {
     state: Arc<AppState>,
     leader: Leader,
     namespace: Box<str>,
     stream: Option<Box<str>>,
-    manner: Manner,
+    manner: LineOptions,
     hasher: WordHasher,
     database: DatabaseTag,
     /// Buffers of blocks that are counted; `None` while nothing of the body comes: none is kept then.
@@ -127,9 +127,9 @@ struct Bulk {
 }
 
 /// A body that is being read.
-struct Reading {
+struct BulkReader {
     /// The memory of what it holds that no block is counted of.
-    share: Share,
+    share: BudgetShare,
     /// Since when there may be whole lines that no block has.
     lines_since: Instant,
     /// Since when there may be a line that has not ended.
@@ -140,7 +140,7 @@ struct Reading {
 pub(super) async fn bulk<S, B, E>(
     state: Arc<AppState>,
     query: String,
-    heads: Heads,
+    heads: WriteHeaders,
     content_encoding: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -148,16 +148,16 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    let coding = Coding::of_body(content_encoding.as_deref())?;
-    let query = Query::of_addition(&query)?;
+    let coding = ContentCoding::of_body(content_encoding.as_deref())?;
+    let query = QueryString::of_addition(&query)?;
     let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
-    let format = Format::of(content_type.as_deref())?;
+    let format = LineFormat::of(content_type.as_deref())?;
     let stream = stream_of(heads.naming)?;
     let identity = state.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
-    let manner = Manner { format, analyzer, limit: state.settings.max_body_bytes };
+    let manner = LineOptions { format, analyzer, limit: state.settings.max_body_bytes };
     let leader = state.leader()?.clone();
-    let bulk = Bulk {
+    let bulk = BulkRequest {
         state,
         leader,
         namespace: query.namespace.into(),
@@ -167,8 +167,8 @@ where
         database,
         spares: Mutex::new(Some(Vec::new())),
     };
-    let mut done = Done::default();
-    let broken = |_| Problem::new(Kind::InvalidBody, "the body broke off or its chunks are malformed");
+    let mut done = BulkProgress::default();
+    let broken = |_| Problem::new(ProblemKind::InvalidBody, "the body broke off or its chunks are malformed");
     let body = body.map(|piece| piece.map_err(broken));
     let ran = match (coding, charset) {
         (None, None) => bulk.run(body, query.ack, &mut done).await,
@@ -181,7 +181,7 @@ where
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     writes::count_unreplicated(&bulk.state, query.ack, &receipt);
-    Ok(accepted(&done, bulk.manner.limit, &Acceptance { receipt, database }))
+    Ok(accepted(&done, bulk.manner.limit, &AcceptedWrite { receipt, database }))
 }
 
 /// A body in UTF-8. What cannot be decoded has its line refused.
@@ -209,33 +209,33 @@ where
     })
 }
 
-fn stream_of(naming: Naming) -> Result<Option<Box<str>>, Problem> {
+fn stream_of(naming: DedupHeaders) -> Result<Option<Box<str>>, Problem> {
     match naming {
-        Naming { key: Some(_), .. } | Naming { stream_sequence: Some(_), .. } => Err(Problem::new(
-            Kind::InvalidHeader,
+        DedupHeaders { key: Some(_), .. } | DedupHeaders { stream_sequence: Some(_), .. } => Err(Problem::new(
+            ProblemKind::InvalidHeader,
             "a bulk body that may be sent again has Memdb-Stream alone: no Idempotency-Key, no Memdb-Stream-Seq",
         )),
-        Naming { stream: None, .. } => Ok(None),
-        Naming { stream: Some(name), .. } => {
+        DedupHeaders { stream: None, .. } => Ok(None),
+        DedupHeaders { stream: Some(name), .. } => {
             Ok(Some(format!("{BULK_STREAM}{}", headers::checked("Memdb-Stream", &name)?).into()))
         }
     }
 }
 
-impl Bulk {
+impl BulkRequest {
     /// The same for a body that comes compressed: its lines are those of the text.
     async fn run_decoded<S, B>(
         &self,
         body: S,
-        (coding, charset): (Coding, Option<Charset>),
+        (coding, charset): (ContentCoding, Option<Charset>),
         level: Option<AckLevel>,
-        done: &mut Done,
+        done: &mut BulkProgress,
     ) -> Result<(), Problem>
     where
         S: Stream<Item = Result<B, Problem>>,
         B: Buf,
     {
-        let mut share = Share::of(&self.state.uploads);
+        let mut share = BudgetShare::of(&self.state.uploads);
         share.set(decoding::memory_bytes(coding))?;
         let body = decoding::decoded(body, coding)?;
         match charset {
@@ -244,7 +244,7 @@ impl Bulk {
         }
     }
 
-    async fn run<S, B>(&self, body: S, level: Option<AckLevel>, done: &mut Done) -> Result<(), Problem>
+    async fn run<S, B>(&self, body: S, level: Option<AckLevel>, done: &mut BulkProgress) -> Result<(), Problem>
     where
         S: Stream<Item = Result<B, Problem>>,
         B: Buf,
@@ -258,7 +258,7 @@ impl Bulk {
         }
         if let Some(stream) = &self.stream {
             let entry = self.state.current()?.reader.stream(stream);
-            let total = entry.as_ref().map_or(Total::default(), |entry| Total {
+            let total = entry.as_ref().map_or(BulkTotals::default(), |entry| BulkTotals {
                 lines: entry.stream_sequence,
                 words: entry.words,
                 left_out: entry.left_out,
@@ -267,7 +267,7 @@ impl Bulk {
             skip = entry.map(|entry| (entry.stream_sequence, entry.fingerprint));
         }
         let mut lines =
-            Lines::new(&[b"bulk", self.namespace.as_bytes(), self.manner.format.name()], self.manner.limit, skip);
+            LineReader::new(&[b"bulk", self.namespace.as_bytes(), self.manner.format.name()], self.manner.limit, skip);
         let (jobs, counted) = mpsc::channel(1);
         let (read, written) = tokio::join!(self.read(body, &mut lines, jobs), self.write(counted, done));
         done.skipped = lines.skipped();
@@ -275,14 +275,14 @@ impl Bulk {
     }
 
     /// Reads the body and has its blocks counted, until it ends or nobody takes them any more.
-    async fn read<S, B>(&self, body: S, lines: &mut Lines, jobs: mpsc::Sender<Job>) -> Result<(), Problem>
+    async fn read<S, B>(&self, body: S, lines: &mut LineReader, jobs: mpsc::Sender<BlockJob>) -> Result<(), Problem>
     where
         S: Stream<Item = Result<B, Problem>>,
         B: Buf,
     {
         let mut body = pin!(body);
         let now = Instant::now();
-        let mut reading = Reading { share: Share::of(&self.state.uploads), lines_since: now, line_since: now };
+        let mut reading = BulkReader { share: BudgetShare::of(&self.state.uploads), lines_since: now, line_since: now };
         loop {
             let piece = tokio::select! {
                 piece = self.next_piece(&mut body, lines, &mut reading, &jobs) => piece?,
@@ -308,7 +308,7 @@ impl Bulk {
 
     /// Has blocks counted of what has just come: once there is enough for one, or its first lines have waited long. What is counted
     /// is charged no longer.
-    async fn cut(&self, lines: &mut Lines, reading: &mut Reading, jobs: &mpsc::Sender<Job>) -> Result<(), Problem> {
+    async fn cut(&self, lines: &mut LineReader, reading: &mut BulkReader, jobs: &mpsc::Sender<BlockJob>) -> Result<(), Problem> {
         let now = Instant::now();
         let late = now - reading.lines_since >= FLUSH_LATEST;
         while let Some(block) = lines.block(late)? {
@@ -327,7 +327,7 @@ impl Bulk {
         let patience = self.state.settings.body_timeout;
         if late && now - reading.line_since >= patience {
             let detail = format!("a line was not whole after {} ms", patience.as_millis());
-            return Err(Problem::new(Kind::RequestTimeout, detail));
+            return Err(Problem::new(ProblemKind::RequestTimeout, detail));
         }
         Ok(())
     }
@@ -336,9 +336,9 @@ impl Bulk {
     async fn next_piece<S, B>(
         &self,
         body: &mut S,
-        lines: &mut Lines,
-        reading: &mut Reading,
-        jobs: &mpsc::Sender<Job>,
+        lines: &mut LineReader,
+        reading: &mut BulkReader,
+        jobs: &mpsc::Sender<BlockJob>,
     ) -> Result<Option<B>, Problem>
     where
         S: Stream<Item = Result<B, Problem>> + Unpin,
@@ -359,7 +359,7 @@ impl Bulk {
                 let patience = self.state.settings.body_timeout;
                 tokio::time::timeout(patience, body.next()).await.map_err(|_| {
                     let detail = format!("nothing of the body came for {} ms", patience.as_millis());
-                    Problem::new(Kind::RequestTimeout, detail)
+                    Problem::new(ProblemKind::RequestTimeout, detail)
                 })?
             }
         };
@@ -367,12 +367,12 @@ impl Bulk {
     }
 
     /// Has a block counted. Waits while others are before it.
-    async fn begin(&self, block: Block, jobs: &mpsc::Sender<Job>) {
+    async fn begin(&self, block: LineBlock, jobs: &mpsc::Sender<BlockJob>) {
         let limiter = Arc::clone(&self.state.bulk_limiter);
         let place = Arc::clone(&limiter.block_slots).acquire_owned().await.expect("nobody closes it");
         let (manner, tally, other) =
             (self.manner, limiter.tallies.take(self.hasher), limiter.tallies.take(self.hasher));
-        let (bytes, stands) = (block.bytes.len(), Block { bytes: Vec::new(), ..block });
+        let (bytes, stands) = (block.bytes.len(), LineBlock { bytes: Vec::new(), ..block });
         let turn = Arc::clone(&limiter.cpu_permits).acquire_owned();
         let counting = tokio::spawn(async move {
             let _turn = turn.await.expect("nobody closes it");
@@ -384,19 +384,19 @@ impl Bulk {
             });
             counting.await
         });
-        let _ = jobs.send(Job { block: stands, bytes, counting }).await; // whoever takes it may have failed
+        let _ = jobs.send(BlockJob { block: stands, bytes, counting }).await; // whoever takes it may have failed
     }
 
     /// Hands counted blocks to the Writer, in order.
-    async fn write(&self, mut jobs: mpsc::Receiver<Job>, done: &mut Done) -> Result<(), Problem> {
-        while let Some(Job { block, bytes, counting }) = jobs.recv().await {
+    async fn write(&self, mut jobs: mpsc::Receiver<BlockJob>, done: &mut BulkProgress) -> Result<(), Problem> {
+        while let Some(BlockJob { block, bytes, counting }) = jobs.recv().await {
             let counted = counting.await.flatten();
-            let counted = counted.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))?;
+            let counted = counted.map_err(|_| Problem::new(ProblemKind::Internal, "lines could not be counted"))?;
             let (mut counted, _place) = counted;
             // What stands behind the lines are words of them.
             counted.spare.truncate(bytes);
             let total = done.stream.unwrap_or_default();
-            let Counted { spare, words, left_out, refused, refusals, .. } =
+            let BlockCounts { spare, words, left_out, refused, refusals, .. } =
                 self.hand_over(&block, counted, total).await?;
             if let Some(spares) = &mut *self.spares.lock() {
                 spares.push(spare);
@@ -417,7 +417,7 @@ impl Bulk {
 
     /// Hands a block to the Writer. If a count would overflow, the lines that would make it do so are refused and the others
     /// count; gives what was counted in the end.
-    async fn hand_over(&self, block: &Block, mut counted: Counted, total: Total) -> Result<Counted, Problem> {
+    async fn hand_over(&self, block: &LineBlock, mut counted: BlockCounts, total: BulkTotals) -> Result<BlockCounts, Problem> {
         for tries in 1.. {
             let tally = counted.take_tally();
             if tally.is_empty() && self.stream.is_none() {
@@ -431,7 +431,7 @@ impl Bulk {
                 words: total.words,
                 left_out: total.left_out,
             });
-            let Counted { words, left_out, .. } = counted;
+            let BlockCounts { words, left_out, .. } = counted;
             let batch = WriteBatch { words, left_out, key: once, fingerprint: block.hash, ..self.batch(tally) };
             let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
             let _queued = self.state.bulk_limiter.queue_budget.acquire_many(bytes).await.expect("nobody closes it");
@@ -448,14 +448,14 @@ impl Bulk {
     }
 
     /// Counts the lines of a block anew, against the counts there are, without those with which a count would overflow.
-    async fn count_what_fits(&self, block: &Block, bytes: Vec<u8>) -> Result<Counted, Problem> {
+    async fn count_what_fits(&self, block: &LineBlock, bytes: Vec<u8>) -> Result<BlockCounts, Problem> {
         let (current, namespace) = (self.state.current()?, self.namespace.clone());
         let (manner, tally) = (self.manner, WordCounts::new(self.hasher));
-        let block = Block { bytes, ..*block };
+        let block = LineBlock { bytes, ..*block };
         let counting = tokio::task::spawn_blocking(move || {
             count::count_what_fits(block, &manner, tally, |word| current.reader.read().count(&namespace, word))
         });
-        counting.await.map_err(|_| Problem::new(Kind::Internal, "lines could not be counted"))
+        counting.await.map_err(|_| Problem::new(ProblemKind::Internal, "lines could not be counted"))
     }
 
     /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
@@ -482,7 +482,7 @@ impl Bulk {
     }
 }
 
-impl Done {
+impl BulkProgress {
     /// How far it is, for an answer of either kind.
     fn members(&self) -> serde_json::Value {
         let Self { taken, skipped, refused, refusals, words, left_out, stream } = self;
@@ -498,7 +498,7 @@ impl Done {
     }
 }
 
-fn accepted(done: &Done, line_bytes: usize, acceptance: &Acceptance) -> Response {
+fn accepted(done: &BulkProgress, line_bytes: usize, acceptance: &AcceptedWrite) -> Response {
     let mut members = done.members();
     members["line_bytes"] = line_bytes.into();
     members["acks"] = acceptance.receipt.acks.into();
@@ -516,13 +516,13 @@ mod tests {
         let state = Arc::new(super::super::test_support::state());
         let limiter = Arc::clone(&state.bulk_limiter);
         let leader = Leader::new(Arc::new(DatabaseView::new(false)), Arc::new(ReplicationBacklog::new(0, 0)), QueueLimits::default());
-        let manner = Manner { format: Format::Plain, analyzer: Default::default(), limit: 99 };
+        let manner = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99 };
         let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
-        let bulk = Bulk { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
+        let bulk = BulkRequest { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
         let turns = u32::try_from(limiter.cpu_permits.available_permits()).expect("a few cores");
         let nobody_counts = limiter.cpu_permits.acquire_many(turns).await.expect("open");
         let (jobs, gone) = mpsc::channel(1);
-        let mut lines = Lines::new(&[], 99, None);
+        let mut lines = LineReader::new(&[], 99, None);
         lines.push(b"a b\n");
         let block = lines.last().expect("no skip").expect("a line");
         bulk.begin(block, &jobs).await;

@@ -1,6 +1,6 @@
 //! Content codings: which one an answer may have, and the encoder of answers. `decoding` is the other direction.
 
-use super::problem::{Kind, Problem};
+use super::problem::{ProblemKind, Problem};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use std::io;
 use zstd::stream::raw::{Encoder as ZstdEncoder, InBuffer, Operation, OutBuffer};
@@ -16,23 +16,23 @@ const GROWTH_BYTES: usize = 8 << 10;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum ContentCoding {
     Gzip,
     Zstd,
 }
 
-impl Coding {
+impl ContentCoding {
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Coding::Gzip => "gzip",
-            Coding::Zstd => "zstd",
+            ContentCoding::Gzip => "gzip",
+            ContentCoding::Zstd => "zstd",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => Some(Coding::Gzip),
-            "zstd" => Some(Coding::Zstd),
+            "gzip" | "x-gzip" => Some(ContentCoding::Gzip),
+            "zstd" => Some(ContentCoding::Zstd),
             _ => None,
         }
     }
@@ -45,9 +45,9 @@ impl Coding {
         match content_encoding {
             None => Ok(None),
             Some(name) if name.eq_ignore_ascii_case("identity") => Ok(None),
-            Some(name) => Coding::named(name).map(Some).ok_or_else(|| {
+            Some(name) => ContentCoding::named(name).map(Some).ok_or_else(|| {
                 let detail = "this route takes one Content-Encoding, gzip or zstd, or the body as it is";
-                Problem::new(Kind::UnsupportedMediaType, detail)
+                Problem::new(ProblemKind::UnsupportedMediaType, detail)
             }),
         }
     }
@@ -61,9 +61,9 @@ impl Coding {
             let name = parts.next().unwrap_or_default();
             let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
             let weight = weight.map_or(Some(1.0), |text| text.parse::<f32>().ok().filter(|q| (0.0..=1.0).contains(q)));
-            let slot = match (Coding::named(name), name) {
-                (Some(Coding::Gzip), _) => &mut gzip,
-                (Some(Coding::Zstd), _) => &mut zstd,
+            let slot = match (ContentCoding::named(name), name) {
+                (Some(ContentCoding::Gzip), _) => &mut gzip,
+                (Some(ContentCoding::Zstd), _) => &mut zstd,
                 (None, "*") => &mut others,
                 (None, name) if name.eq_ignore_ascii_case("identity") => &mut identity,
                 (None, _) => continue,
@@ -71,25 +71,25 @@ impl Coding {
             *slot = weight.or(Some(0.0)); // a weight that is none asks for nothing
         }
         let weight = |of: Option<f32>| of.or(others).unwrap_or(0.0);
-        let best = if weight(zstd) >= weight(gzip) { Coding::Zstd } else { Coding::Gzip };
+        let best = if weight(zstd) >= weight(gzip) { ContentCoding::Zstd } else { ContentCoding::Gzip };
         let most = weight(zstd).max(weight(gzip));
         (most > 0.0 && identity.is_none_or(|identity| identity <= most)).then_some(best)
     }
 }
 
 /// Encodes one answer, piece by piece.
-pub(super) enum Encoder {
+pub(super) enum BodyEncoder {
     Gzip(Box<Compress>),
     Zstd(Box<ZstdEncoder<'static>>),
 }
 
-impl Encoder {
+impl BodyEncoder {
     /// # Errors
     /// [`io::Error`] if there is no memory for it.
-    pub(super) fn new(coding: Coding) -> io::Result<Self> {
+    pub(super) fn new(coding: ContentCoding) -> io::Result<Self> {
         Ok(match coding {
-            Coding::Gzip => Encoder::Gzip(Box::new(Compress::new_gzip(Compression::new(LEVEL.into()), 15))),
-            Coding::Zstd => Encoder::Zstd(Box::new(ZstdEncoder::new(LEVEL.into())?)),
+            ContentCoding::Gzip => BodyEncoder::Gzip(Box::new(Compress::new_gzip(Compression::new(LEVEL.into()), 15))),
+            ContentCoding::Zstd => BodyEncoder::Zstd(Box::new(ZstdEncoder::new(LEVEL.into())?)),
         })
     }
 
@@ -100,8 +100,8 @@ impl Encoder {
     pub(super) fn encode(&mut self, piece: &[u8], is_last: bool) -> io::Result<Vec<u8>> {
         let mut encoded = Vec::with_capacity(GROWTH_BYTES);
         match self {
-            Encoder::Gzip(encoder) => gzip(encoder, piece, is_last, &mut encoded)?,
-            Encoder::Zstd(encoder) => zstd(encoder, piece, is_last, &mut encoded)?,
+            BodyEncoder::Gzip(encoder) => gzip(encoder, piece, is_last, &mut encoded)?,
+            BodyEncoder::Zstd(encoder) => zstd(encoder, piece, is_last, &mut encoded)?,
         }
         Ok(encoded)
     }
@@ -138,8 +138,8 @@ fn zstd(encoder: &mut ZstdEncoder<'_>, piece: &[u8], is_last: bool, encoded: &mu
 ///
 /// # Errors
 /// [`io::Error`] if there is no memory for it.
-pub(super) fn encode(coding: Coding, answer: &[u8]) -> io::Result<Vec<u8>> {
-    Encoder::new(coding)?.encode(answer, true)
+pub(super) fn encode(coding: ContentCoding, answer: &[u8]) -> io::Result<Vec<u8>> {
+    BodyEncoder::new(coding)?.encode(answer, true)
 }
 
 #[cfg(test)]
@@ -151,34 +151,34 @@ mod tests {
     fn the_coding_a_client_wants_most_is_taken() {
         for (accept, expected) in [
             ("", None),
-            ("gzip", Some(Coding::Gzip)),
-            ("X-GZip", Some(Coding::Gzip)),
-            ("zstd", Some(Coding::Zstd)),
+            ("gzip", Some(ContentCoding::Gzip)),
+            ("X-GZip", Some(ContentCoding::Gzip)),
+            ("zstd", Some(ContentCoding::Zstd)),
             ("deflate, br", None),
-            ("gzip, deflate, br, zstd", Some(Coding::Zstd)),
-            ("gzip;q=1.0, zstd;q=0.5", Some(Coding::Gzip)),
+            ("gzip, deflate, br, zstd", Some(ContentCoding::Zstd)),
+            ("gzip;q=1.0, zstd;q=0.5", Some(ContentCoding::Gzip)),
             ("gzip;q=0", None),
-            ("gzip; q=0.001 ,identity;q=0", Some(Coding::Gzip)),
+            ("gzip; q=0.001 ,identity;q=0", Some(ContentCoding::Gzip)),
             ("gzip;q=0.5, identity", None),
             ("identity", None),
-            ("*", Some(Coding::Zstd)),
+            ("*", Some(ContentCoding::Zstd)),
             ("*;q=0", None),
-            ("zstd;q=0, *", Some(Coding::Gzip)),
+            ("zstd;q=0, *", Some(ContentCoding::Gzip)),
             ("gzip;q=nan", None),
             ("gzip;q=2", None),
-            ("gzip;level=9;Q=0.3", Some(Coding::Gzip)),
+            ("gzip;level=9;Q=0.3", Some(ContentCoding::Gzip)),
             (",,;q=1,", None),
         ] {
-            assert_eq!(Coding::wanted([accept].into_iter()), expected, "{accept}");
+            assert_eq!(ContentCoding::wanted([accept].into_iter()), expected, "{accept}");
         }
-        assert_eq!(Coding::wanted(["deflate", "gzip"].into_iter()), Some(Coding::Gzip), "on two lines");
+        assert_eq!(ContentCoding::wanted(["deflate", "gzip"].into_iter()), Some(ContentCoding::Gzip), "on two lines");
     }
 
     #[test]
     fn an_answer_in_pieces_is_encoded_as_a_whole() {
         let text: String = (0..100_000).map(|at| format!("\"word{at}\":{at},")).collect();
-        for coding in [Coding::Gzip, Coding::Zstd] {
-            let mut encoder = Encoder::new(coding).expect("there is memory");
+        for coding in [ContentCoding::Gzip, ContentCoding::Zstd] {
+            let mut encoder = BodyEncoder::new(coding).expect("there is memory");
             let mut encoded = Vec::new();
             for piece in text.as_bytes().chunks(30_000) {
                 encoded.extend(encoder.encode(piece, false).expect("sound"));
@@ -186,8 +186,8 @@ mod tests {
             encoded.extend(encoder.encode(b"", true).expect("sound"));
             let mut decoded = String::new();
             match coding {
-                Coding::Gzip => flate2::read::GzDecoder::new(&*encoded).read_to_string(&mut decoded),
-                Coding::Zstd => {
+                ContentCoding::Gzip => flate2::read::GzDecoder::new(&*encoded).read_to_string(&mut decoded),
+                ContentCoding::Zstd => {
                     zstd::stream::read::Decoder::new(&*encoded).expect("sound").read_to_string(&mut decoded)
                 }
             }

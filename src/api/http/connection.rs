@@ -1,10 +1,10 @@
 //! One connection, from its first byte to its last.
 
 use super::{
-    door::{Door, Opening},
-    front::{Activity, Front},
-    guesses::Client,
-    lane::{self, Begun, Left},
+    http1_guard::{Http1Guard, ConnectionStart},
+    middleware::{ConnectionActivity, InstrumentedService},
+    secret_throttle::ConnectionPeer,
+    fast_path::{self, Handoff, FastPathExit},
     settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
     state::AppState,
 };
@@ -24,8 +24,8 @@ use warp::reply::Response;
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// The routes as a connection calls them.
-pub(super) trait Routes:
-    Service<Request<Incoming>, Response = Response, Error = Infallible, Future = <Self as Routes>::Answer>
+pub(super) trait RouteService:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future = <Self as RouteService>::Answer>
     + Clone
     + Send
     + Unpin
@@ -35,7 +35,7 @@ pub(super) trait Routes:
     type Answer: Future<Output = Result<Response, Infallible>> + Send + Unpin;
 }
 
-impl<S> Routes for S
+impl<S> RouteService for S
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
     S::Future: Send + Unpin,
@@ -44,7 +44,7 @@ where
 }
 
 /// Serves a connection until it ends, or until what is in flight has been answered after `stopping`.
-pub(super) async fn serve<S: Routes>(
+pub(super) async fn serve<S: RouteService>(
     mut stream: TcpStream,
     routes: S,
     state: Arc<AppState>,
@@ -55,27 +55,27 @@ pub(super) async fn serve<S: Routes>(
         return; // the client is gone already
     }
     let begun = if state.settings.fast_lane {
-        match lane::serve(&mut stream, &state, &stopping).await {
-            Left::Done => return Door::new(stream, state.settings, stopping, Begun::default()).close().await,
-            Left::Broken => return,
-            Left::Other(begun) => begun,
+        match fast_path::serve(&mut stream, &state, &stopping).await {
+            FastPathExit::Done => return Http1Guard::new(stream, state.settings, stopping, Handoff::default()).close().await,
+            FastPathExit::Broken => return,
+            FastPathExit::Other(begun) => begun,
         }
     } else {
-        Begun::default()
+        Handoff::default()
     };
-    let client = stream.peer_addr().map_or_else(|_| Client::unknown(), |address| Client::new(address.ip()));
-    let mut door = Door::new(stream, state.settings, stopping.clone(), begun);
+    let client = stream.peer_addr().map_or_else(|_| ConnectionPeer::unknown(), |address| ConnectionPeer::new(address.ip()));
+    let mut door = Http1Guard::new(stream, state.settings, stopping.clone(), begun);
     match door.open().await {
-        Opening::Http1 => http1(door, routes, (state, client), stopping).await,
-        Opening::Http2 => http2(door, routes, (state, client), stopping).await,
-        Opening::Nothing => door.close().await,
+        ConnectionStart::Http1 => http1(door, routes, (state, client), stopping).await,
+        ConnectionStart::Http2 => http2(door, routes, (state, client), stopping).await,
+        ConnectionStart::Nothing => door.close().await,
     }
 }
 
-async fn http1<S: Routes>(
-    door: Door,
+async fn http1<S: RouteService>(
+    door: Http1Guard,
     routes: S,
-    (state, client): (Arc<AppState>, Client),
+    (state, client): (Arc<AppState>, ConnectionPeer),
     stopping: CancellationToken,
 ) {
     // The door keeps hyper's time and bounds its heads. Half-closing: a client may say that it has finished and still
@@ -84,7 +84,7 @@ async fn http1<S: Routes>(
         .half_close(true)
         .header_read_timeout(None)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(door), Front::new(routes, state, client, None));
+        .serve_connection(TokioIo::new(door), InstrumentedService::new(routes, state, client, None));
     let mut stopped = pin!(stopping.cancelled());
     let mut told = false;
     let ended = poll_fn(|cx| {
@@ -103,13 +103,13 @@ async fn http1<S: Routes>(
     }
 }
 
-async fn http2<S: Routes>(
-    door: Door,
+async fn http2<S: RouteService>(
+    door: Http1Guard,
     routes: S,
-    (state, client): (Arc<AppState>, Client),
+    (state, client): (Arc<AppState>, ConnectionPeer),
     stopping: CancellationToken,
 ) {
-    let activity = Arc::new(Activity::default());
+    let activity = Arc::new(ConnectionActivity::default());
     let idle_timeout = state.settings.idle_timeout;
     let max_head_bytes = u32::try_from(state.settings.max_head_bytes).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -122,7 +122,7 @@ async fn http2<S: Routes>(
         .max_local_error_reset_streams(MAX_TAKEN_BACK)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(door), Front::new(routes, state, client, Some(Arc::clone(&activity))));
+        .serve_connection(TokioIo::new(door), InstrumentedService::new(routes, state, client, Some(Arc::clone(&activity))));
     let mut connection = pin!(connection);
     let mut last_idle = None;
     loop {

@@ -5,8 +5,8 @@
 //! keep a node at work for hours.
 
 use super::{
-    coding::Coding,
-    problem::{Kind, Problem},
+    coding::ContentCoding,
+    problem::{ProblemKind, Problem},
 };
 use crate::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES};
 use bytes::{Buf, Bytes};
@@ -21,37 +21,37 @@ const PIECE_BYTES: usize = 256 << 10;
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Memory of a decoder, in bytes, beside a piece that it has decoded.
-pub(super) const fn memory_bytes(coding: Coding) -> usize {
+pub(super) const fn memory_bytes(coding: ContentCoding) -> usize {
     PIECE_BYTES
         + match coding {
-            Coding::Gzip => 64 << 10,
-            Coding::Zstd => (1 << ZSTD_WINDOW_LOG) + (512 << 10),
+            ContentCoding::Gzip => 64 << 10,
+            ContentCoding::Zstd => (1 << ZSTD_WINDOW_LOG) + (512 << 10),
         }
 }
 
-enum Library {
+enum DecoderLibrary {
     Gzip(Box<Decompress>),
     Zstd(Box<ZstdDecoder<'static>>),
 }
 
-impl Library {
-    fn new(coding: Coding) -> Result<Self, String> {
+impl DecoderLibrary {
+    fn new(coding: ContentCoding) -> Result<Self, String> {
         Ok(match coding {
-            Coding::Gzip => Library::Gzip(Box::new(Decompress::new_gzip(15))),
-            Coding::Zstd => {
+            ContentCoding::Gzip => DecoderLibrary::Gzip(Box::new(Decompress::new_gzip(15))),
+            ContentCoding::Zstd => {
                 let mut decoder = ZstdDecoder::new().map_err(|error| error.to_string())?;
                 let window = DParameter::WindowLogMax(ZSTD_WINDOW_LOG);
                 decoder.set_parameter(window).map_err(|error| error.to_string())?;
-                Library::Zstd(Box::new(decoder))
+                DecoderLibrary::Zstd(Box::new(decoder))
             }
         })
     }
 }
 
 /// Decodes one body.
-struct Decoder {
-    coding: Coding,
-    library: Library,
+struct BodyDecoder {
+    coding: ContentCoding,
+    library: DecoderLibrary,
     /// Whether a member (of gzip) or a frame (of zstd) has begun and not ended.
     is_within: bool,
     /// Bytes that have come, and bytes that were made of them.
@@ -60,7 +60,7 @@ struct Decoder {
 }
 
 /// What one step has done.
-struct Step {
+struct DecodeStep {
     decoded: Vec<u8>,
     /// Bytes of the input that are used.
     used: usize,
@@ -68,14 +68,14 @@ struct Step {
     is_full: bool,
 }
 
-impl Decoder {
-    fn new(coding: Coding) -> Result<Self, Problem> {
-        let library = Library::new(coding).map_err(|why| Problem::new(Kind::Internal, why))?;
+impl BodyDecoder {
+    fn new(coding: ContentCoding) -> Result<Self, Problem> {
+        let library = DecoderLibrary::new(coding).map_err(|why| Problem::new(ProblemKind::Internal, why))?;
         Ok(Self { coding, library, is_within: false, taken: 0, made: 0 })
     }
 
     /// Decodes some of the input, up to [`PIECE_BYTES`].
-    fn step(&mut self, input: &[u8]) -> Result<Step, Problem> {
+    fn step(&mut self, input: &[u8]) -> Result<DecodeStep, Problem> {
         let mut decoded = Vec::with_capacity(PIECE_BYTES);
         let mut used = 0;
         // Members and frames may follow each other.
@@ -97,16 +97,16 @@ impl Decoder {
                  all; send it as it is",
                 self.taken, self.made
             );
-            return Err(Problem::new(Kind::BodyTooLarge, detail));
+            return Err(Problem::new(ProblemKind::BodyTooLarge, detail));
         }
         let is_full = decoded.len() >= PIECE_BYTES;
-        Ok(Step { decoded, used, is_full })
+        Ok(DecodeStep { decoded, used, is_full })
     }
 
     /// One call of the library; gives how much of the input it has used.
     fn run(&mut self, input: &[u8], decoded: &mut Vec<u8>) -> Result<usize, Problem> {
         match &mut self.library {
-            Library::Gzip(decoder) => {
+            DecoderLibrary::Gzip(decoder) => {
                 if !self.is_within {
                     if input.is_empty() {
                         return Ok(0);
@@ -124,7 +124,7 @@ impl Decoder {
                 }
                 Ok(used)
             }
-            Library::Zstd(decoder) => {
+            DecoderLibrary::Zstd(decoder) => {
                 if !self.is_within && input.is_empty() {
                     return Ok(0);
                 }
@@ -146,22 +146,22 @@ impl Decoder {
             self.coding.name(),
             (1 << ZSTD_WINDOW_LOG) >> 20
         );
-        Problem::new(Kind::InvalidBody, detail)
+        Problem::new(ProblemKind::InvalidBody, detail)
     }
 
     fn check_end(&self) -> Result<(), Problem> {
         if self.is_within {
             let detail = format!("the {} body is cut off: it ends within a member or frame", self.coding.name());
-            return Err(Problem::new(Kind::InvalidBody, detail));
+            return Err(Problem::new(ProblemKind::InvalidBody, detail));
         }
         Ok(())
     }
 }
 
 /// A body as it comes, and its decoder.
-struct Decoding<S> {
+struct DecodedBody<S> {
     body: Pin<Box<S>>,
-    decoder: Decoder,
+    decoder: BodyDecoder,
     input: Bytes,
     is_full: bool,
 }
@@ -172,18 +172,18 @@ struct Decoding<S> {
 /// The stream gives a problem if the body cannot be decoded, is cut off, or unfolds to more than may be.
 pub(super) fn decoded<S, B>(
     body: S,
-    coding: Coding,
+    coding: ContentCoding,
 ) -> Result<impl Stream<Item = Result<Bytes, Problem>> + use<S, B>, Problem>
 where
     S: Stream<Item = Result<B, Problem>>,
     B: Buf,
 {
-    let decoder = Decoder::new(coding)?;
-    let decoding = Decoding { body: Box::pin(body), decoder, input: Bytes::new(), is_full: false };
+    let decoder = BodyDecoder::new(coding)?;
+    let decoding = DecodedBody { body: Box::pin(body), decoder, input: Bytes::new(), is_full: false };
     Ok(futures::stream::try_unfold(decoding, next))
 }
 
-async fn next<S, B>(mut decoding: Decoding<S>) -> Result<Option<(Bytes, Decoding<S>)>, Problem>
+async fn next<S, B>(mut decoding: DecodedBody<S>) -> Result<Option<(Bytes, DecodedBody<S>)>, Problem>
 where
     S: Stream<Item = Result<B, Problem>>,
     B: Buf,
@@ -201,7 +201,7 @@ where
                 }
             }
         }
-        let Decoding { body, mut decoder, mut input, .. } = decoding;
+        let DecodedBody { body, mut decoder, mut input, .. } = decoding;
         let step = tokio::task::spawn_blocking(move || {
             let step = decoder.step(&input);
             if let Ok(step) = &step {
@@ -209,10 +209,10 @@ where
             }
             (decoder, input, step)
         });
-        let failed = |_| Problem::new(Kind::Internal, "the body could not be decoded");
+        let failed = |_| Problem::new(ProblemKind::Internal, "the body could not be decoded");
         let (decoder, input, step) = step.await.map_err(failed)?;
-        let Step { decoded, is_full, .. } = step?;
-        decoding = Decoding { body, decoder, input, is_full };
+        let DecodeStep { decoded, is_full, .. } = step?;
+        decoding = DecodedBody { body, decoder, input, is_full };
         if !decoded.is_empty() {
             return Ok(Some((decoded.into(), decoding)));
         }
@@ -224,7 +224,7 @@ mod tests {
     use super::{super::coding, *};
     use futures::stream;
 
-    async fn read(pieces: Vec<Vec<u8>>, coding: Coding) -> Result<Vec<u8>, Problem> {
+    async fn read(pieces: Vec<Vec<u8>>, coding: ContentCoding) -> Result<Vec<u8>, Problem> {
         let body = stream::iter(pieces.into_iter().map(|piece| Ok::<_, Problem>(Bytes::from(piece))));
         let mut decoded = Box::pin(decoded(body, coding)?);
         let mut all = Vec::new();
@@ -245,7 +245,7 @@ mod tests {
         (problem.status().as_u16(), String::from_utf8(problem.body()).expect("UTF-8"))
     }
 
-    const CODINGS: [Coding; 2] = [Coding::Gzip, Coding::Zstd];
+    const CODINGS: [ContentCoding; 2] = [ContentCoding::Gzip, ContentCoding::Zstd];
 
     #[tokio::test]
     async fn however_a_body_is_cut_it_is_decoded_alike() {
@@ -276,10 +276,10 @@ mod tests {
             }
         }
         // gzip has a checksum.
-        let mut damaged = coding::encode(Coding::Gzip, &text).expect("encoded");
+        let mut damaged = coding::encode(ContentCoding::Gzip, &text).expect("encoded");
         let middle = damaged.len() / 2;
         damaged[middle] ^= 1;
-        assert_eq!(refused(read(vec![damaged], Coding::Gzip).await).0, 400);
+        assert_eq!(refused(read(vec![damaged], ContentCoding::Gzip).await).0, 400);
     }
 
     #[tokio::test]
@@ -288,12 +288,12 @@ mod tests {
             let text = vec![b'a'; 4 * RATIO_FREE_BYTES as usize];
             let bomb = match coding {
                 // As far as gzip goes, which the fastest level does not.
-                Coding::Gzip => {
+                ContentCoding::Gzip => {
                     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
                     std::io::Write::write_all(&mut encoder, &text).expect("a Vec takes every byte");
                     encoder.finish().expect("a Vec takes every byte")
                 }
-                Coding::Zstd => coding::encode(coding, &text).expect("encoded"),
+                ContentCoding::Zstd => coding::encode(coding, &text).expect("encoded"),
             };
             let (status, said) = refused(read(cut(&bomb, 1_000), coding).await);
             assert!(status == 413 && said.contains("times as many"), "{coding:?}: {said}");

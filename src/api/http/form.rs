@@ -2,7 +2,7 @@
 //!
 //! What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
 
-use super::problem::{Kind, Problem};
+use super::problem::{ProblemKind, Problem};
 use crate::tokenizer;
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Decodes one name or value: `+` is a space, `%41` is `A`, the result is UTF-8.
-pub(super) fn decode(encoded: &[u8], kind: Kind) -> Result<Cow<'_, str>, Problem> {
+pub(super) fn decode(encoded: &[u8], kind: ProblemKind) -> Result<Cow<'_, str>, Problem> {
     if memchr::memchr2(b'%', b'+', encoded).is_none() {
         return Ok(Cow::Borrowed(utf8(encoded)?));
     }
@@ -54,7 +54,7 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 
 /// The bytes as text.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Problem> {
-    tokenizer::decode_utf8(bytes).map_err(|error| Problem::new(Kind::InvalidUtf8, error.to_string()))
+    tokenizer::decode_utf8(bytes).map_err(|error| Problem::new(ProblemKind::InvalidUtf8, error.to_string()))
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn decodes_what_is_sound_and_refuses_the_rest() {
-        let decoded = |text: &str| decode(text.as_bytes(), Kind::InvalidBody).map(Cow::into_owned).ok();
+        let decoded = |text: &str| decode(text.as_bytes(), ProblemKind::InvalidBody).map(Cow::into_owned).ok();
         for (encoded, expected) in [
             ("plain", Some("plain")),
             ("a+b%20c", Some("a b c")),
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn offsets_of_bad_utf8_count_decoded_bytes() {
-        let problem = decode(b"a%20b%ff", Kind::InvalidBody).expect_err("not UTF-8");
+        let problem = decode(b"a%20b%ff", ProblemKind::InvalidBody).expect_err("not UTF-8");
         assert!(String::from_utf8_lossy(&problem.body()).contains("offset 3 "), "{problem:?}");
     }
 }

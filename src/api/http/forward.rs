@@ -4,11 +4,11 @@
 //! leader to say: a follower may not even know the analyzer yet.
 
 use super::{
-    body::{self, Media, Whole},
-    headers::{self, Naming},
-    problem::{Kind, Problem},
+    body::{self, MediaType, WholeBody},
+    headers::{self, DedupHeaders},
+    problem::{ProblemKind, Problem},
     state::AppState,
-    writes::{self, Heads},
+    writes::{self, WriteHeaders},
 };
 use crate::{
     client::{WriteForwarder, ForwardError, ForwardedAnswer},
@@ -22,7 +22,7 @@ use warp::{path::FullPath, reply::Response};
 
 /// What a write was sent as.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct ForwardedWrite {
     pub(super) method: Method,
     pub(super) path: FullPath,
     /// Of which database a follower says to be that has sent it.
@@ -36,11 +36,11 @@ const PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER,
 pub(super) async fn bodiless(
     state: &AppState,
     forward: &WriteForwarder,
-    sent: Sent,
+    sent: ForwardedWrite,
     query: &str,
-    naming: Naming,
+    naming: DedupHeaders,
 ) -> Result<Response, Problem> {
-    let heads = Heads { naming, content_type: None, content_length: None };
+    let heads = WriteHeaders { naming, content_type: None, content_length: None };
     write(state, forward, sent, query, heads, futures::stream::empty::<Result<Bytes, Infallible>>()).await
 }
 
@@ -48,9 +48,9 @@ pub(super) async fn bodiless(
 pub(super) async fn write<S, B, E>(
     state: &AppState,
     forward: &WriteForwarder,
-    sent: Sent,
+    sent: ForwardedWrite,
     query: &str,
-    heads: Heads,
+    heads: WriteHeaders,
     body: S,
 ) -> Result<Response, Problem>
 where
@@ -87,7 +87,7 @@ where
 
 /// What a follower says to whoever takes it for the leader: who leads, as far as it knows.
 pub(super) fn not_leader(forward: &WriteForwarder, detail: &'static str) -> Problem {
-    Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": forward.leader() }))
+    Problem::new(ProblemKind::NotLeader, detail).with(serde_json::json!({ "leader": forward.leader() }))
 }
 
 /// The leader leads another database than this node's.
@@ -102,13 +102,13 @@ pub(super) fn not_passed_on(forward: &WriteForwarder) -> Problem {
         Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
         None => "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
     };
-    Problem::new(Kind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
+    Problem::new(ProblemKind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
 }
 
 /// Whether the client has named the write, so that it may be sent again. Halves of a name too: the leader refuses them.
-async fn is_named(heads: &Heads, sent: &Sent, whole: &Whole) -> bool {
-    let Naming { key, stream, stream_sequence } = &heads.naming;
-    let is_json = || matches!(Media::of(heads.content_type.as_deref(), writes::POST_TAKES), Ok(Media::Json));
+async fn is_named(heads: &WriteHeaders, sent: &ForwardedWrite, whole: &WholeBody) -> bool {
+    let DedupHeaders { key, stream, stream_sequence } = &heads.naming;
+    let is_json = || matches!(MediaType::of(heads.content_type.as_deref(), writes::POST_TAKES), Ok(MediaType::Json));
     key.is_some()
         || stream.is_some()
         || stream_sequence.is_some()
@@ -116,13 +116,13 @@ async fn is_named(heads: &Heads, sent: &Sent, whole: &Whole) -> bool {
 }
 
 fn made_key(forward: &WriteForwarder) -> Result<String, Problem> {
-    let failed = |error| Problem::new(Kind::Internal, format!("no key could be made: {error}; nothing was applied"));
+    let failed = |error| Problem::new(ProblemKind::Internal, format!("no key could be made: {error}; nothing was applied"));
     forward.make_key().map_err(failed)
 }
 
 /// The headers the leader needs.
-fn fields(heads: &Heads, made: Option<&str>) -> HeaderMap {
-    let Heads { naming: Naming { key, stream, stream_sequence }, content_type, .. } = heads;
+fn fields(heads: &WriteHeaders, made: Option<&str>) -> HeaderMap {
+    let WriteHeaders { naming: DedupHeaders { key, stream, stream_sequence }, content_type, .. } = heads;
     let mut fields = HeaderMap::new();
     for (name, text) in [
         (header::CONTENT_TYPE, content_type.as_deref()),
@@ -166,7 +166,7 @@ fn told(error: &ForwardError, made: Option<&str>) -> (Problem, RefusalLabel) {
     match error {
         ForwardError::Away(_) => {
             let detail = format!("{error}; nothing was applied: send it again later");
-            (Problem::new(Kind::LeaderAway, detail), RefusalLabel::LeaderAway)
+            (Problem::new(ProblemKind::LeaderAway, detail), RefusalLabel::LeaderAway)
         }
         ForwardError::Unknown(_) => {
             let repeat = match made {
@@ -174,7 +174,7 @@ fn told(error: &ForwardError, made: Option<&str>) -> (Problem, RefusalLabel) {
                 None => "under the same name".to_owned(),
             };
             let detail = format!("{error}; it may be applied: send it again {repeat}, and it counts once");
-            (Problem::new(Kind::OutcomeUnknown, detail), RefusalLabel::OutcomeUnknown)
+            (Problem::new(ProblemKind::OutcomeUnknown, detail), RefusalLabel::OutcomeUnknown)
         }
     }
 }

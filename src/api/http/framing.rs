@@ -5,20 +5,20 @@
 
 /// What is left of the current message's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum BodyFraming {
     /// Nothing: a head comes next.
     Ended,
     /// So many bytes.
     Length(u64),
     /// Chunks.
-    Chunked(Chunk),
+    Chunked(ChunkState),
     /// Nobody knows: everything that follows is passed on.
     Unknown,
 }
 
 /// Where in a chunked body the next byte belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(super) enum ChunkState {
     /// In the size of a chunk, of which so much was read in so many digits.
     Size { size: u64, digits: u8 },
     /// In an extension, or the line end, after the size.
@@ -31,8 +31,8 @@ pub(super) enum Chunk {
     Trailer { at_line_start: bool },
 }
 
-impl Framing {
-    pub(super) const CHUNKED: Framing = Framing::Chunked(Chunk::Size { size: 0, digits: 0 });
+impl BodyFraming {
+    pub(super) const CHUNKED: BodyFraming = BodyFraming::Chunked(ChunkState::Size { size: 0, digits: 0 });
 
     /// Counts `bytes` and gives how many of them belong to this message. Fewer than all: it has ended.
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
@@ -40,22 +40,22 @@ impl Framing {
         while taken < bytes.len() {
             let rest = &bytes[taken..];
             match self {
-                Framing::Ended => return taken,
-                Framing::Unknown => return bytes.len(),
-                Framing::Length(left) => {
+                BodyFraming::Ended => return taken,
+                BodyFraming::Unknown => return bytes.len(),
+                BodyFraming::Length(left) => {
                     let part = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= part as u64;
                     taken += part;
                     if *left == 0 {
-                        *self = Framing::Ended;
+                        *self = BodyFraming::Ended;
                     }
                 }
-                Framing::Chunked(Chunk::Data { left }) if *left > 0 => {
+                BodyFraming::Chunked(ChunkState::Data { left }) if *left > 0 => {
                     let part = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= part as u64;
                     taken += part;
                 }
-                Framing::Chunked(chunk) => {
+                BodyFraming::Chunked(chunk) => {
                     *self = chunk.after(rest[0]);
                     taken += 1;
                 }
@@ -65,28 +65,28 @@ impl Framing {
     }
 }
 
-impl Chunk {
-    fn after(self, byte: u8) -> Framing {
+impl ChunkState {
+    fn after(self, byte: u8) -> BodyFraming {
         let next = match (self, byte) {
-            (Chunk::Size { size, digits }, _) if byte.is_ascii_hexdigit() && digits < 16 => {
+            (ChunkState::Size { size, digits }, _) if byte.is_ascii_hexdigit() && digits < 16 => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
-                Chunk::Size { size: size << 4 | digit, digits: digits + 1 }
+                ChunkState::Size { size: size << 4 | digit, digits: digits + 1 }
             }
-            (Chunk::Size { size, digits: 1.. }, b'\n') | (Chunk::Extension { size }, b'\n') => match size {
-                0 => Chunk::Trailer { at_line_start: true },
-                _ => Chunk::Data { left: size },
+            (ChunkState::Size { size, digits: 1.. }, b'\n') | (ChunkState::Extension { size }, b'\n') => match size {
+                0 => ChunkState::Trailer { at_line_start: true },
+                _ => ChunkState::Data { left: size },
             },
-            (Chunk::Size { size, digits: 1.. }, b'\r' | b';' | b' ' | b'\t') | (Chunk::Extension { size }, _) => {
-                Chunk::Extension { size }
+            (ChunkState::Size { size, digits: 1.. }, b'\r' | b';' | b' ' | b'\t') | (ChunkState::Extension { size }, _) => {
+                ChunkState::Extension { size }
             }
-            (Chunk::Data { .. } | Chunk::DataEnd, b'\r') => Chunk::DataEnd,
-            (Chunk::Data { .. } | Chunk::DataEnd, b'\n') => Chunk::Size { size: 0, digits: 0 },
-            (Chunk::Trailer { at_line_start: true }, b'\n') => return Framing::Ended,
-            (Chunk::Trailer { at_line_start }, b'\r') => Chunk::Trailer { at_line_start },
-            (Chunk::Trailer { .. }, byte) => Chunk::Trailer { at_line_start: byte == b'\n' },
-            (Chunk::Size { .. } | Chunk::Data { .. } | Chunk::DataEnd, _) => return Framing::Unknown,
+            (ChunkState::Data { .. } | ChunkState::DataEnd, b'\r') => ChunkState::DataEnd,
+            (ChunkState::Data { .. } | ChunkState::DataEnd, b'\n') => ChunkState::Size { size: 0, digits: 0 },
+            (ChunkState::Trailer { at_line_start: true }, b'\n') => return BodyFraming::Ended,
+            (ChunkState::Trailer { at_line_start }, b'\r') => ChunkState::Trailer { at_line_start },
+            (ChunkState::Trailer { .. }, byte) => ChunkState::Trailer { at_line_start: byte == b'\n' },
+            (ChunkState::Size { .. } | ChunkState::Data { .. } | ChunkState::DataEnd, _) => return BodyFraming::Unknown,
         };
-        Framing::Chunked(next)
+        BodyFraming::Chunked(next)
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     /// How much of the bytes belongs to the message, fed in pieces of every size.
-    fn ends_after(start: Framing, bytes: &[u8]) -> Vec<(usize, Framing)> {
+    fn ends_after(start: BodyFraming, bytes: &[u8]) -> Vec<(usize, BodyFraming)> {
         let in_pieces = |size: usize| {
             let (mut framing, mut taken) = (start, 0);
             for piece in bytes.chunks(size) {
@@ -116,23 +116,23 @@ mod tests {
     fn finds_the_end_however_the_bytes_are_cut() {
         let next = b"GET / HTTP/1.1\r\n";
         for (start, message) in [
-            (Framing::Length(5), b"hello".as_slice()),
-            (Framing::CHUNKED, b"0\r\n\r\n"),
-            (Framing::CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"),
-            (Framing::CHUNKED, b"A;name=value\r\n0123456789\r\n2 \r\nab\r\n000\r\n\r\n"),
-            (Framing::CHUNKED, b"1\na\n0\n\n"),
-            (Framing::CHUNKED, b"0\r\nTrailer: x\r\nOther: y\r\n\r\n"),
+            (BodyFraming::Length(5), b"hello".as_slice()),
+            (BodyFraming::CHUNKED, b"0\r\n\r\n"),
+            (BodyFraming::CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"),
+            (BodyFraming::CHUNKED, b"A;name=value\r\n0123456789\r\n2 \r\nab\r\n000\r\n\r\n"),
+            (BodyFraming::CHUNKED, b"1\na\n0\n\n"),
+            (BodyFraming::CHUNKED, b"0\r\nTrailer: x\r\nOther: y\r\n\r\n"),
         ] {
             let bytes = [message, next].concat();
-            assert_eq!(ends_after(start, &bytes), [(message.len(), Framing::Ended)], "{message:?}");
+            assert_eq!(ends_after(start, &bytes), [(message.len(), BodyFraming::Ended)], "{message:?}");
         }
     }
 
     #[test]
     fn chunks_without_sense_end_the_counting() {
         for message in [b"x\r\n".as_slice(), b"\r\n", b"1\r\nab\r\n", b"11111111111111111\r\n", b"-1\r\n"] {
-            let (_, framing) = ends_after(Framing::CHUNKED, message)[0];
-            assert_eq!(framing, Framing::Unknown, "{message:?}");
+            let (_, framing) = ends_after(BodyFraming::CHUNKED, message)[0];
+            assert_eq!(framing, BodyFraming::Unknown, "{message:?}");
         }
     }
 }

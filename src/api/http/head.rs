@@ -4,45 +4,45 @@
 //! `Host`, and a length together with a transfer encoding (of which it shows the routes only one).
 
 use super::{
-    framing::Framing,
-    problem::{Kind, Problem},
+    framing::BodyFraming,
+    problem::{ProblemKind, Problem},
     settings::MAX_HEADERS,
 };
 use std::mem::MaybeUninit;
 
 /// What was found at the start of some bytes.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum HeadScan {
     /// The head is not whole yet.
     Partial,
     /// A head of so many bytes, and what follows it.
-    Sound { head_bytes: usize, body: Framing },
+    Sound { head_bytes: usize, body: BodyFraming },
     /// A head that cannot be answered by any route.
     Unsound(Problem),
 }
 
 /// Looks at the head that begins `bytes`.
-pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Found {
+pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> HeadScan {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes => match check(&request) {
-            Ok(body) => Found::Sound { head_bytes, body },
-            Err(problem) => Found::Unsound(problem),
+            Ok(body) => HeadScan::Sound { head_bytes, body },
+            Err(problem) => HeadScan::Unsound(problem),
         },
-        Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => Found::Partial,
-        Ok(_) => Found::Unsound(too_large(bytes, max_head_bytes)),
+        Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => HeadScan::Partial,
+        Ok(_) => HeadScan::Unsound(too_large(bytes, max_head_bytes)),
         Err(httparse::Error::TooManyHeaders) => {
-            Found::Unsound(Problem::new(Kind::HeadTooLarge, format!("at most {MAX_HEADERS} headers are taken")))
+            HeadScan::Unsound(Problem::new(ProblemKind::HeadTooLarge, format!("at most {MAX_HEADERS} headers are taken")))
         }
         Err(httparse::Error::Version) => {
-            Found::Unsound(Problem::new(Kind::UnsupportedVersion, "send HTTP/1.1, or HTTP/2 with prior knowledge"))
+            HeadScan::Unsound(Problem::new(ProblemKind::UnsupportedVersion, "send HTTP/1.1, or HTTP/2 with prior knowledge"))
         }
-        Err(error) => Found::Unsound(malformed(format!("the head cannot be read: {error}"))),
+        Err(error) => HeadScan::Unsound(malformed(format!("the head cannot be read: {error}"))),
     }
 }
 
-fn check(request: &httparse::Request<'_, '_>) -> Result<Framing, Problem> {
+fn check(request: &httparse::Request<'_, '_>) -> Result<BodyFraming, Problem> {
     let http_1_1 = request.version == Some(1);
     let target = request.path.unwrap_or_default();
     // Nearly every target is made of these; the others are parsed as hyper will parse them.
@@ -77,9 +77,9 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<Framing, Problem> {
     match (length, chunked) {
         (Some(_), true) => Err(malformed("Content-Length and Transfer-Encoding do not go together")),
         (None, true) if !http_1_1 => Err(malformed("HTTP/1.0 knows no Transfer-Encoding")),
-        (None, true) => Ok(Framing::CHUNKED),
-        (None | Some(0), false) => Ok(Framing::Ended),
-        (Some(length), false) => Ok(Framing::Length(length)),
+        (None, true) => Ok(BodyFraming::CHUNKED),
+        (None | Some(0), false) => Ok(BodyFraming::Ended),
+        (Some(length), false) => Ok(BodyFraming::Length(length)),
     }
 }
 
@@ -97,13 +97,13 @@ fn too_large(bytes: &[u8], max_head_bytes: usize) -> Problem {
     let within = &bytes[..bytes.len().min(max_head_bytes)];
     // Leading line ends are no part of the request line.
     if memchr::memchr(b'\n', within.trim_ascii_start()).is_none() {
-        return Problem::new(Kind::UriTooLong, format!("a whole head has at most {max_head_bytes} bytes"));
+        return Problem::new(ProblemKind::UriTooLong, format!("a whole head has at most {max_head_bytes} bytes"));
     }
-    Problem::new(Kind::HeadTooLarge, format!("a head has at most {max_head_bytes} bytes"))
+    Problem::new(ProblemKind::HeadTooLarge, format!("a head has at most {max_head_bytes} bytes"))
 }
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(Kind::MalformedRequest, detail)
+    Problem::new(ProblemKind::MalformedRequest, detail)
 }
 
 #[cfg(test)]
@@ -116,21 +116,21 @@ mod tests {
     fn sound_heads_tell_how_their_body_is_framed() {
         let lines = |rest: &str| format!("POST /post HTTP/1.1\r\nHost: a\r\n{rest}\r\n");
         for (head, expected) in [
-            (lines(""), Framing::Ended),
-            (lines("Content-Length: 0\r\n"), Framing::Ended),
-            (lines("content-length: 5\r\n"), Framing::Length(5)),
-            (lines("TRANSFER-ENCODING: Chunked\r\n"), Framing::CHUNKED),
-            ("\r\n\r\nGET /wordcount?word=%E5 HTTP/1.0\r\n\r\n".to_owned(), Framing::Ended),
-            ("GET /{\"odd\"} HTTP/1.1\nHost:\n\n".to_owned(), Framing::Ended),
-            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Framing::Ended),
-            ("GET http://a/health HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Framing::Ended),
-            ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Framing::Ended),
+            (lines(""), BodyFraming::Ended),
+            (lines("Content-Length: 0\r\n"), BodyFraming::Ended),
+            (lines("content-length: 5\r\n"), BodyFraming::Length(5)),
+            (lines("TRANSFER-ENCODING: Chunked\r\n"), BodyFraming::CHUNKED),
+            ("\r\n\r\nGET /wordcount?word=%E5 HTTP/1.0\r\n\r\n".to_owned(), BodyFraming::Ended),
+            ("GET /{\"odd\"} HTTP/1.1\nHost:\n\n".to_owned(), BodyFraming::Ended),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), BodyFraming::Ended),
+            ("GET http://a/health HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), BodyFraming::Ended),
+            ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), BodyFraming::Ended),
         ] {
             for cut in 0..head.len() {
-                assert!(matches!(look(&head.as_bytes()[..cut], LIMIT), Found::Partial), "{head:?} cut at {cut}");
+                assert!(matches!(look(&head.as_bytes()[..cut], LIMIT), HeadScan::Partial), "{head:?} cut at {cut}");
             }
             match look(format!("{head}hello").as_bytes(), LIMIT) {
-                Found::Sound { head_bytes, body } => assert_eq!((head_bytes, body), (head.len(), expected), "{head:?}"),
+                HeadScan::Sound { head_bytes, body } => assert_eq!((head_bytes, body), (head.len(), expected), "{head:?}"),
                 other => panic!("{head:?}: {other:?}"),
             }
         }
@@ -164,7 +164,7 @@ mod tests {
             (format!("GET /{}", long(LIMIT)), 414),
         ] {
             match look(head.as_bytes(), LIMIT) {
-                Found::Unsound(problem) => assert_eq!(problem.status().as_u16(), status, "{head:?}"),
+                HeadScan::Unsound(problem) => assert_eq!(problem.status().as_u16(), status, "{head:?}"),
                 other => panic!("{head:?}: {other:?}"),
             }
         }

@@ -1,8 +1,8 @@
 //! The headers of this API, and what is read from or written into them.
 
 use super::{
-    coding::Coding,
-    problem::{Kind, Problem},
+    coding::ContentCoding,
+    problem::{ProblemKind, Problem},
 };
 use crate::{
     position::{DatabaseTag, PositionToken},
@@ -38,16 +38,16 @@ pub(super) const SINGLE: [&str; 7] = [
 
 /// What a write says about being sent again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Naming {
+pub(super) struct DedupHeaders {
     pub(super) key: Option<String>,
     pub(super) stream: Option<String>,
     pub(super) stream_sequence: Option<String>,
 }
 
-impl Naming {
+impl DedupHeaders {
     /// The name of the write, from its headers and the `id` of its body.
     pub(super) fn once(self, body_id: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {
-        let invalid = |detail: &'static str| Err(Problem::new(Kind::InvalidHeader, detail));
+        let invalid = |detail: &'static str| Err(Problem::new(ProblemKind::InvalidHeader, detail));
         let key = match (self.key.as_deref(), body_id) {
             (Some(header), Some(id)) if header != id => {
                 return invalid("Idempotency-Key and the body's id differ: send one of them, or both alike");
@@ -75,7 +75,7 @@ pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem>
     let longest = crate::limits::MAX_KEY_BYTES;
     if name.is_empty() || name.len() > longest {
         let detail = format!("{what} has {} bytes; 1 to {longest} are taken", name.len());
-        return Err(Problem::new(Kind::InvalidHeader, detail));
+        return Err(Problem::new(ProblemKind::InvalidHeader, detail));
     }
     Ok(name)
 }
@@ -130,7 +130,7 @@ pub(super) fn set_lag(response: &mut Response, lag_ms: Option<u64>) {
 }
 
 /// The answer is encoded: its tag, which is made of the bytes as they are, is weak then.
-pub(super) fn set_coding(response: &mut Response, coding: Coding) {
+pub(super) fn set_coding(response: &mut Response, coding: ContentCoding) {
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     if let Some(tag) = fields.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_write_is_named_by_key_or_stream_never_by_halves() {
-        let naming = |key: Option<&str>, stream: Option<&str>, sequence: Option<&str>| Naming {
+        let naming = |key: Option<&str>, stream: Option<&str>, sequence: Option<&str>| DedupHeaders {
             key: key.map(str::to_owned),
             stream: stream.map(str::to_owned),
             stream_sequence: sequence.map(str::to_owned),

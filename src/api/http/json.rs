@@ -11,10 +11,10 @@ const NAME_SHOWN: usize = 64;
 
 /// How the value of a member is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum MemberKind {
     /// Not at all: it only has to be JSON.
     Nothing,
-    /// As a [`Value`] whose arrays and objects are not kept.
+    /// As a [`MemberValue`] whose arrays and objects are not kept.
     Scalar,
     /// The same, but the strings of an array are kept, up to one more than this number.
     Strings(usize),
@@ -22,7 +22,7 @@ pub(super) enum Wanted {
 
 /// A member's value, as far as it was wanted.
 #[derive(Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum MemberValue<'a> {
     Null,
     Boolean,
     Integer(i64),
@@ -34,17 +34,17 @@ pub(super) enum Value<'a> {
     Object,
 }
 
-impl Value<'_> {
+impl MemberValue<'_> {
     /// What it is, for a message.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Value::Null => "null",
-            Value::Boolean => "a boolean",
-            Value::Integer(_) => "a number",
-            Value::OtherNumber(what) => what,
-            Value::String(_) => "a string",
-            Value::Strings(_) | Value::Array => "an array",
-            Value::Object => "an object",
+            MemberValue::Null => "null",
+            MemberValue::Boolean => "a boolean",
+            MemberValue::Integer(_) => "a number",
+            MemberValue::OtherNumber(what) => what,
+            MemberValue::String(_) => "a string",
+            MemberValue::Strings(_) | MemberValue::Array => "an array",
+            MemberValue::Object => "an object",
         }
     }
 }
@@ -56,14 +56,14 @@ impl Value<'_> {
 /// The first thing that is wrong: the text is no JSON, or no object, or `take` has refused a member.
 pub(super) fn read_object<'a>(
     text: &'a str,
-    wanted: impl Fn(&str) -> Wanted,
-    take: impl FnMut(Cow<'a, str>, Value<'a>) -> Result<(), String>,
+    wanted: impl Fn(&str) -> MemberKind,
+    take: impl FnMut(Cow<'a, str>, MemberValue<'a>) -> Result<(), String>,
 ) -> Result<(), String> {
     // A byte-order mark in front is no part of it, as in front of any text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_is_object(text)?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_map(Members { wanted, take });
+    let read = reader.deserialize_map(MemberVisitor { wanted, take });
     read.and_then(|()| reader.end()).map_err(|error| message(&error, text))
 }
 
@@ -127,15 +127,15 @@ pub(super) fn member_error(name: &str, what: impl fmt::Display) -> String {
     format!("member {shown:?}: {what}")
 }
 
-struct Members<W, T> {
+struct MemberVisitor<W, T> {
     wanted: W,
     take: T,
 }
 
-impl<'de, W, T> Visitor<'de> for Members<W, T>
+impl<'de, W, T> Visitor<'de> for MemberVisitor<W, T>
 where
-    W: Fn(&str) -> Wanted,
-    T: FnMut(Cow<'de, str>, Value<'de>) -> Result<(), String>,
+    W: Fn(&str) -> MemberKind,
+    T: FnMut(Cow<'de, str>, MemberValue<'de>) -> Result<(), String>,
 {
     type Value = ();
 
@@ -144,11 +144,11 @@ where
     }
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
-        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+        while let Some(MemberName(name)) = map.next_key::<MemberName<'de>>()? {
             match (self.wanted)(&name) {
-                Wanted::Nothing => drop(map.next_value::<IgnoredAny>()?),
+                MemberKind::Nothing => drop(map.next_value::<IgnoredAny>()?),
                 wanted => {
-                    let value = map.next_value_seed(Reader(wanted))?;
+                    let value = map.next_value_seed(ValueReader(wanted))?;
                     (self.take)(name, value).map_err(de::Error::custom)?;
                 }
             }
@@ -158,71 +158,71 @@ where
 }
 
 /// A string, borrowed from the text where it holds no escape.
-struct Name<'a>(Cow<'a, str>);
+struct MemberName<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for MemberName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(Reader(Wanted::Scalar))? {
-            Value::String(name) => Ok(Name(name)),
+        match deserializer.deserialize_str(ValueReader(MemberKind::Scalar))? {
+            MemberValue::String(name) => Ok(MemberName(name)),
             other => Err(de::Error::custom(format_args!("a name is {}, and a string is wanted", other.kind()))),
         }
     }
 }
 
 /// Reads one value.
-struct Reader(Wanted);
+struct ValueReader(MemberKind);
 
-impl<'de> DeserializeSeed<'de> for Reader {
-    type Value = Value<'de>;
+impl<'de> DeserializeSeed<'de> for ValueReader {
+    type Value = MemberValue<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<MemberValue<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Reader {
-    type Value = Value<'de>;
+impl<'de> Visitor<'de> for ValueReader {
+    type Value = MemberValue<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Value<'de>, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: de::Error>(self) -> Result<MemberValue<'de>, E> {
+        Ok(MemberValue::Null)
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Boolean)
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<MemberValue<'de>, E> {
+        Ok(MemberValue::Boolean)
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Integer(number))
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<MemberValue<'de>, E> {
+        Ok(MemberValue::Integer(number))
     }
 
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value<'de>, E> {
-        Ok(i64::try_from(number).map_or(Value::OtherNumber("out of range"), Value::Integer))
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<MemberValue<'de>, E> {
+        Ok(i64::try_from(number).map_or(MemberValue::OtherNumber("out of range"), MemberValue::Integer))
     }
 
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value<'de>, E> {
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<MemberValue<'de>, E> {
         // The one whole number that the parser gives as a float is -0.
         let is_zero = number == 0.0 && number.is_sign_negative();
-        Ok(if is_zero { Value::Integer(0) } else { Value::OtherNumber("a fraction, or out of range") })
+        Ok(if is_zero { MemberValue::Integer(0) } else { MemberValue::OtherNumber("a fraction, or out of range") })
     }
 
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Value<'de>, E> {
-        Ok(Value::String(Cow::Borrowed(text)))
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<MemberValue<'de>, E> {
+        Ok(MemberValue::String(Cow::Borrowed(text)))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value<'de>, E> {
-        Ok(Value::String(Cow::Owned(text.to_owned())))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<MemberValue<'de>, E> {
+        Ok(MemberValue::String(Cow::Owned(text.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<MemberValue<'de>, A::Error> {
         let mut kept = Vec::new();
-        if let Reader(Wanted::Strings(most)) = self {
+        if let ValueReader(MemberKind::Strings(most)) = self {
             while kept.len() <= most {
-                match array.next_element_seed(Reader(Wanted::Scalar))? {
-                    Some(Value::String(text)) => kept.push(text),
+                match array.next_element_seed(ValueReader(MemberKind::Scalar))? {
+                    Some(MemberValue::String(text)) => kept.push(text),
                     Some(other) => {
                         let what = other.kind();
                         return Err(de::Error::custom(format_args!(
@@ -230,17 +230,17 @@ impl<'de> Visitor<'de> for Reader {
                             kept.len() + 1
                         )));
                     }
-                    None => return Ok(Value::Strings(kept)),
+                    None => return Ok(MemberValue::Strings(kept)),
                 }
             }
         }
         while array.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(if kept.is_empty() { Value::Array } else { Value::Strings(kept) })
+        Ok(if kept.is_empty() { MemberValue::Array } else { MemberValue::Strings(kept) })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<MemberValue<'de>, A::Error> {
         while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Object)
+        Ok(MemberValue::Object)
     }
 }
 
@@ -248,9 +248,9 @@ impl<'de> Visitor<'de> for Reader {
 mod tests {
     use super::*;
 
-    fn read(text: &str, wanted: Wanted) -> Result<Vec<(String, Value<'_>)>, String> {
+    fn read(text: &str, wanted: MemberKind) -> Result<Vec<(String, MemberValue<'_>)>, String> {
         let mut members = Vec::new();
-        let wanted = |name: &str| if name.starts_with("skip") { Wanted::Nothing } else { wanted };
+        let wanted = |name: &str| if name.starts_with("skip") { MemberKind::Nothing } else { wanted };
         read_object(text, wanted, |name, value| {
             members.push((name.into_owned(), value));
             Ok(())
@@ -261,24 +261,24 @@ mod tests {
     #[test]
     fn members_are_read_as_far_as_they_are_wanted() {
         let text = r#" {"a":"x","b":-5,"c":-0,"d":1.5,"e":null,"f":[1,[2]],"g":{"h":"\ud800"},"skip":["\udc00",{}],"i":"\ud83d\ude00"} "#;
-        let values: Vec<Value<'_>> =
-            read(text, Wanted::Scalar).expect("sound").into_iter().map(|(_, value)| value).collect();
+        let values: Vec<MemberValue<'_>> =
+            read(text, MemberKind::Scalar).expect("sound").into_iter().map(|(_, value)| value).collect();
         let expected = [
-            Value::String("x".into()),
-            Value::Integer(-5),
-            Value::Integer(0),
-            Value::OtherNumber("a fraction, or out of range"),
-            Value::Null,
-            Value::Array,
-            Value::Object,
-            Value::String("\u{1f600}".into()),
+            MemberValue::String("x".into()),
+            MemberValue::Integer(-5),
+            MemberValue::Integer(0),
+            MemberValue::OtherNumber("a fraction, or out of range"),
+            MemberValue::Null,
+            MemberValue::Array,
+            MemberValue::Object,
+            MemberValue::String("\u{1f600}".into()),
         ];
         assert_eq!(values, expected);
-        let strings = |text| read(text, Wanted::Strings(2)).map(|mut members| members.remove(0).1);
-        assert_eq!(strings(r#"{"a":["x","y"]}"#), Ok(Value::Strings(vec!["x".into(), "y".into()])));
-        assert_eq!(strings(r#"{"a":[]}"#), Ok(Value::Strings(vec![])));
+        let strings = |text| read(text, MemberKind::Strings(2)).map(|mut members| members.remove(0).1);
+        assert_eq!(strings(r#"{"a":["x","y"]}"#), Ok(MemberValue::Strings(vec!["x".into(), "y".into()])));
+        assert_eq!(strings(r#"{"a":[]}"#), Ok(MemberValue::Strings(vec![])));
         let four = strings(r#"{"a":["x","y","z",5]}"#).expect("what is beyond the bound is not read");
-        assert!(matches!(four, Value::Strings(kept) if kept.len() == 3));
+        assert!(matches!(four, MemberValue::Strings(kept) if kept.len() == 3));
         assert!(strings(r#"{"a":["x",["y"]]}"#).expect_err("nested").contains("element 2 of the array is an array"));
     }
 
@@ -306,7 +306,7 @@ mod tests {
             (r#"{"a":"\u12"}"#, "escape"),
             (&deep, "E"),
         ] {
-            let refused = read(text, Wanted::Scalar).expect_err(text);
+            let refused = read(text, MemberKind::Scalar).expect_err(text);
             assert!(refused.contains(said), "{text}: {refused}");
             assert!(!refused.contains("struct") && !refused.contains("sequence"), "{refused}");
         }

@@ -4,11 +4,11 @@
 //! before a body is read.
 
 use super::{
-    NodeAccess, Role, body, forward,
-    guesses::Client,
+    NodeAccess, ServingRole, body, forward,
+    secret_throttle::ConnectionPeer,
     headers,
-    problem::{Kind, Problem},
-    query::{Parameters, Query},
+    problem::{ProblemKind, Problem},
+    query::{RouteParameters, QueryString},
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
     state::AppState,
 };
@@ -33,9 +33,9 @@ const MAX_HELLO_BYTES: usize = 4_096;
 
 /// What a node shows to be let in.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ShownSecret {
     pub(super) authorization: Option<String>,
-    pub(super) client: Client,
+    pub(super) client: ConnectionPeer,
 }
 
 /// Whether a content type, or what a client accepts, is this one of ours.
@@ -52,7 +52,7 @@ pub(super) fn is_offer(content_type: Option<&str>) -> bool {
 pub(super) async fn offer<S, B, E>(
     state: Arc<AppState>,
     query: String,
-    shown: Shown,
+    shown: ShownSecret,
     content_length: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -61,46 +61,46 @@ where
     B: Buf,
 {
     check(&state, &shown).await?;
-    Query::parse(&query, Parameters::NONE)?;
+    QueryString::parse(&query, RouteParameters::NONE)?;
     if state.follows_files() {
-        return Err(Problem::new(Kind::NotFound, "a local replica takes its records from files"));
+        return Err(Problem::new(ProblemKind::NotFound, "a local replica takes its records from files"));
     }
     // A leader is asked, and takes no records.
-    let is_leader = matches!(state.api.role, Role::Leader { .. });
+    let is_leader = matches!(state.api.role, ServingRole::Leader { .. });
     let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
     let settings = HttpSettings { max_body_bytes, ..state.settings };
     let whole = body::read(body, content_length.as_deref(), &settings, &state.offers).await?;
     let answer = match &state.api.role {
-        Role::Leader { leader, .. } => leader.append(whole.bytes.clone()).await,
-        Role::Replica { follower, .. } => follower.append(whole.bytes.clone()).await,
-        Role::LocalReplica { .. } => None,
+        ServingRole::Leader { leader, .. } => leader.append(whole.bytes.clone()).await,
+        ServingRole::Replica { follower, .. } => follower.append(whole.bytes.clone()).await,
+        ServingRole::LocalReplica { .. } => None,
     };
     match answer {
         Some(answer) => Ok(typed(answer.encode(), RECORDS_TYPE)),
-        None => Err(Problem::new(Kind::Stopping, "the node is stopping, or has more offers than it can take")),
+        None => Err(Problem::new(ProblemKind::Stopping, "the node is stopping, or has more offers than it can take")),
     }
 }
 
 /// `POST /promote`: a person wants this replica to lead.
 pub(super) async fn promote(
     state: Arc<AppState>,
-    shown: Shown,
+    shown: ShownSecret,
     origin: Option<String>,
     query: String,
 ) -> Result<Response, Problem> {
     if origin.is_some() {
         // Any page that a person has open could send this to a node on loopback.
-        return Err(Problem::new(Kind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
+        return Err(Problem::new(ProblemKind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
     }
     check(&state, &shown).await?;
-    let force = match Query::parse(&query, Parameters::PROMOTE)?.force.as_deref() {
+    let force = match QueryString::parse(&query, RouteParameters::PROMOTE)?.force.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some("") if !query.contains("force=") => true,
-        Some(_) => return Err(Problem::new(Kind::InvalidParameter, "force= takes true or false")),
+        Some(_) => return Err(Problem::new(ProblemKind::InvalidParameter, "force= takes true or false")),
     };
-    let refused = |why: String| Problem::new(Kind::NotPromoted, why);
-    let Role::Replica { follower, .. } = &state.api.role else {
+    let refused = |why: String| Problem::new(ProblemKind::NotPromoted, why);
+    let ServingRole::Replica { follower, .. } = &state.api.role else {
         return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", state.api.about.role)));
     };
     let answer = follower.promote(force).await;
@@ -109,10 +109,10 @@ pub(super) async fn promote(
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.
-pub(super) async fn notice(state: &AppState, query: &str, shown: &Shown) -> Result<Response, Problem> {
+pub(super) async fn notice(state: &AppState, query: &str, shown: &ShownSecret) -> Result<Response, Problem> {
     check(state, shown).await?;
-    Query::parse(query, Parameters::NONE)?;
-    if let Role::LocalReplica { notice, .. } = &state.api.role {
+    QueryString::parse(query, RouteParameters::NONE)?;
+    if let ServingRole::LocalReplica { notice, .. } = &state.api.role {
         notice.notify_one();
     }
     let mut response = Response::new(Bytes::new().into());
@@ -124,7 +124,7 @@ pub(super) async fn notice(state: &AppState, query: &str, shown: &Shown) -> Resu
 pub(super) async fn announce<S, B, E>(
     state: Arc<AppState>,
     query: String,
-    shown: Shown,
+    shown: ShownSecret,
     content_type: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -133,19 +133,19 @@ where
     B: Buf,
 {
     check(&state, &shown).await?;
-    Query::parse(&query, Parameters::NONE)?;
+    QueryString::parse(&query, RouteParameters::NONE)?;
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
     let registry = match &state.api.role {
-        Role::Leader { registry, .. } => registry,
-        Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => {
+        ServingRole::Leader { registry, .. } => registry,
+        ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => {
             return Err(forward::not_leader(forward, "announcements are for the leader"));
         }
     };
     let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
     let whole = body::read(body, None, &settings, &state.offers).await?;
-    let hello = NodeState::decode(&whole.bytes).map_err(|what| Problem::new(Kind::InvalidBody, what))?;
+    let hello = NodeState::decode(&whole.bytes).map_err(|what| Problem::new(ProblemKind::InvalidBody, what))?;
     registry.announce(hello);
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
@@ -160,7 +160,7 @@ pub(super) async fn fetch(
     state: &AppState,
     query: &str,
     accept: Option<&str>,
-    shown: &Shown,
+    shown: &ShownSecret,
 ) -> Option<Result<Response, Problem>> {
     if is(accept, SNAPSHOT_TYPE) {
         Some(checked(state, shown, snapshot(state, query)).await)
@@ -173,7 +173,7 @@ pub(super) async fn fetch(
 
 async fn checked(
     state: &AppState,
-    shown: &Shown,
+    shown: &ShownSecret,
     answer: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
     check(state, shown).await?;
@@ -182,7 +182,7 @@ async fn checked(
 
 /// The newest snapshot, as it is on disk.
 async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
-    Query::parse(query, Parameters::NONE)?;
+    QueryString::parse(query, RouteParameters::NONE)?;
     let archive = archive(state)?.clone();
     match beside(move || archive.snapshot()).await? {
         SnapshotOffer::File(outgoing) => {
@@ -198,7 +198,7 @@ async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
         }
-        SnapshotOffer::Busy => Err(Problem::new(Kind::NotReady, "another node is loading a snapshot; come again")),
+        SnapshotOffer::Busy => Err(Problem::new(ProblemKind::NotReady, "another node is loading a snapshot; come again")),
     }
 }
 
@@ -227,9 +227,9 @@ fn pieces(outgoing: SnapshotUpload) -> impl Stream<Item = Result<Bytes, io::Erro
 /// Records behind the position `after=`, for a leader that has lost them.
 async fn records(state: &AppState, query: &str) -> Result<Response, Problem> {
     let after: Result<PositionToken, _> =
-        Query::parse(query, Parameters::RECORDS)?.after.map_or(Err(ParsePositionError::Malformed), |text| text.parse());
+        QueryString::parse(query, RouteParameters::RECORDS)?.after.map_or(Err(ParsePositionError::Malformed), |text| text.parse());
     let after =
-        after.map_err(|error| Problem::new(Kind::InvalidParameter, format!("after= takes a position; {error}")))?;
+        after.map_err(|error| Problem::new(ProblemKind::InvalidParameter, format!("after= takes a position; {error}")))?;
     let archive = archive(state)?.clone();
     let (identity, last) = {
         let current = state.current()?;
@@ -237,17 +237,17 @@ async fn records(state: &AppState, query: &str) -> Result<Response, Problem> {
     };
     if after.database != identity.tag() {
         let detail = format!("{after} is of another database than this node's, {}", identity.tag());
-        return Err(Problem::new(Kind::PositionOtherDatabase, detail));
+        return Err(Problem::new(ProblemKind::PositionOtherDatabase, detail));
     }
     match beside(move || archive.records(after.position.sequence, last, &identity)).await? {
         Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
-        None => Err(Problem::new(Kind::PositionLost, format!("the records behind {after} are no longer here"))),
+        None => Err(Problem::new(ProblemKind::PositionLost, format!("the records behind {after} are no longer here"))),
     }
 }
 
 /// Reads files beside the serving thread.
 async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, Problem> {
-    let unreadable = |error: String| Problem::new(Kind::Internal, format!("the files cannot be read: {error}"));
+    let unreadable = |error: String| Problem::new(ProblemKind::Internal, format!("the files cannot be read: {error}"));
     match tokio::task::spawn_blocking(read).await {
         Ok(read) => read.map_err(|error| unreadable(error.to_string())),
         Err(died) => Err(unreadable(died.to_string())),
@@ -256,12 +256,12 @@ async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> +
 
 fn archive(state: &AppState) -> Result<&crate::replication::HistorySource, Problem> {
     match &state.api.role {
-        Role::Leader { archive, .. } | Role::Replica { archive, .. } => Ok(archive),
-        Role::LocalReplica { .. } => Err(Problem::new(Kind::NotFound, "a local replica keeps no files of its own")),
+        ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive),
+        ServingRole::LocalReplica { .. } => Err(Problem::new(ProblemKind::NotFound, "a local replica keeps no files of its own")),
     }
 }
 
-async fn check(state: &AppState, shown: &Shown) -> Result<(), Problem> {
+async fn check(state: &AppState, shown: &ShownSecret) -> Result<(), Problem> {
     match &state.api.nodes {
         NodeAccess::Anyone => Ok(()),
         NodeAccess::Secret(secret) => {
@@ -270,7 +270,7 @@ async fn check(state: &AppState, shown: &Shown) -> Result<(), Problem> {
             admitted.inspect_err(|_| state.api.metrics.wrong_secrets.inc())
         }
         NodeAccess::Nobody => Err(Problem::new(
-            Kind::ClusterSecret,
+            ProblemKind::ClusterSecret,
             "this node listens beyond loopback without --cluster-secret-file, so it speaks to no other node",
         )),
     }

@@ -1,8 +1,8 @@
 //! What tells how the node is: health, numbers, status.
 
 use super::{
-    Role, forward, numbers,
-    problem::{self, Kind, Problem},
+    ServingRole, forward, replication_metrics,
+    problem::{self, ProblemKind, Problem},
     state::AppState,
 };
 use crate::{client::WriteForwarder, metrics::ScrapeFamilies, replication::PeerStatus};
@@ -31,18 +31,18 @@ pub(super) fn ready(state: &AppState) -> Result<Response, Problem> {
     if state.api.view.is_ready() {
         return Ok(json(br#"{"status":"ready"}"#.to_vec()));
     }
-    Err(Problem::new(Kind::NotReady, what_is_missing(state)))
+    Err(Problem::new(ProblemKind::NotReady, what_is_missing(state)))
 }
 
 /// `GET /health/leader`: whether writes are taken here, for load balancers.
 pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
-    let Role::Leader { leader, .. } = &state.api.role else {
+    let ServingRole::Leader { leader, .. } = &state.api.role else {
         let leader = state.forward().and_then(WriteForwarder::leader);
         let detail = match &leader {
             Some(leader) => format!("this node follows {leader}, which takes the writes"),
             None => "this node follows a leader whose address it does not know yet".to_owned(),
         };
-        return Err(Problem::new(Kind::NotLeading, detail).with(serde_json::json!({ "leader": leader })));
+        return Err(Problem::new(ProblemKind::NotLeading, detail).with(serde_json::json!({ "leader": leader })));
     };
     if let Some(error) = leader.refusal() {
         let database = state.current()?.identity.tag();
@@ -55,9 +55,9 @@ pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
 fn what_is_missing(state: &AppState) -> Cow<'static, str> {
     if let Some(problem) = state.api.view.files_problem() {
         return match &state.api.role {
-            Role::Leader { .. } => format!("{problem}; save the counts (GET /sync) or promote a replica, then restart"),
-            Role::Replica { .. } => format!("{problem}; it follows its leader in memory alone until it is restarted"),
-            Role::LocalReplica { .. } => problem,
+            ServingRole::Leader { .. } => format!("{problem}; save the counts (GET /sync) or promote a replica, then restart"),
+            ServingRole::Replica { .. } => format!("{problem}; it follows its leader in memory alone until it is restarted"),
+            ServingRole::LocalReplica { .. } => problem,
         }
         .into();
     }
@@ -95,15 +95,15 @@ pub(super) fn metrics(state: &AppState) -> Response {
         metrics.words_bytes.set(reader.bytes() as i64);
         metrics.keys.set(keys as i64);
         metrics.streams.set(streams as i64);
-        numbers::of_namespaces(namespaces, &families);
+        replication_metrics::of_namespaces(namespaces, &families);
     }
-    if let Role::Leader { leader, .. } = &state.api.role {
+    if let ServingRole::Leader { leader, .. } = &state.api.role {
         let status = leader.status();
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
     }
     metrics.ready.set(i64::from(state.is_ready()));
-    numbers::of_replication(&state.api, &families);
+    replication_metrics::of_replication(&state.api, &families);
     let mut response = Response::new(metrics.render_with(families.gather()).into());
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
@@ -111,7 +111,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
 }
 
 #[derive(serde::Serialize)]
-struct Status<'a> {
+struct StatusBody<'a> {
     role: &'static str,
     version: &'static str,
     node: String,
@@ -156,16 +156,16 @@ pub(super) fn status(state: &AppState) -> Response {
         (guard.position(), guard.digest(), guard.namespaces())
     });
     let (writer, replicas, leader) = match &state.api.role {
-        Role::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
-        Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => (None, None, forward.leader()),
+        ServingRole::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
+        ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => (None, None, forward.leader()),
     };
     // Whom this replica would ask before it led.
     let replicas_known = match &state.api.role {
-        Role::Replica { follower, .. } => Some(follower.members().replicas.len()),
+        ServingRole::Replica { follower, .. } => Some(follower.members().replicas.len()),
         _ => None,
     };
     let about = &state.api.about;
-    let status = Status {
+    let status = StatusBody {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
         node: format!("{:032x}", about.node),

@@ -1,7 +1,7 @@
 //! Everything wrong, in the one shape clients can rely on: `application/problem+json` (RFC 9457).
 //!
-//! A [`Kind`] fixes status, `type` and title; the detail says what to do. The table in `docs/http-api.md`
-//! is this file's [`Kind::facts`], held equal by a test.
+//! A [`ProblemKind`] fixes status, `type` and title; the detail says what to do. The table in `docs/http-api.md`
+//! is this file's [`ProblemKind::facts`], held equal by a test.
 
 use super::{headers, settings::RETRY_AFTER_SECONDS};
 use crate::{
@@ -15,7 +15,7 @@ use warp::reply::Response;
 
 /// What is wrong, as far as a client's code would tell cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProblemKind {
     MalformedRequest,
     InvalidHeader,
     InvalidParameter,
@@ -65,107 +65,107 @@ pub(super) enum Kind {
     NotReplicated,
 }
 
-impl Kind {
+impl ProblemKind {
     /// Every kind, for the test that holds the documentation to the code.
     #[cfg(test)]
-    pub(super) const ALL: [Kind; 46] = [
-        Kind::MalformedRequest,
-        Kind::InvalidHeader,
-        Kind::InvalidParameter,
-        Kind::InvalidBody,
-        Kind::InvalidUtf8,
-        Kind::EmptyText,
-        Kind::AckUnavailable,
-        Kind::NotFound,
-        Kind::MethodNotAllowed,
-        Kind::RequestTimeout,
-        Kind::StreamGap,
-        Kind::NotPromoted,
-        Kind::PositionLost,
-        Kind::PositionOtherDatabase,
-        Kind::BodyTooLarge,
-        Kind::UriTooLong,
-        Kind::UnsupportedMediaType,
-        Kind::ExpectationFailed,
-        Kind::KeyReused,
-        Kind::Overflow,
-        Kind::TooManyNamespaces,
-        Kind::QueueFull,
-        Kind::WindowFull,
-        Kind::TooManyFromAddress,
-        Kind::HeadTooLarge,
-        Kind::OutcomeUnknown,
-        Kind::Internal,
-        Kind::NotReady,
-        Kind::PositionAhead,
-        Kind::TooManyUploads,
-        Kind::TooManyConnections,
-        Kind::DiskFull,
-        Kind::Poisoned,
-        Kind::FilesLost,
-        Kind::Stopping,
-        Kind::UnsupportedVersion,
-        Kind::MemoryFull,
-        Kind::ClusterSecret,
-        Kind::CrossSite,
-        Kind::HostNotAllowed,
-        Kind::NotLeader,
-        Kind::NotLeading,
-        Kind::LeaderAway,
-        Kind::OtherDatabase,
-        Kind::SteppedDown,
-        Kind::NotReplicated,
+    pub(super) const ALL: [ProblemKind; 46] = [
+        ProblemKind::MalformedRequest,
+        ProblemKind::InvalidHeader,
+        ProblemKind::InvalidParameter,
+        ProblemKind::InvalidBody,
+        ProblemKind::InvalidUtf8,
+        ProblemKind::EmptyText,
+        ProblemKind::AckUnavailable,
+        ProblemKind::NotFound,
+        ProblemKind::MethodNotAllowed,
+        ProblemKind::RequestTimeout,
+        ProblemKind::StreamGap,
+        ProblemKind::NotPromoted,
+        ProblemKind::PositionLost,
+        ProblemKind::PositionOtherDatabase,
+        ProblemKind::BodyTooLarge,
+        ProblemKind::UriTooLong,
+        ProblemKind::UnsupportedMediaType,
+        ProblemKind::ExpectationFailed,
+        ProblemKind::KeyReused,
+        ProblemKind::Overflow,
+        ProblemKind::TooManyNamespaces,
+        ProblemKind::QueueFull,
+        ProblemKind::WindowFull,
+        ProblemKind::TooManyFromAddress,
+        ProblemKind::HeadTooLarge,
+        ProblemKind::OutcomeUnknown,
+        ProblemKind::Internal,
+        ProblemKind::NotReady,
+        ProblemKind::PositionAhead,
+        ProblemKind::TooManyUploads,
+        ProblemKind::TooManyConnections,
+        ProblemKind::DiskFull,
+        ProblemKind::Poisoned,
+        ProblemKind::FilesLost,
+        ProblemKind::Stopping,
+        ProblemKind::UnsupportedVersion,
+        ProblemKind::MemoryFull,
+        ProblemKind::ClusterSecret,
+        ProblemKind::CrossSite,
+        ProblemKind::HostNotAllowed,
+        ProblemKind::NotLeader,
+        ProblemKind::NotLeading,
+        ProblemKind::LeaderAway,
+        ProblemKind::OtherDatabase,
+        ProblemKind::SteppedDown,
+        ProblemKind::NotReplicated,
     ];
 
     /// Status, the `type` after `urn:memdb:problem:`, and the title.
     pub(super) const fn facts(self) -> (u16, &'static str, &'static str) {
         match self {
-            Kind::MalformedRequest => (400, "malformed-request", "Not a sound HTTP request"),
-            Kind::InvalidHeader => (400, "invalid-header", "A header cannot be used"),
-            Kind::InvalidParameter => (400, "invalid-parameter", "A parameter cannot be used"),
-            Kind::InvalidBody => (400, "invalid-body", "The body cannot be read"),
-            Kind::InvalidUtf8 => (400, "invalid-utf8", "The text is not UTF-8"),
-            Kind::EmptyText => (400, "empty-text", "There is no text"),
-            Kind::AckUnavailable => (400, "ack-unavailable", "This node cannot acknowledge at that level"),
-            Kind::ClusterSecret => (403, "cluster-secret", "Only nodes of the cluster may ask this"),
-            Kind::CrossSite => (403, "cross-site", "Pages of other sites may not do this"),
-            Kind::HostNotAllowed => (403, "host-not-allowed", "This node does not answer to that name"),
-            Kind::NotFound => (404, "not-found", "No such route"),
-            Kind::MethodNotAllowed => (405, "method-not-allowed", "The route does not take this method"),
-            Kind::RequestTimeout => (408, "request-timeout", "The request came too slowly"),
-            Kind::StreamGap => (409, "stream-gap", "The stream has a gap"),
-            Kind::NotPromoted => (409, "not-promoted", "This node does not become the leader"),
-            Kind::PositionLost => (410, "position-lost", "The position no longer exists"),
-            Kind::PositionOtherDatabase => (410, "position-other-database", "The position is of another database"),
-            Kind::BodyTooLarge => (413, "body-too-large", "The body is too large"),
-            Kind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
-            Kind::UnsupportedMediaType => (415, "unsupported-media-type", "The body's type is not taken here"),
-            Kind::ExpectationFailed => (417, "expectation-failed", "The expectation cannot be met"),
-            Kind::NotLeader => (421, "not-leader", "This node takes no writes"),
-            Kind::KeyReused => (422, "key-reused", "The key was used with another request"),
-            Kind::Overflow => (422, "overflow", "A count would overflow"),
-            Kind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
-            Kind::QueueFull => (429, "queue-full", "The write queue is full"),
-            Kind::WindowFull => (429, "window-full", "As many keys or streams are remembered as may be"),
-            Kind::TooManyFromAddress => (429, "too-many-from-address", "One address asks for more than its share"),
-            Kind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
-            Kind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
-            Kind::Internal => (500, "internal", "The server failed"),
-            Kind::NotReady => (503, "not-ready", "The node does not serve current data"),
-            Kind::PositionAhead => (503, "position-ahead", "The position is not applied here yet"),
-            Kind::TooManyUploads => (503, "too-many-uploads", "Too many large bodies at once"),
-            Kind::TooManyConnections => (503, "too-many-connections", "As many connections are open as may be"),
-            Kind::DiskFull => (503, "disk-full", "The disk is full"),
-            Kind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
-            Kind::FilesLost => (503, "files-lost", "The files were taken away; writes are refused"),
-            Kind::Stopping => (503, "stopping", "The node is stopping"),
-            Kind::NotLeading => (503, "not-leading", "This node takes no writes of its own"),
-            Kind::LeaderAway => (503, "leader-away", "The leader cannot be reached"),
-            Kind::OtherDatabase => (503, "other-database", "The leader leads another database"),
-            Kind::SteppedDown => (503, "stepped-down", "Another leader has taken over"),
-            Kind::NotReplicated => (504, "not-replicated", "Applied, and not acknowledged by a replica in time"),
-            Kind::UnsupportedVersion => (505, "unsupported-version", "Not HTTP/1.0, HTTP/1.1 or HTTP/2"),
-            Kind::MemoryFull => (507, "memory-full", "The memory budget is used up"),
+            ProblemKind::MalformedRequest => (400, "malformed-request", "Not a sound HTTP request"),
+            ProblemKind::InvalidHeader => (400, "invalid-header", "A header cannot be used"),
+            ProblemKind::InvalidParameter => (400, "invalid-parameter", "A parameter cannot be used"),
+            ProblemKind::InvalidBody => (400, "invalid-body", "The body cannot be read"),
+            ProblemKind::InvalidUtf8 => (400, "invalid-utf8", "The text is not UTF-8"),
+            ProblemKind::EmptyText => (400, "empty-text", "There is no text"),
+            ProblemKind::AckUnavailable => (400, "ack-unavailable", "This node cannot acknowledge at that level"),
+            ProblemKind::ClusterSecret => (403, "cluster-secret", "Only nodes of the cluster may ask this"),
+            ProblemKind::CrossSite => (403, "cross-site", "Pages of other sites may not do this"),
+            ProblemKind::HostNotAllowed => (403, "host-not-allowed", "This node does not answer to that name"),
+            ProblemKind::NotFound => (404, "not-found", "No such route"),
+            ProblemKind::MethodNotAllowed => (405, "method-not-allowed", "The route does not take this method"),
+            ProblemKind::RequestTimeout => (408, "request-timeout", "The request came too slowly"),
+            ProblemKind::StreamGap => (409, "stream-gap", "The stream has a gap"),
+            ProblemKind::NotPromoted => (409, "not-promoted", "This node does not become the leader"),
+            ProblemKind::PositionLost => (410, "position-lost", "The position no longer exists"),
+            ProblemKind::PositionOtherDatabase => (410, "position-other-database", "The position is of another database"),
+            ProblemKind::BodyTooLarge => (413, "body-too-large", "The body is too large"),
+            ProblemKind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
+            ProblemKind::UnsupportedMediaType => (415, "unsupported-media-type", "The body's type is not taken here"),
+            ProblemKind::ExpectationFailed => (417, "expectation-failed", "The expectation cannot be met"),
+            ProblemKind::NotLeader => (421, "not-leader", "This node takes no writes"),
+            ProblemKind::KeyReused => (422, "key-reused", "The key was used with another request"),
+            ProblemKind::Overflow => (422, "overflow", "A count would overflow"),
+            ProblemKind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
+            ProblemKind::QueueFull => (429, "queue-full", "The write queue is full"),
+            ProblemKind::WindowFull => (429, "window-full", "As many keys or streams are remembered as may be"),
+            ProblemKind::TooManyFromAddress => (429, "too-many-from-address", "One address asks for more than its share"),
+            ProblemKind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
+            ProblemKind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
+            ProblemKind::Internal => (500, "internal", "The server failed"),
+            ProblemKind::NotReady => (503, "not-ready", "The node does not serve current data"),
+            ProblemKind::PositionAhead => (503, "position-ahead", "The position is not applied here yet"),
+            ProblemKind::TooManyUploads => (503, "too-many-uploads", "Too many large bodies at once"),
+            ProblemKind::TooManyConnections => (503, "too-many-connections", "As many connections are open as may be"),
+            ProblemKind::DiskFull => (503, "disk-full", "The disk is full"),
+            ProblemKind::Poisoned => (503, "poisoned", "The log failed; writes are refused"),
+            ProblemKind::FilesLost => (503, "files-lost", "The files were taken away; writes are refused"),
+            ProblemKind::Stopping => (503, "stopping", "The node is stopping"),
+            ProblemKind::NotLeading => (503, "not-leading", "This node takes no writes of its own"),
+            ProblemKind::LeaderAway => (503, "leader-away", "The leader cannot be reached"),
+            ProblemKind::OtherDatabase => (503, "other-database", "The leader leads another database"),
+            ProblemKind::SteppedDown => (503, "stepped-down", "Another leader has taken over"),
+            ProblemKind::NotReplicated => (504, "not-replicated", "Applied, and not acknowledged by a replica in time"),
+            ProblemKind::UnsupportedVersion => (505, "unsupported-version", "Not HTTP/1.0, HTTP/1.1 or HTTP/2"),
+            ProblemKind::MemoryFull => (507, "memory-full", "The memory budget is used up"),
         }
     }
 
@@ -173,16 +173,16 @@ impl Kind {
     const fn passes(self) -> bool {
         matches!(
             self,
-            Kind::QueueFull
-                | Kind::WindowFull
-                | Kind::TooManyFromAddress
-                | Kind::NotReady
-                | Kind::PositionAhead
-                | Kind::TooManyUploads
-                | Kind::TooManyConnections
-                | Kind::DiskFull
-                | Kind::Stopping
-                | Kind::LeaderAway
+            ProblemKind::QueueFull
+                | ProblemKind::WindowFull
+                | ProblemKind::TooManyFromAddress
+                | ProblemKind::NotReady
+                | ProblemKind::PositionAhead
+                | ProblemKind::TooManyUploads
+                | ProblemKind::TooManyConnections
+                | ProblemKind::DiskFull
+                | ProblemKind::Stopping
+                | ProblemKind::LeaderAway
         )
     }
 }
@@ -190,7 +190,7 @@ impl Kind {
 /// One thing wrong with one request.
 #[derive(Debug)]
 pub(super) struct Problem {
-    kind: Kind,
+    kind: ProblemKind,
     detail: Cow<'static, str>,
     /// `Allow` of a 405, `Accept-Post` of a 415.
     hint: Option<&'static str>,
@@ -205,7 +205,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
             detail: detail.into(),
@@ -219,13 +219,13 @@ impl Problem {
 
     /// A 405 for a route that takes these methods.
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
-        let problem = Self::new(Kind::MethodNotAllowed, format!("this route takes {allow}"));
+        let problem = Self::new(ProblemKind::MethodNotAllowed, format!("this route takes {allow}"));
         Self { hint: Some(allow), ..problem }
     }
 
     /// A 415 for a route that takes these types.
     pub(super) fn unsupported_media_type(accepted: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { hint: Some(accepted), ..Self::new(Kind::UnsupportedMediaType, detail) }
+        Self { hint: Some(accepted), ..Self::new(ProblemKind::UnsupportedMediaType, detail) }
     }
 
     /// The leader leads this database, and the follower that a write came to holds the other.
@@ -234,7 +234,7 @@ impl Problem {
             "the leader leads database {leads:032x}, and the node that the write came to holds database {held}: nothing was \
              applied. Write to the leader itself if that database is meant, and give that node the leader of its own"
         );
-        Self { leads: Some(format!("{leads:032x}").into()), ..Self::new(Kind::OtherDatabase, detail) }
+        Self { leads: Some(format!("{leads:032x}").into()), ..Self::new(ProblemKind::OtherDatabase, detail) }
     }
 
     /// The same with more members, those of `object`.
@@ -296,7 +296,7 @@ impl Problem {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         match (self.hint, self.kind) {
-            (Some(allow), Kind::MethodNotAllowed) => {
+            (Some(allow), ProblemKind::MethodNotAllowed) => {
                 fields.insert(header::ALLOW, HeaderValue::from_static(allow));
             }
             (Some(accepted), _) => {
@@ -325,56 +325,56 @@ impl Problem {
 /// How a refused write is told, and under what it is counted. The one place where this is decided.
 pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Problem, RefusalLabel) {
     let (kind, refusal, what_to_do) = match error {
-        WriteError::QueueFull => (Kind::QueueFull, RefusalLabel::Queue, "nothing was applied; send it again"),
+        WriteError::QueueFull => (ProblemKind::QueueFull, RefusalLabel::Queue, "nothing was applied; send it again"),
         WriteError::WindowFull => (
-            Kind::WindowFull,
+            ProblemKind::WindowFull,
             RefusalLabel::Window,
             "nothing was applied; send it again later, or give the leader more --max-keys",
         ),
         WriteError::StreamWindowFull => (
-            Kind::WindowFull,
+            ProblemKind::WindowFull,
             RefusalLabel::Window,
             "nothing was applied; go on under a Memdb-Stream that is known, send without one, or give the leader more \
              --max-streams or fewer --stream-window-seconds",
         ),
         WriteError::KeyReused => {
-            (Kind::KeyReused, RefusalLabel::KeyReused, "nothing was applied; a new request needs a new key")
+            (ProblemKind::KeyReused, RefusalLabel::KeyReused, "nothing was applied; a new request needs a new key")
         }
         WriteError::StreamGap { .. } => {
-            (Kind::StreamGap, RefusalLabel::StreamGap, "nothing was applied; go on with the expected number")
+            (ProblemKind::StreamGap, RefusalLabel::StreamGap, "nothing was applied; go on with the expected number")
         }
         WriteError::Overflow { .. } | WriteError::BeyondBound { .. } => {
-            (Kind::Overflow, RefusalLabel::Overflow, "nothing of the request was applied")
+            (ProblemKind::Overflow, RefusalLabel::Overflow, "nothing of the request was applied")
         }
         WriteError::TooManyNamespaces(_) => {
-            (Kind::TooManyNamespaces, RefusalLabel::Namespaces, "nothing was applied; remove a namespace first")
+            (ProblemKind::TooManyNamespaces, RefusalLabel::Namespaces, "nothing was applied; remove a namespace first")
         }
         WriteError::MemoryFull => {
-            (Kind::MemoryFull, RefusalLabel::Memory, "nothing was applied; remove words or give the node more memory")
+            (ProblemKind::MemoryFull, RefusalLabel::Memory, "nothing was applied; remove words or give the node more memory")
         }
-        WriteError::DiskFull => (Kind::DiskFull, RefusalLabel::Disk, "nothing was applied; make room, then send it again"),
+        WriteError::DiskFull => (ProblemKind::DiskFull, RefusalLabel::Disk, "nothing was applied; make room, then send it again"),
         WriteError::Poisoned => {
-            (Kind::Poisoned, RefusalLabel::Poisoned, "nothing was applied; reads go on; the node must be restarted")
+            (ProblemKind::Poisoned, RefusalLabel::Poisoned, "nothing was applied; reads go on; the node must be restarted")
         }
         WriteError::FilesLost => (
-            Kind::FilesLost,
+            ProblemKind::FilesLost,
             RefusalLabel::Poisoned,
             "nothing was applied; save the counts (memdb export, or GET /sync) or promote a replica, before it is stopped",
         ),
         WriteError::Stopping => {
-            (Kind::Stopping, RefusalLabel::Stopping, "nothing was applied; send it again once the node is back")
+            (ProblemKind::Stopping, RefusalLabel::Stopping, "nothing was applied; send it again once the node is back")
         }
         WriteError::NotReplicated { .. } => {
-            (Kind::NotReplicated, RefusalLabel::NotReplicated, "it counts, and reaches the replicas later")
+            (ProblemKind::NotReplicated, RefusalLabel::NotReplicated, "it counts, and reaches the replicas later")
         }
         WriteError::NoReplicaKeepsFiles => {
-            (Kind::AckUnavailable, RefusalLabel::NoReplica, "nothing was applied; ask for ack=replica or ack=disk")
+            (ProblemKind::AckUnavailable, RefusalLabel::NoReplica, "nothing was applied; ask for ack=replica or ack=disk")
         }
         WriteError::SteppedDown => {
-            (Kind::SteppedDown, RefusalLabel::SteppedDown, "nothing was applied; send it to the leader that leads now")
+            (ProblemKind::SteppedDown, RefusalLabel::SteppedDown, "nothing was applied; send it to the leader that leads now")
         }
         WriteError::OutcomeUnknown => {
-            (Kind::OutcomeUnknown, RefusalLabel::OutcomeUnknown, "without a key, a repeat may count it twice")
+            (ProblemKind::OutcomeUnknown, RefusalLabel::OutcomeUnknown, "without a key, a repeat may count it twice")
         }
     };
     let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn every_kind_is_in_the_documentation_as_it_is_here() {
         let page = include_str!("../../../docs/http-api.md");
-        for kind in Kind::ALL {
+        for kind in ProblemKind::ALL {
             let (status, slug, _) = kind.facts();
             let retry = if kind.passes() { "yes" } else { "" };
             let row = format!("| {status} | `{slug}` | {retry} |").replace("|  |", "| |");
@@ -401,7 +401,7 @@ mod tests {
             assert!(page.contains(&row), "docs/http-api.md has no row {row}");
         }
         let rows = page.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5")).count();
-        assert_eq!(rows, Kind::ALL.len(), "the documentation tells of problems there are not");
+        assert_eq!(rows, ProblemKind::ALL.len(), "the documentation tells of problems there are not");
     }
 
     #[test]
@@ -416,10 +416,10 @@ mod tests {
 
     #[test]
     fn types_are_distinct() {
-        let mut slugs: Vec<_> = Kind::ALL.iter().map(|kind| kind.facts().1).collect();
+        let mut slugs: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.facts().1).collect();
         slugs.sort_unstable();
         slugs.dedup();
-        assert_eq!(slugs.len(), Kind::ALL.len());
+        assert_eq!(slugs.len(), ProblemKind::ALL.len());
     }
 
     #[test]

@@ -5,43 +5,43 @@
 
 use super::{
     form,
-    problem::{Kind, Problem},
+    problem::{ProblemKind, Problem},
 };
 use crate::{leader::AckLevel, limits};
 use std::borrow::Cow;
 
 /// The parameters a route knows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parameters(&'static [Parameter]);
+pub(super) struct RouteParameters(&'static [QueryParameter]);
 
-impl Parameters {
+impl RouteParameters {
     /// Health, metrics, status, and what nodes send each other.
     pub(super) const NONE: Self = Self(&[]);
     /// `GET` and `POST /wordcount`.
-    pub(super) const WORDCOUNT: Self = Self(&[Parameter::Word, Parameter::Namespace]);
+    pub(super) const WORDCOUNT: Self = Self(&[QueryParameter::Word, QueryParameter::Namespace]);
     /// `DELETE /wordcount`.
-    pub(super) const REMOVE_WORDS: Self = Self(&[Parameter::Word, Parameter::Namespace, Parameter::Ack]);
+    pub(super) const REMOVE_WORDS: Self = Self(&[QueryParameter::Word, QueryParameter::Namespace, QueryParameter::Ack]);
     /// `POST /post`, `/update` and `/bulk`.
-    pub(super) const ADD: Self = Self(&[Parameter::Namespace, Parameter::Ack]);
+    pub(super) const ADD: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ack]);
     /// `DELETE /ns/{name}`.
-    pub(super) const DROP_NAMESPACE: Self = Self(&[Parameter::Ack]);
+    pub(super) const DROP_NAMESPACE: Self = Self(&[QueryParameter::Ack]);
     /// `GET /top`.
-    pub(super) const TOP: Self = Self(&[Parameter::N, Parameter::Namespace]);
+    pub(super) const TOP: Self = Self(&[QueryParameter::N, QueryParameter::Namespace]);
     /// `GET /sync`.
-    pub(super) const SYNC: Self = Self(&[Parameter::Namespace]);
+    pub(super) const SYNC: Self = Self(&[QueryParameter::Namespace]);
     /// `GET /sync` for records.
-    pub(super) const RECORDS: Self = Self(&[Parameter::After]);
+    pub(super) const RECORDS: Self = Self(&[QueryParameter::After]);
     /// `POST /promote`.
-    pub(super) const PROMOTE: Self = Self(&[Parameter::Force]);
+    pub(super) const PROMOTE: Self = Self(&[QueryParameter::Force]);
 
-    fn find(self, name: &str) -> Option<Parameter> {
+    fn find(self, name: &str) -> Option<QueryParameter> {
         self.0.iter().copied().find(|parameter| parameter.name() == name)
     }
 }
 
 /// A parameter that some route knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parameter {
+enum QueryParameter {
     Word,
     Namespace,
     Ack,
@@ -50,26 +50,26 @@ enum Parameter {
     Force,
 }
 
-impl Parameter {
+impl QueryParameter {
     const fn name(self) -> &'static str {
         match self {
-            Parameter::Word => "word",
-            Parameter::Namespace => "ns",
-            Parameter::Ack => "ack",
-            Parameter::N => "n",
-            Parameter::After => "after",
-            Parameter::Force => "force",
+            QueryParameter::Word => "word",
+            QueryParameter::Namespace => "ns",
+            QueryParameter::Ack => "ack",
+            QueryParameter::N => "n",
+            QueryParameter::After => "after",
+            QueryParameter::Force => "force",
         }
     }
 
     /// What people call it who know it from elsewhere.
     const fn other_names(self) -> &'static [&'static str] {
         match self {
-            Parameter::Word => &["w", "q", "query", "term", "token", "key"],
-            Parameter::Namespace => &["namespace", "name", "database", "db", "table", "collection"],
-            Parameter::Ack => &["level", "durability", "consistency", "wait"],
-            Parameter::N => &["limit", "count", "size", "top", "max", "number", "num", "k"],
-            Parameter::After | Parameter::Force => &[],
+            QueryParameter::Word => &["w", "q", "query", "term", "token", "key"],
+            QueryParameter::Namespace => &["namespace", "name", "database", "db", "table", "collection"],
+            QueryParameter::Ack => &["level", "durability", "consistency", "wait"],
+            QueryParameter::N => &["limit", "count", "size", "top", "max", "number", "num", "k"],
+            QueryParameter::After | QueryParameter::Force => &[],
         }
     }
 
@@ -82,7 +82,7 @@ impl Parameter {
 
 /// What a request asks for after the `?`.
 #[derive(Debug)]
-pub(super) struct Query<'a> {
+pub(super) struct QueryString<'a> {
     /// `ns=`, or the default namespace.
     pub(super) namespace: Cow<'a, str>,
     /// Every `word=`, as sent, in order, each once.
@@ -97,31 +97,31 @@ pub(super) struct Query<'a> {
     pub(super) force: Option<Cow<'a, str>>,
 }
 
-impl<'a> Query<'a> {
+impl<'a> QueryString<'a> {
     /// Reads the text after the `?`, of a route that knows these parameters.
-    pub(super) fn parse(text: &'a str, known: Parameters) -> Result<Self, Problem> {
+    pub(super) fn parse(text: &'a str, known: RouteParameters) -> Result<Self, Problem> {
         let (mut namespace, mut ack, mut n, mut after, mut force) = (None, None, None, None, None);
         let mut words = Vec::new();
         for (name, value) in form::pairs(text.as_bytes()) {
-            let name = form::decode(name, Kind::InvalidParameter)?;
-            let value = form::decode(value, Kind::InvalidParameter);
+            let name = form::decode(name, ProblemKind::InvalidParameter)?;
+            let value = form::decode(value, ProblemKind::InvalidParameter);
             let value = value.map_err(|problem| problem.about(format_args!("parameter `{}`", shown(&name))))?;
             if name.starts_with('_') {
                 continue;
             }
             let slot = match known.find(&name).ok_or_else(|| unknown(&name, known))? {
-                Parameter::Word => {
+                QueryParameter::Word => {
                     words.push(value);
                     if words.len() > limits::MAX_WORDS_PER_READ {
                         return Err(too_many_words());
                     }
                     continue;
                 }
-                Parameter::Namespace => &mut namespace,
-                Parameter::Ack => &mut ack,
-                Parameter::N => &mut n,
-                Parameter::After => &mut after,
-                Parameter::Force => &mut force,
+                QueryParameter::Namespace => &mut namespace,
+                QueryParameter::Ack => &mut ack,
+                QueryParameter::N => &mut n,
+                QueryParameter::After => &mut after,
+                QueryParameter::Force => &mut force,
             };
             if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));
@@ -134,7 +134,7 @@ impl<'a> Query<'a> {
 
     /// Reads the text after the `?` of a request that adds to a namespace.
     pub(super) fn of_addition(text: &'a str) -> Result<Self, Problem> {
-        let query = Self::parse(text, Parameters::ADD)?;
+        let query = Self::parse(text, RouteParameters::ADD)?;
         check_can_be_named(&query.namespace)?;
         Ok(query)
     }
@@ -142,7 +142,7 @@ impl<'a> Query<'a> {
     /// The words, of which there must be at least one and no empty one.
     pub(super) fn named_words(&self) -> Result<&[Cow<'a, str>], Problem> {
         if self.words.is_empty() || self.words.iter().any(|word| word.is_empty()) {
-            return Err(no_word(Kind::InvalidParameter));
+            return Err(no_word(ProblemKind::InvalidParameter));
         }
         Ok(&self.words)
     }
@@ -180,7 +180,7 @@ pub(super) fn is_dots(namespace: &str) -> bool {
 }
 
 /// Refuses a parameter, and says which one was meant.
-fn unknown(name: &str, known: Parameters) -> Problem {
+fn unknown(name: &str, known: RouteParameters) -> Problem {
     if name.is_empty() {
         return invalid("a parameter has no name in front of its =");
     }
@@ -209,7 +209,7 @@ fn ack_level(name: &str) -> Result<AckLevel, Problem> {
 }
 
 /// No word is named, or a name holds nothing that counts: an empty one, or underscores and invisible characters alone.
-pub(super) fn no_word(kind: Kind) -> Problem {
+pub(super) fn no_word(kind: ProblemKind) -> Problem {
     let detail = "name at least one word, such as hello, and none of nothing but underscores and invisible characters";
     Problem::new(kind, detail)
 }
@@ -219,7 +219,7 @@ pub(super) fn too_many_words() -> Problem {
 }
 
 fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
-    Problem::new(Kind::InvalidParameter, detail)
+    Problem::new(ProblemKind::InvalidParameter, detail)
 }
 
 #[cfg(test)]
@@ -227,17 +227,17 @@ mod tests {
     use super::*;
 
     /// All parameters at once, as no route has them.
-    const ALL: Parameters = Parameters(&[
-        Parameter::Word,
-        Parameter::Namespace,
-        Parameter::Ack,
-        Parameter::N,
-        Parameter::After,
-        Parameter::Force,
+    const ALL: RouteParameters = RouteParameters(&[
+        QueryParameter::Word,
+        QueryParameter::Namespace,
+        QueryParameter::Ack,
+        QueryParameter::N,
+        QueryParameter::After,
+        QueryParameter::Force,
     ]);
 
-    fn parse(text: &str) -> Result<Query<'_>, Problem> {
-        Query::parse(text, ALL)
+    fn parse(text: &str) -> Result<QueryString<'_>, Problem> {
+        QueryString::parse(text, ALL)
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
         for levels in ["ack=replica+disk", "ack=replica%2Bdisk"] {
             assert_eq!(parse(levels).expect("sound").ack, Some(AckLevel::ReplicaDisk));
         }
-        let query = Query::parse("", Parameters::NONE).expect("sound");
+        let query = QueryString::parse("", RouteParameters::NONE).expect("sound");
         assert_eq!((&*query.namespace, query.ack, query.top().expect("default")), ("words", None, 10));
         assert!(query.named_words().is_err());
     }
@@ -261,28 +261,28 @@ mod tests {
         for (text, known, said) in [
             (
                 "namespace=a",
-                Parameters::ADD,
+                RouteParameters::ADD,
                 "unknown parameter `namespace`: did you mean `ns`? this route takes `ns`, `ack`",
             ),
-            ("NS=a", Parameters::SYNC, "did you mean `ns`?"),
-            ("nss=a", Parameters::SYNC, "did you mean `ns`?"),
-            ("limit=3", Parameters::TOP, "did you mean `n`?"),
-            ("count=3", Parameters::TOP, "did you mean `n`?"),
-            ("words=a", Parameters::WORDCOUNT, "did you mean `word`?"),
-            ("wrod=a", Parameters::WORDCOUNT, "did you mean `word`?"),
-            ("q=a", Parameters::WORDCOUNT, "did you mean `word`?"),
-            ("acks=disk", Parameters::ADD, "did you mean `ack`?"),
-            ("forced", Parameters::PROMOTE, "did you mean `force`?"),
-            ("ack=disk", Parameters::WORDCOUNT, "unknown parameter `ack`: this route takes `word`, `ns`"),
-            ("n%73x=a", Parameters::SYNC, "unknown parameter `nsx`"),
-            ("verbose", Parameters::NONE, "unknown parameter `verbose`: this route takes none"),
-            ("=a", Parameters::SYNC, "has no name"),
-            ("=", Parameters::NONE, "has no name"),
-            ("ns=a%2", Parameters::SYNC, "parameter `ns`: the % at byte 1"),
-            ("_=%zz", Parameters::SYNC, "parameter `_`: the % at byte 0"),
-            (&long, Parameters::SYNC, "unknown parameter `xxx"),
+            ("NS=a", RouteParameters::SYNC, "did you mean `ns`?"),
+            ("nss=a", RouteParameters::SYNC, "did you mean `ns`?"),
+            ("limit=3", RouteParameters::TOP, "did you mean `n`?"),
+            ("count=3", RouteParameters::TOP, "did you mean `n`?"),
+            ("words=a", RouteParameters::WORDCOUNT, "did you mean `word`?"),
+            ("wrod=a", RouteParameters::WORDCOUNT, "did you mean `word`?"),
+            ("q=a", RouteParameters::WORDCOUNT, "did you mean `word`?"),
+            ("acks=disk", RouteParameters::ADD, "did you mean `ack`?"),
+            ("forced", RouteParameters::PROMOTE, "did you mean `force`?"),
+            ("ack=disk", RouteParameters::WORDCOUNT, "unknown parameter `ack`: this route takes `word`, `ns`"),
+            ("n%73x=a", RouteParameters::SYNC, "unknown parameter `nsx`"),
+            ("verbose", RouteParameters::NONE, "unknown parameter `verbose`: this route takes none"),
+            ("=a", RouteParameters::SYNC, "has no name"),
+            ("=", RouteParameters::NONE, "has no name"),
+            ("ns=a%2", RouteParameters::SYNC, "parameter `ns`: the % at byte 1"),
+            ("_=%zz", RouteParameters::SYNC, "parameter `_`: the % at byte 0"),
+            (&long, RouteParameters::SYNC, "unknown parameter `xxx"),
         ] {
-            let problem = Query::parse(text, known).expect_err(text);
+            let problem = QueryString::parse(text, known).expect_err(text);
             assert_eq!(problem.status().as_u16(), 400);
             let body: serde_json::Value = serde_json::from_slice(&problem.body()).expect("JSON");
             let detail = body["detail"].as_str().expect("a text");

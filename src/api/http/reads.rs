@@ -4,15 +4,15 @@
 
 use super::{
     HttpSettings,
-    body::{self, Media},
-    coding::{self, Coding, SMALLEST_ENCODED_BYTES},
+    body::{self, MediaType},
+    coding::{self, ContentCoding, SMALLEST_ENCODED_BYTES},
     form, headers,
-    json::{self, Value, Wanted},
-    problem::{Kind, Problem},
-    query::{self, Parameters, Query},
+    json::{self, MemberValue, MemberKind},
+    problem::{ProblemKind, Problem},
+    query::{self, RouteParameters, QueryString},
     settings::{INLINE_TEXT_BYTES, SYNC_CHUNK_BYTES},
     state::{self, AppState},
-    sync::SyncBody,
+    sync::DumpBody,
     writes,
 };
 use crate::{
@@ -31,26 +31,26 @@ const WORDS_TAKES: &str = "application/json; in UTF-8";
 
 /// What the headers of a read say.
 #[derive(Debug)]
-pub(super) struct Heads {
+pub(super) struct ReadHeaders {
     pub(super) min_position: Option<String>,
     pub(super) if_none_match: Option<String>,
 }
 
 /// `GET /wordcount?word=`: counts of words, all at one position.
-pub(super) async fn wordcount(state: Arc<AppState>, query: String, heads: Heads) -> Result<Response, Problem> {
-    let query = Query::parse(&query, Parameters::WORDCOUNT)?;
+pub(super) async fn wordcount(state: Arc<AppState>, query: String, heads: ReadHeaders) -> Result<Response, Problem> {
+    let query = QueryString::parse(&query, RouteParameters::WORDCOUNT)?;
     query.named_words()?;
-    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
+    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
     let mut body = Vec::with_capacity(query.words.iter().map(|name| name.len() + 24).sum());
     let current = state.current()?;
     let position = write_counts(&current, &query.namespace, query.words, &mut body)
-        .ok_or_else(|| query::no_word(Kind::InvalidParameter))?;
+        .ok_or_else(|| query::no_word(ProblemKind::InvalidParameter))?;
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 
 /// What the headers of a body say.
 #[derive(Debug)]
-pub(super) struct BodyHeads {
+pub(super) struct ReadBodyHeaders {
     pub(super) content_type: Option<String>,
     pub(super) content_length: Option<String>,
 }
@@ -60,8 +60,8 @@ pub(super) struct BodyHeads {
 pub(super) async fn posted_wordcount<S, B, E>(
     state: Arc<AppState>,
     query: String,
-    heads: Heads,
-    content: BodyHeads,
+    heads: ReadHeaders,
+    content: ReadBodyHeaders,
     body: S,
 ) -> Result<Response, Problem>
 where
@@ -71,19 +71,19 @@ where
     // However small a text may be: a thousand words have room.
     let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..state.settings };
     let whole = body::read(body, content.content_length.as_deref(), &settings, &state.uploads).await?;
-    if content.content_type.is_some() && Media::of(content.content_type.as_deref(), WORDS_TAKES)? != Media::Json {
+    if content.content_type.is_some() && MediaType::of(content.content_type.as_deref(), WORDS_TAKES)? != MediaType::Json {
         return Err(Problem::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
     }
-    Query::parse(&query, Parameters::WORDCOUNT)?; // what is wrong is told before it waits
-    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
+    QueryString::parse(&query, RouteParameters::WORDCOUNT)?; // what is wrong is told before it waits
+    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
     let current = state.current()?;
     let bytes = whole.bytes.clone();
     let count = move || {
-        let query = Query::parse(&query, Parameters::WORDCOUNT)?;
+        let query = QueryString::parse(&query, RouteParameters::WORDCOUNT)?;
         let names = names_in(form::utf8(&bytes)?, query.words)?;
         let mut body = Vec::with_capacity(names.iter().map(|name| name.len() + 24).sum());
         let position = write_counts(&current, &query.namespace, names, &mut body);
-        let position = position.ok_or_else(|| query::no_word(Kind::InvalidBody))?;
+        let position = position.ok_or_else(|| query::no_word(ProblemKind::InvalidBody))?;
         Ok((body, position))
     };
     let is_small = whole.bytes.len() <= INLINE_TEXT_BYTES;
@@ -96,11 +96,11 @@ fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'
     let invalid = |wrong: String| {
         let detail =
             format!("{wrong}; a JSON object with a list of words is wanted, such as {{\"words\":[\"hello\"]}}");
-        Problem::new(Kind::InvalidBody, detail)
+        Problem::new(ProblemKind::InvalidBody, detail)
     };
     let mut listed = None;
-    let read = |name: Cow<'a, str>, value: Value<'a>| match (&*name, value) {
-        ("words", Value::Strings(list)) => match listed.replace(list) {
+    let read = |name: Cow<'a, str>, value: MemberValue<'a>| match (&*name, value) {
+        ("words", MemberValue::Strings(list)) => match listed.replace(list) {
             Some(_) => Err(json::member_error(&name, "is given twice")),
             None => Ok(()),
         },
@@ -108,7 +108,7 @@ fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'
         _ => Err(json::member_error(&name, "is not known here; did you mean `words`?")),
     };
     if !body.is_empty() || names.is_empty() {
-        json::read_object(body, |_| Wanted::Strings(MAX_WORDS_PER_READ), read).map_err(invalid)?;
+        json::read_object(body, |_| MemberKind::Strings(MAX_WORDS_PER_READ), read).map_err(invalid)?;
         names.extend(listed.ok_or_else(|| invalid("the member words is missing".to_owned()))?);
     }
     if names.len() > MAX_WORDS_PER_READ {
@@ -181,12 +181,12 @@ fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
 pub(super) async fn top(
     state: Arc<AppState>,
     query: String,
-    heads: Heads,
-    coding: Option<Coding>,
+    heads: ReadHeaders,
+    coding: Option<ContentCoding>,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(&query, Parameters::TOP)?;
+    let query = QueryString::parse(&query, RouteParameters::TOP)?;
     let n = query.top()?;
-    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
+    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
     let current = state.current()?;
     let (position, words) = current.reader.top(&query.namespace, n);
     let mut body = vec![b'['];
@@ -212,11 +212,11 @@ pub(super) async fn top(
 pub(super) async fn sync(
     state: Arc<AppState>,
     query: String,
-    heads: Heads,
-    coding: Option<Coding>,
+    heads: ReadHeaders,
+    coding: Option<ContentCoding>,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(&query, Parameters::SYNC)?;
-    let lag_ms = settle(&state, heads.min_position.as_deref()).await?;
+    let query = QueryString::parse(&query, RouteParameters::SYNC)?;
+    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
     // The position first: what the walk then finds is at this position or a later one.
     let current = state.current()?;
     let mark = current.reader.read().state_id();
@@ -228,7 +228,7 @@ pub(super) async fn sync(
         headers::set_vary(&mut unchanged);
         return Ok(unchanged);
     }
-    let mut body = SyncBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
+    let mut body = DumpBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
     let coding = coding.filter(|&coding| body.encode(coding, &state.encoders));
     let mut response = warp::reply::stream(body).into_response();
     let fields = response.headers_mut();
@@ -245,25 +245,25 @@ pub(super) async fn sync(
 
 /// Waits until the position a client asked for is applied here. Returns the lag from before the read that follows: what is
 /// read then is at least as new.
-async fn settle(state: &AppState, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
+async fn wait_for_position(state: &AppState, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
     let lag_ms = || Ok(state.api.view.lag_ms());
     let Some(text) = min_position else { return lag_ms() };
     let asked: PositionToken = text
         .parse()
-        .map_err(|error| Problem::new(Kind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
+        .map_err(|error| Problem::new(ProblemKind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
     let standing = state.api.view.position_status(asked, state.settings.position_wait).await;
     match standing {
         None => Err(state::nothing_to_read()),
         Some(PositionStatus::Reached) => lag_ms(),
         Some(PositionStatus::Ahead) => Err(Problem::new(
-            Kind::PositionAhead,
+            ProblemKind::PositionAhead,
             format!("{asked} is not applied here yet; ask again, or another node"),
         )),
         Some(PositionStatus::Lost) => Err(Problem::new(
-            Kind::PositionLost,
+            ProblemKind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),
         )),
-        Some(PositionStatus::OtherDatabase) => Err(Problem::new(Kind::PositionOtherDatabase, of_another(state, asked))),
+        Some(PositionStatus::OtherDatabase) => Err(Problem::new(ProblemKind::PositionOtherDatabase, of_another(state, asked))),
     }
 }
 

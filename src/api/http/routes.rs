@@ -5,16 +5,16 @@
 
 use super::{
     bulk,
-    coding::Coding,
+    coding::ContentCoding,
     form,
-    forward::{self, Sent},
-    guesses::Client,
-    headers::Naming,
+    forward::{self, ForwardedWrite},
+    secret_throttle::ConnectionPeer,
+    headers::DedupHeaders,
     help,
-    nodes::{self, Shown},
+    nodes::{self, ShownSecret},
     operations,
-    problem::{Kind, Problem},
-    query::{Parameters, Query, is_dots},
+    problem::{ProblemKind, Problem},
+    query::{RouteParameters, QueryString, is_dots},
     reads,
     state::AppState,
     writes,
@@ -68,7 +68,7 @@ fn wordcount(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         async move { answer(reads::posted_wordcount(state, query, heads, content, body).await) }
     });
     let remove =
-        warp::delete().and(sent()).and(query()).and(naming()).then(move |sent: Sent, query: String, naming| {
+        warp::delete().and(sent()).and(query()).and(naming()).then(move |sent: ForwardedWrite, query: String, naming| {
             let state = Arc::clone(&removing);
             async move {
                 answer(match state.forward() {
@@ -84,7 +84,7 @@ fn wordcount(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
 fn post(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let state = Arc::clone(state);
     let write = warp::post().and(sent()).and(query()).and(write_heads()).and(warp::body::stream()).then(
-        move |sent: Sent, query: String, heads, body| {
+        move |sent: ForwardedWrite, query: String, heads, body| {
             let state = Arc::clone(&state);
             async move {
                 answer(match state.forward() {
@@ -101,7 +101,7 @@ fn update(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let state = Arc::clone(state);
     let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(shown());
     let write = asked.and(warp::body::stream()).then(
-        move |sent: Sent, query: String, heads: writes::Heads, shown: Shown, body| {
+        move |sent: ForwardedWrite, query: String, heads: writes::WriteHeaders, shown: ShownSecret, body| {
             let state = Arc::clone(&state);
             async move {
                 answer(if nodes::is_offer(heads.content_type.as_deref()) {
@@ -150,7 +150,7 @@ fn sync(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let accept = warp::header::optional("accept");
     let asked = reads_only().and(query()).and(read_heads()).and(wanted_coding());
     let read = asked.and(accept).and(shown()).then(
-        move |query: String, heads, coding, accept: Option<String>, shown: Shown| {
+        move |query: String, heads, coding, accept: Option<String>, shown: ShownSecret| {
             let state = Arc::clone(&reading);
             async move {
                 answer(match nodes::fetch(&state, &query, accept.as_deref(), &shown).await {
@@ -174,13 +174,13 @@ fn namespace(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let state = Arc::clone(state);
     let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
     let asked = named.and(warp::delete().and(sent())).and(query()).and(naming());
-    let remove = asked.then(move |name: String, sent: Sent, query: String, naming| {
+    let remove = asked.then(move |name: String, sent: ForwardedWrite, query: String, naming| {
         let state = Arc::clone(&state);
         async move {
             answer(match state.forward() {
-                Some(_) if form::decode(name.as_bytes(), Kind::InvalidParameter).is_ok_and(|name| is_dots(&name)) => {
+                Some(_) if form::decode(name.as_bytes(), ProblemKind::InvalidParameter).is_ok_and(|name| is_dots(&name)) => {
                     let detail = "a path of dots cannot be passed on: send it to the leader itself, as it is";
-                    Err(Problem::new(Kind::InvalidParameter, detail))
+                    Err(Problem::new(ProblemKind::InvalidParameter, detail))
                 }
                 Some(leader) => forward::bodiless(&state, leader, sent, &query, naming).await,
                 None => writes::drop_namespace(state, name, query, naming, sent.forwarded).await,
@@ -233,7 +233,7 @@ fn operations(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
 /// The answer of a route that takes no parameters.
 #[allow(clippy::needless_pass_by_value, reason = "it is what a filter gives")]
 fn bare(query: String, of_route: impl FnOnce() -> Result<Response, Problem>) -> Response {
-    answer(Query::parse(&query, Parameters::NONE).and_then(|_| of_route()))
+    answer(QueryString::parse(&query, RouteParameters::NONE).and_then(|_| of_route()))
 }
 
 /// The last segment of a path.
@@ -252,21 +252,21 @@ fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
 }
 
 /// The coding that `Accept-Encoding` asks for.
-fn wanted_coding() -> impl Filter<Extract = (Option<Coding>,), Error = Infallible> + Copy {
+fn wanted_coding() -> impl Filter<Extract = (Option<ContentCoding>,), Error = Infallible> + Copy {
     warp::header::headers_cloned().map(|fields: HeaderMap| {
-        Coding::wanted(fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
+        ContentCoding::wanted(fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
     })
 }
 
-fn read_heads() -> impl Filter<Extract = (reads::Heads,), Error = Rejection> + Copy {
+fn read_heads() -> impl Filter<Extract = (reads::ReadHeaders,), Error = Rejection> + Copy {
     warp::header::optional("memdb-min-position")
         .and(warp::header::optional("if-none-match"))
-        .map(|min_position, if_none_match| reads::Heads { min_position, if_none_match })
+        .map(|min_position, if_none_match| reads::ReadHeaders { min_position, if_none_match })
 }
 
 /// What a write was sent as, should it have to be passed on.
-fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Copy {
-    warp::method().and(warp::path::full()).and(warp::header::optional(FORWARDED)).map(|method, path, forwarded| Sent {
+fn sent() -> impl Filter<Extract = (ForwardedWrite,), Error = Rejection> + Copy {
+    warp::method().and(warp::path::full()).and(warp::header::optional(FORWARDED)).map(|method, path, forwarded| ForwardedWrite {
         method,
         path,
         forwarded,
@@ -274,30 +274,30 @@ fn sent() -> impl Filter<Extract = (Sent,), Error = Rejection> + Copy {
 }
 
 /// What nodes show each other.
-fn shown() -> impl Filter<Extract = (Shown,), Error = Rejection> + Copy {
-    warp::header::optional("authorization").and(warp::ext::optional::<Client>()).map(
-        |authorization, client: Option<Client>| Shown { authorization, client: client.unwrap_or_else(Client::unknown) },
+fn shown() -> impl Filter<Extract = (ShownSecret,), Error = Rejection> + Copy {
+    warp::header::optional("authorization").and(warp::ext::optional::<ConnectionPeer>()).map(
+        |authorization, client: Option<ConnectionPeer>| ShownSecret { authorization, client: client.unwrap_or_else(ConnectionPeer::unknown) },
     )
 }
 
-fn naming() -> impl Filter<Extract = (Naming,), Error = Rejection> + Copy {
+fn naming() -> impl Filter<Extract = (DedupHeaders,), Error = Rejection> + Copy {
     warp::header::optional("idempotency-key")
         .and(warp::header::optional("memdb-stream"))
         .and(warp::header::optional("memdb-stream-seq"))
-        .map(|key, stream, stream_sequence| Naming { key, stream, stream_sequence })
+        .map(|key, stream, stream_sequence| DedupHeaders { key, stream, stream_sequence })
 }
 
-fn write_heads() -> impl Filter<Extract = (writes::Heads,), Error = Rejection> + Copy {
+fn write_heads() -> impl Filter<Extract = (writes::WriteHeaders,), Error = Rejection> + Copy {
     naming()
         .and(warp::header::optional("content-type"))
         .and(warp::header::optional("content-length"))
-        .map(|naming, content_type, content_length| writes::Heads { naming, content_type, content_length })
+        .map(|naming, content_type, content_length| writes::WriteHeaders { naming, content_type, content_length })
 }
 
-fn body_heads() -> impl Filter<Extract = (reads::BodyHeads,), Error = Rejection> + Copy {
+fn body_heads() -> impl Filter<Extract = (reads::ReadBodyHeaders,), Error = Rejection> + Copy {
     warp::header::optional("content-type")
         .and(warp::header::optional("content-length"))
-        .map(|content_type, content_length| reads::BodyHeads { content_type, content_length })
+        .map(|content_type, content_length| reads::ReadBodyHeaders { content_type, content_length })
 }
 
 fn answer(result: Result<Response, Problem>) -> Response {
@@ -317,11 +317,11 @@ fn refuse(allow: &'static str) -> impl Filter<Extract = (Response,), Error = Rej
 /// A header that cannot be read was found by a route whose path and method matched, so it is told first.
 async fn told(rejection: Rejection) -> Result<Response, Infallible> {
     let problem = if let Some(invalid) = rejection.find::<InvalidHeader>() {
-        Problem::new(Kind::InvalidHeader, format!("{} holds other than visible ASCII characters", invalid.name()))
+        Problem::new(ProblemKind::InvalidHeader, format!("{} holds other than visible ASCII characters", invalid.name()))
     } else if let Some(OtherMethods(allow)) = rejection.find() {
         Problem::method_not_allowed(allow)
     } else {
-        Problem::new(Kind::NotFound, help::not_found())
+        Problem::new(ProblemKind::NotFound, help::not_found())
     };
     Ok(problem.into_response())
 }

@@ -5,13 +5,13 @@
 //! `SO_REUSEPORT` a second server on the same port would start unnoticed.)
 
 use super::{
-    Api, HttpSettings,
-    addresses::{Addresses, Admitted},
-    body::Uploads,
+    ApiContext, HttpSettings,
+    connection_limits::{ConnectionLimits, ConnectionPermit},
+    body::BodyBudget,
     bulk::limiter::BulkLimiter,
     connection,
-    guesses::Guesses,
-    problem::{Kind, Problem},
+    secret_throttle::SecretThrottle,
+    problem::{ProblemKind, Problem},
     routes,
     state::{self, AppState},
 };
@@ -38,33 +38,33 @@ const TEXTS_AT_ONCE: usize = 2;
 /// The pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A running HTTP server. Dropped without [`Server::stop`], it stops at once and cuts off what is in flight.
+/// A running HTTP server. Dropped without [`HttpServer::stop`], it stops at once and cuts off what is in flight.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     local_addr: SocketAddr,
     stopping: CancellationToken,
     grace: Arc<OnceLock<Duration>>,
     threads: Vec<JoinHandle<bool>>,
 }
 
-impl Server {
+impl HttpServer {
     /// Serves on a listener that is already bound, until stopped.
     ///
     /// # Errors
     /// If the listener cannot be used, or the system gives no more threads or descriptors.
-    pub fn start(listener: StdListener, api: Api, settings: HttpSettings) -> io::Result<Self> {
+    pub fn start(listener: StdListener, api: ApiContext, settings: HttpSettings) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let mut server =
             Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
-        let uploads = Uploads::new(settings.max_upload_bytes);
+        let uploads = BodyBudget::new(settings.max_upload_bytes);
         let bulk_limiter = Arc::new(BulkLimiter::new());
-        let offers = Uploads::new(2 * limits::MAX_OFFER_BYTES);
-        let guesses: Arc<Guesses> = Arc::default();
+        let offers = BodyBudget::new(2 * limits::MAX_OFFER_BYTES);
+        let guesses: Arc<SecretThrottle> = Arc::default();
         let started = Instant::now();
-        let mut dealer = Dealer {
+        let mut dealer = Acceptor {
             permits: Arc::new(Semaphore::new(settings.max_connections)),
-            addresses: Addresses::new(settings.max_connections_per_address, settings.max_connections),
+            addresses: ConnectionLimits::new(settings.max_connections_per_address, settings.max_connections),
             metrics: Arc::clone(&api.metrics),
             threads: vec![],
             next: 0,
@@ -80,7 +80,7 @@ impl Server {
             let state = AppState { api, settings, uploads, offers, bulk_limiter, tallies, guesses, started, encoders };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
-            workers.push(Worker { state: Arc::new(state), dealt, stopping, grace: Arc::clone(&server.grace) });
+            workers.push(ServingThread { state: Arc::new(state), dealt, stopping, grace: Arc::clone(&server.grace) });
         }
         let mut first = Some((listener, dealer));
         for (at, worker) in workers.into_iter().enumerate() {
@@ -115,30 +115,30 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.stopping.cancel();
     }
 }
 
 /// One serving thread.
-struct Worker {
+struct ServingThread {
     state: Arc<AppState>,
-    dealt: mpsc::Receiver<Dealt>,
+    dealt: mpsc::Receiver<AcceptedConnection>,
     stopping: CancellationToken,
     grace: Arc<OnceLock<Duration>>,
 }
 
 /// An accepted connection on its way to its thread.
-struct Dealt {
+struct AcceptedConnection {
     stream: StdStream,
     /// Held as long as the connection: its place among all, and among those of its address.
-    place: (OwnedSemaphorePermit, Admitted),
+    place: (OwnedSemaphorePermit, ConnectionPermit),
 }
 
-impl Worker {
+impl ServingThread {
     /// Serves until stopped; `false` if connections had to be cut off. The first worker accepts as well.
-    fn run(mut self, runtime: Runtime, first: Option<(StdListener, Dealer)>) -> bool {
+    fn run(mut self, runtime: Runtime, first: Option<(StdListener, Acceptor)>) -> bool {
         let clean = runtime.block_on(async {
             if let Some((listener, dealer)) = first {
                 tokio::spawn(dealer.accept(listener, self.stopping.clone()));
@@ -157,10 +157,10 @@ impl Worker {
                 biased;
                 () = self.stopping.cancelled() => break,
                 dealt = self.dealt.recv() => {
-                    let Some(Dealt { stream, place }) = dealt else { break };
+                    let Some(AcceptedConnection { stream, place }) = dealt else { break };
                     let (state, routes, stopping) = (Arc::clone(&self.state), routes.clone(), self.stopping.clone());
                     connections.spawn(async move {
-                        let open = Open::count(&state.api.metrics);
+                        let open = OpenConnection::count(&state.api.metrics);
                         if let Ok(stream) = TcpStream::from_std(stream) {
                             connection::serve(stream, routes, state, stopping).await;
                         }
@@ -176,31 +176,31 @@ impl Worker {
 }
 
 /// Counts a connection as open until dropped.
-struct Open(prometheus::IntGauge);
+struct OpenConnection(prometheus::IntGauge);
 
-impl Open {
+impl OpenConnection {
     fn count(metrics: &NodeMetrics) -> Self {
         metrics.connections.inc();
         Self(metrics.connections.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
 /// Gives each new connection to the next thread.
-struct Dealer {
+struct Acceptor {
     permits: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
+    addresses: Arc<ConnectionLimits>,
     metrics: Arc<NodeMetrics>,
-    threads: Vec<mpsc::Sender<Dealt>>,
+    threads: Vec<mpsc::Sender<AcceptedConnection>>,
     next: usize,
 }
 
-impl Dealer {
+impl Acceptor {
     async fn accept(mut self, listener: StdListener, stopping: CancellationToken) {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
@@ -213,7 +213,7 @@ impl Dealer {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => self.deal(stream, client.ip()),
+                Ok((stream, client)) => self.dispatch(stream, client.ip()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {} // gone before it was taken
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -223,20 +223,20 @@ impl Dealer {
         }
     }
 
-    fn deal(&mut self, stream: TcpStream, client: IpAddr) {
+    fn dispatch(&mut self, stream: TcpStream, client: IpAddr) {
         // The address first: who has too many is told so even when there is room for nobody.
         let Some(admitted) = self.addresses.admit(client) else {
             let most = self.addresses.limit();
             let detail = format!("at most {most} from one address; share a connection among requests");
-            return self.turn_away(&stream, Problem::new(Kind::TooManyFromAddress, detail));
+            return self.turn_away(&stream, Problem::new(ProblemKind::TooManyFromAddress, detail));
         };
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let detail = "come again, or share a connection among requests";
-            return self.turn_away(&stream, Problem::new(Kind::TooManyConnections, detail));
+            return self.turn_away(&stream, Problem::new(ProblemKind::TooManyConnections, detail));
         };
         self.next = (self.next + 1) % self.threads.len();
         let Ok(stream) = stream.into_std() else { return }; // the descriptor is closed with it
-        if self.threads[self.next].try_send(Dealt { stream, place: (permit, admitted) }).is_err() {
+        if self.threads[self.next].try_send(AcceptedConnection { stream, place: (permit, admitted) }).is_err() {
             self.metrics.connections_refused.inc();
         }
     }

@@ -1,12 +1,12 @@
 //! What the routes of one serving thread share.
 
 use super::{
-    Api, Role,
-    body::Uploads,
+    ApiContext, ServingRole,
+    body::BodyBudget,
     bulk::limiter::BulkLimiter,
     coding::ENCODED_AT_ONCE,
-    guesses::Guesses,
-    problem::{Kind, Problem},
+    secret_throttle::SecretThrottle,
+    problem::{ProblemKind, Problem},
     settings::HttpSettings,
 };
 use crate::{client::WriteForwarder, leader::Leader, tally::WordCountsPool, view::ServedDatabase};
@@ -15,17 +15,17 @@ use tokio::{sync::Semaphore, time::Instant};
 
 /// What the routes answer from. Cloned for each serving thread, so that the reference counts of its `Arc` stay on one core.
 pub(super) struct AppState {
-    pub(super) api: Api,
+    pub(super) api: ApiContext,
     pub(super) settings: HttpSettings,
-    pub(super) uploads: Arc<Uploads>,
+    pub(super) uploads: Arc<BodyBudget>,
     /// As `uploads`, for what other nodes send.
-    pub(super) offers: Arc<Uploads>,
+    pub(super) offers: Arc<BodyBudget>,
     /// Where blocks of bulk bodies are counted.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
     /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
     pub(super) tallies: Arc<WordCountsPool>,
     /// Who has shown wrong cluster secrets, to any of the threads.
-    pub(super) guesses: Arc<Guesses>,
+    pub(super) guesses: Arc<SecretThrottle>,
     pub(super) started: Instant,
     /// A permit for each answer in pieces that is encoded.
     pub(super) encoders: Arc<Semaphore>,
@@ -44,14 +44,14 @@ impl AppState {
 
     /// Whether this is a local replica.
     pub(super) fn follows_files(&self) -> bool {
-        matches!(self.api.role, Role::LocalReplica { .. })
+        matches!(self.api.role, ServingRole::LocalReplica { .. })
     }
 
     /// The way to the leader, on a follower.
     pub(super) fn forward(&self) -> Option<&WriteForwarder> {
         match &self.api.role {
-            Role::Leader { .. } => None,
-            Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => Some(forward),
+            ServingRole::Leader { .. } => None,
+            ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => Some(forward),
         }
     }
 
@@ -68,13 +68,13 @@ impl AppState {
     /// The way to the Writer, on a leader.
     pub(super) fn leader(&self) -> Result<&Leader, Problem> {
         match &self.api.role {
-            Role::Leader { leader, .. } => Ok(leader),
-            _ => Err(Problem::new(Kind::Internal, "a write was not forwarded")),
+            ServingRole::Leader { leader, .. } => Ok(leader),
+            _ => Err(Problem::new(ProblemKind::Internal, "a write was not forwarded")),
         }
     }
 }
 
 /// A follower that has nothing, or nothing that is right.
 pub(super) fn nothing_to_read() -> Problem {
-    Problem::new(Kind::NotReady, "this node has not received the counts of its leader yet; ask again, or another node")
+    Problem::new(ProblemKind::NotReady, "this node has not received the counts of its leader yet; ask again, or another node")
 }

@@ -4,7 +4,7 @@
 //! large buffers, still gives way to the thread's other connections every few pieces.
 
 use super::{
-    coding::{Coding, Encoder, SMALLEST_ENCODED_BYTES},
+    coding::{ContentCoding, BodyEncoder, SMALLEST_ENCODED_BYTES},
     headers,
 };
 use crate::store::NamespaceScan;
@@ -19,48 +19,48 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Pieces of JSON, each about as long as asked for.
-pub(super) struct SyncBody {
-    state: State,
+pub(super) struct DumpBody {
+    state: DumpState,
     chunk_bytes: usize,
     /// Pieces given since the other connections had their turn.
     at_once: usize,
     /// A piece that was looked at and not given yet.
     ahead: Option<Vec<u8>>,
-    encoder: Option<(Encoder, OwnedSemaphorePermit)>,
+    encoder: Option<(BodyEncoder, OwnedSemaphorePermit)>,
 }
 
 /// Pieces given in one turn: some hundred microseconds of work.
 const PIECES_A_TURN: usize = 4;
 
-enum State {
+enum DumpState {
     Start(Option<NamespaceScan>),
     Within(NamespaceScan),
     Done,
 }
 
-impl SyncBody {
+impl DumpBody {
     /// The words of a walk; a namespace that does not exist holds none.
     pub(super) fn new(scan: Option<NamespaceScan>, chunk_bytes: usize) -> Self {
-        Self { state: State::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
+        Self { state: DumpState::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
     }
 
     /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once; gives whether they
     /// are.
-    pub(super) fn encode(&mut self, coding: Coding, encoders: &Arc<Semaphore>) -> bool {
+    pub(super) fn encode(&mut self, coding: ContentCoding, encoders: &Arc<Semaphore>) -> bool {
         self.ahead = self.next_chunk();
         let is_small = self.ahead.as_ref().is_none_or(|first| first.len() < SMALLEST_ENCODED_BYTES);
-        if is_small && matches!(self.state, State::Done) {
+        if is_small && matches!(self.state, DumpState::Done) {
             return false;
         }
         let Ok(permit) = Arc::clone(encoders).try_acquire_owned() else { return false };
-        self.encoder = Encoder::new(coding).ok().map(|encoder| (encoder, permit));
+        self.encoder = BodyEncoder::new(coding).ok().map(|encoder| (encoder, permit));
         self.encoder.is_some()
     }
 
     /// The next piece as it is sent.
     fn next_piece(&mut self) -> Option<io::Result<Bytes>> {
         let chunk = self.ahead.take().or_else(|| self.next_chunk())?;
-        let is_last = matches!(self.state, State::Done);
+        let is_last = matches!(self.state, DumpState::Done);
         Some(match &mut self.encoder {
             None => Ok(chunk.into()),
             Some((encoder, _)) => encoder.encode(&chunk, is_last).map(Bytes::from),
@@ -68,11 +68,11 @@ impl SyncBody {
     }
 
     fn next_chunk(&mut self) -> Option<Vec<u8>> {
-        let (mut scan, mut first) = match std::mem::replace(&mut self.state, State::Done) {
-            State::Done => return None,
-            State::Start(None) => return Some(b"{}\n".to_vec()),
-            State::Start(Some(scan)) => (scan, true),
-            State::Within(scan) => (scan, false),
+        let (mut scan, mut first) = match std::mem::replace(&mut self.state, DumpState::Done) {
+            DumpState::Done => return None,
+            DumpState::Start(None) => return Some(b"{}\n".to_vec()),
+            DumpState::Start(Some(scan)) => (scan, true),
+            DumpState::Within(scan) => (scan, false),
         };
         let mut chunk = Vec::with_capacity(self.chunk_bytes + self.chunk_bytes / 4);
         if first {
@@ -95,14 +95,14 @@ impl SyncBody {
             }
             // A chunk that ended before the first word would forget that the next word is the first.
             if chunk.len() >= self.chunk_bytes && !first {
-                self.state = State::Within(scan);
+                self.state = DumpState::Within(scan);
                 return Some(chunk);
             }
         }
     }
 }
 
-impl Stream for SyncBody {
+impl Stream for DumpBody {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -141,21 +141,21 @@ mod tests {
         let counts = vec![WordCount { word: "a", count: 1 }];
         store.load_image(&NamespaceChange { namespace: "small", dropped: false, counts });
         store.end_image();
-        let body = |namespace: &str| SyncBody::new(store.reader().scan(namespace), 1_000);
+        let body = |namespace: &str| DumpBody::new(store.reader().scan(namespace), 1_000);
         let encoders = Arc::new(Semaphore::new(1));
         for namespace in ["small", "absent"] {
-            assert!(!body(namespace).encode(Coding::Gzip, &encoders), "{namespace}");
+            assert!(!body(namespace).encode(ContentCoding::Gzip, &encoders), "{namespace}");
         }
         let (mut first, mut second) = (body("words"), body("words"));
-        assert!(first.encode(Coding::Gzip, &encoders) && !second.encode(Coding::Gzip, &encoders));
-        let whole = |body: &mut SyncBody| {
+        assert!(first.encode(ContentCoding::Gzip, &encoders) && !second.encode(ContentCoding::Gzip, &encoders));
+        let whole = |body: &mut DumpBody| {
             std::iter::from_fn(|| body.next_piece()).flat_map(|piece| piece.expect("sound")).collect::<Vec<u8>>()
         };
         let (encoded, plain) = (whole(&mut first), whole(&mut second));
         assert!(encoded.starts_with(&[0x1f, 0x8b]) && plain.starts_with(b"{"));
         assert!(serde_json::from_slice::<serde_json::Value>(&plain).is_ok(), "what was looked at is not lost");
         drop(first);
-        assert!(body("words").encode(Coding::Zstd, &encoders), "the place is free again");
+        assert!(body("words").encode(ContentCoding::Zstd, &encoders), "the place is free again");
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
         store.load_image(&NamespaceChange { namespace: "words", dropped: false, counts });
         store.end_image();
-        let mut body = SyncBody::new(store.reader().scan("words"), 1_000);
+        let mut body = DumpBody::new(store.reader().scan("words"), 1_000);
         let mut cx = Context::from_waker(Waker::noop());
         let (mut gathered, mut at_once, mut turns) = (Vec::new(), 0, 0);
         loop {

@@ -1,8 +1,8 @@
 //! What tests of this layer and the fuzzer answer from.
 
 use super::{
-    About, Api, HttpSettings, NodeAccess, Role,
-    body::Uploads,
+    NodeAbout, ApiContext, HttpSettings, NodeAccess, ServingRole,
+    body::BodyBudget,
     bulk::limiter::BulkLimiter,
     state::{self, AppState},
 };
@@ -34,16 +34,16 @@ pub(super) fn state() -> AppState {
     let view = Arc::new(DatabaseView::new(false));
     view.serve(ServedDatabase { identity, epochs: EpochTable::default(), reader: store.reader() });
     let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
-    let about = About { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
-    let api = Api {
+    let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
+    let api = ApiContext {
         view,
-        role: Role::LocalReplica { notice: Arc::default(), forward },
+        role: ServingRole::LocalReplica { notice: Arc::default(), forward },
         nodes: NodeAccess::Nobody,
         browsers: Arc::default(),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default())),
         about: Arc::new(about),
     };
-    let (uploads, offers) = (Uploads::new(0), Uploads::new(0));
+    let (uploads, offers) = (BodyBudget::new(0), BodyBudget::new(0));
     AppState {
         api,
         settings: HttpSettings::default(),

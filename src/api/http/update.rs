@@ -4,8 +4,8 @@
 //! the body counts.
 
 use super::{
-    json::{self, Value, Wanted},
-    problem::{Kind, Problem},
+    json::{self, MemberValue, MemberKind},
+    problem::{ProblemKind, Problem},
 };
 use crate::{
     hash::WordHasher,
@@ -17,19 +17,19 @@ use std::{collections::HashSet, fmt};
 
 /// The amounts of an update, and how many words they count or take back.
 #[derive(Debug)]
-pub(super) struct Amounts {
+pub(super) struct UpdateAmounts {
     pub(super) tally: WordCounts,
     /// The sum of the amounts, each without its sign; [`MAX_WORDS_TOLD`] if it is more.
     pub(super) words: u64,
 }
 
 /// Reads the body.
-pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Result<Amounts, Problem> {
-    let mut amounts = Amounts { tally: WordCounts::new(hasher), words: 0 };
+pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Result<UpdateAmounts, Problem> {
+    let mut amounts = UpdateAmounts { tally: WordCounts::new(hasher), words: 0 };
     let mut seen = HashSet::new();
     let read = json::read_object(
         json,
-        |_| Wanted::Scalar,
+        |_| MemberKind::Scalar,
         |name, value| {
             amounts.add(&name, &value, analyzer)?;
             match seen.replace(name) {
@@ -41,7 +41,7 @@ pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Resul
     match read {
         Ok(()) => Ok(amounts),
         Err(wrong) => Err(Problem::new(
-            Kind::InvalidBody,
+            ProblemKind::InvalidBody,
             format!(
                 "{wrong}; an object of words with integers is wanted, such as {{\"hello\":5}}; nothing was applied"
             ),
@@ -49,10 +49,10 @@ pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Resul
     }
 }
 
-impl Amounts {
-    fn add(&mut self, name: &str, value: &Value<'_>, analyzer: Analyzer) -> Result<(), String> {
+impl UpdateAmounts {
+    fn add(&mut self, name: &str, value: &MemberValue<'_>, analyzer: Analyzer) -> Result<(), String> {
         let refused = |what: fmt::Arguments<'_>| Err(json::member_error(name, what));
-        let Value::Integer(amount) = *value else {
+        let MemberValue::Integer(amount) = *value else {
             return refused(format_args!("is {}; a 64-bit integer is wanted", value.kind()));
         };
         let word = analyzer.normalize(name);

@@ -1,12 +1,12 @@
 //! The routes that change counts: from a body to a batch, and from the Writer's receipt to an answer.
 
 use super::{
-    body::{self, Media},
+    body::{self, MediaType},
     form, headers,
-    headers::Naming,
-    json::{self, Value, Wanted},
-    problem::{self, Kind, Problem},
-    query::{self, Parameters, Query},
+    headers::DedupHeaders,
+    json::{self, MemberValue, MemberKind},
+    problem::{self, ProblemKind, Problem},
+    query::{self, RouteParameters, QueryString},
     settings::INLINE_TEXT_BYTES,
     state::AppState,
     update,
@@ -37,8 +37,8 @@ const UPDATE_TAKES: &str = "application/json; in UTF-8";
 
 /// What the headers of a write say.
 #[derive(Debug)]
-pub(super) struct Heads {
-    pub(super) naming: Naming,
+pub(super) struct WriteHeaders {
+    pub(super) naming: DedupHeaders,
     pub(super) content_type: Option<String>,
     pub(super) content_length: Option<String>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Heads {
 pub(super) async fn post<S, B, E>(
     state: Arc<AppState>,
     query: String,
-    heads: Heads,
+    heads: WriteHeaders,
     forwarded: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -58,15 +58,15 @@ where
     // First of all the body: what is refused with a body on its way ends the connection.
     let whole = body::read(body, heads.content_length.as_deref(), &state.settings, &state.uploads).await?;
     check_meant(&state, forwarded.as_deref())?;
-    let query = Query::of_addition(&query)?;
+    let query = QueryString::of_addition(&query)?;
     let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
-    let media = Media::of(content_type.as_deref(), POST_TAKES)?;
-    if charset.is_some() && media != Media::Plain {
+    let media = MediaType::of(content_type.as_deref(), POST_TAKES)?;
+    if charset.is_some() && media != MediaType::Plain {
         let detail = "only text/plain is taken in another charset; send this in UTF-8";
         return Err(Problem::unsupported_media_type(POST_TAKES, detail));
     }
     let naming = heads.naming;
-    let text = Text { bytes: whole.bytes.clone(), media, charset, naming, namespace: query.namespace.into() };
+    let text = PostedText { bytes: whole.bytes.clone(), media, charset, naming, namespace: query.namespace.into() };
     let identity = state.current()?.identity;
     let (analyzer, tally) = (identity.analyzer, state.tallies.take(identity.hasher()));
     let batch = if text.bytes.len() <= INLINE_TEXT_BYTES {
@@ -82,7 +82,7 @@ where
 pub(super) async fn update<S, B, E>(
     state: Arc<AppState>,
     query: String,
-    heads: Heads,
+    heads: WriteHeaders,
     forwarded: Option<String>,
     body: S,
 ) -> Result<Response, Problem>
@@ -92,8 +92,8 @@ where
 {
     let whole = body::read(body, heads.content_length.as_deref(), &state.settings, &state.uploads).await?;
     check_meant(&state, forwarded.as_deref())?;
-    let query = Query::of_addition(&query)?;
-    if heads.content_type.is_some() && Media::of(heads.content_type.as_deref(), UPDATE_TAKES)? != Media::Json {
+    let query = QueryString::of_addition(&query)?;
+    if heads.content_type.is_some() && MediaType::of(heads.content_type.as_deref(), UPDATE_TAKES)? != MediaType::Json {
         return Err(Problem::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object, word to integer"));
     }
     let once = heads.naming.once(None)?;
@@ -122,11 +122,11 @@ where
 pub(super) async fn remove_words(
     state: Arc<AppState>,
     query: String,
-    naming: Naming,
+    naming: DedupHeaders,
     forwarded: Option<String>,
 ) -> Result<Response, Problem> {
     check_meant(&state, forwarded.as_deref())?;
-    let query = Query::parse(&query, Parameters::REMOVE_WORDS)?;
+    let query = QueryString::parse(&query, RouteParameters::REMOVE_WORDS)?;
     let once = naming.once(None)?;
     let current = state.current()?;
     let identity = current.identity;
@@ -135,7 +135,7 @@ pub(super) async fn remove_words(
         let word = identity.analyzer.normalize(name);
         if word.is_empty() || word.len() > MAX_WORD_BYTES {
             let detail = format!("a word has 1 to {MAX_WORD_BYTES} bytes");
-            return Err(Problem::new(Kind::InvalidParameter, detail));
+            return Err(Problem::new(ProblemKind::InvalidParameter, detail));
         }
         tally.add(&word, 0).expect("nothing is added, so nothing overflows");
     }
@@ -162,13 +162,13 @@ pub(super) async fn drop_namespace(
     state: Arc<AppState>,
     name: String,
     query: String,
-    naming: Naming,
+    naming: DedupHeaders,
     forwarded: Option<String>,
 ) -> Result<Response, Problem> {
     check_meant(&state, forwarded.as_deref())?;
-    let name = form::decode(name.as_bytes(), Kind::InvalidParameter)?;
+    let name = form::decode(name.as_bytes(), ProblemKind::InvalidParameter)?;
     query::check_namespace(&name)?;
-    let query = Query::parse(&query, Parameters::DROP_NAMESPACE)?;
+    let query = QueryString::parse(&query, RouteParameters::DROP_NAMESPACE)?;
     let once = naming.once(None)?;
     let current = state.current()?;
     let namespaces = current.reader.read().namespaces();
@@ -202,36 +202,36 @@ fn check_meant(state: &AppState, forwarded: Option<&str>) -> Result<(), Problem>
 }
 
 /// A text as it came, with what is needed to count it.
-struct Text {
+struct PostedText {
     bytes: Bytes,
-    media: Media,
+    media: MediaType,
     /// Of a plain text that is not UTF-8.
     charset: Option<Charset>,
-    naming: Naming,
+    naming: DedupHeaders,
     namespace: Box<str>,
 }
 
-impl Text {
+impl PostedText {
     async fn into_batch(self, analyzer: Analyzer, tally: WordCounts) -> Result<WriteBatch, Problem> {
         let uploaded;
         let mut id = None;
         let text = match &self.media {
-            Media::Plain => plain_text(&self.bytes, self.charset)?,
-            Media::Form => form_text(&self.bytes)?,
-            Media::Json => {
+            MediaType::Plain => plain_text(&self.bytes, self.charset)?,
+            MediaType::Form => form_text(&self.bytes)?,
+            MediaType::Json => {
                 let posted = json_text(&self.bytes)?;
                 id = posted.id;
                 posted.text
             }
-            Media::Multipart { boundary } => {
+            MediaType::Multipart { boundary } => {
                 uploaded = multipart_text(self.bytes.clone(), boundary).await?;
                 Cow::Borrowed(form::utf8(&uploaded)?)
             }
         };
         if text.is_empty() {
-            return Err(Problem::new(Kind::EmptyText, "the text is empty; post at least one character"));
+            return Err(Problem::new(ProblemKind::EmptyText, "the text is empty; post at least one character"));
         }
-        check_no_nul(text.as_bytes()).map_err(|error| Problem::new(Kind::InvalidBody, error.to_string()))?;
+        check_no_nul(text.as_bytes()).map_err(|error| Problem::new(ProblemKind::InvalidBody, error.to_string()))?;
         let once = self.naming.once(id.as_deref())?;
         Ok(of_text(&text, once, self.namespace, analyzer, tally))
     }
@@ -241,7 +241,7 @@ fn plain_text(bytes: &[u8], charset: Option<Charset>) -> Result<Cow<'_, str>, Pr
     let Some(charset) = charset else { return Ok(Cow::Borrowed(form::utf8(bytes)?)) };
     charset.decode(bytes).map(Cow::Owned).map_err(|offset| {
         let detail = format!("the text is not {}: the byte at offset {offset} cannot stand there", charset.name());
-        Problem::new(Kind::InvalidBody, detail)
+        Problem::new(ProblemKind::InvalidBody, detail)
     })
 }
 
@@ -262,16 +262,16 @@ fn of_text(text: &str, once: Option<IdempotencyKey>, namespace: Box<str>, analyz
 pub(super) fn small_post(
     query: &str,
     content_type: Option<&str>,
-    naming: Naming,
+    naming: DedupHeaders,
     body: &[u8],
     identity: &DatabaseIdentity,
     tallies: &Arc<WordCountsPool>,
 ) -> Option<(WriteBatch, Option<AckLevel>)> {
-    let query = Query::of_addition(query).ok()?;
-    let text = match Media::of(content_type, POST_TAKES).ok()? {
-        Media::Plain => Cow::Borrowed(form::utf8(body).ok()?),
-        Media::Form => form_text(body).ok()?,
-        Media::Json | Media::Multipart { .. } => return None,
+    let query = QueryString::of_addition(query).ok()?;
+    let text = match MediaType::of(content_type, POST_TAKES).ok()? {
+        MediaType::Plain => Cow::Borrowed(form::utf8(body).ok()?),
+        MediaType::Form => form_text(body).ok()?,
+        MediaType::Json | MediaType::Multipart { .. } => return None,
     };
     let once = naming.once(None).ok()?;
     let tally = || tallies.take(identity.hasher());
@@ -281,8 +281,8 @@ pub(super) fn small_post(
 
 /// A body, counted: for the fuzzer.
 #[cfg(feature = "failpoints")]
-pub(super) async fn counted(media: Media, bytes: Bytes) -> Result<WriteBatch, Problem> {
-    let text = Text { bytes, media, charset: None, naming: Naming::default(), namespace: "words".into() };
+pub(super) async fn counted(media: MediaType, bytes: Bytes) -> Result<WriteBatch, Problem> {
+    let text = PostedText { bytes, media, charset: None, naming: DedupHeaders::default(), namespace: "words".into() };
     text.into_batch(Analyzer::Standard, WordCounts::new(hash::WordHasher::new(1))).await
 }
 
@@ -294,15 +294,15 @@ fn fingerprint(once: Option<&IdempotencyKey>, parts: &[&[u8]]) -> u128 {
 fn form_text(body: &[u8]) -> Result<Cow<'_, str>, Problem> {
     let mut text = None;
     for (name, value) in form::pairs(body) {
-        let name = form::decode(name, Kind::InvalidBody)?;
+        let name = form::decode(name, ProblemKind::InvalidBody)?;
         if name == "_charset_" {
-            body::check_charset(&form::decode(value, Kind::InvalidBody)?, POST_TAKES)?;
+            body::check_charset(&form::decode(value, ProblemKind::InvalidBody)?, POST_TAKES)?;
         }
         if name == "text" && text.replace(value).is_some() {
             return Err(twice());
         }
     }
-    form::decode(text.ok_or_else(no_text)?, Kind::InvalidBody)
+    form::decode(text.ok_or_else(no_text)?, ProblemKind::InvalidBody)
 }
 
 /// Whether the JSON body of a post names the write. One that cannot be read does not: the leader refuses it.
@@ -316,29 +316,29 @@ pub(super) async fn has_id(body: &Bytes) -> bool {
 }
 
 /// The JSON body of a post.
-struct Posted<'a> {
+struct PostBody<'a> {
     text: Cow<'a, str>,
     id: Option<Cow<'a, str>>,
 }
 
-fn json_text(body: &[u8]) -> Result<Posted<'_>, Problem> {
+fn json_text(body: &[u8]) -> Result<PostBody<'_>, Problem> {
     if body.is_empty() {
         return Err(no_text());
     }
     read_posted(form::utf8(body)?).map_err(|wrong| {
         let detail = format!("{wrong}; a JSON object with a string member text is wanted, and id if it has one");
-        Problem::new(Kind::InvalidBody, detail)
+        Problem::new(ProblemKind::InvalidBody, detail)
     })
 }
 
-fn read_posted(body: &str) -> Result<Posted<'_>, String> {
+fn read_posted(body: &str) -> Result<PostBody<'_>, String> {
     let (mut text, mut id) = (None, None);
-    let wanted = |name: &str| if ["text", "id"].contains(&name) { Wanted::Scalar } else { Wanted::Nothing };
+    let wanted = |name: &str| if ["text", "id"].contains(&name) { MemberKind::Scalar } else { MemberKind::Nothing };
     json::read_object(body, wanted, |name, value| {
         let slot = if name == "text" { &mut text } else { &mut id };
         let given = match value {
-            Value::String(given) => Some(given),
-            Value::Null if name == "id" => None,
+            MemberValue::String(given) => Some(given),
+            MemberValue::Null if name == "id" => None,
             other => return Err(json::member_error(&name, format_args!("is {}, not a string", other.kind()))),
         };
         match slot.replace(given) {
@@ -347,13 +347,13 @@ fn read_posted(body: &str) -> Result<Posted<'_>, String> {
         }
     })?;
     let text = text.flatten().ok_or("the member text is missing")?;
-    Ok(Posted { text, id: id.flatten() })
+    Ok(PostBody { text, id: id.flatten() })
 }
 
 async fn multipart_text(body: Bytes, boundary: &str) -> Result<Bytes, Problem> {
     let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);
-    let unreadable = |error: multer::Error| Problem::new(Kind::InvalidBody, format!("multipart/form-data: {error}"));
+    let unreadable = |error: multer::Error| Problem::new(ProblemKind::InvalidBody, format!("multipart/form-data: {error}"));
     let mut text = None;
     while let Some(part) = parts.next_field().await.map_err(unreadable)? {
         if part.name() == Some("text") {
@@ -394,11 +394,11 @@ fn check_part(fields: &HeaderMap) -> Result<(), Problem> {
 fn no_text() -> Problem {
     let detail = "there is no text: send a form field text (curl --data-urlencode 'text=…'), JSON {\"text\":…}, or the \
                   text itself as text/plain";
-    Problem::new(Kind::EmptyText, detail)
+    Problem::new(ProblemKind::EmptyText, detail)
 }
 
 fn twice() -> Problem {
-    Problem::new(Kind::InvalidBody, "the form field text is given twice")
+    Problem::new(ProblemKind::InvalidBody, "the form field text is given twice")
 }
 
 /// Runs long work beside the serving threads.
@@ -407,36 +407,36 @@ pub(super) async fn apart<T: Send + 'static>(
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(_) => Err(Problem::new(Kind::Internal, "the text could not be taken apart; nothing was applied")),
+        Err(_) => Err(Problem::new(ProblemKind::Internal, "the text could not be taken apart; nothing was applied")),
     }
 }
 
 async fn submit(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Response, Problem> {
-    settle(state, batch, ack).await.map(|acceptance| accepted(&acceptance))
+    submit_batch(state, batch, ack).await.map(|acceptance| accepted(&acceptance))
 }
 
 /// The same for what takes away. Every delete is answered alike: with the words that were there to be taken.
 async fn removed(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Response, Problem> {
-    let Acceptance { receipt, database } = settle(state, batch, ack).await?;
-    Ok(accepted(&Acceptance { receipt: WriteReceipt { distinct: receipt.words, ..receipt }, database }))
+    let AcceptedWrite { receipt, database } = submit_batch(state, batch, ack).await?;
+    Ok(accepted(&AcceptedWrite { receipt: WriteReceipt { distinct: receipt.words, ..receipt }, database }))
 }
 
 /// A receipt as clients see it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Acceptance {
+pub(super) struct AcceptedWrite {
     pub(super) receipt: WriteReceipt,
     /// The database that its position is of.
     pub(super) database: DatabaseTag,
 }
 
-impl Acceptance {
+impl AcceptedWrite {
     pub(super) fn position(&self) -> PositionToken {
         PositionToken { position: self.receipt.position, database: self.database }
     }
 }
 
 /// Has the Writer take a batch, and waits for its receipt.
-pub(super) async fn settle(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<Acceptance, Problem> {
+pub(super) async fn submit_batch(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<AcceptedWrite, Problem> {
     let leader = state.leader()?;
     let database = state.current()?.identity.tag();
     if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {
@@ -451,12 +451,12 @@ pub(super) async fn settle(state: &AppState, batch: WriteBatch, ack: Option<AckL
             replayed: false,
             stream_last: None,
         };
-        return Ok(Acceptance { receipt, database });
+        return Ok(AcceptedWrite { receipt, database });
     }
     match leader.submit(batch, ack).await {
         Ok(receipt) => {
             count_unreplicated(state, ack, &receipt);
-            Ok(Acceptance { receipt, database })
+            Ok(AcceptedWrite { receipt, database })
         }
         Err(error) => {
             let (problem, refusal) = problem::of_write_error(&error, database);
@@ -473,14 +473,14 @@ pub(super) fn count_unreplicated(state: &AppState, ack: Option<AckLevel>, receip
 }
 
 /// The 202 of a write.
-fn accepted(acceptance: &Acceptance) -> Response {
+fn accepted(acceptance: &AcceptedWrite) -> Response {
     let mut body = Vec::with_capacity(128);
     write_receipt(acceptance, &mut body);
     accepted_with(body, acceptance)
 }
 
 /// The 202 of a write, with this body of JSON.
-pub(super) fn accepted_with(body: Vec<u8>, acceptance: &Acceptance) -> Response {
+pub(super) fn accepted_with(body: Vec<u8>, acceptance: &AcceptedWrite) -> Response {
     let WriteReceipt { acks, replayed, .. } = &acceptance.receipt;
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;
@@ -495,7 +495,7 @@ pub(super) fn accepted_with(body: Vec<u8>, acceptance: &Acceptance) -> Response 
 }
 
 /// The body of that.
-pub(super) fn write_receipt(acceptance: &Acceptance, body: &mut Vec<u8>) {
+pub(super) fn write_receipt(acceptance: &AcceptedWrite, body: &mut Vec<u8>) {
     let WriteReceipt { words, distinct, left_out, acks, replayed, stream_last, .. } = &acceptance.receipt;
     // A repeat may tell of a write that an earlier release has taken.
     let words = (*words).min(MAX_WORDS_TOLD);
@@ -512,12 +512,12 @@ mod tests {
     use super::*;
     use crate::hash::WordHasher;
 
-    async fn batch(media: Media, body: &'static [u8]) -> Result<WriteBatch, Problem> {
-        let text = Text {
+    async fn batch(media: MediaType, body: &'static [u8]) -> Result<WriteBatch, Problem> {
+        let text = PostedText {
             bytes: Bytes::from_static(body),
             media,
             charset: None,
-            naming: Naming::default(),
+            naming: DedupHeaders::default(),
             namespace: "words".into(),
         };
         text.into_batch(Analyzer::Standard, WordCounts::new(WordHasher::new(1))).await
@@ -525,14 +525,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_media_type_gives_the_same_words() {
-        let multipart = Media::Multipart { boundary: "b".to_owned() };
+        let multipart = MediaType::Multipart { boundary: "b".to_owned() };
         let uploaded = b"--b\r\nContent-Disposition: form-data; name=\"text\"; filename=\"t\"\r\n\r\nhello world hello\r\n--b--\r\n";
         for (media, body) in [
-            (Media::Plain, b"hello world hello".as_slice()),
-            (Media::Plain, b"\xef\xbb\xbfhello world hello"),
-            (Media::Json, b"\xef\xbb\xbf{\"text\":\"hello world hello\"}"),
-            (Media::Form, b"x=1&text=hello+world%20hello"),
-            (Media::Json, br#"{"other":[1],"text":"hello world\u0020hello"}"#),
+            (MediaType::Plain, b"hello world hello".as_slice()),
+            (MediaType::Plain, b"\xef\xbb\xbfhello world hello"),
+            (MediaType::Json, b"\xef\xbb\xbf{\"text\":\"hello world hello\"}"),
+            (MediaType::Form, b"x=1&text=hello+world%20hello"),
+            (MediaType::Json, br#"{"other":[1],"text":"hello world\u0020hello"}"#),
             (multipart, uploaded),
         ] {
             let batch = batch(media.clone(), body).await.expect("sound");
@@ -542,26 +542,26 @@ mod tests {
 
     #[tokio::test]
     async fn texts_that_cannot_be_read_are_refused() {
-        let multipart = || Media::Multipart { boundary: "b".to_owned() };
+        let multipart = || MediaType::Multipart { boundary: "b".to_owned() };
         for (media, body, kind) in [
-            (Media::Plain, b"".as_slice(), "empty-text"),
-            (Media::Plain, b"ok \xff", "invalid-utf8"),
-            (Media::Form, b"text=", "empty-text"),
-            (Media::Form, b"other=1", "empty-text"),
-            (Media::Form, b"text=a&text=b", "invalid-body"),
-            (Media::Form, b"text=100%", "invalid-body"),
-            (Media::Form, b"text=%ff", "invalid-utf8"),
-            (Media::Plain, b"h\0i\0", "invalid-body"),
-            (Media::Form, b"text=h%00i", "invalid-body"),
-            (Media::Json, br#"{"text":"a\u0000b"}"#, "invalid-body"),
-            (Media::Json, b"", "empty-text"),
-            (Media::Json, b"{}", "invalid-body"),
-            (Media::Json, br#"{"text":1}"#, "invalid-body"),
-            (Media::Json, br#"{"text":""}"#, "empty-text"),
-            (Media::Json, br#"{"text":"a","text":"b"}"#, "invalid-body"),
-            (Media::Json, br#"{"text":"a","id":5}"#, "invalid-body"),
-            (Media::Json, br#"{"text":"a"} {}"#, "invalid-body"),
-            (Media::Json, b"{\"text\":\"\xff\"}", "invalid-utf8"),
+            (MediaType::Plain, b"".as_slice(), "empty-text"),
+            (MediaType::Plain, b"ok \xff", "invalid-utf8"),
+            (MediaType::Form, b"text=", "empty-text"),
+            (MediaType::Form, b"other=1", "empty-text"),
+            (MediaType::Form, b"text=a&text=b", "invalid-body"),
+            (MediaType::Form, b"text=100%", "invalid-body"),
+            (MediaType::Form, b"text=%ff", "invalid-utf8"),
+            (MediaType::Plain, b"h\0i\0", "invalid-body"),
+            (MediaType::Form, b"text=h%00i", "invalid-body"),
+            (MediaType::Json, br#"{"text":"a\u0000b"}"#, "invalid-body"),
+            (MediaType::Json, b"", "empty-text"),
+            (MediaType::Json, b"{}", "invalid-body"),
+            (MediaType::Json, br#"{"text":1}"#, "invalid-body"),
+            (MediaType::Json, br#"{"text":""}"#, "empty-text"),
+            (MediaType::Json, br#"{"text":"a","text":"b"}"#, "invalid-body"),
+            (MediaType::Json, br#"{"text":"a","id":5}"#, "invalid-body"),
+            (MediaType::Json, br#"{"text":"a"} {}"#, "invalid-body"),
+            (MediaType::Json, b"{\"text\":\"\xff\"}", "invalid-utf8"),
             (multipart(), b"", "invalid-body"),
             (multipart(), b"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\na\r\n--b--\r\n", "empty-text"),
             (multipart(), b"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\na", "invalid-body"),
@@ -575,7 +575,7 @@ mod tests {
     #[tokio::test]
     async fn over_long_tokens_are_left_out_and_counted_as_such() {
         let long: &'static str = Box::leak(format!("a {} b", "x".repeat(MAX_WORD_BYTES + 1)).into_boxed_str());
-        let batch = batch(Media::Plain, long.as_bytes()).await.expect("sound");
+        let batch = batch(MediaType::Plain, long.as_bytes()).await.expect("sound");
         assert_eq!((batch.words, batch.left_out), (2, 1));
     }
 
@@ -590,7 +590,7 @@ mod tests {
             replayed: false,
             stream_last: None,
         };
-        let acceptance = |receipt| Acceptance { receipt, database: DatabaseTag::of(7) };
+        let acceptance = |receipt| AcceptedWrite { receipt, database: DatabaseTag::of(7) };
         let plain = accepted(&acceptance(receipt));
         assert!(!plain.headers().contains_key(&headers::MEMDB_REPLAYED));
         assert_eq!(plain.headers()[&headers::MEMDB_POSITION], "1-7-00000007");

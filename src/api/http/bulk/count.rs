@@ -1,9 +1,9 @@
 //! Counts a block of lines.
 
 use super::{
-    super::json::{self, Value, Wanted},
-    Format,
-    lines::Block,
+    super::json::{self, MemberValue, MemberKind},
+    LineFormat,
+    lines::LineBlock,
 };
 use crate::{
     charset::check_no_nul,
@@ -15,7 +15,7 @@ use crate::{
 use std::{borrow::Cow, ops::Range};
 
 /// What a block holds.
-pub(super) struct Counted {
+pub(super) struct BlockCounts {
     /// The block's buffer, to be used again.
     pub(super) spare: Vec<u8>,
     pub(super) tally: WordCounts,
@@ -23,12 +23,12 @@ pub(super) struct Counted {
     pub(super) left_out: u64,
     pub(super) refused: u64,
     /// The first of the lines that are refused, with the reason.
-    pub(super) refusals: Vec<Refusal>,
+    pub(super) refusals: Vec<RefusedLine>,
 }
 
 /// A line that is refused.
 #[derive(Debug, serde::Serialize)]
-pub(super) struct Refusal {
+pub(super) struct RefusedLine {
     /// Its number, from 1.
     pub(super) line: u64,
     /// Why.
@@ -42,22 +42,22 @@ pub(super) const REFUSALS_TOLD: usize = 100;
 
 /// How lines become words.
 #[derive(Clone, Copy)]
-pub(super) struct Manner {
-    pub(super) format: Format,
+pub(super) struct LineOptions {
+    pub(super) format: LineFormat,
     pub(super) analyzer: Analyzer,
     /// The most bytes a line may have.
     pub(super) limit: usize,
 }
 
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
-pub(super) fn count(block: Block, manner: &Manner, (tally, other): (WordCounts, WordCounts), parts: &mut PartitionedCounter) -> Counted {
-    let mut counted = Counted::new(tally);
+pub(super) fn count(block: LineBlock, manner: &LineOptions, (tally, other): (WordCounts, WordCounts), parts: &mut PartitionedCounter) -> BlockCounts {
+    let mut counted = BlockCounts::new(tally);
     let is_text = check_no_nul(&block.bytes).is_ok();
-    if manner.format == Format::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
+    if manner.format == LineFormat::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
             Ok(text) => counted.add_whole(text, manner.analyzer, parts, other),
-            Err(error) => counted.add_lines(Block { bytes: error.into_bytes(), ..block }, manner),
+            Err(error) => counted.add_lines(LineBlock { bytes: error.into_bytes(), ..block }, manner),
         }
     } else {
         counted.add_lines(block, manner);
@@ -68,14 +68,14 @@ pub(super) fn count(block: Block, manner: &Manner, (tally, other): (WordCounts, 
 /// Counts the words of a block into `tally`, which is empty, line by line: a line with which a word would leave the 64-bit
 /// range is refused. `count_of` gives the count of a word in front of the block.
 pub(super) fn count_what_fits(
-    block: Block,
-    manner: &Manner,
+    block: LineBlock,
+    manner: &LineOptions,
     mut tally: WordCounts,
     count_of: impl Fn(&str) -> i64,
-) -> Counted {
+) -> BlockCounts {
     let hasher = tally.hasher();
-    let mut counted = Counted::new(WordCounts::new(hasher));
-    let (mut line, mut words) = (Counted::new(WordCounts::new(hasher)), WordCounts::new(hasher));
+    let mut counted = BlockCounts::new(WordCounts::new(hasher));
+    let (mut line, mut words) = (BlockCounts::new(WordCounts::new(hasher)), WordCounts::new(hasher));
     counted.refuse_or_add(&block, manner, |counted, text| {
         words.clear();
         (line.words, line.left_out) = (0, 0);
@@ -98,7 +98,7 @@ pub(super) fn count_what_fits(
     counted
 }
 
-impl Counted {
+impl BlockCounts {
     fn new(tally: WordCounts) -> Self {
         Self { spare: Vec::new(), tally, words: 0, left_out: 0, refused: 0, refusals: Vec::new() }
     }
@@ -141,7 +141,7 @@ impl Counted {
     }
 
     /// Adds line by line.
-    fn add_lines(&mut self, block: Block, manner: &Manner) {
+    fn add_lines(&mut self, block: LineBlock, manner: &LineOptions) {
         let mut tally = self.take_tally();
         self.refuse_or_add(&block, manner, |counted, text| {
             counted.add(text, manner.analyzer, &mut tally);
@@ -154,8 +154,8 @@ impl Counted {
     /// Gives each line's text to `add`, and notes the lines that are refused, by that too.
     fn refuse_or_add(
         &mut self,
-        block: &Block,
-        manner: &Manner,
+        block: &LineBlock,
+        manner: &LineOptions,
         mut add: impl FnMut(&mut Self, &str) -> Result<(), String>,
     ) {
         let mut from = 0;
@@ -181,7 +181,7 @@ impl Counted {
     fn refuse(&mut self, line: u64, reason: String) {
         self.refused += 1;
         if self.refusals.len() < REFUSALS_TOLD {
-            self.refusals.push(Refusal { line, reason });
+            self.refusals.push(RefusedLine { line, reason });
         }
     }
 }
@@ -207,13 +207,13 @@ fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
     end
 }
 
-fn text(line: &[u8], format: Format) -> Result<Cow<'_, str>, String> {
+fn text(line: &[u8], format: LineFormat) -> Result<Cow<'_, str>, String> {
     let line = decode_utf8(line).map_err(|error| error.to_string())?;
-    let line = if format == Format::Json { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
+    let line = if format == LineFormat::Json { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
     let text = match format {
-        Format::Plain => Ok(Cow::Borrowed(line)),
-        Format::Json if line.trim_ascii().is_empty() => Ok(Cow::Borrowed("")),
-        Format::Json => {
+        LineFormat::Plain => Ok(Cow::Borrowed(line)),
+        LineFormat::Json if line.trim_ascii().is_empty() => Ok(Cow::Borrowed("")),
+        LineFormat::Json => {
             json_text(line).map_err(|wrong| format!("{wrong}; a JSON object with a string member text is wanted"))
         }
     }?;
@@ -223,9 +223,9 @@ fn text(line: &[u8], format: Format) -> Result<Cow<'_, str>, String> {
 
 fn json_text(line: &str) -> Result<Cow<'_, str>, String> {
     let mut text = None;
-    let wanted = |name: &str| if name == "text" { Wanted::Scalar } else { Wanted::Nothing };
+    let wanted = |name: &str| if name == "text" { MemberKind::Scalar } else { MemberKind::Nothing };
     json::read_object(line, wanted, |name, value| match value {
-        Value::String(value) => match text.replace(value) {
+        MemberValue::String(value) => match text.replace(value) {
             Some(_) => Err(json::member_error(&name, "is given twice")),
             None => Ok(()),
         },
@@ -239,30 +239,30 @@ mod tests {
     use super::*;
     use crate::hash::WordHasher;
 
-    fn counted(bytes: &[u8], format: Format, limit: usize) -> Counted {
+    fn counted(bytes: &[u8], format: LineFormat, limit: usize) -> BlockCounts {
         let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
-        let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
+        let block = LineBlock { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
         let tally = || WordCounts::new(WordHasher::new(1));
-        let manner = Manner { format, analyzer: Analyzer::Standard, limit };
+        let manner = LineOptions { format, analyzer: Analyzer::Standard, limit };
         count(block, &manner, (tally(), tally()), &mut PartitionedCounter::default())
     }
 
-    fn told(counted: &Counted) -> (u64, usize, Vec<u64>) {
+    fn told(counted: &BlockCounts) -> (u64, usize, Vec<u64>) {
         (counted.words, counted.tally.len(), counted.refusals.iter().map(|refusal| refusal.line).collect())
     }
 
     #[test]
     fn lines_that_cannot_be_read_are_refused_and_the_others_count() {
-        assert_eq!(told(&counted(b"a b\n\nb c\n", Format::Plain, 99)), (4, 3, vec![]));
-        assert_eq!(told(&counted(b"a b\n\xff\nb c\n", Format::Plain, 99)), (4, 3, vec![12]));
-        assert_eq!(told(&counted(b"a b\naaaaaa bbbb\nb c\n", Format::Plain, 9)), (4, 3, vec![12]));
-        assert_eq!(told(&counted(b"a b\nh\0i\0\nb c\n", Format::Plain, 99)), (4, 3, vec![12]));
+        assert_eq!(told(&counted(b"a b\n\nb c\n", LineFormat::Plain, 99)), (4, 3, vec![]));
+        assert_eq!(told(&counted(b"a b\n\xff\nb c\n", LineFormat::Plain, 99)), (4, 3, vec![12]));
+        assert_eq!(told(&counted(b"a b\naaaaaa bbbb\nb c\n", LineFormat::Plain, 9)), (4, 3, vec![12]));
+        assert_eq!(told(&counted(b"a b\nh\0i\0\nb c\n", LineFormat::Plain, 99)), (4, 3, vec![12]));
         let marked = b"\xef\xbb\xbf{\"text\":\"a\"}\n{\"text\":\"h\\u0000\"}\n\xef\xbb\xbf\n";
-        assert_eq!(told(&counted(marked, Format::Json, 99)), (1, 1, vec![12]));
+        assert_eq!(told(&counted(marked, LineFormat::Json, 99)), (1, 1, vec![12]));
         let json =
             b"{\"text\":\"a b\",\"n\":1}\n \n{\"text\":1}\n{}\nx\n{\"text\":\"\xff\"}\n{\"text\":\"A\\u0020\"}\n";
-        assert_eq!(told(&counted(json, Format::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
+        assert_eq!(told(&counted(json, LineFormat::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         let text = format!(
             "caf\u{e9} caf\u{e9}\n{ascii}\u{201c}Plain\u{201d} letters\n\n{ascii}la caf\u{e9}teria, e\u{301}t\u{e9}"
         );
-        let all = counted(format!("{text}\n").as_bytes(), Format::Plain, 1 << 20);
+        let all = counted(format!("{text}\n").as_bytes(), LineFormat::Plain, 1 << 20);
         let (mut plain, mut words) = (WordCounts::new(WordHasher::new(1)), 0);
         Analyzer::Standard.words_within(&text, MAX_WORD_BYTES, |word| {
             plain.add(word, 1).expect("few words");
@@ -293,25 +293,25 @@ mod tests {
             let first = counted(bytes, format, 99);
             let mut bytes = first.spare;
             bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
-            let block = Block { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
-            let manner = Manner { format, analyzer: Analyzer::Standard, limit: 99 };
+            let block = LineBlock { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
+            let manner = LineOptions { format, analyzer: Analyzer::Standard, limit: 99 };
             count_what_fits(block, &manner, WordCounts::new(WordHasher::new(1)), count_of)
         };
         let nearly = |word: &str| if word == "the" { i64::MAX - 2 } else { 0 };
         // Two fit: of line 12 there would be two more than those of line 11, so that the one of 13 counts in their place.
         let text = b"The whale\nthe the\nthe sea\na \xff\nthe\nwhale caf\xc3\xa9\n";
-        let all = fits(text, Format::Plain, nearly);
+        let all = fits(text, LineFormat::Plain, nearly);
         assert_eq!(told(&all), (6, 4, vec![12, 14, 15]));
         assert!(all.refusals[0].reason.contains("the count of \"the\" would leave"), "{}", all.refusals[0].reason);
         let json = b"{\"text\":\"a the\"}\n{\"text\":\"the the\"}\n{}\n{\"text\":\"b\"}\n";
-        assert_eq!(told(&fits(json, Format::Json, nearly)), (3, 3, vec![12, 13]));
-        assert_eq!(told(&fits(b"the\nthe\n", Format::Plain, |_| i64::MAX)), (0, 0, vec![11, 12]));
-        assert_eq!(told(&fits(b"the\nsea\n", Format::Plain, |_| i64::MIN)), (2, 2, vec![]));
+        assert_eq!(told(&fits(json, LineFormat::Json, nearly)), (3, 3, vec![12, 13]));
+        assert_eq!(told(&fits(b"the\nthe\n", LineFormat::Plain, |_| i64::MAX)), (0, 0, vec![11, 12]));
+        assert_eq!(told(&fits(b"the\nsea\n", LineFormat::Plain, |_| i64::MIN)), (2, 2, vec![]));
     }
 
     #[test]
     fn of_many_refused_lines_the_first_are_told() {
-        let all = counted(&b"\xff\n".repeat(1_000), Format::Plain, 99);
+        let all = counted(&b"\xff\n".repeat(1_000), LineFormat::Plain, 99);
         assert_eq!((all.refused, all.refusals.len()), (1_000, REFUSALS_TOLD));
     }
 }

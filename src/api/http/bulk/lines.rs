@@ -1,6 +1,6 @@
 //! Cuts a body into blocks of whole lines, keeps the running hash over them, and skips what is done already.
 
-use super::super::problem::{Kind, Problem};
+use super::super::problem::{ProblemKind, Problem};
 use crate::limits::BULK_BLOCK_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -9,7 +9,7 @@ const BLOCK_ROOM: usize = BULK_BLOCK_BYTES + BULK_BLOCK_BYTES / 8;
 
 /// Lines that are counted together.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct LineBlock {
     /// The lines, each with its line end.
     pub(super) bytes: Vec<u8>,
     /// Lines in front of them.
@@ -27,7 +27,7 @@ pub(super) struct Block {
 }
 
 /// The lines of a body as it comes. Holds a block and the longest line at most, whatever comes.
-pub(super) struct Lines {
+pub(super) struct LineReader {
     limit: usize,
     buffer: Vec<u8>,
     /// Bytes at the front of `buffer` that the hash has already.
@@ -49,7 +49,7 @@ pub(super) struct Lines {
     spare: Vec<u8>,
 }
 
-impl Lines {
+impl LineReader {
     /// The lines of a body that is counted as `parts` say: namespace and format. `limit` is the most bytes a line may have.
     /// `skip` lines are done already, with this running hash.
     pub(super) fn new(parts: &[&[u8]], limit: usize, skip: Option<(u64, u128)>) -> Self {
@@ -104,7 +104,7 @@ impl Lines {
         }
     }
 
-    /// Takes what has come, of which there should not be more than [`BULK_BLOCK_BYTES`] before [`Lines::block`] is asked.
+    /// Takes what has come, of which there should not be more than [`BULK_BLOCK_BYTES`] before [`LineReader::block`] is asked.
     pub(super) fn push(&mut self, mut piece: &[u8]) {
         if self.dropping {
             let end = memchr::memchr(b'\n', piece).map_or(piece.len(), |at| at + 1);
@@ -123,7 +123,7 @@ impl Lines {
     }
 
     /// The next block, once there is a large one; with `now`, whatever whole lines there are.
-    pub(super) fn block(&mut self, now: bool) -> Result<Option<Block>, Problem> {
+    pub(super) fn block(&mut self, now: bool) -> Result<Option<LineBlock>, Problem> {
         loop {
             if self.buffer.len() < BULK_BLOCK_BYTES && !now {
                 return Ok(None);
@@ -150,7 +150,7 @@ impl Lines {
     ///
     /// # Errors
     /// If it ended before what is done already.
-    pub(super) fn last(&mut self) -> Result<Option<Block>, Problem> {
+    pub(super) fn last(&mut self) -> Result<Option<LineBlock>, Problem> {
         if self.dropping {
             self.hash.update(b"\n");
             self.end_dropped();
@@ -173,7 +173,7 @@ impl Lines {
     }
 
     /// Takes the whole lines out; `None` if all of them are done already.
-    fn cut(&mut self) -> Result<Option<Block>, Problem> {
+    fn cut(&mut self) -> Result<Option<LineBlock>, Problem> {
         let mut rest = std::mem::take(&mut self.spare);
         rest.clear();
         if self.whole >= BULK_BLOCK_BYTES / 2 {
@@ -213,7 +213,7 @@ impl Lines {
         let (done, so_far) = (self.lines, self.so_far);
         self.lines += count - skipped;
         self.so_far = self.hash.digest128();
-        Ok(Some(Block { bytes, done, upto: self.lines, so_far, hash: self.so_far, first_too_long, longest }))
+        Ok(Some(LineBlock { bytes, done, upto: self.lines, so_far, hash: self.so_far, first_too_long, longest }))
     }
 }
 
@@ -227,7 +227,7 @@ fn behind_line(bytes: &[u8], lines: u64) -> usize {
 
 fn another(what: &str) -> Problem {
     let detail = format!("{what}: this is another text than the one that was begun under this Memdb-Stream");
-    Problem::new(Kind::KeyReused, detail)
+    Problem::new(ProblemKind::KeyReused, detail)
 }
 
 #[cfg(test)]
@@ -236,8 +236,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// The blocks of a body that comes in these pieces, flushed behind those in `flushed`.
-    fn blocks(pieces: &[&[u8]], limit: usize, skip: Option<(u64, u128)>, flush: bool) -> Result<Vec<Block>, Problem> {
-        let mut lines = Lines::new(&[b"words"], limit, skip);
+    fn blocks(pieces: &[&[u8]], limit: usize, skip: Option<(u64, u128)>, flush: bool) -> Result<Vec<LineBlock>, Problem> {
+        let mut lines = LineReader::new(&[b"words"], limit, skip);
         let mut all = Vec::new();
         for piece in pieces {
             lines.push(piece);

@@ -9,7 +9,7 @@ use std::{mem::MaybeUninit, str};
 
 /// What the begin of some bytes is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen<'a> {
+pub(super) enum ParsedHead<'a> {
     /// The begin of a head that may be the lane's.
     Partial,
     /// A head that is the lane's, and the begin of its body: both have so many bytes.
@@ -17,23 +17,23 @@ pub(super) enum Seen<'a> {
     /// Not the lane's.
     Other,
     /// A request, with its body so many bytes, and what it calls this node.
-    Whole(usize, &'a [u8], Asked<'a>),
+    Whole(usize, &'a [u8], FastRequest<'a>),
 }
 
 /// A request the lane may answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked<'a> {
+pub(super) enum FastRequest<'a> {
     /// `GET /health`.
     Health,
     /// `GET /wordcount?`, with what the routes would look at.
     Wordcount { query: &'a str, min_position: Option<PositionToken>, if_none_match: Option<&'a str> },
     /// `POST /post`.
-    Post(Posted<'a>),
+    Post(PostRequest<'a>),
 }
 
 /// A text that is posted, with what the routes would look at.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Posted<'a> {
+pub(super) struct PostRequest<'a> {
     pub(super) query: &'a str,
     pub(super) content_type: Option<&'a str>,
     pub(super) key: Option<&'a str>,
@@ -51,10 +51,10 @@ const POST: &[u8] = b"POST /post";
 
 /// Looks at the request that begins `bytes`.
 #[inline]
-pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Seen<'_> {
+pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> ParsedHead<'_> {
     let posts = bytes.starts_with(POST);
     if !posts && !bytes.starts_with(GET) {
-        return if GET.starts_with(bytes) || POST.starts_with(bytes) { Seen::Partial } else { Seen::Other };
+        return if GET.starts_with(bytes) || POST.starts_with(bytes) { ParsedHead::Partial } else { ParsedHead::Other };
     }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
@@ -62,36 +62,36 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> Seen<'_> {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes && request.version == Some(1) => {
             let target = request.path.unwrap_or_default();
             if posts {
-                return posted(target, request.headers).map_or(Seen::Other, |post| with_body(post, head_bytes, bytes));
+                return posted(target, request.headers).map_or(ParsedHead::Other, |post| with_body(post, head_bytes, bytes));
             }
-            asked(target, request.headers).map_or(Seen::Other, |(host, asked)| Seen::Whole(head_bytes, host, asked))
+            asked(target, request.headers).map_or(ParsedHead::Other, |(host, asked)| ParsedHead::Whole(head_bytes, host, asked))
         }
-        Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => Seen::Partial,
-        _ => Seen::Other,
+        Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => ParsedHead::Partial,
+        _ => ParsedHead::Other,
     }
 }
 
 /// A post whose head has so many bytes, with what there is of its body.
-fn with_body<'a>((host, post, length): Post<'a>, head_bytes: usize, bytes: &'a [u8]) -> Seen<'a> {
+fn with_body<'a>((host, post, length): ParsedPost<'a>, head_bytes: usize, bytes: &'a [u8]) -> ParsedHead<'a> {
     let whole = head_bytes + length;
     if whole > MAX_POST_BYTES {
-        return Seen::Other;
+        return ParsedHead::Other;
     }
     match bytes.get(head_bytes..whole) {
-        Some(body) => Seen::Whole(whole, host, Asked::Post(Posted { body, ..post })),
-        None => Seen::Body(whole),
+        Some(body) => ParsedHead::Whole(whole, host, FastRequest::Post(PostRequest { body, ..post })),
+        None => ParsedHead::Body(whole),
     }
 }
 
 /// What a post calls this node, the post without its body, and how long that is.
-type Post<'a> = (&'a [u8], Posted<'a>, usize);
+type ParsedPost<'a> = (&'a [u8], PostRequest<'a>, usize);
 
-fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Post<'a>> {
+fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<ParsedPost<'a>> {
     let query = match target.strip_prefix("/post")? {
         "" => "",
         query => query.strip_prefix('?').filter(|query| is_plain(query))?,
     };
-    let (mut host, mut length, mut post) = (None, None, Posted { query, ..Posted::default() });
+    let (mut host, mut length, mut post) = (None, None, PostRequest { query, ..PostRequest::default() });
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let value = match field.name.len() {
@@ -125,7 +125,7 @@ fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<Post<'
     Some((host?, post, length.parse().ok()?))
 }
 
-fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(&'a [u8], Asked<'a>)> {
+fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(&'a [u8], FastRequest<'a>)> {
     let (mut host, mut min_position, mut if_none_match) = (None, None, None);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -160,10 +160,10 @@ fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(&'a [u
     }
     let host = host?;
     if target == "/health" {
-        return Some((host, Asked::Health));
+        return Some((host, FastRequest::Health));
     }
     let query = target.strip_prefix("/wordcount?").filter(|query| is_plain(query))?;
-    Some((host, Asked::Wordcount { query, min_position, if_none_match }))
+    Some((host, FastRequest::Wordcount { query, min_position, if_none_match }))
 }
 
 /// What a URI is made of for certain; another may be one too, or none.
@@ -182,19 +182,19 @@ mod tests {
     use super::*;
     use crate::position::Position;
 
-    fn wordcount(query: &str) -> Asked<'_> {
-        Asked::Wordcount { query, min_position: None, if_none_match: None }
+    fn wordcount(query: &str) -> FastRequest<'_> {
+        FastRequest::Wordcount { query, min_position: None, if_none_match: None }
     }
 
     #[test]
     fn the_plainest_requests_are_the_lanes() {
         for (head, expected) in [
-            ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", Asked::Health),
+            ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", FastRequest::Health),
             ("GET /wordcount?word=a HTTP/1.1\r\nhost:a\r\nX: \u{fc}\r\n\r\n", wordcount("word=a")),
             ("GET /wordcount? HTTP/1.1\nHost:\nConnection: Keep-Alive\n\n", wordcount("")),
             (
                 "GET /wordcount?word=%41+b&ns=x HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"x\", *\r\nMemdb-Min-Position: 1-7-00000007\r\n\r\n",
-                Asked::Wordcount {
+                FastRequest::Wordcount {
                     query: "word=%41+b&ns=x",
                     min_position: Some(PositionToken::of(7, Position::new(1, 7))),
                     if_none_match: Some("\"x\", *"),
@@ -202,15 +202,15 @@ mod tests {
             ),
         ] {
             for cut in 0..head.len() {
-                assert_eq!(look(&head.as_bytes()[..cut], 1_000), Seen::Partial, "{head:?} cut at {cut}");
+                assert_eq!(look(&head.as_bytes()[..cut], 1_000), ParsedHead::Partial, "{head:?} cut at {cut}");
             }
             let followed = format!("{head}GET");
             let seen = look(followed.as_bytes(), 1_000);
             assert!(
-                matches!(&seen, Seen::Whole(bytes, _, asked) if *bytes == head.len() && *asked == expected),
+                matches!(&seen, ParsedHead::Whole(bytes, _, asked) if *bytes == head.len() && *asked == expected),
                 "{head:?}"
             );
-            assert_eq!(look(followed.as_bytes(), head.len() - 1), Seen::Other, "{head:?} over the limit");
+            assert_eq!(look(followed.as_bytes(), head.len() - 1), ParsedHead::Other, "{head:?} over the limit");
         }
     }
 
@@ -218,19 +218,19 @@ mod tests {
     fn a_small_post_is_the_lanes_once_its_body_is_there() {
         let head = "POST /post?ack=disk HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nIdempotency-Key: k\r\nContent-Length: 5\r\n\r\n";
         let whole = format!("{head}helloGET");
-        let post = Posted {
+        let post = PostRequest {
             query: "ack=disk",
             content_type: Some("text/plain"),
             key: Some("k"),
             body: b"hello",
-            ..Posted::default()
+            ..PostRequest::default()
         };
-        assert_eq!(look(whole.as_bytes(), 1_000), Seen::Whole(head.len() + 5, b"a", Asked::Post(post)));
+        assert_eq!(look(whole.as_bytes(), 1_000), ParsedHead::Whole(head.len() + 5, b"a", FastRequest::Post(post)));
         for cut in 0..head.len() {
-            assert_eq!(look(&whole.as_bytes()[..cut], 1_000), Seen::Partial, "cut at {cut}");
+            assert_eq!(look(&whole.as_bytes()[..cut], 1_000), ParsedHead::Partial, "cut at {cut}");
         }
         for cut in head.len()..head.len() + 5 {
-            assert_eq!(look(&whole.as_bytes()[..cut], 1_000), Seen::Body(head.len() + 5), "cut at {cut}");
+            assert_eq!(look(&whole.as_bytes()[..cut], 1_000), ParsedHead::Body(head.len() + 5), "cut at {cut}");
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
             ("/post#x", "Content-Length: 5"),
         ] {
             let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nhello");
-            assert_eq!(look(head.as_bytes(), 1_000), Seen::Other, "{head:?}");
+            assert_eq!(look(head.as_bytes(), 1_000), ParsedHead::Other, "{head:?}");
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
         ];
         let all = lines.into_iter().map(with).chain(targets.into_iter().map(to));
         for head in all.chain(others.into_iter().map(str::to_owned)) {
-            assert_eq!(look(head.as_bytes(), 1_000), Seen::Other, "{head:?}");
+            assert_eq!(look(head.as_bytes(), 1_000), ParsedHead::Other, "{head:?}");
         }
     }
 }

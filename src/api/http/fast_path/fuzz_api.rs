@@ -1,8 +1,8 @@
 //! The lane beside hyper and the routes, without a connection: for the fuzzer (`fuzz/targets`). Only in builds for tests.
 
 use super::{
-    super::{front::Front, guesses::Client, routes, state::AppState, test_support::state},
-    desk::{Desk, Rest},
+    super::{middleware::InstrumentedService, secret_throttle::ConnectionPeer, routes, state::AppState, test_support::state},
+    responder::{FastPathResponder, Remainder},
 };
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// Requests, and their answers on both ways.
-pub struct Answered {
+pub struct BothAnswers {
     /// Bytes of the requests that the lane has answered.
     pub consumed: usize,
     /// Its answers, without their dates.
@@ -23,23 +23,23 @@ pub struct Answered {
 }
 
 /// Answers the requests that come in pieces of this size.
-pub fn answered(bytes: &[u8], piece: usize) -> Answered {
+pub fn answered(bytes: &[u8], piece: usize) -> BothAnswers {
     thread_local!(static STATE: Arc<AppState> = Arc::new(state()));
     STATE.with(|state| {
-        let (mut desk, mut consumed, mut come, mut lane) = (Desk::default(), 0, 0, Vec::new());
+        let (mut desk, mut consumed, mut come, mut lane) = (FastPathResponder::default(), 0, 0, Vec::new());
         loop {
             let (done, rest) = desk.answer(&bytes[consumed..come], state, Instant::now());
             consumed += done;
             lane.extend_from_slice(&desk.answers);
             match rest {
-                Rest::Waiting => {}
-                Rest::Partial | Rest::Body(_) if come < bytes.len() => come = bytes.len().min(come + piece),
-                Rest::Partial | Rest::Body(_) | Rest::Post | Rest::Other => break,
+                Remainder::Waiting => {}
+                Remainder::Partial | Remainder::Body(_) if come < bytes.len() => come = bytes.len().min(come + piece),
+                Remainder::Partial | Remainder::Body(_) | Remainder::Post | Remainder::Other => break,
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let routes = runtime.block_on(by_routes(state, &bytes[..consumed]));
-        Answered { consumed, lane: undated(&lane), routes: undated(&routes) }
+        BothAnswers { consumed, lane: undated(&lane), routes: undated(&routes) }
     })
 }
 
@@ -47,7 +47,7 @@ async fn by_routes(state: &Arc<AppState>, requests: &[u8]) -> Vec<u8> {
     let (server, mut client) = tokio::io::duplex(16 << 20);
     client.write_all(requests).await.expect("they fit");
     client.shutdown().await.expect("it is open");
-    let front = Front::new(warp::service(routes::routes(state)), Arc::clone(state), Client::unknown(), None);
+    let front = InstrumentedService::new(warp::service(routes::routes(state)), Arc::clone(state), ConnectionPeer::unknown(), None);
     let served = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), front).await;
     assert!(served.is_ok(), "hyper does not take what the lane has answered: {served:?}");
     let mut answers = Vec::new();

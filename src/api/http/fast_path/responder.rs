@@ -6,14 +6,14 @@
 use super::{
     super::{
         browsers::{BrowserPolicy, VARY_BY},
-        headers::{self, Naming},
+        headers::{self, DedupHeaders},
         problem::Problem,
-        query::{Parameters, Query},
+        query::{RouteParameters, QueryString},
         reads, request_log,
         state::AppState,
-        writes::{self, Acceptance},
+        writes::{self, AcceptedWrite},
     },
-    request::{self, Asked, Posted, Seen},
+    request::{self, FastRequest, PostRequest, ParsedHead},
 };
 use crate::{
     leader::AckLevel,
@@ -35,14 +35,14 @@ const ANSWER_BYTES: usize = 32 << 10;
 
 /// What is to be done with the bytes that were not consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum Remainder {
     /// Nothing, or the begin of a head: more must come.
     Partial,
     /// Requests that wait until the answers are sent.
     Waiting,
     /// They begin with a post, of so many bytes with its head, that is not whole.
     Body(usize),
-    /// They follow a post, which is at [`Desk::post`].
+    /// They follow a post, which is at [`FastPathResponder::post`].
     Post,
     /// They begin with a request that is not the lane's.
     Other,
@@ -50,7 +50,7 @@ pub(super) enum Rest {
 
 /// Where one serving thread writes its answers: one for all its connections, which have their turn one after the other.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct FastPathResponder {
     pub(super) answers: Vec<u8>,
     /// A post to be settled, before anything behind it is looked at.
     pub(super) post: Option<(WriteBatch, Option<AckLevel>)>,
@@ -59,22 +59,22 @@ pub(super) struct Desk {
     host: Vec<u8>,
     /// Whether answers say that they depend on `Origin`.
     varies: bool,
-    date: Date,
-    answered: Answered,
+    date: DateHeader,
+    answered: AnswerTally,
 }
 
 /// Requests of one turn, by what they are counted under.
 #[derive(Default)]
-struct Answered {
+struct AnswerTally {
     health: u64,
     read: u64,
     not_modified: u64,
 }
 
-impl Desk {
+impl FastPathResponder {
     /// Answers the requests in `bytes`, as many as are the lane's, into `answers`, which is emptied first. Gives how many
     /// bytes that were.
-    pub(super) fn answer(&mut self, bytes: &[u8], state: &AppState, now: Instant) -> (usize, Rest) {
+    pub(super) fn answer(&mut self, bytes: &[u8], state: &AppState, now: Instant) -> (usize, Remainder) {
         self.answers.clear();
         self.post = None;
         self.date.bring_up_to(now);
@@ -85,10 +85,10 @@ impl Desk {
         let mut done = 0;
         let rest = loop {
             if done == bytes.len() {
-                break Rest::Partial;
+                break Remainder::Partial;
             }
             if self.answers.len() >= ANSWER_BYTES {
-                break Rest::Waiting;
+                break Remainder::Waiting;
             }
             let begun = self.answers.len();
             // A defect costs no connection: what is not answered here is the routes', who tell of their defects.
@@ -100,18 +100,18 @@ impl Desk {
                 Err(_) => {
                     self.answers.truncate(begun);
                     self.post = None;
-                    break Rest::Other;
+                    break Remainder::Other;
                 }
             }
             if self.post.is_some() {
-                break Rest::Post;
+                break Remainder::Post;
             }
         };
         (done, rest)
     }
 
     /// Writes the answer to a post, and counts it.
-    pub(super) fn answer_post(&mut self, settled: Result<Acceptance, Problem>, state: &AppState, begun: Instant) {
+    pub(super) fn answer_post(&mut self, settled: Result<AcceptedWrite, Problem>, state: &AppState, begun: Instant) {
         let now = Instant::now();
         self.answers.clear();
         self.date.bring_up_to(now);
@@ -127,7 +127,7 @@ impl Desk {
 
     /// Counts what the last turn has answered.
     pub(super) fn count(&mut self, state: &AppState, each: Duration) {
-        let Answered { health, read, not_modified } = std::mem::take(&mut self.answered);
+        let AnswerTally { health, read, not_modified } = std::mem::take(&mut self.answered);
         for (route, path, status, requests) in [
             (RouteLabel::Wordcount, "/wordcount", 200, read),
             (RouteLabel::Wordcount, "/wordcount", 304, not_modified),
@@ -150,41 +150,41 @@ impl Desk {
         state: &AppState,
         current: Option<&ServedDatabase>,
         lag_ms: Option<u64>,
-    ) -> Result<usize, Rest> {
+    ) -> Result<usize, Remainder> {
         let (bytes, host, asked) = match request::look(bytes, state.settings.max_head_bytes) {
-            Seen::Whole(bytes, host, asked) => (bytes, host, asked),
-            Seen::Partial => return Err(Rest::Partial),
-            Seen::Body(bytes) => return Err(Rest::Body(bytes)),
-            Seen::Other => return Err(Rest::Other),
+            ParsedHead::Whole(bytes, host, asked) => (bytes, host, asked),
+            ParsedHead::Partial => return Err(Remainder::Partial),
+            ParsedHead::Body(bytes) => return Err(Remainder::Body(bytes)),
+            ParsedHead::Other => return Err(Remainder::Other),
         };
         if !self.is_called(host, &state.api.browsers) {
-            return Err(Rest::Other);
+            return Err(Remainder::Other);
         }
         match asked {
-            Asked::Health => {
+            FastRequest::Health => {
                 self.health();
                 self.answered.health += 1;
             }
-            Asked::Wordcount { query, min_position, if_none_match } => {
-                let current = current.ok_or(Rest::Other)?;
+            FastRequest::Wordcount { query, min_position, if_none_match } => {
+                let current = current.ok_or(Remainder::Other)?;
                 if min_position.is_some_and(|asked| current.position_status(asked) != PositionStatus::Reached) {
-                    return Err(Rest::Other);
+                    return Err(Remainder::Other);
                 }
                 self.body.clear();
-                let position = count(query, current, &mut self.body).ok_or(Rest::Other)?;
+                let position = count(query, current, &mut self.body).ok_or(Remainder::Other)?;
                 self.read_answer(position, lag_ms, if_none_match);
             }
-            Asked::Post(Posted { query, content_type, key, stream, stream_sequence, forwarded, body }) => {
-                let current = current.ok_or(Rest::Other)?;
+            FastRequest::Post(PostRequest { query, content_type, key, stream, stream_sequence, forwarded, body }) => {
+                let current = current.ok_or(Remainder::Other)?;
                 // The bounds of bodies are the routes', and so is what is meant for another database.
                 let is_meant = forwarded.is_none_or(|stated| writes::is_meant(stated, &current.identity));
                 if state.leader().is_err() || body.len() > state.settings.max_body_bytes || !is_meant {
-                    return Err(Rest::Other);
+                    return Err(Remainder::Other);
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
-                let naming = Naming { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
+                let naming = DedupHeaders { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
                 let post = writes::small_post(query, content_type, naming, body, &current.identity, &state.tallies);
-                self.post = Some(post.ok_or(Rest::Other)?);
+                self.post = Some(post.ok_or(Remainder::Other)?);
             }
         }
         Ok(bytes)
@@ -212,7 +212,7 @@ impl Desk {
     }
 
     /// As `writes::accepted`.
-    fn acceptance(&mut self, acceptance: &Acceptance) -> u16 {
+    fn acceptance(&mut self, acceptance: &AcceptedWrite) -> u16 {
         self.body.clear();
         writes::write_receipt(acceptance, &mut self.body);
         self.answers.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nmemdb-position: ");
@@ -307,24 +307,24 @@ fn count(query: &str, current: &ServedDatabase, body: &mut Vec<u8>) -> Option<Po
     {
         return reads::write_count(current, crate::limits::DEFAULT_NAMESPACE, word, body);
     }
-    let query = Query::parse(query, Parameters::WORDCOUNT).ok()?;
+    let query = QueryString::parse(query, RouteParameters::WORDCOUNT).ok()?;
     query.named_words().ok()?;
     reads::write_counts(current, &query.namespace, query.words, body)
 }
 
 /// The last lines of every head, made anew when the second changes.
-struct Date {
+struct DateHeader {
     line: Vec<u8>,
     until: Option<Instant>,
 }
 
-impl Default for Date {
+impl Default for DateHeader {
     fn default() -> Self {
         Self { line: Vec::with_capacity(48), until: None }
     }
 }
 
-impl Date {
+impl DateHeader {
     #[inline]
     fn bring_up_to(&mut self, now: Instant) {
         if self.until.is_none_or(|until| now >= until) {
@@ -356,7 +356,7 @@ mod tests {
     /// The desk is shared by the connections of a thread: a post of one that broke off is nobody else's.
     #[test]
     fn a_post_that_was_left_on_the_desk_is_not_the_next_connections() {
-        let mut desk = Desk::default();
+        let mut desk = FastPathResponder::default();
         let batch = WriteBatch {
             namespace: "words".into(),
             op: WriteOp::Add,
@@ -368,7 +368,7 @@ mod tests {
         };
         desk.post = Some((batch, None));
         let request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(desk.answer(request, &test_support::state(), Instant::now()), (request.len(), Rest::Partial));
+        assert_eq!(desk.answer(request, &test_support::state(), Instant::now()), (request.len(), Remainder::Partial));
         assert!(desk.post.is_none());
     }
 }

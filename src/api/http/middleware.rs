@@ -2,9 +2,9 @@
 
 use super::{
     browsers::CorsAnswer,
-    guesses::Client,
+    secret_throttle::ConnectionPeer,
     headers,
-    problem::{Kind, Problem},
+    problem::{ProblemKind, Problem},
     request_log,
     state::AppState,
 };
@@ -30,14 +30,14 @@ use warp::reply::{Reply, Response};
 
 /// What a connection has been asked, for closing idle HTTP/2 connections.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub(super) struct ConnectionActivity {
     begun: AtomicU64,
     ended: AtomicU64,
     /// Pieces that clients have taken of answers that come in pieces.
     taken: AtomicU64,
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// How many requests have begun, if all of them have ended, and what was taken of their answers. As long as that stays
     /// the same, the connection is idle, or its client takes nothing.
     pub(super) fn idle_after(&self) -> Option<(u64, u64)> {
@@ -60,29 +60,29 @@ impl Activity {
 }
 
 /// The service of one connection. `S` is the routes as warp gives them.
-pub(super) struct Front<S> {
+pub(super) struct InstrumentedService<S> {
     // hyper calls through `&self`, warp's service wants `&mut self`, and cloning the routes for every request would
     // count a dozen references up and down.
     routes: RefCell<S>,
     state: Arc<AppState>,
-    client: Client,
-    activity: Option<Arc<Activity>>,
+    client: ConnectionPeer,
+    activity: Option<Arc<ConnectionActivity>>,
 }
 
-impl<S> Front<S> {
-    pub(super) fn new(routes: S, state: Arc<AppState>, client: Client, activity: Option<Arc<Activity>>) -> Self {
+impl<S> InstrumentedService<S> {
+    pub(super) fn new(routes: S, state: Arc<AppState>, client: ConnectionPeer, activity: Option<Arc<ConnectionActivity>>) -> Self {
         Self { routes: RefCell::new(routes), state, client, activity }
     }
 }
 
-impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
+impl<S> hyper::service::Service<Request<Incoming>> for InstrumentedService<S>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Unpin,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = InstrumentedResponse<S::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(activity) = &self.activity {
@@ -99,20 +99,20 @@ where
         let progress = match screen(&request).and_then(|()| browsers.admit(&request)) {
             Ok(None) if request.headers().contains_key(header::AUTHORIZATION) => {
                 request.extensions_mut().insert(self.client.clone());
-                Progress::Routed(self.routes.borrow_mut().call(request))
+                ResponseProgress::Routed(self.routes.borrow_mut().call(request))
             }
-            Ok(None) => Progress::Routed(self.routes.borrow_mut().call(request)),
-            Ok(Some(preflight)) => Progress::Answered(preflight),
-            Err(problem) => Progress::Answered(problem.into_response()),
+            Ok(None) => ResponseProgress::Routed(self.routes.borrow_mut().call(request)),
+            Ok(Some(preflight)) => ResponseProgress::Answered(preflight),
+            Err(problem) => ResponseProgress::Answered(problem.into_response()),
         };
         let (state, activity) = (Arc::clone(&self.state), self.activity.clone());
-        Answering { progress, cors, head_only, is_http_1_0, route, method, logged, started, state, activity }
+        InstrumentedResponse { progress, cors, head_only, is_http_1_0, route, method, logged, started, state, activity }
     }
 }
 
 /// An answer on its way.
-pub(super) struct Answering<F> {
-    progress: Progress<F>,
+pub(super) struct InstrumentedResponse<F> {
+    progress: ResponseProgress<F>,
     cors: CorsAnswer,
     head_only: bool,
     is_http_1_0: bool,
@@ -122,16 +122,16 @@ pub(super) struct Answering<F> {
     logged: Option<Box<(Method, String)>>,
     started: Instant,
     state: Arc<AppState>,
-    activity: Option<Arc<Activity>>,
+    activity: Option<Arc<ConnectionActivity>>,
 }
 
-enum Progress<F> {
+enum ResponseProgress<F> {
     /// No route has seen the request.
     Answered(Response),
     Routed(F),
 }
 
-impl<F> Future for Answering<F>
+impl<F> Future for InstrumentedResponse<F>
 where
     F: Future<Output = Result<Response, Infallible>> + Unpin,
 {
@@ -139,12 +139,12 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = match &mut self.progress {
-            Progress::Answered(response) => std::mem::take(response),
+            ResponseProgress::Answered(response) => std::mem::take(response),
             // A defect in one route must cost one answer, not the connection and what else is on it.
-            Progress::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
+            ResponseProgress::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Ok(response))) => response,
-                Err(_) => Problem::new(Kind::Internal, "a defect of this server; its log says more").into_response(),
+                Err(_) => Problem::new(ProblemKind::Internal, "a defect of this server; its log says more").into_response(),
             },
         };
         std::mem::take(&mut self.cors).mark(&mut response);
@@ -168,7 +168,7 @@ where
     }
 }
 
-impl<F> Drop for Answering<F> {
+impl<F> Drop for InstrumentedResponse<F> {
     fn drop(&mut self) {
         if let Some(activity) = &self.activity {
             activity.ended.fetch_add(1, Ordering::AcqRel);
@@ -218,19 +218,19 @@ fn screen(request: &Request<Incoming>) -> Result<(), Problem> {
     // HTTP/1 heads were checked at the door.
     if request.version() == Version::HTTP_2 && request.uri().authority().is_none() && !fields.contains_key(header::HOST)
     {
-        return Err(Problem::new(Kind::MalformedRequest, "the request names no host: send :authority"));
+        return Err(Problem::new(ProblemKind::MalformedRequest, "the request names no host: send :authority"));
     }
     if fields.len() != fields.keys_len() {
         refuse_repeated(fields)?;
     }
     if request.method() != Method::GET {
         if fields.get(header::EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-            return Err(Problem::new(Kind::ExpectationFailed, "the only expectation taken is 100-continue"));
+            return Err(Problem::new(ProblemKind::ExpectationFailed, "the only expectation taken is 100-continue"));
         }
         let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
         if request.uri().path() != "/bulk" && fields.get(header::CONTENT_ENCODING).is_some_and(is_encoded) {
             let detail = "compressed bodies are taken by /bulk only; send the body as it is";
-            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+            return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
         }
     }
     Ok(())
@@ -239,7 +239,7 @@ fn screen(request: &Request<Incoming>) -> Result<(), Problem> {
 fn refuse_repeated(fields: &HeaderMap) -> Result<(), Problem> {
     for name in headers::SINGLE {
         if fields.get_all(name).iter().nth(1).is_some() {
-            return Err(Problem::new(Kind::InvalidHeader, format!("{name} is sent twice")));
+            return Err(Problem::new(ProblemKind::InvalidHeader, format!("{name} is sent twice")));
         }
     }
     Ok(())

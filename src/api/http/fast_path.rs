@@ -9,18 +9,18 @@
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
 
-mod desk;
+mod responder;
 mod request;
 #[cfg(feature = "failpoints")]
-pub mod untrusted;
+pub mod fuzz_api;
 
 use super::{
-    problem::{Kind, Problem},
+    problem::{ProblemKind, Problem},
     state::AppState,
     timer::Timer,
-    writes::{self, Acceptance},
+    writes::{self, AcceptedWrite},
 };
-use desk::{Desk, Rest};
+use responder::{FastPathResponder, Remainder};
 use std::{
     cell::RefCell,
     future::poll_fn,
@@ -40,18 +40,18 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 const READ_BYTES: usize = 16 << 10;
 
 /// How a connection leaves the lane.
-pub(super) enum Left {
+pub(super) enum FastPathExit {
     /// Nothing is owed: the client has finished, or was silent for too long, or the server stops.
     Done,
     /// It broke off, or the client takes nothing.
     Broken,
     /// It goes on at the door.
-    Other(Begun),
+    Other(Handoff),
 }
 
 /// What the lane leaves to the door.
 #[derive(Debug, Default)]
-pub(super) struct Begun {
+pub(super) struct Handoff {
     /// Read and not answered.
     pub(super) held: Vec<u8>,
     /// Whether requests were answered before: it is HTTP/1 then.
@@ -62,17 +62,17 @@ pub(super) struct Begun {
 
 thread_local! {
     /// What the connections of a thread read into, and write from.
-    static SPACE: RefCell<(Vec<u8>, Desk)> = RefCell::default();
+    static SPACE: RefCell<(Vec<u8>, FastPathResponder)> = RefCell::default();
 }
 
 /// Serves until the connection ends or is another's.
-pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &CancellationToken) -> Left {
-    let begun = Begun { head_deadline: Some(Instant::now() + state.settings.header_timeout), ..Begun::default() };
-    let mut lane = Lane {
+pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &CancellationToken) -> FastPathExit {
+    let begun = Handoff { head_deadline: Some(Instant::now() + state.settings.header_timeout), ..Handoff::default() };
+    let mut lane = FastPathConnection {
         stream,
         state,
         begun,
-        next: Next::Read,
+        next: AfterFlush::Read,
         awaited: 0,
         posting: None,
         gave_way: false,
@@ -92,14 +92,14 @@ pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &C
     .await
 }
 
-struct Lane<'a> {
+struct FastPathConnection<'a> {
     stream: &'a mut TcpStream,
     state: &'a AppState,
-    begun: Begun,
-    next: Next,
+    begun: Handoff,
+    next: AfterFlush,
     /// Bytes that `held` must have before there is anything to answer: a post has begun. 0: not known.
     awaited: usize,
-    posting: Option<Posting<'a>>,
+    posting: Option<PendingPost<'a>>,
     /// It gave way to others although there was more to read: nothing has looked yet whether the server stops.
     gave_way: bool,
     /// Of the answers, what the socket did not take at once, and how much of that it has taken since.
@@ -111,72 +111,72 @@ struct Lane<'a> {
 }
 
 /// A post that the Writer has.
-struct Posting<'a> {
+struct PendingPost<'a> {
     begun: Instant,
-    settled: Pin<Box<dyn Future<Output = Result<Acceptance, Problem>> + Send + 'a>>,
+    settled: Pin<Box<dyn Future<Output = Result<AcceptedWrite, Problem>> + Send + 'a>>,
 }
 
-impl Posting<'_> {
+impl PendingPost<'_> {
     /// A defect costs one answer, as in `front.rs`.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Acceptance, Problem>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AcceptedWrite, Problem>> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| {
-            Poll::Ready(Err(Problem::new(Kind::Internal, "a defect of this server; its log says more")))
+            Poll::Ready(Err(Problem::new(ProblemKind::Internal, "a defect of this server; its log says more")))
         })
     }
 }
 
 /// What comes once all answers are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum AfterFlush {
     Read,
     /// `held` has whole requests.
     Answer,
     Leave,
 }
 
-impl Lane<'_> {
+impl FastPathConnection<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         mut stopped: Pin<&mut WaitForCancellationFuture<'_>>,
         input: &mut [u8],
-        desk: &mut Desk,
-    ) -> Poll<Left> {
+        desk: &mut FastPathResponder,
+    ) -> Poll<FastPathExit> {
         loop {
             if self.sent < self.unsent.len() {
                 match self.poll_send(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
+                    Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
                     Poll::Ready(Ok(())) => {}
                 }
             }
             if self.posting.is_some() {
                 match self.poll_post(cx, desk) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
-                    Poll::Ready(Ok(())) if self.next == Next::Answer => return self.give_way(cx),
+                    Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
+                    Poll::Ready(Ok(())) if self.next == AfterFlush::Answer => return self.give_way(cx),
                     Poll::Ready(Ok(())) => continue,
                 }
             }
             let held = self.begun.held.len();
             let mut filled = held;
             match self.next {
-                Next::Leave => return Poll::Ready(Left::Other(std::mem::take(&mut self.begun))),
-                Next::Answer => {}
-                Next::Read => {
+                AfterFlush::Leave => return Poll::Ready(FastPathExit::Other(std::mem::take(&mut self.begun))),
+                AfterFlush::Answer => {}
+                AfterFlush::Read => {
                     if std::mem::take(&mut self.gave_way) && stopped.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(self.leave());
                     }
                     let mut buffer = ReadBuf::new(&mut input[held..]);
                     match Pin::new(&mut *self.stream).poll_read(cx, &mut buffer) {
                         Poll::Pending => return self.poll_silence(cx, stopped.as_mut()),
-                        Poll::Ready(Err(_)) => return Poll::Ready(Left::Broken),
+                        Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
                         // What half a body means is the routes' to say.
                         Poll::Ready(Ok(())) if buffer.filled().is_empty() && self.awaited > 0 => {
-                            return Poll::Ready(Left::Other(std::mem::take(&mut self.begun)));
+                            return Poll::Ready(FastPathExit::Other(std::mem::take(&mut self.begun)));
                         }
-                        Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(Left::Done),
+                        Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(FastPathExit::Done),
                         Poll::Ready(Ok(())) => filled += buffer.filled().len(),
                     }
                 }
@@ -190,12 +190,12 @@ impl Lane<'_> {
                 }
                 awaited => filled < awaited,
             };
-            if held > 0 && self.next == Next::Read && nothing_new {
+            if held > 0 && self.next == AfterFlush::Read && nothing_new {
                 self.begun.held.extend_from_slice(&input[held..filled]);
                 continue;
             }
             if self.answer(&input[..filled], desk).is_err() {
-                return Poll::Ready(Left::Broken);
+                return Poll::Ready(FastPathExit::Broken);
             }
             if filled == input.len() {
                 return self.give_way(cx);
@@ -204,14 +204,14 @@ impl Lane<'_> {
     }
 
     /// There is more, and others wait for their turn.
-    fn give_way(&mut self, cx: &Context<'_>) -> Poll<Left> {
+    fn give_way(&mut self, cx: &Context<'_>) -> Poll<FastPathExit> {
         self.gave_way = true;
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// Waits for the Writer, and answers a post.
-    fn poll_post(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Poll<io::Result<()>> {
+    fn poll_post(&mut self, cx: &mut Context<'_>, desk: &mut FastPathResponder) -> Poll<io::Result<()>> {
         let Some(posting) = &mut self.posting else { return Poll::Ready(Ok(())) };
         let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
         let begun = posting.begun;
@@ -223,7 +223,7 @@ impl Lane<'_> {
     }
 
     /// Answers what can be answered of `bytes`, sends what the socket takes, and keeps the rest.
-    fn answer(&mut self, bytes: &[u8], desk: &mut Desk) -> io::Result<()> {
+    fn answer(&mut self, bytes: &[u8], desk: &mut FastPathResponder) -> io::Result<()> {
         let begun = Instant::now();
         let (consumed, rest) = desk.answer(bytes, self.state, begun);
         // The desk is others' too: nothing of this connection stays there, also if it breaks off below.
@@ -243,19 +243,19 @@ impl Lane<'_> {
         }
         self.awaited = 0;
         self.next = match rest {
-            Rest::Partial => Next::Read,
-            Rest::Body(awaited) => {
+            Remainder::Partial => AfterFlush::Read,
+            Remainder::Body(awaited) => {
                 self.awaited = awaited;
-                Next::Read
+                AfterFlush::Read
             }
-            Rest::Waiting => Next::Answer,
-            Rest::Post => {
+            Remainder::Waiting => AfterFlush::Answer,
+            Remainder::Post => {
                 let state = self.state;
-                let settled = post.map(|(batch, ack)| Box::pin(writes::settle(state, batch, ack)));
-                self.posting = settled.map(|settled| Posting { begun, settled });
-                if self.begun.held.is_empty() { Next::Read } else { Next::Answer }
+                let settled = post.map(|(batch, ack)| Box::pin(writes::submit_batch(state, batch, ack)));
+                self.posting = settled.map(|settled| PendingPost { begun, settled });
+                if self.begun.held.is_empty() { AfterFlush::Read } else { AfterFlush::Answer }
             }
-            Rest::Other => Next::Leave,
+            Remainder::Other => AfterFlush::Leave,
         };
         Ok(())
     }
@@ -268,7 +268,7 @@ impl Lane<'_> {
     }
 
     /// Sends what the socket takes of the answers on the desk, and keeps the rest.
-    fn send(&mut self, desk: &Desk) -> io::Result<()> {
+    fn send(&mut self, desk: &FastPathResponder) -> io::Result<()> {
         if desk.answers.is_empty() {
             return Ok(());
         }
@@ -310,7 +310,7 @@ impl Lane<'_> {
     }
 
     /// Nothing to read: how long is that right?
-    fn poll_silence(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Poll<Left> {
+    fn poll_silence(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Poll<FastPathExit> {
         let idle_timeout = self.state.settings.idle_timeout;
         let deadline = *self.begun.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
         if stopped.poll(cx).is_pending() && self.head_timer.poll(cx, deadline).is_pending() {
@@ -320,10 +320,10 @@ impl Lane<'_> {
     }
 
     /// Everything is answered but the begin of a head, if there is one: the door knows what to say to that.
-    fn leave(&mut self) -> Left {
+    fn leave(&mut self) -> FastPathExit {
         match self.begun.held.is_empty() {
-            true => Left::Done,
-            false => Left::Other(std::mem::take(&mut self.begun)),
+            true => FastPathExit::Done,
+            false => FastPathExit::Other(std::mem::take(&mut self.begun)),
         }
     }
 }
@@ -346,7 +346,7 @@ mod tests {
         stopping.cancel();
         stream.readable().await.expect("an open socket");
         let left = serve(&mut stream, &crate::api::http::test_support::state(), &stopping).await;
-        assert!(!matches!(left, Left::Broken));
+        assert!(!matches!(left, FastPathExit::Broken));
         assert!(matches!(stream.try_read(&mut [0]), Ok(1)), "it answered all there was before it looked");
     }
 }

@@ -4,7 +4,7 @@
 //! time: a wrong one keeps its turn for a while, longer with each, a right one gives it back at once. A connection that has shown
 //! the right one waits for no turn, so that a guesser at the same address (behind a proxy, say) is in no node's way.
 
-use super::problem::{Kind, Problem};
+use super::problem::{ProblemKind, Problem};
 use crate::{
     limits::{GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS},
     secret::Secret,
@@ -29,13 +29,13 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// The client of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct ConnectionPeer {
     address: IpAddr,
     /// Whether this connection has shown the cluster's secret.
     is_node: Arc<AtomicBool>,
 }
 
-impl Client {
+impl ConnectionPeer {
     pub(super) fn new(address: IpAddr) -> Self {
         Self { address, is_node: Arc::default() }
     }
@@ -48,7 +48,7 @@ impl Client {
 
 /// An address that has shown a wrong secret of late.
 #[derive(Clone)]
-struct Guesser {
+struct WrongSecretSource {
     turns: Arc<Semaphore>,
     failures: u32,
     last: Instant,
@@ -56,14 +56,14 @@ struct Guesser {
 
 /// Who has shown wrong secrets.
 #[derive(Default)]
-pub(super) struct Guesses {
-    guessers: Mutex<HashMap<IpAddr, Guesser>>,
+pub(super) struct SecretThrottle {
+    guessers: Mutex<HashMap<IpAddr, WrongSecretSource>>,
     untold: Mutex<(u64, Option<Instant>)>,
 }
 
-impl Guesses {
+impl SecretThrottle {
     /// Lets a node in, or tells what is wrong once that has taken its time.
-    pub(super) async fn admit(&self, secret: &Secret, shown: &str, client: &Client) -> Result<(), Problem> {
+    pub(super) async fn admit(&self, secret: &Secret, shown: &str, client: &ConnectionPeer) -> Result<(), Problem> {
         if client.is_node.load(Ordering::Relaxed) && secret.is(shown.as_bytes()) {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl Guesses {
             None => None,
             Some(turns) => Some(timeout(patience, turns.acquire_owned()).await.map_err(|_| {
                 let detail = "too many wrong cluster secrets come from this address; come again";
-                Problem::new(Kind::TooManyFromAddress, detail)
+                Problem::new(ProblemKind::TooManyFromAddress, detail)
             })?),
         };
         if secret.is(shown.as_bytes()) {
@@ -84,7 +84,7 @@ impl Guesses {
         if !shown.is_empty() {
             sleep(self.failed(client.address)).await;
         }
-        Err(Problem::new(Kind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
+        Err(Problem::new(ProblemKind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
     }
 
     /// Notes a wrong secret; gives how long it takes.
@@ -99,7 +99,7 @@ impl Guesses {
                 guessers.remove(&oldest);
             }
         }
-        let guesser = guessers.entry(address).or_insert_with(|| Guesser {
+        let guesser = guessers.entry(address).or_insert_with(|| WrongSecretSource {
             turns: Arc::new(Semaphore::new(GUESSES_AT_ONCE)),
             failures: 0,
             last: now,
@@ -134,13 +134,13 @@ mod tests {
         "0123456789abcdef".parse().expect("a secret")
     }
 
-    fn at(last: u8) -> Client {
-        Client::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+    fn at(last: u8) -> ConnectionPeer {
+        ConnectionPeer::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
     }
 
     #[tokio::test(start_paused = true)]
     async fn wrong_secrets_take_longer_and_longer_and_right_ones_from_elsewhere_no_time() {
-        let (guesses, secret, begun) = (Guesses::default(), secret(), Instant::now());
+        let (guesses, secret, begun) = (SecretThrottle::default(), secret(), Instant::now());
         for _ in 0..100 {
             assert!(guesses.admit(&secret, "wrong", &at(1)).await.is_err());
         }
@@ -153,7 +153,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_guesses_is_few_a_second_and_keeps_no_node_that_was_let_in_away() {
-        let (guesses, secret, node) = (Guesses::default(), secret(), at(1));
+        let (guesses, secret, node) = (SecretThrottle::default(), secret(), at(1));
         assert!(guesses.admit(&secret, "0123456789abcdef", &node).await.is_ok());
         for _ in 0..10 {
             assert!(guesses.admit(&secret, "wrong", &at(1)).await.is_err());
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn however_many_addresses_guess_the_table_is_bounded() {
-        let guesses = Guesses::default();
+        let guesses = SecretThrottle::default();
         for number in 0..2 * u32::try_from(MAX_GUESSERS).expect("few") {
             guesses.failed(IpAddr::V4(Ipv4Addr::from_bits(number)));
         }

@@ -1,13 +1,13 @@
 //! What clients send, taken apart without a connection: for the fuzzer (`fuzz/targets`). Only in builds for tests.
 
-pub use super::lane::untrusted::{Answered, answered};
+pub use super::fast_path::fuzz_api::{BothAnswers, answered};
 
 use super::{
-    body::Media,
-    framing::Framing,
-    head::{self, Found},
+    body::MediaType,
+    framing::BodyFraming,
+    head::{self, HeadScan},
     problem::Problem,
-    query::{Parameters, Query},
+    query::{RouteParameters, QueryString},
     update, writes,
 };
 use crate::{
@@ -30,7 +30,7 @@ fn status(problem: &Problem) -> u16 {
 /// # Errors
 /// The status of the answer.
 pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<WriteBatch, u16> {
-    let media = Media::of(content_type, "text").map_err(|problem| status(&problem))?;
+    let media = MediaType::of(content_type, "text").map_err(|problem| status(&problem))?;
     futures::executor::block_on(writes::counted(media, Bytes::copy_from_slice(body)))
         .map_err(|problem| status(&problem))
 }
@@ -50,14 +50,14 @@ pub fn amounts(body: &str) -> Result<(WordCounts, u64), u16> {
 /// # Errors
 /// The status of the answer.
 pub fn query(text: &str) -> Result<(String, Vec<String>), u16> {
-    let query = Query::parse(text, Parameters::WORDCOUNT).map_err(|problem| status(&problem))?;
+    let query = QueryString::parse(text, RouteParameters::WORDCOUNT).map_err(|problem| status(&problem))?;
     let _ = (query.top().map_err(|problem| status(&problem)), query.named_words().map_err(|problem| status(&problem)));
     Ok((query.namespace.into_owned(), query.words.into_iter().map(|word| word.into_owned()).collect()))
 }
 
 /// What [`look`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
+pub enum ScannedHead {
     /// It is not whole.
     Partial,
     /// It is so long.
@@ -67,17 +67,17 @@ pub enum Head {
 }
 
 /// Looks at the head that begins `bytes`.
-pub fn look(bytes: &[u8], max_head_bytes: usize) -> Head {
+pub fn look(bytes: &[u8], max_head_bytes: usize) -> ScannedHead {
     match head::look(bytes, max_head_bytes) {
-        Found::Partial => Head::Partial,
-        Found::Sound { head_bytes, .. } => Head::Sound(head_bytes),
-        Found::Unsound(problem) => Head::Unsound(status(&problem)),
+        HeadScan::Partial => ScannedHead::Partial,
+        HeadScan::Sound { head_bytes, .. } => ScannedHead::Sound(head_bytes),
+        HeadScan::Unsound(problem) => ScannedHead::Unsound(status(&problem)),
     }
 }
 
 /// How many of the bytes behind a sound head belong to its body, if they come in pieces of this size; and whether it has ended.
 pub fn body_bytes(bytes: &[u8], max_head_bytes: usize, piece: usize) -> Option<(usize, bool)> {
-    let Found::Sound { head_bytes, body: mut framing } = head::look(bytes, max_head_bytes) else { return None };
+    let HeadScan::Sound { head_bytes, body: mut framing } = head::look(bytes, max_head_bytes) else { return None };
     let mut taken = 0;
     for piece in bytes[head_bytes..].chunks(piece) {
         let part = framing.take(piece);
@@ -86,5 +86,5 @@ pub fn body_bytes(bytes: &[u8], max_head_bytes: usize, piece: usize) -> Option<(
             break;
         }
     }
-    Some((taken, framing == Framing::Ended))
+    Some((taken, framing == BodyFraming::Ended))
 }

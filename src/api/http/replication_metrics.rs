@@ -1,11 +1,11 @@
 //! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a follower.
 
-use super::{Api, Role};
+use super::{ApiContext, ServingRole};
 use crate::{limits, metrics::ScrapeFamilies, replication::PeerStatus, store::NamespaceSize};
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
-pub(super) fn of_replication(api: &Api, families: &ScrapeFamilies) {
-    if let Role::Leader { registry, .. } = &api.role {
+pub(super) fn of_replication(api: &ApiContext, families: &ScrapeFamilies) {
+    if let ServingRole::Leader { registry, .. } = &api.role {
         of_replicas(&registry.statuses(), families);
     }
     if let Some(lag_ms) = api.view.lag_ms() {

@@ -6,10 +6,10 @@
 //! client alone: silence before a head, a slow head, an answer nobody takes. Bodies are timed where they are read.
 
 use super::{
-    framing::Framing,
-    head::{self, Found},
-    lane::Begun,
-    problem::{Kind, Problem},
+    framing::BodyFraming,
+    head::{self, HeadScan},
+    fast_path::Handoff,
+    problem::{ProblemKind, Problem},
     settings::HttpSettings,
     timer::Timer,
 };
@@ -33,7 +33,7 @@ const LINGER_BYTES: usize = 1 << 20;
 
 /// What the first bytes of a connection say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opening {
+pub(super) enum ConnectionStart {
     /// HTTP/1, sound or not.
     Http1,
     /// HTTP/2 with prior knowledge.
@@ -43,12 +43,12 @@ pub(super) enum Opening {
 }
 
 /// One connection's socket, screened.
-pub(super) struct Door {
+pub(super) struct Http1Guard {
     stream: TcpStream,
     settings: HttpSettings,
     stopping: CancellationToken,
     /// Where the current message ends. HTTP/2 has no end that would matter here.
-    framing: Framing,
+    framing: BodyFraming,
     /// Read from the socket and not passed on: first what is `checked`, then the begin of a head.
     held: BytesMut,
     checked: usize,
@@ -67,16 +67,16 @@ pub(super) struct Door {
     write_timer: Timer,
 }
 
-impl Door {
+impl Http1Guard {
     /// The door of a connection of which so much has been seen.
-    pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken, begun: Begun) -> Self {
-        let Begun { held, answered, head_deadline } = begun;
+    pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken, begun: Handoff) -> Self {
+        let Handoff { held, answered, head_deadline } = begun;
         Self {
             head_deadline: head_deadline.or_else(|| Some(Instant::now() + settings.header_timeout)),
             stream,
             settings,
             stopping,
-            framing: Framing::Ended,
+            framing: BodyFraming::Ended,
             held: BytesMut::from(&*held),
             checked: 0,
             answered,
@@ -91,7 +91,7 @@ impl Door {
     }
 
     /// Reads the first bytes, which tell the protocol.
-    pub(super) async fn open(&mut self) -> Opening {
+    pub(super) async fn open(&mut self) -> ConnectionStart {
         let deadline = self.head_deadline.unwrap_or_else(Instant::now);
         loop {
             if let Some(opening) = self.opening() {
@@ -99,14 +99,14 @@ impl Door {
             }
             let read = tokio::select! {
                 read = timeout_at(deadline, self.stream.read_buf(&mut self.held)) => read,
-                () = self.stopping.cancelled() => return Opening::Nothing,
+                () = self.stopping.cancelled() => return ConnectionStart::Nothing,
             };
             match read {
-                Ok(Ok(0)) | Ok(Err(_)) => return Opening::Nothing, // what is not whole by now never will be
-                Err(_) if self.held.is_empty() => return Opening::Nothing,
+                Ok(Ok(0)) | Ok(Err(_)) => return ConnectionStart::Nothing, // what is not whole by now never will be
+                Err(_) if self.held.is_empty() => return ConnectionStart::Nothing,
                 Err(_) => {
                     self.last_words = Some(self.too_slow());
-                    return Opening::Nothing;
+                    return ConnectionStart::Nothing;
                 }
                 Ok(Ok(_)) => {}
             }
@@ -114,24 +114,24 @@ impl Door {
     }
 
     /// What was read so far opens, if it tells.
-    fn opening(&mut self) -> Option<Opening> {
+    fn opening(&mut self) -> Option<ConnectionStart> {
         let begins = self.held.len().min(PREFACE.len());
         if self.answered || self.held[..begins] != PREFACE[..begins] {
             self.check_held();
-            return Some(Opening::Http1);
+            return Some(ConnectionStart::Http1);
         }
         if begins < PREFACE.len() {
             return None;
         }
-        self.framing = Framing::Unknown;
+        self.framing = BodyFraming::Unknown;
         self.checked = self.held.len();
-        Some(Opening::Http2)
+        Some(ConnectionStart::Http2)
     }
 
     /// Ends the connection: the last words if there are any, then a while in which the client may still send, so that
     /// no reset overtakes what it was told.
     pub(super) async fn close(mut self) {
-        let mut expected = self.framing != Framing::Ended || self.last_words.is_some();
+        let mut expected = self.framing != BodyFraming::Ended || self.last_words.is_some();
         if let Some(problem) = self.last_words.take() {
             let words = problem.into_last_words();
             if !matches!(timeout(self.settings.write_timeout, self.stream.write_all(&words)).await, Ok(Ok(()))) {
@@ -167,13 +167,13 @@ impl Door {
                 return passed;
             }
             match head::look(&bytes[passed..], self.settings.max_head_bytes) {
-                Found::Sound { head_bytes, body } => {
+                HeadScan::Sound { head_bytes, body } => {
                     passed += head_bytes;
                     self.framing = body;
                     self.head_deadline = None;
                 }
-                Found::Partial => return passed,
-                Found::Unsound(problem) => {
+                HeadScan::Partial => return passed,
+                HeadScan::Unsound(problem) => {
                     self.last_words = Some(problem);
                     self.finished = true;
                     return passed;
@@ -213,14 +213,14 @@ impl Door {
 
     /// Nothing to read: how long is that right?
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.framing != Framing::Ended {
+        if self.framing != BodyFraming::Ended {
             return Poll::Pending;
         }
         if self.stopping.is_cancelled() {
             // A head that is not whole is no request in flight.
             self.finished = true;
             if !self.held.is_empty() {
-                self.last_words = Some(Problem::new(Kind::Stopping, "nothing was applied; send it again"));
+                self.last_words = Some(Problem::new(ProblemKind::Stopping, "nothing was applied; send it again"));
             }
             return Poll::Ready(());
         }
@@ -236,11 +236,11 @@ impl Door {
 
     fn too_slow(&self) -> Problem {
         let detail = format!("the head was not whole after {} ms", self.settings.header_timeout.as_millis());
-        Problem::new(Kind::RequestTimeout, detail)
+        Problem::new(ProblemKind::RequestTimeout, detail)
     }
 }
 
-impl AsyncRead for Door {
+impl AsyncRead for Http1Guard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let door = &mut *self;
         loop {
@@ -274,7 +274,7 @@ impl AsyncRead for Door {
     }
 }
 
-impl AsyncWrite for Door {
+impl AsyncWrite for Http1Guard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let door = &mut *self;
         door.unflushed = true;
@@ -307,15 +307,15 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
 
-    async fn pair() -> (Door, TcpStream) {
+    async fn pair() -> (Http1Guard, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("it was connected");
-        (Door::new(stream, HttpSettings::default(), CancellationToken::new(), Begun::default()), client)
+        (Http1Guard::new(stream, HttpSettings::default(), CancellationToken::new(), Handoff::default()), client)
     }
 
     /// Writes until the socket takes no more; gives how much it took.
-    async fn fill(door: &mut Door) -> usize {
+    async fn fill(door: &mut Http1Guard) -> usize {
         let mut written = 0;
         loop {
             let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut *door).poll_write(cx, &[b'x'; 65_536]))).await;
@@ -330,7 +330,7 @@ mod tests {
     async fn a_bad_head_is_told_of_only_once_the_answers_before_it_are_taken() {
         let (mut door, mut client) = pair().await;
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("an open socket");
-        assert_eq!(door.open().await, Opening::Http1);
+        assert_eq!(door.open().await, ConnectionStart::Http1);
         let mut head = [0; 64];
         assert_eq!(door.read(&mut head).await.expect("a sound head"), 27);
         let written = fill(&mut door).await;
@@ -357,7 +357,7 @@ mod tests {
         let (mut door, mut client) = pair().await;
         let request = b"POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
         client.write_all(&request[..20]).await.expect("an open socket");
-        assert_eq!(door.open().await, Opening::Http1);
+        assert_eq!(door.open().await, ConnectionStart::Http1);
         let mut space = [0; 16];
         let early = poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut space);

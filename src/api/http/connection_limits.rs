@@ -15,7 +15,7 @@ const SHARE: usize = 4;
 
 /// The open connections by address. There are at most as many entries as connections.
 #[derive(Debug)]
-pub(super) struct Addresses {
+pub(super) struct ConnectionLimits {
     open: Mutex<HashMap<IpAddr, usize>>,
     limit: usize,
     bounds_loopback: bool,
@@ -23,13 +23,13 @@ pub(super) struct Addresses {
 
 /// One connection of an address, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Admitted {
-    addresses: Arc<Addresses>,
+pub(super) struct ConnectionPermit {
+    addresses: Arc<ConnectionLimits>,
     /// `None`: not counted.
     client: Option<IpAddr>,
 }
 
-impl Addresses {
+impl ConnectionLimits {
     /// `limit` holds for every address. Without one it is a part of `max_connections`, and none for loopback: what comes
     /// from there are often all the clients of a proxy.
     pub(super) fn new(limit: Option<usize>, max_connections: usize) -> Arc<Self> {
@@ -41,10 +41,10 @@ impl Addresses {
     }
 
     /// Counts a connection from an address in; `None` if it has as many as it may.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let client = client_of(address);
         if client.is_loopback() && !self.bounds_loopback {
-            return Some(Admitted { addresses: Arc::clone(self), client: None });
+            return Some(ConnectionPermit { addresses: Arc::clone(self), client: None });
         }
         let mut open = self.open.lock();
         let connections = open.entry(client).or_insert(0);
@@ -52,7 +52,7 @@ impl Addresses {
             return None; // the entry was there: no limit is 0
         }
         *connections += 1;
-        Some(Admitted { addresses: Arc::clone(self), client: Some(client) })
+        Some(ConnectionPermit { addresses: Arc::clone(self), client: Some(client) })
     }
 
     /// Connections that one address may have.
@@ -61,7 +61,7 @@ impl Addresses {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
         let mut open = self.addresses.open.lock();
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_and_gets_each_back() {
-        let addresses = Addresses::new(Some(2), 100);
+        let addresses = ConnectionLimits::new(Some(2), 100);
         let admit = |text: &str| addresses.admit(address(text));
         let first = admit("10.0.0.1");
         let second = admit("10.0.0.1");
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_client_is_its_64() {
-        let addresses = Addresses::new(Some(1), 100);
+        let addresses = ConnectionLimits::new(Some(1), 100);
         let kept = addresses.admit(address("2001:db8:1:2::1"));
         assert!(kept.is_some());
         assert!(addresses.admit(address("2001:db8:1:2:ffff:ffff:ffff:ffff")).is_none());
@@ -122,15 +122,15 @@ mod tests {
 
     #[test]
     fn unless_a_number_is_said_it_is_a_quarter_and_loopback_is_free() {
-        let addresses = Addresses::new(None, 8);
-        assert_eq!((addresses.limit(), Addresses::new(None, 1).limit()), (2, 1));
+        let addresses = ConnectionLimits::new(None, 8);
+        assert_eq!((addresses.limit(), ConnectionLimits::new(None, 1).limit()), (2, 1));
         let held: Vec<_> = (0..9).map(|_| addresses.admit(address("127.0.0.1"))).collect();
         assert!(held.iter().all(Option::is_some) && addresses.open.lock().is_empty());
         let six: Vec<_> = (0..9).map(|_| addresses.admit(address("::1"))).collect();
         assert!(six.iter().all(Option::is_some));
         let far: Vec<_> = (0..9).filter_map(|_| addresses.admit(address("10.0.0.1"))).collect();
         assert_eq!(far.len(), 2);
-        let said = Addresses::new(Some(1), 8);
+        let said = ConnectionLimits::new(Some(1), 8);
         let held = said.admit(address("127.0.0.1"));
         assert!(held.is_some() && said.admit(address("::1")).is_none(), "a number holds for loopback too");
     }
