@@ -1,7 +1,7 @@
 //! `memdb config`: each setting of a node, and where it comes from.
 
 use crate::{
-    output::{Ended, say},
+    output::{CommandResult, say},
     settings::resolved,
 };
 use clap::ValueEnum;
@@ -24,10 +24,10 @@ Exits 0 if a node would start with these settings, 2 if not.";
 /// Show each setting of a node, and where it comes from.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct ConfigArguments {
     /// What the node would be.
-    #[arg(long, value_enum, value_name = "ROLE", default_value_t = Kind::Leader)]
-    role: Kind,
+    #[arg(long, value_enum, value_name = "ROLE", default_value_t = ShownRole::Leader)]
+    role: ShownRole,
 
     #[command(flatten)]
     flags: EveryFlag,
@@ -38,23 +38,23 @@ pub struct Arguments {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Kind {
+enum ShownRole {
     Leader,
     Replica,
     LocalReplica,
 }
 
-impl From<Kind> for StartRole {
-    fn from(kind: Kind) -> Self {
+impl From<ShownRole> for StartRole {
+    fn from(kind: ShownRole) -> Self {
         match kind {
-            Kind::Leader => StartRole::Leader,
-            Kind::Replica => StartRole::Replica,
-            Kind::LocalReplica => StartRole::LocalReplica,
+            ShownRole::Leader => StartRole::Leader,
+            ShownRole::Replica => StartRole::Replica,
+            ShownRole::LocalReplica => StartRole::LocalReplica,
         }
     }
 }
 
-pub fn run(arguments: &Arguments) -> Ended {
+pub fn run(arguments: &ConfigArguments) -> CommandResult {
     let origins = resolved(arguments.role.into(), &arguments.flags.0)?.origins;
     if arguments.json {
         let entry = |source: &SettingSource, value: &str| json!({ "value": value, "source": source.to_string() });

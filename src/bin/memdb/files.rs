@@ -1,6 +1,6 @@
 //! `memdb inspect` and `memdb repair`: the files of a database that is not running.
 
-use crate::output::{Ended, Failure, Grouped, say, tell};
+use crate::output::{CommandResult, CommandError, GroupedNumber, say, tell};
 use memdb::{
     disk::{Disk, RealDisk},
     format::{FileKind, DatabaseIdentity},
@@ -64,7 +64,7 @@ pub struct RepairArguments {
     yes: bool,
 }
 
-pub fn inspect(arguments: &InspectArguments) -> Ended {
+pub fn inspect(arguments: &InspectArguments) -> CommandResult {
     let path = &arguments.path;
     let show = |found: &FileInspection| {
         if arguments.json {
@@ -75,9 +75,9 @@ pub fn inspect(arguments: &InspectArguments) -> Ended {
     };
     if !path.is_dir() {
         let (disk, name) = in_its_directory(path)?;
-        let found = look_into(&disk, &name).map_err(|error| Failure::Failed(error.to_string()))?;
+        let found = look_into(&disk, &name).map_err(|error| CommandError::Failed(error.to_string()))?;
         show(&found)?;
-        return found.damage.map_or(Ok(()), |damage| Err(Failure::Failed(damage.to_string())));
+        return found.damage.map_or(Ok(()), |damage| Err(CommandError::Failed(damage.to_string())));
     }
     let disk = open(path)?;
     let holder = disk.holder().map_err(|error| cannot_use(path, &error))?;
@@ -96,7 +96,7 @@ pub fn inspect(arguments: &InspectArguments) -> Ended {
             }
             // A running leader removes what it no longer needs.
             Err(_) if disk.open(&name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
-            Err(error) => return Err(Failure::Failed(error.to_string())),
+            Err(error) => return Err(CommandError::Failed(error.to_string())),
         }
     }
     verdict(&disk, tries, damaged, arguments.json)
@@ -115,7 +115,7 @@ fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut()
 }
 
 /// What a start would make of the directory.
-fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
+fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> CommandResult {
     let is_whole = |looked: &Result<RecoveredDatabase, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
     let looked = until(tries, is_whole, || look(disk, NOBODY, DedupLimits::default()));
     if as_json {
@@ -132,7 +132,7 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
         .to_string())?;
     }
     let recovered = looked.map_err(|error| {
-        Failure::Failed(format!("a start would be refused: {error}\n`memdb repair` shows what could be kept"))
+        CommandError::Failed(format!("a start would be refused: {error}\n`memdb repair` shows what could be kept"))
     })?;
     if !as_json {
         say(&match &recovered {
@@ -144,26 +144,26 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> Ended {
     }
     match (recovered.report.cut, damaged) {
         (None, 0) if recovered.report.harmless.is_empty() => Ok(()),
-        (None, 0) => Err(Failure::Failed("not whole: damage that costs nothing".into())),
-        (Some(cut), _) => Err(Failure::Failed(format!("not whole: {}", cut.damage))),
-        (None, files) => Err(Failure::Failed(format!("not whole: {files} damaged, none of which is needed"))),
+        (None, 0) => Err(CommandError::Failed("not whole: damage that costs nothing".into())),
+        (Some(cut), _) => Err(CommandError::Failed(format!("not whole: {}", cut.damage))),
+        (None, files) => Err(CommandError::Failed(format!("not whole: {files} damaged, none of which is needed"))),
     }
 }
 
 /// An identity for a database that is never made.
 const NOBODY: DatabaseIdentity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
 
-fn open(path: &Path) -> Result<RealDisk, Failure> {
+fn open(path: &Path) -> Result<RealDisk, CommandError> {
     RealDisk::existing(path).map_err(|error| cannot_use(path, &error))
 }
 
-fn cannot_use(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot use {}: {error}", path.display()))
+fn cannot_use(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Failed(format!("cannot use {}: {error}", path.display()))
 }
 
-fn in_its_directory(path: &Path) -> Result<(RealDisk, String), Failure> {
+fn in_its_directory(path: &Path) -> Result<(RealDisk, String), CommandError> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Failure::Usage(format!("{} is no file", path.display())))?;
+    let name = name.ok_or_else(|| CommandError::Usage(format!("{} is no file", path.display())))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((open(parent)?, name.to_owned()))
 }
@@ -171,7 +171,7 @@ fn in_its_directory(path: &Path) -> Result<(RealDisk, String), Failure> {
 /// A file as lines for a person.
 fn found_lines(found: &FileInspection) -> Vec<String> {
     let at = |position| shown(found, position);
-    let mut lines = vec![format!("{}  {} bytes", found.name, Grouped(found.bytes))];
+    let mut lines = vec![format!("{}  {} bytes", found.name, GroupedNumber(found.bytes))];
     let mut add = |name: &str, value: String| lines.push(format!("  {name:<13}{value}"));
     if let FileContents::Other(why) = found.holds {
         add("", why.to_owned());
@@ -192,7 +192,7 @@ fn found_lines(found: &FileInspection) -> Vec<String> {
         None => add("whole", "yes".to_owned()),
     }
     if let FileContents::Log(LogContents { records_behind_damage: behind @ 1.., .. }) = found.holds {
-        add("behind it", format!("{} whole records", Grouped(behind)));
+        add("behind it", format!("{} whole records", GroupedNumber(behind)));
     }
     lines
 }
@@ -221,7 +221,7 @@ fn manifest_lines(state: &ManifestState, at: &impl Fn(Position) -> String, add: 
 }
 
 fn log_lines(held: &LogContents, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
-    add("records", Grouped(held.records).to_string());
+    add("records", GroupedNumber(held.records).to_string());
     if let Some((first, last)) = held.span {
         add("first", format!("{}, {}", at(first.position), utc(first.time_ms.as_ms())));
         add("last", format!("{}, {}", at(last.position), utc(last.time_ms.as_ms())));
@@ -232,11 +232,11 @@ fn log_lines(held: &LogContents, at: &impl Fn(Position) -> String, add: &mut imp
 fn snapshot_lines(held: &SnapshotContents, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     let SnapshotContents { trailer, namespaces, window: (keys, streams) } = held;
     add("state at", format!("{}, digest {:016x}", at(trailer.end.position), trailer.end.digest));
-    add("walked from", format!("{}, {} words in the image", at(trailer.start.position), Grouped(trailer.words)));
+    add("walked from", format!("{}, {} words in the image", at(trailer.start.position), GroupedNumber(trailer.words)));
     for (name, distinct) in namespaces {
-        add("namespace", format!("{name}: {} distinct words", Grouped(distinct)));
+        add("namespace", format!("{name}: {} distinct words", GroupedNumber(distinct)));
     }
-    add("window", format!("{} keys, {} streams", Grouped(keys), Grouped(streams)));
+    add("window", format!("{} keys, {} streams", GroupedNumber(keys), GroupedNumber(streams)));
 }
 
 /// A moment as `2026-11-21 03:15:20.123 UTC` (days to dates after Howard Hinnant's `civil_from_days`).
@@ -309,22 +309,22 @@ fn kind_name(kind: FileKind) -> &'static str {
     }
 }
 
-pub fn repair(arguments: &RepairArguments) -> Ended {
+pub fn repair(arguments: &RepairArguments) -> CommandResult {
     let path = &arguments.directory;
     let disk = open(path)?;
     let _lock = disk.lock().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
-            Failure::Failed(format!("{} is in use ({error}): stop that process first", path.display()))
+            CommandError::Failed(format!("{} is in use ({error}): stop that process first", path.display()))
         }
         _ => cannot_use(path, &error),
     })?;
-    let failed = |error: memdb::repair::RepairError| Failure::Failed(error.to_string());
+    let failed = |error: memdb::repair::RepairError| CommandError::Failed(error.to_string());
     let Some(plan) = plan(&disk, DedupLimits::default()).map_err(failed)? else {
         return say("nothing to repair: a start accepts these files");
     };
     plan_lines(&plan).iter().try_for_each(|line| say(line))?;
     if !arguments.yes && !agreed()? {
-        return Err(Failure::Failed("nothing was changed".into()));
+        return Err(CommandError::Failed("nothing was changed".into()));
     }
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let mark = plan.carry_out(&disk, limits::DEFAULT_SEGMENT_BYTES).map_err(failed)?;
@@ -344,12 +344,12 @@ fn plan_lines(plan: &RepairPlan) -> Vec<String> {
     }
     for aside in &plan.aside {
         let what = if aside.from_byte == 0 { String::new() } else { format!(" from byte {} on", aside.from_byte) };
-        let (file, bytes, why) = (&aside.file, Grouped(aside.bytes), &aside.why);
+        let (file, bytes, why) = (&aside.file, GroupedNumber(aside.bytes), &aside.why);
         lines.push(format!("  set aside  {file}{what}, {bytes} bytes, as {file}{}: {why}", memdb::repair::DAMAGED));
     }
     match plan.lost {
         Some(lost) => {
-            let count = Grouped(lost.last - lost.first + 1);
+            let count = GroupedNumber(lost.last - lost.first + 1);
             lines.push(format!("  lose       {count} records: {} to {}", lost.first, lost.last));
             lines.push(if lost.synced >= lost.first {
                 format!(
@@ -359,7 +359,7 @@ fn plan_lines(plan: &RepairPlan) -> Vec<String> {
             } else {
                 "             none of which is known to have been synced; writes may have been acknowledged".to_owned()
             });
-            lines.push(format!("             {} of them are whole, in what is set aside", Grouped(lost.whole)));
+            lines.push(format!("             {} of them are whole, in what is set aside", GroupedNumber(lost.whole)));
         }
         None => lines.push("  lose       no record that any file tells of".to_owned()),
     }
@@ -370,7 +370,7 @@ fn plan_lines(plan: &RepairPlan) -> Vec<String> {
 }
 
 /// Asks, if somebody is there to answer.
-fn agreed() -> Result<bool, Failure> {
+fn agreed() -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() {
         tell("no terminal to ask on: repeat with --yes to do this");
         return Ok(false);

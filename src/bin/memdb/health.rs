@@ -1,8 +1,8 @@
 //! `memdb health` and `memdb status`: how a node is.
 
 use crate::{
-    output::{Ended, Failure, say},
-    read::{Node, block_on},
+    output::{CommandResult, CommandError, say},
+    read::{NodeArguments, block_on},
 };
 use memdb::client::{Client, ClientError};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ Exits 0 if the node serves current data (with --writable: takes writes), 1 if no
 #[command(after_help = HEALTH_EXAMPLES)]
 pub struct HealthArguments {
     #[command(flatten)]
-    node: Node,
+    node: NodeArguments,
 
     /// Wait up to this long for it.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -54,7 +54,7 @@ Exits 0, 1 if the node does not answer, 2 on wrong usage.";
 #[command(after_help = STATUS_EXAMPLES)]
 pub struct StatusArguments {
     #[command(flatten)]
-    node: Node,
+    node: NodeArguments,
 
     /// As the node's own JSON.
     #[arg(long)]
@@ -69,7 +69,7 @@ const FIRST_COLUMNS: &[&str] = &["url", "position"];
 /// How often a node that is not ready is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-pub fn health(arguments: &HealthArguments) -> Ended {
+pub fn health(arguments: &HealthArguments) -> CommandResult {
     let client = arguments.node.client()?;
     let patience = Duration::from_secs(arguments.wait);
     let what = if arguments.writable { "writable" } else { "ready" };
@@ -106,9 +106,9 @@ async fn asked(client: &Client, arguments: &HealthArguments) -> Result<(), Clien
     })
 }
 
-pub fn status(arguments: &StatusArguments) -> Ended {
+pub fn status(arguments: &StatusArguments) -> CommandResult {
     let client = arguments.node.client()?;
-    let status = block_on(async { client.status().await.map_err(Failure::from) })?;
+    let status = block_on(async { client.status().await.map_err(CommandError::from) })?;
     if arguments.json {
         return say(&format!("{status:#}"));
     }

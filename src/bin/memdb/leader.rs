@@ -1,7 +1,7 @@
 //! `memdb leader`: runs the one node that takes writes.
 
 use crate::{
-    output::{Ended, Failure},
+    output::{CommandResult, CommandError},
     settings::resolved,
 };
 use memdb::{
@@ -31,12 +31,12 @@ Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on
 /// Run the leader: the node that takes text and counts it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct LeaderArguments {
     #[command(flatten)]
     flags: LeaderFlags,
 }
 
-pub fn run(arguments: &Arguments) -> Ended {
+pub fn run(arguments: &LeaderArguments) -> CommandResult {
     let settings = resolved(StartRole::Leader, &arguments.flags.0)?.settings;
-    node::run(&settings).map_err(|error| Failure::Failed(error.to_string()))
+    node::run(&settings).map_err(|error| CommandError::Failed(error.to_string()))
 }

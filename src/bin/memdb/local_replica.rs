@@ -1,7 +1,7 @@
 //! `memdb local-replica`: runs a node that follows the files of a leader on the same machine.
 
 use crate::{
-    output::{Ended, Failure},
+    output::{CommandResult, CommandError},
     settings::resolved,
 };
 use memdb::{
@@ -26,12 +26,12 @@ Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on
 /// Run a local replica: a node that reads a leader's files on the same machine and answers reads.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct LocalReplicaArguments {
     #[command(flatten)]
     flags: LocalReplicaFlags,
 }
 
-pub fn run(arguments: &Arguments) -> Ended {
+pub fn run(arguments: &LocalReplicaArguments) -> CommandResult {
     let settings = resolved(StartRole::LocalReplica, &arguments.flags.0)?.settings;
-    run_local_replica(&settings).map_err(|error| Failure::Failed(error.to_string()))
+    run_local_replica(&settings).map_err(|error| CommandError::Failed(error.to_string()))
 }

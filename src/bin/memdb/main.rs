@@ -18,7 +18,7 @@ mod secret;
 mod settings;
 
 use clap::{Parser, Subcommand};
-use output::{Ended, Failure};
+use output::{CommandResult, CommandError};
 use std::{io::ErrorKind, process::ExitCode};
 
 const EXAMPLES: &str = "\
@@ -42,53 +42,53 @@ EXAMPLES
 /// An in-memory word-count database: exact counts, retries count once, a crash loses nothing acknowledged.
 #[derive(Parser)]
 #[command(name = "memdb", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = EXAMPLES)]
-struct Arguments {
+struct MemdbArguments {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Subcommand,
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    Leader(leader::Arguments),
-    Replica(replica::Arguments),
-    LocalReplica(local_replica::Arguments),
-    Config(config::Arguments),
-    Post(post::Arguments),
+enum Subcommand {
+    Leader(leader::LeaderArguments),
+    Replica(replica::ReplicaArguments),
+    LocalReplica(local_replica::LocalReplicaArguments),
+    Config(config::ConfigArguments),
+    Post(post::PostArguments),
     Get(read::GetArguments),
     Top(read::TopArguments),
     Health(health::HealthArguments),
     Status(health::StatusArguments),
     Inspect(files::InspectArguments),
     Repair(files::RepairArguments),
-    Restore(restore::Arguments),
-    Promote(promote::Arguments),
-    Completions(completions::Arguments),
+    Restore(restore::RestoreArguments),
+    Promote(promote::PromoteArguments),
+    Completions(completions::CompletionsArguments),
 }
 
 fn main() -> ExitCode {
-    let ended = match Arguments::parse().verb {
-        Verb::Leader(arguments) => leader::run(&arguments),
-        Verb::Replica(arguments) => replica::run(&arguments),
-        Verb::LocalReplica(arguments) => local_replica::run(&arguments),
-        Verb::Config(arguments) => config::run(&arguments),
-        Verb::Post(arguments) => post::run(&arguments),
-        Verb::Get(arguments) => read::get(&arguments),
-        Verb::Top(arguments) => read::top(&arguments),
-        Verb::Health(arguments) => health::health(&arguments),
-        Verb::Status(arguments) => health::status(&arguments),
-        Verb::Inspect(arguments) => files::inspect(&arguments),
-        Verb::Repair(arguments) => files::repair(&arguments),
-        Verb::Restore(arguments) => restore::run(&arguments),
-        Verb::Promote(arguments) => promote::run(&arguments),
-        Verb::Completions(arguments) => completions::run(&arguments),
+    let ended = match MemdbArguments::parse().verb {
+        Subcommand::Leader(arguments) => leader::run(&arguments),
+        Subcommand::Replica(arguments) => replica::run(&arguments),
+        Subcommand::LocalReplica(arguments) => local_replica::run(&arguments),
+        Subcommand::Config(arguments) => config::run(&arguments),
+        Subcommand::Post(arguments) => post::run(&arguments),
+        Subcommand::Get(arguments) => read::get(&arguments),
+        Subcommand::Top(arguments) => read::top(&arguments),
+        Subcommand::Health(arguments) => health::health(&arguments),
+        Subcommand::Status(arguments) => health::status(&arguments),
+        Subcommand::Inspect(arguments) => files::inspect(&arguments),
+        Subcommand::Repair(arguments) => files::repair(&arguments),
+        Subcommand::Restore(arguments) => restore::run(&arguments),
+        Subcommand::Promote(arguments) => promote::run(&arguments),
+        Subcommand::Completions(arguments) => completions::run(&arguments),
     };
     conclude(ended)
 }
 
 /// Tells a failure in one line on stderr, and turns the end into an exit code.
-fn conclude(ended: Ended) -> ExitCode {
+fn conclude(ended: CommandResult) -> ExitCode {
     let Err(failure) = ended else { return ExitCode::SUCCESS };
-    if matches!(&failure, Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
+    if matches!(&failure, CommandError::Output(error) if error.kind() == ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS; // whoever reads has seen enough: `memdb top | head -1` is no failure
     }
     output::tell(&format!("memdb: {failure}"));
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound_and_every_verb_teaches_by_example() {
-        let command = Arguments::command();
+        let command = MemdbArguments::command();
         command.clone().debug_assert();
         for verb in command.get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn paragraphs_of_help_are_one_line_each_which_clap_wraps() {
-        let command = Arguments::command();
+        let command = MemdbArguments::command();
         for one in std::iter::once(&command).chain(command.get_subcommands()) {
             let help = one.get_after_help().map(ToString::to_string).unwrap_or_default();
             let lines: Vec<&str> = help.lines().collect();

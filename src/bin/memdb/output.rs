@@ -7,11 +7,11 @@ use std::{
 };
 
 /// How a verb ended.
-pub type Ended = Result<(), Failure>;
+pub type CommandResult = Result<(), CommandError>;
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CommandError {
     /// It was asked for something that makes no sense; the message says what would.
     #[error("{0}")]
     Usage(String),
@@ -26,28 +26,28 @@ pub enum Failure {
     Output(#[from] io::Error),
 }
 
-impl Failure {
+impl CommandError {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Failure::Usage(_) => 2,
-            Failure::Failed(_) | Failure::Output(_) => 1,
-            Failure::Interrupted(_) => 130, // what shells expect after Ctrl-C: 128 + SIGINT
+            CommandError::Usage(_) => 2,
+            CommandError::Failed(_) | CommandError::Output(_) => 1,
+            CommandError::Interrupted(_) => 130, // what shells expect after Ctrl-C: 128 + SIGINT
         }
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::BadAddress { .. } => Failure::Usage(error.to_string()),
-            _ => Failure::Failed(error.to_string()),
+            ClientError::BadAddress { .. } => CommandError::Usage(error.to_string()),
+            _ => CommandError::Failed(error.to_string()),
         }
     }
 }
 
 /// Writes a line of results.
-pub fn say(line: &str) -> Ended {
+pub fn say(line: &str) -> CommandResult {
     let mut out = io::stdout().lock();
     out.write_all(line.as_bytes())?;
     Ok(out.write_all(b"\n")?)
@@ -59,9 +59,9 @@ pub fn tell(line: &str) {
 }
 
 /// A number with its thousands apart: `1,234,567`.
-pub struct Grouped<T>(pub T);
+pub struct GroupedNumber<T>(pub T);
 
-impl<T: fmt::Display> fmt::Display for Grouped<T> {
+impl<T: fmt::Display> fmt::Display for GroupedNumber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.0.to_string();
         let (sign, digits) = plain.split_at(plain.len() - plain.trim_start_matches('-').len());
@@ -90,8 +90,8 @@ mod tests {
             (i64::MIN + 1, "-9,223,372,036,854,775,807"),
         ];
         for (number, expected) in cases {
-            assert_eq!(Grouped(number).to_string(), expected);
+            assert_eq!(GroupedNumber(number).to_string(), expected);
         }
-        assert_eq!(format!("{:>7}", Grouped(1_000)), "  1,000");
+        assert_eq!(format!("{:>7}", GroupedNumber(1_000)), "  1,000");
     }
 }

@@ -3,8 +3,8 @@
 mod bar;
 mod source;
 
-use crate::output::{Ended, Failure, Grouped, say, tell};
-use bar::Bar;
+use crate::output::{CommandResult, CommandError, GroupedNumber, say, tell};
+use bar::ProgressBar;
 use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use memdb::{
@@ -17,7 +17,7 @@ use memdb::{
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
     position::PositionToken,
 };
-use source::{Encoding, Format, Place, Source};
+use source::{InputEncoding, InputFormat, TextPlace, TextInput};
 use std::{
     path::PathBuf,
     sync::{
@@ -55,7 +55,7 @@ Exits 0 if everything is counted, 1 if not, 2 on wrong usage, 130 after Ctrl-C."
 /// Count texts: a line or a file per post.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct PostArguments {
     /// Files to count; - is standard input, and the name of a pipe will do too.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -65,17 +65,17 @@ pub struct Arguments {
     leader: String,
 
     /// What one post is: readers see a post as a whole or not at all.
-    #[arg(long, value_enum, value_name = "UNIT", default_value_t = Unit::Line)]
-    per: Unit,
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = PostUnitArgument::Line)]
+    per: PostUnitArgument,
 
     /// How a file holds its texts.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto)]
-    format: Format,
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = InputFormat::Auto)]
+    format: InputFormat,
 
     /// The encoding of files without a byte-order mark: a label of the Encoding Standard, such as utf-16le or windows-1251
     /// [default: utf-8].
     #[arg(long, value_name = "LABEL", value_parser = source::encoding)]
-    encoding: Option<Encoding>,
+    encoding: Option<InputEncoding>,
 
     /// Read the files in directories too.
     #[arg(long, short)]
@@ -121,23 +121,23 @@ pub struct Arguments {
 
 /// What one post is.
 #[derive(Clone, Copy, ValueEnum)]
-enum Unit {
+enum PostUnitArgument {
     Line,
     File,
 }
 
 #[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
-pub fn run(arguments: &Arguments) -> Ended {
-    if arguments.format == Format::Ndjson && matches!(arguments.per, Unit::File) {
-        return Err(Failure::Usage("with --format ndjson a line is a post: leave out --per file".to_owned()));
+pub fn run(arguments: &PostArguments) -> CommandResult {
+    if arguments.format == InputFormat::Ndjson && matches!(arguments.per, PostUnitArgument::File) {
+        return Err(CommandError::Usage("with --format ndjson a line is a post: leave out --per file".to_owned()));
     }
     let timeout = Duration::from_secs(arguments.timeout);
     let client = Client::with_timeout(&arguments.leader, timeout)?.meant_for(ServerKind::Leader);
-    let random = getrandom::u64().map_err(|error| Failure::Failed(format!("no randomness: {error}")))?;
+    let random = getrandom::u64().map_err(|error| CommandError::Failed(format!("no randomness: {error}")))?;
     let manner = UploadOptions {
         per: match arguments.per {
-            Unit::Line => PostUnit::Line,
-            Unit::File => PostUnit::File,
+            PostUnitArgument::Line => PostUnit::Line,
+            PostUnitArgument::File => PostUnit::File,
         },
         post_bytes: arguments.post_bytes as usize,
         namespace: arguments.ns.as_deref(),
@@ -155,12 +155,12 @@ pub fn run(arguments: &Arguments) -> Ended {
         arguments.stream.clone()
     };
     let run =
-        Run { arguments, client, manner, named, random, progress: Arc::default(), reads_pipes: AtomicBool::new(false) };
+        PostRun { arguments, client, manner, named, random, progress: Arc::default(), reads_pipes: AtomicBool::new(false) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = run.go() => ended,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted(run.how_to_resume("stopped"))),
+            _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted(run.how_to_resume("stopped"))),
         }
     });
     // A read of standard input cannot be ended: nobody waits for it.
@@ -169,8 +169,8 @@ pub fn run(arguments: &Arguments) -> Ended {
 }
 
 /// One run of the verb.
-struct Run<'a> {
-    arguments: &'a Arguments,
+struct PostRun<'a> {
+    arguments: &'a PostArguments,
     client: Client,
     manner: UploadOptions<'a>,
     /// The name this run is remembered under, if not by path and content alone.
@@ -183,40 +183,40 @@ struct Run<'a> {
 
 /// The end of one source, for the summary.
 #[derive(Default)]
-struct Summary {
+struct SourceSummary {
     counted: u64,
     counted_before: u64,
     faults: u64,
     position: Option<PositionToken>,
 }
 
-impl Summary {
-    fn ended(&self) -> Ended {
+impl SourceSummary {
+    fn ended(&self) -> CommandResult {
         match self.faults {
             0 => Ok(()),
-            1 => Err(Failure::Failed("1 part could not be counted (above)".to_owned())),
-            faults => Err(Failure::Failed(format!("{} parts could not be counted (above)", Grouped(faults)))),
+            1 => Err(CommandError::Failed("1 part could not be counted (above)".to_owned())),
+            faults => Err(CommandError::Failed(format!("{} parts could not be counted (above)", GroupedNumber(faults)))),
         }
     }
 }
 
-impl Run<'_> {
-    async fn go(&self) -> Ended {
+impl PostRun<'_> {
+    async fn go(&self) -> CommandResult {
         let line = |client: &Client, is_watched| {
             Uploader::new(client.clone(), &self.manner, Arc::clone(&self.progress), is_watched)
         };
-        let reached = line(&self.client, false).reach().await.map_err(|error| Failure::Failed(error.to_string()))?;
+        let reached = line(&self.client, false).reach().await.map_err(|error| CommandError::Failed(error.to_string()))?;
         if let Some(leader) = &reached {
             tell(&format!("{} is no leader; going on at the one it names, {}", self.client.base(), leader.base()));
         }
         let sources = self.survey().await?;
         let begun = Instant::now();
-        let bar = Bar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
+        let bar = ProgressBar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
         let line = line(reached.as_ref().unwrap_or(&self.client), bar.is_seen());
         let outcomes = stream::iter(&sources)
             .map(|source| self.feed(source, line.clone(), &bar, sources.len()))
             .buffer_unordered(self.manner.in_flight)
-            .try_fold(Summary::default(), |mut all, outcome| async move {
+            .try_fold(SourceSummary::default(), |mut all, outcome| async move {
                 all.counted += outcome.counted - outcome.refused.min(outcome.counted);
                 all.counted_before += outcome.counted_before;
                 all.faults += outcome.faults.total + outcome.refused;
@@ -229,13 +229,13 @@ impl Run<'_> {
     }
 
     /// Reads every file once: what it holds, and the name that follows from it.
-    async fn survey(&self) -> Result<Vec<Source<'_>>, Failure> {
+    async fn survey(&self) -> Result<Vec<TextInput<'_>>, CommandError> {
         let mut places = Vec::new();
         for path in &self.arguments.files {
-            places.extend(Place::of(path, self.arguments.recursive)?);
+            places.extend(TextPlace::of(path, self.arguments.recursive)?);
         }
-        let bar = Bar::reading(&places).await;
-        let mut sources: Vec<Source<'_>> = Vec::new();
+        let bar = ProgressBar::reading(&places).await;
+        let mut sources: Vec<TextInput<'_>> = Vec::new();
         for place in places {
             if place.is_pipe() && self.named.is_none() {
                 self.reads_pipes.store(true, Ordering::Relaxed);
@@ -245,7 +245,7 @@ impl Run<'_> {
                 ));
             }
             let kind = (self.arguments.format, self.arguments.encoding.unwrap_or_default());
-            let source = Source::survey(place, self.manner, kind, self.named.as_deref(), &bar).await?;
+            let source = TextInput::survey(place, self.manner, kind, self.named.as_deref(), &bar).await?;
             if sources.iter().any(|other| other.is_same(&source)) {
                 bar.tell(&format!("{source} is named twice; it counts once"));
             } else {
@@ -256,8 +256,8 @@ impl Run<'_> {
         Ok(sources)
     }
 
-    async fn feed(&self, source: &Source<'_>, line: Uploader, bar: &Bar, sources: usize) -> Result<UploadSummary, Failure> {
-        let failed = |error: UploadError| Failure::Failed(format!("{source}: {}", self.explained(&error)));
+    async fn feed(&self, source: &TextInput<'_>, line: Uploader, bar: &ProgressBar, sources: usize) -> Result<UploadSummary, CommandError> {
+        let failed = |error: UploadError| CommandError::Failed(format!("{source}: {}", self.explained(&error)));
         let told = |before: u64| {
             if before > 0 && sources <= 8 {
                 self.tell_before(source, before, bar);
@@ -287,28 +287,28 @@ impl Run<'_> {
         let untold =
             outcome.faults.total - outcome.faults.first.len() as u64 + outcome.refused - outcome.refusals.len() as u64;
         if untold > 0 {
-            bar.tell(&format!("{source}: {} more like these", Grouped(untold)));
+            bar.tell(&format!("{source}: {} more like these", GroupedNumber(untold)));
         }
         Ok(outcome)
     }
 
     /// Says how much of a source an earlier run has counted.
-    fn tell_before(&self, source: &Source<'_>, before: u64, bar: &Bar) {
+    fn tell_before(&self, source: &TextInput<'_>, before: u64, bar: &ProgressBar) {
         let unit = self.unit(std::slice::from_ref(source));
         bar.tell(&match source.survey {
             Some(survey) if before == survey.posts => {
-                format!("{source}: all {} {unit} were counted before (--again counts them anew)", Grouped(before))
+                format!("{source}: all {} {unit} were counted before (--again counts them anew)", GroupedNumber(before))
             }
             Some(survey) => format!(
                 "{source}: {} of {} {unit} were counted before; counting the rest",
-                Grouped(before),
-                Grouped(survey.posts)
+                GroupedNumber(before),
+                GroupedNumber(survey.posts)
             ),
-            None => format!("{source}: {} {unit} were counted before", Grouped(before)),
+            None => format!("{source}: {} {unit} were counted before", GroupedNumber(before)),
         });
     }
 
-    fn conclude(&self, summary: &Summary, unit: &str, took: Duration) -> Ended {
+    fn conclude(&self, summary: &SourceSummary, unit: &str, took: Duration) -> CommandResult {
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (words, left_out) = (read(&self.progress.words), read(&self.progress.left_out));
         if self.arguments.json {
@@ -320,8 +320,8 @@ impl Run<'_> {
             .to_string())?;
             return summary.ended();
         }
-        let rate = |amount: u64| Grouped((amount as f64 / took.as_secs_f64().max(0.001)) as u64);
-        let mut line = format!("{} {unit}, {} words counted", Grouped(summary.counted), Grouped(words));
+        let rate = |amount: u64| GroupedNumber((amount as f64 / took.as_secs_f64().max(0.001)) as u64);
+        let mut line = format!("{} {unit}, {} words counted", GroupedNumber(summary.counted), GroupedNumber(words));
         if summary.counted > 0 {
             line += &format!(
                 " in {:.1} s ({} {unit}/s, {} words/s)",
@@ -332,19 +332,19 @@ impl Run<'_> {
             line += &summary.position.map(|position| format!(", position {position}")).unwrap_or_default();
         }
         if summary.counted_before > 0 {
-            line += &format!("; {} {unit} counted before", Grouped(summary.counted_before));
+            line += &format!("; {} {unit} counted before", GroupedNumber(summary.counted_before));
         }
         if left_out > 0 {
-            line += &format!("; {} tokens left out as too long", Grouped(left_out));
+            line += &format!("; {} tokens left out as too long", GroupedNumber(left_out));
         }
         say(&line)?;
         summary.ended()
     }
 
     /// What a post is called: not a line if some lines are several posts.
-    fn unit(&self, sources: &[Source<'_>]) -> &'static str {
+    fn unit(&self, sources: &[TextInput<'_>]) -> &'static str {
         match self.manner.per {
-            _ if sources.iter().any(Source::is_cut) => "posts",
+            _ if sources.iter().any(TextInput::is_cut) => "posts",
             PostUnit::Line | PostUnit::JsonLine => "lines",
             PostUnit::File => "files",
         }
@@ -365,7 +365,7 @@ impl Run<'_> {
 
     /// About how far it got, and the command that goes on from there.
     fn how_to_resume(&self, stopped: &str) -> String {
-        let counted = Grouped(self.progress.posts.load(Ordering::Relaxed));
+        let counted = GroupedNumber(self.progress.posts.load(Ordering::Relaxed));
         if self.named.is_none() && self.reads_pipes.load(Ordering::Relaxed) {
             return format!("{stopped} after about {counted} posts; what was read from a pipe cannot be resumed");
         }

@@ -1,7 +1,7 @@
 //! `memdb promote`: makes a replica the leader.
 
 use crate::{
-    output::{Ended, Failure, say},
+    output::{CommandResult, CommandError, say},
     read::block_on,
     secret,
 };
@@ -24,7 +24,7 @@ Exits 0 once the replica leads, 1 if it does not, 2 on wrong usage.";
 /// Make a replica the leader, by hand.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct PromoteArguments {
     /// The replica that is to lead, such as http://127.0.0.1:8082.
     #[arg(value_name = "URL")]
     node: String,
@@ -53,7 +53,7 @@ pub struct Arguments {
 /// How often the node is asked whether it leads.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-pub fn run(arguments: &Arguments) -> Ended {
+pub fn run(arguments: &PromoteArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
     let client =
         Client::with_timeout(&arguments.node, Duration::from_secs(arguments.timeout))?.meant_for(ServerKind::Replica);
@@ -65,37 +65,37 @@ pub fn run(arguments: &Arguments) -> Ended {
         loop {
             // Between its two roles it does not answer.
             match standing(&client, &before).await {
-                Ok(Standing::Leads) if arguments.json => {
+                Ok(PromotionState::Leads) if arguments.json => {
                     return say(&json!({"leader": client.base(), "epoch": epoch}).to_string());
                 }
-                Ok(Standing::Leads) => return say(&format!("{} leads, in epoch {epoch}.", client.base())),
-                Ok(Standing::Refused(why)) => return Err(Failure::Failed(format!("it does not lead: {why}"))),
+                Ok(PromotionState::Leads) => return say(&format!("{} leads, in epoch {epoch}.", client.base())),
+                Ok(PromotionState::Refused(why)) => return Err(CommandError::Failed(format!("it does not lead: {why}"))),
                 Err(error) if !error.is_passing() => return Err(error.into()),
-                Ok(Standing::Follows) | Err(_) if begun.elapsed() < patience => sleep(ASK_EVERY).await,
-                Ok(Standing::Follows) | Err(_) => {
+                Ok(PromotionState::Follows) | Err(_) if begun.elapsed() < patience => sleep(ASK_EVERY).await,
+                Ok(PromotionState::Follows) | Err(_) => {
                     let message = format!("it does not lead after {} s: see its log", arguments.wait);
-                    return Err(Failure::Failed(message));
+                    return Err(CommandError::Failed(message));
                 }
             }
         }
     })
 }
 
-enum Standing {
+enum PromotionState {
     Leads,
     Follows,
     /// It was to lead, and something came in between.
     Refused(String),
 }
 
-async fn standing(client: &Client, before: &Value) -> Result<Standing, ClientError> {
+async fn standing(client: &Client, before: &Value) -> Result<PromotionState, ClientError> {
     let status = client.status().await?;
     if status["role"] == "leader" && status["ready"] == true {
-        return Ok(Standing::Leads);
+        return Ok(PromotionState::Leads);
     }
     // What it says of an earlier try is no news.
     Ok(match status["not_promoted"].as_str() {
-        Some(why) if status["not_promoted"] != *before => Standing::Refused(why.to_owned()),
-        _ => Standing::Follows,
+        Some(why) if status["not_promoted"] != *before => PromotionState::Refused(why.to_owned()),
+        _ => PromotionState::Follows,
     })
 }

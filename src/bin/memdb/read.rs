@@ -1,6 +1,6 @@
 //! `memdb get` and `memdb top`: counts, from any node.
 
-use crate::output::{Ended, Failure, Grouped, say, tell};
+use crate::output::{CommandResult, CommandError, GroupedNumber, say, tell};
 use memdb::{
     client::{Client, ClientError},
     limits::{MAX_TOP, MAX_WORDS_PER_READ},
@@ -9,7 +9,7 @@ use std::{future::Future, time::Duration};
 
 /// The node a verb reads from.
 #[derive(clap::Args)]
-pub struct Node {
+pub struct NodeArguments {
     /// The node to ask.
     #[arg(long, value_name = "URL", env = "MEMDB_SERVER", default_value = "http://127.0.0.1:8080", alias = "leader")]
     server: String,
@@ -19,7 +19,7 @@ pub struct Node {
     timeout: u64,
 }
 
-impl Node {
+impl NodeArguments {
     pub fn client(&self) -> Result<Client, ClientError> {
         Client::with_timeout(&self.server, self.timeout())
     }
@@ -53,7 +53,7 @@ pub struct GetArguments {
     ns: Option<String>,
 
     #[command(flatten)]
-    node: Node,
+    node: NodeArguments,
 
     /// As JSON: {"word": count}.
     #[arg(long)]
@@ -84,18 +84,18 @@ pub struct TopArguments {
     ns: Option<String>,
 
     #[command(flatten)]
-    node: Node,
+    node: NodeArguments,
 
     /// As JSON: [{"word", "count"}].
     #[arg(long)]
     json: bool,
 }
 
-pub fn get(arguments: &GetArguments) -> Ended {
+pub fn get(arguments: &GetArguments) -> CommandResult {
     let words = &arguments.words;
     if words.len() > MAX_WORDS_PER_READ {
         let message = format!("at most {MAX_WORDS_PER_READ} words are read at one position, not {}", words.len());
-        return Err(Failure::Usage(message));
+        return Err(CommandError::Usage(message));
     }
     let client = arguments.node.client()?;
     let ns = arguments.ns.as_deref();
@@ -117,12 +117,12 @@ pub fn get(arguments: &GetArguments) -> Ended {
     table(&words.iter().map(|word| (word.as_str(), of(word))).collect::<Vec<_>>())
 }
 
-pub fn top(arguments: &TopArguments) -> Ended {
+pub fn top(arguments: &TopArguments) -> CommandResult {
     let client = arguments.node.client()?;
-    let asked = async { client.top(arguments.ns.as_deref(), usize::from(arguments.n)).await.map_err(Failure::from) };
+    let asked = async { client.top(arguments.ns.as_deref(), usize::from(arguments.n)).await.map_err(CommandError::from) };
     let top = block_on(asked)?;
     if let (true, Some(name)) = (top.is_empty(), &arguments.ns) {
-        return Err(Failure::Failed(nothing_under(name, &client)));
+        return Err(CommandError::Failed(nothing_under(name, &client)));
     }
     if arguments.json {
         let list: Vec<_> =
@@ -138,10 +138,10 @@ fn nothing_under(name: &str, client: &Client) -> String {
 }
 
 /// Counts on the right of a column, each before its word: words may be of any width.
-fn table(counts: &[(&str, i64)]) -> Ended {
-    let width = counts.iter().map(|(_, count)| Grouped(count).to_string().len()).max().unwrap_or(0);
+fn table(counts: &[(&str, i64)]) -> CommandResult {
+    let width = counts.iter().map(|(_, count)| GroupedNumber(count).to_string().len()).max().unwrap_or(0);
     for (word, count) in counts {
-        say(&format!("{:>width$}  {}", Grouped(count), shown(word)))?;
+        say(&format!("{:>width$}  {}", GroupedNumber(count), shown(word)))?;
     }
     Ok(())
 }
@@ -153,7 +153,7 @@ fn shown(word: &str) -> String {
 }
 
 /// Runs a few requests on this thread.
-pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(work)
 }

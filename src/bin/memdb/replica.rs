@@ -1,7 +1,7 @@
 //! `memdb replica`: runs a node that follows a leader over the network.
 
 use crate::{
-    output::{Ended, Failure},
+    output::{CommandResult, CommandError},
     settings::resolved,
 };
 use memdb::{
@@ -30,12 +30,12 @@ Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on
 /// Run a replica: a node that follows a leader and answers reads.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct ReplicaArguments {
     #[command(flatten)]
     flags: ReplicaFlags,
 }
 
-pub fn run(arguments: &Arguments) -> Ended {
+pub fn run(arguments: &ReplicaArguments) -> CommandResult {
     let settings = resolved(StartRole::Replica, &arguments.flags.0)?.settings;
-    node::run(&settings).map_err(|error| Failure::Failed(error.to_string()))
+    node::run(&settings).map_err(|error| CommandError::Failed(error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! `memdb restore`: a leader's directory, from what another node holds.
 
 use crate::{
-    output::{Ended, Failure, Grouped, say},
+    output::{CommandResult, CommandError, GroupedNumber, say},
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,7 +22,7 @@ Exits 0 once all is there, 1 if not, 2 on wrong usage.";
 /// Make a leader's directory from what a replica holds.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct RestoreArguments {
     /// The replica it comes from, such as http://127.0.0.1:8081.
     #[arg(long, value_name = "URL")]
     from: String,
@@ -44,10 +44,10 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Ended {
+pub fn run(arguments: &RestoreArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
     let from: NodeAddress =
-        arguments.from.parse().map_err(|reason| Failure::Usage(format!("--from {:?}: {reason}", arguments.from)))?;
+        arguments.from.parse().map_err(|reason| CommandError::Usage(format!("--from {:?}: {reason}", arguments.from)))?;
     let timeout = Duration::from_secs(arguments.timeout);
     let bar = ProgressBar::new_spinner();
     let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";
@@ -57,13 +57,13 @@ pub fn run(arguments: &Arguments) -> Ended {
         bar.set_position(bytes);
     });
     bar.finish_and_clear();
-    let restored = restored.map_err(|error| Failure::Failed(error.to_string()))?;
+    let restored = restored.map_err(|error| CommandError::Failed(error.to_string()))?;
     let node::RestoreReport { database, position, words } = restored;
     let token = PositionToken::of(database, position);
     if arguments.json {
         let told = json!({"database": format!("{database:032x}"), "position": token.to_string(), "words": words});
         return say(&told.to_string());
     }
-    say(&format!("Restored database {database:032x} at {token}: {} words.", Grouped(words)))?;
+    say(&format!("Restored database {database:032x} at {token}: {} words.", GroupedNumber(words)))?;
     say(&format!("Start it with: memdb leader --data-dir {}", arguments.data_dir.display()))
 }

@@ -1,14 +1,14 @@
 //! Settings of a node, as this process's surroundings have them.
 
-use crate::output::Failure;
+use crate::output::CommandError;
 use memdb::config::{SettingFlags, MachineLimits, ResolvedSettings, StartRole, ConfigInputs, resolve};
 use std::{io, path::Path};
 
 /// The settings these flags lead to on this machine.
 #[allow(clippy::disallowed_methods, reason = "the settings are read before there is a database to keep files for")]
-pub fn resolved(role: StartRole, flags: &SettingFlags) -> Result<ResolvedSettings, Failure> {
+pub fn resolved(role: StartRole, flags: &SettingFlags) -> Result<ResolvedSettings, CommandError> {
     let read_file = |path: &Path| -> io::Result<String> { std::fs::read_to_string(path) };
     let environment = |name: &str| std::env::var(name).ok();
     let around = ConfigInputs { environment: &environment, read_file: &read_file, machine: MachineLimits::here(&read_file) };
-    resolve(role, flags, &around).map_err(|error| Failure::Usage(error.to_string()))
+    resolve(role, flags, &around).map_err(|error| CommandError::Usage(error.to_string()))
 }

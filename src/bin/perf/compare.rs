@@ -4,7 +4,7 @@
 //! The counts of `/sync` are of one position only if nothing is written meanwhile, so each answer lies between two
 //! positions: the one it names, and the one its node is at afterwards. If they are all the same, differences are real.
 
-use crate::output::{Failure, tell};
+use crate::output::{PerfError, tell};
 use futures::future::try_join_all;
 use memdb::{
     client::{Client, ClientError, UnreachableCause, backoff::RetryBackoff},
@@ -21,14 +21,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 const MOST_LISTED: usize = 100_000;
 
 /// Whom the test is about.
-pub struct Nodes {
+pub struct ComparedNodes {
     pub leader: Client,
     pub replicas: Vec<Client>,
 }
 
 /// A word that a replica counts otherwise than the leader; an absent word counts 0.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct CountDifference {
     pub word: String,
     pub replica: String,
     pub leader_count: i64,
@@ -45,7 +45,7 @@ pub struct Comparison {
     /// Differences.
     pub found: u64,
     /// Those that are listed: replica after replica, in the order of words.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<CountDifference>,
     /// Replicas that did not come to the leader's position, in words.
     pub lagging: Vec<String>,
     /// Positions that differ although nobody lags, in words.
@@ -59,9 +59,9 @@ impl Comparison {
     }
 }
 
-impl Nodes {
+impl ComparedNodes {
     /// Waits until all serve. One that is not there is told at once.
-    pub async fn ready(&self, deadline: Instant) -> Result<(), Failure> {
+    pub async fn ready(&self, deadline: Instant) -> Result<(), PerfError> {
         let nodes = std::iter::once(&self.leader).chain(&self.replicas);
         try_join_all(nodes.enumerate().map(|(at, node)| async move {
             let asked = || async {
@@ -71,7 +71,7 @@ impl Nodes {
                 }
             };
             patiently(deadline, asked).await.and_then(|there| there).map_err(|error| match error {
-                ClientError::NothingThere { base, cause: UnreachableCause::Refused, .. } if at > 0 => Failure::Failed(format!(
+                ClientError::NothingThere { base, cause: UnreachableCause::Refused, .. } if at > 0 => PerfError::Failed(format!(
                     "nothing answers at {base} (connection refused): is the replica running? start one with `memdb replica --leader {}`",
                     self.leader.base()
                 )),
@@ -85,7 +85,7 @@ impl Nodes {
 
 /// Compares once every replica has applied `written` and all that the leader had when it was asked, or `deadline` is
 /// over: then what it has is compared.
-pub async fn compare(nodes: &Nodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, Failure> {
+pub async fn compare(nodes: &ComparedNodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, PerfError> {
     let mut attempt = 1;
     loop {
         let found = compare_once(nodes, written, deadline).await?;
@@ -102,9 +102,9 @@ pub async fn compare(nodes: &Nodes, written: Option<PositionToken>, deadline: In
     }
 }
 
-async fn compare_once(nodes: &Nodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, Failure> {
-    let leader = patiently(deadline, || Leading::read(&nodes.leader, written)).await?;
-    let reads = nodes.replicas.iter().map(|replica| Following::read(replica, &leader, deadline));
+async fn compare_once(nodes: &ComparedNodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, PerfError> {
+    let leader = patiently(deadline, || LeaderWords::read(&nodes.leader, written)).await?;
+    let reads = nodes.replicas.iter().map(|replica| ReplicaWords::read(replica, &leader, deadline));
     let replicas = try_join_all(reads).await?;
     let mut off: Vec<_> = (leader.begin != leader.end)
         .then(|| format!("the leader went from {} to {}", leader.begin, leader.end))
@@ -136,7 +136,7 @@ async fn compare_once(nodes: &Nodes, written: Option<PositionToken>, deadline: I
         all.compared += replica.against.compared;
         all.found += replica.against.found;
         all.differences.extend(replica.against.differences.into_iter().map(|(word, leader_count, replica_count)| {
-            Difference { word, replica: node.base(), leader_count, replica_count }
+            CountDifference { word, replica: node.base(), leader_count, replica_count }
         }));
     }
     all.disturbance = (!off.is_empty()).then(|| off.join("; "));
@@ -144,32 +144,32 @@ async fn compare_once(nodes: &Nodes, written: Option<PositionToken>, deadline: I
 }
 
 /// What the leader has.
-struct Leading {
-    words: Arc<Words>,
+struct LeaderWords {
+    words: Arc<NumberedWords>,
     begin: PositionToken,
     end: PositionToken,
 }
 
-impl Leading {
+impl LeaderWords {
     async fn read(leader: &Client, written: Option<PositionToken>) -> Result<Self, ClientError> {
         let answer = leader.sync(written).await?;
         let begin = answer.position();
-        let words = answer.fold(Words::default(), Words::insert).await?;
-        Ok(Leading { words: Arc::new(words), begin, end: leader.position().await? })
+        let words = answer.fold(NumberedWords::default(), NumberedWords::insert).await?;
+        Ok(LeaderWords { words: Arc::new(words), begin, end: leader.position().await? })
     }
 }
 
 /// What a replica has, held against the leader.
-struct Following {
-    against: Against,
+struct ReplicaWords {
+    against: StreamComparison,
     begin: PositionToken,
     end: PositionToken,
     lagging: Option<String>,
 }
 
-impl Following {
+impl ReplicaWords {
     /// Reads it at the leader's position; if it does not come there until `deadline`, where it is.
-    async fn read(replica: &Client, leader: &Leading, deadline: Instant) -> Result<Self, ClientError> {
+    async fn read(replica: &Client, leader: &LeaderWords, deadline: Instant) -> Result<Self, ClientError> {
         let begun = Instant::now();
         match patiently(deadline, || Self::read_at(replica, &leader.words, Some(leader.begin))).await {
             Err(ClientError::Refused { status: status @ (410 | 503), .. }) => {
@@ -187,21 +187,21 @@ impl Following {
 
     async fn read_at(
         replica: &Client,
-        words: &Arc<Words>,
+        words: &Arc<NumberedWords>,
         at_least: Option<PositionToken>,
     ) -> Result<Self, ClientError> {
         let answer = replica.sync(at_least).await?;
         let begin = answer.position();
-        let against = answer.fold(Against::new(Arc::clone(words)), Against::take).await?;
-        Ok(Following { against: against.finished(), begin, end: replica.position().await?, lagging: None })
+        let against = answer.fold(StreamComparison::new(Arc::clone(words)), StreamComparison::take).await?;
+        Ok(ReplicaWords { against: against.finished(), begin, end: replica.position().await?, lagging: None })
     }
 }
 
 /// Words with their counts, each with a number of its own.
 #[derive(Debug, Default)]
-struct Words(HashMap<String, (usize, i64)>);
+struct NumberedWords(HashMap<String, (usize, i64)>);
 
-impl Words {
+impl NumberedWords {
     fn insert(&mut self, word: String, count: i64) {
         let number = self.0.len();
         self.0.entry(word).or_insert((number, count));
@@ -209,8 +209,8 @@ impl Words {
 }
 
 /// A replica's words as they arrive, against the leader's.
-struct Against {
-    leader: Arc<Words>,
+struct StreamComparison {
+    leader: Arc<NumberedWords>,
     /// A bit for each of the leader's words: whether the replica has it.
     seen: Vec<u64>,
     compared: u64,
@@ -219,10 +219,10 @@ struct Against {
     differences: Vec<(String, i64, i64)>,
 }
 
-impl Against {
-    fn new(leader: Arc<Words>) -> Self {
+impl StreamComparison {
+    fn new(leader: Arc<NumberedWords>) -> Self {
         let seen = vec![0; leader.0.len().div_ceil(64)];
-        Against { leader, seen, compared: 0, found: 0, differences: Vec::new() }
+        StreamComparison { leader, seen, compared: 0, found: 0, differences: Vec::new() }
     }
 
     fn take(&mut self, word: String, count: i64) {
@@ -256,9 +256,9 @@ impl Against {
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for CountDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { word, replica, leader_count, replica_count } = self;
+        let CountDifference { word, replica, leader_count, replica_count } = self;
         f.write_str("Inconsistency found for word ")?;
         for letter in word.chars() {
             // What would steer the terminal is spelled out.
@@ -289,10 +289,10 @@ where
 mod tests {
     use super::*;
 
-    fn against(leader: &[(&str, i64)], replica: &[(&str, i64)]) -> Against {
-        let mut words = Words::default();
+    fn against(leader: &[(&str, i64)], replica: &[(&str, i64)]) -> StreamComparison {
+        let mut words = NumberedWords::default();
         leader.iter().for_each(|(word, count)| words.insert((*word).to_owned(), *count));
-        let mut against = Against::new(Arc::new(words));
+        let mut against = StreamComparison::new(Arc::new(words));
         replica.iter().for_each(|(word, count)| against.take((*word).to_owned(), *count));
         against.finished()
     }
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_as_the_contract_says() {
-        let mut difference = Difference {
+        let mut difference = CountDifference {
             word: "load".to_owned(),
             replica: "http://localhost:8082".to_owned(),
             leader_count: 2150,

@@ -18,7 +18,7 @@ const REASONS_TOLD: usize = 5;
 
 /// What became of the requests of one kind.
 #[derive(Debug, Default)]
-pub struct Sample {
+pub struct RequestSample {
     /// The times of those that succeeded, ascending.
     pub times: Vec<Duration>,
     /// How many did not.
@@ -36,7 +36,7 @@ pub async fn requests<F>(
     concurrency: usize,
     bar: ProgressBar,
     ask: impl Fn(u64) -> F + Send + Sync + 'static,
-) -> Sample
+) -> RequestSample
 where
     F: Future<Output = Result<Option<PositionToken>, ClientError>> + Send + 'static,
 {
@@ -45,7 +45,7 @@ where
     for _ in 0..total.min(concurrency as u64) {
         let (next, ask, bar) = (Arc::clone(&next), Arc::clone(&ask), bar.clone());
         workers.spawn(async move {
-            let mut sample = Sample::default();
+            let mut sample = RequestSample::default();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= total {
@@ -58,7 +58,7 @@ where
             }
         });
     }
-    let mut all = Sample::default();
+    let mut all = RequestSample::default();
     while let Some(sample) = workers.join_next().await {
         all.merge(sample.expect("a worker does not panic"));
     }
@@ -66,7 +66,7 @@ where
     all
 }
 
-impl Sample {
+impl RequestSample {
     fn add(&mut self, took: Duration, answer: Result<Option<PositionToken>, ClientError>) {
         match answer {
             Ok(position) => {
@@ -80,7 +80,7 @@ impl Sample {
         }
     }
 
-    fn merge(&mut self, other: Sample) {
+    fn merge(&mut self, other: RequestSample) {
         self.times.extend(other.times);
         self.failed += other.failed;
         self.note(other.position);
@@ -130,13 +130,13 @@ mod tests {
     use super::*;
     use memdb::position::Position;
 
-    fn sample(ms: impl IntoIterator<Item = u64>) -> Sample {
-        Sample { times: ms.into_iter().map(Duration::from_millis).collect(), ..Sample::default() }
+    fn sample(ms: impl IntoIterator<Item = u64>) -> RequestSample {
+        RequestSample { times: ms.into_iter().map(Duration::from_millis).collect(), ..RequestSample::default() }
     }
 
     #[test]
     fn percentiles_are_by_nearest_rank() {
-        let ms = |sample: &Sample, percent| sample.percentile(percent).as_millis();
+        let ms = |sample: &RequestSample, percent| sample.percentile(percent).as_millis();
         let hundred = sample(1..=100);
         assert_eq!([0, 50, 99, 100].map(|percent| ms(&hundred, percent)), [1, 50, 99, 100]);
         let three = sample([10, 20, 90]);

@@ -8,11 +8,11 @@ mod output;
 mod report;
 
 use clap::Parser;
-use compare::{Comparison, Nodes};
+use compare::{Comparison, ComparedNodes};
 use indicatif::{ProgressBar, ProgressStyle};
 use memdb::client::{Client, ClientError, ServerKind};
-use output::{Failure, say, tell};
-use report::Load;
+use output::{PerfError, say, tell};
+use report::LoadReport;
 use rustix::process::{Resource, getrlimit};
 use std::{io::ErrorKind, process::ExitCode, time::Duration};
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ Exit codes: 0 every request succeeded and all replicas are consistent, 1 not so,
 /// Load a leader with posts and its replicas with reads, then compare every word on every replica with the leader's.
 #[derive(Parser)]
 #[command(name = "perf", version, after_help = EXAMPLES, after_long_help = EXAMPLES)]
-struct Arguments {
+struct PerfArguments {
     /// The leader.
     #[arg(value_name = "LEADER_URL")]
     leader: String,
@@ -89,11 +89,11 @@ const WORD: &str = "distributed";
 const SPARE_DESCRIPTORS: u64 = 32;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(&PerfArguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // Whoever reads has seen enough, but nobody has seen that all is well.
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(PerfError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(failure) => {
             tell(&format!("perf: {failure}"));
             ExitCode::from(failure.code())
@@ -102,18 +102,18 @@ fn main() -> ExitCode {
 }
 
 /// Whether all is well.
-fn run(arguments: &Arguments) -> Result<bool, Failure> {
+fn run(arguments: &PerfArguments) -> Result<bool, PerfError> {
     let replicas = arguments
         .replicas
         .iter()
         .map(|address| Client::new(address).map(|client| client.meant_for(ServerKind::Replica)))
         .collect::<Result<_, _>>()?;
-    let nodes = Nodes { leader: Client::new(&arguments.leader)?.meant_for(ServerKind::Leader), replicas };
+    let nodes = ComparedNodes { leader: Client::new(&arguments.leader)?.meant_for(ServerKind::Leader), replicas };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(go(arguments, nodes))
 }
 
-async fn go(arguments: &Arguments, nodes: Nodes) -> Result<bool, Failure> {
+async fn go(arguments: &PerfArguments, nodes: ComparedNodes) -> Result<bool, PerfError> {
     let wait = Duration::from_secs(arguments.wait.into());
     nodes.ready(Instant::now() + wait).await?;
     let load = load(arguments, &nodes).await;
@@ -137,7 +137,7 @@ async fn go(arguments: &Arguments, nodes: Nodes) -> Result<bool, Failure> {
 }
 
 /// Posts and reads, at the same time.
-async fn load(arguments: &Arguments, nodes: &Nodes) -> Load {
+async fn load(arguments: &PerfArguments, nodes: &ComparedNodes) -> LoadReport {
     let concurrency = concurrency(arguments);
     let (posts, reads) = (u64::from(arguments.posts), u64::from(arguments.reads));
     let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} requests  {per_sec}  {eta} left");
@@ -160,11 +160,11 @@ async fn load(arguments: &Arguments, nodes: &Nodes) -> Load {
         load::requests(reads, concurrency, bar.clone(), read),
     );
     bar.finish_and_clear();
-    Load { leader, replicas, took: begun.elapsed() }
+    LoadReport { leader, replicas, took: begun.elapsed() }
 }
 
 /// Requests of one kind under way at once, each with a socket of its own.
-fn concurrency(arguments: &Arguments) -> usize {
+fn concurrency(arguments: &PerfArguments) -> usize {
     let wanted = usize::from(arguments.concurrency);
     let sockets = getrlimit(Resource::Nofile).current.map(|limit| limit.saturating_sub(SPARE_DESCRIPTORS) / 2);
     let room = sockets.map_or(wanted, |sockets| usize::try_from(sockets).unwrap_or(usize::MAX).max(1));
@@ -177,7 +177,7 @@ fn concurrency(arguments: &Arguments) -> usize {
 }
 
 /// The verdict, as people read it.
-fn conclude(comparison: &Comparison) -> Result<(), Failure> {
+fn conclude(comparison: &Comparison) -> Result<(), PerfError> {
     for difference in &comparison.differences {
         say(&difference.to_string())?;
     }
@@ -195,11 +195,11 @@ fn conclude(comparison: &Comparison) -> Result<(), Failure> {
     say("\nTest completed")
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for PerfError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::BadAddress { .. } => Failure::Usage(error.to_string()),
-            _ => Failure::Failed(error.to_string()),
+            ClientError::BadAddress { .. } => PerfError::Usage(error.to_string()),
+            _ => PerfError::Failed(error.to_string()),
         }
     }
 }
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound_and_teaches_by_example() {
-        let command = Arguments::command();
+        let command = PerfArguments::command();
         command.clone().debug_assert();
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         assert!(help.starts_with("EXAMPLES\n  perf http://"), "{help}");

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum PerfError {
     /// It was asked for something that makes no sense; the message says what would.
     #[error("{0}")]
     Usage(String),
@@ -16,18 +16,18 @@ pub enum Failure {
     Output(#[from] io::Error),
 }
 
-impl Failure {
+impl PerfError {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Failure::Usage(_) => 2,
-            Failure::Failed(_) | Failure::Output(_) => 1,
+            PerfError::Usage(_) => 2,
+            PerfError::Failed(_) | PerfError::Output(_) => 1,
         }
     }
 }
 
 /// Writes a part of the report, and ends the line.
-pub fn say(part: &str) -> Result<(), Failure> {
+pub fn say(part: &str) -> Result<(), PerfError> {
     let mut out = io::stdout().lock();
     out.write_all(part.as_bytes())?;
     Ok(out.write_all(b"\n")?)

@@ -1,23 +1,23 @@
 //! The report, for people and as JSON.
 
-use crate::{compare::Comparison, load::Sample};
+use crate::{compare::Comparison, load::RequestSample};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What the load came to.
 #[derive(Debug)]
-pub struct Load {
+pub struct LoadReport {
     /// Posts to the leader.
-    pub leader: Sample,
+    pub leader: RequestSample,
     /// Reads from the replicas.
-    pub replicas: Sample,
+    pub replicas: RequestSample,
     /// From the first request to the last answer.
     pub took: Duration,
 }
 
 /// The two sections and the duration, without the end of the last line.
-pub fn load(load: &Load) -> String {
-    let Load { leader, replicas, took } = load;
+pub fn load(load: &LoadReport) -> String {
+    let LoadReport { leader, replicas, took } = load;
     format!(
         "{}\n{}\nTotal Test Duration: {}",
         section("Leader", "Leader", leader),
@@ -26,7 +26,7 @@ pub fn load(load: &Load) -> String {
     )
 }
 
-fn section(title: &str, to: &str, sample: &Sample) -> String {
+fn section(title: &str, to: &str, sample: &RequestSample) -> String {
     format!(
         "=== {title} Performance ===\n\
          Total Requests to {to}: {}\n\
@@ -67,7 +67,7 @@ fn spelled(duration: Duration) -> String {
 }
 
 /// Everything as one object; times in milliseconds.
-pub fn json(load: &Load, comparison: &Comparison, ok: bool) -> Value {
+pub fn json(load: &LoadReport, comparison: &Comparison, ok: bool) -> Value {
     let inconsistencies: Vec<_> = comparison
         .differences
         .iter()
@@ -94,7 +94,7 @@ pub fn json(load: &Load, comparison: &Comparison, ok: bool) -> Value {
     })
 }
 
-fn numbers(sample: &Sample) -> Value {
+fn numbers(sample: &RequestSample) -> Value {
     json!({
         "requests": sample.total(),
         "successful": sample.times.len(),

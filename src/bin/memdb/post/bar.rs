@@ -1,7 +1,7 @@
 //! The progress of a run, drawn on stderr if that is a terminal.
 
-use super::source::{Place, Source};
-use crate::output::{Grouped, tell};
+use super::source::{TextPlace, TextInput};
+use crate::output::{GroupedNumber, tell};
 use indicatif::{ProgressBar, ProgressStyle};
 use memdb::client::upload::UploadProgress;
 use std::{
@@ -17,30 +17,30 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 const RATE_OVER: Duration = Duration::from_secs(5);
 
 /// A bar; hidden where nobody would see it.
-pub struct Bar {
+pub struct ProgressBar {
     bar: ProgressBar,
     drawing: Option<JoinHandle<()>>,
 }
 
-impl Drop for Bar {
+impl Drop for ProgressBar {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-impl Bar {
+impl ProgressBar {
     /// A bar over the bytes of these files.
-    pub async fn reading(places: &[Place]) -> Self {
+    pub async fn reading(places: &[TextPlace]) -> Self {
         let mut bytes = 0;
         for place in places {
             bytes += place.bytes().await;
         }
         let bar = ProgressBar::new(bytes).with_style(style("reading {wide_bar} {bytes}/{total_bytes}  {eta}"));
-        Bar { bar, drawing: None }
+        ProgressBar { bar, drawing: None }
     }
 
     /// A bar over the posts of these sources, which follows `progress`.
-    pub fn posting(sources: &[Source<'_>], unit: &'static str, progress: Arc<UploadProgress>) -> Self {
+    pub fn posting(sources: &[TextInput<'_>], unit: &'static str, progress: Arc<UploadProgress>) -> Self {
         let total: Option<u64> = sources.iter().map(|source| source.survey.map(|survey| survey.posts)).sum();
         let bar = match total {
             Some(posts) => ProgressBar::new(posts)
@@ -48,7 +48,7 @@ impl Bar {
             None => ProgressBar::new_spinner().with_style(style(&format!("{{spinner}} {{human_pos}} {unit}  {{msg}}"))),
         };
         let drawing = (!bar.is_hidden()).then(|| tokio::spawn(follow(bar.clone(), unit, total, progress)));
-        Bar { bar, drawing }
+        ProgressBar { bar, drawing }
     }
 
     /// Whether somebody sees it.
@@ -78,7 +78,7 @@ impl Bar {
 
 async fn follow(bar: ProgressBar, unit: &'static str, total: Option<u64>, progress: Arc<UploadProgress>) {
     let begun = Instant::now();
-    let mut rate = Rate::default();
+    let mut rate = RecentRate::default();
     let mut ticks = tokio::time::interval(DRAW_EVERY);
     loop {
         ticks.tick().await;
@@ -92,11 +92,11 @@ async fn follow(bar: ProgressBar, unit: &'static str, total: Option<u64>, progre
 }
 
 /// What is shown beside the bar: how fast it goes, and how long it takes for what is `left`.
-fn message(rate: &Rate, unit: &str, left: Option<u64>, repeats: u64) -> String {
+fn message(rate: &RecentRate, unit: &str, left: Option<u64>, repeats: u64) -> String {
     let (sent, words) = rate.per_second();
-    let mut message = format!("{} {unit}/s, {} words/s", Grouped(sent.round()), Grouped(words.round()));
+    let mut message = format!("{} {unit}/s, {} words/s", GroupedNumber(sent.round()), GroupedNumber(words.round()));
     if repeats > 0 {
-        message += &format!(", {} repeated", Grouped(repeats));
+        message += &format!(", {} repeated", GroupedNumber(repeats));
     }
     match left {
         Some(left) if left > 0 && sent > 0.0 => {
@@ -113,12 +113,12 @@ fn message(rate: &Rate, unit: &str, left: Option<u64>, repeats: u64) -> String {
 
 /// How fast something goes, over the last [`RATE_OVER`].
 #[derive(Default)]
-struct Rate {
+struct RecentRate {
     /// When there were how many posts and words, the oldest first.
     samples: VecDeque<(Duration, u64, u64)>,
 }
 
-impl Rate {
+impl RecentRate {
     fn note(&mut self, at: Duration, posts: u64, words: u64) {
         self.samples.push_back((at, posts, words));
         while self.samples.get(1).is_some_and(|(second, ..)| at.saturating_sub(*second) >= RATE_OVER) {
@@ -146,8 +146,8 @@ mod tests {
     use super::*;
 
     /// The rate after these posts and words, each a second behind the one before.
-    fn rate(samples: &[(u64, u64)]) -> Rate {
-        let mut rate = Rate::default();
+    fn rate(samples: &[(u64, u64)]) -> RecentRate {
+        let mut rate = RecentRate::default();
         for (second, &(posts, words)) in samples.iter().enumerate() {
             rate.note(Duration::from_secs(second as u64), posts, words);
         }
@@ -172,6 +172,6 @@ mod tests {
         let slower = rate(&[(0, 0), (9_000, 0), (9_100, 0), (9_200, 0), (9_300, 0), (9_400, 0), (9_500, 500)]);
         assert_eq!(slower.per_second(), (100.0, 100.0));
         assert!(slower.samples.len() <= 6, "what is past is not kept");
-        assert_eq!(Rate::default().per_second(), (0.0, 0.0));
+        assert_eq!(RecentRate::default().per_second(), (0.0, 0.0));
     }
 }

@@ -1,7 +1,7 @@
 //! What is posted: a file or a pipe, and the name the leader remembers it by.
 
-use super::bar::Bar;
-use crate::output::Failure;
+use super::bar::ProgressBar;
+use crate::output::CommandError;
 use clap::ValueEnum;
 use memdb::{
     charset::{Charset, UnknownCharset},
@@ -25,7 +25,7 @@ const NAME_CHARS: usize = 64;
 
 /// How an input holds its texts.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum InputFormat {
     /// As ndjson if its name or its first line says so, else as text
     Auto,
     /// As they stand
@@ -36,39 +36,39 @@ pub enum Format {
 
 /// The encoding of an input that begins with no byte-order mark.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Encoding(Option<Charset>);
+pub struct InputEncoding(Option<Charset>);
 
 /// The encoding with a label of the Encoding Standard.
-pub fn encoding(label: &str) -> Result<Encoding, UnknownCharset> {
-    Charset::of_label(label).map(Encoding)
+pub fn encoding(label: &str) -> Result<InputEncoding, UnknownCharset> {
+    Charset::of_label(label).map(InputEncoding)
 }
 
 /// Where a text comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TextPlace {
     path: PathBuf,
     /// Whether it can be read only once.
     is_pipe: bool,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TextPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
 }
 
-impl Place {
+impl TextPlace {
     /// The places that an argument names: itself, or the files of a directory in the order of their names. Names in it that
     /// begin with a dot, links, and what is no file are passed over.
-    pub fn of(path: &Path, recursive: bool) -> Result<Vec<Self>, Failure> {
-        let failed = |error: &dyn fmt::Display| Failure::Failed(format!("cannot read {}: {error}", path.display()));
+    pub fn of(path: &Path, recursive: bool) -> Result<Vec<Self>, CommandError> {
+        let failed = |error: &dyn fmt::Display| CommandError::Failed(format!("cannot read {}: {error}", path.display()));
         if path == Path::new("-") {
-            return Ok(vec![Place { path: path.to_owned(), is_pipe: true }]);
+            return Ok(vec![TextPlace { path: path.to_owned(), is_pipe: true }]);
         }
         #[allow(clippy::disallowed_methods, reason = "a file of the user, none of a database")]
         let found = std::fs::metadata(path).map_err(|error| failed(&error))?;
         if !found.is_dir() {
-            return Ok(vec![Place { path: path.to_owned(), is_pipe: !found.is_file() }]);
+            return Ok(vec![TextPlace { path: path.to_owned(), is_pipe: !found.is_file() }]);
         }
         if !recursive {
             return Err(failed(&"it is a directory; --recursive reads the files in it"));
@@ -79,7 +79,7 @@ impl Place {
         for entry in walkdir::WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_shown) {
             let entry = entry.map_err(|error| failed(&error))?;
             if entry.file_type().is_file() {
-                files.push(Place { path: entry.into_path(), is_pipe: false });
+                files.push(TextPlace { path: entry.into_path(), is_pipe: false });
             }
         }
         if files.is_empty() { Err(failed(&"there is no file in it")) } else { Ok(files) }
@@ -109,17 +109,17 @@ impl Place {
     }
 
     /// The text in it: what `raw` gives, after each stage.
-    async fn text(&self, raw: InputStream, encoding: Encoding) -> io::Result<InputStream> {
+    async fn text(&self, raw: InputStream, encoding: InputEncoding) -> io::Result<InputStream> {
         let (input, _) = decompressed(raw).await?;
         decoded(input, encoding.0).await
     }
 
     /// How its lines are posts: in the format that was asked for, or as it turns out.
-    async fn per(&self, input: InputStream, asked: PostUnit, format: Format) -> io::Result<(InputStream, PostUnit)> {
-        if asked == PostUnit::File || format == Format::Text {
+    async fn per(&self, input: InputStream, asked: PostUnit, format: InputFormat) -> io::Result<(InputStream, PostUnit)> {
+        if asked == PostUnit::File || format == InputFormat::Text {
             return Ok((input, asked));
         }
-        if format == Format::Ndjson || self.is_named_ndjson() {
+        if format == InputFormat::Ndjson || self.is_named_ndjson() {
             return Ok((input, PostUnit::JsonLine));
         }
         let (input, found) = is_ndjson(input).await?;
@@ -137,7 +137,7 @@ impl Place {
     }
 
     /// The name the leader remembers a pipe by. One without a name of its own must not meet another.
-    fn pipe_name(&self, manner: &UploadOptions<'_>, encoding: Encoding, named: Option<&str>, random: u64) -> String {
+    fn pipe_name(&self, manner: &UploadOptions<'_>, encoding: InputEncoding, named: Option<&str>, random: u64) -> String {
         let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
         let post_bytes = manner.post_bytes.to_le_bytes();
         let mut parts = manner_parts(manner, &post_bytes).to_vec();
@@ -150,12 +150,12 @@ impl Place {
 }
 
 /// One text to be posted.
-pub struct Source<'a> {
-    place: Place,
+pub struct TextInput<'a> {
+    place: TextPlace,
     /// How it becomes posts; of a pipe, what was asked for.
     pub manner: UploadOptions<'a>,
-    format: Format,
-    encoding: Encoding,
+    format: InputFormat,
+    encoding: InputEncoding,
     /// What it holds; unknown of a pipe.
     pub survey: Option<InputScan>,
     /// What of it cannot be posted; of a pipe, nothing is known.
@@ -164,24 +164,24 @@ pub struct Source<'a> {
     pub stream: String,
 }
 
-impl fmt::Display for Source<'_> {
+impl fmt::Display for TextInput<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.place.fmt(f)
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> TextInput<'a> {
     /// Reads a file once, for its length and its name.
     pub async fn survey(
-        place: Place,
+        place: TextPlace,
         manner: UploadOptions<'a>,
-        (format, encoding): (Format, Encoding),
+        (format, encoding): (InputFormat, InputEncoding),
         named: Option<&str>,
-        bar: &Bar,
-    ) -> Result<Self, Failure> {
-        let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {place}: {error}"));
+        bar: &ProgressBar,
+    ) -> Result<Self, CommandError> {
+        let unreadable = |error: io::Error| CommandError::Failed(format!("cannot read {place}: {error}"));
         let (survey_of, stream, faults) = (None, String::new(), InputFaults::default());
-        let mut source = Source { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
+        let mut source = TextInput { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
         if place.is_pipe {
             return Ok(source);
         }
@@ -217,7 +217,7 @@ impl<'a> Source<'a> {
     }
 
     /// Whether it holds the same text as the other, under the same name.
-    pub fn is_same(&self, other: &Source<'_>) -> bool {
+    pub fn is_same(&self, other: &TextInput<'_>) -> bool {
         if self.place.is_pipe { self.place == other.place } else { self.stream == other.stream }
     }
 
