@@ -1,12 +1,12 @@
 //! Replication: how the records of a leader reach its replicas, and what is known of each.
 //!
-//! The leader pushes. For each replica it has a [`Sender`], which keeps one [`Offer`] in flight: records byte
-//! for byte as they are in the log, or none as a heartbeat. Each [`Answer`] carries a [`Hello`], in which the replica says
-//! where it stands; [`mod@judge`] decides what follows from it. Records come from the [`Feed`] in memory, then from the log
+//! The leader pushes. For each replica it has a [`Sender`], which keeps one [`Offer`] in flight: records byte for byte
+//! as they are in the log, or none as a heartbeat. Each [`Answer`] carries a [`Hello`], in which the replica says where
+//! it stands; [`mod@judge`] decides what follows from it. Records come from the [`Feed`] in memory, then from the log
 //! ([`CatchUp`]); a replica that neither can serve loads a snapshot.
 //!
-//! Everything but [`link`] is a state machine or plain data, so that the simulation runs it. `docs/replication.md` has the
-//! table of messages.
+//! Everything but [`link`] is a state machine or plain data, so that the simulation runs it. `docs/replication.md` has
+//! the table of messages.
 
 mod archive;
 mod candidacy;

@@ -1,9 +1,9 @@
 //! Namespaces, the idempotency window, the position and the digest, as one value.
 //!
-//! Records change it by [`Store::apply`] alone: the leader's Writer, a replica and recovery all come through it. An image
-//! of a snapshot is loaded before anybody reads ([`Store::load_image`]), and records over it by [`Store::apply_over_image`].
-//! Readers hold a [`Reader`] and look through a [`Guard`], which shows one position, whole posts only, and never
-//! waits (`store/gate.rs`).
+//! Records change it by [`Store::apply`] alone: the leader's Writer, a replica and recovery all come through it. An
+//! image of a snapshot is loaded before anybody reads ([`Store::load_image`]), and records over it by
+//! [`Store::apply_over_image`]. Readers hold a [`Reader`] and look through a [`Guard`], which shows one position, whole
+//! posts only, and never waits (`store/gate.rs`).
 
 mod gate;
 mod window;
@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 type Names = BTreeMap<Box<str>, Arc<Words>>;
 
-/// How often a walk looks at a piece without a guard before it takes one.
+/// Number of times that a walk looks at a piece without a guard before it takes one.
 const PEEKS: usize = 3;
 
 /// The state that a record leads to did not have the digest the record states: this copy is not the leader's.
@@ -41,7 +41,7 @@ pub struct Diverged {
     pub found: u64,
 }
 
-/// Where a store stands: a position with what identifies the history that led to it.
+/// A position with what identifies the history that led to it: digest and chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Mark {
     /// The last record applied.
@@ -83,7 +83,8 @@ pub struct Store {
     hashes: Vec<u64>,
 }
 
-/// What is known of a change's words before it is applied: their hashes and, if somebody has looked, their places.
+/// Facts about a change's words that are known before it is applied: their hashes and, if somebody has looked, their
+/// places.
 pub(crate) struct Known<'a> {
     /// The words, in the order of the change's counts.
     pub(crate) words: &'a Tally,
@@ -122,7 +123,7 @@ struct Shared {
     bytes: AtomicU64,
 }
 
-/// What readers of one side see besides counts. Written only while nobody reads that side.
+/// The state of one side besides counts. Written only while nobody reads that side.
 #[derive(Default)]
 struct SideState {
     epoch: AtomicU64,
@@ -158,7 +159,7 @@ impl Store {
         Reader { shared: Arc::clone(&self.shared) }
     }
 
-    /// Where the store stands.
+    /// Gives the position of the store, with digest and chain.
     pub fn mark(&self) -> Mark {
         self.mark
     }
@@ -186,7 +187,7 @@ impl Store {
     /// [`Store::apply`] for a record of which more is known than it says: something of each change.
     ///
     /// # Errors
-    /// As [`Store::apply`].
+    /// [`Diverged`] as of [`Store::apply`]: the counts do not lead to the digest that the record states.
     pub(crate) fn apply_known(&mut self, record: &Record<'_>, known: &[Known<'_>], chain: u64) -> Result<(), Diverged> {
         let mark = Mark { position: record.position, digest: record.digest_after, chain };
         self.change(&record.body.changes, known, record, mark, true)
@@ -200,8 +201,8 @@ impl Store {
         let _ = self.change(&record.body.changes, &[], record, mark, false);
     }
 
-    /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody may read
-    /// or write.
+    /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody
+    /// may read or write.
     pub fn load_image(&mut self, change: &Change<'_>) {
         let hasher = self.shared.hasher;
         let new = || Namespace::new(hasher, change.namespace);
@@ -249,7 +250,7 @@ impl Store {
         self.names.get(name).map(|namespace| &namespace.words)
     }
 
-    /// How many namespaces there are.
+    /// Counts the namespaces.
     pub fn namespaces(&self) -> usize {
         self.names.len()
     }
@@ -259,12 +260,12 @@ impl Store {
         self.bytes
     }
 
-    /// What the window says of a keyed write at `now` ([`Window::check`]).
+    /// Looks up a keyed write at `now` ([`Window::check`]).
     pub fn seen(&self, once: &crate::tally::Once, fingerprint: u128, now: LoggedTime, ahead: usize) -> Seen {
         self.shared.window.lock().check(once, fingerprint, now, ahead)
     }
 
-    /// Whether a stream takes no room in the window ([`Window::has_aged`]).
+    /// Returns whether a stream takes no room in the window ([`Window::has_aged`]).
     pub fn has_aged(&self, stream: &str, now: LoggedTime) -> bool {
         self.shared.window.lock().has_aged(stream, now)
     }
@@ -437,7 +438,8 @@ impl Reader {
         (position, top)
     }
 
-    /// Where the store stands and the time of its last record, at a moment when the window has just what has been applied.
+    /// Gives the mark of the store and the time of its last record, at a moment when the window has just what has been
+    /// applied.
     pub fn settled_mark(&self) -> (Mark, LoggedTime) {
         let window = self.shared.window.lock();
         (self.read().mark(), window.time_ms())
@@ -448,7 +450,7 @@ impl Reader {
         self.shared.window.lock().piece(cursor, count)
     }
 
-    /// Where a stream stands ([`Window::stands_at`]).
+    /// Gives the last entry of a stream ([`Window::stands_at`]).
     pub fn stream(&self, name: &str) -> Option<Entry> {
         self.shared.window.lock().stands_at(name).cloned()
     }

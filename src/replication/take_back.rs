@@ -1,4 +1,4 @@
-//! What a leader takes back from its replicas when it has lost the end of its log.
+//! The tail that a leader takes back from its replicas when it has lost the end of its log.
 //!
 //! One writer per epoch makes what a replica has of the last epoch an extension of what the leader has.
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use std::cmp::Reverse;
 
-/// What the replicas' answers mean for a leader that starts.
+/// The meaning of the replicas' answers for a leader that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Nobody has more.
@@ -23,8 +23,9 @@ pub enum Choice {
     HigherEpoch(usize, Epoch),
 }
 
-/// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at `last`.
-/// `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the asker.
+/// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at
+/// `last`. `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the
+/// asker.
 pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64, promised: Epoch) -> Choice {
     let mine = || hellos.iter().enumerate().filter(|(_, hello)| hello.database == Some(database));
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > promised) {
@@ -40,7 +41,7 @@ pub fn choose(hellos: &[Hello], database: u128, epoch: Epoch, last: u64, promise
     if ahead.is_empty() { Choice::Nobody } else { Choice::From(ahead) }
 }
 
-/// Why records could not be applied.
+/// The reason why records could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExtendError {
     /// They do not go on, or are damaged. Those before are applied: they did.
@@ -54,7 +55,8 @@ pub enum ExtendError {
 /// Applies whole records that go on with what the store has; gives how many.
 ///
 /// # Errors
-/// As [`ExtendError`] says.
+/// [`ExtendError`] if the records cannot be decoded, do not continue this history, or lead to another digest than they
+/// state.
 pub fn extend(store: &mut Store, identity: &Identity, epoch: Epoch, mut records: &[u8]) -> Result<u64, ExtendError> {
     let damaged = |bad: BadRecord| ExtendError::Foreign(bad.to_string());
     let mut applied = 0;

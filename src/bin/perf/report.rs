@@ -4,7 +4,7 @@ use crate::{compare::Comparison, load::Sample};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What the load came to.
+/// The totals of the load.
 #[derive(Debug)]
 pub struct Load {
     /// Posts to the leader.
