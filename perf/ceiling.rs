@@ -1,5 +1,5 @@
-//! The smallest loop that answers: constant bytes to whatever looks like a request. What it takes is what the kernel, the
-//! network stack and tokio take on this machine, and no server written on tokio can take less.
+//! The smallest loop that answers: constant bytes to whatever looks like a request. What it takes is what the kernel,
+//! the network stack and tokio take on this machine, and no server written on tokio can take less.
 //!
 //! `bench-ceiling ANSWER-BYTES` listens on a free port of loopback, prints it, and answers until it is killed. As in
 //! memdb, a current-thread runtime per core, one listener dealing the connections out in turn.

@@ -1,8 +1,8 @@
 //! How fast text becomes words, on one core: `cargo run --release --example bench-tokenizer`.
 //!
 //! The first lines are ordinary text, the others what an attacker would send. All are 1 MiB, but for the second column:
-//! 64 KiB must not be much faster, or the work is not linear. The third gives words of up to 256 bytes, as a server does.
-//! Megabytes are 10^6 bytes; the best of several runs counts, because the machine may be shared.
+//! 64 KiB must not be much faster, or the work is not linear. The third gives words of up to 256 bytes, as a server
+//! does. Megabytes are 10^6 bytes; the best of several runs counts, because the machine may be shared.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // a bench reads the clock and prints
 

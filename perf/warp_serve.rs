@@ -1,8 +1,9 @@
-//! The read of one word as warp itself would serve it: `warp::serve`, a route of ordinary filters, an answer by serde, over
-//! the same store that memdb reads.
+//! The read of one word as warp itself would serve it: `warp::serve`, a route of ordinary filters, an answer by serde,
+//! over the same store that memdb reads.
 //!
-//! `bench-warp WORDS` fills a store with the words of the load, listens on a free port of loopback, prints it, and serves
-//! until it is killed. `warp::serve` needs no runtime of a certain kind; it gets the usual one, a thread per core.
+//! `bench-warp WORDS` fills a store with the words of the load, listens on a free port of loopback, prints it, and
+//! serves until it is killed. `warp::serve` needs no runtime of a certain kind; it gets the usual one, a thread per
+//! core.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
 #[allow(dead_code, reason = "other programs use the rest")]

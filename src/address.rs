@@ -9,7 +9,7 @@ use std::{
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 8080;
 
-/// Where a node is. Shown as `http://HOST:PORT`, which parses to the same address.
+/// The address of a node: host and port. Shown as `http://HOST:PORT`, which parses to the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddress {
     /// In lower case; an IPv6 address in brackets.
@@ -23,7 +23,7 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// What would be an address.
+/// Ends the message of a refused address: forms that are accepted.
 const GIVE: &str =
     "give http://HOST:PORT without a path, or a port of this machine, such as http://127.0.0.1:8080 or 8080";
 

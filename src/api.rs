@@ -1,4 +1,4 @@
-//! How clients reach a node.
+//! The protocols by which clients reach a node.
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 

@@ -1,4 +1,4 @@
-//! What the Writer and the readers share memory by: atomics, and what is built of them.
+//! The shared memory of the Writer and the readers: atomics, and types built of them.
 //!
 //! `store` and `words` take these from here and from nowhere else, so that `tests/interleavings`, which compiles their
 //! very sources, can put a model of each in its place and go through the orders in which threads may see each other's

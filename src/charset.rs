@@ -1,8 +1,8 @@
 //! Text in another encoding than UTF-8, on its way to UTF-8, and bytes that are no text at all.
 //!
-//! Labels and decoders are those of the [Encoding Standard](https://encoding.spec.whatwg.org/) (crate `encoding_rs`), which
-//! browsers use. Nothing is replaced on the way: what cannot be decoded becomes [`UNREADABLE`], which is in no UTF-8,
-//! so that whoever checks for UTF-8 refuses the text or the line that holds it.
+//! Labels and decoders are those of the [Encoding Standard](https://encoding.spec.whatwg.org/) (crate `encoding_rs`),
+//! which browsers use. Nothing is replaced on the way: what cannot be decoded becomes [`UNREADABLE`], which is in no
+//! UTF-8, so that whoever checks for UTF-8 refuses the text or the line that holds it.
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 

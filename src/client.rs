@@ -1,10 +1,9 @@
 //! A client of memdb's HTTP interface: what the command line talks through.
 //!
-//! A text goes through stages, each of them a reader of the one before: `client/input.rs` decompresses it, `client/split.rs` cuts
-//! it into posts, and `client/lines.rs` or `client/blocks.rs` send these as bulk bodies, so that each post counts once however
-//! often it is sent. `client/feed.rs` has what the two share, `client/backoff.rs` spaces repeats, `client/sync.rs` reads every
-//! word of a node.
-//! reqwest appears here only.
+//! A text goes through stages, each of them a reader of the one before: `client/input.rs` decompresses it,
+//! `client/split.rs` cuts it into posts, and `client/lines.rs` or `client/blocks.rs` send these as bulk bodies, so that
+//! each post counts once however often it is sent. `client/feed.rs` has what the two share, `client/backoff.rs` spaces
+//! repeats, `client/sync.rs` reads every word of a node. reqwest appears here only.
 
 pub mod backoff;
 pub mod blocks;
@@ -33,11 +32,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Patience for a whole answer where nobody says another, so that a hung server ends a request.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Words that make an address longer than this are named in a body: a node takes 16 KiB of a head, whatever is in between
-/// often less.
+/// Words that make an address longer than this are named in a body: a node takes 16 KiB of a head, whatever is in
+/// between often less.
 const LONGEST_ADDRESS_BYTES: usize = 4 << 10;
 
-/// What is behind an error: reqwest's own message repeats the address; the reason is at the end of the chain.
+/// Finds the cause behind an error: reqwest's own message repeats the address; the reason is at the end of the chain.
 fn reason(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(source) = deepest.source() {
@@ -48,7 +47,7 @@ fn reason(error: &reqwest::Error) -> String {
 
 const TOO_LATE: &str = "it took too long";
 
-/// Why no connection came about.
+/// Classifies the reason why no connection came about.
 fn why_unreached(error: &reqwest::Error) -> UnreachableCause {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
@@ -66,7 +65,7 @@ fn why_unreached(error: &reqwest::Error) -> UnreachableCause {
     }
 }
 
-/// Why a node could not be reached.
+/// The reason why a node could not be reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreachableCause {
     /// The machine is there, and nothing listens on the port.
@@ -83,7 +82,7 @@ pub enum UnreachableCause {
     Other(String),
 }
 
-/// Which node a client means to speak to.
+/// The node that a client means to speak to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerKind {
     /// Any node.
@@ -94,7 +93,7 @@ pub enum ServerKind {
     Replica,
 }
 
-/// What to do where a node could not be reached.
+/// Gives advice where a node could not be reached.
 fn remedy(cause: &UnreachableCause, whom: ServerKind) -> &'static str {
     match (cause, whom) {
         (UnreachableCause::Refused, ServerKind::Node) => "is the node running? start one with `memdb leader`",
@@ -118,7 +117,7 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// What a 202 to a post says.
+/// The answer to a post: 202.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PostAnswer {
     /// Words counted, repeats included.
@@ -126,7 +125,7 @@ pub struct PostAnswer {
     /// Tokens left out for their length.
     #[serde(default)]
     pub left_out: u64,
-    /// Where in the history of the database it is.
+    /// The position of the record that holds the post.
     #[serde(deserialize_with = "position")]
     pub position: PositionToken,
 }
@@ -140,7 +139,7 @@ pub struct RankedCount {
     pub count: i64,
 }
 
-/// Why a request did not end well.
+/// The reason why a request did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// The address is none.
@@ -148,7 +147,7 @@ pub enum ClientError {
     BadAddress {
         /// As given.
         address: String,
-        /// What is wrong.
+        /// The fault in the address.
         reason: String,
     },
     /// No connection.
@@ -156,9 +155,9 @@ pub enum ClientError {
     NothingThere {
         /// The node.
         base: String,
-        /// Why not.
+        /// The cause.
         cause: UnreachableCause,
-        /// Which node it was to be.
+        /// The node it was meant to be.
         whom: ServerKind,
     },
     /// The connection broke, or no answer came in time.
@@ -166,7 +165,7 @@ pub enum ClientError {
     Lost {
         /// The node.
         base: String,
-        /// What happened.
+        /// The cause, for a person.
         reason: String,
     },
     /// The node refused, with a reason.
@@ -178,9 +177,9 @@ pub enum ClientError {
         status: u16,
         /// Title and detail of the problem.
         reason: String,
-        /// Where the leader is, if the node is none and takes no such write.
+        /// The leader's URL, if the node is not the leader and does not take the write.
         leader: Option<Box<str>>,
-        /// When to come again.
+        /// The wait that the node asked for (`Retry-After`).
         retry_after: Option<Duration>,
     },
     /// The answer is not one of memdb's.
@@ -188,13 +187,13 @@ pub enum ClientError {
     Strange {
         /// The node.
         base: String,
-        /// What was odd.
+        /// The difference to an answer of memdb.
         reason: String,
     },
 }
 
 impl ClientError {
-    /// Whether the same request may well succeed later: it was not applied, or its outcome is unknown.
+    /// Returns whether the same request may well succeed later: it was not applied, or its outcome is unknown.
     pub fn is_passing(&self) -> bool {
         match self {
             ClientError::NothingThere { .. } | ClientError::Lost { .. } => true,
@@ -203,7 +202,7 @@ impl ClientError {
         }
     }
 
-    /// How long the node asked to be left alone.
+    /// Gives the wait that the node asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             ClientError::Refused { retry_after, .. } => *retry_after,
@@ -226,7 +225,7 @@ impl Client {
     /// A client of the node at `address`, which [`NodeAddress`] reads.
     ///
     /// # Errors
-    /// [`ClientError::BadAddress`].
+    /// [`ClientError::BadAddress`] if `address` is not the address of a node.
     pub fn new(address: &str) -> Result<Self, ClientError> {
         Self::with_timeout(address, DEFAULT_TIMEOUT)
     }
@@ -234,7 +233,7 @@ impl Client {
     /// As [`Client::new`], with so much patience for each answer.
     ///
     /// # Errors
-    /// [`ClientError::BadAddress`].
+    /// [`ClientError::BadAddress`] if `address` is not the address of a node.
     pub fn with_timeout(address: &str, timeout: Duration) -> Result<Self, ClientError> {
         let bad = |reason: String| ClientError::BadAddress { address: address.to_owned(), reason };
         let node: NodeAddress = address.parse().map_err(bad)?;
@@ -275,8 +274,8 @@ impl Client {
         url
     }
 
-    /// Sends lines to `address` (of `/bulk`) under a stream's name; without any, asks what is done under it. The whole may take
-    /// as long as `timeout`.
+    /// Sends lines to `address` (of `/bulk`) under a stream's name; without any, asks what is done under it. The whole
+    /// may take as long as `timeout`.
     ///
     /// # Errors
     /// [`ClientError`]; where it [is passing](ClientError::is_passing), the same body may be sent again.
@@ -301,7 +300,8 @@ impl Client {
         self.json(request).await
     }
 
-    /// The leader, where this node takes no bulk bodies and names it. One step: whether that node is the leader is not asked.
+    /// The leader, where this node takes no bulk bodies and names it. One step: whether that node is the leader is not
+    /// asked.
     ///
     /// # Errors
     /// [`ClientError::BadAddress`] if it names what is no address.
@@ -320,7 +320,8 @@ impl Client {
     /// counted already must not be sent again.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
+    /// answered with a problem, [`ClientError::Strange`] if the answer is not memdb's.
     pub async fn post_form(&self, text: &str) -> Result<PostAnswer, ClientError> {
         let form: String = form_urlencoded::Serializer::new(String::new()).append_pair("text", text).finish();
         let request = self
@@ -334,7 +335,8 @@ impl Client {
     /// The counts of some words, all at one position, under the names as given.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
+    /// does not serve reads or refuses a word, [`ClientError::Strange`] if the answer is not memdb's.
     pub async fn counts(
         &self,
         namespace: Option<&str>,
@@ -354,7 +356,8 @@ impl Client {
     /// The `n` largest counts.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
+    /// does not serve reads, [`ClientError::Strange`] if the answer is not memdb's.
     pub async fn top(&self, namespace: Option<&str>, n: usize) -> Result<Vec<RankedCount>, ClientError> {
         let number = n.to_string();
         let query = namespace.map(|name| ("ns", name)).into_iter().chain([("n", number.as_str())]);
@@ -364,17 +367,19 @@ impl Client {
     /// The position the node is at.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
+    /// serves nothing yet, [`ClientError::Strange`] if the answer is not memdb's.
     pub async fn position(&self) -> Result<PositionToken, ClientError> {
         // Every read of counts tells it; this is the smallest.
         let response = self.send(self.http.get(self.address("/wordcount", &[("word", "a")]))).await?;
         self.position_of(&response)
     }
 
-    /// What the node says about itself.
+    /// Asks for `/status`: the node's report about itself.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Strange`] if the answer
+    /// is not memdb's.
     pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
         self.json(self.http.get(self.address("/status", &[]))).await
     }
@@ -396,10 +401,11 @@ impl Client {
         self.json::<Elected>(request).await.map(|elected| elected.epoch)
     }
 
-    /// Whether the node serves current data; an error says why not.
+    /// Asks for `/health/ready`: succeeds if the node serves current data.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::Refused`] with the reason if the node is not ready, [`ClientError::NothingThere`] or
+    /// [`ClientError::Lost`] if no answer came.
     pub async fn ready(&self) -> Result<(), ClientError> {
         self.ready_within(self.timeout).await
     }
@@ -407,15 +413,17 @@ impl Client {
     /// As [`Client::ready`], with a patience of its own.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::Refused`] with the reason if the node is not ready by then, [`ClientError::NothingThere`] or
+    /// [`ClientError::Lost`] if no answer came.
     pub async fn ready_within(&self, timeout: Duration) -> Result<(), ClientError> {
         self.answer(self.http.get(self.address("/health/ready", &[])).timeout(timeout)).await.map(drop)
     }
 
-    /// Whether writes are taken at this very node; an error says why not.
+    /// Asks for `/health/leader`: succeeds if this very node takes writes.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError::Refused`] with the reason if the node takes no writes, [`ClientError::NothingThere`] or
+    /// [`ClientError::Lost`] if no answer came.
     pub async fn takes_writes(&self) -> Result<(), ClientError> {
         self.answer(self.http.get(self.address("/health/leader", &[]))).await.map(drop)
     }

@@ -6,8 +6,8 @@
 //! | [`WallClock`] | milliseconds since 1970, as somebody has set them | at any time, either way | what people read |
 //! | [`LoggedTime`] | milliseconds of one database | never | when a record was written |
 //!
-//! Logged time begins as wall time and goes on by elapsed time alone ([`LoggedClock`]). A wall clock that is set while a
-//! node runs moves nothing that ages; the one place where a wall clock is believed, within a bound, is the start of a
+//! Logged time begins as wall time and goes on by elapsed time alone ([`LoggedClock`]). A wall clock that is set while
+//! a node runs moves nothing that ages; the one place where a wall clock is believed, within a bound, is the start of a
 //! leader ([`LoggedClock::of_a_leader`]). `docs/decisions/0014-two-clocks.md` says why.
 //!
 //! Nothing here reads a clock: readings are handed in ([`Clock`] is what a node reads them by).
@@ -53,14 +53,14 @@ impl WallClock {
         Self(ms)
     }
 
-    /// How far it is ahead of what a record states, in milliseconds; negative: how far behind.
+    /// Gives the milliseconds by which it is ahead of what a record states; negative if it is behind.
     pub const fn ahead_of_ms(self, logged: LoggedTime) -> i64 {
         self.0.wrapping_sub(logged.0) as i64
     }
 }
 
-/// When a record was written, in milliseconds of its database: wall time when that began, elapsed time since. Never less
-/// than that of the record before.
+/// The time at which a record was written, in milliseconds of its database: wall time when that began, elapsed time
+/// since. Never less than that of the record before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct LoggedTime(u64);
 
@@ -101,9 +101,10 @@ impl LoggedClock {
 
     /// The clock of whoever begins to lead behind a record of `last`.
     ///
-    /// A process that has followed or led until now (`before`) goes on by what it has counted itself. One that starts does
-    /// not know how long it was away: it believes the wall clock if that is at most [`limits::MAX_BELIEVED_LEAP_MS`] ahead
-    /// of the last record, and else goes on from that record, as if no time had passed.
+    /// A process that has followed or led until now (`before`) goes on by what it has counted itself. One that starts
+    /// does not know how long it was away: it believes the wall clock if that is at most
+    /// [`limits::MAX_BELIEVED_LEAP_MS`] ahead of the last record, and else goes on from that record, as if no time had
+    /// passed.
     pub fn of_a_leader(before: Option<Self>, last: LoggedTime, wall: WallClock, now: Monotonic) -> Self {
         if let Some(before) = before
             && !planted(Defect::PromotesByTheWallClock)
@@ -121,26 +122,27 @@ impl LoggedClock {
 
     /// The clock of whoever stands behind a record of `last`: this one, if that is the record it counts from.
     ///
-    /// Behind another record it begins anew, also where it reads more: who has written that one may have counted less, and
-    /// what was written then is as young as that.
+    /// Behind another record it begins anew, also where it reads more: who has written that one may have counted less,
+    /// and what was written then is as young as that.
     #[must_use]
     pub fn behind(self, last: LoggedTime, now: Monotonic) -> Self {
         if self.logged == last { self } else { Self::reading(last, now) }
     }
 
-    /// What it reads at `now`.
+    /// Reads the clock at `now`.
     pub const fn read(&self, now: Monotonic) -> LoggedTime {
         LoggedTime(self.logged.0.saturating_add(now.since_ms(self.at)))
     }
 }
 
-/// A [`LoggedClock`] that all threads of a process read without waiting, and that outlives the roles of a node. On a node
-/// that follows it reads the last record's time and what has passed since it came: what the leader's own reads, or a little
-/// less.
+/// A [`LoggedClock`] that all threads of a process read without waiting, and that outlives the roles of a node. On a
+/// node that follows it reads the last record's time and what has passed since it came: what the leader's own reads, or
+/// a little less.
 #[derive(Debug, Default)]
 pub struct SharedLoggedClock {
     clock: Mutex<Option<LoggedClock>>,
-    /// By how much logged time is ahead of the monotonic clock, modulo 2^64: one number, so that no reader sees half of it.
+    /// By how much logged time is ahead of the monotonic clock, modulo 2^64: one number, so that no reader sees half of
+    /// it.
     ahead_ms: AtomicU64,
     is_set: AtomicBool,
 }
@@ -158,19 +160,19 @@ impl SharedLoggedClock {
         *self.clock.lock()
     }
 
-    /// What it reads at `now`, without waiting; `None` before there was any record, or a leader.
+    /// Reads the clock at `now`, without waiting; `None` before there was any record, or a leader.
     pub fn read(&self, now: Monotonic) -> Option<LoggedTime> {
         let is_set = self.is_set.load(Ordering::Acquire);
         is_set.then(|| LoggedTime(now.0.wrapping_add(self.ahead_ms.load(Ordering::Relaxed))))
     }
 }
 
-/// What a node reads its clocks by: the machine's, or a test's.
+/// The source of a node's time: the machine's clocks, or a test's.
 pub trait Clock: Send + Sync {
     /// The time that passes. Never less than before.
     fn monotonic(&self) -> Monotonic;
 
-    /// What the machine takes for the time of day.
+    /// Reads the machine's time of day.
     fn wall(&self) -> WallClock;
 }
 

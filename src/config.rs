@@ -1,8 +1,9 @@
-//! What a node is told, assembled once: flags, then the environment, then a TOML file, then the default.
+//! The settings of a node, assembled once: flags, then the environment, then a TOML file, then the default.
 //!
 //! The settings themselves are one table (`config/table.rs`) for all three roles: a row per setting makes its flag, its
-//! variable, its key in the file, its line in `memdb config` and its check, so that the four cannot drift apart, and says
-//! whose setting it is. Nothing here reads the process's surroundings by itself; they are handed in as [`ConfigInputs`].
+//! variable, its key in the file, its line in `memdb config` and its check, so that the four cannot drift apart, and
+//! says whose setting it is. Nothing here reads the process's surroundings by itself; they are handed in as
+//! [`ConfigInputs`].
 
 mod file;
 mod flags;
@@ -29,7 +30,7 @@ use std::{
 };
 use table::SettingSpec;
 
-/// When records reach the disk.
+/// The rule for when records are synced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// Each record is handed to the operating system at once and synced in the background every second.
@@ -38,7 +39,7 @@ pub enum Durability {
     Synced,
 }
 
-/// How a line of the log is written.
+/// The format of the log's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -51,39 +52,39 @@ pub enum LogFormat {
 /// holds what does no harm, as [`NodeSettings::blank`] has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// What the node is to be.
+    /// The role of the node.
     pub role: StartRole,
     /// The address to listen on.
     pub bind: IpAddr,
     /// The port to listen on; 0 lets the system choose.
     pub port: u16,
-    /// Whether an address beyond loopback is meant.
+    /// True if an address beyond loopback is intended.
     pub insecure: bool,
     /// The leader a replica follows, as `http://host:port`. A replica has one.
     pub leader: Option<String>,
     /// Replicas the leader sends to, as `http://host:port`, beside those that announce themselves.
     pub replicas: Vec<String>,
-    /// How other nodes reach this one, as `http://host:port`; `None`: as [`NodeSettings::url`] says.
+    /// The URL by which other nodes reach this one, as `http://host:port`; `None`: as [`NodeSettings::url`] derives it.
     pub advertise: Option<String>,
     /// Names the node answers to, in lower case; `*` stands for every name.
     pub allowed_hosts: Vec<String>,
-    /// Whose pages may read and write, beside those of the node's own origin.
+    /// Origins whose pages may read and write, beside the node's own.
     pub cors_origins: CorsOrigins,
-    /// What the nodes of the cluster show each other.
+    /// The secret that the nodes of the cluster show each other.
     pub cluster_secret: Option<Secret>,
-    /// Where the files are: a leader has some, a local replica reads its leader's, a replica may keep its own.
+    /// The directory of the files: a leader has one, a local replica reads its leader's, a replica may have its own.
     pub data_dir: Option<PathBuf>,
-    /// Whether an empty directory means a new database even if replicas hold another.
+    /// True if an empty directory becomes a new database even if replicas hold another.
     pub init: bool,
     /// The analyzer asked for; `None` takes the database's own, or the standard one for a new database.
     pub analyzer: Option<Analyzer>,
-    /// What a 202 means if the request does not say.
+    /// The acknowledgement level of writes that name none.
     pub ack: AckLevel,
-    /// How long a write waits for the replica its level asks for, in milliseconds.
+    /// Time that a write waits for the replica its level asks for, in milliseconds.
     pub ack_timeout_ms: u64,
-    /// When records reach the disk.
+    /// The rule for when records are synced to the disk.
     pub durability: Durability,
-    /// How often the backup on disk is made current, in milliseconds; 0: only at a stop.
+    /// Interval at which a snapshot is written, in milliseconds; 0: only at a stop.
     pub backup_interval_ms: u64,
     /// The largest text in bytes.
     pub max_body_bytes: usize,
@@ -97,21 +98,21 @@ pub struct NodeSettings {
     pub threads: usize,
     /// Memory for words and counts in bytes; beyond it new words are refused.
     pub max_memory_bytes: u64,
-    /// How long an idempotency key is remembered, in milliseconds.
+    /// Time for which an idempotency key is remembered, in milliseconds.
     pub key_window_ms: u64,
-    /// How many idempotency keys are remembered.
+    /// Number of idempotency keys that are remembered.
     pub max_keys: usize,
-    /// How long an idle stream is remembered, in milliseconds.
+    /// Time for which an idle stream is remembered, in milliseconds.
     pub stream_window_ms: u64,
-    /// How many streams are remembered.
+    /// Number of streams that are remembered.
     pub max_streams: usize,
-    /// What is logged: a level, or a filter such as `info,memdb::log=debug`.
+    /// Filter of the log: a level, or directives such as `info,memdb::log=debug`.
     pub log: String,
-    /// How it is written.
+    /// The format of the log.
     pub log_format: LogFormat,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingSource {
     /// The command line.
@@ -142,7 +143,7 @@ pub struct SettingOrigin {
     pub name: &'static str,
     /// Its value as given.
     pub value: String,
-    /// Where the value came from.
+    /// The source of the value.
     pub source: SettingSource,
 }
 
@@ -155,7 +156,7 @@ pub struct ResolvedSettings {
     pub origins: Vec<SettingOrigin>,
 }
 
-/// Why the settings cannot be used. The message says what to do.
+/// The reason why the settings cannot be used. The message says what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A value that is none.
@@ -165,9 +166,9 @@ pub enum ConfigError {
         name: &'static str,
         /// Its value as given.
         value: String,
-        /// Where it came from.
+        /// The source of the value.
         origin: SettingSource,
-        /// What would be a value.
+        /// The values that are allowed.
         reason: String,
     },
     /// Nobody gave a value, and there is no default.
@@ -177,11 +178,11 @@ pub enum ConfigError {
         role: StartRole,
         /// The setting.
         name: &'static str,
-        /// What its value is called.
+        /// The name of its value in the help.
         value_name: &'static str,
         /// Its environment variable.
         variable: String,
-        /// What it is.
+        /// The description of the setting.
         help: &'static str,
     },
     /// A flag that is no setting of the role.
@@ -200,7 +201,7 @@ pub enum ConfigError {
     UnreadableFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
     /// The file is not what it should be.
@@ -210,7 +211,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong, and what would be right.
+        /// The fault, and what would be right.
         reason: String,
     },
 }
@@ -221,13 +222,13 @@ fn uncapitalized(sentence: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// What the settings depend on beside the command line.
+/// Everything the settings depend on beside the command line.
 pub struct ConfigInputs<'a> {
     /// Looks up an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a file: of settings, of a secret.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
-    /// What the machine has.
+    /// Properties of the machine.
     pub machine: MachineLimits,
 }
 
@@ -281,15 +282,15 @@ pub fn resolve(role: StartRole, flags: &SettingFlags, around: &ConfigInputs<'_>)
 }
 
 impl NodeSettings {
-    /// How other nodes reach this one, which listens on `port`, as `http://host:port`.
+    /// Gives the URL by which other nodes reach this one, which listens on `port`, as `http://host:port`.
     pub fn url(&self, port: u16) -> String {
         let host = if self.bind.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { self.bind };
         self.advertise.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, port)))
     }
 
-    /// The names the node answers to beside IP addresses and `localhost`; `None`: to every name. On loopback no name is taken on
-    /// trust, since a page in a browser may have the name server say that its own name is 127.0.0.1. Elsewhere clients have names
-    /// for the node that it cannot know, so they are looked at once some are given.
+    /// The names the node answers to beside IP addresses and `localhost`; `None`: to every name. On loopback no name is
+    /// taken on trust, since a page in a browser may have the name server say that its own name is 127.0.0.1. Elsewhere
+    /// clients have names for the node that it cannot know, so they are looked at once some are given.
     pub fn hosts(&self) -> Option<Vec<String>> {
         let every = self.allowed_hosts.iter().any(|name| name == "*");
         if every || (!self.bind.is_loopback() && self.allowed_hosts.is_empty()) {
@@ -334,7 +335,7 @@ impl NodeSettings {
         }
     }
 
-    /// Who can reach the node must be meant to.
+    /// Refuses addresses beyond loopback unless they are intended.
     fn check_network(&self) -> Result<(), ConfigError> {
         let unfit = |message: String| Err(ConfigError::Unfit(message));
         let NodeSettings { role, bind, .. } = self;
@@ -364,7 +365,7 @@ impl NodeSettings {
         Ok(())
     }
 
-    /// What the machine has must be enough.
+    /// Refuses settings that the machine has not enough memory or descriptors for.
     fn check_machine(&self, machine: &MachineLimits) -> Result<(), ConfigError> {
         let unfit = |message: String| Err(ConfigError::Unfit(message));
         let needed = machine::SPARE_DESCRIPTORS + self.max_connections;

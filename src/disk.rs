@@ -27,7 +27,7 @@ pub trait Disk: Send + Sync {
     /// Makes a file, empty, replacing one of that name.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error; a file of this name, possibly the old one, may be there.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file that is there.
     ///
@@ -37,32 +37,32 @@ pub trait Disk: Send + Sync {
     /// Gives a file another name, replacing the one that had it.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error; the file has either of the two names.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Takes a file away; one that is not there is no error.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error; the file may be there or not. A file that is not there is no error.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// The names of all files, sorted.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the directory cannot be read.
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes creations, renames and removals durable.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error; the changes may be lost in a power failure, also after a later success.
     fn sync_directory(&self) -> io::Result<()>;
-    /// Which file has this name now; `None` if there is none, or this disk cannot tell files apart.
+    /// Identifies the file that has this name now; `None` if there is none, or this disk cannot tell files apart.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error, except for a file that is not there.
     fn id(&self, name: &str) -> io::Result<Option<FileId>> {
         let _ = name;
         Ok(None)
     }
-    /// Whether this is still the directory that whoever looks for it finds under its path, with the lock that was taken in it.
+    /// Checks that the path of the directory still leads to this one, and that it holds the lock that was taken in it.
     ///
     /// # Errors
     /// `NotFound` if it is not, with what has become of it; else as the system says, and nothing is known.
@@ -71,7 +71,7 @@ pub trait Disk: Send + Sync {
     }
 }
 
-/// What tells a file from every other, whatever its name.
+/// The identity of a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     /// The file system.
@@ -86,32 +86,32 @@ pub trait DiskFile: Send + Sync {
     /// Writes all bytes at the end. After an error any part of them may be there.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error, for example if the disk is full; any part of the bytes may be there then.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
     /// Makes all bytes durable.
     ///
     /// # Errors
-    /// As the system says. The bytes' fate is then unknown, also after a later success.
+    /// The system's error. Whether the bytes are durable is then unknown, also after a later success.
     fn sync(&self) -> io::Result<()>;
     /// Reads at `offset` until `buffer` is full or the file ends; gives how many bytes were read.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the file cannot be read; reaching its end is no error.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Length in bytes.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the file's metadata cannot be read.
     fn len(&self) -> io::Result<u64>;
     /// Cuts the file to `len` bytes.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error; the file has the old or the new length.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Which file this is; `None` if this disk cannot tell files apart.
+    /// Identifies the file; `None` if this disk cannot tell files apart.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the file's metadata cannot be read.
     fn id(&self) -> io::Result<Option<FileId>> {
         Ok(None)
     }
@@ -121,7 +121,8 @@ pub trait DiskFile: Send + Sync {
 /// on the way, the old file or the new one is there.
 ///
 /// # Errors
-/// As the system says.
+/// The error of whichever step failed: writing, syncing, renaming, or syncing the directory. The old file is whole
+/// then, or the new one.
 pub fn publish(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_name(name);
     failpoint::pass("file.begin");
@@ -148,7 +149,7 @@ pub const TEMPORARY: &str = ".new";
 /// Reads a whole file.
 ///
 /// # Errors
-/// As the system says; `FileTooLarge` beyond `most_bytes`.
+/// `FileTooLarge` if the file has more than `most_bytes`; the system's error if it cannot be read.
 pub fn read_all(file: &dyn DiskFile, most_bytes: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > most_bytes {
@@ -180,7 +181,7 @@ impl RealDisk {
     /// The directory, made if it is not there.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the directory or one above it cannot be made, opened or synced.
     pub fn new(directory: &Path) -> io::Result<Self> {
         let missing = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).count();
         fs::create_dir_all(directory)?;
@@ -204,7 +205,8 @@ impl RealDisk {
         Ok(Self { directory, held: Some(held), lock: OnceLock::new() })
     }
 
-    /// The directory, whether or not it is there yet, and whichever has its name at the time: to look into it now and then.
+    /// The directory, whether or not it is there yet, and whichever has its name at the time: to look into it now and
+    /// then.
     pub fn at(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), held: None, lock: OnceLock::new() }
     }
@@ -232,7 +234,7 @@ impl RealDisk {
     /// The process that holds the lock, if one does. Nothing is made or changed.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the lock's file is there and cannot be read.
     pub fn holder(&self) -> io::Result<Option<String>> {
         let mut file = match self.open_file(LOCK, OFlags::RDONLY) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -279,7 +281,7 @@ impl FileId {
     }
 }
 
-/// What was found under a name, if anything was.
+/// Gives what was found under a name: `NotFound` becomes `None`.
 fn found<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
     match looked {
         Ok(there) => Ok(Some(there)),
@@ -381,8 +383,8 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // A file without a name is no failure here: a finished segment may be pruned before it is synced. Whether the files are
-        // still there is for `log/check.rs` to say.
+        // A file without a name is no failure here: a finished segment may be pruned before it is synced. Whether the
+        // files are still there is for `log/check.rs` to say.
         self.file.sync_data()
     }
 

@@ -4,8 +4,8 @@
 //! A build without the feature `failpoints` has nothing of it: [`planted`] is false and [`pass`] does nothing, and the
 //! compiler leaves both out. Tests have the feature by a dependency of the package on itself; `cargo build` does not.
 //!
-//! The crate `fail` does the second half. It keeps one registry for the whole process, and the simulation plants a bug in
-//! one thread while others run without; and none of its actions is a death by SIGKILL.
+//! The crate `fail` does the second half. It keeps one registry for the whole process, and the simulation plants a bug
+//! in one thread while others run without; and none of its actions is a death by SIGKILL.
 
 /// Bugs that can be planted in the core, a line each, to see that the simulation finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Defect {
     ForgetsTheDirectorySync,
     /// A sync leaves out the segment before a rotation.
     SyncsOnlyTheNewSegment,
-    /// What was gathered when a segment was full is not written to the next.
+    /// The records gathered when a segment is full are not written to the next.
     DropsTheBatchOfARotation,
     /// A part of a record stays in the log when its append has failed.
     KeepsAFailedAppend,
@@ -52,7 +52,7 @@ pub enum Defect {
     AcceptsALowerEpoch,
     /// The feed gives what follows the next record, and not that record.
     SkipsOneInTheFeed,
-    /// What was sent in an exchange that failed counts as applied.
+    /// Records sent in an exchange that failed count as applied.
     CountsAFailedSend,
     /// A leader that has lost the end of its log takes it back from whoever has more, of whatever history.
     TakesBackFromAnotherHistory,
@@ -143,7 +143,7 @@ pub use armed::{arm, lowered, pass, plant, planted};
 
 #[cfg(not(feature = "failpoints"))]
 mod absent {
-    /// Whether a bug is planted in this thread: never in this build.
+    /// Returns whether a bug is planted in this thread: never in this build.
     #[inline(always)]
     pub fn planted(_: super::Bug) -> bool {
         false
@@ -200,13 +200,13 @@ mod armed {
         }
     }
 
-    /// Whether a bug is planted in this thread.
+    /// Returns whether a bug is planted in this thread.
     #[inline]
     pub fn planted(bug: Defect) -> bool {
         PLANTERS.load(Relaxed) > 0 && PLANTED.get() == Some(bug)
     }
 
-    /// What is to happen at a place, and at which pass.
+    /// The action at a named place, and the pass at which it happens.
     struct Armed {
         place: String,
         action: Action,
@@ -228,7 +228,7 @@ mod armed {
     /// 300 ms at the first).
     ///
     /// # Errors
-    /// What is wrong with `what`.
+    /// If `what` is not of the form `PLACE=ACTION:PASS`: a message that shows the form.
     pub fn arm(what: &str) -> Result<(), String> {
         let wrong = || format!("a failpoint is armed as PLACE=kill:PASS or PLACE=sleepMS:PASS, and not as {what:?}");
         let (place, rest) = what.split_once('=').ok_or_else(wrong)?;

@@ -1,4 +1,4 @@
-//! What every file of a database begins with, and how damage is told.
+//! The header of every file of a database, and the error for damage.
 //!
 //! `docs/log-format.md` and `docs/snapshot-format.md` own the layouts; golden files test them.
 
@@ -15,14 +15,14 @@ pub const FORMAT_VERSION: u16 = 1;
 /// Bytes of the header that every file begins with.
 pub const FILE_HEADER_BYTES: usize = 80;
 
-/// What is the same in every file of a database.
+/// The identity of a database: the same in every one of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseIdentity {
     /// The database, drawn at random when it is made.
     pub database_id: u128,
     /// The shard; 0 until databases are sharded.
     pub shard_id: u32,
-    /// How its text becomes words.
+    /// The analyzer that turns its text into words.
     pub analyzer: Analyzer,
     /// The secret seed of its word hashes.
     pub hash_seed: u64,
@@ -34,7 +34,7 @@ impl DatabaseIdentity {
         WordHasher::new(self.hash_seed)
     }
 
-    /// What its positions carry, to be told from those of other databases.
+    /// The tag that its positions carry, to be told from those of other databases.
     pub const fn tag(&self) -> DatabaseTag {
         DatabaseTag::of(self.database_id)
     }
@@ -80,9 +80,9 @@ impl FileKind {
 
 /// The name of the manifest.
 pub const MANIFEST: &str = "MANIFEST";
-/// What names of log segments begin with; the position of the first record follows.
+/// Prefix of the names of log segments; the position of the first record follows.
 pub const LOG_PREFIX: &str = "log-";
-/// What names of snapshots begin with; the position they are a state at follows.
+/// Prefix of the names of snapshots; the position they are a state at follows.
 pub const SNAPSHOT_PREFIX: &str = "snapshot-";
 
 /// A file name with a position in it; names sort as positions do.
@@ -105,7 +105,7 @@ pub struct FileDamage {
     pub file: String,
     /// The offset in bytes.
     pub offset: u64,
-    /// What is wrong.
+    /// The damage, for a person.
     pub what: String,
 }
 
@@ -124,7 +124,7 @@ pub enum FileError {
     Io {
         /// The file.
         file: String,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// Its bytes are not what they must be.
@@ -138,7 +138,7 @@ impl FileError {
         move |error| FileError::Io { file: file.to_owned(), error }
     }
 
-    /// Whether something was not there.
+    /// Returns whether the error is that a file or directory is not there.
     pub fn is_gone(&self) -> bool {
         matches!(self, FileError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
     }
@@ -147,7 +147,7 @@ impl FileError {
 /// The header of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHeader {
-    /// What kind of file it is.
+    /// The kind of the file.
     pub kind: FileKind,
     /// Its database.
     pub identity: DatabaseIdentity,
@@ -176,7 +176,7 @@ impl FileHeader {
         bytes
     }
 
-    /// Whether these bytes begin with a header that some release wrote, and that nothing has happened to since.
+    /// Returns whether these bytes begin with a header that some release wrote, and that is undamaged.
     pub fn is_whole(bytes: &[u8]) -> bool {
         bytes.first_chunk::<FILE_HEADER_BYTES>().is_some_and(|header| {
             FileKind::ALL.iter().any(|kind| header[..8] == kind.magic())
@@ -274,7 +274,7 @@ pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
 /// Decodes a payload whose checksum has been checked; all bytes must be used.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the bytes are too short, too long, or do not encode a `T`: a message for the report of damage.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
     let (value, used) = bincode::decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
     if used == bytes.len() { Ok(value) } else { Err(format!("{} bytes too many", bytes.len() - used)) }
@@ -283,7 +283,7 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, String> {
 /// As [`decode`], for values that borrow from the payload.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the bytes are too short, too long, or do not encode a `T`: a message for the report of damage.
 pub fn borrow_decode<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, String> {
     let (value, used) = bincode::borrow_decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
     if used == bytes.len() { Ok(value) } else { Err(format!("{} bytes too many", bytes.len() - used)) }
@@ -292,7 +292,7 @@ pub fn borrow_decode<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> R
 /// As [`borrow_decode`] for a value at the front of `bytes`; gives the bytes behind it too.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the bytes are too short or do not begin with a `T`: a message for the report of damage.
 pub fn borrow_decode_front<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), String> {
     let (value, used) = bincode::borrow_decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
     Ok((value, &bytes[used..]))

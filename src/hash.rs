@@ -31,7 +31,7 @@ impl WordHasher {
     }
 }
 
-/// What one count adds to the digest of its namespace: hash × count, mod 2^64.
+/// The contribution of one count to the digest of its namespace: hash × count, mod 2^64.
 ///
 /// The digest of a namespace is the sum over its words, so a change of one count from `old` to `new` moves it by
 /// `weight(hash, new) - weight(hash, old)`, in any order.

@@ -1,4 +1,4 @@
-//! What a file of a database holds, and whether it is whole.
+//! Reads one file of a database and reports its content, and whether it is whole.
 //!
 //! Reads only, and file by file: it may be run beside a running leader, whose log then moves on while it is
 //! read. What a directory as a whole leads to is for [`crate::recovery::look`] to say.
@@ -24,13 +24,13 @@ pub struct FileInspection {
     pub bytes: u64,
     /// Its header, if that is whole.
     pub header: Option<FileHeader>,
-    /// What it holds, as far as it can be read.
+    /// The content, as far as it can be read.
     pub holds: FileContents,
     /// The first place that is not what it must be.
     pub damage: Option<FileDamage>,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug)]
 pub enum FileContents {
     /// The MANIFEST.
@@ -45,7 +45,7 @@ pub enum FileContents {
     Unreadable,
 }
 
-/// What a segment of the log holds up to its first bad record.
+/// The content of a log segment up to its first bad record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogContents {
     /// Whole records.
@@ -63,14 +63,14 @@ pub struct LogContents {
 pub struct RecordLocation {
     /// Its place.
     pub position: Position,
-    /// When it was written, by the clock of the database.
+    /// The time at which it was written, by the clock of the database.
     pub time_ms: LoggedTime,
 }
 
-/// What a snapshot holds.
+/// The content of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotContents {
-    /// Where its walk began, and what it is a state at.
+    /// The marks at which its walk began and which it is a state at.
     pub trailer: SnapshotTrailer,
     /// Each namespace with its number of distinct words.
     pub namespaces: Vec<(String, u64)>,
@@ -81,7 +81,7 @@ pub struct SnapshotContents {
 /// Looks into one file.
 ///
 /// # Errors
-/// As the system says; damage is no error but in the answer.
+/// The system's error if the file cannot be opened or read. Damage is part of the report and no error.
 pub fn inspect(disk: &dyn Disk, name: &str) -> Result<FileInspection, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     let bytes = file.len().map_err(FileError::io(name))?;

@@ -38,7 +38,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// What must have happened before a write is acknowledged.
+/// The condition under which a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AckLevel {
     /// Appended to the log and applied: survives kill -9 of the process.
@@ -58,12 +58,12 @@ impl AckLevel {
     pub const ALL: [AckLevel; 5] =
         [AckLevel::Leader, AckLevel::Disk, AckLevel::Replica, AckLevel::DiskReplica, AckLevel::ReplicaDisk];
 
-    /// Whether the leader's own sync is part of it.
+    /// Returns whether the leader's own sync is part of it.
     pub fn wants_sync(self) -> bool {
         matches!(self, AckLevel::Disk | AckLevel::DiskReplica | AckLevel::ReplicaDisk)
     }
 
-    /// Whether a replica is part of it.
+    /// Returns whether a replica is part of it.
     pub fn wants_replica(self) -> bool {
         matches!(self, AckLevel::Replica | AckLevel::DiskReplica | AckLevel::ReplicaDisk)
     }
@@ -77,7 +77,7 @@ impl AckLevel {
         }
     }
 
-    /// What is left of it where no replica answers.
+    /// Gives the part of it that is left where no replica answers.
     pub fn without_replicas(self) -> Self {
         if self.wants_sync() { AckLevel::Disk } else { AckLevel::Leader }
     }
@@ -110,7 +110,7 @@ impl fmt::Display for AckLevel {
     }
 }
 
-/// What an acknowledged write did.
+/// The result of an acknowledged write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteReceipt {
     /// The record it is part of.
@@ -123,14 +123,14 @@ pub struct WriteReceipt {
     pub left_out: u64,
     /// Replicas that have applied it.
     pub acks: u32,
-    /// Whether this repeats an earlier request, which alone counted.
+    /// True if this repeats an earlier request, which alone counted.
     pub replayed: bool,
     /// For a post of a stream: the last number of the stream that is done.
     pub stream_last: Option<u64>,
 }
 
-/// Why a write was not acknowledged. [`WriteError::NotReplicated`] is applied, [`WriteError::OutcomeUnknown`] may be; no
-/// other is.
+/// The reason why a write was not acknowledged. [`WriteError::NotReplicated`] is applied,
+/// [`WriteError::OutcomeUnknown`] may be; no other is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// The queue is full: nothing was applied, come again.
@@ -190,7 +190,7 @@ pub enum WriteError {
     NotReplicated {
         /// The level asked for.
         level: AckLevel,
-        /// Where it is applied.
+        /// The position at which it is applied.
         position: Position,
     },
     /// No replica is known that keeps files, so the level cannot be reached; nothing was applied.
@@ -204,10 +204,10 @@ pub enum WriteError {
     OutcomeUnknown,
 }
 
-/// Where an answer goes.
+/// The channel of an answer.
 pub type WriteReply = oneshot::Sender<Result<WriteReceipt, WriteError>>;
 
-/// What the Writer's thread is told.
+/// An input of the Writer's thread.
 pub enum LeaderEvent {
     /// A batch was submitted.
     Write(WriteSubmission<WriteReply>),
@@ -239,13 +239,13 @@ struct LeaderShared {
     poisoned: AtomicBool,
     /// Writes are refused for want of room on the disk.
     disk_full: AtomicBool,
-    /// Whether a write waits for a replica's sync.
+    /// True if a write waits for a replica's sync.
     wants_durable: AtomicBool,
     ended: CancellationToken,
     succeeded: watch::Sender<Option<Successor>>,
 }
 
-/// Whoever leads, or is about to, in a later epoch: its URL, where that is known.
+/// The node that leads, or is about to, in a later epoch: its URL, if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Successor(pub Option<String>);
 
@@ -285,7 +285,7 @@ impl Leader {
         }
     }
 
-    /// What this leader serves.
+    /// Gives the view that this leader serves.
     pub fn view(&self) -> &Arc<DatabaseView> {
         &self.shared.view
     }
@@ -299,7 +299,8 @@ impl Leader {
     /// level means the server's default.
     ///
     /// # Errors
-    /// As [`WriteError`] says.
+    /// The [`WriteError`] of a batch that was refused, or whose level was not reached. Only
+    /// [`WriteError::NotReplicated`] and [`WriteError::OutcomeUnknown`] leave the possibility that it counts.
     pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<WriteReceipt, WriteError> {
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
@@ -319,7 +320,7 @@ impl Leader {
         answer.await.unwrap_or(Err(WriteError::OutcomeUnknown))
     }
 
-    /// Why a write would be refused now, whatever is in it; `None`: it would be taken.
+    /// Gives the reason for which a write would be refused now, whatever is in it; `None`: it would be taken.
     pub fn refusal(&self) -> Option<WriteError> {
         let LeaderShared { view, stopping, poisoned, disk_full, ended, succeeded, .. } = &*self.shared;
         if stopping.load(Ordering::Relaxed) {
@@ -395,7 +396,7 @@ impl Leader {
         self.shared.wants_durable.store(wanted, Ordering::Relaxed);
     }
 
-    /// Whether a write waits for a replica's sync.
+    /// Returns whether a write waits for a replica's sync.
     pub fn wants_durable(&self) -> bool {
         self.shared.wants_durable.load(Ordering::Relaxed)
     }
@@ -430,10 +431,10 @@ impl Leader {
 /// The write path's own part of `/status`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct WriterStatus {
-    /// Whether a failed sync has ended writing.
+    /// True if a failed sync has ended writing.
     pub poisoned: bool,
     /// Batches waiting for the Writer.
     pub queued: usize,
-    /// How many may wait.
+    /// Number of batches that may wait.
     pub queue_limit: usize,
 }

@@ -30,17 +30,18 @@
 //! ([`log::Log::append`]), applies it ([`store::Store::apply`]) and publishes it, into the [`replication::Feed`] too.
 //!
 //! There each replica's task (`node/replicating.rs`) finds it: [`replication::Sender`] makes an offer of all that has
-//! gathered, and `replication/link.rs` sends it. The thread that has received it, or the replica's (`node/applying.rs`), gives it to
-//! [`replica::Replica::offered`], which appends the same bytes, applies them by the same `Store::apply`, publishes, and
-//! answers where it stands. Back on the leader, [`leader::Writer::told`] releases the waiters whose level is reached
-//! (`leader/waiting.rs`).
+//! gathered, and `replication/link.rs` sends it. The thread that has received it, or the replica's
+//! (`node/applying.rs`), gives it to [`replica::Replica::offered`], which appends the same bytes, applies them by the
+//! same `Store::apply`, publishes, and answers where it stands. Back on the leader, [`leader::Writer::told`] releases
+//! the waiters whose level is reached (`leader/waiting.rs`).
 //!
 //! # One read
 //!
-//! `api/http/lane.rs` finds plain reads, `/health` and small posts in the bytes of its connection; any other request goes to
-//! hyper and the routes, and the connection with it. `api/http/reads.rs` takes a guard ([`store::Reader::read`]), which marks its thread as inside and fixes one of two
-//! sides (`store/gate.rs`); looks each word up in the side's namespace ([`words`]); drops the guard and answers. It takes
-//! no lock and never waits: the Writer changes the other side, flips, and waits for readers that are still inside.
+//! `api/http/lane.rs` finds plain reads, `/health` and small posts in the bytes of its connection; any other request
+//! goes to hyper and the routes, and the connection with it. `api/http/reads.rs` takes a guard
+//! ([`store::Reader::read`]), which marks its thread as inside and fixes one of two sides (`store/gate.rs`); looks each
+//! word up in the side's namespace ([`words`]); drops the guard and answers. It takes no lock and never waits: the
+//! Writer changes the other side, flips, and waits for readers that are still inside.
 
 pub mod address;
 pub mod api;

@@ -12,35 +12,36 @@ pub const MAX_NAMESPACE_BYTES: usize = 64;
 pub const DEFAULT_NAMESPACE: &str = "words";
 /// Namespaces in one database. Each costs a few hundred KB once it holds a thousand words.
 pub const MAX_NAMESPACES: usize = 1_024;
-/// Namespaces with series of their own in `/metrics`, those with most words: a scrape stays small whatever clients name.
+/// Namespaces with series of their own in `/metrics`, those with most words: a scrape stays small whatever clients
+/// name.
 pub const NAMESPACES_IN_METRICS: usize = 100;
 /// Longest idempotency key or stream name in bytes: room for a UUID and a path.
 pub const MAX_KEY_BYTES: usize = 255;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.
 pub const DEFAULT_MAX_KEYS: usize = 1_000_000;
-/// How long a key is remembered by default, in milliseconds of logged time.
+/// Default time for which a key is remembered, in milliseconds of logged time.
 pub const DEFAULT_KEY_AGE_MS: u64 = 10 * 60 * 1_000;
 /// Producer streams remembered by default: one entry each, however many posts they carried.
 pub const DEFAULT_MAX_STREAMS: usize = 65_536;
-/// How long an idle stream is remembered by default, in milliseconds of logged time.
+/// Default time for which an idle stream is remembered, in milliseconds of logged time.
 pub const DEFAULT_STREAM_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
-/// How far the wall clock may be ahead of the last record for a leader that starts to believe it, in milliseconds: a restart,
-/// and a machine that boots, take no longer. Beyond that it is more likely wrong than right, or the node was away for long,
-/// and then nobody is hurt by a key that is remembered longer.
+/// Lead of the wall clock over the last record that a starting leader still believes, in milliseconds: a restart, and a
+/// machine that boots, take no longer. Beyond that the clock is more likely wrong than right, or the node was away for
+/// long, and then nobody is hurt by a key that is remembered longer.
 pub const MAX_BELIEVED_LEAP_MS: u64 = 5 * 60 * 1_000;
 
 /// Default bound of one text in bytes (`--max-body-bytes`).
 pub const DEFAULT_MAX_BODY_BYTES: usize = 1 << 20;
 /// The most a user may raise the text bound to: one text must fit one record.
 pub const LARGEST_MAX_BODY_BYTES: usize = 16 << 20;
-/// Lines of a bulk body that are counted together and become one record, in bytes, unless a single line is longer: enough
-/// that most words come again, few enough that a record is written in some fifteen milliseconds.
+/// Lines of a bulk body that are counted together and become one record, in bytes, unless a single line is longer:
+/// enough that most words come again, few enough that a record is written in some fifteen milliseconds.
 pub const BULK_BLOCK_BYTES: usize = 8 << 20;
 /// The most a block may have: one that ends in the longest line.
 pub const MAX_BLOCK_BYTES: usize = LARGEST_MAX_BODY_BYTES + BULK_BLOCK_BYTES;
-/// Blocks of bulk bodies that are counted or wait for the Writer, of all requests together. A body whose next block finds no
-/// room is not read on.
+/// Blocks of bulk bodies that are counted or wait for the Writer, of all requests together. A body whose next block
+/// finds no room is not read on.
 pub const BULK_BLOCKS: usize = 4;
 /// The most bytes of a block's tally that is kept for the next block.
 pub const BULK_TALLY_BYTES: usize = 64 << 20;
@@ -48,8 +49,8 @@ pub const BULK_TALLY_BYTES: usize = 64 << 20;
 pub const TALLIES_KEPT: usize = 256;
 /// … each of at most so many bytes.
 pub const TALLY_KEPT_BYTES: usize = 16 << 10;
-/// The largest count, either side of zero, that amounts given by hand (`/update`) take a word to. Text, which counts word by
-/// word, goes on to the 64-bit range: from here it would take 2^62 words to come to its end.
+/// The largest count, either side of zero, that amounts given by hand (`/update`) take a word to. Text, which counts
+/// word by word, goes on to the 64-bit range: from here it would take 2^62 words to come to its end.
 pub const MAX_GIVEN_COUNT: i64 = 1 << 62;
 /// The most that `words` in an answer says, so that whoever reads it has room for it in a signed 64-bit integer.
 pub const MAX_WORDS_TOLD: u64 = i64::MAX as u64;
@@ -61,7 +62,8 @@ pub const RATIO_FREE_BYTES: u64 = 16 << 20;
 pub const MAX_DECODED_BYTES: u64 = 1 << 40;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
-/// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an escape of six.
+/// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an
+/// escape of six.
 pub const MAX_WORDS_BODY_BYTES: usize = 2 << 20;
 /// The most words `/top` gives.
 pub const MAX_TOP: usize = 1_000;
@@ -81,8 +83,8 @@ pub const MAX_SNAPSHOT_BLOCK_BYTES: usize = 2 * MAX_RECORD_PAYLOAD_BYTES;
 
 /// A log segment is finished once it has this many bytes.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
-/// How often a node looks whether the files it writes are still there, in milliseconds: what was taken away is noticed within a
-/// second.
+/// Interval at which a node checks that the files it writes are still there, in milliseconds: a loss is noticed within
+/// a second.
 pub const FILE_CHECK_MS: u64 = 500;
 /// Snapshots kept: if the newest is damaged, the one before and the log give the same state.
 pub const SNAPSHOTS_KEPT: usize = 2;
@@ -92,8 +94,8 @@ pub const QUICK_SNAPSHOT_MS: u64 = 100;
 pub const QUICK_SNAPSHOT_BYTES: u64 = 8 << 20;
 /// Entries the snapshot walk reads under one read guard: some microseconds in which the Writer may have to wait.
 pub const WALK_ENTRIES: usize = 256;
-/// So many words before its turn what a word needs is fetched into the cache: far enough that it has come, and few enough that
-/// it is still there.
+/// So many words before its turn what a word needs is fetched into the cache: far enough that it has come, and few
+/// enough that it is still there.
 pub const WORDS_AHEAD: usize = 32;
 /// Log bytes the snapshot copies in one step.
 pub const COPY_BYTES: usize = 256 << 10;
@@ -117,8 +119,8 @@ pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 pub const FEED_BYTES: usize = 32 << 20;
 /// Bytes of records in one offer to a replica; one record may be larger.
 pub const OFFER_BYTES: usize = 512 << 10;
-/// An offer to a replica of at most so many bytes is applied by the serving thread that has read it, which answers nobody else
-/// meanwhile: some microseconds for each hundred bytes.
+/// An offer to a replica of at most so many bytes is applied by the serving thread that has read it, which answers
+/// nobody else meanwhile: some microseconds for each hundred bytes.
 pub const OFFER_AT_ONCE_BYTES: usize = 16 << 10;
 /// Largest body between nodes in bytes: the largest record, and the head of the offer.
 pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
@@ -126,7 +128,7 @@ pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
 pub const HEARTBEAT_MS: u64 = 250;
 /// A replica that has not answered for so long is not waited for, in milliseconds.
 pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
-/// What an offer may take on the way beside that: a line has to carry so many bytes in a millisecond, or is given more time.
+/// Least rate of an offer on its way, in bytes per millisecond: its time-out grows with its size.
 pub const LEAST_BYTES_PER_MS: u64 = 4_000;
 /// Longest time a write may wait for a replica, in milliseconds: whoever has passed it on waits for the answer.
 pub const MAX_ACK_TIMEOUT_MS: u64 = 4_000;
@@ -136,11 +138,11 @@ pub const MAX_GUESSERS: usize = 1_024;
 pub const GUESS_MEMORY_MS: u64 = 60_000;
 /// Secrets of such an address that are looked at at once.
 pub const GUESSES_AT_ONCE: usize = 8;
-/// What its first wrong one takes, in milliseconds; each takes twice as long …
+/// Delay of the first wrong secret of an address, in milliseconds; each further one takes twice as long …
 pub const GUESS_DELAY_MS: u64 = 25;
 /// … up to this: eight guesses a second.
 pub const GUESS_DELAY_MAX_MS: u64 = 1_000;
-/// How long a secret of such an address waits for its turn, in milliseconds.
+/// Time that a secret of such an address waits for its turn, in milliseconds.
 pub const GUESS_PATIENCE_MS: u64 = 3_000;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
@@ -156,8 +158,8 @@ pub const TOP_CANDIDATES: usize = 8_192;
 /// Candidates kept when the threshold is raised.
 pub const TOP_CANDIDATES_KEPT: usize = 4_096;
 
-// What one text can hold must fit a record. Folding makes a text up to 11 times as long (U+FDFA: 3 bytes become 33), and
-// each word, of which there is at most one for two bytes of text, takes up to 12 bytes besides (length and count).
+// What one text can hold must fit a record. Folding makes a text up to 11 times as long (U+FDFA: 3 bytes become 33),
+// and each word, of which there is at most one for two bytes of text, takes up to 12 bytes besides (length and count).
 const _: () =
     assert!(LARGEST_MAX_BODY_BYTES * 11 + LARGEST_MAX_BODY_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
 const _: () = assert!(MAX_BLOCK_BYTES * 11 + MAX_BLOCK_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);

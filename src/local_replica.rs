@@ -1,7 +1,7 @@
 //! A local replica: follows a leader's directory on the same machine, and only reads.
 //!
-//! A state machine without threads or clocks. Its owner calls [`FileFollower::step`] again and again: at once while there
-//! is more, after a notice or a while when there is nothing. It takes no lock and writes nothing.
+//! A state machine without threads or clocks. Its owner calls [`FileFollower::step`] again and again: at once while
+//! there is more, after a notice or a while when there is nothing. It takes no lock and writes nothing.
 //!
 //! - **Load**: MANIFEST, the newest snapshot that is whole, the log behind it to its end. Only then it is complete, and
 //!   readers may be let in.
@@ -31,7 +31,7 @@ use std::{fmt, sync::Arc};
 /// is for a directory that was replaced, and for a clean stop.
 const IDLE_STEPS_PER_MANIFEST: u32 = 10;
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FollowStep {
     /// A piece was loaded; there is more to do.
@@ -52,9 +52,9 @@ pub enum FollowStep {
 pub struct FileFollower {
     disk: Arc<dyn Disk>,
     window: DedupLimits,
-    /// What readers see, once something was complete.
+    /// The state that readers see, once something was complete.
     served: Option<FollowedState>,
-    /// Whether that still goes on; if not, the files are loaded anew.
+    /// True if that state is still followed; if not, the files are loaded anew.
     goes_on: bool,
     loading: Option<LoadStage>,
     idle_steps: u32,
@@ -78,13 +78,13 @@ impl FileFollower {
         })
     }
 
-    /// Whether readers may be let in: everything that was there has been loaded once.
+    /// Returns whether readers may be let in: everything that was there has been loaded once.
     pub fn is_complete(&self) -> bool {
         self.served.is_some()
     }
 
-    /// Whether the last step left nothing in the files that readers do not see, as the files were when it read them. A
-    /// busy leader's are never found without anything new.
+    /// Returns whether the last step left nothing in the files that readers do not see, as the files were when it read
+    /// them. A busy leader's files always hold something new.
     pub fn has_all(&self) -> bool {
         let served = self.served.as_ref().filter(|_| self.goes_on);
         served.is_some_and(|served| served.tail.is_at_end(&*self.disk).unwrap_or(false))
@@ -130,7 +130,7 @@ impl FileFollower {
     }
 }
 
-/// Why something cannot be gone on with.
+/// The reason why the files cannot be followed.
 struct FollowError(String);
 
 impl FollowError {
@@ -157,7 +157,7 @@ enum LoadStage {
     },
 }
 
-/// What a step of loading came to.
+/// The result of a step of loading.
 enum LoadProgress {
     More(LoadStage),
     /// The log has ended before it should, for this reason.
@@ -287,7 +287,8 @@ impl FollowedState {
         Ok(if position == before && !changed { FollowStep::Nothing } else { FollowStep::Applied(position) })
     }
 
-    /// What the MANIFEST promises and the log did not have; a log that was cut and not yet gone on with, most likely.
+    /// Describes records that the MANIFEST promises and the log did not have: most likely the log was cut and nothing
+    /// appended yet.
     fn missing(&self) -> Option<String> {
         let (at, state) = (self.store.mark().position, &self.manifest.state);
         let stopped = state.clean_stop.filter(|stopped| stopped.sequence > at.sequence);
@@ -338,8 +339,8 @@ impl FollowedState {
         Ok(())
     }
 
-    /// Reads the MANIFEST again; tells whether it has changed. If so, the log is opened anew where the store stands: the
-    /// leader may have replaced the very segment that was open, or cut the end off.
+    /// Reads the MANIFEST again; tells whether it has changed. If so, the log is opened anew where the store stands:
+    /// the leader may have replaced the very segment that was open, or cut the end off.
     fn refresh(&mut self, disk: &dyn Disk) -> Result<bool, FollowError> {
         let manifest = Manifest::read(disk)?.ok_or_else(|| FollowError::new("the MANIFEST is gone"))?;
         if manifest == self.manifest {

@@ -48,7 +48,7 @@ pub struct Log {
     finished: Option<Arc<dyn DiskFile>>,
     /// The last segment of each epoch before, as long as a sync of it may still be under way.
     ended: Vec<Arc<dyn DiskFile>>,
-    /// Whether this segment's name is synced with the directory.
+    /// True if this segment's name is synced with the directory.
     name_synced: bool,
     /// Lives as long as the log is written ([`LiveLogOffset`]).
     writer: Arc<()>,
@@ -62,7 +62,7 @@ pub struct Log {
 pub enum AppendError {
     /// The log is as before the append; the next one may succeed.
     Undone(io::Error),
-    /// What is in the file is not known: nothing may be appended any more.
+    /// The content of the file is unknown: nothing may be appended any more.
     Poisoned(io::Error),
 }
 
@@ -79,7 +79,7 @@ impl SyncJob {
     /// Does it. May take as long as the disk takes.
     ///
     /// # Errors
-    /// As the system says; the log is poisoned then.
+    /// The system's error if a file or the directory cannot be synced; the log is poisoned then.
     pub fn run(&self) -> io::Result<()> {
         failpoint::pass("sync.begin");
         if planted(Defect::SkipsTheSync) {
@@ -100,7 +100,7 @@ impl Log {
     /// Begins a segment, durably, for the first record of `epoch` behind `mark`.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the segment cannot be created, written or synced.
     pub fn create(
         disk: Arc<dyn Disk>,
         identity: DatabaseIdentity,
@@ -195,11 +195,12 @@ impl Log {
         Ok(())
     }
 
-    /// Begins a segment of a newer epoch, durably, and syncs all there was before it: the MANIFEST is to tell of the epoch
-    /// next (`recovery::start_epoch`). A follower that is behind appends the records of older epochs here too.
+    /// Begins a segment of a newer epoch, durably, and syncs all there was before it: the MANIFEST is to tell of the
+    /// epoch next (`recovery::start_epoch`). A follower that is behind appends the records of older epochs here too.
     ///
     /// # Errors
-    /// As the system says; nothing may be appended any more then, as after a failed sync.
+    /// The system's error if the old segment cannot be synced, or the new one not created; nothing may be appended any
+    /// more then, as after a failed sync.
     ///
     /// # Panics
     /// If the epoch is not newer.
@@ -224,18 +225,18 @@ impl Log {
         self.epoch
     }
 
-    /// Whether a sync is needed for the log to go on to the next segment, whoever else may want one: only one segment
-    /// behind this one may be unsynced, and this one has its size.
+    /// Returns whether a sync is needed for the log to go on to the next segment: only one segment behind this one may
+    /// be unsynced, and this one has its size.
     pub fn is_overdue(&self) -> bool {
         self.len >= self.segment_bytes && self.finished.is_some()
     }
 
-    /// Whether the segment has room for so many bytes more, so that appending them begins no other.
+    /// Returns whether the segment has room for so many bytes more, so that appending them begins no other.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.len + bytes as u64 <= self.segment_bytes
     }
 
-    /// What makes everything appended so far durable; `None` if it is already.
+    /// Gives the sync that makes everything appended so far durable; `None` if it is already.
     pub fn sync(&self) -> Option<SyncJob> {
         if self.synced_upto == self.sequence {
             return None;
@@ -246,9 +247,9 @@ impl Log {
         Some(SyncJob { upto: self.sequence, files, directory })
     }
 
-    /// Whether a [`SyncJob`] is of this log, and not of one that was there before it. If it has failed, this log may have a
-    /// hole, also if an epoch was begun since: the sync at its begin may have succeeded only because the failed one had left
-    /// nothing to do.
+    /// Returns whether a [`SyncJob`] is of this log, and not of one that was there before it. If it has failed, this log
+    /// may have a hole, also if an epoch was begun since: the sync at its begin may have succeeded only because the
+    /// failed one had left nothing to do.
     pub fn owns(&self, sync: &SyncJob) -> bool {
         let mut own = self.ended.iter().chain(&self.finished).chain([&self.file]);
         sync.files.last().is_some_and(|last| own.any(|file| Arc::ptr_eq(last, file)))
@@ -271,7 +272,7 @@ impl Log {
         }
     }
 
-    /// Where the next record will be, for whoever reads the log from there ([`LogTail`]).
+    /// Gives the place of the next record, for whoever reads the log from there ([`LogTail`]).
     pub fn offset(&self) -> LogOffset {
         LogOffset { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
     }

@@ -17,16 +17,16 @@ use bincode::{Decode, Encode};
 pub struct Manifest {
     /// The database.
     pub identity: DatabaseIdentity,
-    /// What changes.
+    /// The part that changes.
     pub state: ManifestState,
 }
 
-/// What changes in the MANIFEST.
+/// The part of the MANIFEST that changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct ManifestState {
     /// The epoch of the last start.
     pub epoch: Epoch,
-    /// How every epoch before it ended.
+    /// The end of every epoch before it.
     pub epochs: EpochTable,
     /// Set by a clean stop: the last record, which is synced. The next start takes it away.
     pub clean_stop: Option<Position>,
@@ -39,8 +39,8 @@ pub struct ManifestState {
     pub leader_url: Option<String>,
     /// URLs of replicas that have been connected, and are not forgotten.
     pub replicas: Vec<String>,
-    /// A later epoch, that this node has promised to somebody who is about to lead in it: nobody who leads in an earlier one
-    /// is followed any more. 0: none.
+    /// A later epoch, that this node has promised to somebody who is about to lead in it: nobody who leads in an
+    /// earlier one is followed any more. 0: none.
     pub promised: Epoch,
 }
 
@@ -50,13 +50,13 @@ impl ManifestState {
         self.epoch.max(self.promised)
     }
 
-    /// Whether it was a follower who wrote these files last: no leader has started on them since. The leader it followed may be
-    /// there still, and take the next epoch itself.
+    /// Returns whether a follower wrote these files last: no leader has started on them since. The leader it followed
+    /// may be there still, and take the next epoch itself.
     pub fn has_followed(&self) -> bool {
         self.epoch > 0 && self.boot_id.is_empty()
     }
 
-    /// Whether the node that these files are of led the latest epoch that it knows of.
+    /// Returns whether the node that these files belong to led the latest epoch that it knows of.
     pub fn has_led(&self) -> bool {
         self.epoch > 0 && !self.has_followed() && self.promised <= self.epoch
     }
@@ -87,7 +87,8 @@ impl Manifest {
     /// Replaces the MANIFEST durably, under the next generation.
     ///
     /// # Errors
-    /// As the system says; the old or the new one is there then.
+    /// The error of the step that failed: writing, syncing, renaming, or syncing the directory. The old MANIFEST or the
+    /// new one is there then.
     pub fn write(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         self.state.generation += 1;
         failpoint::pass("manifest.begin");
@@ -110,7 +111,7 @@ impl Manifest {
     /// Reads the file's bytes.
     ///
     /// # Errors
-    /// Where it is damaged.
+    /// [`FileDamage`] if the bytes are cut off, a checksum does not match, or the content cannot be decoded.
     pub fn decode(bytes: &[u8]) -> Result<Self, FileDamage> {
         let header = FileHeader::decode(MANIFEST, bytes)?;
         if header.kind != FileKind::Manifest {

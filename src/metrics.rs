@@ -1,4 +1,4 @@
-//! What a running node counts about itself, for `/metrics` in Prometheus' text form.
+//! The numbers that a running node counts about itself, for `/metrics` in Prometheus' text form.
 //!
 //! One [`NodeMetrics`] value is made by the node and passed down; it owns its registry, so two nodes live in one
 //! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. A node
@@ -81,7 +81,7 @@ impl RouteLabel {
     }
 }
 
-/// Why a write was refused, as a label.
+/// The reason why a write was refused, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalLabel {
     /// The write queue was full.
@@ -337,7 +337,7 @@ impl MetricRegistrar {
         self.add(roles, Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
     }
 
-    /// What does not change while the node has its role.
+    /// Sets the numbers that do not change while the node has its role.
     fn constants(&self, limits: NodeLimits) {
         let built = Opts::new("memdb_build_info", "1, with the version of memdb as a label.")
             .const_label("version", env!("CARGO_PKG_VERSION"));

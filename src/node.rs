@@ -1,7 +1,7 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and [`FileFollowerNode`] are the same
-//! without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
+//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and [`FileFollowerNode`] are
+//! the same without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
 
 mod replica_driver;
 mod discovery_thread;
@@ -47,12 +47,13 @@ use std::{
     time::Duration,
 };
 
-/// How long the end of a role waits for requests in flight: nobody leads meanwhile.
+/// Time that the end of a role waits for requests in flight: nobody leads meanwhile.
 const CHANGE_GRACE: Duration = Duration::from_secs(2);
-/// How long a stop waits for requests in flight.
+/// Time that a stop waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// Why a node could not be started, or did not stop cleanly. The message is for a person and says what to do.
+/// The reason why a node could not be started, or did not stop cleanly. The message is for a person and says what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The address cannot be listened on.
@@ -60,7 +61,7 @@ pub enum NodeError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The data directory is another process's.
@@ -68,7 +69,7 @@ pub enum NodeError {
     Locked {
         /// The directory.
         path: PathBuf,
-        /// Who holds it.
+        /// The holder of the lock.
         error: io::Error,
     },
     /// The data directory cannot be made or read.
@@ -76,7 +77,7 @@ pub enum NodeError {
     DataDirectory {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The files cannot be used.
@@ -84,7 +85,7 @@ pub enum NodeError {
     Recovery {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         error: RecoveryError,
     },
@@ -97,9 +98,9 @@ pub enum NodeError {
     /// Another leads in a later epoch, or is about to.
     #[error("refusing to lead: {told}")]
     Succeeded {
-        /// Where it is, if that is known.
+        /// Its URL, if that is known.
         by: Option<String>,
-        /// How it is known.
+        /// The evidence, for a person.
         told: String,
     },
     /// Nothing could be restored.
@@ -108,7 +109,7 @@ pub enum NodeError {
     /// The system gives no more threads or descriptors.
     #[error("the system gives no thread or descriptor: {0}")]
     System(#[from] io::Error),
-    /// What was acknowledged is in the log, but the stop was not a clean one.
+    /// The stop was not clean, though everything acknowledged is in the log.
     #[error("the stop was not clean: {0}; the next start will recover from the log")]
     Stop(String),
 }
@@ -121,10 +122,11 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// Runs a leader or a replica until SIGTERM, SIGINT or SIGHUP, or until its main thread dies. It may become the other meanwhile.
+/// Runs a leader or a replica until SIGTERM, SIGINT or SIGHUP, or until its main thread dies. It may become the other
+/// meanwhile.
 ///
 /// # Errors
-/// As [`NodeError`] says.
+/// The [`NodeError`] of a start that failed, or [`NodeError::Stop`] if the stop was not clean.
 pub fn run(settings: &NodeSettings) -> Result<(), NodeError> {
     let NodeProcess { runtime, signals } = NodeProcess::begin()?;
     let held = NodeResources::take(settings, Arc::new(MachineClock))?;
@@ -138,7 +140,8 @@ pub fn run(settings: &NodeSettings) -> Result<(), NodeError> {
 /// Runs a local replica until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
-/// As [`NodeError`] says.
+/// [`NodeError::Listen`] or [`NodeError::DataDirectory`] if it cannot be started, [`NodeError::Stop`] if its thread has
+/// died.
 pub fn run_local_replica(settings: &NodeSettings) -> Result<(), NodeError> {
     let mut process = NodeProcess::begin()?;
     let listening = NodeListener::take(settings)?;
@@ -151,8 +154,8 @@ pub fn run_local_replica(settings: &NodeSettings) -> Result<(), NodeError> {
     following.stop()
 }
 
-/// The process of a node: its signals, from the first moment on. One that comes while a large database is loaded must not
-/// be lost.
+/// The process of a node: its signals, from the first moment on. One that comes while a large database is loaded must
+/// not be lost.
 struct NodeProcess {
     runtime: tokio::runtime::Runtime,
     signals: SignalStreams,
@@ -229,19 +232,20 @@ impl NodeListener {
         self.listener.try_clone()
     }
 
-    /// How other nodes reach this one.
+    /// Gives the URL by which other nodes reach this one.
     fn url(&self, settings: &NodeSettings) -> io::Result<String> {
         Ok(settings.url(self.listener.local_addr()?.port()))
     }
 }
 
-/// What one process alone may hold: the port, and the data directory, if it has one; and its clocks. Roles share it.
+/// Resources that one process alone may hold: the port, and the data directory, if it has one; and its clocks. Roles
+/// share it.
 #[derive(Clone)]
 struct NodeResources {
     listening: NodeListener,
     directory: Option<LockedDirectory>,
     clock: Arc<dyn Clock>,
-    /// What the process has counted of logged time, which the next role goes on with.
+    /// The process's count of logged time, which the next role continues.
     logged: Arc<SharedLoggedClock>,
 }
 
@@ -280,7 +284,7 @@ fn lock(path: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {
     Ok((Arc::new(disk), lock))
 }
 
-/// Who may ask what nodes ask each other.
+/// Gives the rule for requests that only nodes may send.
 fn node_access(settings: &NodeSettings) -> NodeAccess {
     match &settings.cluster_secret {
         Some(secret) => NodeAccess::Secret(secret.clone()),
@@ -303,7 +307,7 @@ fn window(settings: &NodeSettings) -> DedupLimits {
     }
 }
 
-/// What `/metrics` tells of the node's bounds. A follower takes what its leader sends, so it has none for words and keys.
+/// Gives the bounds that `/metrics` shows. A follower takes what its leader sends, so it has none for words and keys.
 fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits {
     let connections = Some(settings.max_connections as u64);
     match role {
@@ -346,7 +350,7 @@ fn random() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// What tells this boot of the machine from others. Where the system does not say, every start counts as one.
+/// Gives the identity of this boot of the machine. Where the system has none, every start counts as one.
 #[allow(clippy::disallowed_methods, reason = "a file of the system, none of the database")]
 fn boot_id() -> io::Result<String> {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {

@@ -2,11 +2,11 @@
 
 use std::{fmt, net::Ipv4Addr, net::Ipv6Addr, str::FromStr};
 
-/// Where a page comes from: scheme, host and port, spelled as browsers spell it (lower case, no default port).
+/// The origin of a page: scheme, host and port, spelled as browsers spell it (lower case, no default port).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOrigin(String);
 
-/// Whose pages may read what a node answers, and write, beside those of the node's own origin.
+/// Origins whose pages may read what a node answers, and write, beside the node's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
     /// Pages of these origins.
@@ -16,7 +16,7 @@ pub enum CorsOrigins {
 }
 
 impl CorsOrigins {
-    /// Whether pages of `origin` may; `None` is an origin that is none.
+    /// Returns whether pages of `origin` are allowed; `None` is an opaque origin.
     pub fn allow(&self, origin: Option<&WebOrigin>) -> bool {
         match self {
             CorsOrigins::These(list) => origin.is_some_and(|origin| list.contains(origin)),
@@ -95,8 +95,8 @@ pub fn split(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Whether a host, without its port, is this machine by its own name or any machine by its address: names that nobody else's
-/// name server can give a meaning.
+/// Returns whether a host, without its port, is this machine by its own name or any machine by its address: names that
+/// nobody else's name server can give a meaning.
 pub fn is_address_or_localhost(host: &str) -> bool {
     host.starts_with('[') || host.eq_ignore_ascii_case("localhost") || host.parse::<Ipv4Addr>().is_ok()
 }

@@ -1,4 +1,4 @@
-//! Where a database is: an epoch, and a sequence that never has a gap.
+//! Positions in the history of a database: an epoch, and a sequence that never has a gap.
 //!
 //! Every leadership is a new [`Epoch`]; every record takes the next sequence, which goes on over
 //! epochs. So a [`Position`] `3-1042` reads: record 1042 of this database, written in the third epoch. Outside of it a
@@ -12,8 +12,9 @@ pub use token::{DatabaseTag, ParsePositionError, PositionToken};
 use bincode::{Decode, Encode};
 use std::fmt;
 
-/// A leadership: 1 for the first of a database. A start takes the next; a promotion takes the next, or one of the million
-/// behind it where a node that may take the next could not be asked (`docs/decisions/0009-promotion-by-promise.md`).
+/// A leadership: 1 for the first of a database. A start takes the next; a promotion takes the next, or one of the
+/// million behind it where a node that may take the next could not be asked
+/// (`docs/decisions/0009-promotion-by-promise.md`).
 pub type Epoch = u64;
 /// The number of a record: 1 for the first of a database, then one more each.
 pub type Sequence = u64;
@@ -43,7 +44,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// Whether this history holds a position that a client or another node names.
+/// The relation of a position that a client or another node names to this history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionStatus {
     /// It is part of this history and already applied here.
@@ -89,7 +90,7 @@ impl EpochTable {
         &self.ended
     }
 
-    /// Where `asked` stands for a node that has applied `applied`.
+    /// Classifies `asked` for a node that has applied `applied`.
     ///
     /// `Memdb-Min-Position` (e, s) is met if e is current and s applied, or e is older and s was written in it; a
     /// sequence beyond the end of its epoch is lost. A position before everything is always reached.

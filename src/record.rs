@@ -1,4 +1,4 @@
-//! What one record of the log says.
+//! The content of one record of the log.
 //!
 //! A record states the **new absolute counts** of the words it touches and the keys it settles, so applying
 //! it twice is harmless. It borrows its words from the bytes it was decoded from, or from the Writer's group.
@@ -11,15 +11,15 @@ use bincode::{BorrowDecode, Encode};
 pub struct Record<'a> {
     /// Its place; sequences have no gap.
     pub position: Position,
-    /// When it was written; never less than the record before.
+    /// The time at which it was written; never less than that of the record before.
     pub time_ms: LoggedTime,
     /// The digest of the whole database once it is applied.
     pub digest_after: u64,
-    /// What it changes.
+    /// The changes.
     pub body: RecordBody<'a>,
 }
 
-/// What a record changes.
+/// The changes of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct RecordBody<'a> {
     /// Changed counts, by namespace.
@@ -33,7 +33,7 @@ pub struct RecordBody<'a> {
 pub struct NamespaceChange<'a> {
     /// The namespace.
     pub namespace: &'a str,
-    /// Whether everything it held is taken away first.
+    /// True if everything it held is taken away first.
     pub dropped: bool,
     /// New absolute counts; zero takes the word away.
     pub counts: Vec<WordCount<'a>>,
@@ -55,7 +55,7 @@ pub struct KeyedWrite<'a> {
     pub name: &'a str,
     /// Its number in the stream, from 1; 0 for a key.
     pub stream_sequence: u64,
-    /// What a repeat must have equal.
+    /// Fingerprint that a repeat must have too.
     pub fingerprint: u128,
     /// Words it counted, repeats included.
     pub words: u64,

@@ -33,7 +33,7 @@ use crate::{
 };
 use std::{fmt, sync::Arc};
 
-/// Why a data directory cannot be used.
+/// The reason why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// A file cannot be read, or something that was durable is damaged.
@@ -51,9 +51,9 @@ pub enum RecoveryError {
     /// The files end before what they have promised.
     #[error("the files end at {end}, but {promise}: records are missing (a file was removed, or an old copy put back)")]
     Missing {
-        /// What was recovered.
+        /// The position that was recovered.
         end: Position,
-        /// What should have been.
+        /// The promise that was not kept.
         promise: String,
     },
     /// The database was made with another analyzer than the settings name.
@@ -70,7 +70,7 @@ impl From<FileDamage> for RecoveryError {
     }
 }
 
-/// What was found, for a person and for the tests.
+/// The findings of a start, for a person and for the tests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The snapshot that was loaded.
@@ -81,14 +81,14 @@ pub struct RecoveryReport {
     pub harmless: Vec<FileDamage>,
     /// Records applied behind the snapshot.
     pub records: u64,
-    /// What was cut off the end of the log.
+    /// The end of the log that was cut off.
     pub cut: Option<Truncation>,
-    /// Whether the last stop was a clean one.
+    /// True if the last stop was clean.
     pub clean: bool,
 }
 
 impl RecoveryReport {
-    /// Whether the state has to be written anew before it can be built on.
+    /// Returns whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
         (!self.clean && !planted(Defect::TrustsAnUncleanStop))
             || self.cut.is_some()
@@ -123,26 +123,27 @@ impl fmt::Display for RecoveryReport {
 
 /// A database as its files give it.
 pub struct RecoveredDatabase {
-    /// What the database is, and what it has promised so far.
+    /// The identity of the database, and its promises so far.
     pub manifest: Manifest,
     /// Its state.
     pub store: Store,
-    /// What was found.
+    /// The findings.
     pub report: RecoveryReport,
-    /// Whether the database is new.
+    /// True if the database is new.
     pub new: bool,
     /// The epoch that [`RecoveredDatabase::finalize`] begins, where others have promised one; else it is the next.
     pub promised: Option<Epoch>,
 }
 
-/// How a new database is made, should there be none: its identity, drawn at random by the caller.
+/// The identity of a new database, should there be none: drawn at random by the caller.
 pub type NewDatabase = DatabaseIdentity;
 
-/// Reads a data directory and brings a store to its state. Nothing is changed. Where a follower wrote it last, it may end
-/// before the epochs that its leader told it of have ([`RecoveredDatabase::is_behind`]).
+/// Reads a data directory and brings a store to its state. Nothing is changed. Where a follower wrote it last, it may
+/// end before the epochs that its leader told it of have ([`RecoveredDatabase::is_behind`]).
 ///
 /// # Errors
-/// When the directory cannot be used without losing something that was durable.
+/// [`RecoveryError`] if the directory cannot be used without losing something that was durable: a file is damaged,
+/// missing, or of another database.
 pub fn look(disk: &dyn Disk, new: NewDatabase, window: DedupLimits) -> Result<RecoveredDatabase, RecoveryError> {
     let Some(manifest) = Manifest::read(disk)? else {
         return new_database(disk, new, window);
@@ -151,7 +152,7 @@ pub fn look(disk: &dyn Disk, new: NewDatabase, window: DedupLimits) -> Result<Re
     look_at(disk, manifest, window, whose)
 }
 
-/// Whose directory it is.
+/// The kind of node that wrote a directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DirectoryOwner {
     /// A leader's: what was written in it was written here.
@@ -205,7 +206,8 @@ fn look_at(
     Ok(RecoveredDatabase { manifest, store, report, new: false, promised: None })
 }
 
-/// Where the log does not reach back far enough because snapshots were passed over, the cause is in them: they are named.
+/// Names the snapshots that were passed over, where the log does not reach back far enough because of them: the cause
+/// is in them.
 fn naming(mut error: FileError, passed_over: &[FileDamage]) -> FileError {
     if let FileError::Damaged(damage) = &mut error {
         for snapshot in passed_over {
@@ -260,7 +262,7 @@ fn load_snapshot(
     Ok((Store::new(identity.hasher(), window), None))
 }
 
-/// Whether a file is whole in its header and not of this database: nothing to pass over and remove.
+/// Returns whether a file has a sound header of another database: nothing to pass over and remove.
 fn is_foreign(disk: &dyn Disk, name: &str, identity: &DatabaseIdentity) -> Result<bool, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     let mut bytes = [0; FILE_HEADER_BYTES];
@@ -290,7 +292,7 @@ fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryEr
     Ok(())
 }
 
-/// What was recovered must reach what was promised as durable.
+/// Checks that the recovered state reaches everything that was promised as durable.
 fn check_promises(state: &ManifestState, end: Position, report: &RecoveryReport) -> Result<(), RecoveryError> {
     if let Some(ended) = state.epochs.ended().last()
         && end.sequence < ended.sequence
@@ -306,7 +308,7 @@ fn missing(report: &RecoveryReport, end: Position, promise: String) -> Result<()
     Err(RecoveryError::Missing { end, promise: promise + &found })
 }
 
-/// What this directory alone has promised, whoever wrote the history in it.
+/// Checks the promises of this directory alone, whoever wrote the history in it.
 fn check_own_promises(state: &ManifestState, end: Position, report: &RecoveryReport) -> Result<(), RecoveryError> {
     // A snapshot is synced before it has its name: what it was a state at was durable, also if it is damaged now.
     let snapshots = report.passed_over.iter().filter_map(|damage| parse_name(SNAPSHOT_PREFIX, &damage.file));
@@ -334,9 +336,9 @@ pub struct WritableDatabase {
     pub log: Log,
     /// The sequence the newest snapshot is a state at.
     pub snapshot: Sequence,
-    /// What was found.
+    /// The findings.
     pub report: RecoveryReport,
-    /// Whether the database is new.
+    /// True if the database is new.
     pub new: bool,
 }
 
@@ -344,8 +346,8 @@ impl RecoveredDatabase {
     /// Makes what was found durable and begins the next epoch.
     ///
     /// # Errors
-    /// [`RecoveryError::Missing`] where a follower's files are behind, and nobody has promised an epoch; else as the system says.
-    /// It can be tried again from [`look`].
+    /// [`RecoveryError::Missing`] where a follower's files are behind, and nobody has promised an epoch; else as the
+    /// system says. It can be tried again from [`look`].
     pub fn finalize(
         mut self,
         disk: &Arc<dyn Disk>,
@@ -413,8 +415,8 @@ impl RecoveredDatabase {
 /// began.
 fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &RecoveryReport) -> Result<(), RecoveryError> {
     if report.needs_fresh_snapshot() {
-        // The fresh snapshot says how far all is durable. The log has to be so too, should the snapshot be damaged later;
-        // and before one that is damaged is removed, which still tells.
+        // The fresh snapshot says how far all is durable. The log has to be so too, should the snapshot be damaged
+        // later; and before one that is damaged is removed, which still tells.
         for (name, _) in log::segments(disk)? {
             disk.open(&name).and_then(|file| file.sync()).map_err(FileError::io(&name))?;
         }
@@ -430,9 +432,9 @@ fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &RecoveryReport) -> Res
     Ok(disk.sync_directory().map_err(FileError::io("the data directory"))?)
 }
 
-/// A clean stop of whoever writes this directory and is at rest: a last snapshot, unless `newest`, the sequence of the newest
-/// one, has everything; then the note that the stop was clean. Gives the error of the snapshot, if it failed: the log is
-/// whole and synced, so the stop is a clean one all the same, and the next start takes longer.
+/// A clean stop of whoever writes this directory and is at rest: a last snapshot, unless `newest`, the sequence of the
+/// newest one, has everything; then the note that the stop was clean. Gives the error of the snapshot, if it failed:
+/// the log is whole and synced, so the stop is a clean one all the same, and the next start takes longer.
 ///
 /// # Errors
 /// If the note cannot be written; there is no clean stop then.

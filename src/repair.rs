@@ -26,16 +26,16 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 /// The ending of what a repair has cut.
 pub const DAMAGED: &str = ".damaged";
-/// Where the generation of a MANIFEST made anew begins, for each epoch: beyond what an epoch ever writes.
+/// First generation of a MANIFEST made anew, for each epoch: beyond what an epoch ever writes.
 const GENERATIONS_AN_EPOCH: u64 = 1 << 20;
 
-/// Why nothing can be repaired.
+/// The reason why nothing can be repaired.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What was repaired is refused again.
+    /// The repaired files are refused again.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     /// No header of any file is whole.
@@ -49,16 +49,16 @@ pub enum RepairError {
     Newer(FileDamage),
 }
 
-/// What is to be moved out of the way.
+/// A file, or its end, that is to be moved out of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovedPart {
     /// The file.
     pub file: String,
     /// From this byte on; 0: the whole file.
     pub from_byte: u64,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -77,19 +77,19 @@ pub struct LostRecords {
 
 /// A repair that has not been carried out.
 pub struct RepairPlan {
-    /// Why recovery refuses the files as they are.
+    /// The reason why recovery refuses the files as they are.
     pub refused: String,
-    /// What the database will be.
+    /// The MANIFEST of the repaired database.
     pub manifest: Manifest,
-    /// Why the MANIFEST is made anew; `None`: it is kept, and its promises are adjusted.
+    /// The reason why the MANIFEST is made anew; `None`: it is kept, and its promises are adjusted.
     pub rebuilt: Option<String>,
     /// The snapshot that is kept.
     pub snapshot: Option<String>,
     /// The last record that is kept.
     pub end: Position,
-    /// What is moved out of the way.
+    /// Files that are moved out of the way.
     pub aside: Vec<MovedPart>,
-    /// What is lost; `None`: no record that any file tells of.
+    /// Records that are lost; `None`: no record that any file mentions.
     pub lost: Option<LostRecords>,
     /// An epoch of which no segment is left, though it had one: how much it wrote is not known.
     pub unknown_epoch: Option<Epoch>,
@@ -179,7 +179,8 @@ fn read_headers(disk: &dyn Disk) -> Result<Vec<(String, Option<FileHeader>)>, Re
     Ok(headers)
 }
 
-/// The database that the files are of: what the MANIFEST and most of the others say. Where they differ, a person decides.
+/// The database that the files are of: what the MANIFEST and most of the others say. Where they differ, a person
+/// decides.
 fn choose_identity(
     manifest: Option<&Manifest>,
     headers: &[(String, Option<FileHeader>)],
@@ -207,7 +208,7 @@ fn choose_identity(
     }
 }
 
-/// Why a file whose header is whole does not belong.
+/// Gives the reason why a file with a sound header does not belong, if it does not.
 fn why_foreign(name: &str, header: &FileHeader, identity: &DatabaseIdentity) -> Option<String> {
     if header.identity != *identity {
         return Some(format!("it belongs to database {:032x}", header.identity.database_id));
@@ -219,7 +220,7 @@ fn why_foreign(name: &str, header: &FileHeader, identity: &DatabaseIdentity) -> 
     renamed.then(|| format!("it begins at {}, its name says another", header.position))
 }
 
-/// What the log gave.
+/// The state that the log led to.
 #[derive(Default)]
 struct KeptLog {
     cut: Option<Truncation>,
@@ -294,7 +295,7 @@ fn load_snapshot(
     Ok((Store::new(identity.hasher(), window), None))
 }
 
-/// What the files tell of, kept or lost.
+/// Positions that the files mention, kept or lost.
 struct KnownHistory {
     last: Sequence,
     synced: Sequence,
@@ -368,7 +369,8 @@ impl RepairPlan {
     /// Does it; gives the position that the database stands at. It can be planned and done again if it fails.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if a file cannot be copied, moved or written, or [`RepairError::Recovery`] if the result is
+    /// refused again.
     pub fn carry_out(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<StateId, RepairError> {
         // Ends are copied before anything is moved, and the newest goes first, as in any cut.
         for aside in self.aside.iter().filter(|aside| aside.from_byte > 0) {

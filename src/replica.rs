@@ -1,9 +1,10 @@
-//! A replica: takes the records of its leader, applies them, keeps them if it has a directory, and says where it stands.
+//! A replica: takes the records of its leader, applies them, keeps them if it has a directory, and says where it
+//! stands.
 //!
-//! A state machine, as the leader's Writer is one: its owner gives it what has come, with the time, and
-//! carries out the [`ReplicaAction`]s it gives back. Records go the same way as on the leader: appended to the log, applied to
-//! the store, published. A replica never refuses a record that follows its own; and it never takes one back: what turns out
-//! not to be the leader's history is loaded anew.
+//! A state machine, as the leader's Writer is one: its owner gives it what has come, with the time, and carries out the
+//! [`ReplicaAction`]s it gives back. Records go the same way as on the leader: appended to the log, applied to the store,
+//! published. A replica never refuses a record that follows its own; and it never takes one back: what turns out not to
+//! be the leader's history is loaded anew.
 
 mod inline_apply;
 mod files;
@@ -32,15 +33,15 @@ use files::ReplicaFiles;
 use promise::members_of;
 use std::collections::VecDeque;
 
-/// What a replica wants done.
+/// An effect that a replica's owner carries out.
 pub enum ReplicaAction<T> {
     /// Give an answer.
     Answer(T, AppendAnswer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
     Serve(DatabaseIdentity, EpochTable, StoreReader, Sequence),
-    /// What is held is not current: no longer ready, until it has caught up.
+    /// The state is not current: no longer ready, until it has caught up.
     Unready,
-    /// What is held is not the leader's history: serve nothing until there is something else.
+    /// The state is not the leader's history: serve nothing until there is something else.
     Withdraw,
     /// Tell readers who wait that this position can be seen; this is its record.
     Published(Position, Bytes),
@@ -66,20 +67,20 @@ pub enum ReplicaAction<T> {
     FilesLost(String),
 }
 
-/// What a replica is told about itself.
+/// The settings of a replica, and facts about it.
 #[derive(Clone, Debug)]
 pub struct ReplicaSettings {
     /// This run.
     pub node: NodeId,
-    /// Where it can be reached.
+    /// The URL by which others reach it.
     pub url: String,
     /// Bounds of the window of keys, as on the leader.
     pub window: DedupLimits,
-    /// When the backup is made current.
+    /// The intervals of snapshots.
     pub snapshot: SnapshotSettings,
 }
 
-/// What a replica has found in its directory.
+/// The content of a replica's directory at its start.
 pub enum ReplicaFindings {
     /// Nothing, or it has none.
     Nothing,
@@ -94,7 +95,7 @@ pub enum ReplicaFindings {
     },
 }
 
-/// What a replica holds of a database.
+/// The database that a replica holds.
 struct LoadedDatabase {
     identity: DatabaseIdentity,
     store: Store,
@@ -112,7 +113,7 @@ pub struct Replica<T> {
     told: EpochTable,
     /// A later epoch, promised to somebody who is about to lead in it; 0: none.
     promised: Epoch,
-    /// Who belongs to the cluster, as the leader last told it.
+    /// The members of the cluster, as the leader last sent them.
     members: ClusterMembers,
     /// The database of files that are there and cannot be used: no other may take their place.
     bound_to: Option<u128>,
@@ -122,7 +123,7 @@ pub struct Replica<T> {
     promised_to: Option<(Epoch, NodeId)>,
     diverged: bool,
     loading: bool,
-    /// Whether an own snapshot is being written; also after the files were given up meanwhile.
+    /// True if an own snapshot is being written; also after the files were given up meanwhile.
     snapshot_running: bool,
     /// A snapshot that was loaded while an own one is being written: its turn comes when that has ended.
     loaded: Option<LoadedSnapshot>,
@@ -130,13 +131,13 @@ pub struct Replica<T> {
     waiting: VecDeque<(u64, T)>,
     last_heard: Option<Monotonic>,
     announced: Option<Monotonic>,
-    /// What this node counts of logged time, behind the last record.
+    /// The node's count of logged time, behind the last record.
     clock: Option<LoggedClock>,
 }
 
 impl<T> Replica<T> {
-    /// A replica that keeps its files in `directory`, if it has one, with what was found there. `before` is what the process
-    /// has counted of logged time in an earlier role.
+    /// A replica that keeps its files in `directory`, if it has one, with what was found there. `before` is what the
+    /// process has counted of logged time in an earlier role.
     pub fn new(
         settings: ReplicaSettings,
         directory: Option<ReplicaDirectory>,
@@ -244,7 +245,8 @@ impl<T> Replica<T> {
                 let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 if is_newer && self.is_elsewhere() {
-                    // The table is that of what will be loaded: with what is held it would be a lie, also after a restart.
+                    // The table is that of what will be loaded: with what is held it would be a lie, also after a
+                    // restart.
                     self.promised = offer.epoch;
                     self.keep(|files, promised| files.promise(promised), "an epoch cannot be noted", actions);
                 } else if is_newer {
@@ -349,7 +351,8 @@ impl<T> Replica<T> {
 
     /// The snapshot of the leader was loaded, or not.
     pub fn loaded(&mut self, loaded: Result<LoadedSnapshot, String>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
-        // The table of epochs is that of the leader that ordered the load. One that has started again since has another.
+        // The table of epochs is that of the leader that ordered the load. One that has started again since has
+        // another.
         let is_later = |loaded: &LoadedSnapshot| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
             Ok(loaded) if is_later(&loaded) => {
@@ -376,8 +379,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// A replica that holds nothing has noted nothing of those it was about to follow, so nothing may depend on it. What it
-    /// remembers of them would only keep it from whoever leads in the end, until it is started again.
+    /// A replica that holds nothing has noted nothing of those it was about to follow, so nothing may depend on it.
+    /// What it remembers of them would only keep it from whoever leads in the end, until it is started again.
     fn forget_who_led(&mut self) {
         if self.held.is_none() && self.bound_to.is_none() {
             (self.epoch, self.promised) = (0, 0);
@@ -425,8 +428,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Whether it is time to announce itself, because the leader has not been heard of for a while. Asked often; says yes
-    /// once in a while.
+    /// Returns whether it is time to announce itself, because the leader has not been heard of for a while. Asked
+    /// often, true once in a while.
     pub fn wants_to_announce(&mut self, now: Monotonic) -> bool {
         let is_silent = self.last_heard.is_none_or(|heard| now.since_ms(heard) > limits::SILENCE_MS);
         let is_due = self.announced.is_none_or(|announced| now.since_ms(announced) >= limits::ANNOUNCE_MS);
@@ -436,13 +439,13 @@ impl<T> Replica<T> {
         is_silent && is_due
     }
 
-    /// What it counts of logged time: that of the last record, and what has passed since it came here. `None` before there
-    /// is anything.
+    /// Gives its count of logged time: that of the last record, and the time since it came here. `None` before there is
+    /// anything.
     pub fn logged_clock(&self) -> Option<LoggedClock> {
         self.clock
     }
 
-    /// Where it stands.
+    /// Reports its position and state.
     pub fn node_state(&self) -> NodeState {
         let mark = self.state_id();
         NodeState {
@@ -459,8 +462,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Whether what it holds is not part of the history that it was told to load: the table of epochs is not that of its records
-    /// then, so nobody may lead with them.
+    /// Returns whether the state is not part of the history that it was sent to load: the table of epochs is not that
+    /// of its records then, so nobody may lead with them.
     fn is_elsewhere(&self) -> bool {
         let Position { epoch, sequence } = self.state_id().position;
         let told = Position::new(self.epoch, sequence);
@@ -472,7 +475,7 @@ impl<T> Replica<T> {
     /// for something. Gives the error of the snapshot, if that failed.
     ///
     /// # Errors
-    /// As the system says; the stop was no clean one then.
+    /// The system's error if the log cannot be synced or the MANIFEST not written; the stop was not clean then.
     pub fn close(self) -> Result<Option<FileError>, FileError> {
         match self.held {
             Some(LoadedDatabase { store, files: Some(files), .. }) if !self.diverged => files.close(&store),
@@ -480,7 +483,7 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Whether nothing is under way, and what has to be synced is.
+    /// Returns whether nothing is under way, and everything is synced that has to be.
     pub fn is_at_rest(&self) -> bool {
         let files = self.held.as_ref().and_then(|held| held.files.as_ref());
         self.waiting.is_empty() && !self.snapshot_running && files.is_none_or(ReplicaFiles::is_at_rest)
@@ -528,7 +531,8 @@ impl<T> Replica<T> {
         self.keep(|files, _| files.start_epoch(epoch, &told), "a new epoch cannot be noted", actions);
     }
 
-    /// Once all records of earlier epochs are there, it stands in this one, and its position says so, as the leader's does.
+    /// Once all records of earlier epochs are there, it stands in this one, and its position says so, as the leader's
+    /// does.
     fn publish_position(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
         let held = self.held.as_mut().expect("begun before records are applied");
         let mark = held.store.mark();

@@ -1,4 +1,5 @@
-//! The secret the nodes of one cluster share: whoever has it may feed records to a replica and speak to a leader as one.
+//! The secret the nodes of one cluster share: whoever has it may feed records to a replica and speak to a leader as
+//! one.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +18,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `given` is the secret. Takes as long for a nearly right one as for any other of that length.
+    /// Returns whether `given` is the secret. Takes as long for a nearly right one as for any other of that length.
     pub fn is(&self, given: &[u8]) -> bool {
         let own = self.0.as_bytes();
         let differing = own.iter().zip(given).fold(0, |seen, (own, given)| seen | (own ^ given));

@@ -28,7 +28,7 @@ use crate::{
 /// The names of the snapshots with the position each is a state at, oldest first.
 ///
 /// # Errors
-/// As the system says.
+/// The system's error if the directory cannot be read.
 pub fn snapshots(disk: &dyn Disk) -> Result<Vec<(String, Position)>, FileError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
     Ok(names.into_iter().filter_map(|name| parse_name(SNAPSHOT_PREFIX, &name).map(|at| (name, at))).collect())
@@ -37,7 +37,7 @@ pub fn snapshots(disk: &dyn Disk) -> Result<Vec<(String, Position)>, FileError> 
 /// Removes snapshots but for the newest two, then log segments that neither of them needs.
 ///
 /// # Errors
-/// As the system says; what is left is removed another time.
+/// The system's error if a file cannot be removed; the rest is removed another time.
 pub fn prune(disk: &dyn Disk) -> Result<(), FileError> {
     let mut kept = snapshots(disk)?;
     while kept.len() > limits::SNAPSHOTS_KEPT {

@@ -1,9 +1,9 @@
 //! Namespaces, the idempotency window, the position and the digest, as one value.
 //!
-//! Records change it by [`Store::apply`] alone: the leader's Writer, a replica and recovery all come through it. An image
-//! of a snapshot is loaded before anybody reads ([`Store::load_image`]), and records over it by [`Store::apply_over_image`].
-//! Readers hold a [`StoreReader`] and look through a [`ReadGuard`], which shows one position, whole posts only, and never
-//! waits (`store/gate.rs`).
+//! Records change it by [`Store::apply`] alone: the leader's Writer, a replica and recovery all come through it. An
+//! image of a snapshot is loaded before anybody reads ([`Store::load_image`]), and records over it by
+//! [`Store::apply_over_image`]. Readers hold a [`StoreReader`] and look through a [`ReadGuard`], which shows one position, whole
+//! posts only, and never waits (`store/gate.rs`).
 
 mod left_right;
 mod dedup;
@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 type NamespaceMap = BTreeMap<Box<str>, Arc<CountIndex>>;
 
-/// How often a walk looks at a piece without a guard before it takes one.
+/// Number of times that a walk looks at a piece without a guard before it takes one.
 const OPTIMISTIC_READS: usize = 3;
 
 /// The state that a record leads to did not have the digest the record states: this copy is not the leader's.
@@ -41,7 +41,7 @@ pub struct DigestMismatch {
     pub found: u64,
 }
 
-/// Where a store stands: a position with what identifies the history that led to it.
+/// A position with what identifies the history that led to it: digest and chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct StateId {
     /// The last record applied.
@@ -83,7 +83,8 @@ pub struct Store {
     hashes: Vec<u64>,
 }
 
-/// What is known of a change's words before it is applied: their hashes and, if somebody has looked, their places.
+/// Facts about a change's words that are known before it is applied: their hashes and, if somebody has looked, their
+/// places.
 pub(crate) struct WordLookups<'a> {
     /// The words, in the order of the change's counts.
     pub(crate) words: &'a WordCounts,
@@ -122,7 +123,7 @@ struct SharedState {
     bytes: AtomicU64,
 }
 
-/// What readers of one side see besides counts. Written only while nobody reads that side.
+/// The state of one side besides counts. Written only while nobody reads that side.
 #[derive(Default)]
 struct SideState {
     epoch: AtomicU64,
@@ -158,7 +159,7 @@ impl Store {
         StoreReader { shared: Arc::clone(&self.shared) }
     }
 
-    /// Where the store stands.
+    /// Gives the position of the store, with digest and chain.
     pub fn mark(&self) -> StateId {
         self.state_id
     }
@@ -186,7 +187,7 @@ impl Store {
     /// [`Store::apply`] for a record of which more is known than it says: something of each change.
     ///
     /// # Errors
-    /// As [`Store::apply`].
+    /// [`DigestMismatch`] as of [`Store::apply`]: the counts do not lead to the digest that the record states.
     pub(crate) fn apply_known(&mut self, record: &Record<'_>, known: &[WordLookups<'_>], chain: u64) -> Result<(), DigestMismatch> {
         let mark = StateId { position: record.position, digest: record.digest_after, chain };
         self.change(&record.body.changes, known, record, mark, true)
@@ -200,8 +201,8 @@ impl Store {
         let _ = self.change(&record.body.changes, &[], record, mark, false);
     }
 
-    /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody may read
-    /// or write.
+    /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody
+    /// may read or write.
     pub fn load_image(&mut self, change: &NamespaceChange<'_>) {
         let hasher = self.shared.hasher;
         let new = || StoredNamespace::new(hasher, change.namespace);
@@ -249,7 +250,7 @@ impl Store {
         self.names.get(name).map(|namespace| &namespace.words)
     }
 
-    /// How many namespaces there are.
+    /// Counts the namespaces.
     pub fn namespaces(&self) -> usize {
         self.names.len()
     }
@@ -259,12 +260,12 @@ impl Store {
         self.bytes
     }
 
-    /// What the window says of a keyed write at `now` ([`DedupWindow::check`]).
+    /// Looks up a keyed write at `now` ([`DedupWindow::check`]).
     pub fn check_repeat(&self, once: &crate::tally::IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         self.shared.window.lock().check(once, fingerprint, now, ahead)
     }
 
-    /// Whether a stream takes no room in the window ([`DedupWindow::has_expired`]).
+    /// Returns whether a stream takes no room in the window ([`DedupWindow::has_expired`]).
     pub fn has_expired(&self, stream: &str, now: LoggedTime) -> bool {
         self.shared.window.lock().has_expired(stream, now)
     }
@@ -437,7 +438,8 @@ impl StoreReader {
         (position, top)
     }
 
-    /// Where the store stands and the time of its last record, at a moment when the window has just what has been applied.
+    /// Gives the mark of the store and the time of its last record, at a moment when the window has just what has been
+    /// applied.
     pub fn state_id_with_window(&self) -> (StateId, LoggedTime) {
         let window = self.shared.window.lock();
         (self.read().state_id(), window.time_ms())
@@ -448,7 +450,7 @@ impl StoreReader {
         self.shared.window.lock().chunk(cursor, count)
     }
 
-    /// Where a stream stands ([`DedupWindow::stream_entry`]).
+    /// Gives the last entry of a stream ([`DedupWindow::stream_entry`]).
     pub fn stream(&self, name: &str) -> Option<DedupEntry> {
         self.shared.window.lock().stream_entry(name).cloned()
     }

@@ -1,4 +1,4 @@
-//! What one request asks of the counts: words with amounts, and how often it may count.
+//! The change that one request asks for: words with amounts, and the key by which it counts once.
 //!
 //! A handler builds a [`WriteBatch`] on its own core; from then on the batch belongs to the Writer.
 
@@ -17,15 +17,15 @@ pub struct CountOverflow;
 
 /// Words with an amount each, in the order they first came, found again by hash.
 ///
-/// The words lie one after the other in one buffer: counting a word that is already there allocates nothing. A tally that
-/// comes from a [`WordCountsPool`] goes back there when it is dropped, wherever that is.
+/// The words lie one after the other in one buffer: counting a word that is already there allocates nothing. A tally
+/// that comes from a [`WordCountsPool`] goes back there when it is dropped, wherever that is.
 #[derive(Debug)]
 pub struct WordCounts {
     hasher: WordHasher,
     text: String,
     entries: Vec<CountEntry>,
-    /// The index, a power of two or nothing: the upper half of a hash, and in the lower half the entry's number from 1; 0 is
-    /// free. Probing is linear, and three quarters are in use at most. None at all, whatever there is, behind
+    /// The index, a power of two or nothing: the upper half of a hash, and in the lower half the entry's number from 1;
+    /// 0 is free. Probing is linear, and three quarters are in use at most. None at all, whatever there is, behind
     /// [`PartitionedCounter::count_into`]: most such tallies are only gone through.
     slots: Vec<u64>,
     /// Room to put the entries in another order.
@@ -58,7 +58,7 @@ pub struct WordAmount<'a> {
     pub hash: u64,
     /// The word.
     pub word: &'a str,
-    /// What is to be added, or what was counted.
+    /// The amount to add, or the count.
     pub amount: i64,
 }
 
@@ -87,7 +87,7 @@ impl WordCounts {
     /// [`WordCounts::add`] for a word whose hash is known.
     ///
     /// # Errors
-    /// As [`WordCounts::add`].
+    /// [`CountOverflow`] as of [`WordCounts::add`]: the word's amount leaves the range of an `i64`.
     #[inline]
     pub fn add_hashed(&mut self, hash: u64, word: &str, amount: i64) -> Result<(), CountOverflow> {
         match self.position(hash, word) {
@@ -108,8 +108,8 @@ impl WordCounts {
         }
     }
 
-    /// Puts the words in the order of the top bytes of their hashes. The store keeps words by that byte, so whoever looks all of
-    /// them up finds those behind each other close together, in the cache and in few pages.
+    /// Puts the words in the order of the top bytes of their hashes. The store keeps words by that byte, so whoever
+    /// looks all of them up finds those behind each other close together, in the cache and in few pages.
     pub fn order_by_hash(&mut self) {
         let mut room = self.ordered.take().unwrap_or_default();
         let OrderBuffer { entries: ordered, numbers, text } = &mut *room;
@@ -143,7 +143,7 @@ impl WordCounts {
         self.ordered = Some(room);
     }
 
-    /// Whether words are found again quickly: not behind [`PartitionedCounter::count_into`], until another word comes.
+    /// Returns whether words are found again quickly: not behind [`PartitionedCounter::count_into`], until another word comes.
     pub fn is_indexed(&self) -> bool {
         self.entries.is_empty() || !self.slots.is_empty()
     }
@@ -168,12 +168,12 @@ impl WordCounts {
         self.entries.iter_mut().map(|entry| &mut entry.amount)
     }
 
-    /// How many distinct words there are.
+    /// Counts the distinct words.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no word ever came.
+    /// Returns whether no word ever came.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -341,13 +341,13 @@ impl WordCountsPool {
     }
 }
 
-/// What a batch does with its words.
+/// The operation of a batch on its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOp {
     /// Adds each amount to the word's count, up to the 64-bit range: text.
     Add,
-    /// Adds each amount to the word's count, up to [`crate::limits::MAX_GIVEN_COUNT`] either side of zero: amounts given by hand. A
-    /// count that is beyond already may only be moved toward zero.
+    /// Adds each amount to the word's count, up to [`crate::limits::MAX_GIVEN_COUNT`] either side of zero: amounts
+    /// given by hand. A count that is beyond already may only be moved toward zero.
     AddGiven,
     /// Takes the words away, whatever their counts.
     RemoveWords,
@@ -355,7 +355,7 @@ pub enum WriteOp {
     DropNamespace,
 }
 
-/// How a write that may be repeated names itself, so that it counts once.
+/// The name of a write that may be repeated, by which it counts once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdempotencyKey {
     /// An idempotency key.
@@ -367,8 +367,8 @@ pub enum IdempotencyKey {
         /// The post's number in the stream.
         sequence: u64,
     },
-    /// The next lines of a text that comes in pieces. They count only where the stream stands just in front of them; the
-    /// batch's fingerprint is the running hash over all lines up to `upto`.
+    /// The next lines of a text that comes in pieces. They count only where the stream stands just in front of them;
+    /// the batch's fingerprint is the running hash over all lines up to `upto`.
     Lines {
         /// The stream's name.
         name: Box<str>,
@@ -386,7 +386,8 @@ pub enum IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// Whether it is a stream's, its name, and the number the stream stands at once it is settled; 0 for a key.
+    /// Gives the write's place: whether it is of a stream, the name, and the number at which the stream stands once it
+    /// is settled; 0 for a key.
     pub fn dedup_key(&self) -> (bool, &str, u64) {
         match self {
             IdempotencyKey::Key(key) => (false, key, 0),
@@ -395,7 +396,7 @@ impl IdempotencyKey {
         }
     }
 
-    /// Whether its stream, if it is of one, begins with it.
+    /// Returns whether its stream, if it is of one, begins with it.
     pub fn starts_stream(&self) -> bool {
         match self {
             IdempotencyKey::Key(_) => true,
@@ -410,7 +411,7 @@ impl IdempotencyKey {
 pub struct WriteBatch {
     /// The namespace it goes to.
     pub namespace: Box<str>,
-    /// What it does.
+    /// The operation.
     pub op: WriteOp,
     /// Its words with their amounts.
     pub counts: WordCounts,
@@ -420,7 +421,7 @@ pub struct WriteBatch {
     pub left_out: u64,
     /// Its name, if it may be repeated.
     pub key: Option<IdempotencyKey>,
-    /// What a repeat must have equal: over namespace, verb and decoded text ([`crate::hash::fingerprint`]).
+    /// Fingerprint that a repeat must have too: over namespace, verb and decoded text ([`crate::hash::fingerprint`]).
     pub fingerprint: u128,
 }
 

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// How text becomes words: an analyzer in one version of its rules.
+/// The rules by which text becomes words: an analyzer in one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Analyzer {
     /// Unicode word boundaries, with dictionaries for Chinese, Japanese, Thai, Lao, Khmer and Burmese; NFKC and lower
@@ -33,7 +33,7 @@ pub enum Analyzer {
     /// Version 1 of [`Analyzer::Standard`], for the databases that were made with it: Unicode word boundaries, NFKC and
     /// lower case, and nothing else.
     StandardV1,
-    /// What lies between Unicode white space, unchanged: exactly Go's `strings.Fields`.
+    /// The text between Unicode white space, unchanged: exactly Go's `strings.Fields`.
     Whitespace,
 }
 
@@ -64,7 +64,8 @@ impl Analyzer {
         }
     }
 
-    /// Puts text into the form its words are counted in, in place, if it is ASCII; `false`, and nothing is done, if it is not.
+    /// Puts text into the form its words are counted in, in place, if it is ASCII; `false`, and nothing is done, if it
+    /// is not.
     pub fn normalize_ascii(self, text: &mut str) -> bool {
         let is_ascii = text.is_ascii();
         if is_ascii && self != Self::Whitespace {
@@ -189,7 +190,8 @@ pub mod untrusted {
         standard::{StandardVersion, WordSink, segment},
     };
 
-    /// The words of a text under a version of `standard` by ICU over the whole of it; what the lanes together must equal.
+    /// The words of a text under a version of `standard` by ICU over the whole of it; what the lanes together must
+    /// equal.
     pub fn words_by_icu(analyzer: Analyzer, text: &str, each: impl FnMut(&str)) {
         let version = if analyzer == Analyzer::StandardV1 { StandardVersion::One } else { StandardVersion::Two };
         segment(text, &mut WordSink::new(version, usize::MAX, each));

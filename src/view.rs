@@ -1,4 +1,4 @@
-//! What reads are answered from: the counts of now, the epochs of now, and whoever waits for a position.
+//! The data that reads are answered from: the counts and the epochs of now, and the reads that wait for a position.
 //!
 //! A leader serves one store for as long as it runs. A follower changes to another when it has loaded a
 //! snapshot: readers that are inside the old one finish there.
@@ -21,16 +21,16 @@ use tokio::{sync::watch, time::Instant};
 
 /// A database as it is read.
 pub struct ServedDatabase {
-    /// What it is.
+    /// The identity of the database.
     pub identity: DatabaseIdentity,
-    /// How its past epochs ended.
+    /// The end of each past epoch.
     pub epochs: EpochTable,
     /// Its counts.
     pub reader: StoreReader,
 }
 
 impl ServedDatabase {
-    /// Where `asked` stands in this history.
+    /// Classifies `asked` in this history.
     pub fn position_status(&self, asked: PositionToken) -> PositionStatus {
         if asked.database != self.identity.tag() {
             return PositionStatus::OtherDatabase;
@@ -39,12 +39,12 @@ impl ServedDatabase {
     }
 }
 
-/// What a node serves. Shared by all its threads.
+/// The database that a node serves. Shared by all its threads.
 pub struct DatabaseView {
     current: ArcSwapOption<ServedDatabase>,
     applied: watch::Sender<Position>,
     ready: AtomicBool,
-    /// What is wrong with the files behind it: as long as something is, it is not ready.
+    /// The fault of the files behind it: as long as there is one, the node is not ready.
     files_problem: ArcSwapOption<String>,
     born: Instant,
     /// Milliseconds after `born` at which a follower last had all that its leader had; 0: this node follows nobody, or
@@ -98,7 +98,7 @@ impl DatabaseView {
         self.applied.send_replace(position);
     }
 
-    /// Where `asked` stands, once it is reached or `patience` has ended; `None` if there is nothing to read.
+    /// Classifies `asked`, once it is reached or `patience` has ended; `None` if there is nothing to read.
     pub async fn position_status(&self, asked: PositionToken, patience: Duration) -> Option<PositionStatus> {
         let now = || self.current().as_ref().map(|current| current.position_status(asked));
         if matches!(now(), None | Some(PositionStatus::Ahead)) {
@@ -114,7 +114,7 @@ impl DatabaseView {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// Whether the node serves current data.
+    /// Returns whether the node serves current data.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire) && self.files_problem.load().is_none()
     }
@@ -124,7 +124,7 @@ impl DatabaseView {
         self.files_problem.store(what.map(Arc::new));
     }
 
-    /// What is wrong with the files behind what is served, if anything is.
+    /// Gives the fault of the files behind the served data, if there is one.
     pub fn files_problem(&self) -> Option<String> {
         self.files_problem.load().as_deref().cloned()
     }
@@ -134,19 +134,19 @@ impl DatabaseView {
         self.current_at_ms.store(self.age_ms().max(1), Ordering::Release);
     }
 
-    /// How old what a follower shows may be, in milliseconds: as long ago it last had all that its leader had. `None` on
-    /// a leader; the time since the start on a follower that never had it.
+    /// Gives the greatest age of a follower's data, in milliseconds: the time since it last had all that its leader
+    /// had. `None` on a leader; the time since the start on a follower that never had it.
     pub fn lag_ms(&self) -> Option<u64> {
         self.follows.then(|| self.age_ms().saturating_sub(self.current_at_ms.load(Ordering::Acquire)))
     }
 
-    /// The logged time of this moment: on a follower that of the last record and what has passed here since it came, also
-    /// while its leader is away. `None` before there is anything.
+    /// The logged time of this moment: on a follower that of the last record and what has passed here since it came,
+    /// also while its leader is away. `None` before there is anything.
     pub fn logged_time(&self, now: Monotonic) -> Option<LoggedTime> {
         self.logged.read(now)
     }
 
-    /// What counts logged time here, for whoever appends or applies records.
+    /// Gives the count of logged time here, for whoever appends or applies records.
     pub fn logged_clock(&self) -> &SharedLoggedClock {
         &self.logged
     }

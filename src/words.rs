@@ -67,7 +67,7 @@ impl CountIndex {
         }
     }
 
-    /// How many words have a count on one side.
+    /// Counts the words with a count on one side.
     pub(crate) fn distinct(&self, side: Side) -> u64 {
         self.distinct[side.index()].load(Ordering::Relaxed)
     }
@@ -151,7 +151,7 @@ impl IndexWalk {
         Self { words, segment: 0, table: None, slot: 0, piece: Vec::new(), word: String::new() }
     }
 
-    /// Whether there is another piece to [`IndexWalk::read`].
+    /// Returns whether there is another piece to [`IndexWalk::read`].
     pub(crate) fn has_more(&mut self) -> bool {
         while self.segment < SEGMENTS {
             let table = self.table.get_or_insert_with(|| self.words.segments[self.segment].load_full());

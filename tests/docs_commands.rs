@@ -1,9 +1,9 @@
 //! The commands of the documents, run as they stand against a real leader and a replica of it.
 //!
-//! Every fenced block marked `sh` in `README.md` and `docs/*.md` is run line by line, in the order of the page, each page
-//! against new servers. A comment `# → text` below a command is what it prints. `name=$(command)` sets a variable for the
-//! commands behind it. Blocks marked `sh no-run` are left out.
-//! Port 8080 of `127.0.0.1` or `localhost` stands for the leader, 8081 for the replica, `memdb` for the binary.
+//! Every fenced block marked `sh` in `README.md` and `docs/*.md` is run line by line, in the order of the page, each
+//! page against new servers. A comment `# → text` below a command is what it prints. `name=$(command)` sets a variable
+//! for the commands behind it. Blocks marked `sh no-run` are left out. Port 8080 of `127.0.0.1` or `localhost` stands
+//! for the leader, 8081 for the replica, `memdb` for the binary.
 
 #![allow(clippy::disallowed_methods)] // reads the documents, which no seam leads to
 

@@ -28,8 +28,8 @@ use memdb::{
 use memory::{Files, MemoryDisk};
 use std::{path::PathBuf, sync::Arc};
 
-/// The files of databases with either version of the analyzer, and what their names end with. They differ in their headers
-/// alone, and in the chain, which begins with nothing of them.
+/// The files of databases with either version of the analyzer, and what their names end with. They differ in their
+/// headers alone, and in the chain, which begins with nothing of them.
 const DATABASES: [(&str, DatabaseIdentity); 2] =
     [("v1", identity(Analyzer::StandardV1)), ("v1-standard-2", identity(Analyzer::Standard))];
 

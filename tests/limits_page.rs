@@ -1,4 +1,5 @@
-//! The documents say what the code does: the bounds that they quote are the code's, and the tests that they name are there.
+//! The documents say what the code does: the bounds that they quote are the code's, and the tests that they name are
+//! there.
 
 #![allow(clippy::disallowed_methods, reason = "reads the documents and the sources")]
 

@@ -1,5 +1,5 @@
-//! A replica is made the leader while everything runs in this process: who may, what becomes of the old leader and of what
-//! clients were told.
+//! A replica is made the leader while everything runs in this process: who may, what becomes of the old leader and of
+//! what clients were told.
 
 #[path = "in_process/settings.rs"]
 mod settings;

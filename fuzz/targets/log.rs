@@ -1,5 +1,5 @@
-//! The log: any bytes as its segments. What a start accepts is a history: each record follows the one before by position
-//! and chain, and the counts are those the records state.
+//! The log: any bytes as its segments. What a start accepts is a history: each record follows the one before by
+//! position and chain, and the counts are those the records state.
 
 use super::{
     memory::{Files, MemoryDisk},
@@ -17,8 +17,8 @@ use memdb::{
 };
 use std::sync::Arc;
 
-/// The first byte: how far the rest is sealed, whether it is whole files (with a file header of its own), and whether it
-/// is cut into two segments between records.
+/// The first byte: how far the rest is sealed, whether it is whole files (with a file header of its own), and whether
+/// it is cut into two segments between records.
 pub fn log(data: &[u8]) {
     let Some((&how, rest)) = data.split_first() else { return };
     let (seal, own_header, two) = (Seal::of(how), how & 4 != 0, how & 8 != 0);

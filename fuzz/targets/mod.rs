@@ -1,8 +1,8 @@
 //! What is fuzzed: plain functions over bytes that panic where something does not hold.
 //!
-//! libFuzzer runs them (`fuzz_targets/`, `make fuzz`), and so does `tests/fuzz_corpus` on every build, over the corpus and
-//! some thousand mutations of it. Bytes behind a checksum would never get past it, so most targets take a first byte that
-//! says how far the rest is made right (`seal.rs`): not at all, its checksums, its chain, its digests.
+//! libFuzzer runs them (`fuzz_targets/`, `make fuzz`), and so does `tests/fuzz_corpus` on every build, over the corpus
+//! and some thousand mutations of it. Bytes behind a checksum would never get past it, so most targets take a first
+//! byte that says how far the rest is made right (`seal.rs`): not at all, its checksums, its chain, its digests.
 
 #![allow(dead_code, reason = "each binary of libFuzzer runs one of them")]
 

@@ -1,5 +1,5 @@
-//! Offers to a replica with files: whatever comes, what it serves is its history gone on, by position, chain and counts,
-//! and its files give the same again.
+//! Offers to a replica with files: whatever comes, what it serves is its history gone on, by position, chain and
+//! counts, and its files give the same again.
 
 use super::{
     memory::{Files, MemoryDisk},

@@ -1,5 +1,5 @@
-//! Makes bytes right, as far as is asked, so that what lies behind checksums is reached; and what the database must hold
-//! then, as maps.
+//! Makes bytes right, as far as is asked, so that what lies behind checksums is reached; and what the database must
+//! hold then, as maps.
 //!
 //! Written from `docs/log-format.md` and `docs/snapshot-format.md`, beside the code it is to test.
 
@@ -114,8 +114,8 @@ pub fn chain_after(before: u64, header: &[u8], payload: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(&parts, before)
 }
 
-/// Makes the records in `bytes` right, one after the other; what is too short for one stays as it is. Gives where each ends,
-/// with the chain there.
+/// Makes the records in `bytes` right, one after the other; what is too short for one stays as it is. Gives where each
+/// ends, with the chain there.
 pub fn records(bytes: &mut [u8], seal: Seal, sealed: &mut Sealed) -> Vec<(usize, Position, u64)> {
     let (mut at, mut ends) = (0, Vec::new());
     while seal > Seal::Raw && at + RECORD_HEADER_BYTES <= bytes.len() {

@@ -1,5 +1,5 @@
-//! Snapshots and the MANIFEST: what is accepted has the digest it states, however it comes in pieces, and can be encoded
-//! again.
+//! Snapshots and the MANIFEST: what is accepted has the digest it states, however it comes in pieces, and can be
+//! encoded again.
 
 use super::seal::{self, IDENTITY, Model, Seal, Sealed, u32_at};
 use memdb::{

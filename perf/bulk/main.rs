@@ -6,7 +6,8 @@
 //! cargo run --release --example bench-bulk -- send HOST:PORT [WORDS] [PATH]   sends it, encoded beforehand
 //! ```
 //!
-//! Texts of 1,000 words, a text a line, drawn from a million words by Zipf's law with exponent 1.07; no text comes twice.
+//! Texts of 1,000 words, a text a line, drawn from a million words by Zipf's law with exponent 1.07; no text comes
+//! twice.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
 mod steps;

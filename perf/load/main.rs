@@ -1,8 +1,8 @@
 //! The load of `perf/bench`: one client for every server that is compared, over HTTP and over Redis' protocol.
 //!
-//! `closed` sends as fast as answers come, `open` at a steady rate, `visible` posts at a steady rate and times each post
-//! until a reader sees it; `fill` puts every word into a server, `file` writes a text. Each prints one line of JSON.
-//! `perf/bench` starts the servers, calls this, and writes the tables; `--help` says what can be asked for.
+//! `closed` sends as fast as answers come, `open` at a steady rate, `visible` posts at a steady rate and times each
+//! post until a reader sees it; `fill` puts every word into a server, `file` writes a text. Each prints one line of
+//! JSON. `perf/bench` starts the servers, calls this, and writes the tables; `--help` says what can be asked for.
 //!
 //! All servers are driven alike: requests are bytes made beforehand, and of an answer no more is understood than is
 //! needed to know that it is whole, good, and acknowledged.

@@ -11,8 +11,8 @@ const KEY: &str = "words";
 /// How long `WAIT` waits: until it is done.
 const WAIT_MS: &str = "0";
 
-/// The request that posts a text, the quickest way there is: one word is `INCR`, several are an `HINCRBY` each, all sent
-/// as one. Words that a text repeats are added up beforehand, as a good client would.
+/// The request that posts a text, the quickest way there is: one word is `INCR`, several are an `HINCRBY` each, all
+/// sent as one. Words that a text repeats are added up beforehand, as a good client would.
 pub fn post(text: &str, wait: u32) -> Request {
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     let mut request = Request { bytes: Vec::new(), replies: 0 };
@@ -47,8 +47,8 @@ fn add(request: &mut Request, arguments: &[&str]) {
     request.replies += 1;
 }
 
-/// The reply at the front of what was received, once all of it is there. Only that of `WAIT` may acknowledge, and that is
-/// the last of a request.
+/// The reply at the front of what was received, once all of it is there. Only that of `WAIT` may acknowledge, and that
+/// is the last of a request.
 pub fn answer(received: &[u8], wait: u32) -> Result<Option<Answer>> {
     let Some(length) = reply(received, 0)? else { return Ok(None) };
     let refusal = (received[0] == b'-').then(|| String::from_utf8_lossy(&received[..length]).into_owned());

@@ -19,7 +19,8 @@ pub enum Work {
     Read(usize),
     /// A text of so many words.
     Post(usize),
-    /// So many texts of so many words, a line each, in one body: `POST /bulk`. To Redis all of them added up beforehand.
+    /// So many texts of so many words, a line each, in one body: `POST /bulk`. To Redis all of them added up
+    /// beforehand.
     Bulk(usize, usize),
     /// This very path.
     Get,

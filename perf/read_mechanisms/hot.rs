@@ -1,8 +1,8 @@
 //! One hot word and two threads: a reader beside the writer, both at that word flat out, and two readers.
 //!
-//! `cargo run --release --example bench-read-mechanisms hot [ROUNDS SECONDS]`; seconds, or some minutes on a busy machine. The
-//! figure is a thread's own time for one read or one record, from runs in which each thread had a core all the while: what
-//! contention costs is cache lines that go to and fro, and they do so only while both run.
+//! `cargo run --release --example bench-read-mechanisms hot [ROUNDS SECONDS]`; seconds, or some minutes on a busy
+//! machine. The figure is a thread's own time for one read or one record, from runs in which each thread had a core all
+//! the while: what contention costs is cache lines that go to and fro, and they do so only while both run.
 
 use crate::{
     Mechanism,
@@ -25,7 +25,8 @@ pub const VERB: &str = "hot";
 
 /// Words beside the hot one.
 const WORDS: u64 = 100_000;
-/// Runs at most until one is not disturbed. They are shorter than a time slice, so some are not on a busy machine either.
+/// Runs at most until one is not disturbed. They are shorter than a time slice, so some are not on a busy machine
+/// either.
 const TRIES: usize = 100;
 /// Reads, or records, between two looks at the clock.
 const AT_A_TIME: u64 = 64;

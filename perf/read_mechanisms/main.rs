@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release --example bench-read-mechanisms [-- ROUNDS SECONDS]`; some 5 minutes with 5 rounds of half a
 //! second. Rounds are interleaved, and a run that lost its core to other programs is repeated, so that what else the
-//! machine does meets all alike; every three-word read is checked. With `hot` before ROUNDS, one word that everybody is at
-//! instead (`hot.rs`).
+//! machine does meets all alike; every three-word read is checked. With `hot` before ROUNDS, one word that everybody is
+//! at instead (`hot.rs`).
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
 mod built;

@@ -68,7 +68,8 @@ pub fn measure<M: Mechanism>(
     (Run { torn, ..best }, thrown_away)
 }
 
-/// Runs until the machine was quiet meanwhile, `tries` times at most: the least disturbed run, and how many were thrown away.
+/// Runs until the machine was quiet meanwhile, `tries` times at most: the least disturbed run, and how many were thrown
+/// away.
 pub fn least_disturbed<R>(tries: usize, mut again: impl FnMut() -> R, waited: fn(&R) -> f64) -> (R, usize) {
     let (mut best, mut tried) = (again(), 1);
     while waited(&best) > DISTURBED && tried < tries {

@@ -1,10 +1,12 @@
 //! Counts over HTTP.
 //!
-//! A request reads straight down: `serve` accepts connections, as many as `connection_limits` lets a client have, and deals them to
-//! threads; `fast_path` answers plain reads, `/health` and small posts by itself and leaves every other request, with its connection,
-//! to those that follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `http1_guard` lies between hyper and the socket, keeps the time and lets only sound
-//! heads (`head`) pass; `middleware` refuses what no route should see, and by `browsers` what pages of other sites send; `routes` names every route as a warp filter; `reads`
-//! and `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
+//! A request reads straight down: `serve` accepts connections, as many as `addresses` lets a client have, and deals
+//! them to threads; `lane` answers plain reads, `/health` and small posts by itself and leaves every other request,
+//! with its connection, to those that follow; `connection` tells HTTP/1 from HTTP/2 and runs hyper; `door` lies between
+//! hyper and the socket, keeps the time and lets only sound heads (`head`) pass; `front` refuses what no route should
+//! see, and by `browsers` what pages of other sites send; `routes` names every route as a warp filter; `reads` and
+//! `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other
+//! nodes; `problem` is the one shape of everything wrong.
 
 mod connection_limits;
 mod body;
@@ -60,35 +62,35 @@ use crate::{
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// What the routes answer from: handed in by the node, cheap to clone.
+/// Everything that the routes answer from: handed in by the node, cheap to clone.
 #[derive(Clone)]
 pub struct ApiContext {
-    /// What is read.
+    /// The data that reads are answered from.
     pub view: Arc<DatabaseView>,
-    /// Where writes go, and what other nodes may ask.
+    /// The node's role: the destination of writes, and the requests of other nodes that it answers.
     pub role: ServingRole,
-    /// Who may ask what nodes ask each other.
+    /// The rule for requests that only nodes may send.
     pub nodes: NodeAccess,
-    /// What pages in browsers may do.
+    /// The rules for pages in browsers.
     pub browsers: Arc<BrowserPolicy>,
-    /// Where requests are counted, and what `/metrics` shows.
+    /// Counters of requests, and the content of `/metrics`.
     pub metrics: Arc<NodeMetrics>,
-    /// What `/status` tells beside the live numbers.
+    /// The constant part of `/status`.
     pub about: Arc<NodeAbout>,
 }
 
-/// Who may ask what nodes ask each other.
+/// The rule for requests that only nodes may send.
 #[derive(Clone, Debug)]
 pub enum NodeAccess {
-    /// Whoever reaches this node: it listens on loopback.
+    /// Everybody may send them: the node listens on loopback.
     Anyone,
-    /// Whoever shows the secret of the cluster.
+    /// They have to show the secret of the cluster.
     Secret(Secret),
     /// Nobody: others can reach this node, and there is no secret.
     Nobody,
 }
 
-/// What this node is to its clients and to other nodes.
+/// The role of this node towards its clients and other nodes.
 #[derive(Clone)]
 pub enum ServingRole {
     /// It takes writes, and sends its records to replicas.
@@ -97,7 +99,7 @@ pub enum ServingRole {
         leader: Leader,
         /// Its followers.
         registry: PeerRegistry,
-        /// What followers fetch.
+        /// The source of snapshots and records for followers.
         archive: HistorySource,
     },
     /// It applies what its leader sends.
@@ -106,7 +108,7 @@ pub enum ServingRole {
         follower: ReplicaHandle,
         /// The way to the leader, for writes.
         forward: WriteForwarder,
-        /// What a leader fetches that has lost its newest records.
+        /// The source of records for a leader that has lost its newest ones.
         archive: HistorySource,
     },
     /// It follows its leader's files.
@@ -118,16 +120,16 @@ pub enum ServingRole {
     },
 }
 
-/// What `/status` tells that does not change while the node runs.
+/// The part of `/status` that does not change while the node runs.
 #[derive(Clone, Debug)]
 pub struct NodeAbout {
     /// `leader`, `replica` or `local-replica`.
     pub role: &'static str,
     /// This run of the process.
     pub node: NodeId,
-    /// Where others reach it.
+    /// The URL by which others reach the node.
     pub url: String,
-    /// Why a replica that was to lead does not.
+    /// The reason why a replica that was to lead does not.
     pub not_promoted: Option<String>,
     /// On a leader: the level a write is acknowledged at when its request names none.
     pub default_ack: Option<AckLevel>,

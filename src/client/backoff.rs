@@ -1,4 +1,4 @@
-//! How long to wait before a request is repeated: longer each time, at random, at least as long as the node asked.
+//! Waits between repeats of a request: longer each time, at random, at least as long as the node asked.
 //!
 //! Pure: no clock, no source of randomness of its own.
 

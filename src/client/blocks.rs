@@ -1,8 +1,9 @@
 //! Sends a text that can be read only once, standard input say, so that each line counts once.
 //!
-//! It is cut into blocks, which are kept in memory until they are counted. A block is a stream of its own, whose body is sent
-//! while it is filled, so that lines count as they come, and sent again from memory where an answer was lost. Where a block ends
-//! follows from the bytes alone, never from how they arrive: a run under the same name finds the same blocks.
+//! It is cut into blocks, which are kept in memory until they are counted. A block is a stream of its own, whose body
+//! is sent while it is filled, so that lines count as they come, and sent again from memory where an answer was lost.
+//! Where a block ends follows from the bytes alone, never from how they arrive: a run under the same name finds the
+//! same blocks.
 
 use super::{
     upload::{InputFaults, UploadError, Uploader, UploadOptions, UploadSummary, Posts, TextSource},
@@ -28,8 +29,8 @@ const BLOCK_BYTES: usize = 8 << 20;
 const BLOCKS_AT_ONCE: usize = 4;
 /// Bytes handed to the connection at once.
 const PIECE_BYTES: usize = 128 << 10;
-/// A body that has waited so long for lines is ended, and the block sent again once there are more: well below the 30 seconds
-/// after which a leader gives up a body.
+/// A body that has waited so long for lines is ended, and the block sent again once there are more: well below the 30
+/// seconds after which a leader gives up a body.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Sends the lines of `source` under names that begin with `stream`.
@@ -146,7 +147,7 @@ impl RetainedBlock {
         }
     }
 
-    /// What is behind so many bytes, once there is something; `None` if nothing comes any more.
+    /// Gives the bytes from offset `at` on, once there are any; `None` at the end of the input.
     async fn piece(&self, at: usize) -> Option<Bytes> {
         self.until(|held| {
             let piece = &held.bytes[at..held.bytes.len().min(at + PIECE_BYTES)];

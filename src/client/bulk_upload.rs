@@ -1,7 +1,8 @@
 //! Sends the lines of a text as one bulk body, so that each counts once however often the text is sent.
 //!
-//! The leader remembers under the stream's name how many lines are done, with a hash over them. [`send`] asks it for that, sends
-//! the whole body, of which it skips what is done, and asks again where an answer was lost, until all is done.
+//! The leader remembers under the stream's name how many lines are done, with a hash over them. [`send`] asks it for
+//! that, sends the whole body, of which it skips what is done, and asks again where an answer was lost, until all is
+//! done.
 
 use super::{
     ClientError,
@@ -28,7 +29,7 @@ use tokio::{
 /// Bytes of lines handed to the connection at once, about.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// What a 202 to a bulk body of a stream says.
+/// The answer to a bulk body of a stream: 202.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct BulkAnswer {
     /// Lines of the stream that are done.
@@ -50,7 +51,7 @@ pub struct BulkAnswer {
     /// The first of them.
     #[serde(default)]
     pub refusals: Vec<RefusedLine>,
-    /// Where in the history of the database it is.
+    /// The position of the last record that the body wrote.
     #[serde(deserialize_with = "super::position")]
     pub position: PositionToken,
 }
@@ -60,7 +61,7 @@ impl BulkAnswer {
         StreamTotals { lines: self.stream_lines, words: self.stream_words, left_out: self.stream_left_out }
     }
 
-    /// What was done before this body.
+    /// Gives the totals of the stream before this body.
     fn before(&self) -> StreamTotals {
         StreamTotals {
             lines: self.skipped,
@@ -70,7 +71,7 @@ impl BulkAnswer {
     }
 }
 
-/// What is done under a stream's name.
+/// The totals of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamTotals {
     pub(super) lines: u64,
@@ -93,15 +94,15 @@ impl StreamTotals {
 pub struct RefusedLine {
     /// Its number among the lines of the text, from 1.
     pub line: u64,
-    /// Why.
+    /// The reason, for a person.
     pub reason: String,
 }
 
 /// The pieces of a body, as [`send`] makes them.
 pub type BodyStream = std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// Sends the lines of a surveyed text under the name `stream`. `open` opens it from its start; `before` hears how many of its
-/// lines were counted by an earlier run.
+/// Sends the lines of a surveyed text under the name `stream`. `open` opens it from its start; `before` hears how many
+/// of its lines were counted by an earlier run.
 ///
 /// # Errors
 /// [`UploadError`]; what was counted stays counted, and a repeat goes on from there.
@@ -182,9 +183,9 @@ pub(super) struct BulkUpload<'a> {
     line: &'a Uploader,
     text: TextSource<'a>,
     patience: RetryBudget,
-    /// Whether the last body came to nothing.
+    /// True if the last body failed.
     is_failing: bool,
-    /// What was done before this run, once that is known.
+    /// The totals of the stream before this run, once they are known.
     begun: Option<StreamTotals>,
     stands: StreamTotals,
     /// The most bytes a line may have, once that is known.
@@ -226,7 +227,7 @@ impl<'a> BulkUpload<'a> {
         self.stands.lines
     }
 
-    /// Whether the leader takes a line of so many bytes, as far as that is known.
+    /// Refuses a text with a line of `longest` bytes that the leader is known not to take.
     pub(super) fn check_length(&self, longest: usize) -> Result<(), UploadError> {
         match self.line_bytes {
             Some(line_bytes) if longest > line_bytes => Err(UploadError::Longer { longest, line_bytes }),
@@ -234,8 +235,8 @@ impl<'a> BulkUpload<'a> {
         }
     }
 
-    /// Sends a body from its start, of which the leader skips what is done. Where no answer came, it is asked for what is done
-    /// then: the body may have to be sent again.
+    /// Sends a body from its start, of which the leader skips what is done. Where no answer came, it is asked for what
+    /// is done then: the body may have to be sent again.
     pub(super) async fn send(&mut self, body: impl FnOnce(Arc<SentBody>) -> BodyStream) -> Result<(), UploadError> {
         if !self.is_failing {
             self.patience.restart();
@@ -282,35 +283,36 @@ impl<'a> BulkUpload<'a> {
         Ok(())
     }
 
-    /// What became of it.
+    /// Gives the result.
     pub(super) fn ended(self) -> UploadSummary {
         UploadSummary { counted_before: self.begun.unwrap_or_default().lines, ..self.outcome }
     }
 }
 
-/// How far a body is sent.
+/// The part of a body that was sent.
 #[derive(Debug, Default)]
 pub(super) struct SentBody {
     /// Lines handed to the connection, those that were done before included.
     pub(super) lines: AtomicU64,
-    /// Whether the body waits for whoever makes it.
+    /// True if the body waits for the reader of the input.
     pub(super) waits: AtomicBool,
 }
 
-/// What the bar shows of a body under way: lines that were sent and words that were counted, until it is known what counts.
+/// The progress of a body under way, as the bar shows it: lines that were sent and words that were counted, until it is
+/// known what counts.
 struct UploadMeter<'a> {
     progress: &'a UploadProgress,
-    /// What was done before.
+    /// The totals before this body.
     stands: StreamTotals,
     sent: Arc<SentBody>,
-    /// What of it is in the bar.
+    /// The part of this body that the bar already has.
     shown: Mutex<StreamTotals>,
     last_moved: Mutex<Instant>,
 }
 
-/// How often the bar hears of it.
+/// Interval at which the bar is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
-/// How often the leader is asked how far it is, if somebody looks at the bar.
+/// Interval at which the leader is asked for the progress, if somebody watches the bar.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl<'a> UploadMeter<'a> {
@@ -319,7 +321,7 @@ impl<'a> UploadMeter<'a> {
         Self { progress, stands, sent, shown, last_moved }
     }
 
-    /// When the body moved last.
+    /// Gives the time at which bytes of the body were last taken.
     fn last_moved(&self) -> Instant {
         *self.last_moved.lock()
     }

@@ -21,7 +21,7 @@ const DECODED_BYTES: usize = 64 << 10;
 /// Bytes within which the first line is looked for.
 const FIRST_LINE_BYTES: usize = 64 << 10;
 
-/// How an input is compressed.
+/// The compression of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// By gzip, in one member or several.
@@ -45,7 +45,7 @@ const MAGIC: [MagicBytes; 3] = [
 ];
 
 impl MagicBytes {
-    /// Whether what begins so may be this, as far as it goes.
+    /// Returns whether an input that begins so may have this compression, as far as the bytes reach.
     fn may_be(&self, start: &[u8]) -> bool {
         start.iter().zip(self.bytes).zip(self.mask).all(|((byte, magic), mask)| byte & mask == *magic)
     }
@@ -54,7 +54,7 @@ impl MagicBytes {
 /// An input as it is after its decompression, if its first bytes say that it is compressed.
 ///
 /// # Errors
-/// The reader's.
+/// If the input cannot be read: its error. Compressed data that is damaged fails later, when it is read.
 pub async fn decompressed(input: InputStream) -> io::Result<(InputStream, Option<Compression>)> {
     // No longer than it may be something: a pipe whose first line is short is not waited for.
     let wants_more = |start: &[u8]| MAGIC.iter().any(|magic| start.len() < magic.bytes.len() && magic.may_be(start));
@@ -84,7 +84,7 @@ const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 /// cannot be decoded becomes bytes that are no UTF-8. At U+0000 the input ends with an error.
 ///
 /// # Errors
-/// The reader's.
+/// If the input cannot be read: its error. Text that cannot be decoded fails later, when it is read.
 pub async fn decoded(input: InputStream, named: Option<Charset>) -> io::Result<InputStream> {
     // As for the compression, no longer than it may be a mark.
     let wants_more = |start: &[u8]| MARKS.iter().any(|mark| start.len() < mark.len() && mark.starts_with(start));
@@ -151,10 +151,10 @@ fn holds_nul(offset: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-/// Whether the first line is a JSON object with a string member `text`, as in NDJSON that can be counted.
+/// Returns whether the first line is a JSON object with a string member `text`, as in NDJSON that can be counted.
 ///
 /// # Errors
-/// The reader's.
+/// If the input cannot be read: its error.
 pub async fn is_ndjson(input: InputStream) -> io::Result<(InputStream, bool)> {
     let wants_more = |start: &[u8]| {
         let start = start.trim_ascii_start();

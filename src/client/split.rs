@@ -9,21 +9,22 @@
 //! - Blank posts, ASCII white space alone, take no number.
 //! - What cannot be posted takes no number either and is a [`InputFault`]: invalid UTF-8, and more bytes than the limit
 //!   without ASCII white space.
-//! - Of lines that are JSON ([`PostUnit::JsonLine`]) none is cut, and each takes a number; in place of a fault stands an empty one.
+//! - Of lines that are JSON ([`PostUnit::JsonLine`]) none is cut, and each takes a number; in place of a fault stands an
+//!   empty one.
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
 use std::fmt;
 
-/// What one post is.
+/// The unit of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostUnit {
     /// A line.
     Line,
     /// A whole text, which is sent as a JSON object with a member `text`.
     File,
-    /// A line that holds a JSON object with a member `text`: it cannot be cut, and a blank one is sent too, so that the leader
-    /// numbers the lines as the text does.
+    /// A line that holds a JSON object with a member `text`: it cannot be cut, and a blank one is sent too, so that the
+    /// leader numbers the lines as the text does.
     JsonLine,
 }
 
@@ -34,11 +35,11 @@ pub struct InputFault {
     pub line: u64,
     /// The offset of the first bad byte in the text, from 0.
     pub offset: u64,
-    /// What is wrong.
+    /// The kind of the fault.
     pub kind: FaultKind,
 }
 
-/// What is wrong with it.
+/// The reason why a line (or text) cannot be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// Bytes that are no UTF-8.
@@ -67,7 +68,7 @@ impl fmt::Display for InputFault {
 pub struct LineRun {
     /// All of them.
     pub bytes: Bytes,
-    /// How many there are.
+    /// The number of posts.
     pub posts: u64,
     /// Bytes of the longest, without its line feed.
     pub longest: usize,
@@ -118,7 +119,7 @@ pub struct PostSplitter {
     buffer: BytesMut,
     /// Bytes at the front of the buffer that hold no line feed, or, of a whole text, that fit into a post.
     searched: usize,
-    /// What these take in a post.
+    /// Bytes that the searched members take in a post.
     searched_bytes: usize,
     /// Offset and line of the front of the buffer.
     offset: u64,
@@ -167,7 +168,7 @@ impl PostSplitter {
         self.finished = true;
     }
 
-    /// Whether a line (or text) was over the limit, so that there are more posts than lines (or texts).
+    /// Returns whether a line (or text) was over the limit, so that there are more posts than lines (or texts).
     pub fn has_cut(&self) -> bool {
         self.cut
     }
@@ -210,9 +211,9 @@ impl PostSplitter {
         }
     }
 
-    /// The lines at the front that are a post each as they stand, up to the first that is blank, too long, or no UTF-8; `None` if
-    /// that is the first, or no whole line is there. Whoever sends lines takes them so, and asks [`PostSplitter::next_post`] for
-    /// what is behind them.
+    /// The lines at the front that are a post each as they stand, up to the first that is blank, too long, or no UTF-8;
+    /// `None` if that is the first, or no whole line is there. Whoever sends lines takes them so, and asks
+    /// [`PostSplitter::next_post`] for what is behind them.
     pub fn next_lines(&mut self) -> Option<LineRun> {
         if self.per == PostUnit::File || self.dropping || self.owes_line {
             return None;
@@ -247,7 +248,7 @@ impl PostSplitter {
         }
     }
 
-    /// How long the post at the front is: `None` if that is not known yet, `Some(None)` if it cannot be cut.
+    /// Finds the length of the post at the front: `None` if that is not known yet, `Some(None)` if it cannot be cut.
     fn post_len(&mut self) -> Option<Option<usize>> {
         if self.per == PostUnit::File {
             self.search_fitting();

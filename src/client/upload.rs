@@ -1,7 +1,7 @@
-//! What sending a text takes: how it becomes posts, what it holds, and how long something is repeated.
+//! The parts of sending a text: how it becomes posts, its first pass, its progress, its repeats.
 //!
-//! All of it goes by `POST /bulk`, under a stream's name: `client/lines.rs` sends a text that can be read again from its start,
-//! `client/blocks.rs` one that cannot.
+//! All of it goes by `POST /bulk`, under a stream's name: `client/lines.rs` sends a text that can be read again from
+//! its start, `client/blocks.rs` one that cannot.
 
 use super::{
     Client, ClientError,
@@ -34,10 +34,10 @@ const FAULTS_TOLD: usize = 10;
 /// Patience for the answer to a body of any length.
 const LONGEST_BODY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How texts become posts, and where these go.
+/// Options: how texts become posts, and where these go.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadOptions<'a> {
-    /// What one post is.
+    /// The unit of a post.
     pub per: PostUnit,
     /// The most bytes a post may have.
     pub post_bytes: usize,
@@ -47,11 +47,11 @@ pub struct UploadOptions<'a> {
     pub ack: Option<&'a str>,
     /// Requests in flight at once.
     pub in_flight: usize,
-    /// How long one request is repeated before the run fails; zero: it is sent once.
+    /// Time for which one request is repeated before the run fails; zero: it is sent once.
     pub patience: Duration,
-    /// How long the leader may give no sign of life within one request.
+    /// Time for which the leader may give no sign of life within one request.
     pub timeout: Duration,
-    /// Where the waits between repeats are drawn from.
+    /// Seed of the waits between repeats.
     pub seed: u64,
 }
 
@@ -64,7 +64,7 @@ impl UploadOptions<'_> {
         }
     }
 
-    /// What its lines are called in a request.
+    /// Gives the `Content-Type` of its lines.
     fn content_type(&self) -> &'static str {
         match self.per {
             PostUnit::Line => "text/plain; charset=utf-8",
@@ -73,7 +73,7 @@ impl UploadOptions<'_> {
     }
 }
 
-/// What a text holds, found by reading it once.
+/// The size and content of a text, found by reading it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputScan {
     /// Its posts.
@@ -82,13 +82,13 @@ pub struct InputScan {
     pub bytes: u64,
     /// Its fingerprint.
     pub content: u128,
-    /// Whether a line (or the text) is more than one post.
+    /// True if a line (or the text) is more than one post.
     pub cut: bool,
     /// Bytes of its longest post.
     pub longest: usize,
 }
 
-/// What cannot be posted.
+/// Lines that cannot be posted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputFaults {
     /// The first of them.
@@ -106,7 +106,7 @@ impl InputFaults {
     }
 }
 
-/// What became of a text.
+/// The result of sending a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UploadSummary {
     /// Posts counted by an earlier run.
@@ -115,7 +115,7 @@ pub struct UploadSummary {
     pub counted: u64,
     /// The position of the last answer, to read from.
     pub position: Option<PositionToken>,
-    /// What was not posted.
+    /// Lines that were not posted.
     pub faults: InputFaults,
     /// Lines that the leader has refused.
     pub refused: u64,
@@ -142,7 +142,7 @@ impl UploadSummary {
     }
 }
 
-/// How far all texts are: read by whoever draws the bar.
+/// The progress of all texts, read by whoever draws the bar.
 #[derive(Debug, Default)]
 pub struct UploadProgress {
     /// Posts counted, now or before.
@@ -157,7 +157,7 @@ pub struct UploadProgress {
     pub repeats: AtomicU64,
 }
 
-/// Why a text was not sent to its end.
+/// The reason why a text was not sent to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// It cannot be read.
@@ -172,7 +172,7 @@ pub enum UploadError {
     /// A post was repeated as long as patience allowed.
     #[error("gave up after {} s: {last}", patience.as_secs_f64().round())]
     GaveUp {
-        /// How long it was tried.
+        /// Time for which it was tried.
         patience: Duration,
         /// The last error.
         last: ClientError,
@@ -184,9 +184,9 @@ pub enum UploadError {
     Forgotten {
         /// The stream.
         stream: String,
-        /// What was sent last.
+        /// Number of the line that was sent last.
         sent: u64,
-        /// What the leader expects.
+        /// Number of the line that the leader expects.
         expected: u64,
     },
     /// The leader takes no lines of that length.
@@ -205,7 +205,7 @@ pub enum UploadError {
 /// Reads a text to its end and says what it holds.
 ///
 /// # Errors
-/// The reader's.
+/// If the source cannot be read: its error.
 pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &UploadOptions<'_>) -> io::Result<(InputScan, InputFaults)> {
     let mut text = Posts::new(&mut source, manner);
     let (mut posts, mut longest, mut faults) = (0, 0, InputFaults::default());
@@ -244,7 +244,7 @@ impl<R: AsyncRead + Unpin> Posts<R> {
         }
     }
 
-    /// Whether all that was read is what was surveyed.
+    /// Returns whether all that was read is what the first pass found.
     pub(super) fn holds(&self, survey: &InputScan) -> bool {
         (survey.bytes, survey.content) == (self.bytes, self.content.digest128())
     }
@@ -275,7 +275,7 @@ impl<R: AsyncRead + Unpin> Posts<R> {
     }
 }
 
-/// What all texts of one run share: the leader, and the bound on what is under way.
+/// State that all texts of one run share: the leader, and the bound on what is under way.
 #[derive(Clone)]
 pub struct Uploader {
     client: Client,
@@ -286,11 +286,11 @@ pub struct Uploader {
     timeout: Duration,
     seed: u64,
     pub(super) progress: Arc<UploadProgress>,
-    /// Whether somebody looks at the progress, so that the leader is asked for it.
+    /// True if somebody watches the progress, so that the leader is asked for it.
     pub(super) is_watched: bool,
 }
 
-/// How long something is repeated.
+/// The time for which something is repeated.
 pub(super) struct RetryBudget {
     begun: Instant,
     most: Duration,
@@ -325,7 +325,8 @@ impl RetryBudget {
         self.backoff.restart();
     }
 
-    /// Until it is known what came of a body that moved last at `moved`, patience counts from there. When it began before.
+    /// Until it is known what came of a body that moved last at `moved`, patience counts from there. When it began
+    /// before.
     pub(super) fn extend(&mut self, moved: Instant) -> Instant {
         let begun = self.begun;
         self.begun = begun.max(moved);
@@ -342,8 +343,8 @@ impl RetryBudget {
         if patience < self.most { Ok(()) } else { Err(UploadError::GaveUp { patience, last: error }) }
     }
 
-    /// How long the next request may take without a sign of life, so that patience ends when it should. Who repeats nothing
-    /// gives the one request its time.
+    /// Gives the time that the next request may take without a sign of life, so that patience ends when it should. A
+    /// request that is not repeated gets its full time.
     pub(super) fn of_request(&self) -> Duration {
         if self.most.is_zero() {
             return self.timeout;
@@ -371,8 +372,8 @@ impl Uploader {
         }
     }
 
-    /// Tries whether a leader is there, for as long as patience lasts. One that is not there at all is told at once, not after
-    /// the patience for one that restarts. If it takes no bulk bodies and names the leader: that one.
+    /// Tries whether a leader is there, for as long as patience lasts. One that is not there at all is told at once,
+    /// not after the patience for one that restarts. If it takes no bulk bodies and names the leader: that one.
     ///
     /// # Errors
     /// [`UploadError`] if nobody is there, or no answer comes.
@@ -411,7 +412,7 @@ impl Uploader {
         }
     }
 
-    /// How far it is, for whoever looks at the progress; `None` if the leader does not say.
+    /// Asks the leader how far the text is, for the progress bar; `None` if the leader does not say.
     pub(super) async fn look(&self, text: &TextSource<'_>) -> Option<BulkAnswer> {
         let address = self.address(Some("leader"));
         self.client.bulk(address, text.content_type, text.stream, None, self.timeout).await.ok()

@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Writes under way at once: each may take a connection of the leader.
 const MOST_AT_ONCE: usize = 256;
-/// How long one more waits for another to end.
+/// Time that one more forwarded write waits for another to end.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// The way to the leader. Cheap to clone.
@@ -63,7 +63,7 @@ struct KnownLeader {
     database: Option<u128>,
 }
 
-/// What the leader has answered.
+/// The leader's answer.
 pub struct ForwardedAnswer {
     /// The HTTP status.
     pub status: u16,
@@ -73,7 +73,7 @@ pub struct ForwardedAnswer {
     pub body: Bytes,
 }
 
-/// Why a write was not passed on.
+/// The reason why a write was not passed on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// Nobody to pass it on to, or nothing listens there: certainly not applied.
@@ -167,7 +167,7 @@ impl WriteForwarder {
         self.held().filter(|&own| own != leads).map(|_| leads)
     }
 
-    /// Where the leader is, as far as known.
+    /// Gives the leader's URL, as far as it is known.
     pub fn leader(&self) -> Option<String> {
         self.leader.read().as_ref().map(|known| known.url.as_str().trim_end_matches('/').to_owned())
     }
@@ -183,7 +183,8 @@ impl WriteForwarder {
     /// Passes a write on. `headers` must name it by a key or a stream: it may be sent more than once.
     ///
     /// # Errors
-    /// As [`ForwardError`] says.
+    /// [`ForwardError::Away`] if the write certainly reached no leader, [`ForwardError::Unknown`] if it was sent and no
+    /// answer came.
     pub async fn write(
         &self,
         method: &Method,
@@ -247,12 +248,14 @@ fn database_of(headers: &HeaderMap) -> Option<u128> {
 }
 
 impl ForwardedAnswer {
-    /// Whether this says what became of the write. `sent`: an earlier try was sent, and nobody knows what became of it.
+    /// Returns whether this answer tells the outcome of the write. `sent`: an earlier try was sent, and its outcome is
+    /// unknown.
     fn settles(&self, sent: bool) -> bool {
         match self.status {
             // The leader itself does not know. It will when it is asked again.
             500 => false,
-            // It counts; or the Writer, which has everything sent before behind it, has refused its name or its content.
+            // It counts; or the Writer, which has everything sent before behind it, has refused its name or its
+            // content.
             200..=299 | 504 | 409 | 422 => true,
             _ => !sent,
         }

@@ -66,7 +66,7 @@ fn line_of(text: &str, key: &str) -> usize {
     1 + text.lines().position(starts).unwrap_or(0)
 }
 
-/// How many letters have to be put in, taken out or changed to make `left` into `right` (Levenshtein).
+/// Counts the letters that have to be inserted, removed or changed to turn `left` into `right` (Levenshtein).
 fn edits(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -9,7 +9,7 @@ use clap::{
 };
 use std::{collections::BTreeMap, path::PathBuf, slice};
 
-/// What the command line says about a node: the values as given, checked later together with the other sources.
+/// The values of a node's command line as given, checked later together with the other sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingFlags {
     /// `--config FILE`.

@@ -1,4 +1,4 @@
-//! What the machine has: the defaults called `auto` follow it.
+//! Properties of the machine, which the defaults called `auto` follow.
 
 use std::{io, path::Path};
 

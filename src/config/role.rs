@@ -1,4 +1,4 @@
-//! What a node can be.
+//! The roles of a node.
 
 use std::fmt;
 

@@ -8,15 +8,15 @@ use std::path::Path;
 pub(super) struct SettingSpec {
     /// The flag without its dashes, which is also the key in the file. A role has a name at most once.
     pub name: &'static str,
-    /// What the help calls the value; empty for a switch.
+    /// Name of the value in the help; empty for a switch.
     pub value_name: &'static str,
-    /// Whose setting it is, each role with the value it takes if nobody says anything.
+    /// The roles that have the setting, each with its default.
     pub defaults: &'static [(StartRole, &'static str)],
     /// One sentence for the help.
     pub help: &'static str,
     /// All values there are, if they are few.
     pub choices: &'static [&'static str],
-    /// Whether there may be several values: the flag again, a list in the file, or commas between them.
+    /// True if there may be several values: the flag again, a list in the file, or commas between them.
     pub repeats: bool,
     /// Checks the value and puts it into the settings.
     pub apply: fn(&mut NodeSettings, &str, &ConfigInputs<'_>) -> Result<(), String>,
@@ -38,7 +38,7 @@ impl SettingSpec {
         format!("MEMDB_{}", self.name.replace('-', "_").to_ascii_uppercase())
     }
 
-    /// Whether the flag stands alone, without a value.
+    /// Returns whether the flag stands alone, without a value.
     pub fn is_switch(&self) -> bool {
         self.value_name.is_empty()
     }
@@ -51,7 +51,7 @@ const AUTO: &str = "auto";
 /// The value `none`: without it.
 const NONE: &str = "none";
 
-/// What most rows share.
+/// The values that most rows share.
 const ROW: SettingSpec = SettingSpec {
     name: "",
     value_name: "",
@@ -68,7 +68,7 @@ fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     Ok(())
 }
 
-/// What is parsed, or `None` if the text is `word`.
+/// Parses the value, or gives `None` if the text is `word`.
 fn unless<T>(word: &str, text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text == word { Ok(None) } else { parse(text).map(Some) }
 }

@@ -108,7 +108,7 @@ pub(super) fn secret(path: &Path, read_file: &dyn Fn(&Path) -> io::Result<String
     text.and_then(|text| text.parse()).map_err(|reason| format!("{reason}; {MAKE_A_SECRET}"))
 }
 
-/// How to come by a secret.
+/// Tells how to make a secret.
 pub(super) const MAKE_A_SECRET: &str =
     "make one with `head -c 32 /dev/urandom | base64 > FILE` and give every node a copy";
 

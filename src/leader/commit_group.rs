@@ -17,7 +17,8 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// A batch of so many words gives its tally to a group that has none yet. A smaller one does not: the group's own is larger.
+/// A batch of so many words gives its tally to a group that has none yet. A smaller one does not: the group's own is
+/// larger.
 const TAKEN_OVER_WORDS: usize = 256;
 
 /// Bounds on what is admitted.
@@ -41,7 +42,7 @@ pub(super) struct CommitGroup {
     names: BTreeMap<Box<str>, GroupNamespace>,
     /// By name of key or stream, with a mark that tells the two apart.
     recorded: HashMap<(bool, Box<str>), DedupEntry>,
-    /// What is settled, in order: the posts of one stream may be several.
+    /// Idempotency entries of the group, in order: the posts of one stream may be several.
     order: Vec<DedupEntry>,
     /// Room of the window that the group takes, for keys and for streams.
     taken: (usize, usize),
@@ -62,7 +63,7 @@ struct GroupNamespace {
     dropped: bool,
     /// New absolute counts.
     counts: WordCounts,
-    /// Where the words of `counts` lie, as long as one batch is all there is.
+    /// Offsets of the words of `counts`, as long as one batch is all there is.
     places: Vec<EntryOffset>,
     /// The digest of the namespace once these are applied.
     digest: u64,
@@ -111,23 +112,24 @@ impl CommitGroup {
         self.has_block = false;
     }
 
-    /// Whether there is nothing to log.
+    /// Returns whether there is nothing to log.
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty() && self.names.values().all(|names| names.counts.is_empty() && !names.dropped)
     }
 
-    /// Whether the record is large enough.
+    /// Returns whether the record is large enough.
     pub(super) fn is_full(&self) -> bool {
         self.members >= limits::MAX_BATCHES_PER_RECORD || self.bytes >= limits::GROUP_BYTES || self.has_block
     }
 
-    /// Whether a batch is to be a record of its own: a block of text comes without an index, and making one costs more than a
-    /// record.
+    /// Returns whether a batch becomes a record of its own: a block of text comes without an index, and making one
+    /// costs more than a record.
     pub(super) fn wants_alone(batch: &WriteBatch) -> bool {
         !batch.counts.is_indexed() && batch.counts.len() >= TAKEN_OVER_WORDS
     }
 
-    /// Takes a batch in and gives its receipt, for a repeat that of the first one; or says why not: nothing has changed then.
+    /// Takes a batch in and gives its receipt, for a repeat that of the first one; or says why not: nothing has changed
+    /// then.
     pub(super) fn admit(
         &mut self,
         store: &Store,
@@ -323,8 +325,8 @@ impl GroupNamespace {
         }
     }
 
-    /// Puts the counts of a batch's words, each before and behind the batch, into `counts`, and where they lie into `places`. Gives the bytes of memory they
-    /// take at most, beside `reserved_bytes`.
+    /// Puts the counts of a batch's words, each before and behind the batch, into `counts`, and where they lie into
+    /// `places`. Gives the bytes of memory they take at most, beside `grows`.
     fn sums(
         &mut self,
         store: &Store,

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 /// A write that is applied and not yet answered.
 struct PendingAck<T> {
     sequence: Sequence,
-    /// Whether the request named the level itself, and wants to hear when it is not reached.
+    /// True if the request named the level itself, and expects an error when it is not reached.
     strict: bool,
     since: Monotonic,
     reply: T,
@@ -22,9 +22,9 @@ struct PendingAck<T> {
 /// All answers that wait, by level; in each level in the order of their sequences, but for a few that changed over.
 pub(super) struct PendingAcks<T> {
     queues: [VecDeque<PendingAck<T>>; AckLevel::ALL.len()],
-    /// How long an answer waits for replicas, in milliseconds.
+    /// Time that an answer waits for replicas, in milliseconds.
     patience_ms: u64,
-    /// How far the replicas are.
+    /// The progress of the replicas.
     pub(super) progress: AckProgress,
 }
 
@@ -48,7 +48,7 @@ impl<T> PendingAcks<T> {
         self.queues[level as usize].push_back(waiter);
     }
 
-    /// Whether an answer at this level is due once `synced` is synced.
+    /// Returns whether an answer at this level is due once `synced` is synced.
     pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, synced: Sequence) -> bool {
         let Self { progress, .. } = self;
         (!level.wants_sync() || sequence <= synced + u64::from(planted(Defect::AnswersARecordTooEarly)))
@@ -94,7 +94,7 @@ impl<T> PendingAcks<T> {
         self.queues[level as usize].pop_front().expect("it was looked at")
     }
 
-    /// Whether a replica is connected that may do what this level wants.
+    /// Returns whether a replica is connected that can fulfil this level.
     fn may_reach(&self, level: AckLevel) -> bool {
         self.progress.may_ack(level == AckLevel::ReplicaDisk)
     }
@@ -113,17 +113,17 @@ impl<T> PendingAcks<T> {
         self.queues.iter().all(VecDeque::is_empty)
     }
 
-    /// Whether any answer waits for the leader's own sync.
+    /// Returns whether any answer waits for the leader's own sync.
     pub(super) fn want_sync(&self) -> bool {
         AckLevel::ALL.iter().any(|&level| level.wants_sync() && !self.queues[level as usize].is_empty())
     }
 
-    /// Whether any answer waits for a replica's sync.
+    /// Returns whether any answer waits for a replica's sync.
     pub(super) fn want_replica_sync(&self) -> bool {
         !self.queues[AckLevel::ReplicaDisk as usize].is_empty()
     }
 
-    /// When the first answer is given up.
+    /// Gives the time at which the first answer is given up.
     pub(super) fn next(&self) -> Option<Monotonic> {
         let firsts = AckLevel::ALL.iter().filter(|level| level.wants_replica());
         firsts

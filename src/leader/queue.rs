@@ -59,7 +59,7 @@ impl<E> BoundedQueue<E> {
         drop(self.await_first(patience));
     }
 
-    /// Whether there is no event of any kind.
+    /// Returns whether there is no event of any kind.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.lock().events.is_empty()
     }
@@ -91,7 +91,7 @@ impl<E> BoundedQueue<E> {
         self.state.lock().items
     }
 
-    /// How many events may count against the bound.
+    /// Gives the number of events that may count against the bound.
     pub(crate) fn bound(&self) -> usize {
         self.most_items
     }

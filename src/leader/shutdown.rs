@@ -5,11 +5,12 @@ use crate::{disk::Disk, format::FileError, manifest::Manifest, recovery};
 use std::{io, sync::Arc};
 
 /// Ends a Writer that is at rest: a last snapshot, then the MANIFEST notes that the stop was clean, so that the next
-/// start can tell if anything is missing. Gives the error of the snapshot, if it failed: the log is whole and synced, so
-/// the stop is a clean one all the same, and the next start takes longer.
+/// start can tell if anything is missing. Gives the error of the snapshot, if it failed: the log is whole and synced,
+/// so the stop is a clean one all the same, and the next start takes longer.
 ///
 /// # Errors
-/// As the system says, or if the log is poisoned: there is no clean stop then.
+/// The system's error if the MANIFEST cannot be written, or an error if the log is poisoned: there is no clean stop
+/// then.
 ///
 /// # Panics
 /// If the Writer is not at rest.

@@ -1,4 +1,4 @@
-//! What a leader makes of another node that asks where it stands, or that is about to lead in its place.
+//! The leader's answer to another node that asks for its position, or that is about to lead in its place.
 
 use crate::{
     format::DatabaseIdentity,
@@ -12,7 +12,7 @@ use crate::{
 pub struct StepDownGate {
     /// This run of it.
     pub node: NodeId,
-    /// Where it can be reached.
+    /// The URL by which others reach it.
     pub url: String,
     /// The database.
     pub identity: DatabaseIdentity,
@@ -22,13 +22,13 @@ pub struct StepDownGate {
     promised: Option<(Epoch, NodeId)>,
 }
 
-/// What follows from an offer.
+/// The leader's reaction to an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepDownReaction {
     /// This answer.
     Answer(AppendOutcome),
-    /// First the Writer stands down for good and the MANIFEST notes the promise of this epoch, durably; then this answer,
-    /// with the position at which the Writer has ended.
+    /// First the Writer stands down for good and the MANIFEST notes the promise of this epoch, durably; then this
+    /// answer, with the position at which the Writer has ended.
     StepDown(Epoch, AppendOutcome),
 }
 

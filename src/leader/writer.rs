@@ -25,20 +25,20 @@ use crate::{
 use bytes::Bytes;
 use std::io;
 
-/// How long writes are refused after the disk was found full, before the next is tried, in milliseconds.
+/// Time for which writes are refused after the disk was found full, before the next is tried, in milliseconds.
 const DISK_FULL_PAUSE_MS: u64 = 1_000;
 
 /// A batch with the level it is acknowledged at and where the answer goes.
 pub struct WriteSubmission<T> {
-    /// What to count.
+    /// The words to count.
     pub batch: WriteBatch,
-    /// When to answer; `None`: as the settings say.
+    /// The level at which it is acknowledged; `None`: as the settings say.
     pub level: Option<AckLevel>,
-    /// Where the answer goes.
+    /// The recipient of the answer.
     pub reply: T,
 }
 
-/// What the Writer wants done.
+/// An effect that the Writer's owner carries out.
 pub enum WriterAction<T> {
     /// Give an answer.
     Answer(T, Result<WriteReceipt, WriteError>),
@@ -46,7 +46,7 @@ pub enum WriterAction<T> {
     Published(Position, Bytes),
     /// Sync, and report to [`Writer::synced`].
     Sync(SyncJob),
-    /// Whether a write waits for a replica's sync has changed.
+    /// There is now a write that waits for a replica's sync, or none any more.
     WantDurable(bool),
     /// Take a snapshot from here on, and report to [`Writer::snapshot_ended`].
     Snapshot(StateId, LiveLogOffset),
@@ -58,18 +58,18 @@ pub enum WriterAction<T> {
     FilesLost(String),
 }
 
-/// How the Writer acknowledges and admits.
+/// The rules by which the Writer acknowledges and admits.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterSettings {
     /// The level of a write that names none.
     pub ack: AckLevel,
-    /// Whether every write is synced before its answer, whatever its level.
+    /// True if every write is synced before its answer, whatever its level.
     pub synced: bool,
-    /// How long an answer waits for replicas, in milliseconds.
+    /// Time that an answer waits for replicas, in milliseconds.
     pub ack_timeout_ms: u64,
     /// Bounds of what is admitted.
     pub admission: AdmissionLimits,
-    /// When the backup is made current.
+    /// The intervals of snapshots.
     pub snapshot: SnapshotSettings,
 }
 
@@ -117,13 +117,13 @@ pub struct Writer<T> {
     /// Another leader has a later epoch.
     stepped_down: bool,
     disk_full_until: Monotonic,
-    /// What records are stamped with.
+    /// The clock that records are stamped with.
     clock: LoggedClock,
 }
 
 impl<T> Writer<T> {
-    /// A Writer over what recovery has settled. `snapshot` is the sequence the newest snapshot is a state at, `clock` what
-    /// records are stamped with from `now` on.
+    /// A Writer over what recovery has settled. `snapshot` is the sequence the newest snapshot is a state at, `clock`
+    /// what records are stamped with from `now` on.
     ///
     /// # Panics
     /// If the clock reads less than what is logged already.
@@ -212,8 +212,8 @@ impl<T> Writer<T> {
         self.answer_due(now, actions);
     }
 
-    /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if that
-    /// leader has it, which is not known here.
+    /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if
+    /// that leader has it, which is not known here.
     pub fn step_down(&mut self, actions: &mut Vec<WriterAction<T>>) {
         if planted(Defect::LeadsOnAfterItsPromise) {
             return;
@@ -294,19 +294,19 @@ impl<T> Writer<T> {
         }
     }
 
-    /// When [`Writer::tick`] has something to do again; `None`: never.
+    /// Gives the time at which [`Writer::tick`] has something to do again; `None`: never.
     pub fn next_tick(&self) -> Option<Monotonic> {
         let due = [self.schedule.next(), self.waiting.next(), self.file_checks.next()];
         due.into_iter().flatten().min().filter(|_| !self.poisoned)
     }
 
-    /// Whether everything is answered, synced and at rest.
+    /// Returns whether everything is answered, synced and at rest.
     pub fn is_at_rest(&self) -> bool {
         let synced = self.poisoned || self.log.synced_upto() == self.log.sequence();
         synced && !self.syncing && !self.snapshot_running && self.waiting.is_empty()
     }
 
-    /// Whether a failed write to the disk has ended writing.
+    /// Returns whether a failed write to the disk has ended writing.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }
@@ -403,7 +403,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// What the log holds from here on is not known.
+    /// Poisons the Writer after a failed write: the content of the log is unknown from here on.
     fn disk_failed(&mut self, what: &str, error: &io::Error, actions: &mut Vec<WriterAction<T>>) {
         let what = format!("{what}: {error}");
         if is_gone(error) {
@@ -414,7 +414,7 @@ impl<T> Writer<T> {
         actions.push(WriterAction::Poisoned(what));
     }
 
-    /// What is appended from here on, no start would find.
+    /// Stops writing after files were taken away: no start would find records that are appended from here on.
     fn lose_files(&mut self, what: String, actions: &mut Vec<WriterAction<T>>) {
         (self.poisoned, self.files_lost) = (true, true);
         self.release_all(actions);

@@ -1,5 +1,5 @@
-//! Looks whether the files are still there that a log is written to: somebody may remove, move or replace them meanwhile, and
-//! what is appended and synced then is found by no later start.
+//! Looks whether the files are still there that a log is written to: somebody may remove, move or replace them
+//! meanwhile, and what is appended and synced then is found by no later start.
 
 use super::Log;
 use crate::{
@@ -21,8 +21,8 @@ pub struct FileCheck {
     segments: Vec<String>,
 }
 
-/// What came of a [`FileCheck`]: the segments that are there. `NotFound` says what is gone; after any other error nothing is
-/// known.
+/// The result of a [`FileCheck`]: the segments that are there. `NotFound` names the file that is gone; after any other
+/// error nothing is known.
 pub type FileCheckResult = io::Result<Vec<String>>;
 
 impl FileCheck {
@@ -68,7 +68,7 @@ fn gone(what: String) -> io::Error {
 }
 
 impl Log {
-    /// What looks whether the files are still there.
+    /// Gives the check whether the files are still there.
     pub fn check(&self) -> FileCheck {
         FileCheck {
             disk: Arc::clone(&self.disk),
@@ -78,8 +78,8 @@ impl Log {
         }
     }
 
-    /// A [`FileCheck`] has ended: tells what is gone, if that is known. What was asked before the log went on to another segment,
-    /// or of another log, says nothing of this one.
+    /// A [`FileCheck`] has ended: tells what is gone, if that is known. What was asked before the log went on to
+    /// another segment, or of another log, says nothing of this one.
     pub fn checked(&mut self, check: &FileCheck, found: &FileCheckResult) -> Option<String> {
         if !Arc::ptr_eq(&check.file, &self.file) {
             return None;
@@ -93,7 +93,7 @@ impl Log {
     }
 }
 
-/// When the files are looked for.
+/// The schedule of file checks.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckSchedule {
     next: Monotonic,
@@ -106,7 +106,7 @@ impl CheckSchedule {
         Self { next: now.after_ms(limits::FILE_CHECK_MS), running: false }
     }
 
-    /// Whether a check is to be begun at `now`: one is under way then, until [`CheckSchedule::ended`].
+    /// Returns whether a check is to be started at `now`: one is under way then, until [`CheckSchedule::ended`].
     pub fn due(&mut self, now: Monotonic) -> bool {
         if self.running || now < self.next {
             return false;
@@ -125,7 +125,7 @@ impl CheckSchedule {
         self.next = Monotonic::default();
     }
 
-    /// When the next is due; `None` while one is under way.
+    /// Gives the time of the next check; `None` while one is under way.
     pub fn next(&self) -> Option<Monotonic> {
         (!self.running).then_some(self.next)
     }

@@ -35,7 +35,7 @@ pub struct RecordHeader {
     pub payload_crc: u32,
     /// Its place.
     pub position: Position,
-    /// When it was written; never less than the record before.
+    /// The time at which it was written; never less than that of the record before.
     pub time_ms: LoggedTime,
     /// The last sequence that was known to be synced when this was written.
     pub synced_upto: Sequence,
@@ -65,7 +65,8 @@ impl RecordHeader {
     /// Reads a header at the front of `bytes`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`RecordError::Cut`] if the bytes end before the header does, [`RecordError::HeaderCrc`] if its checksum does not
+    /// match, [`RecordError::Unknown`] if its kind is unknown or its length is out of bounds.
     pub fn decode(bytes: &[u8], hash_seed: u64) -> Result<Self, RecordError> {
         let header = bytes.first_chunk::<RECORD_HEADER_BYTES>().ok_or(RecordError::Cut)?;
         if header_crc(header, hash_seed) != u32_at(header, 4) {
@@ -99,7 +100,7 @@ fn header_crc(header: &[u8; RECORD_HEADER_BYTES], hash_seed: u64) -> u32 {
     crc32c::crc32c_append(crc, &header[8..])
 }
 
-/// Why bytes are not a record.
+/// The reason why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// The bytes end inside the record.
@@ -129,7 +130,8 @@ impl<'a> RawRecord<'a> {
     /// Reads the record at the front of `bytes`, and checks both checksums.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// As [`RecordHeader::decode`]; [`RecordError::Cut`] if the payload is cut off, [`RecordError::PayloadCrc`] if its
+    /// checksum does not match.
     pub fn parse(bytes: &'a [u8], hash_seed: u64) -> Result<Self, RecordError> {
         let header = RecordHeader::decode(bytes, hash_seed)?;
         let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(RecordError::Cut)?;
@@ -139,19 +141,19 @@ impl<'a> RawRecord<'a> {
         Ok(Self { header, payload })
     }
 
-    /// Whether this record follows a history with the given chain.
+    /// Returns whether this record follows a history with the given chain.
     pub fn follows(&self, chain_before: u64) -> bool {
         let header = &self.header;
         chain_after(chain_before, header.position, header.time_ms, header.digest_after, self.payload) == header.chain
             || planted(Defect::ReadsPastATornRecord)
     }
 
-    /// Whether this is the next record of a history that has come to `sequence`, with this chain.
+    /// Returns whether this is the next record of a history that has come to `sequence`, with this chain.
     pub fn goes_on_from(&self, sequence: Sequence, chain: u64) -> bool {
         self.header.position.sequence == sequence + 1 && self.follows(chain)
     }
 
-    /// What the record says.
+    /// Decodes the payload.
     ///
     /// # Errors
     /// If its payload, though undamaged, cannot be decoded, or has words that no store takes.
@@ -207,7 +209,7 @@ pub fn encode_record(
     header
 }
 
-/// What a record is encoded after.
+/// The end of the history that the next record is encoded after.
 #[derive(Clone, Copy, Debug)]
 pub struct ChainState {
     /// The chain so far.

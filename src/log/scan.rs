@@ -23,13 +23,13 @@ const MAX_SEGMENT_BYTES: u64 = (4 << 30) + limits::MAX_RECORD_PAYLOAD_BYTES as u
 /// The names of the segments with the position of their first record, oldest first.
 ///
 /// # Errors
-/// As the system says.
+/// The system's error if the directory cannot be read.
 pub fn segments(disk: &dyn Disk) -> Result<Vec<(String, Position)>, FileError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
     Ok(names.into_iter().filter_map(|name| parse_name(LOG_PREFIX, &name).map(|first| (name, first))).collect())
 }
 
-/// Where the log has to be cut.
+/// The place where the log has to be cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
     /// The damage that was found.
@@ -48,7 +48,7 @@ pub struct Truncation {
     pub stated_synced: Sequence,
 }
 
-/// What to do at damage that something durable is lost by.
+/// The policy for damage that loses something durable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ScanPolicy {
     /// Start nothing on it.
@@ -59,16 +59,16 @@ enum ScanPolicy {
     Cut,
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanResult {
-    /// Where the log ends.
+    /// The position, digest and chain at which the log ends.
     pub mark: StateId,
     /// The time of its last record behind the starting mark.
     pub time_ms: LoggedTime,
     /// Damage that costs nothing: the records around it prove that none is missing.
     pub harmless: Vec<FileDamage>,
-    /// What has to be cut off, if the log does not end cleanly.
+    /// The end that has to be cut off, if the log does not end cleanly.
     pub cut: Option<Truncation>,
 }
 
@@ -86,10 +86,11 @@ pub fn scan(
     read_on(disk, identity, from, ScanPolicy::Refuse, &mut each)
 }
 
-/// As [`scan`], of a follower's log: its records state what the leader's disk had synced, which says nothing about this one.
+/// As [`scan`], of a follower's log: its records state what the leader's disk had synced, which says nothing about this
+/// one.
 ///
 /// # Errors
-/// As [`scan`].
+/// As [`scan`]: something durable is damaged or missing, or the system's error.
 pub fn scan_copied(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
@@ -102,7 +103,7 @@ pub fn scan_copied(
 /// As [`scan`], but cuts where that would refuse, also what was durable; what `each` refuses is cut too.
 ///
 /// # Errors
-/// As the system says.
+/// The system's error if a segment cannot be read. Damage ends what is salvaged and is no error.
 pub fn salvage(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
@@ -179,8 +180,8 @@ fn needed_segments(disk: &dyn Disk, identity: &DatabaseIdentity, from: StateId) 
     Ok(segments)
 }
 
-/// How many segments ahead the one lies that goes on right at `mark`, by position and chain: then nothing is missing,
-/// and what lies between belongs to no history.
+/// Counts the segments ahead to the one that goes on right at `mark`, by position and chain: then nothing is missing,
+/// and those between belong to no history.
 fn successor(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
@@ -217,7 +218,7 @@ pub(crate) fn read_segment(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, FileE
     read_all(&*file, MAX_SEGMENT_BYTES).map_err(FileError::io(name))
 }
 
-/// How a segment begins.
+/// The state of a segment's beginning.
 enum ScanStart {
     /// With a header that goes on where the log has come to, or before.
     GoesOn,
@@ -227,8 +228,8 @@ enum ScanStart {
     Gap(FileDamage),
 }
 
-/// Whether a segment goes on where the last one ended. A header that is whole and says something else is nothing that
-/// a crash leaves, so it is refused and nothing is cut.
+/// Checks whether a segment goes on where the last one ended. A header that is whole and says something else is nothing
+/// that a crash leaves, so it is refused and nothing is cut.
 fn check_start(
     name: &str,
     bytes: &[u8],
@@ -258,8 +259,8 @@ fn check_start(
     Ok(ScanStart::GoesOn)
 }
 
-/// Whether the first record is there, behind a header that is not whole. Its own checksums and chain say all that the
-/// header would. A follower that was behind has it of an older epoch than the segment.
+/// Returns whether the first record is there, behind a header that is not whole. Its own checksums and chain say all
+/// that the header would. A follower that was behind has it of an older epoch than the segment.
 fn is_first_record(bytes: &[u8], first: Position, identity: &DatabaseIdentity) -> bool {
     let raw = bytes.get(FILE_HEADER_BYTES..).map(|bytes| RawRecord::parse(bytes, identity.hash_seed));
     let is_first = |found: Position| found.sequence == first.sequence && found.epoch <= first.epoch;
@@ -374,11 +375,11 @@ fn cut_or_refuse(
 }
 
 impl Truncation {
-    /// Carries the cut out, durably. A segment that keeps nothing stays as an empty file: until the next epoch is in the
-    /// MANIFEST, this one must have a segment ([`Truncation::clear`]).
+    /// Carries the cut out, durably. A segment that keeps nothing stays as an empty file: until the next epoch is in
+    /// the MANIFEST, this one must have a segment ([`Truncation::clear`]).
     ///
     /// # Errors
-    /// As the system says; it can be done again.
+    /// The system's error if a file cannot be cut, removed or synced; it can be done again.
     pub fn carry_out(&self, disk: &dyn Disk) -> Result<(), FileError> {
         let name = &self.damage.file;
         // From the end: a crash on the way must not leave later segments behind a shortened one.
@@ -394,7 +395,7 @@ impl Truncation {
     /// Removes what [`Truncation::carry_out`] has left empty.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if a file cannot be removed, or the directory not synced.
     pub fn clear(&self, disk: &dyn Disk) -> Result<(), FileError> {
         let name = &self.damage.file;
         if self.keeps_records() { Ok(()) } else { disk.remove(name).map_err(FileError::io(name)) }

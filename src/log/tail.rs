@@ -24,8 +24,9 @@ pub struct LogOffset {
     pub sequence: Sequence,
 }
 
-/// A place in a log that somebody writes, for work beside it that must end when the log is given up: after an append or a
-/// sync that failed its owner may go on without it, and what readers are shown then is not what the directory stands for.
+/// A place in a log that somebody writes, for work beside it that must end when the log is given up: after an append or
+/// a sync that failed its owner may go on without it, and what readers are shown then is not what the directory stands
+/// for.
 #[derive(Clone, Debug)]
 pub struct LiveLogOffset {
     /// The place.
@@ -34,17 +35,18 @@ pub struct LiveLogOffset {
 }
 
 impl LiveLogOffset {
-    /// Whether the log still has a writer. Whoever sees a state that came after the log was given up sees that too.
+    /// Returns whether the log still has a writer. A thread that sees a state from after the log was given up sees that
+    /// too.
     pub fn is_live(&self) -> bool {
         self.writer.strong_count() > 0
     }
 }
 
-/// Finds the place behind the record numbered `sequence`, with the chain up to there; `None` when the log does not reach
-/// back so far, or ends before it.
+/// Finds the place behind the record numbered `sequence`, with the chain up to there; `None` when the log does not
+/// reach back so far, or ends before it.
 ///
 /// # Errors
-/// As the system says, or if a record before the place is damaged.
+/// The system's error if a segment cannot be read, or an error if a record before the place is damaged.
 pub fn place_after(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
@@ -102,7 +104,7 @@ pub struct LogTail {
     identity: DatabaseIdentity,
     place: LogOffset,
     file: Arc<dyn DiskFile>,
-    /// Whether the last read that found records came to the end of the segment, as it was then.
+    /// True if the last read that found records came to the end of the segment, as it was then.
     at_end: bool,
 }
 
@@ -110,7 +112,7 @@ impl LogTail {
     /// Opens the segment of `place`.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the segment cannot be opened.
     pub fn open(disk: &dyn Disk, identity: DatabaseIdentity, place: LogOffset) -> Result<Self, FileError> {
         let file = disk.open(&place.segment).map_err(FileError::io(&place.segment))?;
         Ok(Self { identity, place, file, at_end: false })
@@ -148,9 +150,9 @@ impl LogTail {
     }
 
     /// As [`LogTail::read`] for a log whose end is not known: puts whole records at the end of `bytes`, some hundred KiB a
-    /// call, and tells whether there were any. A record that is not finished at the end of the newest segment is none yet.
-    /// Whether the records follow each other's chain is for the caller to check: whoever writes the log may have cut it
-    /// and gone on otherwise between two calls.
+    /// call, and tells whether there were any. A record that is not finished at the end of the newest segment is none
+    /// yet. Whether the records follow each other's chain is for the caller to check: whoever writes the log may have
+    /// cut it and gone on otherwise between two calls.
     ///
     /// # Errors
     /// If a file is gone, or damaged, or the log was cut before this place: it is to be loaded anew.
@@ -190,10 +192,10 @@ impl LogTail {
         }
     }
 
-    /// Whether [`LogTail::follow`] last gave all that had been written by then, with nothing behind it.
+    /// Returns whether [`LogTail::follow`] last gave all that had been written by then, with nothing behind it.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the segment or the directory cannot be read.
     pub fn is_at_end(&self, disk: &dyn Disk) -> Result<bool, FileError> {
         // Behind the end of a finished segment there is another.
         Ok(self.at_end && segments(disk)?.last().is_some_and(|(name, _)| *name == self.place.segment))
@@ -257,7 +259,7 @@ impl LogTail {
         Ok(())
     }
 
-    /// Where the next record will be read.
+    /// Gives the place at which the next record will be read.
     pub fn place(&self) -> &LogOffset {
         &self.place
     }
@@ -267,7 +269,7 @@ impl LogTail {
     }
 }
 
-/// What a segment has behind a place.
+/// The content of a segment behind a place.
 enum TailFrame {
     /// Whole records.
     Records,

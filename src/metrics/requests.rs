@@ -24,7 +24,7 @@ const ANSWERED_HELP: &str = "Requests answered, by route and class of status.";
 const TOOK: &str = "memdb_http_request_seconds";
 const TOOK_HELP: &str = "Seconds from a request's head to its answer's head, by route and method.";
 
-/// How requests were answered. Each thread adds to its own numbers; a scrape adds those up.
+/// Counts of answered requests. Each thread adds to its own numbers; a scrape adds those up.
 #[derive(Clone)]
 pub(super) struct RequestMetrics {
     threads: Arc<ThreadLocal<CachePadded<ThreadRequests>>>,

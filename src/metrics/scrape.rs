@@ -1,5 +1,5 @@
-//! Families of what is known only at a scrape, with labels that come and go: the series of a replica that was forgotten is
-//! gone with it, which the registry of a node would keep for ever.
+//! Families of what is known only at a scrape, with labels that come and go: the series of a replica that was forgotten
+//! is gone with it, which the registry of a node would keep for ever.
 
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, proto::MetricFamily};
 

@@ -1,5 +1,5 @@
-//! The thread of a replica that begins exchanges with its leader (`memdb-contact`): it announces the replica, and fetches
-//! snapshots.
+//! The thread of a replica that begins exchanges with its leader (`memdb-contact`): it announces the replica, and
+//! fetches snapshots.
 
 use super::full_sync;
 use crate::{
@@ -20,7 +20,7 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// What the contact thread is to do.
+/// A task of the contact thread.
 pub(super) enum DiscoveryCommand {
     /// The leader is there from now on.
     Leader(String),
@@ -40,7 +40,7 @@ pub(super) fn discovery(leader: Option<&str>, settings: &NodeSettings, found: &R
     LeaderDiscovery::new(own.to_owned(), known)
 }
 
-/// Where the leader is, and what opens its door.
+/// The leader's address, and the credentials that it asks for.
 pub(super) struct LeaderLinks {
     pub(super) discovery: LeaderDiscovery,
     pub(super) secret: Option<Secret>,

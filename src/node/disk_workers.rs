@@ -18,13 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How much the snapshot thread steps back for the others.
+/// The niceness of the snapshot thread, which gives way to the others.
 const SNAPSHOT_NICE: i32 = 10;
 
-/// How long the snapshot thread works before it rests, and rests.
+/// Length of the snapshot thread's spells of work, and of the rests between them.
 const PACE: Duration = Duration::from_millis(1);
 
-/// What a worker has done.
+/// The result of a worker's task.
 pub(super) enum DiskWorkDone {
     /// A sync.
     Synced(SyncJob, io::Result<()>),
@@ -42,7 +42,7 @@ pub(super) struct SnapshotRequest {
     pub(super) place: LiveLogOffset,
 }
 
-/// Whom the workers tell what they have done.
+/// The callback by which workers report their results.
 pub(super) type WorkListener = Arc<dyn Fn(DiskWorkDone) + Send + std::marker::Sync>;
 
 /// Work for the thread that syncs.
@@ -59,7 +59,8 @@ pub(super) struct DiskWorkers {
 
 impl DiskWorkers {
     pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<NodeMetrics>, tell: &WorkListener) -> io::Result<Self> {
-        // There is one of each under way at a time, and of those of files that were replaced since: handing over never waits.
+        // There is one of each under way at a time, and of those of files that were replaced since: handing over never
+        // waits.
         let (syncs, wanted_syncs) = sync_channel(4);
         let (snapshots, wanted_snapshots) = sync_channel(1);
         let (told, counted) = (Arc::clone(tell), Arc::clone(metrics));
@@ -82,7 +83,8 @@ impl DiskWorkers {
     }
 }
 
-/// Says that a snapshot has failed. Where something was not found, what stands in for it may be gone too: that is looked at next.
+/// Says that a snapshot has failed. Where something was not found, what stands in for it may be gone too: that is
+/// looked at next.
 pub(super) fn log_failure(error: &FileError) {
     if error.is_gone() {
         tracing::error!(%error, "a snapshot failed: whether the data directory is still there is looked at now");

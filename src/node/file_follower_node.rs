@@ -26,11 +26,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long the files are left alone when nothing was new and no notice comes.
+/// Time for which the files are left alone when nothing was new and no notice comes.
 const LOOK: Duration = Duration::from_millis(100);
 /// The pause before files that cannot be read are tried again.
 const RETRY: Duration = Duration::from_millis(200);
-/// How often a local replica tells the leader that it is there.
+/// Interval at which a local replica announces itself to the leader.
 const ANNOUNCE: Duration = Duration::from_secs(2);
 
 /// A local replica that runs.
@@ -47,7 +47,8 @@ impl FileFollowerNode {
     /// Starts a local replica: listens, and serves once it has loaded what is in the files.
     ///
     /// # Errors
-    /// As [`NodeError`] says; nothing is left running then.
+    /// [`NodeError::Listen`] if the port cannot be had, [`NodeError::DataDirectory`] if the leader's directory cannot
+    /// be read, [`NodeError::System`] if a thread cannot be started. Nothing is left running then.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         Self::open(&NodeListener::take(settings)?, settings, Arc::new(MachineClock))
     }
@@ -103,12 +104,12 @@ impl FileFollowerNode {
         Ok(Self { server, view, stopping, ended, thread })
     }
 
-    /// Where it listens.
+    /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
-    /// What it serves.
+    /// Gives the view that it serves.
     pub fn view(&self) -> &Arc<DatabaseView> {
         &self.view
     }
@@ -145,7 +146,7 @@ struct FollowThread {
     leader: watch::Sender<Option<String>>,
     /// The generation of the MANIFEST that readers see the epochs of.
     served: Option<u64>,
-    /// Why it waits, as it was last told.
+    /// The reason for which it waits, as it was last logged.
     said: Option<String>,
 }
 

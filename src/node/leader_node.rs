@@ -48,7 +48,9 @@ impl LeaderNode {
     /// Starts a leader: listens, locks and recovers its data, then serves.
     ///
     /// # Errors
-    /// As [`NodeError`] says; nothing is left running then.
+    /// [`NodeError::Listen`], [`NodeError::Locked`] or [`NodeError::DataDirectory`] if port or directory cannot be had,
+    /// [`NodeError::Recovery`] if the files cannot be used, [`NodeError::NotLeader`], [`NodeError::Diverged`] or
+    /// [`NodeError::Succeeded`] if this node must not lead. Nothing is left running then.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, None)
     }
@@ -125,7 +127,7 @@ impl LeaderNode {
         Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
     }
 
-    /// Where it listens.
+    /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.local_addr()
     }
@@ -192,7 +194,7 @@ fn log_recovery(store: &Store, identity: &DatabaseIdentity, found: &str, wall: W
     );
 }
 
-/// What the workers have done goes to the Writer.
+/// Gives the callback by which workers report to the Writer.
 fn work_listener(leader: &Leader) -> WorkListener {
     let leader = leader.clone();
     Arc::new(move |done| {
@@ -204,7 +206,8 @@ fn work_listener(leader: &Leader) -> WorkListener {
     })
 }
 
-/// Reads the data directory, and makes what it holds durable under the next epoch, or the one that was promised, led at `url`.
+/// Reads the data directory, and makes what it holds durable under the next epoch, or the one that was promised, led at
+/// `url`.
 fn recover(
     settings: &NodeSettings,
     disk: &Arc<dyn Disk>,
@@ -247,7 +250,7 @@ fn unusable(settings: &NodeSettings) -> impl Fn(RecoveryError) -> NodeError {
     |error| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error }
 }
 
-/// What a replica has that is to lead.
+/// Reads the files of a replica that is to lead.
 fn look_at_files(settings: &NodeSettings, disk: &Arc<dyn Disk>) -> Result<RecoveredDatabase, NodeError> {
     let recovered = recovery::look_follower(&**disk, window(settings)).map_err(unusable(settings))?;
     recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))

@@ -1,4 +1,4 @@
-//! What the node says of itself: on stderr, and in a file beside the data.
+//! The log of a node: on stderr, and in a file beside the data.
 
 use super::NodeError;
 use crate::config::{LogFormat, NodeSettings};
@@ -19,8 +19,8 @@ use tracing_subscriber::{
 /// Days of log files that are kept.
 const LOG_FILES_KEPT: usize = 7;
 
-/// Starts logging as the settings say, to a file too if there is a directory that is this node's, and says who begins; what
-/// is returned writes the rest when it is dropped.
+/// Starts logging as the settings say, to a file too if there is a directory that is this node's, and says who begins;
+/// what is returned writes the rest when it is dropped.
 pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<Option<WorkerGuard>, NodeError> {
     let unusable = |error: String| NodeError::DataDirectory {
         path: data_dir.unwrap_or(Path::new("")).to_owned(),
@@ -72,7 +72,8 @@ where
     layer.flatten_event(true).with_current_span(false).with_span_list(false).boxed()
 }
 
-/// Whether the terminal is written to in colour: as <https://no-color.org> has it, not if `NO_COLOR` is set to something.
+/// Returns whether the terminal is written to in colour: as <https://no-color.org> has it, not if `NO_COLOR` is set to
+/// something.
 fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
     is_terminal && no_color.is_none_or(OsStr::is_empty)
 }

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::time::Duration;
 
-/// Who has answered: the node at a URL, or the candidate's own replica.
+/// An answer with its sender: the node at a URL, or the candidate's own replica.
 type PromotionReport = (Option<String>, Option<AppendAnswer>);
 
 /// Asks everybody, and has everybody promise.
 ///
 /// # Errors
-/// Why it may not lead, for a person. It is a replica as before then; where others have promised already, it says that
-/// nobody may be leading.
+/// The reason why it does not lead, for a person. The node is a replica as before then; where others have promised
+/// already, the text says that nobody may be leading.
 pub(super) async fn promote(
     follower: &ReplicaHandle,
     candidate: PromotionCandidate,

@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// What has come of something that was asked for.
+/// The outcome of a question or of fetching records.
 enum TailReport {
     Answer(String, Result<AppendAnswer, ProbeError>),
     Records(Result<Option<Bytes>, String>),

@@ -1,8 +1,8 @@
 //! The thread of a replica, and what is taken without it.
 //!
 //! The state machine lies behind a lock. The thread holds it while it handles what has come; a thread that serves HTTP
-//! only tries it, and takes a small offer itself where nothing waits in front and no more than an append and an apply is to be done
-//! (`docs/decisions/0013-offers-at-once.md`).
+//! only tries it, and takes a small offer itself where nothing waits in front and no more than an append and an apply
+//! is to be done (`docs/decisions/0013-offers-at-once.md`).
 
 use super::{
     discovery_thread::DiscoveryCommand,
@@ -30,10 +30,10 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// How often the replica's thread looks at the time with nothing else to do.
+/// Interval at which the replica's thread looks at the time with nothing else to do.
 const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
 
-/// Where an answer to the leader goes.
+/// The channel of an answer to the leader.
 pub(super) type AnswerSender = oneshot::Sender<AppendAnswer>;
 
 /// A replica and what it works with.
@@ -90,8 +90,8 @@ impl DerefMut for DriverGuard<'_> {
 impl Drop for DriverGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            // Nobody knows how far it has come, so nobody goes on with it: the thread finds nothing, and ends as if it had
-            // panicked itself.
+            // Nobody knows how far it has come, so nobody goes on with it: the thread finds nothing, and ends as if it
+            // had panicked itself.
             *self.hands = None;
             self.follower.send(ReplicaEvent::Stop);
         }
@@ -191,7 +191,7 @@ impl ReplicaState {
         }
     }
 
-    /// How long the thread may wait for what comes.
+    /// Gives the time that the thread may wait for the next event.
     fn patience(&self) -> Duration {
         let left_ms = |at: Monotonic| at.since_ms(self.clock.monotonic()).max(1);
         let due = self.replica.next_tick().map(|at| Duration::from_millis(left_ms(at)));

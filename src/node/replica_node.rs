@@ -1,7 +1,7 @@
 //! A replica, built and closed.
 //!
-//! One thread applies what the leader sends (`memdb-replica`, `applying.rs`), one speaks to the leader where the replica has to
-//! begin (`memdb-contact`): it announces the replica, and fetches snapshots.
+//! One thread applies what the leader sends (`memdb-replica`, `applying.rs`), one speaks to the leader where the
+//! replica has to begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
     NodeResources, MachineClock, NodeError, STOP_GRACE,
@@ -44,7 +44,8 @@ impl ReplicaNode {
     /// Starts a replica: listens, reads its files if it has some, serves, and announces itself to its leader.
     ///
     /// # Errors
-    /// As [`NodeError`] says; nothing is left running then.
+    /// [`NodeError::Listen`], [`NodeError::Locked`] or [`NodeError::DataDirectory`] if port or directory cannot be had,
+    /// [`NodeError::System`] if a thread cannot be started. Nothing is left running then.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, settings.leader.as_deref(), None)
     }
@@ -58,7 +59,8 @@ impl ReplicaNode {
     ) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
         let NodeResources { listening, clock, logged, .. } = held.clone();
-        // A leader whose files were taken away follows whoever was promoted; it must touch nothing that stands in their place.
+        // A leader whose files were taken away follows whoever was promoted; it must touch nothing that stands in their
+        // place.
         let (directory, files_problem) = match held.directory_in_place(settings) {
             Err(error) => (None, Some(error.to_string())),
             Ok(directory) => (directory, None),
@@ -120,7 +122,7 @@ impl ReplicaNode {
         Ok(Self { server, follower, node, url, leader, thread, contact, _lock: lock })
     }
 
-    /// Where it listens.
+    /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.local_addr()
     }
@@ -170,7 +172,7 @@ impl ReplicaNode {
     }
 }
 
-/// What is in the replica's directory. What cannot be used is no reason not to start: the leader has it.
+/// Reads the replica's directory. Files that cannot be used are no reason not to start: the leader has everything.
 fn read_directory(disk: &Arc<dyn Disk>, settings: &NodeSettings) -> Result<ReplicaFindings, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
@@ -195,7 +197,7 @@ fn read_directory(disk: &Arc<dyn Disk>, settings: &NodeSettings) -> Result<Repli
     }
 }
 
-/// What the workers have done goes to the replica's thread.
+/// Gives the callback by which workers report to the replica's thread.
 fn work_listener(follower: &ReplicaHandle) -> WorkListener {
     let follower = follower.clone();
     Arc::new(move |done| {

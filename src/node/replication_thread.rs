@@ -1,8 +1,8 @@
 //! The thread that sends a leader's records to its replicas.
 //!
-//! One task per replica, all on one thread: what they share nobody else locks, and reading a piece of the log for one holds
-//! up the others for less than a millisecond. The tasks are the runtime's own: one of a `LocalSet` costs two system calls more
-//! for each answer that comes.
+//! One task per replica, all on one thread: what they share nobody else locks, and reading a piece of the log for one
+//! holds up the others for less than a millisecond. The tasks are the runtime's own: one of a `LocalSet` costs two
+//! system calls more for each answer that comes.
 
 use super::random;
 use crate::{
@@ -36,7 +36,7 @@ const NOTICE_PAUSE: Duration = Duration::from_millis(1);
 /// Followers that are served at once.
 const MOST: usize = limits::MAX_REPLICAS;
 
-/// Where the thread finds everything.
+/// The context of the replication thread: everything that its tasks share.
 pub(super) struct ReplicationContext {
     pub(super) leader: Leader,
     pub(super) node: NodeId,
@@ -44,7 +44,7 @@ pub(super) struct ReplicationContext {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) epoch: Epoch,
     pub(super) epochs: Arc<EpochTable>,
-    /// Where this leader is, for the replicas to know.
+    /// The leader's URL, for the replicas to know.
     pub(super) url: String,
     /// The nodes of the cluster, as replicas are told; made anew when the MANIFEST's replicas change.
     pub(super) members: Mutex<Arc<ClusterMembers>>,
@@ -54,7 +54,7 @@ pub(super) struct ReplicationContext {
     pub(super) secret: Option<Secret>,
     /// Replicas that the settings name.
     pub(super) configured: Vec<String>,
-    /// Who serves which run of a replica: one that is known under two addresses is served, and counted, once.
+    /// The task that serves each run of a replica: one that is known under two addresses is served, and counted, once.
     pub(super) serving: Mutex<BTreeMap<NodeId, PeerIndex>>,
 }
 
@@ -101,7 +101,7 @@ impl ReplicationThread {
 
 /// A follower that is served.
 struct ServedPeer {
-    /// Whether it gets notices and no records.
+    /// True if it gets notices and no records.
     local: bool,
     announced: Arc<Notify>,
     /// Since when it has been of no use: away, refused, or a local replica that is silent.
@@ -152,8 +152,8 @@ async fn run(place: Arc<ReplicationContext>, mut announced: mpsc::Receiver<NodeS
     }
 }
 
-/// Forgets the follower that has been of no use for longest, so that one that is there can be served: where a replica has
-/// another address after each start, most of those that are known are gone. Tells whether there is room now.
+/// Forgets the follower that has been of no use for longest, so that one that is there can be served: where a replica
+/// has another address after each start, most of those that are known are gone. Tells whether there is room now.
 fn make_room(place: &ReplicationContext, served: &mut BTreeMap<String, ServedPeer>) -> bool {
     let others = served.iter().filter(|(url, _)| !place.configured.contains(url));
     let longest = others.filter_map(|(url, one)| Some(((*one.idle_since.lock())?, url.clone()))).min();
@@ -199,7 +199,7 @@ fn note(place: &ReplicationContext, url: &str, there: bool) {
     }
 }
 
-/// Whether the replica at this address is served, and as far as is known it is there.
+/// Returns whether the replica at this address is served and, as far as is known, there.
 fn is_there(place: &ReplicationContext, url: &str) -> bool {
     place.registry.statuses().iter().any(|one| one.url == url && !matches!(one.state, "away" | "refused"))
 }
@@ -297,7 +297,7 @@ impl PeerTask {
         note(&self.place, &url, false);
     }
 
-    /// Whether nobody else serves the replica that has answered.
+    /// Returns whether no other task serves the replica that has answered.
     fn is_mine(&self, sender: &PeerReplication) -> bool {
         let Some(node) = sender.node() else { return true };
         if node == self.place.node {

@@ -19,20 +19,20 @@ use crate::{
 };
 use std::{path::Path, sync::Arc, time::Duration};
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreReport {
     /// The database.
     pub database: u128,
-    /// Where it stands.
+    /// The position of the restored database.
     pub position: Position,
     /// Distinct words in all namespaces.
     pub words: u64,
 }
 
-/// Fetches all that the node at `from` holds into `directory`, which must hold no database; a leader starts on it then. The node
-/// may be silent as long as `patience`.
-/// `progress` is told the bytes that have come, and how many there will be if that is known.
+/// Fetches all that the node at `from` holds into `directory`, which must hold no database; a leader starts on it then.
+/// The node may be silent as long as `patience`. `progress` is told the bytes that have come, and how many there will
+/// be if that is known.
 ///
 /// # Errors
 /// [`NodeError::Restore`], or as the directory's errors say. The directory counts as empty then.

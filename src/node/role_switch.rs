@@ -1,7 +1,7 @@
 //! A node that changes its role: a replica that is made the leader, a leader that another has succeeded.
 //!
-//! The port and the data directory are held all the while. A role is closed in its order, then the other is built on the same
-//! files, as at any start; connections that come in between wait in the listener's queue.
+//! The port and the data directory are held all the while. A role is closed in its order, then the other is built on
+//! the same files, as at any start; connections that come in between wait in the listener's queue.
 
 use super::{CHANGE_GRACE, ReplicaNode, NodeResources, LeaderNode, MachineClock, NodeError, STOP_GRACE, promote::promote};
 use crate::{
@@ -23,7 +23,7 @@ pub(super) enum RunningRole {
     Following(ReplicaNode),
 }
 
-/// What ends a role.
+/// The end of a role.
 pub(super) enum RoleChange {
     /// The node ends; why.
     Stop(&'static str),
@@ -34,8 +34,8 @@ pub(super) enum RoleChange {
 }
 
 impl RunningRole {
-    /// Builds the role that the files name; the settings say it where there are none. A leader that another has succeeded meanwhile
-    /// follows.
+    /// Builds the role that the files name; the settings say it where there are none. A leader that another has
+    /// succeeded meanwhile follows.
     pub(super) fn open(held: &NodeResources, settings: &NodeSettings) -> Result<Self, NodeError> {
         let read = |(disk, _): &(Arc<dyn Disk>, _)| Manifest::read(&**disk).ok().flatten();
         let manifest = held.directory.as_ref().and_then(read);
@@ -178,7 +178,8 @@ impl SwitchingNode {
     /// Starts the node that the settings describe.
     ///
     /// # Errors
-    /// As [`NodeError`] says; nothing is left running then.
+    /// The [`NodeError`] of the role that its files or settings call for, if it cannot be started. Nothing is left
+    /// running then.
     pub fn start(settings: NodeSettings) -> Result<Self, NodeError> {
         Self::start_with(settings, Arc::new(MachineClock))
     }
@@ -186,7 +187,8 @@ impl SwitchingNode {
     /// As [`SwitchingNode::start`], with other clocks than the machine's.
     ///
     /// # Errors
-    /// As [`NodeError`] says; nothing is left running then.
+    /// The [`NodeError`] of the role that its files or settings call for, if it cannot be started. Nothing is left
+    /// running then.
     pub fn start_with(settings: NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let held = NodeResources::take(&settings, clock)?;
         let running = RunningRole::open(&held, &settings)?;
@@ -202,7 +204,7 @@ impl SwitchingNode {
         Ok(Self { stopping, address, thread })
     }
 
-    /// Where it listens.
+    /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -210,7 +212,8 @@ impl SwitchingNode {
     /// Stops, in whatever role it is.
     ///
     /// # Errors
-    /// As [`NodeError`] says.
+    /// [`NodeError::Stop`] if what was acknowledged is in the log, but the stop was not clean; the error of a change of
+    /// role that has failed.
     pub fn stop(self) -> Result<(), NodeError> {
         self.stopping.cancel();
         self.thread.join().unwrap_or_else(|_| Err(NodeError::Stop("a thread panicked".into())))

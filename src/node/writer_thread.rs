@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 /// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// Where a promise is noted.
+/// The MANIFEST, in which promises are noted.
 pub(super) struct PromiseStore {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) manifest: Arc<Mutex<Manifest>>,
@@ -61,7 +61,7 @@ struct WriterThread {
     events: VecDeque<LeaderEvent>,
     actions: Vec<WriterAction<WriteReply>>,
     stopping: bool,
-    /// What was said last to whoever asks whether writes are taken.
+    /// True if the state that was last published is "disk full".
     disk_full: bool,
 }
 

@@ -1,7 +1,7 @@
 //! A position as clients see it: with a tag of its database.
 //!
-//! Two databases have positions of the same numbers, so outside a database a position is nothing without it. This is the
-//! one grammar, parse and display; nothing else in the program reads a position from text.
+//! Two databases have positions of the same numbers, so outside a database a position is nothing without it. This is
+//! the one grammar, parse and display; nothing else in the program reads a position from text.
 
 use super::{Epoch, Position, Sequence};
 use std::{cmp::Ordering, fmt, str::FromStr};
@@ -53,8 +53,8 @@ impl PositionToken {
         Self { position, database: DatabaseTag::of(database_id) }
     }
 
-    /// The later of two positions, of which there may be no first. Of two databases it is that of `told`, which is asked for
-    /// last.
+    /// The later of two positions, of which there may be no first. Of two databases it is that of `told`, which is
+    /// asked for last.
     pub fn later(known: Option<Self>, told: Self) -> Self {
         known.filter(|known| *known >= told).unwrap_or(told)
     }
@@ -84,7 +84,7 @@ impl fmt::Display for PositionToken {
     }
 }
 
-/// Why a text is no position.
+/// The reason why a text is no position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePositionError {
     /// It has another form.

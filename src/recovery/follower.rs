@@ -33,13 +33,14 @@ pub fn look_follower(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Reco
 }
 
 impl RecoveredDatabase {
-    /// Where a follower stands that has these files.
+    /// Gives the position of a follower that has these files.
     pub fn stands(&self) -> Position {
         let ManifestState { epoch, epochs, .. } = &self.manifest.state;
         standing_at(self.store.mark().position, *epoch, epochs)
     }
 
-    /// Whether these are a follower's files ([`ManifestState::has_followed`]) that lack records of epochs that have ended.
+    /// Returns whether these are a follower's files ([`ManifestState::has_followed`]) that lack records of epochs that have
+    /// ended.
     pub fn is_behind(&self) -> bool {
         self.manifest.state.has_followed() && self.stands().epoch < self.manifest.state.epoch
     }
@@ -49,8 +50,8 @@ impl RecoveredDatabase {
         self.promised = Some(promised);
     }
 
-    /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of never
-    /// will be part of it.
+    /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of
+    /// never will be part of it.
     pub(super) fn end_where_it_stands(&mut self) {
         let stands = self.stands();
         let ManifestState { epoch, epochs, .. } = &mut self.manifest.state;
@@ -64,7 +65,7 @@ impl RecoveredDatabase {
     /// As [`RecoveredDatabase::settle`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
-    /// As the system says. It can be tried again from [`look_follower`].
+    /// The system's error if a file cannot be written, removed or synced. It can be tried again from [`look_follower`].
     pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
         self.tidy(disk)?;
         let position = self.stands();
@@ -72,8 +73,8 @@ impl RecoveredDatabase {
     }
 }
 
-/// Where a follower stands that has applied `applied` and follows a leader of `epoch`, whose past epochs `epochs` has: in
-/// that epoch once it has all records of the ones before, else where its last record is.
+/// Gives the position of a follower that has applied `applied` and follows a leader of `epoch`, whose past epochs
+/// `epochs` has: in that epoch once it has all records of the ones before, else that of its last record.
 pub fn standing_at(applied: Position, epoch: Epoch, epochs: &EpochTable) -> Position {
     let moved = Position::new(epoch, applied.sequence);
     let has_all = epochs.ended().last().is_none_or(|ended| ended.sequence <= applied.sequence);
@@ -82,11 +83,13 @@ pub fn standing_at(applied: Position, epoch: Epoch, epochs: &EpochTable) -> Posi
     if applied.epoch < epoch && has_all && is_part { moved } else { applied }
 }
 
-/// A follower meets a newer epoch of its leader: its log begins a segment of it, then the MANIFEST tells of it, with how
-/// the epochs before it ended. Records of the new epoch may be appended then, and what is missing of the older ones.
+/// A follower meets a newer epoch of its leader: its log begins a segment of it, then the MANIFEST tells of it, with
+/// how the epochs before it ended. Records of the new epoch may be appended then, and what is missing of the older
+/// ones.
 ///
 /// # Errors
-/// As the system says; nothing may be appended any more then. The next start finds the old epoch or the new.
+/// The system's error if the log or the MANIFEST cannot be written; nothing may be appended any more then. The next
+/// start finds the old epoch or the new.
 ///
 /// # Panics
 /// If the epoch is not newer than the log's.
@@ -107,12 +110,13 @@ pub fn begin_epoch(
 }
 
 /// Replaces everything in a follower's directory by a snapshot that was received: `store` is what it was loaded to,
-/// `snapshot` the name of the temporary file with its bytes, which are synced; `None`, with an empty store, if the leader has
-/// none yet. `state` has the leader's epoch, and how those before it ended. Gives what the follower goes on with; a kill on the way leaves a
-/// directory without a MANIFEST, which counts as empty.
+/// `snapshot` the name of the temporary file with its bytes, which are synced; `None`, with an empty store, if the
+/// leader has none yet. `state` has the leader's epoch, and how those before it ended. Gives what the follower goes on
+/// with; a kill on the way leaves a directory without a MANIFEST, which counts as empty.
 ///
 /// # Errors
-/// As the system says.
+/// The system's error if a file cannot be written, renamed or removed. The directory counts as empty then, as after a
+/// kill.
 pub fn adopt(
     disk: &Arc<dyn Disk>,
     identity: DatabaseIdentity,
@@ -148,7 +152,7 @@ pub fn adopt(
     Ok((manifest, log))
 }
 
-/// Whether a file is one of a database, or was to become one.
+/// Returns whether a file is one of a database, or was to become one.
 fn is_replaced(name: &str) -> bool {
     let begun = [MANIFEST, LOG_PREFIX, SNAPSHOT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
     FileKind::of_name(name).is_some() || (begun && name.ends_with(TEMPORARY))

@@ -15,12 +15,12 @@ use crate::{
 };
 use std::{io, sync::Arc};
 
-/// Where a replica keeps its files.
+/// The data directory of a replica.
 #[derive(Clone)]
 pub struct ReplicaDirectory {
     /// The directory.
     pub disk: Arc<dyn Disk>,
-    /// When a log segment is finished, in bytes.
+    /// Size at which a log segment is finished, in bytes.
     pub segment_bytes: u64,
 }
 
@@ -60,7 +60,7 @@ pub struct ReplicaFiles {
     schedule: SnapshotSchedule,
     checks: CheckSchedule,
     syncing: bool,
-    /// What was synced when an epoch was begun during a sync that has not reported yet.
+    /// The last record that was synced when an epoch was begun during a sync that has not reported yet.
     unproven: Option<Sequence>,
 }
 
@@ -88,13 +88,13 @@ impl ReplicaFiles {
         self.unproven.unwrap_or(self.log.synced_upto())
     }
 
-    /// Whether so many bytes can be appended without a new segment, and with no sync under way, whose end the append may have to
-    /// wait for in the file system.
+    /// Returns whether so many bytes can be appended without a new segment, and with no sync under way, whose end the
+    /// append may have to wait for in the file system.
     pub(super) fn appends_quickly(&self, bytes: usize) -> bool {
         !self.syncing && self.log.has_room(bytes)
     }
 
-    /// Whether the log cannot go on to its next segment before it is synced.
+    /// Returns whether the log cannot go on to its next segment before it is synced.
     pub(super) fn is_overdue(&self) -> bool {
         self.log.is_overdue()
     }
@@ -159,8 +159,8 @@ impl ReplicaFiles {
             return Ok(());
         }
         if self.syncing {
-            // It syncs all there is, and that may succeed only because the sync under way has failed and left nothing to
-            // do: until that one has reported, no more is durable than was before it.
+            // It syncs all there is, and that may succeed only because the sync under way has failed and left nothing
+            // to do: until that one has reported, no more is durable than was before it.
             self.unproven.get_or_insert(self.log.synced_upto());
         }
         recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())

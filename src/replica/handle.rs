@@ -22,7 +22,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// What the thread of a replica is told.
+/// An input of the replica's thread.
 pub enum ReplicaEvent {
     /// An offer of the leader, as bytes.
     Offer(Bytes, oneshot::Sender<AppendAnswer>),
@@ -66,9 +66,9 @@ struct ReplicaShared {
 
 /// Somebody wants this replica to lead, and waits for the epoch in which it will, or why not.
 pub struct PromotionRequest {
-    /// Whatever other nodes may have.
+    /// True if records that other nodes may have do not matter.
     pub force: bool,
-    /// Where the answer goes.
+    /// The recipient of the answer.
     pub reply: oneshot::Sender<Result<Epoch, String>>,
 }
 
@@ -76,8 +76,8 @@ pub struct PromotionRequest {
 const OFFERS: usize = 16;
 
 impl ReplicaHandle {
-    /// A handle for a replica that is about to run. What it applies is seen in `view`; `backlog` keeps its newest records, for
-    /// a leader that has lost them.
+    /// A handle for a replica that is about to run. What it applies is seen in `view`; `feed` keeps its newest records,
+    /// for a leader that has lost them.
     pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>) -> Self {
         let queue = BoundedQueue::new(OFFERS, 2 * limits::MAX_OFFER_BYTES);
         let (promotions, wanted) = mpsc::channel(1);
@@ -86,7 +86,7 @@ impl ReplicaHandle {
         Self { shared: Arc::new(ReplicaShared { view, feed, queue, at_once, members, promotions, wanted, ended }) }
     }
 
-    /// What this replica serves.
+    /// Gives the view that this replica serves.
     pub fn view(&self) -> &Arc<DatabaseView> {
         &self.shared.view
     }
@@ -169,7 +169,7 @@ impl ReplicaHandle {
         self.shared.queue.take(into, Some(Duration::ZERO));
     }
 
-    /// Whether nothing waits for the replica's thread.
+    /// Returns whether nothing waits for the replica's thread.
     pub fn is_idle(&self) -> bool {
         self.shared.queue.is_empty()
     }

@@ -7,8 +7,8 @@ use crate::{
 };
 
 impl<T> Replica<T> {
-    /// As [`Replica::offered`], if that takes no longer than it takes to append and apply the records of the offer; else nothing
-    /// has happened, and `reply` is given back.
+    /// As [`Replica::offered`], if that takes no longer than it takes to append and apply the records of the offer;
+    /// else nothing has happened, and `reply` is given back.
     ///
     /// # Errors
     /// Where to answer later.
@@ -29,8 +29,9 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Whether an offer goes on in the epoch in which this replica stands, and asks for nothing to be noted in the MANIFEST, loaded or
-    /// begun; and the disk, if there is one, is not busy with what this replica has asked for.
+    /// Returns whether an offer continues the epoch in which this replica stands, and asks for nothing to be noted in
+    /// the MANIFEST, loaded or begun; and whether the disk, if there is one, is not busy with a request of this
+    /// replica.
     fn is_no_more_than_records(&self, offer: &AppendRequest<'_>) -> bool {
         let Some(held) = &self.held else { return false };
         offer.command == AppendCommand::Append

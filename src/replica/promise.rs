@@ -1,4 +1,4 @@
-//! What a replica promises to a node that is about to lead, and what it keeps of the cluster.
+//! The promise of a replica to a node that is about to lead, and its record of the cluster's members.
 
 use super::{ReplicaAction, ReplicaFiles, Replica};
 use crate::{
@@ -14,12 +14,14 @@ impl<T> Replica<T> {
         self.epoch.max(self.promised)
     }
 
-    /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a restart.
+    /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a
+    /// restart.
     pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
         let by = (offer.epoch, offer.leader);
         if self.held.is_none() {
-            // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica from whoever
-            // leads in the end. Only what is being loaded must not be gone on with for the leader that is replaced.
+            // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica
+            // from whoever leads in the end. Only what is being loaded must not be gone on with for the leader that is
+            // replaced.
             if self.loading {
                 (self.promised, self.promised_to) = (offer.epoch, Some(by));
             }

@@ -1,4 +1,4 @@
-//! What a replica does for its files as time passes, and what becomes of them when the disk fails or somebody takes them away.
+//! The upkeep of a replica's files as time passes, and their end when the disk fails or somebody takes them away.
 
 use super::{ReplicaAction, Replica, files::ReplicaFiles};
 use crate::{
@@ -80,7 +80,7 @@ impl<T> Replica<T> {
         }
     }
 
-    /// When [`Replica::tick`] has something to do again.
+    /// Gives the time at which [`Replica::tick`] has something to do again.
     pub fn next_tick(&self) -> Option<Monotonic> {
         self.held.as_ref().and_then(|held| held.files.as_ref()).and_then(ReplicaFiles::next)
     }
@@ -93,7 +93,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// The files cannot be written any more. Those that were taken away are not made anew: whoever took them may want the place.
+    /// The files cannot be written any more. Those that were taken away are not made anew: whoever took them may want
+    /// the place.
     pub(super) fn give_up_files(&mut self, what: &str, error: &FileError, actions: &mut Vec<ReplicaAction<T>>) {
         if let Some(held) = &mut self.held {
             held.files = None;

@@ -6,19 +6,19 @@ use std::collections::BTreeMap;
 /// A replica, as its leader counts them.
 pub type PeerIndex = u32;
 
-/// How far one replica is.
+/// The progress of one replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerProgress {
     /// The last record it has applied.
     pub applied: Sequence,
     /// The last record it has synced; `None` if it keeps no files.
     pub synced: Option<Sequence>,
-    /// Whether it answered its last exchange in time.
+    /// True if it answered its last exchange in time.
     pub connected: bool,
 }
 
-/// How far all replicas are. What a replica has once acknowledged stays acknowledged, also when it goes away, for as long
-/// as it is served.
+/// The progress of all replicas. A record that a replica has once acknowledged stays acknowledged, also when the
+/// replica goes away, for as long as it is served.
 #[derive(Clone, Debug, Default)]
 pub struct AckProgress {
     peers: BTreeMap<PeerIndex, PeerProgress>,
@@ -42,7 +42,7 @@ impl AckProgress {
         self.peers.remove(&peer);
     }
 
-    /// How many replicas have applied a record.
+    /// Counts the replicas that have applied a record.
     pub fn acks(&self, sequence: Sequence) -> u32 {
         self.peers.values().filter(|standing| standing.applied >= sequence).count() as u32
     }
@@ -57,12 +57,12 @@ impl AckProgress {
         self.peers.values().filter_map(|standing| standing.synced).max().unwrap_or(0)
     }
 
-    /// Whether waiting for a replica has a point: one is connected that can do what is asked.
+    /// Returns whether waiting for a replica has a point: one is connected that can do what is asked.
     pub fn may_ack(&self, durable: bool) -> bool {
         self.peers.values().any(|standing| standing.connected && (!durable || standing.synced.is_some()))
     }
 
-    /// Whether any replica that is known keeps files.
+    /// Returns whether any replica that is known keeps files.
     pub fn keeps_files(&self) -> bool {
         self.peers.values().any(|standing| standing.synced.is_some())
     }

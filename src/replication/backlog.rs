@@ -23,7 +23,7 @@ struct BacklogRing {
     most_bytes: usize,
 }
 
-/// What there is behind a sequence.
+/// The records behind a sequence, as far as they are in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BacklogRead {
     /// The records that follow it, at least one.

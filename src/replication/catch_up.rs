@@ -1,4 +1,4 @@
-//! Where the records for one replica come from: memory, and behind that the log.
+//! The sources of the records for one replica: memory, and behind that the log.
 
 use super::{ReplicationBacklog, BacklogRead};
 use crate::{
@@ -29,8 +29,8 @@ pub struct PeerCatchUp {
 }
 
 impl PeerCatchUp {
-    /// What follows the record `after`, up to the last one that the leader has applied: some hundred KiB at most, unless
-    /// one record is larger. Reads the disk when the records are no longer in memory.
+    /// Gives the records that follow `after`, up to the last one that the leader has applied: some hundred KiB at most,
+    /// unless one record is larger. Reads the disk when the records are no longer in memory.
     ///
     /// # Errors
     /// If the log cannot be read; a snapshot helps then too.

@@ -1,17 +1,18 @@
-//! Where the leader is, as far as a follower can tell: whom it announces itself to, and whom to next. A state machine.
+//! A follower's search for the leader: the node it announces itself to, and the next one to try. A state machine.
 //!
-//! The leader may have changed while the follower was away. It announces itself to the one that it was told of last, and, where
-//! that one does not take the announcement, to all other nodes that it knows, in turn. A node that follows somebody itself sends it
-//! on to its own leader.
+//! The leader may have changed while the follower was away. It announces itself to the one that it was told of last,
+//! and, where that one does not take the announcement, to all other nodes that it knows, in turn. A node that follows
+//! somebody itself sends it on to its own leader.
 
 use crate::limits;
 
-/// Announcements that follow each other at once because each sends on to another. Nodes that follow each other would go on for ever.
+/// Announcements that follow each other at once because each sends on to another. Nodes that follow each other would go
+/// on for ever.
 const MOST_HOPS: usize = 4;
 /// Nodes that a follower remembers: those of the cluster, and some that it was sent on to.
 const MOST_NODES: usize = 2 * limits::MAX_REPLICAS;
 
-/// What has come of an announcement.
+/// The result of an announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnounceResult {
     /// A leader has taken it, and will send an offer.
@@ -55,7 +56,7 @@ impl LeaderDiscovery {
         self.urls.first().map(String::as_str)
     }
 
-    /// Whom the next announcement goes to.
+    /// Gives the recipient of the next announcement.
     pub fn next(&self) -> Option<&str> {
         self.urls.get(self.at).map(String::as_str)
     }
@@ -70,7 +71,7 @@ impl LeaderDiscovery {
         }
     }
 
-    /// What has come of the announcement to [`Self::next`]. Tells whether the next one is to go out at once.
+    /// Takes the result of the announcement to [`Self::next`]. Returns whether the next one is to go out at once.
     pub fn announced(&mut self, announced: AnnounceResult) -> bool {
         match announced {
             AnnounceResult::Taken => {
@@ -89,7 +90,7 @@ impl LeaderDiscovery {
         }
     }
 
-    /// Where this node is among those that are known, from now on.
+    /// Gives the index of a node among those that are known, adding it if need be.
     fn index_of(&mut self, url: String) -> usize {
         if let Some(at) = self.urls.iter().position(|known| *known == url) {
             return at;

@@ -17,17 +17,17 @@ pub struct LeaderState {
     pub identity: DatabaseIdentity,
     /// Its epoch.
     pub epoch: Epoch,
-    /// How the epochs before it ended.
+    /// The end of each epoch before it.
     pub epochs: Arc<EpochTable>,
-    /// Where it stands.
+    /// The leader's last position, with digest and chain.
     pub last: StateId,
-    /// Whether a write waits for a replica's sync.
+    /// True if a write waits for a replica's sync.
     pub durable: bool,
-    /// Who belongs to the cluster.
+    /// The members of the cluster.
     pub members: Arc<ClusterMembers>,
 }
 
-/// What follows from a hello.
+/// The way in which a follower can catch up, or the reason why it cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatchUpPlan {
     /// It is on this history: records from there on.

@@ -1,4 +1,4 @@
-//! What a node can give of its history: its newest snapshot, and records behind a position.
+//! The history that a node can give to others: its newest snapshot, and records behind a position.
 
 use super::{PeerCatchUp, ReplicationBacklog, CatchUpRecords, BacklogRead};
 use crate::{
@@ -33,7 +33,7 @@ pub struct SnapshotUpload {
     _turn: OwnedSemaphorePermit,
 }
 
-/// What comes of asking for a snapshot.
+/// The answer to a request for a snapshot.
 pub enum SnapshotOffer {
     /// This file.
     File(SnapshotUpload),
@@ -44,7 +44,7 @@ pub enum SnapshotOffer {
 }
 
 impl HistorySource {
-    /// What a node with this directory and these records can give.
+    /// Makes the source of a node with this directory and these records.
     pub fn new(disk: Option<Arc<dyn Disk>>, feed: Arc<ReplicationBacklog>) -> Self {
         Self { disk, feed, turn: Arc::new(Semaphore::new(1)) }
     }
@@ -52,7 +52,7 @@ impl HistorySource {
     /// Opens the newest snapshot.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the newest snapshot cannot be opened.
     pub fn snapshot(&self) -> Result<SnapshotOffer, FileError> {
         let Some(disk) = &self.disk else { return Ok(SnapshotOffer::None) };
         let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else { return Ok(SnapshotOffer::Busy) };
@@ -62,7 +62,8 @@ impl HistorySource {
         Ok(SnapshotOffer::File(SnapshotUpload { file, bytes, _turn: turn }))
     }
 
-    /// Records behind `after`, up to `last`: some MiB of them. Empty: there is none. `None`: they are gone. Reads the disk.
+    /// Records behind `after`, up to `last`: some MiB of them. Empty: there is none. `None`: they are gone. Reads the
+    /// disk.
     ///
     /// # Errors
     /// If the log cannot be read.

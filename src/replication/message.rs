@@ -1,4 +1,4 @@
-//! What nodes say to each other, as bytes.
+//! The messages that nodes send each other, as bytes.
 //!
 //! bincode behind a version; records follow an offer as they are in the log, with their own checksums. Decoding never
 //! allocates for more than was received.
@@ -30,7 +30,7 @@ const _: () = assert!(limits::EPOCHS_REMEMBERED * 16 + limits::MAX_REPLICAS * li
 /// One run of one process: drawn at random at its start.
 pub type NodeId = u128;
 
-/// What a leader wants of a replica.
+/// The request that an offer makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AppendCommand {
     /// Say where you are; change nothing.
@@ -39,11 +39,11 @@ pub enum AppendCommand {
     Promise,
     /// You are on my history: apply what follows `after`.
     Append,
-    /// What I have in records does not reach you: load a snapshot.
+    /// The leader's records do not reach back to the replica's state: load a snapshot.
     InstallSnapshot,
 }
 
-/// Who belongs to a cluster, as its leader knows it: URLs.
+/// The members of a cluster, as its leader knows them: URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct ClusterMembers {
     /// The leader.
@@ -53,7 +53,7 @@ pub struct ClusterMembers {
 }
 
 impl ClusterMembers {
-    /// Whether there is room for them in a MANIFEST.
+    /// Checks that they fit into a MANIFEST.
     fn check(&self) -> Result<(), String> {
         let is_long = |url: &String| url.len() > limits::MAX_URL_BYTES;
         if self.replicas.len() > limits::MAX_REPLICAS || is_long(&self.leader) || self.replicas.iter().any(is_long) {
@@ -72,17 +72,17 @@ pub struct AppendRequest<'a> {
     pub leader: NodeId,
     /// Its epoch.
     pub epoch: Epoch,
-    /// How the epochs before it ended; left out (empty) once the replica is known to be in this epoch.
+    /// The end of each epoch before it; left out (empty) once the replica is known to be in this epoch.
     pub epochs: EpochTable,
-    /// Where the leader stands.
+    /// The leader's last position, with digest and chain.
     pub last: StateId,
-    /// What is wanted.
+    /// The request.
     pub command: AppendCommand,
     /// For [`AppendCommand::Append`]: the position of the replica that the leader has found to be on its history.
     pub after: Position,
     /// Answer only once everything is synced.
     pub durable: bool,
-    /// Who else there is; left out where the replica knows it.
+    /// The other members; left out where the replica knows them.
     pub members: Option<ClusterMembers>,
     /// Whole records, as they are in the log.
     pub records: &'a [u8],
@@ -156,7 +156,7 @@ impl<'a> AppendRequest<'a> {
     /// Reads an offer; its records are the rest of `bytes`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the bytes are cut off, of another version, or do not encode an offer: a message for the log.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
         check_version(bytes)?;
         let (head, used): (AppendRequestHead, usize) =
@@ -185,12 +185,12 @@ impl<'a> AppendRequest<'a> {
     }
 }
 
-/// Where a follower says that it stands.
+/// The state that a follower reports.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct NodeState {
     /// This run of the follower.
     pub node: NodeId,
-    /// Where it can be reached.
+    /// The URL by which others reach it.
     pub url: String,
     /// The database it holds; `None` as long as it holds nothing.
     pub database: Option<u128>,
@@ -202,7 +202,7 @@ pub struct NodeState {
     pub chain: u64,
     /// The last record it has synced; `None` if it keeps no files.
     pub synced: Option<Sequence>,
-    /// What it holds is not its leader's history: only a snapshot helps.
+    /// True if it holds another history than its leader: only a snapshot helps.
     pub diverged: bool,
     /// It follows the leader's files and wants notices, no records.
     pub local: bool,
@@ -221,14 +221,14 @@ impl NodeState {
     /// From bytes.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// If the bytes are cut off, of another version, or do not encode a hello: a message for the log.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let hello: Self = decode(bytes)?;
         check_epoch(hello.epoch.max(hello.position.epoch)).map(|()| hello)
     }
 }
 
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AppendOutcome {
     /// All of it is applied, or was before.
@@ -252,9 +252,9 @@ pub enum AppendOutcome {
 /// From a replica to its leader.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AppendAnswer {
-    /// What became of the offer.
+    /// The result of the offer.
     pub outcome: AppendOutcome,
-    /// Where the replica stands now.
+    /// The state of the replica now.
     pub hello: NodeState,
 }
 
@@ -269,7 +269,7 @@ impl AppendAnswer {
     /// From bytes.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// If the bytes are cut off, of another version, or do not encode an answer: a message for the log.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let answer: Self = decode(bytes)?;
         check_epoch(answer.hello.epoch.max(answer.hello.position.epoch)).map(|()| answer)

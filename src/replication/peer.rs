@@ -1,8 +1,8 @@
 //! A leader's side of one replica: one exchange in flight, and what it learns from the answers.
 //!
 //! A state machine. Its owner asks [`PeerReplication::next_send`] what to do, sends the offer, and reports back by
-//! [`PeerReplication::answered`] or [`PeerReplication::failed`]. While an offer is under way, the next records gather in the feed and go out
-//! together with the next one.
+//! [`PeerReplication::answered`] or [`PeerReplication::failed`]. While an offer is under way, the next records gather in the feed and go
+//! out together with the next one.
 
 use super::{
     AppendAnswer, PeerCatchUp, AppendCommand, ReplicationBacklog, CatchUpRecords, NodeState, LeaderState, ClusterMembers, NodeId, AppendRequest, AppendOutcome, PeerProgress, CatchUpPlan, follower_check,
@@ -18,7 +18,7 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What to do next for a replica.
+/// The next step for a replica.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextSend {
     /// Send this, the head of the offer, then records, and wait so many milliseconds for the answer.
@@ -27,7 +27,7 @@ pub enum NextSend {
     Rest(Monotonic),
 }
 
-/// What an exchange has told the leader.
+/// A fact that the leader learns from an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
     /// The replica stands there.
@@ -42,10 +42,10 @@ pub enum PeerEvent {
     StepDown(Epoch),
 }
 
-/// What is known of a replica, for `/status`.
+/// The state of a replica, for `/status`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PeerStatus {
-    /// Where it is.
+    /// Its URL.
     pub url: String,
     /// `unknown`, `streaming`, `syncing`, `refused`, `away`.
     pub state: &'static str,
@@ -66,7 +66,7 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
-    /// Where it is.
+    /// Gives its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -98,23 +98,23 @@ pub struct PeerReplication {
     catch_up: PeerCatchUp,
     /// The last hello.
     hello: Option<NodeState>,
-    /// Whether that was of another database.
+    /// True if that was a state of another database.
     holds_other: bool,
-    /// What was asked for in the exchange under way, and whether it carries records.
+    /// The command of the exchange under way, and whether it carries records.
     in_flight: Option<(AppendCommand, bool)>,
-    /// Whether the replica has applied an offer since it was last judged.
+    /// True if the replica has applied an offer since it was last classified.
     confirmed: bool,
     /// Offers with records that failed since the last that did not.
     slow: u32,
     failures: u32,
     failed_exchanges: u64,
     rest_until: Monotonic,
-    /// When the last offer went out; `None`: there was none, or what it was is of no interest any more.
+    /// The time at which the last offer went out; `None`: there was none, or its time no longer matters.
     sent: Option<Monotonic>,
     answered: Option<Monotonic>,
     away_since: Option<Monotonic>,
     alarmed: Option<String>,
-    /// Who the replica knows to belong to the cluster, and who it was told in the exchange under way.
+    /// The members that the replica knows, and those that it is sent in the exchange under way.
     knows: Option<Arc<ClusterMembers>>,
     telling: Option<Arc<ClusterMembers>>,
 }
@@ -148,7 +148,7 @@ impl PeerReplication {
         self.hello.as_ref().map(|hello| hello.node)
     }
 
-    /// Where the replica is.
+    /// Gives the replica's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -160,7 +160,7 @@ impl PeerReplication {
         }
     }
 
-    /// What to do now. What goes wrong in the leader's own files is told.
+    /// Decides the next step. Errors in the leader's own files are reported in `told`.
     pub fn next_send(&mut self, now: Monotonic, lead: &LeaderState, feed: &ReplicationBacklog, disk: &dyn Disk, told: &mut Vec<PeerEvent>) -> NextSend {
         assert!(self.in_flight.is_none(), "one exchange at a time");
         if now < self.rest_until {
@@ -217,7 +217,8 @@ impl PeerReplication {
             && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
     }
 
-    /// Whether the replica stands in this epoch: it has the table of those before, then, and does not look at another.
+    /// Returns whether the replica stands in this epoch: it has the table of those before, then, and does not look at
+    /// another.
     fn is_in(&self, epoch: Epoch) -> bool {
         self.hello.as_ref().is_some_and(|hello| hello.position.epoch == epoch)
     }
@@ -300,7 +301,8 @@ impl PeerReplication {
             }
         };
         match self.state {
-            // That it is on this history counts once it has applied an offer, which it does only if that follows its own.
+            // That it is on this history counts once it has applied an offer, which it does only if that follows its
+            // own.
             PeerState::Streaming(at) if has_followed => {
                 self.confirmed = true;
                 told.push(PeerEvent::Progress(PeerProgress { applied: at.sequence, synced: hello.synced, connected: true }));
@@ -312,7 +314,7 @@ impl PeerReplication {
         self.hello = Some(hello);
     }
 
-    /// Who belongs to the cluster is known to a run of a replica once it has followed an offer that says it.
+    /// Notes that a run of a replica knows the members, once it has followed an offer that names them.
     fn note_what_it_knows(&mut self, node: NodeId, has_followed: bool) {
         if self.node() != Some(node) {
             self.knows = None;
@@ -348,7 +350,7 @@ impl PeerReplication {
         }
     }
 
-    /// Whether it waits out a pause that new records do not end.
+    /// Returns whether it waits out a pause that new records do not end.
     pub fn is_waiting(&self, now: Monotonic) -> bool {
         now < self.rest_until || !matches!(self.state, PeerState::Streaming(_))
     }

@@ -15,13 +15,13 @@ use append_connection::{HttpResponse, AppendConnection};
 
 /// Patience for a connection, and for messages of a few bytes.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
-/// How long a snapshot that is being sent may pause.
+/// Time for which a snapshot that is being sent may pause.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Which database a leader leads, where it answers a follower.
+/// Header by which a leader states its database to a follower.
 pub const DATABASE_HEADER: &str = "memdb-database";
 const TOO_LATE: &str = "no answer in time";
 
-/// Why an exchange failed.
+/// The reason why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// Nothing listens there.
@@ -47,7 +47,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Whether asking again soon may go better: the way was bad, or the node is busy, starting or stopping.
+    /// Returns whether asking again soon may go better: the way was bad, or the node is busy, starting or stopping.
     pub fn may_pass(&self) -> bool {
         matches!(self, LinkError::Lost(_) | LinkError::Refused { status: 408 | 429 | 500.., .. })
     }
@@ -68,7 +68,7 @@ impl From<reqwest::Error> for LinkError {
     }
 }
 
-/// Whether a node may be at this address.
+/// Returns whether this can be the address of a node.
 pub fn is_address(url: &str) -> bool {
     url.parse::<Url>().is_ok_and(|url| url.scheme() == "http" && url.has_host())
 }
@@ -120,7 +120,7 @@ impl PeerLink {
         Self { patience, ..self }
     }
 
-    /// Where the node is.
+    /// Gives the node's URL.
     pub fn base(&self) -> &str {
         self.update.as_str().trim_end_matches("/update")
     }
@@ -128,7 +128,8 @@ impl PeerLink {
     /// Sends an offer, its head, then records, and waits up to `patience` for the answer.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came within `patience`, [`LinkError::Refused`]
+    /// if the replica did not take the offer, [`LinkError::Strange`] if its answer cannot be read.
     pub async fn append(&self, parts: &[Bytes], patience: Duration) -> Result<AppendAnswer, LinkError> {
         let answered = tokio::time::timeout(patience, self.offers.post(parts)).await;
         let HttpResponse { status, body } = answered.map_err(|_| LinkError::Lost(TOO_LATE.to_owned()))??;
@@ -141,7 +142,8 @@ impl PeerLink {
     /// Announces a follower to its leader; tells the database that it leads, unless it is of an earlier release.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::NotLeader`] if the node is a follower itself, [`LinkError::NothingThere`] or [`LinkError::Lost`] if
+    /// no answer came, [`LinkError::Refused`] if it does not let this one in.
     pub async fn announce(&self, hello: &NodeState) -> Result<Option<u128>, LinkError> {
         let request = self.http.post(self.sync.clone()).header(header::CONTENT_TYPE, HELLO_TYPE);
         let response = self.send(request.timeout(CONNECT_TIMEOUT).body(hello.encode())).await?;
@@ -152,7 +154,8 @@ impl PeerLink {
     /// Tells a local replica that there is something new in the files.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] for any other
+    /// answer.
     pub async fn notice(&self) -> Result<(), LinkError> {
         // Said outright: a POST without a body has no length by itself.
         let request = self.http.post(self.update.clone()).header(header::CONTENT_LENGTH, "0");
@@ -162,7 +165,8 @@ impl PeerLink {
     /// Asks a node of any role where it stands.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] for another status
+    /// than 200, [`LinkError::Strange`] if the answer holds no position.
     pub async fn position(&self) -> Result<(Epoch, Sequence), LinkError> {
         let request = self.http.get(self.status.clone()).timeout(CONNECT_TIMEOUT);
         let status = self.send(request).await?.bytes().await?;
@@ -178,7 +182,8 @@ impl PeerLink {
     /// pieces.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::NotLeader`] if the node has none to give as it is a follower, [`LinkError::NothingThere`] or
+    /// [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] if the node is busy or does not let this one in.
     pub async fn snapshot(&self) -> Result<Option<SnapshotDownload>, LinkError> {
         let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
         let response = tokio::time::timeout(self.patience, self.send(request));
@@ -189,7 +194,8 @@ impl PeerLink {
     /// Asks for records of a database behind a position: some of them; empty: none; `None`: they are gone.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] if the node does
+    /// not let this one in.
     pub async fn records(&self, after: PositionToken) -> Result<Option<Bytes>, LinkError> {
         let mut url = self.sync.clone();
         url.set_query(Some(&format!("after={after}")));
@@ -245,7 +251,7 @@ impl SnapshotDownload {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// As [`LinkError`] says.
+    /// [`LinkError::Lost`] if the connection breaks, or nothing comes for longer than the link's patience.
     pub async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
         let piece = tokio::time::timeout(self.patience, self.response.chunk());
         Ok(piece.await.map_err(|_| LinkError::Lost("the snapshot has stopped coming".into()))??)

@@ -1,12 +1,14 @@
 //! `memdb promote` as a state machine: asks every node that the candidate knows, and has each promise an epoch.
 //!
-//! The owner carries out each [`PromotionAction`], in any order and at any pace, and reports every answer, or that there was
-//! none in time. Three rounds at most, each in a later epoch than the one before. A round has these steps, and each ends with its
-//! last answer:
+//! The owner carries out each [`PromotionAction`], in any order and at any pace, and reports every answer, or that
+//! there was none in time. Three rounds at most, each in a later epoch than the one before. A round has these steps,
+//! and each ends with its last answer:
 //!
-//! 1. The candidate itself says where it stands, then all other nodes do. [`mod@candidacy`] decides whether it may lead, and in which epoch.
-//! 2. Whoever leads promises the epoch. It comes first because it has to hear of the promotion from the candidate: it says then
-//!    where its log ends. Once others have promised they refuse its records, so it would stop without having said that.
+//! 1. The candidate itself says where it stands, then all other nodes do. [`mod@candidacy`] decides whether it may
+//!    lead, and in which epoch.
+//! 2. Whoever leads promises the epoch. It comes first because it has to hear of the promotion from the candidate: it
+//!    says then where its log ends. Once others have promised they refuse its records, so it would stop without having
+//!    said that.
 //! 3. The candidate promises the epoch to itself, then all others do.
 
 use super::{AppendAnswer, PolledNode, NodeState, ClusterMembers, NodeId, AppendRequest, promotion_check, has_promised, may_skip_promise};
@@ -23,7 +25,7 @@ use std::collections::VecDeque;
 const PROMISE_TIMEOUT_MS: u64 = 5_000;
 /// Rounds before the promotion is given up.
 const ROUNDS: usize = 3;
-/// What a person has to know when some nodes have promised and others have not.
+/// Advice for a person when some nodes have promised and others have not.
 const NOBODY_LEADS: &str = "Nobody may be leading now: try again, here or at another replica that keeps files";
 
 /// A replica that is to lead.
@@ -33,17 +35,17 @@ pub struct PromotionCandidate {
     pub identity: Option<DatabaseIdentity>,
     /// This run of it.
     pub node: NodeId,
-    /// Where it can be reached.
+    /// The URL by which others reach it.
     pub url: String,
     /// The nodes of the cluster, as its leader has told.
     pub members: ClusterMembers,
     /// The leader that its settings name.
     pub leader: Option<String>,
-    /// Whether it is to lead also without records that others may have.
+    /// True if it is to lead also without records that others may have.
     pub force: bool,
 }
 
-/// What a promotion wants done.
+/// An effect that a promotion's driver carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromotionAction {
     /// Give this offer to the candidate's own replica, and report to [`Promotion::answered_itself`].
@@ -68,20 +70,20 @@ pub struct ElectedLeader {
     pub node: NodeId,
     /// All other nodes that the candidate knows.
     pub others: Vec<String>,
-    /// Where the nodes stood that have answered, when they were asked and when they promised.
+    /// The positions of the nodes that have answered, when they were asked and when they promised.
     pub promised: Vec<Position>,
-    /// Whether it leads also without records that others may have.
+    /// True if it leads also without records that others may have.
     pub force: bool,
 }
 
-/// Who is asked.
+/// The recipient of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PromotionRecipient {
     Itself,
     Node(String),
 }
 
-/// What the answers that are waited for are about.
+/// The question that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PromotionStep {
     OwnState,
@@ -105,14 +107,14 @@ pub struct Promotion {
     under_way: usize,
     /// Those who are to promise in later steps of this round.
     later: VecDeque<Vec<PromotionRecipient>>,
-    /// What the candidate said of itself in this round.
+    /// The candidate's own report in this round.
     me: Option<NodeState>,
     asked: Vec<PolledNode>,
     /// The epoch of this round.
     epoch: Epoch,
-    /// Where the nodes stood that have answered, over all rounds.
+    /// The positions of the nodes that have answered, over all rounds.
     seen: Vec<Position>,
-    /// Why this round cannot succeed.
+    /// The reason why this round cannot succeed.
     trouble: Option<String>,
     ended: Option<Result<ElectedLeader, String>>,
 }
@@ -151,7 +153,7 @@ impl Promotion {
         promotion
     }
 
-    /// What to do now. `random` is any number; an epoch may be drawn by it.
+    /// Gives the next action. `random` is any number; an epoch may be drawn by it.
     pub fn poll(&mut self, random: u64) -> PromotionAction {
         loop {
             match &self.ended {
@@ -187,8 +189,8 @@ impl Promotion {
         }
     }
 
-    /// The candidate's own replica has answered; `None`: it is stopping. `ended` is the end of the last epoch that it knows to have
-    /// ended.
+    /// The candidate's own replica has answered; `None`: it is stopping. `ended` is the end of the last epoch that it
+    /// knows to have ended.
     pub fn answered_itself(&mut self, answer: Option<AppendAnswer>, ended: Option<Position>) {
         if self.ended.is_some() {
             return;
@@ -359,8 +361,8 @@ mod tests {
         Promotion::new(PromotionCandidate { identity: Some(IDENTITY), node: 1, url: "me".into(), members, leader, force })
     }
 
-    /// Runs it; `answers` gives what a node (`me` is the candidate itself) says to a command in an epoch, if anything. Gives the
-    /// order of the promises, and the end.
+    /// Runs it; `answers` gives what a node (`me` is the candidate itself) says to a command in an epoch, if anything.
+    /// Gives the order of the promises, and the end.
     fn run(
         mut promotion: Promotion,
         mut answers: impl FnMut(&str, AppendCommand, Epoch) -> Option<AppendAnswer>,

@@ -1,13 +1,13 @@
-//! Whether a replica may lead, and in which epoch: the arithmetic of `memdb promote`.
+//! Decides whether a replica may lead, and in which epoch: the arithmetic of `memdb promote`.
 //!
 //! The candidate asks every node it knows where it stands ([`check_promotion`]), has each of them promise its epoch
-//! ([`has_promised`]), takes what others have more of its history, and leads. A node that has promised follows nobody of an
-//! earlier epoch and leads no more, so from then on nothing is acknowledged there that the new leader might lack.
+//! ([`has_promised`]), takes what others have more of its history, and leads. A node that has promised follows nobody
+//! of an earlier epoch and leads no more, so from then on nothing is acknowledged there that the new leader might lack.
 //!
-//! A promise does what the first phase of Paxos does (Lamport, "Paxos Made Simple", 2001), but nobody counts majorities: which node
-//! is dead, and which only cannot be reached, a person decides, and says `--force`. So that two leaders who cannot reach
-//! each other never write the same epoch, the next epoch is taken only where all nodes have promised it; else it is drawn
-//! from the next million.
+//! A promise does what the first phase of Paxos does (Lamport, "Paxos Made Simple", 2001), but nobody counts
+//! majorities: which node is dead, and which only cannot be reached, a person decides, and says `--force`. So that two
+//! leaders who cannot reach each other never write the same epoch, the next epoch is taken only where all nodes have
+//! promised it; else it is drawn from the next million.
 
 use super::{AppendAnswer, NodeState, AppendOutcome};
 use crate::{
@@ -21,15 +21,15 @@ const DRAWN_FROM: u64 = 1 << 20;
 /// Another node, and what it has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolledNode {
-    /// Where it is.
+    /// Its URL.
     pub url: String,
-    /// Whether it is the leader that the candidate has followed.
+    /// True if it is the leader that the candidate has followed.
     pub is_leader: bool,
-    /// Where it stands; `None` if it did not answer.
+    /// Its state; `None` if it did not answer.
     pub hello: Option<NodeState>,
 }
 
-/// Why a replica does not lead. The message says what to do.
+/// The reason why a replica does not lead. The message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromotionRefusal {
     /// It holds nothing that it could lead with.
@@ -40,11 +40,11 @@ pub enum PromotionRefusal {
         "{url} is at {theirs}, and this replica at {ours}: promote that one, or lose what it has more by `--force`"
     )]
     Ahead {
-        /// Where the other is.
+        /// The URL of the other node.
         url: String,
-        /// Where it stands.
+        /// The position of the other node.
         theirs: Position,
-        /// Where this one stands.
+        /// The position of this node.
         ours: Position,
     },
     /// Another may have records that this one lacks.
@@ -53,9 +53,9 @@ pub enum PromotionRefusal {
     /// Another has promised, or leads in, this epoch or a later one.
     #[error("{url} has seen epoch {epoch}: another is about to lead. See `memdb status` there, and try again")]
     Later {
-        /// Where the other is.
+        /// The URL of the other node.
         url: String,
-        /// What it has seen.
+        /// The epoch that it has seen.
         epoch: Epoch,
     },
 }
@@ -65,7 +65,8 @@ pub enum PromotionRefusal {
 /// Forced, only what it holds itself can stand in the way.
 ///
 /// # Errors
-/// Why it may not.
+/// [`PromotionRefusal::Unfit`] if this node holds no database, not its leader's history, or no files. Unless forced,
+/// [`PromotionRefusal::Ahead`] if another has records that this one lacks, and [`PromotionRefusal::Silent`] if one did not answer.
 pub fn check_promotion(me: &NodeState, others: &[PolledNode], force: bool, random: u64) -> Result<Epoch, PromotionRefusal> {
     if me.database.is_none() || me.position == Position::ZERO {
         return Err(PromotionRefusal::Unfit("holds no database yet: wait until it is ready"));
@@ -79,8 +80,8 @@ pub fn check_promotion(me: &NodeState, others: &[PolledNode], force: bool, rando
     let ours = |hello: &&NodeState| hello.database == me.database;
     let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
     if !force {
-        // The leader hands over what it has more, but only of the epoch that this one stands in: of a later one it cannot be
-        // told here what of the earlier ones it goes on from. What nobody who answers can give is in the way.
+        // The leader hands over what it has more, but only of the epoch that this one stands in: of a later one it
+        // cannot be told here what of the earlier ones it goes on from. What nobody who answers can give is in the way.
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
         let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
         let most = given.fold(me.position, Position::max);
@@ -106,19 +107,20 @@ fn random_epoch_above(highest: Epoch, random: u64) -> Epoch {
     highest + 2 + random % DRAWN_FROM
 }
 
-/// Where the furthest of those stood who have promised, if a candidate that stands at `here` lacks some of that. They have
-/// followed and led nobody since, so it is all there is.
+/// Gives the newest position among the nodes that have promised, if a candidate at `here` is behind it. They accept no
+/// further records, so this is the end of the history.
 pub fn missing_tail(promised: impl IntoIterator<Item = Position>, here: Position) -> Option<Position> {
     promised.into_iter().max().filter(|most| *most > here && !planted(Defect::LeadsWithoutWhatItWasTold))
 }
 
-/// Whether the answer to [`super::Command::Promise`] is a promise of `epoch`.
+/// Returns whether the answer to [`super::Command::Promise`] is a promise of `epoch`.
 pub fn has_promised(answer: &AppendAnswer, epoch: Epoch) -> bool {
     answer.outcome == AppendOutcome::Applied && answer.hello.epoch == epoch
 }
 
-/// Whether a candidate that says `me` need not wait for a promise of whoever answers this: it is no node of this database, or
-/// holds nothing of it, so that it has nothing to note a promise in, and nothing that could be lacking.
+/// Returns whether a candidate that says `me` need not wait for a promise of whoever answers this: it is no node of
+/// this database, or holds nothing of it, so that it has nothing to note a promise in, and nothing that could be
+/// lacking.
 pub fn may_skip_promise(answer: &AppendAnswer, me: &NodeState) -> bool {
     answer.hello.database != me.database || answer.hello.position == Position::ZERO
 }

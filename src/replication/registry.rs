@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 /// Announcements that may wait for the leader's replication thread; one more is dropped, and comes again.
 const ANNOUNCEMENTS: usize = 64;
 
-/// Where announcements go and statuses come from. Cheap to clone.
+/// The meeting point of announcements and statuses of replicas. Cheap to clone.
 #[derive(Clone)]
 pub struct PeerRegistry {
     announcements: mpsc::Sender<NodeState>,
@@ -27,7 +27,7 @@ impl PeerRegistry {
         let _ = self.announcements.try_send(hello); // it announces itself until it hears from the leader
     }
 
-    /// How a replica is.
+    /// Notes the status of a replica.
     pub fn note(&self, peer: PeerIndex, status: PeerStatus) {
         self.statuses.lock().insert(peer, status);
     }
@@ -37,7 +37,7 @@ impl PeerRegistry {
         self.statuses.lock().remove(&peer);
     }
 
-    /// How all replicas are.
+    /// Gives the statuses of all replicas.
     pub fn statuses(&self) -> Vec<PeerStatus> {
         self.statuses.lock().values().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! What a leader takes back from its replicas when it has lost the end of its log.
+//! The tail that a leader takes back from its replicas when it has lost the end of its log.
 //!
 //! One writer per epoch makes what a replica has of the last epoch an extension of what the leader has.
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use std::cmp::Reverse;
 
-/// What the replicas' answers mean for a leader that starts.
+/// The meaning of the replicas' answers for a leader that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TailRecoveryPlan {
     /// Nobody has more.
@@ -23,8 +23,9 @@ pub enum TailRecoveryPlan {
     HigherEpoch(usize, Epoch),
 }
 
-/// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at `last`.
-/// `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the asker.
+/// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at
+/// `last`. `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the
+/// asker.
 pub fn plan(hellos: &[NodeState], database: u128, epoch: Epoch, last: u64, promised: Epoch) -> TailRecoveryPlan {
     let mine = || hellos.iter().enumerate().filter(|(_, hello)| hello.database == Some(database));
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > promised) {
@@ -40,7 +41,7 @@ pub fn plan(hellos: &[NodeState], database: u128, epoch: Epoch, last: u64, promi
     if ahead.is_empty() { TailRecoveryPlan::Nobody } else { TailRecoveryPlan::From(ahead) }
 }
 
-/// Why records could not be applied.
+/// The reason why records could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendTailError {
     /// They do not go on, or are damaged. Those before are applied: they did.
@@ -54,7 +55,8 @@ pub enum AppendTailError {
 /// Applies whole records that go on with what the store has; gives how many.
 ///
 /// # Errors
-/// As [`AppendTailError`] says.
+/// [`AppendTailError`] if the records cannot be decoded, do not continue this history, or lead to another digest than they
+/// state.
 pub fn append_tail(store: &mut Store, identity: &DatabaseIdentity, epoch: Epoch, mut records: &[u8]) -> Result<u64, AppendTailError> {
     let damaged = |bad: RecordError| AppendTailError::Foreign(bad.to_string());
     let mut applied = 0;

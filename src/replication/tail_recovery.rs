@@ -1,11 +1,12 @@
-//! What a node does before it leads, as a state machine: asks the nodes it knows whether one has led since, or has records that this
-//! log has lost, and fetches those.
+//! The recovery of a lost end of the log before a node leads, as a state machine: it asks the nodes it knows whether
+//! one has led since, or has records that this log has lost, and fetches those.
 //!
-//! After the machine went down, or the log had to be cut, replicas may have records that this log has lost. A node does not lead
-//! without records that it knows to exist. An empty directory whose replicas hold a database is an accident, and refused.
+//! After the machine went down, or the log had to be cut, replicas may have records that this log has lost. A node does
+//! not lead without records that it knows to exist. An empty directory whose replicas hold a database is an accident,
+//! and refused.
 //!
-//! The owner carries out each [`TailAction`], in any order and at any pace, and reports what came of it. What is right to take
-//! from whom is decided in `take_back.rs`.
+//! The owner carries out each [`TailAction`], in any order and at any pace, and reports what came of it. What is right
+//! to take from whom is decided in `take_back.rs`.
 
 use super::{AppendAnswer, TailRecoveryPlan, ElectedLeader, AppendTailError, NodeState, AppendRequest, plan, append_tail, missing_tail};
 use crate::{
@@ -17,12 +18,12 @@ use crate::{
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// How long other nodes are waited for if something may be missing here, and how long for the next records of a tail, in
-/// milliseconds.
+/// Time to wait for other nodes if something may be missing here, and for the next records of a tail, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
-/// How long otherwise, in milliseconds: only to hear whether another leads.
+/// Time to wait for them otherwise, in milliseconds: only to hear whether another leads.
 const SHORT_PATIENCE_MS: u64 = 1_000;
-/// How long whoever was elected waits for what those had who have promised, in milliseconds. Nobody leads meanwhile.
+/// Time that an elected node waits for records of the nodes that have promised, in milliseconds. Nobody leads
+/// meanwhile.
 const HAND_OVER_PATIENCE_MS: u64 = 60_000;
 /// The pause before a node is asked again, in milliseconds.
 const PAUSE_MS: u64 = 200;
@@ -30,7 +31,7 @@ const PAUSE_MS: u64 = 200;
 /// A node that is about to lead.
 #[derive(Clone, Debug)]
 pub struct StartingNode {
-    /// Where it can be reached.
+    /// The URL by which others reach it.
     pub url: String,
     /// The machine's boot.
     pub boot_id: String,
@@ -38,20 +39,21 @@ pub struct StartingNode {
     pub named: Vec<String>,
     /// The one of them that it was started to follow, if any.
     pub told_to_follow: Option<String>,
-    /// Whether its settings say that an empty directory is to become a new database, whatever others hold.
+    /// True if its settings say that an empty directory is to become a new database, whatever others hold.
     pub init: bool,
-    /// What other nodes have promised it, if it was promoted.
+    /// The promises of other nodes, if it was promoted.
     pub elected: Option<ElectedLeader>,
 }
 
-/// Whether a node begins by asking whether it may lead, rather than as a follower. `verb` says whether it was started with the verb of a
-/// leader: that is how an empty directory begins. A directory with a database goes on as what its node was last. Who led the latest
-/// epoch leads again, or nobody would, as all others wait for it. Who followed waits for whoever has led since.
+/// Returns whether a node begins by asking whether it may lead, rather than as a follower. `verb` says whether it was
+/// started with the verb of a leader: that is how an empty directory begins. A directory with a database goes on as
+/// what its node was last. A node that led the latest epoch leads again, or nobody would, as all others wait for it. A
+/// node that followed waits for whoever has led since.
 pub fn leads_at_start(manifest: Option<&Manifest>, verb: bool) -> bool {
     manifest.map_or(verb, |manifest| manifest.state.has_led())
 }
 
-/// What a start wants done.
+/// An effect that the driver of a start carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TailAction {
     /// Send this offer to the node at this URL, wait for the answer for so many milliseconds at most, and report to
@@ -63,7 +65,7 @@ pub enum TailAction {
     Wait(u64),
     /// Something a person should look at.
     Alarm(String),
-    /// What was recovered can no longer be used: read the files again.
+    /// The recovered state can no longer be used: read the files again.
     ReadAgain,
     /// Lead, from what is recovered now.
     Lead,
@@ -71,7 +73,7 @@ pub enum TailAction {
     Refused(TailRefusal),
 }
 
-/// Why a node does not lead. The message says what to do.
+/// The reason why a node does not lead. The message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TailRefusal {
     /// Records that it would lead without may be elsewhere.
@@ -83,25 +85,25 @@ pub enum TailRefusal {
     /// Another leads in a later epoch, or is about to.
     #[error("{told}")]
     Succeeded {
-        /// Where it is, if that is known.
+        /// Its URL, if that is known.
         by: Option<String>,
-        /// How it is known.
+        /// The evidence, for a person.
         told: String,
     },
 }
 
-/// Why a node gave no answer to the question where it stands.
+/// The reason why a node did not say where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeError {
     /// It does not run: nothing listens there.
     NotThere,
     /// The way to it was bad, or it is busy, starting or stopping: asking again may go better.
     MayPass(String),
-    /// What listens there is no node of this cluster, or does not let this one ask.
+    /// The node there is not one of this cluster, or does not let this one ask.
     Strange(String),
 }
 
-/// What is known of a node.
+/// The state of one node's answer.
 #[derive(Clone, Debug)]
 enum PolledState {
     /// It is to be asked at this time; why the last answer was none.
@@ -130,12 +132,12 @@ struct TailSource {
 /// Records are fetched from all sources in turn, again and again.
 #[derive(Clone, Debug)]
 struct TailFetch {
-    /// Whoever has the most is first.
+    /// The sources of the tail, the most advanced first.
     sources: Vec<TailSource>,
     /// The source that is asked next.
     at: usize,
     is_under_way: bool,
-    /// Where the log ended before anything was fetched, and at the begin of this turn.
+    /// The end of the log before anything was fetched, and at the beginning of this turn.
     before: Sequence,
     turn_began: Sequence,
     troubles: Vec<String>,
@@ -204,7 +206,7 @@ impl TailRecovery {
         self.nodes.iter().map(|node| node.url.as_str())
     }
 
-    /// What to do now.
+    /// Gives the next action.
     pub fn poll(&mut self, recovered: &mut RecoveredDatabase, now_ms: u64) -> TailAction {
         loop {
             if let Some(alarm) = self.alarms.pop_front() {
@@ -402,8 +404,8 @@ impl TailRecovery {
         None
     }
 
-    /// The source that was asked has given records (empty: no more; `None`: it has those behind the position no longer), or not;
-    /// then why.
+    /// The source that was asked has given records (empty: no more; `None`: it has those behind the position no
+    /// longer), or not; then why.
     pub fn fetched(&mut self, records: Result<Option<Bytes>, String>, recovered: &mut RecoveredDatabase) {
         let TailStep::Fetching(fetching) = &mut self.step else { return };
         fetching.is_under_way = false;
@@ -480,7 +482,7 @@ impl TailRecovery {
     }
 }
 
-/// Why a node does not lead that need not ask anybody to know it.
+/// Gives the reason not to lead that is known without asking anybody, if there is one.
 fn unasked(starter: &StartingNode, recovered: &RecoveredDatabase) -> Option<TailRefusal> {
     let state = &recovered.manifest.state;
     let own: Epoch = starter.elected.as_ref().map_or(state.epoch, |elected| elected.epoch);

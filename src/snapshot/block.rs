@@ -18,7 +18,7 @@ pub(super) const BLOCK_HEADER_BYTES: usize = 12;
 /// Longest payload: one read of log bytes may hold a whole record.
 pub(super) const MAX_BLOCK_BYTES: usize = crate::limits::MAX_SNAPSHOT_BLOCK_BYTES;
 
-/// What a block holds.
+/// The content of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockKind {
     /// A namespace, then words with their counts.
@@ -47,9 +47,9 @@ impl BlockKind {
 /// The end of a snapshot: what it is a state at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SnapshotTrailer {
-    /// Where the walk began.
+    /// The mark at which the walk began.
     pub start: StateId,
-    /// What the snapshot is a state at.
+    /// The mark that the snapshot is a state at.
     pub end: StateId,
     /// The time of the last record.
     pub time_ms: LoggedTime,

@@ -82,12 +82,12 @@ impl SnapshotLoader {
     }
 }
 
-/// What the blocks have led to, besides the store.
+/// The state that the blocks have led to, besides the store.
 #[derive(Default)]
 struct State {
     /// Chain and sequence behind the last record; `None`: there was none yet.
     reached: Option<(u64, Sequence)>,
-    /// Whether the last block was one of the image.
+    /// True if the last block was one of the image.
     in_image: bool,
 }
 
@@ -190,7 +190,7 @@ pub(super) struct BlockReader {
     name: String,
     identity: DatabaseIdentity,
     header: Option<FileHeader>,
-    /// Where in the file what is pending begins.
+    /// The offset in the file at which the pending bytes begin.
     at: u64,
     crc: u32,
     /// The begin of a block, or of the file's header.

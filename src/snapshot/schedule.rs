@@ -1,4 +1,4 @@
-//! When the backup on disk is made current: every second, if anything changed.
+//! Decides when the snapshot on disk is renewed: every second, if anything changed.
 //!
 //! While a snapshot is quick and small, one is published each time. Once it is not, the synced log stands in until it
 //! has outgrown the last snapshot.
@@ -6,10 +6,10 @@
 use super::PublishedSnapshot;
 use crate::{clock::Monotonic, format::FileError, limits, position::Sequence};
 
-/// When snapshots and background syncs happen.
+/// The intervals of snapshots and background syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotSettings {
-    /// How often the backup is made current, in milliseconds; 0: only at a stop.
+    /// Interval at which a snapshot is written, in milliseconds; 0: only at a stop.
     pub interval_ms: u64,
 }
 
@@ -19,7 +19,7 @@ impl Default for SnapshotSettings {
     }
 }
 
-/// What is due.
+/// The work that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DueWork {
     /// Nothing.
@@ -70,7 +70,8 @@ impl SnapshotSchedule {
         self.log_bytes += bytes;
     }
 
-    /// What is due at `now`, `sequence` being the last record, `running` whether a snapshot is under way.
+    /// Gives the work that is due at `now`, `sequence` being the last record, `running` whether a snapshot is under
+    /// way.
     pub fn due(&mut self, now: Monotonic, sequence: Sequence, running: bool) -> DueWork {
         if self.settings.interval_ms == 0 || now < self.next {
             return DueWork::Nothing;
@@ -119,7 +120,7 @@ impl SnapshotSchedule {
         self.last
     }
 
-    /// When [`SnapshotSchedule::due`] is to be asked again; `None`: never.
+    /// Gives the time at which [`SnapshotSchedule::due`] is to be asked again; `None`: never.
     pub fn next(&self) -> Option<Monotonic> {
         (self.settings.interval_ms > 0).then_some(self.next)
     }

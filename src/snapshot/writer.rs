@@ -45,7 +45,7 @@ enum JobStage {
     Prune { published: PublishedSnapshot },
 }
 
-/// What a step of a [`SnapshotJob`] came to.
+/// The result of a step of a [`SnapshotJob`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobStep {
     /// There is more to do.
@@ -57,7 +57,7 @@ pub enum JobStep {
 /// A snapshot that is on disk, durable under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedSnapshot {
-    /// What it is a state at.
+    /// The position that it is a state at.
     pub position: Position,
     /// Its size.
     pub bytes: u64,
@@ -67,7 +67,7 @@ impl SnapshotJob {
     /// Begins a snapshot of what `reader` shows. `start` and `place` are the Writer's at this moment or before.
     ///
     /// # Errors
-    /// As the system says.
+    /// The system's error if the file cannot be created or written.
     pub fn start(
         disk: Arc<dyn Disk>,
         identity: DatabaseIdentity,
@@ -104,7 +104,8 @@ impl SnapshotJob {
     /// Does the next piece of work: some hundred words, some hundred KiB, or one operation of the disk.
     ///
     /// # Errors
-    /// As the system says; the job is over then, and what it wrote means nothing.
+    /// The system's error if the file cannot be written, synced or renamed, or an error if the log cannot be read. The
+    /// job is over then, and what it wrote means nothing.
     pub fn step(&mut self) -> Result<JobStep, FileError> {
         match &mut self.stage {
             JobStage::Image { .. } => self.walk_image()?,
@@ -164,7 +165,7 @@ impl SnapshotJob {
     /// As [`SnapshotJob::run`], with something to do between two steps.
     ///
     /// # Errors
-    /// As [`SnapshotJob::run`].
+    /// As [`SnapshotJob::run`]: the system's error of the step that failed; the unfinished file is removed.
     pub fn run_with(mut self, mut between: impl FnMut()) -> Result<PublishedSnapshot, FileError> {
         loop {
             match self.step() {
@@ -266,8 +267,8 @@ mod tests {
 
     const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 2 };
 
-    /// After a sync that failed a replica goes on without its files, and its readers see what no file will ever tell of: an
-    /// epoch, for one, that the MANIFEST does not know.
+    /// After a sync that failed a replica goes on without its files, and its readers see what no file will ever tell
+    /// of: an epoch, for one, that the MANIFEST does not know.
     #[test]
     fn a_snapshot_ends_with_the_log_it_copies_records_from() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -42,20 +42,20 @@ impl Default for DedupLimits {
     }
 }
 
-/// What the window remembers of one key, or of the last post of one stream.
+/// An entry of the window: one key, or the last post of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DedupEntry {
     /// The key, or the stream's name.
     pub name: Box<str>,
     /// The last number of the stream that is done; 0 for a key.
     pub stream_sequence: u64,
-    /// What a repeat must have equal.
+    /// Fingerprint that a repeat must have too.
     pub fingerprint: u128,
     /// For a stream: the hash over the fingerprints of all its posts.
     pub running: u128,
     /// The record it is part of.
     pub position: Position,
-    /// When it was logged.
+    /// The time at which it was logged.
     pub time_ms: LoggedTime,
     /// Words it counted, repeats included.
     pub words: u64,
@@ -82,7 +82,7 @@ impl DedupEntry {
 }
 
 impl DedupEntry {
-    /// What a write of this entry's name is to it.
+    /// Compares a write with the remembered one of the same key or stream.
     pub fn compare(&self, once: &IdempotencyKey, fingerprint: u128) -> RepeatCheck {
         let expected = self.stream_sequence + 1;
         let sequence = match once {
@@ -106,7 +106,7 @@ impl DedupEntry {
     }
 }
 
-/// What the window says of a keyed write.
+/// The window's answer about a keyed write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RepeatCheck {
     /// It has not counted yet.
@@ -124,7 +124,7 @@ pub enum RepeatCheck {
     Full,
 }
 
-/// Where a walk over the window stands ([`DedupWindow::chunk`]).
+/// The place of a walk over the window ([`DedupWindow::chunk`]).
 #[derive(Clone, Debug, Default)]
 pub struct DedupCursor {
     key: u64,
@@ -162,8 +162,7 @@ impl DedupWindow {
         }
     }
 
-    /// What is known of a keyed write at `now` when so many keys, or streams, are about to be settled
-    /// in front of it.
+    /// Looks up a keyed write at `now` when so many keys, or streams, are about to be settled in front of it.
     pub fn check(&self, once: &IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         match once {
             IdempotencyKey::Key(key) => match self.key(key) {
@@ -191,12 +190,12 @@ impl DedupWindow {
         }
     }
 
-    /// Whether a stream takes no room: it is not known, or too old.
+    /// Returns whether a stream takes no room: it is not known, or too old.
     pub fn has_expired(&self, stream: &str, now: LoggedTime) -> bool {
         self.streams.get(stream).is_none_or(|entry| !self.is_current(entry, now))
     }
 
-    /// Where a stream stands.
+    /// Gives the last entry of a stream.
     pub fn stream_entry(&self, stream: &str) -> Option<&DedupEntry> {
         self.streams.get(stream)
     }

@@ -7,7 +7,8 @@
 //! or the Writer sees the reader.
 //!
 //! A read never waits. The Writer waits, once for each thread, for reads that were inside at the flip or came while it
-//! looked: nanoseconds, or, if such a reader was preempted, until it runs again. So readers hold a guard for microseconds and never across an await.
+//! looked: nanoseconds, or, if such a reader was preempted, until it runs again. So readers hold a guard for
+//! microseconds and never across an await.
 
 use crate::{
     atomics::{AtomicU64, Backoff, Ordering, ThreadLocal, fence},

@@ -1,8 +1,8 @@
 //! Many words at once: shared out by the top byte of their hashes, then counted part by part.
 //!
-//! An index over all words of a large text outgrows the fast caches, and each word waits for memory. Here words are only written
-//! down at first, in 256 places, each in its order; what one part in 256 has of them fits a cache while it is counted. And the
-//! parts come in the order that [`WordCounts::order_by_hash`] makes.
+//! An index over all words of a large text outgrows the fast caches, and each word waits for memory. Here words are
+//! only written down at first, in 256 places, each in its order; what one part in 256 has of them fits a cache while it
+//! is counted. And the parts come in the order that [`WordCounts::order_by_hash`] makes.
 
 use super::{CountEntry, WordCounts, head_of};
 use crate::limits::{MAX_BLOCK_BYTES, MAX_WORD_BYTES};
@@ -93,7 +93,8 @@ impl PartitionedCounter {
         }
     }
 
-    /// Puts the words of `text` that were taken into `tally`, which is empty, in the order of the top bytes of their hashes.
+    /// Puts the words of `text` that were taken into `tally`, which is empty, in the order of the top bytes of their
+    /// hashes.
     pub fn count_into(&mut self, text: &str, tally: &mut WordCounts) {
         assert!(tally.is_empty(), "the words come in an order of their own");
         tally.slots.clear();

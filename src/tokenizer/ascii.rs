@@ -4,15 +4,16 @@
 //! `:` joins a letter to a letter, one `,` or `;` a digit to a digit, one `.` or `'` either; all else parts. The tests
 //! hold it equal to ICU on every string of up to six characters over an alphabet of all the classes.
 //!
-//! A block of 64 bytes becomes two masks, a bit a byte: what is in a word, and what may join. Where a bit differs from the
-//! one before it, a word begins or ends. Only what may join and stands between two bytes of words is looked at by itself.
+//! A block of 64 bytes becomes two masks, a bit a byte: what is in a word, and what may join. Where a bit differs from
+//! the one before it, a word begins or ends. Only what may join and stands between two bytes of words is looked at by
+//! itself.
 
 use super::standard::{StandardVersion, WordSink};
 
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
 const UNDERSCORE: u8 = 4;
-/// What joins two neighbours of a class has that class's bit here, so that one AND of three classes decides.
+/// Shift of the bits by which a character joins two neighbours of a class, so that one AND of three classes decides.
 const JOINS: u32 = 4;
 /// Bytes of a block: bits of a mask.
 const BLOCK: usize = 64;
@@ -59,7 +60,7 @@ pub(super) fn words(text: &str, words: &mut WordSink<impl FnMut(&str)>) {
     words.lower = lower;
 }
 
-/// Where a piece ends: behind white space, unless there is none for long.
+/// Finds the end of a piece: behind white space, unless there is none for long.
 fn piece_bytes(text: &[u8]) -> usize {
     let Some((piece, after)) = text.split_at_checked(PIECE) else { return text.len() };
     let is_space = u8::is_ascii_whitespace;
@@ -102,7 +103,7 @@ pub(super) fn fields<'t>(text: &'t str, mut each: impl FnMut(&'t str)) {
     spans(text.as_bytes(), field_masks, |start, end| each(&text[start..end]));
 }
 
-/// What is in a word, and what may join two.
+/// Bits of a block: characters in words, and characters that may join two.
 #[derive(Clone, Copy, Default)]
 struct ByteMasks {
     inside: u64,

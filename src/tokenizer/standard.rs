@@ -2,8 +2,8 @@
 //!
 //! Text is put in NFC, segmented, and each segment that holds a letter or digit is folded. The order is chosen:
 //!
-//! - NFC before: `café` with one `é` or with `e` and an accent is the same text from here on, so it counts the same also
-//!   where a dictionary looks at single characters (Japanese `が` in one or two parts).
+//! - NFC before: `café` with one `é` or with `e` and an accent is the same text from here on, so it counts the same
+//!   also where a dictionary looks at single characters (Japanese `が` in one or two parts).
 //! - NFKC only after: the dictionaries know words as people write them. NFKC takes Thai `ำ` and Lao `ຳ` apart, and
 //!   `น้ำ` (water) would no longer be found.
 //! - What folding makes a space or a sign of separates all the same: version 2 writes out what becomes white space
@@ -63,7 +63,7 @@ fn each_segment(text: &str, mut each: impl FnMut(&str)) {
     }
 }
 
-/// Where words go: folded, the long ones left out.
+/// The sink of words: folds them and leaves out the long ones.
 pub(super) struct WordSink<F> {
     pub(super) version: StandardVersion,
     max_bytes: usize,
@@ -106,8 +106,8 @@ impl<F: FnMut(&str)> WordSink<F> {
         }
     }
 
-    /// Takes a part of a folded segment. A vowel sign behind a dash stands in one segment with it: the dash is no part of
-    /// the word.
+    /// Takes a part of a folded segment. A vowel sign behind a dash stands in one segment with it: the dash is no part
+    /// of the word.
     fn give_part(&mut self, part: &str) {
         let part = version2::trim(part.trim_start_matches(|char| !is_letter_or_digit(char)));
         if !part.is_empty() {
@@ -135,7 +135,7 @@ impl<F: FnMut(&str)> WordSink<F> {
     }
 }
 
-/// How many bytes at the start hold ASCII tokens only, with the white space after them.
+/// Counts the bytes at the start that hold ASCII tokens only, with the white space after them.
 ///
 /// Nothing joins across ASCII white space, so both sides of it can be cut apart; the tests hold that equal to ICU over
 /// the whole.
@@ -149,7 +149,7 @@ fn plain_bytes(text: &[u8]) -> usize {
     }
 }
 
-/// How many bytes at the start hold tokens each of which has a character beyond ASCII, with the white space between.
+/// Counts the bytes at the start that hold tokens with a character beyond ASCII each, with the white space between.
 fn rich_bytes(text: &[u8]) -> usize {
     let mut rich = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What is known of single characters, and so of most texts at a glance.
+//! Properties of single characters, and so of most texts at a glance.
 //!
 //! Nearly every word is in normal form and in lower case already, and finding that out by the tables of
 //! `char` and of `unicode-normalization` costs several times what ICU takes to find the word. So what they say is put
@@ -30,13 +30,13 @@ impl CharTraits {
     /// An underscore or another tie between words, as written or as folded.
     pub(super) const CONNECTOR: Self = Self(128);
 
-    /// Whether all of `wanted` are among these.
+    /// Returns whether all of `wanted` are among these.
     pub(super) const fn has(self, wanted: Self) -> bool {
         self.0 & wanted.0 == wanted.0
     }
 
-    /// What all characters of `text` have, less the normal forms where marks follow each other. What is missing may
-    /// hold all the same; what is there does hold.
+    /// Gives the traits that all characters of `text` have, less the normal forms where marks follow each other. A
+    /// trait that is missing may hold all the same; one that is there does hold.
     pub(super) fn of_all(text: &str) -> Self {
         let mut all = u8::MAX;
         let mut before = 0;
@@ -50,18 +50,18 @@ impl CharTraits {
     }
 }
 
-/// Whether a letter or digit in `segment` makes it a word.
+/// Returns whether a letter or digit in `segment` makes it a word.
 pub(super) fn is_word(segment: &str) -> bool {
     segment.chars().any(|char| of(char).has(CharTraits::LETTER_OR_DIGIT))
 }
 
-/// Whether a character makes its segment a word. Every such character folds to one that is a letter or digit; the
-/// half-width sound marks are the only letters that do not: they fold to combining marks.
+/// Returns whether a character makes its segment a word. Every such character folds to one that is a letter or digit;
+/// the half-width sound marks are the only letters that do not: they fold to combining marks.
 pub(super) fn is_letter_or_digit(char: char) -> bool {
     char.is_alphanumeric() && !matches!(char, '\u{ff9e}' | '\u{ff9f}')
 }
 
-/// Whether a character has these traits.
+/// Returns whether a character has these traits.
 #[inline]
 pub(super) fn has(char: char, traits: CharTraits) -> bool {
     of(char).has(traits)

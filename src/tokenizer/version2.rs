@@ -1,12 +1,12 @@
-//! What version 2 of `standard` adds to boundaries, NFKC and lower case.
+//! The additions of version 2 of `standard` to boundaries, NFKC and lower case.
 //!
 //! - Characters that nobody sees (Default_Ignorable_Code_Point) are removed, as NFKC_Casefold of UTS #15 does it, and
 //!   before boundaries are looked for: `alice` is one word whatever is inside. The one that stands between words,
 //!   U+200B, is a space.
 //! - What NFKC makes white space of is white space from the begin: the narrow space of `10:30 PM`, which joins in
 //!   UAX #29, and `ﷺ`, which is four words.
-//! - The apostrophes of print, U+2018, U+2019 and U+FF07, are `'`, also before boundaries are looked for: a Hebrew letter
-//!   keeps a straight one behind it, and `don’t` has the boundaries of `don't` whatever the script.
+//! - The apostrophes of print, U+2018, U+2019 and U+FF07, are `'`, also before boundaries are looked for: a Hebrew
+//!   letter keeps a straight one behind it, and `don’t` has the boundaries of `don't` whatever the script.
 //! - Underscores and other connectors at the edges of a word go, with the marks that stand on them.
 
 use super::normalize::compose;
@@ -40,7 +40,7 @@ fn prepare_each(text: &str) -> String {
     all
 }
 
-/// What a character is in a prepared text: mostly itself.
+/// Gives the characters that stand for `char` in a prepared text: mostly itself.
 pub(super) fn prepared(char: char) -> impl Iterator<Item = char> {
     let (mut one, mut spelled) = (None, None);
     match char {
@@ -55,7 +55,7 @@ pub(super) fn prepared(char: char) -> impl Iterator<Item = char> {
     one.into_iter().chain(spelled.into_iter().flatten())
 }
 
-/// Whether nobody sees the character.
+/// Returns whether the character is invisible.
 fn is_ignorable(char: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(char)
 }

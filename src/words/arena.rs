@@ -1,4 +1,4 @@
-//! Where the words of a segment lie: entries of 8-byte units that never move.
+//! The storage of a segment's words: entries of 8-byte units that never move.
 //!
 //! ```text
 //! unit 0      the cell (cell.rs)
@@ -163,7 +163,7 @@ impl WordArena {
         self.cell(offset + side.index() as u32)
     }
 
-    /// Whether the entry at `offset` is this word.
+    /// Returns whether the entry at `offset` is this word.
     #[inline]
     pub(super) fn holds(&self, offset: u32, word: &PackedWord<'_>) -> bool {
         let (chunk, at) = locate(offset);

@@ -1,10 +1,10 @@
 //! Loads the image of a snapshot: the words of a segment at once, into an index made for them.
 //!
-//! A walk gives words segment by segment, each in the order of its slots. Put one by one into an index that grows, words in
-//! that order pile up: those of the first half of the old index's slots fill the small one evenly once, those that come
-//! then find its front full, and each goes on to the end of an ever longer run. So words are gathered until one of another
-//! segment comes, and go into an index of the size that they need, slot after slot. Nobody reads meanwhile: counts
-//! are stored once, for both sides.
+//! A walk gives words segment by segment, each in the order of its slots. Put one by one into an index that grows,
+//! words in that order pile up: those of the first half of the old index's slots fill the small one evenly once, those
+//! that come then find its front full, and each goes on to the end of an ever longer run. So words are gathered until
+//! one of another segment comes, and go into an index of the size that they need, slot after slot. Nobody reads
+//! meanwhile: counts are stored once, for both sides.
 
 use super::{arena::PackedWord, cell::Side, segment_of, table, writer::IndexWriter};
 use crate::{hash::weight, limits};
@@ -19,7 +19,7 @@ pub(super) struct SegmentBuffer {
 struct BufferedWord {
     hash: u64,
     count: i64,
-    /// Where it ends in the text.
+    /// The end of the word in the text.
     end: usize,
 }
 

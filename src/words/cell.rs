@@ -33,7 +33,7 @@ const SIDE: u64 = 1 << 62;
 const DELTA_BITS: u32 = 20;
 const BASE_BITS: u32 = 42;
 
-/// What a raw cell says.
+/// The decoded content of a raw cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CountCell {
     /// The count on the asked side.

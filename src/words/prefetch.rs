@@ -1,7 +1,7 @@
 //! Fetches into the cache what the next words need, before it is their turn.
 //!
-//! A record of many words meets a cache miss for the slot of each and another for its entry, and one after the other these
-//! are half of what it costs. Here they overlap: the processor fetches and goes on.
+//! A record of many words meets a cache miss for the slot of each and another for its entry, and one after the other
+//! these are half of what it costs. Here they overlap: the processor fetches and goes on.
 
 use super::{IndexWriter, writer::EntryOffset};
 use crate::limits::WORDS_AHEAD;
@@ -40,7 +40,7 @@ impl<I: Iterator<Item = (u64, EntryOffset)> + Clone> Prefetcher<I> {
         self.fetch_entry(words);
     }
 
-    /// Whether there was one.
+    /// Prefetches the slot of the next word; returns whether there was one.
     #[inline]
     fn fetch_slot(&mut self, words: &IndexWriter) -> bool {
         let next = self.slots.next();

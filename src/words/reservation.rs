@@ -1,4 +1,4 @@
-//! What a record will take of memory, asked before it is logged: a budget that is passed cannot be kept afterwards.
+//! The memory that a record will take, computed before it is logged: a budget that is passed cannot be kept afterwards.
 //!
 //! Entries are added up; an index doubles as a whole, so the words that are new to a segment are counted by segment.
 
@@ -12,10 +12,10 @@ pub(crate) struct MemoryReservation {
     of_batch: Vec<u8>,
 }
 
-/// What one more word may take beside its letters: its cell, its length, the zeros behind it, a pair of counts, and what
-/// is left of a chunk that it no longer fits.
+/// Memory that one more word may take beside its letters, in bytes: its cell, its length, the zeros behind it, a pair
+/// of counts, and the rest of a chunk that it no longer fits.
 const ENTRY_BYTES: usize = 48;
-/// What a pair of counts takes.
+/// Memory of a pair of counts, in bytes.
 pub(crate) const PAIR_BYTES: usize = arena::PAIR_UNITS as usize * size_of::<u64>();
 
 impl MemoryReservation {
@@ -60,7 +60,7 @@ impl IndexWriter {
         table::slots_for(segment.table.slots(), segment.entries + new)
     }
 
-    /// Whether a word that is there needs a pair of counts for this count, and has none.
+    /// Returns whether a word that is there needs a pair of counts for this count, and has none.
     pub(crate) fn widens(&self, hash: u64, word: &str, count: i64) -> bool {
         let table = &self.segments[segment_of(hash)].table;
         let Some(offset) = table.find(hash, &arena::PackedWord::new(word)) else { return false };

@@ -97,8 +97,8 @@ impl CellTable {
         self.slots[at].store(tag(hash) | offset, Ordering::Release);
     }
 
-    /// Adds a word that is not there, with a count for both sides, at or after `free` of the arena. The index has room, and nobody
-    /// reads this table yet. Gives the offset of the entry and the next free one.
+    /// Adds a word that is not there, with a count for both sides, at or after `free` of the arena. The index has room,
+    /// and nobody reads this table yet. Gives the offset of the entry and the next free one.
     pub(super) fn place(&self, free: u32, hash: u64, word: &PackedWord<'_>, count: i64) -> (u32, u32) {
         let (offset, mut free) = self.arena.push(free, word).expect(ROOM);
         let raw = cell::folded(count).unwrap_or_else(|| {
@@ -114,7 +114,7 @@ impl CellTable {
         (offset, free)
     }
 
-    /// Whether one more entry, beside `entries`, needs a larger index.
+    /// Returns whether one more entry, beside `entries`, needs a larger index.
     pub(super) fn is_full(&self, entries: u32) -> bool {
         slots_for(self.slots.len(), entries + 1) > self.slots.len()
     }

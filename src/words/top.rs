@@ -15,7 +15,7 @@ pub(super) struct RankedWord {
 pub(super) type WordPlace = (u32, u32);
 
 impl RankedWord {
-    /// How a word with this count stands to this one.
+    /// Compares a word with this count to this one, by rank.
     #[inline]
     pub(super) fn compare(&self, count: i64, word: &str) -> Ordering {
         self.count.cmp(&count).then_with(|| word.cmp(&self.word))
@@ -37,7 +37,7 @@ impl PartialOrd for RankedWord {
 /// The largest words at one position.
 pub(super) struct TopCache {
     position: Position,
-    /// How many were asked for.
+    /// Number of words asked for.
     n: usize,
     top: Box<[(String, i64)]>,
 }
@@ -66,7 +66,7 @@ impl TopHeap {
         Self { room, heap: BinaryHeap::with_capacity(room + 1) }
     }
 
-    /// Whether a word with this count could be among the best; if not, its text need not be read.
+    /// Returns whether a word with this count could be among the best; if not, its text need not be read.
     pub(super) fn may_enter(&self, count: i64) -> bool {
         self.heap.len() < self.room || self.heap.peek().is_some_and(|worst| count >= worst.count)
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// An arena is called full below its very end: what one record may still add fits above this mark.
 const ARENA_FULL_UNITS: u32 = (1 << super::arena::OFFSET_BITS) / 10 * 9;
-/// Why a push succeeds.
+/// The reason why a push succeeds, for `expect`.
 pub(super) const ROOM: &str = "admission refuses words once an arena is nearly full";
 /// Segments smaller than this are not worth rebuilding.
 const REBUILD_FROM_UNITS: u32 = 256;
@@ -53,7 +53,7 @@ pub(super) struct IndexSegment {
     dead_units: u32,
 }
 
-/// Where a word lies, found before a record is applied: it holds until the end of that record.
+/// The offset of a word, found before a record is applied: it holds until the end of that record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EntryOffset(u32);
 
@@ -96,7 +96,7 @@ impl IndexWriter {
         }
     }
 
-    /// What readers hold.
+    /// Gives the part that readers hold.
     pub(crate) fn shared(&self) -> &Arc<CountIndex> {
         &self.shared
     }
@@ -109,8 +109,8 @@ impl IndexWriter {
         table.find(hash, &PackedWord::new(word)).map_or((0, EntryOffset::UNKNOWN), |at| (table.count(at, Side(false)), EntryOffset(at)))
     }
 
-    /// Fetches what is about to be looked up, the first of two steps: one after the other, cache misses are half of what a record
-    /// of many words costs.
+    /// Fetches what is about to be looked up, the first of two steps: one after the other, cache misses are half of
+    /// what a record of many words costs.
     #[inline]
     pub(crate) fn prefetch_slot(&self, hash: u64) {
         self.segments[segment_of(hash)].table.prefetch_slot(hash);
@@ -128,7 +128,7 @@ impl IndexWriter {
         self.digest
     }
 
-    /// How many words have a count.
+    /// Counts the words with a count.
     pub(crate) fn distinct(&self) -> u64 {
         self.distinct
     }
@@ -138,7 +138,7 @@ impl IndexWriter {
         self.bytes
     }
 
-    /// Whether another record's words are sure to fit.
+    /// Returns whether another record's words are sure to fit.
     pub(crate) fn has_room(&self) -> bool {
         self.fullest_units < ARENA_FULL_UNITS
     }
@@ -339,7 +339,7 @@ impl IndexWriter {
         self.shared.segments[segment].store(table);
     }
 
-    /// Whether a word with this count ranks at or before the threshold.
+    /// Returns whether a word with this count ranks at or before the threshold.
     #[inline]
     pub(super) fn ranks(&self, count: i64, word: &str) -> bool {
         match &self.threshold {

@@ -3,8 +3,8 @@
 //! It knows no HTTP and no clock: times are numbers that whoever records gives, of one clock that never goes back. So
 //! the simulation and runs of real processes use the same one. Other tests take it in by its path.
 //!
-//! Amounts are above zero: nobody deletes and nobody takes away. That makes every count grow with the position, which is
-//! what lets sorting and adding up take the place of a search through possible orders.
+//! Amounts are above zero: nobody deletes and nobody takes away. That makes every count grow with the position, which
+//! is what lets sorting and adding up take the place of a search through possible orders.
 
 mod rules;
 
@@ -116,7 +116,8 @@ pub struct History {
 
 impl History {
     /// A history of a database that holds `base` at a position and has no write under way. What was before that, a node
-    /// that begins again with an old snapshot may show: of such reads it is known only that they show no more than `base`.
+    /// that begins again with an old snapshot may show: of such reads it is known only that they show no more than
+    /// `base`.
     pub fn new(base: &BTreeMap<String, i64>, position: Position) -> Self {
         let mut history = Self { began_at: position.sequence, ..Self::default() };
         for (word, count) in base {
@@ -178,8 +179,8 @@ impl History {
         self.ended.push(Ended { at, forgives: forgives.to_vec() });
     }
 
-    /// Where several may have led at a time, epochs are no chain: these, up to `last`, are the history that holds, and all
-    /// that was told of others was given up. Of that, what was acknowledged at these levels may be lost.
+    /// Where several may have led at a time, epochs are no chain: these, up to `last`, are the history that holds, and
+    /// all that was told of others was given up. Of that, what was acknowledged at these levels may be lost.
     #[allow(dead_code, reason = "not all who take this file in have several leaders")]
     pub fn holds(&mut self, epochs: EpochTable, last: Position, forgives: &[AckLevel]) {
         self.holds = Some(Holds { epochs, last: Ended { at: last, forgives: forgives.to_vec() } });

@@ -1,5 +1,5 @@
-//! The checker of histories (`history.rs`), itself checked: for each rule a history that breaks it and no other, and the
-//! same history as it should be.
+//! The checker of histories (`history.rs`), itself checked: for each rule a history that breaks it and no other, and
+//! the same history as it should be.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "history.rs"]

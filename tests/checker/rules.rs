@@ -303,8 +303,8 @@ impl History {
         Ok(())
     }
 
-    /// For each word a number that tells in which writes it is, with how much: words with the same one are always posted
-    /// together, and count the same.
+    /// For each word a number that tells in which writes it is, with how much: words with the same one are always
+    /// posted together, and count the same.
     fn kinds(&self, of_word: &[Vec<(usize, i64)>]) -> Vec<u64> {
         let mix = |number: u64| {
             let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -107,7 +107,8 @@ async fn answer(
     }
 }
 
-/// Takes lines as they come. Each that was not done before has a fate of its own, and one that is not counted ends the request.
+/// Takes lines as they come. Each that was not done before has a fate of its own, and one that is not counted ends the
+/// request.
 async fn bulk(
     request: Request<Incoming>,
     state: &Mutex<State>,

@@ -222,8 +222,8 @@ fn ctrl_c_says_how_to_go_on() {
     assert!(err.contains("This goes on from there:") && err.contains(name(&path)), "{err}");
 }
 
-/// Posts 10,000 lines of 2,000 bytes, more than sockets hold, and changes the file when the first arrives: some of it is still
-/// to be read then.
+/// Posts 10,000 lines of 2,000 bytes, more than sockets hold, and changes the file when the first arrives: some of it
+/// is still to be read then.
 fn post_while(change: impl Fn(&Path) + Send + Sync + 'static) -> (Fake, Ran) {
     let dir = TempDir::new().expect("a directory");
     let path = dir.path().join("book.txt");

@@ -89,7 +89,8 @@ pub struct Attempt {
     /// What the answer must be, once the Writer has taken it; `None` then: no more than a refusal, or not known.
     pub expected: Option<Result<WriteReceipt, WriteError>>,
     pub since_ms: u64,
-    /// Whether there was a moment since it was written at which no replica was connected: any, and one that keeps files.
+    /// Whether there was a moment since it was written at which no replica was connected: any, and one that keeps
+    /// files.
     pub alone: (bool, bool),
 }
 

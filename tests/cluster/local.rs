@@ -1,4 +1,5 @@
-//! A local replica: another process on a leader's machine, which reads the files there and outlives the leader's process.
+//! A local replica: another process on a leader's machine, which reads the files there and outlives the leader's
+//! process.
 
 use crate::{
     cluster::Cluster,
@@ -82,8 +83,8 @@ impl Cluster {
         }
         let Some(reader) = self.local.as_ref().and_then(|local| local.core.reader()) else { return Ok(()) };
         let position = reader.read().position();
-        // The process may have ended right behind an append, or behind its MANIFEST: that record or epoch is history once
-        // it has started again.
+        // The process may have ended right behind an append, or behind its MANIFEST: that record or epoch is history
+        // once it has started again.
         if !self.nodes[at].runs() && self.truth.entry_at(position).is_err() {
             return Ok(());
         }

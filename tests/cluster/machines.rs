@@ -147,7 +147,8 @@ fn new_disk(random: Random, page: usize, bug: Option<Bug>) -> Machine {
 }
 
 impl Cluster {
-    /// What the clock of a machine reads that counts the time that passes: true time, from another moment on after each boot.
+    /// What the clock of a machine reads that counts the time that passes: true time, from another moment on after each
+    /// boot.
     pub fn monotonic(&self, at: Place) -> Monotonic {
         let boots = self.nodes[at].boots as u64;
         Monotonic::from_ms(self.now_ms + at as u64 * 10_000_000 + boots * 100_000_000)
@@ -177,8 +178,8 @@ impl Cluster {
         let Node { machine, keeps_files, is_to_lead, .. } = &self.nodes[at];
         let disk = SimDisk::new(machine);
         let manifest = Manifest::read(&disk).ok().flatten().filter(|_| *keeps_files);
-        // A full sync that was not finished leaves no MANIFEST. The verb of a leader refuses such files, or would begin a new
-        // database where all of them are gone: who knows that there is one starts the node as a replica.
+        // A full sync that was not finished leaves no MANIFEST. The verb of a leader refuses such files, or would begin
+        // a new database where all of them are gone: who knows that there is one starts the node as a replica.
         let begins = *is_to_lead && (manifest.is_some() || self.database.is_none());
         let leads = leads_at_start(manifest.as_ref(), begins);
         self.note_events();

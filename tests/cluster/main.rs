@@ -1,8 +1,8 @@
-//! The simulation of a cluster: a leader, its replicas, their disks, the network between them and clients; in one thread,
-//! from one seed.
+//! The simulation of a cluster: a leader, its replicas, their disks, the network between them and clients; in one
+//! thread, from one seed.
 //!
-//! `docs/simulation.md` says what it does, and how to replay what it has found. Disks, clients and the model are those of
-//! `tests/simulation`.
+//! `docs/simulation.md` says what it does, and how to replay what it has found. Disks, clients and the model are those
+//! of `tests/simulation`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 
 mod bug;

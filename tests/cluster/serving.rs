@@ -1,4 +1,5 @@
-//! A leader's side of each replica: a sender, and what it has told. What `src/node/replicating.rs` does, a step at a time.
+//! A leader's side of each replica: a sender, and what it has told. What `src/node/replicating.rs` does, a step at a
+//! time.
 
 use crate::{
     bug::Bug,
@@ -188,7 +189,8 @@ impl Cluster {
         self.start_replica(at)
     }
 
-    /// A replica has announced itself: it is served from now on, and a restart will know of it. Whoever follows sends it on.
+    /// A replica has announced itself: it is served from now on, and a restart will know of it. Whoever follows sends
+    /// it on.
     pub fn take_announcement(&mut self, at: Place, seat: Place) -> AnnounceResult {
         if let Some(following) = self.nodes[at].following() {
             let leader = following.discovery.leader().map(str::to_owned);

@@ -1,5 +1,5 @@
-//! A node that is about to lead: carries out what its `TailRecovery` wants done, a question a step, so that anything happens in
-//! between.
+//! A node that is about to lead: carries out what its `TailRecovery` wants done, a question a step, so that anything
+//! happens in between.
 
 use crate::{
     bug::Bug,

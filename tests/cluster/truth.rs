@@ -103,8 +103,8 @@ impl Truth {
         Ok(())
     }
 
-    /// The leader of an epoch has begun to count from `counts_from_ms` on, which is when it has heard of the last record, or when
-    /// its process was started. Gives the true time from that record on until then.
+    /// The leader of an epoch has begun to count from `counts_from_ms` on, which is when it has heard of the last
+    /// record, or when its process was started. Gives the true time from that record on until then.
     pub fn counts(&mut self, epoch: Epoch, counts_from_ms: u64, is_a_start: bool) -> u64 {
         let last = self.lines[&epoch].entries.last().map(|&id| self.entries[id].when);
         let last = last.unwrap_or_else(|| Moment::default().at(counts_from_ms));
@@ -255,8 +255,8 @@ impl Truth {
         self.entries[id].position
     }
 
-    /// On an epoch's history every key and every line of a stream counts at most once, but for those that were used again after
-    /// their age.
+    /// On an epoch's history every key and every line of a stream counts at most once, but for those that were used
+    /// again after their age.
     pub fn once_each(&self, epoch: Epoch, names: impl Fn(usize) -> BTreeSet<String>) -> Result<(), String> {
         let entries = self.lines[&epoch].entries.iter().map(|&id| &self.entries[id]).filter(|_| !self.is_blind);
         let records = entries.map(|entry| (entry.position, (entry.when, entry.state.time_ms), &*entry.counts));

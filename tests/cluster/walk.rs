@@ -1,5 +1,5 @@
-//! Three nodes are stopped, killed, started again by the commands of their first start, and promoted, in every order: there is one
-//! leader in the end.
+//! Three nodes are stopped, killed, started again by the commands of their first start, and promoted, in every order:
+//! there is one leader in the end.
 
 use crate::{
     cluster::{Cluster, Settings, ended},
@@ -145,8 +145,8 @@ impl Cluster {
     }
 }
 
-/// Walks as `choose` says, which is given the number of the step and what may happen; gives what may happen next, or what was wrong in
-/// the end.
+/// Walks as `choose` says, which is given the number of the step and what may happen; gives what may happen next, or
+/// what was wrong in the end.
 fn walk(mut choose: impl FnMut(usize, &[Act]) -> Option<Act>) -> Result<Vec<Act>, String> {
     let mut cluster = Cluster::calm();
     let mut acts = Vec::new();

@@ -1,8 +1,9 @@
-//! What the clients of a cluster have seen, held to the rules of `tests/checker`: it asks neither the model nor the truth,
-//! and knows only what clients know, and which epochs are left at the end.
+//! What the clients of a cluster have seen, held to the rules of `tests/checker`: it asks neither the model nor the
+//! truth, and knows only what clients know, and which epochs are left at the end.
 //!
-//! The rules want growing counts: in some namespaces clients only add (`Clients::grows`). A wish is one write, however often
-//! it is sent, unless the window may have forgotten it meanwhile: then it may count again, and each attempt is a write.
+//! The rules want growing counts: in some namespaces clients only add (`Clients::grows`). A wish is one write, however
+//! often it is sent, unless the window may have forgotten it meanwhile: then it may count again, and each attempt is a
+//! write.
 
 use crate::{
     client::{Clients, GROWING_WORDS, NAMESPACES, WORDS, Wish},
@@ -71,8 +72,8 @@ fn name(namespace: &str, word: &str) -> String {
 }
 
 impl Witness {
-    /// A leader that starts has believed a wall clock that is ahead: what is under way may be taken after that, by a window that
-    /// has forgotten.
+    /// A leader that starts has believed a wall clock that is ahead: what is under way may be taken after that, by a
+    /// window that has forgotten.
     pub fn a_start_believes_too_much(&mut self) {
         self.has_leapt = true;
         for write in self.attempts.values_mut() {

@@ -1,8 +1,8 @@
 //! Kills the real leader at random moments under load, and checks that nothing acknowledged is lost or doubled.
 //!
-//! `make crash` runs it; `MEMDB_CRASH_RUNS` (200) says how often, `MEMDB_CRASH_SEED` repeats one choice of moments. Each
-//! round starts the process on the files the last one left, lets eight clients post with keys and streams, and ends
-//! it by SIGKILL, or one time in four by SIGTERM. Whatever was not answered is repeated under its key in the next
+//! `make crash` runs it; `MEMDB_CRASH_RUNS` (200) says how often, `MEMDB_CRASH_SEED` repeats one choice of moments.
+//! Each round starts the process on the files the last one left, lets eight clients post with keys and streams, and
+//! ends it by SIGKILL, or one time in four by SIGTERM. Whatever was not answered is repeated under its key in the next
 //! round. Every post counts a word of its own and a word common to all, so that a post that counts in part, twice or
 //! not at all shows.
 #![allow(

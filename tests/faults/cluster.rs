@@ -1,5 +1,5 @@
-//! Real processes: started on ports the system chooses, stopped, killed, started again where they were, and looked at from
-//! outside.
+//! Real processes: started on ports the system chooses, stopped, killed, started again where they were, and looked at
+//! from outside.
 
 use crate::web::{Counts, counts, status, until};
 use parking_lot::Mutex;
@@ -220,7 +220,8 @@ impl Node {
         self.start_to_die(at)
     }
 
-    /// Starts it again with a place at which it is to die (`src/failpoint.rs`); `false` if it has died before it served.
+    /// Starts it again with a place at which it is to die (`src/failpoint.rs`); `false` if it has died before it
+    /// served.
     pub fn start_to_die(&mut self, at: &str) -> bool {
         let mut start = self.start.clone();
         start.environment.push(("MEMDB_FAILPOINT", at.to_owned()));

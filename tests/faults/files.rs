@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 /// Before: 1.7 s without an answer at a million words, each second.
 ///
-/// A post is sent while a snapshot is being written, and is answered before that is finished. Were writes to wait for the
-/// snapshot, no answer could ever come in between.
+/// A post is sent while a snapshot is being written, and is answered before that is finished. Were writes to wait for
+/// the snapshot, no answer could ever come in between.
 #[test]
 fn a_backup_does_not_stall_writes() {
     let data = TempDir::new().expect("a directory");

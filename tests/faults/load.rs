@@ -1,8 +1,8 @@
 //! Clients that write and read all the time, and a history of what they were told, for the checker.
 //!
-//! Writers post two words of their own and one common to all, under a key, in a stream, or with neither, at every level.
-//! Who has a key or a stream repeats until it is answered; who has neither leaves it open whether the post counts. Their
-//! words come round again, so that a database stays as small as it was, however long this goes on.
+//! Writers post two words of their own and one common to all, under a key, in a stream, or with neither, at every
+//! level. Who has a key or a stream repeats until it is answered; who has neither leaves it open whether the post
+//! counts. Their words come round again, so that a database stays as small as it was, however long this goes on.
 
 use crate::{
     cluster::{Node, PATIENCE, equal_within},
@@ -46,8 +46,8 @@ pub struct Rate {
     pub readers: u64,
     /// The pause of a client after each request.
     pub pause: Duration,
-    /// Streams and posts that a follower passes on are part of it: not where posts may be lost, which leaves a stream with a
-    /// gap, and where nobody may write before it is known where history went on.
+    /// Streams and posts that a follower passes on are part of it: not where posts may be lost, which leaves a stream
+    /// with a gap, and where nobody may write before it is known where history went on.
     pub all_kinds: bool,
 }
 
@@ -140,7 +140,8 @@ impl Load {
         (checked, took)
     }
 
-    /// Another node leads, perhaps without records that were acknowledged at these levels, since the old epoch ended there.
+    /// Another node leads, perhaps without records that were acknowledged at these levels, since the old epoch ended
+    /// there.
     pub fn led_by(&self, node: usize, ended: Position, forgives: &[AckLevel]) {
         self.shared.nodes.write().1 = node;
         self.shared.history.lock().epoch_ended(ended, forgives);

@@ -18,12 +18,12 @@
 //! | exit code 0 when the port is taken | [`files::the_process_exits_non_zero_when_its_port_is_taken`] | `tests/node` |
 //! | local replicas inconsistent after a run | [`local::local_replicas_are_consistent_after_a_run`] | `make run-perf-local-replicas` |
 //!
-//! Beside them what tries hard to break a cluster, watched by the checker of `tests/checker`: kill loops
-//! ([`storms`]), too little of something ([`starved`]), bad lines between machines ([`netns`]), and all of it for an hour
-//! ([`soak`]).
+//! Beside them what tries hard to break a cluster, watched by the checker of `tests/checker`: kill loops ([`storms`]),
+//! too little of something ([`starved`]), bad lines between machines ([`netns`]), and all of it for an hour ([`soak`]).
 //!
 //! The long runs are tests that are ignored by default; the verbs `make crash`, `make soak`, `make replica-starts`,
-//! `make crash-cluster` and `make flood` start them. `MEMDB_SEED` repeats one choice of moments, as far as real processes let it.
+//! `make crash-cluster` and `make flood` start them. `MEMDB_SEED` repeats one choice of moments, as far as real
+//! processes let it.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -1,5 +1,5 @@
-//! Nodes on machines of their own, as far as the network knows: namespaces, joined by a bridge, whose lines are slow, lose
-//! packets, and are cut in one direction or both.
+//! Nodes on machines of their own, as far as the network knows: namespaces, joined by a bridge, whose lines are slow,
+//! lose packets, and are cut in one direction or both.
 //!
 //! The test makes the namespaces and runs itself again in one of them ([`within`]). All addresses are in namespaces of
 //! its own, which are gone with it. Where the system does not let it, or lacks a kind of line, it says so loudly.

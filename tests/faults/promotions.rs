@@ -1,5 +1,5 @@
-//! The leader moves under load, again and again: a replica with files is promoted while writers write, and whoever leads
-//! or is about to is killed on the way. Unforced, a promotion takes over all that was acknowledged.
+//! The leader moves under load, again and again: a replica with files is promoted while writers write, and whoever
+//! leads or is about to is killed on the way. Unforced, a promotion takes over all that was acknowledged.
 
 use crate::{
     cluster::{Node, PATIENCE, Start},

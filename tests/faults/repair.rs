@@ -158,7 +158,8 @@ fn some_starts(runs: u64, random: &mut Random) -> Vec<Started> {
     let mut told = Vec::new();
     for run in 0..runs {
         let kind = [Kind::Memory, Kind::Empty, Kind::Kept][(run % 3) as usize];
-        // After some lives of the leader its log no longer begins with the first record, and a replica needs a snapshot.
+        // After some lives of the leader its log no longer begins with the first record, and a replica needs a
+        // snapshot.
         if run % 5 == 4 {
             leader.end(Signal::TERM);
             leader.start_again();

@@ -1,8 +1,8 @@
-//! `make soak TIME=3600`: a cluster under moderate load for an hour, whose nodes are killed, stopped and frozen, whose lines
-//! are slow and break, and whose leader moves. What every process uses must be flat at the end.
+//! `make soak TIME=3600`: a cluster under moderate load for an hour, whose nodes are killed, stopped and frozen, whose
+//! lines are slow and break, and whose leader moves. What every process uses must be flat at the end.
 //!
-//! Restarts hide what a process gathers. So the leader is left alone in the second and the last quarter, one replica and
-//! the local one but for moves of the leader always; those two quarters are compared.
+//! Restarts hide what a process gathers. So the leader is left alone in the second and the last quarter, one replica
+//! and the local one but for moves of the leader always; those two quarters are compared.
 
 use crate::{
     cluster::{Node, PATIENCE, Start},

@@ -25,8 +25,8 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Says what this system does not let a test do, also where the output of a test that holds is not shown: `scripts/test`
-/// ends with it.
+/// Says what this system does not let a test do, also where the output of a test that holds is not shown:
+/// `scripts/test` ends with it.
 pub fn skipped(what: &str) {
     let line = format!("SKIPPED: {what}\n");
     let _ = std::io::stderr().write_all(line.as_bytes()); // past what keeps the output of tests back

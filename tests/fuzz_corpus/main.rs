@@ -1,7 +1,8 @@
 //! The fuzz targets on the stable compiler: the whole corpus, and a bounded number of seeded mutations of it.
 //!
 //! `make fuzz` runs the same functions guided by coverage. `MEMDB_FUZZ_MS=60000` mutates each target for so long,
-//! `MEMDB_FUZZ_SEED=7` in another way. What libFuzzer or this test finds becomes a file in `fuzz/corpus/TARGET`, and stays.
+//! `MEMDB_FUZZ_SEED=7` in another way. What libFuzzer or this test finds becomes a file in `fuzz/corpus/TARGET`, and
+//! stays.
 
 #![allow(clippy::disallowed_methods, reason = "reads the corpus, which is no database")]
 #![allow(clippy::print_stderr, reason = "says which input fails, and how much was tried")]

@@ -100,7 +100,8 @@ fn send(stream: &mut TcpStream, mut bytes: &[u8]) {
     }
 }
 
-/// Lets this process and those it starts have as many descriptors as the system allows; gives how many connections that is.
+/// Lets this process and those it starts have as many descriptors as the system allows; gives how many connections that
+/// is.
 fn connections(wanted: usize) -> usize {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard limit");
@@ -121,8 +122,8 @@ fn leader(data: &TempDir, crowd: usize) -> Node {
     node
 }
 
-/// Posts as others do, who come on connections of their own and stay for some posts; gives how long the middle one and the
-/// slowest took.
+/// Posts as others do, who come on connections of their own and stay for some posts; gives how long the middle one and
+/// the slowest took.
 fn others(node: &Node, word: &'static str) -> (Duration, Duration) {
     let mut client = new_client();
     let mut took: Vec<Duration> = (0..POSTS)
@@ -170,8 +171,8 @@ fn crowds(connections: usize) {
         for word in TURNS {
             let crowd = crowd_of(&node, kind, connections);
             let (middle, slowest) = others(&node, word);
-            // Connections of the others, from before, may have been among the descriptors. Of a large crowd, the first may
-            // have been timed out when the last come.
+            // Connections of the others, from before, may have been among the descriptors. Of a large crowd, the first
+            // may have been timed out when the last come.
             let expected = descriptors + connections - POSTS / POSTS_EACH;
             if connections <= FEW {
                 until("all of the crowd is there", PATIENCE, || (node.descriptors() >= expected).then_some(()));

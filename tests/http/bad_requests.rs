@@ -45,8 +45,8 @@ fn each_gets_its_exact_answer_and_the_server_still_counts() {
     assert_eq!(before, r#"{"counted":0}"#);
     assert_eq!(wire.post("counted").status, 202);
     assert_eq!(wire.get("/wordcount?word=counted").text(), r#"{"counted":1}"#);
-    // Of all the cases only those that are taken were counted, nothing of a refused one: two texts of 500 words, and small
-    // ones in other charsets, each sent whole and byte by byte.
+    // Of all the cases only those that are taken were counted, nothing of a refused one: two texts of 500 words, and
+    // small ones in other charsets, each sent whole and byte by byte.
     let sync = wire.get("/sync").json();
     assert_eq!(sync, serde_json::json!({"x": 1_000, "counted": 1, "a": 2, "café": 2}));
 }

@@ -32,8 +32,8 @@ fn origins(list: &[&str]) -> CorsOrigins {
     CorsOrigins::These(list.iter().map(|origin| origin.parse().expect("an origin")).collect())
 }
 
-/// One answer to these bytes, the same from both servers but for its date, and for whether the rest of a body that nobody
-/// wants had come.
+/// One answer to these bytes, the same from both servers but for its date, and for whether the rest of a body that
+/// nobody wants had come.
 fn alike(servers: &[HttpServer; 2], bytes: &str) -> Answer {
     let said = servers.each_ref().map(|server| {
         let mut stream = TcpStream::connect(server.local_addr()).expect("the server accepts");

@@ -100,7 +100,8 @@ fn a_json_line_that_is_no_object_with_a_text_is_refused() {
     assert_eq!(wire.get("/sync").text().trim_end(), r#"{"doc":1}"#);
 }
 
-/// Has the count of a word stand so many in front of the end of the 64-bit range, where only an earlier release lets it come.
+/// Has the count of a word stand so many in front of the end of the 64-bit range, where only an earlier release lets it
+/// come.
 fn poison(node: &Node, word: &str, room: i64) {
     let identity = node.leader.view().current().as_ref().expect("it serves").identity;
     let mut tally = WordCounts::new(identity.hasher());

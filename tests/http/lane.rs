@@ -62,7 +62,8 @@ fn compare((node, server): &(Node, HttpServer), bytes: &[u8], piece: usize) -> S
     let pieces: Vec<&[u8]> = bytes.chunks(piece.max(1)).collect();
     let lane = said(node.address(), &pieces);
     let routes = said(server.local_addr(), &[bytes]);
-    // Behind a body nobody reads, or behind the end of the connection, hyper says more or less as the bytes happen to come.
+    // Behind a body nobody reads, or behind the end of the connection, hyper says more or less as the bytes happen to
+    // come.
     let text = String::from_utf8_lossy(bytes);
     let asked = text.to_ascii_lowercase();
     let ends = ["content-length", "chunked", "close", "http/1.0"].iter().any(|end| asked.contains(end));
@@ -322,8 +323,8 @@ fn requests_are_counted_and_timed_in_the_lane_too() {
     }
 }
 
-/// Clients that send requests and take no answer: no more is read from them, no new client waits for them, and in the end
-/// they are dropped.
+/// Clients that send requests and take no answer: no more is read from them, no new client waits for them, and in the
+/// end they are dropped.
 #[test]
 #[allow(clippy::disallowed_methods)] // a test owns its time
 fn pipeliners_that_take_nothing_hold_up_nobody() {

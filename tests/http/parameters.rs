@@ -1,4 +1,5 @@
-//! The parameters behind the `?`, on every route; and words that are named in a body, where a request line is too short.
+//! The parameters behind the `?`, on every route; and words that are named in a body, where a request line is too
+//! short.
 
 use crate::{
     node::{Node, settings},

@@ -1,10 +1,10 @@
-//! Models of what `src/atomics.rs` gives, by loom: each load of an atomic may see any store that the memory model lets it
-//! see, and every order of steps is gone through.
+//! Models of what `src/atomics.rs` gives, by loom: each load of an atomic may see any store that the memory model lets
+//! it see, and every order of steps is gone through.
 //!
 //! Two things are added to loom's atomics. It treats `SeqCst` accesses as `AcqRel`, so a load of that kind is repeated
-//! here until it sees the last `SeqCst` store or a later one, as the one order of such accesses has it; every
-//! atomic with such a store only ever counts up, so a later value is a greater one. And a [`Fault`] can be planted, to see that a model
-//! notices it.
+//! here until it sees the last `SeqCst` store or a later one, as the one order of such accesses has it; every atomic
+//! with such a store only ever counts up, so a later value is a greater one. And a [`Fault`] can be planted, to see
+//! that a model notices it.
 //!
 //! Outside a model these are std's, so that the unit tests of the modules pass here as well.
 
@@ -217,8 +217,8 @@ impl<T> ArcSwapOption<T> {
 /// Threads of a model that may come by, at most.
 const THREADS: usize = 2;
 
-/// A value for each thread, made at its first visit, as `thread_local` orders it: told of by a `Release` store, looked for by
-/// `Acquire` loads.
+/// A value for each thread, made at its first visit, as `thread_local` orders it: told of by a `Release` store, looked
+/// for by `Acquire` loads.
 #[derive(Debug)]
 pub struct ThreadLocal<T> {
     entries: Vec<Entry<T>>,

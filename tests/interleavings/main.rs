@@ -1,24 +1,24 @@
 //! A Writer and readers of one store, in every order that the memory model allows (loom).
 //!
 //! `store` and `words` beside this file are links to the sources under `src`: the same text, compiled over the modelled
-//! atomics of `atomics.rs`. So what is run here is [`store::Store::apply`] and [`store::Reader::read`] themselves, with the gate, the cells,
-//! the indexes and the arenas, not a copy of their protocol.
+//! atomics of `atomics.rs`. So what is run here is [`store::Store::apply`] and [`store::Reader::read`] themselves, with
+//! the gate, the cells, the indexes and the arenas, not a copy of their protocol.
 //!
 //! All orders with up to [`PREEMPTIONS`] switches away from a thread that could go on; which store a load sees is not
 //! bounded. More of them: `make interleavings PREEMPTIONS=3`.
 //!
-//! Not modelled: `arc_swap`, `thread_local` and `OnceLock` themselves, for which there are stand-ins that order no more than these
-//! promise (the last one is std's, but what lies in it is modelled); and loads that see stores of the future, which the memory
-//! model has and loom has not. For these a reader leaves a [`Trace`] of what it does inside.
+//! Not modelled: `arc_swap`, `thread_local` and `OnceLock` themselves, for which there are stand-ins that order no more
+//! than these promise (the last one is std's, but what lies in it is modelled); and loads that see stores of the
+//! future, which the memory model has and loom has not. For these a reader leaves a [`Trace`] of what it does inside.
 //!
-//! That it can fail: the tests of faults plant weaker orderings, or no wait, for good. By hand, in the sources, these were noticed
-//! (21 November 2026): in `gate.rs` the mark `Release`, the side read `Acquire` or before the mark, no fence at a first visit, the flip
-//! `Release`, no fence behind it, the look at a slot or the wait `Relaxed`, no wait, leaving `Relaxed`, a look from outside
-//! that begins `Relaxed`, has no fence or is not checked; in `store.rs` the flip before the first pass, before the mark or
-//! left out, both marks or the fold before it, names shown on both sides at once, counts set on the side that is
-//! read; in `words` an entry published or found `Relaxed`, a cell of a large count stored or read `Relaxed` or stored before its
-//! pair, the wrong side in flight, no fold. A look at a slot that is `Acquire` is noticed too, though C++ would allow it
-//! behind the fence: loom orders such a fence with fences only.
+//! That it can fail: the tests of faults plant weaker orderings, or no wait, for good. By hand, in the sources, these
+//! were noticed (21 November 2026): in `gate.rs` the mark `Release`, the side read `Acquire` or before the mark, no
+//! fence at a first visit, the flip `Release`, no fence behind it, the look at a slot or the wait `Relaxed`, no wait,
+//! leaving `Relaxed`, a look from outside that begins `Relaxed`, has no fence or is not checked; in `store.rs` the flip
+//! before the first pass, before the mark or left out, both marks or the fold before it, names shown on both sides at
+//! once, counts set on the side that is read; in `words` an entry published or found `Relaxed`, a cell of a large count
+//! stored or read `Relaxed` or stored before its pair, the wrong side in flight, no fold. A look at a slot that is
+//! `Acquire` is noticed too, though C++ would allow it behind the fence: loom orders such a fence with fences only.
 
 #![allow(dead_code, unused_imports, reason = "of the modules that are compiled here once more, a part is used")]
 #![allow(clippy::print_stderr, reason = "a failing test says how many orders it had")]

@@ -79,7 +79,8 @@ impl Moment {
         if least_ms < age_ms { Ok(()) } else { Err(told()) }
     }
 
-    /// The moment at which whoever goes on behind a record of this one has counted nothing since but from `counts_from_ms` on.
+    /// The moment at which whoever goes on behind a record of this one has counted nothing since but from
+    /// `counts_from_ms` on.
     #[must_use]
     pub fn gone_on(&self, counts_from_ms: u64) -> Self {
         let uncounted_ms = counts_from_ms.saturating_sub(self.at_ms);
@@ -328,7 +329,8 @@ impl Truth {
     }
 }
 
-/// Of these records, with when they were written, in truth and in logged time, and the wishes they count, no two count what has one name, unless it was too old.
+/// Of these records, with when they were written, in truth and in logged time, and the wishes they count, no two count
+/// what has one name, unless it was too old.
 pub fn once_each<'a>(
     records: impl Iterator<Item = (Position, (Moment, u64), &'a [usize])>,
     names: impl Fn(usize) -> BTreeSet<String>,

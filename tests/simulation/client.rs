@@ -223,8 +223,8 @@ impl Clients {
         self.wishes.len() - 1
     }
 
-    /// A wish was refused. A stream was told that it goes on elsewhere: its producer goes back to there, or, if the server has
-    /// forgotten the stream, begins another; or another text has its name.
+    /// A wish was refused. A stream was told that it goes on elsewhere: its producer goes back to there, or, if the
+    /// server has forgotten the stream, begins another; or another text has its name.
     pub fn refused(&mut self, wish: usize, error: &WriteError) {
         match (&self.wishes[wish].once, error) {
             (Some(IdempotencyKey::Stream { name, .. }), WriteError::StreamGap { expected: 1 }) => {

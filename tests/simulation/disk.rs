@@ -4,8 +4,8 @@
 //! ("durable"). A killed process leaves the cache as it is. At a power loss the cache is gone, and of what was not
 //! synced each page holds its old bytes, the bytes of any moment since, or the front of one and the back of another,
 //! and the file any length it had since; each operation on the directory has happened or not. A sync that fails has
-//! brought some pages to the medium, and a later one does not try the others again, because the cache calls them
-//! clean ("fsyncgate", Rebello et al. 2020). A write can be misplaced: a sync reports success, and a page of what it wrote
+//! brought some pages to the medium, and a later one does not try the others again, because the cache calls them clean
+//! ("fsyncgate", Rebello et al. 2020). A write can be misplaced: a sync reports success, and a page of what it wrote
 //! never came to the medium, or took the place of another page.
 
 #[path = "inode.rs"]

@@ -74,8 +74,8 @@ impl State {
         if !self.count(batch) {
             return Verdict::Overflow;
         }
-        // How many bytes a word takes is not for a model to know; that one without new words, and without a step that counts
-        // in place are too narrow for, takes none, is.
+        // How many bytes a word takes is not for a model to know; that one without new words, and without a step that
+        // counts in place are too narrow for, takes none, is.
         let is_new = |word: &str| before.as_ref().is_none_or(|words| !words.contains_key(word));
         let grows = |counted: WordAmount<'_>| is_new(counted.word) || counted.amount.unsigned_abs() > NARROW;
         if found_no_memory && matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.iter().any(grows) {
@@ -130,7 +130,8 @@ impl State {
         }
     }
 
-    /// What the window says against counting lines: they go on where their stream stands, and their text is the one that it has.
+    /// What the window says against counting lines: they go on where their stream stands, and their text is the one
+    /// that it has.
     fn settled_lines(&self, once: &IdempotencyKey, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
         let IdempotencyKey::Lines { name, done: begin, so_far, .. } = once else { unreachable!("asked for lines only") };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < limits.stream_age_ms;

@@ -1,6 +1,7 @@
 //! Which records a Writer makes of what it takes at once, by the model, and what became of each.
 //!
-//! Batches that come together are one record. A large one that was counted in bulk is a record of its own. What stands behind a record that failed is taken without it.
+//! Batches that come together are one record. A large one that was counted in bulk is a record of its own. What stands
+//! behind a record that failed is taken without it.
 
 use crate::model::{State, Verdict};
 use memdb::{

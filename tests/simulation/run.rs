@@ -281,7 +281,8 @@ pub fn planted_bugs_are_found<B: Copy + Debug + Sync>(suite: &Suite<B>) {
     assert!(untold.is_empty(), "not in docs/simulation.md: {untold:?}");
 }
 
-/// The first history that finds a planted bug shrinks to one with fewer faults and steps that fails too, again and again.
+/// The first history that finds a planted bug shrinks to one with fewer faults and steps that fails too, again and
+/// again.
 pub fn a_failing_history_shrinks<B: Copy + Debug>(suite: &Suite<B>, bug: Plant<B>) {
     if is_replaying() {
         return;

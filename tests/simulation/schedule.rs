@@ -50,8 +50,8 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Says at which steps faults come. They have a stream of randomness of their own, so that a fault that is left out moves
-/// no other; what a fault is, is drawn from the stream that comes with it.
+/// Says at which steps faults come. They have a stream of randomness of their own, so that a fault that is left out
+/// moves no other; what a fault is, is drawn from the stream that comes with it.
 pub struct Faults {
     random: Random,
     without: BTreeSet<usize>,

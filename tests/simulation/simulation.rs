@@ -216,7 +216,8 @@ impl Simulation {
         }
     }
 
-    /// What the clock of the process reads that counts the time that passes: true time, from another moment on at each start.
+    /// What the clock of the process reads that counts the time that passes: true time, from another moment on at each
+    /// start.
     pub fn monotonic(&self) -> Monotonic {
         if self.bug == Some(Bug::TakesTheWallForElapsed) {
             return Monotonic::from_ms(self.clock.of(self.now_ms));

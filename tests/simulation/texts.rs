@@ -80,8 +80,8 @@ impl Senders {
         Self { senders, names: texts }
     }
 
-    /// What is sent next: most often the lines behind those that are done, sometimes others. In a wide text a line has some
-    /// hundred words; `grows` says where clients only add.
+    /// What is sent next: most often the lines behind those that are done, sometimes others. In a wide text a line has
+    /// some hundred words; `grows` says where clients only add.
     pub fn next(&mut self, random: &mut Random, wide: bool, grows: impl Fn(&str) -> bool) -> Piece {
         let at = random.below(self.senders.len());
         let Sender { name, text, namespace, done } = &mut self.senders[at];

@@ -179,8 +179,8 @@ fn with_budget(memory_bytes: usize) -> Node {
     Node::new(Options { writer: WriterSettings { admission, ..Default::default() }, ..Default::default() })
 }
 
-/// Gives groups of batches to the Writer until one batch, alone in its group, is refused; gives the numbers of those that
-/// count, and the one that does not. The budget holds after each group.
+/// Gives groups of batches to the Writer until one batch, alone in its group, is refused; gives the numbers of those
+/// that count, and the one that does not. The budget holds after each group.
 fn fill(node: &mut Node, budget: usize, make: impl Fn(usize) -> WriteBatch, mut each: usize) -> (Vec<usize>, usize) {
     let (mut counted, mut next) = (Vec::new(), 0);
     loop {

@@ -174,8 +174,8 @@ fn a_start_counts_the_time_it_was_away_up_to_the_bound() {
     }
 }
 
-/// A window that was filled while the clock was years ahead has room again once its keys have had their age, however often
-/// the node is started, and whatever the clock is set to.
+/// A window that was filled while the clock was years ahead has room again once its keys have had their age, however
+/// often the node is started, and whatever the clock is set to.
 #[test]
 fn a_window_filled_under_a_clock_far_ahead_has_room_again_after_its_age() {
     for step_ms in STEPS_MS {

@@ -1,8 +1,8 @@
 //! What memdb's tests share, each thing once.
 //!
-//! A test binary of `tests/` is a set of cases; whatever two of them need is here. The crate is a dev-dependency of `memdb`
-//! and depends on it in turn, with failpoints. So unit tests inside `src` cannot use it: its `memdb` is another crate than
-//! their `crate`.
+//! A test binary of `tests/` is a set of cases; whatever two of them need is here. The crate is a dev-dependency of
+//! `memdb` and depends on it in turn, with failpoints. So unit tests inside `src` cannot use it: its `memdb` is another
+//! crate than their `crate`.
 
 #![allow(clippy::disallowed_methods, reason = "tests own real time, real files and real threads")]
 

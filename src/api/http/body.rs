@@ -153,7 +153,7 @@ fn too_large_by(excess: usize) -> Problem {
     Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 
-/// What a `Content-Type` says.
+/// The media type of a `Content-Type`, as far as routes tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MediaType {
     Plain,

@@ -1,13 +1,14 @@
-//! What pages in browsers may do with a node.
+//! Decides which pages in browsers may use a node, and adds the headers of CORS.
 //!
-//! A browser sends requests for any page that somebody has open, to any address that it reaches: also to a node on loopback.
-//! Three rules keep such pages out, and none is in the way of a client that is no browser:
+//! A browser sends requests for any page that somebody has open, to any address that it reaches: also to a node on
+//! loopback. Three rules keep such pages out, and none is in the way of a client that is no browser:
 //!
-//! - What may change something, and says that another origin's page sends it (`WebOrigin`, `Sec-Fetch-Site`), is refused, unless
-//!   the origin is one of `--cors-origin`.
+//! - What may change something, and says that another origin's page sends it (`WebOrigin`, `Sec-Fetch-Site`), is refused,
+//!   unless the origin is one of `--cors-origin`.
 //! - Only pages of these origins are let read answers (CORS). Others have their browsers in the way.
-//! - A node on loopback answers only to names that no name server decides: a page whose own name comes to mean 127.0.0.1 is of
-//!   the same origin as the node, as far as its browser can tell, and could read and write everything (DNS rebinding).
+//! - A node on loopback answers only to names that no name server decides: a page whose own name comes to mean
+//!   127.0.0.1 is of the same origin as the node, as far as its browser can tell, and could read and write everything
+//!   (DNS rebinding).
 
 use super::problem::{ProblemKind, Problem};
 use crate::origin::{self, CorsOrigins, WebOrigin};
@@ -17,11 +18,11 @@ use warp::reply::Response;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
-/// What `--cors-origin` lets pages send.
+/// Methods that pages of `--cors-origin` may use (`Access-Control-Allow-Methods`).
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 const REQUEST_HEADERS: &str = "Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Memdb-Min-Position, Memdb-Stream, \
                                Memdb-Stream-Seq";
-/// What it lets them read.
+/// Response headers that these pages may read (`Access-Control-Expose-Headers`).
 const ANSWER_HEADERS: &str =
     "Memdb-Position, Memdb-Acks, Memdb-Replayed, Memdb-Lag, ETag, Retry-After, Allow, Accept-Post";
 /// For so many seconds a browser need not ask again whether it may.
@@ -29,12 +30,13 @@ const PREFLIGHT_SECONDS: u32 = 600;
 /// Of what a client calls itself, so much is told back.
 const TOLD_BYTES: usize = 200;
 
-/// What pages in browsers may do. By default: read and write where the node is their own origin, whatever name it has.
+/// The rules for pages in browsers. By default, pages may read and write where the node is their own origin, whatever
+/// name it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrowserPolicy {
     /// The names the node answers to beside IP addresses and `localhost`; `None`: to every name.
     pub hosts: Option<Vec<String>>,
-    /// Whose pages may read and write beside the node's own.
+    /// Origins whose pages may read and write, beside the node's own.
     pub cors: CorsOrigins,
 }
 
@@ -44,7 +46,7 @@ impl Default for BrowserPolicy {
     }
 }
 
-/// What an answer says about who may read it.
+/// The CORS headers of one response.
 #[derive(Debug, Default)]
 pub(super) struct CorsAnswer {
     allowed: Option<HeaderValue>,
@@ -52,7 +54,7 @@ pub(super) struct CorsAnswer {
 }
 
 impl BrowserPolicy {
-    /// Whether the node answers to a `Host`. No browser leaves it empty.
+    /// Returns whether the node answers to a `Host`. No browser leaves it empty.
     pub(super) fn answers_to(&self, host: &[u8]) -> bool {
         let Some(names) = &self.hosts else { return true };
         let host = host.trim_ascii();
@@ -62,17 +64,17 @@ impl BrowserPolicy {
             })
     }
 
-    /// Whether the node answers to every name, so that nobody need look.
+    /// Returns whether the node answers to every name, so that nobody need look.
     pub(super) fn answers_to_every_name(&self) -> bool {
         self.hosts.is_none()
     }
 
-    /// Whether answers depend on `WebOrigin`, so that caches must know.
+    /// Returns whether answers depend on `WebOrigin`, so that caches must know.
     pub(super) fn varies(&self) -> bool {
         matches!(&self.cors, CorsOrigins::These(list) if !list.is_empty())
     }
 
-    /// What the answer to a request with these headers says about who may read it.
+    /// Gives the CORS headers for the response to a request with these headers.
     pub(super) fn cors(&self, fields: &HeaderMap) -> CorsAnswer {
         let allowed = match (&self.cors, fields.get(header::ORIGIN)) {
             (_, None) => None,
@@ -82,8 +84,8 @@ impl BrowserPolicy {
         CorsAnswer { allowed, varies: self.varies() }
     }
 
-    /// Refuses what no page may send, and what is sent to a name that is not this node's. Gives the answer to a question
-    /// whether a page may (a preflight).
+    /// Refuses what no page may send, and what is sent to a name that is not this node's. Gives the answer to a
+    /// question whether a page may (a preflight).
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Option<Response>, Problem> {
         let fields = request.headers();
         let authority = request.uri().authority().map(|authority| authority.as_str());
@@ -142,7 +144,7 @@ impl CorsAnswer {
     }
 }
 
-/// What `Vary` says where answers depend on `WebOrigin`.
+/// The value of `Vary` where answers depend on `WebOrigin`.
 pub(super) const VARY_BY: &str = "Origin";
 
 fn origin_of(given: &HeaderValue) -> Option<WebOrigin> {

@@ -1,9 +1,9 @@
 //! `POST /bulk`: a body of lines, a text each, of any length: counted as it comes, in blocks of whole lines.
 //!
-//! Two halves run beside each other: one reads and cuts blocks, has each counted on a thread for such work, and reads no
-//! further while one waits; the other hands the blocks to the Writer, one after the other. With a stream's name
-//! (`Memdb-Stream`) each record settles, in one with its counts, how many lines are done, with the running hash over them: of a
-//! body sent again, what is done is compared with that and skipped.
+//! Two halves run beside each other: one reads and cuts blocks, has each counted on a thread for such work, and reads
+//! no further while one waits; the other hands the blocks to the Writer, one after the other. With a stream's name
+//! (`Memdb-Stream`) each record settles, in one with its counts, how many lines are done, with the running hash over
+//! them: of a body sent again, what is done is compared with that and skipped.
 
 mod count;
 pub(super) mod limiter;
@@ -46,12 +46,12 @@ const TAKES: &str = "text/plain, application/x-ndjson, application/jsonl; in UTF
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// … and no longer than so long, if more of them comes again and again.
 const FLUSH_LATEST: Duration = Duration::from_secs(1);
-/// How often a block is handed over whose lines would make a count overflow.
+/// Number of times that a block is submitted again without the lines that would make a count overflow.
 const OVERFLOW_TRIES: u32 = 16;
 /// Stands in front of a stream's name, where no header can have it: a stream of `/post` is another, whatever its name.
 const BULK_STREAM: char = '\n';
 
-/// How a line holds its text.
+/// The format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineFormat {
     Plain,
@@ -81,7 +81,7 @@ impl LineFormat {
     }
 }
 
-/// How far a body is.
+/// The progress of a body.
 #[derive(Default)]
 struct BulkProgress {
     /// Lines that are counted now, empty ones too.
@@ -91,11 +91,11 @@ struct BulkProgress {
     refusals: Vec<RefusedLine>,
     words: u64,
     left_out: u64,
-    /// What was done under the stream's name in all: lines, words, tokens left out.
+    /// The stream's totals after this body: lines, words, tokens left out.
     stream: Option<BulkTotals>,
 }
 
-/// What a stream has in all.
+/// The totals of a stream.
 #[derive(Clone, Copy, Default)]
 struct BulkTotals {
     lines: u64,
@@ -105,11 +105,12 @@ struct BulkTotals {
 
 /// A block that is being counted.
 struct BlockJob {
-    /// Where it stands; its lines are with whoever counts them.
+    /// Metadata of the block; its lines are with the task that counts them.
     block: LineBlock,
     /// Bytes of its lines.
     bytes: usize,
-    /// The place is with the lines: a block that nobody asks for any more is counted all the same, and takes room until then.
+    /// The place is with the lines: a block that nobody asks for any more is counted all the same, and takes room until
+    /// then.
     counting: JoinHandle<Result<(BlockCounts, OwnedSemaphorePermit), JoinError>>,
 }
 
@@ -251,8 +252,8 @@ impl BulkRequest {
     {
         let mut skip = None;
         if level == Some(AckLevel::ReplicaDisk) || self.stream.is_some() {
-            // A level that cannot be reached is refused before anything is applied; and what an earlier request under this name
-            // has left in the queue is decided before anybody looks.
+            // A level that cannot be reached is refused before anything is applied; and what an earlier request under
+            // this name has left in the queue is decided before anybody looks.
             let level = level.filter(|&level| level == AckLevel::ReplicaDisk).unwrap_or(AckLevel::Leader);
             self.barrier(Some(level)).await.map_err(|error| self.refused(&error))?;
         }
@@ -306,8 +307,8 @@ impl BulkRequest {
         Ok(())
     }
 
-    /// Has blocks counted of what has just come: once there is enough for one, or its first lines have waited long. What is counted
-    /// is charged no longer.
+    /// Has blocks counted of what has just come: once there is enough for one, or its first lines have waited long.
+    /// What is counted is charged no longer.
     async fn cut(&self, lines: &mut LineReader, reading: &mut BulkReader, jobs: &mpsc::Sender<BlockJob>) -> Result<(), Problem> {
         let now = Instant::now();
         let late = now - reading.lines_since >= FLUSH_LATEST;
@@ -415,8 +416,8 @@ impl BulkRequest {
         Ok(())
     }
 
-    /// Hands a block to the Writer. If a count would overflow, the lines that would make it do so are refused and the others
-    /// count; gives what was counted in the end.
+    /// Hands a block to the Writer. If a count would overflow, the lines that would make it do so are refused and the
+    /// others count; gives what was counted in the end.
     async fn hand_over(&self, block: &LineBlock, mut counted: BlockCounts, total: BulkTotals) -> Result<BlockCounts, Problem> {
         for tries in 1.. {
             let tally = counted.take_tally();
@@ -483,7 +484,7 @@ impl BulkRequest {
 }
 
 impl BulkProgress {
-    /// How far it is, for an answer of either kind.
+    /// Gives the members that report the progress, in answers of either kind.
     fn members(&self) -> serde_json::Value {
         let Self { taken, skipped, refused, refusals, words, left_out, stream } = self;
         let mut members = serde_json::json!({

@@ -14,7 +14,7 @@ const LEVEL: u8 = 1;
 /// The output grows by so many bytes.
 const GROWTH_BYTES: usize = 8 << 10;
 
-/// How a body is compressed.
+/// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentCoding {
     Gzip,
@@ -37,7 +37,7 @@ impl ContentCoding {
         }
     }
 
-    /// What a `Content-Encoding` says; `None` for a body as it is.
+    /// Parses a `Content-Encoding`; `None` for a body that is not compressed.
     ///
     /// # Errors
     /// 415 if it names another coding, or several.
@@ -52,8 +52,8 @@ impl ContentCoding {
         }
     }
 
-    /// The coding that a client wants most of those there are, by the values of its `Accept-Encoding`; `None` if it wants none
-    /// of them, or the answer as it is more than any.
+    /// The coding that a client wants most of those there are, by the values of its `Accept-Encoding`; `None` if it
+    /// wants none of them, or the answer as it is more than any.
     pub(super) fn wanted<'a>(accept_encoding: impl Iterator<Item = &'a str>) -> Option<Self> {
         let (mut gzip, mut zstd, mut identity, mut others) = (None, None, None, None);
         for one in accept_encoding.flat_map(|value| value.split(',')) {

@@ -31,7 +31,7 @@ pub(super) trait RouteService:
     + Unpin
     + 'static
 {
-    /// What a call gives.
+    /// The future of a response.
     type Answer: Future<Output = Result<Response, Infallible>> + Send + Unpin;
 }
 

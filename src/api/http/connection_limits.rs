@@ -1,4 +1,4 @@
-//! How many connections each client address has open, so that one client cannot take them all.
+//! Counts the connections of each client address, so that one client cannot take them all.
 //!
 //! An IPv6 client is counted by its /64, which is what one subscriber has; by single addresses it would have as many as
 //! it likes.
@@ -30,8 +30,8 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionLimits {
-    /// `limit` holds for every address. Without one it is a part of `max_connections`, and none for loopback: what comes
-    /// from there are often all the clients of a proxy.
+    /// `limit` holds for every address. Without one it is a part of `max_connections`, and none for loopback: what
+    /// comes from there are often all the clients of a proxy.
     pub(super) fn new(limit: Option<usize>, max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
@@ -74,7 +74,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Whom an address stands for: an IPv4 address, also one written as IPv6, or the /64 of an IPv6 address.
+/// Maps an address to the client that is counted: an IPv4 address, also one written as IPv6, or the /64 of an IPv6
+/// address.
 fn client_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

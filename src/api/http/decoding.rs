@@ -1,8 +1,8 @@
 //! Bodies that come compressed, decoded as they come.
 //!
-//! Decoding is done beside the serving threads, a bounded piece at a time, and the reader asks for the next one, so that
-//! a body never unfolds further than it is read. What unfolds out of all proportion is refused: a few kilobytes could
-//! keep a node at work for hours.
+//! Decoding is done beside the serving threads, a bounded piece at a time, and the reader asks for the next one, so
+//! that a body never unfolds further than it is read. What unfolds out of all proportion is refused: a few kilobytes
+//! could keep a node at work for hours.
 
 use super::{
     coding::ContentCoding,
@@ -52,19 +52,19 @@ impl DecoderLibrary {
 struct BodyDecoder {
     coding: ContentCoding,
     library: DecoderLibrary,
-    /// Whether a member (of gzip) or a frame (of zstd) has begun and not ended.
+    /// True if a member (of gzip) or a frame (of zstd) has begun and not ended.
     is_within: bool,
     /// Bytes that have come, and bytes that were made of them.
     taken: u64,
     made: u64,
 }
 
-/// What one step has done.
+/// The result of one decoding step.
 struct DecodeStep {
     decoded: Vec<u8>,
     /// Bytes of the input that are used.
     used: usize,
-    /// Whether there may be more without further input.
+    /// True if there may be more without further input.
     is_full: bool,
 }
 

@@ -1,10 +1,10 @@
-//! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or posts
-//! small texts.
+//! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or
+//! posts small texts.
 //!
-//! A small loop that reads, answers straight from the store (`lane/desk.rs`) or once the Writer has answered, and writes all answers of a
-//! wake-up at once. At the first request of any other shape (`lane/request.rs`) the connection goes to the door, hyper and
-//! the routes for good, with what was read of it. The rules of the door hold here too: no more is read while the client
-//! takes nothing, and silence, a slow head and answers nobody takes have their times.
+//! A small loop that reads, answers straight from the store (`lane/desk.rs`) or once the Writer has answered, and
+//! writes all answers of a wake-up at once. At the first request of any other shape (`lane/request.rs`) the connection
+//! goes to the door, hyper and the routes for good, with what was read of it. The rules of the door hold here too: no
+//! more is read while the client takes nothing, and silence, a slow head and answers nobody takes have their times.
 //!
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
@@ -39,7 +39,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 /// Bytes read at once. As many requests are answered before the other connections of the thread have their turn.
 const READ_BYTES: usize = 16 << 10;
 
-/// How a connection leaves the lane.
+/// The way in which a connection leaves the lane.
 pub(super) enum FastPathExit {
     /// Nothing is owed: the client has finished, or was silent for too long, or the server stops.
     Done,
@@ -49,19 +49,19 @@ pub(super) enum FastPathExit {
     Other(Handoff),
 }
 
-/// What the lane leaves to the door.
+/// The state that the lane hands over to the door.
 #[derive(Debug, Default)]
 pub(super) struct Handoff {
     /// Read and not answered.
     pub(super) held: Vec<u8>,
-    /// Whether requests were answered before: it is HTTP/1 then.
+    /// True if requests were answered before: the connection is HTTP/1 then.
     pub(super) answered: bool,
-    /// When the wait for the head is over that `held` begins.
+    /// The deadline of the head that begins in `held`.
     pub(super) head_deadline: Option<Instant>,
 }
 
 thread_local! {
-    /// What the connections of a thread read into, and write from.
+    /// The buffers that the connections of a thread read into and write from.
     static SPACE: RefCell<(Vec<u8>, FastPathResponder)> = RefCell::default();
 }
 
@@ -126,7 +126,7 @@ impl PendingPost<'_> {
     }
 }
 
-/// What comes once all answers are sent.
+/// The next step once all answers are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AfterFlush {
     Read,

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::convert::Infallible;
 use warp::{path::FullPath, reply::Response};
 
-/// What a write was sent as.
+/// A write as the client sent it, to be passed on.
 #[derive(Debug)]
 pub(super) struct ForwardedWrite {
     pub(super) method: Method,
@@ -85,7 +85,7 @@ where
     }
 }
 
-/// What a follower says to whoever takes it for the leader: who leads, as far as it knows.
+/// The answer of a follower that is taken for the leader: 421, with the leader's URL if it is known.
 pub(super) fn not_leader(forward: &WriteForwarder, detail: &'static str) -> Problem {
     Problem::new(ProblemKind::NotLeader, detail).with(serde_json::json!({ "leader": forward.leader() }))
 }
@@ -105,7 +105,8 @@ pub(super) fn not_passed_on(forward: &WriteForwarder) -> Problem {
     Problem::new(ProblemKind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
 }
 
-/// Whether the client has named the write, so that it may be sent again. Halves of a name too: the leader refuses them.
+/// Returns whether the client has named the write, so that it may be sent again. Half a name counts too: the leader
+/// refuses it.
 async fn is_named(heads: &WriteHeaders, sent: &ForwardedWrite, whole: &WholeBody) -> bool {
     let DedupHeaders { key, stream, stream_sequence } = &heads.naming;
     let is_json = || matches!(MediaType::of(heads.content_type.as_deref(), writes::POST_TAKES), Ok(MediaType::Json));

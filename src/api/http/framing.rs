@@ -1,9 +1,9 @@
-//! Where one HTTP/1 message ends, so that the door knows where the next head begins.
+//! Follows the framing of HTTP/1 messages, so that the door knows where the next head begins.
 //!
 //! Only counts: hyper decodes, and refuses what is malformed. Chunks that make no sense end the counting; what
 //! follows is then hyper's alone, which refuses it and closes.
 
-/// What is left of the current message's body.
+/// The rest of the current message's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFraming {
     /// Nothing: a head comes next.
@@ -16,7 +16,7 @@ pub(super) enum BodyFraming {
     Unknown,
 }
 
-/// Where in a chunked body the next byte belongs.
+/// The position in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkState {
     /// In the size of a chunk, of which so much was read in so many digits.

@@ -1,4 +1,4 @@
-//! What clients send, taken apart without a connection: for the fuzzer (`fuzz/targets`). Only in builds for tests.
+//! Parses input of clients without a connection, for the fuzzer (`fuzz/targets`). Only in builds for tests.
 
 pub use super::fast_path::fuzz_api::{BothAnswers, answered};
 
@@ -45,7 +45,7 @@ pub fn amounts(body: &str) -> Result<(WordCounts, u64), u16> {
         .map_err(|problem| status(&problem))
 }
 
-/// What follows the `?`: the namespace and the words.
+/// Parses a query: the namespace and the words.
 ///
 /// # Errors
 /// The status of the answer.
@@ -55,7 +55,7 @@ pub fn query(text: &str) -> Result<(String, Vec<String>), u16> {
     Ok((query.namespace.into_owned(), query.words.into_iter().map(|word| word.into_owned()).collect()))
 }
 
-/// What [`look`] finds.
+/// The result of [`look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScannedHead {
     /// It is not whole.
@@ -75,7 +75,8 @@ pub fn look(bytes: &[u8], max_head_bytes: usize) -> ScannedHead {
     }
 }
 
-/// How many of the bytes behind a sound head belong to its body, if they come in pieces of this size; and whether it has ended.
+/// Counts how many of the bytes behind a sound head belong to its body, if they come in pieces of this size, and
+/// returns whether the body has ended.
 pub fn body_bytes(bytes: &[u8], max_head_bytes: usize, piece: usize) -> Option<(usize, bool)> {
     let HeadScan::Sound { head_bytes, body: mut framing } = head::look(bytes, max_head_bytes) else { return None };
     let mut taken = 0;

@@ -1,4 +1,4 @@
-//! Whether an HTTP/1 head is sound, and how its body is framed.
+//! Checks that an HTTP/1 head is well formed, and determines how its body is framed.
 //!
 //! hyper would answer most of these faults with an empty 400 or 431, and takes two of them silently: no
 //! `Host`, and a length together with a transfer encoding (of which it shows the routes only one).
@@ -10,7 +10,7 @@ use super::{
 };
 use std::mem::MaybeUninit;
 
-/// What was found at the start of some bytes.
+/// The result of looking for a head at the start of some bytes.
 #[derive(Debug)]
 pub(super) enum HeadScan {
     /// The head is not whole yet.

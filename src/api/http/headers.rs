@@ -36,7 +36,7 @@ pub(super) const SINGLE: [&str; 7] = [
     "host",
 ];
 
-/// What a write says about being sent again.
+/// The headers of a write that name it for repeats.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DedupHeaders {
     pub(super) key: Option<String>,
@@ -80,8 +80,8 @@ pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem>
     Ok(name)
 }
 
-/// An `ETag` of an answer's bytes: it stays the same as long as the answer does, whatever else is written. That of another
-/// database is another, whatever it answers.
+/// An `ETag` of an answer's bytes: it stays the same as long as the answer does, whatever else is written. That of
+/// another database is another, whatever it answers.
 pub(super) fn strong_tag(body: &[u8], database: DatabaseTag) -> [u8; 18] {
     let mut tag = *b"\"0000000000000000\"";
     write!(&mut tag[1..17], "{:016x}", xxh3_64_with_seed(body, database.number().into()))
@@ -89,7 +89,7 @@ pub(super) fn strong_tag(body: &[u8], database: DatabaseTag) -> [u8; 18] {
     tag
 }
 
-/// Whether `If-None-Match` names this tag (weak comparison, as RFC 9110 has it for reads).
+/// Returns whether `If-None-Match` names this tag (weak comparison, as RFC 9110 has it for reads).
 pub(super) fn matches(if_none_match: Option<&str>, tag: &[u8]) -> bool {
     let strip = |tag: &[u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
     let wanted = &tag[strip(tag)..];

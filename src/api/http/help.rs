@@ -11,7 +11,7 @@ struct Route {
     /// Its methods and its path.
     name: &'static str,
     does: &'static str,
-    /// What follows the address in a call of curl: options before it, and its path.
+    /// The arguments of curl around the address: options before it, and its path.
     options: &'static str,
     path: &'static str,
 }
@@ -89,7 +89,7 @@ pub(super) fn docs() -> Response {
     response
 }
 
-/// What to ask instead of a path that is none.
+/// Lists the routes, for a request whose path is none of them.
 pub(super) fn not_found() -> String {
     let names: Vec<_> = ROUTES.iter().map(|route| route.name).collect();
     format!("there is no such path here; the routes are {}; GET /docs tells what each does", names.join(", "))

@@ -26,12 +26,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How every HTTP/2 connection begins.
+/// The bytes that begin every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// What a lingering client may still send before it is cut off.
+/// Number of bytes that a lingering client may still send before it is cut off.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// What the first bytes of a connection say.
+/// The protocol that the first bytes of a connection belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionStart {
     /// HTTP/1, sound or not.
@@ -47,7 +47,7 @@ pub(super) struct Http1Guard {
     stream: TcpStream,
     settings: HttpSettings,
     stopping: CancellationToken,
-    /// Where the current message ends. HTTP/2 has no end that would matter here.
+    /// The end of the current message. HTTP/2 has no end that would matter here.
     framing: BodyFraming,
     /// Read from the socket and not passed on: first what is `checked`, then the begin of a head.
     held: BytesMut,
@@ -57,10 +57,10 @@ pub(super) struct Http1Guard {
     /// No more is read: hyper is told that the client has finished.
     finished: bool,
     last_words: Option<Problem>,
-    /// What hyper wrote may not be in the socket yet.
+    /// True if bytes that hyper wrote may not be in the socket yet.
     unflushed: bool,
     waits_for_flush: Option<Waker>,
-    /// When the wait for the next head, or for its end, is over.
+    /// The end of the wait for the next head, or for the rest of the one that has begun.
     head_deadline: Option<Instant>,
     head_timer: Timer,
     write_deadline: Option<Instant>,
@@ -113,7 +113,7 @@ impl Http1Guard {
         }
     }
 
-    /// What was read so far opens, if it tells.
+    /// Tells the protocol from the bytes read so far, if they suffice.
     fn opening(&mut self) -> Option<ConnectionStart> {
         let begins = self.held.len().min(PREFACE.len());
         if self.answered || self.held[..begins] != PREFACE[..begins] {
@@ -158,7 +158,8 @@ impl Http1Guard {
         let _ = timeout(self.settings.linger_timeout, linger).await;
     }
 
-    /// How many of `bytes`, which follow what was passed on, may be passed on. The rest is the begin of a head, or bad.
+    /// Counts how many of `bytes`, which follow what was passed on, may be passed on. The rest is the start of a head,
+    /// or malformed.
     fn passable(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
         loop {

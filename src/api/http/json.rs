@@ -1,7 +1,7 @@
 //! JSON from clients: one object, read member by member.
 //!
-//! A derived `Deserialize` takes an array for a struct, each value by its place, and its messages name Rust types. Here a
-//! body is an object or is refused, and what is wrong is said in the terms of JSON.
+//! A derived `Deserialize` takes an array for a struct, each value by its place, and its messages name Rust types. Here
+//! a body is an object or is refused, and what is wrong is said in the terms of JSON.
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, fmt};
@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt};
 /// Characters of a member's name that a message shows: a name may be as long as the body, and its start is enough.
 const NAME_SHOWN: usize = 64;
 
-/// How the value of a member is read.
+/// The type that a member is expected to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemberKind {
     /// Not at all: it only has to be JSON.
@@ -35,7 +35,7 @@ pub(super) enum MemberValue<'a> {
 }
 
 impl MemberValue<'_> {
-    /// What it is, for a message.
+    /// Names the expected type in messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             MemberValue::Null => "null",
@@ -70,7 +70,7 @@ pub(super) fn read_object<'a>(
 /// Refuses a text that is another JSON value than an object; what is no JSON at all is left to the parser.
 ///
 /// # Errors
-/// What it is instead.
+/// If the text is not a JSON object: names the type that it has instead.
 fn check_is_object(text: &str) -> Result<(), String> {
     let what = match text.trim_ascii() {
         "true" | "false" => "a boolean",
@@ -85,7 +85,7 @@ fn check_is_object(text: &str) -> Result<(), String> {
     Err(format!("it is {what}, not an object"))
 }
 
-/// What a parser's error says to a client. The parser's own words are those of JSON, but for half a surrogate pair.
+/// Translates a parser's error for a client. The parser's own words fit, except for half a surrogate pair.
 fn message(error: &serde_json::Error, text: &str) -> String {
     let said = error.to_string();
     let is_in_escape =

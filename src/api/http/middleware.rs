@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 use warp::reply::{Reply, Response};
 
-/// What a connection has been asked, for closing idle HTTP/2 connections.
+/// The requests of a connection, counted to close idle HTTP/2 connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionActivity {
     begun: AtomicU64,
@@ -38,8 +38,8 @@ pub(super) struct ConnectionActivity {
 }
 
 impl ConnectionActivity {
-    /// How many requests have begun, if all of them have ended, and what was taken of their answers. As long as that stays
-    /// the same, the connection is idle, or its client takes nothing.
+    /// Gives the number of requests, if all of them have ended, and of pieces taken of their answers. While both stay
+    /// the same, the connection is idle, or its client reads nothing.
     pub(super) fn idle_after(&self) -> Option<(u64, u64)> {
         let ended = self.ended.load(Ordering::Acquire);
         (self.begun.load(Ordering::Acquire) == ended).then(|| (ended, self.taken.load(Ordering::Acquire)))
@@ -149,8 +149,8 @@ where
         };
         std::mem::take(&mut self.cors).mark(&mut response);
         if self.is_http_1_0 && response.body().size_hint().exact().is_none() {
-            // Nothing but the end of the connection ends this body, so keep-alive would be a lie. hyper would add it to an
-            // answer in HTTP/1.1 all the same.
+            // Nothing but the end of the connection ends this body, so keep-alive would be a lie. hyper would add it to
+            // an answer in HTTP/1.1 all the same.
             *response.version_mut() = Version::HTTP_10;
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

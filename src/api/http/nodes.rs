@@ -31,19 +31,19 @@ const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
 
-/// What a node shows to be let in.
+/// The cluster secret that a request carries, and the address it came from.
 #[derive(Debug)]
 pub(super) struct ShownSecret {
     pub(super) authorization: Option<String>,
     pub(super) client: ConnectionPeer,
 }
 
-/// Whether a content type, or what a client accepts, is this one of ours.
+/// Returns whether a content type, or what a client accepts, is this one of ours.
 pub(super) fn is(given: Option<&str>, media: &str) -> bool {
     given.is_some_and(|given| given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media))
 }
 
-/// Whether a body of this type is one of the leader's offers.
+/// Returns whether a body of this type is one of the leader's offers.
 pub(super) fn is_offer(content_type: Option<&str>) -> bool {
     is(content_type, RECORDS_TYPE)
 }

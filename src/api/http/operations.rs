@@ -1,4 +1,4 @@
-//! What tells how the node is: health, numbers, status.
+//! Routes about the node itself: health, metrics, status.
 
 use super::{
     ServingRole, forward, replication_metrics,

@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use std::borrow::Cow;
 use warp::reply::Response;
 
-/// What is wrong, as far as a client's code would tell cases apart.
+/// The kind of a problem, as far as a client's code would tell cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProblemKind {
     MalformedRequest,
@@ -169,7 +169,7 @@ impl ProblemKind {
         }
     }
 
-    /// Whether coming again after a while may help, with nothing changed.
+    /// Returns whether coming again after a while may help, with nothing changed.
     const fn passes(self) -> bool {
         matches!(
             self,
@@ -196,7 +196,7 @@ pub(super) struct Problem {
     hint: Option<&'static str>,
     /// The next number of a stream.
     expected: Option<u64>,
-    /// Where a write is applied that did not reach its level.
+    /// The position at which a write is applied that did not reach its level.
     applied: Option<Box<PositionToken>>,
     /// The database that the leader leads, where that is the trouble.
     leads: Option<Box<str>>,
@@ -322,7 +322,7 @@ impl Problem {
     }
 }
 
-/// How a refused write is told, and under what it is counted. The one place where this is decided.
+/// Maps a refused write to its problem and to the label that it is counted under. The only place that decides this.
 pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Problem, RefusalLabel) {
     let (kind, refusal, what_to_do) = match error {
         WriteError::QueueFull => (ProblemKind::QueueFull, RefusalLabel::Queue, "nothing was applied; send it again"),

@@ -62,7 +62,7 @@ impl QueryParameter {
         }
     }
 
-    /// What people call it who know it from elsewhere.
+    /// Names that other systems use for the same parameter.
     const fn other_names(self) -> &'static [&'static str] {
         match self {
             QueryParameter::Word => &["w", "q", "query", "term", "token", "key"],
@@ -73,14 +73,14 @@ impl QueryParameter {
         }
     }
 
-    /// How near a name is, from 0 to 1.
+    /// Rates the similarity of a name, from 0 to 1.
     fn nearness(self, name: &str) -> f64 {
         let nearness = |known: &str| strsim::jaro_winkler(known, name);
         self.other_names().iter().copied().map(nearness).fold(nearness(self.name()), f64::max)
     }
 }
 
-/// What a request asks for after the `?`.
+/// The parsed query of a request.
 #[derive(Debug)]
 pub(super) struct QueryString<'a> {
     /// `ns=`, or the default namespace.
@@ -147,7 +147,7 @@ impl<'a> QueryString<'a> {
         Ok(&self.words)
     }
 
-    /// How many words `/top` gives.
+    /// Gives the number of words that `/top` returns.
     pub(super) fn top(&self) -> Result<usize, Problem> {
         match self.n.as_deref().map(str::parse::<usize>) {
             None => Ok(10),
@@ -157,7 +157,7 @@ impl<'a> QueryString<'a> {
     }
 }
 
-/// Whether the name may be one of a namespace.
+/// Refuses a name that no namespace can have.
 pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     if (1..=limits::MAX_NAMESPACE_BYTES).contains(&name.len()) && name.bytes().all(plain) {
@@ -166,7 +166,8 @@ pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
     Err(invalid("a namespace is 1 to 64 characters of a-z, 0-9, dot, underscore and dash"))
 }
 
-/// Refuses the names that no path can hold: clients take `.` and `..` out of `/ns/..`, so nobody could delete such a namespace.
+/// Refuses the names that no path can hold: clients take `.` and `..` out of `/ns/..`, so nobody could delete such a
+/// namespace.
 fn check_can_be_named(namespace: &str) -> Result<(), Problem> {
     if is_dots(namespace) {
         return Err(invalid(format!("`{namespace}` cannot be a namespace, since no path can name it")));
@@ -174,7 +175,7 @@ fn check_can_be_named(namespace: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a name means another place in a path.
+/// Returns whether a name stands for another place in a path (`.` or `..`).
 pub(super) fn is_dots(namespace: &str) -> bool {
     matches!(namespace, "." | "..")
 }

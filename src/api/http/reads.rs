@@ -29,7 +29,7 @@ use warp::reply::{Reply, Response};
 
 const WORDS_TAKES: &str = "application/json; in UTF-8";
 
-/// What the headers of a read say.
+/// The headers of a read.
 #[derive(Debug)]
 pub(super) struct ReadHeaders {
     pub(super) min_position: Option<String>,
@@ -48,15 +48,15 @@ pub(super) async fn wordcount(state: Arc<AppState>, query: String, heads: ReadHe
     Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
 }
 
-/// What the headers of a body say.
+/// The headers that describe a body.
 #[derive(Debug)]
 pub(super) struct ReadBodyHeaders {
     pub(super) content_type: Option<String>,
     pub(super) content_length: Option<String>,
 }
 
-/// `POST /wordcount`: the same for words that are named in a body, since a request line holds few long ones. It reads, so
-/// every node answers from its own counts, and nothing is changed.
+/// `POST /wordcount`: the same for words that are named in a body, since a request line holds few long ones. It reads,
+/// so every node answers from its own counts, and nothing is changed.
 pub(super) async fn posted_wordcount<S, B, E>(
     state: Arc<AppState>,
     query: String,
@@ -243,8 +243,8 @@ pub(super) async fn sync(
     Ok(response)
 }
 
-/// Waits until the position a client asked for is applied here. Returns the lag from before the read that follows: what is
-/// read then is at least as new.
+/// Waits until the position a client asked for is applied here. Returns the lag from before the read that follows: what
+/// is read then is at least as new.
 async fn wait_for_position(state: &AppState, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
     let lag_ms = || Ok(state.api.view.lag_ms());
     let Some(text) = min_position else { return lag_ms() };

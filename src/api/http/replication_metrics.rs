@@ -1,4 +1,5 @@
-//! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a follower.
+//! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a
+//! follower.
 
 use super::{ApiContext, ServingRole};
 use crate::{limits, metrics::ScrapeFamilies, replication::PeerStatus, store::NamespaceSize};

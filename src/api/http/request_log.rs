@@ -1,9 +1,10 @@
-//! A line in the log for each request, at level `debug`. The words that were asked for, which the query holds, are not in it.
+//! A line in the log for each request, at level `debug`. The words that were asked for, which the query holds, are not
+//! in it.
 
 use std::time::Duration;
 use tracing::Level;
 
-/// Whether requests are logged. Where they are not, nothing is put together for it.
+/// Returns whether requests are logged. If not, nothing is formatted for the log.
 #[inline]
 pub(super) fn is_on() -> bool {
     tracing::enabled!(target: "memdb::request", Level::DEBUG)

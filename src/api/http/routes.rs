@@ -264,7 +264,7 @@ fn read_heads() -> impl Filter<Extract = (reads::ReadHeaders,), Error = Rejectio
         .map(|min_position, if_none_match| reads::ReadHeaders { min_position, if_none_match })
 }
 
-/// What a write was sent as, should it have to be passed on.
+/// Extracts the parts of a write that are needed to pass it on.
 fn sent() -> impl Filter<Extract = (ForwardedWrite,), Error = Rejection> + Copy {
     warp::method().and(warp::path::full()).and(warp::header::optional(FORWARDED)).map(|method, path, forwarded| ForwardedWrite {
         method,
@@ -273,7 +273,7 @@ fn sent() -> impl Filter<Extract = (ForwardedWrite,), Error = Rejection> + Copy 
     })
 }
 
-/// What nodes show each other.
+/// Extracts the credentials that nodes show each other.
 fn shown() -> impl Filter<Extract = (ShownSecret,), Error = Rejection> + Copy {
     warp::header::optional("authorization").and(warp::ext::optional::<ConnectionPeer>()).map(
         |authorization, client: Option<ConnectionPeer>| ShownSecret { authorization, client: client.unwrap_or_else(ConnectionPeer::unknown) },

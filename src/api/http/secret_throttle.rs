@@ -1,8 +1,9 @@
 //! Wrong cluster secrets cost time, address by address, so that nobody guesses thousands a second.
 //!
-//! A right secret from an address that has shown no wrong one of late is let in at once. From one that has, a few are looked at a
-//! time: a wrong one keeps its turn for a while, longer with each, a right one gives it back at once. A connection that has shown
-//! the right one waits for no turn, so that a guesser at the same address (behind a proxy, say) is in no node's way.
+//! A right secret from an address that has shown no wrong one of late is let in at once. From one that has, a few are
+//! looked at a time: a wrong one keeps its turn for a while, longer with each, a right one gives it back at once. A
+//! connection that has shown the right one waits for no turn, so that a guesser at the same address (behind a proxy,
+//! say) is in no node's way.
 
 use super::problem::{ProblemKind, Problem};
 use crate::{
@@ -24,14 +25,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How often wrong secrets are told of in the log.
+/// The interval at which wrong secrets are logged.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// The client of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionPeer {
     address: IpAddr,
-    /// Whether this connection has shown the cluster's secret.
+    /// True if this connection has shown the cluster's secret.
     is_node: Arc<AtomicBool>,
 }
 
@@ -40,7 +41,7 @@ impl ConnectionPeer {
         Self { address, is_node: Arc::default() }
     }
 
-    /// Where it is not known who asks.
+    /// The source of requests whose address is not known.
     pub(super) fn unknown() -> Self {
         Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
@@ -54,7 +55,7 @@ struct WrongSecretSource {
     last: Instant,
 }
 
-/// Who has shown wrong secrets.
+/// Wrong secrets, counted per client address, so that guessing takes time.
 #[derive(Default)]
 pub(super) struct SecretThrottle {
     guessers: Mutex<HashMap<IpAddr, WrongSecretSource>>,

@@ -97,7 +97,7 @@ impl HttpServer {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Gives the address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }

@@ -3,15 +3,15 @@
 use crate::limits;
 use std::time::Duration;
 
-/// How the server treats its clients. The defaults suit a server on a trusted network; tests make the times short.
+/// Bounds and time-outs of the server. The defaults suit a server on a trusted network; tests make the times short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Serving threads, each with a runtime of its own. Default: one per core.
     pub threads: usize,
     /// Connections open at once. One more is answered 503 and closed at once, rather than left waiting unseen.
     pub max_connections: usize,
-    /// Of these, from one client address. One more is answered 429 and closed at once. `None`: a quarter of them, and no
-    /// bound for loopback.
+    /// Of these, from one client address. One more is answered 429 and closed at once. `None`: a quarter of them, and
+    /// no bound for loopback.
     pub max_connections_per_address: Option<usize>,
     /// Bytes of one request body as sent, before any decoding. More is 413.
     pub max_body_bytes: usize,
@@ -24,16 +24,17 @@ pub struct HttpSettings {
     pub header_timeout: Duration,
     /// Time for a whole request body. Then 408.
     pub body_timeout: Duration,
-    /// How long a connection may stay open between requests.
+    /// Time that a connection may stay open between requests.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of an answer that waits for it. Then the connection is dropped.
+    /// Time in which a client must take some of an answer that waits for it. Then the connection is dropped.
     pub write_timeout: Duration,
-    /// How long a read with `Memdb-Min-Position` waits for that position. Then 503.
+    /// Time that a read with `Memdb-Min-Position` waits for that position. Then it is answered with 503.
     pub position_wait: Duration,
     /// After an answer that ends a connection: how long what the client still sends is taken and thrown away, so that
     /// the answer is not lost to a reset.
     pub linger_timeout: Duration,
-    /// Whether the plainest requests are answered without hyper and warp. Only tests, which compare, say no.
+    /// True if the plainest requests are answered without hyper and warp. Only tests, which compare both, set it to
+    /// false.
     pub fast_lane: bool,
 }
 
@@ -45,8 +46,8 @@ pub(super) const MAX_STREAMS: u32 = 128;
 pub(super) const HTTP2_RECEIVE_BYTES: u32 = 1 << 20;
 /// Bytes of an answer that wait for an HTTP/2 client to take them. All of a connection's answers may: 4 MiB at most.
 pub(super) const HTTP2_SEND_BYTES: usize = 32 << 10;
-/// HTTP/2 requests taken back before they were looked at, or reset by the server, that are still remembered. One more ends
-/// the connection: no client in its senses comes here (CVE-2023-44487).
+/// HTTP/2 requests taken back before they were looked at, or reset by the server, that are still remembered. One more
+/// ends the connection: no client in its senses comes here (CVE-2023-44487).
 pub(super) const MAX_TAKEN_BACK: usize = 64;
 /// A silent HTTP/2 client is asked this often whether it is still there …
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -57,7 +58,7 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
 /// Bytes gathered of a `/sync` before they are handed on.
 pub(super) const SYNC_CHUNK_BYTES: usize = 32 << 10;
-/// What a client that is told to come again should wait, in seconds.
+/// Value of `Retry-After`, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
 
 impl Default for HttpSettings {

@@ -1,4 +1,4 @@
-//! What the routes of one serving thread share.
+//! The state that the routes of one serving thread share.
 
 use super::{
     ApiContext, ServingRole,
@@ -13,18 +13,19 @@ use crate::{client::WriteForwarder, leader::Leader, tally::WordCountsPool, view:
 use std::sync::Arc;
 use tokio::{sync::Semaphore, time::Instant};
 
-/// What the routes answer from. Cloned for each serving thread, so that the reference counts of its `Arc` stay on one core.
+/// State that the routes answer from. Cloned for each serving thread, so that the reference counts of its `Arc` stay on
+/// one core.
 pub(super) struct AppState {
     pub(super) api: ApiContext,
     pub(super) settings: HttpSettings,
     pub(super) uploads: Arc<BodyBudget>,
     /// As `uploads`, for what other nodes send.
     pub(super) offers: Arc<BodyBudget>,
-    /// Where blocks of bulk bodies are counted.
+    /// Limits the counting of bulk bodies.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
     /// Tallies of posts: what is made for each and freed by the Writer, on another core, costs more than the counting.
     pub(super) tallies: Arc<WordCountsPool>,
-    /// Who has shown wrong cluster secrets, to any of the threads.
+    /// Wrong cluster secrets shown to any of the threads.
     pub(super) guesses: Arc<SecretThrottle>,
     pub(super) started: Instant,
     /// A permit for each answer in pieces that is encoded.
@@ -37,12 +38,12 @@ pub(super) fn encoders() -> Arc<Semaphore> {
 }
 
 impl AppState {
-    /// What there is to read.
+    /// Gives the database that is served now.
     pub(super) fn current(&self) -> Result<Arc<ServedDatabase>, Problem> {
         arc_swap::Guard::into_inner(self.api.view.current()).ok_or_else(nothing_to_read)
     }
 
-    /// Whether this is a local replica.
+    /// Returns whether this is a local replica.
     pub(super) fn follows_files(&self) -> bool {
         matches!(self.api.role, ServingRole::LocalReplica { .. })
     }
@@ -60,7 +61,7 @@ impl AppState {
         self.forward()?.other_database()
     }
 
-    /// Whether this node serves current data, and passes writes on if it is a follower.
+    /// Returns whether this node serves current data, and passes writes on if it is a follower.
     pub(super) fn is_ready(&self) -> bool {
         self.api.view.is_ready() && self.other_database().is_none()
     }

@@ -44,8 +44,8 @@ impl DumpBody {
         Self { state: DumpState::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
     }
 
-    /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once; gives whether they
-    /// are.
+    /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once; gives
+    /// whether they are.
     pub(super) fn encode(&mut self, coding: ContentCoding, encoders: &Arc<Semaphore>) -> bool {
         self.ahead = self.next_chunk();
         let is_small = self.ahead.as_ref().is_none_or(|first| first.len() < SMALLEST_ENCODED_BYTES);

@@ -1,4 +1,4 @@
-//! What tests of this layer and the fuzzer answer from.
+//! State for tests of this layer and for the fuzzer.
 
 use super::{
     NodeAbout, ApiContext, HttpSettings, NodeAccess, ServingRole,

@@ -31,11 +31,11 @@ use warp::reply::Response;
 
 pub(super) const POST_TAKES: &str =
     "text/plain, application/x-www-form-urlencoded, application/json, multipart/form-data; all in UTF-8";
-/// What the body of a repeat has in it.
+/// The member that marks the answer to a repeated write.
 pub(super) const REPLAYED: &[u8] = br#","replayed":true"#;
 const UPDATE_TAKES: &str = "application/json; in UTF-8";
 
-/// What the headers of a write say.
+/// The headers of a write.
 #[derive(Debug)]
 pub(super) struct WriteHeaders {
     pub(super) naming: DedupHeaders,
@@ -185,12 +185,12 @@ pub(super) async fn drop_namespace(
     removed(&state, batch, query.ack).await
 }
 
-/// Whether a write that a follower has passed on, and that states this database, is meant for the one with this identity.
+/// Returns whether a write that a follower has passed on, stating a database, is meant for the one with this identity.
 pub(super) fn is_meant(stated: &str, identity: &DatabaseIdentity) -> bool {
     stated == OF_NO_DATABASE || u128::from_str_radix(stated, 16) == Ok(identity.database_id)
 }
 
-/// A follower may not know yet that its leader's place is taken by the leader of another database, so it is refused here.
+/// A follower may not know yet that the leader of another database has its leader's place, so it is refused here.
 fn check_meant(state: &AppState, forwarded: Option<&str>) -> Result<(), Problem> {
     let Some(stated) = forwarded else { return Ok(()) };
     let identity = state.current()?.identity;
@@ -305,7 +305,7 @@ fn form_text(body: &[u8]) -> Result<Cow<'_, str>, Problem> {
     form::decode(text.ok_or_else(no_text)?, ProblemKind::InvalidBody)
 }
 
-/// Whether the JSON body of a post names the write. One that cannot be read does not: the leader refuses it.
+/// Returns whether the JSON body of a post names the write. One that cannot be read does not: the leader refuses it.
 pub(super) async fn has_id(body: &Bytes) -> bool {
     let reads = |body: &[u8]| Ok(json_text(body).is_ok_and(|posted| posted.id.is_some()));
     if body.len() <= INLINE_TEXT_BYTES {

@@ -25,7 +25,7 @@ Exits 0 if a node would start with these settings, 2 if not.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConfigArguments {
-    /// What the node would be.
+    /// The role to show the settings of.
     #[arg(long, value_enum, value_name = "ROLE", default_value_t = ShownRole::Leader)]
     role: ShownRole,
 

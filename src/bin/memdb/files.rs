@@ -114,7 +114,7 @@ fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut()
     answer
 }
 
-/// What a start would make of the directory.
+/// Reports how a start would judge the directory.
 fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> CommandResult {
     let is_whole = |looked: &Result<RecoveredDatabase, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
     let looked = until(tries, is_whole, || look(disk, NOBODY, DedupLimits::default()));
@@ -331,7 +331,7 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
     say(&format!("repaired: the database goes on behind record {}", mark.position.sequence))
 }
 
-/// What a repair would do, for whoever has to agree.
+/// Describes what a repair would do, to the person who has to agree.
 fn plan_lines(plan: &RepairPlan) -> Vec<String> {
     let mut lines = vec![format!("a start is refused: {}", plan.refused), String::new(), "a repair would".to_owned()];
     let kept = plan.snapshot.as_deref().unwrap_or("no snapshot");

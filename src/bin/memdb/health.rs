@@ -30,7 +30,7 @@ pub struct HealthArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
 
-    /// Whether it takes writes too: only the leader does, as long as it can.
+    /// Succeed only if the node takes writes too: only the leader does, as long as it can.
     #[arg(long)]
     writable: bool,
 
@@ -61,12 +61,12 @@ pub struct StatusArguments {
     json: bool,
 }
 
-/// What `memdb status` shows before everything else.
+/// Facts that `memdb status` shows first.
 const FIRST_FACTS: &[&str] = &["role", "position"];
 /// The first columns of its table of replicas.
 const FIRST_COLUMNS: &[&str] = &["url", "position"];
 
-/// How often a node that is not ready is asked again.
+/// Interval at which a node that is not ready is asked again.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 pub fn health(arguments: &HealthArguments) -> CommandResult {
@@ -118,7 +118,7 @@ pub fn status(arguments: &StatusArguments) -> CommandResult {
     Ok(())
 }
 
-/// What a node says, for people: what it is and where, then the rest by name, then a table of its replicas.
+/// Formats a node's status for people: role and URL, then the rest by name, then a table of its replicas.
 fn shown(status: &Value) -> Vec<String> {
     let mut rest = status.as_object().cloned().unwrap_or_default();
     let replicas = match rest.get("replicas") {

@@ -1,4 +1,4 @@
-//! What is written where: results on stdout, everything else on stderr.
+//! Decides which output goes where: results to stdout, everything else to stderr.
 
 use memdb::client::ClientError;
 use std::{
@@ -6,10 +6,10 @@ use std::{
     io::{self, Write},
 };
 
-/// How a verb ended.
+/// The result of a verb.
 pub type CommandResult = Result<(), CommandError>;
 
-/// Why a verb did not do what it was asked.
+/// The reason why a verb did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It was asked for something that makes no sense; the message says what would.

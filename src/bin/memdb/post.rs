@@ -64,16 +64,16 @@ pub struct PostArguments {
     #[arg(long, value_name = "URL", env = "MEMDB_LEADER", default_value = "http://127.0.0.1:8080", alias = "server")]
     leader: String,
 
-    /// What one post is: readers see a post as a whole or not at all.
+    /// Unit of one post: readers see a post as a whole or not at all.
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = PostUnitArgument::Line)]
     per: PostUnitArgument,
 
-    /// How a file holds its texts.
+    /// Format of the files.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = InputFormat::Auto)]
     format: InputFormat,
 
-    /// The encoding of files without a byte-order mark: a label of the Encoding Standard, such as utf-16le or windows-1251
-    /// [default: utf-8].
+    /// The encoding of files without a byte-order mark: a label of the Encoding Standard, such as utf-16le or
+    /// windows-1251 [default: utf-8].
     #[arg(long, value_name = "LABEL", value_parser = source::encoding)]
     encoding: Option<InputEncoding>,
 
@@ -85,7 +85,7 @@ pub struct PostArguments {
     #[arg(long, value_name = "NAME")]
     ns: Option<String>,
 
-    /// What an answer must stand for [default: the leader's --ack].
+    /// Level that an answer must reach [default: the leader's --ack].
     #[arg(long, value_name = "LEVEL", value_parser = ["leader", "disk", "replica", "replica+disk"])]
     ack: Option<String>,
 
@@ -106,11 +106,11 @@ pub struct PostArguments {
           value_parser = clap::value_parser!(u32).range(1..=LARGEST_MAX_BODY_BYTES as i64))]
     post_bytes: u32,
 
-    /// How long it is tried again while the leader is busy or away and nothing moves; 0 tries once.
+    /// Seconds for which it is tried again while the leader is busy or away and nothing moves; 0 tries once.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     retry_seconds: u64,
 
-    /// How long the leader may give no sign of life before it is tried again.
+    /// Seconds for which the leader may give no sign of life before it is tried again.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
@@ -119,7 +119,7 @@ pub struct PostArguments {
     json: bool,
 }
 
-/// What one post is.
+/// The unit of a post.
 #[derive(Clone, Copy, ValueEnum)]
 enum PostUnitArgument {
     Line,
@@ -177,7 +177,7 @@ struct PostRun<'a> {
     named: Option<String>,
     random: u64,
     progress: Arc<UploadProgress>,
-    /// Whether something is read that can be read only once, and has no name.
+    /// True if some input can be read only once, and has no name.
     reads_pipes: AtomicBool,
 }
 
@@ -341,7 +341,7 @@ impl PostRun<'_> {
         summary.ended()
     }
 
-    /// What a post is called: not a line if some lines are several posts.
+    /// Names the unit of a post: not "line" if some lines are several posts.
     fn unit(&self, sources: &[TextInput<'_>]) -> &'static str {
         match self.manner.per {
             _ if sources.iter().any(TextInput::is_cut) => "posts",

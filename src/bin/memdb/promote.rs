@@ -37,11 +37,11 @@ pub struct PromoteArguments {
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
 
-    /// How long to wait until it leads.
+    /// Seconds to wait until it leads.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
 
-    /// How long an answer may take.
+    /// Seconds that an answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 
@@ -50,7 +50,7 @@ pub struct PromoteArguments {
     json: bool,
 }
 
-/// How often the node is asked whether it leads.
+/// Interval at which the node is asked whether it leads.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 pub fn run(arguments: &PromoteArguments) -> CommandResult {

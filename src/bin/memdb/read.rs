@@ -14,7 +14,7 @@ pub struct NodeArguments {
     #[arg(long, value_name = "URL", env = "MEMDB_SERVER", default_value = "http://127.0.0.1:8080", alias = "leader")]
     server: String,
 
-    /// How long an answer may take.
+    /// Seconds that an answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 }
@@ -74,7 +74,7 @@ Exits 0, 1 if the node does not answer or has no such namespace, 2 on wrong usag
 #[derive(clap::Args)]
 #[command(after_help = TOP_EXAMPLES)]
 pub struct TopArguments {
-    /// How many, up to 1,000.
+    /// Number of words, up to 1,000.
     #[arg(short, value_name = "NUMBER", default_value_t = 10,
           value_parser = clap::value_parser!(u16).range(1..=MAX_TOP as i64))]
     n: u16,

@@ -27,7 +27,7 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "URL")]
     from: String,
 
-    /// Where it goes; made if it is not there.
+    /// Directory to restore into; made if it is not there.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
 
@@ -35,7 +35,7 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
 
-    /// How long the node may be silent.
+    /// Seconds for which the node may be silent.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 

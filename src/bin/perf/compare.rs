@@ -13,14 +13,15 @@ use memdb::{
 use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// How often words are compared before differences are believed that somebody else's writes may have made.
+/// Number of times that words are compared before differences are reported, since somebody else's writes may have made
+/// them.
 const ATTEMPTS: usize = 5;
 /// A pause before words are compared again, so that short bursts of writes are over.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Differences of one replica that are kept to be listed; the rest are counted.
 const MOST_LISTED: usize = 100_000;
 
-/// Whom the test is about.
+/// The nodes under test.
 pub struct ComparedNodes {
     pub leader: Client,
     pub replicas: Vec<Client>,
@@ -35,10 +36,10 @@ pub struct CountDifference {
     pub replica_count: i64,
 }
 
-/// What was found.
+/// The result of a comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// Where the leader was.
+    /// The leader's position.
     pub position: PositionToken,
     /// Words compared, each once for each replica.
     pub compared: u64,
@@ -53,7 +54,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether all replicas have all of the leader's writes, and nothing else.
+    /// Returns whether all replicas have all of the leader's writes, and nothing else.
     pub fn is_consistent(&self) -> bool {
         self.found == 0 && self.lagging.is_empty()
     }
@@ -143,7 +144,7 @@ async fn compare_once(nodes: &ComparedNodes, written: Option<PositionToken>, dea
     Ok(all)
 }
 
-/// What the leader has.
+/// The leader's words.
 struct LeaderWords {
     words: Arc<NumberedWords>,
     begin: PositionToken,
@@ -159,7 +160,7 @@ impl LeaderWords {
     }
 }
 
-/// What a replica has, held against the leader.
+/// A replica's words, compared with the leader's.
 struct ReplicaWords {
     against: StreamComparison,
     begin: PositionToken,

@@ -16,14 +16,14 @@ use tokio::{task::JoinSet, time::Instant};
 /// Different reasons of failures that are told; the rest are counted.
 const REASONS_TOLD: usize = 5;
 
-/// What became of the requests of one kind.
+/// The outcome of the requests of one kind.
 #[derive(Debug, Default)]
 pub struct RequestSample {
     /// The times of those that succeeded, ascending.
     pub times: Vec<Duration>,
-    /// How many did not.
+    /// Number of requests that failed.
     pub failed: u64,
-    /// Why, and how often.
+    /// The reasons of failures, with the number of each.
     reasons: BTreeMap<String, u64>,
     /// The largest position an answer named.
     pub position: Option<PositionToken>,
@@ -112,7 +112,7 @@ impl RequestSample {
         self.times.get(rank - 1).copied().unwrap_or_default()
     }
 
-    /// What went wrong, if anything did, the most frequent first.
+    /// Describes the failures, the most frequent first, if there are any.
     pub fn failures(&self, what: &str) -> Option<String> {
         let mut reasons: Vec<_> = self.reasons.iter().collect();
         reasons.sort_by_key(|(_, times)| std::cmp::Reverse(**times));

@@ -61,7 +61,7 @@ struct PerfArguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
 
-    /// How long nodes may take to be ready, and replicas to apply the last post.
+    /// Seconds that nodes may take to be ready, and replicas to apply the last post.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=86_400))]
     wait: u32,
 
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well.
+/// Runs load and comparison, and returns whether all is well.
 fn run(arguments: &PerfArguments) -> Result<bool, PerfError> {
     let replicas = arguments
         .replicas

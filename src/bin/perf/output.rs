@@ -1,8 +1,8 @@
-//! What is written where: the report on stdout, everything else on stderr.
+//! Decides which output goes where: the report to stdout, everything else to stderr.
 
 use std::io::{self, Write};
 
-/// Why there is no verdict.
+/// The reason why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum PerfError {
     /// It was asked for something that makes no sense; the message says what would.

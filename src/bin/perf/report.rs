@@ -4,7 +4,7 @@ use crate::{compare::Comparison, load::RequestSample};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What the load came to.
+/// The totals of the load.
 #[derive(Debug)]
 pub struct LoadReport {
     /// Posts to the leader.

@@ -1,7 +1,7 @@
 //! One connection to another node, for offers: HTTP/1.1, one request at a time.
 //!
-//! Offers go to every replica thousands of times a second. What a general client does for each, a pool, a task for the connection
-//! that is woken twice, headers in maps, cost more than all else that the leader does for an exchange
+//! Offers go to every replica thousands of times a second. What a general client does for each, a pool, a task for the
+//! connection that is woken twice, headers in maps, cost more than all else that the leader does for an exchange
 //! (`docs/decisions/0012-fewer-steps-between-leader-and-replica.md`).
 
 use super::{CONNECT_TIMEOUT, LinkError};
@@ -39,7 +39,7 @@ struct OpenSocket {
 }
 
 impl OpenSocket {
-    /// Whether nothing has come that nobody asked for, an end or last words.
+    /// Returns whether nothing has come that was not asked for: no end, and no closing response.
     fn is_silent(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -52,7 +52,7 @@ pub(super) struct HttpResponse {
     pub(super) body: Vec<u8>,
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 enum ExchangeError {
     /// The connection was closed before a byte of the answer came.
     Closed(io::Error),
@@ -85,7 +85,8 @@ impl AppendConnection {
         Some(Self { host, port, head: head.into_bytes(), kept: Mutex::new(None) })
     }
 
-    /// Sends a body and gives the answer. It may arrive twice: where a kept connection turns out to be closed, it is sent again.
+    /// Sends a body and gives the answer. It may arrive twice: where a kept connection turns out to be closed, it is
+    /// sent again.
     pub(super) async fn post(&self, parts: &[Bytes]) -> Result<HttpResponse, LinkError> {
         // Taken out, so that nobody finds the rest of an exchange that was given up.
         let kept = self.kept.lock().take();
@@ -162,7 +163,7 @@ async fn send(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &[u8], parts: 
     stream.write_all(buffer).await
 }
 
-/// What the head of an answer says.
+/// The parsed head of an answer.
 struct ResponseHead {
     status: u16,
     bytes: usize,
@@ -203,8 +204,8 @@ mod tests {
 
     const OK: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok";
 
-    /// Answers connections one after the other: each request of one with the next of its answers, then closes it. Gives the
-    /// requests.
+    /// Answers connections one after the other: each request of one with the next of its answers, then closes it. Gives
+    /// the requests.
     async fn node(listener: TcpListener, connections: Vec<Vec<&'static [u8]>>) -> Vec<String> {
         let mut seen = Vec::new();
         for answers in connections {

@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{borrow::Cow, ops::Range};
 
-/// What a block holds.
+/// The words and the lines of a counted block.
 pub(super) struct BlockCounts {
     /// The block's buffer, to be used again.
     pub(super) spare: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct BlockCounts {
 pub(super) struct RefusedLine {
     /// Its number, from 1.
     pub(super) line: u64,
-    /// Why.
+    /// The reason, for the client.
     pub(super) reason: String,
 }
 
@@ -40,7 +40,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Lines that are told with their reason; of more, only the number.
 pub(super) const REFUSALS_TOLD: usize = 100;
 
-/// How lines become words.
+/// The rules by which lines become words.
 #[derive(Clone, Copy)]
 pub(super) struct LineOptions {
     pub(super) format: LineFormat,
@@ -65,8 +65,8 @@ pub(super) fn count(block: LineBlock, manner: &LineOptions, (tally, other): (Wor
     counted
 }
 
-/// Counts the words of a block into `tally`, which is empty, line by line: a line with which a word would leave the 64-bit
-/// range is refused. `count_of` gives the count of a word in front of the block.
+/// Counts the words of a block into `tally`, which is empty, line by line: a line with which a word would leave the
+/// 64-bit range is refused. `count_of` gives the count of a word in front of the block.
 pub(super) fn count_what_fits(
     block: LineBlock,
     manner: &LineOptions,
@@ -109,7 +109,8 @@ impl BlockCounts {
         std::mem::replace(&mut self.tally, empty)
     }
 
-    /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through `other`.
+    /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through
+    /// `other`.
     fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut PartitionedCounter, mut other: WordCounts) {
         let mut from = 0;
         while from < text.len() {
@@ -186,14 +187,14 @@ impl BlockCounts {
     }
 }
 
-/// Where the line ends that is the first to end at least `least` bytes behind `from`.
+/// Finds the end of the first line that ends at least `least` bytes behind `from`.
 fn behind_lines(text: &str, from: usize, least: usize) -> usize {
     let rest = &text.as_bytes()[from..];
     let least = least.min(rest.len());
     from + memchr::memchr(b'\n', &rest[least..]).map_or(rest.len(), |at| least + at + 1)
 }
 
-/// Where the lines end that are ASCII like the one at `from`, or not ASCII as that one.
+/// Finds the end of the run of lines that are all ASCII, or all not ASCII, as the one at `from` is.
 fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
     let mut end = behind_lines(text, from, 0);
     let is_ascii = text[from..end].is_ascii();
@@ -298,7 +299,8 @@ mod tests {
             count_what_fits(block, &manner, WordCounts::new(WordHasher::new(1)), count_of)
         };
         let nearly = |word: &str| if word == "the" { i64::MAX - 2 } else { 0 };
-        // Two fit: of line 12 there would be two more than those of line 11, so that the one of 13 counts in their place.
+        // Two fit: of line 12 there would be two more than those of line 11, so that the one of 13 counts in their
+        // place.
         let text = b"The whale\nthe the\nthe sea\na \xff\nthe\nwhale caf\xc3\xa9\n";
         let all = fits(text, LineFormat::Plain, nearly);
         assert_eq!(told(&all), (6, 4, vec![12, 14, 15]));

@@ -11,13 +11,14 @@ use tokio::sync::Semaphore;
 /// See [`BulkLimiter::queue_budget`].
 pub(super) const QUEUE_BYTES: u32 = (DEFAULT_QUEUE_BYTES / 2) as u32;
 
-/// How much of all bulk bodies together is counted, and waits for the Writer, at once.
+/// Bounds the bulk bodies of all clients together: bytes that are being counted, and bytes that wait for the Writer.
 pub(in crate::api::http) struct BulkLimiter {
     /// Blocks that may be counted or wait for the Writer.
     pub(super) block_slots: Arc<Semaphore>,
     /// Blocks that are counted at once, one a core: more of them would only take the caches from each other.
     pub(super) cpu_permits: Arc<Semaphore>,
-    /// Bytes that may wait in the Writer's queue: half of its bound, so that blocks wait here and nobody finds it full for them.
+    /// Bytes that may wait in the Writer's queue: half of its bound, so that blocks wait here and nobody finds it full
+    /// for them.
     pub(super) queue_budget: Semaphore,
     pub(super) tallies: Arc<WordCountsPool>,
     /// Scratch space, one for each block that is being counted.

@@ -4,7 +4,7 @@ use super::super::problem::{ProblemKind, Problem};
 use crate::limits::BULK_BLOCK_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
-/// What a body's buffer has room for once it has proved large.
+/// Capacity of a body's buffer once the body has proved large, in bytes.
 const BLOCK_ROOM: usize = BULK_BLOCK_BYTES + BULK_BLOCK_BYTES / 8;
 
 /// Lines that are counted together.
@@ -20,7 +20,7 @@ pub(super) struct LineBlock {
     pub(super) so_far: u128,
     /// The running hash with them.
     pub(super) hash: u128,
-    /// Whether the first line was longer than a line may be; it is empty here.
+    /// True if the first line was longer than allowed; its text is empty then.
     pub(super) first_too_long: bool,
     /// No line here is longer.
     pub(super) longest: usize,
@@ -36,7 +36,7 @@ pub(super) struct LineReader {
     searched: usize,
     /// Behind the last line end in `searched` bytes; 0 if there is none.
     whole: usize,
-    /// Whether the line at hand is too long, so that it is thrown away as it comes.
+    /// True if the line at hand is too long, so that it is thrown away as it comes.
     dropping: bool,
     first_too_long: bool,
     hash: Xxh3,
@@ -50,8 +50,8 @@ pub(super) struct LineReader {
 }
 
 impl LineReader {
-    /// The lines of a body that is counted as `parts` say: namespace and format. `limit` is the most bytes a line may have.
-    /// `skip` lines are done already, with this running hash.
+    /// The lines of a body that is counted as `parts` say: namespace and format. `limit` is the most bytes a line may
+    /// have. `skip` lines are done already, with this running hash.
     pub(super) fn new(parts: &[&[u8]], limit: usize, skip: Option<(u64, u128)>) -> Self {
         let mut hash = Xxh3::new();
         for part in parts {
@@ -104,7 +104,8 @@ impl LineReader {
         }
     }
 
-    /// Takes what has come, of which there should not be more than [`BULK_BLOCK_BYTES`] before [`LineReader::block`] is asked.
+    /// Takes what has come, of which there should not be more than [`BULK_BLOCK_BYTES`] before [`LineReader::block`] is
+    /// asked.
     pub(super) fn push(&mut self, mut piece: &[u8]) {
         if self.dropping {
             let end = memchr::memchr(b'\n', piece).map_or(piece.len(), |at| at + 1);
@@ -217,7 +218,7 @@ impl LineReader {
     }
 }
 
-/// Where the line behind so many lines begins.
+/// Finds the start of the line that follows `lines` lines.
 fn behind_line(bytes: &[u8], lines: u64) -> usize {
     match lines {
         0 => 0,

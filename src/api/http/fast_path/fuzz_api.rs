@@ -1,4 +1,5 @@
-//! The lane beside hyper and the routes, without a connection: for the fuzzer (`fuzz/targets`). Only in builds for tests.
+//! The lane beside hyper and the routes, without a connection: for the fuzzer (`fuzz/targets`). Only in builds for
+//! tests.
 
 use super::{
     super::{middleware::InstrumentedService, secret_throttle::ConnectionPeer, routes, state::AppState, test_support::state},
@@ -18,7 +19,7 @@ pub struct BothAnswers {
     pub consumed: usize,
     /// Its answers, without their dates.
     pub lane: String,
-    /// What hyper and the routes answer to the same bytes.
+    /// The response of hyper and the routes to the same bytes.
     pub routes: String,
 }
 

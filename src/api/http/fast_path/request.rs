@@ -1,4 +1,4 @@
-//! Which requests the lane answers, told from their bytes.
+//! Recognises, from their bytes, the requests that the lane answers.
 //!
 //! Here nothing is refused: what is wrong, odd or unknown is another's, and the door, hyper and the routes see it as it
 //! came.
@@ -7,7 +7,7 @@ use super::super::settings::MAX_HEADERS;
 use crate::{client::FORWARDED, position::PositionToken};
 use std::{mem::MaybeUninit, str};
 
-/// What the begin of some bytes is.
+/// The result of parsing the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedHead<'a> {
     /// The begin of a head that may be the lane's.
@@ -83,7 +83,7 @@ fn with_body<'a>((host, post, length): ParsedPost<'a>, head_bytes: usize, bytes:
     }
 }
 
-/// What a post calls this node, the post without its body, and how long that is.
+/// The `Host` of a post, the post without its body, and the length of the body.
 type ParsedPost<'a> = (&'a [u8], PostRequest<'a>, usize);
 
 fn posted<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<ParsedPost<'a>> {
@@ -166,7 +166,8 @@ fn asked<'a>(target: &'a str, fields: &[httparse::Header<'a>]) -> Option<(&'a [u
     Some((host, FastRequest::Wordcount { query, min_position, if_none_match }))
 }
 
-/// What a URI is made of for certain; another may be one too, or none.
+/// Returns whether the query holds only characters that certainly belong in a URI; one that holds others may be valid
+/// too.
 fn is_plain(query: &str) -> bool {
     query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=%+-._~&:,/".contains(&byte))
 }

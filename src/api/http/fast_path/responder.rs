@@ -33,7 +33,7 @@ use tokio::time::Instant;
 /// thousand names in a head of 16 KiB.
 const ANSWER_BYTES: usize = 32 << 10;
 
-/// What is to be done with the bytes that were not consumed.
+/// The next step for bytes that were not consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remainder {
     /// Nothing, or the begin of a head: more must come.
@@ -48,7 +48,7 @@ pub(super) enum Remainder {
     Other,
 }
 
-/// Where one serving thread writes its answers: one for all its connections, which have their turn one after the other.
+/// The response buffer of one serving thread: shared by all its connections, which have their turn one after the other.
 #[derive(Default)]
 pub(super) struct FastPathResponder {
     pub(super) answers: Vec<u8>,
@@ -57,7 +57,7 @@ pub(super) struct FastPathResponder {
     body: Vec<u8>,
     /// The last `Host` that was found to name this node.
     host: Vec<u8>,
-    /// Whether answers say that they depend on `Origin`.
+    /// True if answers say that they depend on `Origin`.
     varies: bool,
     date: DateHeader,
     answered: AnswerTally,
@@ -72,8 +72,8 @@ struct AnswerTally {
 }
 
 impl FastPathResponder {
-    /// Answers the requests in `bytes`, as many as are the lane's, into `answers`, which is emptied first. Gives how many
-    /// bytes that were.
+    /// Answers the requests in `bytes`, as many as are the lane's, into `answers`, which is emptied first. Gives how
+    /// many bytes that were.
     pub(super) fn answer(&mut self, bytes: &[u8], state: &AppState, now: Instant) -> (usize, Remainder) {
         self.answers.clear();
         self.post = None;
@@ -190,7 +190,7 @@ impl FastPathResponder {
         Ok(bytes)
     }
 
-    /// Whether the node answers to this `Host`. Nearly all requests of a thread have the same one.
+    /// Returns whether the node answers to this `Host`. Nearly all requests of a thread have the same one.
     #[inline]
     fn is_called(&mut self, host: &[u8], browsers: &BrowserPolicy) -> bool {
         if browsers.answers_to_every_name() || (host == self.host && !host.is_empty()) {

@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::{task::JoinHandle, time::Instant};
 
-/// How often the bar is drawn anew.
+/// Interval at which the bar is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// The rate is that of so long.
 const RATE_OVER: Duration = Duration::from_secs(5);
@@ -51,12 +51,12 @@ impl ProgressBar {
         ProgressBar { bar, drawing }
     }
 
-    /// Whether somebody sees it.
+    /// Returns whether the bar is drawn at all.
     pub fn is_seen(&self) -> bool {
         self.drawing.is_some()
     }
 
-    /// What hears of bytes that are read.
+    /// Gives a callback for bytes that are read.
     pub fn reader(&self) -> impl Fn(&[u8]) + Send + 'static {
         let bar = self.bar.clone();
         move |bytes| bar.inc(bytes.len() as u64)
@@ -91,7 +91,7 @@ async fn follow(bar: ProgressBar, unit: &'static str, total: Option<u64>, progre
     }
 }
 
-/// What is shown beside the bar: how fast it goes, and how long it takes for what is `left`.
+/// Formats the text beside the bar: the rate, and the time that `left` will take.
 fn message(rate: &RecentRate, unit: &str, left: Option<u64>, repeats: u64) -> String {
     let (sent, words) = rate.per_second();
     let mut message = format!("{} {unit}/s, {} words/s", GroupedNumber(sent.round()), GroupedNumber(words.round()));
@@ -111,10 +111,10 @@ fn message(rate: &RecentRate, unit: &str, left: Option<u64>, repeats: u64) -> St
     message
 }
 
-/// How fast something goes, over the last [`RATE_OVER`].
+/// The rate of posts and words over the last [`RATE_OVER`].
 #[derive(Default)]
 struct RecentRate {
-    /// When there were how many posts and words, the oldest first.
+    /// Samples of posts and words with their times, the oldest first.
     samples: VecDeque<(Duration, u64, u64)>,
 }
 

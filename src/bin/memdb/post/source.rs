@@ -1,4 +1,4 @@
-//! What is posted: a file or a pipe, and the name the leader remembers it by.
+//! An input of `memdb post`: a file or a pipe, and the name the leader remembers it by.
 
 use super::bar::ProgressBar;
 use crate::output::CommandError;
@@ -23,7 +23,7 @@ use tokio_util::io::InspectReader;
 /// Characters of the file's name that are kept in the stream's, for whoever reads the leader's logs.
 const NAME_CHARS: usize = 64;
 
-/// How an input holds its texts.
+/// The format of an input.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum InputFormat {
     /// As ndjson if its name or its first line says so, else as text
@@ -43,11 +43,11 @@ pub fn encoding(label: &str) -> Result<InputEncoding, UnknownCharset> {
     Charset::of_label(label).map(InputEncoding)
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextPlace {
     path: PathBuf,
-    /// Whether it can be read only once.
+    /// True if it can be read only once.
     is_pipe: bool,
 }
 
@@ -58,8 +58,8 @@ impl fmt::Display for TextPlace {
 }
 
 impl TextPlace {
-    /// The places that an argument names: itself, or the files of a directory in the order of their names. Names in it that
-    /// begin with a dot, links, and what is no file are passed over.
+    /// The places that an argument names: itself, or the files of a directory in the order of their names. Names in it
+    /// that begin with a dot, links, and what is no file are passed over.
     pub fn of(path: &Path, recursive: bool) -> Result<Vec<Self>, CommandError> {
         let failed = |error: &dyn fmt::Display| CommandError::Failed(format!("cannot read {}: {error}", path.display()));
         if path == Path::new("-") {
@@ -85,12 +85,12 @@ impl TextPlace {
         if files.is_empty() { Err(failed(&"there is no file in it")) } else { Ok(files) }
     }
 
-    /// Whether what it holds can be read only once.
+    /// Returns whether its content can be read only once.
     pub fn is_pipe(&self) -> bool {
         self.is_pipe
     }
 
-    /// Whether it is standard input.
+    /// Returns whether it is standard input.
     pub fn is_stdin(&self) -> bool {
         ["-", "/dev/stdin", "/proc/self/fd/0", "/dev/fd/0"].iter().any(|stdin| self.path == Path::new(stdin))
     }
@@ -114,7 +114,7 @@ impl TextPlace {
         decoded(input, encoding.0).await
     }
 
-    /// How its lines are posts: in the format that was asked for, or as it turns out.
+    /// Decides what one post is: by the format that was asked for, or the one that is recognised.
     async fn per(&self, input: InputStream, asked: PostUnit, format: InputFormat) -> io::Result<(InputStream, PostUnit)> {
         if asked == PostUnit::File || format == InputFormat::Text {
             return Ok((input, asked));
@@ -152,13 +152,13 @@ impl TextPlace {
 /// One text to be posted.
 pub struct TextInput<'a> {
     place: TextPlace,
-    /// How it becomes posts; of a pipe, what was asked for.
+    /// The options by which it becomes posts; of a pipe, as they were asked for.
     pub manner: UploadOptions<'a>,
     format: InputFormat,
     encoding: InputEncoding,
-    /// What it holds; unknown of a pipe.
+    /// The result of the first pass over it; unknown of a pipe.
     pub survey: Option<InputScan>,
-    /// What of it cannot be posted; of a pipe, nothing is known.
+    /// Parts of it that cannot be posted; unknown of a pipe.
     pub faults: InputFaults,
     /// The name the leader remembers it by; of a pipe, not known yet.
     pub stream: String,
@@ -216,18 +216,18 @@ impl<'a> TextInput<'a> {
         Ok((input, manner, name))
     }
 
-    /// Whether it holds the same text as the other, under the same name.
+    /// Returns whether it holds the same text as the other, under the same name.
     pub fn is_same(&self, other: &TextInput<'_>) -> bool {
         if self.place.is_pipe { self.place == other.place } else { self.stream == other.stream }
     }
 
-    /// Whether a line (or the file) is more than one post.
+    /// Returns whether a line (or the file) is more than one post.
     pub fn is_cut(&self) -> bool {
         self.survey.is_some_and(|survey| survey.cut)
     }
 }
 
-/// What decides, beside the text, which posts there are and where they count.
+/// Gives the options that decide, beside the text, which posts there are and where they count.
 fn manner_parts<'a>(manner: &UploadOptions<'a>, post_bytes: &'a [u8]) -> [&'a [u8]; 3] {
     let per: &[u8] = match manner.per {
         PostUnit::Line => b"line",
