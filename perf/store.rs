@@ -11,11 +11,11 @@ use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::{Disk, DiskFile},
     format::DatabaseIdentity,
-    leader::{WriterAction, WriteSubmission, Writer, WriterSettings},
+    leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
     limits::DEFAULT_NAMESPACE,
     log::Log,
-    store::{StateId, StoreReader, Store, DedupLimits},
-    tally::{WriteBatch, WordCounts, WriteOp},
+    store::{DedupLimits, StateId, Store, StoreReader},
+    tally::{WordCounts, WriteBatch, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{
@@ -33,7 +33,8 @@ use words::{Numbers, write_word};
 const RECORD_WORDS: u64 = 1_000;
 /// Records made beforehand; the writer goes round them.
 const RECORDS: usize = 256;
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
 
 /// A disk that forgets: what is measured is the Writer.
 struct NoDisk;

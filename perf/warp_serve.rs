@@ -13,7 +13,7 @@ use memdb::{
     format::DatabaseIdentity,
     limits::DEFAULT_NAMESPACE,
     record::{NamespaceChange, WordCount},
-    store::{StoreReader, Store, DedupLimits},
+    store::{DedupLimits, Store, StoreReader},
     tokenizer::Analyzer,
 };
 use std::{
@@ -25,7 +25,8 @@ use tokio::net::TcpListener;
 use warp::Filter;
 use words::write_word;
 
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
 
 fn main() -> Result<()> {
     let words = std::env::args().nth(1).and_then(|words| words.parse().ok()).unwrap_or(1_000);

@@ -7,22 +7,22 @@
 
 pub mod backoff;
 pub mod blocks;
+pub mod bulk_upload;
+pub mod dump;
+pub mod input;
+pub mod split;
 pub mod upload;
 mod write_forwarder;
-pub mod input;
-pub mod bulk_upload;
-pub mod split;
-pub mod dump;
 
-pub use write_forwarder::{FORWARDED, WriteForwarder, ForwardError, ForwardedAnswer, OF_NO_DATABASE};
+pub use write_forwarder::{FORWARDED, ForwardError, ForwardedAnswer, OF_NO_DATABASE, WriteForwarder};
 
 use crate::{
     address::NodeAddress,
     position::{Epoch, PositionToken},
     secret::Secret,
 };
-use bytes::Bytes;
 use bulk_upload::BulkAnswer;
+use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{collections::BTreeMap, time::Duration};

@@ -12,7 +12,7 @@ mod role;
 mod table;
 mod value;
 
-pub use flags::{EveryFlag, SettingFlags, LeaderFlags, LocalReplicaFlags, ReplicaFlags};
+pub use flags::{EveryFlag, LeaderFlags, LocalReplicaFlags, ReplicaFlags, SettingFlags};
 pub use machine::MachineLimits;
 pub use role::StartRole;
 
@@ -243,7 +243,11 @@ impl ConfigInputs<'_> {
 ///
 /// # Errors
 /// A [`ConfigError`] whose message names the value, where it came from, and the fix.
-pub fn resolve(role: StartRole, flags: &SettingFlags, around: &ConfigInputs<'_>) -> Result<ResolvedSettings, ConfigError> {
+pub fn resolve(
+    role: StartRole,
+    flags: &SettingFlags,
+    around: &ConfigInputs<'_>,
+) -> Result<ResolvedSettings, ConfigError> {
     if let Some(name) = flags.values.keys().find(|name| SettingSpec::of(role).all(|setting| setting.name != **name)) {
         return Err(ConfigError::NotOfRole { role, name });
     }

@@ -229,7 +229,12 @@ impl FileHeader {
     ///
     /// # Errors
     /// [`FileDamage`], also when the file is of another kind or another database.
-    pub fn decode_of(file: &str, bytes: &[u8], kind: FileKind, identity: &DatabaseIdentity) -> Result<Self, FileDamage> {
+    pub fn decode_of(
+        file: &str,
+        bytes: &[u8],
+        kind: FileKind,
+        identity: &DatabaseIdentity,
+    ) -> Result<Self, FileDamage> {
         let header = Self::decode(file, bytes)?;
         if header.kind != kind {
             return Err(FileDamage::new(file, 0, format!("this is a {:?} file", header.kind)));

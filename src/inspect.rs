@@ -6,13 +6,13 @@
 use crate::{
     clock::LoggedTime,
     disk::{Disk, DiskFile, TEMPORARY},
-    format::{FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name},
+    format::{FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name},
     log::{RawRecord, later_records, read_segment},
     manifest::{Manifest, ManifestState},
     position::{Position, Sequence},
     repair::DAMAGED,
     snapshot::{self, SnapshotTrailer},
-    store::{Store, DedupLimits},
+    store::{DedupLimits, Store},
 };
 
 /// One file, as it was found.
@@ -85,7 +85,8 @@ pub struct SnapshotContents {
 pub fn inspect(disk: &dyn Disk, name: &str) -> Result<FileInspection, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     let bytes = file.len().map_err(FileError::io(name))?;
-    let mut found = FileInspection { name: name.to_owned(), bytes, header: None, holds: FileContents::Unreadable, damage: None };
+    let mut found =
+        FileInspection { name: name.to_owned(), bytes, header: None, holds: FileContents::Unreadable, damage: None };
     if let Some(why) = none_of_ours(name) {
         found.holds = FileContents::Other(why);
         return Ok(found);
@@ -152,7 +153,11 @@ fn misnamed(name: &str, header: &FileHeader) -> Option<FileDamage> {
     (first != header.position).then(|| FileDamage::new(name, 48, format!("the header says {}", header.position)))
 }
 
-fn look_into_log(disk: &dyn Disk, name: &str, header: &FileHeader) -> Result<(LogContents, Option<FileDamage>), FileError> {
+fn look_into_log(
+    disk: &dyn Disk,
+    name: &str,
+    header: &FileHeader,
+) -> Result<(LogContents, Option<FileDamage>), FileError> {
     let bytes = read_segment(disk, name)?;
     let (mut held, mut at, mut chain) = (LogContents::default(), FILE_HEADER_BYTES, header.chain);
     let mut next = header.position.sequence;

@@ -3,23 +3,23 @@
 //! Handlers hold a [`Leader`] and [`Leader::submit`] batches; the [`Writer`] is a state machine that the
 //! node's writer thread drives (`node/`), and that the simulation drives with made-up time and a faulty disk.
 
-mod shutdown;
 mod commit_group;
-mod step_down;
-mod queue;
 mod pending_acks;
+mod queue;
+mod shutdown;
+mod step_down;
 mod writer;
 
-pub use shutdown::close;
 pub use commit_group::AdmissionLimits;
-pub use step_down::{StepDownGate, StepDownReaction};
 pub(crate) use queue::BoundedQueue;
-pub use writer::{WriterAction, WriteSubmission, Writer, WriterSettings};
+pub use shutdown::close;
+pub use step_down::{StepDownGate, StepDownReaction};
+pub use writer::{WriteSubmission, Writer, WriterAction, WriterSettings};
 
 use crate::{
     log,
     position::Position,
-    replication::{AppendAnswer, ReplicationBacklog, PeerIndex, PeerEvent},
+    replication::{AppendAnswer, PeerEvent, PeerIndex, ReplicationBacklog},
     snapshot::PublishedSnapshot,
     tally::WriteBatch,
     view::DatabaseView,

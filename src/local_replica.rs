@@ -18,12 +18,12 @@ use crate::{
     disk::{Disk, DiskFile},
     format::{FileError, LOG_PREFIX, parse_name},
     limits,
-    log::{RawRecord, LogTail, place_after, segments},
+    log::{LogTail, RawRecord, place_after, segments},
     manifest::Manifest,
-    position::{Epoch, Position, Sequence, PositionStatus},
+    position::{Epoch, Position, PositionStatus, Sequence},
     recovery::standing_at,
     snapshot::{SnapshotLoader, snapshots},
-    store::{StateId, StoreReader, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store, StoreReader},
 };
 use std::{fmt, sync::Arc};
 

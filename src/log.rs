@@ -14,9 +14,9 @@ mod tail;
 mod tests;
 
 pub use check::{CheckSchedule, FileCheck, FileCheckResult};
-pub use record::{RecordError, RECORD_HEADER_BYTES, RawRecord, RecordHeader, encode_record};
+pub use record::{RECORD_HEADER_BYTES, RawRecord, RecordError, RecordHeader, encode_record};
 use scan::own_header;
-pub use scan::{Truncation, ScanResult, salvage, scan, scan_copied, segments};
+pub use scan::{ScanResult, Truncation, salvage, scan, scan_copied, segments};
 pub(crate) use scan::{later_records, read_segment};
 pub use tail::{LiveLogOffset, LogOffset, LogTail, place_after};
 
@@ -24,7 +24,7 @@ use crate::{
     clock::LoggedTime,
     disk::{self, Disk, DiskFile},
     failpoint::{self, Defect, planted},
-    format::{FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, position_name},
+    format::{DatabaseIdentity, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, position_name},
     position::{Epoch, Position, Sequence},
     record::RecordBody,
     store::StateId,
@@ -163,7 +163,8 @@ impl Log {
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
-        if !planted(Defect::DropsTheBatchOfARotation) || self.finished.is_none() || self.len > FILE_HEADER_BYTES as u64 {
+        if !planted(Defect::DropsTheBatchOfARotation) || self.finished.is_none() || self.len > FILE_HEADER_BYTES as u64
+        {
             write(&*self.file, self.len, &self.encoded)?;
         }
         self.len += self.encoded.len() as u64;

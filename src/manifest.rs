@@ -6,7 +6,7 @@
 use crate::{
     disk::{self, Disk, DiskFile},
     failpoint,
-    format::{self, FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, MANIFEST},
+    format::{self, DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, MANIFEST},
     limits,
     position::{Epoch, EpochTable, Position},
 };
@@ -137,8 +137,12 @@ mod tests {
     #[test]
     fn comes_back_and_every_cut_or_flip_is_found() {
         let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
-        let mut state =
-            ManifestState { epoch: 3, boot_id: "boot".into(), clean_stop: Some(Position::new(3, 7)), ..ManifestState::default() };
+        let mut state = ManifestState {
+            epoch: 3,
+            boot_id: "boot".into(),
+            clean_stop: Some(Position::new(3, 7)),
+            ..ManifestState::default()
+        };
         state.epochs.end(Position::new(2, 5));
         let manifest = Manifest { identity, state };
         let bytes = manifest.encode();

@@ -3,26 +3,26 @@
 //! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and [`FileFollowerNode`] are
 //! the same without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
 
-mod replica_driver;
 mod discovery_thread;
-mod replica_node;
+mod disk_workers;
+mod file_follower_node;
 mod full_sync;
 mod leader_node;
-mod file_follower_node;
 mod logging;
 mod machine_clock;
 mod promote;
 mod recover_tail;
+mod replica_driver;
+mod replica_node;
 mod replication_thread;
 mod restore;
 mod role_switch;
-mod disk_workers;
 mod writer_thread;
 
-pub use replica_node::ReplicaNode;
-pub use leader_node::LeaderNode;
 pub use file_follower_node::FileFollowerNode;
+pub use leader_node::LeaderNode;
 pub use machine_clock::MachineClock;
+pub use replica_node::ReplicaNode;
 pub use restore::{RestoreReport, restore};
 pub use role_switch::SwitchingNode;
 
@@ -30,11 +30,11 @@ use crate::{
     api::http::{BrowserPolicy, HttpSettings, NodeAccess},
     clock::{Clock, SharedLoggedClock},
     config::NodeSettings,
-    disk::{Disk, DirectoryLock, RealDisk},
+    disk::{DirectoryLock, Disk, RealDisk},
     failpoint,
     format::FileError,
     limits,
-    metrics::{NodeMetrics, NodeLimits, NodeRole},
+    metrics::{NodeLimits, NodeMetrics, NodeRole},
     recovery::RecoveryError,
     store::DedupLimits,
 };

@@ -22,14 +22,14 @@ use crate::{
     disk::{Disk, TEMPORARY},
     failpoint::{self, Defect, planted},
     format::{
-        FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
-        parse_name,
+        DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, LOG_PREFIX, MANIFEST,
+        SNAPSHOT_PREFIX, parse_name,
     },
-    log::{self, RecordError, Truncation, Log, RawRecord},
+    log::{self, Log, RawRecord, RecordError, Truncation},
     manifest::{Manifest, ManifestState},
     position::{Epoch, Position, Sequence},
     snapshot::{self, SnapshotJob, received_snapshot_name},
-    store::{StateId, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store},
 };
 use std::{fmt, sync::Arc};
 
@@ -217,7 +217,11 @@ fn naming(mut error: FileError, passed_over: &[FileDamage]) -> FileError {
     error
 }
 
-fn new_database(disk: &dyn Disk, identity: DatabaseIdentity, window: DedupLimits) -> Result<RecoveredDatabase, RecoveryError> {
+fn new_database(
+    disk: &dyn Disk,
+    identity: DatabaseIdentity,
+    window: DedupLimits,
+) -> Result<RecoveredDatabase, RecoveryError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
     let ours = |name: &&String| FileKind::of_name(name).is_some();
     if let Some(name) = names.iter().find(ours) {
@@ -235,7 +239,13 @@ fn new_database(disk: &dyn Disk, identity: DatabaseIdentity, window: DedupLimits
     }
     let store = Store::new(identity.hasher(), window);
     let manifest = Manifest { identity, state: ManifestState::default() };
-    Ok(RecoveredDatabase { manifest, store, report: RecoveryReport { clean: true, ..RecoveryReport::default() }, new: true, promised: None })
+    Ok(RecoveredDatabase {
+        manifest,
+        store,
+        report: RecoveryReport { clean: true, ..RecoveryReport::default() },
+        new: true,
+        promised: None,
+    })
 }
 
 fn holds_no_record(disk: &dyn Disk, name: &str) -> Result<bool, FileError> {
@@ -386,7 +396,12 @@ impl RecoveredDatabase {
     }
 
     /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
-    fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
+    fn go_on(
+        self,
+        disk: &Arc<dyn Disk>,
+        position: Position,
+        segment_bytes: u64,
+    ) -> Result<WritableDatabase, RecoveryError> {
         let RecoveredDatabase { mut manifest, mut store, report, new, .. } = self;
         let mark = store.mark();
         let log = Log::create(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;

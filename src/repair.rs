@@ -11,8 +11,8 @@
 use crate::{
     disk::Disk,
     format::{
-        FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
-        parse_name,
+        DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, LOG_PREFIX, MANIFEST,
+        SNAPSHOT_PREFIX, parse_name,
     },
     limits,
     log::{self, RecordError, Truncation},
@@ -20,7 +20,7 @@ use crate::{
     position::{Epoch, EpochTable, Position, Sequence},
     recovery::{RecoveredDatabase, RecoveryError, RecoveryReport, look},
     snapshot,
-    store::{StateId, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store},
 };
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -101,7 +101,8 @@ pub struct RepairPlan {
 /// # Errors
 /// [`RepairError`], when nothing can be repaired.
 pub fn plan(disk: &dyn Disk, window: DedupLimits) -> Result<Option<RepairPlan>, RepairError> {
-    let nobody = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: crate::tokenizer::Analyzer::Standard, hash_seed: 0 };
+    let nobody =
+        DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: crate::tokenizer::Analyzer::Standard, hash_seed: 0 };
     let refused = match look(disk, nobody, window) {
         Ok(_) => return Ok(None),
         Err(error) => error.to_string(),
@@ -341,7 +342,12 @@ fn known_positions(
 }
 
 /// The MANIFEST's part that changes, so that it promises nothing beyond `end`.
-fn new_state(old: Option<ManifestState>, epoch: Epoch, end: Position, recorded: &BTreeMap<Epoch, Sequence>) -> ManifestState {
+fn new_state(
+    old: Option<ManifestState>,
+    epoch: Epoch,
+    end: Position,
+    recorded: &BTreeMap<Epoch, Sequence>,
+) -> ManifestState {
     let generation = epoch.saturating_mul(GENERATIONS_AN_EPOCH);
     let mut state = old.unwrap_or_else(|| ManifestState { generation, ..ManifestState::default() });
     let mut ended: BTreeMap<Epoch, Sequence> =

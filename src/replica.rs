@@ -6,27 +6,27 @@
 //! published. A replica never refuses a record that follows its own; and it never takes one back: what turns out not to
 //! be the leader's history is loaded anew.
 
-mod inline_apply;
 mod files;
 mod handle;
+mod inline_apply;
 mod promise;
 mod upkeep;
 
-pub use files::{ReplicaDirectory, LoadedSnapshot};
-pub use handle::{InlineApply, ReplicaEvent, ReplicaHandle, PromotionRequest};
+pub use files::{LoadedSnapshot, ReplicaDirectory};
+pub use handle::{InlineApply, PromotionRequest, ReplicaEvent, ReplicaHandle};
 
 use crate::{
     clock::{LoggedClock, Monotonic},
     failpoint::{self, Defect, planted},
-    format::{FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FileError},
     limits,
     log::{AppendError, FileCheck, LiveLogOffset, RawRecord, SyncJob},
     manifest::{Manifest, ManifestState},
-    position::{Epoch, EpochTable, Position, Sequence, PositionStatus},
+    position::{Epoch, EpochTable, Position, PositionStatus, Sequence},
     recovery::{self, WritableDatabase},
-    replication::{AppendAnswer, AppendCommand, NodeState, ClusterMembers, NodeId, AppendRequest, AppendOutcome},
+    replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, NodeId, NodeState},
     snapshot::SnapshotSettings,
-    store::{StateId, StoreReader, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store, StoreReader},
 };
 use bytes::Bytes;
 use files::ReplicaFiles;
@@ -168,7 +168,9 @@ impl<T> Replica<T> {
         };
         match found {
             ReplicaFindings::Nothing => {}
-            ReplicaFindings::Unusable { database, epoch } => (replica.bound_to, replica.epoch) = (Some(database), epoch),
+            ReplicaFindings::Unusable { database, epoch } => {
+                (replica.bound_to, replica.epoch) = (Some(database), epoch);
+            }
             ReplicaFindings::Settled(settled) => {
                 let Manifest { identity, state } = &settled.manifest;
                 let identity = *identity;
@@ -199,7 +201,13 @@ impl<T> Replica<T> {
         }
     }
 
-    fn on_decoded_request(&mut self, offer: &AppendRequest<'_>, reply: T, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
+    fn on_decoded_request(
+        &mut self,
+        offer: &AppendRequest<'_>,
+        reply: T,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) {
         let outcome = self.take(offer, now, actions);
         if self.held.as_ref().and_then(|held| held.files.as_ref()).is_some_and(ReplicaFiles::is_overdue) {
             self.start_sync(actions);
@@ -221,7 +229,12 @@ impl<T> Replica<T> {
         }
     }
 
-    fn take(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
+    fn take(
+        &mut self,
+        offer: &AppendRequest<'_>,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) -> AppendOutcome {
         if offer.epoch < self.highest() && !planted(Defect::AcceptsALowerEpoch) {
             return AppendOutcome::OldEpoch;
         }
@@ -262,7 +275,12 @@ impl<T> Replica<T> {
     }
 
     /// Goes on in the leader's history.
-    fn stream(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
+    fn stream(
+        &mut self,
+        offer: &AppendRequest<'_>,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) -> AppendOutcome {
         let here = self.state_id().position;
         if here.epoch != offer.epoch && here != offer.after {
             return AppendOutcome::Gap; // the leader has judged another position than this one
@@ -293,7 +311,12 @@ impl<T> Replica<T> {
         outcome
     }
 
-    fn apply_all(&mut self, offer: &AppendRequest<'_>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
+    fn apply_all(
+        &mut self,
+        offer: &AppendRequest<'_>,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) -> AppendOutcome {
         let mut rest = offer.records;
         while !rest.is_empty() {
             let raw = match RawRecord::parse(rest, offer.identity.hash_seed) {
@@ -350,14 +373,21 @@ impl<T> Replica<T> {
     }
 
     /// The snapshot of the leader was loaded, or not.
-    pub fn loaded(&mut self, loaded: Result<LoadedSnapshot, String>, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
+    pub fn loaded(
+        &mut self,
+        loaded: Result<LoadedSnapshot, String>,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) {
         // The table of epochs is that of the leader that ordered the load. One that has started again since has
         // another.
         let is_later = |loaded: &LoadedSnapshot| loaded.store.mark().position.epoch > self.epoch;
         match loaded {
             Ok(loaded) if is_later(&loaded) => {
                 self.loading = false;
-                actions.push(ReplicaAction::Alarm("the leader has started again while its snapshot was loaded".to_owned()));
+                actions.push(ReplicaAction::Alarm(
+                    "the leader has started again while its snapshot was loaded".to_owned(),
+                ));
             }
             Ok(loaded) if !self.is_on_the_leaders_history(&loaded) => {
                 self.loading = false;
@@ -404,7 +434,12 @@ impl<T> Replica<T> {
     }
 
     /// Puts what was loaded in the place of all files, if this replica keeps any.
-    fn replace_files(&mut self, loaded: &LoadedSnapshot, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) -> Option<ReplicaFiles> {
+    fn replace_files(
+        &mut self,
+        loaded: &LoadedSnapshot,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) -> Option<ReplicaFiles> {
         let directory = self.directory.as_ref()?;
         let state = ManifestState {
             epoch: self.epoch,

@@ -8,31 +8,36 @@
 //! Everything but [`link`] is a state machine or plain data, so that the simulation runs it. `docs/replication.md` has
 //! the table of messages.
 
-mod history_source;
-mod promotion_check;
+mod ack_progress;
+mod backlog;
 mod catch_up;
 mod discovery;
-mod backlog;
 mod follower_check;
-pub mod peer_link;
+mod history_source;
 mod message;
-mod ack_progress;
-mod promotion;
-mod registry;
 mod peer;
-mod tail_recovery;
+pub mod peer_link;
+mod promotion;
+mod promotion_check;
+mod registry;
 mod tail_plan;
+mod tail_recovery;
 
-pub use history_source::{HistorySource, SnapshotUpload, SnapshotOffer};
-pub use promotion_check::{PolledNode, PromotionRefusal, check_promotion, has_promised, may_skip_promise, missing_tail};
-pub use catch_up::{PeerCatchUp, CatchUpRecords};
+pub use ack_progress::{AckProgress, PeerIndex, PeerProgress};
+pub use backlog::{BacklogRead, ReplicationBacklog};
+pub use catch_up::{CatchUpRecords, PeerCatchUp};
 pub use discovery::{AnnounceResult, LeaderDiscovery};
-pub use backlog::{ReplicationBacklog, BacklogRead};
-pub use follower_check::{LeaderState, CatchUpPlan, classify_follower};
-pub use message::{AppendAnswer, AppendCommand, HELLO_TYPE, NodeState, ClusterMembers, NodeId, AppendRequest, AppendOutcome, RECORDS_TYPE, SNAPSHOT_TYPE};
-pub use ack_progress::{PeerIndex, AckProgress, PeerProgress};
-pub use promotion::{PromotionCandidate, ElectedLeader, Promotion, PromotionAction};
+pub use follower_check::{CatchUpPlan, LeaderState, classify_follower};
+pub use history_source::{HistorySource, SnapshotOffer, SnapshotUpload};
+pub use message::{
+    AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, HELLO_TYPE, NodeId, NodeState,
+    RECORDS_TYPE, SNAPSHOT_TYPE,
+};
+pub use peer::{NextSend, PeerEvent, PeerReplication, PeerStatus, retry_most_ms};
+pub use promotion::{ElectedLeader, Promotion, PromotionAction, PromotionCandidate};
+pub use promotion_check::{
+    PolledNode, PromotionRefusal, check_promotion, has_promised, may_skip_promise, missing_tail,
+};
 pub use registry::PeerRegistry;
-pub use peer::{PeerReplication, PeerStatus, PeerEvent, NextSend, retry_most_ms};
+pub use tail_plan::{AppendTailError, TailRecoveryPlan, append_tail, plan};
 pub use tail_recovery::{ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal, leads_at_start};
-pub use tail_plan::{TailRecoveryPlan, AppendTailError, plan, append_tail};

@@ -8,14 +8,14 @@
 //! - [`SnapshotSchedule`] says when the next is due.
 
 mod block;
-mod writer;
 mod reader;
 mod schedule;
+mod writer;
 
 pub use block::SnapshotTrailer;
-pub use writer::{SnapshotJob, PublishedSnapshot, JobStep};
 pub use reader::{SnapshotLoader, load, verify};
 pub use schedule::{DueWork, SnapshotSchedule, SnapshotSettings};
+pub use writer::{JobStep, PublishedSnapshot, SnapshotJob};
 
 use crate::{
     disk::Disk,

@@ -5,10 +5,10 @@
 //! [`Store::apply_over_image`]. Readers hold a [`StoreReader`] and look through a [`ReadGuard`], which shows one position, whole
 //! posts only, and never waits (`store/gate.rs`).
 
-mod left_right;
 mod dedup;
+mod left_right;
 
-pub use dedup::{DedupCursor, DedupEntry, RepeatCheck, DedupWindow, DedupLimits};
+pub use dedup::{DedupCursor, DedupEntry, DedupLimits, DedupWindow, RepeatCheck};
 
 use crate::{
     atomics::{ArcSwap, AtomicU64, Ordering},
@@ -18,7 +18,7 @@ use crate::{
     position::Position,
     record::{NamespaceChange, Record, WordCount},
     tally::WordCounts,
-    words::{Prefetcher, EntryOffset, Side, IndexWalk, CountIndex, IndexWriter},
+    words::{CountIndex, EntryOffset, IndexWalk, IndexWriter, Prefetcher, Side},
 };
 use left_right::{LeftRight, SideGuard};
 use parking_lot::Mutex;
@@ -188,7 +188,12 @@ impl Store {
     ///
     /// # Errors
     /// [`DigestMismatch`] as of [`Store::apply`]: the counts do not lead to the digest that the record states.
-    pub(crate) fn apply_known(&mut self, record: &Record<'_>, known: &[WordLookups<'_>], chain: u64) -> Result<(), DigestMismatch> {
+    pub(crate) fn apply_known(
+        &mut self,
+        record: &Record<'_>,
+        known: &[WordLookups<'_>],
+        chain: u64,
+    ) -> Result<(), DigestMismatch> {
         let mark = StateId { position: record.position, digest: record.digest_after, chain };
         self.change(&record.body.changes, known, record, mark, true)
     }
@@ -261,7 +266,13 @@ impl Store {
     }
 
     /// Looks up a keyed write at `now` ([`DedupWindow::check`]).
-    pub fn check_repeat(&self, once: &crate::tally::IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
+    pub fn check_repeat(
+        &self,
+        once: &crate::tally::IdempotencyKey,
+        fingerprint: u128,
+        now: LoggedTime,
+        ahead: usize,
+    ) -> RepeatCheck {
         self.shared.window.lock().check(once, fingerprint, now, ahead)
     }
 
@@ -484,7 +495,11 @@ impl ReadGuard<'_> {
     /// The position with its digest and chain.
     pub fn state_id(&self) -> StateId {
         let (digest, chain) = (&self.side.digest, &self.side.chain);
-        StateId { position: self.position(), digest: digest.load(Ordering::Relaxed), chain: chain.load(Ordering::Relaxed) }
+        StateId {
+            position: self.position(),
+            digest: digest.load(Ordering::Relaxed),
+            chain: chain.load(Ordering::Relaxed),
+        }
     }
 
     /// The digest of everything.

@@ -6,7 +6,7 @@
 use crate::{
     clock::{LoggedTime, Monotonic, SharedLoggedClock},
     format::DatabaseIdentity,
-    position::{EpochTable, Position, PositionToken, PositionStatus},
+    position::{EpochTable, Position, PositionStatus, PositionToken},
     store::StoreReader,
 };
 use arc_swap::{ArcSwapOption, Guard};
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::{
         hash::WordHasher,
-        store::{StateId, Store, DedupLimits},
+        store::{DedupLimits, StateId, Store},
         tokenizer::Analyzer,
     };
     use std::task::Poll;
@@ -170,7 +170,8 @@ mod tests {
     const DATABASE: u128 = 1;
 
     fn current(store: &Store) -> ServedDatabase {
-        let identity = DatabaseIdentity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let identity =
+            DatabaseIdentity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         let mut epochs = EpochTable::default();
         epochs.end(Position::new(1, 5));
         ServedDatabase { identity, epochs, reader: store.reader() }

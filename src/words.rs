@@ -7,17 +7,17 @@
 //! A record is applied in two passes: [`IndexWriter::set`] for each word on the side that nobody reads, then, once
 //! the store has moved every reader to that side, [`IndexWriter::fold`] for all of them.
 
-mod prefetch;
 mod arena;
-mod cell;
-mod reservation;
 mod bulk_load;
+mod cell;
+mod prefetch;
+mod reservation;
 mod table;
 mod top;
 mod writer;
 
-pub(crate) use prefetch::Prefetcher;
 pub use cell::Side;
+pub(crate) use prefetch::Prefetcher;
 pub(crate) use reservation::{MemoryReservation, PAIR_BYTES};
 pub(crate) use writer::{EntryOffset, IndexWriter};
 
@@ -29,7 +29,7 @@ use crate::{
 use arena::PackedWord;
 use std::sync::Arc;
 use table::CellTable;
-use top::{TopHeap, TopCache};
+use top::{TopCache, TopHeap};
 
 const SEGMENTS: usize = 256;
 

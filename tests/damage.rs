@@ -19,7 +19,7 @@ mod memory;
 use database::{Database, IDENTITY, Making, all, state_of, window_of};
 use memdb::{
     disk::Disk,
-    format::{FILE_HEADER_BYTES, DatabaseIdentity, MANIFEST},
+    format::{DatabaseIdentity, FILE_HEADER_BYTES, MANIFEST},
     log::RawRecord,
     position::Sequence,
     recovery::{RecoveredDatabase, RecoveryError, look},

@@ -15,13 +15,13 @@ mod memory;
 use memdb::{
     clock::LoggedTime,
     disk::Disk,
-    format::{FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
+    format::{DatabaseIdentity, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
     log::{Log, RawRecord, scan},
     manifest::{Manifest, ManifestState},
     position::{EpochTable, Position},
-    record::{RecordBody, NamespaceChange, Record, KeyedWrite, WordCount},
-    snapshot::{SnapshotJob, JobStep, load},
-    store::{StateId, Store, DedupLimits},
+    record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
+    snapshot::{JobStep, SnapshotJob, load},
+    store::{DedupLimits, StateId, Store},
     tally::IdempotencyKey,
     tokenizer::Analyzer,
 };
@@ -90,9 +90,13 @@ fn change<'a>(namespace: &'a str, dropped: bool, counts: &[WordCount<'a>]) -> Na
 /// What the three records of the golden log say.
 fn bodies() -> [RecordBody<'static>; 3] {
     let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 3, distinct: 2, left_out: 1 };
-    let stream = KeyedWrite { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
+    let stream =
+        KeyedWrite { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
     [
-        RecordBody { changes: vec![change("titles", false, TITLE), change("words", false, HELLO)], keyed_writes: vec![key] },
+        RecordBody {
+            changes: vec![change("titles", false, TITLE), change("words", false, HELLO)],
+            keyed_writes: vec![key],
+        },
         RecordBody { changes: vec![change("titles", true, &[])], keyed_writes: vec![stream] },
         RecordBody { changes: vec![change("words", false, GONE)], keyed_writes: Vec::new() },
     ]
@@ -123,7 +127,8 @@ fn files(identity: DatabaseIdentity) -> Files {
         if at == 1 {
             let sync = log.sync().expect("something to sync");
             log.synced(&sync);
-            let begun = SnapshotJob::start(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_offset());
+            let begun =
+                SnapshotJob::start(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_offset());
             let mut begun = begun.expect("the disk works");
             // Far enough for the image to be read.
             (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), JobStep::More));
@@ -214,5 +219,8 @@ fn snapshot_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
     let seen = store.check_repeat(&IdempotencyKey::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
     assert!(matches!(seen, memdb::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
     let next = IdempotencyKey::Stream { name: "stream".into(), sequence: 3 };
-    assert_eq!(store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0), memdb::store::RepeatCheck::Gap { expected: 2 });
+    assert_eq!(
+        store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0),
+        memdb::store::RepeatCheck::Gap { expected: 2 }
+    );
 }

@@ -63,7 +63,8 @@ fn it_waits_for_a_directory_that_is_not_there_yet_and_for_its_manifest() {
     let parent = tempfile::TempDir::new().expect("a directory");
     let directory = parent.path().join("data");
     let mut replica = replica(&directory);
-    let waits = |replica: &mut _| matches!(&run(replica)[..], [FollowStep::Waiting(why)] if why.contains("no MANIFEST"));
+    let waits =
+        |replica: &mut _| matches!(&run(replica)[..], [FollowStep::Waiting(why)] if why.contains("no MANIFEST"));
     assert!(waits(&mut replica) && !replica.is_complete() && replica.reader().is_none());
     fs::create_dir(&directory).expect("made");
     assert!(waits(&mut replica));
@@ -195,7 +196,10 @@ fn beside_a_leader_at_work_it_never_reads_half_and_ends_equal() {
             let step = replica.step();
             // It may fall behind the pruning; what it reads is never damaged.
             let damaged = |why: &str| why.contains("checksum") || why.contains("digest") || why.contains("follow");
-            assert!(!matches!(&step, FollowStep::Reloading(why) | FollowStep::Waiting(why) if damaged(why)), "{step:?}");
+            assert!(
+                !matches!(&step, FollowStep::Reloading(why) | FollowStep::Waiting(why) if damaged(why)),
+                "{step:?}"
+            );
             let now = position(&replica);
             assert!(now >= last, "{last}, then {now}");
             last = now;

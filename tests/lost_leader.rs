@@ -12,10 +12,10 @@ mod settings;
 use impostor::Impostor;
 use memdb::{
     config,
-    node::{ReplicaNode, LeaderNode, NodeError, restore},
+    node::{LeaderNode, NodeError, ReplicaNode, restore},
     position::{Position, PositionToken},
-    replication::{AppendAnswer, NodeState, AppendOutcome},
-    tally::{WriteBatch, WordCounts, WriteOp},
+    replication::{AppendAnswer, AppendOutcome, NodeState},
+    tally::{WordCounts, WriteBatch, WriteOp},
     view::DatabaseView,
 };
 use settings::resolve;
@@ -32,7 +32,8 @@ fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<LeaderNode, NodeEr
 
 fn follow(leader: SocketAddr, data: &Path) -> ReplicaNode {
     let (leader, data) = (format!("http://{leader}"), data.to_str().expect("UTF-8"));
-    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &leader), ("data-dir", data)])).expect("a replica")
+    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &leader), ("data-dir", data)]))
+        .expect("a replica")
 }
 
 /// Counts one word, and waits until a replica has acknowledged it.
@@ -41,8 +42,15 @@ fn write(leading: &LeaderNode, word: &str) -> PositionToken {
     let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
     let mut tally = WordCounts::new(identity.hasher());
     tally.add(word, 1).expect("small");
-    let batch =
-        WriteBatch { namespace: "words".into(), op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
+    let batch = WriteBatch {
+        namespace: "words".into(),
+        op: WriteOp::Add,
+        counts: tally,
+        words: 1,
+        left_out: 0,
+        key: None,
+        fingerprint: 0,
+    };
     identity.token(runtime.block_on(leading.leader().submit(batch, None)).expect("written").position)
 }
 

@@ -18,7 +18,7 @@ use database::{Making, SMALL};
 use memdb::{
     clock::Monotonic,
     position::Position,
-    replication::{AppendCommand, AppendRequest, AppendOutcome, PeerProgress, PeerEvent},
+    replication::{AppendCommand, AppendOutcome, AppendRequest, PeerEvent, PeerProgress},
 };
 use pair::{Driven, Seen, Sending, assert_same, without_records};
 use std::fs;
@@ -168,7 +168,8 @@ fn records_of_a_lost_branch_are_loaded_over_and_never_served_meanwhile() {
         let mut sending = Sending::new();
         sending.bring_up(&mut replica, &leader);
         assert!(replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
-        let alarmed = |told: &PeerEvent| matches!(told, PeerEvent::Alarm(what) if what.contains("1 records of it were lost"));
+        let alarmed =
+            |told: &PeerEvent| matches!(told, PeerEvent::Alarm(what) if what.contains("1 records of it were lost"));
         assert!(sending.told.iter().any(alarmed), "{:?}", sending.told);
         assert_same(&replica, &leader);
         leader = leader.write(3);
@@ -276,7 +277,9 @@ fn another_database_and_an_older_epoch_are_refused() {
     let (_, answer) = replica.answers.pop().expect("answered");
     assert_eq!(answer.outcome, AppendOutcome::OtherDatabase);
     strange.answered(answer, &stranger);
-    assert!(matches!(&strange.told[..], [PeerEvent::Alarm(what), PeerEvent::Lost] if what.contains("another database")));
+    assert!(
+        matches!(&strange.told[..], [PeerEvent::Alarm(what), PeerEvent::Lost] if what.contains("another database"))
+    );
     assert_same(&replica, &leader);
 }
 
@@ -379,7 +382,8 @@ fn a_record_of_an_epoch_beyond_its_offers_is_not_taken() {
         let offer = AppendRequest::decode(&bytes).expect("sound");
         let old = AppendRequest { epoch: 1, epochs: Default::default(), after: Position::new(1, 2), ..offer.clone() };
         made_up = [old.encode_head(), offer.records.to_vec()].concat();
-        let answer = memdb::replication::AppendAnswer { outcome: AppendOutcome::Applied, hello: replica.replica.node_state() };
+        let answer =
+            memdb::replication::AppendAnswer { outcome: AppendOutcome::Applied, hello: replica.replica.node_state() };
         sending.answered(answer, &leader);
     }
     replica.offered(&made_up, 1, None);
@@ -537,7 +541,11 @@ fn a_sync_that_fails_after_an_epoch_was_begun_is_no_success() {
     replica.offered(&offer, 1, None);
     leader = leader.restart(false);
     Sending::new().bring_up(&mut replica, &leader);
-    assert_eq!(replica.replica.node_state().synced, Some(0), "the epoch has begun with a sync, and another is under way");
+    assert_eq!(
+        replica.replica.node_state().synced,
+        Some(0),
+        "the epoch has begun with a sync, and another is under way"
+    );
     // That one had failed by then, and had left the system nothing to sync.
     replica.syncs_fail();
     assert_eq!(replica.replica.node_state().synced, None, "it cannot vouch for its files any more");

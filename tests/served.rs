@@ -10,12 +10,12 @@ use memdb::{
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
     manifest::Manifest,
-    node::{ReplicaNode, LeaderNode},
+    node::{LeaderNode, ReplicaNode},
     position::Position,
     recovery,
     replication::{HELLO_TYPE, NodeState},
     store::DedupLimits,
-    tally::{WriteBatch, WordCounts, WriteOp},
+    tally::{WordCounts, WriteBatch, WriteOp},
     tokenizer::Analyzer,
 };
 use reqwest::blocking::Client;
@@ -95,8 +95,15 @@ fn acks(leading: &LeaderNode, words: i64) -> u32 {
     if words > 0 {
         tally.add("word", words).expect("small");
     }
-    let batch =
-        WriteBatch { namespace: "words".into(), op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
+    let batch = WriteBatch {
+        namespace: "words".into(),
+        op: WriteOp::Add,
+        counts: tally,
+        words: 1,
+        left_out: 0,
+        key: None,
+        fingerprint: 0,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(leading.leader().submit(batch, None)).expect("written").acks
 }

@@ -234,7 +234,11 @@ fn invisible_characters_are_in_no_word() {
     }
     standard(&[("al\u{200b}ice \u{200b}", &["al", "ice"]), ("نمی\u{200c}خواهم", &["نمیخواهم"])]);
     assert_eq!(Analyzer::Standard.normalize("\u{200b}alice\u{200b}"), "alice");
-    assert_eq!(Analyzer::Standard.normalize("al\u{200b}ice"), "al ice", "a name is never segmented, nor are two words one");
+    assert_eq!(
+        Analyzer::Standard.normalize("al\u{200b}ice"),
+        "al ice",
+        "a name is never segmented, nor are two words one"
+    );
 }
 
 #[test]

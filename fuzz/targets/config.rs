@@ -1,6 +1,6 @@
 //! The settings file: any text is settings or an error that says where; and the same text is the same settings.
 
-use memdb::config::{SettingFlags, MachineLimits, StartRole, ConfigInputs, resolve};
+use memdb::config::{ConfigInputs, MachineLimits, SettingFlags, StartRole, resolve};
 use std::collections::BTreeMap;
 
 pub fn config(data: &[u8]) {

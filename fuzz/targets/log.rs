@@ -9,11 +9,11 @@ use memdb::{
     disk::Disk,
     format::{FileKind, LOG_PREFIX, MANIFEST, position_name},
     inspect::inspect,
-    log::{RecordError, RECORD_HEADER_BYTES, RawRecord, salvage, scan},
+    log::{RECORD_HEADER_BYTES, RawRecord, RecordError, salvage, scan},
     manifest::{Manifest, ManifestState},
     position::Position,
     recovery,
-    store::{StateId, DedupLimits},
+    store::{DedupLimits, StateId},
 };
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Messages between nodes: nobody vouches for these bytes. What is read says the same once it is written again.
 
-use memdb::replication::{AppendAnswer, NodeState, AppendRequest};
+use memdb::replication::{AppendAnswer, AppendRequest, NodeState};
 
 /// The first byte: which message.
 pub fn message(data: &[u8]) {

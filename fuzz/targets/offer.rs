@@ -12,10 +12,10 @@ use memdb::{
     manifest::{Manifest, ManifestState},
     position::{EpochTable, Position},
     recovery::look_follower,
-    replica::{ReplicaAction, ReplicaDirectory, ReplicaFindings, Replica, ReplicaSettings},
-    replication::{AppendCommand, AppendRequest, AppendOutcome},
+    replica::{Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    replication::{AppendCommand, AppendOutcome, AppendRequest},
     snapshot::SnapshotSettings,
-    store::{StateId, DedupLimits},
+    store::{DedupLimits, StateId},
 };
 use std::sync::Arc;
 
@@ -53,7 +53,9 @@ pub fn offer(data: &[u8]) {
 fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
     let found = match look_follower(&**disk, DedupLimits::default()) {
         Ok(None) => ReplicaFindings::Nothing,
-        Ok(Some(found)) => ReplicaFindings::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything"))),
+        Ok(Some(found)) => {
+            ReplicaFindings::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything")))
+        }
         Err(_) => ReplicaFindings::Unusable { database: IDENTITY.database_id, epoch: 1 },
     };
     let settings = ReplicaSettings {
@@ -91,7 +93,8 @@ fn one(
         epoch: leader.position.epoch.saturating_sub(u64::from(head[1] % 8 == 2)),
         epochs: epochs.clone(),
         last,
-        command: [AppendCommand::Append, AppendCommand::Append, AppendCommand::Probe, AppendCommand::InstallSnapshot][usize::from(head[2]) % 4],
+        command: [AppendCommand::Append, AppendCommand::Append, AppendCommand::Probe, AppendCommand::InstallSnapshot]
+            [usize::from(head[2]) % 4],
         after: Position::new(here.epoch, here.sequence + u64::from(head[3] % 4 == 3)),
         durable: head[2] & 16 != 0,
         members: None,

@@ -4,7 +4,7 @@
 //! Written from `docs/log-format.md` and `docs/snapshot-format.md`, beside the code it is to test.
 
 use memdb::{
-    format::{FILE_HEADER_BYTES, FileHeader, FileKind, DatabaseIdentity},
+    format::{DatabaseIdentity, FILE_HEADER_BYTES, FileHeader, FileKind},
     hash::weight,
     log::{RECORD_HEADER_BYTES, RawRecord},
     position::Position,

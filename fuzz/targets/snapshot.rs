@@ -9,7 +9,7 @@ use memdb::{
     position::Position,
     record::{NamespaceChange, WordCount},
     snapshot::{SnapshotLoader, SnapshotTrailer},
-    store::{StateId, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store},
 };
 
 const BLOCK_HEADER_BYTES: usize = 12;

@@ -5,16 +5,17 @@ use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::RealDisk,
     format::DatabaseIdentity,
-    leader::{WriterAction, WriteSubmission, Writer, WriterSettings},
+    leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
     log::{Log, RawRecord},
-    store::{StateId, Store, DedupLimits},
-    tally::{WriteBatch, PartitionedCounter, WordCountsPool, WordCounts, WriteOp},
+    store::{DedupLimits, StateId, Store},
+    tally::{PartitionedCounter, WordCounts, WordCountsPool, WriteBatch, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{hint::black_box, sync::Arc, time::Duration};
 
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
 
 /// Time this thread has had a core: others may want it too.
 struct Spent(Duration);

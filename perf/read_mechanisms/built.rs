@@ -7,8 +7,8 @@ use memdb::{
     hash::weight,
     limits::DEFAULT_NAMESPACE,
     position::Position,
-    record::{RecordBody, NamespaceChange, Record, WordCount},
-    store::{StoreReader, Store, DedupLimits},
+    record::{NamespaceChange, Record, RecordBody, WordCount},
+    store::{DedupLimits, Store, StoreReader},
     tally::WordCounts,
 };
 

@@ -8,32 +8,34 @@
 //! `writes` answer, `bulk` for bodies of any length; `forward` passes writes on to the leader; `nodes` speaks to other
 //! nodes; `problem` is the one shape of everything wrong.
 
-mod connection_limits;
 mod body;
 mod browsers;
 mod bulk;
 mod coding;
 mod connection;
+mod connection_limits;
 mod decoding;
-mod http1_guard;
+mod fast_path;
 mod form;
 mod forward;
 mod framing;
-mod middleware;
-mod secret_throttle;
+#[cfg(feature = "failpoints")]
+pub mod fuzz_api;
 mod head;
 mod headers;
 mod help;
+mod http1_guard;
 mod json;
-mod fast_path;
+mod middleware;
 mod nodes;
-mod replication_metrics;
 mod operations;
 mod problem;
 mod query;
 mod reads;
+mod replication_metrics;
 mod request_log;
 mod routes;
+mod secret_throttle;
 mod serve;
 mod settings;
 mod state;
@@ -41,8 +43,6 @@ mod sync;
 #[cfg(feature = "failpoints")]
 mod test_support;
 mod timer;
-#[cfg(feature = "failpoints")]
-pub mod fuzz_api;
 mod update;
 mod writes;
 

@@ -6,9 +6,9 @@
 //! same blocks.
 
 use super::{
-    upload::{InputFaults, UploadError, Uploader, UploadOptions, UploadSummary, Posts, TextSource},
-    bulk_upload::{BodyStream, SentBody, BulkUpload},
+    bulk_upload::{BodyStream, BulkUpload, SentBody},
     split::LineRun,
+    upload::{InputFaults, Posts, TextSource, UploadError, UploadOptions, UploadSummary, Uploader},
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -179,7 +179,12 @@ fn newlines(bytes: &[u8]) -> u64 {
 }
 
 /// Sends a block until all of its lines are counted and no more come.
-async fn send_block(line: &Uploader, stream: &str, block: Arc<RetainedBlock>, manner: &UploadOptions<'_>) -> Result<UploadSummary, UploadError> {
+async fn send_block(
+    line: &Uploader,
+    stream: &str,
+    block: Arc<RetainedBlock>,
+    manner: &UploadOptions<'_>,
+) -> Result<UploadSummary, UploadError> {
     let stream = format!("{stream}/{}", block.number);
     let mut upload = BulkUpload::new(line, TextSource::new(&stream, manner));
     upload.ask().await?;

@@ -6,7 +6,9 @@
 
 use super::{
     ClientError,
-    upload::{UploadError, Uploader, UploadOptions, UploadSummary, RetryBudget, Posts, UploadProgress, InputScan, TextSource},
+    upload::{
+        InputScan, Posts, RetryBudget, TextSource, UploadError, UploadOptions, UploadProgress, UploadSummary, Uploader,
+    },
 };
 use crate::position::PositionToken;
 use bytes::{Bytes, BytesMut};

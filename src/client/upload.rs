@@ -6,8 +6,8 @@
 use super::{
     Client, ClientError,
     backoff::RetryBackoff,
-    bulk_upload::{BulkAnswer, BodyStream, RefusedLine},
-    split::{InputFault, LineRun, PostUnit, PostSplitter},
+    bulk_upload::{BodyStream, BulkAnswer, RefusedLine},
+    split::{InputFault, LineRun, PostSplitter, PostUnit},
 };
 use crate::position::PositionToken;
 use bytes::Bytes;
@@ -206,7 +206,10 @@ pub enum UploadError {
 ///
 /// # Errors
 /// If the source cannot be read: its error.
-pub async fn survey(mut source: impl AsyncRead + Unpin, manner: &UploadOptions<'_>) -> io::Result<(InputScan, InputFaults)> {
+pub async fn survey(
+    mut source: impl AsyncRead + Unpin,
+    manner: &UploadOptions<'_>,
+) -> io::Result<(InputScan, InputFaults)> {
     let mut text = Posts::new(&mut source, manner);
     let (mut posts, mut longest, mut faults) = (0, 0, InputFaults::default());
     while let Some(some) = text.next_some().await? {
@@ -256,7 +259,8 @@ impl<R: AsyncRead + Unpin> Posts<R> {
                 return Ok(Some(Ok(lines)));
             }
             if let Some(post) = self.splitter.next_post() {
-                let line = |post: Bytes| if self.per == PostUnit::File { LineRun::json(&post) } else { LineRun::of(&post) };
+                let line =
+                    |post: Bytes| if self.per == PostUnit::File { LineRun::json(&post) } else { LineRun::of(&post) };
                 return Ok(Some(post.map(line)));
             }
             if self.ended {
@@ -402,7 +406,11 @@ impl Uploader {
     ///
     /// # Errors
     /// [`UploadError`] if it lasts longer than patience does.
-    pub(super) async fn ask(&self, text: &TextSource<'_>, patience: &mut RetryBudget) -> Result<BulkAnswer, UploadError> {
+    pub(super) async fn ask(
+        &self,
+        text: &TextSource<'_>,
+        patience: &mut RetryBudget,
+    ) -> Result<BulkAnswer, UploadError> {
         loop {
             let (address, timeout) = (self.address(self.ack.as_deref()), patience.of_request());
             match self.client.bulk(address, text.content_type, text.stream, None, timeout).await {

@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn a_refusal_settles_only_a_write_that_was_not_sent_before() {
-        let settles = |status, sent| ForwardedAnswer { status, headers: HeaderMap::new(), body: Bytes::new() }.settles(sent);
+        let settles =
+            |status, sent| ForwardedAnswer { status, headers: HeaderMap::new(), body: Bytes::new() }.settles(sent);
         for status in [200, 202, 409, 422, 504] {
             assert!(settles(status, false) && settles(status, true), "{status}");
         }

@@ -1,6 +1,6 @@
 //! The settings, one row each.
 
-use super::{Durability, LogFormat, StartRole, NodeSettings, ConfigInputs, value};
+use super::{ConfigInputs, Durability, LogFormat, NodeSettings, StartRole, value};
 use crate::{limits, tokenizer::Analyzer};
 use std::path::Path;
 
@@ -76,21 +76,21 @@ fn unless<T>(word: &str, text: &str, parse: impl Fn(&str) -> Result<T, String>) 
 /// A setting of every role, with one default.
 macro_rules! every {
     ($default:expr) => {
-        &[(Role::Leader, $default), (Role::Replica, $default), (Role::LocalReplica, $default)]
+        &[(StartRole::Leader, $default), (StartRole::Replica, $default), (StartRole::LocalReplica, $default)]
     };
 }
 
 /// A setting of the leader alone.
 macro_rules! leader {
     ($default:expr) => {
-        &[(Role::Leader, $default)]
+        &[(StartRole::Leader, $default)]
     };
 }
 
 /// A setting of whoever leads: of a replica too, for the day it is promoted.
 macro_rules! leading {
     ($default:expr) => {
-        &[(Role::Leader, $default), (Role::Replica, $default)]
+        &[(StartRole::Leader, $default), (StartRole::Replica, $default)]
     };
 }
 

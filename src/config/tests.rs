@@ -149,8 +149,8 @@ fn a_flag_of_another_role_is_refused_a_variable_or_a_line_of_a_file_is_not() {
     let shared = "leader = \"http://a:1\"\nqueue = 5\n";
     let leader = resolved(&[], &[("MEMDB_LEADER", "http://b:1")], Some(shared)).expect("one file for all");
     assert_eq!((leader.settings.leader, leader.settings.queue_batches), (None, 5));
-    let replica =
-        resolved_as(StartRole::Replica, &[], &[("MEMDB_ANALYZER", "whitespace")], Some(shared)).expect("one file for all");
+    let replica = resolved_as(StartRole::Replica, &[], &[("MEMDB_ANALYZER", "whitespace")], Some(shared))
+        .expect("one file for all");
     assert_eq!(source_of(&replica, "leader"), "http://a:1 from file memdb.toml");
     assert_eq!(replica.settings.queue_batches, 5, "for the day it leads");
     assert!(replica.origins.iter().all(|origin| origin.name != "analyzer"));
@@ -218,7 +218,9 @@ fn replication_beyond_loopback_takes_a_secret() {
     let leader = [&beyond[..], &[("replica", "http://10.0.0.2:1")]].concat();
     assert!(flagged(StartRole::Leader, &leader).expect_err("no secret").contains("--cluster-secret-file"));
     assert!(flagged(StartRole::Leader, &[&leader[..], &secret].concat()).is_ok());
-    assert!(flagged(StartRole::Replica, &[("bind", "10.0.0.1"), secret[0]]).expect_err("not meant").contains("--insecure"));
+    assert!(
+        flagged(StartRole::Replica, &[("bind", "10.0.0.1"), secret[0]]).expect_err("not meant").contains("--insecure")
+    );
 }
 
 #[test]

@@ -3,17 +3,17 @@
 //! Each batch is admitted on its own, against the state and what the group has already: one that must be refused
 //! changes nothing, and the others go on.
 
-use super::{WriteReceipt, WriteError};
+use super::{WriteError, WriteReceipt};
 use crate::{
     clock::LoggedTime,
     failpoint::{Defect, planted},
     hash::{WordHasher, weight},
     limits,
     position::Position,
-    record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
-    store::{DedupEntry, WordLookups, RepeatCheck, Store},
-    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
-    words::{Prefetcher, MemoryReservation, PAIR_BYTES, EntryOffset, IndexWriter},
+    record::{KeyedWrite, NamespaceChange, RecordBody, WordCount},
+    store::{DedupEntry, RepeatCheck, Store, WordLookups},
+    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    words::{EntryOffset, IndexWriter, MemoryReservation, PAIR_BYTES, Prefetcher},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -213,7 +213,13 @@ impl CommitGroup {
         }
     }
 
-    fn record_key(&mut self, store: &Store, once: &IdempotencyKey, batch: &WriteBatch, receipt: &WriteReceipt) -> Option<u64> {
+    fn record_key(
+        &mut self,
+        store: &Store,
+        once: &IdempotencyKey,
+        batch: &WriteBatch,
+        receipt: &WriteReceipt,
+    ) -> Option<u64> {
         let (stream, name, stream_sequence) = once.dedup_key();
         // Of lines, the entry has the sums over the whole stream.
         let (words, left_out) = match once {
@@ -308,7 +314,13 @@ fn names_of<'a>(
         let digest = store.namespace(namespace).map_or(0, |words| words.digest());
         all.insert(
             namespace.into(),
-            GroupNamespace { dropped: false, counts: WordCounts::new(hasher), places: Vec::new(), digest, growth: MemoryReservation::new() },
+            GroupNamespace {
+                dropped: false,
+                counts: WordCounts::new(hasher),
+                places: Vec::new(),
+                digest,
+                growth: MemoryReservation::new(),
+            },
         );
     }
     all.get_mut(namespace).expect("it was just put there")

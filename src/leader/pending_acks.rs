@@ -1,6 +1,6 @@
 //! Answers that wait: for a sync, for replicas, or until it is too late.
 
-use super::{AckLevel, WriteReceipt, WriteError};
+use super::{AckLevel, WriteError, WriteReceipt};
 use crate::{
     clock::Monotonic,
     failpoint::{Defect, planted},

@@ -119,7 +119,10 @@ mod tests {
         let mut taken = VecDeque::new();
         queue.take(&mut taken, None);
         assert_eq!(taken.drain(..).collect::<Vec<_>>(), ["large"]);
-        assert_eq!((queue.try_push("a", 5), queue.try_push("b", 5), queue.try_push("c", 0)), (Ok(()), Ok(()), Err("c")));
+        assert_eq!(
+            (queue.try_push("a", 5), queue.try_push("b", 5), queue.try_push("c", 0)),
+            (Ok(()), Ok(()), Err("c"))
+        );
         queue.push("always");
         assert_eq!(queue.len(), 2);
         queue.take(&mut taken, None);

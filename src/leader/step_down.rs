@@ -3,7 +3,7 @@
 use crate::{
     format::DatabaseIdentity,
     position::Epoch,
-    replication::{AppendAnswer, AppendCommand, NodeState, NodeId, AppendRequest, AppendOutcome},
+    replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, NodeId, NodeState},
     store::StateId,
 };
 
@@ -52,7 +52,8 @@ impl StepDownGate {
             return StepDownReaction::Answer(AppendOutcome::Applied);
         }
         // What it is sent by a leader is for it once it follows, which it is about to.
-        let outcome = if offer.command == AppendCommand::Promise { AppendOutcome::Applied } else { AppendOutcome::Syncing };
+        let outcome =
+            if offer.command == AppendCommand::Promise { AppendOutcome::Applied } else { AppendOutcome::Syncing };
         let by = (offer.epoch, offer.leader);
         match self.promised {
             Some(promised) if promised == by => StepDownReaction::Answer(outcome),
@@ -97,7 +98,8 @@ mod tests {
     use super::*;
     use crate::tokenizer::Analyzer;
 
-    const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+    const IDENTITY: DatabaseIdentity =
+        DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
     fn offer(epoch: Epoch, leader: NodeId, command: AppendCommand) -> AppendRequest<'static> {
         AppendRequest { leader, command, ..AppendRequest::probe(IDENTITY, epoch) }
@@ -110,26 +112,57 @@ mod tests {
         assert_eq!(leader.on_append_request(&ask(5)), StepDownReaction::Answer(AppendOutcome::Applied));
         assert_eq!(leader.on_append_request(&ask(4)), StepDownReaction::Answer(AppendOutcome::OldEpoch));
         assert!(leader.answer(AppendOutcome::Applied, StateId::default()).hello.leads);
-        let foreign = AppendRequest { identity: DatabaseIdentity { database_id: 8, ..IDENTITY }, ..offer(6, 2, AppendCommand::Promise) };
+        let foreign = AppendRequest {
+            identity: DatabaseIdentity { database_id: 8, ..IDENTITY },
+            ..offer(6, 2, AppendCommand::Promise)
+        };
         assert_eq!(leader.on_append_request(&foreign), StepDownReaction::Answer(AppendOutcome::OtherDatabase));
-        assert_eq!(leader.on_append_request(&offer(5, 2, AppendCommand::Promise)), StepDownReaction::Answer(AppendOutcome::OtherLeader));
-        assert_eq!(leader.on_append_request(&offer(5, 2, AppendCommand::Append)), StepDownReaction::Answer(AppendOutcome::OtherLeader));
+        assert_eq!(
+            leader.on_append_request(&offer(5, 2, AppendCommand::Promise)),
+            StepDownReaction::Answer(AppendOutcome::OtherLeader)
+        );
+        assert_eq!(
+            leader.on_append_request(&offer(5, 2, AppendCommand::Append)),
+            StepDownReaction::Answer(AppendOutcome::OtherLeader)
+        );
         let promise = offer(6, 2, AppendCommand::Promise);
         assert_eq!(leader.on_append_request(&promise), StepDownReaction::StepDown(6, AppendOutcome::Applied));
-        assert_eq!(leader.on_append_request(&promise), StepDownReaction::Answer(AppendOutcome::Applied), "the answer was lost");
-        assert_eq!(leader.on_append_request(&offer(6, 3, AppendCommand::Promise)), StepDownReaction::Answer(AppendOutcome::OldEpoch));
+        assert_eq!(
+            leader.on_append_request(&promise),
+            StepDownReaction::Answer(AppendOutcome::Applied),
+            "the answer was lost"
+        );
+        assert_eq!(
+            leader.on_append_request(&offer(6, 3, AppendCommand::Promise)),
+            StepDownReaction::Answer(AppendOutcome::OldEpoch)
+        );
         let hello = leader.answer(AppendOutcome::Applied, StateId::default()).hello;
         assert_eq!((hello.epoch, hello.leads), (6, false));
-        assert_eq!(leader.on_append_request(&offer(6, 2, AppendCommand::Append)), StepDownReaction::Answer(AppendOutcome::Syncing));
-        assert_eq!(leader.on_append_request(&offer(9, 3, AppendCommand::Promise)), StepDownReaction::StepDown(9, AppendOutcome::Applied));
+        assert_eq!(
+            leader.on_append_request(&offer(6, 2, AppendCommand::Append)),
+            StepDownReaction::Answer(AppendOutcome::Syncing)
+        );
+        assert_eq!(
+            leader.on_append_request(&offer(9, 3, AppendCommand::Promise)),
+            StepDownReaction::StepDown(9, AppendOutcome::Applied)
+        );
     }
 
     #[test]
     fn a_later_leader_that_sends_to_it_is_another_reason() {
         let mut leader = StepDownGate::new(1, "http://a:1".to_owned(), IDENTITY, 5);
-        assert_eq!(leader.on_append_request(&offer(8, 2, AppendCommand::Append)), StepDownReaction::StepDown(8, AppendOutcome::Syncing));
-        assert_eq!(leader.on_append_request(&offer(8, 2, AppendCommand::InstallSnapshot)), StepDownReaction::Answer(AppendOutcome::Syncing));
-        assert_eq!(leader.on_append_request(&offer(9, 4, AppendCommand::Probe)), StepDownReaction::StepDown(9, AppendOutcome::Syncing));
+        assert_eq!(
+            leader.on_append_request(&offer(8, 2, AppendCommand::Append)),
+            StepDownReaction::StepDown(8, AppendOutcome::Syncing)
+        );
+        assert_eq!(
+            leader.on_append_request(&offer(8, 2, AppendCommand::InstallSnapshot)),
+            StepDownReaction::Answer(AppendOutcome::Syncing)
+        );
+        assert_eq!(
+            leader.on_append_request(&offer(9, 4, AppendCommand::Probe)),
+            StepDownReaction::StepDown(9, AppendOutcome::Syncing)
+        );
         leader.forget_promise();
         assert_eq!(
             leader.on_append_request(&offer(9, 4, AppendCommand::Probe)),

@@ -5,7 +5,7 @@
 //! apply. Syncs and snapshots are handed out and reported back, so the Writer never waits for them.
 
 use super::{
-    AckLevel, WriteReceipt, WriteError,
+    AckLevel, WriteError, WriteReceipt,
     commit_group::{AdmissionLimits, CommitGroup},
     pending_acks::{DueAnswer as Answered, PendingAcks},
 };
@@ -17,7 +17,7 @@ use crate::{
     log::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
     position::{Position, Sequence},
     record::Record,
-    replication::{PeerIndex, PeerEvent},
+    replication::{PeerEvent, PeerIndex},
     snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     store::{StateId, Store},
     tally::WriteBatch,
@@ -201,7 +201,13 @@ impl<T> Writer<T> {
     }
 
     /// An exchange with a replica has told something.
-    pub fn on_peer_event(&mut self, peer: PeerIndex, told: &PeerEvent, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
+    pub fn on_peer_event(
+        &mut self,
+        peer: PeerIndex,
+        told: &PeerEvent,
+        now: Monotonic,
+        actions: &mut Vec<WriterAction<T>>,
+    ) {
         match told {
             PeerEvent::Progress(standing) => self.waiting.progress.update(peer, *standing),
             PeerEvent::Lost => self.waiting.progress.lost(peer),
@@ -229,7 +235,13 @@ impl<T> Writer<T> {
     }
 
     /// A sync that was asked for has ended.
-    pub fn synced(&mut self, sync: &SyncJob, result: io::Result<()>, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
+    pub fn synced(
+        &mut self,
+        sync: &SyncJob,
+        result: io::Result<()>,
+        now: Monotonic,
+        actions: &mut Vec<WriterAction<T>>,
+    ) {
         self.syncing = false;
         if let Err(error) = result {
             self.disk_failed("a sync of the log failed", &error, actions);
@@ -346,7 +358,8 @@ impl<T> Writer<T> {
                 self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
             }
             for (reply, _, receipt) in self.members.drain(..) {
-                let told = if planted(Defect::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
+                let told =
+                    if planted(Defect::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
                 actions.push(WriterAction::Answer(reply, told));
             }
             match error {

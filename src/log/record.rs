@@ -18,7 +18,7 @@ use crate::{
     format::{self, u16_at, u32_at, u64_at},
     limits,
     position::{Position, Sequence},
-    record::{RecordBody, Record},
+    record::{Record, RecordBody},
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -223,7 +223,7 @@ pub struct ChainState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{NamespaceChange, KeyedWrite, WordCount};
+    use crate::record::{KeyedWrite, NamespaceChange, WordCount};
 
     const BEFORE: ChainState = ChainState { chain: 5, synced_upto: 3, hash_seed: 9 };
 
@@ -277,8 +277,10 @@ mod tests {
         let long = "a".repeat(limits::MAX_WORD_BYTES + 1);
         for (word, sound) in [("", false), (&long[1..], true), (&long, false)] {
             let counts = vec![WordCount { word: "hello", count: 1 }, WordCount { word, count: 1 }];
-            let body =
-                RecordBody { changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }], keyed_writes: Vec::new() };
+            let body = RecordBody {
+                changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
+                keyed_writes: Vec::new(),
+            };
             let mut bytes = Vec::new();
             encode_record(Position::new(1, 4), LoggedTime::from_ms(1_000), 77, &body, &BEFORE, &mut bytes);
             let raw = RawRecord::parse(&bytes, 9).expect("whole");

@@ -6,12 +6,14 @@
 //! the chain proves that it costs nothing: behind the end of a segment that another goes on from, or in a segment's
 //! header. What is whole and does not belong is refused: no crash makes such a file, and it may be somebody's data.
 
-use super::record::{RecordError, RECORD_HEADER_BYTES, RawRecord};
+use super::record::{RECORD_HEADER_BYTES, RawRecord, RecordError};
 use crate::{
     clock::LoggedTime,
     disk::{Disk, read_all},
     failpoint::{Defect, planted},
-    format::{FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, LOG_PREFIX, parse_name},
+    format::{
+        DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, LOG_PREFIX, parse_name,
+    },
     limits,
     position::{Position, Sequence},
     store::StateId,
@@ -168,7 +170,11 @@ fn read_on(
 
 /// The segments from the one that holds the record behind `from`. The header, not the name, tells: a stray file must
 /// not hide the segment before it.
-fn needed_segments(disk: &dyn Disk, identity: &DatabaseIdentity, from: StateId) -> Result<Vec<(String, Position)>, FileError> {
+fn needed_segments(
+    disk: &dyn Disk,
+    identity: &DatabaseIdentity,
+    from: StateId,
+) -> Result<Vec<(String, Position)>, FileError> {
     let mut segments = segments(disk)?;
     for index in (1..segments.len()).rev() {
         let (name, first) = &segments[index];
@@ -248,7 +254,11 @@ fn check_start(
     let expected = at.position.sequence + 1;
     let reaches_back = first.sequence <= from.position.sequence + 1 && *at == from;
     if first.sequence > expected {
-        return Ok(ScanStart::Gap(FileDamage::new(name, 0, format!("it begins at {first}, but record {expected} comes next"))));
+        return Ok(ScanStart::Gap(FileDamage::new(
+            name,
+            0,
+            format!("it begins at {first}, but record {expected} comes next"),
+        )));
     }
     if first.sequence < expected && !reaches_back {
         return Err(FileDamage::new(name, 48, format!("it begins at {first}, but the log has come to {expected}")));
@@ -300,7 +310,11 @@ fn read_records(
         if position.sequence > from.position.sequence {
             let last = state.mark.position;
             if position.sequence != last.sequence + 1 || position.epoch < last.epoch || !raw.follows(state.mark.chain) {
-                return Ok(Some(FileDamage::new(name, *at as u64, format!("record {position} does not follow {last}"))));
+                return Ok(Some(FileDamage::new(
+                    name,
+                    *at as u64,
+                    format!("record {position} does not follow {last}"),
+                )));
             }
             each(&raw).map_err(|error| FileDamage::new(name, *at as u64, error))?;
             state.mark = StateId { position, digest: raw.header.digest_after, chain: raw.header.chain };
@@ -312,7 +326,10 @@ fn read_records(
 }
 
 /// Whole records at any offset of `bytes`, in order.
-pub(crate) fn later_records<'a>(bytes: &'a [u8], identity: &DatabaseIdentity) -> impl Iterator<Item = (usize, RawRecord<'a>)> {
+pub(crate) fn later_records<'a>(
+    bytes: &'a [u8],
+    identity: &DatabaseIdentity,
+) -> impl Iterator<Item = (usize, RawRecord<'a>)> {
     let hash_seed = identity.hash_seed;
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -2,12 +2,12 @@
 
 use super::{
     own_header,
-    record::{RecordError, RECORD_HEADER_BYTES, RawRecord, RecordHeader},
+    record::{RECORD_HEADER_BYTES, RawRecord, RecordError, RecordHeader},
     scan::segments,
 };
 use crate::{
     disk::{Disk, DiskFile},
-    format::{FileDamage, FILE_HEADER_BYTES, FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError},
     limits,
     position::{Position, Sequence},
 };

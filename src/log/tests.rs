@@ -10,7 +10,8 @@ use crate::{
     tokenizer::Analyzer,
 };
 
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 struct Logged {
     directory: tempfile::TempDir,

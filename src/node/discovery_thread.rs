@@ -7,10 +7,10 @@ use crate::{
     config::NodeSettings,
     disk::Disk,
     format::DatabaseIdentity,
-    replica::{ReplicaEvent, ReplicaHandle, ReplicaFindings},
+    replica::{ReplicaEvent, ReplicaFindings, ReplicaHandle},
     replication::{
-        AnnounceResult, NodeState, LeaderDiscovery,
-        peer_link::{PeerLink, LinkError},
+        AnnounceResult, LeaderDiscovery, NodeState,
+        peer_link::{LinkError, PeerLink},
         retry_most_ms,
     },
     secret::Secret,
@@ -31,7 +31,12 @@ pub(super) enum DiscoveryCommand {
 }
 
 /// The nodes that may lead a follower, at `own`, that has found this in its directory.
-pub(super) fn discovery(leader: Option<&str>, settings: &NodeSettings, found: &ReplicaFindings, own: &str) -> LeaderDiscovery {
+pub(super) fn discovery(
+    leader: Option<&str>,
+    settings: &NodeSettings,
+    found: &ReplicaFindings,
+    own: &str,
+) -> LeaderDiscovery {
     let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
     if let ReplicaFindings::Settled(settled) = found {
         known.extend(settled.manifest.state.leader_url.clone());

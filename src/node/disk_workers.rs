@@ -2,10 +2,10 @@
 
 use crate::{
     disk::Disk,
-    format::{FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FileError},
     log::{FileCheck, FileCheckResult, LiveLogOffset, SyncJob},
     metrics::NodeMetrics,
-    snapshot::{SnapshotJob, PublishedSnapshot},
+    snapshot::{PublishedSnapshot, SnapshotJob},
     store::{StateId, StoreReader},
 };
 use std::{
@@ -43,7 +43,7 @@ pub(super) struct SnapshotRequest {
 }
 
 /// The callback by which workers report their results.
-pub(super) type WorkListener = Arc<dyn Fn(DiskWorkDone) + Send + std::marker::Sync>;
+pub(super) type WorkListener = Arc<dyn Fn(DiskWorkDone) + Send + Sync>;
 
 /// Work for the thread that syncs.
 enum DiskWork {

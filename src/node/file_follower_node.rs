@@ -4,10 +4,11 @@
 //! a tenth of a second. A task on it announces this node to the leader that the files name.
 
 use super::{
-    NodeListener, MachineClock, NodeError, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random, window,
+    MachineClock, NodeError, NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random,
+    window,
 };
 use crate::{
-    api::http::{NodeAbout, ApiContext, ServingRole, HttpServer},
+    api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
     client::WriteForwarder,
     clock::{Clock, LoggedClock},
     config::NodeSettings,
@@ -15,9 +16,9 @@ use crate::{
     local_replica::{FileFollower, FollowStep},
     metrics::NodeRole,
     position::Position,
-    replication::{NodeState, NodeId, peer_link::PeerLink},
+    replication::{NodeId, NodeState, peer_link::PeerLink},
     secret::Secret,
-    view::{ServedDatabase, DatabaseView},
+    view::{DatabaseView, ServedDatabase},
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::{
@@ -53,7 +54,11 @@ impl FileFollowerNode {
         Self::open(&NodeListener::take(settings)?, settings, Arc::new(MachineClock))
     }
 
-    pub(super) fn open(listening: &NodeListener, settings: &NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    pub(super) fn open(
+        listening: &NodeListener,
+        settings: &NodeSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, NodeError> {
         let url = listening.url(settings)?;
         let node = random()?;
         let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");

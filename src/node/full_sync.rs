@@ -5,9 +5,9 @@ use crate::{
     failpoint,
     format::DatabaseIdentity,
     replica::LoadedSnapshot,
-    replication::peer_link::{SnapshotDownload, PeerLink, LinkError},
+    replication::peer_link::{LinkError, PeerLink, SnapshotDownload},
     snapshot::{SnapshotLoader, received_snapshot_name},
-    store::{Store, DedupLimits},
+    store::{DedupLimits, Store},
 };
 use std::time::Duration;
 

@@ -1,30 +1,32 @@
 //! A leader, built and closed.
 
 use super::{
-    NodeResources, MachineClock, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random,
-    recover_tail,
+    MachineClock, NodeError, NodeResources, STOP_GRACE, boot_id, browser_policy,
+    disk_workers::{DiskWorkDone, DiskWorkers, WorkListener},
+    http_settings, metrics, node_access, random, recover_tail,
     replication_thread::{ReplicationContext, ReplicationThread},
     segment_bytes, window,
-    disk_workers::{DiskWorkDone, WorkListener, DiskWorkers},
     writer_thread::{self, PromiseStore},
 };
 use crate::{
-    api::http::{NodeAbout, ApiContext, ServingRole, HttpServer},
+    api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
     clock::{LoggedClock, LoggedTime, WallClock},
     config::{Durability, NodeSettings},
-    disk::{Disk, DirectoryLock},
+    disk::{DirectoryLock, Disk},
     failpoint,
     format::DatabaseIdentity,
-    leader::{AdmissionLimits, LeaderEvent, StepDownGate, Leader, QueueLimits, WriteReply, Writer, WriterSettings, close},
+    leader::{
+        AdmissionLimits, Leader, LeaderEvent, QueueLimits, StepDownGate, WriteReply, Writer, WriterSettings, close,
+    },
     limits,
     manifest::Manifest,
     metrics::NodeRole,
     recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
-    replication::{HistorySource, ElectedLeader, ReplicationBacklog, PeerRegistry, StartingNode},
+    replication::{ElectedLeader, HistorySource, PeerRegistry, ReplicationBacklog, StartingNode},
     snapshot::SnapshotSettings,
     store::Store,
     tokenizer::Analyzer,
-    view::{ServedDatabase, DatabaseView},
+    view::{DatabaseView, ServedDatabase},
 };
 use parking_lot::Mutex;
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
@@ -56,7 +58,11 @@ impl LeaderNode {
     }
 
     /// `elected`: what the other nodes have promised a replica that is to lead.
-    pub(super) fn open(held: &NodeResources, settings: &NodeSettings, elected: Option<&ElectedLeader>) -> Result<Self, NodeError> {
+    pub(super) fn open(
+        held: &NodeResources,
+        settings: &NodeSettings,
+        elected: Option<&ElectedLeader>,
+    ) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
         let NodeResources { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
@@ -113,7 +119,11 @@ impl LeaderNode {
         // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
         view.set_ready(true);
         let replicating = ReplicationThread::start(place, announced)?;
-        let role = ServingRole::Leader { leader: leader.clone(), registry, archive: HistorySource::new(Some(disk.clone()), feed) };
+        let role = ServingRole::Leader {
+            leader: leader.clone(),
+            registry,
+            archive: HistorySource::new(Some(disk.clone()), feed),
+        };
         let about = NodeAbout {
             role: "leader",
             node,

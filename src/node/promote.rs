@@ -4,7 +4,7 @@ use super::random;
 use crate::{
     failpoint,
     replica::ReplicaHandle,
-    replication::{AppendAnswer, PromotionCandidate, ElectedLeader, Promotion, PromotionAction, peer_link::PeerLink},
+    replication::{AppendAnswer, ElectedLeader, Promotion, PromotionAction, PromotionCandidate, peer_link::PeerLink},
     secret::Secret,
 };
 use bytes::Bytes;

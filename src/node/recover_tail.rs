@@ -5,7 +5,7 @@ use crate::{
     recovery::RecoveredDatabase,
     replication::{
         AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal,
-        peer_link::{PeerLink, LinkError},
+        peer_link::{LinkError, PeerLink},
     },
     secret::Secret,
 };

@@ -6,7 +6,7 @@
 
 use super::{
     discovery_thread::DiscoveryCommand,
-    disk_workers::{SnapshotRequest, DiskWorkers, log_failure},
+    disk_workers::{DiskWorkers, SnapshotRequest, log_failure},
 };
 use crate::{
     client::WriteForwarder,
@@ -15,7 +15,7 @@ use crate::{
     format::DatabaseIdentity,
     limits,
     metrics::NodeMetrics,
-    replica::{ReplicaAction, InlineApply, ReplicaEvent, ReplicaHandle, Replica},
+    replica::{InlineApply, Replica, ReplicaAction, ReplicaEvent, ReplicaHandle},
     replication::{AppendAnswer, ClusterMembers},
     view::ServedDatabase,
 };
@@ -286,9 +286,9 @@ mod tests {
         node::MachineClock,
         position::{EpochTable, Position},
         replica::{ReplicaFindings, ReplicaSettings},
-        replication::{AppendCommand, ReplicationBacklog, ClusterMembers, AppendRequest, AppendOutcome},
+        replication::{AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, ReplicationBacklog},
         snapshot::SnapshotSettings,
-        store::{StateId, DedupLimits},
+        store::{DedupLimits, StateId},
         tokenizer::Analyzer,
         view::DatabaseView,
     };
@@ -369,7 +369,10 @@ mod tests {
             offer
         };
         let at_most = limits::OFFER_AT_ONCE_BYTES;
-        assert!(matches!(at_once(&applying, padded(at_most)), Some(AppendOutcome::Unreadable(_))), "zeros are no records");
+        assert!(
+            matches!(at_once(&applying, padded(at_most)), Some(AppendOutcome::Unreadable(_))),
+            "zeros are no records"
+        );
         assert_eq!(at_once(&applying, padded(at_most + 1)), None);
     }
 

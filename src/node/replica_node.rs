@@ -4,24 +4,24 @@
 //! replica has to begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    NodeResources, MachineClock, NodeError, STOP_GRACE,
-    replica_driver::{ReplicaDriver, ReplicaState, AnswerSender},
-    browser_policy,
+    MachineClock, NodeError, NodeResources, STOP_GRACE, browser_policy,
     discovery_thread::{DiscoveryThread, LeaderLinks, discovery},
-    http_settings, metrics, node_access, random, segment_bytes, window,
-    disk_workers::{DiskWorkDone, WorkListener, DiskWorkers},
+    disk_workers::{DiskWorkDone, DiskWorkers, WorkListener},
+    http_settings, metrics, node_access, random,
+    replica_driver::{AnswerSender, ReplicaDriver, ReplicaState},
+    segment_bytes, window,
 };
 use crate::{
-    api::http::{NodeAbout, ApiContext, ServingRole, HttpServer},
+    api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
     client::WriteForwarder,
     config::NodeSettings,
-    disk::{Disk, DirectoryLock},
+    disk::{DirectoryLock, Disk},
     limits,
     manifest::Manifest,
     metrics::NodeRole,
     recovery,
-    replica::{ReplicaDirectory, ReplicaEvent, ReplicaHandle, ReplicaFindings, Replica, ReplicaSettings},
-    replication::{HistorySource, PromotionCandidate, ReplicationBacklog, NodeId},
+    replica::{Replica, ReplicaDirectory, ReplicaEvent, ReplicaFindings, ReplicaHandle, ReplicaSettings},
+    replication::{HistorySource, NodeId, PromotionCandidate, ReplicationBacklog},
     snapshot::SnapshotSettings,
     view::DatabaseView,
 };
@@ -97,7 +97,8 @@ impl ReplicaNode {
         }
         let (contact, orders) =
             DiscoveryThread::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
-        let workers = disk.as_ref().map(|disk| DiskWorkers::start(disk, &metrics, &work_listener(&follower))).transpose()?;
+        let workers =
+            disk.as_ref().map(|disk| DiskWorkers::start(disk, &metrics, &work_listener(&follower))).transpose()?;
         let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes: segment_bytes() });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, before, now, &mut actions);
@@ -113,7 +114,8 @@ impl ReplicaNode {
             actions,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
-        let role = ServingRole::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
+        let role =
+            ServingRole::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
         let about = NodeAbout { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
         let (nodes, browsers) = (node_access(settings), browser_policy(settings));
         let api = ApiContext { view, role, nodes, browsers, metrics, about: Arc::new(about) };

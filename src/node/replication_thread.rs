@@ -9,13 +9,14 @@ use crate::{
     clock::{Clock, Monotonic},
     disk::Disk,
     format::DatabaseIdentity,
-    leader::{LeaderEvent, Leader},
+    leader::{Leader, LeaderEvent},
     limits,
     manifest::Manifest,
     position::{Epoch, EpochTable},
     replication::{
-        AppendAnswer, NodeState, LeaderState, ClusterMembers, NodeId, PeerIndex, PeerRegistry, PeerReplication, PeerEvent, NextSend,
-        peer_link::{PeerLink, LinkError},
+        AppendAnswer, ClusterMembers, LeaderState, NextSend, NodeId, NodeState, PeerEvent, PeerIndex, PeerRegistry,
+        PeerReplication,
+        peer_link::{LinkError, PeerLink},
     },
     secret::Secret,
 };
@@ -252,7 +253,8 @@ impl PeerTask {
         self.place.registry.note(self.peer, sender.status(self.now(), *records.borrow()));
         loop {
             records.borrow_and_update();
-            match sender.next_send(self.now(), &self.lead(), self.place.leader.backlog(), &*self.place.disk, &mut told) {
+            match sender.next_send(self.now(), &self.lead(), self.place.leader.backlog(), &*self.place.disk, &mut told)
+            {
                 NextSend::Send(offer, patience_ms) => {
                     match self.exchange(offer, patience_ms, &mut said).await {
                         Ok(answer) => sender.answered(answer, self.now(), &self.lead(), &mut told),

@@ -3,18 +3,18 @@
 use super::{NodeError, lock};
 use crate::{
     disk::Disk,
-    format::{FileHeader, FileKind, DatabaseIdentity},
+    format::{DatabaseIdentity, FileHeader, FileKind},
     log::{AppendError, Log, RawRecord},
     manifest::{Manifest, ManifestState},
     position::{Epoch, Position, Sequence},
     recovery,
     replication::{
         AppendRequest,
-        peer_link::{CONNECT_TIMEOUT, SnapshotDownload, PeerLink, LinkError},
+        peer_link::{CONNECT_TIMEOUT, LinkError, PeerLink, SnapshotDownload},
     },
     secret::Secret,
     snapshot::{SnapshotLoader, received_snapshot_name},
-    store::{Store, DedupLimits},
+    store::{DedupLimits, Store},
     tokenizer::Analyzer,
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -71,7 +71,11 @@ async fn fetch(
         disk,
         identity,
         // Not a follower's: whoever restores wants it to lead.
-        ManifestState { epoch: epoch.max(store.mark().position.epoch), boot_id: "restored".into(), ..ManifestState::default() },
+        ManifestState {
+            epoch: epoch.max(store.mark().position.epoch),
+            boot_id: "restored".into(),
+            ..ManifestState::default()
+        },
         &store,
         Some(&temporary),
         crate::limits::DEFAULT_SEGMENT_BYTES,

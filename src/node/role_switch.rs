@@ -3,10 +3,12 @@
 //! The port and the data directory are held all the while. A role is closed in its order, then the other is built on
 //! the same files, as at any start; connections that come in between wait in the listener's queue.
 
-use super::{CHANGE_GRACE, ReplicaNode, NodeResources, LeaderNode, MachineClock, NodeError, STOP_GRACE, promote::promote};
+use super::{
+    CHANGE_GRACE, LeaderNode, MachineClock, NodeError, NodeResources, ReplicaNode, STOP_GRACE, promote::promote,
+};
 use crate::{
     clock::Clock,
-    config::{StartRole, NodeSettings},
+    config::{NodeSettings, StartRole},
     disk::Disk,
     failpoint,
     leader::Successor,

@@ -1,15 +1,18 @@
 //! The writer thread: gives the Writer what has come, and carries out what it wants done.
 
-use super::disk_workers::{SnapshotRequest, DiskWorkers, log_failure};
+use super::disk_workers::{DiskWorkers, SnapshotRequest, log_failure};
 use crate::{
     clock::{Clock, Monotonic},
     disk::Disk,
     failpoint,
-    leader::{WriterAction, LeaderEvent, StepDownGate, Leader, StepDownReaction, WriteReply, WriteSubmission, Successor, Writer},
+    leader::{
+        Leader, LeaderEvent, StepDownGate, StepDownReaction, Successor, WriteReply, WriteSubmission, Writer,
+        WriterAction,
+    },
     manifest::Manifest,
     metrics::NodeMetrics,
     position::Epoch,
-    replication::{AppendAnswer, AppendRequest, AppendOutcome, PeerEvent, peer_link::is_address},
+    replication::{AppendAnswer, AppendOutcome, AppendRequest, PeerEvent, peer_link::is_address},
 };
 use parking_lot::Mutex;
 use std::{collections::VecDeque, io, sync::Arc, thread::JoinHandle, time::Duration};
@@ -242,7 +245,7 @@ mod tests {
         hash::WordHasher,
         leader::{QueueLimits, WriteError},
         replication::ReplicationBacklog,
-        tally::{WriteBatch, WordCounts, WriteOp},
+        tally::{WordCounts, WriteBatch, WriteOp},
         view::DatabaseView,
     };
 

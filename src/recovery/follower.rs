@@ -10,15 +10,15 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{RecoveredDatabase, RecoveryError, WritableDatabase, DirectoryOwner, look_at};
+use super::{DirectoryOwner, RecoveredDatabase, RecoveryError, WritableDatabase, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
     failpoint,
-    format::{FileError, FileKind, DatabaseIdentity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
+    format::{DatabaseIdentity, FileError, FileKind, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name},
     log::Log,
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Position, PositionStatus},
-    store::{Store, DedupLimits},
+    store::{DedupLimits, Store},
 };
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use crate::{
     clock::Monotonic,
     disk::Disk,
     failpoint::{Defect, planted},
-    format::{FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FileError},
     log::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
     manifest::{Manifest, ManifestState},
     position::{Epoch, EpochTable, Sequence},
@@ -48,7 +48,15 @@ impl ReplicaDirectory {
             recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
         let schedule = SnapshotSchedule::new(snapshot, store.mark().position.sequence, now);
         let checks = CheckSchedule::new(now);
-        Ok(ReplicaFiles { disk: Arc::clone(&self.disk), manifest, log, schedule, checks, syncing: false, unproven: None })
+        Ok(ReplicaFiles {
+            disk: Arc::clone(&self.disk),
+            manifest,
+            log,
+            schedule,
+            checks,
+            syncing: false,
+            unproven: None,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     limits,
     log::{FileCheck, FileCheckResult, SyncJob},
     position::Epoch,
-    replication::{AppendAnswer, ReplicationBacklog, ClusterMembers},
+    replication::{AppendAnswer, ClusterMembers, ReplicationBacklog},
     snapshot::PublishedSnapshot,
     view::DatabaseView,
 };
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
-    io, marker,
+    io,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
@@ -39,12 +39,16 @@ pub enum ReplicaEvent {
 }
 
 /// Takes offers on the threads they come in on, in the place of the replica's own.
-pub trait InlineApply: Send + marker::Sync {
+pub trait InlineApply: Send + Sync {
     /// Takes an offer, if nothing is in its way and it is quickly done.
     ///
     /// # Errors
     /// Where to answer, given back: the offer is for the replica's thread.
-    fn try_apply(&self, bytes: &Bytes, reply: oneshot::Sender<AppendAnswer>) -> Result<(), oneshot::Sender<AppendAnswer>>;
+    fn try_apply(
+        &self,
+        bytes: &Bytes,
+        reply: oneshot::Sender<AppendAnswer>,
+    ) -> Result<(), oneshot::Sender<AppendAnswer>>;
 }
 
 /// Gives events to the thread of a replica. Cheap to clone.

@@ -1,6 +1,6 @@
 //! Offers that go on with what a replica has, as nearly all do: they may be taken where no time is for more.
 
-use super::{ReplicaAction, Replica};
+use super::{Replica, ReplicaAction};
 use crate::{
     clock::Monotonic,
     replication::{AppendCommand, AppendRequest},

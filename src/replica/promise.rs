@@ -1,11 +1,11 @@
 //! The promise of a replica to a node that is about to lead, and its record of the cluster's members.
 
-use super::{ReplicaAction, ReplicaFiles, Replica};
+use super::{Replica, ReplicaAction, ReplicaFiles};
 use crate::{
     format::FileError,
     manifest::ManifestState,
     position::Epoch,
-    replication::{ClusterMembers, AppendRequest, AppendOutcome},
+    replication::{AppendOutcome, AppendRequest, ClusterMembers},
 };
 
 impl<T> Replica<T> {

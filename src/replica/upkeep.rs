@@ -1,6 +1,6 @@
 //! The upkeep of a replica's files as time passes, and their end when the disk fails or somebody takes them away.
 
-use super::{ReplicaAction, Replica, files::ReplicaFiles};
+use super::{Replica, ReplicaAction, files::ReplicaFiles};
 use crate::{
     clock::Monotonic,
     format::FileError,

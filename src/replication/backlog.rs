@@ -144,6 +144,9 @@ mod tests {
     fn one_record_larger_than_the_ring_is_not_kept() {
         let feed = ReplicationBacklog::new(0, 5);
         feed.push(1, Bytes::from_static(b"longer than five"));
-        assert_eq!((feed.since(0, 100), feed.since(1, 100), feed.bytes()), (BacklogRead::Gone, BacklogRead::Nothing, 0));
+        assert_eq!(
+            (feed.since(0, 100), feed.since(1, 100), feed.bytes()),
+            (BacklogRead::Gone, BacklogRead::Nothing, 0)
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! The sources of the records for one replica: memory, and behind that the log.
 
-use super::{ReplicationBacklog, BacklogRead};
+use super::{BacklogRead, ReplicationBacklog};
 use crate::{
     disk::Disk,
-    format::{FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FileError},
     limits,
     log::{self, LogTail},
     position::Sequence,

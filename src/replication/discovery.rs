@@ -78,7 +78,9 @@ impl LeaderDiscovery {
                 self.hops = 0;
                 false
             }
-            AnnounceResult::SentOn(url) if self.may_lead(&url) && self.next() != Some(&url) && self.hops < MOST_HOPS => {
+            AnnounceResult::SentOn(url)
+                if self.may_lead(&url) && self.next() != Some(&url) && self.hops < MOST_HOPS =>
+            {
                 self.hops += 1;
                 self.at = self.index_of(url);
                 true

@@ -1,6 +1,6 @@
 //! Decides from a follower's [`NodeState`] whether it goes on, needs a snapshot, is refused, or deposes this leader.
 
-use super::{NodeState, ClusterMembers, NodeId};
+use super::{ClusterMembers, NodeId, NodeState};
 use crate::{
     format::DatabaseIdentity,
     position::{Epoch, EpochTable, Position},
@@ -96,7 +96,15 @@ mod tests {
         epochs.end(Position::new(1, 10));
         epochs.end(Position::new(3, 20));
         let last = StateId { position: Position::new(5, 30), ..StateId::default() };
-        LeaderState { node: 1, identity, epoch: 5, epochs: Arc::new(epochs), last, durable: false, members: Arc::default() }
+        LeaderState {
+            node: 1,
+            identity,
+            epoch: 5,
+            epochs: Arc::new(epochs),
+            last,
+            durable: false,
+            members: Arc::default(),
+        }
     }
 
     fn hello_of_nobody() -> NodeState {

@@ -1,9 +1,9 @@
 //! The history that a node can give to others: its newest snapshot, and records behind a position.
 
-use super::{PeerCatchUp, ReplicationBacklog, CatchUpRecords, BacklogRead};
+use super::{BacklogRead, CatchUpRecords, PeerCatchUp, ReplicationBacklog};
 use crate::{
     disk::{Disk, DiskFile},
-    format::{FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FileError},
     position::Sequence,
     snapshot,
 };

@@ -368,7 +368,8 @@ mod tests {
     #[test]
     fn more_nodes_than_a_manifest_holds_are_refused() {
         let with = |members| AppendRequest { members: Some(members), records: &[], ..offer() }.encode_head();
-        let many = ClusterMembers { leader: String::new(), replicas: vec!["http://a:1".to_owned(); limits::MAX_REPLICAS + 1] };
+        let many =
+            ClusterMembers { leader: String::new(), replicas: vec!["http://a:1".to_owned(); limits::MAX_REPLICAS + 1] };
         let long = ClusterMembers { leader: "x".repeat(limits::MAX_URL_BYTES + 1), replicas: Vec::new() };
         assert!(AppendRequest::decode(&with(many)).is_err() && AppendRequest::decode(&with(long)).is_err());
     }

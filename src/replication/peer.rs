@@ -5,7 +5,8 @@
 //! out together with the next one.
 
 use super::{
-    AppendAnswer, PeerCatchUp, AppendCommand, ReplicationBacklog, CatchUpRecords, NodeState, LeaderState, ClusterMembers, NodeId, AppendRequest, AppendOutcome, PeerProgress, CatchUpPlan, follower_check,
+    AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, CatchUpPlan, CatchUpRecords, ClusterMembers,
+    LeaderState, NodeId, NodeState, PeerCatchUp, PeerProgress, ReplicationBacklog, follower_check::classify_follower,
 };
 use crate::{
     clock::Monotonic,
@@ -161,7 +162,14 @@ impl PeerReplication {
     }
 
     /// Decides the next step. Errors in the leader's own files are reported in `told`.
-    pub fn next_send(&mut self, now: Monotonic, lead: &LeaderState, feed: &ReplicationBacklog, disk: &dyn Disk, told: &mut Vec<PeerEvent>) -> NextSend {
+    pub fn next_send(
+        &mut self,
+        now: Monotonic,
+        lead: &LeaderState,
+        feed: &ReplicationBacklog,
+        disk: &dyn Disk,
+        told: &mut Vec<PeerEvent>,
+    ) -> NextSend {
         assert!(self.in_flight.is_none(), "one exchange at a time");
         if now < self.rest_until {
             return NextSend::Rest(self.rest_until);
@@ -198,8 +206,8 @@ impl PeerReplication {
         // A line that is too slow for records is given twice the time at each try.
         let slow = if bytes > 0 { self.slow.min(6) } else { 0 };
         let patience_ms = (EXCHANGE_TIMEOUT_MS + bytes as u64 / LEAST_BYTES_PER_MS) << slow;
-        self.telling =
-            (command != AppendCommand::Probe && self.knows.as_ref() != Some(&lead.members)).then(|| Arc::clone(&lead.members));
+        self.telling = (command != AppendCommand::Probe && self.knows.as_ref() != Some(&lead.members))
+            .then(|| Arc::clone(&lead.members));
         NextSend::Send(self.append_request(command, after, records, lead), patience_ms)
     }
 
@@ -223,7 +231,13 @@ impl PeerReplication {
         self.hello.as_ref().is_some_and(|hello| hello.position.epoch == epoch)
     }
 
-    fn append_request(&self, command: AppendCommand, after: Position, records: Vec<Bytes>, lead: &LeaderState) -> Vec<Bytes> {
+    fn append_request(
+        &self,
+        command: AppendCommand,
+        after: Position,
+        records: Vec<Bytes>,
+        lead: &LeaderState,
+    ) -> Vec<Bytes> {
         let offer = AppendRequest {
             identity: lead.identity,
             leader: lead.node,
@@ -305,7 +319,11 @@ impl PeerReplication {
             // own.
             PeerState::Streaming(at) if has_followed => {
                 self.confirmed = true;
-                told.push(PeerEvent::Progress(PeerProgress { applied: at.sequence, synced: hello.synced, connected: true }));
+                told.push(PeerEvent::Progress(PeerProgress {
+                    applied: at.sequence,
+                    synced: hello.synced,
+                    connected: true,
+                }));
             }
             PeerState::Streaming(_) => self.confirmed = false,
             _ => told.push(PeerEvent::Lost),

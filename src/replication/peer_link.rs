@@ -8,10 +8,10 @@ use crate::{
     position::{Epoch, PositionToken, Sequence},
     secret::Secret,
 };
+use append_connection::{AppendConnection, HttpResponse};
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use std::time::Duration;
-use append_connection::{HttpResponse, AppendConnection};
 
 /// Patience for a connection, and for messages of a few bytes.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
@@ -188,7 +188,8 @@ impl PeerLink {
         let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
         let response = tokio::time::timeout(self.patience, self.send(request));
         let response = response.await.map_err(|_| LinkError::Lost(TOO_LATE.into()))??;
-        Ok((response.status() != StatusCode::NO_CONTENT).then_some(SnapshotDownload { response, patience: self.patience }))
+        Ok((response.status() != StatusCode::NO_CONTENT)
+            .then_some(SnapshotDownload { response, patience: self.patience }))
     }
 
     /// Asks for records of a database behind a position: some of them; empty: none; `None`: they are gone.

@@ -11,7 +11,10 @@
 //!    said that.
 //! 3. The candidate promises the epoch to itself, then all others do.
 
-use super::{AppendAnswer, PolledNode, NodeState, ClusterMembers, NodeId, AppendRequest, promotion_check, has_promised, may_skip_promise};
+use super::{
+    AppendAnswer, AppendRequest, ClusterMembers, NodeId, NodeState, PolledNode, has_promised, may_skip_promise,
+    promotion_check::check_promotion,
+};
 use crate::{
     failpoint::{Defect, planted},
     format::DatabaseIdentity,
@@ -338,7 +341,8 @@ mod tests {
         tokenizer::Analyzer,
     };
 
-    const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+    const IDENTITY: DatabaseIdentity =
+        DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
     fn hello(node: NodeId, epoch: Epoch, position: (u64, u64)) -> NodeState {
         NodeState {
@@ -358,7 +362,14 @@ mod tests {
     fn promotion(force: bool) -> Promotion {
         let members = ClusterMembers { leader: "leader".into(), replicas: vec!["me".into(), "other".into()] };
         let leader = Some("leader".to_owned());
-        Promotion::new(PromotionCandidate { identity: Some(IDENTITY), node: 1, url: "me".into(), members, leader, force })
+        Promotion::new(PromotionCandidate {
+            identity: Some(IDENTITY),
+            node: 1,
+            url: "me".into(),
+            members,
+            leader,
+            force,
+        })
     }
 
     /// Runs it; `answers` gives what a node (`me` is the candidate itself) says to a command in an epoch, if anything.

@@ -9,7 +9,7 @@
 //! leaders who cannot reach each other never write the same epoch, the next epoch is taken only where all nodes have
 //! promised it; else it is drawn from the next million.
 
-use super::{AppendAnswer, NodeState, AppendOutcome};
+use super::{AppendAnswer, AppendOutcome, NodeState};
 use crate::{
     failpoint::{Defect, planted},
     position::{Epoch, Position},
@@ -67,7 +67,12 @@ pub enum PromotionRefusal {
 /// # Errors
 /// [`PromotionRefusal::Unfit`] if this node holds no database, not its leader's history, or no files. Unless forced,
 /// [`PromotionRefusal::Ahead`] if another has records that this one lacks, and [`PromotionRefusal::Silent`] if one did not answer.
-pub fn check_promotion(me: &NodeState, others: &[PolledNode], force: bool, random: u64) -> Result<Epoch, PromotionRefusal> {
+pub fn check_promotion(
+    me: &NodeState,
+    others: &[PolledNode],
+    force: bool,
+    random: u64,
+) -> Result<Epoch, PromotionRefusal> {
     if me.database.is_none() || me.position == Position::ZERO {
         return Err(PromotionRefusal::Unfit("holds no database yet: wait until it is ready"));
     }

@@ -6,7 +6,7 @@ use super::NodeState;
 use crate::{
     failpoint::{Defect, planted},
     format::DatabaseIdentity,
-    log::{RecordError, RawRecord},
+    log::{RawRecord, RecordError},
     position::Epoch,
     store::Store,
 };
@@ -57,7 +57,12 @@ pub enum AppendTailError {
 /// # Errors
 /// [`AppendTailError`] if the records cannot be decoded, do not continue this history, or lead to another digest than they
 /// state.
-pub fn append_tail(store: &mut Store, identity: &DatabaseIdentity, epoch: Epoch, mut records: &[u8]) -> Result<u64, AppendTailError> {
+pub fn append_tail(
+    store: &mut Store,
+    identity: &DatabaseIdentity,
+    epoch: Epoch,
+    mut records: &[u8],
+) -> Result<u64, AppendTailError> {
     let damaged = |bad: RecordError| AppendTailError::Foreign(bad.to_string());
     let mut applied = 0;
     while !records.is_empty() {
@@ -85,8 +90,8 @@ mod tests {
         disk::RealDisk,
         log::Log,
         position::Position,
-        record::{RecordBody, NamespaceChange, WordCount},
-        store::{StateId, DedupLimits},
+        record::{NamespaceChange, RecordBody, WordCount},
+        store::{DedupLimits, StateId},
         tokenizer::Analyzer,
     };
     use std::sync::Arc;
@@ -115,7 +120,8 @@ mod tests {
         let counts = vec![WordCount { word: "hello", count: 1 }];
         let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
         let mut append = |digest, changes| {
-            let appended = log.append(LoggedTime::from_ms(1_000), digest, &RecordBody { changes, keyed_writes: Vec::new() });
+            let appended =
+                log.append(LoggedTime::from_ms(1_000), digest, &RecordBody { changes, keyed_writes: Vec::new() });
             appended.expect("the disk works").1.to_vec()
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest

@@ -8,7 +8,10 @@
 //! The owner carries out each [`TailAction`], in any order and at any pace, and reports what came of it. What is right
 //! to take from whom is decided in `take_back.rs`.
 
-use super::{AppendAnswer, TailRecoveryPlan, ElectedLeader, AppendTailError, NodeState, AppendRequest, plan, append_tail, missing_tail};
+use super::{
+    AppendAnswer, AppendRequest, AppendTailError, ElectedLeader, NodeState, TailRecoveryPlan, append_tail,
+    missing_tail, plan,
+};
 use crate::{
     limits,
     manifest::Manifest,
@@ -181,7 +184,8 @@ impl TailRecovery {
         let mut urls: Vec<String> = named.filter(|other| **other != starter.url).cloned().collect();
         urls.sort_unstable();
         urls.dedup();
-        let nodes = urls.into_iter().map(|url| TailNode { url, state: PolledState::Due(now_ms, String::new()) }).collect();
+        let nodes =
+            urls.into_iter().map(|url| TailNode { url, state: PolledState::Due(now_ms, String::new()) }).collect();
         let patience_ms = if may_miss { PATIENCE_MS } else { SHORT_PATIENCE_MS };
         let step = match unasked(&starter, recovered) {
             Some(refusal) => TailStep::Refused(refusal),
@@ -453,7 +457,8 @@ impl TailRecovery {
     fn has_all(&mut self, recovered: &RecoveredDatabase, now_ms: u64) {
         let here = recovered.stands();
         let elected = self.starter.elected.as_ref();
-        let missing = elected.and_then(|elected| Some((missing_tail(elected.promised.iter().copied(), here)?, elected.epoch)));
+        let missing =
+            elected.and_then(|elected| Some((missing_tail(elected.promised.iter().copied(), here)?, elected.epoch)));
         let Some((most, epoch)) = missing else {
             self.step = TailStep::Leads;
             return;

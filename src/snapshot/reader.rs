@@ -5,20 +5,26 @@ use crate::{
     disk::{Disk, DiskFile},
     failpoint::{Defect, planted},
     format::{
-        self, FileDamage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, DatabaseIdentity, SNAPSHOT_PREFIX, parse_name, u32_at,
+        self, DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, SNAPSHOT_PREFIX,
+        parse_name, u32_at,
     },
     limits,
     log::RawRecord,
     position::Sequence,
     record::{NamespaceChange, WordCount},
-    store::{DedupEntry, Store, DedupLimits},
+    store::{DedupEntry, DedupLimits, Store},
 };
 
 /// Loads a snapshot into an empty store.
 ///
 /// # Errors
 /// If it cannot be read, is damaged, or does not lead to the state its trailer states. The store is then of no use.
-pub fn load(disk: &dyn Disk, name: &str, identity: &DatabaseIdentity, store: &mut Store) -> Result<SnapshotTrailer, FileError> {
+pub fn load(
+    disk: &dyn Disk,
+    name: &str,
+    identity: &DatabaseIdentity,
+    store: &mut Store,
+) -> Result<SnapshotTrailer, FileError> {
     let file = disk.open(name).map_err(FileError::io(name))?;
     let (mut blocks, mut state) = (BlockReader::begin(name, *identity), State::default());
     while blocks.read_piece(&*file, |kind, at, payload, header| state.take(kind, payload, header, store, name, at))? {}

@@ -2,18 +2,20 @@
 
 use super::{
     block::{self, BlockKind, SnapshotTrailer},
-    reader::BlockReader,
     prune,
+    reader::BlockReader,
 };
 use crate::{
     clock::LoggedTime,
     disk::{Disk, DiskFile, temporary_name},
     failpoint::{self, Defect, planted},
-    format::{self, FileDamage, FileError, FileHeader, FileKind, DatabaseIdentity, SNAPSHOT_PREFIX, position_name, u32_at},
+    format::{
+        self, DatabaseIdentity, FileDamage, FileError, FileHeader, FileKind, SNAPSHOT_PREFIX, position_name, u32_at,
+    },
     limits,
     log::{LiveLogOffset, LogTail},
     position::Position,
-    store::{DedupCursor, StateId, StoreReader, NamespaceScan},
+    store::{DedupCursor, NamespaceScan, StateId, StoreReader},
 };
 use std::{io, sync::Arc};
 
@@ -261,11 +263,12 @@ mod tests {
     use crate::{
         disk::RealDisk,
         log::Log,
-        store::{Store, DedupLimits},
+        store::{DedupLimits, Store},
         tokenizer::Analyzer,
     };
 
-    const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 2 };
+    const IDENTITY: DatabaseIdentity =
+        DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 2 };
 
     /// After a sync that failed a replica goes on without its files, and its readers see what no file will ever tell
     /// of: an epoch, for one, that the MANIFEST does not know.

@@ -88,8 +88,12 @@ impl DedupEntry {
         let sequence = match once {
             IdempotencyKey::Key(_) => return self.repeat_if(fingerprint),
             // Whoever sends lines has looked where the stream stands; if it stands elsewhere by now, another sends too.
-            IdempotencyKey::Lines { done, .. } if *done != self.stream_sequence => return RepeatCheck::Gap { expected },
-            IdempotencyKey::Lines { so_far, .. } => return if *so_far == self.fingerprint { RepeatCheck::New } else { RepeatCheck::Reused },
+            IdempotencyKey::Lines { done, .. } if *done != self.stream_sequence => {
+                return RepeatCheck::Gap { expected };
+            }
+            IdempotencyKey::Lines { so_far, .. } => {
+                return if *so_far == self.fingerprint { RepeatCheck::New } else { RepeatCheck::Reused };
+            }
             IdempotencyKey::Stream { sequence, .. } => sequence,
         };
         match sequence.cmp(&expected) {
@@ -180,7 +184,9 @@ impl DedupWindow {
             IdempotencyKey::Lines { name, done, .. } => match self.streams.get(name) {
                 Some(entry) => match entry.compare(once, fingerprint) {
                     // What is too old takes no room, and needs it again.
-                    RepeatCheck::New if !self.is_current(entry, now) && !self.has_room_for_stream(now, ahead) => RepeatCheck::Full,
+                    RepeatCheck::New if !self.is_current(entry, now) && !self.has_room_for_stream(now, ahead) => {
+                        RepeatCheck::Full
+                    }
                     seen => seen,
                 },
                 None if *done > 0 => RepeatCheck::Gap { expected: 1 },

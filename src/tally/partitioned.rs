@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_tally_in_order_takes_more_words_and_another_order() {
-        let [mut tally, _] = counted(&mut PartitionedCounter::default(), &(0..1_000).map(|at| format!("{at} ")).collect::<String>());
+        let [mut tally, _] =
+            counted(&mut PartitionedCounter::default(), &(0..1_000).map(|at| format!("{at} ")).collect::<String>());
         tally.add("7", 1).expect("fits");
         tally.add("x", 1).expect("fits");
         assert_eq!((tally.len(), tally.get(HASHER.hash("7"), "7")), (1_001, Some(2)));

@@ -34,7 +34,11 @@ pub(super) fn normalize(name: &str) -> Cow<'_, str> {
 
 /// The text with canonically equal spellings made equal (NFC), which most texts are already.
 pub(super) fn compose(text: &str) -> Cow<'_, str> {
-    if CharTraits::of_all(text).has(CharTraits::COMPOSED) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
+    if CharTraits::of_all(text).has(CharTraits::COMPOSED) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.nfc().collect())
+    }
 }
 
 fn normalize_once(name: &str) -> String {

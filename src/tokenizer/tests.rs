@@ -9,7 +9,8 @@ use std::iter::once;
 use std::sync::LazyLock;
 
 /// Both versions of the rules, with what they fold by.
-const VERSIONS: [(StandardVersion, Analyzer); 2] = [(StandardVersion::One, Analyzer::StandardV1), (StandardVersion::Two, Analyzer::Standard)];
+const VERSIONS: [(StandardVersion, Analyzer); 2] =
+    [(StandardVersion::One, Analyzer::StandardV1), (StandardVersion::Two, Analyzer::Standard)];
 
 /// The words by ICU over the whole text, without any lane or cut.
 fn by_icu(version: StandardVersion, text: &str) -> Vec<String> {

@@ -2,7 +2,7 @@
 //!
 //! Entries are added up; an index doubles as a whole, so the words that are new to a segment are counted by segment.
 
-use super::{SEGMENTS, IndexWriter, arena, cell, segment_of, table};
+use super::{IndexWriter, SEGMENTS, arena, cell, segment_of, table};
 use crate::atomics::Ordering;
 
 /// The new words of a record for one namespace, by segment.

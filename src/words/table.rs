@@ -5,7 +5,7 @@
 //! dead (index and arena are rebuilt from what lives). What a walk still holds of the old arena stays as it was then.
 
 use super::{
-    arena::{WordArena, OFFSET_BITS, PackedWord},
+    arena::{OFFSET_BITS, PackedWord, WordArena},
     cell::{self, CountCell, Side},
     writer::ROOM,
 };

@@ -1,13 +1,13 @@
 //! The Writer's half of a namespace: sets counts, grows and rebuilds tables, keeps the candidates of `/top`.
 
 use super::{
-    SEGMENTS, CountIndex,
-    arena::{WordArena, PAIR_UNITS, PackedWord},
-    cell::{self, CountCell, Side},
+    CountIndex, SEGMENTS,
+    arena::{PAIR_UNITS, PackedWord, WordArena},
     bulk_load::SegmentBuffer,
+    cell::{self, CountCell, Side},
     segment_of,
-    table::{HotEntries, CellTable},
-    top::{TopHeap, RankedWord},
+    table::{CellTable, HotEntries},
+    top::{RankedWord, TopHeap},
 };
 use crate::{
     atomics::Ordering,
@@ -106,7 +106,9 @@ impl IndexWriter {
     #[inline]
     pub(crate) fn locate(&self, hash: u64, word: &str) -> (i64, EntryOffset) {
         let table = &self.segments[segment_of(hash)].table;
-        table.find(hash, &PackedWord::new(word)).map_or((0, EntryOffset::UNKNOWN), |at| (table.count(at, Side(false)), EntryOffset(at)))
+        table
+            .find(hash, &PackedWord::new(word))
+            .map_or((0, EntryOffset::UNKNOWN), |at| (table.count(at, Side(false)), EntryOffset(at)))
     }
 
     /// Fetches what is about to be looked up, the first of two steps: one after the other, cache misses are half of
@@ -120,7 +122,11 @@ impl IndexWriter {
     #[inline]
     pub(crate) fn prefetch_entry(&self, hash: u64, EntryOffset(offset): EntryOffset) {
         let table = &self.segments[segment_of(hash)].table;
-        if EntryOffset(offset) == EntryOffset::UNKNOWN { table.prefetch_entry(hash) } else { table.arena.prefetch_cell(offset) }
+        if EntryOffset(offset) == EntryOffset::UNKNOWN {
+            table.prefetch_entry(hash);
+        } else {
+            table.arena.prefetch_cell(offset);
+        }
     }
 
     /// Σ hash · count over all words, mod 2^64, with the counts last set.
@@ -155,7 +161,10 @@ impl IndexWriter {
         let packed = PackedWord::new(word);
         let table = &self.segments[segment].table;
         // Nothing moves an entry within a record. The digest would notice a wrong place only where the counts differ.
-        debug_assert!(place == EntryOffset::UNKNOWN || table.arena.holds(place.0, &packed), "{word} is not there any more");
+        debug_assert!(
+            place == EntryOffset::UNKNOWN || table.arena.holds(place.0, &packed),
+            "{word} is not there any more"
+        );
         let offset = match if place == EntryOffset::UNKNOWN { table.find(hash, &packed) } else { Some(place.0) } {
             Some(offset) => offset,
             None if count == 0 => return,
@@ -213,7 +222,9 @@ impl IndexWriter {
             let table = &self.segments[*segment as usize].table;
             let cell = table.cell(*offset);
             match cell::decode(cell.load(Ordering::Relaxed), side) {
-                CountCell::Count(_) => cell.store(cell::folded(*count).expect("it fitted in flight"), Ordering::Relaxed),
+                CountCell::Count(_) => {
+                    cell.store(cell::folded(*count).expect("it fitted in flight"), Ordering::Relaxed);
+                }
                 CountCell::Wide(pair) => table.set_pair(pair, side.other(), *count),
             }
         }

@@ -10,7 +10,7 @@ mod rules;
 
 use memdb::{
     leader::AckLevel,
-    position::{EpochTable, Position, Sequence, PositionStatus},
+    position::{EpochTable, Position, PositionStatus, Sequence},
 };
 use std::{
     collections::{BTreeMap, HashMap},

@@ -8,7 +8,10 @@ use crate::{
 use memdb::{
     position::Epoch,
     recovery,
-    replication::{AppendAnswer, PromotionCandidate, AppendCommand, ElectedLeader, NodeState, NodeId, AppendRequest, AppendOutcome, Promotion, PromotionAction},
+    replication::{
+        AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ElectedLeader, NodeId, NodeState, Promotion,
+        PromotionAction, PromotionCandidate,
+    },
 };
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@ use crate::{
     network::{PLACES, Place},
 };
 use memdb::{
-    leader::{AckLevel, WriteReceipt, WriteSubmission, WriteError},
+    leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission},
     position::{Position, PositionStatus},
 };
 use std::collections::BTreeMap;
@@ -196,7 +196,9 @@ impl Cluster {
                     reached = Some(asked);
                 }
                 PositionStatus::Ahead => return Ok(()), // it waits, and is told to come again
-                PositionStatus::OtherDatabase => unreachable!("a table of epochs knows no database, and there is one here"),
+                PositionStatus::OtherDatabase => {
+                    unreachable!("a table of epochs knows no database, and there is one here")
+                }
                 PositionStatus::Lost => {
                     self.tally("lost positions told to a reader");
                     self.readers[who] = None;

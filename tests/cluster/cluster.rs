@@ -15,7 +15,7 @@ use crate::{
 };
 use memdb::{
     format::DatabaseIdentity,
-    leader::{AckLevel, AdmissionLimits, WriteReceipt, WriteError, WriterSettings},
+    leader::{AckLevel, AdmissionLimits, WriteError, WriteReceipt, WriterSettings},
     position::{Epoch, Position},
     snapshot::SnapshotSettings,
     store::DedupLimits,

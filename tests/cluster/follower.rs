@@ -11,16 +11,17 @@ use crate::{
 };
 use memdb::{
     disk::{Disk, DiskFile, temporary_name},
-    format::{FileError, DatabaseIdentity, SNAPSHOT_PREFIX},
+    format::{DatabaseIdentity, FileError, SNAPSHOT_PREFIX},
     log,
     position::{EpochTable, Position},
     recovery,
-    replica::{ReplicaAction, ReplicaDirectory, ReplicaFindings, LoadedSnapshot, Replica, ReplicaSettings},
+    replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
     replication::{
-        AnnounceResult, AppendAnswer, HistorySource, ReplicationBacklog, LeaderDiscovery, ClusterMembers, AppendRequest, AppendOutcome, SnapshotUpload, SnapshotOffer, has_promised,
+        AnnounceResult, AppendAnswer, AppendOutcome, AppendRequest, ClusterMembers, HistorySource, LeaderDiscovery,
+        ReplicationBacklog, SnapshotOffer, SnapshotUpload, has_promised,
     },
-    snapshot::{SnapshotJob, SnapshotLoader, SnapshotSettings, JobStep},
-    store::{StateId, StoreReader, Store, DedupLimits},
+    snapshot::{JobStep, SnapshotJob, SnapshotLoader, SnapshotSettings},
+    store::{DedupLimits, StateId, Store, StoreReader},
 };
 use std::{collections::VecDeque, io, sync::Arc};
 
@@ -258,7 +259,9 @@ impl Cluster {
                     process.replica.files_checked(&check, &check.run(), &mut more);
                     self.act(seat, more)?;
                 }
-                ReplicaAction::FilesLost(what) => return Err(format!("files are missed that nobody took away: {what}")),
+                ReplicaAction::FilesLost(what) => {
+                    return Err(format!("files are missed that nobody took away: {what}"));
+                }
                 ReplicaAction::Alarm(what) => {
                     self.note(format_args!("replica {seat}: {what}"));
                     if what.contains("without files") || what.contains("keeps no files") {
@@ -495,7 +498,9 @@ fn begin_load(
 ) -> LoadStep {
     match snapshot.map_err(|error| error.to_string())? {
         SnapshotOffer::Busy => Err("another is being sent".into()),
-        SnapshotOffer::None => Ok(Ok(LoadedSnapshot { identity, store: Store::new(identity.hasher(), window), temporary: None })),
+        SnapshotOffer::None => {
+            Ok(Ok(LoadedSnapshot { identity, store: Store::new(identity.hasher(), window), temporary: None }))
+        }
         SnapshotOffer::File(outgoing) => {
             let temporary = temporary();
             let file = disk.map(|disk| disk.create(&temporary)).transpose().map_err(|error| error.to_string())?;

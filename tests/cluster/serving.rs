@@ -11,7 +11,9 @@ use memdb::{
     clock::Monotonic,
     leader::StepDownReaction,
     position::{Position, Sequence},
-    replication::{AnnounceResult, AppendAnswer, AppendRequest, AppendOutcome, PeerReplication, PeerProgress, PeerEvent, NextSend},
+    replication::{
+        AnnounceResult, AppendAnswer, AppendOutcome, AppendRequest, NextSend, PeerEvent, PeerProgress, PeerReplication,
+    },
     store::StateId,
 };
 

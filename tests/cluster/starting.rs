@@ -15,7 +15,7 @@ use memdb::{
     disk::Disk,
     position::Position,
     recovery::{self, RecoveredDatabase},
-    replication::{AppendAnswer, NodeState, ProbeError, NodeId, StartingNode, TailAction, TailRecovery, TailRefusal},
+    replication::{AppendAnswer, NodeId, NodeState, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
 };
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -13,7 +13,7 @@ use crate::{
     texts::lines_of,
 };
 use memdb::{
-    leader::{AckLevel, WriteReceipt, WriteError},
+    leader::{AckLevel, WriteError, WriteReceipt},
     position::{EpochTable, Position, PositionStatus},
     store::StoreReader,
     tally::{IdempotencyKey, WriteOp},
@@ -128,7 +128,9 @@ impl Witness {
                 };
                 (receipt.position, level, Some(receipt.replayed))
             }
-            Err(WriteError::NotReplicated { .. }) if matches!(asked.once, Some(IdempotencyKey::Stream { .. })) => return,
+            Err(WriteError::NotReplicated { .. }) if matches!(asked.once, Some(IdempotencyKey::Stream { .. })) => {
+                return;
+            }
             // A repeat is told so too.
             Err(WriteError::NotReplicated { position, .. }) => (*position, AckLevel::Leader, None),
             Err(WriteError::OutcomeUnknown) => return,
@@ -193,8 +195,9 @@ impl Witness {
     /// A line of a text counts once under its stream, at one place in the history that is left. Gives how many do.
     fn check_lines(&self, clients: &Clients, epochs: &EpochTable, last: Position) -> Result<usize, String> {
         let is_known = |epoch| epoch == last.epoch || epochs.last_of(epoch).is_some();
-        let stands =
-            |position: &Position| is_known(position.epoch) && epochs.position_status(*position, last) == PositionStatus::Reached;
+        let stands = |position: &Position| {
+            is_known(position.epoch) && epochs.position_status(*position, last) == PositionStatus::Reached
+        };
         let mut counted: BTreeMap<String, Position> = BTreeMap::new();
         for Write { wish, told, .. } in &self.writes {
             for position in told.iter().map(|told| told.1).filter(stands) {

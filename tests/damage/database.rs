@@ -6,13 +6,13 @@ use memdb::{
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
     hash::fingerprint,
-    leader::{AckLevel, WriterAction, WriteSubmission, Writer, WriterSettings, close},
+    leader::{AckLevel, WriteSubmission, Writer, WriterAction, WriterSettings, close},
     manifest::Manifest,
     position::Sequence,
     recovery::{WritableDatabase, look},
     snapshot::{SnapshotJob, SnapshotSettings},
-    store::{DedupEntry, Store, DedupLimits},
-    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
+    store::{DedupEntry, DedupLimits, Store},
+    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -96,7 +96,12 @@ pub struct Making {
     earlier: Vec<Files>,
 }
 
-fn settle(disk: &Arc<dyn Disk>, segment_bytes: u64, identity: DatabaseIdentity, now: Monotonic) -> (Manifest, Writer<()>) {
+fn settle(
+    disk: &Arc<dyn Disk>,
+    segment_bytes: u64,
+    identity: DatabaseIdentity,
+    now: Monotonic,
+) -> (Manifest, Writer<()>) {
     let recovered = look(&**disk, identity, DedupLimits::default()).expect("the database is whole");
     let WritableDatabase { manifest, store, log, snapshot, .. } =
         recovered.finalize(disk, "boot".into(), segment_bytes).expect("the disk works");
@@ -146,7 +151,15 @@ impl Making {
                     tally.clear();
                 }
                 let fingerprint = fingerprint(&[&n.to_le_bytes()]);
-                let batch = WriteBatch { namespace, op: verb, counts: tally, words: 3, left_out: n % 2, key: once, fingerprint };
+                let batch = WriteBatch {
+                    namespace,
+                    op: verb,
+                    counts: tally,
+                    words: 3,
+                    left_out: n % 2,
+                    key: once,
+                    fingerprint,
+                };
                 submissions.push(WriteSubmission { batch, level: Some(AckLevel::Leader), reply: () });
             }
             self.now = self.now.after_ms(7);

@@ -8,13 +8,13 @@ use crate::{
 };
 use memdb::{
     disk::Disk,
-    format::{FileError, DatabaseIdentity, MANIFEST},
-    log::{Log, RawRecord, LogTail, place_after},
+    format::{DatabaseIdentity, FileError, MANIFEST},
+    log::{Log, LogTail, RawRecord, place_after},
     manifest::{Manifest, ManifestState},
     position::{Position, Sequence},
     recovery::{RecoveryError, WritableDatabase, adopt, begin_epoch, look_follower, standing_at},
     snapshot::{SnapshotLoader, snapshots},
-    store::{Store, DedupLimits},
+    store::{DedupLimits, Store},
 };
 use std::sync::Arc;
 
@@ -257,10 +257,10 @@ fn a_directory_without_a_manifest_is_empty_whatever_else_is_there() {
 fn what_a_full_sync_has_left_is_no_new_database_for_a_leader() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let disk = memdb::disk::RealDisk::new(directory.path()).expect("a directory");
-    let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
+    let new =
+        DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
     disk.create(TEMPORARY).expect("made");
-    let refused =
-        memdb::recovery::look(&disk, new, DedupLimits::default()).map(|_| ()).expect_err("a sync began here");
+    let refused = memdb::recovery::look(&disk, new, DedupLimits::default()).map(|_| ()).expect_err("a sync began here");
     assert!(refused.to_string().contains("a full sync was not finished"), "{refused}");
     disk.remove(TEMPORARY).expect("removed");
     assert!(memdb::recovery::look(&disk, new, DedupLimits::default()).expect("nothing is there").new);

@@ -6,8 +6,8 @@ use memdb::{
     log::{RECORD_HEADER_BYTES, RawRecord},
     manifest::Manifest,
     position::{EpochTable, Position},
-    record::{RecordBody, NamespaceChange, KeyedWrite, WordCount},
-    replication::{AppendAnswer, AppendCommand, NodeState, AppendRequest, AppendOutcome},
+    record::{KeyedWrite, NamespaceChange, RecordBody, WordCount},
+    replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, NodeState},
     store::StateId,
 };
 
@@ -56,7 +56,10 @@ fn records() -> Vec<u8> {
     [
         RecordBody { changes: vec![counted("words", &[("hello", 2), ("world", i64::MAX)])], keyed_writes: vec![key] },
         RecordBody { changes: vec![counted("titles", &[("café", -1)])], keyed_writes: vec![stream] },
-        RecordBody { changes: vec![NamespaceChange { dropped: true, ..counted("words", &[("a", 1), ("a", 2)]) }], keyed_writes: vec![] },
+        RecordBody {
+            changes: vec![NamespaceChange { dropped: true, ..counted("words", &[("a", 1), ("a", 2)]) }],
+            keyed_writes: vec![],
+        },
         RecordBody { changes: vec![counted("titles", &[("café", 0)])], keyed_writes: vec![] },
     ]
     .iter()
@@ -121,8 +124,10 @@ fn messages() -> Vec<Seed> {
     let mut epochs = EpochTable::default();
     epochs.end(Position::new(1, 5));
     let last = StateId { position: Position::new(2, 9), digest: 1, chain: 2 };
-    let offer = AppendRequest { epoch: 2, epochs, last, command: AppendCommand::Append, ..AppendRequest::probe(IDENTITY, 2) };
-    let answer = |outcome| AppendAnswer { outcome, hello: NodeState { synced: None, database: None, ..hello() } }.encode();
+    let offer =
+        AppendRequest { epoch: 2, epochs, last, command: AppendCommand::Append, ..AppendRequest::probe(IDENTITY, 2) };
+    let answer =
+        |outcome| AppendAnswer { outcome, hello: NodeState { synced: None, database: None, ..hello() } }.encode();
     vec![
         ("message", "hello", under(&[0], &hello().encode())),
         ("message", "applied", under(&[1], &answer(AppendOutcome::Applied))),

@@ -5,7 +5,7 @@ use crate::{
     wire::{Answer, Wire},
 };
 use memdb::{
-    api::http::{ApiContext, BrowserPolicy, HttpSettings, HttpServer},
+    api::http::{ApiContext, BrowserPolicy, HttpServer, HttpSettings},
     origin::CorsOrigins,
 };
 use std::{

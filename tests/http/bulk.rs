@@ -7,7 +7,7 @@ use crate::{
 use memdb::{
     api::http::HttpSettings,
     limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
-    tally::{WriteBatch, WordCounts, WriteOp},
+    tally::{WordCounts, WriteBatch, WriteOp},
 };
 
 fn bulk(wire: &mut Wire, head: &str, body: impl AsRef<[u8]>) -> Answer {
@@ -107,7 +107,8 @@ fn poison(node: &Node, word: &str, room: i64) {
     let mut tally = WordCounts::new(identity.hasher());
     tally.add(word, i64::MAX - room).expect("in range");
     let namespace = DEFAULT_NAMESPACE.into();
-    let batch = WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
+    let batch =
+        WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(node.leader.submit(batch, None)).expect("written");
 }

@@ -6,11 +6,11 @@ use crate::{
     wire::{Answer, Wire},
 };
 use memdb::{
-    api::http::{NodeAbout, ApiContext, NodeAccess, ServingRole, HttpServer},
+    api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ServingRole},
     client::WriteForwarder,
     config,
-    metrics::{NodeMetrics, NodeLimits, NodeRole},
-    node::{ReplicaNode, LeaderNode},
+    metrics::{NodeLimits, NodeMetrics, NodeRole},
+    node::{LeaderNode, ReplicaNode},
     position::Position,
     replication::PeerStatus,
     view::DatabaseView,
@@ -35,7 +35,8 @@ fn lead(data: &Path) -> LeaderNode {
 }
 
 fn follow(leader: SocketAddr) -> ReplicaNode {
-    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &format!("http://{leader}"))])).expect("a replica")
+    ReplicaNode::start(&resolve(config::StartRole::Replica, &[("leader", &format!("http://{leader}"))]))
+        .expect("a replica")
 }
 
 /// A leader and a replica that has all it has.

@@ -6,8 +6,8 @@ use crate::{
     wire::Wire,
 };
 use memdb::{
-    api::http::{ApiContext, HttpSettings, HttpServer},
-    metrics::{NodeMetrics, NodeLimits, NodeRole},
+    api::http::{ApiContext, HttpServer, HttpSettings},
+    metrics::{NodeLimits, NodeMetrics, NodeRole},
 };
 use proptest::prelude::*;
 use std::{
@@ -20,7 +20,8 @@ use std::{
 /// A second server over the same counts, without the lane.
 fn beside(node: &Node) -> HttpServer {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let api = ApiContext { metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
+    let api =
+        ApiContext { metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
     HttpServer::start(listener, api, HttpSettings { fast_lane: false, ..settings() }).expect("it starts")
 }
 

@@ -1,18 +1,18 @@
 //! A leader with its HTTP server, for one test: everything real but the clock.
 
 use memdb::{
-    api::http::{NodeAbout, ApiContext, HttpSettings, NodeAccess, ServingRole, HttpServer},
+    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ServingRole},
     clock::{LoggedClock, Monotonic, WallClock},
     disk::{Disk, RealDisk},
     format::DatabaseIdentity,
-    leader::{AckLevel, WriterAction, LeaderEvent, Leader, QueueLimits, Writer, WriterSettings},
+    leader::{AckLevel, Leader, LeaderEvent, QueueLimits, Writer, WriterAction, WriterSettings},
     limits,
-    metrics::{NodeMetrics, NodeLimits, NodeRole},
+    metrics::{NodeLimits, NodeMetrics, NodeRole},
     recovery,
-    replication::{HistorySource, ReplicationBacklog, PeerRegistry},
+    replication::{HistorySource, PeerRegistry, ReplicationBacklog},
     store::DedupLimits,
     tokenizer::Analyzer,
-    view::{ServedDatabase, DatabaseView},
+    view::{DatabaseView, ServedDatabase},
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -127,7 +127,8 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
-    let settled = recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
+    let settled =
+        recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
     let (view, epochs) = (Arc::new(DatabaseView::new(false)), settled.manifest.state.epochs.clone());
     let feed = Arc::new(ReplicationBacklog::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
     view.serve(ServedDatabase { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });
@@ -169,7 +170,9 @@ fn write(leader: &Leader, mut writer: Writer<memdb::leader::WriteReply>, hold: &
                     WriterAction::Published(position, record) => leader.published(position, record),
                     WriterAction::Sync(sync) => writer.synced(&sync, sync.run(), Monotonic::from_ms(1), &mut actions),
                     WriterAction::WantDurable(wanted) => leader.want_durable(wanted),
-                    WriterAction::CheckFiles(..) | WriterAction::Snapshot(..) => unreachable!("without ticks, none is due"),
+                    WriterAction::CheckFiles(..) | WriterAction::Snapshot(..) => {
+                        unreachable!("without ticks, none is due")
+                    }
                     WriterAction::Poisoned(why) | WriterAction::FilesLost(why) => panic!("{why}"),
                 }
             }

@@ -1,6 +1,6 @@
 //! Settings of a node that runs in the test's own process, on a port the system chooses unless one is given.
 
-use memdb::config::{self, SettingFlags, MachineLimits, NodeSettings, ConfigInputs};
+use memdb::config::{self, ConfigInputs, MachineLimits, NodeSettings, SettingFlags};
 use std::io::ErrorKind;
 
 pub fn resolve(role: config::StartRole, values: &[(&'static str, &str)]) -> NodeSettings {

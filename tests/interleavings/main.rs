@@ -33,7 +33,7 @@ pub(crate) use memdb::{clock, hash, limits, position, record, tally};
 use memdb::{
     hash::{WordHasher, weight},
     position::Position,
-    record::{RecordBody, NamespaceChange, Record, WordCount},
+    record::{NamespaceChange, Record, RecordBody, WordCount},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

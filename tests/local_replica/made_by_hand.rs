@@ -9,15 +9,16 @@ use memdb::{
     log::Log,
     manifest::{Manifest, ManifestState},
     position::Position,
-    record::{RecordBody, NamespaceChange, Record, WordCount},
+    record::{NamespaceChange, Record, RecordBody, WordCount},
     snapshot::SnapshotJob,
-    store::{StateId, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store},
     tokenizer::Analyzer,
 };
 use std::sync::Arc;
 use tempfile::TempDir;
 
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 struct ByHand {
     directory: TempDir,
@@ -33,7 +34,8 @@ impl ByHand {
         let directory = TempDir::new().expect("a directory");
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("there"));
         let log = Log::create(Arc::clone(&disk), IDENTITY, 1, StateId::default(), 1 << 30).expect("the disk works");
-        let mut manifest = Manifest { identity: IDENTITY, state: ManifestState { epoch: 1, ..ManifestState::default() } };
+        let mut manifest =
+            Manifest { identity: IDENTITY, state: ManifestState { epoch: 1, ..ManifestState::default() } };
         manifest.write(&*disk).expect("the disk works");
         let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
         Self { directory, disk, manifest, store, log, time_ms: LoggedTime::from_ms(1_000) }
@@ -44,7 +46,10 @@ impl ByHand {
         let at = self.log.next();
         let words: Vec<String> = (0..words).map(|n| format!("{}-{n}", at.sequence)).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
-        let body = RecordBody { changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }], keyed_writes: Vec::new() };
+        let body = RecordBody {
+            changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
+            keyed_writes: Vec::new(),
+        };
         let digest = words.iter().map(|word| memdb::hash::weight(IDENTITY.hasher().hash(word), 1));
         let digest = digest.fold(0_u64, u64::wrapping_add).wrapping_mul(IDENTITY.hasher().namespace_factor("words"));
         let digest_after = self.store.digest().wrapping_add(digest).wrapping_add(wrong_by);
@@ -54,8 +59,13 @@ impl ByHand {
     }
 
     fn snapshot(&self) {
-        let job =
-            SnapshotJob::start(Arc::clone(&self.disk), IDENTITY, self.store.reader(), self.store.mark(), self.log.live_offset());
+        let job = SnapshotJob::start(
+            Arc::clone(&self.disk),
+            IDENTITY,
+            self.store.reader(),
+            self.store.mark(),
+            self.log.live_offset(),
+        );
         job.and_then(SnapshotJob::run).expect("the disk works");
     }
 }

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn follow(directory: &Path) -> FileFollowerNode {
     let directory = directory.to_str().expect("UTF-8");
-    FileFollowerNode::start(&resolve(config::StartRole::LocalReplica, &[("data-dir", directory)])).expect("a local replica")
+    FileFollowerNode::start(&resolve(config::StartRole::LocalReplica, &[("data-dir", directory)]))
+        .expect("a local replica")
 }
 
 fn wait(what: &str, mut until: impl FnMut() -> bool) {

@@ -112,7 +112,8 @@ fn a_damaged_record_is_never_applied_and_a_newer_snapshot_leads_past_it() {
     assert!(following.is_complete(), "what was there before is served");
     let mut fresh = replica(leader.directory());
     assert!(
-        matches!(run(&mut fresh).last(), Some(FollowStep::Waiting(why)) if why.contains("checksum")) && !fresh.is_complete()
+        matches!(run(&mut fresh).last(), Some(FollowStep::Waiting(why)) if why.contains("checksum"))
+            && !fresh.is_complete()
     );
     // The leader does not read its log: it has the state in memory, and begins a snapshot behind the damage.
     leader = leader.snapshot().write(1);

@@ -1,7 +1,7 @@
 //! A leader whose directory is lost starts anew, and so leads another database at the same address.
 
 use super::{PATIENCE, follow, lead, url};
-use memdb::node::{ReplicaNode, LeaderNode};
+use memdb::node::{LeaderNode, ReplicaNode};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::{net::SocketAddr, path::Path, time::Instant};

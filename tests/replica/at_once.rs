@@ -9,7 +9,7 @@ use memdb::{
     clock::Monotonic,
     format::FileError,
     replica::ReplicaAction,
-    replication::{AppendCommand, ClusterMembers, AppendRequest, AppendOutcome},
+    replication::{AppendCommand, AppendOutcome, AppendRequest, ClusterMembers},
 };
 use std::{fs, path::Path};
 

@@ -6,8 +6,11 @@ use memdb::{
     disk::{Disk, RealDisk},
     position::{Position, Sequence},
     recovery,
-    replica::{ReplicaAction, ReplicaDirectory, ReplicaFindings, LoadedSnapshot, Replica, ReplicaSettings},
-    replication::{AppendAnswer, AppendCommand, ReplicationBacklog, LeaderState, AppendRequest, PeerReplication, PeerEvent, NextSend},
+    replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    replication::{
+        AppendAnswer, AppendCommand, AppendRequest, LeaderState, NextSend, PeerEvent, PeerReplication,
+        ReplicationBacklog,
+    },
     snapshot::{self, SnapshotLoader, SnapshotSettings},
     store::DedupLimits,
 };
@@ -195,7 +198,11 @@ pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Opt
     let disk = RealDisk::new(leader.directory()).expect("a directory");
     let window = DedupLimits::default();
     let Some((name, _)) = snapshot::snapshots(&disk).expect("readable").pop() else {
-        return LoadedSnapshot { identity, store: memdb::store::Store::new(identity.hasher(), window), temporary: None };
+        return LoadedSnapshot {
+            identity,
+            store: memdb::store::Store::new(identity.hasher(), window),
+            temporary: None,
+        };
     };
     let file = disk.open(&name).expect("there");
     let bytes = memdb::disk::read_all(&*file, 1 << 30).expect("readable");

@@ -12,8 +12,8 @@ use memdb::{
     hash::weight,
     leader::AckLevel,
     limits::MAX_BELIEVED_LEAP_MS,
-    position::{EpochTable, Position, Sequence, PositionStatus},
-    store::{DedupCursor, StoreReader, DedupLimits},
+    position::{EpochTable, Position, PositionStatus, Sequence},
+    store::{DedupCursor, DedupLimits, StoreReader},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -4,7 +4,7 @@ use crate::texts::{self, Piece, Senders};
 use memdb::{
     hash::{WordHasher, fingerprint},
     leader::{AckLevel, WriteError},
-    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
+    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
 };
 use std::{collections::BTreeSet, fmt};
 use testkit::Random;
@@ -43,7 +43,12 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn new(namespace: &'static str, verb: WriteOp, words: Vec<(&'static str, i64)>, once: Option<IdempotencyKey>) -> Self {
+    fn new(
+        namespace: &'static str,
+        verb: WriteOp,
+        words: Vec<(&'static str, i64)>,
+        once: Option<IdempotencyKey>,
+    ) -> Self {
         let (in_bulk, hash, level) = (false, None, None);
         let (open, acknowledged, unknown) = (0, false, false);
         Self { namespace, verb, words, once, in_bulk, hash, level, open, acknowledged, unknown }

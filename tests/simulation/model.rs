@@ -2,10 +2,10 @@
 
 use crate::client::Wish;
 use memdb::{
-    leader::{WriteReceipt, WriteError},
+    leader::{WriteError, WriteReceipt},
     position::Position,
     store::DedupLimits,
-    tally::{WriteBatch, WordAmount, IdempotencyKey, WriteOp},
+    tally::{IdempotencyKey, WordAmount, WriteBatch, WriteOp},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -112,7 +112,9 @@ impl State {
     fn settled(&self, once: &IdempotencyKey, fingerprint: u128, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
         let (of, name, number, room, age_ms) = match once {
             IdempotencyKey::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
-            IdempotencyKey::Stream { name, sequence } => (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms),
+            IdempotencyKey::Stream { name, sequence } => {
+                (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms)
+            }
             IdempotencyKey::Lines { .. } => return self.settled_lines(once, now_ms, limits),
         };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
@@ -133,7 +135,9 @@ impl State {
     /// What the window says against counting lines: they go on where their stream stands, and their text is the one
     /// that it has.
     fn settled_lines(&self, once: &IdempotencyKey, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
-        let IdempotencyKey::Lines { name, done: begin, so_far, .. } = once else { unreachable!("asked for lines only") };
+        let IdempotencyKey::Lines { name, done: begin, so_far, .. } = once else {
+            unreachable!("asked for lines only")
+        };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < limits.stream_age_ms;
         match self.streams.get(&**name).filter(|_| !self.forgotten.contains(&**name)) {
             Some(stream) if *begin != stream.number => Some(Verdict::Gap(stream.number + 1)),

@@ -13,16 +13,16 @@ use crate::{
 use memdb::{
     clock::{LoggedClock, Monotonic},
     disk::Disk,
-    format::{FileError, DatabaseIdentity},
+    format::{DatabaseIdentity, FileError},
     hash::WordHasher,
-    leader::{AckLevel, WriterAction, WriteReceipt, WriteSubmission, WriteError, Writer, close},
+    leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, close},
     log,
     manifest::Manifest,
     position::{Position, Sequence},
     recovery::{self, RecoveryError},
-    snapshot::{SnapshotJob, JobStep},
-    store::{StoreReader, NamespaceScan},
-    tally::{WriteBatch, WordCounts},
+    snapshot::{JobStep, SnapshotJob},
+    store::{NamespaceScan, StoreReader},
+    tally::{WordCounts, WriteBatch},
     tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};

@@ -5,7 +5,7 @@
 
 use crate::model::{State, Verdict};
 use memdb::{
-    leader::{WriterAction, WriteError},
+    leader::{WriteError, WriterAction},
     position::Position,
     store::DedupLimits,
     tally::{WriteBatch, WriteOp},
@@ -116,7 +116,9 @@ impl Deeds<'_> {
     /// A record has failed. What stands behind it may be refused for that: `next` is the first of it.
     fn refusal(&self, next: Option<usize>) -> Option<WriteError> {
         self.actions[self.at..].iter().find_map(|action| match action {
-            WriterAction::Answer(id, Err(error @ (WriteError::DiskFull | WriteError::Poisoned))) if Some(*id) == next => {
+            WriterAction::Answer(id, Err(error @ (WriteError::DiskFull | WriteError::Poisoned)))
+                if Some(*id) == next =>
+            {
                 Some(error.clone())
             }
             _ => None,
@@ -124,8 +126,7 @@ impl Deeds<'_> {
     }
 
     fn found_no_memory(&self, id: usize) -> bool {
-        let refused =
-            |action: &WriterAction<usize>| matches!(action, WriterAction::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
+        let refused = |action: &WriterAction<usize>| matches!(action, WriterAction::Answer(to, Err(WriteError::MemoryFull)) if *to == id);
         self.actions.iter().any(refused)
     }
 }
@@ -135,7 +136,11 @@ impl Records {
     ///
     /// # Errors
     /// If it has written what it must not.
-    pub fn of(sent: &[(usize, &WriteBatch)], before: &Before<'_>, actions: &[WriterAction<usize>]) -> Result<Self, String> {
+    pub fn of(
+        sent: &[(usize, &WriteBatch)],
+        before: &Before<'_>,
+        actions: &[WriterAction<usize>],
+    ) -> Result<Self, String> {
         let mut deeds = Deeds { actions, at: 0, poisoned: false };
         let mut taken = Self::default();
         let mut refusal = before.refusal.clone();

@@ -135,7 +135,9 @@ impl Senders {
 /// The lines of a stream that a piece has, by name.
 pub fn lines_of(once: &IdempotencyKey) -> BTreeSet<String> {
     match once {
-        IdempotencyKey::Lines { name, done, upto, .. } => (*done..*upto).map(|line| format!("line {line} of {name}")).collect(),
+        IdempotencyKey::Lines { name, done, upto, .. } => {
+            (*done..*upto).map(|line| format!("line {line} of {name}")).collect()
+        }
         _ => BTreeSet::new(),
     }
 }

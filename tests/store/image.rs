@@ -7,8 +7,8 @@ use crate::{
 use memdb::{
     clock::LoggedTime,
     position::Position,
-    record::{RecordBody, Record},
-    store::{StateId, Store, DedupLimits},
+    record::{Record, RecordBody},
+    store::{DedupLimits, StateId, Store},
 };
 use proptest::prelude::*;
 

@@ -5,8 +5,8 @@ use memdb::{
     clock::LoggedTime,
     hash::{WordHasher, weight},
     position::Position,
-    record::{RecordBody, NamespaceChange, Record, WordCount},
-    store::{StateId, Store, DedupLimits},
+    record::{NamespaceChange, Record, RecordBody, WordCount},
+    store::{DedupLimits, StateId, Store},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -8,8 +8,8 @@ use memdb::{
     clock::LoggedTime,
     hash::weight,
     position::Position,
-    record::{RecordBody, NamespaceChange, Record, WordCount},
-    store::{ReadGuard, StoreReader, Store, DedupLimits},
+    record::{NamespaceChange, Record, RecordBody, WordCount},
+    store::{DedupLimits, ReadGuard, Store, StoreReader},
 };
 use std::{
     sync::{
@@ -63,7 +63,10 @@ fn write(store: &mut Store, mut done: impl FnMut(u64) -> bool) {
         let passing_digest = passing.iter().fold(0, |sum: u64, word| sum.wrapping_add(HASHER.hash(word)));
         counts.extend(passing.iter().map(|word| WordCount { word, count: 1 }));
         let digest_after = weight(hash_sum, count).wrapping_add(passing_digest).wrapping_mul(factor);
-        let body = RecordBody { changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }], keyed_writes: Vec::new() };
+        let body = RecordBody {
+            changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
+            keyed_writes: Vec::new(),
+        };
         let record =
             Record { position: Position::new(1, sequence), time_ms: LoggedTime::from_ms(sequence), digest_after, body };
         store.apply(&record, 0).expect("the digest is the one the counts lead to");

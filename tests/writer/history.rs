@@ -3,7 +3,7 @@
 use crate::node::{Answer, Node, Options, batch};
 use memdb::{
     leader::WriteError,
-    tally::{WriteBatch, IdempotencyKey, WriteOp},
+    tally::{IdempotencyKey, WriteBatch, WriteOp},
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};

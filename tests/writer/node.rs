@@ -6,18 +6,19 @@ use memdb::{
     disk::Disk,
     format::DatabaseIdentity,
     hash::{WordHasher, fingerprint},
-    leader::{AckLevel, WriterAction, WriteReceipt, WriteSubmission, WriteError, Writer, WriterSettings},
+    leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, WriterSettings},
     log::{FileCheck, SyncJob},
     position::Position,
     recovery,
-    replication::{PeerIndex, PeerProgress, PeerEvent},
-    store::{Store, DedupLimits},
-    tally::{WriteBatch, IdempotencyKey, PartitionedCounter, WordCounts, WriteOp},
+    replication::{PeerEvent, PeerIndex, PeerProgress},
+    store::{DedupLimits, Store},
+    tally::{IdempotencyKey, PartitionedCounter, WordCounts, WriteBatch, WriteOp},
     tokenizer::Analyzer,
 };
 use std::{collections::VecDeque, io, sync::Arc};
 
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
 pub const HASHER: WordHasher = IDENTITY.hasher();
 
 pub type Answer = Result<WriteReceipt, WriteError>;

@@ -1,7 +1,7 @@
 //! Request bodies: bounded by counted bytes, by time, and all of them together.
 
 use super::{
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     settings::HttpSettings,
 };
 use crate::charset::Charset;
@@ -55,7 +55,10 @@ impl BudgetShare {
         let before = self.uploads.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before + bytes > self.uploads.limit {
-            return Err(Problem::new(ProblemKind::TooManyUploads, "nothing was applied; send it again, or in smaller texts"));
+            return Err(Problem::new(
+                ProblemKind::TooManyUploads,
+                "nothing was applied; send it again, or in smaller texts",
+            ));
         }
         Ok(())
     }
@@ -212,7 +215,9 @@ impl MediaType {
         } else if essence.eq_ignore_ascii_case("multipart/form-data") {
             match multer::parse_boundary(content_type) {
                 Ok(boundary) => Ok(MediaType::Multipart { boundary }),
-                Err(_) => Err(Problem::new(ProblemKind::InvalidHeader, "multipart/form-data needs a boundary parameter")),
+                Err(_) => {
+                    Err(Problem::new(ProblemKind::InvalidHeader, "multipart/form-data needs a boundary parameter"))
+                }
             }
         } else {
             Err(Problem::unsupported_media_type(accepted, format!("this route takes {accepted}")))

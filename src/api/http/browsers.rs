@@ -10,7 +10,7 @@
 //!   127.0.0.1 is of the same origin as the node, as far as its browser can tell, and could read and write everything
 //!   (DNS rebinding).
 
-use super::problem::{ProblemKind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::origin::{self, CorsOrigins, WebOrigin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::borrow::Cow;

@@ -14,7 +14,7 @@ use super::{
     coding::ContentCoding,
     decoding,
     headers::{self, DedupHeaders},
-    problem::{self, ProblemKind, Problem},
+    problem::{self, Problem, ProblemKind},
     query::QueryString,
     state::AppState,
     writes::{self, AcceptedWrite, WriteHeaders},
@@ -22,10 +22,10 @@ use super::{
 use crate::{
     charset::Charset,
     hash::WordHasher,
-    leader::{AckLevel, Leader, WriteReceipt, WriteError},
+    leader::{AckLevel, Leader, WriteError, WriteReceipt},
     limits::BULK_BLOCK_BYTES,
     position::DatabaseTag,
-    tally::{WriteBatch, IdempotencyKey, WordCounts, WriteOp},
+    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
 };
 use bytes::{Buf, Bytes};
 use count::{BlockCounts, LineOptions, REFUSALS_TOLD, RefusedLine};
@@ -309,7 +309,12 @@ impl BulkRequest {
 
     /// Has blocks counted of what has just come: once there is enough for one, or its first lines have waited long.
     /// What is counted is charged no longer.
-    async fn cut(&self, lines: &mut LineReader, reading: &mut BulkReader, jobs: &mpsc::Sender<BlockJob>) -> Result<(), Problem> {
+    async fn cut(
+        &self,
+        lines: &mut LineReader,
+        reading: &mut BulkReader,
+        jobs: &mpsc::Sender<BlockJob>,
+    ) -> Result<(), Problem> {
         let now = Instant::now();
         let late = now - reading.lines_since >= FLUSH_LATEST;
         while let Some(block) = lines.block(late)? {
@@ -418,7 +423,12 @@ impl BulkRequest {
 
     /// Hands a block to the Writer. If a count would overflow, the lines that would make it do so are refused and the
     /// others count; gives what was counted in the end.
-    async fn hand_over(&self, block: &LineBlock, mut counted: BlockCounts, total: BulkTotals) -> Result<BlockCounts, Problem> {
+    async fn hand_over(
+        &self,
+        block: &LineBlock,
+        mut counted: BlockCounts,
+        total: BulkTotals,
+    ) -> Result<BlockCounts, Problem> {
         for tries in 1.. {
             let tally = counted.take_tally();
             if tally.is_empty() && self.stream.is_none() {
@@ -516,7 +526,11 @@ mod tests {
     async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() {
         let state = Arc::new(super::super::test_support::state());
         let limiter = Arc::clone(&state.bulk_limiter);
-        let leader = Leader::new(Arc::new(DatabaseView::new(false)), Arc::new(ReplicationBacklog::new(0, 0)), QueueLimits::default());
+        let leader = Leader::new(
+            Arc::new(DatabaseView::new(false)),
+            Arc::new(ReplicationBacklog::new(0, 0)),
+            QueueLimits::default(),
+        );
         let manner = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99 };
         let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
         let bulk = BulkRequest { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };

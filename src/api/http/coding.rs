@@ -1,6 +1,6 @@
 //! Content codings: which one an answer may have, and the encoder of answers. `decoding` is the other direction.
 
-use super::problem::{ProblemKind, Problem};
+use super::problem::{Problem, ProblemKind};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use std::io;
 use zstd::stream::raw::{Encoder as ZstdEncoder, InBuffer, Operation, OutBuffer};

@@ -1,10 +1,10 @@
 //! One connection, from its first byte to its last.
 
 use super::{
-    http1_guard::{Http1Guard, ConnectionStart},
+    fast_path::{self, FastPathExit, Handoff},
+    http1_guard::{ConnectionStart, Http1Guard},
     middleware::{ConnectionActivity, InstrumentedService},
     secret_throttle::ConnectionPeer,
-    fast_path::{self, Handoff, FastPathExit},
     settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
     state::AppState,
 };
@@ -56,14 +56,17 @@ pub(super) async fn serve<S: RouteService>(
     }
     let begun = if state.settings.fast_lane {
         match fast_path::serve(&mut stream, &state, &stopping).await {
-            FastPathExit::Done => return Http1Guard::new(stream, state.settings, stopping, Handoff::default()).close().await,
+            FastPathExit::Done => {
+                return Http1Guard::new(stream, state.settings, stopping, Handoff::default()).close().await;
+            }
             FastPathExit::Broken => return,
             FastPathExit::Other(begun) => begun,
         }
     } else {
         Handoff::default()
     };
-    let client = stream.peer_addr().map_or_else(|_| ConnectionPeer::unknown(), |address| ConnectionPeer::new(address.ip()));
+    let client =
+        stream.peer_addr().map_or_else(|_| ConnectionPeer::unknown(), |address| ConnectionPeer::new(address.ip()));
     let mut door = Http1Guard::new(stream, state.settings, stopping.clone(), begun);
     match door.open().await {
         ConnectionStart::Http1 => http1(door, routes, (state, client), stopping).await,
@@ -122,7 +125,10 @@ async fn http2<S: RouteService>(
         .max_local_error_reset_streams(MAX_TAKEN_BACK)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(door), InstrumentedService::new(routes, state, client, Some(Arc::clone(&activity))));
+        .serve_connection(
+            TokioIo::new(door),
+            InstrumentedService::new(routes, state, client, Some(Arc::clone(&activity))),
+        );
     let mut connection = pin!(connection);
     let mut last_idle = None;
     loop {

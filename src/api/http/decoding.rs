@@ -6,7 +6,7 @@
 
 use super::{
     coding::ContentCoding,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
 };
 use crate::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES};
 use bytes::{Buf, Bytes};

@@ -9,13 +9,13 @@
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
 
-mod responder;
-mod request;
 #[cfg(feature = "failpoints")]
 pub mod fuzz_api;
+mod request;
+mod responder;
 
 use super::{
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     state::AppState,
     timer::Timer,
     writes::{self, AcceptedWrite},
@@ -310,7 +310,11 @@ impl FastPathConnection<'_> {
     }
 
     /// Nothing to read: how long is that right?
-    fn poll_silence(&mut self, cx: &mut Context<'_>, stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Poll<FastPathExit> {
+    fn poll_silence(
+        &mut self,
+        cx: &mut Context<'_>,
+        stopped: Pin<&mut WaitForCancellationFuture<'_>>,
+    ) -> Poll<FastPathExit> {
         let idle_timeout = self.state.settings.idle_timeout;
         let deadline = *self.begun.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
         if stopped.poll(cx).is_pending() && self.head_timer.poll(cx, deadline).is_pending() {

@@ -2,7 +2,7 @@
 //!
 //! What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
 
-use super::problem::{ProblemKind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::tokenizer;
 use std::borrow::Cow;
 

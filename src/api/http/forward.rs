@@ -6,12 +6,12 @@
 use super::{
     body::{self, MediaType, WholeBody},
     headers::{self, DedupHeaders},
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     state::AppState,
     writes::{self, WriteHeaders},
 };
 use crate::{
-    client::{WriteForwarder, ForwardError, ForwardedAnswer},
+    client::{ForwardError, ForwardedAnswer, WriteForwarder},
     metrics::RefusalLabel,
 };
 use bytes::{Buf, Bytes};
@@ -102,7 +102,8 @@ pub(super) fn not_passed_on(forward: &WriteForwarder) -> Problem {
         Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
         None => "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
     };
-    Problem::new(ProblemKind::NotLeader, detail).with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
+    Problem::new(ProblemKind::NotLeader, detail)
+        .with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
 }
 
 /// Returns whether the client has named the write, so that it may be sent again. Half a name counts too: the leader
@@ -117,7 +118,8 @@ async fn is_named(heads: &WriteHeaders, sent: &ForwardedWrite, whole: &WholeBody
 }
 
 fn made_key(forward: &WriteForwarder) -> Result<String, Problem> {
-    let failed = |error| Problem::new(ProblemKind::Internal, format!("no key could be made: {error}; nothing was applied"));
+    let failed =
+        |error| Problem::new(ProblemKind::Internal, format!("no key could be made: {error}; nothing was applied"));
     forward.make_key().map_err(failed)
 }
 

@@ -76,15 +76,16 @@ impl ChunkState {
                 0 => ChunkState::Trailer { at_line_start: true },
                 _ => ChunkState::Data { left: size },
             },
-            (ChunkState::Size { size, digits: 1.. }, b'\r' | b';' | b' ' | b'\t') | (ChunkState::Extension { size }, _) => {
-                ChunkState::Extension { size }
-            }
+            (ChunkState::Size { size, digits: 1.. }, b'\r' | b';' | b' ' | b'\t')
+            | (ChunkState::Extension { size }, _) => ChunkState::Extension { size },
             (ChunkState::Data { .. } | ChunkState::DataEnd, b'\r') => ChunkState::DataEnd,
             (ChunkState::Data { .. } | ChunkState::DataEnd, b'\n') => ChunkState::Size { size: 0, digits: 0 },
             (ChunkState::Trailer { at_line_start: true }, b'\n') => return BodyFraming::Ended,
             (ChunkState::Trailer { at_line_start }, b'\r') => ChunkState::Trailer { at_line_start },
             (ChunkState::Trailer { .. }, byte) => ChunkState::Trailer { at_line_start: byte == b'\n' },
-            (ChunkState::Size { .. } | ChunkState::Data { .. } | ChunkState::DataEnd, _) => return BodyFraming::Unknown,
+            (ChunkState::Size { .. } | ChunkState::Data { .. } | ChunkState::DataEnd, _) => {
+                return BodyFraming::Unknown;
+            }
         };
         BodyFraming::Chunked(next)
     }

@@ -7,12 +7,12 @@ use super::{
     framing::BodyFraming,
     head::{self, HeadScan},
     problem::Problem,
-    query::{RouteParameters, QueryString},
+    query::{QueryString, RouteParameters},
     update, writes,
 };
 use crate::{
     hash::WordHasher,
-    tally::{WriteBatch, WordCounts},
+    tally::{WordCounts, WriteBatch},
     tokenizer::Analyzer,
 };
 use bytes::Bytes;

@@ -5,7 +5,7 @@
 
 use super::{
     framing::BodyFraming,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     settings::MAX_HEADERS,
 };
 use std::mem::MaybeUninit;
@@ -32,12 +32,14 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> HeadScan {
         },
         Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => HeadScan::Partial,
         Ok(_) => HeadScan::Unsound(too_large(bytes, max_head_bytes)),
-        Err(httparse::Error::TooManyHeaders) => {
-            HeadScan::Unsound(Problem::new(ProblemKind::HeadTooLarge, format!("at most {MAX_HEADERS} headers are taken")))
-        }
-        Err(httparse::Error::Version) => {
-            HeadScan::Unsound(Problem::new(ProblemKind::UnsupportedVersion, "send HTTP/1.1, or HTTP/2 with prior knowledge"))
-        }
+        Err(httparse::Error::TooManyHeaders) => HeadScan::Unsound(Problem::new(
+            ProblemKind::HeadTooLarge,
+            format!("at most {MAX_HEADERS} headers are taken"),
+        )),
+        Err(httparse::Error::Version) => HeadScan::Unsound(Problem::new(
+            ProblemKind::UnsupportedVersion,
+            "send HTTP/1.1, or HTTP/2 with prior knowledge",
+        )),
         Err(error) => HeadScan::Unsound(malformed(format!("the head cannot be read: {error}"))),
     }
 }
@@ -130,7 +132,9 @@ mod tests {
                 assert!(matches!(look(&head.as_bytes()[..cut], LIMIT), HeadScan::Partial), "{head:?} cut at {cut}");
             }
             match look(format!("{head}hello").as_bytes(), LIMIT) {
-                HeadScan::Sound { head_bytes, body } => assert_eq!((head_bytes, body), (head.len(), expected), "{head:?}"),
+                HeadScan::Sound { head_bytes, body } => {
+                    assert_eq!((head_bytes, body), (head.len(), expected), "{head:?}");
+                }
                 other => panic!("{head:?}: {other:?}"),
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{
     coding::ContentCoding,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
 };
 use crate::{
     position::{DatabaseTag, PositionToken},
@@ -61,7 +61,9 @@ impl DedupHeaders {
             (None, Some(name), Some(sequence)) => {
                 let name = checked("Memdb-Stream", &name)?.into();
                 match sequence.parse::<u64>() {
-                    Ok(sequence) if sequence > 0 && sequence < u64::MAX => Ok(Some(IdempotencyKey::Stream { name, sequence })),
+                    Ok(sequence) if sequence > 0 && sequence < u64::MAX => {
+                        Ok(Some(IdempotencyKey::Stream { name, sequence }))
+                    }
                     _ => invalid("Memdb-Stream-Seq is a whole number from 1 upward"),
                 }
             }

@@ -6,10 +6,10 @@
 //! client alone: silence before a head, a slow head, an answer nobody takes. Bodies are timed where they are read.
 
 use super::{
+    fast_path::Handoff,
     framing::BodyFraming,
     head::{self, HeadScan},
-    fast_path::Handoff,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     settings::HttpSettings,
     timer::Timer,
 };

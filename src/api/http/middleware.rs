@@ -2,10 +2,10 @@
 
 use super::{
     browsers::CorsAnswer,
-    secret_throttle::ConnectionPeer,
     headers,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     request_log,
+    secret_throttle::ConnectionPeer,
     state::AppState,
 };
 use crate::metrics::{MethodLabel, RouteLabel};
@@ -70,7 +70,12 @@ pub(super) struct InstrumentedService<S> {
 }
 
 impl<S> InstrumentedService<S> {
-    pub(super) fn new(routes: S, state: Arc<AppState>, client: ConnectionPeer, activity: Option<Arc<ConnectionActivity>>) -> Self {
+    pub(super) fn new(
+        routes: S,
+        state: Arc<AppState>,
+        client: ConnectionPeer,
+        activity: Option<Arc<ConnectionActivity>>,
+    ) -> Self {
         Self { routes: RefCell::new(routes), state, client, activity }
     }
 }
@@ -144,7 +149,9 @@ where
             ResponseProgress::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Ok(response))) => response,
-                Err(_) => Problem::new(ProblemKind::Internal, "a defect of this server; its log says more").into_response(),
+                Err(_) => {
+                    Problem::new(ProblemKind::Internal, "a defect of this server; its log says more").into_response()
+                }
             },
         };
         std::mem::take(&mut self.cors).mark(&mut response);

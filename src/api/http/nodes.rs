@@ -4,11 +4,10 @@
 //! before a body is read.
 
 use super::{
-    NodeAccess, ServingRole, body, forward,
+    NodeAccess, ServingRole, body, forward, headers,
+    problem::{Problem, ProblemKind},
+    query::{QueryString, RouteParameters},
     secret_throttle::ConnectionPeer,
-    headers,
-    problem::{ProblemKind, Problem},
-    query::{RouteParameters, QueryString},
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
     state::AppState,
 };
@@ -16,7 +15,7 @@ use crate::{
     format::FileError,
     limits,
     position::{ParsePositionError, PositionToken},
-    replication::{HELLO_TYPE, NodeState, SnapshotUpload, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotOffer},
+    replication::{HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotOffer, SnapshotUpload},
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;
@@ -198,7 +197,9 @@ async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
             *response.status_mut() = StatusCode::NO_CONTENT;
             Ok(response)
         }
-        SnapshotOffer::Busy => Err(Problem::new(ProblemKind::NotReady, "another node is loading a snapshot; come again")),
+        SnapshotOffer::Busy => {
+            Err(Problem::new(ProblemKind::NotReady, "another node is loading a snapshot; come again"))
+        }
     }
 }
 
@@ -226,10 +227,11 @@ fn pieces(outgoing: SnapshotUpload) -> impl Stream<Item = Result<Bytes, io::Erro
 
 /// Records behind the position `after=`, for a leader that has lost them.
 async fn records(state: &AppState, query: &str) -> Result<Response, Problem> {
-    let after: Result<PositionToken, _> =
-        QueryString::parse(query, RouteParameters::RECORDS)?.after.map_or(Err(ParsePositionError::Malformed), |text| text.parse());
-    let after =
-        after.map_err(|error| Problem::new(ProblemKind::InvalidParameter, format!("after= takes a position; {error}")))?;
+    let after: Result<PositionToken, _> = QueryString::parse(query, RouteParameters::RECORDS)?
+        .after
+        .map_or(Err(ParsePositionError::Malformed), |text| text.parse());
+    let after = after
+        .map_err(|error| Problem::new(ProblemKind::InvalidParameter, format!("after= takes a position; {error}")))?;
     let archive = archive(state)?.clone();
     let (identity, last) = {
         let current = state.current()?;
@@ -257,7 +259,9 @@ async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> +
 fn archive(state: &AppState) -> Result<&crate::replication::HistorySource, Problem> {
     match &state.api.role {
         ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive),
-        ServingRole::LocalReplica { .. } => Err(Problem::new(ProblemKind::NotFound, "a local replica keeps no files of its own")),
+        ServingRole::LocalReplica { .. } => {
+            Err(Problem::new(ProblemKind::NotFound, "a local replica keeps no files of its own"))
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Routes about the node itself: health, metrics, status.
 
 use super::{
-    ServingRole, forward, replication_metrics,
-    problem::{self, ProblemKind, Problem},
+    ServingRole, forward,
+    problem::{self, Problem, ProblemKind},
+    replication_metrics,
     state::AppState,
 };
 use crate::{client::WriteForwarder, metrics::ScrapeFamilies, replication::PeerStatus};
@@ -55,8 +56,12 @@ pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
 fn what_is_missing(state: &AppState) -> Cow<'static, str> {
     if let Some(problem) = state.api.view.files_problem() {
         return match &state.api.role {
-            ServingRole::Leader { .. } => format!("{problem}; save the counts (GET /sync) or promote a replica, then restart"),
-            ServingRole::Replica { .. } => format!("{problem}; it follows its leader in memory alone until it is restarted"),
+            ServingRole::Leader { .. } => {
+                format!("{problem}; save the counts (GET /sync) or promote a replica, then restart")
+            }
+            ServingRole::Replica { .. } => {
+                format!("{problem}; it follows its leader in memory alone until it is restarted")
+            }
             ServingRole::LocalReplica { .. } => problem,
         }
         .into();
@@ -157,7 +162,9 @@ pub(super) fn status(state: &AppState) -> Response {
     });
     let (writer, replicas, leader) = match &state.api.role {
         ServingRole::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
-        ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => (None, None, forward.leader()),
+        ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => {
+            (None, None, forward.leader())
+        }
     };
     // Whom this replica would ask before it led.
     let replicas_known = match &state.api.role {

@@ -136,7 +136,9 @@ impl ProblemKind {
             ProblemKind::StreamGap => (409, "stream-gap", "The stream has a gap"),
             ProblemKind::NotPromoted => (409, "not-promoted", "This node does not become the leader"),
             ProblemKind::PositionLost => (410, "position-lost", "The position no longer exists"),
-            ProblemKind::PositionOtherDatabase => (410, "position-other-database", "The position is of another database"),
+            ProblemKind::PositionOtherDatabase => {
+                (410, "position-other-database", "The position is of another database")
+            }
             ProblemKind::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             ProblemKind::UriTooLong => (414, "uri-too-long", "The request line is too long"),
             ProblemKind::UnsupportedMediaType => (415, "unsupported-media-type", "The body's type is not taken here"),
@@ -147,7 +149,9 @@ impl ProblemKind {
             ProblemKind::TooManyNamespaces => (422, "too-many-namespaces", "There are as many namespaces as may be"),
             ProblemKind::QueueFull => (429, "queue-full", "The write queue is full"),
             ProblemKind::WindowFull => (429, "window-full", "As many keys or streams are remembered as may be"),
-            ProblemKind::TooManyFromAddress => (429, "too-many-from-address", "One address asks for more than its share"),
+            ProblemKind::TooManyFromAddress => {
+                (429, "too-many-from-address", "One address asks for more than its share")
+            }
             ProblemKind::HeadTooLarge => (431, "head-too-large", "The headers are too large or too many"),
             ProblemKind::OutcomeUnknown => (500, "outcome-unknown", "It is not known whether the write counts"),
             ProblemKind::Internal => (500, "internal", "The server failed"),
@@ -349,13 +353,19 @@ pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Prob
         WriteError::TooManyNamespaces(_) => {
             (ProblemKind::TooManyNamespaces, RefusalLabel::Namespaces, "nothing was applied; remove a namespace first")
         }
-        WriteError::MemoryFull => {
-            (ProblemKind::MemoryFull, RefusalLabel::Memory, "nothing was applied; remove words or give the node more memory")
+        WriteError::MemoryFull => (
+            ProblemKind::MemoryFull,
+            RefusalLabel::Memory,
+            "nothing was applied; remove words or give the node more memory",
+        ),
+        WriteError::DiskFull => {
+            (ProblemKind::DiskFull, RefusalLabel::Disk, "nothing was applied; make room, then send it again")
         }
-        WriteError::DiskFull => (ProblemKind::DiskFull, RefusalLabel::Disk, "nothing was applied; make room, then send it again"),
-        WriteError::Poisoned => {
-            (ProblemKind::Poisoned, RefusalLabel::Poisoned, "nothing was applied; reads go on; the node must be restarted")
-        }
+        WriteError::Poisoned => (
+            ProblemKind::Poisoned,
+            RefusalLabel::Poisoned,
+            "nothing was applied; reads go on; the node must be restarted",
+        ),
         WriteError::FilesLost => (
             ProblemKind::FilesLost,
             RefusalLabel::Poisoned,
@@ -367,12 +377,16 @@ pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Prob
         WriteError::NotReplicated { .. } => {
             (ProblemKind::NotReplicated, RefusalLabel::NotReplicated, "it counts, and reaches the replicas later")
         }
-        WriteError::NoReplicaKeepsFiles => {
-            (ProblemKind::AckUnavailable, RefusalLabel::NoReplica, "nothing was applied; ask for ack=replica or ack=disk")
-        }
-        WriteError::SteppedDown => {
-            (ProblemKind::SteppedDown, RefusalLabel::SteppedDown, "nothing was applied; send it to the leader that leads now")
-        }
+        WriteError::NoReplicaKeepsFiles => (
+            ProblemKind::AckUnavailable,
+            RefusalLabel::NoReplica,
+            "nothing was applied; ask for ack=replica or ack=disk",
+        ),
+        WriteError::SteppedDown => (
+            ProblemKind::SteppedDown,
+            RefusalLabel::SteppedDown,
+            "nothing was applied; send it to the leader that leads now",
+        ),
         WriteError::OutcomeUnknown => {
             (ProblemKind::OutcomeUnknown, RefusalLabel::OutcomeUnknown, "without a key, a repeat may count it twice")
         }

@@ -5,7 +5,7 @@
 
 use super::{
     form,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
 };
 use crate::{leader::AckLevel, limits};
 use std::borrow::Cow;

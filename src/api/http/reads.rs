@@ -7,9 +7,9 @@ use super::{
     body::{self, MediaType},
     coding::{self, ContentCoding, SMALLEST_ENCODED_BYTES},
     form, headers,
-    json::{self, MemberValue, MemberKind},
-    problem::{ProblemKind, Problem},
-    query::{self, RouteParameters, QueryString},
+    json::{self, MemberKind, MemberValue},
+    problem::{Problem, ProblemKind},
+    query::{self, QueryString, RouteParameters},
     settings::{INLINE_TEXT_BYTES, SYNC_CHUNK_BYTES},
     state::{self, AppState},
     sync::DumpBody,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
-    position::{PositionToken, PositionStatus},
+    position::{PositionStatus, PositionToken},
     store::ReadGuard,
     view::ServedDatabase,
 };
@@ -71,7 +71,8 @@ where
     // However small a text may be: a thousand words have room.
     let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..state.settings };
     let whole = body::read(body, content.content_length.as_deref(), &settings, &state.uploads).await?;
-    if content.content_type.is_some() && MediaType::of(content.content_type.as_deref(), WORDS_TAKES)? != MediaType::Json {
+    if content.content_type.is_some() && MediaType::of(content.content_type.as_deref(), WORDS_TAKES)? != MediaType::Json
+    {
         return Err(Problem::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
     }
     QueryString::parse(&query, RouteParameters::WORDCOUNT)?; // what is wrong is told before it waits
@@ -151,7 +152,12 @@ pub(super) fn write_counts(
 }
 
 /// The same for one name.
-pub(super) fn write_count(current: &ServedDatabase, namespace: &str, name: &str, body: &mut Vec<u8>) -> Option<PositionToken> {
+pub(super) fn write_count(
+    current: &ServedDatabase,
+    namespace: &str,
+    name: &str,
+    body: &mut Vec<u8>,
+) -> Option<PositionToken> {
     let word = current.identity.analyzer.normalize(name);
     if word.is_empty() {
         return None;
@@ -263,7 +269,9 @@ async fn wait_for_position(state: &AppState, min_position: Option<&str>) -> Resu
             ProblemKind::PositionLost,
             format!("this history went on without {asked}: what was written there must be sent again"),
         )),
-        Some(PositionStatus::OtherDatabase) => Err(Problem::new(ProblemKind::PositionOtherDatabase, of_another(state, asked))),
+        Some(PositionStatus::OtherDatabase) => {
+            Err(Problem::new(ProblemKind::PositionOtherDatabase, of_another(state, asked)))
+        }
     }
 }
 

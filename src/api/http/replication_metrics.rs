@@ -56,7 +56,7 @@ const REPLICA_GAUGES: &[(&str, &str, Value)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{NodeMetrics, NodeLimits, NodeRole};
+    use crate::metrics::{NodeLimits, NodeMetrics, NodeRole};
 
     fn rendered(families: &ScrapeFamilies) -> String {
         NodeMetrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())

@@ -8,14 +8,14 @@ use super::{
     coding::ContentCoding,
     form,
     forward::{self, ForwardedWrite},
-    secret_throttle::ConnectionPeer,
     headers::DedupHeaders,
     help,
     nodes::{self, ShownSecret},
     operations,
-    problem::{ProblemKind, Problem},
-    query::{RouteParameters, QueryString, is_dots},
+    problem::{Problem, ProblemKind},
+    query::{QueryString, RouteParameters, is_dots},
     reads,
+    secret_throttle::ConnectionPeer,
     state::AppState,
     writes,
 };
@@ -67,8 +67,8 @@ fn wordcount(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         let state = Arc::clone(&asking);
         async move { answer(reads::posted_wordcount(state, query, heads, content, body).await) }
     });
-    let remove =
-        warp::delete().and(sent()).and(query()).and(naming()).then(move |sent: ForwardedWrite, query: String, naming| {
+    let remove = warp::delete().and(sent()).and(query()).and(naming()).then(
+        move |sent: ForwardedWrite, query: String, naming| {
             let state = Arc::clone(&removing);
             async move {
                 answer(match state.forward() {
@@ -76,7 +76,8 @@ fn wordcount(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
                     None => writes::remove_words(state, query, naming, sent.forwarded).await,
                 })
             }
-        });
+        },
+    );
     let allow = refuse("GET, HEAD, POST, DELETE");
     at("wordcount").and(read.or(ask).unify().or(remove).unify().or(allow).unify()).boxed()
 }
@@ -178,7 +179,10 @@ fn namespace(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
         let state = Arc::clone(&state);
         async move {
             answer(match state.forward() {
-                Some(_) if form::decode(name.as_bytes(), ProblemKind::InvalidParameter).is_ok_and(|name| is_dots(&name)) => {
+                Some(_)
+                    if form::decode(name.as_bytes(), ProblemKind::InvalidParameter)
+                        .is_ok_and(|name| is_dots(&name)) =>
+                {
                     let detail = "a path of dots cannot be passed on: send it to the leader itself, as it is";
                     Err(Problem::new(ProblemKind::InvalidParameter, detail))
                 }
@@ -266,17 +270,19 @@ fn read_heads() -> impl Filter<Extract = (reads::ReadHeaders,), Error = Rejectio
 
 /// Extracts the parts of a write that are needed to pass it on.
 fn sent() -> impl Filter<Extract = (ForwardedWrite,), Error = Rejection> + Copy {
-    warp::method().and(warp::path::full()).and(warp::header::optional(FORWARDED)).map(|method, path, forwarded| ForwardedWrite {
-        method,
-        path,
-        forwarded,
-    })
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::optional(FORWARDED))
+        .map(|method, path, forwarded| ForwardedWrite { method, path, forwarded })
 }
 
 /// Extracts the credentials that nodes show each other.
 fn shown() -> impl Filter<Extract = (ShownSecret,), Error = Rejection> + Copy {
     warp::header::optional("authorization").and(warp::ext::optional::<ConnectionPeer>()).map(
-        |authorization, client: Option<ConnectionPeer>| ShownSecret { authorization, client: client.unwrap_or_else(ConnectionPeer::unknown) },
+        |authorization, client: Option<ConnectionPeer>| ShownSecret {
+            authorization,
+            client: client.unwrap_or_else(ConnectionPeer::unknown),
+        },
     )
 }
 
@@ -317,7 +323,10 @@ fn refuse(allow: &'static str) -> impl Filter<Extract = (Response,), Error = Rej
 /// A header that cannot be read was found by a route whose path and method matched, so it is told first.
 async fn told(rejection: Rejection) -> Result<Response, Infallible> {
     let problem = if let Some(invalid) = rejection.find::<InvalidHeader>() {
-        Problem::new(ProblemKind::InvalidHeader, format!("{} holds other than visible ASCII characters", invalid.name()))
+        Problem::new(
+            ProblemKind::InvalidHeader,
+            format!("{} holds other than visible ASCII characters", invalid.name()),
+        )
     } else if let Some(OtherMethods(allow)) = rejection.find() {
         Problem::method_not_allowed(allow)
     } else {

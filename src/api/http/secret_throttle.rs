@@ -5,7 +5,7 @@
 //! connection that has shown the right one waits for no turn, so that a guesser at the same address (behind a proxy,
 //! say) is in no node's way.
 
-use super::problem::{ProblemKind, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::{
     limits::{GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS},
     secret::Secret,

@@ -6,13 +6,13 @@
 
 use super::{
     ApiContext, HttpSettings,
-    connection_limits::{ConnectionLimits, ConnectionPermit},
     body::BodyBudget,
     bulk::limiter::BulkLimiter,
     connection,
-    secret_throttle::SecretThrottle,
-    problem::{ProblemKind, Problem},
+    connection_limits::{ConnectionLimits, ConnectionPermit},
+    problem::{Problem, ProblemKind},
     routes,
+    secret_throttle::SecretThrottle,
     state::{self, AppState},
 };
 use crate::{limits, metrics::NodeMetrics, tally::WordCountsPool};

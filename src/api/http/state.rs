@@ -5,8 +5,8 @@ use super::{
     body::BodyBudget,
     bulk::limiter::BulkLimiter,
     coding::ENCODED_AT_ONCE,
+    problem::{Problem, ProblemKind},
     secret_throttle::SecretThrottle,
-    problem::{ProblemKind, Problem},
     settings::HttpSettings,
 };
 use crate::{client::WriteForwarder, leader::Leader, tally::WordCountsPool, view::ServedDatabase};
@@ -77,5 +77,8 @@ impl AppState {
 
 /// A follower that has nothing, or nothing that is right.
 pub(super) fn nothing_to_read() -> Problem {
-    Problem::new(ProblemKind::NotReady, "this node has not received the counts of its leader yet; ask again, or another node")
+    Problem::new(
+        ProblemKind::NotReady,
+        "this node has not received the counts of its leader yet; ask again, or another node",
+    )
 }

@@ -4,7 +4,7 @@
 //! large buffers, still gives way to the thread's other connections every few pieces.
 
 use super::{
-    coding::{ContentCoding, BodyEncoder, SMALLEST_ENCODED_BYTES},
+    coding::{BodyEncoder, ContentCoding, SMALLEST_ENCODED_BYTES},
     headers,
 };
 use crate::store::NamespaceScan;
@@ -128,7 +128,7 @@ mod tests {
     use crate::{
         hash::WordHasher,
         record::{NamespaceChange, WordCount},
-        store::{Store, DedupLimits},
+        store::{DedupLimits, Store},
     };
     use std::task::Waker;
 

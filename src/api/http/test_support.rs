@@ -1,7 +1,7 @@
 //! State for tests of this layer and for the fuzzer.
 
 use super::{
-    NodeAbout, ApiContext, HttpSettings, NodeAccess, ServingRole,
+    ApiContext, HttpSettings, NodeAbout, NodeAccess, ServingRole,
     body::BodyBudget,
     bulk::limiter::BulkLimiter,
     state::{self, AppState},
@@ -10,13 +10,13 @@ use crate::{
     client::WriteForwarder,
     clock::LoggedTime,
     format::DatabaseIdentity,
-    metrics::{NodeMetrics, NodeLimits, NodeRole},
+    metrics::{NodeLimits, NodeMetrics, NodeRole},
     position::{EpochTable, Position},
     record::{NamespaceChange, WordCount},
-    store::{StateId, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store},
     tally::WordCountsPool,
     tokenizer::Analyzer,
-    view::{ServedDatabase, DatabaseView},
+    view::{DatabaseView, ServedDatabase},
 };
 use std::sync::Arc;
 use tokio::time::Instant;

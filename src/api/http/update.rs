@@ -4,8 +4,8 @@
 //! the body counts.
 
 use super::{
-    json::{self, MemberValue, MemberKind},
-    problem::{ProblemKind, Problem},
+    json::{self, MemberKind, MemberValue},
+    problem::{Problem, ProblemKind},
 };
 use crate::{
     hash::WordHasher,

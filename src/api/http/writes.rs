@@ -4,9 +4,9 @@ use super::{
     body::{self, MediaType},
     form, headers,
     headers::DedupHeaders,
-    json::{self, MemberValue, MemberKind},
-    problem::{self, ProblemKind, Problem},
-    query::{self, RouteParameters, QueryString},
+    json::{self, MemberKind, MemberValue},
+    problem::{self, Problem, ProblemKind},
+    query::{self, QueryString, RouteParameters},
     settings::INLINE_TEXT_BYTES,
     state::AppState,
     update,
@@ -20,7 +20,7 @@ use crate::{
     limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
     metrics::RefusalLabel,
     position::{DatabaseTag, PositionToken},
-    tally::{WriteBatch, IdempotencyKey, WordCountsPool, WordCounts, WriteOp},
+    tally::{IdempotencyKey, WordCounts, WordCountsPool, WriteBatch, WriteOp},
     tokenizer::Analyzer,
 };
 use bytes::{Buf, Bytes};
@@ -246,7 +246,13 @@ fn plain_text(bytes: &[u8], charset: Option<Charset>) -> Result<Cow<'_, str>, Pr
 }
 
 /// The words of a text, counted in `counts`, which is empty.
-fn of_text(text: &str, once: Option<IdempotencyKey>, namespace: Box<str>, analyzer: Analyzer, mut tally: WordCounts) -> WriteBatch {
+fn of_text(
+    text: &str,
+    once: Option<IdempotencyKey>,
+    namespace: Box<str>,
+    analyzer: Analyzer,
+    mut tally: WordCounts,
+) -> WriteBatch {
     let mut words = 0;
     // A byte-order mark in front is no part of a word, whatever the analyzer.
     let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -353,7 +359,8 @@ fn read_posted(body: &str) -> Result<PostBody<'_>, String> {
 async fn multipart_text(body: Bytes, boundary: &str) -> Result<Bytes, Problem> {
     let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);
-    let unreadable = |error: multer::Error| Problem::new(ProblemKind::InvalidBody, format!("multipart/form-data: {error}"));
+    let unreadable =
+        |error: multer::Error| Problem::new(ProblemKind::InvalidBody, format!("multipart/form-data: {error}"));
     let mut text = None;
     while let Some(part) = parts.next_field().await.map_err(unreadable)? {
         if part.name() == Some("text") {
@@ -436,7 +443,11 @@ impl AcceptedWrite {
 }
 
 /// Has the Writer take a batch, and waits for its receipt.
-pub(super) async fn submit_batch(state: &AppState, batch: WriteBatch, ack: Option<AckLevel>) -> Result<AcceptedWrite, Problem> {
+pub(super) async fn submit_batch(
+    state: &AppState,
+    batch: WriteBatch,
+    ack: Option<AckLevel>,
+) -> Result<AcceptedWrite, Problem> {
     let leader = state.leader()?;
     let database = state.current()?.identity.tag();
     if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {

@@ -5,7 +5,7 @@ use crate::{
     settings::resolved,
 };
 use clap::ValueEnum;
-use memdb::config::{EveryFlag, StartRole, SettingSource};
+use memdb::config::{EveryFlag, SettingSource, StartRole};
 use serde_json::json;
 
 const EXAMPLES: &str = "\

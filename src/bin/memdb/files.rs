@@ -1,9 +1,9 @@
 //! `memdb inspect` and `memdb repair`: the files of a database that is not running.
 
-use crate::output::{CommandResult, CommandError, GroupedNumber, say, tell};
+use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
     disk::{Disk, RealDisk},
-    format::{FileKind, DatabaseIdentity},
+    format::{DatabaseIdentity, FileKind},
     inspect::{FileContents, FileInspection, LogContents, SnapshotContents, inspect as look_into},
     limits,
     manifest::ManifestState,
@@ -116,7 +116,8 @@ fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut()
 
 /// Reports how a start would judge the directory.
 fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> CommandResult {
-    let is_whole = |looked: &Result<RecoveredDatabase, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
+    let is_whole =
+        |looked: &Result<RecoveredDatabase, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());
     let looked = until(tries, is_whole, || look(disk, NOBODY, DedupLimits::default()));
     if as_json {
         say(&match &looked {
@@ -151,7 +152,8 @@ fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> CommandR
 }
 
 /// An identity for a database that is never made.
-const NOBODY: DatabaseIdentity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
+const NOBODY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0 };
 
 fn open(path: &Path) -> Result<RealDisk, CommandError> {
     RealDisk::existing(path).map_err(|error| cannot_use(path, &error))

@@ -1,7 +1,7 @@
 //! `memdb health` and `memdb status`: how a node is.
 
 use crate::{
-    output::{CommandResult, CommandError, say},
+    output::{CommandError, CommandResult, say},
     read::{NodeArguments, block_on},
 };
 use memdb::client::{Client, ClientError};

@@ -1,7 +1,7 @@
 //! `memdb leader`: runs the one node that takes writes.
 
 use crate::{
-    output::{CommandResult, CommandError},
+    output::{CommandError, CommandResult},
     settings::resolved,
 };
 use memdb::{

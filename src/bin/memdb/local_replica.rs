@@ -1,7 +1,7 @@
 //! `memdb local-replica`: runs a node that follows the files of a leader on the same machine.
 
 use crate::{
-    output::{CommandResult, CommandError},
+    output::{CommandError, CommandResult},
     settings::resolved,
 };
 use memdb::{

@@ -18,7 +18,7 @@ mod secret;
 mod settings;
 
 use clap::{Parser, Subcommand};
-use output::{CommandResult, CommandError};
+use output::{CommandError, CommandResult};
 use std::{io::ErrorKind, process::ExitCode};
 
 const EXAMPLES: &str = "\
@@ -44,11 +44,11 @@ EXAMPLES
 #[command(name = "memdb", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = EXAMPLES)]
 struct MemdbArguments {
     #[command(subcommand)]
-    verb: Subcommand,
+    verb: MemdbCommand,
 }
 
 #[derive(Subcommand)]
-enum Subcommand {
+enum MemdbCommand {
     Leader(leader::LeaderArguments),
     Replica(replica::ReplicaArguments),
     LocalReplica(local_replica::LocalReplicaArguments),
@@ -67,20 +67,20 @@ enum Subcommand {
 
 fn main() -> ExitCode {
     let ended = match MemdbArguments::parse().verb {
-        Subcommand::Leader(arguments) => leader::run(&arguments),
-        Subcommand::Replica(arguments) => replica::run(&arguments),
-        Subcommand::LocalReplica(arguments) => local_replica::run(&arguments),
-        Subcommand::Config(arguments) => config::run(&arguments),
-        Subcommand::Post(arguments) => post::run(&arguments),
-        Subcommand::Get(arguments) => read::get(&arguments),
-        Subcommand::Top(arguments) => read::top(&arguments),
-        Subcommand::Health(arguments) => health::health(&arguments),
-        Subcommand::Status(arguments) => health::status(&arguments),
-        Subcommand::Inspect(arguments) => files::inspect(&arguments),
-        Subcommand::Repair(arguments) => files::repair(&arguments),
-        Subcommand::Restore(arguments) => restore::run(&arguments),
-        Subcommand::Promote(arguments) => promote::run(&arguments),
-        Subcommand::Completions(arguments) => completions::run(&arguments),
+        MemdbCommand::Leader(arguments) => leader::run(&arguments),
+        MemdbCommand::Replica(arguments) => replica::run(&arguments),
+        MemdbCommand::LocalReplica(arguments) => local_replica::run(&arguments),
+        MemdbCommand::Config(arguments) => config::run(&arguments),
+        MemdbCommand::Post(arguments) => post::run(&arguments),
+        MemdbCommand::Get(arguments) => read::get(&arguments),
+        MemdbCommand::Top(arguments) => read::top(&arguments),
+        MemdbCommand::Health(arguments) => health::health(&arguments),
+        MemdbCommand::Status(arguments) => health::status(&arguments),
+        MemdbCommand::Inspect(arguments) => files::inspect(&arguments),
+        MemdbCommand::Repair(arguments) => files::repair(&arguments),
+        MemdbCommand::Restore(arguments) => restore::run(&arguments),
+        MemdbCommand::Promote(arguments) => promote::run(&arguments),
+        MemdbCommand::Completions(arguments) => completions::run(&arguments),
     };
     conclude(ended)
 }

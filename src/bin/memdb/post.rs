@@ -3,21 +3,20 @@
 mod bar;
 mod source;
 
-use crate::output::{CommandResult, CommandError, GroupedNumber, say, tell};
-use bar::ProgressBar;
+use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
+use bar::UploadBar;
 use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use memdb::{
     client::{
-        Client, ClientError, ServerKind, blocks,
-        upload::{UploadError, Uploader, UploadOptions, UploadSummary, UploadProgress},
-        bulk_upload,
+        Client, ClientError, ServerKind, blocks, bulk_upload,
         split::PostUnit,
+        upload::{UploadError, UploadOptions, UploadProgress, UploadSummary, Uploader},
     },
     limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
     position::PositionToken,
 };
-use source::{InputEncoding, InputFormat, TextPlace, TextInput};
+use source::{InputEncoding, InputFormat, TextInput, TextPlace};
 use std::{
     path::PathBuf,
     sync::{
@@ -154,8 +153,15 @@ pub fn run(arguments: &PostArguments) -> CommandResult {
     } else {
         arguments.stream.clone()
     };
-    let run =
-        PostRun { arguments, client, manner, named, random, progress: Arc::default(), reads_pipes: AtomicBool::new(false) };
+    let run = PostRun {
+        arguments,
+        client,
+        manner,
+        named,
+        random,
+        progress: Arc::default(),
+        reads_pipes: AtomicBool::new(false),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -195,7 +201,9 @@ impl SourceSummary {
         match self.faults {
             0 => Ok(()),
             1 => Err(CommandError::Failed("1 part could not be counted (above)".to_owned())),
-            faults => Err(CommandError::Failed(format!("{} parts could not be counted (above)", GroupedNumber(faults)))),
+            faults => {
+                Err(CommandError::Failed(format!("{} parts could not be counted (above)", GroupedNumber(faults))))
+            }
         }
     }
 }
@@ -205,13 +213,14 @@ impl PostRun<'_> {
         let line = |client: &Client, is_watched| {
             Uploader::new(client.clone(), &self.manner, Arc::clone(&self.progress), is_watched)
         };
-        let reached = line(&self.client, false).reach().await.map_err(|error| CommandError::Failed(error.to_string()))?;
+        let reached =
+            line(&self.client, false).reach().await.map_err(|error| CommandError::Failed(error.to_string()))?;
         if let Some(leader) = &reached {
             tell(&format!("{} is no leader; going on at the one it names, {}", self.client.base(), leader.base()));
         }
         let sources = self.survey().await?;
         let begun = Instant::now();
-        let bar = ProgressBar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
+        let bar = UploadBar::posting(&sources, self.unit(&sources), Arc::clone(&self.progress));
         let line = line(reached.as_ref().unwrap_or(&self.client), bar.is_seen());
         let outcomes = stream::iter(&sources)
             .map(|source| self.feed(source, line.clone(), &bar, sources.len()))
@@ -234,7 +243,7 @@ impl PostRun<'_> {
         for path in &self.arguments.files {
             places.extend(TextPlace::of(path, self.arguments.recursive)?);
         }
-        let bar = ProgressBar::reading(&places).await;
+        let bar = UploadBar::reading(&places).await;
         let mut sources: Vec<TextInput<'_>> = Vec::new();
         for place in places {
             if place.is_pipe() && self.named.is_none() {
@@ -256,7 +265,13 @@ impl PostRun<'_> {
         Ok(sources)
     }
 
-    async fn feed(&self, source: &TextInput<'_>, line: Uploader, bar: &ProgressBar, sources: usize) -> Result<UploadSummary, CommandError> {
+    async fn feed(
+        &self,
+        source: &TextInput<'_>,
+        line: Uploader,
+        bar: &UploadBar,
+        sources: usize,
+    ) -> Result<UploadSummary, CommandError> {
         let failed = |error: UploadError| CommandError::Failed(format!("{source}: {}", self.explained(&error)));
         let told = |before: u64| {
             if before > 0 && sources <= 8 {
@@ -264,9 +279,12 @@ impl PostRun<'_> {
             }
         };
         let outcome = match source.survey {
-            Some(survey) if survey.posts == 0 => UploadSummary { faults: source.faults.clone(), ..UploadSummary::default() },
+            Some(survey) if survey.posts == 0 => {
+                UploadSummary { faults: source.faults.clone(), ..UploadSummary::default() }
+            }
             Some(survey) => {
-                let sent = bulk_upload::send(&line, &source.stream, survey, &source.manner, || source.open(), told).await;
+                let sent =
+                    bulk_upload::send(&line, &source.stream, survey, &source.manner, || source.open(), told).await;
                 UploadSummary { faults: source.faults.clone(), ..sent.map_err(failed)? }
             }
             None => {
@@ -293,7 +311,7 @@ impl PostRun<'_> {
     }
 
     /// Says how much of a source an earlier run has counted.
-    fn tell_before(&self, source: &TextInput<'_>, before: u64, bar: &ProgressBar) {
+    fn tell_before(&self, source: &TextInput<'_>, before: u64, bar: &UploadBar) {
         let unit = self.unit(std::slice::from_ref(source));
         bar.tell(&match source.survey {
             Some(survey) if before == survey.posts => {

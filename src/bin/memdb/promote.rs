@@ -1,7 +1,7 @@
 //! `memdb promote`: makes a replica the leader.
 
 use crate::{
-    output::{CommandResult, CommandError, say},
+    output::{CommandError, CommandResult, say},
     read::block_on,
     secret,
 };
@@ -69,7 +69,9 @@ pub fn run(arguments: &PromoteArguments) -> CommandResult {
                     return say(&json!({"leader": client.base(), "epoch": epoch}).to_string());
                 }
                 Ok(PromotionState::Leads) => return say(&format!("{} leads, in epoch {epoch}.", client.base())),
-                Ok(PromotionState::Refused(why)) => return Err(CommandError::Failed(format!("it does not lead: {why}"))),
+                Ok(PromotionState::Refused(why)) => {
+                    return Err(CommandError::Failed(format!("it does not lead: {why}")));
+                }
                 Err(error) if !error.is_passing() => return Err(error.into()),
                 Ok(PromotionState::Follows) | Err(_) if begun.elapsed() < patience => sleep(ASK_EVERY).await,
                 Ok(PromotionState::Follows) | Err(_) => {

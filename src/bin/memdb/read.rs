@@ -1,6 +1,6 @@
 //! `memdb get` and `memdb top`: counts, from any node.
 
-use crate::output::{CommandResult, CommandError, GroupedNumber, say, tell};
+use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
     client::{Client, ClientError},
     limits::{MAX_TOP, MAX_WORDS_PER_READ},
@@ -119,7 +119,8 @@ pub fn get(arguments: &GetArguments) -> CommandResult {
 
 pub fn top(arguments: &TopArguments) -> CommandResult {
     let client = arguments.node.client()?;
-    let asked = async { client.top(arguments.ns.as_deref(), usize::from(arguments.n)).await.map_err(CommandError::from) };
+    let asked =
+        async { client.top(arguments.ns.as_deref(), usize::from(arguments.n)).await.map_err(CommandError::from) };
     let top = block_on(asked)?;
     if let (true, Some(name)) = (top.is_empty(), &arguments.ns) {
         return Err(CommandError::Failed(nothing_under(name, &client)));

@@ -1,7 +1,7 @@
 //! `memdb replica`: runs a node that follows a leader over the network.
 
 use crate::{
-    output::{CommandResult, CommandError},
+    output::{CommandError, CommandResult},
     settings::resolved,
 };
 use memdb::{

@@ -1,7 +1,7 @@
 //! `memdb restore`: a leader's directory, from what another node holds.
 
 use crate::{
-    output::{CommandResult, CommandError, GroupedNumber, say},
+    output::{CommandError, CommandResult, GroupedNumber, say},
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -46,8 +46,10 @@ pub struct RestoreArguments {
 
 pub fn run(arguments: &RestoreArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
-    let from: NodeAddress =
-        arguments.from.parse().map_err(|reason| CommandError::Usage(format!("--from {:?}: {reason}", arguments.from)))?;
+    let from: NodeAddress = arguments
+        .from
+        .parse()
+        .map_err(|reason| CommandError::Usage(format!("--from {:?}: {reason}", arguments.from)))?;
     let timeout = Duration::from_secs(arguments.timeout);
     let bar = ProgressBar::new_spinner();
     let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";

@@ -1,7 +1,7 @@
 //! Settings of a node, as this process's surroundings have them.
 
 use crate::output::CommandError;
-use memdb::config::{SettingFlags, MachineLimits, ResolvedSettings, StartRole, ConfigInputs, resolve};
+use memdb::config::{ConfigInputs, MachineLimits, ResolvedSettings, SettingFlags, StartRole, resolve};
 use std::{io, path::Path};
 
 /// The settings these flags lead to on this machine.
@@ -9,6 +9,7 @@ use std::{io, path::Path};
 pub fn resolved(role: StartRole, flags: &SettingFlags) -> Result<ResolvedSettings, CommandError> {
     let read_file = |path: &Path| -> io::Result<String> { std::fs::read_to_string(path) };
     let environment = |name: &str| std::env::var(name).ok();
-    let around = ConfigInputs { environment: &environment, read_file: &read_file, machine: MachineLimits::here(&read_file) };
+    let around =
+        ConfigInputs { environment: &environment, read_file: &read_file, machine: MachineLimits::here(&read_file) };
     resolve(role, flags, &around).map_err(|error| CommandError::Usage(error.to_string()))
 }

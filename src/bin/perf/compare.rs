@@ -86,7 +86,11 @@ impl ComparedNodes {
 
 /// Compares once every replica has applied `written` and all that the leader had when it was asked, or `deadline` is
 /// over: then what it has is compared.
-pub async fn compare(nodes: &ComparedNodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, PerfError> {
+pub async fn compare(
+    nodes: &ComparedNodes,
+    written: Option<PositionToken>,
+    deadline: Instant,
+) -> Result<Comparison, PerfError> {
     let mut attempt = 1;
     loop {
         let found = compare_once(nodes, written, deadline).await?;
@@ -103,7 +107,11 @@ pub async fn compare(nodes: &ComparedNodes, written: Option<PositionToken>, dead
     }
 }
 
-async fn compare_once(nodes: &ComparedNodes, written: Option<PositionToken>, deadline: Instant) -> Result<Comparison, PerfError> {
+async fn compare_once(
+    nodes: &ComparedNodes,
+    written: Option<PositionToken>,
+    deadline: Instant,
+) -> Result<Comparison, PerfError> {
     let leader = patiently(deadline, || LeaderWords::read(&nodes.leader, written)).await?;
     let reads = nodes.replicas.iter().map(|replica| ReplicaWords::read(replica, &leader, deadline));
     let replicas = try_join_all(reads).await?;

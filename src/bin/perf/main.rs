@@ -8,7 +8,7 @@ mod output;
 mod report;
 
 use clap::Parser;
-use compare::{Comparison, ComparedNodes};
+use compare::{ComparedNodes, Comparison};
 use indicatif::{ProgressBar, ProgressStyle};
 use memdb::client::{Client, ClientError, ServerKind};
 use output::{PerfError, say, tell};

@@ -112,7 +112,10 @@ fn what_does_not_follow_is_never_appended() {
     let mut other = begun(1 << 20);
     let counts = vec![WordCount { word: "other", count: 1 }];
     let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
-    other.log.append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() }).expect("the disk works");
+    other
+        .log
+        .append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() })
+        .expect("the disk works");
     other.append(1);
     refused("another history", &other.records()[1]);
     let mut follower = begun(1 << 20);
@@ -205,7 +208,10 @@ fn a_tail_follows_over_segments_and_epochs_and_a_record_larger_than_a_piece() {
     let words: Vec<String> = (0..99_999).map(|n| format!("word{n}")).collect();
     let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
     let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
-    leader.log.append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() }).expect("the disk works");
+    leader
+        .log
+        .append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() })
+        .expect("the disk works");
     assert!(leader.log.offset().offset > 2 * crate::limits::COPY_BYTES as u64);
     assert!(tail.follow(&*leader.disk, &mut bytes).expect("whole"));
     assert_eq!(bytes, leader.records().concat());

@@ -120,7 +120,9 @@ impl AppendConnection {
                 Err(error) => return Err(ExchangeError::Other(error.into())),
                 Ok(_) => {}
             }
-            if let Some(head) = ResponseHead::read(buffer).map_err(|what| ExchangeError::Other(LinkError::Strange(what)))? {
+            if let Some(head) =
+                ResponseHead::read(buffer).map_err(|what| ExchangeError::Other(LinkError::Strange(what)))?
+            {
                 break head;
             }
         };
@@ -239,7 +241,8 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let node = tokio::spawn(node(listener, connections));
         let url = format!("http://{address}/update").parse().expect("an address");
-        let wire = AppendConnection::new(&url, "a/b", Some(&"s3cret-of-18-bytes".parse().expect("long enough"))).expect("of HTTP");
+        let wire = AppendConnection::new(&url, "a/b", Some(&"s3cret-of-18-bytes".parse().expect("long enough")))
+            .expect("of HTTP");
         let mut answers = Vec::new();
         for _ in 0..requests {
             answers.push(wire.post(parts).await);

@@ -4,14 +4,15 @@ use super::*;
 use crate::{
     clock::LoggedTime,
     format::DatabaseIdentity,
-    manifest::{Manifest, ManifestState as ManifestState},
+    manifest::{Manifest, ManifestState},
     recovery::RecoveryReport,
     replication::AppendOutcome,
-    store::{StateId, Store, DedupLimits},
+    store::{DedupLimits, StateId, Store},
     tokenizer::Analyzer,
 };
 
-const IDENTITY: DatabaseIdentity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+const IDENTITY: DatabaseIdentity =
+    DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
 
 /// A leader's files, which end at record 10 of epoch 3.
 fn recovered() -> RecoveredDatabase {

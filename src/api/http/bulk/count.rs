@@ -1,7 +1,7 @@
 //! Counts a block of lines.
 
 use super::{
-    super::json::{self, MemberValue, MemberKind},
+    super::json::{self, MemberKind, MemberValue},
     LineFormat,
     lines::LineBlock,
 };
@@ -50,7 +50,12 @@ pub(super) struct LineOptions {
 }
 
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
-pub(super) fn count(block: LineBlock, manner: &LineOptions, (tally, other): (WordCounts, WordCounts), parts: &mut PartitionedCounter) -> BlockCounts {
+pub(super) fn count(
+    block: LineBlock,
+    manner: &LineOptions,
+    (tally, other): (WordCounts, WordCounts),
+    parts: &mut PartitionedCounter,
+) -> BlockCounts {
     let mut counted = BlockCounts::new(tally);
     let is_text = check_no_nul(&block.bytes).is_ok();
     if manner.format == LineFormat::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
@@ -111,7 +116,13 @@ impl BlockCounts {
 
     /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through
     /// `other`.
-    fn add_whole(&mut self, mut text: String, analyzer: Analyzer, parts: &mut PartitionedCounter, mut other: WordCounts) {
+    fn add_whole(
+        &mut self,
+        mut text: String,
+        analyzer: Analyzer,
+        parts: &mut PartitionedCounter,
+        mut other: WordCounts,
+    ) {
         let mut from = 0;
         while from < text.len() {
             let mut upto = behind_lines(&text, from, PIECE_BYTES);
@@ -129,7 +140,13 @@ impl BlockCounts {
     }
 
     /// Adds a part of a text if it is ASCII; `false`, and nothing is done, if it is not.
-    fn add_ascii(&mut self, text: &mut str, part: Range<usize>, analyzer: Analyzer, parts: &mut PartitionedCounter) -> bool {
+    fn add_ascii(
+        &mut self,
+        text: &mut str,
+        part: Range<usize>,
+        analyzer: Analyzer,
+        parts: &mut PartitionedCounter,
+    ) -> bool {
         let is_ascii = analyzer.normalize_ascii(&mut text[part.clone()]);
         if is_ascii {
             let (text, hasher, words) = (&*text, self.tally.hasher(), &mut self.words);

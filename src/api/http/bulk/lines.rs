@@ -1,6 +1,6 @@
 //! Cuts a body into blocks of whole lines, keeps the running hash over them, and skips what is done already.
 
-use super::super::problem::{ProblemKind, Problem};
+use super::super::problem::{Problem, ProblemKind};
 use crate::limits::BULK_BLOCK_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -237,7 +237,12 @@ mod tests {
     use proptest::prelude::*;
 
     /// The blocks of a body that comes in these pieces, flushed behind those in `flushed`.
-    fn blocks(pieces: &[&[u8]], limit: usize, skip: Option<(u64, u128)>, flush: bool) -> Result<Vec<LineBlock>, Problem> {
+    fn blocks(
+        pieces: &[&[u8]],
+        limit: usize,
+        skip: Option<(u64, u128)>,
+        flush: bool,
+    ) -> Result<Vec<LineBlock>, Problem> {
         let mut lines = LineReader::new(&[b"words"], limit, skip);
         let mut all = Vec::new();
         for piece in pieces {

@@ -2,7 +2,9 @@
 //! tests.
 
 use super::{
-    super::{middleware::InstrumentedService, secret_throttle::ConnectionPeer, routes, state::AppState, test_support::state},
+    super::{
+        middleware::InstrumentedService, routes, secret_throttle::ConnectionPeer, state::AppState, test_support::state,
+    },
     responder::{FastPathResponder, Remainder},
 };
 use hyper::server::conn::http1;
@@ -48,7 +50,12 @@ async fn by_routes(state: &Arc<AppState>, requests: &[u8]) -> Vec<u8> {
     let (server, mut client) = tokio::io::duplex(16 << 20);
     client.write_all(requests).await.expect("they fit");
     client.shutdown().await.expect("it is open");
-    let front = InstrumentedService::new(warp::service(routes::routes(state)), Arc::clone(state), ConnectionPeer::unknown(), None);
+    let front = InstrumentedService::new(
+        warp::service(routes::routes(state)),
+        Arc::clone(state),
+        ConnectionPeer::unknown(),
+        None,
+    );
     let served = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), front).await;
     assert!(served.is_ok(), "hyper does not take what the lane has answered: {served:?}");
     let mut answers = Vec::new();

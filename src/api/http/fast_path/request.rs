@@ -62,9 +62,11 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> ParsedHead<'_> {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes && request.version == Some(1) => {
             let target = request.path.unwrap_or_default();
             if posts {
-                return posted(target, request.headers).map_or(ParsedHead::Other, |post| with_body(post, head_bytes, bytes));
+                return posted(target, request.headers)
+                    .map_or(ParsedHead::Other, |post| with_body(post, head_bytes, bytes));
             }
-            asked(target, request.headers).map_or(ParsedHead::Other, |(host, asked)| ParsedHead::Whole(head_bytes, host, asked))
+            asked(target, request.headers)
+                .map_or(ParsedHead::Other, |(host, asked)| ParsedHead::Whole(head_bytes, host, asked))
         }
         Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => ParsedHead::Partial,
         _ => ParsedHead::Other,

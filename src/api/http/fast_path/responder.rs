@@ -8,17 +8,17 @@ use super::{
         browsers::{BrowserPolicy, VARY_BY},
         headers::{self, DedupHeaders},
         problem::Problem,
-        query::{RouteParameters, QueryString},
+        query::{QueryString, RouteParameters},
         reads, request_log,
         state::AppState,
         writes::{self, AcceptedWrite},
     },
-    request::{self, FastRequest, PostRequest, ParsedHead},
+    request::{self, FastRequest, ParsedHead, PostRequest},
 };
 use crate::{
     leader::AckLevel,
     metrics::{MethodLabel, RouteLabel},
-    position::{PositionToken, PositionStatus},
+    position::{PositionStatus, PositionToken},
     tally::WriteBatch,
     view::ServedDatabase,
 };
@@ -182,7 +182,8 @@ impl FastPathResponder {
                     return Err(Remainder::Other);
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
-                let naming = DedupHeaders { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
+                let naming =
+                    DedupHeaders { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
                 let post = writes::small_post(query, content_type, naming, body, &current.identity, &state.tallies);
                 self.post = Some(post.ok_or(Remainder::Other)?);
             }

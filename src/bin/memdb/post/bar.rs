@@ -1,6 +1,6 @@
 //! The progress of a run, drawn on stderr if that is a terminal.
 
-use super::source::{TextPlace, TextInput};
+use super::source::{TextInput, TextPlace};
 use crate::output::{GroupedNumber, tell};
 use indicatif::{ProgressBar, ProgressStyle};
 use memdb::client::upload::UploadProgress;
@@ -17,18 +17,18 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 const RATE_OVER: Duration = Duration::from_secs(5);
 
 /// A bar; hidden where nobody would see it.
-pub struct ProgressBar {
+pub struct UploadBar {
     bar: ProgressBar,
     drawing: Option<JoinHandle<()>>,
 }
 
-impl Drop for ProgressBar {
+impl Drop for UploadBar {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-impl ProgressBar {
+impl UploadBar {
     /// A bar over the bytes of these files.
     pub async fn reading(places: &[TextPlace]) -> Self {
         let mut bytes = 0;
@@ -36,7 +36,7 @@ impl ProgressBar {
             bytes += place.bytes().await;
         }
         let bar = ProgressBar::new(bytes).with_style(style("reading {wide_bar} {bytes}/{total_bytes}  {eta}"));
-        ProgressBar { bar, drawing: None }
+        UploadBar { bar, drawing: None }
     }
 
     /// A bar over the posts of these sources, which follows `progress`.
@@ -48,7 +48,7 @@ impl ProgressBar {
             None => ProgressBar::new_spinner().with_style(style(&format!("{{spinner}} {{human_pos}} {unit}  {{msg}}"))),
         };
         let drawing = (!bar.is_hidden()).then(|| tokio::spawn(follow(bar.clone(), unit, total, progress)));
-        ProgressBar { bar, drawing }
+        UploadBar { bar, drawing }
     }
 
     /// Returns whether the bar is drawn at all.

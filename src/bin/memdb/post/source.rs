@@ -1,14 +1,14 @@
 //! An input of `memdb post`: a file or a pipe, and the name the leader remembers it by.
 
-use super::bar::ProgressBar;
+use super::bar::UploadBar;
 use crate::output::CommandError;
 use clap::ValueEnum;
 use memdb::{
     charset::{Charset, UnknownCharset},
     client::{
-        upload::{InputFaults, UploadOptions, InputScan, survey},
         input::{InputStream, decoded, decompressed, is_ndjson},
         split::PostUnit,
+        upload::{InputFaults, InputScan, UploadOptions, survey},
     },
     hash::fingerprint,
 };
@@ -61,7 +61,8 @@ impl TextPlace {
     /// The places that an argument names: itself, or the files of a directory in the order of their names. Names in it
     /// that begin with a dot, links, and what is no file are passed over.
     pub fn of(path: &Path, recursive: bool) -> Result<Vec<Self>, CommandError> {
-        let failed = |error: &dyn fmt::Display| CommandError::Failed(format!("cannot read {}: {error}", path.display()));
+        let failed =
+            |error: &dyn fmt::Display| CommandError::Failed(format!("cannot read {}: {error}", path.display()));
         if path == Path::new("-") {
             return Ok(vec![TextPlace { path: path.to_owned(), is_pipe: true }]);
         }
@@ -115,7 +116,12 @@ impl TextPlace {
     }
 
     /// Decides what one post is: by the format that was asked for, or the one that is recognised.
-    async fn per(&self, input: InputStream, asked: PostUnit, format: InputFormat) -> io::Result<(InputStream, PostUnit)> {
+    async fn per(
+        &self,
+        input: InputStream,
+        asked: PostUnit,
+        format: InputFormat,
+    ) -> io::Result<(InputStream, PostUnit)> {
         if asked == PostUnit::File || format == InputFormat::Text {
             return Ok((input, asked));
         }
@@ -137,7 +143,13 @@ impl TextPlace {
     }
 
     /// The name the leader remembers a pipe by. One without a name of its own must not meet another.
-    fn pipe_name(&self, manner: &UploadOptions<'_>, encoding: InputEncoding, named: Option<&str>, random: u64) -> String {
+    fn pipe_name(
+        &self,
+        manner: &UploadOptions<'_>,
+        encoding: InputEncoding,
+        named: Option<&str>,
+        random: u64,
+    ) -> String {
         let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
         let post_bytes = manner.post_bytes.to_le_bytes();
         let mut parts = manner_parts(manner, &post_bytes).to_vec();
@@ -177,11 +189,12 @@ impl<'a> TextInput<'a> {
         manner: UploadOptions<'a>,
         (format, encoding): (InputFormat, InputEncoding),
         named: Option<&str>,
-        bar: &ProgressBar,
+        bar: &UploadBar,
     ) -> Result<Self, CommandError> {
         let unreadable = |error: io::Error| CommandError::Failed(format!("cannot read {place}: {error}"));
         let (survey_of, stream, faults) = (None, String::new(), InputFaults::default());
-        let mut source = TextInput { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
+        let mut source =
+            TextInput { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
         if place.is_pipe {
             return Ok(source);
         }
@@ -209,7 +222,11 @@ impl<'a> TextInput<'a> {
     }
 
     /// Opens a pipe, which can be done once; how it becomes posts, and the name the leader remembers it by.
-    pub async fn open_pipe(&self, named: Option<&str>, random: u64) -> io::Result<(InputStream, UploadOptions<'a>, String)> {
+    pub async fn open_pipe(
+        &self,
+        named: Option<&str>,
+        random: u64,
+    ) -> io::Result<(InputStream, UploadOptions<'a>, String)> {
         let (input, per) = self.place.per(self.open().await?, self.manner.per, self.format).await?;
         let manner = UploadOptions { per, ..self.manner };
         let name = self.place.pipe_name(&manner, self.encoding, named, random);
