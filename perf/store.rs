@@ -8,15 +8,15 @@
 mod words;
 
 use memdb::{
-    clock::{LoggedClock, Monotonic},
-    disk::{Disk, DiskFile},
-    format::DatabaseIdentity,
-    leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
-    limits::DEFAULT_NAMESPACE,
-    log::Log,
-    store::{DedupLimits, StateId, Store, StoreReader},
-    tally::{WordCounts, WriteBatch, WriteOp},
-    tokenizer::Analyzer,
+    base::clock::{LoggedClock, Monotonic},
+    base::limits::DEFAULT_NAMESPACE,
+    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    data::store::{DedupLimits, StateId, Store, StoreReader},
+    engine::leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
+    storage::disk::{Disk, DiskFile},
+    storage::file_header::DatabaseIdentity,
+    storage::wal::Log,
+    text::tokenizer::Analyzer,
 };
 use std::{
     hint::black_box,

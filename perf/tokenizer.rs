@@ -6,7 +6,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // a bench reads the clock and prints
 
-use memdb::tokenizer::Analyzer;
+use memdb::text::tokenizer::Analyzer;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

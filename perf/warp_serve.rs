@@ -10,11 +10,11 @@
 mod words;
 
 use memdb::{
-    format::DatabaseIdentity,
-    limits::DEFAULT_NAMESPACE,
-    record::{NamespaceChange, WordCount},
-    store::{DedupLimits, Store, StoreReader},
-    tokenizer::Analyzer,
+    base::limits::DEFAULT_NAMESPACE,
+    data::record::{NamespaceChange, WordCount},
+    data::store::{DedupLimits, Store, StoreReader},
+    storage::file_header::DatabaseIdentity,
+    text::tokenizer::Analyzer,
 };
 use std::{
     collections::HashMap,

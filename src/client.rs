@@ -1,9 +1,9 @@
 //! A client of memdb's HTTP interface: what the command line talks through.
 //!
 //! A text goes through stages, each of them a reader of the one before: `client/input.rs` decompresses it,
-//! `client/split.rs` cuts it into posts, and `client/lines.rs` or `client/blocks.rs` send these as bulk bodies, so that
-//! each post counts once however often it is sent. `client/feed.rs` has what the two share, `client/backoff.rs` spaces
-//! repeats, `client/sync.rs` reads every word of a node. reqwest appears here only.
+//! `client/split.rs` cuts it into posts, and `client/bulk_upload.rs` or `client/blocks.rs` send these as bulk bodies,
+//! so that each post counts once however often it is sent. `client/upload.rs` has what the two share,
+//! `client/backoff.rs` spaces repeats, `client/dump.rs` reads every word of a node. reqwest appears here only.
 
 pub mod backoff;
 pub mod blocks;
@@ -17,9 +17,9 @@ mod write_forwarder;
 pub use write_forwarder::{FORWARDED, ForwardError, ForwardedAnswer, OF_NO_DATABASE, WriteForwarder};
 
 use crate::{
-    address::NodeAddress,
-    position::{Epoch, PositionToken},
-    secret::Secret,
+    base::address::NodeAddress,
+    base::position::{Epoch, PositionToken},
+    base::secret::Secret,
 };
 use bulk_upload::BulkAnswer;
 use bytes::Bytes;

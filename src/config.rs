@@ -17,10 +17,10 @@ pub use machine::MachineLimits;
 pub use role::StartRole;
 
 use crate::{
-    leader::AckLevel,
-    origin::{self, CorsOrigins},
-    secret::Secret,
-    tokenizer::Analyzer,
+    base::secret::Secret,
+    base::web_origin::{self, CorsOrigins},
+    engine::leader::AckLevel,
+    text::tokenizer::Analyzer,
 };
 use std::{
     collections::BTreeMap,
@@ -106,7 +106,7 @@ pub struct NodeSettings {
     pub stream_window_ms: u64,
     /// Number of streams that are remembered.
     pub max_streams: usize,
-    /// Filter of the log: a level, or directives such as `info,memdb::log=debug`.
+    /// Filter of the log: a level, or directives such as `info,memdb::storage::wal=debug`.
     pub log: String,
     /// The format of the log.
     pub log_format: LogFormat,
@@ -300,7 +300,7 @@ impl NodeSettings {
         if every || (!self.bind.is_loopback() && self.allowed_hosts.is_empty()) {
             return None;
         }
-        let advertised = self.advertise.iter().filter_map(|url| origin::split(url.strip_prefix("http://")?));
+        let advertised = self.advertise.iter().filter_map(|url| web_origin::split(url.strip_prefix("http://")?));
         Some(self.allowed_hosts.iter().cloned().chain(advertised.map(|(host, _)| host.to_owned())).collect())
     }
 

@@ -1,7 +1,7 @@
 //! A node, built and closed in a stated order. Threads, clocks, signals and randomness live here and nowhere below.
 //!
-//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and [`FileFollowerNode`] are
-//! the same without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
+//! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and
+//! [`FileFollowerNode`] are the same without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
 
 mod discovery_thread;
 mod disk_workers;
@@ -28,15 +28,15 @@ pub use role_switch::SwitchingNode;
 
 use crate::{
     api::http::{BrowserPolicy, HttpSettings, NodeAccess},
-    clock::{Clock, SharedLoggedClock},
+    base::clock::{Clock, SharedLoggedClock},
+    base::failpoint,
+    base::limits,
+    base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     config::NodeSettings,
-    disk::{DirectoryLock, Disk, RealDisk},
-    failpoint,
-    format::FileError,
-    limits,
-    metrics::{NodeLimits, NodeMetrics, NodeRole},
-    recovery::RecoveryError,
-    store::DedupLimits,
+    data::store::DedupLimits,
+    storage::disk::{DirectoryLock, Disk, RealDisk},
+    storage::file_header::FileError,
+    storage::recovery::RecoveryError,
 };
 use role_switch::RunningRole;
 use std::{
@@ -180,7 +180,7 @@ impl NodeProcess {
     }
 }
 
-/// A test says where this process is to die (`src/failpoint.rs`).
+/// A test says where this process is to die (`src/base/failpoint.rs`).
 fn arm_failpoint() {
     #[cfg(feature = "failpoints")]
     if let Ok(what) = std::env::var("MEMDB_FAILPOINT") {

@@ -4,7 +4,7 @@
 mod settings;
 
 use memdb::{
-    clock::{Clock, Monotonic, WallClock},
+    base::clock::{Clock, Monotonic, WallClock},
     config::StartRole,
     node::{MachineClock, SwitchingNode},
 };
@@ -22,7 +22,7 @@ use std::{
 const HOUR_MS: i64 = 3_600_000;
 const TEN_YEARS_MS: i64 = 10 * 365 * 24 * HOUR_MS;
 /// The age of keys, as it is set by default.
-const AGE_MS: u64 = memdb::limits::DEFAULT_KEY_AGE_MS;
+const AGE_MS: u64 = memdb::base::limits::DEFAULT_KEY_AGE_MS;
 
 /// The machine's clocks, set by so much.
 #[derive(Default)]

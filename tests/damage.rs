@@ -18,13 +18,13 @@ mod memory;
 
 use database::{Database, IDENTITY, Making, all, state_of, window_of};
 use memdb::{
-    disk::Disk,
-    format::{DatabaseIdentity, FILE_HEADER_BYTES, MANIFEST},
-    log::RawRecord,
-    position::Sequence,
-    recovery::{RecoveredDatabase, RecoveryError, look},
-    repair::{DAMAGED, RepairError, plan},
-    store::DedupLimits,
+    base::position::Sequence,
+    data::store::DedupLimits,
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FILE_HEADER_BYTES, MANIFEST},
+    storage::recovery::{RecoveredDatabase, RecoveryError, look},
+    storage::repair::{DAMAGED, RepairError, plan},
+    storage::wal::RawRecord,
 };
 use memory::{Files, MemoryDisk};
 use std::{fmt, sync::Arc, thread};

@@ -10,7 +10,7 @@ mod database;
 mod memory;
 
 use database::{Database, Making};
-use memdb::disk::RealDisk;
+use memdb::storage::disk::RealDisk;
 use memory::Files;
 use std::path::Path;
 use tempfile::TempDir;

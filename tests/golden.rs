@@ -13,17 +13,17 @@
 mod memory;
 
 use memdb::{
-    clock::LoggedTime,
-    disk::Disk,
-    format::{DatabaseIdentity, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
-    log::{Log, RawRecord, scan},
-    manifest::{Manifest, ManifestState},
-    position::{EpochTable, Position},
-    record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
-    snapshot::{JobStep, SnapshotJob, load},
-    store::{DedupLimits, StateId, Store},
-    tally::IdempotencyKey,
-    tokenizer::Analyzer,
+    base::clock::LoggedTime,
+    base::position::{EpochTable, Position},
+    data::counts::word_counts::IdempotencyKey,
+    data::record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
+    data::store::{DedupLimits, StateId, Store},
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
+    storage::manifest::{Manifest, ManifestState},
+    storage::snapshot::{JobStep, SnapshotJob, load},
+    storage::wal::{Log, RawRecord, scan},
+    text::tokenizer::Analyzer,
 };
 use memory::{Files, MemoryDisk};
 use std::{path::PathBuf, sync::Arc};
@@ -106,7 +106,7 @@ fn bodies() -> [RecordBody<'static>; 3] {
 fn digests() -> [u64; 3] {
     let hasher = DATABASES[0].1.hasher();
     let part = |namespace: &str, word: &str, count: i64| {
-        memdb::hash::weight(hasher.hash(word), count).wrapping_mul(hasher.namespace_factor(namespace))
+        memdb::base::hash::weight(hasher.hash(word), count).wrapping_mul(hasher.namespace_factor(namespace))
     };
     let hello = part("words", "hello", 2);
     [hello.wrapping_add(part("titles", "café", -1)), hello, part("words", "world", 1 << 40)]
@@ -217,10 +217,10 @@ fn snapshot_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
     drop(guard);
     assert_eq!(reader.window_len(), (1, 1));
     let seen = store.check_repeat(&IdempotencyKey::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
-    assert!(matches!(seen, memdb::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
+    assert!(matches!(seen, memdb::data::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
     let next = IdempotencyKey::Stream { name: "stream".into(), sequence: 3 };
     assert_eq!(
         store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0),
-        memdb::store::RepeatCheck::Gap { expected: 2 }
+        memdb::data::store::RepeatCheck::Gap { expected: 2 }
     );
 }

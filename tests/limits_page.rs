@@ -3,7 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "reads the documents and the sources")]
 
-use memdb::{api::http::HttpSettings, config, limits};
+use memdb::{api::http::HttpSettings, base::limits, config};
 use std::{fs, path::Path, time::Duration};
 
 /// The cells of the rows of one chapter.

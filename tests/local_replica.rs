@@ -21,7 +21,7 @@ mod settings;
 
 use database::{Making, SMALL};
 use following::{assert_same, complete, idle, newest_segment, position, reloaded, replica, run};
-use memdb::{local_replica::FollowStep, position::Position};
+use memdb::{base::position::Position, engine::file_follower::FollowStep};
 use std::fs;
 
 #[test]
@@ -167,7 +167,7 @@ fn the_manifest_is_seen_also_when_nothing_is_written() {
     let generation = replica.manifest().expect("complete").state.generation;
     let mut manifest = replica.manifest().expect("complete").clone();
     manifest.state.leader_url = Some("http://127.0.0.1:8080".into());
-    manifest.write(&memdb::disk::RealDisk::at(leader.directory())).expect("the disk works");
+    manifest.write(&memdb::storage::disk::RealDisk::at(leader.directory())).expect("the disk works");
     idle(&mut replica);
     let seen = &replica.manifest().expect("complete").state;
     assert_eq!((seen.generation, seen.leader_url.as_deref()), (generation + 1, Some("http://127.0.0.1:8080")));

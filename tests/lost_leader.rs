@@ -11,12 +11,12 @@ mod settings;
 
 use impostor::Impostor;
 use memdb::{
+    base::position::{Position, PositionToken},
     config,
+    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    engine::view::DatabaseView,
     node::{LeaderNode, NodeError, ReplicaNode, restore},
-    position::{Position, PositionToken},
     replication::{AppendAnswer, AppendOutcome, NodeState},
-    tally::{WordCounts, WriteBatch, WriteOp},
-    view::DatabaseView,
 };
 use settings::resolve;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -65,7 +65,7 @@ fn count(view: &DatabaseView, word: &str) -> i64 {
 fn reached(view: &Arc<DatabaseView>, position: PositionToken) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let standing = runtime.block_on(view.position_status(position, PATIENCE));
-    assert_eq!(standing, Some(memdb::position::PositionStatus::Reached), "{position}");
+    assert_eq!(standing, Some(memdb::base::position::PositionStatus::Reached), "{position}");
 }
 
 fn url(address: SocketAddr) -> String {

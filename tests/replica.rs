@@ -16,8 +16,8 @@ mod pair;
 
 use database::{Making, SMALL};
 use memdb::{
-    clock::Monotonic,
-    position::Position,
+    base::clock::Monotonic,
+    base::position::Position,
     replication::{AppendCommand, AppendOutcome, AppendRequest, PeerEvent, PeerProgress},
 };
 use pair::{Driven, Seen, Sending, assert_same, without_records};
@@ -186,7 +186,7 @@ fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
         sending.bring_up(&mut replica, &leader);
         // A heartbeat that says the leader has another digest at this very position.
         let lead = sending.lead(&leader);
-        let last = memdb::store::StateId { digest: lead.last.digest ^ 1, ..lead.last };
+        let last = memdb::data::store::StateId { digest: lead.last.digest ^ 1, ..lead.last };
         let offer = AppendRequest {
             identity: lead.identity,
             leader: lead.node,
@@ -232,7 +232,7 @@ fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
     let mut replica = Driven::start(Some(directory.path()), 2);
     let hello = replica.replica.node_state();
     assert_eq!((hello.position, hello.epoch), (Position::ZERO, 1), "it trusts nothing of it but which database it is");
-    let other = memdb::format::DatabaseIdentity { database_id: 99, ..database::IDENTITY };
+    let other = memdb::storage::file_header::DatabaseIdentity { database_id: 99, ..database::IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
     let mut strange = Sending::new();
     for _ in 0..2 {
@@ -269,7 +269,7 @@ fn another_database_and_an_older_epoch_are_refused() {
     old.answered(answer, &first);
     assert!(old.told.contains(&PeerEvent::StepDown(2)), "{:?}", old.told);
 
-    let other = memdb::format::DatabaseIdentity { database_id: 99, ..database::IDENTITY };
+    let other = memdb::storage::file_header::DatabaseIdentity { database_id: 99, ..database::IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
     let mut strange = Sending::new();
     let offer = strange.offer(&stranger).expect("an offer");
@@ -360,7 +360,7 @@ fn a_slow_line_is_given_more_time_at_each_try() {
         let now = sending.now();
         sending.sender.failed(now, 0, &mut sending.told);
         let ask = sending.offer(&leader).expect("it asks, which is quick");
-        assert_eq!(sending.patience_ms, memdb::limits::EXCHANGE_TIMEOUT_MS);
+        assert_eq!(sending.patience_ms, memdb::base::limits::EXCHANGE_TIMEOUT_MS);
         replica.offered(&ask, 1, None);
         let (_, answer) = replica.answers.pop().expect("answered");
         sending.answered(answer, &leader);

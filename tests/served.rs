@@ -6,17 +6,17 @@
 mod settings;
 
 use memdb::{
+    base::position::Position,
     config,
-    disk::{Disk, RealDisk},
-    format::DatabaseIdentity,
-    manifest::Manifest,
+    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    data::store::DedupLimits,
     node::{LeaderNode, ReplicaNode},
-    position::Position,
-    recovery,
     replication::{HELLO_TYPE, NodeState},
-    store::DedupLimits,
-    tally::{WordCounts, WriteBatch, WriteOp},
-    tokenizer::Analyzer,
+    storage::disk::{Disk, RealDisk},
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::Manifest,
+    storage::recovery,
+    text::tokenizer::Analyzer,
 };
 use reqwest::blocking::Client;
 use settings::resolve;
@@ -141,7 +141,7 @@ fn announcements_do_not_drive_out_replicas_that_are_there() {
     let following = follow(&url(leading.address()));
     let replica = url(following.address());
     until(&leading, "the replica is connected", |states| streams(states, &replica));
-    for port in 1..=2 * memdb::limits::MAX_REPLICAS {
+    for port in 1..=2 * memdb::base::limits::MAX_REPLICAS {
         announce(&leading, &format!("http://127.0.0.1:{port}"), false); // where nothing listens
     }
     until(&leading, "others are served", |states| states.len() > 1);
@@ -261,7 +261,9 @@ fn a_database_goes_on_with_the_version_of_the_analyzer_it_was_made_with() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(old.path()).expect("a directory"));
     let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 11 };
     let made = recovery::look(&*disk, identity, DedupLimits::default()).expect("it can be read");
-    drop(made.finalize(&disk, "boot".to_owned(), memdb::limits::DEFAULT_SEGMENT_BYTES).expect("it can be written"));
+    drop(
+        made.finalize(&disk, "boot".to_owned(), memdb::base::limits::DEFAULT_SEGMENT_BYTES).expect("it can be written"),
+    );
     drop(disk);
     // Over a restart too, and when the analyzer is named.
     for times in 1..=2 {

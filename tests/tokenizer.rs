@@ -1,7 +1,7 @@
 //! What is a word: tables of inputs and outputs, as a client sees them, and the table of `docs/words.md`.
 #![allow(clippy::disallowed_methods, reason = "reads the page")]
 
-use memdb::tokenizer::{Analyzer, InvalidUtf8, decode_utf8};
+use memdb::text::tokenizer::{Analyzer, InvalidUtf8, decode_utf8};
 
 fn words(analyzer: Analyzer, text: &str) -> Vec<String> {
     let mut found = Vec::new();

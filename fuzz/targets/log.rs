@@ -6,14 +6,14 @@ use super::{
     seal::{self, IDENTITY, Model, Seal, Sealed},
 };
 use memdb::{
-    disk::Disk,
-    format::{FileKind, LOG_PREFIX, MANIFEST, position_name},
-    inspect::inspect,
-    log::{RECORD_HEADER_BYTES, RawRecord, RecordError, salvage, scan},
-    manifest::{Manifest, ManifestState},
-    position::Position,
-    recovery,
-    store::{DedupLimits, StateId},
+    base::position::Position,
+    data::store::{DedupLimits, StateId},
+    storage::disk::Disk,
+    storage::file_header::{FileKind, LOG_PREFIX, MANIFEST, position_name},
+    storage::inspect::inspect,
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery,
+    storage::wal::{RECORD_HEADER_BYTES, RawRecord, RecordError, salvage, scan},
 };
 use std::sync::Arc;
 
@@ -89,11 +89,14 @@ fn follow(at: &mut StateId, raw: &RawRecord<'_>) {
 }
 
 /// What was decoded is what it is encoded to.
-fn same_again(raw: &RawRecord<'_>, body: &memdb::record::RecordBody<'_>) {
+fn same_again(raw: &RawRecord<'_>, body: &memdb::data::record::RecordBody<'_>) {
     let mut encoded = Vec::new();
-    memdb::format::encode_into(body, &mut encoded);
+    memdb::storage::file_header::encode_into(body, &mut encoded);
     assert!(encoded.len() <= raw.payload.len(), "the shortest form of {} bytes", raw.payload.len());
-    assert_eq!(memdb::format::borrow_decode::<memdb::record::RecordBody<'_>>(&encoded).as_ref(), Ok(body));
+    assert_eq!(
+        memdb::storage::file_header::borrow_decode::<memdb::data::record::RecordBody<'_>>(&encoded).as_ref(),
+        Ok(body)
+    );
 }
 
 /// Repair takes what is there up to the first bad record, and never fails on damage.

@@ -6,16 +6,16 @@ use super::{
     seal::{self, IDENTITY, Model, Seal, Sealed},
 };
 use memdb::{
-    clock::Monotonic,
-    disk::Disk,
-    format::MANIFEST,
-    manifest::{Manifest, ManifestState},
-    position::{EpochTable, Position},
-    recovery::look_follower,
-    replica::{Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    base::clock::Monotonic,
+    base::position::{EpochTable, Position},
+    data::store::{DedupLimits, StateId},
+    engine::replica::{Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
     replication::{AppendCommand, AppendOutcome, AppendRequest},
-    snapshot::SnapshotSettings,
-    store::{DedupLimits, StateId},
+    storage::disk::Disk,
+    storage::file_header::MANIFEST,
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery::look_follower,
+    storage::snapshot::SnapshotSettings,
 };
 use std::sync::Arc;
 

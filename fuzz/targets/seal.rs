@@ -4,13 +4,13 @@
 //! Written from `docs/log-format.md` and `docs/snapshot-format.md`, beside the code it is to test.
 
 use memdb::{
-    format::{DatabaseIdentity, FILE_HEADER_BYTES, FileHeader, FileKind},
-    hash::weight,
-    log::{RECORD_HEADER_BYTES, RawRecord},
-    position::Position,
-    record::NamespaceChange,
-    store::Store,
-    tokenizer::Analyzer,
+    base::hash::weight,
+    base::position::Position,
+    data::record::NamespaceChange,
+    data::store::Store,
+    storage::file_header::{DatabaseIdentity, FILE_HEADER_BYTES, FileHeader, FileKind},
+    storage::wal::{RECORD_HEADER_BYTES, RawRecord},
+    text::tokenizer::Analyzer,
 };
 use std::collections::BTreeMap;
 

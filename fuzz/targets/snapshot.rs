@@ -3,13 +3,13 @@
 
 use super::seal::{self, IDENTITY, Model, Seal, Sealed, u32_at};
 use memdb::{
-    clock::LoggedTime,
-    format::{FILE_HEADER_BYTES, FileKind, borrow_decode_front, encode_into},
-    manifest::Manifest,
-    position::Position,
-    record::{NamespaceChange, WordCount},
-    snapshot::{SnapshotLoader, SnapshotTrailer},
-    store::{DedupLimits, StateId, Store},
+    base::clock::LoggedTime,
+    base::position::Position,
+    data::record::{NamespaceChange, WordCount},
+    data::store::{DedupLimits, StateId, Store},
+    storage::file_header::{FILE_HEADER_BYTES, FileKind, borrow_decode_front, encode_into},
+    storage::manifest::Manifest,
+    storage::snapshot::{SnapshotLoader, SnapshotTrailer},
 };
 
 const BLOCK_HEADER_BYTES: usize = 12;

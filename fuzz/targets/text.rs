@@ -1,14 +1,14 @@
 //! The tokenizer: the fast lane gives what ICU gives, words are folded and stay so, and the bound on words leaves out
 //! exactly the longer ones.
 
-use memdb::{limits::MAX_WORD_BYTES, tokenizer::Analyzer};
+use memdb::{base::limits::MAX_WORD_BYTES, text::tokenizer::Analyzer};
 
 pub fn text(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for analyzer in [Analyzer::StandardV1, Analyzer::Standard] {
         let words = words_of(analyzer, &text);
         let mut by_icu = Vec::new();
-        memdb::tokenizer::untrusted::words_by_icu(analyzer, &text, |word| by_icu.push(word.to_owned()));
+        memdb::text::tokenizer::untrusted::words_by_icu(analyzer, &text, |word| by_icu.push(word.to_owned()));
         if !words.is_empty() {
             super::accepted();
         }

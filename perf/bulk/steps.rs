@@ -2,15 +2,15 @@
 
 use crate::text;
 use memdb::{
-    clock::{LoggedClock, Monotonic},
-    disk::RealDisk,
-    format::DatabaseIdentity,
-    leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
-    limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
-    log::{Log, RawRecord},
-    store::{DedupLimits, StateId, Store},
-    tally::{PartitionedCounter, WordCounts, WordCountsPool, WriteBatch, WriteOp},
-    tokenizer::Analyzer,
+    base::clock::{LoggedClock, Monotonic},
+    base::limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
+    data::counts::word_counts::{PartitionedCounter, WordCounts, WordCountsPool, WriteBatch, WriteOp},
+    data::store::{DedupLimits, StateId, Store},
+    engine::leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
+    storage::disk::RealDisk,
+    storage::file_header::DatabaseIdentity,
+    storage::wal::{Log, RawRecord},
+    text::tokenizer::Analyzer,
 };
 use std::{hint::black_box, sync::Arc, time::Duration};
 

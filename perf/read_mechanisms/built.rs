@@ -1,15 +1,15 @@
-//! The store as memdb has it (`src/store.rs`), measured beside its rivals: left-right with packed cells over arenas,
-//! plus all it does besides (digest, positions, namespaces, idempotency window, candidates of `/top`).
+//! The store as memdb has it (`src/data/store.rs`), measured beside its rivals: left-right with packed cells over
+//! arenas, plus all it does besides (digest, positions, namespaces, idempotency window, candidates of `/top`).
 
 use crate::{Mechanism, workload::hasher};
 use hashbrown::HashTable;
 use memdb::{
-    hash::weight,
-    limits::DEFAULT_NAMESPACE,
-    position::Position,
-    record::{NamespaceChange, Record, RecordBody, WordCount},
-    store::{DedupLimits, Store, StoreReader},
-    tally::WordCounts,
+    base::hash::weight,
+    base::limits::DEFAULT_NAMESPACE,
+    base::position::Position,
+    data::counts::word_counts::WordCounts,
+    data::record::{NamespaceChange, Record, RecordBody, WordCount},
+    data::store::{DedupLimits, Store, StoreReader},
 };
 
 /// What readers have of the store.
@@ -56,7 +56,7 @@ impl Mechanism for Built {
         writer.sequence += 1;
         let record = Record {
             position: Position::new(1, writer.sequence),
-            time_ms: memdb::clock::LoggedTime::from_ms(writer.sequence),
+            time_ms: memdb::base::clock::LoggedTime::from_ms(writer.sequence),
             digest_after: writer.digest,
             body: RecordBody { changes: vec![change], keyed_writes: Vec::new() },
         };

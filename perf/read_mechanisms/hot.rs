@@ -14,7 +14,7 @@ use crate::{
     words::write_word,
     workload::{Workload, hasher},
 };
-use memdb::tally::WordCounts;
+use memdb::data::counts::word_counts::WordCounts;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -80,7 +80,7 @@ pub fn compare(options: &[String]) {
         contender::<PairArena>("M2 left-right, two cells; L1", &workload, length),
         contender::<Seqlock>("M3 seqlock; L1", &workload, length),
         contender::<Sharded>("M4 64 locked tables", &workload, length),
-        contender::<Built>("M1, L1 as built (`src/store.rs`)", &workload, length),
+        contender::<Built>("M1, L1 as built (`src/data/store.rs`)", &workload, length),
     ];
     let mut thrown_away = 0;
     for _ in 0..rounds {

@@ -10,7 +10,7 @@ use crate::{
     workload::hasher,
 };
 use crossbeam_utils::CachePadded;
-use memdb::tally::WordCounts;
+use memdb::data::counts::word_counts::WordCounts;
 use std::{
     marker::PhantomData,
     sync::atomic::{AtomicU64, Ordering, fence},

@@ -7,7 +7,7 @@ use crate::{
 };
 use crossbeam_utils::CachePadded;
 use hashbrown::HashTable;
-use memdb::tally::WordCounts;
+use memdb::data::counts::word_counts::WordCounts;
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 

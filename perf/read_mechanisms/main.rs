@@ -23,7 +23,7 @@ use built::Built;
 use left_right::{PackedArena, PackedTable, PairArena};
 use locked::{Seqlock, Sharded};
 use measure::{Run, SITUATIONS, Situation, measure};
-use memdb::tally::WordCounts;
+use memdb::data::counts::word_counts::WordCounts;
 use std::time::Duration;
 use summary::Summary;
 use workload::Workload;
@@ -62,7 +62,7 @@ fn compare(words: u64, rounds: usize, length: Duration) {
         contender::<Seqlock>("M3 seqlock; L1", &workload, length),
         contender::<Sharded>("M4 64 locked tables", &workload, length),
         contender::<PackedTable>("M1 left-right, one packed cell; L2", &workload, length),
-        contender::<Built>("M1, L1 as built (`src/store.rs`)", &workload, length),
+        contender::<Built>("M1, L1 as built (`src/data/store.rs`)", &workload, length),
     ];
     let mut thrown_away = 0;
     for _ in 0..rounds {

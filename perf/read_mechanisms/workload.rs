@@ -4,7 +4,7 @@
 //! have the same count at every position, and a read of three of them that sees two counts has seen half a record.
 
 use crate::words::{Numbers, write_word};
-use memdb::{hash::WordHasher, tally::WordCounts};
+use memdb::{base::hash::WordHasher, data::counts::word_counts::WordCounts};
 
 /// Words that are always counted together.
 pub const POST_WORDS: u64 = 5;

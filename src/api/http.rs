@@ -51,13 +51,13 @@ pub use serve::HttpServer;
 pub use settings::HttpSettings;
 
 use crate::{
+    base::metrics::NodeMetrics,
+    base::secret::Secret,
     client::WriteForwarder,
-    leader::{AckLevel, Leader},
-    metrics::NodeMetrics,
-    replica::ReplicaHandle,
+    engine::leader::{AckLevel, Leader},
+    engine::replica::ReplicaHandle,
+    engine::view::DatabaseView,
     replication::{HistorySource, NodeId, PeerRegistry},
-    secret::Secret,
-    view::DatabaseView,
 };
 use std::sync::Arc;
 use tokio::sync::Notify;

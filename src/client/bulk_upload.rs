@@ -10,7 +10,7 @@ use super::{
         InputScan, Posts, RetryBudget, TextSource, UploadError, UploadOptions, UploadProgress, UploadSummary, Uploader,
     },
 };
-use crate::position::PositionToken;
+use crate::base::position::PositionToken;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
 use parking_lot::Mutex;

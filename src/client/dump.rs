@@ -4,7 +4,7 @@
 //! blocks, not from what is polled.
 
 use super::{Client, ClientError};
-use crate::position::PositionToken;
+use crate::base::position::PositionToken;
 use bytes::{Buf, Bytes};
 use reqwest::Response;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};

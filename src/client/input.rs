@@ -1,6 +1,6 @@
 //! The stages between a file or pipe and the lines in it: each reads the one before.
 
-use crate::charset::{Charset, Utf8Decoder, check_no_nul};
+use crate::text::charset::{Charset, Utf8Decoder, check_no_nul};
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use futures::stream;
 use std::{

@@ -1,8 +1,8 @@
 //! Cuts a text of any length into posts, the same ones each time.
 //!
-//! Pure: bytes in, posts out, at most one post and one chunk in memory. What the posts are depends on the
-//! bytes, [`PostUnit`] and the limit only, never on how the bytes arrive, because a repeat has to number them as the first
-//! run did:
+//! Pure: bytes in, posts out, at most one post and one chunk in memory. What the posts are depends on the bytes,
+//! [`PostUnit`] and the limit only, never on how the bytes arrive, because a repeat has to number them as the first run
+//! did:
 //!
 //! - A line (or the whole text) is one post. One over the limit is cut at the last ASCII white space within it: every
 //!   analyzer ends words there, so the counts are those of the whole. (Not at other white space: U+202F joins words.)

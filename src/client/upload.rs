@@ -1,7 +1,7 @@
 //! The parts of sending a text: how it becomes posts, its first pass, its progress, its repeats.
 //!
-//! All of it goes by `POST /bulk`, under a stream's name: `client/lines.rs` sends a text that can be read again from
-//! its start, `client/blocks.rs` one that cannot.
+//! All of it goes by `POST /bulk`, under a stream's name: `client/bulk_upload.rs` sends a text that can be read again
+//! from its start, `client/blocks.rs` one that cannot.
 
 use super::{
     Client, ClientError,
@@ -9,7 +9,7 @@ use super::{
     bulk_upload::{BodyStream, BulkAnswer, RefusedLine},
     split::{InputFault, LineRun, PostSplitter, PostUnit},
 };
-use crate::position::PositionToken;
+use crate::base::position::PositionToken;
 use bytes::Bytes;
 use reqwest::Url;
 use std::{

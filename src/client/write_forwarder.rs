@@ -8,7 +8,7 @@
 
 use super::backoff::RetryBackoff;
 use crate::{
-    limits,
+    base::limits,
     replication::peer_link::{DATABASE_HEADER, leader_in},
 };
 use bytes::Bytes;

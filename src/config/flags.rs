@@ -18,7 +18,8 @@ pub struct SettingFlags {
     pub values: BTreeMap<&'static str, String>,
 }
 
-/// [`SettingFlags`] as clap takes them, with the help of the role that is `ROLE` in [`StartRole::ALL`]; one beyond: of every role.
+/// [`SettingFlags`] as clap takes them, with the help of the role that is `ROLE` in [`StartRole::ALL`]; one beyond: of
+/// every role.
 #[derive(Clone, Debug)]
 pub struct FlagsOf<const ROLE: usize>(pub SettingFlags);
 

@@ -1,7 +1,7 @@
 //! The settings, one row each.
 
 use super::{ConfigInputs, Durability, LogFormat, NodeSettings, StartRole, value};
-use crate::{limits, tokenizer::Analyzer};
+use crate::{base::limits, text::tokenizer::Analyzer};
 use std::path::Path;
 
 /// One setting: its flag, variable, key, help, default and check.
@@ -381,14 +381,15 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         name: "log",
         value_name: "LEVEL",
         defaults: every!("info"),
-        help: "What is logged: error, warn, info, debug, trace, or a filter such as info,memdb::log=debug",
+        help: "What is logged: error, warn, info, debug, trace, or a filter such as info,memdb::storage::wal=debug",
         apply: |settings, text, _| {
             text.clone_into(&mut settings.log);
             let known = |directive: &str| {
                 let level = directive.rsplit('=').next().unwrap_or_default();
                 ["error", "warn", "info", "debug", "trace", "off"].contains(&level)
             };
-            let message = "give error, warn, info, debug, trace, off, or a filter such as info,memdb::log=debug";
+            let message =
+                "give error, warn, info, debug, trace, off, or a filter such as info,memdb::storage::wal=debug";
             if text.split(',').all(known) { Ok(()) } else { Err(message.to_owned()) }
         },
         ..ROW

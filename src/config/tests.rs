@@ -75,7 +75,7 @@ fn flags_come_before_the_environment_before_the_file_before_the_default() {
 
 #[test]
 fn the_defaults_are_the_documented_ones() {
-    use crate::limits;
+    use crate::base::limits;
     let settings = resolved(&[], &[], None).expect("the defaults are good").settings;
     assert_eq!(settings.port, 8080);
     assert_eq!(settings.bind.to_string(), "127.0.0.1");
@@ -257,7 +257,7 @@ fn a_bad_value_is_named_with_its_source_and_the_fix() {
     let error = resolved(&[("max-body-bytes", "17MiB")], &[], None).expect_err("beyond what a record holds");
     assert!(error.contains("(flag): give bytes from 1 to 16777216"), "{error}");
     assert!(resolved(&[("log", "loud")], &[], None).is_err());
-    assert!(resolved(&[("log", "info,memdb::log=debug")], &[], None).is_ok());
+    assert!(resolved(&[("log", "info,memdb::storage::wal=debug")], &[], None).is_ok());
 }
 
 #[test]

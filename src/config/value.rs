@@ -1,10 +1,10 @@
 //! From text to values. Errors say what would be a value.
 
 use crate::{
-    address::NodeAddress,
-    limits,
-    origin::{self, CorsOrigins, WebOrigin},
-    secret::Secret,
+    base::address::NodeAddress,
+    base::limits,
+    base::secret::Secret,
+    base::web_origin::{self, CorsOrigins, WebOrigin},
 };
 use std::{
     fmt::Display,
@@ -72,7 +72,7 @@ pub(super) fn urls(text: &str, most: usize) -> Result<Vec<String>, String> {
 
 /// Names of hosts with commas between them, in lower case; `*` stands for every name, `none` or nothing for no name.
 pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
-    list(text, limits::MAX_ALLOWED_HOSTS, |name| match origin::split(name) {
+    list(text, limits::MAX_ALLOWED_HOSTS, |name| match web_origin::split(name) {
         _ if name == "*" => Ok(name.to_owned()),
         Some((host, None)) if host == name => Ok(name.to_ascii_lowercase()),
         _ => Err("give a name without a port, such as memdb.example".to_owned()),

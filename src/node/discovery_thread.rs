@@ -3,18 +3,18 @@
 
 use super::full_sync;
 use crate::{
+    base::secret::Secret,
     client::WriteForwarder,
     config::NodeSettings,
-    disk::Disk,
-    format::DatabaseIdentity,
-    replica::{ReplicaEvent, ReplicaFindings, ReplicaHandle},
+    data::store::DedupLimits,
+    engine::replica::{ReplicaEvent, ReplicaFindings, ReplicaHandle},
     replication::{
         AnnounceResult, LeaderDiscovery, NodeState,
         peer_link::{LinkError, PeerLink},
         retry_most_ms,
     },
-    secret::Secret,
-    store::DedupLimits,
+    storage::disk::Disk,
+    storage::file_header::DatabaseIdentity,
 };
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::mpsc;

@@ -1,12 +1,12 @@
 //! Threads for what may take long: one syncs the log, one writes snapshots.
 
 use crate::{
-    disk::Disk,
-    format::{DatabaseIdentity, FileError},
-    log::{FileCheck, FileCheckResult, LiveLogOffset, SyncJob},
-    metrics::NodeMetrics,
-    snapshot::{PublishedSnapshot, SnapshotJob},
-    store::{StateId, StoreReader},
+    base::metrics::NodeMetrics,
+    data::store::{StateId, StoreReader},
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileError},
+    storage::snapshot::{PublishedSnapshot, SnapshotJob},
+    storage::wal::{FileCheck, FileCheckResult, LiveLogOffset, SyncJob},
 };
 use std::{
     io,

@@ -9,16 +9,16 @@ use super::{
 };
 use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
+    base::clock::{Clock, LoggedClock},
+    base::metrics::NodeRole,
+    base::position::Position,
+    base::secret::Secret,
     client::WriteForwarder,
-    clock::{Clock, LoggedClock},
     config::NodeSettings,
-    disk::RealDisk,
-    local_replica::{FileFollower, FollowStep},
-    metrics::NodeRole,
-    position::Position,
+    engine::file_follower::{FileFollower, FollowStep},
+    engine::view::{DatabaseView, ServedDatabase},
     replication::{NodeId, NodeState, peer_link::PeerLink},
-    secret::Secret,
-    view::{DatabaseView, ServedDatabase},
+    storage::disk::RealDisk,
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::{

@@ -1,13 +1,13 @@
 //! A full sync: the leader's newest snapshot, loaded as it comes, and kept if this replica keeps files.
 
 use crate::{
-    disk::Disk,
-    failpoint,
-    format::DatabaseIdentity,
-    replica::LoadedSnapshot,
+    base::failpoint,
+    data::store::{DedupLimits, Store},
+    engine::replica::LoadedSnapshot,
     replication::peer_link::{LinkError, PeerLink, SnapshotDownload},
-    snapshot::{SnapshotLoader, received_snapshot_name},
-    store::{DedupLimits, Store},
+    storage::disk::Disk,
+    storage::file_header::DatabaseIdentity,
+    storage::snapshot::{SnapshotLoader, received_snapshot_name},
 };
 use std::time::Duration;
 

@@ -10,23 +10,23 @@ use super::{
 };
 use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
-    clock::{LoggedClock, LoggedTime, WallClock},
+    base::clock::{LoggedClock, LoggedTime, WallClock},
+    base::failpoint,
+    base::limits,
+    base::metrics::NodeRole,
     config::{Durability, NodeSettings},
-    disk::{DirectoryLock, Disk},
-    failpoint,
-    format::DatabaseIdentity,
-    leader::{
+    data::store::Store,
+    engine::leader::{
         AdmissionLimits, Leader, LeaderEvent, QueueLimits, StepDownGate, WriteReply, Writer, WriterSettings, close,
     },
-    limits,
-    manifest::Manifest,
-    metrics::NodeRole,
-    recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
+    engine::view::{DatabaseView, ServedDatabase},
     replication::{ElectedLeader, HistorySource, PeerRegistry, ReplicationBacklog, StartingNode},
-    snapshot::SnapshotSettings,
-    store::Store,
-    tokenizer::Analyzer,
-    view::{DatabaseView, ServedDatabase},
+    storage::disk::{DirectoryLock, Disk},
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::Manifest,
+    storage::recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
+    storage::snapshot::SnapshotSettings,
+    text::tokenizer::Analyzer,
 };
 use parking_lot::Mutex;
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
@@ -77,9 +77,8 @@ impl LeaderNode {
         let logged_clock = LoggedClock::of_a_leader(logged.get(), store.time_ms(), clock.wall(), now);
         logged.set(logged_clock);
         let view = Arc::new(DatabaseView::going_on(false, logged));
-        let last = store.mark().position;
+        let (last, epochs) = (store.mark().position, manifest.state.epochs.clone());
         let feed = Arc::new(ReplicationBacklog::new(last.sequence, limits::FEED_BYTES));
-        let epochs = manifest.state.epochs.clone();
         view.serve(ServedDatabase { identity, epochs: epochs.clone(), reader: store.reader() });
         let metrics = metrics(settings, NodeRole::Leader);
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };

@@ -1,6 +1,6 @@
 //! The clocks of the machine.
 
-use crate::clock::{Clock, Monotonic, WallClock};
+use crate::base::clock::{Clock, Monotonic, WallClock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Reads the clocks of the machine it runs on.

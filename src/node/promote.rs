@@ -2,10 +2,10 @@
 
 use super::random;
 use crate::{
-    failpoint,
-    replica::ReplicaHandle,
+    base::failpoint,
+    base::secret::Secret,
+    engine::replica::ReplicaHandle,
     replication::{AppendAnswer, ElectedLeader, Promotion, PromotionAction, PromotionCandidate, peer_link::PeerLink},
-    secret::Secret,
 };
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};

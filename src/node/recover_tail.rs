@@ -2,12 +2,12 @@
 
 use super::NodeError;
 use crate::{
-    recovery::RecoveredDatabase,
+    base::secret::Secret,
     replication::{
         AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal,
         peer_link::{LinkError, PeerLink},
     },
-    secret::Secret,
+    storage::recovery::RecoveredDatabase,
 };
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};

@@ -9,15 +9,15 @@ use super::{
     disk_workers::{DiskWorkers, SnapshotRequest, log_failure},
 };
 use crate::{
+    base::clock::{Clock, Monotonic},
+    base::failpoint,
+    base::limits,
+    base::metrics::NodeMetrics,
     client::WriteForwarder,
-    clock::{Clock, Monotonic},
-    failpoint,
-    format::DatabaseIdentity,
-    limits,
-    metrics::NodeMetrics,
-    replica::{InlineApply, Replica, ReplicaAction, ReplicaEvent, ReplicaHandle},
+    engine::replica::{InlineApply, Replica, ReplicaAction, ReplicaEvent, ReplicaHandle},
+    engine::view::ServedDatabase,
     replication::{AppendAnswer, ClusterMembers},
-    view::ServedDatabase,
+    storage::file_header::DatabaseIdentity,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -283,14 +283,14 @@ impl ReplicaState {
 mod tests {
     use super::*;
     use crate::{
+        base::position::{EpochTable, Position},
+        data::store::{DedupLimits, StateId},
+        engine::replica::{ReplicaFindings, ReplicaSettings},
+        engine::view::DatabaseView,
         node::MachineClock,
-        position::{EpochTable, Position},
-        replica::{ReplicaFindings, ReplicaSettings},
         replication::{AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, ReplicationBacklog},
-        snapshot::SnapshotSettings,
-        store::{DedupLimits, StateId},
-        tokenizer::Analyzer,
-        view::DatabaseView,
+        storage::snapshot::SnapshotSettings,
+        text::tokenizer::Analyzer,
     };
 
     /// A replica that holds nothing, and whose thread does not run.
@@ -309,8 +309,8 @@ mod tests {
             follower: ReplicaHandle::new(Arc::new(DatabaseView::new(true)), Arc::new(ReplicationBacklog::new(0, 0))),
             workers: None,
             metrics: Arc::new(NodeMetrics::new(
-                crate::metrics::NodeRole::MemoryReplica,
-                crate::metrics::NodeLimits::default(),
+                crate::base::metrics::NodeRole::MemoryReplica,
+                crate::base::metrics::NodeLimits::default(),
             )),
             orders,
             forward: WriteForwarder::new(None, || Ok(1)).expect("a client"),

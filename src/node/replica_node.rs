@@ -1,6 +1,6 @@
 //! A replica, built and closed.
 //!
-//! One thread applies what the leader sends (`memdb-replica`, `applying.rs`), one speaks to the leader where the
+//! One thread applies what the leader sends (`memdb-replica`, `replica_driver.rs`), one speaks to the leader where the
 //! replica has to begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
+    base::limits,
+    base::metrics::NodeRole,
     client::WriteForwarder,
     config::NodeSettings,
-    disk::{DirectoryLock, Disk},
-    limits,
-    manifest::Manifest,
-    metrics::NodeRole,
-    recovery,
-    replica::{Replica, ReplicaDirectory, ReplicaEvent, ReplicaFindings, ReplicaHandle, ReplicaSettings},
+    engine::replica::{Replica, ReplicaDirectory, ReplicaEvent, ReplicaFindings, ReplicaHandle, ReplicaSettings},
+    engine::view::DatabaseView,
     replication::{HistorySource, NodeId, PromotionCandidate, ReplicationBacklog},
-    snapshot::SnapshotSettings,
-    view::DatabaseView,
+    storage::disk::{DirectoryLock, Disk},
+    storage::manifest::Manifest,
+    storage::recovery,
+    storage::snapshot::SnapshotSettings,
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 

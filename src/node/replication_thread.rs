@@ -6,19 +6,19 @@
 
 use super::random;
 use crate::{
-    clock::{Clock, Monotonic},
-    disk::Disk,
-    format::DatabaseIdentity,
-    leader::{Leader, LeaderEvent},
-    limits,
-    manifest::Manifest,
-    position::{Epoch, EpochTable},
+    base::clock::{Clock, Monotonic},
+    base::limits,
+    base::position::{Epoch, EpochTable},
+    base::secret::Secret,
+    engine::leader::{Leader, LeaderEvent},
     replication::{
         AppendAnswer, ClusterMembers, LeaderState, NextSend, NodeId, NodeState, PeerEvent, PeerIndex, PeerRegistry,
         PeerReplication,
         peer_link::{LinkError, PeerLink},
     },
-    secret::Secret,
+    storage::disk::Disk,
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::Manifest,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;

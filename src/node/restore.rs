@@ -2,20 +2,20 @@
 
 use super::{NodeError, lock};
 use crate::{
-    disk::Disk,
-    format::{DatabaseIdentity, FileHeader, FileKind},
-    log::{AppendError, Log, RawRecord},
-    manifest::{Manifest, ManifestState},
-    position::{Epoch, Position, Sequence},
-    recovery,
+    base::position::{Epoch, Position, Sequence},
+    base::secret::Secret,
+    data::store::{DedupLimits, Store},
     replication::{
         AppendRequest,
         peer_link::{CONNECT_TIMEOUT, LinkError, PeerLink, SnapshotDownload},
     },
-    secret::Secret,
-    snapshot::{SnapshotLoader, received_snapshot_name},
-    store::{DedupLimits, Store},
-    tokenizer::Analyzer,
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileHeader, FileKind},
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery,
+    storage::snapshot::{SnapshotLoader, received_snapshot_name},
+    storage::wal::{AppendError, Log, RawRecord},
+    text::tokenizer::Analyzer,
 };
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -78,7 +78,7 @@ async fn fetch(
         },
         &store,
         Some(&temporary),
-        crate::limits::DEFAULT_SEGMENT_BYTES,
+        crate::base::limits::DEFAULT_SEGMENT_BYTES,
     )
     .map_err(|error| error.to_string())?;
     // No further than the node was at the begin: one that is written to has always more.

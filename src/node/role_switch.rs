@@ -7,13 +7,13 @@ use super::{
     CHANGE_GRACE, LeaderNode, MachineClock, NodeError, NodeResources, ReplicaNode, STOP_GRACE, promote::promote,
 };
 use crate::{
-    clock::Clock,
+    base::clock::Clock,
+    base::failpoint,
     config::{NodeSettings, StartRole},
-    disk::Disk,
-    failpoint,
-    leader::Successor,
-    manifest::Manifest,
+    engine::leader::Successor,
     replication::{ElectedLeader, leads_at_start},
+    storage::disk::Disk,
+    storage::manifest::Manifest,
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;

@@ -2,17 +2,17 @@
 
 use super::disk_workers::{DiskWorkers, SnapshotRequest, log_failure};
 use crate::{
-    clock::{Clock, Monotonic},
-    disk::Disk,
-    failpoint,
-    leader::{
+    base::clock::{Clock, Monotonic},
+    base::failpoint,
+    base::metrics::NodeMetrics,
+    base::position::Epoch,
+    engine::leader::{
         Leader, LeaderEvent, StepDownGate, StepDownReaction, Successor, WriteReply, WriteSubmission, Writer,
         WriterAction,
     },
-    manifest::Manifest,
-    metrics::NodeMetrics,
-    position::Epoch,
     replication::{AppendAnswer, AppendOutcome, AppendRequest, PeerEvent, peer_link::is_address},
+    storage::disk::Disk,
+    storage::manifest::Manifest,
 };
 use parking_lot::Mutex;
 use std::{collections::VecDeque, io, sync::Arc, thread::JoinHandle, time::Duration};
@@ -242,11 +242,11 @@ fn next_write(events: &mut VecDeque<LeaderEvent>) -> Option<WriteSubmission<Writ
 mod tests {
     use super::*;
     use crate::{
-        hash::WordHasher,
-        leader::{QueueLimits, WriteError},
+        base::hash::WordHasher,
+        data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+        engine::leader::{QueueLimits, WriteError},
+        engine::view::DatabaseView,
         replication::ReplicationBacklog,
-        tally::{WordCounts, WriteBatch, WriteOp},
-        view::DatabaseView,
     };
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Acknowledgement arithmetic: how far the replicas are, and what that means for a write. Pure.
 
-use crate::position::Sequence;
+use crate::base::position::Sequence;
 use std::collections::BTreeMap;
 
 /// A replica, as its leader counts them.

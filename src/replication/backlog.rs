@@ -1,8 +1,8 @@
 //! The newest records in memory, from which connected replicas are served.
 
 use crate::{
-    failpoint::{Defect, planted},
-    position::Sequence,
+    base::failpoint::{Defect, planted},
+    base::position::Sequence,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -2,11 +2,11 @@
 
 use super::{BacklogRead, ReplicationBacklog};
 use crate::{
-    disk::Disk,
-    format::{DatabaseIdentity, FileError},
-    limits,
-    log::{self, LogTail},
-    position::Sequence,
+    base::limits,
+    base::position::Sequence,
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileError},
+    storage::wal::{self, LogTail},
 };
 use bytes::Bytes;
 
@@ -66,7 +66,7 @@ impl PeerCatchUp {
     ) -> Result<CatchUpRecords, FileError> {
         let mut tail = match self.tail.take() {
             Some((at, tail)) if at == after => tail,
-            _ => match log::place_after(disk, identity, after)? {
+            _ => match wal::place_after(disk, identity, after)? {
                 Some((place, _)) => LogTail::open(disk, *identity, place)?,
                 None => return Ok(CatchUpRecords::NeedSnapshot),
             },

@@ -4,7 +4,7 @@
 //! and, where that one does not take the announcement, to all other nodes that it knows, in turn. A node that follows
 //! somebody itself sends it on to its own leader.
 
-use crate::limits;
+use crate::base::limits;
 
 /// Announcements that follow each other at once because each sends on to another. Nodes that follow each other would go
 /// on for ever.

@@ -2,9 +2,9 @@
 
 use super::{ClusterMembers, NodeId, NodeState};
 use crate::{
-    format::DatabaseIdentity,
-    position::{Epoch, EpochTable, Position},
-    store::StateId,
+    base::position::{Epoch, EpochTable, Position},
+    data::store::StateId,
+    storage::file_header::DatabaseIdentity,
 };
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub fn classify_follower(hello: &NodeState, lead: &LeaderState) -> CatchUpPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::Analyzer;
+    use crate::text::tokenizer::Analyzer;
 
     fn lead() -> LeaderState {
         let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };

@@ -2,10 +2,10 @@
 
 use super::{BacklogRead, CatchUpRecords, PeerCatchUp, ReplicationBacklog};
 use crate::{
-    disk::{Disk, DiskFile},
-    format::{DatabaseIdentity, FileError},
-    position::Sequence,
-    snapshot,
+    base::position::Sequence,
+    storage::disk::{Disk, DiskFile},
+    storage::file_header::{DatabaseIdentity, FileError},
+    storage::snapshot,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl HistorySource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::Analyzer;
+    use crate::text::tokenizer::Analyzer;
 
     #[test]
     fn an_answer_holds_many_offers_and_is_bounded() {
@@ -114,7 +114,7 @@ mod tests {
         }
         let identity = DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
         let directory = tempfile::tempdir().expect("a directory");
-        let disk: Arc<dyn Disk> = Arc::new(crate::disk::RealDisk::at(directory.path()));
+        let disk: Arc<dyn Disk> = Arc::new(crate::storage::disk::RealDisk::at(directory.path()));
         for disk in [None, Some(disk)] {
             let archive = HistorySource::new(disk, Arc::clone(&feed));
             let given = |after| archive.records(after, 12, &identity).expect("in memory").map(|records| records.len());

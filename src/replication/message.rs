@@ -4,11 +4,11 @@
 //! allocates for more than was received.
 
 use crate::{
-    format::{self, DatabaseIdentity},
-    limits,
-    position::{Epoch, EpochTable, Position, Sequence},
-    store::StateId,
-    tokenizer::Analyzer,
+    base::limits,
+    base::position::{Epoch, EpochTable, Position, Sequence},
+    data::store::StateId,
+    storage::file_header::{self, DatabaseIdentity},
+    text::tokenizer::Analyzer,
 };
 use bincode::{BorrowDecode, Decode, Encode, config};
 
@@ -149,7 +149,7 @@ impl<'a> AppendRequest<'a> {
             members: self.members.clone(),
         };
         let mut bytes = Vec::with_capacity(128);
-        format::encode_into(&head, &mut bytes);
+        file_header::encode_into(&head, &mut bytes);
         bytes
     }
 
@@ -214,7 +214,7 @@ impl NodeState {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        format::encode_into(&(VERSION, self), &mut bytes);
+        file_header::encode_into(&(VERSION, self), &mut bytes);
         bytes
     }
 
@@ -262,7 +262,7 @@ impl AppendAnswer {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        format::encode_into(&(VERSION, self), &mut bytes);
+        file_header::encode_into(&(VERSION, self), &mut bytes);
         bytes
     }
 

@@ -1,20 +1,20 @@
 //! A leader's side of one replica: one exchange in flight, and what it learns from the answers.
 //!
 //! A state machine. Its owner asks [`PeerReplication::next_send`] what to do, sends the offer, and reports back by
-//! [`PeerReplication::answered`] or [`PeerReplication::failed`]. While an offer is under way, the next records gather in the feed and go
-//! out together with the next one.
+//! [`PeerReplication::answered`] or [`PeerReplication::failed`]. While an offer is under way, the next records gather
+//! in the feed and go out together with the next one.
 
 use super::{
     AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, CatchUpPlan, CatchUpRecords, ClusterMembers,
     LeaderState, NodeId, NodeState, PeerCatchUp, PeerProgress, ReplicationBacklog, follower_check::classify_follower,
 };
 use crate::{
-    clock::Monotonic,
-    disk::Disk,
-    failpoint::{Defect, planted},
-    format::FileError,
-    limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
-    position::{Epoch, EpochTable, Position, PositionToken, Sequence},
+    base::clock::Monotonic,
+    base::failpoint::{Defect, planted},
+    base::limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
+    base::position::{Epoch, EpochTable, Position, PositionToken, Sequence},
+    storage::disk::Disk,
+    storage::file_header::FileError,
 };
 use bytes::Bytes;
 use std::sync::Arc;

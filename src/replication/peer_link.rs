@@ -4,9 +4,9 @@ mod append_connection;
 
 use super::{AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE};
 use crate::{
-    limits,
-    position::{Epoch, PositionToken, Sequence},
-    secret::Secret,
+    base::limits,
+    base::position::{Epoch, PositionToken, Sequence},
+    base::secret::Secret,
 };
 use append_connection::{AppendConnection, HttpResponse};
 use bytes::Bytes;

@@ -16,10 +16,10 @@ use super::{
     promotion_check::check_promotion,
 };
 use crate::{
-    failpoint::{Defect, planted},
-    format::DatabaseIdentity,
-    limits,
-    position::{Epoch, Position},
+    base::failpoint::{Defect, planted},
+    base::limits,
+    base::position::{Epoch, Position},
+    storage::file_header::DatabaseIdentity,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
     use crate::{
         replication::{AppendCommand, AppendOutcome},
-        tokenizer::Analyzer,
+        text::tokenizer::Analyzer,
     };
 
     const IDENTITY: DatabaseIdentity =

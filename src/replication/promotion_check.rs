@@ -11,8 +11,8 @@
 
 use super::{AppendAnswer, AppendOutcome, NodeState};
 use crate::{
-    failpoint::{Defect, planted},
-    position::{Epoch, Position},
+    base::failpoint::{Defect, planted},
+    base::position::{Epoch, Position},
 };
 
 /// Epochs to draw from where somebody was not asked. A restart of a leader takes the next one.
@@ -66,7 +66,8 @@ pub enum PromotionRefusal {
 ///
 /// # Errors
 /// [`PromotionRefusal::Unfit`] if this node holds no database, not its leader's history, or no files. Unless forced,
-/// [`PromotionRefusal::Ahead`] if another has records that this one lacks, and [`PromotionRefusal::Silent`] if one did not answer.
+/// [`PromotionRefusal::Ahead`] if another has records that this one lacks, and [`PromotionRefusal::Silent`] if one did
+/// not answer.
 pub fn check_promotion(
     me: &NodeState,
     others: &[PolledNode],

@@ -4,11 +4,11 @@
 
 use super::NodeState;
 use crate::{
-    failpoint::{Defect, planted},
-    format::DatabaseIdentity,
-    log::{RawRecord, RecordError},
-    position::Epoch,
-    store::Store,
+    base::failpoint::{Defect, planted},
+    base::position::Epoch,
+    data::store::Store,
+    storage::file_header::DatabaseIdentity,
+    storage::wal::{RawRecord, RecordError},
 };
 use std::cmp::Reverse;
 
@@ -55,8 +55,8 @@ pub enum AppendTailError {
 /// Applies whole records that go on with what the store has; gives how many.
 ///
 /// # Errors
-/// [`AppendTailError`] if the records cannot be decoded, do not continue this history, or lead to another digest than they
-/// state.
+/// [`AppendTailError`] if the records cannot be decoded, do not continue this history, or lead to another digest than
+/// they state.
 pub fn append_tail(
     store: &mut Store,
     identity: &DatabaseIdentity,
@@ -86,13 +86,13 @@ pub fn append_tail(
 mod tests {
     use super::*;
     use crate::{
-        clock::LoggedTime,
-        disk::RealDisk,
-        log::Log,
-        position::Position,
-        record::{NamespaceChange, RecordBody, WordCount},
-        store::{DedupLimits, StateId},
-        tokenizer::Analyzer,
+        base::clock::LoggedTime,
+        base::position::Position,
+        data::record::{NamespaceChange, RecordBody, WordCount},
+        data::store::{DedupLimits, StateId},
+        storage::disk::RealDisk,
+        storage::wal::Log,
+        text::tokenizer::Analyzer,
     };
     use std::sync::Arc;
 

@@ -6,17 +6,17 @@
 //! and refused.
 //!
 //! The owner carries out each [`TailAction`], in any order and at any pace, and reports what came of it. What is right
-//! to take from whom is decided in `take_back.rs`.
+//! to take from whom is decided in `tail_plan.rs`.
 
 use super::{
     AppendAnswer, AppendRequest, AppendTailError, ElectedLeader, NodeState, TailRecoveryPlan, append_tail,
     missing_tail, plan,
 };
 use crate::{
-    limits,
-    manifest::Manifest,
-    position::{Epoch, Position, Sequence},
-    recovery::RecoveredDatabase,
+    base::limits,
+    base::position::{Epoch, Position, Sequence},
+    storage::manifest::Manifest,
+    storage::recovery::RecoveredDatabase,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;

@@ -9,8 +9,8 @@
 mod rules;
 
 use memdb::{
-    leader::AckLevel,
-    position::{EpochTable, Position, PositionStatus, Sequence},
+    base::position::{EpochTable, Position, PositionStatus, Sequence},
+    engine::leader::AckLevel,
 };
 use std::{
     collections::{BTreeMap, HashMap},

@@ -7,8 +7,8 @@ mod history;
 
 use history::{Broken, Checked, History, Rule, Seen, WriteId};
 use memdb::{
-    leader::AckLevel,
-    position::{EpochTable, Position},
+    base::position::{EpochTable, Position},
+    engine::leader::AckLevel,
 };
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The rules, each a pass over what is sorted by time or by position.
 
 use super::{History, Last, Outcome, Read, Time, Word, Write};
-use memdb::position::Sequence;
+use memdb::base::position::Sequence;
 use std::{cmp::Ordering, fmt};
 
 /// What a history may break.

@@ -6,12 +6,12 @@ use crate::{
     network::Place,
 };
 use memdb::{
-    position::Epoch,
-    recovery,
+    base::position::Epoch,
     replication::{
         AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ElectedLeader, NodeId, NodeState, Promotion,
         PromotionAction, PromotionCandidate,
     },
+    storage::recovery,
 };
 use std::collections::BTreeMap;
 

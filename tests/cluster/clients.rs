@@ -6,8 +6,8 @@ use crate::{
     network::{PLACES, Place},
 };
 use memdb::{
-    leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission},
-    position::{Position, PositionStatus},
+    base::position::{Position, PositionStatus},
+    engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission},
 };
 use std::collections::BTreeMap;
 

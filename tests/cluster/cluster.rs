@@ -14,11 +14,11 @@ use crate::{
     witness::Witness,
 };
 use memdb::{
-    format::DatabaseIdentity,
-    leader::{AckLevel, AdmissionLimits, WriteError, WriteReceipt, WriterSettings},
-    position::{Epoch, Position},
-    snapshot::SnapshotSettings,
-    store::DedupLimits,
+    base::position::{Epoch, Position},
+    data::store::DedupLimits,
+    engine::leader::{AckLevel, AdmissionLimits, WriteError, WriteReceipt, WriterSettings},
+    storage::file_header::DatabaseIdentity,
+    storage::snapshot::SnapshotSettings,
 };
 use std::collections::BTreeMap;
 use testkit::Random;

@@ -10,18 +10,18 @@ use crate::{
     network::{Packet, Place, Way},
 };
 use memdb::{
-    disk::{Disk, DiskFile, temporary_name},
-    format::{DatabaseIdentity, FileError, SNAPSHOT_PREFIX},
-    log,
-    position::{EpochTable, Position},
-    recovery,
-    replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    base::position::{EpochTable, Position},
+    data::store::{DedupLimits, StateId, Store, StoreReader},
+    engine::replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
     replication::{
         AnnounceResult, AppendAnswer, AppendOutcome, AppendRequest, ClusterMembers, HistorySource, LeaderDiscovery,
         ReplicationBacklog, SnapshotOffer, SnapshotUpload, has_promised,
     },
-    snapshot::{JobStep, SnapshotJob, SnapshotLoader, SnapshotSettings},
-    store::{DedupLimits, StateId, Store, StoreReader},
+    storage::disk::{Disk, DiskFile, temporary_name},
+    storage::file_header::{DatabaseIdentity, FileError, SNAPSHOT_PREFIX},
+    storage::recovery,
+    storage::snapshot::{JobStep, SnapshotJob, SnapshotLoader, SnapshotSettings},
+    storage::wal,
 };
 use std::{collections::VecDeque, io, sync::Arc};
 
@@ -38,7 +38,7 @@ pub struct Following {
     pub view: Option<(EpochTable, StoreReader)>,
     pub ready: bool,
     /// Syncs that are asked for, each with its result once it has run, in their order.
-    syncs: VecDeque<(log::SyncJob, Option<io::Result<()>>)>,
+    syncs: VecDeque<(wal::SyncJob, Option<io::Result<()>>)>,
     snapshot: Option<SnapshotJob>,
     load: Option<Load>,
     /// A snapshot is loaded, and waits until the own one is written.

@@ -11,20 +11,20 @@ use crate::{
     truth::Entry,
 };
 use memdb::{
-    clock::LoggedClock,
-    disk::Disk,
-    format::DatabaseIdentity,
-    hash::WordHasher,
-    leader::{AckLevel, StepDownGate, WriteError, WriteSubmission, Writer, WriterAction, close},
-    log,
-    manifest::{Manifest, ManifestState},
-    position::{Epoch, EpochTable, Position, Sequence},
-    recovery::WritableDatabase,
+    base::clock::LoggedClock,
+    base::hash::WordHasher,
+    base::position::{Epoch, EpochTable, Position, Sequence},
+    data::counts::word_counts::WriteBatch,
+    data::store::StoreReader,
+    engine::leader::{AckLevel, StepDownGate, WriteError, WriteSubmission, Writer, WriterAction, close},
     replication::{ClusterMembers, HistorySource, LeaderState, NodeId, ReplicationBacklog},
-    snapshot::{JobStep, SnapshotJob},
-    store::StoreReader,
-    tally::WriteBatch,
-    tokenizer::Analyzer,
+    storage::disk::Disk,
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery::WritableDatabase,
+    storage::snapshot::{JobStep, SnapshotJob},
+    storage::wal,
+    text::tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
 
@@ -42,7 +42,7 @@ pub struct Leading {
     pub queue: Vec<WriteSubmission<usize>>,
     /// What the Writer wants done and its thread has not come to yet.
     pub wanted: Vec<WriterAction<usize>>,
-    sync: Option<(log::SyncJob, Option<io::Result<()>>)>,
+    sync: Option<(wal::SyncJob, Option<io::Result<()>>)>,
     snapshot: Option<SnapshotJob>,
     pub synced_upto: Sequence,
     wants_durable: bool,

@@ -7,8 +7,8 @@ use crate::{
     network::Place,
 };
 use memdb::{
-    disk::{Disk, DiskFile},
-    local_replica::{FileFollower, FollowStep},
+    engine::file_follower::{FileFollower, FollowStep},
+    storage::disk::{Disk, DiskFile},
 };
 use parking_lot::Mutex;
 use std::{io, sync::Arc};

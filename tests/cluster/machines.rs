@@ -10,13 +10,13 @@ use crate::{
     starting::Starting,
 };
 use memdb::{
-    clock::{LoggedClock, Monotonic, WallClock},
-    format::FileError,
-    manifest::Manifest,
-    position::{Epoch, EpochTable, Position, Sequence},
-    recovery::RecoveryError,
+    base::clock::{LoggedClock, Monotonic, WallClock},
+    base::position::{Epoch, EpochTable, Position, Sequence},
+    data::store::StoreReader,
     replication::leads_at_start,
-    store::StoreReader,
+    storage::file_header::FileError,
+    storage::manifest::Manifest,
+    storage::recovery::RecoveryError,
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};

@@ -48,7 +48,7 @@ mod witness;
 
 use bug::Bug;
 use cluster::Cluster;
-use memdb::failpoint::Defect as Core;
+use memdb::base::failpoint::Defect as Core;
 use run::{Plant, Ran, Suite, Task, guarded};
 
 const SUITE: Suite<Bug> = Suite {
@@ -164,7 +164,7 @@ fn the_rules_of_the_clients_find_bugs_alone() {
             Plant::Core(bug) => (Some(bug), None),
             Plant::Played(bug) => (None, Some(bug)),
         };
-        let _planted = memdb::failpoint::plant(core);
+        let _planted = memdb::base::failpoint::plant(core);
         let mut cluster = Cluster::new(&Task { seed, schedule: &schedule, bug, lines });
         cluster.truth.is_blind = true;
         let wrong = guarded(|| cluster.run()).err().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A leader's side of each replica: a sender, and what it has told. What `src/node/replicating.rs` does, a step at a
-//! time.
+//! A leader's side of each replica: a sender, and what it has told. What `src/node/replication_thread.rs` does, a step
+//! at a time.
 
 use crate::{
     bug::Bug,
@@ -8,13 +8,13 @@ use crate::{
     network::{Packet, Place, Way},
 };
 use memdb::{
-    clock::Monotonic,
-    leader::StepDownReaction,
-    position::{Position, Sequence},
+    base::clock::Monotonic,
+    base::position::{Position, Sequence},
+    data::store::StateId,
+    engine::leader::StepDownReaction,
     replication::{
         AnnounceResult, AppendAnswer, AppendOutcome, AppendRequest, NextSend, PeerEvent, PeerProgress, PeerReplication,
     },
-    store::StateId,
 };
 
 /// A replica that is served.

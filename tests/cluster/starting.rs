@@ -12,10 +12,10 @@ use crate::{
 };
 use bytes::Bytes;
 use memdb::{
-    disk::Disk,
-    position::Position,
-    recovery::{self, RecoveredDatabase},
+    base::position::Position,
     replication::{AppendAnswer, NodeId, NodeState, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
+    storage::disk::Disk,
+    storage::recovery::{self, RecoveredDatabase},
 };
 use std::{collections::BTreeMap, sync::Arc};
 

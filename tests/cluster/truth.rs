@@ -8,8 +8,8 @@ use crate::{
     model::State,
 };
 use memdb::{
-    position::{Epoch, EpochTable, Position, PositionStatus, Sequence},
-    store::{DedupLimits, StoreReader},
+    base::position::{Epoch, EpochTable, Position, PositionStatus, Sequence},
+    data::store::{DedupLimits, StoreReader},
 };
 use std::collections::{BTreeMap, BTreeSet};
 

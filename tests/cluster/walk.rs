@@ -7,7 +7,7 @@ use crate::{
     network::Place,
     run::{Lines, Task, schedule::Schedule},
 };
-use memdb::leader::AckLevel;
+use memdb::engine::leader::AckLevel;
 use testkit::{Random, number_from};
 
 /// The nodes that take part: the first is started as a leader, the others as its replicas.

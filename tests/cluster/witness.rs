@@ -13,10 +13,10 @@ use crate::{
     texts::lines_of,
 };
 use memdb::{
-    leader::{AckLevel, WriteError, WriteReceipt},
-    position::{EpochTable, Position, PositionStatus},
-    store::StoreReader,
-    tally::{IdempotencyKey, WriteOp},
+    base::position::{EpochTable, Position, PositionStatus},
+    data::counts::word_counts::{IdempotencyKey, WriteOp},
+    data::store::StoreReader,
+    engine::leader::{AckLevel, WriteError, WriteReceipt},
 };
 use std::collections::BTreeMap;
 

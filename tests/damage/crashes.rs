@@ -6,10 +6,10 @@ use crate::{
     start,
 };
 use memdb::{
-    disk::{Disk, DiskFile},
-    format::{FILE_HEADER_BYTES, MANIFEST},
-    repair::plan,
-    store::DedupLimits,
+    data::store::DedupLimits,
+    storage::disk::{Disk, DiskFile},
+    storage::file_header::{FILE_HEADER_BYTES, MANIFEST},
+    storage::repair::plan,
 };
 use std::{
     io,

@@ -2,18 +2,18 @@
 
 use crate::memory::Files;
 use memdb::{
-    clock::{LoggedClock, Monotonic, WallClock},
-    disk::{Disk, RealDisk},
-    format::DatabaseIdentity,
-    hash::fingerprint,
-    leader::{AckLevel, WriteSubmission, Writer, WriterAction, WriterSettings, close},
-    manifest::Manifest,
-    position::Sequence,
-    recovery::{WritableDatabase, look},
-    snapshot::{SnapshotJob, SnapshotSettings},
-    store::{DedupEntry, DedupLimits, Store},
-    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
-    tokenizer::Analyzer,
+    base::clock::{LoggedClock, Monotonic, WallClock},
+    base::hash::fingerprint,
+    base::position::Sequence,
+    data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    data::store::{DedupEntry, DedupLimits, Store},
+    engine::leader::{AckLevel, WriteSubmission, Writer, WriterAction, WriterSettings, close},
+    storage::disk::{Disk, RealDisk},
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::Manifest,
+    storage::recovery::{WritableDatabase, look},
+    storage::snapshot::{SnapshotJob, SnapshotSettings},
+    text::tokenizer::Analyzer,
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

@@ -7,14 +7,14 @@ use crate::{
     start,
 };
 use memdb::{
-    disk::Disk,
-    format::{DatabaseIdentity, FileError, MANIFEST},
-    log::{Log, LogTail, RawRecord, place_after},
-    manifest::{Manifest, ManifestState},
-    position::{Position, Sequence},
-    recovery::{RecoveryError, WritableDatabase, adopt, begin_epoch, look_follower, standing_at},
-    snapshot::{SnapshotLoader, snapshots},
-    store::{DedupLimits, Store},
+    base::position::{Position, Sequence},
+    data::store::{DedupLimits, Store},
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileError, MANIFEST},
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery::{RecoveryError, WritableDatabase, adopt, begin_epoch, look_follower, standing_at},
+    storage::snapshot::{SnapshotLoader, snapshots},
+    storage::wal::{Log, LogTail, RawRecord, place_after},
 };
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ struct Follower {
 }
 
 fn read(disk: &dyn Disk, name: &str) -> Vec<u8> {
-    memdb::disk::read_all(&*disk.open(name).expect("there"), 1 << 20).expect("readable")
+    memdb::storage::disk::read_all(&*disk.open(name).expect("there"), 1 << 20).expect("readable")
 }
 
 impl Follower {
@@ -69,7 +69,7 @@ impl Follower {
     fn stand(&mut self) {
         let (mark, state) = (self.store.mark(), &self.manifest.state);
         let position = standing_at(mark.position, state.epoch, &state.epochs);
-        self.store.set_state_id(memdb::store::StateId { position, ..mark }, self.store.time_ms());
+        self.store.set_state_id(memdb::data::store::StateId { position, ..mark }, self.store.time_ms());
     }
 
     /// Takes the leader's records up to one of them, as they are in its log.
@@ -256,12 +256,17 @@ fn a_directory_without_a_manifest_is_empty_whatever_else_is_there() {
 #[test]
 fn what_a_full_sync_has_left_is_no_new_database_for_a_leader() {
     let directory = tempfile::TempDir::new().expect("a directory");
-    let disk = memdb::disk::RealDisk::new(directory.path()).expect("a directory");
-    let new =
-        DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: memdb::tokenizer::Analyzer::Standard, hash_seed: 9 };
+    let disk = memdb::storage::disk::RealDisk::new(directory.path()).expect("a directory");
+    let new = DatabaseIdentity {
+        database_id: 7,
+        shard_id: 0,
+        analyzer: memdb::text::tokenizer::Analyzer::Standard,
+        hash_seed: 9,
+    };
     disk.create(TEMPORARY).expect("made");
-    let refused = memdb::recovery::look(&disk, new, DedupLimits::default()).map(|_| ()).expect_err("a sync began here");
+    let refused =
+        memdb::storage::recovery::look(&disk, new, DedupLimits::default()).map(|_| ()).expect_err("a sync began here");
     assert!(refused.to_string().contains("a full sync was not finished"), "{refused}");
     disk.remove(TEMPORARY).expect("removed");
-    assert!(memdb::recovery::look(&disk, new, DedupLimits::default()).expect("nothing is there").new);
+    assert!(memdb::storage::recovery::look(&disk, new, DedupLimits::default()).expect("nothing is there").new);
 }

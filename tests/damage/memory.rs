@@ -1,6 +1,6 @@
 //! A directory in memory: a copy of real files that a test may spoil, thousands of times a second.
 
-use memdb::disk::{Disk, DiskFile};
+use memdb::storage::disk::{Disk, DiskFile};
 use std::{
     collections::BTreeMap,
     io,

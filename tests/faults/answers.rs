@@ -5,7 +5,7 @@ use crate::{
     fake::{Line, impostor},
     web::{Answer, post, posted, read, update},
 };
-use memdb::limits::MAX_GIVEN_COUNT;
+use memdb::base::limits::MAX_GIVEN_COUNT;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -220,7 +220,7 @@ impl Node {
         self.start_to_die(at)
     }
 
-    /// Starts it again with a place at which it is to die (`src/failpoint.rs`); `false` if it has died before it
+    /// Starts it again with a place at which it is to die (`src/base/failpoint.rs`); `false` if it has died before it
     /// served.
     pub fn start_to_die(&mut self, at: &str) -> bool {
         let mut start = self.start.clone();

@@ -10,8 +10,8 @@ use crate::{
 };
 use checker::{Checked, History, Seen, WriteId};
 use memdb::{
-    leader::AckLevel,
-    position::{Position, PositionToken},
+    base::position::{Position, PositionToken},
+    engine::leader::AckLevel,
 };
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use reqwest::blocking::{Client, RequestBuilder, Response};

@@ -10,7 +10,7 @@ use crate::{
     starved::{run, skipped},
     web::{Counts, until},
 };
-use memdb::position::Position;
+use memdb::base::position::Position;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 

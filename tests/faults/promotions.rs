@@ -7,9 +7,9 @@ use crate::{
     web::{Counts, new_client, until},
 };
 use memdb::{
-    failpoint::{PLACES_OF_A_CANDIDATE, PLACES_OF_A_LEADER_THAT_GOES},
-    leader::AckLevel,
-    position::Position,
+    base::failpoint::{PLACES_OF_A_CANDIDATE, PLACES_OF_A_LEADER_THAT_GOES},
+    base::position::Position,
+    engine::leader::AckLevel,
 };
 use std::time::{Duration, Instant};
 use tempfile::TempDir;

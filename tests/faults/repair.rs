@@ -7,8 +7,8 @@ use crate::{
     web::{Counts, new_client, posted, until},
 };
 use memdb::{
-    limits::MAX_REPLICAS,
-    position::Position,
+    base::limits::MAX_REPLICAS,
+    base::position::Position,
     replication::{HELLO_TYPE, NodeState},
 };
 use rustix::process::Signal;

@@ -10,7 +10,7 @@ use crate::{
     load::{Load, Rate, status_of},
     web::{Counts, new_client, until},
 };
-use memdb::position::{Position, PositionToken};
+use memdb::base::position::{Position, PositionToken};
 use rustix::process::Signal;
 use std::{
     fmt::Write as _,

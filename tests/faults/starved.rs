@@ -5,7 +5,7 @@ use crate::{
     load::checker::History,
     web::{Answer, new_client, post, read, status, until},
 };
-use memdb::{leader::AckLevel, position::PositionToken};
+use memdb::{base::position::PositionToken, engine::leader::AckLevel};
 use rustix::process::Signal;
 use std::{
     io::Write,

@@ -1,6 +1,6 @@
 //! Kill loops: nodes of a cluster under load are killed, stopped and frozen at random moments and at every place of
-//! `src/failpoint.rs`, while writers write at every level and readers look on. After each round all is equal, and the
-//! checker finds nothing lost, doubled, seen in part, or seen too late.
+//! `src/base/failpoint.rs`, while writers write at every level and readers look on. After each round all is equal, and
+//! the checker finds nothing lost, doubled, seen in part, or seen too late.
 //!
 //! No process that is killed may lose what the system has taken, so here nothing acknowledged is lost at any level.
 
@@ -9,7 +9,7 @@ use crate::{
     load::{Load, Rate},
     web::{Counts, counts, posted, until},
 };
-use memdb::failpoint::{PLACES_OF_A_LEADER, PLACES_OF_A_REPLICA};
+use memdb::base::failpoint::{PLACES_OF_A_LEADER, PLACES_OF_A_REPLICA};
 use rustix::process::Signal;
 use std::{
     collections::BTreeMap,

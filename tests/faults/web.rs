@@ -1,6 +1,6 @@
 //! What clients send, and what they are told.
 
-use memdb::position::PositionToken;
+use memdb::base::position::PositionToken;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::{

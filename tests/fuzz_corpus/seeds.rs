@@ -2,13 +2,13 @@
 
 use crate::targets::seal::IDENTITY;
 use memdb::{
-    format::{FILE_HEADER_BYTES, encode_into},
-    log::{RECORD_HEADER_BYTES, RawRecord},
-    manifest::Manifest,
-    position::{EpochTable, Position},
-    record::{KeyedWrite, NamespaceChange, RecordBody, WordCount},
+    base::position::{EpochTable, Position},
+    data::record::{KeyedWrite, NamespaceChange, RecordBody, WordCount},
+    data::store::StateId,
     replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, NodeState},
-    store::StateId,
+    storage::file_header::{FILE_HEADER_BYTES, encode_into},
+    storage::manifest::Manifest,
+    storage::wal::{RECORD_HEADER_BYTES, RawRecord},
 };
 
 const LOG: &[u8] = include_bytes!("../golden/log-v1");

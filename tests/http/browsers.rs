@@ -6,7 +6,7 @@ use crate::{
 };
 use memdb::{
     api::http::{ApiContext, BrowserPolicy, HttpServer, HttpSettings},
-    origin::CorsOrigins,
+    base::web_origin::CorsOrigins,
 };
 use std::{
     io::{Read, Write},

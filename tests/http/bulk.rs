@@ -6,8 +6,8 @@ use crate::{
 };
 use memdb::{
     api::http::HttpSettings,
-    limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
-    tally::{WordCounts, WriteBatch, WriteOp},
+    base::limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
+    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
 };
 
 fn bulk(wire: &mut Wire, head: &str, body: impl AsRef<[u8]>) -> Answer {

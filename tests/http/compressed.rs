@@ -4,7 +4,7 @@ use crate::{
     node::{Node, settings},
     wire::{Answer, Wire},
 };
-use memdb::{api::http::HttpSettings, limits};
+use memdb::{api::http::HttpSettings, base::limits};
 use std::io::Write;
 
 const CODINGS: [&str; 2] = ["gzip", "zstd"];

@@ -7,13 +7,13 @@ use crate::{
 };
 use memdb::{
     api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ServingRole},
+    base::metrics::{NodeLimits, NodeMetrics, NodeRole},
+    base::position::Position,
     client::WriteForwarder,
     config,
-    metrics::{NodeLimits, NodeMetrics, NodeRole},
+    engine::view::DatabaseView,
     node::{LeaderNode, ReplicaNode},
-    position::Position,
     replication::PeerStatus,
-    view::DatabaseView,
 };
 use std::{
     collections::BTreeSet,

@@ -7,7 +7,7 @@ use crate::{
 };
 use memdb::{
     api::http::{ApiContext, HttpServer, HttpSettings},
-    metrics::{NodeLimits, NodeMetrics, NodeRole},
+    base::metrics::{NodeLimits, NodeMetrics, NodeRole},
 };
 use proptest::prelude::*;
 use std::{

@@ -2,17 +2,17 @@
 
 use memdb::{
     api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ServingRole},
-    clock::{LoggedClock, Monotonic, WallClock},
-    disk::{Disk, RealDisk},
-    format::DatabaseIdentity,
-    leader::{AckLevel, Leader, LeaderEvent, QueueLimits, Writer, WriterAction, WriterSettings},
-    limits,
-    metrics::{NodeLimits, NodeMetrics, NodeRole},
-    recovery,
+    base::clock::{LoggedClock, Monotonic, WallClock},
+    base::limits,
+    base::metrics::{NodeLimits, NodeMetrics, NodeRole},
+    data::store::DedupLimits,
+    engine::leader::{AckLevel, Leader, LeaderEvent, QueueLimits, Writer, WriterAction, WriterSettings},
+    engine::view::{DatabaseView, ServedDatabase},
     replication::{HistorySource, PeerRegistry, ReplicationBacklog},
-    store::DedupLimits,
-    tokenizer::Analyzer,
-    view::{DatabaseView, ServedDatabase},
+    storage::disk::{Disk, RealDisk},
+    storage::file_header::DatabaseIdentity,
+    storage::recovery,
+    text::tokenizer::Analyzer,
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -144,7 +144,7 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, 
     (leader, HistorySource::new(Some(disk), feed), thread)
 }
 
-fn write(leader: &Leader, mut writer: Writer<memdb::leader::WriteReply>, hold: &Mutex<()>) {
+fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>, hold: &Mutex<()>) {
     let (mut events, mut actions) = (VecDeque::new(), Vec::new());
     loop {
         drop(hold.lock());

@@ -4,7 +4,7 @@ use crate::{
     node::{Node, settings},
     wire::Wire,
 };
-use memdb::leader::Successor;
+use memdb::engine::leader::Successor;
 
 #[test]
 fn posted_words_are_counted_and_read_back() {

@@ -1,8 +1,8 @@
 //! A Writer and readers of one store, in every order that the memory model allows (loom).
 //!
-//! `store` and `words` beside this file are links to the sources under `src`: the same text, compiled over the modelled
-//! atomics of `atomics.rs`. So what is run here is [`store::Store::apply`] and [`store::Reader::read`] themselves, with
-//! the gate, the cells, the indexes and the arenas, not a copy of their protocol.
+//! `data/store` and `data/counts/index` beside this file are links to the sources under `src`: the same text, compiled
+//! over the modelled atomics of `base/atomics.rs`. So what is run here is `Store::apply` and `StoreReader::read`
+//! themselves, with the gate, the cells, the indexes and the arenas, not a copy of their protocol.
 //!
 //! All orders with up to [`PREEMPTIONS`] switches away from a thread that could go on; which store a load sees is not
 //! bounded. More of them: `make interleavings PREEMPTIONS=3`.
@@ -12,34 +12,46 @@
 //! future, which the memory model has and loom has not. For these a reader leaves a [`Trace`] of what it does inside.
 //!
 //! That it can fail: the tests of faults plant weaker orderings, or no wait, for good. By hand, in the sources, these
-//! were noticed (21 November 2026): in `gate.rs` the mark `Release`, the side read `Acquire` or before the mark, no
-//! fence at a first visit, the flip `Release`, no fence behind it, the look at a slot or the wait `Relaxed`, no wait,
-//! leaving `Relaxed`, a look from outside that begins `Relaxed`, has no fence or is not checked; in `store.rs` the flip
-//! before the first pass, before the mark or left out, both marks or the fold before it, names shown on both sides at
-//! once, counts set on the side that is read; in `words` an entry published or found `Relaxed`, a cell of a large count
-//! stored or read `Relaxed` or stored before its pair, the wrong side in flight, no fold. A look at a slot that is
-//! `Acquire` is noticed too, though C++ would allow it behind the fence: loom orders such a fence with fences only.
+//! were noticed (21 November 2026): in `data/store/left_right.rs` the mark `Release`, the side read `Acquire` or before
+//! the mark, no fence at a first visit, the flip `Release`, no fence behind it, the look at a slot or the wait
+//! `Relaxed`, no wait, leaving `Relaxed`, a look from outside that begins `Relaxed`, has no fence or is not checked; in
+//! `data/store.rs` the flip before the first pass, before the mark or left out, both marks or the fold before it, names
+//! shown on both sides at once, counts set on the side that is read; in `words` an entry published or found `Relaxed`,
+//! a cell of a large count stored or read `Relaxed` or stored before its pair, the wrong side in flight, no fold. A
+//! look at a slot that is `Acquire` is noticed too, though C++ would allow it behind the fence: loom orders such a
+//! fence with fences only.
 
 #![allow(dead_code, unused_imports, reason = "of the modules that are compiled here once more, a part is used")]
 #![allow(clippy::print_stderr, reason = "a failing test says how many orders it had")]
 
-mod atomics;
-mod store;
-mod words;
+/// The rooms of `src` as far as the sources below name them, with the modelled atomics.
+mod base {
+    pub mod atomics;
+    pub use memdb::base::{clock, hash, limits, position};
+}
+mod data {
+    pub mod store;
+    pub use memdb::data::record;
+    pub mod counts {
+        pub mod index;
+        pub use memdb::data::counts::word_counts;
+    }
+}
 
-use atomics::{AtomicU64, Fault, Ordering, with_fault};
+use base::atomics::{AtomicU64, Fault, Ordering, with_fault};
+use data::store::{DedupLimits, Store, StoreReader};
 use loom::thread;
-pub(crate) use memdb::{clock, hash, limits, position, record, tally};
 use memdb::{
-    hash::{WordHasher, weight},
-    position::Position,
-    record::{NamespaceChange, Record, RecordBody, WordCount},
+    base::{
+        hash::{WordHasher, weight},
+        position::Position,
+    },
+    data::record::{NamespaceChange, Record, RecordBody, WordCount},
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
-use store::{Reader, Store, WindowLimits};
 
 const HASHER: WordHasher = WordHasher::new(7);
 /// Switches that are forced upon threads, at most, in one order.
@@ -89,7 +101,7 @@ impl Story {
         let body = RecordBody { changes: vec![change], keyed_writes: Vec::new() };
         let record = Record {
             position: Position::new(1, sequence),
-            time_ms: clock::LoggedTime::from_ms(sequence),
+            time_ms: memdb::base::clock::LoggedTime::from_ms(sequence),
             digest_after: digest,
             body,
         };
@@ -98,7 +110,7 @@ impl Story {
 
     /// Applies the records of the beginning.
     fn begin(&self) -> Store {
-        let mut store = Store::new(HASHER, WindowLimits::default());
+        let mut store = Store::new(HASHER, DedupLimits::default());
         (1..=self.before).for_each(|sequence| self.write(&mut store, sequence));
         store
     }
@@ -114,7 +126,7 @@ impl Story {
     }
 
     /// Reads all words so many times under a guard each.
-    fn read(&self, reader: &Reader, times: usize, trace: &Trace) {
+    fn read(&self, reader: &StoreReader, times: usize, trace: &Trace) {
         let mut last = self.before;
         for _ in 0..times {
             let guard = reader.read();
@@ -135,7 +147,7 @@ impl Story {
     }
 
     /// Walks over all words, from outside if that can be.
-    fn walk(&self, reader: &Reader) {
+    fn walk(&self, reader: &StoreReader) {
         let mut scan = reader.scan(NAMESPACE).expect("it is there from the beginning");
         let mut seen = [0; 2];
         while scan.step(|word, count| seen[self.words.iter().position(|&other| other == word).expect("ours")] = count) {

@@ -2,10 +2,10 @@
 
 use crate::database::{Making, state_of};
 use memdb::{
-    disk::{Disk, DiskFile, RealDisk},
-    local_replica::{FileFollower, FollowStep},
-    position::Position,
-    store::DedupLimits,
+    base::position::Position,
+    data::store::DedupLimits,
+    engine::file_follower::{FileFollower, FollowStep},
+    storage::disk::{Disk, DiskFile, RealDisk},
 };
 use std::{io, path::Path, sync::Arc};
 

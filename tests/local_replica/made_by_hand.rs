@@ -2,17 +2,17 @@
 
 use crate::following::{change, complete, idle, newest_segment, reloaded, replica, run};
 use memdb::{
-    clock::LoggedTime,
-    disk::{Disk, RealDisk},
-    format::DatabaseIdentity,
-    local_replica::FollowStep,
-    log::Log,
-    manifest::{Manifest, ManifestState},
-    position::Position,
-    record::{NamespaceChange, Record, RecordBody, WordCount},
-    snapshot::SnapshotJob,
-    store::{DedupLimits, StateId, Store},
-    tokenizer::Analyzer,
+    base::clock::LoggedTime,
+    base::position::Position,
+    data::record::{NamespaceChange, Record, RecordBody, WordCount},
+    data::store::{DedupLimits, StateId, Store},
+    engine::file_follower::FollowStep,
+    storage::disk::{Disk, RealDisk},
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::{Manifest, ManifestState},
+    storage::snapshot::SnapshotJob,
+    storage::wal::Log,
+    text::tokenizer::Analyzer,
 };
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -50,7 +50,7 @@ impl ByHand {
             changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
             keyed_writes: Vec::new(),
         };
-        let digest = words.iter().map(|word| memdb::hash::weight(IDENTITY.hasher().hash(word), 1));
+        let digest = words.iter().map(|word| memdb::base::hash::weight(IDENTITY.hasher().hash(word), 1));
         let digest = digest.fold(0_u64, u64::wrapping_add).wrapping_mul(IDENTITY.hasher().namespace_factor("words"));
         let digest_after = self.store.digest().wrapping_add(digest).wrapping_add(wrong_by);
         let (chain, _) = self.log.append(self.time_ms, digest_after, &body).expect("the disk works");

@@ -4,7 +4,10 @@ use crate::{
     database::{Making, SMALL},
     settings::resolve,
 };
-use memdb::{config, disk::RealDisk, manifest::Manifest, node::FileFollowerNode, replication::peer_link::PeerLink};
+use memdb::{
+    config, node::FileFollowerNode, replication::peer_link::PeerLink, storage::disk::RealDisk,
+    storage::manifest::Manifest,
+};
 use std::{
     fs,
     io::{Read, Write},

@@ -5,11 +5,11 @@ use crate::{
     following::{assert_same, change, complete, idle, newest_segment, reloaded, replica, run},
 };
 use memdb::{
-    disk::{Disk, RealDisk},
-    format::DatabaseIdentity,
-    local_replica::FollowStep,
-    log::{Log, RawRecord},
-    position::Position,
+    base::position::Position,
+    engine::file_follower::FollowStep,
+    storage::disk::{Disk, RealDisk},
+    storage::file_header::DatabaseIdentity,
+    storage::wal::{Log, RawRecord},
 };
 use std::{fs, path::Path, sync::Arc};
 

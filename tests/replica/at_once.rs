@@ -6,10 +6,10 @@ use crate::{
     pair::{Driven, Seen, Sending, assert_same, without_records},
 };
 use memdb::{
-    clock::Monotonic,
-    format::FileError,
-    replica::ReplicaAction,
+    base::clock::Monotonic,
+    engine::replica::ReplicaAction,
     replication::{AppendCommand, AppendOutcome, AppendRequest, ClusterMembers},
+    storage::file_header::FileError,
 };
 use std::{fs, path::Path};
 
@@ -76,7 +76,7 @@ fn what_asks_for_more_than_records_is_not_taken_at_once() {
     }
     let members = Some(ClusterMembers { leader: "http://127.0.0.1:2".into(), replicas: vec![] });
     assert!(!offered(&mut replica, &AppendRequest { members, ..plain.clone() }), "it would be noted");
-    let identity = memdb::format::DatabaseIdentity { database_id: 99, ..plain.identity };
+    let identity = memdb::storage::file_header::DatabaseIdentity { database_id: 99, ..plain.identity };
     assert!(!offered(&mut replica, &AppendRequest { identity, ..plain.clone() }), "another database");
     assert!(!replica.offered_at_once(b"no offer", 1));
     assert_eq!(replica.answers.len(), 1, "the rest is answered by whoever takes it: {:?}", replica.answers);

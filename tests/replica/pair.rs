@@ -2,17 +2,17 @@
 
 use crate::database::{Making, state_of};
 use memdb::{
-    clock::Monotonic,
-    disk::{Disk, RealDisk},
-    position::{Position, Sequence},
-    recovery,
-    replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    base::clock::Monotonic,
+    base::position::{Position, Sequence},
+    data::store::DedupLimits,
+    engine::replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
     replication::{
         AppendAnswer, AppendCommand, AppendRequest, LeaderState, NextSend, PeerEvent, PeerReplication,
         ReplicationBacklog,
     },
-    snapshot::{self, SnapshotLoader, SnapshotSettings},
-    store::DedupLimits,
+    storage::disk::{Disk, RealDisk},
+    storage::recovery,
+    storage::snapshot::{self, SnapshotLoader, SnapshotSettings},
 };
 use std::{path::Path, sync::Arc};
 
@@ -41,7 +41,7 @@ pub struct Driven {
     disk: Option<Arc<dyn Disk>>,
     /// Whether syncs that are asked for are done at once.
     pub syncs: bool,
-    waiting_syncs: Vec<memdb::log::SyncJob>,
+    waiting_syncs: Vec<memdb::storage::wal::SyncJob>,
     pub answers: Vec<(u32, AppendAnswer)>,
     pub seen: Vec<Seen>,
     pub now_ms: u64,
@@ -69,7 +69,7 @@ impl Driven {
                     ReplicaFindings::Settled(Box::new(recovered.follow(disk, segment_bytes).expect("the disk works")))
                 }
                 Err(_) => {
-                    let manifest = memdb::manifest::Manifest::read(&**disk).expect("whole").expect("there");
+                    let manifest = memdb::storage::manifest::Manifest::read(&**disk).expect("whole").expect("there");
                     ReplicaFindings::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch }
                 }
             },
@@ -194,18 +194,22 @@ impl Driven {
 }
 
 /// A full sync, as the shell does it: the newest snapshot, in pieces, kept if there is a directory.
-pub fn load(leader: &Making, identity: memdb::format::DatabaseIdentity, own: Option<&dyn Disk>) -> LoadedSnapshot {
+pub fn load(
+    leader: &Making,
+    identity: memdb::storage::file_header::DatabaseIdentity,
+    own: Option<&dyn Disk>,
+) -> LoadedSnapshot {
     let disk = RealDisk::new(leader.directory()).expect("a directory");
     let window = DedupLimits::default();
     let Some((name, _)) = snapshot::snapshots(&disk).expect("readable").pop() else {
         return LoadedSnapshot {
             identity,
-            store: memdb::store::Store::new(identity.hasher(), window),
+            store: memdb::data::store::Store::new(identity.hasher(), window),
             temporary: None,
         };
     };
     let file = disk.open(&name).expect("there");
-    let bytes = memdb::disk::read_all(&*file, 1 << 30).expect("readable");
+    let bytes = memdb::storage::disk::read_all(&*file, 1 << 30).expect("readable");
     let temporary = own.map(|own| {
         let kept = own.create("snapshot-received.new").expect("made");
         kept.append(&bytes).and_then(|()| kept.sync()).expect("written");

@@ -9,11 +9,11 @@ use crate::{
     model::{Done, State},
 };
 use memdb::{
-    hash::weight,
-    leader::AckLevel,
-    limits::MAX_BELIEVED_LEAP_MS,
-    position::{EpochTable, Position, PositionStatus, Sequence},
-    store::{DedupCursor, DedupLimits, StoreReader},
+    base::hash::weight,
+    base::limits::MAX_BELIEVED_LEAP_MS,
+    base::position::{EpochTable, Position, PositionStatus, Sequence},
+    data::store::{DedupCursor, DedupLimits, StoreReader},
+    engine::leader::AckLevel,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,9 +2,9 @@
 
 use crate::texts::{self, Piece, Senders};
 use memdb::{
-    hash::{WordHasher, fingerprint},
-    leader::{AckLevel, WriteError},
-    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    base::hash::{WordHasher, fingerprint},
+    data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    engine::leader::{AckLevel, WriteError},
 };
 use std::{collections::BTreeSet, fmt};
 use testkit::Random;

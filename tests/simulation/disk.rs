@@ -15,7 +15,7 @@ pub use inode::Survives;
 
 use crate::plant::Bug;
 use inode::{Change, Inode, page_of};
-use memdb::disk::{Disk, DiskFile, FileId};
+use memdb::storage::disk::{Disk, DiskFile, FileId};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,

@@ -5,7 +5,7 @@ use crate::{
     disk::{Fault, Survives},
     simulation::Simulation,
 };
-use memdb::format::DatabaseIdentity;
+use memdb::storage::file_header::DatabaseIdentity;
 use std::collections::BTreeMap;
 use testkit::Random;
 

@@ -16,7 +16,7 @@ mod run;
 mod simulation;
 mod texts;
 
-use memdb::failpoint::Defect as Core;
+use memdb::base::failpoint::Defect as Core;
 use plant::Bug;
 use run::{Plant, Ran, Suite, Task, guarded};
 use simulation::{End, Simulation};

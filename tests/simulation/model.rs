@@ -2,17 +2,17 @@
 
 use crate::client::Wish;
 use memdb::{
-    leader::{WriteError, WriteReceipt},
-    position::Position,
-    store::DedupLimits,
-    tally::{IdempotencyKey, WordAmount, WriteBatch, WriteOp},
+    base::position::Position,
+    data::counts::word_counts::{IdempotencyKey, WordAmount, WriteBatch, WriteOp},
+    data::store::DedupLimits,
+    engine::leader::{WriteError, WriteReceipt},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-/// A step that counts in place have room for (`src/words/cell.rs`).
+/// A step that counts in place have room for (`src/data/counts/index/cell.rs`).
 const NARROW: u64 = 524_287;
 
 /// Counts by word. States share what is the same in them.

@@ -11,19 +11,19 @@ use crate::{
     simulation::Simulation,
 };
 use memdb::{
-    clock::{LoggedClock, Monotonic},
-    disk::Disk,
-    format::{DatabaseIdentity, FileError},
-    hash::WordHasher,
-    leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, close},
-    log,
-    manifest::Manifest,
-    position::{Position, Sequence},
-    recovery::{self, RecoveryError},
-    snapshot::{JobStep, SnapshotJob},
-    store::{NamespaceScan, StoreReader},
-    tally::{WordCounts, WriteBatch},
-    tokenizer::Analyzer,
+    base::clock::{LoggedClock, Monotonic},
+    base::hash::WordHasher,
+    base::position::{Position, Sequence},
+    data::counts::word_counts::{WordCounts, WriteBatch},
+    data::store::{NamespaceScan, StoreReader},
+    engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, close},
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileError},
+    storage::manifest::Manifest,
+    storage::recovery::{self, RecoveryError},
+    storage::snapshot::{JobStep, SnapshotJob},
+    storage::wal,
+    text::tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
 
@@ -47,7 +47,7 @@ pub struct Node {
 
 /// A sync that is under way.
 struct Syncing {
-    sync: log::SyncJob,
+    sync: wal::SyncJob,
     /// The disk takes until then, in true time.
     until_ms: u64,
     result: Option<io::Result<()>>,

@@ -1,5 +1,5 @@
 //! Bugs that can be planted around the core, to show that the checker finds them; those in it are in
-//! `src/failpoint.rs`.
+//! `src/base/failpoint.rs`.
 
 /// A bug in the disk, or in how the Writer is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@
 
 use crate::model::{State, Verdict};
 use memdb::{
-    leader::{WriteError, WriterAction},
-    position::Position,
-    store::DedupLimits,
-    tally::{WriteBatch, WriteOp},
+    base::position::Position,
+    data::counts::word_counts::{WriteBatch, WriteOp},
+    data::store::DedupLimits,
+    engine::leader::{WriteError, WriterAction},
 };
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ pub mod schedule;
 #[path = "shrink.rs"]
 mod shrink;
 
-use memdb::failpoint;
+use memdb::base::failpoint;
 use parking_lot::Mutex;
 use schedule::Schedule;
 use shrink::{Failed, Shrunk, shrink};

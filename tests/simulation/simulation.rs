@@ -11,10 +11,10 @@ use crate::{
     run::{Tallies, Task, schedule::Faults},
 };
 use memdb::{
-    clock::{Monotonic, WallClock},
-    leader::{AckLevel, AdmissionLimits, WriterSettings},
-    snapshot::SnapshotSettings,
-    store::DedupLimits,
+    base::clock::{Monotonic, WallClock},
+    data::store::DedupLimits,
+    engine::leader::{AckLevel, AdmissionLimits, WriterSettings},
+    storage::snapshot::SnapshotSettings,
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
@@ -93,7 +93,7 @@ pub struct Attempt {
     pub wish: usize,
     pub level: AckLevel,
     /// What the answer must be, once the Writer has taken it.
-    pub expected: Option<Result<memdb::leader::WriteReceipt, memdb::leader::WriteError>>,
+    pub expected: Option<Result<memdb::engine::leader::WriteReceipt, memdb::engine::leader::WriteError>>,
 }
 
 /// A running history.
@@ -122,7 +122,7 @@ pub struct Simulation {
     pub bug: Option<Bug>,
     pub tallies: Tallies,
     /// The identity of the database once it has one.
-    pub database: Option<memdb::format::DatabaseIdentity>,
+    pub database: Option<memdb::storage::file_header::DatabaseIdentity>,
     pub refused: bool,
     next_attempt: usize,
     seed: u64,

@@ -2,8 +2,8 @@
 
 use crate::client::{GROWING_WORDS, NAMESPACES, WORDS};
 use memdb::{
-    hash::{WordHasher, fingerprint},
-    tally::{IdempotencyKey, PartitionedCounter, WordCounts},
+    base::hash::{WordHasher, fingerprint},
+    data::counts::word_counts::{IdempotencyKey, PartitionedCounter, WordCounts},
 };
 use std::{cell::RefCell, collections::BTreeSet, sync::LazyLock};
 use testkit::Random;

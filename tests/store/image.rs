@@ -5,10 +5,10 @@ use crate::{
     script::{self, Step},
 };
 use memdb::{
-    clock::LoggedTime,
-    position::Position,
-    record::{Record, RecordBody},
-    store::{DedupLimits, StateId, Store},
+    base::clock::LoggedTime,
+    base::position::Position,
+    data::record::{Record, RecordBody},
+    data::store::{DedupLimits, StateId, Store},
 };
 use proptest::prelude::*;
 

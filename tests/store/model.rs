@@ -2,11 +2,11 @@
 
 use crate::script::{self, Step};
 use memdb::{
-    clock::LoggedTime,
-    hash::{WordHasher, weight},
-    position::Position,
-    record::{NamespaceChange, Record, RecordBody, WordCount},
-    store::{DedupLimits, StateId, Store},
+    base::clock::LoggedTime,
+    base::hash::{WordHasher, weight},
+    base::position::Position,
+    data::record::{NamespaceChange, Record, RecordBody, WordCount},
+    data::store::{DedupLimits, StateId, Store},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;

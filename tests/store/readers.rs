@@ -5,11 +5,11 @@
 
 use crate::model::HASHER;
 use memdb::{
-    clock::LoggedTime,
-    hash::weight,
-    position::Position,
-    record::{NamespaceChange, Record, RecordBody, WordCount},
-    store::{DedupLimits, ReadGuard, Store, StoreReader},
+    base::clock::LoggedTime,
+    base::hash::weight,
+    base::position::Position,
+    data::record::{NamespaceChange, Record, RecordBody, WordCount},
+    data::store::{DedupLimits, ReadGuard, Store, StoreReader},
 };
 use std::{
     sync::{

@@ -1,7 +1,7 @@
 //! `/top` while words rise and fall: the threshold of its candidates is raised and lowered on the way.
 
 use crate::model::{Changed, Pair};
-use memdb::limits;
+use memdb::base::limits;
 
 fn set(pair: &mut Pair, counts: impl IntoIterator<Item = (String, i64)>) {
     pair.apply(&[Changed { namespace: "words", dropped: false, counts: counts.into_iter().collect() }]);

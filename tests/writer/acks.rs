@@ -2,8 +2,8 @@
 
 use crate::node::{Node, Options, add, at, in_bulk, keyed};
 use memdb::{
-    leader::{AckLevel, WriteError, WriterSettings},
-    limits,
+    base::limits,
+    engine::leader::{AckLevel, WriteError, WriterSettings},
 };
 use std::{io, sync::atomic::Ordering};
 

@@ -2,9 +2,9 @@
 
 use crate::node::{Node, Options, add, at, batch, in_bulk, keyed};
 use memdb::{
-    leader::{AdmissionLimits, WriteError, WriterSettings},
-    limits,
-    tally::{WriteBatch, WriteOp},
+    base::limits,
+    data::counts::word_counts::{WriteBatch, WriteOp},
+    engine::leader::{AdmissionLimits, WriteError, WriterSettings},
 };
 
 fn overflow(word: &str) -> Option<WriteError> {

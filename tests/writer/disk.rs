@@ -1,6 +1,6 @@
 //! A disk in memory that fails when it is told to.
 
-use memdb::disk::{Disk, DiskFile};
+use memdb::storage::disk::{Disk, DiskFile};
 use std::{
     collections::BTreeMap,
     io,

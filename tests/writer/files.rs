@@ -2,9 +2,9 @@
 
 use crate::node::{Node, Options, add, at};
 use memdb::{
-    disk::Disk,
-    format::{LOG_PREFIX, MANIFEST},
-    leader::{AckLevel, WriteError},
+    engine::leader::{AckLevel, WriteError},
+    storage::disk::Disk,
+    storage::file_header::{LOG_PREFIX, MANIFEST},
 };
 use std::io;
 

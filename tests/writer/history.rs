@@ -2,8 +2,8 @@
 
 use crate::node::{Answer, Node, Options, batch};
 use memdb::{
-    leader::WriteError,
-    tally::{IdempotencyKey, WriteBatch, WriteOp},
+    data::counts::word_counts::{IdempotencyKey, WriteBatch, WriteOp},
+    engine::leader::WriteError,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};

@@ -4,7 +4,7 @@ use crate::{
     disk::MemoryDisk,
     node::{Answer, Node, Options, add, at, keyed, line, streamed},
 };
-use memdb::{leader::WriteError, store::DedupLimits};
+use memdb::{data::store::DedupLimits, engine::leader::WriteError};
 
 fn small(keys: usize, streams: usize) -> Options {
     let window = DedupLimits { keys, key_age_ms: 1_000, streams, stream_age_ms: 10_000 };
@@ -162,7 +162,7 @@ fn a_start_whose_wall_clock_was_set_meanwhile_ages_no_key_and_no_stream() {
 
 #[test]
 fn a_start_counts_the_time_it_was_away_up_to_the_bound() {
-    let bound_ms = memdb::limits::MAX_BELIEVED_LEAP_MS;
+    let bound_ms = memdb::base::limits::MAX_BELIEVED_LEAP_MS;
     for (away_ms, counted_ms) in [(999, 999), (1_000, 1_000), (bound_ms, bound_ms), (bound_ms + 1, 0)] {
         let mut node = Node::new(small(9, 9));
         node.one(keyed("k", &[("a", 1)])).expect("room");

@@ -2,18 +2,18 @@
 
 use crate::disk::MemoryDisk;
 use memdb::{
-    clock::{LoggedClock, Monotonic, WallClock},
-    disk::Disk,
-    format::DatabaseIdentity,
-    hash::{WordHasher, fingerprint},
-    leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, WriterSettings},
-    log::{FileCheck, SyncJob},
-    position::Position,
-    recovery,
+    base::clock::{LoggedClock, Monotonic, WallClock},
+    base::hash::{WordHasher, fingerprint},
+    base::position::Position,
+    data::counts::word_counts::{IdempotencyKey, PartitionedCounter, WordCounts, WriteBatch, WriteOp},
+    data::store::{DedupLimits, Store},
+    engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, WriterSettings},
     replication::{PeerEvent, PeerIndex, PeerProgress},
-    store::{DedupLimits, Store},
-    tally::{IdempotencyKey, PartitionedCounter, WordCounts, WriteBatch, WriteOp},
-    tokenizer::Analyzer,
+    storage::disk::Disk,
+    storage::file_header::DatabaseIdentity,
+    storage::recovery,
+    storage::wal::{FileCheck, SyncJob},
+    text::tokenizer::Analyzer,
 };
 use std::{collections::VecDeque, io, sync::Arc};
 

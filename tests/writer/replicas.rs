@@ -2,8 +2,8 @@
 
 use crate::node::{Answer, Node, Options, add, at, keyed};
 use memdb::{
-    leader::{AckLevel, WriteError, WriterSettings},
-    position::Position,
+    base::position::Position,
+    engine::leader::{AckLevel, WriteError, WriterSettings},
     replication::PeerEvent,
 };
 

@@ -4,7 +4,7 @@ use super::{
     problem::{Problem, ProblemKind},
     settings::HttpSettings,
 };
-use crate::charset::Charset;
+use crate::text::charset::Charset;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use std::{

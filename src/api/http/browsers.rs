@@ -11,7 +11,7 @@
 //!   (DNS rebinding).
 
 use super::problem::{Problem, ProblemKind};
-use crate::origin::{self, CorsOrigins, WebOrigin};
+use crate::base::web_origin::{self, CorsOrigins, WebOrigin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::borrow::Cow;
 use warp::reply::Response;
@@ -59,8 +59,8 @@ impl BrowserPolicy {
         let Some(names) = &self.hosts else { return true };
         let host = host.trim_ascii();
         host.is_empty()
-            || std::str::from_utf8(host).ok().and_then(origin::split).is_some_and(|(host, _)| {
-                origin::is_address_or_localhost(host) || names.iter().any(|name| name.eq_ignore_ascii_case(host))
+            || std::str::from_utf8(host).ok().and_then(web_origin::split).is_some_and(|(host, _)| {
+                web_origin::is_address_or_localhost(host) || names.iter().any(|name| name.eq_ignore_ascii_case(host))
             })
     }
 
@@ -175,7 +175,7 @@ fn cross_site(given: &HeaderValue) -> Problem {
 }
 
 fn host_not_allowed(name: &[u8]) -> Problem {
-    let host = std::str::from_utf8(name).ok().and_then(origin::split).map(|(host, _)| told(host.as_bytes()));
+    let host = std::str::from_utf8(name).ok().and_then(web_origin::split).map(|(host, _)| told(host.as_bytes()));
     let detail = format!(
         "this node does not answer to the name {}: ask it by an IP address or as localhost, or start it with \
          --allowed-host {}",

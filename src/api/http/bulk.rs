@@ -20,12 +20,12 @@ use super::{
     writes::{self, AcceptedWrite, WriteHeaders},
 };
 use crate::{
-    charset::Charset,
-    hash::WordHasher,
-    leader::{AckLevel, Leader, WriteError, WriteReceipt},
-    limits::BULK_BLOCK_BYTES,
-    position::DatabaseTag,
-    tally::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    base::hash::WordHasher,
+    base::limits::BULK_BLOCK_BYTES,
+    base::position::DatabaseTag,
+    data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
+    text::charset::Charset,
 };
 use bytes::{Buf, Bytes};
 use count::{BlockCounts, LineOptions, REFUSALS_TOLD, RefusedLine};
@@ -520,7 +520,10 @@ fn accepted(done: &BulkProgress, line_bytes: usize, acceptance: &AcceptedWrite) 
 #[cfg(all(test, feature = "failpoints"))]
 mod tests {
     use super::*;
-    use crate::{leader::QueueLimits, limits::BULK_BLOCKS, replication::ReplicationBacklog, view::DatabaseView};
+    use crate::{
+        base::limits::BULK_BLOCKS, engine::leader::QueueLimits, engine::view::DatabaseView,
+        replication::ReplicationBacklog,
+    };
 
     #[tokio::test]
     async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() {

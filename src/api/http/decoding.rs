@@ -8,7 +8,7 @@ use super::{
     coding::ContentCoding,
     problem::{Problem, ProblemKind},
 };
-use crate::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES};
+use crate::base::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES};
 use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures::{Stream, StreamExt};

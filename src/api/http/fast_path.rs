@@ -1,10 +1,11 @@
 //! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or
 //! posts small texts.
 //!
-//! A small loop that reads, answers straight from the store (`lane/desk.rs`) or once the Writer has answered, and
-//! writes all answers of a wake-up at once. At the first request of any other shape (`lane/request.rs`) the connection
-//! goes to the door, hyper and the routes for good, with what was read of it. The rules of the door hold here too: no
-//! more is read while the client takes nothing, and silence, a slow head and answers nobody takes have their times.
+//! A small loop that reads, answers straight from the store (`api/http/fast_path/responder.rs`) or once the Writer has
+//! answered, and writes all answers of a wake-up at once. At the first request of any other shape
+//! (`api/http/fast_path/request.rs`) the connection goes to the door, hyper and the routes for good, with what was read
+//! of it. The rules of the door hold here too: no more is read while the client takes nothing, and silence, a slow head
+//! and answers nobody takes have their times.
 //!
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
@@ -117,7 +118,7 @@ struct PendingPost<'a> {
 }
 
 impl PendingPost<'_> {
-    /// A defect costs one answer, as in `front.rs`.
+    /// A defect costs one answer, as in `middleware.rs`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AcceptedWrite, Problem>> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| {

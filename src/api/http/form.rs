@@ -3,7 +3,7 @@
 //! What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
 
 use super::problem::{Problem, ProblemKind};
-use crate::tokenizer;
+use crate::text::tokenizer;
 use std::borrow::Cow;
 
 /// The raw name and value of every pair, in order. Empty pairs (`a=1&&b=2`) are skipped.

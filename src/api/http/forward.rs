@@ -11,8 +11,8 @@ use super::{
     writes::{self, WriteHeaders},
 };
 use crate::{
+    base::metrics::RefusalLabel,
     client::{ForwardError, ForwardedAnswer, WriteForwarder},
-    metrics::RefusalLabel,
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;

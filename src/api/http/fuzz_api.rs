@@ -11,9 +11,9 @@ use super::{
     update, writes,
 };
 use crate::{
-    hash::WordHasher,
-    tally::{WordCounts, WriteBatch},
-    tokenizer::Analyzer,
+    base::hash::WordHasher,
+    data::counts::word_counts::{WordCounts, WriteBatch},
+    text::tokenizer::Analyzer,
 };
 use bytes::Bytes;
 

@@ -5,9 +5,9 @@ use super::{
     problem::{Problem, ProblemKind},
 };
 use crate::{
-    position::{DatabaseTag, PositionToken},
+    base::position::{DatabaseTag, PositionToken},
+    data::counts::word_counts::IdempotencyKey,
     replication::peer_link::DATABASE_HEADER,
-    tally::IdempotencyKey,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -74,7 +74,7 @@ impl DedupHeaders {
 
 /// A key or a stream's name, if it is one.
 pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem> {
-    let longest = crate::limits::MAX_KEY_BYTES;
+    let longest = crate::base::limits::MAX_KEY_BYTES;
     if name.is_empty() || name.len() > longest {
         let detail = format!("{what} has {} bytes; 1 to {longest} are taken", name.len());
         return Err(Problem::new(ProblemKind::InvalidHeader, detail));
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(naming(None, None, None).once(Some("k")).expect("in the body"), key("k"));
         let stream = naming(None, Some("s"), Some("1")).once(None).expect("a stream");
         assert_eq!(stream, Some(IdempotencyKey::Stream { name: "s".into(), sequence: 1 }));
-        let long = "k".repeat(crate::limits::MAX_KEY_BYTES + 1);
+        let long = "k".repeat(crate::base::limits::MAX_KEY_BYTES + 1);
         for (bad, id) in [
             (naming(Some("k"), None, None), Some("other")),
             (naming(Some(""), None, None), None),

@@ -8,7 +8,7 @@ use super::{
     secret_throttle::ConnectionPeer,
     state::AppState,
 };
-use crate::metrics::{MethodLabel, RouteLabel};
+use crate::base::metrics::{MethodLabel, RouteLabel};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body_util::BodyExt;

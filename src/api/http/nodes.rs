@@ -12,10 +12,10 @@ use super::{
     state::AppState,
 };
 use crate::{
-    format::FileError,
-    limits,
-    position::{ParsePositionError, PositionToken},
+    base::limits,
+    base::position::{ParsePositionError, PositionToken},
     replication::{HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotOffer, SnapshotUpload},
+    storage::file_header::FileError,
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;

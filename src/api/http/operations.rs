@@ -6,7 +6,7 @@ use super::{
     replication_metrics,
     state::AppState,
 };
-use crate::{client::WriteForwarder, metrics::ScrapeFamilies, replication::PeerStatus};
+use crate::{base::metrics::ScrapeFamilies, client::WriteForwarder, replication::PeerStatus};
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
@@ -147,7 +147,7 @@ struct StatusBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     leader: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    writer: Option<crate::leader::WriterStatus>,
+    writer: Option<crate::engine::leader::WriterStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<Vec<PeerStatus>>,
     uptime_seconds: u64,

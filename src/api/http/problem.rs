@@ -5,9 +5,9 @@
 
 use super::{headers, settings::RETRY_AFTER_SECONDS};
 use crate::{
-    leader::WriteError,
-    metrics::RefusalLabel,
-    position::{DatabaseTag, PositionToken},
+    base::metrics::RefusalLabel,
+    base::position::{DatabaseTag, PositionToken},
+    engine::leader::WriteError,
 };
 use http::{HeaderValue, StatusCode, header};
 use std::borrow::Cow;
@@ -402,7 +402,7 @@ pub(super) fn of_write_error(error: &WriteError, database: DatabaseTag) -> (Prob
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{leader::AckLevel, position::Position};
+    use crate::{base::position::Position, engine::leader::AckLevel};
 
     #[test]
     fn every_kind_is_in_the_documentation_as_it_is_here() {

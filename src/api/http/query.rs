@@ -7,7 +7,7 @@ use super::{
     form,
     problem::{Problem, ProblemKind},
 };
-use crate::{leader::AckLevel, limits};
+use crate::{base::limits, engine::leader::AckLevel};
 use std::borrow::Cow;
 
 /// The parameters a route knows.

@@ -16,10 +16,10 @@ use super::{
     writes,
 };
 use crate::{
-    limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
-    position::{PositionStatus, PositionToken},
-    store::ReadGuard,
-    view::ServedDatabase,
+    base::limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
+    base::position::{PositionStatus, PositionToken},
+    data::store::ReadGuard,
+    engine::view::ServedDatabase,
 };
 use bytes::Buf;
 use futures::Stream;

@@ -2,7 +2,7 @@
 //! follower.
 
 use super::{ApiContext, ServingRole};
-use crate::{limits, metrics::ScrapeFamilies, replication::PeerStatus, store::NamespaceSize};
+use crate::{base::limits, base::metrics::ScrapeFamilies, data::store::NamespaceSize, replication::PeerStatus};
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
 pub(super) fn of_replication(api: &ApiContext, families: &ScrapeFamilies) {
@@ -56,7 +56,7 @@ const REPLICA_GAUGES: &[(&str, &str, Value)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{NodeLimits, NodeMetrics, NodeRole};
+    use crate::base::metrics::{NodeLimits, NodeMetrics, NodeRole};
 
     fn rendered(families: &ScrapeFamilies) -> String {
         NodeMetrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())

@@ -7,8 +7,10 @@
 
 use super::problem::{Problem, ProblemKind};
 use crate::{
-    limits::{GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS},
-    secret::Secret,
+    base::limits::{
+        GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS,
+    },
+    base::secret::Secret,
 };
 use parking_lot::Mutex;
 use std::{

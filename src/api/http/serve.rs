@@ -15,7 +15,7 @@ use super::{
     secret_throttle::SecretThrottle,
     state::{self, AppState},
 };
-use crate::{limits, metrics::NodeMetrics, tally::WordCountsPool};
+use crate::{base::limits, base::metrics::NodeMetrics, data::counts::word_counts::WordCountsPool};
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},

@@ -1,6 +1,6 @@
 //! The bounds of the HTTP server, each with its reason.
 
-use crate::limits;
+use crate::base::limits;
 use std::time::Duration;
 
 /// Bounds and time-outs of the server. The defaults suit a server on a trusted network; tests make the times short.

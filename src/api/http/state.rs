@@ -9,7 +9,10 @@ use super::{
     secret_throttle::SecretThrottle,
     settings::HttpSettings,
 };
-use crate::{client::WriteForwarder, leader::Leader, tally::WordCountsPool, view::ServedDatabase};
+use crate::{
+    client::WriteForwarder, data::counts::word_counts::WordCountsPool, engine::leader::Leader,
+    engine::view::ServedDatabase,
+};
 use std::sync::Arc;
 use tokio::{sync::Semaphore, time::Instant};
 

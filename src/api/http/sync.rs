@@ -7,7 +7,7 @@ use super::{
     coding::{BodyEncoder, ContentCoding, SMALLEST_ENCODED_BYTES},
     headers,
 };
-use crate::store::NamespaceScan;
+use crate::data::store::NamespaceScan;
 use bytes::Bytes;
 use futures::Stream;
 use std::{
@@ -126,9 +126,9 @@ impl Stream for DumpBody {
 mod tests {
     use super::*;
     use crate::{
-        hash::WordHasher,
-        record::{NamespaceChange, WordCount},
-        store::{DedupLimits, Store},
+        base::hash::WordHasher,
+        data::record::{NamespaceChange, WordCount},
+        data::store::{DedupLimits, Store},
     };
     use std::task::Waker;
 

@@ -7,16 +7,16 @@ use super::{
     state::{self, AppState},
 };
 use crate::{
+    base::clock::LoggedTime,
+    base::metrics::{NodeLimits, NodeMetrics, NodeRole},
+    base::position::{EpochTable, Position},
     client::WriteForwarder,
-    clock::LoggedTime,
-    format::DatabaseIdentity,
-    metrics::{NodeLimits, NodeMetrics, NodeRole},
-    position::{EpochTable, Position},
-    record::{NamespaceChange, WordCount},
-    store::{DedupLimits, StateId, Store},
-    tally::WordCountsPool,
-    tokenizer::Analyzer,
-    view::{DatabaseView, ServedDatabase},
+    data::counts::word_counts::WordCountsPool,
+    data::record::{NamespaceChange, WordCount},
+    data::store::{DedupLimits, StateId, Store},
+    engine::view::{DatabaseView, ServedDatabase},
+    storage::file_header::DatabaseIdentity,
+    text::tokenizer::Analyzer,
 };
 use std::sync::Arc;
 use tokio::time::Instant;

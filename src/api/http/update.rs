@@ -8,10 +8,10 @@ use super::{
     problem::{Problem, ProblemKind},
 };
 use crate::{
-    hash::WordHasher,
-    limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
-    tally::WordCounts,
-    tokenizer::Analyzer,
+    base::hash::WordHasher,
+    base::limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
+    data::counts::word_counts::WordCounts,
+    text::tokenizer::Analyzer,
 };
 use std::{collections::HashSet, fmt};
 

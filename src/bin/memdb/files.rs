@@ -2,16 +2,16 @@
 
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
-    disk::{Disk, RealDisk},
-    format::{DatabaseIdentity, FileKind},
-    inspect::{FileContents, FileInspection, LogContents, SnapshotContents, inspect as look_into},
-    limits,
-    manifest::ManifestState,
-    position::Position,
-    recovery::{RecoveredDatabase, look},
-    repair::{RepairPlan, plan},
-    store::DedupLimits,
-    tokenizer::Analyzer,
+    base::limits,
+    base::position::Position,
+    data::store::DedupLimits,
+    storage::disk::{Disk, RealDisk},
+    storage::file_header::{DatabaseIdentity, FileKind},
+    storage::inspect::{FileContents, FileInspection, LogContents, SnapshotContents, inspect as look_into},
+    storage::manifest::ManifestState,
+    storage::recovery::{RecoveredDatabase, look},
+    storage::repair::{RepairPlan, plan},
+    text::tokenizer::Analyzer,
 };
 use serde_json::{Value, json};
 use std::{
@@ -320,7 +320,7 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
         }
         _ => cannot_use(path, &error),
     })?;
-    let failed = |error: memdb::repair::RepairError| CommandError::Failed(error.to_string());
+    let failed = |error: memdb::storage::repair::RepairError| CommandError::Failed(error.to_string());
     let Some(plan) = plan(&disk, DedupLimits::default()).map_err(failed)? else {
         return say("nothing to repair: a start accepts these files");
     };
@@ -347,7 +347,10 @@ fn plan_lines(plan: &RepairPlan) -> Vec<String> {
     for aside in &plan.aside {
         let what = if aside.from_byte == 0 { String::new() } else { format!(" from byte {} on", aside.from_byte) };
         let (file, bytes, why) = (&aside.file, GroupedNumber(aside.bytes), &aside.why);
-        lines.push(format!("  set aside  {file}{what}, {bytes} bytes, as {file}{}: {why}", memdb::repair::DAMAGED));
+        lines.push(format!(
+            "  set aside  {file}{what}, {bytes} bytes, as {file}{}: {why}",
+            memdb::storage::repair::DAMAGED
+        ));
     }
     match plan.lost {
         Some(lost) => {

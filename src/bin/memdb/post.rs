@@ -8,13 +8,13 @@ use bar::UploadBar;
 use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use memdb::{
+    base::limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
+    base::position::PositionToken,
     client::{
         Client, ClientError, ServerKind, blocks, bulk_upload,
         split::PostUnit,
         upload::{UploadError, UploadOptions, UploadProgress, UploadSummary, Uploader},
     },
-    limits::{DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES},
-    position::PositionToken,
 };
 use source::{InputEncoding, InputFormat, TextInput, TextPlace};
 use std::{

@@ -2,8 +2,8 @@
 
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
+    base::limits::{MAX_TOP, MAX_WORDS_PER_READ},
     client::{Client, ClientError},
-    limits::{MAX_TOP, MAX_WORDS_PER_READ},
 };
 use std::{future::Future, time::Duration};
 

@@ -5,7 +5,7 @@ use crate::{
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::{address::NodeAddress, node, position::PositionToken};
+use memdb::{base::address::NodeAddress, base::position::PositionToken, node};
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 

@@ -1,7 +1,7 @@
 //! `--cluster-secret-file` of the verbs that speak to nodes as a node does.
 
 use crate::output::CommandError;
-use memdb::secret::Secret;
+use memdb::base::secret::Secret;
 use std::path::PathBuf;
 
 #[allow(clippy::disallowed_methods, reason = "no file of a database")]

@@ -1,7 +1,7 @@
 //! Many requests of one kind at once, each timed.
 
 use indicatif::ProgressBar;
-use memdb::{client::ClientError, position::PositionToken};
+use memdb::{base::position::PositionToken, client::ClientError};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -128,7 +128,7 @@ impl RequestSample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memdb::position::Position;
+    use memdb::base::position::Position;
 
     fn sample(ms: impl IntoIterator<Item = u64>) -> RequestSample {
         RequestSample { times: ms.into_iter().map(Duration::from_millis).collect(), ..RequestSample::default() }

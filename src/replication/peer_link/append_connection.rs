@@ -5,7 +5,7 @@
 //! (`docs/decisions/0012-fewer-steps-between-leader-and-replica.md`).
 
 use super::{CONNECT_TIMEOUT, LinkError};
-use crate::secret::Secret;
+use crate::base::secret::Secret;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reqwest::Url;

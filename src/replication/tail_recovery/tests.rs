@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::{
-    clock::LoggedTime,
-    format::DatabaseIdentity,
-    manifest::{Manifest, ManifestState},
-    recovery::RecoveryReport,
+    base::clock::LoggedTime,
+    data::store::{DedupLimits, StateId, Store},
     replication::AppendOutcome,
-    store::{DedupLimits, StateId, Store},
-    tokenizer::Analyzer,
+    storage::file_header::DatabaseIdentity,
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery::RecoveryReport,
+    text::tokenizer::Analyzer,
 };
 
 const IDENTITY: DatabaseIdentity =

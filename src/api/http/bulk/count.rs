@@ -6,11 +6,11 @@ use super::{
     lines::LineBlock,
 };
 use crate::{
-    charset::check_no_nul,
-    leader::WriteError,
-    limits::MAX_WORD_BYTES,
-    tally::{self, PartitionedCounter, WordCounts},
-    tokenizer::{Analyzer, decode_utf8},
+    base::limits::MAX_WORD_BYTES,
+    data::counts::word_counts::{self, PartitionedCounter, WordCounts},
+    engine::leader::WriteError,
+    text::charset::check_no_nul,
+    text::tokenizer::{Analyzer, decode_utf8},
 };
 use std::{borrow::Cow, ops::Range};
 
@@ -85,7 +85,7 @@ pub(super) fn count_what_fits(
         words.clear();
         (line.words, line.left_out) = (0, 0);
         line.add(text, manner.analyzer, &mut words);
-        let fits = |word: &tally::WordAmount<'_>| {
+        let fits = |word: &word_counts::WordAmount<'_>| {
             let before = count_of(word.word).checked_add(tally.get(word.hash, word.word).unwrap_or(0));
             before.and_then(|before| before.checked_add(word.amount)).is_some()
         };
@@ -255,7 +255,7 @@ fn json_text(line: &str) -> Result<Cow<'_, str>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::WordHasher;
+    use crate::base::hash::WordHasher;
 
     fn counted(bytes: &[u8], format: LineFormat, limit: usize) -> BlockCounts {
         let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);

@@ -1,8 +1,8 @@
 //! Admission of bulk bodies: memory, cores, and a share of the Writer's queue.
 
 use crate::{
-    limits::{BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
-    tally::{PartitionedCounter, WordCountsPool},
+    base::limits::{BULK_BLOCKS, BULK_TALLY_BYTES, DEFAULT_QUEUE_BYTES},
+    data::counts::word_counts::{PartitionedCounter, WordCountsPool},
 };
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Cuts a body into blocks of whole lines, keeps the running hash over them, and skips what is done already.
 
 use super::super::problem::{Problem, ProblemKind};
-use crate::limits::BULK_BLOCK_BYTES;
+use crate::base::limits::BULK_BLOCK_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Capacity of a body's buffer once the body has proved large, in bytes.

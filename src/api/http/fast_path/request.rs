@@ -4,7 +4,7 @@
 //! came.
 
 use super::super::settings::MAX_HEADERS;
-use crate::{client::FORWARDED, position::PositionToken};
+use crate::{base::position::PositionToken, client::FORWARDED};
 use std::{mem::MaybeUninit, str};
 
 /// The result of parsing the start of some bytes.
@@ -183,7 +183,7 @@ fn visible(value: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Position;
+    use crate::base::position::Position;
 
     fn wordcount(query: &str) -> FastRequest<'_> {
         FastRequest::Wordcount { query, min_position: None, if_none_match: None }

@@ -16,11 +16,11 @@ use super::{
     request::{self, FastRequest, ParsedHead, PostRequest},
 };
 use crate::{
-    leader::AckLevel,
-    metrics::{MethodLabel, RouteLabel},
-    position::{PositionStatus, PositionToken},
-    tally::WriteBatch,
-    view::ServedDatabase,
+    base::metrics::{MethodLabel, RouteLabel},
+    base::position::{PositionStatus, PositionToken},
+    data::counts::word_counts::WriteBatch,
+    engine::leader::AckLevel,
+    engine::view::ServedDatabase,
 };
 use http::StatusCode;
 use std::{
@@ -306,7 +306,7 @@ fn count(query: &str, current: &ServedDatabase, body: &mut Vec<u8>) -> Option<Po
         && memchr::memchr3(b'&', b'%', b'+', word.as_bytes()).is_none()
         && !word.is_empty()
     {
-        return reads::write_count(current, crate::limits::DEFAULT_NAMESPACE, word, body);
+        return reads::write_count(current, crate::base::limits::DEFAULT_NAMESPACE, word, body);
     }
     let query = QueryString::parse(query, RouteParameters::WORDCOUNT).ok()?;
     query.named_words().ok()?;
@@ -350,8 +350,8 @@ impl DateHeader {
 mod tests {
     use super::{super::super::test_support, *};
     use crate::{
-        hash::WordHasher,
-        tally::{WordCounts, WriteOp},
+        base::hash::WordHasher,
+        data::counts::word_counts::{WordCounts, WriteOp},
     };
 
     /// The desk is shared by the connections of a thread: a post of one that broke off is nobody else's.

@@ -4,13 +4,13 @@ use super::bar::UploadBar;
 use crate::output::CommandError;
 use clap::ValueEnum;
 use memdb::{
-    charset::{Charset, UnknownCharset},
+    base::hash::fingerprint,
     client::{
         input::{InputStream, decoded, decompressed, is_ndjson},
         split::PostUnit,
         upload::{InputFaults, InputScan, UploadOptions, survey},
     },
-    hash::fingerprint,
+    text::charset::{Charset, UnknownCharset},
 };
 use std::{
     fmt, io,

@@ -1,0 +1,12 @@
+//! Values, bounds and clocks that everything else is made of. No I/O, no async code.
+
+pub mod address;
+pub(crate) mod atomics;
+pub mod clock;
+pub mod failpoint;
+pub mod hash;
+pub mod limits;
+pub mod metrics;
+pub mod position;
+pub mod secret;
+pub mod web_origin;

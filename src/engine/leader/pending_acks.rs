@@ -1,0 +1,161 @@
+//! Answers that wait: for a sync, for replicas, or until it is too late.
+
+use super::{AckLevel, WriteError, WriteReceipt};
+use crate::{
+    base::clock::Monotonic,
+    base::failpoint::{Defect, planted},
+    base::position::Sequence,
+    replication::AckProgress,
+};
+use std::collections::VecDeque;
+
+/// A write that is applied and not yet answered.
+struct PendingAck<T> {
+    sequence: Sequence,
+    /// True if the request named the level itself, and expects an error when it is not reached.
+    strict: bool,
+    since: Monotonic,
+    reply: T,
+    receipt: WriteReceipt,
+}
+
+/// All answers that wait, by level; in each level in the order of their sequences, but for a few that changed over.
+pub(super) struct PendingAcks<T> {
+    queues: [VecDeque<PendingAck<T>>; AckLevel::ALL.len()],
+    /// Time that an answer waits for replicas, in milliseconds.
+    patience_ms: u64,
+    /// The progress of the replicas.
+    pub(super) progress: AckProgress,
+}
+
+/// An answer that is due.
+pub(super) type DueAnswer<T> = (T, Result<WriteReceipt, WriteError>);
+
+impl<T> PendingAcks<T> {
+    pub(super) fn new(patience_ms: u64) -> Self {
+        Self { queues: Default::default(), patience_ms, progress: AckProgress::default() }
+    }
+
+    /// Lets an answer wait, from now on, until its level is reached for the record at `sequence`.
+    pub(super) fn add(
+        &mut self,
+        sequence: Sequence,
+        (level, strict): (AckLevel, bool),
+        since: Monotonic,
+        (reply, receipt): (T, WriteReceipt),
+    ) {
+        let waiter = PendingAck { sequence, strict, since, reply, receipt };
+        self.queues[level as usize].push_back(waiter);
+    }
+
+    /// Returns whether an answer at this level is due once `synced` is synced.
+    pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, synced: Sequence) -> bool {
+        let Self { progress, .. } = self;
+        (!level.wants_sync() || sequence <= synced + u64::from(planted(Defect::AnswersARecordTooEarly)))
+            && (!level.wants_replica() || sequence <= progress.applied())
+            && (level != AckLevel::ReplicaDisk || sequence <= progress.synced())
+    }
+
+    /// Takes out what is due at `now`: what has reached its level, and what need not wait any longer.
+    pub(super) fn due(&mut self, synced: Sequence, now: Monotonic, due: &mut Vec<DueAnswer<T>>) {
+        for level in AckLevel::ALL {
+            while let Some(first) = self.queues[level as usize].front() {
+                if self.is_reached(level, first.sequence, synced) {
+                    let PendingAck { reply, receipt, .. } = self.take(level);
+                    due.push((reply, Ok(self.with_acks(receipt))));
+                } else if level.wants_replica() && (self.is_overdue(first, now) || !self.may_reach(level)) {
+                    self.give_up(level, synced, due);
+                } else {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_overdue(&self, waiter: &PendingAck<T>, now: Monotonic) -> bool {
+        now.since_ms(waiter.since) >= self.patience_ms
+    }
+
+    /// The replicas do not do what the first one at this level wants.
+    fn give_up(&mut self, level: AckLevel, synced: Sequence, due: &mut Vec<DueAnswer<T>>) {
+        let waiter = self.take(level);
+        let without = level.without_replicas();
+        if waiter.strict {
+            let receipt = self.with_acks(waiter.receipt);
+            due.push((waiter.reply, Err(WriteError::NotReplicated { level, position: receipt.position })));
+        } else if self.is_reached(without, waiter.sequence, synced) {
+            due.push((waiter.reply, Ok(self.with_acks(waiter.receipt))));
+        } else {
+            self.queues[without as usize].push_back(waiter);
+        }
+    }
+
+    fn take(&mut self, level: AckLevel) -> PendingAck<T> {
+        self.queues[level as usize].pop_front().expect("it was looked at")
+    }
+
+    /// Returns whether a replica is connected that can fulfil this level.
+    fn may_reach(&self, level: AckLevel) -> bool {
+        self.progress.may_ack(level == AckLevel::ReplicaDisk)
+    }
+
+    /// The receipt, with the replicas that have applied it by now.
+    pub(super) fn with_acks(&self, receipt: WriteReceipt) -> WriteReceipt {
+        WriteReceipt { acks: self.progress.acks(receipt.position.sequence.max(1)), ..receipt }
+    }
+
+    /// Takes out everything: nothing of it will be reached.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> {
+        std::mem::take(&mut self.queues).into_iter().flatten().map(|waiter| waiter.reply)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// Returns whether any answer waits for the leader's own sync.
+    pub(super) fn want_sync(&self) -> bool {
+        AckLevel::ALL.iter().any(|&level| level.wants_sync() && !self.queues[level as usize].is_empty())
+    }
+
+    /// Returns whether any answer waits for a replica's sync.
+    pub(super) fn want_replica_sync(&self) -> bool {
+        !self.queues[AckLevel::ReplicaDisk as usize].is_empty()
+    }
+
+    /// Gives the time at which the first answer is given up.
+    pub(super) fn next(&self) -> Option<Monotonic> {
+        let firsts = AckLevel::ALL.iter().filter(|level| level.wants_replica());
+        firsts
+            .filter_map(|&level| self.queues[level as usize].front())
+            .map(|waiter| waiter.since.after_ms(self.patience_ms))
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::position::Position;
+
+    #[test]
+    fn the_first_answer_that_waits_for_a_replica_says_when_to_look_again() {
+        let ms = Monotonic::from_ms;
+        let mut waiting = PendingAcks::new(1_000);
+        let receipt = WriteReceipt {
+            position: Position::new(1, 1),
+            words: 1,
+            distinct: 1,
+            left_out: 0,
+            acks: 0,
+            replayed: false,
+            stream_last: None,
+        };
+        assert_eq!(waiting.next(), None);
+        waiting.add(1, (AckLevel::Disk, false), ms(5), (1, receipt));
+        assert_eq!(waiting.next(), None, "a sync has no deadline");
+        waiting.add(2, (AckLevel::Replica, false), ms(40), (2, receipt));
+        waiting.add(3, (AckLevel::ReplicaDisk, false), ms(30), (3, receipt));
+        assert_eq!(waiting.next(), Some(ms(1_030)));
+    }
+}

@@ -1,0 +1,49 @@
+//! Offers that go on with what a replica has, as nearly all do: they may be taken where no time is for more.
+
+use super::{Replica, ReplicaAction};
+use crate::{
+    base::clock::Monotonic,
+    replication::{AppendCommand, AppendRequest},
+};
+
+impl<T> Replica<T> {
+    /// As [`Replica::offered`], if that takes no longer than it takes to append and apply the records of the offer;
+    /// else nothing has happened, and `reply` is given back.
+    ///
+    /// # Errors
+    /// Where to answer later.
+    pub fn try_apply_inline(
+        &mut self,
+        bytes: &[u8],
+        reply: T,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) -> Result<(), T> {
+        match AppendRequest::decode(bytes) {
+            Ok(offer) if self.is_no_more_than_records(&offer) => {
+                self.last_heard = Some(now);
+                self.on_decoded_request(&offer, reply, now, actions);
+                Ok(())
+            }
+            _ => Err(reply),
+        }
+    }
+
+    /// Returns whether an offer continues the epoch in which this replica stands, and asks for nothing to be noted in
+    /// the MANIFEST, loaded or begun; and whether the disk, if there is one, is not busy with a request of this
+    /// replica.
+    fn is_no_more_than_records(&self, offer: &AppendRequest<'_>) -> bool {
+        let Some(held) = &self.held else { return false };
+        offer.command == AppendCommand::Append
+            && offer.identity == held.identity
+            && offer.epoch == self.highest()
+            && offer.epoch == held.store.mark().position.epoch
+            && offer.members.is_none()
+            && !self.loading
+            && !self.diverged
+            && held.files.as_ref().is_none_or(|files| {
+                // A snapshot ends with syncs, too.
+                !self.snapshot_running && files.appends_quickly(offer.records.len())
+            })
+    }
+}

@@ -1,0 +1,74 @@
+//! The promise of a replica to a node that is about to lead, and its record of the cluster's members.
+
+use super::{Replica, ReplicaAction, ReplicaFiles};
+use crate::{
+    base::position::Epoch,
+    replication::{AppendOutcome, AppendRequest, ClusterMembers},
+    storage::file_header::FileError,
+    storage::manifest::ManifestState,
+};
+
+impl<T> Replica<T> {
+    /// The highest epoch seen.
+    pub(super) fn highest(&self) -> Epoch {
+        self.epoch.max(self.promised)
+    }
+
+    /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a
+    /// restart.
+    pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
+        let by = (offer.epoch, offer.leader);
+        if self.held.is_none() {
+            // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica
+            // from whoever leads in the end. Only what is being loaded must not be gone on with for the leader that is
+            // replaced.
+            if self.loading {
+                (self.promised, self.promised_to) = (offer.epoch, Some(by));
+            }
+            return AppendOutcome::Syncing;
+        }
+        if self.highest() == offer.epoch && self.promised_to != Some(by) {
+            return AppendOutcome::OldEpoch; // it is led, or promised, already
+        }
+        // It may come to nothing, and another lead in that epoch: whoever leads is followed.
+        (self.promised, self.promised_to) = (offer.epoch, Some(by));
+        actions.push(ReplicaAction::Unready);
+        if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
+            AppendOutcome::Applied
+        } else {
+            AppendOutcome::Unreadable("the promise cannot be noted".to_owned())
+        }
+    }
+
+    /// Notes something in the MANIFEST, if there are files. They are given up if that fails: false.
+    pub(super) fn keep(
+        &mut self,
+        note: impl FnOnce(&mut ReplicaFiles, Epoch) -> Result<(), FileError>,
+        failed: &str,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) -> bool {
+        let promised = self.promised;
+        if let Some(held) = &mut self.held
+            && let Some(files) = &mut held.files
+            && let Err(error) = note(files, promised)
+        {
+            self.give_up_files(failed, &error, actions);
+            return false;
+        }
+        true
+    }
+
+    /// Takes note of who belongs to the cluster.
+    pub(super) fn note_members(&mut self, members: &Option<ClusterMembers>, actions: &mut Vec<ReplicaAction<T>>) {
+        let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
+        self.members = members.clone();
+        self.keep(|files, _| files.note_members(members), "the nodes of the cluster cannot be noted", actions);
+        actions.push(ReplicaAction::Members(members.clone()));
+    }
+}
+
+/// The nodes of the cluster, as the MANIFEST of the node at `own` tells of them. It may have led itself.
+pub(super) fn members_of(state: &ManifestState, own: &str) -> ClusterMembers {
+    let leader = state.leader_url.clone().filter(|url| url != own);
+    ClusterMembers { leader: leader.unwrap_or_default(), replicas: state.replicas.clone() }
+}

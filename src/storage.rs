@@ -1,0 +1,10 @@
+//! The files of a database and the way back from them. All access goes through [`disk::Disk`].
+
+pub mod disk;
+pub mod file_header;
+pub mod inspect;
+pub mod manifest;
+pub mod recovery;
+pub mod repair;
+pub mod snapshot;
+pub mod wal;

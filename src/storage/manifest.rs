@@ -1,0 +1,161 @@
+//! The MANIFEST: what a database is, and what its starts and stops have promised.
+//!
+//! One small file, replaced whole. It is written at every start (a new epoch), at a clean stop, and when a
+//! replica is met, never on the write path.
+
+use crate::{
+    base::failpoint,
+    base::limits,
+    base::position::{Epoch, EpochTable, Position},
+    storage::disk::{self, Disk, DiskFile},
+    storage::file_header::{
+        self, DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, MANIFEST,
+    },
+};
+use bincode::{Decode, Encode};
+
+/// The contents of the MANIFEST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The database.
+    pub identity: DatabaseIdentity,
+    /// The part that changes.
+    pub state: ManifestState,
+}
+
+/// The part of the MANIFEST that changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ManifestState {
+    /// The epoch of the last start.
+    pub epoch: Epoch,
+    /// The end of every epoch before it.
+    pub epochs: EpochTable,
+    /// Set by a clean stop: the last record, which is synced. The next start takes it away.
+    pub clean_stop: Option<Position>,
+    /// One more at every write of this file; followers of the files reload when it moves on unexpectedly.
+    pub generation: u64,
+    /// The machine's boot at the last start: a change without a clean stop means the machine itself went down.
+    /// Empty where no leader has started since a follower wrote here.
+    pub boot_id: String,
+    /// The URL of the leader, for local replicas.
+    pub leader_url: Option<String>,
+    /// URLs of replicas that have been connected, and are not forgotten.
+    pub replicas: Vec<String>,
+    /// A later epoch, that this node has promised to somebody who is about to lead in it: nobody who leads in an
+    /// earlier one is followed any more. 0: none.
+    pub promised: Epoch,
+}
+
+impl ManifestState {
+    /// The highest epoch that was seen.
+    pub fn highest(&self) -> Epoch {
+        self.epoch.max(self.promised)
+    }
+
+    /// Returns whether a follower wrote these files last: no leader has started on them since. The leader it followed
+    /// may be there still, and take the next epoch itself.
+    pub fn has_followed(&self) -> bool {
+        self.epoch > 0 && self.boot_id.is_empty()
+    }
+
+    /// Returns whether the node that these files belong to led the latest epoch that it knows of.
+    pub fn has_led(&self) -> bool {
+        self.epoch > 0 && !self.has_followed() && self.promised <= self.epoch
+    }
+}
+
+impl Manifest {
+    /// Reads the MANIFEST; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn read(disk: &dyn Disk) -> Result<Option<Self>, FileError> {
+        let file = match disk.open(MANIFEST) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(FileError::io(MANIFEST))?,
+        };
+        Self::read_file(&*file, MANIFEST).map(Some)
+    }
+
+    /// Reads a MANIFEST that is open.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn read_file(file: &dyn DiskFile, name: &str) -> Result<Self, FileError> {
+        let bytes = disk::read_all(file, limits::MAX_MANIFEST_BYTES as u64).map_err(FileError::io(name))?;
+        Ok(Self::decode(&bytes)?)
+    }
+
+    /// Replaces the MANIFEST durably, under the next generation.
+    ///
+    /// # Errors
+    /// The error of the step that failed: writing, syncing, renaming, or syncing the directory. The old MANIFEST or the
+    /// new one is there then.
+    pub fn write(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
+        self.state.generation += 1;
+        failpoint::pass("manifest.begin");
+        disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))?;
+        failpoint::pass("manifest.done");
+        Ok(())
+    }
+
+    /// The file's bytes: header, payload, CRC32C of both.
+    pub fn encode(&self) -> Vec<u8> {
+        let header =
+            FileHeader { kind: FileKind::Manifest, identity: self.identity, position: Position::ZERO, chain: 0 };
+        let mut bytes = header.encode().to_vec();
+        file_header::encode_into(&self.state, &mut bytes);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// [`FileDamage`] if the bytes are cut off, a checksum does not match, or the content cannot be decoded.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FileDamage> {
+        let header = FileHeader::decode(MANIFEST, bytes)?;
+        if header.kind != FileKind::Manifest {
+            return Err(FileDamage::new(MANIFEST, 0, format!("this is a {:?} file", header.kind)));
+        }
+        let at = FILE_HEADER_BYTES as u64;
+        let Some((rest, crc)) = bytes[FILE_HEADER_BYTES..].split_last_chunk::<4>() else {
+            return Err(FileDamage::new(MANIFEST, bytes.len() as u64, "the file ends before its checksum"));
+        };
+        if crc32c::crc32c(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*crc) {
+            return Err(FileDamage::new(MANIFEST, at, "the checksum does not match, or the file is cut"));
+        }
+        let state = file_header::decode(rest).map_err(|what| FileDamage::new(MANIFEST, at, what))?;
+        Ok(Self { identity: header.identity, state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::tokenizer::Analyzer;
+
+    #[test]
+    fn comes_back_and_every_cut_or_flip_is_found() {
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let mut state = ManifestState {
+            epoch: 3,
+            boot_id: "boot".into(),
+            clean_stop: Some(Position::new(3, 7)),
+            ..ManifestState::default()
+        };
+        state.epochs.end(Position::new(2, 5));
+        let manifest = Manifest { identity, state };
+        let bytes = manifest.encode();
+        assert_eq!(Manifest::decode(&bytes), Ok(manifest));
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Looks whether the files are still there that a log is written to: somebody may remove, move or replace them
+//! meanwhile, and what is appended and synced then is found by no later start.
+
+use super::Log;
+use crate::{
+    base::clock::Monotonic,
+    base::limits,
+    base::position::Position,
+    storage::disk::{Disk, DiskFile},
+    storage::file_header::{LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name},
+};
+use std::{io, sync::Arc};
+
+/// Work for the thread that syncs: looks whether the directory still has the files that a start would need.
+#[derive(Clone)]
+pub struct FileCheck {
+    disk: Arc<dyn Disk>,
+    name: String,
+    file: Arc<dyn DiskFile>,
+    /// Segments that were there when the last check ended, or were begun since.
+    segments: Vec<String>,
+}
+
+/// The result of a [`FileCheck`]: the segments that are there. `NotFound` names the file that is gone; after any other
+/// error nothing is known.
+pub type FileCheckResult = io::Result<Vec<String>>;
+
+impl FileCheck {
+    /// Looks. Takes some calls of the system, and none that writes.
+    ///
+    /// # Errors
+    /// `NotFound`, with what is gone; else as the system says.
+    pub fn run(&self) -> FileCheckResult {
+        self.disk.check_in_place()?;
+        let names = self.disk.list()?;
+        for name in [MANIFEST, &self.name] {
+            if !names.iter().any(|there| there == name) {
+                return Err(gone(format!("{name} was removed or moved")));
+            }
+        }
+        if self.disk.id(&self.name)? != self.file.id()? {
+            return Err(gone(format!("another file stands in the place of {}", self.name)));
+        }
+        let missing = self.segments.iter().enumerate().filter(|(_, name)| !names.contains(name));
+        // Listed after the segments: a snapshot that makes one needless was published before that one was removed.
+        let mut oldest = None;
+        for (at, name) in missing {
+            if oldest.is_none() {
+                oldest = Some(self.oldest_snapshot()?);
+            }
+            let next = self.segments.get(at + 1).and_then(|next| parse_name(LOG_PREFIX, next));
+            let is_needless =
+                next.zip(oldest.flatten()).is_some_and(|(next, oldest)| next.sequence <= oldest.sequence + 1);
+            if !is_needless {
+                return Err(gone(format!("{name} was removed or moved")));
+            }
+        }
+        Ok(names.into_iter().filter(|name| parse_name(LOG_PREFIX, name).is_some()).collect())
+    }
+
+    fn oldest_snapshot(&self) -> io::Result<Option<Position>> {
+        Ok(self.disk.list()?.iter().find_map(|name| parse_name(SNAPSHOT_PREFIX, name)))
+    }
+}
+
+fn gone(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, what)
+}
+
+impl Log {
+    /// Gives the check whether the files are still there.
+    pub fn check(&self) -> FileCheck {
+        FileCheck {
+            disk: Arc::clone(&self.disk),
+            name: self.name.clone(),
+            file: Arc::clone(&self.file),
+            segments: self.segments.clone(),
+        }
+    }
+
+    /// A [`FileCheck`] has ended: tells what is gone, if that is known. What was asked before the log went on to
+    /// another segment, or of another log, says nothing of this one.
+    pub fn checked(&mut self, check: &FileCheck, found: &FileCheckResult) -> Option<String> {
+        if !Arc::ptr_eq(&check.file, &self.file) {
+            return None;
+        }
+        match found {
+            Ok(there) => self.segments.clone_from(there),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(error.to_string()),
+            Err(_) => {}
+        }
+        None
+    }
+}
+
+/// The schedule of file checks.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckSchedule {
+    next: Monotonic,
+    running: bool,
+}
+
+impl CheckSchedule {
+    /// The first is due a while after `now`: whoever has files now has just found them.
+    pub fn new(now: Monotonic) -> Self {
+        Self { next: now.after_ms(limits::FILE_CHECK_MS), running: false }
+    }
+
+    /// Returns whether a check is to be started at `now`: one is under way then, until [`CheckSchedule::ended`].
+    pub fn due(&mut self, now: Monotonic) -> bool {
+        if self.running || now < self.next {
+            return false;
+        }
+        (self.running, self.next) = (true, now.after_ms(limits::FILE_CHECK_MS));
+        true
+    }
+
+    /// The check that was begun has ended.
+    pub fn ended(&mut self) {
+        self.running = false;
+    }
+
+    /// Something was not found: the next check is due at once.
+    pub fn hurry(&mut self) {
+        self.next = Monotonic::default();
+    }
+
+    /// Gives the time of the next check; `None` while one is under way.
+    pub fn next(&self) -> Option<Monotonic> {
+        (!self.running).then_some(self.next)
+    }
+}

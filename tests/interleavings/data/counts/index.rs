@@ -1,0 +1,1 @@
+../../../../src/data/counts/index.rs

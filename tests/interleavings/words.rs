@@ -1,1 +1,0 @@
-../../src/words.rs
