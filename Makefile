@@ -48,16 +48,16 @@ test: ## run all tests
 	@scripts/test
 
 sim: ## run the simulation: SEEDS=20000 FROM=0 for many histories, or MINUTES=60; SEED=17 STEPS=90 to replay one
-	$(SIM) cargo test --test simulation -- --nocapture $(if $(SEED)$(MINUTES)$(FROM),histories_hold)
+	$(SIM) cargo test --test simulation -- --nocapture one_node::$(if $(SEED)$(MINUTES)$(FROM),histories_hold)
 
 sim-fast: ## the same, optimised throughout: for many histories (10000 in CI)
-	$(SIM) cargo test --release --test simulation -- --nocapture histories_hold
+	$(SIM) cargo test --release --test simulation -- --nocapture one_node::histories_hold
 
 sim-cluster: ## the same of a cluster: four machines, leaders, replicas and the network between them
-	$(SIM) cargo test --test cluster -- --nocapture $(if $(SEED)$(MINUTES)$(FROM),histories_hold)
+	$(SIM) cargo test --test simulation -- --nocapture cluster::$(if $(SEED)$(MINUTES)$(FROM),histories_hold)
 
 sim-cluster-fast: ## the same, optimised throughout
-	$(SIM) cargo test --release --test cluster -- --nocapture histories_hold
+	$(SIM) cargo test --release --test simulation -- --nocapture cluster::histories_hold
 
 interleavings: ## readers beside the Writer in all orders that the memory model allows, with PREEMPTIONS (3) forced switches; minutes
 	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) cargo test --test interleavings -- --nocapture --skip store:: --skip words::

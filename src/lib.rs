@@ -5,7 +5,7 @@
 //!
 //! # The ladder
 //!
-//! A module imports only what stands above it in this list; `tests/layering.rs` holds it.
+//! A module imports only what stands above it in this list; `tests/docs/layering.rs` holds it.
 //!
 //! | level | modules | what they are |
 //! |---|---|---|

@@ -8,7 +8,6 @@ use crate::{
     cluster::{Node, PATIENCE, equal_within},
     web::{Counts, new_client},
 };
-use checker::{Checked, History, Seen, WriteId};
 use memdb::{
     leader::AckLevel,
     position::{Position, PositionToken},
@@ -25,10 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 use testkit::Random;
-
-#[path = "../checker/history.rs"]
-#[allow(dead_code, reason = "what the tests of the checker alone ask")]
-pub mod checker;
+use testkit::checker::{Checked, History, Seen, WriteId};
 
 /// The word that is in every post.
 const COMMON: &str = "all";

@@ -2,7 +2,6 @@
 
 use crate::{
     cluster::{Node, PATIENCE, Start, equal_within},
-    load::checker::History,
     web::{Answer, new_client, post, read, status, until},
 };
 use memdb::{leader::AckLevel, position::PositionToken};
@@ -15,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::checker::History;
 
 /// Runs a program; what it said, if it failed.
 pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {

@@ -4,8 +4,10 @@
 //! `memdb` and depends on it in turn, with failpoints. So unit tests inside `src` cannot use it: its `memdb` is another
 //! crate than their `crate`.
 
+#![allow(missing_docs, reason = "a name that says it all is enough for those who read tests")]
 #![allow(clippy::disallowed_methods, reason = "tests own real time, real files and real threads")]
 
+pub mod checker;
 pub mod env;
 pub mod random;
 pub mod wait;
