@@ -2,7 +2,6 @@
 
 mod acks;
 mod admission;
-mod disk;
 mod files;
 mod history;
 mod keys;

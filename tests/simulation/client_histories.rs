@@ -1,5 +1,5 @@
-//! The checker of histories (`testkit::checker`), itself checked: for each rule a history that breaks it and no other, and the
-//! same history as it should be.
+//! The checker of histories (`testkit::checker`), itself checked: for each rule a history that breaks it and no other,
+//! and the same history as it should be.
 
 use memdb::{
     leader::AckLevel,

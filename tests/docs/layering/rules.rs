@@ -120,7 +120,7 @@ fn of_imports(path: &str, code: &str, found: &mut Vec<String>) {
         match rung(other) {
             _ if other == module => {}
             None => {
-                found.push(format!("{path}:{line}: `{other}` is not on the ladder of tests/docs/layering/rules.rs"))
+                found.push(format!("{path}:{line}: `{other}` is not on the ladder of tests/docs/layering/rules.rs"));
             }
             Some(rung) if rung > own => {
                 found.push(format!("{path}:{line}: `{module}` may not import `{other}`, which stands above it"));

@@ -1,10 +1,8 @@
 //! Keys and streams: counted once, within a group, over groups, over a restart.
 
-use super::{
-    disk::MemoryDisk,
-    node::{Answer, Node, Options, add, at, keyed, line, streamed},
-};
+use super::node::{Answer, Node, Options, add, at, keyed, line, streamed};
 use memdb::{leader::WriteError, store::WindowLimits};
+use testkit::disk::MemoryDisk;
 
 fn small(keys: usize, streams: usize) -> Options {
     let window = WindowLimits { keys, key_age_ms: 1_000, streams, stream_age_ms: 10_000 };
@@ -181,7 +179,7 @@ fn a_window_filled_under_a_clock_far_ahead_has_room_again_after_its_age() {
     for step_ms in STEPS_MS {
         // From its first record on, and after a start.
         for (first_ms, then_ms) in [(step_ms.max(0), 0), (0, step_ms)] {
-            let mut node = Node::start(MemoryDisk::new(), small(2, 1), 1_000, first_ms);
+            let mut node = Node::start(MemoryDisk::default(), small(2, 1), 1_000, first_ms);
             node.one(add(&[("a", 1)])).expect("no key");
             node.wall_ahead_ms = then_ms;
             let mut node = node.restart(small(2, 1));

@@ -1,6 +1,5 @@
 //! A Writer over a disk in memory, with the work of its threads done by hand.
 
-use super::disk::MemoryDisk;
 use memdb::{
     clock::{LoggedClock, Monotonic, WallClock},
     disk::Disk,
@@ -16,6 +15,7 @@ use memdb::{
     tokenizer::Analyzer,
 };
 use std::{collections::VecDeque, io, sync::Arc};
+use testkit::disk::MemoryDisk;
 
 const IDENTITY: Identity = Identity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x5eed };
 pub const HASHER: WordHasher = IDENTITY.hasher();
@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Node {
     pub fn new(options: Options) -> Self {
-        Self::start(MemoryDisk::new(), options, 1_000, 0)
+        Self::start(MemoryDisk::default(), options, 1_000, 0)
     }
 
     pub fn start(disk: MemoryDisk, options: Options, now_ms: u64, wall_ahead_ms: i64) -> Self {

@@ -1,5 +1,5 @@
-//! What the clients of a cluster have seen, held to the rules of `testkit::checker`: it asks neither the model nor the truth,
-//! and knows only what clients know, and which epochs are left at the end.
+//! What the clients of a cluster have seen, held to the rules of `testkit::checker`: it asks neither the model nor the
+//! truth, and knows only what clients know, and which epochs are left at the end.
 //!
 //! The rules want growing counts: in some namespaces clients only add (`Clients::grows`). A wish is one write, however
 //! often it is sent, unless the window may have forgotten it meanwhile: then it may count again, and each attempt is a
