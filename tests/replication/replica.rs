@@ -13,7 +13,7 @@ use memdb::{
 };
 use pair::{Driven, Seen, Sending, assert_same, without_records};
 use std::fs;
-use testkit::database::{Making, SMALL};
+use testkit::database::{IDENTITY, Making, SMALL};
 
 /// With and without a directory.
 fn both(test: impl Fn(Option<&std::path::Path>)) {
@@ -223,7 +223,7 @@ fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
     let mut replica = Driven::start(Some(directory.path()), 2);
     let hello = replica.replica.hello();
     assert_eq!((hello.position, hello.epoch), (Position::ZERO, 1), "it trusts nothing of it but which database it is");
-    let other = memdb::format::Identity { database_id: 99, ..database::IDENTITY };
+    let other = memdb::format::Identity { database_id: 99, ..IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
     let mut strange = Sending::new();
     for _ in 0..2 {
@@ -260,7 +260,7 @@ fn another_database_and_an_older_epoch_are_refused() {
     old.answered(answer, &first);
     assert!(old.told.contains(&Told::StepDown(2)), "{:?}", old.told);
 
-    let other = memdb::format::Identity { database_id: 99, ..database::IDENTITY };
+    let other = memdb::format::Identity { database_id: 99, ..IDENTITY };
     let stranger = Making::begin_as(other, SMALL).write(1);
     let mut strange = Sending::new();
     let offer = strange.offer(&stranger).expect("an offer");

@@ -11,7 +11,7 @@ const WORDS: usize = 2_000;
 
 /// Before: some words of a text were counted and others not yet, for whoever read at that moment.
 ///
-/// `tests/node/whole_posts.rs` shows the same of a leader.
+/// `tests/process/node/whole_posts.rs` shows the same of a leader.
 #[test]
 fn readers_never_see_half_a_text() {
     let data = TempDir::new().expect("a directory");
