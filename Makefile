@@ -48,35 +48,35 @@ test: ## run all tests
 	@scripts/test
 
 sim: ## run the simulation: SEEDS=20000 FROM=0 for many histories, or MINUTES=60; SEED=17 STEPS=90 to replay one
-	$(SIM) cargo test --test simulation -- --nocapture $(if $(SEED)$(MINUTES)$(FROM),histories_hold)
+	$(SIM) cargo test --test simulation -- --nocapture one_node::$(if $(SEED)$(MINUTES)$(FROM),histories_hold)
 
 sim-fast: ## the same, optimised throughout: for many histories (10000 in CI)
-	$(SIM) cargo test --release --test simulation -- --nocapture histories_hold
+	$(SIM) cargo test --release --test simulation -- --nocapture one_node::histories_hold
 
 sim-cluster: ## the same of a cluster: four machines, leaders, replicas and the network between them
-	$(SIM) cargo test --test cluster -- --nocapture $(if $(SEED)$(MINUTES)$(FROM),histories_hold)
+	$(SIM) cargo test --test simulation -- --nocapture cluster::$(if $(SEED)$(MINUTES)$(FROM),histories_hold)
 
 sim-cluster-fast: ## the same, optimised throughout
-	$(SIM) cargo test --release --test cluster -- --nocapture histories_hold
+	$(SIM) cargo test --release --test simulation -- --nocapture cluster::histories_hold
 
 interleavings: ## readers beside the Writer in all orders that the memory model allows, with PREEMPTIONS (3) forced switches; minutes
 	LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS) cargo test --test interleavings -- --nocapture --skip store:: --skip words::
 
 crash: ## kill and freeze real nodes RUNS (200) times under load, at random and at failpoints; nothing lost or doubled
-	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test crash -- --ignored --nocapture
-	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact storms::crash promotions::promotions_under_load
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test process -- --ignored --nocapture crash::
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test process -- --ignored --nocapture --exact faults::storms::crash faults::promotions::promotions_under_load
 
 replica-starts: ## start a replica RUNS (300) times while posts arrive; each time all must be equal, nothing lost or doubled
-	$(if $(RUNS),MEMDB_STARTS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact repair::replica_starts
+	$(if $(RUNS),MEMDB_STARTS=$(RUNS)) cargo test --release --test process -- --ignored --nocapture --exact faults::repair::replica_starts
 
 crash-cluster: ## kill leader, replicas, local replica RUNS (200) times under load; nothing acknowledged lost or doubled
-	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test faults -- --ignored --nocapture --exact crashes::crash_cluster
+	$(if $(RUNS),MEMDB_CRASH_RUNS=$(RUNS)) cargo test --release --test process -- --ignored --nocapture --exact faults::crashes::crash_cluster
 
 soak: ## run a cluster under load and churn for TIME (3600) seconds; nothing lost, and what each process uses is flat
-	$(if $(TIME),MEMDB_SOAK_SECONDS=$(TIME)) cargo test --release --test faults -- --ignored --nocapture --exact soak::soak_under_churn
+	$(if $(TIME),MEMDB_SOAK_SECONDS=$(TIME)) cargo test --release --test process -- --ignored --nocapture --exact faults::soak::soak_under_churn
 
 flood: ## send POSTS (1000000) posts over a leader and three replicas, one of which hangs for a while; what each uses
-	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test faults -- --ignored --nocapture --exact flood::flood_of_posts
+	$(if $(POSTS),MEMDB_FLOOD_POSTS=$(POSTS)) cargo test --release --test process -- --ignored --nocapture --exact faults::flood::flood_of_posts
 
 fuzz: ## fuzz all that reads bytes, guided by coverage: TIME (60) seconds for each of TARGETS (all)
 	@TIME=$(TIME) TARGETS='$(TARGETS)' SEED=$(SEED) scripts/fuzz
@@ -88,7 +88,7 @@ coverage: ## line coverage of the core, by directory
 	@scripts/coverage
 
 hostile: ## 10,000 connections of each bad kind against a leader: what they cost, and that others are served
-	cargo test --release --test hostile -- --ignored --nocapture
+	cargo test --release --test process -- --ignored --nocapture hostile::
 
 proof: ## all the long runs, one after the other: some hours; what each finds is in target/proof
 	@scripts/proof

@@ -1,7 +1,4 @@
-//! libFuzzer's side of `targets::head`.
+//! libFuzzer's side of the target `head` of `testkit::fuzz`.
 #![no_main]
 
-#[path = "../targets/mod.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("head", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| testkit::fuzz::run("head", data));

@@ -1,7 +1,4 @@
-//! libFuzzer's side of `targets::log`.
+//! libFuzzer's side of the target `log` of `testkit::fuzz`.
 #![no_main]
 
-#[path = "../targets/mod.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("log", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| testkit::fuzz::run("log", data));

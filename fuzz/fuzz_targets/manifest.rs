@@ -1,7 +1,4 @@
-//! libFuzzer's side of `targets::manifest`.
+//! libFuzzer's side of the target `manifest` of `testkit::fuzz`.
 #![no_main]
 
-#[path = "../targets/mod.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("manifest", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| testkit::fuzz::run("manifest", data));

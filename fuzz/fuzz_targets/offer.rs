@@ -1,7 +1,4 @@
-//! libFuzzer's side of `targets::offer`.
+//! libFuzzer's side of the target `offer` of `testkit::fuzz`.
 #![no_main]
 
-#[path = "../targets/mod.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("offer", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| testkit::fuzz::run("offer", data));

@@ -1,7 +1,4 @@
-//! libFuzzer's side of `targets::text`.
+//! libFuzzer's side of the target `text` of `testkit::fuzz`.
 #![no_main]
 
-#[path = "../targets/mod.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("text", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| testkit::fuzz::run("text", data));

@@ -9,8 +9,8 @@
 //! - Blank posts, ASCII white space alone, take no number.
 //! - What cannot be posted takes no number either and is a [`InputFault`]: invalid UTF-8, and more bytes than the limit
 //!   without ASCII white space.
-//! - Of lines that are JSON ([`PostUnit::JsonLine`]) none is cut, and each takes a number; in place of a fault stands an
-//!   empty one.
+//! - Of lines that are JSON ([`PostUnit::JsonLine`]) none is cut, and each takes a number; in place of a fault stands
+//!   an empty one.
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};

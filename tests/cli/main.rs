@@ -3,8 +3,10 @@
 #![allow(clippy::disallowed_methods)] // makes files as a user has them
 
 mod fake;
+mod files;
 mod followers;
 mod inputs;
+mod perf;
 mod post;
 mod servers;
 mod usage;

@@ -8,7 +8,6 @@
 //! ("fsyncgate", Rebello et al. 2020). A write can be misplaced: a sync reports success, and a page of what it wrote
 //! never came to the medium, or took the place of another page.
 
-#[path = "inode.rs"]
 mod inode;
 
 pub use inode::Survives;

@@ -1,8 +1,6 @@
 //! How histories are run: which, by what the environment says; on all cores; and what becomes of one that fails.
 
-#[path = "schedule.rs"]
 pub mod schedule;
-#[path = "shrink.rs"]
 mod shrink;
 
 use memdb::base::failpoint;

@@ -4,11 +4,21 @@
 //! `memdb` and depends on it in turn, with failpoints. So unit tests inside `src` cannot use it: its `memdb` is another
 //! crate than their `crate`.
 
+#![allow(missing_docs, reason = "a name that says it all is enough for those who read tests")]
+#![allow(clippy::print_stderr, reason = "a node that a failing test leaves behind shows what it said")]
 #![allow(clippy::disallowed_methods, reason = "tests own real time, real files and real threads")]
 
+pub mod checker;
+pub mod client;
+pub mod database;
+pub mod disk;
 pub mod env;
+pub mod fuzz;
+pub mod node;
+pub mod process;
 pub mod random;
 pub mod wait;
+pub mod wire;
 
 pub use env::number_from;
 pub use random::Random;

@@ -3,8 +3,8 @@
 //! A browser sends requests for any page that somebody has open, to any address that it reaches: also to a node on
 //! loopback. Three rules keep such pages out, and none is in the way of a client that is no browser:
 //!
-//! - What may change something, and says that another origin's page sends it (`WebOrigin`, `Sec-Fetch-Site`), is refused,
-//!   unless the origin is one of `--cors-origin`.
+//! - What may change something, and says that another origin's page sends it (`Origin`, `Sec-Fetch-Site`), is
+//!   refused, unless the origin is one of `--cors-origin`.
 //! - Only pages of these origins are let read answers (CORS). Others have their browsers in the way.
 //! - A node on loopback answers only to names that no name server decides: a page whose own name comes to mean
 //!   127.0.0.1 is of the same origin as the node, as far as its browser can tell, and could read and write everything
@@ -69,7 +69,7 @@ impl BrowserPolicy {
         self.hosts.is_none()
     }
 
-    /// Returns whether answers depend on `WebOrigin`, so that caches must know.
+    /// Returns whether answers depend on `Origin`, so that caches must know.
     pub(super) fn varies(&self) -> bool {
         matches!(&self.cors, CorsOrigins::These(list) if !list.is_empty())
     }
@@ -144,7 +144,7 @@ impl CorsAnswer {
     }
 }
 
-/// The value of `Vary` where answers depend on `WebOrigin`.
+/// The value of `Vary` where answers depend on `Origin`.
 pub(super) const VARY_BY: &str = "Origin";
 
 fn origin_of(given: &HeaderValue) -> Option<WebOrigin> {

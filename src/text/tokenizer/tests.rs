@@ -1,4 +1,4 @@
-//! The two lanes against each other. Tables of inputs and outputs are in `tests/tokenizer.rs`.
+//! The two lanes against each other. Tables of inputs and outputs are in `tests/engine/tokenizer.rs`.
 
 use super::normalize::{MOST_SHRINKING, normalize as fold_v1};
 use super::standard::{StandardVersion, WordSink, segment, words_within};

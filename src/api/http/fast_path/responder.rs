@@ -1,6 +1,6 @@
 //! From the bytes of requests to the bytes of their answers: the part of the lane that has no connection.
 //!
-//! The answers are those that hyper would write for what the routes give, byte for byte (`tests/http/lane.rs` and
+//! The answers are those that hyper would write for what the routes give, byte for byte (`tests/api/lane.rs` and
 //! the fuzzer compare them), so whether the lane answered is nothing a client could tell.
 
 use super::{

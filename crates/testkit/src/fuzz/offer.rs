@@ -1,0 +1,144 @@
+//! Offers to a replica with files: whatever comes, what it serves is its history gone on, by position, chain and
+//! counts, and its files give the same again.
+
+use super::seal::{self, IDENTITY, Model, Seal, Sealed};
+use crate::disk::{Files, MemoryDisk};
+use memdb::{
+    base::clock::Monotonic,
+    base::position::{EpochTable, Position},
+    data::store::{DedupLimits, StateId},
+    engine::replica::{Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    replication::{AppendCommand, AppendOutcome, AppendRequest},
+    storage::disk::Disk,
+    storage::file_header::MANIFEST,
+    storage::manifest::{Manifest, ManifestState},
+    storage::recovery::look_follower,
+    storage::snapshot::SnapshotSettings,
+};
+use std::sync::Arc;
+
+/// Bytes of an offer besides its records: how it is sealed, its epoch, where it begins, what it wants.
+const HEAD_BYTES: usize = 6;
+
+pub fn offer(data: &[u8]) {
+    let state = ManifestState { epoch: 1, boot_id: "boot".into(), ..ManifestState::default() };
+    let files = Files::from([(MANIFEST.to_owned(), Manifest { identity: IDENTITY, state }.encode())]);
+    let disk = MemoryDisk::new(&files) as Arc<dyn Disk>;
+    let mut replica = start(&disk);
+    let (mut leader, mut epochs) = (Sealed::begin(), EpochTable::default());
+    let mut rest = data;
+    for turn in 0..8 {
+        let Some((&head, behind)) = rest.split_first_chunk::<HEAD_BYTES>() else { break };
+        let len = usize::from(u16::from_le_bytes([head[4], head[5]])).min(behind.len());
+        one(&mut replica, (&mut leader, &mut epochs), head, behind[..len].to_vec(), turn);
+        rest = &behind[len..];
+    }
+    if let Some(store) = replica.store() {
+        let (mark, model) = (store.mark(), Model::of(store));
+        assert_eq!(model.digest(), mark.digest, "what is served has the digest of its position");
+        drop(replica);
+        // What is diverged is kept and refused until a snapshot has come; all else starts again where it was.
+        if let Some(again) = start(&disk).store() {
+            // Where nothing was applied, a restart may know of a later epoch that stands at the same record.
+            let (stands, what) = (again.mark(), "the files give the same again");
+            assert!(stands.position.epoch >= mark.position.epoch, "{what}: {mark:?}, then {stands:?}");
+            assert_eq!((stands.position.sequence, stands.chain), (mark.position.sequence, mark.chain), "{what}");
+            assert_eq!(Model::of(again), model, "{what}");
+        }
+    }
+}
+
+fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
+    let found = match look_follower(&**disk, DedupLimits::default()) {
+        Ok(None) => ReplicaFindings::Nothing,
+        Ok(Some(found)) => {
+            ReplicaFindings::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything")))
+        }
+        Err(_) => ReplicaFindings::Unusable { database: IDENTITY.database_id, epoch: 1 },
+    };
+    let settings = ReplicaSettings {
+        node: 1,
+        url: "http://127.0.0.1:1".into(),
+        window: DedupLimits::default(),
+        snapshot: SnapshotSettings { interval_ms: 0 },
+    };
+    let directory = Some(ReplicaDirectory { disk: Arc::clone(disk), segment_bytes: 1 << 12 });
+    Replica::new(settings, directory, found, None, Monotonic::default(), &mut Vec::new())
+}
+
+/// One offer of a leader that stands here, and remembers how its epochs ended.
+fn one(
+    replica: &mut Replica<u64>,
+    (leader, epochs): (&mut Sealed, &mut EpochTable),
+    head: [u8; HEAD_BYTES],
+    mut records: Vec<u8>,
+    turn: u64,
+) {
+    let seal = Seal::of(head[0]);
+    let before = leader.position;
+    let here = replica.store().map_or(Position::ZERO, |store| store.mark().position);
+    // A new epoch, sometimes; it never goes back on the leader's side, but an offer may be an old one.
+    leader.position.epoch += u64::from(head[1] % 8 == 1);
+    if leader.position.epoch > before.epoch {
+        epochs.end(Position::new(before.epoch, before.sequence));
+    }
+    let mut goes_on = leader.clone();
+    seal::records(&mut records, seal, &mut goes_on);
+    let last = StateId { position: goes_on.position, digest: goes_on.model.digest(), chain: goes_on.chain };
+    let offer = AppendRequest {
+        identity: IDENTITY,
+        leader: u128::from(head[1] / 128),
+        epoch: leader.position.epoch.saturating_sub(u64::from(head[1] % 8 == 2)),
+        epochs: epochs.clone(),
+        last,
+        command: [AppendCommand::Append, AppendCommand::Append, AppendCommand::Probe, AppendCommand::InstallSnapshot]
+            [usize::from(head[2]) % 4],
+        after: Position::new(here.epoch, here.sequence + u64::from(head[3] % 4 == 3)),
+        durable: head[2] & 16 != 0,
+        members: None,
+        records: &records,
+    };
+    let mut bytes = offer.encode_head();
+    bytes.extend_from_slice(&records);
+    if seal == Seal::Raw && head[3] & 64 != 0 {
+        bytes = records.clone();
+    }
+    let was = replica.store().map(|store| (store.mark(), Model::of(store)));
+    let mut actions = Vec::new();
+    replica.on_append_request(&bytes, turn, Monotonic::from_ms(turn), &mut actions);
+    let applied = carry_out(replica, actions);
+    let now = replica.store().map(|store| (store.mark(), Model::of(store)));
+    if let (Some((was, _)), Some((now, model))) = (&was, &now) {
+        assert!(now.position.sequence >= was.position.sequence, "it never goes back");
+        assert_eq!(model.digest(), now.digest, "whole records only");
+    }
+    if applied && seal == Seal::Digests && offer.command == AppendCommand::Append {
+        *leader = goes_on;
+    } else if let Some((mark, model)) = now {
+        // What the replica made of it is where the leader goes on.
+        *leader = Sealed {
+            position: Position::new(mark.position.epoch.max(leader.position.epoch), mark.position.sequence),
+            chain: mark.chain,
+            model,
+        };
+    }
+}
+
+/// Does what the replica wants done; tells whether the offer was applied.
+fn carry_out(replica: &mut Replica<u64>, actions: Vec<ReplicaAction<u64>>) -> bool {
+    let mut applied = false;
+    for action in actions {
+        match action {
+            ReplicaAction::Answer(_, answer) => applied |= answer.outcome == AppendOutcome::Applied,
+            ReplicaAction::Published(..) => super::accepted(),
+            ReplicaAction::Sync(sync) => {
+                let result = sync.run();
+                let mut more = Vec::new();
+                replica.synced(&sync, result, &mut more);
+                applied |= carry_out(replica, more);
+            }
+            _ => {}
+        }
+    }
+    applied
+}

@@ -1,0 +1,16 @@
+//! The HTTP interface as a client sees it: a server on a loopback port, spoken to byte by byte.
+
+mod bad_requests;
+mod bounds;
+mod browsers;
+mod bulk;
+mod cases;
+mod compressed;
+mod connections;
+mod followers;
+mod http2;
+mod lane;
+mod node;
+mod parameters;
+mod routes;
+mod writes;

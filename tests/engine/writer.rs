@@ -1,0 +1,9 @@
+//! The Writer from outside: what is admitted, what it answers and when, and what is there after a restart.
+
+mod acks;
+mod admission;
+mod files;
+mod history;
+mod keys;
+mod node;
+mod replicas;

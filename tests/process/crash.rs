@@ -1,0 +1,91 @@
+//! Kills the real leader at random moments under load, and checks that nothing acknowledged is lost or doubled.
+//!
+//! `make crash` runs it; `MEMDB_CRASH_RUNS` (200) says how often, `MEMDB_CRASH_SEED` repeats one choice of moments.
+//! Each round starts the process on the files the last one left, lets eight clients post with keys and streams, and
+//! ends it by SIGKILL, or one time in four by SIGTERM. Whatever was not answered is repeated under its key in the next
+//! round. Every post counts a word of its own and a word common to all, so that a post that counts in part, twice or
+//! not at all shows.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test of the real process: real time, real files"
+)]
+
+mod bulk;
+mod client;
+
+use client::{Client, Ledger};
+use rustix::process::Signal;
+use std::{collections::HashMap, time::Duration};
+use testkit::{
+    Random, number_from,
+    process::{Node, Start},
+};
+
+const CLIENTS: u64 = 8;
+
+#[tokio::test]
+async fn three_crashes_lose_and_double_nothing() {
+    crashes(3, 1).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: make crash"]
+async fn crashes_at_random_moments_lose_and_double_nothing() {
+    let seed = number_from("MEMDB_CRASH_SEED").unwrap_or_else(|| std::process::id().into());
+    crashes(number_from("MEMDB_CRASH_RUNS").unwrap_or(200), seed).await;
+}
+
+async fn crashes(runs: u64, seed: u64) {
+    println!("{runs} crashes, MEMDB_CRASH_SEED={seed}");
+    let directory = tempfile::tempdir().expect("a place for the data");
+    let mut random = Random::new(seed);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
+    let (mut killed, mut terminated) = (0, 0);
+    for run in 0..runs {
+        let leader = Start::leader(directory.path()).run();
+        check(&leader, &clients, run).await;
+        let moment = Duration::from_millis(1 + random.below(150) as u64);
+        let signal = if random.below(4) == 0 { Signal::TERM } else { Signal::KILL };
+        let url = leader.url.clone();
+        let working: Vec<_> = clients.drain(..).map(|client| tokio::spawn(client.work(url.clone()))).collect();
+        tokio::time::sleep(moment).await; // a random moment is what is wanted here
+        leader.finish(signal);
+        for client in working {
+            clients.push(client.await.expect("a client does not panic"));
+        }
+        *(if signal == Signal::KILL { &mut killed } else { &mut terminated }) += 1;
+    }
+    let leader = Start::leader(directory.path()).run();
+    check(&leader, &clients, runs).await;
+    let mut settled = Vec::new();
+    for client in clients {
+        settled.push(client.settle(&leader.url).await);
+    }
+    check(&leader, &settled, runs).await;
+    let posts: usize = settled.iter().map(|client| client.ledger.acknowledged.len()).sum();
+    assert!(settled.iter().all(|client| client.ledger.open.is_none()), "everything was answered in the end");
+    leader.finish(Signal::TERM);
+    println!("{killed} by SIGKILL, {terminated} by SIGTERM, {posts} posts: none lost, none doubled, none in part");
+}
+
+/// What the leader counts against what its clients were told.
+async fn check(leader: &Node, clients: &[Client], run: u64) {
+    let counts: HashMap<String, i64> =
+        reqwest::get(format!("{}/sync", leader.url)).await.expect("it answers").json().await.expect("JSON");
+    let mut whole = 0;
+    for Client { ledger: Ledger { acknowledged, open, .. }, .. } in clients {
+        for word in acknowledged {
+            assert_eq!(counts.get(word), Some(&1), "run {run}: {word} was acknowledged once");
+        }
+        whole += acknowledged.len() as i64;
+        if let Some(open) = open {
+            let count = counts.get(&open.word).copied().unwrap_or(0);
+            assert!((0..=1).contains(&count), "run {run}: {} was not answered, and counts {count} times", open.word);
+            whole += count;
+        }
+    }
+    assert_eq!(counts.get("all").copied().unwrap_or(0), whole, "run {run}: the word common to all posts");
+    let distinct = counts.len() as i64 - i64::from(whole > 0);
+    assert_eq!(distinct, whole, "run {run}: a word for each post and none besides");
+}

@@ -1,0 +1,133 @@
+//! Whole nodes, with clocks that the test sets: no step of a wall clock moves an age.
+
+use memdb::{
+    base::clock::{Clock, Monotonic, WallClock},
+    config::StartRole,
+    node::{MachineClock, SwitchingNode},
+};
+use reqwest::{StatusCode, blocking::Client};
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use testkit::node::settings_of;
+
+const HOUR_MS: i64 = 3_600_000;
+const TEN_YEARS_MS: i64 = 10 * 365 * 24 * HOUR_MS;
+/// The age of keys, as it is set by default.
+const AGE_MS: u64 = memdb::base::limits::DEFAULT_KEY_AGE_MS;
+
+/// The machine's clocks, set by so much.
+#[derive(Default)]
+struct SetClock {
+    passed_ms: AtomicU64,
+    wall_ms: AtomicI64,
+}
+
+impl Clock for SetClock {
+    fn monotonic(&self) -> Monotonic {
+        MachineClock.monotonic().after_ms(self.passed_ms.load(Relaxed))
+    }
+
+    fn wall(&self) -> WallClock {
+        const NOW_MS: u64 = 1_796_000_000_000;
+        let passed_ms = self.passed_ms.load(Relaxed);
+        WallClock::from_ms((NOW_MS + passed_ms).saturating_add_signed(self.wall_ms.load(Relaxed)))
+    }
+}
+
+fn start(clock: &Arc<SetClock>, role: StartRole, given: &[(&'static str, &str)]) -> SwitchingNode {
+    let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
+    SwitchingNode::start_with(settings_of(role, given), clock).expect("a node")
+}
+
+/// Posts a text under a key; tells whether it counted now (else it had before).
+fn counts(client: &Client, at: SocketAddr, key: &str) -> Result<bool, StatusCode> {
+    let post = client.post(format!("http://{at}/post")).header("Idempotency-Key", key).body("word");
+    let answer = post.header("Content-Type", "text/plain").send().expect("an answer");
+    match answer.status() {
+        StatusCode::ACCEPTED => Ok(!answer.headers().contains_key("memdb-replayed")),
+        status => Err(status),
+    }
+}
+
+#[test]
+fn a_leader_whose_wall_clock_is_set_while_it_runs_ages_keys_by_elapsed_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_str().expect("UTF-8");
+    let (clock, client) = (Arc::new(SetClock::default()), Client::new());
+    let node = start(&clock, StartRole::Leader, &[("data-dir", data)]);
+    let at = node.address();
+    for step_ms in [HOUR_MS, TEN_YEARS_MS, -HOUR_MS, -TEN_YEARS_MS] {
+        let key = format!("key {step_ms}");
+        assert_eq!(counts(&client, at, &key), Ok(true));
+        clock.wall_ms.store(step_ms, Relaxed);
+        assert_eq!(counts(&client, at, &key), Ok(false), "set by {step_ms} ms");
+        clock.passed_ms.fetch_add(AGE_MS, Relaxed);
+        assert_eq!(counts(&client, at, &key), Ok(true), "set by {step_ms} ms, after its age");
+    }
+    node.stop().expect("a clean stop");
+}
+
+#[test]
+fn a_window_filled_ten_years_ahead_has_room_after_the_age_of_its_keys_and_starts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_str().expect("UTF-8");
+    let (clock, client) = (Arc::new(SetClock::default()), Client::new());
+    let given = [("data-dir", data), ("max-keys", "2")];
+    clock.wall_ms.store(TEN_YEARS_MS, Relaxed);
+    let node = start(&clock, StartRole::Leader, &given);
+    for key in ["a", "b"] {
+        assert_eq!(counts(&client, node.address(), key), Ok(true));
+    }
+    node.stop().expect("a clean stop");
+    clock.wall_ms.store(0, Relaxed);
+    let node = start(&clock, StartRole::Leader, &given);
+    assert_eq!(counts(&client, node.address(), "c"), Err(StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(counts(&client, node.address(), "a"), Ok(false));
+    clock.passed_ms.fetch_add(AGE_MS, Relaxed);
+    assert_eq!(counts(&client, node.address(), "c"), Ok(true));
+    node.stop().expect("a clean stop");
+}
+
+/// Waits until the node is ready in this role; one that changes its role may not answer for a moment.
+#[allow(clippy::disallowed_methods, reason = "a pause between two looks")]
+fn wait_for(client: &Client, at: SocketAddr, role: &str) {
+    let status = || -> Option<Value> { client.get(format!("http://{at}/status")).send().ok()?.json().ok() };
+    for _ in 0..2_000 {
+        if status().is_some_and(|status| status["role"] == role && status["ready"] == true) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{at} is no ready {role}");
+}
+
+#[test]
+fn a_promoted_replica_whose_wall_clock_is_ahead_ages_no_key() {
+    let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let path = |directory: &tempfile::TempDir| directory.path().to_str().expect("UTF-8").to_owned();
+    let (clock, wrong, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
+    wrong.wall_ms.store(HOUR_MS / 30, Relaxed); // two minutes: a start would believe that
+    let leader = start(&clock, StartRole::Leader, &[("data-dir", &path(&one))]);
+    let url = format!("http://{}", leader.address());
+    let replica = start(&wrong, StartRole::Replica, &[("data-dir", &path(&other)), ("leader", &url)]);
+    assert_eq!(counts(&client, leader.address(), "key"), Ok(true));
+    let at = replica.address();
+    wait_for(&client, at, "replica");
+    // All but a minute of its age has passed there.
+    wrong.passed_ms.fetch_add(AGE_MS - 60_000, Relaxed);
+    let promoted = client.post(format!("http://{at}/promote")).send().expect("an answer");
+    assert!(promoted.status().is_success(), "{}", promoted.text().expect("a body"));
+    wait_for(&client, at, "leader");
+    assert_eq!(counts(&client, at, "key"), Ok(false));
+    wrong.passed_ms.fetch_add(60_000, Relaxed);
+    assert_eq!(counts(&client, at, "key"), Ok(true));
+    replica.stop().expect("a clean stop");
+    leader.stop().expect("a clean stop");
+}

@@ -1,0 +1,9 @@
+//! Between nodes: replicas, local replicas, promotion and loss of a leader, in this process over real files and
+//! sockets.
+
+mod clocks;
+mod local_replica;
+mod lost_leader;
+mod promotion;
+mod replica;
+mod served;

@@ -1,0 +1,321 @@
+//! A replica is made the leader while everything runs in this process: who may, what becomes of the old leader and of
+//! what clients were told.
+
+use memdb::{config, node::SwitchingNode};
+use reqwest::blocking::Client;
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use testkit::node::settings_of;
+
+/// How long anything is waited for; it takes far less.
+const PATIENCE: Duration = Duration::from_secs(40);
+const PAUSE: Duration = Duration::from_millis(20);
+
+fn directory() -> TempDir {
+    TempDir::new().expect("a directory")
+}
+
+fn lead(data: &Path, port: u16) -> SwitchingNode {
+    let (data, port) = (data.to_str().expect("UTF-8"), port.to_string());
+    let values = [("data-dir", data), ("ack-timeout-ms", "300")];
+    let mut settings = settings_of(config::StartRole::Leader, &values);
+    settings.port = port.parse().expect("a number");
+    SwitchingNode::start(settings).expect("a leader")
+}
+
+fn follow(leader: &str, data: Option<&Path>, port: u16) -> SwitchingNode {
+    let data = data.map_or("none", |data| data.to_str().expect("UTF-8"));
+    let mut settings =
+        settings_of(config::StartRole::Replica, &[("leader", leader), ("data-dir", data), ("ack-timeout-ms", "300")]);
+    settings.port = port;
+    SwitchingNode::start(settings).expect("a replica")
+}
+
+fn url(node: &SwitchingNode) -> String {
+    at(node.address())
+}
+
+fn at(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn http() -> Client {
+    Client::builder().timeout(Duration::from_secs(15)).build().expect("a client")
+}
+
+/// Asks until `good` says so of the answer; a node that changes its role may not answer for a moment.
+#[allow(clippy::disallowed_methods, reason = "a pause between two looks")]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what} never came");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn status(node: &str) -> Option<Value> {
+    http().get(format!("{node}/status")).send().ok()?.json().ok()
+}
+
+fn is(node: &str, role: &str) {
+    until(&format!("{node} as a ready {role}"), || {
+        status(node).filter(|status| status["role"] == role && status["ready"] == true)
+    });
+}
+
+fn epoch(node: &str) -> u64 {
+    status(node).expect("it answers")["epoch"].as_u64().expect("a number")
+}
+
+/// Posts until it counts, as a client does that knows its key; gives the position, and whether it had counted before.
+fn post_on(node: &str, key: &str, text: &str, level: &str) -> (String, bool) {
+    until(&format!("a 202 for {key}"), || {
+        let request = http().post(format!("{node}/post?ack={level}")).header("Idempotency-Key", key);
+        let answer = request.header("Content-Type", "text/plain").body(text.to_owned()).send().ok()?;
+        (answer.status() == 202).then(|| {
+            let field = |name: &str| answer.headers().get(name).map(|value| value.to_str().expect("ASCII").to_owned());
+            (field("memdb-position").expect("a position"), field("memdb-replayed").is_some())
+        })
+    })
+}
+
+fn count(node: &str, word: &str, position: &str) -> i64 {
+    until(&format!("{word} at {position} on {node}"), || {
+        let request = http().get(format!("{node}/wordcount?word={word}")).header("Memdb-Min-Position", position);
+        let answer = request.send().ok()?;
+        (answer.status() == 200).then(|| answer.json::<Value>().expect("JSON")[word].as_i64().expect("a count"))
+    })
+}
+
+fn promote(node: &str, force: bool) -> Result<u64, (u16, String)> {
+    let force = if force { "?force=true" } else { "" };
+    let answer = http().post(format!("{node}/promote{force}")).body("").send().expect("an answer");
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().expect("JSON");
+    if status == 200 {
+        Ok(body["epoch"].as_u64().expect("a number"))
+    } else {
+        Err((status, body["detail"].as_str().expect("a detail").to_owned()))
+    }
+}
+
+#[test]
+fn a_leader_hands_over_and_every_key_still_counts_once() {
+    let [a, b, c] = [directory(), directory(), directory()];
+    let old = lead(a.path(), 0);
+    let old_url = url(&old);
+    let (first, second) = (follow(&old_url, Some(b.path()), 0), follow(&old_url, Some(c.path()), 0));
+    let (first_url, second_url) = (url(&first), url(&second));
+    for node in [&first_url, &second_url] {
+        is(node, "replica");
+    }
+    for key in 0..20 {
+        post_on(&old_url, &format!("key {key}"), "hello world", "replica");
+    }
+    assert_eq!(promote(&old_url, false).expect_err("it leads").0, 409);
+    let before = epoch(&old_url);
+    assert_eq!(promote(&first_url, false), Ok(before + 1), "everybody was asked");
+    is(&first_url, "leader");
+    is(&old_url, "replica");
+    is(&second_url, "replica");
+    // A repeat at any node is one, and a new key counts, wherever it is sent.
+    for node in [&first_url, &old_url, &second_url] {
+        assert!(post_on(node, "key 7", "hello world", "leader").1, "{node}");
+        assert!(!post_on(node, &format!("new at {node}"), "hello", "replica").1);
+    }
+    let (last, _) = post_on(&first_url, "the last", "hello", "replica");
+    for node in [&first_url, &old_url, &second_url] {
+        assert_eq!(count(node, "hello", &last), 24, "{node}");
+        assert_eq!(count(node, "world", &last), 20, "{node}");
+    }
+    // And back again.
+    assert_eq!(promote(&old_url, false), Ok(before + 2));
+    is(&old_url, "leader");
+    is(&first_url, "replica");
+    let (last, _) = post_on(&first_url, "after all that", "hello", "replica");
+    assert_eq!(count(&second_url, "hello", &last), 25);
+    for node in [old, first, second] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_leader_that_is_gone_is_replaced_and_follows_when_it_comes_back() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let old_address = old.address();
+    let replica = follow(&url(&old), Some(b.path()), 0);
+    let replica_url = url(&replica);
+    is(&replica_url, "replica");
+    let (position, _) = post_on(&url(&old), "first", "hello", "replica");
+    let before = epoch(&url(&old));
+    old.stop().expect("a clean stop");
+    let taken = promote(&replica_url, false).expect("nobody is in the way");
+    assert!(taken > before + 1, "the old leader could not be asked: it may take the next epoch itself");
+    is(&replica_url, "leader");
+    assert_eq!(count(&replica_url, "hello", &position), 1);
+    let (last, _) = post_on(&replica_url, "second", "hello", "leader");
+    // It is started as a leader, as its service file says.
+    let back = lead(a.path(), old_address.port());
+    is(&url(&back), "replica");
+    assert_eq!(count(&url(&back), "hello", &last), 2);
+    assert!(post_on(&url(&back), "first", "hello", "replica").1);
+    back.stop().expect("a clean stop");
+    replica.stop().expect("a clean stop");
+}
+
+#[test]
+fn what_a_forced_leader_lacks_is_said_to_be_lost_and_counts_once_when_repeated() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let old_address = old.address();
+    let replica = follow(&url(&old), Some(b.path()), 0);
+    let replica_address = replica.address();
+    is(&url(&replica), "replica");
+    let (kept, _) = post_on(&url(&old), "kept", "hello", "replica");
+    assert_eq!(count(&url(&replica), "hello", &kept), 1);
+    replica.stop().expect("a clean stop");
+    let (lost, _) = post_on(&url(&old), "lost", "hello hello", "leader");
+    old.stop().expect("a clean stop");
+    let replica = follow(&at(old_address), Some(b.path()), replica_address.port());
+    until("an epoch", || promote(&url(&replica), false).ok());
+    is(&url(&replica), "leader");
+    assert_eq!(count(&url(&replica), "hello", &kept), 1);
+    let asked = http().get(format!("{}/wordcount?word=hello", url(&replica))).header("Memdb-Min-Position", &lost);
+    assert_eq!(asked.send().expect("an answer").status(), 410);
+    let (again, replayed) = post_on(&url(&replica), "lost", "hello hello", "leader");
+    assert!(!replayed);
+    // The old leader's tail is not of this history: it loads what is.
+    let back = lead(a.path(), old_address.port());
+    is(&url(&back), "replica");
+    assert_eq!(count(&url(&back), "hello", &again), 3);
+    back.stop().expect("a clean stop");
+    replica.stop().expect("a clean stop");
+}
+
+#[test]
+fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
+    let [a, b, c] = [directory(), directory(), directory()];
+    let leader = lead(a.path(), 0);
+    let leader_url = url(&leader);
+    let (keeps, other) = (follow(&leader_url, Some(b.path()), 0), follow(&leader_url, Some(c.path()), 0));
+    let without = follow(&leader_url, None, 0);
+    for node in [&keeps, &other, &without] {
+        is(&url(node), "replica");
+    }
+    let (position, _) = post_on(&leader_url, "one", "hello", "replica");
+    for node in [&keeps, &other, &without] {
+        assert_eq!(count(&url(node), "hello", &position), 1);
+    }
+    let refused = promote(&url(&without), true).expect_err("it has no files");
+    assert!(refused.0 == 409 && refused.1.contains("keeps no files"), "{refused:?}");
+    let known = |node: &SwitchingNode| status(&url(node)).is_some_and(|status| status["replicas_known"] == 3);
+    until("that all know each other", || known(&keeps).then_some(()));
+    other.stop().expect("a clean stop");
+    let refused = promote(&url(&keeps), false).expect_err("the other may have more");
+    assert!(refused.0 == 409 && refused.1.contains("does not answer"), "{refused:?}");
+    // A page in a browser is not a person who wants that.
+    let page = http().post(format!("{}/promote?force=true", url(&keeps))).header("Origin", "http://evil.example");
+    assert_eq!(page.body("").send().expect("an answer").status(), 403);
+    // Nothing has changed.
+    post_on(&leader_url, "two", "hello", "replica");
+    let epoch = promote(&url(&keeps), true).expect("forced");
+    is(&url(&keeps), "leader");
+    let (last, _) = post_on(&leader_url, "three", "hello", "replica");
+    assert!(last.starts_with(&format!("{epoch}-")), "{last} is of another epoch than {epoch}");
+    assert_eq!(count(&url(&without), "hello", &last), 3);
+    for node in [leader, keeps, without] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_promoted_node_leads_again_by_the_command_of_its_first_start_and_the_others_follow_it() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let (old_url, old_port) = (url(&old), old.address().port());
+    let promoted = follow(&old_url, Some(b.path()), 0);
+    let (new_url, new_port) = (url(&promoted), promoted.address().port());
+    is(&new_url, "replica");
+    post_on(&old_url, "first", "hello", "replica");
+    let epoch_before = epoch(&old_url);
+    assert_eq!(promote(&new_url, false), Ok(epoch_before + 1));
+    is(&new_url, "leader");
+    is(&old_url, "replica");
+    post_on(&new_url, "second", "hello", "replica");
+    promoted.stop().expect("a clean stop");
+    old.stop().expect("a clean stop");
+    // Its files are a follower's now, so it waits for the one that led, whatever its command says.
+    let old = lead(a.path(), old_port);
+    until("a replica", || status(&old_url).filter(|status| status["role"] == "replica"));
+    let promoted = follow(&old_url, Some(b.path()), new_port);
+    is(&new_url, "leader");
+    is(&old_url, "replica");
+    assert_eq!(epoch(&new_url), epoch_before + 2, "every node could be asked");
+    let (last, _) = post_on(&old_url, "third", "hello", "replica");
+    assert_eq!(count(&old_url, "hello", &last), 3);
+    let replicas = status(&new_url).expect("it answers")["replicas"].clone();
+    let replicas: Vec<&Value> = replicas.as_array().expect("a list").iter().map(|replica| &replica["url"]).collect();
+    assert_eq!(replicas, [&old_url], "it does not list itself");
+    for node in [old, promoted] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_leader_that_followed_does_not_list_itself_when_it_leads_and_starts_again() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let (old_url, old_port) = (url(&old), old.address().port());
+    let replica = follow(&old_url, Some(b.path()), 0);
+    let replica_url = url(&replica);
+    is(&replica_url, "replica");
+    // There and back: each has been told of by the other as its replica.
+    for node in [&replica_url, &old_url] {
+        until("an epoch", || promote(node, false).ok());
+        is(node, "leader");
+    }
+    is(&replica_url, "replica");
+    old.stop().expect("a clean stop");
+    let old = lead(a.path(), old_port);
+    is(&old_url, "leader");
+    is(&replica_url, "replica");
+    let listed = until("a replica that is served", || {
+        let replicas = status(&old_url)?["replicas"].as_array()?.clone();
+        replicas.iter().any(|replica| replica["state"] == "streaming").then_some(replicas)
+    });
+    assert!(listed.iter().all(|replica| replica["url"] == *replica_url.as_str()), "{listed:?}");
+    for node in [old, replica] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+#[test]
+fn a_new_replica_that_is_given_the_old_leaders_address_is_sent_on_to_the_new_one() {
+    let [a, b, c] = [directory(), directory(), directory()];
+    let old = lead(a.path(), 0);
+    let old_url = url(&old);
+    let promoted = follow(&old_url, Some(b.path()), 0);
+    let promoted_url = url(&promoted);
+    is(&promoted_url, "replica");
+    post_on(&old_url, "first", "hello", "replica");
+    promote(&promoted_url, false).expect("all are there");
+    is(&promoted_url, "leader");
+    is(&old_url, "replica");
+    let late = follow(&old_url, Some(c.path()), 0);
+    // A write through it counts, also before it has heard of the leader.
+    let (last, _) = post_on(&url(&late), "second", "hello", "leader");
+    is(&url(&late), "replica");
+    assert_eq!(count(&url(&late), "hello", &last), 2);
+    for node in [old, promoted, late] {
+        node.stop().expect("a clean stop");
+    }
+}

@@ -1,0 +1,222 @@
+//! Golden files: the bytes of every format, checked in.
+//!
+//! Each is made again from fixed inputs and compared byte for byte, so a change of a format is noticed; and each is
+//! read from the checked-in bytes and compared by meaning, so files that earlier builds wrote stay readable. A format
+//! that is changed on purpose takes a new version, keeps reading the old file, and adds one here: `MEMDB_GOLDEN=write
+//! cargo test --test storage golden` writes what is not there yet or differs. `docs/log-format.md` and
+//! `docs/snapshot-format.md` walk through these very bytes.
+
+#![allow(clippy::disallowed_methods)] // reads and writes the golden files, which are no database
+
+use memdb::{
+    base::clock::LoggedTime,
+    base::position::{EpochTable, Position},
+    data::counts::word_counts::IdempotencyKey,
+    data::record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
+    data::store::{DedupLimits, StateId, Store},
+    storage::disk::Disk,
+    storage::file_header::{DatabaseIdentity, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
+    storage::manifest::{Manifest, ManifestState},
+    storage::snapshot::{JobStep, SnapshotJob, load},
+    storage::wal::{Log, RawRecord, scan},
+    text::tokenizer::Analyzer,
+};
+use std::{path::PathBuf, sync::Arc};
+use testkit::disk::{Files, MemoryDisk};
+
+/// The files of databases with either version of the analyzer, and what their names end with. They differ in their
+/// headers alone, and in the chain, which begins with nothing of them.
+const DATABASES: [(&str, DatabaseIdentity); 2] =
+    [("v1", identity(Analyzer::StandardV1)), ("v1-standard-2", identity(Analyzer::Standard))];
+
+const fn identity(analyzer: Analyzer) -> DatabaseIdentity {
+    DatabaseIdentity {
+        database_id: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+        shard_id: 0,
+        analyzer,
+        hash_seed: 0x1716_1514_1312_1110,
+    }
+}
+const TIME_MS: u64 = 1_700_000_000_000;
+
+fn path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect()
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    std::fs::read(path(name)).expect("golden files are checked in")
+}
+
+#[track_caller]
+fn matches_golden(name: &str, bytes: &[u8]) {
+    if std::env::var_os("MEMDB_GOLDEN").is_some_and(|what| what == "write") {
+        std::fs::write(path(name), bytes).expect("the source tree can be written");
+    }
+    let expected = golden(name);
+    let differs = bytes.iter().zip(&expected).position(|(made, golden)| made != golden);
+    assert_eq!(differs, None, "{name}: the first byte that differs");
+    assert_eq!(bytes.len(), expected.len(), "{name}: its length");
+}
+
+fn manifest(identity: DatabaseIdentity) -> Manifest {
+    let mut epochs = EpochTable::default();
+    epochs.end(Position::new(1, 2));
+    epochs.end(Position::new(2, 2));
+    let state = ManifestState {
+        epoch: 3,
+        epochs,
+        clean_stop: Some(Position::new(3, 300)),
+        generation: 7,
+        boot_id: "boot".into(),
+        leader_url: Some("http://127.0.0.1:8080".into()),
+        replicas: vec!["http://127.0.0.1:8081".into()],
+        promised: 5,
+    };
+    Manifest { identity, state }
+}
+
+const HELLO: &[WordCount<'_>] = &[WordCount { word: "hello", count: 2 }];
+const TITLE: &[WordCount<'_>] = &[WordCount { word: "café", count: -1 }];
+const GONE: &[WordCount<'_>] = &[WordCount { word: "hello", count: 0 }, WordCount { word: "world", count: 1 << 40 }];
+
+fn change<'a>(namespace: &'a str, dropped: bool, counts: &[WordCount<'a>]) -> NamespaceChange<'a> {
+    NamespaceChange { namespace, dropped, counts: counts.to_vec() }
+}
+
+/// What the three records of the golden log say.
+fn bodies() -> [RecordBody<'static>; 3] {
+    let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 3, distinct: 2, left_out: 1 };
+    let stream =
+        KeyedWrite { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
+    [
+        RecordBody {
+            changes: vec![change("titles", false, TITLE), change("words", false, HELLO)],
+            keyed_writes: vec![key],
+        },
+        RecordBody { changes: vec![change("titles", true, &[])], keyed_writes: vec![stream] },
+        RecordBody { changes: vec![change("words", false, GONE)], keyed_writes: Vec::new() },
+    ]
+}
+
+/// Σ hash · count over the counts after each record.
+fn digests() -> [u64; 3] {
+    let hasher = DATABASES[0].1.hasher();
+    let part = |namespace: &str, word: &str, count: i64| {
+        memdb::base::hash::weight(hasher.hash(word), count).wrapping_mul(hasher.namespace_factor(namespace))
+    };
+    let hello = part("words", "hello", 2);
+    [hello.wrapping_add(part("titles", "café", -1)), hello, part("words", "world", 1 << 40)]
+}
+
+/// A log of three records, the second synced before the third, and a snapshot walked before the third was written.
+fn files(identity: DatabaseIdentity) -> Files {
+    let memory = MemoryDisk::new(&Files::new());
+    let disk: Arc<dyn Disk> = Arc::clone(&memory) as _;
+    let mut store = Store::new(identity.hasher(), DedupLimits::default());
+    let mut log = Log::create(Arc::clone(&disk), identity, 1, StateId::default(), 1 << 20).expect("the disk works");
+    let mut job = None;
+    for (at, (body, digest_after)) in bodies().iter().zip(digests()).enumerate() {
+        let (position, time_ms) = (log.next(), LoggedTime::from_ms(TIME_MS + at as u64));
+        let (chain, _) = log.append(time_ms, digest_after, body).expect("the disk works");
+        let record = Record { position, time_ms, digest_after, body: body.clone() };
+        store.apply(&record, chain).expect("the digest is right");
+        if at == 1 {
+            let sync = log.sync().expect("something to sync");
+            log.synced(&sync);
+            let begun =
+                SnapshotJob::start(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_offset());
+            let mut begun = begun.expect("the disk works");
+            // Far enough for the image to be read.
+            (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), JobStep::More));
+            job = Some(begun);
+        }
+    }
+    job.expect("begun behind the second record").run().expect("the disk works");
+    memory.files()
+}
+
+fn log_name() -> String {
+    position_name(LOG_PREFIX, Position::new(1, 1))
+}
+
+fn snapshot_name() -> String {
+    position_name(SNAPSHOT_PREFIX, Position::new(1, 3))
+}
+
+#[test]
+fn the_same_inputs_make_the_same_bytes() {
+    for (name, identity) in DATABASES {
+        matches_golden(&format!("manifest-{name}"), &manifest(identity).encode());
+        let files = files(identity);
+        matches_golden(&format!("log-{name}"), &files[&log_name()]);
+        matches_golden(&format!("snapshot-{name}"), &files[&snapshot_name()]);
+    }
+}
+
+#[test]
+fn the_golden_manifest_says_what_was_written() {
+    for (name, identity) in DATABASES {
+        let bytes = golden(&format!("manifest-{name}"));
+        assert_eq!(Manifest::decode(&bytes).expect("whole"), manifest(identity));
+        assert_eq!(bytes[12], identity.analyzer.version() as u8, "it is in the header");
+    }
+}
+
+#[test]
+fn the_golden_log_says_what_was_written() {
+    DATABASES.iter().for_each(|(name, identity)| log_says_what_was_written(&format!("log-{name}"), identity));
+}
+
+fn log_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
+    let bytes = golden(name);
+    let header = FileHeader::decode_of(name, &bytes, FileKind::Log, identity).expect("whole");
+    assert_eq!((header.position, header.chain), (Position::new(1, 1), 0));
+    let disk = MemoryDisk::new(&[(log_name(), bytes)].into());
+    let mut found = Vec::new();
+    let scanned = scan(&*disk, identity, StateId::default(), |raw: &RawRecord<'_>| {
+        let record = raw.record()?;
+        let (expected, digest_after) = (&bodies()[found.len()], digests()[found.len()]);
+        assert_eq!((&record.body, record.digest_after), (expected, digest_after));
+        found.push((record.position, record.time_ms.as_ms(), raw.header.synced_upto));
+        Ok(())
+    })
+    .expect("whole");
+    let expected = [(1, 0), (2, 0), (3, 2)].map(|(n, synced)| (Position::new(1, n), TIME_MS + n - 1, synced));
+    assert_eq!((found.as_slice(), scanned.cut), (&expected[..], None));
+    assert_eq!((scanned.mark.position, scanned.mark.digest), (Position::new(1, 3), digests()[2]));
+}
+
+#[test]
+fn the_golden_snapshot_says_what_was_written() {
+    DATABASES.iter().for_each(|(name, identity)| snapshot_says_what_was_written(&format!("snapshot-{name}"), identity));
+}
+
+#[test]
+fn files_of_one_version_of_the_analyzer_are_none_of_the_other() {
+    let [(_, first), (_, second)] = DATABASES;
+    let bytes = golden("log-v1");
+    let damage = FileHeader::decode_of("log", &bytes, FileKind::Log, &second).expect_err("of the other");
+    assert!(damage.to_string().contains("belongs to database"), "{damage}");
+    assert_eq!(FileHeader::decode("log", &bytes).expect("whole").identity, first);
+}
+
+fn snapshot_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
+    let disk = MemoryDisk::new(&[(snapshot_name(), golden(name))].into());
+    let mut store = Store::new(identity.hasher(), DedupLimits::default());
+    let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");
+    assert_eq!((trailer.start.position, trailer.end.position), (Position::new(1, 2), Position::new(1, 3)));
+    assert_eq!((trailer.end.digest, trailer.time_ms.as_ms(), trailer.words), (digests()[2], TIME_MS + 2, 1));
+    let reader = store.reader();
+    let guard = reader.read();
+    assert_eq!((guard.count("words", "world"), guard.count("words", "hello")), (1 << 40, 0));
+    assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
+    drop(guard);
+    assert_eq!(reader.window_len(), (1, 1));
+    let seen = store.check_repeat(&IdempotencyKey::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
+    assert!(matches!(seen, memdb::data::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
+    let next = IdempotencyKey::Stream { name: "stream".into(), sequence: 3 };
+    assert_eq!(
+        store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0),
+        memdb::data::store::RepeatCheck::Gap { expected: 2 }
+    );
+}
