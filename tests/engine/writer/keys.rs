@@ -1,6 +1,6 @@
 //! Keys and streams: counted once, within a group, over groups, over a restart.
 
-use super::node::{AppendAnswer, Options, SwitchingNode, add, at, keyed, line, streamed};
+use super::node::{Answer, Node, Options, add, at, keyed, line, streamed};
 use memdb::{data::store::DedupLimits, engine::leader::WriteError};
 use testkit::disk::MemoryDisk;
 

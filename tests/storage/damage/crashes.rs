@@ -21,7 +21,7 @@ fn start_killed_everywhere(name: &str, files: &Files) {
     for changes in 0.. {
         let memory = MemoryDisk::killed_after(changes, files);
         let dying: Arc<dyn Disk> = Arc::clone(&memory) as _;
-        let settled = start(&*dying).expect("looking changes nothing").settle(&dying, "boot".into(), 1 << 20);
+        let settled = start(&*dying).expect("looking changes nothing").finalize(&dying, "boot".into(), 1 << 20);
         let again = start(&*MemoryDisk::new(&memory.files()))
             .unwrap_or_else(|error| panic!("{name}: killed after {changes} changes: {error}"));
         assert_eq!(state_of(&again.store), expected, "{name}: killed after {changes} changes");
