@@ -60,6 +60,12 @@ pub const MAX_DECODED_RATIO: u64 = 200;
 pub const RATIO_FREE_BYTES: u64 = 16 << 20;
 /// … and no larger than this in all, in bytes: a day of counting. What is larger is sent as it is, or in parts.
 pub const MAX_DECODED_BYTES: u64 = 1 << 40;
+/// Largest window of a zstd frame, as a power of two in bytes: as RFC 9659 bounds it for HTTP.
+pub const ZSTD_WINDOW_LOG: u32 = 23;
+/// Answers shorter than this, in bytes, are sent uncompressed: they fit a packet either way.
+pub const SMALLEST_ENCODED_BYTES: usize = 1 << 10;
+/// Streamed answers that each serving thread compresses at once: an encoder has up to 1 MiB. One more is sent as it is.
+pub const ENCODED_AT_ONCE: usize = 32;
 /// Words named in one read, all answered at one position.
 pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an

@@ -1,14 +1,11 @@
 //! Content codings: which one an answer may have, and the encoder of answers. `decoding` is the other direction.
 
 use super::problem::{Problem, ProblemKind};
+pub(super) use crate::base::limits::{ENCODED_AT_ONCE, SMALLEST_ENCODED_BYTES};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use std::io;
 use zstd::stream::raw::{Encoder as ZstdEncoder, InBuffer, Operation, OutBuffer};
 
-/// Answers shorter than this many bytes are sent as they are: they fit a packet either way.
-pub(super) const SMALLEST_ENCODED_BYTES: usize = 1 << 10;
-/// Answers in pieces that are encoded at once, of each thread: an encoder has up to 1 MiB. One more is sent as it is.
-pub(super) const ENCODED_AT_ONCE: usize = 32;
 /// The fastest level: the thread that encodes answers nobody else meanwhile.
 const LEVEL: u8 = 1;
 /// The output grows by so many bytes.

@@ -8,7 +8,7 @@ use super::{
     coding::ContentCoding,
     problem::{Problem, ProblemKind},
 };
-use crate::base::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES};
+use crate::base::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES, ZSTD_WINDOW_LOG};
 use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures::{Stream, StreamExt};
@@ -17,8 +17,6 @@ use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation,
 
 /// Bytes that are decoded at once.
 const PIECE_BYTES: usize = 256 << 10;
-/// The largest window of a zstd frame, as RFC 9659 bounds it for this use, as a power of two in bytes.
-const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Memory of a decoder, in bytes, beside a piece that it has decoded.
 pub(super) const fn memory_bytes(coding: ContentCoding) -> usize {
