@@ -195,7 +195,8 @@ fn takings() -> Vec<Taking> {
             std::fs::rename(data, &away).expect("moved");
             std::fs::create_dir(data).expect("made");
             for entry in names {
-                let _ = std::fs::copy(away.join(entry.file_name()), data.join(entry.file_name())); // some are gone by now
+                // Some are gone by now.
+                let _ = std::fs::copy(away.join(entry.file_name()), data.join(entry.file_name()));
             }
         }),
         ("the lock is moved", |data| move_away(data, "LOCK")),
