@@ -8,6 +8,7 @@ mod disk_workers;
 mod file_follower_node;
 mod full_sync;
 mod leader_node;
+mod leader_start;
 mod logging;
 mod machine_clock;
 mod promote;
@@ -87,6 +88,14 @@ pub enum NodeError {
         path: PathBuf,
         /// The cause.
         #[source]
+        error: RecoveryError,
+    },
+    /// There is nothing to read, and no room to begin a database.
+    #[error("no database can begin in {}: {error}. Make room there, or give another --data-dir", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
         error: RecoveryError,
     },
     /// Records that it would lead without may be elsewhere.

@@ -10,6 +10,7 @@ mod files;
 mod handle;
 mod inline_apply;
 mod promise;
+mod snapshot_load;
 mod upkeep;
 
 pub use files::{LoadedSnapshot, ReplicaDirectory};
@@ -23,8 +24,8 @@ use crate::{
     data::store::{DedupLimits, StateId, Store, StoreReader},
     replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, NodeId, NodeState},
     storage::file_header::{DatabaseIdentity, FileError},
-    storage::manifest::{Manifest, ManifestState},
-    storage::recovery::{self, WritableDatabase},
+    storage::manifest::Manifest,
+    storage::recovery::{self, RecoveredDatabase, WritableDatabase},
     storage::snapshot::SnapshotSettings,
     storage::wal::{AppendError, FileCheck, LiveLogOffset, RawRecord, SyncJob},
 };
@@ -86,6 +87,8 @@ pub enum ReplicaFindings {
     Nothing,
     /// A database it goes on with.
     Settled(Box<WritableDatabase>),
+    /// A database it goes on with in memory, because its files cannot be written now: why.
+    Read(Box<RecoveredDatabase>, String),
     /// Damaged files: they are replaced once their leader is there.
     Unusable {
         /// The database they are of.
@@ -135,6 +138,17 @@ pub struct Replica<T> {
     clock: Option<LoggedClock>,
 }
 
+impl ReplicaFindings {
+    /// The MANIFEST of a database it goes on with.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            ReplicaFindings::Settled(settled) => Some(&settled.manifest),
+            ReplicaFindings::Read(recovered, _) => Some(&recovered.manifest),
+            ReplicaFindings::Nothing | ReplicaFindings::Unusable { .. } => None,
+        }
+    }
+}
+
 impl<T> Replica<T> {
     /// A replica that keeps its files in `directory`, if it has one, with what was found there. `before` is what the
     /// process has counted of logged time in an earlier role.
@@ -172,20 +186,44 @@ impl<T> Replica<T> {
                 (replica.bound_to, replica.epoch) = (Some(database), epoch);
             }
             ReplicaFindings::Settled(settled) => {
-                let Manifest { identity, state } = &settled.manifest;
-                let identity = *identity;
-                (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
-                replica.promised = state.promised;
-                replica.members = members_of(state, &replica.settings.url);
-                actions.push(ReplicaAction::Members(replica.members.clone()));
+                replica.knows(&settled.manifest, actions);
+                let identity = settled.manifest.identity;
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
                 let (store, files) = ReplicaFiles::resume(disk, *settled, replica.settings.snapshot, now);
-                let last = store.time_ms();
-                replica.clock = Some(before.map_or(LoggedClock::reading(last, now), |before| before.behind(last, now)));
-                replica.hold(LoadedDatabase { identity, store, files: Some(files) }, actions);
+                replica.go_on(LoadedDatabase { identity, store, files: Some(files) }, before, now, actions);
+            }
+            ReplicaFindings::Read(recovered, why) => {
+                let (manifest, store) = recovered.in_memory();
+                replica.knows(&manifest, actions);
+                actions.push(ReplicaAction::Alarm(format!(
+                    "its files cannot be written ({why}): it goes on without files"
+                )));
+                replica.go_on(LoadedDatabase { identity: manifest.identity, store, files: None }, before, now, actions);
             }
         }
         replica
+    }
+
+    /// What the MANIFEST tells of the leader and the cluster.
+    fn knows(&mut self, manifest: &Manifest, actions: &mut Vec<ReplicaAction<T>>) {
+        let state = &manifest.state;
+        (self.epoch, self.told) = (state.epoch, state.epochs.clone());
+        self.promised = state.promised;
+        self.members = members_of(state, &self.settings.url);
+        actions.push(ReplicaAction::Members(self.members.clone()));
+    }
+
+    /// Goes on from what was in its directory.
+    fn go_on(
+        &mut self,
+        held: LoadedDatabase,
+        before: Option<LoggedClock>,
+        now: Monotonic,
+        actions: &mut Vec<ReplicaAction<T>>,
+    ) {
+        let last = held.store.time_ms();
+        self.clock = Some(before.map_or(LoggedClock::reading(last, now), |before| before.behind(last, now)));
+        self.hold(held, actions);
     }
 
     /// An offer has come from the leader, as bytes.
@@ -370,97 +408,6 @@ impl<T> Replica<T> {
         self.clock = Some(LoggedClock::reading(record.time_ms, now));
         actions.push(ReplicaAction::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
         Ok(())
-    }
-
-    /// The snapshot of the leader was loaded, or not.
-    pub fn loaded(
-        &mut self,
-        loaded: Result<LoadedSnapshot, String>,
-        now: Monotonic,
-        actions: &mut Vec<ReplicaAction<T>>,
-    ) {
-        // The table of epochs is that of the leader that ordered the load. One that has started again since has
-        // another.
-        let is_later = |loaded: &LoadedSnapshot| loaded.store.mark().position.epoch > self.epoch;
-        match loaded {
-            Ok(loaded) if is_later(&loaded) => {
-                self.loading = false;
-                actions.push(ReplicaAction::Alarm(
-                    "the leader has started again while its snapshot was loaded".to_owned(),
-                ));
-            }
-            Ok(loaded) if !self.is_on_the_leaders_history(&loaded) => {
-                self.loading = false;
-                self.forget_who_led();
-                let position = loaded.store.mark().position;
-                actions.push(ReplicaAction::Alarm(format!(
-                    "the snapshot that was loaded, at {position}, is not of the leader that wants it loaded: does --leader \
-                     name that one?"
-                )));
-            }
-            // Two must not change the directory at once.
-            Ok(loaded) if self.snapshot_running => self.loaded = Some(loaded),
-            Ok(loaded) => self.take_over(loaded, now, actions),
-            Err(what) => {
-                self.loading = false;
-                self.forget_who_led();
-                actions.push(ReplicaAction::Alarm(format!("a snapshot of the leader could not be loaded: {what}")));
-            }
-        }
-    }
-
-    /// A replica that holds nothing has noted nothing of those it was about to follow, so nothing may depend on it.
-    /// What it remembers of them would only keep it from whoever leads in the end, until it is started again.
-    fn forget_who_led(&mut self) {
-        if self.held.is_none() && self.bound_to.is_none() {
-            (self.epoch, self.promised) = (0, 0);
-            (self.led_by, self.promised_to) = (None, None);
-            self.told = EpochTable::default();
-        }
-    }
-
-    fn is_on_the_leaders_history(&self, loaded: &LoadedSnapshot) -> bool {
-        let Position { epoch, sequence } = loaded.store.mark().position;
-        sequence == 0 || epoch == self.epoch || self.told.last_of(epoch).is_some_and(|end| sequence <= end)
-    }
-
-    fn take_over(&mut self, loaded: LoadedSnapshot, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
-        self.loading = false;
-        let files = self.replace_files(&loaded, now, actions);
-        let LoadedSnapshot { identity, store, .. } = loaded;
-        self.clock = Some(LoggedClock::reading(store.time_ms(), now));
-        self.diverged = false;
-        self.hold(LoadedDatabase { identity, store, files }, actions);
-    }
-
-    /// Puts what was loaded in the place of all files, if this replica keeps any.
-    fn replace_files(
-        &mut self,
-        loaded: &LoadedSnapshot,
-        now: Monotonic,
-        actions: &mut Vec<ReplicaAction<T>>,
-    ) -> Option<ReplicaFiles> {
-        let directory = self.directory.as_ref()?;
-        let state = ManifestState {
-            epoch: self.epoch,
-            epochs: self.told.clone(),
-            promised: self.promised,
-            leader_url: Some(self.members.leader.clone()).filter(|url| !url.is_empty()),
-            replicas: self.members.replicas.clone(),
-            ..ManifestState::default()
-        };
-        match directory.replace(loaded, state, self.settings.snapshot, now) {
-            Ok(files) => Some(files),
-            Err(error) => {
-                self.directory = None;
-                actions.push(if error.is_gone() {
-                    ReplicaAction::FilesLost(format!("its directory cannot be used ({error})"))
-                } else {
-                    ReplicaAction::Alarm(format!("its directory cannot be used ({error}): it keeps no files"))
-                });
-                None
-            }
-        }
     }
 
     /// Returns whether it is time to announce itself, because the leader has not been heard of for a while. Asked

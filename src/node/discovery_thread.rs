@@ -38,9 +38,9 @@ pub(super) fn discovery(
     own: &str,
 ) -> LeaderDiscovery {
     let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
-    if let ReplicaFindings::Settled(settled) = found {
-        known.extend(settled.manifest.state.leader_url.clone());
-        known.extend(settled.manifest.state.replicas.iter().cloned());
+    if let Some(manifest) = found.manifest() {
+        known.extend(manifest.state.leader_url.clone());
+        known.extend(manifest.state.replicas.iter().cloned());
     }
     LeaderDiscovery::new(own.to_owned(), known)
 }

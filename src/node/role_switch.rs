@@ -128,7 +128,9 @@ impl RunningRole {
                 failpoint::pass("promote.stopped");
                 match LeaderNode::open(held, settings, Some(&elected)) {
                     Ok(leading) => {
-                        tracing::warn!(epoch = elected.epoch, "this node leads");
+                        if leading.leader().no_room().is_none() {
+                            tracing::warn!(epoch = elected.epoch, "this node leads");
+                        }
                         Ok(RunningRole::Leading(leading))
                     }
                     Err(error) => {

@@ -15,7 +15,7 @@ use crate::{
     storage::manifest::Manifest,
 };
 use parking_lot::Mutex;
-use std::{collections::VecDeque, io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
@@ -27,30 +27,23 @@ pub(super) struct PromiseStore {
     pub(super) manifest: Arc<Mutex<Manifest>>,
 }
 
-/// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
-pub(super) fn start(
-    writer: Writer<WriteReply>,
-    incumbent: StepDownGate,
-    notes: PromiseStore,
-    leader: Leader,
-    workers: DiskWorkers,
-    metrics: Arc<NodeMetrics>,
-    clock: Arc<dyn Clock>,
-) -> io::Result<JoinHandle<Writer<WriteReply>>> {
-    let thread = WriterThread {
-        writer,
-        incumbent,
-        notes,
-        leader,
-        workers,
-        metrics,
-        clock,
-        events: VecDeque::new(),
-        actions: Vec::new(),
-        stopping: false,
-        disk_full: false,
-    };
-    std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
+/// What the thread works with.
+pub(super) struct Hands {
+    pub(super) writer: Writer<WriteReply>,
+    pub(super) incumbent: StepDownGate,
+    pub(super) notes: PromiseStore,
+    pub(super) leader: Leader,
+    pub(super) workers: DiskWorkers,
+    pub(super) metrics: Arc<NodeMetrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Runs on a thread of its own until the leader was told to stop and everything is answered and synced.
+pub(super) fn run(hands: Hands) -> Writer<WriteReply> {
+    let Hands { writer, incumbent, notes, leader, workers, metrics, clock } = hands;
+    let (events, actions, stopping, disk_full) = Default::default();
+    WriterThread { writer, incumbent, notes, leader, workers, metrics, clock, events, actions, stopping, disk_full }
+        .run()
 }
 
 struct WriterThread {
@@ -69,7 +62,7 @@ struct WriterThread {
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct NotifyOnExit(Leader);
+pub(super) struct NotifyOnExit(pub(super) Leader);
 
 impl Drop for NotifyOnExit {
     fn drop(&mut self) {
@@ -82,7 +75,6 @@ impl Drop for NotifyOnExit {
 
 impl WriterThread {
     fn run(mut self) -> Writer<WriteReply> {
-        let _end = NotifyOnExit(self.leader.clone());
         loop {
             let patience = self.patience();
             self.leader.take(&mut self.events, patience);

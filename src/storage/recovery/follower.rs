@@ -10,11 +10,11 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{DirectoryOwner, RecoveredDatabase, RecoveryError, WritableDatabase, look_at};
+use super::{DirectoryOwner, NewEpoch, RecoveredDatabase, RecoveryError, WritableDatabase, look_at};
 use crate::{
     base::failpoint,
     base::position::{Epoch, EpochTable, Position, PositionStatus},
-    data::store::{DedupLimits, Store},
+    data::store::{DedupLimits, StateId, Store},
     storage::disk::{Disk, TEMPORARY},
     storage::file_header::{
         DatabaseIdentity, FileError, FileKind, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, position_name,
@@ -54,9 +54,9 @@ impl RecoveredDatabase {
 
     /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of
     /// never will be part of it.
-    pub(super) fn end_where_it_stands(&mut self) {
+    pub(super) fn end_where_it_stands(&self, state: &mut ManifestState) {
         let stands = self.stands();
-        let ManifestState { epoch, epochs, .. } = &mut self.manifest.state;
+        let ManifestState { epoch, epochs, .. } = state;
         if stands.epoch < *epoch {
             let mut before = EpochTable::default();
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
@@ -64,14 +64,30 @@ impl RecoveredDatabase {
         }
     }
 
-    /// As [`RecoveredDatabase::settle`], but goes on in the epoch that the MANIFEST tells of.
+    /// As [`RecoveredDatabase::go_on`], for whoever does not do without.
+    ///
+    /// # Errors
+    /// As [`RecoveredDatabase::go_on`].
+    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
+        let begun = self.go_on(disk, segment_bytes)?;
+        Ok(self.into_settled(begun))
+    }
+
+    /// As [`RecoveredDatabase::create`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
     /// The system's error if a file cannot be written, removed or synced. It can be tried again from [`look_follower`].
-    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
+    pub fn go_on(&self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
         self.tidy(disk)?;
+        self.begin_at(disk, self.manifest.state.clone(), self.stands(), segment_bytes)
+    }
+
+    /// The database, for a follower that goes on in memory alone, because its files cannot be written.
+    pub fn in_memory(self) -> (Manifest, Store) {
         let position = self.stands();
-        self.go_on(disk, position, segment_bytes)
+        let RecoveredDatabase { manifest, mut store, .. } = self;
+        store.set_state_id(StateId { position, ..store.mark() }, store.time_ms());
+        (manifest, store)
     }
 }
 
