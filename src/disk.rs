@@ -143,6 +143,13 @@ pub fn temporary_name(name: &str) -> String {
     format!("{name}{TEMPORARY}")
 }
 
+/// Whether a write has failed for want of room, or because the file system can only be read: it may succeed later, and what is
+/// there can be read meanwhile.
+pub fn is_no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)
+}
+
 /// The ending of temporary names.
 pub const TEMPORARY: &str = ".new";
 
@@ -216,7 +223,13 @@ impl RealDisk {
     /// # Errors
     /// `WouldBlock` if another process holds it, or as the system says.
     pub fn lock(&self) -> io::Result<Lock> {
-        let mut file = self.open_file(LOCK, OFlags::RDWR | OFlags::CREATE)?;
+        let mut file = match self.open_file(LOCK, OFlags::RDWR | OFlags::CREATE) {
+            // One that is there can be locked without being written.
+            Err(error) if is_no_room(&error) => self
+                .open_file(LOCK, OFlags::RDONLY)
+                .map_err(|_| io::Error::new(error.kind(), format!("{LOCK} cannot be made: {error}")))?,
+            opened => opened?,
+        };
         file.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => {
                 let mut holder = String::new();

@@ -24,6 +24,7 @@ use crate::{
     tally::Batch,
     view::View,
 };
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
@@ -239,6 +240,8 @@ struct Shared {
     poisoned: AtomicBool,
     /// Writes are refused for want of room on the disk.
     disk_full: AtomicBool,
+    /// Why there is no Writer yet: the begin of its epoch found no room on the disk.
+    no_room: ArcSwapOption<String>,
     /// True if a write waits for a replica's sync.
     wants_durable: AtomicBool,
     ended: CancellationToken,
@@ -268,7 +271,7 @@ impl Leader {
     /// A handle for a writer that is about to run. What it publishes is seen in `view`, and its records go to `feed`.
     pub fn new(view: Arc<View>, feed: Arc<Feed>, bounds: QueueLimits) -> Self {
         let queue = Queue::new(bounds.batches, bounds.bytes);
-        let (stopping, poisoned, disk_full, wants_durable, ended) = Default::default();
+        let (stopping, poisoned, disk_full, no_room, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
         Self {
             shared: Arc::new(Shared {
@@ -278,6 +281,7 @@ impl Leader {
                 stopping,
                 poisoned,
                 disk_full,
+                no_room,
                 wants_durable,
                 ended,
                 succeeded,
@@ -305,6 +309,9 @@ impl Leader {
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
         }
+        if self.shared.no_room.load().is_some() {
+            return Err(self.refusal().unwrap_or(WriteError::DiskFull));
+        }
         let (reply, answer) = oneshot::channel();
         let bytes = batch.queued_bytes();
         let submission = Submission { batch, level, reply };
@@ -322,7 +329,7 @@ impl Leader {
 
     /// Gives the reason for which a write would be refused now, whatever is in it; `None`: it would be taken.
     pub fn refusal(&self) -> Option<WriteError> {
-        let Shared { view, stopping, poisoned, disk_full, ended, succeeded, .. } = &*self.shared;
+        let Shared { view, stopping, poisoned, disk_full, no_room, ended, succeeded, .. } = &*self.shared;
         if stopping.load(Ordering::Relaxed) {
             Some(WriteError::Stopping)
         } else if view.files_problem().is_some() {
@@ -332,8 +339,19 @@ impl Leader {
         } else if succeeded.borrow().is_some() {
             Some(WriteError::SteppedDown)
         } else {
-            disk_full.load(Ordering::Relaxed).then_some(WriteError::DiskFull)
+            let is_full = disk_full.load(Ordering::Relaxed) || no_room.load().is_some();
+            is_full.then_some(WriteError::DiskFull)
         }
+    }
+
+    /// For whoever is about to run the Writer: why its epoch cannot begin yet; `None`: it has begun.
+    pub fn set_no_room(&self, why: Option<String>) {
+        self.shared.no_room.store(why.map(Arc::new));
+    }
+
+    /// Why there is no Writer yet, if it waits for room on the disk.
+    pub fn no_room(&self) -> Option<String> {
+        self.shared.no_room.load().as_deref().cloned()
     }
 
     /// For the Writer's thread: whether writes are refused for want of room on the disk.

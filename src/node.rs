@@ -7,6 +7,7 @@ mod applying;
 mod contact;
 mod following;
 mod full_sync;
+mod leader_start;
 mod leading;
 mod local;
 mod logging;
@@ -87,6 +88,14 @@ pub enum NodeError {
         path: PathBuf,
         /// The cause.
         #[source]
+        error: RecoveryError,
+    },
+    /// There is nothing to read, and no room to begin a database.
+    #[error("no database can begin in {}: {error}. Make room there, or give another --data-dir", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
         error: RecoveryError,
     },
     /// Records that it would lead without may be elsewhere.

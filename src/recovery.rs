@@ -1,7 +1,8 @@
 //! From the files of a data directory to a store that may take writes.
 //!
-//! [`look`] reads and judges, and changes nothing; [`Recovered::settle`] makes what it found durable and
-//! begins the next epoch. Between the two lies everything that must be so before a node serves:
+//! [`look`] reads and judges, and changes nothing; [`Recovered::begin`] makes what it found durable and begins the next epoch.
+//! Where the disk has no room for that, or can only be read, what was found can be served meanwhile, and it is tried again.
+//! Between the two lies everything that must be so before a node takes writes:
 //!
 //! 1. MANIFEST. None, and no other file: a new database. None, but other files: refused.
 //! 2. The newest snapshot that is whole; if it is damaged, the one before.
@@ -19,7 +20,7 @@ mod follower;
 pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
-    disk::{Disk, TEMPORARY},
+    disk::{self, Disk, TEMPORARY},
     failpoint::{self, Bug, planted},
     format::{
         Damage, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, Identity, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
@@ -67,6 +68,13 @@ pub enum RecoveryError {
 impl From<Damage> for RecoveryError {
     fn from(damage: Damage) -> Self {
         RecoveryError::File(damage.into())
+    }
+}
+
+impl RecoveryError {
+    /// True if the disk has no room, or can only be read: what there is can be served, and writing be tried again.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, RecoveryError::File(FileError::Io { error, .. }) if disk::is_no_room(error))
     }
 }
 
@@ -342,18 +350,38 @@ pub struct Settled {
     pub new: bool,
 }
 
+/// What is durable once an epoch has begun ([`Recovered::begin`]).
+pub struct NewEpoch {
+    manifest: Manifest,
+    log: Log,
+    snapshot: Sequence,
+    position: Position,
+}
+
+impl NewEpoch {
+    /// Where the database stands in it.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
 impl Recovered {
-    /// Makes what was found durable and begins the next epoch.
+    /// As [`Recovered::begin`], for whoever does not try it again.
+    ///
+    /// # Errors
+    /// As [`Recovered::begin`].
+    pub fn settle(self, disk: &Arc<dyn Disk>, boot_id: String, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+        let begun = self.begin(disk, boot_id, segment_bytes)?;
+        Ok(self.into_settled(begun))
+    }
+
+    /// Makes what was found durable and begins the next epoch. What was found stays as it is, so that it can be served, and this be
+    /// tried again, if the disk has no room: as long as the MANIFEST is the one that was read ([`Recovered::is_current`]).
     ///
     /// # Errors
     /// [`RecoveryError::Missing`] where a follower's files are behind, and nobody has promised an epoch; else as the
     /// system says. It can be tried again from [`look`].
-    pub fn settle(
-        mut self,
-        disk: &Arc<dyn Disk>,
-        boot_id: String,
-        segment_bytes: u64,
-    ) -> Result<Settled, RecoveryError> {
+    pub fn begin(&self, disk: &Arc<dyn Disk>, boot_id: String, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
         if self.promised.is_none() && self.is_behind() {
             let ended = self.manifest.state.epochs.ended().last();
             let promise = ended.map_or(String::new(), |ended| format!("epoch {} ended at {ended}", ended.epoch));
@@ -362,10 +390,10 @@ impl Recovered {
         failpoint::pass("start.read");
         // By the epoch that the MANIFEST on disk has: its segment stays until there is another.
         self.tidy(disk)?;
+        let mut state = self.manifest.state.clone();
         if self.promised.is_some() {
-            self.end_where_it_stands();
+            self.end_where_it_stands(&mut state);
         }
-        let state = &mut self.manifest.state;
         let mark = self.store.mark();
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
@@ -374,7 +402,25 @@ impl Recovered {
         (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);
-        self.go_on(disk, position, segment_bytes)
+        self.begin_at(disk, state, position, segment_bytes)
+    }
+
+    /// Whether the MANIFEST is the one that was read, and no later one.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn is_current(&self, disk: &dyn Disk) -> Result<bool, FileError> {
+        let there = Manifest::read(disk)?.map(|manifest| (manifest.identity, manifest.state.generation));
+        let read = (self.manifest.identity, self.manifest.state.generation);
+        Ok(there == Some(read).filter(|_| !self.new))
+    }
+
+    /// The database, ready to be written.
+    pub fn into_settled(self, begun: NewEpoch) -> Settled {
+        let Recovered { mut store, report, new, .. } = self;
+        let NewEpoch { manifest, log, snapshot, position } = begun;
+        store.set_mark(Mark { position, ..store.mark() }, store.time_ms());
+        Settled { manifest, store, log, snapshot, report, new }
     }
 
     /// Carries out the cut, and removes what means nothing.
@@ -385,9 +431,16 @@ impl Recovered {
         remove_remains(&**disk, self.manifest.state.epoch, &self.report)
     }
 
-    /// Begins a segment of the MANIFEST's epoch, and makes all durable; the store stands at `position` from here on.
-    fn go_on(self, disk: &Arc<dyn Disk>, position: Position, segment_bytes: u64) -> Result<Settled, RecoveryError> {
-        let Recovered { mut manifest, mut store, report, new, .. } = self;
+    /// Begins a segment of the epoch of `state`, and makes all durable; the store is to stand at `position` from then on.
+    fn begin_at(
+        &self,
+        disk: &Arc<dyn Disk>,
+        state: State,
+        position: Position,
+        segment_bytes: u64,
+    ) -> Result<NewEpoch, RecoveryError> {
+        let Recovered { store, report, .. } = self;
+        let mut manifest = Manifest { identity: self.manifest.identity, state };
         let mark = store.mark();
         let log = Log::begin(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
@@ -405,9 +458,8 @@ impl Recovered {
         if let Some(cut) = report.cut.as_ref().filter(|cut| cut.damage.file != log.place().segment) {
             cut.clear(&**disk)?;
         }
-        store.set_mark(Mark { position, ..mark }, store.time_ms());
         let snapshot = snapshot.map_or(0, |position| position.sequence);
-        Ok(Settled { manifest, store, log, snapshot, report, new })
+        Ok(NewEpoch { manifest, log, snapshot, position })
     }
 }
 
@@ -430,6 +482,30 @@ fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &Report) -> Result<(), 
         disk.remove(&name).map_err(FileError::io(&name))?;
     }
     Ok(disk.sync_directory().map_err(FileError::io("the data directory"))?)
+}
+
+/// The names of the files that a database is in.
+///
+/// # Errors
+/// As the system says.
+pub fn names(disk: &dyn Disk) -> Result<Vec<String>, FileError> {
+    let mut names = disk.list().map_err(FileError::io("the data directory"))?;
+    names.retain(|name| FileKind::of_name(name).is_some());
+    Ok(names)
+}
+
+/// Bytes that must find room before it is worth trying to write more.
+const TRIED_BYTES: usize = 64 << 10;
+
+/// Tries whether the disk takes a small file. It leaves nothing behind.
+///
+/// # Errors
+/// As the system says.
+pub fn try_room(disk: &dyn Disk) -> Result<(), RecoveryError> {
+    let name = disk::temporary_name(MANIFEST);
+    let written = disk.create(&name).and_then(|file| file.append(&[0; TRIED_BYTES]).and_then(|()| file.sync()));
+    let removed = disk.remove(&name);
+    Ok(written.and(removed).map_err(FileError::io(&name))?)
 }
 
 /// A clean stop of whoever writes this directory and is at rest: a last snapshot, unless `newest`, the sequence of the

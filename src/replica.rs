@@ -23,7 +23,7 @@ use crate::{
     log::{AppendError, FileCheck, LivePlace, RawRecord, Sync},
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Sequence, Standing},
-    recovery::{self, Settled},
+    recovery::{self, Recovered, Settled},
     replication::{Answer, Command, Hello, Members, NodeId, Offer, Outcome},
     snapshot::SnapshotSettings,
     store::{Mark, Reader, Store, WindowLimits},
@@ -86,6 +86,8 @@ pub enum Found {
     Nothing,
     /// A database it goes on with.
     Settled(Box<Settled>),
+    /// A database it goes on with in memory, because its files cannot be written now: why.
+    Read(Box<Recovered>, String),
     /// Damaged files: they are replaced once their leader is there.
     Unusable {
         /// The database they are of.
@@ -135,6 +137,17 @@ pub struct Replica<T> {
     clock: Option<LoggedClock>,
 }
 
+impl Found {
+    /// The MANIFEST of a database it goes on with.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Found::Settled(settled) => Some(&settled.manifest),
+            Found::Read(recovered, _) => Some(&recovered.manifest),
+            Found::Nothing | Found::Unusable { .. } => None,
+        }
+    }
+}
+
 impl<T> Replica<T> {
     /// A replica that keeps its files in `directory`, if it has one, with what was found there. `before` is what the
     /// process has counted of logged time in an earlier role.
@@ -170,20 +183,36 @@ impl<T> Replica<T> {
             Found::Nothing => {}
             Found::Unusable { database, epoch } => (replica.bound_to, replica.epoch) = (Some(database), epoch),
             Found::Settled(settled) => {
-                let Manifest { identity, state } = &settled.manifest;
-                let identity = *identity;
-                (replica.epoch, replica.told) = (state.epoch, state.epochs.clone());
-                replica.promised = state.promised;
-                replica.members = members_of(state, &replica.settings.url);
-                actions.push(Action::Members(replica.members.clone()));
+                replica.knows(&settled.manifest, actions);
+                let identity = settled.manifest.identity;
                 let disk = replica.directory.as_ref().expect("it was found in there").disk.clone();
                 let (store, files) = Files::resume(disk, *settled, replica.settings.snapshot, now);
-                let last = store.time_ms();
-                replica.clock = Some(before.map_or(LoggedClock::reading(last, now), |before| before.behind(last, now)));
-                replica.hold(Held { identity, store, files: Some(files) }, actions);
+                replica.go_on(Held { identity, store, files: Some(files) }, before, now, actions);
+            }
+            Found::Read(recovered, why) => {
+                let (manifest, store) = recovered.in_memory();
+                replica.knows(&manifest, actions);
+                actions.push(Action::Alarm(format!("its files cannot be written ({why}): it goes on without files")));
+                replica.go_on(Held { identity: manifest.identity, store, files: None }, before, now, actions);
             }
         }
         replica
+    }
+
+    /// What the MANIFEST tells of the leader and the cluster.
+    fn knows(&mut self, manifest: &Manifest, actions: &mut Vec<Action<T>>) {
+        let state = &manifest.state;
+        (self.epoch, self.told) = (state.epoch, state.epochs.clone());
+        self.promised = state.promised;
+        self.members = members_of(state, &self.settings.url);
+        actions.push(Action::Members(self.members.clone()));
+    }
+
+    /// Goes on from what was in its directory.
+    fn go_on(&mut self, held: Held, before: Option<LoggedClock>, now: Monotonic, actions: &mut Vec<Action<T>>) {
+        let last = held.store.time_ms();
+        self.clock = Some(before.map_or(LoggedClock::reading(last, now), |before| before.behind(last, now)));
+        self.hold(held, actions);
     }
 
     /// An offer has come from the leader, as bytes.

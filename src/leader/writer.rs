@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clock::{LoggedClock, LoggedTime, Monotonic},
+    disk,
     failpoint::{self, Bug, planted},
     format::FileError,
     limits,
@@ -342,7 +343,7 @@ impl<T> Writer<T> {
         if !self.group.is_empty()
             && let Err(error) = self.log_and_apply(time_ms, actions)
         {
-            if matches!(&error, AppendError::Undone(cause) if is_disk_full(cause)) {
+            if matches!(&error, AppendError::Undone(cause) if disk::is_no_room(cause)) {
                 self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
             }
             for (reply, _, receipt) in self.members.drain(..) {
@@ -424,8 +425,4 @@ impl<T> Writer<T> {
 
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-}
-
-fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -33,9 +33,9 @@ pub(super) enum Order {
 /// The nodes that may lead a follower, at `own`, that has found this in its directory.
 pub(super) fn discovery(leader: Option<&str>, settings: &Settings, found: &Found, own: &str) -> LeaderDiscovery {
     let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
-    if let Found::Settled(settled) = found {
-        known.extend(settled.manifest.state.leader_url.clone());
-        known.extend(settled.manifest.state.replicas.iter().cloned());
+    if let Some(manifest) = found.manifest() {
+        known.extend(manifest.state.leader_url.clone());
+        known.extend(manifest.state.replicas.iter().cloned());
     }
     LeaderDiscovery::new(own.to_owned(), known)
 }

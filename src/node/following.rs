@@ -172,29 +172,28 @@ impl Following {
     }
 }
 
-/// Reads the replica's directory. Files that cannot be used are no reason not to start: the leader has everything.
+/// Reads the replica's directory. Files that cannot be used are no reason not to start: the leader has everything. Nor is a
+/// disk that takes nothing: what is there is served, and gone on from in memory.
 fn look(disk: &Arc<dyn Disk>, settings: &Settings) -> Result<Found, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
-    let settled = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
-        let report = recovered.as_ref().map(|recovered| recovered.report.to_string());
-        let settled = recovered.map(|recovered| recovered.follow(disk, segment_bytes())).transpose()?;
-        Ok(settled.zip(report))
+    let found = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
+        let Some(recovered) = recovered else { return Ok(Found::Nothing) };
+        let (position, report) = (recovered.stands(), recovered.report.to_string());
+        let found = match recovered.go_on(disk, segment_bytes()) {
+            Err(error) if error.is_no_room() => Found::Read(Box::new(recovered), error.to_string()),
+            begun => Found::Settled(Box::new(recovered.into_settled(begun?))),
+        };
+        tracing::info!(%position, "{report}");
+        Ok(found)
     });
-    match settled {
-        Ok(Some((settled, report))) => {
-            tracing::info!(position = %settled.store.mark().position, "{report}");
-            Ok(Found::Settled(Box::new(settled)))
-        }
-        Ok(None) => Ok(Found::Nothing),
-        Err(error) => {
-            let manifest = Manifest::read(&**disk).ok().flatten();
-            let Some(manifest) = manifest else {
-                return Err(NodeError::Recovery { path: path.to_owned(), error });
-            };
-            tracing::error!(%error, "the files in {} cannot be used: they are loaded anew", path.display());
-            Ok(Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.highest() })
-        }
-    }
+    found.or_else(|error| {
+        let manifest = Manifest::read(&**disk).ok().flatten();
+        let Some(manifest) = manifest else {
+            return Err(NodeError::Recovery { path: path.to_owned(), error });
+        };
+        tracing::error!(%error, "the files in {} cannot be used: they are loaded anew", path.display());
+        Ok(Found::Unusable { database: manifest.identity.database_id, epoch: manifest.state.highest() })
+    })
 }
 
 /// Gives the callback by which workers report to the replica's thread.

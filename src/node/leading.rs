@@ -1,32 +1,24 @@
 //! A leader, built and closed.
 
 use super::{
-    Held, MachineClock, NodeError, STOP_GRACE, boot_id, browser_policy, http_settings, metrics, node_access, random,
-    recover_tail,
-    replicating::{Place, Replicating},
-    segment_bytes, window,
-    workers::{Done, Tell, Workers},
-    writing::{self, Notes},
+    Held, MachineClock, NodeError, STOP_GRACE, browser_policy, http_settings,
+    leader_start::{LeaderEnd, LeaderFiles, LeaderStart, StartState, writer_settings},
+    metrics, node_access,
 };
 use crate::{
     api::http::{About, Api, Role, Server},
-    clock::{LoggedClock, LoggedTime, WallClock},
-    config::{Durability, Settings},
+    clock::{LoggedTime, WallClock},
+    config::Settings,
     disk::{Disk, Lock},
     failpoint,
-    format::Identity,
-    leader::{AdmissionLimits, Event, Incumbent, Leader, QueueLimits, Reply, Writer, WriterSettings, close},
+    leader::{Leader, QueueLimits, close},
     limits,
-    manifest::Manifest,
     metrics::NodeRole,
-    recovery::{self, Recovered, RecoveryError, Settled},
-    replication::{Archive, Elected, Feed, Registry, Starter},
-    snapshot::SnapshotSettings,
-    store::Store,
-    tokenizer::Analyzer,
-    view::{Current, View},
+    position::Position,
+    recovery::{NewEpoch, Recovered},
+    replication::{Archive, Elected, Feed, Registry},
+    view::View,
 };
-use parking_lot::Mutex;
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// A wall clock this far behind the last record is worth a warning, in milliseconds.
@@ -37,9 +29,7 @@ pub struct Leading {
     // In the order they are closed.
     server: Server,
     leader: Leader,
-    writer: JoinHandle<Writer<Reply>>,
-    replicating: Replicating,
-    manifest: Arc<Mutex<Manifest>>,
+    thread: JoinHandle<Option<LeaderEnd>>,
     disk: Arc<dyn Disk>,
     _lock: Arc<Lock>,
 }
@@ -58,61 +48,36 @@ impl Leading {
     /// `elected`: what the other nodes have promised a replica that is to lead.
     pub(super) fn begin(held: &Held, settings: &Settings, elected: Option<&Elected>) -> Result<Self, NodeError> {
         let url = held.listening.url(settings)?;
-        let Held { listening, clock, logged, .. } = held.clone();
         let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
-        let Settled { manifest, store, log, snapshot, report, new } = recover(settings, &disk, &url, elected)?;
-        let identity = manifest.identity;
-        if new {
+        let files = LeaderFiles::new(settings, &disk, &url, elected)?;
+        let mut recovered = files.read()?;
+        files.recover_tail(&mut recovered)?;
+        failpoint::pass("promote.recovered");
+        let begun = files.begin(&recovered);
+        if begun.is_ok() && recovered.new {
             tell_of_new(settings);
         }
-        let found = if new { "a new database".to_owned() } else { report.to_string() };
-        tell_of(&store, &identity, &found, clock.wall());
-        let now = clock.monotonic();
-        let logged_clock = LoggedClock::of_a_leader(logged.get(), store.time_ms(), clock.wall(), now);
-        logged.set(logged_clock);
-        let view = Arc::new(View::going_on(false, logged));
-        let last = store.mark().position;
-        let feed = Arc::new(Feed::new(last.sequence, limits::FEED_BYTES));
-        let epochs = manifest.state.epochs.clone();
-        view.serve(Current { identity, epochs: epochs.clone(), reader: store.reader() });
+        let position = begun.as_ref().map_or(recovered.stands(), NewEpoch::position);
+        tell_of(&recovered, position, held.clock.wall());
+        let view = Arc::new(View::going_on(false, Arc::clone(&held.logged)));
+        let feed = Arc::new(Feed::new(recovered.store.mark().position.sequence, limits::FEED_BYTES));
         let metrics = metrics(settings, NodeRole::Leader);
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
-        let workers = Workers::start(&disk, &metrics, &tell(&leader))?;
-        let writer = Writer::new(store, log, writer_settings(settings), snapshot, logged_clock, now);
-        let manifest = Arc::new(Mutex::new(manifest));
         let (registry, announced) = Registry::new();
-        let node = elected.map_or_else(random, |elected| Ok(elected.node))?;
-        let incumbent = Incumbent::new(node, url.clone(), identity, last.epoch);
-        let notes = Notes { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
-        let writer = writing::start(
-            writer,
-            incumbent,
-            notes,
-            leader.clone(),
-            workers,
-            Arc::clone(&metrics),
-            Arc::clone(&clock),
-        )?;
-        let place = Place {
-            leader: leader.clone(),
-            node,
-            identity,
-            clock,
-            epoch: last.epoch,
-            epochs: Arc::new(epochs),
-            disk: Arc::clone(&disk),
-            manifest: Arc::clone(&manifest),
-            registry: registry.clone(),
-            secret: settings.cluster_secret.clone(),
-            configured: settings.replicas.clone(),
-            serving: Mutex::default(),
-            url: url.clone(),
-            members: Mutex::default(),
+        let (start_registry, counted) = ((registry.clone(), announced), Arc::clone(&metrics));
+        let start = LeaderStart::new(held, files, leader.clone(), counted, start_registry)?;
+        let node = start.node;
+        let start = match begun {
+            Ok(begun) => StartState::Leads(Box::new(start.lead(recovered.into_settled(begun))?)),
+            Err(error) if error.is_no_room() && recovered.new => {
+                return Err(NodeError::NoRoom { path: settings.data_dir.clone().unwrap_or_default(), error });
+            }
+            Err(error) if error.is_no_room() => StartState::waits(start, recovered, &error),
+            Err(error) => return Err(start.files.unusable(error)),
         };
-        // Seen only once the server runs. A replica may say at once that another leads: that must not be overwritten.
-        view.set_ready(true);
-        let replicating = Replicating::start(place, announced)?;
+        let runs = leader.clone();
+        let thread = std::thread::Builder::new().name("memdb-writer".into()).spawn(move || start.run(runs))?;
         let role = Role::Leader { leader: leader.clone(), registry, archive: Archive::new(Some(disk.clone()), feed) };
         let about = About {
             role: "leader",
@@ -122,9 +87,9 @@ impl Leading {
             default_ack: Some(writer_settings(settings).default_ack()),
         };
         let (nodes, browsers) = (node_access(settings), browser_policy(settings));
-        let api = Api { view: Arc::clone(&view), role, nodes, browsers, metrics, about: Arc::new(about) };
-        let server = Server::start(listening.share()?, api, http_settings(settings))?;
-        Ok(Self { server, leader, writer, replicating, manifest, disk, _lock: lock })
+        let api = Api { view, role, nodes, browsers, metrics, about: Arc::new(about) };
+        let server = Server::start(held.listening.share()?, api, http_settings(settings))?;
+        Ok(Self { server, leader, thread, disk, _lock: lock })
     }
 
     /// Gives the address it listens on.
@@ -147,18 +112,21 @@ impl Leading {
 
     /// As [`Leading::stop`], with so much time for requests in flight.
     pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
-        let Self { server, leader, writer, replicating, manifest, disk, _lock: lock } = self;
+        let Self { server, leader, thread, disk, _lock: lock } = self;
         leader.view().set_ready(false);
         if !server.stop(grace) {
             tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
         leader.stop();
-        let writer = writer.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
-        // After the Writer: its last answers may have waited for replicas.
-        replicating.stop();
-        let manifest = manifest.lock().clone();
-        if let Some(error) = close(writer, manifest, &disk)? {
-            tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+        let end = thread.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
+        // One that has never led leaves the files as it found them.
+        if let Some(LeaderEnd { writer, replicating, manifest }) = end {
+            // After the Writer: its last answers may have waited for replicas.
+            replicating.stop();
+            let manifest = manifest.lock().clone();
+            if let Some(error) = close(writer, manifest, &disk)? {
+                tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
+            }
         }
         drop(lock);
         tracing::info!("stopped");
@@ -174,7 +142,8 @@ fn tell_of_new(settings: &Settings) {
 }
 
 /// Says what was found.
-fn tell_of(store: &Store, identity: &Identity, found: &str, wall: WallClock) {
+fn tell_of(recovered: &Recovered, position: Position, wall: WallClock) {
+    let Recovered { manifest, store, report, new, .. } = recovered;
     let ahead_ms = wall.ahead_of_ms(store.time_ms());
     if store.time_ms() > LoggedTime::ZERO && -ahead_ms > CLOCK_BEHIND_MS {
         tracing::warn!(
@@ -183,85 +152,15 @@ fn tell_of(store: &Store, identity: &Identity, found: &str, wall: WallClock) {
             -ahead_ms / 1_000
         );
     }
+    let identity = &manifest.identity;
+    let found = if *new { "a new database".to_owned() } else { report.to_string() };
     let database = format!("{:032x}", identity.database_id);
     let analyzer_version = identity.analyzer.version();
     tracing::info!(
         database,
-        position = %store.mark().position,
+        %position,
         analyzer = %identity.analyzer,
         analyzer_version,
         "{found}"
     );
-}
-
-/// Gives the callback by which workers report to the Writer.
-fn tell(leader: &Leader) -> Tell {
-    let leader = leader.clone();
-    Arc::new(move |done| {
-        leader.tell(match done {
-            Done::Synced(sync, result) => Event::Synced(sync, result),
-            Done::FilesChecked(check, found) => Event::FilesChecked(check, found),
-            Done::Snapshot(result, took_ms) => Event::SnapshotEnded(result, took_ms),
-        });
-    })
-}
-
-/// Reads the data directory, and makes what it holds durable under the next epoch, or the one that was promised, led at
-/// `url`.
-fn recover(
-    settings: &Settings,
-    disk: &Arc<dyn Disk>,
-    url: &str,
-    elected: Option<&Elected>,
-) -> Result<Settled, NodeError> {
-    let refused = unusable(settings);
-    let new = Identity {
-        database_id: random()?,
-        shard_id: 0,
-        analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
-        hash_seed: random()? as u64,
-    };
-    let mut recovered = match elected {
-        None => recovery::look(&**disk, new, window(settings)).map_err(&refused)?,
-        // What it lacks, the others give.
-        Some(_) => look_at_files(settings, disk)?,
-    };
-    let found = recovered.manifest.identity.analyzer;
-    // Whatever its version: a database goes on with the one it was made with.
-    if settings.analyzer.is_some_and(|wanted| wanted.code() != found.code()) {
-        return Err(refused(RecoveryError::OtherAnalyzer { found }));
-    }
-    let boot_id = boot_id()?;
-    let starter = Starter {
-        url: url.to_owned(),
-        boot_id: boot_id.clone(),
-        named: settings.replicas.iter().chain(&settings.leader).cloned().collect(),
-        told_to_follow: settings.leader.clone(),
-        init: settings.init,
-        elected: elected.cloned(),
-    };
-    let secret = settings.cluster_secret.as_ref();
-    recover_tail::recover_tail(&mut recovered, starter, secret, || look_at_files(settings, disk))?;
-    failpoint::pass("promote.recovered");
-    recovered.settle(disk, boot_id, segment_bytes()).map_err(refused)
-}
-
-fn unusable(settings: &Settings) -> impl Fn(RecoveryError) -> NodeError {
-    |error| NodeError::Recovery { path: settings.data_dir.clone().unwrap_or_default(), error }
-}
-
-/// Reads the files of a replica that is to lead.
-fn look_at_files(settings: &Settings, disk: &Arc<dyn Disk>) -> Result<Recovered, NodeError> {
-    let recovered = recovery::look_follower(&**disk, window(settings)).map_err(unusable(settings))?;
-    recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
-}
-
-fn writer_settings(settings: &Settings) -> WriterSettings {
-    WriterSettings {
-        ack: settings.ack,
-        synced: settings.durability == Durability::Synced,
-        ack_timeout_ms: settings.ack_timeout_ms,
-        admission: AdmissionLimits { memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX) },
-        snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
-    }
 }

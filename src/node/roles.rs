@@ -126,7 +126,9 @@ impl Running {
                 failpoint::pass("promote.stopped");
                 match Leading::begin(held, settings, Some(&elected)) {
                     Ok(leading) => {
-                        tracing::warn!(epoch = elected.epoch, "this node leads");
+                        if leading.leader().no_room().is_none() {
+                            tracing::warn!(epoch = elected.epoch, "this node leads");
+                        }
                         Ok(Running::Leading(leading))
                     }
                     Err(error) => {

@@ -12,7 +12,7 @@ use crate::{
     replication::{Answer, Offer, Outcome, Told, link::is_address},
 };
 use parking_lot::Mutex;
-use std::{collections::VecDeque, io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
@@ -24,30 +24,22 @@ pub(super) struct Notes {
     pub(super) manifest: Arc<Mutex<Manifest>>,
 }
 
-/// Starts the thread; it ends once the leader was told to stop and everything is answered and synced.
-pub(super) fn start(
-    writer: Writer<Reply>,
-    incumbent: Incumbent,
-    notes: Notes,
-    leader: Leader,
-    workers: Workers,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-) -> io::Result<JoinHandle<Writer<Reply>>> {
-    let thread = Thread {
-        writer,
-        incumbent,
-        notes,
-        leader,
-        workers,
-        metrics,
-        clock,
-        events: VecDeque::new(),
-        actions: Vec::new(),
-        stopping: false,
-        disk_full: false,
-    };
-    std::thread::Builder::new().name("memdb-writer".into()).spawn(move || thread.run())
+/// What the thread works with.
+pub(super) struct Hands {
+    pub(super) writer: Writer<Reply>,
+    pub(super) incumbent: Incumbent,
+    pub(super) notes: Notes,
+    pub(super) leader: Leader,
+    pub(super) workers: Workers,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Runs on a thread of its own until the leader was told to stop and everything is answered and synced.
+pub(super) fn run(hands: Hands) -> Writer<Reply> {
+    let Hands { writer, incumbent, notes, leader, workers, metrics, clock } = hands;
+    let (events, actions, stopping, disk_full) = Default::default();
+    Thread { writer, incumbent, notes, leader, workers, metrics, clock, events, actions, stopping, disk_full }.run()
 }
 
 struct Thread {
@@ -66,7 +58,7 @@ struct Thread {
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct End(Leader);
+pub(super) struct End(pub(super) Leader);
 
 impl Drop for End {
     fn drop(&mut self) {
@@ -79,7 +71,6 @@ impl Drop for End {
 
 impl Thread {
     fn run(mut self) -> Writer<Reply> {
-        let _end = End(self.leader.clone());
         loop {
             let patience = self.patience();
             self.leader.take(&mut self.events, patience);

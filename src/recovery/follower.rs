@@ -10,7 +10,7 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{Recovered, RecoveryError, Settled, Whose, look_at};
+use super::{NewEpoch, Recovered, RecoveryError, Settled, Whose, look_at};
 use crate::{
     disk::{Disk, TEMPORARY},
     failpoint,
@@ -18,7 +18,7 @@ use crate::{
     log::Log,
     manifest::{Manifest, State},
     position::{Epoch, EpochTable, Position, Standing},
-    store::{Store, WindowLimits},
+    store::{Mark, Store, WindowLimits},
 };
 use std::sync::Arc;
 
@@ -52,9 +52,9 @@ impl Recovered {
 
     /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of
     /// never will be part of it.
-    pub(super) fn end_where_it_stands(&mut self) {
+    pub(super) fn end_where_it_stands(&self, state: &mut State) {
         let stands = self.stands();
-        let State { epoch, epochs, .. } = &mut self.manifest.state;
+        let State { epoch, epochs, .. } = state;
         if stands.epoch < *epoch {
             let mut before = EpochTable::default();
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
@@ -62,14 +62,30 @@ impl Recovered {
         }
     }
 
-    /// As [`Recovered::settle`], but goes on in the epoch that the MANIFEST tells of.
+    /// As [`Recovered::go_on`], for whoever does not do without.
+    ///
+    /// # Errors
+    /// As [`Recovered::go_on`].
+    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+        let begun = self.go_on(disk, segment_bytes)?;
+        Ok(self.into_settled(begun))
+    }
+
+    /// As [`Recovered::begin`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
     /// The system's error if a file cannot be written, removed or synced. It can be tried again from [`look_follower`].
-    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Settled, RecoveryError> {
+    pub fn go_on(&self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
         self.tidy(disk)?;
+        self.begin_at(disk, self.manifest.state.clone(), self.stands(), segment_bytes)
+    }
+
+    /// The database, for a follower that goes on in memory alone, because its files cannot be written.
+    pub fn in_memory(self) -> (Manifest, Store) {
         let position = self.stands();
-        self.go_on(disk, position, segment_bytes)
+        let Recovered { manifest, mut store, .. } = self;
+        store.set_mark(Mark { position, ..store.mark() }, store.time_ms());
+        (manifest, store)
     }
 }
 

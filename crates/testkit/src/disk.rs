@@ -30,8 +30,8 @@ pub struct Faults {
     pub room: AtomicUsize,
     pub syncs_fail: AtomicBool,
     pub truncates_fail: AtomicBool,
-    /// Changes that may still be made before the process is killed.
-    changes: AtomicUsize,
+    /// Changes that may still be made before there is no room for more, or the process is killed.
+    pub changes: AtomicUsize,
 }
 
 struct MemoryFile {
@@ -84,7 +84,8 @@ impl Default for Faults {
 impl Faults {
     fn change(&self) -> io::Result<()> {
         let left = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
-        self.changes.fetch_update(Relaxed, Relaxed, left).map(drop).map_err(|_| io::Error::other("killed"))
+        // What a full disk says. A kill leaves the same behind, as nobody goes on after it.
+        self.changes.fetch_update(Relaxed, Relaxed, left).map(drop).map_err(|_| ErrorKind::StorageFull.into())
     }
 
     fn sync(&self) -> io::Result<()> {

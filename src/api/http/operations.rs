@@ -5,7 +5,7 @@ use super::{
     problem::{self, Kind, Problem},
     state::AppState,
 };
-use crate::{client::Forward, metrics::ScrapeFamilies, replication::SenderStatus};
+use crate::{client::Forward, leader::WriteError, metrics::ScrapeFamilies, replication::SenderStatus};
 use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::BTreeMap};
 use warp::reply::Response;
@@ -46,7 +46,11 @@ pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
     };
     if let Some(error) = leader.refusal() {
         let database = state.current()?.identity.tag();
-        return Err(problem::of_write_error(&error, database).0.saying(error.to_string()));
+        let detail = match leader.no_room() {
+            Some(why) if error == WriteError::DiskFull => format!("this leader begins once its disk has room: {why}"),
+            _ => error.to_string(),
+        };
+        return Err(problem::of_write_error(&error, database).0.saying(detail));
     }
     ready(state)?;
     Ok(json(br#"{"status":"leader"}"#.to_vec()))
@@ -131,6 +135,9 @@ struct Status<'a> {
     replicas_known: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_promoted: Option<&'a str>,
+    /// On a leader that has not begun its epoch: why, which takes no writes before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_room: Option<String>,
     epoch: u64,
     sequence: u64,
     position: Option<String>,
@@ -159,6 +166,10 @@ pub(super) fn status(state: &AppState) -> Response {
         Role::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
         Role::Replica { forward, .. } | Role::LocalReplica { forward, .. } => (None, None, forward.leader()),
     };
+    let no_room = match &state.api.role {
+        Role::Leader { leader, .. } => leader.no_room(),
+        _ => None,
+    };
     // Whom this replica would ask before it led.
     let replicas_known = match &state.api.role {
         Role::Replica { follower, .. } => Some(follower.members().replicas.len()),
@@ -179,6 +190,7 @@ pub(super) fn status(state: &AppState) -> Response {
         files_problem: state.api.view.files_problem(),
         replicas_known,
         not_promoted: about.not_promoted.as_deref(),
+        no_room,
         epoch: position.epoch,
         sequence: position.sequence,
         position: current.as_ref().map(|current| current.identity.token(position).to_string()),

@@ -38,32 +38,37 @@ pub fn skipped(what: &str) {
 }
 
 /// A file system of its own, as long as it lives.
-struct SmallDisk(TempDir);
+pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn new(mebibytes: u32) -> Result<Self, String> {
+    pub fn new(mebibytes: u32) -> Result<Self, String> {
         let at = TempDir::new().expect("a directory");
         let path = at.path().to_str().expect("UTF-8");
         run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs", path])?;
         Ok(Self(at))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Takes room, or gives it back.
-    fn occupy(&self, mebibytes: usize) {
+    pub fn occupy(&self, mebibytes: usize) {
         std::fs::write(self.path().join("ballast"), vec![0; mebibytes << 20]).expect("there is room");
     }
 }
 
 impl SmallDisk {
     /// Takes all the room there is.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut ballast = std::fs::File::create(self.path().join("ballast")).expect("made");
         let piece = vec![0; 64 << 10];
         while ballast.write_all(&piece).is_ok() {}
+    }
+
+    /// Lets it be only read (`ro`), or written again (`rw`).
+    pub fn remount(&self, how: &str) -> Result<(), String> {
+        run("mount", &["-o", &format!("remount,{how}"), self.path().to_str().expect("UTF-8")])
     }
 }
 
@@ -123,7 +128,7 @@ impl Poster {
     }
 }
 
-fn problem(answer: &Answer) -> &str {
+pub fn problem(answer: &Answer) -> &str {
     let name = answer.body["type"].as_str().unwrap_or_default();
     name.strip_prefix("urn:memdb:problem:").unwrap_or(name)
 }

@@ -4,10 +4,11 @@ use super::start;
 use memdb::{
     disk::Disk,
     format::{FILE_HEADER_BYTES, MANIFEST},
+    recovery::{NewEpoch, Recovered, RecoveryError, try_room},
     repair::plan,
     store::WindowLimits,
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use testkit::{
     database::{Database, Making, SMALL, all, state_of},
     disk::{Files, MemoryDisk},
@@ -34,6 +35,56 @@ fn start_killed_everywhere(name: &str, files: &Files) {
     }
 }
 
+/// Starts on `files` where there is no room after every number of changes, waits, and begins once there is: what was read can be
+/// served all the while, a kill meanwhile costs nothing, and all is as with a start that had room.
+fn start_without_room_everywhere(name: &str, files: &Files) {
+    let expected = state_of(&start(&*MemoryDisk::new(files)).expect("as before").store);
+    for changes in 0.. {
+        let memory = MemoryDisk::killed_after(changes, files);
+        let (disk, left): (Arc<dyn Disk>, _) = (Arc::clone(&memory) as _, &memory.faults.changes);
+        let mut recovered = start(&*disk).expect("reading needs no room");
+        let epoch = recovered.manifest.state.epoch;
+        let begin = |recovered: &Recovered| recovered.begin(&disk, "boot".into(), 1 << 20);
+        let is_refused = |begun: Result<NewEpoch, RecoveryError>| begun.is_err_and(|error| error.is_no_room());
+        let first = begin(&recovered);
+        let had_room = first.is_ok();
+        let begun = first.unwrap_or_else(|error| {
+            assert!(error.is_no_room(), "{name}: {changes}: {error}");
+            assert!(try_room(&*disk).is_err_and(|error| error.is_no_room()));
+            for more in [0, 0, 1] {
+                left.store(more, Ordering::Relaxed);
+                if recovered.is_current(&*disk).expect("readable") {
+                    assert!(is_refused(begin(&recovered)), "{name}: {changes}");
+                }
+                assert_eq!(state_of(&recovered.store), expected, "{name}: {changes}: what is served");
+                let killed = start(&*memory).unwrap_or_else(|error| panic!("{name}: killed at {changes}: {error}"));
+                assert_eq!(state_of(&killed.store), expected, "{name}: killed at {changes}");
+            }
+            left.store(usize::MAX, Ordering::Relaxed);
+            try_room(&*disk).expect("there is");
+            if !recovered.is_current(&*disk).expect("readable") {
+                recovered = start(&*disk).expect("reading changes nothing");
+            }
+            begin(&recovered).unwrap_or_else(|error| panic!("{name}: {changes}: {error}"))
+        });
+        let (at, settled) = (begun.position(), recovered.into_settled(begun));
+        assert_eq!((state_of(&settled.store), settled.store.mark().position), (expected.clone(), at), "{name}");
+        let again = start(&*memory).unwrap_or_else(|error| panic!("{name}: {changes}: {error}"));
+        assert_eq!(state_of(&again.store), expected, "{name}: {changes}");
+        assert!(again.manifest.state.epoch > epoch && again.report.cut.is_none(), "{name}: {changes}");
+        if had_room {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_start_that_finds_no_room_anywhere_serves_what_it_read_and_begins_once_there_is_some() {
+    for database in all() {
+        start_without_room_everywhere(database.name, &database.files);
+    }
+}
+
 #[test]
 fn a_start_that_is_killed_anywhere_is_as_if_it_never_was() {
     for database in all() {
@@ -50,7 +101,9 @@ fn a_start_that_cuts_may_be_killed_anywhere() {
             let mut files = database.files.clone();
             files.get_mut(newest).expect("there").truncate(keep);
             if start(&*MemoryDisk::new(&files)).is_ok() {
-                start_killed_everywhere(&format!("{}, {newest} cut to {keep}", database.name), &files);
+                let name = format!("{}, {newest} cut to {keep}", database.name);
+                start_killed_everywhere(&name, &files);
+                start_without_room_everywhere(&name, &files);
             }
         }
     }
