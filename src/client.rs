@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod blocks;
+pub mod bulk_answer;
 pub mod bulk_upload;
 pub mod dump;
 pub mod input;
@@ -21,7 +22,7 @@ use crate::{
     base::position::{Epoch, PositionToken},
     base::secret::Secret,
 };
-use bulk_upload::BulkAnswer;
+use bulk_answer::BulkAnswer;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -284,7 +285,7 @@ impl Client {
         address: Url,
         content_type: &'static str,
         stream: &str,
-        body: Option<bulk_upload::BodyStream>,
+        body: Option<bulk_answer::BodyStream>,
         timeout: Duration,
     ) -> Result<BulkAnswer, ClientError> {
         let request = self
@@ -390,7 +391,7 @@ impl Client {
     /// [`ClientError`]; a refusal says who or what is in the way.
     pub async fn promote(&self, force: bool, secret: Option<&Secret>) -> Result<Epoch, ClientError> {
         #[derive(Deserialize)]
-        struct Elected {
+        struct PromotionReply {
             epoch: Epoch,
         }
         let force: &[_] = if force { &[("force", "true")] } else { &[] };
@@ -398,7 +399,7 @@ impl Client {
         if let Some(secret) = secret {
             request = request.bearer_auth(secret.expose());
         }
-        self.json::<Elected>(request).await.map(|elected| elected.epoch)
+        self.json::<PromotionReply>(request).await.map(|elected| elected.epoch)
     }
 
     /// Asks for `/health/ready`: succeeds if the node serves current data.

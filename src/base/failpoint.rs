@@ -207,7 +207,7 @@ mod armed {
     }
 
     /// The action at a named place, and the pass at which it happens.
-    struct Armed {
+    struct ArmedFailpoint {
         place: String,
         action: Action,
         passes_left: u64,
@@ -222,7 +222,7 @@ mod armed {
     }
 
     static IS_ARMED: AtomicBool = AtomicBool::new(false);
-    static ARMED: Mutex<Option<Armed>> = Mutex::new(None);
+    static ARMED: Mutex<Option<ArmedFailpoint>> = Mutex::new(None);
 
     /// Arms one place of this process, as `append.done=kill:17` (dies at the 17th pass) or `publish=sleep300:1` (waits
     /// 300 ms at the first).
@@ -239,7 +239,7 @@ mod armed {
             None => return Err(wrong()),
         };
         let passes_left = pass.parse().ok().filter(|&pass| pass > 0).ok_or_else(wrong)?;
-        *ARMED.lock() = Some(Armed { place: place.to_owned(), action, passes_left });
+        *ARMED.lock() = Some(ArmedFailpoint { place: place.to_owned(), action, passes_left });
         IS_ARMED.store(true, Relaxed);
         Ok(())
     }

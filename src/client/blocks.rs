@@ -6,7 +6,8 @@
 //! same blocks.
 
 use super::{
-    bulk_upload::{BodyStream, BulkUpload, SentBody},
+    bulk_answer::BodyStream,
+    bulk_upload::{BulkUpload, SentBody},
     split::LineRun,
     upload::{InputFaults, Posts, TextSource, UploadError, UploadOptions, UploadSummary, Uploader},
 };

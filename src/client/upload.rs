@@ -6,7 +6,7 @@
 use super::{
     Client, ClientError,
     backoff::RetryBackoff,
-    bulk_upload::{BodyStream, BulkAnswer, RefusedLine},
+    bulk_answer::{BodyStream, BulkAnswer, RefusedLine},
     split::{InputFault, LineRun, PostSplitter, PostUnit},
 };
 use crate::base::position::PositionToken;

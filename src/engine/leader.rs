@@ -229,10 +229,10 @@ pub enum LeaderEvent {
 /// The handle handlers write through. Cheap to clone.
 #[derive(Clone)]
 pub struct Leader {
-    shared: Arc<LeaderShared>,
+    shared: Arc<LeaderChannel>,
 }
 
-struct LeaderShared {
+struct LeaderChannel {
     view: Arc<DatabaseView>,
     feed: Arc<ReplicationBacklog>,
     queue: BoundedQueue<LeaderEvent>,
@@ -275,7 +275,7 @@ impl Leader {
         let (stopping, poisoned, disk_full, no_room, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
         Self {
-            shared: Arc::new(LeaderShared {
+            shared: Arc::new(LeaderChannel {
                 view,
                 feed,
                 queue,
@@ -330,7 +330,7 @@ impl Leader {
 
     /// Gives the reason for which a write would be refused now, whatever is in it; `None`: it would be taken.
     pub fn refusal(&self) -> Option<WriteError> {
-        let LeaderShared { view, stopping, poisoned, disk_full, no_room, ended, succeeded, .. } = &*self.shared;
+        let LeaderChannel { view, stopping, poisoned, disk_full, no_room, ended, succeeded, .. } = &*self.shared;
         if stopping.load(Ordering::Relaxed) {
             Some(WriteError::Stopping)
         } else if view.files_problem().is_some() {
@@ -362,7 +362,7 @@ impl Leader {
 
     /// The write path's numbers for `/status`.
     pub fn status(&self) -> WriterStatus {
-        let LeaderShared { queue, poisoned, .. } = &*self.shared;
+        let LeaderChannel { queue, poisoned, .. } = &*self.shared;
         WriterStatus { poisoned: poisoned.load(Ordering::Relaxed), queued: queue.len(), queue_limit: queue.bound() }
     }
 

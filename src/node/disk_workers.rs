@@ -25,7 +25,7 @@ const SNAPSHOT_NICE: i32 = 10;
 const PACE: Duration = Duration::from_millis(1);
 
 /// The result of a worker's task.
-pub(super) enum DiskWorkDone {
+pub(super) enum DiskWorkResult {
     /// A sync.
     Synced(SyncJob, io::Result<()>),
     /// A look at the files.
@@ -43,7 +43,7 @@ pub(super) struct SnapshotRequest {
 }
 
 /// The callback by which workers report their results.
-pub(super) type WorkListener = Arc<dyn Fn(DiskWorkDone) + Send + Sync>;
+pub(super) type WorkListener = Arc<dyn Fn(DiskWorkResult) + Send + Sync>;
 
 /// Work for the thread that syncs.
 enum DiskWork {
@@ -103,14 +103,14 @@ fn run_syncs(wanted: &Receiver<DiskWork>, tell: &WorkListener, metrics: &NodeMet
             DiskWork::Sync(sync) => sync,
             DiskWork::Check(check) => {
                 let found = unless_panic(|| check.run(), |error| error);
-                tell(DiskWorkDone::FilesChecked(check, found));
+                tell(DiskWorkResult::FilesChecked(check, found));
                 continue;
             }
         };
         let (result, took) = timed(|| unless_panic(|| sync.run(), |error| error));
         metrics.syncs.inc();
         metrics.sync_seconds.observe(took.as_secs_f64());
-        tell(DiskWorkDone::Synced(sync, result));
+        tell(DiskWorkResult::Synced(sync, result));
     }
 }
 
@@ -125,7 +125,7 @@ fn run_snapshots(wanted: Receiver<SnapshotRequest>, tell: &WorkListener, metrics
             metrics.snapshot_seconds.observe(took.as_secs_f64());
             metrics.snapshot_bytes.set(published.bytes as i64);
         }
-        tell(DiskWorkDone::Snapshot(result, took.as_millis() as u64));
+        tell(DiskWorkResult::Snapshot(result, took.as_millis() as u64));
     }
 }
 

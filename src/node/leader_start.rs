@@ -4,7 +4,7 @@
 
 use super::{
     NodeError, NodeResources, boot_id,
-    disk_workers::{DiskWorkDone, DiskWorkers, WorkListener},
+    disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
     random,
     recover_tail::recover_tail,
     replication_thread::{ReplicationContext, ReplicationThread},
@@ -468,9 +468,9 @@ fn tell(leader: &Leader) -> WorkListener {
     let leader = leader.clone();
     Arc::new(move |done| {
         leader.send(match done {
-            DiskWorkDone::Synced(sync, result) => LeaderEvent::Synced(sync, result),
-            DiskWorkDone::FilesChecked(check, found) => LeaderEvent::FilesChecked(check, found),
-            DiskWorkDone::Snapshot(result, took_ms) => LeaderEvent::SnapshotEnded(result, took_ms),
+            DiskWorkResult::Synced(sync, result) => LeaderEvent::Synced(sync, result),
+            DiskWorkResult::FilesChecked(check, found) => LeaderEvent::FilesChecked(check, found),
+            DiskWorkResult::Snapshot(result, took_ms) => LeaderEvent::SnapshotEnded(result, took_ms),
         });
     })
 }

@@ -6,7 +6,7 @@
 use super::{
     MachineClock, NodeError, NodeResources, STOP_GRACE, browser_policy,
     discovery_thread::{DiscoveryThread, LeaderLinks, discovery},
-    disk_workers::{DiskWorkDone, DiskWorkers, WorkListener},
+    disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
     http_settings, metrics, node_access, random,
     replica_driver::{AnswerSender, ReplicaDriver, ReplicaState},
     segment_bytes, window,
@@ -203,9 +203,9 @@ fn work_listener(follower: &ReplicaHandle) -> WorkListener {
     let follower = follower.clone();
     Arc::new(move |done| {
         follower.send(match done {
-            DiskWorkDone::Synced(sync, result) => ReplicaEvent::Synced(sync, result),
-            DiskWorkDone::FilesChecked(check, found) => ReplicaEvent::FilesChecked(check, found),
-            DiskWorkDone::Snapshot(result, took_ms) => ReplicaEvent::SnapshotEnded(result, took_ms),
+            DiskWorkResult::Synced(sync, result) => ReplicaEvent::Synced(sync, result),
+            DiskWorkResult::FilesChecked(check, found) => ReplicaEvent::FilesChecked(check, found),
+            DiskWorkResult::Snapshot(result, took_ms) => ReplicaEvent::SnapshotEnded(result, took_ms),
         });
     })
 }

@@ -360,7 +360,7 @@ pub struct WritableDatabase {
     pub new: bool,
 }
 
-/// What is durable once an epoch has begun ([`RecoveredDatabase::start`]).
+/// What is durable once an epoch has begun ([`RecoveredDatabase::begin`]).
 pub struct NewEpoch {
     manifest: Manifest,
     log: Log,
@@ -376,10 +376,10 @@ impl NewEpoch {
 }
 
 impl RecoveredDatabase {
-    /// As [`RecoveredDatabase::start`], for whoever does not try it again.
+    /// Begins the next epoch ([`RecoveredDatabase::begin`]) and gives the database to be written.
     ///
     /// # Errors
-    /// As [`RecoveredDatabase::start`].
+    /// [`RecoveryError::File`] if the MANIFEST or the new segment cannot be written or synced; it is not tried again.
     pub fn finalize(
         self,
         disk: &Arc<dyn Disk>,
@@ -504,7 +504,7 @@ fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &RecoveryReport) -> Res
 /// The names of the files that a database is in.
 ///
 /// # Errors
-/// As the system says.
+/// [`FileError::Io`] if the directory cannot be listed.
 pub fn names(disk: &dyn Disk) -> Result<Vec<String>, FileError> {
     let mut names = disk.list().map_err(FileError::io("the data directory"))?;
     names.retain(|name| FileKind::of_name(name).is_some());
@@ -517,7 +517,7 @@ const TRIED_BYTES: usize = 64 << 10;
 /// Tries whether the disk takes a small file. It leaves nothing behind.
 ///
 /// # Errors
-/// As the system says.
+/// [`RecoveryError::File`] if the file cannot be written, synced or removed: mostly for want of room.
 pub fn try_room(disk: &dyn Disk) -> Result<(), RecoveryError> {
     let name = disk::temporary_name(MANIFEST);
     let written = disk.create(&name).and_then(|file| file.append(&[0; TRIED_BYTES]).and_then(|()| file.sync()));

@@ -10,17 +10,19 @@
 //! Texts of clients are hostile until shown otherwise: the work is linear in the bytes of the text, whatever they are.
 
 mod ascii;
+mod invisible;
 mod normalize;
 mod standard;
 #[cfg(test)]
 mod tests;
 mod traits;
 mod version2;
+mod word_sink;
 
-use standard::StandardVersion;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use word_sink::StandardVersion;
 
 /// The rules by which text becomes words: an analyzer in one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -187,7 +189,8 @@ pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
 pub mod untrusted {
     use super::{
         Analyzer,
-        standard::{StandardVersion, WordSink, segment},
+        standard::segment,
+        word_sink::{StandardVersion, WordSink},
     };
 
     /// The words of a text under a version of `standard` by ICU over the whole of it; what the lanes together must

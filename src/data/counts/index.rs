@@ -12,6 +12,7 @@ mod bulk_load;
 mod cell;
 mod prefetch;
 mod reservation;
+mod segment_buffer;
 mod table;
 mod top;
 mod writer;

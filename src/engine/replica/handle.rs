@@ -54,10 +54,10 @@ pub trait InlineApply: Send + Sync {
 /// Gives events to the thread of a replica. Cheap to clone.
 #[derive(Clone)]
 pub struct ReplicaHandle {
-    shared: Arc<ReplicaShared>,
+    shared: Arc<ReplicaChannel>,
 }
 
-struct ReplicaShared {
+struct ReplicaChannel {
     view: Arc<DatabaseView>,
     feed: Arc<ReplicationBacklog>,
     queue: BoundedQueue<ReplicaEvent>,
@@ -87,7 +87,7 @@ impl ReplicaHandle {
         let (promotions, wanted) = mpsc::channel(1);
         let wanted = tokio::sync::Mutex::new(wanted);
         let (at_once, members, ended) = Default::default();
-        Self { shared: Arc::new(ReplicaShared { view, feed, queue, at_once, members, promotions, wanted, ended }) }
+        Self { shared: Arc::new(ReplicaChannel { view, feed, queue, at_once, members, promotions, wanted, ended }) }
     }
 
     /// Gives the view that this replica serves.

@@ -64,16 +64,16 @@ impl RecoveredDatabase {
         }
     }
 
-    /// As [`RecoveredDatabase::go_on`], for whoever does not do without.
+    /// Goes on in the epoch of the MANIFEST ([`RecoveredDatabase::go_on`]) and gives the database to be written.
     ///
     /// # Errors
-    /// As [`RecoveredDatabase::go_on`].
+    /// [`RecoveryError::File`] if a file cannot be written, removed or synced.
     pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
         let begun = self.go_on(disk, segment_bytes)?;
         Ok(self.into_settled(begun))
     }
 
-    /// As [`RecoveredDatabase::create`], but goes on in the epoch that the MANIFEST tells of.
+    /// As [`RecoveredDatabase::begin`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
     /// The system's error if a file cannot be written, removed or synced. It can be tried again from [`look_follower`].

@@ -8,7 +8,7 @@
 //! the one before it, a word begins or ends. Only what may join and stands between two bytes of words is looked at by
 //! itself.
 
-use super::standard::{StandardVersion, WordSink};
+use super::word_sink::{StandardVersion, WordSink};
 
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;

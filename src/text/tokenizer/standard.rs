@@ -13,6 +13,7 @@
 //!   symbols, not the words `tm` and `ココ`. ICU's own word types are not used: they are wrong after combining marks.
 
 use super::traits::{CharTraits, is_letter_or_digit, is_word};
+use super::word_sink::{StandardVersion, WordSink};
 use super::{ascii, normalize, version2};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
@@ -21,13 +22,6 @@ use std::sync::LazyLock;
 /// Dictionaries, not the neural model of `new_auto`: that runs Thai at 0.5 MB/s, which is an attack.
 static SEGMENTER: LazyLock<WordSegmenterBorrowed<'static>> =
     LazyLock::new(|| WordSegmenter::new_dictionary(WordBreakInvariantOptions::default()));
-
-/// The versions of the rules. All that a version decides is decided by this, so that the one before stays as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StandardVersion {
-    One,
-    Two,
-}
 
 /// See [`super::Analyzer::words_within`].
 pub(super) fn words_within(version: StandardVersion, text: &str, max_bytes: usize, each: impl FnMut(&str)) -> u64 {
@@ -63,31 +57,7 @@ fn each_segment(text: &str, mut each: impl FnMut(&str)) {
     }
 }
 
-/// The sink of words: folds them and leaves out the long ones.
-pub(super) struct WordSink<F> {
-    pub(super) version: StandardVersion,
-    max_bytes: usize,
-    each: F,
-    left_out: u64,
-    /// The lower-case form of the text at hand, so that a word costs no allocation.
-    pub(super) lower: String,
-}
-
 impl<F: FnMut(&str)> WordSink<F> {
-    pub(super) fn new(version: StandardVersion, max_bytes: usize, each: F) -> Self {
-        Self { version, max_bytes, each, left_out: 0, lower: String::new() }
-    }
-
-    /// Takes a word that is folded.
-    #[inline]
-    pub(super) fn push_normalized(&mut self, word: &str) {
-        if word.len() > self.max_bytes {
-            self.left_out += 1;
-        } else {
-            (self.each)(word);
-        }
-    }
-
     /// Takes what lies between two boundaries, if it is a word.
     fn give(&mut self, segment: &str) {
         // The underscores first, so that a word is as long as what is left of it.

@@ -1,8 +1,9 @@
 //! The two lanes against each other. Tables of inputs and outputs are in `tests/engine/tokenizer.rs`.
 
 use super::normalize::{MOST_SHRINKING, normalize as fold_v1};
-use super::standard::{StandardVersion, WordSink, segment, words_within};
+use super::standard::{segment, words_within};
 use super::traits::{CharTraits, has, is_letter_or_digit};
+use super::word_sink::{StandardVersion, WordSink};
 use super::{Analyzer, ascii, version2};
 use proptest::prelude::*;
 use std::iter::once;
@@ -184,7 +185,7 @@ proptest! {
     #[test]
     fn what_nobody_sees_changes_no_word_of_version_2(text in odd_text(), at in any::<prop::sample::Index>()) {
         let plain: String = text.chars().filter(|&char| char == '\u{200b}' || has(char, CharTraits::KEPT)
-            || version2::prepared(char).next().is_some()).collect();
+            || super::invisible::prepared(char).next().is_some()).collect();
         prop_assert_eq!(by_lanes(StandardVersion::Two, &text), by_lanes(StandardVersion::Two, &plain));
         let at = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).nth(at.index(text.chars().count() + 1));
         let (before, after) = text.split_at(at.expect("a boundary"));

@@ -23,7 +23,7 @@ impl CharTraits {
     const LETTER_OR_DIGIT: Self = Self(8);
     /// A mark with a combining class: two of them in a row may have to change places.
     const MARK: Self = Self(16);
-    /// Stays as it is when a text is prepared ([`super::version2::prepare`]).
+    /// Stays as it is when a text is prepared ([`super::invisible::prepared`]).
     pub(super) const KEPT: Self = Self(32);
     /// Folds to nothing but letters, digits, marks and underscores, or to itself: folding brings no sign into a word.
     pub(super) const WHOLE: Self = Self(64);
@@ -94,7 +94,7 @@ fn find(char: char) -> CharTraits {
         (CharTraits::LOWER, char.to_lowercase().eq(once())),
         (CharTraits::LETTER_OR_DIGIT, is_letter_or_digit(char)),
         (CharTraits::MARK, canonical_combining_class(char) != 0),
-        (CharTraits::KEPT, super::version2::prepared(char).eq(once())),
+        (CharTraits::KEPT, super::invisible::prepared(char).eq(once())),
         (CharTraits::WHOLE, is_compatible || once().nfkc().all(is_of_words)),
         (CharTraits::CONNECTOR, once().nfkc().all(is_connector)),
     ]

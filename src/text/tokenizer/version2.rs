@@ -9,9 +9,9 @@
 //!   letter keeps a straight one behind it, and `don’t` has the boundaries of `don't` whatever the script.
 //! - Underscores and other connectors at the edges of a word go, with the marks that stand on them.
 
+use super::invisible::{is_ignorable, prepared};
 use super::normalize::compose;
 use super::traits::{CharTraits, has};
-use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 use std::borrow::Cow;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
@@ -38,26 +38,6 @@ fn prepare_each(text: &str) -> String {
         }
     }
     all
-}
-
-/// Gives the characters that stand for `char` in a prepared text: mostly itself.
-pub(super) fn prepared(char: char) -> impl Iterator<Item = char> {
-    let (mut one, mut spelled) = (None, None);
-    match char {
-        '\u{200b}' => one = Some(' '),
-        '\u{2018}' | '\u{2019}' | '\u{ff07}' => one = Some('\''),
-        _ if is_ignorable(char) => {}
-        // A space of its own separates as it is.
-        _ if char.is_whitespace() && char != '\u{202f}' => one = Some(char),
-        _ if std::iter::once(char).nfkc().any(char::is_whitespace) => spelled = Some(std::iter::once(char).nfkc()),
-        _ => one = Some(char),
-    }
-    one.into_iter().chain(spelled.into_iter().flatten())
-}
-
-/// Returns whether the character is invisible.
-fn is_ignorable(char: char) -> bool {
-    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(char)
 }
 
 /// The folded form of a name.

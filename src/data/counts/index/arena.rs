@@ -24,6 +24,8 @@ pub(super) const OFFSET_BITS: u32 = 24;
 pub(super) const PAIR_UNITS: u32 = 2;
 /// Units behind the cell that are fetched with it: those of words of up to 15 bytes.
 const PREFETCHED_UNITS: usize = 2;
+/// The reason why a push succeeds, for `expect`.
+pub(super) const ARENA_HAS_ROOM: &str = "admission refuses words once an arena is nearly full";
 const CHUNKS: usize = (OFFSET_BITS - FIRST_CHUNK_UNITS.ilog2() + 1) as usize;
 
 #[derive(Debug, Default)]

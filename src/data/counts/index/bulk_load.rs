@@ -6,29 +6,8 @@
 //! one of another segment comes, and go into an index of the size that they need, slot after slot. Nobody reads
 //! meanwhile: counts are stored once, for both sides.
 
-use super::{arena::PackedWord, cell::Side, segment_of, table, writer::IndexWriter};
+use super::{arena::PackedWord, cell::Side, segment_buffer::BufferedWord, segment_of, table, writer::IndexWriter};
 use crate::{base::hash::weight, base::limits};
-
-/// Words of one segment, on their way in.
-#[derive(Default)]
-pub(super) struct SegmentBuffer {
-    text: String,
-    words: Vec<BufferedWord>,
-}
-
-struct BufferedWord {
-    hash: u64,
-    count: i64,
-    /// The end of the word in the text.
-    end: usize,
-}
-
-impl SegmentBuffer {
-    fn push(&mut self, hash: u64, word: &str, count: i64) {
-        self.text.push_str(word);
-        self.words.push(BufferedWord { hash, count, end: self.text.len() });
-    }
-}
 
 impl IndexWriter {
     /// Takes a word of an image; one that came before has the count that it comes with last. It is there once

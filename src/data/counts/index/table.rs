@@ -5,9 +5,8 @@
 //! dead (index and arena are rebuilt from what lives). What a walk still holds of the old arena stays as it was then.
 
 use super::{
-    arena::{OFFSET_BITS, PackedWord, WordArena},
+    arena::{ARENA_HAS_ROOM, OFFSET_BITS, PackedWord, WordArena},
     cell::{self, CountCell, Side},
-    writer::ROOM,
 };
 use crate::base::atomics::{AtomicU32, AtomicU64, Ordering};
 use prefetch_index::prefetch_index;
@@ -100,9 +99,9 @@ impl CellTable {
     /// Adds a word that is not there, with a count for both sides, at or after `free` of the arena. The index has room,
     /// and nobody reads this table yet. Gives the offset of the entry and the next free one.
     pub(super) fn place(&self, free: u32, hash: u64, word: &PackedWord<'_>, count: i64) -> (u32, u32) {
-        let (offset, mut free) = self.arena.push(free, word).expect(ROOM);
+        let (offset, mut free) = self.arena.push(free, word).expect(ARENA_HAS_ROOM);
         let raw = cell::folded(count).unwrap_or_else(|| {
-            let (pair, next) = self.arena.push_pair(free).expect(ROOM);
+            let (pair, next) = self.arena.push_pair(free).expect(ARENA_HAS_ROOM);
             free = next;
             for side in [Side(false), Side(true)] {
                 self.set_pair(pair, side, count);

@@ -2,9 +2,9 @@
 
 use super::{
     CountIndex, SEGMENTS,
-    arena::{PAIR_UNITS, PackedWord, WordArena},
-    bulk_load::SegmentBuffer,
+    arena::{ARENA_HAS_ROOM, PAIR_UNITS, PackedWord, WordArena},
     cell::{self, CountCell, Side},
+    segment_buffer::SegmentBuffer,
     segment_of,
     table::{CellTable, HotEntries},
     top::{RankedWord, TopHeap},
@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 /// An arena is called full below its very end: what one record may still add fits above this mark.
 const ARENA_FULL_UNITS: u32 = (1 << super::arena::OFFSET_BITS) / 10 * 9;
-/// The reason why a push succeeds, for `expect`.
-pub(super) const ROOM: &str = "admission refuses words once an arena is nearly full";
 /// Segments smaller than this are not worth rebuilding.
 const REBUILD_FROM_UNITS: u32 = 256;
 
@@ -256,7 +254,7 @@ impl IndexWriter {
         match cell::in_flight(side, count, before) {
             Some(in_flight) => cell.store(in_flight, Ordering::Relaxed),
             None => {
-                let (pair, free) = state.table.arena.push_pair(state.free).expect(ROOM);
+                let (pair, free) = state.table.arena.push_pair(state.free).expect(ARENA_HAS_ROOM);
                 state.table.set_pair(pair, side.other(), before);
                 state.table.set_pair(pair, side, count);
                 // Release: a reader that finds the pair's offset finds its counts.
@@ -274,7 +272,7 @@ impl IndexWriter {
             self.grow_to(segment, self.segments[segment].table.grown_slots());
         }
         let state = &mut self.segments[segment];
-        let (offset, free) = state.table.arena.push(state.free, word).expect(ROOM);
+        let (offset, free) = state.table.arena.push(state.free, word).expect(ARENA_HAS_ROOM);
         self.bytes += (free - state.free) as usize * size_of::<u64>();
         state.dead_units += units_of(word, false); // its count is still zero
         state.free = free;
