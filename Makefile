@@ -18,10 +18,12 @@ SIM = $(foreach name,SEEDS FROM MINUTES SEED STEPS,$(if $($(name)),MEMDB_SIM_$(n
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
-# How long the soak, or the fuzzer for each target, runs, in seconds; which targets. Mutants: how many, and which sample.
+# How long the soak, or the fuzzer for each target, runs, in seconds; which targets.
 TIME ?=
 TARGETS ?=
-SAMPLE ?=
+# Which part of all mutants, or a file with the diff whose mutants are tried.
+SHARD ?= 0/32
+DIFF ?=
 # How many times a thread is made to give way in one order of the models of `make interleavings`.
 PREEMPTIONS ?= 3
 # Which rows `make bench` measures, and how: `perf/bench --help`.
@@ -81,8 +83,8 @@ flood: ## send POSTS (1000000) posts over a leader and three replicas, one of wh
 fuzz: ## fuzz all that reads bytes, guided by coverage: TIME (60) seconds for each of TARGETS (all)
 	@TIME=$(TIME) TARGETS='$(TARGETS)' SEED=$(SEED) scripts/fuzz
 
-mutants: ## change the program in SAMPLE (150) small ways, drawn with SEED (1), and see whether the tests notice; goes on where it ended
-	@SAMPLE=$(SAMPLE) SEED=$(SEED) scripts/mutants
+mutants: ## change the program in small ways and see whether the tests notice: SHARD=0/32, or DIFF=FILE; needs cargo-mutants
+	MEMDB_SIM_SEEDS=300 cargo mutants $(if $(DIFF),--in-diff $(DIFF),--shard $(SHARD))
 
 coverage: ## line coverage of the core, by directory
 	@scripts/coverage
@@ -106,7 +108,7 @@ lint: ## formatting, clippy, dependencies
 demo: build ## count some tens of MB of text, and check every count independently
 	@DEMO_MEGABYTES=$(DEMO_MEGABYTES) examples/demo/run
 
-docker-check: build ## check examples/docker, and run its command lines as processes; needs Python 3
+docker-check: build ## check that memdb takes the command lines of examples/docker; needs Python 3
 	@examples/docker/check
 
 start-servers: build ## start a leader on port PORT (8080) and three replicas behind it, data in RUN_DIR (run)
