@@ -290,21 +290,27 @@ impl Store {
         check: bool,
     ) -> Result<(), DigestMismatch> {
         let side = self.shared.gate.side().other();
+        // The long part of a record runs before the window is locked and while readers stay where they are.
         let dropped = self.first_pass(changes, known, side);
+        // Before the flip: readers then stay at the last good record, and never see a state that is not the leader's.
         if check && self.digest != record.digest_after {
             return Err(DigestMismatch { position: record.position, stated: record.digest_after, found: self.digest });
         }
+        // A record that is applied over an image may be older than the window that was restored with it.
         self.time_ms = self.time_ms.max(record.time_ms);
         self.state_id = mark;
         let shared = Arc::clone(&self.shared);
         let mut window = shared.window.lock();
+        // By the record's time and by no clock of this node: all nodes forget the same keys at the same record.
         window.expire(record.time_ms);
         for settled in &record.body.keyed_writes {
             window.record(settled, record.position, record.time_ms);
         }
+        // With this the side is complete: the flip shows counts, namespaces and position at one moment.
         shared.sides[side.index()].set(mark);
         shared.gate.flip();
         drop(window);
+        // Nobody reads the other side any more. The stores are relaxed, since the next flip orders them.
         shared.sides[side.other().index()].set(mark);
         for name in changes.iter().map(|change| change.namespace) {
             if let Some(StoredNamespace { words, .. }) = self.names.get_mut(name) {
@@ -313,6 +319,7 @@ impl Store {
                 self.bytes = self.bytes - bytes + words.bytes();
             }
         }
+        // Readers of the other side needed the old namespaces until the flip.
         if dropped {
             shared.sides[side.other().index()].names.store(shared.sides[side.index()].names.load_full());
         }
@@ -320,10 +327,11 @@ impl Store {
         Ok(())
     }
 
-    /// Sets every count on `side`; tells whether the set of namespaces changed.
+    /// Sets every count on `side`; returns whether the set of namespaces changed.
     fn first_pass(&mut self, changes: &[NamespaceChange<'_>], known: &[WordLookups<'_>], side: Side) -> bool {
         let mut names_changed = false;
         for (at, change) in changes.iter().enumerate() {
+            // First, because a record may drop a namespace and count in it again.
             if change.dropped
                 && let Some(gone) = self.names.remove(change.namespace)
             {
@@ -331,6 +339,7 @@ impl Store {
                 self.bytes -= gone.words.bytes();
                 names_changed = true;
             }
+            // A drop alone must not make the namespace anew.
             if change.counts.is_empty() {
                 continue;
             }
@@ -429,6 +438,8 @@ impl StoreReader {
     pub fn scan(&self, namespace: &str) -> Option<NamespaceScan> {
         let guard = self.read();
         let words = guard.side.names.load().get(namespace).map(Arc::clone)?;
+        // The walk needs no guard between its pieces: it holds the namespace's words, and goes on over them even if the
+        // namespace is dropped meanwhile.
         drop(guard);
         Some(NamespaceScan { reader: self.clone(), walk: IndexWalk::new(words) })
     }
@@ -439,6 +450,7 @@ impl StoreReader {
         let guard = self.read();
         let position = guard.position();
         let Some(words) = guard.side.names.load().get(namespace).map(Arc::clone) else { return (position, Vec::new()) };
+        // A position names one state, so what was ranked for this position is the answer.
         if let Some(known) = words.known_top(position, n) {
             return (position, known);
         }
@@ -449,10 +461,10 @@ impl StoreReader {
         (position, top)
     }
 
-    /// Gives the mark of the store and the time of its last record, at a moment when the window has just what has been
-    /// applied.
+    /// Gives the state and the time of the last record, at a moment when the window holds exactly what was applied.
     pub fn state_id_with_window(&self) -> (StateId, LoggedTime) {
         let window = self.shared.window.lock();
+        // The lock comes first: the Writer holds it over the flip, so no record gets in between window and position.
         (self.read().state_id(), window.time_ms())
     }
 
@@ -551,7 +563,7 @@ impl NamespaceScan {
         if !self.walk.has_more() {
             return false;
         }
-        // A walker that goes inside and loses its core there would hold up the Writer, so it looks from outside first.
+        // A walk that holds a guard and loses its core would hold up the Writer, so it first tries to read without one.
         let gate = &self.reader.shared.gate;
         if !(0..OPTIMISTIC_READS).any(|_| gate.peek(|side| self.walk.read(side)).is_some()) {
             let inside = gate.enter();

@@ -5,7 +5,7 @@
 //! chosen by the top byte of their hash, so that growing one index stops nothing else.
 //!
 //! A record is applied in two passes: [`IndexWriter::set`] for each word on the side that nobody reads, then, once
-//! the store has moved every reader to that side, [`IndexWriter::fold`] for all of them.
+//! the store has moved every reader to that side, [`IndexWriter::reconcile`] for all of them.
 
 mod arena;
 mod bulk_load;
@@ -61,6 +61,7 @@ impl CountIndex {
         if word.is_empty() || word.len() > limits::MAX_WORD_BYTES {
             return 0; // such a word is never counted
         }
+        // `load` and not `load_full`: no reference count is touched, which readers on other cores would contend for.
         let table = self.segments[segment_of(hash)].load();
         match table.find(hash, &PackedWord::new(word)) {
             Some(offset) => table.count(offset, side),
@@ -82,6 +83,8 @@ impl CountIndex {
     /// guard, and ranked after it.
     pub(crate) fn candidates(&self, side: Side) -> TopCandidates {
         let mut counts = Vec::new();
+        // The tables are kept beyond the guard: the words are read in them later, and an offset means nothing in
+        // another table. Reading thousands of words here would hold up the Writer.
         let tables: Vec<Arc<CellTable>> = self.segments.iter().map(ArcSwap::load_full).collect();
         for (segment, table) in tables.iter().enumerate() {
             for offset in table.hot.iter() {
@@ -103,6 +106,7 @@ impl CountIndex {
 
     /// Remembers the `n` largest at a position.
     pub(crate) fn keep_top(&self, position: Position, n: usize, top: &[(String, i64)]) {
+        // Two readers may store in either order: no read asks for an older position again, so one in here does no harm.
         self.top.store(Some(Arc::new(TopCache::new(position, n, top))));
     }
 }
@@ -155,6 +159,8 @@ impl IndexWalk {
     /// Returns whether there is another piece to [`IndexWalk::read`].
     pub(crate) fn has_more(&mut self) -> bool {
         while self.segment < SEGMENTS {
+            // One table for the whole segment, however many guards that takes: a rebuilt one has its words in another
+            // order, and a walk that changed over would miss some or give them twice (decision 2).
             let table = self.table.get_or_insert_with(|| self.words.segments[self.segment].load_full());
             if self.slot < table.slots() {
                 return true;

@@ -113,6 +113,7 @@ impl WordCounts {
     pub fn order_by_hash(&mut self) {
         let mut room = self.ordered.take().unwrap_or_default();
         let OrderBuffer { entries: ordered, numbers, text } = &mut *room;
+        // A counting sort: there are 256 keys, it is linear, and words with the same byte keep their order.
         let top = |entry: &CountEntry| (entry.hash >> 56) as usize;
         let mut next = [0_u32; 256];
         self.entries.iter().for_each(|entry| next[top(entry)] += 1);
@@ -135,6 +136,7 @@ impl WordCounts {
             text.push_str(&self.text[entry.start as usize..][..entry.len as usize]);
             entry.start = start;
         }
+        // The index stays, since the hashes stay: only the numbers of the entries are other ones.
         for slot in self.slots.iter_mut().filter(|slot| **slot != 0) {
             *slot = *slot & !u64::from(u32::MAX) | u64::from(numbers[*slot as u32 as usize - 1]);
         }
@@ -213,6 +215,7 @@ impl WordCounts {
             entry.hash == hash
                 && entry.head == head
                 && entry.len as usize == word.len()
+                // A word of up to eight bytes is all in its head, so that and the length decide.
                 && (word.len() <= 8 || self.word(entry) == word)
         };
         let Some(mask) = self.slots.len().checked_sub(1) else { return self.entries.iter().position(is) };
@@ -223,6 +226,8 @@ impl WordCounts {
             if slot == 0 {
                 return None;
             }
+            // Half of the hash lies in the slot, so that entries of other words, each a cache miss, are hardly ever
+            // looked at.
             if (slot ^ hash) >> 32 == 0 {
                 let number = (slot as u32 - 1) as usize;
                 if is(&self.entries[number]) {
@@ -289,6 +294,7 @@ impl Clone for WordCounts {
 impl Drop for WordCounts {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
+            // The empty one has no pool to go back to, which ends this.
             let empty = Self::new(self.hasher);
             home.give_back(std::mem::replace(self, empty));
         }
@@ -336,6 +342,7 @@ impl WordCountsPool {
     fn give_back(&self, mut tally: WordCounts) {
         tally.clear();
         let mut free = self.free.lock();
+        // One unusual text would otherwise keep its memory for as long as the process runs, in each tally that had one.
         if free.len() < self.most && tally.room() <= self.most_bytes {
             free.push(tally);
         }

@@ -170,12 +170,15 @@ impl DedupWindow {
     pub fn check(&self, once: &IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
         match once {
             IdempotencyKey::Key(key) => match self.key(key) {
+                // By age and not by presence: an entry leaves with the next record, and the answer must not depend on
+                // when that comes.
                 Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
                 _ if self.has_room_for_key(now, ahead) => RepeatCheck::New,
                 _ => RepeatCheck::Full,
             },
             IdempotencyKey::Stream { name, sequence } => match self.streams.get(name) {
                 Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
+                // It may be the rest of a stream that was forgotten: taken as new, its posts could count twice.
                 _ if *sequence > 1 => RepeatCheck::Gap { expected: 1 },
                 _ if self.has_room_for_stream(now, ahead) => RepeatCheck::New,
                 _ => RepeatCheck::Full,
@@ -211,8 +214,11 @@ impl DedupWindow {
     pub fn expire(&mut self, now: LoggedTime) {
         self.time_ms = self.time_ms.max(now);
         let now = self.time_ms;
+        // Logged time never goes back, so the oldest key is in front and nothing behind a young one has to be looked
+        // at.
         while self.keys.front().is_some_and(|oldest| !self.is_current(oldest, now)) {
             let oldest = self.keys.pop_front().expect("it was there");
+            // The index holds ordinals and no places: places shift each time a key leaves in front.
             let ordinal = self.forgotten;
             if let Ok(found) = self.by_name.find_entry(self.hasher.hash(&oldest.name), |&at| at == ordinal) {
                 found.remove();
@@ -231,11 +237,14 @@ impl DedupWindow {
     pub fn record(&mut self, settled: &KeyedWrite<'_>, position: Position, time_ms: LoggedTime) {
         if settled.stream_sequence > 0 {
             let before = self.streams.get(settled.name);
+            // One record may settle several posts of a stream, so the position alone does not say that this one is
+            // known.
             if before
                 .is_some_and(|stream| stream.position >= position && stream.stream_sequence >= settled.stream_sequence)
             {
                 return;
             }
+            // A stream of lines moves on by many numbers at once, and its fingerprint is a running one already.
             let running = match before {
                 Some(stream) if settled.stream_sequence == stream.stream_sequence + 1 => stream.running,
                 _ => 0,
@@ -276,12 +285,15 @@ impl DedupWindow {
     /// Up to `count` entries from `cursor` on, keys in logged order, then streams by name; the cursor moves on, and
     /// nothing is left once none are given. Entries that change meanwhile may be given as they were or as they are.
     pub fn chunk(&self, cursor: &mut DedupCursor, count: usize) -> Vec<DedupEntry> {
+        // An ordinal stays true while keys leave in front between two pieces; a place would skip some.
         let from = cursor.key.max(self.forgotten) - self.forgotten;
         let mut piece: Vec<DedupEntry> =
             self.keys.range((from as usize).min(self.keys.len())..).take(count).cloned().collect();
         cursor.key = self.forgotten + from + piece.len() as u64;
         if piece.is_empty() {
             use std::ops::Bound::{Excluded, Unbounded};
+            // Streams are kept in order so that a walk can go on behind a name, whether or not that stream is still
+            // there.
             let after = cursor.after_stream.as_deref().map_or(Unbounded, Excluded);
             piece.extend(self.streams.range::<str, _>((after, Unbounded)).take(count).map(|(_, entry)| entry.clone()));
             if let Some(last) = piece.last() {
@@ -305,6 +317,7 @@ impl DedupWindow {
     // write would stay full for ever.
 
     fn has_room_for_key(&self, now: LoggedTime, ahead: usize) -> bool {
+        // The young ones are counted only if the window looks full, which it rarely is.
         let young = || self.keys.len() - self.keys.partition_point(|entry| !self.is_current(entry, now));
         self.keys.len() + ahead < self.limits.keys || young() + ahead < self.limits.keys
     }

@@ -17,15 +17,17 @@ use crate::{
 use crossbeam_utils::CachePadded;
 use std::marker::PhantomData;
 
+// A cache line each: readers that write to neighbouring slots would take the line from each other at every read.
 type ReaderSlot = CachePadded<AtomicU64>;
 
 #[derive(Default)]
 pub(super) struct LeftRight {
+    // A count, not the side alone: `peek` has to notice two flips that lead back to the same side.
     flips: CachePadded<AtomicU64>,
     slots: ThreadLocal<ReaderSlot>,
 }
 
-/// A reader inside the gate. Not `Send`: its slot is its thread's.
+/// A reader on one side, which keeps the Writer from storing there. Not `Send`: its slot is its thread's.
 pub(super) struct SideGuard<'a> {
     slot: &'a AtomicU64,
     pub(super) side: Side,
@@ -33,10 +35,10 @@ pub(super) struct SideGuard<'a> {
 }
 
 impl LeftRight {
-    /// Goes in; wait-free.
+    /// Registers this thread as a reader of the current side; wait-free.
     ///
     /// # Panics
-    /// If this thread is inside already: one guard at a time keeps the Writer's wait short.
+    /// If this thread holds a guard already: one at a time keeps the Writer's wait short.
     #[inline]
     pub(super) fn enter(&self) -> SideGuard<'_> {
         let slot: &AtomicU64 = self.slots.get().unwrap_or_else(|| {
@@ -45,20 +47,25 @@ impl LeftRight {
             fence(Ordering::SeqCst);
             slot
         });
+        // Relaxed: no other thread writes to this slot.
         let visits = slot.load(Ordering::Relaxed);
         assert!(visits.is_multiple_of(2), "a thread holds one read guard at a time");
+        // SeqCst for this store and the load behind it: under Release and Acquire the store may become visible after
+        // the load, and the Writer would overlook a reader that is still on the old side.
         slot.store(visits + 1, Ordering::SeqCst);
         let side = side_of(self.flips.load(Ordering::SeqCst));
         SideGuard { slot, side, not_send: PhantomData }
     }
 
-    /// Looks without going in, so that the Writer never waits for it: `None` if readers were moved meanwhile, and what
-    /// was seen means nothing.
+    /// Reads without registering, so that the Writer never waits for it: `None` if readers were moved meanwhile, since
+    /// what was read may then be of two positions.
     ///
     /// What the Writer stores after a flip comes behind that flip's fence, so whoever saw any of it sees the flip too.
     pub(super) fn peek<T>(&self, look: impl FnOnce(Side) -> T) -> Option<T> {
+        // Acquire: what this look sees of the side is not older than the flip that led to it.
         let flips = self.flips.load(Ordering::Acquire);
         let seen = look(side_of(flips));
+        // Without the fence the second load of the flips might come before the loads of the look.
         fence(Ordering::Acquire);
         (self.flips.load(Ordering::Relaxed) == flips).then_some(seen)
     }
@@ -71,14 +78,22 @@ impl LeftRight {
     /// Moves readers to the other side, and returns once none is left on the old one.
     pub(super) fn flip(&self) {
         let flips = self.flips.load(Ordering::Relaxed);
+        // The other half of the order in `enter`: the flip is stored before any slot is read. The fence serves a thread
+        // on its first visit, whose slot may not be among those that are read, and keeps the Writer's later stores
+        // behind the flip, which `peek` relies on.
         self.flips.store(flips + 1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         for slot in self.slots.iter() {
             let visits = slot.load(Ordering::SeqCst);
+            // Nobody is inside. Who comes later reads the flip and goes to the new side.
             if visits.is_multiple_of(2) {
                 continue;
             }
+            // A slot counts visits and is no flag, so the Writer waits for the visit that it met and for no later one:
+            // a thread that reads all the time cannot keep it waiting.
             let patience = Backoff::new();
+            // Acquire, with the Release of the guard's drop: the reader's loads come before what the Writer stores
+            // next. The wait gives up its core after a few turns, since the reader may have lost its own.
             while slot.load(Ordering::Acquire) == visits {
                 patience.snooze();
             }

@@ -112,6 +112,8 @@ impl WordArena {
     /// one; `None` when the arena is full.
     pub(super) fn push(&self, free: u32, word: &PackedWord<'_>) -> Option<(u32, u32)> {
         let (offset, entry) = self.take(free, 1 + word.units())?;
+        // Unit 0, the cell, stays zero as it was allocated: that reads as a count of zero on both sides. Relaxed,
+        // because nobody finds the entry before its offset is published.
         for (unit, slot) in entry[1..].iter().enumerate() {
             slot.store(word.unit(unit as u32), Ordering::Relaxed);
         }
@@ -133,6 +135,8 @@ impl WordArena {
                 return None;
             }
             let (chunk, at) = locate(offset);
+            // An entry lies in one chunk, so that a word is compared as one slice. What is left at the end of a chunk
+            // is lost.
             if at as u32 + units <= chunk_units(chunk) {
                 return Some((offset, &self.chunk_or_new(chunk)[at..][..units as usize]));
             }
@@ -184,6 +188,7 @@ impl WordArena {
         let entry = &self.chunk(chunk)[at + 1..];
         let first = entry[0].load(Ordering::Relaxed);
         let len = (first & 0xff) as usize + 1;
+        // One unit beyond the longest word: its length lies in front of it, and units are copied whole.
         let mut bytes = [0; crate::base::limits::MAX_WORD_BYTES + 8];
         bytes[..8].copy_from_slice(&first.to_le_bytes());
         for unit in 1..word_units(len) as usize {
@@ -200,6 +205,8 @@ impl WordArena {
 
     fn chunk_or_new(&self, chunk: usize) -> &[AtomicU64] {
         self.chunks[chunk].get_or_init(|| {
+            // Zeros from the allocator are pages that the kernel has not handed out yet: a chunk that doubles the arena
+            // costs memory only as it is filled.
             let units = chunk_units(chunk) as usize;
             zeros(units).expect("memory for a chunk of words")
         })

@@ -31,6 +31,7 @@ impl IndexWriter {
         let mut gathered = std::mem::take(&mut self.gathered);
         let Some(first) = gathered.words.first() else { return };
         let segment = segment_of(first.hash);
+        // The size is known before the first word goes in, which is what keeps the runs short.
         self.reserve(segment, gathered.words.len() as u32);
         let mut begin = 0;
         for BufferedWord { hash, count, end } in gathered.words.drain(..) {
@@ -44,6 +45,7 @@ impl IndexWriter {
     fn load_one(&mut self, segment: usize, hash: u64, word: &str, count: i64) {
         let packed = PackedWord::new(word);
         if self.segments[segment].table.find(hash, &packed).is_some() {
+            // It has a count on both sides already, so both passes of a record are needed.
             self.set(hash, word, count, SIDES[0]);
             self.before_flip(SIDES[0]);
             return self.reconcile(SIDES[0]);

@@ -59,9 +59,12 @@ pub(super) const fn decode(raw: u64, side: Side) -> CountCell {
 #[inline]
 pub(super) const fn in_flight(side: Side, new: i64, old: i64) -> Option<u64> {
     let Some(delta) = new.checked_sub(old) else { return None };
+    // The new count has to fit although it is not stored here: it becomes the base once both sides are made equal, and
+    // that step must not fail. A delta that fits is not enough.
     if !fits(old, BASE_BITS) || !fits(delta, DELTA_BITS) || !fits(new, BASE_BITS) {
         return None;
     }
+    // Two bits of the cell lie in front of the delta.
     let delta_field = (delta.cast_unsigned() << (64 - DELTA_BITS)) >> 2;
     let base_field = (old.cast_unsigned() << (64 - BASE_BITS)) >> (64 - BASE_BITS);
     Some((if side.0 { SIDE } else { 0 }) | delta_field | base_field)

@@ -6,9 +6,9 @@
 use super::{IndexWriter, writer::EntryOffset};
 use crate::base::limits::WORDS_AHEAD;
 
-/// Runs ahead of a walk over words, given by hash and, where it is known, by place.
+/// Runs ahead of a walk over words, given by hash and, where it is known, by offset.
 pub(crate) struct Prefetcher<I> {
-    /// Twice as far ahead: the way to an entry is in its slot.
+    /// Twice as far ahead: a slot has to be there before its entry can be fetched.
     slots: I,
     entries: I,
     /// Words fetched before the walk begins.
@@ -23,6 +23,8 @@ impl<I: Iterator<Item = (u64, EntryOffset)> + Clone> Prefetcher<I> {
     /// To be called before each word of the walk.
     #[inline]
     pub(crate) fn fetch(&mut self, words: &IndexWriter) {
+        // Prefetches, not early loads: a load that misses holds up all that is behind it once the processor's window is
+        // full (decision 11 measured both).
         if !self.begun {
             self.begun = true;
             for _ in 0..2 * WORDS_AHEAD {
@@ -44,6 +46,7 @@ impl<I: Iterator<Item = (u64, EntryOffset)> + Clone> Prefetcher<I> {
     #[inline]
     fn fetch_slot(&mut self, words: &IndexWriter) -> bool {
         let next = self.slots.next();
+        // A word whose offset is known needs no slot.
         if let Some((hash, EntryOffset::UNKNOWN)) = next {
             words.prefetch_slot(hash);
         }

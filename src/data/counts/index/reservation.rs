@@ -23,7 +23,7 @@ impl MemoryReservation {
         Self { new: Box::new([0; SEGMENTS]), of_batch: Vec::new() }
     }
 
-    /// Begins a record.
+    /// Forgets all reservations: another record starts.
     pub(crate) fn clear(&mut self) {
         self.new.fill(0);
         self.of_batch.clear();
@@ -36,16 +36,17 @@ impl MemoryReservation {
         self.new[segment] += 1;
         self.of_batch.push(segment as u8);
         let slots = |new| words.map_or_else(|| table::slots_for(0, new), |words| words.slots_with(segment, new));
+        // The word that makes an index double pays for all the slots that come with it.
         let index = slots(before + 1) - slots(before);
         word.len() + ENTRY_BYTES + index * size_of::<u32>()
     }
 
-    /// The words asked about since the last of these two calls will be there.
+    /// Keeps the reservation made since the last `commit` or `rollback`: the batch was taken.
     pub(crate) fn commit(&mut self) {
         self.of_batch.clear();
     }
 
-    /// They will not.
+    /// Undoes the reservation made since the last `commit` or `rollback`: the batch was refused.
     pub(crate) fn rollback(&mut self) {
         for segment in self.of_batch.drain(..) {
             self.new[segment as usize] -= 1;

@@ -53,6 +53,7 @@ impl CellTable {
                 return None;
             }
             let offset = slot & OFFSET_MASK;
+            // The tag spares nearly every look at the entry of another word, and with it a cache miss.
             if slot & !OFFSET_MASK == tag && self.arena.holds(offset, word) {
                 return Some(offset);
             }
@@ -78,6 +79,8 @@ impl CellTable {
             if slot == 0 {
                 return;
             }
+            // The word is not compared: that would wait for the entry, which is what is to be avoided here. A wrong
+            // guess, one in 256, costs one useless prefetch.
             if slot & !OFFSET_MASK == tag(hash) {
                 self.arena.prefetch(slot & OFFSET_MASK);
                 return;
@@ -93,6 +96,9 @@ impl CellTable {
         while self.slots[at].load(Ordering::Relaxed) != 0 {
             at = (at + 1) & mask;
         }
+        // Release, and last: a reader that finds the offset finds the entry's word and cell. No slot is ever freed
+        // again, since a free slot in front of another word would end the search for it; words that are gone leave when
+        // the table is rebuilt.
         self.slots[at].store(tag(hash) | offset, Ordering::Release);
     }
 
@@ -158,6 +164,7 @@ impl CellTable {
     pub(super) fn value(&self, raw: u64, side: Side) -> i64 {
         match cell::decode(raw, side) {
             CountCell::Count(count) => count,
+            // Relaxed: the Acquire load of the cell orders the pair's first counts, and the flip orders all later ones.
             CountCell::Wide(pair) => self.arena.pair(pair, side).load(Ordering::Relaxed).cast_signed(),
         }
     }
@@ -174,6 +181,7 @@ const fn next_larger(slots: usize) -> usize {
 
 /// Slots of an index of `slots` once it has so many entries: it is three quarters full at most.
 pub(super) const fn slots_for(mut slots: usize, entries: u32) -> usize {
+    // A quarter stays free, because linear probing ends at a free slot and its runs grow steeply beyond that.
     while entries as usize * 4 > slots * 3 {
         slots = next_larger(slots);
     }
@@ -201,6 +209,7 @@ impl HotEntries {
     pub(super) fn push(&self, offset: u32) -> bool {
         let len = self.len.load(Ordering::Relaxed);
         let Some(place) = self.offsets.get(len as usize) else { return false };
+        // The length is stored last, with Release: it says how many offsets a reader may look at.
         place.store(offset, Ordering::Relaxed);
         self.len.store(len + 1, Ordering::Release);
         true

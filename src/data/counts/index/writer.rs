@@ -165,6 +165,7 @@ impl IndexWriter {
         );
         let offset = match if place == EntryOffset::UNKNOWN { table.find(hash, &packed) } else { Some(place.0) } {
             Some(offset) => offset,
+            // A record that is applied a second time takes words away that are gone already.
             None if count == 0 => return,
             None => self.insert(segment, hash, &packed),
         };
@@ -197,12 +198,13 @@ impl IndexWriter {
     /// After the last [`IndexWriter::set`] of a record, before readers move to `side`.
     pub(crate) fn before_flip(&mut self, side: Side) {
         self.publish_sizes(side);
+        // Before the flip, because readers of the new side have to find every word that ranks.
         if self.above < limits::MAX_TOP as u64 && self.above < self.distinct {
             self.lower_threshold(side);
         }
     }
 
-    /// Tells the readers of one side how many words there are, and their sum.
+    /// Sets the number of words and their sum for the readers of one side.
     fn publish_sizes(&self, side: Side) {
         let total = self.total.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.shared.distinct[side.index()].store(self.distinct, Ordering::Relaxed);
@@ -226,12 +228,14 @@ impl IndexWriter {
                 CountCell::Wide(pair) => table.set_pair(pair, side.other(), *count),
             }
         }
+        // Only now that all cells are done: a rebuild moves entries, and the changes name them by their offsets.
         for ChangedCells { segment, .. } in &touched {
             let state = &self.segments[*segment as usize];
             if state.free > REBUILD_FROM_UNITS && state.dead_units > state.free / 4 {
                 self.rebuild(*segment as usize);
             }
         }
+        // After the flip, because this takes words off the lists that readers of the old side may still have needed.
         if self.listed > limits::TOP_CANDIDATES {
             self.raise_threshold(side);
         }
@@ -246,12 +250,16 @@ impl IndexWriter {
         let state = &mut self.segments[segment];
         let cell = state.table.cell(offset);
         let raw = cell.load(Ordering::Relaxed);
+        // `before` is what readers see until the flip. `old` is what was last set for this record: another count if a
+        // word comes twice in it.
         let (before, old) = (state.table.value(raw, side.other()), state.table.value(raw, side));
         if let CountCell::Wide(pair) = cell::decode(raw, side) {
             state.table.set_pair(pair, side, count);
             return (old, true);
         }
         match cell::in_flight(side, count, before) {
+            // Relaxed: readers of the other side read the same count before and after this store, and the flip shows
+            // them the new one.
             Some(in_flight) => cell.store(in_flight, Ordering::Relaxed),
             None => {
                 let (pair, free) = state.table.arena.push_pair(state.free).expect(ARENA_HAS_ROOM);
@@ -298,6 +306,8 @@ impl IndexWriter {
         let old = &self.segments[segment].table;
         // All segments begin with one empty table between them; the first word gives a segment an arena of its own.
         let arena = if old.slots() == 0 { Arc::default() } else { Arc::clone(&old.arena) };
+        // Filled before readers see it, and put in place whole: if words moved within an index, a reader could miss one
+        // that is there. Hashes are computed again, since storing them would cost 8 bytes a word.
         let table = CellTable::with_slots(slots, arena, Arc::clone(&old.hot));
         let mut word = String::new();
         for offset in old.entries() {
@@ -316,6 +326,8 @@ impl IndexWriter {
             .filter(|&(_, count)| count != 0)
             .collect();
         let slots = (living.len() * 2).next_power_of_two().max(4);
+        // The old arena is left as it is: a walk that began before still reads counts of that moment in it (decision
+        // 2).
         let arena = Arc::new(WordArena::default());
         let hot = Arc::new(HotEntries::with_capacity(living.len().min(old.hot.len())));
         let table = CellTable::with_slots(slots, arena, hot);
@@ -344,6 +356,8 @@ impl IndexWriter {
         let table = Arc::new(table);
         let state = &mut self.segments[segment];
         self.bytes = self.bytes + table.slots() * size_of::<u32>() - state.table.slots() * size_of::<u32>();
+        // The Writer keeps a handle of its own: an `ArcSwap` load for each word made a record take twice as long
+        // (decision 1).
         state.table = Arc::clone(&table);
         self.shared.segments[segment].store(table);
     }
@@ -417,6 +431,7 @@ impl IndexWriter {
             lists[*segment as usize].push(*offset);
         }
         self.above = best.len() as u64;
+        // With every word listed there is no threshold, so that new words are listed without being compared.
         self.threshold = if self.above == self.distinct { None } else { best.into_iter().next_back() };
         self.listed = 0;
         for (segment, mut entries) in lists.into_iter().enumerate() {
