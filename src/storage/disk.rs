@@ -129,10 +129,12 @@ pub fn publish(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let file = disk.create(&temporary)?;
     file.append(bytes)?;
     failpoint::pass("file.written");
+    // Synced before it has its name: after a power loss a name must not lead to a file whose bytes are missing.
     file.sync()?;
     failpoint::pass("file.synced");
     disk.rename(&temporary, name)?;
     failpoint::pass("file.renamed");
+    // A rename is durable only with the directory.
     disk.sync_directory()?;
     failpoint::pass("file.done");
     Ok(())
@@ -313,7 +315,7 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = match self.open_file(name, OFlags::RDWR | OFlags::APPEND) {
-            // Enough to look at: whoever writes is told then.
+            // Enough to read it; a write fails when it is tried.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
             {
@@ -351,6 +353,7 @@ impl Disk for RealDisk {
                 names.push(name.to_owned());
             }
         }
+        // Names sort as positions do, and all who read a directory rely on oldest first.
         names.sort_unstable();
         Ok(names)
     }
@@ -398,6 +401,8 @@ impl DiskFile for RealFile {
     fn sync(&self) -> io::Result<()> {
         // A file without a name is no failure here: a finished segment may be pruned before it is synced. Whether the
         // files are still there is for `storage/wal/check.rs` to say.
+        // `sync_data` covers the length, which is all of the metadata that an append changes; times need no write of
+        // their own.
         self.file.sync_data()
     }
 
@@ -438,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn one_process_holds_the_lock_and_whoever_asks_is_told_which() {
+    fn one_process_holds_the_lock_and_whoever_asks_learns_which() {
         let (directory, disk) = disk();
         assert_eq!(disk.holder().expect("readable"), None);
         let lock = disk.lock().expect("free");
@@ -483,19 +488,19 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_moved_or_replaced_is_told_and_nothing_is_touched_under_its_name() {
+    fn a_directory_that_was_moved_or_replaced_is_reported_and_nothing_is_touched_under_its_name() {
         let parent = tempfile::TempDir::new().expect("a directory");
         let (path, away) = (parent.path().join("data"), parent.path().join("away"));
         let disk = RealDisk::new(&path).expect("made");
         let _lock = disk.lock().expect("free");
-        let told = || disk.check_in_place().map_err(|error| (error.kind(), error.to_string()));
-        assert_eq!(told(), Ok(()));
+        let in_place = || disk.check_in_place().map_err(|error| (error.kind(), error.to_string()));
+        assert_eq!(in_place(), Ok(()));
         fs::rename(&path, &away).expect("moved");
-        let (kind, what) = told().expect_err("moved");
+        let (kind, what) = in_place().expect_err("moved");
         assert!(kind == io::ErrorKind::NotFound && what.contains("removed or moved"), "{what}");
         fs::create_dir(&path).expect("made");
         fs::write(path.join("other"), b"").expect("written");
-        assert!(told().expect_err("another").1.contains("another directory"));
+        assert!(in_place().expect_err("another").1.contains("another directory"));
         disk.create("file")
             .and_then(|_| disk.rename("file", "name"))
             .and_then(|()| disk.remove("other"))
@@ -503,11 +508,11 @@ mod tests {
         assert_eq!(disk.list().expect("readable"), ["LOCK", "name"], "it is the directory that was opened");
         assert!(path.join("other").exists() && !path.join("name").exists());
         fs::remove_dir_all(&path).and_then(|()| fs::rename(&away, &path)).expect("moved back");
-        assert_eq!(told(), Ok(()));
+        assert_eq!(in_place(), Ok(()));
         fs::rename(path.join("LOCK"), path.join("LOCK.old")).expect("moved");
-        assert!(told().expect_err("no lock").1.contains("second process"));
+        assert!(in_place().expect_err("no lock").1.contains("second process"));
         fs::write(path.join("LOCK"), b"1\n").expect("another");
-        assert!(told().is_err(), "a file of that name is not the lock");
+        assert!(in_place().is_err(), "a file of that name is not the lock");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl DatabaseIdentity {
         WordHasher::new(self.hash_seed)
     }
 
-    /// The tag that its positions carry, to be told from those of other databases.
+    /// The tag that its positions carry, which distinguishes them from those of other databases.
     pub const fn tag(&self) -> DatabaseTag {
         DatabaseTag::of(self.database_id)
     }
@@ -94,6 +94,8 @@ pub fn position_name(prefix: &str, position: Position) -> String {
 pub fn parse_name(prefix: &str, name: &str) -> Option<Position> {
     let (epoch, sequence) = name.strip_prefix(prefix)?.split_once('-')?;
     let position = Position::new(epoch.parse().ok()?, sequence.parse().ok()?);
+    // A name that reads as a position but is written otherwise, without zeros in front say, is none of ours: it would
+    // sort wrongly.
     (position_name(prefix, position) == name).then_some(position)
 }
 
@@ -199,6 +201,8 @@ impl FileHeader {
         if !FileKind::ALL.iter().any(|kind| header[..8] == kind.magic()) {
             return Err(damaged(0, "this is not a file of memdb".into()));
         }
+        // The checksum before the version: a flipped bit in the version must be reported as damage and not as a newer
+        // release.
         if crc32c::crc32c(&header[..76]) != u32_at(header, 76) {
             return Err(damaged(0, "the file header's checksum does not match".into()));
         }

@@ -179,6 +179,7 @@ fn look_into_log(
             }
             Err(bad) => FileDamage::new(name, at as u64, bad),
         };
+        // Counted because whole records behind a bad one are what a person has to weigh: a cut takes them along.
         held.records_behind_damage = later_records(&bytes[at..], &header.identity).count() as u64;
         return Ok((held, Some(damage)));
     }

@@ -32,7 +32,8 @@ pub struct ManifestState {
     pub epochs: EpochTable,
     /// Set by a clean stop: the last record, which is synced. The next start takes it away.
     pub clean_stop: Option<Position>,
-    /// One more at every write of this file; followers of the files reload when it moves on unexpectedly.
+    /// Incremented on every write of this file, so that a follower of the files notices a write that changes nothing
+    /// else, and opens the log anew.
     pub generation: u64,
     /// The machine's boot at the last start: a change without a clean stop means the machine itself went down.
     /// Empty where no leader has started since a follower wrote here.
@@ -94,6 +95,8 @@ impl Manifest {
     pub fn write(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
         self.state.generation += 1;
         failpoint::pass("manifest.begin");
+        // Replaced whole and not changed in place: a torn MANIFEST could not be mended from anything, and no start
+        // would be possible.
         disk::publish(disk, MANIFEST, &self.encode()).map_err(FileError::io(MANIFEST))?;
         failpoint::pass("manifest.done");
         Ok(())
@@ -123,6 +126,7 @@ impl Manifest {
         let Some((rest, crc)) = bytes[FILE_HEADER_BYTES..].split_last_chunk::<4>() else {
             return Err(FileDamage::new(MANIFEST, bytes.len() as u64, "the file ends before its checksum"));
         };
+        // Over the header too, though it has a checksum: a payload behind the header of another database must not pass.
         if crc32c::crc32c(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*crc) {
             return Err(FileDamage::new(MANIFEST, at, "the checksum does not match, or the file is cut"));
         }

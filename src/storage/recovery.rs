@@ -1,6 +1,6 @@
 //! From the files of a data directory to a store that may take writes.
 //!
-//! [`look`] reads and judges, and changes nothing; [`RecoveredDatabase::start`] makes what it found durable and begins
+//! [`look`] reads and decides, and changes nothing; [`RecoveredDatabase::begin`] makes what it found durable and begins
 //! the next epoch. Where the disk has no room for that, or can only be read, what was found can be served meanwhile,
 //! and it is tried again. Between the two lies everything that must be so before a node takes writes:
 //!
@@ -147,7 +147,7 @@ pub struct RecoveredDatabase {
 pub type NewDatabase = DatabaseIdentity;
 
 /// Reads a data directory and brings a store to its state. Nothing is changed. Where a follower wrote it last, it may
-/// end before the epochs that its leader told it of have ([`RecoveredDatabase::is_behind`]).
+/// end before the epochs that its leader has reported to it ([`RecoveredDatabase::is_behind`]).
 ///
 /// # Errors
 /// [`RecoveryError`] if the directory cannot be used without losing something that was durable: a file is damaged,
@@ -231,6 +231,7 @@ fn new_database(
     window: DedupLimits,
 ) -> Result<RecoveredDatabase, RecoveryError> {
     let names = disk.list().map_err(FileError::io("the data directory"))?;
+    // Never silently empty: a MANIFEST that was lost must not turn a database into a new one.
     let ours = |name: &&String| FileKind::of_name(name).is_some();
     if let Some(name) = names.iter().find(ours) {
         // A first start that crashed leaves one segment without a record, and nothing else.
@@ -273,6 +274,8 @@ fn load_snapshot(
         let mut store = Store::new(identity.hasher(), window);
         match snapshot::load(disk, &name, identity, &mut store) {
             Ok(_) => return Ok((store, Some(name))),
+            // The snapshot before it and the log behind that lead to the same state, since the log is kept back to the
+            // older of two.
             Err(FileError::Damaged(damage)) if !is_foreign(disk, &name, identity)? => report.passed_over.push(damage),
             Err(error) => return Err(error.into()),
         }
@@ -294,6 +297,8 @@ fn check_segments(disk: &dyn Disk, manifest: &Manifest) -> Result<(), RecoveryEr
     let epoch = manifest.state.epoch;
     let segments = wal::segments(disk)?;
     for (name, first) in &segments {
+        // An empty one is the trace of a start that died between segment and MANIFEST. Records of an epoch are written
+        // only after the MANIFEST has it.
         if first.epoch > epoch && !holds_no_record(disk, name)? {
             return Err(FileDamage::new(
                 name,
@@ -415,6 +420,7 @@ impl RecoveredDatabase {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
         let next = state.epoch + u64::from(state.epoch == 0 || !planted(Defect::ReusesAnEpoch));
+        // No epoch is used twice, even if nothing was written in it: two records must never have one position.
         (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);
@@ -459,6 +465,8 @@ impl RecoveredDatabase {
         let RecoveredDatabase { store, report, .. } = self;
         let mut manifest = Manifest { identity: self.manifest.identity, state };
         let mark = store.mark();
+        // The segment comes before the MANIFEST. The other way round, a crash between the two would leave an epoch
+        // without a segment, which the next start refuses.
         let log = Log::create(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
         if report.needs_fresh_snapshot() {
@@ -468,6 +476,8 @@ impl RecoveredDatabase {
             snapshot = Some(job.run()?.position);
         }
         failpoint::pass("start.durable");
+        // From here on records may follow. If the note of a clean stop stayed, the next start would trust files that a
+        // crash has left.
         manifest.state.clean_stop = None;
         manifest.write(&**disk)?;
         failpoint::pass("start.manifest");
@@ -484,8 +494,8 @@ impl RecoveredDatabase {
 /// began.
 fn remove_remains(disk: &dyn Disk, epoch: Epoch, report: &RecoveryReport) -> Result<(), RecoveryError> {
     if report.needs_fresh_snapshot() {
-        // The fresh snapshot says how far all is durable. The log has to be so too, should the snapshot be damaged
-        // later; and before one that is damaged is removed, which still tells.
+        // The fresh snapshot will say how far everything is durable. The log has to be durable as far, in case that
+        // snapshot is damaged later, and before a damaged one is removed, whose name still says how far it was.
         for (name, _) in wal::segments(disk)? {
             disk.open(&name).and_then(|file| file.sync()).map_err(FileError::io(&name))?;
         }
@@ -520,6 +530,7 @@ const TRIED_BYTES: usize = 64 << 10;
 /// [`RecoveryError::File`] if the file cannot be written, synced or removed: mostly for want of room.
 pub fn try_room(disk: &dyn Disk) -> Result<(), RecoveryError> {
     let name = disk::temporary_name(MANIFEST);
+    // With a sync: some file systems find out that there is no room only when they write the bytes out.
     let written = disk.create(&name).and_then(|file| file.append(&[0; TRIED_BYTES]).and_then(|()| file.sync()));
     let removed = disk.remove(&name);
     Ok(written.and(removed).map_err(FileError::io(&name))?)

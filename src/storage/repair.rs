@@ -67,7 +67,7 @@ pub struct MovedPart {
 pub struct LostRecords {
     /// The first.
     pub first: Sequence,
-    /// The last that any file tells of.
+    /// The last that any file mentions.
     pub last: Sequence,
     /// The last of them that is known to have been synced; less than `first` if of none it is known.
     pub synced: Sequence,
@@ -176,6 +176,7 @@ fn read_headers(disk: &dyn Disk) -> Result<Vec<(String, Option<FileHeader>)>, Re
             let mut bytes = [0; FILE_HEADER_BYTES];
             let read = file.read_at(0, &mut bytes).map_err(FileError::io(&name))?;
             match FileHeader::decode(&name, &bytes[..read]) {
+                // Whole and not understood: a repair by an older release would throw away what a newer one reads.
                 Err(newer) if FileHeader::is_whole(&bytes[..read]) => return Err(RepairError::Newer(newer)),
                 decoded => headers.push((name, decoded.ok())),
             }
@@ -198,6 +199,8 @@ fn choose_identity(
         }
     }
     let most = found.iter().map(|(files, _)| *files).max().unwrap_or(0);
+    // The majority decides, and the MANIFEST between equals. Anything else is left to a person, since the files of the
+    // other database would be moved aside.
     found.retain(|(files, _)| *files == most);
     let stated = manifest.map(|manifest| manifest.identity);
     match (&found[..], stated) {
@@ -362,6 +365,7 @@ fn new_state(
         state.epochs.end(Position::new(past, last.min(end.sequence)));
     }
     state.epoch = epoch;
+    // The promises of the old MANIFEST would make the next start refuse what has just been repaired.
     state.clean_stop = None;
     state
 }
@@ -397,6 +401,8 @@ impl RepairPlan {
         }
         disk.sync_directory().map_err(FileError::io("the data directory"))?;
         let report = RecoveryReport { snapshot: self.snapshot, clean: false, ..RecoveryReport::default() };
+        // Beyond every epoch that any file mentions: lost records may have been read, or copied to replicas, under
+        // those positions.
         let promised = Some(self.manifest.state.highest() + 1);
         let recovered = RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised };
         let settled = recovered.finalize(disk, String::new(), segment_bytes)?;

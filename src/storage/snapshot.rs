@@ -47,6 +47,7 @@ pub fn prune(disk: &dyn Disk) -> Result<(), FileError> {
     if kept.len() < limits::SNAPSHOTS_KEPT {
         return Ok(()); // until there are two, the log stands in for the second
     }
+    // Back to the older of the two: if the newer is damaged, the older and the log behind it lead to the same state.
     let oldest = kept[0].1.sequence;
     for pair in segments(disk)?.windows(2) {
         // All of a segment lies before the first record of the next.

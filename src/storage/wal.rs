@@ -91,6 +91,7 @@ impl SyncJob {
             file.sync()?;
         }
         failpoint::pass("sync.files");
+        // The directory counts too: records in a segment whose name is lost are lost with it.
         let directory = self.directory.as_ref().filter(|_| !planted(Defect::ForgetsTheDirectorySync));
         directory.map_or(Ok(()), |disk| disk.sync_directory())?;
         failpoint::pass("sync.done");
@@ -113,6 +114,7 @@ impl Log {
         let first = Position::new(epoch, mark.position.sequence + 1);
         let name = position_name(LOG_PREFIX, first);
         let header = FileHeader { kind: FileKind::Log, identity, position: first, chain: mark.chain };
+        // Durably, unlike a rotation: a start refuses a MANIFEST of whose epoch there is no segment (decision 5).
         disk::publish(&*disk, &name, &header.encode()).map_err(FileError::io(&name))?;
         let file = disk.open(&name).map_err(FileError::io(&name))?;
         Ok(Self {
@@ -160,7 +162,10 @@ impl Log {
         digest_after: u64,
         body: &RecordBody<'_>,
     ) -> Result<(u64, &[u8]), AppendError> {
+        // A rotation that failed leaves the log in its old segment, so nothing has to be given up for it.
         self.rotate_if_due().map_err(AppendError::Undone)?;
+        // A start refuses to cut off what a later record states to be synced, so each record says what is synced by
+        // now.
         let before =
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
         self.encoded.clear();
@@ -169,6 +174,7 @@ impl Log {
         {
             write(&*self.file, self.len, &self.encoded)?;
         }
+        // Only after the write: an append that was undone leaves the log as it was.
         self.len += self.encoded.len() as u64;
         self.sequence += 1;
         self.chain = header.chain;
@@ -189,6 +195,8 @@ impl Log {
         let raw = RawRecord::parse(bytes, self.identity.hash_seed).expect("a follower appends whole records");
         let RecordHeader { position, chain, .. } = raw.header;
         assert_eq!(raw.header.record_bytes(), bytes.len(), "one record at a time");
+        // Asserted, though the receiver has checked it: one record in the wrong place makes everything behind it
+        // useless.
         assert!(raw.goes_on_from(self.sequence, self.chain), "record {position} does not follow {}", self.sequence);
         assert!(position.epoch <= self.epoch, "record {position} before its epoch was begun");
         self.rotate_if_due().map_err(AppendError::Undone)?;
@@ -210,6 +218,7 @@ impl Log {
     pub fn start_epoch(&mut self, epoch: Epoch) -> Result<(), FileError> {
         assert!(epoch > self.epoch, "epoch {epoch} after {}", self.epoch);
         let mut ended = std::mem::take(&mut self.ended);
+        // The new segment starts out with everything before it counted as synced, so that has to be true first.
         if let Some(sync) = self.sync() {
             sync.run().map_err(FileError::io(&self.name))?;
             self.synced(&sync);
@@ -217,6 +226,7 @@ impl Log {
         let mark = StateId { position: Position::new(epoch, self.sequence), digest: 0, chain: self.chain };
         let begun = Self::create(Arc::clone(&self.disk), self.identity, epoch, mark, self.segment_bytes)?;
         let Self { file, writer, mut segments, .. } = std::mem::replace(self, begun);
+        // A sync of the old segment may still be under way, and if it fails, this log is the one that has the hole.
         ended.push(file);
         segments.append(&mut self.segments);
         (self.ended, self.writer, self.segments) = (ended, writer, segments);
@@ -286,6 +296,8 @@ impl Log {
     }
 
     fn rotate_if_due(&mut self) -> io::Result<()> {
+        // A start relies on it that each segment is synced, with its name, before the one after the next is made. So a
+        // segment grows beyond its bound rather than being followed too early.
         if self.len >= self.segment_bytes && self.finished.is_none() { self.rotate() } else { Ok(()) }
     }
 
@@ -293,6 +305,8 @@ impl Log {
         let header =
             FileHeader { kind: FileKind::Log, identity: self.identity, position: self.next(), chain: self.chain };
         let name = position_name(LOG_PREFIX, header.position);
+        // Under a temporary name until the header is there, so that a kill never leaves a segment without one. A power
+        // loss may, since nothing is synced here, and a start deals with that (decision 5).
         let temporary = disk::temporary_name(&name);
         failpoint::pass("rotate.begin");
         let file = self.disk.create(&temporary)?;

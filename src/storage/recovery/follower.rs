@@ -47,19 +47,21 @@ impl RecoveredDatabase {
         self.manifest.state.has_followed() && self.stands().epoch < self.manifest.state.epoch
     }
 
-    /// A follower is to lead, in an epoch that the others have promised and that [`RecoveredDatabase::settle`] begins.
+    /// Makes a follower lead, in an epoch that the others have promised and [`RecoveredDatabase::finalize`] begins.
     pub fn promote(&mut self, promised: Epoch) {
         self.promised = Some(promised);
     }
 
-    /// The history of a follower that is to lead ends where it stands: what it has not got of the epochs it was told of
-    /// never will be part of it.
+    /// Ends the history of a follower that is to lead where it stands: what it lacks of the epochs that its leader has
+    /// reported will never be part of it.
     pub(super) fn end_where_it_stands(&self, state: &mut ManifestState) {
         let stands = self.stands();
         let ManifestState { epoch, epochs, .. } = state;
         if stands.epoch < *epoch {
             let mut before = EpochTable::default();
             epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
+            // The table must not say that an epoch ended at records which this node does not have: its positions would
+            // count as reached.
             (*epoch, *epochs) = (stands.epoch, before);
         }
     }
@@ -119,6 +121,7 @@ pub fn begin_epoch(
     epochs: EpochTable,
 ) -> Result<(), FileError> {
     failpoint::pass("epoch.begin");
+    // The segment comes first, as at a start: a MANIFEST of whose epoch there is no segment is refused.
     log.start_epoch(epoch)?;
     failpoint::pass("epoch.segment");
     (manifest.state.epoch, manifest.state.epochs) = (epoch, epochs);
@@ -147,6 +150,7 @@ pub fn adopt(
     let mark = store.mark();
     assert!(snapshot.is_some() || mark.position == Position::ZERO, "no snapshot leads to {}", mark.position);
     failpoint::pass("adopt.begin");
+    // A kill from here on leaves a directory without a MANIFEST, which a follower takes as empty and fills again.
     disk.remove(MANIFEST).map_err(FileError::io(MANIFEST))?;
     // Durably: files of two histories must never stand beside a MANIFEST.
     sync_directory()?;
@@ -163,6 +167,7 @@ pub fn adopt(
     }
     sync_directory()?;
     failpoint::pass("adopt.snapshot");
+    // The MANIFEST comes last, because it makes a database of the files: by then all of them are there and durable.
     let log = Log::create(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
     failpoint::pass("adopt.log");
     let mut manifest = Manifest { identity, state };

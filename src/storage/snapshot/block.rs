@@ -68,7 +68,7 @@ pub(super) fn encode(kind: BlockKind, payload: &[u8], crc_before: u32) -> (Vec<u
     (block, crc)
 }
 
-/// The length of the payload behind a block header, before its checksum is known to match.
+/// The length of the payload that follows a block header. The checksum is not checked yet, so it may be anything.
 pub(super) fn payload_bytes(header: &[u8; BLOCK_HEADER_BYTES]) -> usize {
     u32_at(header, 4) as usize
 }

@@ -56,7 +56,8 @@ impl SnapshotLoader {
         Self::of_file("the snapshot", identity, window)
     }
 
-    /// As [`SnapshotLoader::new`], for a file of this name: damage is told of it, and it must hold what the name says.
+    /// As [`SnapshotLoader::new`], for a file of this name: damage is reported with it, and the state must be the one
+    /// that the name says.
     pub fn of_file(name: &str, identity: DatabaseIdentity, window: DedupLimits) -> Self {
         let store = Store::new(identity.hasher(), window);
         Self { blocks: BlockReader::begin(name, identity), state: State::default(), store }
@@ -119,6 +120,8 @@ impl State {
             }
             BlockKind::Records if planted(Defect::ServesASnapshotBeforeItsEnd) => {}
             BlockKind::Records => {
+                // The header says where the walk started, so the first record has to follow that; each is checked
+                // against the one before.
                 let (chain, sequence) = self.reached.unwrap_or((header.chain, header.position.sequence));
                 let reached = load_records(payload, &header.identity, store, chain, sequence);
                 self.reached = Some(reached.map_err(damage)?);
@@ -135,6 +138,7 @@ impl State {
             store.set_state_id(start, trailer.time_ms);
             return Ok(());
         }
+        // The position is set last, once everything agrees: a store whose load failed stands nowhere.
         if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
             return Err(FileDamage::new(name, 0, format!("it is a state at {}, its name says another", end.position)));
         }
@@ -142,6 +146,8 @@ impl State {
         if (chain, sequence) != (end.chain, end.position.sequence) {
             return Err(FileDamage::new(name, 0, format!("its records lead to {sequence}, not to {}", end.position)));
         }
+        // Compared here and not at each record: the image may hold counts that are newer than the records over it, so
+        // only the end has a digest that is known.
         if store.digest() != end.digest {
             let what = format!("its counts have digest {:016x}, not {:016x} as it states", store.digest(), end.digest);
             return Err(FileDamage::new(name, 0, what));
@@ -268,6 +274,8 @@ impl BlockReader {
         };
         let Some((block, rest)) = bytes.split_first_chunk::<BLOCK_HEADER_BYTES>() else { return Ok(None) };
         let payload_bytes = block::payload_bytes(block);
+        // The length is not covered by any checksum that could be checked before the payload is here. Without a bound,
+        // a damaged one would wait for, and hold, gigabytes.
         if payload_bytes > MAX_BLOCK_BYTES {
             return Err(damage("the block's length is damaged"));
         }

@@ -77,11 +77,16 @@ impl SnapshotSchedule {
             return DueWork::Nothing;
         }
         self.next = now.after_ms(self.settings.interval_ms);
+        // Nothing was written, so the newest snapshot has everything.
         if sequence == self.last {
             return DueWork::Nothing;
         }
         let quick = self.last_ms < limits::QUICK_SNAPSHOT_MS && self.last_bytes < limits::QUICK_SNAPSHOT_BYTES;
+        // A start reads snapshot and log. So a snapshot is worth its writing once there is as much log behind the last
+        // one; a small database would write one for every few records by that rule alone.
         let outgrown = self.log_bytes > self.last_bytes.max(limits::QUICK_SNAPSHOT_BYTES);
+        // The syncs go on meanwhile: what keeps a snapshot from being written, a full disk mostly, need not keep the
+        // log from it.
         if self.paused < self.pause {
             self.paused += 1;
             return DueWork::Sync;
@@ -104,6 +109,7 @@ impl SnapshotSchedule {
 
     /// The snapshot that was begun failed: the next is tried after a pause, because what failed it may last.
     fn failed(&mut self) {
+        // The log since the last snapshot that is there counts on, as if this one had not been tried.
         self.log_bytes += self.log_bytes_before;
         self.pause = (self.pause * 2).clamp(1, LONGEST_PAUSE);
         self.paused = 0;

@@ -148,6 +148,8 @@ impl SnapshotJob {
             }
             JobStage::Prune { published } => {
                 let published = *published;
+                // Last: until the new snapshot is durable under its name, a start may need everything that is removed
+                // here.
                 prune(&*self.disk)?;
                 failpoint::pass("snapshot.pruned");
                 return Ok(JobStep::Done(published));
@@ -174,7 +176,7 @@ impl SnapshotJob {
                 Ok(JobStep::More) => between(),
                 Ok(JobStep::Done(published)) => return Ok(published),
                 Err(error) => {
-                    let _ = self.disk.remove(&self.temporary); // the first error is the one to tell
+                    let _ = self.disk.remove(&self.temporary); // the first error is the one to report
                     return Err(error);
                 }
             }
@@ -213,8 +215,12 @@ impl SnapshotJob {
     /// The walk is over: what the store shows now is the end this snapshot is a state at.
     fn end_walk(&mut self) -> Result<(), FileError> {
         failpoint::pass("snapshot.walked");
+        // The end is read behind image and window: whatever changed while they were walked is in the records up to
+        // here.
         let (end, time_ms) = self.reader.state_id_with_window();
         self.time_ms = time_ms;
+        // Asked after the end was read: a state that was shown since the log was given up is in no file (a replica may
+        // go on in memory), and must not become a snapshot in this directory.
         if !self.place.is_live() {
             return Err(FileError::io(&self.temporary)(io::Error::other("the log was given up meanwhile")));
         }
@@ -231,6 +237,8 @@ impl SnapshotJob {
         failpoint::pass("snapshot.trailer");
         self.file.sync().map_err(FileError::io(&self.temporary))?;
         failpoint::pass("snapshot.synced");
+        // Read back before it has its name: what is found wrong now costs nothing, since the snapshots before and the
+        // log are there.
         let blocks = BlockReader::begin(&self.temporary, self.identity);
         self.stage = JobStage::Verify { end, blocks };
         Ok(())

@@ -33,11 +33,14 @@ impl FileCheck {
     pub fn run(&self) -> FileCheckResult {
         self.disk.check_in_place()?;
         let names = self.disk.list()?;
+        // The segment that is written to is asked for by itself: syncs of a file that has lost its name go on
+        // succeeding.
         for name in [MANIFEST, &self.name] {
             if !names.iter().any(|there| there == name) {
                 return Err(gone(format!("{name} was removed or moved")));
             }
         }
+        // The name alone says little: a copy that was put back in its place has it too.
         if self.disk.id(&self.name)? != self.file.id()? {
             return Err(gone(format!("another file stands in the place of {}", self.name)));
         }
@@ -78,8 +81,8 @@ impl Log {
         }
     }
 
-    /// A [`FileCheck`] has ended: tells what is gone, if that is known. What was asked before the log went on to
-    /// another segment, or of another log, says nothing of this one.
+    /// Takes the result of a [`FileCheck`]; returns what is gone, if that is known. A check that was started before the
+    /// log went on to another segment, or for another log, says nothing about this one.
     pub fn checked(&mut self, check: &FileCheck, found: &FileCheckResult) -> Option<String> {
         if !Arc::ptr_eq(&check.file, &self.file) {
             return None;
@@ -87,6 +90,8 @@ impl Log {
         match found {
             Ok(there) => self.segments.clone_from(there),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(error.to_string()),
+            // A check that could not be made, for want of descriptors say, has found nothing, and is no reason to give
+            // the files up.
             Err(_) => {}
         }
         None

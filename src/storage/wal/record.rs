@@ -69,6 +69,8 @@ impl RecordHeader {
     /// not match, [`RecordError::Unknown`] if its kind is unknown or its length is out of bounds.
     pub fn decode(bytes: &[u8], hash_seed: u64) -> Result<Self, RecordError> {
         let header = bytes.first_chunk::<RECORD_HEADER_BYTES>().ok_or(RecordError::Cut)?;
+        // Before anything else is read: damage may be cut off, but an unknown kind is refused, so the two must not be
+        // mixed up.
         if header_crc(header, hash_seed) != u32_at(header, 4) {
             return Err(RecordError::HeaderCrc);
         }
@@ -134,6 +136,7 @@ impl<'a> RawRecord<'a> {
     /// checksum does not match.
     pub fn parse(bytes: &'a [u8], hash_seed: u64) -> Result<Self, RecordError> {
         let header = RecordHeader::decode(bytes, hash_seed)?;
+        // The payload has a checksum of its own, so that a reader can go from header to header without it.
         let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(RecordError::Cut)?;
         if crc32c::crc32c(payload) != header.payload_crc && !planted(Defect::ReadsPastATornRecord) {
             return Err(RecordError::PayloadCrc);
@@ -192,6 +195,7 @@ pub fn encode_record(
     bytes: &mut Vec<u8>,
 ) -> RecordHeader {
     let start = bytes.len();
+    // The header is filled in last: its checksums are over a payload that is encoded in place and never copied.
     bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
     file_header::encode_into(body, bytes);
     let payload = &bytes[start + RECORD_HEADER_BYTES..];

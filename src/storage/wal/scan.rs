@@ -168,8 +168,8 @@ fn read_on(
     Ok(state)
 }
 
-/// The segments from the one that holds the record behind `from`. The header, not the name, tells: a stray file must
-/// not hide the segment before it.
+/// The segments from the one that holds the record behind `from`, as their headers say and not their names: a stray
+/// file must not hide the segment before it.
 fn needed_segments(
     disk: &dyn Disk,
     identity: &DatabaseIdentity,
@@ -309,6 +309,8 @@ fn read_records(
         let position = raw.header.position;
         if position.sequence > from.position.sequence {
             let last = state.mark.position;
+            // Treated like a torn record. Bytes that were never synced may be anything after a power loss, and whether
+            // these were synced is found out from what later records state.
             if position.sequence != last.sequence + 1 || position.epoch < last.epoch || !raw.follows(state.mark.chain) {
                 return Ok(Some(FileDamage::new(
                     name,
@@ -316,6 +318,7 @@ fn read_records(
                     format!("record {position} does not follow {last}"),
                 )));
             }
+            // Refused, not cut: a whole record in its place that cannot be applied is nothing that a crash leaves.
             each(&raw).map_err(|error| FileDamage::new(name, *at as u64, error))?;
             state.mark = StateId { position, digest: raw.header.digest_after, chain: raw.header.chain };
             state.time_ms = raw.header.time_ms;
@@ -335,6 +338,8 @@ pub(crate) fn later_records<'a>(
     std::iter::from_fn(move || {
         while at + RECORD_HEADER_BYTES <= bytes.len() {
             let here = at;
+            // At every byte, since the length in front of a torn record may be wrong as well. The seed in the checksum
+            // keeps other bytes from being taken for a record.
             if let Ok(raw) = RawRecord::parse(&bytes[at..], hash_seed) {
                 at += raw.header.record_bytes();
                 return Some((here, raw));
@@ -371,6 +376,8 @@ fn cut_or_refuse(
     let look = |bytes: &[u8], cut: &mut Truncation| -> Result<(), FileError> {
         cut.lost_bytes += bytes.len() as u64;
         for (_, RawRecord { header, .. }) in later_records(bytes, identity) {
+            // Only what this disk is known to have synced is a reason to refuse. That a later record is whole is not: a
+            // power loss may write pages in any order.
             if header.synced_upto >= bad && policy == ScanPolicy::Refuse && !planted(Defect::CutsWhatWasSynced) {
                 let FileDamage { file, offset, what } = &cut.damage;
                 let (position, synced) = (header.position, header.synced_upto);
@@ -403,6 +410,7 @@ impl Truncation {
         for later in self.remove.iter().rev() {
             disk.remove(later).map_err(FileError::io(later))?;
         }
+        // And a power loss must not either, so the removals are durable before the truncation.
         disk.sync_directory().map_err(FileError::io("the data directory"))?;
         let keep_bytes = if self.keeps_records() { self.keep_bytes } else { 0 };
         let file = disk.open(name).map_err(FileError::io(name))?;

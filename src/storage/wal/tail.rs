@@ -83,6 +83,7 @@ fn walk(
             piece.truncate(read);
         }
         let damage = |what: &dyn std::fmt::Display| FileDamage::new(&place.segment, place.offset, what);
+        // The headers alone: each has a checksum and the chain of its own, and payloads can be hundreds of MiB.
         let header = match RecordHeader::decode(&piece[at..], identity.hash_seed) {
             Err(RecordError::Cut) => return Ok(None),
             decoded => decoded.map_err(|bad| damage(&bad))?,
@@ -138,9 +139,11 @@ impl LogTail {
             if whole > 0 {
                 break;
             }
+            // A record that was applied must be there, so it begins the next segment.
             if read == 0 {
                 self.next_segment(disk)?; // this one is finished
             } else if read < want {
+                // It was appended whole before it was applied.
                 return Err(self.damage("a record that was applied is not whole in the log").into());
             } else {
                 want *= 2; // a record larger than the buffer
@@ -150,8 +153,8 @@ impl LogTail {
     }
 
     /// As [`LogTail::read`] for a log whose end is not known: puts whole records at the end of `bytes`, some hundred
-    /// KiB a call, and tells whether there were any. A record that is not finished at the end of the newest segment is
-    /// none yet. Whether the records follow each other's chain is for the caller to check: whoever writes the log may
+    /// KiB a call, and returns whether there were any. An unfinished record at the end of the newest segment is none
+    /// yet. Whether the records follow each other's chain is for the caller to check: whoever writes the log may
     /// have cut it and gone on otherwise between two calls.
     ///
     /// # Errors
@@ -171,6 +174,8 @@ impl LogTail {
             }
             if later.is_empty() {
                 if !is_there {
+                    // With no later segment the whole log is gone. Otherwise a segment that was pruned is still read to
+                    // its end, since an open file outlives its name.
                     return Err(self.damage("the segment is gone").into());
                 }
                 let len = self.file.len().map_err(FileError::io(&self.place.segment))?;
@@ -185,6 +190,8 @@ impl LogTail {
             if let TailFrame::Records = self.read_on(bytes)? {
                 return Ok(true);
             }
+            // One that starts at a later record means that the segments between were pruned before they were read: all
+            // is loaded anew then.
             let Some((segment, _)) = later.into_iter().find(|(_, first)| first.sequence == self.place.sequence) else {
                 return Err(self.damage("no later segment goes on from here").into());
             };
@@ -229,7 +236,7 @@ impl LogTail {
         bad.map_or(Ok(whole), |bad| Err(self.damage(&bad).into()))
     }
 
-    /// Counts the bytes of whole records; tells what is wrong behind them, if it is not only that `bytes` end.
+    /// Counts the bytes of whole records; says what is wrong behind them, unless `bytes` merely end there.
     fn count_whole(&mut self, bytes: &[u8], upto: Sequence) -> (usize, Option<String>) {
         let mut at = 0;
         while self.place.sequence <= upto && at + RECORD_HEADER_BYTES <= bytes.len() {

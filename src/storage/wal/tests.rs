@@ -207,7 +207,7 @@ fn a_bad_record_is_cut_unless_a_later_one_states_it_was_synced() {
 }
 
 #[test]
-fn damage_that_costs_nothing_is_told_and_passed_over() {
+fn damage_that_costs_nothing_is_reported_and_passed_over() {
     let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);
     logged.append(2);
     logged.sync();
@@ -275,7 +275,7 @@ fn a_stray_segment_does_not_hide_the_one_before_it() {
 }
 
 #[test]
-fn a_tail_gives_whole_records_over_segments_up_to_where_it_is_told() {
+fn a_tail_gives_whole_records_over_segments_up_to_a_given_record() {
     let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);
     let place = logged.log.offset();
     logged.append(2);
