@@ -5,8 +5,6 @@
 //! for `perf record`. One writer and one reader: give it two cores.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
-mod words;
-
 use memdb::{
     base::clock::{LoggedClock, Monotonic},
     base::limits::DEFAULT_NAMESPACE,
@@ -27,7 +25,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use words::{Numbers, write_word};
+use testkit::{Random, words::write_word};
 
 /// Words of a record.
 const RECORD_WORDS: u64 = 1_000;
@@ -133,7 +131,7 @@ fn batch(numbers: impl Iterator<Item = u64>) -> WriteBatch {
 
 /// Batches of distinct words by Zipf's law.
 fn batches(words: u64) -> Vec<WriteBatch> {
-    let mut numbers = Numbers::new(words);
+    let mut numbers = Random::new(words);
     let mut one = || {
         let mut chosen = std::collections::BTreeSet::new();
         while (chosen.len() as u64) < RECORD_WORDS {
@@ -205,7 +203,7 @@ fn write_and_read<const WORDS: usize>(words: u64, seconds: f64) -> (f64, f64, Du
 }
 
 fn read<const WORDS: usize>(reader: &StoreReader, words: u64, ended: &AtomicBool) -> u64 {
-    let mut numbers = Numbers::new(words + 1);
+    let mut numbers = Random::new(words + 1);
     let mut asked = || {
         let mut word = String::new();
         write_word(numbers.zipf(words), &mut word);

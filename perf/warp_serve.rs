@@ -6,9 +6,6 @@
 //! core.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
-#[allow(dead_code, reason = "other programs use the rest")]
-mod words;
-
 use memdb::{
     base::limits::DEFAULT_NAMESPACE,
     data::record::{NamespaceChange, WordCount},
@@ -21,9 +18,9 @@ use std::{
     io::{Result, Write},
     net::Ipv4Addr,
 };
+use testkit::words::write_word;
 use tokio::net::TcpListener;
 use warp::Filter;
-use words::write_word;
 
 const IDENTITY: DatabaseIdentity =
     DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };

@@ -1,10 +1,6 @@
 //! The text that is counted.
 
-#[allow(dead_code, reason = "other benches use the rest")]
-#[path = "../words.rs"]
-mod words;
-
-use words::{Numbers, write_word};
+use testkit::{Random, words::write_word};
 
 const DISTINCT: usize = 1_000_000;
 const EXPONENT: f64 = 1.07;
@@ -18,11 +14,11 @@ pub fn zipf(count: usize) -> Vec<u8> {
         sum += (rank as f64).powf(-EXPONENT);
         upto.push(sum);
     }
-    let mut numbers = Numbers::new(7);
+    let mut numbers = Random::new(7);
     let mut text = Vec::with_capacity(count * 12);
     let mut word = String::new();
     for at in 1..=count {
-        let uniform = (numbers.next() >> 11) as f64 / (1u64 << 53) as f64 * sum;
+        let uniform = (numbers.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * sum;
         write_word(upto.partition_point(|&upto| upto < uniform) as u64, &mut word);
         text.extend_from_slice(word.as_bytes());
         text.push(if at % WORDS_PER_TEXT == 0 { b'\n' } else { b' ' });

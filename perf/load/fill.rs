@@ -3,7 +3,6 @@
 use crate::{
     options::Options,
     speech::{Speech, asked, connect},
-    words::write_word,
     work::Texts,
 };
 use std::{
@@ -11,6 +10,7 @@ use std::{
     io::{BufWriter, Result, Write},
     time::Instant,
 };
+use testkit::words::write_word;
 
 /// Bytes of a text: under the default bound of 1 MiB.
 const TEXT_BYTES: usize = 1_000_000;

@@ -21,9 +21,6 @@ mod options;
 mod resp;
 mod speech;
 mod visible;
-#[path = "../words.rs"]
-#[allow(dead_code, reason = "other programs use the rest")]
-mod words;
 mod work;
 
 use options::{Kind, Options};

@@ -3,8 +3,8 @@
 use crate::{
     options::Options,
     speech::{Request, Speech},
-    words::{Numbers, write_word},
 };
+use testkit::{Random, words::write_word};
 
 /// Bytes of requests that a measurement goes round, at most: more than the processor's caches hold, so that texts come
 /// as fresh as from a network.
@@ -53,7 +53,7 @@ impl Work {
 
 /// A stream of texts, the same for the same seed.
 pub struct Texts {
-    numbers: Numbers,
+    numbers: Random,
     distinct: u64,
     exponent: f64,
     word: String,
@@ -62,7 +62,7 @@ pub struct Texts {
 impl Texts {
     /// Texts of the words the options say.
     pub fn new(options: &Options, seed: u64) -> Self {
-        let numbers = Numbers::new(options.seed.wrapping_mul(1_000_003).wrapping_add(seed));
+        let numbers = Random::new(options.seed.wrapping_mul(1_000_003).wrapping_add(seed));
         Self { numbers, distinct: options.distinct, exponent: options.exponent, word: String::new() }
     }
 

@@ -5,7 +5,6 @@ use crate::{
     layout::{ArenaLayout, Layout, TableLayout},
     locked::Sharded,
     summary::Summary,
-    words::write_word,
     workload::hasher,
 };
 use std::{
@@ -13,6 +12,7 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
+use testkit::words::write_word;
 
 /// The word on the command line that makes this program one such measurement.
 pub const VERB: &str = "grow";

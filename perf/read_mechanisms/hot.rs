@@ -11,7 +11,6 @@ use crate::{
     locked::{Seqlock, Sharded},
     measure::{Clock, Passed, least_disturbed},
     summary::Summary,
-    words::write_word,
     workload::{Workload, hasher},
 };
 use memdb::data::counts::word_counts::WordCounts;
@@ -19,6 +18,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+use testkit::words::write_word;
 
 /// The word on the command line that asks for this.
 pub const VERB: &str = "hot";

@@ -15,8 +15,6 @@ mod left_right;
 mod locked;
 mod measure;
 mod summary;
-#[path = "../words.rs"]
-mod words;
 mod workload;
 
 use built::Built;

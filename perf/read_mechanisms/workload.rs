@@ -3,8 +3,8 @@
 //! The vocabulary comes in posts of [`POST_WORDS`] words that are always counted together. So all words of a post
 //! have the same count at every position, and a read of three of them that sees two counts has seen half a record.
 
-use crate::words::{Numbers, write_word};
 use memdb::{base::hash::WordHasher, data::counts::word_counts::WordCounts};
+use testkit::{Random, words::write_word};
 
 /// Words that are always counted together.
 pub const POST_WORDS: u64 = 5;
@@ -36,7 +36,7 @@ impl Workload {
     /// The workload over `words` distinct words.
     pub fn new(words: u64) -> Self {
         let posts = words / POST_WORDS;
-        let mut numbers = Numbers::new(words);
+        let mut numbers = Random::new(words);
         let records = (0..RECORDS).map(|_| record(&mut numbers, posts)).collect();
         let reads = (0..READS).map(|_| three_words(numbers.zipf(posts))).collect();
         Self { words, records, reads }
@@ -53,7 +53,7 @@ impl Workload {
     }
 }
 
-fn record(numbers: &mut Numbers, posts: u64) -> WordCounts {
+fn record(numbers: &mut Random, posts: u64) -> WordCounts {
     let mut tally = WordCounts::new(hasher());
     let mut word = String::new();
     while (tally.len() as u64) < RECORD_WORDS {

@@ -14,9 +14,6 @@
 mod client;
 mod options;
 mod server;
-#[path = "../words.rs"]
-mod words;
-
 use client::{Client, post};
 use options::Options;
 use server::Server;
@@ -26,7 +23,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
-use words::{Numbers, write_word};
+use testkit::{Random, words::write_word};
 
 /// Bytes of a text while the words are loaded: under the default bound of 1 MiB.
 const LOAD_BYTES: usize = 1_000_000;
@@ -95,7 +92,7 @@ struct Lane {
 
 impl Lane {
     fn texts(&self, distinct_words: u64) -> Vec<Vec<u8>> {
-        let mut numbers = Numbers::new(self.seed);
+        let mut numbers = Random::new(self.seed);
         let mut word = String::new();
         let text = |_| {
             let mut text = String::new();

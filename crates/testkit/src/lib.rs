@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "a node that a failing test leaves behind shows what it said")]
 #![allow(clippy::disallowed_methods, reason = "tests own real time, real files and real threads")]
 
+pub mod alone;
 pub mod checker;
 pub mod client;
 pub mod database;
@@ -19,7 +20,9 @@ pub mod process;
 pub mod random;
 pub mod wait;
 pub mod wire;
+pub mod words;
 
+pub use alone::is_alone;
 pub use env::number_from;
 pub use random::Random;
 pub use wait::{PATIENCE, wait_for, wait_for_within, wait_until};
