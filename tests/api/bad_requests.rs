@@ -10,7 +10,7 @@ use crate::{
 use testkit::wire::Wire;
 
 #[test]
-fn each_gets_its_exact_answer_and_the_server_still_counts() {
+fn each_bad_request_gets_its_exact_answer_and_the_server_still_counts() {
     let node = Node::start(settings());
     let cases = cases();
     assert!(cases.len() >= 60, "{}", cases.len());
@@ -52,7 +52,7 @@ fn each_gets_its_exact_answer_and_the_server_still_counts() {
 }
 
 #[test]
-fn offsets_and_members_are_named() {
+fn a_refused_body_is_told_its_offset_or_member() {
     let node = Node::start(settings());
     let mut wire = Wire::to(node.address());
     let detail = |answer: &testkit::wire::Answer| answer.json()["detail"].as_str().expect("a text").to_owned();

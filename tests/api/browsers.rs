@@ -93,7 +93,7 @@ fn a_page_of_another_origin_changes_nothing() {
 }
 
 #[test]
-fn its_own_pages_and_clients_without_an_origin_are_not_in_the_way_of_each_other() {
+fn own_pages_and_clients_without_an_origin_are_served() {
     let (_node, servers) = servers(None, origins(&[]));
     for server in &servers {
         let mut wire = Wire::to(server.local_addr());
@@ -115,7 +115,7 @@ fn its_own_pages_and_clients_without_an_origin_are_not_in_the_way_of_each_other(
 }
 
 #[test]
-fn on_loopback_only_names_that_are_given_are_answered_to() {
+fn a_host_that_was_not_named_is_refused_on_loopback() {
     let (_node, servers) = servers(Some(&["memdb.example"]), origins(&[]));
     let all = [("GET /wordcount?word=hello", ""), ("GET /health", ""), ("GET /sync", ""), ("GET /absent", "")];
     for (line, body) in CHANGES.into_iter().chain(all) {
@@ -214,7 +214,7 @@ fn a_star_lets_every_page_read_and_write() {
 }
 
 #[tokio::test]
-async fn over_http_2_the_authority_is_the_host() {
+async fn the_authority_of_http_2_is_checked_as_the_host_is() {
     let (_node, servers) = servers(Some(&[]), origins(&[]));
     for server in &servers {
         let stream = tokio::net::TcpStream::connect(server.local_addr()).await.expect("the server accepts");

@@ -6,7 +6,10 @@ use memdb::{
     base::limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
     data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
 };
-use testkit::wire::{Answer, Wire};
+use testkit::{
+    wait_until,
+    wire::{Answer, Wire},
+};
 
 fn bulk(wire: &mut Wire, head: &str, body: impl AsRef<[u8]>) -> Answer {
     wire.ask(&format!("POST /bulk HTTP/1.1{head}"), body)
@@ -23,7 +26,7 @@ fn done(answer: &Answer) -> (u16, u64, u64, u64) {
 }
 
 #[test]
-fn every_line_is_a_text() {
+fn each_line_of_a_bulk_body_counts_as_a_text() {
     let node = Node::start(settings());
     let mut wire = Wire::to(node.address());
     let answer = bulk(&mut wire, "", "hello world\n\nHello\nagain");
@@ -219,7 +222,7 @@ fn lines_do_not_wait_for_a_body_that_pauses() {
 }
 
 #[test]
-fn what_a_bulk_body_may_not_be_is_refused() {
+fn a_bulk_body_with_headers_of_a_post_is_refused() {
     let node = Node::start(settings());
     for (head, problem) in [
         ("\r\nIdempotency-Key: k", "invalid-header"),
@@ -240,7 +243,7 @@ fn what_a_bulk_body_may_not_be_is_refused() {
 }
 
 #[test]
-fn of_two_senders_of_one_stream_the_writer_lets_one_go_on() {
+fn one_of_two_senders_of_a_stream_goes_on() {
     let node = Node::start(HttpSettings { threads: 2, ..settings() });
     let (mut first, mut second) = (Wire::to(node.address()), Wire::to(node.address()));
     let open = format!("POST /bulk HTTP/1.1\r\nHost: a\r\n{}\r\nTransfer-Encoding: chunked\r\n\r\n", &KEYED[2..]);
@@ -275,14 +278,10 @@ fn begun(node: &Node, lines: &[u8]) -> Wire {
 }
 
 /// Waits until a word is counted so often.
-#[allow(clippy::disallowed_methods)] // a test owns its time
 fn until_counted(node: &Node, word: &str, count: usize) {
-    let (begun, mut wire) = (std::time::Instant::now(), Wire::to(node.address()));
+    let mut wire = Wire::to(node.address());
     let expected = format!("{{\"{word}\":{count}}}");
-    while wire.get(&format!("/wordcount?word={word}")).text().trim_end() != expected {
-        assert!(begun.elapsed() < crate::node::PATIENCE, "never {expected}");
-        std::thread::yield_now();
-    }
+    wait_until(&expected, || wire.get(&format!("/wordcount?word={word}")).text().trim_end() == expected);
 }
 
 #[test]

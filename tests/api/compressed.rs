@@ -121,7 +121,7 @@ fn a_compressed_body_that_is_none_or_is_cut_off_is_told_so() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_never_counted_as_letters() {
+fn a_body_that_cannot_be_decoded_is_never_counted_as_letters() {
     let node = Node::start(settings());
     let gzip = encoded("gzip", b"hello\n");
     for (target, coding) in [

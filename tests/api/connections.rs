@@ -3,19 +3,14 @@
 use crate::node::{Node, PATIENCE, settings};
 use memdb::api::http::HttpSettings;
 use std::time::{Duration, Instant};
-use testkit::wire::Wire;
+use testkit::{wait_until, wire::Wire};
 
 const SHORT: Duration = Duration::from_millis(100);
 
 /// Waits until so many connections are open.
-#[allow(clippy::disallowed_methods)] // a test owns its time
 pub fn wait_for_connections(node: &Node, expected: usize) {
     let line = format!("memdb_http_connections {expected}");
-    let begun = Instant::now();
-    while !node.metrics.render().lines().any(|shown| shown == line) {
-        assert!(begun.elapsed() < PATIENCE, "never {line}:\n{}", node.metrics.render());
-        std::thread::yield_now();
-    }
+    wait_until(&line, || node.metrics.render().lines().any(|shown| shown == line));
 }
 
 #[test]
@@ -215,7 +210,7 @@ fn one_connection_too_many_from_an_address_is_told_so_and_the_others_have_theirs
 }
 
 #[test]
-fn without_a_number_loopback_may_have_all_connections() {
+fn loopback_may_have_all_connections_without_a_number() {
     let node = Node::start(HttpSettings { max_connections: 4, ..settings() });
     let mut wires: Vec<Wire> = (0..4).map(|_| Wire::to(node.address())).collect();
     assert!(wires.iter_mut().all(|wire| wire.get("/health").status == 200));

@@ -6,7 +6,6 @@ use memdb::{
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
     client::WriteForwarder,
-    config,
     engine::view::DatabaseView,
     node::{LeaderNode, ReplicaNode},
     replication::PeerStatus,
@@ -15,49 +14,29 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, sync_channel},
     },
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use testkit::{
-    node::settings_of,
+    node::{follow, lead},
+    wait_until,
     wire::{Answer, Wire},
 };
-
-fn lead(data: &Path) -> LeaderNode {
-    let data = data.to_str().expect("UTF-8");
-    LeaderNode::start(&settings_of(config::StartRole::Leader, &[("data-dir", data)])).expect("a leader")
-}
-
-fn follow(leader: SocketAddr) -> ReplicaNode {
-    ReplicaNode::start(&settings_of(config::StartRole::Replica, &[("leader", &format!("http://{leader}"))]))
-        .expect("a replica")
-}
 
 /// A leader and a replica that has all it has.
 fn cluster() -> (TempDir, LeaderNode, ReplicaNode) {
     let data = TempDir::new().expect("a directory");
-    let leading = lead(data.path());
-    let following = follow(leading.address());
+    let leading = lead(data.path(), &[]).expect("a leader");
+    let following = follow(leading.address(), None);
     let mut wire = Wire::to(following.address());
-    wait("the replica to be ready", || wire.get("/health/ready").status == 200);
+    wait_until("the replica to be ready", || wire.get("/health/ready").status == 200);
     let mut wire = Wire::to(leading.address());
-    wait("the leader to have heard so", || wire.get("/status").text().contains("streaming"));
+    wait_until("the leader to have heard so", || wire.get("/status").text().contains("streaming"));
     (data, leading, following)
-}
-
-#[allow(clippy::disallowed_methods, reason = "a deadline, and no more than a pause between two looks")]
-fn wait(what: &str, mut until: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !until() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn json(wire: &mut Wire, target: &str, body: &str) -> Answer {
@@ -125,7 +104,7 @@ fn a_write_counts_once_by_whichever_node_it_comes() {
 }
 
 #[test]
-fn what_the_leader_refuses_is_refused_in_its_words() {
+fn a_follower_refuses_a_write_in_the_words_of_its_leader() {
     let (_data, leading, following) = cluster();
     let (mut leader, mut replica) = (Wire::to(leading.address()), Wire::to(following.address()));
     for (head, body) in [
@@ -219,7 +198,7 @@ fn each_role_says_how_it_is() {
     let written = leader.post("a b");
     read_own(&mut replica, "/top", &written);
     let url = format!("http://{}", following.address());
-    wait("the leader to know", || leader.get("/status").json()["replicas"][0]["applied"] == 1);
+    wait_until("the leader to know", || leader.get("/status").json()["replicas"][0]["applied"] == 1);
     let (led, followed) = (leader.get("/status").json(), replica.get("/status").json());
     assert_eq!((&led["role"], &led["default_ack"]), (&"leader".into(), &"replica".into()));
     assert_eq!((&led["replicas"][0]["url"], &led["replicas"][0]["state"]), (&url.as_str().into(), &"streaming".into()));
@@ -246,7 +225,7 @@ fn each_role_says_how_it_is() {
 #[test]
 fn a_replica_whose_leader_is_not_there_says_so() {
     let nowhere = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
-    let following = follow(nowhere);
+    let following = follow(nowhere, None);
     let mut wire = Wire::to(following.address());
     for _ in 0..2 {
         let away = wire.post("a");
@@ -321,7 +300,7 @@ fn a_lost_answer_is_asked_for_again_under_the_same_key() {
                             Memdb-Position: 1-1\r\nConnection: close\r\nContent-Length: 35\r\n\r\n\
                             {\"position\":\"1-1\",\"replayed\":true}\n";
     let (address, seen) = odd_leader(&["", REPEATED, "", REPEATED]);
-    let following = follow(address);
+    let following = follow(address, None);
     let mut wire = Wire::to(following.address());
     // The client has sent it once and without a key, so what it gets is no repeat.
     let answer = wire.post("a");
@@ -340,7 +319,7 @@ fn a_lost_answer_is_asked_for_again_under_the_same_key() {
 #[test]
 fn a_write_without_any_answer_may_be_applied_and_its_key_is_told() {
     let (address, seen) = odd_leader(&[""; 3]);
-    let following = follow(address);
+    let following = follow(address, None);
     let answer = Wire::to(following.address()).post("a");
     assert_eq!((answer.status, answer.problem().as_str()), (500, "outcome-unknown"), "{answer:?}");
     let said = answer.json()["detail"].to_string();
@@ -354,7 +333,7 @@ fn a_refusal_of_a_later_try_does_not_say_what_became_of_the_first() {
     const STOPPING: &str = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     const DONE: &str = "HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
     let (address, seen) = odd_leader(&["", BUSY, STOPPING, "", STOPPING, DONE, BUSY]);
-    let following = follow(address);
+    let following = follow(address, None);
     let mut wire = Wire::to(following.address());
     let answer = wire.post("a");
     assert_eq!((answer.status, answer.problem().as_str()), (500, "outcome-unknown"), "{answer:?}");
@@ -369,7 +348,7 @@ fn a_refusal_of_a_later_try_does_not_say_what_became_of_the_first() {
 #[test]
 fn a_local_replica_passes_writes_on_and_takes_notices() {
     let data = TempDir::new().expect("a directory");
-    let leading = lead(data.path());
+    let leading = lead(data.path(), &[]).expect("a leader");
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let random = || Ok(u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)));
     let forward = WriteForwarder::new(Some(&format!("http://{}", leading.address())), random).expect("a client");

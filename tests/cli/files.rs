@@ -84,7 +84,7 @@ fn a_whole_directory_is_shown_and_a_running_leader_is_not_disturbed() {
 }
 
 #[test]
-fn one_file_is_shown_as_text_or_json() {
+fn inspect_shows_one_file_as_text_or_json() {
     let directory = put(&Making::begin(1 << 20).write(3).stopped("stopped").files);
     let snapshot = directory.path().join("snapshot-0000000001-00000000000000000003");
     let ran = memdb(&["inspect"], &snapshot);

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use testkit::wait_until;
 use tokio::io::AsyncWriteExt;
 
 fn post(fake: &Fake, arguments: &[&str]) -> Ran {
@@ -95,15 +96,6 @@ fn standard_input_under_a_name_goes_on_where_it_was_cut_off() {
     assert_each_once(&fake, 3_000);
 }
 
-/// Waits for what another process does.
-fn until(is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come about");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_line_of_a_pipe_counts_before_the_next_one_comes() {
     let fake = leader();
@@ -118,7 +110,7 @@ fn a_line_of_a_pipe_counts_before_the_next_one_comes() {
     let mut pipe = child.stdin.take().expect("piped");
     for word in ["one", "two", "three"] {
         pipe.write_all(format!("{word}\n").as_bytes()).expect("it reads");
-        until(|| counts(&fake).contains_key(word));
+        wait_until("the leader has counted it", || counts(&fake).contains_key(word));
     }
     drop(pipe);
     let output = child.wait_with_output().expect("it ends");
@@ -252,7 +244,7 @@ fn a_mark_in_front_of_ndjson_is_passed_over() {
 }
 
 #[test]
-fn what_looks_binary_is_refused_with_the_way_to_go_on() {
+fn a_binary_input_is_refused_with_the_way_to_go_on() {
     let (fake, dir) = (leader(), TempDir::new().expect("a directory"));
     let unmarked: Vec<u8> = "some words\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (file, bytes) in [("program", b"\x7fELF\n\0\0".to_vec()), ("unmarked", unmarked)] {

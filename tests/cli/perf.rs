@@ -133,7 +133,7 @@ fn a_thousand_posts_and_reads_all_counted_and_consistent() {
 }
 
 #[test]
-fn every_difference_is_a_line_and_the_exit_is_1() {
+fn perf_tells_each_difference_in_a_line_and_exits_1() {
     let ((leader, _one), (other, _two)) = (start(), start());
     post(&leader, "load load both");
     post(&other, "load both strange");
@@ -189,7 +189,7 @@ fn with_json_the_same_is_one_object() {
 }
 
 #[test]
-fn nobody_there_and_nonsense_are_one_clear_line() {
+fn perf_tells_absent_nodes_and_nonsense_in_one_line() {
     let ((leader, _one), (killed, _two)) = (start(), start());
     let nowhere = killed.url.clone();
     killed.finish(Signal::KILL);

@@ -10,11 +10,11 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 use tempfile::TempDir;
+use testkit::process::{Node, Start, memdb_binary};
 
 /// The hosts and ports that stand for the leader and the replica.
 const HOSTS_IN_DOCS: [&str; 2] = ["127.0.0.1", "localhost"];
@@ -64,46 +64,12 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// A server, killed when it is dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts `memdb VERB ARGUMENTS` on a free port and waits until it is ready.
-    fn start(memdb: &Path, verb: &str, arguments: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
-        let process = Command::new(memdb)
-            .args([verb, "--port", &free.port().to_string()])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let server = Server { process, address: free.to_string() };
-        let ready = Command::new(memdb).args(["health", "--wait", "30", "--server", &server.url()]).status();
-        assert!(ready.expect("it runs").success(), "the {verb} is not ready");
-        server
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// The command, for these servers instead of those of the page.
-fn here(command: &str, servers: [&Server; 2]) -> String {
+fn here(command: &str, servers: [&Node; 2]) -> String {
     let mut command = command.to_owned();
     for (port, server) in PORTS_IN_DOCS.iter().zip(servers) {
         for host in HOSTS_IN_DOCS {
-            command = command.replace(&format!("{host}:{port}"), &server.address);
+            command = command.replace(&format!("{host}:{port}"), server.url.trim_start_matches("http://"));
         }
     }
     CURL_FAILS_ON_ERRORS.to_owned() + &command
@@ -123,7 +89,7 @@ fn shown(command: &str) -> String {
 #[test]
 #[allow(clippy::print_stdout, reason = "CI shows what was run")]
 fn commands_of_the_documents_work_as_printed() {
-    let memdb = PathBuf::from(env!("CARGO_BIN_EXE_memdb"));
+    let memdb = memdb_binary();
     let path = format!("{}:{}", memdb.parent().expect("in a directory").display(), env!("PATH"));
     let mut ran = 0;
     let mut wrong = Vec::new();
@@ -134,9 +100,10 @@ fn commands_of_the_documents_work_as_printed() {
         }
         let data = TempDir::new().expect("a directory");
         let files = data.path().join("data");
-        let leader = Server::start(&memdb, "leader", &["--data-dir", files.to_str().expect("UTF-8")]);
-        let url = leader.url();
-        let replica = Server::start(&memdb, "replica", &["--leader", &url]);
+        let leader = Start::plain_leader(&files).run();
+        let url = leader.url.clone();
+        let replica = Start::replica(&leader).run();
+        replica.until_ready();
         let mut variables = BTreeMap::new();
         for Example { line, command, prints } in found {
             let place = format!("{}:{line}: {command}", page.display());

@@ -36,7 +36,7 @@ fn named(page: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_test_it_names_is_there() {
+fn every_test_that_the_page_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeSet::new();
     tests_in(&root.join("tests"), &mut tests);

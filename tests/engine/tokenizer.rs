@@ -176,7 +176,7 @@ fn version_1_goes_on_as_it_was() {
 }
 
 #[test]
-fn what_folding_makes_a_space_or_a_sign_of_separates() {
+fn characters_that_fold_to_a_space_or_a_sign_separate_words() {
     standard(&[
         ("Bonjour\u{202f}! «\u{202f}Bonjour\u{202f}»", &["bonjour", "bonjour"]),
         ("10:30\u{202f}PM 1\u{202f}000\u{202f}000", &["10", "30", "pm", "1", "000", "000"]),
@@ -405,7 +405,7 @@ fn words_over_the_limit_are_left_out_and_counted() {
 }
 
 #[test]
-fn without_a_limit_a_word_may_be_as_long_as_the_text() {
+fn a_word_may_be_as_long_as_the_text_without_a_limit() {
     let long = "x".repeat(1 << 20);
     assert_eq!(words(Analyzer::Standard, &long), [long]);
 }

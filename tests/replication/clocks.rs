@@ -13,9 +13,8 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
-use testkit::node::settings_of;
+use testkit::{node::settings_of, wait_until};
 
 const HOUR_MS: i64 = 3_600_000;
 const TEN_YEARS_MS: i64 = 10 * 365 * 24 * HOUR_MS;
@@ -96,16 +95,11 @@ fn a_window_filled_ten_years_ahead_has_room_after_the_age_of_its_keys_and_starts
 }
 
 /// Waits until the node is ready in this role; one that changes its role may not answer for a moment.
-#[allow(clippy::disallowed_methods, reason = "a pause between two looks")]
-fn wait_for(client: &Client, at: SocketAddr, role: &str) {
+fn wait_for_role(client: &Client, at: SocketAddr, role: &str) {
     let status = || -> Option<Value> { client.get(format!("http://{at}/status")).send().ok()?.json().ok() };
-    for _ in 0..2_000 {
-        if status().is_some_and(|status| status["role"] == role && status["ready"] == true) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{at} is no ready {role}");
+    wait_until(&format!("{at} is a ready {role}"), || {
+        status().is_some_and(|status| status["role"] == role && status["ready"] == true)
+    });
 }
 
 #[test]
@@ -119,12 +113,12 @@ fn a_promoted_replica_whose_wall_clock_is_ahead_ages_no_key() {
     let replica = start(&wrong, StartRole::Replica, &[("data-dir", &path(&other)), ("leader", &url)]);
     assert_eq!(counts(&client, leader.address(), "key"), Ok(true));
     let at = replica.address();
-    wait_for(&client, at, "replica");
+    wait_for_role(&client, at, "replica");
     // All but a minute of its age has passed there.
     wrong.passed_ms.fetch_add(AGE_MS - 60_000, Relaxed);
     let promoted = client.post(format!("http://{at}/promote")).send().expect("an answer");
     assert!(promoted.status().is_success(), "{}", promoted.text().expect("a body"));
-    wait_for(&client, at, "leader");
+    wait_for_role(&client, at, "leader");
     assert_eq!(counts(&client, at, "key"), Ok(false));
     wrong.passed_ms.fetch_add(60_000, Relaxed);
     assert_eq!(counts(&client, at, "key"), Ok(true));

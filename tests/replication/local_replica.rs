@@ -13,7 +13,7 @@ use std::fs;
 use testkit::database::{Making, SMALL};
 
 #[test]
-fn it_follows_every_record_over_segments_and_epochs_and_never_loads_twice() {
+fn a_local_replica_follows_every_record_over_segments_and_epochs_and_never_loads_twice() {
     let mut leader = Making::begin(SMALL).write(1);
     let mut replica = complete(leader.directory());
     assert_same(&replica, &leader, "loaded");
@@ -32,7 +32,7 @@ fn it_follows_every_record_over_segments_and_epochs_and_never_loads_twice() {
 }
 
 #[test]
-fn one_that_starts_at_any_time_is_complete_at_once() {
+fn a_local_replica_that_starts_at_any_time_is_complete_at_once() {
     let mut leader = Making::begin(SMALL);
     for round in 0..12 {
         assert_same(&complete(leader.directory()), &leader, &format!("round {round}"));
@@ -46,7 +46,7 @@ fn one_that_starts_at_any_time_is_complete_at_once() {
 }
 
 #[test]
-fn it_waits_for_a_directory_that_is_not_there_yet_and_for_its_manifest() {
+fn a_local_replica_waits_for_a_directory_that_is_not_there_yet_and_for_its_manifest() {
     let leader = Making::begin(SMALL).write(2).snapshot().write(2);
     let parent = tempfile::TempDir::new().expect("a directory");
     let directory = parent.path().join("data");
@@ -70,7 +70,7 @@ fn it_waits_for_a_directory_that_is_not_there_yet_and_for_its_manifest() {
 }
 
 #[test]
-fn when_the_leader_has_restarted_without_a_write_both_show_the_same_position() {
+fn a_local_replica_shows_the_position_of_a_leader_restarted_without_a_write() {
     let mut leader = Making::begin(SMALL);
     let mut replica = complete(leader.directory());
     assert_eq!(position(&replica), Position::new(1, 0));
@@ -90,7 +90,7 @@ fn when_the_leader_has_restarted_without_a_write_both_show_the_same_position() {
 }
 
 #[test]
-fn it_knows_that_it_has_all_also_when_every_step_finds_something() {
+fn a_local_replica_knows_that_it_has_all_while_every_step_finds_something() {
     let mut leader = Making::begin(1 << 20);
     let mut replica = complete(leader.directory());
     for _ in 0..3 {

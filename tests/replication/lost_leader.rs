@@ -8,7 +8,6 @@ mod other_database;
 use impostor::Impostor;
 use memdb::{
     base::position::{Position, PositionToken},
-    config,
     data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
     engine::view::DatabaseView,
     node::{LeaderNode, NodeError, ReplicaNode, restore},
@@ -16,21 +15,9 @@ use memdb::{
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
-use testkit::node::settings_of;
+use testkit::node::{follow, lead, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<LeaderNode, NodeError> {
-    let mut values = vec![("data-dir", data.to_str().expect("UTF-8"))];
-    values.extend_from_slice(more);
-    LeaderNode::start(&settings_of(config::StartRole::Leader, &values))
-}
-
-fn follow(leader: SocketAddr, data: &Path) -> ReplicaNode {
-    let (leader, data) = (format!("http://{leader}"), data.to_str().expect("UTF-8"));
-    ReplicaNode::start(&settings_of(config::StartRole::Replica, &[("leader", &leader), ("data-dir", data)]))
-        .expect("a replica")
-}
 
 /// Counts one word, and waits until a replica has acknowledged it.
 fn write(leading: &LeaderNode, word: &str) -> PositionToken {
@@ -64,14 +51,10 @@ fn reached(view: &Arc<DatabaseView>, position: PositionToken) {
     assert_eq!(standing, Some(memdb::base::position::PositionStatus::Reached), "{position}");
 }
 
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
-}
-
 /// Once the replica keeps a snapshot that has everything.
 fn stopped_and_started(following: ReplicaNode, leader: SocketAddr, data: &Path) -> ReplicaNode {
     following.stop().expect("a clean stop");
-    follow(leader, data)
+    follow(leader, Some(data))
 }
 
 #[test]
@@ -79,7 +62,7 @@ fn an_empty_directory_is_refused_and_restored_from_a_replica() {
     let (lost, kept, anew) = (TempDir::new(), TempDir::new(), TempDir::new());
     let [lost, kept, anew] = [lost, kept, anew].map(|directory| directory.expect("a directory"));
     let leading = lead(lost.path(), &[]).expect("a leader");
-    let following = follow(leading.address(), kept.path());
+    let following = follow(leading.address(), Some(kept.path()));
     let last = write_many(&leading, 30);
     reached(following.follower().view(), last);
     let following = stopped_and_started(following, leading.address(), kept.path());
@@ -137,7 +120,7 @@ fn a_copy_is_made_of_a_leader_that_runs() {
 fn a_replicas_directory_does_not_lead_by_itself_and_the_old_leader_goes_on() {
     let (old, kept) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
     let leading = lead(old.path(), &[]).expect("a leader");
-    let following = follow(leading.address(), kept.path());
+    let following = follow(leading.address(), Some(kept.path()));
     let last = write_many(&leading, 20);
     reached(following.follower().view(), last);
     leading.stop().expect("a clean stop");
@@ -170,7 +153,7 @@ fn standing_at(database: u128, sequence: u64) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_is_begun_while_a_replica_does_not_say_whether_it_holds_a_database() {
+fn a_leader_begins_no_database_while_a_replica_does_not_say_whether_it_holds_one() {
     let empty = TempDir::new().expect("a directory");
     let mut asked = 0;
     let starting = Impostor::start(move |_| {
@@ -190,7 +173,7 @@ fn nothing_is_begun_while_a_replica_does_not_say_whether_it_holds_a_database() {
 fn a_lost_tail_is_taken_from_whoever_gives_it_and_nobody_leads_without_it() {
     let [whole, cut, kept] = [(); 3].map(|()| TempDir::new().expect("a directory"));
     let leading = lead(whole.path(), &[]).expect("a leader");
-    let following = follow(leading.address(), kept.path());
+    let following = follow(leading.address(), Some(kept.path()));
     reached(following.follower().view(), write_many(&leading, 10));
     for entry in whole.path().read_dir().expect("readable").map(|entry| entry.expect("readable")) {
         if entry.file_type().expect("known").is_file() {

@@ -4,17 +4,9 @@
 use memdb::{config, node::SwitchingNode};
 use reqwest::blocking::Client;
 use serde_json::Value;
-use std::{
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 use tempfile::TempDir;
-use testkit::node::settings_of;
-
-/// How long anything is waited for; it takes far less.
-const PATIENCE: Duration = Duration::from_secs(40);
-const PAUSE: Duration = Duration::from_millis(20);
+use testkit::{node::settings_of, wait_for, wait_until};
 
 fn directory() -> TempDir {
     TempDir::new().expect("a directory")
@@ -48,25 +40,12 @@ fn http() -> Client {
     Client::builder().timeout(Duration::from_secs(15)).build().expect("a client")
 }
 
-/// Asks until `good` says so of the answer; a node that changes its role may not answer for a moment.
-#[allow(clippy::disallowed_methods, reason = "a pause between two looks")]
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what} never came");
-        std::thread::sleep(PAUSE);
-    }
-}
-
 fn status(node: &str) -> Option<Value> {
     http().get(format!("{node}/status")).send().ok()?.json().ok()
 }
 
 fn is(node: &str, role: &str) {
-    until(&format!("{node} as a ready {role}"), || {
+    wait_for(&format!("{node} as a ready {role}"), || {
         status(node).filter(|status| status["role"] == role && status["ready"] == true)
     });
 }
@@ -77,7 +56,7 @@ fn epoch(node: &str) -> u64 {
 
 /// Posts until it counts, as a client does that knows its key; gives the position, and whether it had counted before.
 fn post_on(node: &str, key: &str, text: &str, level: &str) -> (String, bool) {
-    until(&format!("a 202 for {key}"), || {
+    wait_for(&format!("a 202 for {key}"), || {
         let request = http().post(format!("{node}/post?ack={level}")).header("Idempotency-Key", key);
         let answer = request.header("Content-Type", "text/plain").body(text.to_owned()).send().ok()?;
         (answer.status() == 202).then(|| {
@@ -88,7 +67,7 @@ fn post_on(node: &str, key: &str, text: &str, level: &str) -> (String, bool) {
 }
 
 fn count(node: &str, word: &str, position: &str) -> i64 {
-    until(&format!("{word} at {position} on {node}"), || {
+    wait_for(&format!("{word} at {position} on {node}"), || {
         let request = http().get(format!("{node}/wordcount?word={word}")).header("Memdb-Min-Position", position);
         let answer = request.send().ok()?;
         (answer.status() == 200).then(|| answer.json::<Value>().expect("JSON")[word].as_i64().expect("a count"))
@@ -173,7 +152,7 @@ fn a_leader_that_is_gone_is_replaced_and_follows_when_it_comes_back() {
 }
 
 #[test]
-fn what_a_forced_leader_lacks_is_said_to_be_lost_and_counts_once_when_repeated() {
+fn writes_that_a_forced_leader_lacks_are_told_as_lost_and_count_once_when_repeated() {
     let [a, b] = [directory(), directory()];
     let old = lead(a.path(), 0);
     let old_address = old.address();
@@ -186,7 +165,7 @@ fn what_a_forced_leader_lacks_is_said_to_be_lost_and_counts_once_when_repeated()
     let (lost, _) = post_on(&url(&old), "lost", "hello hello", "leader");
     old.stop().expect("a clean stop");
     let replica = follow(&at(old_address), Some(b.path()), replica_address.port());
-    until("an epoch", || promote(&url(&replica), false).ok());
+    wait_for("an epoch", || promote(&url(&replica), false).ok());
     is(&url(&replica), "leader");
     assert_eq!(count(&url(&replica), "hello", &kept), 1);
     let asked = http().get(format!("{}/wordcount?word=hello", url(&replica))).header("Memdb-Min-Position", &lost);
@@ -202,7 +181,7 @@ fn what_a_forced_leader_lacks_is_said_to_be_lost_and_counts_once_when_repeated()
 }
 
 #[test]
-fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
+fn a_replica_that_may_lack_records_or_keeps_no_files_does_not_lead() {
     let [a, b, c] = [directory(), directory(), directory()];
     let leader = lead(a.path(), 0);
     let leader_url = url(&leader);
@@ -218,7 +197,7 @@ fn who_may_lack_records_or_keeps_no_files_does_not_lead() {
     let refused = promote(&url(&without), true).expect_err("it has no files");
     assert!(refused.0 == 409 && refused.1.contains("keeps no files"), "{refused:?}");
     let known = |node: &SwitchingNode| status(&url(node)).is_some_and(|status| status["replicas_known"] == 3);
-    until("that all know each other", || known(&keeps).then_some(()));
+    wait_until("that all know each other", || known(&keeps));
     other.stop().expect("a clean stop");
     let refused = promote(&url(&keeps), false).expect_err("the other may have more");
     assert!(refused.0 == 409 && refused.1.contains("does not answer"), "{refused:?}");
@@ -255,7 +234,7 @@ fn a_promoted_node_leads_again_by_the_command_of_its_first_start_and_the_others_
     old.stop().expect("a clean stop");
     // Its files are a follower's now, so it waits for the one that led, whatever its command says.
     let old = lead(a.path(), old_port);
-    until("a replica", || status(&old_url).filter(|status| status["role"] == "replica"));
+    wait_for("a replica", || status(&old_url).filter(|status| status["role"] == "replica"));
     let promoted = follow(&old_url, Some(b.path()), new_port);
     is(&new_url, "leader");
     is(&old_url, "replica");
@@ -280,7 +259,7 @@ fn a_leader_that_followed_does_not_list_itself_when_it_leads_and_starts_again() 
     is(&replica_url, "replica");
     // There and back: each has been told of by the other as its replica.
     for node in [&replica_url, &old_url] {
-        until("an epoch", || promote(node, false).ok());
+        wait_for("an epoch", || promote(node, false).ok());
         is(node, "leader");
     }
     is(&replica_url, "replica");
@@ -288,7 +267,7 @@ fn a_leader_that_followed_does_not_list_itself_when_it_leads_and_starts_again() 
     let old = lead(a.path(), old_port);
     is(&old_url, "leader");
     is(&replica_url, "replica");
-    let listed = until("a replica that is served", || {
+    let listed = wait_for("a replica that is served", || {
         let replicas = status(&old_url)?["replicas"].as_array()?.clone();
         replicas.iter().any(|replica| replica["state"] == "streaming").then_some(replicas)
     });

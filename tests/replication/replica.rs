@@ -42,7 +42,7 @@ fn an_empty_replica_begins_with_the_first_record_and_follows() {
 }
 
 #[test]
-fn where_the_log_no_longer_reaches_back_it_loads_the_snapshot_and_goes_on_behind_it() {
+fn a_replica_behind_the_log_loads_the_snapshot_and_goes_on_behind_it() {
     both(|directory| {
         let leader = Making::begin(SMALL).write(5).snapshot().write(5).snapshot().write(5).snapshot().write(3);
         let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
@@ -76,7 +76,7 @@ fn with_a_directory_it_resumes_where_it_was_after_any_stop() {
 }
 
 #[test]
-fn over_the_leaders_restarts_it_stands_where_the_leader_stands() {
+fn a_replica_stands_where_the_leader_stands_over_its_restarts() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(2);
         let mut replica = Driven::start(directory, 1);
@@ -471,7 +471,7 @@ fn a_replica_whose_files_are_taken_away_says_so_and_goes_on_in_memory() {
 }
 
 #[test]
-fn whatever_is_wrong_with_an_offer_costs_nothing() {
+fn a_wrong_append_request_changes_nothing() {
     let mut leader = Making::begin(SMALL).write(2);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
     sending.bring_up(&mut replica, &leader);

@@ -21,25 +21,12 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use testkit::node::settings_of;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn lead(data: &Path) -> LeaderNode {
-    let data = data.to_str().expect("UTF-8");
-    LeaderNode::start(&settings_of(config::StartRole::Leader, &[("data-dir", data)])).expect("a leader")
-}
-
-fn follow(leader: &str) -> ReplicaNode {
-    ReplicaNode::start(&settings_of(config::StartRole::Replica, &[("leader", leader)])).expect("a replica")
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
-}
+use testkit::{
+    node::{follow, lead, settings_of, url},
+    wait_until,
+};
 
 /// As a follower at this address announces itself.
 fn announce(leading: &LeaderNode, url: &str, local: bool) {
@@ -70,15 +57,7 @@ fn states(leading: &LeaderNode) -> Vec<(String, String)> {
 
 #[track_caller]
 fn until(leading: &LeaderNode, what: &str, is: impl Fn(&[(String, String)]) -> bool) {
-    let begun = Instant::now();
-    loop {
-        let states = states(leading);
-        if is(&states) {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; {states:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(what, || is(&states(leading)));
 }
 
 fn streams(states: &[(String, String)], url: &str) -> bool {
@@ -113,10 +92,10 @@ fn noted(data: &Path) -> Vec<String> {
 #[test]
 fn an_address_may_be_another_kind_of_followers_later() {
     let data = TempDir::new().expect("a directory");
-    let leading = lead(data.path());
+    let leading = lead(data.path(), &[]).expect("a leader");
     // Its own leader never hears it, so that it does not announce itself.
     let deaf = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let following = follow(&url(deaf.local_addr().expect("bound")));
+    let following = follow(deaf.local_addr().expect("bound"), None);
     let replica = url(following.address());
     announce(&leading, &replica, true);
     announce(&leading, &replica, false);
@@ -134,8 +113,8 @@ fn an_address_may_be_another_kind_of_followers_later() {
 #[test]
 fn announcements_do_not_drive_out_replicas_that_are_there() {
     let data = TempDir::new().expect("a directory");
-    let leading = lead(data.path());
-    let following = follow(&url(leading.address()));
+    let leading = lead(data.path(), &[]).expect("a leader");
+    let following = follow(leading.address(), None);
     let replica = url(following.address());
     until(&leading, "the replica is connected", |states| streams(states, &replica));
     for port in 1..=2 * memdb::base::limits::MAX_REPLICAS {
@@ -184,7 +163,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<std::process::Output> {
 #[test]
 fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
     let data = TempDir::new().expect("a directory");
-    let (leading, kept) = (lead(data.path()), TempDir::new().expect("a directory"));
+    let (leading, kept) = (lead(data.path(), &[]).expect("a leader"), TempDir::new().expect("a directory"));
     let kept = kept.path().to_str().expect("UTF-8");
     let leader = url(leading.address());
     let follower =
@@ -231,8 +210,8 @@ fn post(leading: &LeaderNode, text: &str) -> String {
 
 /// What is counted of the same text by a leader of these files, and by its replica.
 fn counted_on_both(data: &Path) -> (String, u64) {
-    let leading = lead(data);
-    let following = follow(&url(leading.address()));
+    let leading = lead(data, &[]).expect("a leader");
+    let following = follow(leading.address(), None);
     until(&leading, "the replica is connected", |states| streams(states, &url(following.address())));
     let position = post(&leading, "don\u{2019}t _very_");
     let read = Client::new().get(format!("http://{}/sync", following.address())).header("memdb-min-position", position);

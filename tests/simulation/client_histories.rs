@@ -92,7 +92,7 @@ fn a_leader_shows_what_was_acknowledged_before() {
 }
 
 #[test]
-fn who_leads_a_history_that_is_given_up_shows_that_one() {
+fn a_leader_of_an_abandoned_history_shows_that_history() {
     for (epoch, sequence, broken) in [(2, 0, None), (2, 1, None), (3, 0, Some(Rule::Fresh)), (1, 1, Some(Rule::Fresh))]
     {
         let (mut history, _) = two_posts();
@@ -106,7 +106,7 @@ fn who_leads_a_history_that_is_given_up_shows_that_one() {
 }
 
 #[test]
-fn nobody_shows_more_than_was_sent() {
+fn a_read_shows_no_more_than_was_sent() {
     for (ended, rule) in [(69, Some(Rule::Invented)), (70, None)] {
         let (mut history, _) = two_posts();
         history.sent(70, &[("all", 1)]);
@@ -120,7 +120,7 @@ fn nobody_shows_more_than_was_sent() {
 }
 
 #[test]
-fn what_was_acknowledged_up_to_a_position_is_there_and_nothing_behind_it() {
+fn a_read_shows_what_was_acknowledged_up_to_its_position_and_nothing_behind_it() {
     for (sequence, all, right) in [(1, 1, true), (1, 2, false), (2, 1, false), (2, 2, true), (9, 2, true)] {
         let (mut history, _) = two_posts();
         read(&mut history, (50, 60), sequence, &[("all", all)]);
@@ -145,7 +145,7 @@ fn counts_do_not_fall() {
 }
 
 #[test]
-fn who_asks_for_a_position_is_answered_there() {
+fn a_read_that_asks_for_a_position_is_answered_there() {
     for (asked, right) in [(1, true), (2, false)] {
         let (mut history, _) = two_posts();
         let seen =
@@ -205,7 +205,7 @@ fn an_epoch_that_ends_takes_only_what_it_may() {
 }
 
 #[test]
-fn of_several_who_led_at_a_time_one_history_holds() {
+fn one_history_holds_of_several_leaders_at_a_time() {
     for (epoch, forgives, broken) in [
         (1, &[][..], None),
         (2, &[AckLevel::Replica][..], None),
@@ -221,7 +221,7 @@ fn of_several_who_led_at_a_time_one_history_holds() {
 }
 
 #[test]
-fn at_the_end_all_are_equal() {
+fn nodes_are_equal_at_the_end() {
     for (position, all, right) in [(2, 2, true), (3, 2, false), (2, 1, false)] {
         let (mut history, _) = two_posts();
         history.ends("leader", at(2), counts(&[("own", 1), ("all", 2)]));
@@ -231,7 +231,7 @@ fn at_the_end_all_are_equal() {
 }
 
 #[test]
-fn at_the_end_all_is_exact() {
+fn counts_are_exact_at_the_end() {
     for (end, right) in [
         (&[("own", 1), ("all", 2)][..], true),
         (&[("own", 1), ("all", 3), ("perhaps", 1)], true),
@@ -248,7 +248,7 @@ fn at_the_end_all_is_exact() {
 }
 
 #[test]
-fn it_goes_on_from_what_was_there() {
+fn a_history_goes_on_from_counts_that_were_there() {
     for (all, own, right) in [(6, 1, true), (5, 1, false), (7, 1, false)] {
         let mut history = History::new(&counts(&[("all", 5), ("old", 7)]), Position::ZERO);
         let write = history.sent(10, &BOTH);
@@ -260,7 +260,7 @@ fn it_goes_on_from_what_was_there() {
 }
 
 #[test]
-fn what_was_before_it_may_be_shown_and_no_more() {
+fn counts_from_before_a_history_may_be_shown_and_no_more() {
     for (sequence, all, rule) in [
         (3, 2, None),
         (3, 6, Some(Rule::Position)),

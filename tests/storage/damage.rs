@@ -274,7 +274,7 @@ fn unspoilt_databases_are_recovered_exactly() {
 }
 
 #[test]
-fn every_file_cut_to_every_length() {
+fn a_file_cut_anywhere_is_read_exactly_cut_or_refused() {
     let tally = judge_all(&all(), |database| {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             (0..bytes.len()).map(|len| Spoil::Truncate(name.clone(), len)).collect::<Vec<_>>()
@@ -289,7 +289,7 @@ fn every_file_cut_to_every_length() {
 }
 
 #[test]
-fn every_byte_flipped() {
+fn a_byte_flipped_anywhere_is_read_exactly_cut_or_refused() {
     let tally = judge_all(&all(), |database| {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             let name = name.clone();

@@ -1,10 +1,37 @@
 //! Nodes that run in the test's own process.
 
-use memdb::config::{self, ConfigInputs, MachineLimits, NodeSettings, SettingFlags};
-use std::io::ErrorKind;
+use memdb::{
+    config::{self, ConfigInputs, MachineLimits, NodeSettings, SettingFlags, StartRole},
+    node::{LeaderNode, NodeError, ReplicaNode},
+};
+use std::{io::ErrorKind, net::SocketAddr, path::Path};
 
-/// NodeSettings of a node, on a port the system chooses unless one is given.
-pub fn settings_of(role: config::StartRole, values: &[(&'static str, &str)]) -> NodeSettings {
+/// Starts a leader over a directory, with more settings by their names.
+///
+/// # Errors
+///
+/// Where the node refuses to start.
+pub fn lead(data: &Path, more: &[(&'static str, &str)]) -> Result<LeaderNode, NodeError> {
+    let mut values = vec![("data-dir", data.to_str().expect("UTF-8"))];
+    values.extend_from_slice(more);
+    LeaderNode::start(&settings_of(StartRole::Leader, &values))
+}
+
+/// Starts a replica of the leader at this address, over a directory or in memory.
+pub fn follow(leader: SocketAddr, data: Option<&Path>) -> ReplicaNode {
+    let leader = url(leader);
+    let mut values = vec![("leader", leader.as_str())];
+    values.extend(data.map(|data| ("data-dir", data.to_str().expect("UTF-8"))));
+    ReplicaNode::start(&settings_of(StartRole::Replica, &values)).expect("a replica")
+}
+
+/// The URL of the node at this address.
+pub fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// Settings of a node, on a port the system chooses unless one is given.
+pub fn settings_of(role: StartRole, values: &[(&'static str, &str)]) -> NodeSettings {
     let around = ConfigInputs {
         environment: &|_| None,
         read_file: &|_| Err(ErrorKind::NotFound.into()),

@@ -101,7 +101,7 @@ fn an_append_that_cannot_be_undone_ends_writing() {
 }
 
 #[test]
-fn what_comes_in_bulk_is_not_appended_behind_what_failed_in_front_of_it() {
+fn a_bulk_batch_is_not_appended_behind_one_that_failed() {
     for (truncates_fail, refusal) in [(true, WriteError::Poisoned), (false, WriteError::DiskFull)] {
         let mut node = Node::new(Options::default());
         node.one(add(&[("a", 1)])).expect("it is admitted");

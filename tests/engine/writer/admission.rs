@@ -113,7 +113,7 @@ fn a_namespace_dropped_filled_and_thinned_in_one_group() {
 }
 
 #[test]
-fn what_changes_nothing_leaves_no_record_but_its_key_is_kept() {
+fn a_write_that_changes_nothing_leaves_no_record_and_keeps_its_key() {
     let mut node = Node::new(Options::default());
     node.one(add(&[("a", 1)])).expect("it is admitted");
     let bytes = node.disk.bytes();
@@ -253,7 +253,7 @@ fn counts_that_need_more_room_count_against_the_budget() {
 }
 
 #[test]
-fn what_is_refused_costs_no_byte_of_the_log() {
+fn a_refused_write_costs_no_byte_of_the_log() {
     let mut node = with_budget(200_000);
     fill(&mut node, 200_000, |at| add(&[(&format!("w{at}"), 1)]), 64);
     let (bytes, sequence, digest) = (node.disk.bytes(), node.sequence(), node.store().digest());

@@ -16,7 +16,7 @@ fn segment(node: &Node) -> String {
 }
 
 #[test]
-fn whatever_file_is_taken_away_no_write_is_taken_any_more_and_those_that_wait_are_told() {
+fn a_leader_that_loses_a_file_refuses_writes_and_tells_those_that_wait() {
     let takings: [fn(&Node); 3] = [
         |node| node.disk.remove(MANIFEST).expect("removed"),
         |node| node.disk.remove(&segment(node)).expect("removed"),

@@ -26,7 +26,7 @@ fn not_replicated(level: AckLevel, sequence: u64) -> Answer {
 }
 
 #[test]
-fn without_a_replica_the_default_level_is_answered_at_once_and_a_named_one_is_refused_after_the_fact() {
+fn a_write_without_a_replica_is_answered_at_the_default_level_and_refused_at_a_named_one() {
     let mut node = node(1_000);
     let answers = node.write([(add(&[("a", 1)]), None), (add(&[("a", 1)]), REPLICA)]);
     assert_eq!(acked(&answers[..1]), [(0, 1, 0)]);

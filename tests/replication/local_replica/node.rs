@@ -9,27 +9,17 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    time::{Duration, Instant},
 };
 use testkit::{
     database::{Making, SMALL},
     node::settings_of,
+    wait_until,
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn follow(directory: &Path) -> FileFollowerNode {
     let directory = directory.to_str().expect("UTF-8");
     FileFollowerNode::start(&settings_of(config::StartRole::LocalReplica, &[("data-dir", directory)]))
         .expect("a local replica")
-}
-
-fn wait(what: &str, mut until: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !until() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn status(node: &FileFollowerNode) -> String {
@@ -41,28 +31,28 @@ fn status(node: &FileFollowerNode) -> String {
 }
 
 #[test]
-fn another_address_of_the_leader_is_seen_without_a_record() {
+fn a_new_address_of_the_leader_is_seen_without_a_record() {
     let leader = Making::begin(SMALL).write(2);
     let node = follow(leader.directory());
-    wait("readiness", || node.view().is_ready());
+    wait_until("readiness", || node.view().is_ready());
     let disk = RealDisk::at(leader.directory());
     let mut manifest = Manifest::read(&disk).expect("whole").expect("there");
     manifest.state.leader_url = Some("http://elsewhere.example:8080".to_owned());
     manifest.write(&disk).expect("the disk works");
-    wait("the new address", || status(&node).contains(r#""leader":"http://elsewhere.example:8080""#));
+    wait_until("the new address", || status(&node).contains(r#""leader":"http://elsewhere.example:8080""#));
     node.stop().expect("a clean stop");
 }
 
 #[test]
-fn it_is_not_ready_while_the_files_are_loaded_anew() {
+fn a_local_replica_is_not_ready_while_it_loads_the_files_anew() {
     let leader = Making::begin(SMALL).write(2);
     let node = follow(leader.directory());
-    wait("readiness", || node.view().is_ready());
+    wait_until("readiness", || node.view().is_ready());
     let (manifest, away) = (leader.directory().join("MANIFEST"), leader.directory().join("away"));
     fs::rename(&manifest, &away).expect("moved");
-    wait("the reload", || !node.view().is_ready());
+    wait_until("the reload", || !node.view().is_ready());
     fs::rename(&away, &manifest).expect("moved back");
-    wait("readiness again", || node.view().is_ready());
+    wait_until("readiness again", || node.view().is_ready());
     node.stop().expect("a clean stop");
 }
 
@@ -70,7 +60,7 @@ fn it_is_not_ready_while_the_files_are_loaded_anew() {
 fn the_leaders_notice_is_taken_and_never_passed_on_as_a_write() {
     let leader = Making::begin(SMALL).write(2);
     let node = follow(leader.directory());
-    wait("readiness", || node.view().is_ready());
+    wait_until("readiness", || node.view().is_ready());
     let link = PeerLink::new(&format!("http://{}", node.address()), None).expect("an address");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // The files name no leader, so what was passed on would be refused.

@@ -1,11 +1,14 @@
 //! A leader whose directory is lost starts anew, and so leads another database at the same address.
 
-use super::{PATIENCE, follow, lead, url};
 use memdb::node::{LeaderNode, ReplicaNode};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
-use std::{net::SocketAddr, path::Path, time::Instant};
+use std::{net::SocketAddr, path::Path};
 use tempfile::TempDir;
+use testkit::{
+    node::{follow, lead, url},
+    wait_until,
+};
 
 /// What came of one request.
 struct Told {
@@ -42,15 +45,6 @@ fn read_with(from: SocketAddr, name: &str, value: &str) -> Told {
     Told::of(Client::new().get(format!("{}/wordcount?word=fresh", url(from))).header(name, value))
 }
 
-#[track_caller]
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}
-
 /// A leader on this port.
 fn lead_at(address: SocketAddr, data: &Path) -> LeaderNode {
     lead(data, &[("port", &address.port().to_string())]).expect("a leader")
@@ -63,8 +57,8 @@ fn is_ready(node: SocketAddr) -> bool {
 /// Three posts on a leader and its replica, as when nothing is lost.
 fn cluster(data: &Path, replica_data: &Path) -> (LeaderNode, ReplicaNode, Told) {
     let leading = lead(data, &[]).expect("a leader");
-    let following = follow(leading.address(), replica_data);
-    until("the replica is ready", || is_ready(following.address()));
+    let following = follow(leading.address(), Some(replica_data));
+    wait_until("the replica is ready", || is_ready(following.address()));
     let [_, _, last] = [(); 3].map(|()| post(leading.address(), "old"));
     assert_eq!(last.status, 202);
     assert_eq!(read_with(following.address(), "memdb-min-position", &last.position).status, 200);
@@ -84,13 +78,13 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     let refused = post(follower, "fresh");
     assert_eq!(refused.problem(), (503, "other-database"));
     assert_eq!(get(leader, "/status").body["sequence"], 0, "nothing was applied");
-    until("the follower knows", || get(follower, "/health/ready").problem() == (503, "other-database"));
+    wait_until("the follower knows", || get(follower, "/health/ready").problem() == (503, "other-database"));
     assert_eq!(post(follower, "fresh").problem(), (503, "other-database"));
     let (status, theirs) = (get(follower, "/status").body, get(leader, "/status").body);
     assert_eq!((&status["ready"], &status["other_database"]), (&false.into(), &theirs["database"]));
     assert_ne!(status["database"], theirs["database"]);
 
-    until("the leader refuses it", || get(leader, "/status").body["replicas"][0]["state"] == "refused");
+    wait_until("the leader refuses it", || get(leader, "/status").body["replicas"][0]["state"] == "refused");
     let refused = get(leader, "/status").body["replicas"][0].clone();
     assert_eq!((&refused["applied"], &refused["position"]), (&0.into(), &status["position"]), "{refused}");
 
@@ -115,7 +109,7 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     // The directory is found again: all is as it was.
     leading.stop().expect("a clean stop");
     let leading = lead_at(leader, lost.path());
-    until("the follower is ready again", || is_ready(follower));
+    wait_until("the follower is ready again", || is_ready(follower));
     let written = post(follower, "fresh");
     assert_eq!(written.status, 202, "{}", written.body);
     assert_eq!(read_with(follower, "memdb-min-position", &written.position).body["fresh"], 1);

@@ -24,7 +24,7 @@ fn kept(directory: Option<&Path>) -> (Vec<String>, Vec<u8>) {
 }
 
 #[test]
-fn what_is_taken_at_once_leaves_the_same_and_touches_only_the_log() {
+fn an_inline_append_leaves_the_same_state_and_touches_only_the_log() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(1);
         // A few records in each segment.
@@ -58,7 +58,7 @@ fn what_is_taken_at_once_leaves_the_same_and_touches_only_the_log() {
 }
 
 #[test]
-fn what_asks_for_more_than_records_is_not_taken_at_once() {
+fn a_request_for_more_than_records_is_not_applied_inline() {
     let leader = Making::begin(SMALL).write(3);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
     let first = Sending::new().offer(&leader).expect("the leader asks");
@@ -112,7 +112,7 @@ fn a_sync_that_an_offer_at_once_asks_for_is_waited_for() {
 }
 
 #[test]
-fn nothing_is_taken_at_once_while_a_snapshot_of_its_own_is_written() {
+fn no_append_is_applied_inline_while_the_replica_writes_a_snapshot() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut leader = Making::begin(1 << 20).write(2);
     let mut replica = Driven::start_as(Some(directory.path()), 1, 1_000, 1 << 20);

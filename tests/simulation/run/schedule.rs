@@ -76,7 +76,7 @@ impl Faults {
 }
 
 #[test]
-fn what_is_left_out_reads_as_it_was_printed() {
+fn a_printed_schedule_reads_back_the_same() {
     let without = Schedule::parse_without("1,4-9,11").unwrap();
     assert_eq!(without, [1, 4, 5, 6, 7, 8, 9, 11].into());
     let schedule = Schedule { without, steps: Some(120) };

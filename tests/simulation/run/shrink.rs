@@ -102,7 +102,7 @@ impl Shrunk {
 }
 
 #[test]
-fn what_is_needed_is_left_and_nothing_else() {
+fn a_shrunk_schedule_keeps_only_the_faults_it_needs() {
     // It fails at step 70, if faults 7 and 31 have happened; of those there is one every second step.
     let run = |schedule: &Schedule| {
         let steps = schedule.steps.unwrap_or(200);

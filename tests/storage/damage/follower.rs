@@ -256,7 +256,7 @@ fn a_directory_without_a_manifest_is_empty_whatever_else_is_there() {
 }
 
 #[test]
-fn what_a_full_sync_has_left_is_no_new_database_for_a_leader() {
+fn a_leader_makes_no_new_database_of_what_a_full_sync_left() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let disk = memdb::storage::disk::RealDisk::new(directory.path()).expect("a directory");
     let new = DatabaseIdentity {
