@@ -64,6 +64,7 @@ const SUITE: Suite<Bug> = Suite {
         "snapshots",
         "snapshots that failed",
         "starts that met a fault",
+        "starts that tried again for want of room",
         "starts with a write whose outcome was unknown",
         "starts without writes that were not synced",
         "words that found memory, of little",

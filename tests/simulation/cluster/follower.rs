@@ -92,32 +92,43 @@ impl Cluster {
         let segment_bytes = self.settings.segment_bytes;
         let found = disk.as_ref().map_or(Ok(ReplicaFindings::Nothing), |disk| {
             let looked = recovery::look_follower(&**disk, self.settings.window)?;
-            let settled = looked.map(|recovered| recovered.follow(disk, segment_bytes)).transpose()?;
-            Ok(settled.map_or(ReplicaFindings::Nothing, |settled| ReplicaFindings::Settled(Box::new(settled))))
+            let Some(recovered) = looked else { return Ok(ReplicaFindings::Nothing) };
+            Ok(match recovered.go_on(disk, segment_bytes) {
+                Err(error) if error.is_no_room() => ReplicaFindings::Read(Box::new(recovered), error.to_string()),
+                begun => ReplicaFindings::Settled(Box::new(recovered.into_settled(begun?))),
+            })
         });
         self.note_events();
         let found = match found {
             Ok(found) => found,
             Err(error) => return self.did_not_start(seat, &error, met),
         };
-        let at = match &found {
-            ReplicaFindings::Settled(settled) => {
-                let (at, sworn) = (settled.store.mark().position, self.nodes[seat].sworn);
-                if settled.manifest.state.highest() < sworn {
+        let read = match &found {
+            ReplicaFindings::Settled(settled) => Some((settled.store.mark().position, settled.store.reader())),
+            ReplicaFindings::Read(recovered, _) => {
+                self.tally("replicas that start without room");
+                Some((recovered.stands(), recovered.store.reader()))
+            }
+            _ => None,
+        };
+        let at = match found.manifest().zip(read) {
+            Some((manifest, (at, reader))) => {
+                let sworn = self.nodes[seat].sworn;
+                if manifest.state.highest() < sworn {
                     return Err(format!("replica {seat} has promised epoch {sworn}, and knows nothing of it any more"));
                 }
                 // As a leader it may have begun an epoch, and died before it said so.
-                let state = &settled.manifest.state;
+                let state = &manifest.state;
                 self.truth.may_have_begun(state.epoch, &state.epochs)?;
-                self.truth.recovered(&format!("replica {seat}"), &settled.store.reader(), at)?;
+                self.truth.recovered(&format!("replica {seat}"), &reader, at)?;
                 at
             }
-            _ => Position::ZERO,
+            None => Position::ZERO,
         };
         self.check_kept(seat, at)?;
         let mut known = vec![url_of(self.nodes[seat].follows)];
-        if let ReplicaFindings::Settled(settled) = &found {
-            known.extend(settled.manifest.state.leader_url.iter().chain(&settled.manifest.state.replicas).cloned());
+        if let Some(manifest) = found.manifest() {
+            known.extend(manifest.state.leader_url.iter().chain(&manifest.state.replicas).cloned());
         }
         let discovery = LeaderDiscovery::new(url_of(seat), known);
         let settings = ReplicaSettings {

@@ -203,7 +203,16 @@ impl Cluster {
         if self.bug == Some(Bug::SameEpochAgain) && promoted.is_none() && recovered.manifest.state.epoch > 1 {
             begins_its_epoch_again(&mut recovered);
         }
-        let settled = recovered.finalize(&disk, self.boot_id(at), self.settings.segment_bytes);
+        let begin = |boot_id| recovered.begin(&disk, boot_id, self.settings.segment_bytes);
+        let mut begun = begin(self.boot_id(at));
+        if begun.as_ref().is_err_and(recovery::RecoveryError::is_no_room)
+            && recovered.is_current(&*disk).is_ok_and(|it| it)
+        {
+            // There may be room by now; what was read is still good.
+            begun = begin(self.boot_id(at));
+            self.tally("starts that tried again for want of room");
+        }
+        let settled = begun.map(|begun| recovered.into_settled(begun));
         self.note_events();
         let settled = match settled {
             Ok(settled) => settled,

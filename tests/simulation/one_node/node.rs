@@ -20,12 +20,15 @@ use memdb::{
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FileError},
     storage::manifest::Manifest,
-    storage::recovery::{self, RecoveryError},
+    storage::recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
     storage::snapshot::{JobStep, SnapshotJob},
     storage::wal,
     text::tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
+
+/// As often a start that finds no room tries again; an armed fault lasts for fewer operations.
+const MOST_ATTEMPTS: usize = 8;
 
 /// A running process.
 pub struct Node {
@@ -105,8 +108,7 @@ impl Simulation {
         let outcome = self.truth.recovered(&reader, end, cut)?;
         self.history.note(format_args!("recovered to {end}: {outcome}"));
         self.tally(outcome);
-        let boot_id = "boot".to_owned();
-        let settled = recovered.finalize(&disk, boot_id, self.settings.segment_bytes);
+        let settled = self.settle(recovered, &disk);
         self.note_events();
         let settled = match settled {
             Ok(settled) => settled,
@@ -137,6 +139,24 @@ impl Simulation {
             walk: None,
         });
         Ok(())
+    }
+
+    /// Begins the epoch. Where there is no room, what was read stays good, and it is tried again; in the end it is given up.
+    fn settle(
+        &mut self,
+        recovered: RecoveredDatabase,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<WritableDatabase, RecoveryError> {
+        let begin = |segment_bytes| recovered.begin(disk, "boot".to_owned(), segment_bytes);
+        let mut begun = begin(self.settings.segment_bytes);
+        for _ in 0..MOST_ATTEMPTS {
+            if !begun.as_ref().is_err_and(RecoveryError::is_no_room) || !recovered.is_current(&**disk)? {
+                break;
+            }
+            self.tally("starts that tried again for want of room");
+            begun = begin(self.settings.segment_bytes);
+        }
+        Ok(recovered.into_settled(begun?))
     }
 
     fn new_identity(&mut self) -> DatabaseIdentity {
