@@ -2,12 +2,12 @@
 //!
 //! The leader pushes. For each replica it has a [`PeerReplication`], which keeps one [`AppendRequest`] in flight:
 //! records byte for byte as they are in the log, or none as a heartbeat. Each [`AppendAnswer`] carries a [`NodeState`],
-//! in which the replica says where it stands; [`mod@judge`] decides what follows from it. Records come from the
+//! in which the replica says where it stands; [`classify_follower`] decides what follows from it. Records come from the
 //! [`ReplicationBacklog`] in memory, then from the log ([`PeerCatchUp`]); a replica that neither can serve loads a
 //! snapshot.
 //!
-//! Everything but [`link`] is a state machine or plain data, so that the simulation runs it. `docs/replication.md` has
-//! the table of messages.
+//! Everything but [`peer_link`] is a state machine or plain data, so that the simulation runs it. `docs/replication.md`
+//! has the table of messages.
 
 mod ack_progress;
 mod backlog;

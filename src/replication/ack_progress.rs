@@ -44,6 +44,7 @@ impl AckProgress {
 
     /// Counts the replicas that have applied a record.
     pub fn acks(&self, sequence: Sequence) -> u32 {
+        // Connected or not: what a replica has applied is there, also while it is away.
         self.peers.values().filter(|standing| standing.applied >= sequence).count() as u32
     }
 
@@ -59,11 +60,14 @@ impl AckProgress {
 
     /// Returns whether waiting for a replica has a point: one is connected that can do what is asked.
     pub fn may_ack(&self, durable: bool) -> bool {
+        // Without this, every write would wait for its time-out while no replica is there.
         self.peers.values().any(|standing| standing.connected && (!durable || standing.synced.is_some()))
     }
 
     /// Returns whether any replica that is known keeps files.
     pub fn keeps_files(&self) -> bool {
+        // Of all that are known, also of those that are away: that a level cannot be had now is another answer than
+        // that it cannot be had at all.
         self.peers.values().any(|standing| standing.synced.is_some())
     }
 }

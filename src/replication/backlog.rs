@@ -51,12 +51,15 @@ impl ReplicationBacklog {
         ring.last = sequence;
         ring.bytes += record.len();
         ring.records.push_back(record);
+        // A record that is larger than the bound leaves at once, and is read from the log.
         while ring.bytes > ring.most_bytes
             && let Some(oldest) = ring.records.pop_front()
         {
             ring.bytes -= oldest.len();
         }
+        // Whoever is woken takes this lock next.
         drop(ring);
+        // `send` would fail, and leave the old number, while nobody is subscribed.
         self.last.send_replace(sequence);
     }
 
@@ -84,6 +87,7 @@ impl ReplicationBacklog {
             .records
             .range((after + 1 - first) as usize + usize::from(planted(Defect::SkipsOneInTheFeed))..)
             .take_while(|record| {
+                // The first always, however large: a replica that needs it would never get on otherwise.
                 let room = bytes == 0 || bytes + record.len() <= most_bytes;
                 bytes += record.len();
                 room

@@ -44,6 +44,7 @@ impl PeerCatchUp {
     ) -> Result<CatchUpRecords, FileError> {
         match feed.since(after, limits::OFFER_BYTES) {
             BacklogRead::Records(records) => {
+                // In memory again, so the segment need not stay open: that would be a descriptor for each replica.
                 self.tail = None;
                 Ok(CatchUpRecords::Records(records))
             }
@@ -65,6 +66,7 @@ impl PeerCatchUp {
         identity: &DatabaseIdentity,
     ) -> Result<CatchUpRecords, FileError> {
         let mut tail = match self.tail.take() {
+            // Kept between two pieces: to find a place in the log, its segment is walked from the start.
             Some((at, tail)) if at == after => tail,
             _ => match wal::place_after(disk, identity, after)? {
                 Some((place, _)) => LogTail::open(disk, *identity, place)?,
@@ -72,6 +74,7 @@ impl PeerCatchUp {
             },
         };
         let mut bytes = Vec::new();
+        // Only up to `last`: beyond that the log may end in a record that is just being appended.
         tail.read(disk, last, &mut bytes)?;
         if bytes.is_empty() {
             return Ok(CatchUpRecords::Nothing);

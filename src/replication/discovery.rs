@@ -1,8 +1,8 @@
 //! A follower's search for the leader: the node it announces itself to, and the next one to try. A state machine.
 //!
-//! The leader may have changed while the follower was away. It announces itself to the one that it was told of last,
-//! and, where that one does not take the announcement, to all other nodes that it knows, in turn. A node that follows
-//! somebody itself sends it on to its own leader.
+//! The leader may have changed while the follower was away. It announces itself to the leader that it has heard of
+//! last, and, where that one does not take the announcement, to all other nodes that it knows, in turn. A node that
+//! follows somebody itself names its own leader.
 
 use crate::base::limits;
 
@@ -28,7 +28,7 @@ pub enum AnnounceResult {
 pub struct LeaderDiscovery {
     /// The follower's own URL.
     own: String,
-    /// The leader that was told or is named first, then the other nodes that are known.
+    /// The leader that was heard of last, or is named in the settings, then the other nodes that are known.
     urls: Vec<String>,
     /// The one that the next announcement goes to.
     at: usize,
@@ -51,7 +51,7 @@ impl LeaderDiscovery {
         !url.is_empty() && url != self.own
     }
 
-    /// The leader that was told last, or is named.
+    /// The leader that was heard of last, or is named in the settings.
     pub fn leader(&self) -> Option<&str> {
         self.urls.first().map(String::as_str)
     }
@@ -66,6 +66,7 @@ impl LeaderDiscovery {
         if self.may_lead(&url) {
             self.urls.retain(|known| *known != url);
             self.urls.insert(0, url);
+            // The last ones go, since the leader is in front.
             self.urls.truncate(MOST_NODES);
             (self.at, self.hops) = (0, 0);
         }
@@ -85,6 +86,8 @@ impl LeaderDiscovery {
                 self.at = self.index_of(url);
                 true
             }
+            // In turn, also behind a node that named another: nodes that name each other in a circle must not keep the
+            // follower there.
             AnnounceResult::SentOn(_) | AnnounceResult::Failed => {
                 (self.at, self.hops) = ((self.at + 1) % self.urls.len().max(1), 0);
                 false

@@ -40,19 +40,23 @@ pub enum CatchUpPlan {
     StepDown(Epoch),
 }
 
-/// Judges where a replica says that it stands. Counts hold no old values, so what is not on this history is loaded anew
-/// and never taken back record by record.
+/// Decides how a replica catches up from where it says that it stands. Counts hold no old values, so what is not on
+/// this history is loaded anew and never taken back record by record.
 pub fn classify_follower(hello: &NodeState, lead: &LeaderState) -> CatchUpPlan {
     let Position { epoch, sequence } = hello.position;
     let held = match hello.database {
         None => return CatchUpPlan::Resume(Position::ZERO),
         Some(held) => held,
     };
+    // The database comes first: epochs and positions of another one mean nothing here. It is left alone, since a
+    // snapshot would replace what may be its only copy.
     if held != lead.identity.database_id {
         return CatchUpPlan::Refused(format!(
             "it holds another database, {held:032x}: give it another --data-dir, or lead it by its own leader"
         ));
     }
+    // The epoch that it has seen or promised, and not that of its last record: a leader that was replaced has to hear
+    // of it before the new one has written anything.
     if hello.epoch > lead.epoch {
         return CatchUpPlan::StepDown(hello.epoch);
     }
@@ -61,12 +65,16 @@ pub fn classify_follower(hello: &NodeState, lead: &LeaderState) -> CatchUpPlan {
     }
     if epoch == lead.epoch {
         let last = lead.last.position.sequence;
+        // Refused, and not given a snapshot: one of the two has records that nobody else has, and only a person can say
+        // which.
         if sequence > last {
             return CatchUpPlan::Refused(format!(
                 "it has {} of this epoch, which ends at {last}: two leaders had one epoch, or these files are an old copy",
                 hello.position
             ));
         }
+        // Only here are both chains at one record. If the replica is behind, it compares them itself when it applies
+        // the next one.
         if sequence == last && hello.chain != lead.last.chain {
             return CatchUpPlan::NeedSnapshot(format!("its record {} is another than this leader's", hello.position));
         }

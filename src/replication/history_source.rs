@@ -55,8 +55,10 @@ impl HistorySource {
     /// The system's error if the newest snapshot cannot be opened.
     pub fn snapshot(&self) -> Result<SnapshotOffer, FileError> {
         let Some(disk) = &self.disk else { return Ok(SnapshotOffer::None) };
+        // Never waits: the other node asks again, while a queue here would hold its connection.
         let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else { return Ok(SnapshotOffer::Busy) };
         let Some((name, _)) = snapshot::snapshots(&**disk)?.pop() else { return Ok(SnapshotOffer::None) };
+        // Pruning may remove the file while it is sent; an open one can be read to its end all the same.
         let file = disk.open(&name).map_err(FileError::io(&name))?;
         let bytes = file.len().map_err(FileError::io(&name))?;
         Ok(SnapshotOffer::File(SnapshotUpload { file, bytes, _turn: turn }))
@@ -90,7 +92,7 @@ impl HistorySource {
                     all.append(&mut records);
                 }
                 Ok(CatchUpRecords::Nothing) => break,
-                // Whoever asks for the rest is told.
+                // What was found so far is given; the request for the rest gets the error.
                 Ok(CatchUpRecords::NeedSnapshot) | Err(_) if !all.is_empty() => break,
                 Ok(CatchUpRecords::NeedSnapshot) => return Ok(None),
                 Err(error) => return Err(error),

@@ -180,6 +180,7 @@ impl<'a> AppendRequest<'a> {
         } = head;
         let identity = DatabaseIdentity { database_id, shard_id, analyzer, hash_seed };
         check_epoch(epoch)?;
+        // Bounded where they are read: these URLs are noted in the MANIFEST, which has a bound of its own.
         members.as_ref().map_or(Ok(()), ClusterMembers::check)?;
         Ok(Self { identity, leader, epoch, epochs, last, command, after, durable, members, records })
     }
@@ -278,10 +279,12 @@ impl AppendAnswer {
 
 /// An epoch that no leader can have had would leave no room for the next.
 fn check_epoch(epoch: Epoch) -> Result<(), String> {
+    // A node that noted the largest number as seen would follow nobody any more, and could not lead either.
     if epoch <= limits::MAX_EPOCH { Ok(()) } else { Err(format!("epoch {epoch} cannot be")) }
 }
 
 fn check_version(bytes: &[u8]) -> Result<(), String> {
+    // The version alone is read first, since of another version nothing else can be relied on.
     let (version, _): (u16, usize) = bincode::decode_from_slice(bytes, CODEC).map_err(|error| error.to_string())?;
     if version == VERSION {
         return Ok(());

@@ -79,7 +79,7 @@ enum PeerState {
     Unknown,
     /// It is on this history, and has everything up to there.
     Streaming(Position),
-    /// It has to load a snapshot, and is to be told so.
+    /// It has to load a snapshot, and has not been asked to yet.
     Behind,
     /// It loads a snapshot.
     Loading,
@@ -170,6 +170,7 @@ impl PeerReplication {
         disk: &dyn Disk,
         told: &mut Vec<PeerEvent>,
     ) -> NextSend {
+        // Whatever is written meanwhile goes out with the next one, so a replica that hangs costs one request.
         assert!(self.in_flight.is_none(), "one exchange at a time");
         if now < self.rest_until {
             return NextSend::Rest(self.rest_until);
@@ -188,6 +189,8 @@ impl PeerReplication {
                     }
                     Ok(CatchUpRecords::Nothing) => (AppendCommand::Append, after, vec![]),
                     Ok(CatchUpRecords::NeedSnapshot) => self.behind(),
+                    // Reading it again would find the same damage. A snapshot leads past it, unless it lies behind the
+                    // newest one.
                     Err(error @ FileError::Damaged(_)) => {
                         self.alarm(format!("the log cannot be read for replica {}: {error}", self.url), told);
                         self.behind()
@@ -222,6 +225,7 @@ impl PeerReplication {
         self.confirmed
             && self.is_in(lead.epoch)
             && now < heartbeat
+            // Where a write waits for the replica's sync, it is asked again: it reports a sync only in an answer.
             && (!lead.durable || self.hello.as_ref().is_none_or(has_synced))
     }
 
@@ -271,6 +275,8 @@ impl PeerReplication {
         self.note_what_it_knows(hello.node, has_followed);
         let before = self.state;
         self.state = match (classify_follower(&hello, lead), outcome) {
+            // Whatever the outcome: a later epoch ends this leadership, and every write that it still takes may be
+            // lost.
             (CatchUpPlan::StepDown(epoch), _) => {
                 told.push(PeerEvent::StepDown(epoch));
                 self.refused(now)
@@ -287,11 +293,12 @@ impl PeerReplication {
                 );
                 self.refused(now)
             }
+            // Before the plan: by the state that it still reports, a replica that loads a snapshot needs one.
             (_, AppendOutcome::Syncing) => PeerState::Loading,
             (CatchUpPlan::NeedSnapshot(why), _) => {
                 self.alarm(format!("replica {} needs a snapshot: {why}", self.url), told);
                 if before == PeerState::Behind {
-                    self.rest_until = now.after_ms(HEARTBEAT_MS); // it was told so, and does nothing about it
+                    self.rest_until = now.after_ms(HEARTBEAT_MS); // it was asked to load one, and has not begun
                 }
                 PeerState::Behind
             }
@@ -299,6 +306,7 @@ impl PeerReplication {
                 self.alarmed = None;
                 PeerState::Streaming(at)
             }
+            // The pause keeps two nodes that do not agree on a position from asking each other without end.
             (CatchUpPlan::Resume(at), AppendOutcome::Gap) => {
                 self.rest_until = now.after_ms(RETRY_MIN_MS);
                 PeerState::Streaming(at)
@@ -355,6 +363,7 @@ impl PeerReplication {
         }
         // What became of the offer is not known: the replica has to say where it is.
         self.state = PeerState::Unknown;
+        // Random, so that replicas that failed together are not all tried again at one moment.
         self.rest_until = now.after_ms(random % (retry_most_ms(self.failures) + 1));
         self.failures = self.failures.saturating_add(1);
         self.failed_exchanges += 1;

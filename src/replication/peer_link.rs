@@ -94,6 +94,7 @@ impl PeerLink {
         let join = |path| base.join(path).map_err(|error| format!("{base:?} is not the address of a node: {error}"));
         let http = Client::builder()
             .http1_only()
+            // Neither proxy nor redirects: requests carry the cluster's secret, and go to this node or nowhere.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -139,7 +140,7 @@ impl PeerLink {
         AppendAnswer::decode(&body).map_err(LinkError::Strange)
     }
 
-    /// Announces a follower to its leader; tells the database that it leads, unless it is of an earlier release.
+    /// Announces a follower to its leader; returns the database that it leads, unless it is of an earlier release.
     ///
     /// # Errors
     /// [`LinkError::NotLeader`] if the node is a follower itself, [`LinkError::NothingThere`] or [`LinkError::Lost`] if
@@ -151,7 +152,7 @@ impl PeerLink {
         Ok(stated.and_then(|stated| u128::from_str_radix(stated, 16).ok()))
     }
 
-    /// Tells a local replica that there is something new in the files.
+    /// Notifies a local replica that there is something new in the files.
     ///
     /// # Errors
     /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] for any other
@@ -186,6 +187,8 @@ impl PeerLink {
     /// [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] if the node is busy or does not let this one in.
     pub async fn snapshot(&self) -> Result<Option<SnapshotDownload>, LinkError> {
         let request = self.http.get(self.sync.clone()).header(header::ACCEPT, SNAPSHOT_TYPE);
+        // Only the head has to come within this time. A snapshot may take as long as it needs, if it never pauses for
+        // so long.
         let response = tokio::time::timeout(self.patience, self.send(request));
         let response = response.await.map_err(|_| LinkError::Lost(TOO_LATE.into()))??;
         Ok((response.status() != StatusCode::NO_CONTENT)
@@ -234,6 +237,7 @@ pub fn leader_in(problem: &[u8]) -> Option<String> {
 }
 
 fn refused(status: u16, told: &str) -> LinkError {
+    // Bounded, because it goes into the log and into messages, and the other end may be anything.
     LinkError::Refused { status, told: told.chars().take(300).collect() }
 }
 
@@ -244,7 +248,7 @@ pub struct SnapshotDownload {
 }
 
 impl SnapshotDownload {
-    /// Its length in bytes, if it was told.
+    /// Its length in bytes, if it was stated.
     pub fn bytes(&self) -> Option<u64> {
         self.response.content_length()
     }

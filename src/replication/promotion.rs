@@ -4,7 +4,7 @@
 //! there was none in time. Three rounds at most, each in a later epoch than the one before. A round has these steps,
 //! and each ends with its last answer:
 //!
-//! 1. The candidate itself says where it stands, then all other nodes do. [`mod@candidacy`] decides whether it may
+//! 1. The candidate itself says where it stands, then all other nodes do. [`check_promotion`] decides whether it may
 //!    lead, and in which epoch.
 //! 2. Whoever leads promises the epoch. It comes first because it has to hear of the promotion from the candidate: it
 //!    says then where its log ends. Once others have promised they refuse its records, so it would stop without having
@@ -40,7 +40,7 @@ pub struct PromotionCandidate {
     pub node: NodeId,
     /// The URL by which others reach it.
     pub url: String,
-    /// The nodes of the cluster, as its leader has told.
+    /// The nodes of the cluster, as its leader has listed them.
     pub members: ClusterMembers,
     /// The leader that its settings name.
     pub leader: Option<String>,
@@ -202,6 +202,7 @@ impl Promotion {
         let Some(answer) = answer else { return self.refuse("this replica is stopping") };
         if self.step == PromotionStep::OwnState {
             let here = answer.hello.position;
+            // It would lead without records of an epoch that has ended, and those may have been acknowledged.
             if !self.candidate.force && ended.is_some_and(|ended| ended.epoch >= here.epoch) {
                 return self
                     .refuse("this replica has not got all records of earlier epochs yet: wait until it is ready");
@@ -211,6 +212,7 @@ impl Promotion {
             self.note(&answer.hello);
         } else {
             let here = answer.hello.position;
+            // No further round: whoever has its promise is about to lead.
             let why = format!("this replica, which is at {here}, has promised a later epoch to another");
             self.ended = Some(Err(why));
         }
@@ -248,9 +250,13 @@ impl Promotion {
             None if was_silent => None, // whoever was silent before was reckoned with
             None => Some(format!("{url} has not answered when it was to promise epoch {epoch}")),
         };
+        // Also of a node that refuses: what it has may have been acknowledged, and this may be the last that is heard
+        // of it.
         if let Some(answer) = answer {
             self.note(&answer.hello);
         }
+        // The first trouble is reported, but the step goes on to its last answer: each may say how far the history
+        // goes.
         self.trouble = self.trouble.take().or(trouble);
     }
 
@@ -284,9 +290,11 @@ impl Promotion {
     fn choose_epoch(&mut self, random: u64) {
         let me = self.me.clone().expect("it was asked first");
         let order = |asked: &PolledNode| self.others.iter().position(|url| *url == asked.url);
+        // In the order of the nodes and not in that of the answers: the same answers lead to the same decision.
         self.asked.sort_by_key(order);
         match check_promotion(&me, &self.asked, self.candidate.force, random) {
             Err(refusal) if self.round == 0 => return self.refuse(&refusal.to_string()),
+            // From the second round on some may have promised, and follow the old leader no more.
             Err(refusal) => return self.refuse(&format!("{refusal}. {NOBODY_LEADS}")),
             Ok(epoch) => self.epoch = epoch,
         }
@@ -315,6 +323,7 @@ impl Promotion {
         self.step = PromotionStep::OwnState;
         self.to_ask = VecDeque::from([PromotionRecipient::Itself]);
         self.later.clear();
+        // `seen` stays: a node that has answered once may be silent from now on, and what it has counts all the same.
         self.asked.clear();
     }
 

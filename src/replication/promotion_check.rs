@@ -80,6 +80,7 @@ pub fn check_promotion(
     if me.diverged {
         return Err(PromotionRefusal::Unfit("does not hold its leader's history, and is about to load it anew"));
     }
+    // A leader has to sync its epoch before its first record, and could not.
     if me.synced.is_none() {
         return Err(PromotionRefusal::Unfit("keeps no files: start it with --data-dir, or promote another"));
     }
@@ -87,7 +88,7 @@ pub fn check_promotion(
     let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
     if !force {
         // The leader hands over what it has more, but only of the epoch that this one stands in: of a later one it
-        // cannot be told here what of the earlier ones it goes on from. What nobody who answers can give is in the way.
+        // is not known here what of the earlier ones it goes on from. What nobody who answers can give is in the way.
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
         let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
         let most = given.fold(me.position, Position::max);
@@ -96,6 +97,7 @@ pub fn check_promotion(
         if let Some(PolledNode { url, hello: Some(hello), .. }) = ahead {
             return Err(PromotionRefusal::Ahead { url: url.clone(), theirs: hello.position, ours: me.position });
         }
+        // Only the leader may be silent: that it is gone is what promotions are for.
         if let Some(silent) = others.iter().find(|asked| asked.hello.is_none() && !asked.is_leader) {
             return Err(PromotionRefusal::Silent(silent.url.clone()));
         }
@@ -110,6 +112,7 @@ pub fn check_promotion(
 
 /// An epoch to lead in where the next one may be taken by somebody who was not asked; `random` is any number.
 fn random_epoch_above(highest: Epoch, random: u64) -> Epoch {
+    // Not the next one, which a leader takes that could not be asked and starts again.
     highest + 2 + random % DRAWN_FROM
 }
 
@@ -119,7 +122,7 @@ pub fn missing_tail(promised: impl IntoIterator<Item = Position>, here: Position
     promised.into_iter().max().filter(|most| *most > here && !planted(Defect::LeadsWithoutWhatItWasTold))
 }
 
-/// Returns whether the answer to [`super::Command::Promise`] is a promise of `epoch`.
+/// Returns whether the answer to [`super::AppendCommand::Promise`] is a promise of `epoch`.
 pub fn has_promised(answer: &AppendAnswer, epoch: Epoch) -> bool {
     answer.outcome == AppendOutcome::Applied && answer.hello.epoch == epoch
 }

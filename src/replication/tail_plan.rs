@@ -23,16 +23,19 @@ pub enum TailRecoveryPlan {
     HigherEpoch(usize, Epoch),
 }
 
-/// Chooses among the nodes that have answered whoever is to lead, has records of epochs up to `epoch`, and ends at
-/// `last`. `promised` is the latest epoch they may have seen: the same one, or the one that they have promised to the
-/// asker.
+/// Decides whether this log is missing a tail that followers have, and from which of them to fetch it, most advanced
+/// first. The log has records of epochs up to `epoch` and ends at `last`. `promised` is the latest epoch that they may
+/// have seen: the same one, or the one that they have promised to this node.
 pub fn plan(hellos: &[NodeState], database: u128, epoch: Epoch, last: u64, promised: Epoch) -> TailRecoveryPlan {
     let mine = || hellos.iter().enumerate().filter(|(_, hello)| hello.database == Some(database));
+    // Before the question who has more: where a later epoch has begun, this node must not lead at all.
     if let Some((at, hello)) = mine().find(|(_, hello)| hello.epoch > promised) {
         return TailRecoveryPlan::HigherEpoch(at, hello.epoch);
     }
     let has_more = |hello: &NodeState| {
         !hello.diverged
+            // Of the last epoch only. It had one writer, so more of it is an extension. Where earlier epochs end is
+            // known, and whatever somebody has beyond that was lost with a leader.
             && (hello.position.epoch == epoch || planted(Defect::TakesBackFromAnotherHistory))
             && hello.position.sequence > last
     };
@@ -68,6 +71,8 @@ pub fn append_tail(
     while !records.is_empty() {
         let raw = RawRecord::parse(records, identity.hash_seed).map_err(damaged)?;
         let (position, mark) = (raw.header.position, store.mark());
+        // The chain is compared although the node was chosen by epoch and sequence: two copies of one directory may
+        // have led in one epoch.
         if position.epoch > epoch
             || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Defect::TakesBackFromAnotherHistory)
         {

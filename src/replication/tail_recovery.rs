@@ -177,6 +177,8 @@ impl TailRecovery {
     pub fn new(starter: StartingNode, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
         let state = &recovered.manifest.state;
         let elected = starter.elected.as_ref();
+        // The death of the process alone loses nothing that was appended, since the kernel has it. Only the loss of the
+        // machine does.
         let went_down = state.clean_stop.is_none() && state.boot_id != starter.boot_id;
         let may_miss = recovered.new || recovered.report.cut.is_some() || went_down || elected.is_some();
         let known = elected.map_or(&state.replicas, |elected| &elected.others);
@@ -186,6 +188,7 @@ impl TailRecovery {
         urls.dedup();
         let nodes =
             urls.into_iter().map(|url| TailNode { url, state: PolledState::Due(now_ms, String::new()) }).collect();
+        // Asked at every start, also after a clean stop: another node may have been promoted since (decision 8).
         let patience_ms = if may_miss { PATIENCE_MS } else { SHORT_PATIENCE_MS };
         let step = match unasked(&starter, recovered) {
             Some(refusal) => TailStep::Refused(refusal),
@@ -241,7 +244,7 @@ impl TailRecovery {
         }
     }
 
-    /// The epoch that is begun, and what the MANIFEST tells with it.
+    /// Sets the epoch that starts, and what the MANIFEST notes with it.
     fn start_epoch(&self, recovered: &mut RecoveredDatabase) {
         if let Some(elected) = &self.starter.elected {
             recovered.manifest.state.replicas.clone_from(&elected.others);
@@ -261,6 +264,7 @@ impl TailRecovery {
         for node in &mut self.nodes {
             let url = &node.url;
             match std::mem::replace(&mut node.state, PolledState::Silent) {
+                // Only reported: a replica that is away for good must not keep its leader from starting.
                 PolledState::Due(_, why) if is_over => self.alarms.push_back(format!(
                     "replica {url} did not answer in time, and may have what is missing here: {why}"
                 )),
@@ -293,12 +297,15 @@ impl TailRecovery {
         };
         match answer {
             Ok(answer) => node.state = PolledState::Answered(answer.hello),
+            // That nothing listens is an answer: the replica does not run, and waiting would not change that.
             Err(ProbeError::NotThere) => {}
             Err(ProbeError::MayPass(why)) => {
                 // What it said before its time was cut short tells more.
                 let why = if now_ms < self.deadline_ms || before.is_empty() { why } else { before };
                 node.state = PolledState::Due(now_ms + PAUSE_MS, why);
             }
+            // An empty directory is most likely a wrong path or a disk that is not mounted, and the replica then has
+            // the only copy.
             Err(ProbeError::Strange(why)) if self.is_new => {
                 let refusal = format!(
                     "this directory is empty, and whether replica {url} holds a database cannot be told, because {why}: put \
@@ -319,6 +326,7 @@ impl TailRecovery {
             _ => None,
         });
         let (urls, hellos): (Vec<String>, Vec<NodeState>) = answered.unzip();
+        // Before epochs and positions are compared: a new database has none that mean anything to others.
         if self.is_new {
             let holds =
                 hellos.iter().zip(&urls).find_map(|(hello, url)| hello.database.map(|database| (database, url)));
@@ -390,11 +398,13 @@ impl TailRecovery {
             self.has_all(recovered, now_ms);
             return None;
         }
+        // A tail of any length may be fetched, as long as it gets longer.
         if end > fetching.turn_began {
             fetching.deadline_ms = now_ms + PATIENCE_MS;
         }
         if now_ms < fetching.deadline_ms {
             fetching.troubles.clear();
+            // From the most advanced again: another source may have filled the gap that it could not.
             (fetching.at, fetching.turn_began, fetching.pause_until_ms) = (0, end, now_ms + PAUSE_MS);
             return None;
         }
@@ -447,6 +457,7 @@ impl TailRecovery {
         );
         if self.is_forced() {
             self.alarms.push_back(format!("leading without taking anything back, as it was forced: {why}"));
+            // The store has applied the record before its digest was compared, so it is of no use any more.
             self.step = TailStep::ReadAgain;
         } else {
             self.step = TailStep::Refused(TailRefusal::Diverged(why));
@@ -457,6 +468,8 @@ impl TailRecovery {
     fn has_all(&mut self, recovered: &RecoveredDatabase, now_ms: u64) {
         let here = recovered.stands();
         let elected = self.starter.elected.as_ref();
+        // An elected node also knows what was reported when it was promised. Of that nothing may be missing, even if
+        // those who said it are silent by now.
         let missing =
             elected.and_then(|elected| Some((missing_tail(elected.promised.iter().copied(), here)?, elected.epoch)));
         let Some((most, epoch)) = missing else {
@@ -476,6 +489,8 @@ impl TailRecovery {
             self.alarms.push_back(format!("leading all the same, as it was forced: {why}"));
             TailStep::Leads
         } else if waits {
+            // Those who have promised may be changing their role just now, the old leader above all, and give their
+            // records once they have.
             TailStep::Pausing(now_ms + PAUSE_MS)
         } else {
             TailStep::Refused(TailRefusal::NotLeader(why))
@@ -491,10 +506,12 @@ impl TailRecovery {
 fn unasked(starter: &StartingNode, recovered: &RecoveredDatabase) -> Option<TailRefusal> {
     let state = &recovered.manifest.state;
     let own: Epoch = starter.elected.as_ref().map_or(state.epoch, |elected| elected.epoch);
+    // A promise is not undone by a restart: whoever has it may lead by now.
     if state.highest() > own {
         let told = format!("epoch {} was promised to another node, and this one's is {own}", state.highest());
         return Some(TailRefusal::Succeeded { by: None, told });
     }
+    // The leader that was followed may have acknowledged more than is here, and a start does not elect.
     if starter.elected.is_none() && state.has_followed() {
         let told = format!(
             "the files here are a follower's, in epoch {}; if nobody leads, promote it or another",

@@ -97,6 +97,7 @@ impl AppendConnection {
                 Ok(answered) => return Ok(answered),
             }
         }
+        // Once anew, and no more: whether to try again is for the leader's pauses to decide.
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.map_err(|_| LinkError::Lost("no connection in time".to_owned()))??;
         stream.set_nodelay(true)?;
@@ -114,6 +115,8 @@ impl AppendConnection {
         buffer.clear();
         let head = loop {
             match stream.read_buf(buffer).await {
+                // Without a byte of an answer the request may be sent again: an offer says which record it follows, so
+                // twice is as good as once (decision 12).
                 Ok(0) if buffer.is_empty() => return Err(ExchangeError::Closed(sent.err().unwrap_or_else(closed))),
                 Err(error) if buffer.is_empty() => return Err(ExchangeError::Closed(sent.err().unwrap_or(error))),
                 Ok(0) => return Err(ExchangeError::Other(closed().into())),
@@ -134,6 +137,7 @@ impl AppendConnection {
             }
         }
         let body = buffer[head.bytes..][..head.body_bytes].to_vec();
+        // Bytes behind the answer belong to no request, and would be taken for the answer to the next.
         if sent.is_ok() && head.stays_open && buffer.len() == head.bytes + head.body_bytes {
             *self.kept.lock() = Some(connection);
         }
@@ -186,6 +190,7 @@ impl ResponseHead {
             let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
             str::from_utf8(found.value).ok()
         };
+        // The other end is memdb, which states the length of an answer. What comes chunked is from somebody else.
         let body_bytes = match value("content-length") {
             Some(length) => length.parse().ok().filter(|length| *length <= MAX_BODY_BYTES),
             None => (status == 204).then_some(0),
