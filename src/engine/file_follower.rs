@@ -198,6 +198,7 @@ impl LoadStage {
             return Self::log(disk, manifest, store, tail);
         };
         let file = disk.open(&name).map_err(FileError::io(&name))?;
+        // Opened before the snapshot is read: pruning may remove the segments meanwhile, and an open one stays.
         let (tail, chain) = tail_behind(disk, &manifest, position.sequence)?;
         let loader = SnapshotLoader::of_file(&name, identity, window);
         let from = SnapshotLoad { manifest, older: snapshots, name, file, loader, piece: Vec::new(), tail, chain };
@@ -242,6 +243,7 @@ impl SnapshotLoad {
             }
         } else {
             match self.loader.finish() {
+                // Compared although each file is whole: the directory may have been replaced between the two.
                 Ok((store, _)) if store.mark().chain == self.chain => {
                     return LoadStage::log(disk, self.manifest, store, self.tail);
                 }
@@ -298,7 +300,7 @@ impl FollowedState {
         None
     }
 
-    /// Applies what is next in the log; tells whether there was anything.
+    /// Applies what is next in the log; returns whether there was anything.
     fn follow(&mut self, disk: &dyn Disk) -> Result<bool, FollowError> {
         self.bytes.clear();
         self.bytes.shrink_to(2 * limits::COPY_BYTES); // a large record was an exception
@@ -329,6 +331,7 @@ impl FollowedState {
             if !raw.goes_on_from(mark.position.sequence, mark.chain) {
                 return Err(FollowError(format!("record {position} does not follow {}", mark.position)));
             }
+            // Without the table that says how the epochs before it ended, positions would be answered wrongly.
             if position.epoch > self.manifest.state.epoch {
                 return Err(FollowError(format!("record {position} is of an epoch that the MANIFEST does not know")));
             }
@@ -339,7 +342,7 @@ impl FollowedState {
         Ok(())
     }
 
-    /// Reads the MANIFEST again; tells whether it has changed. If so, the log is opened anew where the store stands:
+    /// Reads the MANIFEST again; returns whether it has changed. If so, the log is opened anew where the store stands:
     /// the leader may have replaced the very segment that was open, or cut the end off.
     fn refresh(&mut self, disk: &dyn Disk) -> Result<bool, FollowError> {
         let manifest = Manifest::read(disk)?.ok_or_else(|| FollowError::new("the MANIFEST is gone"))?;
@@ -355,6 +358,7 @@ impl FollowedState {
             return Err(FollowError(format!("record {} is not part of the history any more", mark.position)));
         }
         let (tail, chain) = tail_behind(disk, &manifest, mark.position.sequence)?;
+        // The sequence may be the same and the record another: a start may have cut the log and gone on otherwise.
         if chain != mark.chain {
             return Err(FollowError(format!("the log has another record {} now", mark.position.sequence)));
         }

@@ -212,7 +212,7 @@ pub type WriteReply = oneshot::Sender<Result<WriteReceipt, WriteError>>;
 pub enum LeaderEvent {
     /// A batch was submitted.
     Write(WriteSubmission<WriteReply>),
-    /// An exchange with a replica has told something.
+    /// What an exchange with a replica has shown.
     Replica(PeerIndex, PeerEvent),
     /// A sync has ended.
     Synced(wal::SyncJob, io::Result<()>),
@@ -307,6 +307,7 @@ impl Leader {
     /// The [`WriteError`] of a batch that was refused, or whose level was not reached. Only
     /// [`WriteError::NotReplicated`] and [`WriteError::OutcomeUnknown`] leave the possibility that it counts.
     pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<WriteReceipt, WriteError> {
+        // Relaxed: a batch that gets past this just now is answered when the queue closes.
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
         }
@@ -316,6 +317,7 @@ impl Leader {
         let (reply, answer) = oneshot::channel();
         let bytes = batch.queued_bytes();
         let submission = WriteSubmission { batch, level, reply };
+        // Refused and not waited for: the tasks that wait would be a second queue, without a bound.
         if self.shared.queue.try_push(LeaderEvent::Write(submission), bytes).is_err() {
             // A queue that is closed for another reason than a stop is one whose Writer has died.
             return Err(match &self.shared {
@@ -331,6 +333,7 @@ impl Leader {
     /// Gives the reason for which a write would be refused now, whatever is in it; `None`: it would be taken.
     pub fn refusal(&self) -> Option<WriteError> {
         let LeaderChannel { view, stopping, poisoned, disk_full, no_room, ended, succeeded, .. } = &*self.shared;
+        // The reason that lasts longest comes first, so that a client does not wait for a lesser one to pass.
         if stopping.load(Ordering::Relaxed) {
             Some(WriteError::Stopping)
         } else if view.files_problem().is_some() {
@@ -366,7 +369,7 @@ impl Leader {
         WriterStatus { poisoned: poisoned.load(Ordering::Relaxed), queued: queue.len(), queue_limit: queue.bound() }
     }
 
-    /// Refuses writes from now on, and tells the Writer to end once it has answered those that wait.
+    /// Refuses writes from now on, and makes the Writer end once it has answered those that wait.
     pub fn stop(&self) {
         if !self.shared.stopping.swap(true, Ordering::Relaxed) {
             self.shared.queue.push(LeaderEvent::Stop);
@@ -394,7 +397,7 @@ impl Leader {
         successor.clone().expect("it was waited for")
     }
 
-    /// Tells the Writer's thread something.
+    /// Hands an event to the Writer's thread.
     pub fn send(&self, event: LeaderEvent) {
         self.shared.queue.push(event);
     }
@@ -427,6 +430,7 @@ impl Leader {
 
     /// For the Writer's thread: it ends. What came too late is answered so.
     pub fn end(&self) {
+        // Before the queue is closed: whoever finds it closed looks here for the reason.
         self.shared.ended.cancel();
         for event in self.shared.queue.close() {
             if let LeaderEvent::Write(WriteSubmission { reply, .. }) = event {

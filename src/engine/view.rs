@@ -83,6 +83,7 @@ impl DatabaseView {
     /// Serves this from now on.
     pub fn serve(&self, current: ServedDatabase) {
         let position = current.reader.read().position();
+        // Before those who wait for a position are woken: they look at this.
         self.current.store(Some(Arc::new(current)));
         self.published(position);
     }
@@ -103,6 +104,7 @@ impl DatabaseView {
         let now = || self.current().as_ref().map(|current| current.position_status(asked));
         if matches!(now(), None | Some(PositionStatus::Ahead)) {
             let mut applied = self.applied.subscribe();
+            // What is served is looked at, and not the position that was sent, which may be of another history by now.
             let reached = applied.wait_for(|_| !matches!(now(), None | Some(PositionStatus::Ahead)));
             let _ = tokio::time::timeout(patience, reached).await; // what it is by then is looked at below
         }
@@ -131,6 +133,7 @@ impl DatabaseView {
 
     /// A follower has all that its leader has, at this moment.
     pub fn caught_up(&self) {
+        // 0 means that it never had everything.
         self.current_at_ms.store(self.age_ms().max(1), Ordering::Release);
     }
 

@@ -49,7 +49,7 @@ pub(super) struct CommitGroup {
     new_namespaces: usize,
     /// Bytes of the record, about.
     bytes: usize,
-    /// Bytes of memory that the group takes at most.
+    /// Upper bound of the memory that the group will add, in bytes.
     reserved_bytes: usize,
     members: usize,
     /// It is a block of text, whose words are not to be looked for.
@@ -147,6 +147,7 @@ impl CommitGroup {
             stream_last: None,
         };
         if let Some(once) = &batch.key {
+            // Before every other check: a repeat gets the first answer, also if there would be no room for it by now.
             match self.check_repeat(store, once, batch.fingerprint) {
                 RepeatCheck::New => {}
                 RepeatCheck::Repeat(entry) => return Ok(repeat_of(&entry, once)),
@@ -177,6 +178,8 @@ impl CommitGroup {
             if names.counts.is_empty() && !names.dropped {
                 continue;
             }
+            // Only the difference that the group makes is added: nothing is summed up anew, however many words there
+            // are.
             let factor = self.hasher.namespace_factor(name);
             let before = store.namespace(name).map_or(0, |words| words.digest());
             digest = digest.wrapping_add(names.digest.wrapping_sub(before).wrapping_mul(factor));
@@ -198,6 +201,8 @@ impl CommitGroup {
 
     fn check_repeat(&self, store: &Store, once: &IdempotencyKey, fingerprint: u128) -> RepeatCheck {
         let (stream, name, _) = once.dedup_key();
+        // The group first: it is not in the window before its record is applied, and a repeat may come in the same
+        // group.
         let seen = match self.recorded.get(&(stream, name.into())) {
             Some(entry) => entry.compare(once, fingerprint),
             None => store.check_repeat(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
@@ -262,6 +267,7 @@ impl CommitGroup {
         let found = (&mut self.counts, &mut self.places);
         let grows = names.sums(store, bounds, batch, base, found).inspect_err(|_| names.growth.rollback())?;
         let has_room = || words.is_none_or(|words| words.has_room());
+        // A batch that takes no memory is admitted even if the budget is used up: known words go on counting.
         if grows > self.reserved_bytes && !(has_room() && store.bytes().saturating_add(grows) <= bounds.memory_bytes) {
             names.growth.rollback();
             return Err(WriteError::MemoryFull);
@@ -299,6 +305,7 @@ impl CommitGroup {
         names.counts.clear();
         names.places.clear();
         names.digest = 0;
+        // What only this group has counted is forgotten without a trace in the record.
         names.dropped = store.namespace(namespace).is_some();
     }
 }
@@ -337,8 +344,8 @@ impl GroupNamespace {
         }
     }
 
-    /// Puts the counts of a batch's words, each before and behind the batch, into `counts`, and where they lie into
-    /// `places`. Gives the bytes of memory they take at most, beside `grows`.
+    /// Writes the old and the new count of each of the batch's words to `counts`, and their offsets to `places`.
+    /// Returns an upper bound of the memory that group and batch will add, `grows` being the group's.
     fn sums(
         &mut self,
         store: &Store,
@@ -410,7 +417,7 @@ fn sum_of(verb: WriteOp, count: i64, amount: i64) -> Option<i64> {
     (verb != WriteOp::AddGiven || sum.unsigned_abs() <= bound()).then_some(sum)
 }
 
-/// The answer to a repeat: what the first one was told.
+/// The answer to a repeat: that of the first write.
 fn repeat_of(entry: &DedupEntry, once: &IdempotencyKey) -> WriteReceipt {
     let mut receipt = WriteReceipt {
         position: entry.position,

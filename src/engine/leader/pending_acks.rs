@@ -19,7 +19,8 @@ struct PendingAck<T> {
     receipt: WriteReceipt,
 }
 
-/// All answers that wait, by level; in each level in the order of their sequences, but for a few that changed over.
+/// All answers that wait, first in first out in each level. A write that is downgraded for want of replicas goes to
+/// the end of the lower level's queue, so that queue may be slightly out of order.
 pub(super) struct PendingAcks<T> {
     queues: [VecDeque<PendingAck<T>>; AckLevel::ALL.len()],
     /// Time that an answer waits for replicas, in milliseconds.
@@ -80,12 +81,16 @@ impl<T> PendingAcks<T> {
     fn give_up(&mut self, level: AckLevel, synced: Sequence, due: &mut Vec<DueAnswer<T>>) {
         let waiter = self.take(level);
         let without = level.without_replicas();
+        // A request that named its level gets an error although it is applied: a 202 would state a level that was not
+        // reached.
         if waiter.strict {
             let receipt = self.with_acks(waiter.receipt);
             due.push((waiter.reply, Err(WriteError::NotReplicated { level, position: receipt.position })));
         } else if self.is_reached(without, waiter.sequence, synced) {
             due.push((waiter.reply, Ok(self.with_acks(waiter.receipt))));
         } else {
+            // It may wait behind later records for a moment. Putting it in its place would cost a search for each of
+            // them, at the very time when all have to change over.
             self.queues[without as usize].push_back(waiter);
         }
     }
@@ -101,6 +106,7 @@ impl<T> PendingAcks<T> {
 
     /// The receipt, with the replicas that have applied it by now.
     pub(super) fn with_acks(&self, receipt: WriteReceipt) -> WriteReceipt {
+        // Before the first record, every replica would count as one that has applied it.
         WriteReceipt { acks: self.progress.acks(receipt.position.sequence.max(1)), ..receipt }
     }
 
@@ -125,6 +131,7 @@ impl<T> PendingAcks<T> {
 
     /// Gives the time at which the first answer is given up.
     pub(super) fn next(&self) -> Option<Monotonic> {
+        // The first of each queue came first, so none behind it runs out of time earlier.
         let firsts = AckLevel::ALL.iter().filter(|level| level.wants_replica());
         firsts
             .filter_map(|&level| self.queues[level as usize].front())

@@ -48,6 +48,7 @@ impl<E> BoundedQueue<E> {
     /// Moves all events to `into`; waits up to `patience` for the first.
     pub(crate) fn take(&self, into: &mut VecDeque<E>, patience: Option<Duration>) {
         let mut state = self.await_first(patience);
+        // All is taken at once: the lock is taken once for a whole group, and what comes meanwhile makes the next one.
         state.items = 0;
         state.bytes = 0;
         // An empty buffer goes back in: in the steady state nothing is allocated.
@@ -98,7 +99,9 @@ impl<E> BoundedQueue<E> {
 
     fn put(&self, mut state: MutexGuard<'_, QueueState<E>>, event: E) {
         state.events.push_back(event);
+        // A wake-up is a system call, so it is made only where the taker waits for one.
         let wake = std::mem::take(&mut state.taker_waits);
+        // Unlocked first: the thread that is woken needs the lock.
         drop(state);
         if wake {
             self.arrived.notify_one();

@@ -27,7 +27,7 @@ pub struct StepDownGate {
 pub enum StepDownReaction {
     /// This answer.
     Answer(AppendOutcome),
-    /// First the Writer stands down for good and the MANIFEST notes the promise of this epoch, durably; then this
+    /// First the Writer steps down for good and the MANIFEST notes the promise of this epoch, durably; then this
     /// answer, with the position at which the Writer has ended.
     StepDown(Epoch, AppendOutcome),
 }
@@ -51,13 +51,16 @@ impl StepDownGate {
         if offer.command == AppendCommand::Probe && (offer.leader == 0 || offer.epoch == highest) {
             return StepDownReaction::Answer(AppendOutcome::Applied);
         }
-        // What it is sent by a leader is for it once it follows, which it is about to.
+        // A newer leader may send records while this node is still stepping down: it answers Syncing until it follows.
         let outcome =
             if offer.command == AppendCommand::Promise { AppendOutcome::Applied } else { AppendOutcome::Syncing };
         let by = (offer.epoch, offer.leader);
         match self.promised {
+            // Asked again by the same node: the first answer was lost.
             Some(promised) if promised == by => StepDownReaction::Answer(outcome),
+            // Two copies of one directory lead. That is for a person to end, so this one goes on.
             _ if offer.epoch == self.epoch => StepDownReaction::Answer(AppendOutcome::OtherLeader),
+            // One epoch is promised to one run of a node.
             Some(_) if offer.epoch == highest => StepDownReaction::Answer(AppendOutcome::OldEpoch),
             _ => {
                 self.promised = Some(by);

@@ -102,7 +102,7 @@ pub struct Writer<T> {
     store: Store,
     log: Log,
     group: CommitGroup,
-    /// Batches of the group, with what they will be told.
+    /// Batches of the group, with their answers.
     members: Vec<(T, (AckLevel, bool), WriteReceipt)>,
     waiting: PendingAcks<T>,
     /// Answers that are due, on their way out.
@@ -167,12 +167,14 @@ impl<T> Writer<T> {
         let time_ms = self.clock.read(now);
         self.group.start(self.log.next(), time_ms, &self.store);
         for WriteSubmission { mut batch, level, reply } in batches {
+            // Asked for each batch, since the record before it may have failed.
             if let Some(error) = self.refusal(now) {
                 actions.push(WriterAction::Answer(reply, Err(error)));
                 continue;
             }
             let strict = level.is_some();
             let level = self.settings.effective(level.unwrap_or(self.settings.ack));
+            // Before the batch is admitted: a level that cannot be had must not leave a write behind that counts.
             if strict && level == AckLevel::ReplicaDisk && !self.waiting.progress.keeps_files() {
                 actions.push(WriterAction::Answer(reply, Err(WriteError::NoReplicaKeepsFiles)));
                 continue;
@@ -200,7 +202,7 @@ impl<T> Writer<T> {
         self.answer_due(now, actions);
     }
 
-    /// An exchange with a replica has told something.
+    /// Takes what an exchange with a replica has shown.
     pub fn on_peer_event(
         &mut self,
         peer: PeerIndex,
@@ -244,6 +246,8 @@ impl<T> Writer<T> {
     ) {
         self.syncing = false;
         if let Err(error) = result {
+            // It is never tried again: the kernel may have dropped the pages that it could not write, and a second sync
+            // would succeed without them.
             self.disk_failed("a sync of the log failed", &error, actions);
             return;
         }
@@ -256,6 +260,7 @@ impl<T> Writer<T> {
         self.snapshot_running = false;
         self.schedule.ended(result, took_ms);
         if result.is_err() {
+            // It may have failed because the files are gone, which decides what is said to clients.
             self.file_checks.hurry();
         }
     }
@@ -357,6 +362,8 @@ impl<T> Writer<T> {
             if matches!(&error, AppendError::Undone(cause) if crate::storage::disk::is_no_room(cause)) {
                 self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
             }
+            // Unknown also where the append was undone: a plain refusal promises that nothing was tried, so that it may
+            // be sent again without a key.
             for (reply, _, receipt) in self.members.drain(..) {
                 let told =
                     if planted(Defect::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
@@ -383,18 +390,23 @@ impl<T> Writer<T> {
     /// The funnel: append, apply, publish.
     fn log_and_apply(&mut self, time_ms: LoggedTime, actions: &mut Vec<WriterAction<T>>) -> Result<(), AppendError> {
         let position = self.log.next();
+        // The digest is known before anything is applied, so the record can state it and `apply` can check it.
         let (body, mut known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
         if planted(Defect::PublishesBeforeAppend) {
             let _ = self.store.apply(&record, 0);
             known.iter_mut().for_each(|known| known.places = &[]); // they were found before that
         }
+        // Append before apply. The other way round, readers could see counts that a kill takes back, and a failed
+        // append would leave a state that no log leads to.
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;
         failpoint::pass("write.appended");
+        // One copy for all replicas; the log's own buffer serves the next record.
         let bytes = Bytes::copy_from_slice(bytes);
         self.schedule.appended(bytes.len() as u64);
         self.store
             .apply_known(&record, &known, chain)
+            // The record is in the log, and these counts are not what it states: nothing more may be built on them.
             .map_err(|diverged| AppendError::Poisoned(io::Error::other(diverged)))?;
         failpoint::pass("write.applied");
         actions.push(WriterAction::Published(position, bytes));
