@@ -1,11 +1,11 @@
-//! Switches for tests that try hard to break memdb: bugs that are planted in the core, and places at which the process
-//! dies, waits, or an operation fails.
+//! Failpoints (the process dies or waits, or an operation fails, at a named place) and injected defects, compiled in
+//! only with the feature `failpoints`.
 //!
-//! A build without the feature `failpoints` has nothing of it: [`planted`] is false and [`pass`] does nothing, and the
-//! compiler leaves both out. Tests have the feature by a dependency of the package on itself; `cargo build` does not.
+//! Without it [`planted`] is false and [`pass`] does nothing, and the compiler leaves both out. Tests have the feature
+//! by a dependency of the package on itself; `cargo build` does not.
 //!
-//! The crate `fail` does the second half. It keeps one registry for the whole process, and the simulation plants a bug
-//! in one thread while others run without; and none of its actions is a death by SIGKILL.
+//! The crate `fail` has failpoints alone. It keeps one registry for the whole process, while the simulation injects a
+//! defect in one thread and others run without; and none of its actions is a death by SIGKILL.
 
 /// Bugs that can be planted in the core, a line each, to see that the simulation finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -116,7 +116,7 @@ pub const MAX_ALLOWED_HOSTS: usize = 64;
 pub const MAX_CORS_ORIGINS: usize = 64;
 /// Longest URL of a node, in bytes: the MANIFEST has room for all of them.
 pub const MAX_URL_BYTES: usize = 512;
-/// No epoch is beyond: each start takes the next, and a promotion one of the next million.
+/// Largest valid epoch: each start takes the next one, and a promotion one of the next million.
 pub const MAX_EPOCH: u64 = 1 << 62;
 /// Largest MANIFEST in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1 << 20;

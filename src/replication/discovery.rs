@@ -15,7 +15,7 @@ const MOST_NODES: usize = 2 * limits::MAX_REPLICAS;
 /// The result of an announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnounceResult {
-    /// A leader has taken it, and will send an offer.
+    /// A leader has taken it, and will send an append request.
     Taken,
     /// That node follows the one at this URL.
     SentOn(String),

@@ -1,7 +1,7 @@
 //! The messages that nodes send each other, as bytes.
 //!
-//! bincode behind a version; records follow an offer as they are in the log, with their own checksums. Decoding never
-//! allocates for more than was received.
+//! bincode behind a version; records follow an append request as they are in the log, with their own checksums.
+//! Decoding never allocates for more than was received.
 
 use crate::{
     base::limits,
@@ -30,7 +30,7 @@ const _: () = assert!(limits::EPOCHS_REMEMBERED * 16 + limits::MAX_REPLICAS * li
 /// One run of one process: drawn at random at its start.
 pub type NodeId = u128;
 
-/// The request that an offer makes.
+/// The command of an append request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AppendCommand {
     /// Say where you are; change nothing.
@@ -129,7 +129,7 @@ impl<'a> AppendRequest<'a> {
         Self { command: AppendCommand::Promise, leader, members, ..Self::probe(identity, epoch) }
     }
 
-    /// The offer as bytes, without its records: they follow.
+    /// The append request as bytes, without its records: they follow.
     pub fn encode_head(&self) -> Vec<u8> {
         let DatabaseIdentity { database_id, shard_id, analyzer, hash_seed } = self.identity;
         let head = AppendRequestHead {
@@ -153,10 +153,10 @@ impl<'a> AppendRequest<'a> {
         bytes
     }
 
-    /// Reads an offer; its records are the rest of `bytes`.
+    /// Reads an append request; its records are the rest of `bytes`.
     ///
     /// # Errors
-    /// If the bytes are cut off, of another version, or do not encode an offer: a message for the log.
+    /// If the bytes are cut off, of another version, or do not encode an append request: a message for the log.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, String> {
         check_version(bytes)?;
         let (head, used): (AppendRequestHead, usize) =
@@ -222,14 +222,14 @@ impl NodeState {
     /// From bytes.
     ///
     /// # Errors
-    /// If the bytes are cut off, of another version, or do not encode a hello: a message for the log.
+    /// If the bytes are cut off, of another version, or do not encode a node state: a message for the log.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let hello: Self = decode(bytes)?;
         check_epoch(hello.epoch.max(hello.position.epoch)).map(|()| hello)
     }
 }
 
-/// The result of an offer.
+/// The result of an append request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AppendOutcome {
     /// All of it is applied, or was before.
@@ -246,14 +246,14 @@ pub enum AppendOutcome {
     OtherDatabase,
     /// The follower is loading a snapshot.
     Syncing,
-    /// The offer could not be read.
+    /// The append request could not be read.
     Unreadable(String),
 }
 
 /// From a replica to its leader.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AppendAnswer {
-    /// The result of the offer.
+    /// The result of the append request.
     pub outcome: AppendOutcome,
     /// The state of the replica now.
     pub hello: NodeState,

@@ -1,8 +1,8 @@
 //! A leader's side of one replica: one exchange in flight, and what it learns from the answers.
 //!
-//! A state machine. Its owner asks [`PeerReplication::next_send`] what to do, sends the offer, and reports back by
-//! [`PeerReplication::answered`] or [`PeerReplication::failed`]. While an offer is under way, the next records gather
-//! in the feed and go out together with the next one.
+//! A state machine. Its owner asks [`PeerReplication::next_send`] what to do, sends the append request, and reports
+//! back by [`PeerReplication::answered`] or [`PeerReplication::failed`]. While a request is under way, records gather
+//! in the backlog and go out together with the next one.
 
 use super::{
     AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, CatchUpPlan, CatchUpRecords, ClusterMembers,
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// The next step for a replica.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextSend {
-    /// Send this, the head of the offer, then records, and wait so many milliseconds for the answer.
+    /// Send this, the head of the append request, then records, and wait so many milliseconds for the answer.
     Send(Vec<Bytes>, u64),
     /// Nothing before this time, unless a record or an announcement comes.
     Rest(Monotonic),
@@ -97,20 +97,20 @@ pub struct PeerReplication {
     url: String,
     state: PeerState,
     catch_up: PeerCatchUp,
-    /// The last hello.
+    /// The state that it reported last.
     hello: Option<NodeState>,
     /// True if that was a state of another database.
     holds_other: bool,
     /// The command of the exchange under way, and whether it carries records.
     in_flight: Option<(AppendCommand, bool)>,
-    /// True if the replica has applied an offer since it was last classified.
+    /// True if the replica has applied an append request since it was last classified.
     confirmed: bool,
-    /// Offers with records that failed since the last that did not.
+    /// Append requests with records that failed since the last that did not.
     slow: u32,
     failures: u32,
     failed_exchanges: u64,
     rest_until: Monotonic,
-    /// The time at which the last offer went out; `None`: there was none, or its time no longer matters.
+    /// The time at which the last append request went out; `None`: there was none, or its time no longer matters.
     sent: Option<Monotonic>,
     answered: Option<Monotonic>,
     away_since: Option<Monotonic>,
@@ -323,8 +323,8 @@ impl PeerReplication {
             }
         };
         match self.state {
-            // That it is on this history counts once it has applied an offer, which it does only if that follows its
-            // own.
+            // It is known to be on this history once it has applied an append request, which it does only if the
+            // records follow its own.
             PeerState::Streaming(at) if has_followed => {
                 self.confirmed = true;
                 told.push(PeerEvent::Progress(PeerProgress {
@@ -340,7 +340,7 @@ impl PeerReplication {
         self.hello = Some(hello);
     }
 
-    /// Notes that a run of a replica knows the members, once it has followed an offer that names them.
+    /// Notes that a run of a replica knows the members, once it has followed an append request that names them.
     fn note_what_it_knows(&mut self, node: NodeId, has_followed: bool) {
         if self.node() != Some(node) {
             self.knows = None;
@@ -361,7 +361,7 @@ impl PeerReplication {
         if let Some((_, true)) = self.in_flight.take() {
             self.slow += 1;
         }
-        // What became of the offer is not known: the replica has to say where it is.
+        // What became of the append request is not known: the replica has to say where it is.
         self.state = PeerState::Unknown;
         // Random, so that replicas that failed together are not all tried again at one moment.
         self.rest_until = now.after_ms(random % (retry_most_ms(self.failures) + 1));

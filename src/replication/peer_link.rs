@@ -126,11 +126,11 @@ impl PeerLink {
         self.update.as_str().trim_end_matches("/update")
     }
 
-    /// Sends an offer, its head, then records, and waits up to `patience` for the answer.
+    /// Sends an append request, its head, then records, and waits up to `patience` for the answer.
     ///
     /// # Errors
     /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came within `patience`, [`LinkError::Refused`]
-    /// if the replica did not take the offer, [`LinkError::Strange`] if its answer cannot be read.
+    /// if the replica did not take the append request, [`LinkError::Strange`] if its answer cannot be read.
     pub async fn append(&self, parts: &[Bytes], patience: Duration) -> Result<AppendAnswer, LinkError> {
         let answered = tokio::time::timeout(patience, self.offers.post(parts)).await;
         let HttpResponse { status, body } = answered.map_err(|_| LinkError::Lost(TOO_LATE.to_owned()))??;

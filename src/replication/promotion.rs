@@ -51,10 +51,10 @@ pub struct PromotionCandidate {
 /// An effect that a promotion's driver carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromotionAction {
-    /// Give this offer to the candidate's own replica, and report to [`Promotion::answered_itself`].
+    /// Give this append request to the candidate's own replica, and report to [`Promotion::answered_itself`].
     AskItself(Bytes),
-    /// Send this offer to the node at this URL, wait for the answer for so many milliseconds at most, and report to
-    /// [`Promotion::answered`].
+    /// Send this append request to the node at this URL, wait for the answer for so many milliseconds at most, and
+    /// report to [`Promotion::answered`].
     Ask(String, Bytes, u64),
     /// Nothing to do before another answer.
     Wait,

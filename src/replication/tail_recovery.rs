@@ -59,8 +59,8 @@ pub fn leads_at_start(manifest: Option<&Manifest>, verb: bool) -> bool {
 /// An effect that the driver of a start carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TailAction {
-    /// Send this offer to the node at this URL, wait for the answer for so many milliseconds at most, and report to
-    /// [`TailRecovery::answered`].
+    /// Send this append request to the node at this URL, wait for the answer for so many milliseconds at most, and
+    /// report to [`TailRecovery::answered`].
     Ask(String, Bytes, u64),
     /// Ask the node at this URL for the records behind this position, and report to [`TailRecovery::fetched`].
     Fetch(String, Position),

@@ -17,7 +17,7 @@ pub struct CountOverflow;
 
 /// Words with an amount each, in the order they first came, found again by hash.
 ///
-/// The words lie one after the other in one buffer: counting a word that is already there allocates nothing. A tally
+/// The words lie one after the other in one buffer: counting a word that is already there allocates nothing. A value
 /// that comes from a [`WordCountsPool`] goes back there when it is dropped, wherever that is.
 #[derive(Debug)]
 pub struct WordCounts {
@@ -25,8 +25,8 @@ pub struct WordCounts {
     text: String,
     entries: Vec<CountEntry>,
     /// The index, a power of two or nothing: the upper half of a hash, and in the lower half the entry's number from 1;
-    /// 0 is free. Probing is linear, and three quarters are in use at most. None at all, whatever there is, behind
-    /// [`PartitionedCounter::count_into`]: most such tallies are only gone through.
+    /// 0 is free. Probing is linear, and three quarters are in use at most. Left empty by
+    /// [`PartitionedCounter::count_into`]: such counts are iterated, and hardly ever looked up.
     slots: Vec<u64>,
     /// Room to put the entries in another order.
     ordered: Option<Box<OrderBuffer>>,
@@ -65,7 +65,7 @@ pub struct WordAmount<'a> {
 const FIRST_SLOTS: usize = 16;
 
 impl WordCounts {
-    /// An empty tally for a database with this hasher.
+    /// No counts yet, for a database with this hasher.
     pub fn new(hasher: WordHasher) -> Self {
         Self { hasher, text: String::new(), entries: Vec::new(), slots: Vec::new(), ordered: None, home: None }
     }
@@ -78,7 +78,7 @@ impl WordCounts {
     /// Adds `amount` to a word.
     ///
     /// # Errors
-    /// [`CountOverflow`] if the word's amount leaves the range of an `i64`; the tally is as before.
+    /// [`CountOverflow`] if the word's amount leaves the range of an `i64`; nothing has changed then.
     #[inline]
     pub fn add(&mut self, word: &str, amount: i64) -> Result<(), CountOverflow> {
         self.add_hashed(self.hasher.hash(word), word, amount)
@@ -316,7 +316,7 @@ fn head_of(word: &str) -> u64 {
     word.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// Tallies that have served and will serve again: large ones cost more to make than to fill.
+/// Buffers of word counts that are used again and again: large ones cost more to make than to fill.
 #[derive(Debug, Default)]
 pub struct WordCountsPool {
     free: Mutex<Vec<WordCounts>>,
@@ -330,7 +330,7 @@ impl WordCountsPool {
         Arc::new(Self { free: Mutex::default(), most, most_bytes })
     }
 
-    /// An empty tally, which comes back when it is dropped.
+    /// An empty one, which comes back when it is dropped.
     pub fn take(self: &Arc<Self>, hasher: WordHasher) -> WordCounts {
         // One of another database is of no use, and there is none: a process serves one.
         let mut tally =
@@ -342,7 +342,7 @@ impl WordCountsPool {
     fn give_back(&self, mut tally: WordCounts) {
         tally.clear();
         let mut free = self.free.lock();
-        // One unusual text would otherwise keep its memory for as long as the process runs, in each tally that had one.
+        // Otherwise whatever once counted an unusual text would keep its memory for as long as the process runs.
         if free.len() < self.most && tally.room() <= self.most_bytes {
             free.push(tally);
         }
@@ -359,7 +359,7 @@ pub enum WriteOp {
     AddGiven,
     /// Takes the words away, whatever their counts.
     RemoveWords,
-    /// Takes the whole namespace away; the tally is empty.
+    /// Takes the whole namespace away; there are no words with it.
     DropNamespace,
 }
 

@@ -17,8 +17,8 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// A batch of so many words gives its tally to a group that has none yet. A smaller one does not: the group's own is
-/// larger.
+/// A batch of so many words gives its buffer of counts to a group that has no words yet. A smaller one does not: the
+/// group's own buffer is larger.
 const TAKEN_OVER_WORDS: usize = 256;
 
 /// Bounds on what is admitted.
@@ -52,9 +52,9 @@ pub(super) struct CommitGroup {
     /// Upper bound of the memory that the group will add, in bytes.
     reserved_bytes: usize,
     members: usize,
-    /// It is a block of text, whose words are not to be looked for.
+    /// True if it is a block of text, which has no index to look words up in.
     has_block: bool,
-    /// Of the batch at hand: each word's count before and behind it, and its place.
+    /// Of the batch at hand: the old and the new count of each word, and its offset.
     counts: Vec<i64>,
     places: Vec<EntryOffset>,
 }
@@ -334,7 +334,7 @@ fn names_of<'a>(
 }
 
 impl GroupNamespace {
-    /// The count of a word as the group has left it, and its place if the group has left it alone.
+    /// The count of a word with the group's changes, and its offset if the group has not changed it.
     fn count(&self, words: Option<&IndexWriter>, hash: u64, word: &str) -> (i64, EntryOffset) {
         let changed = if self.counts.is_empty() { None } else { self.counts.get(hash, word) };
         match (changed, words) {
@@ -388,8 +388,8 @@ impl GroupNamespace {
         Ok(grows)
     }
 
-    /// Makes a batch's tally the group's, in exchange for the empty one: its words need not be put into another index.
-    /// `counts` has the count before and behind the batch of each.
+    /// Makes a batch's word counts the group's, in exchange for the empty ones, so that its words need not go into
+    /// another index. `counts` has the old and the new count of each.
     fn take_over(&mut self, tally: &mut WordCounts, counts: &[i64]) {
         std::mem::swap(&mut self.counts, tally);
         let mut digest = self.digest;

@@ -22,7 +22,7 @@ pub struct StepDownGate {
     promised: Option<(Epoch, NodeId)>,
 }
 
-/// The leader's reaction to an offer.
+/// The leader's reaction to an append request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepDownReaction {
     /// This answer.
@@ -38,7 +38,7 @@ impl StepDownGate {
         Self { node, url, identity, epoch, promised: None }
     }
 
-    /// An offer has come.
+    /// An append request has come.
     pub fn on_append_request(&mut self, offer: &AppendRequest<'_>) -> StepDownReaction {
         let highest = self.highest();
         if offer.identity.database_id != self.identity.database_id {

@@ -1,8 +1,8 @@
-//! One connection to another node, for offers: HTTP/1.1, one request at a time.
+//! One connection to another node, for append requests: HTTP/1.1, one request at a time.
 //!
-//! Offers go to every replica thousands of times a second. What a general client does for each, a pool, a task for the
-//! connection that is woken twice, headers in maps, cost more than all else that the leader does for an exchange
-//! (`docs/decisions/0012-fewer-steps-between-leader-and-replica.md`).
+//! Append requests go to every replica thousands of times a second. What a general client does for each, a pool, a task
+//! for the connection that is woken twice, headers in maps, cost more than all else that the leader does for an
+//! exchange (`docs/decisions/0012-fewer-steps-between-leader-and-replica.md`).
 
 use super::{CONNECT_TIMEOUT, LinkError};
 use crate::base::secret::Secret;
@@ -115,7 +115,7 @@ impl AppendConnection {
         buffer.clear();
         let head = loop {
             match stream.read_buf(buffer).await {
-                // Without a byte of an answer the request may be sent again: an offer says which record it follows, so
+                // Without a byte of an answer the request may be sent again: it says which record it follows, so
                 // twice is as good as once (decision 12).
                 Ok(0) if buffer.is_empty() => return Err(ExchangeError::Closed(sent.err().unwrap_or_else(closed))),
                 Err(error) if buffer.is_empty() => return Err(ExchangeError::Closed(sent.err().unwrap_or(error))),
