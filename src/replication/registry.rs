@@ -18,6 +18,7 @@ pub struct PeerRegistry {
 impl PeerRegistry {
     /// A registry, and where its announcements come out.
     pub fn new() -> (Self, mpsc::Receiver<NodeState>) {
+        // Bounded, and dropped beyond that: anybody who may announce could otherwise fill the leader's memory.
         let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
         (Self { announcements, statuses: Arc::default() }, announced)
     }

@@ -479,6 +479,8 @@ impl RecoveredDatabase {
         // From here on records may follow. If the note of a clean stop stayed, the next start would trust files that a
         // crash has left.
         manifest.state.clean_stop = None;
+        // Durable before the first record. If a power loss took the epoch back, the next start would take it again, and
+        // one position would name two records.
         manifest.write(&**disk)?;
         failpoint::pass("start.manifest");
         // What a start that failed has left may have had the name of the segment just begun.

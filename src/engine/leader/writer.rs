@@ -307,6 +307,8 @@ impl<T> Writer<T> {
             && let Some(sync) = self.log.sync()
         {
             self.syncing = true;
+            // Not waited for: every other write would wait for the disk too, also those that asked for less. What comes
+            // meanwhile shares the next sync (decision 4).
             actions.push(WriterAction::Sync(sync));
         }
     }
@@ -360,6 +362,7 @@ impl<T> Writer<T> {
             && let Err(error) = self.log_and_apply(time_ms, actions)
         {
             if matches!(&error, AppendError::Undone(cause) if crate::storage::disk::is_no_room(cause)) {
+                // For a while nothing is tried: each try would write a part of a record, take it back, and sync that.
                 self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
             }
             // Unknown also where the append was undone: a plain refusal promises that nothing was tried, so that it may
