@@ -13,11 +13,11 @@ use bytes::Bytes;
 /// The records that one replica needs next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CatchUpRecords {
-    /// These, in this order.
+    /// These records, in this order.
     Records(Vec<Bytes>),
     /// None: it has all there are.
     Nothing,
-    /// They are neither in memory nor in the log.
+    /// The records are neither in memory nor in the log.
     NeedSnapshot,
 }
 

@@ -30,13 +30,13 @@ pub struct LeaderState {
 /// The way in which a follower can catch up, or the reason why it cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatchUpPlan {
-    /// It is on this history: records from there on.
+    /// The follower is on this history: records from this position on.
     Resume(Position),
-    /// It is not, or no longer: a snapshot. Says why.
+    /// The follower is not on this history, or no longer, for this reason: a snapshot.
     NeedSnapshot(String),
-    /// It must not be touched: an alarm. Says why.
+    /// The follower must not be touched, for this reason: an alarm.
     Refused(String),
-    /// Somebody leads in a later epoch.
+    /// Another node leads, or is about to, in this later epoch.
     StepDown(Epoch),
 }
 

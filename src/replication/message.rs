@@ -33,7 +33,7 @@ pub type NodeId = u128;
 /// The command of an append request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AppendCommand {
-    /// Say where you are; change nothing.
+    /// Report your state; change nothing.
     Probe,
     /// I am about to lead in `epoch`: promise to follow nobody of an earlier one, and to lead no more.
     Promise,
@@ -205,9 +205,9 @@ pub struct NodeState {
     pub synced: Option<Sequence>,
     /// True if it holds another history than its leader: only a snapshot helps.
     pub diverged: bool,
-    /// It follows the leader's files and wants notices, no records.
+    /// True if it follows the leader's files and wants notifications instead of records.
     pub local: bool,
-    /// It leads.
+    /// True if it leads.
     pub leads: bool,
 }
 
@@ -234,9 +234,9 @@ impl NodeState {
 pub enum AppendOutcome {
     /// All of it is applied, or was before.
     Applied,
-    /// It does not go on from where the follower is.
+    /// The records do not continue from the position of the follower.
     Gap,
-    /// It leads to another state than it states: the follower needs a snapshot.
+    /// The records lead to another state than they state: the follower needs a snapshot.
     Diverged,
     /// The follower has seen a higher epoch.
     OldEpoch,

@@ -33,9 +33,9 @@ pub enum NextSend {
 pub enum PeerEvent {
     /// The replica stands there.
     Progress(PeerProgress),
-    /// It did not answer in time, or cannot be counted on: nobody waits for it.
+    /// The replica did not answer in time, or cannot be counted on: nobody waits for it.
     Lost,
-    /// It is not served any more, and counts for nothing.
+    /// The replica is not served any more, and counts for nothing.
     Gone,
     /// Something a person should look at.
     Alarm(String),
@@ -75,15 +75,15 @@ impl PeerStatus {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PeerState {
-    /// It has to say where it is.
+    /// It has to report its state.
     Unknown,
-    /// It is on this history, and has everything up to there.
+    /// It is on this history, and has everything up to this position.
     Streaming(Position),
     /// It has to load a snapshot, and has not been asked to yet.
     Behind,
     /// It loads a snapshot.
     Loading,
-    /// It must not be touched.
+    /// It is refused, and must not be touched.
     Refused,
 }
 
@@ -350,7 +350,7 @@ impl PeerReplication {
         }
     }
 
-    /// Nothing more for a while.
+    /// Stops serving the replica for a while.
     fn refused(&mut self, now: Monotonic) -> PeerState {
         self.rest_until = now.after_ms(RETRY_MAX_MS);
         PeerState::Refused

@@ -60,7 +60,7 @@ pub enum PromotionAction {
     Wait,
     /// The candidate may lead.
     Elected(ElectedLeader),
-    /// It may not, says this text to a person. It is a replica as before.
+    /// The candidate may not lead, for this reason. It is a replica as before.
     Refused(String),
 }
 

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 pub enum TailRecoveryPlan {
     /// Nobody has more.
     Nobody,
-    /// These, by their places among the answers, have more: first who has the most.
+    /// These nodes, by their index among the answers, have more, the most advanced first.
     From(Vec<usize>),
     /// This one has seen a later epoch: somebody else has led.
     HigherEpoch(usize, Epoch),
@@ -47,10 +47,11 @@ pub fn plan(hellos: &[NodeState], database: u128, epoch: Epoch, last: u64, promi
 /// The reason why records could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendTailError {
-    /// They do not go on, or are damaged. Those before are applied: they did.
+    /// The records do not continue this history, or are damaged. Those before them are applied.
     #[error("{0}")]
     Foreign(String),
-    /// They go on, and do not lead to the digest that they state: the store must not be used any more.
+    /// The records continue this history and do not lead to the digest that they state: the store must not be used any
+    /// more.
     #[error("{0}")]
     Diverged(String),
 }

@@ -98,7 +98,7 @@ pub enum TailRefusal {
 /// The reason why a node did not say where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeError {
-    /// It does not run: nothing listens there.
+    /// The node does not run: nothing listens there.
     NotThere,
     /// The way to it was bad, or it is busy, starting or stopping: asking again may go better.
     MayPass(String),
@@ -109,12 +109,12 @@ pub enum ProbeError {
 /// The state of one node's answer.
 #[derive(Clone, Debug)]
 enum PolledState {
-    /// It is to be asked at this time; why the last answer was none.
+    /// The node is to be asked at this time, and failed to answer before for this reason.
     Due(u64, String),
-    /// The question is under way; why the answer before was none.
+    /// The question is under way; the node failed to answer before for this reason.
     Asked(String),
     Answered(NodeState),
-    /// It will not answer.
+    /// The node will not answer.
     Silent,
 }
 
@@ -482,7 +482,7 @@ impl TailRecovery {
         self.give_up_on_tail(why, now_ms);
     }
 
-    /// Something is missing that exists elsewhere.
+    /// Decides what to do about records that exist elsewhere and cannot be fetched.
     fn give_up_on_tail(&mut self, why: String, now_ms: u64) {
         let waits = self.starter.elected.is_some() && now_ms.saturating_sub(self.began_ms) <= HAND_OVER_PATIENCE_MS;
         self.step = if self.is_forced() {

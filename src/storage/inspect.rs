@@ -78,7 +78,7 @@ pub struct SnapshotContents {
     pub window: (usize, usize),
 }
 
-/// Looks into one file.
+/// Inspects one file.
 ///
 /// # Errors
 /// The system's error if the file cannot be opened or read. Damage is part of the report and no error.

@@ -96,7 +96,7 @@ pub struct RepairPlan {
     store: Store,
 }
 
-/// Looks for what a repair would do; `None` if recovery accepts the files as they are.
+/// Plans a repair; `None` if recovery accepts the files as they are.
 ///
 /// # Errors
 /// [`RepairError`], when nothing can be repaired.
@@ -380,7 +380,7 @@ fn sized(disk: &dyn Disk, aside: MovedParts) -> Result<Vec<MovedPart>, RepairErr
 }
 
 impl RepairPlan {
-    /// Does it; gives the position that the database stands at. It can be planned and done again if it fails.
+    /// Carries the repair out and returns the state of the database. If that fails, it can be planned and tried again.
     ///
     /// # Errors
     /// The system's error if a file cannot be copied, moved or written, or [`RepairError::Recovery`] if the result is

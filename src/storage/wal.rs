@@ -78,7 +78,7 @@ pub struct SyncJob {
 }
 
 impl SyncJob {
-    /// Does it. May take as long as the disk takes.
+    /// Syncs the files and the directory. Takes as long as the disk takes.
     ///
     /// # Errors
     /// The system's error if a file or the directory cannot be synced; the log is poisoned then.

@@ -113,13 +113,13 @@ impl DedupEntry {
 /// The window's answer about a keyed write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RepeatCheck {
-    /// It has not counted yet.
+    /// The write has not counted yet.
     New,
-    /// It has counted: answer as then.
+    /// The write has counted before: it is answered as then.
     Repeat(DedupEntry),
-    /// Its name has counted with another body.
+    /// The key, or the number in the stream, has counted with another body.
     Reused,
-    /// Its stream goes on with another number.
+    /// The stream continues with another number.
     Gap {
         /// The next number.
         expected: u64,

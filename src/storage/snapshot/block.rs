@@ -47,9 +47,9 @@ impl BlockKind {
 /// The end of a snapshot: what it is a state at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SnapshotTrailer {
-    /// The mark at which the walk began.
+    /// The state at which the walk began.
     pub start: StateId,
-    /// The mark that the snapshot is a state at.
+    /// The state that the snapshot leads to.
     pub end: StateId,
     /// The time of the last record.
     pub time_ms: LoggedTime,

@@ -158,7 +158,7 @@ impl SnapshotJob {
         Ok(JobStep::More)
     }
 
-    /// Does all that is left to do.
+    /// Runs all steps that are left.
     ///
     /// # Errors
     /// As [`SnapshotJob::step`]. What was written so far is taken away then: on a full disk the log needs the room.

@@ -26,7 +26,7 @@ pub struct FileCheck {
 pub type FileCheckResult = io::Result<Vec<String>>;
 
 impl FileCheck {
-    /// Looks. Takes some calls of the system, and none that writes.
+    /// Checks the files. It takes some system calls, none of which writes.
     ///
     /// # Errors
     /// `NotFound`, with what is gone; else as the system says.
@@ -125,7 +125,7 @@ impl CheckSchedule {
         self.running = false;
     }
 
-    /// Something was not found: the next check is due at once.
+    /// Makes the next check due at once, because something was not found.
     pub fn hurry(&mut self) {
         self.next = Monotonic::default();
     }

@@ -1,4 +1,4 @@
-//! Reading the log back: every whole record behind a mark, and what to do about the first that is not.
+//! Reading the log back: every whole record behind a position, and what to do about the first that is not.
 //!
 //! After a power loss, bytes that were never synced may be missing, torn or out of order, a hole with whole records
 //! behind it included. So the first bad record B is **cut** off with all that follows, unless a later whole record
@@ -66,7 +66,7 @@ enum ScanPolicy {
 pub struct ScanResult {
     /// The position, digest and chain at which the log ends.
     pub mark: StateId,
-    /// The time of its last record behind the starting mark.
+    /// The time of its last record behind the position that the scan began at.
     pub time_ms: LoggedTime,
     /// Damage that costs nothing: the records around it prove that none is missing.
     pub harmless: Vec<FileDamage>,
