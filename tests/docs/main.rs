@@ -1,5 +1,4 @@
-//! The documents and the source tree: commands run, tests named are there, bounds are the code's, modules keep their
-//! order.
+//! The documents: their commands work, the tests they name are there, the bounds they tell are the code's.
 
 mod commands;
 mod guarantees;
