@@ -1,4 +1,4 @@
-//! What is stored: the records that change the database, the store that applies them, and a folder for each kind of
+//! The stored data: the records that change the database, the store that applies them, and a folder for each kind of
 //! data.
 
 pub mod counts;

@@ -95,7 +95,7 @@ pub enum NodeError {
     NoRoom {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: RecoveryError,
     },
     /// Records that it would lead without may be elsewhere.

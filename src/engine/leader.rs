@@ -240,7 +240,7 @@ struct LeaderChannel {
     poisoned: AtomicBool,
     /// Writes are refused for want of room on the disk.
     disk_full: AtomicBool,
-    /// Why there is no Writer yet: the begin of its epoch found no room on the disk.
+    /// The reason why there is no Writer yet: the start of its epoch found no room on the disk.
     no_room: ArcSwapOption<String>,
     /// True if a write waits for a replica's sync.
     wants_durable: AtomicBool,
@@ -353,7 +353,7 @@ impl Leader {
         self.shared.no_room.store(why.map(Arc::new));
     }
 
-    /// Why there is no Writer yet, if it waits for room on the disk.
+    /// Gives the reason why there is no Writer yet, if it waits for room on the disk.
     pub fn no_room(&self) -> Option<String> {
         self.shared.no_room.load().as_deref().cloned()
     }

@@ -204,7 +204,7 @@ impl<T> Replica<T> {
         replica
     }
 
-    /// What the MANIFEST tells of the leader and the cluster.
+    /// Takes over what the MANIFEST says of the leader and the cluster.
     fn knows(&mut self, manifest: &Manifest, actions: &mut Vec<ReplicaAction<T>>) {
         let state = &manifest.state;
         (self.epoch, self.told) = (state.epoch, state.epochs.clone());

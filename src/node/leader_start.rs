@@ -89,7 +89,7 @@ impl LeaderFiles {
         Ok(recovered)
     }
 
-    /// What a replica has that is to lead.
+    /// Reads the files of a replica that is to lead.
     fn read_followed(&self) -> Result<RecoveredDatabase, NodeError> {
         let recovered = recovery::look_follower(&*self.disk, window(&self.settings));
         let recovered = recovered.map_err(|error| self.unusable(error))?;
@@ -99,7 +99,7 @@ impl LeaderFiles {
     /// Takes back what is missing.
     ///
     /// # Errors
-    /// Why it must not lead.
+    /// [`NodeError::NotLeader`], [`NodeError::Diverged`] or [`NodeError::Succeeded`] if it must not lead.
     pub(super) fn recover_tail(&self, recovered: &mut RecoveredDatabase) -> Result<(), NodeError> {
         let secret = self.settings.cluster_secret.as_ref();
         recover_tail(recovered, self.starter.clone(), secret, || self.read_followed())
@@ -119,13 +119,13 @@ pub(super) struct LeaderStart {
     pub(super) files: LeaderFiles,
     pub(super) node: NodeId,
     pub(super) clock: Arc<dyn Clock>,
-    /// What the process has counted of logged time in an earlier role.
+    /// The process's count of logged time in an earlier role.
     pub(super) before: Option<LoggedClock>,
     pub(super) leader: Leader,
     pub(super) metrics: Arc<NodeMetrics>,
     pub(super) registry: PeerRegistry,
     pub(super) announced: mpsc::Receiver<NodeState>,
-    /// What is counted of logged time behind the record of this time.
+    /// The count of logged time behind the record of this time.
     pub(super) counted: Option<(LoggedTime, LoggedClock)>,
 }
 
@@ -227,14 +227,14 @@ pub(super) struct LeaderParts {
     manifest: Arc<Mutex<Manifest>>,
 }
 
-/// What is left of a leader that has led.
+/// The parts of a leader that has led, for its end.
 pub(super) struct LeaderEnd {
     pub(super) writer: Writer<WriteReply>,
     pub(super) replicating: ReplicationThread,
     pub(super) manifest: Arc<Mutex<Manifest>>,
 }
 
-/// What a leader's thread begins with.
+/// The state in which a leader's thread starts.
 pub(super) enum StartState {
     /// Its epoch has begun.
     Leads(Box<LeaderParts>),
@@ -272,7 +272,7 @@ impl StartState {
     }
 }
 
-/// Why an attempt has come to nothing.
+/// The reason why an attempt has failed.
 enum Attempt {
     /// There is no room at all.
     NoRoom(String),
@@ -290,12 +290,12 @@ pub(super) struct RoomWait {
     /// The files there are. One that is gone later was taken away.
     names: Vec<String>,
     pause_ms: u64,
-    /// Whether another leads, or what there was is gone: nothing is tried any more.
+    /// True if another leads, or the files are gone: nothing is tried any more.
     is_over: bool,
-    /// Whether a promise could not be noted: from then on other nodes hear as much of this one as if it did not run, so
+    /// True if a promise could not be noted: from then on other nodes hear as much of this one as if it did not run, so
     /// that they lead without it, in an epoch that it would not take.
     is_silent: bool,
-    /// Whether the files have to be read again before the next attempt.
+    /// True if the files have to be read again before the next attempt.
     reads_again: bool,
     events: VecDeque<LeaderEvent>,
 }
@@ -463,7 +463,7 @@ fn note(disk: &dyn Disk, epoch: Epoch) -> bool {
     noted.inspect_err(|error| tracing::error!(error, "that {epoch} is the epoch now cannot be noted")).is_ok()
 }
 
-/// What the workers have done goes to the Writer.
+/// Gives the callback by which workers report to the Writer.
 fn tell(leader: &Leader) -> WorkListener {
     let leader = leader.clone();
     Arc::new(move |done| {

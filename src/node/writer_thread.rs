@@ -27,7 +27,7 @@ pub(super) struct PromiseStore {
     pub(super) manifest: Arc<Mutex<Manifest>>,
 }
 
-/// What the thread works with.
+/// The resources that the thread works with.
 pub(super) struct Hands {
     pub(super) writer: Writer<WriteReply>,
     pub(super) incumbent: StepDownGate,

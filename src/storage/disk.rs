@@ -145,8 +145,8 @@ pub fn temporary_name(name: &str) -> String {
     format!("{name}{TEMPORARY}")
 }
 
-/// Whether a write has failed for want of room, or because the file system can only be read: it may succeed later, and
-/// what is there can be read meanwhile.
+/// Returns whether a write has failed for want of room, or because the file system can only be read: it may succeed
+/// later, and what is there can be read meanwhile.
 pub fn is_no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)

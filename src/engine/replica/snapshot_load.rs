@@ -1,4 +1,4 @@
-//! What a replica does with a snapshot of its leader: it takes it over, in memory and in its files, or gives it up.
+//! The end of a full sync: a replica takes the snapshot over, in memory and in its files, or gives it up.
 
 use super::{
     LoadedDatabase, Replica, ReplicaAction,
