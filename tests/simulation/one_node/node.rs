@@ -141,7 +141,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Begins the epoch. Where there is no room, what was read stays good, and it is tried again; in the end it is given up.
+    /// Begins the epoch. Where there is no room, what was read stays good, and it is tried again; in the end it is
+    /// given up.
     fn settle(
         &mut self,
         recovered: RecoveredDatabase,
