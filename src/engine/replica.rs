@@ -112,7 +112,7 @@ pub struct Replica<T> {
     held: Option<LoadedDatabase>,
     /// The highest epoch seen.
     epoch: Epoch,
-    /// Past epochs, as the leader last told them.
+    /// Past epochs, as the leader last sent them.
     told: EpochTable,
     /// A later epoch, promised to somebody who is about to lead in it; 0: none.
     promised: Epoch,
@@ -226,7 +226,7 @@ impl<T> Replica<T> {
         self.hold(held, actions);
     }
 
-    /// An offer has come from the leader, as bytes.
+    /// An append request has come from the leader, as bytes.
     pub fn on_append_request(&mut self, bytes: &[u8], reply: T, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
         match AppendRequest::decode(bytes) {
             // Who leads another database is not the leader that this replica waits for.
@@ -252,6 +252,7 @@ impl<T> Replica<T> {
         }
         let sequence = self.state_id().position.sequence;
         let wants_sync = offer.durable && outcome == AppendOutcome::Applied && self.synced_sequence().is_some();
+        // Only the answer waits for the disk: probes, promises and the end of the sync itself are handled meanwhile.
         if wants_sync && self.synced_sequence() < Some(sequence) {
             self.waiting.push_back((sequence, reply));
             self.start_sync(actions);
@@ -273,18 +274,26 @@ impl<T> Replica<T> {
         now: Monotonic,
         actions: &mut Vec<ReplicaAction<T>>,
     ) -> AppendOutcome {
+        // The epoch comes first, whatever is asked: who has seen or promised a later one must not acknowledge anything
+        // for a leader that is being replaced.
         if offer.epoch < self.highest() && !planted(Defect::AcceptsALowerEpoch) {
             return AppendOutcome::OldEpoch;
         }
+        // Before the question who leads: a candidate leads nobody yet.
         if offer.command == AppendCommand::Promise {
             return self.promise(offer, actions);
         }
+        // Two copies of one directory lead in one epoch. Whoever came first stays, since their records differ under the
+        // same positions.
         if self.led_by.is_some_and(|led| led.0 == offer.epoch && led != (offer.epoch, offer.leader)) {
             return AppendOutcome::OtherLeader;
         }
+        // What is held is about to be replaced: records that were applied now would go with it, and yet count as
+        // acknowledged.
         if self.loading {
             return AppendOutcome::Syncing;
         }
+        // Anybody may probe. That binds to nobody.
         if offer.command != AppendCommand::Probe {
             self.led_by = Some((offer.epoch, offer.leader));
         }
@@ -296,8 +305,8 @@ impl<T> Replica<T> {
                 let is_newer = self.epoch < offer.epoch;
                 (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
                 if is_newer && self.is_elsewhere() {
-                    // The table is that of what will be loaded: with what is held it would be a lie, also after a
-                    // restart.
+                    // The table is that of what will be loaded. Noted beside what is held, it would call positions
+                    // reached or lost that are not, also after a restart.
                     self.promised = offer.epoch;
                     self.keep(|files, promised| files.promise(promised), "an epoch cannot be noted", actions);
                 } else if is_newer {
@@ -321,7 +330,7 @@ impl<T> Replica<T> {
     ) -> AppendOutcome {
         let here = self.state_id().position;
         if here.epoch != offer.epoch && here != offer.after {
-            return AppendOutcome::Gap; // the leader has judged another position than this one
+            return AppendOutcome::Gap; // the leader has classified another position than this one
         }
         if here.epoch != offer.epoch {
             (self.epoch, self.told) = (offer.epoch, offer.epochs.clone());
@@ -339,6 +348,7 @@ impl<T> Replica<T> {
         self.publish_position(actions);
         let mark = self.state_id();
         let last = &offer.last;
+        // Also without a record in the request: a heartbeat shows a difference as soon as both stand at one position.
         if mark.position.sequence == last.position.sequence && (mark.chain, mark.digest) != (last.chain, last.digest) {
             return self.diverge(&format!("at {} it is not what the leader is there", mark.position), actions);
         }
@@ -371,12 +381,14 @@ impl<T> Replica<T> {
             }
             let held = self.held.as_ref().expect("begun before records are applied");
             let next = held.store.mark().position.sequence + 1;
+            // A request may come twice, if its first answer was lost or late.
             if raw.header.position.sequence < next {
                 continue; // it has this one
             }
             if raw.header.position.sequence > next {
                 return AppendOutcome::Gap;
             }
+            // Before the log is touched: its bytes must never be those of two histories.
             if !raw.follows(held.store.mark().chain) {
                 return self.diverge(&format!("record {} does not follow its own", raw.header.position), actions);
             }
@@ -399,10 +411,13 @@ impl<T> Replica<T> {
         if let Some(files) = self.held.as_mut().and_then(|held| held.files.as_mut())
             && let Err(AppendError::Undone(error) | AppendError::Poisoned(error)) = files.append(bytes)
         {
+            // It goes on in memory: it can still serve reads and acknowledge at level `replica`, and the records are in
+            // the leader's log.
             self.give_up_files("its log cannot be written", &FileError::io("the log")(error), actions);
         }
         failpoint::pass("follow.appended");
         let held = self.held.as_mut().expect("begun before records are applied");
+        // The digest is compared at every record, so a difference is found where it begins and no reader sees it.
         held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
         failpoint::pass("follow.applied");
         self.clock = Some(LoggedClock::reading(record.time_ms, now));
@@ -433,6 +448,7 @@ impl<T> Replica<T> {
         NodeState {
             node: self.settings.node,
             url: self.settings.url.clone(),
+            // Files that cannot be used count as held: another database must not replace them.
             database: self.held.as_ref().map(|held| held.identity.database_id).or(self.bound_to),
             epoch: self.highest(),
             position: mark.position,

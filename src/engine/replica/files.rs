@@ -120,6 +120,7 @@ impl ReplicaFiles {
         if !self.log.owns(sync) {
             return Ok(()); // of the files that were there before these
         }
+        // Also after a failure, which gives the files up: nothing is synced of them any more.
         (self.syncing, self.unproven) = (false, None);
         result?;
         self.log.synced(sync);
@@ -139,7 +140,7 @@ impl ReplicaFiles {
         self.checks.due(now).then(|| self.log.check())
     }
 
-    /// That look has ended: tells what is gone.
+    /// Takes the result of that look; returns what is gone.
     pub(super) fn checked(&mut self, check: &FileCheck, found: &FileCheckResult) -> Option<String> {
         self.checks.ended();
         self.log.checked(check, found)
@@ -163,6 +164,7 @@ impl ReplicaFiles {
 
     /// Notes a newer epoch, durably.
     pub(super) fn start_epoch(&mut self, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
+        // Noted already, also by an earlier run: the log has a segment of it.
         if epoch <= self.manifest.state.epoch {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 /// An input of the replica's thread.
 pub enum ReplicaEvent {
-    /// An offer of the leader, as bytes.
+    /// An append request of the leader, as bytes.
     Offer(Bytes, oneshot::Sender<AppendAnswer>),
     /// A sync has ended.
     Synced(SyncJob, io::Result<()>),
@@ -34,16 +34,16 @@ pub enum ReplicaEvent {
     SnapshotEnded(Result<PublishedSnapshot, FileError>, u64),
     /// The leader's snapshot was loaded, or not.
     Loaded(Result<LoadedSnapshot, String>),
-    /// No more offers come: sync, and end.
+    /// No more requests come: sync, and end.
     Stop,
 }
 
-/// Takes offers on the threads they come in on, in the place of the replica's own.
+/// Handles append requests on the threads that receive them, in the place of the replica's own.
 pub trait InlineApply: Send + Sync {
-    /// Takes an offer, if nothing is in its way and it is quickly done.
+    /// Handles an append request, if it has to wait for nothing and is quickly done.
     ///
     /// # Errors
-    /// Where to answer, given back: the offer is for the replica's thread.
+    /// Where to answer, given back: the request is for the replica's thread.
     fn try_apply(
         &self,
         bytes: &Bytes,
@@ -76,7 +76,7 @@ pub struct PromotionRequest {
     pub reply: oneshot::Sender<Result<Epoch, String>>,
 }
 
-/// Offers that may wait. A leader has one under way; after a time-out there may be another.
+/// Requests that may wait. A leader has one under way; after a time-out there may be another.
 const OFFERS: usize = 16;
 
 impl ReplicaHandle {
@@ -100,13 +100,13 @@ impl ReplicaHandle {
         &self.shared.feed
     }
 
-    /// From now on offers that can be are taken at once, by `taker`, as long as that lives.
+    /// From now on requests that only append and apply records are handled inline, by `taker`, as long as it lives.
     pub fn set_inline_apply(&self, taker: Weak<dyn InlineApply>) {
-        // A replica has one taker; a second would be ignored.
+        // A replica has one; a second would be ignored.
         let _ = self.shared.at_once.set(taker);
     }
 
-    /// Hands an offer over; `None` if the replica is stopping, or has more to do than it can.
+    /// Hands an append request over; `None` if the replica is stopping, or has more to do than it can.
     pub async fn append(&self, bytes: Bytes) -> Option<AppendAnswer> {
         let (reply, answer) = oneshot::channel();
         let taker = self.shared.at_once.get().and_then(Weak::upgrade);
@@ -116,6 +116,8 @@ impl ReplicaHandle {
         };
         if let Err(reply) = taken {
             let size = bytes.len();
+            // Refused and not waited for: the leader asks again, and would only find an older request in front of its
+            // next one.
             self.shared.queue.try_push(ReplicaEvent::Offer(bytes, reply), size).ok()?;
         }
         answer.await.ok()
@@ -148,7 +150,7 @@ impl ReplicaHandle {
         }
     }
 
-    /// The nodes of the cluster, as far as the leader has told.
+    /// The nodes of the cluster, as far as the leader has listed them.
     pub fn members(&self) -> ClusterMembers {
         self.shared.members.lock().clone()
     }
@@ -158,7 +160,7 @@ impl ReplicaHandle {
         *self.shared.members.lock() = members;
     }
 
-    /// Tells the replica's thread something.
+    /// Hands an event to the replica's thread.
     pub fn send(&self, event: ReplicaEvent) {
         self.shared.queue.push(event);
     }

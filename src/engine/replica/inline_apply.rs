@@ -1,4 +1,5 @@
-//! Offers that go on with what a replica has, as nearly all do: they may be taken where no time is for more.
+//! Requests that only append and apply records, as nearly all do, can be handled inline: on the HTTP thread that has
+//! received them (decision 13).
 
 use super::{Replica, ReplicaAction};
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
 };
 
 impl<T> Replica<T> {
-    /// As [`Replica::offered`], if that takes no longer than it takes to append and apply the records of the offer;
+    /// As [`Replica::on_append_request`], if that takes no longer than to append and apply the records of the request;
     /// else nothing has happened, and `reply` is given back.
     ///
     /// # Errors
@@ -29,9 +30,9 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Returns whether an offer continues the epoch in which this replica stands, and asks for nothing to be noted in
-    /// the MANIFEST, loaded or begun; and whether the disk, if there is one, is not busy with a request of this
-    /// replica.
+    /// Returns whether a request continues the epoch in which this replica stands, and asks for nothing to be noted in
+    /// the MANIFEST, loaded or started; and whether the disk, if there is one, is not busy with a sync or a snapshot of
+    /// this replica.
     fn is_no_more_than_records(&self, offer: &AppendRequest<'_>) -> bool {
         let Some(held) = &self.held else { return false };
         offer.command == AppendCommand::Append

@@ -19,9 +19,9 @@ impl<T> Replica<T> {
     pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
         let by = (offer.epoch, offer.leader);
         if self.held.is_none() {
-            // There is nothing to note it in, so it does not count; remembered for good, it would keep this replica
-            // from whoever leads in the end. Only what is being loaded must not be gone on with for the leader that is
-            // replaced.
+            // A node that holds nothing has no files to note it in, so the promise would not survive a restart and must
+            // not be counted. Remembering it would only reject the eventual leader. A load that is under way is
+            // different: it must not be continued for the leader that is being replaced.
             if self.loading {
                 (self.promised, self.promised_to) = (offer.epoch, Some(by));
             }
@@ -32,7 +32,9 @@ impl<T> Replica<T> {
         }
         // It may come to nothing, and another lead in that epoch: whoever leads is followed.
         (self.promised, self.promised_to) = (offer.epoch, Some(by));
+        // The leader that it has followed may go on elsewhere without it, so what it shows may be old from now on.
         actions.push(ReplicaAction::Unready);
+        // Noted durably before the answer: the candidate counts on it, also after a restart of this node.
         if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
             AppendOutcome::Applied
         } else {
@@ -67,7 +69,7 @@ impl<T> Replica<T> {
     }
 }
 
-/// The nodes of the cluster, as the MANIFEST of the node at `own` tells of them. It may have led itself.
+/// The nodes of the cluster, as the MANIFEST of the node at `own` lists them. It may have led itself.
 pub(super) fn members_of(state: &ManifestState, own: &str) -> ClusterMembers {
     let leader = state.leader_url.clone().filter(|url| url != own);
     ClusterMembers { leader: leader.unwrap_or_default(), replicas: state.replicas.clone() }

@@ -24,11 +24,14 @@ impl<T> Replica<T> {
 
     /// Answers those whose records are synced, or are in no file any more.
     fn release(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
+        // Without files nothing can be waited for. The answer says that it keeps none, so it counts for no level that
+        // needs a disk.
         let synced = self.synced_sequence().unwrap_or(u64::MAX);
         while self.waiting.front().is_some_and(|(sequence, _)| *sequence <= synced) {
             let (_, reply) = self.waiting.pop_front().expect("it was looked at");
             self.answer(reply, AppendOutcome::Applied, actions);
         }
+        // Those came while the sync that has just ended was under way, which covers what was appended before it.
         if !self.waiting.is_empty() {
             self.start_sync(actions);
         }
@@ -57,6 +60,7 @@ impl<T> Replica<T> {
             && let Some(files) = &mut held.files
             && let Some(gone) = files.checked(check, found)
         {
+            // The directory too: whoever took the files away may want the place, so a full sync must not fill it again.
             (held.files, self.directory) = (None, None);
             actions.push(ReplicaAction::FilesLost(gone));
             self.release(actions);
