@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once every
-    /// record up to the image's end is applied, so the digest is checked there ([`Store::state_id`]) and not here.
+    /// record up to the image's end is applied, so the digest is checked there ([`Store::digest`]) and not here.
     pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
         let mark = StateId { position: record.position, digest: record.digest_after, chain };
         // Nothing is compared, so nothing can differ.

@@ -4,7 +4,7 @@
 //! (S, E] copied from the log, then a trailer: it is a state only at E. `docs/snapshot-format.md` owns the layout.
 //!
 //! - [`SnapshotJob`] writes, verifies and publishes one, step by step;
-//! - [`reader()`] reads one into a store, [`SnapshotLoader`] from bytes as they come;
+//! - [`load`] reads one into a store, [`SnapshotLoader`] from bytes as they come;
 //! - [`SnapshotSchedule`] says when the next is due.
 
 mod block;

@@ -1,11 +1,11 @@
 //! The words and counts of one namespace: the hot structure.
 //!
-//! One Writer sets counts through a [`IndexWriter`]; any number of readers look through [`CountIndex`], without a lock,
+//! One Writer sets counts through an `IndexWriter`; any number of readers look through `CountIndex`, without a lock,
 //! under a guard of the store that fixes the side they read (`data/store/left_right.rs`). The words lie in 256 segments
 //! chosen by the top byte of their hash, so that growing one index stops nothing else.
 //!
-//! A record is applied in two passes: [`IndexWriter::set`] for each word on the side that nobody reads, then, once
-//! the store has moved every reader to that side, [`IndexWriter::reconcile`] for all of them.
+//! A record is applied in two passes: `IndexWriter::set` for each word on the side that nobody reads, then, once
+//! the store has moved every reader to that side, `IndexWriter::reconcile` for all of them.
 
 mod arena;
 mod bulk_load;
