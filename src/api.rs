@@ -2,4 +2,6 @@
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 
+pub mod error;
 pub mod http;
+pub mod service;

@@ -28,7 +28,7 @@ pub use restore::{RestoreReport, restore};
 pub use role_switch::SwitchingNode;
 
 use crate::{
-    api::http::{BrowserPolicy, HttpSettings, NodeAccess},
+    api::http::{BrowserPolicy, HttpSettings, NodeAccess, ROUTE_LABELS},
     base::clock::{Clock, SharedLoggedClock},
     base::failpoint,
     base::limits,
@@ -334,7 +334,7 @@ fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits {
 
 /// The numbers of a node that begins this role.
 fn metrics(settings: &NodeSettings, role: NodeRole) -> Arc<NodeMetrics> {
-    Arc::new(NodeMetrics::new(role, node_limits(settings, role)))
+    Arc::new(NodeMetrics::new(role, node_limits(settings, role), ROUTE_LABELS))
 }
 
 fn http_settings(settings: &NodeSettings) -> HttpSettings {

@@ -9,6 +9,7 @@
 mod requests;
 mod scrape;
 
+pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 
 use prometheus::{
@@ -23,144 +24,6 @@ const SECONDS: [f64; 24] = [
     0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0, 300.0,
 ];
-
-/// The routes requests are counted under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteLabel {
-    /// `/post`
-    Post,
-    /// `/update`
-    Update,
-    /// `/bulk`
-    Bulk,
-    /// `/wordcount`
-    Wordcount,
-    /// `/sync`
-    Sync,
-    /// `/top`
-    Top,
-    /// `/ns/{name}`
-    Namespace,
-    /// `/health`, `/health/live`, `/health/ready`
-    Health,
-    /// `/metrics` and `/status`
-    Operations,
-    /// Every other path, and requests no route saw.
-    Other,
-}
-
-impl RouteLabel {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [RouteLabel; 10] = [
-        RouteLabel::Post,
-        RouteLabel::Update,
-        RouteLabel::Bulk,
-        RouteLabel::Wordcount,
-        RouteLabel::Sync,
-        RouteLabel::Top,
-        RouteLabel::Namespace,
-        RouteLabel::Health,
-        RouteLabel::Operations,
-        RouteLabel::Other,
-    ];
-
-    /// The label's text.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RouteLabel::Post => "post",
-            RouteLabel::Update => "update",
-            RouteLabel::Bulk => "bulk",
-            RouteLabel::Wordcount => "wordcount",
-            RouteLabel::Sync => "sync",
-            RouteLabel::Top => "top",
-            RouteLabel::Namespace => "ns",
-            RouteLabel::Health => "health",
-            RouteLabel::Operations => "operations",
-            RouteLabel::Other => "other",
-        }
-    }
-}
-
-/// The reason why a write was refused, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalLabel {
-    /// The write queue was full.
-    Queue,
-    /// The window of keys or streams was full.
-    Window,
-    /// A key came again with another body.
-    KeyReused,
-    /// A post of a stream came before its turn.
-    StreamGap,
-    /// A count would have overflowed.
-    Overflow,
-    /// One namespace too many.
-    Namespaces,
-    /// The memory budget is used up.
-    Memory,
-    /// The disk is full.
-    Disk,
-    /// The log failed earlier.
-    Poisoned,
-    /// The node is stopping.
-    Stopping,
-    /// It is not known whether it counts.
-    OutcomeUnknown,
-    /// It counts, and no replica acknowledged it in time.
-    NotReplicated,
-    /// No replica can do what its level asks.
-    NoReplica,
-    /// Another leader has taken over.
-    SteppedDown,
-    /// A follower could not pass it on.
-    LeaderAway,
-    /// The leader leads another database than the follower that the write came to.
-    OtherDatabase,
-}
-
-impl RefusalLabel {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [RefusalLabel; 16] = [
-        RefusalLabel::Queue,
-        RefusalLabel::Window,
-        RefusalLabel::KeyReused,
-        RefusalLabel::StreamGap,
-        RefusalLabel::Overflow,
-        RefusalLabel::Namespaces,
-        RefusalLabel::Memory,
-        RefusalLabel::Disk,
-        RefusalLabel::Poisoned,
-        RefusalLabel::Stopping,
-        RefusalLabel::OutcomeUnknown,
-        RefusalLabel::NotReplicated,
-        RefusalLabel::NoReplica,
-        RefusalLabel::SteppedDown,
-        RefusalLabel::LeaderAway,
-        RefusalLabel::OtherDatabase,
-    ];
-
-    /// The label's text.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RefusalLabel::Queue => "queue-full",
-            RefusalLabel::Window => "window-full",
-            RefusalLabel::KeyReused => "key-reused",
-            RefusalLabel::StreamGap => "stream-gap",
-            RefusalLabel::Overflow => "overflow",
-            RefusalLabel::Namespaces => "too-many-namespaces",
-            RefusalLabel::Memory => "memory-full",
-            RefusalLabel::Disk => "disk-full",
-            RefusalLabel::Poisoned => "poisoned",
-            RefusalLabel::Stopping => "stopping",
-            RefusalLabel::OutcomeUnknown => "outcome-unknown",
-            RefusalLabel::NotReplicated => "not-replicated",
-            RefusalLabel::NoReplica => "no-replica",
-            RefusalLabel::SteppedDown => "stepped-down",
-            RefusalLabel::LeaderAway => "leader-away",
-            RefusalLabel::OtherDatabase => "other-database",
-        }
-    }
-}
 
 /// The methods that request times are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,11 +224,12 @@ impl MetricRegistrar {
 }
 
 impl NodeMetrics {
-    /// A fresh set of numbers of a node in this role, all zero.
-    pub fn new(role: NodeRole, limits: NodeLimits) -> Self {
+    /// A fresh set of numbers of a node in this role, all zero. Requests are counted by `routes`, of which there are at
+    /// most [`MAX_ROUTES`].
+    pub fn new(role: NodeRole, limits: NodeLimits, routes: &'static [&'static str]) -> Self {
         let of = MetricRegistrar { registry: Registry::new(), role };
         of.constants(limits);
-        let requests = RequestMetrics::default();
+        let requests = RequestMetrics::new(routes);
         of.registry.register(Box::new(requests.clone())).expect(WELL_FORMED);
         let refused = Opts::new("memdb_refused_total", "Writes refused, by reason.");
         Self {
@@ -433,16 +297,17 @@ impl NodeMetrics {
         }
     }
 
-    /// Counts so many answered requests, each of which took so long from its head to its answer's head.
+    /// Counts so many answered requests, each of which took so long from its head to its answer's head. `route` is the
+    /// number of its label among those given to [`NodeMetrics::new`].
     #[inline]
-    pub fn answered(&self, route: RouteLabel, method: MethodLabel, status: u16, requests: u64, each: Duration) {
+    pub fn answered(&self, route: usize, method: MethodLabel, status: u16, requests: u64, each: Duration) {
         let class = usize::from(status / 100).clamp(2, CLASSES.len() + 1) - 2;
         self.requests.add(route, method, class, requests, each);
     }
 
-    /// Counts one refused write. A reason has a series once it has been given.
-    pub fn refused(&self, reason: RefusalLabel) {
-        self.refused.with_label_values(&[reason.name()]).inc();
+    /// Counts one refused write. A reason, one of a bounded set, has a series once it has been given.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.with_label_values(&[reason]).inc();
     }
 
     /// All numbers in Prometheus' text form.
@@ -462,15 +327,20 @@ impl NodeMetrics {
 mod tests {
     use super::*;
 
+    const ROUTES: &[&str] = &["post", "wordcount", "top"];
+    const POST: usize = 0;
+    const WORDCOUNT: usize = 1;
+    const TOP: usize = 2;
+
     fn leader() -> NodeMetrics {
-        NodeMetrics::new(NodeRole::Leader, NodeLimits { queue: Some(4_096), ..NodeLimits::default() })
+        NodeMetrics::new(NodeRole::Leader, NodeLimits { queue: Some(4_096), ..NodeLimits::default() }, ROUTES)
     }
 
     #[test]
     fn two_nodes_in_one_process_keep_their_numbers_apart() {
         let (one, other) = (leader(), leader());
-        one.answered(RouteLabel::Post, MethodLabel::Post, 202, 1, Duration::ZERO);
-        one.refused(RefusalLabel::Queue);
+        one.answered(POST, MethodLabel::Post, 202, 1, Duration::ZERO);
+        one.refused("queue-full");
         assert!(one.render().contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 1"));
         assert!(one.render().contains("memdb_refused_total{reason=\"queue-full\"} 1"));
         assert!(!other.render().contains("memdb_refused_total"));
@@ -479,9 +349,9 @@ mod tests {
     #[test]
     fn times_are_sorted_into_buckets_by_route_and_method() {
         let metrics = leader();
-        metrics.answered(RouteLabel::Post, MethodLabel::Post, 202, 3, Duration::from_micros(200));
-        metrics.answered(RouteLabel::Post, MethodLabel::Post, 202, 1, Duration::from_secs(301));
-        metrics.answered(RouteLabel::Wordcount, MethodLabel::Get, 200, 5, Duration::from_micros(7));
+        metrics.answered(POST, MethodLabel::Post, 202, 3, Duration::from_micros(200));
+        metrics.answered(POST, MethodLabel::Post, 202, 1, Duration::from_secs(301));
+        metrics.answered(WORDCOUNT, MethodLabel::Get, 200, 5, Duration::from_micros(7));
         let text = metrics.render();
         for (labels, le, within) in [
             ("method=\"POST\",route=\"post\"", "0.0001", 0),
@@ -502,7 +372,7 @@ mod tests {
     #[test]
     fn a_role_has_only_the_series_that_it_can_move() {
         let leader = leader().render();
-        let local = NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default()).render();
+        let local = NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTES).render();
         for name in ["memdb_batches_total", "memdb_queue_depth", "memdb_queue_limit", "memdb_syncs_total"] {
             assert!(leader.contains(&format!("\n{name} ")), "no {name} in {leader}");
             assert!(!local.contains(name), "{name} in {local}");
@@ -516,12 +386,10 @@ mod tests {
 
     #[test]
     fn labels_lie_at_their_numbers() {
-        assert!(RouteLabel::ALL.iter().enumerate().all(|(at, route)| *route as usize == at));
         assert!(MethodLabel::ALL.iter().enumerate().all(|(at, method)| *method as usize == at));
-        assert!(RefusalLabel::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
         let metrics = leader();
         // Out of range is clamped, never a panic.
-        metrics.answered(RouteLabel::Other, MethodLabel::Other, 0, 1, Duration::ZERO);
-        metrics.answered(RouteLabel::Other, MethodLabel::Other, 999, 1, Duration::ZERO);
+        metrics.answered(TOP, MethodLabel::Other, 0, 1, Duration::ZERO);
+        metrics.answered(TOP, MethodLabel::Other, 999, 1, Duration::ZERO);
     }
 }

@@ -311,6 +311,7 @@ mod tests {
             metrics: Arc::new(NodeMetrics::new(
                 crate::base::metrics::NodeRole::MemoryReplica,
                 crate::base::metrics::NodeLimits::default(),
+                &[],
             )),
             orders,
             forward: WriteForwarder::new(None, || Ok(1)).expect("a client"),

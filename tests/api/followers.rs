@@ -2,7 +2,7 @@
 
 use crate::node::{self, Node, PATIENCE};
 use memdb::{
-    api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ServingRole},
+    api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
     client::WriteForwarder,
@@ -365,7 +365,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         role: ServingRole::LocalReplica { notice: Arc::clone(&notice), forward },
         nodes: NodeAccess::Anyone,
         browsers: Arc::default(),
-        metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default())),
+        metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
         about: Arc::new(about),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

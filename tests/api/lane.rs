@@ -5,7 +5,7 @@ use crate::{
     node::{Node, PATIENCE, settings},
 };
 use memdb::{
-    api::http::{ApiContext, HttpServer, HttpSettings},
+    api::http::{ApiContext, HttpServer, HttpSettings, ROUTE_LABELS},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
 };
 use proptest::prelude::*;
@@ -20,8 +20,10 @@ use testkit::wire::Wire;
 /// A second server over the same counts, without the lane.
 fn beside(node: &Node) -> HttpServer {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let api =
-        ApiContext { metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), ..node.api.clone() };
+    let api = ApiContext {
+        metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)),
+        ..node.api.clone()
+    };
     HttpServer::start(listener, api, HttpSettings { fast_lane: false, ..settings() }).expect("it starts")
 }
 

@@ -1,7 +1,7 @@
 //! A leader with its HTTP server, for one test: everything real but the clock.
 
 use memdb::{
-    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ServingRole},
+    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
     base::clock::{LoggedClock, Monotonic, WallClock},
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
@@ -71,7 +71,7 @@ impl Node {
         let hold = Arc::new(Mutex::new(()));
         let (leader, archive, writer) = leader(&directory, Arc::clone(&hold));
         let (metrics, (registry, _)) =
-            (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default())), PeerRegistry::new());
+            (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)), PeerRegistry::new());
         leader.view().set_ready(true);
         let api = ApiContext {
             view: Arc::clone(leader.view()),

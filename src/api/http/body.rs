@@ -1,10 +1,10 @@
 //! Request bodies: bounded by counted bytes, by time, and all of them together.
 
-use super::{
-    problem::{Problem, ProblemKind},
-    settings::HttpSettings,
+use super::settings::HttpSettings;
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    text::charset::Charset,
 };
-use crate::text::charset::Charset;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use std::{
@@ -42,7 +42,7 @@ impl BudgetShare {
     }
 
     /// Makes it so many bytes: what is more is asked for, what is less is given back.
-    pub(super) fn set(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub(super) fn set(&mut self, bytes: usize) -> Result<(), ApiError> {
         if bytes > self.bytes {
             return self.grow(bytes - self.bytes);
         }
@@ -51,12 +51,12 @@ impl BudgetShare {
         Ok(())
     }
 
-    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+    fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let before = self.uploads.held.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         if before + bytes > self.uploads.limit {
-            return Err(Problem::new(
-                ProblemKind::TooManyUploads,
+            return Err(ApiError::new(
+                ErrorKind::TooManyUploads,
                 "nothing was applied; send it again, or in smaller texts",
             ));
         }
@@ -77,13 +77,20 @@ pub(super) struct WholeBody {
     _share: Option<BudgetShare>,
 }
 
+impl WholeBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { bytes: Bytes::new(), _share: None }
+    }
+}
+
 /// Reads a body to its end. `declared` is its `Content-Length`, if it has one.
 pub(super) async fn read<S, B, E>(
     body: S,
     declared: Option<&str>,
     settings: &HttpSettings,
     uploads: &Arc<BodyBudget>,
-) -> Result<WholeBody, Problem>
+) -> Result<WholeBody, ApiError>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -94,14 +101,14 @@ where
     }
     match tokio::time::timeout(settings.body_timeout, gather(body, limit, uploads)).await {
         Ok(whole) => whole,
-        Err(_) => Err(Problem::new(
-            ProblemKind::RequestTimeout,
+        Err(_) => Err(ApiError::new(
+            ErrorKind::RequestTimeout,
             format!("the body was not whole after {} ms; nothing was applied", settings.body_timeout.as_millis()),
         )),
     }
 }
 
-async fn gather<S, B, E>(body: S, limit: usize, uploads: &Arc<BodyBudget>) -> Result<WholeBody, Problem>
+async fn gather<S, B, E>(body: S, limit: usize, uploads: &Arc<BodyBudget>) -> Result<WholeBody, ApiError>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -109,7 +116,7 @@ where
     let mut body = pin!(body);
     // Nearly every body comes in one piece, which is taken as it is.
     let Some(first) = next_piece(&mut body, limit).await? else {
-        return Ok(WholeBody { bytes: Bytes::new(), _share: None });
+        return Ok(WholeBody::empty());
     };
     let Some(second) = next_piece(&mut body, limit - first.len()).await? else {
         return Ok(WholeBody { bytes: first, _share: None });
@@ -126,7 +133,7 @@ where
 }
 
 /// The next piece that is not empty, of at most `room` bytes.
-async fn next_piece<S, B, E>(body: &mut S, room: usize) -> Result<Option<Bytes>, Problem>
+async fn next_piece<S, B, E>(body: &mut S, room: usize) -> Result<Option<Bytes>, ApiError>
 where
     S: Stream<Item = Result<B, E>> + Unpin,
     B: Buf,
@@ -134,7 +141,7 @@ where
     while let Some(piece) = body.next().await {
         let Ok(mut piece) = piece else {
             let detail = "the body broke off or its chunks are malformed; nothing was applied";
-            return Err(Problem::new(ProblemKind::InvalidBody, detail));
+            return Err(ApiError::new(ErrorKind::InvalidBody, detail));
         };
         if piece.remaining() > room {
             // `room` is what is left of the limit, so the limit itself is not known here.
@@ -147,13 +154,13 @@ where
     Ok(None)
 }
 
-fn too_large(limit: usize) -> Problem {
-    Problem::new(ProblemKind::BodyTooLarge, format!("at most {limit} bytes are taken; send the text in parts"))
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(ErrorKind::BodyTooLarge, format!("at most {limit} bytes are taken; send the text in parts"))
 }
 
-fn too_large_by(excess: usize) -> Problem {
+fn too_large_by(excess: usize) -> ApiError {
     let detail = format!("the body is over the limit by {excess} bytes or more; send the text in parts");
-    Problem::new(ProblemKind::BodyTooLarge, detail)
+    ApiError::new(ErrorKind::BodyTooLarge, detail)
 }
 
 /// The media type of a `Content-Type`, as far as routes tell them apart.
@@ -166,7 +173,7 @@ pub(super) enum MediaType {
 }
 
 /// A media type without its parameters, of which a charset must be one that is UTF-8.
-pub(super) fn essence<'a>(content_type: &'a str, accepted: &'static str) -> Result<&'a str, Problem> {
+pub(super) fn essence<'a>(content_type: &'a str, accepted: &'static str) -> Result<&'a str, ApiError> {
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     for parameter in parts {
@@ -180,11 +187,11 @@ pub(super) fn essence<'a>(content_type: &'a str, accepted: &'static str) -> Resu
 }
 
 /// Refuses a charset that is not UTF-8.
-pub(super) fn check_charset(name: &str, accepted: &'static str) -> Result<(), Problem> {
+pub(super) fn check_charset(name: &str, accepted: &'static str) -> Result<(), ApiError> {
     if ["utf-8", "utf8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
-    Err(Problem::unsupported_media_type(accepted, "the charset is not taken here; send UTF-8"))
+    Err(ApiError::unsupported_media_type(accepted, "the charset is not taken here; send UTF-8"))
 }
 
 /// A `Content-Type` without a charset that can be decoded, and that charset; UTF-8 stays where it is, and so does what
@@ -203,7 +210,7 @@ pub(super) fn without_charset(content_type: Option<&str>) -> (Option<String>, Op
 
 impl MediaType {
     /// The media type of a body; no header at all means plain text.
-    pub(super) fn of(content_type: Option<&str>, accepted: &'static str) -> Result<Self, Problem> {
+    pub(super) fn of(content_type: Option<&str>, accepted: &'static str) -> Result<Self, ApiError> {
         let Some(content_type) = content_type else { return Ok(MediaType::Plain) };
         let essence = essence(content_type, accepted)?;
         if essence.eq_ignore_ascii_case("text/plain") {
@@ -216,11 +223,11 @@ impl MediaType {
             match multer::parse_boundary(content_type) {
                 Ok(boundary) => Ok(MediaType::Multipart { boundary }),
                 Err(_) => {
-                    Err(Problem::new(ProblemKind::InvalidHeader, "multipart/form-data needs a boundary parameter"))
+                    Err(ApiError::new(ErrorKind::InvalidHeader, "multipart/form-data needs a boundary parameter"))
                 }
             }
         } else {
-            Err(Problem::unsupported_media_type(accepted, format!("this route takes {accepted}")))
+            Err(ApiError::unsupported_media_type(accepted, format!("this route takes {accepted}")))
         }
     }
 }
@@ -235,7 +242,7 @@ mod tests {
         HttpSettings { max_body_bytes: 10, ..HttpSettings::default() }
     }
 
-    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<WholeBody, Problem>, Arc<BodyBudget>) {
+    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<WholeBody, ApiError>, Arc<BodyBudget>) {
         let uploads = BodyBudget::new(limit);
         let body = stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))));
         (read(body, None, &settings(), &uploads).await, uploads)

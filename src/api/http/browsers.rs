@@ -10,8 +10,10 @@
 //!   127.0.0.1 is of the same origin as the node, as far as its browser can tell, and could read and write everything
 //!   (DNS rebinding).
 
-use super::problem::{Problem, ProblemKind};
-use crate::base::web_origin::{self, CorsOrigins, WebOrigin};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    base::web_origin::{self, CorsOrigins, WebOrigin},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::borrow::Cow;
 use warp::reply::Response;
@@ -85,8 +87,8 @@ impl BrowserPolicy {
     }
 
     /// Refuses what no page may send, and what is sent to a name that is not this node's. Gives the answer to a
-    /// question whether a page may (a preflight).
-    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Option<Response>, Problem> {
+    /// question whether a page may (a preflight). `only_reads`: the route changes nothing, whatever its method.
+    pub(super) fn admit<B>(&self, request: &Request<B>, only_reads: bool) -> Result<Option<Response>, ApiError> {
         let fields = request.headers();
         let authority = request.uri().authority().map(|authority| authority.as_str());
         let host = fields.get(header::HOST).map(HeaderValue::as_bytes);
@@ -96,9 +98,7 @@ impl BrowserPolicy {
             }
         }
         let asks = *request.method() == Method::OPTIONS && fields.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        // Words that are named in a body are read all the same.
-        let names_words = *request.method() == Method::POST && request.uri().path() == "/wordcount";
-        let reads = names_words || matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let reads = only_reads || matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         if reads && !asks {
             return Ok(None);
         }
@@ -120,8 +120,8 @@ impl BrowserPolicy {
         let crosses = sites.any(|site| site.as_bytes().trim_ascii().eq_ignore_ascii_case(b"cross-site"));
         let allowed = if origins > 0 { all_allowed } else { self.cors.allow(None) };
         if crosses && !allowed {
-            return Err(Problem::new(
-                ProblemKind::CrossSite,
+            return Err(ApiError::new(
+                ErrorKind::CrossSite,
                 "a browser says that a page of another site sends this (Sec-Fetch-Site: cross-site); nothing was applied. \
                  Pages of an origin may if the node is started with --cors-origin ORIGIN",
             ));
@@ -164,17 +164,17 @@ fn preflight(fields: &HeaderMap) -> Response {
     response
 }
 
-fn cross_site(given: &HeaderValue) -> Problem {
+fn cross_site(given: &HeaderValue) -> ApiError {
     let (given, origin) = (told(given.as_bytes()), origin_of(given));
     let flag = origin.map_or_else(|| "*".to_owned(), |origin| told(origin.to_string().as_bytes()).into_owned());
     let detail = format!(
         "this comes from a page of another origin, {given}; nothing was applied. Its pages may if the node is started \
          with --cors-origin {flag}"
     );
-    Problem::new(ProblemKind::CrossSite, detail)
+    ApiError::new(ErrorKind::CrossSite, detail)
 }
 
-fn host_not_allowed(name: &[u8]) -> Problem {
+fn host_not_allowed(name: &[u8]) -> ApiError {
     let host = std::str::from_utf8(name).ok().and_then(web_origin::split).map(|(host, _)| told(host.as_bytes()));
     let detail = format!(
         "this node does not answer to the name {}: ask it by an IP address or as localhost, or start it with \
@@ -182,7 +182,7 @@ fn host_not_allowed(name: &[u8]) -> Problem {
         told(name),
         host.as_deref().unwrap_or("NAME")
     );
-    Problem::new(ProblemKind::HostNotAllowed, detail)
+    ApiError::new(ErrorKind::HostNotAllowed, detail)
 }
 
 fn told(given: &[u8]) -> Cow<'_, str> {
@@ -208,7 +208,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let preflight = policy.admit(&request.body(()).expect("a request"));
+        let preflight = policy.admit(&request.body(()).expect("a request"), false);
         preflight
             .map(|answer| answer.is_some())
             .map_err(|problem| String::from_utf8(problem.body()).expect("JSON is UTF-8"))

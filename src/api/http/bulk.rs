@@ -14,15 +14,20 @@ use super::{
     coding::ContentCoding,
     decoding,
     headers::{self, DedupHeaders},
-    problem::{self, Problem, ProblemKind},
     query::QueryString,
+    request::RouteRequest,
     state::AppState,
-    writes::{self, AcceptedWrite, WriteHeaders},
+    writes,
 };
 use crate::{
+    api::{
+        error::{ApiError, ErrorKind},
+        service::AcceptedWrite,
+    },
     base::hash::WordHasher,
     base::limits::BULK_BLOCK_BYTES,
     base::position::DatabaseTag,
+    client::WriteForwarder,
     data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
     engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
     text::charset::Charset,
@@ -59,7 +64,7 @@ enum LineFormat {
 }
 
 impl LineFormat {
-    fn of(content_type: Option<&str>) -> Result<Self, Problem> {
+    fn of(content_type: Option<&str>) -> Result<Self, ApiError> {
         let Some(content_type) = content_type else { return Ok(LineFormat::Plain) };
         match &*body::essence(content_type, TAKES)?.to_ascii_lowercase() {
             "text/plain" => Ok(LineFormat::Plain),
@@ -69,7 +74,7 @@ impl LineFormat {
             | "application/x-jsonl"
             | "application/jsonlines"
             | "application/x-jsonlines" => Ok(LineFormat::Json),
-            _ => Err(Problem::unsupported_media_type(TAKES, format!("this route takes {TAKES}"))),
+            _ => Err(ApiError::unsupported_media_type(TAKES, format!("this route takes {TAKES}"))),
         }
     }
 
@@ -138,26 +143,22 @@ struct BulkReader {
 }
 
 /// `POST /bulk`: counts a text a line.
-pub(super) async fn bulk<S, B, E>(
-    state: Arc<AppState>,
-    query: String,
-    heads: WriteHeaders,
-    content_encoding: Option<String>,
-    body: S,
-) -> Result<Response, Problem>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Buf,
-{
+pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
+    let asked = request.write_headers()?;
+    let content_encoding = request.header("content-encoding")?;
+    let RouteRequest { state, query, parameters, body, .. } = request;
+    if let Some(leader) = state.service.forward() {
+        return Err(not_passed_on(leader));
+    }
     let coding = ContentCoding::of_body(content_encoding.as_deref())?;
-    let query = QueryString::of_addition(&query)?;
-    let (content_type, charset) = body::without_charset(heads.content_type.as_deref());
+    let query = QueryString::of_addition(&query, parameters)?;
+    let (content_type, charset) = body::without_charset(asked.content_type.as_deref());
     let format = LineFormat::of(content_type.as_deref())?;
-    let stream = stream_of(heads.naming)?;
-    let identity = state.current()?.identity;
+    let stream = stream_of(asked.naming)?;
+    let identity = state.service.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
     let manner = LineOptions { format, analyzer, limit: state.settings.max_body_bytes };
-    let leader = state.leader()?.clone();
+    let leader = state.service.leader()?.clone();
     let bulk = BulkRequest {
         state,
         leader,
@@ -169,7 +170,7 @@ where
         spares: Mutex::new(Some(Vec::new())),
     };
     let mut done = BulkProgress::default();
-    let broken = |_| Problem::new(ProblemKind::InvalidBody, "the body broke off or its chunks are malformed");
+    let broken = |_| ApiError::new(ErrorKind::InvalidBody, "the body broke off or its chunks are malformed");
     let body = body.map(|piece| piece.map_err(broken));
     let ran = match (coding, charset) {
         (None, None) => bulk.run(body, query.ack, &mut done).await,
@@ -181,8 +182,19 @@ where
         Err(problem) => Err(problem),
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
-    writes::count_unreplicated(&bulk.state, query.ack, &receipt);
+    bulk.state.service.count_unreplicated(query.ack, &receipt);
     Ok(accepted(&done, bulk.manner.limit, &AcceptedWrite { receipt, database }))
+}
+
+/// A body of any length is not passed on: what to do instead.
+fn not_passed_on(forward: &WriteForwarder) -> ApiError {
+    let leader = forward.leader();
+    let detail = match &leader {
+        Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
+        None => "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
+    };
+    ApiError::new(ErrorKind::NotLeader, detail)
+        .with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
 }
 
 /// A body in UTF-8. What cannot be decoded has its line refused.
@@ -210,10 +222,10 @@ where
     })
 }
 
-fn stream_of(naming: DedupHeaders) -> Result<Option<Box<str>>, Problem> {
+fn stream_of(naming: DedupHeaders) -> Result<Option<Box<str>>, ApiError> {
     match naming {
-        DedupHeaders { key: Some(_), .. } | DedupHeaders { stream_sequence: Some(_), .. } => Err(Problem::new(
-            ProblemKind::InvalidHeader,
+        DedupHeaders { key: Some(_), .. } | DedupHeaders { stream_sequence: Some(_), .. } => Err(ApiError::new(
+            ErrorKind::InvalidHeader,
             "a bulk body that may be sent again has Memdb-Stream alone: no Idempotency-Key, no Memdb-Stream-Seq",
         )),
         DedupHeaders { stream: None, .. } => Ok(None),
@@ -231,9 +243,9 @@ impl BulkRequest {
         (coding, charset): (ContentCoding, Option<Charset>),
         level: Option<AckLevel>,
         done: &mut BulkProgress,
-    ) -> Result<(), Problem>
+    ) -> Result<(), ApiError>
     where
-        S: Stream<Item = Result<B, Problem>>,
+        S: Stream<Item = Result<B, ApiError>>,
         B: Buf,
     {
         let mut share = BudgetShare::of(&self.state.uploads);
@@ -245,9 +257,9 @@ impl BulkRequest {
         }
     }
 
-    async fn run<S, B>(&self, body: S, level: Option<AckLevel>, done: &mut BulkProgress) -> Result<(), Problem>
+    async fn run<S, B>(&self, body: S, level: Option<AckLevel>, done: &mut BulkProgress) -> Result<(), ApiError>
     where
-        S: Stream<Item = Result<B, Problem>>,
+        S: Stream<Item = Result<B, ApiError>>,
         B: Buf,
     {
         let mut skip = None;
@@ -258,7 +270,7 @@ impl BulkRequest {
             self.barrier(Some(level)).await.map_err(|error| self.refused(&error))?;
         }
         if let Some(stream) = &self.stream {
-            let entry = self.state.current()?.reader.stream(stream);
+            let entry = self.state.service.current()?.reader.stream(stream);
             let total = entry.as_ref().map_or(BulkTotals::default(), |entry| BulkTotals {
                 lines: entry.stream_sequence,
                 words: entry.words,
@@ -276,9 +288,9 @@ impl BulkRequest {
     }
 
     /// Reads the body and has its blocks counted, until it ends or nobody takes them any more.
-    async fn read<S, B>(&self, body: S, lines: &mut LineReader, jobs: mpsc::Sender<BlockJob>) -> Result<(), Problem>
+    async fn read<S, B>(&self, body: S, lines: &mut LineReader, jobs: mpsc::Sender<BlockJob>) -> Result<(), ApiError>
     where
-        S: Stream<Item = Result<B, Problem>>,
+        S: Stream<Item = Result<B, ApiError>>,
         B: Buf,
     {
         let mut body = pin!(body);
@@ -314,7 +326,7 @@ impl BulkRequest {
         lines: &mut LineReader,
         reading: &mut BulkReader,
         jobs: &mpsc::Sender<BlockJob>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiError> {
         let now = Instant::now();
         let late = now - reading.lines_since >= FLUSH_LATEST;
         while let Some(block) = lines.block(late)? {
@@ -333,7 +345,7 @@ impl BulkRequest {
         let patience = self.state.settings.body_timeout;
         if late && now - reading.line_since >= patience {
             let detail = format!("a line was not whole after {} ms", patience.as_millis());
-            return Err(Problem::new(ProblemKind::RequestTimeout, detail));
+            return Err(ApiError::new(ErrorKind::RequestTimeout, detail));
         }
         Ok(())
     }
@@ -345,9 +357,9 @@ impl BulkRequest {
         lines: &mut LineReader,
         reading: &mut BulkReader,
         jobs: &mpsc::Sender<BlockJob>,
-    ) -> Result<Option<B>, Problem>
+    ) -> Result<Option<B>, ApiError>
     where
-        S: Stream<Item = Result<B, Problem>> + Unpin,
+        S: Stream<Item = Result<B, ApiError>> + Unpin,
         B: Buf,
     {
         let next = match tokio::time::timeout(FLUSH_AFTER, body.next()).await {
@@ -365,7 +377,7 @@ impl BulkRequest {
                 let patience = self.state.settings.body_timeout;
                 tokio::time::timeout(patience, body.next()).await.map_err(|_| {
                     let detail = format!("nothing of the body came for {} ms", patience.as_millis());
-                    Problem::new(ProblemKind::RequestTimeout, detail)
+                    ApiError::new(ErrorKind::RequestTimeout, detail)
                 })?
             }
         };
@@ -394,10 +406,10 @@ impl BulkRequest {
     }
 
     /// Hands counted blocks to the Writer, in order.
-    async fn write(&self, mut jobs: mpsc::Receiver<BlockJob>, done: &mut BulkProgress) -> Result<(), Problem> {
+    async fn write(&self, mut jobs: mpsc::Receiver<BlockJob>, done: &mut BulkProgress) -> Result<(), ApiError> {
         while let Some(BlockJob { block, bytes, counting }) = jobs.recv().await {
             let counted = counting.await.flatten();
-            let counted = counted.map_err(|_| Problem::new(ProblemKind::Internal, "lines could not be counted"))?;
+            let counted = counted.map_err(|_| ApiError::new(ErrorKind::Internal, "lines could not be counted"))?;
             let (mut counted, _place) = counted;
             // What stands behind the lines are words of them.
             counted.spare.truncate(bytes);
@@ -428,7 +440,7 @@ impl BulkRequest {
         block: &LineBlock,
         mut counted: BlockCounts,
         total: BulkTotals,
-    ) -> Result<BlockCounts, Problem> {
+    ) -> Result<BlockCounts, ApiError> {
         for tries in 1.. {
             let tally = counted.take_tally();
             if tally.is_empty() && self.stream.is_none() {
@@ -459,14 +471,14 @@ impl BulkRequest {
     }
 
     /// Counts the lines of a block anew, against the counts there are, without those with which a count would overflow.
-    async fn count_what_fits(&self, block: &LineBlock, bytes: Vec<u8>) -> Result<BlockCounts, Problem> {
-        let (current, namespace) = (self.state.current()?, self.namespace.clone());
+    async fn count_what_fits(&self, block: &LineBlock, bytes: Vec<u8>) -> Result<BlockCounts, ApiError> {
+        let (current, namespace) = (self.state.service.current()?, self.namespace.clone());
         let (manner, tally) = (self.manner, WordCounts::new(self.hasher));
         let block = LineBlock { bytes, ..*block };
         let counting = tokio::task::spawn_blocking(move || {
             count::count_what_fits(block, &manner, tally, |word| current.reader.read().count(&namespace, word))
         });
-        counting.await.map_err(|_| Problem::new(ProblemKind::Internal, "lines could not be counted"))
+        counting.await.map_err(|_| ApiError::new(ErrorKind::Internal, "lines could not be counted"))
     }
 
     /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
@@ -479,14 +491,12 @@ impl BulkRequest {
         WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 0, left_out: 0, key: None, fingerprint: 0 }
     }
 
-    fn refused(&self, error: &WriteError) -> Problem {
-        let (problem, refusal) = problem::of_write_error(error, self.database);
-        self.state.api.metrics.refused(refusal);
-        let sent_by_others =
-            |detail: &str| problem::of_write_error(error, self.database).0.saying(format!("{detail}: {error}"));
+    fn refused(&self, error: &WriteError) -> ApiError {
+        let problem = self.state.service.refused_write(error, self.database);
         match error {
             WriteError::StreamGap { .. } | WriteError::KeyReused => {
-                sent_by_others("another request under this Memdb-Stream goes on: let it end, then send the whole again")
+                let goes_on = "another request under this Memdb-Stream goes on: let it end, then send the whole again";
+                problem.saying(format!("{goes_on}: {error}"))
             }
             _ => problem,
         }

@@ -1,6 +1,6 @@
 //! Content codings: which one an answer may have, and the encoder of answers. `decoding` is the other direction.
 
-use super::problem::{Problem, ProblemKind};
+use crate::api::error::{ApiError, ErrorKind};
 pub(super) use crate::base::limits::{ENCODED_AT_ONCE, SMALLEST_ENCODED_BYTES};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use std::io;
@@ -38,13 +38,13 @@ impl ContentCoding {
     ///
     /// # Errors
     /// 415 if it names another coding, or several.
-    pub(super) fn of_body(content_encoding: Option<&str>) -> Result<Option<Self>, Problem> {
+    pub(super) fn of_body(content_encoding: Option<&str>) -> Result<Option<Self>, ApiError> {
         match content_encoding {
             None => Ok(None),
             Some(name) if name.eq_ignore_ascii_case("identity") => Ok(None),
             Some(name) => ContentCoding::named(name).map(Some).ok_or_else(|| {
                 let detail = "this route takes one Content-Encoding, gzip or zstd, or the body as it is";
-                Problem::new(ProblemKind::UnsupportedMediaType, detail)
+                ApiError::new(ErrorKind::UnsupportedMediaType, detail)
             }),
         }
     }

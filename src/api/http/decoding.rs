@@ -4,11 +4,11 @@
 //! that a body never unfolds further than it is read. What unfolds out of all proportion is refused: a few kilobytes
 //! could keep a node at work for hours.
 
-use super::{
-    coding::ContentCoding,
-    problem::{Problem, ProblemKind},
+use super::coding::ContentCoding;
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    base::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES, ZSTD_WINDOW_LOG},
 };
-use crate::base::limits::{MAX_DECODED_BYTES, MAX_DECODED_RATIO, RATIO_FREE_BYTES, ZSTD_WINDOW_LOG};
 use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures::{Stream, StreamExt};
@@ -67,13 +67,13 @@ struct DecodeStep {
 }
 
 impl BodyDecoder {
-    fn new(coding: ContentCoding) -> Result<Self, Problem> {
-        let library = DecoderLibrary::new(coding).map_err(|why| Problem::new(ProblemKind::Internal, why))?;
+    fn new(coding: ContentCoding) -> Result<Self, ApiError> {
+        let library = DecoderLibrary::new(coding).map_err(|why| ApiError::new(ErrorKind::Internal, why))?;
         Ok(Self { coding, library, is_within: false, taken: 0, made: 0 })
     }
 
     /// Decodes some of the input, up to [`PIECE_BYTES`].
-    fn step(&mut self, input: &[u8]) -> Result<DecodeStep, Problem> {
+    fn step(&mut self, input: &[u8]) -> Result<DecodeStep, ApiError> {
         let mut decoded = Vec::with_capacity(PIECE_BYTES);
         let mut used = 0;
         // Members and frames may follow each other.
@@ -95,14 +95,14 @@ impl BodyDecoder {
                  all; send it as it is",
                 self.taken, self.made
             );
-            return Err(Problem::new(ProblemKind::BodyTooLarge, detail));
+            return Err(ApiError::new(ErrorKind::BodyTooLarge, detail));
         }
         let is_full = decoded.len() >= PIECE_BYTES;
         Ok(DecodeStep { decoded, used, is_full })
     }
 
     /// One call of the library; gives how much of the input it has used.
-    fn run(&mut self, input: &[u8], decoded: &mut Vec<u8>) -> Result<usize, Problem> {
+    fn run(&mut self, input: &[u8], decoded: &mut Vec<u8>) -> Result<usize, ApiError> {
         match &mut self.library {
             DecoderLibrary::Gzip(decoder) => {
                 if !self.is_within {
@@ -137,20 +137,20 @@ impl BodyDecoder {
         }
     }
 
-    fn damaged(&self, used: usize, why: &str) -> Problem {
+    fn damaged(&self, used: usize, why: &str) -> ApiError {
         let at = self.taken + used as u64;
         let detail = format!(
             "the body is no sound {} near byte {at}: {why} (a zstd window has at most {} MiB)",
             self.coding.name(),
             (1 << ZSTD_WINDOW_LOG) >> 20
         );
-        Problem::new(ProblemKind::InvalidBody, detail)
+        ApiError::new(ErrorKind::InvalidBody, detail)
     }
 
-    fn check_end(&self) -> Result<(), Problem> {
+    fn check_end(&self) -> Result<(), ApiError> {
         if self.is_within {
             let detail = format!("the {} body is cut off: it ends within a member or frame", self.coding.name());
-            return Err(Problem::new(ProblemKind::InvalidBody, detail));
+            return Err(ApiError::new(ErrorKind::InvalidBody, detail));
         }
         Ok(())
     }
@@ -171,9 +171,9 @@ struct DecodedBody<S> {
 pub(super) fn decoded<S, B>(
     body: S,
     coding: ContentCoding,
-) -> Result<impl Stream<Item = Result<Bytes, Problem>> + use<S, B>, Problem>
+) -> Result<impl Stream<Item = Result<Bytes, ApiError>> + use<S, B>, ApiError>
 where
-    S: Stream<Item = Result<B, Problem>>,
+    S: Stream<Item = Result<B, ApiError>>,
     B: Buf,
 {
     let decoder = BodyDecoder::new(coding)?;
@@ -181,9 +181,9 @@ where
     Ok(futures::stream::try_unfold(decoding, next))
 }
 
-async fn next<S, B>(mut decoding: DecodedBody<S>) -> Result<Option<(Bytes, DecodedBody<S>)>, Problem>
+async fn next<S, B>(mut decoding: DecodedBody<S>) -> Result<Option<(Bytes, DecodedBody<S>)>, ApiError>
 where
-    S: Stream<Item = Result<B, Problem>>,
+    S: Stream<Item = Result<B, ApiError>>,
     B: Buf,
 {
     loop {
@@ -207,7 +207,7 @@ where
             }
             (decoder, input, step)
         });
-        let failed = |_| Problem::new(ProblemKind::Internal, "the body could not be decoded");
+        let failed = |_| ApiError::new(ErrorKind::Internal, "the body could not be decoded");
         let (decoder, input, step) = step.await.map_err(failed)?;
         let DecodeStep { decoded, is_full, .. } = step?;
         decoding = DecodedBody { body, decoder, input, is_full };
@@ -222,8 +222,8 @@ mod tests {
     use super::{super::coding, *};
     use futures::stream;
 
-    async fn read(pieces: Vec<Vec<u8>>, coding: ContentCoding) -> Result<Vec<u8>, Problem> {
-        let body = stream::iter(pieces.into_iter().map(|piece| Ok::<_, Problem>(Bytes::from(piece))));
+    async fn read(pieces: Vec<Vec<u8>>, coding: ContentCoding) -> Result<Vec<u8>, ApiError> {
+        let body = stream::iter(pieces.into_iter().map(|piece| Ok::<_, ApiError>(Bytes::from(piece))));
         let mut decoded = Box::pin(decoded(body, coding)?);
         let mut all = Vec::new();
         while let Some(piece) = decoded.next().await {
@@ -238,7 +238,7 @@ mod tests {
         bytes.chunks(size).map(<[u8]>::to_vec).collect()
     }
 
-    fn refused(result: Result<Vec<u8>, Problem>) -> (u16, String) {
+    fn refused(result: Result<Vec<u8>, ApiError>) -> (u16, String) {
         let problem = result.expect_err("refused");
         (problem.status().as_u16(), String::from_utf8(problem.body()).expect("UTF-8"))
     }

@@ -15,11 +15,10 @@ pub mod fuzz_api;
 mod request;
 mod responder;
 
-use super::{
-    problem::{Problem, ProblemKind},
-    state::AppState,
-    timer::Timer,
-    writes::{self, AcceptedWrite},
+use super::{state::AppState, timer::Timer};
+use crate::api::{
+    error::{ApiError, ErrorKind},
+    service::AcceptedWrite,
 };
 use responder::{FastPathResponder, Remainder};
 use std::{
@@ -114,15 +113,15 @@ struct FastPathConnection<'a> {
 /// A post that the Writer has.
 struct PendingPost<'a> {
     begun: Instant,
-    settled: Pin<Box<dyn Future<Output = Result<AcceptedWrite, Problem>> + Send + 'a>>,
+    settled: Pin<Box<dyn Future<Output = Result<AcceptedWrite, ApiError>> + Send + 'a>>,
 }
 
 impl PendingPost<'_> {
-    /// A defect costs one answer, as in `middleware.rs`.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AcceptedWrite, Problem>> {
+    /// A defect costs one answer, as in `front.rs`.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AcceptedWrite, ApiError>> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| {
-            Poll::Ready(Err(Problem::new(ProblemKind::Internal, "a defect of this server; its log says more")))
+            Poll::Ready(Err(ApiError::new(ErrorKind::Internal, "a defect of this server; its log says more")))
         })
     }
 }
@@ -252,7 +251,7 @@ impl FastPathConnection<'_> {
             Remainder::Waiting => AfterFlush::Answer,
             Remainder::Post => {
                 let state = self.state;
-                let settled = post.map(|(batch, ack)| Box::pin(writes::submit_batch(state, batch, ack)));
+                let settled = post.map(|(batch, ack)| Box::pin(state.service.submit(batch, ack)));
                 self.posting = settled.map(|settled| PendingPost { begun, settled });
                 if self.begun.held.is_empty() { AfterFlush::Read } else { AfterFlush::Answer }
             }

@@ -2,8 +2,10 @@
 //!
 //! What does not decode is refused, never guessed: a lenient decoder would count other words than were meant.
 
-use super::problem::{Problem, ProblemKind};
-use crate::text::tokenizer;
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    text::tokenizer,
+};
 use std::borrow::Cow;
 
 /// The raw name and value of every pair, in order. Empty pairs (`a=1&&b=2`) are skipped.
@@ -15,7 +17,7 @@ pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Decodes one name or value: `+` is a space, `%41` is `A`, the result is UTF-8.
-pub(super) fn decode(encoded: &[u8], kind: ProblemKind) -> Result<Cow<'_, str>, Problem> {
+pub(super) fn decode(encoded: &[u8], kind: ErrorKind) -> Result<Cow<'_, str>, ApiError> {
     if memchr::memchr2(b'%', b'+', encoded).is_none() {
         return Ok(Cow::Borrowed(utf8(encoded)?));
     }
@@ -31,7 +33,7 @@ pub(super) fn decode(encoded: &[u8], kind: ProblemKind) -> Result<Cow<'_, str>, 
                 }
                 None => {
                     let at = encoded.len() - rest.len() - 1;
-                    return Err(Problem::new(
+                    return Err(ApiError::new(
                         kind,
                         format!("the % at byte {at} of an encoded value is not followed by two hexadecimal digits; encode a percent sign as %25"),
                     ));
@@ -53,8 +55,8 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 }
 
 /// The bytes as text.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Problem> {
-    tokenizer::decode_utf8(bytes).map_err(|error| Problem::new(ProblemKind::InvalidUtf8, error.to_string()))
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ApiError> {
+    tokenizer::decode_utf8(bytes).map_err(|error| ApiError::new(ErrorKind::InvalidUtf8, error.to_string()))
 }
 
 #[cfg(test)]
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn decodes_what_is_sound_and_refuses_the_rest() {
-        let decoded = |text: &str| decode(text.as_bytes(), ProblemKind::InvalidBody).map(Cow::into_owned).ok();
+        let decoded = |text: &str| decode(text.as_bytes(), ErrorKind::InvalidBody).map(Cow::into_owned).ok();
         for (encoded, expected) in [
             ("plain", Some("plain")),
             ("a+b%20c", Some("a b c")),
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn offsets_of_bad_utf8_count_decoded_bytes() {
-        let problem = decode(b"a%20b%ff", ProblemKind::InvalidBody).expect_err("not UTF-8");
+        let problem = decode(b"a%20b%ff", ErrorKind::InvalidBody).expect_err("not UTF-8");
         assert!(String::from_utf8_lossy(&problem.body()).contains("offset 3 "), "{problem:?}");
     }
 }

@@ -6,11 +6,11 @@ use super::{
     body::MediaType,
     framing::BodyFraming,
     head::{self, HeadScan},
-    problem::Problem,
     query::{QueryString, RouteParameters},
-    update, writes,
+    update, write_request,
 };
 use crate::{
+    api::error::ApiError,
     base::hash::WordHasher,
     data::counts::word_counts::{WordCounts, WriteBatch},
     text::tokenizer::Analyzer,
@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 const HASHER: WordHasher = WordHasher::new(1);
 
-fn status(problem: &Problem) -> u16 {
+fn status(problem: &ApiError) -> u16 {
     // The answer is made too: it must be one, whatever the bytes.
     assert!(serde_json::from_slice::<serde_json::Value>(&problem.body()).is_ok_and(|body| body.is_object()));
     problem.status().as_u16()
@@ -31,8 +31,7 @@ fn status(problem: &Problem) -> u16 {
 /// The status of the answer.
 pub fn post(content_type: Option<&str>, body: &[u8]) -> Result<WriteBatch, u16> {
     let media = MediaType::of(content_type, "text").map_err(|problem| status(&problem))?;
-    futures::executor::block_on(writes::counted(media, Bytes::copy_from_slice(body)))
-        .map_err(|problem| status(&problem))
+    write_request::counted(&media, &Bytes::copy_from_slice(body)).map_err(|problem| status(&problem))
 }
 
 /// The body of `POST /update`: the amounts, and the sum of them without their signs.

@@ -3,11 +3,8 @@
 //! hyper would answer most of these faults with an empty 400 or 431, and takes two of them silently: no
 //! `Host`, and a length together with a transfer encoding (of which it shows the routes only one).
 
-use super::{
-    framing::BodyFraming,
-    problem::{Problem, ProblemKind},
-    settings::MAX_HEADERS,
-};
+use super::{framing::BodyFraming, settings::MAX_HEADERS};
+use crate::api::error::{ApiError, ErrorKind};
 use std::mem::MaybeUninit;
 
 /// The result of looking for a head at the start of some bytes.
@@ -18,7 +15,7 @@ pub(super) enum HeadScan {
     /// A head of so many bytes, and what follows it.
     Sound { head_bytes: usize, body: BodyFraming },
     /// A head that cannot be answered by any route.
-    Unsound(Problem),
+    Unsound(ApiError),
 }
 
 /// Looks at the head that begins `bytes`.
@@ -32,19 +29,19 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> HeadScan {
         },
         Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => HeadScan::Partial,
         Ok(_) => HeadScan::Unsound(too_large(bytes, max_head_bytes)),
-        Err(httparse::Error::TooManyHeaders) => HeadScan::Unsound(Problem::new(
-            ProblemKind::HeadTooLarge,
+        Err(httparse::Error::TooManyHeaders) => HeadScan::Unsound(ApiError::new(
+            ErrorKind::HeadTooLarge,
             format!("at most {MAX_HEADERS} headers are taken"),
         )),
-        Err(httparse::Error::Version) => HeadScan::Unsound(Problem::new(
-            ProblemKind::UnsupportedVersion,
+        Err(httparse::Error::Version) => HeadScan::Unsound(ApiError::new(
+            ErrorKind::UnsupportedVersion,
             "send HTTP/1.1, or HTTP/2 with prior knowledge",
         )),
         Err(error) => HeadScan::Unsound(malformed(format!("the head cannot be read: {error}"))),
     }
 }
 
-fn check(request: &httparse::Request<'_, '_>) -> Result<BodyFraming, Problem> {
+fn check(request: &httparse::Request<'_, '_>) -> Result<BodyFraming, ApiError> {
     let http_1_1 = request.version == Some(1);
     let target = request.path.unwrap_or_default();
     // Nearly every target is made of these; the others are parsed as hyper will parse them.
@@ -85,7 +82,7 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<BodyFraming, Problem> {
     }
 }
 
-fn content_length(value: &[u8]) -> Result<u64, Problem> {
+fn content_length(value: &[u8]) -> Result<u64, ApiError> {
     // `u64::from_str` takes a plus sign, and hyper keeps two of the largest lengths for itself.
     std::str::from_utf8(value)
         .ok()
@@ -95,17 +92,17 @@ fn content_length(value: &[u8]) -> Result<u64, Problem> {
         .ok_or_else(|| malformed("Content-Length is not a number of bytes"))
 }
 
-fn too_large(bytes: &[u8], max_head_bytes: usize) -> Problem {
+fn too_large(bytes: &[u8], max_head_bytes: usize) -> ApiError {
     let within = &bytes[..bytes.len().min(max_head_bytes)];
     // Leading line ends are no part of the request line.
     if memchr::memchr(b'\n', within.trim_ascii_start()).is_none() {
-        return Problem::new(ProblemKind::UriTooLong, format!("a whole head has at most {max_head_bytes} bytes"));
+        return ApiError::new(ErrorKind::UriTooLong, format!("a whole head has at most {max_head_bytes} bytes"));
     }
-    Problem::new(ProblemKind::HeadTooLarge, format!("a head has at most {max_head_bytes} bytes"))
+    ApiError::new(ErrorKind::HeadTooLarge, format!("a head has at most {max_head_bytes} bytes"))
 }
 
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(ProblemKind::MalformedRequest, detail)
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    ApiError::new(ErrorKind::MalformedRequest, detail)
 }
 
 #[cfg(test)]

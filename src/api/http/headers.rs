@@ -1,10 +1,8 @@
 //! The headers of this API, and what is read from or written into them.
 
-use super::{
-    coding::ContentCoding,
-    problem::{Problem, ProblemKind},
-};
+use super::coding::ContentCoding;
 use crate::{
+    api::error::{ApiError, ErrorKind},
     base::position::{DatabaseTag, PositionToken},
     data::counts::word_counts::IdempotencyKey,
     replication::peer_link::DATABASE_HEADER,
@@ -46,20 +44,20 @@ pub(super) struct DedupHeaders {
 
 impl DedupHeaders {
     /// The name of the write, from its headers and the `id` of its body.
-    pub(super) fn once(self, body_id: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {
-        let invalid = |detail: &'static str| Err(Problem::new(ProblemKind::InvalidHeader, detail));
+    pub(super) fn once(&self, body_id: Option<&str>) -> Result<Option<IdempotencyKey>, ApiError> {
+        let invalid = |detail: &'static str| Err(ApiError::new(ErrorKind::InvalidHeader, detail));
         let key = match (self.key.as_deref(), body_id) {
             (Some(header), Some(id)) if header != id => {
                 return invalid("Idempotency-Key and the body's id differ: send one of them, or both alike");
             }
             (header, id) => header.or(id),
         };
-        match (key, self.stream, self.stream_sequence) {
+        match (key, &self.stream, &self.stream_sequence) {
             (None, None, None) => Ok(None),
             (Some(key), None, None) => Ok(Some(IdempotencyKey::Key(checked("the idempotency key", key)?.into()))),
             (Some(_), _, _) => invalid("a write has a key or is part of a stream, not both"),
             (None, Some(name), Some(sequence)) => {
-                let name = checked("Memdb-Stream", &name)?.into();
+                let name = checked("Memdb-Stream", name)?.into();
                 match sequence.parse::<u64>() {
                     Ok(sequence) if sequence > 0 && sequence < u64::MAX => {
                         Ok(Some(IdempotencyKey::Stream { name, sequence }))
@@ -73,11 +71,11 @@ impl DedupHeaders {
 }
 
 /// A key or a stream's name, if it is one.
-pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Problem> {
+pub(super) fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, ApiError> {
     let longest = crate::base::limits::MAX_KEY_BYTES;
     if name.is_empty() || name.len() > longest {
         let detail = format!("{what} has {} bytes; 1 to {longest} are taken", name.len());
-        return Err(Problem::new(ProblemKind::InvalidHeader, detail));
+        return Err(ApiError::new(ErrorKind::InvalidHeader, detail));
     }
     Ok(name)
 }

@@ -9,10 +9,10 @@ use super::{
     fast_path::Handoff,
     framing::BodyFraming,
     head::{self, HeadScan},
-    problem::{Problem, ProblemKind},
     settings::HttpSettings,
     timer::Timer,
 };
+use crate::api::error::{ApiError, ErrorKind};
 use bytes::{Buf, BytesMut};
 use std::{
     io,
@@ -56,7 +56,7 @@ pub(super) struct Http1Guard {
     answered: bool,
     /// No more is read: hyper is told that the client has finished.
     finished: bool,
-    last_words: Option<Problem>,
+    last_words: Option<ApiError>,
     /// True if bytes that hyper wrote may not be in the socket yet.
     unflushed: bool,
     waits_for_flush: Option<Waker>,
@@ -133,7 +133,7 @@ impl Http1Guard {
     pub(super) async fn close(mut self) {
         let mut expected = self.framing != BodyFraming::Ended || self.last_words.is_some();
         if let Some(problem) = self.last_words.take() {
-            let words = problem.into_last_words();
+            let words = problem.into_closing_response();
             if !matches!(timeout(self.settings.write_timeout, self.stream.write_all(&words)).await, Ok(Ok(()))) {
                 return;
             }
@@ -221,7 +221,7 @@ impl Http1Guard {
             // A head that is not whole is no request in flight.
             self.finished = true;
             if !self.held.is_empty() {
-                self.last_words = Some(Problem::new(ProblemKind::Stopping, "nothing was applied; send it again"));
+                self.last_words = Some(ApiError::new(ErrorKind::Stopping, "nothing was applied; send it again"));
             }
             return Poll::Ready(());
         }
@@ -235,9 +235,9 @@ impl Http1Guard {
         Poll::Ready(())
     }
 
-    fn too_slow(&self) -> Problem {
+    fn too_slow(&self) -> ApiError {
         let detail = format!("the head was not whole after {} ms", self.settings.header_timeout.as_millis());
-        Problem::new(ProblemKind::RequestTimeout, detail)
+        ApiError::new(ErrorKind::RequestTimeout, detail)
     }
 }
 

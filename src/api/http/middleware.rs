@@ -2,13 +2,16 @@
 
 use super::{
     browsers::CorsAnswer,
-    headers,
-    problem::{Problem, ProblemKind},
-    request_log,
+    headers, request_log,
+    route::{Route, RouteLabel},
+    routes,
     secret_throttle::ConnectionPeer,
     state::AppState,
 };
-use crate::base::metrics::{MethodLabel, RouteLabel};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    base::metrics::MethodLabel,
+};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body_util::BodyExt;
@@ -94,14 +97,17 @@ where
             activity.begun.fetch_add(1, Ordering::AcqRel);
         }
         let started = Instant::now();
-        let (route, method) = (label(request.uri().path()), method_label(request.method()));
+        let (label, route) = routes::find(request.method(), request.uri().path());
+        let method = method_label(request.method());
         let logged =
             request_log::is_on().then(|| Box::new((request.method().clone(), request.uri().path().to_owned())));
         let head_only = request.method() == Method::HEAD;
         let is_http_1_0 = request.version() == Version::HTTP_10;
-        let browsers = &self.state.api.browsers;
+        let browsers = &self.state.browsers;
         let cors = browsers.cors(request.headers());
-        let progress = match screen(&request).and_then(|()| browsers.admit(&request)) {
+        let progress = match screen(&request, route)
+            .and_then(|()| browsers.admit(&request, route.is_some_and(|route| route.only_reads)))
+        {
             Ok(None) if request.headers().contains_key(header::AUTHORIZATION) => {
                 request.extensions_mut().insert(self.client.clone());
                 ResponseProgress::Routed(self.routes.borrow_mut().call(request))
@@ -111,7 +117,7 @@ where
             Err(problem) => ResponseProgress::Answered(problem.into_response()),
         };
         let (state, activity) = (Arc::clone(&self.state), self.activity.clone());
-        InstrumentedResponse { progress, cors, head_only, is_http_1_0, route, method, logged, started, state, activity }
+        InstrumentedResponse { progress, cors, head_only, is_http_1_0, label, method, logged, started, state, activity }
     }
 }
 
@@ -121,7 +127,7 @@ pub(super) struct InstrumentedResponse<F> {
     cors: CorsAnswer,
     head_only: bool,
     is_http_1_0: bool,
-    route: RouteLabel,
+    label: RouteLabel,
     method: MethodLabel,
     /// Method and path, if requests are logged.
     logged: Option<Box<(Method, String)>>,
@@ -150,7 +156,7 @@ where
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Ok(response))) => response,
                 Err(_) => {
-                    Problem::new(ProblemKind::Internal, "a defect of this server; its log says more").into_response()
+                    ApiError::new(ErrorKind::Internal, "a defect of this server; its log says more").into_response()
                 }
             },
         };
@@ -167,7 +173,7 @@ where
             response = activity.watch(response);
         }
         let (status, took) = (response.status().as_u16(), self.started.elapsed());
-        self.state.api.metrics.answered(self.route, self.method, status, 1, took);
+        self.state.service.metrics.answered(self.label as usize, self.method, status, 1, took);
         if let Some(logged) = self.logged.take() {
             request_log::write(logged.0.as_str(), &logged.1, status, took);
         }
@@ -191,22 +197,6 @@ fn leave_out_body(response: &mut Response) {
     *response.body_mut() = bytes::Bytes::new().into();
 }
 
-/// The label a path is counted under.
-fn label(path: &str) -> RouteLabel {
-    match path {
-        "/wordcount" => RouteLabel::Wordcount,
-        "/post" => RouteLabel::Post,
-        "/update" => RouteLabel::Update,
-        "/bulk" => RouteLabel::Bulk,
-        "/sync" => RouteLabel::Sync,
-        "/top" => RouteLabel::Top,
-        "/health" | "/health/live" | "/health/ready" | "/health/leader" => RouteLabel::Health,
-        "/metrics" | "/status" => RouteLabel::Operations,
-        _ if path.starts_with("/ns/") => RouteLabel::Namespace,
-        _ => RouteLabel::Other,
-    }
-}
-
 fn method_label(method: &Method) -> MethodLabel {
     match *method {
         Method::GET => MethodLabel::Get,
@@ -217,36 +207,38 @@ fn method_label(method: &Method) -> MethodLabel {
     }
 }
 
-fn screen(request: &Request<Incoming>) -> Result<(), Problem> {
+fn screen(request: &Request<Incoming>, route: Option<&Route>) -> Result<(), ApiError> {
     let fields = request.headers();
     if request.method() == Method::CONNECT {
-        return Err(Problem::method_not_allowed("GET, HEAD, POST, DELETE")); // warp 0.4.3 panics on it
+        return Err(ApiError::method_not_allowed("GET, HEAD, POST, DELETE")); // warp 0.4.3 panics on it
     }
     // HTTP/1 heads were checked at the door.
     if request.version() == Version::HTTP_2 && request.uri().authority().is_none() && !fields.contains_key(header::HOST)
     {
-        return Err(Problem::new(ProblemKind::MalformedRequest, "the request names no host: send :authority"));
+        return Err(ApiError::new(ErrorKind::MalformedRequest, "the request names no host: send :authority"));
     }
     if fields.len() != fields.keys_len() {
         refuse_repeated(fields)?;
     }
     if request.method() != Method::GET {
         if fields.get(header::EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-            return Err(Problem::new(ProblemKind::ExpectationFailed, "the only expectation taken is 100-continue"));
+            return Err(ApiError::new(ErrorKind::ExpectationFailed, "the only expectation taken is 100-continue"));
         }
         let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-        if request.uri().path() != "/bulk" && fields.get(header::CONTENT_ENCODING).is_some_and(is_encoded) {
+        if !route.is_some_and(|route| route.takes_compressed)
+            && fields.get(header::CONTENT_ENCODING).is_some_and(is_encoded)
+        {
             let detail = "compressed bodies are taken by /bulk only; send the body as it is";
-            return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
+            return Err(ApiError::new(ErrorKind::UnsupportedMediaType, detail));
         }
     }
     Ok(())
 }
 
-fn refuse_repeated(fields: &HeaderMap) -> Result<(), Problem> {
+fn refuse_repeated(fields: &HeaderMap) -> Result<(), ApiError> {
     for name in headers::SINGLE {
         if fields.get_all(name).iter().nth(1).is_some() {
-            return Err(Problem::new(ProblemKind::InvalidHeader, format!("{name} is sent twice")));
+            return Err(ApiError::new(ErrorKind::InvalidHeader, format!("{name} is sent twice")));
         }
     }
     Ok(())

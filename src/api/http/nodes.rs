@@ -4,14 +4,14 @@
 //! before a body is read.
 
 use super::{
-    NodeAccess, ServingRole, body, forward, headers,
-    problem::{Problem, ProblemKind},
+    NodeAccess, ServingRole, body, headers,
     query::{QueryString, RouteParameters},
-    secret_throttle::ConnectionPeer,
+    request::{NodeCredentials, RouteRequest},
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
     state::AppState,
 };
 use crate::{
+    api::error::{ApiError, ErrorKind},
     base::limits,
     base::position::{ParsePositionError, PositionToken},
     replication::{HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotOffer, SnapshotUpload},
@@ -30,13 +30,6 @@ const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
 
-/// The cluster secret that a request carries, and the address it came from.
-#[derive(Debug)]
-pub(super) struct ShownSecret {
-    pub(super) authorization: Option<String>,
-    pub(super) client: ConnectionPeer,
-}
-
 /// Returns whether a content type, or what a client accepts, is this one of ours.
 pub(super) fn is(given: Option<&str>, media: &str) -> bool {
     given.is_some_and(|given| given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media))
@@ -48,59 +41,58 @@ pub(super) fn is_offer(content_type: Option<&str>) -> bool {
 }
 
 /// `POST /update` with records: an offer of the leader to a replica.
-pub(super) async fn offer<S, B, E>(
-    state: Arc<AppState>,
-    query: String,
-    shown: ShownSecret,
-    content_length: Option<String>,
+pub(super) async fn append<S, B, E>(
+    state: &AppState,
+    query: &str,
+    shown: &NodeCredentials,
+    content_length: Option<&str>,
     body: S,
-) -> Result<Response, Problem>
+) -> Result<Response, ApiError>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    check(&state, &shown).await?;
-    QueryString::parse(&query, RouteParameters::NONE)?;
-    if state.follows_files() {
-        return Err(Problem::new(ProblemKind::NotFound, "a local replica takes its records from files"));
+    check(state, shown).await?;
+    QueryString::parse(query, RouteParameters::NONE)?;
+    if state.service.follows_files() {
+        return Err(ApiError::new(ErrorKind::NotFound, "a local replica takes its records from files"));
     }
     // A leader is asked, and takes no records.
-    let is_leader = matches!(state.api.role, ServingRole::Leader { .. });
+    let is_leader = matches!(state.service.role, ServingRole::Leader { .. });
     let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
     let settings = HttpSettings { max_body_bytes, ..state.settings };
-    let whole = body::read(body, content_length.as_deref(), &settings, &state.offers).await?;
-    let answer = match &state.api.role {
+    let whole = body::read(body, content_length, &settings, &state.offers).await?;
+    let answer = match &state.service.role {
         ServingRole::Leader { leader, .. } => leader.append(whole.bytes.clone()).await,
         ServingRole::Replica { follower, .. } => follower.append(whole.bytes.clone()).await,
         ServingRole::LocalReplica { .. } => None,
     };
     match answer {
         Some(answer) => Ok(typed(answer.encode(), RECORDS_TYPE)),
-        None => Err(Problem::new(ProblemKind::Stopping, "the node is stopping, or has more offers than it can take")),
+        None => Err(ApiError::new(ErrorKind::Stopping, "the node is stopping, or has more offers than it can take")),
     }
 }
 
 /// `POST /promote`: a person wants this replica to lead.
-pub(super) async fn promote(
-    state: Arc<AppState>,
-    shown: ShownSecret,
-    origin: Option<String>,
-    query: String,
-) -> Result<Response, Problem> {
-    if origin.is_some() {
+pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError> {
+    let (shown, state) = (request.credentials()?, &request.state);
+    if request.header("origin")?.is_some() {
         // Any page that a person has open could send this to a node on loopback.
-        return Err(Problem::new(ProblemKind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
+        return Err(ApiError::new(ErrorKind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
     }
-    check(&state, &shown).await?;
-    let force = match QueryString::parse(&query, RouteParameters::PROMOTE)?.force.as_deref() {
+    check(state, &shown).await?;
+    let force = match request.parse_query()?.force.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
-        Some("") if !query.contains("force=") => true,
-        Some(_) => return Err(Problem::new(ProblemKind::InvalidParameter, "force= takes true or false")),
+        Some("") if !request.query.contains("force=") => true,
+        Some(_) => return Err(ApiError::new(ErrorKind::InvalidParameter, "force= takes true or false")),
     };
-    let refused = |why: String| Problem::new(ProblemKind::NotPromoted, why);
-    let ServingRole::Replica { follower, .. } = &state.api.role else {
-        return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", state.api.about.role)));
+    let refused = |why: String| ApiError::new(ErrorKind::NotPromoted, why);
+    let ServingRole::Replica { follower, .. } = &state.service.role else {
+        return Err(refused(format!(
+            "this is a {}: a replica that keeps files can be promoted",
+            state.service.about.role
+        )));
     };
     let answer = follower.promote(force).await;
     let epoch = answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)?;
@@ -108,10 +100,10 @@ pub(super) async fn promote(
 }
 
 /// `POST /update` without a body: the leader's notice to a local replica.
-pub(super) async fn notice(state: &AppState, query: &str, shown: &ShownSecret) -> Result<Response, Problem> {
+pub(super) async fn notice(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
     check(state, shown).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
-    if let ServingRole::LocalReplica { notice, .. } = &state.api.role {
+    if let ServingRole::LocalReplica { notice, .. } = &state.service.role {
         notice.notify_one();
     }
     let mut response = Response::new(Bytes::new().into());
@@ -120,35 +112,27 @@ pub(super) async fn notice(state: &AppState, query: &str, shown: &ShownSecret) -
 }
 
 /// `POST /sync`: a follower announces itself to its leader.
-pub(super) async fn announce<S, B, E>(
-    state: Arc<AppState>,
-    query: String,
-    shown: ShownSecret,
-    content_type: Option<String>,
-    body: S,
-) -> Result<Response, Problem>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Buf,
-{
-    check(&state, &shown).await?;
-    QueryString::parse(&query, RouteParameters::NONE)?;
+pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError> {
+    let (shown, content_type) = (request.credentials()?, request.header("content-type")?);
+    let state = &request.state;
+    check(state, &shown).await?;
+    request.parse_query()?;
     if !is(content_type.as_deref(), HELLO_TYPE) {
-        return Err(Problem::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
+        return Err(ApiError::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
-    let registry = match &state.api.role {
+    let registry = match &state.service.role {
         ServingRole::Leader { registry, .. } => registry,
-        ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => {
-            return Err(forward::not_leader(forward, "announcements are for the leader"));
+        ServingRole::Replica { .. } | ServingRole::LocalReplica { .. } => {
+            return Err(state.service.not_leader("announcements are for the leader"));
         }
     };
     let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
-    let whole = body::read(body, None, &settings, &state.offers).await?;
-    let hello = NodeState::decode(&whole.bytes).map_err(|what| Problem::new(ProblemKind::InvalidBody, what))?;
+    let whole = body::read(request.body, None, &settings, &state.offers).await?;
+    let hello = NodeState::decode(&whole.bytes).map_err(|what| ApiError::new(ErrorKind::InvalidBody, what))?;
     registry.announce(hello);
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
-    if let Ok(current) = state.current() {
+    if let Ok(current) = state.service.current() {
         response.headers_mut().insert(&headers::MEMDB_DATABASE, headers::database_value(current.identity.database_id));
     }
     Ok(response)
@@ -159,8 +143,8 @@ pub(super) async fn fetch(
     state: &AppState,
     query: &str,
     accept: Option<&str>,
-    shown: &ShownSecret,
-) -> Option<Result<Response, Problem>> {
+    shown: &NodeCredentials,
+) -> Option<Result<Response, ApiError>> {
     if is(accept, SNAPSHOT_TYPE) {
         Some(checked(state, shown, snapshot(state, query)).await)
     } else if is(accept, RECORDS_TYPE) {
@@ -172,15 +156,15 @@ pub(super) async fn fetch(
 
 async fn checked(
     state: &AppState,
-    shown: &ShownSecret,
-    answer: impl Future<Output = Result<Response, Problem>>,
-) -> Result<Response, Problem> {
+    shown: &NodeCredentials,
+    answer: impl Future<Output = Result<Response, ApiError>>,
+) -> Result<Response, ApiError> {
     check(state, shown).await?;
     answer.await
 }
 
 /// The newest snapshot, as it is on disk.
-async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
+async fn snapshot(state: &AppState, query: &str) -> Result<Response, ApiError> {
     QueryString::parse(query, RouteParameters::NONE)?;
     let archive = archive(state)?.clone();
     match beside(move || archive.snapshot()).await? {
@@ -198,7 +182,7 @@ async fn snapshot(state: &AppState, query: &str) -> Result<Response, Problem> {
             Ok(response)
         }
         SnapshotOffer::Busy => {
-            Err(Problem::new(ProblemKind::NotReady, "another node is loading a snapshot; come again"))
+            Err(ApiError::new(ErrorKind::NotReady, "another node is loading a snapshot; come again"))
         }
     }
 }
@@ -226,55 +210,57 @@ fn pieces(outgoing: SnapshotUpload) -> impl Stream<Item = Result<Bytes, io::Erro
 }
 
 /// Records behind the position `after=`, for a leader that has lost them.
-async fn records(state: &AppState, query: &str) -> Result<Response, Problem> {
+async fn records(state: &AppState, query: &str) -> Result<Response, ApiError> {
     let after: Result<PositionToken, _> = QueryString::parse(query, RouteParameters::RECORDS)?
         .after
         .map_or(Err(ParsePositionError::Malformed), |text| text.parse());
     let after = after
-        .map_err(|error| Problem::new(ProblemKind::InvalidParameter, format!("after= takes a position; {error}")))?;
+        .map_err(|error| ApiError::new(ErrorKind::InvalidParameter, format!("after= takes a position; {error}")))?;
     let archive = archive(state)?.clone();
     let (identity, last) = {
-        let current = state.current()?;
+        let current = state.service.current()?;
         (current.identity, current.reader.read().position().sequence)
     };
     if after.database != identity.tag() {
         let detail = format!("{after} is of another database than this node's, {}", identity.tag());
-        return Err(Problem::new(ProblemKind::PositionOtherDatabase, detail));
+        return Err(ApiError::new(ErrorKind::PositionOtherDatabase, detail));
     }
     match beside(move || archive.records(after.position.sequence, last, &identity)).await? {
         Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
-        None => Err(Problem::new(ProblemKind::PositionLost, format!("the records behind {after} are no longer here"))),
+        None => Err(ApiError::new(ErrorKind::PositionLost, format!("the records behind {after} are no longer here"))),
     }
 }
 
 /// Reads files beside the serving thread.
-async fn beside<T: Send + 'static>(read: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, Problem> {
-    let unreadable = |error: String| Problem::new(ProblemKind::Internal, format!("the files cannot be read: {error}"));
+async fn beside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let unreadable = |error: String| ApiError::new(ErrorKind::Internal, format!("the files cannot be read: {error}"));
     match tokio::task::spawn_blocking(read).await {
         Ok(read) => read.map_err(|error| unreadable(error.to_string())),
         Err(died) => Err(unreadable(died.to_string())),
     }
 }
 
-fn archive(state: &AppState) -> Result<&crate::replication::HistorySource, Problem> {
-    match &state.api.role {
+fn archive(state: &AppState) -> Result<&crate::replication::HistorySource, ApiError> {
+    match &state.service.role {
         ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive),
         ServingRole::LocalReplica { .. } => {
-            Err(Problem::new(ProblemKind::NotFound, "a local replica keeps no files of its own"))
+            Err(ApiError::new(ErrorKind::NotFound, "a local replica keeps no files of its own"))
         }
     }
 }
 
-async fn check(state: &AppState, shown: &ShownSecret) -> Result<(), Problem> {
-    match &state.api.nodes {
+async fn check(state: &AppState, shown: &NodeCredentials) -> Result<(), ApiError> {
+    match &state.nodes {
         NodeAccess::Anyone => Ok(()),
         NodeAccess::Secret(secret) => {
             let bearer = shown.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
             let admitted = state.guesses.admit(secret, bearer.unwrap_or_default(), &shown.client).await;
-            admitted.inspect_err(|_| state.api.metrics.wrong_secrets.inc())
+            admitted.inspect_err(|_| state.service.metrics.wrong_secrets.inc())
         }
-        NodeAccess::Nobody => Err(Problem::new(
-            ProblemKind::ClusterSecret,
+        NodeAccess::Nobody => Err(ApiError::new(
+            ErrorKind::ClusterSecret,
             "this node listens beyond loopback without --cluster-secret-file, so it speaks to no other node",
         )),
     }

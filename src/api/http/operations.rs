@@ -1,16 +1,13 @@
 //! Routes about the node itself: health, metrics, status.
 
-use super::{
-    ServingRole, forward,
-    problem::{self, Problem, ProblemKind},
-    replication_metrics,
-    state::AppState,
-};
+use super::{replication_metrics, state::AppState};
 use crate::{
-    base::metrics::ScrapeFamilies, client::WriteForwarder, engine::leader::WriteError, replication::PeerStatus,
+    api::{error::ApiError, service::ServingRole},
+    base::metrics::ScrapeFamilies,
+    replication::PeerStatus,
 };
 use http::{HeaderValue, header};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 use warp::reply::Response;
 
 /// The bits of a digest that a number of Prometheus, an `f64`, holds exactly.
@@ -27,71 +24,20 @@ pub(super) fn live() -> Response {
 }
 
 /// `GET /health/ready`.
-pub(super) fn ready(state: &AppState) -> Result<Response, Problem> {
-    if let Some((forward, leads)) = state.forward().zip(state.other_database()) {
-        return Err(forward::other_database(forward, leads));
-    }
-    if state.api.view.is_ready() {
-        return Ok(json(br#"{"status":"ready"}"#.to_vec()));
-    }
-    Err(Problem::new(ProblemKind::NotReady, what_is_missing(state)))
+pub(super) fn ready(state: &AppState) -> Result<Response, ApiError> {
+    state.service.check_ready().map(|()| json(br#"{"status":"ready"}"#.to_vec()))
 }
 
 /// `GET /health/leader`: whether writes are taken here, for load balancers.
-pub(super) fn leading(state: &AppState) -> Result<Response, Problem> {
-    let ServingRole::Leader { leader, .. } = &state.api.role else {
-        let leader = state.forward().and_then(WriteForwarder::leader);
-        let detail = match &leader {
-            Some(leader) => format!("this node follows {leader}, which takes the writes"),
-            None => "this node follows a leader whose address it does not know yet".to_owned(),
-        };
-        return Err(Problem::new(ProblemKind::NotLeading, detail).with(serde_json::json!({ "leader": leader })));
-    };
-    if let Some(error) = leader.refusal() {
-        let database = state.current()?.identity.tag();
-        let detail = match leader.no_room() {
-            Some(why) if error == WriteError::DiskFull => format!("this leader begins once its disk has room: {why}"),
-            _ => error.to_string(),
-        };
-        return Err(problem::of_write_error(&error, database).0.saying(detail));
-    }
-    ready(state)?;
-    Ok(json(br#"{"status":"leader"}"#.to_vec()))
-}
-
-fn what_is_missing(state: &AppState) -> Cow<'static, str> {
-    if let Some(problem) = state.api.view.files_problem() {
-        return match &state.api.role {
-            ServingRole::Leader { .. } => {
-                format!("{problem}; save the counts (GET /sync) or promote a replica, then restart")
-            }
-            ServingRole::Replica { .. } => {
-                format!("{problem}; it follows its leader in memory alone until it is restarted")
-            }
-            ServingRole::LocalReplica { .. } => problem,
-        }
-        .into();
-    }
-    let Some(forward) = state.forward() else { return "the leader is starting or stopping; ask again".into() };
-    let leader = match forward.leader() {
-        Some(url) => format!("its leader, {url}"),
-        None => "its leader, whose address it does not know yet".to_owned(),
-    };
-    match state.current() {
-        Ok(current) => format!(
-            "the node is at {}, and has not heard from {leader}, whether that is all; or it is stopping",
-            current.identity.token(current.reader.read().position())
-        ),
-        Err(_) => format!("the node has no counts yet that are right: it waits for {leader}"),
-    }
-    .into()
+pub(super) fn leading(state: &AppState) -> Result<Response, ApiError> {
+    state.service.check_leading().map(|()| json(br#"{"status":"leader"}"#.to_vec()))
 }
 
 /// `GET /metrics`: Prometheus' text form.
 pub(super) fn metrics(state: &AppState) -> Response {
-    let metrics = &state.api.metrics;
+    let metrics = &state.service.metrics;
     let families = ScrapeFamilies::default();
-    if let Ok(current) = state.current() {
+    if let Ok(current) = state.service.current() {
         let reader = &current.reader;
         let (mark, namespaces) = {
             let guard = reader.read();
@@ -108,13 +54,13 @@ pub(super) fn metrics(state: &AppState) -> Response {
         metrics.streams.set(streams as i64);
         replication_metrics::of_namespaces(namespaces, &families);
     }
-    if let ServingRole::Leader { leader, .. } = &state.api.role {
+    if let ServingRole::Leader { leader, .. } = &state.service.role {
         let status = leader.status();
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
     }
-    metrics.ready.set(i64::from(state.is_ready()));
-    replication_metrics::of_replication(&state.api, &families);
+    metrics.ready.set(i64::from(state.service.is_ready()));
+    replication_metrics::of_replication(&state.service, &families);
     let mut response = Response::new(metrics.render_with(families.gather()).into());
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
@@ -164,27 +110,27 @@ struct StatusBody<'a> {
 
 /// `GET /status`: for people and for `memdb health`.
 pub(super) fn status(state: &AppState) -> Response {
-    let current = state.current().ok();
+    let current = state.service.current().ok();
     let (position, digest, namespaces) = current.as_ref().map_or_else(Default::default, |current| {
         let guard = current.reader.read();
         (guard.position(), guard.digest(), guard.namespaces())
     });
-    let (writer, replicas, leader) = match &state.api.role {
+    let (writer, replicas, leader) = match &state.service.role {
         ServingRole::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
         ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => {
             (None, None, forward.leader())
         }
     };
-    let no_room = match &state.api.role {
+    let no_room = match &state.service.role {
         ServingRole::Leader { leader, .. } => leader.no_room(),
         _ => None,
     };
     // Whom this replica would ask before it led.
-    let replicas_known = match &state.api.role {
+    let replicas_known = match &state.service.role {
         ServingRole::Replica { follower, .. } => Some(follower.members().replicas.len()),
         _ => None,
     };
-    let about = &state.api.about;
+    let about = &state.service.about;
     let status = StatusBody {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
@@ -194,9 +140,9 @@ pub(super) fn status(state: &AppState) -> Response {
         analyzer: current.as_ref().map(|current| current.identity.analyzer.name()),
         analyzer_version: current.as_ref().map(|current| current.identity.analyzer.version()),
         default_ack: about.default_ack.map(|level| level.to_string()),
-        ready: state.is_ready(),
-        other_database: state.other_database().map(|leads| format!("{leads:032x}")),
-        files_problem: state.api.view.files_problem(),
+        ready: state.service.is_ready(),
+        other_database: state.service.other_database().map(|leads| format!("{leads:032x}")),
+        files_problem: state.service.view.files_problem(),
         replicas_known,
         not_promoted: about.not_promoted.as_deref(),
         no_room,
@@ -206,7 +152,7 @@ pub(super) fn status(state: &AppState) -> Response {
         digest: format!("{digest:016x}"),
         words: namespaces.iter().map(|(_, words)| words).sum(),
         namespaces: namespaces.into_iter().collect(),
-        lag_ms: state.api.view.lag_ms(),
+        lag_ms: state.service.view.lag_ms(),
         leader,
         writer,
         replicas,

@@ -3,11 +3,15 @@
 //! Each route has a table of the parameters it knows. Another one is refused, since who sends it means something by it
 //! (`?namespace=a` would count in `words`); only names that begin with `_` are let through, for caches and the like.
 
-use super::{
-    form,
-    problem::{Problem, ProblemKind},
+use super::form;
+use crate::{
+    api::{
+        error::{ApiError, ErrorKind},
+        service::no_word,
+    },
+    base::limits,
+    engine::leader::AckLevel,
 };
-use crate::{base::limits, engine::leader::AckLevel};
 use std::borrow::Cow;
 
 /// The parameters a route knows.
@@ -99,12 +103,12 @@ pub(super) struct QueryString<'a> {
 
 impl<'a> QueryString<'a> {
     /// Reads the text after the `?`, of a route that knows these parameters.
-    pub(super) fn parse(text: &'a str, known: RouteParameters) -> Result<Self, Problem> {
+    pub(super) fn parse(text: &'a str, known: RouteParameters) -> Result<Self, ApiError> {
         let (mut namespace, mut ack, mut n, mut after, mut force) = (None, None, None, None, None);
         let mut words = Vec::new();
         for (name, value) in form::pairs(text.as_bytes()) {
-            let name = form::decode(name, ProblemKind::InvalidParameter)?;
-            let value = form::decode(value, ProblemKind::InvalidParameter);
+            let name = form::decode(name, ErrorKind::InvalidParameter)?;
+            let value = form::decode(value, ErrorKind::InvalidParameter);
             let value = value.map_err(|problem| problem.about(format_args!("parameter `{}`", shown(&name))))?;
             if name.starts_with('_') {
                 continue;
@@ -133,22 +137,22 @@ impl<'a> QueryString<'a> {
     }
 
     /// Reads the text after the `?` of a request that adds to a namespace.
-    pub(super) fn of_addition(text: &'a str) -> Result<Self, Problem> {
-        let query = Self::parse(text, RouteParameters::ADD)?;
+    pub(super) fn of_addition(text: &'a str, known: RouteParameters) -> Result<Self, ApiError> {
+        let query = Self::parse(text, known)?;
         check_can_be_named(&query.namespace)?;
         Ok(query)
     }
 
     /// The words, of which there must be at least one and no empty one.
-    pub(super) fn named_words(&self) -> Result<&[Cow<'a, str>], Problem> {
+    pub(super) fn named_words(&self) -> Result<&[Cow<'a, str>], ApiError> {
         if self.words.is_empty() || self.words.iter().any(|word| word.is_empty()) {
-            return Err(no_word(ProblemKind::InvalidParameter));
+            return Err(no_word(ErrorKind::InvalidParameter));
         }
         Ok(&self.words)
     }
 
     /// Gives the number of words that `/top` returns.
-    pub(super) fn top(&self) -> Result<usize, Problem> {
+    pub(super) fn top(&self) -> Result<usize, ApiError> {
         match self.n.as_deref().map(str::parse::<usize>) {
             None => Ok(10),
             Some(Ok(n)) if (1..=limits::MAX_TOP).contains(&n) => Ok(n),
@@ -158,7 +162,7 @@ impl<'a> QueryString<'a> {
 }
 
 /// Refuses a name that no namespace can have.
-pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
+pub(super) fn check_namespace(name: &str) -> Result<(), ApiError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     if (1..=limits::MAX_NAMESPACE_BYTES).contains(&name.len()) && name.bytes().all(plain) {
         return Ok(());
@@ -168,7 +172,7 @@ pub(super) fn check_namespace(name: &str) -> Result<(), Problem> {
 
 /// Refuses the names that no path can hold: clients take `.` and `..` out of `/ns/..`, so nobody could delete such a
 /// namespace.
-fn check_can_be_named(namespace: &str) -> Result<(), Problem> {
+fn check_can_be_named(namespace: &str) -> Result<(), ApiError> {
     if is_dots(namespace) {
         return Err(invalid(format!("`{namespace}` cannot be a namespace, since no path can name it")));
     }
@@ -181,7 +185,7 @@ pub(super) fn is_dots(namespace: &str) -> bool {
 }
 
 /// Refuses a parameter, and says which one was meant.
-fn unknown(name: &str, known: RouteParameters) -> Problem {
+fn unknown(name: &str, known: RouteParameters) -> ApiError {
     if name.is_empty() {
         return invalid("a parameter has no name in front of its =");
     }
@@ -205,22 +209,16 @@ fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn ack_level(name: &str) -> Result<AckLevel, Problem> {
+fn ack_level(name: &str) -> Result<AckLevel, ApiError> {
     name.parse().map_err(|error| invalid(format!("ack: {error}")))
 }
 
-/// No word is named, or a name holds nothing that counts: an empty one, or underscores and invisible characters alone.
-pub(super) fn no_word(kind: ProblemKind) -> Problem {
-    let detail = "name at least one word, such as hello, and none of nothing but underscores and invisible characters";
-    Problem::new(kind, detail)
-}
-
-pub(super) fn too_many_words() -> Problem {
+pub(super) fn too_many_words() -> ApiError {
     invalid(format!("at most {} words in one request; send several requests", limits::MAX_WORDS_PER_READ))
 }
 
-fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
-    Problem::new(ProblemKind::InvalidParameter, detail)
+fn invalid(detail: impl Into<Cow<'static, str>>) -> ApiError {
+    ApiError::new(ErrorKind::InvalidParameter, detail)
 }
 
 #[cfg(test)]
@@ -237,7 +235,7 @@ mod tests {
         QueryParameter::Force,
     ]);
 
-    fn parse(text: &str) -> Result<QueryString<'_>, Problem> {
+    fn parse(text: &str) -> Result<QueryString<'_>, ApiError> {
         QueryString::parse(text, ALL)
     }
 

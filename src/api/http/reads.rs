@@ -1,103 +1,82 @@
-//! The routes that read counts.
-//!
-//! Everything that is not reading (decoding, folding, formatting) happens outside the guard.
+//! The routes that read counts: from the text of a request to a query, and from its reply to an answer.
 
 use super::{
     HttpSettings,
     body::{self, MediaType},
-    coding::{self, ContentCoding, SMALLEST_ENCODED_BYTES},
+    coding::{self, SMALLEST_ENCODED_BYTES},
     form, headers,
     json::{self, MemberKind, MemberValue},
-    problem::{Problem, ProblemKind},
-    query::{self, QueryString, RouteParameters},
-    settings::{INLINE_TEXT_BYTES, SYNC_CHUNK_BYTES},
-    state::{self, AppState},
+    query::{self, QueryString},
+    request::{ReadHeaders, RouteRequest},
+    settings::SYNC_CHUNK_BYTES,
     sync::DumpBody,
-    writes,
 };
 use crate::{
-    base::limits::{MAX_WORD_BYTES, MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
-    base::position::{PositionStatus, PositionToken},
-    data::store::ReadGuard,
+    api::{
+        error::{ApiError, ErrorKind},
+        service::{self, AllCounts, CountOf, CountsOf, LargestCounts, QueryReply, ReadQuery as _, no_word},
+    },
+    base::limits::{MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
+    base::position::PositionToken,
     engine::view::ServedDatabase,
 };
-use bytes::Buf;
-use futures::Stream;
 use http::{HeaderValue, StatusCode, header};
-use std::{borrow::Cow, collections::HashSet, io::Write, sync::Arc};
-use warp::reply::{Reply, Response};
+use std::{borrow::Cow, collections::HashSet, io::Write};
+use warp::reply::{Reply as _, Response};
 
 const WORDS_TAKES: &str = "application/json; in UTF-8";
 
-/// The headers of a read.
-#[derive(Debug)]
-pub(super) struct ReadHeaders {
-    pub(super) min_position: Option<String>,
-    pub(super) if_none_match: Option<String>,
-}
-
 /// `GET /wordcount?word=`: counts of words, all at one position.
-pub(super) async fn wordcount(state: Arc<AppState>, query: String, heads: ReadHeaders) -> Result<Response, Problem> {
-    let query = QueryString::parse(&query, RouteParameters::WORDCOUNT)?;
+pub(super) async fn wordcount(request: RouteRequest) -> Result<Response, ApiError> {
+    let (asked, state) = (request.read_headers()?, &request.state);
+    let query = request.parse_query()?;
     query.named_words()?;
-    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
-    let mut body = Vec::with_capacity(query.words.iter().map(|name| name.len() + 24).sum());
-    let current = state.current()?;
-    let position = write_counts(&current, &query.namespace, query.words, &mut body)
-        .ok_or_else(|| query::no_word(ProblemKind::InvalidParameter))?;
-    Ok(headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref()))
-}
-
-/// The headers that describe a body.
-#[derive(Debug)]
-pub(super) struct ReadBodyHeaders {
-    pub(super) content_type: Option<String>,
-    pub(super) content_length: Option<String>,
+    let QueryString { namespace, words, .. } = query;
+    let names = distinct(words);
+    let counts = CountsOf { namespace: &namespace, names: &names };
+    let QueryReply { answer, position, lag_ms } = state.service.query(counts, min_position(&asked)?).await?;
+    let mut body = Vec::new();
+    write_counts(&names, &answer, &mut body);
+    Ok(headers::read_answer(body, position, lag_ms, asked.if_none_match.as_deref()))
 }
 
 /// `POST /wordcount`: the same for words that are named in a body, since a request line holds few long ones. It reads,
 /// so every node answers from its own counts, and nothing is changed.
-pub(super) async fn posted_wordcount<S, B, E>(
-    state: Arc<AppState>,
-    query: String,
-    heads: ReadHeaders,
-    content: ReadBodyHeaders,
-    body: S,
-) -> Result<Response, Problem>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Buf,
-{
+pub(super) async fn posted_wordcount(request: RouteRequest) -> Result<Response, ApiError> {
+    let asked = request.read_headers()?;
+    let (content_type, content_length) = (request.header("content-type")?, request.header("content-length")?);
+    let RouteRequest { state, query, parameters, body, .. } = request;
     // However small a text may be: a thousand words have room.
     let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..state.settings };
-    let whole = body::read(body, content.content_length.as_deref(), &settings, &state.uploads).await?;
-    if content.content_type.is_some() && MediaType::of(content.content_type.as_deref(), WORDS_TAKES)? != MediaType::Json
-    {
-        return Err(Problem::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
+    let whole = body::read(body, content_length.as_deref(), &settings, &state.uploads).await?;
+    if content_type.is_some() && MediaType::of(content_type.as_deref(), WORDS_TAKES)? != MediaType::Json {
+        return Err(ApiError::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
     }
-    QueryString::parse(&query, RouteParameters::WORDCOUNT)?; // what is wrong is told before it waits
-    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
-    let current = state.current()?;
+    QueryString::parse(&query, parameters)?; // what is wrong is told before it waits
+    let lag_ms = state.service.wait_for(min_position(&asked)?).await?;
+    let current = state.service.current()?;
     let bytes = whole.bytes.clone();
     let count = move || {
-        let query = QueryString::parse(&query, RouteParameters::WORDCOUNT)?;
+        let query = QueryString::parse(&query, parameters)?;
         let names = names_in(form::utf8(&bytes)?, query.words)?;
-        let mut body = Vec::with_capacity(names.iter().map(|name| name.len() + 24).sum());
-        let position = write_counts(&current, &query.namespace, names, &mut body);
-        let position = position.ok_or_else(|| query::no_word(ProblemKind::InvalidBody))?;
+        let names = distinct(names);
+        let counts = CountsOf { namespace: &query.namespace, names: &names };
+        let (answer, position) = counts.answer(&current).ok_or_else(|| no_word(ErrorKind::InvalidBody))?;
+        let mut body = Vec::new();
+        write_counts(&names, &answer, &mut body);
         Ok((body, position))
     };
-    let is_small = whole.bytes.len() <= INLINE_TEXT_BYTES;
-    let (body, position) = if is_small { count()? } else { writes::apart(count).await? };
+    let is_small = whole.bytes.len() <= service::INLINE_TEXT_BYTES;
+    let (body, position) = if is_small { count()? } else { service::beside(count).await? };
     Ok(headers::read_answer(body, position, lag_ms, None))
 }
 
 /// The words of a body, behind those of its query.
-fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'a, str>>, Problem> {
+fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'a, str>>, ApiError> {
     let invalid = |wrong: String| {
         let detail =
             format!("{wrong}; a JSON object with a list of words is wanted, such as {{\"words\":[\"hello\"]}}");
-        Problem::new(ProblemKind::InvalidBody, detail)
+        ApiError::new(ErrorKind::InvalidBody, detail)
     };
     let mut listed = None;
     let read = |name: Cow<'a, str>, value: MemberValue<'a>| match (&*name, value) {
@@ -121,59 +100,36 @@ fn names_in<'a>(body: &'a str, mut names: Vec<Cow<'a, str>>) -> Result<Vec<Cow<'
     Ok(names)
 }
 
-/// Writes the count of each name, all at one position, as a JSON object; `None` if a name folds to nothing, so names no
-/// word.
-pub(super) fn write_counts(
-    current: &ServedDatabase,
-    namespace: &str,
-    mut names: Vec<Cow<'_, str>>,
-    body: &mut Vec<u8>,
-) -> Option<PositionToken> {
-    if let [name] = &*names {
-        return write_count(current, namespace, name, body);
+/// The names in their order, each once: an object has a member once.
+pub(super) fn distinct(mut names: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
+    if names.len() > 1 {
+        let mut seen = HashSet::with_capacity(names.len());
+        names.retain(|name| seen.insert(name.clone()));
     }
-    let mut seen = HashSet::with_capacity(names.len());
-    names.retain(|name| seen.insert(name.clone()));
-    let folded: Vec<Cow<'_, str>> = names.iter().map(|name| current.identity.analyzer.normalize(name)).collect();
-    if folded.iter().any(|word| word.is_empty()) {
-        return None;
-    }
-    let mut counts = Vec::with_capacity(folded.len());
-    let position = {
-        let guard = current.reader.read();
-        counts.extend(folded.iter().map(|word| count(&guard, namespace, word)));
-        guard.position()
-    };
-    for (at, (name, count)) in names.iter().zip(counts).enumerate() {
+    names
+}
+
+/// Writes the count of each name, as a JSON object.
+pub(super) fn write_counts(names: &[Cow<'_, str>], counts: &[i64], body: &mut Vec<u8>) {
+    body.reserve(names.iter().map(|name| name.len() + 24).sum());
+    for (at, (name, &count)) in names.iter().zip(counts).enumerate() {
         write_pair(body, if at == 0 { b'{' } else { b',' }, name, count);
     }
     body.extend_from_slice(b"}\n");
-    Some(current.identity.token(position))
 }
 
-/// The same for one name.
+/// Writes what a read of one name answers; `None` if that names no word.
+#[inline]
 pub(super) fn write_count(
     current: &ServedDatabase,
     namespace: &str,
     name: &str,
     body: &mut Vec<u8>,
 ) -> Option<PositionToken> {
-    let word = current.identity.analyzer.normalize(name);
-    if word.is_empty() {
-        return None;
-    }
-    let (count, position) = {
-        let guard = current.reader.read();
-        (count(&guard, namespace, &word), guard.position())
-    };
+    let (count, position) = CountOf { namespace, name }.answer(current)?;
     write_pair(body, b'{', name, count);
     body.extend_from_slice(b"}\n");
-    Some(current.identity.token(position))
-}
-
-fn count(guard: &ReadGuard<'_>, namespace: &str, word: &str) -> i64 {
-    // A longer word is never counted.
-    if word.len() <= MAX_WORD_BYTES { guard.count(namespace, word) } else { 0 }
+    Some(position)
 }
 
 fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
@@ -184,28 +140,21 @@ fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
 }
 
 /// `GET /top?n=`: the largest counts.
-pub(super) async fn top(
-    state: Arc<AppState>,
-    query: String,
-    heads: ReadHeaders,
-    coding: Option<ContentCoding>,
-) -> Result<Response, Problem> {
-    let query = QueryString::parse(&query, RouteParameters::TOP)?;
-    let n = query.top()?;
-    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
-    let current = state.current()?;
-    let (position, words) = current.reader.top(&query.namespace, n);
+pub(super) async fn top(request: RouteRequest) -> Result<Response, ApiError> {
+    let (asked, coding, state) = (request.read_headers()?, request.wanted_coding(), &request.state);
+    let query = request.parse_query()?;
+    let largest = LargestCounts { namespace: &query.namespace, n: query.top()? };
+    let QueryReply { answer, position, lag_ms } = state.service.query(largest, min_position(&asked)?).await?;
     let mut body = vec![b'['];
-    for (word, count) in words {
+    for (word, count) in answer {
         body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
         headers::write_json_string(&mut body, &word);
         write!(body, ",\"count\":{count}}}").expect("a Vec takes every byte");
     }
     body.extend_from_slice(b"]\n");
-    let position = current.identity.token(position);
     let coding = coding.filter(|_| body.len() >= SMALLEST_ENCODED_BYTES);
     let encoded = coding.and_then(|coding| Some((coding, coding::encode(coding, &body).ok()?)));
-    let mut response = headers::read_answer(body, position, lag_ms, heads.if_none_match.as_deref());
+    let mut response = headers::read_answer(body, position, lag_ms, asked.if_none_match.as_deref());
     if let Some((coding, encoded)) = encoded.filter(|_| response.status() == StatusCode::OK) {
         *response.body_mut() = encoded.into();
         headers::set_coding(&mut response, coding);
@@ -215,26 +164,18 @@ pub(super) async fn top(
 }
 
 /// `GET /sync`: every word with its count, in pieces.
-pub(super) async fn sync(
-    state: Arc<AppState>,
-    query: String,
-    heads: ReadHeaders,
-    coding: Option<ContentCoding>,
-) -> Result<Response, Problem> {
-    let query = QueryString::parse(&query, RouteParameters::SYNC)?;
-    let lag_ms = wait_for_position(&state, heads.min_position.as_deref()).await?;
-    // The position first: what the walk then finds is at this position or a later one.
-    let current = state.current()?;
-    let mark = current.reader.read().state_id();
-    let position = current.identity.token(mark.position);
-    // The digest too: an old copy put back may come to the same position.
-    let tag = format!("W/\"{position}-{:016x}\"", mark.digest);
-    if headers::matches(heads.if_none_match.as_deref(), tag.as_bytes()) {
+pub(super) async fn sync(request: RouteRequest, asked: ReadHeaders) -> Result<Response, ApiError> {
+    let (coding, state) = (request.wanted_coding(), &request.state);
+    let query = request.parse_query()?;
+    let all = AllCounts { namespace: &query.namespace };
+    let QueryReply { answer: walk, position, lag_ms } = state.service.query(all, min_position(&asked)?).await?;
+    let tag = format!("W/\"{position}-{:016x}\"", walk.digest);
+    if headers::matches(asked.if_none_match.as_deref(), tag.as_bytes()) {
         let mut unchanged = headers::not_modified(position, lag_ms, tag.as_bytes());
         headers::set_vary(&mut unchanged);
         return Ok(unchanged);
     }
-    let mut body = DumpBody::new(current.reader.scan(&query.namespace), SYNC_CHUNK_BYTES);
+    let mut body = DumpBody::new(walk.scan, SYNC_CHUNK_BYTES);
     let coding = coding.filter(|&coding| body.encode(coding, &state.encoders));
     let mut response = warp::reply::stream(body).into_response();
     let fields = response.headers_mut();
@@ -249,37 +190,11 @@ pub(super) async fn sync(
     Ok(response)
 }
 
-/// Waits until the position a client asked for is applied here. Returns the lag from before the read that follows: what
-/// is read then is at least as new.
-async fn wait_for_position(state: &AppState, min_position: Option<&str>) -> Result<Option<u64>, Problem> {
-    let lag_ms = || Ok(state.api.view.lag_ms());
-    let Some(text) = min_position else { return lag_ms() };
-    let asked: PositionToken = text
+/// The position that a client wants to be applied before its read.
+fn min_position(asked: &ReadHeaders) -> Result<Option<PositionToken>, ApiError> {
+    let Some(text) = &asked.min_position else { return Ok(None) };
+    let position = text
         .parse()
-        .map_err(|error| Problem::new(ProblemKind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
-    let standing = state.api.view.position_status(asked, state.settings.position_wait).await;
-    match standing {
-        None => Err(state::nothing_to_read()),
-        Some(PositionStatus::Reached) => lag_ms(),
-        Some(PositionStatus::Ahead) => Err(Problem::new(
-            ProblemKind::PositionAhead,
-            format!("{asked} is not applied here yet; ask again, or another node"),
-        )),
-        Some(PositionStatus::Lost) => Err(Problem::new(
-            ProblemKind::PositionLost,
-            format!("this history went on without {asked}: what was written there must be sent again"),
-        )),
-        Some(PositionStatus::OtherDatabase) => {
-            Err(Problem::new(ProblemKind::PositionOtherDatabase, of_another(state, asked)))
-        }
-    }
-}
-
-fn of_another(state: &AppState, asked: PositionToken) -> String {
-    let here = state.current().map_or_else(|_| "another".to_owned(), |current| current.identity.tag().to_string());
-    format!(
-        "{asked} is of database {}, and this node serves database {here}: ask a node of that database, or, if that is lost, \
-         send again what was written there",
-        asked.database
-    )
+        .map_err(|error| ApiError::new(ErrorKind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
+    Ok(Some(position))
 }

@@ -1,15 +1,20 @@
 //! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a
 //! follower.
 
-use super::{ApiContext, ServingRole};
-use crate::{base::limits, base::metrics::ScrapeFamilies, data::store::NamespaceSize, replication::PeerStatus};
+use crate::{
+    api::service::{Service, ServingRole},
+    base::limits,
+    base::metrics::ScrapeFamilies,
+    data::store::NamespaceSize,
+    replication::PeerStatus,
+};
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
-pub(super) fn of_replication(api: &ApiContext, families: &ScrapeFamilies) {
-    if let ServingRole::Leader { registry, .. } = &api.role {
+pub(super) fn of_replication(service: &Service, families: &ScrapeFamilies) {
+    if let ServingRole::Leader { registry, .. } = &service.role {
         of_replicas(&registry.statuses(), families);
     }
-    if let Some(lag_ms) = api.view.lag_ms() {
+    if let Some(lag_ms) = service.view.lag_ms() {
         let help = "Seconds since the node last had all that its leader had.";
         families.gauge("memdb_lag_seconds", help, &[], [(Vec::new(), lag_ms as f64 / 1e3)]);
     }
@@ -59,7 +64,7 @@ mod tests {
     use crate::base::metrics::{NodeLimits, NodeMetrics, NodeRole};
 
     fn rendered(families: &ScrapeFamilies) -> String {
-        NodeMetrics::new(NodeRole::Leader, NodeLimits::default()).render_with(families.gather())
+        NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), &[]).render_with(families.gather())
     }
 
     fn status(url: &str, synced: Option<u64>) -> PeerStatus {

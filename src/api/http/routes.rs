@@ -1,253 +1,161 @@
-//! Every route, as a warp filter.
+//! The table of routes, and the warp filter that is made from it.
 //!
-//! A path is matched before its methods, so a path that matches knows which methods it takes: the 405 with
-//! `Allow`. The two busiest paths come first.
+//! A row says of a method and a path under which label it is counted, which parameters it knows, what it does and how
+//! it is called (for `GET /docs`), and who answers it. What a path does not take is answered from the table too: 404
+//! with all that there is, 405 with `Allow`.
 
 use super::{
-    bulk,
-    coding::ContentCoding,
-    form,
-    forward::{self, ForwardedWrite},
-    headers::DedupHeaders,
-    help,
-    nodes::{self, ShownSecret},
-    operations,
-    problem::{Problem, ProblemKind},
-    query::{QueryString, RouteParameters, is_dots},
+    bulk, help, nodes, operations,
+    query::RouteParameters,
     reads,
+    request::{BodyStream, RouteRequest},
+    route::{Route, RouteAnswer, RouteLabel},
     secret_throttle::ConnectionPeer,
     state::AppState,
     writes,
 };
-use crate::client::FORWARDED;
-use http::{HeaderMap, header};
+use crate::api::error::{ApiError, ErrorKind};
+use bytes::Buf;
+use futures::{FutureExt, StreamExt};
+use http::{HeaderMap, Method};
 use std::{convert::Infallible, sync::Arc};
-use warp::{
-    Filter, Rejection,
-    filters::BoxedFilter,
-    reject::{InvalidHeader, Reject},
-    reply::Response,
-};
+use warp::{Filter, filters::BoxedFilter, path::FullPath, reply::Response};
+
+/// All routes, in the order in which people are told of them.
+pub(super) const ROUTES: &[Route] = &[
+    Route::post("/post", RouteLabel::Post, RouteParameters::ADD, |request| writes::post(request).boxed())
+        .does("counts the words of a text: a form field text, JSON {\"text\":...}, or text/plain")
+        .example("-d 'text=hello world' ", "/post"),
+    Route::post("/bulk", RouteLabel::BulkRequest, RouteParameters::ADD, |request| bulk::bulk(request).boxed())
+        .does("counts a text a line, plain or NDJSON, a body of any length")
+        .example("-T book.txt -X POST -H 'Content-Type: text/plain' ", "/bulk")
+        .takes_compressed(),
+    Route::post("/update", RouteLabel::Update, RouteParameters::ADD, |request| update(request).boxed())
+        .does("adds amounts to counts")
+        .example("-d '{\"hello\":5,\"world\":-1}' -H 'Content-Type: application/json' ", "/update"),
+    Route::get("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, |request| {
+        reads::wordcount(request).boxed()
+    })
+    .does("counts of words, all at one position (POST takes {\"words\":[...]})")
+    .example("", "/wordcount?word=hello&word=world"),
+    Route::post("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, |request| {
+        reads::posted_wordcount(request).boxed()
+    })
+    .does("the same of words that are named in a JSON object")
+    .only_reads(),
+    Route::get("/top", RouteLabel::Top, RouteParameters::TOP, |request| reads::top(request).boxed())
+        .does("the largest counts")
+        .example("", "/top?n=10"),
+    Route::get("/sync", RouteLabel::Sync, RouteParameters::SYNC, |request| sync(request).boxed())
+        .does("every word with its count, streamed")
+        .example("", "/sync"),
+    Route::post("/sync", RouteLabel::Sync, RouteParameters::NONE, |request| nodes::announce(request).boxed())
+        .does("a follower announces itself to its leader"),
+    Route::delete("/wordcount", RouteLabel::Wordcount, RouteParameters::REMOVE_WORDS, |request| {
+        writes::remove_words(request).boxed()
+    })
+    .does("takes words away")
+    .example("-X DELETE ", "/wordcount?word=hello"),
+    Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::DROP_NAMESPACE, |request| {
+        writes::drop_namespace(request).boxed()
+    })
+    .does("takes a namespace away")
+    .example("-X DELETE ", "/ns/titles"),
+    Route::get("/health", RouteLabel::Health, RouteParameters::NONE, |request| {
+        plain(&request, |_| Ok(operations::health()))
+    })
+    .does("answers as long as the process runs")
+    .example("", "/health"),
+    Route::get("/health/live", RouteLabel::Health, RouteParameters::NONE, |request| {
+        plain(&request, |_| Ok(operations::live()))
+    })
+    .does("the same")
+    .example("", "/health/live"),
+    Route::get("/health/ready", RouteLabel::Health, RouteParameters::NONE, |request| {
+        plain(&request, operations::ready)
+    })
+    .does("200 where current data is served, else 503 and why")
+    .example("", "/health/ready"),
+    Route::get("/health/leader", RouteLabel::Health, RouteParameters::NONE, |request| {
+        plain(&request, operations::leading)
+    })
+    .does("200 where writes are taken, else 503 and why")
+    .example("", "/health/leader"),
+    Route::get("/status", RouteLabel::Operations, RouteParameters::NONE, |request| {
+        plain(&request, |state| Ok(operations::status(state)))
+    })
+    .does("what the node is, for people")
+    .example("", "/status"),
+    Route::get("/metrics", RouteLabel::Operations, RouteParameters::NONE, |request| {
+        plain(&request, |state| Ok(operations::metrics(state)))
+    })
+    .does("numbers for Prometheus")
+    .example("", "/metrics"),
+    Route::post("/promote", RouteLabel::Other, RouteParameters::PROMOTE, |request| nodes::promote(request).boxed())
+        .does("makes this replica the leader (memdb promote does it)")
+        .example("-X POST ", "/promote"),
+    Route::get("/docs", RouteLabel::Other, RouteParameters::NONE, |request| {
+        plain(&request, |_| Ok(help::docs(ROUTES)))
+    })
+    .does("this")
+    .example("", "/docs"),
+];
+
+/// The rows of a path.
+fn at(path: &str) -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(move |route| route.is_at(path))
+}
+
+/// Returns the label that requests to a path are counted under, and the route that takes this method there.
+pub(super) fn find(method: &Method, path: &str) -> (RouteLabel, Option<&'static Route>) {
+    let mut label = RouteLabel::Other;
+    for route in at(path) {
+        if route.takes(method) {
+            return (route.label, Some(route));
+        }
+        label = route.label;
+    }
+    (label, None)
+}
+
+/// The answer where no route takes a request.
+fn not_routed(path: &str) -> ApiError {
+    let allowed: Vec<&str> = at(path).map(|route| route.method().allowed()).collect();
+    match allowed.is_empty() {
+        true => ApiError::new(ErrorKind::NotFound, help::not_found(ROUTES)),
+        false => ApiError::method_not_allowed(allowed.join(", ")),
+    }
+}
 
 /// All routes, and the answer to everything that is none.
 pub(super) fn routes(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let unmatched = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) });
-    wordcount(state)
-        .or(post(state))
-        .unify()
-        .or(update(state))
-        .unify()
-        .or(bulk(state))
-        .unify()
-        .or(top(state))
-        .unify()
-        .or(sync(state))
-        .unify()
-        .or(namespace(state))
-        .unify()
-        .or(promote(state))
-        .unify()
-        .or(operations(state))
-        .unify()
-        .or(unmatched)
-        .unify()
-        .recover(told)
-        .unify()
-        .boxed()
-}
-
-fn wordcount(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let (reading, asking, removing) = (Arc::clone(state), Arc::clone(state), Arc::clone(state));
-    let read = reads_only().and(query()).and(read_heads()).then(move |query, heads| {
-        let state = Arc::clone(&reading);
-        async move { answer(reads::wordcount(state, query, heads).await) }
-    });
-    let ask = warp::post().and(query()).and(read_heads()).and(body_heads()).and(warp::body::stream());
-    let ask = ask.then(move |query, heads, content, body| {
-        let state = Arc::clone(&asking);
-        async move { answer(reads::posted_wordcount(state, query, heads, content, body).await) }
-    });
-    let remove = warp::delete().and(sent()).and(query()).and(naming()).then(
-        move |sent: ForwardedWrite, query: String, naming| {
-            let state = Arc::clone(&removing);
-            async move {
-                answer(match state.forward() {
-                    Some(leader) => forward::bodiless(&state, leader, sent, &query, naming).await,
-                    None => writes::remove_words(state, query, naming, sent.forwarded).await,
-                })
-            }
-        },
-    );
-    let allow = refuse("GET, HEAD, POST, DELETE");
-    at("wordcount").and(read.or(ask).unify().or(remove).unify().or(allow).unify()).boxed()
-}
-
-fn post(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
     let state = Arc::clone(state);
-    let write = warp::post().and(sent()).and(query()).and(write_heads()).and(warp::body::stream()).then(
-        move |sent: ForwardedWrite, query: String, heads, body| {
-            let state = Arc::clone(&state);
-            async move {
-                answer(match state.forward() {
-                    Some(leader) => forward::write(&state, leader, sent, &query, heads, body).await,
-                    None => writes::post(state, query, heads, sent.forwarded, body).await,
-                })
-            }
-        },
-    );
-    at("post").and(write.or(refuse("POST")).unify()).boxed()
-}
-
-fn update(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let state = Arc::clone(state);
-    let asked = warp::post().and(sent()).and(query()).and(write_heads()).and(shown());
-    let write = asked.and(warp::body::stream()).then(
-        move |sent: ForwardedWrite, query: String, heads: writes::WriteHeaders, shown: ShownSecret, body| {
-            let state = Arc::clone(&state);
-            async move {
-                answer(if nodes::is_offer(heads.content_type.as_deref()) {
-                    nodes::offer(state, query, shown, heads.content_length, body).await
-                } else if state.follows_files() && heads.content_length.as_deref() == Some("0") {
-                    nodes::notice(&state, &query, &shown).await
-                } else if let Some(leader) = state.forward() {
-                    forward::write(&state, leader, sent, &query, heads, body).await
-                } else {
-                    writes::update(state, query, heads, sent.forwarded, body).await
-                })
-            }
-        },
-    );
-    at("update").and(write.or(refuse("POST")).unify()).boxed()
-}
-
-fn bulk(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let state = Arc::clone(state);
-    let encoding = warp::header::optional("content-encoding");
-    let write = warp::post().and(query()).and(write_heads()).and(encoding).and(warp::body::stream()).then(
-        move |query: String, heads, encoding, body| {
-            let state = Arc::clone(&state);
-            async move {
-                answer(match state.forward() {
-                    Some(leader) => Err(forward::not_passed_on(leader)),
-                    None => bulk::bulk(state, query, heads, encoding, body).await,
-                })
-            }
-        },
-    );
-    at("bulk").and(write.or(refuse("POST")).unify()).boxed()
-}
-
-fn top(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let state = Arc::clone(state);
-    let read = reads_only().and(query()).and(read_heads()).and(wanted_coding()).then(move |query, heads, coding| {
-        let state = Arc::clone(&state);
-        async move { answer(reads::top(state, query, heads, coding).await) }
-    });
-    at("top").and(read.or(refuse("GET, HEAD")).unify()).boxed()
-}
-
-fn sync(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let (reading, announcing) = (Arc::clone(state), Arc::clone(state));
-    let accept = warp::header::optional("accept");
-    let asked = reads_only().and(query()).and(read_heads()).and(wanted_coding());
-    let read = asked.and(accept).and(shown()).then(
-        move |query: String, heads, coding, accept: Option<String>, shown: ShownSecret| {
-            let state = Arc::clone(&reading);
-            async move {
-                answer(match nodes::fetch(&state, &query, accept.as_deref(), &shown).await {
-                    Some(fetched) => fetched,
-                    None => reads::sync(state, query, heads, coding).await,
-                })
-            }
-        },
-    );
-    let content_type = warp::header::optional("content-type");
-    let announce = warp::post().and(query()).and(shown()).and(content_type).and(warp::body::stream()).then(
-        move |query, shown, content_type, body| {
-            let state = Arc::clone(&announcing);
-            async move { answer(nodes::announce(state, query, shown, content_type, body).await) }
-        },
-    );
-    at("sync").and(read.or(announce).unify().or(refuse("GET, HEAD, POST")).unify()).boxed()
-}
-
-fn namespace(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let state = Arc::clone(state);
-    let named = warp::path("ns").and(warp::path::param::<String>()).and(warp::path::end());
-    let asked = named.and(warp::delete().and(sent())).and(query()).and(naming());
-    let remove = asked.then(move |name: String, sent: ForwardedWrite, query: String, naming| {
-        let state = Arc::clone(&state);
-        async move {
-            answer(match state.forward() {
-                Some(_)
-                    if form::decode(name.as_bytes(), ProblemKind::InvalidParameter)
-                        .is_ok_and(|name| is_dots(&name)) =>
-                {
-                    let detail = "a path of dots cannot be passed on: send it to the leader itself, as it is";
-                    Err(Problem::new(ProblemKind::InvalidParameter, detail))
+    warp::method()
+        .and(warp::path::full())
+        .and(query())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
+        .and(warp::body::stream().map(body_stream))
+        .then(move |method: Method, path: FullPath, query, headers: HeaderMap, client: Option<ConnectionPeer>, body| {
+            let answering = match find(&method, path.as_str()).1 {
+                None => Err(not_routed(path.as_str())),
+                Some(route) => {
+                    let (state, parameters) = (Arc::clone(&state), route.parameters);
+                    let client = client.unwrap_or_else(ConnectionPeer::unknown);
+                    let name = route.name_in(path.as_str()).unwrap_or_default().to_owned();
+                    let request = RouteRequest { state, method, path, name, query, parameters, headers, client, body };
+                    Ok((route.handler)(request))
                 }
-                Some(leader) => forward::bodiless(&state, leader, sent, &query, naming).await,
-                None => writes::drop_namespace(state, name, query, naming, sent.forwarded).await,
-            })
-        }
-    });
-    remove.or(named.map(drop).untuple_one().and(refuse("DELETE"))).unify().boxed()
-}
-
-fn promote(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let state = Arc::clone(state);
-    let origin = warp::header::optional("origin");
-    let asked = warp::post().and(shown()).and(origin).and(query()).then(move |shown, origin, query| {
-        let state = Arc::clone(&state);
-        async move { answer(nodes::promote(state, shown, origin, query).await) }
-    });
-    at("promote").and(asked.or(refuse("POST")).unify()).boxed()
-}
-
-fn operations(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
-    let (ready, leading) = (Arc::clone(state), Arc::clone(state));
-    let (numbers, status) = (Arc::clone(state), Arc::clone(state));
-    let below = |name: &'static str| warp::path("health").and(at(name));
-    let asked = || reads_only().and(query());
-    at("health")
-        .and(asked().map(|query| bare(query, || Ok(operations::health()))).or(refuse("GET, HEAD")).unify())
-        .or(below("live")
-            .and(asked().map(|query| bare(query, || Ok(operations::live()))).or(refuse("GET, HEAD")).unify()))
-        .unify()
-        .or(below("ready")
-            .and(asked().map(move |query| bare(query, || operations::ready(&ready))).or(refuse("GET, HEAD")).unify()))
-        .unify()
-        .or(below("leader").and(
-            asked().map(move |query| bare(query, || operations::leading(&leading))).or(refuse("GET, HEAD")).unify(),
-        ))
-        .unify()
-        .or(at("docs").and(asked().map(|query| bare(query, || Ok(help::docs()))).or(refuse("GET, HEAD")).unify()))
-        .unify()
-        .or(at("metrics").and(
-            asked().map(move |query| bare(query, || Ok(operations::metrics(&numbers)))).or(refuse("GET, HEAD")).unify(),
-        ))
-        .unify()
-        .or(at("status").and(
-            asked().map(move |query| bare(query, || Ok(operations::status(&status)))).or(refuse("GET, HEAD")).unify(),
-        ))
-        .unify()
+            };
+            async move {
+                let answer = match answering {
+                    Ok(answering) => answering.await,
+                    Err(problem) => Err(problem),
+                };
+                answer.unwrap_or_else(ApiError::into_response)
+            }
+        })
         .boxed()
-}
-
-/// The answer of a route that takes no parameters.
-#[allow(clippy::needless_pass_by_value, reason = "it is what a filter gives")]
-fn bare(query: String, of_route: impl FnOnce() -> Result<Response, Problem>) -> Response {
-    answer(QueryString::parse(&query, RouteParameters::NONE).and_then(|_| of_route()))
-}
-
-/// The last segment of a path.
-fn at(name: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    warp::path(name).and(warp::path::end())
-}
-
-/// `HEAD` is `GET` whose body is left out, in `front`.
-fn reads_only() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    warp::get().or(warp::head()).unify()
 }
 
 /// The text after the `?`, or none.
@@ -255,82 +163,86 @@ fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
     warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
-/// The coding that `Accept-Encoding` asks for.
-fn wanted_coding() -> impl Filter<Extract = (Option<ContentCoding>,), Error = Infallible> + Copy {
-    warp::header::headers_cloned().map(|fields: HeaderMap| {
-        ContentCoding::wanted(fields.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
-    })
+fn body_stream<B: Buf>(body: impl futures::Stream<Item = Result<B, warp::Error>> + Send + 'static) -> BodyStream {
+    body.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining()))).boxed()
 }
 
-fn read_heads() -> impl Filter<Extract = (reads::ReadHeaders,), Error = Rejection> + Copy {
-    warp::header::optional("memdb-min-position")
-        .and(warp::header::optional("if-none-match"))
-        .map(|min_position, if_none_match| reads::ReadHeaders { min_position, if_none_match })
+/// Answers a route that takes no parameters, and waits for nothing.
+fn plain(request: &RouteRequest, answer: fn(&AppState) -> Result<Response, ApiError>) -> RouteAnswer {
+    let answer = request.parse_query().and_then(|_| answer(&request.state));
+    std::future::ready(answer).boxed()
 }
 
-/// Extracts the parts of a write that are needed to pass it on.
-fn sent() -> impl Filter<Extract = (ForwardedWrite,), Error = Rejection> + Copy {
-    warp::method()
-        .and(warp::path::full())
-        .and(warp::header::optional(FORWARDED))
-        .map(|method, path, forwarded| ForwardedWrite { method, path, forwarded })
-}
-
-/// Extracts the credentials that nodes show each other.
-fn shown() -> impl Filter<Extract = (ShownSecret,), Error = Rejection> + Copy {
-    warp::header::optional("authorization").and(warp::ext::optional::<ConnectionPeer>()).map(
-        |authorization, client: Option<ConnectionPeer>| ShownSecret {
-            authorization,
-            client: client.unwrap_or_else(ConnectionPeer::unknown),
-        },
-    )
-}
-
-fn naming() -> impl Filter<Extract = (DedupHeaders,), Error = Rejection> + Copy {
-    warp::header::optional("idempotency-key")
-        .and(warp::header::optional("memdb-stream"))
-        .and(warp::header::optional("memdb-stream-seq"))
-        .map(|key, stream, stream_sequence| DedupHeaders { key, stream, stream_sequence })
-}
-
-fn write_heads() -> impl Filter<Extract = (writes::WriteHeaders,), Error = Rejection> + Copy {
-    naming()
-        .and(warp::header::optional("content-type"))
-        .and(warp::header::optional("content-length"))
-        .map(|naming, content_type, content_length| writes::WriteHeaders { naming, content_type, content_length })
-}
-
-fn body_heads() -> impl Filter<Extract = (reads::ReadBodyHeaders,), Error = Rejection> + Copy {
-    warp::header::optional("content-type")
-        .and(warp::header::optional("content-length"))
-        .map(|content_type, content_length| reads::ReadBodyHeaders { content_type, content_length })
-}
-
-fn answer(result: Result<Response, Problem>) -> Response {
-    result.unwrap_or_else(Problem::into_response)
-}
-
-/// Raised only where the path matched: the path is there, its methods are these.
-#[derive(Debug)]
-struct OtherMethods(&'static str);
-
-impl Reject for OtherMethods {}
-
-fn refuse(allow: &'static str) -> impl Filter<Extract = (Response,), Error = Rejection> + Copy {
-    warp::any().and_then(move || async move { Err(warp::reject::custom(OtherMethods(allow))) })
-}
-
-/// A header that cannot be read was found by a route whose path and method matched, so it is told first.
-async fn told(rejection: Rejection) -> Result<Response, Infallible> {
-    let problem = if let Some(invalid) = rejection.find::<InvalidHeader>() {
-        Problem::new(
-            ProblemKind::InvalidHeader,
-            format!("{} holds other than visible ASCII characters", invalid.name()),
-        )
-    } else if let Some(OtherMethods(allow)) = rejection.find() {
-        Problem::method_not_allowed(allow)
+/// `POST /update`: a client's amounts, or what nodes send each other there.
+async fn update(request: RouteRequest) -> Result<Response, ApiError> {
+    request.forwarded()?;
+    let (headers, shown) = (request.write_headers()?, request.credentials()?);
+    let content_length = headers.content_length.as_deref();
+    if nodes::is_offer(headers.content_type.as_deref()) {
+        nodes::append(&request.state, &request.query, &shown, content_length, request.body).await
+    } else if request.state.service.follows_files() && content_length == Some("0") {
+        nodes::notice(&request.state, &request.query, &shown).await
     } else {
-        Problem::new(ProblemKind::NotFound, help::not_found())
-    };
-    Ok(problem.into_response())
+        writes::update(request).await
+    }
+}
+
+/// `GET /sync`: every word with its count, or what nodes fetch from each other there.
+async fn sync(request: RouteRequest) -> Result<Response, ApiError> {
+    let headers = request.read_headers()?;
+    let accept = request.header("accept")?;
+    match nodes::fetch(&request.state, &request.query, accept.as_deref(), &request.credentials()?).await {
+        Some(fetched) => fetched,
+        None => reads::sync(request, headers).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::route::ROUTE_LABELS, *};
+
+    #[test]
+    fn a_path_is_found_with_one_slash_behind_it_and_a_name_is_one_segment() {
+        for (path, label, method, found) in [
+            ("/post", RouteLabel::Post, Method::POST, true),
+            ("/post/", RouteLabel::Post, Method::POST, true),
+            ("/post", RouteLabel::Post, Method::GET, false),
+            ("/post//", RouteLabel::Other, Method::POST, false),
+            ("//post", RouteLabel::Other, Method::POST, false),
+            ("post", RouteLabel::Other, Method::POST, false),
+            ("/Post", RouteLabel::Other, Method::POST, false),
+            ("/posts", RouteLabel::Other, Method::POST, false),
+            ("/", RouteLabel::Other, Method::GET, false),
+            ("*", RouteLabel::Other, Method::OPTIONS, false),
+            ("", RouteLabel::Other, Method::GET, false),
+            ("/wordcount", RouteLabel::Wordcount, Method::HEAD, true),
+            ("/health/ready/", RouteLabel::Health, Method::GET, true),
+            ("/health/none", RouteLabel::Other, Method::GET, false),
+            ("/ns/a", RouteLabel::Namespace, Method::DELETE, true),
+            ("/ns/%2e", RouteLabel::Namespace, Method::DELETE, true),
+            ("/ns/a/", RouteLabel::Namespace, Method::DELETE, true),
+            ("/ns/a/b", RouteLabel::Other, Method::DELETE, false),
+            ("/ns/", RouteLabel::Other, Method::DELETE, false),
+            ("/ns//", RouteLabel::Other, Method::DELETE, false),
+        ] {
+            let (counted, route) = find(&method, path);
+            assert_eq!((counted, route.is_some()), (label, found), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn rows_of_a_path_have_one_label_and_each_label_has_its_name() {
+        assert_eq!(ROUTE_LABELS.len(), RouteLabel::Other as usize + 1);
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(!route.summary.is_empty(), "{route}");
+            let same = ROUTES[..at].iter().filter(|other| other.to_string() == route.to_string()).count();
+            assert_eq!(same, 0, "{route} is there twice");
+        }
+        for (route, name) in [(RouteLabel::Namespace, "ns"), (RouteLabel::Sync, "sync"), (RouteLabel::Other, "other")] {
+            assert_eq!(ROUTE_LABELS[route as usize], name);
+        }
+        let allowed = |path| at(path).map(|route| route.method().allowed()).collect::<Vec<_>>().join(", ");
+        assert_eq!(allowed("/wordcount"), "GET, HEAD, POST, DELETE");
+        assert_eq!(allowed("/sync"), "GET, HEAD, POST");
+    }
 }

@@ -5,8 +5,8 @@
 //! connection that has shown the right one waits for no turn, so that a guesser at the same address (behind a proxy,
 //! say) is in no node's way.
 
-use super::problem::{Problem, ProblemKind};
 use crate::{
+    api::error::{ApiError, ErrorKind},
     base::limits::{
         GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS,
     },
@@ -66,7 +66,7 @@ pub(super) struct SecretThrottle {
 
 impl SecretThrottle {
     /// Lets a node in, or tells what is wrong once that has taken its time.
-    pub(super) async fn admit(&self, secret: &Secret, shown: &str, client: &ConnectionPeer) -> Result<(), Problem> {
+    pub(super) async fn admit(&self, secret: &Secret, shown: &str, client: &ConnectionPeer) -> Result<(), ApiError> {
         if client.is_node.load(Ordering::Relaxed) && secret.is(shown.as_bytes()) {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl SecretThrottle {
             None => None,
             Some(turns) => Some(timeout(patience, turns.acquire_owned()).await.map_err(|_| {
                 let detail = "too many wrong cluster secrets come from this address; come again";
-                Problem::new(ProblemKind::TooManyFromAddress, detail)
+                ApiError::new(ErrorKind::TooManyFromAddress, detail)
             })?),
         };
         if secret.is(shown.as_bytes()) {
@@ -87,7 +87,7 @@ impl SecretThrottle {
         if !shown.is_empty() {
             sleep(self.failed(client.address)).await;
         }
-        Err(Problem::new(ProblemKind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
+        Err(ApiError::new(ErrorKind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
     }
 
     /// Notes a wrong secret; gives how long it takes.

@@ -10,12 +10,19 @@ use super::{
     bulk::limiter::BulkLimiter,
     connection,
     connection_limits::{ConnectionLimits, ConnectionPermit},
-    problem::{Problem, ProblemKind},
     routes,
     secret_throttle::SecretThrottle,
     state::{self, AppState},
 };
-use crate::{base::limits, base::metrics::NodeMetrics, data::counts::word_counts::WordCountsPool};
+use crate::{
+    api::{
+        error::{ApiError, ErrorKind},
+        service::Service,
+    },
+    base::limits,
+    base::metrics::NodeMetrics,
+    data::counts::word_counts::WordCountsPool,
+};
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
@@ -77,7 +84,20 @@ impl HttpServer {
                 (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_limiter));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let (encoders, guesses) = (state::encoders(), Arc::clone(&guesses));
-            let state = AppState { api, settings, uploads, offers, bulk_limiter, tallies, guesses, started, encoders };
+            let ApiContext { view, role, nodes, browsers, metrics, about } = api;
+            let service = Service { view, role, metrics, about, tallies, position_wait: settings.position_wait };
+            let state = AppState {
+                service,
+                nodes,
+                browsers,
+                settings,
+                uploads,
+                offers,
+                bulk_limiter,
+                guesses,
+                started,
+                encoders,
+            };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(ServingThread { state: Arc::new(state), dealt, stopping, grace: Arc::clone(&server.grace) });
@@ -160,7 +180,7 @@ impl ServingThread {
                     let Some(AcceptedConnection { stream, place }) = dealt else { break };
                     let (state, routes, stopping) = (Arc::clone(&self.state), routes.clone(), self.stopping.clone());
                     connections.spawn(async move {
-                        let open = OpenConnection::count(&state.api.metrics);
+                        let open = OpenConnection::count(&state.service.metrics);
                         if let Ok(stream) = TcpStream::from_std(stream) {
                             connection::serve(stream, routes, state, stopping).await;
                         }
@@ -228,11 +248,11 @@ impl Acceptor {
         let Some(admitted) = self.addresses.admit(client) else {
             let most = self.addresses.limit();
             let detail = format!("at most {most} from one address; share a connection among requests");
-            return self.turn_away(&stream, Problem::new(ProblemKind::TooManyFromAddress, detail));
+            return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyFromAddress, detail));
         };
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let detail = "come again, or share a connection among requests";
-            return self.turn_away(&stream, Problem::new(ProblemKind::TooManyConnections, detail));
+            return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyConnections, detail));
         };
         self.next = (self.next + 1) % self.threads.len();
         let Ok(stream) = stream.into_std() else { return }; // the descriptor is closed with it
@@ -242,9 +262,9 @@ impl Acceptor {
     }
 
     /// Says why and closes, without waiting for anything: as much as fits a fresh socket's buffer at once.
-    fn turn_away(&self, stream: &TcpStream, problem: Problem) {
+    fn turn_away(&self, stream: &TcpStream, problem: ApiError) {
         self.metrics.connections_refused.inc();
-        let _ = stream.try_write(&problem.into_last_words());
+        let _ = stream.try_write(&problem.into_closing_response());
         // What was sent already is read, so that the close is no reset that overtakes the answer.
         let _ = stream.try_read(&mut [0; 4_096]);
     }

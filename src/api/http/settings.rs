@@ -53,9 +53,6 @@ pub(super) const MAX_TAKEN_BACK: usize = 64;
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// … and is given up after this time.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Texts longer than this many bytes are taken apart on a thread for such work: at some 100 MB/s they would keep the
-/// thread's other connections waiting for more than half a millisecond.
-pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
 /// Bytes gathered of a `/sync` before they are handed on.
 pub(super) const SYNC_CHUNK_BYTES: usize = 32 << 10;
 /// Value of `Retry-After`, in seconds.

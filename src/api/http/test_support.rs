@@ -1,12 +1,13 @@
 //! State for tests of this layer and for the fuzzer.
 
 use super::{
-    ApiContext, HttpSettings, NodeAbout, NodeAccess, ServingRole,
+    HttpSettings, NodeAbout, NodeAccess, ServingRole,
     body::BodyBudget,
     bulk::limiter::BulkLimiter,
     state::{self, AppState},
 };
 use crate::{
+    api::service::Service,
     base::clock::LoggedTime,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::{EpochTable, Position},
@@ -35,22 +36,24 @@ pub(super) fn state() -> AppState {
     view.serve(ServedDatabase { identity, epochs: EpochTable::default(), reader: store.reader() });
     let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
     let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
-    let api = ApiContext {
+    let (uploads, offers) = (BodyBudget::new(0), BodyBudget::new(0));
+    let settings = HttpSettings::default();
+    let service = Service {
         view,
         role: ServingRole::LocalReplica { notice: Arc::default(), forward },
+        metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), super::ROUTE_LABELS)),
+        about: Arc::new(about),
+        tallies: WordCountsPool::new(0, 0),
+        position_wait: settings.position_wait,
+    };
+    AppState {
+        service,
         nodes: NodeAccess::Nobody,
         browsers: Arc::default(),
-        metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default())),
-        about: Arc::new(about),
-    };
-    let (uploads, offers) = (BodyBudget::new(0), BodyBudget::new(0));
-    AppState {
-        api,
-        settings: HttpSettings::default(),
+        settings,
         uploads,
         offers,
         bulk_limiter: Arc::new(BulkLimiter::new()),
-        tallies: WordCountsPool::new(0, 0),
         guesses: Arc::default(),
         started: Instant::now(),
         encoders: state::encoders(),

@@ -3,11 +3,9 @@
 //! Members go straight into the tally; a member that cannot be used is refused by name, and then nothing of
 //! the body counts.
 
-use super::{
-    json::{self, MemberKind, MemberValue},
-    problem::{Problem, ProblemKind},
-};
+use super::json::{self, MemberKind, MemberValue};
 use crate::{
+    api::error::{ApiError, ErrorKind},
     base::hash::WordHasher,
     base::limits::{MAX_WORD_BYTES, MAX_WORDS_TOLD},
     data::counts::word_counts::WordCounts,
@@ -24,7 +22,7 @@ pub(super) struct UpdateAmounts {
 }
 
 /// Reads the body.
-pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Result<UpdateAmounts, Problem> {
+pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Result<UpdateAmounts, ApiError> {
     let mut amounts = UpdateAmounts { tally: WordCounts::new(hasher), words: 0 };
     let mut seen = HashSet::new();
     let read = json::read_object(
@@ -40,8 +38,8 @@ pub(super) fn parse(json: &str, analyzer: Analyzer, hasher: WordHasher) -> Resul
     );
     match read {
         Ok(()) => Ok(amounts),
-        Err(wrong) => Err(Problem::new(
-            ProblemKind::InvalidBody,
+        Err(wrong) => Err(ApiError::new(
+            ErrorKind::InvalidBody,
             format!(
                 "{wrong}; an object of words with integers is wanted, such as {{\"hello\":5}}; nothing was applied"
             ),

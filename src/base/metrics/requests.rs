@@ -3,7 +3,7 @@
 //! A counter that two threads move costs each of them the other's cache line: at a million requests a second that is a
 //! tenth of a request. A scrape adds the threads' numbers up.
 
-use super::{CLASSES, MethodLabel, RouteLabel, SECONDS};
+use super::{CLASSES, MethodLabel, SECONDS};
 use crossbeam_utils::CachePadded;
 use prometheus::{
     Opts,
@@ -19,6 +19,9 @@ use std::{
 };
 use thread_local::ThreadLocal;
 
+/// Labels of routes there is room for, in every thread.
+pub const MAX_ROUTES: usize = 16;
+
 const ANSWERED: &str = "memdb_http_requests_total";
 const ANSWERED_HELP: &str = "Requests answered, by route and class of status.";
 const TOOK: &str = "memdb_http_request_seconds";
@@ -27,27 +30,31 @@ const TOOK_HELP: &str = "Seconds from a request's head to its answer's head, by 
 /// Counts of answered requests. Each thread adds to its own numbers; a scrape adds those up.
 #[derive(Clone)]
 pub(super) struct RequestMetrics {
+    /// Values of the label `route`, each at its number.
+    routes: &'static [&'static str],
     threads: Arc<ThreadLocal<CachePadded<ThreadRequests>>>,
     descriptions: [Desc; 2],
 }
 
-impl Default for RequestMetrics {
-    fn default() -> Self {
+impl RequestMetrics {
+    /// Nothing counted yet, of these routes.
+    pub(super) fn new(routes: &'static [&'static str]) -> Self {
+        assert!(routes.len() <= MAX_ROUTES, "as many routes as have a place: {routes:?}");
         let describe = |name, help, labels: &[&str]| {
             let labels = labels.iter().map(|&label| label.to_owned()).collect();
             Opts::new(name, help).variable_labels(labels).describe().expect("the names are constants")
         };
         let answered = describe(ANSWERED, ANSWERED_HELP, &["route", "status"]);
         let took = describe(TOOK, TOOK_HELP, &["method", "route"]);
-        Self { threads: Arc::default(), descriptions: [answered, took] }
+        Self { routes, threads: Arc::default(), descriptions: [answered, took] }
     }
 }
 
 /// The requests that one thread has answered.
 #[derive(Default)]
 struct ThreadRequests {
-    answered: [[AtomicU64; CLASSES.len()]; RouteLabel::ALL.len()],
-    took: [[DurationHistogram; MethodLabel::ALL.len()]; RouteLabel::ALL.len()],
+    answered: [[AtomicU64; CLASSES.len()]; MAX_ROUTES],
+    took: [[DurationHistogram; MethodLabel::ALL.len()]; MAX_ROUTES],
 }
 
 /// A histogram of one route and method.
@@ -61,14 +68,14 @@ struct DurationHistogram {
 impl RequestMetrics {
     /// Counts so many requests of one kind that took so long each.
     #[inline]
-    pub(super) fn add(&self, route: RouteLabel, method: MethodLabel, class: usize, requests: u64, each: Duration) {
+    pub(super) fn add(&self, route: usize, method: MethodLabel, class: usize, requests: u64, each: Duration) {
         let of_thread = self.threads.get_or_default();
         let seconds = each.as_secs_f64();
         // Most are in one of the first buckets.
         let bucket = SECONDS.iter().position(|&bound| seconds <= bound).unwrap_or(SECONDS.len());
         let nanoseconds = u64::try_from(each.as_nanos()).unwrap_or(u64::MAX);
-        of_thread.answered[route as usize][class].fetch_add(requests, Ordering::Relaxed);
-        let times = &of_thread.took[route as usize][method as usize];
+        of_thread.answered[route][class].fetch_add(requests, Ordering::Relaxed);
+        let times = &of_thread.took[route][method as usize];
         times.within[bucket].fetch_add(requests, Ordering::Relaxed);
         times.nanoseconds.fetch_add(nanoseconds.wrapping_mul(requests), Ordering::Relaxed);
     }
@@ -80,13 +87,13 @@ impl RequestMetrics {
     /// The series of what has been asked for: the others could stay zero for ever.
     fn answered(&self) -> MetricFamily {
         let mut series = Vec::new();
-        for route in RouteLabel::ALL {
+        for (route, name) in self.routes.iter().enumerate() {
             for (at, class) in CLASSES.iter().enumerate() {
-                let answered = self.sum(|of_thread| &of_thread.answered[route as usize][at]);
+                let answered = self.sum(|of_thread| &of_thread.answered[route][at]);
                 if answered > 0 {
                     let mut counter = Counter::default();
                     counter.set_value(answered as f64);
-                    let mut metric = labelled(&[("route", route.name()), ("status", class)]);
+                    let mut metric = labelled(&[("route", name), ("status", class)]);
                     metric.set_counter(counter);
                     series.push(metric);
                 }
@@ -97,11 +104,11 @@ impl RequestMetrics {
 
     fn took(&self) -> MetricFamily {
         let mut series = Vec::new();
-        for route in RouteLabel::ALL {
+        for (route, name) in self.routes.iter().enumerate() {
             for method in MethodLabel::ALL {
                 let histogram = self.histogram(route, method);
                 if histogram.get_sample_count() > 0 {
-                    let mut metric = labelled(&[("method", method.name()), ("route", route.name())]);
+                    let mut metric = labelled(&[("method", method.name()), ("route", name)]);
                     metric.set_histogram(histogram);
                     series.push(metric);
                 }
@@ -110,8 +117,8 @@ impl RequestMetrics {
         family(TOOK, TOOK_HELP, MetricType::HISTOGRAM, series)
     }
 
-    fn histogram(&self, route: RouteLabel, method: MethodLabel) -> Histogram {
-        let (route, method) = (route as usize, method as usize);
+    fn histogram(&self, route: usize, method: MethodLabel) -> Histogram {
+        let method = method as usize;
         let (mut buckets, mut within) = (Vec::with_capacity(SECONDS.len()), 0);
         for (at, &bound) in SECONDS.iter().enumerate() {
             within += self.sum(|of_thread| &of_thread.took[route][method].within[at]);

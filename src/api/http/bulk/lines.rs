@@ -1,7 +1,9 @@
 //! Cuts a body into blocks of whole lines, keeps the running hash over them, and skips what is done already.
 
-use super::super::problem::{Problem, ProblemKind};
-use crate::base::limits::BULK_BLOCK_BYTES;
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    base::limits::BULK_BLOCK_BYTES,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Capacity of a body's buffer once the body has proved large, in bytes.
@@ -124,7 +126,7 @@ impl LineReader {
     }
 
     /// The next block, once there is a large one; with `now`, whatever whole lines there are.
-    pub(super) fn block(&mut self, now: bool) -> Result<Option<LineBlock>, Problem> {
+    pub(super) fn block(&mut self, now: bool) -> Result<Option<LineBlock>, ApiError> {
         loop {
             if self.buffer.len() < BULK_BLOCK_BYTES && !now {
                 return Ok(None);
@@ -151,7 +153,7 @@ impl LineReader {
     ///
     /// # Errors
     /// If it ended before what is done already.
-    pub(super) fn last(&mut self) -> Result<Option<LineBlock>, Problem> {
+    pub(super) fn last(&mut self) -> Result<Option<LineBlock>, ApiError> {
         if self.dropping {
             self.hash.update(b"\n");
             self.end_dropped();
@@ -174,7 +176,7 @@ impl LineReader {
     }
 
     /// Takes the whole lines out; `None` if all of them are done already.
-    fn cut(&mut self) -> Result<Option<LineBlock>, Problem> {
+    fn cut(&mut self) -> Result<Option<LineBlock>, ApiError> {
         let mut rest = std::mem::take(&mut self.spare);
         rest.clear();
         if self.whole >= BULK_BLOCK_BYTES / 2 {
@@ -226,9 +228,9 @@ fn behind_line(bytes: &[u8], lines: u64) -> usize {
     }
 }
 
-fn another(what: &str) -> Problem {
+fn another(what: &str) -> ApiError {
     let detail = format!("{what}: this is another text than the one that was begun under this Memdb-Stream");
-    Problem::new(ProblemKind::KeyReused, detail)
+    ApiError::new(ErrorKind::KeyReused, detail)
 }
 
 #[cfg(test)]
@@ -242,7 +244,7 @@ mod tests {
         limit: usize,
         skip: Option<(u64, u128)>,
         flush: bool,
-    ) -> Result<Vec<LineBlock>, Problem> {
+    ) -> Result<Vec<LineBlock>, ApiError> {
         let mut lines = LineReader::new(&[b"words"], limit, skip);
         let mut all = Vec::new();
         for piece in pieces {

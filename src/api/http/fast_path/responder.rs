@@ -7,16 +7,20 @@ use super::{
     super::{
         browsers::{BrowserPolicy, VARY_BY},
         headers::{self, DedupHeaders},
-        problem::Problem,
         query::{QueryString, RouteParameters},
         reads, request_log,
+        route::RouteLabel,
         state::AppState,
-        writes::{self, AcceptedWrite},
+        write_request, writes,
     },
     request::{self, FastRequest, ParsedHead, PostRequest},
 };
 use crate::{
-    base::metrics::{MethodLabel, RouteLabel},
+    api::{
+        error::ApiError,
+        service::{self, AcceptedWrite, CountsOf, ReadQuery as _},
+    },
+    base::metrics::MethodLabel,
     base::position::{PositionStatus, PositionToken},
     data::counts::word_counts::WriteBatch,
     engine::leader::AckLevel,
@@ -78,8 +82,8 @@ impl FastPathResponder {
         self.answers.clear();
         self.post = None;
         self.date.bring_up_to(now);
-        self.varies = state.api.browsers.varies();
-        let view = &state.api.view;
+        self.varies = state.browsers.varies();
+        let view = &state.service.view;
         // From before all reads of this turn: what they show is at least as new.
         let (current, lag_ms) = (view.current(), view.lag_ms());
         let mut done = 0;
@@ -111,7 +115,7 @@ impl FastPathResponder {
     }
 
     /// Writes the answer to a post, and counts it.
-    pub(super) fn answer_post(&mut self, settled: Result<AcceptedWrite, Problem>, state: &AppState, begun: Instant) {
+    pub(super) fn answer_post(&mut self, settled: Result<AcceptedWrite, ApiError>, state: &AppState, begun: Instant) {
         let now = Instant::now();
         self.answers.clear();
         self.date.bring_up_to(now);
@@ -119,7 +123,7 @@ impl FastPathResponder {
             Ok(acceptance) => self.acceptance(&acceptance),
             Err(problem) => self.problem(problem),
         };
-        state.api.metrics.answered(RouteLabel::Post, MethodLabel::Post, status, 1, now - begun);
+        state.service.metrics.answered(RouteLabel::Post as usize, MethodLabel::Post, status, 1, now - begun);
         if request_log::is_on() {
             request_log::write("POST", "/post", status, now - begun);
         }
@@ -134,7 +138,7 @@ impl FastPathResponder {
             (RouteLabel::Health, "/health", 200, health),
         ] {
             if requests > 0 {
-                state.api.metrics.answered(route, MethodLabel::Get, status, requests, each);
+                state.service.metrics.answered(route as usize, MethodLabel::Get, status, requests, each);
                 if request_log::is_on() {
                     (0..requests).for_each(|_| request_log::write("GET", path, status, each));
                 }
@@ -157,7 +161,7 @@ impl FastPathResponder {
             ParsedHead::Body(bytes) => return Err(Remainder::Body(bytes)),
             ParsedHead::Other => return Err(Remainder::Other),
         };
-        if !self.is_called(host, &state.api.browsers) {
+        if !self.is_called(host, &state.browsers) {
             return Err(Remainder::Other);
         }
         match asked {
@@ -177,15 +181,17 @@ impl FastPathResponder {
             FastRequest::Post(PostRequest { query, content_type, key, stream, stream_sequence, forwarded, body }) => {
                 let current = current.ok_or(Remainder::Other)?;
                 // The bounds of bodies are the routes', and so is what is meant for another database.
-                let is_meant = forwarded.is_none_or(|stated| writes::is_meant(stated, &current.identity));
-                if state.leader().is_err() || body.len() > state.settings.max_body_bytes || !is_meant {
+                let is_meant = forwarded.is_none_or(|stated| service::is_meant(stated, &current.identity));
+                if state.service.leader().is_err() || body.len() > state.settings.max_body_bytes || !is_meant {
                     return Err(Remainder::Other);
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
                 let naming =
                     DedupHeaders { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
-                let post = writes::small_post(query, content_type, naming, body, &current.identity, &state.tallies);
-                self.post = Some(post.ok_or(Remainder::Other)?);
+                let post = write_request::small_post(query, content_type, &naming, body).ok_or(Remainder::Other)?;
+                let level = post.level;
+                let batch = post.into_batch(current, &state.service.tallies).map_err(|_| Remainder::Other)?;
+                self.post = Some((batch, level));
             }
         }
         Ok(bytes)
@@ -227,8 +233,8 @@ impl FastPathResponder {
         StatusCode::ACCEPTED.as_u16()
     }
 
-    /// As hyper writes what [`Problem::into_response`] gives.
-    fn problem(&mut self, problem: Problem) -> u16 {
+    /// As hyper writes what [`ApiError::into_response`] gives.
+    fn problem(&mut self, problem: ApiError) -> u16 {
         self.body = problem.body();
         let response = problem.into_response();
         let status = response.status();
@@ -310,7 +316,10 @@ fn count(query: &str, current: &ServedDatabase, body: &mut Vec<u8>) -> Option<Po
     }
     let query = QueryString::parse(query, RouteParameters::WORDCOUNT).ok()?;
     query.named_words().ok()?;
-    reads::write_counts(current, &query.namespace, query.words, body)
+    let names = reads::distinct(query.words);
+    let (counts, position) = CountsOf { namespace: &query.namespace, names: &names }.answer(current)?;
+    reads::write_counts(&names, &counts, body);
+    Some(position)
 }
 
 /// The last lines of every head, made anew when the second changes.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::hash::WordHasher;
 
-async fn batch(media: MediaType, body: &'static [u8]) -> Result<WriteBatch, Problem> {
+async fn batch(media: MediaType, body: &'static [u8]) -> Result<WriteBatch, ApiError> {
     let text = PostedText {
         bytes: Bytes::from_static(body),
         media,

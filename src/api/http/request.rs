@@ -1,0 +1,109 @@
+//! A request as the routes see it, and what they read from its headers.
+
+use super::{
+    coding::ContentCoding,
+    headers::DedupHeaders,
+    query::{QueryString, RouteParameters},
+    secret_throttle::ConnectionPeer,
+    state::AppState,
+};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    client::FORWARDED,
+};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use http::{HeaderMap, Method, header};
+use std::sync::Arc;
+use warp::path::FullPath;
+
+/// A body as it comes.
+pub(super) type BodyStream = BoxStream<'static, Result<Bytes, warp::Error>>;
+
+/// A request whose path and method are a route's.
+pub(super) struct RouteRequest {
+    pub(super) state: Arc<AppState>,
+    pub(super) method: Method,
+    pub(super) path: FullPath,
+    /// The part of the path that stands where the route has `{name}`, as it was sent.
+    pub(super) name: String,
+    /// The text after the `?`.
+    pub(super) query: String,
+    /// The parameters that the route knows.
+    pub(super) parameters: RouteParameters,
+    pub(super) headers: HeaderMap,
+    pub(super) client: ConnectionPeer,
+    pub(super) body: BodyStream,
+}
+
+/// The headers of a read.
+#[derive(Debug)]
+pub(super) struct ReadHeaders {
+    pub(super) min_position: Option<String>,
+    pub(super) if_none_match: Option<String>,
+}
+
+/// The headers of a write.
+#[derive(Debug)]
+pub(super) struct WriteHeaders {
+    pub(super) naming: DedupHeaders,
+    pub(super) content_type: Option<String>,
+    pub(super) content_length: Option<String>,
+}
+
+/// The cluster secret that a request carries, and the address it came from.
+#[derive(Debug)]
+pub(super) struct NodeCredentials {
+    pub(super) authorization: Option<String>,
+    pub(super) client: ConnectionPeer,
+}
+
+impl RouteRequest {
+    /// A header, if it was sent.
+    pub(super) fn header(&self, name: &str) -> Result<Option<String>, ApiError> {
+        let text = self.headers.get(name).map(|value| value.to_str().map(str::to_owned)).transpose();
+        text.map_err(|_| {
+            ApiError::new(ErrorKind::InvalidHeader, format!("{name} holds other than visible ASCII characters"))
+        })
+    }
+
+    /// Reads the text after the `?`.
+    pub(super) fn parse_query(&self) -> Result<QueryString<'_>, ApiError> {
+        QueryString::parse(&self.query, self.parameters)
+    }
+
+    pub(super) fn read_headers(&self) -> Result<ReadHeaders, ApiError> {
+        let min_position = self.header("memdb-min-position")?;
+        Ok(ReadHeaders { min_position, if_none_match: self.header("if-none-match")? })
+    }
+
+    pub(super) fn naming(&self) -> Result<DedupHeaders, ApiError> {
+        Ok(DedupHeaders {
+            key: self.header("idempotency-key")?,
+            stream: self.header("memdb-stream")?,
+            stream_sequence: self.header("memdb-stream-seq")?,
+        })
+    }
+
+    pub(super) fn write_headers(&self) -> Result<WriteHeaders, ApiError> {
+        let naming = self.naming()?;
+        let content_type = self.header("content-type")?;
+        Ok(WriteHeaders { naming, content_type, content_length: self.header("content-length")? })
+    }
+
+    /// Of which database a follower says to be that has sent a write.
+    pub(super) fn forwarded(&self) -> Result<Option<String>, ApiError> {
+        self.header(FORWARDED)
+    }
+
+    pub(super) fn credentials(&self) -> Result<NodeCredentials, ApiError> {
+        Ok(NodeCredentials { authorization: self.header("authorization")?, client: self.client.clone() })
+    }
+
+    /// The coding that `Accept-Encoding` asks for.
+    pub(super) fn wanted_coding(&self) -> Option<ContentCoding> {
+        ContentCoding::wanted(
+            self.headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()),
+        )
+    }
+}

@@ -1,0 +1,190 @@
+//! What a route is: one row of the table in `routes.rs`.
+
+use super::{query::RouteParameters, request::RouteRequest};
+use crate::api::error::ApiError;
+use futures::future::BoxFuture;
+use http::Method;
+use std::fmt;
+use warp::reply::Response;
+
+/// The future answer of a handler.
+pub(super) type RouteAnswer = BoxFuture<'static, Result<Response, ApiError>>;
+
+/// The methods that routes take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteMethod {
+    /// `GET`, and `HEAD`: the same answer without its body, which `front` leaves out.
+    Get,
+    Post,
+    Delete,
+}
+
+impl RouteMethod {
+    fn takes(self, method: &Method) -> bool {
+        match self {
+            RouteMethod::Get => matches!(*method, Method::GET | Method::HEAD),
+            RouteMethod::Post => *method == Method::POST,
+            RouteMethod::Delete => *method == Method::DELETE,
+        }
+    }
+
+    /// The name for a person.
+    const fn name(self) -> &'static str {
+        match self {
+            RouteMethod::Get => "GET",
+            RouteMethod::Post => "POST",
+            RouteMethod::Delete => "DELETE",
+        }
+    }
+
+    /// The name in `Allow`.
+    pub(super) const fn allowed(self) -> &'static str {
+        match self {
+            RouteMethod::Get => "GET, HEAD",
+            other => other.name(),
+        }
+    }
+}
+
+/// The labels under which requests are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteLabel {
+    Post,
+    Update,
+    BulkRequest,
+    Wordcount,
+    Sync,
+    Top,
+    Namespace,
+    Health,
+    Operations,
+    /// Every other path, and requests no route saw.
+    Other,
+}
+
+/// Values of the label `route` of `/metrics`, each at the number of its [`RouteLabel`].
+pub const ROUTE_LABELS: &[&str] =
+    &["post", "update", "bulk", "wordcount", "sync", "top", "ns", "health", "operations", "other"];
+
+/// A method and a path, with everything the server knows of them.
+pub(super) struct Route {
+    method: RouteMethod,
+    /// `{name}` at its end stands for one segment.
+    path: &'static str,
+    /// Bytes of `path` in front of `{name}`.
+    literal: usize,
+    pub(super) label: RouteLabel,
+    /// The parameters after the `?` that it knows.
+    pub(super) parameters: RouteParameters,
+    pub(super) handler: fn(RouteRequest) -> RouteAnswer,
+    /// A phrase that says for people what it does.
+    pub(super) summary: &'static str,
+    /// A call of it; none if nodes alone call it, or another route tells of it.
+    pub(super) example: Option<Example>,
+    /// It changes nothing, though its method could.
+    pub(super) only_reads: bool,
+    /// Its body may be compressed.
+    pub(super) takes_compressed: bool,
+}
+
+/// A call of curl, for people.
+pub(super) struct Example {
+    /// Options before the address.
+    pub(super) options: &'static str,
+    /// The part behind the address.
+    pub(super) target: &'static str,
+}
+
+impl Route {
+    const fn new(
+        method: RouteMethod,
+        path: &'static str,
+        label: RouteLabel,
+        parameters: RouteParameters,
+        handler: fn(RouteRequest) -> RouteAnswer,
+    ) -> Self {
+        let (bytes, mut literal) = (path.as_bytes(), 0);
+        while literal < bytes.len() && bytes[literal] != b'{' {
+            literal += 1;
+        }
+        let (summary, example, only_reads, takes_compressed) = ("", None, false, false);
+        Self { method, path, literal, label, parameters, handler, summary, example, only_reads, takes_compressed }
+    }
+
+    pub(super) const fn get(
+        path: &'static str,
+        label: RouteLabel,
+        parameters: RouteParameters,
+        handler: fn(RouteRequest) -> RouteAnswer,
+    ) -> Self {
+        Self::new(RouteMethod::Get, path, label, parameters, handler)
+    }
+
+    pub(super) const fn post(
+        path: &'static str,
+        label: RouteLabel,
+        parameters: RouteParameters,
+        handler: fn(RouteRequest) -> RouteAnswer,
+    ) -> Self {
+        Self::new(RouteMethod::Post, path, label, parameters, handler)
+    }
+
+    pub(super) const fn delete(
+        path: &'static str,
+        label: RouteLabel,
+        parameters: RouteParameters,
+        handler: fn(RouteRequest) -> RouteAnswer,
+    ) -> Self {
+        Self::new(RouteMethod::Delete, path, label, parameters, handler)
+    }
+
+    /// Says what it does.
+    pub(super) const fn does(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    /// Gives a call of it, and lists it for people.
+    pub(super) const fn example(self, options: &'static str, target: &'static str) -> Self {
+        Self { example: Some(Example { options, target }), ..self }
+    }
+
+    /// It changes nothing, so pages of other sites may send it, as they may send a `GET`.
+    pub(super) const fn only_reads(self) -> Self {
+        Self { only_reads: true, ..self }
+    }
+
+    /// Its body may have a `Content-Encoding`.
+    pub(super) const fn takes_compressed(self) -> Self {
+        Self { takes_compressed: true, ..self }
+    }
+
+    /// Returns whether a path is this route's. One `/` behind it means nothing.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        match self.literal < self.path.len() {
+            true => self.name_in(path).is_some_and(|name| !name.is_empty() && !name.contains('/')),
+            false => path == self.path,
+        }
+    }
+
+    /// Returns what stands in a path where this route has `{name}`, as it was sent.
+    pub(super) fn name_in<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&self.path[..self.literal]).map(|name| name.strip_suffix('/').unwrap_or(name))
+    }
+
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        self.method.takes(method)
+    }
+
+    pub(super) fn method(&self) -> RouteMethod {
+        self.method
+    }
+}
+
+/// The name for people: `DELETE /ns/NAME`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.literal < self.path.len() { "NAME" } else { "" };
+        f.pad(&format!("{} {}{name}", self.method.name(), &self.path[..self.literal]))
+    }
+}

@@ -1,0 +1,155 @@
+//! Writes as commands, and the batches that they come to.
+
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    base::hash,
+    base::limits::MAX_WORD_BYTES,
+    data::counts::word_counts::{IdempotencyKey, WordCounts, WordCountsPool, WriteBatch, WriteOp},
+    engine::leader::AckLevel,
+    engine::view::ServedDatabase,
+    text::charset::check_no_nul,
+    text::tokenizer::Analyzer,
+};
+use std::{borrow::Cow, sync::Arc};
+
+/// A write.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// The namespace that it changes.
+    pub namespace: Cow<'a, str>,
+    /// The change of that namespace.
+    pub operation: Operation<'a>,
+    /// Its name, if it may be sent again.
+    pub once: Option<IdempotencyKey>,
+    /// The level at which it is acknowledged; `None`: the default of the node.
+    pub level: Option<AckLevel>,
+}
+
+/// The change that a write makes to a namespace.
+#[derive(Debug)]
+pub enum Operation<'a> {
+    /// Counts the words of a text that [`check_text`] lets pass.
+    AddText(Cow<'a, str>),
+    /// Adds amounts to counts.
+    AddAmounts {
+        /// Each word with its amount.
+        amounts: WordCounts,
+        /// The sum of the amounts, each without its sign.
+        words: u64,
+        /// The request, by which a repeat is known.
+        source: &'a [u8],
+    },
+    /// Takes words away, by names that fold to them.
+    RemoveWords(Vec<Cow<'a, str>>),
+    /// Takes the namespace away.
+    DropNamespace,
+}
+
+/// Refuses a text that cannot be counted.
+///
+/// # Errors
+/// If it is empty, or holds a NUL.
+pub fn check_text(text: &str) -> Result<(), ApiError> {
+    if text.is_empty() {
+        return Err(ApiError::new(ErrorKind::EmptyText, "the text is empty; post at least one character"));
+    }
+    check_no_nul(text.as_bytes()).map_err(|error| ApiError::new(ErrorKind::InvalidBody, error.to_string()))
+}
+
+impl Command<'_> {
+    /// The batch that the Writer takes, of this database.
+    ///
+    /// # Errors
+    /// If it names what is no word.
+    pub fn into_batch(self, current: &ServedDatabase, tallies: &Arc<WordCountsPool>) -> Result<WriteBatch, ApiError> {
+        let Self { namespace, operation, once, .. } = self;
+        let identity = &current.identity;
+        let batch = match operation {
+            Operation::AddText(text) => {
+                let tally = tallies.take(identity.hasher());
+                return Ok(of_text(&text, once, namespace.into(), identity.analyzer, tally));
+            }
+            Operation::AddAmounts { amounts, words, source } => WriteBatch {
+                fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"update", source]),
+                namespace: namespace.into(),
+                op: WriteOp::AddGiven,
+                counts: amounts,
+                words,
+                left_out: 0,
+                key: once,
+            },
+            Operation::RemoveWords(names) => return removal(current, namespace, &names, once),
+            Operation::DropNamespace => {
+                let namespaces = current.reader.read().namespaces();
+                let words = namespaces.iter().find(|(known, _)| **known == *namespace).map_or(0, |&(_, words)| words);
+                WriteBatch {
+                    fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"drop"]),
+                    namespace: namespace.into(),
+                    op: WriteOp::DropNamespace,
+                    counts: WordCounts::new(identity.hasher()),
+                    words,
+                    left_out: 0,
+                    key: once,
+                }
+            }
+        };
+        Ok(batch)
+    }
+}
+
+/// The words of a text, counted in `tally`, which is empty.
+pub(in crate::api) fn of_text(
+    text: &str,
+    once: Option<IdempotencyKey>,
+    namespace: Box<str>,
+    analyzer: Analyzer,
+    mut tally: WordCounts,
+) -> WriteBatch {
+    let mut words = 0;
+    // A byte-order mark in front is no part of a word, whatever the analyzer.
+    let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let left_out = analyzer.words_within(unmarked, MAX_WORD_BYTES, |word| {
+        tally.add(word, 1).expect("a text has fewer words than an i64 counts");
+        words += 1;
+    });
+    let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
+    WriteBatch { fingerprint, namespace, op: WriteOp::Add, counts: tally, words, left_out, key: once }
+}
+
+fn removal(
+    current: &ServedDatabase,
+    namespace: Cow<'_, str>,
+    names: &[Cow<'_, str>],
+    once: Option<IdempotencyKey>,
+) -> Result<WriteBatch, ApiError> {
+    let identity = &current.identity;
+    let mut tally = WordCounts::new(identity.hasher());
+    for name in names {
+        let word = identity.analyzer.normalize(name);
+        if word.is_empty() || word.len() > MAX_WORD_BYTES {
+            let detail = format!("a word has 1 to {MAX_WORD_BYTES} bytes");
+            return Err(ApiError::new(ErrorKind::InvalidParameter, detail));
+        }
+        tally.add(&word, 0).expect("nothing is added, so nothing overflows");
+    }
+    let words = {
+        let guard = current.reader.read();
+        tally.iter().filter(|counted| guard.count(&namespace, counted.word) != 0).count() as u64
+    };
+    let named = names.iter().map(|word| word.as_bytes());
+    let parts: Vec<&[u8]> = [namespace.as_bytes(), b"remove".as_slice()].into_iter().chain(named).collect();
+    Ok(WriteBatch {
+        fingerprint: fingerprint(once.as_ref(), &parts),
+        op: WriteOp::RemoveWords,
+        words,
+        namespace: namespace.into(),
+        counts: tally,
+        left_out: 0,
+        key: once,
+    })
+}
+
+/// Only a write that may be repeated is ever compared.
+fn fingerprint(once: Option<&IdempotencyKey>, parts: &[&[u8]]) -> u128 {
+    if once.is_some() { hash::fingerprint(parts) } else { 0 }
+}

@@ -1,0 +1,144 @@
+//! A write on a follower: the leader is sent it as it came, and its answer is passed back.
+//!
+//! What may be sent twice needs a name, so a write without one gets a key here. Whether the write is sound is for the
+//! leader to say: a follower may not even know the analyzer yet.
+
+use super::{AcceptedWrite, Command, INLINE_TEXT_BYTES, Service, beside};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    client::{ForwardError, ForwardedAnswer, WriteForwarder},
+    storage::file_header::DatabaseIdentity,
+};
+
+/// A write as a protocol has received it: read into a command where it is applied, and sent on as it came elsewhere.
+pub trait WriteRequest: Send + 'static {
+    /// Bytes that are gone through to read it: many are, beside the serving thread.
+    fn size(&self) -> usize;
+
+    /// Reads it, to be applied to the database with this identity.
+    ///
+    /// # Errors
+    /// If it cannot be read, or makes no sense.
+    fn command(&self, identity: &DatabaseIdentity) -> Result<Command<'_>, ApiError>;
+
+    /// Returns whether the client has named it, so that it may be sent again. Half a name is one too: the leader refuses that.
+    fn is_named(&self) -> bool;
+
+    /// Checks that it can be sent on at all.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn check_forwardable(&self) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Sends it to the leader, under this key if the client has named it by none.
+    ///
+    /// # Errors
+    /// If the leader cannot be reached, or has not answered.
+    fn send(
+        &self,
+        leader: &WriteForwarder,
+        key: Option<&str>,
+    ) -> impl Future<Output = Result<ForwardedAnswer, ForwardError>> + Send;
+}
+
+/// The answer of a leader to a write that it was sent from here.
+pub struct LeaderAnswer {
+    /// The answer, a refusal too.
+    pub answer: ForwardedAnswer,
+    /// It was sent under a key made here: that it repeats another is nothing to the client, who has sent it once.
+    pub under_made_key: bool,
+}
+
+/// The outcome of a write.
+pub enum WriteOutcome {
+    /// It was applied here.
+    Accepted(AcceptedWrite),
+    /// The leader has answered it.
+    FromLeader(LeaderAnswer),
+}
+
+impl Service {
+    /// Passes a write on to the leader. One hop at most.
+    pub(super) async fn pass_on<W: WriteRequest>(
+        &self,
+        leader: &WriteForwarder,
+        request: W,
+        stated: Option<&str>,
+    ) -> Result<LeaderAnswer, ApiError> {
+        if stated.is_some() {
+            let detail = "this node follows a leader, and the write has come by way of another follower already: give that \
+                          one the leader itself as its --leader";
+            return Err(self.not_leader(detail));
+        }
+        if let Some(error) = self.leads_another() {
+            return Err(self.refused(error));
+        }
+        request.check_forwardable()?;
+        let (is_named, request) = match request.size() <= INLINE_TEXT_BYTES {
+            true => (request.is_named(), request),
+            false => beside(move || Ok((request.is_named(), request))).await?,
+        };
+        let key = if is_named { None } else { Some(make_key(leader)?) };
+        // Not held in an `Option` of the future: the request is borrowed by what is sent.
+        match request.send(leader, key.as_deref()).await {
+            Ok(answer) => {
+                self.metrics.forwarded.inc();
+                Ok(LeaderAnswer { answer, under_made_key: key.is_some() })
+            }
+            Err(error) => Err(self.refused(not_forwarded(&error, key.as_deref()))),
+        }
+    }
+
+    /// The answer of a follower that is taken for the leader: 421, with the leader's URL if it is known.
+    pub fn not_leader(&self, detail: &'static str) -> ApiError {
+        let leader = self.forward().and_then(WriteForwarder::leader);
+        ApiError::new(ErrorKind::NotLeader, detail).with(serde_json::json!({ "leader": leader }))
+    }
+
+    /// The error of a follower whose leader leads another database than its own.
+    pub fn leads_another(&self) -> Option<ApiError> {
+        let forward = self.forward()?;
+        let leads = forward.other_database()?;
+        Some(ApiError::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default())))
+    }
+}
+
+fn make_key(leader: &WriteForwarder) -> Result<String, ApiError> {
+    let failed =
+        |error| ApiError::new(ErrorKind::Internal, format!("no key could be made: {error}; nothing was applied"));
+    leader.make_key().map_err(failed)
+}
+
+fn not_forwarded(error: &ForwardError, made: Option<&str>) -> ApiError {
+    match error {
+        ForwardError::Away(_) => {
+            let detail = format!("{error}; nothing was applied: send it again later");
+            ApiError::new(ErrorKind::LeaderAway, detail)
+        }
+        ForwardError::Unknown(_) => {
+            let repeat = match made {
+                Some(key) => format!("with Idempotency-Key: {key}, under which it was passed on"),
+                None => "under the same name".to_owned(),
+            };
+            let detail = format!("{error}; it may be applied: send it again {repeat}, and it counts once");
+            ApiError::new(ErrorKind::OutcomeUnknown, detail)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_applied_is_told_to_be_repeated_under_its_key() {
+        let away = not_forwarded(&ForwardError::Away("x".into()), Some("made"));
+        assert_eq!(away.kind(), ErrorKind::LeaderAway);
+        assert!(!away.redis_text().contains("made"), "{away:?}");
+        let unknown = not_forwarded(&ForwardError::Unknown("x".into()), Some("made"));
+        assert_eq!(unknown.kind(), ErrorKind::OutcomeUnknown);
+        assert!(unknown.redis_text().contains("Idempotency-Key: made"), "{unknown:?}");
+    }
+}

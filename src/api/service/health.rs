@@ -1,0 +1,89 @@
+//! The health of the node: whether it serves current data, and takes writes.
+
+use super::{Service, ServingRole};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    client::WriteForwarder,
+    engine::leader::WriteError,
+};
+use std::borrow::Cow;
+
+impl Service {
+    /// Returns whether this node serves current data, and passes writes on if it is a follower.
+    pub fn is_ready(&self) -> bool {
+        self.view.is_ready() && self.other_database().is_none()
+    }
+
+    /// On a follower: the database that its leader leads, if that is known and another than this node's.
+    pub fn other_database(&self) -> Option<u128> {
+        self.forward()?.other_database()
+    }
+
+    /// Checks that this node serves current data.
+    ///
+    /// # Errors
+    /// If it does not, with what is missing.
+    pub fn check_ready(&self) -> Result<(), ApiError> {
+        if let Some(error) = self.leads_another() {
+            return Err(error);
+        }
+        if self.view.is_ready() {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorKind::NotReady, self.what_is_missing()))
+    }
+
+    /// Checks that writes are taken here, for load balancers.
+    ///
+    /// # Errors
+    /// On a follower, which names its leader; on a leader that refuses writes, with its reason.
+    pub fn check_leading(&self) -> Result<(), ApiError> {
+        let ServingRole::Leader { leader, .. } = &self.role else {
+            let leader = self.forward().and_then(WriteForwarder::leader);
+            let detail = match &leader {
+                Some(leader) => format!("this node follows {leader}, which takes the writes"),
+                None => "this node follows a leader whose address it does not know yet".to_owned(),
+            };
+            return Err(ApiError::new(ErrorKind::NotLeading, detail).with(serde_json::json!({ "leader": leader })));
+        };
+        if let Some(error) = leader.refusal() {
+            let database = self.current()?.identity.tag();
+            let detail = match leader.no_room() {
+                Some(why) if error == WriteError::DiskFull => {
+                    format!("this leader begins once its disk has room: {why}")
+                }
+                _ => error.to_string(),
+            };
+            return Err(ApiError::of_write(&error, database).saying(detail));
+        }
+        self.check_ready()
+    }
+
+    fn what_is_missing(&self) -> Cow<'static, str> {
+        if let Some(problem) = self.view.files_problem() {
+            return match &self.role {
+                ServingRole::Leader { .. } => {
+                    format!("{problem}; save the counts (GET /sync) or promote a replica, then restart")
+                }
+                ServingRole::Replica { .. } => {
+                    format!("{problem}; it follows its leader in memory alone until it is restarted")
+                }
+                ServingRole::LocalReplica { .. } => problem,
+            }
+            .into();
+        }
+        let Some(forward) = self.forward() else { return "the leader is starting or stopping; ask again".into() };
+        let leader = match forward.leader() {
+            Some(url) => format!("its leader, {url}"),
+            None => "its leader, whose address it does not know yet".to_owned(),
+        };
+        match self.current() {
+            Ok(current) => format!(
+                "the node is at {}, and has not heard from {leader}, whether that is all; or it is stopping",
+                current.identity.token(current.reader.read().position())
+            ),
+            Err(_) => format!("the node has no counts yet that are right: it waits for {leader}"),
+        }
+        .into()
+    }
+}

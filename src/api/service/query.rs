@@ -1,0 +1,143 @@
+//! Reads as queries, answered from the counts in memory.
+//!
+//! Everything that is not reading (folding, above all) happens outside the guard, and nothing here waits.
+
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    base::limits::MAX_WORD_BYTES,
+    base::position::PositionToken,
+    data::store::{NamespaceScan, ReadGuard},
+    engine::view::ServedDatabase,
+};
+use std::borrow::Cow;
+
+/// A question about the counts.
+pub trait ReadQuery {
+    /// The type of its answer.
+    type Answer;
+
+    /// Gives the answer, and the position at which it holds; `None` if a name folds to nothing, so names no word.
+    fn answer(self, current: &ServedDatabase) -> Option<(Self::Answer, PositionToken)>;
+}
+
+/// The answer to a query.
+#[derive(Debug)]
+pub struct QueryReply<A> {
+    /// The answer itself.
+    pub answer: A,
+    /// The position at which it holds.
+    pub position: PositionToken,
+    /// On a follower: the age that it may have, in milliseconds.
+    pub lag_ms: Option<u64>,
+}
+
+/// The count of one word.
+#[derive(Clone, Copy, Debug)]
+pub struct CountOf<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// A name that folds to the word.
+    pub name: &'a str,
+}
+
+impl ReadQuery for CountOf<'_> {
+    type Answer = i64;
+
+    #[inline]
+    fn answer(self, current: &ServedDatabase) -> Option<(i64, PositionToken)> {
+        let word = current.identity.analyzer.normalize(self.name);
+        if word.is_empty() {
+            return None;
+        }
+        let (count, position) = {
+            let guard = current.reader.read();
+            (count(&guard, self.namespace, &word), guard.position())
+        };
+        Some((count, current.identity.token(position)))
+    }
+}
+
+/// The counts of words, in the order of their names, all at one position.
+#[derive(Clone, Copy, Debug)]
+pub struct CountsOf<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// Names that fold to the words.
+    pub names: &'a [Cow<'a, str>],
+}
+
+impl ReadQuery for CountsOf<'_> {
+    type Answer = Vec<i64>;
+
+    fn answer(self, current: &ServedDatabase) -> Option<(Vec<i64>, PositionToken)> {
+        let analyzer = &current.identity.analyzer;
+        let words: Vec<Cow<'_, str>> = self.names.iter().map(|name| analyzer.normalize(name)).collect();
+        if words.iter().any(|word| word.is_empty()) {
+            return None;
+        }
+        let mut counts = Vec::with_capacity(words.len());
+        let position = {
+            let guard = current.reader.read();
+            counts.extend(words.iter().map(|word| count(&guard, self.namespace, word)));
+            guard.position()
+        };
+        Some((counts, current.identity.token(position)))
+    }
+}
+
+#[inline]
+fn count(guard: &ReadGuard<'_>, namespace: &str, word: &str) -> i64 {
+    // A longer word is never counted.
+    if word.len() <= MAX_WORD_BYTES { guard.count(namespace, word) } else { 0 }
+}
+
+/// The largest counts.
+#[derive(Clone, Copy, Debug)]
+pub struct LargestCounts<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The most that are given.
+    pub n: usize,
+}
+
+impl ReadQuery for LargestCounts<'_> {
+    type Answer = Vec<(String, i64)>;
+
+    fn answer(self, current: &ServedDatabase) -> Option<(Self::Answer, PositionToken)> {
+        let (position, words) = current.reader.top(self.namespace, self.n);
+        Some((words, current.identity.token(position)))
+    }
+}
+
+/// Every word with its count, to be walked through.
+#[derive(Clone, Copy, Debug)]
+pub struct AllCounts<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+}
+
+/// A walk that has not begun.
+pub struct CountsWalk {
+    /// The words; `None` for a namespace that does not exist.
+    pub scan: Option<NamespaceScan>,
+    /// The digest of all counts at the position of the answer. An old copy put back may come to the same position, but not
+    /// to the same digest.
+    pub digest: u64,
+}
+
+impl ReadQuery for AllCounts<'_> {
+    type Answer = CountsWalk;
+
+    fn answer(self, current: &ServedDatabase) -> Option<(CountsWalk, PositionToken)> {
+        // The position first: what the walk then finds is at this position or a later one.
+        let mark = current.reader.read().state_id();
+        let walk = CountsWalk { scan: current.reader.scan(self.namespace), digest: mark.digest };
+        Some((walk, current.identity.token(mark.position)))
+    }
+}
+
+/// The error where no word is named, or a name holds nothing that counts: an empty one, or underscores and invisible characters alone.
+pub fn no_word(kind: ErrorKind) -> ApiError {
+    let detail = "name at least one word, such as hello, and none of nothing but underscores and invisible characters";
+    ApiError::new(kind, detail)
+}
