@@ -1,9 +1,9 @@
-//! What a node does for its clients, whatever protocol they speak: it takes a command or a query, and gives a receipt, a
-//! reply or an error.
+//! The service of a node to its clients, whatever protocol they speak: it takes a command or a query, and gives a
+//! receipt, a reply or an error.
 //!
-//! Here it is decided what the node's role allows, who applies a write, what is counted beside the serving threads, and
-//! what a read waits for. A protocol (`http/`) reads requests into a [`Command`] or a [`ReadQuery`] and writes the answers; it
-//! decides none of that.
+//! Here it is decided what the node's role allows, who applies a write, what is counted beside the serving threads,
+//! and what a read waits for. A protocol (`http/`) reads requests into a [`Command`] or a [`ReadQuery`] and writes the
+//! answers; it decides none of that.
 
 mod command;
 mod forwarding;
@@ -91,7 +91,8 @@ pub struct Service {
     pub(super) metrics: Arc<NodeMetrics>,
     /// The constant part of `/status`.
     pub(super) about: Arc<NodeAbout>,
-    /// Word counts of texts: what is made for each and freed by the Writer, on another core, costs more than the counting.
+    /// Word counts of texts: what is made for each and freed by the Writer, on another core, costs more than the
+    /// counting.
     pub(super) tallies: Arc<WordCountsPool>,
     /// The time that a read waits for the position it asks for.
     pub(super) position_wait: Duration,
@@ -152,8 +153,8 @@ impl Service {
         error
     }
 
-    /// Carries out a write: here on a leader, by way of the leader elsewhere. `stated`: of which database a follower says
-    /// to be that has sent it.
+    /// Carries out a write: here on a leader, by way of the leader elsewhere. `stated`: of which database a follower
+    /// says to be that has sent it.
     ///
     /// # Errors
     /// If the request cannot be read, or the write is refused. [`ErrorKind::OutcomeUnknown`] and
@@ -217,8 +218,8 @@ impl Service {
         self.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
     }
 
-    /// A follower may not know yet that its leader's place is taken by the leader of another database, so what it passes
-    /// on is refused here.
+    /// A follower may not know yet that its leader's place is taken by the leader of another database, so what it
+    /// passes on is refused here.
     fn check_meant(&self, stated: Option<&str>) -> Result<(), ApiError> {
         let Some(stated) = stated else { return Ok(()) };
         let identity = self.current()?.identity;
@@ -242,8 +243,8 @@ impl Service {
         Ok(QueryReply { answer, position, lag_ms })
     }
 
-    /// Waits until a position is applied here. Returns the lag from before the read that follows: what is read then is at
-    /// least as new.
+    /// Waits until a position is applied here. Returns the lag from before the read that follows: what is read then is
+    /// at least as new.
     ///
     /// # Errors
     /// If there is nothing to read, or the position is not reached in time or never will be.
@@ -276,7 +277,8 @@ impl Service {
     }
 }
 
-/// Returns whether a write that a follower has passed on, and that states this database, is meant for the one with this identity.
+/// Returns whether a write that a follower has passed on, and that states this database, is meant for the one with
+/// this identity.
 pub fn is_meant(stated: &str, identity: &DatabaseIdentity) -> bool {
     stated == OF_NO_DATABASE || u128::from_str_radix(stated, 16) == Ok(identity.database_id)
 }

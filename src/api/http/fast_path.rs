@@ -117,7 +117,7 @@ struct PendingPost<'a> {
 }
 
 impl PendingPost<'_> {
-    /// A defect costs one answer, as in `front.rs`.
+    /// A defect costs one answer, as in `middleware.rs`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AcceptedWrite, ApiError>> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| {

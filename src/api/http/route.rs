@@ -13,7 +13,7 @@ pub(super) type RouteAnswer = BoxFuture<'static, Result<Response, ApiError>>;
 /// The methods that routes take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteMethod {
-    /// `GET`, and `HEAD`: the same answer without its body, which `front` leaves out.
+    /// `GET`, and `HEAD`: the same answer without its body, which `middleware` leaves out.
     Get,
     Post,
     Delete,

@@ -12,9 +12,9 @@ use tokio::{sync::Semaphore, time::Instant};
 /// one core.
 pub(super) struct AppState {
     pub(super) service: Service,
-    /// Who may ask what nodes ask each other.
+    /// The rule for requests that only nodes may send.
     pub(super) nodes: NodeAccess,
-    /// What pages in browsers may do.
+    /// The rules for pages in browsers.
     pub(super) browsers: Arc<BrowserPolicy>,
     pub(super) settings: HttpSettings,
     pub(super) uploads: Arc<BodyBudget>,

@@ -22,7 +22,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::io::Write;
 use warp::reply::Response;
 
-/// What the body of a repeat has in it.
+/// The member that marks the answer to a repeated write.
 const REPLAYED: &[u8] = br#","replayed":true"#;
 /// Headers of the leader's answer that are passed back, beside those of memdb.
 const PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW];

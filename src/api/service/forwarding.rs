@@ -21,7 +21,8 @@ pub trait WriteRequest: Send + 'static {
     /// If it cannot be read, or makes no sense.
     fn command(&self, identity: &DatabaseIdentity) -> Result<Command<'_>, ApiError>;
 
-    /// Returns whether the client has named it, so that it may be sent again. Half a name is one too: the leader refuses that.
+    /// Returns whether the client has named it, so that it may be sent again. Half a name is one too: the leader
+    /// refuses that.
     fn is_named(&self) -> bool;
 
     /// Checks that it can be sent on at all.

@@ -120,8 +120,8 @@ pub struct AllCounts<'a> {
 pub struct CountsWalk {
     /// The words; `None` for a namespace that does not exist.
     pub scan: Option<NamespaceScan>,
-    /// The digest of all counts at the position of the answer. An old copy put back may come to the same position, but not
-    /// to the same digest.
+    /// The digest of all counts at the position of the answer. An old copy put back may come to the same position, but
+    /// not to the same digest.
     pub digest: u64,
 }
 
@@ -136,7 +136,8 @@ impl ReadQuery for AllCounts<'_> {
     }
 }
 
-/// The error where no word is named, or a name holds nothing that counts: an empty one, or underscores and invisible characters alone.
+/// The error where no word is named, or a name holds nothing that counts: an empty one, or underscores and invisible
+/// characters alone.
 pub fn no_word(kind: ErrorKind) -> ApiError {
     let detail = "name at least one word, such as hello, and none of nothing but underscores and invisible characters";
     ApiError::new(kind, detail)
