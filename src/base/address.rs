@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_with_its_reason_and_what_would_be_one() {
+    fn a_wrong_address_is_refused_with_its_reason_and_an_example() {
         let bad = [
             ("", "no host"),
             ("http://", "no host"),

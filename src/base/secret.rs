@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_secret_itself_is_the_secret() {
+    fn a_secret_equals_only_itself() {
         let secret: Secret = GOOD.parse().expect("a secret");
         assert!(secret.is(GOOD.as_bytes()));
         for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_shown() {
+    fn a_secret_is_never_shown() {
         let secret: Secret = GOOD.parse().expect("a secret");
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "*** Some(***)");
     }

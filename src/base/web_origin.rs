@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn a_wrong_origin_is_refused() {
         for text in [
             "",
             "null",

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_or_is_no_object_of_counts_is_an_error() {
+    fn a_dump_that_breaks_off_or_holds_no_counts_is_an_error() {
         for text in ["", "{", "{\"a\":1", "{\"a\":1,", "{\"a\":1.5}", "{\"a\":\"1\"}", "[1]", "{\"a\":1}{", "<html>"] {
             assert!(read(text, 3).is_err(), "{text}");
         }

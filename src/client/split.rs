@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cut_is_a_fault_with_its_place() {
+    fn a_text_that_cannot_be_cut_is_a_fault_with_its_place() {
         let out = split(PostUnit::Line, 4, b"ab\nxxxxxxxxxx yy\nz", 3);
         let fault = InputFault { line: 2, offset: 3, kind: FaultKind::TooLong };
         assert_eq!(out, [Ok("ab".to_owned()), Err(fault), Ok("yy".to_owned()), Ok("z".to_owned())]);

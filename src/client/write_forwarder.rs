@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_leader_leads_is_known_until_another_leads_or_its_own_is_back() {
+    fn another_database_of_the_leader_is_known_until_its_own_is_back() {
         let (own, other) = (7, 8);
         let forward = forward(Some("http://127.0.0.1:1"));
         forward.heard("http://127.0.0.1:1", other);

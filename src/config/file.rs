@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_toml_is_named_with_its_line() {
+    fn a_line_that_is_no_toml_is_named() {
         let error = read_text("port = 1\nbind = 127.0.0.1\n").expect_err("an address needs quotes");
         assert!(error.starts_with("memdb.toml:2: "), "{error}");
     }

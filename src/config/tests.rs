@@ -127,7 +127,7 @@ fn each_role_has_its_own_defaults() {
 }
 
 #[test]
-fn what_a_role_needs_is_asked_for() {
+fn a_setting_that_a_role_needs_is_asked_for() {
     let error = resolved_as(StartRole::Replica, &[], &[], None).expect_err("no leader");
     assert_eq!(
         error,

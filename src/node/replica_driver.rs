@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_something_is_for_the_thread_and_what_goes_on_is_taken_at_once() {
+    fn a_request_that_starts_an_epoch_is_for_the_thread_and_one_that_goes_on_is_applied_inline() {
         let (applying, _ordered) = applying();
         assert_eq!(at_once(&applying, heartbeat().encode_head()), None, "it begins with nothing");
         begin(&applying);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn no_offer_overtakes_what_waits_for_the_thread_or_is_in_its_hands() {
+    fn an_append_request_overtakes_none_that_the_thread_has_or_is_to_have() {
         let (applying, _ordered) = applying();
         begin(&applying);
         let busy = applying.try_lock().expect("it is free");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_ways_lead_to_one_replica_which_the_end_closes() {
+    async fn a_replica_is_reached_both_ways_until_the_end_closes_it() {
         let (applying, _ordered) = applying();
         let follower = applying.follower.clone();
         let thread = thread::Builder::new().spawn(move || applying.run()).expect("a thread");

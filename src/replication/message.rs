@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_a_promise_says_which_run_it_is_and_where() {
+    fn a_request_for_a_promise_names_its_run_and_its_address() {
         let offer = AppendRequest::promise(offer().identity, 4, 3, "http://a:1");
         assert_eq!((offer.command, offer.epoch, offer.leader), (AppendCommand::Promise, 4, 3));
         assert_eq!(offer.members.map(|members| members.leader), Some("http://a:1".to_owned()));

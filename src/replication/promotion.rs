@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_has_said_in_a_round_that_failed_counts_in_the_next() {
+    fn an_answer_of_a_round_that_failed_counts_in_the_next() {
         let mut round = 0;
         let (_, elected) = run(promotion(false), |url, command, epoch| {
             round += usize::from(url == "me" && command == AppendCommand::Probe);

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_lack_records_is_refused_unless_forced() {
+    fn a_candidate_that_may_lack_records_is_refused_unless_forced() {
         let me = hello(3, (3, 10));
         let ahead = [asked(true, None), asked(false, Some(hello(3, (3, 11))))];
         assert!(matches!(check_promotion(&me, &ahead, false, 0), Err(PromotionRefusal::Ahead { .. })));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_those_had_who_have_promised_has_to_be_there() {
+    fn a_candidate_needs_the_records_of_those_who_have_promised() {
         let at = |epoch, sequence| Position::new(epoch, sequence);
         assert_eq!(missing_tail([at(3, 9), at(3, 12), at(2, 20)], at(3, 10)), Some(at(3, 12)));
         assert_eq!(missing_tail([at(3, 9), at(3, 12), at(2, 20)], at(3, 12)), None);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_nothing_good_is_refused_also_when_forced() {
+    fn a_candidate_without_a_sound_database_is_refused_also_when_forced() {
         let good = hello(3, (3, 10));
         for unfit in [
             NodeState { database: None, ..good.clone() },
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_that_very_epoch_is_a_promise() {
+    fn a_promise_is_of_that_very_epoch() {
         let answer = |outcome, epoch| AppendAnswer { outcome, hello: hello(epoch, (3, 10)) };
         assert!(has_promised(&answer(AppendOutcome::Applied, 6), 6));
         assert!(!has_promised(&answer(AppendOutcome::OldEpoch, 6), 6));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_nothing_of_the_database_need_not_promise() {
+    fn a_node_without_the_database_need_not_promise() {
         let me = hello(3, (3, 10));
         let answer = |hello| AppendAnswer { outcome: AppendOutcome::Syncing, hello };
         assert!(may_skip_promise(&answer(NodeState { database: None, ..hello(3, (0, 0)) }), &me));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_on_is_told_from_what_leads_elsewhere() {
+    fn a_tail_that_does_not_go_on_is_told_from_one_of_another_history() {
         let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
         let directory = tempfile::TempDir::new().expect("a directory");
         let disk = Arc::new(RealDisk::new(directory.path()).expect("it is there"));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_the_most_of_the_last_epoch_gives_it_back() {
+    fn the_node_with_the_most_of_the_last_epoch_gives_the_tail() {
         let has = |sequence| hello(Some(7), 3, (3, sequence), false);
         assert_eq!(plan(&[], 7, 3, 10, 3), TailRecoveryPlan::Nobody);
         assert_eq!(plan(&[has(9), has(10)], 7, 3, 10, 3), TailRecoveryPlan::Nobody);

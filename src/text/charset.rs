@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_told_by_its_offset() {
+    fn a_byte_that_cannot_be_decoded_is_told_by_its_offset() {
         for (label, bytes, offset) in [
             ("utf-16le", &b"h\0\0\xd8e\0"[..], 2),
             ("utf-16le", b"h\0e", 2),

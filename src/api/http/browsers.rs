@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_something_comes_from_the_nodes_own_origin() {
+    fn a_changing_request_needs_the_nodes_own_origin() {
         let policy = policy(None, &[]);
         for (host, origin) in [
             ("a:8080", "http://a:8080"),

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_cut_off_or_damaged_is_refused() {
+    async fn a_compressed_body_cut_off_or_damaged_is_refused() {
         let text: Vec<u8> = (0..9_000).flat_map(|at| format!("line {at} of many\n").into_bytes()).collect();
         for coding in CODINGS {
             let whole = coding::encode(coding, &text).expect("encoded");

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_in_the_words_of_json() {
+    fn a_body_that_is_no_object_is_refused_in_the_words_of_json() {
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
         for (text, said) in [
             (r#"["text","id"]"#, "it is an array, not an object"),

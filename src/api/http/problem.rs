@@ -81,7 +81,7 @@ mod tests {
     };
 
     #[test]
-    fn what_a_person_reads_first_comes_first() {
+    fn a_problem_begins_with_what_a_person_reads_first() {
         let gap = ApiError::of_write(&WriteError::StreamGap { expected: 7 }, DatabaseTag::of(7))
             .with(serde_json::json!({ "taken": 0 }));
         let body = String::from_utf8(gap.body()).expect("JSON is UTF-8");

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn a_query_that_makes_no_sense_is_refused() {
         let many = "word=a&".repeat(limits::MAX_WORDS_PER_READ + 1);
         let long = format!("ns={}", "a".repeat(65));
         for bad in [

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn others_have_a_turn_every_few_pieces() {
+    fn a_dump_gives_others_a_turn_every_few_pieces() {
         let mut store = Store::new(WordHasher::new(7), DedupLimits::default());
         let words: Vec<String> = (0..10_000).map(|at| format!("w{at}")).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_integer_is_refused_by_name() {
+    fn an_amount_that_is_no_integer_is_refused_by_name() {
         let long = format!(r#"{{"{}":1}}"#, "a".repeat(MAX_WORD_BYTES + 1));
         for (json, said) in [
             (r#"{"a":1.0}"#, "fraction"),

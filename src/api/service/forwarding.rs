@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_be_applied_is_told_to_be_repeated_under_its_key() {
+    fn only_a_write_that_may_be_applied_is_told_to_be_repeated_under_its_key() {
         let away = not_forwarded(&ForwardError::Away("x".into()), Some("made"));
         assert_eq!(away.kind(), ErrorKind::LeaderAway);
         assert!(!away.redis_text().contains("made"), "{away:?}");

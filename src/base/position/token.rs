@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_position_is_refused_with_what_to_send_instead() {
+    fn a_wrong_position_is_refused_with_what_to_send_instead() {
         for (text, why) in [
             ("3-1042", Untagged),
             ("0-0", Untagged),

@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_takes_no_room_although_no_record_came() {
+    fn an_entry_too_old_takes_no_room_although_no_record_came() {
         let mut window = window();
         for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
             window.record(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(sequence as u64));

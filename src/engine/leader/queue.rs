@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_takes_nothing() {
+    fn a_waiting_thread_takes_nothing_from_a_queue() {
         let queue = BoundedQueue::new(2, 10);
         queue.wait(Some(Duration::ZERO));
         assert!(queue.is_empty());

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stands_down_once_and_for_one_candidate() {
+    fn a_leader_steps_down_once_and_for_one_candidate() {
         let mut leader = StepDownGate::new(1, "http://a:1".to_owned(), IDENTITY, 5);
         let ask = |epoch| offer(epoch, 0, AppendCommand::Probe);
         assert_eq!(leader.on_append_request(&ask(5)), StepDownReaction::Answer(AppendOutcome::Applied));

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_closed_meanwhile_is_opened_again_and_the_request_repeated() {
+    async fn a_connection_closed_meanwhile_is_opened_again_and_the_request_repeated() {
         let (answers, seen) = exchanges(vec![vec![OK], vec![OK]], 2).await;
         assert!(answers.into_iter().all(|answer| answer.is_ok_and(|answer| answer == ok())));
         assert_eq!(seen.len(), 2);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nothing_listens_is_told_from_what_was_lost() {
+    async fn a_refused_connection_is_told_from_a_lost_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/update", listener.local_addr().expect("bound")).parse().expect("an address");
         drop(listener);

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_due_before_the_interval_or_without_a_change() {
+    fn a_snapshot_is_not_due_before_the_interval_or_without_a_change() {
         let mut schedule = schedule();
         assert_eq!(schedule.due(ms(999), 5, false), DueWork::Nothing);
         assert_eq!(schedule.due(ms(1_000), 0, false), DueWork::Nothing);

@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn what_nobody_sees_changes_no_word_of_version_2(text in odd_text(), at in any::<prop::sample::Index>()) {
+    fn invisible_characters_change_no_word_of_version_2(text in odd_text(), at in any::<prop::sample::Index>()) {
         let plain: String = text.chars().filter(|&char| char == '\u{200b}' || has(char, CharTraits::KEPT)
             || super::invisible::prepared(char).next().is_some()).collect();
         prop_assert_eq!(by_lanes(StandardVersion::Two, &text), by_lanes(StandardVersion::Two, &plain));

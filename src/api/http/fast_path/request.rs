@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_not() {
+    fn other_requests_are_left_to_the_routes() {
         let with = |line: &str| format!("GET /wordcount?word=a HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
         let to = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         let lines = [

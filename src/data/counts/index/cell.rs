@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_at_the_edge() {
+    fn a_count_that_does_not_fit_its_cell_is_refused() {
         assert!(in_flight(LEFT, BASE_MAX, BASE_MAX).is_some());
         assert!(in_flight(LEFT, BASE_MAX + 1, BASE_MAX).is_none());
         assert!(in_flight(LEFT, -BASE_MAX - 1, -BASE_MAX - 1).is_some());

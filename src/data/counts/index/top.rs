@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_of_one_position_and_so_many_words() {
+    fn a_cached_top_serves_one_position_and_no_more_words_than_it_has() {
         let top = [("b".to_owned(), 2), ("a".to_owned(), 1)];
         let (here, later) = (Position::new(1, 5), Position::new(1, 6));
         let known = TopCache::new(here, 2, &top);

@@ -96,7 +96,7 @@ fn a_torn_header_costs_a_follower_nothing_also_before_a_record_of_an_older_epoch
 }
 
 #[test]
-fn what_does_not_follow_is_never_appended() {
+fn a_record_that_does_not_follow_is_never_appended() {
     let records = three_epochs(1 << 20).records();
     let refused = |what: &str, bytes: &[u8]| {
         let mut follower = begun(1 << 20);
@@ -275,7 +275,7 @@ fn a_log_that_was_cut_damaged_or_removed_cannot_be_followed_further() {
 }
 
 #[test]
-fn what_records_state_to_be_synced_elsewhere_refuses_no_hole_here() {
+fn a_hole_is_not_refused_for_what_records_state_of_another_disk() {
     let mut leader = begun(1 << 20);
     leader.append(1);
     leader.sync();
