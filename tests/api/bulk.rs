@@ -55,6 +55,8 @@ fn lines_in_another_charset_are_decoded_as_they_come() {
     // Half a character at the end, and the same bytes without their charset.
     let broken = bulk(&mut wire, "\r\nContent-Type: text/plain; charset=utf-16le", b"a\0\n\0b\0\x3d\xd8");
     assert_eq!(done(&broken), (202, 1, 0, 1));
+    let reason = broken.json()["refusals"][0]["reason"].to_string();
+    assert!(reason.contains("UTF-16LE") && !reason.contains("UTF-8"), "{reason}");
     let unnamed = bulk(&mut wire, "", b"a\nh\0i\0\n");
     assert_eq!(done(&unnamed), (202, 1, 0, 1));
     let reason = unnamed.json()["refusals"][0]["reason"].to_string();

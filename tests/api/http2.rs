@@ -112,9 +112,9 @@ fn others_are_served(node: &Node, word: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_slow_reader_of_a_long_answer_is_not_idle() {
-    let idle_timeout = Duration::from_secs(1);
+/// Reads an answer in four times the time that an idle connection has, in steps that are each far below it; gives
+/// whether it came whole.
+async fn is_read_slowly(idle_timeout: Duration) -> bool {
     let node = with_many_words(HttpSettings { idle_timeout, ..settings() });
     let stream = tokio::net::TcpStream::connect(node.address()).await.expect("the server accepts");
     let mut builder = h2::client::Builder::new();
@@ -127,17 +127,27 @@ async fn a_slow_reader_of_a_long_answer_is_not_idle() {
     let mut body = answer.await.expect("an answer").into_body();
     let (mut gathered, mut begun) = (0, tokio::time::Instant::now());
     while let Some(piece) = body.data().await {
-        let piece = piece.expect("the answer is not cut off");
+        let Ok(piece) = piece else { return false };
         gathered += piece.len();
         if gathered < 1_500_000 {
-            // Four times what an idle connection may last, in steps that are each far below it.
             begun += idle_timeout * 4 / 90;
             tokio::time::sleep_until(begun).await;
         }
         body.flow_control().release_capacity(piece.len()).expect("what was taken");
     }
-    let mut wire = Wire::to(node.address());
-    assert_eq!(gathered, wire.get("/sync").body.len());
+    gathered == Wire::to(node.address()).get("/sync").body.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_slow_reader_of_a_long_answer_is_not_idle() {
+    // On a machine that is so busy that nothing runs for a second, nothing is taken in a second: more time tells that
+    // from a reader who is taken for idle whatever he does.
+    for seconds in [1, 3, 9] {
+        if is_read_slowly(Duration::from_secs(seconds)).await {
+            return;
+        }
+    }
+    panic!("the answer is cut off");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

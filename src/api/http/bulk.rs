@@ -157,7 +157,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let stream = stream_of(asked.naming)?;
     let identity = state.service.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
-    let manner = LineOptions { format, analyzer, limit: state.settings.max_body_bytes };
+    let manner = LineOptions { format, analyzer, limit: state.settings.max_body_bytes, charset };
     let leader = state.service.leader()?.clone();
     let bulk = BulkRequest {
         state,
@@ -544,7 +544,7 @@ mod tests {
             Arc::new(ReplicationBacklog::new(0, 0)),
             QueueLimits::default(),
         );
-        let manner = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99 };
+        let manner = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
         let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
         let bulk = BulkRequest { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
         let turns = u32::try_from(limiter.cpu_permits.available_permits()).expect("a few cores");

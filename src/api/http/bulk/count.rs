@@ -9,7 +9,7 @@ use crate::{
     base::limits::MAX_WORD_BYTES,
     data::counts::word_counts::{self, PartitionedCounter, WordCounts},
     engine::leader::WriteError,
-    text::charset::check_no_nul,
+    text::charset::{Charset, check_no_nul},
     text::tokenizer::{Analyzer, decode_utf8},
 };
 use std::{borrow::Cow, ops::Range};
@@ -37,6 +37,8 @@ pub(super) struct RefusedLine {
 
 /// Bytes of lines that are looked at together: they stay in the second-level cache.
 const PIECE_BYTES: usize = 64 << 10;
+/// A byte-order mark, which is no part of a word, whatever the analyzer.
+const MARK: &str = "\u{feff}";
 /// Lines that are told with their reason; of more, only the number.
 pub(super) const REFUSALS_TOLD: usize = 100;
 
@@ -47,6 +49,8 @@ pub(super) struct LineOptions {
     pub(super) analyzer: Analyzer,
     /// The most bytes a line may have.
     pub(super) limit: usize,
+    /// The charset that the body was decoded from.
+    pub(super) charset: Option<Charset>,
 }
 
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
@@ -57,11 +61,12 @@ pub(super) fn count(
     parts: &mut PartitionedCounter,
 ) -> BlockCounts {
     let mut counted = BlockCounts::new(tally);
+    let first = if block.done == 0 { MARK } else { "" };
     let is_text = check_no_nul(&block.bytes).is_ok();
     if manner.format == LineFormat::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
-            Ok(text) => counted.add_whole(text, manner.analyzer, parts, other),
+            Ok(text) => counted.add_whole((text, first), manner.analyzer, parts, other),
             Err(error) => counted.add_lines(LineBlock { bytes: error.into_bytes(), ..block }, manner),
         }
     } else {
@@ -115,15 +120,15 @@ impl BlockCounts {
     }
 
     /// Adds lines that are no longer needed. ASCII is counted where it stands, the words of other lines go through
-    /// `other`.
+    /// `other`. `mark` in front is left out.
     fn add_whole(
         &mut self,
-        mut text: String,
+        (mut text, mark): (String, &str),
         analyzer: Analyzer,
         parts: &mut PartitionedCounter,
         mut other: WordCounts,
     ) {
-        let mut from = 0;
+        let mut from = if text.starts_with(mark) { mark.len() } else { 0 };
         while from < text.len() {
             let mut upto = behind_lines(&text, from, PIECE_BYTES);
             if !self.add_ascii(&mut text, from..upto, analyzer, parts) {
@@ -182,7 +187,9 @@ impl BlockCounts {
             from = end + 1;
             let too_long = line.len() > manner.limit || (at == 0 && block.first_too_long);
             let longer = || format!("longer than {} bytes", manner.limit);
-            let read = if too_long { Err(longer()) } else { text(line, manner.format) };
+            let is_marked = block.done == 0 && at == 0 && line.starts_with(MARK.as_bytes());
+            let line = if is_marked { &line[MARK.len()..] } else { line };
+            let read = if too_long { Err(longer()) } else { text(line, manner) };
             if let Err(reason) = read.and_then(|text| add(self, &text)) {
                 self.refuse(block.done + 1 + at as u64, reason);
             }
@@ -225,9 +232,14 @@ fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
     end
 }
 
-fn text(line: &[u8], format: LineFormat) -> Result<Cow<'_, str>, String> {
-    let line = decode_utf8(line).map_err(|error| error.to_string())?;
-    let line = if format == LineFormat::Json { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
+fn text<'a>(line: &'a [u8], manner: &LineOptions) -> Result<Cow<'a, str>, String> {
+    let line = decode_utf8(line).map_err(|error| match manner.charset {
+        None => error.to_string(),
+        // Its bytes are those of the decoded text: their offsets would say nothing.
+        Some(charset) => format!("the text is not {}, the charset that was declared", charset.name()),
+    })?;
+    let format = manner.format;
+    let line = if format == LineFormat::Json { line.strip_prefix(MARK).unwrap_or(line) } else { line };
     let text = match format {
         LineFormat::Plain => Ok(Cow::Borrowed(line)),
         LineFormat::Json if line.trim_ascii().is_empty() => Ok(Cow::Borrowed("")),
@@ -258,12 +270,16 @@ mod tests {
     use crate::base::hash::WordHasher;
 
     fn counted(bytes: &[u8], format: LineFormat, limit: usize) -> BlockCounts {
+        let manner = LineOptions { format, analyzer: Analyzer::Standard, limit, charset: None };
+        counted_by(&manner, bytes, 10)
+    }
+
+    fn counted_by(manner: &LineOptions, bytes: &[u8], done: u64) -> BlockCounts {
         let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
-        let block = LineBlock { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
+        let block = LineBlock { bytes, done, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
         let tally = || WordCounts::new(WordHasher::new(1));
-        let manner = LineOptions { format, analyzer: Analyzer::Standard, limit };
-        count(block, &manner, (tally(), tally()), &mut PartitionedCounter::default())
+        count(block, manner, (tally(), tally()), &mut PartitionedCounter::default())
     }
 
     fn told(counted: &BlockCounts) -> (u64, usize, Vec<u64>) {
@@ -281,6 +297,39 @@ mod tests {
         let json =
             b"{\"text\":\"a b\",\"n\":1}\n \n{\"text\":1}\n{}\nx\n{\"text\":\"\xff\"}\n{\"text\":\"A\\u0020\"}\n";
         assert_eq!(told(&counted(json, LineFormat::Json, 99)), (3, 2, vec![13, 14, 15, 16]));
+    }
+
+    #[test]
+    fn a_mark_in_front_of_a_body_is_in_no_word_and_one_within_is_for_the_analyzer() {
+        let marked = format!("{MARK}one two\n{MARK}one\n").into_bytes();
+        // Whole, line by line for a line that cannot be read, and what fits.
+        let broken = [&marked, b"\xff\n".as_slice()].concat();
+        let manner = |format| LineOptions { format, analyzer: Analyzer::Whitespace, limit: 99, charset: None };
+        let words = |counted: &BlockCounts| {
+            let mut words: Vec<_> = counted.tally.iter().map(|word| word.word.to_owned()).collect();
+            words.sort_unstable();
+            words
+        };
+        let within = format!("{MARK}one");
+        for bytes in [&marked, &broken] {
+            assert_eq!(words(&counted_by(&manner(LineFormat::Plain), bytes, 0)), ["one", "two", &within]);
+            let later = counted_by(&manner(LineFormat::Plain), bytes, 10);
+            assert_eq!(words(&later), ["two", &within], "the front of a block is not that of the body");
+        }
+        let block =
+            LineBlock { bytes: marked, done: 0, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
+        let fitting = count_what_fits(block, &manner(LineFormat::Plain), WordCounts::new(WordHasher::new(1)), |_| 0);
+        assert_eq!(words(&fitting), ["one", "two", &within]);
+        let json = format!("{MARK}{{\"text\":\"a\"}}\n{MARK}{{\"text\":\"b\"}}\n");
+        assert_eq!(words(&counted_by(&manner(LineFormat::Json), json.as_bytes(), 0)), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_refused_line_names_the_charset_that_was_declared() {
+        let charset = Charset::of_label("utf-16le").expect("known");
+        let manner = LineOptions { format: LineFormat::Plain, analyzer: Analyzer::Standard, limit: 99, charset };
+        let counted = counted_by(&manner, b"a\n\xff\n", 0);
+        assert_eq!(counted.refusals[0].reason, "the text is not UTF-16LE, the charset that was declared");
     }
 
     #[test]
@@ -312,7 +361,7 @@ mod tests {
             let mut bytes = first.spare;
             bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
             let block = LineBlock { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
-            let manner = LineOptions { format, analyzer: Analyzer::Standard, limit: 99 };
+            let manner = LineOptions { format, analyzer: Analyzer::Standard, limit: 99, charset: None };
             count_what_fits(block, &manner, WordCounts::new(WordHasher::new(1)), count_of)
         };
         let nearly = |word: &str| if word == "the" { i64::MAX - 2 } else { 0 };
