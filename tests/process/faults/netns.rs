@@ -64,13 +64,19 @@ fn lines_between_machines_are_cut_and_mended() {
         Err(why) => return skipped(&format!("nodes in network namespaces: {why}")),
     };
     let this = std::env::current_exe().expect("a program");
-    let status = std::process::Command::new("ip")
+    let (_, module) = module_path!().split_once("::").expect("a module of the test binary");
+    let output = std::process::Command::new("ip")
         .args(["netns", "exec", &format!("{}h", machines.0)])
         .arg(this)
-        .args(["--ignored", "--exact", "netns::within", "--nocapture"])
+        .args(["--ignored", "--exact", &format!("{module}::within"), "--nocapture"])
         .env("MEMDB_NAMESPACES", &machines.0)
-        .status();
-    assert!(status.expect("ip is there").success());
+        .output();
+    let output = output.expect("ip is there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    // A name that is no test's would run nothing, and succeed.
+    let is_run = said.contains("1 passed");
+    assert!(output.status.success() && is_run, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
 }
 
 /// Packets from one machine to another lead nowhere.
