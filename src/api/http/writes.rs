@@ -14,16 +14,15 @@ use crate::{
         service::{AcceptedWrite, LeaderAnswer, WriteOutcome},
     },
     base::limits::MAX_WORDS_TOLD,
+    base::position::PositionToken,
     client::ForwardedAnswer,
     engine::leader::WriteReceipt,
 };
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
 use std::io::Write;
 use warp::reply::Response;
 
-/// The member that marks the answer to a repeated write.
-const REPLAYED: &[u8] = br#","replayed":true"#;
 /// Headers of the leader's answer that are passed back, beside those of memdb.
 const PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW];
 
@@ -100,18 +99,46 @@ pub(super) fn write_receipt(acceptance: &AcceptedWrite, body: &mut Vec<u8>) {
     let words = (*words).min(MAX_WORDS_TOLD);
     write!(body, r#"{{"words":{words},"distinct":{distinct},"left_out":{left_out},"acks":{acks},"position":"#)
         .map(|()| headers::write_position(acceptance.position(), body))
-        .and_then(|()| if *replayed { body.write_all(REPLAYED) } else { Ok(()) })
+        .and_then(|()| if *replayed { body.write_all(br#","replayed":true"#) } else { Ok(()) })
         .and_then(|()| stream_last.map_or(Ok(()), |last| write!(body, r#","stream_last":{last}"#)))
         .and_then(|()| body.write_all(b"}\n"))
         .expect("a Vec takes every byte");
 }
 
+/// Reads what [`write_receipt`] writes. `None` if it has a member that this release does not know, or lacks one.
+fn read_receipt(body: &[u8]) -> Option<AcceptedWrite> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Members<'a> {
+        words: u64,
+        distinct: u64,
+        left_out: u64,
+        acks: u32,
+        position: &'a str,
+        #[serde(default)]
+        replayed: bool,
+        stream_last: Option<u64>,
+    }
+    let Members { words, distinct, left_out, acks, position, replayed, stream_last } =
+        serde_json::from_slice(body).ok()?;
+    let PositionToken { position, database } = position.parse().ok()?;
+    let receipt = WriteReceipt { position, words, distinct, left_out, acks, replayed, stream_last };
+    Some(AcceptedWrite { receipt, database })
+}
+
 /// The leader's answer as the client gets it.
 fn passed_back(answer: LeaderAnswer) -> Response {
     let LeaderAnswer { answer: ForwardedAnswer { status, headers: mut from, mut body }, under_made_key } = answer;
-    if under_made_key && from.remove(&headers::MEMDB_REPLAYED).is_some() {
-        // It repeats what was sent from here a moment ago; the client has sent it once.
-        body = without_replayed(&body);
+    // Under a key made here, a replay repeats what was sent from here a moment ago; the client has sent it once.
+    if under_made_key
+        && from.contains_key(&headers::MEMDB_REPLAYED)
+        && let Some(mut accepted) = read_receipt(&body)
+    {
+        accepted.receipt.replayed = false;
+        let mut first = Vec::with_capacity(body.len());
+        write_receipt(&accepted, &mut first);
+        body = first.into();
+        from.remove(&headers::MEMDB_REPLAYED);
     }
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -123,19 +150,13 @@ fn passed_back(answer: LeaderAnswer) -> Response {
     response
 }
 
-/// The body of a 202, which has no word of a client in it, as it is for a first request.
-fn without_replayed(body: &Bytes) -> Bytes {
-    match memchr::memmem::find(body, REPLAYED) {
-        Some(at) => [&body[..at], &body[at + REPLAYED.len()..]].concat().into(),
-        None => body.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::position::{DatabaseTag, Position};
+    use bytes::Bytes;
     use http::HeaderMap;
+    use http_body_util::BodyExt;
 
     #[test]
     fn a_receipt_tells_of_repeats_and_streams_only_where_they_apply() {
@@ -168,17 +189,49 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_passed_back_but_for_what_this_node_alone_has_repeated() {
-        let repeated = passed_back(answer(r#"{"position":"1-7","replayed":true}"#, false));
+    fn a_receipt_is_read_as_it_was_written_and_with_unknown_members_not_at_all() {
+        let text = |accepted: &AcceptedWrite| {
+            let mut body = Vec::new();
+            write_receipt(accepted, &mut body);
+            String::from_utf8(body).expect("JSON is UTF-8")
+        };
+        for (replayed, stream_last) in [(false, None), (true, None), (true, Some(3))] {
+            let position = Position::new(u64::MAX, 7);
+            let receipt = WriteReceipt { position, words: 5, distinct: 4, left_out: 3, acks: 2, replayed, stream_last };
+            let written = text(&AcceptedWrite { receipt, database: DatabaseTag::of(7) });
+            let read = read_receipt(written.as_bytes()).expect("written above");
+            assert_eq!((read.receipt, read.position().database), (receipt, DatabaseTag::of(7)), "{written}");
+            assert_eq!(text(&read), written);
+            assert!(read_receipt(written.replace('{', r#"{"later":1,"#).as_bytes()).is_none());
+            assert!(read_receipt(written.replace(r#""acks":2,"#, "").as_bytes()).is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_passed_back_but_for_what_this_node_alone_has_repeated() {
+        async fn body(response: Response) -> String {
+            let bytes = response.into_body().collect().await.expect("it is whole").to_bytes();
+            String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8")
+        }
+        let written = concat!(
+            r#"{"words":2,"distinct":1,"left_out":0,"acks":1,"position":"1-7-00000007","replayed":true}"#,
+            "\n"
+        );
+        let repeated = passed_back(answer(written, false));
         assert_eq!(repeated.status(), 202);
         let fields = repeated.headers();
         for (name, value) in [("memdb-position", "1-7"), ("memdb-replayed", "true"), ("retry-after", "1")] {
             assert_eq!(fields[name], value, "{name}");
         }
         assert!(!fields.contains_key("date"));
-        let own = passed_back(answer(r#"{"position":"1-7","replayed":true}"#, true));
+        assert_eq!(body(repeated).await, written);
+        let own = passed_back(answer(written, true));
         assert!(!own.headers().contains_key("memdb-replayed"));
-        assert_eq!(without_replayed(&Bytes::from_static(br#"{"a":1,"replayed":true,"b":2}"#)), r#"{"a":1,"b":2}"#);
-        assert_eq!(without_replayed(&Bytes::from_static(b"{}")), "{}");
+        assert_eq!(body(own).await, written.replace(r#","replayed":true"#, ""));
+        // A later release may say more: nothing of that is lost.
+        let later = r#"{"words":2,"replayed":true,"more":1}"#;
+        let unknown = passed_back(answer(later, true));
+        assert!(unknown.headers().contains_key("memdb-replayed"));
+        assert_eq!(body(unknown).await, later);
     }
 }
