@@ -12,10 +12,7 @@
 //!
 //! Nothing here reads a clock: readings are handed in ([`Clock`] is what a node reads them by).
 
-use crate::{
-    base::failpoint::{Defect, planted},
-    base::limits,
-};
+use crate::{base::failpoint::inject, base::limits};
 use bincode::{Decode, Encode};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,17 +103,14 @@ impl LoggedClock {
     /// [`limits::MAX_BELIEVED_LEAP_MS`] ahead of the last record, and else goes on from that record, as if no time had
     /// passed.
     pub fn of_a_leader(before: Option<Self>, last: LoggedTime, wall: WallClock, now: Monotonic) -> Self {
-        if let Some(before) = before
-            && !planted(Defect::PromotesByTheWallClock)
-        {
+        inject!(PromotesByTheWallClock, return Self::reading(LoggedTime(wall.0).max(last), now));
+        if let Some(before) = before {
             return before.behind(last, now);
         }
         let leap_ms = wall.0.saturating_sub(last.0);
         // Before the first record nothing can age.
-        let is_believed = last == LoggedTime::ZERO
-            || leap_ms <= limits::MAX_BELIEVED_LEAP_MS
-            || planted(Defect::BelievesAnyWallClock)
-            || planted(Defect::PromotesByTheWallClock);
+        let mut is_believed = last == LoggedTime::ZERO || leap_ms <= limits::MAX_BELIEVED_LEAP_MS;
+        inject!(BelievesAnyWallClock, is_believed = true);
         Self::reading(if is_believed { LoggedTime(wall.0).max(last) } else { last }, now)
     }
 

@@ -1,13 +1,13 @@
 //! Failpoints (the process dies or waits, or an operation fails, at a named place) and injected defects, compiled in
 //! only with the feature `failpoints`.
 //!
-//! Without it [`planted`] is false and [`pass`] does nothing, and the compiler leaves both out. Tests have the feature
+//! Without it [`injected`] is false and [`pass`] does nothing, and the compiler leaves both out. Tests have the feature
 //! by a dependency of the package on itself; `cargo build` does not.
 //!
 //! The crate `fail` has failpoints alone. It keeps one registry for the whole process, while the simulation injects a
 //! defect in one thread and others run without; and none of its actions is a death by SIGKILL.
 
-/// Bugs that can be planted in the core, a line each, to see that the simulation finds them.
+/// Defects that can be injected into the core, a statement each ([`inject`]), to see that the simulation finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// The log says that it has synced, and has not.
@@ -138,14 +138,25 @@ pub const PLACES_OF_A_REPLICA: [&str; 15] = [
     "load.synced",
 ];
 
+/// Runs a statement where a defect is injected: `inject!(SkipsTheSync, return Ok(()))`. It stands on a line of its own,
+/// so that no condition of the program reads of a defect.
+macro_rules! inject {
+    ($defect:ident, $statement:expr) => {
+        if $crate::base::failpoint::injected($crate::base::failpoint::Defect::$defect) {
+            $statement;
+        }
+    };
+}
+pub(crate) use inject;
+
 #[cfg(feature = "failpoints")]
-pub use armed::{arm, lowered, pass, plant, planted};
+pub use armed::{arm, inject_defect, injected, lowered, pass};
 
 #[cfg(not(feature = "failpoints"))]
 mod absent {
-    /// Returns whether a bug is planted in this thread: never in this build.
+    /// Returns whether a defect is injected in this thread: never in this build.
     #[inline(always)]
-    pub fn planted(_: super::Defect) -> bool {
+    pub fn injected(_: super::Defect) -> bool {
         false
     }
 
@@ -160,7 +171,7 @@ mod absent {
     }
 }
 #[cfg(not(feature = "failpoints"))]
-pub use absent::{lowered, pass, planted};
+pub use absent::{injected, lowered, pass};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -172,38 +183,38 @@ mod armed {
         time::Duration,
     };
 
-    thread_local!(static PLANTED: Cell<Option<Defect>> = const { Cell::new(None) });
-    /// Threads with a bug: without any, [`planted`] looks no further.
-    static PLANTERS: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static INJECTED: Cell<Option<Defect>> = const { Cell::new(None) });
+    /// Threads with a defect: without any, [`injected`] looks no further.
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-    /// Plants a bug in this thread until what is given back is dropped.
-    pub fn plant(bug: Option<Defect>) -> Planting {
-        if bug.is_some() {
-            PLANTERS.fetch_add(1, Relaxed);
+    /// Injects a defect in this thread until the guard is dropped.
+    pub fn inject_defect(defect: Option<Defect>) -> DefectGuard {
+        if defect.is_some() {
+            THREADS.fetch_add(1, Relaxed);
         }
-        PLANTED.set(bug);
-        Planting { counts: bug.is_some() }
+        INJECTED.set(defect);
+        DefectGuard { counts: defect.is_some() }
     }
 
-    /// A planted bug, while it lives.
+    /// Keeps a defect injected while it lives.
     #[must_use]
-    pub struct Planting {
+    pub struct DefectGuard {
         counts: bool,
     }
 
-    impl Drop for Planting {
+    impl Drop for DefectGuard {
         fn drop(&mut self) {
-            PLANTED.set(None);
+            INJECTED.set(None);
             if self.counts {
-                PLANTERS.fetch_sub(1, Relaxed);
+                THREADS.fetch_sub(1, Relaxed);
             }
         }
     }
 
-    /// Returns whether a bug is planted in this thread.
+    /// Returns whether a defect is injected in this thread.
     #[inline]
-    pub fn planted(bug: Defect) -> bool {
-        PLANTERS.load(Relaxed) > 0 && PLANTED.get() == Some(bug)
+    pub fn injected(defect: Defect) -> bool {
+        THREADS.load(Relaxed) > 0 && INJECTED.get() == Some(defect)
     }
 
     /// The action at a named place, and the pass at which it happens.

@@ -18,7 +18,7 @@ pub use handle::{InlineApply, PromotionRequest, ReplicaEvent, ReplicaHandle};
 
 use crate::{
     base::clock::{LoggedClock, Monotonic},
-    base::failpoint::{self, Defect, planted},
+    base::failpoint::{self, inject},
     base::limits,
     base::position::{Epoch, EpochTable, Position, PositionStatus, Sequence},
     data::store::{DedupLimits, StateId, Store, StoreReader},
@@ -276,7 +276,9 @@ impl<T> Replica<T> {
     ) -> AppendOutcome {
         // The epoch comes first, whatever is asked: who has seen or promised a later one must not acknowledge anything
         // for a leader that is being replaced.
-        if offer.epoch < self.highest() && !planted(Defect::AcceptsALowerEpoch) {
+        let mut is_old = offer.epoch < self.highest();
+        inject!(AcceptsALowerEpoch, is_old = false);
+        if is_old {
             return AppendOutcome::OldEpoch;
         }
         // Before the question who leads: a candidate leads nobody yet.
@@ -465,8 +467,8 @@ impl<T> Replica<T> {
     fn is_elsewhere(&self) -> bool {
         let Position { epoch, sequence } = self.state_id().position;
         let told = Position::new(self.epoch, sequence);
-        let leads_there = self.told.position_status(Position::new(epoch, sequence), told) != PositionStatus::Lost;
-        !leads_there && !planted(Defect::LeadsWithAnotherHistory)
+        inject!(LeadsWithAnotherHistory, return false);
+        self.told.position_status(Position::new(epoch, sequence), told) == PositionStatus::Lost
     }
 
     /// The end of its life, at rest: a last snapshot and the note of a clean stop, if it keeps files and they are good

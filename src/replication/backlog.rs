@@ -1,9 +1,6 @@
 //! The newest records in memory, from which connected replicas are served.
 
-use crate::{
-    base::failpoint::{Defect, planted},
-    base::position::Sequence,
-};
+use crate::{base::failpoint::inject, base::position::Sequence};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -83,15 +80,14 @@ impl ReplicationBacklog {
             return BacklogRead::Gone;
         }
         let mut bytes = 0;
-        let wanted = ring
-            .records
-            .range((after + 1 - first) as usize + usize::from(planted(Defect::SkipsOneInTheFeed))..)
-            .take_while(|record| {
-                // The first always, however large: a replica that needs it would never get on otherwise.
-                let room = bytes == 0 || bytes + record.len() <= most_bytes;
-                bytes += record.len();
-                room
-            });
+        let mut start = (after + 1 - first) as usize;
+        inject!(SkipsOneInTheFeed, start += 1);
+        let wanted = ring.records.range(start..).take_while(|record| {
+            // The first always, however large: a replica that needs it would never get on otherwise.
+            let room = bytes == 0 || bytes + record.len() <= most_bytes;
+            bytes += record.len();
+            room
+        });
         BacklogRead::Records(wanted.cloned().collect())
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::clock::Monotonic,
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
     base::position::{Epoch, EpochTable, Position, PositionToken, Sequence},
     storage::disk::Disk,
@@ -369,12 +369,12 @@ impl PeerReplication {
         self.failed_exchanges += 1;
         self.away_since.get_or_insert(now);
         told.push(PeerEvent::Lost);
-        if planted(Defect::CountsAFailedSend)
-            && let Some(hello) = &self.hello
-        {
-            let applied = hello.position.sequence + 1;
-            told.push(PeerEvent::Progress(PeerProgress { applied, synced: hello.synced, connected: true }));
-        }
+        inject!(CountsAFailedSend, {
+            if let Some(hello) = &self.hello {
+                let applied = hello.position.sequence + 1;
+                told.push(PeerEvent::Progress(PeerProgress { applied, synced: hello.synced, connected: true }));
+            }
+        });
     }
 
     /// Returns whether it waits out a pause that new records do not end.

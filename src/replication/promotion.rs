@@ -16,7 +16,7 @@ use super::{
     promotion_check::check_promotion,
 };
 use crate::{
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::limits,
     base::position::{Epoch, Position},
     storage::file_header::DatabaseIdentity,
@@ -307,11 +307,8 @@ impl Promotion {
         let leaders: Vec<PromotionRecipient> = leaders.into_iter().map(node).collect();
         let others: Vec<PromotionRecipient> = others.into_iter().map(node).collect();
         let itself = vec![PromotionRecipient::Itself];
-        self.later = if planted(Defect::CandidatePromisesFirst) {
-            VecDeque::from([itself, leaders, others])
-        } else {
-            VecDeque::from([leaders, itself, others])
-        };
+        self.later = VecDeque::from([leaders, itself, others]);
+        inject!(CandidatePromisesFirst, self.later.swap(0, 1));
         self.step = PromotionStep::Promises;
     }
 

@@ -11,7 +11,7 @@
 
 use super::{AppendAnswer, AppendOutcome, NodeState};
 use crate::{
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::position::{Epoch, Position},
 };
 
@@ -106,7 +106,8 @@ pub fn check_promotion(
     // The next one belongs to whoever leads in the highest: it takes it when it starts again, or leaves it to this one.
     let hands_over = hellos().any(|hello| hello.leads && hello.epoch == highest);
     let everybody = others.iter().all(|asked| asked.hello.is_some());
-    let is_free = hands_over && everybody || planted(Defect::PromotesIntoTheNextEpoch);
+    let mut is_free = hands_over && everybody;
+    inject!(PromotesIntoTheNextEpoch, is_free = true);
     Ok(if is_free { highest + 1 } else { random_epoch_above(highest, random) })
 }
 
@@ -119,7 +120,8 @@ fn random_epoch_above(highest: Epoch, random: u64) -> Epoch {
 /// Gives the newest position among the nodes that have promised, if a candidate at `here` is behind it. They accept no
 /// further records, so this is the end of the history.
 pub fn missing_tail(promised: impl IntoIterator<Item = Position>, here: Position) -> Option<Position> {
-    promised.into_iter().max().filter(|most| *most > here && !planted(Defect::LeadsWithoutWhatItWasTold))
+    inject!(LeadsWithoutWhatItWasTold, return None);
+    promised.into_iter().max().filter(|most| *most > here)
 }
 
 /// Returns whether the answer to [`super::AppendCommand::Promise`] is a promise of `epoch`.

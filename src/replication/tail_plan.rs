@@ -4,7 +4,7 @@
 
 use super::NodeState;
 use crate::{
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::position::Epoch,
     data::store::Store,
     storage::file_header::DatabaseIdentity,
@@ -33,11 +33,11 @@ pub fn plan(hellos: &[NodeState], database: u128, epoch: Epoch, last: u64, promi
         return TailRecoveryPlan::HigherEpoch(at, hello.epoch);
     }
     let has_more = |hello: &NodeState| {
-        !hello.diverged
-            // Of the last epoch only. It had one writer, so more of it is an extension. Where earlier epochs end is
-            // known, and whatever somebody has beyond that was lost with a leader.
-            && (hello.position.epoch == epoch || planted(Defect::TakesBackFromAnotherHistory))
-            && hello.position.sequence > last
+        // Of the last epoch only. It had one writer, so more of it is an extension. Where earlier epochs end is known,
+        // and whatever somebody has beyond that was lost with a leader.
+        let mut is_of_this_history = hello.position.epoch == epoch;
+        inject!(TakesBackFromAnotherHistory, is_of_this_history = true);
+        !hello.diverged && is_of_this_history && hello.position.sequence > last
     };
     let mut ahead: Vec<usize> = mine().filter(|(_, hello)| has_more(hello)).map(|(at, _)| at).collect();
     ahead.sort_by_key(|&at| Reverse(hellos[at].position.sequence));
@@ -74,9 +74,9 @@ pub fn append_tail(
         let (position, mark) = (raw.header.position, store.mark());
         // The chain is compared although the node was chosen by epoch and sequence: two copies of one directory may
         // have led in one epoch.
-        if position.epoch > epoch
-            || !raw.goes_on_from(mark.position.sequence, mark.chain) && !planted(Defect::TakesBackFromAnotherHistory)
-        {
+        let mut goes_on = raw.goes_on_from(mark.position.sequence, mark.chain);
+        inject!(TakesBackFromAnotherHistory, goes_on = true);
+        if position.epoch > epoch || !goes_on {
             let why = format!("record {position} does not go on from {}", mark.position);
             return Err(AppendTailError::Foreign(why));
         }

@@ -20,7 +20,7 @@ mod follower;
 pub use follower::{adopt, begin_epoch, look_follower, standing_at};
 
 use crate::{
-    base::failpoint::{self, Defect, planted},
+    base::failpoint::{self, inject},
     base::position::{Epoch, Position, Sequence},
     data::store::{DedupLimits, StateId, Store},
     storage::disk::{self, Disk, TEMPORARY},
@@ -98,10 +98,9 @@ pub struct RecoveryReport {
 impl RecoveryReport {
     /// Returns whether the state has to be written anew before it can be built on.
     fn needs_fresh_snapshot(&self) -> bool {
-        (!self.clean && !planted(Defect::TrustsAnUncleanStop))
-            || self.cut.is_some()
-            || !self.passed_over.is_empty()
-            || !self.harmless.is_empty()
+        let mut is_clean = self.clean;
+        inject!(TrustsAnUncleanStop, is_clean = true);
+        !is_clean || self.cut.is_some() || !self.passed_over.is_empty() || !self.harmless.is_empty()
     }
 }
 
@@ -173,13 +172,11 @@ enum DirectoryOwner {
 fn look_at(
     disk: &dyn Disk,
     manifest: Manifest,
-    window: DedupLimits,
+    mut window: DedupLimits,
     whose: DirectoryOwner,
 ) -> Result<RecoveredDatabase, RecoveryError> {
     let identity = manifest.identity;
-    let age_ms = |age_ms| if planted(Defect::ForgetsTheWindowAtRestart) { 0 } else { age_ms };
-    let window =
-        DedupLimits { key_age_ms: age_ms(window.key_age_ms), stream_age_ms: age_ms(window.stream_age_ms), ..window };
+    inject!(ForgetsTheWindowAtRestart, (window.key_age_ms, window.stream_age_ms) = (0, 0));
     let mut report = RecoveryReport { clean: manifest.state.clean_stop.is_some(), ..RecoveryReport::default() };
     let (mut store, snapshot) = load_snapshot(disk, &identity, window, &mut report)?;
     check_segments(disk, &manifest)?;
@@ -419,8 +416,9 @@ impl RecoveredDatabase {
         if state.epoch > 0 {
             state.epochs.end(Position::new(state.epoch, mark.position.sequence));
         }
-        let next = state.epoch + u64::from(state.epoch == 0 || !planted(Defect::ReusesAnEpoch));
         // No epoch is used twice, even if nothing was written in it: two records must never have one position.
+        let mut next = state.epoch + 1;
+        inject!(ReusesAnEpoch, next = state.epoch.max(1));
         (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
         state.boot_id = boot_id;
         let position = Position::new(state.epoch, mark.position.sequence);

@@ -22,7 +22,7 @@ pub use tail::{LiveLogOffset, LogOffset, LogTail, place_after};
 
 use crate::{
     base::clock::LoggedTime,
-    base::failpoint::{self, Defect, planted},
+    base::failpoint::{self, inject},
     base::position::{Epoch, Position, Sequence},
     data::record::RecordBody,
     data::store::StateId,
@@ -84,15 +84,14 @@ impl SyncJob {
     /// The system's error if a file or the directory cannot be synced; the log is poisoned then.
     pub fn run(&self) -> io::Result<()> {
         failpoint::pass("sync.begin");
-        if planted(Defect::SkipsTheSync) {
-            return Ok(());
-        }
+        inject!(SkipsTheSync, return Ok(()));
         for file in &self.files {
             file.sync()?;
         }
         failpoint::pass("sync.files");
         // The directory counts too: records in a segment whose name is lost are lost with it.
-        let directory = self.directory.as_ref().filter(|_| !planted(Defect::ForgetsTheDirectorySync));
+        let mut directory = self.directory.as_ref();
+        inject!(ForgetsTheDirectorySync, directory = None);
         directory.map_or(Ok(()), |disk| disk.sync_directory())?;
         failpoint::pass("sync.done");
         Ok(())
@@ -170,15 +169,22 @@ impl Log {
             ChainState { chain: self.chain, synced_upto: self.synced_upto, hash_seed: self.identity.hash_seed };
         self.encoded.clear();
         let header = encode_record(self.next(), time_ms, digest_after, body, &before, &mut self.encoded);
-        if !planted(Defect::DropsTheBatchOfARotation) || self.finished.is_none() || self.len > FILE_HEADER_BYTES as u64
-        {
-            write(&*self.file, self.len, &self.encoded)?;
-        }
+        inject!(DropsTheBatchOfARotation, {
+            if self.finished.is_some() && self.len <= FILE_HEADER_BYTES as u64 {
+                return Ok(self.advance(header.chain));
+            }
+        });
+        write(&*self.file, self.len, &self.encoded)?;
         // Only after the write: an append that was undone leaves the log as it was.
+        Ok(self.advance(header.chain))
+    }
+
+    /// Goes on behind the record that was encoded last; gives its chain hash and its bytes.
+    fn advance(&mut self, chain: u64) -> (u64, &[u8]) {
         self.len += self.encoded.len() as u64;
         self.sequence += 1;
-        self.chain = header.chain;
-        Ok((header.chain, &self.encoded))
+        self.chain = chain;
+        (chain, &self.encoded)
     }
 
     /// Appends one whole record as it came from the leader, byte for byte.
@@ -254,8 +260,9 @@ impl Log {
         if self.synced_upto == self.sequence {
             return None;
         }
-        let finished = self.finished.iter().filter(|_| !planted(Defect::SyncsOnlyTheNewSegment));
-        let files = finished.chain([&self.file]).map(Arc::clone).collect();
+        let mut finished = self.finished.as_ref();
+        inject!(SyncsOnlyTheNewSegment, finished = None);
+        let files = finished.into_iter().chain([&self.file]).map(Arc::clone).collect();
         let directory = (!self.name_synced).then(|| Arc::clone(&self.disk));
         Some(SyncJob { upto: self.sequence, files, directory })
     }
@@ -327,9 +334,7 @@ impl Log {
 fn write(file: &dyn DiskFile, len: u64, record: &[u8]) -> Result<(), AppendError> {
     failpoint::pass("append.begin");
     file.append(record).map_err(|error| {
-        if planted(Defect::KeepsAFailedAppend) {
-            return AppendError::Undone(error);
-        }
+        inject!(KeepsAFailedAppend, return AppendError::Undone(error));
         // A part may be there, or all of it. Once it is cut off again, durably, the record never was and the log is
         // as before. If a power loss brought it back, it would stand for what is now written under its position.
         match file.truncate(len).and_then(|()| file.sync()) {

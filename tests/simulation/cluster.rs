@@ -136,7 +136,7 @@ fn the_rules_of_the_clients_find_bugs_alone() {
             Plant::Core(bug) => (Some(bug), None),
             Plant::Played(bug) => (None, Some(bug)),
         };
-        let _planted = memdb::base::failpoint::plant(core);
+        let _injected = memdb::base::failpoint::inject_defect(core);
         let mut cluster = Cluster::new(&Task { seed, schedule: &schedule, bug, lines });
         cluster.truth.is_blind = true;
         let wrong = guarded(|| cluster.run()).err().unwrap_or_default();

@@ -306,7 +306,7 @@ fn run<B: Copy>(suite: &Suite<B>, seed: u64, bug: Option<Plant<B>>, schedule: &S
         Some(Plant::Played(bug)) => (None, Some(bug)),
         None => (None, None),
     };
-    let _planted = failpoint::plant(core);
+    let _injected = failpoint::inject_defect(core);
     (suite.run)(&Task { seed, schedule, bug, lines })
 }
 

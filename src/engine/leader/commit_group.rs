@@ -6,7 +6,7 @@
 use super::{WriteError, WriteReceipt};
 use crate::{
     base::clock::LoggedTime,
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::hash::{WordHasher, weight},
     base::limits,
     base::position::Position,
@@ -207,15 +207,19 @@ impl CommitGroup {
             Some(entry) => entry.compare(once, fingerprint),
             None => store.check_repeat(once, fingerprint, self.now, if stream { self.taken.1 } else { self.taken.0 }),
         };
-        match (&seen, once) {
-            (RepeatCheck::Gap { expected }, IdempotencyKey::Lines { done, .. })
-                if done + 1 < *expected && planted(Defect::CountsLinesAgain) =>
+        inject!(CountsLinesAgain, {
+            if let (RepeatCheck::Gap { expected }, IdempotencyKey::Lines { done, .. }) = (&seen, once)
+                && done + 1 < *expected
             {
-                RepeatCheck::New
+                return RepeatCheck::New;
             }
-            (RepeatCheck::Reused, IdempotencyKey::Lines { .. }) if planted(Defect::TakesAnyText) => RepeatCheck::New,
-            _ => seen,
-        }
+        });
+        inject!(TakesAnyText, {
+            if let (RepeatCheck::Reused, IdempotencyKey::Lines { .. }) = (&seen, once) {
+                return RepeatCheck::New;
+            }
+        });
+        seen
     }
 
     fn record_key(
@@ -245,7 +249,9 @@ impl CommitGroup {
         let is_first = self.recorded.insert((stream, name.into()), entry.clone()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
         let has_lost_it = || matches!(once, IdempotencyKey::Lines { .. }) && store.has_expired(name, self.now);
-        if is_first && (once.starts_stream() || has_lost_it() || planted(Defect::CountsStreamsTwice)) {
+        let mut takes_room = is_first && (once.starts_stream() || has_lost_it());
+        inject!(CountsStreamsTwice, takes_room = is_first);
+        if takes_room {
             *(if stream { &mut self.taken.1 } else { &mut self.taken.0 }) += 1;
         }
         self.order.push(entry);
@@ -397,9 +403,7 @@ impl GroupNamespace {
             digest = digest.wrapping_sub(weight(hash, pair[0])).wrapping_add(weight(hash, pair[1]));
         }
         self.digest = digest;
-        if planted(Defect::TakesOverAmounts) {
-            return;
-        }
+        inject!(TakesOverAmounts, return);
         self.counts.amounts_mut().zip(counts.chunks_exact(2)).for_each(|(amount, pair)| *amount = pair[1]);
     }
 

@@ -1,12 +1,7 @@
 //! Answers that wait: for a sync, for replicas, or until it is too late.
 
 use super::{AckLevel, WriteError, WriteReceipt};
-use crate::{
-    base::clock::Monotonic,
-    base::failpoint::{Defect, planted},
-    base::position::Sequence,
-    replication::AckProgress,
-};
+use crate::{base::clock::Monotonic, base::failpoint::inject, base::position::Sequence, replication::AckProgress};
 use std::collections::VecDeque;
 
 /// A write that is applied and not yet answered.
@@ -50,9 +45,10 @@ impl<T> PendingAcks<T> {
     }
 
     /// Returns whether an answer at this level is due once `synced` is synced.
-    pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, synced: Sequence) -> bool {
+    pub(super) fn is_reached(&self, level: AckLevel, sequence: Sequence, mut synced: Sequence) -> bool {
         let Self { progress, .. } = self;
-        (!level.wants_sync() || sequence <= synced + u64::from(planted(Defect::AnswersARecordTooEarly)))
+        inject!(AnswersARecordTooEarly, synced += 1);
+        (!level.wants_sync() || sequence <= synced)
             && (!level.wants_replica() || sequence <= progress.applied())
             && (level != AckLevel::ReplicaDisk || sequence <= progress.synced())
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::clock::{LoggedClock, LoggedTime, Monotonic},
-    base::failpoint::{self, Defect, planted},
+    base::failpoint::{self, inject},
     base::limits,
     base::position::{Position, Sequence},
     data::counts::word_counts::WriteBatch,
@@ -223,9 +223,7 @@ impl<T> Writer<T> {
     /// Another leads in a later epoch, or is about to: nothing is appended any more. What waits for its level counts if
     /// that leader has it, which is not known here.
     pub fn step_down(&mut self, actions: &mut Vec<WriterAction<T>>) {
-        if planted(Defect::LeadsOnAfterItsPromise) {
-            return;
-        }
+        inject!(LeadsOnAfterItsPromise, return);
         self.stepped_down = true;
         self.release_all(actions);
     }
@@ -368,9 +366,9 @@ impl<T> Writer<T> {
             // Unknown also where the append was undone: a plain refusal promises that nothing was tried, so that it may
             // be sent again without a key.
             for (reply, _, receipt) in self.members.drain(..) {
-                let told =
-                    if planted(Defect::AcksBeforeAppend) { Ok(receipt) } else { Err(WriteError::OutcomeUnknown) };
-                actions.push(WriterAction::Answer(reply, told));
+                let mut outcome = Err(WriteError::OutcomeUnknown);
+                inject!(AcksBeforeAppend, outcome = Ok(receipt));
+                actions.push(WriterAction::Answer(reply, outcome));
             }
             match error {
                 AppendError::Poisoned(cause) => self.disk_failed("an append to the log failed", &cause, actions),
@@ -396,10 +394,10 @@ impl<T> Writer<T> {
         // The digest is known before anything is applied, so the record can state it and `apply` can check it.
         let (body, mut known, digest_after) = self.group.body(&self.store);
         let record = Record { position, time_ms, digest_after, body };
-        if planted(Defect::PublishesBeforeAppend) {
+        inject!(PublishesBeforeAppend, {
             let _ = self.store.apply(&record, 0);
             known.iter_mut().for_each(|known| known.places = &[]); // they were found before that
-        }
+        });
         // Append before apply. The other way round, readers could see counts that a kill takes back, and a failed
         // append would leave a state that no log leads to.
         let (chain, bytes) = self.log.append(time_ms, digest_after, &record.body)?;

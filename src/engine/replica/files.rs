@@ -2,7 +2,7 @@
 
 use crate::{
     base::clock::Monotonic,
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::position::{Epoch, EpochTable, Sequence},
     data::store::Store,
     replication::ClusterMembers,
@@ -178,9 +178,7 @@ impl ReplicaFiles {
 
     /// Notes a later epoch that was promised, durably.
     pub(super) fn promise(&mut self, epoch: Epoch) -> Result<(), FileError> {
-        if planted(Defect::ForgetsItsPromise) {
-            return Ok(());
-        }
+        inject!(ForgetsItsPromise, return Ok(()));
         self.manifest.state.promised = epoch;
         self.manifest.write(&*self.disk)
     }

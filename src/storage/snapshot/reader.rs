@@ -2,7 +2,7 @@
 
 use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, SnapshotTrailer};
 use crate::{
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::limits,
     base::position::Sequence,
     data::record::{NamespaceChange, WordCount},
@@ -118,8 +118,8 @@ impl State {
                 let entries: Vec<DedupEntry> = file_header::decode(payload).map_err(damage)?;
                 entries.into_iter().for_each(|entry| store.restore_window(entry));
             }
-            BlockKind::Records if planted(Defect::ServesASnapshotBeforeItsEnd) => {}
             BlockKind::Records => {
+                inject!(ServesASnapshotBeforeItsEnd, return Ok(()));
                 // The header says where the walk started, so the first record has to follow that; each is checked
                 // against the one before.
                 let (chain, sequence) = self.reached.unwrap_or((header.chain, header.position.sequence));
@@ -134,10 +134,10 @@ impl State {
     /// Holds what the trailer states against what the blocks have led to, and sets where the store stands.
     fn end(&self, trailer: &SnapshotTrailer, name: &str, store: &mut Store) -> Result<(), FileDamage> {
         let (start, end) = (trailer.start, trailer.end);
-        if planted(Defect::ServesASnapshotBeforeItsEnd) {
+        inject!(ServesASnapshotBeforeItsEnd, {
             store.set_state_id(start, trailer.time_ms);
             return Ok(());
-        }
+        });
         // The position is set last, once everything agrees: a store whose load failed stands nowhere.
         if parse_name(SNAPSHOT_PREFIX, name).is_some_and(|named| named != end.position) {
             return Err(FileDamage::new(name, 0, format!("it is a state at {}, its name says another", end.position)));

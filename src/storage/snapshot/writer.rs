@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::clock::LoggedTime,
-    base::failpoint::{self, Defect, planted},
+    base::failpoint::{self, inject},
     base::limits,
     base::position::Position,
     data::store::{DedupCursor, NamespaceScan, StateId, StoreReader},
@@ -112,8 +112,9 @@ impl SnapshotJob {
         match &mut self.stage {
             JobStage::Image { .. } => self.walk_image()?,
             JobStage::Window { cursor } => {
-                let piece = self.reader.window_chunk(cursor, limits::WALK_ENTRIES);
-                if piece.is_empty() || planted(Defect::SnapshotsWithoutTheWindow) {
+                let mut piece = self.reader.window_chunk(cursor, limits::WALK_ENTRIES);
+                inject!(SnapshotsWithoutTheWindow, piece.clear());
+                if piece.is_empty() {
                     self.end_walk()?;
                 } else {
                     let mut payload = Vec::new();

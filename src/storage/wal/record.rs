@@ -14,7 +14,7 @@
 
 use crate::{
     base::clock::LoggedTime,
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::limits,
     base::position::{Position, Sequence},
     data::record::{Record, RecordBody},
@@ -138,7 +138,9 @@ impl<'a> RawRecord<'a> {
         let header = RecordHeader::decode(bytes, hash_seed)?;
         // The payload has a checksum of its own, so that a reader can go from header to header without it.
         let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(RecordError::Cut)?;
-        if crc32c::crc32c(payload) != header.payload_crc && !planted(Defect::ReadsPastATornRecord) {
+        let mut is_whole = crc32c::crc32c(payload) == header.payload_crc;
+        inject!(ReadsPastATornRecord, is_whole = true);
+        if !is_whole {
             return Err(RecordError::PayloadCrc);
         }
         Ok(Self { header, payload })
@@ -147,8 +149,8 @@ impl<'a> RawRecord<'a> {
     /// Returns whether this record follows a history with the given chain.
     pub fn follows(&self, chain_before: u64) -> bool {
         let header = &self.header;
+        inject!(ReadsPastATornRecord, return true);
         chain_after(chain_before, header.position, header.time_ms, header.digest_after, self.payload) == header.chain
-            || planted(Defect::ReadsPastATornRecord)
     }
 
     /// Returns whether this is the next record of a history that has come to `sequence`, with this chain.

@@ -9,7 +9,7 @@
 use super::record::{RECORD_HEADER_BYTES, RawRecord, RecordError};
 use crate::{
     base::clock::LoggedTime,
-    base::failpoint::{Defect, planted},
+    base::failpoint::inject,
     base::limits,
     base::position::{Position, Sequence},
     data::store::StateId,
@@ -378,7 +378,9 @@ fn cut_or_refuse(
         for (_, RawRecord { header, .. }) in later_records(bytes, identity) {
             // Only what this disk is known to have synced is a reason to refuse. That a later record is whole is not: a
             // power loss may write pages in any order.
-            if header.synced_upto >= bad && policy == ScanPolicy::Refuse && !planted(Defect::CutsWhatWasSynced) {
+            let mut was_durable = header.synced_upto >= bad && policy == ScanPolicy::Refuse;
+            inject!(CutsWhatWasSynced, was_durable = false);
+            if was_durable {
                 let FileDamage { file, offset, what } = &cut.damage;
                 let (position, synced) = (header.position, header.synced_upto);
                 let what = format!("{what}; record {position} states that {synced} was synced, so {bad} was durable");
