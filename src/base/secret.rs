@@ -1,30 +1,39 @@
 //! The secret the nodes of one cluster share: whoever has it may feed records to a replica and speak to a leader as
 //! one.
 
-use std::{fmt, str::FromStr};
+use secrecy::{ExposeSecret, SecretString};
+use std::str::FromStr;
+use subtle::ConstantTimeEq;
 
 /// Shortest secret in bytes: 16 random letters cannot be guessed over a network.
 const LEAST_BYTES: usize = 16;
 /// Longest secret in bytes: it must fit a header.
 const MOST_BYTES: usize = 1_024;
 
-/// A cluster's secret: 16 to 1,024 visible ASCII characters. Never shown; [`Secret::expose`] says where it leaves.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// A cluster's secret: 16 to 1,024 visible ASCII characters. Never shown, and overwritten when it is dropped;
+/// [`Secret::expose`] says where it leaves.
+#[derive(Clone, Debug)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// The secret itself, to be sent to another node.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 
     /// Returns whether `given` is the secret. Takes as long for a nearly right one as for any other of that length.
     pub fn is(&self, given: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        let differing = own.iter().zip(given).fold(0, |seen, (own, given)| seen | (own ^ given));
-        own.len() == given.len() && std::hint::black_box(differing) == 0
+        self.expose().as_bytes().ct_eq(given).into()
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.expose().as_bytes())
+    }
+}
+
+impl Eq for Secret {}
 
 impl FromStr for Secret {
     type Err = String;
@@ -38,13 +47,7 @@ impl FromStr for Secret {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("a secret is one word of visible ASCII characters".to_owned());
         }
-        Ok(Secret(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        Ok(Secret(text.into()))
     }
 }
 
@@ -79,6 +82,7 @@ mod tests {
     #[test]
     fn a_secret_is_never_shown() {
         let secret: Secret = GOOD.parse().expect("a secret");
-        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "*** Some(***)");
+        let shown = format!("{secret:?} {:#?}", Some(&secret));
+        assert!(shown.contains("REDACTED") && !shown.contains(GOOD), "{shown}");
     }
 }

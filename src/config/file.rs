@@ -4,7 +4,7 @@
 
 use super::{ConfigError, table::SETTINGS};
 use std::{collections::BTreeMap, io, path::Path};
-use toml::{Table, Value};
+use toml::{Spanned, Value};
 
 /// The file's values as text, by the name of the setting.
 pub(super) fn read(
@@ -13,19 +13,20 @@ pub(super) fn read(
 ) -> Result<BTreeMap<&'static str, String>, ConfigError> {
     let text = read_file(path)
         .map_err(|error| ConfigError::UnreadableFile { path: path.to_owned(), reason: error.to_string() })?;
-    let bad = |line, reason| ConfigError::BadFile { path: path.to_owned(), line, reason };
-    let table = text.parse::<Table>().map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = 1 + text.as_bytes()[..offset].iter().filter(|&&byte| byte == b'\n').count();
-        bad(line, error.message().to_owned())
-    })?;
+    let bad_at = |offset: usize, reason| {
+        let before = &text.as_bytes()[..offset.min(text.len())];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        ConfigError::BadFile { path: path.to_owned(), line, reason }
+    };
+    let table: BTreeMap<Spanned<String>, Value> = toml::from_str(&text)
+        .map_err(|error| bad_at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
-        let line = line_of(&text, &key);
+        let (at, key) = (key.span().start, key.into_inner());
         let setting = SETTINGS.iter().find(|setting| setting.name == key);
-        let setting = setting.ok_or_else(|| bad(line, unknown(&key)))?;
-        let text = if setting.repeats { joined(&value) } else { plain(&value) };
-        values.insert(setting.name, text.map_err(|reason| bad(line, format!("{key}: {reason}")))?);
+        let setting = setting.ok_or_else(|| bad_at(at, unknown(&key)))?;
+        let value = if setting.repeats { joined(&value) } else { plain(&value) };
+        values.insert(setting.name, value.map_err(|reason| bad_at(at, format!("{key}: {reason}")))?);
     }
     Ok(values)
 }
@@ -48,38 +49,13 @@ fn plain(value: &Value) -> Result<String, String> {
 }
 
 fn unknown(key: &str) -> String {
-    let nearest = SETTINGS.iter().map(|setting| setting.name).min_by_key(|name| edits(name, key));
+    let nearest = SETTINGS.iter().map(|setting| setting.name).min_by_key(|name| strsim::levenshtein(name, key));
     match nearest {
-        Some(name) if edits(name, key) <= 1 + name.len() / 3 => {
+        Some(name) if strsim::levenshtein(name, key) <= 1 + name.len() / 3 => {
             format!("there is no setting {key}; did you mean {name}?")
         }
         _ => format!("there is no setting {key}; `memdb config --help` lists them"),
     }
-}
-
-/// The line a key of the top table stands on.
-fn line_of(text: &str, key: &str) -> usize {
-    let starts = |line: &str| {
-        let rest = line.trim_start().trim_start_matches(['[', '"', '\'']).strip_prefix(key);
-        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || "-_".contains(next)))
-    };
-    1 + text.lines().position(starts).unwrap_or(0)
-}
-
-/// Counts the letters that have to be inserted, removed or changed to turn `left` into `right` (Levenshtein).
-fn edits(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, from) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &to) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
@@ -115,9 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn edits_are_counted() {
-        for (left, right, expected) in [("", "abc", 3), ("port", "port", 0), ("port", "prot", 2), ("ack", "back", 1)] {
-            assert_eq!(edits(left, right), expected, "{left} {right}");
-        }
+    fn a_line_is_that_of_the_key_and_not_of_a_text_like_it() {
+        let error = |text| read_text(text).expect_err("data_dir is no setting");
+        assert!(error("log = \"\"\"\ndata_dir = 1\n\"\"\"\n\"data_dir\" = 1\n").starts_with("memdb.toml:4: "));
+        assert!(error("port = 1\n\n[data_dir]\nx = 1\n").starts_with("memdb.toml:3: "));
+        assert!(error("port = 1\ndata_dir.x = 1\n").starts_with("memdb.toml:2: "));
     }
 }
