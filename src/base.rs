@@ -8,5 +8,6 @@ pub mod hash;
 pub mod limits;
 pub mod metrics;
 pub mod position;
+pub mod retry;
 pub mod secret;
 pub mod web_origin;

@@ -3,9 +3,9 @@
 //! A text goes through stages, each of them a reader of the one before: `client/input.rs` decompresses it,
 //! `client/split.rs` cuts it into posts, and `client/bulk_upload.rs` or `client/blocks.rs` send these as bulk bodies,
 //! so that each post counts once however often it is sent. `client/upload.rs` has what the two share,
-//! `client/backoff.rs` spaces repeats, `client/dump.rs` reads every word of a node. reqwest appears here only.
+//! `base/retry.rs` spaces repeats, `client/dump.rs` reads every word of a node. reqwest appears here and in
+//! `replication`.
 
-pub mod backoff;
 pub mod blocks;
 pub mod bulk_answer;
 pub mod bulk_upload;
@@ -21,10 +21,11 @@ use crate::{
     base::address::NodeAddress,
     base::position::{Epoch, PositionToken},
     base::secret::Secret,
+    replication::http_client::{self, TOO_LATE, io_kind, reason},
 };
 use bulk_answer::BulkAnswer;
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -37,26 +38,12 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// between often less.
 const LONGEST_ADDRESS_BYTES: usize = 4 << 10;
 
-/// Finds the cause behind an error: reqwest's own message repeats the address; the reason is at the end of the chain.
-fn reason(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    if error.is_timeout() { TOO_LATE.to_owned() } else { deepest.to_string() }
-}
-
-const TOO_LATE: &str = "it took too long";
-
 /// Classifies the reason why no connection came about.
 fn why_unreached(error: &reqwest::Error) -> UnreachableCause {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-            Some(std::io::ErrorKind::ConnectionRefused) => return UnreachableCause::Refused,
-            Some(std::io::ErrorKind::TimedOut) => return UnreachableCause::TimedOut,
-            _ => cause = error.source(),
-        }
+    match io_kind(error) {
+        Some(std::io::ErrorKind::ConnectionRefused) => return UnreachableCause::Refused,
+        Some(std::io::ErrorKind::TimedOut) => return UnreachableCause::TimedOut,
+        _ => {}
     }
     let reason = reason(error);
     match reason.strip_prefix("failed to lookup address information: ") {
@@ -239,12 +226,7 @@ impl Client {
         let bad = |reason: String| ClientError::BadAddress { address: address.to_owned(), reason };
         let node: NodeAddress = address.parse().map_err(bad)?;
         let base = Url::parse(&node.to_string()).map_err(|error| bad(error.to_string()))?;
-        // Small requests in large numbers: kept connections, no waiting to fill packets, nobody in between.
-        let http = reqwest::Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .tcp_nodelay(true)
+        let http = http_client::builder()
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .timeout(timeout)
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))

@@ -15,6 +15,7 @@ mod catch_up;
 mod discovery;
 mod follower_check;
 mod history_source;
+pub mod http_client;
 mod message;
 mod peer;
 pub mod peer_link;
@@ -34,7 +35,7 @@ pub use message::{
     AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, HELLO_TYPE, NodeId, NodeState,
     RECORDS_TYPE, SNAPSHOT_TYPE,
 };
-pub use peer::{NextSend, PeerEvent, PeerReplication, PeerStatus, retry_most_ms};
+pub use peer::{NextSend, PeerEvent, PeerReplication, PeerStatus};
 pub use promotion::{ElectedLeader, Promotion, PromotionAction, PromotionCandidate};
 pub use promotion_check::{
     PolledNode, PromotionRefusal, check_promotion, has_promised, may_skip_promise, missing_tail,

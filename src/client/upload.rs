@@ -5,11 +5,10 @@
 
 use super::{
     Client, ClientError,
-    backoff::RetryBackoff,
     bulk_answer::{BodyStream, BulkAnswer, RefusedLine},
     split::{InputFault, LineRun, PostSplitter, PostUnit},
 };
-use crate::base::position::PositionToken;
+use crate::base::{position::PositionToken, retry::RetryBackoff};
 use bytes::Bytes;
 use reqwest::Url;
 use std::{

@@ -6,9 +6,10 @@
 //! Once a try was sent and not answered, the write may count. A later refusal speaks of that later try alone, so it is
 //! not passed on: the write is tried again, and after that its outcome is unknown.
 
-use super::backoff::RetryBackoff;
 use crate::{
     base::limits,
+    base::retry::RetryBackoff,
+    replication::http_client,
     replication::peer_link::{DATABASE_HEADER, leader_in},
 };
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use parking_lot::RwLock;
 use reqwest::{
     Client, Method, Url,
     header::{HeaderMap, RETRY_AFTER},
-    redirect,
 };
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -29,6 +29,8 @@ pub const FORWARDED: &str = "memdb-forwarded";
 /// The value of [`FORWARDED`] of a follower that holds no database yet.
 pub const OF_NO_DATABASE: &str = "1";
 
+/// Patience for a connection: nothing was sent yet, and another try may find the next leader.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Patience for one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 // A leader that waits for a replica still answers in time.
@@ -90,14 +92,8 @@ impl WriteForwarder {
     /// # Errors
     /// If it is no address, or the system has no HTTP client.
     pub fn new(leader: Option<&str>, random: fn() -> io::Result<u128>) -> Result<Self, String> {
-        let http = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(1))
-            .timeout(TRY_TIMEOUT)
-            .build()
-            .map_err(|error| format!("no HTTP client: {error}"))?;
+        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TRY_TIMEOUT).build();
+        let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let forward = Self {
             http,
             leader: Arc::default(),
@@ -233,7 +229,7 @@ impl WriteForwarder {
                 }
                 Err(error) => {
                     sent |= !error.is_connect();
-                    last = super::reason(&error);
+                    last = http_client::reason(&error);
                     backoff.wait(Some(PAUSE))
                 }
             };

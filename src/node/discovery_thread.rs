@@ -3,6 +3,7 @@
 
 use super::full_sync;
 use crate::{
+    base::retry::RetryPolicy,
     base::secret::Secret,
     client::WriteForwarder,
     config::NodeSettings,
@@ -11,7 +12,6 @@ use crate::{
     replication::{
         AnnounceResult, LeaderDiscovery, NodeState,
         peer_link::{LinkError, PeerLink},
-        retry_most_ms,
     },
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
@@ -124,7 +124,7 @@ impl DiscoveryThread {
                         // The leader orders it anew as soon as it hears that it has failed.
                         failures = if loaded.is_err() { failures + 1 } else { 0 };
                         if failures > 0 {
-                            tokio::time::sleep(Duration::from_millis(retry_most_ms(failures))).await;
+                            tokio::time::sleep(Duration::from_millis(RetryPolicy::PEERS.most_ms(failures))).await;
                         }
                         follower.send(ReplicaEvent::Loaded(loaded));
                     }

@@ -13,6 +13,7 @@ use crate::{
     base::failpoint::inject,
     base::limits::{EXCHANGE_TIMEOUT_MS, HEARTBEAT_MS, LEAST_BYTES_PER_MS, RETRY_MAX_MS, RETRY_MIN_MS},
     base::position::{Epoch, EpochTable, Position, PositionToken, Sequence},
+    base::retry::RetryPolicy,
     storage::disk::Disk,
     storage::file_header::FileError,
 };
@@ -85,11 +86,6 @@ enum PeerState {
     Loading,
     /// It is refused, and must not be touched.
     Refused,
-}
-
-/// The most to wait, in milliseconds, after so many failures in a row.
-pub fn retry_most_ms(failures: u32) -> u64 {
-    (RETRY_MIN_MS << failures.min(16)).min(RETRY_MAX_MS)
 }
 
 /// Brings one replica up to date and keeps it so.
@@ -364,7 +360,7 @@ impl PeerReplication {
         // What became of the append request is not known: the replica has to say where it is.
         self.state = PeerState::Unknown;
         // Random, so that replicas that failed together are not all tried again at one moment.
-        self.rest_until = now.after_ms(random % (retry_most_ms(self.failures) + 1));
+        self.rest_until = now.after_ms(RetryPolicy::PEERS.wait_ms(self.failures, random));
         self.failures = self.failures.saturating_add(1);
         self.failed_exchanges += 1;
         self.away_since.get_or_insert(now);

@@ -2,7 +2,10 @@
 
 mod append_connection;
 
-use super::{AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE};
+use super::{
+    AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE,
+    http_client::{self, TOO_LATE},
+};
 use crate::{
     base::limits,
     base::position::{Epoch, PositionToken, Sequence},
@@ -10,7 +13,7 @@ use crate::{
 };
 use append_connection::{AppendConnection, HttpResponse};
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use std::time::Duration;
 
 /// Patience for a connection, and for messages of a few bytes.
@@ -19,7 +22,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIM
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header by which a leader states its database to a follower.
 pub const DATABASE_HEADER: &str = "memdb-database";
-const TOO_LATE: &str = "no answer in time";
 
 /// The reason why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,16 +57,10 @@ impl LinkError {
 
 impl From<reqwest::Error> for LinkError {
     fn from(error: reqwest::Error) -> Self {
-        // The cause at the bottom says what happened; those above repeat where.
-        let mut deepest: &dyn std::error::Error = &error;
-        while let Some(cause) = deepest.source() {
-            deepest = cause;
+        match http_client::io_kind(&error) {
+            Some(std::io::ErrorKind::ConnectionRefused) => LinkError::NothingThere,
+            _ => LinkError::Lost(http_client::reason(&error)),
         }
-        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
-        if deepest.downcast_ref().is_some_and(refused) {
-            return LinkError::NothingThere;
-        }
-        LinkError::Lost(if error.is_timeout() { TOO_LATE.to_owned() } else { deepest.to_string() })
     }
 }
 
@@ -92,15 +88,8 @@ impl PeerLink {
     pub fn new(base: &str, secret: Option<Secret>) -> Result<Self, String> {
         let base: Url = base.parse().map_err(|error| format!("{base:?} is not the address of a node: {error}"))?;
         let join = |path| base.join(path).map_err(|error| format!("{base:?} is not the address of a node: {error}"));
-        let http = Client::builder()
-            .http1_only()
-            // Neither proxy nor redirects: requests carry the cluster's secret, and go to this node or nowhere.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| format!("no HTTP client: {error}"))?;
+        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let update = join("/update")?;
         let offers = AppendConnection::new(&update, RECORDS_TYPE, secret.as_ref());
         let offers = offers.ok_or_else(|| format!("{base:?} is not the address of a node: http:// is wanted"))?;

@@ -7,8 +7,8 @@
 use crate::output::{PerfError, tell};
 use futures::future::try_join_all;
 use memdb::{
-    base::position::PositionToken,
-    client::{Client, ClientError, UnreachableCause, backoff::RetryBackoff},
+    base::{position::PositionToken, retry::RetryBackoff},
+    client::{Client, ClientError, UnreachableCause},
 };
 use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
