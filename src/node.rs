@@ -28,17 +28,21 @@ pub use restore::{RestoreReport, restore};
 pub use role_switch::SwitchingNode;
 
 use crate::{
-    api::http::{BrowserPolicy, HttpSettings, NodeAccess, ROUTE_LABELS},
-    base::clock::{Clock, SharedLoggedClock},
+    api::http::{
+        ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole,
+    },
+    base::clock::Clock,
     base::failpoint,
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     config::NodeSettings,
     data::store::DedupLimits,
+    engine::view::DatabaseView,
     storage::disk::{DirectoryLock, Disk, RealDisk},
     storage::file_header::FileError,
     storage::recovery::RecoveryError,
 };
+use parking_lot::Mutex;
 use role_switch::RunningRole;
 use std::{
     io,
@@ -48,8 +52,6 @@ use std::{
     time::Duration,
 };
 
-/// Time that the end of a role waits for requests in flight: nobody leads meanwhile.
-const CHANGE_GRACE: Duration = Duration::from_secs(2);
 /// Time that a stop waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -241,9 +243,14 @@ impl NodeListener {
         self.listener.try_clone()
     }
 
+    /// Gives the address it listens on.
+    fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
     /// Gives the URL by which other nodes reach this one.
     fn url(&self, settings: &NodeSettings) -> io::Result<String> {
-        Ok(settings.url(self.listener.local_addr()?.port()))
+        Ok(settings.url(self.address()?.port()))
     }
 }
 
@@ -254,8 +261,11 @@ struct NodeResources {
     listening: NodeListener,
     directory: Option<LockedDirectory>,
     clock: Arc<dyn Clock>,
-    /// The process's count of logged time, which the next role continues.
-    logged: Arc<SharedLoggedClock>,
+    /// What the node serves, in whatever role; with its count of logged time.
+    view: Arc<DatabaseView>,
+    metrics: Arc<NodeMetrics>,
+    /// The HTTP server, once a role serves.
+    server: Arc<Mutex<Option<HttpServer>>>,
 }
 
 /// A data directory, and the lock that keeps others from it.
@@ -279,7 +289,48 @@ impl NodeResources {
         let listening = NodeListener::take(settings)?;
         let directory = settings.data_dir.as_deref().map(lock).transpose()?;
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
-        Ok(Self { listening, directory, clock, logged: Arc::default() })
+        let view = Arc::new(DatabaseView::new(true));
+        let metrics = metrics(settings, NodeRole::Leader);
+        Ok(Self { listening, directory, clock, view, metrics, server: Arc::default() })
+    }
+
+    /// A role begins: what is served stays, under other rules and numbers.
+    fn start_role(&self, settings: &NodeSettings, role: NodeRole) {
+        self.view.start_role(role != NodeRole::Leader);
+        self.metrics.change_role(role, node_limits(settings, role));
+    }
+
+    /// Serves in this role from now on: the server that is there goes on with it, or the first one is started.
+    fn serve(&self, settings: &NodeSettings, role: ServingRole, about: NodeAbout) -> io::Result<()> {
+        let about = Arc::new(about);
+        let mut server = self.server.lock();
+        if let Some(server) = &*server {
+            server.change_role(role, about);
+            return Ok(());
+        }
+        let (view, metrics) = (Arc::clone(&self.view), Arc::clone(&self.metrics));
+        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
+        let api = ApiContext { view, role, nodes, browsers, metrics, about };
+        *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
+        Ok(())
+    }
+
+    /// A role ends that another is to follow: requests that depend on it wait.
+    fn end_role(&self) {
+        self.view.set_ready(false);
+        if let Some(server) = &*self.server.lock() {
+            server.end_role();
+        }
+    }
+
+    /// Stops serving, and gives up the port, so that nobody waits in the listener's queue.
+    fn stop_serving(self, grace: Duration) {
+        self.view.set_ready(false);
+        drop(self.listening);
+        let server = self.server.lock().take();
+        if server.is_some_and(|server| !server.stop(grace)) {
+            tracing::warn!("requests were still in flight after {grace:?} and were cut off");
+        }
     }
 }
 

@@ -9,12 +9,14 @@ mod command;
 mod forwarding;
 mod health;
 mod query;
+mod role;
 
 #[cfg(any(test, feature = "failpoints"))]
 pub(super) use command::of_text;
 pub use command::{Command, Operation, check_text};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest};
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
+pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
 use super::error::{ApiError, ErrorKind};
 use crate::{
@@ -65,7 +67,7 @@ pub enum ServingRole {
     },
 }
 
-/// The part of `/status` that does not change while the node runs.
+/// The part of `/status` that does not change while the node has its role.
 #[derive(Clone, Debug)]
 pub struct NodeAbout {
     /// `leader`, `replica` or `local-replica`.
@@ -85,12 +87,10 @@ pub struct NodeAbout {
 pub struct Service {
     /// The data that reads are answered from.
     pub(super) view: Arc<DatabaseView>,
-    /// The destination of writes, and the source of what other nodes fetch.
-    pub(super) role: ServingRole,
+    /// The destination of writes, and the source of what other nodes fetch: it changes while the node runs.
+    pub(super) role: Arc<RoleSlot>,
     /// Counters of what is refused and passed on.
     pub(super) metrics: Arc<NodeMetrics>,
-    /// The constant part of `/status`.
-    pub(super) about: Arc<NodeAbout>,
     /// Word counts of texts: what is made for each and freed by the Writer, on another core, costs more than the
     /// counting.
     pub(super) tallies: Arc<WordCountsPool>,
@@ -123,28 +123,25 @@ impl Service {
         arc_swap::Guard::into_inner(self.view.current()).ok_or_else(nothing_to_read)
     }
 
-    /// Returns whether this is a local replica.
-    pub fn follows_files(&self) -> bool {
-        matches!(self.role, ServingRole::LocalReplica { .. })
+    /// The role of now, for a look. Not to be held across an await.
+    pub(super) fn look_at_role(&self) -> arc_swap::Guard<Arc<RoleContext>> {
+        self.role.look()
     }
 
-    /// The way to the leader, on a follower.
-    pub fn forward(&self) -> Option<&WriteForwarder> {
-        match &self.role {
-            ServingRole::Leader { .. } => None,
-            ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => Some(forward),
-        }
+    /// The role of now, for a request that ends with it.
+    pub(super) fn role(&self) -> Arc<RoleContext> {
+        self.role.get()
     }
 
-    /// The way to the Writer.
-    ///
-    /// # Errors
-    /// On a follower, which passes writes on.
-    pub fn leader(&self) -> Result<&Leader, ApiError> {
-        match &self.role {
-            ServingRole::Leader { leader, .. } => Ok(leader),
-            _ => Err(ApiError::new(ErrorKind::Internal, "a write was not forwarded")),
-        }
+    /// The role for a request that depends on it: waits while the node is between two.
+    pub(super) async fn settled_role(&self) -> Arc<RoleContext> {
+        self.role.settled().await
+    }
+
+    /// Returns whether writes go to this node's own Writer.
+    pub(super) fn takes_writes(&self) -> bool {
+        let role = self.look_at_role();
+        !role.is_ending && role.leader().is_some()
     }
 
     /// Counts a refused write under the label of its kind.
@@ -160,7 +157,8 @@ impl Service {
     /// If the request cannot be read, or the write is refused. [`ErrorKind::OutcomeUnknown`] and
     /// [`ErrorKind::NotReplicated`] may be applied; for every other kind nothing was.
     pub async fn execute<W: WriteRequest>(&self, request: W, stated: Option<&str>) -> Result<WriteOutcome, ApiError> {
-        if let Some(leader) = self.forward() {
+        let role = self.settled_role().await;
+        if let Some(leader) = role.forward() {
             return self.pass_on(leader, request, stated).await.map(WriteOutcome::FromLeader);
         }
         self.check_meant(stated)?;
@@ -180,7 +178,7 @@ impl Service {
     /// # Errors
     /// If the Writer refuses it, or its outcome is not known.
     pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<AcceptedWrite, ApiError> {
-        let leader = self.leader()?;
+        let role = self.role();
         let database = self.current()?.identity.tag();
         if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {
             // Nothing to count and nothing to remember: it holds at the position it finds.
@@ -197,7 +195,11 @@ impl Service {
             return Ok(AcceptedWrite { receipt, database });
         }
         let takes_away = matches!(batch.op, WriteOp::RemoveWords | WriteOp::DropNamespace);
-        match leader.submit(batch, level).await {
+        let submitted = match role.leader() {
+            Some(leader) => leader.submit(batch, level).await,
+            None => Err(WriteError::Stopping), // the role that took this write has ended
+        };
+        match submitted {
             Ok(receipt) => {
                 self.count_unreplicated(level, &receipt);
                 let distinct = if takes_away { receipt.words } else { receipt.distinct };
@@ -214,7 +216,8 @@ impl Service {
 
     /// Counts a write that no replica has acknowledged, though the default level would have had one do so.
     pub fn count_unreplicated(&self, level: Option<AckLevel>, receipt: &WriteReceipt) {
-        let wants_replica = level.is_none() && self.about.default_ack.is_some_and(AckLevel::wants_replica);
+        let wants_replica =
+            level.is_none() && self.look_at_role().about.default_ack.is_some_and(AckLevel::wants_replica);
         self.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
     }
 

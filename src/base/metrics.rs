@@ -1,10 +1,10 @@
 //! The numbers that a running node counts about itself, for `/metrics` in Prometheus' text form.
 //!
-//! One [`NodeMetrics`] value is made by the node and passed down; it owns its registry, so two nodes live in one
-//! test process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. A node
-//! registers what its role can move, so that no series is zero for ever. A label has a value of a bounded set; never a
-//! word or a key: their number is the client's to choose. What is known only at a scrape is handed to
-//! [`NodeMetrics::render_with`].
+//! One [`NodeMetrics`] value is made by the node and passed down; it owns its registry, so two nodes live in one test
+//! process. Every handle is registered once, at the start: a request moves atomics and looks nothing up. A node shows
+//! what its role can move, so that no series is zero for ever; a change of role begins no number anew. A label has a
+//! value of a bounded set; never a word or a key: their number is the client's to choose. What is known only at a
+//! scrape is handed to [`NodeMetrics::render_with`].
 
 mod requests;
 mod scrape;
@@ -12,12 +12,13 @@ mod scrape;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 
+use parking_lot::Mutex;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
     process_collector::ProcessCollector, proto::MetricFamily,
 };
 use requests::RequestMetrics;
-use std::{fmt, time::Duration};
+use std::{cell::RefCell, collections::HashMap, fmt, time::Duration};
 
 /// Upper bounds of the time buckets in seconds: from the microseconds of a read to the minutes of a bulk body.
 const SECONDS: [f64; 24] = [
@@ -57,7 +58,7 @@ impl MethodLabel {
     }
 }
 
-/// The role that a node has while these numbers are counted. A change of role begins them anew.
+/// The role that a node has. The numbers go on when it changes; which of them are shown depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeRole {
     /// It takes writes.
@@ -104,6 +105,10 @@ const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 /// The numbers of one node.
 pub struct NodeMetrics {
     registry: Registry,
+    /// The roles that show each family, by its name; all of them show what is not here.
+    shown_in: HashMap<String, &'static [NodeRole]>,
+    /// The role of now, with its constants.
+    of_role: Mutex<(NodeRole, Registry)>,
     requests: RequestMetrics,
     refused: IntCounterVec,
     /// Connections open now.
@@ -166,10 +171,10 @@ impl fmt::Debug for NodeMetrics {
     }
 }
 
-/// Makes families, and registers those that the role can move.
+/// Makes and registers families, and notes which roles show each of them.
 struct MetricRegistrar {
     registry: Registry,
-    role: NodeRole,
+    shown_in: RefCell<HashMap<String, &'static [NodeRole]>>,
 }
 
 const EVERYWHERE: &[NodeRole] = &[NodeRole::Leader, NodeRole::Replica, NodeRole::MemoryReplica, NodeRole::LocalReplica];
@@ -180,55 +185,59 @@ const FOLLOWERS: &[NodeRole] = &[NodeRole::Replica, NodeRole::MemoryReplica, Nod
 const WELL_FORMED: &str = "names and help are constants, and each name is registered once";
 
 impl MetricRegistrar {
-    fn add<C: Collector + Clone + 'static>(&self, roles: &[NodeRole], collector: prometheus::Result<C>) -> C {
+    fn add<C: Collector + Clone + 'static>(&self, roles: &'static [NodeRole], collector: prometheus::Result<C>) -> C {
         let collector = collector.expect(WELL_FORMED);
-        if roles.contains(&self.role) {
-            self.registry.register(Box::new(collector.clone())).expect(WELL_FORMED);
-        }
+        self.registry.register(Box::new(collector.clone())).expect(WELL_FORMED);
+        let names = collector.desc().into_iter().map(|family| (family.fq_name.clone(), roles));
+        self.shown_in.borrow_mut().extend(names);
         collector
     }
 
-    fn counter(&self, roles: &[NodeRole], name: &str, help: &str) -> IntCounter {
+    fn counter(&self, roles: &'static [NodeRole], name: &str, help: &str) -> IntCounter {
         self.add(roles, IntCounter::new(name, help))
     }
 
-    fn gauge(&self, roles: &[NodeRole], name: &str, help: &str) -> IntGauge {
+    fn gauge(&self, roles: &'static [NodeRole], name: &str, help: &str) -> IntGauge {
         self.add(roles, IntGauge::new(name, help))
     }
 
-    fn histogram(&self, roles: &[NodeRole], name: &str, help: &str) -> Histogram {
+    fn histogram(&self, roles: &'static [NodeRole], name: &str, help: &str) -> Histogram {
         self.add(roles, Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
     }
+}
 
-    /// Sets the numbers that do not change while the node has its role.
-    fn constants(&self, limits: NodeLimits) {
-        let built = Opts::new("memdb_build_info", "1, with the version of memdb as a label.")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        self.add(EVERYWHERE, IntGauge::with_opts(built)).set(1);
-        let role = Opts::new("memdb_role", "1, with the role of the node as a label.");
-        self.add(EVERYWHERE, IntGauge::with_opts(role.const_label("role", self.role.name()))).set(1);
-        for (name, help, limit) in [
-            ("memdb_max_memory_bytes", "Bound of memdb_words_bytes (--max-memory).", limits.memory_bytes),
-            ("memdb_queue_limit", "Bound of memdb_queue_depth (--queue).", limits.queue),
-            ("memdb_http_connections_limit", "Bound of memdb_http_connections.", limits.connections),
-            ("memdb_keys_limit", "Bound of memdb_keys (--max-keys).", limits.keys),
-            ("memdb_streams_limit", "Bound of memdb_streams (--max-streams).", limits.streams),
-            ("memdb_namespaces_limit", "Bound of memdb_namespaces.", limits.namespaces),
-        ] {
-            if let Some(limit) = limit {
-                self.gauge(EVERYWHERE, name, help).set(i64::try_from(limit).unwrap_or(i64::MAX));
-            }
+/// The numbers that do not change while the node has its role.
+fn constants(role: NodeRole, limits: NodeLimits) -> Registry {
+    let registry = Registry::new();
+    let add = |opts: Opts, value: i64| {
+        let gauge = IntGauge::with_opts(opts).expect(WELL_FORMED);
+        gauge.set(value);
+        registry.register(Box::new(gauge)).expect(WELL_FORMED);
+    };
+    let built = Opts::new("memdb_build_info", "1, with the version of memdb as a label.");
+    add(built.const_label("version", env!("CARGO_PKG_VERSION")), 1);
+    add(Opts::new("memdb_role", "1, with the role of the node as a label.").const_label("role", role.name()), 1);
+    for (name, help, limit) in [
+        ("memdb_max_memory_bytes", "Bound of memdb_words_bytes (--max-memory).", limits.memory_bytes),
+        ("memdb_queue_limit", "Bound of memdb_queue_depth (--queue).", limits.queue),
+        ("memdb_http_connections_limit", "Bound of memdb_http_connections.", limits.connections),
+        ("memdb_keys_limit", "Bound of memdb_keys (--max-keys).", limits.keys),
+        ("memdb_streams_limit", "Bound of memdb_streams (--max-streams).", limits.streams),
+        ("memdb_namespaces_limit", "Bound of memdb_namespaces.", limits.namespaces),
+    ] {
+        if let Some(limit) = limit {
+            add(Opts::new(name, help), i64::try_from(limit).unwrap_or(i64::MAX));
         }
-        self.registry.register(Box::new(ProcessCollector::for_self())).expect(WELL_FORMED);
     }
+    registry
 }
 
 impl NodeMetrics {
     /// A fresh set of numbers of a node in this role, all zero. Requests are counted by `routes`, of which there are at
     /// most [`MAX_ROUTES`].
     pub fn new(role: NodeRole, limits: NodeLimits, routes: &'static [&'static str]) -> Self {
-        let of = MetricRegistrar { registry: Registry::new(), role };
-        of.constants(limits);
+        let of = MetricRegistrar { registry: Registry::new(), shown_in: RefCell::default() };
+        of.registry.register(Box::new(ProcessCollector::for_self())).expect(WELL_FORMED);
         let requests = RequestMetrics::new(routes);
         of.registry.register(Box::new(requests.clone())).expect(WELL_FORMED);
         let refused = Opts::new("memdb_refused_total", "Writes refused, by reason.");
@@ -294,7 +303,14 @@ impl NodeMetrics {
             keys: of.gauge(EVERYWHERE, "memdb_keys", "Idempotency keys remembered."),
             streams: of.gauge(EVERYWHERE, "memdb_streams", "Streams of posts remembered."),
             registry: of.registry,
+            shown_in: of.shown_in.into_inner(),
+            of_role: Mutex::new((role, constants(role, limits))),
         }
+    }
+
+    /// The node has another role from now on: the numbers go on, and those are shown that the new role can move.
+    pub fn change_role(&self, role: NodeRole, limits: NodeLimits) {
+        *self.of_role.lock() = (role, constants(role, limits));
     }
 
     /// Counts so many answered requests, each of which took so long from its head to its answer's head. `route` is the
@@ -318,6 +334,11 @@ impl NodeMetrics {
     /// All numbers, and families of what is known at this scrape only ([`ScrapeFamilies`]).
     pub fn render_with(&self, known_now: Vec<MetricFamily>) -> String {
         let mut families = self.registry.gather();
+        let of_role = self.of_role.lock();
+        families.retain(|family| self.shown_in.get(family.name()).is_none_or(|roles| roles.contains(&of_role.0)));
+        families.extend(of_role.1.gather());
+        drop(of_role);
+        families.sort_by(|one, next| one.name().cmp(next.name()));
         families.extend(known_now);
         TextEncoder::new().encode_to_string(&families).expect(WELL_FORMED)
     }
@@ -382,6 +403,22 @@ mod tests {
         assert!(local.contains("memdb_role{role=\"local-replica\"} 1\n"), "{local}");
         assert!(leader.contains(concat!("memdb_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")));
         assert!(leader.contains("\nprocess_resident_memory_bytes ") && leader.contains("\nprocess_open_fds "));
+    }
+
+    #[test]
+    fn a_change_of_role_shows_other_series_and_begins_none_anew() {
+        let metrics = leader();
+        metrics.batches.inc();
+        metrics.records.inc_by(7);
+        metrics.answered(POST, MethodLabel::Post, 202, 1, Duration::ZERO);
+        metrics.change_role(NodeRole::Replica, NodeLimits::default());
+        let replica = metrics.render();
+        assert!(replica.contains("memdb_role{role=\"replica\"} 1\n") && !replica.contains("role=\"leader\""));
+        assert!(replica.contains("\nmemdb_records_total 7\n") && replica.contains("\nmemdb_forwarded_total 0\n"));
+        assert!(replica.contains("memdb_http_requests_total{route=\"post\",status=\"2xx\"} 1"));
+        assert!(!replica.contains("memdb_batches_total") && !replica.contains("memdb_queue_limit"), "{replica}");
+        metrics.change_role(NodeRole::Leader, NodeLimits::default());
+        assert!(metrics.render().contains("\nmemdb_batches_total 1\n"));
     }
 
     #[test]

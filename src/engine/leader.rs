@@ -224,6 +224,8 @@ pub enum LeaderEvent {
     Offer(Bytes, oneshot::Sender<AppendAnswer>),
     /// No more writes come: answer those that wait, sync, and end.
     Stop,
+    /// As [`LeaderEvent::Stop`], and soon: the next role of this process waits.
+    HandOver,
 }
 
 /// The handle handlers write through. Cheap to clone.
@@ -373,6 +375,13 @@ impl Leader {
     pub fn stop(&self) {
         if !self.shared.stopping.swap(true, Ordering::Relaxed) {
             self.shared.queue.push(LeaderEvent::Stop);
+        }
+    }
+
+    /// As [`Leader::stop`], for the next role of this process: a snapshot that is being written is not waited for.
+    pub fn hand_over(&self) {
+        if !self.shared.stopping.swap(true, Ordering::Relaxed) {
+            self.shared.queue.push(LeaderEvent::HandOver);
         }
     }
 

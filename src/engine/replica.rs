@@ -7,6 +7,7 @@
 //! not to be the leader's history is loaded anew.
 
 mod files;
+mod hand_over;
 mod handle;
 mod inline_apply;
 mod promise;

@@ -50,18 +50,14 @@ pub struct DatabaseView {
     /// Milliseconds after `born` at which a follower last had all that its leader had; 0: this node follows nobody, or
     /// never had it.
     current_at_ms: AtomicU64,
-    follows: bool,
+    /// True while this node is behind another.
+    follows: AtomicBool,
     logged: Arc<SharedLoggedClock>,
 }
 
 impl DatabaseView {
     /// Nothing to read yet. `follows`: whether this node is behind another.
     pub fn new(follows: bool) -> Self {
-        Self::going_on(follows, Arc::default())
-    }
-
-    /// As [`DatabaseView::new`], on a node that has counted logged time in an earlier role.
-    pub fn going_on(follows: bool, logged: Arc<SharedLoggedClock>) -> Self {
         Self {
             current: ArcSwapOption::empty(),
             applied: watch::Sender::new(Position::ZERO),
@@ -69,9 +65,18 @@ impl DatabaseView {
             files_problem: ArcSwapOption::empty(),
             born: Instant::now(),
             current_at_ms: AtomicU64::new(0),
-            follows,
-            logged,
+            follows: AtomicBool::new(follows),
+            logged: Arc::default(),
         }
+    }
+
+    /// A role begins, which is behind another node or not, and is not ready yet. What is served stays: whoever begins
+    /// the role replaces it, or goes on with it.
+    pub fn start_role(&self, follows: bool) {
+        self.set_ready(false);
+        self.set_files_problem(None);
+        self.current_at_ms.store(self.age_ms(), Ordering::Release);
+        self.follows.store(follows, Ordering::Release);
     }
 
     /// The database, once there is one. Not to be held across an await.
@@ -140,7 +145,9 @@ impl DatabaseView {
     /// Gives the greatest age of a follower's data, in milliseconds: the time since it last had all that its leader
     /// had. `None` on a leader; the time since the start on a follower that never had it.
     pub fn lag_ms(&self) -> Option<u64> {
-        self.follows.then(|| self.age_ms().saturating_sub(self.current_at_ms.load(Ordering::Acquire)))
+        self.follows
+            .load(Ordering::Acquire)
+            .then(|| self.age_ms().saturating_sub(self.current_at_ms.load(Ordering::Acquire)))
     }
 
     /// The logged time of this moment: on a follower that of the last record and what has passed here since it came,
@@ -231,5 +238,10 @@ mod tests {
         view.set_ready(true);
         view.withdraw();
         assert!(!view.is_ready());
+        view.start_role(false);
+        assert_eq!(view.lag_ms(), None, "it leads now");
+        tokio::time::advance(Duration::from_millis(70)).await;
+        view.start_role(true);
+        assert_eq!(view.lag_ms(), Some(0), "it had everything while it led");
     }
 }

@@ -1,12 +1,11 @@
 //! A leader, built and closed.
 
 use super::{
-    MachineClock, NodeError, NodeResources, STOP_GRACE, browser_policy, http_settings,
+    MachineClock, NodeError, NodeResources, STOP_GRACE,
     leader_start::{LeaderEnd, LeaderFiles, LeaderStart, StartState, writer_settings},
-    metrics, node_access,
 };
 use crate::{
-    api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
+    api::http::{NodeAbout, ServingRole},
     base::{
         clock::{LoggedTime, WallClock},
         failpoint, limits,
@@ -16,11 +15,12 @@ use crate::{
     config::NodeSettings,
     engine::{
         leader::{Leader, QueueLimits, close},
-        view::DatabaseView,
+        view::ServedDatabase,
     },
     replication::{ElectedLeader, HistorySource, PeerRegistry, ReplicationBacklog},
     storage::{
-        disk::{DirectoryLock, Disk},
+        disk::Disk,
+        manifest::Manifest,
         recovery::{NewEpoch, RecoveredDatabase},
     },
 };
@@ -32,12 +32,15 @@ const CLOCK_BEHIND_MS: i64 = 60_000;
 /// A leader that runs.
 pub struct LeaderNode {
     // In the order they are closed.
-    server: HttpServer,
+    held: NodeResources,
+    address: SocketAddr,
     leader: Leader,
     thread: JoinHandle<Option<LeaderEnd>>,
     disk: Arc<dyn Disk>,
-    _lock: Arc<DirectoryLock>,
 }
+
+/// The failure of a leader to begin: why, and what a replica may go on with in its place.
+pub(super) type NotLeading = (NodeError, Option<Box<RecoveredDatabase>>);
 
 impl LeaderNode {
     /// Starts a leader: listens, locks and recovers its data, then serves.
@@ -47,38 +50,73 @@ impl LeaderNode {
     /// [`NodeError::Recovery`] if the files cannot be used, [`NodeError::NotLeader`], [`NodeError::Diverged`] or
     /// [`NodeError::Succeeded`] if this node must not lead. Nothing is left running then.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
-        Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, None)
+        let held = NodeResources::take(settings, Arc::new(MachineClock))?;
+        Self::open(&held, settings, None, None).map_err(|(error, _)| error)
     }
 
-    /// `elected`: what the other nodes have promised a replica that is to lead.
+    /// `elected`: what the other nodes have promised a replica that is to lead; `kept`: what the role before had in
+    /// memory.
     pub(super) fn open(
         held: &NodeResources,
         settings: &NodeSettings,
         elected: Option<&ElectedLeader>,
-    ) -> Result<Self, NodeError> {
-        let url = held.listening.url(settings)?;
-        let (disk, lock) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
-        let files = LeaderFiles::new(settings, &disk, &url, elected)?;
-        let mut recovered = files.read()?;
-        files.recover_tail(&mut recovered)?;
+        kept: Option<RecoveredDatabase>,
+    ) -> Result<Self, NotLeading> {
+        let (disk, files) = Self::files(held, settings, elected).map_err(|error| (error, None))?;
+        let mut recovered = kept.map_or_else(|| files.read(), Ok).map_err(|error| (error, None))?;
+        if let Err(error) = files.recover_tail(&mut recovered) {
+            // A state that has diverged is nobody's to go on with.
+            let is_good = recovered.open.is_some() && !matches!(error, NodeError::Diverged(_));
+            return Err((error, is_good.then(|| Box::new(recovered))));
+        }
         failpoint::pass("promote.recovered");
-        let begun = files.begin(&recovered);
+        Self::lead(held, settings, (disk, files), recovered).map_err(|error| (error, None))
+    }
+
+    fn files(
+        held: &NodeResources,
+        settings: &NodeSettings,
+        elected: Option<&ElectedLeader>,
+    ) -> Result<(Arc<dyn Disk>, LeaderFiles), NodeError> {
+        let url = held.listening.url(settings)?;
+        let (disk, _) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
+        let files = LeaderFiles::new(settings, &disk, &held.view, &url, elected)?;
+        Ok((disk, files))
+    }
+
+    /// Begins the epoch and leads in it, or waits for room on the disk.
+    fn lead(
+        held: &NodeResources,
+        settings: &NodeSettings,
+        (disk, files): (Arc<dyn Disk>, LeaderFiles),
+        mut recovered: RecoveredDatabase,
+    ) -> Result<Self, NodeError> {
+        let is_served = recovered.open.is_some();
+        let begun = files.begin(&mut recovered);
         if begun.is_ok() && recovered.new {
             log_new_database(settings);
         }
         let position = begun.as_ref().map_or(recovered.stands(), NewEpoch::position);
-        log_recovery(&recovered, position, held.clock.wall());
-        let view = Arc::new(DatabaseView::going_on(false, Arc::clone(&held.logged)));
+        log_recovery(&recovered, position, is_served, held.clock.wall());
+        held.start_role(settings, NodeRole::Leader);
+        let NodeResources { view, metrics, .. } = held;
         let feed = Arc::new(ReplicationBacklog::new(recovered.store.mark().position.sequence, limits::FEED_BYTES));
-        let metrics = metrics(settings, NodeRole::Leader);
         let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
-        let leader = Leader::new(Arc::clone(&view), Arc::clone(&feed), bounds);
+        let leader = Leader::new(Arc::clone(view), Arc::clone(&feed), bounds);
         let (registry, announced) = PeerRegistry::new();
-        let (start_registry, counted) = ((registry.clone(), announced), Arc::clone(&metrics));
+        let (start_registry, counted) = ((registry.clone(), announced), Arc::clone(metrics));
+        let url = held.listening.url(settings)?;
         let start = LeaderStart::new(held, files, leader.clone(), counted, start_registry)?;
         let node = start.node;
         let start = match begun {
-            Ok(begun) => StartState::Leads(Box::new(start.lead(recovered.into_settled(begun))?)),
+            Ok(begun) => {
+                if is_served {
+                    let Manifest { identity, .. } = recovered.manifest;
+                    let (epochs, reader) = (begun.epochs().clone(), recovered.store.reader());
+                    view.serve(ServedDatabase { identity, epochs, reader });
+                }
+                StartState::Leads(Box::new(start.lead(recovered.into_settled(begun))?))
+            }
             Err(error) if error.is_no_room() && recovered.new => {
                 return Err(NodeError::NoRoom { path: settings.data_dir.clone().unwrap_or_default(), error });
             }
@@ -99,15 +137,13 @@ impl LeaderNode {
             not_promoted: None,
             default_ack: Some(writer_settings(settings).default_ack()),
         };
-        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
-        let api = ApiContext { view, role, nodes, browsers, metrics, about: Arc::new(about) };
-        let server = HttpServer::start(held.listening.share()?, api, http_settings(settings))?;
-        Ok(Self { server, leader, thread, disk, _lock: lock })
+        held.serve(settings, role, about)?;
+        Ok(Self { held: held.clone(), address: held.listening.address()?, leader, thread, disk })
     }
 
     /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.server.local_addr()
+        self.address
     }
 
     /// The write path, for tests in the same process.
@@ -125,11 +161,9 @@ impl LeaderNode {
 
     /// As [`LeaderNode::stop`], with so much time for requests in flight.
     pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
-        let Self { server, leader, thread, disk, _lock: lock } = self;
-        leader.view().set_ready(false);
-        if !server.stop(grace) {
-            tracing::warn!("requests were still in flight after {grace:?} and were cut off");
-        }
+        let Self { held, leader, thread, disk, .. } = self;
+        let lock = held.directory.clone();
+        held.stop_serving(grace);
         leader.stop();
         let end = thread.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
         // One that has never led leaves the files as it found them.
@@ -145,6 +179,18 @@ impl LeaderNode {
         tracing::info!("stopped");
         Ok(())
     }
+
+    /// Ends the role, for the next one of this process: what that goes on with, or `None` if it has to read the files.
+    pub(super) fn hand_over(self) -> Option<RecoveredDatabase> {
+        let Self { held, leader, thread, .. } = self;
+        held.end_role();
+        leader.hand_over();
+        let end = thread.join().inspect_err(|_| tracing::error!("the writer thread panicked")).ok()?;
+        let LeaderEnd { writer, replicating, manifest } = end?;
+        replicating.stop();
+        let manifest = manifest.lock().clone();
+        writer.hand_over(manifest)
+    }
 }
 
 /// Says that a database begins. In another working directory than usual it does so by mistake: the whole path tells.
@@ -155,7 +201,7 @@ fn log_new_database(settings: &NodeSettings) {
 }
 
 /// Says what was found.
-fn log_recovery(recovered: &RecoveredDatabase, position: Position, wall: WallClock) {
+fn log_recovery(recovered: &RecoveredDatabase, position: Position, was_kept: bool, wall: WallClock) {
     let RecoveredDatabase { manifest, store, report, new, .. } = recovered;
     let ahead_ms = wall.ahead_of_ms(store.time_ms());
     if store.time_ms() > LoggedTime::ZERO && -ahead_ms > CLOCK_BEHIND_MS {
@@ -166,7 +212,11 @@ fn log_recovery(recovered: &RecoveredDatabase, position: Position, wall: WallClo
         );
     }
     let identity = &manifest.identity;
-    let found = if *new { "a new database".to_owned() } else { report.to_string() };
+    let found = match (*new, was_kept) {
+        (true, _) => "a new database".to_owned(),
+        (_, true) => "goes on with what it has in memory".to_owned(),
+        _ => report.to_string(),
+    };
     let database = format!("{:032x}", identity.database_id);
     let analyzer_version = identity.analyzer.version();
     tracing::info!(

@@ -20,7 +20,7 @@ use crate::{
         AdmissionLimits, Leader, LeaderEvent, StepDownGate, StepDownReaction, Successor, WriteError, WriteReply,
         WriteSubmission, Writer, WriterSettings,
     },
-    engine::view::ServedDatabase,
+    engine::view::{DatabaseView, ServedDatabase},
     replication::{
         AppendAnswer, AppendOutcome, AppendRequest, ElectedLeader, NodeId, NodeState, PeerRegistry, StartingNode,
         peer_link::is_address,
@@ -46,6 +46,7 @@ const LONGEST_PAUSE_MS: u64 = 60_000;
 pub(super) struct LeaderFiles {
     settings: NodeSettings,
     disk: Arc<dyn Disk>,
+    view: Arc<DatabaseView>,
     starter: StartingNode,
 }
 
@@ -54,6 +55,7 @@ impl LeaderFiles {
     pub(super) fn new(
         settings: &NodeSettings,
         disk: &Arc<dyn Disk>,
+        view: &Arc<DatabaseView>,
         url: &str,
         elected: Option<&ElectedLeader>,
     ) -> Result<Self, NodeError> {
@@ -65,7 +67,7 @@ impl LeaderFiles {
             init: settings.init,
             elected: elected.cloned(),
         };
-        Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), starter })
+        Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), view: Arc::clone(view), starter })
     }
 
     /// Reads the files. Nothing is changed.
@@ -102,10 +104,13 @@ impl LeaderFiles {
     /// [`NodeError::NotLeader`], [`NodeError::Diverged`] or [`NodeError::Succeeded`] if it must not lead.
     pub(super) fn recover_tail(&self, recovered: &mut RecoveredDatabase) -> Result<(), NodeError> {
         let secret = self.settings.cluster_secret.as_ref();
-        recover_tail(recovered, self.starter.clone(), secret, || self.read_followed())
+        recover_tail(recovered, self.starter.clone(), secret, || {
+            self.view.withdraw(); // what is served is not what the files hold
+            self.read_followed()
+        })
     }
 
-    pub(super) fn begin(&self, recovered: &RecoveredDatabase) -> Result<recovery::NewEpoch, RecoveryError> {
+    pub(super) fn begin(&self, recovered: &mut RecoveredDatabase) -> Result<recovery::NewEpoch, RecoveryError> {
         recovered.begin(&self.disk, self.starter.boot_id.clone(), segment_bytes())
     }
 
@@ -138,7 +143,7 @@ impl LeaderStart {
         (registry, announced): (PeerRegistry, mpsc::Receiver<NodeState>),
     ) -> Result<Self, NodeError> {
         let node = files.starter.elected.as_ref().map_or_else(random, |elected| Ok(elected.node))?;
-        let (clock, before) = (Arc::clone(&held.clock), held.logged.get());
+        let (clock, before) = (Arc::clone(&held.clock), held.view.logged_clock().get());
         Ok(Self { files, node, clock, before, leader, metrics, registry, announced, counted: None })
     }
 
@@ -163,18 +168,19 @@ impl LeaderStart {
 
     /// The epoch has begun: gives what runs it. Its replicas are served from here on.
     pub(super) fn lead(mut self, settled: WritableDatabase) -> io::Result<LeaderParts> {
-        let WritableDatabase { manifest, store, log, snapshot, .. } = settled;
+        let WritableDatabase { manifest, store, log, snapshot, schedule, .. } = settled;
         let identity = manifest.identity;
         let epochs = manifest.state.epochs.clone();
         let current = ServedDatabase { identity, epochs: epochs.clone(), reader: store.reader() };
         let logged_clock = self.serve(current, store.time_ms());
         let last = store.mark().position;
         let Self { files, node, clock, leader, metrics, registry, announced, .. } = self;
-        let LeaderFiles { settings, disk, starter } = files;
+        let LeaderFiles { settings, disk, starter, .. } = files;
         leader.backlog().restart(last.sequence);
         let workers = DiskWorkers::start(&disk, &metrics, &tell(&leader))?;
         let now = clock.monotonic();
         let writer = Writer::new(store, log, writer_settings(&settings), snapshot, logged_clock, now);
+        let writer = writer.with_schedule(schedule);
         let manifest = Arc::new(Mutex::new(manifest));
         let incumbent = StepDownGate::new(node, starter.url.clone(), identity, last.epoch);
         let notes = PromiseStore { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
@@ -329,7 +335,7 @@ impl RoomWait {
             leader.take(&mut self.events, patience);
             while let Some(event) = self.events.pop_front() {
                 match event {
-                    LeaderEvent::Stop => return true,
+                    LeaderEvent::Stop | LeaderEvent::HandOver => return true,
                     LeaderEvent::Offer(..) if self.is_silent => {}
                     LeaderEvent::Offer(bytes, reply) => self.offered(start, &bytes, reply),
                     LeaderEvent::Write(WriteSubmission { reply, .. }) => {

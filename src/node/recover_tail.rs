@@ -3,6 +3,7 @@
 use super::NodeError;
 use crate::{
     base::secret::Secret,
+    data::store::{DedupLimits, Store},
     replication::{
         AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal,
         peer_link::{LinkError, PeerLink},
@@ -78,7 +79,12 @@ async fn run(
                 }
             }
             TailAction::Alarm(what) => tracing::warn!("{what}"),
-            TailAction::ReadAgain => *recovered = read()?,
+            TailAction::ReadAgain => {
+                // What it was goes first: two states of a large database have no room beside each other.
+                recovered.open = None;
+                recovered.store = Store::new(recovered.manifest.identity.hasher(), DedupLimits::default());
+                *recovered = read()?;
+            }
             TailAction::Lead => return Ok(()),
             TailAction::Refused(refusal) => return Err(refusal.into()),
         }

@@ -47,6 +47,8 @@ pub(super) struct ReplicaState {
     pub(super) identity: Option<DatabaseIdentity>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) actions: Vec<ReplicaAction<AnswerSender>>,
+    /// True if the next role of this process waits for the end.
+    pub(super) hands_over: bool,
 }
 
 /// A replica at work.
@@ -133,12 +135,16 @@ impl ReplicaDriver {
             self.follower.take(&mut events);
             let now = hands.clock.monotonic();
             for event in events.drain(..) {
-                stopping |= matches!(event, ReplicaEvent::Stop);
+                hands.hands_over |= matches!(event, ReplicaEvent::HandOver);
+                stopping |= matches!(event, ReplicaEvent::Stop | ReplicaEvent::HandOver);
                 hands.handle(event, now);
                 hands.act();
             }
             hands.time_passes(now, stopping);
             hands.act();
+            if hands.hands_over {
+                hands.replica.cancel_snapshot();
+            }
             if stopping && hands.replica.is_at_rest() {
                 return hands.end().replica;
             }
@@ -172,12 +178,12 @@ impl ReplicaState {
             ReplicaEvent::Offer(bytes, reply) => self.replica.on_append_request(&bytes, reply, now, &mut self.actions),
             ReplicaEvent::Synced(sync, result) => self.replica.synced(&sync, result, &mut self.actions),
             ReplicaEvent::SnapshotEnded(result, took_ms) => {
-                result.as_ref().err().into_iter().for_each(log_failure);
+                result.as_ref().err().filter(|_| !self.hands_over).into_iter().for_each(log_failure);
                 self.replica.snapshot_ended(&result, took_ms, now, &mut self.actions);
             }
             ReplicaEvent::FilesChecked(check, found) => self.replica.files_checked(&check, &found, &mut self.actions),
             ReplicaEvent::Loaded(loaded) => self.replica.loaded(loaded, now, &mut self.actions),
-            ReplicaEvent::Stop => {}
+            ReplicaEvent::Stop | ReplicaEvent::HandOver => {}
         }
     }
 
@@ -318,6 +324,7 @@ mod tests {
             identity: None,
             clock: Arc::new(MachineClock),
             actions,
+            hands_over: false,
         };
         (ReplicaDriver::new(hands), ordered)
     }

@@ -4,15 +4,15 @@
 //! replica has to begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    MachineClock, NodeError, NodeResources, STOP_GRACE, browser_policy,
+    MachineClock, NodeError, NodeResources, STOP_GRACE,
     discovery_thread::{DiscoveryThread, LeaderLinks, discovery},
     disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
-    http_settings, metrics, node_access, random,
+    random,
     replica_driver::{AnswerSender, ReplicaDriver, ReplicaState},
     segment_bytes, window,
 };
 use crate::{
-    api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
+    api::http::{NodeAbout, ServingRole},
     base::limits,
     base::metrics::NodeRole,
     client::WriteForwarder,
@@ -20,9 +20,9 @@ use crate::{
     engine::replica::{Replica, ReplicaDirectory, ReplicaEvent, ReplicaFindings, ReplicaHandle, ReplicaSettings},
     engine::view::DatabaseView,
     replication::{HistorySource, NodeId, PromotionCandidate, ReplicationBacklog},
-    storage::disk::{DirectoryLock, Disk},
+    storage::disk::Disk,
     storage::manifest::Manifest,
-    storage::recovery,
+    storage::recovery::{self, RecoveredDatabase},
     storage::snapshot::SnapshotSettings,
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
@@ -30,14 +30,14 @@ use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Dura
 /// A replica that runs.
 pub struct ReplicaNode {
     // In the order they are closed.
-    server: HttpServer,
+    held: NodeResources,
+    address: SocketAddr,
     follower: ReplicaHandle,
     node: NodeId,
     url: String,
     leader: Option<String>,
     thread: JoinHandle<Replica<AnswerSender>>,
     contact: DiscoveryThread,
-    _lock: Option<Arc<DirectoryLock>>,
 }
 
 impl ReplicaNode {
@@ -47,39 +47,37 @@ impl ReplicaNode {
     /// [`NodeError::Listen`], [`NodeError::Locked`] or [`NodeError::DataDirectory`] if port or directory cannot be had,
     /// [`NodeError::System`] if a thread cannot be started. Nothing is left running then.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
-        Self::open(&NodeResources::take(settings, Arc::new(MachineClock))?, settings, settings.leader.as_deref(), None)
+        let held = NodeResources::take(settings, Arc::new(MachineClock))?;
+        Self::open(&held, settings, settings.leader.as_deref(), None, None)
     }
 
-    /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be.
+    /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be;
+    /// `kept`: what the role before had in memory.
     pub(super) fn open(
         held: &NodeResources,
         settings: &NodeSettings,
         leader: Option<&str>,
         not_promoted: Option<String>,
+        kept: Option<RecoveredDatabase>,
     ) -> Result<Self, NodeError> {
-        let url = held.listening.url(settings)?;
-        let NodeResources { listening, clock, logged, .. } = held.clone();
+        let (url, address) = (held.listening.url(settings)?, held.listening.address()?);
+        let NodeResources { clock, view, metrics, .. } = held.clone();
         // A leader whose files were taken away follows whoever was promoted; it must touch nothing that stands in their
         // place.
         let (directory, files_problem) = match held.directory_in_place(settings) {
             Err(error) => (None, Some(error.to_string())),
             Ok(directory) => (directory, None),
         };
-        let (disk, lock) = directory.unzip();
-        let found = match &disk {
-            Some(disk) => read_directory(disk, settings)?,
-            None => ReplicaFindings::Nothing,
-        };
+        let disk = directory.map(|(disk, _)| disk);
+        let found = find(&held.view, settings, disk.as_ref(), kept)?;
         let now = clock.monotonic();
-        let before = logged.get();
-        let view = Arc::new(DatabaseView::going_on(true, logged));
+        let before = view.logged_clock().get();
+        held.start_role(settings, if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica });
         if let Some(problem) = files_problem {
             tracing::error!("{problem}: this node follows in memory alone, keeps no files, and is not ready");
             view.set_files_problem(Some(problem));
         }
         let feed = Arc::new(ReplicationBacklog::new(0, limits::FEED_BYTES));
-        let role = if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica };
-        let metrics = metrics(settings, role);
         let follower = ReplicaHandle::new(Arc::clone(&view), Arc::clone(&feed));
         let node = random()?;
         let replica = ReplicaSettings {
@@ -112,21 +110,20 @@ impl ReplicaNode {
             identity: None,
             clock,
             actions,
+            hands_over: false,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
         let role =
             ServingRole::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
         let about = NodeAbout { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
-        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
-        let api = ApiContext { view, role, nodes, browsers, metrics, about: Arc::new(about) };
-        let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
-        let leader = leader.map(str::to_owned);
-        Ok(Self { server, follower, node, url, leader, thread, contact, _lock: lock })
+        held.serve(settings, role, about)?;
+        let (held, leader) = (held.clone(), leader.map(str::to_owned));
+        Ok(Self { held, address, follower, node, url, leader, thread, contact })
     }
 
     /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.server.local_addr()
+        self.address
     }
 
     /// It, as one that is to lead.
@@ -157,12 +154,11 @@ impl ReplicaNode {
 
     /// As [`ReplicaNode::stop`], with so much time for requests in flight.
     pub(super) fn end(self, grace: Duration) -> Result<(), NodeError> {
-        let Self { server, follower, thread, contact, _lock: lock, .. } = self;
+        let Self { held, follower, thread, contact, .. } = self;
+        let lock = held.directory.clone();
         follower.view().set_ready(false);
         contact.stop();
-        if !server.stop(grace) {
-            tracing::warn!("requests were still in flight after {grace:?} and were cut off");
-        }
+        held.stop_serving(grace);
         follower.send(ReplicaEvent::Stop);
         let replica = thread.join().map_err(|_| NodeError::Stop("the replica's thread panicked".into()))?;
         if let Some(error) = replica.close()? {
@@ -172,6 +168,33 @@ impl ReplicaNode {
         tracing::info!("stopped");
         Ok(())
     }
+
+    /// Ends the role, for the next one of this process: what that goes on with, or `None` if it has to read the files.
+    pub(super) fn hand_over(self) -> Option<RecoveredDatabase> {
+        let Self { held, follower, thread, contact, .. } = self;
+        held.end_role();
+        contact.stop();
+        follower.send(ReplicaEvent::HandOver);
+        let replica = thread.join();
+        replica.inspect_err(|_| tracing::error!("the replica's thread panicked")).ok()?.hand_over()
+    }
+}
+
+/// What the replica begins with: what the role before has kept, or what is in its directory.
+fn find(
+    view: &DatabaseView,
+    settings: &NodeSettings,
+    disk: Option<&Arc<dyn Disk>>,
+    kept: Option<RecoveredDatabase>,
+) -> Result<ReplicaFindings, NodeError> {
+    let (Some(disk), Some(kept)) = (disk, kept) else {
+        view.withdraw(); // two states of a large database have no room beside each other
+        return disk.map_or(Ok(ReplicaFindings::Nothing), |disk| read_directory(disk, settings));
+    };
+    let path = settings.data_dir.clone().unwrap_or_default();
+    let settled = kept.follow(disk, segment_bytes()).map_err(|error| NodeError::Recovery { path, error })?;
+    tracing::info!(position = %settled.store.mark().position, "goes on with what it has in memory");
+    Ok(ReplicaFindings::Settled(Box::new(settled)))
 }
 
 /// Reads the replica's directory. Files that cannot be used are no reason not to start: the leader has everything. Nor
@@ -179,7 +202,7 @@ impl ReplicaNode {
 fn read_directory(disk: &Arc<dyn Disk>, settings: &NodeSettings) -> Result<ReplicaFindings, NodeError> {
     let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
     let found = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
-        let Some(recovered) = recovered else { return Ok(ReplicaFindings::Nothing) };
+        let Some(mut recovered) = recovered else { return Ok(ReplicaFindings::Nothing) };
         let (position, report) = (recovered.stands(), recovered.report.to_string());
         let found = match recovered.go_on(disk, segment_bytes()) {
             Err(error) if error.is_no_room() => ReplicaFindings::Read(Box::new(recovered), error.to_string()),

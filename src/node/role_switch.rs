@@ -1,11 +1,11 @@
 //! A node that changes its role: a replica that is made the leader, a leader that another has succeeded.
 //!
-//! The port and the data directory are held all the while. A role is closed in its order, then the other is built on
-//! the same files, as at any start; connections that come in between wait in the listener's queue.
+//! The server, its connections and what is served outlive a role, and so do the port and the data directory. A role
+//! that ends gives what it holds, its store and its open files, to the next one, which begins in memory. Only where
+//! that cannot be (a log that is poisoned, a replica that is about to load another history) the next one reads the
+//! files, as at any start. Between two roles reads go on, and what depends on the role waits.
 
-use super::{
-    CHANGE_GRACE, LeaderNode, MachineClock, NodeError, NodeResources, ReplicaNode, STOP_GRACE, promote::promote,
-};
+use super::{LeaderNode, MachineClock, NodeError, NodeResources, ReplicaNode, STOP_GRACE, promote::promote};
 use crate::{
     base::clock::Clock,
     base::failpoint,
@@ -14,6 +14,7 @@ use crate::{
     replication::{ElectedLeader, leads_at_start},
     storage::disk::Disk,
     storage::manifest::Manifest,
+    storage::recovery::RecoveredDatabase,
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::runtime::Runtime;
@@ -44,7 +45,7 @@ impl RunningRole {
         let own = held.listening.url(settings)?;
         let follow = |leader: Option<&str>, not_promoted| {
             let leader = leader.filter(|url| *url != own).or(settings.leader.as_deref());
-            ReplicaNode::open(held, settings, leader, not_promoted).map(RunningRole::Following)
+            ReplicaNode::open(held, settings, leader, not_promoted, None).map(RunningRole::Following)
         };
         let verb = settings.role == StartRole::Leader;
         if !leads_at_start(manifest.as_ref(), verb) {
@@ -59,7 +60,7 @@ impl RunningRole {
         if !verb {
             tracing::warn!("this node led when it ended: it leads again, unless another has led since");
         }
-        match LeaderNode::open(held, settings, None) {
+        match LeaderNode::open(held, settings, None, None).map_err(|(error, _)| error) {
             Err(NodeError::Succeeded { by, told }) => {
                 tracing::warn!("another leads ({told}): this node follows");
                 follow(by.as_deref(), None)
@@ -117,31 +118,41 @@ impl RunningRole {
         }
     }
 
-    /// The other role, on the same port and files.
-    fn change(self, turn: RoleChange, held: &NodeResources, settings: &NodeSettings) -> Result<Self, NodeError> {
-        // The files are recovered anew, so a stop that was not clean is no reason to give up.
-        if let Err(error) = self.end(CHANGE_GRACE) {
-            tracing::warn!(%error, "this role did not end cleanly");
+    /// Ends the role for the other one of this process, which goes on with what this gives; `None`: it has to read the
+    /// files.
+    fn hand_over(self) -> Option<RecoveredDatabase> {
+        match self {
+            RunningRole::Leading(leading) => leading.hand_over(),
+            RunningRole::Following(following) => following.hand_over(),
         }
+    }
+
+    /// The other role, on the same port, with the same database.
+    fn change(self, turn: RoleChange, held: &NodeResources, settings: &NodeSettings) -> Result<Self, NodeError> {
+        let kept = self.hand_over();
+        let follow = |leader: Option<&str>, not_promoted, kept| {
+            ReplicaNode::open(held, settings, leader, not_promoted, kept).map(RunningRole::Following)
+        };
         match turn {
             RoleChange::Lead(elected) => {
                 failpoint::pass("promote.stopped");
-                match LeaderNode::open(held, settings, Some(&elected)) {
+                if kept.is_none() {
+                    held.view.withdraw(); // two states of a large database have no room beside each other
+                }
+                match LeaderNode::open(held, settings, Some(&elected), kept) {
                     Ok(leading) => {
                         if leading.leader().no_room().is_none() {
                             tracing::warn!(epoch = elected.epoch, "this node leads");
                         }
                         Ok(RunningRole::Leading(leading))
                     }
-                    Err(error) => {
+                    Err((error, kept)) => {
                         tracing::error!(%error, "this replica does not lead after all");
-                        ReplicaNode::open(held, settings, None, Some(error.to_string())).map(RunningRole::Following)
+                        follow(None, Some(error.to_string()), kept.map(|kept| *kept))
                     }
                 }
             }
-            RoleChange::Follow(Successor(url)) => {
-                ReplicaNode::open(held, settings, url.as_deref(), None).map(RunningRole::Following)
-            }
+            RoleChange::Follow(Successor(url)) => follow(url.as_deref(), None, kept),
             RoleChange::Stop(_) => unreachable!("a node that ends has no other role"),
         }
     }

@@ -41,9 +41,22 @@ pub(super) struct Hands {
 /// Runs on a thread of its own until the leader was told to stop and everything is answered and synced.
 pub(super) fn run(hands: Hands) -> Writer<WriteReply> {
     let Hands { writer, incumbent, notes, leader, workers, metrics, clock } = hands;
-    let (events, actions, stopping, disk_full) = Default::default();
-    WriterThread { writer, incumbent, notes, leader, workers, metrics, clock, events, actions, stopping, disk_full }
-        .run()
+    let (events, actions, stopping, hands_over, disk_full) = Default::default();
+    let thread = WriterThread {
+        writer,
+        incumbent,
+        notes,
+        leader,
+        workers,
+        metrics,
+        clock,
+        events,
+        actions,
+        stopping,
+        hands_over,
+        disk_full,
+    };
+    thread.run()
 }
 
 struct WriterThread {
@@ -57,6 +70,8 @@ struct WriterThread {
     events: VecDeque<LeaderEvent>,
     actions: Vec<WriterAction<WriteReply>>,
     stopping: bool,
+    /// True if the next role of this process waits for the end.
+    hands_over: bool,
     /// True if the state that was last published is "disk full".
     disk_full: bool,
 }
@@ -88,6 +103,9 @@ impl WriterThread {
                 self.writer.start_sync(&mut self.actions);
             }
             self.act();
+            if self.hands_over {
+                self.writer.cancel_snapshot();
+            }
             self.disk_full = self.writer.disk_full_left_ms(now) > 0;
             self.leader.set_disk_full(self.disk_full);
             if self.stopping && self.writer.is_at_rest() {
@@ -129,11 +147,12 @@ impl WriterThread {
             LeaderEvent::Offer(bytes, reply) => self.on_append_request(&bytes, reply),
             LeaderEvent::Synced(sync, result) => self.writer.synced(&sync, result, now, &mut self.actions),
             LeaderEvent::SnapshotEnded(result, took_ms) => {
-                result.as_ref().err().into_iter().for_each(log_failure);
+                result.as_ref().err().filter(|_| !self.hands_over).into_iter().for_each(log_failure);
                 self.writer.snapshot_ended(&result, took_ms);
             }
             LeaderEvent::FilesChecked(check, found) => self.writer.files_checked(&check, &found, &mut self.actions),
             LeaderEvent::Stop => self.stopping = true,
+            LeaderEvent::HandOver => (self.stopping, self.hands_over) = (true, true),
         }
     }
 

@@ -8,7 +8,8 @@ use crate::{
     base::position::Epoch,
     data::store::Store,
     storage::file_header::DatabaseIdentity,
-    storage::wal::{RawRecord, RecordError},
+    storage::recovery::OpenFiles,
+    storage::wal::{AppendError, RawRecord, RecordError},
 };
 use std::cmp::Reverse;
 
@@ -54,15 +55,20 @@ pub enum AppendTailError {
     /// more.
     #[error("{0}")]
     Diverged(String),
+    /// They are applied, and the log that is open does not take them: what is in memory is ahead of the files.
+    #[error("{0}")]
+    Log(String),
 }
 
-/// Applies whole records that go on with what the store has; gives how many.
+/// Applies whole records that go on with what the store has; gives how many. Each is appended to the log, if that is
+/// open, once it has led to the digest that it states: the files never hold one that does not.
 ///
 /// # Errors
 /// [`AppendTailError`] if the records cannot be decoded, do not continue this history, or lead to another digest than
 /// they state.
 pub fn append_tail(
     store: &mut Store,
+    mut open: Option<&mut OpenFiles>,
     identity: &DatabaseIdentity,
     epoch: Epoch,
     mut records: &[u8],
@@ -82,7 +88,13 @@ pub fn append_tail(
         }
         let record = raw.record().map_err(damaged)?;
         store.apply(&record, raw.header.chain).map_err(|diverged| AppendTailError::Diverged(diverged.to_string()))?;
-        records = &records[raw.header.record_bytes()..];
+        let (bytes, rest) = records.split_at(raw.header.record_bytes());
+        if let Some(OpenFiles { log, schedule }) = open.as_deref_mut() {
+            let failed = |(AppendError::Undone(error) | AppendError::Poisoned(error))| error.to_string();
+            log.append_raw(bytes).map_err(|error| AppendTailError::Log(failed(error)))?;
+            schedule.appended(bytes.len() as u64);
+        }
+        records = rest;
         applied += 1;
     }
     Ok(applied)
@@ -132,12 +144,12 @@ mod tests {
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest
         let mut store = Store::new(identity.hasher(), DedupLimits::default());
-        let ahead = append_tail(&mut store, &identity, 1, &records[1]);
+        let ahead = append_tail(&mut store, None, &identity, 1, &records[1]);
         assert!(matches!(&ahead, Err(AppendTailError::Foreign(why)) if why.contains("does not go on")), "{ahead:?}");
-        let other_epoch = append_tail(&mut store, &identity, 0, &records[0]);
+        let other_epoch = append_tail(&mut store, None, &identity, 0, &records[0]);
         assert!(matches!(other_epoch, Err(AppendTailError::Foreign(_))), "{other_epoch:?}");
-        assert_eq!(append_tail(&mut store, &identity, 1, &records[0]), Ok(1));
-        let wrong = append_tail(&mut store, &identity, 1, &records[1]);
+        assert_eq!(append_tail(&mut store, None, &identity, 1, &records[0]), Ok(1));
+        let wrong = append_tail(&mut store, None, &identity, 1, &records[1]);
         assert!(matches!(wrong, Err(AppendTailError::Diverged(_))), "{wrong:?}");
     }
 

@@ -157,7 +157,10 @@ enum TailStep {
     Fetching(TailFetch),
     /// A candidate asks everybody again: those who have promised may be changing their role just now.
     Pausing(u64),
-    ReadAgain,
+    /// Then it leads, or asks everybody again.
+    ReadAgain {
+        leads: bool,
+    },
     Leads,
     Refused(TailRefusal),
 }
@@ -230,8 +233,8 @@ impl TailRecovery {
                     (self.step, self.deadline_ms) = (TailStep::Asking, now_ms + self.patience_ms);
                     None
                 }
-                TailStep::ReadAgain => {
-                    self.step = TailStep::Leads;
+                TailStep::ReadAgain { leads } => {
+                    self.step = if *leads { TailStep::Leads } else { TailStep::Pausing(now_ms) };
                     Some(TailAction::ReadAgain)
                 }
                 TailStep::Leads => {
@@ -430,15 +433,22 @@ impl TailRecovery {
             Ok(Some(records)) if records.is_empty() => Some("it gives no more records".to_owned()),
             Ok(Some(records)) => {
                 let (identity, epoch) = (recovered.manifest.identity, recovered.manifest.state.epoch);
-                let extended = append_tail(&mut recovered.store, &identity, epoch, &records);
-                // They are durable only once a snapshot has them.
-                recovered.report.clean = false;
-                match extended {
+                let RecoveredDatabase { store, open, report, .. } = &mut *recovered;
+                // In no log, they are durable only once a snapshot has them.
+                report.clean &= open.is_some();
+                match append_tail(store, open.as_mut(), &identity, epoch, &records) {
                     Ok(_) => None,
                     Err(AppendTailError::Foreign(why)) => Some(why),
                     Err(AppendTailError::Diverged(why)) => {
                         let url = source.url.clone();
                         return self.has_diverged(&url, &why);
+                    }
+                    Err(AppendTailError::Log(why)) => {
+                        self.alarms.push_back(format!(
+                            "the log takes no records back ({why}): the files are read again, to go on from what they hold"
+                        ));
+                        self.step = TailStep::ReadAgain { leads: false };
+                        return;
                     }
                 }
             }
@@ -460,7 +470,7 @@ impl TailRecovery {
         if self.is_forced() {
             self.alarms.push_back(format!("leading without taking anything back, as it was forced: {why}"));
             // The store has applied the record before its digest was compared, so it is of no use any more.
-            self.step = TailStep::ReadAgain;
+            self.step = TailStep::ReadAgain { leads: true };
         } else {
             self.step = TailStep::Refused(TailRefusal::Diverged(why));
         }
@@ -508,9 +518,11 @@ impl TailRecovery {
 fn unasked(starter: &StartingNode, recovered: &RecoveredDatabase) -> Option<TailRefusal> {
     let state = &recovered.manifest.state;
     let own: Epoch = starter.elected.as_ref().map_or(state.epoch, |elected| elected.epoch);
-    // A promise is not undone by a restart: whoever has it may lead by now.
-    if state.highest() > own {
-        let told = format!("epoch {} was promised to another node, and this one's is {own}", state.highest());
+    // A promise is not undone by a restart: whoever has it may lead by now. One's own counts from the last record on:
+    // whoever leads in that very epoch was quicker.
+    if state.highest() > own || (starter.elected.is_some() && state.epoch == own) {
+        let told =
+            format!("epoch {} was promised to another node, or is led by it, and this one's is {own}", state.highest());
         return Some(TailRefusal::Succeeded { by: None, told });
     }
     // The leader that was followed may have acknowledged more than is here, and a start does not elect.

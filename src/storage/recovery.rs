@@ -16,8 +16,12 @@
 //! (`recovery/follower.rs`).
 
 mod follower;
+mod open_files;
+mod writable;
 
 pub use follower::{adopt, begin_epoch, look_follower, standing_at};
+pub use open_files::OpenFiles;
+pub use writable::{NewEpoch, WritableDatabase};
 
 use crate::{
     base::failpoint::{self, inject},
@@ -29,7 +33,7 @@ use crate::{
         SNAPSHOT_PREFIX, parse_name,
     },
     storage::manifest::{Manifest, ManifestState},
-    storage::snapshot::{self, SnapshotJob, received_snapshot_name},
+    storage::snapshot::{self, SnapshotJob, SnapshotSchedule, received_snapshot_name},
     storage::wal::{self, Log, RawRecord, RecordError, Truncation},
 };
 use std::{fmt, sync::Arc};
@@ -140,6 +144,8 @@ pub struct RecoveredDatabase {
     pub new: bool,
     /// The epoch that [`RecoveredDatabase::finalize`] begins, where others have promised one; else it is the next.
     pub promised: Option<Epoch>,
+    /// Its files, where the role before had them open in this process ([`RecoveredDatabase::with_open_files`]).
+    pub open: Option<OpenFiles>,
 }
 
 /// The identity of a new database, should there be none: drawn at random by the caller.
@@ -208,7 +214,7 @@ fn look_at(
         DirectoryOwner::Leader => check_promises(&manifest.state, end, &report)?,
         DirectoryOwner::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
-    Ok(RecoveredDatabase { manifest, store, report, new: false, promised: None })
+    Ok(RecoveredDatabase { manifest, store, report, new: false, promised: None, open: None })
 }
 
 /// Names the snapshots that were passed over, where the log does not reach back far enough because of them: the cause
@@ -251,6 +257,7 @@ fn new_database(
         report: RecoveryReport { clean: true, ..RecoveryReport::default() },
         new: true,
         promised: None,
+        open: None,
     })
 }
 
@@ -346,44 +353,13 @@ fn check_own_promises(state: &ManifestState, end: Position, report: &RecoveryRep
     Ok(())
 }
 
-/// A database ready to be written: its log begun, its epoch durable.
-pub struct WritableDatabase {
-    /// The MANIFEST as it is on disk now.
-    pub manifest: Manifest,
-    /// The state.
-    pub store: Store,
-    /// The log, at the begin of this epoch.
-    pub log: Log,
-    /// The sequence the newest snapshot is a state at.
-    pub snapshot: Sequence,
-    /// The findings.
-    pub report: RecoveryReport,
-    /// True if the database is new.
-    pub new: bool,
-}
-
-/// What is durable once an epoch has begun ([`RecoveredDatabase::begin`]).
-pub struct NewEpoch {
-    manifest: Manifest,
-    log: Log,
-    snapshot: Sequence,
-    position: Position,
-}
-
-impl NewEpoch {
-    /// Where the database stands in it.
-    pub fn position(&self) -> Position {
-        self.position
-    }
-}
-
 impl RecoveredDatabase {
     /// Begins the next epoch ([`RecoveredDatabase::begin`]) and gives the database to be written.
     ///
     /// # Errors
     /// [`RecoveryError::File`] if the MANIFEST or the new segment cannot be written or synced; it is not tried again.
     pub fn finalize(
-        self,
+        mut self,
         disk: &Arc<dyn Disk>,
         boot_id: String,
         segment_bytes: u64,
@@ -399,7 +375,12 @@ impl RecoveredDatabase {
     /// # Errors
     /// [`RecoveryError::Missing`] where a follower's files are behind, and nobody has promised an epoch; else as the
     /// system says. It can be tried again from [`look`].
-    pub fn begin(&self, disk: &Arc<dyn Disk>, boot_id: String, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
+    pub fn begin(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        boot_id: String,
+        segment_bytes: u64,
+    ) -> Result<NewEpoch, RecoveryError> {
         if self.promised.is_none() && self.is_behind() {
             let ended = self.manifest.state.epochs.ended().last();
             let promise = ended.map_or(String::new(), |ended| format!("epoch {} ended at {ended}", ended.epoch));
@@ -438,9 +419,9 @@ impl RecoveredDatabase {
     /// The database, ready to be written.
     pub fn into_settled(self, begun: NewEpoch) -> WritableDatabase {
         let RecoveredDatabase { mut store, report, new, .. } = self;
-        let NewEpoch { manifest, log, snapshot, position } = begun;
+        let NewEpoch { manifest, log, snapshot, schedule, position } = begun;
         store.set_state_id(StateId { position, ..store.mark() }, store.time_ms());
-        WritableDatabase { manifest, store, log, snapshot, report, new }
+        WritableDatabase { manifest, store, log, snapshot, schedule, report, new }
     }
 
     /// Carries out the cut, and removes what means nothing.
@@ -454,20 +435,33 @@ impl RecoveredDatabase {
     /// Begins a segment of the epoch of `state`, and makes all durable; the store is to stand at `position` from then
     /// on.
     fn begin_at(
-        &self,
+        &mut self,
         disk: &Arc<dyn Disk>,
         state: ManifestState,
         position: Position,
         segment_bytes: u64,
     ) -> Result<NewEpoch, RecoveryError> {
-        let RecoveredDatabase { store, report, .. } = self;
+        let needs_fresh_snapshot = self.report.needs_fresh_snapshot();
         let mut manifest = Manifest { identity: self.manifest.identity, state };
-        let mark = store.mark();
+        let mark = self.store.mark();
         // The segment comes before the MANIFEST. The other way round, a crash between the two would leave an epoch
         // without a segment, which the next start refuses.
-        let log = Log::create(Arc::clone(disk), manifest.identity, manifest.state.epoch, mark, segment_bytes)?;
+        let (log, schedule) = match self.open.take() {
+            Some(OpenFiles { mut log, schedule }) => {
+                // Should this fail, the files are as after an unclean stop: nobody knows what of the log is durable.
+                self.report.clean = false;
+                // Syncs what the log holds first, the records among it that were taken back for this epoch.
+                log.start_epoch(manifest.state.epoch)?;
+                (log, Some(schedule))
+            }
+            None => {
+                let (identity, epoch) = (manifest.identity, manifest.state.epoch);
+                (Log::create(Arc::clone(disk), identity, epoch, mark, segment_bytes)?, None)
+            }
+        };
+        let RecoveredDatabase { store, report, .. } = &*self;
         let mut snapshot = report.snapshot.as_deref().and_then(|name| parse_name(SNAPSHOT_PREFIX, name));
-        if report.needs_fresh_snapshot() {
+        if needs_fresh_snapshot {
             // The end of the log was read from memory, perhaps after a sync that failed: it is durable only once it
             // was written again. So the state itself is, before the MANIFEST says how this epoch ended.
             let job = SnapshotJob::start(Arc::clone(disk), manifest.identity, store.reader(), mark, log.live_offset())?;
@@ -486,7 +480,8 @@ impl RecoveredDatabase {
             cut.clear(&**disk)?;
         }
         let snapshot = snapshot.map_or(0, |position| position.sequence);
-        Ok(NewEpoch { manifest, log, snapshot, position })
+        let snapshot = schedule.as_ref().map_or(snapshot, SnapshotSchedule::last);
+        Ok(NewEpoch { manifest, log, snapshot, schedule, position })
     }
 }
 

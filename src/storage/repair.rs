@@ -404,7 +404,8 @@ impl RepairPlan {
         // Beyond every epoch that any file mentions: lost records may have been read, or copied to replicas, under
         // those positions.
         let promised = Some(self.manifest.state.highest() + 1);
-        let recovered = RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised };
+        let recovered =
+            RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised, open: None };
         let settled = recovered.finalize(disk, String::new(), segment_bytes)?;
         Ok(settled.store.mark())
     }

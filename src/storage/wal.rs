@@ -302,6 +302,12 @@ impl Log {
         LiveLogOffset { place: self.offset(), writer: Arc::downgrade(&self.writer) }
     }
 
+    /// Has work that goes on beside the log ([`Log::live_offset`]) end with an error, as if the log were given up; what
+    /// begins from now on goes on.
+    pub fn end_live_work(&mut self) {
+        self.writer = Arc::new(());
+    }
+
     fn rotate_if_due(&mut self) -> io::Result<()> {
         // A start relies on it that each segment is synced, with its name, before the one after the next is made. So a
         // segment grows beyond its bound rather than being followed too early.

@@ -154,7 +154,7 @@ fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>,
         for event in events.drain(..) {
             match event {
                 LeaderEvent::Write(submission) => batches.push(submission),
-                LeaderEvent::Stop => stop = true,
+                LeaderEvent::Stop | LeaderEvent::HandOver => stop = true,
                 LeaderEvent::Replica(..) => unreachable!("it has none"),
                 LeaderEvent::Offer(..) => {} // whoever has sent it hears nothing
                 LeaderEvent::Synced(..) | LeaderEvent::SnapshotEnded(..) | LeaderEvent::FilesChecked(..) => {

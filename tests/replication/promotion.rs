@@ -4,9 +4,15 @@
 use memdb::{config, node::SwitchingNode};
 use reqwest::blocking::Client;
 use serde_json::Value;
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::FileExt,
+    path::Path,
+    time::Duration,
+};
 use tempfile::TempDir;
-use testkit::{node::settings_of, wait_for, wait_until};
+use testkit::{PATIENCE, node::settings_of, wait_for, wait_until};
 
 fn directory() -> TempDir {
     TempDir::new().expect("a directory")
@@ -297,4 +303,121 @@ fn a_new_replica_that_is_given_the_old_leaders_address_is_sent_on_to_the_new_one
     for node in [old, promoted, late] {
         node.stop().expect("a clean stop");
     }
+}
+
+/// A connection that is asked one thing after the other.
+struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    fn open(node: &str) -> Self {
+        let stream = TcpStream::connect(node.trim_start_matches("http://")).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        Self { stream }
+    }
+
+    /// Sends a request and gives status and body; `None` if the connection is closed.
+    fn ask(&mut self, head: &str, body: &str) -> Option<(u16, String)> {
+        let length = body.len();
+        let request = format!(
+            "{head} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.stream.write_all(request.as_bytes()).ok()?;
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4_096];
+        let head_end = loop {
+            let read = self.stream.read(&mut piece).ok().filter(|&read| read > 0)?;
+            bytes.extend_from_slice(&piece[..read]);
+            if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+        };
+        let head = String::from_utf8(bytes[..head_end].to_vec()).expect("ASCII").to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.map_or(0, |length| length.trim().parse().expect("a number"));
+        while bytes.len() < head_end + length {
+            let read = self.stream.read(&mut piece).ok().filter(|&read| read > 0)?;
+            bytes.extend_from_slice(&piece[..read]);
+        }
+        let status = head.split(' ').nth(1)?.parse().expect("a status");
+        Some((status, String::from_utf8(bytes[head_end..].to_vec()).expect("UTF-8")))
+    }
+}
+
+#[test]
+fn connections_that_were_open_before_a_hand_over_are_served_by_both_nodes_after_it() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let replica = follow(&url(&old), Some(b.path()), 0);
+    let (old_url, new_url) = (url(&old), url(&replica));
+    is(&new_url, "replica");
+    post_on(&old_url, "first", "hello", "replica");
+    let mut connections = [&old_url, &new_url].map(|node| {
+        // One that has left the fast path, and one that stays there.
+        [Connection::open(node), Connection::open(node)]
+    });
+    let read = "GET /wordcount?word=hello";
+    for [slow, fast] in &mut connections {
+        assert_eq!(slow.ask("GET /status", "").expect("open").0, 200);
+        assert_eq!(fast.ask(read, "").expect("open").0, 200);
+    }
+    promote(&new_url, false).expect("all are there");
+    // Reads go on meanwhile: not one of them is refused, and none of these connections is closed.
+    for [slow, fast] in &mut connections {
+        for connection in [slow, fast] {
+            assert_eq!(connection.ask(read, ""), Some((200, "{\"hello\":1}\n".to_owned())));
+        }
+    }
+    is(&new_url, "leader");
+    is(&old_url, "replica");
+    for (at, [slow, fast]) in connections.iter_mut().enumerate() {
+        let role = if at == 0 { "\"role\":\"replica\"" } else { "\"role\":\"leader\"" };
+        assert!(slow.ask("GET /status", "").expect("open").1.contains(role));
+        for connection in [slow, fast] {
+            assert_eq!(connection.ask("POST /post?ack=replica", "again").expect("open").0, 202);
+        }
+    }
+    for node in [old, replica] {
+        node.stop().expect("a clean stop");
+    }
+}
+
+/// Overwrites the begin of every file: whoever reads it again finds damage.
+#[allow(clippy::disallowed_methods, reason = "files are damaged beside the node")]
+fn spoil(data: &Path) {
+    for entry in std::fs::read_dir(data).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().into_string().expect("UTF-8");
+        if name.starts_with("snapshot-") || name.starts_with("log-") {
+            let file = std::fs::OpenOptions::new().write(true).open(entry.path()).expect("a file");
+            file.write_all_at(&[0xff; 200], 0).expect("it can be written");
+        }
+    }
+}
+
+#[test]
+fn a_hand_over_reads_no_file_on_either_side() {
+    let [a, b] = [directory(), directory()];
+    let old = lead(a.path(), 0);
+    let replica = follow(&url(&old), Some(b.path()), 0);
+    let (old_url, new_url) = (url(&old), url(&replica));
+    is(&new_url, "replica");
+    let (position, _) = post_on(&old_url, "first", "hello", "replica+disk");
+    assert_eq!(count(&new_url, "hello", &position), 1);
+    for data in [a.path(), b.path()] {
+        spoil(data);
+    }
+    promote(&new_url, false).expect("all are there");
+    is(&new_url, "leader");
+    is(&old_url, "replica");
+    assert!(status(&new_url).expect("it answers")["not_promoted"].is_null());
+    assert!(post_on(&new_url, "first", "hello", "leader").1, "it remembers the key");
+    let (last, _) = post_on(&new_url, "second", "hello", "replica");
+    for node in [&old_url, &new_url] {
+        assert_eq!(count(node, "hello", &last), 2);
+        assert_eq!(count(node, "hello", &position), 2, "a position of the epoch before is reached");
+    }
+    // The files cannot be used any more, and a stop writes a snapshot, so how it ends is not of interest.
+    drop((old.stop(), replica.stop()));
 }

@@ -7,6 +7,7 @@ mod candidates;
 mod clients;
 mod faults;
 mod follower;
+mod hand_over;
 mod leader;
 mod local;
 mod machines;
@@ -53,6 +54,7 @@ const SUITE: Suite<Bug> = Suite {
         "lines that stand elsewhere",
         "forced promotions",
         "leaders that become replicas",
+        "leaders that become replicas in memory",
         "leaders that hear of another",
         "leaders that stand down",
         "local replicas complete",
@@ -64,6 +66,7 @@ const SUITE: Suite<Bug> = Suite {
         "power losses of the leader",
         "positions reached by a reader",
         "promotions",
+        "promotions in memory",
         "promotions refused",
         "promotions without a promise",
         "refusals because no replica keeps files",
@@ -78,6 +81,7 @@ const SUITE: Suite<Bug> = Suite {
         "rules: writes acknowledged",
         "rules: writes lost as they may",
         "tails taken back",
+        "tails taken back in memory",
     ],
     bugs: &[
         Plant::Core(Core::AcceptsALowerEpoch),

@@ -147,7 +147,8 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let asked = request.write_headers()?;
     let content_encoding = request.header("content-encoding")?;
     let RouteRequest { state, query, parameters, body, .. } = request;
-    if let Some(leader) = state.service.forward() {
+    let role = state.service.settled_role().await;
+    if let Some(leader) = role.forward() {
         return Err(not_passed_on(leader));
     }
     let coding = ContentCoding::of_body(content_encoding.as_deref())?;
@@ -158,7 +159,9 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let identity = state.service.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
     let manner = LineOptions { format, analyzer, limit: state.settings.max_body_bytes, charset };
-    let leader = state.service.leader()?.clone();
+    let Some(leader) = role.leader().cloned() else {
+        return Err(ApiError::new(ErrorKind::Internal, "a node that follows nobody leads"));
+    };
     let bulk = BulkRequest {
         state,
         leader,

@@ -54,19 +54,23 @@ where
 {
     check(state, shown).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
-    if state.service.follows_files() {
+    let role = state.service.settled_role().await;
+    if role.follows_files() {
         return Err(ApiError::new(ErrorKind::NotFound, "a local replica takes its records from files"));
     }
     // A leader is asked, and takes no records.
-    let is_leader = matches!(state.service.role, ServingRole::Leader { .. });
+    let is_leader = role.leader().is_some();
     let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
     let settings = HttpSettings { max_body_bytes, ..state.settings };
     let whole = body::read(body, content_length, &settings, &state.offers).await?;
-    let answer = match &state.service.role {
-        ServingRole::Leader { leader, .. } => leader.append(whole.bytes.clone()).await,
-        ServingRole::Replica { follower, .. } => follower.append(whole.bytes.clone()).await,
-        ServingRole::LocalReplica { .. } => None,
-    };
+    let mut answer = role.append(whole.bytes.clone()).await;
+    if answer.is_none() {
+        // Its role may have ended before it came to this: then the next one answers.
+        let next = state.service.settled_role().await;
+        if !Arc::ptr_eq(&next, &role) {
+            answer = next.append(whole.bytes.clone()).await;
+        }
+    }
     match answer {
         Some(answer) => Ok(typed(answer.encode(), RECORDS_TYPE)),
         None => Err(ApiError::new(ErrorKind::Stopping, "the node is stopping, or has more offers than it can take")),
@@ -88,11 +92,9 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
         Some(_) => return Err(ApiError::new(ErrorKind::InvalidParameter, "force= takes true or false")),
     };
     let refused = |why: String| ApiError::new(ErrorKind::NotPromoted, why);
-    let ServingRole::Replica { follower, .. } = &state.service.role else {
-        return Err(refused(format!(
-            "this is a {}: a replica that keeps files can be promoted",
-            state.service.about.role
-        )));
+    let role = state.service.settled_role().await;
+    let ServingRole::Replica { follower, .. } = &role.role else {
+        return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", role.about.role)));
     };
     let answer = follower.promote(force).await;
     let epoch = answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)?;
@@ -103,7 +105,7 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
 pub(super) async fn notice(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
     check(state, shown).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
-    if let ServingRole::LocalReplica { notice, .. } = &state.service.role {
+    if let ServingRole::LocalReplica { notice, .. } = &state.service.look_at_role().role {
         notice.notify_one();
     }
     let mut response = Response::new(Bytes::new().into());
@@ -120,7 +122,8 @@ pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(ApiError::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
-    let registry = match &state.service.role {
+    let role = state.service.settled_role().await;
+    let registry = match &role.role {
         ServingRole::Leader { registry, .. } => registry,
         ServingRole::Replica { .. } | ServingRole::LocalReplica { .. } => {
             return Err(state.service.not_leader("announcements are for the leader"));
@@ -166,7 +169,7 @@ async fn checked(
 /// The newest snapshot, as it is on disk.
 async fn snapshot(state: &AppState, query: &str) -> Result<Response, ApiError> {
     QueryString::parse(query, RouteParameters::NONE)?;
-    let archive = archive(state)?.clone();
+    let archive = archive(state)?;
     match beside(move || archive.snapshot()).await? {
         SnapshotOffer::File(outgoing) => {
             let length = outgoing.bytes;
@@ -216,7 +219,7 @@ async fn records(state: &AppState, query: &str) -> Result<Response, ApiError> {
         .map_or(Err(ParsePositionError::Malformed), |text| text.parse());
     let after = after
         .map_err(|error| ApiError::new(ErrorKind::InvalidParameter, format!("after= takes a position; {error}")))?;
-    let archive = archive(state)?.clone();
+    let archive = archive(state)?;
     let (identity, last) = {
         let current = state.service.current()?;
         (current.identity, current.reader.read().position().sequence)
@@ -242,9 +245,9 @@ async fn beside<T: Send + 'static>(
     }
 }
 
-fn archive(state: &AppState) -> Result<&crate::replication::HistorySource, ApiError> {
-    match &state.service.role {
-        ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive),
+fn archive(state: &AppState) -> Result<crate::replication::HistorySource, ApiError> {
+    match &state.service.look_at_role().role {
+        ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive.clone()),
         ServingRole::LocalReplica { .. } => {
             Err(ApiError::new(ErrorKind::NotFound, "a local replica keeps no files of its own"))
         }

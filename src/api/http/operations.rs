@@ -54,7 +54,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
         metrics.streams.set(streams as i64);
         replication_metrics::of_namespaces(namespaces, &families);
     }
-    if let ServingRole::Leader { leader, .. } = &state.service.role {
+    if let Some(leader) = state.service.look_at_role().leader() {
         let status = leader.status();
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
@@ -115,22 +115,23 @@ pub(super) fn status(state: &AppState) -> Response {
         let guard = current.reader.read();
         (guard.position(), guard.digest(), guard.namespaces())
     });
-    let (writer, replicas, leader) = match &state.service.role {
+    let role = state.service.role();
+    let (writer, replicas, leader) = match &role.role {
         ServingRole::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
         ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => {
             (None, None, forward.leader())
         }
     };
-    let no_room = match &state.service.role {
+    let no_room = match &role.role {
         ServingRole::Leader { leader, .. } => leader.no_room(),
         _ => None,
     };
     // Whom this replica would ask before it led.
-    let replicas_known = match &state.service.role {
+    let replicas_known = match &role.role {
         ServingRole::Replica { follower, .. } => Some(follower.members().replicas.len()),
         _ => None,
     };
-    let about = &state.service.about;
+    let about = &role.about;
     let status = StatusBody {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),

@@ -11,7 +11,7 @@ use crate::{
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
 pub(super) fn of_replication(service: &Service, families: &ScrapeFamilies) {
-    if let ServingRole::Leader { registry, .. } = &service.role {
+    if let ServingRole::Leader { registry, .. } = &service.look_at_role().role {
         of_replicas(&registry.statuses(), families);
     }
     if let Some(lag_ms) = service.view.lag_ms() {

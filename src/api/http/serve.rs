@@ -5,7 +5,7 @@
 //! `SO_REUSEPORT` a second server on the same port would start unnoticed.)
 
 use super::{
-    ApiContext, HttpSettings,
+    ApiContext, HttpSettings, NodeAbout, ServingRole,
     body::BodyBudget,
     bulk::limiter::BulkLimiter,
     connection,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorKind},
-        service::Service,
+        service::{RoleContext, RoleSlots, Service},
     },
     base::limits,
     base::metrics::NodeMetrics,
@@ -46,24 +46,25 @@ const TEXTS_AT_ONCE: usize = 2;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running HTTP server. Dropped without [`HttpServer::stop`], it stops at once and cuts off what is in flight.
-#[derive(Debug)]
 pub struct HttpServer {
     local_addr: SocketAddr,
+    roles: RoleSlots,
     stopping: CancellationToken,
     grace: Arc<OnceLock<Duration>>,
     threads: Vec<JoinHandle<bool>>,
 }
 
 impl HttpServer {
-    /// Serves on a listener that is already bound, until stopped.
+    /// Serves on a listener that is already bound, until stopped: in the role of `api` first, which
+    /// [`HttpServer::change_role`] replaces.
     ///
     /// # Errors
     /// If the listener cannot be used, or the system gives no more threads or descriptors.
     pub fn start(listener: StdListener, api: ApiContext, settings: HttpSettings) -> io::Result<Self> {
         let local_addr = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let mut server =
-            Self { local_addr, stopping: CancellationToken::new(), grace: Arc::default(), threads: vec![] };
+        let (stopping, grace) = (CancellationToken::new(), Arc::default());
+        let mut server = Self { local_addr, roles: RoleSlots::new(), stopping, grace, threads: vec![] };
         let uploads = BodyBudget::new(settings.max_upload_bytes);
         let bulk_limiter = Arc::new(BulkLimiter::new());
         let offers = BodyBudget::new(2 * limits::MAX_OFFER_BYTES);
@@ -85,7 +86,8 @@ impl HttpServer {
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let (encoders, guesses) = (state::encoders(), Arc::clone(&guesses));
             let ApiContext { view, role, nodes, browsers, metrics, about } = api;
-            let service = Service { view, role, metrics, about, tallies, position_wait: settings.position_wait };
+            let role = server.roles.add(RoleContext { role, about, is_ending: false });
+            let service = Service { view, role, metrics, tallies, position_wait: settings.position_wait };
             let state = AppState {
                 service,
                 nodes,
@@ -120,6 +122,17 @@ impl HttpServer {
     /// Gives the address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Has requests that depend on the role wait, for some seconds at most, until the next one begins. Reads go on.
+    pub fn end_role(&self) {
+        self.roles.end();
+    }
+
+    /// Answers in this role from now on. Connections stay open, and requests under way end with the role they began
+    /// with.
+    pub fn change_role(&self, role: ServingRole, about: Arc<NodeAbout>) {
+        self.roles.set(&RoleContext { role, about, is_ending: false });
     }
 
     /// Stops accepting, closes idle connections, answers what is in flight, and returns once that is done or the

@@ -7,7 +7,7 @@ use super::{
     state::{self, AppState},
 };
 use crate::{
-    api::service::Service,
+    api::service::{RoleContext, RoleSlots, Service},
     base::clock::LoggedTime,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::{EpochTable, Position},
@@ -38,11 +38,11 @@ pub(super) fn state() -> AppState {
     let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let (uploads, offers) = (BodyBudget::new(0), BodyBudget::new(0));
     let settings = HttpSettings::default();
+    let role = ServingRole::LocalReplica { notice: Arc::default(), forward };
     let service = Service {
         view,
-        role: ServingRole::LocalReplica { notice: Arc::default(), forward },
+        role: RoleSlots::new().add(RoleContext { role, about: Arc::new(about), is_ending: false }),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), super::ROUTE_LABELS)),
-        about: Arc::new(about),
         tallies: WordCountsPool::new(0, 0),
         position_wait: settings.position_wait,
     };

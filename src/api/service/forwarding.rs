@@ -94,13 +94,14 @@ impl Service {
 
     /// The answer of a follower that is taken for the leader: 421, with the leader's URL if it is known.
     pub fn not_leader(&self, detail: &'static str) -> ApiError {
-        let leader = self.forward().and_then(WriteForwarder::leader);
+        let leader = self.look_at_role().forward().and_then(WriteForwarder::leader);
         ApiError::new(ErrorKind::NotLeader, detail).with(serde_json::json!({ "leader": leader }))
     }
 
     /// The error of a follower whose leader leads another database than its own.
     pub fn leads_another(&self) -> Option<ApiError> {
-        let forward = self.forward()?;
+        let role = self.look_at_role();
+        let forward = role.forward()?;
         let leads = forward.other_database()?;
         Some(ApiError::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default())))
     }

@@ -16,7 +16,7 @@ impl Service {
 
     /// On a follower: the database that its leader leads, if that is known and another than this node's.
     pub fn other_database(&self) -> Option<u128> {
-        self.forward()?.other_database()
+        self.look_at_role().other_database()
     }
 
     /// Checks that this node serves current data.
@@ -38,8 +38,9 @@ impl Service {
     /// # Errors
     /// On a follower, which names its leader; on a leader that refuses writes, with its reason.
     pub fn check_leading(&self) -> Result<(), ApiError> {
-        let ServingRole::Leader { leader, .. } = &self.role else {
-            let leader = self.forward().and_then(WriteForwarder::leader);
+        let role = self.role();
+        let Some(leader) = role.leader() else {
+            let leader = role.forward().and_then(WriteForwarder::leader);
             let detail = match &leader {
                 Some(leader) => format!("this node follows {leader}, which takes the writes"),
                 None => "this node follows a leader whose address it does not know yet".to_owned(),
@@ -60,8 +61,9 @@ impl Service {
     }
 
     fn what_is_missing(&self) -> Cow<'static, str> {
+        let role = self.role();
         if let Some(problem) = self.view.files_problem() {
-            return match &self.role {
+            return match &role.role {
                 ServingRole::Leader { .. } => {
                     format!("{problem}; save the counts (GET /sync) or promote a replica, then restart")
                 }
@@ -72,7 +74,7 @@ impl Service {
             }
             .into();
         }
-        let Some(forward) = self.forward() else { return "the leader is starting or stopping; ask again".into() };
+        let Some(forward) = role.forward() else { return "the leader is starting or stopping; ask again".into() };
         let leader = match forward.leader() {
             Some(url) => format!("its leader, {url}"),
             None => "its leader, whose address it does not know yet".to_owned(),

@@ -51,7 +51,7 @@ pub struct PromoteArguments {
 }
 
 /// Interval at which the node is asked whether it leads.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+const ASK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(arguments: &PromoteArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
@@ -63,7 +63,6 @@ pub fn run(arguments: &PromoteArguments) -> CommandResult {
         let epoch = client.promote(arguments.force, secret.as_ref()).await?;
         let begun = Instant::now();
         loop {
-            // Between its two roles it does not answer.
             match standing(&client, &before).await {
                 Ok(PromotionState::Leads) if arguments.json => {
                     return say(&json!({"leader": client.base(), "epoch": epoch}).to_string());

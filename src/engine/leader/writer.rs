@@ -19,6 +19,8 @@ use crate::{
     data::store::{StateId, Store},
     replication::{PeerEvent, PeerIndex},
     storage::file_header::FileError,
+    storage::manifest::Manifest,
+    storage::recovery::{OpenFiles, RecoveredDatabase},
     storage::snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     storage::wal::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
 };
@@ -155,6 +157,13 @@ impl<T> Writer<T> {
             disk_full_until: now,
             clock,
         }
+    }
+
+    /// Goes on with a schedule of snapshots that the role before has counted on.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Option<SnapshotSchedule>) -> Self {
+        self.schedule = schedule.unwrap_or(self.schedule);
+        self
     }
 
     /// Takes batches in the order they came; each record of the log takes as many as fit.
@@ -336,6 +345,24 @@ impl<T> Writer<T> {
     /// State, log, and the sequence of the newest snapshot; `None` if writing has ended in failure.
     pub(super) fn into_parts(self) -> Option<(Store, Log, Sequence)> {
         (!self.poisoned).then(|| (self.store, self.log, self.schedule.last()))
+    }
+
+    /// Has a snapshot that is being written end soon, with an error: this role ends, and nobody is to wait for that.
+    pub fn cancel_snapshot(&mut self) {
+        if self.snapshot_running {
+            self.log.end_live_work();
+        }
+    }
+
+    /// What the next role of this process goes on with, of a Writer at rest; `None` if writing has ended in failure:
+    /// what the files hold has to be read then. `manifest` is what the MANIFEST says.
+    ///
+    /// # Panics
+    /// If the Writer is not at rest.
+    pub fn hand_over(self, manifest: Manifest) -> Option<RecoveredDatabase> {
+        assert!(self.is_at_rest(), "a role ends once everything is answered and synced");
+        let Self { store, log, schedule, poisoned, .. } = self;
+        (!poisoned).then(|| RecoveredDatabase::with_open_files(manifest, store, OpenFiles { log, schedule }))
     }
 
     /// Certain refusals, before anything is tried.

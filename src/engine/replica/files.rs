@@ -9,7 +9,7 @@ use crate::{
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FileError},
     storage::manifest::{Manifest, ManifestState},
-    storage::recovery::{self, WritableDatabase},
+    storage::recovery::{self, OpenFiles, RecoveredDatabase, WritableDatabase},
     storage::snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     storage::wal::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
 };
@@ -80,8 +80,8 @@ impl ReplicaFiles {
         snapshot: SnapshotSettings,
         now: Monotonic,
     ) -> (Store, Self) {
-        let WritableDatabase { manifest, store, log, snapshot: newest, .. } = settled;
-        let schedule = SnapshotSchedule::new(snapshot, newest, now);
+        let WritableDatabase { manifest, store, log, snapshot: newest, schedule, .. } = settled;
+        let schedule = schedule.unwrap_or_else(|| SnapshotSchedule::new(snapshot, newest, now));
         let checks = CheckSchedule::new(now);
         (store, Self { disk, manifest, log, schedule, checks, syncing: false, unproven: None })
     }
@@ -188,6 +188,17 @@ impl ReplicaFiles {
         let ClusterMembers { leader, replicas } = members.clone();
         (self.manifest.state.leader_url, self.manifest.state.replicas) = (Some(leader), replicas);
         self.manifest.write(&*self.disk)
+    }
+
+    /// Has a snapshot that is being written end soon, with an error.
+    pub(super) fn cancel_snapshot(&mut self) {
+        self.log.end_live_work();
+    }
+
+    /// What the next role goes on with, with the store that the files stand for.
+    pub(super) fn hand_over(self, store: Store) -> RecoveredDatabase {
+        let Self { manifest, log, schedule, .. } = self;
+        RecoveredDatabase::with_open_files(manifest, store, OpenFiles { log, schedule })
     }
 
     /// A last snapshot, then the note that the stop was a clean one.

@@ -36,6 +36,8 @@ pub enum ReplicaEvent {
     Loaded(Result<LoadedSnapshot, String>),
     /// No more requests come: sync, and end.
     Stop,
+    /// As [`ReplicaEvent::Stop`], and soon: the next role of this process waits.
+    HandOver,
 }
 
 /// Handles append requests on the threads that receive them, in the place of the replica's own.

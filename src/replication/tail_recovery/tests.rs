@@ -25,7 +25,7 @@ fn recovered() -> RecoveredDatabase {
         ..ManifestState::default()
     };
     let manifest = Manifest { identity: IDENTITY, state };
-    RecoveredDatabase { manifest, store, report: RecoveryReport::default(), new: false, promised: None }
+    RecoveredDatabase { manifest, store, report: RecoveryReport::default(), new: false, promised: None, open: None }
 }
 
 fn starter() -> StartingNode {

@@ -10,7 +10,7 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{DirectoryOwner, NewEpoch, RecoveredDatabase, RecoveryError, WritableDatabase, look_at};
+use super::{DirectoryOwner, NewEpoch, OpenFiles, RecoveredDatabase, RecoveryError, WritableDatabase, look_at};
 use crate::{
     base::failpoint,
     base::position::{Epoch, EpochTable, Position, PositionStatus},
@@ -66,22 +66,28 @@ impl RecoveredDatabase {
         }
     }
 
-    /// Goes on in the epoch of the MANIFEST ([`RecoveredDatabase::go_on`]) and gives the database to be written.
+    /// Goes on in the epoch of the MANIFEST ([`RecoveredDatabase::go_on`]) and gives the database to be written. Where
+    /// the role before had the files open, nothing is to be done for that.
     ///
     /// # Errors
     /// [`RecoveryError::File`] if a file cannot be written, removed or synced.
-    pub fn follow(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
-        let begun = self.go_on(disk, segment_bytes)?;
-        Ok(self.into_settled(begun))
+    pub fn follow(mut self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
+        let Some(OpenFiles { log, schedule }) = self.open.take() else {
+            let begun = self.go_on(disk, segment_bytes)?;
+            return Ok(self.into_settled(begun));
+        };
+        let RecoveredDatabase { manifest, store, report, new, .. } = self;
+        Ok(WritableDatabase { manifest, store, log, snapshot: schedule.last(), schedule: Some(schedule), report, new })
     }
 
     /// As [`RecoveredDatabase::begin`], but goes on in the epoch that the MANIFEST tells of.
     ///
     /// # Errors
     /// The system's error if a file cannot be written, removed or synced. It can be tried again from [`look_follower`].
-    pub fn go_on(&self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
+    pub fn go_on(&mut self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
         self.tidy(disk)?;
-        self.begin_at(disk, self.manifest.state.clone(), self.stands(), segment_bytes)
+        let (state, position) = (self.manifest.state.clone(), self.stands());
+        self.begin_at(disk, state, position, segment_bytes)
     }
 
     /// The database, for a follower that goes on in memory alone, because its files cannot be written.

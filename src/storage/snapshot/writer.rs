@@ -109,6 +109,10 @@ impl SnapshotJob {
     /// The system's error if the file cannot be written, synced or renamed, or an error if the log cannot be read. The
     /// job is over then, and what it wrote means nothing.
     pub fn step(&mut self) -> Result<JobStep, FileError> {
+        // From the rename on it is a snapshot like any other, and pruning is soon done.
+        if !matches!(self.stage, JobStage::Publish { .. } | JobStage::Prune { .. }) {
+            self.check_live()?;
+        }
         match &mut self.stage {
             JobStage::Image { .. } => self.walk_image()?,
             JobStage::Window { cursor } => {
@@ -222,12 +226,19 @@ impl SnapshotJob {
         self.time_ms = time_ms;
         // Asked after the end was read: a state that was shown since the log was given up is in no file (a replica may
         // go on in memory), and must not become a snapshot in this directory.
-        if !self.place.is_live() {
-            return Err(FileError::io(&self.temporary)(io::Error::other("the log was given up meanwhile")));
-        }
+        self.check_live()?;
         let tail = LogTail::open(&*self.disk, self.identity, self.place.place.clone())?;
         self.stage = JobStage::Records { end, tail };
         Ok(())
+    }
+
+    /// Whether its owner still wants it: a log that was given up stands for nothing any more, and a role that ends does
+    /// not wait for a snapshot.
+    fn check_live(&self) -> Result<(), FileError> {
+        if self.place.is_live() {
+            return Ok(());
+        }
+        Err(FileError::io(&self.temporary)(io::Error::other("the log was given up meanwhile")))
     }
 
     fn write_trailer(&mut self, end: StateId) -> Result<(), FileError> {

@@ -1,6 +1,7 @@
 //! `memdb promote`: carries out what a `Promotion` wants done, a question a step, so that anything happens in between.
 
 use super::{
+    hand_over::{HandOver, IN_MEMORY},
     leader::{place_of, url_of},
     network::Place,
     simulation::{Cluster, ended},
@@ -157,16 +158,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Everybody has been asked: it is about to lead, from its files on.
+    /// Everybody has been asked: it is about to lead, with what it has in memory, or from its files on.
     fn takes_the_lead(&mut self, at: Place, elected: ElectedLeader, promoting: Promoting) -> Result<(), String> {
         self.note(format_args!("{at} may lead in {}", elected.epoch));
         let position = self.nodes[at].following().filter(|it| it.keeps()).and_then(|following| following.position());
+        let (window, run) = (self.settings.window, elected.node);
+        let promoted = Promoted { elected, promised: promoting.promised };
+        if self.random.percent(IN_MEMORY) {
+            match self.replica_hands_over(at)? {
+                HandOver::Kept(disk, kept, view) => {
+                    ended(self, at);
+                    self.nodes[at].killed_at = position.or(self.nodes[at].killed_at);
+                    self.tally("promotions in memory");
+                    return self.begins_in_memory(at, run, promoted, disk, *kept, view);
+                }
+                HandOver::ReadFiles => {}
+                HandOver::Died => return Ok(()),
+            }
+        }
         ended(self, at);
         let node = &mut self.nodes[at];
         node.machine.lock().kill();
         node.killed_at = position.or(node.killed_at);
-        let (window, run) = (self.settings.window, elected.node);
-        let promoted = Promoted { elected, promised: promoting.promised };
         self.begin_start(at, run, Some(promoted), Vec::new(), |disk| recovery::look_follower(disk, window))
     }
 }

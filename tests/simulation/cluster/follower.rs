@@ -19,7 +19,7 @@ use memdb::{
     },
     storage::disk::{Disk, DiskFile, temporary_name},
     storage::file_header::{DatabaseIdentity, FileError, SNAPSHOT_PREFIX},
-    storage::recovery,
+    storage::recovery::{self, RecoveredDatabase},
     storage::snapshot::{JobStep, SnapshotJob, SnapshotLoader, SnapshotSettings},
     storage::wal,
 };
@@ -30,7 +30,7 @@ pub type Reply = (Place, u64);
 
 /// A running replica.
 pub struct Following {
-    disk: Option<Arc<dyn Disk>>,
+    pub disk: Option<Arc<dyn Disk>>,
     pub replica: Replica<Reply>,
     feed: Arc<ReplicationBacklog>,
     pub archive: HistorySource,
@@ -52,6 +52,8 @@ pub struct Following {
     pub members: ClusterMembers,
     /// It is about to lead.
     pub promoting: Option<Promoting>,
+    /// Its role ends: a snapshot that is being written is not waited for.
+    pub hands_over: bool,
 }
 
 /// A full sync under way.
@@ -84,7 +86,6 @@ impl Following {
 impl Cluster {
     /// Starts a replica, as far as the faults let it.
     pub fn start_replica(&mut self, seat: Place) -> Result<(), String> {
-        let now = self.monotonic(seat);
         let machine = Arc::clone(&self.nodes[seat].machine);
         let keeps = self.nodes[seat].keeps_files;
         let disk = keeps.then(|| -> Arc<dyn Disk> { Arc::new(SimDisk::new(&machine)) });
@@ -92,17 +93,30 @@ impl Cluster {
         let segment_bytes = self.settings.segment_bytes;
         let found = disk.as_ref().map_or(Ok(ReplicaFindings::Nothing), |disk| {
             let looked = recovery::look_follower(&**disk, self.settings.window)?;
-            let Some(recovered) = looked else { return Ok(ReplicaFindings::Nothing) };
+            let Some(mut recovered) = looked else { return Ok(ReplicaFindings::Nothing) };
             Ok(match recovered.go_on(disk, segment_bytes) {
                 Err(error) if error.is_no_room() => ReplicaFindings::Read(Box::new(recovered), error.to_string()),
                 begun => ReplicaFindings::Settled(Box::new(recovered.into_settled(begun?))),
             })
         });
         self.note_events();
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => return self.did_not_start(seat, &error, met),
-        };
+        match found {
+            Ok(found) => self.follow(seat, disk, found),
+            Err(error) => self.did_not_start(seat, &error, met),
+        }
+    }
+
+    /// A replica begins with what the role before had in memory.
+    pub fn replica_goes_on(&mut self, seat: Place, disk: Arc<dyn Disk>, kept: RecoveredDatabase) -> Result<(), String> {
+        let met = self.nodes[seat].machine.lock().met;
+        match kept.follow(&disk, self.settings.segment_bytes) {
+            Ok(settled) => self.follow(seat, Some(disk), ReplicaFindings::Settled(Box::new(settled))),
+            Err(error) => self.did_not_start(seat, &error, met),
+        }
+    }
+
+    fn follow(&mut self, seat: Place, disk: Option<Arc<dyn Disk>>, found: ReplicaFindings) -> Result<(), String> {
+        let (now, segment_bytes) = (self.monotonic(seat), self.settings.segment_bytes);
         let read = match &found {
             ReplicaFindings::Settled(settled) => Some((settled.store.mark().position, settled.store.reader())),
             ReplicaFindings::Read(recovered, _) => {
@@ -143,7 +157,7 @@ impl Cluster {
         let feed = Arc::new(ReplicationBacklog::new(0, self.settings.feed_bytes));
         let archive = HistorySource::new(disk.clone(), Arc::clone(&feed));
         let (view, syncs, snapshot, load, told_starting) = Default::default();
-        let (ready, takes_over, asked, members, promoting) = Default::default();
+        let (ready, takes_over, asked, members, promoting, hands_over) = Default::default();
         self.nodes[seat].process = Process::Follows(Box::new(Following {
             disk,
             replica,
@@ -160,6 +174,7 @@ impl Cluster {
             discovery,
             members,
             promoting,
+            hands_over,
         }));
         self.note(format_args!("replica {seat} starts at {at}"));
         self.tally(if at == Position::ZERO { "replicas that start with nothing" } else { "replicas that go on" });
@@ -214,7 +229,7 @@ impl Cluster {
         Ok(self.nodes[seat].following_mut().and_then(|process| process.told_starting.take()))
     }
 
-    fn act(&mut self, seat: Place, actions: Vec<ReplicaAction<Reply>>) -> Result<(), String> {
+    pub fn act(&mut self, seat: Place, actions: Vec<ReplicaAction<Reply>>) -> Result<(), String> {
         self.counts_on(seat);
         for action in actions {
             let now = self.monotonic(seat);
@@ -376,7 +391,7 @@ impl Cluster {
             Err(error) => Err(error),
         };
         process.snapshot = None;
-        let keeps = process.keeps(); // else the log has ended before its time
+        let keeps = process.keeps() && !process.hands_over; // else the log has ended before its time
         let takes_over = std::mem::take(&mut process.takes_over);
         let mut actions = Vec::new();
         process.replica.snapshot_ended(&result, 5, now, &mut actions);

@@ -132,6 +132,7 @@ impl Cluster {
         }
         self.nodes[at].logged = Some(logged);
         let writer = Writer::new(settled.store, settled.log, self.settings.writer, settled.snapshot, logged, now);
+        let writer = writer.with_schedule(settled.schedule);
         let known = self.known_by(&settled.manifest);
         let served = std::array::from_fn(|seat| (seat != at && known.contains(&seat)).then(|| Served::new(seat)));
         let identity = settled.manifest.identity;
@@ -348,9 +349,10 @@ impl Cluster {
         };
         leader.snapshot = None;
         leader.writer.snapshot_ended(&result, 5);
+        let stands_down = leader.stands_down; // its log may have ended before its time
         match result {
             Ok(_) => self.tally("snapshots of the leader"),
-            Err(_) if machine.lock().met > met => {}
+            Err(_) if machine.lock().met > met || stands_down => {}
             Err(error) => return Err(format!("a snapshot of the leader failed without a fault: {error}")),
         }
         Ok(())

@@ -123,7 +123,8 @@ impl Node {
     /// What is served there, with the table of epochs that readers are answered by.
     pub fn view(&self) -> Option<(EpochTable, StoreReader)> {
         match &self.process {
-            Process::None | Process::Starts(_) => None,
+            Process::None => None,
+            Process::Starts(starting) => starting.view.clone(),
             Process::Leads(leading) => Some((leading.epochs(), leading.reader.clone())),
             Process::Follows(following) => following.view.clone(),
         }

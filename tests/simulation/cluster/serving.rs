@@ -3,6 +3,7 @@
 
 use super::{
     bug::Bug,
+    hand_over::{HandOver, IN_MEMORY},
     leader::url_of,
     network::{Packet, Place, Way},
     simulation::{Cluster, ended},
@@ -182,11 +183,23 @@ impl Cluster {
     pub fn becomes_a_replica(&mut self, at: Place) -> Result<(), String> {
         let Some(leader) = self.nodes[at].leading().filter(|leader| leader.stands_down) else { return Ok(()) };
         let position = leader.position();
+        self.note(format_args!("leader {at} becomes a replica"));
+        if self.random.percent(IN_MEMORY) {
+            match self.leader_hands_over(at)? {
+                HandOver::Kept(disk, kept, _) => {
+                    ended(self, at);
+                    self.nodes[at].killed_at = Some(position);
+                    self.tally("leaders that become replicas in memory");
+                    return self.replica_goes_on(at, disk, *kept);
+                }
+                HandOver::ReadFiles => {}
+                HandOver::Died => return Ok(()),
+            }
+        }
         ended(self, at);
         let node = &mut self.nodes[at];
         node.machine.lock().kill();
         node.killed_at = Some(position);
-        self.note(format_args!("leader {at} becomes a replica"));
         self.tally("leaders that become replicas");
         self.start_replica(at)
     }

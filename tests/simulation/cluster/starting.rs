@@ -4,6 +4,7 @@
 use super::{
     bug::Bug,
     candidates::Promoted,
+    hand_over::Served,
     leader::{place_of, url_of},
     machines::Process,
     network::{PLACES, Place},
@@ -12,7 +13,7 @@ use super::{
 use crate::disk::SimDisk;
 use bytes::Bytes;
 use memdb::{
-    base::position::Position,
+    base::position::{Position, PositionStatus},
     replication::{AppendAnswer, NodeId, NodeState, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
     storage::disk::Disk,
     storage::recovery::{self, RecoveredDatabase},
@@ -33,6 +34,8 @@ pub struct Starting {
     without: Vec<Place>,
     /// Faults that the disk had met before.
     met: usize,
+    /// What is served meanwhile, where the role before had it in memory.
+    pub view: Served,
 }
 
 impl Cluster {
@@ -63,6 +66,34 @@ impl Cluster {
             Err(error) => return self.did_not_start(at, &error, met),
         };
         self.note(format_args!("{at} is to lead and looked: {}", recovered.report));
+        self.begins(at, node, promoted, without, (disk, met), recovered, None)
+    }
+
+    /// A replica that is to lead has ended its role, and goes on with what it has in memory.
+    pub fn begins_in_memory(
+        &mut self,
+        at: Place,
+        node: NodeId,
+        promoted: Promoted,
+        disk: Arc<dyn Disk>,
+        kept: RecoveredDatabase,
+        view: Served,
+    ) -> Result<(), String> {
+        let met = self.nodes[at].machine.lock().met;
+        self.begins(at, node, Some(promoted), Vec::new(), (disk, met), kept, view)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a start has at hand")]
+    fn begins(
+        &mut self,
+        at: Place,
+        node: NodeId,
+        promoted: Option<Promoted>,
+        without: Vec<Place>,
+        (disk, met): (Arc<dyn Disk>, usize),
+        recovered: RecoveredDatabase,
+        view: Served,
+    ) -> Result<(), String> {
         if self.database.is_some_and(|database| recovered.new || recovered.manifest.identity != database) {
             return Err("it began a new database over the old one".into());
         }
@@ -83,7 +114,7 @@ impl Cluster {
         };
         let recovery = TailRecovery::new(starter, &recovered, self.now_ms);
         let heard = BTreeMap::new();
-        let starting = Starting { node, disk, recovered, recovery, promoted, heard, without, met };
+        let starting = Starting { node, disk, recovered, recovery, promoted, heard, without, met, view };
         self.nodes[at].process = Process::Starts(Box::new(starting));
         Ok(())
     }
@@ -114,6 +145,9 @@ impl Cluster {
                     starting.recovery.fetched(records, &mut starting.recovered);
                     if fetched {
                         self.tally("tails taken back");
+                        if starting.recovered.open.is_some() {
+                            self.tally("tails taken back in memory");
+                        }
                     }
                     break;
                 }
@@ -126,16 +160,38 @@ impl Cluster {
                     break;
                 }
                 TailAction::Alarm(what) => self.note(format_args!("node {at}: {what}")),
-                // No disk here flips a bit, and one leader writes each epoch.
-                TailAction::ReadAgain => return Err("what was taken back does not lead to what it states".into()),
+                TailAction::ReadAgain => {
+                    if !self.reads_again(at, &mut starting)? {
+                        return Ok(());
+                    }
+                }
                 TailAction::Lead => return self.leads(at, *starting),
-                TailAction::Refused(refusal) => return self.does_not_lead(at, &starting, refusal),
+                TailAction::Refused(refusal) => return self.does_not_lead(at, *starting, refusal),
             }
         }
         if !self.nodes[at].machine.lock().crashed() {
             self.nodes[at].process = Process::Starts(starting);
         }
         Ok(())
+    }
+
+    /// The log that is open has not taken what was fetched: the files are read; `false` if that ends the process.
+    fn reads_again(&mut self, at: Place, starting: &mut Starting) -> Result<bool, String> {
+        if self.nodes[at].machine.lock().met == starting.met {
+            // No disk here flips a bit, and one leader writes each epoch.
+            return Err("what was taken back does not lead to what it states".into());
+        }
+        self.tally("files read again");
+        starting.view = None;
+        match recovery::look_follower(&*starting.disk, self.settings.window) {
+            Ok(Some(recovered)) => {
+                self.truth.recovered(&format!("node {at}"), &recovered.store.reader(), recovered.stands())?;
+                starting.recovered = recovered;
+                Ok(true)
+            }
+            Ok(None) => Err("its files are gone".into()),
+            Err(error) => self.did_not_start(at, &error, starting.met).map(|()| false),
+        }
     }
 
     fn asks_of_start(
@@ -203,21 +259,26 @@ impl Cluster {
         if self.bug == Some(Bug::SameEpochAgain) && promoted.is_none() && recovered.manifest.state.epoch > 1 {
             begins_its_epoch_again(&mut recovered);
         }
-        let begin = |boot_id| recovered.begin(&disk, boot_id, self.settings.segment_bytes);
-        let mut begun = begin(self.boot_id(at));
+        let mut begun = recovered.begin(&disk, self.boot_id(at), self.settings.segment_bytes);
         if begun.as_ref().is_err_and(recovery::RecoveryError::is_no_room)
             && recovered.is_current(&*disk).is_ok_and(|it| it)
         {
             // There may be room by now; what was read is still good.
-            begun = begin(self.boot_id(at));
+            begun = recovered.begin(&disk, self.boot_id(at), self.settings.segment_bytes);
             self.tally("starts that tried again for want of room");
         }
-        let settled = begun.map(|begun| recovered.into_settled(begun));
         self.note_events();
-        let settled = match settled {
-            Ok(settled) => settled,
+        let begun = match begun {
+            Ok(begun) => begun,
             Err(error) => return self.did_not_start(at, &error, met),
         };
+        // Readers are told of the epoch before the store stands in it: a position of the one before is reached all the
+        // while.
+        let (epochs, here) = (begun.epochs().clone(), begun.position());
+        if epochs.position_status(from, here) != PositionStatus::Reached {
+            return Err(format!("readers at {here} take {from} for lost, by {epochs:?}"));
+        }
+        let settled = recovered.into_settled(begun);
         if promoted.is_some() {
             self.tally(if forced { "forced promotions" } else { "promotions" });
             self.is_the_leader_now(at);
@@ -225,12 +286,15 @@ impl Cluster {
         self.lead(at, node, disk, settled, from)
     }
 
-    fn does_not_lead(&mut self, at: Place, starting: &Starting, refusal: TailRefusal) -> Result<(), String> {
+    fn does_not_lead(&mut self, at: Place, starting: Starting, refusal: TailRefusal) -> Result<(), String> {
         self.note(format_args!("node {at} does not lead: {refusal}"));
         match refusal {
             TailRefusal::Diverged(why) => Err(why),
             _ if starting.promoted.is_some() => {
                 self.tally("promotions that end before they lead");
+                if starting.recovered.open.is_some() {
+                    return self.replica_goes_on(at, starting.disk, starting.recovered);
+                }
                 self.start_replica(at)
             }
             TailRefusal::Succeeded { .. } => {

@@ -145,17 +145,17 @@ impl Simulation {
     /// given up.
     fn settle(
         &mut self,
-        recovered: RecoveredDatabase,
+        mut recovered: RecoveredDatabase,
         disk: &Arc<dyn Disk>,
     ) -> Result<WritableDatabase, RecoveryError> {
-        let begin = |segment_bytes| recovered.begin(disk, "boot".to_owned(), segment_bytes);
-        let mut begun = begin(self.settings.segment_bytes);
+        let boot_id = || "boot".to_owned();
+        let mut begun = recovered.begin(disk, boot_id(), self.settings.segment_bytes);
         for _ in 0..MOST_ATTEMPTS {
             if !begun.as_ref().is_err_and(RecoveryError::is_no_room) || !recovered.is_current(&**disk)? {
                 break;
             }
             self.tally("starts that tried again for want of room");
-            begun = begin(self.settings.segment_bytes);
+            begun = recovered.begin(disk, boot_id(), self.settings.segment_bytes);
         }
         Ok(recovered.into_settled(begun?))
     }

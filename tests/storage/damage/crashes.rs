@@ -46,9 +46,9 @@ fn start_without_room_everywhere(name: &str, files: &Files) {
         let (disk, left): (Arc<dyn Disk>, _) = (Arc::clone(&memory) as _, &memory.faults.changes);
         let mut recovered = start(&*disk).expect("reading needs no room");
         let epoch = recovered.manifest.state.epoch;
-        let begin = |recovered: &RecoveredDatabase| recovered.begin(&disk, "boot".into(), 1 << 20);
+        let begin = |recovered: &mut RecoveredDatabase| recovered.begin(&disk, "boot".into(), 1 << 20);
         let is_refused = |begun: Result<NewEpoch, RecoveryError>| begun.is_err_and(|error| error.is_no_room());
-        let first = begin(&recovered);
+        let first = begin(&mut recovered);
         let had_room = first.is_ok();
         let begun = first.unwrap_or_else(|error| {
             assert!(error.is_no_room(), "{name}: {changes}: {error}");
@@ -56,7 +56,7 @@ fn start_without_room_everywhere(name: &str, files: &Files) {
             for more in [0, 0, 1] {
                 left.store(more, Ordering::Relaxed);
                 if recovered.is_current(&*disk).expect("readable") {
-                    assert!(is_refused(begin(&recovered)), "{name}: {changes}");
+                    assert!(is_refused(begin(&mut recovered)), "{name}: {changes}");
                 }
                 assert_eq!(state_of(&recovered.store), expected, "{name}: {changes}: what is served");
                 let killed = start(&*memory).unwrap_or_else(|error| panic!("{name}: killed at {changes}: {error}"));
@@ -67,7 +67,7 @@ fn start_without_room_everywhere(name: &str, files: &Files) {
             if !recovered.is_current(&*disk).expect("readable") {
                 recovered = start(&*disk).expect("reading changes nothing");
             }
-            begin(&recovered).unwrap_or_else(|error| panic!("{name}: {changes}: {error}"))
+            begin(&mut recovered).unwrap_or_else(|error| panic!("{name}: {changes}: {error}"))
         });
         let (at, settled) = (begun.position(), recovered.into_settled(begun));
         assert_eq!((state_of(&settled.store), settled.store.mark().position), (expected.clone(), at), "{name}");

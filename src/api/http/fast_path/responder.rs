@@ -182,7 +182,7 @@ impl FastPathResponder {
                 let current = current.ok_or(Remainder::Other)?;
                 // The bounds of bodies are the routes', and so is what is meant for another database.
                 let is_meant = forwarded.is_none_or(|stated| service::is_meant(stated, &current.identity));
-                if state.service.leader().is_err() || body.len() > state.settings.max_body_bytes || !is_meant {
+                if !state.service.takes_writes() || body.len() > state.settings.max_body_bytes || !is_meant {
                     return Err(Remainder::Other);
                 }
                 let owned = |text: Option<&str>| text.map(str::to_owned);
