@@ -57,39 +57,39 @@ pub fn measure(options: &Options) -> Result<Figures> {
     let start = Instant::now() + LEAD;
     let posts_each = (options.rate * options.length.as_secs_f64() / options.connections as f64) as usize;
     std::thread::scope(|scope| {
-        let lane = |number: usize| {
+        let stream = |number: usize| {
             let first = start + Duration::from_secs_f64(number as f64 / options.rate);
             let word = &words[number];
-            scope.spawn(move || lane(options, (number, word), first, posts_each))
+            scope.spawn(move || stream(options, (number, word), first, posts_each))
         };
-        let lanes: Vec<_> = (0..options.connections).map(lane).collect();
+        let streams: Vec<_> = (0..options.connections).map(stream).collect();
         let looked = look(options, &words, posts_each, start + options.length + PATIENCE);
-        let lanes: Result<Vec<Lane>> = lanes.into_iter().map(|lane| lane.join().expect("no panic")).collect();
-        // Why a lane failed says more than that its posts were not seen.
-        let (lanes, looked) = (lanes?, looked?);
-        let pairs = lanes.iter().zip(&looked.seen).flat_map(|(lane, seen)| lane.begun.iter().zip(seen));
+        let streams: Result<Vec<Stream>> = streams.into_iter().map(|stream| stream.join().expect("no panic")).collect();
+        // Why a stream failed says more than that its posts were not seen.
+        let (streams, looked) = (streams?, looked?);
+        let pairs = streams.iter().zip(&looked.seen).flat_map(|(stream, seen)| stream.begun.iter().zip(seen));
         let mut times: Vec<_> = pairs.map(|(&begun, seen)| seen.saturating_duration_since(begun)).collect();
         times.sort_unstable();
-        let late = lanes.iter().map(|lane| lane.late).sum();
-        let acknowledged = lanes.iter().map(|lane| lane.acknowledged).sum();
+        let late = streams.iter().map(|stream| stream.late).sum();
+        let acknowledged = streams.iter().map(|stream| stream.acknowledged).sum();
         Ok(Figures { times, late, acknowledged, poll: looked.poll })
     })
 }
 
 /// What one posting connection did.
-struct Lane {
+struct Stream {
     /// When each post was sent, or was due if the server was what kept it.
     begun: Vec<Instant>,
     late: usize,
     acknowledged: usize,
 }
 
-fn lane(options: &Options, (number, word): (usize, &str), first: Instant, posts: usize) -> Result<Lane> {
+fn stream(options: &Options, (number, word): (usize, &str), first: Instant, posts: usize) -> Result<Stream> {
     let mut source = Texts::new(options, number as u64);
     let texts: Vec<_> = (0..TEXTS).map(|_| options.speech.post(&format!("{word} {}", source.text(9)))).collect();
     let mut connection = connect(options.to)?;
     let mut received = Vec::new();
-    let mut lane = Lane { begun: Vec::with_capacity(posts), late: 0, acknowledged: 0 };
+    let mut stream = Stream { begun: Vec::with_capacity(posts), late: 0, acknowledged: 0 };
     let every = options.connections as f64 / options.rate;
     for (number, text) in (0..posts).zip(texts.iter().cycle()) {
         let due = first + Duration::from_secs_f64(number as f64 * every);
@@ -97,14 +97,14 @@ fn lane(options: &Options, (number, word): (usize, &str), first: Instant, posts:
         if let Some(early) = early {
             std::thread::sleep(early);
         } else {
-            lane.late += 1;
+            stream.late += 1;
         }
         // That a sleep ends late is this program's fault; that the last answer came late is the server's.
-        lane.begun.push(if early.is_some() { Instant::now() } else { due });
+        stream.begun.push(if early.is_some() { Instant::now() } else { due });
         let acknowledged = asked(&options.speech, &mut connection, text, &mut received)?;
-        lane.acknowledged += usize::from(acknowledged);
+        stream.acknowledged += usize::from(acknowledged);
     }
-    Ok(lane)
+    Ok(stream)
 }
 
 /// What the reader saw.

@@ -28,7 +28,7 @@ use testkit::{Random, words::write_word};
 /// Bytes of a text while the words are loaded: under the default bound of 1 MiB.
 const LOAD_BYTES: usize = 1_000_000;
 /// Texts a connection goes round.
-const TEXTS_PER_LANE: usize = 1_000;
+const TEXTS_PER_STREAM: usize = 1_000;
 /// Time to connect and make the texts before the first post is due.
 const LEAD: Duration = Duration::from_secs(1);
 /// Fewer snapshots in a phase with snapshots, and it says nothing about them.
@@ -79,7 +79,7 @@ fn accepted(status: u16) -> Result<()> {
 }
 
 /// Posts at a steady pace on one connection.
-struct Lane {
+struct PostStream {
     /// Words of a text, by Zipf's law over the loaded ones.
     words: usize,
     /// When the first is due.
@@ -90,7 +90,7 @@ struct Lane {
     seed: u64,
 }
 
-impl Lane {
+impl PostStream {
     fn texts(&self, distinct_words: u64) -> Vec<Vec<u8>> {
         let mut numbers = Random::new(self.seed);
         let mut word = String::new();
@@ -103,7 +103,7 @@ impl Lane {
             }
             post(&text)
         };
-        (0..TEXTS_PER_LANE).map(text).collect()
+        (0..TEXTS_PER_STREAM).map(text).collect()
     }
 
     fn run(&self, server: &Server, options: &Options) -> Result<Vec<Timed>> {
@@ -130,18 +130,19 @@ fn phase(options: &Options, arguments: &[String]) -> Result<Phase> {
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| server.watch_snapshots(&stop));
         let start = Instant::now() + LEAD;
-        let lane = |number: u32| {
+        let stream = |number: u32| {
             let every = f64::from(options.connections) / options.rate;
             let first = start + Duration::from_secs_f64(f64::from(number) / options.rate);
-            Lane { words: 10, first, every, seed: u64::from(number) }
+            PostStream { words: 10, first, every, seed: u64::from(number) }
         };
-        let lanes: Vec<_> = (0..options.connections).map(lane).collect();
-        let ballast = Lane { words: 1_000, first: start, every: 1.0 / options.ballast, seed: u64::MAX };
+        let streams: Vec<_> = (0..options.connections).map(stream).collect();
+        let ballast = PostStream { words: 1_000, first: start, every: 1.0 / options.ballast, seed: u64::MAX };
         let server = &server;
-        let running: Vec<_> = lanes.into_iter().map(|lane| scope.spawn(move || lane.run(server, options))).collect();
+        let running: Vec<_> =
+            streams.into_iter().map(|stream| scope.spawn(move || stream.run(server, options))).collect();
         let beside = scope.spawn(move || ballast.run(server, options));
         let posts: Result<Vec<Vec<Timed>>> =
-            running.into_iter().map(|lane| lane.join().expect("a connection does not panic")).collect();
+            running.into_iter().map(|stream| stream.join().expect("a connection does not panic")).collect();
         let beside = beside.join().expect("a connection does not panic");
         stop.store(true, Ordering::Relaxed);
         let snapshots = watcher.join().expect("the watcher does not panic");

@@ -42,17 +42,17 @@ pub async fn send(
     line: &Uploader,
     stream: &str,
     source: impl AsyncRead + Unpin,
-    manner: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
 ) -> Result<UploadSummary, UploadError> {
     let (filling, filled) = mpsc::channel(1);
     let sending = stream::unfold(filled, async |mut filled| filled.recv().await.map(|block| (block, filled)))
-        .map(|block: Arc<RetainedBlock>| send_block(line, stream, block, manner))
-        .buffer_unordered(BLOCKS_AT_ONCE.min(manner.in_flight))
+        .map(|block: Arc<RetainedBlock>| send_block(line, stream, block, options))
+        .buffer_unordered(BLOCKS_AT_ONCE.min(options.in_flight))
         .try_fold(UploadSummary::default(), async |mut all, one| {
             all.add(one);
             Ok(all)
         });
-    let (faults, mut outcome) = tokio::try_join!(fill(Posts::new(source, manner), filling), sending)?;
+    let (faults, mut outcome) = tokio::try_join!(fill(Posts::new(source, options), filling), sending)?;
     outcome.faults = faults;
     Ok(outcome)
 }
@@ -184,10 +184,10 @@ async fn send_block(
     line: &Uploader,
     stream: &str,
     block: Arc<RetainedBlock>,
-    manner: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
 ) -> Result<UploadSummary, UploadError> {
     let stream = format!("{stream}/{}", block.number);
-    let mut upload = BulkUpload::new(line, TextSource::new(&stream, manner));
+    let mut upload = BulkUpload::new(line, TextSource::new(&stream, options));
     upload.ask().await?;
     loop {
         let done = upload.done();

@@ -39,7 +39,7 @@ pub async fn send<R, O>(
     line: &Uploader,
     stream: &str,
     survey: InputScan,
-    manner: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
     open: impl Fn() -> O,
     before: impl FnOnce(u64),
 ) -> Result<UploadSummary, UploadError>
@@ -47,7 +47,7 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     O: Future<Output = io::Result<R>>,
 {
-    let mut upload = BulkUpload::new(line, TextSource::new(stream, manner));
+    let mut upload = BulkUpload::new(line, TextSource::new(stream, options));
     // What is one small post is sent at once: the answer says whether it was counted before.
     if survey.posts != 1 || survey.bytes > PIECE_BYTES as u64 {
         before(upload.ask().await?.lines.min(survey.posts));
@@ -56,7 +56,7 @@ where
     while upload.done() < survey.posts {
         let source = open().await?.take(survey.bytes);
         let trouble = Arc::new(Mutex::new(None));
-        let body = |sent| Box::pin(pieces(Posts::new(source, manner), survey, Arc::clone(&trouble), sent));
+        let body = |sent| Box::pin(pieces(Posts::new(source, options), survey, Arc::clone(&trouble), sent));
         let sent = upload.send(|sent| body(sent)).await;
         if let Some(trouble) = trouble.lock().take() {
             return Err(trouble);

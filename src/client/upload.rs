@@ -207,9 +207,9 @@ pub enum UploadError {
 /// If the source cannot be read: its error.
 pub async fn survey(
     mut source: impl AsyncRead + Unpin,
-    manner: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
 ) -> io::Result<(InputScan, InputFaults)> {
-    let mut text = Posts::new(&mut source, manner);
+    let mut text = Posts::new(&mut source, options);
     let (mut posts, mut longest, mut faults) = (0, 0, InputFaults::default());
     while let Some(some) = text.next_some().await? {
         match some {
@@ -233,10 +233,10 @@ pub(super) struct Posts<R> {
 }
 
 impl<R: AsyncRead + Unpin> Posts<R> {
-    pub(super) fn new(source: R, manner: &UploadOptions<'_>) -> Self {
-        let splitter = PostSplitter::new(manner.per, manner.text_bytes());
+    pub(super) fn new(source: R, options: &UploadOptions<'_>) -> Self {
+        let splitter = PostSplitter::new(options.per, options.text_bytes());
         Posts {
-            per: manner.per,
+            per: options.per,
             source,
             splitter,
             content: Xxh3::new(),
@@ -361,15 +361,15 @@ const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
 
 impl Uploader {
     /// A line to the leader that `client` talks to. `is_watched`: somebody looks at `progress`.
-    pub fn new(client: Client, manner: &UploadOptions<'_>, progress: Arc<UploadProgress>, is_watched: bool) -> Self {
+    pub fn new(client: Client, options: &UploadOptions<'_>, progress: Arc<UploadProgress>, is_watched: bool) -> Self {
         Uploader {
             client,
-            namespace: manner.namespace.map(str::to_owned),
-            ack: manner.ack.map(str::to_owned),
-            in_flight: Arc::new(Semaphore::new(manner.in_flight)),
-            patience: manner.patience,
-            timeout: manner.timeout,
-            seed: manner.seed,
+            namespace: options.namespace.map(str::to_owned),
+            ack: options.ack.map(str::to_owned),
+            in_flight: Arc::new(Semaphore::new(options.in_flight)),
+            patience: options.patience,
+            timeout: options.timeout,
+            seed: options.seed,
             progress,
             is_watched,
         }
@@ -457,7 +457,7 @@ pub(super) struct TextSource<'a> {
 }
 
 impl<'a> TextSource<'a> {
-    pub(super) fn new(stream: &'a str, manner: &UploadOptions<'_>) -> Self {
-        TextSource { stream, content_type: manner.content_type() }
+    pub(super) fn new(stream: &'a str, options: &UploadOptions<'_>) -> Self {
+        TextSource { stream, content_type: options.content_type() }
     }
 }

@@ -182,7 +182,7 @@ impl LeaderStart {
         let writer = Writer::new(store, log, writer_settings(&settings), snapshot, logged_clock, now);
         let writer = writer.with_schedule(schedule);
         let manifest = Arc::new(Mutex::new(manifest));
-        let incumbent = StepDownGate::new(node, starter.url.clone(), identity, last.epoch);
+        let step_down_gate = StepDownGate::new(node, starter.url.clone(), identity, last.epoch);
         let notes = PromiseStore { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };
         let place = ReplicationContext {
             leader: leader.clone(),
@@ -204,7 +204,7 @@ impl LeaderStart {
         leader.view().set_ready(true);
         leader.set_no_room(None);
         let replicating = ReplicationThread::start(place, announced)?;
-        let hands = writer_thread::Hands { writer, incumbent, notes, leader, workers, metrics, clock };
+        let hands = writer_thread::Hands { writer, step_down_gate, notes, leader, workers, metrics, clock };
         Ok(LeaderParts { hands, replicating, manifest })
     }
 
@@ -292,7 +292,7 @@ enum Attempt {
 
 /// The time before there is room.
 pub(super) struct RoomWait {
-    incumbent: StepDownGate,
+    step_down_gate: StepDownGate,
     /// The files there are. One that is gone later was taken away.
     names: Vec<String>,
     pause_ms: u64,
@@ -312,7 +312,7 @@ impl RoomWait {
         let starter = &start.files.starter;
         let epoch = state.highest().max(starter.elected.as_ref().map_or(0, |elected| elected.epoch));
         Self {
-            incumbent: StepDownGate::new(start.node, starter.url.clone(), *identity, epoch),
+            step_down_gate: StepDownGate::new(start.node, starter.url.clone(), *identity, epoch),
             names: recovery::names(&*start.files.disk).unwrap_or_default(),
             pause_ms: PAUSE_MS,
             is_over: false,
@@ -357,13 +357,13 @@ impl RoomWait {
         let answer = |waiting: &Self, outcome| {
             let current = leader.view().current();
             let mark = current.as_ref().map(|current| current.reader.read().state_id()).unwrap_or_default();
-            let _ = reply.send(waiting.incumbent.answer(outcome, mark)); // whoever asked may have gone
+            let _ = reply.send(waiting.step_down_gate.answer(outcome, mark)); // whoever asked may have gone
         };
         let offer = match AppendRequest::decode(bytes) {
             Ok(offer) => offer,
             Err(what) => return answer(self, AppendOutcome::Unreadable(what)),
         };
-        match self.incumbent.on_append_request(&offer) {
+        match self.step_down_gate.on_append_request(&offer) {
             StepDownReaction::Answer(outcome) => answer(self, outcome),
             // A promise that a restart would forget is none.
             StepDownReaction::StepDown(epoch, _) if !note(&*files.disk, epoch) => self.is_silent = true,

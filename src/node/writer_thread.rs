@@ -30,7 +30,7 @@ pub(super) struct PromiseStore {
 /// The resources that the thread works with.
 pub(super) struct Hands {
     pub(super) writer: Writer<WriteReply>,
-    pub(super) incumbent: StepDownGate,
+    pub(super) step_down_gate: StepDownGate,
     pub(super) notes: PromiseStore,
     pub(super) leader: Leader,
     pub(super) workers: DiskWorkers,
@@ -40,11 +40,11 @@ pub(super) struct Hands {
 
 /// Runs on a thread of its own until the leader was told to stop and everything is answered and synced.
 pub(super) fn run(hands: Hands) -> Writer<WriteReply> {
-    let Hands { writer, incumbent, notes, leader, workers, metrics, clock } = hands;
+    let Hands { writer, step_down_gate, notes, leader, workers, metrics, clock } = hands;
     let (events, actions, stopping, hands_over, disk_full) = Default::default();
     let thread = WriterThread {
         writer,
-        incumbent,
+        step_down_gate,
         notes,
         leader,
         workers,
@@ -61,7 +61,7 @@ pub(super) fn run(hands: Hands) -> Writer<WriteReply> {
 
 struct WriterThread {
     writer: Writer<WriteReply>,
-    incumbent: StepDownGate,
+    step_down_gate: StepDownGate,
     notes: PromiseStore,
     leader: Leader,
     workers: DiskWorkers,
@@ -162,7 +162,7 @@ impl WriterThread {
             Ok(offer) => offer,
             Err(what) => return self.answer(AppendOutcome::Unreadable(what), reply),
         };
-        match self.incumbent.on_append_request(&offer) {
+        match self.step_down_gate.on_append_request(&offer) {
             StepDownReaction::Answer(outcome) => self.answer(outcome, reply),
             StepDownReaction::StepDown(epoch, outcome) => {
                 self.writer.step_down(&mut self.actions);
@@ -174,7 +174,7 @@ impl WriterThread {
                 if self.note(epoch) {
                     self.answer(outcome, reply);
                 } else {
-                    self.incumbent.forget_promise();
+                    self.step_down_gate.forget_promise();
                 }
                 failpoint::pass("promote.promised");
                 self.leader.stepped_down(Successor(url));
@@ -191,7 +191,8 @@ impl WriterThread {
     }
 
     fn answer(&self, outcome: AppendOutcome, reply: oneshot::Sender<AppendAnswer>) {
-        let _ = reply.send(self.incumbent.answer(outcome, self.writer.store().mark())); // whoever asked may have gone
+        // Whoever asked may have gone.
+        let _ = reply.send(self.step_down_gate.answer(outcome, self.writer.store().mark()));
     }
 
     fn act(&mut self) {
@@ -219,7 +220,12 @@ impl WriterThread {
                 WriterAction::Sync(sync) => self.workers.sync(sync),
                 WriterAction::Snapshot(mark, place) => {
                     let reader = self.writer.store().reader();
-                    self.workers.snapshot(SnapshotRequest { identity: self.incumbent.identity, reader, mark, place });
+                    self.workers.snapshot(SnapshotRequest {
+                        identity: self.step_down_gate.identity,
+                        reader,
+                        mark,
+                        place,
+                    });
                 }
                 WriterAction::Poisoned(what) => {
                     tracing::error!("{what}: no more writes until a restart; reads go on");

@@ -184,7 +184,7 @@ pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
     std::str::from_utf8(bytes).map_err(|error| InvalidUtf8 { offset: error.valid_up_to() })
 }
 
-/// For the fuzzer (`fuzz/targets`): the lanes one by one. Only in builds for tests.
+/// For the fuzzer (`fuzz/targets`): the paths one by one. Only in builds for tests.
 #[cfg(feature = "failpoints")]
 pub mod untrusted {
     use super::{
@@ -193,7 +193,7 @@ pub mod untrusted {
         word_sink::{StandardVersion, WordSink},
     };
 
-    /// The words of a text under a version of `standard` by ICU over the whole of it; what the lanes together must
+    /// The words of a text under a version of `standard` by ICU over the whole of it; what the paths together must
     /// equal.
     pub fn words_by_icu(analyzer: Analyzer, text: &str, each: impl FnMut(&str)) {
         let version = if analyzer == Analyzer::StandardV1 { StandardVersion::One } else { StandardVersion::Two };

@@ -18,10 +18,10 @@ fn servers(hosts: Option<&[&str]>, cors: CorsOrigins) -> (Node, [HttpServer; 2])
     assert_eq!(Wire::to(node.address()).post("hello").status, 202);
     let hosts = hosts.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
     let browsers = Arc::new(BrowserPolicy { hosts, cors });
-    let servers = [true, false].map(|fast_lane| {
+    let servers = [true, false].map(|fast_path| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let api = ApiContext { browsers: Arc::clone(&browsers), ..node.api.clone() };
-        HttpServer::start(listener, api, HttpSettings { fast_lane, ..settings() }).expect("it starts")
+        HttpServer::start(listener, api, HttpSettings { fast_path, ..settings() }).expect("it starts")
     });
     (node, servers)
 }
@@ -195,9 +195,9 @@ fn pages_of_a_named_origin_read_and_write() {
             }
         }
     }
-    let [lane, routes] =
+    let [fast_path, routes] =
         servers.each_ref().map(|server| Wire::to(server.local_addr()).post("a").header("vary").map(str::to_owned));
-    assert_eq!((lane.as_deref(), routes.as_deref()), (Some("Origin"), Some("Origin")));
+    assert_eq!((fast_path.as_deref(), routes.as_deref()), (Some("Origin"), Some("Origin")));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn standard_input_in_blocks_counts_once_though_answers_are_lost() {
     assert!(ran.out.starts_with("3,000 lines, 9,000 words counted in "), "{}", ran.out);
     assert_each_once(&fake, 3_000);
     let streams = fake.state.lock().expect("no panic").streams.len();
-    assert_eq!(streams, 3, "a stream for each 8 MiB, not one for each lane");
+    assert_eq!(streams, 3, "a stream for each 8 MiB, not one for each connection");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod bug;
 mod candidates;
+mod client_history;
 mod clients;
 mod faults;
 mod follower;
@@ -17,7 +18,6 @@ mod simulation;
 mod starting;
 mod truth;
 mod walk;
-mod witness;
 
 use crate::run::{self, Plant, Ran, Suite, Task, guarded};
 use bug::Bug;

@@ -138,7 +138,7 @@ impl Outcomes {
 }
 
 /// Spoils, starts, and holds what must hold; tells which of the outcomes it was.
-fn judge(database: &Database, spoil: &Spoil, tally: &mut Outcomes) {
+fn classify(database: &Database, spoil: &Spoil, tally: &mut Outcomes) {
     let case = || format!("{}: {spoil}", database.name);
     let mut files = database.files.clone();
     spoil.apply(&mut files);
@@ -178,7 +178,7 @@ fn judge(database: &Database, spoil: &Spoil, tally: &mut Outcomes) {
                 assert!(text.contains(" at byte "), "{}: refused without an offset: {text}", case());
             }
             if tally.refused.is_multiple_of(EVERY_REPAIR) || !matches!(spoil, Spoil::Flip(..) | Spoil::Truncate(..)) {
-                judge_repair(database, spoil, &files);
+                classify_repair(database, spoil, &files);
             }
         }
     }
@@ -190,7 +190,7 @@ fn without(files: &Files, name: &str) -> Files {
 }
 
 /// Repairs what was refused: a true state comes out, the rest is said to be lost, and nothing is destroyed.
-fn judge_repair(database: &Database, spoil: &Spoil, files: &Files) {
+fn classify_repair(database: &Database, spoil: &Spoil, files: &Files) {
     let case = || format!("{}: {spoil}: repair", database.name);
     let disk = MemoryDisk::new(files);
     let plan = match plan(&*disk, DedupLimits::default()) {
@@ -201,7 +201,7 @@ fn judge_repair(database: &Database, spoil: &Spoil, files: &Files) {
             let Spoil::Replace(stranger, ..) = spoil else { unreachable!("just matched") };
             let rest = without(files, stranger);
             if start(&*MemoryDisk::new(&rest)).is_err() {
-                judge_repair(database, &Spoil::Delete(stranger.clone()), &rest);
+                classify_repair(database, &Spoil::Delete(stranger.clone()), &rest);
             }
             return;
         }
@@ -242,15 +242,15 @@ fn judge_repair(database: &Database, spoil: &Spoil, files: &Files) {
     }
 }
 
-fn judge_all(databases: &[Database], spoils: impl Fn(&Database) -> Vec<Spoil> + Sync) -> Outcomes {
-    let judge_one = |database: &Database| {
+fn classify_all(databases: &[Database], spoils: impl Fn(&Database) -> Vec<Spoil> + Sync) -> Outcomes {
+    let classify_one = |database: &Database| {
         let mut tally = Outcomes::default();
-        spoils(database).iter().for_each(|spoil| judge(database, spoil, &mut tally));
+        spoils(database).iter().for_each(|spoil| classify(database, spoil, &mut tally));
         tally
     };
     let mut sum = Outcomes::default();
     thread::scope(|scope| {
-        let running: Vec<_> = databases.iter().map(|database| scope.spawn(|| judge_one(database))).collect();
+        let running: Vec<_> = databases.iter().map(|database| scope.spawn(|| classify_one(database))).collect();
         for thread in running {
             let tally = thread.join().expect("the message above");
             sum.exact += tally.exact;
@@ -275,7 +275,7 @@ fn unspoilt_databases_are_recovered_exactly() {
 
 #[test]
 fn a_file_cut_anywhere_is_read_exactly_cut_or_refused() {
-    let tally = judge_all(&all(), |database| {
+    let tally = classify_all(&all(), |database| {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             (0..bytes.len()).map(|len| Spoil::Truncate(name.clone(), len)).collect::<Vec<_>>()
         };
@@ -290,7 +290,7 @@ fn a_file_cut_anywhere_is_read_exactly_cut_or_refused() {
 
 #[test]
 fn a_byte_flipped_anywhere_is_read_exactly_cut_or_refused() {
-    let tally = judge_all(&all(), |database| {
+    let tally = classify_all(&all(), |database| {
         let each = |(name, bytes): (&String, &Vec<u8>)| {
             let name = name.clone();
             let masks = |at: usize| [Some(1 << (at % 8)), at.is_multiple_of(4).then_some(0xff)].into_iter().flatten();
@@ -313,7 +313,7 @@ fn files_deleted_swapped_replaced_and_added() {
     let other = Making::begin_as(stranger, 1 << 20).write(2).snapshot().write(2).killed("another database");
     let same_seed = DatabaseIdentity { database_id: 77, ..IDENTITY };
     let twin = Making::begin_as(same_seed, 1 << 20).write(2).snapshot().write(2).killed("a twin");
-    let tally = judge_all(&all(), |database| {
+    let tally = classify_all(&all(), |database| {
         let names: Vec<String> = database.files.keys().filter(|name| *name != "LOCK").cloned().collect();
         let mut spoils = Vec::new();
         for (at, name) in names.iter().enumerate() {

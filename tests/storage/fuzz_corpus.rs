@@ -82,7 +82,7 @@ macro_rules! targets {
     };
 }
 
-targets! { log snapshot manifest message offer http head lane text config }
+targets! { log snapshot manifest message offer http head fast_path text config }
 
 /// `MEMDB_FUZZ_CORPUS=write` writes the begin of every corpus again, from what the program itself writes.
 #[test]

@@ -6,8 +6,8 @@
 //! digests.
 
 mod config;
+mod fast_path;
 mod http;
-mod lane;
 mod log;
 mod message;
 mod offer;
@@ -41,7 +41,7 @@ pub const ALL: &[Target] = &[
     ("offer", offer::offer),
     ("http", http::http),
     ("head", http::head),
-    ("lane", lane::lane),
+    ("fast_path", fast_path::fast_path),
     ("text", text::text),
     ("config", config::config),
 ];

@@ -125,7 +125,7 @@ struct BulkRequest {
     leader: Leader,
     namespace: Box<str>,
     stream: Option<Box<str>>,
-    manner: LineOptions,
+    options: LineOptions,
     hasher: WordHasher,
     database: DatabaseTag,
     /// Buffers of blocks that are counted; `None` while nothing of the body comes: none is kept then.
@@ -158,7 +158,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let stream = stream_of(asked.naming)?;
     let identity = state.service.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
-    let manner = LineOptions { format, analyzer, limit: state.settings.max_body_bytes, charset };
+    let options = LineOptions { format, analyzer, limit: state.settings.max_body_bytes, charset };
     let Some(leader) = role.leader().cloned() else {
         return Err(ApiError::new(ErrorKind::Internal, "a node that follows nobody leads"));
     };
@@ -167,7 +167,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
         leader,
         namespace: query.namespace.into(),
         stream,
-        manner,
+        options,
         hasher,
         database,
         spares: Mutex::new(Some(Vec::new())),
@@ -186,7 +186,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     bulk.state.service.count_unreplicated(query.ack, &receipt);
-    Ok(accepted(&done, bulk.manner.limit, &AcceptedWrite { receipt, database }))
+    Ok(accepted(&done, bulk.options.limit, &AcceptedWrite { receipt, database }))
 }
 
 /// A body of any length is not passed on: what to do instead.
@@ -282,8 +282,11 @@ impl BulkRequest {
             done.stream = Some(total);
             skip = entry.map(|entry| (entry.stream_sequence, entry.fingerprint));
         }
-        let mut lines =
-            LineReader::new(&[b"bulk", self.namespace.as_bytes(), self.manner.format.name()], self.manner.limit, skip);
+        let mut lines = LineReader::new(
+            &[b"bulk", self.namespace.as_bytes(), self.options.format.name()],
+            self.options.limit,
+            skip,
+        );
         let (jobs, counted) = mpsc::channel(1);
         let (read, written) = tokio::join!(self.read(body, &mut lines, jobs), self.write(counted, done));
         done.skipped = lines.skipped();
@@ -391,15 +394,15 @@ impl BulkRequest {
     async fn begin(&self, block: LineBlock, jobs: &mpsc::Sender<BlockJob>) {
         let limiter = Arc::clone(&self.state.bulk_limiter);
         let place = Arc::clone(&limiter.block_slots).acquire_owned().await.expect("nobody closes it");
-        let (manner, tally, other) =
-            (self.manner, limiter.tallies.take(self.hasher), limiter.tallies.take(self.hasher));
+        let (options, tally, other) =
+            (self.options, limiter.tallies.take(self.hasher), limiter.tallies.take(self.hasher));
         let (bytes, stands) = (block.bytes.len(), LineBlock { bytes: Vec::new(), ..block });
         let turn = Arc::clone(&limiter.cpu_permits).acquire_owned();
         let counting = tokio::spawn(async move {
             let _turn = turn.await.expect("nobody closes it");
             let counting = tokio::task::spawn_blocking(move || {
                 let mut parts = limiter.parts.lock().pop().unwrap_or_default();
-                let counted = count::count(block, &manner, (tally, other), &mut parts);
+                let counted = count::count(block, &options, (tally, other), &mut parts);
                 limiter.parts.lock().push(parts);
                 (counted, place)
             });
@@ -476,10 +479,10 @@ impl BulkRequest {
     /// Counts the lines of a block anew, against the counts there are, without those with which a count would overflow.
     async fn count_what_fits(&self, block: &LineBlock, bytes: Vec<u8>) -> Result<BlockCounts, ApiError> {
         let (current, namespace) = (self.state.service.current()?, self.namespace.clone());
-        let (manner, tally) = (self.manner, WordCounts::new(self.hasher));
+        let (options, tally) = (self.options, WordCounts::new(self.hasher));
         let block = LineBlock { bytes, ..*block };
         let counting = tokio::task::spawn_blocking(move || {
-            count::count_what_fits(block, &manner, tally, |word| current.reader.read().count(&namespace, word))
+            count::count_what_fits(block, &options, tally, |word| current.reader.read().count(&namespace, word))
         });
         counting.await.map_err(|_| ApiError::new(ErrorKind::Internal, "lines could not be counted"))
     }
@@ -547,9 +550,9 @@ mod tests {
             Arc::new(ReplicationBacklog::new(0, 0)),
             QueueLimits::default(),
         );
-        let manner = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
+        let options = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
         let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
-        let bulk = BulkRequest { state, leader, namespace: "words".into(), stream, manner, hasher, database, spares };
+        let bulk = BulkRequest { state, leader, namespace: "words".into(), stream, options, hasher, database, spares };
         let turns = u32::try_from(limiter.cpu_permits.available_permits()).expect("a few cores");
         let nobody_counts = limiter.cpu_permits.acquire_many(turns).await.expect("open");
         let (jobs, gone) = mpsc::channel(1);

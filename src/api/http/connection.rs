@@ -54,7 +54,7 @@ pub(super) async fn serve<S: RouteService>(
     if stream.set_nodelay(true).is_err() {
         return; // the client is gone already
     }
-    let begun = if state.settings.fast_lane {
+    let begun = if state.settings.fast_path {
         match fast_path::serve(&mut stream, &state, &stopping).await {
             FastPathExit::Done => {
                 return Http1Guard::new(stream, state.settings, stopping, Handoff::default()).close().await;
@@ -67,27 +67,27 @@ pub(super) async fn serve<S: RouteService>(
     };
     let client =
         stream.peer_addr().map_or_else(|_| ConnectionPeer::unknown(), |address| ConnectionPeer::new(address.ip()));
-    let mut door = Http1Guard::new(stream, state.settings, stopping.clone(), begun);
-    match door.open().await {
-        ConnectionStart::Http1 => http1(door, routes, (state, client), stopping).await,
-        ConnectionStart::Http2 => http2(door, routes, (state, client), stopping).await,
-        ConnectionStart::Nothing => door.close().await,
+    let mut guard = Http1Guard::new(stream, state.settings, stopping.clone(), begun);
+    match guard.open().await {
+        ConnectionStart::Http1 => http1(guard, routes, (state, client), stopping).await,
+        ConnectionStart::Http2 => http2(guard, routes, (state, client), stopping).await,
+        ConnectionStart::Nothing => guard.close().await,
     }
 }
 
 async fn http1<S: RouteService>(
-    door: Http1Guard,
+    guard: Http1Guard,
     routes: S,
     (state, client): (Arc<AppState>, ConnectionPeer),
     stopping: CancellationToken,
 ) {
-    // The door keeps hyper's time and bounds its heads. Half-closing: a client may say that it has finished and still
-    // wait for its answers, and the door says so for it at a bad head.
+    // The guard keeps hyper's time and bounds its heads. Half-closing: a client may say that it has finished and still
+    // wait for its answers, and the guard says so for it at a bad head.
     let mut connection = http1::Builder::new()
         .half_close(true)
         .header_read_timeout(None)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(door), InstrumentedService::new(routes, state, client, None));
+        .serve_connection(TokioIo::new(guard), InstrumentedService::new(routes, state, client, None));
     let mut stopped = pin!(stopping.cancelled());
     let mut told = false;
     let ended = poll_fn(|cx| {
@@ -107,7 +107,7 @@ async fn http1<S: RouteService>(
 }
 
 async fn http2<S: RouteService>(
-    door: Http1Guard,
+    guard: Http1Guard,
     routes: S,
     (state, client): (Arc<AppState>, ConnectionPeer),
     stopping: CancellationToken,
@@ -126,7 +126,7 @@ async fn http2<S: RouteService>(
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(
-            TokioIo::new(door),
+            TokioIo::new(guard),
             InstrumentedService::new(routes, state, client, Some(Arc::clone(&activity))),
         );
     let mut connection = pin!(connection);

@@ -1,11 +1,11 @@
-//! The fast lane: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or
+//! The fast path: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or
 //! posts small texts.
 //!
 //! A small loop that reads, answers straight from the store (`api/http/fast_path/responder.rs`) or once the Writer has
 //! answered, and writes all answers of a wake-up at once. At the first request of any other shape
-//! (`api/http/fast_path/request.rs`) the connection goes to the door, hyper and the routes for good, with what was read
-//! of it. The rules of the door hold here too: no more is read while the client takes nothing, and silence, a slow head
-//! and answers nobody takes have their times.
+//! (`api/http/fast_path/request.rs`) the connection goes to the guard, hyper and the routes for good, with what was
+//! read of it. The rules of the guard hold here too: no more is read while the client takes nothing, and silence, a
+//! slow head and answers nobody takes have their times.
 //!
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
@@ -39,17 +39,17 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 /// Bytes read at once. As many requests are answered before the other connections of the thread have their turn.
 const READ_BYTES: usize = 16 << 10;
 
-/// The way in which a connection leaves the lane.
+/// The way in which a connection leaves the fast path.
 pub(super) enum FastPathExit {
     /// Nothing is owed: the client has finished, or was silent for too long, or the server stops.
     Done,
     /// It broke off, or the client takes nothing.
     Broken,
-    /// It goes on at the door.
+    /// It goes on at the guard.
     Other(Handoff),
 }
 
-/// The state that the lane hands over to the door.
+/// The state that the fast path hands over to the guard.
 #[derive(Debug, Default)]
 pub(super) struct Handoff {
     /// Read and not answered.
@@ -68,7 +68,7 @@ thread_local! {
 /// Serves until the connection ends or is another's.
 pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &CancellationToken) -> FastPathExit {
     let begun = Handoff { head_deadline: Some(Instant::now() + state.settings.header_timeout), ..Handoff::default() };
-    let mut lane = FastPathConnection {
+    let mut path = FastPathConnection {
         stream,
         state,
         begun,
@@ -84,9 +84,9 @@ pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &C
     };
     let mut stopped = pin!(stopping.cancelled());
     poll_fn(|cx| {
-        SPACE.with_borrow_mut(|(input, desk)| {
-            input.resize(lane.state.settings.max_head_bytes + READ_BYTES, 0); // once
-            lane.poll(cx, stopped.as_mut(), input, desk)
+        SPACE.with_borrow_mut(|(input, responder)| {
+            input.resize(path.state.settings.max_head_bytes + READ_BYTES, 0); // once
+            path.poll(cx, stopped.as_mut(), input, responder)
         })
     })
     .await
@@ -141,7 +141,7 @@ impl FastPathConnection<'_> {
         cx: &mut Context<'_>,
         mut stopped: Pin<&mut WaitForCancellationFuture<'_>>,
         input: &mut [u8],
-        desk: &mut FastPathResponder,
+        responder: &mut FastPathResponder,
     ) -> Poll<FastPathExit> {
         loop {
             if self.sent < self.unsent.len() {
@@ -152,7 +152,7 @@ impl FastPathConnection<'_> {
                 }
             }
             if self.posting.is_some() {
-                match self.poll_post(cx, desk) {
+                match self.poll_post(cx, responder) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
                     Poll::Ready(Ok(())) if self.next == AfterFlush::Answer => return self.give_way(cx),
@@ -194,7 +194,7 @@ impl FastPathConnection<'_> {
                 self.begun.held.extend_from_slice(&input[held..filled]);
                 continue;
             }
-            if self.answer(&input[..filled], desk).is_err() {
+            if self.answer(&input[..filled], responder).is_err() {
                 return Poll::Ready(FastPathExit::Broken);
             }
             if filled == input.len() {
@@ -211,31 +211,31 @@ impl FastPathConnection<'_> {
     }
 
     /// Waits for the Writer, and answers a post.
-    fn poll_post(&mut self, cx: &mut Context<'_>, desk: &mut FastPathResponder) -> Poll<io::Result<()>> {
+    fn poll_post(&mut self, cx: &mut Context<'_>, responder: &mut FastPathResponder) -> Poll<io::Result<()>> {
         let Some(posting) = &mut self.posting else { return Poll::Ready(Ok(())) };
         let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
         let begun = posting.begun;
         self.posting = None;
-        desk.answer_post(settled, self.state, begun);
-        self.send(desk)?;
+        responder.answer_post(settled, self.state, begun);
+        self.send(responder)?;
         self.expect_head(Instant::now());
         Poll::Ready(Ok(()))
     }
 
     /// Answers what can be answered of `bytes`, sends what the socket takes, and keeps the rest.
-    fn answer(&mut self, bytes: &[u8], desk: &mut FastPathResponder) -> io::Result<()> {
+    fn answer(&mut self, bytes: &[u8], responder: &mut FastPathResponder) -> io::Result<()> {
         let begun = Instant::now();
-        let (consumed, rest) = desk.answer(bytes, self.state, begun);
-        // The desk is others' too: nothing of this connection stays there, also if it breaks off below.
-        let post = desk.post.take();
+        let (consumed, rest) = responder.answer(bytes, self.state, begun);
+        // The responder is others' too: nothing of this connection stays there, also if it breaks off below.
+        let post = responder.post.take();
         let was_silent = self.begun.held.is_empty();
         self.begun.held.clear();
         self.begun.held.extend_from_slice(&bytes[consumed..]);
         if consumed > 0 {
             let now = Instant::now();
-            desk.count(self.state, now - begun);
+            responder.count(self.state, now - begun);
             self.begun.answered = true;
-            self.send(desk)?;
+            self.send(responder)?;
             self.expect_head(now);
         } else if self.begun.answered && was_silent {
             // The silence is over; from its first byte on a head has its own time.
@@ -267,19 +267,19 @@ impl FastPathConnection<'_> {
         self.begun.head_deadline = Some(now + patience);
     }
 
-    /// Sends what the socket takes of the answers on the desk, and keeps the rest.
-    fn send(&mut self, desk: &FastPathResponder) -> io::Result<()> {
-        if desk.answers.is_empty() {
+    /// Sends what the socket takes of the answers on the responder, and keeps the rest.
+    fn send(&mut self, responder: &FastPathResponder) -> io::Result<()> {
+        if responder.answers.is_empty() {
             return Ok(());
         }
-        let sent = match self.stream.try_write(&desk.answers) {
+        let sent = match self.stream.try_write(&responder.answers) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        if sent < desk.answers.len() {
+        if sent < responder.answers.len() {
             self.unsent.clear();
-            self.unsent.extend_from_slice(&desk.answers[sent..]);
+            self.unsent.extend_from_slice(&responder.answers[sent..]);
             self.sent = 0;
         }
         Ok(())
@@ -323,7 +323,7 @@ impl FastPathConnection<'_> {
         Poll::Ready(self.leave())
     }
 
-    /// Everything is answered but the begin of a head, if there is one: the door knows what to say to that.
+    /// Everything is answered but the begin of a head, if there is one: the guard knows what to say to that.
     fn leave(&mut self) -> FastPathExit {
         match self.begun.held.is_empty() {
             true => FastPathExit::Done,

@@ -1,4 +1,4 @@
-//! Follows the framing of HTTP/1 messages, so that the door knows where the next head begins.
+//! Follows the framing of HTTP/1 messages, so that the guard knows where the next head begins.
 //!
 //! Only counts: hyper decodes, and refuses what is malformed. Chunks that make no sense end the counting; what
 //! follows is then hyper's alone, which refuses it and closes.

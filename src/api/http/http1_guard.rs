@@ -1,9 +1,9 @@
-//! The door of a connection: between hyper and the socket.
+//! Wraps the socket that hyper reads: buffers heads until they are sound, keeps times, writes closing responses.
 //!
-//! Bytes go through as they come, except that a head is held until it is whole and found sound, so hyper never
-//! sees a bad one. At a bad one hyper is told that the client has finished: it answers what came before, in order, and
-//! then the door speaks the last words itself (`close`). The door also keeps the time of everything that depends on the
-//! client alone: silence before a head, a slow head, an answer nobody takes. Bodies are timed where they are read.
+//! Bytes go through as they come, except that a head is held until it is whole and found sound, so hyper never sees a
+//! bad one. At a bad one hyper is told that the client has finished: it answers what came before, in order, and then
+//! the guard writes the closing response itself (`close`). The guard also keeps the time of everything that depends on
+//! the client alone: silence before a head, a slow head, an answer nobody takes. Bodies are timed where they are read.
 
 use super::{
     fast_path::Handoff,
@@ -68,7 +68,7 @@ pub(super) struct Http1Guard {
 }
 
 impl Http1Guard {
-    /// The door of a connection of which so much has been seen.
+    /// The guard of a connection of which so much has been seen.
     pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken, begun: Handoff) -> Self {
         let Handoff { held, answered, head_deadline } = begun;
         Self {
@@ -243,29 +243,29 @@ impl Http1Guard {
 
 impl AsyncRead for Http1Guard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let door = &mut *self;
+        let guard = &mut *self;
         loop {
-            if door.checked > 0 {
-                let bytes = door.checked.min(buffer.remaining());
-                buffer.put_slice(&door.held[..bytes]);
-                door.held.advance(bytes);
-                door.checked -= bytes;
+            if guard.checked > 0 {
+                let bytes = guard.checked.min(buffer.remaining());
+                buffer.put_slice(&guard.held[..bytes]);
+                guard.held.advance(bytes);
+                guard.checked -= bytes;
                 return Poll::Ready(Ok(()));
             }
-            if door.finished {
-                if door.unflushed {
+            if guard.finished {
+                if guard.unflushed {
                     // hyper would close before the slow client has taken the answers so far.
-                    door.waits_for_flush = Some(cx.waker().clone());
+                    guard.waits_for_flush = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
                 return Poll::Ready(Ok(()));
             }
             let before = buffer.filled().len();
-            match Pin::new(&mut door.stream).poll_read(cx, buffer)? {
-                Poll::Pending => ready!(door.poll_silence(cx)),
-                Poll::Ready(()) if buffer.filled().len() == before => door.finished = true,
+            match Pin::new(&mut guard.stream).poll_read(cx, buffer)? {
+                Poll::Pending => ready!(guard.poll_silence(cx)),
+                Poll::Ready(()) if buffer.filled().len() == before => guard.finished = true,
                 Poll::Ready(()) => {
-                    door.screen(buffer, before);
+                    guard.screen(buffer, before);
                     if buffer.filled().len() > before {
                         return Poll::Ready(Ok(()));
                     }
@@ -277,15 +277,15 @@ impl AsyncRead for Http1Guard {
 
 impl AsyncWrite for Http1Guard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let door = &mut *self;
-        door.unflushed = true;
-        if let Poll::Ready(written) = Pin::new(&mut door.stream).poll_write(cx, bytes) {
-            door.write_deadline = None;
+        let guard = &mut *self;
+        guard.unflushed = true;
+        if let Poll::Ready(written) = Pin::new(&mut guard.stream).poll_write(cx, bytes) {
+            guard.write_deadline = None;
             return Poll::Ready(written);
         }
-        let write_timeout = door.settings.write_timeout;
-        let deadline = *door.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
-        ready!(door.write_timer.poll(cx, deadline));
+        let write_timeout = guard.settings.write_timeout;
+        let deadline = *guard.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
+        ready!(guard.write_timer.poll(cx, deadline));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
     }
 
@@ -316,10 +316,10 @@ mod tests {
     }
 
     /// Writes until the socket takes no more; gives how much it took.
-    async fn fill(door: &mut Http1Guard) -> usize {
+    async fn fill(guard: &mut Http1Guard) -> usize {
         let mut written = 0;
         loop {
-            let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut *door).poll_write(cx, &[b'x'; 65_536]))).await;
+            let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut *guard).poll_write(cx, &[b'x'; 65_536]))).await;
             match more {
                 Poll::Ready(bytes) => written += bytes.expect("an open socket"),
                 Poll::Pending => return written,
@@ -329,46 +329,46 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_head_is_told_of_only_once_the_answers_before_it_are_taken() {
-        let (mut door, mut client) = pair().await;
+        let (mut guard, mut client) = pair().await;
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("an open socket");
-        assert_eq!(door.open().await, ConnectionStart::Http1);
+        assert_eq!(guard.open().await, ConnectionStart::Http1);
         let mut head = [0; 64];
-        assert_eq!(door.read(&mut head).await.expect("a sound head"), 27);
-        let written = fill(&mut door).await;
-        assert!(door.write_deadline.is_some(), "from here on the client takes nothing");
+        assert_eq!(guard.read(&mut head).await.expect("a sound head"), 27);
+        let written = fill(&mut guard).await;
+        assert!(guard.write_deadline.is_some(), "from here on the client takes nothing");
         client.write_all(b"garbage\r\n\r\n").await.expect("an open socket");
-        door.stream.readable().await.expect("an open socket");
+        guard.stream.readable().await.expect("an open socket");
         let mut space = [0; 64];
         let early = poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut space);
-            Poll::Ready(Pin::new(&mut door).poll_read(cx, &mut buffer).is_ready())
+            Poll::Ready(Pin::new(&mut guard).poll_read(cx, &mut buffer).is_ready())
         });
         assert!(!early.await, "hyper would have closed before the client had its answers");
-        assert!(door.last_words.is_some());
+        assert!(guard.last_words.is_some());
         let mut taken = vec![0; written];
         client.read_exact(&mut taken).await.expect("what was written");
-        door.write_all(b"x").await.expect("room again");
-        assert!(door.write_deadline.is_none(), "the client takes its answers");
-        door.flush().await.expect("an open socket");
-        assert_eq!(door.read(&mut head).await.expect("the end"), 0);
+        guard.write_all(b"x").await.expect("room again");
+        assert!(guard.write_deadline.is_none(), "the client takes its answers");
+        guard.flush().await.expect("an open socket");
+        assert_eq!(guard.read(&mut head).await.expect("the end"), 0);
     }
 
     #[tokio::test]
     async fn a_head_in_pieces_is_passed_on_whole_and_never_before() {
-        let (mut door, mut client) = pair().await;
+        let (mut guard, mut client) = pair().await;
         let request = b"POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
         client.write_all(&request[..20]).await.expect("an open socket");
-        assert_eq!(door.open().await, ConnectionStart::Http1);
+        assert_eq!(guard.open().await, ConnectionStart::Http1);
         let mut space = [0; 16];
         let early = poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut space);
-            Poll::Ready(Pin::new(&mut door).poll_read(cx, &mut buffer).is_ready())
+            Poll::Ready(Pin::new(&mut guard).poll_read(cx, &mut buffer).is_ready())
         });
         assert!(!early.await);
         client.write_all(&request[20..]).await.expect("an open socket");
         let mut passed = Vec::new();
         while passed.len() < request.len() {
-            let bytes = door.read(&mut space).await.expect("a sound request");
+            let bytes = guard.read(&mut space).await.expect("a sound request");
             assert!(bytes > 0);
             passed.extend_from_slice(&space[..bytes]);
         }

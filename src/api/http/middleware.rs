@@ -212,7 +212,7 @@ fn screen(request: &Request<Incoming>, route: Option<&Route>) -> Result<(), ApiE
     if request.method() == Method::CONNECT {
         return Err(ApiError::method_not_allowed("GET, HEAD, POST, DELETE")); // warp 0.4.3 panics on it
     }
-    // HTTP/1 heads were checked at the door.
+    // HTTP/1 heads were checked at the guard.
     if request.version() == Version::HTTP_2 && request.uri().authority().is_none() && !fields.contains_key(header::HOST)
     {
         return Err(ApiError::new(ErrorKind::MalformedRequest, "the request names no host: send :authority"));

@@ -1,6 +1,6 @@
 //! Accepts connections and deals them to the serving threads.
 //!
-//! One listener, and a current-thread runtime per serving thread: a connection stays where it was dealt, so
+//! One listener, and a current-thread runtime per serving thread: a connection stays where it was accepted, so
 //! its requests share nothing with other threads but the counts. (One listener keeps "address in use" an error; with
 //! `SO_REUSEPORT` a second server on the same port would start unnoticed.)
 
@@ -39,7 +39,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Connections that may wait for a busy thread.
-const DEALT: usize = 1_024;
+const ACCEPTED_AHEAD: usize = 1_024;
 /// Texts a serving thread has taken apart elsewhere at once.
 const TEXTS_AT_ONCE: usize = 2;
 /// The pause after an accept that failed for want of descriptors or memory.
@@ -70,7 +70,7 @@ impl HttpServer {
         let offers = BodyBudget::new(2 * limits::MAX_OFFER_BYTES);
         let guesses: Arc<SecretThrottle> = Arc::default();
         let started = Instant::now();
-        let mut dealer = Acceptor {
+        let mut acceptor = Acceptor {
             permits: Arc::new(Semaphore::new(settings.max_connections)),
             addresses: ConnectionLimits::new(settings.max_connections_per_address, settings.max_connections),
             metrics: Arc::clone(&api.metrics),
@@ -79,8 +79,8 @@ impl HttpServer {
         };
         let mut workers = vec![];
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
-            let (deal, dealt) = mpsc::channel(DEALT);
-            dealer.threads.push(deal);
+            let (sender, accepted) = mpsc::channel(ACCEPTED_AHEAD);
+            acceptor.threads.push(sender);
             let (uploads, offers, bulk_limiter) =
                 (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_limiter));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
@@ -102,9 +102,14 @@ impl HttpServer {
             };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
-            workers.push(ServingThread { state: Arc::new(state), dealt, stopping, grace: Arc::clone(&server.grace) });
+            workers.push(ServingThread {
+                state: Arc::new(state),
+                accepted,
+                stopping,
+                grace: Arc::clone(&server.grace),
+            });
         }
-        let mut first = Some((listener, dealer));
+        let mut first = Some((listener, acceptor));
         for (at, worker) in workers.into_iter().enumerate() {
             let runtime = Builder::new_current_thread()
                 .enable_io()
@@ -157,7 +162,7 @@ impl Drop for HttpServer {
 /// One serving thread.
 struct ServingThread {
     state: Arc<AppState>,
-    dealt: mpsc::Receiver<AcceptedConnection>,
+    accepted: mpsc::Receiver<AcceptedConnection>,
     stopping: CancellationToken,
     grace: Arc<OnceLock<Duration>>,
 }
@@ -173,8 +178,8 @@ impl ServingThread {
     /// Serves until stopped; `false` if connections had to be cut off. The first worker accepts as well.
     fn run(mut self, runtime: Runtime, first: Option<(StdListener, Acceptor)>) -> bool {
         let clean = runtime.block_on(async {
-            if let Some((listener, dealer)) = first {
-                tokio::spawn(dealer.accept(listener, self.stopping.clone()));
+            if let Some((listener, acceptor)) = first {
+                tokio::spawn(acceptor.accept(listener, self.stopping.clone()));
             }
             self.serve().await
         });
@@ -189,8 +194,8 @@ impl ServingThread {
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => break,
-                dealt = self.dealt.recv() => {
-                    let Some(AcceptedConnection { stream, place }) = dealt else { break };
+                accepted = self.accepted.recv() => {
+                    let Some(AcceptedConnection { stream, place }) = accepted else { break };
                     let (state, routes, stopping) = (Arc::clone(&self.state), routes.clone(), self.stopping.clone());
                     connections.spawn(async move {
                         let open = OpenConnection::count(&state.service.metrics);

@@ -35,7 +35,7 @@ pub struct HttpSettings {
     pub linger_timeout: Duration,
     /// True if the plainest requests are answered without hyper and warp. Only tests, which compare both, set it to
     /// false.
-    pub fast_lane: bool,
+    pub fast_path: bool,
 }
 
 /// Headers in one request. More is 431.
@@ -73,7 +73,7 @@ impl Default for HttpSettings {
             write_timeout: Duration::from_secs(30),
             position_wait: Duration::from_secs(1),
             linger_timeout: Duration::from_secs(1),
-            fast_lane: true,
+            fast_path: true,
         }
     }
 }

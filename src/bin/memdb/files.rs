@@ -114,7 +114,7 @@ fn until<T>(tries: u32, is_hoped: impl Fn(&T) -> bool, mut attempt: impl FnMut()
     answer
 }
 
-/// Reports how a start would judge the directory.
+/// Reports what a start would make of the directory.
 fn verdict(disk: &RealDisk, tries: u32, damaged: u64, as_json: bool) -> CommandResult {
     let is_whole =
         |looked: &Result<RecoveredDatabase, _>| looked.as_ref().is_ok_and(|found| found.report.cut.is_none());

@@ -133,7 +133,7 @@ pub fn run(arguments: &PostArguments) -> CommandResult {
     let timeout = Duration::from_secs(arguments.timeout);
     let client = Client::with_timeout(&arguments.leader, timeout)?.meant_for(ServerKind::Leader);
     let random = getrandom::u64().map_err(|error| CommandError::Failed(format!("no randomness: {error}")))?;
-    let manner = UploadOptions {
+    let options = UploadOptions {
         per: match arguments.per {
             PostUnitArgument::Line => PostUnit::Line,
             PostUnitArgument::File => PostUnit::File,
@@ -156,7 +156,7 @@ pub fn run(arguments: &PostArguments) -> CommandResult {
     let run = PostRun {
         arguments,
         client,
-        manner,
+        options,
         named,
         random,
         progress: Arc::default(),
@@ -178,7 +178,7 @@ pub fn run(arguments: &PostArguments) -> CommandResult {
 struct PostRun<'a> {
     arguments: &'a PostArguments,
     client: Client,
-    manner: UploadOptions<'a>,
+    options: UploadOptions<'a>,
     /// The name this run is remembered under, if not by path and content alone.
     named: Option<String>,
     random: u64,
@@ -211,7 +211,7 @@ impl SourceSummary {
 impl PostRun<'_> {
     async fn go(&self) -> CommandResult {
         let line = |client: &Client, is_watched| {
-            Uploader::new(client.clone(), &self.manner, Arc::clone(&self.progress), is_watched)
+            Uploader::new(client.clone(), &self.options, Arc::clone(&self.progress), is_watched)
         };
         let reached =
             line(&self.client, false).reach().await.map_err(|error| CommandError::Failed(error.to_string()))?;
@@ -224,7 +224,7 @@ impl PostRun<'_> {
         let line = line(reached.as_ref().unwrap_or(&self.client), bar.is_seen());
         let outcomes = stream::iter(&sources)
             .map(|source| self.feed(source, line.clone(), &bar, sources.len()))
-            .buffer_unordered(self.manner.in_flight)
+            .buffer_unordered(self.options.in_flight)
             .try_fold(SourceSummary::default(), |mut all, outcome| async move {
                 all.counted += outcome.counted - outcome.refused.min(outcome.counted);
                 all.counted_before += outcome.counted_before;
@@ -254,7 +254,7 @@ impl PostRun<'_> {
                 ));
             }
             let kind = (self.arguments.format, self.arguments.encoding.unwrap_or_default());
-            let source = TextInput::survey(place, self.manner, kind, self.named.as_deref(), &bar).await?;
+            let source = TextInput::survey(place, self.options, kind, self.named.as_deref(), &bar).await?;
             if sources.iter().any(|other| other.is_same(&source)) {
                 bar.tell(&format!("{source} is named twice; it counts once"));
             } else {
@@ -284,13 +284,13 @@ impl PostRun<'_> {
             }
             Some(survey) => {
                 let sent =
-                    bulk_upload::send(&line, &source.stream, survey, &source.manner, || source.open(), told).await;
+                    bulk_upload::send(&line, &source.stream, survey, &source.options, || source.open(), told).await;
                 UploadSummary { faults: source.faults.clone(), ..sent.map_err(failed)? }
             }
             None => {
                 let opened = source.open_pipe(self.named.as_deref(), self.random).await;
-                let (input, manner, stream) = opened.map_err(|error| failed(error.into()))?;
-                let outcome = blocks::send(&line, &stream, input, &manner).await.map_err(failed)?;
+                let (input, options, stream) = opened.map_err(|error| failed(error.into()))?;
+                let outcome = blocks::send(&line, &stream, input, &options).await.map_err(failed)?;
                 told(outcome.counted_before);
                 outcome
             }
@@ -298,7 +298,7 @@ impl PostRun<'_> {
         for fault in &outcome.faults.first {
             bar.tell(&format!("{source}: {fault}: not counted"));
         }
-        let unit = if source.manner.per == PostUnit::JsonLine { "line" } else { "post" };
+        let unit = if source.options.per == PostUnit::JsonLine { "line" } else { "post" };
         for refusal in &outcome.refusals {
             bar.tell(&format!("{source}: {unit} {}: {}: not counted", refusal.line, refusal.reason));
         }
@@ -361,7 +361,7 @@ impl PostRun<'_> {
 
     /// Names the unit of a post: not "line" if some lines are several posts.
     fn unit(&self, sources: &[TextInput<'_>]) -> &'static str {
-        match self.manner.per {
+        match self.options.per {
             _ if sources.iter().any(TextInput::is_cut) => "posts",
             PostUnit::Line | PostUnit::JsonLine => "lines",
             PostUnit::File => "files",
@@ -374,7 +374,7 @@ impl PostRun<'_> {
             UploadError::Longer { .. } | UploadError::Post(ClientError::Refused { status: 413, .. }) => format!(
                 "{error}. Posts have up to {} bytes: repeat with a smaller --post-bytes, \
                  or start the leader with a larger --max-body-bytes",
-                self.manner.post_bytes
+                self.options.post_bytes
             ),
             UploadError::GaveUp { .. } => format!("{error}. {}", self.how_to_resume("Stopped")),
             _ => error.to_string(),

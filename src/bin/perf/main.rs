@@ -30,7 +30,7 @@ more words afterwards; with --posts 0 nothing is written, only compared. Reads a
 the last answer, without the comparison.
 
 Each replica is compared once it has applied the last post, however soon that is. While somebody else writes, the \
-positions differ: perf says so on stderr and compares up to 5 times before it judges.
+positions differ: perf says so on stderr and compares up to 5 times before it decides.
 
 --json prints one object: for \"leader\" and \"replicas\" the numbers above with p50_ms and p99_ms, and words_compared (each \
 word once for each replica), inconsistencies_found, inconsistencies, consistent, ok (the exit code is 0).

@@ -1,4 +1,4 @@
-//! The fast lane: the words of ASCII text, 64 bytes at a time.
+//! The fast path: the words of ASCII text, 64 bytes at a time.
 //!
 //! UAX #29 restricted to ASCII is small enough to write down: letters, digits and `_` join each other; one
 //! `:` joins a letter to a letter, one `,` or `;` a digit to a digit, one `.` or `'` either; all else parts. The tests

@@ -1,4 +1,4 @@
-//! The analyzer `standard`: words by ICU's boundaries, ASCII by the fast lane.
+//! The analyzer `standard`: words by ICU's boundaries, ASCII by the fast path.
 //!
 //! Text is put in NFC, segmented, and each segment that holds a letter or digit is folded. The order is chosen:
 //!

@@ -1,4 +1,4 @@
-//! The two lanes against each other. Tables of inputs and outputs are in `tests/engine/tokenizer.rs`.
+//! The two paths against each other. Tables of inputs and outputs are in `tests/engine/tokenizer.rs`.
 
 use super::normalize::{MOST_SHRINKING, normalize as fold_v1};
 use super::standard::{segment, words_within};
@@ -13,18 +13,18 @@ use std::sync::LazyLock;
 const VERSIONS: [(StandardVersion, Analyzer); 2] =
     [(StandardVersion::One, Analyzer::StandardV1), (StandardVersion::Two, Analyzer::Standard)];
 
-/// The words by ICU over the whole text, without any lane or cut.
+/// The words by ICU over the whole text, without any path or cut.
 fn by_icu(version: StandardVersion, text: &str) -> Vec<String> {
     collect(version, |words| segment(text, words))
 }
 
-fn by_lanes(version: StandardVersion, text: &str) -> Vec<String> {
+fn by_paths(version: StandardVersion, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     words_within(version, text, usize::MAX, |word| found.push(word.to_owned()));
     found
 }
 
-fn by_ascii_lane(version: StandardVersion, text: &str) -> Vec<String> {
+fn by_ascii_path(version: StandardVersion, text: &str) -> Vec<String> {
     collect(version, |words| ascii::words(text, words))
 }
 
@@ -73,40 +73,40 @@ fn every_string_is_every_string() {
 }
 
 #[test]
-fn the_ascii_lane_is_icu_on_every_short_string() {
+fn the_ascii_path_is_icu_on_every_short_string() {
     let alphabet: Vec<char> = "a1_:,;.' -A\n".chars().collect();
     // The version that new databases have, a character longer.
     for ((version, analyzer), longest) in VERSIONS.into_iter().zip([5, 6]) {
         every_string(&alphabet, longest, &mut |text| {
             let expected = by_icu(version, text);
-            assert_eq!(by_ascii_lane(version, text), expected, "{text:?}");
+            assert_eq!(by_ascii_path(version, text), expected, "{text:?}");
             assert_eq!(in_bulk(analyzer, text), expected, "{text:?}");
         });
     }
 }
 
 #[test]
-fn the_ascii_lane_is_icu_for_every_byte_between_every_two() {
+fn the_ascii_path_is_icu_for_every_byte_between_every_two() {
     for middle in 0..=127u8 {
         for (left, right) in
             [("a", "b"), ("1", "2"), ("a", "1"), ("1", "a"), ("_", "a"), ("1", "_"), ("", "a"), ("a", "")]
         {
             for (times, (version, _)) in (1..=2).flat_map(|times| VERSIONS.map(|version| (times, version))) {
                 let text = format!("{left}{}{right}", char::from(middle).to_string().repeat(times));
-                assert_eq!(by_ascii_lane(version, &text), by_icu(version, &text), "{text:?}");
+                assert_eq!(by_ascii_path(version, &text), by_icu(version, &text), "{text:?}");
             }
         }
     }
 }
 
 #[test]
-fn the_lanes_together_are_icu_on_every_short_string() {
+fn the_paths_together_are_icu_on_every_short_string() {
     let alphabet = [
         'a', '1', '.', '_', ' ', '\r', '\n', 'é', '\u{301}', '\u{200d}', '\u{202f}', '’', 'ℹ', 'ि', '北', 'น', '\u{a0}',
     ];
     every_string(&alphabet, 4, &mut |text| {
         for (version, _) in VERSIONS {
-            assert_eq!(by_lanes(version, text), by_icu(version, text), "{version:?} {text:?}");
+            assert_eq!(by_paths(version, text), by_icu(version, text), "{version:?} {text:?}");
         }
     });
 }
@@ -136,25 +136,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_096))]
 
     #[test]
-    fn the_ascii_lane_is_icu_on_ascii(text in "[ -~\\n\\t]{0,64}") {
+    fn the_ascii_path_is_icu_on_ascii(text in "[ -~\\n\\t]{0,64}") {
         for (version, analyzer) in VERSIONS {
             let expected = by_icu(version, &text);
-            prop_assert_eq!(&by_ascii_lane(version, &text), &expected);
+            prop_assert_eq!(&by_ascii_path(version, &text), &expected);
             prop_assert_eq!(&in_bulk(analyzer, &text), &expected);
         }
     }
 
     #[test]
-    fn the_lanes_together_are_icu_over_the_whole(text in odd_text()) {
+    fn the_paths_together_are_icu_over_the_whole(text in odd_text()) {
         for (version, _) in VERSIONS {
-            prop_assert_eq!(by_lanes(version, &text), by_icu(version, &text));
+            prop_assert_eq!(by_paths(version, &text), by_icu(version, &text));
         }
     }
 
     #[test]
     fn words_are_folded_and_hold_a_letter_or_digit(text in odd_text()) {
         for (version, analyzer) in VERSIONS {
-            for word in by_lanes(version, &text) {
+            for word in by_paths(version, &text) {
                 prop_assert!(word.chars().any(char::is_alphanumeric), "{word:?}");
                 prop_assert_eq!(&*analyzer.normalize(&word), &*word);
             }
@@ -163,7 +163,7 @@ proptest! {
 
     #[test]
     fn a_word_of_version_2_has_clean_edges_and_nothing_unseen_inside(text in odd_text()) {
-        for word in by_lanes(StandardVersion::Two, &text) {
+        for word in by_paths(StandardVersion::Two, &text) {
             let mut ends = word.chars();
             prop_assert!(ends.next().is_some_and(is_letter_or_digit), "{word:?}");
             prop_assert!(ends.next_back().is_none_or(|char| !has(char, CharTraits::CONNECTOR)), "{word:?}");
@@ -176,9 +176,9 @@ proptest! {
     fn a_word_of_version_2_is_one_word_again_unless_a_dictionary_says_otherwise(text in odd_text()) {
         // A mark that stood behind what was trimmed has nothing to stand on: alone, it is a segment of its own.
         let begins_with_a_mark = |word: &str| word.starts_with(unicode_normalization::char::is_combining_mark);
-        let words = by_lanes(StandardVersion::Two, &text);
+        let words = by_paths(StandardVersion::Two, &text);
         for word in words.iter().filter(|word| !needs_a_dictionary(word) && !begins_with_a_mark(word)) {
-            prop_assert_eq!(&by_lanes(StandardVersion::Two, word), std::slice::from_ref(word));
+            prop_assert_eq!(&by_paths(StandardVersion::Two, word), std::slice::from_ref(word));
         }
     }
 
@@ -186,18 +186,18 @@ proptest! {
     fn invisible_characters_change_no_word_of_version_2(text in odd_text(), at in any::<prop::sample::Index>()) {
         let plain: String = text.chars().filter(|&char| char == '\u{200b}' || has(char, CharTraits::KEPT)
             || super::invisible::prepared(char).next().is_some()).collect();
-        prop_assert_eq!(by_lanes(StandardVersion::Two, &text), by_lanes(StandardVersion::Two, &plain));
+        prop_assert_eq!(by_paths(StandardVersion::Two, &text), by_paths(StandardVersion::Two, &plain));
         let at = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).nth(at.index(text.chars().count() + 1));
         let (before, after) = text.split_at(at.expect("a boundary"));
         for unseen in ["\u{ad}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{202e}", "\u{fe0e}", "\u{e0041}", "\u{3164}"] {
-            prop_assert_eq!(by_lanes(StandardVersion::Two, &[before, unseen, after].concat()), by_lanes(StandardVersion::Two, &text));
+            prop_assert_eq!(by_paths(StandardVersion::Two, &[before, unseen, after].concat()), by_paths(StandardVersion::Two, &text));
         }
     }
 
     #[test]
     fn curly_apostrophes_are_straight_in_version_2(text in odd_text()) {
         let straight = text.replace(['‘', '’', '＇'], "'");
-        prop_assert_eq!(by_lanes(StandardVersion::Two, &text), by_lanes(StandardVersion::Two, &straight));
+        prop_assert_eq!(by_paths(StandardVersion::Two, &text), by_paths(StandardVersion::Two, &straight));
         prop_assert_eq!(version2::normalize(&text), version2::normalize(&straight));
     }
 
@@ -221,16 +221,16 @@ proptest! {
     fn canonically_equal_texts_have_equal_words(text in odd_text()) {
         use unicode_normalization::UnicodeNormalization;
         for (version, _) in VERSIONS {
-            let words = by_lanes(version, &text);
-            prop_assert_eq!(&by_lanes(version, &text.nfd().collect::<String>()), &words);
-            prop_assert_eq!(&by_lanes(version, &text.nfc().collect::<String>()), &words);
+            let words = by_paths(version, &text);
+            prop_assert_eq!(&by_paths(version, &text.nfd().collect::<String>()), &words);
+            prop_assert_eq!(&by_paths(version, &text.nfc().collect::<String>()), &words);
         }
     }
 
     #[test]
     fn the_limit_parts_the_words_into_given_and_left_out(text in odd_text(), max_bytes in 0usize..40) {
         for (version, analyzer) in VERSIONS {
-            let all = by_lanes(version, &text);
+            let all = by_paths(version, &text);
             let mut given = Vec::new();
             let left_out = analyzer.words_within(&text, max_bytes, |word| given.push(word.to_owned()));
             let within: Vec<String> = all.iter().filter(|word| word.len() <= max_bytes).cloned().collect();
@@ -260,7 +260,7 @@ fn every_two_odd_characters_agree_around_white_space() {
             format!("a {first}{second}b c"),
         ] {
             for (version, _) in VERSIONS {
-                assert_eq!(by_lanes(version, &text), by_icu(version, &text), "{version:?} {text:?}");
+                assert_eq!(by_paths(version, &text), by_icu(version, &text), "{version:?} {text:?}");
             }
         }
     }

@@ -215,7 +215,7 @@ impl Soak {
     }
 
     /// A table of medians; what is not flat.
-    fn judge(&self) -> Vec<String> {
+    fn evaluate(&self) -> Vec<String> {
         let mut rising = Vec::new();
         println!("  {:20} {:14} {:>12} {:>12} {:>12}", "", "", "2nd quarter", "last quarter", "most");
         for (seat, name) in NAMES.iter().enumerate() {
@@ -290,7 +290,7 @@ fn soak(time: Duration, seed: u64) -> Vec<String> {
     );
     println!("  {:?}; the last window: {checked:?}; lag at the end: {} records", soak.events, soak.lag);
     soak.write_samples();
-    soak.judge()
+    soak.evaluate()
 }
 
 /// `make soak TIME=3600`.

@@ -43,7 +43,7 @@ fn said(dir: &Path, arguments: &[&str], variables: &[(&str, &str)], meanwhile: i
     said
 }
 
-/// One request by way of the lane, one post, one that the routes answer, one that none answers.
+/// One request by way of the fast path, one post, one that the routes answer, one that none answers.
 fn ask_around(address: &str) {
     let client = Client::new();
     let get = |path: &str| client.get(format!("http://{address}{path}")).send().expect("it answers");

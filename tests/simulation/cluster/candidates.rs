@@ -121,9 +121,9 @@ impl Cluster {
         offer: &AppendRequest<'_>,
         ask: impl FnOnce(&mut Self) -> Result<Option<AppendAnswer>, String>,
     ) -> Result<Option<AppendAnswer>, String> {
-        self.sworn_to = if offer.command == AppendCommand::Promise { offer.epoch } else { 0 };
+        self.promised_to = if offer.command == AppendCommand::Promise { offer.epoch } else { 0 };
         let answer = ask(self);
-        self.sworn_to = 0;
+        self.promised_to = 0;
         answer
     }
 
@@ -137,7 +137,7 @@ impl Cluster {
         } else {
             self.ask(from, to, question)?
         };
-        self.bury()?;
+        self.check_after_crash()?;
         Ok(answer.filter(|_| self.network.gets_through(to, from)))
     }
 

@@ -33,7 +33,7 @@ impl Cluster {
         let batch = asked.batch(leader.hasher);
         leader.queue.push(WriteSubmission { batch, level, reply: id });
         let asked = &self.clients.wishes[wish];
-        self.witness.sent(id, (wish, asked), &self.clients, self.now_ms, self.settings.window.key_age_ms);
+        self.client_history.sent(id, (wish, asked), &self.clients, self.now_ms, self.settings.window.key_age_ms);
         self.history.note(format_args!("send {id} to {at}: wish {wish} {asked} at {level:?}"));
         let attempt = Attempt { at, wish, level, expected: None, since_ms: 0, alone: (false, false) };
         self.attempts.insert(id, attempt);
@@ -51,7 +51,7 @@ impl Cluster {
         self.note(format_args!("answer {id}: {answer:?}"));
         let attempt = self.attempts.remove(&id).ok_or_else(|| format!("attempt {id} was answered twice"))?;
         let (level, strict) = self.level(attempt.level);
-        self.witness.answered(id, &self.clients.wishes[attempt.wish], (level, self.now_ms), answer);
+        self.client_history.answered(id, &self.clients.wishes[attempt.wish], (level, self.now_ms), answer);
         let leader = self.nodes[at].leading().expect("it has just answered");
         let durable = level == AckLevel::ReplicaDisk;
         let waited_ms = self.now_ms - attempt.since_ms;
@@ -205,8 +205,8 @@ impl Cluster {
                 }
             }
         }
-        let leads = self.leaders() == [at] && applied.epoch == self.witness.epoch;
-        self.witness.read((who, leads), reached, self.now_ms, &self.clients, &reader);
+        let leads = self.leaders() == [at] && applied.epoch == self.client_history.epoch;
+        self.client_history.read((who, leads), reached, self.now_ms, &self.clients, &reader);
         if let Some(id) = self.truth.entry_at(applied)? {
             self.readers[who] = self.readers[who].max(Some((applied, id)));
         }

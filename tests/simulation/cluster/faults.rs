@@ -33,7 +33,7 @@ impl Cluster {
             (18..28, _) => {
                 self.goes_down(seat);
                 self.start(seat)?; // whoever watches over it is quick: its leader may not have noticed
-                self.bury()?;
+                self.check_after_crash()?;
             }
             (28..34, leader) => {
                 let fault = if self.random.percent(80) { Fault::CrashIn(self.random.below(12)) } else { Fault::Sync };

@@ -127,9 +127,11 @@ impl Cluster {
         };
         let at = match found.manifest().zip(read) {
             Some((manifest, (at, reader))) => {
-                let sworn = self.nodes[seat].sworn;
-                if manifest.state.highest() < sworn {
-                    return Err(format!("replica {seat} has promised epoch {sworn}, and knows nothing of it any more"));
+                let promised_epoch = self.nodes[seat].promised_epoch;
+                if manifest.state.highest() < promised_epoch {
+                    return Err(format!(
+                        "replica {seat} has promised epoch {promised_epoch}, and knows nothing of it any more"
+                    ));
                 }
                 // As a leader it may have begun an epoch, and died before it said so.
                 let state = &manifest.state;
@@ -329,8 +331,8 @@ impl Cluster {
         }
         let (position, synced, keeps) = (hello.position, hello.synced, hello.database.is_some() && !hello.diverged);
         if std::mem::take(&mut process.asked) && number == 0 {
-            if self.sworn_to > 0 && has_promised(&answer, self.sworn_to) && synced.is_some() {
-                self.nodes[seat].sworn = self.sworn_to;
+            if self.promised_to > 0 && has_promised(&answer, self.promised_to) && synced.is_some() {
+                self.nodes[seat].promised_epoch = self.promised_to;
             }
             let process = self.nodes[seat].following_mut().expect("it answers");
             process.told_starting = Some(answer);

@@ -33,7 +33,7 @@ use std::{io, sync::Arc};
 /// A running leader.
 pub struct Leading {
     /// This run.
-    pub incumbent: StepDownGate,
+    pub step_down_gate: StepDownGate,
     pub disk: Arc<dyn Disk>,
     pub manifest: Manifest,
     pub writer: Writer<usize>,
@@ -70,13 +70,13 @@ impl Leading {
     /// Who belongs to the cluster, as replicas are told.
     fn members(&self) -> ClusterMembers {
         let replicas = (0..PLACES).filter(|&seat| self.served[seat].is_some()).map(url_of).collect();
-        ClusterMembers { leader: self.incumbent.url.clone(), replicas }
+        ClusterMembers { leader: self.step_down_gate.url.clone(), replicas }
     }
 
     pub fn lead(&self) -> LeaderState {
         let state = &self.manifest.state;
         LeaderState {
-            node: self.incumbent.node,
+            node: self.step_down_gate.node,
             identity: self.manifest.identity,
             epoch: state.epoch,
             epochs: state.epochs.clone().into(),
@@ -113,7 +113,7 @@ impl Cluster {
             self.tally("acknowledged records lost, and said so");
         }
         self.note(format_args!("epoch {} of leader {at} begins behind {from}", state.epoch));
-        self.witness.epoch = self.witness.epoch.max(state.epoch);
+        self.client_history.epoch = self.client_history.epoch.max(state.epoch);
         self.database = Some(settled.manifest.identity);
         self.nodes[at].promises(Position::new(state.epoch, from.sequence));
         let feed = Arc::new(ReplicationBacklog::new(from.sequence, self.settings.feed_bytes));
@@ -127,7 +127,7 @@ impl Cluster {
         let away_ms = self.truth.counts(epoch, self.nodes[at].counts_from_ms, before.is_none());
         // A new database has logged no time that a clock could be ahead of.
         if before.is_none() && from.sequence > 0 && logged.read(now).since_ms(last) > away_ms + 1_000 {
-            self.witness.a_start_believes_too_much();
+            self.client_history.a_start_believes_too_much();
             self.tally("starts that believe a clock that is ahead");
         }
         self.nodes[at].logged = Some(logged);
@@ -136,9 +136,9 @@ impl Cluster {
         let known = self.known_by(&settled.manifest);
         let served = std::array::from_fn(|seat| (seat != at && known.contains(&seat)).then(|| Served::new(seat)));
         let identity = settled.manifest.identity;
-        let incumbent = StepDownGate::new(node, url_of(at), identity, settled.manifest.state.epoch);
+        let step_down_gate = StepDownGate::new(node, url_of(at), identity, settled.manifest.state.epoch);
         self.nodes[at].process = Process::Leads(Box::new(Leading {
-            incumbent,
+            step_down_gate,
             reader: writer.store().reader(),
             hasher: writer.store().hasher(),
             synced_upto: from.sequence,

@@ -59,7 +59,7 @@ pub struct Node {
     /// What its disk has promised, and still must have.
     pub claimed: Option<Position>,
     /// The latest epoch that it has promised, and still must know of.
-    pub sworn: Epoch,
+    pub promised_epoch: Epoch,
     /// Where it was when its process ended by a kill: what it kept it must still have.
     pub killed_at: Option<Position>,
     /// For a planted bug.
@@ -82,7 +82,7 @@ impl Node {
             had: BTreeMap::new(),
             has_synced: BTreeMap::new(),
             claimed: None,
-            sworn: 0,
+            promised_epoch: 0,
             killed_at: None,
             was_at: Position::ZERO,
         }
@@ -137,7 +137,7 @@ impl Node {
 
     /// Its files are another history's from here on.
     pub fn forgets_its_files(&mut self) {
-        (self.claimed, self.killed_at, self.sworn) = (None, None, 0);
+        (self.claimed, self.killed_at, self.promised_epoch) = (None, None, 0);
     }
 }
 
@@ -220,7 +220,7 @@ impl Cluster {
     }
 
     /// Processes that met their end in an operation of their disk.
-    pub fn bury(&mut self) -> Result<(), String> {
+    pub fn check_after_crash(&mut self) -> Result<(), String> {
         for at in 0..self.nodes.len() {
             if self.nodes[at].machine.lock().crashed() {
                 self.tally("crashes in an operation of a disk");
@@ -272,8 +272,8 @@ impl Cluster {
             }
         };
         self.note(format_args!("node {at} goes down: {what}"));
-        self.witness.perils.lost_power |= what.starts_with("power");
-        self.witness.perils.emptied |= what == "replicas emptied";
+        self.client_history.allowed_losses.lost_power |= what.starts_with("power");
+        self.client_history.allowed_losses.emptied |= what == "replicas emptied";
         self.tally(what);
     }
 

@@ -121,8 +121,9 @@ impl Cluster {
                     self.history.note(format_args!("leader {at} steps down: {seat} has seen {epoch}"));
                     *self.tallies.entry("leaders that hear of another").or_default() += 1;
                     leader.stands_down = true;
-                    let has_promised = !leader.incumbent.answer(AppendOutcome::Applied, StateId::default()).hello.leads;
-                    let run = leader.incumbent.node;
+                    let has_promised =
+                        !leader.step_down_gate.answer(AppendOutcome::Applied, StateId::default()).hello.leads;
+                    let run = leader.step_down_gate.node;
                     if !has_promised {
                         self.hears_from(at, run, seat, *epoch)?;
                     }
@@ -158,7 +159,7 @@ impl Cluster {
     pub fn ask_leader(&mut self, at: Place, bytes: &[u8]) -> Result<Option<AppendAnswer>, String> {
         let offer = AppendRequest::decode(bytes)?;
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(None) };
-        let outcome = match leader.incumbent.on_append_request(&offer) {
+        let outcome = match leader.step_down_gate.on_append_request(&offer) {
             StepDownReaction::Answer(outcome) => outcome,
             StepDownReaction::StepDown(epoch, outcome) => {
                 leader.writer.step_down(&mut leader.wanted);
@@ -176,7 +177,7 @@ impl Cluster {
             }
         };
         let Some(leader) = self.nodes[at].leading() else { return Ok(None) };
-        Ok(Some(leader.incumbent.answer(outcome, leader.writer.store().mark())))
+        Ok(Some(leader.step_down_gate.answer(outcome, leader.writer.store().mark())))
     }
 
     /// A leader that has stood down becomes a replica of its own files.

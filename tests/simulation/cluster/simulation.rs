@@ -2,12 +2,12 @@
 
 use super::{
     bug::Bug,
+    client_history::ClientHistory,
     leader::url_of,
     local::Local,
     machines::{Node, Process},
     network::{Network, PLACES, Packet, Place, Way},
     truth::{Id, Truth},
-    witness::Witness,
 };
 use crate::{
     checker::shows,
@@ -104,7 +104,7 @@ pub struct Cluster {
     pub clients: Clients,
     pub truth: Truth,
     /// What clients have seen.
-    pub witness: Witness,
+    pub client_history: ClientHistory,
     pub network: Network,
     pub attempts: BTreeMap<usize, Attempt>,
     pub nodes: Vec<Node>,
@@ -118,7 +118,7 @@ pub struct Cluster {
     /// The identity of the database once it has one.
     pub database: Option<DatabaseIdentity>,
     /// The epoch that a candidate asks for just now; 0: none does.
-    pub sworn_to: Epoch,
+    pub promised_to: Epoch,
     /// What each reader has seen last, which it asks for on every node.
     pub readers: [Option<(Position, Id)>; 3],
     pub next_exchange: u64,
@@ -152,7 +152,7 @@ impl Cluster {
         clients.growing = if seed % 2 == 0 { &NAMESPACES[..1] } else { &NAMESPACES[2..] };
         Self {
             clients,
-            witness: Witness::default(),
+            client_history: ClientHistory::default(),
             network: Network::new(random.fork()),
             truth: Truth::new(settings.window),
             faults: Faults::new(random.fork(), schedule),
@@ -166,7 +166,7 @@ impl Cluster {
             bug,
             tallies: Tallies::new(),
             database: None,
-            sworn_to: 0,
+            promised_to: 0,
             readers: [None; 3],
             next_exchange: 1,
             next_attempt: 0,
@@ -189,7 +189,7 @@ impl Cluster {
             self.steps += 1;
             self.begin_step(step);
             self.now_ms += self.random.below(self.settings.step_ms) as u64;
-            let done = self.step().and_then(|()| self.bury());
+            let done = self.step().and_then(|()| self.check_after_crash());
             self.note_events();
             done.map_err(|what| format!("step {step}: {what}"))?;
         }
@@ -240,24 +240,24 @@ impl Cluster {
         if !self.nodes[at].runs() && (begins || self.random.percent(if self.nodes[at].is_to_lead { 32 } else { 16 })) {
             self.start(at)?;
         }
-        self.bury()?;
+        self.check_after_crash()?;
         let parcels = self.random.below(4);
         self.deliver(parcels)?;
-        self.bury()?;
+        self.check_after_crash()?;
         if self.random.percent(75)
             && let Some(at) = self.some_replica()
         {
             self.work_of_replica(at)?;
-            self.bury()?;
+            self.check_after_crash()?;
         }
         for at in 0..PLACES {
             if self.is_awake(at) {
                 self.moves(at)?;
-                self.bury()?;
+                self.check_after_crash()?;
             }
             if self.is_awake(at) && self.nodes[at].leading().is_some() {
                 self.work_of_leader(at)?;
-                self.bury()?;
+                self.check_after_crash()?;
             }
         }
         Ok(())
@@ -318,7 +318,7 @@ impl Cluster {
     fn repeated(&mut self, mut what: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
         for _ in 0..self.random.between(1, 5) {
             what(self)?;
-            self.bury()?;
+            self.check_after_crash()?;
         }
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Cluster {
                 Packet::Offer(number, bytes) => self.take_offer((from, number), to, &bytes)?,
                 Packet::Answer(number, bytes) => self.take_answer(to, from, number, &bytes)?,
             }
-            self.bury()?;
+            self.check_after_crash()?;
         }
         Ok(())
     }

@@ -246,10 +246,10 @@ impl Cluster {
         if most > Some(from.sequence) && !forced {
             return Err(format!("a replica that was there had {most:?}, and the leader goes on behind {from}"));
         }
-        let perils = &mut self.witness.perils;
+        let allowed_losses = &mut self.client_history.allowed_losses;
         if let Some(promoted) = &promoted {
-            perils.promoted = true;
-            perils.led_without_all |= forced || promoted.promised.len() < PLACES - 1;
+            allowed_losses.promoted = true;
+            allowed_losses.led_without_all |= forced || promoted.promised.len() < PLACES - 1;
             if !forced {
                 self.loses_nothing(at, from, &promoted.promised)?;
             }

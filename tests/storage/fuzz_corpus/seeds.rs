@@ -24,7 +24,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(offers());
     seeds.extend(http());
     seeds.extend(heads());
-    seeds.extend(lanes());
+    seeds.extend(fast_paths());
     seeds.extend(texts());
     seeds.extend(configs());
     seeds.into_iter().map(|(target, name, bytes)| (target, format!("seed-{name}"), bytes)).collect()
@@ -193,16 +193,20 @@ fn heads() -> Vec<Seed> {
     ]
 }
 
-fn lanes() -> Vec<Seed> {
+fn fast_paths() -> Vec<Seed> {
     let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
     let requests = |piece: u8, requests: &[String]| under(&[piece], requests.concat().as_bytes());
     let health = get("/health", "User-Agent: x\r\n");
     vec![
-        ("lane", "health", requests(255, &[health.clone(), health.clone()])),
-        ("lane", "read", requests(9, &[get("/wordcount?word=hello", "Connection: keep-alive\r\n"), health.clone()])),
-        ("lane", "reads", requests(99, &[get("/wordcount?word=Hello&word=%E5%8C%97+x&ns=words", "")])),
+        ("fast_path", "health", requests(255, &[health.clone(), health.clone()])),
         (
-            "lane",
+            "fast_path",
+            "read",
+            requests(9, &[get("/wordcount?word=hello", "Connection: keep-alive\r\n"), health.clone()]),
+        ),
+        ("fast_path", "reads", requests(99, &[get("/wordcount?word=Hello&word=%E5%8C%97+x&ns=words", "")])),
+        (
+            "fast_path",
             "known",
             requests(
                 40,
@@ -210,7 +214,7 @@ fn lanes() -> Vec<Seed> {
             ),
         ),
         (
-            "lane",
+            "fast_path",
             "then-others",
             requests(60, &[get("/wordcount?word=a&ns=b", ""), get("/top?n=2", "Expect: x\r\n"), health]),
         ),

@@ -1,4 +1,4 @@
-//! The tokenizer: the fast lane gives what ICU gives, words are folded and stay so, and the bound on words leaves out
+//! The tokenizer: the fast path gives what ICU gives, words are folded and stay so, and the bound on words leaves out
 //! exactly the longer ones.
 
 use memdb::{base::limits::MAX_WORD_BYTES, text::tokenizer::Analyzer};

@@ -56,21 +56,21 @@ pub(super) struct LineOptions {
 /// Counts the words of a block into `tally`, which is empty, by way of `parts` and `other`, which are empty too.
 pub(super) fn count(
     block: LineBlock,
-    manner: &LineOptions,
+    options: &LineOptions,
     (tally, other): (WordCounts, WordCounts),
     parts: &mut PartitionedCounter,
 ) -> BlockCounts {
     let mut counted = BlockCounts::new(tally);
     let first = if block.done == 0 { MARK } else { "" };
     let is_text = check_no_nul(&block.bytes).is_ok();
-    if manner.format == LineFormat::Plain && block.longest <= manner.limit && !block.first_too_long && is_text {
+    if options.format == LineFormat::Plain && block.longest <= options.limit && !block.first_too_long && is_text {
         // No word goes over a line end: all lines are counted as one text.
         match String::from_utf8(block.bytes) {
-            Ok(text) => counted.add_whole((text, first), manner.analyzer, parts, other),
-            Err(error) => counted.add_lines(LineBlock { bytes: error.into_bytes(), ..block }, manner),
+            Ok(text) => counted.add_whole((text, first), options.analyzer, parts, other),
+            Err(error) => counted.add_lines(LineBlock { bytes: error.into_bytes(), ..block }, options),
         }
     } else {
-        counted.add_lines(block, manner);
+        counted.add_lines(block, options);
     }
     counted
 }
@@ -79,17 +79,17 @@ pub(super) fn count(
 /// 64-bit range is refused. `count_of` gives the count of a word in front of the block.
 pub(super) fn count_what_fits(
     block: LineBlock,
-    manner: &LineOptions,
+    options: &LineOptions,
     mut tally: WordCounts,
     count_of: impl Fn(&str) -> i64,
 ) -> BlockCounts {
     let hasher = tally.hasher();
     let mut counted = BlockCounts::new(WordCounts::new(hasher));
     let (mut line, mut words) = (BlockCounts::new(WordCounts::new(hasher)), WordCounts::new(hasher));
-    counted.refuse_or_add(&block, manner, |counted, text| {
+    counted.refuse_or_add(&block, options, |counted, text| {
         words.clear();
         (line.words, line.left_out) = (0, 0);
-        line.add(text, manner.analyzer, &mut words);
+        line.add(text, options.analyzer, &mut words);
         let fits = |word: &word_counts::WordAmount<'_>| {
             let before = count_of(word.word).checked_add(tally.get(word.hash, word.word).unwrap_or(0));
             before.and_then(|before| before.checked_add(word.amount)).is_some()
@@ -164,10 +164,10 @@ impl BlockCounts {
     }
 
     /// Adds line by line.
-    fn add_lines(&mut self, block: LineBlock, manner: &LineOptions) {
+    fn add_lines(&mut self, block: LineBlock, options: &LineOptions) {
         let mut tally = self.take_tally();
-        self.refuse_or_add(&block, manner, |counted, text| {
-            counted.add(text, manner.analyzer, &mut tally);
+        self.refuse_or_add(&block, options, |counted, text| {
+            counted.add(text, options.analyzer, &mut tally);
             Ok(())
         });
         tally.order_by_hash();
@@ -178,18 +178,18 @@ impl BlockCounts {
     fn refuse_or_add(
         &mut self,
         block: &LineBlock,
-        manner: &LineOptions,
+        options: &LineOptions,
         mut add: impl FnMut(&mut Self, &str) -> Result<(), String>,
     ) {
         let mut from = 0;
         for (at, end) in memchr::memchr_iter(b'\n', &block.bytes).enumerate() {
             let line = &block.bytes[from..end];
             from = end + 1;
-            let too_long = line.len() > manner.limit || (at == 0 && block.first_too_long);
-            let longer = || format!("longer than {} bytes", manner.limit);
+            let too_long = line.len() > options.limit || (at == 0 && block.first_too_long);
+            let longer = || format!("longer than {} bytes", options.limit);
             let is_marked = block.done == 0 && at == 0 && line.starts_with(MARK.as_bytes());
             let line = if is_marked { &line[MARK.len()..] } else { line };
-            let read = if too_long { Err(longer()) } else { text(line, manner) };
+            let read = if too_long { Err(longer()) } else { text(line, options) };
             if let Err(reason) = read.and_then(|text| add(self, &text)) {
                 self.refuse(block.done + 1 + at as u64, reason);
             }
@@ -232,13 +232,13 @@ fn behind_alike(text: &str, from: usize, upto: usize) -> usize {
     end
 }
 
-fn text<'a>(line: &'a [u8], manner: &LineOptions) -> Result<Cow<'a, str>, String> {
-    let line = decode_utf8(line).map_err(|error| match manner.charset {
+fn text<'a>(line: &'a [u8], options: &LineOptions) -> Result<Cow<'a, str>, String> {
+    let line = decode_utf8(line).map_err(|error| match options.charset {
         None => error.to_string(),
         // Its bytes are those of the decoded text: their offsets would say nothing.
         Some(charset) => format!("the text is not {}, the charset that was declared", charset.name()),
     })?;
-    let format = manner.format;
+    let format = options.format;
     let line = if format == LineFormat::Json { line.strip_prefix(MARK).unwrap_or(line) } else { line };
     let text = match format {
         LineFormat::Plain => Ok(Cow::Borrowed(line)),
@@ -270,16 +270,16 @@ mod tests {
     use crate::base::hash::WordHasher;
 
     fn counted(bytes: &[u8], format: LineFormat, limit: usize) -> BlockCounts {
-        let manner = LineOptions { format, analyzer: Analyzer::Standard, limit, charset: None };
-        counted_by(&manner, bytes, 10)
+        let options = LineOptions { format, analyzer: Analyzer::Standard, limit, charset: None };
+        counted_by(&options, bytes, 10)
     }
 
-    fn counted_by(manner: &LineOptions, bytes: &[u8], done: u64) -> BlockCounts {
+    fn counted_by(options: &LineOptions, bytes: &[u8], done: u64) -> BlockCounts {
         let longest = bytes.split(|&byte| byte == b'\n').map(<[u8]>::len).max().unwrap_or(0);
         let bytes = bytes.to_vec();
         let block = LineBlock { bytes, done, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest };
         let tally = || WordCounts::new(WordHasher::new(1));
-        count(block, manner, (tally(), tally()), &mut PartitionedCounter::default())
+        count(block, options, (tally(), tally()), &mut PartitionedCounter::default())
     }
 
     fn told(counted: &BlockCounts) -> (u64, usize, Vec<u64>) {
@@ -304,7 +304,7 @@ mod tests {
         let marked = format!("{MARK}one two\n{MARK}one\n").into_bytes();
         // Whole, line by line for a line that cannot be read, and what fits.
         let broken = [&marked, b"\xff\n".as_slice()].concat();
-        let manner = |format| LineOptions { format, analyzer: Analyzer::Whitespace, limit: 99, charset: None };
+        let options = |format| LineOptions { format, analyzer: Analyzer::Whitespace, limit: 99, charset: None };
         let words = |counted: &BlockCounts| {
             let mut words: Vec<_> = counted.tally.iter().map(|word| word.word.to_owned()).collect();
             words.sort_unstable();
@@ -312,23 +312,23 @@ mod tests {
         };
         let within = format!("{MARK}one");
         for bytes in [&marked, &broken] {
-            assert_eq!(words(&counted_by(&manner(LineFormat::Plain), bytes, 0)), ["one", "two", &within]);
-            let later = counted_by(&manner(LineFormat::Plain), bytes, 10);
+            assert_eq!(words(&counted_by(&options(LineFormat::Plain), bytes, 0)), ["one", "two", &within]);
+            let later = counted_by(&options(LineFormat::Plain), bytes, 10);
             assert_eq!(words(&later), ["two", &within], "the front of a block is not that of the body");
         }
         let block =
             LineBlock { bytes: marked, done: 0, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
-        let fitting = count_what_fits(block, &manner(LineFormat::Plain), WordCounts::new(WordHasher::new(1)), |_| 0);
+        let fitting = count_what_fits(block, &options(LineFormat::Plain), WordCounts::new(WordHasher::new(1)), |_| 0);
         assert_eq!(words(&fitting), ["one", "two", &within]);
         let json = format!("{MARK}{{\"text\":\"a\"}}\n{MARK}{{\"text\":\"b\"}}\n");
-        assert_eq!(words(&counted_by(&manner(LineFormat::Json), json.as_bytes(), 0)), ["a", "b"]);
+        assert_eq!(words(&counted_by(&options(LineFormat::Json), json.as_bytes(), 0)), ["a", "b"]);
     }
 
     #[test]
     fn a_refused_line_names_the_charset_that_was_declared() {
         let charset = Charset::of_label("utf-16le").expect("known");
-        let manner = LineOptions { format: LineFormat::Plain, analyzer: Analyzer::Standard, limit: 99, charset };
-        let counted = counted_by(&manner, b"a\n\xff\n", 0);
+        let options = LineOptions { format: LineFormat::Plain, analyzer: Analyzer::Standard, limit: 99, charset };
+        let counted = counted_by(&options, b"a\n\xff\n", 0);
         assert_eq!(counted.refusals[0].reason, "the text is not UTF-16LE, the charset that was declared");
     }
 
@@ -361,8 +361,8 @@ mod tests {
             let mut bytes = first.spare;
             bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1));
             let block = LineBlock { bytes, done: 10, upto: 0, so_far: 0, hash: 0, first_too_long: false, longest: 99 };
-            let manner = LineOptions { format, analyzer: Analyzer::Standard, limit: 99, charset: None };
-            count_what_fits(block, &manner, WordCounts::new(WordHasher::new(1)), count_of)
+            let options = LineOptions { format, analyzer: Analyzer::Standard, limit: 99, charset: None };
+            count_what_fits(block, &options, WordCounts::new(WordHasher::new(1)), count_of)
         };
         let nearly = |word: &str| if word == "the" { i64::MAX - 2 } else { 0 };
         // Two fit: of line 12 there would be two more than those of line 11, so that the one of 13 counts in their

@@ -1,4 +1,4 @@
-//! The lane beside hyper and the routes, without a connection: for the fuzzer (`fuzz/targets`). Only in builds for
+//! The fast path beside hyper and the routes, without a connection: for the fuzzer (`fuzz/targets`). Only in builds for
 //! tests.
 
 use super::{
@@ -17,10 +17,10 @@ use tokio::{
 
 /// Requests, and their answers on both ways.
 pub struct BothAnswers {
-    /// Bytes of the requests that the lane has answered.
+    /// Bytes of the requests that the fast path has answered.
     pub consumed: usize,
     /// Its answers, without their dates.
-    pub lane: String,
+    pub fast_path: String,
     /// The response of hyper and the routes to the same bytes.
     pub routes: String,
 }
@@ -29,11 +29,11 @@ pub struct BothAnswers {
 pub fn answered(bytes: &[u8], piece: usize) -> BothAnswers {
     thread_local!(static STATE: Arc<AppState> = Arc::new(state()));
     STATE.with(|state| {
-        let (mut desk, mut consumed, mut come, mut lane) = (FastPathResponder::default(), 0, 0, Vec::new());
+        let (mut responder, mut consumed, mut come, mut path) = (FastPathResponder::default(), 0, 0, Vec::new());
         loop {
-            let (done, rest) = desk.answer(&bytes[consumed..come], state, Instant::now());
+            let (done, rest) = responder.answer(&bytes[consumed..come], state, Instant::now());
             consumed += done;
-            lane.extend_from_slice(&desk.answers);
+            path.extend_from_slice(&responder.answers);
             match rest {
                 Remainder::Waiting => {}
                 Remainder::Partial | Remainder::Body(_) if come < bytes.len() => come = bytes.len().min(come + piece),
@@ -42,7 +42,7 @@ pub fn answered(bytes: &[u8], piece: usize) -> BothAnswers {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let routes = runtime.block_on(by_routes(state, &bytes[..consumed]));
-        BothAnswers { consumed, lane: undated(&lane), routes: undated(&routes) }
+        BothAnswers { consumed, fast_path: undated(&path), routes: undated(&routes) }
     })
 }
 
@@ -57,7 +57,7 @@ async fn by_routes(state: &Arc<AppState>, requests: &[u8]) -> Vec<u8> {
         None,
     );
     let served = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), front).await;
-    assert!(served.is_ok(), "hyper does not take what the lane has answered: {served:?}");
+    assert!(served.is_ok(), "hyper does not take what the fast path has answered: {served:?}");
     let mut answers = Vec::new();
     client.read_to_end(&mut answers).await.expect("it is open");
     answers

@@ -1,7 +1,7 @@
-//! Recognises, from their bytes, the requests that the lane answers.
+//! Recognises, from their bytes, the requests that the fast path answers.
 //!
-//! Here nothing is refused: what is wrong, odd or unknown is another's, and the door, hyper and the routes see it as it
-//! came.
+//! Here nothing is refused: what is wrong, odd or unknown is another's, and the guard, hyper and the routes see it as
+//! it came.
 
 use super::super::settings::MAX_HEADERS;
 use crate::{base::position::PositionToken, client::FORWARDED};
@@ -10,17 +10,17 @@ use std::{mem::MaybeUninit, str};
 /// The result of parsing the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedHead<'a> {
-    /// The begin of a head that may be the lane's.
+    /// The begin of a head that may be the fast path's.
     Partial,
-    /// A head that is the lane's, and the begin of its body: both have so many bytes.
+    /// A head that is the fast path's, and the begin of its body: both have so many bytes.
     Body(usize),
-    /// Not the lane's.
+    /// Not the fast path's.
     Other,
     /// A request, with its body so many bytes, and what it calls this node.
     Whole(usize, &'a [u8], FastRequest<'a>),
 }
 
-/// A request the lane may answer.
+/// A request the fast path may answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FastRequest<'a> {
     /// `GET /health`.
@@ -43,7 +43,7 @@ pub(super) struct PostRequest<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// Bytes of the largest post that is the lane's, with its head: it is kept until it is whole.
+/// Bytes of the largest post that is the fast path's, with its head: it is kept until it is whole.
 pub(super) const MAX_POST_BYTES: usize = 16 << 10;
 
 const GET: &[u8] = b"GET /";
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plainest_requests_are_the_lanes() {
+    fn the_plainest_requests_are_the_fast_paths() {
         for (head, expected) in [
             ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", FastRequest::Health),
             ("GET /wordcount?word=a HTTP/1.1\r\nhost:a\r\nX: \u{fc}\r\n\r\n", wordcount("word=a")),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_post_is_the_lanes_once_its_body_is_there() {
+    fn a_small_post_is_the_fast_paths_once_its_body_is_there() {
         let head = "POST /post?ack=disk HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nIdempotency-Key: k\r\nContent-Length: 5\r\n\r\n";
         let whole = format!("{head}helloGET");
         let post = PostRequest {

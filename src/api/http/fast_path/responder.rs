@@ -1,7 +1,7 @@
-//! From the bytes of requests to the bytes of their answers: the part of the lane that has no connection.
+//! From the bytes of requests to the bytes of their answers: the part of the fast path that has no connection.
 //!
-//! The answers are those that hyper would write for what the routes give, byte for byte (`tests/api/lane.rs` and
-//! the fuzzer compare them), so whether the lane answered is nothing a client could tell.
+//! The answers are those that hyper would write for what the routes give, byte for byte (`tests/api/fast_path.rs` and
+//! the fuzzer compare them), so whether the fast path answered is nothing a client could tell.
 
 use super::{
     super::{
@@ -48,7 +48,7 @@ pub(super) enum Remainder {
     Body(usize),
     /// They follow a post, which is at [`FastPathResponder::post`].
     Post,
-    /// They begin with a request that is not the lane's.
+    /// They begin with a request that is not the fast path's.
     Other,
 }
 
@@ -76,8 +76,8 @@ struct AnswerTally {
 }
 
 impl FastPathResponder {
-    /// Answers the requests in `bytes`, as many as are the lane's, into `answers`, which is emptied first. Gives how
-    /// many bytes that were.
+    /// Answers the requests in `bytes`, as many as are the fast path's, into `answers`, which is emptied first. Gives
+    /// how many bytes that were.
     pub(super) fn answer(&mut self, bytes: &[u8], state: &AppState, now: Instant) -> (usize, Remainder) {
         self.answers.clear();
         self.post = None;
@@ -363,10 +363,10 @@ mod tests {
         data::counts::word_counts::{WordCounts, WriteOp},
     };
 
-    /// The desk is shared by the connections of a thread: a post of one that broke off is nobody else's.
+    /// The responder is shared by the connections of a thread: a post of one that broke off is nobody else's.
     #[test]
-    fn a_post_that_was_left_on_the_desk_is_not_the_next_connections() {
-        let mut desk = FastPathResponder::default();
+    fn a_post_that_was_left_in_the_responder_is_not_the_next_connections() {
+        let mut responder = FastPathResponder::default();
         let batch = WriteBatch {
             namespace: "words".into(),
             op: WriteOp::Add,
@@ -376,9 +376,12 @@ mod tests {
             key: None,
             fingerprint: 0,
         };
-        desk.post = Some((batch, None));
+        responder.post = Some((batch, None));
         let request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(desk.answer(request, &test_support::state(), Instant::now()), (request.len(), Remainder::Partial));
-        assert!(desk.post.is_none());
+        assert_eq!(
+            responder.answer(request, &test_support::state(), Instant::now()),
+            (request.len(), Remainder::Partial)
+        );
+        assert!(responder.post.is_none());
     }
 }

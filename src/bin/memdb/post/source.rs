@@ -145,14 +145,14 @@ impl TextPlace {
     /// The name the leader remembers a pipe by. One without a name of its own must not meet another.
     fn pipe_name(
         &self,
-        manner: &UploadOptions<'_>,
+        options: &UploadOptions<'_>,
         encoding: InputEncoding,
         named: Option<&str>,
         random: u64,
     ) -> String {
         let name = named.map_or_else(|| format!("once-{random:016x}"), str::to_owned);
-        let post_bytes = manner.post_bytes.to_le_bytes();
-        let mut parts = manner_parts(manner, &post_bytes).to_vec();
+        let post_bytes = options.post_bytes.to_le_bytes();
+        let mut parts = option_parts(options, &post_bytes).to_vec();
         if !self.is_stdin() {
             parts.push(self.path.as_os_str().as_bytes());
         }
@@ -165,7 +165,7 @@ impl TextPlace {
 pub struct TextInput<'a> {
     place: TextPlace,
     /// The options by which it becomes posts; of a pipe, as they were asked for.
-    pub manner: UploadOptions<'a>,
+    pub options: UploadOptions<'a>,
     format: InputFormat,
     encoding: InputEncoding,
     /// The result of the first pass over it; unknown of a pipe.
@@ -186,7 +186,7 @@ impl<'a> TextInput<'a> {
     /// Reads a file once, for its length and its name.
     pub async fn survey(
         place: TextPlace,
-        manner: UploadOptions<'a>,
+        options: UploadOptions<'a>,
         (format, encoding): (InputFormat, InputEncoding),
         named: Option<&str>,
         bar: &UploadBar,
@@ -194,18 +194,18 @@ impl<'a> TextInput<'a> {
         let unreadable = |error: io::Error| CommandError::Failed(format!("cannot read {place}: {error}"));
         let (survey_of, stream, faults) = (None, String::new(), InputFaults::default());
         let mut source =
-            TextInput { place: place.clone(), manner, format, encoding, survey: survey_of, faults, stream };
+            TextInput { place: place.clone(), options, format, encoding, survey: survey_of, faults, stream };
         if place.is_pipe {
             return Ok(source);
         }
         let raw = InspectReader::new(place.raw().await.map_err(unreadable)?, bar.reader());
         let input = place.text(Box::new(raw), encoding).await.map_err(unreadable)?;
-        let (input, per) = place.per(input, manner.per, format).await.map_err(unreadable)?;
-        source.manner.per = per;
-        let (found, faults) = survey(input, &source.manner).await.map_err(unreadable)?;
+        let (input, per) = place.per(input, options.per, format).await.map_err(unreadable)?;
+        source.options.per = per;
+        let (found, faults) = survey(input, &source.options).await.map_err(unreadable)?;
         let canonical = tokio::fs::canonicalize(&place.path).await.map_err(unreadable)?;
-        let post_bytes = manner.post_bytes.to_le_bytes();
-        let mut parts = manner_parts(&source.manner, &post_bytes).to_vec();
+        let post_bytes = options.post_bytes.to_le_bytes();
+        let mut parts = option_parts(&source.options, &post_bytes).to_vec();
         let content = found.content.to_le_bytes();
         parts.extend([canonical.as_os_str().as_bytes(), &content]);
         let name: String =
@@ -227,10 +227,10 @@ impl<'a> TextInput<'a> {
         named: Option<&str>,
         random: u64,
     ) -> io::Result<(InputStream, UploadOptions<'a>, String)> {
-        let (input, per) = self.place.per(self.open().await?, self.manner.per, self.format).await?;
-        let manner = UploadOptions { per, ..self.manner };
-        let name = self.place.pipe_name(&manner, self.encoding, named, random);
-        Ok((input, manner, name))
+        let (input, per) = self.place.per(self.open().await?, self.options.per, self.format).await?;
+        let options = UploadOptions { per, ..self.options };
+        let name = self.place.pipe_name(&options, self.encoding, named, random);
+        Ok((input, options, name))
     }
 
     /// Returns whether it holds the same text as the other, under the same name.
@@ -245,13 +245,13 @@ impl<'a> TextInput<'a> {
 }
 
 /// Gives the options that decide, beside the text, which posts there are and where they count.
-fn manner_parts<'a>(manner: &UploadOptions<'a>, post_bytes: &'a [u8]) -> [&'a [u8]; 3] {
-    let per: &[u8] = match manner.per {
+fn option_parts<'a>(options: &UploadOptions<'a>, post_bytes: &'a [u8]) -> [&'a [u8]; 3] {
+    let per: &[u8] = match options.per {
         PostUnit::Line => b"line",
         PostUnit::File => b"file",
         PostUnit::JsonLine => b"json",
     };
-    [manner.namespace.unwrap_or_default().as_bytes(), per, post_bytes]
+    [options.namespace.unwrap_or_default().as_bytes(), per, post_bytes]
 }
 
 fn is_name_char(letter: char) -> bool {

@@ -1,4 +1,4 @@
-//! The fast lane and the way through hyper and the routes give the same bytes, whatever is asked and however it is cut.
+//! The fast path and the way through hyper and the routes give the same bytes, whatever is asked and however it is cut.
 
 use crate::{
     cases::cases,
@@ -17,14 +17,14 @@ use std::{
 };
 use testkit::wire::Wire;
 
-/// A second server over the same counts, without the lane.
+/// A second server over the same counts, without the fast path.
 fn beside(node: &Node) -> HttpServer {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let api = ApiContext {
         metrics: Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)),
         ..node.api.clone()
     };
-    HttpServer::start(listener, api, HttpSettings { fast_lane: false, ..settings() }).expect("it starts")
+    HttpServer::start(listener, api, HttpSettings { fast_path: false, ..settings() }).expect("it starts")
 }
 
 /// A leader with some words, and the other server.
@@ -63,17 +63,17 @@ fn said(address: SocketAddr, pieces: &[&[u8]]) -> String {
 
 fn compare((node, server): &(Node, HttpServer), bytes: &[u8], piece: usize) -> String {
     let pieces: Vec<&[u8]> = bytes.chunks(piece.max(1)).collect();
-    let lane = said(node.address(), &pieces);
+    let fast_path = said(node.address(), &pieces);
     let routes = said(server.local_addr(), &[bytes]);
     // Behind a body nobody reads, or behind the end of the connection, hyper says more or less as the bytes happen to
     // come.
     let text = String::from_utf8_lossy(bytes);
     let asked = text.to_ascii_lowercase();
     let ends = ["content-length", "chunked", "close", "http/1.0"].iter().any(|end| asked.contains(end));
-    let bytes = if ends { lane.len().min(routes.len()) } else { usize::MAX };
+    let bytes = if ends { fast_path.len().min(routes.len()) } else { usize::MAX };
     let begin = |text: &str| String::from_utf8_lossy(&text.as_bytes()[..bytes.min(text.len())]).into_owned();
-    assert_eq!(begin(&lane), begin(&routes), "{text:?} in pieces of {piece}");
-    lane
+    assert_eq!(begin(&fast_path), begin(&routes), "{text:?} in pieces of {piece}");
+    fast_path
 }
 
 fn get(target: &str, lines: &str) -> String {
@@ -172,7 +172,7 @@ const OTHERS: &[&str] = &[
 ];
 
 #[test]
-fn each_odd_request_is_answered_alike_by_the_lane_and_by_the_routes() {
+fn each_odd_request_is_answered_alike_by_the_fast_path_and_by_the_routes() {
     let pair = pair();
     // What is counted moves the position, of which there is one.
     for case in cases().iter().filter(|case| case.status != 202) {
@@ -196,10 +196,10 @@ fn a_tag_is_worth_the_same_on_both_ways() {
         let answer = Wire::to(address).get("/wordcount?word=hello");
         let tag = answer.header("etag").expect("a tag").to_owned();
         let again = get("/wordcount?word=hello", &format!("If-None-Match: \"x\", {tag}\r\n"));
-        let (lane, routes) =
+        let (fast_path, routes) =
             (said(node.address(), &[again.as_bytes()]), said(server.local_addr(), &[again.as_bytes()]));
-        assert!(lane.starts_with("HTTP/1.1 304 Not Modified\r\n"), "{lane}");
-        assert_eq!(lane, routes);
+        assert!(fast_path.starts_with("HTTP/1.1 304 Not Modified\r\n"), "{fast_path}");
+        assert_eq!(fast_path, routes);
     }
 }
 
@@ -228,7 +228,7 @@ fn posts() -> Vec<(String, u16)> {
         (plain(" "), 202),
         (plain(&format!("{} short", "x".repeat(300))), 202),
         (plain(&"many words ".repeat(1_300)), 202),
-        (plain(&"too many for the lane ".repeat(1_300)), 202),
+        (plain(&"too many for the road ".repeat(1_300)), 202),
         (keyed("k", "once"), 202),
         (keyed("k", "once"), 202),
         (keyed("k", "another"), 422),
@@ -253,9 +253,9 @@ fn posts() -> Vec<(String, u16)> {
     ]
 }
 
-/// Two leaders of the same kind, of which one has no lane.
+/// Two leaders of the same kind, of which one has no fast path.
 fn twins() -> [Node; 2] {
-    [true, false].map(|fast_lane| Node::start(HttpSettings { fast_lane, max_body_bytes: 64 << 10, ..settings() }))
+    [true, false].map(|fast_path| Node::start(HttpSettings { fast_path, max_body_bytes: 64 << 10, ..settings() }))
 }
 
 /// Tags tell databases apart.
@@ -264,17 +264,17 @@ fn untagged(said: &str) -> String {
 }
 
 #[test]
-fn posts_are_answered_alike_by_the_lane_and_by_the_routes() {
+fn posts_are_answered_alike_by_the_fast_path_and_by_the_routes() {
     let twins = twins();
     for (request, status) in posts() {
-        let [lane, routes] = twins.each_ref().map(|node| said(node.address(), &[request.as_bytes()]));
-        assert!(lane.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {lane}");
-        assert_eq!(lane, routes, "{request}");
+        let [fast_path, routes] = twins.each_ref().map(|node| said(node.address(), &[request.as_bytes()]));
+        assert!(fast_path.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {fast_path}");
+        assert_eq!(fast_path, routes, "{request}");
     }
-    let counts = get("/wordcount?word=hello&word=once&word=many&word=lane&word=json", "");
-    let [lane, routes] = twins.each_ref().map(|node| said(node.address(), &[counts.as_bytes()]));
-    assert!(lane.contains(r#"{"hello":4,"once":1,"many":2600,"lane":1300,"json":1}"#), "{lane}");
-    assert_eq!(untagged(&lane), untagged(&routes));
+    let counts = get("/wordcount?word=hello&word=once&word=many&word=road&word=json", "");
+    let [fast_path, routes] = twins.each_ref().map(|node| said(node.address(), &[counts.as_bytes()]));
+    assert!(fast_path.contains(r#"{"hello":4,"once":1,"many":2600,"road":1300,"json":1}"#), "{fast_path}");
+    assert_eq!(untagged(&fast_path), untagged(&routes));
 }
 
 #[test]
@@ -285,12 +285,12 @@ fn posts_and_reads_of_one_connection_come_in_order_however_they_are_cut() {
         let taken = posts().into_iter().filter(|(_, status)| *status != 415).map(|(post, _)| post + &read);
         let all: String = taken.collect();
         let pieces: Vec<&[u8]> = all.as_bytes().chunks(piece).collect();
-        let lane = said(twins[0].address(), &pieces);
+        let fast_path = said(twins[0].address(), &pieces);
         let routes = said(twins[1].address(), &[all.as_bytes()]);
         let taken = posts().iter().filter(|(_, status)| *status == 202).count();
-        assert_eq!(lane.matches("HTTP/1.1 202 ").count(), taken);
-        assert!(lane.ends_with("{\"hello\":4,\"two\":0}\n"), "{lane}");
-        assert_eq!(untagged(&lane), untagged(&routes), "in pieces of {piece}");
+        assert_eq!(fast_path.matches("HTTP/1.1 202 ").count(), taken);
+        assert!(fast_path.ends_with("{\"hello\":4,\"two\":0}\n"), "{fast_path}");
+        assert_eq!(untagged(&fast_path), untagged(&routes), "in pieces of {piece}");
     }
 }
 
@@ -308,7 +308,7 @@ fn a_post_that_stops_half_way_is_told_so_and_counts_nothing() {
 }
 
 #[test]
-fn requests_are_counted_and_timed_in_the_lane_too() {
+fn requests_are_counted_and_timed_in_the_fast_path_too() {
     let node = Node::start(settings());
     let requests = format!("{}{}", get("/wordcount?word=a", "").repeat(500), get("/health", ""));
     let answers =
@@ -382,7 +382,7 @@ fn answers_taken_slowly_come_whole() {
         for _ in 0..requests {
             sending.write_all(one.as_bytes()).expect("it is taken in the end");
         }
-        // The last of them is not the lane's.
+        // The last of them is not the fast path's.
         sending
             .write_all(b"GET /top HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             .expect("it is taken in the end");

@@ -43,7 +43,7 @@ struct Read {
 
 /// What has happened that may take acknowledged records away.
 #[derive(Default)]
-pub struct Perils {
+pub struct AllowedLosses {
     /// Somebody leads that not all others have promised, or by force.
     pub led_without_all: bool,
     pub promoted: bool,
@@ -52,7 +52,7 @@ pub struct Perils {
 }
 
 #[derive(Default)]
-pub struct Witness {
+pub struct ClientHistory {
     writes: Vec<Write>,
     /// The writes of each wish.
     of_wish: BTreeMap<usize, Vec<usize>>,
@@ -61,7 +61,7 @@ pub struct Witness {
     reads: Vec<Read>,
     /// A leader has believed a wall clock that is ahead: keys may be forgotten early.
     pub has_leapt: bool,
-    pub perils: Perils,
+    pub allowed_losses: AllowedLosses,
     /// The highest epoch that anybody has led in.
     pub epoch: u64,
 }
@@ -70,7 +70,7 @@ fn name(namespace: &str, word: &str) -> String {
     format!("{namespace}/{word}")
 }
 
-impl Witness {
+impl ClientHistory {
     /// A leader that starts has believed a wall clock that is ahead: what is under way may be taken after that, by a
     /// window that has forgotten.
     pub fn a_start_believes_too_much(&mut self) {
@@ -186,7 +186,7 @@ impl Witness {
 
     /// What may be lost of what was acknowledged.
     fn forgives(&self) -> Vec<AckLevel> {
-        let Perils { led_without_all, promoted, lost_power, emptied } = self.perils;
+        let AllowedLosses { led_without_all, promoted, lost_power, emptied } = self.allowed_losses;
         let all = led_without_all || promoted && emptied;
         LEVELS.into_iter().filter(|level| all || lost_power && !level.wants_sync()).collect()
     }
@@ -251,7 +251,7 @@ impl Cluster {
     /// Everything that clients have seen keeps the rules, once all nodes are one.
     pub fn check_what_was_seen(&mut self, leader: Place) -> Result<(), String> {
         let leading = self.nodes[leader].leading().expect("it runs");
-        let mut history = self.witness.history(&self.clients, &leading.epochs(), leading.position());
+        let mut history = self.client_history.history(&self.clients, &leading.epochs(), leading.position());
         for (at, node) in self.nodes.iter().enumerate() {
             let Some((_, reader)) = node.view() else { continue };
             let mut counts = BTreeMap::new();
@@ -261,7 +261,7 @@ impl Cluster {
             }
             history.ends(&format!("node {at}"), reader.read().position(), counts);
         }
-        let lines = self.witness.check_lines(&self.clients, &leading.epochs(), leading.position())?;
+        let lines = self.client_history.check_lines(&self.clients, &leading.epochs(), leading.position())?;
         let checked = history.check().map_err(|broken| format!("the rules of the clients are broken: {broken}"))?;
         let Checked { acknowledged, lost, unknown, values, .. } = checked;
         for (what, times) in [
