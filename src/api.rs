@@ -2,6 +2,8 @@
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 
+mod address_limits;
+mod budget;
 pub mod error;
 pub mod http;
 pub mod service;

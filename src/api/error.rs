@@ -259,6 +259,7 @@ impl ApiError {
     pub fn of_write(error: &WriteError, database: DatabaseTag) -> Self {
         let (kind, what_to_do) = match error {
             WriteError::QueueFull => (ErrorKind::QueueFull, "nothing was applied; send it again"),
+            WriteError::QueueShareFull => return Self::new(ErrorKind::QueueFull, share_full(error)),
             WriteError::WindowFull => {
                 (ErrorKind::WindowFull, "nothing was applied; send it again later, or give the leader more --max-keys")
             }
@@ -307,6 +308,14 @@ impl ApiError {
         };
         Self { expected, applied, ..Self::new(kind, format!("{error}: {what_to_do}")) }
     }
+}
+
+/// The end of a refusal, for whoever sees many clients at one address.
+pub(super) const BEHIND_A_PROXY: &str =
+    "a proxy has the address of all its clients: give the node more --max-connections-per-address";
+
+fn share_full(error: &WriteError) -> String {
+    format!("{error}: nothing was applied; send it again once others of its writes are answered; {BEHIND_A_PROXY}")
 }
 
 #[cfg(test)]

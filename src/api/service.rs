@@ -18,7 +18,11 @@ pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest};
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
-use super::error::{ApiError, ErrorKind};
+use super::{
+    address_limits::{Line, Usage},
+    budget::{Budget, Exhausted},
+    error::{ApiError, BEHIND_A_PROXY, ErrorKind},
+};
 use crate::{
     base::metrics::NodeMetrics,
     base::position::{DatabaseTag, PositionStatus, PositionToken},
@@ -96,6 +100,8 @@ pub struct Service {
     pub(super) tallies: Arc<WordCountsPool>,
     /// The time that a read waits for the position it asks for.
     pub(super) position_wait: Duration,
+    /// Reads that wait for a position.
+    pub(super) waiting_reads: Arc<Budget>,
 }
 
 /// The receipt of a write, and the database that its position is of.
@@ -156,10 +162,15 @@ impl Service {
     /// # Errors
     /// If the request cannot be read, or the write is refused. [`ErrorKind::OutcomeUnknown`] and
     /// [`ErrorKind::NotReplicated`] may be applied; for every other kind nothing was.
-    pub async fn execute<W: WriteRequest>(&self, request: W, stated: Option<&str>) -> Result<WriteOutcome, ApiError> {
+    pub async fn execute<W: WriteRequest>(
+        &self,
+        request: W,
+        stated: Option<&str>,
+        usage: &Usage,
+    ) -> Result<WriteOutcome, ApiError> {
         let role = self.settled_role().await;
         if let Some(leader) = role.forward() {
-            return self.pass_on(leader, request, stated).await.map(WriteOutcome::FromLeader);
+            return self.pass_on(leader, request, stated, usage).await.map(WriteOutcome::FromLeader);
         }
         self.check_meant(stated)?;
         let (current, tallies, size) = (self.current()?, Arc::clone(&self.tallies), request.size());
@@ -168,8 +179,8 @@ impl Service {
             let level = command.level;
             Ok((command.into_batch(&current, &tallies)?, level))
         };
-        let (batch, level) = if size <= INLINE_TEXT_BYTES { prepare()? } else { beside(prepare).await? };
-        self.submit(batch, level).await.map(WriteOutcome::Accepted)
+        let (batch, level) = if size <= INLINE_TEXT_BYTES { prepare()? } else { beside(usage, prepare).await? };
+        self.submit(batch, level, usage).await.map(WriteOutcome::Accepted)
     }
 
     /// Has the Writer take a batch, and waits for its receipt. Every delete is answered alike: with the words that were
@@ -177,7 +188,12 @@ impl Service {
     ///
     /// # Errors
     /// If the Writer refuses it, or its outcome is not known.
-    pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<AcceptedWrite, ApiError> {
+    pub async fn submit(
+        &self,
+        batch: WriteBatch,
+        level: Option<AckLevel>,
+        usage: &Usage,
+    ) -> Result<AcceptedWrite, ApiError> {
         let role = self.role();
         let database = self.current()?.identity.tag();
         if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {
@@ -196,7 +212,7 @@ impl Service {
         }
         let takes_away = matches!(batch.op, WriteOp::RemoveWords | WriteOp::DropNamespace);
         let submitted = match role.leader() {
-            Some(leader) => leader.submit(batch, level).await,
+            Some(leader) => leader.submit_from(batch, level, usage.queue(leader.queue_limits())).await,
             None => Err(WriteError::Stopping), // the role that took this write has ended
         };
         match submitted {
@@ -240,8 +256,9 @@ impl Service {
         &self,
         query: Q,
         min_position: Option<PositionToken>,
+        usage: &Usage,
     ) -> Result<QueryReply<Q::Answer>, ApiError> {
-        let lag_ms = self.wait_for(min_position).await?;
+        let lag_ms = self.wait_for(min_position, usage).await?;
         let (answer, position) = query.answer(&*self.current()?).ok_or_else(|| no_word(ErrorKind::InvalidParameter))?;
         Ok(QueryReply { answer, position, lag_ms })
     }
@@ -251,9 +268,14 @@ impl Service {
     ///
     /// # Errors
     /// If there is nothing to read, or the position is not reached in time or never will be.
-    pub async fn wait_for(&self, position: Option<PositionToken>) -> Result<Option<u64>, ApiError> {
+    pub async fn wait_for(&self, position: Option<PositionToken>, usage: &Usage) -> Result<Option<u64>, ApiError> {
         let Some(asked) = position else { return Ok(self.view.lag_ms()) };
-        match self.view.position_status(asked, self.position_wait).await {
+        let mut status = self.view.position_status_now(asked);
+        if matches!(status, None | Some(PositionStatus::Ahead)) {
+            let _waiting = self.waiting_reads.take(usage, 1).map_err(|why| too_many_wait(asked, why))?;
+            status = self.view.position_status(asked, self.position_wait).await;
+        }
+        match status {
             None => Err(nothing_to_read()),
             Some(PositionStatus::Reached) => Ok(self.view.lag_ms()),
             Some(PositionStatus::Ahead) => Err(ApiError::new(
@@ -292,13 +314,32 @@ fn nothing_to_read() -> ApiError {
     ApiError::new(ErrorKind::NotReady, detail)
 }
 
-/// Runs long work beside the serving threads.
+fn too_many_wait(asked: PositionToken, exhausted: Exhausted) -> ApiError {
+    let detail = match exhausted {
+        Exhausted::All => format!("{asked} is not applied here yet, and no more reads may wait; ask again"),
+        Exhausted::Address { share, .. } => format!(
+            "{asked} is not applied here yet, and {share} reads of this address wait already, its share; ask again, or \
+             another node; {BEHIND_A_PROXY}"
+        ),
+    };
+    ApiError::new(ErrorKind::PositionAhead, detail)
+}
+
+/// Runs long work beside the serving threads, once the client's address has a turn.
 ///
 /// # Errors
 /// Those of the work, or that it died.
 pub(super) async fn beside<T: Send + 'static>(
+    usage: &Usage,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    let turn = usage.turn(Line::LongTexts).await;
+    // The turn ends with the work, also if nobody asks for it any more.
+    let work = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(_) => Err(ApiError::new(ErrorKind::Internal, "the text could not be taken apart; nothing was applied")),

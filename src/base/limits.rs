@@ -76,6 +76,12 @@ pub const MAX_TOP: usize = 1_000;
 
 /// Batches that wait for the Writer (`--queue`). Full is 429.
 pub const DEFAULT_QUEUE_BATCHES: usize = 4_096;
+/// Reads that wait for a position at once: each is woken by every record.
+pub const MAX_WAITING_READS: usize = 4_096;
+/// Writes that a follower passes on at once: each may take a connection of the leader. One more waits …
+pub const FORWARDED_AT_ONCE: usize = 256;
+/// … so long for another to end, in milliseconds, and is refused then.
+pub const FORWARD_PATIENCE_MS: u64 = 1_000;
 /// Text bytes that wait for the Writer, so that few large texts are bounded as many small ones are.
 pub const DEFAULT_QUEUE_BYTES: usize = 64 << 20;
 /// Batches merged into one record: a bound on how long one answer waits for its neighbours.

@@ -43,10 +43,8 @@ const NOT_LEADER: u16 = 421;
 const PAUSE: Duration = Duration::from_millis(100);
 /// A leader that asks for a longer pause gets no more than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Writes under way at once: each may take a connection of the leader.
-const MOST_AT_ONCE: usize = 256;
 /// Time that one more forwarded write waits for another to end.
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_millis(limits::FORWARD_PATIENCE_MS);
 
 /// The way to the leader. Cheap to clone.
 #[derive(Clone)]
@@ -98,7 +96,7 @@ impl WriteForwarder {
             http,
             leader: Arc::default(),
             own: Arc::default(),
-            under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            under_way: Arc::new(Semaphore::new(limits::FORWARDED_AT_ONCE)),
             random,
         };
         if let Some(leader) = leader {
@@ -288,11 +286,11 @@ mod tests {
     #[tokio::test]
     async fn more_writes_than_may_be_under_way_are_certainly_not_applied() {
         let forward = forward(Some("http://127.0.0.1:1"));
-        let all = forward.under_way.clone().acquire_many_owned(MOST_AT_ONCE as u32).await;
+        let all = forward.under_way.clone().acquire_many_owned(limits::FORWARDED_AT_ONCE as u32).await;
         assert_eq!(post(&forward).await, Err(ForwardError::Away("too many writes are on their way to it".into())));
         drop(all);
         assert!(matches!(post(&forward).await, Err(ForwardError::Away(_))), "nobody listens on port 1");
-        assert_eq!(forward.under_way.available_permits(), MOST_AT_ONCE, "each is given back");
+        assert_eq!(forward.under_way.available_permits(), limits::FORWARDED_AT_ONCE, "each is given back");
     }
 
     #[test]

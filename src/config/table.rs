@@ -304,7 +304,8 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         name: "max-connections-per-address",
         value_name: "NUMBER",
         defaults: every!(AUTO),
-        help: "Of these, from one client address (IPv6: one /64); auto is a quarter of them, and no bound for loopback",
+        help: "Of these, from one client address (IPv6: one /64), which has half of every other budget, or the same part if \
+               that is more; auto is a quarter, and no bound for loopback",
         apply: |settings, text, _| {
             let parse = |text: &str| value::number(text, &(1..=1_000_000));
             set(&mut settings.max_connections_per_address, unless(AUTO, text, parse))

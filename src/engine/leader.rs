@@ -12,6 +12,8 @@ mod writer;
 
 pub use commit_group::AdmissionLimits;
 pub(crate) use queue::BoundedQueue;
+use queue::Full;
+pub use queue::{QueueShare, QueueUsage};
 pub use shutdown::close;
 pub use step_down::{StepDownGate, StepDownReaction};
 pub use writer::{WriteSubmission, Writer, WriterAction, WriterSettings};
@@ -137,6 +139,9 @@ pub enum WriteError {
     /// The queue is full: nothing was applied, come again.
     #[error("the write queue is full")]
     QueueFull,
+    /// Whoever has sent it has as much in the queue as one may: nothing was applied, come again.
+    #[error("the writes of this address hold its share of the write queue")]
+    QueueShareFull,
     /// The window of keys is full: nothing was applied.
     #[error("the window of idempotency keys is full; keyed writes are refused until keys age out")]
     WindowFull,
@@ -238,6 +243,7 @@ struct LeaderChannel {
     view: Arc<DatabaseView>,
     feed: Arc<ReplicationBacklog>,
     queue: BoundedQueue<LeaderEvent>,
+    queue_limits: QueueLimits,
     stopping: AtomicBool,
     poisoned: AtomicBool,
     /// Writes are refused for want of room on the disk.
@@ -281,6 +287,7 @@ impl Leader {
                 view,
                 feed,
                 queue,
+                queue_limits: bounds,
                 stopping,
                 poisoned,
                 disk_full,
@@ -290,6 +297,11 @@ impl Leader {
                 succeeded,
             }),
         }
+    }
+
+    /// Gives the bounds of its queue.
+    pub fn queue_limits(&self) -> QueueLimits {
+        self.shared.queue_limits
     }
 
     /// Gives the view that this leader serves.
@@ -309,6 +321,19 @@ impl Leader {
     /// The [`WriteError`] of a batch that was refused, or whose level was not reached. Only
     /// [`WriteError::NotReplicated`] and [`WriteError::OutcomeUnknown`] leave the possibility that it counts.
     pub async fn submit(&self, batch: WriteBatch, level: Option<AckLevel>) -> Result<WriteReceipt, WriteError> {
+        self.submit_from(batch, level, None).await
+    }
+
+    /// The same for whoever has a share of the queue.
+    ///
+    /// # Errors
+    /// As [`Leader::submit`], and [`WriteError::QueueShareFull`] once the share is used up.
+    pub async fn submit_from(
+        &self,
+        batch: WriteBatch,
+        level: Option<AckLevel>,
+        share: Option<QueueShare<'_>>,
+    ) -> Result<WriteReceipt, WriteError> {
         // Relaxed: a batch that gets past this just now is answered when the queue closes.
         if self.shared.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
@@ -320,12 +345,13 @@ impl Leader {
         let bytes = batch.queued_bytes();
         let submission = WriteSubmission { batch, level, reply };
         // Refused and not waited for: the tasks that wait would be a second queue, without a bound.
-        if self.shared.queue.try_push(LeaderEvent::Write(submission), bytes).is_err() {
+        if let Err(full) = self.shared.queue.try_push(LeaderEvent::Write(submission), bytes, share) {
             // A queue that is closed for another reason than a stop is one whose Writer has died.
-            return Err(match &self.shared {
-                shared if shared.stopping.load(Ordering::Relaxed) => WriteError::Stopping,
-                shared if shared.ended.is_cancelled() => WriteError::Poisoned,
-                _ => WriteError::QueueFull,
+            return Err(match (&self.shared, full) {
+                (shared, _) if shared.stopping.load(Ordering::Relaxed) => WriteError::Stopping,
+                (shared, _) if shared.ended.is_cancelled() => WriteError::Poisoned,
+                (_, Full::Share) => WriteError::QueueShareFull,
+                (_, Full::Queue) => WriteError::QueueFull,
             });
         }
         // The Writer answers everything it takes; if it is gone, what it did with this one is not known.
@@ -389,7 +415,7 @@ impl Leader {
     pub async fn append(&self, bytes: Bytes) -> Option<AppendAnswer> {
         let (reply, answer) = oneshot::channel();
         let size = bytes.len();
-        self.shared.queue.try_push(LeaderEvent::Offer(bytes, reply), size).ok()?;
+        self.shared.queue.try_push(LeaderEvent::Offer(bytes, reply), size, None).ok()?;
         answer.await.ok()
     }
 

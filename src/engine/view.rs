@@ -104,9 +104,14 @@ impl DatabaseView {
         self.applied.send_replace(position);
     }
 
+    /// Classifies `asked` at this moment; `None` if there is nothing to read.
+    pub fn position_status_now(&self, asked: PositionToken) -> Option<PositionStatus> {
+        self.current().as_ref().map(|current| current.position_status(asked))
+    }
+
     /// Classifies `asked`, once it is reached or `patience` has ended; `None` if there is nothing to read.
     pub async fn position_status(&self, asked: PositionToken, patience: Duration) -> Option<PositionStatus> {
-        let now = || self.current().as_ref().map(|current| current.position_status(asked));
+        let now = || self.position_status_now(asked);
         if matches!(now(), None | Some(PositionStatus::Ahead)) {
             let mut applied = self.applied.subscribe();
             // What is served is looked at, and not the position that was sent, which may be of another history by now.

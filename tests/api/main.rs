@@ -13,4 +13,5 @@ mod http2;
 mod node;
 mod parameters;
 mod routes;
+mod shares;
 mod writes;

@@ -53,6 +53,8 @@ fn the_bounds_are_those_of_the_code() {
         ("bytes of all bodies", bytes(http.max_upload_bytes)),
         ("time in which nothing of a waiting answer", time(http.write_timeout)),
         ("time a read waits", time(http.position_wait)),
+        ("reads that wait for a position", number(http.max_waiting_reads as u64)),
+        ("writes that a follower passes on at once", number(limits::FORWARDED_AT_ONCE as u64)),
         ("time in which a client that was refused", time(http.linger_timeout)),
         ("decoded bytes of a compressed bulk body for each byte", number(limits::MAX_DECODED_RATIO)),
         ("decoded bytes of a compressed bulk body up to", bytes(limits::RATIO_FREE_BYTES as usize)),
@@ -80,6 +82,27 @@ fn the_bounds_are_those_of_the_code() {
         ("bytes of records kept", bytes(limits::FEED_BYTES)),
     ] {
         assert_eq!(default_of(&database, row), is, "{row}");
+    }
+}
+
+/// An address has half of a budget, unless the page says otherwise.
+#[test]
+fn the_shares_of_an_address_are_those_of_the_code() {
+    let page = fs::read_to_string("docs/limits.md").expect("the page");
+    let http = HttpSettings::default();
+    for share in [
+        format!("| half: {} |", bytes(http.max_upload_bytes / 2)),
+        format!("| half: {} | 429 `queue-full` |", number(limits::DEFAULT_QUEUE_BATCHES as u64 / 2)),
+        format!("bulk bodies leave: {} |", bytes(limits::DEFAULT_QUEUE_BYTES / 4)),
+        format!("| half: {} | 503 `position-ahead` |", number(http.max_waiting_reads as u64 / 2)),
+        format!(
+            "| half: {}; one more waits {} s |",
+            limits::FORWARDED_AT_ONCE / 2,
+            limits::FORWARD_PATIENCE_MS / 1_000
+        ),
+        format!("| {0} in the line for the {0} places", limits::BULK_BLOCKS),
+    ] {
+        assert!(page.contains(&share), "docs/limits.md does not say {share:?}");
     }
 }
 

@@ -2,73 +2,16 @@
 
 use super::settings::HttpSettings;
 use crate::{
-    api::error::{ApiError, ErrorKind},
+    api::{
+        address_limits::Usage,
+        budget::{Budget, BudgetShare, Exhausted},
+        error::{ApiError, BEHIND_A_PROXY, ErrorKind},
+    },
     text::charset::Charset,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
-/// The bytes of bodies that are being gathered, over all connections.
-#[derive(Debug)]
-pub(super) struct BodyBudget {
-    held: AtomicUsize,
-    limit: usize,
-}
-
-impl BodyBudget {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), limit })
-    }
-}
-
-/// A part of [`BodyBudget`], given back when dropped.
-#[derive(Debug)]
-pub(super) struct BudgetShare {
-    uploads: Arc<BodyBudget>,
-    bytes: usize,
-}
-
-impl BudgetShare {
-    /// Nothing yet.
-    pub(super) fn of(uploads: &Arc<BodyBudget>) -> Self {
-        Self { uploads: Arc::clone(uploads), bytes: 0 }
-    }
-
-    /// Makes it so many bytes: what is more is asked for, what is less is given back.
-    pub(super) fn set(&mut self, bytes: usize) -> Result<(), ApiError> {
-        if bytes > self.bytes {
-            return self.grow(bytes - self.bytes);
-        }
-        self.uploads.held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
-        self.bytes = bytes;
-        Ok(())
-    }
-
-    fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let before = self.uploads.held.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        if before + bytes > self.uploads.limit {
-            return Err(ApiError::new(
-                ErrorKind::TooManyUploads,
-                "nothing was applied; send it again, or in smaller texts",
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for BudgetShare {
-    fn drop(&mut self) {
-        self.uploads.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
+use std::{pin::pin, sync::Arc};
 
 /// A whole body, and the memory it is accounted for until it is dropped.
 #[derive(Debug)]
@@ -84,12 +27,24 @@ impl WholeBody {
     }
 }
 
+/// The memory of bodies is used up. `done` says what of the request was applied.
+pub(super) fn too_many_uploads(exhausted: Exhausted, done: &str) -> ApiError {
+    let detail = match exhausted {
+        Exhausted::All => format!("{done}; send it again, or in smaller texts"),
+        Exhausted::Address { share, bound } => format!(
+            "the uploads of this address hold its share of the memory for bodies, {share} of {bound} bytes: {done}; \
+             let some of them end, then send it again, or in smaller texts; {BEHIND_A_PROXY}"
+        ),
+    };
+    ApiError::new(ErrorKind::TooManyUploads, detail)
+}
+
 /// Reads a body to its end. `declared` is its `Content-Length`, if it has one.
 pub(super) async fn read<S, B, E>(
     body: S,
     declared: Option<&str>,
     settings: &HttpSettings,
-    uploads: &Arc<BodyBudget>,
+    (uploads, usage): (&Arc<Budget>, &Usage),
 ) -> Result<WholeBody, ApiError>
 where
     S: Stream<Item = Result<B, E>>,
@@ -99,7 +54,7 @@ where
     if declared.and_then(|text| text.parse::<usize>().ok()).is_some_and(|length| length > limit) {
         return Err(too_large(limit)); // before a byte of it is read
     }
-    match tokio::time::timeout(settings.body_timeout, gather(body, limit, uploads)).await {
+    match tokio::time::timeout(settings.body_timeout, gather(body, limit, BudgetShare::of(uploads, usage))).await {
         Ok(whole) => whole,
         Err(_) => Err(ApiError::new(
             ErrorKind::RequestTimeout,
@@ -108,7 +63,7 @@ where
     }
 }
 
-async fn gather<S, B, E>(body: S, limit: usize, uploads: &Arc<BodyBudget>) -> Result<WholeBody, ApiError>
+async fn gather<S, B, E>(body: S, limit: usize, mut share: BudgetShare) -> Result<WholeBody, ApiError>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -121,12 +76,12 @@ where
     let Some(second) = next_piece(&mut body, limit - first.len()).await? else {
         return Ok(WholeBody { bytes: first, _share: None });
     };
-    let mut share = BudgetShare::of(uploads);
-    share.grow(first.len() + second.len())?;
+    let refused = |exhausted| too_many_uploads(exhausted, "nothing was applied");
+    share.grow(first.len() + second.len()).map_err(refused)?;
     let mut gathered = BytesMut::from(first);
     gathered.extend_from_slice(&second);
     while let Some(piece) = next_piece(&mut body, limit - gathered.len()).await? {
-        share.grow(piece.len())?;
+        share.grow(piece.len()).map_err(refused)?;
         gathered.extend_from_slice(&piece);
     }
     Ok(WholeBody { bytes: gathered.freeze(), _share: Some(share) })
@@ -235,6 +190,7 @@ impl MediaType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::address_limits::Resource;
     use futures::stream;
     use std::convert::Infallible;
 
@@ -242,10 +198,14 @@ mod tests {
         HttpSettings { max_body_bytes: 10, ..HttpSettings::default() }
     }
 
-    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<WholeBody, ApiError>, Arc<BodyBudget>) {
-        let uploads = BodyBudget::new(limit);
+    fn budget(bytes: usize) -> Arc<Budget> {
+        Budget::new(Resource::UploadBytes, bytes, bytes)
+    }
+
+    async fn read_pieces(pieces: &[&'static str], limit: usize) -> (Result<WholeBody, ApiError>, Arc<Budget>) {
+        let uploads = budget(limit);
         let body = stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))));
-        (read(body, None, &settings(), &uploads).await, uploads)
+        (read(body, None, &settings(), (&uploads, &Usage::default())).await, uploads)
     }
 
     #[tokio::test]
@@ -268,26 +228,26 @@ mod tests {
     async fn uploads_are_bounded_together_and_given_back() {
         let (whole, uploads) = read_pieces(&["01234", "56789"], 10).await;
         let whole = whole.expect("within the bound");
-        assert_eq!(uploads.held.load(Ordering::Relaxed), 10);
         let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]);
-        let refused = read(body, None, &settings(), &uploads).await.expect_err("over the bound");
+        let refused = read(body, None, &settings(), (&uploads, &Usage::default())).await.expect_err("over the bound");
         assert_eq!(refused.status().as_u16(), 503);
         drop(whole);
-        assert_eq!(uploads.held.load(Ordering::Relaxed), 0);
+        assert!(uploads.take(&Usage::default(), 10).is_ok(), "all of it is given back");
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_end_is_timed_out() {
         let body = stream::pending::<Result<Bytes, Infallible>>();
         let settings = HttpSettings { body_timeout: std::time::Duration::from_millis(1), ..settings() };
-        let problem = read(body, None, &settings, &BodyBudget::new(10)).await.expect_err("never ends");
+        let problem = read(body, None, &settings, (&budget(10), &Usage::default())).await.expect_err("never ends");
         assert_eq!(problem.status().as_u16(), 408);
     }
 
     #[tokio::test]
     async fn a_declared_length_over_the_limit_is_refused_unread() {
         let body = stream::pending::<Result<Bytes, Infallible>>();
-        let problem = read(body, Some("11"), &settings(), &BodyBudget::new(10)).await.expect_err("too large");
+        let problem =
+            read(body, Some("11"), &settings(), (&budget(10), &Usage::default())).await.expect_err("too large");
         assert_eq!(problem.status().as_u16(), 413);
     }
 

@@ -10,7 +10,7 @@ pub(super) mod limiter;
 mod lines;
 
 use super::{
-    body::{self, BudgetShare},
+    body,
     coding::ContentCoding,
     decoding,
     headers::{self, DedupHeaders},
@@ -21,6 +21,8 @@ use super::{
 };
 use crate::{
     api::{
+        address_limits::{Line, Turn, Usage},
+        budget::{BudgetShare, Exhausted},
         error::{ApiError, ErrorKind},
         service::AcceptedWrite,
     },
@@ -116,12 +118,20 @@ struct BlockJob {
     bytes: usize,
     /// The place is with the lines: a block that nobody asks for any more is counted all the same, and takes room until
     /// then.
-    counting: JoinHandle<Result<(BlockCounts, OwnedSemaphorePermit), JoinError>>,
+    counting: JoinHandle<Result<(BlockCounts, Place), JoinError>>,
+}
+
+/// A place among the blocks that are counted or wait for the Writer.
+struct Place {
+    _slot: OwnedSemaphorePermit,
+    /// Among those of its address.
+    _turn: Turn,
 }
 
 /// One request.
 struct BulkRequest {
     state: Arc<AppState>,
+    usage: Usage,
     leader: Leader,
     namespace: Box<str>,
     stream: Option<Box<str>>,
@@ -146,7 +156,7 @@ struct BulkReader {
 pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let asked = request.write_headers()?;
     let content_encoding = request.header("content-encoding")?;
-    let RouteRequest { state, query, parameters, body, .. } = request;
+    let RouteRequest { state, query, parameters, client, body, .. } = request;
     let role = state.service.settled_role().await;
     if let Some(leader) = role.forward() {
         return Err(not_passed_on(leader));
@@ -164,6 +174,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     };
     let bulk = BulkRequest {
         state,
+        usage: client.usage,
         leader,
         namespace: query.namespace.into(),
         stream,
@@ -225,6 +236,10 @@ where
     })
 }
 
+fn too_many_uploads(exhausted: Exhausted) -> ApiError {
+    body::too_many_uploads(exhausted, "of the lines behind last_line nothing was applied")
+}
+
 fn stream_of(naming: DedupHeaders) -> Result<Option<Box<str>>, ApiError> {
     match naming {
         DedupHeaders { key: Some(_), .. } | DedupHeaders { stream_sequence: Some(_), .. } => Err(ApiError::new(
@@ -251,8 +266,8 @@ impl BulkRequest {
         S: Stream<Item = Result<B, ApiError>>,
         B: Buf,
     {
-        let mut share = BudgetShare::of(&self.state.uploads);
-        share.set(decoding::memory_bytes(coding))?;
+        let mut share = BudgetShare::of(&self.state.budgets.uploads, &self.usage);
+        share.set(decoding::memory_bytes(coding)).map_err(too_many_uploads)?;
         let body = decoding::decoded(body, coding)?;
         match charset {
             None => self.run(body, level, done).await,
@@ -301,7 +316,11 @@ impl BulkRequest {
     {
         let mut body = pin!(body);
         let now = Instant::now();
-        let mut reading = BulkReader { share: BudgetShare::of(&self.state.uploads), lines_since: now, line_since: now };
+        let mut reading = BulkReader {
+            share: BudgetShare::of(&self.state.budgets.uploads, &self.usage),
+            lines_since: now,
+            line_since: now,
+        };
         loop {
             let piece = tokio::select! {
                 piece = self.next_piece(&mut body, lines, &mut reading, &jobs) => piece?,
@@ -312,7 +331,7 @@ impl BulkRequest {
                 let some = piece.chunk().len().min(BULK_BLOCK_BYTES);
                 lines.push(&piece.chunk()[..some]);
                 piece.advance(some);
-                reading.share.set(lines.held())?;
+                reading.share.set(lines.held()).map_err(too_many_uploads)?;
                 if let Some(spare) = self.spares.lock().get_or_insert_default().pop() {
                     lines.reuse(spare);
                 }
@@ -338,9 +357,9 @@ impl BulkRequest {
         while let Some(block) = lines.block(late)? {
             (reading.lines_since, reading.line_since) = (now, now);
             // It is held until there is a place for it.
-            reading.share.set(block.bytes.capacity() + lines.len())?;
+            reading.share.set(block.bytes.capacity() + lines.len()).map_err(too_many_uploads)?;
             self.begin(block, jobs).await;
-            reading.share.set(lines.held())?;
+            reading.share.set(lines.held()).map_err(too_many_uploads)?;
         }
         if late {
             reading.lines_since = now;
@@ -378,7 +397,7 @@ impl BulkRequest {
                 // A body that pauses holds its unfinished line and no more.
                 *self.spares.lock() = None;
                 lines.rest();
-                reading.share.set(lines.held())?;
+                reading.share.set(lines.held()).map_err(too_many_uploads)?;
                 reading.lines_since = Instant::now();
                 let patience = self.state.settings.body_timeout;
                 tokio::time::timeout(patience, body.next()).await.map_err(|_| {
@@ -393,7 +412,10 @@ impl BulkRequest {
     /// Has a block counted. Waits while others are before it.
     async fn begin(&self, block: LineBlock, jobs: &mpsc::Sender<BlockJob>) {
         let limiter = Arc::clone(&self.state.bulk_limiter);
-        let place = Arc::clone(&limiter.block_slots).acquire_owned().await.expect("nobody closes it");
+        // The address first: the others' blocks are behind no more of it than there are slots.
+        let _turn = self.usage.turn(Line::BulkBlocks).await;
+        let _slot = Arc::clone(&limiter.block_slots).acquire_owned().await.expect("nobody closes it");
+        let place = Place { _slot, _turn };
         let (options, tally, other) =
             (self.options, limiter.tallies.take(self.hasher), limiter.tallies.take(self.hasher));
         let (bytes, stands) = (block.bytes.len(), LineBlock { bytes: Vec::new(), ..block });
@@ -489,7 +511,9 @@ impl BulkRequest {
 
     /// Nothing, behind everything that was handed over: answered once all of that has reached the level.
     async fn barrier(&self, level: Option<AckLevel>) -> Result<WriteReceipt, WriteError> {
-        self.leader.submit(self.batch(WordCounts::new(self.hasher)), level).await
+        self.leader
+            .submit_from(self.batch(WordCounts::new(self.hasher)), level, self.usage.queue(self.leader.queue_limits()))
+            .await
     }
 
     fn batch(&self, tally: WordCounts) -> WriteBatch {
@@ -534,36 +558,4 @@ fn accepted(done: &BulkProgress, line_bytes: usize, acceptance: &AcceptedWrite) 
 }
 
 #[cfg(all(test, feature = "failpoints"))]
-mod tests {
-    use super::*;
-    use crate::{
-        base::limits::BULK_BLOCKS, engine::leader::QueueLimits, engine::view::DatabaseView,
-        replication::ReplicationBacklog,
-    };
-
-    #[tokio::test]
-    async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() {
-        let state = Arc::new(super::super::test_support::state());
-        let limiter = Arc::clone(&state.bulk_limiter);
-        let leader = Leader::new(
-            Arc::new(DatabaseView::new(false)),
-            Arc::new(ReplicationBacklog::new(0, 0)),
-            QueueLimits::default(),
-        );
-        let options = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
-        let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
-        let bulk = BulkRequest { state, leader, namespace: "words".into(), stream, options, hasher, database, spares };
-        let turns = u32::try_from(limiter.cpu_permits.available_permits()).expect("a few cores");
-        let nobody_counts = limiter.cpu_permits.acquire_many(turns).await.expect("open");
-        let (jobs, gone) = mpsc::channel(1);
-        let mut lines = LineReader::new(&[], 99, None);
-        lines.push(b"a b\n");
-        let block = lines.last().expect("no skip").expect("a line");
-        bulk.begin(block, &jobs).await;
-        drop((gone, bulk));
-        assert_eq!(limiter.block_slots.available_permits(), BULK_BLOCKS - 1);
-        drop(nobody_counts);
-        let all = limiter.block_slots.acquire_many(BULK_BLOCKS as u32).await.expect("open");
-        assert_eq!(all.num_permits(), BULK_BLOCKS);
-    }
-}
+mod tests;

@@ -46,6 +46,7 @@ where
 /// Serves a connection until it ends, or until what is in flight has been answered after `stopping`.
 pub(super) async fn serve<S: RouteService>(
     mut stream: TcpStream,
+    client: ConnectionPeer,
     routes: S,
     state: Arc<AppState>,
     stopping: CancellationToken,
@@ -55,7 +56,7 @@ pub(super) async fn serve<S: RouteService>(
         return; // the client is gone already
     }
     let begun = if state.settings.fast_path {
-        match fast_path::serve(&mut stream, &state, &stopping).await {
+        match fast_path::serve(&mut stream, &client.usage, &state, &stopping).await {
             FastPathExit::Done => {
                 return Http1Guard::new(stream, state.settings, stopping, Handoff::default()).close().await;
             }
@@ -65,8 +66,6 @@ pub(super) async fn serve<S: RouteService>(
     } else {
         Handoff::default()
     };
-    let client =
-        stream.peer_addr().map_or_else(|_| ConnectionPeer::unknown(), |address| ConnectionPeer::new(address.ip()));
     let mut guard = Http1Guard::new(stream, state.settings, stopping.clone(), begun);
     match guard.open().await {
         ConnectionStart::Http1 => http1(guard, routes, (state, client), stopping).await,

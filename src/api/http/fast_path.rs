@@ -17,6 +17,7 @@ mod responder;
 
 use super::{state::AppState, timer::Timer};
 use crate::api::{
+    address_limits::Usage,
     error::{ApiError, ErrorKind},
     service::AcceptedWrite,
 };
@@ -66,10 +67,16 @@ thread_local! {
 }
 
 /// Serves until the connection ends or is another's.
-pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &CancellationToken) -> FastPathExit {
+pub(super) async fn serve(
+    stream: &mut TcpStream,
+    usage: &Usage,
+    state: &AppState,
+    stopping: &CancellationToken,
+) -> FastPathExit {
     let begun = Handoff { head_deadline: Some(Instant::now() + state.settings.header_timeout), ..Handoff::default() };
     let mut path = FastPathConnection {
         stream,
+        usage,
         state,
         begun,
         next: AfterFlush::Read,
@@ -94,6 +101,7 @@ pub(super) async fn serve(stream: &mut TcpStream, state: &AppState, stopping: &C
 
 struct FastPathConnection<'a> {
     stream: &'a mut TcpStream,
+    usage: &'a Usage,
     state: &'a AppState,
     begun: Handoff,
     next: AfterFlush,
@@ -250,8 +258,8 @@ impl FastPathConnection<'_> {
             }
             Remainder::Waiting => AfterFlush::Answer,
             Remainder::Post => {
-                let state = self.state;
-                let settled = post.map(|(batch, ack)| Box::pin(state.service.submit(batch, ack)));
+                let (state, usage) = (self.state, self.usage);
+                let settled = post.map(|(batch, ack)| Box::pin(state.service.submit(batch, ack, usage)));
                 self.posting = settled.map(|settled| PendingPost { begun, settled });
                 if self.begun.held.is_empty() { AfterFlush::Read } else { AfterFlush::Answer }
             }
@@ -349,7 +357,7 @@ mod tests {
         let stopping = CancellationToken::new();
         stopping.cancel();
         stream.readable().await.expect("an open socket");
-        let left = serve(&mut stream, &crate::api::http::test_support::state(), &stopping).await;
+        let left = serve(&mut stream, &Usage::default(), &crate::api::http::test_support::state(), &stopping).await;
         assert!(!matches!(left, FastPathExit::Broken));
         assert!(matches!(stream.try_read(&mut [0]), Ok(1)), "it answered all there was before it looked");
     }

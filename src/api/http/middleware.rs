@@ -108,7 +108,7 @@ where
         let progress = match screen(&request, route)
             .and_then(|()| browsers.admit(&request, route.is_some_and(|route| route.only_reads)))
         {
-            Ok(None) if request.headers().contains_key(header::AUTHORIZATION) => {
+            Ok(None) if self.client.usage.is_bounded() || request.headers().contains_key(header::AUTHORIZATION) => {
                 request.extensions_mut().insert(self.client.clone());
                 ResponseProgress::Routed(self.routes.borrow_mut().call(request))
             }

@@ -62,7 +62,7 @@ where
     let is_leader = role.leader().is_some();
     let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
     let settings = HttpSettings { max_body_bytes, ..state.settings };
-    let whole = body::read(body, content_length, &settings, &state.offers).await?;
+    let whole = body::read(body, content_length, &settings, (&state.budgets.offers, &shown.client.usage)).await?;
     let mut answer = role.append(whole.bytes.clone()).await;
     if answer.is_none() {
         // Its role may have ended before it came to this: then the next one answers.
@@ -130,7 +130,7 @@ pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError
         }
     };
     let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
-    let whole = body::read(request.body, None, &settings, &state.offers).await?;
+    let whole = body::read(request.body, None, &settings, (&state.budgets.offers, &request.client.usage)).await?;
     let hello = NodeState::decode(&whole.bytes).map_err(|what| ApiError::new(ErrorKind::InvalidBody, what))?;
     registry.announce(hello);
     let mut response = Response::new(Bytes::new().into());

@@ -34,7 +34,8 @@ pub(super) async fn wordcount(request: RouteRequest) -> Result<Response, ApiErro
     let QueryString { namespace, words, .. } = query;
     let names = distinct(words);
     let counts = CountsOf { namespace: &namespace, names: &names };
-    let QueryReply { answer, position, lag_ms } = state.service.query(counts, min_position(&asked)?).await?;
+    let QueryReply { answer, position, lag_ms } =
+        state.service.query(counts, min_position(&asked)?, &request.client.usage).await?;
     let mut body = Vec::new();
     write_counts(&names, &answer, &mut body);
     Ok(headers::read_answer(body, position, lag_ms, asked.if_none_match.as_deref()))
@@ -45,15 +46,16 @@ pub(super) async fn wordcount(request: RouteRequest) -> Result<Response, ApiErro
 pub(super) async fn posted_wordcount(request: RouteRequest) -> Result<Response, ApiError> {
     let asked = request.read_headers()?;
     let (content_type, content_length) = (request.header("content-type")?, request.header("content-length")?);
-    let RouteRequest { state, query, parameters, body, .. } = request;
+    let RouteRequest { state, query, parameters, client, body, .. } = request;
     // However small a text may be: a thousand words have room.
     let settings = HttpSettings { max_body_bytes: MAX_WORDS_BODY_BYTES, ..state.settings };
-    let whole = body::read(body, content_length.as_deref(), &settings, &state.uploads).await?;
+    let budget = (&state.budgets.uploads, &client.usage);
+    let whole = body::read(body, content_length.as_deref(), &settings, budget).await?;
     if content_type.is_some() && MediaType::of(content_type.as_deref(), WORDS_TAKES)? != MediaType::Json {
         return Err(ApiError::unsupported_media_type(WORDS_TAKES, "this route takes a JSON object with a list words"));
     }
     QueryString::parse(&query, parameters)?; // what is wrong is told before it waits
-    let lag_ms = state.service.wait_for(min_position(&asked)?).await?;
+    let lag_ms = state.service.wait_for(min_position(&asked)?, &client.usage).await?;
     let current = state.service.current()?;
     let bytes = whole.bytes.clone();
     let count = move || {
@@ -67,7 +69,7 @@ pub(super) async fn posted_wordcount(request: RouteRequest) -> Result<Response, 
         Ok((body, position))
     };
     let is_small = whole.bytes.len() <= service::INLINE_TEXT_BYTES;
-    let (body, position) = if is_small { count()? } else { service::beside(count).await? };
+    let (body, position) = if is_small { count()? } else { service::beside(&client.usage, count).await? };
     Ok(headers::read_answer(body, position, lag_ms, None))
 }
 
@@ -144,7 +146,8 @@ pub(super) async fn top(request: RouteRequest) -> Result<Response, ApiError> {
     let (asked, coding, state) = (request.read_headers()?, request.wanted_coding(), &request.state);
     let query = request.parse_query()?;
     let largest = LargestCounts { namespace: &query.namespace, n: query.top()? };
-    let QueryReply { answer, position, lag_ms } = state.service.query(largest, min_position(&asked)?).await?;
+    let QueryReply { answer, position, lag_ms } =
+        state.service.query(largest, min_position(&asked)?, &request.client.usage).await?;
     let mut body = vec![b'['];
     for (word, count) in answer {
         body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
@@ -168,7 +171,8 @@ pub(super) async fn sync(request: RouteRequest, asked: ReadHeaders) -> Result<Re
     let (coding, state) = (request.wanted_coding(), &request.state);
     let query = request.parse_query()?;
     let all = AllCounts { namespace: &query.namespace };
-    let QueryReply { answer: walk, position, lag_ms } = state.service.query(all, min_position(&asked)?).await?;
+    let QueryReply { answer: walk, position, lag_ms } =
+        state.service.query(all, min_position(&asked)?, &request.client.usage).await?;
     let tag = format!("W/\"{position}-{:016x}\"", walk.digest);
     if headers::matches(asked.if_none_match.as_deref(), tag.as_bytes()) {
         let mut unchanged = headers::not_modified(position, lag_ms, tag.as_bytes());
@@ -176,7 +180,7 @@ pub(super) async fn sync(request: RouteRequest, asked: ReadHeaders) -> Result<Re
         return Ok(unchanged);
     }
     let mut body = DumpBody::new(walk.scan, SYNC_CHUNK_BYTES);
-    let coding = coding.filter(|&coding| body.encode(coding, &state.encoders));
+    let coding = coding.filter(|&coding| body.encode(coding, &state.budgets.encoders, &request.client.usage));
     let mut response = warp::reply::stream(body).into_response();
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

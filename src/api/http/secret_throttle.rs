@@ -6,7 +6,10 @@
 //! say) is in no node's way.
 
 use crate::{
-    api::error::{ApiError, ErrorKind},
+    api::{
+        address_limits::{Usage, client_of},
+        error::{ApiError, ErrorKind},
+    },
     base::limits::{
         GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS,
     },
@@ -33,19 +36,21 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The client of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionPeer {
+    /// The address, or the /64 that it is of.
     address: IpAddr,
     /// True if this connection has shown the cluster's secret.
     is_node: Arc<AtomicBool>,
+    pub(super) usage: Usage,
 }
 
 impl ConnectionPeer {
-    pub(super) fn new(address: IpAddr) -> Self {
-        Self { address, is_node: Arc::default() }
+    pub(super) fn new(address: IpAddr, usage: Usage) -> Self {
+        Self { address: client_of(address), is_node: Arc::default(), usage }
     }
 
     /// The source of requests whose address is not known.
     pub(super) fn unknown() -> Self {
-        Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Usage::default())
     }
 }
 
@@ -138,7 +143,17 @@ mod tests {
     }
 
     fn at(last: u8) -> ConnectionPeer {
-        ConnectionPeer::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+        ConnectionPeer::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), Usage::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_addresses_of_an_ipv6_subscriber_guess_as_one() {
+        let (guesses, secret, begun) = (SecretThrottle::default(), secret(), Instant::now());
+        for last in 0..100_u16 {
+            let address = format!("2001:db8:1:2::{last:x}").parse().expect("an address");
+            assert!(guesses.admit(&secret, "wrong", &ConnectionPeer::new(address, Usage::default())).await.is_err());
+        }
+        assert!(begun.elapsed() > Duration::from_secs(80), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

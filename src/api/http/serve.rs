@@ -6,16 +6,15 @@
 
 use super::{
     ApiContext, HttpSettings, NodeAbout, ServingRole,
-    body::BodyBudget,
     bulk::limiter::BulkLimiter,
-    connection,
-    connection_limits::{ConnectionLimits, ConnectionPermit},
-    routes,
-    secret_throttle::SecretThrottle,
-    state::{self, AppState},
+    connection, routes,
+    secret_throttle::{ConnectionPeer, SecretThrottle},
+    state::{AppState, Budgets},
 };
 use crate::{
     api::{
+        address_limits::{AddressLimits, AddressShares, LineLimits, Resource},
+        budget::{Budget, BudgetShare, Exhausted},
         error::{ApiError, ErrorKind},
         service::{RoleContext, RoleSlots, Service},
     },
@@ -33,7 +32,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -65,14 +64,14 @@ impl HttpServer {
         listener.set_nonblocking(true)?;
         let (stopping, grace) = (CancellationToken::new(), Arc::default());
         let mut server = Self { local_addr, roles: RoleSlots::new(), stopping, grace, threads: vec![] };
-        let uploads = BodyBudget::new(settings.max_upload_bytes);
+        let shares = AddressShares::new(settings.max_connections_per_address, settings.max_connections);
+        let budgets = Budgets::new(&settings, shares);
         let bulk_limiter = Arc::new(BulkLimiter::new());
-        let offers = BodyBudget::new(2 * limits::MAX_OFFER_BYTES);
         let guesses: Arc<SecretThrottle> = Arc::default();
         let started = Instant::now();
         let mut acceptor = Acceptor {
-            permits: Arc::new(Semaphore::new(settings.max_connections)),
-            addresses: ConnectionLimits::new(settings.max_connections_per_address, settings.max_connections),
+            connections: Budget::new(Resource::Connections, settings.max_connections, shares.connections()),
+            addresses: addresses(&settings, shares),
             metrics: Arc::clone(&api.metrics),
             threads: vec![],
             next: 0,
@@ -81,25 +80,13 @@ impl HttpServer {
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (sender, accepted) = mpsc::channel(ACCEPTED_AHEAD);
             acceptor.threads.push(sender);
-            let (uploads, offers, bulk_limiter) =
-                (Arc::clone(&uploads), Arc::clone(&offers), Arc::clone(&bulk_limiter));
+            let (budgets, bulk_limiter, guesses) = (budgets.clone(), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let (encoders, guesses) = (state::encoders(), Arc::clone(&guesses));
             let ApiContext { view, role, nodes, browsers, metrics, about } = api;
             let role = server.roles.add(RoleContext { role, about, is_ending: false });
-            let service = Service { view, role, metrics, tallies, position_wait: settings.position_wait };
-            let state = AppState {
-                service,
-                nodes,
-                browsers,
-                settings,
-                uploads,
-                offers,
-                bulk_limiter,
-                guesses,
-                started,
-                encoders,
-            };
+            let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
+            let service = Service { view, role, metrics, tallies, position_wait, waiting_reads };
+            let state = AppState { service, nodes, browsers, settings, budgets, bulk_limiter, guesses, started };
             // A token of its own: waiting on a shared one would take a shared lock with every request.
             let stopping = server.stopping.child_token();
             workers.push(ServingThread {
@@ -153,6 +140,16 @@ impl HttpServer {
     }
 }
 
+/// The addresses of a server's clients, with their places where they wait for a turn.
+fn addresses(settings: &HttpSettings, shares: AddressShares) -> Arc<AddressLimits> {
+    let lines = LineLimits {
+        bulk_blocks: limits::BULK_BLOCKS,
+        long_texts: TEXTS_AT_ONCE * settings.threads.max(1),
+        forwarded_writes: shares.of(limits::FORWARDED_AT_ONCE),
+    };
+    AddressLimits::new(shares, lines)
+}
+
 impl Drop for HttpServer {
     fn drop(&mut self) {
         self.stopping.cancel();
@@ -170,8 +167,9 @@ struct ServingThread {
 /// An accepted connection on its way to its thread.
 struct AcceptedConnection {
     stream: StdStream,
-    /// Held as long as the connection: its place among all, and among those of its address.
-    place: (OwnedSemaphorePermit, ConnectionPermit),
+    client: ConnectionPeer,
+    /// Its place among all, and among those of its address: held as long as the connection.
+    place: BudgetShare,
 }
 
 impl ServingThread {
@@ -195,12 +193,12 @@ impl ServingThread {
                 biased;
                 () = self.stopping.cancelled() => break,
                 accepted = self.accepted.recv() => {
-                    let Some(AcceptedConnection { stream, place }) = accepted else { break };
+                    let Some(AcceptedConnection { stream, client, place }) = accepted else { break };
                     let (state, routes, stopping) = (Arc::clone(&self.state), routes.clone(), self.stopping.clone());
                     connections.spawn(async move {
                         let open = OpenConnection::count(&state.service.metrics);
                         if let Ok(stream) = TcpStream::from_std(stream) {
-                            connection::serve(stream, routes, state, stopping).await;
+                            connection::serve(stream, client, routes, state, stopping).await;
                         }
                         drop((open, place));
                     });
@@ -231,8 +229,8 @@ impl Drop for OpenConnection {
 
 /// Gives each new connection to the next thread.
 struct Acceptor {
-    permits: Arc<Semaphore>,
-    addresses: Arc<ConnectionLimits>,
+    connections: Arc<Budget>,
+    addresses: Arc<AddressLimits>,
     metrics: Arc<NodeMetrics>,
     threads: Vec<mpsc::Sender<AcceptedConnection>>,
     next: usize,
@@ -262,19 +260,21 @@ impl Acceptor {
     }
 
     fn dispatch(&mut self, stream: TcpStream, client: IpAddr) {
-        // The address first: who has too many is told so even when there is room for nobody.
-        let Some(admitted) = self.addresses.admit(client) else {
-            let most = self.addresses.limit();
-            let detail = format!("at most {most} from one address; share a connection among requests");
-            return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyFromAddress, detail));
-        };
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            let detail = "come again, or share a connection among requests";
-            return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyConnections, detail));
+        let client = ConnectionPeer::new(client, self.addresses.usage(client));
+        let place = match self.connections.take(&client.usage, 1) {
+            Ok(place) => place,
+            Err(Exhausted::Address { share, .. }) => {
+                let detail = format!("at most {share} from one address; share a connection among requests");
+                return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyFromAddress, detail));
+            }
+            Err(Exhausted::All) => {
+                let detail = "come again, or share a connection among requests";
+                return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyConnections, detail));
+            }
         };
         self.next = (self.next + 1) % self.threads.len();
         let Ok(stream) = stream.into_std() else { return }; // the descriptor is closed with it
-        if self.threads[self.next].try_send(AcceptedConnection { stream, place: (permit, admitted) }).is_err() {
+        if self.threads[self.next].try_send(AcceptedConnection { stream, client, place }).is_err() {
             self.metrics.connections_refused.inc();
         }
     }

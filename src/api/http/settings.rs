@@ -11,13 +11,16 @@ pub struct HttpSettings {
     /// Connections open at once. One more is answered 503 and closed at once, rather than left waiting unseen.
     pub max_connections: usize,
     /// Of these, from one client address. One more is answered 429 and closed at once. `None`: a quarter of them, and
-    /// no bound for loopback.
+    /// no bound for loopback. Of every other budget an address has half, or as large a part as of the connections if
+    /// that is more.
     pub max_connections_per_address: Option<usize>,
     /// Bytes of one request body as sent, before any decoding. More is 413.
     pub max_body_bytes: usize,
     /// Bytes of all request bodies that are held in more than one piece at once, so that many slow uploads are bounded
     /// together. More is 503.
     pub max_upload_bytes: usize,
+    /// Reads that wait for a position at once. One more is 503 without a wait.
+    pub max_waiting_reads: usize,
     /// Bytes of a request's head. More is 431, or 414 if the request line alone is longer.
     pub max_head_bytes: usize,
     /// Time from a head's first byte (on a new connection: from its opening) to its last. Then 408.
@@ -66,6 +69,7 @@ impl Default for HttpSettings {
             max_connections_per_address: None,
             max_body_bytes: limits::DEFAULT_MAX_BODY_BYTES,
             max_upload_bytes: 256 << 20,
+            max_waiting_reads: limits::MAX_WAITING_READS,
             max_head_bytes: 16 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

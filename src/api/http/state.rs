@@ -1,12 +1,19 @@
 //! The state that the routes of one serving thread share.
 
 use super::{
-    BrowserPolicy, NodeAccess, body::BodyBudget, bulk::limiter::BulkLimiter, coding::ENCODED_AT_ONCE,
-    secret_throttle::SecretThrottle, settings::HttpSettings,
+    BrowserPolicy, NodeAccess, bulk::limiter::BulkLimiter, coding::ENCODED_AT_ONCE, secret_throttle::SecretThrottle,
+    settings::HttpSettings,
 };
-use crate::api::service::Service;
+use crate::{
+    api::{
+        address_limits::{AddressShares, Resource},
+        budget::Budget,
+        service::Service,
+    },
+    base::limits,
+};
 use std::sync::Arc;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 /// State that the routes answer from. Cloned for each serving thread, so that the reference counts of its `Arc` stay on
 /// one core.
@@ -17,19 +24,37 @@ pub(super) struct AppState {
     /// The rules for pages in browsers.
     pub(super) browsers: Arc<BrowserPolicy>,
     pub(super) settings: HttpSettings,
-    pub(super) uploads: Arc<BodyBudget>,
-    /// As `uploads`, for what other nodes send.
-    pub(super) offers: Arc<BodyBudget>,
+    pub(super) budgets: Budgets,
     /// Limits the counting of bulk bodies.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
     /// Wrong cluster secrets shown to any of the threads.
     pub(super) guesses: Arc<SecretThrottle>,
     pub(super) started: Instant,
-    /// A permit for each answer in pieces that is encoded.
-    pub(super) encoders: Arc<Semaphore>,
 }
 
-/// As many answers as may be encoded at once.
-pub(super) fn encoders() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ENCODED_AT_ONCE))
+/// The budgets of all clients of all threads, but for connections and lines.
+#[derive(Clone)]
+pub(super) struct Budgets {
+    /// Bytes of request bodies.
+    pub(super) uploads: Arc<Budget>,
+    /// As `uploads`, for what other nodes send.
+    pub(super) offers: Arc<Budget>,
+    /// Reads that wait for a position.
+    pub(super) waiting_reads: Arc<Budget>,
+    /// Answers in pieces that are encoded.
+    pub(super) encoders: Arc<Budget>,
+}
+
+impl Budgets {
+    pub(super) fn new(settings: &HttpSettings, shares: AddressShares) -> Self {
+        let budget = |resource, bound| Budget::new(resource, bound, shares.of(bound));
+        let encoders = ENCODED_AT_ONCE * settings.threads.max(1);
+        Self {
+            uploads: budget(Resource::UploadBytes, settings.max_upload_bytes),
+            // Half of it has room for the largest offer.
+            offers: budget(Resource::OfferBytes, 2 * limits::MAX_OFFER_BYTES),
+            waiting_reads: budget(Resource::WaitingReads, settings.max_waiting_reads),
+            encoders: budget(Resource::EncodedAnswers, encoders),
+        }
+    }
 }

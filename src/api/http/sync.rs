@@ -7,7 +7,13 @@ use super::{
     coding::{BodyEncoder, ContentCoding, SMALLEST_ENCODED_BYTES},
     headers,
 };
-use crate::data::store::NamespaceScan;
+use crate::{
+    api::{
+        address_limits::Usage,
+        budget::{Budget, BudgetShare},
+    },
+    data::store::NamespaceScan,
+};
 use bytes::Bytes;
 use futures::Stream;
 use std::{
@@ -16,7 +22,6 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Pieces of JSON, each about as long as asked for.
 pub(super) struct DumpBody {
@@ -26,7 +31,7 @@ pub(super) struct DumpBody {
     at_once: usize,
     /// A piece that was looked at and not given yet.
     ahead: Option<Vec<u8>>,
-    encoder: Option<(BodyEncoder, OwnedSemaphorePermit)>,
+    encoder: Option<(BodyEncoder, BudgetShare)>,
 }
 
 /// Pieces given in one turn: some hundred microseconds of work.
@@ -44,16 +49,16 @@ impl DumpBody {
         Self { state: DumpState::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
     }
 
-    /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once; gives
-    /// whether they are.
-    pub(super) fn encode(&mut self, coding: ContentCoding, encoders: &Arc<Semaphore>) -> bool {
+    /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once, of
+    /// all or of this address; gives whether they are.
+    pub(super) fn encode(&mut self, coding: ContentCoding, encoders: &Arc<Budget>, usage: &Usage) -> bool {
         self.ahead = self.next_chunk();
         let is_small = self.ahead.as_ref().is_none_or(|first| first.len() < SMALLEST_ENCODED_BYTES);
         if is_small && matches!(self.state, DumpState::Done) {
             return false;
         }
-        let Ok(permit) = Arc::clone(encoders).try_acquire_owned() else { return false };
-        self.encoder = BodyEncoder::new(coding).ok().map(|encoder| (encoder, permit));
+        let Ok(share) = encoders.take(usage, 1) else { return false };
+        self.encoder = BodyEncoder::new(coding).ok().map(|encoder| (encoder, share));
         self.encoder.is_some()
     }
 
@@ -126,6 +131,7 @@ impl Stream for DumpBody {
 mod tests {
     use super::*;
     use crate::{
+        api::address_limits::{Resource, tests::halves},
         base::hash::WordHasher,
         data::record::{NamespaceChange, WordCount},
         data::store::{DedupLimits, Store},
@@ -142,12 +148,16 @@ mod tests {
         store.load_image(&NamespaceChange { namespace: "small", dropped: false, counts });
         store.end_image();
         let body = |namespace: &str| DumpBody::new(store.reader().scan(namespace), 1_000);
-        let encoders = Arc::new(Semaphore::new(1));
+        let (encoders, usage) = (Budget::new(Resource::EncodedAnswers, 2, 1), halves().usage([10, 0, 0, 1].into()));
         for namespace in ["small", "absent"] {
-            assert!(!body(namespace).encode(ContentCoding::Gzip, &encoders), "{namespace}");
+            assert!(!body(namespace).encode(ContentCoding::Gzip, &encoders, &usage), "{namespace}");
         }
         let (mut first, mut second) = (body("words"), body("words"));
-        assert!(first.encode(ContentCoding::Gzip, &encoders) && !second.encode(ContentCoding::Gzip, &encoders));
+        assert!(
+            first.encode(ContentCoding::Gzip, &encoders, &usage)
+                && !second.encode(ContentCoding::Gzip, &encoders, &usage)
+        );
+        assert!(body("words").encode(ContentCoding::Gzip, &encoders, &Usage::default()), "another address has its own");
         let whole = |body: &mut DumpBody| {
             std::iter::from_fn(|| body.next_piece()).flat_map(|piece| piece.expect("sound")).collect::<Vec<u8>>()
         };
@@ -155,7 +165,7 @@ mod tests {
         assert!(encoded.starts_with(&[0x1f, 0x8b]) && plain.starts_with(b"{"));
         assert!(serde_json::from_slice::<serde_json::Value>(&plain).is_ok(), "what was looked at is not lost");
         drop(first);
-        assert!(body("words").encode(ContentCoding::Zstd, &encoders), "the place is free again");
+        assert!(body("words").encode(ContentCoding::Zstd, &encoders, &usage), "the place is free again");
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use super::{
     HttpSettings, NodeAbout, NodeAccess, ServingRole,
-    body::BodyBudget,
     bulk::limiter::BulkLimiter,
-    state::{self, AppState},
+    state::{AppState, Budgets},
 };
 use crate::{
-    api::service::{RoleContext, RoleSlots, Service},
+    api::{
+        address_limits::AddressShares,
+        service::{RoleContext, RoleSlots, Service},
+    },
     base::clock::LoggedTime,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::{EpochTable, Position},
@@ -36,8 +38,8 @@ pub(super) fn state() -> AppState {
     view.serve(ServedDatabase { identity, epochs: EpochTable::default(), reader: store.reader() });
     let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
     let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
-    let (uploads, offers) = (BodyBudget::new(0), BodyBudget::new(0));
-    let settings = HttpSettings::default();
+    let settings = HttpSettings { threads: 1, ..HttpSettings::default() };
+    let budgets = Budgets::new(&settings, AddressShares::new(None, settings.max_connections));
     let role = ServingRole::LocalReplica { notice: Arc::default(), forward };
     let service = Service {
         view,
@@ -45,17 +47,16 @@ pub(super) fn state() -> AppState {
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), super::ROUTE_LABELS)),
         tallies: WordCountsPool::new(0, 0),
         position_wait: settings.position_wait,
+        waiting_reads: Arc::clone(&budgets.waiting_reads),
     };
     AppState {
         service,
         nodes: NodeAccess::Nobody,
         browsers: Arc::default(),
         settings,
-        uploads,
-        offers,
+        budgets,
         bulk_limiter: Arc::new(BulkLimiter::new()),
         guesses: Arc::default(),
         started: Instant::now(),
-        encoders: state::encoders(),
     }
 }

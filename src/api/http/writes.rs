@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     api::{
+        address_limits::Usage,
         error::ApiError,
         service::{AcceptedWrite, LeaderAnswer, WriteOutcome},
     },
@@ -49,22 +50,29 @@ pub(super) async fn drop_namespace(request: RouteRequest) -> Result<Response, Ap
 
 async fn with_body(request: RouteRequest, kind: WriteKind) -> Result<Response, ApiError> {
     let (forwarded, headers) = (request.forwarded()?, request.write_headers()?);
-    let RouteRequest { state, method, path, query, parameters, body, .. } = request;
+    let RouteRequest { state, method, path, query, parameters, client, body, .. } = request;
     // First of all the body: what is refused with a body on its way ends the connection.
-    let body = body::read(body, headers.content_length.as_deref(), &state.settings, &state.uploads).await?;
-    execute(&state, HttpWrite { kind, method, path, query, parameters, headers, body }, forwarded).await
+    let budget = (&state.budgets.uploads, &client.usage);
+    let body = body::read(body, headers.content_length.as_deref(), &state.settings, budget).await?;
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body };
+    execute(&state, write, forwarded, &client.usage).await
 }
 
 async fn without_body(request: RouteRequest, kind: WriteKind) -> Result<Response, ApiError> {
     let (forwarded, naming) = (request.forwarded()?, request.naming()?);
-    let RouteRequest { state, method, path, query, parameters, .. } = request;
+    let RouteRequest { state, method, path, query, parameters, client, .. } = request;
     let headers = WriteHeaders { naming, content_type: None, content_length: None };
     let write = HttpWrite { kind, method, path, query, parameters, headers, body: WholeBody::empty() };
-    execute(&state, write, forwarded).await
+    execute(&state, write, forwarded, &client.usage).await
 }
 
-async fn execute(state: &AppState, write: HttpWrite, forwarded: Option<String>) -> Result<Response, ApiError> {
-    match state.service.execute(write, forwarded.as_deref()).await? {
+async fn execute(
+    state: &AppState,
+    write: HttpWrite,
+    forwarded: Option<String>,
+    usage: &Usage,
+) -> Result<Response, ApiError> {
+    match state.service.execute(write, forwarded.as_deref(), usage).await? {
         WriteOutcome::Accepted(acceptance) => Ok(accepted(&acceptance)),
         WriteOutcome::FromLeader(answer) => Ok(passed_back(answer)),
     }

@@ -5,10 +5,16 @@
 
 use super::{AcceptedWrite, Command, INLINE_TEXT_BYTES, Service, beside};
 use crate::{
-    api::error::{ApiError, ErrorKind},
+    api::{
+        address_limits::{Line, Usage},
+        error::{ApiError, BEHIND_A_PROXY, ErrorKind},
+    },
+    base::limits::FORWARD_PATIENCE_MS,
     client::{ForwardError, ForwardedAnswer, WriteForwarder},
     storage::file_header::DatabaseIdentity,
 };
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// A write as a protocol has received it: read into a command where it is applied, and sent on as it came elsewhere.
 pub trait WriteRequest: Send + 'static {
@@ -67,6 +73,7 @@ impl Service {
         leader: &WriteForwarder,
         request: W,
         stated: Option<&str>,
+        usage: &Usage,
     ) -> Result<LeaderAnswer, ApiError> {
         if stated.is_some() {
             let detail = "this node follows a leader, and the write has come by way of another follower already: give that \
@@ -79,9 +86,12 @@ impl Service {
         request.check_forwardable()?;
         let (is_named, request) = match request.size() <= INLINE_TEXT_BYTES {
             true => (request.is_named(), request),
-            false => beside(move || Ok((request.is_named(), request))).await?,
+            false => beside(usage, move || Ok((request.is_named(), request))).await?,
         };
         let key = if is_named { None } else { Some(make_key(leader)?) };
+        let patience = Duration::from_millis(FORWARD_PATIENCE_MS);
+        let waited = timeout(patience, usage.turn(Line::ForwardedWrites)).await;
+        let _turn = waited.map_err(|_| self.refused(ApiError::new(ErrorKind::LeaderAway, too_many_of_address())))?;
         // Not held in an `Option` of the future: the request is borrowed by what is sent.
         match request.send(leader, key.as_deref()).await {
             Ok(answer) => {
@@ -105,6 +115,13 @@ impl Service {
         let leads = forward.other_database()?;
         Some(ApiError::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default())))
     }
+}
+
+fn too_many_of_address() -> String {
+    format!(
+        "the writes of this address that are on their way to the leader are as many as one may have there; nothing was \
+         applied: send it again later, or to the leader itself; {BEHIND_A_PROXY}"
+    )
 }
 
 fn make_key(leader: &WriteForwarder) -> Result<String, ApiError> {

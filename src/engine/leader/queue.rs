@@ -1,7 +1,12 @@
 //! The bounded queue in front of the Writer.
 
+use super::QueueLimits;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 /// A queue that many put into and one takes everything out of.
 pub(crate) struct BoundedQueue<E> {
@@ -16,23 +21,41 @@ struct QueueState<E> {
     /// Of the events in the queue, those that count against the bounds.
     items: usize,
     bytes: usize,
+    /// Counts each time that everything is taken out, from a number that no other queue comes to.
+    takes: u64,
     taker_waits: bool,
     closed: bool,
 }
 
 impl<E> BoundedQueue<E> {
     pub(crate) fn new(most_items: usize, most_bytes: usize) -> Self {
-        let state = QueueState { events: VecDeque::new(), items: 0, bytes: 0, taker_waits: false, closed: false };
+        let state = QueueState {
+            events: VecDeque::new(),
+            items: 0,
+            bytes: 0,
+            takes: first_take(),
+            taker_waits: false,
+            closed: false,
+        };
         Self { state: Mutex::new(state), arrived: Condvar::new(), most_items, most_bytes }
     }
 
-    /// Puts an event in if the bounds allow it; gives it back otherwise. One event fits an empty queue whatever its
+    /// Puts an event in if the bounds allow it, those of `usage` first. One event fits an empty queue whatever its
     /// size, so that no write is refused for ever.
-    pub(crate) fn try_push(&self, event: E, bytes: usize) -> Result<(), E> {
+    ///
+    /// # Errors
+    /// [`Full::Share`] if whoever offers it holds its share, [`Full::Queue`] if all is held, or the queue is closed.
+    pub(crate) fn try_push(&self, event: E, bytes: usize, usage: Option<QueueShare<'_>>) -> Result<(), Full> {
         let mut state = self.state.lock();
         let full = state.items > 0 && (state.items >= self.most_items || state.bytes + bytes > self.most_bytes);
+        if usage.is_some_and(|share| !share.has_room(bytes, state.takes)) {
+            return Err(Full::Share);
+        }
         if full || state.closed {
-            return Err(event);
+            return Err(Full::Queue);
+        }
+        if let Some(QueueShare { usage, .. }) = usage {
+            usage.add(bytes);
         }
         state.items += 1;
         state.bytes += bytes;
@@ -51,6 +74,7 @@ impl<E> BoundedQueue<E> {
         // All is taken at once: the lock is taken once for a whole group, and what comes meanwhile makes the next one.
         state.items = 0;
         state.bytes = 0;
+        state.takes += 1;
         // An empty buffer goes back in: in the steady state nothing is allocated.
         std::mem::swap(&mut state.events, into);
     }
@@ -109,23 +133,95 @@ impl<E> BoundedQueue<E> {
     }
 }
 
+/// Where a queue begins to count its takes: a usage may have been counted in another queue before.
+fn first_take() -> u64 {
+    static QUEUES: AtomicU64 = AtomicU64::new(1);
+    QUEUES.fetch_add(1, Ordering::Relaxed) << 40
+}
+
+/// The reason for which an event was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Whoever offered it has its share of the queue.
+    Share,
+    /// The queue is full, or closed.
+    Queue,
+}
+
+/// The part of a leader's queue that some of those who write hold. It is read and changed under the lock of the queue,
+/// so that a write costs no lock of its own.
+#[derive(Debug, Default)]
+pub struct QueueUsage {
+    /// The take of a queue before which the numbers were counted: it has taken all of that.
+    takes: AtomicU64,
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl QueueUsage {
+    fn add(&self, bytes: usize) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A part of a leader's queue, with the most that it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueShare<'a> {
+    /// The part.
+    pub usage: &'a QueueUsage,
+    /// Its bounds.
+    pub most: QueueLimits,
+}
+
+impl QueueShare<'_> {
+    fn has_room(self, bytes: usize, takes: u64) -> bool {
+        let Self { usage, most } = self;
+        if usage.takes.swap(takes, Ordering::Relaxed) != takes {
+            usage.items.store(0, Ordering::Relaxed);
+            usage.bytes.store(0, Ordering::Relaxed);
+        }
+        let (items, held) = (usage.items.load(Ordering::Relaxed), usage.bytes.load(Ordering::Relaxed));
+        items == 0 || (items < most.batches && held + bytes <= most.bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn each_who_offers_has_its_share_until_the_next_take() {
+        let queue = BoundedQueue::new(6, 100);
+        let most = QueueLimits { batches: 2, bytes: 10 };
+        let usages = [QueueUsage::default(), QueueUsage::default(), QueueUsage::default()];
+        let [one, other, third] = usages.each_ref().map(|usage| QueueShare { usage, most });
+        let mut taken = VecDeque::new();
+        for _ in 0..2 {
+            assert_eq!(queue.try_push("large", 50, Some(one)), Ok(()), "one event always fits");
+            assert_eq!(queue.try_push("more", 1, Some(one)), Err(Full::Share));
+            assert_eq!(queue.try_push("a", 5, Some(other)), Ok(()));
+            assert_eq!(queue.try_push("too large", 6, Some(other)), Err(Full::Share));
+            assert_eq!(queue.try_push("b", 5, Some(other)), Ok(()));
+            assert_eq!(queue.try_push("third", 0, Some(other)), Err(Full::Share));
+            assert_eq!(queue.try_push("of nobody", 40, None), Ok(()));
+            assert_eq!(queue.try_push("all is held", 1, Some(third)), Err(Full::Queue));
+            queue.take(&mut taken, None);
+            assert_eq!(taken.drain(..).collect::<Vec<_>>(), ["large", "a", "b", "of nobody"]);
+        }
+    }
+
+    #[test]
     fn refuses_beyond_either_bound_and_takes_in_order() {
         let queue = BoundedQueue::new(2, 10);
         assert_eq!(queue.bound(), 2);
-        assert_eq!(queue.try_push("large", 99), Ok(()), "one event always fits");
-        assert_eq!(queue.try_push("second", 1), Err("second"));
+        assert_eq!(queue.try_push("large", 99, None), Ok(()), "one event always fits");
+        assert_eq!(queue.try_push("second", 1, None), Err(Full::Queue));
         let mut taken = VecDeque::new();
         queue.take(&mut taken, None);
         assert_eq!(taken.drain(..).collect::<Vec<_>>(), ["large"]);
-        assert_eq!(
-            (queue.try_push("a", 5), queue.try_push("b", 5), queue.try_push("c", 0)),
-            (Ok(()), Ok(()), Err("c"))
-        );
+        assert_eq!((queue.try_push("a", 5, None), queue.try_push("b", 5, None)), (Ok(()), Ok(())));
+        assert_eq!(queue.try_push("c", 0, None), Err(Full::Queue));
         queue.push("always");
         assert_eq!(queue.len(), 2);
         queue.take(&mut taken, None);
@@ -153,7 +249,7 @@ mod tests {
         let queue = BoundedQueue::new(2, 10);
         queue.push(1);
         assert_eq!(queue.close(), [1]);
-        assert_eq!(queue.try_push(2, 1), Err(2));
+        assert_eq!(queue.try_push(2, 1, None), Err(Full::Queue));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl ReplicaHandle {
             let size = bytes.len();
             // Refused and not waited for: the leader asks again, and would only find an older request in front of its
             // next one.
-            self.shared.queue.try_push(ReplicaEvent::Offer(bytes, reply), size).ok()?;
+            self.shared.queue.try_push(ReplicaEvent::Offer(bytes, reply), size, None).ok()?;
         }
         answer.await.ok()
     }

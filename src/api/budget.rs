@@ -1,0 +1,115 @@
+//! A bound that all clients share, of which one address may have a share.
+
+use super::address_limits::{Resource, Usage};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// An amount that all clients hold together, with its bound.
+#[derive(Debug)]
+pub struct Budget {
+    resource: Resource,
+    held: AtomicUsize,
+    bound: usize,
+    /// The most that one address may hold.
+    share: usize,
+}
+
+/// The reason for which no more of a budget is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The address holds its share.
+    Address { share: usize, bound: usize },
+    /// All clients together hold all of it.
+    All,
+}
+
+impl Budget {
+    /// One address may hold `share` of `bound`.
+    pub fn new(resource: Resource, bound: usize, share: usize) -> Arc<Self> {
+        Arc::new(Self { resource, held: AtomicUsize::new(0), bound, share })
+    }
+
+    /// Takes so much for a client of this address.
+    pub fn take(self: &Arc<Self>, usage: &Usage, amount: usize) -> Result<BudgetShare, Exhausted> {
+        let mut taken = BudgetShare::of(self, usage);
+        taken.set(amount)?;
+        Ok(taken)
+    }
+}
+
+/// A part of a budget, given back when dropped.
+#[derive(Debug)]
+pub struct BudgetShare {
+    budget: Arc<Budget>,
+    usage: Usage,
+    amount: usize,
+}
+
+impl BudgetShare {
+    /// Nothing yet.
+    pub fn of(budget: &Arc<Budget>, usage: &Usage) -> Self {
+        Self { budget: Arc::clone(budget), usage: usage.clone(), amount: 0 }
+    }
+
+    /// Makes it so much: what is more is asked for, what is less is given back.
+    pub fn set(&mut self, amount: usize) -> Result<(), Exhausted> {
+        if amount > self.amount {
+            return self.grow(amount - self.amount);
+        }
+        self.give_back(self.amount - amount);
+        Ok(())
+    }
+
+    /// Takes so much more.
+    pub fn grow(&mut self, amount: usize) -> Result<(), Exhausted> {
+        let Budget { resource, held, bound, share } = &*self.budget;
+        // The address first: whoever has its share is told so even when there is room for nobody, and is in nobody's
+        // way.
+        if !self.usage.take(*resource, amount, *share) {
+            return Err(Exhausted::Address { share: *share, bound: *bound });
+        }
+        self.amount += amount;
+        if held.fetch_add(amount, Ordering::Relaxed).saturating_add(amount) > *bound {
+            self.give_back(amount);
+            return Err(Exhausted::All);
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, amount: usize) {
+        self.amount -= amount;
+        self.budget.held.fetch_sub(amount, Ordering::Relaxed);
+        self.usage.give_back(self.budget.resource, amount);
+    }
+}
+
+impl Drop for BudgetShare {
+    fn drop(&mut self) {
+        self.give_back(self.amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::address_limits::tests::halves, *};
+
+    #[test]
+    fn an_address_is_refused_beyond_its_share_and_all_beyond_the_bound() {
+        let addresses = halves();
+        let (one, other) = (addresses.usage([10, 0, 0, 1].into()), addresses.usage([10, 0, 0, 2].into()));
+        let budget = Budget::new(Resource::UploadBytes, 10, 6);
+        let mut first = budget.take(&one, 4).expect("within its share");
+        assert_eq!(first.grow(3), Err(Exhausted::Address { share: 6, bound: 10 }));
+        assert_eq!(first.set(6), Ok(()), "what was refused is not held");
+        assert_eq!(budget.take(&other, 5).expect_err("there are 4 left"), Exhausted::All);
+        let rest = budget.take(&other, 4).expect("what was refused is not held");
+        assert_eq!(budget.take(&Usage::default(), 1).expect_err("nothing is left"), Exhausted::All);
+        first.set(1).expect("less");
+        let unbounded = budget.take(&Usage::default(), 5).expect("5 are free");
+        drop((first, rest, unbounded));
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+        assert!(budget.take(&one, 6).is_ok() && budget.take(&other, 6).is_ok());
+    }
+}
