@@ -44,6 +44,11 @@ impl AddressShares {
         }
     }
 
+    /// Whether one address may have all there is.
+    fn are_lifted(self) -> bool {
+        self.connections >= self.max_connections
+    }
+
     /// Connections that one address may have.
     pub fn connections(self) -> usize {
         self.connections
@@ -125,7 +130,8 @@ impl AddressLimits {
     /// The usage of this address.
     pub fn usage(self: &Arc<Self>, address: IpAddr) -> Usage {
         let address = client_of(address);
-        if address.is_loopback() && !self.shares.bounds_loopback {
+        // An address that may have everything needs no count, and no line to wait in either.
+        if address.is_loopback() && !self.shares.bounds_loopback || self.shares.are_lifted() {
             return Usage::default();
         }
         let mut entries = self.entries.lock();

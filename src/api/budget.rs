@@ -18,7 +18,7 @@ pub struct Budget {
 
 /// The reason for which no more of a budget is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exhausted {
+pub enum BudgetRefusal {
     /// The address holds its share.
     Address { share: usize, bound: usize },
     /// All clients together hold all of it.
@@ -32,7 +32,7 @@ impl Budget {
     }
 
     /// Takes so much for a client of this address.
-    pub fn take(self: &Arc<Self>, usage: &Usage, amount: usize) -> Result<BudgetShare, Exhausted> {
+    pub fn take(self: &Arc<Self>, usage: &Usage, amount: usize) -> Result<BudgetShare, BudgetRefusal> {
         let mut taken = BudgetShare::of(self, usage);
         taken.set(amount)?;
         Ok(taken)
@@ -54,7 +54,7 @@ impl BudgetShare {
     }
 
     /// Makes it so much: what is more is asked for, what is less is given back.
-    pub fn set(&mut self, amount: usize) -> Result<(), Exhausted> {
+    pub fn set(&mut self, amount: usize) -> Result<(), BudgetRefusal> {
         if amount > self.amount {
             return self.grow(amount - self.amount);
         }
@@ -63,17 +63,17 @@ impl BudgetShare {
     }
 
     /// Takes so much more.
-    pub fn grow(&mut self, amount: usize) -> Result<(), Exhausted> {
+    pub fn grow(&mut self, amount: usize) -> Result<(), BudgetRefusal> {
         let Budget { resource, held, bound, share } = &*self.budget;
         // The address first: whoever has its share is told so even when there is room for nobody, and is in nobody's
         // way.
         if !self.usage.take(*resource, amount, *share) {
-            return Err(Exhausted::Address { share: *share, bound: *bound });
+            return Err(BudgetRefusal::Address { share: *share, bound: *bound });
         }
         self.amount += amount;
         if held.fetch_add(amount, Ordering::Relaxed).saturating_add(amount) > *bound {
             self.give_back(amount);
-            return Err(Exhausted::All);
+            return Err(BudgetRefusal::All);
         }
         Ok(())
     }
@@ -101,11 +101,11 @@ mod tests {
         let (one, other) = (addresses.usage([10, 0, 0, 1].into()), addresses.usage([10, 0, 0, 2].into()));
         let budget = Budget::new(Resource::UploadBytes, 10, 6);
         let mut first = budget.take(&one, 4).expect("within its share");
-        assert_eq!(first.grow(3), Err(Exhausted::Address { share: 6, bound: 10 }));
+        assert_eq!(first.grow(3), Err(BudgetRefusal::Address { share: 6, bound: 10 }));
         assert_eq!(first.set(6), Ok(()), "what was refused is not held");
-        assert_eq!(budget.take(&other, 5).expect_err("there are 4 left"), Exhausted::All);
+        assert_eq!(budget.take(&other, 5).expect_err("there are 4 left"), BudgetRefusal::All);
         let rest = budget.take(&other, 4).expect("what was refused is not held");
-        assert_eq!(budget.take(&Usage::default(), 1).expect_err("nothing is left"), Exhausted::All);
+        assert_eq!(budget.take(&Usage::default(), 1).expect_err("nothing is left"), BudgetRefusal::All);
         first.set(1).expect("less");
         let unbounded = budget.take(&Usage::default(), 5).expect("5 are free");
         drop((first, rest, unbounded));

@@ -20,7 +20,7 @@ pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
 use super::{
     address_limits::{Line, Usage},
-    budget::{Budget, Exhausted},
+    budget::{Budget, BudgetRefusal},
     error::{ApiError, BEHIND_A_PROXY, ErrorKind},
 };
 use crate::{
@@ -314,10 +314,10 @@ fn nothing_to_read() -> ApiError {
     ApiError::new(ErrorKind::NotReady, detail)
 }
 
-fn too_many_wait(asked: PositionToken, exhausted: Exhausted) -> ApiError {
+fn too_many_wait(asked: PositionToken, exhausted: BudgetRefusal) -> ApiError {
     let detail = match exhausted {
-        Exhausted::All => format!("{asked} is not applied here yet, and no more reads may wait; ask again"),
-        Exhausted::Address { share, .. } => format!(
+        BudgetRefusal::All => format!("{asked} is not applied here yet, and no more reads may wait; ask again"),
+        BudgetRefusal::Address { share, .. } => format!(
             "{asked} is not applied here yet, and {share} reads of this address wait already, its share; ask again, or \
              another node; {BEHIND_A_PROXY}"
         ),

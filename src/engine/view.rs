@@ -75,8 +75,10 @@ impl DatabaseView {
     pub fn start_role(&self, follows: bool) {
         self.set_ready(false);
         self.set_files_problem(None);
-        self.current_at_ms.store(self.age_ms(), Ordering::Release);
-        self.follows.store(follows, Ordering::Release);
+        // Who led had all there was; who followed is as far behind as before.
+        if !self.follows.swap(follows, Ordering::AcqRel) {
+            self.current_at_ms.store(self.age_ms(), Ordering::Release);
+        }
     }
 
     /// The database, once there is one. Not to be held across an await.

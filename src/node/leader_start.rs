@@ -216,6 +216,11 @@ impl LeaderStart {
             }
             match waiting.attempt(&mut self, &mut recovered) {
                 Ok(begun) => {
+                    // The table before the position: a reader that sees the new epoch has to know where the one before
+                    // ended, or a position of that one is lost to it.
+                    let (epochs, reader) = (begun.epochs().clone(), recovered.store.reader());
+                    let identity = recovered.manifest.identity;
+                    self.leader.view().serve(ServedDatabase { identity, epochs, reader });
                     let settled = recovered.into_settled(begun);
                     tracing::warn!(epoch = settled.manifest.state.epoch, "the disk has room: this node leads");
                     return self.lead(settled).map(Some);
@@ -395,10 +400,9 @@ impl RoomWait {
             *recovered = again;
             self.reads_again = false;
         }
-        let asked = start.files.recover_tail(recovered);
-        start.serve_recovered(recovered);
-        match asked {
-            Ok(()) => {}
+        match start.files.recover_tail(recovered) {
+            // Only what is whole is served: a recovery that failed may have given its store up.
+            Ok(()) => start.serve_recovered(recovered),
             Err(NodeError::Succeeded { by, told }) => {
                 tracing::warn!("another leads ({told}): this node does not");
                 return Err(Attempt::Succeeded(Successor(by)));

@@ -74,7 +74,16 @@ impl ReplicationContext {
 /// The running thread.
 pub(super) struct ReplicationThread {
     stopping: CancellationToken,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// It ends with whoever has it: one that went on would write the MANIFEST of an epoch that is over.
+impl Drop for ReplicationThread {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        // A panic in it was logged, and takes nothing with it.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl ReplicationThread {
@@ -91,12 +100,12 @@ impl ReplicationThread {
                 }
             });
         })?;
-        Ok(Self { stopping, thread })
+        Ok(Self { stopping, thread: Some(thread) })
     }
 
+    /// Ends it, and waits for that.
     pub(super) fn stop(self) {
-        self.stopping.cancel();
-        let _ = self.thread.join(); // a panic in it was logged, and takes nothing with it
+        drop(self);
     }
 }
 

@@ -297,15 +297,16 @@ fn key_of(head: &str) -> &str {
 #[test]
 fn a_lost_answer_is_asked_for_again_under_the_same_key() {
     const REPEATED: &str = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nMemdb-Replayed: true\r\n\
-                            Memdb-Position: 1-1\r\nConnection: close\r\nContent-Length: 35\r\n\r\n\
-                            {\"position\":\"1-1\",\"replayed\":true}\n";
+                            Memdb-Position: 1-1\r\nConnection: close\r\nContent-Length: 89\r\n\r\n\
+                            {\"words\":1,\"distinct\":1,\"left_out\":0,\"acks\":0,\"position\":\"1-1-5f2a9c01\",\"replayed\":true}\n";
     let (address, seen) = odd_leader(&["", REPEATED, "", REPEATED]);
     let following = follow(address, None);
     let mut wire = Wire::to(following.address());
     // The client has sent it once and without a key, so what it gets is no repeat.
     let answer = wire.post("a");
     assert_eq!((answer.status, answer.header("memdb-replayed")), (202, None), "{answer:?}");
-    assert_eq!((answer.text(), answer.header("memdb-position")), (r#"{"position":"1-1"}"#, Some("1-1")));
+    let first = r#"{"words":1,"distinct":1,"left_out":0,"acks":0,"position":"1-1-5f2a9c01"}"#;
+    assert_eq!((answer.text(), answer.header("memdb-position")), (first, Some("1-1")));
     let (first, second) = (seen.recv_timeout(PATIENCE).expect("sent"), seen.recv_timeout(PATIENCE).expect("again"));
     assert_eq!((key_of(&first).len(), key_of(&first)), (32, key_of(&second)));
     assert!(first.contains("memdb-forwarded: 1") && first.contains("content-type: text/plain"), "{first}");

@@ -4,7 +4,7 @@ use super::settings::HttpSettings;
 use crate::{
     api::{
         address_limits::Usage,
-        budget::{Budget, BudgetShare, Exhausted},
+        budget::{Budget, BudgetRefusal, BudgetShare},
         error::{ApiError, BEHIND_A_PROXY, ErrorKind},
     },
     text::charset::Charset,
@@ -28,10 +28,10 @@ impl WholeBody {
 }
 
 /// The memory of bodies is used up. `done` says what of the request was applied.
-pub(super) fn too_many_uploads(exhausted: Exhausted, done: &str) -> ApiError {
+pub(super) fn too_many_uploads(exhausted: BudgetRefusal, done: &str) -> ApiError {
     let detail = match exhausted {
-        Exhausted::All => format!("{done}; send it again, or in smaller texts"),
-        Exhausted::Address { share, bound } => format!(
+        BudgetRefusal::All => format!("{done}; send it again, or in smaller texts"),
+        BudgetRefusal::Address { share, bound } => format!(
             "the uploads of this address hold its share of the memory for bodies, {share} of {bound} bytes: {done}; \
              let some of them end, then send it again, or in smaller texts; {BEHIND_A_PROXY}"
         ),
@@ -54,7 +54,7 @@ where
     if declared.and_then(|text| text.parse::<usize>().ok()).is_some_and(|length| length > limit) {
         return Err(too_large(limit)); // before a byte of it is read
     }
-    match tokio::time::timeout(settings.body_timeout, gather(body, limit, BudgetShare::of(uploads, usage))).await {
+    match tokio::time::timeout(settings.body_timeout, gather(body, limit, (uploads, usage))).await {
         Ok(whole) => whole,
         Err(_) => Err(ApiError::new(
             ErrorKind::RequestTimeout,
@@ -63,7 +63,7 @@ where
     }
 }
 
-async fn gather<S, B, E>(body: S, limit: usize, mut share: BudgetShare) -> Result<WholeBody, ApiError>
+async fn gather<S, B, E>(body: S, limit: usize, (uploads, usage): (&Arc<Budget>, &Usage)) -> Result<WholeBody, ApiError>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -77,6 +77,8 @@ where
         return Ok(WholeBody { bytes: first, _share: None });
     };
     let refused = |exhausted| too_many_uploads(exhausted, "nothing was applied");
+    // Not before: the counters are shared by all cores, and a body in one piece needs none of them.
+    let mut share = BudgetShare::of(uploads, usage);
     share.grow(first.len() + second.len()).map_err(refused)?;
     let mut gathered = BytesMut::from(first);
     gathered.extend_from_slice(&second);

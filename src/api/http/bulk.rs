@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::{
         address_limits::{Line, Turn, Usage},
-        budget::{BudgetShare, Exhausted},
+        budget::{BudgetRefusal, BudgetShare},
         error::{ApiError, ErrorKind},
         service::AcceptedWrite,
     },
@@ -236,7 +236,7 @@ where
     })
 }
 
-fn too_many_uploads(exhausted: Exhausted) -> ApiError {
+fn too_many_uploads(exhausted: BudgetRefusal) -> ApiError {
     body::too_many_uploads(exhausted, "of the lines behind last_line nothing was applied")
 }
 

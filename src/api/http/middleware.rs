@@ -1,11 +1,7 @@
 //! In front of the routes: refuses what no route should see, counts every request, and leaves out the body of `HEAD`.
 
 use super::{
-    browsers::CorsAnswer,
-    headers, request_log,
-    route::{Route, RouteLabel},
-    routes,
-    secret_throttle::ConnectionPeer,
+    browsers::CorsAnswer, headers, request_log, route::RouteLabel, routes, secret_throttle::ConnectionPeer,
     state::AppState,
 };
 use crate::{
@@ -105,7 +101,7 @@ where
         let is_http_1_0 = request.version() == Version::HTTP_10;
         let browsers = &self.state.browsers;
         let cors = browsers.cors(request.headers());
-        let progress = match screen(&request, route)
+        let progress = match screen(&request)
             .and_then(|()| browsers.admit(&request, route.is_some_and(|route| route.only_reads)))
         {
             Ok(None) if self.client.usage.is_bounded() || request.headers().contains_key(header::AUTHORIZATION) => {
@@ -207,7 +203,7 @@ fn method_label(method: &Method) -> MethodLabel {
     }
 }
 
-fn screen(request: &Request<Incoming>, route: Option<&Route>) -> Result<(), ApiError> {
+fn screen(request: &Request<Incoming>) -> Result<(), ApiError> {
     let fields = request.headers();
     if request.method() == Method::CONNECT {
         return Err(ApiError::method_not_allowed("GET, HEAD, POST, DELETE")); // warp 0.4.3 panics on it
@@ -225,7 +221,7 @@ fn screen(request: &Request<Incoming>, route: Option<&Route>) -> Result<(), ApiE
             return Err(ApiError::new(ErrorKind::ExpectationFailed, "the only expectation taken is 100-continue"));
         }
         let is_encoded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-        if !route.is_some_and(|route| route.takes_compressed)
+        if !routes::takes_compressed(request.uri().path())
             && fields.get(header::CONTENT_ENCODING).is_some_and(is_encoded)
         {
             let detail = "compressed bodies are taken by /bulk only; send the body as it is";

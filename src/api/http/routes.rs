@@ -106,6 +106,11 @@ fn at(path: &str) -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().filter(move |route| route.is_at(path))
 }
 
+/// Returns whether some method of a path takes compressed bodies: with another, the answer is that the method is wrong.
+pub(super) fn takes_compressed(path: &str) -> bool {
+    at(path).any(|route| route.takes_compressed)
+}
+
 /// Returns the label that requests to a path are counted under, and the route that takes this method there.
 pub(super) fn find(method: &Method, path: &str) -> (RouteLabel, Option<&'static Route>) {
     let mut label = RouteLabel::Other;

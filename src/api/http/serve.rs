@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{
         address_limits::{AddressLimits, AddressShares, LineLimits, Resource},
-        budget::{Budget, BudgetShare, Exhausted},
+        budget::{Budget, BudgetRefusal, BudgetShare},
         error::{ApiError, ErrorKind},
         service::{RoleContext, RoleSlots, Service},
     },
@@ -80,7 +80,8 @@ impl HttpServer {
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (sender, accepted) = mpsc::channel(ACCEPTED_AHEAD);
             acceptor.threads.push(sender);
-            let (budgets, bulk_limiter, guesses) = (budgets.clone(), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
+            let (budgets, bulk_limiter, guesses) =
+                (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let ApiContext { view, role, nodes, browsers, metrics, about } = api;
             let role = server.roles.add(RoleContext { role, about, is_ending: false });
@@ -263,11 +264,11 @@ impl Acceptor {
         let client = ConnectionPeer::new(client, self.addresses.usage(client));
         let place = match self.connections.take(&client.usage, 1) {
             Ok(place) => place,
-            Err(Exhausted::Address { share, .. }) => {
+            Err(BudgetRefusal::Address { share, .. }) => {
                 let detail = format!("at most {share} from one address; share a connection among requests");
                 return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyFromAddress, detail));
             }
-            Err(Exhausted::All) => {
+            Err(BudgetRefusal::All) => {
                 let detail = "come again, or share a connection among requests";
                 return self.turn_away(&stream, ApiError::new(ErrorKind::TooManyConnections, detail));
             }

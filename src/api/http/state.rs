@@ -41,20 +41,25 @@ pub(super) struct Budgets {
     pub(super) offers: Arc<Budget>,
     /// Reads that wait for a position.
     pub(super) waiting_reads: Arc<Budget>,
-    /// Answers in pieces that are encoded.
+    /// Answers in pieces that one thread encodes: the bound is on what the thread has to do, so each has its own.
     pub(super) encoders: Arc<Budget>,
 }
 
 impl Budgets {
     pub(super) fn new(settings: &HttpSettings, shares: AddressShares) -> Self {
         let budget = |resource, bound| Budget::new(resource, bound, shares.of(bound));
-        let encoders = ENCODED_AT_ONCE * settings.threads.max(1);
         Self {
             uploads: budget(Resource::UploadBytes, settings.max_upload_bytes),
             // Half of it has room for the largest offer.
             offers: budget(Resource::OfferBytes, 2 * limits::MAX_OFFER_BYTES),
             waiting_reads: budget(Resource::WaitingReads, settings.max_waiting_reads),
-            encoders: budget(Resource::EncodedAnswers, encoders),
+            encoders: budget(Resource::EncodedAnswers, ENCODED_AT_ONCE),
         }
+    }
+
+    /// The budgets as another serving thread has them.
+    pub(super) fn of_another_thread(&self, shares: AddressShares) -> Self {
+        let encoders = Budget::new(Resource::EncodedAnswers, ENCODED_AT_ONCE, shares.of(ENCODED_AT_ONCE));
+        Self { encoders, ..self.clone() }
     }
 }

@@ -15,10 +15,10 @@ fn bulk(state: &Arc<AppState>, usage: &Usage) -> BulkRequest {
         Arc::new(ReplicationBacklog::new(0, 0)),
         QueueLimits::default(),
     );
-    let manner = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
+    let options = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
     let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
     let (state, usage, namespace) = (Arc::clone(state), usage.clone(), "words".into());
-    BulkRequest { state, usage, leader, namespace, stream, manner, hasher, database, spares }
+    BulkRequest { state, usage, leader, namespace, stream, options, hasher, database, spares }
 }
 
 fn block() -> LineBlock {
