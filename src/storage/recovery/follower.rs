@@ -59,7 +59,10 @@ impl RecoveredDatabase {
         let ManifestState { epoch, epochs, .. } = state;
         if stands.epoch < *epoch {
             let mut before = EpochTable::default();
-            epochs.ended().iter().filter(|ended| ended.epoch < stands.epoch).for_each(|ended| before.end(*ended));
+            // An empty store stands in an epoch that need not be of this history: where it goes on in memory, it may
+            // have led one in which nothing was written.
+            let is_had = |ended: &&Position| ended.epoch < stands.epoch && ended.sequence <= stands.sequence;
+            epochs.ended().iter().filter(is_had).for_each(|ended| before.end(*ended));
             // The table must not say that an epoch ended at records which this node does not have: its positions would
             // count as reached.
             (*epoch, *epochs) = (stands.epoch, before);
@@ -185,4 +188,28 @@ pub fn adopt(
 fn is_replaced(name: &str) -> bool {
     let begun = [MANIFEST, LOG_PREFIX, SNAPSHOT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
     FileKind::of_name(name).is_some() || (begun && name.ends_with(TEMPORARY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::RecoveryReport, *};
+    use crate::{base::hash::WordHasher, text::tokenizer::Analyzer};
+
+    #[test]
+    fn an_empty_store_of_an_epoch_beside_the_history_ends_none_that_has_records() {
+        let mut epochs = EpochTable::default();
+        epochs.end(Position::new(1, 30));
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
+        let state = ManifestState { epoch: 9, epochs, ..ManifestState::default() };
+        let mut store = Store::new(WordHasher::new(1), DedupLimits::default());
+        // It led epoch 5 in memory, in which nothing was written, and follows a leader of epoch 9 since.
+        store.set_state_id(StateId { position: Position::new(5, 0), ..store.mark() }, store.time_ms());
+        let manifest = Manifest { identity, state };
+        let (report, new, promised, open) = (RecoveryReport::default(), false, Some(12), None);
+        let recovered = RecoveredDatabase { manifest, store, report, new, promised, open };
+        let mut state = recovered.manifest.state.clone();
+        recovered.end_where_it_stands(&mut state);
+        assert_eq!((state.epoch, state.epochs.ended()), (5, &[][..]));
+        state.epochs.end(Position::new(state.epoch, 0));
+    }
 }
