@@ -224,6 +224,8 @@ impl Log {
     pub fn start_epoch(&mut self, epoch: Epoch) -> Result<(), FileError> {
         assert!(epoch > self.epoch, "epoch {epoch} after {}", self.epoch);
         let mut ended = std::mem::take(&mut self.ended);
+        // A sync that was taken before the last rotation has this file alone: without it, its end would be of no log.
+        ended.extend(self.finished.clone());
         // The new segment starts out with everything before it counted as synced, so that has to be true first.
         if let Some(sync) = self.sync() {
             sync.run().map_err(FileError::io(&self.name))?;

@@ -306,3 +306,16 @@ fn a_sync_of_an_epoch_before_is_still_this_logs_own() {
     follower.log.synced(&sync);
     assert_eq!(follower.log.synced_upto(), 2);
 }
+
+#[test]
+fn a_sync_of_a_segment_that_rotated_before_an_epoch_is_still_this_logs_own() {
+    let mut follower = begun(1); // every record has a segment of its own
+    follower.append(1);
+    let sync = follower.log.sync().expect("something to sync");
+    follower.append(1);
+    assert_eq!(follower.segments().len(), 2, "the log has rotated during the sync");
+    for epoch in 2..4 {
+        follower.log.start_epoch(epoch).expect("the disk works");
+        assert!(follower.log.owns(&sync), "or its end is taken for another log's, and no sync follows it");
+    }
+}
