@@ -27,7 +27,7 @@ pub struct WritableDatabase {
     pub new: bool,
 }
 
-/// What is durable once an epoch has begun ([`RecoveredDatabase::begin`]).
+/// What is durable once an epoch has begun ([`super::RecoveredDatabase::begin`]).
 pub struct NewEpoch {
     pub(super) manifest: Manifest,
     pub(super) log: Log,
@@ -43,7 +43,7 @@ impl NewEpoch {
     }
 
     /// How the epochs before it ended. Readers of a store that is served have to know it before the store stands in the
-    /// new epoch ([`RecoveredDatabase::into_settled`]): by the table of before they would take every position of the
+    /// new epoch ([`super::RecoveredDatabase::into_settled`]): by the table of before they would take every position of the
     /// epoch that has ended for lost.
     pub fn epochs(&self) -> &EpochTable {
         &self.manifest.state.epochs
