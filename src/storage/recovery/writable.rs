@@ -43,8 +43,8 @@ impl NewEpoch {
     }
 
     /// How the epochs before it ended. Readers of a store that is served have to know it before the store stands in the
-    /// new epoch ([`super::RecoveredDatabase::into_settled`]): by the table of before they would take every position of the
-    /// epoch that has ended for lost.
+    /// new epoch ([`super::RecoveredDatabase::into_settled`]): by the table of before they would take every position of
+    /// the epoch that has ended for lost.
     pub fn epochs(&self) -> &EpochTable {
         &self.manifest.state.epochs
     }
