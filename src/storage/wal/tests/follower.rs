@@ -309,7 +309,7 @@ fn a_sync_of_an_epoch_before_is_still_this_logs_own() {
 
 #[test]
 fn a_sync_of_a_segment_that_rotated_before_an_epoch_is_still_this_logs_own() {
-    let mut follower = begun(1); // every record has a segment of its own
+    let mut follower = begun(FILE_HEADER_BYTES as u64 + 1); // every record has a segment of its own
     follower.append(1);
     let sync = follower.log.sync().expect("something to sync");
     follower.append(1);
