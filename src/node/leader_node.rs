@@ -13,14 +13,10 @@ use crate::{
         position::Position,
     },
     config::NodeSettings,
-    engine::{
-        leader::{Leader, QueueLimits, close},
-        view::ServedDatabase,
-    },
+    engine::leader::{Leader, QueueLimits, close},
     replication::{ElectedLeader, HistorySource, PeerRegistry, ReplicationBacklog},
     storage::{
         disk::Disk,
-        manifest::Manifest,
         recovery::{NewEpoch, RecoveredDatabase},
     },
 };
@@ -110,12 +106,8 @@ impl LeaderNode {
         let node = start.node;
         let start = match begun {
             Ok(begun) => {
-                if is_served {
-                    let Manifest { identity, .. } = recovered.manifest;
-                    let (epochs, reader) = (begun.epochs().clone(), recovered.store.reader());
-                    view.serve(ServedDatabase { identity, epochs, reader });
-                }
-                StartState::Leads(Box::new(start.lead(recovered.into_settled(begun))?))
+                let settled = start.enter_epoch(recovered, begun);
+                StartState::Leads(Box::new(start.lead(settled)?))
             }
             Err(error) if error.is_no_room() && recovered.new => {
                 return Err(NodeError::NoRoom { path: settings.data_dir.clone().unwrap_or_default(), error });

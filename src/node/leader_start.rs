@@ -166,6 +166,19 @@ impl LeaderStart {
         self.serve(ServedDatabase { identity, epochs, reader }, recovered.store.time_ms());
     }
 
+    /// Moves the store into its new epoch, which is durable.
+    pub(super) fn enter_epoch(&self, recovered: RecoveredDatabase, begun: recovery::NewEpoch) -> WritableDatabase {
+        let view = self.leader.view();
+        // The table before the position, where this is served already: a reader that sees the new epoch has to know
+        // where the one before ended, or a position of that one is lost to it.
+        if view.current().is_some() {
+            let Manifest { identity, .. } = recovered.manifest;
+            let (epochs, reader) = (begun.epochs().clone(), recovered.store.reader());
+            view.serve(ServedDatabase { identity, epochs, reader });
+        }
+        recovered.into_settled(begun)
+    }
+
     /// The epoch has begun: gives what runs it. Its replicas are served from here on.
     pub(super) fn lead(mut self, settled: WritableDatabase) -> io::Result<LeaderParts> {
         let WritableDatabase { manifest, store, log, snapshot, schedule, .. } = settled;
@@ -216,12 +229,7 @@ impl LeaderStart {
             }
             match waiting.attempt(&mut self, &mut recovered) {
                 Ok(begun) => {
-                    // The table before the position: a reader that sees the new epoch has to know where the one before
-                    // ended, or a position of that one is lost to it.
-                    let (epochs, reader) = (begun.epochs().clone(), recovered.store.reader());
-                    let identity = recovered.manifest.identity;
-                    self.leader.view().serve(ServedDatabase { identity, epochs, reader });
-                    let settled = recovered.into_settled(begun);
+                    let settled = self.enter_epoch(recovered, begun);
                     tracing::warn!(epoch = settled.manifest.state.epoch, "the disk has room: this node leads");
                     return self.lead(settled).map(Some);
                 }

@@ -11,7 +11,7 @@ const VARIABLE: &str = "MEMDB_TEST_ALONE";
 ///
 /// # Panics
 ///
-/// Where the test fails there, or is not found.
+/// If the test fails there, or is not found.
 pub fn is_alone(test: &str) -> bool {
     if std::env::var_os(VARIABLE).is_some() {
         return true;

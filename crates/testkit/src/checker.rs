@@ -178,8 +178,8 @@ impl History {
         self.ended.push(Ended { at, forgives: forgives.to_vec() });
     }
 
-    /// Where several may have led at a time, epochs are no chain: these, up to `last`, are the history that holds, and
-    /// all that was told of others was given up. Of that, what was acknowledged at these levels may be lost.
+    /// Notes the history that holds: these epochs, up to `last`. Several may have led at a time, so that epochs are no
+    /// chain, and all that was told of others was given up. Of that, what was acknowledged at these levels may be lost.
     pub fn holds(&mut self, epochs: EpochTable, last: Position, forgives: &[AckLevel]) {
         self.holds = Some(Holds { epochs, last: Ended { at: last, forgives: forgives.to_vec() } });
     }

@@ -1,4 +1,4 @@
-//! What clients send, and what they are told.
+//! The requests of clients, and their answers.
 
 use memdb::base::position::PositionToken;
 use reqwest::blocking::{Client, RequestBuilder, Response};

@@ -24,7 +24,7 @@ pub struct MemoryDisk {
     pub faults: Arc<Faults>,
 }
 
-/// What goes wrong with a [`MemoryDisk`]: nothing, to begin with.
+/// The faults of a [`MemoryDisk`]: none, to begin with.
 pub struct Faults {
     /// Bytes that may still be written.
     pub room: AtomicUsize,

@@ -4,7 +4,7 @@
 ///
 /// # Panics
 ///
-/// Where it is set to anything but a whole number.
+/// If it is set to anything but a whole number.
 pub fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no whole number")))

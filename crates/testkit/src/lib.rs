@@ -1,4 +1,4 @@
-//! What memdb's tests share, each thing once.
+//! The things that memdb's tests share, each of them once.
 //!
 //! A test binary of `tests/` is a set of cases; whatever two of them need is here. The crate is a dev-dependency of
 //! `memdb` and depends on it in turn, with failpoints. So unit tests inside `src` cannot use it: its `memdb` is another

@@ -1,5 +1,5 @@
-//! What clients send: bodies, queries, heads. Two ways to send one text count the same words, what comes in pieces is
-//! what comes at once, and everything wrong has an answer.
+//! The input of clients: bodies, queries, heads. Two ways to send one text count the same words, what comes in pieces
+//! is what comes at once, and everything wrong has an answer.
 
 use memdb::api::http::fuzz_api::{self, ScannedHead};
 
