@@ -9,7 +9,7 @@ import time
 
 from . import load, servers, tools
 from .figures import Goal
-from .rows import Row
+from .rows import Row, contestants
 
 # The text: a million distinct words by Zipf's law.
 WORDS = ["--distinct", 1_000_000, "--exponent", 1.07]
@@ -49,32 +49,35 @@ class File(Row):
         text, out = directory / "text", directory / "counts"
         self.words = load.call("file", "--out", text, "--bytes", self.options.file_bytes, *WORDS)["words"]
         text.read_bytes()
-        subjects = {"memdb": lambda: self.memdb(directory, text)}
-        if python := duckdb(directory):
-            version = subprocess.run([python, "-c", "import duckdb; print(duckdb.__version__)"], capture_output=True, text=True)
-            self.titles = {**self.titles, "duckdb": f"DuckDB {version.stdout.strip()} `GROUP BY`"}
-            subjects["duckdb"] = lambda: self.other([python, "-c", DUCKDB, str(text), str(out)], out)
-        else:
-            tools.say("row 7: SKIPPED DuckDB: `pip install duckdb` does not work here")
-        command = f"tr ' ' '\\n' < '{text}' | sort | uniq -c > '{out}'"
-        subjects["sort"] = lambda: self.other(["sh", "-c", command], out)
-        figures = {name: [] for name in subjects}
-        for number in range(self.options.rounds):
-            for name, measure in subjects.items():
-                figures[name].append(measure())
-                tools.say(f"row 7, round {number + 1}: {name}: {figures[name][-1]['seconds']:.2f} s")
+        subjects = {}
+        for prefix, options in contestants(self.options):
+            subjects[f"{prefix}memdb"] = lambda options=options: self.posted(directory, text, options)
+        if not self.options.no_others:
+            subjects |= self.others(directory, text, out)
+        figures = self.rounds(subjects)
         distinct = {one["distinct"] for rounds in figures.values() for one in rounds}
         if len(distinct) != 1:
             tools.give_up(f"row 7: they do not find the same number of words: {distinct}")
         return figures
 
-    def memdb(self, directory, text):
+    def others(self, directory, text, out):
+        command = f"tr ' ' '\\n' < '{text}' | sort | uniq -c > '{out}'"
+        sort = {"sort": lambda: self.other(["sh", "-c", command], out)}
+        python = duckdb(directory)
+        if not python:
+            tools.say("row 7: SKIPPED DuckDB: `pip install duckdb` does not work here")
+            return sort
+        version = subprocess.run([python, "-c", "import duckdb; print(duckdb.__version__)"], capture_output=True, text=True)
+        self.titles = {**self.titles, "duckdb": f"DuckDB {version.stdout.strip()} `GROUP BY`"}
+        return {"duckdb": lambda: self.other([python, "-c", DUCKDB, str(text), str(out)], out), **sort}
+
+    def posted(self, directory, text, options):
         with contextlib.ExitStack() as stack:
             # Each round into an empty one.
             self.leaders = getattr(self, "leaders", 0) + 1
-            leader = servers.Memdb(directory / f"leader-{self.leaders}", self.options, "--analyzer", "whitespace")
+            leader = servers.Memdb(directory / f"leader-{self.leaders}", options, "--analyzer", "whitespace")
             stack.enter_context(leader)
-            command = [self.options.memdb, "post", "--leader", leader.url(), str(text)]
+            command = [options.memdb, "post", "--leader", leader.url(), str(text)]
             before = leader.cpu_seconds()
             figures = self.timed(command)
             figures["cpu"] += leader.cpu_seconds() - before

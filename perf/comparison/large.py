@@ -8,6 +8,7 @@ import time
 
 from . import load, servers, tools
 from .figures import Goal
+from .rows import AGAINST, contestants
 
 READS = ["--work", "read:1"]
 POSTS = ["--work", "post:10", "--path", "/post?ack=leader", "--connections", 8]
@@ -125,19 +126,32 @@ class Large:
 
     def __init__(self, options):
         self.options = options
-        self.words = options.large_words
 
     def run(self, directory):
         """Key of each row -> name -> figures, one for each round."""
-        self.figures = {part.key: {name: [] for name in part.titles} for part in PARTS}
+        names = lambda part: (name for title in part.titles for name in (title, AGAINST + title))
+        self.figures = {part.key: {name: [] for name in names(part)} for part in PARTS}
         for number in range(self.options.large_rounds):
-            at = directory / f"round-{number + 1}"
-            self.memdb(at)
-            self.redis(at)
-            shutil.rmtree(at)
-        return self.figures
+            # Every second round backwards: none is always behind the same one.
+            for prefix, options in list(contestants(self.options))[:: -1 if number % 2 else 1]:
+                at = directory / f"round-{number + 1}"
+                Round(options, prefix, self.figures).memdb(at)
+                shutil.rmtree(at)
+            if not self.options.no_others:
+                Round(self.options, "", self.figures).redis(at)
+                shutil.rmtree(at)
+        return {key: {name: rounds for name, rounds in of.items() if rounds} for key, of in self.figures.items()}
+
+
+class Round:
+    """One round of one program; the names of its figures have the prefix."""
+
+    def __init__(self, options, prefix, figures):
+        self.options, self.words = options, options.large_words
+        self.prefix, self.figures = prefix, figures
 
     def note(self, part, name, **figures):
+        name = self.prefix + name
         self.figures[part.key][name].append(figures)
         said = ", ".join(f"{field} {value:,.3g}" for field, value in figures.items() if value is not None)
         tools.say(f"row {part.key}, {self.words:,} words, {name}: {said}")

@@ -9,7 +9,11 @@ import subprocess
 import sys
 
 from . import tools
-from .figures import spread
+from .figures import ratio, spread
+from .rows import AGAINST
+
+# Figures of which more is better; of all others, less is.
+MORE_IS_BETTER = ("rate", "words_rate")
 
 
 def row_table(row, figures, stamp):
@@ -46,6 +50,44 @@ def summary(rows, saved):
             cells = (goal.said(found), goal.verdict(found[0])) if found else ("skipped", "")
             lines.append(f"| {row.key}: {row.title} | {goal.what} | {goal.asked()} | {cells[0]} | {cells[1]} |")
     return "\n".join([*lines, "", "![Each figure against what was asked for](plots/summary.svg)"])
+
+
+def apart(figures):
+    """The figures of this memdb and of what it is compared with, and those of the other memdb under the same names."""
+    other = {name.removeprefix(AGAINST): rounds for name, rounds in figures.items() if name.startswith(AGAINST)}
+    return {name: rounds for name, rounds in figures.items() if not name.startswith(AGAINST)}, other
+
+
+def against_table(measured, program):
+    """Each figure of each subject, of this memdb and of the other program: row, figures of this, and of the other."""
+    lines = [
+        f"This memdb over `{program}`, a ratio for each round: their geometric mean with its 95 % interval, which of twenty",
+        "figures that are the same leaves one out. *better*, *worse*: the interval lies on one side of 1.",
+        "",
+        "| row | subject | figure | this | other | this / other | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    found = {"": 0, "better": 0, "worse": 0}
+    for row, this, other in measured:
+        for name in other:
+            for field, heading, digits in row.columns:
+                pairs = [(one[field], two[field]) for one, two in zip(this[name], other[name])]
+                ratios = [one / two for one, two in pairs if one and two]
+                if ratios:
+                    middle, low, high = ratio(ratios)
+                    said = verdict(field, low, high) if len(ratios) > 1 else ""
+                    found[said] += 1
+                    figures = f"{cell(this[name], field, digits)} | {cell(other[name], field, digits)}"
+                    times = f"{middle:.3f} ({low:.3f} to {high:.3f})" if len(ratios) > 1 else f"{middle:.3f}"
+                    lines.append(f"| {row.key} | {row.titles[name]} | {heading} | {figures} | {times} | {said} |")
+    total = sum(found.values())
+    return "\n".join([*lines, "", f"Of {total} figures {found['better']} are better and {found['worse']} worse."])
+
+
+def verdict(field, low, high):
+    if low <= 1.0 <= high:
+        return ""
+    return "better" if (low > 1.0) == (field in MORE_IS_BETTER) else "worse"
 
 
 def stamp(load_before):

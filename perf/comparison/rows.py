@@ -1,5 +1,6 @@
 """The rows that are measured by load: each says what runs, what is asked of it, and which figures are to be reached."""
 
+import argparse
 import contextlib
 import resource
 import subprocess
@@ -13,6 +14,17 @@ RATE = ("rate", "requests a second", 0)
 CPU = ("cpu_us", "server CPU µs each", 2)
 CLIENT = ("client_cpu_us", "client CPU µs each", 2)
 P50, P99 = ("p50_us", "p50 µs", 0), ("p99_us", "p99 µs", 0)
+
+
+# In front of the name of a subject that `--against` measures beside its namesake.
+AGAINST = "against "
+
+
+def contestants(options):
+    """The programs to measure: what stands in front of the names of their subjects, and the options with the program."""
+    yield "", options
+    if options.against:
+        yield AGAINST, argparse.Namespace(**{**vars(options), "memdb": options.against})
 
 
 class Row:
@@ -29,9 +41,21 @@ class Row:
     def __init__(self, options):
         self.options = options
 
-    def subjects(self, stack, directory):
-        """Name -> what measures it for so many seconds; servers are entered into the stack."""
+    def memdb(self, stack, directory, options):
+        """Name -> what measures it for so many seconds, of the program in the options; servers go into the stack."""
         raise NotImplementedError
+
+    def others(self, stack, directory):
+        """The same of what memdb is compared with."""
+        return {}
+
+    def subjects(self, stack, directory):
+        """All of them, in the order of the titles, a subject of another memdb behind its namesake."""
+        found = {} if self.options.no_others else self.others(stack, directory)
+        for prefix, options in contestants(self.options):
+            made = self.memdb(stack, directory / (prefix.strip() or "memdb"), options)
+            found |= {prefix + name: measure for name, measure in made.items()}
+        return {name: found[name] for title in self.titles for name in (title, AGAINST + title) if name in found}
 
     def run(self, directory):
         """Name -> figures, one for each round."""
@@ -39,13 +63,17 @@ class Row:
             subjects = self.subjects(stack, directory)
             for measure in subjects.values():
                 measure(min(WARM_UP_SECONDS, self.options.seconds))
-            figures = {name: [] for name in subjects}
-            for number in range(self.options.rounds):
-                for name, measure in subjects.items():
-                    figures[name].append(measure(self.options.seconds))
-                    field, unit, digits = self.plotted[0]
-                    said = f"{figures[name][-1][field]:,.{digits}f} {unit}"
-                    tools.say(f"row {self.key}, round {number + 1}: {name}: {said}")
+            return self.rounds({name: lambda of=measure: of(self.options.seconds) for name, measure in subjects.items()})
+
+    def rounds(self, subjects):
+        """Each subject once a round, every second round backwards: none is always behind the same one."""
+        figures = {name: [] for name in subjects}
+        for number in range(self.options.rounds):
+            for name in list(subjects)[:: -1 if number % 2 else 1]:
+                figures[name].append(subjects[name]())
+                field, unit, digits = self.plotted[0]
+                said = f"{figures[name][-1][field]:,.{digits}f} {unit}"
+                tools.say(f"row {self.key}, round {number + 1}: {name}: {said}")
         return figures
 
 
@@ -75,12 +103,15 @@ class Reads(Row):
         "wrk": "nginx again, asked by wrk: what our client adds",
     }
 
-    def subjects(self, stack, directory):
-        memdb = memdb_alone(stack, directory, self.options)
+    def memdb(self, stack, directory, options):
+        memdb = memdb_alone(stack, directory, options)
         load.fill(memdb, DISTINCT_WORDS)
+        return {"memdb": self.of(memdb)}
+
+    def others(self, stack, directory):
         nginx = stack.enter_context(servers.Nginx(directory / "nginx"))
         ceiling = stack.enter_context(servers.Ceiling(directory / "ceiling"))
-        subjects = {"memdb": self.of(memdb), "nginx": self.of(nginx), "ceiling": self.of(ceiling)}
+        subjects = {"nginx": self.of(nginx), "ceiling": self.of(ceiling)}
         if self.depth == 1:
             subjects["warp"] = self.of(stack.enter_context(servers.Warp(directory / "warp", DISTINCT_WORDS)))
             subjects["wrk"] = lambda seconds: wrk(nginx, seconds)
@@ -138,22 +169,23 @@ class Posts(Row):
     columns = [RATE, ("cpu_us", "CPU of both servers µs each", 1), CLIENT, P50, P99, ("missed", "not acknowledged", 0)]
     plotted = [RATE, columns[1], P50]
 
-    def subjects(self, stack, directory):
-        leader, replica = memdb_pair(stack, directory, self.options)
-        master, follower = redis_pair(stack, directory)
-        of = {}
-        for connections in self.connections:
-            work = ["--work", f"post:{self.words}", "--distinct", DISTINCT_WORDS, "--connections", connections]
-            of[f"memdb {connections}"] = self.memdb(leader, replica, work)
-            of[f"redis {connections}"] = self.redis(master, follower, work)
-        return of
+    def work(self, connections):
+        return ["--work", f"post:{self.words}", "--distinct", DISTINCT_WORDS, "--connections", connections]
 
-    def memdb(self, leader, replica, work):
+    def memdb(self, stack, directory, options):
+        leader, replica = memdb_pair(stack, directory, options)
+        return {f"memdb {number}": self.posts(leader, replica, self.work(number)) for number in self.connections}
+
+    def others(self, stack, directory):
+        master, follower = redis_pair(stack, directory)
+        return {f"redis {number}": self.increments(master, follower, self.work(number)) for number in self.connections}
+
+    def posts(self, leader, replica, work):
         arguments = [*work, "--path", "/post"]
         run = lambda seconds: load.run("closed", leader, *arguments, "--seconds", seconds, followers=[replica])
         return lambda seconds: load.checked(leader, lambda: run(seconds))
 
-    def redis(self, master, follower, work):
+    def increments(self, master, follower, work):
         arguments = [*work, "--wait", 1]
         return lambda seconds: load.run("closed", master, *arguments, "--seconds", seconds, followers=[follower])
 
@@ -196,7 +228,7 @@ class Bulk(Row):
     def work(self, work):
         return ["--work", work, *load.BULK_WORDS, "--connections", self.connections, "--path", load.BULK_PATH]
 
-    def memdb(self, leader, followers):
+    def blocks(self, leader, followers):
         run = lambda seconds: load.run(
             "closed", leader, *self.work(load.BULK_WORK), "--seconds", seconds, followers=followers
         )
@@ -213,12 +245,14 @@ class BulkReplicated(Bulk):
     titles = {"memdb": f"**memdb** `POST {load.BULK_PATH}`", "redis": "Redis, added up on the client, pipelined `HINCRBY`"}
     goals = [Goal("words a second", "memdb", "words_rate", least=10, stretch=20, against="redis")]
 
-    def subjects(self, stack, directory):
-        leader, replica = memdb_pair(stack, directory, self.options)
+    def memdb(self, stack, directory, options):
+        leader, replica = memdb_pair(stack, directory, options)
+        return {"memdb": self.blocks(leader, [replica])}
+
+    def others(self, stack, directory):
         master, follower = redis_pair(stack, directory)
         work = self.work(load.BULK_WORK_REDIS)
-        redis = lambda seconds: load.run("closed", master, *work, "--seconds", seconds, followers=[follower])
-        return {"memdb": self.memdb(leader, [replica]), "redis": redis}
+        return {"redis": lambda seconds: load.run("closed", master, *work, "--seconds", seconds, followers=[follower])}
 
 
 class BulkAlone(Bulk):
@@ -227,8 +261,8 @@ class BulkAlone(Bulk):
     titles = {"memdb": f"**memdb** `POST {load.BULK_PATH}`"}
     goals = [Goal("words a second", "memdb", "words_rate", least=30, stretch=45, scale=1e-6, unit="M words/s", digits=1)]
 
-    def subjects(self, stack, directory):
-        return {"memdb": self.memdb(memdb_alone(stack, directory, self.options), [])}
+    def memdb(self, stack, directory, options):
+        return {"memdb": self.blocks(memdb_alone(stack, directory, options), [])}
 
 
 class Visible(Row):
@@ -249,14 +283,15 @@ class Visible(Row):
         Goal("p99", "memdb", "p99_us", most=1_000, stretch=500, unit="µs", digits=0),
     ]
 
-    def subjects(self, stack, directory):
-        leader, replica = memdb_pair(stack, directory, self.options)
-        master, follower = redis_pair(stack, directory)
+    def memdb(self, stack, directory, options):
+        leader, replica = memdb_pair(stack, directory, options)
         return {
             "memdb": self.of(leader, replica, "--path", "/post"),
             "leader": self.of(leader, leader, "--path", "/post?ack=leader"),
-            "redis": self.of(master, follower),
         }
+
+    def others(self, stack, directory):
+        return {"redis": self.of(*redis_pair(stack, directory))}
 
     def of(self, server, read, *arguments):
         arguments = ["--to", server.address(), "--read", read.address(), *server.speech, *arguments]
@@ -273,12 +308,14 @@ class OnDisk(Row):
         Goal("p99", "memdb", "p99_us", most=2.0, scale=1e-3, unit="ms"),
     ]
 
-    def subjects(self, stack, directory):
-        memdb = memdb_alone(stack, directory, self.options)
+    def work(self, *more):
+        return ["--work", "post:1", "--distinct", DISTINCT_WORDS, "--path", "/post?ack=disk", *more]
+
+    def memdb(self, stack, directory, options):
+        memdb = memdb_alone(stack, directory, options)
+        run = lambda seconds: load.run("closed", memdb, *self.work("--seconds", seconds))
+        return {"memdb": lambda seconds: load.checked(memdb, lambda: run(seconds))}
+
+    def others(self, stack, directory):
         redis = stack.enter_context(servers.Redis(directory / "redis", append="always"))
-        work = ["--work", "post:1", "--distinct", DISTINCT_WORDS, "--path", "/post?ack=disk"]
-        run = lambda seconds: load.run("closed", memdb, *work, "--seconds", seconds)
-        return {
-            "memdb": lambda seconds: load.checked(memdb, lambda: run(seconds)),
-            "redis": lambda seconds: load.run("closed", redis, *work, "--seconds", seconds),
-        }
+        return {"redis": lambda seconds: load.run("closed", redis, *self.work("--seconds", seconds))}
