@@ -2,8 +2,6 @@
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 
-mod address_limits;
-mod budget;
 pub mod error;
 pub mod http;
 pub mod service;

@@ -4,7 +4,7 @@
 //! `client/split.rs` cuts it into posts, and `client/bulk_upload.rs` or `client/blocks.rs` send these as bulk bodies,
 //! so that each post counts once however often it is sent. `client/upload.rs` has what the two share,
 //! `base/retry.rs` spaces repeats, `client/dump.rs` reads every word of a node. reqwest appears here and in
-//! `replication`.
+//! `net`.
 
 pub mod blocks;
 pub mod bulk_answer;
@@ -13,15 +13,12 @@ pub mod dump;
 pub mod input;
 pub mod split;
 pub mod upload;
-mod write_forwarder;
-
-pub use write_forwarder::{FORWARDED, ForwardError, ForwardedAnswer, OF_NO_DATABASE, WriteForwarder};
 
 use crate::{
     base::address::NodeAddress,
     base::position::{Epoch, PositionToken},
     base::secret::Secret,
-    replication::http_client::{self, TOO_LATE, io_kind, reason},
+    net::http_client::{self, TOO_LATE, io_kind, reason},
 };
 use bulk_answer::BulkAnswer;
 use bytes::Bytes;

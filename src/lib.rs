@@ -15,6 +15,7 @@
 //! | [`storage`] | the files: log, snapshots, MANIFEST, and the way back from them |
 //! | [`replication`] | messages between nodes, the leader's side of each replica, promotion, tail recovery |
 //! | [`engine`] | the roles of one database: leader, replica, file follower |
+//! | [`net`] | sockets: links to other nodes, HTTP clients, what each client address may hold |
 //! | [`client`] [`api`] | HTTP, from both ends |
 //! | [`config`] [`node`] | settings; threads, clocks, signals |
 //!
@@ -33,6 +34,7 @@ pub mod client;
 pub mod config;
 pub mod data;
 pub mod engine;
+pub mod net;
 pub mod node;
 pub mod replication;
 pub mod storage;

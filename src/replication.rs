@@ -6,8 +6,8 @@
 //! [`ReplicationBacklog`] in memory, then from the log ([`PeerCatchUp`]); a replica that neither can serve loads a
 //! snapshot.
 //!
-//! Everything but [`peer_link`] is a state machine or plain data, so that the simulation runs it. `docs/replication.md`
-//! has the table of messages.
+//! Everything here is a state machine or plain data, so that the simulation runs it; `net/peer_link.rs` carries the
+//! messages. `docs/replication.md` has the table of them.
 
 mod ack_progress;
 mod backlog;
@@ -15,10 +15,8 @@ mod catch_up;
 mod discovery;
 mod follower_check;
 mod history_source;
-pub mod http_client;
 mod message;
 mod peer;
-pub mod peer_link;
 mod promotion;
 mod promotion_check;
 mod registry;

@@ -1,7 +1,7 @@
 //! Counts over HTTP.
 //!
 //! A request reads straight down: `serve` accepts connections, as many as a client's address may have
-//! (`api/budget.rs`), and deals them to threads; `fast_path` answers plain reads, `/health` and small posts by itself
+//! (`net/budget.rs`), and deals them to threads; `fast_path` answers plain reads, `/health` and small posts by itself
 //! and leaves every other request, with its connection, to those that follow; `connection` tells HTTP/1 from HTTP/2
 //! and runs hyper; `http1_guard` lies between hyper and the socket, keeps the time and lets only sound heads (`head`)
 //! pass; `middleware` refuses what no route should see, and by `browsers` what pages of other sites send; `routes` has
@@ -43,7 +43,6 @@ mod state;
 mod sync;
 #[cfg(feature = "failpoints")]
 mod test_support;
-mod timer;
 mod update;
 mod write_request;
 mod writes;

@@ -18,19 +18,19 @@ pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest};
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
-use super::{
-    address_limits::{Line, Usage},
-    budget::{Budget, BudgetRefusal},
-    error::{ApiError, BEHIND_A_PROXY, ErrorKind},
-};
+use super::error::{ApiError, BEHIND_A_PROXY, ErrorKind};
 use crate::{
     base::metrics::NodeMetrics,
     base::position::{DatabaseTag, PositionStatus, PositionToken},
-    client::{OF_NO_DATABASE, WriteForwarder},
     data::counts::word_counts::{WordCountsPool, WriteBatch, WriteOp},
     engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
     engine::replica::ReplicaHandle,
     engine::view::{DatabaseView, ServedDatabase},
+    net::{
+        address_limits::{Line, Usage},
+        budget::{Budget, BudgetRefusal},
+        write_forwarder::{OF_NO_DATABASE, WriteForwarder},
+    },
     replication::{HistorySource, NodeId, PeerRegistry},
     storage::file_header::DatabaseIdentity,
 };

@@ -5,14 +5,12 @@ use super::full_sync;
 use crate::{
     base::retry::RetryPolicy,
     base::secret::Secret,
-    client::WriteForwarder,
     config::NodeSettings,
     data::store::DedupLimits,
     engine::replica::{ReplicaEvent, ReplicaFindings, ReplicaHandle},
-    replication::{
-        AnnounceResult, LeaderDiscovery, NodeState,
-        peer_link::{LinkError, PeerLink},
-    },
+    net::write_forwarder::WriteForwarder,
+    net::{link_error::LinkError, peer_link::PeerLink},
+    replication::{AnnounceResult, LeaderDiscovery, NodeState},
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
 };

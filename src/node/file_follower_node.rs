@@ -13,11 +13,12 @@ use crate::{
     base::metrics::NodeRole,
     base::position::Position,
     base::secret::Secret,
-    client::WriteForwarder,
     config::NodeSettings,
     engine::file_follower::{FileFollower, FollowStep},
     engine::view::{DatabaseView, ServedDatabase},
-    replication::{NodeId, NodeState, peer_link::PeerLink},
+    net::peer_link::PeerLink,
+    net::write_forwarder::WriteForwarder,
+    replication::{NodeId, NodeState},
     storage::disk::RealDisk,
 };
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};

@@ -4,7 +4,10 @@ use crate::{
     base::failpoint,
     data::store::{DedupLimits, Store},
     engine::replica::LoadedSnapshot,
-    replication::peer_link::{LinkError, PeerLink, SnapshotDownload},
+    net::{
+        link_error::LinkError,
+        peer_link::{PeerLink, SnapshotDownload},
+    },
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
     storage::snapshot::{SnapshotLoader, received_snapshot_name},

@@ -21,9 +21,9 @@ use crate::{
         WriteSubmission, Writer, WriterSettings,
     },
     engine::view::{DatabaseView, ServedDatabase},
+    net::peer_link::is_address,
     replication::{
         AppendAnswer, AppendOutcome, AppendRequest, ElectedLeader, NodeId, NodeState, PeerRegistry, StartingNode,
-        peer_link::is_address,
     },
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,

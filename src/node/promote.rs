@@ -5,7 +5,8 @@ use crate::{
     base::failpoint,
     base::secret::Secret,
     engine::replica::ReplicaHandle,
-    replication::{AppendAnswer, ElectedLeader, Promotion, PromotionAction, PromotionCandidate, peer_link::PeerLink},
+    net::peer_link::PeerLink,
+    replication::{AppendAnswer, ElectedLeader, Promotion, PromotionAction, PromotionCandidate},
 };
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};

@@ -4,10 +4,8 @@ use super::NodeError;
 use crate::{
     base::secret::Secret,
     data::store::{DedupLimits, Store},
-    replication::{
-        AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal,
-        peer_link::{LinkError, PeerLink},
-    },
+    net::{link_error::LinkError, peer_link::PeerLink},
+    replication::{AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
     storage::recovery::RecoveredDatabase,
 };
 use bytes::Bytes;

@@ -13,9 +13,9 @@ use crate::{
     base::failpoint,
     base::limits,
     base::metrics::NodeMetrics,
-    client::WriteForwarder,
     engine::replica::{InlineApply, Replica, ReplicaAction, ReplicaEvent, ReplicaHandle},
     engine::view::ServedDatabase,
+    net::write_forwarder::WriteForwarder,
     replication::{AppendAnswer, ClusterMembers},
     storage::file_header::DatabaseIdentity,
 };

@@ -11,10 +11,10 @@ use crate::{
     base::position::{Epoch, EpochTable},
     base::secret::Secret,
     engine::leader::{Leader, LeaderEvent},
+    net::{link_error::LinkError, peer_link::PeerLink},
     replication::{
         AppendAnswer, ClusterMembers, LeaderState, NextSend, NodeId, NodeState, PeerEvent, PeerIndex, PeerRegistry,
         PeerReplication,
-        peer_link::{LinkError, PeerLink},
     },
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,

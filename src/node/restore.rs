@@ -5,10 +5,12 @@ use crate::{
     base::position::{Epoch, Position, Sequence},
     base::secret::Secret,
     data::store::{DedupLimits, Store},
-    replication::{
-        AppendRequest,
-        peer_link::{CONNECT_TIMEOUT, LinkError, PeerLink, SnapshotDownload},
+    net::{
+        http_client::EXCHANGE_TIMEOUT,
+        link_error::LinkError,
+        peer_link::{PeerLink, SnapshotDownload},
     },
+    replication::AppendRequest,
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FileHeader, FileKind},
     storage::manifest::{Manifest, ManifestState},
@@ -98,7 +100,7 @@ async fn position_of(link: &PeerLink, patience: Duration) -> Result<(Epoch, Sequ
     // The first version, which every release can read: the question is about none of its words.
     let identity = DatabaseIdentity { database_id: 0, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 0 };
     let offer = AppendRequest::probe(identity, 0);
-    match link.append(&[offer.encode_head().into()], CONNECT_TIMEOUT.min(patience)).await {
+    match link.append(&[offer.encode_head().into()], EXCHANGE_TIMEOUT.min(patience)).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
         // A leader takes no offers. It stands in the highest epoch it knows.
         Err(LinkError::Refused { status: 404, .. }) => link.position().await,

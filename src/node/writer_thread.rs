@@ -10,7 +10,8 @@ use crate::{
         Leader, LeaderEvent, StepDownGate, StepDownReaction, Successor, WriteReply, WriteSubmission, Writer,
         WriterAction,
     },
-    replication::{AppendAnswer, AppendOutcome, AppendRequest, PeerEvent, peer_link::is_address},
+    net::peer_link::is_address,
+    replication::{AppendAnswer, AppendOutcome, AppendRequest, PeerEvent},
     storage::disk::Disk,
     storage::manifest::Manifest,
 };

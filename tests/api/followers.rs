@@ -5,8 +5,8 @@ use memdb::{
     api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
-    client::WriteForwarder,
     engine::view::DatabaseView,
+    net::write_forwarder::WriteForwarder,
     node::{LeaderNode, ReplicaNode},
     replication::PeerStatus,
 };

@@ -6,8 +6,8 @@ use crate::node::{Node, PATIENCE, settings};
 use memdb::{
     api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
-    client::WriteForwarder,
     engine::view::DatabaseView,
+    net::write_forwarder::WriteForwarder,
 };
 use std::{
     io::Read,

@@ -2,10 +2,10 @@
 
 use super::settings::HttpSettings;
 use crate::{
-    api::{
+    api::error::{ApiError, BEHIND_A_PROXY, ErrorKind},
+    net::{
         address_limits::Usage,
         budget::{Budget, BudgetRefusal, BudgetShare},
-        error::{ApiError, BEHIND_A_PROXY, ErrorKind},
     },
     text::charset::Charset,
 };
@@ -192,7 +192,7 @@ impl MediaType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::address_limits::Resource;
+    use crate::net::address_limits::Resource;
     use futures::stream;
     use std::convert::Infallible;
 

@@ -21,17 +21,19 @@ use super::{
 };
 use crate::{
     api::{
-        address_limits::{Line, Turn, Usage},
-        budget::{BudgetRefusal, BudgetShare},
         error::{ApiError, ErrorKind},
         service::AcceptedWrite,
     },
     base::hash::WordHasher,
     base::limits::BULK_BLOCK_BYTES,
     base::position::DatabaseTag,
-    client::WriteForwarder,
     data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
     engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
+    net::{
+        address_limits::{Line, Turn, Usage},
+        budget::{BudgetRefusal, BudgetShare},
+        write_forwarder::WriteForwarder,
+    },
     text::charset::Charset,
 };
 use bytes::{Buf, Bytes};

@@ -15,11 +15,11 @@ pub mod fuzz_api;
 mod request;
 mod responder;
 
-use super::{state::AppState, timer::Timer};
-use crate::api::{
-    address_limits::Usage,
-    error::{ApiError, ErrorKind},
-    service::AcceptedWrite,
+use super::state::AppState;
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    api::service::AcceptedWrite,
+    net::{address_limits::Usage, timer::Timer},
 };
 use responder::{FastPathResponder, Remainder};
 use std::{

@@ -5,7 +5,7 @@ use crate::{
     api::error::{ApiError, ErrorKind},
     base::position::{DatabaseTag, PositionToken},
     data::counts::word_counts::IdempotencyKey,
-    replication::peer_link::DATABASE_HEADER,
+    net::peer_link::DATABASE_HEADER,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};

@@ -10,9 +10,11 @@ use super::{
     framing::BodyFraming,
     head::{self, HeadScan},
     settings::HttpSettings,
-    timer::Timer,
 };
-use crate::api::error::{ApiError, ErrorKind};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    net::timer::Timer,
+};
 use bytes::{Buf, BytesMut};
 use std::{
     io,

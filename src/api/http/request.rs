@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorKind},
-    client::FORWARDED,
+    net::write_forwarder::FORWARDED,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;

@@ -6,14 +6,12 @@
 //! say) is in no node's way.
 
 use crate::{
-    api::{
-        address_limits::{Usage, client_of},
-        error::{ApiError, ErrorKind},
-    },
+    api::error::{ApiError, ErrorKind},
     base::limits::{
         GUESS_DELAY_MAX_MS, GUESS_DELAY_MS, GUESS_MEMORY_MS, GUESS_PATIENCE_MS, GUESSES_AT_ONCE, MAX_GUESSERS,
     },
     base::secret::Secret,
+    net::address_limits::{Usage, client_of},
 };
 use parking_lot::Mutex;
 use std::{

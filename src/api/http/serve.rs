@@ -13,14 +13,16 @@ use super::{
 };
 use crate::{
     api::{
-        address_limits::{AddressLimits, AddressShares, LineLimits, Resource},
-        budget::{Budget, BudgetRefusal, BudgetShare},
         error::{ApiError, ErrorKind},
         service::{RoleContext, RoleSlots, Service},
     },
     base::limits,
     base::metrics::NodeMetrics,
     data::counts::word_counts::WordCountsPool,
+    net::{
+        address_limits::{AddressLimits, AddressShares, LineLimits, Resource},
+        budget::{Budget, BudgetRefusal, BudgetShare},
+    },
 };
 use std::{
     io,

@@ -5,12 +5,12 @@ use super::{
     settings::HttpSettings,
 };
 use crate::{
-    api::{
+    api::service::Service,
+    base::limits,
+    net::{
         address_limits::{AddressShares, Resource},
         budget::Budget,
-        service::Service,
     },
-    base::limits,
 };
 use std::sync::Arc;
 use tokio::time::Instant;

@@ -8,11 +8,11 @@ use super::{
     headers,
 };
 use crate::{
-    api::{
+    data::store::NamespaceScan,
+    net::{
         address_limits::Usage,
         budget::{Budget, BudgetShare},
     },
-    data::store::NamespaceScan,
 };
 use bytes::Bytes;
 use futures::Stream;
@@ -131,10 +131,10 @@ impl Stream for DumpBody {
 mod tests {
     use super::*;
     use crate::{
-        api::address_limits::{Resource, tests::halves},
         base::hash::WordHasher,
         data::record::{NamespaceChange, WordCount},
         data::store::{DedupLimits, Store},
+        net::address_limits::{Resource, tests::halves},
     };
     use std::task::Waker;
 

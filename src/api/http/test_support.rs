@@ -6,18 +6,16 @@ use super::{
     state::{AppState, Budgets},
 };
 use crate::{
-    api::{
-        address_limits::AddressShares,
-        service::{RoleContext, RoleSlots, Service},
-    },
+    api::service::{RoleContext, RoleSlots, Service},
     base::clock::LoggedTime,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::{EpochTable, Position},
-    client::WriteForwarder,
     data::counts::word_counts::WordCountsPool,
     data::record::{NamespaceChange, WordCount},
     data::store::{DedupLimits, StateId, Store},
     engine::view::{DatabaseView, ServedDatabase},
+    net::address_limits::AddressShares,
+    net::write_forwarder::WriteForwarder,
     storage::file_header::DatabaseIdentity,
     text::tokenizer::Analyzer,
 };

@@ -14,7 +14,7 @@ use crate::{
         error::{ApiError, ErrorKind},
         service::{Command, Operation, WriteRequest, check_text},
     },
-    client::{ForwardError, ForwardedAnswer, WriteForwarder},
+    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
     storage::file_header::DatabaseIdentity,
     text::charset::Charset,
 };

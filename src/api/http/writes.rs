@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{
     api::{
-        address_limits::Usage,
         error::ApiError,
         service::{AcceptedWrite, LeaderAnswer, WriteOutcome},
     },
     base::limits::MAX_WORDS_TOLD,
     base::position::PositionToken,
-    client::ForwardedAnswer,
     engine::leader::WriteReceipt,
+    net::address_limits::Usage,
+    net::write_forwarder::ForwardedAnswer,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;

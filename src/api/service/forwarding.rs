@@ -5,12 +5,10 @@
 
 use super::{AcceptedWrite, Command, INLINE_TEXT_BYTES, Service, beside};
 use crate::{
-    api::{
-        address_limits::{Line, Usage},
-        error::{ApiError, BEHIND_A_PROXY, ErrorKind},
-    },
+    api::error::{ApiError, BEHIND_A_PROXY, ErrorKind},
     base::limits::FORWARD_PATIENCE_MS,
-    client::{ForwardError, ForwardedAnswer, WriteForwarder},
+    net::address_limits::{Line, Usage},
+    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
     storage::file_header::DatabaseIdentity,
 };
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use super::{Service, ServingRole};
 use crate::{
     api::error::{ApiError, ErrorKind},
-    client::WriteForwarder,
     engine::leader::WriteError,
+    net::write_forwarder::WriteForwarder,
 };
 use std::borrow::Cow;
 

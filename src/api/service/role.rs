@@ -2,7 +2,7 @@
 //! connections live on.
 
 use super::{NodeAbout, ServingRole};
-use crate::{client::WriteForwarder, engine::leader::Leader, replication::AppendAnswer};
+use crate::{engine::leader::Leader, net::write_forwarder::WriteForwarder, replication::AppendAnswer};
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};

@@ -1,8 +1,7 @@
 //! The node around a local replica: whom it names as leader, and when it is ready.
 
 use memdb::{
-    config, node::FileFollowerNode, replication::peer_link::PeerLink, storage::disk::RealDisk,
-    storage::manifest::Manifest,
+    config, net::peer_link::PeerLink, node::FileFollowerNode, storage::disk::RealDisk, storage::manifest::Manifest,
 };
 use std::{
     fs,

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    api::address_limits::{AddressLimits, AddressShares, LineLimits},
     base::limits::BULK_BLOCKS,
     engine::leader::QueueLimits,
     engine::view::DatabaseView,
+    net::address_limits::{AddressLimits, AddressShares, LineLimits},
     replication::ReplicationBacklog,
 };
 

@@ -4,7 +4,7 @@
 //! it came.
 
 use super::super::settings::MAX_HEADERS;
-use crate::{base::position::PositionToken, client::FORWARDED};
+use crate::{base::position::PositionToken, net::write_forwarder::FORWARDED};
 use std::{mem::MaybeUninit, str};
 
 /// The result of parsing the start of some bytes.

@@ -6,12 +6,11 @@
 //! Once a try was sent and not answered, the write may count. A later refusal speaks of that later try alone, so it is
 //! not passed on: the write is tried again, and after that its outcome is unknown.
 
-use crate::{
-    base::limits,
-    base::retry::RetryBackoff,
-    replication::http_client,
-    replication::peer_link::{DATABASE_HEADER, leader_in},
+use super::{
+    http_client,
+    peer_link::{DATABASE_HEADER, leader_in},
 };
+use crate::{base::limits, base::retry::RetryBackoff};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use reqwest::{

@@ -20,7 +20,12 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetRefusal {
     /// The address holds its share.
-    Address { share: usize, bound: usize },
+    Address {
+        /// The most that one address may hold.
+        share: usize,
+        /// The most that all hold together.
+        bound: usize,
+    },
     /// All clients together hold all of it.
     All,
 }
@@ -32,6 +37,10 @@ impl Budget {
     }
 
     /// Takes so much for a client of this address.
+    ///
+    /// # Errors
+    /// [`BudgetRefusal`] if the address would hold more than its share, or all clients more than the bound; nothing is
+    /// taken then.
     pub fn take(self: &Arc<Self>, usage: &Usage, amount: usize) -> Result<BudgetShare, BudgetRefusal> {
         let mut taken = BudgetShare::of(self, usage);
         taken.set(amount)?;
@@ -54,6 +63,10 @@ impl BudgetShare {
     }
 
     /// Makes it so much: what is more is asked for, what is less is given back.
+    ///
+    /// # Errors
+    /// [`BudgetRefusal`] if the address would hold more than its share, or all clients more than the bound; nothing is
+    /// taken then.
     pub fn set(&mut self, amount: usize) -> Result<(), BudgetRefusal> {
         if amount > self.amount {
             return self.grow(amount - self.amount);
@@ -63,6 +76,10 @@ impl BudgetShare {
     }
 
     /// Takes so much more.
+    ///
+    /// # Errors
+    /// [`BudgetRefusal`] if the address would hold more than its share, or all clients more than the bound; nothing is
+    /// taken then.
     pub fn grow(&mut self, amount: usize) -> Result<(), BudgetRefusal> {
         let Budget { resource, held, bound, share } = &*self.budget;
         // The address first: whoever has its share is told so even when there is room for nobody, and is in nobody's

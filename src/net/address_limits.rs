@@ -107,8 +107,11 @@ const LINES: usize = Line::ForwardedWrites as usize + 1;
 /// Places in each line for one address: alone it loses nothing by them, and another waits for no more than these.
 #[derive(Clone, Copy, Debug)]
 pub struct LineLimits {
+    /// Places for blocks of bulk bodies.
     pub bulk_blocks: usize,
+    /// Places for long texts.
     pub long_texts: usize,
+    /// Places for forwarded writes.
     pub forwarded_writes: usize,
 }
 
@@ -247,7 +250,7 @@ pub fn client_of(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use futures::{FutureExt, poll};
     use std::pin::pin;
@@ -255,7 +258,7 @@ pub(super) mod tests {
     const LINES: LineLimits = LineLimits { bulk_blocks: 2, long_texts: 1, forwarded_writes: 1 };
 
     /// AddressLimits that have half of everything, loopback too.
-    pub(in crate::api) fn halves() -> Arc<AddressLimits> {
+    pub(crate) fn halves() -> Arc<AddressLimits> {
         AddressLimits::new(AddressShares::new(Some(1), 2), LINES)
     }
 

@@ -1,8 +1,11 @@
 //! The HTTP client that nodes and the command line speak through, and what its errors mean.
 
+use crate::base::limits;
 use reqwest::{Client, ClientBuilder, redirect};
-use std::{error::Error, io};
+use std::{error::Error, io, time::Duration};
 
+/// Patience between nodes for a connection, and for messages of a few bytes.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
 /// The cause of an error that is a time-out, for a person.
 pub const TOO_LATE: &str = "it took too long";
 

@@ -4,7 +4,7 @@
 //! for the connection that is woken twice, headers in maps, cost more than all else that the leader does for an
 //! exchange (`docs/decisions/0012-fewer-steps-between-leader-and-replica.md`).
 
-use super::{CONNECT_TIMEOUT, LinkError};
+use super::{http_client::EXCHANGE_TIMEOUT, link_error::LinkError};
 use crate::base::secret::Secret;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -59,15 +59,6 @@ enum ExchangeError {
     Other(LinkError),
 }
 
-impl From<io::Error> for LinkError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => LinkError::NothingThere,
-            _ => LinkError::Lost(error.to_string()),
-        }
-    }
-}
-
 impl AppendConnection {
     /// `None` if `url` is not of HTTP.
     pub(super) fn new(url: &Url, content_type: &str, secret: Option<&Secret>) -> Option<Self> {
@@ -98,7 +89,7 @@ impl AppendConnection {
             }
         }
         // Once anew, and no more: whether to try again is for the leader's pauses to decide.
-        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
+        let connecting = timeout(EXCHANGE_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.map_err(|_| LinkError::Lost("no connection in time".to_owned()))??;
         stream.set_nodelay(true)?;
         match self.exchange(OpenSocket { stream, buffer: Vec::new() }, parts).await {

@@ -1,68 +1,24 @@
 //! The way to another node: HTTP.
 
-mod append_connection;
-
 use super::{
-    AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE,
-    http_client::{self, TOO_LATE},
+    append_connection::{AppendConnection, HttpResponse},
+    http_client::{self, EXCHANGE_TIMEOUT, TOO_LATE},
+    link_error::LinkError,
 };
 use crate::{
     base::limits,
     base::position::{Epoch, PositionToken, Sequence},
     base::secret::Secret,
+    replication::{AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE},
 };
-use append_connection::{AppendConnection, HttpResponse};
 use bytes::Bytes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use std::time::Duration;
 
-/// Patience for a connection, and for messages of a few bytes.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
 /// Time for which a snapshot that is being sent may pause.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Header by which a leader states its database to a follower.
 pub const DATABASE_HEADER: &str = "memdb-database";
-
-/// The reason why an exchange failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// Nothing listens there.
-    #[error("nothing answers there")]
-    NothingThere,
-    /// No connection, or it broke, or no answer came in time.
-    #[error("{0}")]
-    Lost(String),
-    /// The other node answered something else.
-    #[error("it answered {status}: {told}")]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// The start of the body.
-        told: String,
-    },
-    /// The other node is a follower, of the leader at this URL, if it knows one.
-    #[error("it is no leader{}", .0.as_ref().map_or(String::new(), |leader| format!(", and follows {leader}")))]
-    NotLeader(Option<String>),
-    /// The answer cannot be read.
-    #[error("its answer cannot be read: {0}")]
-    Strange(String),
-}
-
-impl LinkError {
-    /// Returns whether asking again soon may go better: the way was bad, or the node is busy, starting or stopping.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, LinkError::Lost(_) | LinkError::Refused { status: 408 | 429 | 500.., .. })
-    }
-}
-
-impl From<reqwest::Error> for LinkError {
-    fn from(error: reqwest::Error) -> Self {
-        match http_client::io_kind(&error) {
-            Some(std::io::ErrorKind::ConnectionRefused) => LinkError::NothingThere,
-            _ => LinkError::Lost(http_client::reason(&error)),
-        }
-    }
-}
 
 /// Returns whether this can be the address of a node.
 pub fn is_address(url: &str) -> bool {
@@ -88,7 +44,7 @@ impl PeerLink {
     pub fn new(base: &str, secret: Option<Secret>) -> Result<Self, String> {
         let base: Url = base.parse().map_err(|error| format!("{base:?} is not the address of a node: {error}"))?;
         let join = |path| base.join(path).map_err(|error| format!("{base:?} is not the address of a node: {error}"));
-        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let http = http_client::builder().connect_timeout(EXCHANGE_TIMEOUT).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let update = join("/update")?;
         let offers = AppendConnection::new(&update, RECORDS_TYPE, secret.as_ref());
@@ -136,7 +92,7 @@ impl PeerLink {
     /// no answer came, [`LinkError::Refused`] if it does not let this one in.
     pub async fn announce(&self, hello: &NodeState) -> Result<Option<u128>, LinkError> {
         let request = self.http.post(self.sync.clone()).header(header::CONTENT_TYPE, HELLO_TYPE);
-        let response = self.send(request.timeout(CONNECT_TIMEOUT).body(hello.encode())).await?;
+        let response = self.send(request.timeout(EXCHANGE_TIMEOUT).body(hello.encode())).await?;
         let stated = response.headers().get(DATABASE_HEADER).and_then(|value| value.to_str().ok());
         Ok(stated.and_then(|stated| u128::from_str_radix(stated, 16).ok()))
     }
@@ -149,7 +105,7 @@ impl PeerLink {
     pub async fn notice(&self) -> Result<(), LinkError> {
         // Said outright: a POST without a body has no length by itself.
         let request = self.http.post(self.update.clone()).header(header::CONTENT_LENGTH, "0");
-        self.send(request.timeout(CONNECT_TIMEOUT)).await.map(drop)
+        self.send(request.timeout(EXCHANGE_TIMEOUT)).await.map(drop)
     }
 
     /// Asks a node of any role where it stands.
@@ -158,7 +114,7 @@ impl PeerLink {
     /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came, [`LinkError::Refused`] for another status
     /// than 200, [`LinkError::Strange`] if the answer holds no position.
     pub async fn position(&self) -> Result<(Epoch, Sequence), LinkError> {
-        let request = self.http.get(self.status.clone()).timeout(CONNECT_TIMEOUT);
+        let request = self.http.get(self.status.clone()).timeout(EXCHANGE_TIMEOUT);
         let status = self.send(request).await?.bytes().await?;
         let status: serde_json::Value =
             serde_json::from_slice(&status).map_err(|error| LinkError::Strange(error.to_string()))?;
