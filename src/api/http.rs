@@ -1,13 +1,13 @@
 //! Counts over HTTP.
 //!
-//! A request reads straight down: `serve` accepts connections, as many as a client's address may have
-//! (`net/budget.rs`), and deals them to threads; `fast_path` answers plain reads, `/health` and small posts by itself
-//! and leaves every other request, with its connection, to those that follow; `connection` tells HTTP/1 from HTTP/2
-//! and runs hyper; `http1_guard` lies between hyper and the socket, keeps the time and lets only sound heads (`head`)
-//! pass; `middleware` refuses what no route should see, and by `browsers` what pages of other sites send; `routes` has
-//! a table of every route; `reads` and `writes` turn requests into queries and commands for the service, and its
-//! replies into answers, `bulk` those of any length; `nodes` speaks to other nodes; `problem` is the one shape of
-//! everything wrong.
+//! A request reads straight down: `net/listener.rs` accepts connections, as many as a client's address may have
+//! (`net/budget.rs`), and deals them to threads, whose state `serve` makes; `fast_path` answers plain reads, `/health`
+//! and small posts by itself and leaves every other request, with its connection, to those that follow; `connection`
+//! tells HTTP/1 from HTTP/2 and runs hyper; `http1_guard` lies between hyper and the socket, keeps the time and lets
+//! only sound heads (`head`) pass; `middleware` refuses what no route should see, and by `browsers` what pages of other
+//! origins send; `routes` has a table of every route; `reads` and `writes` turn requests into queries and commands for
+//! the service, and its replies into answers, `bulk` those of any length; `nodes` speaks to other nodes; `problem` is
+//! the one shape of everything wrong.
 
 mod body;
 mod browsers;
