@@ -64,6 +64,8 @@ pub enum Defect {
     LeadsOnAfterItsPromise,
     /// A replica may be promoted while it holds another history than the one it was told of.
     LeadsWithAnotherHistory,
+    /// A replica's readers do not learn the table of a new epoch.
+    ForgetsEpochTables,
     /// A replica does not note what it has promised.
     ForgetsItsPromise,
     /// A candidate promises its epoch to itself before the leader has, which hears of it from others then.

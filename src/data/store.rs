@@ -15,7 +15,7 @@ use crate::{
     base::clock::LoggedTime,
     base::hash::WordHasher,
     base::limits,
-    base::position::Position,
+    base::position::{EpochTable, Position, PositionStatus},
     data::counts::index::{CountIndex, EntryOffset, IndexWalk, IndexWriter, Prefetcher, Side},
     data::counts::word_counts::WordCounts,
     data::record::{NamespaceChange, Record, WordCount},
@@ -121,6 +121,8 @@ struct SharedState {
     /// Locked by the Writer over the flip of each record, so that whoever holds it sees window and position agree.
     window: Mutex<DedupWindow>,
     bytes: AtomicU64,
+    /// The ends of past epochs, never behind the epoch of either side.
+    epochs: ArcSwap<EpochTable>,
 }
 
 /// The state of one side besides counts. Written only while nobody reads that side.
@@ -142,6 +144,7 @@ impl Store {
             sides: Default::default(),
             window: Mutex::new(DedupWindow::new(hasher, window)),
             bytes: AtomicU64::new(0),
+            epochs: ArcSwap::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -243,6 +246,14 @@ impl Store {
         self.shared.sides[side.index()].set(mark);
         self.shared.gate.flip();
         self.shared.sides[side.other().index()].set(mark);
+    }
+
+    /// Sets the ends of past epochs. Called before the store stands in a later epoch, by [`Store::apply`] or
+    /// [`Store::set_state_id`].
+    pub fn set_epochs(&mut self, epochs: EpochTable) {
+        // Readers take the table after the position, and the flip orders the two. A position of the epoch before, held
+        // against a table that does not know how that epoch ended, would count as lost.
+        self.shared.epochs.store(Arc::new(epochs));
     }
 
     /// The digest of the counts as they are.
@@ -432,6 +443,18 @@ impl StoreReader {
     pub fn read(&self) -> ReadGuard<'_> {
         let inside = self.shared.gate.enter();
         ReadGuard { shared: &self.shared, side: &self.shared.sides[inside.side.index()], inside }
+    }
+
+    /// The ends of past epochs.
+    pub fn epochs(&self) -> Arc<EpochTable> {
+        self.shared.epochs.load_full()
+    }
+
+    /// Classifies `asked` in the history that readers see.
+    pub fn position_status(&self, asked: Position) -> PositionStatus {
+        let applied = self.read().position();
+        // In this order: see `Store::set_epochs`. A table that is newer than the position changes no answer.
+        self.shared.epochs.load().position_status(asked, applied)
     }
 
     /// A walk over one namespace in pieces; `None` for a namespace that does not exist.

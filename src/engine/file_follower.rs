@@ -205,7 +205,8 @@ impl LoadStage {
         Ok(Self::Snapshot(Box::new(from)))
     }
 
-    fn log(disk: &dyn Disk, manifest: Manifest, store: Store, tail: LogTail) -> Result<Self, FollowError> {
+    fn log(disk: &dyn Disk, manifest: Manifest, mut store: Store, tail: LogTail) -> Result<Self, FollowError> {
+        store.set_epochs(manifest.state.epochs.clone());
         let newest = segments(disk)?.pop().map_or_else(|| tail.place().segment.clone(), |(name, _)| name);
         let len = disk.open(&newest).and_then(|file| file.len()).map_err(FileError::io(&newest))?;
         let following = Box::new(FollowedState { manifest, store, tail, bytes: Vec::new() });
@@ -275,7 +276,6 @@ impl FollowedState {
     /// Follows the log; now and then, when there is nothing new, looks into the MANIFEST.
     fn step(&mut self, disk: &dyn Disk, idle_steps: &mut u32) -> Result<FollowStep, FollowError> {
         let before = self.store.mark().position;
-        // Into an epoch only once readers have the table that says how those before it have ended: since the last step.
         self.stand();
         let mut changed = self.follow(disk)?;
         if !changed {
@@ -362,6 +362,8 @@ impl FollowedState {
         if chain != mark.chain {
             return Err(FollowError(format!("the log has another record {} now", mark.position.sequence)));
         }
+        // Before any record of a later epoch is applied.
+        self.store.set_epochs(state.epochs.clone());
         (self.manifest, self.tail) = (manifest, tail);
         Ok(true)
     }

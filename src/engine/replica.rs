@@ -40,15 +40,13 @@ pub enum ReplicaAction<T> {
     /// Give an answer.
     Answer(T, AppendAnswer),
     /// Serve this from now on. The next record to be published is the one behind this sequence.
-    Serve(DatabaseIdentity, EpochTable, StoreReader, Sequence),
+    Serve(DatabaseIdentity, StoreReader, Sequence),
     /// The state is not current: no longer ready, until it has caught up.
     Unready,
     /// The state is not the leader's history: serve nothing until there is something else.
     Withdraw,
     /// Tell readers who wait that this position can be seen; this is its record.
     Published(Position, Bytes),
-    /// The epoch table is another: a new leader, or the same one after a restart.
-    Epochs(EpochTable),
     /// The position is in this epoch now; no record has come.
     Stands(Position),
     /// At this moment nothing that the leader had is missing.
@@ -515,9 +513,10 @@ impl<T> Replica<T> {
     }
 
     /// Serves what it holds now, and nothing else.
-    fn hold(&mut self, held: LoadedDatabase, actions: &mut Vec<ReplicaAction<T>>) {
+    fn hold(&mut self, mut held: LoadedDatabase, actions: &mut Vec<ReplicaAction<T>>) {
+        held.store.set_epochs(self.told.clone());
         let sequence = held.store.mark().position.sequence;
-        actions.push(ReplicaAction::Serve(held.identity, self.told.clone(), held.store.reader(), sequence));
+        actions.push(ReplicaAction::Serve(held.identity, held.store.reader(), sequence));
         // Whoever waits for a sync of what was held before is not answered by this one.
         for (_, reply) in std::mem::take(&mut self.waiting) {
             self.answer(reply, AppendOutcome::Gap, actions);
@@ -525,9 +524,14 @@ impl<T> Replica<T> {
         self.held = Some(held);
     }
 
-    /// The leader leads in another epoch than before: that is noted first of all.
+    /// The leader leads in another epoch than before: that is noted first of all, and readers know how the epoch before
+    /// ended when they see the new one.
     fn start_epoch(&mut self, actions: &mut Vec<ReplicaAction<T>>) {
-        actions.push(ReplicaAction::Epochs(self.told.clone()));
+        let mut readers_learn = true;
+        inject!(ForgetsEpochTables, readers_learn = false);
+        if let Some(held) = self.held.as_mut().filter(|_| readers_learn) {
+            held.store.set_epochs(self.told.clone());
+        }
         let (epoch, told) = (self.epoch, self.told.clone());
         self.keep(|files, _| files.start_epoch(epoch, &told), "a new epoch cannot be noted", actions);
     }

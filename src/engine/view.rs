@@ -1,11 +1,11 @@
-//! The data that reads are answered from: the counts and the epochs of now, and the reads that wait for a position.
+//! The data that reads are answered from, and the reads that wait for a position.
 //!
 //! A leader serves one store for as long as it runs. A follower changes to another when it has loaded a
-//! snapshot: readers that are inside the old one finish there.
+//! snapshot: readers that are inside the old one finish there. The table of epochs is part of the store.
 
 use crate::{
     base::clock::{LoggedTime, Monotonic, SharedLoggedClock},
-    base::position::{EpochTable, Position, PositionStatus, PositionToken},
+    base::position::{Position, PositionStatus, PositionToken},
     data::store::StoreReader,
     storage::file_header::DatabaseIdentity,
 };
@@ -23,9 +23,7 @@ use tokio::{sync::watch, time::Instant};
 pub struct ServedDatabase {
     /// The identity of the database.
     pub identity: DatabaseIdentity,
-    /// The end of each past epoch.
-    pub epochs: EpochTable,
-    /// Its counts.
+    /// Its counts, and the ends of its past epochs.
     pub reader: StoreReader,
 }
 
@@ -35,7 +33,7 @@ impl ServedDatabase {
         if asked.database != self.identity.tag() {
             return PositionStatus::OtherDatabase;
         }
-        self.epochs.position_status(asked.position, self.reader.read().position())
+        self.reader.position_status(asked.position)
     }
 }
 
@@ -178,6 +176,7 @@ mod tests {
     use super::*;
     use crate::{
         base::hash::WordHasher,
+        base::position::EpochTable,
         data::store::{DedupLimits, StateId, Store},
         text::tokenizer::Analyzer,
     };
@@ -189,13 +188,14 @@ mod tests {
     fn current(store: &Store) -> ServedDatabase {
         let identity =
             DatabaseIdentity { database_id: DATABASE, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 1 };
-        let mut epochs = EpochTable::default();
-        epochs.end(Position::new(1, 5));
-        ServedDatabase { identity, epochs, reader: store.reader() }
+        ServedDatabase { identity, reader: store.reader() }
     }
 
     fn store_at(position: Position) -> Store {
         let mut store = Store::new(WordHasher::new(1), DedupLimits::default());
+        let mut epochs = EpochTable::default();
+        epochs.end(Position::new(1, 5));
+        store.set_epochs(epochs);
         store.set_state_id(StateId { position, ..StateId::default() }, LoggedTime::ZERO);
         store
     }

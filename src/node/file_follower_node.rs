@@ -150,7 +150,7 @@ struct FollowThread {
     forward: WriteForwarder,
     clock: Arc<dyn Clock>,
     leader: watch::Sender<Option<String>>,
-    /// The generation of the MANIFEST that readers see the epochs of.
+    /// The generation of the MANIFEST that is served under.
     served: Option<u64>,
     /// The reason for which it waits, as it was last logged.
     said: Option<String>,
@@ -219,7 +219,7 @@ impl FollowThread {
         is_another
     }
 
-    /// Shows readers what there is, under the epochs of now.
+    /// Shows readers what there is, and takes from the MANIFEST who leads.
     fn serve(&mut self) {
         let (Some(manifest), Some(reader)) = (self.replica.manifest(), self.replica.reader()) else { return };
         let (identity, state) = (manifest.identity, &manifest.state);
@@ -233,7 +233,7 @@ impl FollowThread {
                 Err(error) => tracing::warn!(error, "the MANIFEST names no leader that can be reached"),
             }
         }
-        self.view.serve(ServedDatabase { identity, epochs: state.epochs.clone(), reader });
+        self.view.serve(ServedDatabase { identity, reader });
     }
 
     /// It has all that is in the files.

@@ -106,7 +106,7 @@ impl LeaderNode {
         let node = start.node;
         let start = match begun {
             Ok(begun) => {
-                let settled = start.enter_epoch(recovered, begun);
+                let settled = recovered.into_settled(begun);
                 StartState::Leads(Box::new(start.lead(settled)?))
             }
             Err(error) if error.is_no_room() && recovered.new => {

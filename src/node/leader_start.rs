@@ -161,22 +161,8 @@ impl LeaderStart {
 
     /// Serves what was recovered, before its epoch begins.
     fn serve_recovered(&mut self, recovered: &RecoveredDatabase) {
-        let Manifest { identity, state } = &recovered.manifest;
-        let (identity, epochs, reader) = (*identity, state.epochs.clone(), recovered.store.reader());
-        self.serve(ServedDatabase { identity, epochs, reader }, recovered.store.time_ms());
-    }
-
-    /// Moves the store into its new epoch, which is durable.
-    pub(super) fn enter_epoch(&self, recovered: RecoveredDatabase, begun: recovery::NewEpoch) -> WritableDatabase {
-        let view = self.leader.view();
-        // The table before the position, where this is served already: a reader that sees the new epoch has to know
-        // where the one before ended, or a position of that one is lost to it.
-        if view.current().is_some() {
-            let Manifest { identity, .. } = recovered.manifest;
-            let (epochs, reader) = (begun.epochs().clone(), recovered.store.reader());
-            view.serve(ServedDatabase { identity, epochs, reader });
-        }
-        recovered.into_settled(begun)
+        let (identity, reader) = (recovered.manifest.identity, recovered.store.reader());
+        self.serve(ServedDatabase { identity, reader }, recovered.store.time_ms());
     }
 
     /// The epoch has begun: gives what runs it. Its replicas are served from here on.
@@ -184,7 +170,7 @@ impl LeaderStart {
         let WritableDatabase { manifest, store, log, snapshot, schedule, .. } = settled;
         let identity = manifest.identity;
         let epochs = manifest.state.epochs.clone();
-        let current = ServedDatabase { identity, epochs: epochs.clone(), reader: store.reader() };
+        let current = ServedDatabase { identity, reader: store.reader() };
         let logged_clock = self.serve(current, store.time_ms());
         let last = store.mark().position;
         let Self { files, node, clock, leader, metrics, registry, announced, .. } = self;
@@ -229,7 +215,7 @@ impl LeaderStart {
             }
             match waiting.attempt(&mut self, &mut recovered) {
                 Ok(begun) => {
-                    let settled = self.enter_epoch(recovered, begun);
+                    let settled = recovered.into_settled(begun);
                     tracing::warn!(epoch = settled.manifest.state.epoch, "the disk has room: this node leads");
                     return self.lead(settled).map(Some);
                 }

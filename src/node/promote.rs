@@ -41,7 +41,7 @@ pub(super) async fn promote(
                 Some((Some(url), answer)) => promotion.answered(&url, answer),
                 Some((None, answer)) => {
                     let current = follower.view().current();
-                    let ended = current.as_ref().and_then(|current| current.epochs.ended().last().copied());
+                    let ended = current.as_ref().and_then(|current| current.reader.epochs().ended().last().copied());
                     promotion.answered_itself(answer, ended);
                 }
                 None => unreachable!("it waits for what was asked"),

@@ -17,7 +17,6 @@ use crate::{
     engine::view::ServedDatabase,
     net::write_forwarder::WriteForwarder,
     replication::{AppendAnswer, ClusterMembers},
-    storage::file_header::DatabaseIdentity,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -44,7 +43,6 @@ pub(super) struct ReplicaState {
     pub(super) metrics: Arc<NodeMetrics>,
     pub(super) orders: mpsc::Sender<DiscoveryCommand>,
     pub(super) forward: WriteForwarder,
-    pub(super) identity: Option<DatabaseIdentity>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) actions: Vec<ReplicaAction<AnswerSender>>,
     /// True if the next role of this process waits for the end.
@@ -218,16 +216,10 @@ impl ReplicaState {
                     drop(reply.send(answer));
                     failpoint::pass("follow.ack.sent");
                 }
-                ReplicaAction::Serve(identity, epochs, reader, sequence) => {
-                    self.identity = Some(identity);
+                ReplicaAction::Serve(identity, reader, sequence) => {
                     self.forward.holds(identity.database_id);
                     self.follower.backlog().restart(sequence);
-                    view.serve(ServedDatabase { identity, epochs, reader });
-                }
-                ReplicaAction::Epochs(epochs) => {
-                    if let (Some(identity), Some(store)) = (self.identity, self.replica.store()) {
-                        view.serve(ServedDatabase { identity, epochs, reader: store.reader() });
-                    }
+                    view.serve(ServedDatabase { identity, reader });
                 }
                 ReplicaAction::Unready => view.set_ready(false),
                 ReplicaAction::Withdraw => view.withdraw(),
@@ -295,6 +287,7 @@ mod tests {
         engine::view::DatabaseView,
         node::MachineClock,
         replication::{AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, ReplicationBacklog},
+        storage::file_header::DatabaseIdentity,
         storage::snapshot::SnapshotSettings,
         text::tokenizer::Analyzer,
     };
@@ -321,7 +314,6 @@ mod tests {
             )),
             orders,
             forward: WriteForwarder::new(None, || Ok(1)).expect("a client"),
-            identity: None,
             clock: Arc::new(MachineClock),
             actions,
             hands_over: false,

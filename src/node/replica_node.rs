@@ -107,7 +107,6 @@ impl ReplicaNode {
             metrics: Arc::clone(&metrics),
             orders,
             forward: forward.clone(),
-            identity: None,
             clock,
             actions,
             hands_over: false,

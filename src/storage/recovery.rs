@@ -214,6 +214,7 @@ fn look_at(
         DirectoryOwner::Leader => check_promises(&manifest.state, end, &report)?,
         DirectoryOwner::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
+    store.set_epochs(manifest.state.epochs.clone());
     Ok(RecoveredDatabase { manifest, store, report, new: false, promised: None, open: None })
 }
 
@@ -420,6 +421,8 @@ impl RecoveredDatabase {
     pub fn into_settled(self, begun: NewEpoch) -> WritableDatabase {
         let RecoveredDatabase { mut store, report, new, .. } = self;
         let NewEpoch { manifest, log, snapshot, schedule, position } = begun;
+        // Where this store is served already, its readers know how the epoch before ended when they see the new one.
+        store.set_epochs(manifest.state.epochs.clone());
         store.set_state_id(StateId { position, ..store.mark() }, store.time_ms());
         WritableDatabase { manifest, store, log, snapshot, schedule, report, new }
     }

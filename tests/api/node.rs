@@ -129,9 +129,9 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, 
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
     let settled =
         recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
-    let (view, epochs) = (Arc::new(DatabaseView::new(false)), settled.manifest.state.epochs.clone());
+    let view = Arc::new(DatabaseView::new(false));
     let feed = Arc::new(ReplicationBacklog::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
-    view.serve(ServedDatabase { identity: settled.manifest.identity, epochs, reader: settled.store.reader() });
+    view.serve(ServedDatabase { identity: settled.manifest.identity, reader: settled.store.reader() });
     let bounds = QueueLimits { batches: 4, ..QueueLimits::default() };
     let leader = Leader::new(view, Arc::clone(&feed), bounds);
     let ack = WriterSettings { ack: AckLevel::Replica, ..WriterSettings::default() };

@@ -39,12 +39,12 @@ mod data {
 }
 
 use base::atomics::{AtomicU64, Fault, Ordering, with_fault};
-use data::store::{DedupLimits, Store, StoreReader};
+use data::store::{DedupLimits, StateId, Store, StoreReader};
 use loom::thread;
 use memdb::{
     base::{
         hash::{WordHasher, weight},
-        position::Position,
+        position::{EpochTable, Position, PositionStatus},
     },
     data::record::{NamespaceChange, Record, RecordBody, WordCount},
 };
@@ -206,6 +206,33 @@ fn walking(story: Story) -> impl Fn() + Send + Sync + 'static {
     }
 }
 
+/// A reader that asks for the last position of an epoch while the next one begins: by its first record, or, where
+/// there is none, by the position alone.
+fn asking_over_an_epoch(by_a_record: bool) -> impl Fn() + Send + Sync + 'static {
+    move || {
+        let mut store = Story::PLAIN.begin();
+        let (last, reader) = (store.mark().position, store.reader());
+        let asking = thread::spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(reader.position_status(last), PositionStatus::Reached);
+            }
+        });
+        let mut epochs = EpochTable::default();
+        epochs.end(last);
+        store.set_epochs(epochs);
+        let next = Position::new(last.epoch + 1, last.sequence + u64::from(by_a_record));
+        if by_a_record {
+            let (digest_after, time_ms) = (store.digest(), store.time_ms());
+            store
+                .apply(&Record { position: next, time_ms, digest_after, body: RecordBody::default() }, 0)
+                .expect("good");
+        } else {
+            store.set_state_id(StateId { position: next, ..store.mark() }, store.time_ms());
+        }
+        asking.join().expect("no position is lost");
+    }
+}
+
 /// Runs a model in all its orders; gives how many there were.
 fn explore(fault: Fault, model: impl Fn() + Send + Sync + 'static) -> u64 {
     let orders = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -289,6 +316,12 @@ fn a_walk_from_outside_sees_whole_large_counts() {
 }
 
 const LARGE_FROM_THE_START: Story = Story { large_from: Some(1), beside: 2, ..Story::PLAIN };
+
+#[test]
+fn a_position_of_an_ended_epoch_is_never_lost_while_the_next_begins() {
+    holds(asking_over_an_epoch(true));
+    holds(asking_over_an_epoch(false));
+}
 
 #[test]
 fn the_words_share_a_segment_where_they_should() {

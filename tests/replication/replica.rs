@@ -8,7 +8,7 @@ mod pair;
 
 use memdb::{
     base::clock::Monotonic,
-    base::position::Position,
+    base::position::{Position, PositionStatus, PositionToken},
     replication::{AppendCommand, AppendOutcome, AppendRequest, PeerEvent, PeerProgress},
 };
 use pair::{Driven, Seen, Sending, assert_same, without_records};
@@ -299,13 +299,36 @@ fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
     let mut leader = Making::begin(SMALL).write(3).snapshot().restart(true);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
     sending.bring_up(&mut replica, &leader); // it stands in the second epoch, and has the table
+    assert_eq!(replica.ended(), [Position::new(1, 3)]);
     let offer = without_records(&sending.lead(&leader), AppendCommand::InstallSnapshot, replica.position());
     replica.offered(&offer.encode_head(), 1, Some(&leader));
     assert_eq!(replica.position(), Position::new(1, 3), "the snapshot is of the first epoch");
+    assert_eq!(replica.ended(), [Position::new(1, 3)]);
     leader = leader.write(1);
     sending.bring_up(&mut replica, &leader);
-    let told: Vec<&Seen> = replica.seen.iter().filter(|seen| matches!(seen, Seen::Epochs(_))).collect();
-    assert!(told.iter().all(|seen| **seen == Seen::Epochs(1)) && !told.is_empty(), "{told:?}");
+    assert_eq!(replica.ended(), [Position::new(1, 3)]);
+    assert_same(&replica, &leader);
+}
+
+#[test]
+fn a_position_of_the_ended_epoch_is_never_lost_while_the_next_epoch_begins() {
+    let mut leader = Making::begin(SMALL).write(3);
+    let mut replica = Driven::start(None, 1);
+    Sending::new().bring_up(&mut replica, &leader);
+    leader = leader.restart(true).write(1);
+    let mut sending = Sending::new();
+    let probe = sending.offer(&leader).expect("it asks first");
+    replica.offered(&probe, 1, None);
+    sending.answered(replica.answers.pop().expect("answered").1, &leader);
+    let request = sending.offer(&leader).expect("a record of the next epoch");
+    let actions = replica.handled(&request, 2);
+    // Its shell has not carried anything out yet, and readers see what was applied.
+    assert_eq!(replica.position(), Position::new(2, 4));
+    for sequence in 1..=3 {
+        let asked = PositionToken::of(IDENTITY.database_id, Position::new(1, sequence));
+        assert_eq!(replica.view.position_status_now(asked), Some(PositionStatus::Reached), "{asked}");
+    }
+    replica.act(actions, None);
     assert_same(&replica, &leader);
 }
 

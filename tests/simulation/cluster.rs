@@ -93,6 +93,7 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::LeadsOnAfterItsPromise),
         Plant::Core(Core::LeadsWithAnotherHistory),
         Plant::Core(Core::ForgetsItsPromise),
+        Plant::Core(Core::ForgetsEpochTables),
         Plant::Core(Core::CandidatePromisesFirst),
         Plant::Core(Core::CountsLinesAgain),
         Plant::Core(Core::BelievesAnyWallClock),
@@ -108,7 +109,6 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Played(Bug::SameEpochAgain),
         Plant::Played(Bug::SaysSyncedTooSoon),
         Plant::Played(Bug::ReplicaSyncDoesNothing),
-        Plant::Played(Bug::ForgetsEpochTables),
     ],
 };
 

@@ -9,7 +9,7 @@ use crate::{
     api::service::{RoleContext, RoleSlots, Service},
     base::clock::LoggedTime,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
-    base::position::{EpochTable, Position},
+    base::position::Position,
     data::counts::word_counts::WordCountsPool,
     data::record::{NamespaceChange, WordCount},
     data::store::{DedupLimits, StateId, Store},
@@ -33,7 +33,7 @@ pub(super) fn state() -> AppState {
     store.end_image();
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);
     let view = Arc::new(DatabaseView::new(false));
-    view.serve(ServedDatabase { identity, epochs: EpochTable::default(), reader: store.reader() });
+    view.serve(ServedDatabase { identity, reader: store.reader() });
     let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
     let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let settings = HttpSettings { threads: 1, ..HttpSettings::default() };

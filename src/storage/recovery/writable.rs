@@ -2,7 +2,7 @@
 
 use super::RecoveryReport;
 use crate::{
-    base::position::{EpochTable, Position, Sequence},
+    base::position::{Position, Sequence},
     data::store::Store,
     storage::manifest::Manifest,
     storage::snapshot::SnapshotSchedule,
@@ -40,12 +40,5 @@ impl NewEpoch {
     /// Where the database stands in it.
     pub fn position(&self) -> Position {
         self.position
-    }
-
-    /// How the epochs before it ended. Readers of a store that is served have to know it before the store stands in the
-    /// new epoch ([`super::RecoveredDatabase::into_settled`]): by the table of before they would take every position of
-    /// the epoch that has ended for lost.
-    pub fn epochs(&self) -> &EpochTable {
-        &self.manifest.state.epochs
     }
 }

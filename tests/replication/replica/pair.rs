@@ -5,6 +5,7 @@ use memdb::{
     base::position::{Position, Sequence},
     data::store::DedupLimits,
     engine::replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    engine::view::{DatabaseView, ServedDatabase},
     replication::{
         AppendAnswer, AppendCommand, AppendRequest, LeaderState, NextSend, PeerEvent, PeerReplication,
         ReplicationBacklog,
@@ -24,8 +25,6 @@ pub enum Seen {
     Served(Sequence),
     Unready,
     Withdrawn,
-    /// So many epochs have ended, as far as it was told.
-    Epochs(usize),
     Published(Position),
     Stands(Position),
     CaughtUp,
@@ -44,6 +43,8 @@ pub struct Driven {
     waiting_syncs: Vec<memdb::storage::wal::SyncJob>,
     pub answers: Vec<(u32, AppendAnswer)>,
     pub seen: Vec<Seen>,
+    /// What readers are shown.
+    pub view: DatabaseView,
     pub now_ms: u64,
 }
 
@@ -91,6 +92,7 @@ impl Driven {
             waiting_syncs: Vec::new(),
             answers: Vec::new(),
             seen: Vec::new(),
+            view: DatabaseView::new(true),
             now_ms: 0,
         };
         driven.act(actions, None);
@@ -101,11 +103,23 @@ impl Driven {
         self.replica.node_state().position
     }
 
+    /// The ends of past epochs that readers are answered by.
+    pub fn ended(&self) -> Vec<Position> {
+        let current = self.view.current();
+        current.as_ref().map(|current| current.reader.epochs().ended().to_vec()).unwrap_or_default()
+    }
+
     /// Takes an offer; the leader is there for what it may want to load.
     pub fn offered(&mut self, bytes: &[u8], reply: u32, leader: Option<&Making>) {
+        let actions = self.handled(bytes, reply);
+        self.act(actions, leader);
+    }
+
+    /// Takes an offer; gives what its shell has yet to carry out.
+    pub fn handled(&mut self, bytes: &[u8], reply: u32) -> Vec<ReplicaAction<u32>> {
         let mut actions = Vec::new();
         self.replica.on_append_request(bytes, reply, Monotonic::from_ms(self.now_ms), &mut actions);
-        self.act(actions, leader);
+        actions
     }
 
     /// Takes an offer if that can be at once; else it has changed nothing.
@@ -157,18 +171,20 @@ impl Driven {
         }
     }
 
-    fn act(&mut self, actions: Vec<ReplicaAction<u32>>, leader: Option<&Making>) {
+    pub fn act(&mut self, actions: Vec<ReplicaAction<u32>>, leader: Option<&Making>) {
         for action in actions {
             let mut more = Vec::new();
             match action {
                 ReplicaAction::Answer(reply, answer) => self.answers.push((reply, answer)),
-                ReplicaAction::Serve(_, _, _, sequence) => self.seen.push(Seen::Served(sequence)),
+                ReplicaAction::Serve(identity, reader, sequence) => {
+                    self.view.serve(ServedDatabase { identity, reader });
+                    self.seen.push(Seen::Served(sequence));
+                }
                 ReplicaAction::Unready => self.seen.push(Seen::Unready),
                 ReplicaAction::Members(_) => {}
                 ReplicaAction::Withdraw => self.seen.push(Seen::Withdrawn),
                 ReplicaAction::Published(position, _) => self.seen.push(Seen::Published(position)),
                 ReplicaAction::Stands(position) => self.seen.push(Seen::Stands(position)),
-                ReplicaAction::Epochs(epochs) => self.seen.push(Seen::Epochs(epochs.ended().len())),
                 ReplicaAction::CaughtUp => self.seen.push(Seen::CaughtUp),
                 ReplicaAction::Alarm(what) => self.seen.push(Seen::Alarm(what)),
                 ReplicaAction::CheckFiles(check) => self.replica.files_checked(&check, &check.run(), &mut more),

@@ -25,6 +25,4 @@ pub enum Bug {
     SaysSyncedTooSoon,
     /// A replica's disk does not sync.
     ReplicaSyncDoesNothing,
-    /// A replica's readers are not told of new epochs.
-    ForgetsEpochTables,
 }

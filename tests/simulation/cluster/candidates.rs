@@ -86,7 +86,7 @@ impl Cluster {
                 }
                 let answer = self.asks_for(&offer, |cluster| cluster.ask(at, at, &bytes))?;
                 let view = self.nodes[at].following().and_then(|following| following.view.as_ref());
-                let ended = view.and_then(|(epochs, _)| epochs.ended().last().copied());
+                let ended = view.and_then(|reader| reader.epochs().ended().last().copied());
                 promoting.promotion.answered_itself(answer, ended);
             }
             PromotionAction::Ask(url, bytes, _) => {

@@ -253,7 +253,7 @@ impl Cluster {
         let leading = self.nodes[leader].leading().expect("it runs");
         let mut history = self.client_history.history(&self.clients, &leading.epochs(), leading.position());
         for (at, node) in self.nodes.iter().enumerate() {
-            let Some((_, reader)) = node.view() else { continue };
+            let Some(reader) = node.view() else { continue };
             let mut counts = BTreeMap::new();
             for namespace in NAMESPACES.into_iter().filter(|namespace| self.clients.grows(namespace)) {
                 let Some(mut scan) = reader.scan(namespace) else { continue };

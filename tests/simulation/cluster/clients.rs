@@ -175,19 +175,16 @@ impl Cluster {
         let (who, at) = (self.random.below(3), self.random.below(PLACES + 1));
         let shown = if at == PLACES {
             // What it shows was looked at when it took its step.
-            self.local.as_ref().filter(|local| self.nodes[local.at].runs()).and_then(|local| {
-                let (manifest, reader) = local.core.manifest().zip(local.core.reader())?;
-                Some((manifest.state.epochs.clone(), reader))
-            })
+            self.local.as_ref().filter(|local| self.nodes[local.at].runs()).and_then(|local| local.core.reader())
         } else {
             self.nodes[at].view().filter(|_| self.is_awake(at))
         };
-        let Some((table, reader)) = shown else { return Ok(()) };
+        let Some(reader) = shown else { return Ok(()) };
         self.truth.check(&format!("node {at}"), &reader)?;
         let applied = reader.read().position();
         let mut reached = None;
         if let Some((asked, id)) = self.readers[who] {
-            let standing = table.position_status(asked, applied);
+            let standing = reader.position_status(asked);
             let wrong = |what| format!("reader {who} asks node {at} for {asked}: {what}");
             self.truth.check_standing((asked, id), applied, standing).map_err(wrong)?;
             match standing {

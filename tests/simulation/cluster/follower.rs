@@ -10,7 +10,7 @@ use super::{
 };
 use crate::disk::SimDisk;
 use memdb::{
-    base::position::{EpochTable, Position},
+    base::position::Position,
     data::store::{DedupLimits, StateId, Store, StoreReader},
     engine::replica::{LoadedSnapshot, Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
     replication::{
@@ -35,7 +35,7 @@ pub struct Following {
     feed: Arc<ReplicationBacklog>,
     pub archive: HistorySource,
     /// What is served.
-    pub view: Option<(EpochTable, StoreReader)>,
+    pub view: Option<StoreReader>,
     pub ready: bool,
     /// Syncs that are asked for, each with its result once it has run, in their order.
     syncs: VecDeque<(wal::SyncJob, Option<io::Result<()>>)>,
@@ -239,18 +239,11 @@ impl Cluster {
             match action {
                 ReplicaAction::Unready => {}
                 ReplicaAction::Answer(to, answer) => self.answer(seat, to, answer)?,
-                ReplicaAction::Serve(_, epochs, reader, sequence) => {
+                ReplicaAction::Serve(_, reader, sequence) => {
                     process.feed.restart(sequence);
                     self.truth.check(&format!("replica {seat}, which serves another state,"), &reader)?;
-                    process.view = Some((epochs, reader));
+                    process.view = Some(reader);
                     self.notice(seat);
-                }
-                ReplicaAction::Epochs(epochs) => {
-                    if let Some(view) = &mut process.view
-                        && self.bug != Some(Bug::ForgetsEpochTables)
-                    {
-                        view.0 = epochs;
-                    }
                 }
                 ReplicaAction::Withdraw => {
                     (process.view, process.ready) = (None, false);
@@ -359,7 +352,7 @@ impl Cluster {
     /// What a replica shows is right in every respect.
     pub fn check_replica(&self, seat: Place) -> Result<(), String> {
         match self.nodes[seat].following().and_then(|process| process.view.as_ref()) {
-            Some((_, reader)) => self.truth.check(&format!("replica {seat}"), reader),
+            Some(reader) => self.truth.check(&format!("replica {seat}"), reader),
             None => Ok(()),
         }
     }

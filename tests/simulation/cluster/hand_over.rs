@@ -3,13 +3,11 @@
 //! and reads its files.
 
 use super::{follower::Following, leader::Leading, machines::Process, network::Place, simulation::Cluster};
-use memdb::{
-    base::position::EpochTable, data::store::StoreReader, storage::disk::Disk, storage::recovery::RecoveredDatabase,
-};
+use memdb::{data::store::StoreReader, storage::disk::Disk, storage::recovery::RecoveredDatabase};
 use std::sync::Arc;
 
 /// What is served between two roles.
-pub type Served = Option<(EpochTable, StoreReader)>;
+pub type Served = Option<StoreReader>;
 
 /// How a role ended.
 pub enum HandOver {
@@ -66,7 +64,7 @@ impl Cluster {
                 let Process::Leads(leading) = std::mem::replace(&mut self.nodes[at].process, Process::None) else {
                     unreachable!("it was looked at")
                 };
-                let view = Some((leading.epochs(), leading.reader.clone()));
+                let view = Some(leading.reader.clone());
                 let Leading { writer, manifest, disk, .. } = *leading;
                 let kept = writer.hand_over(manifest).map(|kept| HandOver::Kept(disk, Box::new(kept), view));
                 return Ok(kept.unwrap_or(HandOver::ReadFiles));

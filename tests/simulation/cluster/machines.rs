@@ -11,7 +11,7 @@ use super::{
 use crate::disk::{Machine, SimDisk, Survives};
 use memdb::{
     base::clock::{LoggedClock, Monotonic, WallClock},
-    base::position::{Epoch, EpochTable, Position, Sequence},
+    base::position::{Epoch, Position, Sequence},
     data::store::StoreReader,
     replication::leads_at_start,
     storage::file_header::FileError,
@@ -120,12 +120,12 @@ impl Node {
         }
     }
 
-    /// What is served there, with the table of epochs that readers are answered by.
-    pub fn view(&self) -> Option<(EpochTable, StoreReader)> {
+    /// What is served there.
+    pub fn view(&self) -> Option<StoreReader> {
         match &self.process {
             Process::None => None,
             Process::Starts(starting) => starting.view.clone(),
-            Process::Leads(leading) => Some((leading.epochs(), leading.reader.clone())),
+            Process::Leads(leading) => Some(leading.reader.clone()),
             Process::Follows(following) => following.view.clone(),
         }
     }

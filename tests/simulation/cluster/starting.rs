@@ -272,13 +272,11 @@ impl Cluster {
             Ok(begun) => begun,
             Err(error) => return self.did_not_start(at, &error, met),
         };
-        // Readers are told of the epoch before the store stands in it: a position of the one before is reached all the
-        // while.
-        let (epochs, here) = (begun.epochs().clone(), begun.position());
-        if epochs.position_status(from, here) != PositionStatus::Reached {
-            return Err(format!("readers at {here} take {from} for lost, by {epochs:?}"));
-        }
+        let (reader, here) = (recovered.store.reader(), begun.position());
         let settled = recovered.into_settled(begun);
+        if reader.position_status(from) != PositionStatus::Reached {
+            return Err(format!("readers at {here} take {from} for lost, by {:?}", reader.epochs()));
+        }
         if promoted.is_some() {
             self.tally(if forced { "forced promotions" } else { "promotions" });
             self.is_the_leader_now(at);
