@@ -40,7 +40,7 @@ const TRIES: u32 = 3;
 const NOT_LEADER: u16 = 421;
 /// The pause between two tries, and up to a quarter more.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A leader that asks for a longer pause gets no more than this.
+/// A leader that asks for a longer pause before the last try gets no more than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Time that one more forwarded write waits for another to end.
 const WAIT: Duration = Duration::from_millis(limits::FORWARD_PATIENCE_MS);
@@ -193,7 +193,7 @@ impl WriteForwarder {
         let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
         let mut backoff = RetryBackoff::new((self.random)().unwrap_or_default() as u64);
         let (mut last, mut pause, mut sent) = (String::new(), Duration::ZERO, false);
-        for _ in 0..TRIES {
+        for tries in 1..=TRIES {
             sleep(pause).await;
             let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
             let answer = match request.header(FORWARDED, &stated).body(body.clone()).send().await {
@@ -222,7 +222,7 @@ impl WriteForwarder {
                 Ok(forwarded) => {
                     sent = true;
                     last = format!("its last answer was {}", forwarded.status);
-                    backoff.wait(Some(forwarded.retry_after().unwrap_or(PAUSE).min(LONGEST_PAUSE)))
+                    backoff.wait(Some(pause_behind(tries, forwarded.retry_after())))
                 }
                 Err(error) => {
                     sent |= !error.is_connect();
@@ -233,6 +233,13 @@ impl WriteForwarder {
         }
         Err(if sent { ForwardError::Unknown(last) } else { ForwardError::Away(last) })
     }
+}
+
+/// The pause behind the try of this number, from 1, whose answer asked for `retry_after`.
+fn pause_behind(tries: u32, retry_after: Option<Duration>) -> Duration {
+    // Retry-After has whole seconds and is meant for clients. A leader that steps down refuses what is under way, and
+    // leads or follows again some ten milliseconds later; only one that refuses twice needs the time it asks for.
+    if tries == 1 { PAUSE } else { retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE) }
 }
 
 /// The database that an answer says to be of.
@@ -311,6 +318,16 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert!(matches!(post(&forward(Some("http://127.0.0.1:1"))).await, Err(ForwardError::Away(_))));
         assert!(begun.elapsed() >= (TRIES - 1) * PAUSE, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn the_first_pause_is_short_whatever_the_leader_asks_for_and_later_ones_are_bounded() {
+        let asked = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!([None, asked(1), asked(60)].map(|asked| pause_behind(1, asked)), [PAUSE; 3]);
+        assert_eq!(
+            [None, asked(1), asked(60)].map(|asked| pause_behind(2, asked)),
+            [PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
+        );
     }
 
     #[test]
