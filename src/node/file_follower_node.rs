@@ -4,8 +4,9 @@
 //! a tenth of a second. A task on it announces this node to the leader that the files name.
 
 use super::{
-    MachineClock, NodeError, NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, random,
-    window,
+    MachineClock, NodeError,
+    machine::random,
+    resources::{NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, window},
 };
 use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},

@@ -1,8 +1,11 @@
 //! A leader, built and closed.
 
 use super::{
-    MachineClock, NodeError, NodeResources, STOP_GRACE,
-    leader_start::{LeaderEnd, LeaderFiles, LeaderStart, StartState, writer_settings},
+    MachineClock, NodeError,
+    leader_files::LeaderFiles,
+    leader_run::StartState,
+    leader_start::{LeaderEnd, LeaderStart, writer_settings},
+    resources::{NodeResources, STOP_GRACE},
 };
 use crate::{
     api::http::{NodeAbout, ServingRole},

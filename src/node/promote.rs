@@ -1,6 +1,6 @@
 //! A replica that is to lead: carries out what its [`Promotion`] wants done.
 
-use super::random;
+use super::machine::random;
 use crate::{
     base::failpoint,
     base::secret::Secret,

@@ -1,15 +1,17 @@
 //! A replica, built and closed.
 //!
-//! One thread applies what the leader sends (`memdb-replica`, `replica_driver.rs`), one speaks to the leader where the
+//! One thread applies what the leader sends (`memdb-replica`, `threads/replica.rs`), one speaks to the leader where the
 //! replica has to begin (`memdb-contact`): it announces the replica, and fetches snapshots.
 
 use super::{
-    MachineClock, NodeError, NodeResources, STOP_GRACE,
-    discovery_thread::{DiscoveryThread, LeaderLinks, discovery},
-    disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
-    random,
-    replica_driver::{AnswerSender, ReplicaDriver, ReplicaState},
-    segment_bytes, window,
+    MachineClock, NodeError,
+    machine::random,
+    resources::{NodeResources, STOP_GRACE, segment_bytes, window},
+    threads::{
+        discovery::{DiscoveryThread, LeaderLinks, discovery},
+        disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
+        replica::{AnswerSender, ReplicaDriver, ReplicaState},
+    },
 };
 use crate::{
     api::http::{NodeAbout, ServingRole},

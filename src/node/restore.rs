@@ -1,6 +1,6 @@
 //! Makes a leader's directory from what another node holds: for a leader whose own directory is lost.
 
-use super::{NodeError, lock};
+use super::{NodeError, resources::lock};
 use crate::{
     base::position::{Epoch, Position, Sequence},
     base::secret::Secret,

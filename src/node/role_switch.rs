@@ -5,7 +5,11 @@
 //! that cannot be (a log that is poisoned, a replica that is about to load another history) the next one reads the
 //! files, as at any start. Between two roles reads go on, and what depends on the role waits.
 
-use super::{LeaderNode, MachineClock, NodeError, NodeResources, ReplicaNode, STOP_GRACE, promote::promote};
+use super::{
+    LeaderNode, MachineClock, NodeError, ReplicaNode,
+    promote::promote,
+    resources::{NodeResources, STOP_GRACE},
+};
 use crate::{
     base::clock::Clock,
     base::failpoint,

@@ -1,4 +1,4 @@
-//! A leader's side of each replica: a sender, and what it has told. What `src/node/replication_thread.rs` does, a step
+//! A leader's side of each replica: a sender, and what it has told. What `src/node/threads/replication.rs` does, a step
 //! at a time.
 
 use super::{

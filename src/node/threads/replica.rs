@@ -5,7 +5,7 @@
 //! is to be done (`docs/decisions/0013-offers-at-once.md`).
 
 use super::{
-    discovery_thread::DiscoveryCommand,
+    discovery::DiscoveryCommand,
     disk_workers::{DiskWorkers, SnapshotRequest, log_failure},
 };
 use crate::{
@@ -33,24 +33,24 @@ use tokio::sync::{mpsc, oneshot};
 const TICK: Duration = Duration::from_millis(limits::ANNOUNCE_MS / 2);
 
 /// The channel of an answer to the leader.
-pub(super) type AnswerSender = oneshot::Sender<AppendAnswer>;
+pub(in crate::node) type AnswerSender = oneshot::Sender<AppendAnswer>;
 
 /// A replica and what it works with.
-pub(super) struct ReplicaState {
-    pub(super) replica: Replica<AnswerSender>,
-    pub(super) follower: ReplicaHandle,
-    pub(super) workers: Option<DiskWorkers>,
-    pub(super) metrics: Arc<NodeMetrics>,
-    pub(super) orders: mpsc::Sender<DiscoveryCommand>,
-    pub(super) forward: WriteForwarder,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) actions: Vec<ReplicaAction<AnswerSender>>,
+pub(in crate::node) struct ReplicaState {
+    pub(in crate::node) replica: Replica<AnswerSender>,
+    pub(in crate::node) follower: ReplicaHandle,
+    pub(in crate::node) workers: Option<DiskWorkers>,
+    pub(in crate::node) metrics: Arc<NodeMetrics>,
+    pub(in crate::node) orders: mpsc::Sender<DiscoveryCommand>,
+    pub(in crate::node) forward: WriteForwarder,
+    pub(in crate::node) clock: Arc<dyn Clock>,
+    pub(in crate::node) actions: Vec<ReplicaAction<AnswerSender>>,
     /// True if the next role of this process waits for the end.
-    pub(super) hands_over: bool,
+    pub(in crate::node) hands_over: bool,
 }
 
 /// A replica at work.
-pub(super) struct ReplicaDriver {
+pub(in crate::node) struct ReplicaDriver {
     follower: ReplicaHandle,
     /// Nothing is left of it after the end, or a panic.
     hands: Mutex<Option<ReplicaState>>,
@@ -109,7 +109,7 @@ impl Drop for NotifyOnExit {
 
 impl ReplicaDriver {
     /// A replica that was built, with the actions that were left by that.
-    pub(super) fn new(mut hands: ReplicaState) -> Arc<Self> {
+    pub(in crate::node) fn new(mut hands: ReplicaState) -> Arc<Self> {
         hands.act();
         let follower = hands.follower.clone();
         let applying = Arc::new(Self { follower: follower.clone(), hands: Mutex::new(Some(hands)) });
@@ -122,7 +122,7 @@ impl ReplicaDriver {
     ///
     /// # Panics
     /// If taking an offer has panicked on another thread.
-    pub(super) fn run(&self) -> Replica<AnswerSender> {
+    pub(in crate::node) fn run(&self) -> Replica<AnswerSender> {
         let _end = NotifyOnExit(self.follower.clone());
         let (mut events, mut stopping, mut patience) = (VecDeque::new(), false, Duration::ZERO);
         loop {

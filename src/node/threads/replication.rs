@@ -4,7 +4,7 @@
 //! holds up the others for less than a millisecond. The tasks are the runtime's own: one of a `LocalSet` costs two
 //! system calls more for each answer that comes.
 
-use super::random;
+use crate::node::machine::random;
 use crate::{
     base::clock::{Clock, Monotonic},
     base::limits,
@@ -38,25 +38,25 @@ const NOTICE_PAUSE: Duration = Duration::from_millis(1);
 const MOST: usize = limits::MAX_REPLICAS;
 
 /// The context of the replication thread: everything that its tasks share.
-pub(super) struct ReplicationContext {
-    pub(super) leader: Leader,
-    pub(super) node: NodeId,
-    pub(super) identity: DatabaseIdentity,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) epoch: Epoch,
-    pub(super) epochs: Arc<EpochTable>,
+pub(in crate::node) struct ReplicationContext {
+    pub(in crate::node) leader: Leader,
+    pub(in crate::node) node: NodeId,
+    pub(in crate::node) identity: DatabaseIdentity,
+    pub(in crate::node) clock: Arc<dyn Clock>,
+    pub(in crate::node) epoch: Epoch,
+    pub(in crate::node) epochs: Arc<EpochTable>,
     /// The leader's URL, for the replicas to know.
-    pub(super) url: String,
+    pub(in crate::node) url: String,
     /// The nodes of the cluster, as replicas are told; made anew when the MANIFEST's replicas change.
-    pub(super) members: Mutex<Arc<ClusterMembers>>,
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) manifest: Arc<Mutex<Manifest>>,
-    pub(super) registry: PeerRegistry,
-    pub(super) secret: Option<Secret>,
+    pub(in crate::node) members: Mutex<Arc<ClusterMembers>>,
+    pub(in crate::node) disk: Arc<dyn Disk>,
+    pub(in crate::node) manifest: Arc<Mutex<Manifest>>,
+    pub(in crate::node) registry: PeerRegistry,
+    pub(in crate::node) secret: Option<Secret>,
     /// Replicas that the settings name.
-    pub(super) configured: Vec<String>,
+    pub(in crate::node) configured: Vec<String>,
     /// The task that serves each run of a replica: one that is known under two addresses is served, and counted, once.
-    pub(super) serving: Mutex<BTreeMap<NodeId, PeerIndex>>,
+    pub(in crate::node) serving: Mutex<BTreeMap<NodeId, PeerIndex>>,
 }
 
 impl ReplicationContext {
@@ -72,7 +72,7 @@ impl ReplicationContext {
 }
 
 /// The running thread.
-pub(super) struct ReplicationThread {
+pub(in crate::node) struct ReplicationThread {
     stopping: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,7 +87,7 @@ impl Drop for ReplicationThread {
 }
 
 impl ReplicationThread {
-    pub(super) fn start(place: ReplicationContext, announced: mpsc::Receiver<NodeState>) -> io::Result<Self> {
+    pub(in crate::node) fn start(place: ReplicationContext, announced: mpsc::Receiver<NodeState>) -> io::Result<Self> {
         let stopping = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = stopping.clone();
@@ -104,7 +104,7 @@ impl ReplicationThread {
     }
 
     /// Ends it, and waits for that.
-    pub(super) fn stop(self) {
+    pub(in crate::node) fn stop(self) {
         drop(self);
     }
 }

@@ -1,7 +1,7 @@
 //! The thread of a replica that begins exchanges with its leader (`memdb-contact`): it announces the replica, and
 //! fetches snapshots.
 
-use super::full_sync;
+use crate::node::full_sync;
 use crate::{
     base::retry::RetryPolicy,
     base::secret::Secret,
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A task of the contact thread.
-pub(super) enum DiscoveryCommand {
+pub(in crate::node) enum DiscoveryCommand {
     /// The leader is there from now on.
     Leader(String),
     /// Tell the leader where this replica is.
@@ -29,7 +29,7 @@ pub(super) enum DiscoveryCommand {
 }
 
 /// The nodes that may lead a follower, at `own`, that has found this in its directory.
-pub(super) fn discovery(
+pub(in crate::node) fn discovery(
     leader: Option<&str>,
     settings: &NodeSettings,
     found: &ReplicaFindings,
@@ -44,9 +44,9 @@ pub(super) fn discovery(
 }
 
 /// The leader's address, and the credentials that it asks for.
-pub(super) struct LeaderLinks {
-    pub(super) discovery: LeaderDiscovery,
-    pub(super) secret: Option<Secret>,
+pub(in crate::node) struct LeaderLinks {
+    pub(in crate::node) discovery: LeaderDiscovery,
+    pub(in crate::node) secret: Option<Secret>,
 }
 
 impl LeaderLinks {
@@ -83,13 +83,13 @@ impl LeaderLinks {
 }
 
 /// The running thread.
-pub(super) struct DiscoveryThread {
+pub(in crate::node) struct DiscoveryThread {
     stopping: CancellationToken,
     thread: JoinHandle<()>,
 }
 
 impl DiscoveryThread {
-    pub(super) fn start(
+    pub(in crate::node) fn start(
         mut leaders: LeaderLinks,
         window: DedupLimits,
         disk: Option<Arc<dyn Disk>>,
@@ -140,7 +140,7 @@ impl DiscoveryThread {
         Ok((Self { stopping, thread }, orders))
     }
 
-    pub(super) fn stop(self) {
+    pub(in crate::node) fn stop(self) {
         self.stopping.cancel();
         let _ = self.thread.join(); // a panic in it was told, and nothing depends on it any more
     }

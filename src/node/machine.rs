@@ -1,7 +1,10 @@
-//! The clocks of the machine.
+//! What comes from the machine: clocks, random bits, the identity of its boot.
 
 use crate::base::clock::{Clock, Monotonic, WallClock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Reads the clocks of the machine it runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +25,23 @@ impl Clock for MachineClock {
     #[allow(clippy::disallowed_methods, reason = "the shell reads the clock and hands the time in")]
     fn wall(&self) -> WallClock {
         WallClock::from_ms(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+    }
+}
+
+/// 128 random bits from the system.
+#[allow(clippy::disallowed_methods, reason = "the shell draws what is random and hands it in")]
+pub(super) fn random() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// Gives the identity of this boot of the machine. Where the system has none, every start counts as one.
+#[allow(clippy::disallowed_methods, reason = "a file of the system, none of the database")]
+pub(super) fn boot_id() -> io::Result<String> {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(boot) => Ok(boot.trim().to_owned()),
+        Err(_) => Ok(format!("unknown-{:032x}", random()?)),
     }
 }
 

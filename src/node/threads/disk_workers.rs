@@ -25,7 +25,7 @@ const SNAPSHOT_NICE: i32 = 10;
 const PACE: Duration = Duration::from_millis(1);
 
 /// The result of a worker's task.
-pub(super) enum DiskWorkResult {
+pub(in crate::node) enum DiskWorkResult {
     /// A sync.
     Synced(SyncJob, io::Result<()>),
     /// A look at the files.
@@ -35,15 +35,15 @@ pub(super) enum DiskWorkResult {
 }
 
 /// A snapshot that is wanted.
-pub(super) struct SnapshotRequest {
-    pub(super) identity: DatabaseIdentity,
-    pub(super) reader: StoreReader,
-    pub(super) mark: StateId,
-    pub(super) place: LiveLogOffset,
+pub(in crate::node) struct SnapshotRequest {
+    pub(in crate::node) identity: DatabaseIdentity,
+    pub(in crate::node) reader: StoreReader,
+    pub(in crate::node) mark: StateId,
+    pub(in crate::node) place: LiveLogOffset,
 }
 
 /// The callback by which workers report their results.
-pub(super) type WorkListener = Arc<dyn Fn(DiskWorkResult) + Send + Sync>;
+pub(in crate::node) type WorkListener = Arc<dyn Fn(DiskWorkResult) + Send + Sync>;
 
 /// Work for the thread that syncs.
 enum DiskWork {
@@ -52,13 +52,17 @@ enum DiskWork {
 }
 
 /// Hands work to the threads. They end when this is dropped.
-pub(super) struct DiskWorkers {
+pub(in crate::node) struct DiskWorkers {
     syncs: SyncSender<DiskWork>,
     snapshots: SyncSender<SnapshotRequest>,
 }
 
 impl DiskWorkers {
-    pub(super) fn start(disk: &Arc<dyn Disk>, metrics: &Arc<NodeMetrics>, tell: &WorkListener) -> io::Result<Self> {
+    pub(in crate::node) fn start(
+        disk: &Arc<dyn Disk>,
+        metrics: &Arc<NodeMetrics>,
+        tell: &WorkListener,
+    ) -> io::Result<Self> {
         // There is one of each under way at a time, and of those of files that were replaced since: handing over never
         // waits.
         let (syncs, wanted_syncs) = sync_channel(4);
@@ -70,22 +74,22 @@ impl DiskWorkers {
         Ok(Self { syncs, snapshots })
     }
 
-    pub(super) fn sync(&self, sync: SyncJob) {
+    pub(in crate::node) fn sync(&self, sync: SyncJob) {
         self.syncs.send(DiskWork::Sync(sync)).expect("the sync thread lives as long as this");
     }
 
-    pub(super) fn check_files(&self, check: FileCheck) {
+    pub(in crate::node) fn check_files(&self, check: FileCheck) {
         self.syncs.send(DiskWork::Check(check)).expect("the sync thread lives as long as this");
     }
 
-    pub(super) fn snapshot(&self, wanted: SnapshotRequest) {
+    pub(in crate::node) fn snapshot(&self, wanted: SnapshotRequest) {
         self.snapshots.send(wanted).expect("the snapshot thread lives as long as this");
     }
 }
 
 /// Says that a snapshot has failed. Where something was not found, what stands in for it may be gone too: that is
 /// looked at next.
-pub(super) fn log_failure(error: &FileError) {
+pub(in crate::node) fn log_failure(error: &FileError) {
     if error.is_gone() {
         tracing::error!(%error, "a snapshot failed: whether the data directory is still there is looked at now");
     } else {

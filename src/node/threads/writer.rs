@@ -23,24 +23,24 @@ use tokio::sync::oneshot;
 const WRITE_BYTES: usize = 1 << 20;
 
 /// The MANIFEST, in which promises are noted.
-pub(super) struct PromiseStore {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) manifest: Arc<Mutex<Manifest>>,
+pub(in crate::node) struct PromiseStore {
+    pub(in crate::node) disk: Arc<dyn Disk>,
+    pub(in crate::node) manifest: Arc<Mutex<Manifest>>,
 }
 
 /// The resources that the thread works with.
-pub(super) struct Hands {
-    pub(super) writer: Writer<WriteReply>,
-    pub(super) step_down_gate: StepDownGate,
-    pub(super) notes: PromiseStore,
-    pub(super) leader: Leader,
-    pub(super) workers: DiskWorkers,
-    pub(super) metrics: Arc<NodeMetrics>,
-    pub(super) clock: Arc<dyn Clock>,
+pub(in crate::node) struct Hands {
+    pub(in crate::node) writer: Writer<WriteReply>,
+    pub(in crate::node) step_down_gate: StepDownGate,
+    pub(in crate::node) notes: PromiseStore,
+    pub(in crate::node) leader: Leader,
+    pub(in crate::node) workers: DiskWorkers,
+    pub(in crate::node) metrics: Arc<NodeMetrics>,
+    pub(in crate::node) clock: Arc<dyn Clock>,
 }
 
 /// Runs on a thread of its own until the leader was told to stop and everything is answered and synced.
-pub(super) fn run(hands: Hands) -> Writer<WriteReply> {
+pub(in crate::node) fn run(hands: Hands) -> Writer<WriteReply> {
     let Hands { writer, step_down_gate, notes, leader, workers, metrics, clock } = hands;
     let (events, actions, stopping, hands_over, disk_full) = Default::default();
     let thread = WriterThread {
@@ -78,7 +78,7 @@ struct WriterThread {
 }
 
 /// However the thread ends, nobody waits for it any more.
-pub(super) struct NotifyOnExit(pub(super) Leader);
+pub(in crate::node) struct NotifyOnExit(pub(in crate::node) Leader);
 
 impl Drop for NotifyOnExit {
     fn drop(&mut self) {

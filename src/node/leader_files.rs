@@ -1,0 +1,95 @@
+//! The files of a node that is to lead: read, completed by what other nodes have, and made ready for its epoch.
+
+use super::{
+    NodeError,
+    machine::{boot_id, random},
+    recover_tail::recover_tail,
+    resources::{segment_bytes, window},
+};
+use crate::{
+    config::NodeSettings,
+    engine::view::DatabaseView,
+    replication::{ElectedLeader, StartingNode},
+    storage::disk::Disk,
+    storage::file_header::DatabaseIdentity,
+    storage::recovery::{self, RecoveredDatabase, RecoveryError},
+    text::tokenizer::Analyzer,
+};
+use std::sync::Arc;
+
+/// Reads the data directory, asks the nodes it knows what they know, and takes back what is missing.
+pub(super) struct LeaderFiles {
+    pub(super) settings: NodeSettings,
+    pub(super) disk: Arc<dyn Disk>,
+    view: Arc<DatabaseView>,
+    pub(super) starter: StartingNode,
+}
+
+impl LeaderFiles {
+    /// `url`: where it leads; `elected`: what others have promised.
+    pub(super) fn new(
+        settings: &NodeSettings,
+        disk: &Arc<dyn Disk>,
+        view: &Arc<DatabaseView>,
+        url: &str,
+        elected: Option<&ElectedLeader>,
+    ) -> Result<Self, NodeError> {
+        let starter = StartingNode {
+            url: url.to_owned(),
+            boot_id: boot_id()?,
+            named: settings.replicas.iter().chain(&settings.leader).cloned().collect(),
+            told_to_follow: settings.leader.clone(),
+            init: settings.init,
+            elected: elected.cloned(),
+        };
+        Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), view: Arc::clone(view), starter })
+    }
+
+    /// Reads the files. Nothing is changed.
+    pub(super) fn read(&self) -> Result<RecoveredDatabase, NodeError> {
+        let settings = &self.settings;
+        if self.starter.elected.is_some() {
+            return self.read_followed(); // what it lacks, the others give
+        }
+        let new = DatabaseIdentity {
+            database_id: random()?,
+            shard_id: 0,
+            analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
+            hash_seed: random()? as u64,
+        };
+        let recovered = recovery::look(&*self.disk, new, window(settings)).map_err(|error| self.unusable(error))?;
+        let found = recovered.manifest.identity.analyzer;
+        // Whatever its version: a database goes on with the one it was made with.
+        if settings.analyzer.is_some_and(|wanted| wanted.code() != found.code()) {
+            return Err(self.unusable(RecoveryError::OtherAnalyzer { found }));
+        }
+        Ok(recovered)
+    }
+
+    /// Reads the files of a replica that is to lead.
+    fn read_followed(&self) -> Result<RecoveredDatabase, NodeError> {
+        let recovered = recovery::look_follower(&*self.disk, window(&self.settings));
+        let recovered = recovered.map_err(|error| self.unusable(error))?;
+        recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
+    }
+
+    /// Takes back what is missing.
+    ///
+    /// # Errors
+    /// [`NodeError::NotLeader`], [`NodeError::Diverged`] or [`NodeError::Succeeded`] if it must not lead.
+    pub(super) fn recover_tail(&self, recovered: &mut RecoveredDatabase) -> Result<(), NodeError> {
+        let secret = self.settings.cluster_secret.as_ref();
+        recover_tail(recovered, self.starter.clone(), secret, || {
+            self.view.withdraw(); // what is served is not what the files hold
+            self.read_followed()
+        })
+    }
+
+    pub(super) fn begin(&self, recovered: &mut RecoveredDatabase) -> Result<recovery::NewEpoch, RecoveryError> {
+        recovered.begin(&self.disk, self.starter.boot_id.clone(), segment_bytes())
+    }
+
+    pub(super) fn unusable(&self, error: RecoveryError) -> NodeError {
+        NodeError::Recovery { path: self.settings.data_dir.clone().unwrap_or_default(), error }
+    }
+}

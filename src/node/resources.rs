@@ -1,0 +1,205 @@
+//! The resources of a node that outlive its roles: port, data directory, clocks, view, metrics and HTTP server; and
+//! what its settings say of them.
+
+use super::NodeError;
+use crate::{
+    api::http::{
+        ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole,
+    },
+    base::clock::Clock,
+    base::failpoint,
+    base::limits,
+    base::metrics::{NodeLimits, NodeMetrics, NodeRole},
+    config::NodeSettings,
+    data::store::DedupLimits,
+    engine::view::DatabaseView,
+    storage::disk::{DirectoryLock, Disk, RealDisk},
+};
+use parking_lot::Mutex;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Time that a stop waits for requests in flight.
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// The port, which one process alone may hold.
+#[derive(Clone)]
+pub(super) struct NodeListener {
+    listener: Arc<TcpListener>,
+}
+
+impl NodeListener {
+    pub(super) fn take(settings: &NodeSettings) -> Result<Self, NodeError> {
+        let address = SocketAddr::new(settings.bind, settings.port);
+        let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
+        Ok(Self { listener: Arc::new(listener) })
+    }
+
+    /// For a server: the same port, so that the next one finds what waits there.
+    pub(super) fn share(&self) -> io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
+    /// Gives the address it listens on.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Gives the URL by which other nodes reach this one.
+    pub(super) fn url(&self, settings: &NodeSettings) -> io::Result<String> {
+        Ok(settings.url(self.address()?.port()))
+    }
+}
+
+/// Resources that one process alone may hold: the port, and the data directory, if it has one; and its clocks. Roles
+/// share it.
+#[derive(Clone)]
+pub(super) struct NodeResources {
+    pub(super) listening: NodeListener,
+    pub(super) directory: Option<LockedDirectory>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// What the node serves, in whatever role; with its count of logged time.
+    pub(super) view: Arc<DatabaseView>,
+    pub(super) metrics: Arc<NodeMetrics>,
+    /// The HTTP server, once a role serves.
+    server: Arc<Mutex<Option<HttpServer>>>,
+}
+
+/// A data directory, and the lock that keeps others from it.
+pub(super) type LockedDirectory = (Arc<dyn Disk>, Arc<DirectoryLock>);
+
+impl NodeResources {
+    /// The directory, for a role that begins.
+    ///
+    /// # Errors
+    /// [`NodeError::DataDirectory`] if it was taken away, or another stands in its place.
+    pub(super) fn directory_in_place(&self, settings: &NodeSettings) -> Result<Option<LockedDirectory>, NodeError> {
+        if let Some((disk, _)) = &self.directory {
+            let path = settings.data_dir.clone().unwrap_or_default();
+            disk.check_in_place().map_err(|error| NodeError::DataDirectory { path, error })?;
+        }
+        Ok(self.directory.clone())
+    }
+
+    pub(super) fn take(settings: &NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        // The port before the data: a second start must not touch what the first one serves.
+        let listening = NodeListener::take(settings)?;
+        let directory = settings.data_dir.as_deref().map(lock).transpose()?;
+        let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
+        let view = Arc::new(DatabaseView::new(true));
+        let metrics = metrics(settings, NodeRole::Leader);
+        Ok(Self { listening, directory, clock, view, metrics, server: Arc::default() })
+    }
+
+    /// A role begins: what is served stays, under other rules and numbers.
+    pub(super) fn start_role(&self, settings: &NodeSettings, role: NodeRole) {
+        self.view.start_role(role != NodeRole::Leader);
+        self.metrics.change_role(role, node_limits(settings, role));
+    }
+
+    /// Serves in this role from now on: the server that is there goes on with it, or the first one is started.
+    pub(super) fn serve(&self, settings: &NodeSettings, role: ServingRole, about: NodeAbout) -> io::Result<()> {
+        let about = Arc::new(about);
+        let mut server = self.server.lock();
+        if let Some(server) = &*server {
+            server.change_role(role, about);
+            return Ok(());
+        }
+        let (view, metrics) = (Arc::clone(&self.view), Arc::clone(&self.metrics));
+        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
+        let api = ApiContext { view, role, nodes, browsers, metrics, about };
+        *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
+        Ok(())
+    }
+
+    /// A role ends that another is to follow: requests that depend on it wait.
+    pub(super) fn end_role(&self) {
+        self.view.set_ready(false);
+        if let Some(server) = &*self.server.lock() {
+            server.end_role();
+        }
+    }
+
+    /// Stops serving, and gives up the port, so that nobody waits in the listener's queue.
+    pub(super) fn stop_serving(self, grace: Duration) {
+        self.view.set_ready(false);
+        drop(self.listening);
+        let server = self.server.lock().take();
+        if server.is_some_and(|server| !server.stop(grace)) {
+            tracing::warn!("requests were still in flight after {grace:?} and were cut off");
+        }
+    }
+}
+
+pub(super) fn lock(path: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {
+    let unusable = |error| NodeError::DataDirectory { path: path.to_owned(), error };
+    let disk = RealDisk::new(path).map_err(unusable)?;
+    let lock = disk.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => NodeError::Locked { path: path.to_owned(), error },
+        _ => unusable(error),
+    })?;
+    Ok((Arc::new(disk), lock))
+}
+
+/// Gives the rule for requests that only nodes may send.
+pub(super) fn node_access(settings: &NodeSettings) -> NodeAccess {
+    match &settings.cluster_secret {
+        Some(secret) => NodeAccess::Secret(secret.clone()),
+        None if settings.bind.is_loopback() => NodeAccess::Anyone,
+        None => NodeAccess::Nobody,
+    }
+}
+
+/// Bytes at which a log segment is finished. Tests have it lower, to meet rotations.
+pub(super) fn segment_bytes() -> u64 {
+    failpoint::lowered("MEMDB_SEGMENT_BYTES", limits::DEFAULT_SEGMENT_BYTES)
+}
+
+pub(super) fn window(settings: &NodeSettings) -> DedupLimits {
+    DedupLimits {
+        keys: settings.max_keys,
+        key_age_ms: settings.key_window_ms,
+        streams: settings.max_streams,
+        stream_age_ms: settings.stream_window_ms,
+    }
+}
+
+/// Gives the bounds that `/metrics` shows. A follower takes what its leader sends, so it has none for words and keys.
+pub(super) fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits {
+    let connections = Some(settings.max_connections as u64);
+    match role {
+        NodeRole::Leader => NodeLimits {
+            memory_bytes: Some(settings.max_memory_bytes),
+            queue: Some(settings.queue_batches as u64),
+            connections,
+            keys: Some(settings.max_keys as u64),
+            streams: Some(settings.max_streams as u64),
+            namespaces: Some(limits::MAX_NAMESPACES as u64),
+        },
+        _ => NodeLimits { connections, ..NodeLimits::default() },
+    }
+}
+
+/// The numbers of a node that begins this role.
+pub(super) fn metrics(settings: &NodeSettings, role: NodeRole) -> Arc<NodeMetrics> {
+    Arc::new(NodeMetrics::new(role, node_limits(settings, role), ROUTE_LABELS))
+}
+
+pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
+    HttpSettings {
+        threads: settings.threads,
+        max_connections: settings.max_connections,
+        max_connections_per_address: settings.max_connections_per_address,
+        max_body_bytes: settings.max_body_bytes,
+        ..HttpSettings::default()
+    }
+}
+
+pub(super) fn browser_policy(settings: &NodeSettings) -> Arc<BrowserPolicy> {
+    Arc::new(BrowserPolicy { hosts: settings.hosts(), cors: settings.cors_origins.clone() })
+}
