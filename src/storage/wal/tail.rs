@@ -1,7 +1,7 @@
 //! Reads whole records from a log that is being written, from a known place on.
 
 use super::{
-    own_header,
+    Log, own_header,
     record::{RECORD_HEADER_BYTES, RawRecord, RecordError, RecordHeader},
     scan::segments,
 };
@@ -39,6 +39,24 @@ impl LiveLogOffset {
     /// too.
     pub fn is_live(&self) -> bool {
         self.writer.strong_count() > 0
+    }
+}
+
+impl Log {
+    /// Gives the place of the next record, for whoever reads the log from there ([`LogTail`]).
+    pub fn offset(&self) -> LogOffset {
+        LogOffset { segment: self.name.clone(), offset: self.len, sequence: self.sequence + 1 }
+    }
+
+    /// As [`Log::offset`], for work that has to end with the log.
+    pub fn live_offset(&self) -> LiveLogOffset {
+        LiveLogOffset { place: self.offset(), writer: Arc::downgrade(&self.writer) }
+    }
+
+    /// Has work that goes on beside the log ([`Log::live_offset`]) end with an error, as if the log were given up; what
+    /// begins from now on goes on.
+    pub fn end_live_work(&mut self) {
+        self.writer = Arc::new(());
     }
 }
 

@@ -2,13 +2,20 @@
 
 mod follower;
 
-use super::*;
+use super::{record::ChainState, *};
 use crate::{
-    data::record::{NamespaceChange, WordCount},
-    storage::disk::RealDisk,
-    storage::file_header::{MANIFEST, SNAPSHOT_PREFIX},
+    base::clock::LoggedTime,
+    base::position::{Epoch, Position, Sequence},
+    data::record::{NamespaceChange, RecordBody, WordCount},
+    data::store::StateId,
+    storage::disk::{self, Disk, DiskFile, RealDisk},
+    storage::file_header::{
+        DatabaseIdentity, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
+        position_name,
+    },
     text::tokenizer::Analyzer,
 };
+use std::{io, sync::Arc};
 
 const IDENTITY: DatabaseIdentity =
     DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
