@@ -8,7 +8,8 @@
 use memdb::{
     base::clock::{LoggedClock, Monotonic},
     base::limits::DEFAULT_NAMESPACE,
-    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCounts},
     data::store::{DedupLimits, StateId, Store, StoreReader},
     engine::leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
     storage::disk::{Disk, DiskFile},

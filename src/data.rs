@@ -1,6 +1,7 @@
-//! The stored data: the records that change the database, the store that applies them, and a folder for each kind of
-//! data.
+//! The stored data: the commands that ask for a change, the records that make it, the store that applies these, and a
+//! folder for each kind of data.
 
+pub mod command;
 pub mod counts;
 pub mod record;
 pub mod store;

@@ -4,7 +4,11 @@ use crate::text;
 use memdb::{
     base::clock::{LoggedClock, Monotonic},
     base::limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE, MAX_WORD_BYTES},
-    data::counts::word_counts::{PartitionedCounter, WordCounts, WordCountsPool, WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::{
+        WriteOp,
+        word_counts::{PartitionedCounter, WordCounts, WordCountsPool},
+    },
     data::store::{DedupLimits, StateId, Store},
     engine::leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
     storage::disk::RealDisk,

@@ -22,7 +22,8 @@ use super::error::{ApiError, BEHIND_A_PROXY, ErrorKind};
 use crate::{
     base::metrics::NodeMetrics,
     base::position::{DatabaseTag, PositionStatus, PositionToken},
-    data::counts::word_counts::{WordCountsPool, WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCountsPool},
     engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
     engine::replica::ReplicaHandle,
     engine::view::{DatabaseView, ServedDatabase},

@@ -1,4 +1,11 @@
-//! Kind 1: words with counts. `word_counts` holds the counts of one text, `index` those of a namespace.
+//! Kind 1: words with counts. `word_counts` holds the counts of one text, `index` those of a namespace, `stored` those
+//! of all namespaces. `admission` decides which new counts a record states.
 
+pub(crate) mod admission;
 pub mod index;
+pub(crate) mod stored;
 pub mod word_counts;
+mod write_op;
+
+pub use admission::{AdmissionLimits, CountsRefusal};
+pub use write_op::WriteOp;

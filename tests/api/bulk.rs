@@ -4,7 +4,8 @@ use crate::node::{Node, settings};
 use memdb::{
     api::http::HttpSettings,
     base::limits::{BULK_BLOCK_BYTES, DEFAULT_NAMESPACE},
-    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCounts},
 };
 use testkit::{
     wait_until,

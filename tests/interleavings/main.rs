@@ -1,8 +1,8 @@
 //! A Writer and readers of one store, in every order that the memory model allows (loom).
 //!
-//! `data/store` and `data/counts/index` beside this file are links to the sources under `src`: the same text, compiled
-//! over the modelled atomics of `base/atomics.rs`. So what is run here is `Store::apply` and `StoreReader::read`
-//! themselves, with the gate, the cells, the indexes and the arenas, not a copy of their protocol.
+//! `data/store`, `data/counts/index` and `data/counts/stored.rs` beside this file are links to the sources under `src`:
+//! the same text, compiled over the modelled atomics of `base/atomics.rs`. So what is run here is `Store::apply` and
+//! `StoreReader::read` themselves, with the gate, the cells, the indexes and the arenas, not a copy of their protocol.
 //!
 //! All orders with up to [`PREEMPTIONS`] switches away from a thread that could go on; which store a load sees is not
 //! bounded. More of them: `make interleavings PREEMPTIONS=3`.
@@ -31,9 +31,10 @@ mod base {
 }
 mod data {
     pub mod store;
-    pub use memdb::data::record;
+    pub use memdb::data::{command, record};
     pub mod counts {
         pub mod index;
+        pub mod stored;
         pub use memdb::data::counts::word_counts;
     }
 }

@@ -8,7 +8,8 @@ mod other_database;
 use impostor::Impostor;
 use memdb::{
     base::position::{Position, PositionToken},
-    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCounts},
     engine::view::DatabaseView,
     node::{LeaderNode, NodeError, ReplicaNode, restore},
     replication::{AppendAnswer, AppendOutcome, NodeState},

@@ -5,7 +5,8 @@
 use memdb::{
     base::position::Position,
     config,
-    data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCounts},
     data::store::DedupLimits,
     node::{LeaderNode, ReplicaNode},
     replication::{HELLO_TYPE, NodeState},

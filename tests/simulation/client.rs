@@ -3,7 +3,8 @@
 use crate::texts::{self, Piece, Senders};
 use memdb::{
     base::hash::{WordHasher, fingerprint},
-    data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    data::command::{IdempotencyKey, WriteBatch},
+    data::counts::{WriteOp, word_counts::WordCounts},
     engine::leader::{AckLevel, WriteError},
 };
 use std::{collections::BTreeSet, fmt};

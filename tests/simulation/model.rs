@@ -3,7 +3,8 @@
 use crate::client::Wish;
 use memdb::{
     base::position::Position,
-    data::counts::word_counts::{IdempotencyKey, WordAmount, WriteBatch, WriteOp},
+    data::command::{IdempotencyKey, WriteBatch},
+    data::counts::{WriteOp, word_counts::WordAmount},
     data::store::DedupLimits,
     engine::leader::{WriteError, WriteReceipt},
 };

@@ -6,7 +6,8 @@
 use crate::model::{State, Verdict};
 use memdb::{
     base::position::Position,
-    data::counts::word_counts::{WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::WriteOp,
     data::store::DedupLimits,
     engine::leader::{WriteError, WriterAction},
 };

@@ -3,7 +3,8 @@
 use crate::client::{GROWING_WORDS, NAMESPACES, WORDS};
 use memdb::{
     base::hash::{WordHasher, fingerprint},
-    data::counts::word_counts::{IdempotencyKey, PartitionedCounter, WordCounts},
+    data::command::IdempotencyKey,
+    data::counts::word_counts::{PartitionedCounter, WordCounts},
 };
 use std::{cell::RefCell, collections::BTreeSet, sync::LazyLock};
 use testkit::Random;

@@ -11,7 +11,7 @@
 use memdb::{
     base::clock::LoggedTime,
     base::position::{EpochTable, Position},
-    data::counts::word_counts::IdempotencyKey,
+    data::command::IdempotencyKey,
     data::record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
     data::store::{DedupLimits, StateId, Store},
     storage::disk::Disk,

@@ -27,7 +27,8 @@ use crate::{
     base::hash::WordHasher,
     base::limits::BULK_BLOCK_BYTES,
     base::position::DatabaseTag,
-    data::counts::word_counts::{IdempotencyKey, WordCounts, WriteBatch, WriteOp},
+    data::command::{IdempotencyKey, WriteBatch},
+    data::counts::{WriteOp, word_counts::WordCounts},
     engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
     net::{
         address_limits::{Line, Turn, Usage},

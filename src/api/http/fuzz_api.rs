@@ -10,9 +10,7 @@ use super::{
     update, write_request,
 };
 use crate::{
-    api::error::ApiError,
-    base::hash::WordHasher,
-    data::counts::word_counts::{WordCounts, WriteBatch},
+    api::error::ApiError, base::hash::WordHasher, data::command::WriteBatch, data::counts::word_counts::WordCounts,
     text::tokenizer::Analyzer,
 };
 use bytes::Bytes;

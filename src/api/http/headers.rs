@@ -4,7 +4,7 @@ use super::coding::ContentCoding;
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::position::{DatabaseTag, PositionToken},
-    data::counts::word_counts::IdempotencyKey,
+    data::command::IdempotencyKey,
     net::peer_link::DATABASE_HEADER,
 };
 use bytes::Bytes;

@@ -196,10 +196,7 @@ fn text_of<'a>(bytes: &'a Bytes, media: &MediaType, charset: Option<Charset>) ->
 
 /// A body, counted: for tests and the fuzzer.
 #[cfg(any(test, feature = "failpoints"))]
-pub(super) fn counted(
-    media: &MediaType,
-    bytes: &Bytes,
-) -> Result<crate::data::counts::word_counts::WriteBatch, ApiError> {
+pub(super) fn counted(media: &MediaType, bytes: &Bytes) -> Result<crate::data::command::WriteBatch, ApiError> {
     use crate::{
         api::service::of_text, base::hash::WordHasher, data::counts::word_counts::WordCounts, text::tokenizer::Analyzer,
     };
@@ -313,7 +310,7 @@ fn twice() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::limits::MAX_WORD_BYTES, data::counts::word_counts::WriteBatch};
+    use crate::{base::limits::MAX_WORD_BYTES, data::command::WriteBatch};
 
     fn batch(media: &MediaType, body: &'static [u8]) -> Result<WriteBatch, ApiError> {
         counted(media, &Bytes::from_static(body))

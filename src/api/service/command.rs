@@ -4,7 +4,11 @@ use crate::{
     api::error::{ApiError, ErrorKind},
     base::hash,
     base::limits::MAX_WORD_BYTES,
-    data::counts::word_counts::{IdempotencyKey, WordCounts, WordCountsPool, WriteBatch, WriteOp},
+    data::command::{IdempotencyKey, WriteBatch},
+    data::counts::{
+        WriteOp,
+        word_counts::{WordCounts, WordCountsPool},
+    },
     engine::leader::AckLevel,
     engine::view::ServedDatabase,
     text::charset::check_no_nul,

@@ -8,7 +8,7 @@ use crate::{
     base::hash::{WordHasher, fingerprint},
     base::limits,
     base::position::Position,
-    data::counts::word_counts::IdempotencyKey,
+    data::command::IdempotencyKey,
     data::record::KeyedWrite,
 };
 use bincode::{Decode, Encode};

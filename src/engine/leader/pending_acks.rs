@@ -1,17 +1,35 @@
 //! Answers that wait: for a sync, for replicas, or until it is too late.
 
-use super::{AckLevel, WriteError, WriteReceipt};
-use crate::{base::clock::Monotonic, base::failpoint::inject, base::position::Sequence, replication::AckProgress};
+use crate::{
+    base::clock::Monotonic,
+    base::failpoint::inject,
+    base::position::Sequence,
+    data::command::{AckLevel, WriteError, WriteReceipt},
+    replication::AckProgress,
+};
 use std::collections::VecDeque;
 
-/// A write that is applied and not yet answered.
-struct PendingAck<T> {
-    sequence: Sequence,
+/// A write that is admitted and not yet answered.
+pub(super) struct UnansweredWrite<T> {
+    /// The recipient of the answer.
+    pub(super) reply: T,
+    pub(super) receipt: WriteReceipt,
+    /// The level at which it is answered.
+    pub(super) level: AckLevel,
     /// True if the request named the level itself, and expects an error when it is not reached.
-    strict: bool,
+    pub(super) is_strict: bool,
+}
+
+/// A write that is applied and waits for its level.
+struct PendingAck<T> {
+    write: UnansweredWrite<T>,
     since: Monotonic,
-    reply: T,
-    receipt: WriteReceipt,
+}
+
+impl<T> PendingAck<T> {
+    fn sequence(&self) -> Sequence {
+        self.write.receipt.position.sequence
+    }
 }
 
 /// All answers that wait, first in first out in each level. A write that is downgraded for want of replicas goes to
@@ -32,16 +50,9 @@ impl<T> PendingAcks<T> {
         Self { queues: Default::default(), patience_ms, progress: AckProgress::default() }
     }
 
-    /// Lets an answer wait, from now on, until its level is reached for the record at `sequence`.
-    pub(super) fn add(
-        &mut self,
-        sequence: Sequence,
-        (level, strict): (AckLevel, bool),
-        since: Monotonic,
-        (reply, receipt): (T, WriteReceipt),
-    ) {
-        let waiter = PendingAck { sequence, strict, since, reply, receipt };
-        self.queues[level as usize].push_back(waiter);
+    /// Lets a write wait, from now on, until its level is reached.
+    pub(super) fn add(&mut self, write: UnansweredWrite<T>, since: Monotonic) {
+        self.queues[write.level as usize].push_back(PendingAck { write, since });
     }
 
     /// Returns whether an answer at this level is due once `synced` is synced.
@@ -57,9 +68,9 @@ impl<T> PendingAcks<T> {
     pub(super) fn due(&mut self, synced: Sequence, now: Monotonic, due: &mut Vec<DueAnswer<T>>) {
         for level in AckLevel::ALL {
             while let Some(first) = self.queues[level as usize].front() {
-                if self.is_reached(level, first.sequence, synced) {
-                    let PendingAck { reply, receipt, .. } = self.take(level);
-                    due.push((reply, Ok(self.with_acks(receipt))));
+                if self.is_reached(level, first.sequence(), synced) {
+                    let PendingAck { write, .. } = self.take(level);
+                    due.push((write.reply, Ok(self.with_acks(write.receipt))));
                 } else if level.wants_replica() && (self.is_overdue(first, now) || !self.may_reach(level)) {
                     self.give_up(level, synced, due);
                 } else {
@@ -77,13 +88,15 @@ impl<T> PendingAcks<T> {
     fn give_up(&mut self, level: AckLevel, synced: Sequence, due: &mut Vec<DueAnswer<T>>) {
         let waiter = self.take(level);
         let without = level.without_replicas();
+        let is_reached = self.is_reached(without, waiter.sequence(), synced);
+        let receipt = self.with_acks(waiter.write.receipt);
         // A request that named its level gets an error although it is applied: a 202 would state a level that was not
         // reached.
-        if waiter.strict {
-            let receipt = self.with_acks(waiter.receipt);
-            due.push((waiter.reply, Err(WriteError::NotReplicated { level, position: receipt.position })));
-        } else if self.is_reached(without, waiter.sequence, synced) {
-            due.push((waiter.reply, Ok(self.with_acks(waiter.receipt))));
+        if waiter.write.is_strict {
+            let error = WriteError::NotReplicated { level, position: receipt.position };
+            due.push((waiter.write.reply, Err(error)));
+        } else if is_reached {
+            due.push((waiter.write.reply, Ok(receipt)));
         } else {
             // It may wait behind later records for a moment. Putting it in its place would cost a search for each of
             // them, at the very time when all have to change over.
@@ -108,7 +121,7 @@ impl<T> PendingAcks<T> {
 
     /// Takes out everything: nothing of it will be reached.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> {
-        std::mem::take(&mut self.queues).into_iter().flatten().map(|waiter| waiter.reply)
+        std::mem::take(&mut self.queues).into_iter().flatten().map(|waiter| waiter.write.reply)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -155,10 +168,13 @@ mod tests {
             stream_last: None,
         };
         assert_eq!(waiting.next(), None);
-        waiting.add(1, (AckLevel::Disk, false), ms(5), (1, receipt));
+        let add = |waiting: &mut PendingAcks<u32>, level, since| {
+            waiting.add(UnansweredWrite { reply: 1, receipt, level, is_strict: false }, ms(since));
+        };
+        add(&mut waiting, AckLevel::Disk, 5);
         assert_eq!(waiting.next(), None, "a sync has no deadline");
-        waiting.add(2, (AckLevel::Replica, false), ms(40), (2, receipt));
-        waiting.add(3, (AckLevel::ReplicaDisk, false), ms(30), (3, receipt));
+        add(&mut waiting, AckLevel::Replica, 40);
+        add(&mut waiting, AckLevel::ReplicaDisk, 30);
         assert_eq!(waiting.next(), Some(ms(1_030)));
     }
 }

@@ -1,12 +1,27 @@
 //! The bounded queue in front of the Writer.
 
-use super::QueueLimits;
+use crate::base::limits;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
+
+/// Bounds of the queue in front of the Writer.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Batches.
+    pub batches: usize,
+    /// Bytes of their words.
+    pub bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { batches: limits::DEFAULT_QUEUE_BATCHES, bytes: limits::DEFAULT_QUEUE_BYTES }
+    }
+}
 
 /// A queue that many put into and one takes everything out of.
 pub(crate) struct BoundedQueue<E> {

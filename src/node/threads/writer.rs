@@ -1,32 +1,18 @@
 //! The writer thread: gives the Writer what has come, and carries out what it wants done.
 
+mod promises;
+
+pub(in crate::node) use promises::PromiseStore;
+
 use super::disk_workers::{DiskWorkers, SnapshotRequest, log_failure};
 use crate::{
     base::clock::{Clock, Monotonic},
     base::failpoint,
     base::metrics::NodeMetrics,
-    base::position::Epoch,
-    engine::leader::{
-        Leader, LeaderEvent, StepDownGate, StepDownReaction, Successor, WriteReply, WriteSubmission, Writer,
-        WriterAction,
-    },
-    net::peer_link::is_address,
-    replication::{AppendAnswer, AppendOutcome, AppendRequest, PeerEvent},
-    storage::disk::Disk,
-    storage::manifest::Manifest,
+    engine::leader::{Leader, LeaderEvent, StepDownGate, Successor, WriteReply, Writer, WriterAction, adjacent_writes},
+    replication::PeerEvent,
 };
-use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
-
-/// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
-const WRITE_BYTES: usize = 1 << 20;
-
-/// The MANIFEST, in which promises are noted.
-pub(in crate::node) struct PromiseStore {
-    pub(in crate::node) disk: Arc<dyn Disk>,
-    pub(in crate::node) manifest: Arc<Mutex<Manifest>>,
-}
 
 /// The resources that the thread works with.
 pub(in crate::node) struct Hands {
@@ -127,15 +113,8 @@ impl WriterThread {
         match event {
             LeaderEvent::Write(first) => {
                 self.metrics.queue_depth.set(self.events.len() as i64);
-                let events = &mut self.events;
-                let mut bytes = first.batch.counts.text_bytes();
-                // What is taken here is answered before the next is looked at.
-                let more = std::iter::from_fn(|| {
-                    let next = if bytes < WRITE_BYTES { next_write(events) } else { None };
-                    bytes += next.as_ref().map_or(0, |next| next.batch.counts.text_bytes());
-                    next
-                });
-                self.writer.write(std::iter::once(first).chain(more), now, &mut self.actions);
+                let writes = adjacent_writes(first, &mut self.events);
+                self.writer.write(writes, now, &mut self.actions);
             }
             LeaderEvent::Replica(peer, told) => {
                 self.writer.on_peer_event(peer, &told, now, &mut self.actions);
@@ -155,45 +134,6 @@ impl WriterThread {
             LeaderEvent::Stop => self.stopping = true,
             LeaderEvent::HandOver => (self.stopping, self.hands_over) = (true, true),
         }
-    }
-
-    /// Another node asks, or is about to lead.
-    fn on_append_request(&mut self, bytes: &[u8], reply: oneshot::Sender<AppendAnswer>) {
-        let offer = match AppendRequest::decode(bytes) {
-            Ok(offer) => offer,
-            Err(what) => return self.answer(AppendOutcome::Unreadable(what), reply),
-        };
-        match self.step_down_gate.on_append_request(&offer) {
-            StepDownReaction::Answer(outcome) => self.answer(outcome, reply),
-            StepDownReaction::StepDown(epoch, outcome) => {
-                self.writer.step_down(&mut self.actions);
-                self.act();
-                failpoint::pass("promote.stood-down");
-                let url = offer.members.map(|members| members.leader).filter(|url| is_address(url));
-                tracing::warn!(epoch, by = url.as_deref().unwrap_or("unknown"), "another leads: no more writes here");
-                // A promise that a restart would forget is none: whoever asked hears nothing.
-                if self.note(epoch) {
-                    self.answer(outcome, reply);
-                } else {
-                    self.step_down_gate.forget_promise();
-                }
-                failpoint::pass("promote.promised");
-                self.leader.stepped_down(Successor(url));
-            }
-        }
-    }
-
-    /// Notes a later epoch, so that this node does not lead when it starts again.
-    fn note(&self, epoch: Epoch) -> bool {
-        let mut manifest = self.notes.manifest.lock();
-        manifest.state.promised = manifest.state.promised.max(epoch);
-        let written = manifest.write(&*self.notes.disk);
-        written.inspect_err(|error| tracing::error!(%error, "that {epoch} is the epoch now cannot be noted")).is_ok()
-    }
-
-    fn answer(&self, outcome: AppendOutcome, reply: oneshot::Sender<AppendAnswer>) {
-        // Whoever asked may have gone.
-        let _ = reply.send(self.step_down_gate.answer(outcome, self.writer.store().mark()));
     }
 
     fn act(&mut self) {
@@ -245,23 +185,13 @@ impl WriterThread {
     }
 }
 
-/// Takes the next event if it is a write.
-fn next_write(events: &mut VecDeque<LeaderEvent>) -> Option<WriteSubmission<WriteReply>> {
-    match events.pop_front()? {
-        LeaderEvent::Write(submission) => Some(submission),
-        other => {
-            events.push_front(other);
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         base::hash::WordHasher,
-        data::counts::word_counts::{WordCounts, WriteBatch, WriteOp},
+        data::command::WriteBatch,
+        data::counts::{WriteOp, word_counts::WordCounts},
         engine::leader::{QueueLimits, WriteError},
         engine::view::DatabaseView,
         replication::ReplicationBacklog,

@@ -8,7 +8,7 @@ use crate::{
     base::position::{Epoch, Position, Sequence},
     data::record::{NamespaceChange, RecordBody, WordCount},
     data::store::StateId,
-    storage::disk::{self, Disk, DiskFile, RealDisk},
+    storage::disk::{self, Disk, RealDisk},
     storage::file_header::{
         DatabaseIdentity, FILE_HEADER_BYTES, FileError, FileHeader, FileKind, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX,
         position_name,

@@ -3,7 +3,8 @@
 use super::node::{Node, Options, add, at, batch, in_bulk, keyed};
 use memdb::{
     base::limits,
-    data::counts::word_counts::{WriteBatch, WriteOp},
+    data::command::WriteBatch,
+    data::counts::WriteOp,
     engine::leader::{AdmissionLimits, WriteError, WriterSettings},
 };
 

@@ -2,7 +2,8 @@
 
 use super::node::{Answer, Node, Options, batch};
 use memdb::{
-    data::counts::word_counts::{IdempotencyKey, WriteBatch, WriteOp},
+    data::command::{IdempotencyKey, WriteBatch},
+    data::counts::WriteOp,
     engine::leader::WriteError,
 };
 use proptest::prelude::*;

@@ -4,7 +4,11 @@ use memdb::{
     base::clock::{LoggedClock, Monotonic, WallClock},
     base::hash::{WordHasher, fingerprint},
     base::position::Position,
-    data::counts::word_counts::{IdempotencyKey, PartitionedCounter, WordCounts, WriteBatch, WriteOp},
+    data::command::{IdempotencyKey, WriteBatch},
+    data::counts::{
+        WriteOp,
+        word_counts::{PartitionedCounter, WordCounts},
+    },
     data::store::{DedupLimits, Store},
     engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, WriterSettings},
     replication::{PeerEvent, PeerIndex, PeerProgress},

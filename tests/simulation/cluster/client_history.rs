@@ -12,7 +12,8 @@ use crate::{
 };
 use memdb::{
     base::position::{EpochTable, Position, PositionStatus},
-    data::counts::word_counts::{IdempotencyKey, WriteOp},
+    data::command::IdempotencyKey,
+    data::counts::WriteOp,
     data::store::StoreReader,
     engine::leader::{AckLevel, WriteError, WriteReceipt},
 };

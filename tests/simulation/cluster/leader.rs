@@ -16,7 +16,7 @@ use memdb::{
     base::clock::LoggedClock,
     base::hash::WordHasher,
     base::position::{Epoch, EpochTable, Position, Sequence},
-    data::counts::word_counts::WriteBatch,
+    data::command::WriteBatch,
     data::store::StoreReader,
     engine::leader::{AckLevel, StepDownGate, WriteError, WriteSubmission, Writer, WriterAction, close},
     replication::{ClusterMembers, HistorySource, LeaderState, NodeId, ReplicationBacklog},

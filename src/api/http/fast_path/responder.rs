@@ -22,7 +22,7 @@ use crate::{
     },
     base::metrics::MethodLabel,
     base::position::{PositionStatus, PositionToken},
-    data::counts::word_counts::WriteBatch,
+    data::command::WriteBatch,
     engine::leader::AckLevel,
     engine::view::ServedDatabase,
 };
@@ -363,7 +363,7 @@ mod tests {
     use super::{super::super::test_support, *};
     use crate::{
         base::hash::WordHasher,
-        data::counts::word_counts::{WordCounts, WriteOp},
+        data::counts::{WriteOp, word_counts::WordCounts},
     };
 
     /// The responder is shared by the connections of a thread: a post of one that broke off is nobody else's.

@@ -1,0 +1,112 @@
+//! The outcome of a write: its receipt, or the reason why it has none.
+
+use super::AckLevel;
+use crate::{base::position::Position, data::counts::CountsRefusal};
+
+/// The result of an acknowledged write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteReceipt {
+    /// The record it is part of.
+    pub position: Position,
+    /// Words counted, repeats included.
+    pub words: u64,
+    /// Distinct words.
+    pub distinct: u64,
+    /// Tokens left out for their length.
+    pub left_out: u64,
+    /// Replicas that have applied it.
+    pub acks: u32,
+    /// True if this repeats an earlier request, which alone counted.
+    pub replayed: bool,
+    /// For a post of a stream: the last number of the stream that is done.
+    pub stream_last: Option<u64>,
+}
+
+/// The reason why a write was not acknowledged. [`WriteError::NotReplicated`] is applied,
+/// [`WriteError::OutcomeUnknown`] may be; no other is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The queue is full: nothing was applied, come again.
+    #[error("the write queue is full")]
+    QueueFull,
+    /// Whoever has sent it has as much in the queue as one may: nothing was applied, come again.
+    #[error("the writes of this address hold its share of the write queue")]
+    QueueShareFull,
+    /// The window of keys is full: nothing was applied.
+    #[error("the window of idempotency keys is full; keyed writes are refused until keys age out")]
+    WindowFull,
+    /// The window of streams is full: nothing was applied.
+    #[error("the window of streams is full; a new stream is refused until one has been idle for long enough")]
+    StreamWindowFull,
+    /// The key was used with another body.
+    #[error("this key was used before with another body")]
+    KeyReused,
+    /// A post of a stream came before the ones ahead of it.
+    #[error("the stream's next number is {expected}")]
+    StreamGap {
+        /// The number the stream goes on with.
+        expected: u64,
+    },
+    /// A count would overflow.
+    #[error("the count of {word:?} would leave the range of a 64-bit integer")]
+    Overflow {
+        /// The first word it happened to.
+        word: String,
+    },
+    /// An amount given by hand would take a count too far.
+    #[error(
+        "the count of {word:?} would go beyond {bound} (2^62), the most that given amounts take a count to, either side of \
+         zero",
+        bound = crate::base::limits::MAX_GIVEN_COUNT
+    )]
+    BeyondBound {
+        /// The first word it happened to.
+        word: String,
+    },
+    /// The database holds as many namespaces as it may.
+    #[error("the database holds as many namespaces as it may ({0})")]
+    TooManyNamespaces(usize),
+    /// The memory budget is used up.
+    #[error("the memory budget is used up")]
+    MemoryFull,
+    /// The disk is full; nothing was applied.
+    #[error("the disk is full")]
+    DiskFull,
+    /// An earlier write to the disk failed: no writes until a restart. Nothing of this one was applied.
+    #[error("the log failed earlier; writes are refused until a restart")]
+    Poisoned,
+    /// The files were taken away while the node ran: no write would outlive it. Nothing of this one was applied.
+    #[error("the files of this node were taken away while it ran; its counts are in memory alone")]
+    FilesLost,
+    /// The node is stopping; nothing was applied.
+    #[error("the node is stopping")]
+    Stopping,
+    /// It is applied, and the level that the request asked for was not reached in time.
+    #[error("it is applied, and level {level} was not reached: no replica has acknowledged it in time")]
+    NotReplicated {
+        /// The level asked for.
+        level: AckLevel,
+        /// The position at which it is applied.
+        position: Position,
+    },
+    /// No replica is known that keeps files, so the level cannot be reached; nothing was applied.
+    #[error("level replica+disk needs a replica with a --data-dir, and none is known")]
+    NoReplicaKeepsFiles,
+    /// Another leader has a later epoch: this one must not write. Nothing was applied.
+    #[error("another leader has a later epoch; this one takes no more writes")]
+    SteppedDown,
+    /// The append or sync failed after it was tried: the write may or may not count. Repeat with the same key.
+    #[error("the outcome is unknown: repeat the request with the same key")]
+    OutcomeUnknown,
+}
+
+impl From<CountsRefusal> for WriteError {
+    fn from(refusal: CountsRefusal) -> Self {
+        match refusal {
+            CountsRefusal::Overflow { word } => Self::Overflow { word },
+            CountsRefusal::BeyondBound { word } => Self::BeyondBound { word },
+            CountsRefusal::TooManyNamespaces => Self::TooManyNamespaces(crate::base::limits::MAX_NAMESPACES),
+            CountsRefusal::MemoryFull => Self::MemoryFull,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The half of a commit group that knows words: it decides which new counts a record states.
+//!
+//! Each batch is admitted on its own, against the stored counts and those that the group has already. A batch that is
+//! refused changes nothing.
+
+mod block;
+mod bounds;
+mod removal;
+
+pub use bounds::{AdmissionLimits, CountsRefusal};
+
+use super::{
+    WriteOp,
+    index::{EntryOffset, IndexWriter, MemoryReservation, PAIR_BYTES, Prefetcher},
+    stored::{StoredCounts, WordLookups},
+    word_counts::WordCounts,
+};
+use crate::{
+    base::hash::{WordHasher, weight},
+    base::limits,
+    data::record::{NamespaceChange, WordCount},
+};
+use block::TAKEN_OVER_WORDS;
+use std::collections::BTreeMap;
+
+/// The counts that a commit group changes.
+pub(crate) struct PendingCounts {
+    hasher: WordHasher,
+    namespaces: BTreeMap<Box<str>, PendingNamespace>,
+    /// Namespaces that the store does not have yet.
+    new_namespaces: usize,
+    /// Upper bound of the memory that the group will add, in bytes.
+    reserved_bytes: usize,
+    /// True if it is a block of text, which has no index to look words up in.
+    has_block: bool,
+    /// Of the batch at hand: a buffer that is used again.
+    sums: BatchSums,
+}
+
+/// The changes of one namespace.
+struct PendingNamespace {
+    dropped: bool,
+    /// New absolute counts.
+    counts: WordCounts,
+    /// Offsets of the words of `counts`, as long as one batch is all there is.
+    offsets: Vec<EntryOffset>,
+    /// The digest of the namespace once these are applied.
+    digest: u64,
+    reservation: MemoryReservation,
+}
+
+/// What a batch makes of its words, in their order.
+#[derive(Default)]
+struct BatchSums {
+    counts: Vec<CountStep>,
+    offsets: Vec<EntryOffset>,
+}
+
+/// A count before a batch and after it.
+#[derive(Clone, Copy)]
+struct CountStep {
+    before: i64,
+    after: i64,
+}
+
+/// The part of a record that is about counts.
+pub(crate) struct CountChanges<'a> {
+    pub(crate) changes: Vec<NamespaceChange<'a>>,
+    /// Facts about the words of each change.
+    pub(crate) lookups: Vec<WordLookups<'a>>,
+    /// The digest of all counts once the changes are applied.
+    pub(crate) digest_after: u64,
+}
+
+impl PendingCounts {
+    pub(crate) fn new(hasher: WordHasher) -> Self {
+        Self {
+            hasher,
+            namespaces: BTreeMap::new(),
+            new_namespaces: 0,
+            reserved_bytes: 0,
+            has_block: false,
+            sums: BatchSums::default(),
+        }
+    }
+
+    /// Forgets all changes: another record starts.
+    pub(crate) fn clear(&mut self, stored: &StoredCounts) {
+        // The buffers of the default namespace serve again; others are rare enough to be made anew.
+        self.namespaces.retain(|name, _| **name == *limits::DEFAULT_NAMESPACE);
+        for pending in self.namespaces.values_mut() {
+            pending.counts.clear();
+            pending.offsets.clear();
+            pending.reservation.clear();
+            pending.dropped = false;
+            pending.digest = stored.index(limits::DEFAULT_NAMESPACE).map_or(0, |words| words.digest());
+        }
+        (self.new_namespaces, self.reserved_bytes, self.has_block) = (0, 0, false);
+    }
+
+    /// Returns whether there is nothing to log.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.namespaces.values().all(|pending| pending.counts.is_empty() && !pending.dropped)
+    }
+
+    /// Returns whether these are a block of text, behind which nothing else goes into the record.
+    pub(crate) fn has_block(&self) -> bool {
+        self.has_block
+    }
+
+    /// Takes the words of a batch in.
+    ///
+    /// # Errors
+    /// [`CountsRefusal`] if one of the new counts, a new namespace or their memory is beyond its bound; nothing has
+    /// changed then.
+    pub(crate) fn admit(
+        &mut self,
+        stored: &StoredCounts,
+        limits: &AdmissionLimits,
+        (op, namespace): (WriteOp, &str),
+        batch: &mut WordCounts,
+    ) -> Result<(), CountsRefusal> {
+        match op {
+            WriteOp::Add | WriteOp::AddGiven => self.add(stored, limits, (op, namespace), batch)?,
+            WriteOp::RemoveWords => self.remove(stored, namespace, batch),
+            WriteOp::DropNamespace => self.drop_namespace(stored, namespace),
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        stored: &StoredCounts,
+        limits: &AdmissionLimits,
+        (op, namespace): (WriteOp, &str),
+        batch: &mut WordCounts,
+    ) -> Result<(), CountsRefusal> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let words = stored.index(namespace);
+        let is_pending = self.namespaces.get(namespace).is_some_and(|pending| !pending.counts.is_empty());
+        let is_known = words.is_some() || is_pending;
+        if !is_known && stored.namespaces() + self.new_namespaces >= limits::MAX_NAMESPACES {
+            return Err(CountsRefusal::TooManyNamespaces);
+        }
+        // Pairs of counts at most double what words take: so far from the budget nobody needs to look for them.
+        let is_near = stored.bytes().saturating_mul(2).saturating_add(self.reserved_bytes) > limits.memory_bytes;
+        let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
+        let added = pending.sum_up(words, op, batch, is_near, &mut self.sums);
+        let added = added.inspect_err(|_| pending.reservation.rollback())?;
+        let of_namespace = if is_known { 0 } else { IndexWriter::EMPTY_BYTES };
+        let reserved = self.reserved_bytes + of_namespace + added;
+        let has_room = || words.is_none_or(|words| words.has_room());
+        // A batch that takes no memory is admitted even if the budget is used up: known words go on counting.
+        let grows = reserved > self.reserved_bytes;
+        if grows && !(has_room() && stored.bytes().saturating_add(reserved) <= limits.memory_bytes) {
+            pending.reservation.rollback();
+            return Err(CountsRefusal::MemoryFull);
+        }
+        pending.reservation.commit();
+        if pending.counts.is_empty() && batch.len() >= TAKEN_OVER_WORDS {
+            self.has_block = Self::is_block(batch);
+            pending.take_over(batch, &self.sums.counts);
+            std::mem::swap(&mut pending.offsets, &mut self.sums.offsets);
+        } else {
+            pending.offsets.clear();
+            for (counted, step) in batch.iter().zip(&self.sums.counts) {
+                pending.set(counted.hash, counted.word, *step);
+            }
+        }
+        self.reserved_bytes = reserved;
+        self.new_namespaces += usize::from(!is_known);
+        Ok(())
+    }
+
+    /// Gives the record's part about counts.
+    pub(crate) fn changes(&self, stored: &StoredCounts) -> CountChanges<'_> {
+        let (mut changes, mut lookups, mut digest_after) = (Vec::new(), Vec::new(), stored.digest());
+        for (namespace, pending) in &self.namespaces {
+            if pending.counts.is_empty() && !pending.dropped {
+                continue;
+            }
+            // Only the difference that the group makes is added: nothing is summed up anew, however many words there
+            // are.
+            let factor = self.hasher.namespace_factor(namespace);
+            let before = stored.index(namespace).map_or(0, |words| words.digest());
+            digest_after = digest_after.wrapping_add(pending.digest.wrapping_sub(before).wrapping_mul(factor));
+            let each = pending.counts.iter();
+            let counts = each.map(|counted| WordCount { word: counted.word, count: counted.amount }).collect();
+            changes.push(NamespaceChange { namespace, dropped: pending.dropped, counts });
+            lookups.push(WordLookups { words: &pending.counts, offsets: &pending.offsets });
+        }
+        CountChanges { changes, lookups, digest_after }
+    }
+}
+
+/// A group's changes of a namespace, begun from the stored one.
+fn pending_of<'a>(
+    all: &'a mut BTreeMap<Box<str>, PendingNamespace>,
+    hasher: WordHasher,
+    stored: &StoredCounts,
+    namespace: &str,
+) -> &'a mut PendingNamespace {
+    if !all.contains_key(namespace) {
+        let pending = PendingNamespace {
+            dropped: false,
+            counts: WordCounts::new(hasher),
+            offsets: Vec::new(),
+            digest: stored.index(namespace).map_or(0, |words| words.digest()),
+            reservation: MemoryReservation::new(),
+        };
+        all.insert(namespace.into(), pending);
+    }
+    all.get_mut(namespace).expect("it was just put there")
+}
+
+impl PendingNamespace {
+    /// The count of a word with the group's changes, and its offset if the group has not changed it.
+    fn count(&self, words: Option<&IndexWriter>, hash: u64, word: &str) -> (i64, EntryOffset) {
+        let changed = if self.counts.is_empty() { None } else { self.counts.get(hash, word) };
+        match (changed, words) {
+            (Some(count), _) => (count, EntryOffset::UNKNOWN),
+            (None, Some(words)) if !self.dropped => words.locate(hash, word),
+            _ => (0, EntryOffset::UNKNOWN),
+        }
+    }
+
+    /// Adds a batch up with the counts there are. Returns an upper bound of the memory that its words will add.
+    /// `is_near`: the budget is so near that pairs of counts have to be looked for.
+    fn sum_up(
+        &mut self,
+        words: Option<&IndexWriter>,
+        op: WriteOp,
+        batch: &WordCounts,
+        is_near: bool,
+        sums: &mut BatchSums,
+    ) -> Result<usize, CountsRefusal> {
+        let mut added = 0;
+        sums.counts.clear();
+        sums.offsets.clear();
+        let mut ahead = Prefetcher::new(batch.hashes().map(|hash| (hash, EntryOffset::UNKNOWN)));
+        for counted in batch.iter() {
+            if let Some(words) = words {
+                ahead.fetch(words);
+            }
+            let (before, offset) = self.count(words, counted.hash, counted.word);
+            sums.offsets.push(offset);
+            let Some(after) = sum_of(op, before, counted.amount) else {
+                let word = counted.word.to_owned();
+                return Err(match op {
+                    WriteOp::AddGiven => CountsRefusal::BeyondBound { word },
+                    _ => CountsRefusal::Overflow { word },
+                });
+            };
+            if before == 0 {
+                added += self.reservation.of_word(words, counted.hash, counted.word);
+            } else if is_near
+                && let Some(words) = words
+                && words.widens(counted.hash, counted.word, after)
+                // An earlier batch of the group has paid for it.
+                && !words.widens(counted.hash, counted.word, before)
+            {
+                added += PAIR_BYTES;
+            }
+            sums.counts.push(CountStep { before, after });
+        }
+        Ok(added)
+    }
+
+    fn set(&mut self, hash: u64, word: &str, step: CountStep) {
+        self.digest = self.digest.wrapping_sub(weight(hash, step.before)).wrapping_add(weight(hash, step.after));
+        self.counts.set_hashed(hash, word, step.after);
+    }
+}
+
+/// The count behind an amount, unless that goes too far.
+#[inline]
+fn sum_of(op: WriteOp, count: i64, amount: i64) -> Option<i64> {
+    let sum = count.checked_add(amount)?;
+    let bound = || limits::MAX_GIVEN_COUNT.unsigned_abs().max(count.unsigned_abs());
+    (op != WriteOp::AddGiven || sum.unsigned_abs() <= bound()).then_some(sum)
+}

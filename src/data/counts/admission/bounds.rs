@@ -1,0 +1,33 @@
+//! The bounds of what is admitted, and the refusals at them.
+
+/// Bounds on what is admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionLimits {
+    /// Memory the words may take, in bytes.
+    pub memory_bytes: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self { memory_bytes: usize::MAX }
+    }
+}
+
+/// The reason why counts were refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CountsRefusal {
+    /// The count of this word would leave the range of an `i64`.
+    Overflow {
+        /// The first such word.
+        word: String,
+    },
+    /// An amount given by hand would take the count of this word beyond [`crate::base::limits::MAX_GIVEN_COUNT`].
+    BeyondBound {
+        /// The first such word.
+        word: String,
+    },
+    /// The database holds [`crate::base::limits::MAX_NAMESPACES`] namespaces.
+    TooManyNamespaces,
+    /// The memory budget is used up.
+    MemoryFull,
+}

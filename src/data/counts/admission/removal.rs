@@ -1,0 +1,27 @@
+//! Words and namespaces that a commit group takes away.
+
+use super::{CountStep, PendingCounts, pending_of};
+use crate::data::counts::{stored::StoredCounts, word_counts::WordCounts};
+
+impl PendingCounts {
+    pub(super) fn remove(&mut self, stored: &StoredCounts, namespace: &str, batch: &WordCounts) {
+        let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
+        pending.offsets.clear();
+        let words = stored.index(namespace);
+        for counted in batch.iter() {
+            let (before, _) = pending.count(words, counted.hash, counted.word);
+            if before != 0 {
+                pending.set(counted.hash, counted.word, CountStep { before, after: 0 });
+            }
+        }
+    }
+
+    pub(super) fn drop_namespace(&mut self, stored: &StoredCounts, namespace: &str) {
+        let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
+        pending.counts.clear();
+        pending.offsets.clear();
+        pending.digest = 0;
+        // What only this group has counted is forgotten without a trace in the record.
+        pending.dropped = stored.index(namespace).is_some();
+    }
+}

@@ -1,0 +1,15 @@
+//! The operations of a write on words.
+
+/// The operation of a batch on its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOp {
+    /// Adds each amount to the word's count, up to the 64-bit range: text.
+    Add,
+    /// Adds each amount to the word's count, up to [`crate::base::limits::MAX_GIVEN_COUNT`] either side of zero:
+    /// amounts given by hand. A count that is beyond already may only be moved toward zero.
+    AddGiven,
+    /// Takes the words away, whatever their counts.
+    RemoveWords,
+    /// Takes the whole namespace away; there are no words with it.
+    DropNamespace,
+}

@@ -1,0 +1,47 @@
+//! Loading a snapshot's image into a store, before anybody reads.
+
+use super::{DedupEntry, StateId, Store};
+use crate::{
+    base::atomics::Ordering,
+    base::clock::LoggedTime,
+    data::record::{NamespaceChange, Record},
+};
+
+impl Store {
+    /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once every
+    /// record up to the image's end is applied, so the digest is checked there ([`Store::digest`]) and not here.
+    pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
+        let side = self.shared.gate.side().other();
+        self.counts.change(&record.body.changes, &[], side, &self.shared.sides[side.index()].counts);
+        self.show(record, chain, side);
+    }
+
+    /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody
+    /// may read or write.
+    pub fn load_image(&mut self, change: &NamespaceChange<'_>) {
+        self.counts.load(change);
+    }
+
+    /// A snapshot's image is whole; the position stays.
+    pub fn end_image(&mut self) {
+        self.counts.end_load(self.shared.sides.iter().map(|side| &side.counts));
+        self.shared.bytes.store(self.counts.bytes() as u64, Ordering::Relaxed);
+    }
+
+    /// Puts an entry of a snapshot's window back.
+    pub fn restore_window(&mut self, entry: DedupEntry) {
+        self.time_ms = self.time_ms.max(entry.time_ms);
+        self.shared.window.lock().restore(entry);
+    }
+
+    /// Sets where the store stands once an image is loaded, with the time of its last record.
+    pub fn set_state_id(&mut self, mark: StateId, time_ms: LoggedTime) {
+        self.time_ms = self.time_ms.max(time_ms);
+        self.shared.window.lock().expire(self.time_ms);
+        self.state_id = mark;
+        let side = self.shared.gate.side().other();
+        self.shared.sides[side.index()].set(mark);
+        self.shared.gate.flip();
+        self.shared.sides[side.other().index()].set(mark);
+    }
+}
