@@ -287,7 +287,7 @@ impl ApiError {
             }
             WriteError::FilesLost => (
                 ErrorKind::FilesLost,
-                "nothing was applied; save the counts (memdb export, or GET /sync) or promote a replica, before it is stopped",
+                "nothing was applied; save the counts (GET /sync of each namespace) or promote a replica, before it is stopped",
             ),
             WriteError::Stopping => (ErrorKind::Stopping, "nothing was applied; send it again once the node is back"),
             WriteError::NotReplicated { .. } => (ErrorKind::NotReplicated, "it counts, and reaches the replicas later"),

@@ -207,8 +207,8 @@ impl RoomWait {
             Attempt::FilesLost(what) => {
                 self.is_over = true;
                 tracing::error!(
-                    "{what}: the counts are in memory alone. Before this process is stopped, save them (`memdb export`, or GET \
-                     /sync), or promote a replica"
+                    "{what}: the counts are in memory alone. Before this process is stopped, save them (GET /sync of each \
+                     namespace), or promote a replica"
                 );
                 return leader.files_lost(what);
             }

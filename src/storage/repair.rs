@@ -26,6 +26,8 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 /// The ending of what a repair has cut.
 pub const DAMAGED: &str = ".damaged";
+/// The boot id of a MANIFEST that was repaired.
+const BOOT_OF_A_REPAIR: &str = "repaired";
 /// First generation of a MANIFEST made anew, for each epoch: beyond what an epoch ever writes.
 const GENERATIONS_AN_EPOCH: u64 = 1 << 20;
 
@@ -360,10 +362,16 @@ fn new_state(
     let mut ended: BTreeMap<Epoch, Sequence> =
         state.epochs.ended().iter().map(|ended| (ended.epoch, ended.sequence)).collect();
     ended.extend(recorded);
-    state.epochs = EpochTable::default();
-    for (&past, &last) in ended.range(..epoch) {
-        state.epochs.end(Position::new(past, last.min(end.sequence)));
+    // Where a MANIFEST and the log disagree, an epoch can seem to end behind one that came after it. The later epoch
+    // began where the earlier one ended, so its end bounds all ends before it.
+    let mut bound = end.sequence;
+    let mut ends = Vec::new();
+    for (&past, &last) in ended.range(..epoch).rev() {
+        bound = bound.min(last);
+        ends.push(Position::new(past, bound));
     }
+    state.epochs = EpochTable::default();
+    ends.into_iter().rev().for_each(|ended| state.epochs.end(ended));
     state.epoch = epoch;
     // The promises of the old MANIFEST would make the next start refuse what has just been repaired.
     state.clean_stop = None;
@@ -400,14 +408,23 @@ impl RepairPlan {
             }
         }
         disk.sync_directory().map_err(FileError::io("the data directory"))?;
-        let report = RecoveryReport { snapshot: self.snapshot, clean: false, ..RecoveryReport::default() };
+        let report = RecoveryReport { snapshot: self.snapshot.clone(), clean: false, ..RecoveryReport::default() };
         // Beyond every epoch that any file mentions: lost records may have been read, or copied to replicas, under
         // those positions.
         let promised = Some(self.manifest.state.highest() + 1);
+        // A leader's files stay a leader's. No machine has this boot id, so the next start asks the replicas for the
+        // records that the repair has cut off, as after a loss of power.
+        let boot = if self.follows() { String::new() } else { BOOT_OF_A_REPAIR.to_owned() };
         let recovered =
             RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised, open: None };
-        let settled = recovered.finalize(disk, String::new(), segment_bytes)?;
+        let settled = recovered.finalize(disk, boot, segment_bytes)?;
         Ok(settled.store.mark())
+    }
+
+    /// Returns whether the repaired database follows when it is started: the MANIFEST that is kept is a follower's, or
+    /// it is made anew, and no other file tells whose it was.
+    pub fn follows(&self) -> bool {
+        self.rebuilt.is_some() || !self.manifest.state.has_led()
     }
 }
 
@@ -434,4 +451,20 @@ fn free_name(disk: &dyn Disk, file: &str) -> Result<String, FileError> {
     let numbered =
         |number: u32| if number == 1 { format!("{file}{DAMAGED}") } else { format!("{file}{DAMAGED}-{number}") };
     Ok((1..).map(numbered).find(|name| !names.contains(name)).expect("there are more numbers than files"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_epochs_that_a_manifest_and_the_log_tell_differently_are_put_in_order() {
+        let mut epochs = EpochTable::default();
+        epochs.end(Position::new(1, 100));
+        epochs.end(Position::new(3, 100));
+        let old = ManifestState { epoch: 4, epochs, ..ManifestState::default() };
+        let recorded = BTreeMap::from([(2, 50)]);
+        let state = new_state(Some(old), 4, Position::new(2, 80), &recorded);
+        assert_eq!(state.epochs.ended(), [Position::new(1, 50), Position::new(2, 50), Position::new(3, 80)]);
+    }
 }

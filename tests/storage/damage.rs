@@ -15,6 +15,7 @@ use memdb::{
     data::store::DedupLimits,
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FILE_HEADER_BYTES, MANIFEST},
+    storage::manifest::Manifest,
     storage::recovery::{RecoveredDatabase, RecoveryError, look},
     storage::repair::{DAMAGED, RepairError, plan},
     storage::wal::RawRecord,
@@ -212,6 +213,9 @@ fn classify_repair(database: &Database, spoil: &Spoil, files: &Files) {
     let whole_aside: Vec<(String, u64)> =
         plan.aside.iter().map(|aside| (aside.file.clone(), aside.from_byte)).collect();
     let (epoch, unknown_epoch) = (plan.manifest.state.epoch, plan.unknown_epoch);
+    let led = plan.rebuilt.is_none()
+        && Manifest::decode(&files[MANIFEST]).is_ok_and(|manifest| manifest.state.has_led());
+    assert_eq!(plan.follows(), !led, "{}", case());
     let as_disk: Arc<dyn Disk> = Arc::clone(&disk) as _;
     plan.carry_out(&as_disk, 1 << 20).unwrap_or_else(|error| panic!("{}: {error}", case()));
 
@@ -221,6 +225,7 @@ fn classify_repair(database: &Database, spoil: &Spoil, files: &Files) {
     assert_eq!(recovered.store.mark().position.sequence, end, "{}", case());
     assert_eq!(recovered.report.cut, None, "{}", case());
     assert!(recovered.manifest.state.epoch > epoch, "{}: an epoch is used again", case());
+    assert_eq!(recovered.manifest.state.has_led(), led, "{}: who led leads again, and nobody else", case());
     match lost {
         Some(lost) => {
             assert_eq!(lost.first, end + 1, "{}", case());

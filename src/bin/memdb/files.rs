@@ -329,8 +329,14 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
         return Err(CommandError::Failed("nothing was changed".into()));
     }
     let disk: Arc<dyn Disk> = Arc::new(disk);
+    let follows = plan.follows();
     let mark = plan.carry_out(&disk, limits::DEFAULT_SEGMENT_BYTES).map_err(failed)?;
-    say(&format!("repaired: the database goes on behind record {}", mark.position.sequence))
+    say(&format!("repaired: the database goes on behind record {}", mark.position.sequence))?;
+    if follows {
+        say("The MANIFEST does not say that this node led, so it follows when it is started. If no node of this database \
+             leads then, make it the leader: memdb promote URL")?;
+    }
+    Ok(())
 }
 
 /// Describes what a repair would do, to the person who has to agree.

@@ -255,7 +255,7 @@ impl ReplicaState {
                 ReplicaAction::FilesLost(what) => {
                     tracing::error!(
                         "{what}: this replica follows on in memory, keeps no files, and is not ready. Its leader has everything: \
-                         start it again, or, if the leader is gone too, save its counts first (`memdb export`, or GET /sync)"
+                         start it again, or, if the leader is gone too, save its counts first (GET /sync of each namespace)"
                     );
                     view.set_files_problem(Some(what));
                 }

@@ -176,7 +176,7 @@ impl WriterThread {
                 WriterAction::FilesLost(what) => {
                     tracing::error!(
                         "{what}: the counts are in memory alone, and no more writes are taken. Before this process is stopped, \
-                         save them (`memdb export`, or GET /sync), or promote a replica"
+                         save them (GET /sync of each namespace), or promote a replica"
                     );
                     self.leader.files_lost(what);
                 }

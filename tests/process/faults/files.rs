@@ -229,7 +229,7 @@ fn a_node_whose_files_are_taken_away_says_so_and_takes_no_more_writes() {
         assert_eq!((refused.status, &refused.body["type"]), (503, &"urn:memdb:problem:files-lost".into()), "{what}");
         assert!(refused.body["detail"].as_str().expect("text").contains("GET /sync"), "{refused:?}");
         assert_eq!(read(&leader.url, &["hello"])["hello"], 1, "{what}: reads go on");
-        wait_for("it is told", || leader.said().contains("memdb export").then_some(()));
+        wait_for("it is told", || leader.said().contains("GET /sync of each namespace").then_some(()));
         assert!(leader.said().contains(&problem), "{what}: {}", leader.said());
         if what.contains("directory is") {
             wait_for("the local replica says so", || is_unready(&local.url));
