@@ -47,10 +47,13 @@ EXAMPLES
   memdb repair ./data          shows what would be lost, and asks
   memdb repair ./data --yes
 
-Cuts what cannot be read, so that the leader starts again. Stop the leader first, and copy the directory. What is cut is \
+Cuts what cannot be read, so that the node starts again. Stop it first, and copy the directory. What is cut is \
 kept beside the rest, in files that end in .damaged.
 
-Exits 0 if a leader can start on it, 1 if not, 2 on wrong usage.";
+A node starts on it in the role that the MANIFEST tells. Where the MANIFEST had to be made anew, nothing tells it: the \
+node follows, until `memdb promote` makes it the leader.
+
+Exits 0 if a node can start on it, 1 if not, 2 on wrong usage.";
 
 /// Cut what cannot be read out of a damaged database, after saying exactly what is lost.
 #[derive(clap::Args)]
