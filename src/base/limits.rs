@@ -164,6 +164,9 @@ pub const RETRY_MAX_MS: u64 = 5_000;
 pub const SILENCE_MS: u64 = 1_000;
 /// … and again so often until it does, in milliseconds.
 pub const ANNOUNCE_MS: u64 = 500;
+/// A node that led last, and hears of no leader, asks all others whether it may lead again, after so many milliseconds
+/// and up to twice as many: longer than a promotion takes that does not break off.
+pub const RESUME_LEAD_MS: u64 = 2_000;
 
 /// `/top` candidates a namespace keeps before it raises its threshold.
 pub const TOP_CANDIDATES: usize = 8_192;

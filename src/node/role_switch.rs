@@ -97,11 +97,21 @@ impl RunningRole {
                 loop {
                     let promotion = tokio::select! {
                         () = follower.ended() => return RoleChange::Stop("its main thread has died"),
-                        promotion = follower.promotion() => promotion,
+                        promotion = follower.promotion() => Some(promotion),
+                        () = following.successor_is_missing() => None,
                     };
-                    let stood = promote(follower, following.candidate(settings, promotion.force), secret).await;
+                    let force = promotion.as_ref().is_some_and(|promotion| promotion.force);
+                    let candidate = following.candidate(settings, force, promotion.is_none());
+                    if promotion.is_none() {
+                        tracing::warn!(
+                            "the node that this one has promised its lead to does not lead: asking all nodes"
+                        );
+                    }
+                    let stood = promote(follower, candidate, secret).await;
                     let told = stood.as_ref().map(|elected| elected.epoch).map_err(Clone::clone);
-                    let _ = promotion.reply.send(told); // whoever asked may have gone
+                    if let Some(promotion) = promotion {
+                        let _ = promotion.reply.send(told); // whoever asked may have gone
+                    }
                     match stood {
                         Ok(elected) => {
                             follower.refuse_promotions().await;

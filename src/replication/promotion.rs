@@ -13,7 +13,7 @@
 
 use super::{
     AppendAnswer, AppendRequest, ClusterMembers, NodeId, NodeState, PolledNode, has_promised, may_skip_promise,
-    promotion_check::check_promotion,
+    promotion_check::{check_promotion, check_resumption},
 };
 use crate::{
     base::failpoint::inject,
@@ -46,6 +46,9 @@ pub struct PromotionCandidate {
     pub leader: Option<String>,
     /// True if it is to lead also without records that others may have.
     pub force: bool,
+    /// True if nobody has asked for this: the candidate led last, and the node that it promised its lead to does not
+    /// lead.
+    pub resumes: bool,
 }
 
 /// An effect that a promotion's driver carries out.
@@ -292,6 +295,9 @@ impl Promotion {
         let order = |asked: &PolledNode| self.others.iter().position(|url| *url == asked.url);
         // In the order of the nodes and not in that of the answers: the same answers lead to the same decision.
         self.asked.sort_by_key(order);
+        if let Some(refusal) = self.candidate.resumes.then(|| check_resumption(&self.asked)).and_then(Result::err) {
+            return self.refuse(&refusal.to_string());
+        }
         match check_promotion(&me, &self.asked, self.candidate.force, random) {
             Err(refusal) if self.round == 0 => return self.refuse(&refusal.to_string()),
             // From the second round on some may have promised, and follow the old leader no more.
@@ -366,6 +372,10 @@ mod tests {
     }
 
     fn promotion(force: bool) -> Promotion {
+        promotion_of(force, false)
+    }
+
+    fn promotion_of(force: bool, resumes: bool) -> Promotion {
         let members = ClusterMembers { leader: "leader".into(), replicas: vec!["me".into(), "other".into()] };
         let leader = Some("leader".to_owned());
         Promotion::new(PromotionCandidate {
@@ -375,6 +385,7 @@ mod tests {
             members,
             leader,
             force,
+            resumes,
         })
     }
 
@@ -479,6 +490,25 @@ mod tests {
             Some(answer)
         });
         assert_eq!((promises, elected.map(|elected| elected.epoch)), (vec!["leader".into(), "me".into()], Ok(4)));
+    }
+
+    #[test]
+    fn a_leader_that_promised_its_lead_resumes_only_where_all_nodes_answer_and_none_leads() {
+        let nobody_leads = |url: &str, command, epoch| {
+            let mut answer = agrees(url, command, epoch)?;
+            (answer.hello.leads, answer.hello.position) = (false, Position::new(3, 10));
+            Some(answer)
+        };
+        let (promises, elected) = run(promotion_of(false, true), nobody_leads);
+        assert_eq!((promises.len(), elected.is_ok()), (3, true), "as any promotion");
+        let (promises, elected) = run(promotion_of(false, true), agrees);
+        assert!(promises.is_empty() && elected.expect_err("there is a leader").contains("leader leads"));
+        for silent in ["leader", "other"] {
+            let (promises, elected) = run(promotion_of(false, true), |url, command, epoch| {
+                nobody_leads(url, command, epoch).filter(|_| url != silent)
+            });
+            assert!(promises.is_empty() && elected.expect_err("it may lead").contains("does not answer"), "{silent}");
+        }
     }
 
     #[test]

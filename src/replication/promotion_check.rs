@@ -50,6 +50,9 @@ pub enum PromotionRefusal {
     /// Another may have records that this one lacks.
     #[error("{0} does not answer, and may have records that this replica lacks: start it, or say `--force`")]
     Silent(String),
+    /// Another leads.
+    #[error("{0} leads")]
+    Led(String),
     /// Another has promised, or leads in, this epoch or a later one.
     #[error("{url} has seen epoch {epoch}: another is about to lead. See `memdb status` there, and try again")]
     Later {
@@ -109,6 +112,22 @@ pub fn check_promotion(
     let mut is_free = hands_over && everybody;
     inject!(PromotesIntoTheNextEpoch, is_free = true);
     Ok(if is_free { highest + 1 } else { random_epoch_above(highest, random) })
+}
+
+/// Whether a node that led last, and has promised its lead to another, may take it back without being asked to: all
+/// other nodes answer, and none of them leads. Who does not answer may lead.
+///
+/// # Errors
+/// [`PromotionRefusal::Silent`] if a node did not answer, [`PromotionRefusal::Led`] if one leads.
+pub fn check_resumption(others: &[PolledNode]) -> Result<(), PromotionRefusal> {
+    for asked in others {
+        match &asked.hello {
+            None => return Err(PromotionRefusal::Silent(asked.url.clone())),
+            Some(state) if state.leads => return Err(PromotionRefusal::Led(asked.url.clone())),
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// An epoch to lead in where the next one may be taken by somebody who was not asked; `random` is any number.

@@ -63,6 +63,12 @@ impl ManifestState {
     pub fn has_led(&self) -> bool {
         self.epoch > 0 && !self.has_followed() && self.promised <= self.epoch
     }
+
+    /// Returns whether the node that these files belong to led, has promised its lead to another, and has not heard
+    /// since of anybody who leads.
+    pub fn awaits_successor(&self) -> bool {
+        self.epoch > 0 && !self.has_followed() && self.promised > self.epoch
+    }
 }
 
 impl Manifest {

@@ -336,8 +336,10 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
     let mark = plan.carry_out(&disk, limits::DEFAULT_SEGMENT_BYTES).map_err(failed)?;
     say(&format!("repaired: the database goes on behind record {}", mark.position.sequence))?;
     if follows {
-        say("The MANIFEST does not say that this node led, so it follows when it is started. If no node of this database \
-             leads then, make it the leader: memdb promote URL")?;
+        say(
+            "The MANIFEST does not say that this node led, so it follows when it is started. If no node of this database \
+             leads then, make it the leader: memdb promote URL",
+        )?;
     }
     Ok(())
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testkit::{
     PATIENCE, Random,
-    client::{Counts, new_client},
+    client::{Counts, new_client, posted},
     number_from,
-    process::{Node, Start},
+    process::{Node, REPAIR, Start, equal_within},
     wait_for,
 };
 
@@ -218,4 +218,32 @@ fn the_loss_of_the_leaders_machine_takes_only_what_no_replica_had() {
     }
     println!("  {}; {lost} lost as they might", load.told());
     assert!(lost > 0);
+}
+
+/// The candidate has all promises, dies, and comes back as a follower of the old leader, which follows it.
+#[test]
+fn a_promotion_that_breaks_off_leaves_nobody_waiting_for_a_person() {
+    let directories = [(); 3].map(|()| TempDir::new().expect("a directory"));
+    let leader = Start::leader(directories[0].path()).run();
+    let other = Start::replica(&leader).data(directories[2].path()).run();
+    let start = Start::replica(&leader).data(directories[1].path());
+    let mut candidate = start.run();
+    leader.until_connected(2);
+    posted(&leader.url, "counted before");
+    candidate.kill();
+    candidate.start_as_to_die(start, "promote.elected=kill:1");
+    leader.until_connected(2);
+    let _ = new_client().post(format!("{}/promote", candidate.url)).send();
+    wait_for("the candidate dies", || candidate.ended());
+    candidate.start_again();
+    let leads = |node: &Node| {
+        let asked = new_client().get(format!("{}/health/leader", node.url)).send();
+        asked.is_ok_and(|answer| answer.status() == 200)
+    };
+    let nodes = [&leader, &candidate, &other];
+    wait_for("one leads", || nodes.iter().any(|node| leads(node)).then_some(()));
+    nodes.iter().for_each(|node| node.until_ready());
+    posted(&leader.url, "counted after");
+    let (counts, _) = equal_within(REPAIR, &leader, &[&candidate, &other]);
+    assert_eq!((counts["counted"], counts["before"], counts["after"]), (2, 1, 1));
 }

@@ -65,7 +65,8 @@ impl Cluster {
             return;
         }
         let (members, node) = (following.members.clone(), following.replica.node_state().node);
-        let candidate = PromotionCandidate { identity, node, url: url_of(at), members, leader, force: forced };
+        let candidate =
+            PromotionCandidate { identity, node, url: url_of(at), members, leader, force: forced, resumes: false };
         let (leaders, promised) = Default::default();
         let promotion = Promotion::new(candidate);
         following.promoting = Some(Promoting { promotion, node, leaders, epoch: 0, promised });
