@@ -84,6 +84,17 @@ macro_rules! targets {
 
 targets! { log snapshot manifest message offer http head fast_path text config }
 
+#[test]
+fn libfuzzer_runs_every_target_under_its_name() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    for (target, _) in fuzz::ALL {
+        let source =
+            std::fs::read_to_string(sources.join(target).with_extension("rs")).expect("a source for each target");
+        assert!(source.contains(&format!("testkit::fuzz::run({target:?}, data)")), "{target}: {source}");
+    }
+    assert_eq!(std::fs::read_dir(sources).expect("readable").count(), fuzz::ALL.len());
+}
+
 /// `MEMDB_FUZZ_CORPUS=write` writes the begin of every corpus again, from what the program itself writes.
 #[test]
 fn the_begin_of_every_corpus_is_there() {
