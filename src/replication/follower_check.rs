@@ -115,24 +115,9 @@ mod tests {
         }
     }
 
-    fn hello_of_nobody() -> NodeState {
-        NodeState {
-            node: 1,
-            url: String::new(),
-            database: None,
-            epoch: 0,
-            position: Position::ZERO,
-            chain: 0,
-            synced: None,
-            diverged: false,
-            local: false,
-            leads: false,
-        }
-    }
-
     fn judged(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> &'static str {
         let position = Position::new(position.0, position.1);
-        let hello = NodeState { database, epoch: seen, position, diverged, ..hello_of_nobody() };
+        let hello = NodeState { node: 1, database, epoch: seen, position, diverged, ..NodeState::default() };
         match classify_follower(&hello, &lead()) {
             CatchUpPlan::Resume(at) => {
                 assert_eq!(at, position);
@@ -163,7 +148,7 @@ mod tests {
         assert_eq!(judged(mine, 6, (3, 20), false), "step down");
         assert_eq!(judged(mine, 5, (5, 30), true), "snapshot");
         let other = StateId { chain: 1, ..lead().last };
-        let hello = NodeState { database: mine, epoch: 5, position: other.position, ..hello_of_nobody() };
+        let hello = NodeState { database: mine, epoch: 5, position: other.position, ..NodeState::default() };
         assert!(
             matches!(classify_follower(&hello, &LeaderState { last: other, ..lead() }), CatchUpPlan::NeedSnapshot(_)),
             "another record 30"

@@ -186,8 +186,8 @@ impl<'a> AppendRequest<'a> {
     }
 }
 
-/// The state that a follower reports.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+/// The state that a follower reports. The default is that of a node without an address that holds nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct NodeState {
     /// This run of the follower.
     pub node: NodeId,
@@ -336,10 +336,7 @@ mod tests {
             epoch: 2,
             position: Position::new(2, 9),
             chain: 2,
-            synced: None,
-            diverged: false,
-            local: false,
-            leads: false,
+            ..NodeState::default()
         }
     }
 

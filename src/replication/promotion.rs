@@ -359,15 +359,11 @@ mod tests {
     fn hello(node: NodeId, epoch: Epoch, position: (u64, u64)) -> NodeState {
         NodeState {
             node,
-            url: String::new(),
             database: Some(7),
             epoch,
             position: Position::new(position.0, position.1),
-            chain: 0,
             synced: Some(0),
-            diverged: false,
-            local: false,
-            leads: false,
+            ..NodeState::default()
         }
     }
 

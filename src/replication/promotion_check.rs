@@ -162,15 +162,11 @@ mod tests {
     fn hello(epoch: Epoch, position: (u64, u64)) -> NodeState {
         NodeState {
             node: 1,
-            url: String::new(),
             database: Some(7),
             epoch,
             position: Position::new(position.0, position.1),
-            chain: 0,
             synced: Some(0),
-            diverged: false,
-            local: false,
-            leads: false,
+            ..NodeState::default()
         }
     }
 

@@ -117,15 +117,11 @@ mod tests {
     fn hello(database: Option<u128>, seen: Epoch, position: (u64, u64), diverged: bool) -> NodeState {
         NodeState {
             node: 1,
-            url: String::new(),
             database,
             epoch: seen,
             position: Position::new(position.0, position.1),
-            chain: 0,
-            synced: None,
             diverged,
-            local: false,
-            leads: false,
+            ..NodeState::default()
         }
     }
 

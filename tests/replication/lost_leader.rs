@@ -8,34 +8,20 @@ mod other_database;
 use impostor::Impostor;
 use memdb::{
     base::position::{Position, PositionToken},
-    data::command::WriteBatch,
-    data::counts::{WriteOp, word_counts::WordCounts},
     engine::view::DatabaseView,
     node::{LeaderNode, NodeError, ReplicaNode, restore},
     replication::{AppendAnswer, AppendOutcome, NodeState},
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
-use testkit::node::{follow, lead, url};
+use testkit::node::{self, follow, lead, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Counts one word, and waits until a replica has acknowledged it.
 fn write(leading: &LeaderNode, word: &str) -> PositionToken {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let identity = leading.leader().view().current().as_ref().expect("it serves").identity;
-    let mut tally = WordCounts::new(identity.hasher());
-    tally.add(word, 1).expect("small");
-    let batch = WriteBatch {
-        namespace: "words".into(),
-        op: WriteOp::Add,
-        counts: tally,
-        words: 1,
-        left_out: 0,
-        key: None,
-        fingerprint: 0,
-    };
-    identity.token(runtime.block_on(leading.leader().submit(batch, None)).expect("written").position)
+    identity.token(node::write(leading, word, 1).position)
 }
 
 fn write_many(leading: &LeaderNode, times: usize) -> PositionToken {
@@ -144,11 +130,7 @@ fn standing_at(database: u128, sequence: u64) -> Vec<u8> {
         database: Some(database),
         epoch: 1,
         position: Position::new(1, sequence),
-        chain: 0,
-        synced: None,
-        diverged: false,
-        local: false,
-        leads: false,
+        ..NodeState::default()
     };
     AppendAnswer { outcome: AppendOutcome::Applied, hello }.encode()
 }

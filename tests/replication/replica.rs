@@ -1,18 +1,17 @@
 //! Replicas and the sender of their leader, exchange by exchange, over real files: how they meet, catch up, restart and
 //! are loaded anew.
 
-#![allow(clippy::disallowed_methods)] // spoils files as bad luck does
-
 mod at_once;
+mod other_histories;
 mod pair;
+mod syncs;
 
 use memdb::{
     base::clock::Monotonic,
     base::position::{Position, PositionStatus, PositionToken},
-    replication::{AppendCommand, AppendOutcome, AppendRequest, PeerEvent, PeerProgress},
+    replication::{AppendCommand, AppendOutcome, PeerEvent},
 };
 use pair::{Driven, Seen, Sending, assert_same, without_records};
-use std::fs;
 use testkit::database::{IDENTITY, Making, SMALL};
 
 /// With and without a directory.
@@ -145,156 +144,6 @@ fn offers_that_come_twice_late_or_in_another_order_change_nothing() {
 }
 
 #[test]
-fn records_of_a_lost_branch_are_loaded_over_and_never_served_meanwhile() {
-    both(|directory| {
-        // The replica has two records that the leader loses in a crash.
-        let mut leader = Making::begin(1 << 20).write(3).sync().write(2);
-        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
-        sending.bring_up(&mut replica, &leader);
-        leader = leader.killed_and(|directory| {
-            let segment = newest_segment(directory);
-            let bytes = fs::read(&segment).expect("there");
-            fs::write(&segment, &bytes[..bytes.len() - 30]).expect("cut");
-        });
-        assert_eq!(leader.store().mark().position.sequence, 4);
-        let mut sending = Sending::new();
-        sending.bring_up(&mut replica, &leader);
-        assert!(replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
-        let alarmed =
-            |told: &PeerEvent| matches!(told, PeerEvent::Alarm(what) if what.contains("1 records of it were lost"));
-        assert!(sending.told.iter().any(alarmed), "{:?}", sending.told);
-        assert_same(&replica, &leader);
-        leader = leader.write(3);
-        sending.bring_up(&mut replica, &leader);
-        assert_same(&replica, &leader);
-    });
-}
-
-#[test]
-fn a_copy_that_is_not_the_leaders_is_noticed_withdrawn_and_loaded_anew() {
-    both(|directory| {
-        let mut leader = Making::begin(SMALL).write(3).snapshot();
-        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
-        sending.bring_up(&mut replica, &leader);
-        // A heartbeat that says the leader has another digest at this very position.
-        let lead = sending.lead(&leader);
-        let last = memdb::data::store::StateId { digest: lead.last.digest ^ 1, ..lead.last };
-        let offer = AppendRequest {
-            identity: lead.identity,
-            leader: lead.node,
-            epoch: lead.epoch,
-            epochs: (*lead.epochs).clone(),
-            last,
-            command: AppendCommand::Append,
-            after: replica.position(),
-            durable: false,
-            members: None,
-            records: &[],
-        };
-        replica.offered(&offer.encode_head(), 1, None);
-        let (_, answer) = replica.answers.pop().expect("answered");
-        assert_eq!(answer.outcome, AppendOutcome::Diverged);
-        assert!(answer.hello.diverged && replica.seen.contains(&Seen::Withdrawn));
-        // The leader hears of it with the next exchange, and has it loaded anew.
-        leader = leader.write(1);
-        let served = replica.seen.iter().filter(|seen| matches!(seen, Seen::Served(_))).count();
-        sending.bring_up(&mut replica, &leader);
-        assert_same(&replica, &leader);
-        assert_eq!(replica.seen.iter().filter(|seen| matches!(seen, Seen::Served(_))).count(), served + 1);
-        assert!(!replica.replica.node_state().diverged);
-    });
-}
-
-#[test]
-fn damaged_files_are_replaced_by_the_leaders_and_by_no_other_database() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let leader = Making::begin(SMALL).write(6).snapshot().write(2);
-    let mut replica = Driven::start(Some(directory.path()), 1);
-    Sending::new().bring_up(&mut replica, &leader);
-    replica.replica.close().expect("a clean stop");
-    for entry in fs::read_dir(directory.path()).expect("there") {
-        let path = entry.expect("there").path();
-        if path.file_name().is_some_and(|name| name != "MANIFEST") {
-            let mut bytes = fs::read(&path).expect("there");
-            let half = bytes.len() / 2;
-            bytes[half] ^= 1;
-            fs::write(&path, bytes).expect("spoiled");
-        }
-    }
-    let mut replica = Driven::start(Some(directory.path()), 2);
-    let hello = replica.replica.node_state();
-    assert_eq!((hello.position, hello.epoch), (Position::ZERO, 1), "it trusts nothing of it but which database it is");
-    let other = memdb::storage::file_header::DatabaseIdentity { database_id: 99, ..IDENTITY };
-    let stranger = Making::begin_as(other, SMALL).write(1);
-    let mut strange = Sending::new();
-    for _ in 0..2 {
-        let offer = strange.offer(&stranger).expect("an offer");
-        replica.offered(&offer, 1, Some(&stranger));
-        let (_, answer) = replica.answers.pop().expect("answered");
-        assert_eq!(answer.outcome, AppendOutcome::OtherDatabase);
-        strange.answered(answer, &stranger);
-        strange.now_ms += 10_000;
-    }
-    Sending::new().bring_up(&mut replica, &leader);
-    assert_same(&replica, &leader);
-    drop(replica);
-    assert_eq!(Driven::start(Some(directory.path()), 3).position(), leader.store().mark().position);
-}
-
-#[test]
-fn another_database_and_an_older_epoch_are_refused() {
-    let mut leader = Making::begin(SMALL).write(3);
-    let mut replica = Driven::start(None, 1);
-    let mut old = Sending::new();
-    old.bring_up(&mut replica, &leader);
-    let late = {
-        leader = leader.write(1);
-        old.offer(&leader).expect("a record")
-    };
-    leader = leader.restart(false).write(1);
-    Sending::new().bring_up(&mut replica, &leader);
-    replica.offered(&late, 1, None);
-    let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!((answer.outcome.clone(), answer.hello.epoch), (AppendOutcome::OldEpoch, 2));
-    // A leader that still thinks it is in the first epoch learns that it is not.
-    let first = Making::begin(SMALL).write(4);
-    old.answered(answer, &first);
-    assert!(old.told.contains(&PeerEvent::StepDown(2)), "{:?}", old.told);
-
-    let other = memdb::storage::file_header::DatabaseIdentity { database_id: 99, ..IDENTITY };
-    let stranger = Making::begin_as(other, SMALL).write(1);
-    let mut strange = Sending::new();
-    let offer = strange.offer(&stranger).expect("an offer");
-    replica.offered(&offer, 1, None);
-    let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!(answer.outcome, AppendOutcome::OtherDatabase);
-    strange.answered(answer, &stranger);
-    assert!(
-        matches!(&strange.told[..], [PeerEvent::Alarm(what), PeerEvent::Lost] if what.contains("another database"))
-    );
-    assert_same(&replica, &leader);
-}
-
-#[test]
-fn two_leaders_of_one_epoch_do_not_both_lead_a_replica() {
-    // Two copies of one directory were started: each took the same next epoch.
-    let (mut leader, copy) = (Making::begin(SMALL).write(3), Making::begin(SMALL).write(5));
-    let (mut replica, mut first, mut second) = (Driven::start(None, 1), Sending::new(), Sending::new());
-    second.node = 6;
-    first.bring_up(&mut replica, &leader);
-    let offer = second.offer(&copy).expect("it asks");
-    replica.offered(&offer, 1, Some(&copy));
-    let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!(answer.outcome, AppendOutcome::OtherLeader);
-    second.answered(answer, &copy);
-    assert!(matches!(&second.told[..], [PeerEvent::Alarm(what), PeerEvent::Lost] if what.contains("two copies")));
-    assert_eq!(second.offer(&copy), None);
-    leader = leader.write(1);
-    first.bring_up(&mut replica, &leader);
-    assert_same(&replica, &leader);
-}
-
-#[test]
 fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
     let mut leader = Making::begin(SMALL).write(3).snapshot().restart(true);
     let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
@@ -333,27 +182,6 @@ fn a_position_of_the_ended_epoch_is_never_lost_while_the_next_epoch_begins() {
 }
 
 #[test]
-fn an_epoch_begun_during_a_sync_makes_nothing_durable_before_that_has_reported() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let mut leader = Making::begin(1 << 20).write(2);
-    let mut replica = Driven::start(Some(directory.path()), 1);
-    let mut sending = Sending::new();
-    sending.durable = true;
-    sending.bring_up(&mut replica, &leader);
-    assert_eq!(replica.replica.node_state().synced, Some(2));
-    replica.syncs = false;
-    leader = leader.write(1);
-    let offer = sending.offer(&leader).expect("a record");
-    replica.offered(&offer, 1, None);
-    leader = leader.restart(true);
-    Sending::new().bring_up(&mut replica, &leader);
-    assert_eq!(replica.position(), Position::new(2, 3));
-    assert_eq!(replica.replica.node_state().synced, Some(2), "the sync under way may yet fail");
-    replica.sync();
-    assert_eq!(replica.replica.node_state().synced, Some(3));
-}
-
-#[test]
 fn a_slow_line_is_given_more_time_at_each_try() {
     let leader = Making::begin(1 << 20).write(50);
     let (mut sending, mut replica) = (Sending::new(), Driven::start(None, 1));
@@ -381,116 +209,6 @@ fn a_slow_line_is_given_more_time_at_each_try() {
         sending.answered(answer, &leader);
     }
     assert_eq!(replica.position().sequence, 50);
-}
-
-#[test]
-fn a_record_of_an_epoch_beyond_its_offers_is_not_taken() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let leader = Making::begin(1 << 20).write(2);
-    let mut replica = Driven::start(Some(directory.path()), 1);
-    Sending::new().bring_up(&mut replica, &leader);
-    let leader = leader.restart(true).write(1);
-    let mut sending = Sending::new();
-    let mut made_up = Vec::new();
-    for _ in 0..2 {
-        let bytes = sending.offer(&leader).expect("an offer");
-        let offer = AppendRequest::decode(&bytes).expect("sound");
-        let old = AppendRequest { epoch: 1, epochs: Default::default(), after: Position::new(1, 2), ..offer.clone() };
-        made_up = [old.encode_head(), offer.records.to_vec()].concat();
-        let answer =
-            memdb::replication::AppendAnswer { outcome: AppendOutcome::Applied, hello: replica.replica.node_state() };
-        sending.answered(answer, &leader);
-    }
-    replica.offered(&made_up, 1, None);
-    let (_, answer) = replica.answers.pop().expect("answered");
-    assert!(matches!(answer.outcome, AppendOutcome::Unreadable(_)), "{:?}", answer.outcome);
-    assert_eq!(replica.position(), Position::new(1, 2));
-}
-
-#[test]
-fn a_snapshot_of_another_history_than_the_leaders_is_not_taken() {
-    // After a promotion, the replica still loads from the node that led before.
-    let old = Making::begin(SMALL).write(8).snapshot();
-    let mut leader = Making::begin(SMALL).write(3).restart(false).snapshot();
-    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
-    sending.bring_up(&mut replica, &leader);
-    let lead = sending.lead(&leader);
-    let offer = AppendRequest {
-        identity: lead.identity,
-        leader: lead.node,
-        epoch: lead.epoch,
-        epochs: (*lead.epochs).clone(),
-        last: lead.last,
-        command: AppendCommand::InstallSnapshot,
-        after: replica.position(),
-        durable: false,
-        members: None,
-        records: &[],
-    };
-    replica.offered(&offer.encode_head(), 1, Some(&old));
-    let alarmed = |seen: &Seen| matches!(seen, Seen::Alarm(what) if what.contains("does --leader name that one?"));
-    assert!(replica.seen.iter().any(alarmed), "{:?}", replica.seen);
-    leader = leader.write(1);
-    sending.bring_up(&mut replica, &leader);
-    assert_same(&replica, &leader);
-}
-
-#[test]
-fn an_offer_that_waits_for_the_sync_is_answered_after_it() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let mut leader = Making::begin(1 << 20).write(1);
-    let (mut replica, mut sending) = (Driven::start(Some(directory.path()), 1), Sending::new());
-    sending.bring_up(&mut replica, &leader);
-    replica.syncs = false;
-    sending.durable = true;
-    leader = leader.write(2);
-    let offer = sending.offer(&leader).expect("two records");
-    replica.offered(&offer, 1, None);
-    assert_eq!((replica.answers.len(), replica.position().sequence), (0, 3), "applied, and not answered");
-    replica.sync();
-    let (_, answer) = replica.answers.pop().expect("answered");
-    assert_eq!((answer.outcome.clone(), answer.hello.synced), (AppendOutcome::Applied, Some(3)));
-    sending.answered(answer, &leader);
-    let standing = PeerProgress { applied: 3, synced: Some(3), connected: true };
-    assert_eq!(sending.told.last(), Some(&PeerEvent::Progress(standing)));
-}
-
-#[test]
-fn a_replica_is_at_rest_once_all_it_has_is_synced_and_wakes_for_its_next_snapshot() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let leader = Making::begin(1 << 20).write(3);
-    let mut replica = Driven::start_with_snapshots(Some(directory.path()), 1, 1_000);
-    replica.syncs = false;
-    assert_eq!(replica.replica.next_tick(), None, "there is nothing to write a snapshot of");
-    Sending::new().bring_up(&mut replica, &leader);
-    let wakes = replica.replica.next_tick().expect("it keeps files that have changed");
-    assert!(wakes > Monotonic::default() && wakes <= Monotonic::from_ms(1_000), "{wakes:?}");
-    assert!(!replica.replica.is_at_rest(), "three records are not synced");
-    replica.start_sync();
-    assert!(!replica.replica.is_at_rest(), "they are about to be");
-    replica.sync();
-    assert!(replica.replica.is_at_rest());
-}
-
-#[test]
-fn a_replica_whose_files_are_taken_away_says_so_and_goes_on_in_memory() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let mut leader = Making::begin(1 << 20).write(3);
-    let (mut replica, mut sending) = (Driven::start(Some(directory.path()), 1), Sending::new());
-    sending.bring_up(&mut replica, &leader);
-    replica.time_passes(1_000);
-    let lost = |replica: &Driven| replica.seen.iter().filter(|seen| matches!(seen, Seen::FilesLost(_))).count();
-    assert_eq!(lost(&replica), 0);
-    fs::remove_dir_all(directory.path()).expect("removed");
-    fs::create_dir(directory.path()).expect("another");
-    replica.time_passes(1_000);
-    assert_eq!((lost(&replica), replica.replica.node_state().synced), (1, None));
-    leader = leader.write(2);
-    sending.bring_up(&mut replica, &leader);
-    assert_same(&replica, &leader);
-    replica.time_passes(1_000);
-    assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 0, "the place is somebody else's");
-    assert_eq!(lost(&replica), 1);
 }
 
 #[test]
@@ -545,31 +263,6 @@ fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_t
 }
 
 #[test]
-fn a_sync_that_fails_after_an_epoch_was_begun_is_no_success() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let mut leader = Making::begin(1 << 20).write(1);
-    let (mut replica, mut sending) = (Driven::start(Some(directory.path()), 1), Sending::new());
-    sending.bring_up(&mut replica, &leader);
-    (replica.syncs, sending.durable) = (false, true);
-    leader = leader.write(2);
-    let offer = sending.offer(&leader).expect("two records");
-    replica.offered(&offer, 1, None);
-    leader = leader.restart(false);
-    Sending::new().bring_up(&mut replica, &leader);
-    assert_eq!(
-        replica.replica.node_state().synced,
-        Some(0),
-        "the epoch has begun with a sync, and another is under way"
-    );
-    // That one had failed by then, and had left the system nothing to sync.
-    replica.syncs_fail();
-    assert_eq!(replica.replica.node_state().synced, None, "it cannot vouch for its files any more");
-    leader = leader.write(1);
-    Sending::new().bring_up(&mut replica, &leader);
-    assert_same(&replica, &leader);
-}
-
-#[test]
 fn a_snapshot_of_a_leader_that_has_started_again_is_not_taken_under_its_old_epochs() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(4).snapshot().write(3).snapshot().write(1);
@@ -605,30 +298,4 @@ fn a_replica_that_hears_nothing_announces_itself_now_and_then() {
     sending.bring_up(&mut replica, &leader);
     assert_eq!(announced(&mut replica, 3_000, 4_000), 0);
     assert_eq!(announced(&mut replica, 4_010, 5_010), 2, "and again once it has heard nothing for a second");
-}
-
-#[test]
-fn a_position_the_leader_never_had_is_refused_and_left_alone() {
-    // An old copy of the leader's directory is put back while the replica has gone on.
-    let mut replica = Driven::start(None, 1);
-    Sending::new().bring_up(&mut replica, &Making::begin(SMALL).write(5));
-    let old = Making::begin(SMALL).write(3);
-    let mut sending = Sending::new();
-    for _ in 0..3 {
-        let offer = sending.offer(&old).expect("it asks");
-        replica.offered(&offer, 1, Some(&old));
-        let (_, answer) = replica.answers.pop().expect("answered");
-        sending.answered(answer, &old);
-        assert_eq!(sending.offer(&old), None, "not again for a while");
-        sending.now_ms += 10_000;
-    }
-    assert_eq!(replica.position(), Position::new(1, 5));
-    let alarms: Vec<_> = sending.told.iter().filter(|told| matches!(told, PeerEvent::Alarm(_))).collect();
-    assert_eq!(alarms.len(), 1, "said once: {alarms:?}");
-}
-
-fn newest_segment(directory: &std::path::Path) -> std::path::PathBuf {
-    let names = fs::read_dir(directory).expect("there").map(|entry| entry.expect("there").path());
-    let logs = names.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-")));
-    logs.max().expect("there is a log")
 }

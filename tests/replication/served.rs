@@ -3,10 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits for what it waits for, with a deadline")]
 
 use memdb::{
-    base::position::Position,
     config,
-    data::command::WriteBatch,
-    data::counts::{WriteOp, word_counts::WordCounts},
     data::store::DedupLimits,
     node::{LeaderNode, ReplicaNode},
     replication::{HELLO_TYPE, NodeState},
@@ -25,24 +22,13 @@ use std::{
 };
 use tempfile::TempDir;
 use testkit::{
-    node::{follow, lead, settings_of, url},
+    node::{follow, lead, settings_of, url, write},
     wait_until,
 };
 
 /// As a follower at this address announces itself.
 fn announce(leading: &LeaderNode, url: &str, local: bool) {
-    let hello = NodeState {
-        node: 1,
-        url: url.to_owned(),
-        database: None,
-        epoch: 0,
-        position: Position::ZERO,
-        chain: 0,
-        synced: None,
-        diverged: false,
-        local,
-        leads: false,
-    };
+    let hello = NodeState { node: 1, url: url.to_owned(), local, ..NodeState::default() };
     let announced = Client::new().post(format!("http://{}/sync", leading.address())).header("content-type", HELLO_TYPE);
     assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);
 }
@@ -65,26 +51,6 @@ fn streams(states: &[(String, String)], url: &str) -> bool {
     states.iter().any(|(at, state)| at == url && state == "streaming")
 }
 
-/// Counts so many words at once; gives how many replicas have all that was ever written.
-fn acks(leading: &LeaderNode, words: i64) -> u32 {
-    let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
-    let mut tally = WordCounts::new(hasher);
-    if words > 0 {
-        tally.add("word", words).expect("small");
-    }
-    let batch = WriteBatch {
-        namespace: "words".into(),
-        op: WriteOp::Add,
-        counts: tally,
-        words: 1,
-        left_out: 0,
-        key: None,
-        fingerprint: 0,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(leading.leader().submit(batch, None)).expect("written").acks
-}
-
 fn noted(data: &Path) -> Vec<String> {
     let disk = RealDisk::new(data).expect("a directory");
     Manifest::read(&disk).expect("whole").expect("there").state.replicas
@@ -102,10 +68,10 @@ fn an_address_may_be_another_kind_of_followers_later() {
     announce(&leading, &replica, false);
     until(&leading, "the network replica is served", |states| streams(states, &replica));
     assert_eq!(noted(data.path()), [replica.as_str()]);
-    assert_eq!(acks(&leading, 1), 1);
+    assert_eq!(write(&leading, "word", 1).acks, 1);
     announce(&leading, &replica, true);
     until(&leading, "it is a local replica now", <[_]>::is_empty);
-    assert_eq!(acks(&leading, 0), 0, "it counts for nothing");
+    assert_eq!(write(&leading, "word", 0).acks, 0, "it counts for nothing");
     assert!(noted(data.path()).is_empty(), "a local replica has nothing to give back");
     following.stop().expect("a clean stop");
     leading.stop().expect("a clean stop");

@@ -1,6 +1,6 @@
 //! Small databases, made by the real Writer on a real disk, with everything that is true of them at every position.
 
-use crate::disk::Files;
+use crate::{counts_model::CountsModel, disk::Files};
 use memdb::{
     base::clock::{LoggedClock, Monotonic, WallClock},
     base::hash::fingerprint,
@@ -28,24 +28,13 @@ pub const IDENTITY: DatabaseIdentity = DatabaseIdentity {
 /// All that a database says at one position: every count, every key and stream it remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    pub counts: BTreeMap<(String, String), i64>,
+    pub counts: CountsModel,
     pub digest: u64,
     pub window: Vec<DedupEntry>,
 }
 
 pub fn state_of(store: &Store) -> State {
-    let reader = store.reader();
-    let mut state = State { digest: store.digest(), window: window_of(store), ..State::default() };
-    let names = reader.read().namespaces();
-    for (namespace, distinct) in names {
-        let before = state.counts.len();
-        let mut scan = reader.scan(&namespace).expect("it was just named");
-        while scan.step(|word, count| {
-            state.counts.insert((namespace.clone(), word.to_owned()), count);
-        }) {}
-        assert_eq!((state.counts.len() - before) as u64, distinct, "distinct words of {namespace}");
-    }
-    state
+    State { counts: CountsModel::of(store), digest: store.digest(), window: window_of(store) }
 }
 
 pub fn window_of(store: &Store) -> Vec<DedupEntry> {

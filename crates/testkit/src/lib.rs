@@ -11,6 +11,7 @@
 pub mod alone;
 pub mod checker;
 pub mod client;
+pub mod counts_model;
 pub mod database;
 pub mod disk;
 pub mod env;

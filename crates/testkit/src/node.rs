@@ -2,6 +2,9 @@
 
 use memdb::{
     config::{self, ConfigInputs, MachineLimits, NodeSettings, SettingFlags, StartRole},
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCounts},
+    engine::leader::WriteReceipt,
     node::{LeaderNode, NodeError, ReplicaNode},
 };
 use std::{io::ErrorKind, net::SocketAddr, path::Path};
@@ -23,6 +26,22 @@ pub fn follow(leader: SocketAddr, data: Option<&Path>) -> ReplicaNode {
     let mut values = vec![("leader", leader.as_str())];
     values.extend(data.map(|data| ("data-dir", data.to_str().expect("UTF-8"))));
     ReplicaNode::start(&settings_of(StartRole::Replica, &values)).expect("a replica")
+}
+
+/// Counts `amount` of one word at the default level, nothing at all where it is 0, and waits for the receipt.
+///
+/// # Panics
+/// If the leader serves nothing or refuses it.
+pub fn write(leading: &LeaderNode, word: &str, amount: i64) -> WriteReceipt {
+    let hasher = leading.leader().view().current().as_ref().expect("it serves").identity.hasher();
+    let mut counts = WordCounts::new(hasher);
+    if amount > 0 {
+        counts.add(word, amount).expect("small");
+    }
+    let namespace = "words".into();
+    let batch = WriteBatch { namespace, op: WriteOp::Add, counts, words: 1, left_out: 0, key: None, fingerprint: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(leading.leader().submit(batch, None)).expect("written")
 }
 
 /// The URL of the node at this address.

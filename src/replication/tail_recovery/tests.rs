@@ -39,18 +39,8 @@ fn elected(force: bool) -> Option<ElectedLeader> {
 }
 
 fn answer(epoch: Epoch, sequence: Sequence) -> Result<AppendAnswer, ProbeError> {
-    let hello = NodeState {
-        node: 2,
-        url: String::new(),
-        database: Some(7),
-        epoch,
-        position: Position::new(3, sequence),
-        chain: 0,
-        synced: None,
-        diverged: false,
-        local: false,
-        leads: false,
-    };
+    let hello =
+        NodeState { node: 2, database: Some(7), epoch, position: Position::new(3, sequence), ..NodeState::default() };
     Ok(AppendAnswer { outcome: AppendOutcome::Applied, hello })
 }
 

@@ -44,7 +44,7 @@ proptest! {
                 steps += 1;
                 if steps % pieces_between == 0 && let Some(step) = left.next() {
                     source.apply(step);
-                    applied.push((step, source.model.digest()));
+                    applied.push((step, source.model.digest(HASHER)));
                 }
             }
             image.push((name, piece));

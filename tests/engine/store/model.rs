@@ -1,15 +1,15 @@
-//! What the store must do, done the obvious way, and random histories that both are put through.
+//! A store beside the model of its counts, and random histories that both are put through.
 
 use super::script::{self, Step};
 use memdb::{
     base::clock::LoggedTime,
-    base::hash::{WordHasher, weight},
+    base::hash::WordHasher,
     base::position::Position,
     data::record::{NamespaceChange, Record, RecordBody, WordCount},
     data::store::{DedupLimits, StateId, Store},
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use testkit::counts_model::CountsModel;
 
 pub const HASHER: WordHasher = WordHasher::new(0x5eed);
 
@@ -28,73 +28,26 @@ impl Changed {
     }
 }
 
-/// Namespaces of words with their counts; neither ever empty or zero.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Model {
-    pub names: BTreeMap<String, BTreeMap<String, i64>>,
-}
-
-impl Model {
-    pub fn apply(&mut self, changes: &[Changed]) {
-        for change in changes {
-            if change.dropped {
-                self.names.remove(change.namespace);
-            }
-            let words = self.names.entry(change.namespace.to_owned()).or_default();
-            for (word, count) in &change.counts {
-                match count {
-                    0 => words.remove(word),
-                    _ => words.insert(word.clone(), *count),
-                };
-            }
-            if words.is_empty() {
-                self.names.remove(change.namespace);
-            }
-        }
-    }
-
-    pub fn count(&self, namespace: &str, word: &str) -> i64 {
-        self.names.get(namespace).and_then(|words| words.get(word)).copied().unwrap_or(0)
-    }
-
-    /// Worked out from nothing, where the store keeps it up as it goes.
-    pub fn digest(&self) -> u64 {
-        let of_words = |words: &BTreeMap<String, i64>| {
-            words.iter().fold(0u64, |sum, (word, &count)| sum.wrapping_add(weight(HASHER.hash(word), count)))
-        };
-        self.names
-            .iter()
-            .fold(0, |sum, (name, words)| sum.wrapping_add(of_words(words).wrapping_mul(HASHER.namespace_factor(name))))
-    }
-
-    pub fn top(&self, namespace: &str, n: usize) -> Vec<(String, i64)> {
-        let mut words: Vec<(String, i64)> =
-            self.names.get(namespace).cloned().unwrap_or_default().into_iter().collect();
-        words.sort_by(|(word, count), (other, others)| others.cmp(count).then_with(|| word.cmp(other)));
-        words.truncate(n);
-        words
-    }
-}
-
 /// A store beside its model.
 pub struct Pair {
     pub store: Store,
-    pub model: Model,
+    pub model: CountsModel,
 }
 
 impl Pair {
     pub fn new() -> Self {
-        Self { store: Store::new(HASHER, DedupLimits::default()), model: Model::default() }
+        Self { store: Store::new(HASHER, DedupLimits::default()), model: CountsModel::default() }
     }
 
     pub fn apply(&mut self, changes: &[Changed]) {
-        self.model.apply(changes);
+        let changes_made: Vec<_> = changes.iter().map(Changed::as_change).collect();
+        self.model.apply(&changes_made);
         let position = Position::new(1, self.store.mark().position.sequence + 1);
-        let body = RecordBody { changes: changes.iter().map(Changed::as_change).collect(), keyed_writes: Vec::new() };
+        let body = RecordBody { changes: changes_made, keyed_writes: Vec::new() };
         let record = Record {
             position,
             time_ms: LoggedTime::from_ms(position.sequence),
-            digest_after: self.model.digest(),
+            digest_after: self.model.digest(HASHER),
             body,
         };
         let chain = position.sequence * 3;
@@ -117,24 +70,21 @@ impl Pair {
     pub fn check_all(&self) {
         let reader = self.store.reader();
         let names: Vec<(String, u64)> =
-            self.model.names.iter().map(|(name, words)| (name.clone(), words.len() as u64)).collect();
+            self.model.namespaces.iter().map(|(name, words)| (name.clone(), words.len() as u64)).collect();
         assert_eq!(reader.read().namespaces(), names);
         assert_eq!(self.store.namespaces(), names.len());
-        assert_eq!(self.store.digest(), self.model.digest());
+        assert_eq!(self.store.digest(), self.model.digest(HASHER));
         assert_eq!(self.store.bytes() as u64, reader.bytes());
-        for (name, words) in &self.model.names {
+        for (name, words) in &self.model.namespaces {
             let units: usize = words.keys().map(|word| 8 + (word.len() + 1).next_multiple_of(8)).sum();
             assert!(self.store.bytes() >= units, "{} bytes for words that take {units} alone", self.store.bytes());
             for word in words.keys() {
                 self.check_count(name, word);
             }
-            let mut seen = BTreeMap::new();
-            let mut scan = reader.scan(name).expect("it is there");
-            while scan.step(|word, count| assert_eq!(seen.insert(word.to_owned(), count), None, "{word:?} twice")) {}
-            assert_eq!(&seen, words, "what a walk over {name} gives");
         }
+        assert_eq!(CountsModel::of(&self.store), self.model, "what a walk gives");
         for name in script::NAMESPACES {
-            assert_eq!(reader.scan(name).is_some(), self.model.names.contains_key(name));
+            assert_eq!(reader.scan(name).is_some(), self.model.namespaces.contains_key(name));
             for n in [0, 1, 2, 10, 999, 1_000] {
                 assert_eq!(reader.top(name, n), (self.store.mark().position, self.model.top(name, n)), "top {n}");
             }

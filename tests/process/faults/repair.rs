@@ -3,7 +3,6 @@
 use super::{fake::Line, posters::Posters};
 use memdb::{
     base::limits::MAX_REPLICAS,
-    base::position::Position,
     replication::{HELLO_TYPE, NodeState},
 };
 use rustix::process::Signal;
@@ -78,14 +77,7 @@ fn a_replica_is_served_after_many_others_have_come_and_gone() {
         let hello = NodeState {
             node: port as u128,
             url: format!("http://127.0.0.1:{port}"), // where nothing listens
-            database: None,
-            epoch: 0,
-            position: Position::ZERO,
-            chain: 0,
-            synced: None,
-            diverged: false,
-            local: false,
-            leads: false,
+            ..NodeState::default()
         };
         let announced = new_client().post(format!("{}/sync", leader.url)).header("content-type", HELLO_TYPE);
         assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);

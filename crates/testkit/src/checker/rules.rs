@@ -1,6 +1,7 @@
 //! The rules, each a pass over what is sorted by time or by position.
 
 use super::{History, Last, Outcome, Read, Time, Word, Write};
+use crate::random::mix;
 use memdb::base::position::Sequence;
 use std::{cmp::Ordering, fmt};
 
@@ -306,10 +307,6 @@ impl History {
     /// For each word a number that tells in which writes it is, with how much: words with the same one are always
     /// posted together, and count the same.
     fn kinds(&self, of_word: &[Vec<(usize, i64)>]) -> Vec<u64> {
-        let mix = |number: u64| {
-            let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
-        };
         let kind = |(base, writes): (&i64, &Vec<(usize, i64)>)| {
             let each =
                 |sum: u64, &(id, amount): &(usize, i64)| sum.wrapping_add(mix(mix(id as u64 + 1) ^ amount as u64));

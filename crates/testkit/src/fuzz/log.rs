@@ -1,7 +1,8 @@
 //! The log: any bytes as its segments. What a start accepts is a history: each record follows the one before by
 //! position and chain, and the counts are those the records state.
 
-use super::seal::{self, IDENTITY, Model, Seal, Sealed};
+use super::seal::{self, IDENTITY, Seal, Sealed};
+use crate::counts_model::CountsModel;
 use crate::disk::{Files, MemoryDisk};
 use memdb::{
     base::position::Position,
@@ -57,13 +58,13 @@ fn manifest() -> Vec<u8> {
 }
 
 /// Where the scan ends, with the counts there, if it accepts the log at all.
-fn check_scan(disk: &dyn Disk) -> Option<(StateId, Model, bool)> {
-    let (mut at, mut model, mut sound) = (StateId::default(), Model::default(), true);
+fn check_scan(disk: &dyn Disk) -> Option<(StateId, CountsModel, bool)> {
+    let (mut at, mut model, mut sound) = (StateId::default(), CountsModel::default(), true);
     let scanned = scan(disk, &IDENTITY, StateId::default(), |raw| {
         follow(&mut at, raw);
         let record = raw.record()?;
-        model.set(&record.body.changes);
-        sound &= model.digest() == record.digest_after;
+        model.apply(&record.body.changes);
+        sound &= model.digest(IDENTITY.hasher()) == record.digest_after;
         same_again(raw, &record.body);
         Ok(())
     });
@@ -109,18 +110,18 @@ fn check_salvage(disk: &dyn Disk) {
 }
 
 /// A start accepts nothing that the scan does not, holds what the records state, and a second start finds the same.
-fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(StateId, Model, bool)>) {
+fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(StateId, CountsModel, bool)>) {
     let Ok(found) = recovery::look(&**disk, IDENTITY, DedupLimits::default()) else { return };
     super::accepted();
     let (mark, model, sound) = accepted.expect("a start accepts what the scan accepts");
     assert!(sound, "a start accepts no wrong digest");
-    assert_eq!((found.store.mark(), found.store.digest()), (mark, model.digest()));
-    assert_eq!(Model::of(&found.store), model);
+    assert_eq!((found.store.mark(), found.store.digest()), (mark, model.digest(IDENTITY.hasher())));
+    assert_eq!(CountsModel::of(&found.store), model);
     let shared = Arc::clone(disk) as Arc<dyn Disk>;
     let settled = found.finalize(&shared, "boot".into(), 1 << 20).expect("memory takes everything");
     assert_eq!(settled.store.mark().position.sequence, mark.position.sequence);
     drop(settled);
     let again = recovery::look(&**disk, IDENTITY, DedupLimits::default()).expect("it has just been settled");
     assert_eq!(again.store.mark(), mark, "the state after a second start");
-    assert_eq!(Model::of(&again.store), model);
+    assert_eq!(CountsModel::of(&again.store), model);
 }

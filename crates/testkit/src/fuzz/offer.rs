@@ -1,8 +1,11 @@
 //! Offers to a replica with files: whatever comes, what it serves is its history gone on, by position, chain and
 //! counts, and its files give the same again.
 
-use super::seal::{self, IDENTITY, Model, Seal, Sealed};
-use crate::disk::{Files, MemoryDisk};
+use super::seal::{self, IDENTITY, Seal, Sealed};
+use crate::{
+    counts_model::CountsModel,
+    disk::{Files, MemoryDisk},
+};
 use memdb::{
     base::clock::Monotonic,
     base::position::{EpochTable, Position},
@@ -34,8 +37,8 @@ pub fn offer(data: &[u8]) {
         rest = &behind[len..];
     }
     if let Some(store) = replica.store() {
-        let (mark, model) = (store.mark(), Model::of(store));
-        assert_eq!(model.digest(), mark.digest, "what is served has the digest of its position");
+        let (mark, model) = (store.mark(), CountsModel::of(store));
+        assert_eq!(model.digest(IDENTITY.hasher()), mark.digest, "what is served has the digest of its position");
         drop(replica);
         // What is diverged is kept and refused until a snapshot has come; all else starts again where it was.
         if let Some(again) = start(&disk).store() {
@@ -43,7 +46,7 @@ pub fn offer(data: &[u8]) {
             let (stands, what) = (again.mark(), "the files give the same again");
             assert!(stands.position.epoch >= mark.position.epoch, "{what}: {mark:?}, then {stands:?}");
             assert_eq!((stands.position.sequence, stands.chain), (mark.position.sequence, mark.chain), "{what}");
-            assert_eq!(Model::of(again), model, "{what}");
+            assert_eq!(CountsModel::of(again), model, "{what}");
         }
     }
 }
@@ -84,7 +87,8 @@ fn one(
     }
     let mut goes_on = leader.clone();
     seal::records(&mut records, seal, &mut goes_on);
-    let last = StateId { position: goes_on.position, digest: goes_on.model.digest(), chain: goes_on.chain };
+    let last =
+        StateId { position: goes_on.position, digest: goes_on.model.digest(IDENTITY.hasher()), chain: goes_on.chain };
     let offer = AppendRequest {
         identity: IDENTITY,
         leader: u128::from(head[1] / 128),
@@ -103,14 +107,14 @@ fn one(
     if seal == Seal::Raw && head[3] & 64 != 0 {
         bytes = records.clone();
     }
-    let was = replica.store().map(|store| (store.mark(), Model::of(store)));
+    let was = replica.store().map(|store| (store.mark(), CountsModel::of(store)));
     let mut actions = Vec::new();
     replica.on_append_request(&bytes, turn, Monotonic::from_ms(turn), &mut actions);
     let applied = carry_out(replica, actions);
-    let now = replica.store().map(|store| (store.mark(), Model::of(store)));
+    let now = replica.store().map(|store| (store.mark(), CountsModel::of(store)));
     if let (Some((was, _)), Some((now, model))) = (&was, &now) {
         assert!(now.position.sequence >= was.position.sequence, "it never goes back");
-        assert_eq!(model.digest(), now.digest, "whole records only");
+        assert_eq!(model.digest(IDENTITY.hasher()), now.digest, "whole records only");
     }
     if applied && seal == Seal::Digests && offer.command == AppendCommand::Append {
         *leader = goes_on;

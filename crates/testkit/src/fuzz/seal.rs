@@ -1,18 +1,15 @@
-//! Makes bytes right, as far as is asked, so that what lies behind checksums is reached; and what the database must
-//! hold then, as maps.
+//! Makes bytes right, as far as is asked, so that what lies behind checksums is reached; and keeps what the database
+//! must hold then.
 //!
 //! Written from `docs/log-format.md` and `docs/snapshot-format.md`, beside the code it is to test.
 
+use crate::counts_model::CountsModel;
 use memdb::{
-    base::hash::weight,
     base::position::Position,
-    data::record::NamespaceChange,
-    data::store::Store,
     storage::file_header::{DatabaseIdentity, FILE_HEADER_BYTES, FileHeader, FileKind},
     storage::wal::{RECORD_HEADER_BYTES, RawRecord},
     text::tokenizer::Analyzer,
 };
-use std::collections::BTreeMap;
 
 /// The database all targets are about; the one of the golden files.
 pub const IDENTITY: DatabaseIdentity = DatabaseIdentity {
@@ -41,66 +38,17 @@ impl Seal {
     }
 }
 
-/// The counts of a database.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Model {
-    pub counts: BTreeMap<(String, String), i64>,
-}
-
-impl Model {
-    /// Sets what a record or an image says.
-    pub fn set(&mut self, changes: &[NamespaceChange<'_>]) {
-        for change in changes {
-            if change.dropped {
-                self.counts.retain(|(namespace, _), _| namespace != change.namespace);
-            }
-            for counted in &change.counts {
-                let name = (change.namespace.to_owned(), counted.word.to_owned());
-                match counted.count {
-                    0 => self.counts.remove(&name),
-                    count => self.counts.insert(name, count),
-                };
-            }
-        }
-    }
-
-    /// The sum of hash times count, times the namespace's factor.
-    pub fn digest(&self) -> u64 {
-        let hasher = IDENTITY.hasher();
-        let part = |((namespace, word), count): (&(String, String), &i64)| {
-            weight(hasher.hash(word), *count).wrapping_mul(hasher.namespace_factor(namespace))
-        };
-        self.counts.iter().map(part).fold(0, u64::wrapping_add)
-    }
-
-    /// All that a store holds, by walking it.
-    pub fn of(store: &Store) -> Self {
-        let reader = store.reader();
-        let names = reader.read().namespaces();
-        let mut counts = BTreeMap::new();
-        for (namespace, distinct) in names {
-            let before = counts.len();
-            let mut walk = reader.scan(&namespace).expect("it was just there");
-            while walk.step(|word, count| {
-                counts.insert((namespace.clone(), word.to_owned()), count);
-            }) {}
-            assert_eq!((counts.len() - before) as u64, distinct, "distinct words of {namespace:?}");
-        }
-        Self { counts }
-    }
-}
-
 /// Where sealed records begin, and where they have come to.
 #[derive(Clone, Debug)]
 pub struct Sealed {
     pub position: Position,
     pub chain: u64,
-    pub model: Model,
+    pub model: CountsModel,
 }
 
 impl Sealed {
     pub fn begin() -> Self {
-        Self { position: Position::new(1, 0), chain: 0, model: Model::default() }
+        Self { position: Position::new(1, 0), chain: 0, model: CountsModel::default() }
     }
 }
 
@@ -137,9 +85,9 @@ pub fn records(bytes: &mut [u8], seal: Seal, sealed: &mut Sealed) -> Vec<(usize,
         if seal >= Seal::Digests {
             let raw = [&*header, payload].concat();
             if let Ok(record) = RawRecord::parse(&raw, IDENTITY.hash_seed).expect("sealed").record() {
-                sealed.model.set(&record.body.changes);
+                sealed.model.apply(&record.body.changes);
             }
-            header[56..64].copy_from_slice(&sealed.model.digest().to_le_bytes());
+            header[56..64].copy_from_slice(&sealed.model.digest(IDENTITY.hasher()).to_le_bytes());
         }
         if seal >= Seal::Chain {
             sealed.chain = chain_after(sealed.chain, header, payload);

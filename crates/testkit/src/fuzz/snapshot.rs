@@ -1,7 +1,8 @@
 //! Snapshots and the MANIFEST: what is accepted has the digest it states, however it comes in pieces, and can be
 //! encoded again.
 
-use super::seal::{self, IDENTITY, Model, Seal, Sealed, u32_at};
+use super::seal::{self, IDENTITY, Seal, Sealed, u32_at};
+use crate::counts_model::CountsModel;
 use memdb::{
     base::clock::LoggedTime,
     base::position::Position,
@@ -24,11 +25,15 @@ pub fn snapshot(data: &[u8]) {
     match (whole, pieces) {
         (Ok((store, trailer)), Ok((other, same))) => {
             super::accepted();
-            let model = Model::of(&store);
+            let model = CountsModel::of(&store);
             assert_eq!(trailer, same);
-            assert_eq!(model.digest(), trailer.end.digest, "the counts have the digest the trailer states");
+            assert_eq!(
+                model.digest(IDENTITY.hasher()),
+                trailer.end.digest,
+                "the counts have the digest the trailer states"
+            );
             assert_eq!((store.digest(), store.mark()), (trailer.end.digest, trailer.end));
-            assert_eq!(model, Model::of(&other), "the size of the pieces does not matter");
+            assert_eq!(model, CountsModel::of(&other), "the size of the pieces does not matter");
         }
         (Err(_), Err(_)) => {}
         (whole, pieces) => panic!("whole: {:?}; in pieces: {:?}", whole.err(), pieces.err()),
@@ -47,7 +52,7 @@ fn load(bytes: &[u8], piece: usize) -> Result<(Store, SnapshotTrailer), String> 
 /// A file of these blocks, sealed; from [`Seal::Chain`] on with a trailer that belongs to them.
 fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
     let start = StateId { position: Position::new(1, 2), digest: 0, chain: 7 };
-    let mut sealed = Sealed { position: start.position, chain: start.chain, model: Model::default() };
+    let mut sealed = Sealed { position: start.position, chain: start.chain, model: CountsModel::default() };
     let mut bytes = seal::file_header(FileKind::Snapshot, start.position, start.chain).to_vec();
     let mut crc = u32_at(&bytes, FILE_HEADER_BYTES - 4);
     let mut at = 0;
@@ -69,7 +74,8 @@ fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
     bytes.extend_from_slice(&rest[at..]);
     if seal > Seal::Checksums {
         bytes.truncate(bytes.len() - (rest.len() - at));
-        let end = StateId { position: sealed.position, digest: sealed.model.digest(), chain: sealed.chain };
+        let end =
+            StateId { position: sealed.position, digest: sealed.model.digest(IDENTITY.hasher()), chain: sealed.chain };
         let mut payload = Vec::new();
         encode_into(&SnapshotTrailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0 }, &mut payload);
         block(&mut bytes, 4, &payload, crc);
@@ -84,14 +90,14 @@ fn block(bytes: &mut Vec<u8>, kind: u32, payload: &[u8], crc_before: u32) -> u32
     crc
 }
 
-fn set_image(payload: &[u8], model: &mut Model) {
+fn set_image(payload: &[u8], model: &mut CountsModel) {
     let Ok((namespace, mut rest)) = borrow_decode_front::<&str>(payload) else { return };
     let mut counts = Vec::new();
     while let Ok(((word, count), behind)) = borrow_decode_front::<(&str, i64)>(rest) {
         counts.push(WordCount { word, count });
         rest = behind;
     }
-    model.set(&[NamespaceChange { namespace, dropped: false, counts }]);
+    model.apply(&[NamespaceChange { namespace, dropped: false, counts }]);
 }
 
 /// The first byte: whether the checksum at the end is made right.
