@@ -3,7 +3,6 @@
 
 mod at_once;
 mod other_histories;
-mod pair;
 mod syncs;
 
 use memdb::{
@@ -11,8 +10,10 @@ use memdb::{
     base::position::{Position, PositionStatus, PositionToken},
     replication::{AppendCommand, AppendOutcome, PeerEvent},
 };
-use pair::{Driven, Seen, Sending, assert_same, without_records};
-use testkit::database::{IDENTITY, Making, SMALL};
+use testkit::{
+    database::{IDENTITY, Making, SMALL},
+    replica::{ReplicaEvent, TestLeader, TestReplica, assert_same, without_records},
+};
 
 /// With and without a directory.
 fn both(test: impl Fn(Option<&std::path::Path>)) {
@@ -25,11 +26,11 @@ fn both(test: impl Fn(Option<&std::path::Path>)) {
 fn an_empty_replica_begins_with_the_first_record_and_follows() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(5);
-        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        let (mut replica, mut sending) = (TestReplica::start(directory, 1), TestLeader::new());
         sending.bring_up(&mut replica, &leader);
         assert_same(&replica, &leader);
-        assert!(!replica.seen.contains(&Seen::Loading), "the log has everything");
-        assert_eq!(replica.seen.last(), Some(&Seen::CaughtUp));
+        assert!(!replica.seen.contains(&ReplicaEvent::Loading), "the log has everything");
+        assert_eq!(replica.seen.last(), Some(&ReplicaEvent::CaughtUp));
         for _ in 0..5 {
             leader = leader.write(2);
             sending.bring_up(&mut replica, &leader);
@@ -44,10 +45,10 @@ fn an_empty_replica_begins_with_the_first_record_and_follows() {
 fn a_replica_behind_the_log_loads_the_snapshot_and_goes_on_behind_it() {
     both(|directory| {
         let leader = Making::begin(SMALL).write(5).snapshot().write(5).snapshot().write(5).snapshot().write(3);
-        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
+        let (mut replica, mut sending) = (TestReplica::start(directory, 1), TestLeader::new());
         sending.bring_up(&mut replica, &leader);
         assert_same(&replica, &leader);
-        assert_eq!(replica.seen.iter().filter(|seen| **seen == Seen::Loading).count(), 1, "{:?}", replica.seen);
+        assert_eq!(replica.seen.iter().filter(|seen| **seen == ReplicaEvent::Loading).count(), 1, "{:?}", replica.seen);
     });
 }
 
@@ -55,8 +56,8 @@ fn a_replica_behind_the_log_loads_the_snapshot_and_goes_on_behind_it() {
 fn with_a_directory_it_resumes_where_it_was_after_any_stop() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut leader = Making::begin(SMALL).write(4).snapshot().write(4).snapshot().write(4);
-    let mut replica = Driven::start(Some(directory.path()), 1);
-    Sending::new().bring_up(&mut replica, &leader);
+    let mut replica = TestReplica::start(Some(directory.path()), 1);
+    TestLeader::new().bring_up(&mut replica, &leader);
     for round in 2..6 {
         if round % 2 == 0 {
             replica.replica.start_sync(&mut Vec::new());
@@ -66,10 +67,10 @@ fn with_a_directory_it_resumes_where_it_was_after_any_stop() {
             replica.replica.close().expect("the disk works");
         }
         leader = leader.write(3);
-        replica = Driven::start(Some(directory.path()), round);
+        replica = TestReplica::start(Some(directory.path()), round);
         assert_eq!(replica.position().sequence + 3, leader.store().mark().position.sequence, "it lost nothing");
-        Sending::new().bring_up(&mut replica, &leader);
-        assert!(!replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
+        TestLeader::new().bring_up(&mut replica, &leader);
+        assert!(!replica.seen.contains(&ReplicaEvent::Loading), "{:?}", replica.seen);
         assert_same(&replica, &leader);
     }
 }
@@ -78,18 +79,18 @@ fn with_a_directory_it_resumes_where_it_was_after_any_stop() {
 fn a_replica_stands_where_the_leader_stands_over_its_restarts() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(2);
-        let mut replica = Driven::start(directory, 1);
-        Sending::new().bring_up(&mut replica, &leader);
+        let mut replica = TestReplica::start(directory, 1);
+        TestLeader::new().bring_up(&mut replica, &leader);
         for cleanly in [true, false, true] {
             leader = leader.restart(cleanly);
-            Sending::new().bring_up(&mut replica, &leader);
+            TestLeader::new().bring_up(&mut replica, &leader);
             assert_eq!(replica.position(), leader.store().mark().position, "no record, and the new epoch");
             leader = leader.write(2).restart(!cleanly).write(1);
             // Two epochs on at once.
-            Sending::new().bring_up(&mut replica, &leader);
+            TestLeader::new().bring_up(&mut replica, &leader);
             assert_same(&replica, &leader);
         }
-        assert!(!replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
+        assert!(!replica.seen.contains(&ReplicaEvent::Loading), "{:?}", replica.seen);
     });
 }
 
@@ -97,11 +98,11 @@ fn a_replica_stands_where_the_leader_stands_over_its_restarts() {
 fn killed_half_way_through_older_epochs_it_resumes() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut leader = Making::begin(SMALL).write(1);
-    let mut replica = Driven::start(Some(directory.path()), 1);
-    Sending::new().bring_up(&mut replica, &leader);
+    let mut replica = TestReplica::start(Some(directory.path()), 1);
+    TestLeader::new().bring_up(&mut replica, &leader);
     leader = leader.write(4).restart(false).write(2);
     // The leader's segments are small: an offer from its log ends with one of them.
-    let mut sending = Sending::new();
+    let mut sending = TestLeader::new();
     while replica.position().sequence < 3 {
         let offer = sending.offer(&leader).expect("there is more");
         replica.offered(&offer, 1, None);
@@ -111,17 +112,17 @@ fn killed_half_way_through_older_epochs_it_resumes() {
     let half_way = replica.position();
     assert!(half_way.epoch == 1 && half_way.sequence < 5, "{half_way}");
     drop(replica);
-    let mut replica = Driven::start(Some(directory.path()), 2);
+    let mut replica = TestReplica::start(Some(directory.path()), 2);
     assert_eq!(replica.position(), half_way);
-    Sending::new().bring_up(&mut replica, &leader);
+    TestLeader::new().bring_up(&mut replica, &leader);
     assert_same(&replica, &leader);
-    assert!(!replica.seen.contains(&Seen::Loading));
+    assert!(!replica.seen.contains(&ReplicaEvent::Loading));
 }
 
 #[test]
 fn offers_that_come_twice_late_or_in_another_order_change_nothing() {
     let mut leader = Making::begin(1 << 20).write(3);
-    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    let (mut replica, mut sending) = (TestReplica::start(None, 1), TestLeader::new());
     sending.bring_up(&mut replica, &leader);
     leader = leader.write(2);
     let first = sending.offer(&leader).expect("two records");
@@ -136,7 +137,7 @@ fn offers_that_come_twice_late_or_in_another_order_change_nothing() {
     }
     assert_same(&replica, &leader);
     // Another replica has missed the first.
-    let (mut behind, mut told) = (Driven::start(None, 2), Sending::new());
+    let (mut behind, mut told) = (TestReplica::start(None, 2), TestLeader::new());
     told.bring_up(&mut behind, &Making::begin(1 << 20).write(3));
     behind.offered(&second, 1, None);
     assert_eq!(behind.answers.pop().expect("answered").1.outcome, AppendOutcome::Gap);
@@ -146,7 +147,7 @@ fn offers_that_come_twice_late_or_in_another_order_change_nothing() {
 #[test]
 fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
     let mut leader = Making::begin(SMALL).write(3).snapshot().restart(true);
-    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    let (mut replica, mut sending) = (TestReplica::start(None, 1), TestLeader::new());
     sending.bring_up(&mut replica, &leader); // it stands in the second epoch, and has the table
     assert_eq!(replica.ended(), [Position::new(1, 3)]);
     let offer = without_records(&sending.lead(&leader), AppendCommand::InstallSnapshot, replica.position());
@@ -162,10 +163,10 @@ fn a_snapshot_of_an_older_epoch_does_not_lose_the_table_of_epochs() {
 #[test]
 fn a_position_of_the_ended_epoch_is_never_lost_while_the_next_epoch_begins() {
     let mut leader = Making::begin(SMALL).write(3);
-    let mut replica = Driven::start(None, 1);
-    Sending::new().bring_up(&mut replica, &leader);
+    let mut replica = TestReplica::start(None, 1);
+    TestLeader::new().bring_up(&mut replica, &leader);
     leader = leader.restart(true).write(1);
-    let mut sending = Sending::new();
+    let mut sending = TestLeader::new();
     let probe = sending.offer(&leader).expect("it asks first");
     replica.offered(&probe, 1, None);
     sending.answered(replica.answers.pop().expect("answered").1, &leader);
@@ -184,7 +185,7 @@ fn a_position_of_the_ended_epoch_is_never_lost_while_the_next_epoch_begins() {
 #[test]
 fn a_slow_line_is_given_more_time_at_each_try() {
     let leader = Making::begin(1 << 20).write(50);
-    let (mut sending, mut replica) = (Sending::new(), Driven::start(None, 1));
+    let (mut sending, mut replica) = (TestLeader::new(), TestReplica::start(None, 1));
     let ask = sending.offer(&leader).expect("it asks");
     replica.offered(&ask, 1, None);
     let (_, answer) = replica.answers.pop().expect("answered");
@@ -214,7 +215,7 @@ fn a_slow_line_is_given_more_time_at_each_try() {
 #[test]
 fn a_wrong_append_request_changes_nothing() {
     let mut leader = Making::begin(SMALL).write(2);
-    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
+    let (mut replica, mut sending) = (TestReplica::start(None, 1), TestLeader::new());
     sending.bring_up(&mut replica, &leader);
     leader = leader.write(1);
     let offer = sending.offer(&leader).expect("a record");
@@ -226,13 +227,13 @@ fn a_wrong_append_request_changes_nothing() {
         spoiled[at] ^= 0x10;
         replica.offered(&spoiled, 1, None);
         // What makes it diverge is found by the digest; it is loaded anew then, and nothing is wrong with that.
-        if replica.replica.node_state().diverged || replica.seen.contains(&Seen::Loading) {
-            replica = Driven::start(None, 1);
-            sending = Sending::new();
+        if replica.replica.node_state().diverged || replica.seen.contains(&ReplicaEvent::Loading) {
+            replica = TestReplica::start(None, 1);
+            sending = TestLeader::new();
             sending.bring_up(&mut replica, &Making::begin(SMALL).write(2));
         }
     }
-    let mut sending = Sending::new();
+    let mut sending = TestLeader::new();
     sending.bring_up(&mut replica, &leader);
     assert_same(&replica, &leader);
 }
@@ -240,7 +241,7 @@ fn a_wrong_append_request_changes_nothing() {
 #[test]
 fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_the_pause() {
     let leader = Making::begin(SMALL).write(2);
-    let mut sending = Sending::new();
+    let mut sending = TestLeader::new();
     let mut longest = 0;
     assert_eq!(sending.sender.status(sending.now(), 2).state, "unknown");
     for failures in 0..12 {
@@ -266,8 +267,8 @@ fn a_failed_exchange_is_repeated_after_a_random_pause_and_an_announcement_ends_t
 fn a_snapshot_of_a_leader_that_has_started_again_is_not_taken_under_its_old_epochs() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(4).snapshot().write(3).snapshot().write(1);
-        let (mut replica, mut sending) = (Driven::start(directory, 1), Sending::new());
-        while !replica.seen.contains(&Seen::Loading) {
+        let (mut replica, mut sending) = (TestReplica::start(directory, 1), TestLeader::new());
+        while !replica.seen.contains(&ReplicaEvent::Loading) {
             let offer = sending.offer(&leader).expect("an offer");
             replica.offered(&offer, 1, None);
             let (_, answer) = replica.answers.pop().expect("answered");
@@ -275,13 +276,13 @@ fn a_snapshot_of_a_leader_that_has_started_again_is_not_taken_under_its_old_epoc
         }
         leader = leader.restart(true).write(2).snapshot();
         replica.load_ends(&leader);
-        assert!(matches!(replica.seen.last(), Some(Seen::Alarm(what)) if what.contains("started again")));
+        assert!(matches!(replica.seen.last(), Some(ReplicaEvent::Alarm(what)) if what.contains("started again")));
         assert_eq!(
             replica.replica.node_state().database,
             None,
             "it is ordered again, with the table of epochs it belongs to"
         );
-        Sending::new().bring_up(&mut replica, &leader);
+        TestLeader::new().bring_up(&mut replica, &leader);
         assert_same(&replica, &leader);
     });
 }
@@ -289,8 +290,8 @@ fn a_snapshot_of_a_leader_that_has_started_again_is_not_taken_under_its_old_epoc
 #[test]
 fn a_replica_that_hears_nothing_announces_itself_now_and_then() {
     let leader = Making::begin(SMALL).write(1);
-    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
-    let announced = |replica: &mut Driven, from: u64, to: u64| {
+    let (mut replica, mut sending) = (TestReplica::start(None, 1), TestLeader::new());
+    let announced = |replica: &mut TestReplica, from: u64, to: u64| {
         (from..to).step_by(10).filter(|now_ms| replica.replica.wants_to_announce(Monotonic::from_ms(*now_ms))).count()
     };
     assert_eq!(announced(&mut replica, 1_000, 3_000), 4, "twice a second until somebody comes");

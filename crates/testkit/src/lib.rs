@@ -19,6 +19,7 @@ pub mod fuzz;
 pub mod node;
 pub mod process;
 pub mod random;
+pub mod replica;
 pub mod wait;
 pub mod wire;
 pub mod words;

@@ -1,9 +1,6 @@
 //! Offers that are taken at once: which, and that they are no others than those that wait for their turn.
 
-use super::{
-    both,
-    pair::{Driven, Seen, Sending, assert_same, without_records},
-};
+use super::both;
 use memdb::{
     base::clock::Monotonic,
     engine::replica::ReplicaAction,
@@ -11,7 +8,10 @@ use memdb::{
     storage::file_header::FileError,
 };
 use std::{fs, path::Path};
-use testkit::database::{Making, SMALL};
+use testkit::{
+    database::{Making, SMALL},
+    replica::{ReplicaEvent, TestLeader, TestReplica, assert_same, without_records},
+};
 
 /// The names in a directory, and its MANIFEST.
 #[allow(clippy::disallowed_methods, reason = "looks at the files from outside")]
@@ -28,12 +28,12 @@ fn an_inline_append_leaves_the_same_state_and_touches_only_the_log() {
     both(|directory| {
         let mut leader = Making::begin(SMALL).write(1);
         // A few records in each segment.
-        let (mut replica, mut sending) = (Driven::start_as(directory, 1, 0, 1_000), Sending::new());
+        let (mut replica, mut sending) = (TestReplica::start_as(directory, 1, 0, 1_000), TestLeader::new());
         let (mut at_once, mut waited) = (0, 0);
         for round in 0..20 {
             leader = if round % 7 == 6 { leader.restart(round % 2 == 0) } else { leader.write(1) };
             if round % 7 == 6 {
-                sending = Sending::new();
+                sending = TestLeader::new();
             }
             while let Some(offer) = sending.offer(&leader) {
                 let before = kept(directory);
@@ -53,20 +53,21 @@ fn an_inline_append_leaves_the_same_state_and_touches_only_the_log() {
         }
         let begun = kept(directory).0.iter().filter(|name| name.starts_with("log-")).count();
         assert!(at_once >= 10 && waited >= begun.max(5), "{at_once} at once, {waited} not, {begun} segments");
-        assert!(!replica.seen.contains(&Seen::Loading), "{:?}", replica.seen);
+        assert!(!replica.seen.contains(&ReplicaEvent::Loading), "{:?}", replica.seen);
     });
 }
 
 #[test]
 fn a_request_for_more_than_records_is_not_applied_inline() {
     let leader = Making::begin(SMALL).write(3);
-    let (mut replica, mut sending) = (Driven::start(None, 1), Sending::new());
-    let first = Sending::new().offer(&leader).expect("the leader asks");
+    let (mut replica, mut sending) = (TestReplica::start(None, 1), TestLeader::new());
+    let first = TestLeader::new().offer(&leader).expect("the leader asks");
     assert!(!replica.offered_at_once(&first, 1), "it holds nothing");
     sending.bring_up(&mut replica, &leader);
     let lead = sending.lead(&leader);
     let plain = without_records(&lead, AppendCommand::Append, replica.position());
-    let offered = |replica: &mut Driven, offer: &AppendRequest<'_>| replica.offered_at_once(&offer.encode_head(), 1);
+    let offered =
+        |replica: &mut TestReplica, offer: &AppendRequest<'_>| replica.offered_at_once(&offer.encode_head(), 1);
     assert!(offered(&mut replica, &plain));
     for command in [AppendCommand::Probe, AppendCommand::Promise, AppendCommand::InstallSnapshot] {
         assert!(!offered(&mut replica, &AppendRequest { command, ..plain.clone() }), "{command:?}");
@@ -85,7 +86,7 @@ fn a_request_for_more_than_records_is_not_applied_inline() {
     let promise = AppendRequest::promise(plain.identity, lead.epoch + 1, 6, "http://127.0.0.1:6");
     replica.offered(&promise.encode_head(), 1, None);
     assert!(!offered(&mut replica, &plain), "promised to another");
-    let (mut loading, mut sending) = (Driven::start(None, 2), Sending::new());
+    let (mut loading, mut sending) = (TestReplica::start(None, 2), TestLeader::new());
     sending.bring_up(&mut loading, &leader);
     loading.offered(&AppendRequest { command: AppendCommand::InstallSnapshot, ..plain.clone() }.encode_head(), 1, None);
     assert!(!offered(&mut loading, &plain), "it loads");
@@ -95,8 +96,8 @@ fn a_request_for_more_than_records_is_not_applied_inline() {
 fn a_sync_that_an_offer_at_once_asks_for_is_waited_for() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut leader = Making::begin(1 << 20).write(1);
-    let mut replica = Driven::start_as(Some(directory.path()), 1, 0, 1 << 20);
-    let mut sending = Sending::new();
+    let mut replica = TestReplica::start_as(Some(directory.path()), 1, 0, 1 << 20);
+    let mut sending = TestLeader::new();
     sending.bring_up(&mut replica, &leader);
     replica.syncs = false;
     sending.durable = true;
@@ -115,8 +116,8 @@ fn a_sync_that_an_offer_at_once_asks_for_is_waited_for() {
 fn no_append_is_applied_inline_while_the_replica_writes_a_snapshot() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut leader = Making::begin(1 << 20).write(2);
-    let mut replica = Driven::start_as(Some(directory.path()), 1, 1_000, 1 << 20);
-    let mut sending = Sending::new();
+    let mut replica = TestReplica::start_as(Some(directory.path()), 1, 1_000, 1 << 20);
+    let mut sending = TestLeader::new();
     sending.bring_up(&mut replica, &leader);
     let mut actions = Vec::new();
     replica.replica.tick(Monotonic::from_ms(2_000), &mut actions);

@@ -5,23 +5,22 @@ use super::seal::{self, IDENTITY, Seal, Sealed};
 use crate::{
     counts_model::CountsModel,
     disk::{Files, MemoryDisk},
+    replica::{ReplicaEvent, TestReplica},
 };
 use memdb::{
-    base::clock::Monotonic,
     base::position::{EpochTable, Position},
-    data::store::{DedupLimits, StateId},
-    engine::replica::{Replica, ReplicaAction, ReplicaDirectory, ReplicaFindings, ReplicaSettings},
+    data::store::StateId,
     replication::{AppendCommand, AppendOutcome, AppendRequest},
     storage::disk::Disk,
     storage::file_header::MANIFEST,
     storage::manifest::{Manifest, ManifestState},
-    storage::recovery::look_follower,
-    storage::snapshot::SnapshotSettings,
 };
 use std::sync::Arc;
 
 /// Bytes of an offer besides its records: how it is sealed, its epoch, where it begins, what it wants.
 const HEAD_BYTES: usize = 6;
+/// Small, so that a segment is finished now and then.
+const SEGMENT_BYTES: u64 = 1 << 12;
 
 pub fn offer(data: &[u8]) {
     let state = ManifestState { epoch: 1, boot_id: "boot".into(), ..ManifestState::default() };
@@ -36,12 +35,12 @@ pub fn offer(data: &[u8]) {
         one(&mut replica, (&mut leader, &mut epochs), head, behind[..len].to_vec(), turn);
         rest = &behind[len..];
     }
-    if let Some(store) = replica.store() {
+    if let Some(store) = replica.replica.store() {
         let (mark, model) = (store.mark(), CountsModel::of(store));
         assert_eq!(model.digest(IDENTITY.hasher()), mark.digest, "what is served has the digest of its position");
         drop(replica);
         // What is diverged is kept and refused until a snapshot has come; all else starts again where it was.
-        if let Some(again) = start(&disk).store() {
+        if let Some(again) = start(&disk).replica.store() {
             // Where nothing was applied, a restart may know of a later epoch that stands at the same record.
             let (stands, what) = (again.mark(), "the files give the same again");
             assert!(stands.position.epoch >= mark.position.epoch, "{what}: {mark:?}, then {stands:?}");
@@ -51,35 +50,21 @@ pub fn offer(data: &[u8]) {
     }
 }
 
-fn start(disk: &Arc<dyn Disk>) -> Replica<u64> {
-    let found = match look_follower(&**disk, DedupLimits::default()) {
-        Ok(None) => ReplicaFindings::Nothing,
-        Ok(Some(found)) => {
-            ReplicaFindings::Settled(Box::new(found.follow(disk, 1 << 20).expect("memory takes everything")))
-        }
-        Err(_) => ReplicaFindings::Unusable { database: IDENTITY.database_id, epoch: 1 },
-    };
-    let settings = ReplicaSettings {
-        node: 1,
-        url: "http://127.0.0.1:1".into(),
-        window: DedupLimits::default(),
-        snapshot: SnapshotSettings { interval_ms: 0 },
-    };
-    let directory = Some(ReplicaDirectory { disk: Arc::clone(disk), segment_bytes: 1 << 12 });
-    Replica::new(settings, directory, found, None, Monotonic::default(), &mut Vec::new())
+fn start(disk: &Arc<dyn Disk>) -> TestReplica {
+    TestReplica::over(Some(Arc::clone(disk)), 1, 0, SEGMENT_BYTES)
 }
 
 /// One offer of a leader that stands here, and remembers how its epochs ended.
 fn one(
-    replica: &mut Replica<u64>,
+    replica: &mut TestReplica,
     (leader, epochs): (&mut Sealed, &mut EpochTable),
     head: [u8; HEAD_BYTES],
     mut records: Vec<u8>,
-    turn: u64,
+    turn: u32,
 ) {
     let seal = Seal::of(head[0]);
     let before = leader.position;
-    let here = replica.store().map_or(Position::ZERO, |store| store.mark().position);
+    let here = replica.replica.store().map_or(Position::ZERO, |store| store.mark().position);
     // A new epoch, sometimes; it never goes back on the leader's side, but an offer may be an old one.
     leader.position.epoch += u64::from(head[1] % 8 == 1);
     if leader.position.epoch > before.epoch {
@@ -107,11 +92,12 @@ fn one(
     if seal == Seal::Raw && head[3] & 64 != 0 {
         bytes = records.clone();
     }
-    let was = replica.store().map(|store| (store.mark(), CountsModel::of(store)));
-    let mut actions = Vec::new();
-    replica.on_append_request(&bytes, turn, Monotonic::from_ms(turn), &mut actions);
-    let applied = carry_out(replica, actions);
-    let now = replica.store().map(|store| (store.mark(), CountsModel::of(store)));
+    let was = replica.replica.store().map(|store| (store.mark(), CountsModel::of(store)));
+    (replica.now_ms, replica.seen, replica.answers) = (u64::from(turn), Vec::new(), Vec::new());
+    replica.offered(&bytes, turn, None);
+    replica.seen.iter().filter(|seen| matches!(seen, ReplicaEvent::Published(_))).for_each(|_| super::accepted());
+    let applied = replica.answers.iter().any(|(_, answer)| answer.outcome == AppendOutcome::Applied);
+    let now = replica.replica.store().map(|store| (store.mark(), CountsModel::of(store)));
     if let (Some((was, _)), Some((now, model))) = (&was, &now) {
         assert!(now.position.sequence >= was.position.sequence, "it never goes back");
         assert_eq!(model.digest(IDENTITY.hasher()), now.digest, "whole records only");
@@ -126,23 +112,4 @@ fn one(
             model,
         };
     }
-}
-
-/// Does what the replica wants done; tells whether the offer was applied.
-fn carry_out(replica: &mut Replica<u64>, actions: Vec<ReplicaAction<u64>>) -> bool {
-    let mut applied = false;
-    for action in actions {
-        match action {
-            ReplicaAction::Answer(_, answer) => applied |= answer.outcome == AppendOutcome::Applied,
-            ReplicaAction::Published(..) => super::accepted(),
-            ReplicaAction::Sync(sync) => {
-                let result = sync.run();
-                let mut more = Vec::new();
-                replica.synced(&sync, result, &mut more);
-                applied |= carry_out(replica, more);
-            }
-            _ => {}
-        }
-    }
-    applied
 }

@@ -1,5 +1,6 @@
 //! A real leader's files, and a replica that is brought up to date from them: exchange by exchange, without a network.
 
+use crate::database::{Making, state_of};
 use memdb::{
     base::clock::Monotonic,
     base::position::{Position, Sequence},
@@ -15,13 +16,12 @@ use memdb::{
     storage::snapshot::{self, SnapshotLoader, SnapshotSettings},
 };
 use std::{path::Path, sync::Arc};
-use testkit::database::{Making, state_of};
 
 pub const SEGMENT_BYTES: u64 = 300;
 
 /// What has happened to a replica, in the order it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ReplicaEvent {
     Served(Sequence),
     Unready,
     Withdrawn,
@@ -35,20 +35,20 @@ pub enum Seen {
 }
 
 /// A replica, as its shell would drive it.
-pub struct Driven {
+pub struct TestReplica {
     pub replica: Replica<u32>,
     disk: Option<Arc<dyn Disk>>,
     /// Whether syncs that are asked for are done at once.
     pub syncs: bool,
     waiting_syncs: Vec<memdb::storage::wal::SyncJob>,
     pub answers: Vec<(u32, AppendAnswer)>,
-    pub seen: Vec<Seen>,
+    pub seen: Vec<ReplicaEvent>,
     /// What readers are shown.
     pub view: DatabaseView,
     pub now_ms: u64,
 }
 
-impl Driven {
+impl TestReplica {
     /// A replica that starts with what is in its directory.
     pub fn start(directory: Option<&Path>, node: u128) -> Self {
         Self::start_with_snapshots(directory, node, 0)
@@ -61,8 +61,12 @@ impl Driven {
 
     /// The same, with log segments of so many bytes.
     pub fn start_as(directory: Option<&Path>, node: u128, interval_ms: u64, segment_bytes: u64) -> Self {
-        let disk: Option<Arc<dyn Disk>> =
-            directory.map(|path| Arc::new(RealDisk::new(path).expect("a directory")) as Arc<dyn Disk>);
+        let disk = directory.map(|path| Arc::new(RealDisk::new(path).expect("a directory")) as Arc<dyn Disk>);
+        Self::over(disk, node, interval_ms, segment_bytes)
+    }
+
+    /// The same, over any disk.
+    pub fn over(disk: Option<Arc<dyn Disk>>, node: u128, interval_ms: u64, segment_bytes: u64) -> Self {
         let found = match &disk {
             Some(disk) => match recovery::look_follower(&**disk, DedupLimits::default()) {
                 Ok(None) => ReplicaFindings::Nothing,
@@ -178,19 +182,19 @@ impl Driven {
                 ReplicaAction::Answer(reply, answer) => self.answers.push((reply, answer)),
                 ReplicaAction::Serve(identity, reader, sequence) => {
                     self.view.serve(ServedDatabase { identity, reader });
-                    self.seen.push(Seen::Served(sequence));
+                    self.seen.push(ReplicaEvent::Served(sequence));
                 }
-                ReplicaAction::Unready => self.seen.push(Seen::Unready),
+                ReplicaAction::Unready => self.seen.push(ReplicaEvent::Unready),
                 ReplicaAction::Members(_) => {}
-                ReplicaAction::Withdraw => self.seen.push(Seen::Withdrawn),
-                ReplicaAction::Published(position, _) => self.seen.push(Seen::Published(position)),
-                ReplicaAction::Stands(position) => self.seen.push(Seen::Stands(position)),
-                ReplicaAction::CaughtUp => self.seen.push(Seen::CaughtUp),
-                ReplicaAction::Alarm(what) => self.seen.push(Seen::Alarm(what)),
+                ReplicaAction::Withdraw => self.seen.push(ReplicaEvent::Withdrawn),
+                ReplicaAction::Published(position, _) => self.seen.push(ReplicaEvent::Published(position)),
+                ReplicaAction::Stands(position) => self.seen.push(ReplicaEvent::Stands(position)),
+                ReplicaAction::CaughtUp => self.seen.push(ReplicaEvent::CaughtUp),
+                ReplicaAction::Alarm(what) => self.seen.push(ReplicaEvent::Alarm(what)),
                 ReplicaAction::CheckFiles(check) => self.replica.files_checked(&check, &check.run(), &mut more),
-                ReplicaAction::FilesLost(what) => self.seen.push(Seen::FilesLost(what)),
+                ReplicaAction::FilesLost(what) => self.seen.push(ReplicaEvent::FilesLost(what)),
                 ReplicaAction::Load(identity) => {
-                    self.seen.push(Seen::Loading);
+                    self.seen.push(ReplicaEvent::Loading);
                     if let Some(leader) = leader {
                         let loaded = load(leader, identity, self.disk.as_deref());
                         self.replica.loaded(Ok(loaded), Monotonic::from_ms(self.now_ms), &mut more);
@@ -198,7 +202,7 @@ impl Driven {
                 }
                 ReplicaAction::Sync(sync) if self.syncs => {
                     let result = sync.run();
-                    self.seen.push(Seen::Synced);
+                    self.seen.push(ReplicaEvent::Synced);
                     self.replica.synced(&sync, result, &mut more);
                 }
                 ReplicaAction::Sync(sync) => self.waiting_syncs.push(sync),
@@ -237,7 +241,7 @@ pub fn load(
 }
 
 /// The leader's side of the exchanges.
-pub struct Sending {
+pub struct TestLeader {
     pub sender: PeerReplication,
     pub feed: ReplicationBacklog,
     pub told: Vec<PeerEvent>,
@@ -249,7 +253,13 @@ pub struct Sending {
     pub patience_ms: u64,
 }
 
-impl Sending {
+impl Default for TestLeader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TestLeader {
     /// All records come from the log.
     pub fn new() -> Self {
         Self {
@@ -301,7 +311,7 @@ impl Sending {
     }
 
     /// Exchanges until the leader has nothing more to say for now; gives how many it took.
-    pub fn bring_up(&mut self, replica: &mut Driven, leader: &Making) -> usize {
+    pub fn bring_up(&mut self, replica: &mut TestReplica, leader: &Making) -> usize {
         for exchanges in 0..1_000 {
             let Some(offer) = self.offer(leader) else {
                 if replica.position() == leader.store().mark().position {
@@ -320,7 +330,7 @@ impl Sending {
 
 /// The replica holds just what the leader holds.
 #[track_caller]
-pub fn assert_same(replica: &Driven, leader: &Making) {
+pub fn assert_same(replica: &TestReplica, leader: &Making) {
     let store = replica.replica.store().expect("it holds something");
     assert_eq!(store.mark(), leader.store().mark());
     assert_eq!(state_of(store), state_of(leader.store()));
