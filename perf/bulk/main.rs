@@ -1,7 +1,6 @@
-//! How fast lines are counted in bulk: step by step in this process, and over HTTP.
+//! How fast lines are counted in bulk over HTTP. The steps alone are in `counting.rs`.
 //!
 //! ```text
-//! cargo run --release --example bench-bulk -- steps [WORDS]           the steps alone, in nanoseconds a word
 //! cargo run --release --example bench-bulk -- write FILE [WORDS]      writes the text to a file
 //! cargo run --release --example bench-bulk -- send HOST:PORT [WORDS] [PATH]   sends it, encoded beforehand
 //! ```
@@ -10,7 +9,6 @@
 //! twice.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
-mod steps;
 mod text;
 
 use std::{
@@ -24,10 +22,9 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at).map_or(20_000_000, |words| words.parse().expect("a number of words"));
     match arguments.first().map(String::as_str) {
-        Some("steps") => steps::run(&text::zipf(number(1))),
         Some("write") => std::fs::write(&arguments[1], text::zipf(number(2))).expect("a file that can be written"),
         Some("send") => send(&arguments[1], &text::zipf(number(2)), arguments.get(3).map_or("/bulk", String::as_str)),
-        _ => println!("steps [WORDS], write FILE [WORDS], or send HOST:PORT [WORDS] [PATH]"),
+        _ => println!("write FILE [WORDS], or send HOST:PORT [WORDS] [PATH]"),
     }
 }
 
