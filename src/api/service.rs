@@ -8,6 +8,7 @@
 mod command;
 mod forwarding;
 mod health;
+mod peers;
 mod query;
 mod role;
 
@@ -15,6 +16,8 @@ mod role;
 pub(super) use command::of_text;
 pub use command::{Command, Operation, check_text};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest};
+pub use health::RoleStatus;
+pub use peers::AppendReceiver;
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 

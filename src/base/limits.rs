@@ -134,6 +134,9 @@ pub const OFFER_BYTES: usize = 512 << 10;
 /// An offer to a replica of at most so many bytes is applied by the serving thread that has read it, which answers
 /// nobody else meanwhile: some microseconds for each hundred bytes.
 pub const OFFER_AT_ONCE_BYTES: usize = 16 << 10;
+/// Largest append request that a leader reads, in bytes: it is asked where it stands, or for a promise, and takes no
+/// records. The head names at most all nodes of the cluster.
+pub const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Largest body between nodes in bytes: the largest record, and the head of the offer.
 pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
 /// A replica hears from its leader at least so often, in milliseconds.

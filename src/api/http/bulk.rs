@@ -33,7 +33,6 @@ use crate::{
     net::{
         address_limits::{Line, Turn, Usage},
         budget::{BudgetRefusal, BudgetShare},
-        write_forwarder::WriteForwarder,
     },
     text::charset::Charset,
 };
@@ -160,10 +159,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let asked = request.write_headers()?;
     let content_encoding = request.header("content-encoding")?;
     let RouteRequest { state, query, parameters, client, body, .. } = request;
-    let role = state.service.settled_role().await;
-    if let Some(leader) = role.forward() {
-        return Err(not_passed_on(leader));
-    }
+    let leader = state.service.bulk_leader().await?;
     let coding = ContentCoding::of_body(content_encoding.as_deref())?;
     let query = QueryString::of_addition(&query, parameters)?;
     let (content_type, charset) = body::without_charset(asked.content_type.as_deref());
@@ -172,9 +168,6 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let identity = state.service.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
     let options = LineOptions { format, analyzer, limit: state.settings.max_body_bytes, charset };
-    let Some(leader) = role.leader().cloned() else {
-        return Err(ApiError::new(ErrorKind::Internal, "a node that follows nobody leads"));
-    };
     let bulk = BulkRequest {
         state,
         usage: client.usage,
@@ -201,17 +194,6 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     bulk.state.service.count_unreplicated(query.ack, &receipt);
     Ok(accepted(&done, bulk.options.limit, &AcceptedWrite { receipt, database }))
-}
-
-/// A body of any length is not passed on: what to do instead.
-fn not_passed_on(forward: &WriteForwarder) -> ApiError {
-    let leader = forward.leader();
-    let detail = match &leader {
-        Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
-        None => "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
-    };
-    ApiError::new(ErrorKind::NotLeader, detail)
-        .with(serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 }))
 }
 
 /// A body in UTF-8. What cannot be decoded has its line refused.

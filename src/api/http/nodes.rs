@@ -1,10 +1,10 @@
 //! The routes between nodes: offers, announcements, snapshots, records, notices. `docs/replication.md` has their table.
 //!
-//! They share their paths with client routes and are told apart by content type. Who may ask is decided here,
-//! before a body is read.
+//! They share their paths with client routes and are told apart by content type. Who may ask is decided here, before a
+//! body is read; what the node answers in its role is the service's (`api/service/peers.rs`).
 
 use super::{
-    NodeAccess, ServingRole, body, headers,
+    NodeAccess, body, headers,
     query::{QueryString, RouteParameters},
     request::{NodeCredentials, RouteRequest},
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
@@ -12,10 +12,8 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorKind},
-    base::limits,
     base::position::{ParsePositionError, PositionToken},
-    replication::{HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotOffer, SnapshotUpload},
-    storage::file_header::FileError,
+    replication::{HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotUpload},
 };
 use bytes::{Buf, Bytes};
 use futures::Stream;
@@ -25,8 +23,6 @@ use warp::reply::{Reply, Response};
 
 /// Bytes of a snapshot that are read at once.
 const PIECE_BYTES: usize = 8 * SYNC_CHUNK_BYTES;
-/// Longest offer that a leader reads, in bytes.
-const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
 
@@ -54,27 +50,12 @@ where
 {
     check(state, shown).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
-    let role = state.service.settled_role().await;
-    if role.follows_files() {
-        return Err(ApiError::new(ErrorKind::NotFound, "a local replica takes its records from files"));
-    }
-    // A leader is asked, and takes no records.
-    let is_leader = role.leader().is_some();
-    let max_body_bytes = if is_leader { MAX_QUESTION_BYTES } else { limits::MAX_OFFER_BYTES };
-    let settings = HttpSettings { max_body_bytes, ..state.settings };
+    let receiver = state.service.append_receiver().await?;
+    let settings = HttpSettings { max_body_bytes: receiver.max_bytes(), ..state.settings };
     let whole = body::read(body, content_length, &settings, (&state.budgets.offers, &shown.client.usage)).await?;
-    let mut answer = role.append(whole.bytes.clone()).await;
-    if answer.is_none() {
-        // Its role may have ended before it came to this: then the next one answers.
-        let next = state.service.settled_role().await;
-        if !Arc::ptr_eq(&next, &role) {
-            answer = next.append(whole.bytes.clone()).await;
-        }
-    }
-    match answer {
-        Some(answer) => Ok(typed(answer.encode(), RECORDS_TYPE)),
-        None => Err(ApiError::new(ErrorKind::Stopping, "the node is stopping, or has more offers than it can take")),
-    }
+    // The body's place in the budget is held until it is answered.
+    let answer = state.service.append(receiver, &whole.bytes).await?;
+    Ok(typed(answer.encode(), RECORDS_TYPE))
 }
 
 /// `POST /promote`: a person wants this replica to lead.
@@ -91,13 +72,7 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
         Some("") if !request.query.contains("force=") => true,
         Some(_) => return Err(ApiError::new(ErrorKind::InvalidParameter, "force= takes true or false")),
     };
-    let refused = |why: String| ApiError::new(ErrorKind::NotPromoted, why);
-    let role = state.service.settled_role().await;
-    let ServingRole::Replica { follower, .. } = &role.role else {
-        return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", role.about.role)));
-    };
-    let answer = follower.promote(force).await;
-    let epoch = answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)?;
+    let epoch = state.service.promote(force).await?;
     Ok(typed(format!("{}\n", serde_json::json!({ "epoch": epoch })).into_bytes(), "application/json"))
 }
 
@@ -105,9 +80,7 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
 pub(super) async fn notice(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
     check(state, shown).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
-    if let ServingRole::LocalReplica { notice, .. } = &state.service.look_at_role().role {
-        notice.notify_one();
-    }
+    state.service.notify();
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
@@ -122,21 +95,15 @@ pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError
     if !is(content_type.as_deref(), HELLO_TYPE) {
         return Err(ApiError::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
-    let role = state.service.settled_role().await;
-    let registry = match &role.role {
-        ServingRole::Leader { registry, .. } => registry,
-        ServingRole::Replica { .. } | ServingRole::LocalReplica { .. } => {
-            return Err(state.service.not_leader("announcements are for the leader"));
-        }
-    };
+    let registry = state.service.announcements().await?;
     let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
     let whole = body::read(request.body, None, &settings, (&state.budgets.offers, &request.client.usage)).await?;
     let hello = NodeState::decode(&whole.bytes).map_err(|what| ApiError::new(ErrorKind::InvalidBody, what))?;
-    registry.announce(hello);
+    let database = state.service.announce(&registry, hello);
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = StatusCode::ACCEPTED;
-    if let Ok(current) = state.service.current() {
-        response.headers_mut().insert(&headers::MEMDB_DATABASE, headers::database_value(current.identity.database_id));
+    if let Some(database) = database {
+        response.headers_mut().insert(&headers::MEMDB_DATABASE, headers::database_value(database));
     }
     Ok(response)
 }
@@ -169,25 +136,17 @@ async fn checked(
 /// The newest snapshot, as it is on disk.
 async fn snapshot(state: &AppState, query: &str) -> Result<Response, ApiError> {
     QueryString::parse(query, RouteParameters::NONE)?;
-    let archive = archive(state)?;
-    match beside(move || archive.snapshot()).await? {
-        SnapshotOffer::File(outgoing) => {
-            let length = outgoing.bytes;
-            let mut response = warp::reply::stream(pieces(outgoing)).into_response();
-            let fields = response.headers_mut();
-            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(SNAPSHOT_TYPE));
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            Ok(response)
-        }
-        SnapshotOffer::None => {
-            let mut response = Response::new(Bytes::new().into());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok(response)
-        }
-        SnapshotOffer::Busy => {
-            Err(ApiError::new(ErrorKind::NotReady, "another node is loading a snapshot; come again"))
-        }
-    }
+    let Some(upload) = state.service.snapshot().await? else {
+        let mut response = Response::new(Bytes::new().into());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    };
+    let length = upload.bytes;
+    let mut response = warp::reply::stream(pieces(upload)).into_response();
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(SNAPSHOT_TYPE));
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
 }
 
 /// The file, piece by piece, each read beside the serving thread: the disk may be slow.
@@ -219,39 +178,7 @@ async fn records(state: &AppState, query: &str) -> Result<Response, ApiError> {
         .map_or(Err(ParsePositionError::Malformed), |text| text.parse());
     let after = after
         .map_err(|error| ApiError::new(ErrorKind::InvalidParameter, format!("after= takes a position; {error}")))?;
-    let archive = archive(state)?;
-    let (identity, last) = {
-        let current = state.service.current()?;
-        (current.identity, current.reader.read().position().sequence)
-    };
-    if after.database != identity.tag() {
-        let detail = format!("{after} is of another database than this node's, {}", identity.tag());
-        return Err(ApiError::new(ErrorKind::PositionOtherDatabase, detail));
-    }
-    match beside(move || archive.records(after.position.sequence, last, &identity)).await? {
-        Some(records) => Ok(typed(records.concat(), RECORDS_TYPE)),
-        None => Err(ApiError::new(ErrorKind::PositionLost, format!("the records behind {after} are no longer here"))),
-    }
-}
-
-/// Reads files beside the serving thread.
-async fn beside<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let unreadable = |error: String| ApiError::new(ErrorKind::Internal, format!("the files cannot be read: {error}"));
-    match tokio::task::spawn_blocking(read).await {
-        Ok(read) => read.map_err(|error| unreadable(error.to_string())),
-        Err(died) => Err(unreadable(died.to_string())),
-    }
-}
-
-fn archive(state: &AppState) -> Result<crate::replication::HistorySource, ApiError> {
-    match &state.service.look_at_role().role {
-        ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive.clone()),
-        ServingRole::LocalReplica { .. } => {
-            Err(ApiError::new(ErrorKind::NotFound, "a local replica keeps no files of its own"))
-        }
-    }
+    Ok(typed(state.service.records(after).await?.concat(), RECORDS_TYPE))
 }
 
 async fn check(state: &AppState, shown: &NodeCredentials) -> Result<(), ApiError> {

@@ -2,7 +2,7 @@
 
 use super::{replication_metrics, state::AppState};
 use crate::{
-    api::{error::ApiError, service::ServingRole},
+    api::{error::ApiError, service::RoleStatus},
     base::metrics::ScrapeFamilies,
     replication::PeerStatus,
 };
@@ -116,21 +116,7 @@ pub(super) fn status(state: &AppState) -> Response {
         (guard.position(), guard.digest(), guard.namespaces())
     });
     let role = state.service.role();
-    let (writer, replicas, leader) = match &role.role {
-        ServingRole::Leader { leader, registry, .. } => (Some(leader.status()), Some(registry.statuses()), None),
-        ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => {
-            (None, None, forward.leader())
-        }
-    };
-    let no_room = match &role.role {
-        ServingRole::Leader { leader, .. } => leader.no_room(),
-        _ => None,
-    };
-    // Whom this replica would ask before it led.
-    let replicas_known = match &role.role {
-        ServingRole::Replica { follower, .. } => Some(follower.members().replicas.len()),
-        _ => None,
-    };
+    let RoleStatus { writer, replicas, no_room, leader, replicas_known } = role.status();
     let about = &role.about;
     let status = StatusBody {
         role: about.role,

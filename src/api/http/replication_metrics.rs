@@ -2,17 +2,14 @@
 //! follower.
 
 use crate::{
-    api::service::{Service, ServingRole},
-    base::limits,
-    base::metrics::ScrapeFamilies,
-    data::store::NamespaceSize,
+    api::service::Service, base::limits, base::metrics::ScrapeFamilies, data::store::NamespaceSize,
     replication::PeerStatus,
 };
 
 /// Adds the leader's numbers of each replica, or the lag of a follower.
 pub(super) fn of_replication(service: &Service, families: &ScrapeFamilies) {
-    if let ServingRole::Leader { registry, .. } = &service.look_at_role().role {
-        of_replicas(&registry.statuses(), families);
+    if let Some(replicas) = service.replicas() {
+        of_replicas(&replicas, families);
     }
     if let Some(lag_ms) = service.view.lag_ms() {
         let help = "Seconds since the node last had all that its leader had.";

@@ -1,14 +1,58 @@
 //! The health of the node: whether it serves current data, and takes writes.
 
-use super::{Service, ServingRole};
+use super::{RoleContext, Service, ServingRole};
 use crate::{
     api::error::{ApiError, ErrorKind},
-    engine::leader::WriteError,
+    engine::leader::{WriteError, WriterStatus},
     net::write_forwarder::WriteForwarder,
+    replication::PeerStatus,
 };
 use std::borrow::Cow;
 
+/// The part of a node's status that depends on its role.
+#[derive(Debug, Default)]
+pub struct RoleStatus {
+    /// On a leader: its Writer.
+    pub writer: Option<WriterStatus>,
+    /// On a leader: its followers.
+    pub replicas: Option<Vec<PeerStatus>>,
+    /// On a leader that has not begun its epoch: the reason.
+    pub no_room: Option<String>,
+    /// On a follower: its leader's URL, if that is known.
+    pub leader: Option<String>,
+    /// On a replica: the number of others that it would ask before it led.
+    pub replicas_known: Option<usize>,
+}
+
+impl RoleContext {
+    /// The status of this role.
+    pub(in crate::api) fn status(&self) -> RoleStatus {
+        let leader = self.forward().and_then(WriteForwarder::leader);
+        match &self.role {
+            ServingRole::Leader { leader, registry, .. } => RoleStatus {
+                writer: Some(leader.status()),
+                replicas: Some(registry.statuses()),
+                no_room: leader.no_room(),
+                ..RoleStatus::default()
+            },
+            ServingRole::Replica { follower, .. } => {
+                let replicas_known = Some(follower.members().replicas.len());
+                RoleStatus { leader, replicas_known, ..RoleStatus::default() }
+            }
+            ServingRole::LocalReplica { .. } => RoleStatus { leader, ..RoleStatus::default() },
+        }
+    }
+}
+
 impl Service {
+    /// Gives the state of each replica, on a leader.
+    pub fn replicas(&self) -> Option<Vec<PeerStatus>> {
+        match &self.look_at_role().role {
+            ServingRole::Leader { registry, .. } => Some(registry.statuses()),
+            ServingRole::Replica { .. } | ServingRole::LocalReplica { .. } => None,
+        }
+    }
+
     /// Returns whether this node serves current data, and passes writes on if it is a follower.
     pub fn is_ready(&self) -> bool {
         self.view.is_ready() && self.other_database().is_none()
