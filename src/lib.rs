@@ -14,8 +14,8 @@
 //! | [`data`] | records, the store that applies them, a folder for each kind of data |
 //! | [`storage`] | the files: log, snapshots, MANIFEST, and the way back from them |
 //! | [`replication`] | messages between nodes, the leader's side of each replica, promotion, tail recovery |
-//! | [`engine`] | the roles of one database: leader, replica, file follower |
-//! | [`net`] | sockets: links to other nodes, HTTP clients, what each client address may hold |
+//! | [`engine`] | the shard, one database with its role: leader, replica, file follower |
+//! | [`net`] | sockets: the listener, what each client address may hold, HTTP clients, links to other nodes |
 //! | [`client`] [`api`] | HTTP, from both ends |
 //! | [`config`] [`node`] | settings; threads, clocks, signals |
 //!

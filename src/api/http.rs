@@ -52,18 +52,20 @@ pub use route::ROUTE_LABELS;
 pub use serve::HttpServer;
 pub use settings::HttpSettings;
 
-pub use super::service::{NodeAbout, ServingRole};
+pub use super::service::NodeAbout;
 
-use crate::{base::metrics::NodeMetrics, base::secret::Secret, engine::view::DatabaseView};
+use crate::{
+    base::metrics::NodeMetrics, base::secret::Secret, engine::shard::Shard, net::write_forwarder::WriteForwarder,
+};
 use std::sync::Arc;
 
 /// Everything that the routes answer from: handed in by the node, cheap to clone.
 #[derive(Clone)]
 pub struct ApiContext {
-    /// The data that reads are answered from.
-    pub view: Arc<DatabaseView>,
-    /// The node's role: the destination of writes, and the requests of other nodes that it answers.
-    pub role: ServingRole,
+    /// The shard that is served, in its role.
+    pub shard: Shard,
+    /// The way to the leader, on a follower.
+    pub forward: Option<WriteForwarder>,
     /// The rule for requests that only nodes may send.
     pub nodes: NodeAccess,
     /// The rules for pages in browsers.

@@ -27,53 +27,21 @@ use crate::{
     base::position::{DatabaseTag, PositionStatus, PositionToken},
     data::command::WriteBatch,
     data::counts::{WriteOp, word_counts::WordCountsPool},
-    engine::leader::{AckLevel, Leader, WriteError, WriteReceipt},
-    engine::replica::ReplicaHandle,
+    engine::leader::{AckLevel, WriteError, WriteReceipt},
     engine::view::{DatabaseView, ServedDatabase},
     net::{
         address_limits::{Line, Usage},
         budget::{Budget, BudgetRefusal},
-        write_forwarder::{OF_NO_DATABASE, WriteForwarder},
+        write_forwarder::OF_NO_DATABASE,
     },
-    replication::{HistorySource, NodeId, PeerRegistry},
+    replication::NodeId,
     storage::file_header::DatabaseIdentity,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Notify;
 
 /// Texts longer than this many bytes are taken apart on a thread for such work: at some 100 MB/s they would keep the
 /// serving thread's other connections waiting for more than half a millisecond.
 pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
-
-/// The role of this node towards its clients and other nodes.
-#[derive(Clone)]
-pub enum ServingRole {
-    /// It takes writes, and sends its records to replicas.
-    Leader {
-        /// The way to its Writer.
-        leader: Leader,
-        /// Its followers.
-        registry: PeerRegistry,
-        /// The source of snapshots and records for followers.
-        archive: HistorySource,
-    },
-    /// It applies what its leader sends.
-    Replica {
-        /// The way to its thread.
-        follower: ReplicaHandle,
-        /// The way to the leader, for writes.
-        forward: WriteForwarder,
-        /// The source of records for a leader that has lost its newest ones.
-        archive: HistorySource,
-    },
-    /// It follows its leader's files.
-    LocalReplica {
-        /// Told when the leader gives notice.
-        notice: Arc<Notify>,
-        /// The way to the leader, for writes.
-        forward: WriteForwarder,
-    },
-}
 
 /// The part of `/status` that does not change while the node has its role.
 #[derive(Clone, Debug)]
@@ -90,12 +58,12 @@ pub struct NodeAbout {
     pub default_ack: Option<AckLevel>,
 }
 
-/// One database as its clients use it. Cheap to clone.
+/// One shard as its clients use it. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    /// The data that reads are answered from.
+    /// The shard's view. It outlives the shard's roles, so a read looks at no role.
     pub(super) view: Arc<DatabaseView>,
-    /// The destination of writes, and the source of what other nodes fetch: it changes while the node runs.
+    /// The shard in its role of now: the destination of writes, and the source of what other nodes fetch.
     pub(super) role: Arc<RoleSlot>,
     /// Counters of what is refused and passed on.
     pub(super) metrics: Arc<NodeMetrics>,

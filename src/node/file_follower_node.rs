@@ -9,13 +9,14 @@ use super::{
     resources::{NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, window},
 };
 use crate::{
-    api::http::{ApiContext, HttpServer, NodeAbout, ServingRole},
+    api::http::{ApiContext, HttpServer, NodeAbout},
     base::clock::{Clock, LoggedClock},
     base::metrics::NodeRole,
     base::position::Position,
     base::secret::Secret,
     config::NodeSettings,
     engine::file_follower::{FileFollower, FollowStep},
+    engine::shard::{Shard, ShardRole},
     engine::view::{DatabaseView, ServedDatabase},
     net::peer_link::PeerLink,
     net::write_forwarder::WriteForwarder,
@@ -100,8 +101,8 @@ impl FileFollowerNode {
         })?;
         let about = NodeAbout { role: "local-replica", node, url, not_promoted: None, default_ack: None };
         let api = ApiContext {
-            view: Arc::clone(&view),
-            role: ServingRole::LocalReplica { notice, forward },
+            shard: Shard::new(Arc::clone(&view), ShardRole::FileFollower { notice }),
+            forward: Some(forward),
             nodes: node_access(settings),
             browsers: browser_policy(settings),
             metrics: metrics(settings, NodeRole::LocalReplica),

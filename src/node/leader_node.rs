@@ -8,7 +8,7 @@ use super::{
     resources::{NodeResources, STOP_GRACE},
 };
 use crate::{
-    api::http::{NodeAbout, ServingRole},
+    api::http::NodeAbout,
     base::{
         clock::{LoggedTime, WallClock},
         failpoint, limits,
@@ -17,6 +17,7 @@ use crate::{
     },
     config::NodeSettings,
     engine::leader::{Leader, QueueLimits, close},
+    engine::shard::ShardRole,
     replication::{ElectedLeader, HistorySource, PeerRegistry, ReplicationBacklog},
     storage::{
         disk::Disk,
@@ -120,10 +121,10 @@ impl LeaderNode {
         };
         let runs = leader.clone();
         let thread = std::thread::Builder::new().name("memdb-writer".into()).spawn(move || start.run(runs))?;
-        let role = ServingRole::Leader {
+        let role = ShardRole::Leader {
             leader: leader.clone(),
             registry,
-            archive: HistorySource::new(Some(disk.clone()), feed),
+            history: HistorySource::new(Some(disk.clone()), feed),
         };
         let about = NodeAbout {
             role: "leader",
@@ -132,7 +133,7 @@ impl LeaderNode {
             not_promoted: None,
             default_ack: Some(writer_settings(settings).default_ack()),
         };
-        held.serve(settings, role, about)?;
+        held.serve(settings, role, None, about)?;
         Ok(Self { held: held.clone(), address: held.listening.address()?, leader, thread, disk })
     }
 

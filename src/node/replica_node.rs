@@ -14,11 +14,12 @@ use super::{
     },
 };
 use crate::{
-    api::http::{NodeAbout, ServingRole},
+    api::http::NodeAbout,
     base::limits,
     base::metrics::NodeRole,
     config::NodeSettings,
     engine::replica::{Replica, ReplicaDirectory, ReplicaEvent, ReplicaFindings, ReplicaHandle, ReplicaSettings},
+    engine::shard::ShardRole,
     engine::view::DatabaseView,
     net::write_forwarder::WriteForwarder,
     replication::{HistorySource, NodeId, PromotionCandidate, ReplicationBacklog},
@@ -114,10 +115,9 @@ impl ReplicaNode {
             hands_over: false,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
-        let role =
-            ServingRole::Replica { follower: follower.clone(), forward, archive: HistorySource::new(disk, feed) };
+        let role = ShardRole::Replica { replica: follower.clone(), history: HistorySource::new(disk, feed) };
         let about = NodeAbout { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
-        held.serve(settings, role, about)?;
+        held.serve(settings, role, Some(forward), about)?;
         let (held, leader) = (held.clone(), leader.map(str::to_owned));
         Ok(Self { held, address, follower, node, url, leader, thread, contact })
     }

@@ -3,16 +3,16 @@
 
 use super::NodeError;
 use crate::{
-    api::http::{
-        ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole,
-    },
+    api::http::{ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS},
     base::clock::Clock,
     base::failpoint,
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     config::NodeSettings,
     data::store::DedupLimits,
+    engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
+    net::write_forwarder::WriteForwarder,
     storage::disk::{DirectoryLock, Disk, RealDisk},
 };
 use parking_lot::Mutex;
@@ -103,16 +103,21 @@ impl NodeResources {
     }
 
     /// Serves in this role from now on: the server that is there goes on with it, or the first one is started.
-    pub(super) fn serve(&self, settings: &NodeSettings, role: ServingRole, about: NodeAbout) -> io::Result<()> {
-        let about = Arc::new(about);
+    pub(super) fn serve(
+        &self,
+        settings: &NodeSettings,
+        role: ShardRole,
+        forward: Option<WriteForwarder>,
+        about: NodeAbout,
+    ) -> io::Result<()> {
+        let (shard, about) = (Shard::new(Arc::clone(&self.view), role), Arc::new(about));
         let mut server = self.server.lock();
         if let Some(server) = &*server {
-            server.change_role(role, about);
+            server.change_role(shard, forward, about);
             return Ok(());
         }
-        let (view, metrics) = (Arc::clone(&self.view), Arc::clone(&self.metrics));
-        let (nodes, browsers) = (node_access(settings), browser_policy(settings));
-        let api = ApiContext { view, role, nodes, browsers, metrics, about };
+        let (nodes, browsers, metrics) = (node_access(settings), browser_policy(settings), Arc::clone(&self.metrics));
+        let api = ApiContext { shard, forward, nodes, browsers, metrics, about };
         *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
         Ok(())
     }

@@ -206,7 +206,7 @@ fn a_tag_is_worth_the_same_on_both_ways() {
 #[test]
 fn a_node_with_nothing_to_read_says_so_on_both_ways() {
     let pair = pair();
-    pair.0.api.view.withdraw();
+    pair.0.api.shard.view().withdraw();
     let answer = compare(&pair, get("/wordcount?word=hello", "").repeat(2).as_bytes(), 10_000);
     assert_eq!(answer.matches("urn:memdb:problem:not-ready").count(), 2, "{answer}");
 }

@@ -2,9 +2,10 @@
 
 use crate::node::{self, Node, PATIENCE};
 use memdb::{
-    api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
+    api::http::{ApiContext, HttpServer, NodeAbout, NodeAccess, ROUTE_LABELS},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
+    engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
     net::write_forwarder::WriteForwarder,
     node::{LeaderNode, ReplicaNode},
@@ -362,8 +363,8 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         default_ack: None,
     };
     let api = ApiContext {
-        view: Arc::new(DatabaseView::new(true)),
-        role: ServingRole::LocalReplica { notice: Arc::clone(&notice), forward },
+        shard: Shard::new(Arc::new(DatabaseView::new(true)), ShardRole::FileFollower { notice: Arc::clone(&notice) }),
+        forward: Some(forward),
         nodes: NodeAccess::Anyone,
         browsers: Arc::default(),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),

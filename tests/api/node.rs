@@ -1,12 +1,13 @@
 //! A leader with its HTTP server, for one test: everything real but the clock.
 
 use memdb::{
-    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
+    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS},
     base::clock::{LoggedClock, Monotonic, WallClock},
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     data::store::DedupLimits,
     engine::leader::{AckLevel, Leader, LeaderEvent, QueueLimits, Writer, WriterAction, WriterSettings},
+    engine::shard::{Shard, ShardRole},
     engine::view::{DatabaseView, ServedDatabase},
     replication::{HistorySource, PeerRegistry, ReplicationBacklog},
     storage::disk::{Disk, RealDisk},
@@ -69,13 +70,14 @@ impl Node {
 
     fn over(directory: TempDir, settings: HttpSettings) -> Self {
         let hold = Arc::new(Mutex::new(()));
-        let (leader, archive, writer) = leader(&directory, Arc::clone(&hold));
+        let (leader, history, writer) = leader(&directory, Arc::clone(&hold));
         let (metrics, (registry, _)) =
             (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)), PeerRegistry::new());
         leader.view().set_ready(true);
+        let role = ShardRole::Leader { leader: leader.clone(), registry: registry.clone(), history };
         let api = ApiContext {
-            view: Arc::clone(leader.view()),
-            role: ServingRole::Leader { leader: leader.clone(), registry: registry.clone(), archive },
+            shard: Shard::new(Arc::clone(leader.view()), role),
+            forward: None,
             nodes: NodeAccess::Anyone,
             browsers: Arc::default(),
             metrics: Arc::clone(&metrics),

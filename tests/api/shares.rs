@@ -4,8 +4,9 @@
 
 use crate::node::{Node, PATIENCE, settings};
 use memdb::{
-    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS, ServingRole},
+    api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
+    engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
     net::write_forwarder::WriteForwarder,
 };
@@ -182,8 +183,8 @@ fn an_address_with_many_writes_on_their_way_to_the_leader_leaves_the_others_thei
     let (leader, requests) = silent_leader();
     let forward = WriteForwarder::new(Some(&format!("http://{leader}")), || Ok(1)).expect("a client");
     let api = ApiContext {
-        view: Arc::new(DatabaseView::new(true)),
-        role: ServingRole::LocalReplica { notice: Arc::default(), forward },
+        shard: Shard::new(Arc::new(DatabaseView::new(true)), ShardRole::FileFollower { notice: Arc::default() }),
+        forward: Some(forward),
         nodes: NodeAccess::Nobody,
         browsers: Arc::default(),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),

@@ -185,7 +185,7 @@ async fn update(request: RouteRequest) -> Result<Response, ApiError> {
     let content_length = headers.content_length.as_deref();
     if nodes::is_offer(headers.content_type.as_deref()) {
         nodes::append(&request.state, &request.query, &shown, content_length, request.body).await
-    } else if request.state.service.look_at_role().follows_files() && content_length == Some("0") {
+    } else if request.state.service.look_at_role().shard.follows_files() && content_length == Some("0") {
         nodes::notice(&request.state, &request.query, &shown).await
     } else {
         writes::update(request).await

@@ -1,7 +1,7 @@
 //! The HTTP server: the state of its serving threads, over the listener of `net`.
 
 use super::{
-    ApiContext, HttpSettings, NodeAbout, ServingRole,
+    ApiContext, HttpSettings, NodeAbout,
     bulk::limiter::BulkLimiter,
     connection, routes,
     secret_throttle::{ConnectionPeer, SecretThrottle},
@@ -14,10 +14,12 @@ use crate::{
     },
     base::limits,
     data::counts::word_counts::WordCountsPool,
+    engine::shard::Shard,
     net::{
         address_limits::{AddressLimits, AddressShares, LineLimits, Resource},
         budget::{Budget, BudgetRefusal},
         listener::{ClientConnection, Listener, ListenerProtocol},
+        write_forwarder::WriteForwarder,
     },
 };
 use std::{
@@ -63,8 +65,9 @@ impl HttpServer {
             let (budgets, bulk_limiter, guesses) =
                 (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let ApiContext { view, role, nodes, browsers, metrics, about } = api;
-            let role = roles.add(RoleContext { role, about, is_ending: false });
+            let ApiContext { shard, forward, nodes, browsers, metrics, about } = api;
+            let view = Arc::clone(shard.view());
+            let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
             let service = Service { view, role, metrics, tallies, position_wait, waiting_reads };
             let state = AppState { service, nodes, browsers, settings, budgets, bulk_limiter, guesses, started };
@@ -90,10 +93,10 @@ impl HttpServer {
         self.roles.end();
     }
 
-    /// Answers in this role from now on. Connections stay open, and requests under way end with the role they began
-    /// with.
-    pub fn change_role(&self, role: ServingRole, about: Arc<NodeAbout>) {
-        self.roles.set(&RoleContext { role, about, is_ending: false });
+    /// Answers for the shard in this role from now on: of the same view as before. Connections stay open, and requests
+    /// under way end with the role they began with.
+    pub fn change_role(&self, shard: Shard, forward: Option<WriteForwarder>, about: Arc<NodeAbout>) {
+        self.roles.set(&RoleContext::new(shard, forward, about));
     }
 
     /// Stops accepting, closes idle connections, answers what is in flight, and returns once that is done or the

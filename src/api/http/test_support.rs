@@ -1,7 +1,7 @@
 //! State for tests of this layer and for the fuzzer.
 
 use super::{
-    HttpSettings, NodeAbout, NodeAccess, ServingRole,
+    HttpSettings, NodeAbout, NodeAccess,
     bulk::limiter::BulkLimiter,
     state::{AppState, Budgets},
 };
@@ -13,6 +13,7 @@ use crate::{
     data::counts::word_counts::WordCountsPool,
     data::record::{NamespaceChange, WordCount},
     data::store::{DedupLimits, StateId, Store},
+    engine::shard::{Shard, ShardRole},
     engine::view::{DatabaseView, ServedDatabase},
     net::address_limits::AddressShares,
     net::write_forwarder::WriteForwarder,
@@ -38,10 +39,10 @@ pub(super) fn state() -> AppState {
     let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let settings = HttpSettings { threads: 1, ..HttpSettings::default() };
     let budgets = Budgets::new(&settings, AddressShares::new(None, settings.max_connections));
-    let role = ServingRole::LocalReplica { notice: Arc::default(), forward };
+    let shard = Shard::new(Arc::clone(&view), ShardRole::FileFollower { notice: Arc::default() });
     let service = Service {
         view,
-        role: RoleSlots::new().add(RoleContext { role, about: Arc::new(about), is_ending: false }),
+        role: RoleSlots::new().add(RoleContext::new(shard, Some(forward), Arc::new(about))),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), super::ROUTE_LABELS)),
         tallies: WordCountsPool::new(0, 0),
         position_wait: settings.position_wait,

@@ -1,11 +1,12 @@
 //! The health of the node: whether it serves current data, and takes writes.
 
-use super::{RoleContext, Service, ServingRole};
+use super::{RoleContext, Service};
 use crate::{
     api::error::{ApiError, ErrorKind},
     engine::leader::{WriteError, WriterStatus},
+    engine::shard::ShardRole,
     net::write_forwarder::WriteForwarder,
-    replication::PeerStatus,
+    replication::{PeerRegistry, PeerStatus},
 };
 use std::borrow::Cow;
 
@@ -28,18 +29,18 @@ impl RoleContext {
     /// The status of this role.
     pub(in crate::api) fn status(&self) -> RoleStatus {
         let leader = self.forward().and_then(WriteForwarder::leader);
-        match &self.role {
-            ServingRole::Leader { leader, registry, .. } => RoleStatus {
+        match self.shard.role() {
+            ShardRole::Leader { leader, registry, .. } => RoleStatus {
                 writer: Some(leader.status()),
                 replicas: Some(registry.statuses()),
                 no_room: leader.no_room(),
                 ..RoleStatus::default()
             },
-            ServingRole::Replica { follower, .. } => {
-                let replicas_known = Some(follower.members().replicas.len());
+            ShardRole::Replica { replica, .. } => {
+                let replicas_known = Some(replica.members().replicas.len());
                 RoleStatus { leader, replicas_known, ..RoleStatus::default() }
             }
-            ServingRole::LocalReplica { .. } => RoleStatus { leader, ..RoleStatus::default() },
+            ShardRole::FileFollower { .. } => RoleStatus { leader, ..RoleStatus::default() },
         }
     }
 }
@@ -47,10 +48,7 @@ impl RoleContext {
 impl Service {
     /// Gives the state of each replica, on a leader.
     pub fn replicas(&self) -> Option<Vec<PeerStatus>> {
-        match &self.look_at_role().role {
-            ServingRole::Leader { registry, .. } => Some(registry.statuses()),
-            ServingRole::Replica { .. } | ServingRole::LocalReplica { .. } => None,
-        }
+        self.look_at_role().shard.registry().map(PeerRegistry::statuses)
     }
 
     /// Returns whether this node serves current data, and passes writes on if it is a follower.
@@ -107,14 +105,14 @@ impl Service {
     fn what_is_missing(&self) -> Cow<'static, str> {
         let role = self.role();
         if let Some(problem) = self.view.files_problem() {
-            return match &role.role {
-                ServingRole::Leader { .. } => {
+            return match role.shard.role() {
+                ShardRole::Leader { .. } => {
                     format!("{problem}; save the counts (GET /sync) or promote a replica, then restart")
                 }
-                ServingRole::Replica { .. } => {
+                ShardRole::Replica { .. } => {
                     format!("{problem}; it follows its leader in memory alone until it is restarted")
                 }
-                ServingRole::LocalReplica { .. } => problem,
+                ShardRole::FileFollower { .. } => problem,
             }
             .into();
         }

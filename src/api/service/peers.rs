@@ -1,6 +1,6 @@
 //! Requests of other nodes, and of who promotes one: what this node answers them in its role.
 
-use super::{RoleContext, Service, ServingRole};
+use super::{RoleContext, Service};
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits,
@@ -30,7 +30,7 @@ impl Service {
     /// [`ErrorKind::NotFound`] on a local replica.
     pub async fn append_receiver(&self) -> Result<AppendReceiver, ApiError> {
         let role = self.settled_role().await;
-        if role.follows_files() {
+        if role.shard.follows_files() {
             return Err(ApiError::new(ErrorKind::NotFound, "a local replica takes its records from files"));
         }
         Ok(AppendReceiver(role))
@@ -42,12 +42,12 @@ impl Service {
     /// [`ErrorKind::Stopping`] if nobody takes it.
     pub async fn append(&self, receiver: AppendReceiver, request: &Bytes) -> Result<AppendAnswer, ApiError> {
         let AppendReceiver(role) = receiver;
-        let mut answer = role.append(request.clone()).await;
+        let mut answer = role.shard.append(request.clone()).await;
         if answer.is_none() {
             // Its role may have ended before it came to this: then the next one answers.
             let next = self.settled_role().await;
             if !Arc::ptr_eq(&next, &role) {
-                answer = next.append(request.clone()).await;
+                answer = next.shard.append(request.clone()).await;
             }
         }
         let none = || ApiError::new(ErrorKind::Stopping, "the node is stopping, or has more offers than it can take");
@@ -61,18 +61,13 @@ impl Service {
     pub async fn promote(&self, force: bool) -> Result<Epoch, ApiError> {
         let refused = |why: String| ApiError::new(ErrorKind::NotPromoted, why);
         let role = self.settled_role().await;
-        let ServingRole::Replica { follower, .. } = &role.role else {
-            return Err(refused(format!("this is a {}: a replica that keeps files can be promoted", role.about.role)));
-        };
-        let answer = follower.promote(force).await;
-        answer.unwrap_or_else(|| Err("another has asked for that already".to_owned())).map_err(refused)
+        let no_replica = || Err(format!("this is a {}: a replica that keeps files can be promoted", role.about.role));
+        role.shard.promote(force).await.unwrap_or_else(no_replica).map_err(refused)
     }
 
     /// Wakes a local replica: there is something new in its leader's files. Nothing to anybody else.
     pub fn notify(&self) {
-        if let ServingRole::LocalReplica { notice, .. } = &self.look_at_role().role {
-            notice.notify_one();
-        }
+        self.look_at_role().shard.notify();
     }
 
     /// Gives the registry in which followers announce themselves.
@@ -80,12 +75,8 @@ impl Service {
     /// # Errors
     /// [`ErrorKind::NotLeader`] on a follower.
     pub async fn announcements(&self) -> Result<PeerRegistry, ApiError> {
-        match &self.settled_role().await.role {
-            ServingRole::Leader { registry, .. } => Ok(registry.clone()),
-            ServingRole::Replica { .. } | ServingRole::LocalReplica { .. } => {
-                Err(self.not_leader("announcements are for the leader"))
-            }
-        }
+        let role = self.settled_role().await;
+        role.shard.registry().cloned().ok_or_else(|| self.not_leader("announcements are for the leader"))
     }
 
     /// Notes a follower that has announced itself; returns the database that it is to follow, once there is one.
@@ -151,12 +142,8 @@ impl Service {
     }
 
     fn history(&self) -> Result<HistorySource, ApiError> {
-        match &self.look_at_role().role {
-            ServingRole::Leader { archive, .. } | ServingRole::Replica { archive, .. } => Ok(archive.clone()),
-            ServingRole::LocalReplica { .. } => {
-                Err(ApiError::new(ErrorKind::NotFound, "a local replica keeps no files of its own"))
-            }
-        }
+        let none = || ApiError::new(ErrorKind::NotFound, "a local replica keeps no files of its own");
+        self.look_at_role().shard.history().cloned().ok_or_else(none)
     }
 }
 

@@ -1,10 +1,9 @@
 //! The role that one serving thread answers in: replaced when the node changes its role, while the server and its
 //! connections live on.
 
-use super::{NodeAbout, ServingRole};
-use crate::{engine::leader::Leader, net::write_forwarder::WriteForwarder, replication::AppendAnswer};
+use super::NodeAbout;
+use crate::{engine::leader::Leader, engine::shard::Shard, net::write_forwarder::WriteForwarder};
 use arc_swap::{ArcSwap, Guard};
-use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -13,49 +12,35 @@ use tokio::sync::watch;
 /// again.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A role, with the part of `/status` that belongs to it.
+/// A shard in its role, with the part of `/status` that belongs to it.
 #[derive(Clone)]
 pub(in crate::api) struct RoleContext {
-    pub(in crate::api) role: ServingRole,
+    pub(in crate::api) shard: Shard,
+    forward: Option<WriteForwarder>,
     pub(in crate::api) about: Arc<NodeAbout>,
     /// True between this role and the next.
     pub(in crate::api) is_ending: bool,
 }
 
 impl RoleContext {
-    /// Returns whether this is a local replica.
-    pub(in crate::api) fn follows_files(&self) -> bool {
-        matches!(self.role, ServingRole::LocalReplica { .. })
+    /// The shard in this role. `forward`: the way to the leader, on a follower.
+    pub(in crate::api) fn new(shard: Shard, forward: Option<WriteForwarder>, about: Arc<NodeAbout>) -> Self {
+        Self { shard, forward, about, is_ending: false }
     }
 
     /// The way to the leader, on a follower.
     pub(in crate::api) fn forward(&self) -> Option<&WriteForwarder> {
-        match &self.role {
-            ServingRole::Leader { .. } => None,
-            ServingRole::Replica { forward, .. } | ServingRole::LocalReplica { forward, .. } => Some(forward),
-        }
+        self.forward.as_ref()
     }
 
     /// The way to the Writer, on a leader.
     pub(in crate::api) fn leader(&self) -> Option<&Leader> {
-        match &self.role {
-            ServingRole::Leader { leader, .. } => Some(leader),
-            _ => None,
-        }
+        self.shard.leader()
     }
 
     /// On a follower: the database that its leader leads, if that is known and another than this node's.
     pub(in crate::api) fn other_database(&self) -> Option<u128> {
         self.forward()?.other_database()
-    }
-
-    /// Hands over what another node asks, or offers as a leader; `None` if the thread of this role is gone, or busy.
-    pub(in crate::api) async fn append(&self, bytes: Bytes) -> Option<AppendAnswer> {
-        match &self.role {
-            ServingRole::Leader { leader, .. } => leader.append(bytes).await,
-            ServingRole::Replica { follower, .. } => follower.append(bytes).await,
-            ServingRole::LocalReplica { .. } => None,
-        }
     }
 }
 
@@ -143,12 +128,13 @@ impl RoleSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{shard::ShardRole, view::DatabaseView};
 
     fn role(name: &'static str) -> RoleContext {
         let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
         let about = NodeAbout { role: name, node: 1, url: String::new(), not_promoted: None, default_ack: None };
-        let role = ServingRole::LocalReplica { notice: Arc::default(), forward };
-        RoleContext { role, about: Arc::new(about), is_ending: false }
+        let role = ShardRole::FileFollower { notice: Arc::default() };
+        RoleContext::new(Shard::new(Arc::new(DatabaseView::new(true)), role), Some(forward), Arc::new(about))
     }
 
     #[tokio::test(start_paused = true)]
