@@ -1,6 +1,7 @@
 //! Which source wins, what is refused, and with which words.
 
 use super::*;
+use crate::{base::secret::Secret, base::web_origin::CorsOrigins, engine::leader::AckLevel};
 use std::collections::HashMap;
 
 const MACHINE: MachineLimits = MachineLimits { processors: 4, memory_bytes: Some(8 << 30), open_files: 20_000 };
@@ -54,6 +55,11 @@ fn resolved_as(
     resolve(role, &flags, &around).map_err(|error| error.to_string())
 }
 
+/// The rules of a node for the time in which it leads.
+fn leadership(settings: &NodeSettings) -> LeadershipSettings {
+    settings.leadership().expect("a leader, or a replica").clone()
+}
+
 fn source_of(resolved: &ResolvedSettings, name: &str) -> String {
     let origin = resolved.origins.iter().find(|origin| origin.name == name).expect("a setting");
     format!("{} from {}", origin.value, origin.source)
@@ -65,8 +71,9 @@ fn flags_come_before_the_environment_before_the_file_before_the_default() {
     let variables = [("MEMDB_PORT", "2"), ("MEMDB_QUEUE", "22")];
     let file = "port = 3\nqueue = 33\nthreads = 3\ndurability = \"synced\"\n";
     let all = resolved(&flags, &variables, Some(file)).expect("all good");
-    assert_eq!((all.settings.port, all.settings.queue_batches, all.settings.threads), (1, 22, 3));
-    assert_eq!(all.settings.durability, Durability::Synced);
+    let rules = leadership(&all.settings);
+    assert_eq!((all.settings.port, rules.queue_batches, all.settings.threads), (1, 22, 3));
+    assert_eq!(rules.durability, Durability::Synced);
     assert_eq!(source_of(&all, "port"), "1 from flag");
     assert_eq!(source_of(&all, "queue"), "22 from environment MEMDB_QUEUE");
     assert_eq!(source_of(&all, "threads"), "3 from file memdb.toml");
@@ -79,22 +86,27 @@ fn the_defaults_are_the_documented_ones() {
     let settings = resolved(&[], &[], None).expect("the defaults are good").settings;
     assert_eq!(settings.port, 8080);
     assert_eq!(settings.bind.to_string(), "127.0.0.1");
-    assert_eq!(settings.data_dir.as_deref(), Some(Path::new("./data")));
-    assert_eq!((settings.analyzer, settings.ack, settings.ack_timeout_ms), (None, AckLevel::Replica, 1_000));
-    assert_eq!((settings.replicas.len(), settings.advertise.is_some(), settings.init), (0, false, false));
-    assert_eq!(settings.durability, Durability::Buffered);
+    let leadership = LeadershipSettings {
+        ack: AckLevel::Replica,
+        ack_timeout_ms: 1_000,
+        durability: Durability::Buffered,
+        backup_interval_ms: 1_000,
+        queue_batches: limits::DEFAULT_QUEUE_BATCHES,
+        max_memory_bytes: 6 << 30,
+    };
+    let role =
+        RoleSettings::Leader { data_dir: "./data".into(), replicas: vec![], init: false, analyzer: None, leadership };
+    assert_eq!(settings.role, role);
+    assert_eq!(settings.advertise, None);
     assert_eq!(settings.max_body_bytes, limits::DEFAULT_MAX_BODY_BYTES);
-    assert_eq!(settings.queue_batches, limits::DEFAULT_QUEUE_BATCHES);
     assert_eq!(settings.key_window_ms, limits::DEFAULT_KEY_AGE_MS);
     assert_eq!(settings.max_keys, limits::DEFAULT_MAX_KEYS);
     assert_eq!(settings.stream_window_ms, limits::DEFAULT_STREAM_AGE_MS);
     assert_eq!(settings.max_streams, limits::DEFAULT_MAX_STREAMS);
     assert_eq!((settings.threads, settings.max_connections), (4, 10_000));
     assert_eq!(settings.max_connections_per_address, None);
-    assert_eq!(settings.max_memory_bytes, 6 << 30);
     assert!(!settings.insecure && settings.allowed_hosts.is_empty());
     assert_eq!(settings.cors_origins, CorsOrigins::These(vec![]));
-    assert_eq!(settings.backup_interval_ms, 1_000);
 }
 
 #[test]
@@ -116,14 +128,14 @@ fn on_loopback_names_are_looked_at_and_elsewhere_once_some_are_given() {
 #[test]
 fn each_role_has_its_own_defaults() {
     let replica = flagged(StartRole::Replica, &[]).expect("good").settings;
-    assert_eq!((replica.role, replica.port, replica.data_dir), (StartRole::Replica, 8081, None));
-    assert_eq!(replica.leader.as_deref(), Some("http://127.0.0.1:8080"));
-    assert_eq!((replica.max_keys, replica.backup_interval_ms), (1_000_000, 1_000));
+    assert_eq!((replica.start_role(), replica.port, replica.data_dir()), (StartRole::Replica, 8081, None));
+    assert_eq!(replica.leader(), Some("http://127.0.0.1:8080"));
+    assert_eq!((replica.max_keys, leadership(&replica).backup_interval_ms), (1_000_000, 1_000));
     let local = flagged(StartRole::LocalReplica, &[]).expect("good").settings;
-    assert_eq!((local.port, local.data_dir.as_deref()), (8081, Some(Path::new("./data"))));
-    assert_eq!((local.max_streams, local.leader), (65_536, None));
+    assert_eq!((local.port, local.data_dir()), (8081, Some(Path::new("./data"))));
+    assert_eq!((local.max_streams, local.leader()), (65_536, None));
     let kept = flagged(StartRole::Replica, &[("data-dir", "here")]).expect("good").settings;
-    assert_eq!(kept.data_dir.as_deref(), Some(Path::new("here")));
+    assert_eq!(kept.data_dir(), Some(Path::new("here")));
 }
 
 #[test]
@@ -148,18 +160,18 @@ fn a_flag_of_another_role_is_refused_a_variable_or_a_line_of_a_file_is_not() {
     assert!(flagged(StartRole::LocalReplica, &[("max-memory", "1GiB")]).is_err());
     let shared = "leader = \"http://a:1\"\nqueue = 5\n";
     let leader = resolved(&[], &[("MEMDB_LEADER", "http://b:1")], Some(shared)).expect("one file for all");
-    assert_eq!((leader.settings.leader, leader.settings.queue_batches), (None, 5));
+    assert_eq!((leader.settings.leader(), leadership(&leader.settings).queue_batches), (None, 5));
     let replica = resolved_as(StartRole::Replica, &[], &[("MEMDB_ANALYZER", "whitespace")], Some(shared))
         .expect("one file for all");
     assert_eq!(source_of(&replica, "leader"), "http://a:1 from file memdb.toml");
-    assert_eq!(replica.settings.queue_batches, 5, "for the day it leads");
+    assert_eq!(leadership(&replica.settings).queue_batches, 5, "for the day it leads");
     assert!(replica.origins.iter().all(|origin| origin.name != "analyzer"));
 }
 
 #[test]
 fn replicas_are_a_list_from_every_source() {
     let both = ["http://a:1", "http://b:2"];
-    let list = |resolved: Result<ResolvedSettings, String>| resolved.expect("good").settings.replicas;
+    let list = |resolved: Result<ResolvedSettings, String>| resolved.expect("good").settings.replicas().to_vec();
     assert_eq!(list(resolved(&[("replica", "http://a:1,http://b:2")], &[], None)), both);
     assert_eq!(list(resolved(&[], &[("MEMDB_REPLICA", "http://a:1, http://b:2/")], None)), both);
     assert_eq!(list(resolved(&[], &[], Some("replica = [\"http://a:1\", \"http://b:2\"]"))), both);
@@ -174,13 +186,14 @@ fn replicas_are_a_list_from_every_source() {
 #[test]
 fn acknowledgement_is_one_of_four_levels_within_four_seconds() {
     for (text, level) in [("leader", AckLevel::Leader), ("replica+disk", AckLevel::ReplicaDisk)] {
-        assert_eq!(resolved(&[("ack", text)], &[], None).expect("a level").settings.ack, level);
+        assert_eq!(leadership(&resolved(&[("ack", text)], &[], None).expect("a level").settings).ack, level);
     }
     assert!(resolved(&[], &[("MEMDB_ACK", "all")], None).is_err());
     for bad in ["0", "4001"] {
         assert!(resolved(&[("ack-timeout-ms", bad)], &[], None).is_err(), "{bad}");
     }
-    assert_eq!(resolved(&[("ack-timeout-ms", "4000")], &[], None).expect("good").settings.ack_timeout_ms, 4_000);
+    let settings = resolved(&[("ack-timeout-ms", "4000")], &[], None).expect("good").settings;
+    assert_eq!(leadership(&settings).ack_timeout_ms, 4_000);
 }
 
 #[test]
@@ -293,34 +306,5 @@ fn no_role_has_two_settings_of_one_name() {
         let names: Vec<_> = SettingSpec::of(role).map(|setting| setting.name).collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), distinct.len(), "{role}: {names:?}");
-    }
-}
-
-/// What `blank` holds is seen only where the role has no row.
-#[test]
-fn every_row_writes_a_field() {
-    let machine = MachineLimits { processors: 1, memory_bytes: Some(1 << 30), open_files: 1_000 };
-    let read_file = |_: &Path| Ok(SECRET.to_owned());
-    let around = ConfigInputs { environment: &|_| None, read_file: &read_file, machine };
-    for role in StartRole::ALL {
-        let mut settings = NodeSettings::blank(role);
-        for setting in SettingSpec::of(role) {
-            let before = settings.clone();
-            let other = match setting.name {
-                "bind" => "::1",
-                "insecure" | "init" => "true",
-                "analyzer" => "whitespace",
-                "ack" => "disk",
-                "max-connections-per-address" => "5",
-                "durability" => "synced",
-                "log-format" => "json",
-                "leader" | "replica" | "advertise" | "cors-origin" => "http://a:1",
-                "allowed-host" => "a",
-                "cluster-secret-file" | "data-dir" => "x",
-                _ => setting.default(role).expect("a setting of the role"),
-            };
-            (setting.apply)(&mut settings, other, &around).expect("a good value");
-            assert_ne!(before, settings, "{} changes nothing", setting.name);
-        }
     }
 }

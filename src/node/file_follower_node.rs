@@ -64,7 +64,7 @@ impl FileFollowerNode {
     ) -> Result<Self, NodeError> {
         let url = listening.url(settings)?;
         let node = random()?;
-        let directory = settings.data_dir.as_deref().expect("the settings of a local replica name a directory");
+        let directory = settings.data_dir().expect("the settings of a local replica name a directory");
         let view = Arc::new(DatabaseView::new(true));
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
         let forward = WriteForwarder::new(None, random).map_err(std::io::Error::other)?;

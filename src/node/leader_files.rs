@@ -7,7 +7,7 @@ use super::{
     resources::{segment_bytes, window},
 };
 use crate::{
-    config::NodeSettings,
+    config::{NodeSettings, RoleSettings},
     engine::view::DatabaseView,
     replication::{ElectedLeader, StartingNode},
     storage::disk::Disk,
@@ -15,7 +15,7 @@ use crate::{
     storage::recovery::{self, RecoveredDatabase, RecoveryError},
     text::tokenizer::Analyzer,
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Reads the data directory, asks the nodes it knows what they know, and takes back what is missing.
 pub(super) struct LeaderFiles {
@@ -37,9 +37,9 @@ impl LeaderFiles {
         let starter = StartingNode {
             url: url.to_owned(),
             boot_id: boot_id()?,
-            named: settings.replicas.iter().chain(&settings.leader).cloned().collect(),
-            told_to_follow: settings.leader.clone(),
-            init: settings.init,
+            named: settings.replicas().iter().map(String::as_str).chain(settings.leader()).map(str::to_owned).collect(),
+            told_to_follow: settings.leader().map(str::to_owned),
+            init: matches!(settings.role, RoleSettings::Leader { init: true, .. }),
             elected: elected.cloned(),
         };
         Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), view: Arc::clone(view), starter })
@@ -51,16 +51,21 @@ impl LeaderFiles {
         if self.starter.elected.is_some() {
             return self.read_followed(); // what it lacks, the others give
         }
+        // A replica that led when it ended goes on with what it has.
+        let wanted = match settings.role {
+            RoleSettings::Leader { analyzer, .. } => analyzer,
+            RoleSettings::Replica { .. } | RoleSettings::FileFollower { .. } => None,
+        };
         let new = DatabaseIdentity {
             database_id: random()?,
             shard_id: 0,
-            analyzer: settings.analyzer.unwrap_or(Analyzer::Standard),
+            analyzer: wanted.unwrap_or(Analyzer::Standard),
             hash_seed: random()? as u64,
         };
         let recovered = recovery::look(&*self.disk, new, window(settings)).map_err(|error| self.unusable(error))?;
         let found = recovered.manifest.identity.analyzer;
         // Whatever its version: a database goes on with the one it was made with.
-        if settings.analyzer.is_some_and(|wanted| wanted.code() != found.code()) {
+        if wanted.is_some_and(|wanted| wanted.code() != found.code()) {
             return Err(self.unusable(RecoveryError::OtherAnalyzer { found }));
         }
         Ok(recovered)
@@ -90,6 +95,6 @@ impl LeaderFiles {
     }
 
     pub(super) fn unusable(&self, error: RecoveryError) -> NodeError {
-        NodeError::Recovery { path: self.settings.data_dir.clone().unwrap_or_default(), error }
+        NodeError::Recovery { path: self.settings.data_dir().unwrap_or(Path::new("")).to_owned(), error }
     }
 }

@@ -101,7 +101,7 @@ impl LeaderNode {
         held.start_role(settings, NodeRole::Leader);
         let NodeResources { view, metrics, .. } = held;
         let feed = Arc::new(ReplicationBacklog::new(recovered.store.mark().position.sequence, limits::FEED_BYTES));
-        let bounds = QueueLimits { batches: settings.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
+        let bounds = QueueLimits { batches: held.leadership.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(view), Arc::clone(&feed), bounds);
         let (registry, announced) = PeerRegistry::new();
         let (start_registry, counted) = ((registry.clone(), announced), Arc::clone(metrics));
@@ -114,7 +114,7 @@ impl LeaderNode {
                 StartState::Leads(Box::new(start.lead(settled)?))
             }
             Err(error) if error.is_no_room() && recovered.new => {
-                return Err(NodeError::NoRoom { path: settings.data_dir.clone().unwrap_or_default(), error });
+                return Err(NodeError::NoRoom { path: settings.data_dir().unwrap_or(Path::new("")).to_owned(), error });
             }
             Err(error) if error.is_no_room() => StartState::waits(start, recovered, &error),
             Err(error) => return Err(start.files.unusable(error)),
@@ -131,7 +131,7 @@ impl LeaderNode {
             node,
             url,
             not_promoted: None,
-            default_ack: Some(writer_settings(settings).default_ack()),
+            default_ack: Some(writer_settings(&held.leadership).default_ack()),
         };
         held.serve(settings, role, None, about)?;
         Ok(Self { held: held.clone(), address: held.listening.address()?, leader, thread, disk })
@@ -191,7 +191,7 @@ impl LeaderNode {
 
 /// Says that a database begins. In another working directory than usual it does so by mistake: the whole path tells.
 fn log_new_database(settings: &NodeSettings) {
-    let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
+    let path = settings.data_dir().unwrap_or(Path::new(""));
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     tracing::warn!("a new database begins in {}, which held none: it starts without counts", path.display());
 }

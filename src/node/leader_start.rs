@@ -14,7 +14,7 @@ use super::{
 use crate::{
     base::clock::{Clock, LoggedClock, LoggedTime},
     base::metrics::NodeMetrics,
-    config::{Durability, NodeSettings},
+    config::{Durability, LeadershipSettings},
     engine::leader::{AdmissionLimits, Leader, LeaderEvent, StepDownGate, WriteReply, Writer, WriterSettings},
     engine::view::ServedDatabase,
     replication::{NodeId, NodeState, PeerRegistry},
@@ -33,6 +33,7 @@ pub(super) struct LeaderStart {
     pub(super) clock: Arc<dyn Clock>,
     /// The process's count of logged time in an earlier role.
     pub(super) before: Option<LoggedClock>,
+    leadership: LeadershipSettings,
     pub(super) leader: Leader,
     pub(super) metrics: Arc<NodeMetrics>,
     pub(super) registry: PeerRegistry,
@@ -51,7 +52,8 @@ impl LeaderStart {
     ) -> Result<Self, NodeError> {
         let node = files.starter.elected.as_ref().map_or_else(random, |elected| Ok(elected.node))?;
         let (clock, before) = (Arc::clone(&held.clock), held.view.logged_clock().get());
-        Ok(Self { files, node, clock, before, leader, metrics, registry, announced, counted: None })
+        let leadership = held.leadership.clone();
+        Ok(Self { files, node, clock, before, leadership, leader, metrics, registry, announced, counted: None })
     }
 
     /// Serves this to readers.
@@ -80,12 +82,12 @@ impl LeaderStart {
         let current = ServedDatabase { identity, reader: store.reader() };
         let logged_clock = self.serve(current, store.time_ms());
         let last = store.mark().position;
-        let Self { files, node, clock, leader, metrics, registry, announced, .. } = self;
+        let Self { files, node, clock, leadership, leader, metrics, registry, announced, .. } = self;
         let LeaderFiles { settings, disk, starter, .. } = files;
         leader.backlog().restart(last.sequence);
         let workers = DiskWorkers::start(&disk, &metrics, &tell(&leader))?;
         let now = clock.monotonic();
-        let writer = Writer::new(store, log, writer_settings(&settings), snapshot, logged_clock, now);
+        let writer = Writer::new(store, log, writer_settings(&leadership), snapshot, logged_clock, now);
         let writer = writer.with_schedule(schedule);
         let manifest = Arc::new(Mutex::new(manifest));
         let step_down_gate = StepDownGate::new(node, starter.url.clone(), identity, last.epoch);
@@ -100,8 +102,8 @@ impl LeaderStart {
             disk,
             manifest: Arc::clone(&manifest),
             registry,
-            secret: settings.cluster_secret,
-            configured: settings.replicas,
+            secret: settings.cluster_secret.clone(),
+            configured: settings.replicas().to_vec(),
             serving: Mutex::default(),
             url: starter.url,
             members: Mutex::default(),
@@ -141,7 +143,7 @@ fn tell(leader: &Leader) -> WorkListener {
     })
 }
 
-pub(super) fn writer_settings(settings: &NodeSettings) -> WriterSettings {
+pub(super) fn writer_settings(settings: &LeadershipSettings) -> WriterSettings {
     WriterSettings {
         ack: settings.ack,
         synced: settings.durability == Durability::Synced,

@@ -80,9 +80,8 @@ fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
 
 /// Says who begins, and where. The address is told once it is served.
 fn log_start(settings: &NodeSettings) {
-    let (version, role, pid) = (env!("CARGO_PKG_VERSION"), settings.role.name(), std::process::id());
-    let directory =
-        settings.data_dir.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let (version, role, pid) = (env!("CARGO_PKG_VERSION"), settings.start_role().name(), std::process::id());
+    let directory = settings.data_dir().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let data_dir = directory.map(|path| path.display().to_string());
     tracing::info!(version, role, data_dir, pid, "memdb begins");
 }

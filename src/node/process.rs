@@ -18,7 +18,7 @@ use std::{io, sync::Arc};
 pub fn run(settings: &NodeSettings) -> Result<(), NodeError> {
     let NodeProcess { runtime, signals } = NodeProcess::begin()?;
     let held = NodeResources::take(settings, Arc::new(MachineClock))?;
-    let _log_file = logging::start(settings, settings.data_dir.as_deref())?;
+    let _log_file = logging::start(settings, settings.data_dir())?;
     let running = RunningRole::open(&held, settings)?;
     tracing::info!(address = %running.address(), "serving");
     let signals = tokio::sync::Mutex::new(signals);

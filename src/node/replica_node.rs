@@ -51,7 +51,7 @@ impl ReplicaNode {
     /// [`NodeError::System`] if a thread cannot be started. Nothing is left running then.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
         let held = NodeResources::take(settings, Arc::new(MachineClock))?;
-        Self::open(&held, settings, settings.leader.as_deref(), None, None)
+        Self::open(&held, settings, settings.leader(), None, None)
     }
 
     /// `leader`: where the leader is, if that is known; `not_promoted`: why it is not this one, if it was to be;
@@ -87,7 +87,7 @@ impl ReplicaNode {
             node,
             url: url.clone(),
             window: window(settings),
-            snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
+            snapshot: SnapshotSettings { interval_ms: held.leadership.backup_interval_ms },
         };
         let discovery = discovery(leader, settings, &found, &url);
         let leaders = LeaderLinks { discovery, secret: settings.cluster_secret.clone() };
@@ -135,7 +135,7 @@ impl ReplicaNode {
             node: self.node,
             url: self.url.clone(),
             members: self.follower.members(),
-            leader: self.leader.clone().or_else(|| settings.leader.clone()),
+            leader: self.leader.clone().or_else(|| settings.leader().map(str::to_owned)),
             force,
             resumes,
         }
@@ -208,7 +208,7 @@ fn find(
         view.withdraw(); // two states of a large database have no room beside each other
         return disk.map_or(Ok(ReplicaFindings::Nothing), |disk| read_directory(disk, settings));
     };
-    let path = settings.data_dir.clone().unwrap_or_default();
+    let path = settings.data_dir().unwrap_or(Path::new("")).to_owned();
     let settled = kept.follow(disk, segment_bytes()).map_err(|error| NodeError::Recovery { path, error })?;
     tracing::info!(position = %settled.store.mark().position, "goes on with what it has in memory");
     Ok(ReplicaFindings::Settled(Box::new(settled)))
@@ -217,7 +217,7 @@ fn find(
 /// Reads the replica's directory. Files that cannot be used are no reason not to start: the leader has everything. Nor
 /// is a disk that takes nothing: what is there is served, and gone on from in memory.
 fn read_directory(disk: &Arc<dyn Disk>, settings: &NodeSettings) -> Result<ReplicaFindings, NodeError> {
-    let path = settings.data_dir.as_deref().unwrap_or(Path::new(""));
+    let path = settings.data_dir().unwrap_or(Path::new(""));
     let found = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
         let Some(mut recovered) = recovered else { return Ok(ReplicaFindings::Nothing) };
         let (position, report) = (recovered.stands(), recovered.report.to_string());

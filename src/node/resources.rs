@@ -8,7 +8,7 @@ use crate::{
     base::failpoint,
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
-    config::NodeSettings,
+    config::{LeadershipSettings, NodeSettings},
     data::store::DedupLimits,
     engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
@@ -63,6 +63,8 @@ pub(super) struct NodeResources {
     pub(super) listening: NodeListener,
     pub(super) directory: Option<LockedDirectory>,
     pub(super) clock: Arc<dyn Clock>,
+    /// The rules for the time in which the node leads.
+    pub(super) leadership: LeadershipSettings,
     /// What the node serves, in whatever role; with its count of logged time.
     pub(super) view: Arc<DatabaseView>,
     pub(super) metrics: Arc<NodeMetrics>,
@@ -80,20 +82,21 @@ impl NodeResources {
     /// [`NodeError::DataDirectory`] if it was taken away, or another stands in its place.
     pub(super) fn directory_in_place(&self, settings: &NodeSettings) -> Result<Option<LockedDirectory>, NodeError> {
         if let Some((disk, _)) = &self.directory {
-            let path = settings.data_dir.clone().unwrap_or_default();
+            let path = settings.data_dir().unwrap_or(Path::new("")).to_owned();
             disk.check_in_place().map_err(|error| NodeError::DataDirectory { path, error })?;
         }
         Ok(self.directory.clone())
     }
 
     pub(super) fn take(settings: &NodeSettings, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        let leadership = settings.leadership().expect("a node that switches roles is a leader or a replica").clone();
         // The port before the data: a second start must not touch what the first one serves.
         let listening = NodeListener::take(settings)?;
-        let directory = settings.data_dir.as_deref().map(lock).transpose()?;
+        let directory = settings.data_dir().map(lock).transpose()?;
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
         let view = Arc::new(DatabaseView::new(true));
         let metrics = metrics(settings, NodeRole::Leader);
-        Ok(Self { listening, directory, clock, view, metrics, server: Arc::default() })
+        Ok(Self { listening, directory, clock, leadership, view, metrics, server: Arc::default() })
     }
 
     /// A role begins: what is served stays, under other rules and numbers.
@@ -179,8 +182,8 @@ pub(super) fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits
     let connections = Some(settings.max_connections as u64);
     match role {
         NodeRole::Leader => NodeLimits {
-            memory_bytes: Some(settings.max_memory_bytes),
-            queue: Some(settings.queue_batches as u64),
+            memory_bytes: settings.leadership().map(|rules| rules.max_memory_bytes),
+            queue: settings.leadership().map(|rules| rules.queue_batches as u64),
             connections,
             keys: Some(settings.max_keys as u64),
             streams: Some(settings.max_streams as u64),

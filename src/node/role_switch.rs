@@ -48,10 +48,10 @@ impl RunningRole {
         let manifest = held.directory.as_ref().and_then(read);
         let own = held.listening.url(settings)?;
         let follow = |leader: Option<&str>, not_promoted| {
-            let leader = leader.filter(|url| *url != own).or(settings.leader.as_deref());
+            let leader = leader.filter(|url| *url != own).or(settings.leader());
             ReplicaNode::open(held, settings, leader, not_promoted, None).map(RunningRole::Following)
         };
-        let verb = settings.role == StartRole::Leader;
+        let verb = settings.start_role() == StartRole::Leader;
         if !leads_at_start(manifest.as_ref(), verb) {
             if verb {
                 tracing::warn!(

@@ -35,7 +35,7 @@ pub(in crate::node) fn discovery(
     found: &ReplicaFindings,
     own: &str,
 ) -> LeaderDiscovery {
-    let mut known: Vec<String> = leader.into_iter().chain(settings.leader.as_deref()).map(str::to_owned).collect();
+    let mut known: Vec<String> = leader.into_iter().chain(settings.leader()).map(str::to_owned).collect();
     if let Some(manifest) = found.manifest() {
         known.extend(manifest.state.leader_url.clone());
         known.extend(manifest.state.replicas.iter().cloned());
