@@ -3,11 +3,11 @@
 //! A request reads straight down: `net/listener.rs` accepts connections, as many as a client's address may have
 //! (`net/budget.rs`), and deals them to threads, whose state `serve` makes; `fast_path` answers plain reads, `/health`
 //! and small posts by itself and leaves every other request, with its connection, to those that follow; `connection`
-//! tells HTTP/1 from HTTP/2 and runs hyper; `http1_guard` lies between hyper and the socket, keeps the time and lets
-//! only sound heads (`head`) pass; `middleware` refuses what no route should see, and by `browsers` what pages of other
-//! origins send; `routes` has a table of every route; `reads` and `writes` turn requests into queries and commands for
-//! the service, and its replies into answers, `bulk` those of any length; `nodes` speaks to other nodes; `problem` is
-//! the one shape of everything wrong.
+//! tells HTTP/1 from HTTP/2 and runs hyper; `http1_guard` lies between hyper and the socket, and lets only sound heads
+//! (`head`) pass; `times` has the times of both; `middleware` refuses what no route should see, and by `browsers` what
+//! pages of other origins send; `routes` has a table of every route; `reads` and `writes` turn requests into queries
+//! and commands for the service, and its replies into answers, `bulk` those of any length; `nodes` speaks to other
+//! nodes; `problem` is the one shape of everything wrong.
 
 mod body;
 mod browsers;
@@ -28,6 +28,7 @@ mod json;
 mod middleware;
 mod nodes;
 mod operations;
+mod plain_post;
 mod problem;
 mod query;
 mod reads;
@@ -43,6 +44,7 @@ mod state;
 mod sync;
 #[cfg(feature = "failpoints")]
 mod test_support;
+mod times;
 mod update;
 mod write_request;
 mod writes;

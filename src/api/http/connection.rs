@@ -55,18 +55,17 @@ pub(super) async fn serve<S: RouteService>(
     if stream.set_nodelay(true).is_err() {
         return; // the client is gone already
     }
-    let begun = if state.settings.fast_path {
-        match fast_path::serve(&mut stream, &client.usage, &state, &stopping).await {
-            FastPathExit::Done => {
-                return Http1Guard::new(stream, state.settings, stopping, Handoff::default()).close().await;
-            }
-            FastPathExit::Broken => return,
-            FastPathExit::Other(begun) => begun,
-        }
-    } else {
-        Handoff::default()
+    let (exit, begun) = match state.settings.fast_path {
+        true => fast_path::serve(&mut stream, &client.usage, &state, &stopping).await,
+        false => (FastPathExit::Other, Handoff::new(state.settings)),
     };
+    if exit == FastPathExit::Broken {
+        return;
+    }
     let mut guard = Http1Guard::new(stream, state.settings, stopping.clone(), begun);
+    if exit == FastPathExit::Done {
+        return guard.close().await;
+    }
     match guard.open().await {
         ConnectionStart::Http1 => http1(guard, routes, (state, client), stopping).await,
         ConnectionStart::Http2 => http2(guard, routes, (state, client), stopping).await,

@@ -2,24 +2,23 @@
 //! posts small texts.
 //!
 //! A small loop that reads, answers straight from the store (`api/http/fast_path/responder.rs`) or once the Writer has
-//! answered, and writes all answers of a wake-up at once. At the first request of any other shape
-//! (`api/http/fast_path/request.rs`) the connection goes to the guard, hyper and the routes for good, with what was
-//! read of it. The rules of the guard hold here too: no more is read while the client takes nothing, and silence, a
-//! slow head and answers nobody takes have their times.
+//! answered, and writes all answers of a wake-up at once. At the first request of any other shape the connection goes
+//! to the guard, hyper and the routes for good, with what was read of it. The rules of the guard hold here too: no more
+//! is read while the client takes nothing, and its times are the same (`api/http/times.rs`).
 //!
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
 
+mod date;
 #[cfg(feature = "failpoints")]
 pub mod fuzz_api;
-mod request;
+mod read;
 mod responder;
 
-use super::state::AppState;
+use super::{head::SoundHead, settings::HttpSettings, state::AppState, times::ConnectionTimes};
 use crate::{
-    api::error::{ApiError, ErrorKind},
-    api::service::AcceptedWrite,
-    net::{address_limits::Usage, timer::Timer},
+    api::{error::ApiError, service::AcceptedWrite},
+    net::address_limits::Usage,
 };
 use responder::{FastPathResponder, Remainder};
 use std::{
@@ -41,24 +40,32 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 const READ_BYTES: usize = 16 << 10;
 
 /// The way in which a connection leaves the fast path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FastPathExit {
     /// Nothing is owed: the client has finished, or was silent for too long, or the server stops.
     Done,
     /// It broke off, or the client takes nothing.
     Broken,
     /// It goes on at the guard.
-    Other(Handoff),
+    Other,
 }
 
 /// The state that the fast path hands over to the guard.
-#[derive(Debug, Default)]
 pub(super) struct Handoff {
     /// Read and not answered.
     pub(super) held: Vec<u8>,
+    /// The head that `held` begins with, if it was read and is sound.
+    pub(super) first: Option<SoundHead>,
     /// True if requests were answered before: the connection is HTTP/1 then.
     pub(super) answered: bool,
-    /// The deadline of the head that begins in `held`.
-    pub(super) head_deadline: Option<Instant>,
+    pub(super) times: ConnectionTimes,
+}
+
+impl Handoff {
+    /// The state of a connection of which nothing was read.
+    pub(super) fn new(settings: HttpSettings) -> Self {
+        Self { held: Vec::new(), first: None, answered: false, times: ConnectionTimes::new(settings) }
+    }
 }
 
 thread_local! {
@@ -72,31 +79,28 @@ pub(super) async fn serve(
     usage: &Usage,
     state: &AppState,
     stopping: &CancellationToken,
-) -> FastPathExit {
-    let begun = Handoff { head_deadline: Some(Instant::now() + state.settings.header_timeout), ..Handoff::default() };
+) -> (FastPathExit, Handoff) {
     let mut path = FastPathConnection {
         stream,
         usage,
         state,
-        begun,
+        begun: Handoff::new(state.settings),
         next: AfterFlush::Read,
         awaited: 0,
         posting: None,
         gave_way: false,
         unsent: Vec::new(),
         sent: 0,
-        head_timer: Timer::default(),
-        write_deadline: None,
-        write_timer: Timer::default(),
     };
     let mut stopped = pin!(stopping.cancelled());
-    poll_fn(|cx| {
+    let exit = poll_fn(|cx| {
         SPACE.with_borrow_mut(|(input, responder)| {
             input.resize(path.state.settings.max_head_bytes + READ_BYTES, 0); // once
             path.poll(cx, stopped.as_mut(), input, responder)
         })
-    })
-    .await
+    });
+    let exit = exit.await;
+    (exit, path.begun)
 }
 
 struct FastPathConnection<'a> {
@@ -113,9 +117,6 @@ struct FastPathConnection<'a> {
     /// Of the answers, what the socket did not take at once, and how much of that it has taken since.
     unsent: Vec<u8>,
     sent: usize,
-    head_timer: Timer,
-    write_deadline: Option<Instant>,
-    write_timer: Timer,
 }
 
 /// A post that the Writer has.
@@ -128,9 +129,7 @@ impl PendingPost<'_> {
     /// A defect costs one answer, as in `middleware.rs`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AcceptedWrite, ApiError>> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.settled.as_mut().poll(cx)));
-        polled.unwrap_or_else(|_| {
-            Poll::Ready(Err(ApiError::new(ErrorKind::Internal, "a defect of this server; its log says more")))
-        })
+        polled.unwrap_or_else(|_| Poll::Ready(Err(ApiError::defect())))
     }
 }
 
@@ -170,7 +169,7 @@ impl FastPathConnection<'_> {
             let held = self.begun.held.len();
             let mut filled = held;
             match self.next {
-                AfterFlush::Leave => return Poll::Ready(FastPathExit::Other(std::mem::take(&mut self.begun))),
+                AfterFlush::Leave => return Poll::Ready(FastPathExit::Other),
                 AfterFlush::Answer => {}
                 AfterFlush::Read => {
                     if std::mem::take(&mut self.gave_way) && stopped.as_mut().poll(cx).is_ready() {
@@ -182,7 +181,7 @@ impl FastPathConnection<'_> {
                         Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
                         // What half a body means is the routes' to say.
                         Poll::Ready(Ok(())) if buffer.filled().is_empty() && self.awaited > 0 => {
-                            return Poll::Ready(FastPathExit::Other(std::mem::take(&mut self.begun)));
+                            return Poll::Ready(FastPathExit::Other);
                         }
                         Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(FastPathExit::Done),
                         Poll::Ready(Ok(())) => filled += buffer.filled().len(),
@@ -226,7 +225,7 @@ impl FastPathConnection<'_> {
         self.posting = None;
         responder.answer_post(settled, self.state, begun);
         self.send(responder)?;
-        self.expect_head(Instant::now());
+        self.begun.times.answered(Instant::now(), !self.begun.held.is_empty());
         Poll::Ready(Ok(()))
     }
 
@@ -234,8 +233,6 @@ impl FastPathConnection<'_> {
     fn answer(&mut self, bytes: &[u8], responder: &mut FastPathResponder) -> io::Result<()> {
         let begun = Instant::now();
         let (consumed, rest) = responder.answer(bytes, self.state, begun);
-        // The responder is others' too: nothing of this connection stays there, also if it breaks off below.
-        let post = responder.post.take();
         let was_silent = self.begun.held.is_empty();
         self.begun.held.clear();
         self.begun.held.extend_from_slice(&bytes[consumed..]);
@@ -244,10 +241,10 @@ impl FastPathConnection<'_> {
             responder.count(self.state, now - begun);
             self.begun.answered = true;
             self.send(responder)?;
-            self.expect_head(now);
+            self.begun.times.answered(now, !self.begun.held.is_empty());
         } else if self.begun.answered && was_silent {
             // The silence is over; from its first byte on a head has its own time.
-            self.begun.head_deadline = Some(begun + self.state.settings.header_timeout);
+            self.begun.times.head_begins(begun);
         }
         self.awaited = 0;
         self.next = match rest {
@@ -257,22 +254,18 @@ impl FastPathConnection<'_> {
                 AfterFlush::Read
             }
             Remainder::Waiting => AfterFlush::Answer,
-            Remainder::Post => {
-                let (state, usage) = (self.state, self.usage);
-                let settled = post.map(|(batch, ack)| Box::pin(state.service.submit(batch, ack, usage)));
-                self.posting = settled.map(|settled| PendingPost { begun, settled });
+            Remainder::Post(post) => {
+                let (batch, level) = *post;
+                let settled = Box::pin(self.state.service.submit(batch, level, self.usage));
+                self.posting = Some(PendingPost { begun, settled });
                 if self.begun.held.is_empty() { AfterFlush::Read } else { AfterFlush::Answer }
             }
-            Remainder::Other => AfterFlush::Leave,
+            Remainder::Other(first) => {
+                self.begun.first = first;
+                AfterFlush::Leave
+            }
         };
         Ok(())
-    }
-
-    /// All that was whole is answered: from now on the next head has its time, or silence has.
-    fn expect_head(&mut self, now: Instant) {
-        let settings = &self.state.settings;
-        let patience = if self.begun.held.is_empty() { settings.idle_timeout } else { settings.header_timeout };
-        self.begun.head_deadline = Some(now + patience);
     }
 
     /// Sends what the socket takes of the answers on the responder, and keeps the rest.
@@ -299,17 +292,13 @@ impl FastPathConnection<'_> {
             match self.stream.try_write(&self.unsent[self.sent..]) {
                 Ok(sent) => {
                     self.sent += sent;
-                    self.write_deadline = None;
+                    self.begun.times.taken();
                 }
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
                 Err(_) => match self.stream.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {
-                        let patience = self.state.settings.write_timeout;
-                        let deadline = *self.write_deadline.get_or_insert_with(|| Instant::now() + patience);
-                        return self.write_timer.poll(cx, deadline).map(|()| Err(io::ErrorKind::TimedOut.into()));
-                    }
+                    Poll::Pending => return self.begun.times.poll_not_taken(cx).map(Err),
                 },
             }
         }
@@ -323,24 +312,20 @@ impl FastPathConnection<'_> {
         cx: &mut Context<'_>,
         stopped: Pin<&mut WaitForCancellationFuture<'_>>,
     ) -> Poll<FastPathExit> {
-        let idle_timeout = self.state.settings.idle_timeout;
-        let deadline = *self.begun.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
-        if stopped.poll(cx).is_pending() && self.head_timer.poll(cx, deadline).is_pending() {
+        if stopped.poll(cx).is_pending() && self.begun.times.poll_silence(cx).is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(self.leave())
     }
 
     /// Everything is answered but the begin of a head, if there is one: the guard knows what to say to that.
-    fn leave(&mut self) -> FastPathExit {
-        match self.begun.held.is_empty() {
-            true => FastPathExit::Done,
-            false => FastPathExit::Other(std::mem::take(&mut self.begun)),
-        }
+    fn leave(&self) -> FastPathExit {
+        if self.begun.held.is_empty() { FastPathExit::Done } else { FastPathExit::Other }
     }
 }
 
-#[cfg(all(test, feature = "failpoints"))]
+#[cfg(feature = "failpoints")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
@@ -357,8 +342,9 @@ mod tests {
         let stopping = CancellationToken::new();
         stopping.cancel();
         stream.readable().await.expect("an open socket");
-        let left = serve(&mut stream, &Usage::default(), &crate::api::http::test_support::state(), &stopping).await;
-        assert!(!matches!(left, FastPathExit::Broken));
+        let (left, _) =
+            serve(&mut stream, &Usage::default(), &crate::api::http::test_support::state(), &stopping).await;
+        assert_ne!(left, FastPathExit::Broken);
         assert!(matches!(stream.try_read(&mut [0]), Ok(1)), "it answered all there was before it looked");
     }
 }

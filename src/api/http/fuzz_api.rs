@@ -14,6 +14,12 @@ use crate::{
     text::tokenizer::Analyzer,
 };
 use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{cell::RefCell, convert::Infallible, rc::Rc};
+use tokio::io::AsyncWriteExt;
 
 const HASHER: WordHasher = WordHasher::new(1);
 
@@ -67,22 +73,54 @@ pub enum ScannedHead {
 pub fn look(bytes: &[u8], max_head_bytes: usize) -> ScannedHead {
     match head::look(bytes, max_head_bytes) {
         HeadScan::Partial => ScannedHead::Partial,
-        HeadScan::Sound { head_bytes, .. } => ScannedHead::Sound(head_bytes),
+        HeadScan::Whole(head) => ScannedHead::Sound(head.head_bytes),
         HeadScan::Unsound(problem) => ScannedHead::Unsound(status(&problem)),
     }
 }
 
-/// Counts how many of the bytes behind a sound head belong to its body, if they come in pieces of this size, and
-/// returns whether the body has ended.
-pub fn body_bytes(bytes: &[u8], max_head_bytes: usize, piece: usize) -> Option<(usize, bool)> {
-    let HeadScan::Sound { head_bytes, body: mut framing } = head::look(bytes, max_head_bytes) else { return None };
-    let mut taken = 0;
-    for piece in bytes[head_bytes..].chunks(piece) {
-        let part = framing.take(piece);
-        taken += part;
-        if part < piece.len() {
-            break;
+/// The methods of the requests that the guard finds in `bytes`, whose bodies come in pieces of this size, and how many
+/// bytes it passes on.
+pub fn guarded_requests(bytes: &[u8], max_head_bytes: usize, piece: usize) -> (Vec<String>, usize) {
+    let (mut methods, mut passed) = (vec![], 0);
+    let mut framing = BodyFraming::Ended;
+    while framing == BodyFraming::Ended {
+        let HeadScan::Whole(head) = head::look(&bytes[passed..], max_head_bytes) else { break };
+        let line = bytes[passed..].trim_ascii_start();
+        methods
+            .push(line.split(|&byte| byte == b' ').next().map(|method| String::from_utf8_lossy(method).into_owned()));
+        passed += head.head_bytes;
+        framing = head.body;
+        for piece in bytes[passed..].chunks(piece) {
+            let taken = framing.take(piece);
+            passed += taken;
+            if taken < piece.len() {
+                break;
+            }
         }
     }
-    Some((taken, framing == BodyFraming::Ended))
+    (methods.into_iter().flatten().collect(), passed)
+}
+
+/// The methods of the requests that hyper finds in what the guard passes on.
+pub fn hyper_requests(bytes: &[u8]) -> Vec<String> {
+    let methods = Rc::new(RefCell::new(vec![]));
+    let service = service_fn(|request: Request<Incoming>| {
+        methods.borrow_mut().push(request.method().to_string());
+        async {
+            // A route that reads its body to the end is the one behind which another request may come.
+            let _ = request.into_body().collect().await;
+            let mut refusal = Response::new(Empty::<Bytes>::new());
+            *refusal.status_mut() = StatusCode::BAD_REQUEST; // with 200 a CONNECT would be let through
+            Ok::<_, Infallible>(refusal)
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let (server, mut client) = tokio::io::duplex(16 << 20);
+        client.write_all(bytes).await.expect("they fit");
+        client.shutdown().await.expect("it is open");
+        // How it ends does not matter.
+        let _ = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), service).await;
+    });
+    methods.take()
 }

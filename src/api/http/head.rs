@@ -1,4 +1,5 @@
-//! Checks that an HTTP/1 head is well formed, and determines how its body is framed.
+//! Reads an HTTP/1 head for the fast path and the guard: checks that it is well formed, and determines how its body is
+//! framed.
 //!
 //! hyper would answer most of these faults with an empty 400 or 431, and takes two of them silently: no
 //! `Host`, and a length together with a transfer encoding (of which it shows the routes only one).
@@ -7,26 +8,52 @@ use super::{framing::BodyFraming, settings::MAX_HEADERS};
 use crate::api::error::{ApiError, ErrorKind};
 use std::mem::MaybeUninit;
 
+/// Room for the header lines of one head.
+pub(super) type FieldSpace<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_HEADERS];
+
+/// Room that [`scan`] fills.
+pub(super) const fn field_space<'b>() -> FieldSpace<'b> {
+    [const { MaybeUninit::uninit() }; MAX_HEADERS]
+}
+
 /// The result of looking for a head at the start of some bytes.
 #[derive(Debug)]
-pub(super) enum HeadScan {
+pub(super) enum HeadScan<T> {
     /// The head is not whole yet.
     Partial,
-    /// A head of so many bytes, and what follows it.
-    Sound { head_bytes: usize, body: BodyFraming },
+    /// A head that can be read.
+    Whole(T),
     /// A head that cannot be answered by any route.
     Unsound(ApiError),
 }
 
-/// Looks at the head that begins `bytes`.
-pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> HeadScan {
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+/// A head that can be read, whatever it asks for.
+#[derive(Debug)]
+pub(super) struct ParsedHead<'h, 'b> {
+    pub(super) head_bytes: usize,
+    request: httparse::Request<'h, 'b>,
+}
+
+/// A head that a route may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SoundHead {
+    pub(super) head_bytes: usize,
+    /// The framing of what follows.
+    pub(super) body: BodyFraming,
+}
+
+/// Reads the head that begins `bytes`.
+#[inline]
+pub(super) fn scan<'h, 'b>(
+    bytes: &'b [u8],
+    fields: &'h mut FieldSpace<'b>,
+    max_head_bytes: usize,
+) -> HeadScan<ParsedHead<'h, 'b>> {
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, &mut fields) {
-        Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes => match check(&request) {
-            Ok(body) => HeadScan::Sound { head_bytes, body },
-            Err(problem) => HeadScan::Unsound(problem),
-        },
+    match request.parse_with_uninit_headers(bytes, fields) {
+        Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= max_head_bytes => {
+            HeadScan::Whole(ParsedHead { head_bytes, request })
+        }
         Ok(httparse::Status::Partial) if bytes.len() <= max_head_bytes => HeadScan::Partial,
         Ok(_) => HeadScan::Unsound(too_large(bytes, max_head_bytes)),
         Err(httparse::Error::TooManyHeaders) => HeadScan::Unsound(ApiError::new(
@@ -41,44 +68,76 @@ pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> HeadScan {
     }
 }
 
-fn check(request: &httparse::Request<'_, '_>) -> Result<BodyFraming, ApiError> {
-    let http_1_1 = request.version == Some(1);
-    let target = request.path.unwrap_or_default();
-    // Nearly every target is made of these; the others are parsed as hyper will parse them.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/?&=%+-._~:,".contains(&byte);
-    if !(target.starts_with('/') && target.bytes().all(plain)) && target.parse::<http::Uri>().is_err() {
-        return Err(malformed("the request target is not a URI"));
+/// Looks at the head that begins `bytes`.
+pub(super) fn look(bytes: &[u8], max_head_bytes: usize) -> HeadScan<SoundHead> {
+    match scan(bytes, &mut field_space(), max_head_bytes) {
+        HeadScan::Partial => HeadScan::Partial,
+        HeadScan::Unsound(problem) => HeadScan::Unsound(problem),
+        HeadScan::Whole(head) => head.check().map_or_else(HeadScan::Unsound, HeadScan::Whole),
     }
-    let (mut hosts, mut lengths, mut length, mut chunked) = (0, 0, None, false);
-    for field in request.headers.iter() {
-        // Two of three fields are told apart by their length alone.
-        match field.name.len() {
-            4 if field.name.eq_ignore_ascii_case("host") => hosts += 1,
-            14 if field.name.eq_ignore_ascii_case("content-length") => {
-                lengths += 1;
-                length = Some(content_length(field.value)?);
-            }
-            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
-                if chunked || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(malformed("the only Transfer-Encoding taken is chunked, once"));
-                }
-                chunked = true;
-            }
-            _ => {}
+}
+
+impl<'b> ParsedHead<'_, 'b> {
+    pub(super) fn method(&self) -> &'b str {
+        self.request.method.unwrap_or_default()
+    }
+
+    pub(super) fn target(&self) -> &'b str {
+        self.request.path.unwrap_or_default()
+    }
+
+    pub(super) fn is_http_1_1(&self) -> bool {
+        self.request.version == Some(1)
+    }
+
+    pub(super) fn fields(&self) -> &[httparse::Header<'b>] {
+        self.request.headers
+    }
+
+    /// Finds what follows the head.
+    ///
+    /// # Errors
+    /// 400 if the head names no host or several, if its target is no URI, or if two readers could differ over the end
+    /// of its body.
+    pub(super) fn check(&self) -> Result<SoundHead, ApiError> {
+        let (http_1_1, target) = (self.is_http_1_1(), self.target());
+        // Nearly every target is made of these; the others are parsed as hyper will parse them.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/?&=%+-._~:,".contains(&byte);
+        if !(target.starts_with('/') && target.bytes().all(plain)) && target.parse::<http::Uri>().is_err() {
+            return Err(malformed("the request target is not a URI"));
         }
-    }
-    if hosts > 1 || (hosts == 0 && http_1_1) {
-        return Err(malformed("a request names its host once: send one Host header"));
-    }
-    if lengths > 1 {
-        return Err(malformed("Content-Length is sent twice"));
-    }
-    match (length, chunked) {
-        (Some(_), true) => Err(malformed("Content-Length and Transfer-Encoding do not go together")),
-        (None, true) if !http_1_1 => Err(malformed("HTTP/1.0 knows no Transfer-Encoding")),
-        (None, true) => Ok(BodyFraming::CHUNKED),
-        (None | Some(0), false) => Ok(BodyFraming::Ended),
-        (Some(length), false) => Ok(BodyFraming::Length(length)),
+        let (mut hosts, mut lengths, mut length, mut chunked) = (0, 0, None, false);
+        for field in self.fields() {
+            // Two of three fields are told apart by their length alone.
+            match field.name.len() {
+                4 if field.name.eq_ignore_ascii_case("host") => hosts += 1,
+                14 if field.name.eq_ignore_ascii_case("content-length") => {
+                    lengths += 1;
+                    length = Some(content_length(field.value)?);
+                }
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    if chunked || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                        return Err(malformed("the only Transfer-Encoding taken is chunked, once"));
+                    }
+                    chunked = true;
+                }
+                _ => {}
+            }
+        }
+        if hosts > 1 || (hosts == 0 && http_1_1) {
+            return Err(malformed("a request names its host once: send one Host header"));
+        }
+        if lengths > 1 {
+            return Err(malformed("Content-Length is sent twice"));
+        }
+        let body = match (length, chunked) {
+            (Some(_), true) => Err(malformed("Content-Length and Transfer-Encoding do not go together")),
+            (None, true) if !http_1_1 => Err(malformed("HTTP/1.0 knows no Transfer-Encoding")),
+            (None, true) => Ok(BodyFraming::CHUNKED),
+            (None | Some(0), false) => Ok(BodyFraming::Ended),
+            (Some(length), false) => Ok(BodyFraming::Length(length)),
+        }?;
+        Ok(SoundHead { head_bytes: self.head_bytes, body })
     }
 }
 
@@ -129,8 +188,8 @@ mod tests {
                 assert!(matches!(look(&head.as_bytes()[..cut], LIMIT), HeadScan::Partial), "{head:?} cut at {cut}");
             }
             match look(format!("{head}hello").as_bytes(), LIMIT) {
-                HeadScan::Sound { head_bytes, body } => {
-                    assert_eq!((head_bytes, body), (head.len(), expected), "{head:?}");
+                HeadScan::Whole(found) => {
+                    assert_eq!((found.head_bytes, found.body), (head.len(), expected), "{head:?}");
                 }
                 other => panic!("{head:?}: {other:?}"),
             }

@@ -8,13 +8,11 @@
 use super::{
     fast_path::Handoff,
     framing::BodyFraming,
-    head::{self, HeadScan},
+    head::{self, HeadScan, SoundHead},
     settings::HttpSettings,
+    times::ConnectionTimes,
 };
-use crate::{
-    api::error::{ApiError, ErrorKind},
-    net::timer::Timer,
-};
+use crate::api::error::{ApiError, ErrorKind};
 use bytes::{Buf, BytesMut};
 use std::{
     io,
@@ -54,6 +52,8 @@ pub(super) struct Http1Guard {
     /// Read from the socket and not passed on: first what is `checked`, then the begin of a head.
     held: BytesMut,
     checked: usize,
+    /// The head that `held` begins with, if the fast path has read it: it is not parsed once more.
+    first: Option<SoundHead>,
     /// Requests of HTTP/1 were answered before.
     answered: bool,
     /// No more is read: hyper is told that the client has finished.
@@ -62,39 +62,33 @@ pub(super) struct Http1Guard {
     /// True if bytes that hyper wrote may not be in the socket yet.
     unflushed: bool,
     waits_for_flush: Option<Waker>,
-    /// The end of the wait for the next head, or for the rest of the one that has begun.
-    head_deadline: Option<Instant>,
-    head_timer: Timer,
-    write_deadline: Option<Instant>,
-    write_timer: Timer,
+    times: ConnectionTimes,
 }
 
 impl Http1Guard {
     /// The guard of a connection of which so much has been seen.
     pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken, begun: Handoff) -> Self {
-        let Handoff { held, answered, head_deadline } = begun;
+        let Handoff { held, first, answered, times } = begun;
         Self {
-            head_deadline: head_deadline.or_else(|| Some(Instant::now() + settings.header_timeout)),
             stream,
             settings,
             stopping,
             framing: BodyFraming::Ended,
             held: BytesMut::from(&*held),
             checked: 0,
+            first,
             answered,
             finished: false,
             last_words: None,
             unflushed: false,
             waits_for_flush: None,
-            head_timer: Timer::default(),
-            write_deadline: None,
-            write_timer: Timer::default(),
+            times,
         }
     }
 
     /// Reads the first bytes, which tell the protocol.
     pub(super) async fn open(&mut self) -> ConnectionStart {
-        let deadline = self.head_deadline.unwrap_or_else(Instant::now);
+        let deadline = self.times.head_deadline();
         loop {
             if let Some(opening) = self.opening() {
                 return opening;
@@ -107,7 +101,7 @@ impl Http1Guard {
                 Ok(Ok(0)) | Ok(Err(_)) => return ConnectionStart::Nothing, // what is not whole by now never will be
                 Err(_) if self.held.is_empty() => return ConnectionStart::Nothing,
                 Err(_) => {
-                    self.last_words = Some(self.too_slow());
+                    self.last_words = Some(self.times.too_slow());
                     return ConnectionStart::Nothing;
                 }
                 Ok(Ok(_)) => {}
@@ -169,11 +163,15 @@ impl Http1Guard {
             if passed == bytes.len() {
                 return passed;
             }
-            match head::look(&bytes[passed..], self.settings.max_head_bytes) {
-                HeadScan::Sound { head_bytes, body } => {
+            let scanned = match self.first.take() {
+                Some(first) => HeadScan::Whole(first),
+                None => head::look(&bytes[passed..], self.settings.max_head_bytes),
+            };
+            match scanned {
+                HeadScan::Whole(SoundHead { head_bytes, body }) => {
                     passed += head_bytes;
                     self.framing = body;
-                    self.head_deadline = None;
+                    self.times.head_ends();
                 }
                 HeadScan::Partial => return passed,
                 HeadScan::Unsound(problem) => {
@@ -189,8 +187,8 @@ impl Http1Guard {
         let held = std::mem::take(&mut self.held);
         self.checked = self.passable(&held);
         self.held = held;
-        if self.checked < self.held.len() && self.head_deadline.is_none() {
-            self.head_deadline = Some(Instant::now() + self.settings.header_timeout);
+        if self.checked < self.held.len() {
+            self.times.head_goes_on(Instant::now());
         }
     }
 
@@ -201,7 +199,7 @@ impl Http1Guard {
             let passed = self.passable(fresh);
             if passed < fresh.len() && !self.finished {
                 self.held.extend_from_slice(&fresh[passed..]);
-                self.head_deadline = Some(Instant::now() + self.settings.header_timeout);
+                self.times.head_begins(Instant::now());
             }
             buffer.set_filled(before + passed);
             return;
@@ -227,19 +225,12 @@ impl Http1Guard {
             }
             return Poll::Ready(());
         }
-        let idle_timeout = self.settings.idle_timeout;
-        let deadline = *self.head_deadline.get_or_insert_with(|| Instant::now() + idle_timeout);
-        ready!(self.head_timer.poll(cx, deadline));
+        ready!(self.times.poll_silence(cx));
         self.finished = true;
         if !self.held.is_empty() {
-            self.last_words = Some(self.too_slow());
+            self.last_words = Some(self.times.too_slow());
         }
         Poll::Ready(())
-    }
-
-    fn too_slow(&self) -> ApiError {
-        let detail = format!("the head was not whole after {} ms", self.settings.header_timeout.as_millis());
-        ApiError::new(ErrorKind::RequestTimeout, detail)
     }
 }
 
@@ -282,13 +273,10 @@ impl AsyncWrite for Http1Guard {
         let guard = &mut *self;
         guard.unflushed = true;
         if let Poll::Ready(written) = Pin::new(&mut guard.stream).poll_write(cx, bytes) {
-            guard.write_deadline = None;
+            guard.times.taken();
             return Poll::Ready(written);
         }
-        let write_timeout = guard.settings.write_timeout;
-        let deadline = *guard.write_deadline.get_or_insert_with(|| Instant::now() + write_timeout);
-        ready!(guard.write_timer.poll(cx, deadline));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
+        guard.times.poll_not_taken(cx).map(Err)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -314,7 +302,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("it was connected");
-        (Http1Guard::new(stream, HttpSettings::default(), CancellationToken::new(), Handoff::default()), client)
+        let settings = HttpSettings::default();
+        (Http1Guard::new(stream, settings, CancellationToken::new(), Handoff::new(settings)), client)
     }
 
     /// Writes until the socket takes no more; gives how much it took.
@@ -337,7 +326,7 @@ mod tests {
         let mut head = [0; 64];
         assert_eq!(guard.read(&mut head).await.expect("a sound head"), 27);
         let written = fill(&mut guard).await;
-        assert!(guard.write_deadline.is_some(), "from here on the client takes nothing");
+        assert!(guard.times.is_not_taken(), "from here on the client takes nothing");
         client.write_all(b"garbage\r\n\r\n").await.expect("an open socket");
         guard.stream.readable().await.expect("an open socket");
         let mut space = [0; 64];
@@ -350,7 +339,7 @@ mod tests {
         let mut taken = vec![0; written];
         client.read_exact(&mut taken).await.expect("what was written");
         guard.write_all(b"x").await.expect("room again");
-        assert!(guard.write_deadline.is_none(), "the client takes its answers");
+        assert!(!guard.times.is_not_taken(), "the client takes its answers");
         guard.flush().await.expect("an open socket");
         assert_eq!(guard.read(&mut head).await.expect("the end"), 0);
     }

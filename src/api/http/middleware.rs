@@ -151,9 +151,7 @@ where
             ResponseProgress::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Ok(response))) => response,
-                Err(_) => {
-                    ApiError::new(ErrorKind::Internal, "a defect of this server; its log says more").into_response()
-                }
+                Err(_) => ApiError::defect().into_response(),
             },
         };
         std::mem::take(&mut self.cors).mark(&mut response);

@@ -6,6 +6,11 @@ use http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 impl ApiError {
+    /// A panic: it costs one answer.
+    pub(super) fn defect() -> Self {
+        Self::new(ErrorKind::Internal, "a defect of this server; its log says more")
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.kind.status()).expect("a test has seen every status")
     }

@@ -5,6 +5,7 @@ use super::{
     form,
     headers::{self, DedupHeaders},
     json::{self, MemberKind, MemberValue},
+    plain_post::{POST_TAKES, form_text, no_text, twice},
     query::{self, QueryString, RouteParameters, is_dots},
     request::WriteHeaders,
     update,
@@ -24,8 +25,6 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use std::borrow::Cow;
 use warp::path::FullPath;
 
-const POST_TAKES: &str =
-    "text/plain, application/x-www-form-urlencoded, application/json, multipart/form-data; all in UTF-8";
 const UPDATE_TAKES: &str = "application/json; in UTF-8";
 
 /// A write as it came.
@@ -152,24 +151,6 @@ impl HttpWrite {
     }
 }
 
-/// A small post whose body is there already; `None` if anything about it is for the routes to refuse.
-pub(super) fn small_post<'a>(
-    query: &'a str,
-    content_type: Option<&str>,
-    naming: &DedupHeaders,
-    body: &'a [u8],
-) -> Option<Command<'a>> {
-    let query = QueryString::of_addition(query, RouteParameters::ADD).ok()?;
-    let text = match MediaType::of(content_type, POST_TAKES).ok()? {
-        MediaType::Plain => Cow::Borrowed(form::utf8(body).ok()?),
-        MediaType::Form => form_text(body).ok()?,
-        MediaType::Json | MediaType::Multipart { .. } => return None,
-    };
-    let once = naming.once(None).ok()?;
-    check_text(&text).ok()?;
-    Some(Command { namespace: query.namespace, operation: Operation::AddText(text), once, level: query.ack })
-}
-
 /// A text that is posted, and its name if the body has one.
 struct PostBody<'a> {
     text: Cow<'a, str>,
@@ -210,20 +191,6 @@ fn plain_text(bytes: &[u8], charset: Option<Charset>) -> Result<Cow<'_, str>, Ap
         let detail = format!("the text is not {}: the byte at offset {offset} cannot stand there", charset.name());
         ApiError::new(ErrorKind::InvalidBody, detail)
     })
-}
-
-fn form_text(body: &[u8]) -> Result<Cow<'_, str>, ApiError> {
-    let mut text = None;
-    for (name, value) in form::pairs(body) {
-        let name = form::decode(name, ErrorKind::InvalidBody)?;
-        if name == "_charset_" {
-            body::check_charset(&form::decode(value, ErrorKind::InvalidBody)?, POST_TAKES)?;
-        }
-        if name == "text" && text.replace(value).is_some() {
-            return Err(twice());
-        }
-    }
-    form::decode(text.ok_or_else(no_text)?, ErrorKind::InvalidBody)
 }
 
 fn json_text(body: &[u8]) -> Result<PostBody<'_>, ApiError> {
@@ -295,16 +262,6 @@ fn check_part(fields: &HeaderMap) -> Result<(), ApiError> {
         }
     }
     Ok(())
-}
-
-fn no_text() -> ApiError {
-    let detail = "there is no text: send a form field text (curl --data-urlencode 'text=…'), JSON {\"text\":…}, or the \
-                  text itself as text/plain";
-    ApiError::new(ErrorKind::EmptyText, detail)
-}
-
-fn twice() -> ApiError {
-    ApiError::new(ErrorKind::InvalidBody, "the form field text is given twice")
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub fn answered(bytes: &[u8], piece: usize) -> BothAnswers {
             match rest {
                 Remainder::Waiting => {}
                 Remainder::Partial | Remainder::Body(_) if come < bytes.len() => come = bytes.len().min(come + piece),
-                Remainder::Partial | Remainder::Body(_) | Remainder::Post | Remainder::Other => break,
+                Remainder::Partial | Remainder::Body(_) | Remainder::Post(_) | Remainder::Other(_) => break,
             }
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

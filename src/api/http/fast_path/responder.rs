@@ -1,44 +1,47 @@
-//! From the bytes of requests to the bytes of their answers: the part of the fast path that has no connection.
-//!
-//! The answers are those that hyper would write for what the routes give, byte for byte (`tests/api/fast_path.rs` and
-//! the fuzzer compare them), so whether the fast path answered is nothing a client could tell.
+//! Answers of the fast path: small posts here, plain reads in `api/http/fast_path/read.rs`; byte for byte as hyper and
+//! the routes give them.
 
 use super::{
     super::{
         browsers::{BrowserPolicy, VARY_BY},
-        headers::{self, DedupHeaders},
-        query::{QueryString, RouteParameters},
-        reads, request_log,
+        head::{self, HeadScan, ParsedHead, SoundHead, field_space},
+        headers::DedupHeaders,
+        plain_post, request_log,
         route::RouteLabel,
         state::AppState,
-        write_request, writes,
+        writes,
     },
-    request::{self, FastRequest, ParsedHead, PostRequest},
+    date::DateHeader,
 };
 use crate::{
     api::{
         error::ApiError,
-        service::{self, AcceptedWrite, CountsOf, ReadQuery as _},
+        service::{self, AcceptedWrite},
     },
     base::metrics::MethodLabel,
-    base::position::{PositionStatus, PositionToken},
     data::command::WriteBatch,
     engine::leader::AckLevel,
     engine::view::ServedDatabase,
+    net::write_forwarder::FORWARDED,
 };
 use http::StatusCode;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, SystemTime},
+    str,
 };
 use tokio::time::Instant;
 
 /// Answers gathered before they are sent, whatever else waits. One answer comes on top: some 60 KiB at most, for a
 /// thousand names in a head of 16 KiB.
 const ANSWER_BYTES: usize = 32 << 10;
+/// Bytes of the largest post that is the fast path's, with its head: it is kept until it is whole.
+const MAX_POST_BYTES: usize = 16 << 10;
+
+const GET: &[u8] = b"GET /";
+const POST: &[u8] = b"POST /post";
 
 /// The next step for bytes that were not consumed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Remainder {
     /// Nothing, or the begin of a head: more must come.
     Partial,
@@ -46,33 +49,55 @@ pub(super) enum Remainder {
     Waiting,
     /// They begin with a post, of so many bytes with its head, that is not whole.
     Body(usize),
-    /// They follow a post, which is at [`FastPathResponder::post`].
-    Post,
-    /// They begin with a request that is not the fast path's.
+    /// They follow a post to be settled, before anything behind it is looked at.
+    Post(Box<CountedPost>),
+    /// They begin with a request that is not the fast path's, whose head may have been read.
+    Other(Option<SoundHead>),
+}
+
+/// A post that is counted, and the level that its answer waits for.
+type CountedPost = (WriteBatch, Option<AckLevel>);
+
+/// The reason why a request is not answered here.
+enum DeclinedPost {
+    /// Its body is not whole: so many bytes, with the head.
+    Body(usize),
+    /// It is not the fast path's.
     Other,
+}
+
+/// A text that is posted, with what the routes would look at.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct PostRequest<'a> {
+    host: &'a [u8],
+    query: &'a str,
+    content_type: Option<&'a str>,
+    key: Option<&'a str>,
+    stream: Option<&'a str>,
+    stream_sequence: Option<&'a str>,
+    forwarded: Option<&'a str>,
+    content_length: usize,
 }
 
 /// The response buffer of one serving thread: shared by all its connections, which have their turn one after the other.
 #[derive(Default)]
 pub(super) struct FastPathResponder {
     pub(super) answers: Vec<u8>,
-    /// A post to be settled, before anything behind it is looked at.
-    pub(super) post: Option<(WriteBatch, Option<AckLevel>)>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) date: DateHeader,
     /// The last `Host` that was found to name this node.
     host: Vec<u8>,
     /// True if answers say that they depend on `Origin`.
     varies: bool,
-    date: DateHeader,
-    answered: AnswerTally,
+    pub(super) answered: ReadTally,
 }
 
-/// Requests of one turn, by what they are counted under.
+/// Reads of one turn, by what they are counted under.
 #[derive(Default)]
-struct AnswerTally {
-    health: u64,
-    read: u64,
-    not_modified: u64,
+pub(super) struct ReadTally {
+    pub(super) health: u64,
+    pub(super) read: u64,
+    pub(super) not_modified: u64,
 }
 
 impl FastPathResponder {
@@ -80,12 +105,11 @@ impl FastPathResponder {
     /// how many bytes that were.
     pub(super) fn answer(&mut self, bytes: &[u8], state: &AppState, now: Instant) -> (usize, Remainder) {
         self.answers.clear();
-        self.post = None;
-        self.date.bring_up_to(now);
+        self.date.at(now);
         self.varies = state.browsers.varies();
-        let view = &state.service.view;
         // From before all reads of this turn: what they show is at least as new.
-        let (current, lag_ms) = (view.current(), view.lag_ms());
+        let current = state.service.view.current();
+        let served = ServedData { current: current.as_deref(), lag_ms: state.service.view.lag_ms() };
         let mut done = 0;
         let rest = loop {
             if done == bytes.len() {
@@ -96,29 +120,92 @@ impl FastPathResponder {
             }
             let begun = self.answers.len();
             // A defect costs no connection: what is not answered here is the routes', who tell of their defects.
-            let one =
-                catch_unwind(AssertUnwindSafe(|| self.answer_one(&bytes[done..], state, current.as_deref(), lag_ms)));
+            let one = catch_unwind(AssertUnwindSafe(|| self.answer_one(&bytes[done..], state, &served)));
             match one {
-                Ok(Ok(bytes)) => done += bytes,
-                Ok(Err(rest)) => break rest,
+                Ok((length, None)) => done += length,
+                Ok((length, Some(rest))) => {
+                    done += length;
+                    break rest;
+                }
                 Err(_) => {
                     self.answers.truncate(begun);
-                    self.post = None;
-                    break Remainder::Other;
+                    break Remainder::Other(None);
                 }
-            }
-            if self.post.is_some() {
-                break Remainder::Post;
             }
         };
         (done, rest)
+    }
+
+    /// Answers the first request and gives its length, and what stands in the way of the next.
+    #[inline]
+    fn answer_one(&mut self, bytes: &[u8], state: &AppState, served: &ServedData<'_>) -> (usize, Option<Remainder>) {
+        let posts = bytes.starts_with(POST);
+        if !posts && !bytes.starts_with(GET) {
+            let may_become = GET.starts_with(bytes) || POST.starts_with(bytes);
+            return (0, Some(if may_become { Remainder::Partial } else { Remainder::Other(None) }));
+        }
+        let mut fields = field_space();
+        let head = match head::scan(bytes, &mut fields, state.settings.max_head_bytes) {
+            HeadScan::Whole(head) => head,
+            HeadScan::Partial => return (0, Some(Remainder::Partial)),
+            HeadScan::Unsound(_) => return (0, Some(Remainder::Other(None))),
+        };
+        let declined = match posts {
+            true => match self.take_post(&head, &bytes[head.head_bytes..], state, served) {
+                Ok((length, post)) => return (length, Some(Remainder::Post(post))),
+                Err(declined) => declined,
+            },
+            false => match self.answer_read(&head, state, served) {
+                Some(()) => return (head.head_bytes, None),
+                None => DeclinedPost::Other,
+            },
+        };
+        let rest = match declined {
+            DeclinedPost::Body(whole) => Remainder::Body(whole),
+            DeclinedPost::Other => Remainder::Other(head.check().ok()),
+        };
+        (0, Some(rest))
+    }
+
+    /// The batch of a small post, and its length with its head.
+    fn take_post(
+        &mut self,
+        head: &ParsedHead<'_, '_>,
+        behind: &[u8],
+        state: &AppState,
+        served: &ServedData<'_>,
+    ) -> Result<(usize, Box<CountedPost>), DeclinedPost> {
+        let post = PostRequest::of(head).ok_or(DeclinedPost::Other)?;
+        let whole = head.head_bytes + post.content_length;
+        if whole > MAX_POST_BYTES {
+            return Err(DeclinedPost::Other);
+        }
+        let body = behind.get(..post.content_length).ok_or(DeclinedPost::Body(whole))?;
+        let current = served.current.ok_or(DeclinedPost::Other)?;
+        // The bounds of bodies are the routes', and so is what is meant for another database.
+        let is_meant = post.forwarded.is_none_or(|stated| service::is_meant(stated, &current.identity));
+        let is_taken = state.service.takes_writes() && body.len() <= state.settings.max_body_bytes && is_meant;
+        if !is_taken || !self.is_called(post.host, &state.browsers) {
+            return Err(DeclinedPost::Other);
+        }
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let naming = DedupHeaders {
+            key: owned(post.key),
+            stream: owned(post.stream),
+            stream_sequence: owned(post.stream_sequence),
+        };
+        let command =
+            plain_post::small_post(post.query, post.content_type, &naming, body).ok_or(DeclinedPost::Other)?;
+        let level = command.level;
+        let batch = command.into_batch(current, &state.service.tallies).map_err(|_| DeclinedPost::Other)?;
+        Ok((whole, Box::new((batch, level))))
     }
 
     /// Writes the answer to a post, and counts it.
     pub(super) fn answer_post(&mut self, settled: Result<AcceptedWrite, ApiError>, state: &AppState, begun: Instant) {
         let now = Instant::now();
         self.answers.clear();
-        self.date.bring_up_to(now);
+        self.date.at(now);
         let status = match settled {
             Ok(acceptance) => self.acceptance(&acceptance),
             Err(problem) => self.problem(problem),
@@ -127,95 +214,6 @@ impl FastPathResponder {
         if request_log::is_on() {
             request_log::write("POST", "/post", status, now - begun);
         }
-    }
-
-    /// Counts what the last turn has answered.
-    pub(super) fn count(&mut self, state: &AppState, each: Duration) {
-        let AnswerTally { health, read, not_modified } = std::mem::take(&mut self.answered);
-        for (route, path, status, requests) in [
-            (RouteLabel::Wordcount, "/wordcount", 200, read),
-            (RouteLabel::Wordcount, "/wordcount", 304, not_modified),
-            (RouteLabel::Health, "/health", 200, health),
-        ] {
-            if requests > 0 {
-                state.service.metrics.answered(route as usize, MethodLabel::Get, status, requests, each);
-                if request_log::is_on() {
-                    (0..requests).for_each(|_| request_log::write("GET", path, status, each));
-                }
-            }
-        }
-    }
-
-    /// Answers the first request and gives its length, or what stands in the way.
-    #[inline]
-    fn answer_one(
-        &mut self,
-        bytes: &[u8],
-        state: &AppState,
-        current: Option<&ServedDatabase>,
-        lag_ms: Option<u64>,
-    ) -> Result<usize, Remainder> {
-        let (bytes, host, asked) = match request::look(bytes, state.settings.max_head_bytes) {
-            ParsedHead::Whole(bytes, host, asked) => (bytes, host, asked),
-            ParsedHead::Partial => return Err(Remainder::Partial),
-            ParsedHead::Body(bytes) => return Err(Remainder::Body(bytes)),
-            ParsedHead::Other => return Err(Remainder::Other),
-        };
-        if !self.is_called(host, &state.browsers) {
-            return Err(Remainder::Other);
-        }
-        match asked {
-            FastRequest::Health => {
-                self.health();
-                self.answered.health += 1;
-            }
-            FastRequest::Wordcount { query, min_position, if_none_match } => {
-                let current = current.ok_or(Remainder::Other)?;
-                if min_position.is_some_and(|asked| current.position_status(asked) != PositionStatus::Reached) {
-                    return Err(Remainder::Other);
-                }
-                self.body.clear();
-                let position = count(query, current, &mut self.body).ok_or(Remainder::Other)?;
-                self.read_answer(position, lag_ms, if_none_match);
-            }
-            FastRequest::Post(PostRequest { query, content_type, key, stream, stream_sequence, forwarded, body }) => {
-                let current = current.ok_or(Remainder::Other)?;
-                // The bounds of bodies are the routes', and so is what is meant for another database.
-                let is_meant = forwarded.is_none_or(|stated| service::is_meant(stated, &current.identity));
-                if !state.service.takes_writes() || body.len() > state.settings.max_body_bytes || !is_meant {
-                    return Err(Remainder::Other);
-                }
-                let owned = |text: Option<&str>| text.map(str::to_owned);
-                let naming =
-                    DedupHeaders { key: owned(key), stream: owned(stream), stream_sequence: owned(stream_sequence) };
-                let post = write_request::small_post(query, content_type, &naming, body).ok_or(Remainder::Other)?;
-                let level = post.level;
-                let batch = post.into_batch(current, &state.service.tallies).map_err(|_| Remainder::Other)?;
-                self.post = Some((batch, level));
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// Returns whether the node answers to this `Host`. Nearly all requests of a thread have the same one.
-    #[inline]
-    fn is_called(&mut self, host: &[u8], browsers: &BrowserPolicy) -> bool {
-        if browsers.answers_to_every_name() || (host == self.host && !host.is_empty()) {
-            return true;
-        }
-        let answers = browsers.answers_to(host);
-        if answers {
-            host.clone_into(&mut self.host);
-        }
-        answers
-    }
-
-    fn health(&mut self) {
-        const BODY: &[u8] = b"{\"status\":\"api up\"}\n";
-        self.answers.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json");
-        self.body.clear();
-        self.body.extend_from_slice(BODY);
-        self.end_with_body();
     }
 
     /// As `writes::accepted`.
@@ -252,139 +250,160 @@ impl FastPathResponder {
         status.as_u16()
     }
 
-    fn number(&mut self, number: u64) {
+    /// Returns whether the node answers to this `Host`. Nearly all requests of a thread have the same one.
+    #[inline]
+    pub(super) fn is_called(&mut self, host: &[u8], browsers: &BrowserPolicy) -> bool {
+        if browsers.answers_to_every_name() || (host == self.host && !host.is_empty()) {
+            return true;
+        }
+        let answers = browsers.answers_to(host);
+        if answers {
+            host.clone_into(&mut self.host);
+        }
+        answers
+    }
+
+    pub(super) fn number(&mut self, number: u64) {
         self.answers.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// As `headers::read_answer`.
-    fn read_answer(&mut self, position: PositionToken, lag_ms: Option<u64>, if_none_match: Option<&str>) {
-        let tag = headers::strong_tag(&self.body, position.database);
-        let is_known = if_none_match.is_some() && headers::matches(if_none_match, &tag);
-        self.answers.extend_from_slice(if is_known {
-            b"HTTP/1.1 304 Not Modified\r\nmemdb-position: ".as_slice()
-        } else {
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmemdb-position: "
-        });
-        position.write_to(&mut self.answers);
-        self.answers.extend_from_slice(b"\r\netag: ");
-        self.answers.extend_from_slice(&tag);
-        if let Some(lag_ms) = lag_ms {
-            self.answers.extend_from_slice(b"\r\nmemdb-lag: ");
-            self.number(lag_ms);
-        }
-        if is_known {
-            self.vary();
-            self.end_of_head();
-            self.answered.not_modified += 1;
-            return;
-        }
-        self.end_with_body();
-        self.answered.read += 1;
-    }
-
     /// The last lines of the head, and the body.
-    fn end_with_body(&mut self) {
+    pub(super) fn end_with_body(&mut self) {
         self.vary();
         self.answers.extend_from_slice(b"\r\ncontent-length: ");
         self.number(self.body.len() as u64);
-        self.end_of_head();
+        self.answers.extend_from_slice(self.date.last());
         self.answers.extend_from_slice(&self.body);
     }
 
     /// As `browsers::CorsAnswer` marks the answer to a request without `Origin`.
-    fn vary(&mut self) {
+    pub(super) fn vary(&mut self) {
         if self.varies {
             self.answers.extend_from_slice(b"\r\nvary: ");
             self.answers.extend_from_slice(VARY_BY.as_bytes());
         }
     }
+}
 
-    fn end_of_head(&mut self) {
-        self.answers.extend_from_slice(&self.date.line);
+/// The data that the requests of one turn are answered from.
+pub(super) struct ServedData<'a> {
+    pub(super) current: Option<&'a ServedDatabase>,
+    pub(super) lag_ms: Option<u64>,
+}
+
+impl<'a> PostRequest<'a> {
+    /// A plain `POST /post` with a length; none if anything else about the head matters to the routes.
+    fn of(head: &ParsedHead<'_, 'a>) -> Option<Self> {
+        let query = match head.target().strip_prefix("/post")? {
+            "" => "",
+            query => query.strip_prefix('?').filter(|query| is_plain(query))?,
+        };
+        if !head.is_http_1_1() {
+            return None;
+        }
+        let (mut host, mut length, mut post) = (None, None, PostRequest { query, ..PostRequest::default() });
+        for field in head.fields() {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            let value = match field.name.len() {
+                4 if is("host") => {
+                    host.replace(field.value).is_none().then_some(())?;
+                    continue;
+                }
+                10 if is("connection") && field.value.eq_ignore_ascii_case(b"keep-alive") => continue,
+                10 if is("connection") => return None,
+                6 if is("expect") || is("origin") => return None,
+                7 if is("upgrade") => return None,
+                12 if is("content-type") => &mut post.content_type,
+                12 if is("memdb-stream") => &mut post.stream,
+                13 if is("if-none-match") => return None,
+                14 if is("content-length") => &mut length,
+                14 if is("sec-fetch-site") => return None,
+                15 if is("idempotency-key") => &mut post.key,
+                15 if is(FORWARDED) => &mut post.forwarded,
+                16 if is("memdb-stream-seq") => &mut post.stream_sequence,
+                16 if is("content-encoding") => return None,
+                17 if is("transfer-encoding") => return None,
+                18 if is("memdb-min-position") => return None,
+                _ => continue,
+            };
+            if value.replace(visible(field.value)?).is_some() {
+                return None;
+            }
+        }
+        let digits =
+            length.filter(|length: &&str| length.len() <= 5 && length.bytes().all(|byte| byte.is_ascii_digit()))?;
+        Some(Self { host: host?, content_length: digits.parse().ok()?, ..post })
     }
 }
 
-/// Writes what `query` asks for; `None` if the routes should see it.
-#[inline]
-fn count(query: &str, current: &ServedDatabase, body: &mut Vec<u8>) -> Option<PositionToken> {
-    // Nearly every read names one word that needs no decoding.
-    if let Some(word) = query.strip_prefix("word=")
-        && memchr::memchr3(b'&', b'%', b'+', word.as_bytes()).is_none()
-        && !word.is_empty()
-    {
-        return reads::write_count(current, crate::base::limits::DEFAULT_NAMESPACE, word, body);
-    }
-    let query = QueryString::parse(query, RouteParameters::WORDCOUNT).ok()?;
-    query.named_words().ok()?;
-    let names = reads::distinct(query.words);
-    if let [name] = &*names {
-        return reads::write_count(current, &query.namespace, name, body);
-    }
-    let (counts, position) = CountsOf { namespace: &query.namespace, names: &names }.answer(current)?;
-    reads::write_counts(&names, &counts, body);
-    Some(position)
+/// Returns whether the query holds only characters that certainly belong in a URI; one that holds others may be valid
+/// too.
+pub(super) fn is_plain(query: &str) -> bool {
+    query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=%+-._~&:,/".contains(&byte))
 }
 
-/// The last lines of every head, made anew when the second changes.
-struct DateHeader {
-    line: Vec<u8>,
-    until: Option<Instant>,
+/// The value, if the routes could read it.
+pub(super) fn visible(value: &[u8]) -> Option<&str> {
+    let plain = value.iter().all(|&byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+    if plain { str::from_utf8(value).ok() } else { None }
 }
 
-impl Default for DateHeader {
-    fn default() -> Self {
-        Self { line: Vec::with_capacity(48), until: None }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl DateHeader {
-    #[inline]
-    fn bring_up_to(&mut self, now: Instant) {
-        if self.until.is_none_or(|until| now >= until) {
-            self.renew(now);
+    fn parsed<T>(bytes: &[u8], look: impl FnOnce(&ParsedHead<'_, '_>) -> T) -> T {
+        match head::scan(bytes, &mut field_space(), 1_000) {
+            HeadScan::Whole(head) => look(&head),
+            other => panic!("{other:?}"),
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "what HTTP calls Date is the wall clock")]
-    fn renew(&mut self, now: Instant) {
-        let wall = SystemTime::now();
-        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(u64::from(since.subsec_nanos())));
-        self.until = Some(now + left);
-        self.line.clear();
-        self.line.extend_from_slice(b"\r\ndate: ");
-        self.line.extend_from_slice(httpdate::fmt_http_date(wall).as_bytes());
-        self.line.extend_from_slice(b"\r\n\r\n");
-    }
-}
-
-#[cfg(all(test, feature = "failpoints"))]
-mod tests {
-    use super::{super::super::test_support, *};
-    use crate::{
-        base::hash::WordHasher,
-        data::counts::{WriteOp, word_counts::WordCounts},
-    };
-
-    /// The responder is shared by the connections of a thread: a post of one that broke off is nobody else's.
     #[test]
-    fn a_post_that_was_left_in_the_responder_is_not_the_next_connections() {
-        let mut responder = FastPathResponder::default();
-        let batch = WriteBatch {
-            namespace: "words".into(),
-            op: WriteOp::Add,
-            counts: WordCounts::new(WordHasher::new(1)),
-            words: 0,
-            left_out: 0,
-            key: None,
-            fingerprint: 0,
-        };
-        responder.post = Some((batch, None));
-        let request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(
-            responder.answer(request, &test_support::state(), Instant::now()),
-            (request.len(), Remainder::Partial)
-        );
-        assert!(responder.post.is_none());
+    fn a_small_post_is_the_fast_paths() {
+        let head = "POST /post?ack=disk HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nIdempotency-Key: k\r\nContent-Length: 5\r\n\r\n";
+        parsed(head.as_bytes(), |head| {
+            let expected = PostRequest {
+                host: b"a",
+                query: "ack=disk",
+                content_type: Some("text/plain"),
+                key: Some("k"),
+                content_length: 5,
+                ..PostRequest::default()
+            };
+            assert_eq!(PostRequest::of(head), Some(expected));
+        });
+    }
+
+    #[test]
+    fn other_posts_are_left_to_the_routes() {
+        for (target, lines) in [
+            ("/post", "Content-Length: 100000"),
+            ("/post", "Content-Length: +5"),
+            ("/post", "Content-Length: "),
+            ("/post", "Content-Length: 5\r\nContent-Length: 5"),
+            ("/post", "Transfer-Encoding: chunked"),
+            ("/post", "Content-Length: 5\r\nTransfer-Encoding: chunked"),
+            ("/post", "Content-Length: 5\r\nExpect: 100-continue"),
+            ("/post", "Content-Length: 5\r\nContent-Encoding: gzip"),
+            ("/post", "Content-Length: 5\r\nConnection: close"),
+            ("/post", "Content-Length: 5\r\nUpgrade: h2c"),
+            ("/post", "Content-Length: 5\r\nOrigin: http://a"),
+            ("/post", "Content-Length: 5\r\nSec-Fetch-Site: cross-site"),
+            ("/post", "Content-Length: 5\r\nHost: b"),
+            ("/post", "Content-Length: 5\r\nIdempotency-Key: a\r\nIdempotency-Key: a"),
+            ("/post", "Content-Length: 5\r\nMemdb-Min-Position: 1-1"),
+            ("/post", "X: y"),
+            ("/post/", "Content-Length: 5"),
+            ("/posts", "Content-Length: 5"),
+            ("/post#x", "Content-Length: 5"),
+        ] {
+            let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nhello");
+            parsed(head.as_bytes(), |parsed| assert_eq!(PostRequest::of(parsed), None, "{head:?}"));
+        }
+        let without_host = "POST /post HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
+        parsed(without_host.as_bytes(), |head| assert_eq!(PostRequest::of(head), None));
+        let old = "POST /post HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+        parsed(old.as_bytes(), |head| assert_eq!(PostRequest::of(head), None));
     }
 }
