@@ -160,6 +160,8 @@ pub enum ClientError {
         base: String,
         /// The HTTP status.
         status: u16,
+        /// The name of the problem, the last part of its type; empty if there is none.
+        problem: Box<str>,
         /// Title and detail of the problem.
         reason: String,
         /// The leader's URL, if the node is not the leader and does not take the write.
@@ -199,6 +201,8 @@ impl ClientError {
 /// The part of `application/problem+json` that a person wants to read.
 #[derive(Default, Deserialize)]
 struct ProblemBody {
+    #[serde(default, rename = "type")]
+    kind: String,
     #[serde(default)]
     title: String,
     #[serde(default)]
@@ -455,7 +459,9 @@ impl Client {
             ("", text) | (text, "") => text.to_owned(),
             (title, detail) => format!("{title}: {detail}"),
         };
-        ClientError::Refused { base: self.base(), status: status.as_u16(), reason, leader: problem.leader, retry_after }
+        let kind = problem.kind.rsplit(':').next().unwrap_or_default().into();
+        let (base, status, leader) = (self.base(), status.as_u16(), problem.leader);
+        ClientError::Refused { base, status, problem: kind, reason, leader, retry_after }
     }
 
     fn strange(&self, reason: String) -> ClientError {

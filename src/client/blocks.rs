@@ -4,6 +4,9 @@
 //! is sent while it is filled, so that lines count as they come, and sent again from memory where an answer was lost.
 //! Where a block ends follows from the bytes alone, never from how they arrive: a run under the same name finds the
 //! same blocks.
+//!
+//! Lines that are done are sent like others, for the leader to compare: under a name there is one text, and nothing of
+//! another is counted or said to be.
 
 use super::{
     bulk_answer::BodyStream,
@@ -20,7 +23,7 @@ use std::{
 };
 use tokio::{
     io::AsyncRead,
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::timeout,
 };
 
@@ -37,7 +40,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Sends the lines of `source` under names that begin with `stream`.
 ///
 /// # Errors
-/// [`UploadError`]; what was counted stays counted, and a run under the same name skips it.
+/// [`UploadError`]; what was counted stays counted, and a run under the same name counts it no second time.
 pub async fn send(
     line: &Uploader,
     stream: &str,
@@ -46,23 +49,36 @@ pub async fn send(
 ) -> Result<UploadSummary, UploadError> {
     let (filling, filled) = mpsc::channel(1);
     let sending = stream::unfold(filled, async |mut filled| filled.recv().await.map(|block| (block, filled)))
-        .map(|block: Arc<RetainedBlock>| send_block(line, stream, block, options))
+        .map(|block: QueuedBlock| send_block(line, stream, block, options))
         .buffer_unordered(BLOCKS_AT_ONCE.min(options.in_flight))
         .try_fold(UploadSummary::default(), async |mut all, one| {
             all.add(one);
             Ok(all)
         });
-    let (faults, mut outcome) = tokio::try_join!(fill(Posts::new(source, options), filling), sending)?;
+    let ((blocks, faults), mut outcome) = tokio::try_join!(fill(Posts::new(source, options), filling), sending)?;
+    check_end(line, stream, blocks, options).await?;
     outcome.faults = faults;
     Ok(outcome)
 }
 
-/// Fills one block after the other until the text ends. What cannot be posted is told.
+/// Refuses a text of so many blocks if a longer one was begun under its name.
+async fn check_end(line: &Uploader, stream: &str, blocks: u64, options: &UploadOptions<'_>) -> Result<(), UploadError> {
+    let next = block_name(stream, blocks);
+    let behind = BulkUpload::new(line, TextSource::new(&next, options)).ask().await?;
+    if behind.lines == 0 { Ok(()) } else { Err(UploadError::Shorter) }
+}
+
+fn block_name(stream: &str, number: u64) -> String {
+    format!("{stream}/{number}")
+}
+
+/// Fills one block after the other until the text ends; gives their number. What cannot be posted is told.
 async fn fill<R: AsyncRead + Unpin>(
     mut posts: Posts<R>,
-    filling: mpsc::Sender<Arc<RetainedBlock>>,
-) -> Result<InputFaults, UploadError> {
+    filling: mpsc::Sender<QueuedBlock>,
+) -> Result<(u64, InputFaults), UploadError> {
     let (mut number, mut faults) = (0, InputFaults::default());
+    let mut before = watch::Sender::new(true).subscribe();
     let mut open: Option<OpenBlock> = None;
     while let Some(some) = posts.next_some().await? {
         let mut lines = match some {
@@ -78,7 +94,9 @@ async fn fill<R: AsyncRead + Unpin>(
                 None => {
                     let block = Arc::new(RetainedBlock { number, ..RetainedBlock::default() });
                     number += 1;
-                    if filling.send(Arc::clone(&block)).await.is_err() {
+                    let compared = watch::Sender::new(false);
+                    let before = std::mem::replace(&mut before, compared.subscribe());
+                    if filling.send(QueuedBlock { block: Arc::clone(&block), before, compared }).await.is_err() {
                         return Err(UploadError::SenderEnded);
                     }
                     open.insert(OpenBlock(block))
@@ -89,7 +107,16 @@ async fn fill<R: AsyncRead + Unpin>(
             }
         }
     }
-    Ok(faults)
+    Ok((number, faults))
+}
+
+/// A block that is to be sent, in its place.
+struct QueuedBlock {
+    block: Arc<RetainedBlock>,
+    /// True once all blocks before are compared.
+    before: watch::Receiver<bool>,
+    /// True once this one is too.
+    compared: watch::Sender<bool>,
 }
 
 /// A block that is being filled; no lines come any more once this is dropped.
@@ -179,25 +206,34 @@ fn newlines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// Sends a block until all of its lines are counted and no more come.
+/// Sends a block until all of its lines are counted and compared, and no more come. None that is new is sent before
+/// all blocks up to this are known to be of the text that was begun.
 async fn send_block(
     line: &Uploader,
     stream: &str,
-    block: Arc<RetainedBlock>,
+    queued: QueuedBlock,
     options: &UploadOptions<'_>,
 ) -> Result<UploadSummary, UploadError> {
-    let stream = format!("{stream}/{}", block.number);
+    let QueuedBlock { block, mut before, compared } = queued;
+    let stream = block_name(stream, block.number);
     let mut upload = BulkUpload::new(line, TextSource::new(&stream, options));
     upload.ask().await?;
     loop {
         let done = upload.done();
-        let more = block
-            .until(|held| match held.is_closed && held.lines <= done {
-                true => Some(None),
-                false => (held.lines > done).then_some(Some(held.longest)),
-            })
-            .await;
-        let Some(longest) = more else { return Ok(upload.ended()) };
+        let wanted = |held: &RetainedLines| (held.is_closed || held.lines > done).then_some((held.lines, held.longest));
+        let (lines, longest) = block.until(wanted).await;
+        if lines < done {
+            return Err(UploadError::Shorter);
+        }
+        if lines > done || upload.is_compared() {
+            if before.wait_for(|&compared| compared).await.is_err() {
+                return Err(UploadError::SenderEnded); // the block before has failed, and has said why
+            }
+            compared.send_replace(upload.is_compared());
+        }
+        if lines == done && upload.is_compared() {
+            return Ok(upload.ended());
+        }
         upload.check_length(longest)?;
         upload.send(|sent| Arc::clone(&block).body(sent)).await?;
     }

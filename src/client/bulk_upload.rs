@@ -114,6 +114,8 @@ pub(super) struct BulkUpload<'a> {
     patience: RetryBudget,
     /// True if the last body failed.
     is_failing: bool,
+    /// True once the leader has compared the text with the lines that were done before, if there were any.
+    is_compared: bool,
     /// The totals of the stream before this run, once they are known.
     begun: Option<StreamTotals>,
     stands: StreamTotals,
@@ -130,6 +132,7 @@ impl<'a> BulkUpload<'a> {
             text,
             patience,
             is_failing: false,
+            is_compared: false,
             begun: None,
             stands: StreamTotals::default(),
             line_bytes: None,
@@ -149,6 +152,12 @@ impl<'a> BulkUpload<'a> {
     fn start(&mut self, begun: StreamTotals) {
         self.line.progress.posts.fetch_add(begun.lines, Ordering::Relaxed);
         (self.begun, self.stands) = (Some(begun), begun);
+        self.is_compared |= begun.lines == 0;
+    }
+
+    /// Returns whether the lines that are done are known to be those of this text.
+    pub(super) fn is_compared(&self) -> bool {
+        self.is_compared
     }
 
     /// Lines that are done.
@@ -180,6 +189,7 @@ impl<'a> BulkUpload<'a> {
                     self.start(answer.before());
                 }
                 self.outcome.refuse(&answer);
+                self.is_compared = true;
                 answer
             }
             Err(error) => {
@@ -196,13 +206,15 @@ impl<'a> BulkUpload<'a> {
             return Err(UploadError::Forgotten { stream, sent, expected: now.lines + 1 });
         }
         self.is_failing = false;
+        let sent_lines = shown.sent.lines.load(Ordering::Relaxed);
         match failed {
-            _ if now.lines > stands.lines => {}
+            // Lines count behind those that are done once these are compared.
+            _ if now.lines > stands.lines => self.is_compared = true,
             Some((begun, error)) => {
                 self.patience.resume(begun, error)?;
                 self.is_failing = true;
             }
-            None if was_begun => return Err(self.line.nothing_counted().into()),
+            None if was_begun && sent_lines > stands.lines => return Err(self.line.nothing_counted().into()),
             None => {}
         }
         shown.show(now.since(stands));

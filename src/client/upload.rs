@@ -165,6 +165,9 @@ pub enum UploadError {
     /// It is not what was surveyed.
     #[error("it changed while it was posted: what was posted before the change is counted, the rest is not")]
     Changed,
+    /// A longer one was begun under its name.
+    #[error("it is shorter than what was counted under this name, so it is another text, and nothing of it is counted")]
+    Shorter,
     /// A post failed.
     #[error("{0}")]
     Post(#[from] ClientError),

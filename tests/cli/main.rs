@@ -6,6 +6,7 @@ mod fake;
 mod files;
 mod followers;
 mod inputs;
+mod names;
 mod perf;
 mod post;
 mod servers;

@@ -42,7 +42,8 @@ begin with a dot, and links, are passed over.
 
 Stopped or repeated, the same command counts nothing twice: the leader remembers how far each file is, by its path, its \
 content, --ns, --per, --format and --post-bytes, for 30 days after the last post. A file that changed or grew is another \
-content and counts as a whole. What is read from a pipe, such as -, has no name to be remembered by: give it one with --stream.
+content and counts as a whole. What is read from a pipe, such as -, has no name to be remembered by: give it one with --stream. \
+Under that name there is one text, which may grow at its end; another is refused.
 
 Blank lines are skipped. A line longer than --post-bytes becomes several posts, cut at ASCII white space, so its words count \
 as they are. A file is UTF-8 unless its byte-order mark or --encoding says otherwise; one that holds U+0000 looks binary, and \
@@ -50,6 +51,9 @@ nothing of it is counted (of a pipe, what stands before). Lines that are not UTF
 and not counted. Ctrl-C says how to go on.
 
 Exits 0 if everything is counted, 1 if not, 2 on wrong usage, 130 after Ctrl-C.";
+
+/// The way on with a text under the name of another.
+const ANOTHER_TEXT: &str = "Give it a name of its own (--stream NAME), or count it once with --again";
 
 /// Count texts: a line or a file per post.
 #[derive(clap::Args)]
@@ -376,6 +380,10 @@ impl PostRun<'_> {
                  or start the leader with a larger --max-body-bytes",
                 self.options.post_bytes
             ),
+            UploadError::Shorter => format!("{error}. {ANOTHER_TEXT}"),
+            UploadError::Post(ClientError::Refused { problem, .. }) if **problem == *"key-reused" => {
+                format!("{error}. {ANOTHER_TEXT}")
+            }
             UploadError::GaveUp { .. } => format!("{error}. {}", self.how_to_resume("Stopped")),
             _ => error.to_string(),
         }
