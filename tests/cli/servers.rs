@@ -2,7 +2,7 @@
 
 use crate::{Ran, memdb, run};
 use assert_cmd::Command;
-use std::{net::TcpListener, path::Path};
+use std::{net::TcpListener, path::Path, time::Duration};
 use tempfile::TempDir;
 
 /// Servers started by the script, stopped at the latest when this is dropped.
@@ -11,6 +11,8 @@ struct Servers {
     port: u16,
     start: &'static str,
     stop: &'static str,
+    /// Seconds within which they must be ready.
+    patience: u32,
 }
 
 impl Servers {
@@ -19,7 +21,7 @@ impl Servers {
         std::fs::create_dir(dir.path().join("release")).expect("made");
         let binary = assert_cmd::cargo::cargo_bin!("memdb");
         std::os::unix::fs::symlink(binary, dir.path().join("release/memdb")).expect("linked");
-        Servers { dir, port: four_free_ports(), start, stop }
+        Servers { dir, port: four_free_ports(), start, stop, patience: 60 }
     }
 
     fn script(&self, verb: &str) -> Ran {
@@ -29,7 +31,9 @@ impl Servers {
             .arg(verb)
             .env("CARGO_TARGET_DIR", self.dir.path())
             .env("RUN_DIR", run_dir)
-            .env("PORT", self.port.to_string()))
+            .env("PORT", self.port.to_string())
+            .env("START_SECONDS", self.patience.to_string())
+            .timeout(Duration::from_secs(120)))
     }
 
     /// How many of the first `count` servers are ready.
@@ -85,6 +89,36 @@ fn four_free_ports() -> u16 {
 #[test]
 fn a_leader_and_three_replicas_come_and_go() {
     Servers::new("start", "stop").come_and_go(4);
+}
+
+#[test]
+fn servers_whose_leader_was_moved_to_a_replica_start_again() {
+    let servers = Servers::new("start", "stop");
+    assert_eq!(servers.script("start").code, 0);
+    let url = format!("http://127.0.0.1:{}", servers.port + 1);
+    let promoted = run(memdb().args(["promote", &url]));
+    assert_eq!(promoted.code, 0, "{}", promoted.err);
+    assert_eq!(servers.script("stop").code, 0);
+    let started = servers.script("start");
+    assert_eq!((started.code, servers.ready(4)), (0, 4), "{} {}", started.out, started.err);
+    assert_eq!(run(memdb().args(["health", "--writable", "--server", &url])).code, 0, "it leads as before");
+}
+
+#[test]
+fn servers_that_do_not_become_ready_are_told_with_the_end_of_their_log_and_run_on() {
+    let mut servers = Servers::new("start", "stop");
+    assert_eq!(servers.script("start").code, 0);
+    let promoted = run(memdb().args(["promote", &format!("http://127.0.0.1:{}", servers.port + 1)]));
+    assert_eq!((promoted.code, servers.script("stop").code), (0, 0), "{}", promoted.err);
+    // The leader's files are lost: nobody leads until somebody promotes.
+    std::fs::remove_dir_all(servers.dir.path().join("run/replica-1")).expect("removed");
+    servers.patience = 4;
+    let started = servers.script("start");
+    assert_eq!(started.code, 1, "{}", started.out);
+    assert!(started.err.contains("after 4 s the leader is not ready"), "{}", started.err);
+    assert!(started.err.contains("The end of its log") && started.err.contains("WARN"), "{}", started.err);
+    let stopped = servers.script("stop");
+    assert_eq!(stopped.out.matches("has stopped").count(), 4, "{}", stopped.out);
 }
 
 #[test]
