@@ -7,6 +7,7 @@ use super::{
     resources::{segment_bytes, window},
 };
 use crate::{
+    base::position::Epoch,
     config::{NodeSettings, RoleSettings},
     engine::view::DatabaseView,
     replication::{ElectedLeader, StartingNode},
@@ -48,8 +49,8 @@ impl LeaderFiles {
     /// Reads the files. Nothing is changed.
     pub(super) fn read(&self) -> Result<RecoveredDatabase, NodeError> {
         let settings = &self.settings;
-        if self.starter.elected.is_some() {
-            return self.read_followed(); // what it lacks, the others give
+        if let Some(elected) = &self.starter.elected {
+            return self.read_elected(elected.epoch); // what it lacks, the others give
         }
         // A replica that led when it ended goes on with what it has.
         let wanted = match settings.role {
@@ -71,9 +72,9 @@ impl LeaderFiles {
         Ok(recovered)
     }
 
-    /// Reads the files of a replica that is to lead.
-    fn read_followed(&self) -> Result<RecoveredDatabase, NodeError> {
-        let recovered = recovery::look_follower(&*self.disk, window(&self.settings));
+    /// Reads the files of a node that was elected to lead in `epoch`.
+    fn read_elected(&self, epoch: Epoch) -> Result<RecoveredDatabase, NodeError> {
+        let recovered = recovery::look_elected(&*self.disk, window(&self.settings), epoch);
         let recovered = recovered.map_err(|error| self.unusable(error))?;
         recovered.ok_or_else(|| NodeError::NotLeader("the files of this replica are gone".into()))
     }
@@ -86,7 +87,7 @@ impl LeaderFiles {
         let secret = self.settings.cluster_secret.as_ref();
         recover_tail(recovered, self.starter.clone(), secret, || {
             self.view.withdraw(); // what is served is not what the files hold
-            self.read_followed()
+            self.read()
         })
     }
 

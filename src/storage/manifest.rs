@@ -69,6 +69,11 @@ impl ManifestState {
     pub fn awaits_successor(&self) -> bool {
         self.epoch > 0 && !self.has_followed() && self.promised > self.epoch
     }
+
+    /// Returns whether the node that these files belong to has begun `epoch` as its leader.
+    pub fn has_begun(&self, epoch: Epoch) -> bool {
+        self.has_led() && self.epoch == epoch
+    }
 }
 
 impl Manifest {

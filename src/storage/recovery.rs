@@ -19,7 +19,7 @@ mod follower;
 mod open_files;
 mod writable;
 
-pub use follower::{adopt, begin_epoch, look_follower, standing_at};
+pub use follower::{adopt, begin_epoch, look_elected, look_follower, standing_at};
 pub use open_files::OpenFiles;
 pub use writable::{NewEpoch, WritableDatabase};
 

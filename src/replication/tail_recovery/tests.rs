@@ -123,6 +123,28 @@ fn an_elected_node_waits_for_those_who_have_promised_and_leads_without_them_by_f
 }
 
 #[test]
+fn an_elected_node_whose_begin_failed_behind_the_manifest_leads_in_the_epoch_after_its_own() {
+    let elected = || StartingNode { elected: elected(false), ..starter() };
+    let begun = |boot_id: &str| {
+        let mut recovered = recovered();
+        let state = &mut recovered.manifest.state;
+        state.epochs.end(Position::new(3, 10));
+        (state.epoch, state.boot_id, state.replicas) = (9, boot_id.into(), vec!["b".into()]);
+        recovered
+    };
+    // The MANIFEST was renamed, the sync of the directory found no room, and the files are read again.
+    let mut recovered = begun("boot");
+    let (_, asked, end) = run(elected(), &mut recovered, |_, _| answer(9, 10));
+    assert_eq!((asked, end, recovered.promised), (vec!["b".into()], TailAction::Lead, None));
+    // What a follower has noted of that epoch is of a leader that was quicker.
+    let (_, _, end) = run(elected(), &mut begun(""), |_, _| answer(9, 10));
+    assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { .. })), "{end:?}");
+    // So is a later epoch that another has seen meanwhile.
+    let (_, _, end) = run(elected(), &mut begun("boot"), |_, _| answer(10, 10));
+    assert!(matches!(end, TailAction::Refused(TailRefusal::Succeeded { .. })), "{end:?}");
+}
+
+#[test]
 fn an_empty_directory_is_no_leader_while_a_node_holds_a_database_or_does_not_say() {
     let new = || RecoveredDatabase { new: true, ..recovered() };
     let named = StartingNode { named: vec!["b".into()], ..starter() };

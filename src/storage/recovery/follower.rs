@@ -34,6 +34,21 @@ pub fn look_follower(disk: &dyn Disk, window: DedupLimits) -> Result<Option<Reco
     look_at(disk, manifest, window, DirectoryOwner::Follower).map(Some)
 }
 
+/// As [`look_follower`], for a node that was elected to lead in `epoch`. Once it has begun that epoch, the files are a
+/// leader's, and have to reach what a leader's promise.
+///
+/// # Errors
+/// As [`super::look`]: the files cannot be used.
+pub fn look_elected(
+    disk: &dyn Disk,
+    window: DedupLimits,
+    epoch: Epoch,
+) -> Result<Option<RecoveredDatabase>, RecoveryError> {
+    let Some(manifest) = Manifest::read(disk)? else { return Ok(None) };
+    let owner = if manifest.state.has_begun(epoch) { DirectoryOwner::Leader } else { DirectoryOwner::Follower };
+    look_at(disk, manifest, window, owner).map(Some)
+}
+
 impl RecoveredDatabase {
     /// Gives the position of a follower that has these files.
     pub fn stands(&self) -> Position {

@@ -163,7 +163,7 @@ impl Cluster {
     fn takes_the_lead(&mut self, at: Place, elected: ElectedLeader, promoting: Promoting) -> Result<(), String> {
         self.note(format_args!("{at} may lead in {}", elected.epoch));
         let position = self.nodes[at].following().filter(|it| it.keeps()).and_then(|following| following.position());
-        let (window, run) = (self.settings.window, elected.node);
+        let (window, run, epoch) = (self.settings.window, elected.node, elected.epoch);
         let promoted = Promoted { elected, promised: promoting.promised };
         if self.random.percent(IN_MEMORY) {
             match self.replica_hands_over(at)? {
@@ -181,6 +181,6 @@ impl Cluster {
         let node = &mut self.nodes[at];
         node.machine.lock().kill();
         node.killed_at = position.or(node.killed_at);
-        self.begin_start(at, run, Some(promoted), Vec::new(), |disk| recovery::look_follower(disk, window))
+        self.begin_start(at, run, Some(promoted), Vec::new(), |disk| recovery::look_elected(disk, window, epoch))
     }
 }

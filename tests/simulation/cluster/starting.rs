@@ -16,7 +16,8 @@ use memdb::{
     base::position::{Position, PositionStatus},
     replication::{AppendAnswer, NodeId, NodeState, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
     storage::disk::Disk,
-    storage::recovery::{self, RecoveredDatabase},
+    storage::file_header::FileError,
+    storage::recovery::{self, RecoveredDatabase, RecoveryError},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -54,7 +55,7 @@ impl Cluster {
         node: NodeId,
         promoted: Option<Promoted>,
         without: Vec<Place>,
-        look: impl FnOnce(&dyn Disk) -> Result<Option<RecoveredDatabase>, recovery::RecoveryError>,
+        look: impl FnOnce(&dyn Disk) -> Result<Option<RecoveredDatabase>, RecoveryError>,
     ) -> Result<(), String> {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&self.nodes[at].machine));
         let met = self.nodes[at].machine.lock().met;
@@ -183,7 +184,8 @@ impl Cluster {
         }
         self.tally("files read again");
         starting.view = None;
-        match recovery::look_follower(&*starting.disk, self.settings.window) {
+        let epoch = starting.promoted.as_ref().map_or(0, |promoted| promoted.elected.epoch);
+        match recovery::look_elected(&*starting.disk, self.settings.window, epoch) {
             Ok(Some(recovered)) => {
                 self.truth.recovered(&format!("node {at}"), &recovered.store.reader(), recovered.stands())?;
                 starting.recovered = recovered;
@@ -260,9 +262,7 @@ impl Cluster {
             begins_its_epoch_again(&mut recovered);
         }
         let mut begun = recovered.begin(&disk, self.boot_id(at), self.settings.segment_bytes);
-        if begun.as_ref().is_err_and(recovery::RecoveryError::is_no_room)
-            && recovered.is_current(&*disk).is_ok_and(|it| it)
-        {
+        if begun.as_ref().is_err_and(RecoveryError::is_no_room) && recovered.is_current(&*disk).is_ok_and(|it| it) {
             // There may be room by now; what was read is still good.
             begun = recovered.begin(&disk, self.boot_id(at), self.settings.segment_bytes);
             self.tally("starts that tried again for want of room");
@@ -270,6 +270,7 @@ impl Cluster {
         self.note_events();
         let begun = match begun {
             Ok(begun) => begun,
+            Err(error) if self.tries_again(at, &error, met) => return self.starts_again(at, node, promoted, without),
             Err(error) => return self.did_not_start(at, &error, met),
         };
         let (reader, here) = (recovered.store.reader(), begun.position());
@@ -282,6 +283,40 @@ impl Cluster {
             self.is_the_leader_now(at);
         }
         self.lead(at, node, disk, settled, from)
+    }
+
+    /// Whether a start that the disk has failed is tried again by the same process, as one is that waits for room.
+    fn tries_again(&mut self, at: Place, error: &RecoveryError, met: usize) -> bool {
+        let machine = self.nodes[at].machine.lock();
+        let disk_failed = machine.met > met && matches!(error, RecoveryError::File(FileError::Io { .. }));
+        let goes_on = disk_failed && !machine.crashed();
+        drop(machine);
+        goes_on && self.random.percent(50)
+    }
+
+    /// The files are read again, and all are asked again; what was promised to it still holds.
+    fn starts_again(
+        &mut self,
+        at: Place,
+        node: NodeId,
+        promoted: Option<Promoted>,
+        without: Vec<Place>,
+    ) -> Result<(), String> {
+        let (new, window) = (self.new_identity(), self.settings.window);
+        let epoch = promoted.as_ref().map(|promoted| promoted.elected.epoch);
+        self.begin_start(at, node, promoted, without, |disk| {
+            epoch.map_or_else(
+                || recovery::look(disk, new, window).map(Some),
+                |epoch| recovery::look_elected(disk, window, epoch),
+            )
+        })?;
+        self.tally("starts that failed and were tried again");
+        if let (Process::Starts(starting), Some(epoch)) = (&self.nodes[at].process, epoch)
+            && starting.recovered.manifest.state.has_begun(epoch)
+        {
+            self.tally("promotions that failed behind the MANIFEST, tried again");
+        }
+        Ok(())
     }
 
     fn does_not_lead(&mut self, at: Place, starting: Starting, refusal: TailRefusal) -> Result<(), String> {
