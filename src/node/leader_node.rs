@@ -5,7 +5,7 @@ use super::{
     leader_files::LeaderFiles,
     leader_run::StartState,
     leader_start::{LeaderEnd, LeaderStart, writer_settings},
-    resources::{NodeResources, STOP_GRACE},
+    resources::{NodeResources, STOP_GRACE, join_role},
 };
 use crate::{
     api::http::NodeAbout,
@@ -161,7 +161,7 @@ impl LeaderNode {
         let lock = held.directory.clone();
         held.stop_serving(grace);
         leader.stop();
-        let end = thread.join().map_err(|_| NodeError::Stop("the writer thread panicked".into()))?;
+        let end = join_role(thread, &lock)?;
         // One that has never led leaves the files as it found them.
         if let Some(LeaderEnd { writer, replicating, manifest }) = end {
             // After the Writer: its last answers may have waited for replicas.
@@ -177,15 +177,18 @@ impl LeaderNode {
     }
 
     /// Ends the role, for the next one of this process: what that goes on with, or `None` if it has to read the files.
-    pub(super) fn hand_over(self) -> Option<RecoveredDatabase> {
+    ///
+    /// # Errors
+    /// As [`join_role`]: there is no next role.
+    pub(super) fn hand_over(self) -> Result<Option<RecoveredDatabase>, NodeError> {
         let Self { held, leader, thread, .. } = self;
         held.end_role();
         leader.hand_over();
-        let end = thread.join().inspect_err(|_| tracing::error!("the writer thread panicked")).ok()?;
-        let LeaderEnd { writer, replicating, manifest } = end?;
+        let Some(end) = join_role(thread, &held.directory)? else { return Ok(None) };
+        let LeaderEnd { writer, replicating, manifest } = end;
         replicating.stop();
         let manifest = manifest.lock().clone();
-        writer.hand_over(manifest)
+        Ok(writer.hand_over(manifest))
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{
     MachineClock, NodeError,
     machine::random,
-    resources::{NodeResources, STOP_GRACE, segment_bytes, window},
+    resources::{NodeResources, STOP_GRACE, join_role, segment_bytes, window},
     threads::{
         discovery::{DiscoveryThread, LeaderLinks, discovery},
         disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
@@ -177,7 +177,7 @@ impl ReplicaNode {
         contact.stop();
         held.stop_serving(grace);
         follower.send(ReplicaEvent::Stop);
-        let replica = thread.join().map_err(|_| NodeError::Stop("the replica's thread panicked".into()))?;
+        let replica = join_role(thread, &lock)?;
         if let Some(error) = replica.close()? {
             tracing::warn!(%error, "the last snapshot failed; the log stands in for it");
         }
@@ -187,13 +187,15 @@ impl ReplicaNode {
     }
 
     /// Ends the role, for the next one of this process: what that goes on with, or `None` if it has to read the files.
-    pub(super) fn hand_over(self) -> Option<RecoveredDatabase> {
+    ///
+    /// # Errors
+    /// As [`join_role`]: there is no next role.
+    pub(super) fn hand_over(self) -> Result<Option<RecoveredDatabase>, NodeError> {
         let Self { held, follower, thread, contact, .. } = self;
         held.end_role();
         contact.stop();
         follower.send(ReplicaEvent::HandOver);
-        let replica = thread.join();
-        replica.inspect_err(|_| tracing::error!("the replica's thread panicked")).ok()?.hand_over()
+        Ok(join_role(thread, &held.directory)?.hand_over())
     }
 }
 

@@ -21,6 +21,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -142,6 +143,21 @@ impl NodeResources {
             tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
     }
+}
+
+/// Gives what the main thread of a role leaves, once it has been asked to end.
+///
+/// # Errors
+/// [`NodeError::Stop`] if it has panicked. What it had asked its workers for, a sync or a snapshot, may still be under
+/// way then: nobody may go on with the files, this process has to end, and the lock of the directory goes with it.
+pub(super) fn join_role<T>(thread: JoinHandle<T>, directory: &Option<LockedDirectory>) -> Result<T, NodeError> {
+    let name = thread.thread().name().unwrap_or("a thread").to_owned();
+    thread.join().map_err(|_| {
+        std::mem::forget(directory.clone());
+        let what = format!("{name} panicked, and what it had begun to write may still go on");
+        tracing::error!("{what}: this process ends");
+        NodeError::Stop(what)
+    })
 }
 
 pub(super) fn lock(path: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {

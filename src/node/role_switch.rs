@@ -134,7 +134,11 @@ impl RunningRole {
 
     /// Ends the role for the other one of this process, which goes on with what this gives; `None`: it has to read the
     /// files.
-    fn hand_over(self) -> Option<RecoveredDatabase> {
+    ///
+    /// # Errors
+    /// [`NodeError::Stop`] if its main thread has panicked: what it had begun to write may still go on, so no other role
+    /// may touch the files.
+    fn hand_over(self) -> Result<Option<RecoveredDatabase>, NodeError> {
         match self {
             RunningRole::Leading(leading) => leading.hand_over(),
             RunningRole::Following(following) => following.hand_over(),
@@ -143,7 +147,7 @@ impl RunningRole {
 
     /// The other role, on the same port, with the same database.
     fn change(self, turn: RoleChange, held: &NodeResources, settings: &NodeSettings) -> Result<Self, NodeError> {
-        let kept = self.hand_over();
+        let kept = self.hand_over()?;
         let follow = |leader: Option<&str>, not_promoted, kept| {
             ReplicaNode::open(held, settings, leader, not_promoted, kept).map(RunningRole::Following)
         };

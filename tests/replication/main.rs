@@ -2,6 +2,7 @@
 //! sockets.
 
 mod clocks;
+mod dead_thread;
 mod local_replica;
 mod lost_leader;
 mod promotion;
