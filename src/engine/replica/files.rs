@@ -163,7 +163,7 @@ impl ReplicaFiles {
     }
 
     /// Notes a newer epoch, durably.
-    pub(super) fn start_epoch(&mut self, epoch: Epoch, told: &EpochTable) -> Result<(), FileError> {
+    pub(super) fn start_epoch(&mut self, epoch: Epoch, epochs: &EpochTable) -> Result<(), FileError> {
         // Noted already, also by an earlier run: the log has a segment of it.
         if epoch <= self.manifest.state.epoch {
             return Ok(());
@@ -173,7 +173,7 @@ impl ReplicaFiles {
             // to do: until that one has reported, no more is durable than was before it.
             self.unproven.get_or_insert(self.log.synced_upto());
         }
-        recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, told.clone())
+        recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, epochs.clone())
     }
 
     /// Notes a later epoch that was promised, durably.

@@ -37,7 +37,7 @@ impl<T> Replica<T> {
         let Some(held) = &self.held else { return false };
         offer.command == AppendCommand::Append
             && offer.identity == held.identity
-            && offer.epoch == self.highest()
+            && offer.epoch == self.term.highest()
             && offer.epoch == held.store.mark().position.epoch
             && offer.members.is_none()
             && !self.loading

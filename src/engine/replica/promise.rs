@@ -2,40 +2,32 @@
 
 use super::{Replica, ReplicaAction, ReplicaFiles};
 use crate::{
-    base::position::Epoch,
     replication::{AppendOutcome, AppendRequest, ClusterMembers},
     storage::file_header::FileError,
     storage::manifest::ManifestState,
 };
 
 impl<T> Replica<T> {
-    /// The highest epoch seen.
-    pub(super) fn highest(&self) -> Epoch {
-        self.epoch.max(self.promised)
-    }
-
     /// Somebody is about to lead in a later epoch: from here on nobody of an earlier one is followed, also after a
     /// restart.
     pub(super) fn promise(&mut self, offer: &AppendRequest<'_>, actions: &mut Vec<ReplicaAction<T>>) -> AppendOutcome {
-        let by = (offer.epoch, offer.leader);
         if self.held.is_none() {
             // A node that holds nothing has no files to note it in, so the promise would not survive a restart and must
             // not be counted. Remembering it would only reject the eventual leader. A load that is under way is
             // different: it must not be continued for the leader that is being replaced.
             if self.loading {
-                (self.promised, self.promised_to) = (offer.epoch, Some(by));
+                self.term.promise(offer.epoch, offer.leader);
             }
             return AppendOutcome::Syncing;
         }
-        if self.highest() == offer.epoch && self.promised_to != Some(by) {
+        if !self.term.may_promise(offer.epoch, offer.leader) {
             return AppendOutcome::OldEpoch; // it is led, or promised, already
         }
-        // It may come to nothing, and another lead in that epoch: whoever leads is followed.
-        (self.promised, self.promised_to) = (offer.epoch, Some(by));
+        self.term.promise(offer.epoch, offer.leader);
         // The leader that it has followed may go on elsewhere without it, so what it shows may be old from now on.
         actions.push(ReplicaAction::Unready);
         // Noted durably before the answer: the candidate counts on it, also after a restart of this node.
-        if self.keep(|files, promised| files.promise(promised), "a promise cannot be noted", actions) {
+        if self.keep(|files| files.promise(offer.epoch), "a promise cannot be noted", actions) {
             AppendOutcome::Applied
         } else {
             AppendOutcome::Unreadable("the promise cannot be noted".to_owned())
@@ -45,14 +37,13 @@ impl<T> Replica<T> {
     /// Notes something in the MANIFEST, if there are files. They are given up if that fails: false.
     pub(super) fn keep(
         &mut self,
-        note: impl FnOnce(&mut ReplicaFiles, Epoch) -> Result<(), FileError>,
+        note: impl FnOnce(&mut ReplicaFiles) -> Result<(), FileError>,
         failed: &str,
         actions: &mut Vec<ReplicaAction<T>>,
     ) -> bool {
-        let promised = self.promised;
         if let Some(held) = &mut self.held
             && let Some(files) = &mut held.files
-            && let Err(error) = note(files, promised)
+            && let Err(error) = note(files)
         {
             self.give_up_files(failed, &error, actions);
             return false;
@@ -64,7 +55,7 @@ impl<T> Replica<T> {
     pub(super) fn note_members(&mut self, members: &Option<ClusterMembers>, actions: &mut Vec<ReplicaAction<T>>) {
         let Some(members) = members.as_ref().filter(|members| **members != self.members) else { return };
         self.members = members.clone();
-        self.keep(|files, _| files.note_members(members), "the nodes of the cluster cannot be noted", actions);
+        self.keep(|files| files.note_members(members), "the nodes of the cluster cannot be noted", actions);
         actions.push(ReplicaAction::Members(members.clone()));
     }
 }

@@ -3,12 +3,10 @@
 use super::{
     LoadedDatabase, Replica, ReplicaAction,
     files::{LoadedSnapshot, ReplicaFiles},
+    term::ReplicaTerm,
 };
 use crate::{
-    base::{
-        clock::{LoggedClock, Monotonic},
-        position::{EpochTable, Position},
-    },
+    base::clock::{LoggedClock, Monotonic},
     storage::manifest::ManifestState,
 };
 
@@ -22,7 +20,7 @@ impl<T> Replica<T> {
     ) {
         // The table of epochs is that of the leader that ordered the load. One that has started again since has
         // another.
-        let is_later = |loaded: &LoadedSnapshot| loaded.store.mark().position.epoch > self.epoch;
+        let is_later = |loaded: &LoadedSnapshot| loaded.store.mark().position.epoch > self.term.epoch();
         match loaded {
             Ok(loaded) if is_later(&loaded) => {
                 self.loading = false;
@@ -30,7 +28,7 @@ impl<T> Replica<T> {
                     "the leader has started again while its snapshot was loaded".to_owned(),
                 ));
             }
-            Ok(loaded) if !self.is_on_the_leaders_history(&loaded) => {
+            Ok(loaded) if !self.term.has(loaded.store.mark().position) => {
                 self.loading = false;
                 self.forget_who_led();
                 let position = loaded.store.mark().position;
@@ -54,15 +52,8 @@ impl<T> Replica<T> {
     /// What it remembers of them would only keep it from whoever leads in the end, until it is started again.
     pub(super) fn forget_who_led(&mut self) {
         if self.held.is_none() && self.bound_to.is_none() {
-            (self.epoch, self.promised) = (0, 0);
-            (self.led_by, self.promised_to) = (None, None);
-            self.told = EpochTable::default();
+            self.term = ReplicaTerm::default();
         }
-    }
-
-    pub(super) fn is_on_the_leaders_history(&self, loaded: &LoadedSnapshot) -> bool {
-        let Position { epoch, sequence } = loaded.store.mark().position;
-        sequence == 0 || epoch == self.epoch || self.told.last_of(epoch).is_some_and(|end| sequence <= end)
     }
 
     pub(super) fn take_over(&mut self, loaded: LoadedSnapshot, now: Monotonic, actions: &mut Vec<ReplicaAction<T>>) {
@@ -83,12 +74,9 @@ impl<T> Replica<T> {
     ) -> Option<ReplicaFiles> {
         let directory = self.directory.as_ref()?;
         let state = ManifestState {
-            epoch: self.epoch,
-            epochs: self.told.clone(),
-            promised: self.promised,
             leader_url: Some(self.members.leader.clone()).filter(|url| !url.is_empty()),
             replicas: self.members.replicas.clone(),
-            ..ManifestState::default()
+            ..self.term.to_note()
         };
         match directory.replace(loaded, state, self.settings.snapshot, now) {
             Ok(files) => Some(files),
