@@ -5,7 +5,7 @@
 //! have one [`AddressUsage`]; each gets it when it is accepted and hands it along, so that nobody looks it up again.
 //!
 //! An IPv6 client is counted by its /64, which is what one subscriber has; by single addresses it would have as many as
-//! it likes.
+//! it likes. One that comes through NAT64 is counted by the IPv4 address in it: all of those share one /64.
 
 use crate::engine::leader::{QueueLimits, QueueShare, QueueUsage};
 use parking_lot::Mutex;
@@ -237,16 +237,27 @@ impl Drop for Turn {
     }
 }
 
-/// The address that a client is counted by: an IPv4 address, also one written as IPv6, or the /64 of an IPv6 address.
+/// The 96 bits in front of an IPv4 address that was translated to IPv6: 64:ff9b::/96 (RFC 6052, section 2.1).
+const NAT64: u128 = 0x64_ff9b << 64;
+
+/// The address that a client is counted by: an IPv4 address, also one written as IPv6 or translated to it, or the /64 of
+/// an IPv6 address.
 pub fn client_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(six) if six == Ipv6Addr::LOCALHOST => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(six) => match six.to_ipv4_mapped() {
+        IpAddr::V6(six) => match six.to_ipv4_mapped().or_else(|| translated(six)) {
             Some(four) => IpAddr::V4(four),
             None => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
         },
     }
+}
+
+/// The IPv4 address of a client behind a NAT64.
+fn translated(six: Ipv6Addr) -> Option<Ipv4Addr> {
+    let four = Ipv4Addr::from_bits(six.to_bits() as u32);
+    // No translator gives a loopback address, which is not bounded.
+    (six.to_bits() >> 32 == NAT64 && !four.is_loopback()).then_some(four)
 }
 
 #[cfg(test)]
@@ -292,6 +303,18 @@ pub(crate) mod tests {
         assert!(take(&kept));
         assert!(!take(&addresses.usage(address("2001:db8:1:2:ffff:ffff:ffff:ffff"))));
         assert!(take(&addresses.usage(address("2001:db8:1:3::1"))));
+    }
+
+    #[test]
+    fn a_client_behind_a_nat64_is_its_ipv4_address() {
+        let addresses = halves();
+        let take = |usage: &Usage| usage.take(Resource::Connections, 1, 1);
+        let kept = addresses.usage(address("64:ff9b::192.0.2.1"));
+        assert!(take(&kept));
+        assert!(!take(&addresses.usage(address("192.0.2.1"))), "the same client without it");
+        assert!(take(&addresses.usage(address("64:ff9b::192.0.2.2"))), "another client behind the same one");
+        assert_eq!(client_of(address("64:ff9b:1::192.0.2.1")), address("64:ff9b:1::"), "another prefix");
+        assert_eq!(client_of(address("64:ff9b::127.0.0.1")), address("64:ff9b::"), "no loopback from outside");
     }
 
     #[test]
