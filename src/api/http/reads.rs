@@ -2,13 +2,14 @@
 
 use super::{
     HttpSettings,
-    body::{self, MediaType},
+    body::{self, MediaType, WholeBody},
     coding::{self, SMALLEST_ENCODED_BYTES},
     form, headers,
     json::{self, MemberKind, MemberValue},
-    query::{self, QueryString},
+    query::{self, QueryString, RouteParameters},
     request::{ReadHeaders, RouteRequest},
     settings::SYNC_CHUNK_BYTES,
+    state::AppState,
     sync::DumpBody,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     base::limits::{MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
     base::position::PositionToken,
     engine::view::ServedDatabase,
+    net::address_limits::Usage,
 };
 use http::{HeaderValue, StatusCode, header};
 use std::{borrow::Cow, collections::HashSet, io::Write};
@@ -56,11 +58,25 @@ pub(super) async fn posted_wordcount(request: RouteRequest) -> Result<Response, 
     }
     QueryString::parse(&query, parameters)?; // what is wrong is told before it waits
     let lag_ms = state.service.wait_for(min_position(&asked)?, &client.usage).await?;
+    let (body, position) = counts_of_body(&state, query, parameters, whole, &client.usage).await?;
+    Ok(headers::read_answer(body, position, lag_ms, None))
+}
+
+/// The counts of the words that a query and a body name, as a JSON object.
+async fn counts_of_body(
+    state: &AppState,
+    query: String,
+    parameters: RouteParameters,
+    whole: WholeBody,
+    usage: &Usage,
+) -> Result<(Vec<u8>, PositionToken), ApiError> {
     let current = state.service.current()?;
-    let bytes = whole.bytes.clone();
+    let is_small = whole.bytes.len() <= service::INLINE_TEXT_BYTES;
     let count = move || {
+        // The body and its part of the budget: a client that has gone makes no room before its words are counted.
+        let whole = whole;
         let query = QueryString::parse(&query, parameters)?;
-        let names = names_in(form::utf8(&bytes)?, query.words)?;
+        let names = names_in(form::utf8(&whole.bytes)?, query.words)?;
         let names = distinct(names);
         let counts = CountsOf { namespace: &query.namespace, names: &names };
         let (answer, position) = counts.answer(&current).ok_or_else(|| no_word(ErrorKind::InvalidBody))?;
@@ -68,9 +84,7 @@ pub(super) async fn posted_wordcount(request: RouteRequest) -> Result<Response, 
         write_counts(&names, &answer, &mut body);
         Ok((body, position))
     };
-    let is_small = whole.bytes.len() <= service::INLINE_TEXT_BYTES;
-    let (body, position) = if is_small { count()? } else { service::beside(&client.usage, count).await? };
-    Ok(headers::read_answer(body, position, lag_ms, None))
+    if is_small { count() } else { service::beside(usage, count).await }
 }
 
 /// The words of a body, behind those of its query.
@@ -201,4 +215,35 @@ fn min_position(asked: &ReadHeaders) -> Result<Option<PositionToken>, ApiError> 
         .parse()
         .map_err(|error| ApiError::new(ErrorKind::InvalidHeader, format!("Memdb-Min-Position {text:?}: {error}")))?;
     Ok(Some(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::test_support, *};
+    use bytes::Bytes;
+    use futures::{poll, stream};
+    use std::{convert::Infallible, sync::mpsc};
+
+    #[test]
+    fn a_client_that_goes_away_holds_its_part_of_the_budget_until_its_words_are_counted() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build();
+        runtime.expect("a runtime").block_on(async {
+            let (state, usage) = (test_support::state(), Usage::default());
+            let all = |state: &AppState| state.budgets.uploads.take(&Usage::default(), state.settings.max_upload_bytes);
+            let words = vec![format!("\"{}\"", "x".repeat(1_000)); 2 * service::INLINE_TEXT_BYTES / 1_000];
+            let text = Bytes::from(format!("{{\"words\":[{}]}}", words.join(",")));
+            let pieces = [text.slice(..10), text.slice(10..)].map(Ok::<_, Infallible>);
+            let budget = (&state.budgets.uploads, &usage);
+            let whole = body::read(stream::iter(pieces), None, &state.settings, budget).await.expect("it has room");
+            let (release, busy) = mpsc::sync_channel::<()>(1);
+            let _busy = tokio::task::spawn_blocking(move || busy.recv());
+            let mut counting = Box::pin(counts_of_body(&state, String::new(), RouteParameters::NONE, whole, &usage));
+            assert!(poll!(&mut counting).is_pending(), "the thread for long work is busy");
+            drop(counting);
+            assert!(all(&state).is_err(), "its words are still to be counted");
+            drop(release);
+            tokio::task::spawn_blocking(|| ()).await.expect("its turn comes behind theirs");
+            assert!(all(&state).is_ok());
+        });
+    }
 }
