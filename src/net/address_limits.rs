@@ -240,8 +240,8 @@ impl Drop for Turn {
 /// The 96 bits in front of an IPv4 address that was translated to IPv6: 64:ff9b::/96 (RFC 6052, section 2.1).
 const NAT64: u128 = 0x64_ff9b << 64;
 
-/// The address that a client is counted by: an IPv4 address, also one written as IPv6 or translated to it, or the /64 of
-/// an IPv6 address.
+/// The address that a client is counted by: an IPv4 address, also one written as IPv6 or translated to it, or the /64
+/// of an IPv6 address.
 pub fn client_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

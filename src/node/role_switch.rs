@@ -136,8 +136,8 @@ impl RunningRole {
     /// files.
     ///
     /// # Errors
-    /// [`NodeError::Stop`] if its main thread has panicked: what it had begun to write may still go on, so no other role
-    /// may touch the files.
+    /// [`NodeError::Stop`] if its main thread has panicked: what it had begun to write may still go on, so no other
+    /// role may touch the files.
     fn hand_over(self) -> Result<Option<RecoveredDatabase>, NodeError> {
         match self {
             RunningRole::Leading(leading) => leading.hand_over(),

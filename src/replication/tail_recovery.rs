@@ -181,8 +181,8 @@ impl TailRecovery {
     /// A start that has asked nobody yet, of a node whose files gave `recovered`.
     pub fn new(mut starter: StartingNode, recovered: &RecoveredDatabase, now_ms: u64) -> Self {
         let state = &recovered.manifest.state;
-        // An earlier attempt of its own has begun that epoch, and failed once the MANIFEST had it: nothing was written in
-        // it, and nobody else can have it. From here on this is a start of a node that led, in the epoch behind that one.
+        // An earlier attempt of its own has begun that epoch, and failed once the MANIFEST had it: nothing was written
+        // in it, and nobody else can have it. From here on a node starts that led, in the epoch behind that one.
         if false {
             starter.elected = starter.elected.take().filter(|elected| !state.has_begun(elected.epoch));
         }

@@ -1,7 +1,7 @@
 //! Append requests: a replica takes the records of its leader, and answers where it stands.
 //!
-//! The order of the questions decides correctness: the epoch first, whoever asks; then who leads in it; then whether the
-//! state can take records; then each record, before the log is touched.
+//! The order of the questions decides correctness: the epoch first, whoever asks; then who leads in it; then whether
+//! the state can take records; then each record, before the log is touched.
 
 use super::{LoadedDatabase, LoadedSnapshot, Replica, ReplicaAction, ReplicaFiles};
 use crate::{

@@ -9,9 +9,9 @@
 //! | e | p > e | free | the same, promised by an earlier run of this node, which knew to whom |
 //! | e | p > e | leader of p or later | that promise was kept: p has a leader, who is followed next |
 //!
-//! No other combination can be made: the highest epoch is never below the one that is followed, a candidate is bound to
-//! the highest epoch, and a leader to that or a later one. A leader and a candidate never bind at once: whoever leads is
-//! followed, also if the promise was to another, and a promise of a later epoch ends the bond to a leader.
+//! No other combination can be made: the highest epoch is never below the one that is followed, a candidate is bound
+//! to the highest epoch, and a leader to that or a later one. A leader and a candidate never bind at once: whoever
+//! leads is followed, also if the promise was to another, and a promise of a later epoch ends the bond to a leader.
 
 use crate::{
     base::{
@@ -79,8 +79,8 @@ impl ReplicaTerm {
         ManifestState { epoch: self.epoch, epochs: self.epochs.clone(), promised, ..ManifestState::default() }
     }
 
-    /// Returns whether a request of this epoch is answered. Whoever has seen or promised a later one must not acknowledge
-    /// anything for a leader that is being replaced.
+    /// Returns whether a request of this epoch is answered. Whoever has seen or promised a later one must not
+    /// acknowledge anything for a leader that is being replaced.
     pub(super) fn admits(&self, epoch: Epoch) -> bool {
         let mut admits = epoch >= self.highest;
         inject!(AcceptsALowerEpoch, admits = true);
