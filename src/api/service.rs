@@ -4,59 +4,49 @@
 //! Here it is decided what the node's role allows, who applies a write, what is counted beside the serving threads,
 //! and what a read waits for. A protocol (`http/`) reads requests into a [`Command`] or a [`ReadQuery`] and writes the
 //! answers; it decides none of that.
+//!
+//! This file has the way of a write. Reads are in `service/query.rs` and `service/read_wait.rs`, writes on a follower
+//! in `service/forwarding.rs`, requests of other nodes in `service/peers.rs`.
 
 mod command;
 mod forwarding;
 mod health;
 mod peers;
 mod query;
+mod read_wait;
 mod role;
 
-#[cfg(any(test, feature = "failpoints"))]
-pub(super) use command::of_text;
 pub use command::{Command, Operation, check_text};
-pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest};
-pub use health::RoleStatus;
+use command::{fingerprint, given_amounts, namespace_drop, removal};
+pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
+pub use health::{NodeAbout, RoleStatus};
 pub use peers::AppendReceiver;
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
+use read_wait::nothing_to_read;
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
-use super::error::{ApiError, BEHIND_A_PROXY, ErrorKind};
+use super::error::{ApiError, ErrorKind};
 use crate::{
+    base::limits::MAX_WORD_BYTES,
     base::metrics::NodeMetrics,
-    base::position::{DatabaseTag, PositionStatus, PositionToken},
-    data::command::WriteBatch,
-    data::counts::{WriteOp, word_counts::WordCountsPool},
-    engine::leader::{AckLevel, WriteError, WriteReceipt},
+    base::position::{DatabaseTag, PositionToken},
+    data::command::{AckLevel, IdempotencyKey, WriteBatch, WriteError, WriteReceipt},
+    data::counts::{
+        WriteOp,
+        word_counts::{WordCounts, WordCountsPool},
+    },
     engine::view::{DatabaseView, ServedDatabase},
     net::{
         address_limits::{Line, Usage},
-        budget::{Budget, BudgetRefusal},
-        write_forwarder::OF_NO_DATABASE,
+        budget::Budget,
     },
-    replication::NodeId,
-    storage::file_header::DatabaseIdentity,
+    text::tokenizer::Analyzer,
 };
 use std::{sync::Arc, time::Duration};
 
 /// Texts longer than this many bytes are taken apart on a thread for such work: at some 100 MB/s they would keep the
 /// serving thread's other connections waiting for more than half a millisecond.
 pub(super) const INLINE_TEXT_BYTES: usize = 64 << 10;
-
-/// The part of `/status` that does not change while the node has its role.
-#[derive(Clone, Debug)]
-pub struct NodeAbout {
-    /// `leader`, `replica` or `local-replica`.
-    pub role: &'static str,
-    /// This run of the process.
-    pub node: NodeId,
-    /// The URL by which others reach the node.
-    pub url: String,
-    /// The reason why a replica that was to lead does not.
-    pub not_promoted: Option<String>,
-    /// On a leader: the level a write is acknowledged at when its request names none.
-    pub default_ack: Option<AckLevel>,
-}
 
 /// One shard as its clients use it. Cheap to clone.
 #[derive(Clone)]
@@ -93,41 +83,6 @@ impl AcceptedWrite {
 }
 
 impl Service {
-    /// Gives the database that is served now.
-    ///
-    /// # Errors
-    /// On a follower that holds nothing, or nothing that is right.
-    pub fn current(&self) -> Result<Arc<ServedDatabase>, ApiError> {
-        arc_swap::Guard::into_inner(self.view.current()).ok_or_else(nothing_to_read)
-    }
-
-    /// The role of now, for a look. Not to be held across an await.
-    pub(super) fn look_at_role(&self) -> arc_swap::Guard<Arc<RoleContext>> {
-        self.role.look()
-    }
-
-    /// The role of now, for a request that ends with it.
-    pub(super) fn role(&self) -> Arc<RoleContext> {
-        self.role.get()
-    }
-
-    /// The role for a request that depends on it: waits while the node is between two.
-    pub(super) async fn settled_role(&self) -> Arc<RoleContext> {
-        self.role.settled().await
-    }
-
-    /// Returns whether writes go to this node's own Writer.
-    pub(super) fn takes_writes(&self) -> bool {
-        let role = self.look_at_role();
-        !role.is_ending && role.leader().is_some()
-    }
-
-    /// Counts a refused write under the label of its kind.
-    pub fn refused(&self, error: ApiError) -> ApiError {
-        self.metrics.refused(error.kind().refusal_label().unwrap_or(error.kind().slug()));
-        error
-    }
-
     /// Carries out a write: here on a leader, by way of the leader elsewhere. `stated`: of which database a follower
     /// says to be that has sent it.
     ///
@@ -197,6 +152,20 @@ impl Service {
         }
     }
 
+    /// Gives the database that is served now.
+    ///
+    /// # Errors
+    /// On a follower that holds nothing, or nothing that is right.
+    pub fn current(&self) -> Result<Arc<ServedDatabase>, ApiError> {
+        arc_swap::Guard::into_inner(self.view.current()).ok_or_else(nothing_to_read)
+    }
+
+    /// Counts a refused write under the label of its kind.
+    pub fn refused(&self, error: ApiError) -> ApiError {
+        self.metrics.refused(error.kind().refusal_label().unwrap_or(error.kind().slug()));
+        error
+    }
+
     /// Counts a write that the Writer has refused, and maps it to its error.
     pub fn refused_write(&self, error: &WriteError, database: DatabaseTag) -> ApiError {
         self.refused(ApiError::of_write(error, database))
@@ -208,93 +177,47 @@ impl Service {
             level.is_none() && self.look_at_role().about.default_ack.is_some_and(AckLevel::wants_replica);
         self.metrics.unreplicated.inc_by(u64::from(wants_replica && receipt.acks == 0));
     }
+}
 
-    /// A follower may not know yet that its leader's place is taken by the leader of another database, so what it
-    /// passes on is refused here.
-    fn check_meant(&self, stated: Option<&str>) -> Result<(), ApiError> {
-        let Some(stated) = stated else { return Ok(()) };
-        let identity = self.current()?.identity;
-        if is_meant(stated, &identity) {
-            return Ok(());
-        }
-        Err(self.refused(ApiError::other_database(identity.database_id, stated)))
-    }
-
-    /// Answers a query, once the position that it asks for is applied here.
+impl Command<'_> {
+    /// The batch that the Writer takes, of this database. Its words are counted here, on the handler's core, and never
+    /// on the Writer's.
     ///
     /// # Errors
-    /// If there is nothing to read, the position is not reached in time or never will be, or a name names no word.
-    pub async fn query<Q: ReadQuery>(
-        &self,
-        query: Q,
-        min_position: Option<PositionToken>,
-        usage: &Usage,
-    ) -> Result<QueryReply<Q::Answer>, ApiError> {
-        let lag_ms = self.wait_for(min_position, usage).await?;
-        let (answer, position) = query.answer(&*self.current()?).ok_or_else(|| no_word(ErrorKind::InvalidParameter))?;
-        Ok(QueryReply { answer, position, lag_ms })
-    }
-
-    /// Waits until a position is applied here. Returns the lag from before the read that follows: what is read then is
-    /// at least as new.
-    ///
-    /// # Errors
-    /// If there is nothing to read, or the position is not reached in time or never will be.
-    pub async fn wait_for(&self, position: Option<PositionToken>, usage: &Usage) -> Result<Option<u64>, ApiError> {
-        let Some(asked) = position else { return Ok(self.view.lag_ms()) };
-        let mut status = self.view.position_status_now(asked);
-        if matches!(status, None | Some(PositionStatus::Ahead)) {
-            let _waiting = self.waiting_reads.take(usage, 1).map_err(|why| too_many_wait(asked, why))?;
-            status = self.view.position_status(asked, self.position_wait).await;
-        }
-        match status {
-            None => Err(nothing_to_read()),
-            Some(PositionStatus::Reached) => Ok(self.view.lag_ms()),
-            Some(PositionStatus::Ahead) => Err(ApiError::new(
-                ErrorKind::PositionAhead,
-                format!("{asked} is not applied here yet; ask again, or another node"),
-            )),
-            Some(PositionStatus::Lost) => Err(ApiError::new(
-                ErrorKind::PositionLost,
-                format!("this history went on without {asked}: what was written there must be sent again"),
-            )),
-            Some(PositionStatus::OtherDatabase) => {
-                Err(ApiError::new(ErrorKind::PositionOtherDatabase, self.position_of_another(asked)))
+    /// If it names what is no word.
+    pub fn into_batch(self, current: &ServedDatabase, tallies: &Arc<WordCountsPool>) -> Result<WriteBatch, ApiError> {
+        let Self { namespace, operation, once, .. } = self;
+        match operation {
+            Operation::AddText(text) => {
+                let identity = &current.identity;
+                Ok(of_text(&text, once, namespace.into(), identity.analyzer, tallies.take(identity.hasher())))
             }
+            Operation::AddAmounts { amounts, words, source } => {
+                Ok(given_amounts((amounts, words), source, namespace, once))
+            }
+            Operation::RemoveWords(names) => removal(current, namespace, &names, once),
+            Operation::DropNamespace => Ok(namespace_drop(current, namespace, once)),
         }
     }
-
-    fn position_of_another(&self, asked: PositionToken) -> String {
-        let here = self.current().map_or_else(|_| "another".to_owned(), |current| current.identity.tag().to_string());
-        format!(
-            "{asked} is of database {}, and this node serves database {here}: ask a node of that database, or, if that is \
-             lost, send again what was written there",
-            asked.database
-        )
-    }
 }
 
-/// Returns whether a write that a follower has passed on, and that states this database, is meant for the one with
-/// this identity.
-pub fn is_meant(stated: &str, identity: &DatabaseIdentity) -> bool {
-    stated == OF_NO_DATABASE || u128::from_str_radix(stated, 16) == Ok(identity.database_id)
-}
-
-/// The error of a follower that has nothing, or nothing that is right.
-fn nothing_to_read() -> ApiError {
-    let detail = "this node has not received the counts of its leader yet; ask again, or another node";
-    ApiError::new(ErrorKind::NotReady, detail)
-}
-
-fn too_many_wait(asked: PositionToken, exhausted: BudgetRefusal) -> ApiError {
-    let detail = match exhausted {
-        BudgetRefusal::All => format!("{asked} is not applied here yet, and no more reads may wait; ask again"),
-        BudgetRefusal::Address { share, .. } => format!(
-            "{asked} is not applied here yet, and {share} reads of this address wait already, its share; ask again, or \
-             another node; {BEHIND_A_PROXY}"
-        ),
-    };
-    ApiError::new(ErrorKind::PositionAhead, detail)
+/// The words of a text, added up in `counts`, which is empty.
+pub(in crate::api) fn of_text(
+    text: &str,
+    once: Option<IdempotencyKey>,
+    namespace: Box<str>,
+    analyzer: Analyzer,
+    mut counts: WordCounts,
+) -> WriteBatch {
+    let mut words = 0;
+    // A byte-order mark in front is no part of a word, whatever the analyzer.
+    let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let left_out = analyzer.words_within(unmarked, MAX_WORD_BYTES, |word| {
+        counts.add(word, 1).expect("a text has fewer words than an i64 counts");
+        words += 1;
+    });
+    let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
+    WriteBatch { fingerprint, namespace, op: WriteOp::Add, counts, words, left_out, key: once }
 }
 
 /// Runs long work beside the serving threads, once the client's address has a turn.

@@ -1,20 +1,16 @@
-//! Writes as commands, and the batches that they come to.
+//! Writes as commands, and the batches of those that count no text.
 
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::hash,
     base::limits::MAX_WORD_BYTES,
     data::command::{IdempotencyKey, WriteBatch},
-    data::counts::{
-        WriteOp,
-        word_counts::{WordCounts, WordCountsPool},
-    },
+    data::counts::{WriteOp, word_counts::WordCounts},
     engine::leader::AckLevel,
     engine::view::ServedDatabase,
     text::charset::check_no_nul,
-    text::tokenizer::Analyzer,
 };
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 /// A write.
 #[derive(Debug)]
@@ -60,67 +56,48 @@ pub fn check_text(text: &str) -> Result<(), ApiError> {
     check_no_nul(text.as_bytes()).map_err(|error| ApiError::new(ErrorKind::InvalidBody, error.to_string()))
 }
 
-impl Command<'_> {
-    /// The batch that the Writer takes, of this database.
-    ///
-    /// # Errors
-    /// If it names what is no word.
-    pub fn into_batch(self, current: &ServedDatabase, tallies: &Arc<WordCountsPool>) -> Result<WriteBatch, ApiError> {
-        let Self { namespace, operation, once, .. } = self;
-        let identity = &current.identity;
-        let batch = match operation {
-            Operation::AddText(text) => {
-                let tally = tallies.take(identity.hasher());
-                return Ok(of_text(&text, once, namespace.into(), identity.analyzer, tally));
-            }
-            Operation::AddAmounts { amounts, words, source } => WriteBatch {
-                fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"update", source]),
-                namespace: namespace.into(),
-                op: WriteOp::AddGiven,
-                counts: amounts,
-                words,
-                left_out: 0,
-                key: once,
-            },
-            Operation::RemoveWords(names) => return removal(current, namespace, &names, once),
-            Operation::DropNamespace => {
-                let namespaces = current.reader.read().namespaces();
-                let words = namespaces.iter().find(|(known, _)| **known == *namespace).map_or(0, |&(_, words)| words);
-                WriteBatch {
-                    fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"drop"]),
-                    namespace: namespace.into(),
-                    op: WriteOp::DropNamespace,
-                    counts: WordCounts::new(identity.hasher()),
-                    words,
-                    left_out: 0,
-                    key: once,
-                }
-            }
-        };
-        Ok(batch)
+/// The batch that adds amounts to counts. `source` is the request, by which a repeat is known.
+pub(super) fn given_amounts(
+    (amounts, words): (WordCounts, u64),
+    source: &[u8],
+    namespace: Cow<'_, str>,
+    once: Option<IdempotencyKey>,
+) -> WriteBatch {
+    WriteBatch {
+        fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"update", source]),
+        namespace: namespace.into(),
+        op: WriteOp::AddGiven,
+        counts: amounts,
+        words,
+        left_out: 0,
+        key: once,
     }
 }
 
-/// The words of a text, counted in `tally`, which is empty.
-pub(in crate::api) fn of_text(
-    text: &str,
+/// The batch that takes a namespace away.
+pub(super) fn namespace_drop(
+    current: &ServedDatabase,
+    namespace: Cow<'_, str>,
     once: Option<IdempotencyKey>,
-    namespace: Box<str>,
-    analyzer: Analyzer,
-    mut tally: WordCounts,
 ) -> WriteBatch {
-    let mut words = 0;
-    // A byte-order mark in front is no part of a word, whatever the analyzer.
-    let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let left_out = analyzer.words_within(unmarked, MAX_WORD_BYTES, |word| {
-        tally.add(word, 1).expect("a text has fewer words than an i64 counts");
-        words += 1;
-    });
-    let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
-    WriteBatch { fingerprint, namespace, op: WriteOp::Add, counts: tally, words, left_out, key: once }
+    let namespaces = current.reader.read().namespaces();
+    let words = namespaces.iter().find(|(known, _)| **known == *namespace).map_or(0, |&(_, words)| words);
+    WriteBatch {
+        fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"drop"]),
+        namespace: namespace.into(),
+        op: WriteOp::DropNamespace,
+        counts: WordCounts::new(current.identity.hasher()),
+        words,
+        left_out: 0,
+        key: once,
+    }
 }
 
-fn removal(
+/// The batch that takes words away.
+///
+/// # Errors
+/// If a name folds to no word, or to one that is too long.
+pub(super) fn removal(
     current: &ServedDatabase,
     namespace: Cow<'_, str>,
     names: &[Cow<'_, str>],
@@ -153,7 +130,7 @@ fn removal(
     })
 }
 
-/// Only a write that may be repeated is ever compared.
-fn fingerprint(once: Option<&IdempotencyKey>, parts: &[&[u8]]) -> u128 {
+/// The fingerprint of a write. Only one that may be repeated is ever compared.
+pub(super) fn fingerprint(once: Option<&IdempotencyKey>, parts: &[&[u8]]) -> u128 {
     if once.is_some() { hash::fingerprint(parts) } else { 0 }
 }

@@ -8,7 +8,7 @@ use crate::{
     api::error::{ApiError, BEHIND_A_PROXY, ErrorKind},
     base::limits::FORWARD_PATIENCE_MS,
     net::address_limits::{Line, Usage},
-    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
+    net::write_forwarder::{ForwardError, ForwardedAnswer, OF_NO_DATABASE, WriteForwarder},
     storage::file_header::DatabaseIdentity,
 };
 use std::time::Duration;
@@ -100,6 +100,17 @@ impl Service {
         }
     }
 
+    /// A follower may not know yet that its leader's place is taken by the leader of another database, so what it
+    /// passes on is refused here.
+    pub(super) fn check_meant(&self, stated: Option<&str>) -> Result<(), ApiError> {
+        let Some(stated) = stated else { return Ok(()) };
+        let identity = self.current()?.identity;
+        if is_meant(stated, &identity) {
+            return Ok(());
+        }
+        Err(self.refused(ApiError::other_database(identity.database_id, stated)))
+    }
+
     /// The answer of a follower that is taken for the leader: 421, with the leader's URL if it is known.
     pub fn not_leader(&self, detail: &'static str) -> ApiError {
         let leader = self.look_at_role().forward().and_then(WriteForwarder::leader);
@@ -113,6 +124,12 @@ impl Service {
         let leads = forward.other_database()?;
         Some(ApiError::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default())))
     }
+}
+
+/// Returns whether a write that a follower has passed on, and that states this database, is meant for the one with
+/// this identity.
+pub fn is_meant(stated: &str, identity: &DatabaseIdentity) -> bool {
+    stated == OF_NO_DATABASE || u128::from_str_radix(stated, 16) == Ok(identity.database_id)
 }
 
 fn too_many_of_address() -> String {

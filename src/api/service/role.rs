@@ -1,7 +1,7 @@
 //! The role that one serving thread answers in: replaced when the node changes its role, while the server and its
 //! connections live on.
 
-use super::NodeAbout;
+use super::{NodeAbout, Service};
 use crate::{engine::leader::Leader, engine::shard::Shard, net::write_forwarder::WriteForwarder};
 use arc_swap::{ArcSwap, Guard};
 use std::{sync::Arc, time::Duration};
@@ -122,6 +122,29 @@ impl RoleSlots {
         for slot in &self.slots {
             slot.set(RoleContext { is_ending: true, ..(*slot.get()).clone() });
         }
+    }
+}
+
+impl Service {
+    /// The role of now, for a look. Not to be held across an await.
+    pub(in crate::api) fn look_at_role(&self) -> Guard<Arc<RoleContext>> {
+        self.role.look()
+    }
+
+    /// The role of now, for a request that ends with it.
+    pub(in crate::api) fn role(&self) -> Arc<RoleContext> {
+        self.role.get()
+    }
+
+    /// The role for a request that depends on it: waits while the node is between two.
+    pub(in crate::api) async fn settled_role(&self) -> Arc<RoleContext> {
+        self.role.settled().await
+    }
+
+    /// Returns whether writes go to this node's own Writer.
+    pub(in crate::api) fn takes_writes(&self) -> bool {
+        let role = self.look_at_role();
+        !role.is_ending && role.leader().is_some()
     }
 }
 
