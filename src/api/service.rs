@@ -8,6 +8,7 @@
 //! This file has the way of a write. Reads are in `service/query.rs` and `service/read_wait.rs`, writes on a follower
 //! in `service/forwarding.rs`, requests of other nodes in `service/peers.rs`.
 
+mod about;
 mod command;
 mod forwarding;
 mod health;
@@ -16,10 +17,11 @@ mod query;
 mod read_wait;
 mod role;
 
+pub use about::NodeAbout;
 pub use command::{Command, Operation, check_text};
 use command::{fingerprint, given_amounts, namespace_drop, removal};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
-pub use health::{NodeAbout, RoleStatus};
+pub use health::RoleStatus;
 pub use peers::AppendReceiver;
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
 use read_wait::nothing_to_read;

@@ -3,27 +3,12 @@
 use super::{RoleContext, Service};
 use crate::{
     api::error::{ApiError, ErrorKind},
-    engine::leader::{AckLevel, WriteError, WriterStatus},
+    engine::leader::{WriteError, WriterStatus},
     engine::shard::ShardRole,
     net::write_forwarder::WriteForwarder,
-    replication::{NodeId, PeerRegistry, PeerStatus},
+    replication::{PeerRegistry, PeerStatus},
 };
 use std::borrow::Cow;
-
-/// The part of `/status` that does not change while the node has its role.
-#[derive(Clone, Debug)]
-pub struct NodeAbout {
-    /// `leader`, `replica` or `local-replica`.
-    pub role: &'static str,
-    /// This run of the process.
-    pub node: NodeId,
-    /// The URL by which others reach the node.
-    pub url: String,
-    /// The reason why a replica that was to lead does not.
-    pub not_promoted: Option<String>,
-    /// On a leader: the level a write is acknowledged at when its request names none.
-    pub default_ack: Option<AckLevel>,
-}
 
 /// The part of a node's status that depends on its role.
 #[derive(Debug, Default)]
