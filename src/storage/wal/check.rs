@@ -1,5 +1,5 @@
-//! Looks whether the files are still there that a log is written to: somebody may remove, move or replace them
-//! meanwhile, and what is appended and synced then is found by no later start.
+//! Looks whether the files are still there that a log is written to, with what was written: somebody may remove, move,
+//! replace or cut them meanwhile, and what is appended and synced then is found by no later start.
 
 use super::Log;
 use crate::{
@@ -7,7 +7,9 @@ use crate::{
     base::limits,
     base::position::Position,
     storage::disk::{Disk, DiskFile},
-    storage::file_header::{LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name},
+    storage::file_header::{
+        DatabaseIdentity, FILE_HEADER_BYTES, FileHeader, FileKind, LOG_PREFIX, MANIFEST, SNAPSHOT_PREFIX, parse_name,
+    },
 };
 use std::{io, sync::Arc};
 
@@ -17,6 +19,9 @@ pub struct FileCheck {
     disk: Arc<dyn Disk>,
     name: String,
     file: Arc<dyn DiskFile>,
+    identity: DatabaseIdentity,
+    /// Bytes of the file when the check was taken: it may have more by now, and no fewer.
+    len: u64,
     /// Segments that were there when the last check ended, or were begun since.
     segments: Vec<String>,
 }
@@ -44,6 +49,7 @@ impl FileCheck {
         if self.disk.id(&self.name)? != self.file.id()? {
             return Err(gone(format!("another file stands in the place of {}", self.name)));
         }
+        self.check_content()?;
         let missing = self.segments.iter().enumerate().filter(|(_, name)| !names.contains(name));
         // Listed after the segments: a snapshot that makes one needless was published before that one was removed.
         let mut oldest = None;
@@ -59,6 +65,18 @@ impl FileCheck {
             }
         }
         Ok(names.into_iter().filter(|name| parse_name(LOG_PREFIX, name).is_some()).collect())
+    }
+
+    /// Checks that the segment that is written to holds what was written, as far as its length and its header tell.
+    fn check_content(&self) -> io::Result<()> {
+        let len = self.file.len()?;
+        if len < self.len {
+            return Err(gone(format!("{} was cut off: it has {len} bytes, and {} were written", self.name, self.len)));
+        }
+        let mut header = [0; FILE_HEADER_BYTES];
+        let read = self.file.read_at(0, &mut header)?;
+        let decoded = FileHeader::decode_of(&self.name, &header[..read], FileKind::Log, &self.identity);
+        decoded.map(drop).map_err(|damage| gone(format!("the header of {} was overwritten: {damage}", self.name)))
     }
 
     fn oldest_snapshot(&self) -> io::Result<Option<Position>> {
@@ -77,6 +95,8 @@ impl Log {
             disk: Arc::clone(&self.disk),
             name: self.name.clone(),
             file: Arc::clone(&self.file),
+            identity: self.identity,
+            len: self.len,
             segments: self.segments.clone(),
         }
     }
@@ -88,7 +108,15 @@ impl Log {
             return None;
         }
         match found {
-            Ok(there) => self.segments.clone_from(there),
+            Ok(there) => {
+                self.segments.clone_from(there);
+                // Asked by who appends, so that nothing is under way. In front of the next record then stands something
+                // that a start refuses.
+                return self.file.len().ok().filter(|&len| len != self.len).map(|len| {
+                    let (name, written) = (&self.name, self.len);
+                    format!("somebody else writes to {name}: it has {len} bytes, and {written} were written")
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(error.to_string()),
             // A check that could not be made, for want of descriptors say, has found nothing, and is no reason to give
             // the files up.

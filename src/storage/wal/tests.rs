@@ -86,13 +86,21 @@ impl Logged {
     }
 }
 
+/// Writes a file anew, as somebody else may do: it stays the same file.
+#[allow(clippy::disallowed_methods, reason = "what somebody else does to the files")]
+fn rewrite(path: &std::path::Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    let mut bytes = std::fs::read(path.join(name))?;
+    change(&mut bytes);
+    std::fs::write(path.join(name), bytes)
+}
+
 #[test]
 #[allow(clippy::disallowed_methods, reason = "what somebody else does to the files")]
 fn a_check_finds_what_was_taken_away_and_nothing_else() {
     let name = |first| position_name(LOG_PREFIX, Position::new(1, first));
     // What is done to the directory and a file in it, and whether a start would miss something.
     type Taking = fn(&std::path::Path, &str) -> io::Result<()>;
-    let takings: [(u64, Taking, Option<&str>); 8] = [
+    let takings: [(u64, Taking, Option<&str>); 12] = [
         (5, |_, _| Ok(()), None),
         (5, |path, name| std::fs::remove_file(path.join(name)), Some("removed or moved")),
         (5, |path, name| std::fs::rename(path.join(name), path.join("elsewhere")), Some("removed or moved")),
@@ -108,6 +116,10 @@ fn a_check_finds_what_was_taken_away_and_nothing_else() {
         (3, |path, name| std::fs::remove_file(path.join(name)), Some("removed or moved")),
         (1, |path, _| std::fs::remove_file(path.join(MANIFEST)), Some(MANIFEST)),
         (1, |path, _| std::fs::remove_dir_all(path), Some("data directory")),
+        (5, |path, name| rewrite(path, name, Vec::clear), Some("cut off")),
+        (5, |path, name| rewrite(path, name, |bytes| bytes.truncate(bytes.len() - 1)), Some("cut off")),
+        (5, |path, name| rewrite(path, name, |bytes| bytes.push(0)), Some("somebody else")),
+        (5, |path, name| rewrite(path, name, |bytes| bytes[20] ^= 1), Some("header")),
     ];
     for (at, (first, take, expected)) in takings.into_iter().enumerate() {
         let mut logged = begun(FILE_HEADER_BYTES as u64 + 2 * RECORD as u64);

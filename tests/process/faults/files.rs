@@ -202,6 +202,11 @@ fn takings() -> Vec<Taking> {
         ("the lock is moved", |data| move_away(data, "LOCK")),
         ("the MANIFEST is moved", |data| move_away(data, "MANIFEST")),
         ("a segment is moved", |data| move_away(data, "log-")),
+        ("a segment is emptied", |data| {
+            let names = std::fs::read_dir(data).expect("a directory").map(|entry| entry.expect("listed").path());
+            let log = names.filter(|path| path.to_string_lossy().contains("/log-")).max().expect("there is one");
+            std::fs::write(log, b"").expect("emptied");
+        }),
     ]
 }
 
