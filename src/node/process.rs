@@ -52,7 +52,7 @@ struct NodeProcess {
 impl NodeProcess {
     fn begin() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = runtime.block_on(async { SignalStreams::new() })?;
+        let signals = runtime.block_on(async { survive_large_files().and_then(|()| SignalStreams::new()) })?;
         arm_failpoint();
         Ok(Self { runtime, signals })
     }
@@ -74,6 +74,14 @@ fn arm_failpoint() {
     if let Ok(what) = std::env::var("MEMDB_FAILPOINT") {
         failpoint::arm(&what).expect("MEMDB_FAILPOINT is set by a test");
     }
+}
+
+/// A signal that has a handler does not end the process: the write beyond a bound on file sizes (`RLIMIT_FSIZE`), which
+/// it comes with, fails, and is refused as on a full disk.
+fn survive_large_files() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // The handler stays when nobody listens any more.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 struct SignalStreams {

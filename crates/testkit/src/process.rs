@@ -302,6 +302,12 @@ impl Node {
         before.current.unwrap_or(u64::MAX)
     }
 
+    /// Lets no file that it writes grow beyond so many bytes from now on; `None`: as far as the disk has room.
+    pub fn limit_files_to(&self, most: Option<u64>) {
+        let limit = Rlimit { current: most, maximum: getrlimit(Resource::Fsize).maximum };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("it is ours");
+    }
+
     pub fn threads(&self) -> usize {
         self.entries("task")
     }

@@ -181,3 +181,23 @@ fn a_database_does_not_begin_on_a_full_disk_and_the_start_says_so() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("no database can begin in") && said.contains("Make room"), "{said}");
 }
+
+/// Before: the signal that comes with it (SIGXFSZ) ended the process.
+#[test]
+fn a_leader_whose_files_may_grow_no_more_refuses_writes_and_goes_on() {
+    let data = tempfile::TempDir::new().expect("a directory");
+    let leader = Start::plain_leader(data.path()).run();
+    posted(&leader.url, "kept");
+    leader.limit_files_to(Some(0));
+    let refused = wait_for("the bound is met", || {
+        Some(post(&leader.url, "?ack=disk", "refused")).filter(|answer| problem(answer) == "disk-full")
+    });
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(read(&leader.url, &["kept", "refused"])["kept"], 1);
+    leader.limit_files_to(None);
+    let taken = wait_for("writes are taken", || {
+        Some(post(&leader.url, "?ack=disk", "kept")).filter(|answer| answer.status == 202)
+    });
+    assert_eq!(taken.status, 202);
+    assert_eq!(read(&leader.url, &["kept", "refused"]), [("kept".to_owned(), 2), ("refused".to_owned(), 0)].into());
+}
