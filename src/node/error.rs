@@ -31,6 +31,9 @@ pub enum NodeError {
         /// The system's error.
         error: io::Error,
     },
+    /// The data directory that was held was removed, moved or replaced; the error names it.
+    #[error("{0}")]
+    DirectoryLost(io::Error),
     /// The files cannot be used.
     #[error("refusing to start on {}: {error}\n`memdb inspect {}` shows what is there", path.display(), path.display())]
     Recovery {

@@ -80,11 +80,15 @@ impl NodeResources {
     /// The directory, for a role that begins.
     ///
     /// # Errors
-    /// [`NodeError::DataDirectory`] if it was taken away, or another stands in its place.
+    /// [`NodeError::DirectoryLost`] if it was taken away, or another stands in its place;
+    /// [`NodeError::DataDirectory`] if that cannot be told.
     pub(super) fn directory_in_place(&self, settings: &NodeSettings) -> Result<Option<LockedDirectory>, NodeError> {
         if let Some((disk, _)) = &self.directory {
             let path = settings.data_dir().unwrap_or(Path::new("")).to_owned();
-            disk.check_in_place().map_err(|error| NodeError::DataDirectory { path, error })?;
+            disk.check_in_place().map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => NodeError::DirectoryLost(error),
+                _ => NodeError::DataDirectory { path, error },
+            })?;
         }
         Ok(self.directory.clone())
     }
