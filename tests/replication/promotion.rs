@@ -210,6 +210,12 @@ fn a_replica_that_may_lack_records_or_keeps_no_files_does_not_lead() {
     // A page in a browser is not a person who wants that.
     let page = http().post(format!("{}/promote?force=true", url(&keeps))).header("Origin", "http://evil.example");
     assert_eq!(page.body("").send().expect("an answer").status(), 403);
+    // Nor is a body that nobody reads.
+    for body in [r#"{"force":true}"#, "[1]", " "] {
+        let ignored = http().post(format!("{}/promote", url(&keeps))).body(body).send().expect("an answer");
+        let (status, told) = (ignored.status(), ignored.text().expect("a body"));
+        assert!(status == 400 && told.contains("?force=true"), "{body}: {status} {told}");
+    }
     // Nothing has changed.
     post_on(&leader_url, "two", "hello", "replica");
     let epoch = promote(&url(&keeps), true).expect("forced");

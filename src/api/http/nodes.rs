@@ -72,6 +72,12 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
         Some("") if !request.query.contains("force=") => true,
         Some(_) => return Err(ApiError::new(ErrorKind::InvalidParameter, "force= takes true or false")),
     };
+    let settings = HttpSettings { max_body_bytes: MAX_HELLO_BYTES, ..state.settings };
+    let budget = (&state.budgets.offers, &request.client.usage);
+    if !body::read(request.body, None, &settings, budget).await?.bytes.is_empty() {
+        let detail = "this takes no body: a promotion that accepts a loss is asked for with ?force=true";
+        return Err(ApiError::new(ErrorKind::InvalidBody, detail));
+    }
     let epoch = state.service.promote(force).await?;
     Ok(typed(format!("{}\n", serde_json::json!({ "epoch": epoch })).into_bytes(), "application/json"))
 }
