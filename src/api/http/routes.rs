@@ -42,6 +42,7 @@ pub(super) const ROUTES: &[Route] = &[
         reads::posted_wordcount(request).boxed()
     })
     .does("the same of words that are named in a JSON object")
+    .example("-d '{\"words\":[\"hello\"]}' -H 'Content-Type: application/json' ", "/wordcount")
     .only_reads(),
     Route::get("/top", RouteLabel::Top, RouteParameters::TOP, |request| reads::top(request).boxed())
         .does("the largest counts")
@@ -245,6 +246,11 @@ mod tests {
         }
         for (route, name) in [(RouteLabel::Namespace, "ns"), (RouteLabel::Sync, "sync"), (RouteLabel::Other, "other")] {
             assert_eq!(ROUTE_LABELS[route as usize], name);
+        }
+        // Whoever asks for a path that is none is told all that clients may ask for.
+        let listed = help::not_found(ROUTES);
+        for route in ROUTES.iter().map(Route::to_string).filter(|route| route != "POST /sync") {
+            assert!(listed.contains(&route), "{route}");
         }
         let allowed = |path| at(path).map(|route| route.method().allowed()).collect::<Vec<_>>().join(", ");
         assert_eq!(allowed("/wordcount"), "GET, HEAD, POST, DELETE");
