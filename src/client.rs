@@ -19,6 +19,7 @@ use crate::{
     base::position::{Epoch, PositionToken},
     base::secret::Secret,
     net::http_client::{self, TOO_LATE, io_kind, reason},
+    net::write_forwarder::FORWARDED,
 };
 use bulk_answer::BulkAnswer;
 use bytes::Bytes;
@@ -100,6 +101,8 @@ pub struct Client {
     whom: ServerKind,
     http: reqwest::Client,
     timeout: Duration,
+    /// The database that bulk bodies are for, if it is known: a leader of another refuses them.
+    database: Option<Box<str>>,
 }
 
 /// The answer to a post: 202.
@@ -122,6 +125,15 @@ pub struct RankedCount {
     pub word: String,
     /// Its count.
     pub count: i64,
+}
+
+/// The leader that a follower names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedLeader {
+    /// Its URL.
+    pub url: Box<str>,
+    /// The database that the follower holds, if it holds one: a leader of another is not meant.
+    pub database: Option<Box<str>>,
 }
 
 /// The reason why a request did not succeed.
@@ -164,8 +176,8 @@ pub enum ClientError {
         problem: Box<str>,
         /// Title and detail of the problem.
         reason: String,
-        /// The leader's URL, if the node is not the leader and does not take the write.
-        leader: Option<Box<str>>,
+        /// The leader, if the node is not the leader and does not take the write.
+        leader: Option<Box<NamedLeader>>,
         /// The wait that the node asked for (`Retry-After`).
         retry_after: Option<Duration>,
     },
@@ -208,6 +220,7 @@ struct ProblemBody {
     #[serde(default)]
     detail: String,
     leader: Option<Box<str>>,
+    database: Option<Box<str>>,
 }
 
 impl Client {
@@ -233,7 +246,7 @@ impl Client {
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Client { base, address: node, whom: ServerKind::Node, http, timeout })
+        Ok(Client { base, address: node, whom: ServerKind::Node, http, timeout, database: None })
     }
 
     /// The same client, which means to speak to `whom`: errors say so.
@@ -277,6 +290,10 @@ impl Client {
             .timeout(timeout)
             .header(header::CONTENT_TYPE, content_type)
             .header("Memdb-Stream", stream);
+        let request = match &self.database {
+            Some(database) => request.header(FORWARDED, &**database),
+            None => request,
+        };
         let request = match body {
             Some(pieces) => request.body(reqwest::Body::wrap_stream(pieces)),
             None => request.header(header::CONTENT_LENGTH, "0"),
@@ -293,7 +310,8 @@ impl Client {
         // Nothing is sent, so nothing is counted under that name.
         match self.bulk(self.address("/bulk", &[]), "text/plain", "who-leads", None, timeout).await {
             Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => {
-                Self::with_timeout(&leader, self.timeout).map(|client| Some(client.meant_for(ServerKind::Leader)))
+                let named = Self::with_timeout(&leader.url, self.timeout)?.meant_for(ServerKind::Leader);
+                Ok(Some(Self { database: leader.database, ..named }))
             }
             // What else is wrong is told of what is sent.
             _ => Ok(None),
@@ -459,9 +477,10 @@ impl Client {
             ("", text) | (text, "") => text.to_owned(),
             (title, detail) => format!("{title}: {detail}"),
         };
-        let kind = problem.kind.rsplit(':').next().unwrap_or_default().into();
-        let (base, status, leader) = (self.base(), status.as_u16(), problem.leader);
-        ClientError::Refused { base, status, problem: kind, reason, leader, retry_after }
+        let ProblemBody { leader, database, kind, .. } = problem;
+        let problem = kind.rsplit(':').next().unwrap_or_default().into();
+        let leader = leader.map(|url| Box::new(NamedLeader { url, database }));
+        ClientError::Refused { base: self.base(), status: status.as_u16(), problem, reason, leader, retry_after }
     }
 
     fn strange(&self, reason: String) -> ClientError {

@@ -230,9 +230,13 @@ impl ApiError {
         Self { leads: Some(format!("{leads:032x}").into()), ..Self::new(ErrorKind::OtherDatabase, detail) }
     }
 
-    /// The same with more members, those of `object`.
-    pub fn with(self, members: serde_json::Value) -> Self {
-        Self { members: Some(Box::new(members)), ..self }
+    /// The same with more members, those of the object `more`.
+    pub fn with(self, more: serde_json::Value) -> Self {
+        let mut members = self.members.unwrap_or_else(|| serde_json::json!({}).into());
+        if let (Some(members), serde_json::Value::Object(more)) = (members.as_object_mut(), more) {
+            members.extend(more);
+        }
+        Self { members: Some(members), ..self }
     }
 
     /// The same with another detail.

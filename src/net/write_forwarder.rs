@@ -114,9 +114,15 @@ impl WriteForwarder {
         Ok(())
     }
 
-    /// This node holds that database from now on.
+    /// This node holds that database from now on. If it held another, whatever the leader has said of its own is over
+    /// too: it may be older.
     pub fn holds(&self, database: u128) {
-        *self.own.write() = Some(database);
+        let before = self.own.write().replace(database);
+        if before.is_some_and(|before| before != database)
+            && let Some(known) = self.leader.write().as_mut()
+        {
+            known.database = None;
+        }
     }
 
     /// The database that this node holds, if it holds one.
@@ -163,6 +169,11 @@ impl WriteForwarder {
     /// Gives the leader's URL, as far as it is known.
     pub fn leader(&self) -> Option<String> {
         self.leader.read().as_ref().map(|known| known.url.as_str().trim_end_matches('/').to_owned())
+    }
+
+    /// Gives the leader's URL for others to go to: none if it is known to lead another database.
+    pub fn leader_of_own(&self) -> Option<String> {
+        self.leader().filter(|_| self.other_database().is_none())
     }
 
     /// A key for a write whose client has given none. Nobody can guess it, so nobody else can use it first.
@@ -342,14 +353,23 @@ mod tests {
         assert_eq!(forward.other_database(), None, "that is not the leader");
         forward.heard("http://127.0.0.1:1/", other);
         assert_eq!(forward.other_database(), Some(other));
+        assert_eq!(forward.leader_of_own(), None, "nobody is sent to it");
         forward.heard("http://127.0.0.1:1", own);
         assert_eq!(forward.other_database(), None, "the lost directory is back");
+        assert!(forward.leader_of_own().is_some());
         forward.heard("http://127.0.0.1:1", other);
         forward.heard_of_own();
         assert_eq!(forward.other_database(), None, "records of its own database came");
         forward.heard("http://127.0.0.1:1", other);
         forward.lead_by("http://127.0.0.1:2").expect("an address");
         assert_eq!(forward.other_database(), None, "another leads");
+        forward.heard("http://127.0.0.1:2", own);
+        forward.holds(other);
+        assert_eq!(
+            forward.other_database(),
+            None,
+            "the directory is of another now, and what its leader said is older"
+        );
     }
 
     #[test]

@@ -147,6 +147,16 @@ fn a_write_is_passed_on_once_at_most() {
         assert_eq!((refused.status, refused.problem().as_str()), (421, "not-leader"), "{head}");
         assert_eq!(leader.ask(&format!("{head}\r\nMemdb-Forwarded: 1"), body).status, 202, "{head}");
     }
+    let database = leader.get("/status").json()["database"].clone();
+    let lines = "POST /bulk HTTP/1.1\r\nContent-Type: text/plain";
+    let refused = replica.ask(lines, "a");
+    assert_eq!((refused.status, refused.problem().as_str()), (421, "not-leader"));
+    assert_eq!((&refused.json()["database"], &refused.json()["last_line"]), (&database, &0.into()));
+    let metrics = replica.get("/metrics");
+    let counted = metrics.text();
+    assert!(counted.contains("memdb_refused_total{reason=\"not-leader\"} 5\n"), "{counted}");
+    let meant = format!("{lines}\r\nMemdb-Forwarded: {}", database.as_str().expect("text"));
+    assert_eq!(leader.ask(&meant, "a").status, 202);
 }
 
 #[test]
@@ -162,6 +172,7 @@ fn a_leader_refuses_what_a_follower_of_another_database_passes_on() {
         ("POST /update HTTP/1.1", r#"{"a":1}"#),
         ("DELETE /wordcount?word=a HTTP/1.1", ""),
         ("DELETE /ns/a HTTP/1.1", ""),
+        ("POST /bulk HTTP/1.1\r\nContent-Type: text/plain", "a"),
     ] {
         for other in [format!("{:032x}", own ^ 1), "x".to_owned(), String::new()] {
             let refused = leader.ask(&format!("{head}\r\nMemdb-Forwarded: {other}"), body);
@@ -170,7 +181,7 @@ fn a_leader_refuses_what_a_follower_of_another_database_passes_on() {
         }
     }
     assert_eq!(sequence(&mut leader), before, "nothing was applied");
-    assert!(leader.get("/metrics").text().contains("memdb_refused_total{reason=\"other-database\"} 15\n"));
+    assert!(leader.get("/metrics").text().contains("memdb_refused_total{reason=\"other-database\"} 18\n"));
     let meant = format!("POST /post HTTP/1.1\r\nMemdb-Forwarded: {own:032x}");
     assert_eq!(leader.ask(&meant, "a").status, 202);
 }

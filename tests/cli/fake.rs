@@ -44,6 +44,8 @@ pub struct State {
     pub stream_words: HashMap<String, u64>,
     /// The query strings that lines came with.
     pub queries: Vec<String>,
+    /// The databases that bodies were stated to be for.
+    pub meant: Vec<Option<String>>,
 }
 
 pub struct Fake {
@@ -119,6 +121,8 @@ async fn bulk(
     let stream = format!("bulk {}", header.to_str().expect("ASCII"));
     let is_json = request.headers()["Content-Type"] == "application/x-ndjson";
     let query = request.uri().query().unwrap_or_default().to_owned();
+    let meant = request.headers().get("Memdb-Forwarded").map(|value| value.to_str().expect("ASCII").to_owned());
+    state.lock().expect("no panic").meant.push(meant);
     let (mut skipped, mut words_now, mut refusals) = (0, 0, Vec::new());
     let (mut body, mut rest, mut lines) = (request.into_body(), Vec::new(), 0);
     while let Some(frame) = body.frame().await {

@@ -17,7 +17,7 @@ fn follower(leader: Option<&str>) -> String {
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let problem = serde_json::json!({
         "type": "urn:memdb:problem:not-leader", "title": "This node takes no writes", "status": 421,
-        "detail": "send it to the leader", "leader": leader,
+        "detail": "send it to the leader", "leader": leader, "database": "5f2a",
     });
     let serve = move || {
         for stream in listener.incoming() {
@@ -54,6 +54,9 @@ fn a_post_to_a_follower_goes_on_to_the_leader_it_names_and_says_so() {
     let ran = run(memdb().args(["post", "--server", &follower, &book(&dir)]));
     assert_eq!((ran.code, count(&fake, "one")), (0, 2), "{}", ran.err);
     assert!(ran.err.contains(&follower) && ran.err.contains(&fake.url), "{}", ran.err);
+    // The node that is named may lead another database by now: it can tell that this is not meant.
+    let meant = fake.state.lock().expect("no panic").meant.clone();
+    assert!(!meant.is_empty() && meant.iter().all(|meant| meant.as_deref() == Some("5f2a")), "{meant:?}");
 }
 
 #[test]

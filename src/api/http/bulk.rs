@@ -156,10 +156,11 @@ struct BulkReader {
 
 /// `POST /bulk`: counts a text a line.
 pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
-    let asked = request.write_headers()?;
+    let (forwarded, asked) = (request.forwarded()?, request.write_headers()?);
     let content_encoding = request.header("content-encoding")?;
     let RouteRequest { state, query, parameters, client, body, .. } = request;
     let leader = state.service.bulk_leader().await?;
+    state.service.check_meant(forwarded.as_deref())?;
     let coding = ContentCoding::of_body(content_encoding.as_deref())?;
     let query = QueryString::of_addition(&query, parameters)?;
     let (content_type, charset) = body::without_charset(asked.content_type.as_deref());

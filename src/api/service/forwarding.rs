@@ -11,7 +11,7 @@ use crate::{
     net::write_forwarder::{ForwardError, ForwardedAnswer, OF_NO_DATABASE, WriteForwarder},
     storage::file_header::DatabaseIdentity,
 };
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 use tokio::time::timeout;
 
 /// A write as a protocol has received it: read into a command where it is applied, and sent on as it came elsewhere.
@@ -76,10 +76,10 @@ impl Service {
         if stated.is_some() {
             let detail = "this node follows a leader, and the write has come by way of another follower already: give that \
                           one the leader itself as its --leader";
-            return Err(self.not_leader(detail));
+            return Err(self.refused(self.not_leader(detail)));
         }
-        if let Some(error) = self.leads_another() {
-            return Err(self.refused(error));
+        if let Some(other) = self.leads_another() {
+            return Err(self.refused(other.as_refusal()));
         }
         request.check_forwardable()?;
         let (is_named, request) = match request.size() <= INLINE_TEXT_BYTES {
@@ -102,7 +102,10 @@ impl Service {
 
     /// A follower may not know yet that its leader's place is taken by the leader of another database, so what it
     /// passes on is refused here.
-    pub(super) fn check_meant(&self, stated: Option<&str>) -> Result<(), ApiError> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::OtherDatabase`] if it states another database than this one.
+    pub fn check_meant(&self, stated: Option<&str>) -> Result<(), ApiError> {
         let Some(stated) = stated else { return Ok(()) };
         let identity = self.current()?.identity;
         if is_meant(stated, &identity) {
@@ -111,18 +114,51 @@ impl Service {
         Err(self.refused(ApiError::other_database(identity.database_id, stated)))
     }
 
-    /// The answer of a follower that is taken for the leader: 421, with the leader's URL if it is known.
-    pub fn not_leader(&self, detail: &'static str) -> ApiError {
-        let leader = self.look_at_role().forward().and_then(WriteForwarder::leader);
-        ApiError::new(ErrorKind::NotLeader, detail).with(serde_json::json!({ "leader": leader }))
+    /// The answer of a follower that is taken for the leader: 421, with the leader's URL and the database that this
+    /// node holds, as far as they are known. Nobody is sent to the leader of another database: 503 then.
+    pub fn not_leader(&self, detail: impl Into<Cow<'static, str>>) -> ApiError {
+        if let Some(other) = self.leads_another() {
+            return other.as_refusal();
+        }
+        let role = self.look_at_role();
+        let leader = role.forward().and_then(WriteForwarder::leader_of_own);
+        let problem = ApiError::new(ErrorKind::NotLeader, detail).with(serde_json::json!({ "leader": leader }));
+        match role.forward().and_then(WriteForwarder::held) {
+            // The node that is named may lead another meanwhile: whoever goes there can say which is meant.
+            Some(held) => problem.with(serde_json::json!({ "database": format!("{held:032x}") })),
+            None => problem,
+        }
     }
 
-    /// The error of a follower whose leader leads another database than its own.
-    pub fn leads_another(&self) -> Option<ApiError> {
+    /// On a follower: the leader of another database, if its leader is known to be that.
+    pub(super) fn leads_another(&self) -> Option<ForeignLeader> {
         let role = self.look_at_role();
         let forward = role.forward()?;
-        let leads = forward.other_database()?;
-        Some(ApiError::other_database(leads, format_args!("{:032x}", forward.held().unwrap_or_default())))
+        let (leads, held) = (forward.other_database()?, forward.held()?);
+        Some(ForeignLeader { url: forward.leader()?, leads, held })
+    }
+}
+
+/// The leader of a follower, which leads another database than the follower's own.
+pub(super) struct ForeignLeader {
+    url: String,
+    leads: u128,
+    held: u128,
+}
+
+impl ForeignLeader {
+    /// The refusal of a request that the leader would have to take.
+    pub(super) fn as_refusal(&self) -> ApiError {
+        ApiError::other_database(self.leads, format_args!("{:032x}", self.held))
+    }
+
+    /// The reason why the follower is not ready.
+    pub(super) fn as_state(&self) -> ApiError {
+        let Self { url, leads, held } = self;
+        self.as_refusal().saying(format!(
+            "its leader, {url}, leads database {leads:032x}, and this node holds database {held:032x}: it serves what it \
+             has, and passes no write on. Give it the leader of its own database, or another --data-dir"
+        ))
     }
 }
 

@@ -28,7 +28,7 @@ pub struct RoleStatus {
 impl RoleContext {
     /// The status of this role.
     pub(in crate::api) fn status(&self) -> RoleStatus {
-        let leader = self.forward().and_then(WriteForwarder::leader);
+        let leader = self.forward().and_then(WriteForwarder::leader_of_own);
         match self.shard.role() {
             ShardRole::Leader { leader, registry, .. } => RoleStatus {
                 writer: Some(leader.status()),
@@ -51,9 +51,9 @@ impl Service {
         self.look_at_role().shard.registry().map(PeerRegistry::statuses)
     }
 
-    /// Returns whether this node serves current data, and passes writes on if it is a follower.
+    /// Returns whether [`Service::check_ready`] succeeds.
     pub fn is_ready(&self) -> bool {
-        self.view.is_ready() && self.other_database().is_none()
+        self.check_ready().is_ok()
     }
 
     /// On a follower: the database that its leader leads, if that is known and another than this node's.
@@ -61,13 +61,14 @@ impl Service {
         self.look_at_role().other_database()
     }
 
-    /// Checks that this node serves current data.
+    /// Checks that this node serves current data, and that a follower follows its own database. Whatever tells that
+    /// the node is ready asks this.
     ///
     /// # Errors
     /// If it does not, with what is missing.
     pub fn check_ready(&self) -> Result<(), ApiError> {
-        if let Some(error) = self.leads_another() {
-            return Err(error);
+        if let Some(other) = self.leads_another() {
+            return Err(other.as_state());
         }
         if self.view.is_ready() {
             return Ok(());
@@ -82,7 +83,10 @@ impl Service {
     pub fn check_leading(&self) -> Result<(), ApiError> {
         let role = self.role();
         let Some(leader) = role.leader() else {
-            let leader = role.forward().and_then(WriteForwarder::leader);
+            if let Some(other) = self.leads_another() {
+                return Err(other.as_state());
+            }
+            let leader = role.forward().and_then(WriteForwarder::leader_of_own);
             let detail = match &leader {
                 Some(leader) => format!("this node follows {leader}, which takes the writes"),
                 None => "this node follows a leader whose address it does not know yet".to_owned(),

@@ -124,21 +124,20 @@ impl Service {
     /// Gives the Writer for the lines of a bulk body.
     ///
     /// # Errors
-    /// [`ErrorKind::NotLeader`] on a follower: a body of any length is not passed on.
+    /// [`ErrorKind::NotLeader`] on a follower: a body of any length is not passed on. [`ErrorKind::OtherDatabase`] if
+    /// its leader leads another database.
     pub async fn bulk_leader(&self) -> Result<Leader, ApiError> {
         let role = self.settled_role().await;
         if let Some(leader) = role.leader() {
             return Ok(leader.clone());
         }
-        let leader = role.forward().and_then(WriteForwarder::leader);
-        let detail = match &leader {
+        let detail = match role.forward().and_then(WriteForwarder::leader_of_own) {
             Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
             None => {
                 "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned()
             }
         };
-        let members = serde_json::json!({ "leader": leader, "taken": 0, "last_line": 0 });
-        Err(ApiError::new(ErrorKind::NotLeader, detail).with(members))
+        Err(self.refused(self.not_leader(detail).with(serde_json::json!({ "taken": 0, "last_line": 0 }))))
     }
 
     fn history(&self) -> Result<HistorySource, ApiError> {

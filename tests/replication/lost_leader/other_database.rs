@@ -1,6 +1,9 @@
 //! A leader whose directory is lost starts anew, and so leads another database at the same address.
 
-use memdb::node::{LeaderNode, ReplicaNode};
+use memdb::{
+    node::{LeaderNode, ReplicaNode},
+    replication::HELLO_TYPE,
+};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use std::{net::SocketAddr, path::Path};
@@ -83,6 +86,21 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     let (status, theirs) = (get(follower, "/status").body, get(leader, "/status").body);
     assert_eq!((&status["ready"], &status["other_database"]), (&false.into(), &theirs["database"]));
     assert_ne!(status["database"], theirs["database"]);
+
+    // Nobody is sent to it, and whatever tells of readiness tells the same.
+    let lines =
+        Client::new().post(format!("{}/bulk", url(follower))).header("content-type", "text/plain").body("fresh");
+    let announced =
+        Client::new().post(format!("{}/sync", url(follower))).header("content-type", HELLO_TYPE).body("hello");
+    for refused in [Told::of(lines), Told::of(announced), get(follower, "/health/leader")] {
+        assert_eq!(refused.problem(), (503, "other-database"), "{}", refused.body);
+        assert_eq!(refused.body.get("leader"), None, "{}", refused.body);
+    }
+    assert_eq!(status.get("leader"), None, "{status}");
+    let ready = get(follower, "/health/ready").body;
+    assert!(!ready["detail"].as_str().is_some_and(|detail| detail.contains("the write came")), "{ready}");
+    let numbers = Client::new().get(format!("{}/metrics", url(follower))).send().expect("it answers");
+    assert!(numbers.text().expect("text").contains("\nmemdb_ready 0\n"));
 
     wait_until("the leader refuses it", || get(leader, "/status").body["replicas"][0]["state"] == "refused");
     let refused = get(leader, "/status").body["replicas"][0].clone();
