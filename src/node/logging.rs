@@ -43,7 +43,13 @@ pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<
     let format = settings.log_format;
     let is_colored = is_colored(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let to_terminal = match format {
-        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_ansi(is_colored).with_target(false).boxed(),
+        // A line that cannot be written is lost: telling so on stderr, which may take nothing either, would panic.
+        LogFormat::Text => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(is_colored)
+            .with_target(false)
+            .log_internal_errors(false)
+            .boxed(),
         LogFormat::Json => json(std::io::stderr),
     };
     let to_terminal = to_terminal.with_filter(filter()?);
@@ -68,7 +74,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer = fmt::layer().with_writer(writer).with_ansi(false).json();
+    let layer = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false).json();
     layer.flatten_event(true).with_current_span(false).with_span_list(false).boxed()
 }
 
