@@ -109,6 +109,27 @@ fn inspect_shows_one_file_as_text_or_json() {
 }
 
 #[test]
+fn a_repair_tells_its_plan_and_its_result_as_json() {
+    let directory = put(&database().files);
+    let lines = |ran: &Ran| -> Vec<serde_json::Value> {
+        ran.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let nothing = memdb(&["repair", "--json"], directory.path());
+    assert_eq!((nothing.code, lines(&nothing)), (0, vec![serde_json::json!({"plan": null})]));
+    spoil(directory.path());
+    let planned = memdb(&["repair", "--json"], directory.path());
+    assert_eq!((planned.code, lines(&planned).len()), (1, 1), "{}", planned.err);
+    let repaired = memdb(&["repair", "--json", "--yes"], directory.path());
+    assert_eq!(repaired.code, 0, "{}", repaired.err);
+    let (plan, result) = (&lines(&repaired)[0]["plan"], &lines(&repaired)[1]["repaired"]);
+    assert_eq!(lines(&planned)[0]["plan"], *plan);
+    assert_eq!(plan["lost"], serde_json::json!({"first": 2, "last": 5, "last_synced": 3, "whole": 3}));
+    assert_eq!((&plan["set_aside"][0]["file"], &plan["manifest_rebuilt"]), (&LOG.into(), &serde_json::Value::Null));
+    assert!(plan["end"].as_str().is_some_and(|end| end.starts_with("1-1-")), "{plan}");
+    assert!(result["position"].as_str().is_some_and(|position| position.contains("-1-")), "{result}");
+}
+
+#[test]
 fn damage_is_shown_and_repaired_only_once_somebody_agrees() {
     let directory = put(&database().files);
     spoil(directory.path());

@@ -46,6 +46,7 @@ const REPAIR_EXAMPLES: &str = "\
 EXAMPLES
   memdb repair ./data          shows what would be lost, and asks
   memdb repair ./data --yes
+  memdb repair ./data --yes --json
 
 Cuts what cannot be read, so that the node starts again. Stop it first, and copy the directory. What is cut is \
 kept beside the rest, in files that end in .damaged.
@@ -65,6 +66,10 @@ pub struct RepairArguments {
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
+
+    /// As JSON: a line {"plan"}, which is null if there is nothing to repair, and after the repair a line {"repaired"}.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn inspect(arguments: &InspectArguments) -> CommandResult {
@@ -325,15 +330,28 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
     })?;
     let failed = |error: memdb::storage::repair::RepairError| CommandError::Failed(error.to_string());
     let Some(plan) = plan(&disk, DedupLimits::default()).map_err(failed)? else {
-        return say("nothing to repair: a start accepts these files");
+        return if arguments.json {
+            say(&json!({"plan": null}).to_string())
+        } else {
+            say("nothing to repair: a start accepts these files")
+        };
     };
-    plan_lines(&plan).iter().try_for_each(|line| say(line))?;
+    if arguments.json {
+        say(&json!({"plan": plan_as_json(&plan)}).to_string())?;
+    } else {
+        plan_lines(&plan).iter().try_for_each(|line| say(line))?;
+    }
     if !arguments.yes && !agreed()? {
         return Err(CommandError::Failed("nothing was changed".into()));
     }
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let follows = plan.follows();
+    let identity = plan.manifest.identity;
     let mark = plan.carry_out(&disk, limits::DEFAULT_SEGMENT_BYTES).map_err(failed)?;
+    if arguments.json {
+        let position = identity.token(mark.position).to_string();
+        return say(&json!({"repaired": {"position": position, "follows": follows}}).to_string());
+    }
     say(&format!("repaired: the database goes on behind record {}", mark.position.sequence))?;
     if follows {
         say(
@@ -342,6 +360,26 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
         )?;
     }
     Ok(())
+}
+
+/// What a repair would do, for a program.
+fn plan_as_json(plan: &RepairPlan) -> Value {
+    let set_aside = plan.aside.iter().map(|part| {
+        let kept_as = format!("{}{}", part.file, memdb::storage::repair::DAMAGED);
+        json!({"file": part.file, "from_byte": part.from_byte, "bytes": part.bytes, "kept_as": kept_as, "why": part.why})
+    });
+    json!({
+        "refused": plan.refused,
+        "end": plan.manifest.identity.token(plan.end).to_string(),
+        "snapshot": plan.snapshot,
+        "manifest_rebuilt": plan.rebuilt,
+        "set_aside": set_aside.collect::<Value>(),
+        "lost": plan.lost.map(|lost| json!({
+            "first": lost.first, "last": lost.last, "whole": lost.whole,
+            "last_synced": (lost.synced >= lost.first).then_some(lost.synced),
+        })),
+        "unknown_epoch": plan.unknown_epoch,
+    })
 }
 
 /// Describes what a repair would do, to the person who has to agree.
