@@ -52,6 +52,9 @@ fn parse(text: &str) -> Result<NodeAddress, &'static str> {
         None => {}
     }
     if is_number(authority) {
+        if rest.len() < text.len() {
+            return Err("a port of this machine stands alone, without http://");
+        }
         return Ok(NodeAddress { host: Ipv4Addr::LOCALHOST.to_string(), port: port(authority)? });
     }
     let (host, after) = match authority.strip_prefix('[') {
@@ -114,7 +117,6 @@ mod tests {
             ("[0:0::1]", "http://[::1]:8080"),
             ("[::1]:81/", "http://[::1]:81"),
             ("8081", "http://127.0.0.1:8081"),
-            ("http://8081/", "http://127.0.0.1:8081"),
             ("localhost", "http://localhost:8080"),
             ("localhost/", "http://localhost:8080"),
             ("http://leader", "http://leader:8080"),
@@ -135,6 +137,8 @@ mod tests {
         let bad = [
             ("", "no host"),
             ("http://", "no host"),
+            ("http://8081", "stands alone"),
+            ("http://8081/", "stands alone"),
             (":8080", "no host"),
             ("http://:8080", "no host"),
             ("lead er:8080", "no host"),
