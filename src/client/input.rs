@@ -81,15 +81,17 @@ const MARKS: [&[u8]; 3] = [UTF8_MARK, b"\xff\xfe", b"\xfe\xff"];
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An input as UTF-8, without its byte-order mark: the mark says what is decoded, or `named` where there is none. What
-/// cannot be decoded becomes bytes that are no UTF-8. At U+0000 the input ends with an error.
+/// cannot be decoded becomes bytes that are no UTF-8. At U+0000 the input ends with an error. Gives the
+/// encoding too, if it is not UTF-8.
 ///
 /// # Errors
 /// If the input cannot be read: its error. Text that cannot be decoded fails later, when it is read.
-pub async fn decoded(input: InputStream, named: Option<Charset>) -> io::Result<InputStream> {
+pub async fn decoded(input: InputStream, named: Option<Charset>) -> io::Result<(InputStream, Option<Charset>)> {
     // As for the compression, no longer than it may be a mark.
     let wants_more = |start: &[u8]| MARKS.iter().any(|mark| start.len() < mark.len() && mark.starts_with(start));
     let (start, input) = peek(input, wants_more).await?;
-    let text: InputStream = match Charset::of_mark(&start).or(named) {
+    let charset = Charset::of_mark(&start).or(named);
+    let text: InputStream = match charset {
         Some(charset) => to_utf8(input, charset),
         None if start.starts_with(UTF8_MARK) => {
             let (mut input, mut mark) = (input, [0; UTF8_MARK.len()]);
@@ -98,7 +100,7 @@ pub async fn decoded(input: InputStream, named: Option<Charset>) -> io::Result<I
         }
         None => input,
     };
-    Ok(Box::new(NulCheckedInput { text, passed: 0, found: None }))
+    Ok((Box::new(NulCheckedInput { text, passed: 0, found: None }), charset))
 }
 
 /// An input in another encoding, as UTF-8.
@@ -266,7 +268,7 @@ mod tests {
         ];
         for (bytes, label, expected) in cases {
             for step in [1, 3, 1_000] {
-                let text = decoded(input(bytes, step), named(label)).await.expect("no error");
+                let (text, _) = decoded(input(bytes, step), named(label)).await.expect("no error");
                 assert_eq!(all(text).await.expect("whole"), expected, "{bytes:?} as {label} by {step}");
             }
         }
@@ -275,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_text_ends_with_an_error_at_u_0000_after_what_stands_before_it() {
         for step in [1, 3, 1_000] {
-            let mut text = decoded(input(b"a b\nc\0\n", step), None).await.expect("it begins well");
+            let (mut text, _) = decoded(input(b"a b\nc\0\n", step), None).await.expect("it begins well");
             let mut before = Vec::new();
             let error = text.read_to_end(&mut before).await.expect_err("no text").to_string();
             assert_eq!(before, b"a b\nc", "by {step}");

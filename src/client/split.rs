@@ -12,6 +12,7 @@
 //! - Of lines that are JSON ([`PostUnit::JsonLine`]) none is cut, and each takes a number; in place of a fault stands
 //!   an empty one.
 
+use crate::text::charset::Charset;
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
 use std::fmt;
@@ -48,6 +49,19 @@ pub enum FaultKind {
     TooLong,
     /// More bytes than a post may have, of JSON.
     JsonTooLong,
+}
+
+impl InputFault {
+    /// Describes it in a text that was decoded from `charset`, or is UTF-8.
+    pub fn told(&self, charset: Option<Charset>) -> String {
+        match (self.kind, charset) {
+            (FaultKind::NotUtf8, Some(charset)) => {
+                let (line, name, offset) = (self.line, charset.name(), self.offset);
+                format!("line {line} is not {name} (byte {offset} of the text, as UTF-8)")
+            }
+            _ => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for InputFault {

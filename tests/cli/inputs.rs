@@ -237,6 +237,19 @@ fn texts_in_other_encodings_count_as_what_they_say_and_go_on_where_they_were() {
 }
 
 #[test]
+fn a_text_that_breaks_its_encoding_is_told_by_the_name_of_that_encoding() {
+    let (fake, dir) = (leader(), TempDir::new().expect("a directory"));
+    let odd = b"\xff\xfea\0\n\0b\0\xd8".to_vec();
+    let path = dir.path().join("odd.txt");
+    fs::write(&path, &odd).expect("written");
+    for ran in [post(&fake, &[name(&path)]), post_stdin(&fake, &[], odd)] {
+        assert!(ran.err.contains("line 2 is not UTF-16LE (byte 3 of the text, as UTF-8)"), "{}", ran.err);
+    }
+    let ran = post_stdin(&fake, &[], b"\xff\n");
+    assert!(ran.err.contains("line 1 is not UTF-8 (byte 0 of the text)"), "{}", ran.err);
+}
+
+#[test]
 fn a_mark_in_front_of_ndjson_is_passed_over() {
     let fake = leader();
     let ran = post_stdin(&fake, &[], "\u{feff}{\"text\":\"a b\"}\n");

@@ -300,7 +300,7 @@ impl PostRun<'_> {
             }
         };
         for fault in &outcome.faults.first {
-            bar.tell(&format!("{source}: {fault}: not counted"));
+            bar.tell(&format!("{source}: {}: not counted", source.told(fault)));
         }
         let unit = if source.options.per == PostUnit::JsonLine { "line" } else { "post" };
         for refusal in &outcome.refusals {

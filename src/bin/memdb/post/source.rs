@@ -7,7 +7,7 @@ use memdb::{
     base::hash::fingerprint,
     client::{
         input::{InputStream, decoded, decompressed, is_ndjson},
-        split::PostUnit,
+        split::{InputFault, PostUnit},
         upload::{InputFaults, InputScan, UploadOptions, survey},
     },
     text::charset::{Charset, UnknownCharset},
@@ -16,6 +16,7 @@ use std::{
     fmt, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 use tokio::fs::File;
 use tokio_util::io::InspectReader;
@@ -110,7 +111,7 @@ impl TextPlace {
     }
 
     /// The text in it: what `raw` gives, after each stage.
-    async fn text(&self, raw: InputStream, encoding: InputEncoding) -> io::Result<InputStream> {
+    async fn text(&self, raw: InputStream, encoding: InputEncoding) -> io::Result<(InputStream, Option<Charset>)> {
         let (input, _) = decompressed(raw).await?;
         decoded(input, encoding.0).await
     }
@@ -174,6 +175,8 @@ pub struct TextInput<'a> {
     pub faults: InputFaults,
     /// The name the leader remembers it by; of a pipe, not known yet.
     pub stream: String,
+    /// The encoding in which it was opened, if not UTF-8.
+    charset: OnceLock<Charset>,
 }
 
 impl fmt::Display for TextInput<'_> {
@@ -192,14 +195,15 @@ impl<'a> TextInput<'a> {
         bar: &UploadBar,
     ) -> Result<Self, CommandError> {
         let unreadable = |error: io::Error| CommandError::Failed(format!("cannot read {place}: {error}"));
-        let (survey_of, stream, faults) = (None, String::new(), InputFaults::default());
+        let (survey_of, stream, faults, charset) = (None, String::new(), InputFaults::default(), OnceLock::new());
         let mut source =
-            TextInput { place: place.clone(), options, format, encoding, survey: survey_of, faults, stream };
+            TextInput { place: place.clone(), options, format, encoding, survey: survey_of, faults, stream, charset };
         if place.is_pipe {
             return Ok(source);
         }
         let raw = InspectReader::new(place.raw().await.map_err(unreadable)?, bar.reader());
-        let input = place.text(Box::new(raw), encoding).await.map_err(unreadable)?;
+        let (input, found) = place.text(Box::new(raw), encoding).await.map_err(unreadable)?;
+        source.is_in(found);
         let (input, per) = place.per(input, options.per, format).await.map_err(unreadable)?;
         source.options.per = per;
         let (found, faults) = survey(input, &source.options).await.map_err(unreadable)?;
@@ -218,7 +222,20 @@ impl<'a> TextInput<'a> {
 
     /// Opens a file from its start, as text.
     pub async fn open(&self) -> io::Result<InputStream> {
-        self.place.text(self.place.raw().await?, self.encoding).await
+        let (input, found) = self.place.text(self.place.raw().await?, self.encoding).await?;
+        self.is_in(found);
+        Ok(input)
+    }
+
+    fn is_in(&self, found: Option<Charset>) {
+        if let Some(charset) = found {
+            let _ = self.charset.set(charset); // the same each time that it is opened
+        }
+    }
+
+    /// Describes a part of it that cannot be posted.
+    pub fn told(&self, fault: &InputFault) -> String {
+        fault.told(self.charset.get().copied())
     }
 
     /// Opens a pipe, which can be done once; how it becomes posts, and the name the leader remembers it by.
