@@ -113,6 +113,16 @@ mod tests {
     }
 
     #[test]
+    fn examples_of_help_fit_a_terminal_so_that_none_is_wrapped_within_a_command() {
+        let command = MemdbArguments::command();
+        for one in std::iter::once(&command).chain(command.get_subcommands()) {
+            let help = one.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let long = help.lines().find(|line| line.starts_with(' ') && line.chars().count() > 80);
+            assert_eq!(long, None, "{}", one.get_name());
+        }
+    }
+
+    #[test]
     fn paragraphs_of_help_are_one_line_each_which_clap_wraps() {
         let command = MemdbArguments::command();
         for one in std::iter::once(&command).chain(command.get_subcommands()) {

@@ -16,7 +16,8 @@ EXAMPLES
   MEMDB_LEADER=http://127.0.0.1:8080 memdb replica
 
 On another machine than the leader; the secret file is the leader's:
-  memdb replica --leader http://10.0.0.1:8080 --bind 10.0.0.2 --insecure --cluster-secret-file secret
+  memdb replica --leader http://10.0.0.1:8080 --bind 10.0.0.2 --insecure \\
+    --cluster-secret-file secret
 
 Then, in another terminal:
   curl 'http://127.0.0.1:8081/wordcount?word=hello'
