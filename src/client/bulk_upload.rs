@@ -24,7 +24,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 /// Bytes of lines handed to the connection at once, about.
@@ -151,6 +151,7 @@ impl<'a> BulkUpload<'a> {
 
     fn start(&mut self, begun: StreamTotals) {
         self.line.progress.posts.fetch_add(begun.lines, Ordering::Relaxed);
+        self.line.progress.confirmed.fetch_add(begun.lines, Ordering::Relaxed);
         (self.begun, self.stands) = (Some(begun), begun);
         self.is_compared |= begun.lines == 0;
     }
@@ -186,6 +187,7 @@ impl<'a> BulkUpload<'a> {
             Ok(answer) => {
                 if self.begun.is_none() {
                     shown.show(StreamTotals::default());
+                    shown.confirm(0);
                     self.start(answer.before());
                 }
                 self.outcome.refuse(&answer);
@@ -194,7 +196,13 @@ impl<'a> BulkUpload<'a> {
             }
             Err(error) => {
                 failed = Some((self.patience.extend(shown.last_moved()), error.clone()));
-                self.patience.after(error).await?;
+                if let Err(given_up) = self.patience.after(error).await {
+                    // Whoever goes on from here is told how far it is, if the leader still says so.
+                    if let Ok(Some(answer)) = timeout(LAST_LOOK, self.line.look(&self.text)).await {
+                        shown.confirm(answer.total().since(self.stands).lines);
+                    }
+                    return Err(given_up);
+                }
                 self.line.ask(&self.text, &mut self.patience).await?
             }
         };
@@ -218,6 +226,7 @@ impl<'a> BulkUpload<'a> {
             None => {}
         }
         shown.show(now.since(stands));
+        shown.confirm(now.since(stands).lines);
         self.stands = now;
         self.outcome.counted = now.lines - begun.lines;
         self.outcome.position = Some(answer.position);
@@ -248,18 +257,24 @@ struct UploadMeter<'a> {
     sent: Arc<SentBody>,
     /// The part of this body that the bar already has.
     shown: Mutex<StreamTotals>,
+    /// Lines of this body that the leader has said are counted.
+    confirmed: AtomicU64,
     last_moved: Mutex<Instant>,
 }
 
 /// Interval at which the bar is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
-/// Interval at which the leader is asked for the progress, if somebody watches the bar.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval at which the leader is asked for the progress: short for who watches the bar, else for what is told if the
+/// run is stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_UNWATCHED_EVERY: Duration = Duration::from_secs(1);
+/// Patience for the last of these answers, when a run is given up.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 impl<'a> UploadMeter<'a> {
     fn of(progress: &'a UploadProgress, stands: StreamTotals) -> Self {
         let (sent, shown, last_moved) = (Arc::default(), Mutex::default(), Mutex::new(Instant::now()));
-        Self { progress, stands, sent, shown, last_moved }
+        Self { progress, stands, sent, shown, confirmed: AtomicU64::new(0), last_moved }
     }
 
     /// Gives the time at which bytes of the body were last taken.
@@ -282,7 +297,7 @@ impl<'a> UploadMeter<'a> {
         loop {
             tokio::select! {
                 answer = &mut sending => return answer,
-                () = &mut looking, if line.is_watched => {}
+                () = &mut looking => {}
                 _ = ticks.tick() => {}
             }
             let sent = self.sent.lines.load(Ordering::Relaxed);
@@ -298,15 +313,23 @@ impl<'a> UploadMeter<'a> {
         }
     }
 
-    /// Asks for the words that are counted, again and again.
+    /// Asks for what is counted, again and again.
     async fn look(&self, line: &Uploader, text: &TextSource<'_>) {
+        let every = if line.is_watched { LOOK_EVERY } else { LOOK_UNWATCHED_EVERY };
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(every).await;
             if let Some(answer) = line.look(text).await {
-                let lines = self.shown.lock().lines;
-                self.show(StreamTotals { lines, ..answer.total().since(self.stands) });
+                let (lines, counted) = (self.shown.lock().lines, answer.total().since(self.stands));
+                self.confirm(counted.lines);
+                self.show(StreamTotals { lines, ..counted });
             }
         }
+    }
+
+    /// The leader has said that so many lines are counted now.
+    fn confirm(&self, lines: u64) {
+        let before = self.confirmed.swap(lines, Ordering::Relaxed);
+        self.progress.confirmed.fetch_add(lines.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// Shows that so much was done now.

@@ -144,10 +144,12 @@ impl UploadSummary {
 /// The progress of all texts, read by whoever draws the bar.
 #[derive(Debug, Default)]
 pub struct UploadProgress {
-    /// Posts counted, now or before.
+    /// Posts sent, now or before.
     pub posts: AtomicU64,
-    /// Posts counted now.
+    /// Posts sent now.
     pub sent: AtomicU64,
+    /// Posts that the leader has said are counted, now or before.
+    pub confirmed: AtomicU64,
     /// Words counted now.
     pub words: AtomicU64,
     /// Tokens left out now, for their length.
@@ -292,7 +294,7 @@ pub struct Uploader {
     timeout: Duration,
     seed: u64,
     pub(super) progress: Arc<UploadProgress>,
-    /// True if somebody watches the progress, so that the leader is asked for it.
+    /// True if somebody watches the progress, so that the leader is asked for it often.
     pub(super) is_watched: bool,
 }
 

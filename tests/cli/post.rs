@@ -79,6 +79,7 @@ fn a_run_that_was_cut_off_goes_on_where_it_was() {
     let cut = post(&fake, &["--retry-seconds", "0", name(&path)]);
     assert_eq!(cut.code, 1);
     assert!(cut.err.contains("gave up after 0 s") && cut.err.contains("This goes on from there"), "{}", cut.err);
+    assert!(cut.err.contains("Stopped with at least 3,200 posts counted"), "what is counted, not sent: {}", cut.err);
     let counted = fake.state.lock().expect("no panic").texts.len();
     assert_eq!(counted, 3_200);
 

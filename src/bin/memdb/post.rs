@@ -109,7 +109,8 @@ pub struct PostArguments {
           value_parser = clap::value_parser!(u32).range(1..=LARGEST_MAX_BODY_BYTES as i64))]
     post_bytes: u32,
 
-    /// Seconds for which it is tried again while the leader is busy or away and nothing moves; 0 tries once.
+    /// Seconds for which it is tried again while the leader is busy or away and nothing moves; 0 tries once. A leader
+    /// that is not there when it begins is told at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     retry_seconds: u64,
 
@@ -389,14 +390,16 @@ impl PostRun<'_> {
         }
     }
 
-    /// About how far it got, and the command that goes on from there.
+    /// How far it got at least, and the command that goes on from there.
     fn how_to_resume(&self, stopped: &str) -> String {
-        let counted = GroupedNumber(self.progress.posts.load(Ordering::Relaxed));
+        let counted = GroupedNumber(self.progress.confirmed.load(Ordering::Relaxed));
         if self.named.is_none() && self.reads_pipes.load(Ordering::Relaxed) {
-            return format!("{stopped} after about {counted} posts; what was read from a pipe cannot be resumed");
+            return format!(
+                "{stopped} with at least {counted} posts counted; what was read from a pipe cannot be resumed"
+            );
         }
         format!(
-            "{stopped} after about {counted} posts. This goes on from there:\n  {}",
+            "{stopped} with at least {counted} posts counted. This goes on from there:\n  {}",
             source::command(self.named.as_deref())
         )
     }

@@ -91,10 +91,14 @@ async fn follow(bar: ProgressBar, unit: &'static str, total: Option<u64>, progre
     }
 }
 
-/// Formats the text beside the bar: the rate, and the time that `left` will take.
+/// Formats the text beside the bar: the rate, and the time that `left` will take. Of words it says nothing before the
+/// leader has told of some.
 fn message(rate: &RecentRate, unit: &str, left: Option<u64>, repeats: u64) -> String {
     let (sent, words) = rate.per_second();
-    let mut message = format!("{} {unit}/s, {} words/s", GroupedNumber(sent.round()), GroupedNumber(words.round()));
+    let mut message = format!("{} {unit}/s", GroupedNumber(sent.round()));
+    if rate.knows_words() {
+        message += &format!(", {} words/s", GroupedNumber(words.round()));
+    }
     if repeats > 0 {
         message += &format!(", {} repeated", GroupedNumber(repeats));
     }
@@ -124,6 +128,11 @@ impl RecentRate {
         while self.samples.get(1).is_some_and(|(second, ..)| at.saturating_sub(*second) >= RATE_OVER) {
             self.samples.pop_front();
         }
+    }
+
+    /// Returns whether the leader has told of words.
+    fn knows_words(&self) -> bool {
+        self.samples.back().is_some_and(|(_, _, words)| *words > 0)
     }
 
     /// Posts and words a second.
@@ -164,7 +173,9 @@ mod tests {
         );
         assert_eq!(message(&steady, "lines", Some(0), 0), "1,000 lines/s, 9,000 words/s");
         assert_eq!(message(&steady, "lines", None, 0), "1,000 lines/s, 9,000 words/s");
-        assert_eq!(message(&rate(&[(0, 0)]), "files", Some(1), 0), "0 files/s, 0 words/s  --:-- left");
+        assert_eq!(message(&rate(&[(0, 0)]), "files", Some(1), 0), "0 files/s  --:-- left");
+        let untold = rate(&[(0, 0), (1_000, 0)]);
+        assert_eq!(message(&untold, "lines", Some(500), 0), "1,000 lines/s  00:01 left");
     }
 
     #[test]
