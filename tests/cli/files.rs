@@ -121,7 +121,8 @@ fn a_repair_tells_its_plan_and_its_result_as_json() {
     assert_eq!((planned.code, lines(&planned).len()), (1, 1), "{}", planned.err);
     let repaired = memdb(&["repair", "--json", "--yes"], directory.path());
     assert_eq!(repaired.code, 0, "{}", repaired.err);
-    let (plan, result) = (&lines(&repaired)[0]["plan"], &lines(&repaired)[1]["repaired"]);
+    let answers = lines(&repaired);
+    let (plan, result) = (&answers[0]["plan"], &answers[1]["repaired"]);
     assert_eq!(lines(&planned)[0]["plan"], *plan);
     assert_eq!(plan["lost"], serde_json::json!({"first": 2, "last": 5, "last_synced": 3, "whole": 3}));
     assert_eq!((&plan["set_aside"][0]["file"], &plan["manifest_rebuilt"]), (&LOG.into(), &serde_json::Value::Null));
