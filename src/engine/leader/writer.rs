@@ -68,12 +68,13 @@ impl<T> Writer<T> {
         let time_ms = self.clock.read(now);
         self.group.start(self.log.next(), time_ms, &self.store);
         for WriteSubmission { mut batch, level: asked, reply } in batches {
-            if self.group.has_no_room_for(&batch) {
+            let level = self.settings.effective(asked.unwrap_or(self.settings.ack));
+            let is_strict = asked.is_some();
+            // A batch that is refused whatever it holds ends no record.
+            if self.group.has_no_room_for(&batch) && self.check_level(level, is_strict, now).is_ok() {
                 self.commit(now, actions);
                 self.group.start(self.log.next(), time_ms, &self.store);
             }
-            let level = self.settings.effective(asked.unwrap_or(self.settings.ack));
-            let is_strict = asked.is_some();
             match self.admit(&mut batch, level, is_strict, now) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.
                 Ok(receipt) => self.members.push(UnansweredWrite { reply, receipt, level, is_strict }),
@@ -94,14 +95,20 @@ impl<T> Writer<T> {
     ) -> Result<WriteReceipt, WriteError> {
         // Asked for each batch, since the record before it may have failed, and nothing is appended behind what may be
         // there in part.
+        self.check_level(level, is_strict, now)?;
+        self.group.admit(&self.store, &self.settings.admission, batch)
+    }
+
+    /// Refuses a write that the log does not take, or whose level cannot be had: it must not leave a write behind that
+    /// counts.
+    fn check_level(&self, level: AckLevel, is_strict: bool, now: Monotonic) -> Result<(), WriteError> {
         if let Some(error) = self.refusal(now) {
             return Err(error);
         }
-        // Before the batch is admitted: a level that cannot be had must not leave a write behind that counts.
         if is_strict && level == AckLevel::ReplicaDisk && !self.waiting.progress.keeps_files() {
             return Err(WriteError::NoReplicaKeepsFiles);
         }
-        self.group.admit(&self.store, &self.settings.admission, batch)
+        Ok(())
     }
 
     /// Makes the group a record, and answers its writes or lets them wait for their level.
