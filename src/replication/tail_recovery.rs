@@ -183,9 +183,7 @@ impl TailRecovery {
         let state = &recovered.manifest.state;
         // An earlier attempt of its own has begun that epoch, and failed once the MANIFEST had it: nothing was written
         // in it, and nobody else can have it. From here on a node starts that led, in the epoch behind that one.
-        if false {
-            starter.elected = starter.elected.take().filter(|elected| !state.has_begun(elected.epoch));
-        }
+        starter.elected = starter.elected.take().filter(|elected| !state.has_begun(elected.epoch));
         let elected = starter.elected.as_ref();
         // The death of the process alone loses nothing that was appended, since the kernel has it. Only the loss of the
         // machine does.
