@@ -82,12 +82,12 @@ impl StoreReader {
         (self.read().state_id(), window.time_ms())
     }
 
-    /// The next entries of the window ([`DedupWindow::chunk`]).
+    /// The next entries of the window ([`DedupWindow::chunk`](super::DedupWindow::chunk)).
     pub fn window_chunk(&self, cursor: &mut DedupCursor, count: usize) -> Vec<DedupEntry> {
         self.shared.window.lock().chunk(cursor, count)
     }
 
-    /// Gives the last entry of a stream ([`DedupWindow::stream_entry`]).
+    /// Gives the last entry of a stream ([`DedupWindow::stream_entry`](super::DedupWindow::stream_entry)).
     pub fn stream(&self, name: &str) -> Option<DedupEntry> {
         self.shared.window.lock().stream_entry(name).cloned()
     }
