@@ -1,4 +1,4 @@
-//! The protocols by which clients reach a node.
+//! What clients ask of a node: the service, its errors, and the protocols over it.
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 

@@ -1,8 +1,8 @@
 //! Everything that can be wrong with a request, whatever protocol it came by, in one table.
 //!
-//! A row of [`ErrorKind`] says how each protocol and `/metrics` name one kind of error. A new kind is a new row here,
-//! and one in `docs/http-api.md`, which a test compares. Who refuses a request makes an [`ApiError`] whose detail says
-//! what to do; only the protocols' own folders (`http/problem.rs`) turn it into bytes.
+//! A row of [`ErrorKind`] says how HTTP, the Redis protocol to come, and `/metrics` name one kind of error. A new kind
+//! is a new row here, and one in `docs/http-api.md`, which a test compares. Who refuses a request makes an [`ApiError`]
+//! whose detail says what to do; only the protocols' own folders (`http/problem.rs`) turn it into bytes.
 
 use crate::{
     base::position::{DatabaseTag, PositionToken},

@@ -1,8 +1,8 @@
 //! The shared memory of the Writer and the readers: atomics, and types built of them.
 //!
-//! `store` and `words` take these from here and from nowhere else, so that `tests/interleavings`, which compiles their
-//! very sources, can put a model of each in its place and go through the orders in which threads may see each other's
-//! stores.
+//! `data/store` and `data/counts` take these from here and from nowhere else, so that `tests/interleavings`, which
+//! compiles their very sources, can put a model of each in its place and go through the orders in which threads may see
+//! each other's stores.
 
 pub(crate) use arc_swap::{ArcSwap, ArcSwapOption};
 pub(crate) use crossbeam_utils::Backoff;

@@ -1,6 +1,6 @@
 //! The keyed hash of words, and the digest of counts.
 //!
-//! One hash of a word serves the tally, the word table and the digest, so a word is hashed once per post.
+//! One hash of a word serves the word counts, the index and the digest, so a word is hashed once per post.
 //! The seed is drawn at random when a database is made and is kept in its files: the same after a restart and on
 //! every node, unknown to clients (`docs/decisions/0003-keyed-hash.md` argues flooding).
 

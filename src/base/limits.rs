@@ -2,7 +2,7 @@
 //!
 //! A server is only as predictable as the largest thing it accepts: each queue, table, body and name has a
 //! bound here, and the asserts at the end keep the bounds consistent with each other. Bounds a user may change are
-//! defaults of `config.rs`; the others are part of the formats.
+//! defaults of `config/table.rs`; the others are part of the formats.
 
 /// Longest word in bytes. A stored word keeps its length less one in a byte.
 pub const MAX_WORD_BYTES: usize = 256;

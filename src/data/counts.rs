@@ -1,5 +1,5 @@
-//! Kind 1: words with counts. `word_counts` holds the counts of one text, `index` those of a namespace, `stored` those
-//! of all namespaces. `admission` decides which new counts a record states.
+//! Words with counts: the one kind of data there is. `word_counts` holds the counts of one text, `index` those of a
+//! namespace, `stored` those of all namespaces. `admission` decides which new counts a record states.
 
 pub(crate) mod admission;
 pub mod index;

@@ -1,4 +1,4 @@
-//! The way to another node: HTTP.
+//! The link to another node: its messages as HTTP requests.
 
 use super::{
     append_connection::{AppendConnection, HttpResponse},

@@ -7,7 +7,7 @@
 //! A promise does what the first phase of Paxos does (Lamport, "Paxos Made Simple", 2001), but nobody counts
 //! majorities: which node is dead, and which only cannot be reached, a person decides, and says `--force`. So that two
 //! leaders who cannot reach each other never write the same epoch, the next epoch is taken only where all nodes have
-//! promised it; else it is drawn from the next million.
+//! answered and one of them leads; else it is drawn from the next million.
 
 use super::{AppendAnswer, AppendOutcome, NodeState};
 use crate::{
@@ -91,7 +91,8 @@ pub fn check_promotion(
     let hellos = || others.iter().filter_map(|asked| asked.hello.as_ref()).filter(ours);
     if !force {
         // The leader hands over what it has more, but only of the epoch that this one stands in: of a later one it
-        // is not known here what of the earlier ones it goes on from. What nobody who answers can give is in the way.
+        // is not known here what of the earlier ones it goes on from. Records that no node which answers can give
+        // stand in the way.
         let given = others.iter().filter(|asked| asked.is_leader).filter_map(|asked| asked.hello.as_ref());
         let given = given.filter(ours).map(|hello| hello.position).filter(|given| given.epoch == me.position.epoch);
         let most = given.fold(me.position, Position::max);

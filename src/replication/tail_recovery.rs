@@ -27,8 +27,8 @@ const PATIENCE_MS: u64 = 5_000;
 const SHORT_PATIENCE_MS: u64 = 1_000;
 /// Time that an elected node waits for records of the nodes that have promised, in milliseconds. Nobody leads
 /// meanwhile.
-// A leader that steps down writes a last snapshot and reads its files anew before it gives records: seconds with
-// millions of words.
+// A leader that steps down goes on in memory and gives records at once. Where it cannot (decision 18), it reads its
+// files anew first: seconds with millions of words.
 const HAND_OVER_PATIENCE_MS: u64 = 60_000;
 /// The pause before a node is asked again, in milliseconds.
 const PAUSE_MS: u64 = 200;

@@ -1,7 +1,7 @@
 //! The MANIFEST: what a database is, and what its starts and stops have promised.
 //!
-//! One small file, replaced whole. It is written at every start (a new epoch), at a clean stop, and when a
-//! replica is met, never on the write path.
+//! One small file, replaced whole. It is written at every start of a leader and at a clean stop, when a replica comes
+//! or goes for good, at a promise, and on a replica at a new epoch and after a full sync: never on the write path.
 
 use crate::{
     base::failpoint,

@@ -184,7 +184,7 @@ pub fn decode_utf8(bytes: &[u8]) -> Result<&str, InvalidUtf8> {
     std::str::from_utf8(bytes).map_err(|error| InvalidUtf8 { offset: error.valid_up_to() })
 }
 
-/// For the fuzzer (`fuzz/targets`): the paths one by one. Only in builds for tests.
+/// For the fuzzer (`fuzz/fuzz_targets`): the paths one by one. Only in builds for tests.
 #[cfg(feature = "failpoints")]
 pub mod untrusted {
     use super::{

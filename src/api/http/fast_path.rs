@@ -306,7 +306,7 @@ impl FastPathConnection<'_> {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing to read: how long is that right?
+    /// There is no input: waits for it until the time of the client is over.
     fn poll_silence(
         &mut self,
         cx: &mut Context<'_>,

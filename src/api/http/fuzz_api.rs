@@ -1,4 +1,4 @@
-//! Parses input of clients without a connection, for the fuzzer (`fuzz/targets`). Only in builds for tests.
+//! Parses input of clients without a connection, for the fuzzer (`fuzz/fuzz_targets`). Only in builds for tests.
 
 pub use super::fast_path::fuzz_api::{BothAnswers, answered};
 

@@ -1,4 +1,5 @@
-//! In front of the routes: refuses what no route should see, counts every request, and leaves out the body of `HEAD`.
+//! In front of the routes: refuses what no route should see, counts every request that reaches it (the fast path counts
+//! its own), and leaves out the body of `HEAD`.
 
 use super::{
     browsers::CorsAnswer, headers, request_log, route::RouteLabel, routes, secret_throttle::ConnectionPeer,

@@ -1,6 +1,6 @@
 //! The `memdb` command: one verb per module.
 //!
-//! Top of the ladder. Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own included), 130 interrupted.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own included), 130 interrupted.
 
 mod completions;
 mod config;

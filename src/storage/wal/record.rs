@@ -6,7 +6,7 @@
 //!  8  u16 kind (1)              40  u64 synced_upto, a sequence
 //! 10  u16 reserved (0)          48  u64 chain
 //! 12  u32 payload CRC           56  u64 digest_after
-//! 16  u64 epoch                 64  payload: bincode of record::Body
+//! 16  u64 epoch                 64  payload: bincode of RecordBody
 //! ```
 //!
 //! Both CRCs are CRC32C. The header's begins with the database's secret seed, so bytes that a client made up, or that

@@ -1,5 +1,5 @@
-//! The fast path beside hyper and the routes, without a connection: for the fuzzer (`fuzz/targets`). Only in builds for
-//! tests.
+//! The fast path beside hyper and the routes, without a connection: for the fuzzer (`fuzz/fuzz_targets`). Only in
+//! builds for tests.
 
 use super::{
     super::{
