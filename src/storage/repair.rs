@@ -412,8 +412,8 @@ impl RepairPlan {
         // Beyond every epoch that any file mentions: lost records may have been read, or copied to replicas, under
         // those positions.
         let promised = Some(self.manifest.state.highest() + 1);
-        // A leader's files stay a leader's. No machine has this boot id, so the next start asks the replicas for the
-        // records that the repair has cut off, as after a loss of power.
+        // The files of a leader without replicas stay a leader's. No machine has this boot id, so the next start asks
+        // the nodes that its command names, as after a loss of power.
         let boot = if self.follows() { String::new() } else { BOOT_OF_A_REPAIR.to_owned() };
         let recovered =
             RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised, open: None };
@@ -422,9 +422,11 @@ impl RepairPlan {
     }
 
     /// Returns whether the repaired database follows when it is started: the MANIFEST that is kept is a follower's, or
-    /// it is made anew, and no other file tells whose it was.
+    /// tells of replicas, or it is made anew and no other file tells whose it was. Replicas may have the records that
+    /// are cut off here, and would load what is left if this node led: a person decides who leads.
     pub fn follows(&self) -> bool {
-        self.rebuilt.is_some() || !self.manifest.state.has_led()
+        let state = &self.manifest.state;
+        self.rebuilt.is_some() || !state.has_led() || !state.replicas.is_empty()
     }
 }
 

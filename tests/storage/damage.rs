@@ -213,8 +213,9 @@ fn classify_repair(database: &Database, spoil: &Spoil, files: &Files) {
     let whole_aside: Vec<(String, u64)> =
         plan.aside.iter().map(|aside| (aside.file.clone(), aside.from_byte)).collect();
     let (epoch, unknown_epoch) = (plan.manifest.state.epoch, plan.unknown_epoch);
-    let led =
-        plan.rebuilt.is_none() && Manifest::decode(&files[MANIFEST]).is_ok_and(|manifest| manifest.state.has_led());
+    let led = plan.rebuilt.is_none()
+        && Manifest::decode(&files[MANIFEST])
+            .is_ok_and(|manifest| manifest.state.has_led() && manifest.state.replicas.is_empty());
     assert_eq!(plan.follows(), !led, "{}", case());
     let as_disk: Arc<dyn Disk> = Arc::clone(&disk) as _;
     plan.carry_out(&as_disk, 1 << 20).unwrap_or_else(|error| panic!("{}: {error}", case()));

@@ -51,8 +51,8 @@ EXAMPLES
 Cuts what cannot be read, so that the node starts again. Stop it first, and copy the directory. What is cut is \
 kept beside the rest, in files that end in .damaged.
 
-A node starts on it in the role that the MANIFEST tells. Where the MANIFEST had to be made anew, nothing tells it: the \
-node follows, until `memdb promote` makes it the leader.
+A leader without replicas leads again. Any other node follows until `memdb promote`: replicas may have what was cut, and \
+where the MANIFEST had to be made anew, nothing tells who led.
 
 Exits 0 if a node can start on it, 1 if not, 2 on wrong usage.";
 
@@ -355,8 +355,8 @@ pub fn repair(arguments: &RepairArguments) -> CommandResult {
     say(&format!("repaired: the database goes on behind record {}", mark.position.sequence))?;
     if follows {
         say(
-            "The MANIFEST does not say that this node led, so it follows when it is started. If no node of this database \
-             leads then, make it the leader: memdb promote URL",
+            "It follows when it is started: replicas may have what was cut, or nothing tells that this node led. If no node \
+             of this database leads, promote the one that has most: memdb promote URL",
         )?;
     }
     Ok(())
