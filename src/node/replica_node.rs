@@ -127,31 +127,39 @@ impl ReplicaNode {
         self.address
     }
 
-    /// It, as one that is to lead. `resumes`: because it led last, and nobody leads.
-    pub(super) fn candidate(&self, settings: &NodeSettings, force: bool, resumes: bool) -> PromotionCandidate {
+    /// It, as one that is to lead. `successor`: nobody has asked for it, and this node has promised its lead to that
+    /// one.
+    pub(super) fn candidate(
+        &self,
+        settings: &NodeSettings,
+        force: bool,
+        successor: Option<String>,
+    ) -> PromotionCandidate {
+        let resumes = successor.is_some();
         let identity = self.follower.view().current().as_ref().map(|current| current.identity);
         PromotionCandidate {
             identity,
             node: self.node,
             url: self.url.clone(),
             members: self.follower.members(),
-            leader: self.leader.clone().or_else(|| settings.leader().map(str::to_owned)),
+            leader: successor.or_else(|| self.leader.clone()).or_else(|| settings.leader().map(str::to_owned)),
             force,
             resumes,
         }
     }
 
     /// Waits until it is time to lead again, because this node led last, and whoever it has promised its lead to does
-    /// not lead: a promotion that breaks off must leave nobody waiting for a person.
-    pub(super) async fn successor_is_missing(&self) {
+    /// not lead: a promotion that breaks off must leave nobody waiting for a person. Gives the URL of that one.
+    pub(super) async fn successor_is_missing(&self) -> String {
         loop {
             // Drawn, so that two nodes which both led do not stand in each other's way every time.
             let drawn = random().map_or(0, |drawn| drawn as u64 % limits::RESUME_LEAD_MS);
             tokio::time::sleep(Duration::from_millis(limits::RESUME_LEAD_MS + drawn)).await;
             let manifest = self.held.directory.as_ref().map(|(disk, _)| Manifest::read(&**disk));
-            let awaits = matches!(manifest, Some(Ok(Some(manifest))) if manifest.state.awaits_successor());
-            if awaits && !self.follower.view().is_ready() {
-                return;
+            let Some(Ok(Some(manifest))) = manifest else { continue };
+            match manifest.state.awaited_successor() {
+                Some(url) if url != self.url && !self.follower.view().is_ready() => return url.to_owned(),
+                _ => {}
             }
         }
     }

@@ -95,18 +95,19 @@ impl RunningRole {
             RunningRole::Following(following) => {
                 let (follower, secret) = (following.follower(), settings.cluster_secret.as_ref());
                 loop {
-                    let promotion = tokio::select! {
+                    let (promotion, successor) = tokio::select! {
                         () = follower.ended() => return RoleChange::Stop("its main thread has died"),
-                        promotion = follower.promotion() => Some(promotion),
-                        () = following.successor_is_missing() => None,
+                        promotion = follower.promotion() => (Some(promotion), None),
+                        successor = following.successor_is_missing() => (None, Some(successor)),
                     };
                     let force = promotion.as_ref().is_some_and(|promotion| promotion.force);
-                    let candidate = following.candidate(settings, force, promotion.is_none());
-                    if promotion.is_none() {
+                    if let Some(successor) = &successor {
                         tracing::warn!(
+                            successor,
                             "the node that this one has promised its lead to does not lead: asking all nodes"
                         );
                     }
+                    let candidate = following.candidate(settings, force, successor);
                     let stood = promote(follower, candidate, secret).await;
                     let told = stood.as_ref().map(|elected| elected.epoch).map_err(Clone::clone);
                     if let Some(promotion) = promotion {

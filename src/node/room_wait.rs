@@ -229,7 +229,8 @@ impl RoomWait {
 fn note(disk: &dyn Disk, epoch: Epoch) -> bool {
     let noted = Manifest::read(disk).map_err(|error| error.to_string()).and_then(|manifest| {
         let mut manifest = manifest.ok_or("the MANIFEST is gone")?;
-        manifest.state.promised = manifest.state.promised.max(epoch);
+        // It has begun no epoch, so it has no lead to take back.
+        manifest.state.promise(epoch, None);
         manifest.write(disk).map_err(|error| error.to_string())
     });
     noted.inspect_err(|error| tracing::error!(error, "that {epoch} is the epoch now cannot be noted")).is_ok()

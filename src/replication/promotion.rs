@@ -295,7 +295,8 @@ impl Promotion {
         let order = |asked: &PolledNode| self.others.iter().position(|url| *url == asked.url);
         // In the order of the nodes and not in that of the answers: the same answers lead to the same decision.
         self.asked.sort_by_key(order);
-        if let Some(refusal) = self.candidate.resumes.then(|| check_resumption(&self.asked)).and_then(Result::err) {
+        if let Some(refusal) = self.candidate.resumes.then(|| check_resumption(&me, &self.asked)).and_then(Result::err)
+        {
             return self.refuse(&refusal.to_string());
         }
         match check_promotion(&me, &self.asked, self.candidate.force, random) {
@@ -499,12 +500,27 @@ mod tests {
         assert_eq!((promises.len(), elected.is_ok()), (3, true), "as any promotion");
         let (promises, elected) = run(promotion_of(false, true), agrees);
         assert!(promises.is_empty() && elected.expect_err("there is a leader").contains("leader leads"));
+        let (promises, elected) = run(promotion_of(false, true), |url, command, epoch| {
+            let mut answer = nobody_leads(url, command, epoch)?;
+            answer.hello.epoch += u64::from(url == "other");
+            Some(answer)
+        });
+        let why = elected.expect_err("another promotion has gone on without this node");
+        assert!(promises.is_empty() && why.contains("has seen epoch 4"), "{why}");
         for silent in ["leader", "other"] {
             let (promises, elected) = run(promotion_of(false, true), |url, command, epoch| {
                 nobody_leads(url, command, epoch).filter(|_| url != silent)
             });
             assert!(promises.is_empty() && elected.expect_err("it may lead").contains("does not answer"), "{silent}");
         }
+    }
+
+    #[test]
+    fn a_leader_that_promised_its_lead_and_knows_nobody_does_not_resume() {
+        let mut alone = promotion_of(false, true).candidate;
+        (alone.members, alone.leader) = (ClusterMembers::default(), None);
+        let (promises, elected) = run(Promotion::new(alone), agrees);
+        assert!(promises.is_empty() && elected.expect_err("it asks nobody").contains("knows no other node"));
     }
 
     #[test]

@@ -115,16 +115,25 @@ pub fn check_promotion(
     Ok(if is_free { highest + 1 } else { random_epoch_above(highest, random) })
 }
 
-/// Whether a node that led last, and has promised its lead to another, may take it back without being asked to: all
-/// other nodes answer, and none of them leads. Who does not answer may lead.
+/// Checks that a node that led last, and has promised its lead to another, may take it back without being asked to: all
+/// other nodes answer, none of them leads, and none has seen an epoch beyond the one that `me` has promised. Who does
+/// not answer may lead, and behind a later epoch there may be a leader whom this node has never heard of. The node that
+/// the lead was promised to is among `others`.
 ///
 /// # Errors
-/// [`PromotionRefusal::Silent`] if a node did not answer, [`PromotionRefusal::Led`] if one leads.
-pub fn check_resumption(others: &[PolledNode]) -> Result<(), PromotionRefusal> {
-    for asked in others {
-        match &asked.hello {
-            None => return Err(PromotionRefusal::Silent(asked.url.clone())),
-            Some(state) if state.leads => return Err(PromotionRefusal::Led(asked.url.clone())),
+/// [`PromotionRefusal::Silent`] if a node did not answer, [`PromotionRefusal::Led`] if one leads,
+/// [`PromotionRefusal::Later`] if one has seen a later epoch.
+pub fn check_resumption(me: &NodeState, others: &[PolledNode]) -> Result<(), PromotionRefusal> {
+    if others.is_empty() {
+        return Err(PromotionRefusal::Unfit("knows no other node, and has promised its lead to one"));
+    }
+    for PolledNode { url, hello, .. } in others {
+        match hello {
+            None => return Err(PromotionRefusal::Silent(url.clone())),
+            Some(state) if state.leads => return Err(PromotionRefusal::Led(url.clone())),
+            Some(state) if state.epoch > me.epoch => {
+                return Err(PromotionRefusal::Later { url: url.clone(), epoch: state.epoch });
+            }
             Some(_) => {}
         }
     }

@@ -38,7 +38,7 @@ pub struct ManifestState {
     /// The machine's boot at the last start: a change without a clean stop means the machine itself went down.
     /// Empty where no leader has started since a follower wrote here.
     pub boot_id: String,
-    /// The URL of the leader, for local replicas.
+    /// The URL of the leader, or of the node that was promised the lead last.
     pub leader_url: Option<String>,
     /// URLs of replicas that have been connected, and are not forgotten.
     pub replicas: Vec<String>,
@@ -64,10 +64,26 @@ impl ManifestState {
         self.epoch > 0 && !self.has_followed() && self.promised <= self.epoch
     }
 
-    /// Returns whether the node that these files belong to led, has promised its lead to another, and has not heard
+    /// The node that was promised the lead last, if the node that these files belong to led before and has not heard
     /// since of anybody who leads.
-    pub fn awaits_successor(&self) -> bool {
-        self.epoch > 0 && !self.has_followed() && self.promised > self.epoch
+    pub fn awaited_successor(&self) -> Option<&str> {
+        let awaits = self.epoch > 0 && !self.has_followed() && self.promised > self.epoch;
+        self.leader_url.as_deref().filter(|_| awaits)
+    }
+
+    /// Notes that `epoch` was promised to the node at `candidate`, or, if that is `None`, that somebody leads in it.
+    pub fn promise(&mut self, epoch: Epoch, candidate: Option<&str>) {
+        self.promised = self.promised.max(epoch);
+        match candidate {
+            Some(url) => self.leader_url = Some(url.to_owned()),
+            // Whoever leads may acknowledge what is not here, so these files are a follower's from now on.
+            None => self.boot_id.clear(),
+        }
+    }
+
+    /// Notes that the node that these files belong to has promised `epoch` to itself.
+    pub fn promise_itself(&mut self, epoch: Epoch) {
+        self.promised = self.promised.max(epoch);
     }
 
     /// Returns whether the node that these files belong to has begun `epoch` as its leader.

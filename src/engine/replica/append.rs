@@ -98,7 +98,7 @@ impl<T> Replica<T> {
                 if is_newer && self.is_elsewhere() {
                     // The table is that of what will be loaded. Noted beside what is held, it would call positions
                     // reached or lost that are not, also after a restart: so the epoch alone is noted.
-                    self.keep(|files| files.promise(offer.epoch), "an epoch cannot be noted", actions);
+                    self.keep(|files| files.promise(offer.epoch, None), "an epoch cannot be noted", actions);
                 } else if is_newer {
                     self.start_epoch(actions);
                 }

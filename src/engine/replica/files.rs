@@ -176,10 +176,17 @@ impl ReplicaFiles {
         recovery::begin_epoch(&*self.disk, &mut self.log, &mut self.manifest, epoch, epochs.clone())
     }
 
-    /// Notes a later epoch that was promised, durably.
-    pub(super) fn promise(&mut self, epoch: Epoch) -> Result<(), FileError> {
+    /// Notes a later epoch, durably: that it was promised to the node at `candidate`, or that somebody leads in it.
+    pub(super) fn promise(&mut self, epoch: Epoch, candidate: Option<&str>) -> Result<(), FileError> {
         inject!(ForgetsItsPromise, return Ok(()));
-        self.manifest.state.promised = epoch;
+        self.manifest.state.promise(epoch, candidate);
+        self.manifest.write(&*self.disk)
+    }
+
+    /// Notes, durably, that this node has promised a later epoch to itself.
+    pub(super) fn promise_itself(&mut self, epoch: Epoch) -> Result<(), FileError> {
+        inject!(ForgetsItsPromise, return Ok(()));
+        self.manifest.state.promise_itself(epoch);
         self.manifest.write(&*self.disk)
     }
 

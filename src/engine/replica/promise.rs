@@ -27,7 +27,13 @@ impl<T> Replica<T> {
         // The leader that it has followed may go on elsewhere without it, so what it shows may be old from now on.
         actions.push(ReplicaAction::Unready);
         // Noted durably before the answer: the candidate counts on it, also after a restart of this node.
-        if self.keep(|files| files.promise(offer.epoch), "a promise cannot be noted", actions) {
+        let candidate = offer.members.as_ref().map(|members| members.leader.as_str()).filter(|url| !url.is_empty());
+        let is_own = offer.leader == self.settings.node;
+        let note = |files: &mut ReplicaFiles| match is_own {
+            true => files.promise_itself(offer.epoch),
+            false => files.promise(offer.epoch, candidate),
+        };
+        if self.keep(note, "a promise cannot be noted", actions) {
             AppendOutcome::Applied
         } else {
             AppendOutcome::Unreadable("the promise cannot be noted".to_owned())

@@ -120,7 +120,7 @@ impl WriterThread {
                 self.writer.on_peer_event(peer, &told, now, &mut self.actions);
                 if let PeerEvent::StepDown(epoch) = told {
                     self.act();
-                    self.note(epoch);
+                    self.note(epoch, None);
                     self.leader.stepped_down(Successor(None));
                 }
             }

@@ -6,7 +6,7 @@ use crate::{
     base::position::Epoch,
     engine::leader::{StepDownReaction, Successor},
     net::peer_link::is_address,
-    replication::{AppendAnswer, AppendOutcome, AppendRequest},
+    replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest},
     storage::disk::Disk,
     storage::manifest::Manifest,
 };
@@ -33,10 +33,11 @@ impl WriterThread {
                 self.writer.step_down(&mut self.actions);
                 self.act();
                 failpoint::pass("promote.stood-down");
+                let is_promise = offer.command == AppendCommand::Promise;
                 let url = offer.members.map(|members| members.leader).filter(|url| is_address(url));
                 tracing::warn!(epoch, by = url.as_deref().unwrap_or("unknown"), "another leads: no more writes here");
                 // A promise that a restart would forget is none: whoever asked hears nothing.
-                if self.note(epoch) {
+                if self.note(epoch, url.as_deref().filter(|_| is_promise)) {
                     self.answer(outcome, reply);
                 } else {
                     self.step_down_gate.forget_promise();
@@ -47,10 +48,11 @@ impl WriterThread {
         }
     }
 
-    /// Notes a later epoch, so that this node does not lead when it starts again.
-    pub(super) fn note(&self, epoch: Epoch) -> bool {
+    /// Notes a later epoch, so that this node does not lead when it starts again, and the candidate that it was
+    /// promised to; `None`: somebody leads in it.
+    pub(super) fn note(&self, epoch: Epoch, candidate: Option<&str>) -> bool {
         let mut manifest = self.notes.manifest.lock();
-        manifest.state.promised = manifest.state.promised.max(epoch);
+        manifest.state.promise(epoch, candidate);
         let written = manifest.write(&*self.notes.disk);
         written.inspect_err(|error| tracing::error!(%error, "that {epoch} is the epoch now cannot be noted")).is_ok()
     }
