@@ -137,13 +137,14 @@ impl Start {
             }
         };
         // It must be able to write what it says until it ends.
-        let kept = Arc::new(Mutex::new(VecDeque::from(said)));
+        let kept = Arc::new(Mutex::new(SaidLines { total: said.len(), last: said.into() }));
         let said = Arc::clone(&kept);
         let keep = move |line| {
             let mut kept = kept.lock();
-            kept.push_back(line);
-            if kept.len() > LINES {
-                kept.pop_front();
+            kept.total += 1;
+            kept.last.push_back(line);
+            if kept.last.len() > LINES {
+                kept.last.pop_front();
             }
         };
         std::thread::Builder::new().spawn(move || lines.for_each(keep)).expect("a thread");
@@ -166,7 +167,15 @@ pub struct Node {
     pub port: u16,
     start: Start,
     process: Child,
-    said: Arc<Mutex<VecDeque<String>>>,
+    said: Arc<Mutex<SaidLines>>,
+}
+
+/// What a process has said.
+struct SaidLines {
+    /// The last lines.
+    last: VecDeque<String>,
+    /// The number of all lines.
+    total: usize,
 }
 
 impl Node {
@@ -330,7 +339,19 @@ impl Node {
 
     /// What it has said last.
     pub fn said(&self) -> String {
-        self.said.lock().make_contiguous().join("\n")
+        self.said.lock().last.make_contiguous().join("\n")
+    }
+
+    /// The number of lines it has said.
+    pub fn lines_said(&self) -> usize {
+        self.said.lock().total
+    }
+
+    /// What it has said behind so many lines.
+    pub fn said_behind(&self, lines: usize) -> String {
+        let mut said = self.said.lock();
+        let (kept, more) = (said.last.len(), said.total - lines);
+        said.last.make_contiguous()[kept.saturating_sub(more)..].join("\n")
     }
 }
 

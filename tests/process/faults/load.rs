@@ -5,7 +5,7 @@
 //! counts. Their words come round again, so that a database stays as small as it was, however long this goes on.
 
 use memdb::{
-    base::position::{Position, PositionToken},
+    base::position::{EpochTable, Position, PositionToken},
     engine::leader::AckLevel,
 };
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
@@ -64,6 +64,8 @@ struct Shared {
     nodes: RwLock<(Vec<String>, usize)>,
     /// Answers that should never be.
     wrong: Mutex<Vec<String>>,
+    /// Answers that should never be unless something is lost that may be.
+    told_lost: Mutex<Vec<String>>,
     /// By writer: its posts.
     numbers: Vec<AtomicU64>,
     answers: [AtomicU64; LEVELS.len()],
@@ -73,6 +75,8 @@ struct Shared {
     moves: AtomicU64,
     /// Positions may be lost: a leader was replaced by force.
     losses: AtomicBool,
+    /// How often, at a check, something might be lost before: streams begin anew then, and readers forget positions.
+    times_lost: AtomicU64,
 }
 
 impl Load {
@@ -86,12 +90,14 @@ impl Load {
             history: Mutex::new(History::new(base.1, base.0)),
             nodes: RwLock::new((nodes.iter().map(|node| node.url.clone()).collect(), 0)),
             wrong: Mutex::new(Vec::new()),
+            told_lost: Mutex::new(Vec::new()),
             numbers: (0..rate.writers).map(|_| AtomicU64::new(0)).collect(),
             answers: [const { AtomicU64::new(0) }; LEVELS.len()],
             repeats: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             losses: AtomicBool::new(false),
+            times_lost: AtomicU64::new(0),
         });
         let mut random = Random::new(seed);
         let mut threads = Vec::new();
@@ -99,13 +105,13 @@ impl Load {
             threads.push(std::thread::Builder::new().spawn(work).expect("a thread"));
         };
         for client in 0..rate.writers {
-            let mut writer = Writer { shared: Arc::clone(&shared), http: new_client(), client };
+            let mut writer = Writer { shared: Arc::clone(&shared), http: new_client(), client, stream: (0, 0) };
             start(Box::new(move || while writer.work() {}));
         }
         for reader in 0..rate.readers {
             let random = Random::new(random.below(1 << 30) as u64);
             let shared = Arc::clone(&shared);
-            let mut reader = Reader { shared, http: new_client(), reader, random, last: None };
+            let mut reader = Reader { shared, http: new_client(), reader, random, last: None, times_lost: 0 };
             start(Box::new(move || while reader.work() {}));
         }
         Self { shared, threads }
@@ -119,6 +125,27 @@ impl Load {
     /// All is quiet: the nodes must become equal, and the history since the last time must be as it should. Gives how
     /// much was checked and how long it took the nodes; the clients go on behind that.
     pub fn check(&self, quiet: RwLockWriteGuard<'_, ()>, nodes: &[&Node]) -> (Checked, Duration) {
+        self.check_history(quiet, nodes, None)
+    }
+
+    /// As [`Load::check`], where several may have led since the last time: history is what has these epochs, and of
+    /// what else there was, what was acknowledged at these levels may be lost.
+    pub fn check_epochs(
+        &self,
+        quiet: RwLockWriteGuard<'_, ()>,
+        nodes: &[&Node],
+        epochs: EpochTable,
+        forgives: &[AckLevel],
+    ) -> (Checked, Duration) {
+        self.check_history(quiet, nodes, Some((epochs, forgives)))
+    }
+
+    fn check_history(
+        &self,
+        quiet: RwLockWriteGuard<'_, ()>,
+        nodes: &[&Node],
+        holds: Option<(EpochTable, &[AckLevel])>,
+    ) -> (Checked, Duration) {
         let (leader, followers) = nodes.split_first().expect("there are nodes");
         let (counts, took) = equal_within(PATIENCE, leader, followers);
         let mut history = self.shared.history.lock();
@@ -128,9 +155,19 @@ impl Load {
             ended = position.position;
             history.ends(&node.url, ended, counts);
         }
-        let wrong = std::mem::take(&mut *self.shared.wrong.lock());
-        assert!(wrong.is_empty(), "{wrong:#?}");
+        let may_lose = holds.as_ref().is_some_and(|(_, forgives)| !forgives.is_empty());
+        if let Some((epochs, forgives)) = holds {
+            history.holds(epochs, ended, forgives);
+        }
         let checked = history.check().unwrap_or_else(|broken| panic!("{broken}"));
+        let mut wrong = std::mem::take(&mut *self.shared.wrong.lock());
+        let told_lost = std::mem::take(&mut *self.shared.told_lost.lock());
+        if may_lose {
+            self.shared.times_lost.fetch_add(1, Relaxed);
+        } else {
+            wrong.extend(told_lost);
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
         *history = History::new(&counts, ended);
         drop(quiet);
         (checked, took)
@@ -228,6 +265,8 @@ struct Writer {
     shared: Arc<Shared>,
     http: Client,
     client: u64,
+    /// How often something might have been lost when its stream began, and the number of its last post before that.
+    stream: (u64, u64),
 }
 
 /// What an answer means for the write.
@@ -250,7 +289,12 @@ impl Writer {
         if shared.is_over() {
             return false;
         }
-        let number = shared.numbers[self.client as usize].load(Relaxed) + 1;
+        let last = shared.numbers[self.client as usize].load(Relaxed);
+        let times_lost = shared.times_lost.load(Relaxed);
+        if self.stream.0 != times_lost {
+            self.stream = (times_lost, last); // what it has counted may be lost
+        }
+        let number = last + 1;
         let [own, twin] = shared.words(self.client, number);
         let write = shared.history.lock().sent(shared.now(), &[(&own, 1), (&twin, 1), (COMMON, 1)]);
         shared.numbers[self.client as usize].store(number, Relaxed);
@@ -313,7 +357,15 @@ impl Writer {
             (421 | 429 | 503, _) => Told::Again(level),
             (500, _) if repeats => Told::Again(level),
             (500, _) => Told::Open,
-            (status, _) => Told::Wrong(format!("{status} {}", answer.text().unwrap_or_default())),
+            (status, _) => {
+                let what = answer.text().unwrap_or_default();
+                if status != 409 || !what.contains("problem:stream-gap") {
+                    return Told::Wrong(format!("{status} {what}"));
+                }
+                // What it has posted before this is lost. This one counts nowhere, or where that is still there.
+                self.shared.told_lost.lock().push(format!("{text}: {what}"));
+                Told::Open
+            }
         }
     }
 
@@ -322,7 +374,9 @@ impl Writer {
         let client = self.client.to_string();
         match self.client % 3 {
             1 if self.shared.rate.all_kinds => {
-                (request.header("memdb-stream", client).header("memdb-stream-seq", number), true)
+                let (stream, before) = self.stream;
+                let named = request.header("memdb-stream", format!("{client}-{stream}"));
+                (named.header("memdb-stream-seq", number - before), true)
             }
             0 | 1 => (request.header("idempotency-key", format!("{client}-{number}")), true),
             _ => (request, false),
@@ -337,6 +391,8 @@ struct Reader {
     random: Random,
     /// The last position it has seen.
     last: Option<PositionToken>,
+    /// How often something might have been lost before that.
+    times_lost: u64,
 }
 
 impl Reader {
@@ -350,6 +406,10 @@ impl Reader {
             let node = self.random.below(nodes.0.len());
             (nodes.0[node].clone(), node == nodes.1)
         };
+        let times_lost = shared.times_lost.load(Relaxed);
+        if self.times_lost != times_lost {
+            (self.times_lost, self.last) = (times_lost, None);
+        }
         let words = self.words();
         let query: Vec<_> = words.iter().map(|word| ("word", word.as_str())).collect();
         let asked = self.last.filter(|_| self.random.percent(50));
@@ -374,6 +434,10 @@ impl Reader {
                 shared.reads.fetch_add(1, Relaxed);
             }
             (410, ..) if shared.losses.load(Relaxed) => self.last = None,
+            (410, ..) => {
+                self.last = None;
+                shared.told_lost.lock().push(format!("{url} answered a read at {asked:?} with 410"));
+            }
             (503, ..) | (200, _, Err(_)) => {} // it starts, or died while it answered
             (status, ..) => shared.is_wrong(format!("{url} answered a read at {asked:?} with {status}")),
         }

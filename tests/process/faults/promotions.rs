@@ -1,11 +1,13 @@
 //! The leader moves under load, again and again: a replica with files is promoted while writers write, and whoever
-//! leads or is about to is killed on the way. Unforced, a promotion takes over all that was acknowledged.
+//! leads or is about to is killed on the way. Unforced, a promotion takes over all that was acknowledged, if the leader
+//! answers, and all that a replica has acknowledged, if it does not: it is dead, or slow to start.
 
 use super::load::{Load, Rate, status_of};
 use memdb::{
     base::failpoint::{PLACES_OF_A_CANDIDATE, PLACES_OF_A_LEADER_THAT_GOES},
-    base::position::Position,
+    base::position::{EpochTable, Position},
     engine::leader::AckLevel,
+    storage::{disk::RealDisk, manifest::Manifest},
 };
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -27,6 +29,10 @@ struct Reign {
     leader: usize,
     directories: [TempDir; 2],
     load: Option<Load>,
+    /// True if somebody was promoted in this round while the leader did not answer.
+    leader_was_silent: bool,
+    /// The latest epoch that was promised to somebody: whoever leads in an earlier one is about to follow.
+    promised: u64,
     told: std::collections::BTreeMap<String, u64>,
 }
 
@@ -40,7 +46,9 @@ impl Reign {
         let rate = Rate { writers: 6, readers: 3, pause: Duration::from_millis(3), all_kinds: true };
         let all: Vec<_> = nodes.iter().collect();
         let load = Some(Load::start(&all, (Position::ZERO, &Counts::new()), rate, seed));
-        Self { random: Random::new(seed), nodes, leader: 0, directories, load, told: Default::default() }
+        let random = Random::new(seed);
+        let (leader_was_silent, promised, told) = Default::default();
+        Self { random, nodes, leader: 0, directories, load, leader_was_silent, promised, told }
     }
 
     fn load(&self) -> &Load {
@@ -65,6 +73,7 @@ impl Reign {
     fn round(&mut self, place: Option<&'static str>) {
         let candidate = 1 - self.leader;
         self.load().moves(true);
+        self.leader_was_silent = false;
         if let Some(place) = place {
             let victim = if PLACES_OF_A_CANDIDATE.contains(&place) { candidate } else { self.leader };
             let start = self.start_of(victim);
@@ -90,7 +99,16 @@ impl Reign {
         }
         self.settle();
         let quiet = self.load().quiet();
-        self.load().check(quiet, &self.all());
+        // What a leader has acknowledged by itself is lost with it where it does not answer: what a replica has is not.
+        let forgives: &[_] = if self.leader_was_silent { &[AckLevel::Leader, AckLevel::Disk] } else { &[] };
+        let (checked, _) = self.load().check_epochs(quiet, &self.all(), self.epochs(), forgives);
+        *self.told.entry("lost as they might".to_owned()).or_default() += checked.lost as u64;
+    }
+
+    /// The epochs of the history that holds, as the leader's files have them.
+    fn epochs(&self) -> EpochTable {
+        let disk = RealDisk::existing(self.directories[self.leader].path()).expect("it is there");
+        Manifest::read(&disk).expect("it can be read").expect("it leads").state.epochs
     }
 
     fn all(&self) -> Vec<&Node> {
@@ -99,9 +117,35 @@ impl Reign {
     }
 
     /// What the node answers: a status, or 0.
-    fn promote(&self, seat: usize) -> u16 {
+    fn promote(&mut self, seat: usize) -> u16 {
+        let before = self.nodes[seat].lines_said();
         let asked = new_client().post(format!("{}/promote", self.nodes[seat].url)).send();
-        asked.map_or(0, |answer| answer.status().as_u16())
+        let status = asked.as_ref().map_or(0, |answer| answer.status().as_u16());
+        let told = asked.ok().and_then(|answer| answer.json::<serde_json::Value>().ok()).unwrap_or_default();
+        self.promised = self.promised.max(told["epoch"].as_u64().unwrap_or(0));
+        if self.has_gone_without_leader(seat, before, status) {
+            self.leader_was_silent = true;
+            self.count("the leader did not answer");
+        }
+        status
+    }
+
+    /// Whether it leads, or may, without the leader's word on where history ends: only that one may be silent.
+    fn has_gone_without_leader(&mut self, seat: usize, before: usize, status: u16) -> bool {
+        let node = &mut self.nodes[seat];
+        match status {
+            200 => {
+                let said = || Some(node.said_behind(before)).filter(|said| said.contains("is about to lead"));
+                wait_for("it says that it leads", said).contains("does not answer")
+            }
+            409 => false,
+            // It dies only where it does not lead yet.
+            0 => (0..100).all(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                node.ended().is_none()
+            }),
+            _ => true,
+        }
     }
 
     /// Has all run, and one lead.
@@ -115,7 +159,11 @@ impl Reign {
                     self.nodes[seat].start_again();
                 }
             }
-            let leaders: Vec<_> = (0..2).filter(|seat| status_of(&self.nodes[*seat])["role"] == "leader").collect();
+            let leads = |seat: &usize| {
+                let status = status_of(&self.nodes[*seat]);
+                status["role"] == "leader" && status["epoch"].as_u64() >= Some(self.promised)
+            };
+            let leaders: Vec<_> = (0..2).filter(leads).collect();
             if let [leader] = leaders[..]
                 && self.others_follow(leader)
             {
