@@ -230,7 +230,8 @@ fn note(disk: &dyn Disk, epoch: Epoch) -> bool {
     let noted = Manifest::read(disk).map_err(|error| error.to_string()).and_then(|manifest| {
         let mut manifest = manifest.ok_or("the MANIFEST is gone")?;
         // It has begun no epoch, so it has no lead to take back.
-        manifest.state.promise(epoch, None);
+        let highest = manifest.state.promised.max(epoch);
+        manifest.state.promise(highest, None);
         manifest.write(disk).map_err(|error| error.to_string())
     });
     noted.inspect_err(|error| tracing::error!(error, "that {epoch} is the epoch now cannot be noted")).is_ok()

@@ -73,7 +73,7 @@ impl ManifestState {
 
     /// Notes that `epoch` was promised to the node at `candidate`, or, if that is `None`, that somebody leads in it.
     pub fn promise(&mut self, epoch: Epoch, candidate: Option<&str>) {
-        self.promised = self.promised.max(epoch);
+        self.promised = epoch;
         match candidate {
             Some(url) => self.leader_url = Some(url.to_owned()),
             // Whoever leads may acknowledge what is not here, so these files are a follower's from now on.
@@ -83,7 +83,7 @@ impl ManifestState {
 
     /// Notes that the node that these files belong to has promised `epoch` to itself.
     pub fn promise_itself(&mut self, epoch: Epoch) {
-        self.promised = self.promised.max(epoch);
+        self.promised = epoch;
     }
 
     /// Returns whether the node that these files belong to has begun `epoch` as its leader.

@@ -52,7 +52,8 @@ impl WriterThread {
     /// promised to; `None`: somebody leads in it.
     pub(super) fn note(&self, epoch: Epoch, candidate: Option<&str>) -> bool {
         let mut manifest = self.notes.manifest.lock();
-        manifest.state.promise(epoch, candidate);
+        let highest = manifest.state.promised.max(epoch);
+        manifest.state.promise(highest, candidate);
         let written = manifest.write(&*self.notes.disk);
         written.inspect_err(|error| tracing::error!(%error, "that {epoch} is the epoch now cannot be noted")).is_ok()
     }
