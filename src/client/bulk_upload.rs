@@ -198,7 +198,7 @@ impl<'a> BulkUpload<'a> {
                 failed = Some((self.patience.extend(shown.last_moved()), error.clone()));
                 if let Err(given_up) = self.patience.after(error).await {
                     // Whoever goes on from here is told how far it is, if the leader still says so.
-                    if let Ok(Some(answer)) = timeout(LAST_LOOK, self.line.look(&self.text)).await {
+                    if let Ok(answer) = timeout(LAST_LOOK, self.last_answer()).await {
                         shown.confirm(answer.total().since(self.stands).lines);
                     }
                     return Err(given_up);
@@ -231,6 +231,16 @@ impl<'a> BulkUpload<'a> {
         self.outcome.counted = now.lines - begun.lines;
         self.outcome.position = Some(answer.position);
         Ok(())
+    }
+
+    /// Asks what is done until that is answered: a connection that is kept may just be closed behind a refused body.
+    async fn last_answer(&self) -> BulkAnswer {
+        loop {
+            if let Some(answer) = self.line.look(&self.text).await {
+                return answer;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Gives the result.
@@ -268,6 +278,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// run is stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOOK_UNWATCHED_EVERY: Duration = Duration::from_secs(1);
+/// The pause before the leader is asked once more what is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Patience for the last of these answers, when a run is given up.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
