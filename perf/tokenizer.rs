@@ -1,4 +1,4 @@
-//! How fast text becomes words, on one core: `cargo bench --bench tokenizer`, with part of a name for a part of it.
+//! Measures text becoming words, on one core: `cargo bench --bench tokenizer`, with part of a name for a part of it.
 //!
 //! The first texts are ordinary, the others are what an attacker would send. All are 1 MiB, except in
 //! `standard_64_kib`: that must not be much faster, or the work is not linear. `standard_within_256_bytes` gives words

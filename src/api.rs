@@ -1,4 +1,4 @@
-//! What clients ask of a node: the service, its errors, and the protocols over it.
+//! The API of a node: the service, its errors, and the protocols over it.
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 

@@ -1,4 +1,4 @@
-//! How fast lines are counted in bulk over HTTP. The steps alone are in `counting.rs`.
+//! Measures lines counted in bulk over HTTP. The steps alone are in `counting.rs`.
 //!
 //! ```text
 //! cargo run --release --example bench-bulk -- write FILE [WORDS]      writes the text to a file

@@ -225,7 +225,7 @@ impl RoomWait {
     }
 }
 
-/// PromiseStore, durably, that another is to lead in this epoch.
+/// Notes, durably, that another is to lead in this epoch.
 fn note(disk: &dyn Disk, epoch: Epoch) -> bool {
     let noted = Manifest::read(disk).map_err(|error| error.to_string()).and_then(|manifest| {
         let mut manifest = manifest.ok_or("the MANIFEST is gone")?;

@@ -170,7 +170,7 @@ pub struct Node {
     said: Arc<Mutex<SaidLines>>,
 }
 
-/// What a process has said.
+/// The lines that a process has said.
 struct SaidLines {
     /// The last lines.
     last: VecDeque<String>,
@@ -347,7 +347,7 @@ impl Node {
         self.said.lock().total
     }
 
-    /// What it has said behind so many lines.
+    /// The lines it has said after the first `lines`.
     pub fn said_behind(&self, lines: usize) -> String {
         let mut said = self.said.lock();
         let (kept, more) = (said.last.len(), said.total - lines);

@@ -43,7 +43,7 @@ pub struct TestReplica {
     waiting_syncs: Vec<memdb::storage::wal::SyncJob>,
     pub answers: Vec<(u32, AppendAnswer)>,
     pub seen: Vec<ReplicaEvent>,
-    /// What readers are shown.
+    /// The part that readers are shown.
     pub view: DatabaseView,
     pub now_ms: u64,
 }
