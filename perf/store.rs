@@ -127,7 +127,16 @@ fn batch(numbers: impl Iterator<Item = u64>) -> WriteBatch {
     }
     let words = tally.len() as u64;
     let namespace = DEFAULT_NAMESPACE.into();
-    WriteBatch { namespace, op: WriteOp::Add, counts: tally, words, left_out: 0, key: None, fingerprint: 0 }
+    WriteBatch {
+        entries: Vec::new(),
+        namespace,
+        op: WriteOp::Add,
+        counts: tally,
+        words,
+        left_out: 0,
+        key: None,
+        fingerprint: 0,
+    }
 }
 
 /// Batches of distinct words by Zipf's law.
@@ -257,7 +266,12 @@ fn remove_the_largest(loaded: &mut Loaded) -> Duration {
         let mut tally = WordCounts::new(IDENTITY.hasher());
         top.iter().for_each(|(word, _)| tally.add(word, 0).expect("nothing"));
         let start = Instant::now();
-        loaded.write(WriteBatch { op: WriteOp::RemoveWords, counts: tally, ..batch(std::iter::empty()) });
+        loaded.write(WriteBatch {
+            entries: Vec::new(),
+            op: WriteOp::RemoveWords,
+            counts: tally,
+            ..batch(std::iter::empty())
+        });
         slowest = slowest.max(start.elapsed());
     }
     slowest

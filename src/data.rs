@@ -3,5 +3,6 @@
 
 pub mod command;
 pub mod counts;
+pub mod entries;
 pub mod record;
 pub mod store;

@@ -102,7 +102,16 @@ fn writer(directory: &tempfile::TempDir) -> Writer<()> {
 /// Writes the counts of one block; gives the record.
 fn write(writer: &mut Writer<()>, counts: WordCounts) -> bytes::Bytes {
     let namespace = DEFAULT_NAMESPACE.into();
-    let batch = WriteBatch { namespace, op: WriteOp::Add, counts, words: 0, left_out: 0, key: None, fingerprint: 0 };
+    let batch = WriteBatch {
+        entries: Vec::new(),
+        namespace,
+        op: WriteOp::Add,
+        counts,
+        words: 0,
+        left_out: 0,
+        key: None,
+        fingerprint: 0,
+    };
     let mut actions = Vec::new();
     writer.write([WriteSubmission { batch, level: None, reply: () }], Monotonic::default(), &mut actions);
     let published = actions.into_iter().find_map(|action| match action {

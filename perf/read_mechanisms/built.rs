@@ -58,7 +58,7 @@ impl Mechanism for Built {
             position: Position::new(1, writer.sequence),
             time_ms: memdb::base::clock::LoggedTime::from_ms(writer.sequence),
             digest_after: writer.digest,
-            body: RecordBody { changes: vec![change], keyed_writes: Vec::new() },
+            body: RecordBody { entries: Vec::new(), changes: vec![change], keyed_writes: Vec::new() },
         };
         writer.store.apply(&record, 0).expect("the digest is the one the counts lead to");
     }

@@ -219,7 +219,7 @@ pub(in crate::api) fn of_text(
         words += 1;
     });
     let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
-    WriteBatch { fingerprint, namespace, op: WriteOp::Add, counts, words, left_out, key: once }
+    WriteBatch { entries: Vec::new(), fingerprint, namespace, op: WriteOp::Add, counts, words, left_out, key: once }
 }
 
 /// Runs long work beside the serving threads, once the client's address has a turn.

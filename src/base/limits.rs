@@ -17,6 +17,18 @@ pub const MAX_NAMESPACES: usize = 1_024;
 pub const NAMESPACES_IN_METRICS: usize = 100;
 /// Longest idempotency key or stream name in bytes: room for a UUID and a path.
 pub const MAX_KEY_BYTES: usize = 255;
+/// Longest key of an entry in bytes.
+pub const MAX_ENTRY_KEY_BYTES: usize = 512;
+/// Longest media type of an entry in bytes.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 127;
+/// Default bound of one value in bytes (`--max-value-bytes`).
+pub const DEFAULT_MAX_VALUE_BYTES: usize = 1 << 20;
+/// Values of up to so many bytes have no hash stored beside them: working it out takes less than reading it.
+pub const SHORT_VALUE_BYTES: usize = 64;
+/// Entries written, read or listed by one request, at most.
+pub const MAX_ENTRIES_PER_REQUEST: usize = 1_000;
+/// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.
+pub const MAX_TTL_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.
 pub const DEFAULT_MAX_KEYS: usize = 1_000_000;
 /// Default time for which a key is remembered, in milliseconds of logged time.

@@ -8,7 +8,10 @@ mod outcome;
 pub use ack_level::AckLevel;
 pub use outcome::{WriteError, WriteReceipt};
 
-use crate::data::counts::{WriteOp, word_counts::WordCounts};
+use crate::data::{
+    counts::{WriteOp, word_counts::WordCounts},
+    entries::EntryWrite,
+};
 
 /// One write, ready for the Writer.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct WriteBatch {
     pub op: WriteOp,
     /// Its words with their amounts.
     pub counts: WordCounts,
+    /// Entries to be written, all or none; no key twice.
+    pub entries: Vec<EntryWrite>,
     /// Words counted, repeats included.
     pub words: u64,
     /// Tokens that were too long to be counted.

@@ -134,8 +134,11 @@ mod tests {
         let counts = vec![WordCount { word: "hello", count: 1 }];
         let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
         let mut append = |digest, changes| {
-            let appended =
-                log.append(LoggedTime::from_ms(1_000), digest, &RecordBody { changes, keyed_writes: Vec::new() });
+            let appended = log.append(
+                LoggedTime::from_ms(1_000),
+                digest,
+                &RecordBody { entries: Vec::new(), changes, keyed_writes: Vec::new() },
+            );
             appended.expect("the disk works").1.to_vec()
         };
         let records = [append(0, vec![]), append(5, changes)]; // one word does not make that digest

@@ -111,8 +111,16 @@ fn poison(node: &Node, word: &str, room: i64) {
     let mut tally = WordCounts::new(identity.hasher());
     tally.add(word, i64::MAX - room).expect("in range");
     let namespace = DEFAULT_NAMESPACE.into();
-    let batch =
-        WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 1, left_out: 0, key: None, fingerprint: 0 };
+    let batch = WriteBatch {
+        entries: Vec::new(),
+        namespace,
+        op: WriteOp::Add,
+        counts: tally,
+        words: 1,
+        left_out: 0,
+        key: None,
+        fingerprint: 0,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(node.leader.submit(batch, None)).expect("written");
 }

@@ -99,7 +99,7 @@ impl Story {
         let digest = counts.iter().map(|counted| weight(HASHER.hash(counted.word), counted.count));
         let digest = digest.fold(0, u64::wrapping_add).wrapping_mul(HASHER.namespace_factor(NAMESPACE));
         let change = NamespaceChange { namespace: NAMESPACE, dropped: false, counts };
-        let body = RecordBody { changes: vec![change], keyed_writes: Vec::new() };
+        let body = RecordBody { entries: Vec::new(), changes: vec![change], keyed_writes: Vec::new() };
         let record = Record {
             position: Position::new(1, sequence),
             time_ms: memdb::base::clock::LoggedTime::from_ms(sequence),

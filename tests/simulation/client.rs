@@ -61,6 +61,7 @@ impl Wish {
         let text = || self.words.iter().map(|(word, amount)| format!("{word} {amount} ")).collect::<String>();
         let verb = format!("{:?}", self.verb);
         WriteBatch {
+            entries: Vec::new(),
             namespace: self.namespace.into(),
             op: self.verb,
             words: self.words.len() as u64,

@@ -90,11 +90,12 @@ fn bodies() -> [RecordBody<'static>; 3] {
         KeyedWrite { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
     [
         RecordBody {
+            entries: Vec::new(),
             changes: vec![change("titles", false, TITLE), change("words", false, HELLO)],
             keyed_writes: vec![key],
         },
-        RecordBody { changes: vec![change("titles", true, &[])], keyed_writes: vec![stream] },
-        RecordBody { changes: vec![change("words", false, GONE)], keyed_writes: Vec::new() },
+        RecordBody { entries: Vec::new(), changes: vec![change("titles", true, &[])], keyed_writes: vec![stream] },
+        RecordBody { entries: Vec::new(), changes: vec![change("words", false, GONE)], keyed_writes: Vec::new() },
     ]
 }
 

@@ -142,6 +142,7 @@ impl Making {
                 }
                 let fingerprint = fingerprint(&[&n.to_le_bytes()]);
                 let batch = WriteBatch {
+                    entries: Vec::new(),
                     namespace,
                     op: verb,
                     counts: tally,

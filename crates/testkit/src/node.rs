@@ -39,7 +39,16 @@ pub fn write(leading: &LeaderNode, word: &str, amount: i64) -> WriteReceipt {
         counts.add(word, amount).expect("small");
     }
     let namespace = "words".into();
-    let batch = WriteBatch { namespace, op: WriteOp::Add, counts, words: 1, left_out: 0, key: None, fingerprint: 0 };
+    let batch = WriteBatch {
+        entries: Vec::new(),
+        namespace,
+        op: WriteOp::Add,
+        counts,
+        words: 1,
+        left_out: 0,
+        key: None,
+        fingerprint: 0,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(leading.leader().submit(batch, None)).expect("written")
 }

@@ -469,7 +469,14 @@ impl BulkRequest {
                 left_out: total.left_out,
             });
             let BlockCounts { words, left_out, .. } = counted;
-            let batch = WriteBatch { words, left_out, key: once, fingerprint: block.hash, ..self.batch(tally) };
+            let batch = WriteBatch {
+                entries: Vec::new(),
+                words,
+                left_out,
+                key: once,
+                fingerprint: block.hash,
+                ..self.batch(tally)
+            };
             let bytes = u32::try_from(batch.queued_bytes()).map_or(QUEUE_BYTES, |bytes| bytes.min(QUEUE_BYTES));
             let _queued = self.state.bulk_limiter.queue_budget.acquire_many(bytes).await.expect("nobody closes it");
             match self.leader.submit(batch, Some(AckLevel::Leader)).await {
@@ -504,7 +511,16 @@ impl BulkRequest {
 
     fn batch(&self, tally: WordCounts) -> WriteBatch {
         let namespace = self.namespace.clone();
-        WriteBatch { namespace, op: WriteOp::Add, counts: tally, words: 0, left_out: 0, key: None, fingerprint: 0 }
+        WriteBatch {
+            entries: Vec::new(),
+            namespace,
+            op: WriteOp::Add,
+            counts: tally,
+            words: 0,
+            left_out: 0,
+            key: None,
+            fingerprint: 0,
+        }
     }
 
     fn refused(&self, error: &WriteError) -> ApiError {

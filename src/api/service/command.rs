@@ -64,6 +64,7 @@ pub(super) fn given_amounts(
     once: Option<IdempotencyKey>,
 ) -> WriteBatch {
     WriteBatch {
+        entries: Vec::new(),
         fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"update", source]),
         namespace: namespace.into(),
         op: WriteOp::AddGiven,
@@ -83,6 +84,7 @@ pub(super) fn namespace_drop(
     let namespaces = current.reader.read().namespaces();
     let words = namespaces.iter().find(|(known, _)| **known == *namespace).map_or(0, |&(_, words)| words);
     WriteBatch {
+        entries: Vec::new(),
         fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"drop"]),
         namespace: namespace.into(),
         op: WriteOp::DropNamespace,
@@ -120,6 +122,7 @@ pub(super) fn removal(
     let named = names.iter().map(|word| word.as_bytes());
     let parts: Vec<&[u8]> = [namespace.as_bytes(), b"remove".as_slice()].into_iter().chain(named).collect();
     Ok(WriteBatch {
+        entries: Vec::new(),
         fingerprint: fingerprint(once.as_ref(), &parts),
         op: WriteOp::RemoveWords,
         words,

@@ -109,7 +109,7 @@ impl CommitGroup {
     /// Gives the record of the group, and what is known of its words beside.
     pub(super) fn record(&self, store: &Store) -> (Record<'_>, Vec<WordLookups<'_>>) {
         let CountChanges { changes, lookups, digest_after } = self.counts.changes(store.counts());
-        let body = RecordBody { changes, keyed_writes: self.keys.keyed_writes() };
+        let body = RecordBody { entries: Vec::new(), changes, keyed_writes: self.keys.keyed_writes() };
         (Record { position: self.position, time_ms: self.time_ms, digest_after, body }, lookups)
     }
 }

@@ -203,6 +203,7 @@ mod tests {
         let (view, feed) = (Arc::new(DatabaseView::new(false)), Arc::new(ReplicationBacklog::new(0, 0)));
         let leader = Leader::new(view, feed, QueueLimits::default());
         let batch = || WriteBatch {
+            entries: Vec::new(),
             namespace: "words".into(),
             op: WriteOp::Add,
             counts: WordCounts::new(hasher),

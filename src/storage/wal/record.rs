@@ -24,11 +24,16 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes of a record before its payload.
 pub const RECORD_HEADER_BYTES: usize = 64;
-const KIND_CHANGES: u16 = 1;
+/// A body without entries, as the first format has it.
+const KIND_COUNTS: u16 = 1;
+/// A body with entries.
+const KIND_ENTRIES: u16 = 2;
 
 /// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
+    /// The form of the payload.
+    pub kind: u16,
     /// Bytes of the payload.
     pub payload_bytes: u32,
     /// CRC32C of the payload.
@@ -49,7 +54,7 @@ impl RecordHeader {
     fn encode(&self, hash_seed: u64) -> [u8; RECORD_HEADER_BYTES] {
         let mut bytes = [0; RECORD_HEADER_BYTES];
         bytes[0..4].copy_from_slice(&self.payload_bytes.to_le_bytes());
-        bytes[8..10].copy_from_slice(&KIND_CHANGES.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.kind.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.position.epoch.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.position.sequence.to_le_bytes());
@@ -76,10 +81,11 @@ impl RecordHeader {
         }
         let kind = u16_at(header, 8);
         let payload_bytes = u32_at(header, 0);
-        if kind != KIND_CHANGES || payload_bytes as usize > limits::MAX_RECORD_PAYLOAD_BYTES {
+        if !matches!(kind, KIND_COUNTS | KIND_ENTRIES) || payload_bytes as usize > limits::MAX_RECORD_PAYLOAD_BYTES {
             return Err(RecordError::Unknown(format!("kind {kind} with {payload_bytes} bytes")));
         }
         Ok(Self {
+            kind,
             payload_bytes,
             payload_crc: u32_at(header, 12),
             position: Position::new(u64_at(header, 16), u64_at(header, 24)),
@@ -163,7 +169,15 @@ impl<'a> RawRecord<'a> {
     /// # Errors
     /// If its payload, though undamaged, cannot be decoded, or has words that no store takes.
     pub fn record(&self) -> Result<Record<'a>, RecordError> {
-        let body: RecordBody<'_> = file_header::borrow_decode(self.payload).map_err(RecordError::Unknown)?;
+        let body = match self.header.kind {
+            KIND_COUNTS => file_header::borrow_decode(self.payload).map(|(changes, keyed_writes)| RecordBody {
+                changes,
+                entries: Vec::new(),
+                keyed_writes,
+            }),
+            _ => file_header::borrow_decode(self.payload),
+        };
+        let body = body.map_err(RecordError::Unknown)?;
         // Whoever wrote it has bounded its words; a store relies on it, and checksums do not vouch for it.
         let mut words = body.changes.iter().flat_map(|change| &change.counts).map(|counted| counted.word.len());
         if let Some(bytes) = words.find(|bytes| !(1..=limits::MAX_WORD_BYTES).contains(bytes)) {
@@ -199,10 +213,16 @@ pub fn encode_record(
     let start = bytes.len();
     // The header is filled in last: its checksums are over a payload that is encoded in place and never copied.
     bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
-    file_header::encode_into(body, bytes);
+    let kind = if body.entries.is_empty() { KIND_COUNTS } else { KIND_ENTRIES };
+    if kind == KIND_COUNTS {
+        file_header::encode_into(&(&body.changes, &body.keyed_writes), bytes);
+    } else {
+        file_header::encode_into(body, bytes);
+    }
     let payload = &bytes[start + RECORD_HEADER_BYTES..];
     assert!(payload.len() <= limits::MAX_RECORD_PAYLOAD_BYTES, "a record of {} bytes", payload.len());
     let header = RecordHeader {
+        kind,
         payload_bytes: payload.len() as u32,
         payload_crc: crc32c::crc32c(payload),
         position,
@@ -238,7 +258,7 @@ mod tests {
         let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
         let settled =
             KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 2, distinct: 2, left_out: 0 };
-        RecordBody { changes, keyed_writes: vec![settled] }
+        RecordBody { entries: Vec::new(), changes, keyed_writes: vec![settled] }
     }
 
     fn encoded() -> Vec<u8> {
@@ -284,6 +304,7 @@ mod tests {
         for (word, sound) in [("", false), (&long[1..], true), (&long, false)] {
             let counts = vec![WordCount { word: "hello", count: 1 }, WordCount { word, count: 1 }];
             let body = RecordBody {
+                entries: Vec::new(),
                 changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
                 keyed_writes: Vec::new(),
             };

@@ -39,7 +39,11 @@ impl Logged {
             let counts = vec![WordCount { word: "hello", count: 1 }];
             let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
             self.log
-                .append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() })
+                .append(
+                    LoggedTime::from_ms(1_000),
+                    5,
+                    &RecordBody { entries: Vec::new(), changes, keyed_writes: Vec::new() },
+                )
                 .expect("the disk works");
         }
     }

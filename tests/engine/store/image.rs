@@ -63,7 +63,7 @@ proptest! {
         let mut position = start.position;
         for (step, digest_after) in applied {
             position = Position::new(1, position.sequence + 1);
-            let body = RecordBody { changes: step.iter().map(Changed::as_change).collect(), keyed_writes: Vec::new() };
+            let body = RecordBody { entries: Vec::new(), changes: step.iter().map(Changed::as_change).collect(), keyed_writes: Vec::new() };
             loaded.store.apply_over_image(&Record { position, time_ms: LoggedTime::from_ms(1), digest_after, body }, position.sequence * 3);
         }
         prop_assert_eq!(loaded.store.mark(), if position == start.position { StateId::default() } else { end });

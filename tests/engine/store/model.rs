@@ -43,7 +43,7 @@ impl Pair {
         let changes_made: Vec<_> = changes.iter().map(Changed::as_change).collect();
         self.model.apply(&changes_made);
         let position = Position::new(1, self.store.mark().position.sequence + 1);
-        let body = RecordBody { changes: changes_made, keyed_writes: Vec::new() };
+        let body = RecordBody { entries: Vec::new(), changes: changes_made, keyed_writes: Vec::new() };
         let record = Record {
             position,
             time_ms: LoggedTime::from_ms(position.sequence),

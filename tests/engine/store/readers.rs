@@ -64,6 +64,7 @@ fn write(store: &mut Store, mut done: impl FnMut(u64) -> bool) {
         counts.extend(passing.iter().map(|word| WordCount { word, count: 1 }));
         let digest_after = weight(hash_sum, count).wrapping_add(passing_digest).wrapping_mul(factor);
         let body = RecordBody {
+            entries: Vec::new(),
             changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
             keyed_writes: Vec::new(),
         };

@@ -122,7 +122,7 @@ fn any_batch() -> impl Strategy<Value = WriteBatch> {
             Some(IdempotencyKey::Lines { upto, .. }) => hash_of_lines(*upto),
             _ => batch.fingerprint,
         };
-        WriteBatch { key: once, fingerprint, ..batch }
+        WriteBatch { entries: Vec::new(), key: once, fingerprint, ..batch }
     })
 }
 

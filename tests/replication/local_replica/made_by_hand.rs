@@ -47,6 +47,7 @@ impl ByHand {
         let words: Vec<String> = (0..words).map(|n| format!("{}-{n}", at.sequence)).collect();
         let counts = words.iter().map(|word| WordCount { word, count: 1 }).collect();
         let body = RecordBody {
+            entries: Vec::new(),
             changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
             keyed_writes: Vec::new(),
         };

@@ -54,13 +54,22 @@ fn records() -> Vec<u8> {
     let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 300, words: 2, distinct: 2, left_out: 0 };
     let stream = KeyedWrite { name: "stream", stream_sequence: 1, ..key };
     [
-        RecordBody { changes: vec![counted("words", &[("hello", 2), ("world", i64::MAX)])], keyed_writes: vec![key] },
-        RecordBody { changes: vec![counted("titles", &[("café", -1)])], keyed_writes: vec![stream] },
         RecordBody {
+            entries: Vec::new(),
+            changes: vec![counted("words", &[("hello", 2), ("world", i64::MAX)])],
+            keyed_writes: vec![key],
+        },
+        RecordBody {
+            entries: Vec::new(),
+            changes: vec![counted("titles", &[("café", -1)])],
+            keyed_writes: vec![stream],
+        },
+        RecordBody {
+            entries: Vec::new(),
             changes: vec![NamespaceChange { dropped: true, ..counted("words", &[("a", 1), ("a", 2)]) }],
             keyed_writes: vec![],
         },
-        RecordBody { changes: vec![counted("titles", &[("café", 0)])], keyed_writes: vec![] },
+        RecordBody { entries: Vec::new(), changes: vec![counted("titles", &[("café", 0)])], keyed_writes: vec![] },
     ]
     .iter()
     .flat_map(record)
@@ -69,7 +78,8 @@ fn records() -> Vec<u8> {
 
 /// Records of which the second has a word that no store takes.
 fn unbounded(word: &str) -> Vec<u8> {
-    let counted = |word| RecordBody { changes: vec![counted("words", &[(word, 1)])], keyed_writes: vec![] };
+    let counted =
+        |word| RecordBody { entries: Vec::new(), changes: vec![counted("words", &[(word, 1)])], keyed_writes: vec![] };
     [record(&counted("hello")), record(&counted(word)), record(&counted("world"))].concat()
 }
 

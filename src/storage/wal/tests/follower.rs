@@ -114,7 +114,7 @@ fn a_record_that_does_not_follow_is_never_appended() {
     let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
     other
         .log
-        .append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() })
+        .append(LoggedTime::from_ms(1_000), 5, &RecordBody { entries: Vec::new(), changes, keyed_writes: Vec::new() })
         .expect("the disk works");
     other.append(1);
     refused("another history", &other.records()[1]);
@@ -210,7 +210,7 @@ fn a_tail_follows_over_segments_and_epochs_and_a_record_larger_than_a_piece() {
     let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
     leader
         .log
-        .append(LoggedTime::from_ms(1_000), 5, &RecordBody { changes, keyed_writes: Vec::new() })
+        .append(LoggedTime::from_ms(1_000), 5, &RecordBody { entries: Vec::new(), changes, keyed_writes: Vec::new() })
         .expect("the disk works");
     assert!(leader.log.offset().offset > 2 * crate::base::limits::COPY_BYTES as u64);
     assert!(tail.follow(&*leader.disk, &mut bytes).expect("whole"));
