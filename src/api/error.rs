@@ -78,18 +78,26 @@ error_kinds! {
         redis NOPERM, refused as -, repeat never;
     NotFound: 404 "not-found", "No such route",
         redis ERR, refused as -, repeat never;
+    EntryNotFound: 404 "entry-not-found", "No such entry",
+        redis ERR, refused as -, repeat never;
+    PostNotFound: 404 "post-not-found", "No such post",
+        redis ERR, refused as -, repeat never;
     MethodNotAllowed: 405 "method-not-allowed", "The route does not take this method",
         redis ERR, refused as -, repeat never;
     RequestTimeout: 408 "request-timeout", "The request came too slowly",
         redis ERR, refused as -, repeat never;
     StreamGap: 409 "stream-gap", "The stream has a gap",
         redis ERR, refused as "stream-gap", repeat never;
+    BelowZero: 409 "below-zero", "A count would fall below zero",
+        redis ERR, refused as "below-zero", repeat never;
     NotPromoted: 409 "not-promoted", "This node does not become the leader",
         redis ERR, refused as -, repeat never;
     PositionLost: 410 "position-lost", "The position no longer exists",
         redis ERR, refused as -, repeat never;
     PositionOtherDatabase: 410 "position-other-database", "The position is of another database",
         redis ERR, refused as -, repeat never;
+    PreconditionFailed: 412 "precondition-failed", "The entry is not as the request wants it",
+        redis ERR, refused as "precondition-failed", repeat never;
     BodyTooLarge: 413 "body-too-large", "The body is too large",
         redis ERR, refused as -, repeat never;
     UriTooLong: 414 "uri-too-long", "The request line is too long",
@@ -106,6 +114,8 @@ error_kinds! {
         redis ERR, refused as "overflow", repeat never;
     TooManyNamespaces: 422 "too-many-namespaces", "There are as many namespaces as may be",
         redis ERR, refused as "too-many-namespaces", repeat never;
+    TooManyCollections: 422 "too-many-collections", "There are as many collections as may be",
+        redis ERR, refused as "too-many-collections", repeat never;
     QueueFull: 429 "queue-full", "The write queue is full",
         redis BUSY, refused as "queue-full", repeat later;
     WindowFull: 429 "window-full", "As many keys or streams are remembered as may be",
@@ -148,6 +158,8 @@ error_kinds! {
         redis ERR, refused as -, repeat never;
     MemoryFull: 507 "memory-full", "The memory budget is used up",
         redis OOM, refused as "memory-full", repeat never;
+    EntriesFull: 507 "entries-full", "The memory budget of entries is used up",
+        redis OOM, refused as "entries-full", repeat never;
 }
 
 impl ErrorKind {

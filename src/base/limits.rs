@@ -23,10 +23,20 @@ pub const MAX_ENTRY_KEY_BYTES: usize = 512;
 pub const MAX_CONTENT_TYPE_BYTES: usize = 127;
 /// Default bound of one value in bytes (`--max-value-bytes`).
 pub const DEFAULT_MAX_VALUE_BYTES: usize = 1 << 20;
+/// The most a user may raise the bound of values to: a post that takes another's place must fit one record.
+pub const LARGEST_MAX_VALUE_BYTES: usize = 8 << 20;
 /// Values of up to so many bytes have no hash stored beside them: working it out takes less than reading it.
 pub const SHORT_VALUE_BYTES: usize = 64;
 /// Entries written, read or listed by one request, at most.
 pub const MAX_ENTRIES_PER_REQUEST: usize = 1_000;
+/// Bytes of all values that one request writes or reads, at most: it holds no more memory than a large text does.
+pub const MAX_ENTRIES_BYTES: usize = 8 << 20;
+/// Largest body that writes many entries, in bytes: JSON has room for their values in Base64.
+pub const MAX_ENTRIES_BODY_BYTES: usize = 2 * MAX_ENTRIES_BYTES;
+/// Entries of a page if a request says nothing.
+pub const DEFAULT_PAGE_ENTRIES: usize = 100;
+/// Patience for the other nodes' part of `/stats`, in milliseconds: a node that is silent for longer is listed as that.
+pub const STATS_PATIENCE_MS: u64 = 200;
 /// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.
 pub const MAX_TTL_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.
@@ -193,6 +203,11 @@ pub const TOP_CANDIDATES_KEPT: usize = 4_096;
 const _: () =
     assert!(LARGEST_MAX_BODY_BYTES * 11 + LARGEST_MAX_BODY_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
 const _: () = assert!(MAX_BLOCK_BYTES * 11 + MAX_BLOCK_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
+// The words of two posts, one of which takes the other's place, and a value.
+const _: () = assert!((2 * (11 + 6) + 1) * LARGEST_MAX_VALUE_BYTES + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
+const _: () = assert!(DEFAULT_MAX_VALUE_BYTES <= LARGEST_MAX_VALUE_BYTES);
+const _: () = assert!(LARGEST_MAX_VALUE_BYTES <= MAX_ENTRIES_BYTES);
+const _: () = assert!(DEFAULT_PAGE_ENTRIES <= MAX_ENTRIES_PER_REQUEST);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES && BULK_BLOCK_BYTES <= LARGEST_MAX_BODY_BYTES);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= DEFAULT_QUEUE_BYTES);
 const _: () = assert!(MAX_WORDS_PER_READ * (6 * MAX_WORD_BYTES + 8) < MAX_WORDS_BODY_BYTES);

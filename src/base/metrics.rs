@@ -35,6 +35,8 @@ pub enum MethodLabel {
     Head,
     /// `POST`
     Post,
+    /// `PUT`
+    Put,
     /// `DELETE`
     Delete,
     /// Every other method: none of the routes takes it.
@@ -43,8 +45,14 @@ pub enum MethodLabel {
 
 impl MethodLabel {
     /// All of them, in the order of their numbers.
-    pub const ALL: [MethodLabel; 5] =
-        [MethodLabel::Get, MethodLabel::Head, MethodLabel::Post, MethodLabel::Delete, MethodLabel::Other];
+    pub const ALL: [MethodLabel; 6] = [
+        MethodLabel::Get,
+        MethodLabel::Head,
+        MethodLabel::Post,
+        MethodLabel::Put,
+        MethodLabel::Delete,
+        MethodLabel::Other,
+    ];
 
     /// The label's text.
     pub const fn name(self) -> &'static str {
@@ -52,6 +60,7 @@ impl MethodLabel {
             MethodLabel::Get => "GET",
             MethodLabel::Head => "HEAD",
             MethodLabel::Post => "POST",
+            MethodLabel::Put => "PUT",
             MethodLabel::Delete => "DELETE",
             MethodLabel::Other => "other",
         }
@@ -87,6 +96,8 @@ impl NodeRole {
 pub struct NodeLimits {
     /// Bytes of memory for words and counts.
     pub memory_bytes: Option<u64>,
+    /// Bytes of memory for entries.
+    pub entry_bytes: Option<u64>,
     /// Writes that may wait for the Writer.
     pub queue: Option<u64>,
     /// Connections open at once.
@@ -219,6 +230,7 @@ fn constants(role: NodeRole, limits: NodeLimits) -> Registry {
     add(Opts::new("memdb_role", "1, with the role of the node as a label.").const_label("role", role.name()), 1);
     for (name, help, limit) in [
         ("memdb_max_memory_bytes", "Bound of memdb_words_bytes (--max-memory).", limits.memory_bytes),
+        ("memdb_max_entry_bytes", "Bound of memdb_entry_bytes (--entry-memory).", limits.entry_bytes),
         ("memdb_queue_limit", "Bound of memdb_queue_depth (--queue).", limits.queue),
         ("memdb_http_connections_limit", "Bound of memdb_http_connections.", limits.connections),
         ("memdb_keys_limit", "Bound of memdb_keys (--max-keys).", limits.keys),

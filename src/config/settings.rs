@@ -37,6 +37,8 @@ pub struct NodeSettings {
     pub cluster_secret: Option<Secret>,
     /// The largest text in bytes.
     pub max_body_bytes: usize,
+    /// The largest value of an entry in bytes.
+    pub max_value_bytes: usize,
     /// Connections open at once; one more is answered 503.
     pub max_connections: usize,
     /// Of these, from one client address; one more is answered 429. `None`: a quarter, and no bound for loopback.
@@ -106,6 +108,8 @@ pub struct LeadershipSettings {
     pub queue_batches: usize,
     /// Memory for words and counts in bytes; beyond it new words are refused.
     pub max_memory_bytes: u64,
+    /// Memory for entries in bytes; beyond it some are evicted.
+    pub entry_memory_bytes: u64,
 }
 
 /// The values of a role's settings as they were given, with their sources. Each is read once.
@@ -155,7 +159,9 @@ fn seconds_as_ms(text: &str, most: u64) -> Result<u64, String> {
 
 impl LeadershipSettings {
     fn read(given: &mut GivenValues<'_>) -> Result<Self, ConfigError> {
+        // Together seven eighths: the rest is for connections, keys, records on their way, and the system.
         let memory_bytes = given.around.machine.memory_bytes.map_or(u64::MAX, |bytes| bytes / 4 * 3);
+        let entry_memory_bytes = given.around.machine.memory_bytes.map_or(u64::MAX, |bytes| bytes / 8);
         let durabilities = [("buffered", Durability::Buffered), ("synced", Durability::Synced)];
         let ack_timeouts_ms = 1..=limits::MAX_ACK_TIMEOUT_MS;
         Ok(Self {
@@ -167,6 +173,10 @@ impl LeadershipSettings {
             max_memory_bytes: given.read("max-memory", |text| match text {
                 AUTO => Ok(memory_bytes),
                 text => value::bytes(text, &(16 << 20..=1 << 50)),
+            })?,
+            entry_memory_bytes: given.read("entry-memory", |text| match text {
+                AUTO => Ok(entry_memory_bytes),
+                text => value::bytes(text, &(1 << 20..=1 << 50)),
             })?,
         })
     }
@@ -216,6 +226,9 @@ impl NodeSettings {
             role: RoleSettings::read(role, &mut given)?,
             max_body_bytes: given.read("max-body-bytes", |text| {
                 value::bytes(text, &(1..=limits::LARGEST_MAX_BODY_BYTES as u64)).map(|bytes| bytes as usize)
+            })?,
+            max_value_bytes: given.read("max-value-bytes", |text| {
+                value::bytes(text, &(1..=limits::LARGEST_MAX_VALUE_BYTES as u64)).map(|bytes| bytes as usize)
             })?,
             max_connections: given.read("max-connections", |text| match text {
                 AUTO => Ok(machine.connections()),

@@ -217,6 +217,13 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "max-value-bytes",
+        value_name: "BYTES",
+        defaults: every!("1MiB"),
+        help: "Largest value of an entry or a post; a larger one is answered 413",
+        ..ROW
+    },
+    SettingSpec {
         name: "queue",
         value_name: "POSTS",
         defaults: leading!("4096"),
@@ -250,6 +257,14 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         value_name: "BYTES",
         defaults: leading!(AUTO),
         help: "Memory for words and counts; new words beyond it are refused; auto is three quarters of the machine's",
+        ..ROW
+    },
+    SettingSpec {
+        name: "entry-memory",
+        value_name: "BYTES",
+        defaults: leading!(AUTO),
+        help: "Memory for entries and posts; beyond it cache entries are evicted, those that expire next first, and posts \
+               that count are refused; auto is an eighth of the machine's",
         ..ROW
     },
     SettingSpec {

@@ -93,12 +93,14 @@ fn the_defaults_are_the_documented_ones() {
         backup_interval_ms: 1_000,
         queue_batches: limits::DEFAULT_QUEUE_BATCHES,
         max_memory_bytes: 6 << 30,
+        entry_memory_bytes: 1 << 30,
     };
     let role =
         RoleSettings::Leader { data_dir: "./data".into(), replicas: vec![], init: false, analyzer: None, leadership };
     assert_eq!(settings.role, role);
     assert_eq!(settings.advertise, None);
     assert_eq!(settings.max_body_bytes, limits::DEFAULT_MAX_BODY_BYTES);
+    assert_eq!(settings.max_value_bytes, limits::DEFAULT_MAX_VALUE_BYTES);
     assert_eq!(settings.key_window_ms, limits::DEFAULT_KEY_AGE_MS);
     assert_eq!(settings.max_keys, limits::DEFAULT_MAX_KEYS);
     assert_eq!(settings.stream_window_ms, limits::DEFAULT_STREAM_AGE_MS);

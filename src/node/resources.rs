@@ -203,6 +203,7 @@ pub(super) fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits
     match role {
         NodeRole::Leader => NodeLimits {
             memory_bytes: settings.leadership().map(|rules| rules.max_memory_bytes),
+            entry_bytes: settings.leadership().map(|rules| rules.entry_memory_bytes),
             queue: settings.leadership().map(|rules| rules.queue_batches as u64),
             connections,
             keys: Some(settings.max_keys as u64),
@@ -224,6 +225,7 @@ pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
         max_connections: settings.max_connections,
         max_connections_per_address: settings.max_connections_per_address,
         max_body_bytes: settings.max_body_bytes,
+        max_value_bytes: settings.max_value_bytes,
         ..HttpSettings::default()
     }
 }

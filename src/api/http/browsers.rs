@@ -21,12 +21,12 @@ use warp::reply::Response;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 /// Methods that pages of `--cors-origin` may use (`Access-Control-Allow-Methods`).
-const METHODS: &str = "GET, HEAD, POST, DELETE";
-const REQUEST_HEADERS: &str = "Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Memdb-Min-Position, Memdb-Stream, \
-                               Memdb-Stream-Seq";
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
+const REQUEST_HEADERS: &str = "Content-Type, Content-Encoding, Idempotency-Key, If-Match, If-None-Match, Memdb-Min-Position, \
+                               Memdb-Stream, Memdb-Stream-Seq";
 /// Response headers that these pages may read (`Access-Control-Expose-Headers`).
 const ANSWER_HEADERS: &str =
-    "Memdb-Position, Memdb-Acks, Memdb-Replayed, Memdb-Lag, ETag, Retry-After, Allow, Accept-Post";
+    "Memdb-Position, Memdb-Acks, Memdb-Replayed, Memdb-Lag, ETag, Retry-After, Allow, Accept-Post, X-Response-Time";
 /// For so many seconds a browser need not ask again whether it may.
 const PREFLIGHT_SECONDS: u32 = 600;
 /// Of what a client calls itself, so much is told back.

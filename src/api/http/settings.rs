@@ -16,6 +16,8 @@ pub struct HttpSettings {
     pub max_connections_per_address: Option<usize>,
     /// Bytes of one request body as sent, before any decoding. More is 413.
     pub max_body_bytes: usize,
+    /// Bytes of one value of an entry. More is 413.
+    pub max_value_bytes: usize,
     /// Bytes of all request bodies that are held in more than one piece at once, so that many slow uploads are bounded
     /// together. More is 503.
     pub max_upload_bytes: usize,
@@ -68,6 +70,7 @@ impl Default for HttpSettings {
             max_connections: 10_000,
             max_connections_per_address: None,
             max_body_bytes: limits::DEFAULT_MAX_BODY_BYTES,
+            max_value_bytes: limits::DEFAULT_MAX_VALUE_BYTES,
             max_upload_bytes: 256 << 20,
             max_waiting_reads: limits::MAX_WAITING_READS,
             max_head_bytes: 16 << 10,
