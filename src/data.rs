@@ -4,5 +4,6 @@
 pub mod command;
 pub mod counts;
 pub mod entries;
+pub mod posts;
 pub mod record;
 pub mod store;

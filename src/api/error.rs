@@ -291,6 +291,19 @@ impl ApiError {
             WriteError::Overflow { .. } | WriteError::BeyondBound { .. } => {
                 (ErrorKind::Overflow, "nothing of the request was applied")
             }
+            WriteError::BelowZero { .. } => (
+                ErrorKind::BelowZero,
+                "nothing was applied; add what was taken from the counts, or let the post expire",
+            ),
+            WriteError::PreconditionFailed => {
+                (ErrorKind::PreconditionFailed, "nothing was applied; read the entry anew")
+            }
+            WriteError::EntriesFull => {
+                (ErrorKind::EntriesFull, "nothing was applied; remove entries or give the node more --entry-memory")
+            }
+            WriteError::TooManyCollections(_) => {
+                (ErrorKind::TooManyCollections, "nothing was applied; remove all entries of a namespace first")
+            }
             WriteError::TooManyNamespaces(_) => {
                 (ErrorKind::TooManyNamespaces, "nothing was applied; remove a namespace first")
             }

@@ -29,7 +29,6 @@ pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
 use super::error::{ApiError, ErrorKind};
 use crate::{
-    base::limits::MAX_WORD_BYTES,
     base::metrics::NodeMetrics,
     base::position::{DatabaseTag, PositionToken},
     data::command::{AckLevel, IdempotencyKey, WriteBatch, WriteError, WriteReceipt},
@@ -37,6 +36,7 @@ use crate::{
         WriteOp,
         word_counts::{WordCounts, WordCountsPool},
     },
+    data::posts::count_words,
     engine::view::{DatabaseView, ServedDatabase},
     net::{
         address_limits::{Line, Usage},
@@ -125,7 +125,7 @@ impl Service {
     ) -> Result<AcceptedWrite, ApiError> {
         let role = self.role();
         let database = self.current()?.identity.tag();
-        if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.is_empty() && batch.key.is_none() {
+        if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.is_empty() && batch.key.is_none() {
             // Nothing to count and nothing to remember: it holds at the position it finds.
             let position = self.current()?.reader.read().position();
             let receipt = WriteReceipt {
@@ -211,13 +211,7 @@ pub(in crate::api) fn of_text(
     analyzer: Analyzer,
     mut counts: WordCounts,
 ) -> WriteBatch {
-    let mut words = 0;
-    // A byte-order mark in front is no part of a word, whatever the analyzer.
-    let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let left_out = analyzer.words_within(unmarked, MAX_WORD_BYTES, |word| {
-        counts.add(word, 1).expect("a text has fewer words than an i64 counts");
-        words += 1;
-    });
+    let (words, left_out) = count_words(analyzer, text, &mut counts);
     let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
     WriteBatch { entries: Vec::new(), fingerprint, namespace, op: WriteOp::Add, counts, words, left_out, key: once }
 }

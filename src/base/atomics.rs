@@ -4,7 +4,7 @@
 //! compiles their very sources, can put a model of each in its place and go through the orders in which threads may see
 //! each other's stores.
 
-pub(crate) use arc_swap::{ArcSwap, ArcSwapOption};
+pub(crate) use arc_swap::{ArcSwap, ArcSwapAny, ArcSwapOption};
 pub(crate) use crossbeam_utils::Backoff;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use thread_local::ThreadLocal;

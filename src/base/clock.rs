@@ -123,6 +123,11 @@ impl LoggedClock {
         if self.logged == last { self } else { Self::reading(last, now) }
     }
 
+    /// Gives the time at which the clock reads `logged`, or has read it.
+    pub const fn when(&self, logged: LoggedTime) -> Monotonic {
+        self.at.after_ms(logged.since_ms(self.logged))
+    }
+
     /// Reads the clock at `now`.
     pub const fn read(&self, now: Monotonic) -> LoggedTime {
         LoggedTime(self.logged.0.saturating_add(now.since_ms(self.at)))
@@ -206,6 +211,8 @@ mod tests {
         let clock = LoggedClock::reading(LAST, NOW);
         assert_eq!(clock.read(NOW.after_ms(1_234)).since_ms(LAST), 1_234);
         assert_eq!(clock.read(Monotonic::default()), LAST, "no reading is before its own");
+        assert_eq!(clock.when(LoggedTime(LAST.0 + 1_234)), NOW.after_ms(1_234));
+        assert_eq!(clock.when(LoggedTime(LAST.0 - 9)), NOW);
         let at_the_end = LoggedClock::reading(LoggedTime::MAX, NOW);
         assert_eq!(at_the_end.read(NOW.after_ms(9)), LoggedTime::MAX);
     }

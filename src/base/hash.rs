@@ -31,6 +31,14 @@ impl WordHasher {
     }
 }
 
+impl WordHasher {
+    /// The hash of a key or a value of any bytes, under the seed and a number that sets it apart.
+    #[inline]
+    pub fn hash_bytes(self, bytes: &[u8], salt: u64) -> u64 {
+        xxh3_64_with_seed(bytes, self.seed ^ salt)
+    }
+}
+
 /// The contribution of one count to the digest of its namespace: hash × count, mod 2^64.
 ///
 /// The digest of a namespace is the sum over its words, so a change of one count from `old` to `new` moves it by

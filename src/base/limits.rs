@@ -37,6 +37,13 @@ pub const MAX_ENTRIES_BODY_BYTES: usize = 2 * MAX_ENTRIES_BYTES;
 pub const DEFAULT_PAGE_ENTRIES: usize = 100;
 /// Patience for the other nodes' part of `/stats`, in milliseconds: a node that is silent for longer is listed as that.
 pub const STATS_PATIENCE_MS: u64 = 200;
+/// Entries that one record takes away because their time has come: some thousand of them a millisecond, so that a write
+/// that comes meanwhile waits no longer than that.
+pub const EXPIRED_PER_RECORD: usize = 1_000;
+/// Words, in bytes, that such a record takes back, about: as many as are counted in a millisecond.
+pub const EXPIRED_BYTES_PER_RECORD: usize = 64 << 10;
+/// Collections of entries in one database, of all kinds: four for each namespace.
+pub const MAX_COLLECTIONS: usize = 4 * MAX_NAMESPACES;
 /// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.
 pub const MAX_TTL_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.

@@ -140,6 +140,8 @@ pub struct NodeMetrics {
     pub replayed: IntCounter,
     /// Writes answered without the replica that the default level wants.
     pub unreplicated: IntCounter,
+    /// Amounts of expired posts that were not taken back in full.
+    pub clamped_takebacks: IntCounter,
     /// Writes that the leader has answered by way of this node.
     pub forwarded: IntCounter,
     /// Writes waiting for the Writer now.
@@ -275,11 +277,8 @@ impl NodeMetrics {
             ),
             batches: of.counter(LEADER, "memdb_batches_total", "Writes acknowledged."),
             words: of.counter(LEADER, "memdb_words_total", "Words counted, repeats included."),
-            replayed: of.counter(
-                LEADER,
-                "memdb_replayed_total",
-                "Writes that repeated an earlier one and counted nothing.",
-            ),
+            replayed: of.counter(LEADER, "memdb_replayed_total", "Repeats of writes, which count nothing."),
+            clamped_takebacks: of.counter(LEADER, "memdb_takebacks_clamped_total", "Words not taken back in full."),
             unreplicated: of.counter(
                 LEADER,
                 "memdb_unreplicated_total",

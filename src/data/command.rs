@@ -36,9 +36,15 @@ pub struct WriteBatch {
 }
 
 impl WriteBatch {
+    /// Returns whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.entries.is_empty()
+    }
+
     /// Bytes it counts for while it waits for the Writer.
     pub fn queued_bytes(&self) -> usize {
-        self.counts.text_bytes() + 32 * self.counts.len()
+        let entries: usize = self.entries.iter().map(EntryWrite::queued_bytes).sum();
+        self.counts.text_bytes() + 32 * self.counts.len() + entries
     }
 }
 

@@ -12,7 +12,7 @@ mod left_right;
 mod reader;
 
 pub use dedup::{DedupCursor, DedupEntry, DedupLimits, DedupWindow, RepeatCheck};
-pub use reader::{NamespaceScan, NamespaceSize, ReadGuard, StoreReader};
+pub use reader::{EntryScan, NamespaceScan, NamespaceSize, ReadGuard, StoreReader};
 
 use crate::{
     base::atomics::{ArcSwap, AtomicU64, Ordering},
@@ -22,6 +22,8 @@ use crate::{
     data::command::IdempotencyKey,
     data::counts::index::Side,
     data::counts::stored::{CountsSide, StoredCounts, WordLookups},
+    data::entries::stored::StoredEntries,
+    data::entries::view::{EntriesSide, EntriesView},
     data::record::Record,
 };
 use left_right::LeftRight;
@@ -45,7 +47,7 @@ pub struct DigestMismatch {
 pub struct StateId {
     /// The last record applied.
     pub position: Position,
-    /// The digest of all counts.
+    /// The digest of all counts and entries.
     pub digest: u64,
     /// The hash of all records up to it, in order.
     pub chain: u64,
@@ -55,6 +57,8 @@ pub struct StateId {
 pub struct Store {
     shared: Arc<SharedState>,
     counts: StoredCounts,
+    /// Boxed, for the sake of those who pass a store on.
+    entries: Box<StoredEntries>,
     state_id: StateId,
     time_ms: LoggedTime,
 }
@@ -66,11 +70,12 @@ struct SharedState {
     /// Locked by the Writer over the flip of each record, so that whoever holds it sees window and position agree.
     window: Mutex<DedupWindow>,
     bytes: AtomicU64,
+    entries: EntriesView,
     /// The ends of past epochs, never behind the epoch of either side.
     epochs: ArcSwap<EpochTable>,
 }
 
-/// The state of one side besides counts. Written only while nobody reads that side.
+/// The state of one side. Written only while nobody reads that side.
 #[derive(Default)]
 struct SideState {
     epoch: AtomicU64,
@@ -78,6 +83,7 @@ struct SideState {
     digest: AtomicU64,
     chain: AtomicU64,
     counts: CountsSide,
+    entries: EntriesSide,
 }
 
 impl Store {
@@ -89,11 +95,13 @@ impl Store {
             sides: Default::default(),
             window: Mutex::new(DedupWindow::new(hasher, window)),
             bytes: AtomicU64::new(0),
+            entries: EntriesView::default(),
             epochs: ArcSwap::default(),
         };
         Self {
             shared: Arc::new(shared),
             counts: StoredCounts::new(hasher),
+            entries: Box::new(StoredEntries::new(hasher)),
             state_id: StateId::default(),
             time_ms: LoggedTime::ZERO,
         }
@@ -120,9 +128,9 @@ impl Store {
     ) -> Result<(), DigestMismatch> {
         let side = self.shared.gate.side().other();
         // The long part of a record runs before the window is locked and while readers stay where they are.
-        self.counts.change(&record.body.changes, lookups, side, &self.shared.sides[side.index()].counts);
+        self.change(record, lookups, side);
         // Before the flip: readers then stay at the last good record, and never see a state that is not the leader's.
-        let (position, stated, found) = (record.position, record.digest_after, self.counts.digest());
+        let (position, stated, found) = (record.position, record.digest_after, self.digest());
         if found != stated {
             return Err(DigestMismatch { position, stated, found });
         }
@@ -130,8 +138,15 @@ impl Store {
         Ok(())
     }
 
-    /// Shows readers a record whose counts are set on `side`, with its position and its keys, and makes the other side
-    /// equal.
+    /// Sets the counts and the entries of a record on `side`, which nobody reads.
+    fn change(&mut self, record: &Record<'_>, lookups: &[WordLookups<'_>], side: Side) {
+        let (shared, hidden) = (&self.shared, &self.shared.sides[side.index()]);
+        self.counts.change(&record.body.changes, lookups, side, &hidden.counts);
+        self.entries.change(&record.body.entries, record.position.sequence, &shared.entries, &hidden.entries);
+    }
+
+    /// Shows readers a record whose counts and entries are set on `side`, with its position and its keys, and makes the
+    /// other side equal.
     fn show(&mut self, record: &Record<'_>, chain: u64, side: Side) {
         // A record that is applied over an image may be older than the window that was restored with it.
         self.time_ms = self.time_ms.max(record.time_ms);
@@ -150,6 +165,7 @@ impl Store {
         // Nobody reads the other side any more. The stores are relaxed, since the next flip orders them.
         other.set(self.state_id);
         self.counts.reconcile(&record.body.changes, side, &shown.counts, &other.counts);
+        self.entries.reconcile(&self.shared.entries, &shown.entries);
         self.shared.bytes.store(self.counts.bytes() as u64, Ordering::Relaxed);
     }
 
@@ -181,12 +197,12 @@ impl Store {
         self.shared.epochs.store(Arc::new(epochs));
     }
 
-    /// The digest of the counts as they are.
+    /// The digest of all counts and entries as they are.
     pub fn digest(&self) -> u64 {
-        self.counts.digest()
+        self.counts.digest().wrapping_add(self.entries.digest())
     }
 
-    /// Memory in bytes, as far as it grows with what is stored.
+    /// Memory of the counts in bytes, as far as it grows with what is stored.
     pub fn bytes(&self) -> usize {
         self.counts.bytes()
     }
@@ -199,6 +215,11 @@ impl Store {
     /// The counts as the Writer sees them, for admission.
     pub(crate) fn counts(&self) -> &StoredCounts {
         &self.counts
+    }
+
+    /// The entries as the Writer sees them, for admission and expiry.
+    pub(crate) fn entries(&self) -> &StoredEntries {
+        &self.entries
     }
 
     /// Looks up a keyed write at `now` ([`DedupWindow::check`]).

@@ -148,7 +148,10 @@ pub(super) fn writer_settings(settings: &LeadershipSettings) -> WriterSettings {
         ack: settings.ack,
         synced: settings.durability == Durability::Synced,
         ack_timeout_ms: settings.ack_timeout_ms,
-        admission: AdmissionLimits { memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX) },
+        admission: AdmissionLimits {
+            memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX),
+            entry_bytes: usize::try_from(settings.entry_memory_bytes).unwrap_or(usize::MAX),
+        },
         snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },
     }
 }

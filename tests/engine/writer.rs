@@ -2,8 +2,10 @@
 
 mod acks;
 mod admission;
+mod entries;
 mod files;
 mod history;
 mod keys;
 mod node;
+mod posts;
 mod replicas;

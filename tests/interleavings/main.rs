@@ -37,6 +37,19 @@ mod data {
         pub mod stored;
         pub use memdb::data::counts::word_counts;
     }
+    pub mod entries {
+        pub mod entry;
+        mod eviction_order;
+        pub mod stored;
+        mod table;
+        mod totals;
+        pub mod view;
+        pub use entry::Entry;
+        pub use memdb::data::entries::{CollectionId, CollectionKind};
+        pub use totals::EntryTotals;
+        pub use view::EntryPage;
+        pub type CollectionNumber = u16;
+    }
 }
 
 use base::atomics::{AtomicU64, Fault, Ordering, with_fault};

@@ -205,7 +205,10 @@ impl Making {
                 }
                 WriterAction::CheckFiles(check) => self.writer.files_checked(&check, &check.run(), &mut Vec::new()),
                 WriterAction::Poisoned(why) | WriterAction::FilesLost(why) => panic!("{why}"),
-                WriterAction::Answer(..) | WriterAction::Published(..) | WriterAction::WantDurable(_) => {}
+                WriterAction::Answer(..)
+                | WriterAction::Published(..)
+                | WriterAction::WantDurable(_)
+                | WriterAction::Clamped(_) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The outcome of a write: its receipt, or the reason why it has none.
 
 use super::AckLevel;
-use crate::{base::position::Position, data::counts::CountsRefusal};
+use crate::{base::position::Position, data::counts::CountsRefusal, data::entries::EntriesRefusal};
 
 /// The result of an acknowledged write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,21 @@ pub enum WriteError {
         /// The first word it happened to.
         word: String,
     },
+    /// The words of a post cannot be taken back: counts were lowered by hand since.
+    #[error("taking the post's words back would take the count of {word:?} below zero")]
+    BelowZero {
+        /// The first word it happened to.
+        word: String,
+    },
+    /// The entry is not in the state that the write depends on; nothing was applied.
+    #[error("the entry is not in the state that the request depends on")]
+    PreconditionFailed,
+    /// The budget of entries is used up by what may not be evicted; nothing was applied.
+    #[error("the memory for entries is used up, and nothing may be evicted")]
+    EntriesFull,
+    /// The database holds as many collections of entries as it may; nothing was applied.
+    #[error("the database holds as many collections of entries as it may ({0})")]
+    TooManyCollections(usize),
     /// The database holds as many namespaces as it may.
     #[error("the database holds as many namespaces as it may ({0})")]
     TooManyNamespaces(usize),
@@ -105,8 +120,19 @@ impl From<CountsRefusal> for WriteError {
         match refusal {
             CountsRefusal::Overflow { word } => Self::Overflow { word },
             CountsRefusal::BeyondBound { word } => Self::BeyondBound { word },
+            CountsRefusal::BelowZero { word } => Self::BelowZero { word },
             CountsRefusal::TooManyNamespaces => Self::TooManyNamespaces(crate::base::limits::MAX_NAMESPACES),
             CountsRefusal::MemoryFull => Self::MemoryFull,
+        }
+    }
+}
+
+impl From<EntriesRefusal> for WriteError {
+    fn from(refusal: EntriesRefusal) -> Self {
+        match refusal {
+            EntriesRefusal::PreconditionFailed => Self::PreconditionFailed,
+            EntriesRefusal::BudgetFull => Self::EntriesFull,
+            EntriesRefusal::TooManyCollections => Self::TooManyCollections(crate::base::limits::MAX_COLLECTIONS),
         }
     }
 }

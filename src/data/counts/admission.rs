@@ -6,6 +6,7 @@
 mod block;
 mod bounds;
 mod removal;
+mod sum;
 
 pub use bounds::{AdmissionLimits, CountsRefusal};
 
@@ -22,6 +23,7 @@ use crate::{
 };
 use block::TAKEN_OVER_WORDS;
 use std::collections::BTreeMap;
+use sum::sum_of;
 
 /// The counts that a commit group changes.
 pub(crate) struct PendingCounts {
@@ -31,6 +33,8 @@ pub(crate) struct PendingCounts {
     new_namespaces: usize,
     /// Upper bound of the memory that the group will add, in bytes.
     reserved_bytes: usize,
+    /// Amounts that were not taken back in full, since the count would have gone below zero.
+    clamped: u64,
     /// True if it is a block of text, which has no index to look words up in.
     has_block: bool,
     /// Of the batch at hand: a buffer that is used again.
@@ -54,6 +58,8 @@ struct PendingNamespace {
 struct BatchSums {
     counts: Vec<CountStep>,
     offsets: Vec<EntryOffset>,
+    /// Amounts that were not taken in full.
+    clamped: u64,
 }
 
 /// A count before a batch and after it.
@@ -79,6 +85,7 @@ impl PendingCounts {
             namespaces: BTreeMap::new(),
             new_namespaces: 0,
             reserved_bytes: 0,
+            clamped: 0,
             has_block: false,
             sums: BatchSums::default(),
         }
@@ -96,11 +103,17 @@ impl PendingCounts {
             pending.digest = stored.index(limits::DEFAULT_NAMESPACE).map_or(0, |words| words.digest());
         }
         (self.new_namespaces, self.reserved_bytes, self.has_block) = (0, 0, false);
+        self.clamped = 0;
     }
 
     /// Returns whether there is nothing to log.
     pub(crate) fn is_empty(&self) -> bool {
         self.namespaces.values().all(|pending| pending.counts.is_empty() && !pending.dropped)
+    }
+
+    /// Counts the amounts that were not taken back in full.
+    pub(crate) fn clamped(&self) -> u64 {
+        self.clamped
     }
 
     /// Returns whether these are a block of text, behind which nothing else goes into the record.
@@ -121,7 +134,9 @@ impl PendingCounts {
         batch: &mut WordCounts,
     ) -> Result<(), CountsRefusal> {
         match op {
-            WriteOp::Add | WriteOp::AddGiven => self.add(stored, limits, (op, namespace), batch)?,
+            WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange | WriteOp::Withdraw => {
+                self.add(stored, limits, (op, namespace), batch)?;
+            }
             WriteOp::RemoveWords => self.remove(stored, namespace, batch),
             WriteOp::DropNamespace => self.drop_namespace(stored, namespace),
         }
@@ -169,6 +184,7 @@ impl PendingCounts {
                 pending.set(counted.hash, counted.word, *step);
             }
         }
+        self.clamped += self.sums.clamped;
         self.reserved_bytes = reserved;
         self.new_namespaces += usize::from(!is_known);
         Ok(())
@@ -239,6 +255,7 @@ impl PendingNamespace {
         let mut added = 0;
         sums.counts.clear();
         sums.offsets.clear();
+        sums.clamped = 0;
         let mut ahead = Prefetcher::new(batch.hashes().map(|hash| (hash, EntryOffset::UNKNOWN)));
         for counted in batch.iter() {
             if let Some(words) = words {
@@ -246,14 +263,9 @@ impl PendingNamespace {
             }
             let (before, offset) = self.count(words, counted.hash, counted.word);
             sums.offsets.push(offset);
-            let Some(after) = sum_of(op, before, counted.amount) else {
-                let word = counted.word.to_owned();
-                return Err(match op {
-                    WriteOp::AddGiven => CountsRefusal::BeyondBound { word },
-                    _ => CountsRefusal::Overflow { word },
-                });
-            };
-            if before == 0 {
+            let after = sum_of(op, before, counted.amount).map_err(|refuse| refuse(counted.word.to_owned()))?;
+            sums.clamped += u64::from(op == WriteOp::Withdraw && before.checked_add(counted.amount) != Some(after));
+            if before == 0 && after != 0 {
                 added += self.reservation.of_word(words, counted.hash, counted.word);
             } else if is_near
                 && let Some(words) = words
@@ -272,12 +284,4 @@ impl PendingNamespace {
         self.digest = self.digest.wrapping_sub(weight(hash, step.before)).wrapping_add(weight(hash, step.after));
         self.counts.set_hashed(hash, word, step.after);
     }
-}
-
-/// The count behind an amount, unless that goes too far.
-#[inline]
-fn sum_of(op: WriteOp, count: i64, amount: i64) -> Option<i64> {
-    let sum = count.checked_add(amount)?;
-    let bound = || limits::MAX_GIVEN_COUNT.unsigned_abs().max(count.unsigned_abs());
-    (op != WriteOp::AddGiven || sum.unsigned_abs() <= bound()).then_some(sum)
 }

@@ -103,6 +103,19 @@ impl WordCounts {
         }
     }
 
+    /// Forgets the words whose amounts are zero.
+    pub fn retain_nonzero(&mut self) {
+        if self.entries.iter().all(|entry| entry.amount != 0) {
+            return;
+        }
+        let mut kept = Self::new(self.hasher);
+        for counted in self.iter().filter(|counted| counted.amount != 0) {
+            kept.set_hashed(counted.hash, counted.word, counted.amount);
+        }
+        kept.home = self.home.take();
+        *self = kept;
+    }
+
     /// Returns whether words are found again quickly: not behind [`PartitionedCounter::count_into`], until another word
     /// comes.
     pub fn is_indexed(&self) -> bool {

@@ -1,6 +1,13 @@
 //! Writes of entries before they are records.
 
-use super::CollectionKind;
+use super::{
+    CollectionKind,
+    entry::{hash_bytes, hash_of},
+};
+use crate::{
+    base::clock::LoggedTime,
+    data::record::{EntryValue, ValueEncoding},
+};
 use bytes::Bytes;
 
 /// A change of one entry that a client asks for. Its namespace is that of the batch.
@@ -28,6 +35,14 @@ pub enum EntryOp {
     Remove,
 }
 
+impl EntryWrite {
+    /// Bytes that it counts for while it waits for the Writer, and about as many in a record.
+    pub fn queued_bytes(&self) -> usize {
+        let value = if let EntryOp::Put(value, _) = &self.op { value.stored_bytes() } else { 0 };
+        128 + self.key.len() + value
+    }
+}
+
 /// The time at which an entry expires, counted from the record that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
@@ -40,12 +55,50 @@ pub enum Expiry {
 /// A value as it is to be stored.
 #[derive(Clone, Debug)]
 pub struct NewValue {
-    /// The bytes as a client gave them.
-    pub bytes: Bytes,
-    /// The media type to serve them under; empty: `application/octet-stream`.
-    pub content_type: Box<str>,
-    /// True if the batch's words are this entry's: they are taken back when it goes.
-    pub counts: bool,
+    bytes: Bytes,
+    content_type: Box<str>,
+    counts: bool,
+    encoding: ValueEncoding,
+    raw_bytes: u32,
+    hash: Box<[u8]>,
+}
+
+impl NewValue {
+    /// A value of these bytes, under a media type (empty: `application/octet-stream`). Its hash is worked out here, on
+    /// the core of whoever makes it.
+    ///
+    /// # Panics
+    /// If it has 4 GiB or more: values are bounded.
+    pub fn new(bytes: Bytes, content_type: &str) -> Self {
+        let raw_bytes = u32::try_from(bytes.len()).expect("values are bounded");
+        let hash = if hash_bytes(raw_bytes) == 0 { Box::default() } else { Box::from(hash_of(&bytes)) };
+        let encoding = ValueEncoding::Plain;
+        Self { bytes, content_type: content_type.into(), counts: false, encoding, raw_bytes, hash }
+    }
+
+    /// The same value, whose words are those of the batch: they are taken back when the entry goes.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        Self { counts: true, ..self }
+    }
+
+    /// Bytes of it as it is stored.
+    pub fn stored_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The value as a record states it.
+    pub(super) fn as_value(&self, expires: Option<LoggedTime>) -> EntryValue<'_> {
+        EntryValue {
+            content_type: &self.content_type,
+            expires,
+            counted: self.counts,
+            encoding: self.encoding,
+            raw_bytes: self.raw_bytes,
+            hash: &self.hash,
+            bytes: &self.bytes,
+        }
+    }
 }
 
 /// The state of an entry without which a write is refused. An entry that has expired is not there.

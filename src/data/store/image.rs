@@ -4,7 +4,9 @@ use super::{DedupEntry, StateId, Store};
 use crate::{
     base::atomics::Ordering,
     base::clock::LoggedTime,
-    data::record::{NamespaceChange, Record},
+    base::position::Sequence,
+    data::entries::CollectionId,
+    data::record::{EntryValue, NamespaceChange, Record},
 };
 
 impl Store {
@@ -12,7 +14,7 @@ impl Store {
     /// record up to the image's end is applied, so the digest is checked there ([`Store::digest`]) and not here.
     pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
         let side = self.shared.gate.side().other();
-        self.counts.change(&record.body.changes, &[], side, &self.shared.sides[side.index()].counts);
+        self.change(record, &[], side);
         self.show(record, chain, side);
     }
 
@@ -22,8 +24,15 @@ impl Store {
         self.counts.load(change);
     }
 
+    /// Takes an entry of a snapshot's image, with the sequence of the record that has set its value, as
+    /// [`Store::load_image`] takes counts.
+    pub fn load_entry(&mut self, collection: CollectionId<'_>, key: &str, value: &EntryValue<'_>, version: Sequence) {
+        self.entries.load(collection, key, value, version);
+    }
+
     /// A snapshot's image is whole; the position stays.
     pub fn end_image(&mut self) {
+        self.entries.end_load(&self.shared.entries);
         self.counts.end_load(self.shared.sides.iter().map(|side| &side.counts));
         self.shared.bytes.store(self.counts.bytes() as u64, Ordering::Relaxed);
     }

@@ -8,6 +8,8 @@ use crate::{
     base::limits,
     base::position::{EpochTable, Position, PositionStatus},
     data::counts::index::{CountIndex, IndexWalk},
+    data::entries::view::CollectionWalk,
+    data::entries::{CollectionId, CollectionKind, Entry, EntryPage, EntryTotals},
 };
 use std::sync::Arc;
 
@@ -75,6 +77,37 @@ impl StoreReader {
         (position, top)
     }
 
+    /// A page of the entries of a collection that have not expired at `now` and whose keys begin with `prefix`, behind
+    /// the key `after`, at most `limit`. An entry that is there during a whole walk comes once; the pages are each of
+    /// some position.
+    pub fn entries_page(
+        &self,
+        collection: CollectionId<'_>,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        now: LoggedTime,
+    ) -> EntryPage {
+        let walk = CollectionWalk::new(collection, self.hasher(), after);
+        walk.page(prefix, limit, now, |walk| {
+            let guard = self.read();
+            walk.step(&self.shared.entries, &guard.side.entries)
+        })
+    }
+
+    /// A walk over the entries of all collections.
+    pub fn scan_entries(&self) -> EntryScan {
+        let guard = self.read();
+        let collections = self.shared.entries.collections();
+        drop(guard);
+        EntryScan { reader: self.clone(), collections, segment: 0 }
+    }
+
+    /// The sums over all entries.
+    pub fn entry_totals(&self) -> EntryTotals {
+        self.shared.entries.totals()
+    }
+
     /// Gives the state and the time of the last record, at a moment when the window holds exactly what was applied.
     pub fn state_id_with_window(&self) -> (StateId, LoggedTime) {
         let window = self.shared.window.lock();
@@ -140,6 +173,12 @@ impl ReadGuard<'_> {
         self.side.counts.with(namespace, |words| words.count(hash, word, side)).unwrap_or(0)
     }
 
+    /// The entry of a key, whatever its expiry; wait-free.
+    #[inline]
+    pub fn entry(&self, collection: CollectionId<'_>, key: &str) -> Option<Entry> {
+        self.shared.entries.get(&self.side.entries, self.shared.hasher, collection, key)
+    }
+
     /// Every namespace with its number of distinct words.
     pub fn namespaces(&self) -> Vec<(String, u64)> {
         self.side.counts.each(|name, words| (name.to_owned(), words.distinct(self.inside.side)))
@@ -195,6 +234,39 @@ impl NamespaceScan {
             self.walk.read(inside.side);
         }
         self.walk.give(each);
+        true
+    }
+}
+
+/// A walk over the entries of all collections, a piece at a time, each read at one position.
+pub struct EntryScan {
+    reader: StoreReader,
+    /// The collections that are left, the next one last.
+    collections: Vec<(CollectionKind, Box<str>)>,
+    segment: usize,
+}
+
+impl EntryScan {
+    /// Gives the entries of the next piece; `false` once nothing is left. Entries that came since the walk began may be
+    /// missing.
+    pub fn step(&mut self, mut each: impl FnMut(CollectionId<'_>, &Entry)) -> bool {
+        let Some((kind, namespace)) = self.collections.last() else { return false };
+        let collection = CollectionId::new(*kind, namespace);
+        let mut walk = CollectionWalk::at_segment(collection, self.reader.hasher(), self.segment);
+        let guard = self.reader.read();
+        let piece = walk.step(&self.reader.shared.entries, &guard.side.entries);
+        drop(guard);
+        match piece {
+            Some(entries) => {
+                entries.iter().for_each(|entry| each(collection, entry));
+                self.segment += 1;
+            }
+            // All of it was given, or it is gone by now.
+            None => {
+                self.collections.pop();
+                self.segment = 0;
+            }
+        }
         true
     }
 }

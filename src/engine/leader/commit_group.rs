@@ -1,8 +1,11 @@
 //! A commit group: batches on their way to becoming one record.
 //!
 //! Each batch is admitted on its own, against the state and what the group has already: one that must be refused
-//! changes nothing, and the others go on. A kind of data has its own half of a group (`data/counts/admission.rs`);
-//! [`PendingKeys`] is the half that knows idempotency keys.
+//! changes nothing, and the others go on. A kind of data has its own half of a group (`data/counts/admission.rs`,
+//! `data/entries/admission.rs`); [`PendingKeys`] is the half that knows idempotency keys. `commit_group/claims.rs`
+//! is where they meet: the words of a post come and go with its entry.
+
+mod claims;
 
 use super::pending_keys::{PendingKeys, receipt_of_repeat};
 use crate::{
@@ -14,15 +17,20 @@ use crate::{
     data::counts::AdmissionLimits,
     data::counts::admission::{CountChanges, PendingCounts},
     data::counts::stored::WordLookups,
+    data::entries::EntryWrite,
+    data::entries::admission::PendingWrites,
     data::record::{Record, RecordBody},
     data::store::{RepeatCheck, Store},
+    text::tokenizer::Analyzer,
 };
 
 /// Batches that are admitted and not yet logged.
 pub(super) struct CommitGroup {
     position: Position,
     time_ms: LoggedTime,
+    analyzer: Analyzer,
     counts: PendingCounts,
+    entries: PendingWrites,
     keys: PendingKeys,
     /// Batches that have changed something.
     batches: usize,
@@ -31,11 +39,13 @@ pub(super) struct CommitGroup {
 }
 
 impl CommitGroup {
-    pub(super) fn new(hasher: WordHasher) -> Self {
+    pub(super) fn new(hasher: WordHasher, analyzer: Analyzer) -> Self {
         Self {
             position: Position::ZERO,
             time_ms: LoggedTime::ZERO,
+            analyzer,
             counts: PendingCounts::new(hasher),
+            entries: PendingWrites::new(hasher),
             keys: PendingKeys::default(),
             batches: 0,
             bytes: 0,
@@ -46,22 +56,25 @@ impl CommitGroup {
     pub(super) fn start(&mut self, position: Position, time_ms: LoggedTime, store: &Store) {
         (self.position, self.time_ms) = (position, time_ms);
         self.counts.clear(store.counts());
+        self.entries.clear();
         self.keys.clear();
         (self.batches, self.bytes) = (0, 0);
     }
 
     /// Returns whether there is nothing to log.
     pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.counts.is_empty()
+        self.keys.is_empty() && self.counts.is_empty() && self.entries.is_empty()
     }
 
-    /// Returns whether the group has to be logged before this batch: it is large enough, or one of the two is a block
-    /// of text, which becomes a record of its own.
+    /// Returns whether the group has to be logged before this batch: it is large enough, one of the two is a block of
+    /// text, which becomes a record of its own, or the batch depends on what the group does to entries.
     pub(super) fn has_no_room_for(&self, batch: &WriteBatch) -> bool {
         self.batches >= limits::MAX_BATCHES_PER_RECORD
             || self.bytes >= limits::GROUP_BYTES
             || self.counts.has_block()
             || (PendingCounts::is_block(&batch.counts) && !self.is_empty())
+            || self.entries.touches(&batch.namespace, &batch.entries)
+            || self.mixes_removals(batch)
     }
 
     /// Takes a batch in and gives its receipt, for a repeat that of the first one.
@@ -74,7 +87,8 @@ impl CommitGroup {
         limits: &AdmissionLimits,
         batch: &mut WriteBatch,
     ) -> Result<WriteReceipt, WriteError> {
-        let bytes = batch.counts.text_bytes() + 12 * batch.counts.len() + 64;
+        let values: usize = batch.entries.iter().map(EntryWrite::queued_bytes).sum();
+        let bytes = batch.counts.text_bytes() + 12 * batch.counts.len() + 64 + values;
         let mut receipt = WriteReceipt {
             position: self.position,
             words: batch.words,
@@ -95,7 +109,10 @@ impl CommitGroup {
                 RepeatCheck::Full => return Err(WriteError::WindowFull),
             }
         }
-        self.counts.admit(store.counts(), limits, (batch.op, &batch.namespace), &mut batch.counts)?;
+        let changes = self.plan(store, limits, batch)?;
+        let op = self.exchange(store, &changes, batch);
+        self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?;
+        self.entries.add(store.entries(), changes);
         if let Some(key) = &batch.key {
             // Last: a batch that was refused must be free to come again under its key.
             let named = (key, batch.fingerprint);
@@ -109,7 +126,8 @@ impl CommitGroup {
     /// Gives the record of the group, and what is known of its words beside.
     pub(super) fn record(&self, store: &Store) -> (Record<'_>, Vec<WordLookups<'_>>) {
         let CountChanges { changes, lookups, digest_after } = self.counts.changes(store.counts());
-        let body = RecordBody { entries: Vec::new(), changes, keyed_writes: self.keys.keyed_writes() };
+        let digest_after = digest_after.wrapping_add(store.entries().digest()).wrapping_add(self.entries.digest());
+        let body = RecordBody { changes, entries: self.entries.changes(), keyed_writes: self.keys.keyed_writes() };
         (Record { position: self.position, time_ms: self.time_ms, digest_after, body }, lookups)
     }
 }

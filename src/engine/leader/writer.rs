@@ -4,10 +4,11 @@
 //! [`WriterAction`]s it gives back. Appending is the one thing it does itself, because nothing may come between append
 //! and apply. Syncs and snapshots are handed out and reported back, so the Writer never waits for them.
 //!
-//! Here is the way of a write to its answer. Beside it: snapshots and other upkeep (`writer/upkeep.rs`), what ends
-//! writing (`writer/failure.rs`), start and end (`writer/lifetime.rs`).
+//! Here is the way of a write to its answer. Beside it: entries that expire (`writer/expiry.rs`), snapshots and other
+//! upkeep (`writer/upkeep.rs`), what ends writing (`writer/failure.rs`), start and end (`writer/lifetime.rs`).
 
 mod action;
+mod expiry;
 mod failure;
 mod lifetime;
 mod settings;

@@ -103,6 +103,9 @@ impl WriterThread {
 
     fn patience(&self) -> Option<Duration> {
         let now = self.clock.monotonic();
+        if self.writer.has_due_entries(now) {
+            return Some(Duration::ZERO);
+        }
         let tick_ms = self.writer.next_tick().map(|wake| wake.since_ms(now));
         // Nobody may write meanwhile, who would find that writes are tried again.
         let pause_ms = self.disk_full.then(|| self.writer.disk_full_left_ms(now));
@@ -157,6 +160,7 @@ impl WriterThread {
                     self.leader.published(position, record);
                     failpoint::pass("write.published");
                 }
+                WriterAction::Clamped(amounts) => self.metrics.clamped_takebacks.inc_by(amounts),
                 WriterAction::WantDurable(wanted) => self.leader.want_durable(wanted),
                 WriterAction::Sync(sync) => self.workers.sync(sync),
                 WriterAction::Snapshot(mark, place) => {

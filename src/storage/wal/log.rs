@@ -8,6 +8,7 @@ use crate::{
     data::record::RecordBody,
     storage::disk::{Disk, DiskFile},
     storage::file_header::{DatabaseIdentity, FILE_HEADER_BYTES},
+    text::tokenizer::Analyzer,
 };
 use std::{io, sync::Arc};
 
@@ -81,6 +82,11 @@ impl Log {
         self.sequence += 1;
         self.chain = chain;
         (chain, &self.encoded)
+    }
+
+    /// The analyzer of the database.
+    pub fn analyzer(&self) -> Analyzer {
+        self.identity.analyzer
     }
 
     /// The position the next record takes.

@@ -148,7 +148,7 @@ fn namespaces_have_a_bound_that_counts_those_of_the_group() {
 
 #[test]
 fn a_memory_budget_refuses_and_gives_way_once_words_are_taken_away() {
-    let admission = AdmissionLimits { memory_bytes: 200_000 };
+    let admission = AdmissionLimits { memory_bytes: 200_000, ..AdmissionLimits::default() };
     let mut node =
         Node::new(Options { writer: WriterSettings { admission, ..Default::default() }, ..Default::default() });
     let many = |first: usize| {
@@ -176,7 +176,7 @@ fn a_memory_budget_refuses_and_gives_way_once_words_are_taken_away() {
 }
 
 fn with_budget(memory_bytes: usize) -> Node {
-    let admission = AdmissionLimits { memory_bytes };
+    let admission = AdmissionLimits { memory_bytes, ..AdmissionLimits::default() };
     Node::new(Options { writer: WriterSettings { admission, ..Default::default() }, ..Default::default() })
 }
 
@@ -277,7 +277,7 @@ fn a_start_never_refuses_what_was_logged() {
     let digest = node.store().digest();
     // With the same budget, and with one that would not have let it grow so far.
     for budget in [budget, budget / 4] {
-        let admission = AdmissionLimits { memory_bytes: budget };
+        let admission = AdmissionLimits { memory_bytes: budget, ..AdmissionLimits::default() };
         let writer = WriterSettings { admission, ..Default::default() };
         node = node.restart(Options { writer, ..Default::default() });
         assert_eq!(node.store().digest(), digest);

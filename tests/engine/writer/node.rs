@@ -173,6 +173,7 @@ impl Node {
                 WriterAction::Answer(reply, answer) => answers.push((reply, answer)),
                 WriterAction::Published(position, _) => self.published.push(position),
                 WriterAction::Sync(sync) => self.syncs.push_back(sync),
+                WriterAction::Clamped(_) => {}
                 WriterAction::WantDurable(wanted) => self.wants_durable = wanted,
                 WriterAction::Snapshot(..) => {} // it runs on, and is no part of this
                 WriterAction::CheckFiles(check) => self.checks.push_back(check),

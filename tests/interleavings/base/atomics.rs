@@ -214,6 +214,34 @@ impl<T> ArcSwapOption<T> {
     }
 }
 
+/// [`ArcSwap`] of what counts its references itself.
+#[derive(Debug)]
+pub struct ArcSwapAny<T>(ArcSwap<T>);
+
+impl<T: Clone> ArcSwapAny<T> {
+    pub fn new(value: T) -> Self {
+        Self(ArcSwap::new(Arc::new(value)))
+    }
+
+    pub fn load(&self) -> T {
+        self.load_full()
+    }
+
+    pub fn load_full(&self) -> T {
+        T::clone(&self.0.load())
+    }
+
+    pub fn store(&self, value: T) {
+        self.0.store(Arc::new(value));
+    }
+}
+
+impl<T: Clone + Default> Default for ArcSwapAny<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 /// Threads of a model that may come by, at most.
 const THREADS: usize = 2;
 

@@ -66,6 +66,7 @@ impl Settings {
                 ack_timeout_ms: 1_000,
                 admission: AdmissionLimits {
                     memory_bytes: if random.percent(25) { random.between(2_000, 60_000) } else { usize::MAX },
+                    ..AdmissionLimits::default()
                 },
                 snapshot: SnapshotSettings { interval_ms: *random.pick(intervals) },
             },

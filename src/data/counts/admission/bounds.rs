@@ -5,11 +5,13 @@
 pub struct AdmissionLimits {
     /// Memory the words may take, in bytes.
     pub memory_bytes: usize,
+    /// Memory the entries may take, in bytes.
+    pub entry_bytes: usize,
 }
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { memory_bytes: usize::MAX }
+        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX }
     }
 }
 
@@ -23,6 +25,11 @@ pub enum CountsRefusal {
     },
     /// An amount given by hand would take the count of this word beyond [`crate::base::limits::MAX_GIVEN_COUNT`].
     BeyondBound {
+        /// The first such word.
+        word: String,
+    },
+    /// A post that is deleted or replaced would take the count of this word below zero.
+    BelowZero {
         /// The first such word.
         word: String,
     },

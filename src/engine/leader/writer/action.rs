@@ -24,6 +24,8 @@ pub enum WriterAction<T> {
     Answer(T, Result<WriteReceipt, WriteError>),
     /// Tell readers who wait that this position can be seen, and replicas that this is its record.
     Published(Position, Bytes),
+    /// So many amounts of expired posts were not taken back in full, since counts would have gone below zero.
+    Clamped(u64),
     /// Sync, and report to [`super::Writer::synced`].
     Sync(SyncJob),
     /// There is now a write that waits for a replica's sync, or none any more.

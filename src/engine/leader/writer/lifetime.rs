@@ -28,7 +28,7 @@ impl<T> Writer<T> {
         assert!(clock.read(now) >= store.time_ms(), "logged time never goes back");
         Self {
             settings,
-            group: CommitGroup::new(store.hasher()),
+            group: CommitGroup::new(store.hasher(), log.analyzer()),
             schedule: SnapshotSchedule::new(settings.snapshot, snapshot, now),
             store,
             log,

@@ -14,6 +14,7 @@ impl<T> Writer<T> {
         if self.poisoned {
             return;
         }
+        self.expire(now, actions);
         self.answer_due(now, actions);
         if self.file_checks.due(now) {
             actions.push(WriterAction::CheckFiles(self.log.check()));
@@ -31,7 +32,7 @@ impl<T> Writer<T> {
 
     /// Gives the time at which [`Writer::tick`] has something to do again; `None`: never.
     pub fn next_tick(&self) -> Option<Monotonic> {
-        let due = [self.schedule.next(), self.waiting.next(), self.file_checks.next()];
+        let due = [self.schedule.next(), self.waiting.next(), self.file_checks.next(), self.next_expiry()];
         due.into_iter().flatten().min().filter(|_| !self.poisoned)
     }
 

@@ -1,0 +1,26 @@
+//! The sum of a count and an amount, as far as the operation lets it go.
+
+use crate::{
+    base::limits,
+    data::counts::{CountsRefusal, WriteOp},
+};
+
+/// The count behind an amount, or the refusal if that goes too far.
+#[inline]
+pub(super) fn sum_of(op: WriteOp, count: i64, amount: i64) -> Result<i64, fn(String) -> CountsRefusal> {
+    if op == WriteOp::Withdraw {
+        return Ok(if count > 0 { count.saturating_add(amount).max(0) } else { count });
+    }
+    let sum = count.checked_add(amount).ok_or(match op {
+        WriteOp::AddGiven => (|word| CountsRefusal::BeyondBound { word }) as fn(String) -> CountsRefusal,
+        _ => |word| CountsRefusal::Overflow { word },
+    })?;
+    match op {
+        WriteOp::AddGiven => {
+            let bound = limits::MAX_GIVEN_COUNT.unsigned_abs().max(count.unsigned_abs());
+            if sum.unsigned_abs() <= bound { Ok(sum) } else { Err(|word| CountsRefusal::BeyondBound { word }) }
+        }
+        WriteOp::Exchange if amount < 0 && sum < 0 => Err(|word| CountsRefusal::BelowZero { word }),
+        _ => Ok(sum),
+    }
+}

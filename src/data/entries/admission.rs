@@ -1,0 +1,294 @@
+//! The half of a commit group that knows entries: it decides which changes of entries a record states.
+//!
+//! A batch is planned first ([`PendingWrites::plan`]), which changes nothing, and taken in once every other half of the
+//! group has admitted it ([`PendingWrites::add`]). A key comes once in a record: a batch that names one again waits for
+//! the next record ([`PendingWrites::touches`]), so that whatever is replaced is found in the store.
+
+use super::{
+    CollectionId, CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition,
+    entry::{Entry, key_hash},
+    stored::StoredEntries,
+};
+use crate::{
+    base::clock::LoggedTime,
+    base::hash::WordHasher,
+    base::limits,
+    base::position::Position,
+    data::record::{EntryChange, EntryEffect, EntryValue, RemovalCause, ValueEncoding},
+};
+use std::collections::{BTreeSet, HashSet};
+
+/// The reason why entries were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntriesRefusal {
+    /// The entry is not in the state that the write depends on.
+    PreconditionFailed,
+    /// The budget of entries is used up by what may not be evicted.
+    BudgetFull,
+    /// The database holds as many collections as it may.
+    TooManyCollections,
+}
+
+/// The entries that a commit group changes.
+pub(crate) struct PendingWrites {
+    hasher: WordHasher,
+    changes: Vec<PlannedChange>,
+    /// The hashes of the changes' keys. Two keys of one hash pass for one: the second waits for the next record, or
+    /// stays where another is evicted.
+    keys: HashSet<u64>,
+    /// The difference that the changes make to the digest, and to the memory in bytes.
+    digest: u64,
+    bytes: i64,
+    /// Collections that the store does not have yet.
+    new_collections: BTreeSet<(CollectionKind, Box<str>)>,
+}
+
+/// One change of an entry, ready for a record.
+pub(crate) struct PlannedChange {
+    pub(crate) kind: CollectionKind,
+    pub(crate) namespace: Box<str>,
+    pub(crate) key: Box<str>,
+    /// The entry that is there.
+    pub(crate) old: Option<Entry>,
+    effect: PlannedEffect,
+}
+
+enum PlannedEffect {
+    Put(Entry),
+    SetExpiry(Option<LoggedTime>),
+    Remove(RemovalCause),
+}
+
+impl PlannedChange {
+    /// The removal of an entry that is there.
+    pub(crate) fn removal(kind: CollectionKind, namespace: Box<str>, old: Entry, cause: RemovalCause) -> Self {
+        let key = old.key().into();
+        Self { kind, namespace, key, old: Some(old), effect: PlannedEffect::Remove(cause) }
+    }
+
+    /// The mark that a word, or the namespace for an empty one, was taken away by the record at `position`.
+    pub(crate) fn mark(stored: &StoredEntries, namespace: &str, word: &str, position: Position) -> Self {
+        let collection = CollectionId::new(CollectionKind::Removals, namespace);
+        let value = EntryValue {
+            content_type: "",
+            expires: None,
+            counted: false,
+            encoding: ValueEncoding::Plain,
+            raw_bytes: 0,
+            hash: &[],
+            bytes: &[],
+        };
+        Self {
+            kind: collection.kind,
+            namespace: namespace.into(),
+            key: word.into(),
+            old: stored.get(collection, word),
+            effect: PlannedEffect::Put(Entry::new(0, word, &value, position.sequence)),
+        }
+    }
+
+    /// Returns the entry whose words this takes back: one that is replaced, or goes, and was counted.
+    pub(crate) fn ended_claim(&self) -> Option<&Entry> {
+        let ends = !matches!(self.effect, PlannedEffect::SetExpiry(_));
+        self.old.as_ref().filter(|old| ends && old.is_counted())
+    }
+
+    fn collection(&self) -> CollectionId<'_> {
+        CollectionId::new(self.kind, &self.namespace)
+    }
+
+    /// The entry that will be there.
+    fn new_entry(&self) -> Option<Entry> {
+        match &self.effect {
+            PlannedEffect::Put(entry) => Some(entry.clone()),
+            PlannedEffect::SetExpiry(expires) => self.old.as_ref().map(|old| old.with_expiry(*expires)),
+            PlannedEffect::Remove(_) => None,
+        }
+    }
+}
+
+impl PendingWrites {
+    pub(crate) fn new(hasher: WordHasher) -> Self {
+        let (changes, keys, new_collections) = Default::default();
+        Self { hasher, changes, keys, digest: 0, bytes: 0, new_collections }
+    }
+
+    /// Forgets all changes: another record starts.
+    pub(crate) fn clear(&mut self) {
+        self.changes.clear();
+        self.keys.clear();
+        self.new_collections.clear();
+        (self.digest, self.bytes) = (0, 0);
+    }
+
+    /// Returns whether there is nothing to log.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Returns whether the group changes one of these keys already.
+    pub(crate) fn touches(&self, namespace: &str, writes: &[EntryWrite]) -> bool {
+        let is_touched = |write: &EntryWrite| self.has(CollectionId::new(write.kind, namespace), &write.key);
+        !self.keys.is_empty() && writes.iter().any(is_touched)
+    }
+
+    /// Returns whether the group says of this namespace that words were taken away.
+    pub(crate) fn has_marks(&self, namespace: &str) -> bool {
+        self.changes.iter().any(|change| change.kind == CollectionKind::Removals && *change.namespace == *namespace)
+    }
+
+    fn has(&self, collection: CollectionId<'_>, key: &str) -> bool {
+        self.keys.contains(&key_hash(self.hasher, collection, key))
+    }
+
+    /// Plans the changes of a batch, evictions among them, for the record at `position`. Writes that find nothing to do
+    /// make none.
+    ///
+    /// # Errors
+    /// [`EntriesRefusal`] if a condition does not hold, or there is no room; nothing has changed then.
+    pub(crate) fn plan(
+        &self,
+        stored: &StoredEntries,
+        budget_bytes: usize,
+        (namespace, writes): (&str, &[EntryWrite]),
+        (position, now): (Position, LoggedTime),
+    ) -> Result<Vec<PlannedChange>, EntriesRefusal> {
+        let mut changes = Vec::with_capacity(writes.len());
+        let mut new_collections = BTreeSet::new();
+        for (at, write) in writes.iter().enumerate() {
+            let collection = CollectionId::new(write.kind, namespace);
+            let number = self.changes.len() + at;
+            let key = if write.key.is_empty() { own_key(position, number) } else { write.key.clone() };
+            let old = stored.get(collection, &key);
+            let live = old.as_ref().filter(|old| !old.has_expired(now));
+            // By age and not by presence: an expired entry leaves with a later record, and the answer must not depend
+            // on when that comes.
+            if !holds(&write.condition, live) {
+                return Err(EntriesRefusal::PreconditionFailed);
+            }
+            let effect = match &write.op {
+                EntryOp::Put(value, expiry) => {
+                    let is_new = !stored.has_collection(collection)
+                        && !self.new_collections.contains(&(write.kind, Box::from(namespace)));
+                    new_collections.extend(is_new.then_some(write.kind));
+                    PlannedEffect::Put(new_entry(&key, value, expires(*expiry, now), position))
+                }
+                EntryOp::SetExpiry(_) | EntryOp::Remove if live.is_none() => continue,
+                EntryOp::SetExpiry(expiry) => PlannedEffect::SetExpiry(expires(*expiry, now)),
+                EntryOp::Remove => PlannedEffect::Remove(RemovalCause::Deleted),
+            };
+            changes.push(PlannedChange { kind: write.kind, namespace: namespace.into(), key, old, effect });
+        }
+        let collections = stored.collections() + self.new_collections.len() + new_collections.len();
+        if !new_collections.is_empty() && collections > limits::MAX_COLLECTIONS {
+            return Err(EntriesRefusal::TooManyCollections);
+        }
+        // What takes no room is admitted even where the budget is used up, as known words go on counting.
+        let added: i64 = changes.iter().map(bytes_added).sum();
+        if added > 0 {
+            let over =
+                stored.totals().bytes as i64 + self.bytes + added - i64::try_from(budget_bytes).unwrap_or(i64::MAX);
+            if over > 0 {
+                self.make_room(stored, over, &mut changes)?;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Plans evictions until so many bytes are free.
+    fn make_room(
+        &self,
+        stored: &StoredEntries,
+        mut over: i64,
+        changes: &mut Vec<PlannedChange>,
+    ) -> Result<(), EntriesRefusal> {
+        let hash = |change: &PlannedChange| key_hash(self.hasher, change.collection(), &change.key);
+        let written: HashSet<u64> = changes.iter().map(hash).collect();
+        for (collection, entry) in stored.evictable() {
+            if over <= 0 {
+                break;
+            }
+            let hash = key_hash(self.hasher, collection, entry.key());
+            if self.keys.contains(&hash) || written.contains(&hash) {
+                continue;
+            }
+            over -= entry.memory_bytes() as i64;
+            let CollectionId { kind, namespace } = collection;
+            changes.push(PlannedChange::removal(kind, namespace.into(), entry.clone(), RemovalCause::Evicted));
+        }
+        if over > 0 { Err(EntriesRefusal::BudgetFull) } else { Ok(()) }
+    }
+
+    /// Takes planned changes in.
+    pub(crate) fn add(&mut self, stored: &StoredEntries, changes: Vec<PlannedChange>) {
+        for change in changes {
+            let collection = change.collection();
+            let weight = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| stored.weight(collection, entry));
+            let new = change.new_entry();
+            self.digest = self.digest.wrapping_sub(weight(&change.old)).wrapping_add(weight(&new));
+            self.bytes += bytes_added(&change);
+            if new.is_some() && !stored.has_collection(collection) {
+                self.new_collections.insert((change.kind, change.namespace.clone()));
+            }
+            self.keys.insert(key_hash(self.hasher, collection, &change.key));
+            self.changes.push(change);
+        }
+    }
+
+    /// The difference that the changes make to the digest.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Gives the record's part about entries.
+    pub(crate) fn changes(&self) -> Vec<EntryChange<'_>> {
+        let each = self.changes.iter();
+        each.map(|change| {
+            let effect = match &change.effect {
+                PlannedEffect::Put(entry) => EntryEffect::Put(entry.as_value()),
+                PlannedEffect::SetExpiry(expires) => EntryEffect::SetExpiry(*expires),
+                PlannedEffect::Remove(cause) => EntryEffect::Remove(*cause),
+            };
+            EntryChange { collection: change.collection(), key: &change.key, effect }
+        })
+        .collect()
+    }
+}
+
+/// The key of an entry that its writer has not named: no record before had it, and no other entry of this one has.
+fn own_key(position: Position, number: usize) -> Box<str> {
+    format!("{position}-{number}").into()
+}
+
+fn new_entry(key: &str, value: &NewValue, expires: Option<LoggedTime>, position: Position) -> Entry {
+    Entry::new(0, key, &value.as_value(expires), position.sequence)
+}
+
+fn expires(expiry: Expiry, now: LoggedTime) -> Option<LoggedTime> {
+    match expiry {
+        Expiry::Never => None,
+        Expiry::AfterMs(ms) => Some(LoggedTime::from_ms(now.as_ms().saturating_add(ms.min(limits::MAX_TTL_MS)))),
+    }
+}
+
+fn bytes_added(change: &PlannedChange) -> i64 {
+    let bytes = |entry: &Entry| entry.memory_bytes() as i64;
+    change.new_entry().as_ref().map_or(0, bytes) - change.old.as_ref().map_or(0, bytes)
+}
+
+/// Returns whether a condition holds for the entry that is there.
+fn holds(condition: &WriteCondition, live: Option<&Entry>) -> bool {
+    let has_one_of = |tags: &[Box<str>]| {
+        live.is_some_and(|entry| {
+            let tag = entry.tag();
+            tags.iter().any(|wanted| **wanted == *tag)
+        })
+    };
+    match condition {
+        WriteCondition::Always => true,
+        WriteCondition::Present => live.is_some(),
+        WriteCondition::Absent => live.is_none(),
+        WriteCondition::Matches(tags) => has_one_of(tags),
+        WriteCondition::MatchesNone(tags) => !has_one_of(tags),
+    }
+}

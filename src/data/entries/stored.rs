@@ -1,0 +1,347 @@
+//! The entries of all collections: the part of the store that knows keys and values.
+//!
+//! The store calls it in the two passes of a record. [`StoredEntries::change`] shows the record's entries on the side
+//! that nobody reads, as a table of their own in front of the collections. Once every reader has moved there,
+//! [`StoredEntries::reconcile`] puts them into the collections, which both sides share, and takes the table away. A
+//! reader therefore looks at the pending entries of its side first, and then into the collection: for a key of the
+//! record in flight the first answers, and for any other the second stands still.
+
+use super::{
+    CollectionId, CollectionKind, CollectionNumber,
+    entry::{Entry, key_hash},
+    eviction_order::EvictionOrder,
+    table::{EntryIndex, EntryIndexWriter},
+    totals::EntryTotals,
+    view::{CollectionMaps, EntriesSide, EntriesView, PendingEntries, PendingEntry},
+};
+use crate::{
+    base::clock::LoggedTime,
+    base::hash::WordHasher,
+    base::position::Sequence,
+    data::record::{EntryChange, EntryEffect, EntryValue, RemovalCause},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The entries as the Writer of the store holds them.
+pub(crate) struct StoredEntries {
+    hasher: WordHasher,
+    collections: [BTreeMap<Box<str>, StoredCollection>; CollectionKind::ALL.len()],
+    /// The kind and the namespace of each number; `None`: free to be given again.
+    numbers: Vec<Option<(CollectionKind, Box<str>)>>,
+    /// What may be evicted.
+    evictable: EvictionOrder,
+    /// What holds words in the counts, and expires.
+    expiring_claims: EvictionOrder,
+    /// Entries that hold words in the counts of each namespace that has any.
+    claims: BTreeMap<Box<str>, u64>,
+    digest: u64,
+    totals: EntryTotals,
+    /// The changes of the record at hand.
+    changes: Vec<AppliedChange>,
+}
+
+struct StoredCollection {
+    number: CollectionNumber,
+    index: EntryIndexWriter,
+}
+
+/// One change of a record, between its two passes.
+struct AppliedChange {
+    collection: CollectionNumber,
+    hash: u64,
+    old: Option<Entry>,
+    new: Option<Entry>,
+    cause: Option<RemovalCause>,
+}
+
+/// An entry's way to expire: the entry, and the collection it is in.
+#[derive(Clone, Debug)]
+pub(crate) struct DueEntry {
+    pub(crate) kind: CollectionKind,
+    pub(crate) namespace: Box<str>,
+    pub(crate) entry: Entry,
+}
+
+impl StoredEntries {
+    pub(crate) fn new(hasher: WordHasher) -> Self {
+        Self {
+            hasher,
+            collections: Default::default(),
+            numbers: Vec::new(),
+            evictable: EvictionOrder::default(),
+            expiring_claims: EvictionOrder::default(),
+            claims: BTreeMap::new(),
+            digest: 0,
+            totals: EntryTotals::default(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// The entry of a key, whatever its expiry.
+    pub(crate) fn get(&self, collection: CollectionId<'_>, key: &str) -> Option<Entry> {
+        let stored = self.collection(collection)?;
+        stored.index.get(key_hash(self.hasher, collection, key), key)
+    }
+
+    /// Returns whether a collection has entries.
+    pub(crate) fn has_collection(&self, collection: CollectionId<'_>) -> bool {
+        self.collection(collection).is_some()
+    }
+
+    /// Counts the collections.
+    pub(crate) fn collections(&self) -> usize {
+        self.collections.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Returns whether entries hold words in the counts of a namespace.
+    pub(crate) fn has_claims(&self, namespace: &str) -> bool {
+        self.claims.contains_key(namespace)
+    }
+
+    /// The digest of the entries as they are.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// The sums over all entries.
+    pub(crate) fn totals(&self) -> EntryTotals {
+        self.totals
+    }
+
+    /// The contribution of an entry of this collection to the digest.
+    pub(crate) fn weight(&self, collection: CollectionId<'_>, entry: &Entry) -> u64 {
+        entry.weight(self.hasher, factor(self.hasher, collection))
+    }
+
+    /// Gives entries in the order of their eviction.
+    pub(crate) fn evictable(&self) -> impl Iterator<Item = (CollectionId<'_>, &Entry)> {
+        self.evictable.iter().map(|entry| (self.id_of(entry), entry))
+    }
+
+    /// The time at which the next entry expires.
+    pub(crate) fn next_expiry(&self) -> Option<LoggedTime> {
+        [&self.evictable, &self.expiring_claims].into_iter().filter_map(EvictionOrder::next_expiry).min()
+    }
+
+    /// Gives entries whose time has come, the oldest first; those that hold words are mixed with the others by no rule.
+    pub(crate) fn due(&self, now: LoggedTime) -> impl Iterator<Item = DueEntry> + '_ {
+        let due = |order: &'_ EvictionOrder| -> Vec<Entry> {
+            order.iter().take_while(|entry| entry.has_expired(now)).take(DUE_AT_ONCE).cloned().collect()
+        };
+        let all = due(&self.evictable).into_iter().chain(due(&self.expiring_claims));
+        all.map(|entry| {
+            let CollectionId { kind, namespace } = self.id_of(&entry);
+            DueEntry { kind, namespace: namespace.into(), entry }
+        })
+    }
+
+    /// Returns whether there are marks of removals that no entry needs any more.
+    pub(crate) fn has_idle_removals(&self) -> bool {
+        let removals = &self.collections[CollectionKind::Removals as usize];
+        removals.keys().any(|namespace| !self.has_claims(namespace))
+    }
+
+    /// Gives marks of removals, at most so many, that no entry needs any more.
+    pub(crate) fn idle_removals(&self, most: usize) -> Vec<(Box<str>, Entry)> {
+        let removals = &self.collections[CollectionKind::Removals as usize];
+        let idle = removals.iter().filter(|(namespace, _)| !self.has_claims(namespace));
+        idle.flat_map(|(namespace, stored)| {
+            let segments = (0..super::table::SEGMENTS).flat_map(|segment| stored.index.shared().segment(segment));
+            segments.map(|entry| (namespace.clone(), entry))
+        })
+        .take(most)
+        .collect()
+    }
+
+    /// The first pass of a record with this sequence: shows its entries on the side that nobody reads.
+    pub(crate) fn change(
+        &mut self,
+        changes: &[EntryChange<'_>],
+        version: Sequence,
+        view: &EntriesView,
+        side: &EntriesSide,
+    ) {
+        self.changes.clear();
+        // Most records hold no entries, and pay nothing for those of others.
+        if changes.is_empty() {
+            return;
+        }
+        let mut pending = PendingEntries::with_capacity(changes.len());
+        let collections = self.collections();
+        for change in changes {
+            // A key comes once in a record, so what is replaced lies in its collection and not among the pending.
+            let hash = key_hash(self.hasher, change.collection, change.key);
+            let old = self.collection(change.collection).and_then(|stored| stored.index.get(hash, change.key));
+            let (cause, new) = match change.effect {
+                EntryEffect::Put(value) => {
+                    let number = self.number(change.collection);
+                    (None, Some(Entry::new(number, change.key, &value, version)))
+                }
+                EntryEffect::SetExpiry(expires) => (None, old.as_ref().map(|old| old.with_expiry(expires))),
+                EntryEffect::Remove(cause) => (Some(cause), None),
+            };
+            // Nothing was there, and nothing comes: applied once more over an image, or told of a key that is gone.
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            let factor = factor(self.hasher, change.collection);
+            let weight = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.weight(self.hasher, factor));
+            self.digest = self.digest.wrapping_sub(weight(&old)).wrapping_add(weight(&new));
+            let number = self.number(change.collection);
+            pending.insert(
+                hash,
+                match &new {
+                    Some(entry) => PendingEntry::There(number, entry.clone()),
+                    None => PendingEntry::Gone(number, change.key.into()),
+                },
+            );
+            self.changes.push(AppliedChange { collection: number, hash, old, new, cause });
+        }
+        if self.collections() != collections {
+            view.set_collections(self.maps());
+        }
+        side.set_pending(Some(pending));
+    }
+
+    /// The second pass: puts the entries into their collections, once every reader has moved to the side `shown`.
+    pub(crate) fn reconcile(&mut self, view: &EntriesView, shown: &EntriesSide) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let changes = std::mem::take(&mut self.changes);
+        let numbers: BTreeSet<CollectionNumber> = changes.iter().map(|change| change.collection).collect();
+        changes.into_iter().for_each(|change| self.put(change));
+        // Behind all changes: a record may take the last entry of a collection away and put another there.
+        if numbers.into_iter().filter(|&number| self.drop_if_empty(number)).count() > 0 {
+            view.set_collections(self.maps());
+        }
+        view.set_totals(self.totals);
+        // Last: until here, readers of this side found the record's keys in front of the collections.
+        shown.set_pending(None);
+    }
+
+    /// Puts one change where it belongs.
+    fn put(&mut self, change: AppliedChange) {
+        let AppliedChange { collection: number, hash, old, new, cause } = change;
+        let (kind, namespace) = self.numbers[usize::from(number)].clone().expect("a change has given it");
+        if let Some(old) = &old {
+            self.forget(kind, &namespace, old);
+        }
+        if let Some(new) = &new {
+            self.remember(kind, &namespace, new);
+        }
+        self.totals.count(cause);
+        let stored = self.collections[kind as usize].get_mut(&namespace).expect("a change has made it");
+        match (old, new) {
+            (_, Some(new)) => stored.index.set(hash, new),
+            (Some(old), None) => stored.index.remove(hash, old.key()),
+            (None, None) => {}
+        }
+    }
+
+    /// Takes a collection without entries away, and returns whether it has.
+    fn drop_if_empty(&mut self, number: CollectionNumber) -> bool {
+        let named = &mut self.numbers[usize::from(number)];
+        let (kind, namespace) = named.as_ref().expect("a change has given it");
+        let collections = &mut self.collections[*kind as usize];
+        let is_empty = collections.get(namespace).is_some_and(|stored| stored.index.len() == 0);
+        if is_empty {
+            collections.remove(namespace);
+            *named = None;
+        }
+        is_empty
+    }
+
+    /// Takes an entry out of the orders and the sums.
+    fn forget(&mut self, kind: CollectionKind, namespace: &str, entry: &Entry) {
+        self.totals.remove(kind, entry);
+        if entry.is_counted() {
+            self.expiring_claims.remove(entry);
+            let left = self.claims.get_mut(namespace).expect("it was counted");
+            *left -= 1;
+            if *left == 0 {
+                self.claims.remove(namespace);
+            }
+        } else if kind.is_public() {
+            self.evictable.remove(entry);
+        }
+    }
+
+    /// Puts an entry into the orders and the sums.
+    fn remember(&mut self, kind: CollectionKind, namespace: &str, entry: &Entry) {
+        self.totals.add(kind, entry);
+        // A counted entry is never evicted: to make room, a post would have to take its words along.
+        if entry.is_counted() {
+            if entry.expires().is_some() {
+                self.expiring_claims.insert(entry);
+            }
+            *self.claims.entry(namespace.into()).or_insert(0) += 1;
+        } else if kind.is_public() {
+            self.evictable.insert(entry);
+        }
+    }
+
+    /// Takes an entry of a snapshot's image, which nobody reads before [`StoredEntries::end_load`].
+    pub(crate) fn load(&mut self, collection: CollectionId<'_>, key: &str, value: &EntryValue<'_>, version: Sequence) {
+        let hash = key_hash(self.hasher, collection, key);
+        let number = self.number(collection);
+        let entry = Entry::new(number, key, value, version);
+        let old = self.get(collection, key);
+        let factor = factor(self.hasher, collection);
+        let before = old.as_ref().map_or(0, |old| old.weight(self.hasher, factor));
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(entry.weight(self.hasher, factor));
+        self.put(AppliedChange { collection: number, hash, old, new: Some(entry), cause: None });
+    }
+
+    /// Shows the entries of a snapshot's image, which is whole now.
+    pub(crate) fn end_load(&self, view: &EntriesView) {
+        view.set_collections(self.maps());
+        view.set_totals(self.totals);
+    }
+
+    fn collection(&self, collection: CollectionId<'_>) -> Option<&StoredCollection> {
+        self.collections[collection.kind as usize].get(collection.namespace)
+    }
+
+    /// The number of a collection, which is made if it is not there.
+    fn number(&mut self, collection: CollectionId<'_>) -> CollectionNumber {
+        if let Some(stored) = self.collection(collection) {
+            return stored.number;
+        }
+        let named = Some((collection.kind, Box::from(collection.namespace)));
+        let at = self.numbers.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.numbers.push(None);
+            self.numbers.len() - 1
+        });
+        self.numbers[at] = named;
+        let number = CollectionNumber::try_from(at).expect("admission bounds the collections");
+        let stored = StoredCollection { number, index: EntryIndexWriter::new() };
+        self.collections[collection.kind as usize].insert(collection.namespace.into(), stored);
+        number
+    }
+
+    fn id_of(&self, entry: &Entry) -> CollectionId<'_> {
+        let named = self.numbers[usize::from(entry.collection())].as_ref().expect("it has an entry");
+        CollectionId { kind: named.0, namespace: &named.1 }
+    }
+
+    /// The collections as readers find them.
+    fn maps(&self) -> CollectionMaps {
+        let shared = |stored: &StoredCollection| (stored.number, Arc::<EntryIndex>::clone(stored.index.shared()));
+        let map = |map: &BTreeMap<Box<str>, StoredCollection>| {
+            map.iter().map(|(name, stored)| (name.clone(), shared(stored))).collect()
+        };
+        self.collections.each_ref().map(map)
+    }
+}
+
+/// Entries of one order that [`StoredEntries::due`] gives at once.
+const DUE_AT_ONCE: usize = crate::base::limits::EXPIRED_PER_RECORD;
+
+/// The number that sets the entries of a collection apart in the digest.
+fn factor(hasher: WordHasher, collection: CollectionId<'_>) -> u64 {
+    hasher.hash_bytes(collection.namespace.as_bytes(), (collection.kind as u64 + 1) << 48)
+}

@@ -1,0 +1,234 @@
+//! The entries as readers find them, on the side that their guard shows.
+
+use super::{
+    CollectionId, CollectionKind, CollectionNumber,
+    entry::{Entry, key_hash},
+    table::{EntryIndex, SEGMENTS},
+    totals::EntryTotals,
+};
+use crate::{
+    base::atomics::{ArcSwap, ArcSwapOption, AtomicU64, Ordering},
+    base::clock::LoggedTime,
+    base::hash::WordHasher,
+};
+use hashbrown::HashTable;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The collections of each kind by their namespaces.
+pub(super) type CollectionMaps = [BTreeMap<Box<str>, (CollectionNumber, Arc<EntryIndex>)>; CollectionKind::ALL.len()];
+
+/// The collections, which both sides share.
+#[derive(Default)]
+pub(crate) struct EntriesView {
+    collections: ArcSwap<CollectionMaps>,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    expired: AtomicU64,
+    evicted: AtomicU64,
+}
+
+/// The entries of the record in flight on one side. Set only while nobody reads that side, and taken away once they
+/// are in the collections.
+pub(crate) struct EntriesSide {
+    pending: ArcSwapOption<PendingEntries>,
+}
+
+impl Default for EntriesSide {
+    fn default() -> Self {
+        Self { pending: ArcSwapOption::empty() }
+    }
+}
+
+/// The entries of one record.
+pub(super) struct PendingEntries(HashTable<(u64, PendingEntry)>);
+
+/// One of them: the new entry, or the key of one that is gone.
+pub(super) enum PendingEntry {
+    There(CollectionNumber, Entry),
+    Gone(CollectionNumber, Box<str>),
+}
+
+impl PendingEntry {
+    fn is(&self, number: CollectionNumber, key: &str) -> bool {
+        match self {
+            Self::There(collection, entry) => *collection == number && entry.has_key(key),
+            Self::Gone(collection, gone) => *collection == number && **gone == *key,
+        }
+    }
+}
+
+impl PendingEntries {
+    pub(super) fn with_capacity(entries: usize) -> Self {
+        Self(HashTable::with_capacity(entries))
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, entry: PendingEntry) {
+        self.0.insert_unique(hash, (hash, entry), |(hash, _)| *hash);
+    }
+
+    fn get(&self, hash: u64, number: CollectionNumber, key: &str) -> Option<&PendingEntry> {
+        self.0.find(hash, |(_, pending)| pending.is(number, key)).map(|(_, pending)| pending)
+    }
+}
+
+impl EntriesSide {
+    pub(super) fn set_pending(&self, pending: Option<PendingEntries>) {
+        self.pending.store(pending.map(Arc::new));
+    }
+}
+
+/// A page of a collection's entries.
+#[derive(Clone, Debug, Default)]
+pub struct EntryPage {
+    /// The entries, in the order of their keys' hashes.
+    pub entries: Vec<Entry>,
+    /// The key behind which the next page begins; `None`: this was the last.
+    pub next: Option<String>,
+}
+
+impl EntriesView {
+    pub(super) fn set_collections(&self, collections: CollectionMaps) {
+        self.collections.store(Arc::new(collections));
+    }
+
+    pub(super) fn set_totals(&self, totals: EntryTotals) {
+        let EntryTotals { entries, bytes, expired, evicted } = totals;
+        for (shown, value) in
+            [(&self.entries, entries), (&self.bytes, bytes), (&self.expired, expired), (&self.evicted, evicted)]
+        {
+            shown.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The sums over all entries.
+    pub(crate) fn totals(&self) -> EntryTotals {
+        let value = |shown: &AtomicU64| shown.load(Ordering::Relaxed);
+        EntryTotals {
+            entries: value(&self.entries),
+            bytes: value(&self.bytes),
+            expired: value(&self.expired),
+            evicted: value(&self.evicted),
+        }
+    }
+
+    /// All collections, in no order.
+    pub(crate) fn collections(&self) -> Vec<(CollectionKind, Box<str>)> {
+        let maps = self.collections.load();
+        let of_kind = |kind: CollectionKind| maps[kind as usize].keys().map(move |name| (kind, name.clone()));
+        CollectionKind::ALL.into_iter().flat_map(of_kind).collect()
+    }
+
+    /// The entry of a key, whatever its expiry. To be called under a guard of `side`.
+    pub(crate) fn get(
+        &self,
+        side: &EntriesSide,
+        hasher: WordHasher,
+        collection: CollectionId<'_>,
+        key: &str,
+    ) -> Option<Entry> {
+        // The maps have a collection before its first entry is shown, and until its last one is not shown any more.
+        let maps = self.collections.load();
+        let (number, index) = maps[collection.kind as usize].get(collection.namespace)?;
+        let hash = key_hash(hasher, collection, key);
+        // In this order: what is not pending here stands still in the collection.
+        if let Some(pending) = side.pending.load().as_ref()
+            && let Some(pending) = pending.get(hash, *number, key)
+        {
+            return match pending {
+                PendingEntry::There(_, entry) => Some(entry.clone()),
+                PendingEntry::Gone(..) => None,
+            };
+        }
+        index.get(hash, key)
+    }
+
+    /// The entries of one segment of a collection with their keys' hashes, in that order; `None` if there is no such
+    /// collection. To be called under a guard of `side`.
+    fn segment(
+        &self,
+        side: &EntriesSide,
+        hasher: WordHasher,
+        collection: CollectionId<'_>,
+        segment: usize,
+    ) -> Option<Vec<(u64, Entry)>> {
+        let maps = self.collections.load();
+        let (number, index) = maps[collection.kind as usize].get(collection.namespace)?;
+        let pending = side.pending.load();
+        let hash_of = |entry: &Entry| key_hash(hasher, collection, entry.key());
+        let stored = index.segment(segment).into_iter().map(|entry| (hash_of(&entry), entry));
+        let mut entries: Vec<(u64, Entry)> = match pending.as_ref() {
+            None => stored.collect(),
+            Some(pending) => {
+                let is_pending = |hash, key: &str| pending.get(hash, *number, key).is_some();
+                let come = pending.0.iter().filter_map(|(hash, pending)| match pending {
+                    PendingEntry::There(of, entry) if of == number && EntryIndex::segment_of(*hash) == segment => {
+                        Some((*hash, entry.clone()))
+                    }
+                    _ => None,
+                });
+                stored.filter(|(hash, entry)| !is_pending(*hash, entry.key())).chain(come).collect()
+            }
+        };
+        entries.sort_by(|(hash, entry), (other_hash, other)| (hash, entry.key()).cmp(&(other_hash, other.key())));
+        Some(entries)
+    }
+}
+
+/// A walk over entries, a segment at a time, each at one position.
+pub(crate) struct CollectionWalk<'a> {
+    collection: CollectionId<'a>,
+    hasher: WordHasher,
+    /// The next segment.
+    segment: usize,
+    /// The hash and the key behind which it goes on.
+    after: Option<(u64, &'a str)>,
+}
+
+impl<'a> CollectionWalk<'a> {
+    /// A walk that goes on behind a key, whether or not it is still there.
+    pub(crate) fn new(collection: CollectionId<'a>, hasher: WordHasher, after: Option<&'a str>) -> Self {
+        let after = after.map(|key| (key_hash(hasher, collection, key), key));
+        let segment = after.map_or(0, |(hash, _)| EntryIndex::segment_of(hash));
+        Self { collection, hasher, segment, after }
+    }
+
+    /// A walk from the begin of a segment on.
+    pub(crate) fn at_segment(collection: CollectionId<'a>, hasher: WordHasher, segment: usize) -> Self {
+        Self { collection, hasher, segment, after: None }
+    }
+
+    /// The entries of the next segment; `None` once there is none. To be called under a guard of `side`.
+    pub(crate) fn step(&mut self, view: &EntriesView, side: &EntriesSide) -> Option<Vec<Entry>> {
+        if self.segment == SEGMENTS {
+            return None;
+        }
+        let entries = view.segment(side, self.hasher, self.collection, self.segment)?;
+        self.segment += 1;
+        let after = self.after.take();
+        let is_behind = |hash: u64, entry: &Entry| after.is_none_or(|after| (hash, entry.key()) > after);
+        Some(entries.into_iter().filter(|(hash, entry)| is_behind(*hash, entry)).map(|(_, entry)| entry).collect())
+    }
+
+    /// The entries behind where it stands that have not expired and whose keys begin with `prefix`, at most `limit`.
+    /// `at_once` gives the entries of a segment under a guard.
+    pub(crate) fn page(
+        mut self,
+        prefix: &str,
+        limit: usize,
+        now: LoggedTime,
+        mut at_once: impl FnMut(&mut Self) -> Option<Vec<Entry>>,
+    ) -> EntryPage {
+        let mut page = EntryPage::default();
+        while let Some(entries) = at_once(&mut self) {
+            for entry in entries.into_iter().filter(|entry| !entry.has_expired(now) && entry.key().starts_with(prefix))
+            {
+                if page.entries.len() == limit {
+                    page.next = page.entries.last().map(|last| last.key().to_owned());
+                    return page;
+                }
+                page.entries.push(entry);
+            }
+        }
+        page
+    }
+}

@@ -1,0 +1,57 @@
+//! Entries that expire: the Writer makes records of them, so that all nodes agree at every position.
+//!
+//! A record takes a bounded number of entries, and writes that have come meanwhile go first: however many entries
+//! expire in one moment, no write waits for more than one such record.
+
+use super::{Writer, WriterAction};
+use crate::{
+    base::clock::Monotonic,
+    base::limits,
+    data::entries::{CollectionKind, admission::PlannedChange},
+    data::record::RemovalCause,
+};
+
+impl<T> Writer<T> {
+    /// Takes out entries whose time has come at `now`, as many as one record takes.
+    pub(super) fn expire(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
+        if !self.has_due_entries(now) || self.refusal(now).is_some() {
+            return;
+        }
+        let time_ms = self.clock.read(now);
+        self.group.start(self.log.next(), time_ms, &self.store);
+        // Bounded twice: by entries, and by the words that they take back, since each has to be found.
+        for due in self.store.entries().due(time_ms).take(limits::EXPIRED_PER_RECORD) {
+            if !self.group.may_expire_more() || self.group.expire(&self.store, &self.settings.admission, due).is_err() {
+                break;
+            }
+        }
+        for (namespace, mark) in self.store.entries().idle_removals(limits::EXPIRED_PER_RECORD) {
+            let removal = PlannedChange::removal(CollectionKind::Removals, namespace, mark, RemovalCause::Deleted);
+            self.group.remove(&self.store, removal);
+        }
+        let clamped = self.group.clamped();
+        if clamped > 0 {
+            actions.push(WriterAction::Clamped(clamped));
+        }
+        self.commit(now, actions);
+    }
+
+    /// Returns whether there are entries to be taken out at `now`.
+    pub fn has_due_entries(&self, now: Monotonic) -> bool {
+        self.next_expiry().is_some_and(|due| due <= now)
+    }
+
+    /// Gives the time at which entries expire, or marks that nobody needs are taken away; `None`: never.
+    pub(super) fn next_expiry(&self) -> Option<Monotonic> {
+        if self.stepped_down {
+            return None;
+        }
+        let entries = self.store.entries();
+        let due = match entries.has_idle_removals() {
+            true => Some(Monotonic::default()),
+            false => entries.next_expiry().map(|due| self.clock.when(due)),
+        };
+        // On a full disk nothing is tried before it is tried for writes.
+        due.map(|due| due.max(self.disk_full_until))
+    }
+}

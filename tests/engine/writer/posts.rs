@@ -1,0 +1,172 @@
+//! Posts: their words come and go with them, exactly.
+
+use super::{
+    entries::{entries, expire, write},
+    node::{HASHER, Node, Options, add, batch},
+};
+use bytes::Bytes;
+use memdb::{
+    data::command::WriteBatch,
+    data::counts::{WriteOp, word_counts::WordCounts},
+    data::entries::{CollectionKind, EntryOp, Expiry, NewValue},
+    data::posts::{count_words, encode_claim},
+    engine::leader::WriteError,
+    text::tokenizer::Analyzer,
+};
+
+fn words_of(text: &str) -> WordCounts {
+    let mut counts = WordCounts::new(HASHER);
+    count_words(Analyzer::Standard, text, &mut counts);
+    counts
+}
+
+/// A post whose words are counted.
+fn post(id: &str, text: &str, expiry: Expiry) -> WriteBatch {
+    let value = NewValue::new(Bytes::copy_from_slice(text.as_bytes()), "text/plain").counted();
+    let put = write(CollectionKind::Posts, id, EntryOp::Put(value, expiry));
+    WriteBatch { counts: words_of(text), ..entries([put]) }
+}
+
+/// A post that is kept and not counted.
+fn document(id: &str, text: &str) -> WriteBatch {
+    let value = NewValue::new(Bytes::copy_from_slice(text.as_bytes()), "text/plain");
+    entries([write(CollectionKind::Posts, id, EntryOp::Put(value, Expiry::Never))])
+}
+
+/// A text that is counted for a while and not kept.
+fn passing(text: &str, ms: u64) -> WriteBatch {
+    let counts = words_of(text);
+    let value = NewValue::new(encode_claim(&counts).into(), "").counted();
+    let put = write(CollectionKind::Texts, "", EntryOp::Put(value, Expiry::AfterMs(ms)));
+    WriteBatch { counts, ..entries([put]) }
+}
+
+fn delete(id: &str) -> WriteBatch {
+    entries([write(CollectionKind::Posts, id, EntryOp::Remove)])
+}
+
+#[test]
+fn a_post_counts_the_difference_to_the_one_it_replaces_and_a_repeat_counts_nothing() {
+    let mut node = Node::new(Options::default());
+    node.one(add(&[("sun", 5)])).expect("counted");
+    let before = node.store().digest();
+    node.one(post("1", "Rain, rain and sun", Expiry::Never)).expect("written");
+    assert_eq!(node.counts(["rain", "and", "sun", "snow"]), [2, 1, 6, 0]);
+    node.one(post("1", "Rain, rain and sun", Expiry::Never)).expect("a repeat");
+    assert_eq!(node.counts(["rain", "and", "sun", "snow"]), [2, 1, 6, 0]);
+    node.one(post("1", "rain and snow", Expiry::Never)).expect("replaced");
+    assert_eq!(node.counts(["rain", "and", "sun", "snow"]), [1, 1, 5, 1]);
+    let mut node = node.restart(Options::default());
+    node.one(delete("1")).expect("deleted");
+    assert_eq!(node.counts(["rain", "and", "sun", "snow"]), [0, 0, 5, 0]);
+    assert_eq!(node.store().digest(), before, "exactly what was there before");
+    node.one(delete("1")).expect("nothing is there");
+    assert_eq!(node.store().digest(), before);
+}
+
+#[test]
+fn posts_of_one_group_that_replace_each_other_count_once() {
+    let mut node = Node::new(Options::default());
+    let answers = node.group([
+        post("1", "a b", Expiry::Never),
+        post("2", "a", Expiry::Never),
+        post("1", "b c", Expiry::Never),
+        add(&[("c", 10)]),
+        delete("2"),
+        post("1", "c", Expiry::Never),
+    ]);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(node.counts(["a", "b", "c"]), [0, 0, 11]);
+}
+
+#[test]
+fn words_of_the_last_hour_are_an_exact_window_over_the_posts() {
+    let mut node = Node::new(Options::default());
+    let empty = node.store().digest();
+    let hour_ms = 3_600_000;
+    for minute in 0..180_u64 {
+        let text = format!("tick m{minute}");
+        let batch = if minute % 2 == 0 {
+            post(&minute.to_string(), &text, Expiry::AfterMs(hour_ms))
+        } else {
+            passing(&text, hour_ms)
+        };
+        node.one(batch).expect("counted");
+        expire(&mut node);
+        assert_eq!(node.count("tick"), (minute as i64 + 1).min(60), "minute {minute}");
+        node.now_ms += 60_000;
+    }
+    let mut node = node.restart(Options::default());
+    node.now_ms += hour_ms;
+    expire(&mut node);
+    assert_eq!((node.count("tick"), node.store().digest()), (0, empty));
+}
+
+#[test]
+fn a_document_that_is_not_counted_leaves_the_counts_alone() {
+    let mut node = Node::new(Options::default());
+    node.one(document("1", "a b")).expect("written");
+    assert_eq!(node.counts(["a", "b"]), [0, 0]);
+    node.one(post("1", "a b", Expiry::Never)).expect("counted from now on");
+    assert_eq!(node.counts(["a", "b"]), [1, 1]);
+    node.one(document("1", "a b")).expect("not any more");
+    assert_eq!(node.counts(["a", "b"]), [0, 0]);
+    assert!(!node.store().reader().read().namespaces().iter().any(|(name, _)| name == "words"));
+}
+
+#[test]
+fn words_that_were_lowered_by_hand_refuse_a_delete_and_clamp_an_expiry() {
+    let mut node = Node::new(Options::default());
+    node.one(post("1", "a a b", Expiry::AfterMs(100))).expect("counted");
+    node.one(batch("words", WriteOp::AddGiven, &[("a", -1), ("c", -3)])).expect("counted");
+    assert_eq!(node.one(delete("1")), Err(WriteError::BelowZero { word: "a".into() }));
+    assert_eq!(node.one(post("1", "b", Expiry::Never)), Err(WriteError::BelowZero { word: "a".into() }));
+    // The difference alone has to fit.
+    node.one(post("1", "a b c", Expiry::AfterMs(100))).expect("one a less");
+    assert_eq!(node.counts(["a", "b", "c"]), [0, 1, -2]);
+    node.now_ms += 100;
+    expire(&mut node);
+    assert_eq!(node.counts(["a", "b", "c"]), [0, 0, -2], "down to zero at most");
+}
+
+#[test]
+fn a_word_that_is_deleted_takes_the_claims_of_earlier_posts_with_it() {
+    let mut node = Node::new(Options::default());
+    node.group([post("old", "a b", Expiry::AfterMs(100)), passing("a b", 100)]);
+    // In one group, so that the order within it decides.
+    node.group([
+        batch("words", WriteOp::RemoveWords, &[("a", 0)]),
+        post("new", "a b", Expiry::AfterMs(200)),
+        add(&[("a", 5)]),
+    ]);
+    assert_eq!(node.counts(["a", "b"]), [6, 3]);
+    let mut node = node.restart(Options::default());
+    node.now_ms += 100;
+    expire(&mut node);
+    assert_eq!(node.counts(["a", "b"]), [6, 1], "the old ones have no claim to a");
+    node.now_ms += 100;
+    expire(&mut node);
+    assert_eq!(node.counts(["a", "b"]), [5, 0]);
+    let removals = node.store().reader().scan_entries();
+    assert_eq!(entries_left(removals), 0, "marks that nobody needs are gone");
+}
+
+#[test]
+fn a_namespace_that_is_deleted_ends_the_claims_of_its_posts_and_keeps_the_posts() {
+    let mut node = Node::new(Options::default());
+    node.group([post("1", "a b", Expiry::Never), passing("a", 100), batch("words", WriteOp::DropNamespace, &[])]);
+    assert_eq!(node.counts(["a", "b"]), [0, 0]);
+    node.one(add(&[("a", 1), ("b", 1)])).expect("counted");
+    node.now_ms += 100;
+    expire(&mut node);
+    node.one(post("1", "c", Expiry::Never)).expect("it takes nothing back");
+    assert_eq!(node.counts(["a", "b", "c"]), [1, 1, 1]);
+    node.one(delete("1")).expect("a new claim");
+    assert_eq!(node.counts(["a", "b", "c"]), [1, 1, 0]);
+}
+
+fn entries_left(mut scan: memdb::data::store::EntryScan) -> usize {
+    let mut len = 0;
+    while scan.step(|_, _| len += 1) {}
+    len
+}

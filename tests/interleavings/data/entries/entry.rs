@@ -1,0 +1,1 @@
+../../../../src/data/entries/entry.rs
