@@ -13,6 +13,8 @@ struct Servers {
     stop: &'static str,
     /// Seconds within which they must be ready.
     patience: u32,
+    /// The number of replicas.
+    replicas: u16,
 }
 
 impl Servers {
@@ -21,7 +23,7 @@ impl Servers {
         std::fs::create_dir(dir.path().join("release")).expect("made");
         let binary = assert_cmd::cargo::cargo_bin!("memdb");
         std::os::unix::fs::symlink(binary, dir.path().join("release/memdb")).expect("linked");
-        Servers { dir, port: four_free_ports(), start, stop, patience: 60 }
+        Servers { dir, port: four_free_ports(), start, stop, patience: 60, replicas: 3 }
     }
 
     fn script(&self, verb: &str) -> Ran {
@@ -33,6 +35,7 @@ impl Servers {
             .env("RUN_DIR", run_dir)
             .env("PORT", self.port.to_string())
             .env("START_SECONDS", self.patience.to_string())
+            .env("REPLICAS", self.replicas.to_string())
             .timeout(Duration::from_secs(120)))
     }
 
@@ -89,6 +92,17 @@ fn four_free_ports() -> u16 {
 #[test]
 fn a_leader_and_three_replicas_come_and_go() {
     Servers::new("start", "stop").come_and_go(4);
+}
+
+#[test]
+fn a_stop_ends_more_replicas_than_it_is_told_there_are() {
+    let mut servers = Servers::new("start", "stop");
+    servers.replicas = 2;
+    servers.come_and_go(3);
+    assert_eq!(servers.script("start").code, 0);
+    servers.replicas = 1;
+    let stopped = servers.script("stop");
+    assert_eq!((stopped.out.matches("has stopped").count(), servers.ready(3)), (3, 0), "{}", stopped.out);
 }
 
 #[test]
