@@ -42,6 +42,8 @@ pub const STATS_PATIENCE_MS: u64 = 200;
 pub const EXPIRED_PER_RECORD: usize = 1_000;
 /// Words, in bytes, that such a record takes back, about: as many as are counted in a millisecond.
 pub const EXPIRED_BYTES_PER_RECORD: usize = 64 << 10;
+/// Entries that one record evicts before it is closed: whoever looks for more in it has to pass these over.
+pub const EVICTIONS_PER_RECORD: usize = 128;
 /// Collections of entries in one database, of all kinds: four for each namespace.
 pub const MAX_COLLECTIONS: usize = 4 * MAX_NAMESPACES;
 /// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.

@@ -83,9 +83,7 @@ impl Writes {
         let name = &*batch.namespace;
         let (counts, dropped) = self.namespaces.entry(name.to_owned()).or_default();
         match batch.op {
-            WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange | WriteOp::Withdraw => {
-                *counts |= !batch.counts.is_empty();
-            }
+            WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange => *counts |= !batch.counts.is_empty(),
             WriteOp::RemoveWords => *counts |= takes_away,
             WriteOp::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
         }

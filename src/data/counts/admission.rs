@@ -58,8 +58,6 @@ struct PendingNamespace {
 struct BatchSums {
     counts: Vec<CountStep>,
     offsets: Vec<EntryOffset>,
-    /// Amounts that were not taken in full.
-    clamped: u64,
 }
 
 /// A count before a batch and after it.
@@ -134,7 +132,7 @@ impl PendingCounts {
         batch: &mut WordCounts,
     ) -> Result<(), CountsRefusal> {
         match op {
-            WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange | WriteOp::Withdraw => {
+            WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange => {
                 self.add(stored, limits, (op, namespace), batch)?;
             }
             WriteOp::RemoveWords => self.remove(stored, namespace, batch),
@@ -184,7 +182,6 @@ impl PendingCounts {
                 pending.set(counted.hash, counted.word, *step);
             }
         }
-        self.clamped += self.sums.clamped;
         self.reserved_bytes = reserved;
         self.new_namespaces += usize::from(!is_known);
         Ok(())
@@ -255,7 +252,6 @@ impl PendingNamespace {
         let mut added = 0;
         sums.counts.clear();
         sums.offsets.clear();
-        sums.clamped = 0;
         let mut ahead = Prefetcher::new(batch.hashes().map(|hash| (hash, EntryOffset::UNKNOWN)));
         for counted in batch.iter() {
             if let Some(words) = words {
@@ -264,8 +260,7 @@ impl PendingNamespace {
             let (before, offset) = self.count(words, counted.hash, counted.word);
             sums.offsets.push(offset);
             let after = sum_of(op, before, counted.amount).map_err(|refuse| refuse(counted.word.to_owned()))?;
-            sums.clamped += u64::from(op == WriteOp::Withdraw && before.checked_add(counted.amount) != Some(after));
-            if before == 0 && after != 0 {
+            if before == 0 {
                 added += self.reservation.of_word(words, counted.hash, counted.word);
             } else if is_near
                 && let Some(words) = words

@@ -11,9 +11,6 @@ pub enum WriteOp {
     /// Adds each amount to the word's count, the positive ones as [`WriteOp::Add`] does; a negative one must not take
     /// the count below zero: a post is replaced or deleted.
     Exchange,
-    /// Takes amounts, which are negative, from the counts, each down to zero at most: posts expire. A count that is not
-    /// above zero stays.
-    Withdraw,
     /// Takes the words away, whatever their counts.
     RemoveWords,
     /// Takes the whole namespace away; there are no words with it.

@@ -39,6 +39,7 @@ pub(crate) struct PendingWrites {
     /// The difference that the changes make to the digest, and to the memory in bytes.
     digest: u64,
     bytes: i64,
+    evictions: usize,
     /// Collections that the store does not have yet.
     new_collections: BTreeSet<(CollectionKind, Box<str>)>,
 }
@@ -110,7 +111,7 @@ impl PlannedChange {
 impl PendingWrites {
     pub(crate) fn new(hasher: WordHasher) -> Self {
         let (changes, keys, new_collections) = Default::default();
-        Self { hasher, changes, keys, digest: 0, bytes: 0, new_collections }
+        Self { hasher, changes, keys, digest: 0, bytes: 0, evictions: 0, new_collections }
     }
 
     /// Forgets all changes: another record starts.
@@ -118,12 +119,17 @@ impl PendingWrites {
         self.changes.clear();
         self.keys.clear();
         self.new_collections.clear();
-        (self.digest, self.bytes) = (0, 0);
+        (self.digest, self.bytes, self.evictions) = (0, 0, 0);
     }
 
     /// Returns whether there is nothing to log.
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Returns whether the group evicts as many entries as it may: each batch behind them has to pass them over.
+    pub(crate) fn evicts_enough(&self) -> bool {
+        self.evictions >= limits::EVICTIONS_PER_RECORD
     }
 
     /// Returns whether the group changes one of these keys already.
@@ -141,15 +147,13 @@ impl PendingWrites {
         self.keys.contains(&key_hash(self.hasher, collection, key))
     }
 
-    /// Plans the changes of a batch, evictions among them, for the record at `position`. Writes that find nothing to do
-    /// make none.
+    /// Plans the changes of a batch for the record at `position`. Writes that find nothing to do make none.
     ///
     /// # Errors
-    /// [`EntriesRefusal`] if a condition does not hold, or there is no room; nothing has changed then.
+    /// [`EntriesRefusal`] if a condition does not hold, or there are too many collections; nothing has changed then.
     pub(crate) fn plan(
         &self,
         stored: &StoredEntries,
-        budget_bytes: usize,
         (namespace, writes): (&str, &[EntryWrite]),
         (position, now): (Position, LoggedTime),
     ) -> Result<Vec<PlannedChange>, EntriesRefusal> {
@@ -183,25 +187,26 @@ impl PendingWrites {
         if !new_collections.is_empty() && collections > limits::MAX_COLLECTIONS {
             return Err(EntriesRefusal::TooManyCollections);
         }
-        // What takes no room is admitted even where the budget is used up, as known words go on counting.
-        let added: i64 = changes.iter().map(bytes_added).sum();
-        if added > 0 {
-            let over =
-                stored.totals().bytes as i64 + self.bytes + added - i64::try_from(budget_bytes).unwrap_or(i64::MAX);
-            if over > 0 {
-                self.make_room(stored, over, &mut changes)?;
-            }
-        }
         Ok(changes)
     }
 
-    /// Plans evictions until so many bytes are free.
-    fn make_room(
+    /// Adds evictions to planned changes, so that all entries keep to the budget behind them.
+    ///
+    /// # Errors
+    /// [`EntriesRefusal::BudgetFull`] if too little of what is stored may be evicted.
+    pub(crate) fn make_room(
         &self,
         stored: &StoredEntries,
-        mut over: i64,
+        budget_bytes: usize,
         changes: &mut Vec<PlannedChange>,
     ) -> Result<(), EntriesRefusal> {
+        let added: i64 = changes.iter().map(bytes_added).sum();
+        let budget = i64::try_from(budget_bytes).unwrap_or(i64::MAX);
+        let mut over = (stored.totals().bytes as i64 + self.bytes + added).saturating_sub(budget);
+        // What takes no room is admitted even where the budget is used up, as known words go on counting.
+        if added <= 0 || over <= 0 {
+            return Ok(());
+        }
         let hash = |change: &PlannedChange| key_hash(self.hasher, change.collection(), &change.key);
         let written: HashSet<u64> = changes.iter().map(hash).collect();
         for (collection, entry) in stored.evictable() {
@@ -227,6 +232,7 @@ impl PendingWrites {
             let new = change.new_entry();
             self.digest = self.digest.wrapping_sub(weight(&change.old)).wrapping_add(weight(&new));
             self.bytes += bytes_added(&change);
+            self.evictions += usize::from(matches!(change.effect, PlannedEffect::Remove(RemovalCause::Evicted)));
             if new.is_some() && !stored.has_collection(collection) {
                 self.new_collections.insert((change.kind, change.namespace.clone()));
             }

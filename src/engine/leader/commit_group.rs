@@ -73,6 +73,7 @@ impl CommitGroup {
             || self.bytes >= limits::GROUP_BYTES
             || self.counts.has_block()
             || (PendingCounts::is_block(&batch.counts) && !self.is_empty())
+            || self.entries.evicts_enough()
             || self.entries.touches(&batch.namespace, &batch.entries)
             || self.mixes_removals(batch)
     }
@@ -110,8 +111,7 @@ impl CommitGroup {
             }
         }
         let changes = self.plan(store, limits, batch)?;
-        let op = self.exchange(store, &changes, batch);
-        self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?;
+        self.exchange(store, limits, &changes, batch)?;
         self.entries.add(store.entries(), changes);
         if let Some(key) = &batch.key {
             // Last: a batch that was refused must be free to come again under its key.

@@ -76,6 +76,9 @@ impl<T> Writer<T> {
                 self.commit(now, actions);
                 self.group.start(self.log.next(), time_ms, &self.store);
             }
+            if !batch.entries.is_empty() {
+                self.expire_named(&batch, now, actions);
+            }
             match self.admit(&mut batch, level, is_strict, now) {
                 // A repeat too: what it repeats may still be in this group, and it is not answered before that.
                 Ok(receipt) => self.members.push(UnansweredWrite { reply, receipt, level, is_strict }),

@@ -7,10 +7,10 @@ use super::{
 use bytes::Bytes;
 use memdb::{
     data::command::WriteBatch,
-    data::counts::{WriteOp, word_counts::WordCounts},
+    data::counts::{AdmissionLimits, WriteOp, word_counts::WordCounts},
     data::entries::{CollectionKind, EntryOp, Expiry, NewValue},
     data::posts::{count_words, encode_claim},
-    engine::leader::WriteError,
+    engine::leader::{WriteError, WriterSettings},
     text::tokenizer::Analyzer,
 };
 
@@ -127,6 +127,38 @@ fn words_that_were_lowered_by_hand_refuse_a_delete_and_clamp_an_expiry() {
     node.now_ms += 100;
     expire(&mut node);
     assert_eq!(node.counts(["a", "b", "c"]), [0, 0, -2], "down to zero at most");
+}
+
+#[test]
+fn an_expired_post_is_replaced_as_if_its_expiry_had_come_first() {
+    let mut node = Node::new(Options::default());
+    node.one(post("1", "a a b", Expiry::AfterMs(100))).expect("counted");
+    node.one(batch("words", WriteOp::AddGiven, &[("a", -1)])).expect("counted");
+    node.now_ms += 100;
+    node.one(post("1", "a", Expiry::Never)).expect("nothing refuses what expires");
+    assert_eq!(node.counts(["a", "b"]), [1, 0], "two a less, down to zero, and then one more");
+    assert_eq!((expire(&mut node), node.counts(["a", "b"])), (0, [1, 0]), "the old post is gone already");
+}
+
+#[test]
+fn a_post_of_a_namespace_that_is_gone_by_hand_expires_all_the_same() {
+    let mut node = Node::new(Options::default());
+    node.one(post("1", "a", Expiry::AfterMs(100))).expect("counted");
+    node.one(batch("words", WriteOp::AddGiven, &[("a", -1)])).expect("the namespace is empty, and gone");
+    node.now_ms += 100;
+    assert_eq!((expire(&mut node), node.store().reader().entry_totals().entries), (1, 0));
+}
+
+#[test]
+fn marks_of_removals_keep_to_the_budget_of_entries() {
+    let admission = AdmissionLimits { entry_bytes: 1_000, ..AdmissionLimits::default() };
+    let options = Options { writer: WriterSettings { admission, ..WriterSettings::default() }, ..Options::default() };
+    let mut node = Node::new(options);
+    node.one(post("1", "a b", Expiry::Never)).expect("counted");
+    let refused = (0..20).map(|n| node.one(batch("words", WriteOp::RemoveWords, &[(&format!("w{n}"), 0)])).err());
+    assert_eq!(refused.flatten().next(), Some(WriteError::EntriesFull));
+    assert!(node.store().reader().entry_totals().bytes <= 1_000);
+    node.one(batch("words", WriteOp::DropNamespace, &[])).expect("this is always possible");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Words and namespaces that a commit group takes away.
+//! Words and namespaces that a commit group takes away, and amounts that it takes back.
 
 use super::{CountStep, PendingCounts, pending_of};
 use crate::data::counts::{stored::StoredCounts, word_counts::WordCounts};
@@ -12,6 +12,22 @@ impl PendingCounts {
             let (before, _) = pending.count(words, counted.hash, counted.word);
             if before != 0 {
                 pending.set(counted.hash, counted.word, CountStep { before, after: 0 });
+            }
+        }
+    }
+
+    /// Takes amounts, which are negative, from the counts, each down to zero at most. A count that is not above zero
+    /// stays, and no word comes with it, so nothing can refuse it.
+    pub(crate) fn withdraw(&mut self, stored: &StoredCounts, namespace: &str, amounts: &WordCounts) {
+        let words = stored.index(namespace);
+        let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
+        pending.offsets.clear();
+        for counted in amounts.iter() {
+            let (before, _) = pending.count(words, counted.hash, counted.word);
+            let after = before.saturating_add(counted.amount).max(before.min(0));
+            self.clamped += u64::from(before.checked_add(counted.amount) != Some(after));
+            if before != after {
+                pending.set(counted.hash, counted.word, CountStep { before, after });
             }
         }
     }

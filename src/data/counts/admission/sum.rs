@@ -8,9 +8,6 @@ use crate::{
 /// The count behind an amount, or the refusal if that goes too far.
 #[inline]
 pub(super) fn sum_of(op: WriteOp, count: i64, amount: i64) -> Result<i64, fn(String) -> CountsRefusal> {
-    if op == WriteOp::Withdraw {
-        return Ok(if count > 0 { count.saturating_add(amount).max(0) } else { count });
-    }
     let sum = count.checked_add(amount).ok_or(match op {
         WriteOp::AddGiven => (|word| CountsRefusal::BeyondBound { word }) as fn(String) -> CountsRefusal,
         _ => |word| CountsRefusal::Overflow { word },

@@ -28,34 +28,53 @@ impl CommitGroup {
         batch: &WriteBatch,
     ) -> Result<Vec<PlannedChange>, WriteError> {
         let (namespace, stored) = (&*batch.namespace, store.entries());
-        if removes(batch.op) {
-            if !stored.has_claims(namespace) {
-                return Ok(Vec::new());
-            }
-            let mark = |word: &str| PlannedChange::mark(stored, namespace, word, self.position);
-            return Ok(match batch.op {
-                WriteOp::DropNamespace => vec![mark("")],
-                _ => batch.counts.iter().map(|counted| mark(counted.word)).collect(),
-            });
+        let mut changes = match batch.op {
+            op if removes(op) => self.marks(store, batch),
+            _ => self.entries.plan(stored, (namespace, &batch.entries), (self.position, self.time_ms))?,
+        };
+        // A namespace is dropped also where the budget is used up: its one mark is small, and frees much.
+        if batch.op != WriteOp::DropNamespace {
+            self.entries.make_room(stored, limits.entry_bytes, &mut changes)?;
         }
-        let writes = (namespace, &batch.entries[..]);
-        Ok(self.entries.plan(stored, limits.entry_bytes, writes, (self.position, self.time_ms))?)
+        Ok(changes)
     }
 
-    /// Takes the words of replaced and removed posts from the batch's counts, so that these are the difference, and
-    /// returns what is to be done with them.
-    pub(super) fn exchange(&self, store: &Store, changes: &[PlannedChange], batch: &mut WriteBatch) -> WriteOp {
-        let ended = changes.iter().filter_map(|change| change.ended_claim().map(|entry| (change.kind, entry)));
-        let mut has_ended = false;
-        for (kind, entry) in ended {
-            has_ended = true;
-            take_back(self.claims(store, &batch.namespace), kind, entry, &mut batch.counts);
+    /// The marks that words of this batch are taken away, or their namespace, where posts count in it.
+    fn marks(&self, store: &Store, batch: &WriteBatch) -> Vec<PlannedChange> {
+        let (namespace, stored) = (&*batch.namespace, store.entries());
+        let mark = |word: &str| PlannedChange::mark(stored, namespace, word, self.position);
+        match batch.op {
+            _ if !stored.has_claims(namespace) => Vec::new(),
+            WriteOp::DropNamespace => vec![mark("")],
+            _ => batch.counts.iter().map(|counted| mark(counted.word)).collect(),
         }
-        if !has_ended {
-            return batch.op;
+    }
+
+    /// Takes the batch's words in, and takes back those of the posts that `changes` replace and remove: what these have
+    /// in common with the batch changes nothing.
+    ///
+    /// # Errors
+    /// If counts are refused ([`PendingCounts::admit`]), or the words of a post would take one below zero; nothing has
+    /// changed then.
+    ///
+    /// [`PendingCounts::admit`]: crate::data::counts::admission::PendingCounts::admit
+    pub(super) fn exchange(
+        &mut self,
+        store: &Store,
+        limits: &AdmissionLimits,
+        changes: &[PlannedChange],
+        batch: &mut WriteBatch,
+    ) -> Result<(), WriteError> {
+        let mut op = batch.op;
+        for change in changes {
+            let Some(entry) = change.ended_claim() else { continue };
+            take_back(self.claims(store, &batch.namespace), change.kind, entry, &mut batch.counts);
+            op = WriteOp::Exchange;
         }
-        batch.counts.retain_nonzero();
-        WriteOp::Exchange
+        if op == WriteOp::Exchange {
+            batch.counts.retain_nonzero();
+        }
+        Ok(self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?)
     }
 
     fn claims<'a>(&self, store: &'a Store, namespace: &'a str) -> Takeback<'a> {
@@ -63,24 +82,15 @@ impl CommitGroup {
     }
 
     /// Takes an entry whose time has come out, and its words with it.
-    ///
-    /// # Errors
-    /// If its words are refused ([`PendingCounts::admit`]); nothing has changed then.
-    pub(in crate::engine::leader) fn expire(
-        &mut self,
-        store: &Store,
-        limits: &AdmissionLimits,
-        due: DueEntry,
-    ) -> Result<(), WriteError> {
+    pub(in crate::engine::leader) fn expire(&mut self, store: &Store, due: DueEntry) {
         let DueEntry { kind, namespace, entry } = due;
         if entry.is_counted() {
-            let mut counts = WordCounts::new(store.hasher());
-            take_back(self.claims(store, &namespace), kind, &entry, &mut counts);
-            self.bytes += counts.text_bytes() + 12 * counts.len();
-            self.counts.admit(store.counts(), limits, (WriteOp::Withdraw, &namespace), &mut counts)?;
+            let mut amounts = WordCounts::new(store.hasher());
+            take_back(self.claims(store, &namespace), kind, &entry, &mut amounts);
+            self.bytes += amounts.text_bytes() + 12 * amounts.len();
+            self.counts.withdraw(store.counts(), &namespace, &amounts);
         }
         self.remove(store, PlannedChange::removal(kind, namespace, entry, RemovalCause::Expired));
-        Ok(())
     }
 
     /// Takes an entry out that nobody needs.

@@ -7,7 +7,9 @@ use super::{Writer, WriterAction};
 use crate::{
     base::clock::Monotonic,
     base::limits,
-    data::entries::{CollectionKind, admission::PlannedChange},
+    data::command::WriteBatch,
+    data::entries::stored::DueEntry,
+    data::entries::{CollectionId, CollectionKind, EntryWrite, admission::PlannedChange},
     data::record::RemovalCause,
 };
 
@@ -21,9 +23,10 @@ impl<T> Writer<T> {
         self.group.start(self.log.next(), time_ms, &self.store);
         // Bounded twice: by entries, and by the words that they take back, since each has to be found.
         for due in self.store.entries().due(time_ms).take(limits::EXPIRED_PER_RECORD) {
-            if !self.group.may_expire_more() || self.group.expire(&self.store, &self.settings.admission, due).is_err() {
+            if !self.group.may_expire_more() {
                 break;
             }
+            self.group.expire(&self.store, due);
         }
         for (namespace, mark) in self.store.entries().idle_removals(limits::EXPIRED_PER_RECORD) {
             let removal = PlannedChange::removal(CollectionKind::Removals, namespace, mark, RemovalCause::Deleted);
@@ -34,6 +37,30 @@ impl<T> Writer<T> {
             actions.push(WriterAction::Clamped(clamped));
         }
         self.commit(now, actions);
+    }
+
+    /// Takes out, by a record of their own, posts that a batch names and whose time has come: their words go before
+    /// those of the batch come, as they would have gone a moment ago.
+    pub(super) fn expire_named(&mut self, batch: &WriteBatch, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
+        let time_ms = self.clock.read(now);
+        let (namespace, entries) = (&*batch.namespace, self.store.entries());
+        let expired = |write: &EntryWrite| {
+            let entry = entries.get(CollectionId::new(write.kind, namespace), &write.key)?;
+            let is_due = entry.is_counted() && entry.has_expired(time_ms);
+            is_due.then(|| DueEntry { kind: write.kind, namespace: namespace.into(), entry })
+        };
+        let named = batch.entries.iter().filter(|write| write.kind.may_count());
+        let due: Vec<DueEntry> = named.filter_map(expired).collect();
+        if due.is_empty() {
+            return;
+        }
+        self.commit(now, actions);
+        if self.refusal(now).is_none() {
+            self.group.start(self.log.next(), time_ms, &self.store);
+            due.into_iter().for_each(|due| self.group.expire(&self.store, due));
+            self.commit(now, actions);
+        }
+        self.group.start(self.log.next(), time_ms, &self.store);
     }
 
     /// Returns whether there are entries to be taken out at `now`.
