@@ -215,22 +215,22 @@ pub fn in_bulk(text: &str) -> WriteBatch {
     let (mut tally, mut parts) = (WordCounts::new(HASHER), PartitionedCounter::default());
     text.split_terminator(' ').for_each(|word| parts.push(text, HASHER.hash(word), word));
     parts.count_into(text, &mut tally);
-    WriteBatch { entries: Vec::new(), counts: tally, ..add(&[]) }
+    WriteBatch { counts: tally, ..add(&[]) }
 }
 
 pub fn keyed(key: &str, words: &[(&str, i64)]) -> WriteBatch {
-    WriteBatch { entries: Vec::new(), key: Some(IdempotencyKey::Key(key.into())), ..add(words) }
+    WriteBatch { key: Some(IdempotencyKey::Key(key.into())), ..add(words) }
 }
 
 pub fn streamed(name: &str, sequence: u64, words: &[(&str, i64)]) -> WriteBatch {
-    WriteBatch { entries: Vec::new(), key: Some(IdempotencyKey::Stream { name: name.into(), sequence }), ..add(words) }
+    WriteBatch { key: Some(IdempotencyKey::Stream { name: name.into(), sequence }), ..add(words) }
 }
 
 /// A line of the one text that all names have.
 pub fn line(name: &str, number: u64) -> WriteBatch {
     let (done, so_far) = (number - 1, u128::from(number - 1));
     let once = IdempotencyKey::Lines { name: name.into(), done, so_far, upto: number, words: 0, left_out: 0 };
-    WriteBatch { entries: Vec::new(), key: Some(once), fingerprint: u128::from(number), ..add(&[("a", 1)]) }
+    WriteBatch { key: Some(once), fingerprint: u128::from(number), ..add(&[("a", 1)]) }
 }
 
 /// Position and whether it is a repeat, of a write that was acknowledged.
