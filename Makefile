@@ -32,7 +32,7 @@ BENCH_OPTIONS ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench clean perf
+.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench expiry clean perf
 .PHONY: fuzz mutants coverage proof budget
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
@@ -97,6 +97,10 @@ proof: ## all the long runs, one after the other: some hours; what each finds is
 
 bench: ## measure beside nginx, Redis and DuckDB, about an hour; writes perf/RESULTS.md; BENCH_OPTIONS='--only 3,4 --quick'
 	@perf/bench $(BENCH_OPTIONS)
+
+expiry: ## let a million entries and a million posts expire under load; OPTIONS='--entries 1000000 --posts 0 --at-once'
+	cargo build --release
+	perf/expiry.py $${CARGO_TARGET_DIR:-target}/release/memdb $(OPTIONS)
 
 budget: ## where the time of a read and of a post goes, and how it grows: the tables of docs/performance.md; needs perf
 	@perf/budget
