@@ -133,6 +133,7 @@ impl Service {
                 words: 0,
                 distinct: 0,
                 left_out: batch.left_out,
+                entries: 0,
                 acks: 0,
                 replayed: false,
                 stream_last: None,

@@ -117,6 +117,8 @@ pub enum ValueEncoding {
 /// A write that must not count again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct KeyedWrite<'a> {
+    /// The namespace that it went to; empty in a record of format 1, which does not say.
+    pub namespace: &'a str,
     /// Its key, or its stream's name.
     pub name: &'a str,
     /// Its number in the stream, from 1; 0 for a key.
@@ -129,4 +131,6 @@ pub struct KeyedWrite<'a> {
     pub distinct: u64,
     /// Tokens left out for their length.
     pub left_out: u64,
+    /// Entries it changed; 0 in a record of format 1.
+    pub entries: u64,
 }

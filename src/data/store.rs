@@ -11,7 +11,7 @@ mod image;
 mod left_right;
 mod reader;
 
-pub use dedup::{DedupCursor, DedupEntry, DedupLimits, DedupWindow, RepeatCheck};
+pub use dedup::{DedupCursor, DedupEntry, DedupLimits, DedupName, DedupWindow, RepeatCheck};
 pub use reader::{EntryScan, NamespaceScan, NamespaceSize, ReadGuard, StoreReader};
 
 use crate::{
@@ -222,14 +222,14 @@ impl Store {
         &self.entries
     }
 
-    /// Looks up a keyed write at `now` ([`DedupWindow::check`]).
-    pub fn check_repeat(&self, once: &IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
-        self.shared.window.lock().check(once, fingerprint, now, ahead)
+    /// Looks up a keyed write by namespace, name and fingerprint at `now` ([`DedupWindow::check`]).
+    pub fn check_repeat(&self, named: (&str, &IdempotencyKey, u128), now: LoggedTime, ahead: usize) -> RepeatCheck {
+        self.shared.window.lock().check(named, now, ahead)
     }
 
     /// Returns whether a stream takes no room in the window ([`DedupWindow::has_expired`]).
-    pub fn has_expired(&self, stream: &str, now: LoggedTime) -> bool {
-        self.shared.window.lock().has_expired(stream, now)
+    pub fn has_expired(&self, namespace: &str, stream: &str, now: LoggedTime) -> bool {
+        self.shared.window.lock().has_expired(namespace, stream, now)
     }
 }
 

@@ -10,8 +10,10 @@ use crate::{
 use bincode::{Decode, Encode, config};
 use std::{fmt, io};
 
-/// Version of all formats of this release.
-pub const FORMAT_VERSION: u16 = 1;
+/// Version of the formats that this release writes.
+pub const FORMAT_VERSION: u16 = 2;
+/// The oldest version that this release reads.
+pub const OLDEST_FORMAT_VERSION: u16 = 1;
 /// Bytes of the header that every file begins with.
 pub const FILE_HEADER_BYTES: usize = 80;
 
@@ -149,6 +151,8 @@ impl FileError {
 /// The header of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHeader {
+    /// The version of the format of what follows it.
+    pub version: u16,
     /// The kind of the file.
     pub kind: FileKind,
     /// Its database.
@@ -160,11 +164,16 @@ pub struct FileHeader {
 }
 
 impl FileHeader {
+    /// The header of a file that this release writes.
+    pub const fn new(kind: FileKind, identity: DatabaseIdentity, position: Position, chain: u64) -> Self {
+        Self { version: FORMAT_VERSION, kind, identity, position, chain }
+    }
+
     /// The header's bytes.
     pub fn encode(&self) -> [u8; FILE_HEADER_BYTES] {
         let mut bytes = [0; FILE_HEADER_BYTES];
         bytes[0..8].copy_from_slice(&self.kind.magic());
-        bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.version.to_le_bytes());
         bytes[10..12].copy_from_slice(&self.identity.analyzer.code().to_le_bytes());
         bytes[12..14].copy_from_slice(&self.identity.analyzer.version().to_le_bytes());
         bytes[16..32].copy_from_slice(&self.identity.database_id.to_le_bytes());
@@ -207,8 +216,9 @@ impl FileHeader {
             return Err(damaged(0, "the file header's checksum does not match".into()));
         }
         let version = u16_at(header, 8);
-        if version != FORMAT_VERSION {
-            return Err(damaged(8, format!("format version {version}; this release reads {FORMAT_VERSION}")));
+        if !(OLDEST_FORMAT_VERSION..=FORMAT_VERSION).contains(&version) {
+            let reads = format!("this release reads {OLDEST_FORMAT_VERSION} to {FORMAT_VERSION}");
+            return Err(damaged(8, format!("format version {version}; {reads}")));
         }
         let (code, analyzer_version) = (u16_at(header, 10), u16_at(header, 12));
         let analyzer = Analyzer::from_code(code, analyzer_version).ok_or_else(|| {
@@ -222,6 +232,7 @@ impl FileHeader {
             hash_seed: u64_at(header, 40),
         };
         Ok(Self {
+            version,
             kind,
             identity,
             position: Position::new(u64_at(header, 48), u64_at(header, 56)),
@@ -313,7 +324,7 @@ mod tests {
 
     fn header() -> FileHeader {
         let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Whitespace, hash_seed: 9 };
-        FileHeader { kind: FileKind::Log, identity, position: Position::new(3, 1042), chain: 11 }
+        FileHeader::new(FileKind::Log, identity, Position::new(3, 1042), 11)
     }
 
     #[test]
@@ -328,6 +339,15 @@ mod tests {
         for len in 0..FILE_HEADER_BYTES {
             let damage = FileHeader::decode("log", &bytes[..len]).expect_err("too short");
             assert_eq!(damage.offset, len as u64);
+        }
+    }
+
+    #[test]
+    fn an_older_version_is_read_and_a_newer_one_refused() {
+        for (version, sound) in [(0, false), (1, true), (FORMAT_VERSION, true), (FORMAT_VERSION + 1, false)] {
+            let bytes = FileHeader { version, ..header() }.encode();
+            let decoded = FileHeader::decode("log", &bytes);
+            assert_eq!(decoded.is_ok_and(|decoded| decoded.version == version), sound, "{version}");
         }
     }
 

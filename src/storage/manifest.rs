@@ -131,8 +131,7 @@ impl Manifest {
 
     /// The file's bytes: header, payload, CRC32C of both.
     pub fn encode(&self) -> Vec<u8> {
-        let header =
-            FileHeader { kind: FileKind::Manifest, identity: self.identity, position: Position::ZERO, chain: 0 };
+        let header = FileHeader::new(FileKind::Manifest, self.identity, Position::ZERO, 0);
         let mut bytes = header.encode().to_vec();
         file_header::encode_into(&self.state, &mut bytes);
         let crc = crc32c::crc32c(&bytes);

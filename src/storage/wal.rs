@@ -7,6 +7,7 @@
 
 mod check;
 mod log;
+mod payload;
 mod raw_append;
 mod record;
 mod scan;
@@ -18,7 +19,7 @@ mod tests;
 
 pub use check::{CheckSchedule, FileCheck, FileCheckResult};
 pub use log::{AppendError, Log};
-pub use record::{RECORD_HEADER_BYTES, RawRecord, RecordError, RecordHeader, encode_record};
+pub use record::{ChainState, RECORD_HEADER_BYTES, RawRecord, RecordError, RecordHeader, encode_record};
 use scan::own_header;
 pub use scan::{ScanResult, Truncation, salvage, scan, scan_copied, segments};
 pub(crate) use scan::{later_records, read_segment};

@@ -6,7 +6,7 @@
 
 use crate::{
     client::{GROWING_WORDS, NAMESPACES, WORDS},
-    model::{Done, State},
+    model::{Done, State, scoped},
 };
 use memdb::{
     base::hash::weight,
@@ -292,8 +292,12 @@ impl Truth {
 
     /// What is too old may have left the window by the time it begins, or have come back to it.
     pub fn remembers(&mut self, reader: &StoreReader) {
+        let is_forgotten = |scoped: &str| {
+            let (namespace, name) = scoped.split_once('/').expect("between the two");
+            reader.stream(namespace, name).is_none()
+        };
         if let Some(Entry { state, .. }) = self.entries.last_mut() {
-            state.forgotten = state.streams.keys().filter(|name| reader.stream(name).is_none()).cloned().collect();
+            state.forgotten = state.streams.keys().filter(|name| is_forgotten(name)).cloned().collect();
         }
     }
 
@@ -418,10 +422,11 @@ pub fn remembers(reader: &StoreReader, state: &State, limits: &DedupLimits) -> R
                 left_out: entry.left_out,
             };
             let of = if done.number > 0 { &mut found.streams } else { &mut found.keys };
-            if done.number > 0 && state.streams.get(&*entry.name) != Some(&done) {
-                return Err(format!("the window holds {} as {done:?}", entry.name));
+            let name = scoped(entry.name.namespace(), entry.name.name());
+            if done.number > 0 && state.streams.get(&name) != Some(&done) {
+                return Err(format!("the window holds {name} as {done:?}"));
             }
-            Arc::make_mut(of).insert(entry.name.to_string(), done);
+            Arc::make_mut(of).insert(name, done);
         }
     }
     let (found, expected) = (found.young(limits), state.young(limits));

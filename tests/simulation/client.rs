@@ -86,8 +86,8 @@ impl Wish {
     /// What may count only once: its key, or its lines.
     pub fn names(&self) -> BTreeSet<String> {
         match &self.once {
-            Some(IdempotencyKey::Key(key)) => [key.to_string()].into(),
-            Some(once) => texts::lines_of(once),
+            Some(IdempotencyKey::Key(key)) => [format!("{key} of {}", self.namespace)].into(),
+            Some(once) => texts::lines_of(self.namespace, once),
             None => BTreeSet::new(),
         }
     }
@@ -109,8 +109,8 @@ impl fmt::Display for Wish {
 pub struct Clients {
     random: Random,
     pub wishes: Vec<Wish>,
-    /// The streams: name and next number.
-    streams: Vec<(String, u64)>,
+    /// The streams: name, next number and namespace.
+    streams: Vec<(String, u64, &'static str)>,
     /// Who sends texts in pieces.
     senders: Senders,
     /// Whether some of what is sent has many words.
@@ -122,7 +122,7 @@ pub struct Clients {
 
 impl Clients {
     pub fn new(mut random: Random) -> Self {
-        let streams = (0..random.between(1, 3)).map(|at| (format!("stream-{at}"), 1)).collect();
+        let streams = (0..random.between(1, 3)).map(|at| (format!("stream-{at}"), 1, namespace(&mut random))).collect();
         let level = random.below(100);
         let senders = Senders::new(&mut random);
         let wide = random.percent(WIDE);
@@ -184,12 +184,14 @@ impl Clients {
             WriteOp::Add if random.percent(2) => vec![(*random.pick(&WORDS), i64::MAX / 3 * 2)], // two do not fit
             _ => (0..random.between(0, 6)).map(|_| (*random.pick(&WORDS), amount(random))).collect(),
         };
+        let mut stream_namespace = None;
         let once = match random.below(100) {
             0..45 => Some(IdempotencyKey::Key(format!("key-{}", self.wishes.len()).into())),
             45..70 => {
                 let at = random.below(self.streams.len());
-                let (name, next) = &mut self.streams[at];
+                let (name, next, of) = &mut self.streams[at];
                 *next += 1;
+                stream_namespace = Some(*of);
                 Some(IdempotencyKey::Stream { name: name.as_str().into(), sequence: *next - 1 })
             }
             _ => None,
@@ -200,7 +202,7 @@ impl Clients {
             _ => Some(AckLevel::Leader),
         };
         let in_bulk = is_large && random.percent(70);
-        let namespace = NAMESPACES[random.below(5).saturating_sub(2)];
+        let namespace = stream_namespace.unwrap_or_else(|| namespace(random));
         let (verb, words) = if self.grows(namespace) { (WriteOp::Add, only_adds(words)) } else { (verb, words) };
         // Every third of those that add is given by hand.
         let is_given = verb == WriteOp::Add && !is_large && self.wishes.len().is_multiple_of(3);
@@ -237,7 +239,7 @@ impl Clients {
             (Some(IdempotencyKey::Stream { name, .. }), WriteError::StreamGap { expected: 1 }) => {
                 let fresh = format!("stream-{}", self.wishes.len());
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.0 == **name) {
-                    *stream = (fresh, 1);
+                    (stream.0, stream.1) = (fresh, 1);
                 }
             }
             (Some(IdempotencyKey::Lines { name, .. }), WriteError::StreamGap { expected }) => {
@@ -249,6 +251,10 @@ impl Clients {
             _ => {}
         }
     }
+}
+
+fn namespace(random: &mut Random) -> &'static str {
+    NAMESPACES[random.below(5).saturating_sub(2)]
 }
 
 /// The same words, as a namespace takes them whose counts only grow.

@@ -37,6 +37,7 @@ pub struct Done {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     pub counts: Counts,
+    /// By namespace and name ([`scoped`]), as the streams.
     pub keys: Arc<BTreeMap<String, Done>>,
     pub streams: Arc<BTreeMap<String, Done>>,
     /// Streams that are too old and have left the window, which does not happen at once.
@@ -67,7 +68,7 @@ impl State {
         found_no_memory: bool,
     ) -> Verdict {
         if let Some(once) = &batch.key
-            && let Some(verdict) = self.settled(once, batch.fingerprint, now_ms, limits)
+            && let Some(verdict) = self.settled((&batch.namespace, once), batch.fingerprint, now_ms, limits)
         {
             return verdict;
         }
@@ -103,24 +104,31 @@ impl State {
                 distinct: batch.counts.len() as u64,
                 left_out: left_out + batch.left_out,
             };
-            Arc::make_mut(of).insert(name.to_string(), done);
-            self.forgotten.remove(name);
+            let scoped = scoped(&batch.namespace, name);
+            self.forgotten.remove(&scoped);
+            Arc::make_mut(of).insert(scoped, done);
         }
         Verdict::Counted
     }
 
     /// What the window says against counting it.
-    fn settled(&self, once: &IdempotencyKey, fingerprint: u128, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
+    fn settled(
+        &self,
+        (namespace, once): (&str, &IdempotencyKey),
+        fingerprint: u128,
+        now_ms: u64,
+        limits: &DedupLimits,
+    ) -> Option<Verdict> {
         let (of, name, number, room, age_ms) = match once {
             IdempotencyKey::Key(name) => (&self.keys, name, 0, limits.keys, limits.key_age_ms),
             IdempotencyKey::Stream { name, sequence } => {
                 (&self.streams, name, *sequence, limits.streams, limits.stream_age_ms)
             }
-            IdempotencyKey::Lines { .. } => return self.settled_lines(once, now_ms, limits),
+            IdempotencyKey::Lines { .. } => return self.settled_lines(namespace, once, now_ms, limits),
         };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < age_ms;
         let repeat_if = |done: &Done, same: bool| if same { Verdict::Repeat(done.clone()) } else { Verdict::Reused };
-        match of.get(&**name).filter(young) {
+        match of.get(&scoped(namespace, name)).filter(young) {
             Some(done) if number == 0 || number == done.number => {
                 Some(repeat_if(done, done.fingerprint == fingerprint))
             }
@@ -135,12 +143,19 @@ impl State {
 
     /// What the window says against counting lines: they go on where their stream stands, and their text is the one
     /// that it has.
-    fn settled_lines(&self, once: &IdempotencyKey, now_ms: u64, limits: &DedupLimits) -> Option<Verdict> {
+    fn settled_lines(
+        &self,
+        namespace: &str,
+        once: &IdempotencyKey,
+        now_ms: u64,
+        limits: &DedupLimits,
+    ) -> Option<Verdict> {
         let IdempotencyKey::Lines { name, done: begin, so_far, .. } = once else {
             unreachable!("asked for lines only")
         };
         let young = |done: &&Done| now_ms.saturating_sub(done.time_ms) < limits.stream_age_ms;
-        match self.streams.get(&**name).filter(|_| !self.forgotten.contains(&**name)) {
+        let name = scoped(namespace, name);
+        match self.streams.get(&name).filter(|_| !self.forgotten.contains(&name)) {
             Some(stream) if *begin != stream.number => Some(Verdict::Gap(stream.number + 1)),
             Some(stream) if *so_far != stream.fingerprint => Some(Verdict::Reused),
             Some(stream) if young(&stream) => None,
@@ -210,14 +225,27 @@ impl State {
     }
 }
 
+/// The name of a key or stream of a namespace.
+pub fn scoped(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
 /// What a client must be told, if nothing fails.
 pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<WriteReceipt, WriteError> {
     let stream = match &wish.once {
         Some(IdempotencyKey::Stream { sequence: last, .. } | IdempotencyKey::Lines { upto: last, .. }) => Some(*last),
         _ => None,
     };
-    let mut receipt =
-        WriteReceipt { position, words: 0, distinct: 0, left_out: 0, acks: 0, replayed: false, stream_last: stream };
+    let mut receipt = WriteReceipt {
+        position,
+        words: 0,
+        distinct: 0,
+        left_out: 0,
+        entries: 0,
+        acks: 0,
+        replayed: false,
+        stream_last: stream,
+    };
     match verdict {
         Verdict::Counted => {
             (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);

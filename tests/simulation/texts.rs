@@ -134,10 +134,10 @@ impl Senders {
 }
 
 /// The lines of a stream that a piece has, by name.
-pub fn lines_of(once: &IdempotencyKey) -> BTreeSet<String> {
+pub fn lines_of(namespace: &str, once: &IdempotencyKey) -> BTreeSet<String> {
     match once {
         IdempotencyKey::Lines { name, done, upto, .. } => {
-            (*done..*upto).map(|line| format!("line {line} of {name}")).collect()
+            (*done..*upto).map(|line| format!("line {line} of {name} of {namespace}")).collect()
         }
         _ => BTreeSet::new(),
     }

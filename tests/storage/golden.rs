@@ -13,9 +13,11 @@ use memdb::{
     base::position::{EpochTable, Position},
     data::command::IdempotencyKey,
     data::record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
-    data::store::{DedupLimits, StateId, Store},
+    data::store::{DedupLimits, RepeatCheck, StateId, Store},
     storage::disk::Disk,
-    storage::file_header::{DatabaseIdentity, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name},
+    storage::file_header::{
+        DatabaseIdentity, FORMAT_VERSION, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name,
+    },
     storage::manifest::{Manifest, ManifestState},
     storage::snapshot::{JobStep, SnapshotJob, load},
     storage::wal::{Log, RawRecord, scan},
@@ -24,10 +26,13 @@ use memdb::{
 use std::{path::PathBuf, sync::Arc};
 use testkit::disk::{Files, MemoryDisk};
 
-/// The files of databases with either version of the analyzer, and what their names end with. They differ in their
-/// headers alone, and in the chain, which begins with nothing of them.
-const DATABASES: [(&str, DatabaseIdentity); 2] =
-    [("v1", identity(Analyzer::StandardV1)), ("v1-standard-2", identity(Analyzer::Standard))];
+/// The golden files of each format, with what their names end with. Those of format 1 are of databases with either
+/// version of the analyzer: they differ in their headers alone.
+const GOLDEN: [(&str, u16, DatabaseIdentity); 3] = [
+    ("v1", 1, identity(Analyzer::StandardV1)),
+    ("v1-standard-2", 1, identity(Analyzer::Standard)),
+    ("v2", FORMAT_VERSION, identity(Analyzer::StandardV1)),
+];
 
 const fn identity(analyzer: Analyzer) -> DatabaseIdentity {
     DatabaseIdentity {
@@ -83,11 +88,37 @@ fn change<'a>(namespace: &'a str, dropped: bool, counts: &[WordCount<'a>]) -> Na
     NamespaceChange { namespace, dropped, counts: counts.to_vec() }
 }
 
-/// What the three records of the golden log say.
+/// What the records of a golden log say. Format 1 does not say which namespace a key is of.
+fn bodies_of(format: u16) -> Vec<RecordBody<'static>> {
+    let mut bodies = bodies();
+    if format == 1 {
+        bodies.iter_mut().flat_map(|body| &mut body.keyed_writes).for_each(|write| write.namespace = "");
+    }
+    bodies.into()
+}
+
+/// What the three records say.
 fn bodies() -> [RecordBody<'static>; 3] {
-    let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 3, distinct: 2, left_out: 1 };
-    let stream =
-        KeyedWrite { name: "stream", stream_sequence: 1, fingerprint: 300, words: 1, distinct: 1, left_out: 0 };
+    let key = KeyedWrite {
+        namespace: "words",
+        name: "key",
+        stream_sequence: 0,
+        fingerprint: 1 << 100,
+        words: 3,
+        distinct: 2,
+        left_out: 1,
+        entries: 0,
+    };
+    let stream = KeyedWrite {
+        namespace: "titles",
+        name: "stream",
+        stream_sequence: 1,
+        fingerprint: 300,
+        words: 1,
+        distinct: 1,
+        left_out: 0,
+        entries: 0,
+    };
     [
         RecordBody {
             entries: Vec::new(),
@@ -101,7 +132,7 @@ fn bodies() -> [RecordBody<'static>; 3] {
 
 /// Σ hash · count over the counts after each record.
 fn digests() -> [u64; 3] {
-    let hasher = DATABASES[0].1.hasher();
+    let hasher = GOLDEN[0].2.hasher();
     let part = |namespace: &str, word: &str, count: i64| {
         memdb::base::hash::weight(hasher.hash(word), count).wrapping_mul(hasher.namespace_factor(namespace))
     };
@@ -146,7 +177,7 @@ fn snapshot_name() -> String {
 
 #[test]
 fn the_same_inputs_make_the_same_bytes() {
-    for (name, identity) in DATABASES {
+    for (name, _, identity) in GOLDEN.into_iter().filter(|golden| golden.1 == FORMAT_VERSION) {
         matches_golden(&format!("manifest-{name}"), &manifest(identity).encode());
         let files = files(identity);
         matches_golden(&format!("log-{name}"), &files[&log_name()]);
@@ -156,7 +187,7 @@ fn the_same_inputs_make_the_same_bytes() {
 
 #[test]
 fn the_golden_manifest_says_what_was_written() {
-    for (name, identity) in DATABASES {
+    for (name, _, identity) in GOLDEN {
         let bytes = golden(&format!("manifest-{name}"));
         assert_eq!(Manifest::decode(&bytes).expect("whole"), manifest(identity));
         assert_eq!(bytes[12], identity.analyzer.version() as u8, "it is in the header");
@@ -165,19 +196,19 @@ fn the_golden_manifest_says_what_was_written() {
 
 #[test]
 fn the_golden_log_says_what_was_written() {
-    DATABASES.iter().for_each(|(name, identity)| log_says_what_was_written(&format!("log-{name}"), identity));
+    GOLDEN.iter().for_each(|(name, format, of)| log_says_what_was_written(&format!("log-{name}"), *format, of));
 }
 
-fn log_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
-    let bytes = golden(name);
+fn log_says_what_was_written(name: &str, format: u16, identity: &DatabaseIdentity) {
+    let (bytes, bodies) = (golden(name), bodies_of(format));
     let header = FileHeader::decode_of(name, &bytes, FileKind::Log, identity).expect("whole");
-    assert_eq!((header.position, header.chain), (Position::new(1, 1), 0));
+    assert_eq!((header.version, header.position, header.chain), (format, Position::new(1, 1), 0));
     let disk = MemoryDisk::new(&[(log_name(), bytes)].into());
     let mut found = Vec::new();
     let scanned = scan(&*disk, identity, StateId::default(), |raw: &RawRecord<'_>| {
         let record = raw.record()?;
-        let (expected, digest_after) = (&bodies()[found.len()], digests()[found.len()]);
-        assert_eq!((&record.body, record.digest_after), (expected, digest_after));
+        let (expected, digest_after) = (&bodies[found.len()], digests()[found.len()]);
+        assert_eq!((&record.body, record.digest_after, raw.header.kind), (expected, digest_after, format));
         found.push((record.position, record.time_ms.as_ms(), raw.header.synced_upto));
         Ok(())
     })
@@ -189,19 +220,21 @@ fn log_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
 
 #[test]
 fn the_golden_snapshot_says_what_was_written() {
-    DATABASES.iter().for_each(|(name, identity)| snapshot_says_what_was_written(&format!("snapshot-{name}"), identity));
+    GOLDEN
+        .iter()
+        .for_each(|(name, format, of)| snapshot_says_what_was_written(&format!("snapshot-{name}"), *format, of));
 }
 
 #[test]
 fn files_of_one_version_of_the_analyzer_are_none_of_the_other() {
-    let [(_, first), (_, second)] = DATABASES;
+    let [(_, _, first), (_, _, second), ..] = GOLDEN;
     let bytes = golden("log-v1");
     let damage = FileHeader::decode_of("log", &bytes, FileKind::Log, &second).expect_err("of the other");
     assert!(damage.to_string().contains("belongs to database"), "{damage}");
     assert_eq!(FileHeader::decode("log", &bytes).expect("whole").identity, first);
 }
 
-fn snapshot_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
+fn snapshot_says_what_was_written(name: &str, format: u16, identity: &DatabaseIdentity) {
     let disk = MemoryDisk::new(&[(snapshot_name(), golden(name))].into());
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
     let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");
@@ -213,11 +246,14 @@ fn snapshot_says_what_was_written(name: &str, identity: &DatabaseIdentity) {
     assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
     drop(guard);
     assert_eq!(reader.window_len(), (1, 1));
-    let seen = store.check_repeat(&IdempotencyKey::Key("key".into()), 1 << 100, LoggedTime::from_ms(TIME_MS + 3), 0);
-    assert!(matches!(seen, memdb::data::store::RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1)));
+    let now = LoggedTime::from_ms(TIME_MS + 3);
+    let key = IdempotencyKey::Key("key".into());
     let next = IdempotencyKey::Stream { name: "stream".into(), sequence: 3 };
-    assert_eq!(
-        store.check_repeat(&next, 0, LoggedTime::from_ms(TIME_MS + 3), 0),
-        memdb::data::store::RepeatCheck::Gap { expected: 2 }
-    );
+    // A key of format 1 stands for its name in every namespace.
+    for (namespace, is_known) in [("words", true), ("titles", format == 1)] {
+        let seen = store.check_repeat((namespace, &key, 1 << 100), now, 0);
+        let repeats = matches!(&seen, RepeatCheck::Repeat(entry) if (entry.words, entry.left_out) == (3, 1));
+        assert_eq!((repeats, seen == RepeatCheck::New), (is_known, !is_known), "{name} {namespace}");
+    }
+    assert_eq!(store.check_repeat(("titles", &next, 0), now, 0), RepeatCheck::Gap { expected: 2 });
 }

@@ -131,7 +131,7 @@ impl Making {
                     1 => Some(IdempotencyKey::Stream { name: "stream".into(), sequence: n / 4 + 1 }),
                     _ => Some(IdempotencyKey::Key(format!("key {n}").into())),
                 };
-                let namespace = if n % 7 == 3 { "other" } else { "words" }.into();
+                let namespace = if n % 7 == 3 && n % 4 != 1 { "other" } else { "words" }.into();
                 let verb = match n {
                     5 | 12 => WriteOp::RemoveWords,
                     11 => WriteOp::DropNamespace,

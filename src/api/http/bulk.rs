@@ -274,7 +274,7 @@ impl BulkRequest {
             self.barrier(Some(level)).await.map_err(|error| self.refused(&error))?;
         }
         if let Some(stream) = &self.stream {
-            let entry = self.state.service.current()?.reader.stream(stream);
+            let entry = self.state.service.current()?.reader.stream(&self.namespace, stream);
             let total = entry.as_ref().map_or(BulkTotals::default(), |entry| BulkTotals {
                 lines: entry.stream_sequence,
                 words: entry.words,

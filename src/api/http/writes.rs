@@ -130,7 +130,7 @@ fn read_receipt(body: &[u8]) -> Option<AcceptedWrite> {
     let Members { words, distinct, left_out, acks, position, replayed, stream_last } =
         serde_json::from_slice(body).ok()?;
     let PositionToken { position, database } = position.parse().ok()?;
-    let receipt = WriteReceipt { position, words, distinct, left_out, acks, replayed, stream_last };
+    let receipt = WriteReceipt { position, words, distinct, left_out, entries: 0, acks, replayed, stream_last };
     Some(AcceptedWrite { receipt, database })
 }
 
@@ -173,6 +173,7 @@ mod tests {
             words: 2,
             distinct: 1,
             left_out: 0,
+            entries: 0,
             acks: 0,
             replayed: false,
             stream_last: None,
@@ -205,7 +206,16 @@ mod tests {
         };
         for (replayed, stream_last) in [(false, None), (true, None), (true, Some(3))] {
             let position = Position::new(u64::MAX, 7);
-            let receipt = WriteReceipt { position, words: 5, distinct: 4, left_out: 3, acks: 2, replayed, stream_last };
+            let receipt = WriteReceipt {
+                position,
+                words: 5,
+                distinct: 4,
+                left_out: 3,
+                entries: 0,
+                acks: 2,
+                replayed,
+                stream_last,
+            };
             let written = text(&AcceptedWrite { receipt, database: DatabaseTag::of(7) });
             let read = read_receipt(written.as_bytes()).expect("written above");
             assert_eq!((read.receipt, read.position().database), (receipt, DatabaseTag::of(7)), "{written}");

@@ -14,6 +14,8 @@ pub struct WriteReceipt {
     pub distinct: u64,
     /// Tokens left out for their length.
     pub left_out: u64,
+    /// Entries that it changed.
+    pub entries: u64,
     /// Replicas that have applied it.
     pub acks: u32,
     /// True if this repeats an earlier request, which alone counted.

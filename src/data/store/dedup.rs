@@ -1,13 +1,17 @@
 //! The idempotency window: which keyed writes have counted, and how they were answered.
 //!
 //! Keys leave by age in logged time, never because others come: a full window refuses new keys instead, so a key that
-//! was acknowledged is known for its whole age. A producer's stream needs one entry however long it is.
+//! was acknowledged is known for its whole age. A producer's stream needs one entry however long it is. Keys and
+//! streams are those of a namespace: the same name in two namespaces is two. What format 1 wrote has none, and stands
+//! for its name in all of them until it has aged or, of a stream, until one of them goes on with it.
 
 mod entry;
+mod name;
 #[cfg(test)]
 mod tests;
 
 pub use entry::{DedupEntry, RepeatCheck};
+pub use name::DedupName;
 
 use crate::{
     base::clock::LoggedTime,
@@ -48,7 +52,7 @@ impl Default for DedupLimits {
 #[derive(Clone, Debug, Default)]
 pub struct DedupCursor {
     key: u64,
-    after_stream: Option<Box<str>>,
+    after_stream: Option<DedupName>,
 }
 
 /// The keys and streams that have counted.
@@ -61,7 +65,9 @@ pub struct DedupWindow {
     forgotten: u64,
     /// The ordinal of each key, which is its place in `keys` plus `forgotten`.
     by_name: HashTable<u64>,
-    streams: BTreeMap<Box<str>, DedupEntry>,
+    streams: BTreeMap<DedupName, DedupEntry>,
+    /// Keys and streams of format 1.
+    unscoped: usize,
     /// No stream is older than this: until it has aged, looking for old ones is in vain.
     oldest_stream: LoggedTime,
     time_ms: LoggedTime,
@@ -77,22 +83,25 @@ impl DedupWindow {
             forgotten: 0,
             by_name: HashTable::new(),
             streams: BTreeMap::new(),
+            unscoped: 0,
             oldest_stream: LoggedTime::MAX,
             time_ms: LoggedTime::ZERO,
         }
     }
 
-    /// Looks up a keyed write at `now` when so many keys, or streams, are about to be settled in front of it.
-    pub fn check(&self, once: &IdempotencyKey, fingerprint: u128, now: LoggedTime, ahead: usize) -> RepeatCheck {
+    /// Looks up a keyed write by namespace, name and fingerprint at `now` when so many keys, or streams, are about to
+    /// be settled in front of it.
+    pub fn check(&self, named: (&str, &IdempotencyKey, u128), now: LoggedTime, ahead: usize) -> RepeatCheck {
+        let (namespace, once, fingerprint) = named;
         match once {
-            IdempotencyKey::Key(key) => match self.key(key) {
+            IdempotencyKey::Key(key) => match self.key(namespace, key, now) {
                 // By age and not by presence: an entry leaves with the next record, and the answer must not depend on
                 // when that comes.
                 Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
                 _ if self.has_room_for_key(now, ahead) => RepeatCheck::New,
                 _ => RepeatCheck::Full,
             },
-            IdempotencyKey::Stream { name, sequence } => match self.streams.get(name) {
+            IdempotencyKey::Stream { name, sequence } => match self.stream_entry(namespace, name) {
                 Some(entry) if self.is_current(entry, now) => entry.compare(once, fingerprint),
                 // It may be the rest of a stream that was forgotten: taken as new, its posts could count twice.
                 _ if *sequence > 1 => RepeatCheck::Gap { expected: 1 },
@@ -101,7 +110,7 @@ impl DedupWindow {
             },
             // As long as it is remembered, whatever its age: whoever looked ([`DedupWindow::stream_entry`]) found it
             // too.
-            IdempotencyKey::Lines { name, done, .. } => match self.streams.get(name) {
+            IdempotencyKey::Lines { name, done, .. } => match self.stream_entry(namespace, name) {
                 Some(entry) => match entry.compare(once, fingerprint) {
                     // What is too old takes no room, and needs it again.
                     RepeatCheck::New if !self.is_current(entry, now) && !self.has_room_for_stream(now, ahead) => {
@@ -117,13 +126,14 @@ impl DedupWindow {
     }
 
     /// Returns whether a stream takes no room: it is not known, or too old.
-    pub fn has_expired(&self, stream: &str, now: LoggedTime) -> bool {
-        self.streams.get(stream).is_none_or(|entry| !self.is_current(entry, now))
+    pub fn has_expired(&self, namespace: &str, stream: &str, now: LoggedTime) -> bool {
+        self.stream_entry(namespace, stream).is_none_or(|entry| !self.is_current(entry, now))
     }
 
-    /// Gives the last entry of a stream.
-    pub fn stream_entry(&self, stream: &str) -> Option<&DedupEntry> {
-        self.streams.get(stream)
+    /// Gives the last entry of a namespace's stream.
+    pub fn stream_entry(&self, namespace: &str, stream: &str) -> Option<&DedupEntry> {
+        let known = self.streams.get(&DedupName::new(namespace, stream));
+        known.or_else(|| self.streams.get(&DedupName::new("", stream)).filter(|_| self.unscoped > 0))
     }
 
     /// Moves on to the time of a record, and forgets what is too old then.
@@ -136,15 +146,22 @@ impl DedupWindow {
             let oldest = self.keys.pop_front().expect("it was there");
             // The index holds ordinals and no places: places shift each time a key leaves in front.
             let ordinal = self.forgotten;
-            if let Ok(found) = self.by_name.find_entry(self.hasher.hash(&oldest.name), |&at| at == ordinal) {
+            let hash = hash_of(self.hasher, oldest.name.namespace(), oldest.name.name());
+            if let Ok(found) = self.by_name.find_entry(hash, |&at| at == ordinal) {
                 found.remove();
             }
+            self.unscoped -= usize::from(oldest.name.is_unscoped());
             self.forgotten += 1;
         }
         // Streams are few and live long: they are looked through only when room is needed and some may have aged.
         let age_ms = self.limits.stream_age_ms;
         if self.streams.len() >= self.limits.streams && now.since_ms(self.oldest_stream) >= age_ms {
-            self.streams.retain(|_, stream| now.since_ms(stream.time_ms) < age_ms);
+            let unscoped = &mut self.unscoped;
+            self.streams.retain(|name, stream| {
+                let is_young = now.since_ms(stream.time_ms) < age_ms;
+                *unscoped -= usize::from(!is_young && name.is_unscoped());
+                is_young
+            });
             self.oldest_stream = self.streams.values().map(|stream| stream.time_ms).min().unwrap_or(LoggedTime::MAX);
         }
     }
@@ -152,12 +169,14 @@ impl DedupWindow {
     /// Remembers what a record settles. Harmless twice.
     pub fn record(&mut self, settled: &KeyedWrite<'_>, position: Position, time_ms: LoggedTime) {
         if settled.stream_sequence > 0 {
-            let before = self.streams.get(settled.name);
+            let before = self.stream_entry(settled.namespace, settled.name).cloned();
+            // In front of the check: over a snapshot's window, which may be as of a later record, it is harmless.
+            self.take_over(settled);
             // One record may settle several posts of a stream, so the position alone does not say that this one is
             // known.
-            if before
-                .is_some_and(|stream| stream.position >= position && stream.stream_sequence >= settled.stream_sequence)
-            {
+            let is_known =
+                |stream: &DedupEntry| stream.position >= position && stream.stream_sequence >= settled.stream_sequence;
+            if before.as_ref().is_some_and(is_known) {
                 return;
             }
             // A stream of lines moves on by many numbers at once, and its fingerprint is a running one already.
@@ -181,11 +200,13 @@ impl DedupWindow {
         // Records are applied again over a snapshot's window, which is as of its end: what had left by then must not
         // come back, out of order.
         self.time_ms = self.time_ms.max(entry.time_ms);
-        let is_known = self.key(&entry.name).is_some_and(|known| known.position >= entry.position);
+        let hasher = self.hasher;
+        let (namespace, key) = (entry.name.namespace(), entry.name.name());
+        let hash = hash_of(hasher, namespace, key);
+        let is_known = self.key_at(hash, namespace, key).is_some_and(|known| known.position >= entry.position);
         if is_known || !self.is_current(&entry, self.time_ms) {
             return;
         }
-        let hash = self.hasher.hash(&entry.name);
         // A name that comes again after its age: the index moves on to the new entry, the old one leaves unfound.
         if let Ok(stale) =
             self.by_name.find_entry(hash, |&at| self.keys[(at - self.forgotten) as usize].name == entry.name)
@@ -193,9 +214,13 @@ impl DedupWindow {
             stale.remove();
         }
         let ordinal = self.forgotten + self.keys.len() as u64;
+        self.unscoped += usize::from(entry.name.is_unscoped());
         self.keys.push_back(entry);
-        let (keys, forgotten, hasher) = (&self.keys, self.forgotten, self.hasher);
-        self.by_name.insert_unique(hash, ordinal, |&at| hasher.hash(&keys[(at - forgotten) as usize].name));
+        let (keys, forgotten) = (&self.keys, self.forgotten);
+        self.by_name.insert_unique(hash, ordinal, |&at| {
+            let name = &keys[(at - forgotten) as usize].name;
+            hash_of(hasher, name.namespace(), name.name())
+        });
     }
 
     /// Up to `count` entries from `cursor` on, keys in logged order, then streams by name; the cursor moves on, and
@@ -210,8 +235,9 @@ impl DedupWindow {
             use std::ops::Bound::{Excluded, Unbounded};
             // Streams are kept in order so that a walk can go on behind a name, whether or not that stream is still
             // there.
-            let after = cursor.after_stream.as_deref().map_or(Unbounded, Excluded);
-            piece.extend(self.streams.range::<str, _>((after, Unbounded)).take(count).map(|(_, entry)| entry.clone()));
+            let after = cursor.after_stream.as_ref().map_or(Unbounded, Excluded);
+            let behind = self.streams.range::<DedupName, _>((after, Unbounded));
+            piece.extend(behind.take(count).map(|(_, entry)| entry.clone()));
             if let Some(last) = piece.last() {
                 cursor.after_stream = Some(last.name.clone());
             }
@@ -245,16 +271,43 @@ impl DedupWindow {
 
     fn insert_stream(&mut self, entry: DedupEntry) {
         self.oldest_stream = self.oldest_stream.min(entry.time_ms);
-        self.streams.insert(entry.name.clone(), entry);
+        let is_unscoped = entry.name.is_unscoped();
+        let before = self.streams.insert(entry.name.clone(), entry);
+        self.unscoped += usize::from(is_unscoped && before.is_none());
     }
 
-    fn key(&self, name: &str) -> Option<&DedupEntry> {
+    /// A namespace goes on with a stream: one of this name of format 1 was its, and is from now on.
+    fn take_over(&mut self, settled: &KeyedWrite<'_>) {
+        if self.unscoped > 0
+            && !settled.namespace.is_empty()
+            && self.streams.remove(&DedupName::new("", settled.name)).is_some()
+        {
+            self.unscoped -= 1;
+        }
+    }
+
+    /// The key of a namespace; one of format 1 only where that has none that is current.
+    fn key(&self, namespace: &str, key: &str, now: LoggedTime) -> Option<&DedupEntry> {
+        let known = |namespace: &str| self.key_at(hash_of(self.hasher, namespace, key), namespace, key);
+        let own = known(namespace);
+        if self.unscoped == 0 || own.is_some_and(|entry| self.is_current(entry, now)) {
+            return own;
+        }
+        known("").or(own)
+    }
+
+    fn key_at(&self, hash: u64, namespace: &str, key: &str) -> Option<&DedupEntry> {
         let place = |&at: &u64| &self.keys[(at - self.forgotten) as usize];
-        self.by_name.find(self.hasher.hash(name), |at| &*place(at).name == name).map(place)
+        self.by_name.find(hash, |at| place(at).name.is(namespace, key)).map(place)
     }
 
     fn is_current(&self, entry: &DedupEntry, now: LoggedTime) -> bool {
         let age_ms = if entry.stream_sequence > 0 { self.limits.stream_age_ms } else { self.limits.key_age_ms };
         now.since_ms(entry.time_ms) < age_ms
     }
+}
+
+/// The hash of a key in its namespace. Clients do not know the seed, so they find no names that collide.
+fn hash_of(hasher: WordHasher, namespace: &str, name: &str) -> u64 {
+    hasher.hash(name).wrapping_mul(hasher.namespace_factor(namespace))
 }

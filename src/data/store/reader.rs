@@ -120,9 +120,9 @@ impl StoreReader {
         self.shared.window.lock().chunk(cursor, count)
     }
 
-    /// Gives the last entry of a stream ([`DedupWindow::stream_entry`](super::DedupWindow::stream_entry)).
-    pub fn stream(&self, name: &str) -> Option<DedupEntry> {
-        self.shared.window.lock().stream_entry(name).cloned()
+    /// Gives the last entry of a namespace's stream ([`DedupWindow::stream_entry`](super::DedupWindow::stream_entry)).
+    pub fn stream(&self, namespace: &str, name: &str) -> Option<DedupEntry> {
+        self.shared.window.lock().stream_entry(namespace, name).cloned()
     }
 
     /// Keys and streams remembered.

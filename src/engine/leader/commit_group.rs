@@ -17,8 +17,8 @@ use crate::{
     data::counts::AdmissionLimits,
     data::counts::admission::{CountChanges, PendingCounts},
     data::counts::stored::WordLookups,
-    data::entries::EntryWrite,
     data::entries::admission::PendingWrites,
+    data::entries::{CollectionKind, EntryWrite},
     data::record::{Record, RecordBody},
     data::store::{RepeatCheck, Store},
     text::tokenizer::Analyzer,
@@ -95,13 +95,14 @@ impl CommitGroup {
             words: batch.words,
             distinct: batch.counts.len() as u64,
             left_out: batch.left_out,
+            entries: 0, // known once they are planned
             acks: 0,
             replayed: false,
             stream_last: None,
         };
         if let Some(key) = &batch.key {
             // Before every other check: a repeat gets the first answer, also if there would be no room for it by now.
-            match self.keys.check(store, key, batch.fingerprint, self.time_ms) {
+            match self.keys.check(store, (&batch.namespace, key, batch.fingerprint), self.time_ms) {
                 RepeatCheck::New => {}
                 RepeatCheck::Repeat(entry) => return Ok(receipt_of_repeat(&entry, key)),
                 RepeatCheck::Reused => return Err(WriteError::KeyReused),
@@ -112,10 +113,11 @@ impl CommitGroup {
         }
         let changes = self.plan(store, limits, batch)?;
         self.exchange(store, limits, &changes, batch)?;
+        receipt.entries = changes.iter().filter(|change| change.kind != CollectionKind::Removals).count() as u64;
         self.entries.add(store.entries(), changes);
         if let Some(key) = &batch.key {
             // Last: a batch that was refused must be free to come again under its key.
-            let named = (key, batch.fingerprint);
+            let named = (&*batch.namespace, key, batch.fingerprint);
             receipt.stream_last = self.keys.add(store, named, &receipt, (self.position, self.time_ms));
         }
         self.bytes += bytes;

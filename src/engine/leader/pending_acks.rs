@@ -163,6 +163,7 @@ mod tests {
             words: 1,
             distinct: 1,
             left_out: 0,
+            entries: 0,
             acks: 0,
             replayed: false,
             stream_last: None,

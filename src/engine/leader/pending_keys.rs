@@ -6,7 +6,7 @@ use crate::{
     base::position::Position,
     data::command::{IdempotencyKey, WriteReceipt},
     data::record::KeyedWrite,
-    data::store::{DedupEntry, RepeatCheck, Store},
+    data::store::{DedupEntry, DedupName, RepeatCheck, Store},
 };
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub(super) struct PendingKeys {
 #[derive(Default)]
 struct NameSet {
     /// The last entry of each name, by its number.
-    last: HashMap<Box<str>, usize>,
+    last: HashMap<DedupName, usize>,
     /// Room of the window that the names will take.
     room_taken: usize,
 }
@@ -43,14 +43,19 @@ impl PendingKeys {
     }
 
     /// Looks up a named write among those of the group, and then in the store's window.
-    pub(super) fn check(&self, store: &Store, key: &IdempotencyKey, fingerprint: u128, now: LoggedTime) -> RepeatCheck {
+    pub(super) fn check(
+        &self,
+        store: &Store,
+        (namespace, key, fingerprint): (&str, &IdempotencyKey, u128),
+        now: LoggedTime,
+    ) -> RepeatCheck {
         let (is_stream, name, _) = key.dedup_key();
         let names = if is_stream { &self.streams } else { &self.keys };
         // The group first: it is not in the window before its record is applied, and a repeat may come in the same
         // group.
-        let seen = match names.last.get(name) {
+        let seen = match names.last.get(&DedupName::new(namespace, name)) {
             Some(&at) => self.entries[at].compare(key, fingerprint),
-            None => store.check_repeat(key, fingerprint, now, names.room_taken),
+            None => store.check_repeat((namespace, key, fingerprint), now, names.room_taken),
         };
         inject!(CountsLinesAgain, {
             if let (RepeatCheck::Gap { expected }, IdempotencyKey::Lines { done, .. }) = (&seen, key)
@@ -72,7 +77,7 @@ impl PendingKeys {
     pub(super) fn add(
         &mut self,
         store: &Store,
-        (key, fingerprint): (&IdempotencyKey, u128),
+        (namespace, key, fingerprint): (&str, &IdempotencyKey, u128),
         receipt: &WriteReceipt,
         (position, now): (Position, LoggedTime),
     ) -> Option<u64> {
@@ -83,14 +88,15 @@ impl PendingKeys {
             _ => (receipt.words, receipt.left_out),
         };
         let names = if is_stream { &mut self.streams } else { &mut self.keys };
-        let is_first = names.last.insert(name.into(), self.entries.len()).is_none();
+        let scoped = DedupName::new(namespace, name);
+        let is_first = names.last.insert(scoped.clone(), self.entries.len()).is_none();
         // What goes on with a stream takes no room, unless the stream had lost it: then only lines go on with it.
-        let has_lost_it = || matches!(key, IdempotencyKey::Lines { .. }) && store.has_expired(name, now);
+        let has_lost_it = || matches!(key, IdempotencyKey::Lines { .. }) && store.has_expired(namespace, name, now);
         let mut takes_room = is_first && (key.starts_stream() || has_lost_it());
         inject!(CountsStreamsTwice, takes_room = is_first);
         names.room_taken += usize::from(takes_room);
         self.entries.push(DedupEntry {
-            name: name.into(),
+            name: scoped,
             stream_sequence,
             fingerprint,
             running: 0, // the window works it out
@@ -99,6 +105,7 @@ impl PendingKeys {
             words,
             distinct: receipt.distinct,
             left_out,
+            entries: receipt.entries,
         });
         is_stream.then_some(stream_sequence)
     }
@@ -107,12 +114,14 @@ impl PendingKeys {
     pub(super) fn keyed_writes(&self) -> Vec<KeyedWrite<'_>> {
         let each = self.entries.iter();
         each.map(|entry| KeyedWrite {
-            name: &entry.name,
+            namespace: entry.name.namespace(),
+            name: entry.name.name(),
             stream_sequence: entry.stream_sequence,
             fingerprint: entry.fingerprint,
             words: entry.words,
             distinct: entry.distinct,
             left_out: entry.left_out,
+            entries: entry.entries,
         })
         .collect()
     }
@@ -125,6 +134,7 @@ pub(super) fn receipt_of_repeat(entry: &DedupEntry, key: &IdempotencyKey) -> Wri
         words: entry.words,
         distinct: entry.distinct,
         left_out: entry.left_out,
+        entries: entry.entries,
         acks: 0,
         replayed: true,
         stream_last: None,
@@ -133,7 +143,7 @@ pub(super) fn receipt_of_repeat(entry: &DedupEntry, key: &IdempotencyKey) -> Wri
         receipt.stream_last = Some(entry.stream_sequence);
         if *sequence < entry.stream_sequence {
             // Only the stream's last post is remembered: of this one, no more than that it counted.
-            (receipt.words, receipt.distinct, receipt.left_out) = (0, 0, 0);
+            (receipt.words, receipt.distinct, receipt.left_out, receipt.entries) = (0, 0, 0, 0);
         }
     }
     receipt

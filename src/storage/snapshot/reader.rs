@@ -2,11 +2,12 @@
 
 use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, SnapshotTrailer};
 use crate::{
+    base::clock::LoggedTime,
     base::failpoint::inject,
     base::limits,
-    base::position::Sequence,
+    base::position::{Position, Sequence},
     data::record::{NamespaceChange, WordCount},
-    data::store::{DedupEntry, DedupLimits, Store},
+    data::store::{DedupEntry, DedupLimits, DedupName, Store},
     storage::disk::{Disk, DiskFile},
     storage::file_header::{
         self, DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, SNAPSHOT_PREFIX,
@@ -14,6 +15,7 @@ use crate::{
     },
     storage::wal::RawRecord,
 };
+use bincode::Decode;
 
 /// Loads a snapshot into an empty store.
 ///
@@ -115,7 +117,7 @@ impl State {
         match kind {
             BlockKind::Image => load_image(payload, store).map_err(damage)?,
             BlockKind::Window => {
-                let entries: Vec<DedupEntry> = file_header::decode(payload).map_err(damage)?;
+                let entries = window_entries(header.version, payload).map_err(damage)?;
                 entries.into_iter().for_each(|entry| store.restore_window(entry));
             }
             BlockKind::Records => {
@@ -155,6 +157,41 @@ impl State {
         store.set_state_id(end, trailer.time_ms);
         Ok(())
     }
+}
+
+/// An entry of the window as format 1 has it.
+#[derive(Decode)]
+struct DedupEntryV1 {
+    name: String,
+    stream_sequence: u64,
+    fingerprint: u128,
+    running: u128,
+    position: Position,
+    time_ms: LoggedTime,
+    words: u64,
+    distinct: u64,
+    left_out: u64,
+}
+
+/// The entries of a window block, in a snapshot of this version.
+fn window_entries(version: u16, payload: &[u8]) -> Result<Vec<DedupEntry>, String> {
+    if version > 1 {
+        return file_header::decode(payload);
+    }
+    let entries: Vec<DedupEntryV1> = file_header::decode(payload)?;
+    let scoped = entries.into_iter().map(|entry| DedupEntry {
+        name: DedupName::new("", &entry.name),
+        stream_sequence: entry.stream_sequence,
+        fingerprint: entry.fingerprint,
+        running: entry.running,
+        position: entry.position,
+        time_ms: entry.time_ms,
+        words: entry.words,
+        distinct: entry.distinct,
+        left_out: entry.left_out,
+        entries: 0,
+    });
+    Ok(scoped.collect())
 }
 
 fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
@@ -311,7 +348,7 @@ impl BlockReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::position::Position, text::tokenizer::Analyzer};
+    use crate::text::tokenizer::Analyzer;
 
     const GOLDEN: &[u8] = include_bytes!("../../../tests/golden/snapshot-v1");
     const IDENTITY: DatabaseIdentity = DatabaseIdentity {

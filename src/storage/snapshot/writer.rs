@@ -78,8 +78,7 @@ impl SnapshotJob {
         place: LiveLogOffset,
     ) -> Result<Self, FileError> {
         let temporary = temporary_name(SNAPSHOT_PREFIX);
-        let header =
-            FileHeader { kind: FileKind::Snapshot, identity, position: start.position, chain: start.chain }.encode();
+        let header = FileHeader::new(FileKind::Snapshot, identity, start.position, start.chain).encode();
         let file = disk.create(&temporary).map_err(FileError::io(&temporary))?;
         file.append(&header).map_err(FileError::io(&temporary))?;
         failpoint::pass("snapshot.begin");

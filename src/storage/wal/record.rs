@@ -3,31 +3,28 @@
 //! ```text
 //!  0  u32 payload length        24  u64 sequence
 //!  4  u32 header CRC            32  u64 time, ms since 1970
-//!  8  u16 kind (1)              40  u64 synced_upto, a sequence
+//!  8  u16 kind                  40  u64 synced_upto, a sequence
 //! 10  u16 reserved (0)          48  u64 chain
 //! 12  u32 payload CRC           56  u64 digest_after
-//! 16  u64 epoch                 64  payload: bincode of RecordBody
+//! 16  u64 epoch                 64  payload (`payload.rs`)
 //! ```
 //!
 //! Both CRCs are CRC32C. The header's begins with the database's secret seed, so bytes that a client made up, or that
 //! another database left on the medium, are not taken for a record when a damaged log is searched.
 
+use super::payload::{self, KIND_COUNTS, KIND_SECTIONS};
 use crate::{
     base::clock::LoggedTime,
     base::failpoint::inject,
     base::limits,
     base::position::{Position, Sequence},
     data::record::{Record, RecordBody},
-    storage::file_header::{self, u16_at, u32_at, u64_at},
+    storage::file_header::{u16_at, u32_at, u64_at},
 };
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes of a record before its payload.
 pub const RECORD_HEADER_BYTES: usize = 64;
-/// A body without entries, as the first format has it.
-const KIND_COUNTS: u16 = 1;
-/// A body with entries.
-const KIND_ENTRIES: u16 = 2;
 
 /// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +78,7 @@ impl RecordHeader {
         }
         let kind = u16_at(header, 8);
         let payload_bytes = u32_at(header, 0);
-        if !matches!(kind, KIND_COUNTS | KIND_ENTRIES) || payload_bytes as usize > limits::MAX_RECORD_PAYLOAD_BYTES {
+        if !matches!(kind, KIND_COUNTS | KIND_SECTIONS) || payload_bytes as usize > limits::MAX_RECORD_PAYLOAD_BYTES {
             return Err(RecordError::Unknown(format!("kind {kind} with {payload_bytes} bytes")));
         }
         Ok(Self {
@@ -167,22 +164,9 @@ impl<'a> RawRecord<'a> {
     /// Decodes the payload.
     ///
     /// # Errors
-    /// If its payload, though undamaged, cannot be decoded, or has words that no store takes.
+    /// If its payload, though undamaged, cannot be decoded, or has words or entries that no store takes.
     pub fn record(&self) -> Result<Record<'a>, RecordError> {
-        let body = match self.header.kind {
-            KIND_COUNTS => file_header::borrow_decode(self.payload).map(|(changes, keyed_writes)| RecordBody {
-                changes,
-                entries: Vec::new(),
-                keyed_writes,
-            }),
-            _ => file_header::borrow_decode(self.payload),
-        };
-        let body = body.map_err(RecordError::Unknown)?;
-        // Whoever wrote it has bounded its words; a store relies on it, and checksums do not vouch for it.
-        let mut words = body.changes.iter().flat_map(|change| &change.counts).map(|counted| counted.word.len());
-        if let Some(bytes) = words.find(|bytes| !(1..=limits::MAX_WORD_BYTES).contains(bytes)) {
-            return Err(RecordError::Unknown(format!("a word of {bytes} bytes")));
-        }
+        let body = payload::decode(self.header.kind, self.payload).map_err(RecordError::Unknown)?;
         let RecordHeader { position, time_ms, digest_after, .. } = self.header;
         Ok(Record { position, time_ms, digest_after, body })
     }
@@ -213,16 +197,11 @@ pub fn encode_record(
     let start = bytes.len();
     // The header is filled in last: its checksums are over a payload that is encoded in place and never copied.
     bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
-    let kind = if body.entries.is_empty() { KIND_COUNTS } else { KIND_ENTRIES };
-    if kind == KIND_COUNTS {
-        file_header::encode_into(&(&body.changes, &body.keyed_writes), bytes);
-    } else {
-        file_header::encode_into(body, bytes);
-    }
+    payload::encode(body, bytes);
     let payload = &bytes[start + RECORD_HEADER_BYTES..];
     assert!(payload.len() <= limits::MAX_RECORD_PAYLOAD_BYTES, "a record of {} bytes", payload.len());
     let header = RecordHeader {
-        kind,
+        kind: KIND_SECTIONS,
         payload_bytes: payload.len() as u32,
         payload_crc: crc32c::crc32c(payload),
         position,
@@ -256,8 +235,16 @@ mod tests {
     fn body() -> RecordBody<'static> {
         let counts = vec![WordCount { word: "hello", count: 2 }, WordCount { word: "gone", count: 0 }];
         let changes = vec![NamespaceChange { namespace: "words", dropped: false, counts }];
-        let settled =
-            KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 1 << 100, words: 2, distinct: 2, left_out: 0 };
+        let settled = KeyedWrite {
+            namespace: "words",
+            name: "key",
+            stream_sequence: 0,
+            fingerprint: 1 << 100,
+            words: 2,
+            distinct: 2,
+            left_out: 0,
+            entries: 0,
+        };
         RecordBody { entries: Vec::new(), changes, keyed_writes: vec![settled] }
     }
 
@@ -312,6 +299,16 @@ mod tests {
             encode_record(Position::new(1, 4), LoggedTime::from_ms(1_000), 77, &body, &BEFORE, &mut bytes);
             let raw = RawRecord::parse(&bytes, 9).expect("whole");
             assert_eq!(raw.record().is_ok(), sound, "{} bytes", word.len());
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_refused() {
+        let header = RawRecord::parse(&encoded(), 9).expect("whole").header;
+        for (kind, sound) in [(0, false), (1, true), (2, true), (3, false)] {
+            let bytes = RecordHeader { kind, ..header }.encode(9);
+            let decoded = RecordHeader::decode(&bytes, 9);
+            assert_eq!(decoded.is_ok(), sound, "{kind}");
         }
     }
 

@@ -28,7 +28,7 @@ impl Log {
     ) -> Result<Self, FileError> {
         let first = Position::new(epoch, mark.position.sequence + 1);
         let name = position_name(LOG_PREFIX, first);
-        let header = FileHeader { kind: FileKind::Log, identity, position: first, chain: mark.chain };
+        let header = FileHeader::new(FileKind::Log, identity, first, mark.chain);
         // Durably, unlike a rotation: a start refuses a MANIFEST of whose epoch there is no segment (decision 5).
         disk::publish(&*disk, &name, &header.encode()).map_err(FileError::io(&name))?;
         let file = disk.open(&name).map_err(FileError::io(&name))?;
@@ -103,8 +103,7 @@ impl Log {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let header =
-            FileHeader { kind: FileKind::Log, identity: self.identity, position: self.next(), chain: self.chain };
+        let header = FileHeader::new(FileKind::Log, self.identity, self.next(), self.chain);
         let name = position_name(LOG_PREFIX, header.position);
         // Under a temporary name until the header is there, so that a kill never leaves a segment without one. A power
         // loss may, since nothing is synced here, and a start deals with that (decision 5).

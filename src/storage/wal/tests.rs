@@ -163,7 +163,7 @@ fn a_segment_that_a_snapshot_has_made_needless_is_not_missed() {
 }
 
 /// Bytes of each record that `append` writes.
-const RECORD: usize = RECORD_HEADER_BYTES + 17;
+const RECORD: usize = RECORD_HEADER_BYTES + 21;
 
 #[test]
 fn a_segment_ends_at_its_bound_once_the_one_before_is_synced() {
@@ -278,7 +278,7 @@ fn a_segment_that_begins_before_what_the_log_has_come_to_is_refused() {
     let first = logged.disk.open(&position_name(LOG_PREFIX, Position::new(1, 1))).expect("there");
     let bytes = disk::read_all(&*first, 1 << 20).expect("readable");
     let chain = logged.mark_at(2).chain;
-    let mut again = FileHeader { kind: FileKind::Log, identity: IDENTITY, position, chain }.encode().to_vec();
+    let mut again = FileHeader::new(FileKind::Log, IDENTITY, position, chain).encode().to_vec();
     again.extend_from_slice(&bytes[FILE_HEADER_BYTES + 2 * RECORD..]);
     disk::publish(&*logged.disk, &position_name(LOG_PREFIX, position), &again).expect("the disk works");
     let refused = logged.scan_from(StateId::default()).expect_err("both have the third").to_string();

@@ -17,8 +17,9 @@ const KEYS: [&str; 3] = ["k", "l", "m"];
 #[derive(Default)]
 struct Model {
     counts: BTreeMap<(String, String), i64>,
-    keys: HashMap<String, u128>,
-    streams: HashMap<String, (u64, u128)>,
+    /// By namespace and name.
+    keys: HashMap<(String, String), u128>,
+    streams: HashMap<(String, String), (u64, u128)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -30,14 +31,15 @@ enum Outcome {
 
 impl Model {
     fn take(&mut self, batch: &WriteBatch) -> Outcome {
+        let scoped = |name: &str| (batch.namespace.to_string(), name.to_owned());
         match &batch.key {
-            Some(IdempotencyKey::Key(key)) => match self.keys.get(&**key) {
+            Some(IdempotencyKey::Key(key)) => match self.keys.get(&scoped(key)) {
                 Some(known) if *known == batch.fingerprint => return Outcome::Repeat,
                 Some(_) => return Outcome::Refused(WriteError::KeyReused),
                 None => {}
             },
             Some(IdempotencyKey::Stream { name, sequence }) => {
-                let (last, fingerprint) = self.streams.get(&**name).copied().unwrap_or((0, 0));
+                let (last, fingerprint) = self.streams.get(&scoped(name)).copied().unwrap_or((0, 0));
                 if *sequence > last + 1 {
                     return Outcome::Refused(WriteError::StreamGap { expected: last + 1 });
                 }
@@ -49,7 +51,7 @@ impl Model {
                 }
             }
             Some(IdempotencyKey::Lines { name, done, so_far, .. }) => {
-                let (last, fingerprint) = self.streams.get(&**name).copied().unwrap_or((0, *so_far));
+                let (last, fingerprint) = self.streams.get(&scoped(name)).copied().unwrap_or((0, *so_far));
                 if *done != last {
                     return Outcome::Refused(WriteError::StreamGap { expected: last + 1 });
                 }
@@ -84,9 +86,9 @@ impl Model {
         counts.retain(|_, count| *count != 0);
         self.counts = counts;
         match &batch.key {
-            Some(IdempotencyKey::Key(key)) => _ = self.keys.insert(key.to_string(), batch.fingerprint),
+            Some(IdempotencyKey::Key(key)) => _ = self.keys.insert(scoped(key), batch.fingerprint),
             Some(IdempotencyKey::Stream { name, sequence: last } | IdempotencyKey::Lines { name, upto: last, .. }) => {
-                _ = self.streams.insert(name.to_string(), (*last, batch.fingerprint));
+                _ = self.streams.insert(scoped(name), (*last, batch.fingerprint));
             }
             None => {}
         }

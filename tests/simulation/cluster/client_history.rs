@@ -201,7 +201,8 @@ impl ClientHistory {
         let mut counted: BTreeMap<String, Position> = BTreeMap::new();
         for Write { wish, told, .. } in &self.writes {
             for position in told.iter().map(|told| told.1).filter(stands) {
-                for line in clients.wishes[*wish].once.iter().flat_map(lines_of) {
+                let wish = &clients.wishes[*wish];
+                for line in wish.once.iter().flat_map(|once| lines_of(wish.namespace, once)) {
                     let other = counted.get(&line).copied().filter(|other| *other != position);
                     if let Some(other) = other {
                         let what = format!("{line} counts at {other} and at {position}");

@@ -1,17 +1,21 @@
 //! The begin of every corpus: what the program itself writes, and what clients send.
 
 use memdb::{
+    base::clock::LoggedTime,
     base::position::{EpochTable, Position},
     data::record::{KeyedWrite, NamespaceChange, RecordBody, WordCount},
     data::store::StateId,
     replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, NodeState},
-    storage::file_header::{FILE_HEADER_BYTES, encode_into},
+    storage::file_header::FILE_HEADER_BYTES,
     storage::manifest::Manifest,
-    storage::wal::{RECORD_HEADER_BYTES, RawRecord},
+    storage::wal::{ChainState, RawRecord, encode_record},
 };
 use testkit::fuzz::seal::IDENTITY;
 
 const LOG: &[u8] = include_bytes!("../../golden/log-v1");
+const LOG_2: &[u8] = include_bytes!("../../golden/log-v2");
+const SNAPSHOT_2: &[u8] = include_bytes!("../../golden/snapshot-v2");
+const MANIFEST_2: &[u8] = include_bytes!("../../golden/manifest-v2");
 const SNAPSHOT: &[u8] = include_bytes!("../../golden/snapshot-v1");
 const MANIFEST: &[u8] = include_bytes!("../../golden/manifest-v1");
 
@@ -36,13 +40,12 @@ fn under(first: &[u8], rest: &[u8]) -> Vec<u8> {
     [first, rest].concat()
 }
 
-/// A record whose checksums are for `seal` to make: only its length is there.
+/// A record whose place and chain are for `seal` to make.
 fn record(body: &RecordBody<'_>) -> Vec<u8> {
-    let mut payload = Vec::new();
-    encode_into(body, &mut payload);
-    let mut bytes = vec![0; RECORD_HEADER_BYTES];
-    bytes[0..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-    under(&bytes, &payload)
+    let (mut bytes, time_ms) = (Vec::new(), LoggedTime::ZERO);
+    let before = ChainState { chain: 0, synced_upto: 0, hash_seed: IDENTITY.hash_seed };
+    encode_record(Position::new(1, 1), time_ms, 0, body, &before, &mut bytes);
+    bytes
 }
 
 fn counted<'a>(namespace: &'a str, counts: &[(&'a str, i64)]) -> NamespaceChange<'a> {
@@ -51,7 +54,16 @@ fn counted<'a>(namespace: &'a str, counts: &[(&'a str, i64)]) -> NamespaceChange
 }
 
 fn records() -> Vec<u8> {
-    let key = KeyedWrite { name: "key", stream_sequence: 0, fingerprint: 300, words: 2, distinct: 2, left_out: 0 };
+    let key = KeyedWrite {
+        namespace: "words",
+        name: "key",
+        stream_sequence: 0,
+        fingerprint: 300,
+        words: 2,
+        distinct: 2,
+        left_out: 0,
+        entries: 0,
+    };
     let stream = KeyedWrite { name: "stream", stream_sequence: 1, ..key };
     [
         RecordBody {
@@ -90,6 +102,8 @@ fn log() -> Vec<Seed> {
         ("log", "golden-checksums", under(&[1], behind)),
         ("log", "golden-chain", under(&[2], behind)),
         ("log", "golden-digests", under(&[3], behind)),
+        ("log", "golden-2-whole", under(&[4], LOG_2)),
+        ("log", "golden-2-digests", under(&[3], &LOG_2[FILE_HEADER_BYTES..])),
         ("log", "two-segments", under(&[8 | 3], &records())),
         ("log", "records", under(&[3], &records())),
         ("log", "empty-word", under(&[3], &unbounded(""))),
@@ -97,19 +111,27 @@ fn log() -> Vec<Seed> {
     ]
 }
 
-fn snapshot() -> Vec<Seed> {
-    let behind = &SNAPSHOT[FILE_HEADER_BYTES..];
-    // Without its trailer: sealed blocks are given one.
-    let mut blocks = 0;
+/// The blocks of a snapshot without its trailer: sealed blocks are given one.
+fn blocks_of(snapshot: &[u8]) -> &[u8] {
+    let (behind, mut blocks) = (&snapshot[FILE_HEADER_BYTES..], 0);
     while behind[blocks] != 4 {
         blocks += 12 + u32::from_le_bytes(behind[blocks + 4..][..4].try_into().expect("four bytes")) as usize;
     }
-    let blocks = &behind[..blocks];
+    &behind[..blocks]
+}
+
+fn snapshot() -> Vec<Seed> {
+    let (behind, blocks) = (&SNAPSHOT[FILE_HEADER_BYTES..], blocks_of(SNAPSHOT));
     vec![
         ("snapshot", "golden-whole", under(&[4, 7], SNAPSHOT)),
-        ("snapshot", "golden-checksums", under(&[1, 30], behind)),
-        ("snapshot", "golden-chain", under(&[2, 200], blocks)),
-        ("snapshot", "golden-digests", under(&[3, 64], blocks)),
+        ("snapshot", "golden-checksums", under(&[8 | 1, 30], behind)),
+        ("snapshot", "golden-chain", under(&[8 | 2, 200], blocks)),
+        ("snapshot", "golden-digests", under(&[8 | 3, 64], blocks)),
+        ("snapshot", "golden-2-checksums", under(&[1, 30], &SNAPSHOT_2[FILE_HEADER_BYTES..])),
+        ("snapshot", "golden-2-chain", under(&[2, 200], blocks_of(SNAPSHOT_2))),
+        ("snapshot", "golden-2-digests", under(&[3, 64], blocks_of(SNAPSHOT_2))),
+        ("snapshot", "golden-2-whole", under(&[4, 7], SNAPSHOT_2)),
+        ("manifest", "golden-2-whole", under(&[0], MANIFEST_2)),
         ("manifest", "golden-whole", under(&[0], MANIFEST)),
         ("manifest", "golden-checksum", under(&[1], &MANIFEST[FILE_HEADER_BYTES..MANIFEST.len() - 4])),
     ]

@@ -74,7 +74,9 @@ pub fn records(bytes: &mut [u8], seal: Seal, sealed: &mut Sealed) -> Vec<(usize,
         }
         let payload = &rest[..len];
         header[0..4].copy_from_slice(&(len as u32).to_le_bytes());
-        header[8..10].copy_from_slice(&1_u16.to_le_bytes());
+        if header[8] != 1 || header[9] != 0 {
+            header[8..10].copy_from_slice(&2_u16.to_le_bytes());
+        }
         header[12..16].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
         if seal >= Seal::Chain {
             sealed.position.sequence += 1;
@@ -107,6 +109,6 @@ fn header_checksum(header: &mut [u8]) {
 }
 
 /// A file's header.
-pub fn file_header(kind: FileKind, position: Position, chain: u64) -> [u8; FILE_HEADER_BYTES] {
-    FileHeader { kind, identity: IDENTITY, position, chain }.encode()
+pub fn file_header(kind: FileKind, version: u16, position: Position, chain: u64) -> [u8; FILE_HEADER_BYTES] {
+    FileHeader { version, ..FileHeader::new(kind, IDENTITY, position, chain) }.encode()
 }

@@ -8,7 +8,7 @@ use memdb::{
     base::position::Position,
     data::record::{NamespaceChange, WordCount},
     data::store::{DedupLimits, StateId, Store},
-    storage::file_header::{FILE_HEADER_BYTES, FileKind, borrow_decode_front, encode_into},
+    storage::file_header::{FILE_HEADER_BYTES, FORMAT_VERSION, FileKind, borrow_decode_front, encode_into},
     storage::manifest::Manifest,
     storage::snapshot::{SnapshotLoader, SnapshotTrailer},
 };
@@ -16,10 +16,15 @@ use memdb::{
 const BLOCK_HEADER_BYTES: usize = 12;
 const KINDS: [u32; 4] = [1, 2, 3, 4];
 
-/// The first byte: how far the blocks are sealed; the second: the size of the pieces they come in.
+/// The first byte: how far the blocks are sealed, and whether they are of format 1; the second: the size of the pieces
+/// they come in.
 pub fn snapshot(data: &[u8]) {
     let [how, piece, rest @ ..] = data else { return };
-    let bytes = if *how & 4 != 0 { rest.to_vec() } else { file(rest, Seal::of(*how)) };
+    let bytes = if *how & 4 != 0 {
+        rest.to_vec()
+    } else {
+        file(rest, Seal::of(*how), if *how & 8 != 0 { 1 } else { FORMAT_VERSION })
+    };
     let whole = load(&bytes, bytes.len().max(1));
     let pieces = load(&bytes, 1 + usize::from(*piece));
     match (whole, pieces) {
@@ -50,10 +55,10 @@ fn load(bytes: &[u8], piece: usize) -> Result<(Store, SnapshotTrailer), String> 
 }
 
 /// A file of these blocks, sealed; from [`Seal::Chain`] on with a trailer that belongs to them.
-fn file(rest: &[u8], seal: Seal) -> Vec<u8> {
+fn file(rest: &[u8], seal: Seal, version: u16) -> Vec<u8> {
     let start = StateId { position: Position::new(1, 2), digest: 0, chain: 7 };
     let mut sealed = Sealed { position: start.position, chain: start.chain, model: CountsModel::default() };
-    let mut bytes = seal::file_header(FileKind::Snapshot, start.position, start.chain).to_vec();
+    let mut bytes = seal::file_header(FileKind::Snapshot, version, start.position, start.chain).to_vec();
     let mut crc = u32_at(&bytes, FILE_HEADER_BYTES - 4);
     let mut at = 0;
     while seal > Seal::Raw && at + BLOCK_HEADER_BYTES <= rest.len() {
@@ -105,7 +110,7 @@ pub fn manifest(data: &[u8]) {
     let Some((&how, rest)) = data.split_first() else { return };
     let mut bytes = rest.to_vec();
     if how & 1 != 0 {
-        bytes = [&seal::file_header(FileKind::Manifest, Position::ZERO, 0)[..], rest].concat();
+        bytes = [&seal::file_header(FileKind::Manifest, FORMAT_VERSION, Position::ZERO, 0)[..], rest].concat();
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
     }

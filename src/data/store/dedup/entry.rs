@@ -1,5 +1,6 @@
 //! An entry of the window, and its comparison with a write of the same name.
 
+use super::DedupName;
 use crate::{
     base::clock::LoggedTime, base::position::Position, data::command::IdempotencyKey, data::record::KeyedWrite,
 };
@@ -9,8 +10,8 @@ use std::cmp::Ordering;
 /// An entry of the window: one key, or the last post of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DedupEntry {
-    /// The key, or the stream's name.
-    pub name: Box<str>,
+    /// The key, or the stream's name, in its namespace.
+    pub name: DedupName,
     /// The last number of the stream that is done; 0 for a key.
     pub stream_sequence: u64,
     /// Fingerprint that a repeat must have too.
@@ -27,12 +28,14 @@ pub struct DedupEntry {
     pub distinct: u64,
     /// Tokens left out.
     pub left_out: u64,
+    /// Entries it changed.
+    pub entries: u64,
 }
 
 impl DedupEntry {
     pub(super) fn new(settled: &KeyedWrite<'_>, running: u128, position: Position, time_ms: LoggedTime) -> Self {
         Self {
-            name: settled.name.into(),
+            name: DedupName::new(settled.namespace, settled.name),
             stream_sequence: settled.stream_sequence,
             fingerprint: settled.fingerprint,
             running,
@@ -41,6 +44,7 @@ impl DedupEntry {
             words: settled.words,
             distinct: settled.distinct,
             left_out: settled.left_out,
+            entries: settled.entries,
         }
     }
 

@@ -13,7 +13,16 @@ const fn ms(ms: u64) -> LoggedTime {
 }
 
 fn settled(name: &str, stream_sequence: u64, fingerprint: u128) -> KeyedWrite<'_> {
-    KeyedWrite { name, stream_sequence, fingerprint, words: 2, distinct: 1, left_out: 0 }
+    KeyedWrite {
+        namespace: "words",
+        name,
+        stream_sequence,
+        fingerprint,
+        words: 2,
+        distinct: 1,
+        left_out: 0,
+        entries: 0,
+    }
 }
 
 fn key(name: &str) -> IdempotencyKey {
@@ -27,13 +36,13 @@ fn stream(name: &str, sequence: u64) -> IdempotencyKey {
 #[test]
 fn a_key_is_new_then_a_repeat_then_forgotten() {
     let mut window = window();
-    assert_eq!(window.check(&key("a"), 7, ms(0), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &key("a"), 7), ms(0), 0), RepeatCheck::New);
     window.record(&settled("a", 0, 7), Position::new(1, 1), ms(10));
     assert!(
-        matches!(window.check(&key("a"), 7, ms(109), 0), RepeatCheck::Repeat(entry) if entry.position == Position::new(1, 1))
+        matches!(window.check(("words", &key("a"), 7), ms(109), 0), RepeatCheck::Repeat(entry) if entry.position == Position::new(1, 1))
     );
-    assert_eq!(window.check(&key("a"), 8, ms(109), 0), RepeatCheck::Reused);
-    assert_eq!(window.check(&key("a"), 7, ms(110), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &key("a"), 8), ms(109), 0), RepeatCheck::Reused);
+    assert_eq!(window.check(("words", &key("a"), 7), ms(110), 0), RepeatCheck::New);
     window.expire(ms(110));
     assert_eq!(window.len(), (0, 0));
 }
@@ -55,7 +64,7 @@ fn the_running_fingerprint_of_a_stream_is_of_all_its_writes() {
         let mut window = window();
         window.record(&settled("a", 1, first), Position::new(1, 1), ms(0));
         window.record(&settled("a", 2, 9), Position::new(1, 2), ms(0));
-        window.streams["a"].running
+        window.stream_entry("words", "a").expect("settled").running
     };
     assert_eq!(running(7), running(7));
     assert_ne!(running(7), running(8));
@@ -66,9 +75,12 @@ fn a_key_used_again_after_its_age_is_the_new_one() {
     let mut window = window();
     window.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
     window.record(&settled("a", 0, 8), Position::new(1, 2), ms(150));
-    assert!(matches!(window.check(&key("a"), 8, ms(151), 0), RepeatCheck::Repeat(_)));
+    assert!(matches!(window.check(("words", &key("a"), 8), ms(151), 0), RepeatCheck::Repeat(_)));
     window.expire(ms(151));
-    assert!(matches!(window.check(&key("a"), 8, ms(151), 0), RepeatCheck::Repeat(_)), "the old entry left alone");
+    assert!(
+        matches!(window.check(("words", &key("a"), 8), ms(151), 0), RepeatCheck::Repeat(_)),
+        "the old entry left alone"
+    );
     assert_eq!(window.len(), (1, 0));
 }
 
@@ -78,12 +90,12 @@ fn a_full_window_refuses_and_forgets_nobody() {
     for (sequence, name) in ["a", "b", "c"].into_iter().enumerate() {
         window.record(&settled(name, 0, 7), Position::new(1, sequence as u64 + 1), ms(0));
     }
-    assert_eq!(window.check(&key("d"), 7, ms(50), 0), RepeatCheck::Full);
-    assert!(matches!(window.check(&key("a"), 7, ms(50), 0), RepeatCheck::Repeat(_)));
+    assert_eq!(window.check(("words", &key("d"), 7), ms(50), 0), RepeatCheck::Full);
+    assert!(matches!(window.check(("words", &key("a"), 7), ms(50), 0), RepeatCheck::Repeat(_)));
     window.record(&settled("s", 1, 7), Position::new(1, 4), ms(0));
     window.record(&settled("t", 1, 7), Position::new(1, 5), ms(0));
-    assert_eq!(window.check(&stream("u", 1), 7, ms(50), 0), RepeatCheck::Full);
-    assert_eq!(window.check(&stream("s", 2), 7, ms(50), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &stream("u", 1), 7), ms(50), 0), RepeatCheck::Full);
+    assert_eq!(window.check(("words", &stream("s", 2), 7), ms(50), 0), RepeatCheck::New);
 }
 
 #[test]
@@ -94,11 +106,11 @@ fn an_entry_too_old_takes_no_room_although_no_record_came() {
     }
     window.record(&settled("s", 1, 7), Position::new(1, 4), ms(2));
     window.record(&settled("t", 1, 7), Position::new(1, 5), ms(3));
-    assert_eq!(window.check(&key("d"), 7, ms(99), 0), RepeatCheck::Full);
-    assert_eq!(window.check(&key("d"), 7, ms(101), 1), RepeatCheck::New, "a and b are too old");
-    assert_eq!(window.check(&key("d"), 7, ms(101), 2), RepeatCheck::Full, "their room is taken");
-    assert_eq!(window.check(&stream("u", 1), 7, ms(1_001), 0), RepeatCheck::Full);
-    assert_eq!(window.check(&stream("u", 1), 7, ms(1_002), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &key("d"), 7), ms(99), 0), RepeatCheck::Full);
+    assert_eq!(window.check(("words", &key("d"), 7), ms(101), 1), RepeatCheck::New, "a and b are too old");
+    assert_eq!(window.check(("words", &key("d"), 7), ms(101), 2), RepeatCheck::Full, "their room is taken");
+    assert_eq!(window.check(("words", &stream("u", 1), 7), ms(1_001), 0), RepeatCheck::Full);
+    assert_eq!(window.check(("words", &stream("u", 1), 7), ms(1_002), 0), RepeatCheck::New);
 }
 
 #[test]
@@ -115,15 +127,15 @@ fn older_records_over_a_later_window_bring_nothing_back() {
 #[test]
 fn a_stream_goes_on_by_one() {
     let mut window = window();
-    assert_eq!(window.check(&stream("s", 2), 7, ms(0), 0), RepeatCheck::Gap { expected: 1 });
+    assert_eq!(window.check(("words", &stream("s", 2), 7), ms(0), 0), RepeatCheck::Gap { expected: 1 });
     window.record(&settled("s", 1, 7), Position::new(1, 1), ms(0));
     window.record(&settled("s", 2, 8), Position::new(1, 2), ms(0));
-    assert_eq!(window.check(&stream("s", 4), 9, ms(0), 0), RepeatCheck::Gap { expected: 3 });
-    assert_eq!(window.check(&stream("s", 3), 9, ms(0), 0), RepeatCheck::New);
-    assert_eq!(window.check(&stream("s", 2), 9, ms(0), 0), RepeatCheck::Reused);
-    assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), RepeatCheck::Repeat(_)));
+    assert_eq!(window.check(("words", &stream("s", 4), 9), ms(0), 0), RepeatCheck::Gap { expected: 3 });
+    assert_eq!(window.check(("words", &stream("s", 3), 9), ms(0), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &stream("s", 2), 9), ms(0), 0), RepeatCheck::Reused);
+    assert!(matches!(window.check(("words", &stream("s", 2), 8), ms(0), 0), RepeatCheck::Repeat(_)));
     assert!(
-        matches!(window.check(&stream("s", 1), 7, ms(0), 0), RepeatCheck::Repeat(entry) if entry.stream_sequence == 2)
+        matches!(window.check(("words", &stream("s", 1), 7), ms(0), 0), RepeatCheck::Repeat(entry) if entry.stream_sequence == 2)
     );
 }
 
@@ -139,7 +151,7 @@ fn settling_twice_changes_nothing() {
     let mut once = self::window();
     once.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
     assert_eq!((window.len(), all), ((1, 1), once.chunk(&mut DedupCursor::default(), 9)));
-    assert!(matches!(window.check(&stream("s", 2), 8, ms(0), 0), RepeatCheck::Repeat(_)));
+    assert!(matches!(window.check(("words", &stream("s", 2), 8), ms(0), 0), RepeatCheck::Repeat(_)));
 }
 
 #[test]
@@ -159,6 +171,63 @@ fn a_walk_gives_every_entry_and_restores_them() {
         piece.into_iter().for_each(|entry| restored.restore(entry));
     }
     assert_eq!(restored.len(), (3, 2));
-    assert_eq!(restored.check(&key("b"), 8, ms(10), 0), RepeatCheck::Reused);
-    assert_eq!(restored.check(&stream("t", 3), 8, ms(10), 0), RepeatCheck::Gap { expected: 2 });
+    assert_eq!(restored.check(("words", &key("b"), 8), ms(10), 0), RepeatCheck::Reused);
+    assert_eq!(restored.check(("words", &stream("t", 3), 8), ms(10), 0), RepeatCheck::Gap { expected: 2 });
+}
+
+#[test]
+fn a_name_in_two_namespaces_is_two() {
+    let mut window = window();
+    window.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+    window.record(&settled("s", 1, 7), Position::new(1, 2), ms(0));
+    assert_eq!(window.check(("titles", &key("a"), 7), ms(1), 0), RepeatCheck::New);
+    assert_eq!(window.check(("titles", &stream("s", 1), 7), ms(1), 0), RepeatCheck::New);
+    window.record(&KeyedWrite { namespace: "titles", ..settled("a", 0, 8) }, Position::new(1, 3), ms(1));
+    window.record(&KeyedWrite { namespace: "titles", ..settled("s", 1, 8) }, Position::new(1, 4), ms(1));
+    assert_eq!(window.len(), (2, 2));
+    for (namespace, fingerprint) in [("words", 7), ("titles", 8)] {
+        for once in [key("a"), stream("s", 1)] {
+            let seen = window.check((namespace, &once, fingerprint), ms(1), 0);
+            assert!(matches!(seen, RepeatCheck::Repeat(entry) if entry.name.namespace() == namespace));
+        }
+    }
+}
+
+#[test]
+fn a_key_of_format_1_stands_for_every_namespace_until_it_has_aged() {
+    let mut window = window();
+    window.record(&KeyedWrite { namespace: "", ..settled("a", 0, 7) }, Position::new(1, 1), ms(0));
+    for namespace in ["words", "titles"] {
+        assert!(matches!(window.check((namespace, &key("a"), 7), ms(99), 0), RepeatCheck::Repeat(_)));
+        assert_eq!(window.check((namespace, &key("a"), 8), ms(99), 0), RepeatCheck::Reused);
+        assert_eq!(window.check((namespace, &key("a"), 7), ms(100), 0), RepeatCheck::New);
+    }
+    window.expire(ms(100));
+    assert_eq!((window.len(), window.unscoped), ((0, 0), 0));
+}
+
+#[test]
+fn a_stream_of_format_1_becomes_that_of_the_namespace_that_goes_on_with_it() {
+    let mut window = window();
+    let first = KeyedWrite { namespace: "", ..settled("s", 1, 7) };
+    window.record(&first, Position::new(1, 1), ms(0));
+    assert_eq!(window.check(("titles", &stream("s", 2), 8), ms(1), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &stream("s", 1), 8), ms(1), 0), RepeatCheck::Reused);
+    let running = window.stream_entry("titles", "s").expect("it stands for all").running;
+    let next = KeyedWrite { namespace: "titles", ..settled("s", 2, 8) };
+    for _ in 0..2 {
+        window.record(&next, Position::new(1, 2), ms(1));
+        assert_eq!((window.len(), window.unscoped), ((0, 1), 0));
+    }
+    let expected = fingerprint(&[&running.to_le_bytes(), &8_u128.to_le_bytes()]);
+    assert_eq!(window.stream_entry("titles", "s").map(|entry| entry.running), Some(expected), "one history");
+    assert_eq!(window.check(("titles", &stream("s", 3), 9), ms(1), 0), RepeatCheck::New);
+    assert_eq!(window.check(("words", &stream("s", 1), 9), ms(1), 0), RepeatCheck::New);
+}
+
+#[test]
+fn a_walk_meets_a_stream_of_format_1_before_a_namespace_takes_it_over() {
+    // A dash sorts in front of the slash between the parts.
+    let names = ["-a", ""].map(|namespace| DedupName::new(namespace, "s"));
+    assert!(names[1] < names[0]);
 }
