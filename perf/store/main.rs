@@ -2,142 +2,31 @@
 //! the longest stop while the store grows, and the walk of a snapshot.
 //!
 //! `cargo run --release --example bench-store [-- SECONDS]` prints a table; `-- write SECONDS` does nothing but write,
-//! for `perf record`. One writer and one reader: give it two cores.
+//! for `perf record`. One writer and one reader: give it two cores. `-- entries NUMBER` measures so many entries of
+//! each size beside Redis, `-- expiry NUMBER` how long writes wait while as many expire.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
+mod entries;
+mod expiry;
+mod loaded;
+mod redis;
+
+use loaded::{IDENTITY, Loaded, RECORD_WORDS, batch, resident_bytes};
 use memdb::{
-    base::clock::{LoggedClock, Monotonic},
     base::limits::DEFAULT_NAMESPACE,
     data::command::WriteBatch,
     data::counts::{WriteOp, word_counts::WordCounts},
-    data::store::{DedupLimits, StateId, Store, StoreReader},
-    engine::leader::{WriteSubmission, Writer, WriterAction, WriterSettings},
-    storage::disk::{Disk, DiskFile},
-    storage::file_header::DatabaseIdentity,
-    storage::wal::Log,
-    text::tokenizer::Analyzer,
+    data::store::StoreReader,
 };
 use std::{
     hint::black_box,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 use testkit::{Random, words::write_word};
 
-/// Words of a record.
-const RECORD_WORDS: u64 = 1_000;
 /// Records made beforehand; the writer goes round them.
 const RECORDS: usize = 256;
-const IDENTITY: DatabaseIdentity =
-    DatabaseIdentity { database_id: 1, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 0x6d65 };
-
-/// A disk that forgets: what is measured is the Writer.
-struct NoDisk;
-
-impl Disk for NoDisk {
-    fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(NoDisk))
-    }
-    fn open(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(NoDisk))
-    }
-    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-    fn remove(&self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-    fn sync_directory(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl DiskFile for NoDisk {
-    fn append(&self, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-    fn len(&self) -> io::Result<u64> {
-        Ok(0)
-    }
-    fn truncate(&self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A Writer over an empty store, driven by hand.
-struct Loaded {
-    writer: Writer<()>,
-    actions: Vec<WriterAction<()>>,
-}
-
-impl Loaded {
-    fn new() -> Self {
-        let store = Store::new(IDENTITY.hasher(), DedupLimits::default());
-        let log = Log::create(Arc::new(NoDisk), IDENTITY, 1, StateId::default(), 64 << 20).expect("nothing can fail");
-        let (now, clock) = (Monotonic::default(), LoggedClock::default());
-        Self { writer: Writer::new(store, log, WriterSettings::default(), 0, clock, now), actions: Vec::new() }
-    }
-
-    /// Counts each of the first `words` words once.
-    fn with_words(words: u64) -> Self {
-        let mut loaded = Self::new();
-        for first in (0..words).step_by(RECORD_WORDS as usize) {
-            loaded.write(batch(first..(first + RECORD_WORDS).min(words)));
-        }
-        loaded
-    }
-
-    fn write(&mut self, batch: WriteBatch) {
-        self.writer.write([WriteSubmission { batch, level: None, reply: () }], Monotonic::default(), &mut self.actions);
-        for action in self.actions.drain(..) {
-            if let WriterAction::Answer((), answer) = action {
-                answer.expect("every batch is admitted");
-            }
-        }
-    }
-
-    fn reader(&self) -> StoreReader {
-        self.writer.store().reader()
-    }
-
-    fn sequence(&self) -> u64 {
-        self.writer.store().mark().position.sequence
-    }
-}
-
-fn batch(numbers: impl Iterator<Item = u64>) -> WriteBatch {
-    let mut tally = WordCounts::new(IDENTITY.hasher());
-    let mut word = String::new();
-    for number in numbers {
-        write_word(number, &mut word);
-        tally.add(&word, 1).expect("small amounts");
-    }
-    let words = tally.len() as u64;
-    let namespace = DEFAULT_NAMESPACE.into();
-    WriteBatch {
-        entries: Vec::new(),
-        namespace,
-        op: WriteOp::Add,
-        counts: tally,
-        words,
-        left_out: 0,
-        key: None,
-        fingerprint: 0,
-    }
-}
 
 /// Batches of distinct words by Zipf's law.
 fn batches(words: u64) -> Vec<WriteBatch> {
@@ -162,8 +51,16 @@ fn main() {
             println!("{records:.0} records/s");
         }
         ["grow", words] => grow(words.parse().expect("a number of words")),
-        _ => panic!("bench-store [SECONDS] | write SECONDS | grow WORDS"),
+        ["entries", entries] => entries::compare(number(entries)),
+        ["entries", entries, bytes, ttl] => entries::measure(number(entries), number(bytes) as usize, ttl == "ttl"),
+        ["expiry", entries] => expiry::entries(number(entries)),
+        ["expiry", entries, "counted"] => expiry::counted(number(entries)),
+        _ => panic!("bench-store [SECONDS] | write SECONDS | grow WORDS | entries NUMBER | expiry NUMBER [counted]"),
     }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
 }
 
 fn compare(seconds: f64) {
@@ -275,11 +172,4 @@ fn remove_the_largest(loaded: &mut Loaded) -> Duration {
         slowest = slowest.max(start.elapsed());
     }
     slowest
-}
-
-fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells a process its size");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("every process has a size");
-    let kib: f64 = line.split_whitespace().nth(1).expect("VmRSS has a number").parse().expect("in KiB");
-    kib * 1024.0
 }
