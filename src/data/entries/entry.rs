@@ -1,8 +1,11 @@
 //! One entry as it lies in memory: everything about it in one allocation, which is counted by those who hold it.
 //!
 //! ```text
-//! header | length of the media type, 1 byte | key | media type | SHA-256, if the value is long | value
+//! header | upper part of the expiry, 2 bytes, if it expires | bytes as clients see them, 4, if it is compressed |
+//! length of the media type, 1 byte | key | media type | SHA-256, if the value is long | value
 //! ```
+//!
+//! What only some entries have stands behind the header, which all of them pay for.
 
 use super::{CollectionId, CollectionNumber};
 use crate::{
@@ -20,22 +23,26 @@ use triomphe::ThinArc;
 const HASH_BYTES: usize = 32;
 /// The time of an entry that never expires.
 const NEVER_MS: u64 = u64::MAX;
-/// Bytes that an entry takes beside its payload: the allocation's own, its slot, its place in an order of time.
-const OVERHEAD_BYTES: usize = 16 + size_of::<EntryHeader>() + 48;
+/// The latest time at which an entry expires: six bytes hold it. A later one, of the year 10000, becomes this.
+const LAST_MS: u64 = (1 << 48) - 1;
+/// Bytes that an entry takes beside its payload, about: the allocator's share and the counts of the allocation, its
+/// slot, its place in an order of time.
+const OVERHEAD_BYTES: usize = 16 + 16 + size_of::<EntryHeader>() + 16 + 12;
 
 const COUNTED: u16 = 1 << 15;
 const COMPRESSED: u16 = 1 << 14;
-const KEY_BYTES: u16 = COMPRESSED - 1;
+const EXPIRES: u16 = 1 << 13;
+const KEY_BYTES: u16 = EXPIRES - 1;
 const _: () = assert!(limits::MAX_ENTRY_KEY_BYTES <= KEY_BYTES as usize);
 
 /// The part of an entry that has one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryHeader {
     version: Sequence,
-    expires_ms: u64,
-    raw_bytes: u32,
+    /// The lower part of the time at which it expires.
+    expires_low: u32,
     collection: CollectionNumber,
-    /// Bytes of the key, and two flags above them.
+    /// Bytes of the key, and flags above them.
     key_and_flags: u16,
 }
 
@@ -49,8 +56,14 @@ pub(super) type EntryPointer = ThinArc<EntryHeader, u8>;
 /// Returns whether an allocation is the entry of this key.
 #[inline]
 pub(super) fn has_key(pointer: &EntryPointer, key: &str) -> bool {
-    usize::from(pointer.header.header.key_and_flags & KEY_BYTES) == key.len()
-        && &pointer.slice[1..][..key.len()] == key.as_bytes()
+    let flags = pointer.header.header.key_and_flags;
+    usize::from(flags & KEY_BYTES) == key.len()
+        && &pointer.slice[front_bytes(flags) + 1..][..key.len()] == key.as_bytes()
+}
+
+/// Bytes in front of the length of the media type.
+const fn front_bytes(flags: u16) -> usize {
+    (if flags & EXPIRES != 0 { 2 } else { 0 }) + (if flags & COMPRESSED != 0 { 4 } else { 0 })
 }
 
 impl Entry {
@@ -62,16 +75,21 @@ impl Entry {
         let EntryValue { content_type, expires, counted, encoding, raw_bytes, hash, bytes } = *value;
         assert!(key.len() <= limits::MAX_ENTRY_KEY_BYTES && content_type.len() <= limits::MAX_CONTENT_TYPE_BYTES);
         assert_eq!(hash.len(), hash_bytes(raw_bytes), "long values have a hash, short ones have none");
+        let expires = expires.map(|at| at.as_ms().min(LAST_MS));
+        let is_compressed = encoding == ValueEncoding::Zstd;
+        assert!(is_compressed || bytes.len() == raw_bytes as usize, "a value is as long as it says");
         let header = EntryHeader {
             version,
-            expires_ms: expires.map_or(NEVER_MS, LoggedTime::as_ms),
-            raw_bytes,
+            expires_low: expires.unwrap_or_default() as u32,
             collection,
             key_and_flags: key.len() as u16
                 | if counted { COUNTED } else { 0 }
-                | if encoding == ValueEncoding::Zstd { COMPRESSED } else { 0 },
+                | if is_compressed { COMPRESSED } else { 0 }
+                | if expires.is_some() { EXPIRES } else { 0 },
         };
-        let mut payload = Vec::with_capacity(1 + key.len() + content_type.len() + hash.len() + bytes.len());
+        let mut payload = Vec::with_capacity(7 + key.len() + content_type.len() + hash.len() + bytes.len());
+        payload.extend(expires.into_iter().flat_map(|ms| ((ms >> 32) as u16).to_le_bytes()));
+        payload.extend(is_compressed.then(|| raw_bytes.to_le_bytes()).into_iter().flatten());
         payload.push(content_type.len() as u8);
         for part in [key.as_bytes(), content_type.as_bytes(), hash, bytes] {
             payload.extend_from_slice(part);
@@ -81,18 +99,22 @@ impl Entry {
 
     /// The same entry with another expiry.
     pub(super) fn with_expiry(&self, expires: Option<LoggedTime>) -> Self {
-        let header = EntryHeader { expires_ms: expires.map_or(NEVER_MS, LoggedTime::as_ms), ..*self.header() };
-        Self(ThinArc::from_header_and_slice(header, self.payload()))
+        Self::new(self.collection(), self.key(), &EntryValue { expires, ..self.as_value() }, self.version())
     }
 
     /// The key.
     pub fn key(&self) -> &str {
-        str::from_utf8(&self.payload()[1..][..self.key_bytes()]).expect("it was made of a text")
+        str::from_utf8(&self.rest()[1..][..self.key_bytes()]).expect("it was made of a text")
     }
 
     /// The entry of an allocation.
     pub(super) const fn of_pointer(pointer: EntryPointer) -> Self {
         Self(pointer)
+    }
+
+    /// Returns whether both are one allocation.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.as_ptr() == other.0.as_ptr()
     }
 
     /// The allocation of the entry.
@@ -108,18 +130,19 @@ impl Entry {
     /// The media type to serve it under; empty: `application/octet-stream`.
     pub fn content_type(&self) -> &str {
         let at = 1 + self.key_bytes();
-        str::from_utf8(&self.payload()[at..][..self.type_bytes()]).expect("it was made of a text")
+        str::from_utf8(&self.rest()[at..][..self.type_bytes()]).expect("it was made of a text")
     }
 
     /// The time at which it expires; `None`: never.
     pub fn expires(&self) -> Option<LoggedTime> {
-        Some(self.header().expires_ms).filter(|&ms| ms != NEVER_MS).map(LoggedTime::from_ms)
+        Some(self.expires_ms()).filter(|&ms| ms != NEVER_MS).map(LoggedTime::from_ms)
     }
 
     /// Returns whether its time has come at `now`.
     #[inline]
     pub fn has_expired(&self, now: LoggedTime) -> bool {
-        self.header().expires_ms <= now.as_ms() && self.header().expires_ms != NEVER_MS
+        let expires_ms = self.expires_ms();
+        expires_ms <= now.as_ms() && expires_ms != NEVER_MS
     }
 
     /// Returns whether its words are in the counts.
@@ -134,7 +157,7 @@ impl Entry {
 
     /// Bytes of the value as clients see it.
     pub fn raw_bytes(&self) -> usize {
-        self.header().raw_bytes as usize
+        self.raw_u32() as usize
     }
 
     /// The form of [`Entry::stored`].
@@ -146,7 +169,7 @@ impl Entry {
     /// The value as it is stored.
     #[inline]
     pub fn stored(&self) -> &[u8] {
-        &self.payload()[self.value_at()..]
+        &self.rest()[self.value_at()..]
     }
 
     /// The value as clients see it. Nothing is there to read where stored bytes cannot be decompressed.
@@ -184,7 +207,7 @@ impl Entry {
             expires: self.expires(),
             counted: self.is_counted(),
             encoding: self.encoding(),
-            raw_bytes: self.header().raw_bytes,
+            raw_bytes: self.raw_u32(),
             hash: self.stored_hash(),
             bytes: self.stored(),
         }
@@ -192,9 +215,10 @@ impl Entry {
 
     /// The contribution to the digest of its database: everything about it, in the collection with this factor.
     pub(super) fn weight(&self, hasher: WordHasher, collection_factor: u64) -> u64 {
-        let EntryHeader { version, expires_ms, raw_bytes, key_and_flags, collection: _ } = *self.header();
-        let numbers = [version, expires_ms, u64::from(raw_bytes), u64::from(key_and_flags)].map(u64::to_le_bytes);
-        hasher.hash_bytes(numbers.as_flattened(), hasher.hash_bytes(self.payload(), collection_factor))
+        let EntryHeader { version, key_and_flags, .. } = *self.header();
+        let key_and_flags = u64::from(key_and_flags & !EXPIRES);
+        let numbers = [version, self.expires_ms(), u64::from(self.raw_u32()), key_and_flags].map(u64::to_le_bytes);
+        hasher.hash_bytes(numbers.as_flattened(), hasher.hash_bytes(self.rest(), collection_factor))
     }
 
     /// Memory that it takes, in bytes, its places in tables and orders included.
@@ -215,16 +239,47 @@ impl Entry {
     }
 
     fn type_bytes(&self) -> usize {
-        usize::from(self.payload()[0])
+        usize::from(self.rest()[0])
+    }
+
+    /// The payload from the length of the media type on.
+    fn rest(&self) -> &[u8] {
+        &self.payload()[front_bytes(self.header().key_and_flags)..]
+    }
+
+    fn expires_ms(&self) -> u64 {
+        let EntryHeader { expires_low, key_and_flags, .. } = *self.header();
+        match self.payload().first_chunk() {
+            Some(high) if key_and_flags & EXPIRES != 0 => {
+                u64::from(u16::from_le_bytes(*high)) << 32 | u64::from(expires_low)
+            }
+            _ => NEVER_MS,
+        }
+    }
+
+    fn raw_u32(&self) -> u32 {
+        let flags = self.header().key_and_flags;
+        if flags & COMPRESSED != 0 {
+            let front = &self.payload()[..front_bytes(flags)];
+            return u32::from_le_bytes(*front.last_chunk().expect("a compressed value has it"));
+        }
+        self.plain_bytes()
+    }
+
+    /// Bytes of a value that is not compressed: what is left behind key, media type and, of a long one, hash.
+    fn plain_bytes(&self) -> u32 {
+        let behind = self.rest().len() - 1 - self.key_bytes() - self.type_bytes();
+        let is_long = behind > HASH_BYTES + limits::SHORT_VALUE_BYTES;
+        (if is_long { behind - HASH_BYTES } else { behind }) as u32
     }
 
     fn stored_hash(&self) -> &[u8] {
         let at = 1 + self.key_bytes() + self.type_bytes();
-        &self.payload()[at..][..hash_bytes(self.header().raw_bytes)]
+        &self.rest()[at..][..hash_bytes(self.raw_u32())]
     }
 
     fn value_at(&self) -> usize {
-        1 + self.key_bytes() + self.type_bytes() + hash_bytes(self.header().raw_bytes)
+        1 + self.key_bytes() + self.type_bytes() + hash_bytes(self.raw_u32())
     }
 }
 
@@ -268,14 +323,21 @@ mod tests {
 
     #[test]
     fn an_entry_gives_back_what_it_was_made_of() {
-        let long = [7; 65];
-        let hash = hash_of(&long);
-        for (bytes, hash) in [(&b""[..], &[][..]), (b"abc", &[]), (&long, &hash)] {
-            let stated = EntryValue { hash, ..value(bytes) };
-            let entry = Entry::new(3, "ключ/a", &stated, 9);
-            assert_eq!(entry.as_value(), stated);
-            assert_eq!((entry.key(), entry.version(), entry.collection()), ("ключ/a", 9, 3));
-            assert_eq!((entry.hash(), entry.value().as_ref()), (hash_of(bytes), bytes));
+        for len in [0, 3, 31, 32, 33, 63, 64, 65, 95, 96, 97, 98, 1_000] {
+            let bytes = &vec![7; len][..];
+            let hash = &hash_of(bytes)[..hash_bytes(len as u32)];
+            for expires in [None, Some(LoggedTime::ZERO), Some(LoggedTime::from_ms(LAST_MS))] {
+                let stated = EntryValue { hash, expires, ..value(bytes) };
+                let entry = Entry::new(3, "ключ/a", &stated, 9);
+                assert_eq!(entry.as_value(), stated);
+                assert_eq!((entry.key(), entry.version(), entry.collection()), ("ключ/a", 9, 3));
+                assert_eq!((entry.hash(), entry.value().as_ref()), (hash_of(bytes), bytes));
+                let frame = &zstd::bulk::compress(bytes, 1).expect("it fits memory")[..];
+                let compressed = EntryValue { encoding: ValueEncoding::Zstd, bytes: frame, ..stated };
+                let entry = Entry::new(3, "ключ/a", &compressed, 9);
+                assert_eq!((entry.as_value(), entry.raw_bytes()), (compressed, len));
+                assert_eq!((entry.hash(), entry.value().as_ref()), (hash_of(bytes), bytes));
+            }
         }
     }
 
@@ -284,7 +346,9 @@ mod tests {
         let entry = Entry::new(0, "k", &value(b"abc"), 1);
         let expired = |entry: &Entry, ms| entry.has_expired(LoggedTime::from_ms(ms));
         assert_eq!([4, 5, 6].map(|ms| expired(&entry, ms)), [false, true, true]);
-        let kept = entry.with_expiry(None);
+        let late = entry.with_expiry(Some(LoggedTime::from_ms(LAST_MS - 1)));
+        assert_eq!([LAST_MS - 2, LAST_MS - 1].map(|ms| expired(&late, ms)), [false, true]);
+        let kept = late.with_expiry(None);
         assert!(!expired(&kept, u64::MAX));
         assert_eq!((kept.stored(), kept.version(), kept.expires()), (entry.stored(), 1, None));
     }

@@ -29,8 +29,7 @@ use std::{
 pub(crate) struct StoredEntries {
     hasher: WordHasher,
     collections: [BTreeMap<Box<str>, StoredCollection>; CollectionKind::ALL.len()],
-    /// The kind and the namespace of each number; `None`: free to be given again.
-    numbers: Vec<Option<(CollectionKind, Box<str>)>>,
+    numbers: CollectionNames,
     /// What may be evicted.
     evictable: EvictionOrder,
     /// What holds words in the counts, and expires.
@@ -42,6 +41,9 @@ pub(crate) struct StoredEntries {
     /// The changes of the record at hand.
     changes: Vec<AppliedChange>,
 }
+
+/// The kind and the namespace of each number; `None`: free to be given again.
+type CollectionNames = Vec<Option<(CollectionKind, Box<str>)>>;
 
 struct StoredCollection {
     number: CollectionNumber,
@@ -118,7 +120,7 @@ impl StoredEntries {
 
     /// Gives entries in the order of their eviction.
     pub(crate) fn evictable(&self) -> impl Iterator<Item = (CollectionId<'_>, &Entry)> {
-        self.evictable.iter().map(|entry| (self.id_of(entry), entry))
+        self.evictable.iter(|entry| self.hash_of(entry)).map(|entry| (self.id_of(entry), entry))
     }
 
     /// The time at which the next entry expires.
@@ -129,7 +131,8 @@ impl StoredEntries {
     /// Gives entries whose time has come, the oldest first; those that hold words are mixed with the others by no rule.
     pub(crate) fn due(&self, now: LoggedTime) -> impl Iterator<Item = DueEntry> + '_ {
         let due = |order: &'_ EvictionOrder| -> Vec<Entry> {
-            order.iter().take_while(|entry| entry.has_expired(now)).take(DUE_AT_ONCE).cloned().collect()
+            let entries = order.iter(|entry| self.hash_of(entry));
+            entries.take_while(|entry| entry.has_expired(now)).take(DUE_AT_ONCE).cloned().collect()
         };
         let all = due(&self.evictable).into_iter().chain(due(&self.expiring_claims));
         all.map(|entry| {
@@ -149,8 +152,7 @@ impl StoredEntries {
         let removals = &self.collections[CollectionKind::Removals as usize];
         let idle = removals.iter().filter(|(namespace, _)| !self.has_claims(namespace));
         idle.flat_map(|(namespace, stored)| {
-            let segments = (0..super::table::SEGMENTS).flat_map(|segment| stored.index.shared().segment(segment));
-            segments.map(|entry| (namespace.clone(), entry))
+            stored.index.shared().segments().flatten().map(|entry| (namespace.clone(), entry))
         })
         .take(most)
         .collect()
@@ -228,10 +230,10 @@ impl StoredEntries {
         let AppliedChange { collection: number, hash, old, new, cause } = change;
         let (kind, namespace) = self.numbers[usize::from(number)].clone().expect("a change has given it");
         if let Some(old) = &old {
-            self.forget(kind, &namespace, old);
+            self.forget((kind, &namespace), hash, old);
         }
         if let Some(new) = &new {
-            self.remember(kind, &namespace, new);
+            self.remember((kind, &namespace), hash, new);
         }
         self.totals.count(cause);
         let stored = self.collections[kind as usize].get_mut(&namespace).expect("a change has made it");
@@ -256,31 +258,35 @@ impl StoredEntries {
     }
 
     /// Takes an entry out of the orders and the sums.
-    fn forget(&mut self, kind: CollectionKind, namespace: &str, entry: &Entry) {
+    fn forget(&mut self, (kind, namespace): (CollectionKind, &str), hash: u64, entry: &Entry) {
+        let (hasher, numbers) = (self.hasher, &self.numbers);
+        let hash_of = |entry: &Entry| hash_of(hasher, numbers, entry);
         self.totals.remove(kind, entry);
         if entry.is_counted() {
-            self.expiring_claims.remove(entry);
+            self.expiring_claims.remove(hash, entry, hash_of);
             let left = self.claims.get_mut(namespace).expect("it was counted");
             *left -= 1;
             if *left == 0 {
                 self.claims.remove(namespace);
             }
         } else if kind.is_public() {
-            self.evictable.remove(entry);
+            self.evictable.remove(hash, entry, hash_of);
         }
     }
 
     /// Puts an entry into the orders and the sums.
-    fn remember(&mut self, kind: CollectionKind, namespace: &str, entry: &Entry) {
+    fn remember(&mut self, (kind, namespace): (CollectionKind, &str), hash: u64, entry: &Entry) {
+        let (hasher, numbers) = (self.hasher, &self.numbers);
+        let hash_of = |entry: &Entry| hash_of(hasher, numbers, entry);
         self.totals.add(kind, entry);
         // A counted entry is never evicted: to make room, a post would have to take its words along.
         if entry.is_counted() {
             if entry.expires().is_some() {
-                self.expiring_claims.insert(entry);
+                self.expiring_claims.insert(hash, entry, hash_of);
             }
             *self.claims.entry(namespace.into()).or_insert(0) += 1;
         } else if kind.is_public() {
-            self.evictable.insert(entry);
+            self.evictable.insert(hash, entry, hash_of);
         }
     }
 
@@ -324,8 +330,11 @@ impl StoredEntries {
     }
 
     fn id_of(&self, entry: &Entry) -> CollectionId<'_> {
-        let named = self.numbers[usize::from(entry.collection())].as_ref().expect("it has an entry");
-        CollectionId { kind: named.0, namespace: &named.1 }
+        id_of(&self.numbers, entry)
+    }
+
+    fn hash_of(&self, entry: &Entry) -> u64 {
+        hash_of(self.hasher, &self.numbers, entry)
     }
 
     /// The collections as readers find them.
@@ -340,6 +349,17 @@ impl StoredEntries {
 
 /// Entries of one order that [`StoredEntries::due`] gives at once.
 const DUE_AT_ONCE: usize = crate::base::limits::EXPIRED_PER_RECORD;
+
+/// The collection of an entry.
+fn id_of<'a>(numbers: &'a CollectionNames, entry: &Entry) -> CollectionId<'a> {
+    let named = numbers[usize::from(entry.collection())].as_ref().expect("it has an entry");
+    CollectionId { kind: named.0, namespace: &named.1 }
+}
+
+/// The hash of an entry's key.
+fn hash_of(hasher: WordHasher, numbers: &CollectionNames, entry: &Entry) -> u64 {
+    key_hash(hasher, id_of(numbers, entry), entry.key())
+}
 
 /// The number that sets the entries of a collection apart in the digest.
 fn factor(hasher: WordHasher, collection: CollectionId<'_>) -> u64 {

@@ -1,29 +1,41 @@
 //! The entries of one collection as readers find them: a hash table whose slots are swapped whole.
 //!
 //! One Writer stores, any number of readers look, without a lock. Open addressing with linear probing; the table is
-//! cut into segments by the top bits of the hash, so that growing one copies a part of the pointers and no more. A
-//! reader that meets a store in progress sees the old entry or the new one. That it sees the ones of one position is
-//! not decided here but in `stored.rs`: a table is changed only while no reader looks at these keys in it.
+//! cut into segments by the top bits of the hash. A segment that is full grows, and one that is large is cut in two,
+//! so that a store never copies more than one of them (extendible hashing, after Fagin and others 1979). A reader that
+//! meets a store in progress sees the old entry or the new one. That it sees the ones of one position is not decided
+//! here but in `stored.rs`: a table is changed only while no reader looks at these keys in it.
 
 use super::entry::{Entry, EntryPointer, has_key};
 use crate::base::atomics::{ArcSwap, ArcSwapAny, AtomicU32, Ordering};
-use std::sync::Arc;
+use std::{
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
-const SEGMENT_BITS: u32 = 6;
-pub(super) const SEGMENTS: usize = 1 << SEGMENT_BITS;
 const FREE: u32 = 0;
 const REMOVED: u32 = 1;
-const FIRST_SLOTS: usize = 4;
+/// A segment of more slots is cut in two: some hundred microseconds of copying, and few segments.
+const MOST_SLOTS: usize = 8_192;
+/// No more than so many bits of a hash choose a segment: a tag has others besides.
+const MOST_BITS: u32 = 16;
 
 /// The entries of one collection, as readers see them.
 pub(crate) struct EntryIndex {
+    directory: ArcSwap<Directory>,
+}
+
+/// The segment of each value of the top bits of a hash. Neighbours hold the same one as long as it is not cut.
+struct Directory {
+    bits: u32,
     segments: Box<[ArcSwap<SlotTable>]>,
 }
 
 /// The same as its Writer holds it.
 pub(super) struct EntryIndexWriter {
     index: Arc<EntryIndex>,
-    fill: Box<[SegmentFill; SEGMENTS]>,
+    /// Of each segment of the directory, told at the first place that holds it.
+    fill: Vec<SegmentFill>,
     live: usize,
 }
 
@@ -36,17 +48,33 @@ struct SegmentFill {
 }
 
 struct SlotTable {
+    /// The number of top bits that all its hashes have in common.
+    bits: u32,
     /// A part of the hash of each slot's entry, or [`FREE`] or [`REMOVED`].
     tags: Box<[AtomicU32]>,
     entries: Box<[ArcSwapAny<Option<EntryPointer>>]>,
 }
 
+/// Entries on their way to a table, with their tags.
+type Tagged = (u32, EntryPointer);
+
 impl SlotTable {
-    fn new(slots: usize) -> Self {
-        Self {
-            tags: (0..slots).map(|_| AtomicU32::new(FREE)).collect(),
-            entries: (0..slots).map(|_| ArcSwapAny::new(None)).collect(),
+    /// A table of some entries, with room for more.
+    fn of(bits: u32, entries: Vec<Tagged>) -> Self {
+        // A part of two thirds is in use, and of seven eighths before it grows again.
+        let slots = if entries.is_empty() { 0 } else { (entries.len() * 3 / 2).max(entries.len() + 3) };
+        let (mut tags, mut placed) = (vec![FREE; slots], vec![None; slots]);
+        for (tag, entry) in entries {
+            let mut at = place_of(tag, bits, slots);
+            while tags[at] != FREE {
+                at = next(at, slots);
+            }
+            tags[at] = tag;
+            placed[at] = Some(entry);
         }
+        // Nobody reads it yet, so slots are made, which takes less than storing in them.
+        let tags = tags.into_iter().map(AtomicU32::new).collect();
+        Self { bits, tags, entries: placed.into_iter().map(ArcSwapAny::new).collect() }
     }
 
     fn slots(&self) -> usize {
@@ -56,9 +84,11 @@ impl SlotTable {
     /// Looks at the slot that holds the entry of a key.
     #[inline]
     fn with<T>(&self, hash: u64, key: &str, look: impl FnOnce(usize, &EntryPointer) -> T) -> Option<T> {
-        let mask = self.slots().checked_sub(1)?;
-        let wanted = tag_of(hash);
-        let mut at = wanted as usize & mask;
+        let (wanted, slots) = (tag_of(hash), self.slots());
+        if slots == 0 {
+            return None;
+        }
+        let mut at = place_of(wanted, self.bits, slots);
         // Ends at a free slot: an eighth of them is free.
         loop {
             // Acquire, with the Release of the store: whoever sees the tag sees the entry behind it.
@@ -72,7 +102,7 @@ impl SlotTable {
             {
                 return Some(look(at, entry));
             }
-            at = (at + 1) & mask;
+            at = next(at, slots);
         }
     }
 
@@ -83,8 +113,8 @@ impl SlotTable {
     /// Puts an entry whose key is not there into the first slot that is free for it. Returns whether that was never
     /// used.
     fn insert(&self, tag: u32, entry: EntryPointer) -> bool {
-        let mask = self.slots() - 1;
-        let mut at = tag as usize & mask;
+        let slots = self.slots();
+        let mut at = place_of(tag, self.bits, slots);
         loop {
             let found = self.tags[at].load(Ordering::Relaxed);
             if matches!(found, FREE | REMOVED) {
@@ -92,54 +122,93 @@ impl SlotTable {
                 self.tags[at].store(tag, Ordering::Release);
                 return found == FREE;
             }
-            at = (at + 1) & mask;
+            at = next(at, slots);
         }
     }
 
     /// Everything in it, with its tag.
-    fn each(&self) -> impl Iterator<Item = (u32, EntryPointer)> + '_ {
+    fn each(&self) -> impl Iterator<Item = Tagged> + '_ {
         let tags = self.tags.iter().map(|tag| tag.load(Ordering::Acquire));
         let live = tags.zip(&self.entries).filter(|(tag, _)| !matches!(*tag, FREE | REMOVED));
         live.filter_map(|(tag, entry)| entry.load_full().map(|entry| (tag, entry)))
     }
 }
 
-/// The part of a hash that a slot keeps: its place is made of it too, so that a table grows without a look at keys.
+/// The part of a hash that a slot keeps: its upper half. Segments are chosen by its top bits and slots by those behind
+/// them, so that a table is cut, and grows, without a look at keys.
 fn tag_of(hash: u64) -> u32 {
-    let tag = hash as u32;
+    let tag = (hash >> 32) as u32;
     if tag <= REMOVED { tag + 2 } else { tag }
 }
 
-fn segment_of(hash: u64) -> usize {
-    (hash >> (64 - SEGMENT_BITS)) as usize
+/// The slot that a tag belongs to in a table whose tags begin with the same `bits`.
+#[inline]
+fn place_of(tag: u32, bits: u32, slots: usize) -> usize {
+    ((u64::from(tag << bits) * slots as u64) >> 32) as usize
+}
+
+#[inline]
+fn next(at: usize, slots: usize) -> usize {
+    if at + 1 == slots { 0 } else { at + 1 }
+}
+
+/// The top bits of a hash as a number.
+#[inline]
+fn top(hash: u64, bits: u32) -> usize {
+    // Twice: there are 64 bits to leave out where `bits` is none.
+    (hash >> 1 >> (63 - bits)) as usize
 }
 
 impl EntryIndex {
     fn new() -> Self {
-        let empty = Arc::new(SlotTable::new(0));
-        Self { segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect() }
+        let segments = Box::new([ArcSwap::new(Arc::new(SlotTable::of(0, Vec::new())))]);
+        Self { directory: ArcSwap::new(Arc::new(Directory { bits: 0, segments })) }
     }
 
     /// The entry of a key; `None` if there is none.
     #[inline]
     pub(super) fn get(&self, hash: u64, key: &str) -> Option<Entry> {
-        self.segments[segment_of(hash)].load().with(hash, key, |_, entry| Entry::of_pointer(entry.clone()))
+        let directory = self.directory.load();
+        directory.of(hash).load().with(hash, key, |_, entry| Entry::of_pointer(entry.clone()))
     }
 
-    /// All entries of one segment, in no order.
-    pub(super) fn segment(&self, segment: usize) -> Vec<Entry> {
-        self.segments[segment].load().each().map(|(_, entry)| Entry::of_pointer(entry)).collect()
+    /// The entries of the segment that a hash falls in, in no order, with the hashes that fall in it.
+    pub(super) fn segment(&self, hash: u64) -> (RangeInclusive<u64>, Vec<Entry>) {
+        let directory = self.directory.load();
+        let table = directory.of(hash).load();
+        // The bits behind those that all of them have in common.
+        let behind = u64::MAX >> table.bits;
+        let entries = table.each().map(|(_, entry)| Entry::of_pointer(entry)).collect();
+        (hash & !behind..=hash | behind, entries)
     }
 
-    /// The segment that a key with this hash is in.
-    pub(super) fn segment_of(hash: u64) -> usize {
-        segment_of(hash)
+    /// All entries, a segment at a time.
+    pub(super) fn segments(&self) -> impl Iterator<Item = Vec<Entry>> + '_ {
+        let mut hash = Some(0);
+        std::iter::from_fn(move || {
+            let (hashes, entries) = self.segment(hash?);
+            hash = hashes.end().checked_add(1);
+            Some(entries)
+        })
+    }
+}
+
+impl Directory {
+    #[inline]
+    fn of(&self, hash: u64) -> &ArcSwap<SlotTable> {
+        &self.segments[top(hash, self.bits)]
+    }
+
+    /// The first place that holds the segment of a hash, and the number of places that do.
+    fn places(&self, hash: u64) -> (usize, usize) {
+        let places = 1 << (self.bits - self.of(hash).load().bits);
+        (top(hash, self.bits) & !(places - 1), places)
     }
 }
 
 impl EntryIndexWriter {
     pub(super) fn new() -> Self {
-        Self { index: Arc::new(EntryIndex::new()), fill: Box::new([SegmentFill::default(); SEGMENTS]), live: 0 }
+        Self { index: Arc::new(EntryIndex::new()), fill: vec![SegmentFill::default()], live: 0 }
     }
 
     pub(super) fn shared(&self) -> &Arc<EntryIndex> {
@@ -158,54 +227,67 @@ impl EntryIndexWriter {
 
     /// Sets the entry of its key.
     pub(super) fn set(&mut self, hash: u64, entry: Entry) {
-        let segment = segment_of(hash);
-        let table = self.index.segments[segment].load_full();
+        let directory = self.index.directory.load_full();
+        let table = directory.of(hash).load_full();
         if let Some(at) = table.find(hash, entry.key()) {
             table.entries[at].store(Some(entry.into_pointer()));
             return;
         }
-        let fill = &mut self.fill[segment];
-        let table = if (fill.used + 1) * 8 > table.slots() * 7 {
-            rebuild(&self.index.segments[segment], fill, &table, 1)
-        } else {
-            table
-        };
-        let fill = &mut self.fill[segment];
-        fill.used += usize::from(table.insert(tag_of(hash), entry.into_pointer()));
-        fill.live += 1;
         self.live += 1;
+        let tagged = (tag_of(hash), entry.into_pointer());
+        let (first, places) = directory.places(hash);
+        let fill = &mut self.fill[first];
+        fill.live += 1;
+        if (fill.used + 1) * 8 <= table.slots() * 7 {
+            fill.used += usize::from(table.insert(tagged.0, tagged.1));
+            return;
+        }
+        let entries: Vec<Tagged> = table.each().chain([tagged]).collect();
+        if entries.len() * 3 / 2 <= MOST_SLOTS || table.bits >= MOST_BITS {
+            return self.put(&directory, first..first + places, table.bits, entries);
+        }
+        let directory = if places == 1 { self.double(&directory) } else { directory };
+        let ((first, places), bits) = (directory.places(hash), table.bits + 1);
+        let (upper, lower) = entries.into_iter().partition(|(tag, _)| tag >> (32 - bits) & 1 == 1);
+        let middle = first + places / 2;
+        self.put(&directory, first..middle, bits, lower);
+        self.put(&directory, middle..first + places, bits, upper);
     }
 
     /// Takes the entry of a key away.
     pub(super) fn remove(&mut self, hash: u64, key: &str) {
-        let segment = segment_of(hash);
-        let table = self.index.segments[segment].load_full();
+        let directory = self.index.directory.load_full();
+        let table = directory.of(hash).load_full();
         let Some(at) = table.find(hash, key) else { return };
         table.tags[at].store(REMOVED, Ordering::Release);
         table.entries[at].store(None);
-        let fill = &mut self.fill[segment];
-        fill.live -= 1;
         self.live -= 1;
+        let (first, places) = directory.places(hash);
+        let fill = &mut self.fill[first];
+        fill.live -= 1;
         // What was large once and is nearly empty gives its memory back.
         if fill.live * 8 < table.slots() {
-            rebuild(&self.index.segments[segment], fill, &table, 0);
+            self.put(&directory, first..first + places, table.bits, table.each().collect());
         }
     }
-}
 
-/// Replaces a table by one with room for what lives in it and for so many more, without the slots of what was removed.
-fn rebuild(segment: &ArcSwap<SlotTable>, fill: &mut SegmentFill, old: &SlotTable, more: usize) -> Arc<SlotTable> {
-    let slots = match fill.live + more {
-        0 => 0,
-        entries => (entries * 8 / 5 + 1).next_power_of_two().max(FIRST_SLOTS),
-    };
-    let table = Arc::new(SlotTable::new(slots));
-    for (tag, entry) in old.each() {
-        table.insert(tag, entry);
+    /// Makes a table of these entries, at these places of the directory.
+    fn put(&mut self, directory: &Directory, places: Range<usize>, bits: u32, entries: Vec<Tagged>) {
+        self.fill[places.start] = SegmentFill { live: entries.len(), used: entries.len() };
+        let table = Arc::new(SlotTable::of(bits, entries));
+        directory.segments[places].iter().for_each(|segment| segment.store(Arc::clone(&table)));
     }
-    segment.store(Arc::clone(&table));
-    fill.used = fill.live;
-    table
+
+    /// Makes a directory of twice as many places, for the same segments.
+    fn double(&mut self, directory: &Directory) -> Arc<Directory> {
+        let twice = |segment: &ArcSwap<SlotTable>| [segment.load_full(), segment.load_full()].map(ArcSwap::new);
+        let segments = directory.segments.iter().flat_map(twice).collect();
+        self.fill = self.fill.iter().flat_map(|fill| [*fill; 2]).collect();
+        let doubled = Arc::new(Directory { bits: directory.bits + 1, segments });
+        // A reader that still looks at the one before finds there what stands still while it looks.
+        self.index.directory.store(Arc::clone(&doubled));
+        doubled
+    }
 }
 
 #[cfg(test)]
@@ -232,7 +314,19 @@ mod tests {
 
     /// Hashes that crowd into few slots, and into few values.
     fn crowding(key: u64) -> u64 {
-        (key % 3) << 62 | (key % 17)
+        (key % 3) << 62 | (key % 17) << 32
+    }
+
+    fn spread(key: u64) -> u64 {
+        key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// Everything that a walk over the segments finds, sorted.
+    fn all(table: &EntryIndexWriter) -> Vec<(String, u64)> {
+        let entries = table.shared().segments().flatten();
+        let mut all: Vec<_> = entries.map(|entry| (entry.key().to_owned(), entry.version())).collect();
+        all.sort();
+        all
     }
 
     #[test]
@@ -253,12 +347,7 @@ mod tests {
             assert_eq!(table.get(hash, &name).map(|found| found.version()), model.get(&name).copied(), "step {step}");
             assert_eq!(table.len(), model.len());
         }
-        let mut all: Vec<(String, u64)> = (0..SEGMENTS)
-            .flat_map(|segment| table.shared().segment(segment))
-            .map(|entry| (entry.key().to_owned(), entry.version()))
-            .collect();
-        all.sort();
-        assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+        assert_eq!(all(&table), model.into_iter().collect::<Vec<_>>());
     }
 
     #[test]
@@ -266,13 +355,39 @@ mod tests {
         let mut table = EntryIndexWriter::new();
         for round in 0..3 {
             for key in 0..10_000_u64 {
-                table.set(key.wrapping_mul(0x9e37_79b9_7f4a_7c15), entry(&key.to_string(), round));
+                table.set(spread(key), entry(&key.to_string(), round));
             }
             for key in 0..10_000_u64 {
-                table.remove(key.wrapping_mul(0x9e37_79b9_7f4a_7c15), &key.to_string());
+                table.remove(spread(key), &key.to_string());
             }
-            let slots: usize = table.shared().segments.iter().map(|segment| segment.load().slots()).sum();
+            let directory = table.shared().directory.load();
+            let slots: usize = directory.segments.iter().map(|segment| segment.load().slots()).sum();
             assert_eq!((table.len(), slots), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_table_that_grows_is_cut_into_segments_that_hold_each_hash_once() {
+        let (mut table, keys) = (EntryIndexWriter::new(), 60_000_u64);
+        for key in 0..keys {
+            table.set(spread(key), entry(&key.to_string(), key));
+        }
+        // One segment goes on to grow alone.
+        let crowd = |key: u64| 5 << 60 | spread(key) >> 6;
+        for key in keys..2 * keys {
+            table.set(crowd(key), entry(&key.to_string(), key));
+        }
+        let found = |key: u64| table.get(if key < keys { spread(key) } else { crowd(key) }, &key.to_string());
+        assert!((0..2 * keys).all(|key| found(key).is_some_and(|found| found.version() == key)));
+        assert_eq!((all(&table).len() as u64, table.len() as u64), (2 * keys, 2 * keys));
+        let (mut hash, mut segments) = (Some(0), 0);
+        while let Some(from) = hash {
+            let (hashes, entries) = table.shared().segment(from);
+            assert_eq!(*hashes.start(), from, "segments follow each other without a gap");
+            assert!(entries.len() <= MOST_SLOTS);
+            segments += 1;
+            hash = hashes.end().checked_add(1);
+        }
+        assert!(segments > 20, "{segments}");
     }
 }

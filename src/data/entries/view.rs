@@ -3,7 +3,7 @@
 use super::{
     CollectionId, CollectionKind, CollectionNumber,
     entry::{Entry, key_hash},
-    table::{EntryIndex, SEGMENTS},
+    table::EntryIndex,
     totals::EntryTotals,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     base::hash::WordHasher,
 };
 use hashbrown::HashTable;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 /// The collections of each kind by their namespaces.
 pub(super) type CollectionMaps = [BTreeMap<Box<str>, (CollectionNumber, Arc<EntryIndex>)>; CollectionKind::ALL.len()];
@@ -38,6 +38,9 @@ impl Default for EntriesSide {
         Self { pending: ArcSwapOption::empty() }
     }
 }
+
+/// The hashes that fall in a segment, and its entries with theirs.
+type SegmentEntries = (RangeInclusive<u64>, Vec<(u64, Entry)>);
 
 /// The entries of one record.
 pub(super) struct PendingEntries(HashTable<(u64, PendingEntry)>);
@@ -142,26 +145,27 @@ impl EntriesView {
         index.get(hash, key)
     }
 
-    /// The entries of one segment of a collection with their keys' hashes, in that order; `None` if there is no such
-    /// collection. To be called under a guard of `side`.
+    /// The entries of the segment of a collection that `hash` falls in with their keys' hashes, in that order, and the
+    /// hashes that fall in it; `None` if there is no such collection. To be called under a guard of `side`.
     fn segment(
         &self,
         side: &EntriesSide,
         hasher: WordHasher,
         collection: CollectionId<'_>,
-        segment: usize,
-    ) -> Option<Vec<(u64, Entry)>> {
+        hash: u64,
+    ) -> Option<SegmentEntries> {
         let maps = self.collections.load();
         let (number, index) = maps[collection.kind as usize].get(collection.namespace)?;
         let pending = side.pending.load();
         let hash_of = |entry: &Entry| key_hash(hasher, collection, entry.key());
-        let stored = index.segment(segment).into_iter().map(|entry| (hash_of(&entry), entry));
+        let (hashes, stored) = index.segment(hash);
+        let stored = stored.into_iter().map(|entry| (hash_of(&entry), entry));
         let mut entries: Vec<(u64, Entry)> = match pending.as_ref() {
             None => stored.collect(),
             Some(pending) => {
                 let is_pending = |hash, key: &str| pending.get(hash, *number, key).is_some();
                 let come = pending.0.iter().filter_map(|(hash, pending)| match pending {
-                    PendingEntry::There(of, entry) if of == number && EntryIndex::segment_of(*hash) == segment => {
+                    PendingEntry::There(of, entry) if of == number && hashes.contains(hash) => {
                         Some((*hash, entry.clone()))
                     }
                     _ => None,
@@ -170,7 +174,7 @@ impl EntriesView {
             }
         };
         entries.sort_by(|(hash, entry), (other_hash, other)| (hash, entry.key()).cmp(&(other_hash, other.key())));
-        Some(entries)
+        Some((hashes, entries))
     }
 }
 
@@ -178,35 +182,38 @@ impl EntriesView {
 pub(crate) struct CollectionWalk<'a> {
     collection: CollectionId<'a>,
     hasher: WordHasher,
-    /// The next segment.
-    segment: usize,
-    /// The hash and the key behind which it goes on.
-    after: Option<(u64, &'a str)>,
+    /// The least hash that is left; `None`: nothing is.
+    next: Option<u64>,
+    /// The key behind which it goes on among those of the same hash.
+    after: Option<&'a str>,
 }
 
 impl<'a> CollectionWalk<'a> {
     /// A walk that goes on behind a key, whether or not it is still there.
     pub(crate) fn new(collection: CollectionId<'a>, hasher: WordHasher, after: Option<&'a str>) -> Self {
-        let after = after.map(|key| (key_hash(hasher, collection, key), key));
-        let segment = after.map_or(0, |(hash, _)| EntryIndex::segment_of(hash));
-        Self { collection, hasher, segment, after }
+        let next = Some(after.map_or(0, |key| key_hash(hasher, collection, key)));
+        Self { collection, hasher, next, after }
     }
 
-    /// A walk from the begin of a segment on.
-    pub(crate) fn at_segment(collection: CollectionId<'a>, hasher: WordHasher, segment: usize) -> Self {
-        Self { collection, hasher, segment, after: None }
+    /// A walk from a hash on.
+    pub(crate) fn at_hash(collection: CollectionId<'a>, hasher: WordHasher, next: Option<u64>) -> Self {
+        Self { collection, hasher, next, after: None }
+    }
+
+    /// The least hash that is left; `None` once nothing is.
+    pub(crate) fn next_hash(&self) -> Option<u64> {
+        self.next
     }
 
     /// The entries of the next segment; `None` once there is none. To be called under a guard of `side`.
     pub(crate) fn step(&mut self, view: &EntriesView, side: &EntriesSide) -> Option<Vec<Entry>> {
-        if self.segment == SEGMENTS {
-            return None;
-        }
-        let entries = view.segment(side, self.hasher, self.collection, self.segment)?;
-        self.segment += 1;
-        let after = self.after.take();
-        let is_behind = |hash: u64, entry: &Entry| after.is_none_or(|after| (hash, entry.key()) > after);
-        Some(entries.into_iter().filter(|(hash, entry)| is_behind(*hash, entry)).map(|(_, entry)| entry).collect())
+        let from = self.next?;
+        let (hashes, entries) = view.segment(side, self.hasher, self.collection, from)?;
+        // Segments are cut while a walk goes on, so it keeps to hashes and not to them.
+        self.next = hashes.end().checked_add(1);
+        let after = (from, self.after.take());
+        let is_left = |hash: u64, entry: &Entry| (hash, Some(entry.key())) > after;
+        Some(entries.into_iter().filter(|(hash, entry)| is_left(*hash, entry)).map(|(_, entry)| entry).collect())
     }
 
     /// The entries behind where it stands that have not expired and whose keys begin with `prefix`, at most `limit`.

@@ -100,7 +100,7 @@ impl StoreReader {
         let guard = self.read();
         let collections = self.shared.entries.collections();
         drop(guard);
-        EntryScan { reader: self.clone(), collections, segment: 0 }
+        EntryScan { reader: self.clone(), collections, hash: Some(0) }
     }
 
     /// The sums over all entries.
@@ -243,7 +243,8 @@ pub struct EntryScan {
     reader: StoreReader,
     /// The collections that are left, the next one last.
     collections: Vec<(CollectionKind, Box<str>)>,
-    segment: usize,
+    /// The least hash that is left of it.
+    hash: Option<u64>,
 }
 
 impl EntryScan {
@@ -252,19 +253,19 @@ impl EntryScan {
     pub fn step(&mut self, mut each: impl FnMut(CollectionId<'_>, &Entry)) -> bool {
         let Some((kind, namespace)) = self.collections.last() else { return false };
         let collection = CollectionId::new(*kind, namespace);
-        let mut walk = CollectionWalk::at_segment(collection, self.reader.hasher(), self.segment);
+        let mut walk = CollectionWalk::at_hash(collection, self.reader.hasher(), self.hash);
         let guard = self.reader.read();
         let piece = walk.step(&self.reader.shared.entries, &guard.side.entries);
         drop(guard);
         match piece {
             Some(entries) => {
                 entries.iter().for_each(|entry| each(collection, entry));
-                self.segment += 1;
+                self.hash = walk.next_hash();
             }
             // All of it was given, or it is gone by now.
             None => {
                 self.collections.pop();
-                self.segment = 0;
+                self.hash = Some(0);
             }
         }
         true
