@@ -9,6 +9,7 @@
 mod dedup;
 mod image;
 mod left_right;
+mod lookups;
 mod reader;
 
 pub use dedup::{DedupCursor, DedupEntry, DedupLimits, DedupName, DedupWindow, RepeatCheck};
@@ -21,12 +22,13 @@ use crate::{
     base::position::{EpochTable, Position},
     data::command::IdempotencyKey,
     data::counts::index::Side,
-    data::counts::stored::{CountsSide, StoredCounts, WordLookups},
+    data::counts::stored::{CountsSide, StoredCounts},
     data::entries::stored::StoredEntries,
     data::entries::view::{EntriesSide, EntriesView},
     data::record::Record,
 };
 use left_right::LeftRight;
+pub(crate) use lookups::RecordLookups;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -113,17 +115,17 @@ impl Store {
     /// [`DigestMismatch`] if the counts do not lead to the digest the record states. Readers then stay at the record
     /// before, and the store must not be used to apply more.
     pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), DigestMismatch> {
-        self.apply_known(record, &[], chain)
+        self.apply_known(record, &RecordLookups::default(), chain)
     }
 
-    /// [`Store::apply`] for a record of which more is known than it says: something of each change of counts.
+    /// [`Store::apply`] for a record of which more is known than it says.
     ///
     /// # Errors
     /// [`DigestMismatch`] as of [`Store::apply`]: the counts do not lead to the digest that the record states.
     pub(crate) fn apply_known(
         &mut self,
         record: &Record<'_>,
-        lookups: &[WordLookups<'_>],
+        lookups: &RecordLookups<'_>,
         chain: u64,
     ) -> Result<(), DigestMismatch> {
         let side = self.shared.gate.side().other();
@@ -139,10 +141,10 @@ impl Store {
     }
 
     /// Sets the counts and the entries of a record on `side`, which nobody reads.
-    fn change(&mut self, record: &Record<'_>, lookups: &[WordLookups<'_>], side: Side) {
-        let (shared, hidden) = (&self.shared, &self.shared.sides[side.index()]);
-        self.counts.change(&record.body.changes, lookups, side, &hidden.counts);
-        self.entries.change(&record.body.entries, record.position.sequence, &shared.entries, &hidden.entries);
+    fn change(&mut self, record: &Record<'_>, lookups: &RecordLookups<'_>, side: Side) {
+        let (view, hidden) = (&self.shared.entries, &self.shared.sides[side.index()]);
+        self.counts.change(&record.body.changes, &lookups.words, side, &hidden.counts);
+        self.entries.change(&record.body.entries, &lookups.entries, record.position.sequence, view, &hidden.entries);
     }
 
     /// Shows readers a record whose counts and entries are set on `side`, with its position and its keys, and makes the

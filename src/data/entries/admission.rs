@@ -5,7 +5,7 @@
 //! the next record ([`PendingWrites::touches`]), so that whatever is replaced is found in the store.
 
 use super::{
-    CollectionId, CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition,
+    CollectionId, CollectionKind, EntryOp, EntryWrite, Expiry, WriteCondition,
     entry::{Entry, key_hash},
     stored::StoredEntries,
 };
@@ -84,7 +84,7 @@ impl PlannedChange {
             namespace: namespace.into(),
             key: word.into(),
             old: stored.get(collection, word),
-            effect: PlannedEffect::Put(Entry::new(0, word, &value, position.sequence)),
+            effect: PlannedEffect::Put(Entry::new(stored.number_of(collection), word, &value, position.sequence)),
         }
     }
 
@@ -175,7 +175,8 @@ impl PendingWrites {
                     let is_new = !stored.has_collection(collection)
                         && !self.new_collections.contains(&(write.kind, Box::from(namespace)));
                     new_collections.extend(is_new.then_some(write.kind));
-                    PlannedEffect::Put(new_entry(&key, value, expires(*expiry, now), position))
+                    let stated = value.as_value(expires(*expiry, now));
+                    PlannedEffect::Put(Entry::new(stored.number_of(collection), &key, &stated, position.sequence))
                 }
                 EntryOp::SetExpiry(_) | EntryOp::Remove if live.is_none() => continue,
                 EntryOp::SetExpiry(expiry) => PlannedEffect::SetExpiry(expires(*expiry, now)),
@@ -246,6 +247,16 @@ impl PendingWrites {
         self.digest
     }
 
+    /// The new entry of each change, as far as it is made already.
+    pub(crate) fn made(&self) -> Vec<Option<&Entry>> {
+        let each = self.changes.iter();
+        each.map(|change| match &change.effect {
+            PlannedEffect::Put(entry) => Some(entry),
+            _ => None,
+        })
+        .collect()
+    }
+
     /// Gives the record's part about entries.
     pub(crate) fn changes(&self) -> Vec<EntryChange<'_>> {
         let each = self.changes.iter();
@@ -264,10 +275,6 @@ impl PendingWrites {
 /// The key of an entry that its writer has not named: no record before had it, and no other entry of this one has.
 fn own_key(position: Position, number: usize) -> Box<str> {
     format!("{position}-{number}").into()
-}
-
-fn new_entry(key: &str, value: &NewValue, expires: Option<LoggedTime>, position: Position) -> Entry {
-    Entry::new(0, key, &value.as_value(expires), position.sequence)
 }
 
 fn expires(expiry: Expiry, now: LoggedTime) -> Option<LoggedTime> {

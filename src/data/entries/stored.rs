@@ -17,6 +17,7 @@ use super::{
 use crate::{
     base::clock::LoggedTime,
     base::hash::WordHasher,
+    base::limits,
     base::position::Sequence,
     data::record::{EntryChange, EntryEffect, EntryValue, RemovalCause},
 };
@@ -86,6 +87,11 @@ impl StoredEntries {
     pub(crate) fn get(&self, collection: CollectionId<'_>, key: &str) -> Option<Entry> {
         let stored = self.collection(collection)?;
         stored.index.get(key_hash(self.hasher, collection, key), key)
+    }
+
+    /// The number of a collection; [`NO_NUMBER`] for one that is not there.
+    pub(crate) fn number_of(&self, collection: CollectionId<'_>) -> CollectionNumber {
+        self.collection(collection).map_or(NO_NUMBER, |stored| stored.number)
     }
 
     /// Returns whether a collection has entries.
@@ -158,10 +164,12 @@ impl StoredEntries {
         .collect()
     }
 
-    /// The first pass of a record with this sequence: shows its entries on the side that nobody reads.
+    /// The first pass of a record with this sequence: shows its entries on the side that nobody reads. `made` holds the
+    /// new entries that whoever has planned the record has made already.
     pub(crate) fn change(
         &mut self,
         changes: &[EntryChange<'_>],
+        made: &[Option<&Entry>],
         version: Sequence,
         view: &EntriesView,
         side: &EntriesSide,
@@ -173,14 +181,17 @@ impl StoredEntries {
         }
         let mut pending = PendingEntries::with_capacity(changes.len());
         let collections = self.collections();
-        for change in changes {
+        for (at, change) in changes.iter().enumerate() {
             // A key comes once in a record, so what is replaced lies in its collection and not among the pending.
             let hash = key_hash(self.hasher, change.collection, change.key);
             let old = self.collection(change.collection).and_then(|stored| stored.index.get(hash, change.key));
             let (cause, new) = match change.effect {
                 EntryEffect::Put(value) => {
                     let number = self.number(change.collection);
-                    (None, Some(Entry::new(number, change.key, &value, version)))
+                    // Planned before the collection had its number, it is made once more.
+                    let made = made.get(at).copied().flatten().filter(|entry| entry.collection() == number);
+                    let entry = made.cloned().unwrap_or_else(|| Entry::new(number, change.key, &value, version));
+                    (None, Some(entry))
                 }
                 EntryEffect::SetExpiry(expires) => (None, old.as_ref().map(|old| old.with_expiry(expires))),
                 EntryEffect::Remove(cause) => (Some(cause), None),
@@ -347,8 +358,12 @@ impl StoredEntries {
     }
 }
 
+/// The number that no collection has.
+const NO_NUMBER: CollectionNumber = CollectionNumber::MAX;
+const _: () = assert!(limits::MAX_COLLECTIONS < NO_NUMBER as usize);
+
 /// Entries of one order that [`StoredEntries::due`] gives at once.
-const DUE_AT_ONCE: usize = crate::base::limits::EXPIRED_PER_RECORD;
+const DUE_AT_ONCE: usize = limits::EXPIRED_PER_RECORD;
 
 /// The collection of an entry.
 fn id_of<'a>(numbers: &'a CollectionNames, entry: &Entry) -> CollectionId<'a> {

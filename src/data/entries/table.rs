@@ -55,12 +55,12 @@ struct SlotTable {
     entries: Box<[ArcSwapAny<Option<EntryPointer>>]>,
 }
 
-/// Entries on their way to a table, with their tags.
-type Tagged = (u32, EntryPointer);
+/// An entry with its tag.
+type SlotContent = (u32, EntryPointer);
 
 impl SlotTable {
     /// A table of some entries, with room for more.
-    fn of(bits: u32, entries: Vec<Tagged>) -> Self {
+    fn of(bits: u32, entries: Vec<SlotContent>) -> Self {
         // A part of two thirds is in use, and of seven eighths before it grows again.
         let slots = if entries.is_empty() { 0 } else { (entries.len() * 3 / 2).max(entries.len() + 3) };
         let (mut tags, mut placed) = (vec![FREE; slots], vec![None; slots]);
@@ -127,7 +127,7 @@ impl SlotTable {
     }
 
     /// Everything in it, with its tag.
-    fn each(&self) -> impl Iterator<Item = Tagged> + '_ {
+    fn each(&self) -> impl Iterator<Item = SlotContent> + '_ {
         let tags = self.tags.iter().map(|tag| tag.load(Ordering::Acquire));
         let live = tags.zip(&self.entries).filter(|(tag, _)| !matches!(*tag, FREE | REMOVED));
         live.filter_map(|(tag, entry)| entry.load_full().map(|entry| (tag, entry)))
@@ -242,7 +242,7 @@ impl EntryIndexWriter {
             fill.used += usize::from(table.insert(tagged.0, tagged.1));
             return;
         }
-        let entries: Vec<Tagged> = table.each().chain([tagged]).collect();
+        let entries: Vec<SlotContent> = table.each().chain([tagged]).collect();
         if entries.len() * 3 / 2 <= MOST_SLOTS || table.bits >= MOST_BITS {
             return self.put(&directory, first..first + places, table.bits, entries);
         }
@@ -272,7 +272,7 @@ impl EntryIndexWriter {
     }
 
     /// Makes a table of these entries, at these places of the directory.
-    fn put(&mut self, directory: &Directory, places: Range<usize>, bits: u32, entries: Vec<Tagged>) {
+    fn put(&mut self, directory: &Directory, places: Range<usize>, bits: u32, entries: Vec<SlotContent>) {
         self.fill[places.start] = SegmentFill { live: entries.len(), used: entries.len() };
         let table = Arc::new(SlotTable::of(bits, entries));
         directory.segments[places].iter().for_each(|segment| segment.store(Arc::clone(&table)));

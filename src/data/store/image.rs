@@ -1,6 +1,6 @@
 //! Loading a snapshot's image into a store, before anybody reads.
 
-use super::{DedupEntry, StateId, Store};
+use super::{DedupEntry, RecordLookups, StateId, Store};
 use crate::{
     base::atomics::Ordering,
     base::clock::LoggedTime,
@@ -14,7 +14,7 @@ impl Store {
     /// record up to the image's end is applied, so the digest is checked there ([`Store::digest`]) and not here.
     pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
         let side = self.shared.gate.side().other();
-        self.change(record, &[], side);
+        self.change(record, &RecordLookups::default(), side);
         self.show(record, chain, side);
     }
 

@@ -16,11 +16,10 @@ use crate::{
     data::command::{WriteBatch, WriteError, WriteReceipt},
     data::counts::AdmissionLimits,
     data::counts::admission::{CountChanges, PendingCounts},
-    data::counts::stored::WordLookups,
     data::entries::admission::PendingWrites,
     data::entries::{CollectionKind, EntryWrite},
     data::record::{Record, RecordBody},
-    data::store::{RepeatCheck, Store},
+    data::store::{RecordLookups, RepeatCheck, Store},
     text::tokenizer::Analyzer,
 };
 
@@ -125,11 +124,12 @@ impl CommitGroup {
         Ok(receipt)
     }
 
-    /// Gives the record of the group, and what is known of its words beside.
-    pub(super) fn record(&self, store: &Store) -> (Record<'_>, Vec<WordLookups<'_>>) {
-        let CountChanges { changes, lookups, digest_after } = self.counts.changes(store.counts());
+    /// Gives the record of the group, and what is known of its words and entries beside.
+    pub(super) fn record(&self, store: &Store) -> (Record<'_>, RecordLookups<'_>) {
+        let CountChanges { changes, lookups: words, digest_after } = self.counts.changes(store.counts());
         let digest_after = digest_after.wrapping_add(store.entries().digest()).wrapping_add(self.entries.digest());
         let body = RecordBody { changes, entries: self.entries.changes(), keyed_writes: self.keys.keyed_writes() };
+        let lookups = RecordLookups { words, entries: self.entries.made() };
         (Record { position: self.position, time_ms: self.time_ms, digest_after, body }, lookups)
     }
 }

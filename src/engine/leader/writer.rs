@@ -139,7 +139,7 @@ impl<T> Writer<T> {
         let (record, mut lookups) = self.group.record(&self.store);
         inject!(PublishesBeforeAppend, {
             let _ = self.store.apply(&record, 0);
-            lookups.iter_mut().for_each(|lookup| lookup.offsets = &[]); // they were found before that
+            lookups.words.iter_mut().for_each(|lookup| lookup.offsets = &[]); // they were found before that
         });
         // Append before apply. The other way round, readers could see counts that a kill takes back, and a failed
         // append would leave a state that no log leads to.
