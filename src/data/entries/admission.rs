@@ -94,6 +94,12 @@ impl PlannedChange {
         self.old.as_ref().filter(|old| ends && old.is_counted())
     }
 
+    /// Returns whether a client has asked for it: marks of removals and evictions come with what it asked for.
+    pub(crate) fn is_requested(&self) -> bool {
+        let is_eviction = matches!(self.effect, PlannedEffect::Remove(RemovalCause::Evicted));
+        self.kind != CollectionKind::Removals && !is_eviction
+    }
+
     fn collection(&self) -> CollectionId<'_> {
         CollectionId::new(self.kind, &self.namespace)
     }

@@ -16,8 +16,8 @@ use crate::{
     data::command::{WriteBatch, WriteError, WriteReceipt},
     data::counts::AdmissionLimits,
     data::counts::admission::{CountChanges, PendingCounts},
+    data::entries::EntryWrite,
     data::entries::admission::PendingWrites,
-    data::entries::{CollectionKind, EntryWrite},
     data::record::{Record, RecordBody},
     data::store::{RecordLookups, RepeatCheck, Store},
     text::tokenizer::Analyzer,
@@ -112,7 +112,7 @@ impl CommitGroup {
         }
         let changes = self.plan(store, limits, batch)?;
         self.exchange(store, limits, &changes, batch)?;
-        receipt.entries = changes.iter().filter(|change| change.kind != CollectionKind::Removals).count() as u64;
+        receipt.entries = changes.iter().filter(|change| change.is_requested()).count() as u64;
         self.entries.add(store.entries(), changes);
         if let Some(key) = &batch.key {
             // Last: a batch that was refused must be free to come again under its key.

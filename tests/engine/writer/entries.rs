@@ -203,7 +203,8 @@ fn a_full_budget_evicts_what_expires_next_and_then_what_was_written_longest_ago(
     for (key, left) in
         [("1", "old young later 1"), ("2", "old young 1 2"), ("3", "young 1 2 3"), ("4", "1 2 3 4"), ("5", "2 3 4 5")]
     {
-        node.one(entries([put(key, &value, Expiry::Never)])).expect("others make room");
+        let receipt = node.one(entries([put(key, &value, Expiry::Never)])).expect("others make room");
+        assert_eq!(receipt.entries, 1, "what makes room was not asked for");
         assert_eq!(there(&node, &all), left);
     }
     // To be written again makes an entry young, and takes no room.
