@@ -209,6 +209,8 @@ pub struct ApiError {
     pub(super) expected: Option<u64>,
     /// The position at which a write is applied that did not reach its level.
     pub(super) applied: Option<Box<PositionToken>>,
+    /// The position of a read that finds nothing, and the lag of its follower.
+    pub(super) read_at: Option<Box<(PositionToken, Option<u64>)>>,
     /// The database that the leader leads, where that is the trouble.
     pub(super) leads: Option<Box<str>>,
     /// More members of the object.
@@ -218,7 +220,8 @@ pub struct ApiError {
 impl ApiError {
     /// An error of this kind. The detail says what to do.
     pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), accepted: None, expected: None, applied: None, leads: None, members: None }
+        let (accepted, expected, applied, read_at, leads, members) = (None, None, None, None, None, None);
+        Self { kind, detail: detail.into(), accepted, expected, applied, read_at, leads, members }
     }
 
     /// A 405 for a route that takes these methods.
@@ -249,6 +252,11 @@ impl ApiError {
             members.extend(more);
         }
         Self { members: Some(members), ..self }
+    }
+
+    /// The same, of a read at this position: answers that find nothing have one too.
+    pub fn read_at(self, position: PositionToken, lag_ms: Option<u64>) -> Self {
+        Self { read_at: Some(Box::new((position, lag_ms))), ..self }
     }
 
     /// The same with another detail.

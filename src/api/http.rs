@@ -6,8 +6,8 @@
 //! tells HTTP/1 from HTTP/2 and runs hyper; `http1_guard` lies between hyper and the socket, and lets only sound heads
 //! (`head`) pass; `times` has the times of both; `middleware` refuses what no route should see, and by `browsers` what
 //! pages of other origins send; `routes` has a table of every route; `reads` and `writes` turn requests into queries
-//! and commands for the service, and its replies into answers, `bulk` those of any length; `nodes` speaks to other
-//! nodes; `problem` is the one shape of everything wrong.
+//! and commands for the service, and its replies into answers, `bulk` those of any length; `entries` and `posts` do so
+//! for entries; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
 
 mod body;
 mod browsers;
@@ -15,6 +15,7 @@ mod bulk;
 mod coding;
 mod connection;
 mod decoding;
+mod entries;
 mod fast_path;
 mod form;
 mod framing;
@@ -29,6 +30,7 @@ mod middleware;
 mod nodes;
 mod operations;
 mod plain_post;
+mod posts;
 mod problem;
 mod query;
 mod reads;
@@ -57,7 +59,8 @@ pub use settings::HttpSettings;
 pub use super::service::NodeAbout;
 
 use crate::{
-    base::metrics::NodeMetrics, base::secret::Secret, engine::shard::Shard, net::write_forwarder::WriteForwarder,
+    base::clock::Clock, base::metrics::NodeMetrics, base::secret::Secret, engine::shard::Shard,
+    net::write_forwarder::WriteForwarder,
 };
 use std::sync::Arc;
 
@@ -72,6 +75,8 @@ pub struct ApiContext {
     pub nodes: NodeAccess,
     /// The rules for pages in browsers.
     pub browsers: Arc<BrowserPolicy>,
+    /// Reads the time that passes, by which entries expire.
+    pub clock: Arc<dyn Clock>,
     /// Counters of requests, and the content of `/metrics`.
     pub metrics: Arc<NodeMetrics>,
     /// The constant part of `/status`.

@@ -9,7 +9,9 @@
 //! in `service/forwarding.rs`, requests of other nodes in `service/peers.rs`.
 
 mod about;
+mod beside;
 mod command;
+mod entries;
 mod forwarding;
 mod health;
 mod peers;
@@ -18,8 +20,10 @@ mod read_wait;
 mod role;
 
 pub use about::NodeAbout;
-pub use command::{Command, Operation, check_text};
+pub(super) use beside::beside;
+pub use command::{Command, EntryChanges, Operation, check_text};
 use command::{fingerprint, given_amounts, namespace_drop, removal};
+pub use entries::{EntriesOf, EntryListing, EntryOf, no_entry};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
 pub use health::RoleStatus;
 pub use peers::AppendReceiver;
@@ -27,8 +31,9 @@ pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryRe
 use read_wait::nothing_to_read;
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 
-use super::error::{ApiError, ErrorKind};
+use super::error::ApiError;
 use crate::{
+    base::clock::Clock,
     base::metrics::NodeMetrics,
     base::position::{DatabaseTag, PositionToken},
     data::command::{AckLevel, IdempotencyKey, WriteBatch, WriteError, WriteReceipt},
@@ -38,10 +43,7 @@ use crate::{
     },
     data::posts::count_words,
     engine::view::{DatabaseView, ServedDatabase},
-    net::{
-        address_limits::{Line, Usage},
-        budget::Budget,
-    },
+    net::{address_limits::Usage, budget::Budget},
     text::tokenizer::Analyzer,
 };
 use std::{sync::Arc, time::Duration};
@@ -57,6 +59,8 @@ pub struct Service {
     pub(super) view: Arc<DatabaseView>,
     /// The shard in its role of now: the destination of writes, and the source of what other nodes fetch.
     pub(super) role: Arc<RoleSlot>,
+    /// Reads the time that passes, by which entries expire.
+    pub(super) clock: Arc<dyn Clock>,
     /// Counters of what is refused and passed on.
     pub(super) metrics: Arc<NodeMetrics>,
     /// Word counts of texts: what is made for each and freed by the Writer, on another core, costs more than the
@@ -195,6 +199,10 @@ impl Command<'_> {
                 let identity = &current.identity;
                 Ok(of_text(&text, once, namespace.into(), identity.analyzer, tallies.take(identity.hasher())))
             }
+            Operation::LendText { text, expiry } => {
+                Ok(entries::lent_text(current, namespace, (&text, expiry), once, tallies))
+            }
+            Operation::ChangeEntries(changes) => Ok(entries::entry_batch(current, namespace, changes, once, tallies)),
             Operation::AddAmounts { amounts, words, source } => {
                 Ok(given_amounts((amounts, words), source, namespace, once))
             }
@@ -215,25 +223,4 @@ pub(in crate::api) fn of_text(
     let (words, left_out) = count_words(analyzer, text, &mut counts);
     let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
     WriteBatch { entries: Vec::new(), fingerprint, namespace, op: WriteOp::Add, counts, words, left_out, key: once }
-}
-
-/// Runs long work beside the serving threads, once the client's address has a turn.
-///
-/// # Errors
-/// Those of the work, or that it died.
-pub(super) async fn beside<T: Send + 'static>(
-    usage: &Usage,
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let turn = usage.turn(Line::LongTexts).await;
-    // The turn ends with the work, also if nobody asks for it any more.
-    let work = move || {
-        let done = work();
-        drop(turn);
-        done
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(_) => Err(ApiError::new(ErrorKind::Internal, "the text could not be taken apart; nothing was applied")),
-    }
 }

@@ -6,12 +6,15 @@
 //! value of a bounded set; never a word or a key: their number is the client's to choose. What is known only at a
 //! scrape is handed to [`NodeMetrics::render_with`].
 
+mod entry_reads;
 mod requests;
 mod scrape;
 
+pub use entry_reads::EntryReadTotals;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 
+use entry_reads::EntryReads;
 use parking_lot::Mutex;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
@@ -142,6 +145,7 @@ pub struct NodeMetrics {
     pub unreplicated: IntCounter,
     /// Amounts of expired posts that were not taken back in full.
     pub clamped_takebacks: IntCounter,
+    entry_reads: EntryReads,
     /// Writes that the leader has answered by way of this node.
     pub forwarded: IntCounter,
     /// Writes waiting for the Writer now.
@@ -257,6 +261,7 @@ impl NodeMetrics {
         let refused = Opts::new("memdb_refused_total", "Writes refused, by reason.");
         Self {
             requests,
+            entry_reads: EntryReads::default(),
             refused: of.add(EVERYWHERE, IntCounterVec::new(refused, &["reason"])),
             connections: of.gauge(EVERYWHERE, "memdb_http_connections", "Connections open now."),
             connections_refused: of.counter(
@@ -330,6 +335,17 @@ impl NodeMetrics {
     pub fn answered(&self, route: usize, method: MethodLabel, status: u16, requests: u64, each: Duration) {
         let class = usize::from(status / 100).clamp(2, CLASSES.len() + 1) - 2;
         self.requests.add(route, method, class, requests, each);
+    }
+
+    /// Counts reads of entries: those that found one, and those that found none.
+    #[inline]
+    pub fn entries_read(&self, hits: u64, misses: u64) {
+        self.entry_reads.add(hits, misses);
+    }
+
+    /// Gives the reads of entries since the process began.
+    pub fn entry_reads(&self) -> EntryReadTotals {
+        self.entry_reads.totals()
     }
 
     /// Counts one refused write. A reason, one of a bounded set, has a series once it has been given.

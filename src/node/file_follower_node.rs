@@ -74,7 +74,7 @@ impl FileFollowerNode {
             view: Arc::clone(&view),
             notice: Arc::clone(&notice),
             forward: forward.clone(),
-            clock,
+            clock: Arc::clone(&clock),
             leader,
             served: None,
             said: None,
@@ -105,6 +105,7 @@ impl FileFollowerNode {
             forward: Some(forward),
             nodes: node_access(settings),
             browsers: browser_policy(settings),
+            clock,
             metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
         };

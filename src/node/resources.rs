@@ -125,7 +125,8 @@ impl NodeResources {
             return Ok(());
         }
         let (nodes, browsers, metrics) = (node_access(settings), browser_policy(settings), Arc::clone(&self.metrics));
-        let api = ApiContext { shard, forward, nodes, browsers, metrics, about };
+        let clock = Arc::clone(&self.clock);
+        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about };
         *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
         Ok(())
     }

@@ -61,9 +61,10 @@ fn methods_and_paths() -> Vec<Case> {
         case("an encoded slash", request("GET /health%2Flive", &[], ""), 404, "not-found", Open),
         case("an absolute target", request("GET http://a/health", &[], ""), 200, "", Open),
         case("the asterisk", request("OPTIONS *", &[], ""), 404, "not-found", Open),
-        case("GET of a write", request("GET /post", &[], ""), 405, "method-not-allowed", Open)
+        case("GET of a write", request("GET /update", &[], ""), 405, "method-not-allowed", Open)
             .with(&[("allow", "POST")]),
-        case("PUT", request("PUT /post", &[], "a"), 405, "method-not-allowed", Open).with(&[("allow", "POST")]),
+        case("PUT", request("PUT /post", &[], "a"), 405, "method-not-allowed", Open)
+            .with(&[("allow", "POST, GET, HEAD")]),
         case("POST of a read", request("POST /top", &[], ""), 405, "method-not-allowed", Open)
             .with(&[("allow", "GET, HEAD")]),
         case("PUT of words", request("PUT /wordcount?word=a", &[], ""), 405, "method-not-allowed", Open)

@@ -130,7 +130,7 @@ fn a_follower_refuses_a_write_in_the_words_of_its_leader() {
     // What no leader need be asked for.
     let large = format!("POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 2 << 20);
     assert_eq!(Wire::to(following.address()).send(large).answer().problem(), "body-too-large");
-    assert_eq!(replica.ask("PUT /post HTTP/1.1", "a").header("allow"), Some("POST"));
+    assert_eq!(replica.ask("PUT /post HTTP/1.1", "a").header("allow"), Some("POST, GET, HEAD"));
 }
 
 #[test]
@@ -380,6 +380,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         forward: Some(forward),
         nodes: NodeAccess::Anyone,
         browsers: Arc::default(),
+        clock: Arc::new(node::TestClock::default()),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
         about: Arc::new(about),
     };

@@ -65,7 +65,7 @@ async fn bad_requests_are_refused_over_http_2() {
     for (method, target, body, status, problem) in [
         (Method::CONNECT, "a:80", b"".as_slice(), 405, "method-not-allowed"),
         (Method::GET, "http://a/absent", b"", 404, "not-found"),
-        (Method::GET, "http://a/post", b"", 405, "method-not-allowed"),
+        (Method::GET, "http://a/update", b"", 405, "method-not-allowed"),
         (Method::POST, "http://a/post", b"", 400, "empty-text"),
         (Method::POST, "http://a/post", long, 413, "body-too-large"),
         (Method::POST, "http://a/post", b"\xff", 400, "invalid-utf8"),

@@ -2,7 +2,7 @@
 
 use memdb::{
     api::http::{ApiContext, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS},
-    base::clock::{LoggedClock, Monotonic, WallClock},
+    base::clock::{Clock, LoggedClock, Monotonic, WallClock},
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     data::store::DedupLimits,
@@ -19,7 +19,10 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -28,8 +31,29 @@ use tempfile::TempDir;
 /// Longer than any test takes: a test that needs it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A clock that a test moves.
+#[derive(Default)]
+pub struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub fn advance(&self, time: Duration) {
+        self.0.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::from_ms(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> WallClock {
+        WallClock::default()
+    }
+}
+
 /// A running leader.
 pub struct Node {
+    pub clock: Arc<TestClock>,
     pub leader: Leader,
     pub registry: PeerRegistry,
     pub metrics: Arc<NodeMetrics>,
@@ -70,7 +94,8 @@ impl Node {
 
     fn over(directory: TempDir, settings: HttpSettings) -> Self {
         let hold = Arc::new(Mutex::new(()));
-        let (leader, history, writer) = leader(&directory, Arc::clone(&hold));
+        let clock = Arc::new(TestClock::default());
+        let (leader, history, writer) = leader(&directory, Arc::clone(&hold), Arc::clone(&clock));
         let (metrics, (registry, _)) =
             (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)), PeerRegistry::new());
         leader.view().set_ready(true);
@@ -80,6 +105,7 @@ impl Node {
             forward: None,
             nodes: NodeAccess::Anyone,
             browsers: Arc::default(),
+            clock: Arc::<TestClock>::clone(&clock),
             metrics: Arc::clone(&metrics),
             about: Arc::new(NodeAbout {
                 not_promoted: None,
@@ -93,7 +119,7 @@ impl Node {
         let server = HttpServer::start(listener, api.clone(), settings).expect("it starts");
         let address = server.local_addr();
         let (server, writer, directory) = (Some(server), Some(writer), Some(directory));
-        Self { leader, registry, metrics, api, server, address, writer, hold, directory }
+        Self { clock, leader, registry, metrics, api, server, address, writer, hold, directory }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -125,7 +151,7 @@ impl Drop for Node {
 }
 
 /// The one place where the write path is put together.
-fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, JoinHandle<()>) {
+fn leader(directory: &TempDir, hold: Arc<Mutex<()>>, time: Arc<TestClock>) -> (Leader, HistorySource, JoinHandle<()>) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
@@ -139,14 +165,15 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>) -> (Leader, HistorySource, 
     let ack = WriterSettings { ack: AckLevel::Replica, ..WriterSettings::default() };
     let now = Monotonic::default();
     let clock = LoggedClock::of_a_leader(None, settled.store.time_ms(), WallClock::default(), now);
+    leader.view().logged_clock().set(clock);
     let writer = Writer::new(settled.store, settled.log, ack, 0, clock, now);
     let handle = leader.clone();
     let thread = std::thread::Builder::new().name("writer".to_owned());
-    let thread = thread.spawn(move || write(&handle, writer, &hold)).expect("a thread");
+    let thread = thread.spawn(move || write(&handle, writer, &hold, &time)).expect("a thread");
     (leader, HistorySource::new(Some(disk), feed), thread)
 }
 
-fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>, hold: &Mutex<()>) {
+fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>, hold: &Mutex<()>, time: &TestClock) {
     let (mut events, mut actions) = (VecDeque::new(), Vec::new());
     loop {
         drop(hold.lock());
@@ -164,13 +191,13 @@ fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>,
                 }
             }
         }
-        writer.write(batches, Monotonic::from_ms(1), &mut actions);
+        writer.write(batches, time.monotonic(), &mut actions);
         while !actions.is_empty() {
             for action in std::mem::take(&mut actions) {
                 match action {
                     WriterAction::Answer(reply, result) => drop(reply.send(result)),
                     WriterAction::Published(position, record) => leader.published(position, record),
-                    WriterAction::Sync(sync) => writer.synced(&sync, sync.run(), Monotonic::from_ms(1), &mut actions),
+                    WriterAction::Sync(sync) => writer.synced(&sync, sync.run(), time.monotonic(), &mut actions),
                     WriterAction::Clamped(_) => {}
                     WriterAction::WantDurable(wanted) => leader.want_durable(wanted),
                     WriterAction::CheckFiles(..) | WriterAction::Snapshot(..) => {

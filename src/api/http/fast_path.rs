@@ -1,5 +1,5 @@
-//! The fast path: a connection begins here, and stays as long as it asks for nothing but `/wordcount` and `/health`, or
-//! posts small texts.
+//! The fast path: a connection begins here, and stays as long as it asks for nothing but `/wordcount`, single
+//! entries and `/health`, or posts small texts.
 //!
 //! A small loop that reads, answers straight from the store (`api/http/fast_path/responder.rs`) or once the Writer has
 //! answered, and writes all answers of a wake-up at once. At the first request of any other shape the connection goes
@@ -10,6 +10,8 @@
 //! what the socket did not take.
 
 mod date;
+mod entry;
+mod entry_tally;
 #[cfg(feature = "failpoints")]
 pub mod fuzz_api;
 mod read;

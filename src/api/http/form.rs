@@ -18,6 +18,15 @@ pub(super) fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Decodes one name or value: `+` is a space, `%41` is `A`, the result is UTF-8.
 pub(super) fn decode(encoded: &[u8], kind: ErrorKind) -> Result<Cow<'_, str>, ApiError> {
+    decode_with(encoded, kind, b' ')
+}
+
+/// Decodes a part of a path: `+` is itself there.
+pub(super) fn decode_path(encoded: &[u8], kind: ErrorKind) -> Result<Cow<'_, str>, ApiError> {
+    decode_with(encoded, kind, b'+')
+}
+
+fn decode_with(encoded: &[u8], kind: ErrorKind, plus: u8) -> Result<Cow<'_, str>, ApiError> {
     if memchr::memchr2(b'%', b'+', encoded).is_none() {
         return Ok(Cow::Borrowed(utf8(encoded)?));
     }
@@ -25,7 +34,7 @@ pub(super) fn decode(encoded: &[u8], kind: ErrorKind) -> Result<Cow<'_, str>, Ap
     let mut rest = encoded.iter();
     while let Some(&byte) = rest.next() {
         decoded.push(match byte {
-            b'+' => b' ',
+            b'+' => plus,
             b'%' => match hex_pair(rest.as_slice()) {
                 Some(byte) => {
                     rest.nth(1);
@@ -88,6 +97,13 @@ mod tests {
         ] {
             assert_eq!(decoded(encoded).as_deref(), expected, "{encoded}");
         }
+    }
+
+    #[test]
+    fn a_plus_in_a_path_is_a_plus() {
+        let decoded = |text| decode_path(text, ErrorKind::InvalidParameter).expect("sound");
+        assert_eq!((&*decoded(b"a+b%2Fc%20d"), &*decoded(b"+")), ("a+b/c d", "+"));
+        assert!(decode_path(b"a%2", ErrorKind::InvalidParameter).is_err());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempot
 pub(super) static MEMDB_STREAM: HeaderName = HeaderName::from_static("memdb-stream");
 pub(super) static MEMDB_STREAM_SEQ: HeaderName = HeaderName::from_static("memdb-stream-seq");
 pub(super) static MEMDB_DATABASE: HeaderName = HeaderName::from_static(DATABASE_HEADER);
+/// The time that `GET /post` took, in nanoseconds.
+pub(super) static RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
 pub(super) static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Request headers that mean nothing when they come twice with different values.
@@ -43,6 +45,11 @@ pub(super) struct DedupHeaders {
 }
 
 impl DedupHeaders {
+    /// Returns whether any of them was sent. Half a name is one too: it is refused.
+    pub(super) fn is_given(&self) -> bool {
+        self.key.is_some() || self.stream.is_some() || self.stream_sequence.is_some()
+    }
+
     /// The name of the write, from its headers and the `id` of its body.
     pub(super) fn once(&self, body_id: Option<&str>) -> Result<Option<IdempotencyKey>, ApiError> {
         let invalid = |detail: &'static str| Err(ApiError::new(ErrorKind::InvalidHeader, detail));

@@ -71,7 +71,7 @@ pub(super) fn read_object<'a>(
 ///
 /// # Errors
 /// If the text is not a JSON object: names the type that it has instead.
-fn check_is_object(text: &str) -> Result<(), String> {
+pub(super) fn check_is_object(text: &str) -> Result<(), String> {
     let what = match text.trim_ascii() {
         "true" | "false" => "a boolean",
         "null" => "null",

@@ -47,6 +47,11 @@ impl ApiError {
         if let Some(position) = self.applied {
             fields.insert(&headers::MEMDB_POSITION, headers::position_value(*position));
         }
+        if let Some((position, lag_ms)) = self.read_at.as_deref() {
+            fields.insert(&headers::MEMDB_POSITION, headers::position_value(*position));
+            headers::set_lag(&mut response, *lag_ms);
+        }
+        let fields = response.headers_mut();
         if let Some(leads) = self.leads {
             fields.insert(&headers::MEMDB_DATABASE, headers::value(String::from(leads)));
         }

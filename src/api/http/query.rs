@@ -37,6 +37,31 @@ impl RouteParameters {
     pub(super) const RECORDS: Self = Self(&[QueryParameter::After]);
     /// `POST /promote`.
     pub(super) const PROMOTE: Self = Self(&[QueryParameter::Force]);
+    /// `POST /post`.
+    pub(super) const POST_TEXT: Self =
+        Self(&[QueryParameter::Namespace, QueryParameter::Ack, QueryParameter::Ttl, QueryParameter::Store]);
+    /// `GET /cache/{key}` and `/posts/{id}`.
+    pub(super) const ENTRY: Self = Self(&[QueryParameter::Namespace]);
+    /// `PUT /cache/{key}`.
+    pub(super) const PUT_ENTRY: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ttl, QueryParameter::Ack]);
+    /// `DELETE /cache/{key}` and `/posts/{id}`, and `POST /cache`.
+    pub(super) const CHANGE_ENTRIES: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ack]);
+    /// `GET /cache`.
+    pub(super) const ENTRIES: Self = Self(&[
+        QueryParameter::Key,
+        QueryParameter::Prefix,
+        QueryParameter::After,
+        QueryParameter::Limit,
+        QueryParameter::Namespace,
+    ]);
+    /// `PUT /posts/{id}` and `POST /create`.
+    pub(super) const STORE_POST: Self =
+        Self(&[QueryParameter::Namespace, QueryParameter::Ttl, QueryParameter::Count, QueryParameter::Ack]);
+    /// `GET /post`.
+    pub(super) const READ_POST: Self = Self(&[QueryParameter::Id, QueryParameter::Namespace]);
+    /// `GET /posts`.
+    pub(super) const POSTS: Self =
+        Self(&[QueryParameter::Prefix, QueryParameter::After, QueryParameter::Limit, QueryParameter::Namespace]);
 
     fn find(self, name: &str) -> Option<QueryParameter> {
         self.0.iter().copied().find(|parameter| parameter.name() == name)
@@ -52,6 +77,13 @@ enum QueryParameter {
     N,
     After,
     Force,
+    Ttl,
+    Count,
+    Store,
+    Key,
+    Id,
+    Prefix,
+    Limit,
 }
 
 impl QueryParameter {
@@ -63,6 +95,13 @@ impl QueryParameter {
             QueryParameter::N => "n",
             QueryParameter::After => "after",
             QueryParameter::Force => "force",
+            QueryParameter::Ttl => "ttl",
+            QueryParameter::Count => "count",
+            QueryParameter::Store => "store",
+            QueryParameter::Key => "key",
+            QueryParameter::Id => "id",
+            QueryParameter::Prefix => "prefix",
+            QueryParameter::Limit => "limit",
         }
     }
 
@@ -73,7 +112,17 @@ impl QueryParameter {
             QueryParameter::Namespace => &["namespace", "name", "database", "db", "table", "collection"],
             QueryParameter::Ack => &["level", "durability", "consistency", "wait"],
             QueryParameter::N => &["limit", "count", "size", "top", "max", "number", "num", "k"],
-            QueryParameter::After | QueryParameter::Force => &[],
+            QueryParameter::Ttl => {
+                &["expires", "expires_in", "expire", "expiry", "ex", "lifetime", "max_age", "seconds"]
+            }
+            QueryParameter::Key => &["keys", "k", "name", "id"],
+            QueryParameter::Id => &["key", "post", "post_id"],
+            QueryParameter::Limit => &["n", "size", "max", "page_size", "count"],
+            QueryParameter::Prefix => &["begins", "starts_with", "match", "pattern"],
+            QueryParameter::After => &["cursor", "from", "start_after", "next"],
+            QueryParameter::Count => &["counted", "index"],
+            QueryParameter::Store => &["keep", "save"],
+            QueryParameter::Force => &[],
         }
     }
 
@@ -99,13 +148,34 @@ pub(super) struct QueryString<'a> {
     pub(super) after: Option<Cow<'a, str>>,
     /// `force=`.
     pub(super) force: Option<Cow<'a, str>>,
+    /// The parameters of entries.
+    pub(super) entries: EntryParameters<'a>,
+}
+
+/// The parameters that only routes of entries know, as they were sent: `api/http/entries/` reads them.
+#[derive(Debug, Default)]
+pub(super) struct EntryParameters<'a> {
+    /// `ttl=`.
+    pub(super) ttl: Option<Cow<'a, str>>,
+    /// `count=`.
+    pub(super) count: Option<Cow<'a, str>>,
+    /// `store=`.
+    pub(super) store: Option<Cow<'a, str>>,
+    /// Every `key=`, in order.
+    pub(super) keys: Vec<Cow<'a, str>>,
+    /// `id=`.
+    pub(super) id: Option<Cow<'a, str>>,
+    /// `prefix=`.
+    pub(super) prefix: Option<Cow<'a, str>>,
+    /// `limit=`.
+    pub(super) limit: Option<Cow<'a, str>>,
 }
 
 impl<'a> QueryString<'a> {
     /// Reads the text after the `?`, of a route that knows these parameters.
     pub(super) fn parse(text: &'a str, known: RouteParameters) -> Result<Self, ApiError> {
         let (mut namespace, mut ack, mut n, mut after, mut force) = (None, None, None, None, None);
-        let mut words = Vec::new();
+        let (mut words, mut entries) = (Vec::new(), EntryParameters::default());
         for (name, value) in form::pairs(text.as_bytes()) {
             let name = form::decode(name, ErrorKind::InvalidParameter)?;
             let value = form::decode(value, ErrorKind::InvalidParameter);
@@ -126,6 +196,19 @@ impl<'a> QueryString<'a> {
                 QueryParameter::N => &mut n,
                 QueryParameter::After => &mut after,
                 QueryParameter::Force => &mut force,
+                QueryParameter::Key => {
+                    entries.keys.push(value);
+                    if entries.keys.len() > limits::MAX_ENTRIES_PER_REQUEST {
+                        return Err(too_many_keys());
+                    }
+                    continue;
+                }
+                QueryParameter::Ttl => &mut entries.ttl,
+                QueryParameter::Count => &mut entries.count,
+                QueryParameter::Store => &mut entries.store,
+                QueryParameter::Id => &mut entries.id,
+                QueryParameter::Prefix => &mut entries.prefix,
+                QueryParameter::Limit => &mut entries.limit,
             };
             if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));
@@ -133,7 +216,7 @@ impl<'a> QueryString<'a> {
         }
         let namespace = namespace.unwrap_or(Cow::Borrowed(limits::DEFAULT_NAMESPACE));
         check_namespace(&namespace)?;
-        Ok(Self { namespace, words, ack: ack.as_deref().map(ack_level).transpose()?, n, after, force })
+        Ok(Self { namespace, words, ack: ack.as_deref().map(ack_level).transpose()?, n, after, force, entries })
     }
 
     /// Reads the text after the `?` of a request that adds to a namespace.
@@ -158,6 +241,16 @@ impl<'a> QueryString<'a> {
             Some(Ok(n)) if (1..=limits::MAX_TOP).contains(&n) => Ok(n),
             Some(_) => Err(invalid(format!("n is a whole number from 1 to {}", limits::MAX_TOP))),
         }
+    }
+}
+
+/// Reads a parameter that says yes or no; `default` where it was not sent. A name without a value says yes.
+pub(super) fn switch(name: &str, given: Option<&str>, default: bool) -> Result<bool, ApiError> {
+    match given {
+        None => Ok(default),
+        Some("true" | "1" | "") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        Some(_) => Err(invalid(format!("{name}= takes true or false"))),
     }
 }
 
@@ -217,7 +310,11 @@ pub(super) fn too_many_words() -> ApiError {
     invalid(format!("at most {} words in one request; send several requests", limits::MAX_WORDS_PER_READ))
 }
 
-fn invalid(detail: impl Into<Cow<'static, str>>) -> ApiError {
+fn too_many_keys() -> ApiError {
+    invalid(format!("at most {} keys in one request; send several requests", limits::MAX_ENTRIES_PER_REQUEST))
+}
+
+pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> ApiError {
     ApiError::new(ErrorKind::InvalidParameter, detail)
 }
 

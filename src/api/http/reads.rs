@@ -209,7 +209,7 @@ pub(super) async fn sync(request: RouteRequest, asked: ReadHeaders) -> Result<Re
 }
 
 /// The position that a client wants to be applied before its read.
-fn min_position(asked: &ReadHeaders) -> Result<Option<PositionToken>, ApiError> {
+pub(super) fn min_position(asked: &ReadHeaders) -> Result<Option<PositionToken>, ApiError> {
     let Some(text) = &asked.min_position else { return Ok(None) };
     let position = text
         .parse()

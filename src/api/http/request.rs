@@ -67,6 +67,20 @@ impl RouteRequest {
         })
     }
 
+    /// A header that holds a list, and may come in several lines.
+    pub(super) fn header_list(&self, name: &str) -> Result<Option<String>, ApiError> {
+        let first = self.header(name)?;
+        let mut list = self.headers.get_all(name).iter().skip(1).peekable();
+        if list.peek().is_none() {
+            return Ok(first);
+        }
+        let others: Result<Vec<&str>, _> = list.map(|value| value.to_str()).collect();
+        let others = others.map_err(|_| {
+            ApiError::new(ErrorKind::InvalidHeader, format!("{name} holds other than visible ASCII characters"))
+        })?;
+        Ok(first.map(|first| format!("{first}, {}", others.join(", "))))
+    }
+
     /// Reads the text after the `?`.
     pub(super) fn parse_query(&self) -> Result<QueryString<'_>, ApiError> {
         QueryString::parse(&self.query, self.parameters)

@@ -16,6 +16,7 @@ pub(super) enum RouteMethod {
     /// `GET`, and `HEAD`: the same answer without its body, which `middleware` leaves out.
     Get,
     Post,
+    Put,
     Delete,
 }
 
@@ -24,6 +25,7 @@ impl RouteMethod {
         match self {
             RouteMethod::Get => matches!(*method, Method::GET | Method::HEAD),
             RouteMethod::Post => *method == Method::POST,
+            RouteMethod::Put => *method == Method::PUT,
             RouteMethod::Delete => *method == Method::DELETE,
         }
     }
@@ -33,6 +35,7 @@ impl RouteMethod {
         match self {
             RouteMethod::Get => "GET",
             RouteMethod::Post => "POST",
+            RouteMethod::Put => "PUT",
             RouteMethod::Delete => "DELETE",
         }
     }
@@ -56,6 +59,9 @@ pub(super) enum RouteLabel {
     Sync,
     Top,
     Namespace,
+    Cache,
+    Create,
+    Posts,
     Health,
     Operations,
     /// Every other path, and requests no route saw.
@@ -63,13 +69,26 @@ pub(super) enum RouteLabel {
 }
 
 /// Values of the label `route` of `/metrics`, each at the number of its [`RouteLabel`].
-pub const ROUTE_LABELS: &[&str] =
-    &["post", "update", "bulk", "wordcount", "sync", "top", "ns", "health", "operations", "other"];
+pub const ROUTE_LABELS: &[&str] = &[
+    "post",
+    "update",
+    "bulk",
+    "wordcount",
+    "sync",
+    "top",
+    "ns",
+    "cache",
+    "create",
+    "posts",
+    "health",
+    "operations",
+    "other",
+];
 
 /// A method and a path, with everything the server knows of them.
 pub(super) struct Route {
     method: RouteMethod,
-    /// `{name}` at its end stands for one segment.
+    /// `{name}` at its end stands for one segment, `{*key}` for all the rest, slashes too.
     path: &'static str,
     /// Bytes of `path` in front of `{name}`.
     literal: usize,
@@ -129,6 +148,15 @@ impl Route {
         Self::new(RouteMethod::Post, path, label, parameters, handler)
     }
 
+    pub(super) const fn put(
+        path: &'static str,
+        label: RouteLabel,
+        parameters: RouteParameters,
+        handler: fn(RouteRequest) -> RouteAnswer,
+    ) -> Self {
+        Self::new(RouteMethod::Put, path, label, parameters, handler)
+    }
+
     pub(super) const fn delete(
         path: &'static str,
         label: RouteLabel,
@@ -158,8 +186,11 @@ impl Route {
         Self { takes_compressed: true, ..self }
     }
 
-    /// Returns whether a path is this route's. One `/` behind it means nothing.
+    /// Returns whether a path is this route's. One `/` behind it means nothing, except in a key.
     pub(super) fn is_at(&self, path: &str) -> bool {
+        if self.takes_the_rest() {
+            return self.name_in(path).is_some_and(|key| !key.is_empty());
+        }
         let path = path.strip_suffix('/').unwrap_or(path);
         match self.literal < self.path.len() {
             true => self.name_in(path).is_some_and(|name| !name.is_empty() && !name.contains('/')),
@@ -169,7 +200,12 @@ impl Route {
 
     /// Returns what stands in a path where this route has `{name}`, as it was sent.
     pub(super) fn name_in<'a>(&self, path: &'a str) -> Option<&'a str> {
-        path.strip_prefix(&self.path[..self.literal]).map(|name| name.strip_suffix('/').unwrap_or(name))
+        let name = path.strip_prefix(&self.path[..self.literal])?;
+        Some(if self.takes_the_rest() { name } else { name.strip_suffix('/').unwrap_or(name) })
+    }
+
+    fn takes_the_rest(&self) -> bool {
+        self.path.as_bytes().get(self.literal + 1) == Some(&b'*')
     }
 
     pub(super) fn takes(&self, method: &Method) -> bool {
@@ -181,10 +217,10 @@ impl Route {
     }
 }
 
-/// The name for people: `DELETE /ns/NAME`.
+/// The name for people: `DELETE /ns/NAME`, `GET /cache/KEY`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.literal < self.path.len() { "NAME" } else { "" };
+        let name = self.path[self.literal..].trim_matches(|one| "{*}".contains(one)).to_ascii_uppercase();
         f.pad(&format!("{} {}{name}", self.method.name(), &self.path[..self.literal]))
     }
 }

@@ -5,7 +5,9 @@
 //! with all that there is, 405 with `Allow`.
 
 use super::{
-    bulk, help, nodes, operations,
+    bulk,
+    entries::cache,
+    help, nodes, operations, posts,
     query::RouteParameters,
     reads,
     request::{BodyStream, RouteRequest},
@@ -23,7 +25,7 @@ use warp::{Filter, filters::BoxedFilter, path::FullPath, reply::Response};
 
 /// All routes, in the order in which people are told of them.
 pub(super) const ROUTES: &[Route] = &[
-    Route::post("/post", RouteLabel::Post, RouteParameters::ADD, |request| writes::post(request).boxed())
+    Route::post("/post", RouteLabel::Post, RouteParameters::POST_TEXT, |request| writes::post(request).boxed())
         .does("counts the words of a text: a form field text, JSON {\"text\":...}, or text/plain")
         .example("-d 'text=hello world' ", "/post"),
     Route::post("/bulk", RouteLabel::BulkRequest, RouteParameters::ADD, |request| bulk::bulk(request).boxed())
@@ -62,6 +64,54 @@ pub(super) const ROUTES: &[Route] = &[
     })
     .does("takes a namespace away")
     .example("-X DELETE ", "/ns/titles"),
+    Route::put("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| cache::put(request).boxed())
+        .does("stores a value, with ?ttl=SECONDS for a time")
+        .example("-X PUT --data-binary @logo.png -H 'Content-Type: image/png' ", "/cache/logo?ttl=60"),
+    Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::ENTRY, |request| cache::get(request).boxed())
+        .does("the value as it came")
+        .example("", "/cache/logo"),
+    Route::delete("/cache/{*key}", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
+        cache::remove(request).boxed()
+    })
+    .does("takes an entry away")
+    .example("-X DELETE ", "/cache/logo"),
+    Route::post("/cache", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
+        cache::put_many(request).boxed()
+    })
+    .does("stores many values at once")
+    .example(
+        "-d '{\"entries\":[{\"key\":\"a\",\"value\":\"text\",\"ttl\":60}]}' -H 'Content-Type: application/json' ",
+        "/cache",
+    ),
+    Route::get("/cache", RouteLabel::Cache, RouteParameters::ENTRIES, |request| cache::list(request).boxed())
+        .does("many entries at one position (?key=a&key=b), or pages of keys (?prefix=)")
+        .example("", "/cache?prefix=user/&limit=100"),
+    Route::post("/create", RouteLabel::Create, RouteParameters::STORE_POST, |request| {
+        posts::post_create(request).boxed()
+    })
+    .does("stores a JSON document under its id, and counts title and content")
+    .example("-d '{\"id\":\"1\",\"title\":\"Hello\",\"content\":\"world\",\"author\":\"Ann\"}' ", "/create"),
+    Route::get("/post", RouteLabel::Post, RouteParameters::READ_POST, |request| posts::get(request).boxed())
+        .does("a stored post as it came")
+        .example("", "/post?id=1"),
+    Route::put("/posts/{*id}", RouteLabel::Posts, RouteParameters::STORE_POST, |request| {
+        posts::put_post(request).boxed()
+    })
+    .does("stores a post and counts its words, until it goes")
+    .example("-X PUT -d 'hello world' -H 'Content-Type: text/plain' ", "/posts/2?ttl=3600"),
+    Route::get("/posts/{*id}", RouteLabel::Posts, RouteParameters::ENTRY, |request| {
+        posts::get_by_path(request).boxed()
+    })
+    .does("the same as GET /post")
+    .example("", "/posts/2"),
+    Route::delete("/posts/{*id}", RouteLabel::Posts, RouteParameters::CHANGE_ENTRIES, |request| {
+        posts::remove(request).boxed()
+    })
+    .does("takes a post away, and its words back")
+    .example("-X DELETE ", "/posts/2"),
+    Route::get("/posts", RouteLabel::Posts, RouteParameters::POSTS, |request| posts::list(request).boxed())
+        .does("pages of the ids of posts")
+        .example("", "/posts?limit=100"),
     Route::get("/health", RouteLabel::Health, RouteParameters::NONE, |request| {
         plain(&request, |_| Ok(operations::health()))
     })
@@ -212,12 +262,21 @@ mod tests {
         for (path, label, method, found) in [
             ("/post", RouteLabel::Post, Method::POST, true),
             ("/post/", RouteLabel::Post, Method::POST, true),
-            ("/post", RouteLabel::Post, Method::GET, false),
+            ("/post", RouteLabel::Post, Method::GET, true),
             ("/post//", RouteLabel::Other, Method::POST, false),
             ("//post", RouteLabel::Other, Method::POST, false),
             ("post", RouteLabel::Other, Method::POST, false),
             ("/Post", RouteLabel::Other, Method::POST, false),
-            ("/posts", RouteLabel::Other, Method::POST, false),
+            ("/posts", RouteLabel::Posts, Method::POST, false),
+            ("/posts/a", RouteLabel::Posts, Method::PUT, true),
+            ("/posts/a/b/", RouteLabel::Posts, Method::DELETE, true),
+            ("/posts/", RouteLabel::Posts, Method::GET, true),
+            ("/cache", RouteLabel::Cache, Method::POST, true),
+            ("/cache/a", RouteLabel::Cache, Method::PUT, true),
+            ("/cache/a//b%2F/", RouteLabel::Cache, Method::GET, true),
+            ("/cache//", RouteLabel::Cache, Method::HEAD, true),
+            ("/cache/a", RouteLabel::Cache, Method::POST, false),
+            ("/cachet", RouteLabel::Other, Method::GET, false),
             ("/", RouteLabel::Other, Method::GET, false),
             ("*", RouteLabel::Other, Method::OPTIONS, false),
             ("", RouteLabel::Other, Method::GET, false),

@@ -65,11 +65,11 @@ impl HttpServer {
             let (budgets, bulk_limiter, guesses) =
                 (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let ApiContext { shard, forward, nodes, browsers, metrics, about } = api;
+            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about } = api;
             let view = Arc::clone(shard.view());
             let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
-            let service = Service { view, role, metrics, tallies, position_wait, waiting_reads };
+            let service = Service { view, role, clock, metrics, tallies, position_wait, waiting_reads };
             let state = AppState { service, nodes, browsers, settings, budgets, bulk_limiter, guesses, started };
             servers.push(move || {
                 let state = Arc::new(state);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::service::{RoleContext, RoleSlots, Service},
-    base::clock::LoggedTime,
+    base::clock::{Clock, LoggedTime, Monotonic, WallClock},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
     data::counts::word_counts::WordCountsPool,
@@ -22,6 +22,19 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// No time passes.
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::default()
+    }
+
+    fn wall(&self) -> WallClock {
+        WallClock::default()
+    }
+}
 
 /// A state with some counts. It takes no writes, so no leader is behind it.
 pub(super) fn state() -> AppState {
@@ -43,6 +56,7 @@ pub(super) fn state() -> AppState {
     let service = Service {
         view,
         role: RoleSlots::new().add(RoleContext::new(shard, Some(forward), Arc::new(about))),
+        clock: Arc::new(StoppedClock),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), super::ROUTE_LABELS)),
         tallies: WordCountsPool::new(0, 0),
         position_wait: settings.position_wait,

@@ -6,6 +6,7 @@ use super::{
     headers::{self, DedupHeaders},
     json::{self, MemberKind, MemberValue},
     plain_post::{POST_TAKES, form_text, no_text, twice},
+    posts::document,
     query::{self, QueryString, RouteParameters, is_dots},
     request::WriteHeaders,
     update,
@@ -77,14 +78,12 @@ impl WriteRequest for HttpWrite {
     }
 
     fn is_named(&self) -> bool {
-        let DedupHeaders { key, stream, stream_sequence } = &self.headers.naming;
         let is_json = || matches!(MediaType::of(self.headers.content_type.as_deref(), POST_TAKES), Ok(MediaType::Json));
-        key.is_some()
-            || stream.is_some()
-            || stream_sequence.is_some()
+        self.headers.naming.is_given()
             // A body that cannot be read names nothing: the leader refuses it.
             || (matches!(self.kind, WriteKind::PostedText)
                 && is_json()
+                && !self.stores_post()
                 && json_text(&self.body.bytes).is_ok_and(|posted| posted.id.is_some()))
     }
 
@@ -103,24 +102,43 @@ impl WriteRequest for HttpWrite {
     async fn send(&self, leader: &WriteForwarder, key: Option<&str>) -> Result<ForwardedAnswer, ForwardError> {
         let path = self.path.as_str();
         let target = if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) };
-        let WriteHeaders { naming: DedupHeaders { key: own, stream, stream_sequence }, content_type, .. } =
-            &self.headers;
-        let mut fields = HeaderMap::new();
-        for (name, text) in [
-            (header::CONTENT_TYPE, content_type.as_deref()),
-            (headers::IDEMPOTENCY_KEY.clone(), own.as_deref().or(key)),
-            (headers::MEMDB_STREAM.clone(), stream.as_deref()),
-            (headers::MEMDB_STREAM_SEQ.clone(), stream_sequence.as_deref()),
-        ] {
-            if let Some(text) = text {
-                fields.insert(name, headers::value(text.to_owned()));
-            }
-        }
+        let fields = forwarded_headers(&self.headers, key);
         leader.write(&self.method, &target, &fields, &self.body.bytes).await
     }
 }
 
+/// The headers that a write is sent on with, under this key if the client has named it by none.
+pub(super) fn forwarded_headers(given: &WriteHeaders, key: Option<&str>) -> HeaderMap {
+    let WriteHeaders { naming: DedupHeaders { key: own, stream, stream_sequence }, content_type, .. } = given;
+    let mut fields = HeaderMap::new();
+    for (name, text) in [
+        (header::CONTENT_TYPE, content_type.as_deref()),
+        (headers::IDEMPOTENCY_KEY.clone(), own.as_deref().or(key)),
+        (headers::MEMDB_STREAM.clone(), stream.as_deref()),
+        (headers::MEMDB_STREAM_SEQ.clone(), stream_sequence.as_deref()),
+    ] {
+        if let Some(text) = text {
+            fields.insert(name, headers::value(text.to_owned()));
+        }
+    }
+    fields
+}
+
+/// Refuses a body that says to be other than JSON.
+pub(super) fn check_json(content_type: Option<&str>) -> Result<(), ApiError> {
+    if content_type.is_some() && MediaType::of(content_type, UPDATE_TAKES)? != MediaType::Json {
+        return Err(ApiError::unsupported_media_type(UPDATE_TAKES, "this route takes a JSON object"));
+    }
+    Ok(())
+}
+
 impl HttpWrite {
+    /// Returns whether the text is kept as the post that its id names. What is wrong is the leader's to say.
+    fn stores_post(&self) -> bool {
+        let query = QueryString::parse(&self.query, self.parameters);
+        query.is_ok_and(|query| document::stores(&query.entries).unwrap_or(false))
+    }
+
     fn text(&self) -> Result<Command<'_>, ApiError> {
         let query = QueryString::of_addition(&self.query, self.parameters)?;
         let (content_type, charset) = body::without_charset(self.headers.content_type.as_deref());
@@ -130,18 +148,15 @@ impl HttpWrite {
             return Err(ApiError::unsupported_media_type(POST_TAKES, detail));
         }
         let PostBody { text, id } = text_of(&self.body.bytes, &media, charset)?;
+        let (operation, id) = document::posted(&query.entries, text, id)?;
         let once = self.headers.naming.once(id.as_deref())?;
         let (namespace, level) = (query.namespace, query.ack);
-        Ok(Command { namespace, operation: Operation::AddText(text), once, level })
+        Ok(Command { namespace, operation, once, level })
     }
 
     fn amounts(&self, identity: &DatabaseIdentity) -> Result<Command<'_>, ApiError> {
         let query = QueryString::of_addition(&self.query, self.parameters)?;
-        let content_type = self.headers.content_type.as_deref();
-        if content_type.is_some() && MediaType::of(content_type, UPDATE_TAKES)? != MediaType::Json {
-            let detail = "this route takes a JSON object, word to integer";
-            return Err(ApiError::unsupported_media_type(UPDATE_TAKES, detail));
-        }
+        check_json(self.headers.content_type.as_deref())?;
         let once = self.headers.naming.once(None)?;
         let source = &self.body.bytes;
         let update::UpdateAmounts { tally, words } =

@@ -25,7 +25,7 @@ use std::io::Write;
 use warp::reply::Response;
 
 /// Headers of the leader's answer that are passed back, beside those of memdb.
-const PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW];
+const PASSED_BACK: [HeaderName; 4] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW, header::ETAG];
 
 /// `POST /post`: counts the words of a text.
 pub(super) async fn post(request: RouteRequest) -> Result<Response, ApiError> {
@@ -135,7 +135,7 @@ fn read_receipt(body: &[u8]) -> Option<AcceptedWrite> {
 }
 
 /// The leader's answer as the client gets it.
-fn passed_back(answer: LeaderAnswer) -> Response {
+pub(super) fn passed_back(answer: LeaderAnswer) -> Response {
     let LeaderAnswer { answer: ForwardedAnswer { status, headers: mut from, mut body }, under_made_key } = answer;
     // Under a key made here, a replay repeats what was sent from here a moment ago; the client has sent it once.
     if under_made_key

@@ -6,6 +6,7 @@ use crate::{
     base::limits::MAX_WORD_BYTES,
     data::command::{IdempotencyKey, WriteBatch},
     data::counts::{WriteOp, word_counts::WordCounts},
+    data::entries::{EntryWrite, Expiry},
     engine::leader::AckLevel,
     engine::view::ServedDatabase,
     text::charset::check_no_nul,
@@ -30,6 +31,15 @@ pub struct Command<'a> {
 pub enum Operation<'a> {
     /// Counts the words of a text that [`check_text`] lets pass.
     AddText(Cow<'a, str>),
+    /// Counts the words of such a text, and takes them back in time.
+    LendText {
+        /// The text.
+        text: Cow<'a, str>,
+        /// The time at which they are taken back.
+        expiry: Expiry,
+    },
+    /// Changes entries, all or none.
+    ChangeEntries(EntryChanges<'a>),
     /// Adds amounts to counts.
     AddAmounts {
         /// Each word with its amount.
@@ -43,6 +53,15 @@ pub enum Operation<'a> {
     RemoveWords(Vec<Cow<'a, str>>),
     /// Takes the namespace away.
     DropNamespace,
+}
+
+/// Changes of entries, all or none.
+#[derive(Debug)]
+pub struct EntryChanges<'a> {
+    /// The changes, each key once.
+    pub writes: Vec<EntryWrite>,
+    /// The text whose words are those of the entry that counts.
+    pub text: Cow<'a, str>,
 }
 
 /// Refuses a text that cannot be counted.

@@ -82,6 +82,22 @@ impl NewValue {
         Self { counts: true, ..self }
     }
 
+    /// The SHA-256 of the value as it was given.
+    pub fn hash(&self) -> [u8; 32] {
+        // A short one has none beside it, and is stored as it is.
+        self.hash.first_chunk().copied().unwrap_or_else(|| hash_of(&self.bytes))
+    }
+
+    /// The media type to serve it under; empty: `application/octet-stream`.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// Returns whether the words of the batch are its own.
+    pub fn counts(&self) -> bool {
+        self.counts
+    }
+
     /// Bytes of it as it is stored.
     pub fn stored_bytes(&self) -> usize {
         self.bytes.len()

@@ -1,6 +1,10 @@
-//! The reads of the fast path: `GET /wordcount?` and `GET /health`.
+//! The reads of the fast path: `GET /wordcount?` and `GET /health` here, single entries in
+//! `api/http/fast_path/entry.rs`.
 
-use super::responder::{FastPathResponder, ReadTally, ServedData, is_plain, visible};
+use super::{
+    entry::EntryHeaders,
+    responder::{FastPathResponder, ReadTally, ServedData, is_plain, visible},
+};
 use crate::{
     api::{
         http::{
@@ -26,6 +30,8 @@ pub(super) enum ReadRequest<'a> {
     Health,
     /// `GET /wordcount?`, with what the routes would look at.
     Wordcount { query: &'a str, min_position: Option<PositionToken>, if_none_match: Option<&'a str> },
+    /// One entry, named by the target.
+    Entry { target: &'a str, min_position: Option<PositionToken>, headers: EntryHeaders<'a> },
 }
 
 impl FastPathResponder {
@@ -55,13 +61,23 @@ impl FastPathResponder {
                 let position = count(query, current, &mut self.body)?;
                 self.read_answer(position, served.lag_ms, if_none_match);
             }
+            // A line of the log has the path of its request, which nobody has kept by the end of a turn.
+            ReadRequest::Entry { .. } if request_log::is_on() => return None,
+            ReadRequest::Entry { target, min_position, headers } => {
+                let current = served.current?;
+                if min_position.is_some_and(|asked| current.position_status(asked) != PositionStatus::Reached) {
+                    return None;
+                }
+                self.entry(target, headers, state, (current, served.lag_ms))?;
+            }
         }
         Some(())
     }
 
     /// Counts what the last turn has answered.
     pub(super) fn count(&mut self, state: &AppState, each: Duration) {
-        let ReadTally { health, read, not_modified } = std::mem::take(&mut self.answered);
+        let ReadTally { health, read, not_modified, entries } = std::mem::take(&mut self.answered);
+        entries.count(state, each);
         for (route, path, status, requests) in [
             (RouteLabel::Wordcount, "/wordcount", 200, read),
             (RouteLabel::Wordcount, "/wordcount", 304, not_modified),
@@ -117,7 +133,7 @@ impl<'a> ReadRequest<'a> {
         if head.method() != "GET" || !head.is_http_1_1() {
             return None;
         }
-        let (mut host, mut min_position, mut if_none_match) = (None, None, None);
+        let (mut host, mut min_position, mut if_none_match, mut accept_encoding) = (None, None, None, None);
         for field in head.fields() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             // Told apart by their length first: of the usual fields hardly one is compared.
@@ -136,6 +152,11 @@ impl<'a> ReadRequest<'a> {
                 12 if is("content-type") || is("memdb-stream") => return None,
                 14 if is("content-length") => return None,
                 15 if is("idempotency-key") => return None,
+                // Only what is stored compressed looks at it, and then one line of it is enough to look at.
+                15 if is("accept-encoding") => {
+                    let first = accept_encoding.replace(field.value).is_none();
+                    first.then_some(())?;
+                }
                 16 if is("content-encoding") || is("memdb-stream-seq") => return None,
                 17 if is("transfer-encoding") => return None,
                 13 if is("if-none-match") => {
@@ -153,8 +174,15 @@ impl<'a> ReadRequest<'a> {
         if head.target() == "/health" {
             return Some((host, ReadRequest::Health));
         }
-        let query = head.target().strip_prefix("/wordcount?").filter(|query| is_plain(query))?;
-        Some((host, ReadRequest::Wordcount { query, min_position, if_none_match }))
+        let target = head.target();
+        if let Some(query) = target.strip_prefix("/wordcount?") {
+            return is_plain(query).then_some((host, ReadRequest::Wordcount { query, min_position, if_none_match }));
+        }
+        if !["/cache/", "/post?", "/posts/"].iter().any(|begin| target.starts_with(begin)) {
+            return None;
+        }
+        let headers = EntryHeaders { if_none_match, accept_encoding };
+        Some((host, ReadRequest::Entry { target, min_position, headers }))
     }
 }
 

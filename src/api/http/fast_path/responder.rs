@@ -12,6 +12,7 @@ use super::{
         writes,
     },
     date::DateHeader,
+    entry_tally::EntryTally,
 };
 use crate::{
     api::{
@@ -31,8 +32,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Answers gathered before they are sent, whatever else waits. One answer comes on top: some 60 KiB at most, for a
-/// thousand names in a head of 16 KiB.
+/// Answers gathered before they are sent, whatever else waits. One answer comes on top: some 65 KiB at most, for a
+/// value or a thousand names in a head of 16 KiB.
 const ANSWER_BYTES: usize = 32 << 10;
 /// Bytes of the largest post that is the fast path's, with its head: it is kept until it is whole.
 const MAX_POST_BYTES: usize = 16 << 10;
@@ -88,7 +89,7 @@ pub(super) struct FastPathResponder {
     /// The last `Host` that was found to name this node.
     host: Vec<u8>,
     /// True if answers say that they depend on `Origin`.
-    varies: bool,
+    pub(super) varies: bool,
     pub(super) answered: ReadTally,
 }
 
@@ -98,6 +99,7 @@ pub(super) struct ReadTally {
     pub(super) health: u64,
     pub(super) read: u64,
     pub(super) not_modified: u64,
+    pub(super) entries: EntryTally,
 }
 
 impl FastPathResponder {
@@ -232,7 +234,7 @@ impl FastPathResponder {
     }
 
     /// As hyper writes what [`ApiError::into_response`] gives.
-    fn problem(&mut self, problem: ApiError) -> u16 {
+    pub(super) fn problem(&mut self, problem: ApiError) -> u16 {
         self.body = problem.body();
         let response = problem.into_response();
         let status = response.status();

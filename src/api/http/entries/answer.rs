@@ -1,0 +1,131 @@
+//! The answer that holds one entry, for the routes and the fast path alike.
+
+use super::{
+    super::{coding::ContentCoding, headers},
+    tags::{self, TAG_DIGITS},
+    ttl,
+};
+use crate::{
+    base::clock::LoggedTime,
+    base::position::PositionToken,
+    data::{entries::Entry, record::ValueEncoding},
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::borrow::Cow;
+use warp::reply::Response;
+
+/// The media type of an entry that was written without one.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// An entry that is there, and what the head of its answer says.
+pub(in crate::api::http) struct FoundEntry<'a> {
+    pub(in crate::api::http) entry: &'a Entry,
+    tag: [u8; TAG_DIGITS],
+    /// True if the client has this value.
+    pub(in crate::api::http) is_known: bool,
+    /// The coding that the value goes out in: as it is stored, where the client takes that.
+    coding: Option<ContentCoding>,
+    position: PositionToken,
+    lag_ms: Option<u64>,
+    left_ms: Option<u64>,
+}
+
+impl<'a> FoundEntry<'a> {
+    /// `wanted`: the coding that the client wants most. `now`: the time of the read, of which only an entry that
+    /// expires has need.
+    pub(in crate::api::http) fn new(
+        entry: &'a Entry,
+        (position, lag_ms): (PositionToken, Option<u64>),
+        now: impl FnOnce() -> LoggedTime,
+        if_none_match: Option<&str>,
+        wanted: impl FnOnce() -> Option<ContentCoding>,
+    ) -> Self {
+        let tag = tags::of_hash(&entry.hash());
+        let is_known = if_none_match.is_some() && tags::is_known(if_none_match, &tag);
+        let is_stored_encoded = entry.encoding() == ValueEncoding::Zstd;
+        let coding = if is_stored_encoded { wanted().filter(|&wanted| wanted == ContentCoding::Zstd) } else { None };
+        let left_ms = entry.expires().and_then(|_| ttl::left_ms(entry, now()));
+        Self { entry, tag, is_known, coding, position, lag_ms, left_ms }
+    }
+
+    /// The status of the answer.
+    pub(in crate::api::http) fn status(&self) -> StatusCode {
+        if self.is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK }
+    }
+
+    /// Gives each line of the head that is the entry's own, in their order.
+    #[inline]
+    pub(in crate::api::http) fn each_line(&self, mut line: impl FnMut(&'static str, &[u8])) {
+        let mut tag = *b"W/\"................................................................\"";
+        tag[3..3 + TAG_DIGITS].copy_from_slice(&self.tag);
+        // The tag is of the value as it is: encoded it is the same value in other bytes.
+        line("etag", if self.coding.is_some() { &tag } else { &tag[2..] });
+        let mut text = Vec::with_capacity(40);
+        self.position.write_to(&mut text);
+        line("memdb-position", &text);
+        if let Some(lag_ms) = self.lag_ms {
+            line("memdb-lag", itoa::Buffer::new().format(lag_ms).as_bytes());
+        }
+        if let Some(left_ms) = self.left_ms {
+            text.clear();
+            text.extend_from_slice(b"max-age=");
+            text.extend_from_slice(itoa::Buffer::new().format(left_ms / 1_000).as_bytes());
+            line("cache-control", &text);
+        }
+        if self.entry.encoding() == ValueEncoding::Zstd {
+            line("vary", b"accept-encoding");
+        }
+        if self.is_known {
+            return;
+        }
+        if let Some(coding) = self.coding {
+            line("content-encoding", coding.name().as_bytes());
+        }
+        line("content-type", self.content_type().as_bytes());
+        // What a client has stored is no page of this server: it must not run with the server's origin.
+        line("x-content-type-options", b"nosniff");
+        line("content-security-policy", b"sandbox");
+    }
+
+    fn content_type(&self) -> &str {
+        let given = self.entry.content_type();
+        if given.is_empty() { UNKNOWN_TYPE } else { given }
+    }
+
+    /// The value in the bytes that go out; empty for a client that has it.
+    pub(in crate::api::http) fn body(&self) -> Cow<'_, [u8]> {
+        match self.is_known {
+            true => Cow::Borrowed(&[]),
+            false if self.coding.is_some() => Cow::Borrowed(self.entry.stored()),
+            false => self.entry.value(),
+        }
+    }
+
+    /// The answer of a route.
+    pub(in crate::api::http) fn into_response(self) -> Response {
+        let body = match self.body() {
+            Cow::Borrowed([]) => Bytes::new(),
+            // As long as the answer is on its way, it holds the entry: a large value is not copied.
+            Cow::Borrowed(_) => Bytes::from_owner(StoredValue(self.entry.clone())),
+            Cow::Owned(value) => value.into(),
+        };
+        let mut response = Response::new(body.into());
+        *response.status_mut() = self.status();
+        let fields = response.headers_mut();
+        self.each_line(|name, value| {
+            let value = HeaderValue::from_bytes(value).unwrap_or_else(|_| headers::value(UNKNOWN_TYPE));
+            fields.insert(HeaderName::from_static(name), value);
+        });
+        response
+    }
+}
+
+/// The bytes of an entry as they are stored.
+struct StoredValue(Entry);
+
+impl AsRef<[u8]> for StoredValue {
+    fn as_ref(&self) -> &[u8] {
+        self.0.stored()
+    }
+}

@@ -1,0 +1,202 @@
+//! The reads of entries: `GET /cache/{key}`, `GET /post?id=` and `GET /posts/{id}`.
+//!
+//! A value that is stored as it came goes from the store into the answer, without a copy in between.
+
+use super::{
+    super::{
+        coding::ContentCoding,
+        entries::{answer::FoundEntry, key},
+        query::{QueryString, RouteParameters},
+        route::RouteLabel,
+        state::AppState,
+    },
+    entry_tally::ROUTES,
+    responder::{FastPathResponder, is_plain, visible},
+};
+use crate::{
+    api::service::{EntryOf, ReadQuery as _, no_entry},
+    base::limits::DEFAULT_NAMESPACE,
+    base::position::PositionToken,
+    data::entries::{CollectionId, CollectionKind, Entry},
+    data::record::ValueEncoding,
+    engine::view::ServedDatabase,
+};
+use std::borrow::Cow;
+use tokio::time::Instant;
+
+/// Bytes of the largest value that the fast path answers with: its buffer is the thread's, and stays as large.
+const MAX_VALUE_BYTES: usize = 64 << 10;
+
+/// The entry that a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct EntryTarget<'a> {
+    /// Its place among [`ROUTES`].
+    route: usize,
+    kind: CollectionKind,
+    namespace: Cow<'a, str>,
+    key: Cow<'a, str>,
+}
+
+/// The headers of a read of an entry that matter to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EntryHeaders<'a> {
+    pub(super) if_none_match: Option<&'a str>,
+    pub(super) accept_encoding: Option<&'a [u8]>,
+}
+
+/// Returns whether the routes answer with this entry: a large one, or one with an odd type.
+fn is_declined(entry: &Entry) -> bool {
+    entry.raw_bytes() > MAX_VALUE_BYTES || visible(entry.content_type().as_bytes()).is_none()
+}
+
+impl<'a> EntryTarget<'a> {
+    fn of(target: &'a str) -> Option<Self> {
+        let cache = target.strip_prefix("/cache/").map(|rest| (0, CollectionKind::Cache, rest));
+        let posts = || target.strip_prefix("/posts/").map(|rest| (2, CollectionKind::Posts, rest));
+        let Some((route, kind, rest)) = cache.or_else(posts) else {
+            return Self::of_query(target.strip_prefix("/post?").filter(|query| is_plain(query))?);
+        };
+        let (encoded, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if !is_plain(encoded) || !is_plain(query) {
+            return None;
+        }
+        let key = key::of_path(encoded).ok()?;
+        let namespace = match query {
+            "" => Cow::Borrowed(DEFAULT_NAMESPACE),
+            query => QueryString::parse(query, RouteParameters::ENTRY).ok()?.namespace,
+        };
+        Some(Self { route, kind, namespace, key })
+    }
+
+    /// The target of `GET /post?`.
+    fn of_query(query: &'a str) -> Option<Self> {
+        let (namespace, key) = match query.strip_prefix("id=") {
+            // Nearly every id needs no decoding.
+            Some(id) if memchr::memchr3(b'&', b'%', b'+', id.as_bytes()).is_none() => {
+                (Cow::Borrowed(DEFAULT_NAMESPACE), Cow::Borrowed(id))
+            }
+            _ => {
+                let query = QueryString::parse(query, RouteParameters::READ_POST).ok()?;
+                (query.namespace, query.entries.id?)
+            }
+        };
+        key::check(&key).ok()?;
+        Some(Self { route: 1, kind: CollectionKind::Posts, namespace, key })
+    }
+
+    /// Returns whether the answer says how long it took.
+    fn is_timed(&self) -> bool {
+        ROUTES[self.route] == RouteLabel::Post
+    }
+}
+
+impl FastPathResponder {
+    /// Answers with an entry, or that there is none; `None` if the routes should see it.
+    pub(super) fn entry(
+        &mut self,
+        target: &str,
+        asked: EntryHeaders<'_>,
+        state: &AppState,
+        (current, lag_ms): (&ServedDatabase, Option<u64>),
+    ) -> Option<()> {
+        let target = EntryTarget::of(target)?;
+        let begun = target.is_timed().then(Instant::now);
+        let service = &state.service;
+        let collection = CollectionId::new(target.kind, &target.namespace);
+        let (found, position) = EntryOf { collection, key: &target.key }.answer(current)?;
+        let status = match found.filter(|entry| !service.has_expired(entry)) {
+            None => {
+                self.problem(no_entry(target.kind, position, lag_ms));
+                2
+            }
+            Some(entry) if is_declined(&entry) || (self.varies && entry.encoding() != ValueEncoding::Plain) => {
+                return None;
+            }
+            Some(entry) => usize::from(self.found(&entry, (position, lag_ms), asked, state, begun)),
+        };
+        self.answered.entries.add(target.route, status);
+        Some(())
+    }
+
+    /// Writes the answer with an entry, as `FoundEntry::into_response`. Gives whether the client has it.
+    #[inline]
+    fn found(
+        &mut self,
+        entry: &Entry,
+        at: (PositionToken, Option<u64>),
+        asked: EntryHeaders<'_>,
+        state: &AppState,
+        begun: Option<Instant>,
+    ) -> bool {
+        let wanted = || ContentCoding::wanted(asked.accept_encoding.into_iter().filter_map(visible));
+        let found = FoundEntry::new(entry, at, || state.service.logged_time(), asked.if_none_match, wanted);
+        let status: &[u8] = if found.is_known { b"HTTP/1.1 304 Not Modified" } else { b"HTTP/1.1 200 OK" };
+        self.answers.extend_from_slice(status);
+        found.each_line(|name, value| self.line(name, value));
+        if let Some(begun) = begun {
+            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.line("x-response-time", itoa::Buffer::new().format(took).as_bytes());
+        }
+        self.vary();
+        if found.is_known {
+            self.answers.extend_from_slice(self.date.last());
+            return true;
+        }
+        let body = found.body();
+        self.line("content-length", itoa::Buffer::new().format(body.len()).as_bytes());
+        self.answers.extend_from_slice(self.date.last());
+        self.answers.extend_from_slice(&body);
+        false
+    }
+
+    #[inline]
+    fn line(&mut self, name: &str, value: &[u8]) {
+        self.answers.extend_from_slice(b"\r\n");
+        self.answers.extend_from_slice(name.as_bytes());
+        self.answers.extend_from_slice(b": ");
+        self.answers.extend_from_slice(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_targets_name_an_entry_and_odd_ones_are_left_to_the_routes() {
+        let of = |target| EntryTarget::of(target).map(|found| (found.route, found.namespace, found.key));
+        for (target, route, namespace, key) in [
+            ("/cache/a", 0, "words", "a"),
+            ("/cache/a/b%2F/+", 0, "words", "a/b//+"),
+            ("/cache/%E5%8C%97?ns=b", 0, "b", "北"),
+            ("/cache/a?_=1", 0, "words", "a"),
+            ("/post?id=7", 1, "words", "7"),
+            ("/post?ns=b&id=a+b%2Fc", 1, "b", "a b/c"),
+            ("/posts/7", 2, "words", "7"),
+        ] {
+            assert_eq!(of(target), Some((route, namespace.into(), key.into())), "{target}");
+        }
+        for target in [
+            "/cache/",
+            "/cache",
+            "/cache/%zz",
+            "/cache/%ff",
+            "/cache/é",
+            "/cache/a#b",
+            "/cache/a?ttl=1",
+            "/cache/a?ns=A",
+            "/cache/a?b?c",
+            "/post",
+            "/post?",
+            "/post?id=",
+            "/post?id=a&id=b",
+            "/post?ns=b",
+            "/posts",
+            "/posts/",
+            "/wordcount?word=a",
+        ] {
+            assert_eq!(of(target), None, "{target}");
+        }
+        assert_eq!(of(&format!("/cache/{}", "k".repeat(513))), None);
+    }
+}

@@ -1,0 +1,35 @@
+//! Counts of the reads of entries in one turn.
+
+use super::super::{route::RouteLabel, state::AppState};
+use crate::base::metrics::MethodLabel;
+use std::time::Duration;
+
+/// The routes that read one entry.
+pub(super) const ROUTES: [RouteLabel; 3] = [RouteLabel::Cache, RouteLabel::Post, RouteLabel::Posts];
+/// The statuses of their answers here.
+const STATUSES: [u16; 3] = [200, 304, 404];
+
+/// Reads of entries of one turn, by route and status.
+#[derive(Default)]
+pub(super) struct EntryTally([[u64; STATUSES.len()]; ROUTES.len()]);
+
+impl EntryTally {
+    /// Counts one, by its places in [`ROUTES`] and [`STATUSES`].
+    pub(super) fn add(&mut self, route: usize, status: usize) {
+        self.0[route][status] += 1;
+    }
+
+    /// Counts what the last turn has read.
+    pub(super) fn count(&self, state: &AppState, each: Duration) {
+        let (mut hits, mut misses) = (0, 0);
+        for (route, by_status) in ROUTES.iter().zip(self.0) {
+            for (status, requests) in STATUSES.into_iter().zip(by_status).filter(|(_, requests)| *requests > 0) {
+                state.service.metrics.answered(*route as usize, MethodLabel::Get, status, requests, each);
+                *(if status == 404 { &mut misses } else { &mut hits }) += requests;
+            }
+        }
+        if hits + misses > 0 {
+            state.service.metrics.entries_read(hits, misses);
+        }
+    }
+}
