@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // makes files as a user has them
 
+mod entries;
 mod fake;
 mod files;
 mod followers;

@@ -25,7 +25,16 @@ fn a_server_that_is_not_there_is_one_clear_line() {
     // Bound and closed again: nothing listens there for the moment of the test.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let url = format!("http://{free}");
-    for arguments in [vec!["get", "a"], vec!["top"], vec!["health"], vec!["status"], vec!["post", "/etc/passwd"]] {
+    let cases = [
+        vec!["get", "a"],
+        vec!["top"],
+        vec!["health"],
+        vec!["status"],
+        vec!["cache", "get", "a"],
+        vec!["posts", "put", "a", "/etc/passwd"],
+        vec!["post", "/etc/passwd"],
+    ];
+    for arguments in cases {
         let whom = if arguments[0] == "post" { "leader" } else { "node" };
         let line = format!(
             "memdb: nothing answers at {url} (connection refused): is the {whom} running? start one with `memdb leader`\n"
@@ -57,11 +66,12 @@ fn a_node_that_hangs_is_waited_for_as_long_as_was_said() {
     let dir = tempfile::TempDir::new().expect("a directory");
     let dir = dir.path().to_str().expect("UTF-8");
     let restore = ["restore", "--data-dir", dir, "--from", &server];
-    let ask: [&[&str]; 6] = [
+    let ask: [&[&str]; 7] = [
         &["get", "a", "--server", &server],
         &["top", "--server", &server],
         &["health", "--json", "--server", &server],
         &["status", "--server", &server],
+        &["posts", "list", "--server", &server],
         &["promote", &server, "--wait", "0"],
         &restore,
     ];
@@ -76,7 +86,7 @@ fn a_node_that_hangs_is_waited_for_as_long_as_was_said() {
 
 #[test]
 fn mistakes_exit_2_and_say_what_would_be_right() {
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 25] = [
         (&["leader", "--port", "70000"], "give a whole number from 0 to 65535"),
         (&["leader", "--bind", "0.0.0.0"], "--insecure"),
         (&["leader", "--analyzer", "go"], "standard"),
@@ -94,6 +104,12 @@ fn mistakes_exit_2_and_say_what_would_be_right() {
         (&["get"], "<WORD>"),
         (&["top", "-n", "1001"], "1..=1000"),
         (&["post", "--again", "--stream", "x", "f"], "cannot be used with"),
+        (&["cache", "put", "a", "--ttl", "soon"], "give seconds, such as 60 or 0.5"),
+        (&["cache", "put", "a", "--ttl", "-1"], "give seconds, such as 60 or 0.5"),
+        (&["cache", "get", ".."], "a path cannot name it"),
+        (&["posts", "put", "a", "--if-absent", "--if-match", "*"], "cannot be used with"),
+        (&["posts", "del"], "<KEY>"),
+        (&["cache", "del", "a", "b", "--if-match", "*"], "goes with one key"),
         (&["health", "--server", "https://x"], "such as http://127.0.0.1:8080"),
         (&["config", "--config", "no-such-file.toml"], "cannot read the settings in no-such-file.toml"),
     ];
@@ -186,7 +202,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn help_exits_0_and_shows_examples() {
-    let verbs = "leader replica local-replica config post get top health status inspect repair completions";
+    let verbs = "leader replica local-replica config post get top cache posts health status inspect repair completions";
     for verb in verbs.split(' ') {
         let ran = run(memdb().args([verb, "--help"]));
         assert_eq!(ran.code, 0, "{verb}");

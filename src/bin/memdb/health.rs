@@ -61,9 +61,9 @@ pub struct StatusArguments {
     json: bool,
 }
 
-/// Facts that `memdb status` shows first.
+/// Facts that a report shows first.
 const FIRST_FACTS: &[&str] = &["role", "position"];
-/// The first columns of its table of replicas.
+/// The first columns of a table of nodes.
 const FIRST_COLUMNS: &[&str] = &["url", "position"];
 
 /// Interval at which a node that is not ready is asked again.
@@ -112,21 +112,22 @@ pub fn status(arguments: &StatusArguments) -> CommandResult {
     if arguments.json {
         return say(&format!("{status:#}"));
     }
-    for line in shown(&status) {
+    for line in report(&status, "replicas") {
         say(&line)?;
     }
     Ok(())
 }
 
-/// Formats a node's status for people: role and URL, then the rest by name, then a table of its replicas.
-fn shown(status: &Value) -> Vec<String> {
-    let mut rest = status.as_object().cloned().unwrap_or_default();
-    let replicas = match rest.get("replicas") {
+/// Formats a node's answer for people: role and position, then the rest by name, then a table of the nodes that it
+/// lists under `table`.
+fn report(answer: &Value, table: &str) -> Vec<String> {
+    let mut rest = answer.as_object().cloned().unwrap_or_default();
+    let nodes = match rest.get(table) {
         Some(Value::Array(list)) if list.iter().all(Value::is_object) => list.clone(),
         _ => Vec::new(),
     };
-    if !replicas.is_empty() {
-        rest.remove("replicas");
+    if !nodes.is_empty() {
+        rest.remove(table);
     }
     let mut facts = Vec::new();
     for name in FIRST_FACTS {
@@ -136,20 +137,20 @@ fn shown(status: &Value) -> Vec<String> {
     }
     flatten("", &Value::Object(rest), &mut facts);
     let mut lines = aligned(&facts.into_iter().map(|(name, value)| vec![name, value]).collect::<Vec<_>>());
-    if !replicas.is_empty() {
+    if !nodes.is_empty() {
         lines.push(String::new());
-        lines.extend(aligned(&rows(&replicas)));
+        lines.extend(aligned(&rows(&nodes)));
     }
     lines
 }
 
-/// One row per replica under a row of names; what one of them does not say is left empty.
-fn rows(replicas: &[Value]) -> Vec<Vec<String>> {
-    let facts: Vec<Vec<(String, String)>> = replicas
+/// One row per node under a row of names; what one of them does not say is left empty.
+fn rows(nodes: &[Value]) -> Vec<Vec<String>> {
+    let facts: Vec<Vec<(String, String)>> = nodes
         .iter()
-        .map(|replica| {
+        .map(|node| {
             let mut facts = Vec::new();
-            flatten("", replica, &mut facts);
+            flatten("", node, &mut facts);
             facts
         })
         .collect();
@@ -169,7 +170,7 @@ fn rows(replicas: &[Value]) -> Vec<Vec<String>> {
 }
 
 /// Cells in columns.
-fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+pub fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -218,12 +219,13 @@ mod tests {
             "http://a:1   1-5       true",
             "http://bb:1  1-12      false      3",
         ];
-        assert_eq!(shown(&status), expected);
+        assert_eq!(report(&status, "replicas"), expected);
     }
 
     #[test]
     fn a_status_without_replicas_has_no_table() {
-        assert_eq!(shown(&json!({"role": "leader", "replicas": []})), ["role      leader", "replicas  []"]);
-        assert_eq!(shown(&json!({"role": "replica", "epochs": [1, 2]})), ["role    replica", "epochs  [1,2]"]);
+        let report = |status: Value| report(&status, "replicas");
+        assert_eq!(report(json!({"role": "leader", "replicas": []})), ["role      leader", "replicas  []"]);
+        assert_eq!(report(json!({"role": "replica", "epochs": [1, 2]})), ["role    replica", "epochs  [1,2]"]);
     }
 }

@@ -4,6 +4,7 @@
 
 mod completions;
 mod config;
+mod entries;
 mod files;
 mod health;
 mod leader;
@@ -28,6 +29,11 @@ EXAMPLES
     memdb post book.txt
     memdb top -n 20
     memdb get whale ship sea
+
+  Keep values for a while, and posts whose words can be taken back:
+    memdb cache put session/17 --value alice --ttl 60
+    memdb cache get session/17
+    memdb posts put 17 article.txt
 
   A replica of it, to read from:
     memdb replica --leader http://127.0.0.1:8080
@@ -56,6 +62,8 @@ enum MemdbCommand {
     Post(post::PostArguments),
     Get(read::GetArguments),
     Top(read::TopArguments),
+    Cache(entries::CacheArguments),
+    Posts(entries::PostsArguments),
     Health(health::HealthArguments),
     Status(health::StatusArguments),
     Inspect(files::InspectArguments),
@@ -74,6 +82,8 @@ fn main() -> ExitCode {
         MemdbCommand::Post(arguments) => post::run(&arguments),
         MemdbCommand::Get(arguments) => read::get(&arguments),
         MemdbCommand::Top(arguments) => read::top(&arguments),
+        MemdbCommand::Cache(arguments) => entries::cache(&arguments),
+        MemdbCommand::Posts(arguments) => entries::posts(&arguments),
         MemdbCommand::Health(arguments) => health::health(&arguments),
         MemdbCommand::Status(arguments) => health::status(&arguments),
         MemdbCommand::Inspect(arguments) => files::inspect(&arguments),
@@ -98,39 +108,54 @@ fn conclude(ended: CommandResult) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::{Command, CommandFactory};
+
+    /// Every verb, those of a group among them, with the words that name it.
+    fn verbs() -> Vec<(String, Command)> {
+        fn below(path: &str, command: &Command, all: &mut Vec<(String, Command)>) {
+            for verb in command.get_subcommands() {
+                let path = format!("{path} {}", verb.get_name());
+                all.push((path.clone(), verb.clone()));
+                below(&path, verb, all);
+            }
+        }
+        let mut all = Vec::new();
+        below("memdb", &MemdbArguments::command(), &mut all);
+        all
+    }
+
+    fn examples_of(command: &Command) -> String {
+        command.get_after_help().map(ToString::to_string).unwrap_or_default()
+    }
 
     #[test]
     fn the_command_line_is_sound_and_every_verb_teaches_by_example() {
-        let command = MemdbArguments::command();
-        command.clone().debug_assert();
-        for verb in command.get_subcommands() {
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.starts_with("EXAMPLES\n"), "{} has no examples", verb.get_name());
-            assert!(help.contains(&format!("memdb {}", verb.get_name())), "{} shows another verb", verb.get_name());
-            assert!(help.contains("Exits 0"), "{} does not tell its exit codes", verb.get_name());
+        MemdbArguments::command().debug_assert();
+        for (path, verb) in verbs() {
+            let help = examples_of(&verb);
+            assert!(help.starts_with("EXAMPLES\n"), "{path} has no examples");
+            assert!(help.contains(&path), "{path} shows another verb");
+            assert!(help.contains("Exits 0"), "{path} does not tell its exit codes");
         }
     }
 
     #[test]
     fn examples_of_help_fit_a_terminal_so_that_none_is_wrapped_within_a_command() {
-        let command = MemdbArguments::command();
-        for one in std::iter::once(&command).chain(command.get_subcommands()) {
-            let help = one.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for (path, verb) in [("memdb".to_owned(), MemdbArguments::command())].into_iter().chain(verbs()) {
+            let help = examples_of(&verb);
             let long = help.lines().find(|line| line.starts_with(' ') && line.chars().count() > 80);
-            assert_eq!(long, None, "{}", one.get_name());
+            assert_eq!(long, None, "{path}");
         }
     }
 
     #[test]
     fn paragraphs_of_help_are_one_line_each_which_clap_wraps() {
-        let command = MemdbArguments::command();
-        for one in std::iter::once(&command).chain(command.get_subcommands()) {
-            let help = one.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for (path, verb) in [("memdb".to_owned(), MemdbArguments::command())].into_iter().chain(verbs()) {
+            let help = examples_of(&verb);
             let lines: Vec<&str> = help.lines().collect();
             let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && line != "EXAMPLES";
             let broken = lines.windows(2).find(|pair| is_prose(pair[0]) && is_prose(pair[1]));
-            assert_eq!(broken, None, "{}", one.get_name());
+            assert_eq!(broken, None, "{path}");
         }
     }
 }

@@ -148,7 +148,7 @@ fn table(counts: &[(&str, i64)]) -> CommandResult {
 }
 
 /// A word as it may be shown: what would steer the terminal is spelled out.
-fn shown(word: &str) -> String {
+pub fn shown(word: &str) -> String {
     let spelled = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
     word.chars().map(spelled).collect()
 }
