@@ -46,7 +46,7 @@ mod promotions;
 mod readers;
 mod repair;
 mod soak;
-mod starved;
+pub mod starved;
 mod storms;
 mod under_load;
 

@@ -1,6 +1,8 @@
-//! Real processes with real files: one node as an operator meets it, kills, clusters under load, crowds of bad clients.
+//! Real processes with real files: one node as an operator meets it, kills, clusters under load, crowds of bad
+//! clients, the examples.
 
 mod crash;
+mod examples;
 mod faults;
 mod hostile;
 mod node;

@@ -1,0 +1,67 @@
+//! The examples that run as plain processes: their `check`, at a small size.
+
+#![allow(clippy::disallowed_methods, reason = "lays the binary where a build has it")]
+
+use crate::faults::starved::skipped;
+use std::{
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Output},
+};
+use tempfile::TempDir;
+use testkit::process::memdb_binary;
+
+/// Returns whether a program can be started.
+fn is_here(program: &str) -> bool {
+    Command::new(program).arg("-v").output().is_ok()
+}
+
+/// Runs a program of `examples/` with the binary of this test.
+fn run(program: &str, environment: &[(&str, &str)]) -> Output {
+    let target = TempDir::new().expect("a directory");
+    std::fs::create_dir(target.path().join("release")).expect("made");
+    symlink(memdb_binary(), target.path().join("release/memdb")).expect("linked");
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(program))
+        .env("CARGO_TARGET_DIR", target.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("it is there, and Python 3 is too")
+}
+
+#[track_caller]
+fn assert_good(output: &Output) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn heavy_read_works_as_its_page_says() {
+    if !["haproxy", "/usr/sbin/haproxy"].into_iter().any(is_here) {
+        return skipped("examples/heavy-read: haproxy is not here");
+    }
+    assert_good(&run("heavy-read/check", &[]));
+}
+
+#[test]
+fn heavy_read_is_measured_and_reported_at_a_small_size() {
+    if !["haproxy", "/usr/sbin/haproxy"].into_iter().any(is_here) {
+        return skipped("examples/heavy-read/run_benchmark.sh: haproxy is not here");
+    }
+    let report = TempDir::new().expect("a directory");
+    let directory = report.path().to_str().expect("UTF-8");
+    let small = [
+        ("REPORT_DIR", directory),
+        ("READERS", "2"),
+        ("POSTS", "400"),
+        ("CREATES", "200"),
+        ("PROBES", "20"),
+        ("SECONDS_EACH", "1"),
+        ("ROUNDS", "1"),
+        ("CONNECTIONS", "8"),
+    ];
+    assert_good(&run("heavy-read/run_benchmark.sh", &small));
+    for file in ["report.md", "throughput.svg", "propagation.svg", "memory.svg", "bandwidth.svg"] {
+        assert!(report.path().join(file).exists(), "{file}");
+    }
+}
