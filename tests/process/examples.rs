@@ -65,3 +65,8 @@ fn heavy_read_is_measured_and_reported_at_a_small_size() {
         assert!(report.path().join(file).exists(), "{file}");
     }
 }
+
+#[test]
+fn cache_works_as_its_page_says() {
+    assert_good(&run("cache/check", &[("WRITES", "20")]));
+}
