@@ -1,10 +1,10 @@
 //! Sockets: how bytes come in and go out, whatever the protocol.
 //!
 //! [`http_client`] builds every HTTP client and reads its errors. Over it go [`peer_link`], the way to another node,
-//! with [`append_connection`] for what the leader sends all the time, and [`write_forwarder`], the way of a client's
-//! write to the leader. For what comes in, [`listener`] accepts connections and runs the serving threads of a protocol;
-//! [`address_limits`] and [`budget`] bound what clients may hold, together and each, and [`timer`] is the timer of a
-//! connection.
+//! with [`append_connection`] for what the leader sends all the time, [`write_forwarder`], the way of a client's write
+//! to the leader, and [`stats_client`], which asks other nodes for their numbers. For what comes in, [`listener`]
+//! accepts connections and runs the serving threads of a protocol; [`address_limits`] and [`budget`] bound what clients
+//! may hold, together and each, and [`timer`] is the timer of a connection.
 
 pub mod address_limits;
 mod append_connection;
@@ -13,5 +13,6 @@ pub mod http_client;
 pub mod link_error;
 pub mod listener;
 pub mod peer_link;
+pub mod stats_client;
 pub mod timer;
 pub mod write_forwarder;

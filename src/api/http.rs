@@ -43,6 +43,7 @@ mod secret_throttle;
 mod serve;
 mod settings;
 mod state;
+mod stats;
 mod sync;
 #[cfg(feature = "failpoints")]
 mod test_support;

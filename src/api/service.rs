@@ -18,6 +18,7 @@ mod peers;
 mod query;
 mod read_wait;
 mod role;
+mod stats;
 
 pub use about::NodeAbout;
 pub(super) use beside::beside;
@@ -30,6 +31,7 @@ pub use peers::AppendReceiver;
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
 use read_wait::nothing_to_read;
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
+pub use stats::{ClusterStats, ClusterStatsSource, NodeStats};
 
 use super::error::ApiError;
 use crate::{
@@ -93,8 +95,8 @@ impl Service {
     /// says to be that has sent it.
     ///
     /// # Errors
-    /// If the request cannot be read, or the write is refused. [`ErrorKind::OutcomeUnknown`] and
-    /// [`ErrorKind::NotReplicated`] may be applied; for every other kind nothing was.
+    /// If the request cannot be read, or the write is refused. What is `outcome-unknown` or `not-replicated` may be
+    /// applied; for every other kind nothing was.
     pub async fn execute<W: WriteRequest>(
         &self,
         request: W,

@@ -176,6 +176,10 @@ pub struct NodeMetrics {
     pub poisoned: IntGauge,
     /// Bytes of memory that words and counts take.
     pub words_bytes: IntGauge,
+    /// Entries.
+    pub entries: IntGauge,
+    /// Bytes of memory that entries take.
+    pub entry_bytes: IntGauge,
     /// Idempotency keys remembered.
     pub keys: IntGauge,
     /// Streams remembered.
@@ -316,6 +320,8 @@ impl NodeMetrics {
                 "1 once a failed write to the disk has ended writing until a restart.",
             ),
             words_bytes: of.gauge(EVERYWHERE, "memdb_words_bytes", "Bytes of memory that words and counts take."),
+            entries: of.gauge(EVERYWHERE, "memdb_entries", "Entries and posts."),
+            entry_bytes: of.gauge(EVERYWHERE, "memdb_entry_bytes", "Bytes of memory that entries and posts take."),
             keys: of.gauge(EVERYWHERE, "memdb_keys", "Idempotency keys remembered."),
             streams: of.gauge(EVERYWHERE, "memdb_streams", "Streams of posts remembered."),
             registry: of.registry,

@@ -439,3 +439,60 @@ fn answers_without_the_replica_that_was_wanted_are_counted() {
         assert!(wire.get("/metrics").text().contains(&line), "{target}");
     }
 }
+
+#[test]
+fn entries_are_written_by_way_of_a_replica_and_read_there() {
+    let (_data, leading, following) = cluster();
+    let mut replica = Wire::to(following.address());
+    // A path that a client on the way would shorten, and a condition that the leader has to hear of.
+    let stored =
+        replica.ask("PUT /cache/a/../b%2F?ttl=60 HTTP/1.1\r\nContent-Type: text/x\r\nIf-None-Match: *", "value");
+    assert_eq!((stored.status, &stored.json()["key"]), (200, &"a/../b/".into()), "{stored:?}");
+    assert_eq!((stored.header("memdb-acks"), stored.header("memdb-replayed")), (Some("1"), None));
+    assert!(stored.header("etag").is_some());
+    let read = read_own(&mut replica, "/cache/a/../b%2F", &stored);
+    assert_eq!((read.text(), read.header("content-type")), ("value", Some("text/x")));
+    assert!(read.header("memdb-lag").is_some());
+    assert_eq!(Wire::to(leading.address()).get("/cache/a/../b%2F").text(), "value");
+    let refused = replica.ask("PUT /cache/a/../b%2F HTTP/1.1\r\nIf-None-Match: *", "other");
+    assert_eq!((refused.status, &*refused.problem()), (412, "precondition-failed"));
+    assert_eq!(replica.ask("PUT /cache/.. HTTP/1.1", "v").problem(), "invalid-parameter", "no path can say it");
+    let created = json(&mut replica, "/create?ns=n", r#"{"id":"7","title":"hello"}"#);
+    assert_eq!((created.status, &created.json()["words"]), (200, &1.into()));
+    assert_eq!(read_own(&mut replica, "/wordcount?word=hello&ns=n", &created).text(), r#"{"hello":1}"#);
+    assert_eq!(replica.get("/post?id=7&ns=n").text(), r#"{"id":"7","title":"hello"}"#);
+    // The id names the post, and no write: the second is another, made under another key.
+    for text in ["one", "two"] {
+        let kept = json(&mut replica, "/post?store=true", &format!(r#"{{"id":"a","text":"{text}"}}"#));
+        assert_eq!((kept.status, kept.header("memdb-replayed")), (202, None));
+    }
+    let gone = replica.ask("DELETE /posts/7?ns=n HTTP/1.1", "");
+    assert_eq!((gone.status, &gone.json()["deleted"]), (200, &1.into()));
+    assert_eq!(read_own(&mut replica, "/posts/7?ns=n", &gone).problem(), "post-not-found");
+    assert_eq!(replica.get("/wordcount?word=hello&ns=n").text(), r#"{"hello":0}"#);
+}
+
+#[test]
+fn stats_are_those_of_all_nodes_that_answer_and_the_others_are_named() {
+    let (_data, leading, following) = cluster();
+    let (mut leader, mut replica) = (Wire::to(leading.address()), Wire::to(following.address()));
+    let stored = leader.ask("PUT /cache/a HTTP/1.1", "value");
+    read_own(&mut replica, "/cache/a", &stored);
+    replica.get("/cache/absent");
+    leader.get("/cache/a");
+    let of_node = replica.get("/stats?scope=node").json();
+    assert_eq!((&of_node["gets"], &of_node["hits"], &of_node["misses"]), (&2.into(), &1.into(), &1.into()));
+    for wire in [&mut leader, &mut replica] {
+        let all = wire.get("/stats").json();
+        assert_eq!(
+            (&all["entries"], &all["gets"], &all["hits"], &all["misses"]),
+            (&1.into(), &3.into(), &2.into(), &1.into())
+        );
+        assert_eq!((all["nodes"].as_array().map(Vec::len), &all["silent"]), (Some(2), &serde_json::json!([])), "{all}");
+    }
+    let gone = format!("http://{}", following.address());
+    drop(following);
+    let left = leader.get("/stats").json();
+    assert_eq!((&left["silent"], &left["gets"]), (&serde_json::json!([gone]), &1.into()), "{left}");
+    assert_eq!(leader.get("/stats?scope=all").problem(), "invalid-parameter");
+}

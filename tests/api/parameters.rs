@@ -33,6 +33,7 @@ const ROUTES: &[(&str, &str, &str, &str, &str)] = &[
     ("PUT", "/posts/a", "", "expiry=5", "did you mean `ttl`?"),
     ("GET", "/posts/a", "", "id=a", "this route takes `ns`"),
     ("DELETE", "/posts/a", "", "ttl=5", "this route takes `ns`, `ack`"),
+    ("GET", "/stats", "", "scop=node", "did you mean `scope`?"),
     ("GET", "/posts", "", "page_size=5", "did you mean `limit`?"),
     ("GET", "/health", "", "verbose", "this route takes none"),
     ("GET", "/health/live", "", "ns=words", "this route takes none"),

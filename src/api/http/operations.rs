@@ -52,6 +52,10 @@ pub(super) fn metrics(state: &AppState) -> Response {
         metrics.words_bytes.set(reader.bytes() as i64);
         metrics.keys.set(keys as i64);
         metrics.streams.set(streams as i64);
+        let totals = reader.entry_totals();
+        metrics.entries.set(totals.entries as i64);
+        metrics.entry_bytes.set(totals.bytes as i64);
+        replication_metrics::of_entries(totals, metrics.entry_reads(), &families);
         replication_metrics::of_namespaces(namespaces, &families);
     }
     if let Some(leader) = state.service.look_at_role().leader() {
@@ -65,6 +69,15 @@ pub(super) fn metrics(state: &AppState) -> Response {
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media);
     response
+}
+
+/// The entries of a node.
+#[derive(serde::Serialize)]
+struct EntryNumbers {
+    count: u64,
+    bytes: u64,
+    expired: u64,
+    evicted: u64,
 }
 
 #[derive(serde::Serialize)]
@@ -97,6 +110,7 @@ struct StatusBody<'a> {
     digest: String,
     words: u64,
     namespaces: BTreeMap<String, u64>,
+    entries: EntryNumbers,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +129,7 @@ pub(super) fn status(state: &AppState) -> Response {
         let guard = current.reader.read();
         (guard.position(), guard.digest(), guard.namespaces())
     });
+    let totals = current.as_ref().map(|current| current.reader.entry_totals()).unwrap_or_default();
     let role = state.service.role();
     let RoleStatus { writer, replicas, no_room, leader, replicas_known } = role.status();
     let about = &role.about;
@@ -139,6 +154,12 @@ pub(super) fn status(state: &AppState) -> Response {
         digest: format!("{digest:016x}"),
         words: namespaces.iter().map(|(_, words)| words).sum(),
         namespaces: namespaces.into_iter().collect(),
+        entries: EntryNumbers {
+            count: totals.entries,
+            bytes: totals.bytes,
+            expired: totals.expired,
+            evicted: totals.evicted,
+        },
         lag_ms: state.service.view.lag_ms(),
         leader,
         writer,
@@ -149,7 +170,7 @@ pub(super) fn status(state: &AppState) -> Response {
 }
 
 /// An answer of JSON, with the newline that every JSON body ends with.
-fn json(mut body: Vec<u8>) -> Response {
+pub(super) fn json(mut body: Vec<u8>) -> Response {
     body.push(b'\n');
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

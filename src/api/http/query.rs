@@ -63,6 +63,9 @@ impl RouteParameters {
     pub(super) const POSTS: Self =
         Self(&[QueryParameter::Prefix, QueryParameter::After, QueryParameter::Limit, QueryParameter::Namespace]);
 
+    /// `GET /stats`.
+    pub(super) const STATS: Self = Self(&[QueryParameter::Scope]);
+
     fn find(self, name: &str) -> Option<QueryParameter> {
         self.0.iter().copied().find(|parameter| parameter.name() == name)
     }
@@ -84,6 +87,7 @@ enum QueryParameter {
     Id,
     Prefix,
     Limit,
+    Scope,
 }
 
 impl QueryParameter {
@@ -102,6 +106,7 @@ impl QueryParameter {
             QueryParameter::Id => "id",
             QueryParameter::Prefix => "prefix",
             QueryParameter::Limit => "limit",
+            QueryParameter::Scope => "scope",
         }
     }
 
@@ -122,7 +127,7 @@ impl QueryParameter {
             QueryParameter::After => &["cursor", "from", "start_after", "next"],
             QueryParameter::Count => &["counted", "index"],
             QueryParameter::Store => &["keep", "save"],
-            QueryParameter::Force => &[],
+            QueryParameter::Force | QueryParameter::Scope => &[],
         }
     }
 
@@ -169,6 +174,8 @@ pub(super) struct EntryParameters<'a> {
     pub(super) prefix: Option<Cow<'a, str>>,
     /// `limit=`.
     pub(super) limit: Option<Cow<'a, str>>,
+    /// `scope=`.
+    pub(super) scope: Option<Cow<'a, str>>,
 }
 
 impl<'a> QueryString<'a> {
@@ -209,6 +216,7 @@ impl<'a> QueryString<'a> {
                 QueryParameter::Id => &mut entries.id,
                 QueryParameter::Prefix => &mut entries.prefix,
                 QueryParameter::Limit => &mut entries.limit,
+                QueryParameter::Scope => &mut entries.scope,
             };
             if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));

@@ -1,8 +1,12 @@
-//! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, the lag of a
-//! follower.
+//! The numbers in `/metrics` that are known at each scrape only: of each replica, of each namespace, of entries, the
+//! lag of a follower.
 
 use crate::{
-    api::service::Service, base::limits, base::metrics::ScrapeFamilies, data::store::NamespaceSize,
+    api::service::Service,
+    base::limits,
+    base::metrics::{EntryReadTotals, ScrapeFamilies},
+    data::entries::EntryTotals,
+    data::store::NamespaceSize,
     replication::PeerStatus,
 };
 
@@ -29,6 +33,16 @@ pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, families: &Scrap
     families.gauge("memdb_namespace_words", help, &["ns"], each(|one| one.words as f64));
     let help = "Sum of all counts of the namespace; of the namespaces with most words.";
     families.gauge("memdb_namespace_counts", help, &["ns"], each(|one| one.total as f64));
+}
+
+/// Adds what the entries of this node have come to.
+pub(super) fn of_entries(totals: EntryTotals, reads: EntryReadTotals, families: &ScrapeFamilies) {
+    let help = "Entries whose time had come.";
+    families.counter("memdb_entries_expired_total", help, &[], [(Vec::new(), totals.expired as f64)]);
+    let help = "Entries that made room for others.";
+    families.counter("memdb_entries_evicted_total", help, &[], [(Vec::new(), totals.evicted as f64)]);
+    let gets = [(vec!["hit"], reads.hits as f64), (vec!["miss"], reads.misses as f64)];
+    families.counter("memdb_entry_gets_total", "Reads of entries, by what they found.", &["result"], gets);
 }
 
 fn of_replicas(replicas: &[PeerStatus], families: &ScrapeFamilies) {

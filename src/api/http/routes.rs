@@ -14,7 +14,7 @@ use super::{
     route::{Route, RouteAnswer, RouteLabel},
     secret_throttle::ConnectionPeer,
     state::AppState,
-    writes,
+    stats, writes,
 };
 use crate::api::error::{ApiError, ErrorKind};
 use bytes::Buf;
@@ -137,6 +137,9 @@ pub(super) const ROUTES: &[Route] = &[
     })
     .does("what the node is, for people")
     .example("", "/status"),
+    Route::get("/stats", RouteLabel::Operations, RouteParameters::STATS, |request| stats::stats(request).boxed())
+        .does("numbers of entries, of all nodes that answer or of this one (?scope=node)")
+        .example("", "/stats"),
     Route::get("/metrics", RouteLabel::Operations, RouteParameters::NONE, |request| {
         plain(&request, |state| Ok(operations::metrics(state)))
     })

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorKind},
-        service::{RoleContext, RoleSlots, Service},
+        service::{ClusterStatsSource, RoleContext, RoleSlots, Service},
     },
     base::limits,
     data::counts::word_counts::WordCountsPool,
@@ -59,18 +59,21 @@ impl HttpServer {
         let budgets = Budgets::new(&settings, shares);
         let bulk_limiter = Arc::new(BulkLimiter::new());
         let guesses: Arc<SecretThrottle> = Arc::default();
+        let cluster_stats = Arc::new(ClusterStatsSource::new().map_err(io::Error::other)?);
         let started = Instant::now();
         let mut servers = vec![];
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (budgets, bulk_limiter, guesses) =
                 (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
+            let cluster_stats = Arc::clone(&cluster_stats);
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let ApiContext { shard, forward, nodes, browsers, clock, metrics, about } = api;
             let view = Arc::clone(shard.view());
             let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
             let service = Service { view, role, clock, metrics, tallies, position_wait, waiting_reads };
-            let state = AppState { service, nodes, browsers, settings, budgets, bulk_limiter, guesses, started };
+            let state =
+                AppState { service, nodes, browsers, settings, budgets, bulk_limiter, cluster_stats, guesses, started };
             servers.push(move || {
                 let state = Arc::new(state);
                 let routes = warp::service(routes::routes(&state));

@@ -5,7 +5,7 @@ use super::{
     settings::HttpSettings,
 };
 use crate::{
-    api::service::Service,
+    api::service::{ClusterStatsSource, Service},
     base::limits,
     net::{
         address_limits::{AddressShares, Resource},
@@ -27,6 +27,8 @@ pub(super) struct AppState {
     pub(super) budgets: Budgets,
     /// Limits the counting of bulk bodies.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
+    /// The numbers of all nodes.
+    pub(super) cluster_stats: Arc<ClusterStatsSource>,
     /// Wrong cluster secrets shown to any of the threads.
     pub(super) guesses: Arc<SecretThrottle>,
     pub(super) started: Instant,

@@ -6,7 +6,7 @@ use super::{
     state::{AppState, Budgets},
 };
 use crate::{
-    api::service::{RoleContext, RoleSlots, Service},
+    api::service::{ClusterStatsSource, RoleContext, RoleSlots, Service},
     base::clock::{Clock, LoggedTime, Monotonic, WallClock},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
@@ -69,6 +69,7 @@ pub(super) fn state() -> AppState {
         settings,
         budgets,
         bulk_limiter: Arc::new(BulkLimiter::new()),
+        cluster_stats: Arc::new(ClusterStatsSource::new().expect("a client")),
         guesses: Arc::default(),
         started: Instant::now(),
     }
