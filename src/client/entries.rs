@@ -157,6 +157,15 @@ impl Client {
         self.json(self.http.get(self.address(&format!("/{}", kind.name()), &query))).await
     }
 
+    /// Asks for `/stats`: entries, reads and evictions of the cluster and of each node.
+    ///
+    /// # Errors
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Strange`] if the answer
+    /// is not memdb's.
+    pub async fn entry_stats(&self) -> Result<Value, ClientError> {
+        self.json(self.http.get(self.address("/stats", &[]))).await
+    }
+
     fn entry_address(&self, path: EntryPath<'_>, query: &[(&str, &str)]) -> Url {
         self.address(&path.url_path(), query)
     }

@@ -1,4 +1,4 @@
-//! `memdb cache` and `memdb posts` at a real leader.
+//! `memdb cache`, `memdb posts` and `memdb stats` at a real leader.
 
 use crate::{Ran, memdb, run};
 use tempfile::TempDir;
@@ -133,4 +133,18 @@ fn a_json_file_is_a_post_of_its_title_and_content() {
     std::fs::write(&file, r#"{"id":"1","title":"Storm","content":"storm again","author":"me"}"#).expect("written");
     leader.say(&["posts", "put", "1", file.to_str().expect("UTF-8")]);
     assert_eq!(["storm", "again", "me"].map(|word| leader.count(word)), [2, 1, 0]);
+}
+
+#[test]
+fn stats_and_status_tell_of_entries() {
+    let leader = Leader::new();
+    leader.say(&["cache", "put", "a", "--value", "1"]);
+    leader.say(&["cache", "get", "a"]);
+    leader.run(&["cache", "get", "b"]);
+    let json: serde_json::Value = serde_json::from_str(&leader.say(&["stats", "--json"])).expect("JSON");
+    let number = |name: &str| json[name].as_u64();
+    assert_eq!(["entries", "gets", "hits", "misses"].map(number), [Some(1), Some(2), Some(1), Some(1)], "{json}");
+    let shown = leader.say(&["stats"]);
+    assert!(shown.contains("hits") && shown.contains(&leader.node.url), "{shown}");
+    assert!(leader.say(&["status"]).contains("entries"));
 }

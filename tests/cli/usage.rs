@@ -30,6 +30,7 @@ fn a_server_that_is_not_there_is_one_clear_line() {
         vec!["top"],
         vec!["health"],
         vec!["status"],
+        vec!["stats"],
         vec!["cache", "get", "a"],
         vec!["posts", "put", "a", "/etc/passwd"],
         vec!["post", "/etc/passwd"],
@@ -66,11 +67,12 @@ fn a_node_that_hangs_is_waited_for_as_long_as_was_said() {
     let dir = tempfile::TempDir::new().expect("a directory");
     let dir = dir.path().to_str().expect("UTF-8");
     let restore = ["restore", "--data-dir", dir, "--from", &server];
-    let ask: [&[&str]; 7] = [
+    let ask: [&[&str]; 8] = [
         &["get", "a", "--server", &server],
         &["top", "--server", &server],
         &["health", "--json", "--server", &server],
         &["status", "--server", &server],
+        &["stats", "--server", &server],
         &["posts", "list", "--server", &server],
         &["promote", &server, "--wait", "0"],
         &restore,
@@ -202,7 +204,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn help_exits_0_and_shows_examples() {
-    let verbs = "leader replica local-replica config post get top cache posts health status inspect repair completions";
+    let verbs =
+        "leader replica local-replica config post get top cache posts stats health status inspect repair completions";
     for verb in verbs.split(' ') {
         let ran = run(memdb().args([verb, "--help"]));
         assert_eq!(ran.code, 0, "{verb}");

@@ -128,7 +128,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<std::process::Output> {
 }
 
 #[test]
-fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
+fn every_number_in_the_alert_rules_the_dashboard_and_the_documents_is_one_that_a_node_has() {
     let data = TempDir::new().expect("a directory");
     let (leading, kept) = (lead(data.path(), &[]).expect("a leader"), TempDir::new().expect("a directory"));
     let kept = kept.path().to_str().expect("UTF-8");
@@ -142,7 +142,15 @@ fn every_number_in_the_alert_rules_and_the_documents_is_one_that_a_node_has() {
     assert_eq!(post.send().expect("it answers").status(), 202);
     let (of_leader, of_follower) = (metrics(leading.address()), metrics(follower.address()));
     let known: BTreeSet<&str> = numbers_in(&of_leader).union(&numbers_in(&of_follower)).copied().collect();
-    for page in ["examples/prometheus/alerts.yml", "docs/operating.md", "docs/http-api.md", "docs/limits.md"] {
+    let pages = [
+        "examples/prometheus/alerts.yml",
+        "examples/heavy-read/grafana/provisioning/dashboards/memdb.json",
+        "docs/operating.md",
+        "docs/http-api.md",
+        "docs/limits.md",
+        "docs/posts.md",
+    ];
+    for page in pages {
         let text = std::fs::read_to_string(page).expect("the page");
         for number in numbers_in(&text) {
             // A reason has a series once it was given.

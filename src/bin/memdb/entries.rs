@@ -1,9 +1,9 @@
-//! `memdb cache` and `memdb posts`: values that expire, and texts whose words can be taken back.
+//! `memdb cache`, `memdb posts` and `memdb stats`: values that expire, and texts whose words can be taken back.
 
 mod help;
 
 use crate::{
-    health::aligned,
+    health::{aligned, report},
     output::{CommandError, CommandResult, GroupedNumber, say, tell},
     read::{NodeArguments, block_on, shown},
 };
@@ -188,6 +188,18 @@ struct PlaceArguments {
     node: NodeArguments,
 }
 
+/// Show how many entries there are, and how reads and expiries went, on each node.
+#[derive(clap::Args)]
+#[command(after_help = help::STATS)]
+pub struct StatsArguments {
+    #[command(flatten)]
+    node: NodeArguments,
+
+    /// As the node's own JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 pub fn cache(arguments: &CacheArguments) -> CommandResult {
     match &arguments.verb {
         CacheCommand::Put(put) => set(CollectionKind::Cache, put, false),
@@ -204,6 +216,15 @@ pub fn posts(arguments: &PostsArguments) -> CommandResult {
         PostsCommand::Del(del) => delete(CollectionKind::Posts, del),
         PostsCommand::List(asked) => list(CollectionKind::Posts, asked),
     }
+}
+
+pub fn stats(arguments: &StatsArguments) -> CommandResult {
+    let client = arguments.node.client()?;
+    let stats = block_on(async { client.entry_stats().await.map_err(CommandError::from) })?;
+    if arguments.json {
+        return say(&format!("{stats:#}"));
+    }
+    report(&stats, "nodes").iter().try_for_each(|line| say(line))
 }
 
 fn set(kind: CollectionKind, arguments: &PutArguments, is_uncounted: bool) -> CommandResult {

@@ -120,7 +120,7 @@ pub fn status(arguments: &StatusArguments) -> CommandResult {
 
 /// Formats a node's answer for people: role and position, then the rest by name, then a table of the nodes that it
 /// lists under `table`.
-fn report(answer: &Value, table: &str) -> Vec<String> {
+pub fn report(answer: &Value, table: &str) -> Vec<String> {
     let mut rest = answer.as_object().cloned().unwrap_or_default();
     let nodes = match rest.get(table) {
         Some(Value::Array(list)) if list.iter().all(Value::is_object) => list.clone(),

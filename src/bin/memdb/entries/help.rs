@@ -107,3 +107,15 @@ EXAMPLES
 In the node's own order, which is none of the ids. What is there from the first page to the last is listed once.
 
 Exits 0, 1 if the node does not answer, 2 on wrong usage.";
+
+pub const STATS: &str = "\
+EXAMPLES
+  memdb stats
+  memdb stats --server http://127.0.0.1:8081
+  memdb stats --json | jq .hits
+
+Reads (gets, hits, misses) are added up over all nodes that answered, and shown for each. Every node holds the same entries, so \
+entries, bytes, expired and evicted are those of the leader, if it answered. Reads, expired and evicted count since a process \
+began. A node that does not answer within 200 ms is listed as silent.
+
+Exits 0, 1 if the node does not answer, 2 on wrong usage.";
