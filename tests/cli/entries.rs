@@ -148,3 +148,17 @@ fn stats_and_status_tell_of_entries() {
     assert!(shown.contains("hits") && shown.contains(&leader.node.url), "{shown}");
     assert!(leader.say(&["status"]).contains("entries"));
 }
+
+#[test]
+fn a_value_larger_than_the_node_takes_is_refused_with_the_bound() {
+    let (leader, dir) = (Leader::new(), TempDir::new().expect("a directory"));
+    let file = dir.path().join("large");
+    for (bytes, said) in
+        [((1 << 20) + 1, "413"), ((8 << 20) + 1, "larger than the 8,388,608 bytes that a node may take")]
+    {
+        std::fs::write(&file, vec![b'a'; bytes]).expect("written");
+        let ran = leader.run(&["cache", "put", "large", file.to_str().expect("UTF-8")]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{bytes}");
+        assert!(ran.err.contains(said), "{bytes}: {}", ran.err);
+    }
+}

@@ -9,7 +9,7 @@ use crate::{
 };
 use clap::Subcommand;
 use memdb::{
-    base::limits::LARGEST_MAX_BODY_BYTES,
+    base::limits::LARGEST_MAX_VALUE_BYTES,
     client::entries::{EntryPath, EntrySummary, EntryUpload},
     data::entries::CollectionKind,
 };
@@ -380,7 +380,7 @@ fn media_type(file: &Path) -> Option<&'static str> {
 fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     let failed = |error: std::io::Error| CommandError::Failed(format!("cannot read {}: {error}", file.display()));
     let mut bytes = Vec::new();
-    let most = LARGEST_MAX_BODY_BYTES as u64;
+    let most = LARGEST_MAX_VALUE_BYTES as u64;
     if file == Path::new("-") {
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
@@ -393,7 +393,11 @@ fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
         file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
     if bytes.len() as u64 > most {
-        return Err(CommandError::Failed(format!("{} is larger than any node takes: {most} bytes", file.display())));
+        return Err(CommandError::Failed(format!(
+            "{} is larger than the {} bytes that a node may take",
+            file.display(),
+            GroupedNumber(most)
+        )));
     }
     Ok(bytes)
 }
