@@ -7,7 +7,7 @@
 use super::{
     CollectionId, CollectionKind, EntryOp, EntryWrite, Expiry, WriteCondition,
     entry::{Entry, key_hash},
-    stored::StoredEntries,
+    stored::{DueEntry, EntryLookup, StoredEntries},
 };
 use crate::{
     base::clock::LoggedTime,
@@ -16,7 +16,11 @@ use crate::{
     base::position::Position,
     data::record::{EntryChange, EntryEffect, EntryValue, RemovalCause, ValueEncoding},
 };
-use std::collections::{BTreeSet, HashSet};
+use hashbrown::HashTable;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// The reason why entries were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub(crate) struct PendingWrites {
     changes: Vec<PlannedChange>,
     /// The hashes of the changes' keys. Two keys of one hash pass for one: the second waits for the next record, or
     /// stays where another is evicted.
-    keys: HashSet<u64>,
+    keys: HashTable<u64>,
     /// The difference that the changes make to the digest, and to the memory in bytes.
     digest: u64,
     bytes: i64,
@@ -47,10 +51,11 @@ pub(crate) struct PendingWrites {
 /// One change of an entry, ready for a record.
 pub(crate) struct PlannedChange {
     pub(crate) kind: CollectionKind,
-    pub(crate) namespace: Box<str>,
-    pub(crate) key: Box<str>,
-    /// The entry that is there.
-    pub(crate) old: Option<Entry>,
+    pub(crate) namespace: Arc<str>,
+    /// The hash of its key.
+    hash: u64,
+    /// The entry that is there, without which nothing but a new value is planned.
+    old: Option<Entry>,
     effect: PlannedEffect,
 }
 
@@ -62,9 +67,10 @@ enum PlannedEffect {
 
 impl PlannedChange {
     /// The removal of an entry that is there.
-    pub(crate) fn removal(kind: CollectionKind, namespace: Box<str>, old: Entry, cause: RemovalCause) -> Self {
-        let key = old.key().into();
-        Self { kind, namespace, key, old: Some(old), effect: PlannedEffect::Remove(cause) }
+    pub(crate) fn removal(stored: &StoredEntries, due: DueEntry, cause: RemovalCause) -> Self {
+        let DueEntry { kind, namespace, entry } = due;
+        let hash = stored.hash_of(&entry);
+        Self { kind, namespace, hash, old: Some(entry), effect: PlannedEffect::Remove(cause) }
     }
 
     /// The mark that a word, or the namespace for an empty one, was taken away by the record at `position`.
@@ -82,7 +88,7 @@ impl PlannedChange {
         Self {
             kind: collection.kind,
             namespace: namespace.into(),
-            key: word.into(),
+            hash: stored.key_hash(collection, word),
             old: stored.get(collection, word),
             effect: PlannedEffect::Put(Entry::new(stored.number_of(collection), word, &value, position.sequence)),
         }
@@ -98,6 +104,13 @@ impl PlannedChange {
     pub(crate) fn is_requested(&self) -> bool {
         let is_eviction = matches!(self.effect, PlannedEffect::Remove(RemovalCause::Evicted));
         self.kind != CollectionKind::Removals && !is_eviction
+    }
+
+    fn key(&self) -> &str {
+        match &self.effect {
+            PlannedEffect::Put(entry) => entry.key(),
+            _ => self.old.as_ref().map_or("", Entry::key),
+        }
     }
 
     fn collection(&self) -> CollectionId<'_> {
@@ -150,7 +163,12 @@ impl PendingWrites {
     }
 
     fn has(&self, collection: CollectionId<'_>, key: &str) -> bool {
-        self.keys.contains(&key_hash(self.hasher, collection, key))
+        let hash = key_hash(self.hasher, collection, key);
+        self.has_hash(hash)
+    }
+
+    fn has_hash(&self, hash: u64) -> bool {
+        self.keys.find(hash, |known| *known == hash).is_some()
     }
 
     /// Plans the changes of a batch for the record at `position`. Writes that find nothing to do make none.
@@ -164,12 +182,18 @@ impl PendingWrites {
         (position, now): (Position, LoggedTime),
     ) -> Result<Vec<PlannedChange>, EntriesRefusal> {
         let mut changes = Vec::with_capacity(writes.len());
+        if writes.is_empty() {
+            return Ok(changes);
+        }
+        let shared: Arc<str> = namespace.into();
         let mut new_collections = BTreeSet::new();
         for (at, write) in writes.iter().enumerate() {
             let collection = CollectionId::new(write.kind, namespace);
             let number = self.changes.len() + at;
-            let key = if write.key.is_empty() { own_key(position, number) } else { write.key.clone() };
-            let old = stored.get(collection, &key);
+            let own_key = write.key.is_empty().then(|| own_key(position, number));
+            let key = own_key.as_deref().unwrap_or(&write.key);
+            let hash = stored.key_hash(collection, key);
+            let old = stored.get_hashed(collection, hash, key);
             let live = old.as_ref().filter(|old| !old.has_expired(now));
             // By age and not by presence: an expired entry leaves with a later record, and the answer must not depend
             // on when that comes.
@@ -182,13 +206,13 @@ impl PendingWrites {
                         && !self.new_collections.contains(&(write.kind, Box::from(namespace)));
                     new_collections.extend(is_new.then_some(write.kind));
                     let stated = value.as_value(expires(*expiry, now));
-                    PlannedEffect::Put(Entry::new(stored.number_of(collection), &key, &stated, position.sequence))
+                    PlannedEffect::Put(Entry::new(stored.number_of(collection), key, &stated, position.sequence))
                 }
                 EntryOp::SetExpiry(_) | EntryOp::Remove if live.is_none() => continue,
                 EntryOp::SetExpiry(expiry) => PlannedEffect::SetExpiry(expires(*expiry, now)),
                 EntryOp::Remove => PlannedEffect::Remove(RemovalCause::Deleted),
             };
-            changes.push(PlannedChange { kind: write.kind, namespace: namespace.into(), key, old, effect });
+            changes.push(PlannedChange { kind: write.kind, namespace: Arc::clone(&shared), hash, old, effect });
         }
         let collections = stored.collections() + self.new_collections.len() + new_collections.len();
         if !new_collections.is_empty() && collections > limits::MAX_COLLECTIONS {
@@ -214,25 +238,23 @@ impl PendingWrites {
         if added <= 0 || over <= 0 {
             return Ok(());
         }
-        let hash = |change: &PlannedChange| key_hash(self.hasher, change.collection(), &change.key);
-        let written: HashSet<u64> = changes.iter().map(hash).collect();
-        for (collection, entry) in stored.evictable() {
+        let written: HashSet<u64> = changes.iter().map(|change| change.hash).collect();
+        for entry in stored.evictable() {
             if over <= 0 {
                 break;
             }
-            let hash = key_hash(self.hasher, collection, entry.key());
-            if self.keys.contains(&hash) || written.contains(&hash) {
+            let hash = stored.hash_of(entry);
+            if self.has_hash(hash) || written.contains(&hash) {
                 continue;
             }
             over -= entry.memory_bytes() as i64;
-            let CollectionId { kind, namespace } = collection;
-            changes.push(PlannedChange::removal(kind, namespace.into(), entry.clone(), RemovalCause::Evicted));
+            changes.push(PlannedChange::removal(stored, stored.due_entry(entry), RemovalCause::Evicted));
         }
         if over > 0 { Err(EntriesRefusal::BudgetFull) } else { Ok(()) }
     }
 
     /// Takes planned changes in.
-    pub(crate) fn add(&mut self, stored: &StoredEntries, changes: Vec<PlannedChange>) {
+    pub(crate) fn add(&mut self, stored: &StoredEntries, changes: impl IntoIterator<Item = PlannedChange>) {
         for change in changes {
             let collection = change.collection();
             let weight = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| stored.weight(collection, entry));
@@ -241,9 +263,9 @@ impl PendingWrites {
             self.bytes += bytes_added(&change);
             self.evictions += usize::from(matches!(change.effect, PlannedEffect::Remove(RemovalCause::Evicted)));
             if new.is_some() && !stored.has_collection(collection) {
-                self.new_collections.insert((change.kind, change.namespace.clone()));
+                self.new_collections.insert((change.kind, Box::from(&*change.namespace)));
             }
-            self.keys.insert(key_hash(self.hasher, collection, &change.key));
+            self.keys.insert_unique(change.hash, change.hash, |hash| *hash);
             self.changes.push(change);
         }
     }
@@ -253,12 +275,12 @@ impl PendingWrites {
         self.digest
     }
 
-    /// The new entry of each change, as far as it is made already.
-    pub(crate) fn made(&self) -> Vec<Option<&Entry>> {
+    /// Facts about the changes, in their order.
+    pub(crate) fn lookups(&self) -> Vec<EntryLookup<'_>> {
         let each = self.changes.iter();
-        each.map(|change| match &change.effect {
-            PlannedEffect::Put(entry) => Some(entry),
-            _ => None,
+        each.map(|PlannedChange { hash, old, effect, .. }| {
+            let new = if let PlannedEffect::Put(entry) = effect { Some(entry) } else { None };
+            EntryLookup { hash: *hash, old: old.as_ref(), new }
         })
         .collect()
     }
@@ -272,7 +294,7 @@ impl PendingWrites {
                 PlannedEffect::SetExpiry(expires) => EntryEffect::SetExpiry(*expires),
                 PlannedEffect::Remove(cause) => EntryEffect::Remove(*cause),
             };
-            EntryChange { collection: change.collection(), key: &change.key, effect }
+            EntryChange { collection: change.collection(), key: change.key(), effect }
         })
         .collect()
     }

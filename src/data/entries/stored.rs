@@ -23,6 +23,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter::Peekable,
     sync::Arc,
 };
 
@@ -44,7 +45,7 @@ pub(crate) struct StoredEntries {
 }
 
 /// The kind and the namespace of each number; `None`: free to be given again.
-type CollectionNames = Vec<Option<(CollectionKind, Box<str>)>>;
+type CollectionNames = Vec<Option<(CollectionKind, Arc<str>)>>;
 
 struct StoredCollection {
     number: CollectionNumber,
@@ -60,11 +61,22 @@ struct AppliedChange {
     cause: Option<RemovalCause>,
 }
 
+/// Facts about the change of an entry that whoever has planned its record has found out already.
+#[derive(Clone, Copy)]
+pub(crate) struct EntryLookup<'a> {
+    /// The hash of the key.
+    pub(crate) hash: u64,
+    /// The entry that is there.
+    pub(crate) old: Option<&'a Entry>,
+    /// The new entry, if it was made.
+    pub(crate) new: Option<&'a Entry>,
+}
+
 /// An entry's way to expire: the entry, and the collection it is in.
 #[derive(Clone, Debug)]
 pub(crate) struct DueEntry {
     pub(crate) kind: CollectionKind,
-    pub(crate) namespace: Box<str>,
+    pub(crate) namespace: Arc<str>,
     pub(crate) entry: Entry,
 }
 
@@ -85,8 +97,17 @@ impl StoredEntries {
 
     /// The entry of a key, whatever its expiry.
     pub(crate) fn get(&self, collection: CollectionId<'_>, key: &str) -> Option<Entry> {
-        let stored = self.collection(collection)?;
-        stored.index.get(key_hash(self.hasher, collection, key), key)
+        self.get_hashed(collection, self.key_hash(collection, key), key)
+    }
+
+    /// [`StoredEntries::get`] for a key whose hash is known.
+    pub(crate) fn get_hashed(&self, collection: CollectionId<'_>, hash: u64, key: &str) -> Option<Entry> {
+        self.collection(collection)?.index.get(hash, key)
+    }
+
+    /// The hash of a key in its collection.
+    pub(crate) fn key_hash(&self, collection: CollectionId<'_>, key: &str) -> u64 {
+        key_hash(self.hasher, collection, key)
     }
 
     /// The number of a collection; [`NO_NUMBER`] for one that is not there.
@@ -125,8 +146,8 @@ impl StoredEntries {
     }
 
     /// Gives entries in the order of their eviction.
-    pub(crate) fn evictable(&self) -> impl Iterator<Item = (CollectionId<'_>, &Entry)> {
-        self.evictable.iter(|entry| self.hash_of(entry)).map(|entry| (self.id_of(entry), entry))
+    pub(crate) fn evictable(&self) -> impl Iterator<Item = &Entry> {
+        self.evictable.iter(|entry| self.hash_of(entry))
     }
 
     /// The time at which the next entry expires.
@@ -134,17 +155,26 @@ impl StoredEntries {
         [&self.evictable, &self.expiring_claims].into_iter().filter_map(EvictionOrder::next_expiry).min()
     }
 
-    /// Gives entries whose time has come, the oldest first; those that hold words are mixed with the others by no rule.
+    /// Gives entries whose time has come, the oldest first.
     pub(crate) fn due(&self, now: LoggedTime) -> impl Iterator<Item = DueEntry> + '_ {
-        let due = |order: &'_ EvictionOrder| -> Vec<Entry> {
-            let entries = order.iter(|entry| self.hash_of(entry));
-            entries.take_while(|entry| entry.has_expired(now)).take(DUE_AT_ONCE).cloned().collect()
-        };
-        let all = due(&self.evictable).into_iter().chain(due(&self.expiring_claims));
-        all.map(|entry| {
-            let CollectionId { kind, namespace } = self.id_of(&entry);
-            DueEntry { kind, namespace: namespace.into(), entry }
+        // Those that hold words and the others lie apart, and neither waits for all of the other.
+        let (mut plain, mut claims) = (self.due_of(&self.evictable, now), self.due_of(&self.expiring_claims, now));
+        std::iter::from_fn(move || {
+            let is_claim = match (plain.peek(), claims.peek()) {
+                (Some(plain), Some(claim)) => claim.expires() < plain.expires(),
+                (plain, _) => plain.is_none(),
+            };
+            let next = if is_claim { claims.next() } else { plain.next() };
+            next.map(|entry| self.due_entry(entry))
         })
+    }
+
+    fn due_of<'a>(
+        &'a self,
+        order: &'a EvictionOrder,
+        now: LoggedTime,
+    ) -> Peekable<impl Iterator<Item = &'a Entry> + use<'a>> {
+        order.iter(|entry| self.hash_of(entry)).take_while(move |entry| entry.has_expired(now)).peekable()
     }
 
     /// Returns whether there are marks of removals that no entry needs any more.
@@ -154,22 +184,19 @@ impl StoredEntries {
     }
 
     /// Gives marks of removals, at most so many, that no entry needs any more.
-    pub(crate) fn idle_removals(&self, most: usize) -> Vec<(Box<str>, Entry)> {
+    pub(crate) fn idle_removals(&self, most: usize) -> Vec<DueEntry> {
         let removals = &self.collections[CollectionKind::Removals as usize];
         let idle = removals.iter().filter(|(namespace, _)| !self.has_claims(namespace));
-        idle.flat_map(|(namespace, stored)| {
-            stored.index.shared().segments().flatten().map(|entry| (namespace.clone(), entry))
-        })
-        .take(most)
-        .collect()
+        let entries = idle.flat_map(|(_, stored)| stored.index.shared().segments().flatten());
+        entries.take(most).map(|entry| self.due_entry(&entry)).collect()
     }
 
-    /// The first pass of a record with this sequence: shows its entries on the side that nobody reads. `made` holds the
-    /// new entries that whoever has planned the record has made already.
+    /// The first pass of a record with this sequence: shows its entries on the side that nobody reads. `known` is
+    /// what whoever has planned the record has found out, or nothing.
     pub(crate) fn change(
         &mut self,
         changes: &[EntryChange<'_>],
-        made: &[Option<&Entry>],
+        known: &[EntryLookup<'_>],
         version: Sequence,
         view: &EntriesView,
         side: &EntriesSide,
@@ -183,13 +210,17 @@ impl StoredEntries {
         let collections = self.collections();
         for (at, change) in changes.iter().enumerate() {
             // A key comes once in a record, so what is replaced lies in its collection and not among the pending.
-            let hash = key_hash(self.hasher, change.collection, change.key);
-            let old = self.collection(change.collection).and_then(|stored| stored.index.get(hash, change.key));
+            let known = known.get(at);
+            let hash = known.map_or_else(|| self.key_hash(change.collection, change.key), |known| known.hash);
+            let old = match known {
+                Some(known) => known.old.cloned(),
+                None => self.get_hashed(change.collection, hash, change.key),
+            };
             let (cause, new) = match change.effect {
                 EntryEffect::Put(value) => {
                     let number = self.number(change.collection);
                     // Planned before the collection had its number, it is made once more.
-                    let made = made.get(at).copied().flatten().filter(|entry| entry.collection() == number);
+                    let made = known.and_then(|known| known.new).filter(|entry| entry.collection() == number);
                     let entry = made.cloned().unwrap_or_else(|| Entry::new(number, change.key, &value, version));
                     (None, Some(entry))
                 }
@@ -247,7 +278,7 @@ impl StoredEntries {
             self.remember((kind, &namespace), hash, new);
         }
         self.totals.count(cause);
-        let stored = self.collections[kind as usize].get_mut(&namespace).expect("a change has made it");
+        let stored = self.collections[kind as usize].get_mut(&*namespace).expect("a change has made it");
         match (old, new) {
             (_, Some(new)) => stored.index.set(hash, new),
             (Some(old), None) => stored.index.remove(hash, old.key()),
@@ -260,9 +291,9 @@ impl StoredEntries {
         let named = &mut self.numbers[usize::from(number)];
         let (kind, namespace) = named.as_ref().expect("a change has given it");
         let collections = &mut self.collections[*kind as usize];
-        let is_empty = collections.get(namespace).is_some_and(|stored| stored.index.len() == 0);
+        let is_empty = collections.get(&**namespace).is_some_and(|stored| stored.index.len() == 0);
         if is_empty {
-            collections.remove(namespace);
+            collections.remove(&**namespace);
             *named = None;
         }
         is_empty
@@ -328,7 +359,7 @@ impl StoredEntries {
         if let Some(stored) = self.collection(collection) {
             return stored.number;
         }
-        let named = Some((collection.kind, Box::from(collection.namespace)));
+        let named = Some((collection.kind, Arc::from(collection.namespace)));
         let at = self.numbers.iter().position(Option::is_none).unwrap_or_else(|| {
             self.numbers.push(None);
             self.numbers.len() - 1
@@ -340,11 +371,14 @@ impl StoredEntries {
         number
     }
 
-    fn id_of(&self, entry: &Entry) -> CollectionId<'_> {
-        id_of(&self.numbers, entry)
+    /// An entry with the collection it is in.
+    pub(crate) fn due_entry(&self, entry: &Entry) -> DueEntry {
+        let (kind, namespace) = self.numbers[usize::from(entry.collection())].clone().expect("it has an entry");
+        DueEntry { kind, namespace, entry: entry.clone() }
     }
 
-    fn hash_of(&self, entry: &Entry) -> u64 {
+    /// The hash of the key of an entry that is there.
+    pub(crate) fn hash_of(&self, entry: &Entry) -> u64 {
         hash_of(self.hasher, &self.numbers, entry)
     }
 
@@ -361,9 +395,6 @@ impl StoredEntries {
 /// The number that no collection has.
 const NO_NUMBER: CollectionNumber = CollectionNumber::MAX;
 const _: () = assert!(limits::MAX_COLLECTIONS < NO_NUMBER as usize);
-
-/// Entries of one order that [`StoredEntries::due`] gives at once.
-const DUE_AT_ONCE: usize = limits::EXPIRED_PER_RECORD;
 
 /// The collection of an entry.
 fn id_of<'a>(numbers: &'a CollectionNames, entry: &Entry) -> CollectionId<'a> {

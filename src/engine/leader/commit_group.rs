@@ -129,7 +129,7 @@ impl CommitGroup {
         let CountChanges { changes, lookups: words, digest_after } = self.counts.changes(store.counts());
         let digest_after = digest_after.wrapping_add(store.entries().digest()).wrapping_add(self.entries.digest());
         let body = RecordBody { changes, entries: self.entries.changes(), keyed_writes: self.keys.keyed_writes() };
-        let lookups = RecordLookups { words, entries: self.entries.made() };
+        let lookups = RecordLookups { words, entries: self.entries.lookups() };
         (Record { position: self.position, time_ms: self.time_ms, digest_after, body }, lookups)
     }
 }

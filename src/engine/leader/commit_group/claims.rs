@@ -83,20 +83,19 @@ impl CommitGroup {
 
     /// Takes an entry whose time has come out, and its words with it.
     pub(in crate::engine::leader) fn expire(&mut self, store: &Store, due: DueEntry) {
-        let DueEntry { kind, namespace, entry } = due;
-        if entry.is_counted() {
+        if due.entry.is_counted() {
             let mut amounts = WordCounts::new(store.hasher());
-            take_back(self.claims(store, &namespace), kind, &entry, &mut amounts);
+            take_back(self.claims(store, &due.namespace), due.kind, &due.entry, &mut amounts);
             self.bytes += amounts.text_bytes() + 12 * amounts.len();
-            self.counts.withdraw(store.counts(), &namespace, &amounts);
+            self.counts.withdraw(store.counts(), &due.namespace, &amounts);
         }
-        self.remove(store, PlannedChange::removal(kind, namespace, entry, RemovalCause::Expired));
+        self.remove(store, due, RemovalCause::Expired);
     }
 
     /// Takes an entry out that nobody needs.
-    pub(in crate::engine::leader) fn remove(&mut self, store: &Store, removal: PlannedChange) {
+    pub(in crate::engine::leader) fn remove(&mut self, store: &Store, entry: DueEntry, cause: RemovalCause) {
         self.bytes += 64;
-        self.entries.add(store.entries(), vec![removal]);
+        self.entries.add(store.entries(), [PlannedChange::removal(store.entries(), entry, cause)]);
     }
 
     /// Returns whether another entry may expire in this record: one of them keeps no write waiting for long.

@@ -9,7 +9,7 @@ use crate::{
     base::limits,
     data::command::WriteBatch,
     data::entries::stored::DueEntry,
-    data::entries::{CollectionId, CollectionKind, EntryWrite, admission::PlannedChange},
+    data::entries::{CollectionId, EntryWrite},
     data::record::RemovalCause,
 };
 
@@ -28,9 +28,8 @@ impl<T> Writer<T> {
             }
             self.group.expire(&self.store, due);
         }
-        for (namespace, mark) in self.store.entries().idle_removals(limits::EXPIRED_PER_RECORD) {
-            let removal = PlannedChange::removal(CollectionKind::Removals, namespace, mark, RemovalCause::Deleted);
-            self.group.remove(&self.store, removal);
+        for mark in self.store.entries().idle_removals(limits::EXPIRED_PER_RECORD) {
+            self.group.remove(&self.store, mark, RemovalCause::Deleted);
         }
         let clamped = self.group.clamped();
         if clamped > 0 {
