@@ -3,13 +3,15 @@
 //!
 //! `cargo run --release --example bench-store [-- SECONDS]` prints a table; `-- write SECONDS` does nothing but write,
 //! for `perf record`. One writer and one reader: give it two cores. `-- entries NUMBER` measures so many entries of
-//! each size beside Redis, `-- expiry NUMBER` how long writes wait while as many expire.
+//! each size beside Redis, `-- expiry NUMBER` how long writes wait while as many expire, `-- values FILE..` what it
+//! saves to compress text, and costs.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for a person to run")]
 
 mod entries;
 mod expiry;
 mod loaded;
 mod redis;
+mod values;
 
 use loaded::{IDENTITY, Loaded, RECORD_WORDS, batch, resident_bytes};
 use memdb::{
@@ -55,7 +57,10 @@ fn main() {
         ["entries", entries, bytes, ttl] => entries::measure(number(entries), number(bytes) as usize, ttl == "ttl"),
         ["expiry", entries] => expiry::entries(number(entries)),
         ["expiry", entries, "counted"] => expiry::counted(number(entries)),
-        _ => panic!("bench-store [SECONDS] | write SECONDS | grow WORDS | entries NUMBER | expiry NUMBER [counted]"),
+        ["values", ..] => values::measure(&arguments[1..]),
+        _ => panic!(
+            "bench-store [SECONDS] | write SECONDS | grow WORDS | entries NUMBER | expiry NUMBER [counted] | values FILE.."
+        ),
     }
 }
 

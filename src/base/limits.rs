@@ -27,6 +27,12 @@ pub const DEFAULT_MAX_VALUE_BYTES: usize = 1 << 20;
 pub const LARGEST_MAX_VALUE_BYTES: usize = 8 << 20;
 /// Values of up to so many bytes have no hash stored beside them: working it out takes less than reading it.
 pub const SHORT_VALUE_BYTES: usize = 64;
+/// Values of so many bytes and more are stored compressed, …
+pub const COMPRESSED_VALUE_BYTES: usize = 4 << 10;
+/// … if that saves so many hundredths of them at least (decision 20).
+pub const LEAST_SAVED_PERCENT: usize = 25;
+/// The level of zstd that values are compressed at.
+pub const VALUE_ZSTD_LEVEL: i32 = 1;
 /// Entries written, read or listed by one request, at most.
 pub const MAX_ENTRIES_PER_REQUEST: usize = 1_000;
 /// Bytes of all values that one request writes or reads, at most: it holds no more memory than a large text does.

@@ -16,8 +16,9 @@ use crate::{
     data::record::{EntryValue, ValueEncoding},
 };
 use sha2::{Digest, Sha256};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::RefCell, fmt};
 use triomphe::ThinArc;
+use zstd::bulk::Decompressor;
 
 /// The number of bytes of a SHA-256.
 const HASH_BYTES: usize = 32;
@@ -176,9 +177,7 @@ impl Entry {
     pub fn value(&self) -> Cow<'_, [u8]> {
         match self.encoding() {
             ValueEncoding::Plain => Cow::Borrowed(self.stored()),
-            ValueEncoding::Zstd => {
-                Cow::Owned(zstd::bulk::decompress(self.stored(), self.raw_bytes()).unwrap_or_default())
-            }
+            ValueEncoding::Zstd => Cow::Owned(decompressed(self.stored(), self.raw_bytes()).unwrap_or_default()),
         }
     }
 
@@ -287,6 +286,21 @@ impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry").field("key", &self.key()).field("header", self.header()).finish_non_exhaustive()
     }
+}
+
+/// The content of a frame, which has at most so many bytes.
+fn decompressed(frame: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
+    thread_local! {
+        // Made once: of a small value, to make it takes longer than to use it.
+        static DECODER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECODER.with_borrow_mut(|decoder| {
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => decoder.insert(Decompressor::new().ok()?),
+        };
+        decoder.decompress(frame, raw_bytes).ok()
+    })
 }
 
 /// The hash of a key in its collection.
