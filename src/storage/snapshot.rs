@@ -1,6 +1,6 @@
 //! Snapshots: the whole state in one file, complete by itself.
 //!
-//! A snapshot is walked while writes go on, so it holds counts from positions S to E, then the records
+//! A snapshot is walked while writes go on, so it holds counts and entries from positions S to E, then the records
 //! (S, E] copied from the log, then a trailer: it is a state only at E. `docs/snapshot-format.md` owns the layout.
 //!
 //! - [`SnapshotJob`] writes, verifies and publishes one, step by step;
@@ -8,6 +8,7 @@
 //! - [`SnapshotSchedule`] says when the next is due.
 
 mod block;
+mod entries;
 mod reader;
 mod schedule;
 mod writer;

@@ -12,11 +12,16 @@ use memdb::{
     base::clock::LoggedTime,
     base::position::{EpochTable, Position},
     data::command::IdempotencyKey,
-    data::record::{KeyedWrite, NamespaceChange, Record, RecordBody, WordCount},
+    data::entries::{CollectionId, CollectionKind, hash_of},
+    data::record::{
+        EntryChange, EntryEffect, EntryValue, KeyedWrite, NamespaceChange, Record, RecordBody, RemovalCause,
+        ValueEncoding, WordCount,
+    },
     data::store::{DedupLimits, RepeatCheck, StateId, Store},
     storage::disk::Disk,
     storage::file_header::{
-        DatabaseIdentity, FORMAT_VERSION, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX, position_name,
+        DatabaseIdentity, FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, FileKind, LOG_PREFIX, SNAPSHOT_PREFIX,
+        position_name,
     },
     storage::manifest::{Manifest, ManifestState},
     storage::snapshot::{JobStep, SnapshotJob, load},
@@ -80,6 +85,14 @@ fn manifest(identity: DatabaseIdentity) -> Manifest {
     Manifest { identity, state }
 }
 
+const HELLO_GONE: &[WordCount<'_>] = &[WordCount { word: "hello", count: 0 }];
+/// A value that is long enough to have its hash beside it.
+const LONG: [u8; 65] = [b'v'; 65];
+/// Its SHA-256.
+const LONG_HASH: [u8; 32] = [
+    0x0e, 0x50, 0xf2, 0x29, 0xff, 0xa7, 0xef, 0xab, 0x85, 0x68, 0xa3, 0x24, 0xb6, 0xb7, 0xa5, 0x11, 0xa2, 0x2d, 0xa1,
+    0x06, 0x2d, 0x78, 0x13, 0xb4, 0x68, 0x8c, 0xb4, 0x82, 0x60, 0x27, 0x01, 0x9e,
+];
 const HELLO: &[WordCount<'_>] = &[WordCount { word: "hello", count: 2 }];
 const TITLE: &[WordCount<'_>] = &[WordCount { word: "café", count: -1 }];
 const GONE: &[WordCount<'_>] = &[WordCount { word: "hello", count: 0 }, WordCount { word: "world", count: 1 << 40 }];
@@ -88,17 +101,68 @@ fn change<'a>(namespace: &'a str, dropped: bool, counts: &[WordCount<'a>]) -> Na
     NamespaceChange { namespace, dropped, counts: counts.to_vec() }
 }
 
-/// What the records of a golden log say. Format 1 does not say which namespace a key is of.
+/// What the records of a golden log say. Format 1 has no entries, and does not say which namespace a key is of.
 fn bodies_of(format: u16) -> Vec<RecordBody<'static>> {
-    let mut bodies = bodies();
+    let mut bodies = counting().to_vec();
     if format == 1 {
         bodies.iter_mut().flat_map(|body| &mut body.keyed_writes).for_each(|write| write.namespace = "");
+    } else {
+        bodies.extend(with_entries());
     }
-    bodies.into()
+    bodies
 }
 
-/// What the three records say.
-fn bodies() -> [RecordBody<'static>; 3] {
+/// An entry of each kind, and then each change of one.
+fn with_entries() -> [RecordBody<'static>; 2] {
+    let value = EntryValue {
+        content_type: "",
+        expires: None,
+        counted: false,
+        encoding: ValueEncoding::Plain,
+        raw_bytes: 0,
+        hash: &[],
+        bytes: b"",
+    };
+    let post = EntryValue { content_type: "text/plain", counted: true, raw_bytes: 5, bytes: b"hello", ..value };
+    let expires = Some(LoggedTime::from_ms(TIME_MS + 60_000));
+    let cached = EntryValue { expires, raw_bytes: LONG.len() as u32, hash: &LONG_HASH, bytes: &LONG, ..value };
+    let small = EntryValue { raw_bytes: 1, bytes: b"x", ..value };
+    let claim = EntryValue { expires, counted: true, raw_bytes: 8, bytes: b"\0\x04hello\x01", ..value };
+    let entry = |kind, key, effect| EntryChange { collection: CollectionId::new(kind, "words"), key, effect };
+    let put = |kind, key, value| entry(kind, key, EntryEffect::Put(value));
+    let remove = |kind, key, cause| entry(kind, key, EntryEffect::Remove(cause));
+    let (cache, posts, texts) = (CollectionKind::Cache, CollectionKind::Posts, CollectionKind::Texts);
+    let keyed = KeyedWrite {
+        namespace: "words",
+        name: "post",
+        stream_sequence: 0,
+        fingerprint: 7,
+        words: 1,
+        distinct: 1,
+        left_out: 0,
+        entries: 1,
+    };
+    let put = vec![
+        put(cache, "a/b", cached),
+        put(cache, "x", small),
+        put(posts, "p", post),
+        put(texts, "t", claim),
+        put(CollectionKind::Removals, "", value),
+    ];
+    let changed = vec![
+        entry(cache, "a/b", EntryEffect::SetExpiry(None)),
+        remove(cache, "x", RemovalCause::Evicted),
+        remove(posts, "p", RemovalCause::Deleted),
+        remove(texts, "t", RemovalCause::Expired),
+    ];
+    [
+        RecordBody { changes: vec![change("words", false, HELLO)], entries: put, keyed_writes: vec![keyed] },
+        RecordBody { changes: vec![change("words", false, HELLO_GONE)], entries: changed, keyed_writes: Vec::new() },
+    ]
+}
+
+/// What the records say that have counts alone.
+fn counting() -> [RecordBody<'static>; 3] {
     let key = KeyedWrite {
         namespace: "words",
         name: "key",
@@ -130,8 +194,23 @@ fn bodies() -> [RecordBody<'static>; 3] {
     ]
 }
 
-/// Σ hash · count over the counts after each record.
-fn digests() -> [u64; 3] {
+/// The digests after each record.
+fn digests_of(format: u16) -> Vec<u64> {
+    let (mut digests, bodies) = (counted_digests().to_vec(), bodies_of(format));
+    let mut store = Store::new(GOLDEN[0].2.hasher(), DedupLimits::default());
+    for (at, body) in bodies.into_iter().enumerate() {
+        let position = Position::new(1, at as u64 + 1);
+        store.apply_over_image(&Record { position, time_ms: LoggedTime::ZERO, digest_after: 0, body }, 0);
+        match digests.get(at) {
+            Some(&digest) => assert_eq!(store.digest(), digest),
+            None => digests.push(store.digest()),
+        }
+    }
+    digests
+}
+
+/// Σ hash · count over the counts after each record without entries.
+fn counted_digests() -> [u64; 3] {
     let hasher = GOLDEN[0].2.hasher();
     let part = |namespace: &str, word: &str, count: i64| {
         memdb::base::hash::weight(hasher.hash(word), count).wrapping_mul(hasher.namespace_factor(namespace))
@@ -140,14 +219,15 @@ fn digests() -> [u64; 3] {
     [hello.wrapping_add(part("titles", "café", -1)), hello, part("words", "world", 1 << 40)]
 }
 
-/// A log of three records, the second synced before the third, and a snapshot walked before the third was written.
+/// A log of five records, the second synced before the third, and a snapshot walked before the last was written.
 fn files(identity: DatabaseIdentity) -> Files {
     let memory = MemoryDisk::new(&Files::new());
     let disk: Arc<dyn Disk> = Arc::clone(&memory) as _;
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
     let mut log = Log::create(Arc::clone(&disk), identity, 1, StateId::default(), 1 << 20).expect("the disk works");
     let mut job = None;
-    for (at, (body, digest_after)) in bodies().iter().zip(digests()).enumerate() {
+    let (bodies, digests) = (bodies_of(FORMAT_VERSION), digests_of(FORMAT_VERSION));
+    for (at, (body, digest_after)) in bodies.iter().zip(digests).enumerate() {
         let (position, time_ms) = (log.next(), LoggedTime::from_ms(TIME_MS + at as u64));
         let (chain, _) = log.append(time_ms, digest_after, body).expect("the disk works");
         let record = Record { position, time_ms, digest_after, body: body.clone() };
@@ -155,24 +235,41 @@ fn files(identity: DatabaseIdentity) -> Files {
         if at == 1 {
             let sync = log.sync().expect("something to sync");
             log.synced(&sync);
+        }
+        if at + 2 == bodies.len() {
             let begun =
                 SnapshotJob::start(Arc::clone(&disk), identity, store.reader(), store.mark(), log.live_offset());
             let mut begun = begun.expect("the disk works");
-            // Far enough for the image to be read.
-            (0..4).for_each(|_| assert_eq!(begun.step().expect("the disk works"), JobStep::More));
+            while !has_window(&memory.files()) {
+                assert_eq!(begun.step().expect("the disk works"), JobStep::More);
+            }
             job = Some(begun);
         }
     }
-    job.expect("begun behind the second record").run().expect("the disk works");
+    job.expect("begun behind the last but one").run().expect("the disk works");
     memory.files()
+}
+
+/// Returns whether the snapshot that is written has a block of the window, which is behind its image.
+fn has_window(files: &Files) -> bool {
+    let bytes = files.iter().find(|(name, _)| name.starts_with(SNAPSHOT_PREFIX)).expect("begun").1;
+    let mut at = FILE_HEADER_BYTES;
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    while at < bytes.len() {
+        if number(at) == 2 {
+            return true;
+        }
+        at += 12 + number(at + 4) as usize;
+    }
+    false
 }
 
 fn log_name() -> String {
     position_name(LOG_PREFIX, Position::new(1, 1))
 }
 
-fn snapshot_name() -> String {
-    position_name(SNAPSHOT_PREFIX, Position::new(1, 3))
+fn snapshot_name(format: u16) -> String {
+    position_name(SNAPSHOT_PREFIX, Position::new(1, bodies_of(format).len() as u64))
 }
 
 #[test]
@@ -181,7 +278,7 @@ fn the_same_inputs_make_the_same_bytes() {
         matches_golden(&format!("manifest-{name}"), &manifest(identity).encode());
         let files = files(identity);
         matches_golden(&format!("log-{name}"), &files[&log_name()]);
-        matches_golden(&format!("snapshot-{name}"), &files[&snapshot_name()]);
+        matches_golden(&format!("snapshot-{name}"), &files[&snapshot_name(FORMAT_VERSION)]);
     }
 }
 
@@ -200,22 +297,23 @@ fn the_golden_log_says_what_was_written() {
 }
 
 fn log_says_what_was_written(name: &str, format: u16, identity: &DatabaseIdentity) {
-    let (bytes, bodies) = (golden(name), bodies_of(format));
+    let (bytes, bodies, digests) = (golden(name), bodies_of(format), digests_of(format));
     let header = FileHeader::decode_of(name, &bytes, FileKind::Log, identity).expect("whole");
     assert_eq!((header.version, header.position, header.chain), (format, Position::new(1, 1), 0));
     let disk = MemoryDisk::new(&[(log_name(), bytes)].into());
     let mut found = Vec::new();
     let scanned = scan(&*disk, identity, StateId::default(), |raw: &RawRecord<'_>| {
         let record = raw.record()?;
-        let (expected, digest_after) = (&bodies[found.len()], digests()[found.len()]);
+        let (expected, digest_after) = (&bodies[found.len()], digests[found.len()]);
         assert_eq!((&record.body, record.digest_after, raw.header.kind), (expected, digest_after, format));
         found.push((record.position, record.time_ms.as_ms(), raw.header.synced_upto));
         Ok(())
     })
     .expect("whole");
-    let expected = [(1, 0), (2, 0), (3, 2)].map(|(n, synced)| (Position::new(1, n), TIME_MS + n - 1, synced));
-    assert_eq!((found.as_slice(), scanned.cut), (&expected[..], None));
-    assert_eq!((scanned.mark.position, scanned.mark.digest), (Position::new(1, 3), digests()[2]));
+    let last = bodies.len() as u64;
+    let place = |n| (Position::new(1, n), TIME_MS + n - 1, if n > 2 { 2 } else { 0 });
+    assert_eq!((found, scanned.cut), ((1..=last).map(place).collect(), None));
+    assert_eq!((scanned.mark.position, scanned.mark.digest), (Position::new(1, last), digests[last as usize - 1]));
 }
 
 #[test]
@@ -235,17 +333,34 @@ fn files_of_one_version_of_the_analyzer_are_none_of_the_other() {
 }
 
 fn snapshot_says_what_was_written(name: &str, format: u16, identity: &DatabaseIdentity) {
-    let disk = MemoryDisk::new(&[(snapshot_name(), golden(name))].into());
+    let disk = MemoryDisk::new(&[(snapshot_name(format), golden(name))].into());
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
-    let trailer = load(&*disk, &snapshot_name(), identity, &mut store).expect("whole");
-    assert_eq!((trailer.start.position, trailer.end.position), (Position::new(1, 2), Position::new(1, 3)));
-    assert_eq!((trailer.end.digest, trailer.time_ms.as_ms(), trailer.words), (digests()[2], TIME_MS + 2, 1));
+    let trailer = load(&*disk, &snapshot_name(format), identity, &mut store).expect("whole");
+    let last = bodies_of(format).len() as u64;
+    assert_eq!((trailer.start.position, trailer.end.position), (Position::new(1, last - 1), Position::new(1, last)));
+    assert_eq!(
+        (trailer.end.digest, trailer.time_ms.as_ms()),
+        (digests_of(format)[last as usize - 1], TIME_MS + last - 1)
+    );
+    assert_eq!((trailer.words, trailer.entries), if format == 1 { (1, 0) } else { (2, 5) });
     let reader = store.reader();
     let guard = reader.read();
     assert_eq!((guard.count("words", "world"), guard.count("words", "hello")), (1 << 40, 0));
     assert_eq!(guard.namespaces(), [("words".to_owned(), 1)], "`titles` was dropped");
+    if format > 1 {
+        let entry = |kind, key| guard.entry(CollectionId::new(kind, "words"), key);
+        let cached = entry(CollectionKind::Cache, "a/b").expect("its expiry was set aside");
+        assert_eq!(
+            (cached.stored(), cached.hash(), cached.expires(), cached.version()),
+            (&LONG[..], LONG_HASH, None, 4)
+        );
+        assert_eq!(entry(CollectionKind::Removals, "").map(|mark| mark.version()), Some(4));
+        let gone = [(CollectionKind::Cache, "x"), (CollectionKind::Posts, "p"), (CollectionKind::Texts, "t")];
+        assert!(gone.into_iter().all(|(kind, key)| entry(kind, key).is_none()));
+    }
     drop(guard);
-    assert_eq!(reader.window_len(), (1, 1));
+    assert_eq!(reader.window_len(), if format == 1 { (1, 1) } else { (2, 1) });
+    assert_eq!((hash_of(&LONG), reader.entry_totals().entries), (LONG_HASH, if format == 1 { 0 } else { 1 }));
     let now = LoggedTime::from_ms(TIME_MS + 3);
     let key = IdempotencyKey::Key("key".into());
     let next = IdempotencyKey::Stream { name: "stream".into(), sequence: 3 };

@@ -10,7 +10,7 @@
 use crate::{
     base::clock::LoggedTime,
     data::store::StateId,
-    storage::file_header::{FileDamage, u32_at},
+    storage::file_header::{self, FileDamage, u32_at},
 };
 use bincode::{Decode, Encode};
 
@@ -29,10 +29,18 @@ pub(super) enum BlockKind {
     Records,
     /// The [`SnapshotTrailer`]; nothing follows it.
     Trailer,
+    /// A collection, then entries.
+    Entries,
 }
 
 impl BlockKind {
-    const ALL: [BlockKind; 4] = [BlockKind::Image, BlockKind::Window, BlockKind::Records, BlockKind::Trailer];
+    const ALL: [BlockKind; 5] =
+        [BlockKind::Image, BlockKind::Window, BlockKind::Records, BlockKind::Trailer, BlockKind::Entries];
+
+    /// Returns whether a block of this kind is a part of the image.
+    pub(super) const fn is_image(self) -> bool {
+        matches!(self, BlockKind::Image | BlockKind::Entries)
+    }
 
     const fn code(self) -> u32 {
         match self {
@@ -40,6 +48,7 @@ impl BlockKind {
             BlockKind::Window => 2,
             BlockKind::Records => 3,
             BlockKind::Trailer => 4,
+            BlockKind::Entries => 5,
         }
     }
 }
@@ -55,6 +64,19 @@ pub struct SnapshotTrailer {
     pub time_ms: LoggedTime,
     /// Counts in the image.
     pub words: u64,
+    /// Entries in the image.
+    pub entries: u64,
+}
+
+impl SnapshotTrailer {
+    /// Reads the trailer of a snapshot of this version. Format 1 has no entries.
+    pub(super) fn decode(version: u16, payload: &[u8]) -> Result<Self, String> {
+        if version > 1 {
+            return file_header::decode(payload);
+        }
+        let (start, end, time_ms, words) = file_header::decode(payload)?;
+        Ok(Self { start, end, time_ms, words, entries: 0 })
+    }
 }
 
 /// Makes a block; gives the running CRC behind it.

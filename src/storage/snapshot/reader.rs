@@ -1,6 +1,9 @@
 //! Reads a snapshot back, into a store or only to see that it is whole: a file, or bytes as they come.
 
-use super::block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, SnapshotTrailer};
+use super::{
+    block::{self, BLOCK_HEADER_BYTES, BlockKind, MAX_BLOCK_BYTES, SnapshotTrailer},
+    entries,
+};
 use crate::{
     base::clock::LoggedTime,
     base::failpoint::inject,
@@ -8,6 +11,7 @@ use crate::{
     base::position::{Position, Sequence},
     data::record::{NamespaceChange, WordCount},
     data::store::{DedupEntry, DedupLimits, DedupName, Store},
+    storage::bounds,
     storage::disk::{Disk, DiskFile},
     storage::file_header::{
         self, DatabaseIdentity, FILE_HEADER_BYTES, FileDamage, FileError, FileHeader, FileKind, SNAPSHOT_PREFIX,
@@ -111,11 +115,12 @@ impl State {
         at: u64,
     ) -> Result<(), FileDamage> {
         let damage = |what: String| FileDamage::new(name, at, what);
-        if std::mem::replace(&mut self.in_image, kind == BlockKind::Image) && !self.in_image {
+        if std::mem::replace(&mut self.in_image, kind.is_image()) && !self.in_image {
             store.end_image();
         }
         match kind {
             BlockKind::Image => load_image(payload, store).map_err(damage)?,
+            BlockKind::Entries => entries::load(payload, store).map_err(damage)?,
             BlockKind::Window => {
                 let entries = window_entries(header.version, payload).map_err(damage)?;
                 entries.into_iter().for_each(|entry| store.restore_window(entry));
@@ -202,9 +207,7 @@ fn load_image(payload: &[u8], store: &mut Store) -> Result<(), String> {
         counts.push(WordCount { word, count });
         rest = behind;
     }
-    if counts.iter().any(|counted| counted.word.is_empty() || counted.word.len() > limits::MAX_WORD_BYTES) {
-        return Err("a word that is empty or too long".into());
-    }
+    counts.iter().try_for_each(|counted| bounds::check_word(counted.word))?;
     if counts.iter().any(|counted| counted.count == 0) {
         return Err("a word with a count of zero".into());
     }
@@ -318,8 +321,11 @@ impl BlockReader {
         }
         let Some(payload) = rest.get(..payload_bytes) else { return Ok(None) };
         let (kind, crc) = block::check(&self.name, at, block, payload, self.crc)?;
+        if kind == BlockKind::Entries && header.version == 1 {
+            return Err(damage("format 1 has no blocks of entries"));
+        }
         if kind == BlockKind::Trailer {
-            let trailer: SnapshotTrailer = file_header::decode(payload).map_err(|what| damage(&what))?;
+            let trailer = SnapshotTrailer::decode(header.version, payload).map_err(|what| damage(&what))?;
             if trailer.start.position != header.position || trailer.start.chain != header.chain {
                 return Err(damage("the trailer does not belong to this file"));
             }

@@ -2,7 +2,7 @@
 
 use super::{
     block::{self, BlockKind, SnapshotTrailer},
-    prune,
+    entries, prune,
     reader::BlockReader,
 };
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     base::failpoint::{self, inject},
     base::limits,
     base::position::Position,
-    data::store::{DedupCursor, NamespaceScan, StateId, StoreReader},
+    data::entries::{CollectionId, CollectionKind, Entry},
+    data::store::{DedupCursor, EntryScan, NamespaceScan, StateId, StoreReader},
     storage::disk::{Disk, DiskFile, temporary_name},
     storage::file_header::{
         self, DatabaseIdentity, FileDamage, FileError, FileHeader, FileKind, SNAPSHOT_PREFIX, position_name, u32_at,
@@ -34,12 +35,14 @@ pub struct SnapshotJob {
     bytes: u64,
     crc: u32,
     words: u64,
+    entries: u64,
     time_ms: LoggedTime,
     stage: JobStage,
 }
 
 enum JobStage {
     Image { namespaces: Vec<String>, walk: Option<(String, NamespaceScan)>, payload: Vec<u8> },
+    Entries { scan: EntryScan, collection: (CollectionKind, Box<str>), piece: std::vec::IntoIter<Entry> },
     Window { cursor: DedupCursor },
     Records { end: StateId, tail: LogTail },
     Verify { end: StateId, blocks: BlockReader },
@@ -97,6 +100,7 @@ impl SnapshotJob {
             bytes: header.len() as u64,
             crc,
             words: 0,
+            entries: 0,
             time_ms: LoggedTime::ZERO,
             stage,
         })
@@ -114,6 +118,7 @@ impl SnapshotJob {
         }
         match &mut self.stage {
             JobStage::Image { .. } => self.walk_image()?,
+            JobStage::Entries { .. } => self.walk_entries()?,
             JobStage::Window { cursor } => {
                 let mut piece = self.reader.window_chunk(cursor, limits::WALK_ENTRIES);
                 inject!(SnapshotsWithoutTheWindow, piece.clear());
@@ -193,7 +198,11 @@ impl SnapshotJob {
             match namespaces.pop() {
                 // A namespace that is gone by now: the record that took it away is copied behind the image.
                 Some(name) => *walk = self.reader.scan(&name).map(|scan| (name, scan)),
-                None => self.stage = JobStage::Window { cursor: DedupCursor::default() },
+                None => {
+                    let collection = (CollectionKind::Cache, Box::default());
+                    let piece = Vec::new().into_iter();
+                    self.stage = JobStage::Entries { scan: self.reader.scan_entries(), collection, piece };
+                }
             }
             return Ok(());
         };
@@ -213,6 +222,31 @@ impl SnapshotJob {
             self.write(BlockKind::Image, &payload)?;
             failpoint::pass("snapshot.image");
         }
+        Ok(())
+    }
+
+    fn walk_entries(&mut self) -> Result<(), FileError> {
+        let JobStage::Entries { scan, collection, piece } = &mut self.stage else { unreachable!("only in this stage") };
+        if piece.len() == 0 {
+            // What is read at one position is held and not copied: it may be some hundred large values.
+            let mut found = Vec::new();
+            let more = scan.step(|CollectionId { kind, namespace }, entry| {
+                if found.is_empty() {
+                    *collection = (kind, namespace.into());
+                }
+                found.push(entry.clone());
+            });
+            *piece = found.into_iter();
+            if !more {
+                self.stage = JobStage::Window { cursor: DedupCursor::default() };
+            }
+            return Ok(());
+        }
+        let mut payload = Vec::new();
+        let id = CollectionId::new(collection.0, &collection.1);
+        self.entries += entries::encode(id, piece, BLOCK_BYTES, &mut payload);
+        self.write(BlockKind::Entries, &payload)?;
+        failpoint::pass("snapshot.image");
         Ok(())
     }
 
@@ -241,7 +275,8 @@ impl SnapshotJob {
     }
 
     fn write_trailer(&mut self, end: StateId) -> Result<(), FileError> {
-        let trailer = SnapshotTrailer { start: self.start, end, time_ms: self.time_ms, words: self.words };
+        let trailer =
+            SnapshotTrailer { start: self.start, end, time_ms: self.time_ms, words: self.words, entries: self.entries };
         let mut payload = Vec::new();
         file_header::encode_into(&trailer, &mut payload);
         self.write(BlockKind::Trailer, &payload)?;

@@ -82,7 +82,10 @@ fn file(rest: &[u8], seal: Seal, version: u16) -> Vec<u8> {
         let end =
             StateId { position: sealed.position, digest: sealed.model.digest(IDENTITY.hasher()), chain: sealed.chain };
         let mut payload = Vec::new();
-        encode_into(&SnapshotTrailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0 }, &mut payload);
+        encode_into(
+            &SnapshotTrailer { start, end, time_ms: LoggedTime::from_ms(5), words: 0, entries: 0 },
+            &mut payload,
+        );
         block(&mut bytes, 4, &payload, crc);
     }
     bytes
