@@ -208,6 +208,11 @@ fn a_delete_says_whether_there_was_anything() {
     let gone = delete(&mut wire, "/cache/a");
     assert_eq!((gone.status, gone.text()), (200, r#"{"deleted":1,"acks":0,"position":"1-2-00000007"}"#));
     assert_eq!(delete(&mut wire, "/cache/a").json()["deleted"], 0);
+    put(&mut wire, "/cache/b", "v");
+    for replayed in [None, Some("true")] {
+        let keyed = wire.ask("DELETE /cache/b HTTP/1.1\r\nIdempotency-Key: k", "");
+        assert_eq!((&keyed.json()["deleted"], keyed.header("memdb-replayed")), (&1.into(), replayed));
+    }
     assert_eq!(wire.get("/cache/a").problem(), "entry-not-found");
 }
 

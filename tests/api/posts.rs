@@ -181,3 +181,28 @@ fn ids_are_listed_by_prefix() {
     ids.sort();
     assert_eq!((ids.join(" "), &page["next"]), (r#""a/1" "a/2""#.to_owned(), &serde_json::Value::Null));
 }
+
+#[test]
+fn a_text_with_a_time_to_live_is_counted_and_taken_back_and_not_kept() {
+    let data = tempfile::TempDir::new().expect("a directory");
+    let leading = testkit::node::lead(data.path(), &[]).expect("a leader");
+    let mut wire = Wire::to(leading.address());
+    wire.post("hello kept");
+    let before = wire.get("/sync").text().to_owned();
+    let lent = wire.ask("POST /post?ttl=60 HTTP/1.1", "hello hello world");
+    assert_eq!((lent.status, &lent.json()["words"]), (202, &3.into()));
+    let short = wire.ask("POST /post?ttl=0.3 HTTP/1.1\r\nIdempotency-Key: k", "world");
+    assert_eq!(short.status, 202);
+    let again = wire.ask("POST /post?ttl=0.3 HTTP/1.1\r\nIdempotency-Key: k", "world");
+    assert_eq!(again.header("memdb-replayed"), Some("true"));
+    assert_eq!(wire.ask("POST /post?ttl=9 HTTP/1.1\r\nIdempotency-Key: k", "world").problem(), "key-reused");
+    assert_eq!(counts(&mut wire, COUNTS), r#"{"hello":3,"world":2,"again":0,"author":0}"#);
+    assert_eq!(wire.get("/stats?scope=node").json()["entries"], 0, "no client can read it");
+    testkit::wait_until("the words to be taken back", || wire.get("/wordcount?word=world").text() == r#"{"world":1}"#);
+    wire.ask("POST /update HTTP/1.1\r\nContent-Type: application/json", r#"{"hello":-2,"world":-1}"#);
+    assert_eq!(wire.get("/sync").json(), serde_json::from_str::<serde_json::Value>(&before).expect("JSON"));
+    for bad in ["ttl=-1", "ttl=x", "ttl=1e9"] {
+        assert_eq!(wire.ask(&format!("POST /post?{bad} HTTP/1.1"), "a").problem(), "invalid-parameter", "{bad}");
+    }
+    assert_eq!(wire.ask("POST /post?ttl=5 HTTP/1.1", "  ").status, 202, "nothing is counted, and nothing is kept");
+}

@@ -117,15 +117,7 @@ pub(super) fn entry_batch(
     let EntryChanges { writes, text } = changes;
     let identity = &current.identity;
     let mut counts = tallies.take(identity.hasher());
-    let (mut words, left_out) = count_words(identity.analyzer, &text, &mut counts);
-    let removed = writes.iter().filter(|write| matches!(write.op, EntryOp::Remove));
-    {
-        // Told as words that are taken away are: as many as there are now.
-        let guard = current.reader.read();
-        let is_there =
-            |write: &&EntryWrite| guard.entry(CollectionId::new(write.kind, &namespace), &write.key).is_some();
-        words += removed.filter(is_there).count() as u64;
-    }
+    let (words, left_out) = count_words(identity.analyzer, &text, &mut counts);
     let fingerprint = if once.is_some() { fingerprint_of(once.as_ref(), &namespace, &writes) } else { 0 };
     let namespace = namespace.into();
     WriteBatch { namespace, op: WriteOp::Add, counts, entries: writes, words, left_out, key: once, fingerprint }

@@ -54,16 +54,16 @@ impl<'a> FoundEntry<'a> {
         if self.is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK }
     }
 
-    /// Gives each line of the head that is the entry's own, in their order.
+    /// Gives each line of the head that is the entry's own, in their order. `text` is room for what is formatted.
     #[inline]
-    pub(in crate::api::http) fn each_line(&self, mut line: impl FnMut(&'static str, &[u8])) {
+    pub(in crate::api::http) fn each_line(&self, text: &mut Vec<u8>, mut line: impl FnMut(&'static str, &[u8])) {
         let mut tag = *b"W/\"................................................................\"";
         tag[3..3 + TAG_DIGITS].copy_from_slice(&self.tag);
         // The tag is of the value as it is: encoded it is the same value in other bytes.
         line("etag", if self.coding.is_some() { &tag } else { &tag[2..] });
-        let mut text = Vec::with_capacity(40);
-        self.position.write_to(&mut text);
-        line("memdb-position", &text);
+        text.clear();
+        self.position.write_to(text);
+        line("memdb-position", text);
         if let Some(lag_ms) = self.lag_ms {
             line("memdb-lag", itoa::Buffer::new().format(lag_ms).as_bytes());
         }
@@ -71,7 +71,7 @@ impl<'a> FoundEntry<'a> {
             text.clear();
             text.extend_from_slice(b"max-age=");
             text.extend_from_slice(itoa::Buffer::new().format(left_ms / 1_000).as_bytes());
-            line("cache-control", &text);
+            line("cache-control", text);
         }
         if self.entry.encoding() == ValueEncoding::Zstd {
             line("vary", b"accept-encoding");
@@ -113,7 +113,7 @@ impl<'a> FoundEntry<'a> {
         let mut response = Response::new(body.into());
         *response.status_mut() = self.status();
         let fields = response.headers_mut();
-        self.each_line(|name, value| {
+        self.each_line(&mut Vec::with_capacity(40), |name, value| {
             let value = HeaderValue::from_bytes(value).unwrap_or_else(|_| headers::value(UNKNOWN_TYPE));
             fields.insert(HeaderName::from_static(name), value);
         });

@@ -15,10 +15,11 @@ pub(in crate::api::http) const TAG_DIGITS: usize = 64;
 /// A hash as a tag, without quotes.
 pub(in crate::api::http) fn of_hash(hash: &[u8; 32]) -> [u8; TAG_DIGITS] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|at| {
-        let byte = hash[at / 2];
-        DIGITS[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
-    })
+    let mut tag = [0; TAG_DIGITS];
+    for (digits, byte) in tag.chunks_exact_mut(2).zip(hash) {
+        digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    tag
 }
 
 /// A tag as text.

@@ -276,7 +276,7 @@ fn write_body(
             write!(body, r#","etag":"{tag}""#)?;
         }
         EntryWriteKind::PutMany => write!(body, r#"{{"entries":{}"#, written.entries)?,
-        EntryWriteKind::Remove(_) => write!(body, r#"{{"deleted":{}"#, receipt.words)?,
+        EntryWriteKind::Remove(_) => write!(body, r#"{{"deleted":{}"#, receipt.entries)?,
         EntryWriteKind::PutPost => {
             body.extend_from_slice(br#"{"id":"#);
             headers::write_json_string(body, &written.key);

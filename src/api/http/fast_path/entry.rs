@@ -132,7 +132,9 @@ impl FastPathResponder {
         let found = FoundEntry::new(entry, at, || state.service.logged_time(), asked.if_none_match, wanted);
         let status: &[u8] = if found.is_known { b"HTTP/1.1 304 Not Modified" } else { b"HTTP/1.1 200 OK" };
         self.answers.extend_from_slice(status);
-        found.each_line(|name, value| self.line(name, value));
+        let mut text = std::mem::take(&mut self.body);
+        found.each_line(&mut text, |name, value| self.line(name, value));
+        self.body = text;
         if let Some(begun) = begun {
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.line("x-response-time", itoa::Buffer::new().format(took).as_bytes());
