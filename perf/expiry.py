@@ -107,6 +107,35 @@ class Prober(threading.Thread):
         return f"{len(waits)} posts beside, p50 {at(0.5):.2f} ms, p99 {at(0.99):.2f} ms, longest {waits[-1] * 1e3:.2f} ms"
 
 
+class Load:
+    """The requests of one round, with the times at which they expire."""
+
+    def __init__(self, arguments, draw, vocabulary):
+        self.arguments, self.draw, self.vocabulary = arguments, draw, vocabulary
+        self.end, self.last = time.monotonic() + arguments.longest, 0.0
+
+    def ttl(self):
+        now = time.monotonic()
+        if self.arguments.at_once:
+            left = max(self.end - now, 0.001) + self.draw.random()
+        else:
+            left = self.draw.uniform(1, self.arguments.longest)
+        self.last = max(self.last, now + left)
+        return round(left, 3)
+
+    def entries(self):
+        for first in range(0, self.arguments.entries, 1_000):
+            keys = range(first, min(first + 1_000, self.arguments.entries))
+            value = "v" * self.arguments.value_bytes
+            many = [{"key": f"key-{key}", "value": value, "ttl": self.ttl()} for key in keys]
+            yield request("POST", "/cache", json.dumps({"entries": many}).encode(), "application/json")
+
+    def posts(self):
+        for number in range(self.arguments.posts):
+            text = " ".join(self.draw.choices(self.vocabulary, k=10)).encode()
+            yield request("PUT", f"/posts/{number}?ttl={self.ttl()}", text, "text/plain")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("memdb")
@@ -114,6 +143,7 @@ def main():
     parser.add_argument("--posts", type=int, default=1_000_000)
     parser.add_argument("--longest", type=float, default=60, help="the longest time to live, in seconds")
     parser.add_argument("--at-once", action="store_true", help="all expire in one second")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--value-bytes", type=int, default=100)
     parser.add_argument("--ports", type=int, default=18_331, help="the first of three")
     arguments = parser.parse_args()
@@ -133,51 +163,35 @@ def main():
             wait_until("the replicas", lambda: all(get(port, "/status")["ready"] for port in ports))
             send_all(ports[0], [request("POST", "/post", " ".join(vocabulary).encode(), "text/plain")])
             before = get(ports[0], "/sync")
-            at_start = [resident_mb(node) for node in nodes]
             prober = Prober(ports[0])
             prober.start()
-            begun = time.monotonic()
-            end = begun + arguments.longest
-
-            last = [0.0]
-
-            def ttl():
-                now = time.monotonic()
+            # What a node keeps anyway (records for replicas, buffers) is filled in the first round: the second one
+            # tells whether more stays with every round.
+            sizes = [[resident_mb(node) for node in nodes]]
+            for number in range(arguments.rounds):
+                begun = time.monotonic()
+                load = Load(arguments, draw, vocabulary)
+                for request_of_many in load.entries():
+                    send_all_once(ports[0], request_of_many)
+                send_all(ports[0], load.posts())
+                written = time.monotonic() - begun
+                sizes.append([resident_mb(node) for node in nodes])
+                print(
+                    f"round {number + 1}: {arguments.entries} entries and {arguments.posts} posts written in "
+                    f"{written:.1f} s: {prober.report()}",
+                    flush=True,
+                )
                 if arguments.at_once:
-                    left = round(max(end - now, 0.001) + draw.random(), 3)
-                else:
-                    left = round(draw.uniform(1, arguments.longest), 3)
-                last[0] = max(last[0], now + left)
-                return left
-
-            def entries():
-                for first in range(0, arguments.entries, 1_000):
-                    keys = range(first, min(first + 1_000, arguments.entries))
-                    value = "v" * arguments.value_bytes
-                    many = [{"key": f"key-{key}", "value": value, "ttl": ttl()} for key in keys]
-                    yield request("POST", "/cache", json.dumps({"entries": many}).encode(), "application/json")
-
-            def posts():
-                for number in range(arguments.posts):
-                    text = " ".join(draw.choices(vocabulary, k=10)).encode()
-                    yield request("PUT", f"/posts/{number}?ttl={ttl()}", text, "text/plain")
-
-            for request_of_many in entries():
-                send_all_once(ports[0], request_of_many)
-            send_all(ports[0], posts())
-            written = time.monotonic() - begun
-            most = [resident_mb(node) for node in nodes]
-            print(f"{arguments.entries} entries and {arguments.posts} posts written in {written:.1f} s: {prober.report()}")
-            if arguments.at_once:
-                time.sleep(max(end - time.monotonic(), 0))
-                prober.waits.clear()
-            stats = lambda port: get(port, "/stats?scope=node")
-            wait_until("all have expired", lambda: all(stats(port)["entries"] == 0 for port in ports))
-            late = time.monotonic() - last[0]
-            print(f"none is left {late:+.2f} s behind the last expiry: {prober.report()}")
+                    time.sleep(max(load.end - time.monotonic(), 0))
+                    prober.waits.clear()
+                stats = lambda port: get(port, "/stats?scope=node")
+                wait_until("all have expired", lambda: all(stats(port)["entries"] == 0 for port in ports))
+                late = time.monotonic() - load.last
+                print(f"none is left {late:+.2f} s behind the last expiry: {prober.report()}", flush=True)
+                time.sleep(3)
+                sizes.append([resident_mb(node) for node in nodes])
             prober.stopping = True
             prober.join()
-            time.sleep(2)
             faults = []
             for port in ports:
                 after = get(port, "/sync")
@@ -188,8 +202,9 @@ def main():
             digests = {get(port, "/status")["digest"] for port in ports}
             if len(digests) != 1:
                 faults.append(f"the nodes differ: {digests}")
-            print("| node | MB at the start | most | at the end |\n|---|---|---|---|")
-            for name, *figures in zip(("leader", "replica", "replica"), at_start, most, map(resident_mb, nodes)):
+            rounds = "".join(f" full | empty after round {number + 1} |" for number in range(arguments.rounds))
+            print(f"| node, MB resident | at the start |{rounds}\n|{'---|' * (2 + 2 * arguments.rounds)}")
+            for name, figures in zip(("leader", "replica", "replica"), zip(*sizes)):
                 print(f"| {name} | " + " | ".join(f"{mb:.0f}" for mb in figures) + " |")
             print("\n".join(faults) or "every count is as it was at the start, and all nodes are equal")
             return 1 if faults else 0
