@@ -76,7 +76,7 @@ impl<T> Writer<T> {
                 self.commit(now, actions);
                 self.group.start(self.log.next(), time_ms, &self.store);
             }
-            if !batch.entries.is_empty() {
+            if !batch.entries.is_empty() && self.check_level(level, is_strict, now).is_ok() {
                 self.expire_named(&batch, now, actions);
             }
             match self.admit(&mut batch, level, is_strict, now) {

@@ -31,6 +31,10 @@ impl<T> Writer<T> {
         for mark in self.store.entries().idle_removals(limits::EXPIRED_PER_RECORD) {
             self.group.remove(&self.store, mark, RemovalCause::Deleted);
         }
+        self.commit_expired(now, actions);
+    }
+
+    fn commit_expired(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         let clamped = self.group.clamped();
         if clamped > 0 {
             actions.push(WriterAction::Clamped(clamped));
@@ -57,7 +61,7 @@ impl<T> Writer<T> {
         if self.refusal(now).is_none() {
             self.group.start(self.log.next(), time_ms, &self.store);
             due.into_iter().for_each(|due| self.group.expire(&self.store, due));
-            self.commit(now, actions);
+            self.commit_expired(now, actions);
         }
         self.group.start(self.log.next(), time_ms, &self.store);
     }
