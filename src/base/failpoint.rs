@@ -74,6 +74,32 @@ pub enum Defect {
     BelievesAnyWallClock,
     /// A replica that is promoted goes on by its wall clock, and not by what it has counted itself.
     PromotesByTheWallClock,
+    /// A record takes out entries that expire within its next tick.
+    ExpiresEarly,
+    /// Entries leave without the words that they have in the counts.
+    ExpiresWithoutItsWords,
+    /// A post that is replaced keeps its words in the counts.
+    CountsReplacedPostsToo,
+    /// A post takes words back that were taken away since.
+    TakesBackWhatIsGone,
+    /// Words of posts are taken away in the record that brings posts.
+    MixesRemovalsWithPosts,
+    /// Words are taken back below zero.
+    TakesBackBelowZero,
+    /// A condition is held to what is there, whatever its expiry.
+    TakesExpiredForPresent,
+    /// Of what never expires, the last one written is evicted first.
+    EvictsTheYoungest,
+    /// Posts whose words count are evicted.
+    EvictsCountedPosts,
+    /// Room for entries is looked for without what the group has put there.
+    BudgetsWithoutTheGroup,
+    /// An expiry that is set makes another version.
+    ExpiryMakesAVersion,
+    /// An expiry that is set ends the claim of a post.
+    ExpiryEndsAClaim,
+    /// Marks of removals stay, though nobody needs them.
+    KeepsIdleMarks,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

@@ -15,7 +15,7 @@ mod write;
 
 pub use admission::EntriesRefusal;
 pub use collection::{CollectionId, CollectionKind};
-pub use entry::{Entry, hash_of};
+pub use entry::{Entry, hash_of, key_hash};
 pub use totals::EntryTotals;
 pub use view::EntryPage;
 pub use write::{EntryOp, EntryWrite, Expiry, NewValue, WriteCondition};

@@ -28,6 +28,17 @@
 mod base {
     pub mod atomics;
     pub use memdb::base::{clock, hash, limits, position};
+    pub mod failpoint {
+        /// Defects are for the simulation: none is injected here.
+        macro_rules! inject {
+            ($defect:ident, $statement:expr) => {
+                if false {
+                    $statement;
+                }
+            };
+        }
+        pub(crate) use inject;
+    }
 }
 mod data {
     pub mod store;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     base::clock::LoggedTime,
+    base::failpoint::inject,
     base::hash::WordHasher,
     base::limits,
     base::position::Position,
@@ -194,7 +195,8 @@ impl PendingWrites {
             let key = own_key.as_deref().unwrap_or(&write.key);
             let hash = stored.key_hash(collection, key);
             let old = stored.get_hashed(collection, hash, key);
-            let live = old.as_ref().filter(|old| !old.has_expired(now));
+            let mut live = old.as_ref().filter(|old| !old.has_expired(now));
+            inject!(TakesExpiredForPresent, live = old.as_ref());
             // By age and not by presence: an expired entry leaves with a later record, and the answer must not depend
             // on when that comes.
             if !holds(&write.condition, live) {
@@ -233,7 +235,9 @@ impl PendingWrites {
     ) -> Result<(), EntriesRefusal> {
         let added: i64 = changes.iter().map(bytes_added).sum();
         let budget = i64::try_from(budget_bytes).unwrap_or(i64::MAX);
-        let mut over = (stored.totals().bytes as i64 + self.bytes + added).saturating_sub(budget);
+        let mut of_the_group = self.bytes;
+        inject!(BudgetsWithoutTheGroup, of_the_group = 0);
+        let mut over = (stored.totals().bytes as i64 + of_the_group + added).saturating_sub(budget);
         // What takes no room is admitted even where the budget is used up, as known words go on counting.
         if added <= 0 || over <= 0 {
             return Ok(());

@@ -10,6 +10,7 @@
 use super::{CollectionId, CollectionNumber};
 use crate::{
     base::clock::LoggedTime,
+    base::failpoint::inject,
     base::hash::WordHasher,
     base::limits,
     base::position::Sequence,
@@ -100,7 +101,10 @@ impl Entry {
 
     /// The same entry with another expiry.
     pub(super) fn with_expiry(&self, expires: Option<LoggedTime>) -> Self {
-        Self::new(self.collection(), self.key(), &EntryValue { expires, ..self.as_value() }, self.version())
+        let (mut value, mut version) = (EntryValue { expires, ..self.as_value() }, self.version());
+        inject!(ExpiryMakesAVersion, version += 1);
+        inject!(ExpiryEndsAClaim, value.counted = false);
+        Self::new(self.collection(), self.key(), &value, version)
     }
 
     /// The key.
@@ -212,12 +216,17 @@ impl Entry {
         }
     }
 
-    /// The contribution to the digest of its database: everything about it, in the collection with this factor.
+    /// [`Entry::digest_weight`] in the collection with this factor.
     pub(super) fn weight(&self, hasher: WordHasher, collection_factor: u64) -> u64 {
         let EntryHeader { version, key_and_flags, .. } = *self.header();
         let key_and_flags = u64::from(key_and_flags & !EXPIRES);
         let numbers = [version, self.expires_ms(), u64::from(self.raw_u32()), key_and_flags].map(u64::to_le_bytes);
         hasher.hash_bytes(numbers.as_flattened(), hasher.hash_bytes(self.rest(), collection_factor))
+    }
+
+    /// The contribution to the digest of its database: everything about it, in this collection.
+    pub fn digest_weight(&self, hasher: WordHasher, collection: CollectionId<'_>) -> u64 {
+        self.weight(hasher, digest_factor(hasher, collection))
     }
 
     /// Memory that it takes, in bytes, its places in tables and orders included.
@@ -303,8 +312,13 @@ fn decompressed(frame: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
     })
 }
 
+/// The number that sets the entries of a collection apart in the digest.
+pub(super) fn digest_factor(hasher: WordHasher, collection: CollectionId<'_>) -> u64 {
+    hasher.hash_bytes(collection.namespace.as_bytes(), (collection.kind as u64 + 1) << 48)
+}
+
 /// The hash of a key in its collection.
-pub(super) fn key_hash(hasher: WordHasher, collection: CollectionId<'_>, key: &str) -> u64 {
+pub fn key_hash(hasher: WordHasher, collection: CollectionId<'_>, key: &str) -> u64 {
     let salt = (collection.kind as u64 + 1) << 56;
     hasher.hash_bytes(key.as_bytes(), salt ^ hasher.namespace_factor(collection.namespace))
 }

@@ -1,7 +1,7 @@
 //! The order in which entries leave: by their time, or where room is needed.
 
 use super::entry::Entry;
-use crate::base::clock::LoggedTime;
+use crate::base::{clock::LoggedTime, failpoint::inject};
 use std::collections::BTreeMap;
 
 /// Behind every time: entries that never expire, by the record that wrote them.
@@ -25,7 +25,9 @@ pub(super) struct EvictionOrder {
 }
 
 fn place(entry: &Entry, hash: u64) -> Place {
-    (entry.expires().map_or(AFTER_ALL_TIMES | entry.version(), LoggedTime::as_ms), hash)
+    let mut written = entry.version();
+    inject!(EvictsTheYoungest, written = !AFTER_ALL_TIMES - written);
+    (entry.expires().map_or(AFTER_ALL_TIMES | written, LoggedTime::as_ms), hash)
 }
 
 impl EvictionOrder {

@@ -8,7 +8,7 @@
 
 use super::{
     CollectionId, CollectionKind, CollectionNumber,
-    entry::{Entry, key_hash},
+    entry::{Entry, digest_factor, key_hash},
     eviction_order::EvictionOrder,
     table::{EntryIndex, EntryIndexWriter},
     totals::EntryTotals,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     base::clock::LoggedTime,
+    base::failpoint::inject,
     base::hash::WordHasher,
     base::limits,
     base::position::Sequence,
@@ -142,7 +143,7 @@ impl StoredEntries {
 
     /// The contribution of an entry of this collection to the digest.
     pub(crate) fn weight(&self, collection: CollectionId<'_>, entry: &Entry) -> u64 {
-        entry.weight(self.hasher, factor(self.hasher, collection))
+        entry.digest_weight(self.hasher, collection)
     }
 
     /// Gives entries in the order of their eviction.
@@ -156,7 +157,8 @@ impl StoredEntries {
     }
 
     /// Gives entries whose time has come, the oldest first.
-    pub(crate) fn due(&self, now: LoggedTime) -> impl Iterator<Item = DueEntry> + '_ {
+    pub(crate) fn due(&self, mut now: LoggedTime) -> impl Iterator<Item = DueEntry> + '_ {
+        inject!(ExpiresEarly, now = LoggedTime::from_ms(now.as_ms() + 20));
         // Those that hold words and the others lie apart, and neither waits for all of the other.
         let (mut plain, mut claims) = (self.due_of(&self.evictable, now), self.due_of(&self.expiring_claims, now));
         std::iter::from_fn(move || {
@@ -179,6 +181,7 @@ impl StoredEntries {
 
     /// Returns whether there are marks of removals that no entry needs any more.
     pub(crate) fn has_idle_removals(&self) -> bool {
+        inject!(KeepsIdleMarks, return false);
         let removals = &self.collections[CollectionKind::Removals as usize];
         removals.keys().any(|namespace| !self.has_claims(namespace))
     }
@@ -231,7 +234,7 @@ impl StoredEntries {
             if old.is_none() && new.is_none() {
                 continue;
             }
-            let factor = factor(self.hasher, change.collection);
+            let factor = digest_factor(self.hasher, change.collection);
             let weight = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.weight(self.hasher, factor));
             self.digest = self.digest.wrapping_sub(weight(&old)).wrapping_add(weight(&new));
             let number = self.number(change.collection);
@@ -303,6 +306,7 @@ impl StoredEntries {
     fn forget(&mut self, (kind, namespace): (CollectionKind, &str), hash: u64, entry: &Entry) {
         let (hasher, numbers) = (self.hasher, &self.numbers);
         let hash_of = |entry: &Entry| hash_of(hasher, numbers, entry);
+        inject!(EvictsCountedPosts, self.evictable.remove(hash, entry, hash_of));
         self.totals.remove(kind, entry);
         if entry.is_counted() {
             self.expiring_claims.remove(hash, entry, hash_of);
@@ -320,6 +324,7 @@ impl StoredEntries {
     fn remember(&mut self, (kind, namespace): (CollectionKind, &str), hash: u64, entry: &Entry) {
         let (hasher, numbers) = (self.hasher, &self.numbers);
         let hash_of = |entry: &Entry| hash_of(hasher, numbers, entry);
+        inject!(EvictsCountedPosts, self.evictable.insert(hash, entry, hash_of));
         self.totals.add(kind, entry);
         // A counted entry is never evicted: to make room, a post would have to take its words along.
         if entry.is_counted() {
@@ -338,7 +343,7 @@ impl StoredEntries {
         let number = self.number(collection);
         let entry = Entry::new(number, key, value, version);
         let old = self.get(collection, key);
-        let factor = factor(self.hasher, collection);
+        let factor = digest_factor(self.hasher, collection);
         let before = old.as_ref().map_or(0, |old| old.weight(self.hasher, factor));
         self.digest = self.digest.wrapping_sub(before).wrapping_add(entry.weight(self.hasher, factor));
         self.put(AppliedChange { collection: number, hash, old, new: Some(entry), cause: None });
@@ -405,9 +410,4 @@ fn id_of<'a>(numbers: &'a CollectionNames, entry: &Entry) -> CollectionId<'a> {
 /// The hash of an entry's key.
 fn hash_of(hasher: WordHasher, numbers: &CollectionNames, entry: &Entry) -> u64 {
     key_hash(hasher, id_of(numbers, entry), entry.key())
-}
-
-/// The number that sets the entries of a collection apart in the digest.
-fn factor(hasher: WordHasher, collection: CollectionId<'_>) -> u64 {
-    hasher.hash_bytes(collection.namespace.as_bytes(), (collection.kind as u64 + 1) << 48)
 }

@@ -2,6 +2,7 @@
 
 use super::{claim, count_words, post_text};
 use crate::{
+    base::failpoint::inject,
     data::counts::word_counts::WordCounts,
     data::entries::{CollectionId, CollectionKind, Entry, stored::StoredEntries},
     text::tokenizer::Analyzer,
@@ -23,7 +24,8 @@ pub(crate) struct Takeback<'a> {
 pub(crate) fn take_back(of: Takeback<'_>, kind: CollectionKind, entry: &Entry, counts: &mut WordCounts) {
     let Takeback { analyzer, stored, namespace } = of;
     let removals = CollectionId::new(CollectionKind::Removals, namespace);
-    let has_marks = stored.has_collection(removals);
+    let mut has_marks = stored.has_collection(removals);
+    inject!(TakesBackWhatIsGone, has_marks = false);
     let has_ended =
         |word: &str| has_marks && stored.get(removals, word).is_some_and(|mark| mark.version() >= entry.version());
     // The mark of the whole namespace.

@@ -1,6 +1,7 @@
 //! Words and namespaces that a commit group takes away, and amounts that it takes back.
 
 use super::{CountStep, PendingCounts, pending_of};
+use crate::base::failpoint::inject;
 use crate::data::counts::{stored::StoredCounts, word_counts::WordCounts};
 
 impl PendingCounts {
@@ -24,7 +25,8 @@ impl PendingCounts {
         pending.offsets.clear();
         for counted in amounts.iter() {
             let (before, _) = pending.count(words, counted.hash, counted.word);
-            let after = before.saturating_add(counted.amount).max(before.min(0));
+            let mut after = before.saturating_add(counted.amount).max(before.min(0));
+            inject!(TakesBackBelowZero, after = before.saturating_add(counted.amount));
             self.clamped += u64::from(before.checked_add(counted.amount) != Some(after));
             if before != after {
                 pending.set(counted.hash, counted.word, CountStep { before, after });

@@ -2,6 +2,7 @@
 
 use super::CommitGroup;
 use crate::{
+    base::failpoint::inject,
     base::limits,
     data::command::{WriteBatch, WriteError},
     data::counts::word_counts::WordCounts,
@@ -17,6 +18,7 @@ impl CommitGroup {
     /// Returns whether one record would both take words away and hold posts that count some: a mark of the removal and
     /// a post of the same sequence would not tell which came first.
     pub(super) fn mixes_removals(&self, batch: &WriteBatch) -> bool {
+        inject!(MixesRemovalsWithPosts, return false);
         if removes(batch.op) { !self.entries.is_empty() } else { self.entries.has_marks(&batch.namespace) }
     }
 
@@ -68,6 +70,7 @@ impl CommitGroup {
         let mut op = batch.op;
         for change in changes {
             let Some(entry) = change.ended_claim() else { continue };
+            inject!(CountsReplacedPostsToo, continue);
             take_back(self.claims(store, &batch.namespace), change.kind, entry, &mut batch.counts);
             op = WriteOp::Exchange;
         }
@@ -86,6 +89,7 @@ impl CommitGroup {
         if due.entry.is_counted() {
             let mut amounts = WordCounts::new(store.hasher());
             take_back(self.claims(store, &due.namespace), due.kind, &due.entry, &mut amounts);
+            inject!(ExpiresWithoutItsWords, amounts.clear());
             self.bytes += amounts.text_bytes() + 12 * amounts.len();
             self.counts.withdraw(store.counts(), &due.namespace, &amounts);
         }
