@@ -6,7 +6,8 @@
 
 use crate::{
     client::{GROWING_WORDS, NAMESPACES, WORDS},
-    model::{Done, State, scoped},
+    entries::EntryClients,
+    model::{Done, EntryKey, State, scoped},
 };
 use memdb::{
     base::hash::weight,
@@ -17,7 +18,7 @@ use memdb::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 /// A record as the model has it.
@@ -220,8 +221,10 @@ impl Truth {
             return Ok(()); // it changed nothing, before the first record
         }
         let entry = self.entries.get(position.sequence as usize - 1);
-        let Some(entry) = entry.filter(|entry| entry.position == position || entry.position.sequence == self.last())
-        else {
+        // A write that changes nothing stands at the last record, by the epoch that has begun behind it.
+        let next = self.entries.get(position.sequence as usize);
+        let begins = next.is_none_or(|next| next.position.epoch == position.epoch);
+        let Some(entry) = entry.filter(|entry| entry.position == position || begins) else {
             return Err(format!("wish {wish} was acknowledged at {position}, which holds no record"));
         };
         self.told.push(Told { wish, position: entry.position, id: entry.id });
@@ -237,7 +240,10 @@ impl Truth {
 
     /// The files gave this state back. Settles which records are part of history from here on.
     pub fn recovered(&mut self, reader: &StoreReader, end: Sequence, cut: bool) -> Result<&'static str, String> {
-        let is = |state: &State| shows(reader, state).and_then(|()| remembers(reader, state, &self.limits));
+        let is = |state: &State| {
+            let shown = shows(reader, state).and_then(|()| state.entries_walked(reader));
+            shown.and_then(|()| remembers(reader, state, &self.limits))
+        };
         let mut outcome = "starts as it was";
         let keep = if end <= self.last() && is(self.state_at(end)).is_ok() {
             end
@@ -355,7 +361,11 @@ pub fn once_each<'a>(
     Ok(())
 }
 
-/// The reader shows this state: every count, every namespace, the top, the digest.
+/// Every key of an entry that clients may have named.
+static ENTRY_KEYS: LazyLock<Vec<EntryKey>> =
+    LazyLock::new(|| EntryClients::keys().map(|(kind, namespace, key)| (kind, namespace.into(), key.into())).collect());
+
+/// The reader shows this state: every count, every namespace, the top, every entry, the digest.
 pub fn shows(reader: &StoreReader, state: &State) -> Result<(), String> {
     let guard = reader.read();
     for namespace in NAMESPACES {
@@ -378,10 +388,13 @@ pub fn shows(reader: &StoreReader, state: &State) -> Result<(), String> {
         let own = words.iter().fold(0_u64, |sum, (word, count)| sum.wrapping_add(weight(hasher.hash(word), *count)));
         digest = digest.wrapping_add(own.wrapping_mul(hasher.namespace_factor(namespace)));
     }
-    if guard.digest() != digest {
-        return Err("the digest is not the one of these counts".into());
-    }
+    let digest_shown = guard.digest();
     drop(guard);
+    let absent = if state.entries.is_empty() { &[] } else { &ENTRY_KEYS[..] };
+    digest = digest.wrapping_add(state.entries_shown(reader, absent)?);
+    if digest_shown != digest {
+        return Err("the digest is not the one of these counts and entries".into());
+    }
     for (namespace, words) in &state.counts {
         let mut ranked: Vec<(&str, i64)> = words.iter().map(|(word, count)| (&**word, *count)).collect();
         ranked.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
@@ -420,6 +433,7 @@ pub fn remembers(reader: &StoreReader, state: &State, limits: &DedupLimits) -> R
                 words: entry.words,
                 distinct: entry.distinct,
                 left_out: entry.left_out,
+                entries: entry.entries,
             };
             let of = if done.number > 0 { &mut found.streams } else { &mut found.keys };
             let name = scoped(entry.name.namespace(), entry.name.name());

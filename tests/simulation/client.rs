@@ -1,13 +1,16 @@
 //! Clients: what they ask, how they name it, and how they repeat it when they do not know what became of it.
 
-use crate::texts::{self, Piece, Senders};
+use crate::{
+    entries::{Asked, EntryClients, EntryWish},
+    texts::{self, Piece, Senders},
+};
 use memdb::{
     base::hash::{WordHasher, fingerprint},
     data::command::{IdempotencyKey, WriteBatch},
     data::counts::{WriteOp, word_counts::WordCounts},
     engine::leader::{AckLevel, WriteError},
 };
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 use testkit::Random;
 
 /// Few words and namespaces, so that writes meet.
@@ -29,6 +32,8 @@ pub struct Wish {
     pub namespace: &'static str,
     pub verb: WriteOp,
     pub words: Vec<(&'static str, i64)>,
+    /// What it asks of entries.
+    pub entries: Arc<[EntryWish]>,
     pub once: Option<IdempotencyKey>,
     /// Whether it is counted as a body in bulk is: its words are ASCII then, and its amounts small.
     pub in_bulk: bool,
@@ -52,16 +57,20 @@ impl Wish {
     ) -> Self {
         let (in_bulk, hash, level) = (false, None, None);
         let (open, acknowledged, unknown) = (0, false, false);
-        Self { namespace, verb, words, once, in_bulk, hash, level, open, acknowledged, unknown }
+        let entries = Arc::new([]);
+        Self { namespace, verb, words, entries, once, in_bulk, hash, level, open, acknowledged, unknown }
     }
 
     /// The batch a handler would make of it.
     pub fn batch(&self, hasher: WordHasher) -> WriteBatch {
         let tally = if self.in_bulk { texts::in_parts(&self.words, hasher) } else { self.tally(hasher) };
-        let text = || self.words.iter().map(|(word, amount)| format!("{word} {amount} ")).collect::<String>();
+        let text = || {
+            let words = self.words.iter().map(|(word, amount)| format!("{word} {amount} "));
+            words.chain(self.entries.iter().map(EntryWish::to_string)).collect::<String>()
+        };
         let verb = format!("{:?}", self.verb);
         WriteBatch {
-            entries: Vec::new(),
+            entries: self.entries.iter().map(EntryWish::write).collect(),
             namespace: self.namespace.into(),
             op: self.verb,
             words: self.words.len() as u64,
@@ -101,7 +110,8 @@ impl fmt::Display for Wish {
             Some(more) => write!(f, "{:?} and {} more", &words[..20], more.len())?,
             None => write!(f, "{words:?}")?,
         }
-        write!(f, "{} {once:?}", if *in_bulk { " in bulk" } else { "" })
+        write!(f, "{} {once:?}", if *in_bulk { " in bulk" } else { "" })?;
+        self.entries.iter().try_for_each(|wish| write!(f, "{wish}"))
     }
 }
 
@@ -113,6 +123,8 @@ pub struct Clients {
     streams: Vec<(String, u64, &'static str)>,
     /// Who sends texts in pieces.
     senders: Senders,
+    /// Who writes entries, if anybody does.
+    pub of_entries: Option<EntryClients>,
     /// Whether some of what is sent has many words.
     pub wide: bool,
     level: usize,
@@ -126,7 +138,7 @@ impl Clients {
         let level = random.below(100);
         let senders = Senders::new(&mut random);
         let wide = random.percent(WIDE);
-        Self { random, wishes: Vec::new(), streams, senders, wide, level, growing: &[] }
+        Self { random, wishes: Vec::new(), streams, senders, of_entries: None, wide, level, growing: &[] }
     }
 
     /// Whether clients only add to a namespace.
@@ -157,17 +169,33 @@ impl Clients {
     fn under_a_used_name(&mut self, at: usize) -> usize {
         let once = self.wishes[at].once.clone();
         let other = self.something_new();
-        let Wish { namespace, verb, ref words, in_bulk, level, .. } = self.wishes[other];
+        let Wish { namespace, verb, ref words, ref entries, in_bulk, level, .. } = self.wishes[other];
+        let entries = entries.clone();
         // Who is told that it counts must not be told of another.
         let namespace = if self.grows(namespace) { NAMESPACES[1] } else { namespace };
         // Lines of a text that nobody else has.
         let hash = matches!(once, Some(IdempotencyKey::Lines { .. })).then_some(self.wishes.len() as u128);
-        let wish = Wish { in_bulk, hash, level, ..Wish::new(namespace, verb, words.clone(), once) };
+        let wish = Wish { entries, in_bulk, hash, level, ..Wish::new(namespace, verb, words.clone(), once) };
         self.wishes.push(wish);
         self.wishes.len() - 1
     }
 
+    /// Somebody writes entries.
+    fn next_of_entries(&mut self) -> usize {
+        let (growing, number) = (self.growing, self.wishes.len());
+        let clients = self.of_entries.as_mut().expect("some do");
+        let Asked { namespace, words, entries } = clients.next(|namespace| growing.contains(&namespace));
+        let random = &mut clients.random;
+        let once = random.percent(40).then(|| IdempotencyKey::Key(format!("key-{number}").into()));
+        let level = *random.pick(&[None, Some(AckLevel::Leader), Some(AckLevel::Disk)]);
+        let wish = Wish::new(namespace, WriteOp::Add, words, once);
+        self.wish(Wish { entries: entries.into(), level, ..wish })
+    }
+
     fn something_new(&mut self) -> usize {
+        if self.of_entries.as_mut().is_some_and(|clients| clients.random.percent(40)) {
+            return self.next_of_entries();
+        }
         if self.random.percent(15) {
             return self.next_piece();
         }
@@ -224,7 +252,12 @@ impl Clients {
     /// A wish; if it has a name and is equal by chance to another, then it is that one, sent again.
     fn wish(&mut self, wish: Wish) -> usize {
         let of = |wish: &Wish| (wish.namespace, wish.verb, wish.hash);
-        let is_same = |other: &Wish| of(other) == of(&wish) && other.once == wish.once && other.words == wish.words;
+        let is_same = |other: &Wish| {
+            of(other) == of(&wish)
+                && other.once == wish.once
+                && other.words == wish.words
+                && other.entries == wish.entries
+        };
         if let Some(same) = self.wishes.iter().position(is_same).filter(|_| wish.once.is_some()) {
             return same;
         }

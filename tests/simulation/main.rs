@@ -10,6 +10,7 @@ mod client;
 mod client_histories;
 mod cluster;
 mod disk;
+mod entries;
 mod history;
 mod model;
 mod one_node;

@@ -1,10 +1,15 @@
 //! What the database must do, said once more and as simply as can be: maps, no log, no sharing.
 
-use crate::client::Wish;
+mod entries;
+
+pub use entries::{Changes, EntryKey, Held};
+
+use crate::{client::Wish, entries::EntryWish};
 use memdb::{
+    base::hash::WordHasher,
     base::position::Position,
     data::command::{IdempotencyKey, WriteBatch},
-    data::counts::{WriteOp, word_counts::WordAmount},
+    data::counts::WriteOp,
     data::store::DedupLimits,
     engine::leader::{WriteError, WriteReceipt},
 };
@@ -31,6 +36,7 @@ pub struct Done {
     pub words: u64,
     pub distinct: u64,
     pub left_out: u64,
+    pub entries: u64,
 }
 
 /// The whole state at one position.
@@ -40,6 +46,8 @@ pub struct State {
     /// By namespace and name ([`scoped`]), as the streams.
     pub keys: Arc<BTreeMap<String, Done>>,
     pub streams: Arc<BTreeMap<String, Done>>,
+    /// All entries, marks of what was taken away among them.
+    pub entries: Arc<BTreeMap<EntryKey, Held>>,
     /// Streams that are too old and have left the window, which does not happen at once.
     pub forgotten: BTreeSet<String>,
     pub time_ms: u64,
@@ -48,45 +56,79 @@ pub struct State {
 /// What must become of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Counted,
+    /// With so many entries that the client asked for.
+    Counted {
+        entries: u64,
+    },
     Repeat(Done),
     Reused,
     Gap(u64),
     Full,
     Overflow,
     NoMemory,
+    Precondition,
+    EntriesFull,
+    BelowZero,
+}
+
+/// What a batch is taken into: the record, and the bounds.
+pub struct Into<'a> {
+    pub position: Position,
+    pub time_ms: u64,
+    pub limits: &'a DedupLimits,
+    /// Memory for entries, in bytes.
+    pub entry_bytes: usize,
+    pub hasher: WordHasher,
 }
 
 impl State {
-    /// Takes one batch into the record at `position`, or says why not. `found_no_memory`: what it was answered.
+    /// Takes one batch into a record that has changed so much, or says why not. `found_no_memory`: its answer.
     pub fn admit(
         &mut self,
-        batch: &WriteBatch,
-        position: Position,
-        now_ms: u64,
-        limits: &DedupLimits,
+        (batch, entries): (&WriteBatch, &[EntryWish]),
+        into: &Into<'_>,
+        so_far: &mut Changes,
         found_no_memory: bool,
     ) -> Verdict {
+        let Into { position, time_ms: now_ms, limits, entry_bytes, hasher } = *into;
         if let Some(once) = &batch.key
             && let Some(verdict) = self.settled((&batch.namespace, once), batch.fingerprint, now_ms, limits)
         {
             return verdict;
         }
+        let plan = match self.plan((batch, entries), so_far, (entry_bytes, hasher), (position, now_ms)) {
+            Ok(plan) => plan,
+            Err(refusal) => return refusal,
+        };
+        let entries = plan.requested;
         let before = self.counts.get(&*batch.namespace).cloned();
-        if !self.count(batch) {
-            return Verdict::Overflow;
+        let mut exchanged = BTreeMap::new();
+        let counted = if plan.ends_a_claim {
+            batch.counts.iter().for_each(|counted| *exchanged.entry(counted.word).or_default() += counted.amount);
+            plan.given_back.iter().for_each(|(word, count)| *exchanged.entry(&**word).or_default() -= count);
+            exchanged.retain(|_, amount: &mut i64| *amount != 0);
+            self.count(&batch.namespace, WriteOp::Exchange, exchanged.iter().map(|(word, amount)| (*word, *amount)))
+        } else {
+            let words = batch.counts.iter().map(|counted| (counted.word, counted.amount));
+            self.count(&batch.namespace, batch.op, words)
+        };
+        if let Err(refusal) = counted {
+            return refusal;
         }
         // How many bytes a word takes is not for a model to know; that one without new words, and without a step that
         // counts in place are too narrow for, takes none, is.
         let is_new = |word: &str| before.as_ref().is_none_or(|words| !words.contains_key(word));
-        let grows = |counted: WordAmount<'_>| is_new(counted.word) || counted.amount.unsigned_abs() > NARROW;
-        if found_no_memory && matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.counts.iter().any(grows) {
+        let grows = |word: &str, amount: i64| is_new(word) || amount.unsigned_abs() > NARROW;
+        let adds = matches!(batch.op, WriteOp::Add | WriteOp::AddGiven);
+        if found_no_memory && adds && batch.counts.iter().any(|counted| grows(counted.word, counted.amount)) {
             match before {
                 Some(words) => drop(self.counts.insert(batch.namespace.to_string(), words)),
                 None => drop(self.counts.remove(&*batch.namespace)),
             }
             return Verdict::NoMemory;
         }
+        drop(exchanged);
+        self.carry_out(plan, batch, so_far);
         if let Some(once) = &batch.key {
             let (is_stream, name, number) = once.dedup_key();
             let of = if is_stream { &mut self.streams } else { &mut self.keys };
@@ -103,12 +145,13 @@ impl State {
                 words: words + batch.words,
                 distinct: batch.counts.len() as u64,
                 left_out: left_out + batch.left_out,
+                entries,
             };
             let scoped = scoped(&batch.namespace, name);
             self.forgotten.remove(&scoped);
             Arc::make_mut(of).insert(scoped, done);
         }
-        Verdict::Counted
+        Verdict::Counted { entries }
     }
 
     /// What the window says against counting it.
@@ -184,35 +227,41 @@ impl State {
         self.counts.get(namespace).and_then(|words| words.get(word)).copied().unwrap_or(0)
     }
 
-    /// Does what the batch says, all of it or, if a count would overflow, nothing.
-    fn count(&mut self, batch: &WriteBatch) -> bool {
-        let mut all = self.counts.get(&*batch.namespace).cloned().unwrap_or_default();
+    /// Does this to the words, all of them or, if one may not have its count, none.
+    fn count<'a>(
+        &mut self,
+        namespace: &str,
+        op: WriteOp,
+        amounts: impl Iterator<Item = (&'a str, i64)>,
+    ) -> Result<(), Verdict> {
+        let mut all = self.counts.get(namespace).cloned().unwrap_or_default();
         let words = Arc::make_mut(&mut all);
-        for counted in batch.counts.iter() {
-            let before = words.get(counted.word).copied().unwrap_or(0);
-            let after = match batch.op {
-                WriteOp::Add => before.checked_add(counted.amount),
+        for (word, amount) in amounts {
+            let before = words.get(word).copied().unwrap_or(0);
+            let after = match op {
+                WriteOp::Add => before.checked_add(amount),
                 // Up to the bound, or from beyond it toward zero.
                 WriteOp::AddGiven => before
-                    .checked_add(counted.amount)
+                    .checked_add(amount)
                     .filter(|after| after.unsigned_abs() <= before.unsigned_abs().max(1 << 62)),
+                WriteOp::Exchange if amount < 0 && before.saturating_add(amount) < 0 => return Err(Verdict::BelowZero),
+                WriteOp::Exchange => before.checked_add(amount),
                 _ => Some(0),
             };
-            match after {
-                None => return false,
-                Some(0) => drop(words.remove(counted.word)),
-                Some(after) => match words.get_mut(counted.word) {
+            match after.ok_or(Verdict::Overflow)? {
+                0 => drop(words.remove(word)),
+                after => match words.get_mut(word) {
                     Some(count) => *count = after,
-                    None => drop(words.insert(counted.word.into(), after)),
+                    None => drop(words.insert(word.into(), after)),
                 },
             }
         }
-        if words.is_empty() || batch.op == WriteOp::DropNamespace {
-            self.counts.remove(&*batch.namespace);
+        if words.is_empty() || op == WriteOp::DropNamespace {
+            self.counts.remove(namespace);
         } else {
-            self.counts.insert(batch.namespace.to_string(), all);
+            self.counts.insert(namespace.to_owned(), all);
         }
-        true
+        Ok(())
     }
 
     /// Without what the window has forgotten by now.
@@ -228,6 +277,19 @@ impl State {
 /// The name of a key or stream of a namespace.
 pub fn scoped(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
+}
+
+/// Whether a client was told what it should be: of a refusal for the sake of a word it does not matter which.
+pub fn is_as_expected(answer: &Result<WriteReceipt, WriteError>, expected: &Result<WriteReceipt, WriteError>) -> bool {
+    match (answer, expected) {
+        (Err(WriteError::BeyondBound { .. }), Err(WriteError::BeyondBound { .. })) => true,
+        // Where words are exchanged, one of them may be too many and another too few.
+        (
+            Err(WriteError::Overflow { .. } | WriteError::BelowZero { .. }),
+            Err(WriteError::Overflow { .. } | WriteError::BelowZero { .. }),
+        ) => true,
+        _ => answer == expected,
+    }
 }
 
 /// What a client must be told, if nothing fails.
@@ -247,7 +309,8 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
         stream_last: stream,
     };
     match verdict {
-        Verdict::Counted => {
+        Verdict::Counted { entries } => {
+            receipt.entries = *entries;
             (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);
             let mut words: Vec<&str> = wish.words.iter().map(|(word, _)| *word).collect();
             words.sort_unstable();
@@ -258,6 +321,7 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
             (receipt.position, receipt.replayed) = (done.position, true);
             if stream.is_none_or(|number| number == done.number) {
                 (receipt.words, receipt.distinct, receipt.left_out) = (done.words, done.distinct, done.left_out);
+                receipt.entries = done.entries;
             }
             receipt.stream_last = stream.map(|_| done.number);
         }
@@ -272,6 +336,9 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
         }
         Verdict::Overflow => return Err(WriteError::Overflow { word: String::new() }),
         Verdict::NoMemory => return Err(WriteError::MemoryFull),
+        Verdict::Precondition => return Err(WriteError::PreconditionFailed),
+        Verdict::EntriesFull => return Err(WriteError::EntriesFull),
+        Verdict::BelowZero => return Err(WriteError::BelowZero { word: String::new() }),
     }
     Ok(receipt)
 }

@@ -3,13 +3,20 @@
 //! Batches that come together are one record. A large one that was counted in bulk is a record of its own. What stands
 //! behind a record that failed is taken without it.
 
-use crate::model::{State, Verdict};
+use crate::{
+    entries::EntryWish,
+    model::{Changes, Into, State, Verdict},
+};
 use memdb::{
+    base::hash::WordHasher,
     base::position::Position,
     data::command::WriteBatch,
     data::counts::WriteOp,
+    data::entries::CollectionKind,
+    data::record::{EntryChange, EntryEffect, RemovalCause},
     data::store::DedupLimits,
     engine::leader::{WriteError, WriterAction},
+    storage::wal::RawRecord,
 };
 use std::collections::BTreeMap;
 
@@ -35,7 +42,19 @@ pub struct Record {
     pub became: Became,
     /// It is a large batch in bulk.
     pub is_block: bool,
+    /// How many entries of clients it takes out whose time has come.
+    pub expired: usize,
+    /// Whether entries go for want of room.
+    pub evicts: bool,
     writes: Writes,
+    changes: Changes,
+}
+
+/// A batch, and what its client has asked of entries with it.
+pub struct Sent<'a> {
+    pub id: usize,
+    pub batch: &'a WriteBatch,
+    pub entries: &'a [EntryWish],
 }
 
 /// What a record is to say.
@@ -61,6 +80,10 @@ pub struct Before<'a> {
     pub position: Position,
     pub time_ms: u64,
     pub limits: &'a DedupLimits,
+    /// Memory for entries, in bytes.
+    pub entry_bytes: usize,
+    /// With which records are read.
+    pub hash_seed: u64,
     /// Why nothing is taken.
     pub refusal: Option<WriteError>,
 }
@@ -70,6 +93,16 @@ struct Deeds<'a> {
     actions: &'a [WriterAction<usize>],
     at: usize,
     poisoned: bool,
+}
+
+/// Whether a record only takes out what has expired, and marks that nobody needs.
+fn is_expiry(record: &memdb::data::record::Record<'_>) -> bool {
+    let leaves = |change: &EntryChange<'_>| match change.effect {
+        EntryEffect::Remove(RemovalCause::Expired) => true,
+        EntryEffect::Remove(_) => change.collection.kind == CollectionKind::Removals,
+        _ => false,
+    };
+    !record.body.entries.is_empty() && record.body.entries.iter().all(leaves)
 }
 
 impl Writes {
@@ -114,6 +147,21 @@ impl Deeds<'_> {
         Ok(Became::Failed)
     }
 
+    /// What became of the next record if it takes out what has expired: another may be in its place.
+    fn next_expiry(&mut self, position: Position, hash_seed: u64) -> Result<Became, String> {
+        let published = self.actions[self.at..].iter().find_map(|action| match action {
+            WriterAction::Published(_, bytes) => Some(bytes),
+            _ => None,
+        });
+        let Some(bytes) = published else { return Ok(Became::Failed) };
+        let record = RawRecord::parse(bytes, hash_seed).and_then(|raw| raw.record().map(|record| is_expiry(&record)));
+        match record {
+            Ok(true) => self.next(position, &[]),
+            Ok(false) => Ok(Became::Failed),
+            Err(error) => Err(format!("{position} cannot be read: {error}")),
+        }
+    }
+
     /// A record has failed. What stands behind it may be refused for that: `next` is the first of it.
     fn refusal(&self, next: Option<usize>) -> Option<WriteError> {
         self.actions[self.at..].iter().find_map(|action| match action {
@@ -124,6 +172,13 @@ impl Deeds<'_> {
             }
             _ => None,
         })
+    }
+
+    fn nothing_more(&self) -> Result<(), String> {
+        match self.actions[self.at..].iter().find(|action| matches!(action, WriterAction::Published(..))) {
+            Some(_) => Err("a record was written that nobody may have".into()),
+            None => Ok(()),
+        }
     }
 
     fn found_no_memory(&self, id: usize) -> bool {
@@ -137,20 +192,20 @@ impl Records {
     ///
     /// # Errors
     /// If it has written what it must not.
-    pub fn of(
-        sent: &[(usize, &WriteBatch)],
-        before: &Before<'_>,
-        actions: &[WriterAction<usize>],
-    ) -> Result<Self, String> {
+    pub fn of(sent: &[Sent<'_>], before: &Before<'_>, actions: &[WriterAction<usize>]) -> Result<Self, String> {
         let mut deeds = Deeds { actions, at: 0, poisoned: false };
         let mut taken = Self::default();
         let mut refusal = before.refusal.clone();
         let mut record = Record::begin(before.position, before.state);
         let mut first = before.state.clone();
-        for (id, batch) in sent {
+        for (at, Sent { id, batch, entries }) in sent.iter().enumerate() {
             let is_block = !batch.counts.is_indexed() && batch.counts.len() >= BLOCK_WORDS;
-            if is_block && record.writes.anything() && refusal.is_none() {
+            let has_to_wait = is_block && record.anything() || record.changes.are_in_the_way_of(batch, entries);
+            if has_to_wait && refusal.is_none() {
                 (record, refusal) = taken.end(record, &mut first, before, &mut deeds, Some(*id))?;
+            }
+            if refusal.is_none() {
+                (record, refusal) = taken.expire_named(record, &mut first, before, &mut deeds, &sent[at])?;
             }
             if let Some(error) = &refusal {
                 taken.refused.push((*id, error.clone()));
@@ -160,27 +215,45 @@ impl Records {
             let takes_away =
                 batch.op == WriteOp::RemoveWords && batch.counts.iter().any(|counted| is_there(counted.word));
             let no_memory = deeds.found_no_memory(*id);
-            let verdict = record.state.admit(batch, record.position, before.time_ms, before.limits, no_memory);
-            let counts = verdict == Verdict::Counted;
+            let Before { time_ms, limits, entry_bytes, hash_seed, .. } = *before;
+            let hasher = WordHasher::new(hash_seed);
+            let into = Into { position: record.position, time_ms, limits, entry_bytes, hasher };
+            let Record { state, changes, .. } = &mut record;
+            let verdict = state.admit((batch, entries), &into, changes, no_memory);
+            let counts = matches!(verdict, Verdict::Counted { .. });
             record.verdicts.push((*id, verdict));
             if counts {
                 record.writes.add(batch, takes_away, &first);
             }
             record.is_block = counts && is_block;
             if record.is_block {
-                let next = sent.iter().map(|(id, _)| *id).skip_while(|other| other != id).nth(1);
+                let next = sent.get(at + 1).map(|sent| sent.id);
                 (record, refusal) = taken.end(record, &mut first, before, &mut deeds, next)?;
             }
         }
-        if record.writes.anything() {
+        if record.anything() {
             taken.end(record, &mut first, before, &mut deeds, None)?;
         } else {
             taken.records.push(record);
         }
-        match actions[deeds.at..].iter().find(|action| matches!(action, WriterAction::Published(..))) {
-            Some(_) => Err("a record was written that nobody may have".into()),
-            None => Ok(taken),
+        deeds.nothing_more()?;
+        Ok(taken)
+    }
+
+    /// What must have become of a tick: a record takes out what is due, and nothing that is not.
+    ///
+    /// # Errors
+    /// If it has written what it must not.
+    pub fn of_tick(before: &Before<'_>, actions: &[WriterAction<usize>]) -> Result<Self, String> {
+        let mut deeds = Deeds { actions, at: 0, poisoned: false };
+        let mut taken = Self::default();
+        if before.refusal.is_none() && before.state.has_due_entries(before.time_ms) {
+            let mut record = Record::begin(before.position, before.state);
+            record.expired = record.state.expire(before.time_ms);
+            taken.end(record, &mut before.state.clone(), before, &mut deeds, None)?;
         }
+        deeds.nothing_more()?;
+        Ok(taken)
     }
 
     /// Looks whether what failed had a reason, and whether a large batch was written.
@@ -194,6 +267,34 @@ impl Records {
         Ok(self.records.iter().any(|record| record.became == Became::Written && record.is_block))
     }
 
+    /// Posts that are named and whose time has come are taken out first, by a record of their own.
+    fn expire_named(
+        &mut self,
+        mut record: Record,
+        first: &mut State,
+        before: &Before<'_>,
+        deeds: &mut Deeds<'_>,
+        Sent { id, batch, entries }: &Sent<'_>,
+    ) -> Result<(Record, Option<WriteError>), String> {
+        let mut state = record.state.clone();
+        let expired = state.expire_named(&batch.namespace, entries, before.time_ms);
+        if expired == 0 {
+            return Ok((record, None));
+        }
+        if record.anything() {
+            let refusal;
+            (record, refusal) = self.end(record, first, before, deeds, Some(*id))?;
+            if refusal.is_some() {
+                return Ok((record, refusal));
+            }
+        } else {
+            let next = Record::begin(record.position, first);
+            self.records.push(std::mem::replace(&mut record, next));
+        }
+        record.expired = record.state.expire_named(&batch.namespace, entries, before.time_ms);
+        self.end(record, first, before, deeds, Some(*id))
+    }
+
     /// Ends a record; gives the next, and why nothing may be in it.
     fn end(
         &mut self,
@@ -204,7 +305,11 @@ impl Records {
         next: Option<usize>,
     ) -> Result<(Record, Option<WriteError>), String> {
         let Position { epoch, mut sequence } = record.position;
-        record.became = deeds.next(record.position, &record.verdicts)?;
+        record.evicts = record.changes.evicts;
+        record.became = match record.expired {
+            0 => deeds.next(record.position, &record.verdicts)?,
+            _ => deeds.next_expiry(record.position, before.hash_seed)?,
+        };
         record.state.time_ms = before.time_ms;
         let mut refusal = None;
         if record.became == Became::Written {
@@ -222,12 +327,18 @@ impl Records {
 impl Record {
     fn begin(position: Position, state: &State) -> Self {
         let (state, verdicts) = (state.clone(), Vec::new());
-        Self { position, state, verdicts, became: Became::Nothing, is_block: false, writes: Writes::default() }
+        let (became, is_block, expired, evicts) = (Became::Nothing, false, 0, false);
+        let (writes, changes) = (Writes::default(), Changes::default());
+        Self { position, state, verdicts, became, is_block, expired, evicts, writes, changes }
+    }
+
+    fn anything(&self) -> bool {
+        self.writes.anything() || self.changes.anything()
     }
 
     /// Its members that count.
     pub fn counted(&self) -> impl Iterator<Item = usize> + '_ {
-        let counted = |(id, verdict): &(usize, Verdict)| (*verdict == Verdict::Counted).then_some(*id);
+        let counted = |(id, verdict): &(usize, Verdict)| matches!(verdict, Verdict::Counted { .. }).then_some(*id);
         self.verdicts.iter().filter_map(counted)
     }
 

@@ -88,7 +88,7 @@ impl ClientHistory {
     }
 
     pub fn sent(&mut self, attempt: usize, (wish, asked): (usize, &Wish), clients: &Clients, now: Time, age: Time) {
-        if !clients.grows(asked.namespace) || asked.verb != WriteOp::Add {
+        if !clients.grows(asked.namespace) || asked.verb != WriteOp::Add || !asked.entries.is_empty() {
             return;
         }
         let known = self.of_wish.entry(wish).or_default();

@@ -10,13 +10,12 @@ use super::{
 };
 use crate::{
     model::{Verdict, answer_to},
-    records::{Became, Before, Record, Records},
+    records::{Became, Before, Record, Records, Sent},
 };
 use memdb::{
     base::clock::LoggedClock,
     base::hash::WordHasher,
     base::position::{Epoch, EpochTable, Position, Sequence},
-    data::command::WriteBatch,
     data::store::StoreReader,
     engine::leader::{AckLevel, StepDownGate, WriteError, WriteSubmission, Writer, WriterAction, close},
     replication::{ClusterMembers, HistorySource, LeaderState, NodeId, ReplicationBacklog},
@@ -195,30 +194,24 @@ impl Cluster {
         };
         let keeps_files = leader.keeps_files();
         let alone = (!leader.may_ack(false), !leader.may_ack(true));
-        let (mut batches, mut refused_at_once): (Vec<(usize, WriteBatch)>, Vec<usize>) = Default::default();
+        let (mut batches, mut refused_at_once) = (Vec::new(), Vec::new());
         for WriteSubmission { batch, reply, level } in &submissions {
             let attempt = self.attempts.get_mut(reply).expect("it is under way");
             (attempt.since_ms, attempt.alone) = (now_ms, alone);
             if *level == Some(AckLevel::ReplicaDisk) && !keeps_files {
                 refused_at_once.push(*reply);
             } else {
-                batches.push((*reply, batch.clone()));
+                batches.push((*reply, batch.clone(), Arc::clone(&self.clients.wishes[attempt.wish].entries)));
             }
         }
         let mut actions = Vec::new();
         leader.writer.write(submissions, now, &mut actions);
-        let sent: Vec<(usize, &WriteBatch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
+        let sent: Vec<_> = batches.iter().map(|(id, batch, entries)| Sent { id: *id, batch, entries }).collect();
         // It was found full a moment ago.
-        let full = |action: &WriterAction<usize>| matches!(action, WriterAction::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].0);
+        let full = |action: &WriterAction<usize>| matches!(action, WriterAction::Answer(id, Err(WriteError::DiskFull)) if *id == sent[0].id);
         let found_full = !sent.is_empty() && actions.iter().any(full);
-        let state = self.truth.state(epoch);
-        let before = Before {
-            state,
-            position,
-            time_ms: logged.read(now).as_ms(),
-            limits: &self.settings.window,
-            refusal: refused.clone().or(found_full.then_some(WriteError::DiskFull)),
-        };
+        let refusal = refused.clone().or(found_full.then_some(WriteError::DiskFull));
+        let before = self.before(position, logged.read(now).as_ms(), refusal);
         let taken = Records::of(&sent, &before, &actions)?;
         let leader = self.nodes[at].leading_mut().expect("it has just written");
         leader.wanted.extend(actions);
@@ -237,6 +230,13 @@ impl Cluster {
         }
         // Now and then the thread comes to it later: a record is applied and not in the feed yet.
         if self.random.percent(85) { self.carry_out(at) } else { Ok(()) }
+    }
+
+    /// What is known before a Writer makes records.
+    fn before(&self, position: Position, time_ms: u64, refusal: Option<WriteError>) -> Before<'_> {
+        let (limits, entry_bytes) = (&self.settings.window, self.settings.writer.admission.entry_bytes);
+        let hash_seed = self.database.expect("somebody leads").hash_seed;
+        Before { state: self.truth.state(position.epoch), position, time_ms, limits, entry_bytes, hash_seed, refusal }
     }
 
     /// Keys that were remembered are no older than they may be.
@@ -259,11 +259,17 @@ impl Cluster {
         }
         for record in taken.records {
             let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
-            let Record { position, state, verdicts, became, .. } = record;
+            let Record { position, state, verdicts, became, expired, evicts, .. } = record;
             let entry = Entry { position, state, counts, when: self.truth.moment(position.epoch, self.now_ms) };
             match became {
                 Became::Written => {
                     self.tally("records");
+                    if expired > 0 {
+                        self.tally("records of entries that expired");
+                    }
+                    if evicts {
+                        self.tally("entries evicted");
+                    }
                     self.truth.happened(entry)?;
                 }
                 Became::Failed => self.truth.may_have_happened(entry),
@@ -359,11 +365,30 @@ impl Cluster {
         Ok(())
     }
 
+    /// Time has passed: all that is due is taken out, and nothing else.
     pub fn tick_leader(&mut self, at: Place) -> Result<(), String> {
-        let now = self.monotonic(at);
+        let (now, met) = (self.monotonic(at), self.nodes[at].machine.lock().met);
+        let logged = self.nodes[at].logged;
         let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
-        leader.writer.tick(now, &mut leader.wanted);
-        self.carry_out(at)
+        let position = Position::new(leader.manifest.state.epoch, leader.position().sequence + 1);
+        let refusal = if leader.writer.is_poisoned() {
+            Some(WriteError::Poisoned)
+        } else if leader.stands_down {
+            Some(WriteError::SteppedDown)
+        } else {
+            (leader.writer.disk_full_left_ms(now) > 0).then_some(WriteError::DiskFull)
+        };
+        let (mut actions, time_ms) = (Vec::new(), logged.expect("it leads").read(now).as_ms());
+        leader.writer.tick(now, &mut actions);
+        let taken = Records::of_tick(&self.before(position, time_ms, refusal), &actions)?;
+        let leader = self.nodes[at].leading_mut().expect("it has just ticked");
+        leader.wanted.extend(actions);
+        self.note_events();
+        let machine = self.nodes[at].machine.lock();
+        let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
+        drop(machine);
+        self.happens(taken, (crashed, met_a_fault))?;
+        if crashed { Ok(()) } else { self.carry_out(at) }
     }
 
     /// A graceful stop.
@@ -375,7 +400,6 @@ impl Cluster {
             }
             self.carry_out(at)?;
             self.now_ms += 10;
-            let now = self.monotonic(at);
             if self.nodes[at].machine.lock().crashed() {
                 return Ok(());
             }
@@ -386,7 +410,8 @@ impl Cluster {
             if round > 5_000 {
                 return Err("the leader does not come to rest".into());
             }
-            leader.writer.tick(now, &mut leader.wanted);
+            self.tick_leader(at)?;
+            let Some(leader) = self.nodes[at].leading_mut() else { return Ok(()) };
             leader.writer.start_sync(&mut leader.wanted);
             self.sync_leader(at)?;
             self.snapshot_leader(at)?;

@@ -2,13 +2,13 @@
 //!
 //! What a thread does in a node, a step does here; between any two steps anything else may happen.
 
-use super::simulation::Simulation;
+use super::simulation::{SNAPSHOTS_HOLD_ENTRIES, Simulation};
 use crate::{
     client::Wish,
     disk::SimDisk,
-    model::{Verdict, answer_to},
+    model::{Verdict, answer_to, is_as_expected},
     plant::Bug,
-    records::{Became, Before, Record, Records},
+    records::{Became, Before, Record, Records, Sent},
 };
 use memdb::{
     base::clock::{LoggedClock, Monotonic},
@@ -76,6 +76,11 @@ impl Node {
 
     fn position(&self) -> Position {
         self.writer.store().mark().position
+    }
+
+    /// Where the next record is written.
+    fn next_position(&self) -> Position {
+        Position::new(self.manifest.state.epoch, self.position().sequence + 1)
     }
 }
 
@@ -200,17 +205,13 @@ impl Simulation {
         if submissions.is_empty() {
             return Ok(());
         }
-        let before = node.position();
-        let position = Position::new(node.manifest.state.epoch, before.sequence + 1);
-        let now = self.monotonic();
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let refusal = if node.writer.is_poisoned() {
-            Some(WriteError::Poisoned)
-        } else {
-            (now < node.full_until).then_some(WriteError::DiskFull)
+        let position = node.next_position();
+        let (now, refusal) = (self.monotonic(), self.refusal());
+        let wished = |sent: &WriteSubmission<usize>| {
+            let wish = &self.clients.wishes[self.attempts[&sent.reply].wish];
+            (sent.reply, self.as_wished(sent.reply, &sent.batch), Arc::clone(&wish.entries))
         };
-        let batches: Vec<(usize, WriteBatch)> =
-            submissions.iter().map(|sent| (sent.reply, self.as_wished(sent.reply, &sent.batch))).collect();
+        let batches: Vec<_> = submissions.iter().map(wished).collect();
         if self.bug == Some(Bug::MixesUpAnswers) && submissions.len() > 1 {
             let (first, rest) = submissions.split_at_mut(1);
             std::mem::swap(&mut first[0].batch, &mut rest[0].batch);
@@ -221,8 +222,8 @@ impl Simulation {
         node.writer.write(submissions, now, &mut actions);
         let grown_to = Some(node.writer.store().bytes()).filter(|&grown_to| grown_to > bytes);
         let time_ms = node.logged.read(now).as_ms();
-        let before = Before { state: self.truth.state(), position, time_ms, limits: &self.settings.window, refusal };
-        let sent: Vec<(usize, &WriteBatch)> = batches.iter().map(|(id, batch)| (*id, batch)).collect();
+        let before = self.before(position, time_ms, refusal);
+        let sent: Vec<_> = batches.iter().map(|(id, batch, entries)| Sent { id: *id, batch, entries }).collect();
         let taken = Records::of(&sent, &before, &actions)?;
         self.note_events();
         let machine = self.machine.lock();
@@ -240,10 +241,26 @@ impl Simulation {
             return Ok(());
         }
         self.carry_out(actions)?;
-        match sent.iter().find(|(id, _)| self.is_overdue(*id)) {
-            Some((id, _)) => Err(format!("attempt {id} was not answered and waits for nothing")),
+        match sent.iter().find(|sent| self.is_overdue(sent.id)) {
+            Some(Sent { id, .. }) => Err(format!("attempt {id} was not answered and waits for nothing")),
             None => Ok(()),
         }
+    }
+
+    /// What is known before the Writer makes records.
+    fn before(&self, position: Position, time_ms: u64, refusal: Option<WriteError>) -> Before<'_> {
+        let (limits, entry_bytes) = (&self.settings.window, self.settings.writer.admission.entry_bytes);
+        let hash_seed = self.database.expect("it has started").hash_seed;
+        Before { state: self.truth.state(), position, time_ms, limits, entry_bytes, hash_seed, refusal }
+    }
+
+    /// Why the Writer takes nothing just now.
+    fn refusal(&self) -> Option<WriteError> {
+        let node = self.node.as_ref().expect("it runs");
+        if node.writer.is_poisoned() {
+            return Some(WriteError::Poisoned);
+        }
+        (self.monotonic() < node.full_until).then_some(WriteError::DiskFull)
     }
 
     /// What the Writer has made of batches is part of history, and what their clients must be told.
@@ -259,11 +276,12 @@ impl Simulation {
         }
         for record in taken.records {
             let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
-            let Record { position, state, verdicts, became, .. } = record;
+            let Record { position, state, verdicts, became, expired, evicts, .. } = record;
             let entry = self.truth.entry(position, state, counts, states_synced, self.now_ms);
             match became {
                 Became::Written => {
                     self.tally("records");
+                    self.tally_entries(expired, evicts);
                     if syncs_slowly {
                         self.tally("records during a slow sync");
                     }
@@ -283,6 +301,15 @@ impl Simulation {
             self.attempts.get_mut(&id).expect("it is under way").expected = Some(Err(refusal));
         }
         Ok(())
+    }
+
+    fn tally_entries(&mut self, expired: usize, evicts: bool) {
+        if expired > 0 {
+            self.tally("records of entries that expired");
+        }
+        if evicts {
+            self.tally("entries evicted");
+        }
     }
 
     /// Keys that were remembered are no older than they may be.
@@ -326,9 +353,11 @@ impl Simulation {
             let attempt = self.attempts.get_mut(id).expect("it is under way");
             let expected = answer(&self.clients.wishes[attempt.wish], verdict);
             let of_lines = self.clients.wishes[attempt.wish].hash.is_some();
+            let of_entries = !self.clients.wishes[attempt.wish].entries.is_empty();
             let what = match &expected {
                 Ok(receipt) if receipt.replayed => "repeats answered as such",
                 Ok(_) if of_lines => "lines counted",
+                Ok(_) if of_entries => "entries written",
                 Ok(_) => "writes counted",
                 Err(WriteError::KeyReused) if of_lines => "lines of another text",
                 Err(WriteError::KeyReused) => "names used again",
@@ -338,6 +367,9 @@ impl Simulation {
                 Err(WriteError::Overflow { .. }) => "refusals of an overflow",
                 Err(WriteError::BeyondBound { .. }) => "refusals of an amount beyond the bound",
                 Err(WriteError::MemoryFull) => "refusals for want of memory",
+                Err(WriteError::PreconditionFailed) => "refusals of a condition",
+                Err(WriteError::EntriesFull) => "refusals for want of room for entries",
+                Err(WriteError::BelowZero { .. }) => "refusals to go below zero",
                 Err(WriteError::OutcomeUnknown) => "unknown outcomes",
                 Err(_) => "refusals after a failure",
             };
@@ -412,11 +444,7 @@ impl Simulation {
         let node = self.node.as_ref().expect("it has just answered");
         let expected = attempt.expected.ok_or_else(|| format!("attempt {id} was answered before it was taken"))?;
         let poisoned = node.writer.is_poisoned() && *answer == Err(WriteError::OutcomeUnknown);
-        let overflow = |answer: &Result<_, WriteError>| matches!(answer, Err(WriteError::Overflow { .. }));
-        let beyond = |answer: &Result<_, WriteError>| matches!(answer, Err(WriteError::BeyondBound { .. }));
-        let alike = overflow(answer) && overflow(&expected) || beyond(answer) && beyond(&expected);
-        let same = *answer == expected || alike;
-        if !(same || poisoned && expected.is_ok()) {
+        if !(is_as_expected(answer, &expected) || poisoned && expected.is_ok()) {
             return Err(format!("attempt {id} was answered {answer:?}, and should have been {expected:?}"));
         }
         let wish = &mut self.clients.wishes[attempt.wish];
@@ -496,18 +524,37 @@ impl Simulation {
         self.node.as_ref().and_then(|node| node.sync.as_ref()).map_or(0, |syncing| syncing.until_ms)
     }
 
-    /// Time has passed.
+    /// Time has passed: all that is due is taken out, and nothing else.
     pub fn tick(&mut self) -> Result<(), String> {
         let now = self.monotonic();
         let Some(node) = &mut self.node else { return Ok(()) };
-        let mut actions = Vec::new();
-        node.writer.tick(now, &mut actions);
-        self.carry_out(actions)
+        let (position, time_ms) = (node.next_position(), node.logged.read(now).as_ms());
+        let wakes = node.writer.next_tick();
+        let (met, mut actions) = (self.machine.lock().met, Vec::new());
+        let before = self.before(position, time_ms, self.refusal());
+        let is_due = before.refusal.is_none() && before.state.has_due_entries(time_ms);
+        if is_due && wakes.is_none_or(|at| at > now) {
+            return Err(format!("entries are due, and the Writer sleeps until {wakes:?}"));
+        }
+        let refusal = before.refusal;
+        self.node.as_mut().expect("it runs").writer.tick(now, &mut actions);
+        let taken = Records::of_tick(&self.before(position, time_ms, refusal), &actions)?;
+        self.note_events();
+        let machine = self.machine.lock();
+        let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);
+        drop(machine);
+        self.happens(taken, (crashed, met_a_fault))?;
+        if crashed { Ok(()) } else { self.carry_out(actions) }
     }
 
     /// A graceful stop: drain, sync, snapshot, MANIFEST.
     pub fn stop(&mut self) -> Result<(), String> {
         self.write()?;
+        if self.clients.of_entries.is_some() && !SNAPSHOTS_HOLD_ENTRIES {
+            self.process_ended();
+            self.machine.lock().kill();
+            return Ok(());
+        }
         let claims = self.bug == Some(Bug::ClaimsACleanStop);
         while !self.machine.lock().crashed() {
             let Some(node) = &mut self.node else { return Ok(()) };
