@@ -472,6 +472,37 @@ fn entries_are_written_by_way_of_a_replica_and_read_there() {
     assert_eq!(replica.get("/wordcount?word=hello&ns=n").text(), r#"{"hello":0}"#);
 }
 
+/// A fault of the system that `/create` is taken from: a reader that started late never saw earlier posts.
+#[test]
+fn a_replica_that_starts_late_has_every_post_also_those_created_meanwhile() {
+    const CLIENTS: usize = 8;
+    const POSTS: usize = 100;
+    let (_data, leading, early) = cluster();
+    let post = |client: usize, number: usize| format!(r#"{{"id":"{client}-{number}","title":"each {number}"}}"#);
+    let create = |client: usize, numbers: std::ops::Range<usize>| {
+        let mut wire = Wire::to(leading.address());
+        for number in numbers {
+            assert_eq!(json(&mut wire, "/create", &post(client, number)).status, 200);
+        }
+    };
+    (0..CLIENTS).for_each(|client| create(client, 0..POSTS / 2));
+    let late = std::thread::scope(|scope| {
+        (0..CLIENTS).for_each(|client| drop(scope.spawn(move || create(client, POSTS / 2..POSTS))));
+        follow(leading.address(), None)
+    });
+    let last = json(&mut Wire::to(leading.address()), "/create", r#"{"id":"last"}"#);
+    for node in [early.address(), late.address()] {
+        let mut wire = Wire::to(node);
+        wait_until("the replica to be ready", || wire.get("/health/ready").status == 200);
+        assert_eq!(read_own(&mut wire, "/post?id=last", &last).status, 200);
+        for (client, number) in (0..CLIENTS * POSTS).map(|at| (at / POSTS, at % POSTS)) {
+            assert_eq!(wire.get(&format!("/post?id={client}-{number}")).text(), post(client, number));
+        }
+        let words = wire.get("/wordcount?word=each").text().to_owned();
+        assert_eq!(words, format!(r#"{{"each":{}}}"#, CLIENTS * POSTS));
+    }
+}
+
 #[test]
 fn stats_are_those_of_all_nodes_that_answer_and_the_others_are_named() {
     let (_data, leading, following) = cluster();
