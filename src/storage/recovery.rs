@@ -215,6 +215,7 @@ fn look_at(
         DirectoryOwner::Follower => check_own_promises(&manifest.state, end, &report)?,
     }
     store.set_epochs(manifest.state.epochs.clone());
+    store.end_recovery();
     Ok(RecoveredDatabase { manifest, store, report, new: false, promised: None, open: None })
 }
 

@@ -186,6 +186,7 @@ impl PendingWrites {
         if writes.is_empty() {
             return Ok(changes);
         }
+        debug_assert!(names_each_once(writes), "a batch names a key once");
         let shared: Arc<str> = namespace.into();
         let mut new_collections = BTreeSet::new();
         for (at, write) in writes.iter().enumerate() {
@@ -234,27 +235,43 @@ impl PendingWrites {
         changes: &mut Vec<PlannedChange>,
     ) -> Result<(), EntriesRefusal> {
         let added: i64 = changes.iter().map(bytes_added).sum();
-        let budget = i64::try_from(budget_bytes).unwrap_or(i64::MAX);
-        let mut of_the_group = self.bytes;
-        inject!(BudgetsWithoutTheGroup, of_the_group = 0);
-        let mut over = (stored.totals().bytes as i64 + of_the_group + added).saturating_sub(budget);
+        let over = self.over(stored, budget_bytes, added);
         // What takes no room is admitted even where the budget is used up, as known words go on counting.
         if added <= 0 || over <= 0 {
             return Ok(());
         }
+        // Looked at first: a store that is full of what may not be evicted is not gone through for each write.
+        if over > stored.evictable_bytes() {
+            return Err(EntriesRefusal::BudgetFull);
+        }
+        if self.evict(stored, over, changes) { Ok(()) } else { Err(EntriesRefusal::BudgetFull) }
+    }
+
+    /// The bytes by which entries are beyond a budget, with the group's changes and so many bytes more.
+    pub(crate) fn over(&self, stored: &StoredEntries, budget_bytes: usize, added: i64) -> i64 {
+        let mut of_the_group = self.bytes;
+        inject!(BudgetsWithoutTheGroup, of_the_group = 0);
+        let budget = i64::try_from(budget_bytes).unwrap_or(i64::MAX);
+        (stored.totals().bytes as i64 + of_the_group + added).saturating_sub(budget)
+    }
+
+    /// Plans evictions until `over` bytes are free, or as many as one record takes: the Writer evicts the others soon
+    /// after ([`StoredEntries::is_over`]). Returns whether there were enough.
+    pub(crate) fn evict(&self, stored: &StoredEntries, mut over: i64, changes: &mut Vec<PlannedChange>) -> bool {
         let written: HashSet<u64> = changes.iter().map(|change| change.hash).collect();
+        let mut left = limits::EXPIRED_PER_RECORD;
         for entry in stored.evictable() {
-            if over <= 0 {
-                break;
+            if over <= 0 || left == 0 {
+                return true;
             }
             let hash = stored.hash_of(entry);
             if self.has_hash(hash) || written.contains(&hash) {
                 continue;
             }
-            over -= entry.memory_bytes() as i64;
+            (over, left) = (over - entry.memory_bytes() as i64, left - 1);
             changes.push(PlannedChange::removal(stored, stored.due_entry(entry), RemovalCause::Evicted));
         }
-        if over > 0 { Err(EntriesRefusal::BudgetFull) } else { Ok(()) }
+        over <= 0
     }
 
     /// Takes planned changes in.
@@ -302,6 +319,12 @@ impl PendingWrites {
         })
         .collect()
     }
+}
+
+/// Returns whether no two writes name the same key.
+fn names_each_once(writes: &[EntryWrite]) -> bool {
+    let keys: BTreeSet<(CollectionKind, &str)> = writes.iter().map(|write| (write.kind, &*write.key)).collect();
+    keys.len() == writes.len()
 }
 
 /// The key of an entry that its writer has not named: no record before had it, and no other entry of this one has.

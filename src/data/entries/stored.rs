@@ -39,6 +39,7 @@ pub(crate) struct StoredEntries {
     expiring_claims: EvictionOrder,
     /// Entries that hold words in the counts of each namespace that has any.
     claims: BTreeMap<Box<str>, u64>,
+    evictable_bytes: i64,
     digest: u64,
     totals: EntryTotals,
     /// The changes of the record at hand.
@@ -90,6 +91,7 @@ impl StoredEntries {
             evictable: EvictionOrder::default(),
             expiring_claims: EvictionOrder::default(),
             claims: BTreeMap::new(),
+            evictable_bytes: 0,
             digest: 0,
             totals: EntryTotals::default(),
             changes: Vec::new(),
@@ -141,6 +143,12 @@ impl StoredEntries {
         self.totals
     }
 
+    /// Counts what expires and is evicted from now on: what came before was read from files.
+    pub(crate) fn reset_removals(&mut self, view: &EntriesView) {
+        (self.totals.expired, self.totals.evicted) = (0, 0);
+        view.set_totals(self.totals);
+    }
+
     /// The contribution of an entry of this collection to the digest.
     pub(crate) fn weight(&self, collection: CollectionId<'_>, entry: &Entry) -> u64 {
         entry.digest_weight(self.hasher, collection)
@@ -149,6 +157,16 @@ impl StoredEntries {
     /// Gives entries in the order of their eviction.
     pub(crate) fn evictable(&self) -> impl Iterator<Item = &Entry> {
         self.evictable.iter(|entry| self.hash_of(entry))
+    }
+
+    /// Memory of the entries that may be evicted, in bytes.
+    pub(crate) fn evictable_bytes(&self) -> i64 {
+        self.evictable_bytes
+    }
+
+    /// Returns whether entries are beyond a budget and may be evicted for it.
+    pub(crate) fn is_over(&self, budget_bytes: usize) -> bool {
+        self.evictable_bytes > 0 && self.totals.bytes > budget_bytes as u64
     }
 
     /// The time at which the next entry expires.
@@ -306,7 +324,12 @@ impl StoredEntries {
     fn forget(&mut self, (kind, namespace): (CollectionKind, &str), hash: u64, entry: &Entry) {
         let (hasher, numbers) = (self.hasher, &self.numbers);
         let hash_of = |entry: &Entry| hash_of(hasher, numbers, entry);
-        inject!(EvictsCountedPosts, self.evictable.remove(hash, entry, hash_of));
+        let mut is_evictable = kind.is_public() && !entry.is_counted();
+        inject!(EvictsCountedPosts, is_evictable = true);
+        if is_evictable {
+            self.evictable.remove(hash, entry, hash_of);
+            self.evictable_bytes -= entry.memory_bytes() as i64;
+        }
         self.totals.remove(kind, entry);
         if entry.is_counted() {
             self.expiring_claims.remove(hash, entry, hash_of);
@@ -315,8 +338,6 @@ impl StoredEntries {
             if *left == 0 {
                 self.claims.remove(namespace);
             }
-        } else if kind.is_public() {
-            self.evictable.remove(hash, entry, hash_of);
         }
     }
 
@@ -324,16 +345,19 @@ impl StoredEntries {
     fn remember(&mut self, (kind, namespace): (CollectionKind, &str), hash: u64, entry: &Entry) {
         let (hasher, numbers) = (self.hasher, &self.numbers);
         let hash_of = |entry: &Entry| hash_of(hasher, numbers, entry);
-        inject!(EvictsCountedPosts, self.evictable.insert(hash, entry, hash_of));
-        self.totals.add(kind, entry);
         // A counted entry is never evicted: to make room, a post would have to take its words along.
+        let mut is_evictable = kind.is_public() && !entry.is_counted();
+        inject!(EvictsCountedPosts, is_evictable = true);
+        if is_evictable {
+            self.evictable.insert(hash, entry, hash_of);
+            self.evictable_bytes += entry.memory_bytes() as i64;
+        }
+        self.totals.add(kind, entry);
         if entry.is_counted() {
             if entry.expires().is_some() {
                 self.expiring_claims.insert(hash, entry, hash_of);
             }
             *self.claims.entry(namespace.into()).or_insert(0) += 1;
-        } else if kind.is_public() {
-            self.evictable.insert(hash, entry, hash_of);
         }
     }
 

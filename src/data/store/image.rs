@@ -37,6 +37,11 @@ impl Store {
         self.shared.bytes.store(self.counts.bytes() as u64, Ordering::Relaxed);
     }
 
+    /// Files are read: entries that expire and are evicted are counted from now on.
+    pub fn end_recovery(&mut self) {
+        self.entries.reset_removals(&self.shared.entries);
+    }
+
     /// Puts an entry of a snapshot's window back.
     pub fn restore_window(&mut self, entry: DedupEntry) {
         self.time_ms = self.time_ms.max(entry.time_ms);

@@ -54,6 +54,11 @@ pub struct Writer<T> {
     /// Another leader has a later epoch.
     stepped_down: bool,
     disk_full_until: Monotonic,
+    /// An append has failed, so no entry is taken out until then.
+    expiry_paused_until: Monotonic,
+    expiry_ended: bool,
+    /// Entries written since expired ones were last looked for.
+    entries_written: usize,
     /// The clock that records are stamped with.
     clock: LoggedClock,
 }
@@ -77,6 +82,7 @@ impl<T> Writer<T> {
                 self.group.start(self.log.next(), time_ms, &self.store);
             }
             if !batch.entries.is_empty() && self.check_level(level, is_strict, now).is_ok() {
+                self.entries_written += batch.entries.len();
                 self.expire_named(&batch, now, actions);
             }
             match self.admit(&mut batch, level, is_strict, now) {

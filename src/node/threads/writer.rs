@@ -85,6 +85,9 @@ impl WriterThread {
                 self.handle(event, now);
                 self.act();
             }
+            if self.stopping {
+                self.writer.end_expiry();
+            }
             self.writer.tick(now, &mut self.actions);
             if self.stopping {
                 self.writer.start_sync(&mut self.actions);

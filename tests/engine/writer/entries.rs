@@ -3,7 +3,7 @@
 use super::node::{Node, Options, add};
 use bytes::Bytes;
 use memdb::{
-    base::clock::LoggedTime,
+    base::clock::{LoggedTime, Monotonic},
     base::limits,
     data::command::WriteBatch,
     data::counts::AdmissionLimits,
@@ -51,7 +51,7 @@ fn there(node: &Node, keys: &[&str]) -> String {
 /// Takes out all that has expired, and returns how many records that took.
 pub fn expire(node: &mut Node) -> u64 {
     let before = node.sequence();
-    while node.writer.has_due_entries(memdb::base::clock::Monotonic::from_ms(node.now_ms)) {
+    while node.writer.has_due_entries(Monotonic::from_ms(node.now_ms)) {
         let at = node.sequence();
         node.tick();
         assert!(node.sequence() > at, "what is due makes a record");
@@ -220,6 +220,55 @@ fn a_full_budget_evicts_what_expires_next_and_then_what_was_written_longest_ago(
     assert_eq!(node.one(entries([put("x", &too_large, Expiry::Never)])), Err(WriteError::EntriesFull));
     let restarted = node.restart(with_budget(4_800));
     assert_eq!(restarted.store().reader().entry_totals().entries, 4);
+}
+
+#[test]
+fn a_store_beyond_a_smaller_budget_comes_down_to_it_in_bounded_records() {
+    let value = "v".repeat(100);
+    let mut node = Node::new(Options::default());
+    for from in 0..10 {
+        let many = (0..100).map(|n| put(&format!("{from}/{n}"), &value, Expiry::Never));
+        node.one(entries(many)).expect("written");
+    }
+    let bytes = node.store().reader().entry_totals().bytes;
+    let mut node = node.restart(with_budget(bytes as usize / 10));
+    let before = node.store().reader().entry_totals();
+    assert_eq!((before.entries, before.evicted), (1_000, 0));
+    node.one(entries([put("new", &value, Expiry::Never)])).expect("it has room, or makes some");
+    let evicted = node.store().reader().entry_totals().evicted;
+    assert!((1..=250).contains(&evicted), "{evicted} by one write");
+    assert!(expire(&mut node) >= 2, "the others leave by records of their own");
+    let after = node.store().reader().entry_totals();
+    assert!(after.bytes <= bytes / 10 && after.entries > 90, "{after:?}");
+    let mut restarted = node.restart(Options::default());
+    let totals = restarted.store().reader().entry_totals();
+    assert_eq!((totals.entries, totals.evicted, expire(&mut restarted)), (after.entries, 0, 0));
+}
+
+#[test]
+fn a_writer_that_writes_no_more_has_nothing_due() {
+    for end in [Node::poison as fn(&mut Node), |node| node.writer.end_expiry()] {
+        let mut node = Node::new(Options::default());
+        node.one(entries([put("a", "1", Expiry::AfterMs(10))])).expect("written");
+        node.now_ms += 10;
+        assert!(node.writer.has_due_entries(Monotonic::from_ms(node.now_ms)));
+        end(&mut node);
+        assert!(!node.writer.has_due_entries(Monotonic::from_ms(node.now_ms)), "nobody could ever take it out");
+    }
+}
+
+#[test]
+fn entries_expire_as_fast_as_others_come() {
+    let mut node = Node::new(Options::default());
+    for round in 0..10_u32 {
+        for part in 0..4 {
+            let many = (0..500).map(|n| put(&format!("{round}/{part}/{n}"), "v", Expiry::AfterMs(10)));
+            node.one(entries(many)).expect("written");
+        }
+        node.now_ms += 10;
+        node.tick();
+        assert_eq!(node.store().reader().entry_totals().entries, 0, "2,000 came, and one tick takes as many");
+    }
 }
 
 #[test]

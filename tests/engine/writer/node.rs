@@ -149,6 +149,15 @@ impl Node {
         self.told(peer, &PeerEvent::Progress(PeerProgress { applied, synced, connected: true }))
     }
 
+    /// A sync fails: nothing is written any more.
+    pub fn poison(&mut self) {
+        let mut actions = Vec::new();
+        self.writer.start_sync(&mut actions);
+        self.carry_out(actions);
+        let sync = self.syncs.pop_front().expect("there is something to sync");
+        self.synced(&sync, Err(io::Error::other("on purpose")));
+    }
+
     /// Time has passed; gives the answers that sets free.
     pub fn tick(&mut self) -> Vec<(usize, Answer)> {
         let mut actions = Vec::new();

@@ -155,10 +155,34 @@ fn marks_of_removals_keep_to_the_budget_of_entries() {
     let options = Options { writer: WriterSettings { admission, ..WriterSettings::default() }, ..Options::default() };
     let mut node = Node::new(options);
     node.one(post("1", "a b", Expiry::Never)).expect("counted");
-    let refused = (0..20).map(|n| node.one(batch("words", WriteOp::RemoveWords, &[(&format!("w{n}"), 0)])).err());
+    let refused = (0..20).map(|n| {
+        let word = format!("w{n}");
+        node.one(add(&[(&word, 1)])).expect("counted");
+        node.one(batch("words", WriteOp::RemoveWords, &[(&word, 0)])).err()
+    });
     assert_eq!(refused.flatten().next(), Some(WriteError::EntriesFull));
     assert!(node.store().reader().entry_totals().bytes <= 1_000);
     node.one(batch("words", WriteOp::DropNamespace, &[])).expect("this is always possible");
+}
+
+#[test]
+fn words_that_are_not_there_leave_no_mark() {
+    let mut node = Node::new(Options::default());
+    node.one(post("1", "a", Expiry::Never)).expect("counted");
+    let bytes = node.store().reader().entry_totals().bytes;
+    node.one(batch("words", WriteOp::RemoveWords, &[("none", 0), ("other", 0)])).expect("nothing is there");
+    assert_eq!(node.store().reader().entry_totals().bytes, bytes);
+}
+
+#[test]
+fn long_posts_of_few_words_expire_one_by_one() {
+    let mut node = Node::new(Options::default());
+    let long = "a ".repeat(100_000);
+    for id in ["1", "2", "3"] {
+        node.one(post(id, &long, Expiry::AfterMs(10))).expect("counted");
+    }
+    node.now_ms += 10;
+    assert_eq!((expire(&mut node), node.count("a")), (3, 0), "a record each");
 }
 
 #[test]

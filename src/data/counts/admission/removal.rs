@@ -34,6 +34,13 @@ impl PendingCounts {
         }
     }
 
+    /// The count of a word with the group's changes.
+    pub(crate) fn count(&self, stored: &StoredCounts, namespace: &str, (hash, word): (u64, &str)) -> i64 {
+        let words = stored.index(namespace);
+        let stored = || words.map_or(0, |words| words.locate(hash, word).0);
+        self.namespaces.get(namespace).map_or_else(stored, |pending| pending.count(words, hash, word).0)
+    }
+
     pub(super) fn drop_namespace(&mut self, stored: &StoredCounts, namespace: &str) {
         let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
         pending.counts.clear();

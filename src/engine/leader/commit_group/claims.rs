@@ -5,7 +5,7 @@ use crate::{
     base::failpoint::inject,
     base::limits,
     data::command::{WriteBatch, WriteError},
-    data::counts::word_counts::WordCounts,
+    data::counts::word_counts::{WordAmount, WordCounts},
     data::counts::{AdmissionLimits, WriteOp},
     data::entries::admission::PlannedChange,
     data::entries::stored::DueEntry,
@@ -13,6 +13,10 @@ use crate::{
     data::record::RemovalCause,
     data::store::Store,
 };
+
+/// Bytes that a text whose words are taken back stands for in the size of a group: as many as are appended in the time
+/// that it takes.
+const TAKEBACK_WEIGHT: usize = 8;
 
 impl CommitGroup {
     /// Returns whether one record would both take words away and hold posts that count some: a mark of the removal and
@@ -48,7 +52,13 @@ impl CommitGroup {
         match batch.op {
             _ if !stored.has_claims(namespace) => Vec::new(),
             WriteOp::DropNamespace => vec![mark("")],
-            _ => batch.counts.iter().map(|counted| mark(counted.word)).collect(),
+            // A word that is not there has nothing that could be taken back.
+            _ => {
+                let count = |counted: &WordAmount<'_>| {
+                    self.counts.count(store.counts(), namespace, (counted.hash, counted.word))
+                };
+                batch.counts.iter().filter(|counted| count(counted) != 0).map(|counted| mark(counted.word)).collect()
+            }
         }
     }
 
@@ -72,6 +82,8 @@ impl CommitGroup {
             let Some(entry) = change.ended_claim() else { continue };
             inject!(CountsReplacedPostsToo, continue);
             take_back(self.claims(store, &batch.namespace), change.kind, entry, &mut batch.counts);
+            // The text was gone through here: a record of many such posts would keep others waiting for long.
+            self.bytes += TAKEBACK_WEIGHT * entry.raw_bytes();
             op = WriteOp::Exchange;
         }
         if op == WriteOp::Exchange {
@@ -90,7 +102,8 @@ impl CommitGroup {
             let mut amounts = WordCounts::new(store.hasher());
             take_back(self.claims(store, &due.namespace), due.kind, &due.entry, &mut amounts);
             inject!(ExpiresWithoutItsWords, amounts.clear());
-            self.bytes += amounts.text_bytes() + 12 * amounts.len();
+            // By the text and not by its words: a long one of few words takes as long.
+            self.bytes += due.entry.raw_bytes();
             self.counts.withdraw(store.counts(), &due.namespace, &amounts);
         }
         self.remove(store, due, RemovalCause::Expired);
@@ -100,6 +113,14 @@ impl CommitGroup {
     pub(in crate::engine::leader) fn remove(&mut self, store: &Store, entry: DueEntry, cause: RemovalCause) {
         self.bytes += 64;
         self.entries.add(store.entries(), [PlannedChange::removal(store.entries(), entry, cause)]);
+    }
+
+    /// Takes entries out that are beyond the budget, as many as one record takes: a node may have come to lead whose
+    /// budget is smaller.
+    pub(in crate::engine::leader) fn trim(&mut self, store: &Store, limits: &AdmissionLimits) {
+        let mut changes = Vec::new();
+        self.entries.evict(store.entries(), self.entries.over(store.entries(), limits.entry_bytes, 0), &mut changes);
+        self.entries.add(store.entries(), changes);
     }
 
     /// Returns whether another entry may expire in this record: one of them keeps no write waiting for long.

@@ -14,14 +14,22 @@ use crate::{
 };
 
 impl<T> Writer<T> {
-    /// Takes out entries whose time has come at `now`, as many as one record takes.
+    /// Takes out entries whose time has come at `now`, in a record for so many that were written since the last time:
+    /// what comes with a time to live never outruns what goes.
     pub(super) fn expire(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
-        if !self.has_due_entries(now) || self.refusal(now).is_some() {
-            return;
+        let records = 1 + std::mem::take(&mut self.entries_written) / limits::EXPIRED_PER_RECORD;
+        for _ in 0..records {
+            if !self.has_due_entries(now) || self.refusal(now).is_some() {
+                return;
+            }
+            self.expire_one_record(now, actions);
         }
+    }
+
+    fn expire_one_record(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
         let time_ms = self.clock.read(now);
         self.group.start(self.log.next(), time_ms, &self.store);
-        // Bounded twice: by entries, and by the words that they take back, since each has to be found.
+        // Bounded twice: by entries, and by the texts whose words they take back, since each has to be found.
         for due in self.store.entries().due(time_ms).take(limits::EXPIRED_PER_RECORD) {
             if !self.group.may_expire_more() {
                 break;
@@ -31,15 +39,21 @@ impl<T> Writer<T> {
         for mark in self.store.entries().idle_removals(limits::EXPIRED_PER_RECORD) {
             self.group.remove(&self.store, mark, RemovalCause::Deleted);
         }
+        self.group.trim(&self.store, &self.settings.admission);
         self.commit_expired(now, actions);
     }
 
     fn commit_expired(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
-        let clamped = self.group.clamped();
-        if clamped > 0 {
+        let (clamped, before) = (self.group.clamped(), self.log.sequence());
+        self.commit(now, actions);
+        if clamped > 0 && self.log.sequence() > before {
             actions.push(WriterAction::Clamped(clamped));
         }
-        self.commit(now, actions);
+    }
+
+    /// Takes nothing out any more: this role ends, and a record behind each sync would keep it from its rest.
+    pub fn end_expiry(&mut self) {
+        self.expiry_ended = true;
     }
 
     /// Takes out, by a record of their own, posts that a batch names and whose time has come: their words go before
@@ -71,17 +85,19 @@ impl<T> Writer<T> {
         self.next_expiry().is_some_and(|due| due <= now)
     }
 
-    /// Gives the time at which entries expire, or marks that nobody needs are taken away; `None`: never.
+    /// Gives the time at which entries are taken out: those that expire, marks that nobody needs, those beyond the
+    /// budget; `None`: never.
     pub(super) fn next_expiry(&self) -> Option<Monotonic> {
-        if self.stepped_down {
+        if self.stepped_down || self.poisoned || self.expiry_ended {
             return None;
         }
         let entries = self.store.entries();
-        let due = match entries.has_idle_removals() {
+        let is_over = entries.is_over(self.settings.admission.entry_bytes);
+        let due = match is_over || entries.has_idle_removals() {
             true => Some(Monotonic::default()),
             false => entries.next_expiry().map(|due| self.clock.when(due)),
         };
-        // On a full disk nothing is tried before it is tried for writes.
-        due.map(|due| due.max(self.disk_full_until))
+        // Behind an append that failed nothing is tried at once again: nobody waits for it.
+        due.map(|due| due.max(self.disk_full_until).max(self.expiry_paused_until))
     }
 }

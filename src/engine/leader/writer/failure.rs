@@ -43,6 +43,7 @@ impl<T> Writer<T> {
             // For a while nothing is tried: each try would write a part of a record, take it back, and sync that.
             self.disk_full_until = now.after_ms(DISK_FULL_PAUSE_MS);
         }
+        self.expiry_paused_until = now.after_ms(DISK_FULL_PAUSE_MS);
         // Unknown also where the append was undone: a plain refusal promises that nothing was tried, so that it may be
         // sent again without a key.
         for write in self.members.drain(..) {

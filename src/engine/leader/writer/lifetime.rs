@@ -43,6 +43,9 @@ impl<T> Writer<T> {
             file_checks: CheckSchedule::new(now),
             files_lost: false,
             disk_full_until: now,
+            expiry_paused_until: now,
+            expiry_ended: false,
+            entries_written: 0,
             clock,
         }
     }
