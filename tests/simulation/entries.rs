@@ -11,6 +11,9 @@ use memdb::{
 use std::{fmt, sync::Arc};
 use testkit::Random;
 
+/// Of a hundred histories, in so many clients write entries.
+pub const WITH_ENTRIES: usize = 50;
+
 /// Keys of each collection that clients use; few, so that they meet.
 const CACHE_KEYS: [&str; 5] = ["a", "b/c", "ключ", "d", "the"];
 const POST_KEYS: [&str; 4] = ["1", "2", "3", "a"];

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     checker::shows,
     client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
+    entries::{EntryClients, WITH_ENTRIES},
     history::History,
     run::{Tallies, Task, schedule::Faults},
 };
@@ -148,6 +149,14 @@ impl Cluster {
         let mut clients = Clients::new(random.fork());
         if clients.wide {
             settings.steps = settings.steps.min(STEPS_WHERE_WIDE);
+        }
+        // By a stream of its own: histories without entries are what they were before there were any.
+        let mut of_entries = Random::new(seed ^ 0x0e27_1e51);
+        if of_entries.percent(WITH_ENTRIES) {
+            if of_entries.percent(30) {
+                settings.writer.admission.entry_bytes = of_entries.between(600, 3_000);
+            }
+            clients.of_entries = Some(EntryClients::new(of_entries));
         }
         clients.growing = if seed % 2 == 0 { &NAMESPACES[..1] } else { &NAMESPACES[2..] };
         Self {

@@ -2,7 +2,7 @@
 //!
 //! What a thread does in a node, a step does here; between any two steps anything else may happen.
 
-use super::simulation::{SNAPSHOTS_HOLD_ENTRIES, Simulation};
+use super::simulation::Simulation;
 use crate::{
     client::Wish,
     disk::SimDisk,
@@ -550,11 +550,6 @@ impl Simulation {
     /// A graceful stop: drain, sync, snapshot, MANIFEST.
     pub fn stop(&mut self) -> Result<(), String> {
         self.write()?;
-        if self.clients.of_entries.is_some() && !SNAPSHOTS_HOLD_ENTRIES {
-            self.process_ended();
-            self.machine.lock().kill();
-            return Ok(());
-        }
         let claims = self.bug == Some(Bug::ClaimsACleanStop);
         while !self.machine.lock().crashed() {
             let Some(node) = &mut self.node else { return Ok(()) };

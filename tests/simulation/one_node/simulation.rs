@@ -5,7 +5,7 @@ use crate::{
     checker::{Truth, shows},
     client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
     disk::{Machine, Survives},
-    entries::EntryClients,
+    entries::{EntryClients, WITH_ENTRIES},
     history::History,
     plant::Bug,
     run::{Tallies, Task, schedule::Faults},
@@ -39,11 +39,6 @@ pub struct Settings {
     /// Of a hundred syncs, so many are slow.
     pub slow_syncs: usize,
 }
-
-/// Whether snapshots hold entries.
-pub const SNAPSHOTS_HOLD_ENTRIES: bool = false;
-/// Of a hundred histories, in so many clients write entries.
-const WITH_ENTRIES: usize = 50;
 
 /// True time at the begin of a history, in 2026: wall clocks can be set back by decades.
 const BEGIN_MS: u64 = 1_780_000_000_000;
@@ -160,14 +155,10 @@ impl Simulation {
         let mut clients = Clients::new(random.fork());
         // By a stream of its own: histories without entries are what they were before there were any.
         let mut of_entries = Random::new(seed ^ 0x0e27_1e50);
-        if of_entries.percent(WITH_ENTRIES) && SNAPSHOTS_HOLD_ENTRIES {
+        if of_entries.percent(WITH_ENTRIES) {
             let has_little = of_entries.percent(40);
             settings.writer.admission.entry_bytes =
                 if has_little { of_entries.between(600, 3_000) } else { usize::MAX };
-            if !SNAPSHOTS_HOLD_ENTRIES {
-                settings.writer.snapshot.interval_ms = 0;
-                (settings.flips, settings.misplaces, settings.replaces) = (false, false, false);
-            }
             clients.of_entries = Some(EntryClients::new(of_entries));
         }
         if clients.wide {
