@@ -247,9 +247,10 @@ impl Records {
     pub fn of_tick(before: &Before<'_>, actions: &[WriterAction<usize>]) -> Result<Self, String> {
         let mut deeds = Deeds { actions, at: 0, poisoned: false };
         let mut taken = Self::default();
-        if before.refusal.is_none() && before.state.has_due_entries(before.time_ms) {
+        if before.refusal.is_none() && before.state.has_due_entries(before.time_ms, before.entry_bytes) {
             let mut record = Record::begin(before.position, before.state);
-            record.expired = record.state.expire(before.time_ms);
+            let budget = (before.entry_bytes, WordHasher::new(before.hash_seed));
+            record.expired = record.state.expire(before.time_ms, budget);
             taken.end(record, &mut before.state.clone(), before, &mut deeds, None)?;
         }
         deeds.nothing_more()?;

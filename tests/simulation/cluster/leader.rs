@@ -376,7 +376,8 @@ impl Cluster {
         } else if leader.stands_down {
             Some(WriteError::SteppedDown)
         } else {
-            (leader.writer.disk_full_left_ms(now) > 0).then_some(WriteError::DiskFull)
+            let pauses = leader.writer.disk_full_left_ms(now) > 0 || leader.writer.pauses_expiry(now);
+            pauses.then_some(WriteError::DiskFull)
         };
         let (mut actions, time_ms) = (Vec::new(), logged.expect("it leads").read(now).as_ms());
         leader.writer.tick(now, &mut actions);

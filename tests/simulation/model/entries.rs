@@ -143,8 +143,11 @@ impl State {
             // It takes room in any case, and frees more.
             WriteOp::DropNamespace => plan.changes.push(mark(&namespace, "", position.sequence)),
             WriteOp::RemoveWords => {
-                let marks = batch.counts.iter().map(|counted| mark(&namespace, counted.word, position.sequence));
-                plan.changes = marks.collect();
+                // Of a word that is not there, nothing could be taken back.
+                let counted = self.counts.get(&*namespace);
+                let is_there = |word: &str| counted.is_some_and(|words| words.contains_key(word));
+                let words = batch.counts.iter().map(|counted| counted.word).filter(|word| is_there(word));
+                plan.changes = words.map(|word| mark(&namespace, word, position.sequence)).collect();
                 self.make_room(&mut plan, so_far, budget)?;
             }
             _ => {}
@@ -202,29 +205,47 @@ impl State {
         }
         let is_free =
             |key: &EntryKey| !so_far.touched.contains(key) && !plan.changes.iter().any(|(written, _)| written == key);
-        // Of one age, by their keys' hashes.
+        let mut gone = Vec::new();
+        for key in self.eviction_order(hasher).into_iter().filter(is_free) {
+            if over <= 0 {
+                break;
+            }
+            over -= old(&key);
+            gone.push((key, None));
+        }
+        plan.evicts = true;
+        plan.changes.extend(gone);
+        if over > 0 { Err(Verdict::EntriesFull) } else { Ok(()) }
+    }
+
+    /// What may be evicted, the first to go first: what expires next, then what was written longest ago, and of one age
+    /// by their keys' hashes.
+    fn eviction_order(&self, hasher: WordHasher) -> Vec<EntryKey> {
         let hash = |key: &EntryKey| key_hash(hasher, CollectionId::new(key.0, &key.1), &key.2);
-        let mut order: Vec<(u64, Sequence, u64, &EntryKey)> = self
-            .entries
-            .iter()
-            .filter(|(key, held)| key.0.is_public() && held.claim.is_none() && is_free(key))
+        let free = self.entries.iter().filter(|(key, held)| key.0.is_public() && held.claim.is_none());
+        let mut order: Vec<(u64, Sequence, u64, &EntryKey)> = free
             .map(|(key, held)| match held.expires_ms {
                 Some(at_ms) => (at_ms, 0, hash(key), key),
                 None => (u64::MAX, held.version, hash(key), key),
             })
             .collect();
         order.sort_unstable();
-        let mut gone = Vec::new();
-        for (_, _, _, key) in order {
-            if over <= 0 {
-                break;
+        order.into_iter().map(|(.., key)| key.clone()).collect()
+    }
+
+    /// Evicts what is beyond the budget, as a mark may have brought it about.
+    fn trim(&mut self, (budget_bytes, hasher): (usize, WordHasher)) {
+        for key in self.eviction_order(hasher) {
+            if self.entry_bytes() <= budget_bytes as u64 {
+                return;
             }
-            over -= old(key);
-            gone.push((key.clone(), None));
+            Arc::make_mut(&mut self.entries).remove(&key);
         }
-        plan.evicts = true;
-        plan.changes.extend(gone);
-        if over > 0 { Err(Verdict::EntriesFull) } else { Ok(()) }
+    }
+
+    fn is_over(&self, budget_bytes: usize) -> bool {
+        let may_go = |(key, held): (&EntryKey, &Held)| key.0.is_public() && held.claim.is_none();
+        self.entry_bytes() > budget_bytes as u64 && self.entries.iter().any(may_go)
     }
 
     /// Does what was planned.
@@ -232,7 +253,9 @@ impl State {
         match batch.op {
             WriteOp::DropNamespace => self.end_claims(&batch.namespace, |_| true),
             WriteOp::RemoveWords => {
-                let words: BTreeSet<&str> = batch.counts.iter().map(|counted| counted.word).collect();
+                // Those that were there, which have a mark.
+                let marks = plan.changes.iter().filter(|((kind, ..), _)| *kind == CollectionKind::Removals);
+                let words: BTreeSet<&str> = marks.map(|((.., word), _)| &**word).collect();
                 self.end_claims(&batch.namespace, |word| words.contains(word));
             }
             _ => {}
@@ -269,9 +292,10 @@ impl State {
         self.entries.iter().any(|((_, of, _), held)| held.claim.is_some() && **of == *namespace)
     }
 
-    /// Whether a tick at this time has entries to take out, or marks that nobody needs.
-    pub fn has_due_entries(&self, now_ms: u64) -> bool {
-        self.entries.iter().any(|(key, held)| held.has_expired(now_ms) || self.is_idle(key))
+    /// Whether a tick at this time has entries to take out, or marks that nobody needs, or too much in all.
+    pub fn has_due_entries(&self, now_ms: u64, budget_bytes: usize) -> bool {
+        self.is_over(budget_bytes)
+            || self.entries.iter().any(|(key, held)| held.has_expired(now_ms) || self.is_idle(key))
     }
 
     fn is_idle(&self, (kind, namespace, _): &EntryKey) -> bool {
@@ -280,7 +304,7 @@ impl State {
 
     /// All that is due at this time is taken out, and gives its words back, down to zero at most. Returns how many
     /// entries of clients that are.
-    pub fn expire(&mut self, now_ms: u64) -> usize {
+    pub fn expire(&mut self, now_ms: u64, budget: (usize, WordHasher)) -> usize {
         let (mut gone, mut expired) = (Vec::new(), 0);
         for (key, held) in self.entries.iter() {
             if held.has_expired(now_ms) {
@@ -296,6 +320,7 @@ impl State {
             }
             Arc::make_mut(&mut self.entries).remove(&key);
         }
+        self.trim(budget);
         expired
     }
 

@@ -531,8 +531,9 @@ impl Simulation {
         let (position, time_ms) = (node.next_position(), node.logged.read(now).as_ms());
         let wakes = node.writer.next_tick();
         let (met, mut actions) = (self.machine.lock().met, Vec::new());
-        let before = self.before(position, time_ms, self.refusal());
-        let is_due = before.refusal.is_none() && before.state.has_due_entries(time_ms);
+        let pause = node.writer.pauses_expiry(now).then_some(WriteError::DiskFull);
+        let before = self.before(position, time_ms, self.refusal().or(pause));
+        let is_due = before.refusal.is_none() && before.state.has_due_entries(time_ms, before.entry_bytes);
         if is_due && wakes.is_none_or(|at| at > now) {
             return Err(format!("entries are due, and the Writer sleeps until {wakes:?}"));
         }

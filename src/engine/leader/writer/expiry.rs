@@ -80,6 +80,11 @@ impl<T> Writer<T> {
         self.group.start(self.log.next(), time_ms, &self.store);
     }
 
+    /// Returns whether an append has failed a moment ago, so that nothing is taken out yet.
+    pub fn pauses_expiry(&self, now: Monotonic) -> bool {
+        self.expiry_paused_until > now
+    }
+
     /// Returns whether there are entries to be taken out at `now`.
     pub fn has_due_entries(&self, now: Monotonic) -> bool {
         self.next_expiry().is_some_and(|due| due <= now)
