@@ -30,7 +30,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of words the Writer is given at once: the first of them are answered when the last are logged.
+/// Bytes of batches the Writer is given at once: the first of them are answered when the last are logged.
 const WRITE_BYTES: usize = 1 << 20;
 
 /// The handle handlers write through. Cheap to clone.
@@ -162,11 +162,11 @@ pub fn adjacent_writes(
     first: WriteSubmission<WriteReply>,
     events: &mut VecDeque<LeaderEvent>,
 ) -> impl Iterator<Item = WriteSubmission<WriteReply>> {
-    let mut bytes = first.batch.counts.text_bytes();
+    let mut bytes = first.batch.queued_bytes();
     // What is taken here is answered before the next is looked at, so it is not all that waits.
     let more = std::iter::from_fn(move || {
         let next = if bytes < WRITE_BYTES { next_write(events) } else { None };
-        bytes += next.as_ref().map_or(0, |next| next.batch.counts.text_bytes());
+        bytes += next.as_ref().map_or(0, |next| next.batch.queued_bytes());
         next
     });
     std::iter::once(first).chain(more)
@@ -179,6 +179,45 @@ fn next_write(events: &mut VecDeque<LeaderEvent>) -> Option<WriteSubmission<Writ
         other => {
             events.push_front(other);
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::hash::WordHasher,
+        data::counts::{WriteOp, word_counts::WordCounts},
+        data::entries::{CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition},
+    };
+
+    /// A value that no compression makes smaller.
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..bytes).map(next).collect()
+    }
+
+    fn put(key: &str, bytes: usize) -> WriteSubmission<WriteReply> {
+        let op = EntryOp::Put(NewValue::new(noise(bytes).into(), ""), Expiry::Never);
+        let (kind, condition) = (CollectionKind::Cache, WriteCondition::Always);
+        let entries = vec![EntryWrite { kind, key: key.into(), op, condition }];
+        let counts = WordCounts::new(WordHasher::new(1));
+        let (namespace, op, words, left_out, key, fingerprint) = ("words".into(), WriteOp::Add, 0, 0, None, 0);
+        let batch = WriteBatch { namespace, op, counts, entries, words, left_out, key, fingerprint };
+        WriteSubmission { batch, level: None, reply: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn two_large_values_are_not_given_to_the_writer_at_once_and_small_ones_are() {
+        for (bytes, at_once) in [(1 << 20, 1), (100, 3)] {
+            let mut events = ["b", "c"].map(|key| LeaderEvent::Write(put(key, bytes))).into();
+            assert_eq!(adjacent_writes(put("a", bytes), &mut events).count(), at_once, "values of {bytes} bytes");
+            assert_eq!(events.len(), 3 - at_once);
         }
     }
 }
