@@ -25,6 +25,9 @@ pub const MAX_CONTENT_TYPE_BYTES: usize = 127;
 pub const DEFAULT_MAX_VALUE_BYTES: usize = 1 << 20;
 /// The most a user may raise the bound of values to: a post that takes another's place must fit one record.
 pub const LARGEST_MAX_VALUE_BYTES: usize = 8 << 20;
+/// Largest claim of a text that is not kept, in bytes, for the longest text: its words folded, and with each of them,
+/// of which there is at most one for two bytes of text, three bytes.
+pub const MAX_CLAIM_BYTES: usize = 13 * LARGEST_MAX_VALUE_BYTES;
 /// Values of up to so many bytes have no hash stored beside them: working it out takes less than reading it.
 pub const SHORT_VALUE_BYTES: usize = 64;
 /// Values of so many bytes and more are stored compressed, …
@@ -220,6 +223,8 @@ const _: () =
 const _: () = assert!(MAX_BLOCK_BYTES * 11 + MAX_BLOCK_BYTES / 2 * 12 + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
 // The words of two posts, one of which takes the other's place, and a value.
 const _: () = assert!((2 * (11 + 6) + 1) * LARGEST_MAX_VALUE_BYTES + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
+// The words of a text that is not kept, and its claim.
+const _: () = assert!((11 + 6) * LARGEST_MAX_VALUE_BYTES + MAX_CLAIM_BYTES + GROUP_BYTES <= MAX_RECORD_PAYLOAD_BYTES);
 const _: () = assert!(DEFAULT_MAX_VALUE_BYTES <= LARGEST_MAX_VALUE_BYTES);
 const _: () = assert!(LARGEST_MAX_VALUE_BYTES <= MAX_ENTRIES_BYTES);
 const _: () = assert!(DEFAULT_PAGE_ENTRIES <= MAX_ENTRIES_PER_REQUEST);

@@ -1,6 +1,7 @@
 //! Posts: documents served as they came, whose words are counted as long as they are there.
 
 use crate::node::{Node, settings};
+use memdb::api::http::HttpSettings;
 use std::time::Duration;
 use testkit::wire::{Answer, Wire};
 
@@ -156,6 +157,20 @@ fn a_text_is_kept_as_a_post_when_it_is_asked_for() {
     // Without it the id is a key, as ever.
     ask(&mut wire, "POST /post", r#"{"id":"a","text":"once"}"#);
     assert_eq!(ask(&mut wire, "POST /post", r#"{"id":"a","text":"once"}"#).header("memdb-replayed"), Some("true"));
+}
+
+#[test]
+fn a_text_that_is_kept_or_lent_is_bounded_as_a_value() {
+    let node = Node::start(HttpSettings { max_value_bytes: 20, ..settings() });
+    let mut wire = Wire::to(node.address());
+    let body = |bytes| format!(r#"{{"id":"a","text":"{}"}}"#, "a".repeat(bytes));
+    for target in ["/post?store=true", "/post?ttl=60", "/post?store=true&ttl=60"] {
+        let refused = ask(&mut wire, &format!("POST {target}"), &body(21));
+        assert_eq!((refused.status, &*refused.problem()), (413, "body-too-large"), "{target}");
+        assert_eq!(wire.get("/top").text(), "[]", "nothing of it was counted");
+    }
+    assert_eq!(ask(&mut wire, "POST /post?store=true", &body(20)).status, 202);
+    assert_eq!(ask(&mut wire, "POST /post?ttl=0", &body(21)).status, 202, "it is only counted");
 }
 
 #[test]

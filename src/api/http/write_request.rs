@@ -37,6 +37,7 @@ pub(super) struct HttpWrite {
     pub(super) parameters: RouteParameters,
     pub(super) headers: WriteHeaders,
     pub(super) body: WholeBody,
+    pub(super) max_value_bytes: usize,
 }
 
 /// The command that it is.
@@ -148,7 +149,7 @@ impl HttpWrite {
             return Err(ApiError::unsupported_media_type(POST_TAKES, detail));
         }
         let PostBody { text, id } = text_of(&self.body.bytes, &media, charset)?;
-        let (operation, id) = document::posted(&query.entries, text, id)?;
+        let (operation, id) = document::posted(&query.entries, text, id, self.max_value_bytes)?;
         let once = self.headers.naming.once(id.as_deref())?;
         let (namespace, level) = (query.namespace, query.ack);
         Ok(Command { namespace, operation, once, level })

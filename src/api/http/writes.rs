@@ -54,7 +54,8 @@ async fn with_body(request: RouteRequest, kind: WriteKind) -> Result<Response, A
     // First of all the body: what is refused with a body on its way ends the connection.
     let budget = (&state.budgets.uploads, &client.usage);
     let body = body::read(body, headers.content_length.as_deref(), &state.settings, budget).await?;
-    let write = HttpWrite { kind, method, path, query, parameters, headers, body };
+    let max_value_bytes = state.settings.max_value_bytes;
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body, max_value_bytes };
     execute(&state, write, forwarded, &client.usage).await
 }
 
@@ -62,7 +63,8 @@ async fn without_body(request: RouteRequest, kind: WriteKind) -> Result<Response
     let (forwarded, naming) = (request.forwarded()?, request.naming()?);
     let RouteRequest { state, method, path, query, parameters, client, .. } = request;
     let headers = WriteHeaders { naming, content_type: None, content_length: None };
-    let write = HttpWrite { kind, method, path, query, parameters, headers, body: WholeBody::empty() };
+    let (body, max_value_bytes) = (WholeBody::empty(), 0);
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body, max_value_bytes };
     execute(&state, write, forwarded, &client.usage).await
 }
 

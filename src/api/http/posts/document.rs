@@ -113,19 +113,24 @@ fn id_of(document: &str) -> Result<Cow<'_, str>, ApiError> {
 }
 
 /// The operation of a text that was posted, and the name of the write that its body gives. With `store=true` the id is
-/// the post's, and names no write.
+/// the post's, and names no write. A text that is kept, or whose words are, has at most `max_value_bytes`.
 pub(in crate::api::http) fn posted<'a>(
     parameters: &EntryParameters<'_>,
     text: Cow<'a, str>,
     id: Option<Cow<'a, str>>,
+    max_value_bytes: usize,
 ) -> Result<(Operation<'a>, Option<Cow<'a, str>>), ApiError> {
     let expiry = ttl::of_query(parameters.ttl.as_deref())?;
-    if !stores(parameters)? {
-        let operation = match expiry {
-            Expiry::Never => Operation::AddText(text),
-            expiry => Operation::LendText { text, expiry },
-        };
-        return Ok((operation, id));
+    let stores = stores(parameters)?;
+    if !stores && expiry == Expiry::Never {
+        return Ok((Operation::AddText(text), id));
+    }
+    if text.len() > max_value_bytes {
+        let detail = format!("with store=true or ttl, a text has at most {max_value_bytes} bytes; nothing was counted");
+        return Err(ApiError::new(ErrorKind::BodyTooLarge, detail));
+    }
+    if !stores {
+        return Ok((Operation::LendText { text, expiry }, id));
     }
     let Some(id) = id else {
         let detail = r#"store=true keeps the text as the post that the body names: send {"id":"…","text":"…"} as application/json"#;
