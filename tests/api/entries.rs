@@ -169,6 +169,25 @@ fn reads_with_a_tag_that_the_client_has_are_304() {
 }
 
 #[test]
+fn a_condition_where_none_is_taken_is_refused_and_not_passed_over() {
+    let node = Node::start(settings());
+    let mut wire = Wire::to(node.address());
+    put(&mut wire, "/cache/a", "kept");
+    for (target, body) in [
+        ("/cache", r#"{"entries":[{"key":"a","value":"lost"}]}"#),
+        ("/post?store=true", r#"{"id":"a","text":"hello"}"#),
+        ("/post?ttl=60", r#"{"text":"hello"}"#),
+    ] {
+        for condition in ["If-Match: \"x\"", "If-None-Match: *"] {
+            let line = format!("POST {target} HTTP/1.1\r\nContent-Type: application/json\r\n{condition}");
+            let refused = wire.ask(&line, body);
+            assert_eq!((refused.status, &*refused.problem()), (400, "invalid-header"), "{target} {condition}");
+        }
+    }
+    assert_eq!((wire.get("/cache/a").text(), wire.get("/top").text()), ("kept", "[]"));
+}
+
+#[test]
 fn a_write_that_depends_on_another_state_is_412() {
     let node = Node::start(settings());
     let mut wire = Wire::to(node.address());

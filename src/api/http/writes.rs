@@ -3,6 +3,7 @@
 
 use super::{
     body::{self, WholeBody},
+    entries::tags::ConditionHeaders,
     headers,
     request::{RouteRequest, WriteHeaders},
     state::AppState,
@@ -49,13 +50,14 @@ pub(super) async fn drop_namespace(request: RouteRequest) -> Result<Response, Ap
 }
 
 async fn with_body(request: RouteRequest, kind: WriteKind) -> Result<Response, ApiError> {
-    let (forwarded, headers) = (request.forwarded()?, request.write_headers()?);
+    let (forwarded, headers, conditions) =
+        (request.forwarded()?, request.write_headers()?, ConditionHeaders::of(&request)?);
     let RouteRequest { state, method, path, query, parameters, client, body, .. } = request;
     // First of all the body: what is refused with a body on its way ends the connection.
     let budget = (&state.budgets.uploads, &client.usage);
     let body = body::read(body, headers.content_length.as_deref(), &state.settings, budget).await?;
     let max_value_bytes = state.settings.max_value_bytes;
-    let write = HttpWrite { kind, method, path, query, parameters, headers, body, max_value_bytes };
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body, conditions, max_value_bytes };
     execute(&state, write, forwarded, &client.usage).await
 }
 
@@ -63,8 +65,8 @@ async fn without_body(request: RouteRequest, kind: WriteKind) -> Result<Response
     let (forwarded, naming) = (request.forwarded()?, request.naming()?);
     let RouteRequest { state, method, path, query, parameters, client, .. } = request;
     let headers = WriteHeaders { naming, content_type: None, content_length: None };
-    let (body, max_value_bytes) = (WholeBody::empty(), 0);
-    let write = HttpWrite { kind, method, path, query, parameters, headers, body, max_value_bytes };
+    let (body, conditions, max_value_bytes) = (WholeBody::empty(), ConditionHeaders::default(), 0);
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body, conditions, max_value_bytes };
     execute(&state, write, forwarded, &client.usage).await
 }
 

@@ -52,6 +52,18 @@ impl ConditionHeaders {
         Ok(Self { if_match: request.header_list("if-match")?, if_none_match: request.header_list("if-none-match")? })
     }
 
+    /// Refuses conditions.
+    ///
+    /// # Errors
+    /// If there is one: a client that relies on it must not be told that the write has succeeded.
+    pub(in crate::api::http) fn check_none(&self, route: &str) -> Result<(), ApiError> {
+        if self.if_match.is_none() && self.if_none_match.is_none() {
+            return Ok(());
+        }
+        let detail = format!("{route} takes neither If-Match nor If-None-Match; nothing was stored");
+        Err(ApiError::new(ErrorKind::InvalidHeader, detail))
+    }
+
     /// The condition.
     ///
     /// # Errors
