@@ -3,10 +3,8 @@
 use super::{
     super::{coding::ContentCoding, headers},
     tags::{self, TAG_DIGITS},
-    ttl,
 };
 use crate::{
-    base::clock::LoggedTime,
     base::position::PositionToken,
     data::{entries::Entry, record::ValueEncoding},
 };
@@ -28,16 +26,13 @@ pub(in crate::api::http) struct FoundEntry<'a> {
     coding: Option<ContentCoding>,
     position: PositionToken,
     lag_ms: Option<u64>,
-    left_ms: Option<u64>,
 }
 
 impl<'a> FoundEntry<'a> {
-    /// `wanted`: the coding that the client wants most. `now`: the time of the read, of which only an entry that
-    /// expires has need.
+    /// `wanted`: the coding that the client wants most.
     pub(in crate::api::http) fn new(
         entry: &'a Entry,
         (position, lag_ms): (PositionToken, Option<u64>),
-        now: impl FnOnce() -> LoggedTime,
         if_none_match: Option<&str>,
         wanted: impl FnOnce() -> Option<ContentCoding>,
     ) -> Self {
@@ -45,8 +40,7 @@ impl<'a> FoundEntry<'a> {
         let is_known = if_none_match.is_some() && tags::is_known(if_none_match, &tag);
         let is_stored_encoded = entry.encoding() == ValueEncoding::Zstd;
         let coding = if is_stored_encoded { wanted().filter(|&wanted| wanted == ContentCoding::Zstd) } else { None };
-        let left_ms = entry.expires().and_then(|_| ttl::left_ms(entry, now()));
-        Self { entry, tag, is_known, coding, position, lag_ms, left_ms }
+        Self { entry, tag, is_known, coding, position, lag_ms }
     }
 
     /// The status of the answer.
@@ -67,11 +61,9 @@ impl<'a> FoundEntry<'a> {
         if let Some(lag_ms) = self.lag_ms {
             line("memdb-lag", itoa::Buffer::new().format(lag_ms).as_bytes());
         }
-        if let Some(left_ms) = self.left_ms {
-            text.clear();
-            text.extend_from_slice(b"max-age=");
-            text.extend_from_slice(itoa::Buffer::new().format(left_ms / 1_000).as_bytes());
-            line("cache-control", text);
+        if self.entry.expires().is_some() {
+            // No time for which it is fresh: a cache on the way would serve what has been replaced or deleted since.
+            line("cache-control", b"no-cache");
         }
         if self.entry.encoding() == ValueEncoding::Zstd {
             line("vary", b"accept-encoding");

@@ -70,8 +70,7 @@ impl EntryRead {
         let (hits, misses) = if answer.is_some() { (1, 0) } else { (0, 1) };
         service.metrics.entries_read(hits, misses);
         let Some(entry) = answer else { return Err(no_entry(kind, position, lag_ms)) };
-        let now = || service.logged_time();
-        let found = FoundEntry::new(&entry, (position, lag_ms), now, self.if_none_match(), || self.coding);
+        let found = FoundEntry::new(&entry, (position, lag_ms), self.if_none_match(), || self.coding);
         Ok(found.into_response())
     }
 }

@@ -112,7 +112,7 @@ impl FastPathResponder {
             Some(entry) if is_declined(&entry) || (self.varies && entry.encoding() != ValueEncoding::Plain) => {
                 return None;
             }
-            Some(entry) => usize::from(self.found(&entry, (position, lag_ms), asked, state, begun)),
+            Some(entry) => usize::from(self.found(&entry, (position, lag_ms), asked, begun)),
         };
         self.answered.entries.add(target.route, status);
         Some(())
@@ -125,11 +125,10 @@ impl FastPathResponder {
         entry: &Entry,
         at: (PositionToken, Option<u64>),
         asked: EntryHeaders<'_>,
-        state: &AppState,
         begun: Option<Instant>,
     ) -> bool {
         let wanted = || ContentCoding::wanted(asked.accept_encoding.into_iter().filter_map(visible));
-        let found = FoundEntry::new(entry, at, || state.service.logged_time(), asked.if_none_match, wanted);
+        let found = FoundEntry::new(entry, at, asked.if_none_match, wanted);
         let status: &[u8] = if found.is_known { b"HTTP/1.1 304 Not Modified" } else { b"HTTP/1.1 200 OK" };
         self.answers.extend_from_slice(status);
         let mut text = std::mem::take(&mut self.body);
