@@ -5,6 +5,7 @@ use super::{
     tags::{self, TAG_DIGITS},
 };
 use crate::{
+    api::service,
     base::position::PositionToken,
     data::{entries::Entry, record::ValueEncoding},
 };
@@ -41,6 +42,12 @@ impl<'a> FoundEntry<'a> {
         let is_stored_encoded = entry.encoding() == ValueEncoding::Zstd;
         let coding = if is_stored_encoded { wanted().filter(|&wanted| wanted == ContentCoding::Zstd) } else { None };
         Self { entry, tag, is_known, coding, position, lag_ms }
+    }
+
+    /// Returns whether the value has to be decompressed for so long that a thread that serves others should not do it.
+    pub(in crate::api::http) fn takes_long(&self) -> bool {
+        let is_decompressed = self.entry.encoding() == ValueEncoding::Zstd && self.coding.is_none() && !self.is_known;
+        is_decompressed && self.entry.raw_bytes() > service::INLINE_TEXT_BYTES
     }
 
     /// The status of the answer.

@@ -20,7 +20,7 @@ use crate::{
     data::entries::{CollectionId, CollectionKind, Entry},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use std::io::Write;
+use std::{borrow::Cow, io::Write};
 use warp::reply::Response;
 
 /// The entries of the keys in a query, in their order, each once.
@@ -50,10 +50,22 @@ pub(in crate::api::http) async fn named(
             format!("the values have {bytes} bytes, and one answer holds {MAX_ENTRIES_BYTES}; ask for fewer keys");
         return Err(ApiError::new(ErrorKind::InvalidParameter, detail));
     }
+    let body = if bytes <= service::INLINE_TEXT_BYTES {
+        named_body(&keys, &found, now)
+    } else {
+        let keys: Vec<_> = keys.into_iter().map(Cow::into_owned).collect();
+        service::beside(&read.usage, move || Ok(named_body(&keys, &found, now))).await?
+    };
+    Ok(headers::read_answer(body, position, lag_ms, read.if_none_match()))
+}
+
+/// The JSON of entries that were asked for by their keys.
+fn named_body(keys: &[impl AsRef<str>], found: &[Option<Entry>], now: LoggedTime) -> Vec<u8> {
+    let bytes: usize = found.iter().flatten().map(Entry::raw_bytes).sum();
     let mut body = Vec::with_capacity(bytes + 64 * found.len());
-    for (at, (key, entry)) in keys.iter().zip(&found).enumerate() {
+    for (at, (key, entry)) in keys.iter().zip(found).enumerate() {
         body.extend_from_slice(if at == 0 { br#"{"entries":[{"key":"# } else { br#",{"key":"#.as_slice() });
-        headers::write_json_string(&mut body, key);
+        headers::write_json_string(&mut body, key.as_ref());
         write!(body, r#","found":{}"#, entry.is_some()).expect("a Vec takes every byte");
         if let Some(entry) = entry {
             write_about(entry, now, &mut body);
@@ -62,7 +74,7 @@ pub(in crate::api::http) async fn named(
         body.push(b'}');
     }
     body.extend_from_slice(b"]}\n");
-    Ok(headers::read_answer(body, position, lag_ms, read.if_none_match()))
+    body
 }
 
 /// A page of the entries of a collection.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{
         error::ApiError,
-        service::{EntryOf, QueryReply, no_entry},
+        service::{self, EntryOf, QueryReply, no_entry},
     },
     base::position::PositionToken,
     data::entries::{CollectionId, CollectionKind},
@@ -71,7 +71,12 @@ impl EntryRead {
         service.metrics.entries_read(hits, misses);
         let Some(entry) = answer else { return Err(no_entry(kind, position, lag_ms)) };
         let found = FoundEntry::new(&entry, (position, lag_ms), self.if_none_match(), || self.coding);
-        Ok(found.into_response())
+        if !found.takes_long() {
+            return Ok(found.into_response());
+        }
+        // The client does not have it, and takes it as it is.
+        let answer = move || Ok(FoundEntry::new(&entry, (position, lag_ms), None, || None).into_response());
+        service::beside(&self.usage, answer).await
     }
 }
 
@@ -85,4 +90,60 @@ pub(in crate::api::http) fn timed(
         response.headers_mut().insert(&headers::RESPONSE_TIME, took.into());
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{super::test_support, listing},
+        *,
+    };
+    use crate::{
+        data::entries::hash_of,
+        data::record::{EntryValue, ValueEncoding},
+    };
+    use futures::{FutureExt, poll};
+    use http_body_util::BodyExt;
+    use std::sync::mpsc;
+
+    #[test]
+    fn large_values_are_decompressed_beside_the_serving_thread() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build();
+        let raw = vec![b'a'; service::INLINE_TEXT_BYTES + 1];
+        let (hash, frame) = (hash_of(&raw), zstd::bulk::compress(&raw, 1).expect("it fits memory"));
+        let value = EntryValue {
+            content_type: "",
+            expires: None,
+            counted: false,
+            encoding: ValueEncoding::Zstd,
+            raw_bytes: raw.len() as u32,
+            hash: &hash,
+            bytes: &frame,
+        };
+        let read = |query: &str, coding| EntryRead {
+            state: Arc::new(test_support::state_with("large", &value)),
+            name: String::new(),
+            query: query.to_owned(),
+            parameters: RouteParameters::ENTRIES,
+            headers: ReadHeaders { min_position: None, if_none_match: None },
+            coding,
+            usage: Usage::default(),
+        };
+        let (plain, encoded) = (read("key=large", None), read("", Some(ContentCoding::Zstd)));
+        runtime.expect("a runtime").block_on(async {
+            let (release, busy) = mpsc::sync_channel::<()>(1);
+            let _busy = tokio::task::spawn_blocking(move || busy.recv());
+            let as_it_is = encoded.one("words", CollectionKind::Cache, "large").now_or_never();
+            assert!(as_it_is.expect("nothing to decompress").is_ok());
+            let mut one = Box::pin(plain.one("words", CollectionKind::Cache, "large"));
+            let query = plain.parse_query().expect("sound");
+            let mut named = Box::pin(listing::named(&plain, query, CollectionKind::Cache));
+            assert!(poll!(&mut one).is_pending() && poll!(&mut named).is_pending(), "the thread for it is busy");
+            drop(release);
+            for answer in [one.await, named.await] {
+                let body = answer.expect("it is there").into_body().collect().await.expect("whole").to_bytes();
+                assert!(body.len() >= raw.len());
+            }
+        });
+    }
 }
