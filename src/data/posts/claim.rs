@@ -40,7 +40,10 @@ pub(super) fn each_word(mut bytes: &[u8], mut each: impl FnMut(&str, i64)) {
         word.truncate(usize::from(*shared));
         word.extend_from_slice(rest);
         let Some((count, behind)) = take_number(&behind[rest_bytes..]) else { return };
-        let (Ok(text), Ok(count)) = (str::from_utf8(&word), i64::try_from(count)) else { return };
+        let (Ok(text), Ok(count @ 1..)) = (str::from_utf8(&word), i64::try_from(count)) else { return };
+        if text.len() > MAX_WORD_BYTES {
+            return;
+        }
         each(text, count);
         bytes = behind;
     }
@@ -100,8 +103,11 @@ mod tests {
         for len in 0..whole.len() {
             assert!(decoded(&whole[..len]).len() < 3, "cut at {len}");
         }
-        for wrong in [&[9, 0, b'a', 1][..], &[0, 0, 0xff, 1], &[0, 0, b'a', 0xff, 0xff]] {
+        for wrong in [&[9, 0, b'a', 1][..], &[0, 0, 0xff, 1], &[0, 0, b'a', 0xff, 0xff], &[0, 0, b'a', 0]] {
             assert!(decoded(wrong).is_empty(), "{wrong:?}");
         }
+        // A word of 255 bytes, and one that shares all of them and goes on for two.
+        let long = [&[0, 254], &[b'a'; 255][..], &[1, 255, 1, b'b', b'b', 1]].concat();
+        assert_eq!(decoded(&long).into_keys().map(|word| word.len()).collect::<Vec<_>>(), [255]);
     }
 }

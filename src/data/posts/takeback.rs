@@ -34,8 +34,9 @@ pub(crate) fn take_back(of: Takeback<'_>, kind: CollectionKind, entry: &Entry, c
     }
     let hasher = counts.hasher();
     let mut lower = |word: &str, count: i64| {
-        if !has_ended(word) {
-            counts.add(word, -count).expect("a text has fewer words than an i64 counts");
+        // A text has fewer words than an i64 counts. Not so a claim of a file that nobody encoded.
+        if !has_ended(word) && counts.add(word, -count).is_err() {
+            counts.set_hashed(hasher.hash(word), word, -i64::MAX);
         }
     };
     if kind == CollectionKind::Texts {
@@ -48,4 +49,33 @@ pub(crate) fn take_back(of: Takeback<'_>, kind: CollectionKind, entry: &Entry, c
     let mut words = WordCounts::new(hasher);
     count_words(analyzer, &text, &mut words);
     words.iter().for_each(|counted| lower(counted.word, counted.amount));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::hash::WordHasher,
+        data::record::{EntryValue, ValueEncoding},
+    };
+
+    #[test]
+    fn a_claim_of_more_than_can_be_counted_takes_back_what_can() {
+        let hasher = WordHasher::new(1);
+        let most = [&[0, 0, b'a'], &[0xff; 8][..], &[0x7f]].concat();
+        let value = EntryValue {
+            content_type: "",
+            expires: None,
+            counted: true,
+            encoding: ValueEncoding::Plain,
+            raw_bytes: 2 * most.len() as u32,
+            hash: &[],
+            bytes: &most.repeat(2),
+        };
+        let (stored, entry) = (StoredEntries::new(hasher), Entry::new(0, "k", &value, 1));
+        let of = Takeback { analyzer: Analyzer::Standard, stored: &stored, namespace: "words" };
+        let mut counts = WordCounts::new(hasher);
+        take_back(of, CollectionKind::Texts, &entry, &mut counts);
+        assert_eq!(counts.get(hasher.hash("a"), "a"), Some(-i64::MAX));
+    }
 }
