@@ -56,7 +56,7 @@ fn state_of(entry: Option<(&str, &EntryValue<'_>)>) -> AppState {
         store.load_image(&NamespaceChange { namespace, dropped: false, counts: counts.to_vec() });
     }
     if let Some((key, value)) = entry {
-        store.load_entry(CollectionId::new(CollectionKind::Cache, "words"), key, value, 1);
+        store.load_entry(CollectionId::new(CollectionKind::Cache, "words"), key, value, 1).expect("it has room");
     }
     store.end_image();
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);

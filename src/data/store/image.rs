@@ -4,10 +4,16 @@ use super::{DedupEntry, RecordLookups, StateId, Store};
 use crate::{
     base::atomics::Ordering,
     base::clock::LoggedTime,
+    base::limits::MAX_COLLECTIONS,
     base::position::Sequence,
-    data::entries::CollectionId,
+    data::entries::{CollectionId, CollectionNumber},
     data::record::{EntryValue, NamespaceChange, Record},
 };
+
+/// Collections of an image, at most: those that clients make, and as many again of marks of removals, which a leader
+/// makes beyond the bound.
+const MOST_LOADED: usize = 2 * MAX_COLLECTIONS;
+const _: () = assert!(MOST_LOADED < CollectionNumber::MAX as usize);
 
 impl Store {
     /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once every
@@ -26,8 +32,21 @@ impl Store {
 
     /// Takes an entry of a snapshot's image, with the sequence of the record that has set its value, as
     /// [`Store::load_image`] takes counts.
-    pub fn load_entry(&mut self, collection: CollectionId<'_>, key: &str, value: &EntryValue<'_>, version: Sequence) {
+    ///
+    /// # Errors
+    /// If there are more collections than any leader makes. The message is for the report of damage.
+    pub fn load_entry(
+        &mut self,
+        collection: CollectionId<'_>,
+        key: &str,
+        value: &EntryValue<'_>,
+        version: Sequence,
+    ) -> Result<(), String> {
+        if self.entries.collections() >= MOST_LOADED && !self.entries.has_collection(collection) {
+            return Err(format!("more than {MOST_LOADED} collections of entries"));
+        }
         self.entries.load(collection, key, value, version);
+        Ok(())
     }
 
     /// A snapshot's image is whole; the position stays.
@@ -57,5 +76,36 @@ impl Store {
         self.shared.sides[side.index()].set(mark);
         self.shared.gate.flip();
         self.shared.sides[side.other().index()].set(mark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::hash::WordHasher, data::entries::CollectionKind, data::record::ValueEncoding, data::store::DedupLimits,
+    };
+
+    #[test]
+    fn an_image_with_more_collections_than_there_may_be_is_refused() {
+        let mut store = Store::new(WordHasher::new(1), DedupLimits::default());
+        let value = EntryValue {
+            content_type: "",
+            expires: None,
+            counted: false,
+            encoding: ValueEncoding::Plain,
+            raw_bytes: 0,
+            hash: &[],
+            bytes: b"",
+        };
+        let mut load = |at: usize, key| {
+            let namespace = format!("n{at}");
+            store.load_entry(CollectionId::new(CollectionKind::Cache, &namespace), key, &value, 1)
+        };
+        for at in 0..MOST_LOADED {
+            assert_eq!(load(at, "a"), Ok(()), "{at}");
+        }
+        assert!(load(MOST_LOADED, "a").is_err());
+        assert_eq!(load(0, "b"), Ok(()), "its collection is there");
     }
 }

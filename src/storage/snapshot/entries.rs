@@ -35,7 +35,7 @@ pub(super) fn load(payload: &[u8], store: &mut Store) -> Result<(), String> {
         let ((version, key, value), behind): ((Sequence, &str, EntryValue<'_>), &[u8]) =
             file_header::borrow_decode_front(rest)?;
         bounds::check_entry(&EntryChange { collection, key, effect: EntryEffect::Put(value) })?;
-        store.load_entry(collection, key, &value, version);
+        store.load_entry(collection, key, &value, version)?;
         rest = behind;
     }
     Ok(())

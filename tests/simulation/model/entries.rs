@@ -70,7 +70,7 @@ fn overhead_bytes(expires: Option<LoggedTime>) -> usize {
         hash: &[],
         bytes: &[],
     };
-    store.load_entry(CollectionId::new(CollectionKind::Cache, "words"), "", &value, 1);
+    store.load_entry(CollectionId::new(CollectionKind::Cache, "words"), "", &value, 1).expect("it has room");
     store.end_image();
     store.reader().entry_totals().bytes as usize
 }
