@@ -3,20 +3,34 @@
 
 use crate::{
     base::limits,
-    data::entries::CollectionId,
+    data::entries::{CollectionId, CollectionKind, entry::is_frame_of},
     data::record::{EntryChange, EntryEffect, EntryValue, KeyedWrite, NamespaceChange, RecordBody, ValueEncoding},
     data::store::DedupName,
 };
+use std::collections::HashSet;
 
 /// Checks all that a record says.
 pub(super) fn check_body(body: &RecordBody<'_>) -> Result<(), String> {
     body.changes.iter().try_for_each(check_change)?;
     body.entries.iter().try_for_each(check_entry)?;
+    check_keys(&body.entries)?;
     body.keyed_writes.iter().try_for_each(|KeyedWrite { namespace, .. }| DedupName::check_namespace(namespace))
 }
 
 fn check_change(change: &NamespaceChange<'_>) -> Result<(), String> {
     change.counts.iter().try_for_each(|counted| check_word(counted.word))
+}
+
+/// Refuses a key that comes twice: a store finds the entry that each change replaces in front of the record.
+fn check_keys(entries: &[EntryChange<'_>]) -> Result<(), String> {
+    if entries.len() < 2 {
+        return Ok(());
+    }
+    let mut keys = HashSet::with_capacity(entries.len());
+    match entries.iter().find(|change| !keys.insert((change.collection, change.key))) {
+        Some(twice) => Err(format!("the key {:?} twice", twice.key)),
+        None => Ok(()),
+    }
 }
 
 /// Checks a word.
@@ -44,6 +58,14 @@ pub(super) fn check_entry(change: &EntryChange<'_>) -> Result<(), String> {
     }
 }
 
+/// The bytes of the largest value of a kind.
+fn most_raw_bytes(kind: CollectionKind) -> usize {
+    match kind {
+        CollectionKind::Texts => limits::MAX_CLAIM_BYTES,
+        CollectionKind::Cache | CollectionKind::Posts | CollectionKind::Removals => limits::LARGEST_MAX_VALUE_BYTES,
+    }
+}
+
 fn check_value(collection: &CollectionId<'_>, value: &EntryValue<'_>) -> Result<(), String> {
     let EntryValue { content_type, counted, encoding, raw_bytes, hash, bytes, .. } = value;
     // It is sent as the value of a header, where a control character would begin another.
@@ -58,7 +80,7 @@ fn check_value(collection: &CollectionId<'_>, value: &EntryValue<'_>) -> Result<
     let fits = match encoding {
         ValueEncoding::Plain => raw == bytes.len(),
         // The number is what a reader allocates before it decodes.
-        ValueEncoding::Zstd => raw <= limits::MAX_RECORD_PAYLOAD_BYTES && !bytes.is_empty(),
+        ValueEncoding::Zstd => raw <= most_raw_bytes(collection.kind) && is_frame_of(bytes, raw),
     };
     if !fits {
         return Err(format!("a value of {} bytes that is said to be one of {raw}", bytes.len()));

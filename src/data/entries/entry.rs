@@ -297,7 +297,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// The content of a frame, which has at most so many bytes.
+/// The content of a frame, which has so many bytes.
 fn decompressed(frame: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
     thread_local! {
         // Made once: of a small value, to make it takes longer than to use it.
@@ -308,8 +308,14 @@ fn decompressed(frame: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
             Some(decoder) => decoder,
             None => decoder.insert(Decompressor::new().ok()?),
         };
-        decoder.decompress(frame, raw_bytes).ok()
+        decoder.decompress(frame, raw_bytes).ok().filter(|value| value.len() == raw_bytes)
     })
+}
+
+/// Returns whether a frame can be that of a value of so many bytes, by what it says itself. Not every frame says it.
+pub(crate) fn is_frame_of(frame: &[u8], raw_bytes: usize) -> bool {
+    let stated = zstd::zstd_safe::get_frame_content_size(frame);
+    stated.is_ok_and(|stated| stated.is_none_or(|stated| stated == raw_bytes as u64))
 }
 
 /// The number that sets the entries of a collection apart in the digest.
@@ -367,6 +373,18 @@ mod tests {
                 assert_eq!((entry.hash(), entry.value().as_ref()), (hash_of(bytes), bytes));
             }
         }
+    }
+
+    #[test]
+    fn a_frame_of_another_length_than_its_entry_says_is_not_read() {
+        let frame = zstd::bulk::compress(&[7; 100], 1).expect("it fits memory");
+        for (raw_bytes, read) in [(100, 100), (99, 0), (101, 0)] {
+            assert_eq!(is_frame_of(&frame, raw_bytes), read == 100, "{raw_bytes}");
+            let stated = EntryValue { encoding: ValueEncoding::Zstd, raw_bytes: raw_bytes as u32, ..value(&frame) };
+            let entry = Entry::new(0, "k", &EntryValue { hash: &[1; 32], ..stated }, 1);
+            assert_eq!(entry.value().len(), read, "{raw_bytes}");
+        }
+        assert!(!is_frame_of(b"", 0) && !is_frame_of(b"no frame at all", 15));
     }
 
     #[test]

@@ -138,11 +138,12 @@ mod tests {
     fn body() -> RecordBody<'static> {
         let counts = vec![WordCount { word: "hello", count: 1 }];
         let post = put(CollectionKind::Posts, "a/b", VALUE);
+        let kept = EntryChange { effect: EntryEffect::SetExpiry(None), key: "b", ..post };
         let expired = EntryChange { effect: EntryEffect::Remove(RemovalCause::Expired), key: "", ..post };
         let expired = EntryChange { collection: CollectionId::new(CollectionKind::Texts, "words"), ..expired };
         RecordBody {
             changes: vec![NamespaceChange { namespace: "words", dropped: false, counts }],
-            entries: vec![post, EntryChange { effect: EntryEffect::SetExpiry(None), ..post }, expired],
+            entries: vec![post, kept, expired],
             keyed_writes: vec![KEYED],
         }
     }
@@ -199,7 +200,12 @@ mod tests {
         let long_type = "t".repeat(limits::MAX_CONTENT_TYPE_BYTES + 1);
         let large = vec![0; limits::SHORT_VALUE_BYTES + 1];
         let large = EntryValue { bytes: &large, raw_bytes: large.len() as u32, hash: &hash, ..VALUE };
-        let zstd = EntryValue { encoding: ValueEncoding::Zstd, raw_bytes: 100, hash: &hash, ..VALUE };
+        let frame = |raw_bytes| zstd::bulk::compress(&vec![7; raw_bytes], 1).expect("it fits memory");
+        let (small, most, too_large) =
+            (frame(100), frame(limits::LARGEST_MAX_VALUE_BYTES), frame(limits::LARGEST_MAX_VALUE_BYTES + 1));
+        let zstd = EntryValue { encoding: ValueEncoding::Zstd, raw_bytes: 100, hash: &hash, bytes: &small, ..VALUE };
+        let of_frame = |raw_bytes: usize, bytes| EntryValue { raw_bytes: raw_bytes as u32, bytes, ..zstd };
+        let too_large = of_frame(limits::LARGEST_MAX_VALUE_BYTES + 1, &*too_large);
         let posts = |value| put(CollectionKind::Posts, "a", value);
         let elsewhere = EntryChange { collection: CollectionId::new(CollectionKind::Posts, ""), ..posts(VALUE) };
         for (name, sound, change) in [
@@ -221,9 +227,30 @@ mod tests {
             ("hashed claim", true, put(CollectionKind::Texts, "a", large)),
             ("needless hash", false, posts(EntryValue { hash: &hash, ..VALUE })),
             ("bomb", false, posts(EntryValue { raw_bytes: u32::MAX, ..zstd })),
+            ("frame of another length", false, posts(EntryValue { raw_bytes: 101, ..zstd })),
+            ("no frame", false, posts(EntryValue { bytes: b"hello", ..zstd })),
+            ("largest", true, posts(of_frame(limits::LARGEST_MAX_VALUE_BYTES, &most))),
+            ("too large", false, posts(too_large)),
+            ("as large as a claim", true, put(CollectionKind::Texts, "a", too_large)),
         ] {
             let bytes = encoded(&RecordBody { entries: vec![change], ..RecordBody::default() });
             assert_eq!(decode(KIND_SECTIONS, &bytes).is_ok(), sound, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_refused() {
+        let (post, gone) = (put(CollectionKind::Posts, "a", VALUE), EntryEffect::Remove(RemovalCause::Deleted));
+        let elsewhere = EntryChange { collection: CollectionId::new(CollectionKind::Posts, "other"), ..post };
+        for (sound, second) in [
+            (true, put(CollectionKind::Posts, "b", VALUE)),
+            (true, put(CollectionKind::Texts, "a", VALUE)),
+            (true, elsewhere),
+            (false, post),
+            (false, EntryChange { effect: gone, ..post }),
+        ] {
+            let bytes = encoded(&RecordBody { entries: vec![post, second], ..RecordBody::default() });
+            assert_eq!(decode(KIND_SECTIONS, &bytes).is_ok(), sound, "{second:?}");
         }
     }
 
