@@ -8,6 +8,8 @@
 pub const MAX_WORD_BYTES: usize = 256;
 /// Longest namespace name in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
+/// Longest name of a node in bytes.
+pub const MAX_NODE_NAME_BYTES: usize = 64;
 /// The namespace used when a request names none.
 pub const DEFAULT_NAMESPACE: &str = "words";
 /// Namespaces in one database. Each costs a few hundred KB once it holds a thousand words.

@@ -199,6 +199,12 @@ impl<T> Replica<T> {
         self.clock
     }
 
+    /// Gives the incarnation of its files; 0 without files.
+    pub fn incarnation(&self) -> u64 {
+        let files = self.held.as_ref().and_then(|held| held.files.as_ref());
+        files.map_or(0, ReplicaFiles::incarnation)
+    }
+
     /// Reports its position and state.
     pub fn node_state(&self) -> NodeState {
         let mark = self.state_id();

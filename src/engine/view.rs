@@ -51,6 +51,8 @@ pub struct DatabaseView {
     /// True while this node is behind another.
     follows: AtomicBool,
     logged: Arc<SharedLoggedClock>,
+    /// The incarnation of the files behind it; 0: it has none.
+    incarnation: AtomicU64,
 }
 
 impl DatabaseView {
@@ -65,6 +67,7 @@ impl DatabaseView {
             current_at_ms: AtomicU64::new(0),
             follows: AtomicBool::new(follows),
             logged: Arc::default(),
+            incarnation: AtomicU64::new(0),
         }
     }
 
@@ -139,6 +142,16 @@ impl DatabaseView {
     /// Gives the fault of the files behind the served data, if there is one.
     pub fn files_problem(&self) -> Option<String> {
         self.files_problem.load().as_deref().cloned()
+    }
+
+    /// Says which incarnation the files behind what is served have; 0: there are none.
+    pub fn set_incarnation(&self, incarnation: u64) {
+        self.incarnation.store(incarnation, Ordering::Relaxed);
+    }
+
+    /// Gives the incarnation of the files behind what is served, if there are some.
+    pub fn incarnation(&self) -> Option<u64> {
+        Some(self.incarnation.load(Ordering::Relaxed)).filter(|incarnation| *incarnation != 0)
     }
 
     /// A follower has all that its leader has, at this moment.

@@ -5,7 +5,7 @@
 
 use super::{
     MachineClock, NodeError,
-    machine::random,
+    machine::{draw_name, random},
     resources::{NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, window},
 };
 use crate::{
@@ -99,7 +99,9 @@ impl FileFollowerNode {
                 }
             });
         })?;
-        let about = NodeAbout { role: "local-replica", node, url, not_promoted: None, default_ack: None };
+        // It has no directory of its own to keep one in.
+        let name = draw_name()?;
+        let about = NodeAbout { role: "local-replica", name, node, url, not_promoted: None, default_ack: None };
         let api = ApiContext {
             shard: Shard::new(Arc::clone(&view), ShardRole::FileFollower { notice }),
             forward: Some(forward),

@@ -2,7 +2,7 @@
 
 use super::{
     NodeError,
-    machine::{boot_id, random},
+    machine::{node_run, random},
     recover_tail::recover_tail,
     resources::{segment_bytes, window},
 };
@@ -13,7 +13,7 @@ use crate::{
     replication::{ElectedLeader, StartingNode},
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
-    storage::recovery::{self, RecoveredDatabase, RecoveryError},
+    storage::recovery::{self, NodeRun, RecoveredDatabase, RecoveryError},
     text::tokenizer::Analyzer,
 };
 use std::{path::Path, sync::Arc};
@@ -24,26 +24,28 @@ pub(super) struct LeaderFiles {
     pub(super) disk: Arc<dyn Disk>,
     view: Arc<DatabaseView>,
     pub(super) starter: StartingNode,
+    run: NodeRun,
 }
 
 impl LeaderFiles {
-    /// `url`: where it leads; `elected`: what others have promised.
+    /// `name`: the node's; `url`: where it leads; `elected`: what others have promised.
     pub(super) fn new(
         settings: &NodeSettings,
         disk: &Arc<dyn Disk>,
         view: &Arc<DatabaseView>,
-        url: &str,
+        (name, url): (&str, &str),
         elected: Option<&ElectedLeader>,
     ) -> Result<Self, NodeError> {
+        let run = node_run(name)?;
         let starter = StartingNode {
             url: url.to_owned(),
-            boot_id: boot_id()?,
+            boot_id: run.boot_id.clone(),
             named: settings.replicas().iter().map(String::as_str).chain(settings.leader()).map(str::to_owned).collect(),
             told_to_follow: settings.leader().map(str::to_owned),
             init: matches!(settings.role, RoleSettings::Leader { init: true, .. }),
             elected: elected.cloned(),
         };
-        Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), view: Arc::clone(view), starter })
+        Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), view: Arc::clone(view), starter, run })
     }
 
     /// Reads the files. Nothing is changed.
@@ -92,7 +94,7 @@ impl LeaderFiles {
     }
 
     pub(super) fn begin(&self, recovered: &mut RecoveredDatabase) -> Result<recovery::NewEpoch, RecoveryError> {
-        recovered.begin(&self.disk, self.starter.boot_id.clone(), segment_bytes())
+        recovered.begin(&self.disk, &mut self.run.clone(), segment_bytes())
     }
 
     pub(super) fn unusable(&self, error: RecoveryError) -> NodeError {

@@ -80,7 +80,7 @@ impl LeaderNode {
     ) -> Result<(Arc<dyn Disk>, LeaderFiles), NodeError> {
         let url = held.listening.url(settings)?;
         let (disk, _) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
-        let files = LeaderFiles::new(settings, &disk, &held.view, &url, elected)?;
+        let files = LeaderFiles::new(settings, &disk, &held.view, (&held.name, &url), elected)?;
         Ok((disk, files))
     }
 
@@ -128,6 +128,7 @@ impl LeaderNode {
         };
         let about = NodeAbout {
             role: "leader",
+            name: held.name.clone(),
             node,
             url,
             not_promoted: None,

@@ -85,6 +85,7 @@ impl LeaderStart {
         let Self { files, node, clock, leadership, leader, metrics, registry, announced, .. } = self;
         let LeaderFiles { settings, disk, starter, .. } = files;
         leader.backlog().restart(last.sequence);
+        leader.view().set_incarnation(manifest.state.incarnation);
         let workers = DiskWorkers::start(&disk, &metrics, &tell(&leader))?;
         let now = clock.monotonic();
         let writer = Writer::new(store, log, writer_settings(&leadership), snapshot, logged_clock, now);

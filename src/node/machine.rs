@@ -1,6 +1,9 @@
 //! What comes from the machine: clocks, random bits, the identity of its boot.
 
-use crate::base::clock::{Clock, Monotonic, WallClock};
+use crate::{
+    base::clock::{Clock, Monotonic, WallClock},
+    storage::recovery::NodeRun,
+};
 use std::{
     io,
     time::{SystemTime, UNIX_EPOCH},
@@ -43,6 +46,16 @@ pub(super) fn boot_id() -> io::Result<String> {
         Ok(boot) => Ok(boot.trim().to_owned()),
         Err(_) => Ok(format!("unknown-{:032x}", random()?)),
     }
+}
+
+/// Gives a run of the node of this name that begins now.
+pub(super) fn node_run(name: &str) -> io::Result<NodeRun> {
+    Ok(NodeRun { name: name.to_owned(), boot_id: boot_id()?, random: Some(random()? as u64) })
+}
+
+/// Draws a name for a node that has none.
+pub(super) fn draw_name() -> io::Result<String> {
+    Ok(format!("n-{:08x}", random()? as u32))
 }
 
 #[cfg(test)]

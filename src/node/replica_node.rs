@@ -5,7 +5,7 @@
 
 use super::{
     MachineClock, NodeError,
-    machine::random,
+    machine::{node_run, random},
     resources::{NodeResources, STOP_GRACE, join_role, segment_bytes, window},
     threads::{
         discovery::{DiscoveryThread, LeaderLinks, discovery},
@@ -25,7 +25,7 @@ use crate::{
     replication::{HistorySource, NodeId, PromotionCandidate, ReplicationBacklog},
     storage::disk::Disk,
     storage::manifest::Manifest,
-    storage::recovery::{self, RecoveredDatabase},
+    storage::recovery::{self, NodeRun, RecoveredDatabase},
     storage::snapshot::SnapshotSettings,
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
@@ -72,7 +72,8 @@ impl ReplicaNode {
             Ok(directory) => (directory, None),
         };
         let disk = directory.map(|(disk, _)| disk);
-        let found = find(&held.view, settings, disk.as_ref(), kept)?;
+        let mut run = node_run(&held.name)?;
+        let found = find(&held.view, settings, disk.as_ref(), &mut run, kept)?;
         let now = clock.monotonic();
         let before = view.logged_clock().get();
         held.start_role(settings, if disk.is_some() { NodeRole::Replica } else { NodeRole::MemoryReplica });
@@ -100,7 +101,7 @@ impl ReplicaNode {
             DiscoveryThread::start(leaders, replica.window, disk.clone(), follower.clone(), forward.clone())?;
         let workers =
             disk.as_ref().map(|disk| DiskWorkers::start(disk, &metrics, &work_listener(&follower))).transpose()?;
-        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes: segment_bytes() });
+        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes: segment_bytes(), run });
         let mut actions = Vec::new();
         let replica = Replica::new(replica, directory, found, before, now, &mut actions);
         let applying = ReplicaDriver::new(ReplicaState {
@@ -116,7 +117,8 @@ impl ReplicaNode {
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
         let role = ShardRole::Replica { replica: follower.clone(), history: HistorySource::new(disk, feed) };
-        let about = NodeAbout { role: "replica", node, url: url.clone(), not_promoted, default_ack: None };
+        let name = held.name.clone();
+        let about = NodeAbout { role: "replica", name, node, url: url.clone(), not_promoted, default_ack: None };
         held.serve(settings, role, Some(forward), about)?;
         let (held, leader) = (held.clone(), leader.map(str::to_owned));
         Ok(Self { held, address, follower, node, url, leader, thread, contact })
@@ -212,26 +214,31 @@ fn find(
     view: &DatabaseView,
     settings: &NodeSettings,
     disk: Option<&Arc<dyn Disk>>,
+    run: &mut NodeRun,
     kept: Option<RecoveredDatabase>,
 ) -> Result<ReplicaFindings, NodeError> {
     let (Some(disk), Some(kept)) = (disk, kept) else {
         view.withdraw(); // two states of a large database have no room beside each other
-        return disk.map_or(Ok(ReplicaFindings::Nothing), |disk| read_directory(disk, settings));
+        return disk.map_or(Ok(ReplicaFindings::Nothing), |disk| read_directory(disk, run, settings));
     };
     let path = settings.data_dir().unwrap_or(Path::new("")).to_owned();
-    let settled = kept.follow(disk, segment_bytes()).map_err(|error| NodeError::Recovery { path, error })?;
+    let settled = kept.follow(disk, run, segment_bytes()).map_err(|error| NodeError::Recovery { path, error })?;
     tracing::info!(position = %settled.store.mark().position, "goes on with what it has in memory");
     Ok(ReplicaFindings::Settled(Box::new(settled)))
 }
 
 /// Reads the replica's directory. Files that cannot be used are no reason not to start: the leader has everything. Nor
 /// is a disk that takes nothing: what is there is served, and gone on from in memory.
-fn read_directory(disk: &Arc<dyn Disk>, settings: &NodeSettings) -> Result<ReplicaFindings, NodeError> {
+fn read_directory(
+    disk: &Arc<dyn Disk>,
+    run: &mut NodeRun,
+    settings: &NodeSettings,
+) -> Result<ReplicaFindings, NodeError> {
     let path = settings.data_dir().unwrap_or(Path::new(""));
     let found = recovery::look_follower(&**disk, window(settings)).and_then(|recovered| {
         let Some(mut recovered) = recovered else { return Ok(ReplicaFindings::Nothing) };
         let (position, report) = (recovered.stands(), recovered.report.to_string());
-        let found = match recovered.go_on(disk, segment_bytes()) {
+        let found = match recovered.go_on(disk, run, segment_bytes()) {
             Err(error) if error.is_no_room() => ReplicaFindings::Read(Box::new(recovered), error.to_string()),
             begun => ReplicaFindings::Settled(Box::new(recovered.into_settled(begun?))),
         };

@@ -1,7 +1,7 @@
 //! The resources of a node that outlive its roles: port, data directory, clocks, view, metrics and HTTP server; and
 //! what its settings say of them.
 
-use super::NodeError;
+use super::{NodeError, machine::draw_name};
 use crate::{
     api::http::{ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS},
     base::clock::Clock,
@@ -14,6 +14,7 @@ use crate::{
     engine::view::DatabaseView,
     net::write_forwarder::WriteForwarder,
     storage::disk::{DirectoryLock, Disk, RealDisk},
+    storage::manifest::Manifest,
 };
 use parking_lot::Mutex;
 use std::{
@@ -63,6 +64,8 @@ impl NodeListener {
 pub(super) struct NodeResources {
     pub(super) listening: NodeListener,
     pub(super) directory: Option<LockedDirectory>,
+    /// The name of the node: the one that its directory keeps, or the one that it gets.
+    pub(super) name: String,
     pub(super) clock: Arc<dyn Clock>,
     /// The rules for the time in which the node leads.
     pub(super) leadership: LeadershipSettings,
@@ -99,9 +102,10 @@ impl NodeResources {
         let listening = NodeListener::take(settings)?;
         let directory = settings.data_dir().map(lock).transpose()?;
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
+        let name = node_name(directory.as_ref().map(|(disk, _)| &**disk))?;
         let view = Arc::new(DatabaseView::new(true));
         let metrics = metrics(settings, NodeRole::Leader);
-        Ok(Self { listening, directory, clock, leadership, view, metrics, server: Arc::default() })
+        Ok(Self { listening, directory, name, clock, leadership, view, metrics, server: Arc::default() })
     }
 
     /// A role begins: what is served stays, under other rules and numbers.
@@ -148,6 +152,14 @@ impl NodeResources {
             tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
     }
+}
+
+/// The name that the directory keeps, else one that is drawn.
+fn node_name(disk: Option<&dyn Disk>) -> Result<String, NodeError> {
+    // A MANIFEST that cannot be read is for the start to report.
+    let manifest = disk.and_then(|disk| Manifest::read(disk).ok().flatten());
+    let kept = manifest.map(|manifest| manifest.state.node_name).filter(|name| !name.is_empty());
+    Ok(kept.map_or_else(draw_name, Ok)?)
 }
 
 /// Gives what the main thread of a role leaves, once it has been asked to end.

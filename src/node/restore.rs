@@ -14,7 +14,7 @@ use crate::{
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FileHeader, FileKind},
     storage::manifest::{Manifest, ManifestState},
-    storage::recovery,
+    storage::recovery::{self, NodeRun},
     storage::snapshot::{SnapshotLoader, received_snapshot_name},
     storage::wal::{AppendError, Log, RawRecord},
     text::tokenizer::Analyzer,
@@ -69,15 +69,18 @@ async fn fetch(
     })?;
     let temporary = received_snapshot_name();
     let (identity, mut store) = receive(incoming, &**disk, &temporary, progress).await?;
+    // The node that starts on it brings its name, and draws the incarnation.
+    let mut run = NodeRun { name: String::new(), boot_id: "restored".into(), random: None };
     let (mut manifest, mut log) = recovery::adopt(
         disk,
         identity,
         // Not a follower's: whoever restores wants it to lead.
         ManifestState {
             epoch: epoch.max(store.mark().position.epoch),
-            boot_id: "restored".into(),
+            boot_id: run.boot_id.clone(),
             ..ManifestState::default()
         },
+        &mut run,
         &store,
         Some(&temporary),
         crate::base::limits::DEFAULT_SEGMENT_BYTES,

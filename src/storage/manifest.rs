@@ -45,6 +45,40 @@ pub struct ManifestState {
     /// A later epoch, that this node has promised to somebody who is about to lead in it: nobody who leads in an
     /// earlier one is followed any more. 0: none.
     pub promised: Epoch,
+    /// The name of the node, by which a cluster knows it as long as it has this directory. Empty: none yet.
+    pub node_name: String,
+    /// A random number that stays as long as every record which was acknowledged here is here
+    /// ([`ManifestState::keeps_incarnation`]). 0: none yet, the next start draws one.
+    pub incarnation: u64,
+    /// The machine's boot at the last start in any role, for the incarnation: `boot_id` says of a follower nothing.
+    pub incarnation_boot: String,
+}
+
+/// The part of a MANIFEST of format 1 that changes.
+#[derive(Decode)]
+struct ManifestStateV1 {
+    epoch: Epoch,
+    epochs: EpochTable,
+    clean_stop: Option<Position>,
+    generation: u64,
+    boot_id: String,
+    leader_url: Option<String>,
+    replicas: Vec<String>,
+    promised: Epoch,
+}
+
+impl From<ManifestStateV1> for ManifestState {
+    fn from(old: ManifestStateV1) -> Self {
+        let ManifestStateV1 { epoch, epochs, clean_stop, generation, boot_id, leader_url, replicas, promised } = old;
+        let state = Self { epoch, epochs, clean_stop, generation, boot_id, ..Self::default() };
+        Self { leader_url, replicas, promised, ..state }
+    }
+}
+
+/// Returns whether a text can be the name of a node: 1 to [`limits::MAX_NODE_NAME_BYTES`] of `a-z 0-9 . _ -`.
+pub fn is_node_name(text: &str) -> bool {
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    (1..=limits::MAX_NODE_NAME_BYTES).contains(&text.len()) && text.bytes().all(fits)
 }
 
 impl ManifestState {
@@ -84,6 +118,17 @@ impl ManifestState {
     /// Notes that the node that these files belong to has promised `epoch` to itself.
     pub fn promise_itself(&mut self, epoch: Epoch) {
         self.promised = epoch;
+    }
+
+    /// Returns whether the incarnation stays at a start in the boot `boot_id`: whether every record that was
+    /// acknowledged from this directory is sure to be there. `was_cut`: the start cuts the end off the log.
+    pub fn keeps_incarnation(&self, boot_id: &str, was_cut: bool) -> bool {
+        // Who was acknowledged before the sync relies on the system's memory, which a kill spares and another boot does
+        // not. What the log lacks then need not show: its end may be whole, and come too early.
+        let has_lost_memory = self.clean_stop.is_none() && self.incarnation_boot != boot_id;
+        // None: a file of format 1, a directory that was empty, or evidence that was about to go
+        // ([`Manifest::forget_incarnation`]).
+        self.incarnation != 0 && !was_cut && !has_lost_memory
     }
 
     /// Returns whether the node that these files belong to has begun `epoch` as its leader.
@@ -129,6 +174,19 @@ impl Manifest {
         Ok(())
     }
 
+    /// Forgets the incarnation, durably, before something is done that leaves records out and no trace of it, such as a
+    /// cut of the log: whoever starts next draws a new one, also if it was killed halfway.
+    ///
+    /// # Errors
+    /// If the MANIFEST cannot be written: then that must not be done.
+    pub fn forget_incarnation(&mut self, disk: &dyn Disk) -> Result<(), FileError> {
+        if self.state.incarnation == 0 {
+            return Ok(());
+        }
+        self.state.incarnation = 0;
+        self.write(disk)
+    }
+
     /// The file's bytes: header, payload, CRC32C of both.
     pub fn encode(&self) -> Vec<u8> {
         let header = FileHeader::new(FileKind::Manifest, self.identity, Position::ZERO, 0);
@@ -156,7 +214,14 @@ impl Manifest {
         if crc32c::crc32c(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*crc) {
             return Err(FileDamage::new(MANIFEST, at, "the checksum does not match, or the file is cut"));
         }
-        let state = file_header::decode(rest).map_err(|what| FileDamage::new(MANIFEST, at, what))?;
+        let state = match header.version {
+            1 => file_header::decode::<ManifestStateV1>(rest).map(ManifestState::from),
+            _ => file_header::decode::<ManifestState>(rest),
+        };
+        let state = state.map_err(|what| FileDamage::new(MANIFEST, at, what))?;
+        if !state.node_name.is_empty() && !is_node_name(&state.node_name) {
+            return Err(FileDamage::new(MANIFEST, at, format!("{:?} is no name of a node", state.node_name)));
+        }
         Ok(Self { identity: header.identity, state })
     }
 }
@@ -173,6 +238,9 @@ mod tests {
             epoch: 3,
             boot_id: "boot".into(),
             clean_stop: Some(Position::new(3, 7)),
+            node_name: "n-5f2a9c01".into(),
+            incarnation: u64::MAX,
+            incarnation_boot: "boot".into(),
             ..ManifestState::default()
         };
         state.epochs.end(Position::new(2, 5));
@@ -186,6 +254,45 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Manifest::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_1_to_64_of_its_characters() {
+        let longest = "n".repeat(limits::MAX_NODE_NAME_BYTES);
+        for (name, is_one) in
+            [("n-5f.2_a", true), (&longest, true), ("", false), ("N", false), ("é", false), ("a/b", false)]
+        {
+            assert_eq!(is_node_name(name), is_one, "{name:?}");
+        }
+        assert!(!is_node_name(&(longest + "n")));
+        let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 9 };
+        let decoded = |name: &str| {
+            let state = ManifestState { node_name: name.into(), ..ManifestState::default() };
+            Manifest::decode(&Manifest { identity, state }.encode())
+        };
+        assert!(decoded("").is_ok() && decoded("a").is_ok(), "a repaired one may have none");
+        assert!(decoded("A").expect_err("a capital letter").to_string().contains("no name of a node"));
+    }
+
+    #[test]
+    fn an_incarnation_stays_exactly_as_long_as_no_acknowledged_record_can_be_missing() {
+        const CUT: bool = true;
+        let running = ManifestState { incarnation: 5, incarnation_boot: "boot".into(), ..ManifestState::default() };
+        let stopped = ManifestState { clean_stop: Some(Position::new(3, 7)), ..running.clone() };
+        let none = ManifestState { incarnation: 0, ..stopped.clone() };
+        let leads_in_another = ManifestState { boot_id: "other".into(), ..running.clone() };
+        for (case, state, boot_id, was_cut, stays) in [
+            ("a clean stop", &stopped, "boot", !CUT, true),
+            ("a clean stop, then another boot", &stopped, "other", !CUT, true),
+            ("a kill in the same boot", &running, "boot", !CUT, true),
+            ("another boot without a clean stop", &running, "other", !CUT, false),
+            ("the boot of the incarnation decides, not a leader's", &leads_in_another, "other", !CUT, false),
+            ("a cut in the same boot", &running, "boot", CUT, false),
+            ("a cut behind a clean stop", &stopped, "boot", CUT, false),
+            ("no incarnation yet", &none, "boot", !CUT, false),
+        ] {
+            assert_eq!(state.keeps_incarnation(boot_id, was_cut), stays, "{case}");
         }
     }
 }

@@ -16,10 +16,12 @@
 //! (`recovery/follower.rs`).
 
 mod follower;
+mod node_run;
 mod open_files;
 mod writable;
 
 pub use follower::{adopt, begin_epoch, look_elected, look_follower, standing_at};
+pub use node_run::NodeRun;
 pub use open_files::OpenFiles;
 pub use writable::{NewEpoch, WritableDatabase};
 
@@ -363,10 +365,10 @@ impl RecoveredDatabase {
     pub fn finalize(
         mut self,
         disk: &Arc<dyn Disk>,
-        boot_id: String,
+        run: &mut NodeRun,
         segment_bytes: u64,
     ) -> Result<WritableDatabase, RecoveryError> {
-        let begun = self.begin(disk, boot_id, segment_bytes)?;
+        let begun = self.begin(disk, run, segment_bytes)?;
         Ok(self.into_settled(begun))
     }
 
@@ -380,7 +382,7 @@ impl RecoveredDatabase {
     pub fn begin(
         &mut self,
         disk: &Arc<dyn Disk>,
-        boot_id: String,
+        run: &mut NodeRun,
         segment_bytes: u64,
     ) -> Result<NewEpoch, RecoveryError> {
         if self.promised.is_none() && self.is_behind() {
@@ -403,9 +405,9 @@ impl RecoveredDatabase {
         let mut next = state.epoch + 1;
         inject!(ReusesAnEpoch, next = state.epoch.max(1));
         (state.epoch, state.promised) = (self.promised.unwrap_or(next), 0);
-        state.boot_id = boot_id;
+        state.boot_id.clone_from(&run.boot_id);
         let position = Position::new(state.epoch, mark.position.sequence);
-        self.begin_at(disk, state, position, segment_bytes)
+        self.begin_at(disk, state, position, run, segment_bytes)
     }
 
     /// Whether the MANIFEST is the one that was read, and no later one.
@@ -429,8 +431,10 @@ impl RecoveredDatabase {
     }
 
     /// Carries out the cut, and removes what means nothing.
-    fn tidy(&self, disk: &Arc<dyn Disk>) -> Result<(), RecoveryError> {
+    fn tidy(&mut self, disk: &Arc<dyn Disk>) -> Result<(), RecoveryError> {
         if let Some(cut) = &self.report.cut {
+            // First: behind the cut the log is whole, and a start that died here would leave nothing to tell of it.
+            self.manifest.forget_incarnation(&**disk)?;
             cut.carry_out(&**disk)?;
         }
         remove_remains(&**disk, self.manifest.state.epoch, &self.report)
@@ -441,10 +445,12 @@ impl RecoveredDatabase {
     fn begin_at(
         &mut self,
         disk: &Arc<dyn Disk>,
-        state: ManifestState,
+        mut state: ManifestState,
         position: Position,
+        run: &mut NodeRun,
         segment_bytes: u64,
     ) -> Result<NewEpoch, RecoveryError> {
+        state.begin_run(run, self.report.cut.is_some());
         let needs_fresh_snapshot = self.report.needs_fresh_snapshot();
         let mut manifest = Manifest { identity: self.manifest.identity, state };
         let mark = self.store.mark();

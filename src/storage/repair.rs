@@ -18,7 +18,7 @@ use crate::{
         SNAPSHOT_PREFIX, parse_name,
     },
     storage::manifest::{Manifest, ManifestState},
-    storage::recovery::{RecoveredDatabase, RecoveryError, RecoveryReport, look},
+    storage::recovery::{NodeRun, RecoveredDatabase, RecoveryError, RecoveryReport, look},
     storage::snapshot,
     storage::wal::{self, RecordError, Truncation},
 };
@@ -375,6 +375,7 @@ fn new_state(
     state.epoch = epoch;
     // The promises of the old MANIFEST would make the next start refuse what has just been repaired.
     state.clean_stop = None;
+    state.incarnation = 0; // the next start draws one
     state
 }
 
@@ -393,7 +394,15 @@ impl RepairPlan {
     /// # Errors
     /// The system's error if a file cannot be copied, moved or written, or [`RepairError::Recovery`] if the result is
     /// refused again.
-    pub fn carry_out(self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<StateId, RepairError> {
+    pub fn carry_out(mut self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<StateId, RepairError> {
+        // What is moved away may have been acknowledged, and what is left may be whole: no start on it may take the
+        // directory for what it was, also if this is killed halfway.
+        if self.rebuilt.is_none()
+            && let Some(mut there) = Manifest::read(&**disk)?
+        {
+            there.forget_incarnation(&**disk)?;
+            self.manifest.state.generation = self.manifest.state.generation.max(there.state.generation);
+        }
         // Ends are copied before anything is moved, and the newest goes first, as in any cut.
         for aside in self.aside.iter().filter(|aside| aside.from_byte > 0) {
             copy_end(&**disk, aside)?;
@@ -414,10 +423,11 @@ impl RepairPlan {
         let promised = Some(self.manifest.state.highest() + 1);
         // The files of a leader without replicas stay a leader's. No machine has this boot id, so the next start asks
         // the nodes that its command names, as after a loss of power.
-        let boot = if self.follows() { String::new() } else { BOOT_OF_A_REPAIR.to_owned() };
+        let boot_id = if self.follows() { String::new() } else { BOOT_OF_A_REPAIR.to_owned() };
+        let mut run = NodeRun { name: String::new(), boot_id, random: None };
         let recovered =
             RecoveredDatabase { manifest: self.manifest, store: self.store, report, new: false, promised, open: None };
-        let settled = recovered.finalize(disk, boot, segment_bytes)?;
+        let settled = recovered.finalize(disk, &mut run, segment_bytes)?;
         Ok(settled.store.mark())
     }
 

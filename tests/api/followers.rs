@@ -370,6 +370,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     let notice = Arc::new(tokio::sync::Notify::new());
     let about = NodeAbout {
         role: "local-replica",
+        name: "n-test".into(),
         node: 2,
         url: "http://local.example".to_owned(),
         not_promoted: None,

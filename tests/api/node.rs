@@ -108,6 +108,7 @@ impl Node {
             clock: Arc::<TestClock>::clone(&clock),
             metrics: Arc::clone(&metrics),
             about: Arc::new(NodeAbout {
+                name: "n-test".into(),
                 not_promoted: None,
                 role: "leader",
                 node: 1,
@@ -155,8 +156,9 @@ fn leader(directory: &TempDir, hold: Arc<Mutex<()>>, time: Arc<TestClock>) -> (L
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path()).expect("a directory"));
     let new = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let recovered = recovery::look(&*disk, new, DedupLimits::default()).expect("it can be read");
-    let settled =
-        recovered.finalize(&disk, "boot".to_owned(), limits::DEFAULT_SEGMENT_BYTES).expect("it can be written");
+    let settled = recovered
+        .finalize(&disk, &mut testkit::database::node_run(), limits::DEFAULT_SEGMENT_BYTES)
+        .expect("it can be written");
     let view = Arc::new(DatabaseView::new(false));
     let feed = Arc::new(ReplicationBacklog::new(settled.store.mark().position.sequence, limits::FEED_BYTES));
     view.serve(ServedDatabase { identity: settled.manifest.identity, reader: settled.store.reader() });

@@ -191,6 +191,7 @@ fn an_address_with_many_writes_on_their_way_to_the_leader_leaves_the_others_thei
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
         about: Arc::new(NodeAbout {
             role: "local-replica",
+            name: "n-test".into(),
             node: 1,
             url: String::new(),
             not_promoted: None,

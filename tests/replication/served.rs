@@ -214,7 +214,8 @@ fn a_database_goes_on_with_the_version_of_the_analyzer_it_was_made_with() {
     let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::StandardV1, hash_seed: 11 };
     let made = recovery::look(&*disk, identity, DedupLimits::default()).expect("it can be read");
     drop(
-        made.finalize(&disk, "boot".to_owned(), memdb::base::limits::DEFAULT_SEGMENT_BYTES).expect("it can be written"),
+        made.finalize(&disk, &mut testkit::database::node_run(), memdb::base::limits::DEFAULT_SEGMENT_BYTES)
+            .expect("it can be written"),
     );
     drop(disk);
     // Over a restart too, and when the analyzer is named.

@@ -68,11 +68,12 @@ fn matches_golden(name: &str, bytes: &[u8]) {
     assert_eq!(bytes.len(), expected.len(), "{name}: its length");
 }
 
-fn manifest(identity: DatabaseIdentity) -> Manifest {
+/// What a golden MANIFEST says. Format 1 knows no nodes and no incarnations.
+fn manifest(format: u16, identity: DatabaseIdentity) -> Manifest {
     let mut epochs = EpochTable::default();
     epochs.end(Position::new(1, 2));
     epochs.end(Position::new(2, 2));
-    let state = ManifestState {
+    let mut state = ManifestState {
         epoch: 3,
         epochs,
         clean_stop: Some(Position::new(3, 300)),
@@ -81,7 +82,13 @@ fn manifest(identity: DatabaseIdentity) -> Manifest {
         leader_url: Some("http://127.0.0.1:8080".into()),
         replicas: vec!["http://127.0.0.1:8081".into()],
         promised: 5,
+        ..ManifestState::default()
     };
+    if format > 1 {
+        state.node_name = "n-5f2a9c01".into();
+        state.incarnation = 0x1122_3344_5566_7788;
+        state.incarnation_boot = "boot".into();
+    }
     Manifest { identity, state }
 }
 
@@ -275,7 +282,7 @@ fn snapshot_name(format: u16) -> String {
 #[test]
 fn the_same_inputs_make_the_same_bytes() {
     for (name, _, identity) in GOLDEN.into_iter().filter(|golden| golden.1 == FORMAT_VERSION) {
-        matches_golden(&format!("manifest-{name}"), &manifest(identity).encode());
+        matches_golden(&format!("manifest-{name}"), &manifest(FORMAT_VERSION, identity).encode());
         let files = files(identity);
         matches_golden(&format!("log-{name}"), &files[&log_name()]);
         matches_golden(&format!("snapshot-{name}"), &files[&snapshot_name(FORMAT_VERSION)]);
@@ -284,9 +291,9 @@ fn the_same_inputs_make_the_same_bytes() {
 
 #[test]
 fn the_golden_manifest_says_what_was_written() {
-    for (name, _, identity) in GOLDEN {
+    for (name, format, identity) in GOLDEN {
         let bytes = golden(&format!("manifest-{name}"));
-        assert_eq!(Manifest::decode(&bytes).expect("whole"), manifest(identity));
+        assert_eq!(Manifest::decode(&bytes).expect("whole"), manifest(format, identity));
         assert_eq!(bytes[12], identity.analyzer.version() as u8, "it is in the header");
     }
 }

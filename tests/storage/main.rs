@@ -3,3 +3,4 @@
 mod damage;
 mod fuzz_corpus;
 mod golden;
+mod incarnation;

@@ -12,7 +12,7 @@ use memdb::{
     storage::disk::{Disk, RealDisk},
     storage::file_header::DatabaseIdentity,
     storage::manifest::Manifest,
-    storage::recovery::{WritableDatabase, look},
+    storage::recovery::{NodeRun, WritableDatabase, look},
     storage::snapshot::{SnapshotJob, SnapshotSettings},
     text::tokenizer::Analyzer,
 };
@@ -86,6 +86,11 @@ pub struct Making {
     earlier: Vec<Files>,
 }
 
+/// A run of a node in the boot `boot`.
+pub fn node_run() -> NodeRun {
+    NodeRun { name: "n-test".into(), boot_id: "boot".into(), random: Some(7) }
+}
+
 fn settle(
     disk: &Arc<dyn Disk>,
     segment_bytes: u64,
@@ -94,7 +99,7 @@ fn settle(
 ) -> (Manifest, Writer<()>) {
     let recovered = look(&**disk, identity, DedupLimits::default()).expect("the database is whole");
     let WritableDatabase { manifest, store, log, snapshot, .. } =
-        recovered.finalize(disk, "boot".into(), segment_bytes).expect("the disk works");
+        recovered.finalize(disk, &mut node_run(), segment_bytes).expect("the disk works");
     let settings = WriterSettings { snapshot: SnapshotSettings { interval_ms: 0 }, ..WriterSettings::default() };
     let clock = LoggedClock::of_a_leader(None, store.time_ms(), WallClock::from_ms(1_000), now);
     (manifest, Writer::new(store, log, settings, snapshot, clock, now))

@@ -1,6 +1,6 @@
 //! A real leader's files, and a replica that is brought up to date from them: exchange by exchange, without a network.
 
-use crate::database::{Making, state_of};
+use crate::database::{Making, node_run, state_of};
 use memdb::{
     base::clock::Monotonic,
     base::position::{Position, Sequence},
@@ -67,12 +67,13 @@ impl TestReplica {
 
     /// The same, over any disk.
     pub fn over(disk: Option<Arc<dyn Disk>>, node: u128, interval_ms: u64, segment_bytes: u64) -> Self {
+        let mut run = node_run();
         let found = match &disk {
             Some(disk) => match recovery::look_follower(&**disk, DedupLimits::default()) {
                 Ok(None) => ReplicaFindings::Nothing,
-                Ok(Some(recovered)) => {
-                    ReplicaFindings::Settled(Box::new(recovered.follow(disk, segment_bytes).expect("the disk works")))
-                }
+                Ok(Some(recovered)) => ReplicaFindings::Settled(Box::new(
+                    recovered.follow(disk, &mut run, segment_bytes).expect("the disk works"),
+                )),
                 Err(_) => {
                     let manifest = memdb::storage::manifest::Manifest::read(&**disk).expect("whole").expect("there");
                     ReplicaFindings::Unusable { database: manifest.identity.database_id, epoch: manifest.state.epoch }
@@ -86,7 +87,7 @@ impl TestReplica {
             window: DedupLimits::default(),
             snapshot: SnapshotSettings { interval_ms },
         };
-        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes });
+        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes, run });
         let mut actions = Vec::new();
         let replica = Replica::new(settings, directory, found, None, Monotonic::default(), &mut actions);
         let mut driven = Self {

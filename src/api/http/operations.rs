@@ -84,6 +84,10 @@ struct EntryNumbers {
 struct StatusBody<'a> {
     role: &'static str,
     version: &'static str,
+    node_name: &'a str,
+    /// Only where there are files that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incarnation: Option<String>,
     node: String,
     url: &'a str,
     database: Option<String>,
@@ -136,6 +140,8 @@ pub(super) fn status(state: &AppState) -> Response {
     let status = StatusBody {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
+        node_name: &about.name,
+        incarnation: state.service.view.incarnation().map(|incarnation| format!("{incarnation:016x}")),
         node: format!("{:032x}", about.node),
         url: &about.url,
         database: current.as_ref().map(|current| format!("{:032x}", current.identity.database_id)),

@@ -63,7 +63,8 @@ fn state_of(entry: Option<(&str, &EntryValue<'_>)>) -> AppState {
     let view = Arc::new(DatabaseView::new(false));
     view.serve(ServedDatabase { identity, reader: store.reader() });
     let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
-    let about = NodeAbout { role: "", node: 1, url: String::new(), not_promoted: None, default_ack: None };
+    let about =
+        NodeAbout { role: "", name: String::new(), node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let settings = HttpSettings { threads: 1, ..HttpSettings::default() };
     let budgets = Budgets::new(&settings, AddressShares::new(None, settings.max_connections));
     let shard = Shard::new(Arc::clone(&view), ShardRole::FileFollower { notice: Arc::default() });

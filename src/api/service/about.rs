@@ -7,6 +7,8 @@ use crate::{engine::leader::AckLevel, replication::NodeId};
 pub struct NodeAbout {
     /// `leader`, `replica` or `local-replica`.
     pub role: &'static str,
+    /// The name of the node.
+    pub name: String,
     /// This run of the process.
     pub node: NodeId,
     /// The URL by which others reach the node.

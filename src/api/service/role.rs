@@ -155,7 +155,14 @@ mod tests {
 
     fn role(name: &'static str) -> RoleContext {
         let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
-        let about = NodeAbout { role: name, node: 1, url: String::new(), not_promoted: None, default_ack: None };
+        let about = NodeAbout {
+            role: name,
+            name: String::new(),
+            node: 1,
+            url: String::new(),
+            not_promoted: None,
+            default_ack: None,
+        };
         let role = ShardRole::FileFollower { notice: Arc::default() };
         RoleContext::new(Shard::new(Arc::new(DatabaseView::new(true)), role), Some(forward), Arc::new(about))
     }

@@ -222,6 +222,12 @@ fn manifest_lines(state: &ManifestState, at: &impl Fn(Position) -> String, add: 
     );
     add("generation", state.generation.to_string());
     add("boot", state.boot_id.clone());
+    let (name, incarnation) = (&state.node_name, state.incarnation);
+    add("node name", if name.is_empty() { "none: the next start gives one".into() } else { name.clone() });
+    add(
+        "incarnation",
+        if incarnation == 0 { "none: the next start draws one".into() } else { format!("{incarnation:016x}") },
+    );
     if let Some(url) = &state.leader_url {
         add("leader", url.clone());
     }
@@ -287,6 +293,8 @@ fn as_json(found: &FileInspection) -> Value {
             value["clean_stop"] = state.clean_stop.map(|end| shown(found, end)).into();
             value["generation"] = state.generation.into();
             value["boot_id"] = state.boot_id.clone().into();
+            value["node_name"] = Some(&state.node_name).filter(|name| !name.is_empty()).cloned().into();
+            value["incarnation"] = (state.incarnation != 0).then(|| format!("{:016x}", state.incarnation)).into();
         }
         FileContents::Log(held) => {
             value["records"] = held.records.into();

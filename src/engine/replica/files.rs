@@ -9,7 +9,7 @@ use crate::{
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FileError},
     storage::manifest::{Manifest, ManifestState},
-    storage::recovery::{self, OpenFiles, RecoveredDatabase, WritableDatabase},
+    storage::recovery::{self, NodeRun, OpenFiles, RecoveredDatabase, WritableDatabase},
     storage::snapshot::{DueWork, PublishedSnapshot, SnapshotSchedule, SnapshotSettings},
     storage::wal::{AppendError, CheckSchedule, FileCheck, FileCheckResult, LiveLogOffset, Log, SyncJob},
 };
@@ -22,6 +22,8 @@ pub struct ReplicaDirectory {
     pub disk: Arc<dyn Disk>,
     /// Size at which a log segment is finished, in bytes.
     pub segment_bytes: u64,
+    /// The run of the node, which draws another incarnation for every full sync.
+    pub run: NodeRun,
 }
 
 /// A snapshot of the leader, loaded; or nothing, where the leader has none yet.
@@ -37,15 +39,16 @@ pub struct LoadedSnapshot {
 impl ReplicaDirectory {
     /// Puts what was loaded in the place of everything that is there.
     pub(super) fn replace(
-        &self,
+        &mut self,
         loaded: &LoadedSnapshot,
         state: ManifestState,
         snapshot: SnapshotSettings,
         now: Monotonic,
     ) -> Result<ReplicaFiles, FileError> {
         let LoadedSnapshot { identity, store, temporary } = loaded;
+        let Self { disk, segment_bytes, run } = self;
         let (manifest, log) =
-            recovery::adopt(&self.disk, *identity, state, store, temporary.as_deref(), self.segment_bytes)?;
+            recovery::adopt(disk, *identity, state, run, store, temporary.as_deref(), *segment_bytes)?;
         let schedule = SnapshotSchedule::new(snapshot, store.mark().position.sequence, now);
         let checks = CheckSchedule::new(now);
         Ok(ReplicaFiles {
@@ -84,6 +87,10 @@ impl ReplicaFiles {
         let schedule = schedule.unwrap_or_else(|| SnapshotSchedule::new(snapshot, newest, now));
         let checks = CheckSchedule::new(now);
         (store, Self { disk, manifest, log, schedule, checks, syncing: false, unproven: None })
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.manifest.state.incarnation
     }
 
     pub(super) fn append(&mut self, record: &[u8]) -> Result<(), AppendError> {

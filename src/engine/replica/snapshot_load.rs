@@ -72,7 +72,7 @@ impl<T> Replica<T> {
         now: Monotonic,
         actions: &mut Vec<ReplicaAction<T>>,
     ) -> Option<ReplicaFiles> {
-        let directory = self.directory.as_ref()?;
+        let directory = self.directory.as_mut()?;
         let state = ManifestState {
             leader_url: Some(self.members.leader.clone()).filter(|url| !url.is_empty()),
             replicas: self.members.replicas.clone(),

@@ -207,6 +207,7 @@ impl ReplicaState {
         if let Some(clock) = self.replica.logged_clock() {
             view.logged_clock().set(clock);
         }
+        view.set_incarnation(self.replica.incarnation());
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {

@@ -10,7 +10,9 @@
 //! The MANIFEST's epoch is the highest that was seen. Its segment may begin with records of older epochs, and the store
 //! stands in it only once it has all of them ([`standing_at`]).
 
-use super::{DirectoryOwner, NewEpoch, OpenFiles, RecoveredDatabase, RecoveryError, WritableDatabase, look_at};
+use super::{
+    DirectoryOwner, NewEpoch, NodeRun, OpenFiles, RecoveredDatabase, RecoveryError, WritableDatabase, look_at,
+};
 use crate::{
     base::failpoint,
     base::position::{Epoch, EpochTable, Position, PositionStatus},
@@ -89,9 +91,14 @@ impl RecoveredDatabase {
     ///
     /// # Errors
     /// [`RecoveryError::File`] if a file cannot be written, removed or synced.
-    pub fn follow(mut self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<WritableDatabase, RecoveryError> {
+    pub fn follow(
+        mut self,
+        disk: &Arc<dyn Disk>,
+        run: &mut NodeRun,
+        segment_bytes: u64,
+    ) -> Result<WritableDatabase, RecoveryError> {
         let Some(OpenFiles { log, schedule }) = self.open.take() else {
-            let begun = self.go_on(disk, segment_bytes)?;
+            let begun = self.go_on(disk, run, segment_bytes)?;
             return Ok(self.into_settled(begun));
         };
         let RecoveredDatabase { manifest, store, report, new, .. } = self;
@@ -102,10 +109,15 @@ impl RecoveredDatabase {
     ///
     /// # Errors
     /// The system's error if a file cannot be written, removed or synced. It can be tried again from [`look_follower`].
-    pub fn go_on(&mut self, disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<NewEpoch, RecoveryError> {
+    pub fn go_on(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        run: &mut NodeRun,
+        segment_bytes: u64,
+    ) -> Result<NewEpoch, RecoveryError> {
         self.tidy(disk)?;
         let (state, position) = (self.manifest.state.clone(), self.stands());
-        self.begin_at(disk, state, position, segment_bytes)
+        self.begin_at(disk, state, position, run, segment_bytes)
     }
 
     /// The database, for a follower that goes on in memory alone, because its files cannot be written.
@@ -157,7 +169,8 @@ pub fn begin_epoch(
 /// Replaces everything in a follower's directory by a snapshot that was received: `store` is what it was loaded to,
 /// `snapshot` the name of the temporary file with its bytes, which are synced; `None`, with an empty store, if the
 /// leader has none yet. `state` has the leader's epoch, and how those before it ended. Gives what the follower goes on
-/// with; a kill on the way leaves a directory without a MANIFEST, which counts as empty.
+/// with; a kill on the way leaves a directory without a MANIFEST, which counts as empty. The node's name, if `state`
+/// has none, and a new incarnation are those of `run`.
 ///
 /// # Errors
 /// The system's error if a file cannot be written, renamed or removed. The directory counts as empty then, as after a
@@ -165,7 +178,8 @@ pub fn begin_epoch(
 pub fn adopt(
     disk: &Arc<dyn Disk>,
     identity: DatabaseIdentity,
-    state: ManifestState,
+    mut state: ManifestState,
+    run: &mut NodeRun,
     store: &Store,
     snapshot: Option<&str>,
     segment_bytes: u64,
@@ -194,6 +208,11 @@ pub fn adopt(
     // The MANIFEST comes last, because it makes a database of the files: by then all of them are there and durable.
     let log = Log::create(Arc::clone(disk), identity, state.epoch, mark, segment_bytes)?;
     failpoint::pass("adopt.log");
+    // What was acknowledged from here may have been removed. The old incarnation went with the old MANIFEST, durably
+    // and before anything else, so none stands beside fewer files than it stood for: at any moment there is no
+    // MANIFEST, or this one with another incarnation.
+    state.incarnation = 0;
+    state.begin_run(run, false);
     let mut manifest = Manifest { identity, state };
     manifest.write(&**disk)?;
     Ok((manifest, log))

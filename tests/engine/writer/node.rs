@@ -56,7 +56,7 @@ impl Node {
     pub fn start(disk: MemoryDisk, options: Options, now_ms: u64, wall_ahead_ms: i64) -> Self {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let recovered = recovery::look(&*shared, IDENTITY, options.window).expect("the files are whole");
-        let settled = recovered.finalize(&shared, "boot".to_owned(), 1 << 20).expect("the disk works");
+        let settled = recovered.finalize(&shared, &mut testkit::database::node_run(), 1 << 20).expect("the disk works");
         let (now, wall) = (Monotonic::from_ms(now_ms), WallClock::from_ms(now_ms.saturating_add_signed(wall_ahead_ms)));
         let clock = LoggedClock::of_a_leader(None, settled.store.time_ms(), wall, now);
         let writer = Writer::new(settled.store, settled.log, options.writer, 0, clock, now);

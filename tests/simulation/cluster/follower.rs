@@ -19,7 +19,7 @@ use memdb::{
     },
     storage::disk::{Disk, DiskFile, temporary_name},
     storage::file_header::{DatabaseIdentity, FileError, SNAPSHOT_PREFIX},
-    storage::recovery::{self, RecoveredDatabase},
+    storage::recovery::{self, NodeRun, RecoveredDatabase},
     storage::snapshot::{JobStep, SnapshotJob, SnapshotLoader, SnapshotSettings},
     storage::wal,
 };
@@ -91,17 +91,18 @@ impl Cluster {
         let disk = keeps.then(|| -> Arc<dyn Disk> { Arc::new(SimDisk::new(&machine)) });
         let met = machine.lock().met;
         let segment_bytes = self.settings.segment_bytes;
+        let mut run = self.node_run(seat);
         let found = disk.as_ref().map_or(Ok(ReplicaFindings::Nothing), |disk| {
             let looked = recovery::look_follower(&**disk, self.settings.window)?;
             let Some(mut recovered) = looked else { return Ok(ReplicaFindings::Nothing) };
-            Ok(match recovered.go_on(disk, segment_bytes) {
+            Ok(match recovered.go_on(disk, &mut run, segment_bytes) {
                 Err(error) if error.is_no_room() => ReplicaFindings::Read(Box::new(recovered), error.to_string()),
                 begun => ReplicaFindings::Settled(Box::new(recovered.into_settled(begun?))),
             })
         });
         self.note_events();
         match found {
-            Ok(found) => self.follow(seat, disk, found),
+            Ok(found) => self.follow(seat, disk, run, found),
             Err(error) => self.did_not_start(seat, &error, met),
         }
     }
@@ -109,13 +110,20 @@ impl Cluster {
     /// A replica begins with what the role before had in memory.
     pub fn replica_goes_on(&mut self, seat: Place, disk: Arc<dyn Disk>, kept: RecoveredDatabase) -> Result<(), String> {
         let met = self.nodes[seat].machine.lock().met;
-        match kept.follow(&disk, self.settings.segment_bytes) {
-            Ok(settled) => self.follow(seat, Some(disk), ReplicaFindings::Settled(Box::new(settled))),
+        let mut run = self.node_run(seat);
+        match kept.follow(&disk, &mut run, self.settings.segment_bytes) {
+            Ok(settled) => self.follow(seat, Some(disk), run, ReplicaFindings::Settled(Box::new(settled))),
             Err(error) => self.did_not_start(seat, &error, met),
         }
     }
 
-    fn follow(&mut self, seat: Place, disk: Option<Arc<dyn Disk>>, found: ReplicaFindings) -> Result<(), String> {
+    fn follow(
+        &mut self,
+        seat: Place,
+        disk: Option<Arc<dyn Disk>>,
+        run: NodeRun,
+        found: ReplicaFindings,
+    ) -> Result<(), String> {
         let (now, segment_bytes) = (self.monotonic(seat), self.settings.segment_bytes);
         let read = match &found {
             ReplicaFindings::Settled(settled) => Some((settled.store.mark().position, settled.store.reader())),
@@ -153,7 +161,7 @@ impl Cluster {
             window: self.settings.window,
             snapshot: SnapshotSettings { interval_ms: self.settings.writer.snapshot.interval_ms },
         };
-        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes });
+        let directory = disk.clone().map(|disk| ReplicaDirectory { disk, segment_bytes, run });
         let mut actions = Vec::new();
         let replica = Replica::new(settings, directory, found, self.nodes[seat].logged, now, &mut actions);
         let feed = Arc::new(ReplicationBacklog::new(0, self.settings.feed_bytes));

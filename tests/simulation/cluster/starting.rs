@@ -17,7 +17,7 @@ use memdb::{
     replication::{AppendAnswer, NodeId, NodeState, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
     storage::disk::Disk,
     storage::file_header::FileError,
-    storage::recovery::{self, RecoveredDatabase, RecoveryError},
+    storage::recovery::{self, NodeRun, RecoveredDatabase, RecoveryError},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -118,6 +118,11 @@ impl Cluster {
         let starting = Starting { node, disk, recovered, recovery, promoted, heard, without, met, view };
         self.nodes[at].process = Process::Starts(Box::new(starting));
         Ok(())
+    }
+
+    /// A run of the node that begins now.
+    pub fn node_run(&mut self, at: Place) -> NodeRun {
+        NodeRun { name: format!("n-{at}"), boot_id: self.boot_id(at), random: Some(self.random.next_u64()) }
     }
 
     pub fn boot_id(&self, at: Place) -> String {
@@ -261,10 +266,11 @@ impl Cluster {
         if self.bug == Some(Bug::SameEpochAgain) && promoted.is_none() && recovered.manifest.state.epoch > 1 {
             begins_its_epoch_again(&mut recovered);
         }
-        let mut begun = recovered.begin(&disk, self.boot_id(at), self.settings.segment_bytes);
+        let mut run = self.node_run(at);
+        let mut begun = recovered.begin(&disk, &mut run, self.settings.segment_bytes);
         if begun.as_ref().is_err_and(RecoveryError::is_no_room) && recovered.is_current(&*disk).is_ok_and(|it| it) {
             // There may be room by now; what was read is still good.
-            begun = recovered.begin(&disk, self.boot_id(at), self.settings.segment_bytes);
+            begun = recovered.begin(&disk, &mut run, self.settings.segment_bytes);
             self.tally("starts that tried again for want of room");
         }
         self.note_events();

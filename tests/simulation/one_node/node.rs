@@ -21,7 +21,7 @@ use memdb::{
     storage::disk::Disk,
     storage::file_header::{DatabaseIdentity, FileError},
     storage::manifest::Manifest,
-    storage::recovery::{self, RecoveredDatabase, RecoveryError, WritableDatabase},
+    storage::recovery::{self, NodeRun, RecoveredDatabase, RecoveryError, WritableDatabase},
     storage::snapshot::{JobStep, SnapshotJob},
     storage::wal,
     text::tokenizer::Analyzer,
@@ -154,14 +154,15 @@ impl Simulation {
         mut recovered: RecoveredDatabase,
         disk: &Arc<dyn Disk>,
     ) -> Result<WritableDatabase, RecoveryError> {
-        let boot_id = || "boot".to_owned();
-        let mut begun = recovered.begin(disk, boot_id(), self.settings.segment_bytes);
+        let random = Some(self.random.next_u64());
+        let mut run = NodeRun { name: "n-0".into(), boot_id: "boot".into(), random };
+        let mut begun = recovered.begin(disk, &mut run, self.settings.segment_bytes);
         for _ in 0..MOST_ATTEMPTS {
             if !begun.as_ref().is_err_and(RecoveryError::is_no_room) || !recovered.is_current(&**disk)? {
                 break;
             }
             self.tally("starts that tried again for want of room");
-            begun = recovered.begin(disk, boot_id(), self.settings.segment_bytes);
+            begun = recovered.begin(disk, &mut run, self.settings.segment_bytes);
         }
         Ok(recovered.into_settled(begun?))
     }

@@ -12,7 +12,7 @@ use memdb::{
 };
 use std::sync::{Arc, atomic::Ordering};
 use testkit::{
-    database::{Database, Making, SMALL, all, state_of},
+    database::{Database, Making, SMALL, all, node_run, state_of},
     disk::{Files, MemoryDisk},
 };
 
@@ -24,7 +24,7 @@ fn start_killed_everywhere(name: &str, files: &Files) {
     for changes in 0.. {
         let memory = MemoryDisk::killed_after(changes, files);
         let dying: Arc<dyn Disk> = Arc::clone(&memory) as _;
-        let settled = start(&*dying).expect("looking changes nothing").finalize(&dying, "boot".into(), 1 << 20);
+        let settled = start(&*dying).expect("looking changes nothing").finalize(&dying, &mut node_run(), 1 << 20);
         let again = start(&*MemoryDisk::new(&memory.files()))
             .unwrap_or_else(|error| panic!("{name}: killed after {changes} changes: {error}"));
         assert_eq!(state_of(&again.store), expected, "{name}: killed after {changes} changes");
@@ -46,7 +46,7 @@ fn start_without_room_everywhere(name: &str, files: &Files) {
         let (disk, left): (Arc<dyn Disk>, _) = (Arc::clone(&memory) as _, &memory.faults.changes);
         let mut recovered = start(&*disk).expect("reading needs no room");
         let epoch = recovered.manifest.state.epoch;
-        let begin = |recovered: &mut RecoveredDatabase| recovered.begin(&disk, "boot".into(), 1 << 20);
+        let begin = |recovered: &mut RecoveredDatabase| recovered.begin(&disk, &mut node_run(), 1 << 20);
         let is_refused = |begun: Result<NewEpoch, RecoveryError>| begun.is_err_and(|error| error.is_no_room());
         let first = begin(&mut recovered);
         let had_room = first.is_ok();

@@ -13,7 +13,7 @@ use memdb::{
 };
 use std::sync::Arc;
 use testkit::{
-    database::{Database, IDENTITY, Making, SMALL, all, state_of},
+    database::{Database, IDENTITY, Making, SMALL, all, node_run, state_of},
     disk::{Files, MemoryDisk},
 };
 
@@ -50,6 +50,7 @@ impl Follower {
             disk,
             identity,
             ManifestState { epoch: state.epoch, epochs: state.epochs, ..ManifestState::default() },
+            &mut node_run(),
             &store,
             received,
             SMALL,
@@ -61,7 +62,7 @@ impl Follower {
 
     fn start(disk: &Arc<dyn Disk>) -> Result<Self, RecoveryError> {
         let recovered = look_follower(&**disk, DedupLimits::default())?.expect("something is there");
-        let WritableDatabase { manifest, log, store, .. } = recovered.follow(disk, SMALL)?;
+        let WritableDatabase { manifest, log, store, .. } = recovered.follow(disk, &mut node_run(), SMALL)?;
         Ok(Self { manifest, log, store })
     }
 
@@ -126,7 +127,7 @@ fn a_follower_of_any_leader_has_its_state_and_comes_back_with_it_as_either() {
         }
         let promoted = start(&*memory).unwrap_or_else(|error| panic!("{}: made a leader: {error}", database.name));
         assert_eq!(&state_of(&promoted.store), truth, "{}", database.name);
-        let settled = promoted.finalize(&disk, "boot".into(), SMALL).expect("the disk works");
+        let settled = promoted.finalize(&disk, &mut node_run(), SMALL).expect("the disk works");
         assert_eq!(settled.store.mark().position, Position::new(manifest.state.epoch + 1, end), "{}", database.name);
     }
 }
@@ -167,7 +168,7 @@ fn a_follower_that_is_behind_goes_on_where_it_was_through_epochs_it_has_not() {
         let behind = start(&*memory).unwrap_or_else(|error| panic!("{stop}: {error}"));
         assert_eq!(behind.is_behind(), stop < 6, "{stop}");
         if stop < 6 {
-            let refused = behind.finalize(&disk, "boot".into(), SMALL).map(|_| ());
+            let refused = behind.finalize(&disk, &mut node_run(), SMALL).map(|_| ());
             assert!(matches!(refused, Err(RecoveryError::Missing { .. })), "{stop}: {refused:?}");
         }
         follower.follow(&*leader, Sequence::MAX);

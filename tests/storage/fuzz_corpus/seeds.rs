@@ -133,7 +133,7 @@ fn snapshot() -> Vec<Seed> {
         ("snapshot", "golden-2-whole", under(&[4, 7], SNAPSHOT_2)),
         ("manifest", "golden-2-whole", under(&[0], MANIFEST_2)),
         ("manifest", "golden-whole", under(&[0], MANIFEST)),
-        ("manifest", "golden-checksum", under(&[1], &MANIFEST[FILE_HEADER_BYTES..MANIFEST.len() - 4])),
+        ("manifest", "golden-checksum", under(&[1], &MANIFEST_2[FILE_HEADER_BYTES..MANIFEST_2.len() - 4])),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 use super::seal::{self, IDENTITY, Seal, Sealed};
 use crate::counts_model::CountsModel;
+use crate::database::node_run;
 use crate::disk::{Files, MemoryDisk};
 use memdb::{
     base::position::Position,
@@ -123,7 +124,7 @@ fn check_start(disk: &Arc<MemoryDisk>, accepted: Option<(StateId, CountsModel, b
     assert_eq!((found.store.mark(), found.store.digest()), (mark, model.digest(IDENTITY.hasher())));
     assert_eq!(CountsModel::of(&found.store), model);
     let shared = Arc::clone(disk) as Arc<dyn Disk>;
-    let settled = found.finalize(&shared, "boot".into(), 1 << 20).expect("memory takes everything");
+    let settled = found.finalize(&shared, &mut node_run(), 1 << 20).expect("memory takes everything");
     assert_eq!(settled.store.mark().position.sequence, mark.position.sequence);
     drop(settled);
     let again = recovery::look(&**disk, IDENTITY, DedupLimits::default()).expect("it has just been settled");
