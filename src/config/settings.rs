@@ -29,6 +29,8 @@ pub struct NodeSettings {
     pub insecure: bool,
     /// The URL by which other nodes reach this one, as `http://host:port`; `None`: as [`NodeSettings::url`] derives it.
     pub advertise: Option<String>,
+    /// The name of the node; `None`: the one that its directory keeps, or a random one.
+    pub node_name: Option<String>,
     /// Names the node answers to, in lower case; `*` stands for every name.
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may read and write, beside the node's own.
@@ -220,6 +222,12 @@ impl NodeSettings {
             bind: given.read("bind", address)?,
             insecure: given.read("insecure", value::switch)?,
             advertise: given.read("advertise", |text| unless(AUTO, text, value::url))?,
+            node_name: match role {
+                StartRole::LocalReplica => None, // it has no directory of its own to keep one in
+                StartRole::Leader | StartRole::Replica => {
+                    given.read("node-name", |text| unless(AUTO, text, value::node_name))?
+                }
+            },
             allowed_hosts: given.read("allowed-host", value::hosts)?,
             cors_origins: given.read("cors-origin", value::cors_origins)?,
             cluster_secret: given.read("cluster-secret-file", |text| unless(NONE, text, secret))?,

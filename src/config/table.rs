@@ -117,6 +117,13 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "node-name",
+        value_name: "NAME",
+        defaults: leading!(AUTO),
+        help: "The name of this node in a cluster, which its directory keeps; auto is the one kept, or a random one",
+        ..ROW
+    },
+    SettingSpec {
         name: "allowed-host",
         value_name: "NAME",
         defaults: every!(NONE),

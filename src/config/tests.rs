@@ -98,7 +98,7 @@ fn the_defaults_are_the_documented_ones() {
     let role =
         RoleSettings::Leader { data_dir: "./data".into(), replicas: vec![], init: false, analyzer: None, leadership };
     assert_eq!(settings.role, role);
-    assert_eq!(settings.advertise, None);
+    assert_eq!((settings.advertise, settings.node_name), (None, None));
     assert_eq!(settings.max_body_bytes, limits::DEFAULT_MAX_BODY_BYTES);
     assert_eq!(settings.max_value_bytes, limits::DEFAULT_MAX_VALUE_BYTES);
     assert_eq!(settings.key_window_ms, limits::DEFAULT_KEY_AGE_MS);
@@ -207,6 +207,20 @@ fn a_node_is_reached_where_it_listens_unless_it_says_otherwise() {
     assert_eq!(url(&[("bind", "0.0.0.0"), ("insecure", "true")]), "http://127.0.0.1:81");
     assert_eq!(url(&[("advertise", "http://leader:80")]), "http://leader:80");
     assert_eq!(url(&[("advertise", "Leader")]), "http://leader:8080");
+}
+
+#[test]
+fn a_node_has_a_name_of_plain_characters_or_none_given() {
+    let named = |name: &str| flagged(StartRole::Replica, &[("node-name", name)]).map(|all| all.settings.node_name);
+    assert_eq!(named("n-1.east_2"), Ok(Some("n-1.east_2".to_owned())));
+    assert_eq!(named("auto"), Ok(None));
+    for bad in ["", "N1", "a b", "a/b", "ñ", &"n".repeat(65)] {
+        let error = named(bad).expect_err("no name");
+        assert!(error.contains("give 1 to 64 of a-z, 0-9"), "{bad}: {error}");
+    }
+    let variable = resolved(&[], &[("MEMDB_NODE_NAME", "n-2")], None).expect("good");
+    assert_eq!(source_of(&variable, "node-name"), "n-2 from environment MEMDB_NODE_NAME");
+    assert!(flagged(StartRole::LocalReplica, &[("node-name", "n-3")]).is_err(), "it keeps no files");
 }
 
 #[test]

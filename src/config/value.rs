@@ -5,6 +5,7 @@ use crate::{
     base::limits,
     base::secret::Secret,
     base::web_origin::{self, CorsOrigins, WebOrigin},
+    storage::manifest::is_node_name,
 };
 use std::{
     fmt::Display,
@@ -55,6 +56,12 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 /// The address of a node, spelled as `http://host:port`.
 pub(super) fn url(text: &str) -> Result<String, String> {
     text.parse::<NodeAddress>().map(|address| address.to_string())
+}
+
+/// The name of a node.
+pub(super) fn node_name(text: &str) -> Result<String, String> {
+    let message = || format!("give 1 to {} of a-z, 0-9, '.', '_' and '-', or auto", limits::MAX_NODE_NAME_BYTES);
+    if is_node_name(text) { Ok(text.to_owned()) } else { Err(message()) }
 }
 
 /// Addresses with commas between them, each at most once, at most `most`.

@@ -43,6 +43,20 @@ pub enum NodeError {
         #[source]
         error: RecoveryError,
     },
+    /// The directory belongs to a node of another name than the settings give.
+    #[error(
+        "{} belongs to the node {kept:?}, and --node-name says {given:?}: a cluster knows a node by its name, which stays \
+         as long as its files. Leave out --node-name, or give an empty --data-dir to begin as {given:?}",
+        path.display()
+    )]
+    OtherName {
+        /// The directory.
+        path: PathBuf,
+        /// The name that it keeps.
+        kept: String,
+        /// The name that was given.
+        given: String,
+    },
     /// There is nothing to read, and no room to begin a database.
     #[error("no database can begin in {}: {error}. Make room there, or give another --data-dir", path.display())]
     NoRoom {

@@ -102,7 +102,7 @@ impl NodeResources {
         let listening = NodeListener::take(settings)?;
         let directory = settings.data_dir().map(lock).transpose()?;
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
-        let name = node_name(directory.as_ref().map(|(disk, _)| &**disk))?;
+        let name = node_name(settings, directory.as_ref().map(|(disk, _)| &**disk))?;
         let view = Arc::new(DatabaseView::new(true));
         let metrics = metrics(settings, NodeRole::Leader);
         Ok(Self { listening, directory, name, clock, leadership, view, metrics, server: Arc::default() })
@@ -154,12 +154,18 @@ impl NodeResources {
     }
 }
 
-/// The name that the directory keeps, else one that is drawn.
-fn node_name(disk: Option<&dyn Disk>) -> Result<String, NodeError> {
+/// The name that the directory keeps, else the one that is given, else one that is drawn.
+fn node_name(settings: &NodeSettings, disk: Option<&dyn Disk>) -> Result<String, NodeError> {
     // A MANIFEST that cannot be read is for the start to report.
     let manifest = disk.and_then(|disk| Manifest::read(disk).ok().flatten());
     let kept = manifest.map(|manifest| manifest.state.node_name).filter(|name| !name.is_empty());
-    Ok(kept.map_or_else(draw_name, Ok)?)
+    match (kept, settings.node_name.clone()) {
+        (Some(kept), Some(given)) if kept != given => {
+            Err(NodeError::OtherName { path: settings.data_dir().unwrap_or(Path::new("")).to_owned(), kept, given })
+        }
+        (Some(name), _) | (None, Some(name)) => Ok(name),
+        (None, None) => Ok(draw_name()?),
+    }
 }
 
 /// Gives what the main thread of a role leaves, once it has been asked to end.

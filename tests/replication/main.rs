@@ -5,6 +5,7 @@ mod clocks;
 mod dead_thread;
 mod local_replica;
 mod lost_leader;
+mod node_identity;
 mod promotion;
 mod replica;
 mod served;
