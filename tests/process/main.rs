@@ -1,8 +1,9 @@
 //! Real processes with real files: one node as an operator meets it, kills, clusters under load, crowds of bad
-//! clients, the examples.
+//! clients, the examples, upgrades.
 
 mod crash;
 mod examples;
 mod faults;
 mod hostile;
 mod node;
+mod upgrade;

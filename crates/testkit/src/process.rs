@@ -37,6 +37,7 @@ pub struct Start {
     environment: Vec<(&'static str, String)>,
     /// What is put before its command, such as `ip netns exec NAME`.
     within: Vec<String>,
+    binary: PathBuf,
 }
 
 impl Start {
@@ -60,7 +61,7 @@ impl Start {
     }
 
     fn of(role: &'static str, arguments: Vec<OsString>) -> Self {
-        Self { role, arguments, descriptors: None, environment: Vec::new(), within: Vec::new() }
+        Self { role, arguments, descriptors: None, environment: Vec::new(), within: Vec::new(), binary: memdb_binary() }
     }
 
     /// Begins a log segment after so many bytes.
@@ -72,6 +73,12 @@ impl Start {
     /// Runs it within a network namespace.
     pub fn within(mut self, namespace: &str) -> Self {
         self.within = ["ip", "netns", "exec", namespace].map(str::to_owned).into();
+        self
+    }
+
+    /// Runs another binary than that of this build.
+    pub fn binary(mut self, binary: &Path) -> Self {
+        binary.clone_into(&mut self.binary);
         self
     }
 
@@ -92,17 +99,17 @@ impl Start {
     }
 
     fn command(&self, port: u16) -> Command {
-        let binary = memdb_binary();
+        let binary = &self.binary;
         let mut command = match self.descriptors {
-            None if self.within.is_empty() => Command::new(&binary),
+            None if self.within.is_empty() => Command::new(binary),
             None => {
                 let mut within = Command::new(&self.within[0]);
-                within.args(&self.within[1..]).arg(&binary);
+                within.args(&self.within[1..]).arg(binary);
                 within
             }
             Some(most) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(&binary);
+                shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(binary);
                 shell
             }
         };
