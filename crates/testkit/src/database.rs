@@ -2,11 +2,13 @@
 
 use crate::{counts_model::CountsModel, disk::Files};
 use memdb::{
-    base::clock::{LoggedClock, Monotonic, WallClock},
+    base::clock::{LoggedClock, LoggedTime, Monotonic, WallClock},
     base::hash::fingerprint,
     base::position::Sequence,
     data::command::{IdempotencyKey, WriteBatch},
     data::counts::{WriteOp, word_counts::WordCounts},
+    data::entries::{CollectionId, CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition},
+    data::posts::{count_words, encode_claim},
     data::store::{DedupEntry, DedupLimits, Store},
     engine::leader::{AckLevel, WriteSubmission, Writer, WriterAction, WriterSettings, close},
     storage::disk::{Disk, RealDisk},
@@ -25,16 +27,44 @@ pub const IDENTITY: DatabaseIdentity = DatabaseIdentity {
     hash_seed: 0x5eed,
 };
 
-/// All that a database says at one position: every count, every key and stream it remembers.
+/// All that a database says at one position: every count, every key and stream it remembers, every entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     pub counts: CountsModel,
     pub digest: u64,
     pub window: Vec<DedupEntry>,
+    pub entries: BTreeMap<(CollectionKind, String, String), HeldEntry>,
+}
+
+/// An entry as a database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldEntry {
+    pub version: Sequence,
+    pub expires: Option<LoggedTime>,
+    pub counted: bool,
+    pub content_type: String,
+    pub value: Vec<u8>,
 }
 
 pub fn state_of(store: &Store) -> State {
-    State { counts: CountsModel::of(store), digest: store.digest(), window: window_of(store) }
+    let (counts, digest, window) = (CountsModel::of(store), store.digest(), window_of(store));
+    State { counts, digest, window, entries: entries_of(store) }
+}
+
+fn entries_of(store: &Store) -> BTreeMap<(CollectionKind, String, String), HeldEntry> {
+    let (mut scan, mut entries) = (store.reader().scan_entries(), BTreeMap::new());
+    while scan.step(|CollectionId { kind, namespace }, entry| {
+        let held = HeldEntry {
+            version: entry.version(),
+            expires: entry.expires(),
+            counted: entry.is_counted(),
+            content_type: entry.content_type().to_owned(),
+            value: entry.value().into_owned(),
+        };
+        let key = (kind, namespace.to_owned(), entry.key().to_owned());
+        assert!(entries.insert(key, held).is_none(), "{:?} twice", entry.key());
+    }) {}
+    entries
 }
 
 pub fn window_of(store: &Store) -> Vec<DedupEntry> {
@@ -89,6 +119,10 @@ pub struct Making {
 /// A run of a node in the boot `boot`.
 pub fn node_run() -> NodeRun {
     NodeRun { name: "n-test".into(), boot_id: "boot".into(), random: Some(7) }
+}
+
+fn value_of(text: &str) -> NewValue {
+    NewValue::new(text.as_bytes().to_vec().into(), "text/plain")
 }
 
 fn settle(
@@ -158,22 +192,87 @@ impl Making {
                 };
                 submissions.push(WriteSubmission { batch, level: Some(AckLevel::Leader), reply: () });
             }
-            self.now = self.now.after_ms(7);
-            let mut actions = Vec::new();
-            self.writer.write(submissions, self.now, &mut actions);
-            let answers: Vec<_> = actions
-                .iter()
-                .filter_map(|action| match action {
-                    WriterAction::Answer((), answer) => Some(answer.as_ref().expect("it is counted")),
-                    _ => None,
-                })
-                .collect();
-            assert_eq!(answers.len(), 2);
-            let position = self.writer.store().mark().position;
-            self.states.insert(position.sequence, state_of(self.writer.store()));
-            self.carry_out(actions);
+            // Where posts count, a removal of words is a record of its own, and the state behind each is to be known.
+            if self.states.values().next_back().is_some_and(|state| state.entries.is_empty()) {
+                self.submit(submissions);
+            } else {
+                submissions.into_iter().for_each(|submission| self.submit(vec![submission]));
+            }
         }
         self
+    }
+
+    /// Writes four records of entries. A long value, a short one, two posts and a text that counts for a while come; a
+    /// post is replaced, and one value has no end any more; the short value and the other post are taken away; the text
+    /// expires.
+    pub fn write_entries(mut self) -> Self {
+        let (cache, posts, texts) = (CollectionKind::Cache, CollectionKind::Posts, CollectionKind::Texts);
+        let write = |kind, key: &str, op| EntryWrite { kind, key: key.into(), op, condition: WriteCondition::Always };
+        let put = |key, value: &str, expiry| write(cache, key, EntryOp::Put(value_of(value), expiry));
+        let post = |id, text| {
+            let value = value_of(text).counted();
+            self.batch_of(text, vec![write(posts, id, EntryOp::Put(value, Expiry::Never))])
+        };
+        let text = "soon gone";
+        let claim = NewValue::new(encode_claim(&self.words_of(text)).into(), "").counted();
+        let claimed = self.batch_of(text, vec![write(texts, "", EntryOp::Put(claim, Expiry::AfterMs(20)))]);
+        let values = vec![put("a/b", &"value ".repeat(700), Expiry::AfterMs(1_000)), put("x", "1", Expiry::Never)];
+        let come = vec![self.batch_of("", values), post("p", "hello hello"), post("q", "for now"), claimed];
+        let stays = write(cache, "a/b", EntryOp::SetExpiry(Expiry::Never));
+        let change = vec![post("p", "hello you"), self.batch_of("", vec![stays])];
+        let gone = [(cache, "x"), (posts, "q")].map(|(kind, key)| write(kind, key, EntryOp::Remove));
+        let go = vec![self.batch_of("", gone.into())];
+        for batches in [come, change, go] {
+            let submit = |batch| WriteSubmission { batch, level: Some(AckLevel::Leader), reply: () };
+            self.submit(batches.into_iter().map(submit).collect());
+        }
+        self.now = self.now.after_ms(20);
+        let (before, mut actions) = (self.writer.store().mark().position.sequence, Vec::new());
+        self.writer.tick(self.now, &mut actions);
+        let store = self.writer.store();
+        assert_eq!(store.mark().position.sequence, before + 1, "the text expires");
+        self.states.insert(before + 1, state_of(store));
+        self.carry_out(actions);
+        self
+    }
+
+    fn words_of(&self, text: &str) -> WordCounts {
+        let mut counts = WordCounts::new(self.writer.store().hasher());
+        count_words(IDENTITY.analyzer, text, &mut counts);
+        counts
+    }
+
+    /// A write of entries whose words are those of a text.
+    fn batch_of(&self, text: &str, entries: Vec<EntryWrite>) -> WriteBatch {
+        WriteBatch {
+            entries,
+            namespace: "words".into(),
+            op: WriteOp::Add,
+            counts: self.words_of(text),
+            words: 0,
+            left_out: 0,
+            key: None,
+            fingerprint: 0,
+        }
+    }
+
+    /// Gives the Writer a group of writes that it takes, and keeps the state that they lead to.
+    fn submit(&mut self, submissions: Vec<WriteSubmission<()>>) {
+        let writes = submissions.len();
+        self.now = self.now.after_ms(7);
+        let mut actions = Vec::new();
+        self.writer.write(submissions, self.now, &mut actions);
+        let answers: Vec<_> = actions
+            .iter()
+            .filter_map(|action| match action {
+                WriterAction::Answer((), answer) => Some(answer.as_ref().expect("it is counted")),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(answers.len(), writes);
+        let position = self.writer.store().mark().position;
+        self.states.insert(position.sequence, state_of(self.writer.store()));
+        self.carry_out(actions);
     }
 
     pub fn sync(mut self) -> Self {
@@ -338,5 +437,15 @@ pub fn all() -> Vec<Database> {
             .killed("several epochs"),
         Making::begin(LARGE).write(2).restart(true).remember().restart(true).stopped("several epochs, stopped"),
         Making::begin(LARGE).killed("new"),
+        Making::begin(LARGE)
+            .write(2)
+            .write_entries()
+            .sync()
+            .snapshot()
+            .remember()
+            .write(4)
+            .sync()
+            .write_entries()
+            .killed("entries and posts"),
     ]
 }
