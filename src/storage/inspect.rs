@@ -50,6 +50,8 @@ pub enum FileContents {
 pub struct LogContents {
     /// Whole records.
     pub records: u64,
+    /// Those of them that change entries.
+    pub records_with_entries: u64,
     /// The first and the last.
     pub span: Option<(RecordLocation, RecordLocation)>,
     /// The last sequence that any of them states to be synced.
@@ -167,8 +169,9 @@ fn look_into_log(
                 FileDamage::new(name, at as u64, format!("record {} does not follow", raw.header.position))
             }
             Ok(raw) => {
-                if let Err(unknown) = raw.record() {
-                    return Ok((held, Some(FileDamage::new(name, at as u64, unknown))));
+                match raw.record() {
+                    Ok(record) => held.records_with_entries += u64::from(!record.body.entries.is_empty()),
+                    Err(unknown) => return Ok((held, Some(FileDamage::new(name, at as u64, unknown)))),
                 }
                 let here = RecordLocation { position: raw.header.position, time_ms: raw.header.time_ms };
                 held.span = Some((held.span.map_or(here, |(first, _)| first), here));

@@ -65,7 +65,16 @@ fn a_whole_directory_is_shown_and_a_running_leader_is_not_disturbed() {
     let before = files(directory.path());
     let ran = memdb(&["inspect"], directory.path());
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
-    says(&ran.out, &["MANIFEST", "analyzer standard 2", "records      5", "last         1-5-", "up to record 3"]);
+    says(
+        &ran.out,
+        &[
+            "MANIFEST",
+            "analyzer standard 2",
+            "records      5, 0 of them with entries",
+            "last         1-5-",
+            "up to record 3",
+        ],
+    );
     says(&ran.out, &["a start recovers 1-5-", ": no clean stop; 5 records from the log"]);
 
     let ran = memdb(&["repair"], directory.path());
@@ -105,6 +114,25 @@ fn inspect_shows_one_file_as_text_or_json() {
         let ran = memdb(&[missing], &directory.path().join("nothing"));
         assert_eq!(ran.code, 1);
         says(&ran.err, &["nothing: No such file or directory"]);
+    }
+}
+
+#[test]
+fn inspect_tells_how_many_entries_a_snapshot_has_and_how_many_records_change_some() {
+    let made = Making::begin(1 << 20).write(2).write_entries().snapshot().killed("entries");
+    let directory = put(&made.files);
+    let path = |prefix: &str| {
+        let name = made.files.keys().find(|name| name.starts_with(prefix)).expect("there is one");
+        directory.path().join(name)
+    };
+    for (prefix, line, member, number) in [
+        ("log-", "records      6, 4 of them with entries", "records_with_entries", 4),
+        ("snapshot-", "words and 2 entries in the image", "image_entries", 2),
+    ] {
+        says(&memdb(&["inspect"], &path(prefix)).out, &[line]);
+        let ran = memdb(&["inspect", "--json"], &path(prefix));
+        let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+        assert_eq!(json[member], number, "{json}");
     }
 }
 

@@ -237,7 +237,8 @@ fn manifest_lines(state: &ManifestState, at: &impl Fn(Position) -> String, add: 
 }
 
 fn log_lines(held: &LogContents, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
-    add("records", GroupedNumber(held.records).to_string());
+    let with_entries = GroupedNumber(held.records_with_entries);
+    add("records", format!("{}, {with_entries} of them with entries", GroupedNumber(held.records)));
     if let Some((first, last)) = held.span {
         add("first", format!("{}, {}", at(first.position), utc(first.time_ms.as_ms())));
         add("last", format!("{}, {}", at(last.position), utc(last.time_ms.as_ms())));
@@ -248,7 +249,8 @@ fn log_lines(held: &LogContents, at: &impl Fn(Position) -> String, add: &mut imp
 fn snapshot_lines(held: &SnapshotContents, at: &impl Fn(Position) -> String, add: &mut impl FnMut(&str, String)) {
     let SnapshotContents { trailer, namespaces, window: (keys, streams) } = held;
     add("state at", format!("{}, digest {:016x}", at(trailer.end.position), trailer.end.digest));
-    add("walked from", format!("{}, {} words in the image", at(trailer.start.position), GroupedNumber(trailer.words)));
+    let (words, entries) = (GroupedNumber(trailer.words), GroupedNumber(trailer.entries));
+    add("walked from", format!("{}, {words} words and {entries} entries in the image", at(trailer.start.position)));
     for (name, distinct) in namespaces {
         add("namespace", format!("{name}: {} distinct words", GroupedNumber(distinct)));
     }
@@ -298,6 +300,7 @@ fn as_json(found: &FileInspection) -> Value {
         }
         FileContents::Log(held) => {
             value["records"] = held.records.into();
+            value["records_with_entries"] = held.records_with_entries.into();
             value["synced_upto"] = held.synced_upto.into();
             if let Some((first, last)) = held.span {
                 value["first"] = json!({"position": shown(found, first.position), "time_ms": first.time_ms.as_ms()});
@@ -310,6 +313,7 @@ fn as_json(found: &FileInspection) -> Value {
             value["digest"] = format!("{:016x}", held.trailer.end.digest).into();
             value["namespaces"] =
                 held.namespaces.iter().map(|(name, words)| (name.clone(), Value::from(*words))).collect();
+            value["image_entries"] = held.trailer.entries.into();
             value["keys"] = held.window.0.into();
             value["streams"] = held.window.1.into();
         }
