@@ -13,6 +13,7 @@ use super::{
 use crate::disk::SimDisk;
 use bytes::Bytes;
 use memdb::{
+    base::hash::fingerprint,
     base::position::{Position, PositionStatus},
     replication::{AppendAnswer, NodeId, NodeState, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
     storage::disk::Disk,
@@ -122,7 +123,9 @@ impl Cluster {
 
     /// A run of the node that begins now.
     pub fn node_run(&mut self, at: Place) -> NodeRun {
-        NodeRun { name: format!("n-{at}"), boot_id: self.boot_id(at), random: Some(self.random.next_u64()) }
+        // Not drawn from the seed: a history stays the same whatever a start needs numbers for.
+        let random = fingerprint(&[&self.now_ms.to_le_bytes(), &(at as u64).to_le_bytes()]) as u64 | 1;
+        NodeRun { name: format!("n-{at}"), boot_id: self.boot_id(at), random: Some(random) }
     }
 
     pub fn boot_id(&self, at: Place) -> String {
