@@ -76,3 +76,13 @@ impl CountsModel {
         words
     }
 }
+
+/// The sum of what the entries of a store add to its digest, each worked out anew.
+pub fn entries_digest(store: &Store) -> u64 {
+    let reader = store.reader();
+    let (mut scan, mut digest) = (reader.scan_entries(), 0_u64);
+    while scan.step(|collection, entry| {
+        digest = digest.wrapping_add(entry.digest_weight(reader.hasher(), collection));
+    }) {}
+    digest
+}
