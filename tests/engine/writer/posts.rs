@@ -10,7 +10,7 @@ use memdb::{
     data::counts::{AdmissionLimits, WriteOp, word_counts::WordCounts},
     data::entries::{CollectionKind, EntryOp, Expiry, NewValue},
     data::posts::{count_words, encode_claim},
-    engine::leader::{WriteError, WriterSettings},
+    engine::leader::{AckLevel, WriteError, WriterSettings},
     text::tokenizer::Analyzer,
 };
 
@@ -138,6 +138,17 @@ fn an_expired_post_is_replaced_as_if_its_expiry_had_come_first() {
     node.one(post("1", "a", Expiry::Never)).expect("nothing refuses what expires");
     assert_eq!(node.counts(["a", "b"]), [1, 0], "two a less, down to zero, and then one more");
     assert_eq!((expire(&mut node), node.counts(["a", "b"])), (0, [1, 0]), "the old post is gone already");
+}
+
+#[test]
+fn a_write_that_is_refused_whatever_it_holds_makes_no_expired_post_go() {
+    let mut node = Node::new(Options::default());
+    node.one(post("1", "a", Expiry::AfterMs(100))).expect("counted");
+    node.now_ms += 100;
+    let before = node.sequence();
+    let answers = node.write([(post("1", "b", Expiry::Never), Some(AckLevel::ReplicaDisk))]);
+    assert_eq!(answers, [(0, Err(WriteError::NoReplicaKeepsFiles))]);
+    assert_eq!((node.sequence(), node.counts(["a", "b"])), (before, [1, 0]), "no record was made for it");
 }
 
 #[test]
