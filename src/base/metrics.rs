@@ -40,6 +40,8 @@ pub enum MethodLabel {
     Post,
     /// `PUT`
     Put,
+    /// `PATCH`
+    Patch,
     /// `DELETE`
     Delete,
     /// Every other method: none of the routes takes it.
@@ -48,11 +50,12 @@ pub enum MethodLabel {
 
 impl MethodLabel {
     /// All of them, in the order of their numbers.
-    pub const ALL: [MethodLabel; 6] = [
+    pub const ALL: [MethodLabel; 7] = [
         MethodLabel::Get,
         MethodLabel::Head,
         MethodLabel::Post,
         MethodLabel::Put,
+        MethodLabel::Patch,
         MethodLabel::Delete,
         MethodLabel::Other,
     ];
@@ -64,6 +67,7 @@ impl MethodLabel {
             MethodLabel::Head => "HEAD",
             MethodLabel::Post => "POST",
             MethodLabel::Put => "PUT",
+            MethodLabel::Patch => "PATCH",
             MethodLabel::Delete => "DELETE",
             MethodLabel::Other => "other",
         }

@@ -120,6 +120,27 @@ impl Client {
         Ok(Some(EntryAnswer { bytes, content_type, etag, position }))
     }
 
+    /// Gives an entry another time to live, in seconds (as text; `0` is for ever), and leaves its value. Gives the
+    /// node's answer; `None` if there is no such entry.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the condition does not hold (412), [`ClientError::NothingThere`] or
+    /// [`ClientError::Lost`] if no answer came.
+    pub async fn touch_entry(
+        &self,
+        path: EntryPath<'_>,
+        ttl: &str,
+        if_match: Option<&str>,
+    ) -> Result<Option<Value>, ClientError> {
+        let mut query: Vec<_> = path.query();
+        query.push(("ttl", ttl));
+        let request = self.http.request(Method::PATCH, self.entry_address(path, &query));
+        match self.json(conditional(request, if_match)).await {
+            Err(ClientError::Refused { problem, .. }) if problem.ends_with("-not-found") => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
     /// Takes an entry away, and returns whether it was there.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ fn pages_of_a_named_origin_read_and_write() {
         for line in ["OPTIONS /post", "OPTIONS /bulk", "OPTIONS /wordcount?word=a", "OPTIONS /ns/a"] {
             let answer = alike(&servers, &request(line, "a", &lines, ""));
             assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some(given)), "{line}");
-            assert_eq!(answer.header("access-control-allow-methods"), Some("GET, HEAD, POST, PUT, DELETE"));
+            assert_eq!(answer.header("access-control-allow-methods"), Some("GET, HEAD, POST, PUT, PATCH, DELETE"));
             let headers = answer.header("access-control-allow-headers").expect("names").to_ascii_lowercase();
             for name in ["content-type", "idempotency-key", "memdb-min-position", "memdb-stream", "if-none-match"] {
                 assert!(headers.split(", ").any(|one| one == name), "{name} in {headers}");

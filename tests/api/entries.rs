@@ -117,7 +117,7 @@ fn a_key_or_a_value_or_a_time_that_cannot_be_is_refused() {
     assert_eq!((encoded.status, &*encoded.problem()), (415, "unsupported-media-type"));
     assert_eq!(wire.get("/cache/a").problem(), "entry-not-found", "nothing of it was stored");
     let allowed = Wire::to(node.address()).ask("POST /cache/a HTTP/1.1", "v");
-    assert_eq!((allowed.status, allowed.header("allow")), (405, Some("PUT, GET, HEAD, DELETE")));
+    assert_eq!((allowed.status, allowed.header("allow")), (405, Some("PUT, GET, HEAD, PATCH, DELETE")));
     assert_eq!(put(&mut wire, "/cache/", "").header("allow"), Some("POST, GET, HEAD"), "an empty key is none");
 }
 
@@ -217,6 +217,69 @@ fn a_write_that_depends_on_another_state_is_412() {
     assert_eq!(wire.get("/cache/a").status, 404);
     let both = wire.ask("PUT /cache/a HTTP/1.1\r\nIf-Match: *\r\nIf-None-Match: *", "v");
     assert_eq!((both.status, &*both.problem()), (400, "invalid-header"));
+}
+
+#[test]
+fn a_patch_sets_the_expiry_alone() {
+    let node = Node::start(settings());
+    let mut wire = Wire::to(node.address());
+    let patch = |wire: &mut Wire, target: &str| wire.ask(&format!("PATCH {target} HTTP/1.1"), "");
+    wire.ask("PUT /cache/a%2Fb?ttl=60 HTTP/1.1\r\nContent-Type: text/x", "hello");
+    let set = patch(&mut wire, "/cache/a/b?ttl=1.5");
+    let expected = r#"{"key":"a/b","expires_in":1.5,"acks":0,"position":"1-2-00000007"}"#;
+    assert_eq!((set.status, set.text()), (200, expected));
+    let read = wire.get("/cache/a/b");
+    assert_eq!((read.text(), read.header("content-type")), ("hello", Some("text/x")));
+    assert_eq!(read.header("etag"), Some(&*format!("\"{HELLO}\"")));
+    node.clock.advance(Duration::from_millis(1_000));
+    assert_eq!(patch(&mut wire, "/cache/a/b?ttl=0").json()["expires_in"], serde_json::Value::Null);
+    node.clock.advance(Duration::from_secs(600));
+    assert_eq!(wire.get("/cache/a/b").text(), "hello", "it stays now");
+    patch(&mut wire, "/cache/a/b?ttl=1");
+    node.clock.advance(Duration::from_secs(1));
+    for target in ["/cache/a/b?ttl=60", "/cache/absent?ttl=60", "/cache/a/b?ttl=60&ns=other"] {
+        let gone = patch(&mut wire, target);
+        assert_eq!((gone.status, &*gone.problem()), (404, "entry-not-found"), "{target}");
+    }
+    assert_eq!(wire.get("/cache/a/b").status, 404, "what has expired does not come back");
+    // A post keeps its words.
+    put(&mut wire, "/posts/1?ttl=1", "one two");
+    assert_eq!(patch(&mut wire, "/posts/1?ttl=90").json()["id"], "1");
+    node.clock.advance(Duration::from_secs(2));
+    assert_eq!(wire.get("/posts/1").text(), "one two");
+    assert_eq!(wire.get("/wordcount?word=two").text(), r#"{"two":1}"#);
+    assert_eq!(patch(&mut wire, "/posts/2?ttl=90").problem(), "post-not-found");
+}
+
+#[test]
+fn a_patch_knows_conditions_and_keys_and_refuses_what_it_cannot_do() {
+    let node = Node::start(settings());
+    let mut wire = Wire::to(node.address());
+    put(&mut wire, "/cache/a", "hello");
+    let mut ask = |line: &str, fields: &str, body: &str| {
+        let answer = wire.ask(&format!("PATCH {line} HTTP/1.1{fields}"), body);
+        (answer.status, if answer.status < 400 { String::new() } else { answer.problem() })
+    };
+    let of_other = format!("\r\nIf-Match: \"{EMPTY}\"");
+    let of_this = format!("\r\nIf-Match: \"{HELLO}\"");
+    for (line, fields, body, status, problem) in [
+        ("/cache/a?ttl=1", &*of_other, "", 412, "precondition-failed"),
+        ("/cache/a?ttl=1", &*of_this, "", 200, ""),
+        ("/cache/absent?ttl=1", "\r\nIf-Match: *", "", 412, "precondition-failed"),
+        ("/cache/a", "", "", 400, "invalid-parameter"),
+        ("/cache/a?ttl=-1", "", "", 400, "invalid-parameter"),
+        ("/cache/a?ttl=1&count=false", "", "", 400, "invalid-parameter"),
+        ("/cache/a?ttl=1", "", "another value", 400, "invalid-body"),
+        // A repeat is told what the first was told, whatever is there by now.
+        ("/cache/b?ttl=9", "\r\nIdempotency-Key: k", "", 404, "entry-not-found"),
+        ("/cache/b?ttl=9", "\r\nIdempotency-Key: k", "", 404, "entry-not-found"),
+        ("/cache/b?ttl=8", "\r\nIdempotency-Key: k", "", 422, "key-reused"),
+        ("/cache/a?ttl=9", "\r\nIdempotency-Key: l", "", 200, ""),
+        ("/cache/a?ttl=9", "\r\nIdempotency-Key: l", "", 200, ""),
+    ] {
+        assert_eq!(ask(line, fields, body), (status, problem.to_owned()), "{line} {fields:?}");
+    }
+    assert_eq!(wire.get("/cache/a").text(), "hello");
 }
 
 #[test]
@@ -324,7 +387,9 @@ fn pages_give_every_key_once() {
 #[test]
 fn pages_of_other_origins_store_nothing() {
     let node = Node::start(settings());
-    for line in ["PUT /cache/a", "DELETE /cache/a", "PUT /posts/a", "POST /create", "POST /cache"] {
+    for line in
+        ["PUT /cache/a", "PATCH /cache/a?ttl=1", "DELETE /cache/a", "PUT /posts/a", "POST /create", "POST /cache"]
+    {
         let page = format!("{line} HTTP/1.1\r\nOrigin: http://page.example");
         let refused = Wire::to(node.address()).ask(&page, "v");
         assert_eq!((refused.status, &*refused.problem()), (403, "cross-site"), "{line}");

@@ -455,6 +455,10 @@ fn entries_are_written_by_way_of_a_replica_and_read_there() {
     assert_eq!((read.text(), read.header("content-type")), ("value", Some("text/x")));
     assert!(read.header("memdb-lag").is_some());
     assert_eq!(Wire::to(leading.address()).get("/cache/a/../b%2F").text(), "value");
+    let touched = replica.ask("PATCH /cache/a/../b%2F?ttl=0 HTTP/1.1\r\nIf-Match: *", "");
+    assert_eq!((touched.status, touched.json()["expires_in"].is_null()), (200, true), "{touched:?}");
+    let missing = replica.ask("PATCH /cache/absent?ttl=5 HTTP/1.1", "");
+    assert_eq!((missing.status, &*missing.problem()), (404, "entry-not-found"));
     let refused = replica.ask("PUT /cache/a/../b%2F HTTP/1.1\r\nIf-None-Match: *", "other");
     assert_eq!((refused.status, &*refused.problem()), (412, "precondition-failed"));
     assert_eq!(replica.ask("PUT /cache/.. HTTP/1.1", "v").problem(), "invalid-parameter", "no path can say it");

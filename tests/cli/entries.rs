@@ -78,6 +78,26 @@ fn a_condition_that_does_not_hold_is_exit_1_and_changes_nothing() {
 }
 
 #[test]
+fn touch_sets_the_expiry_and_leaves_the_value() {
+    let leader = Leader::new();
+    leader.say(&["cache", "put", "a b", "--value", "1", "--ttl", "600"]);
+    leader.say(&["posts", "put", "17", "--value", "rain", "--ttl", "600"]);
+    assert_eq!(leader.say(&["cache", "touch", "a b", "--ttl", "0"]), "1 stay\n");
+    assert_eq!(leader.say(&["posts", "touch", "17", "--ttl", "900.5"]), "1 expire in 900.5 s\n");
+    let listed = |kind: &str| -> serde_json::Value {
+        serde_json::from_str(&leader.say(&[kind, "list", "--json"])).expect("JSON")
+    };
+    assert_eq!(listed("cache")["expires_in"], serde_json::Value::Null);
+    assert!(listed("posts")["expires_in"].as_f64().is_some_and(|left| left > 890.0));
+    assert_eq!((leader.say(&["cache", "get", "a b"]), leader.count("rain")), ("1".to_owned(), 1));
+    let ran = leader.run(&["cache", "touch", "a b", "none", "--ttl", "5", "--json"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, "{\"absent\":[\"none\"],\"touched\":1}\n"));
+    assert!(ran.err.contains("there is no entry none"), "{}", ran.err);
+    assert_eq!(leader.run(&["cache", "touch", "a b"]).code, 2, "a time is wanted");
+    assert_eq!(leader.run(&["cache", "touch", "a b", "--ttl", "5", "--if-match", "\"0\""]).code, 1);
+}
+
+#[test]
 fn deletes_say_how_many_there_were_and_what_was_not_there() {
     let leader = Leader::new();
     leader.say(&["cache", "put", "a", "--value", "1"]);

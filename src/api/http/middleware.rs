@@ -198,6 +198,7 @@ fn method_label(method: &Method) -> MethodLabel {
         Method::HEAD => MethodLabel::Head,
         Method::POST => MethodLabel::Post,
         Method::PUT => MethodLabel::Put,
+        Method::PATCH => MethodLabel::Patch,
         Method::DELETE => MethodLabel::Delete,
         _ => MethodLabel::Other,
     }
@@ -206,7 +207,7 @@ fn method_label(method: &Method) -> MethodLabel {
 fn screen(request: &Request<Incoming>) -> Result<(), ApiError> {
     let fields = request.headers();
     if request.method() == Method::CONNECT {
-        return Err(ApiError::method_not_allowed("GET, HEAD, POST, PUT, DELETE")); // warp 0.4.3 panics on it
+        return Err(ApiError::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE")); // warp 0.4.3 panics on it
     }
     // HTTP/1 heads were checked at the guard.
     if request.version() == Version::HTTP_2 && request.uri().authority().is_none() && !fields.contains_key(header::HOST)

@@ -25,6 +25,11 @@ pub(super) async fn put_post(request: RouteRequest) -> Result<Response, ApiError
     write::with_body(request, EntryWriteKind::PutPost).await
 }
 
+/// `PATCH /posts/{id}`: sets the expiry alone.
+pub(super) async fn set_expiry(request: RouteRequest) -> Result<Response, ApiError> {
+    write::with_body(request, EntryWriteKind::SetExpiry(CollectionKind::Posts)).await
+}
+
 /// `DELETE /posts/{id}`: takes a post away, and its words back.
 pub(super) async fn remove(request: RouteRequest) -> Result<Response, ApiError> {
     write::without_body(request, EntryWriteKind::Remove(CollectionKind::Posts)).await

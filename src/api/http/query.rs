@@ -42,7 +42,7 @@ impl RouteParameters {
         Self(&[QueryParameter::Namespace, QueryParameter::Ack, QueryParameter::Ttl, QueryParameter::Store]);
     /// `GET /cache/{key}` and `/posts/{id}`.
     pub(super) const ENTRY: Self = Self(&[QueryParameter::Namespace]);
-    /// `PUT /cache/{key}`.
+    /// `PUT` and `PATCH /cache/{key}`, `PATCH /posts/{id}`.
     pub(super) const PUT_ENTRY: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ttl, QueryParameter::Ack]);
     /// `DELETE /cache/{key}` and `/posts/{id}`, and `POST /cache`.
     pub(super) const CHANGE_ENTRIES: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ack]);

@@ -17,6 +17,7 @@ pub(super) enum RouteMethod {
     Get,
     Post,
     Put,
+    Patch,
     Delete,
 }
 
@@ -26,6 +27,7 @@ impl RouteMethod {
             RouteMethod::Get => matches!(*method, Method::GET | Method::HEAD),
             RouteMethod::Post => *method == Method::POST,
             RouteMethod::Put => *method == Method::PUT,
+            RouteMethod::Patch => *method == Method::PATCH,
             RouteMethod::Delete => *method == Method::DELETE,
         }
     }
@@ -36,6 +38,7 @@ impl RouteMethod {
             RouteMethod::Get => "GET",
             RouteMethod::Post => "POST",
             RouteMethod::Put => "PUT",
+            RouteMethod::Patch => "PATCH",
             RouteMethod::Delete => "DELETE",
         }
     }
@@ -155,6 +158,15 @@ impl Route {
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
         Self::new(RouteMethod::Put, path, label, parameters, handler)
+    }
+
+    pub(super) const fn patch(
+        path: &'static str,
+        label: RouteLabel,
+        parameters: RouteParameters,
+        handler: fn(RouteRequest) -> RouteAnswer,
+    ) -> Self {
+        Self::new(RouteMethod::Patch, path, label, parameters, handler)
     }
 
     pub(super) const fn delete(

@@ -70,6 +70,11 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::ENTRY, |request| cache::get(request).boxed())
         .does("the value as it came")
         .example("", "/cache/logo"),
+    Route::patch("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| {
+        cache::set_expiry(request).boxed()
+    })
+    .does("gives an entry another time to live, 0 for ever, and leaves its value")
+    .example("-X PATCH ", "/cache/logo?ttl=60"),
     Route::delete("/cache/{*key}", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
         cache::remove(request).boxed()
     })
@@ -104,6 +109,11 @@ pub(super) const ROUTES: &[Route] = &[
     })
     .does("the same as GET /post")
     .example("", "/posts/2"),
+    Route::patch("/posts/{*id}", RouteLabel::Posts, RouteParameters::PUT_ENTRY, |request| {
+        posts::set_expiry(request).boxed()
+    })
+    .does("gives a post another time to live, 0 for ever, and leaves its words")
+    .example("-X PATCH ", "/posts/2?ttl=3600"),
     Route::delete("/posts/{*id}", RouteLabel::Posts, RouteParameters::CHANGE_ENTRIES, |request| {
         posts::remove(request).boxed()
     })
@@ -279,6 +289,9 @@ mod tests {
             ("/cache/a//b%2F/", RouteLabel::Cache, Method::GET, true),
             ("/cache//", RouteLabel::Cache, Method::HEAD, true),
             ("/cache/a", RouteLabel::Cache, Method::POST, false),
+            ("/cache/a/b", RouteLabel::Cache, Method::PATCH, true),
+            ("/cache", RouteLabel::Cache, Method::PATCH, false),
+            ("/posts/a", RouteLabel::Posts, Method::PATCH, true),
             ("/cachet", RouteLabel::Other, Method::GET, false),
             ("/", RouteLabel::Other, Method::GET, false),
             ("*", RouteLabel::Other, Method::OPTIONS, false),

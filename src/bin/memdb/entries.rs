@@ -38,6 +38,9 @@ enum CacheCommand {
     /// Write a value to standard output.
     #[command(after_help = help::CACHE_GET)]
     Get(FetchArguments),
+    /// Set when values expire, and leave them as they are.
+    #[command(after_help = help::CACHE_TOUCH)]
+    Touch(TouchArguments),
     /// Take values away.
     #[command(after_help = help::CACHE_DEL)]
     Del(DelArguments),
@@ -62,6 +65,9 @@ enum PostsCommand {
     /// Write a post to standard output.
     #[command(after_help = help::POSTS_GET)]
     Get(FetchArguments),
+    /// Set when posts expire, and leave them as they are.
+    #[command(after_help = help::POSTS_TOUCH)]
+    Touch(TouchArguments),
     /// Take posts away, and their words back.
     #[command(after_help = help::POSTS_DEL)]
     Del(DelArguments),
@@ -138,6 +144,28 @@ struct FetchArguments {
 }
 
 #[derive(clap::Args)]
+struct TouchArguments {
+    /// The keys.
+    #[arg(required = true, value_name = "KEY", value_parser = key)]
+    keys: Vec<String>,
+
+    /// Seconds until it expires, counted from now, decimals allowed; 0 is never.
+    #[arg(long, required = true, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    ttl: String,
+
+    /// Only if it has this ETag; for one key.
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
+
+    #[command(flatten)]
+    place: PlaceArguments,
+
+    /// As JSON: {"touched", "absent"}.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
 struct DelArguments {
     /// The keys.
     #[arg(required = true, value_name = "KEY", value_parser = key)]
@@ -204,6 +232,7 @@ pub fn cache(arguments: &CacheArguments) -> CommandResult {
     match &arguments.verb {
         CacheCommand::Put(put) => set(CollectionKind::Cache, put, false),
         CacheCommand::Get(get) => fetch(CollectionKind::Cache, get),
+        CacheCommand::Touch(touch) => set_expiry(CollectionKind::Cache, touch),
         CacheCommand::Del(del) => delete(CollectionKind::Cache, del),
         CacheCommand::List(asked) => list(CollectionKind::Cache, asked),
     }
@@ -213,6 +242,7 @@ pub fn posts(arguments: &PostsArguments) -> CommandResult {
     match &arguments.verb {
         PostsCommand::Put(post) => set(CollectionKind::Posts, &post.put, post.no_count),
         PostsCommand::Get(get) => fetch(CollectionKind::Posts, get),
+        PostsCommand::Touch(touch) => set_expiry(CollectionKind::Posts, touch),
         PostsCommand::Del(del) => delete(CollectionKind::Posts, del),
         PostsCommand::List(asked) => list(CollectionKind::Posts, asked),
     }
@@ -288,11 +318,48 @@ fn fetch(kind: CollectionKind, arguments: &FetchArguments) -> CommandResult {
     Ok(out.flush()?)
 }
 
-fn delete(kind: CollectionKind, arguments: &DelArguments) -> CommandResult {
+fn set_expiry(kind: CollectionKind, arguments: &TouchArguments) -> CommandResult {
     let (keys, if_match) = (&arguments.keys, arguments.if_match.as_deref());
+    check_condition(keys, if_match)?;
+    let client = arguments.place.node.client()?;
+    let missing = block_on(async {
+        let mut missing = Vec::new();
+        for key in keys {
+            let path = arguments.place.path(kind, key);
+            if client.touch_entry(path, &arguments.ttl, if_match).await?.is_none() {
+                missing.push(key.as_str());
+            }
+        }
+        Ok(missing)
+    })?;
+    let touched = keys.len() - missing.len();
+    if arguments.json {
+        say(&json!({"touched": touched, "absent": missing}).to_string())?;
+    } else if touched > 0 {
+        let expiry = match arguments.ttl.parse::<f64>() {
+            Ok(0.0) => "stay".to_owned(),
+            _ => format!("expire in {} s", arguments.ttl),
+        };
+        say(&format!("{} {expiry}", GroupedNumber(touched)))?;
+    }
+    match missing.first() {
+        None => Ok(()),
+        // Whoever wanted it to stay has to know that it has gone.
+        Some(first) => Err(CommandError::Failed(absent(kind, arguments.place.path(kind, first)))),
+    }
+}
+
+/// Refuses one tag for many entries.
+fn check_condition(keys: &[String], if_match: Option<&str>) -> CommandResult {
     if if_match.is_some() && keys.len() > 1 {
         return Err(CommandError::Usage("--if-match goes with one key: each entry has a tag of its own".to_owned()));
     }
+    Ok(())
+}
+
+fn delete(kind: CollectionKind, arguments: &DelArguments) -> CommandResult {
+    let (keys, if_match) = (&arguments.keys, arguments.if_match.as_deref());
+    check_condition(keys, if_match)?;
     let client = arguments.place.node.client()?;
     let missing = block_on(async {
         let mut missing = Vec::new();

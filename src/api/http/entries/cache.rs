@@ -14,6 +14,11 @@ pub(in crate::api::http) async fn put(request: RouteRequest) -> Result<Response,
     write::with_body(request, EntryWriteKind::PutValue).await
 }
 
+/// `PATCH /cache/{key}`: sets the expiry alone.
+pub(in crate::api::http) async fn set_expiry(request: RouteRequest) -> Result<Response, ApiError> {
+    write::with_body(request, EntryWriteKind::SetExpiry(CollectionKind::Cache)).await
+}
+
 /// `DELETE /cache/{key}`: takes an entry away.
 pub(in crate::api::http) async fn remove(request: RouteRequest) -> Result<Response, ApiError> {
     write::without_body(request, EntryWriteKind::Remove(CollectionKind::Cache)).await

@@ -6,7 +6,7 @@ use super::{
         body::{self, WholeBody},
         form, headers,
         posts::document,
-        query::{QueryString, RouteParameters},
+        query::{self, QueryString, RouteParameters},
         request::{RouteRequest, WriteHeaders},
         settings::HttpSettings,
         state::AppState,
@@ -19,11 +19,14 @@ use super::{
 };
 use crate::{
     api::{
-        error::ApiError,
-        service::{AcceptedWrite, Command, EntryChanges, LeaderAnswer, Operation, WriteOutcome, WriteRequest},
+        error::{ApiError, ErrorKind},
+        service::{
+            AcceptedWrite, Command, EntryChanges, LeaderAnswer, Operation, WriteOutcome, WriteRequest, no_entry,
+        },
     },
     base::limits::MAX_ENTRIES_BODY_BYTES,
     data::entries::{CollectionKind, EntryOp, EntryWrite, Expiry, NewValue},
+    engine::leader::WriteReceipt,
     net::address_limits::Usage,
     net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
     storage::file_header::DatabaseIdentity,
@@ -43,6 +46,8 @@ pub(in crate::api::http) enum EntryWriteKind {
     PutValue,
     /// `POST /cache`.
     PutMany,
+    /// `PATCH /cache/{key}`, `PATCH /posts/{id}`.
+    SetExpiry(CollectionKind),
     /// `DELETE /cache/{key}`, `DELETE /posts/{id}`.
     Remove(CollectionKind),
     /// `PUT /posts/{id}`.
@@ -89,6 +94,7 @@ impl WriteRequest for EntryRequest {
         let changes = match self.kind {
             EntryWriteKind::PutValue => self.put_value(&query)?,
             EntryWriteKind::PutMany => self.put_many()?,
+            EntryWriteKind::SetExpiry(kind) => self.expiry_change(kind, &query)?,
             EntryWriteKind::Remove(kind) => self.removal(kind)?,
             EntryWriteKind::PutPost => {
                 let document = document::put(&self.body.bytes, content_type, &query.entries)?;
@@ -160,6 +166,19 @@ impl EntryRequest {
         Ok(EntryChanges { writes, text: Cow::Borrowed("") })
     }
 
+    fn expiry_change(&self, kind: CollectionKind, query: &QueryString<'_>) -> Result<EntryChanges<'static>, ApiError> {
+        // Nobody is told that a value was stored which was not even read.
+        if !self.body.bytes.is_empty() {
+            let detail = "PATCH sets the time to live alone and takes no body; PUT stores a value";
+            return Err(ApiError::new(ErrorKind::InvalidBody, detail));
+        }
+        let Some(ttl) = query.entries.ttl.as_deref() else {
+            return Err(query::invalid("give the time to live: PATCH with ?ttl=SECONDS, 0 for ever"));
+        };
+        let op = EntryOp::SetExpiry(ttl::of_query(Some(ttl))?);
+        self.change(kind, &key::of_path(&self.name)?, op, Cow::Borrowed(""))
+    }
+
     fn removal(&self, kind: CollectionKind) -> Result<EntryChanges<'static>, ApiError> {
         self.change(kind, &key::of_path(&self.name)?, EntryOp::Remove, Cow::Borrowed(""))
     }
@@ -168,6 +187,7 @@ impl EntryRequest {
         let Some(first) = writes.first() else { return };
         let (tag, expiry) = match &first.op {
             EntryOp::Put(value, expiry) if writes.len() == 1 => (tags::of_hash(&value.hash()), *expiry),
+            EntryOp::SetExpiry(expiry) => ([0; TAG_DIGITS], *expiry),
             _ => ([0; TAG_DIGITS], Expiry::Never),
         };
         let written = WrittenEntry { key: first.key.clone().into(), tag, expiry, entries: writes.len() };
@@ -236,7 +256,7 @@ async fn execute(
 ) -> Result<Response, ApiError> {
     let (kind, written) = (write.kind, Arc::clone(&write.written));
     match state.service.execute(write, forwarded.as_deref(), usage).await? {
-        WriteOutcome::Accepted(accepted) => Ok(answer(kind, written.get(), &accepted)),
+        WriteOutcome::Accepted(accepted) => answer(kind, written.get(), &accepted),
         WriteOutcome::FromLeader(LeaderAnswer { mut answer, under_made_key }) => {
             if under_made_key {
                 // A repeat of what was sent from here a moment ago: the client has sent it once.
@@ -248,7 +268,20 @@ async fn execute(
 }
 
 /// The 200 of a write.
-fn answer(kind: EntryWriteKind, written: Option<&WrittenEntry>, accepted: &AcceptedWrite) -> Response {
+fn answer(
+    kind: EntryWriteKind,
+    written: Option<&WrittenEntry>,
+    accepted: &AcceptedWrite,
+) -> Result<Response, ApiError> {
+    // By the receipt, and so for a repeat as for the first request, whatever is there by now. Only the last write of a
+    // stream is remembered: of a repeat of another it is not known what it has found.
+    let WriteReceipt { entries, replayed, stream_last, .. } = accepted.receipt;
+    if let EntryWriteKind::SetExpiry(kind) = kind
+        && entries == 0
+        && !(replayed && stream_last.is_some())
+    {
+        return Err(no_entry(kind, accepted.position(), None));
+    }
     let mut body = Vec::with_capacity(256);
     if let Some(written) = written {
         write_body(kind, written, accepted, &mut body).expect("a Vec takes every byte");
@@ -260,7 +293,7 @@ fn answer(kind: EntryWriteKind, written: Option<&WrittenEntry>, accepted: &Accep
         let tag = HeaderValue::try_from(format!("\"{}\"", tags::as_text(&written.tag))).expect("digits and quotes");
         response.headers_mut().insert(header::ETAG, tag);
     }
-    response
+    Ok(response)
 }
 
 fn write_body(
@@ -277,6 +310,11 @@ fn write_body(
             write!(body, r#","etag":"{tag}""#)?;
         }
         EntryWriteKind::PutMany => write!(body, r#"{{"entries":{}"#, written.entries)?,
+        EntryWriteKind::SetExpiry(kind) => {
+            let name: &[u8] = if kind == CollectionKind::Posts { b"id" } else { b"key" };
+            body.extend_from_slice(&[br#"{""#, name, br#"":"#].concat());
+            headers::write_json_string(body, &written.key);
+        }
         EntryWriteKind::Remove(_) => write!(body, r#"{{"deleted":{}"#, receipt.entries)?,
         EntryWriteKind::PutPost => {
             body.extend_from_slice(br#"{"id":"#);

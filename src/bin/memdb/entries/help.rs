@@ -4,6 +4,7 @@ pub const CACHE: &str = "\
 EXAMPLES
   memdb cache put session/17 --value alice --ttl 60
   memdb cache get session/17
+  memdb cache touch session/17 --ttl 60
   memdb cache del session/17
   memdb cache list session/
 
@@ -35,6 +36,16 @@ The bytes as they were stored, with nothing added. A terminal is shown plain tex
 
 Exits 0, 1 if there is no such entry or the node does not answer, 2 on wrong usage.";
 
+pub const CACHE_TOUCH: &str = "\
+EXAMPLES
+  memdb cache touch session/17 --ttl 60
+  memdb cache touch session/17 session/18 --ttl 0
+  memdb cache touch lock --ttl 30 --if-match \"$etag\"
+
+The time is counted from now, whatever was left; 0 is for ever. Values, media types and ETags stay.
+
+Exits 0, 1 if it fails, there is no such entry or a condition does not hold, 2 on wrong usage.";
+
 pub const CACHE_DEL: &str = "\
 EXAMPLES
   memdb cache del greeting
@@ -58,6 +69,7 @@ EXAMPLES
   memdb posts put 17 article.txt
   memdb posts put 18 --value 'hello world' --ttl 3600
   memdb posts get 17
+  memdb posts touch 17 --ttl 3600
   memdb posts del 17
   memdb posts list
 
@@ -88,6 +100,15 @@ EXAMPLES
 The bytes as they were stored, with nothing added. A terminal is shown plain text only.
 
 Exits 0, 1 if there is no such post or the node does not answer, 2 on wrong usage.";
+
+pub const POSTS_TOUCH: &str = "\
+EXAMPLES
+  memdb posts touch 18 --ttl 3600 --ns last-hour
+  memdb posts touch 17 18 --ttl 0
+
+The time is counted from now, whatever was left; 0 is for ever. Posts and counts stay as they are.
+
+Exits 0, 1 if it fails, there is no such post or a condition does not hold, 2 on wrong usage.";
 
 pub const POSTS_DEL: &str = "\
 EXAMPLES
