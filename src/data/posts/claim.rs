@@ -110,6 +110,23 @@ mod tests {
         }
     }
 
+    /// `docs/posts.md` states these bytes.
+    #[test]
+    fn a_claim_of_english_text_takes_as_many_bytes_a_word_as_the_docs_say() {
+        let text = concat!(include_str!("../../../docs/guarantees.md"), include_str!("../../../docs/operating.md"));
+        let words: Vec<&str> =
+            text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        for (words_each, stated) in [(10, 6.7), (100, 4.3), (1_000, 2.1)] {
+            let (mut bytes, mut occurrences) = (0, 0);
+            for message in words.chunks_exact(words_each) {
+                bytes += encode_claim(&counts(&message.join(" "))).len();
+                occurrences += words_each;
+            }
+            let each = bytes as f64 / occurrences as f64;
+            assert!((stated - 1.0..stated + 0.3).contains(&each), "{each:.2} bytes a word in messages of {words_each}");
+        }
+    }
+
     #[test]
     fn bytes_that_are_no_claim_end_the_walk() {
         let whole = encode_claim(&counts("one two three"));
