@@ -305,3 +305,28 @@ fn requests_that_fail_are_counted_and_told_and_the_exit_is_1() {
     assert!(ran.out.contains("All replicas are consistent with the leader.\n"), "{}", ran.out);
     assert_eq!(ran.err, format!("perf: 5 of 5 posts failed: 5 × {node} answered 500: out of order\n"));
 }
+
+#[test]
+fn documents_are_created_and_compared_on_every_replica_where_they_are_asked_for() {
+    let (leader, _data) = start();
+    let arguments = ["--posts", "10", "--reads", "10", "--documents", "25", &leader.url, &leader.url, &leader.url];
+    let ran = perf(&arguments);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    for line in [
+        "=== Document Performance ===\nTotal Requests to Leader: 25\nSuccessful Requests: 25\n",
+        "=== Document Read Performance ===\nTotal Requests to Replicas: 50\nSuccessful Requests: 50\n",
+        "All replicas are consistent with the leader.\n",
+        "All replicas have every document as it was sent.\n\nTest completed\n",
+    ] {
+        assert!(ran.out.contains(line), "{line}\n{}", ran.out);
+    }
+
+    let (other, _elsewhere) = start();
+    let ran =
+        perf(&["--posts", "0", "--reads", "0", "--documents", "3", "--json", "--wait", "1", &leader.url, &other.url]);
+    let report: Value = serde_json::from_str(&ran.out).expect("one object");
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    let told = report["documents"]["inconsistencies"].as_array().expect("a list");
+    assert_eq!(told.len(), 3, "{report}");
+    assert_eq!(told[0], format!("Inconsistency found for document perf-0: replica {} does not have it", other.url));
+}

@@ -3,14 +3,19 @@
 //! Exit codes: 0 every request succeeded and all replicas are consistent, 1 not so, 2 wrong usage.
 
 mod compare;
+mod documents;
 mod load;
 mod output;
 mod report;
 
 use clap::Parser;
 use compare::{ComparedNodes, Comparison};
+use documents::{DocumentReport, DocumentSet};
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::client::{Client, ClientError, ServerKind};
+use memdb::{
+    base::position::PositionToken,
+    client::{Client, ClientError, ServerKind},
+};
 use output::{PerfError, say, tell};
 use report::LoadReport;
 use rustix::process::{Resource, getrlimit};
@@ -22,6 +27,7 @@ EXAMPLES
   perf http://localhost:8080 http://localhost:8081 http://localhost:8082
   perf --posts 100000 --reads 100000 --concurrency 64 http://localhost:8080 http://localhost:8081
   perf --posts 0 --reads 0 http://localhost:8080 http://localhost:8081
+  perf --documents 1000 http://localhost:8080 http://localhost:8081
   perf --json http://localhost:8080 http://localhost:8081 | jq .leader.p99_ms
 
 Posts and reads run at the same time. Posts are ten short phrases in turn, and they count: the leader's database has \
@@ -31,6 +37,9 @@ the last answer, without the comparison.
 
 Each replica is compared once it has applied the last post, however soon that is. While somebody else writes, the \
 positions differ: perf says so on stderr and compares up to 5 times before it decides.
+
+With --documents, so many are put under the ids perf-0 and up on the leader (PUT /posts/{id}, their words count too), \
+and each is read on each replica and held against what was sent.
 
 --json prints one object: for \"leader\" and \"replicas\" the numbers above with p50_ms and p99_ms, and words_compared (each \
 word once for each replica), inconsistencies_found, inconsistencies, consistent, ok (the exit code is 0).
@@ -56,6 +65,10 @@ struct PerfArguments {
     /// Reads from the replicas.
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     reads: u32,
+
+    /// Documents put on the leader, and read on every replica.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    documents: u32,
 
     /// Posts under way at once, and as many reads; less where this process may not have so many sockets.
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -120,18 +133,28 @@ async fn go(arguments: &PerfArguments, nodes: ComparedNodes) -> Result<bool, Per
     if !arguments.json {
         say(&report::load(&load))?;
     }
-    for failures in [load.leader.failures("posts"), load.replicas.failures("reads")].into_iter().flatten() {
-        tell(&format!("perf: {failures}"));
-    }
-    let comparison = compare::compare(&nodes, load.leader.position, Instant::now() + wait).await?;
+    let documents = DocumentSet::new(arguments.documents.into());
+    let created = documents.create(&nodes.leader, concurrency(arguments), ProgressBar::hidden()).await;
+    let written = [load.leader.position, created.position].into_iter().flatten();
+    let written = written.reduce(|one, other| PositionToken::later(Some(one), other));
+    let comparison = compare::compare(&nodes, written, Instant::now() + wait).await?;
     for lagging in &comparison.lagging {
         tell(&format!("perf: {lagging}; what it has was compared"));
     }
-    let ok = load.leader.failed + load.replicas.failed == 0 && comparison.is_consistent();
+    // Behind the comparison of words, which waits until the replicas have everything.
+    let (read, differences) = documents.compare(&nodes, concurrency(arguments)).await;
+    let documents = (arguments.documents > 0).then_some(DocumentReport { created, read, differences });
+    let failures = [load.leader.failures("posts"), load.replicas.failures("reads")];
+    let of_documents = documents.iter().flat_map(DocumentReport::failures);
+    for failures in failures.into_iter().flatten().chain(of_documents) {
+        tell(&format!("perf: {failures}"));
+    }
+    let is_good = load.leader.failed + load.replicas.failed == 0 && comparison.is_consistent();
+    let ok = is_good && documents.as_ref().is_none_or(DocumentReport::is_consistent);
     if arguments.json {
-        say(&report::json(&load, &comparison, ok).to_string())?;
+        say(&report::json(&load, &comparison, documents.as_ref(), ok).to_string())?;
     } else {
-        conclude(&comparison)?;
+        conclude(&comparison, documents.as_ref())?;
     }
     Ok(ok)
 }
@@ -177,7 +200,7 @@ fn concurrency(arguments: &PerfArguments) -> usize {
 }
 
 /// The verdict, as people read it.
-fn conclude(comparison: &Comparison) -> Result<(), PerfError> {
+fn conclude(comparison: &Comparison, documents: Option<&DocumentReport>) -> Result<(), PerfError> {
     for difference in &comparison.differences {
         say(&difference.to_string())?;
     }
@@ -191,6 +214,9 @@ fn conclude(comparison: &Comparison) -> Result<(), PerfError> {
         say("All replicas are consistent with the leader.")?;
     } else {
         say("The words of all replicas are those of the leader, but not every replica has its last write.")?;
+    }
+    if let Some(documents) = documents {
+        say(&report::documents(documents))?;
     }
     say("\nTest completed")
 }

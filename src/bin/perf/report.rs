@@ -1,6 +1,6 @@
 //! The report, for people and as JSON.
 
-use crate::{compare::Comparison, load::RequestSample};
+use crate::{compare::Comparison, documents::DocumentReport, load::RequestSample};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -24,6 +24,19 @@ pub fn load(load: &LoadReport) -> String {
         section("Replica", "Replicas", replicas),
         spelled(*took)
     )
+}
+
+/// The sections of documents, and the verdict on them.
+pub fn documents(report: &DocumentReport) -> String {
+    let DocumentReport { created, read, differences } = report;
+    let mut lines = differences.clone();
+    lines.push(match differences.len() {
+        0 if report.is_consistent() => "All replicas have every document as it was sent.".to_owned(),
+        0 => "Not every document was created and read.".to_owned(),
+        many => format!("Found {many} inconsistencies between documents and replicas."),
+    });
+    let sections = [section("Document", "Leader", created), section("Document Read", "Replicas", read)];
+    format!("\n{}\n{}\n{}", sections[0], sections[1], lines.join("\n"))
 }
 
 fn section(title: &str, to: &str, sample: &RequestSample) -> String {
@@ -67,7 +80,7 @@ fn spelled(duration: Duration) -> String {
 }
 
 /// Everything as one object; times in milliseconds.
-pub fn json(load: &LoadReport, comparison: &Comparison, ok: bool) -> Value {
+pub fn json(load: &LoadReport, comparison: &Comparison, documents: Option<&DocumentReport>, ok: bool) -> Value {
     let inconsistencies: Vec<_> = comparison
         .differences
         .iter()
@@ -80,7 +93,7 @@ pub fn json(load: &LoadReport, comparison: &Comparison, ok: bool) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut report = json!({
         "leader": numbers(&load.leader),
         "replicas": numbers(&load.replicas),
         "duration_ms": ms(load.took),
@@ -91,7 +104,16 @@ pub fn json(load: &LoadReport, comparison: &Comparison, ok: bool) -> Value {
         "lagging": comparison.lagging,
         "consistent": comparison.is_consistent(),
         "ok": ok,
-    })
+    });
+    if let Some(documents) = documents {
+        report["documents"] = json!({
+            "created": numbers(&documents.created),
+            "read": numbers(&documents.read),
+            "inconsistencies": documents.differences,
+            "consistent": documents.is_consistent(),
+        });
+    }
+    report
 }
 
 fn numbers(sample: &RequestSample) -> Value {
