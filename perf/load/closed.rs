@@ -85,8 +85,9 @@ async fn send(
     let mut figures = Figures::default();
     let mut received = Received::default();
     let mut begun = Instant::now();
+    let mut copy = Vec::new();
     for batch in batches {
-        connection.write_all(&batch.bytes).await?;
+        connection.write_all(batch.to_send(&mut copy)).await?;
         for &replies in &batch.replies {
             let mut acknowledged = false;
             for _ in 0..replies {

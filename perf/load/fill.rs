@@ -1,9 +1,10 @@
-//! Puts every word into a server once, as fast as one connection can, and makes files of text.
+//! Puts every word, or every key with a value, into a server once, as fast as one connection can, and makes files of
+//! text.
 
 use crate::{
     options::Options,
-    speech::{Speech, asked, connect},
-    work::Texts,
+    speech::{Request, Speech, asked, connect},
+    work::{Texts, key, value},
 };
 use std::{
     fs::File,
@@ -16,8 +17,26 @@ use testkit::words::write_word;
 const TEXT_BYTES: usize = 1_000_000;
 /// Words to Redis at once.
 const PIPELINE_WORDS: usize = 1_000;
+/// Values put at once.
+const PIPELINE_ENTRIES: usize = 100;
 /// Words on a line of a file.
 const LINE_WORDS: usize = 10;
+
+/// Puts the values of the keys `0..options.distinct`, each of so many bytes; gives the seconds it took.
+pub fn fill_entries(options: &Options, bytes: usize) -> Result<f64> {
+    let (mut connection, mut received) = (connect(options.to)?, Vec::new());
+    let begin = Instant::now();
+    for first in (0..options.distinct).step_by(PIPELINE_ENTRIES) {
+        let mut together = Request { bytes: Vec::new(), replies: 0, id: None };
+        for number in first..options.distinct.min(first + PIPELINE_ENTRIES as u64) {
+            let one = options.speech.put(&key(number), &value(number, bytes));
+            together.bytes.extend_from_slice(&one.bytes);
+            together.replies += one.replies;
+        }
+        asked(&options.speech, &mut connection, &together, &mut received)?;
+    }
+    Ok(begin.elapsed().as_secs_f64())
+}
 
 /// Posts the words `0..options.distinct`; gives the seconds it took.
 pub fn fill(options: &Options) -> Result<f64> {

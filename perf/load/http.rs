@@ -1,26 +1,43 @@
 //! HTTP/1.1 by hand, so that the client adds little.
 
 use crate::speech::Answer;
+use memdb::data::entries::hash_of;
 use std::io::{Error, Result};
 
 /// The request that posts a body.
 pub fn post(path: &str, body: &str) -> Vec<u8> {
+    write("POST", path, "text/plain", body)
+}
+
+/// The request that stores a value.
+pub fn put(path: &str, body: &str) -> Vec<u8> {
+    write("PUT", path, "text/plain", body)
+}
+
+/// The request that creates a document.
+pub fn create(path: &str, body: &str) -> Vec<u8> {
+    write("POST", path, "application/json", body)
+}
+
+fn write(method: &str, path: &str, content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
 
-/// The request for a path.
-pub fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+/// The request for a path; `known` is the value that the client has.
+pub fn get(path: &str, known: Option<&str>) -> Vec<u8> {
+    let tag = |value: &str| hash_of(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let known = known.map(|value| format!("If-None-Match: \"{}\"\r\n", tag(value))).unwrap_or_default();
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{known}\r\n").into_bytes()
 }
 
 /// The request that reads some words at one position.
 pub fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let query: Vec<_> = words.into_iter().map(|word| format!("word={word}")).collect();
-    get(&format!("/wordcount?{}", query.join("&")))
+    get(&format!("/wordcount?{}", query.join("&")), None)
 }
 
 /// The front of `received`, once it is a whole answer.
@@ -30,7 +47,7 @@ pub fn answer(received: &[u8]) -> Result<Option<Answer>> {
     if received.len() < whole {
         return Ok(None);
     }
-    let good = matches!(head.status, b"200" | b"202");
+    let good = matches!(head.status, b"200" | b"202" | b"304");
     let refusal = (!good).then(|| String::from_utf8_lossy(&received[..whole]).into_owned());
     Ok(Some(Answer { refusal, acknowledged: head.acknowledged, length: whole }))
 }
@@ -77,6 +94,8 @@ impl<'a> Head<'a> {
             }
             at += line;
         }
+        // That of what was not sent, if it is told.
+        let length = if status == b"304" { Some(0) } else { length };
         let length = length.ok_or_else(|| Error::other("an answer without Content-Length"))?;
         Ok(Some(Self { status, length, acknowledged, body: at + 2 }))
     }

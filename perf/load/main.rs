@@ -1,7 +1,8 @@
 //! The load of `perf/bench`: one client for every server that is compared, over HTTP and over Redis' protocol.
 //!
 //! `closed` sends as fast as answers come, `open` at a steady rate, `visible` posts at a steady rate and times each
-//! post until a reader sees it; `fill` puts every word into a server, `file` writes a text. Each prints one line of
+//! post until a reader sees it, `created` each document until several do; `fill` puts every word, or every key, into a
+//! server, `file` writes a text. Each prints one line of
 //! JSON. `perf/bench` starts the servers, calls this, and writes the tables; `--help` says what can be asked for.
 //!
 //! All servers are driven alike: requests are bytes made beforehand, and of an answer no more is understood than is
@@ -14,6 +15,7 @@
 )]
 
 mod closed;
+mod created;
 mod fill;
 mod http;
 mod open;
@@ -25,6 +27,7 @@ mod work;
 
 use options::{Kind, Options};
 use std::{io::Result, process::ExitCode, time::Duration};
+use work::Work;
 
 /// What a measurement of requests gave.
 #[derive(Default)]
@@ -100,7 +103,14 @@ fn measure(options: &'static Options) -> Result<String> {
         Kind::Closed => closed::measure(options)?.into_json(options),
         Kind::Open => open::measure(options)?.into_json(options),
         Kind::Visible => visible::measure(options)?.to_json(),
-        Kind::Fill => format!(r#"{{"seconds": {:.3}}}"#, fill::fill(options)?),
+        Kind::Created => created::measure(options)?,
+        Kind::Fill => {
+            let seconds = match options.work {
+                Work::Put(bytes) => fill::fill_entries(options, bytes)?,
+                _ => fill::fill(options)?,
+            };
+            format!(r#"{{"seconds": {seconds:.3}}}"#)
+        }
         Kind::File => format!(r#"{{"words": {}}}"#, fill::write_file(options, &options.file.0, options.file.1)?),
     })
 }

@@ -61,6 +61,7 @@ fn batch_of(batches: &[Batch], connection: usize, number: usize) -> &Batch {
 }
 
 fn send(plan: Plan, mut connections: Vec<Connection>, batches: &[Batch]) -> Result<()> {
+    let mut copy = Vec::new();
     for number in 0..plan.each {
         for (at, connection) in connections.iter_mut().enumerate() {
             let due = plan.due(at, number);
@@ -68,7 +69,7 @@ fn send(plan: Plan, mut connections: Vec<Connection>, batches: &[Batch]) -> Resu
             if !early.is_zero() {
                 std::thread::sleep(early.max(NAP));
             }
-            let mut bytes = &batch_of(batches, at, number).bytes[..];
+            let mut bytes = batch_of(batches, at, number).to_send(&mut copy);
             while !bytes.is_empty() {
                 match connection.write(bytes) {
                     Ok(written) => bytes = &bytes[written..],

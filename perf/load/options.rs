@@ -8,15 +8,16 @@ pub const USAGE: &str = "\
 bench-load closed  --to ADDRESS [--work read:1] [--connections 64] [--depth 1] [--threads 2] [--seconds 5]
 bench-load open    --to ADDRESS [--work read:1] [--connections 64] [--rate 1000] [--seconds 10]
 bench-load visible --to ADDRESS --read ADDRESS [--connections 8] [--rate 1000] [--seconds 10]
-bench-load fill    --to ADDRESS --distinct 10000000
+bench-load created --to ADDRESS --read ADDRESS.. [--work create:10] [--connections 8] [--rate 1000] [--seconds 10]
+bench-load fill    --to ADDRESS --distinct 10000000 [--work put:1024]
 bench-load file    --out PATH --bytes 100000000
-  --to            where requests go, as 127.0.0.1:8080; --read: where posts are looked for
+  --to            where requests go, as 127.0.0.1:8080; --read: where posts are looked for, once for each place
   --speak         http (memdb, nginx) or resp (Redis)
-  --path          http: the path that posts, or `--work get`, go to (/post?ack=leader)
+  --path          http: the path that posts, or `--work get`, go to (/post?ack=leader); in front of a key: /cache/
   --wait          resp: `WAIT this-many 0` behind each post (0: none)
-  --work          read:WORDS, post:WORDS, bulk:TEXTS:WORDS, get
+  --work          read:WORDS, post:WORDS, bulk:TEXTS:WORDS, get, put:BYTES, entry, unchanged:BYTES, create:WORDS
   --depth         requests a connection sends at once
-  --distinct      words there are (1000), drawn by Zipf's law with --exponent (1), from --seed (1)";
+  --distinct      words, or keys, there are (1000), drawn by Zipf's law with --exponent (1), from --seed (1)";
 
 /// Which measurement to make.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Kind {
     Open,
     /// The time until a reader sees a post.
     Visible,
+    /// The time until readers see a document that was created.
+    Created,
     /// Every word once.
     Fill,
     /// A file of text.
@@ -42,7 +45,7 @@ pub struct Options {
     /// Where requests go.
     pub to: SocketAddr,
     /// Where posts are looked for.
-    pub read: SocketAddr,
+    pub read: Vec<SocketAddr>,
     /// What is sent.
     pub work: Work,
     /// Words there are.
@@ -72,21 +75,22 @@ impl Options {
             Some("closed") => Kind::Closed,
             Some("open") => Kind::Open,
             Some("visible") => Kind::Visible,
+            Some("created") => Kind::Created,
             Some("fill") => Kind::Fill,
             Some("file") => Kind::File,
-            _ => return Err("say closed, open, visible, fill or file first".to_owned()),
+            _ => return Err("say closed, open, visible, created, fill or file first".to_owned()),
         };
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut options = Self {
             kind,
             speech: Speech::Http { path: String::new() },
             to: nowhere,
-            read: nowhere,
-            work: Work::Read(1),
+            read: Vec::new(),
+            work: if kind == Kind::Created { Work::Create(10) } else { Work::Read(1) },
             distinct: 1_000,
             exponent: 1.0,
             seed: 1,
-            connections: if kind == Kind::Visible { 8 } else { 64 },
+            connections: if matches!(kind, Kind::Visible | Kind::Created) { 8 } else { 64 },
             depth: 1,
             threads: 2,
             rate: 1_000.0,
@@ -114,7 +118,7 @@ impl Options {
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         match name {
             "--to" => self.to = parsed(name, &value)?,
-            "--read" => self.read = parsed(name, &value)?,
+            "--read" => self.read.push(parsed(name, &value)?),
             "--work" => self.work = Work::parse(&value).ok_or_else(|| format!("there is no work {value}"))?,
             "--distinct" => self.distinct = parsed(name, &value)?,
             "--exponent" => self.exponent = parsed(name, &value)?,
@@ -135,7 +139,7 @@ impl Options {
         if self.kind == Kind::File {
             return if self.file.0.is_empty() { Err("--out is missing".to_owned()) } else { Ok(self) };
         }
-        if self.to.port() == 0 || (self.kind == Kind::Visible && self.read.port() == 0) {
+        if self.to.port() == 0 || (matches!(self.kind, Kind::Visible | Kind::Created) && self.read.is_empty()) {
             return Err("--to, or --read, is missing".to_owned());
         }
         let positive = self.connections > 0 && self.depth > 0 && self.threads > 0 && self.distinct > 0;

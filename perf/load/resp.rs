@@ -15,7 +15,7 @@ const WAIT_MS: &str = "0";
 /// sent as one. Words that a text repeats are added up beforehand, as a good client would.
 pub fn post(text: &str, wait: u32) -> Request {
     let words: Vec<_> = text.split_ascii_whitespace().collect();
-    let mut request = Request { bytes: Vec::new(), replies: 0 };
+    let mut request = Request { bytes: Vec::new(), replies: 0, id: None };
     if let [word] = words[..] {
         add(&mut request, &["INCR", word]);
     } else {
@@ -33,9 +33,14 @@ pub fn post(text: &str, wait: u32) -> Request {
 
 /// The request that reads some words at one moment.
 pub fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Request {
-    let mut request = Request { bytes: Vec::new(), replies: 0 };
     let arguments: Vec<&str> = ["HMGET", KEY].into_iter().chain(words).collect();
-    add(&mut request, &arguments);
+    command(&arguments)
+}
+
+/// One command.
+pub fn command(arguments: &[&str]) -> Request {
+    let mut request = Request { bytes: Vec::new(), replies: 0, id: None };
+    add(&mut request, arguments);
     request
 }
 

@@ -1,6 +1,6 @@
 //! What is said to a server and understood of its answers, whichever protocol it speaks.
 
-use crate::{http, resp};
+use crate::{http, resp, work::ID_DIGITS};
 use std::{
     io::{Error, Read, Result, Write},
     net::{SocketAddr, TcpStream},
@@ -41,13 +41,21 @@ pub struct Request {
     pub bytes: Vec<u8>,
     /// Replies to wait for; 1 over HTTP.
     pub replies: usize,
+    /// The place of an id that is told when it is sent.
+    pub id: Option<usize>,
+}
+
+impl Request {
+    fn http(bytes: Vec<u8>) -> Self {
+        Self { bytes, replies: 1, id: None }
+    }
 }
 
 impl Speech {
     /// The request that posts a text.
     pub fn post(&self, text: &str) -> Request {
         match self {
-            Self::Http { path } => Request { bytes: http::post(path, text), replies: 1 },
+            Self::Http { path } => Request::http(http::post(path, text)),
             Self::Resp { wait } => resp::post(text, *wait),
         }
     }
@@ -55,7 +63,7 @@ impl Speech {
     /// The request that reads the counts of some words.
     pub fn read<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Request {
         match self {
-            Self::Http { .. } => Request { bytes: http::read(words), replies: 1 },
+            Self::Http { .. } => Request::http(http::read(words)),
             Self::Resp { .. } => resp::read(words),
         }
     }
@@ -63,9 +71,36 @@ impl Speech {
     /// The request that asks for the path itself; of Redis, a ping.
     pub fn get(&self) -> Request {
         match self {
-            Self::Http { path } => Request { bytes: http::get(path), replies: 1 },
-            Self::Resp { .. } => Request { bytes: b"PING\r\n".to_vec(), replies: 1 },
+            Self::Http { path } => Request::http(http::get(path, None)),
+            Self::Resp { .. } => Request { bytes: b"PING\r\n".to_vec(), replies: 1, id: None },
         }
+    }
+
+    /// The request that stores a value.
+    pub fn put(&self, key: &str, value: &str) -> Request {
+        match self {
+            Self::Http { path } => Request::http(http::put(&format!("{path}{key}"), value)),
+            Self::Resp { .. } => resp::command(&["SET", key, value]),
+        }
+    }
+
+    /// The request that reads the value of a key; if `known` is that value, the server need not send it again.
+    pub fn entry(&self, key: &str, known: Option<&str>) -> Request {
+        match self {
+            Self::Http { path } => Request::http(http::get(&format!("{path}{key}"), known)),
+            Self::Resp { .. } => resp::command(&["GET", key]),
+        }
+    }
+
+    /// The request that creates a document, whose id is the first row of zeros in it; to Redis a `SET` of it.
+    pub fn create(&self, document: &str) -> Request {
+        let zeros = "0".repeat(ID_DIGITS);
+        let mut request = match self {
+            Self::Http { path } => Request::http(http::create(path, document)),
+            Self::Resp { .. } => resp::command(&["SET", &zeros, document]),
+        };
+        request.id = memchr::memmem::find(&request.bytes, zeros.as_bytes());
+        request
     }
 
     /// The reply at the front of what was received, once all of it is there.

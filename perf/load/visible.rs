@@ -116,7 +116,7 @@ struct Looked {
 
 fn look(options: &Options, words: &[String], posts_each: usize, deadline: Instant) -> Result<Looked> {
     let request = options.speech.read(words.iter().map(String::as_str)).bytes;
-    let mut connection = connect(options.read)?;
+    let mut connection = connect(options.read[0])?;
     let mut received = Vec::new();
     let mut seen = vec![Vec::with_capacity(posts_each); words.len()];
     let (begun, mut polls) = (Instant::now(), 0);
