@@ -26,6 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 use testkit::{Random, words::write_word};
+use tikv_jemallocator::Jemalloc;
+
+/// That of the binary `memdb`: what is measured is memory too.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Records made beforehand; the writer goes round them.
 const RECORDS: usize = 256;

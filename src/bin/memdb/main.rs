@@ -21,6 +21,11 @@ mod settings;
 use clap::{Parser, Subcommand};
 use output::{CommandError, CommandResult};
 use std::{io::ErrorKind, process::ExitCode};
+use tikv_jemallocator::Jemalloc;
+
+/// Gives memory that was freed back to the system, as glibc does not (docs/decisions/0022-allocator.md).
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const EXAMPLES: &str = "\
 EXAMPLES
