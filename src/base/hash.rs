@@ -4,7 +4,7 @@
 //! The seed is drawn at random when a database is made and is kept in its files: the same after a restart and on
 //! every node, unknown to clients (`docs/decisions/0003-keyed-hash.md` argues flooding).
 
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed, xxh3_128};
 
 /// Hashes words under the secret seed of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,13 @@ impl WordHasher {
     pub fn hash_bytes(self, bytes: &[u8], salt: u64) -> u64 {
         xxh3_64_with_seed(bytes, self.seed ^ salt)
     }
+
+    /// [`WordHasher::hash_bytes`] of parts that do not lie behind each other.
+    pub fn hash_parts(self, parts: &[&[u8]], salt: u64) -> u64 {
+        let mut hash = Xxh3::with_seed(self.seed ^ salt);
+        parts.iter().for_each(|part| hash.update(part));
+        hash.digest()
+    }
 }
 
 /// The contribution of one count to the digest of its namespace: hash × count, mod 2^64.
@@ -62,6 +69,17 @@ pub fn fingerprint(parts: &[&[u8]]) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_have_the_hash_of_what_they_are_together() {
+        let (hasher, whole) = (WordHasher::new(7), [0x5a; 700].map(|byte: u8| byte.wrapping_mul(31)));
+        for bytes in [0, 1, 3, 16, 17, 128, 129, 240, 241, 512, 700] {
+            for cut in [0, bytes / 3, bytes] {
+                let (one, other) = whole[..bytes].split_at(cut);
+                assert_eq!(hasher.hash_parts(&[one, other], 9), hasher.hash_bytes(&whole[..bytes], 9), "{bytes} {cut}");
+            }
+        }
+    }
 
     #[test]
     fn the_seed_changes_every_hash() {

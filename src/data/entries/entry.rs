@@ -5,6 +5,8 @@
 //! length of the media type, 1 byte | key | media type | SHA-256, if the value is long | value
 //! ```
 //!
+//! A media type that many entries have is a number in place of its length, and takes no more than that.
+//!
 //! What only some entries have stands behind the header, which all of them pay for.
 
 use super::{CollectionId, CollectionNumber};
@@ -20,6 +22,23 @@ use sha2::{Digest, Sha256};
 use std::{borrow::Cow, cell::RefCell, fmt};
 use triomphe::ThinArc;
 use zstd::bulk::Decompressor;
+
+/// Media types that are stored as a number, that of their place behind [`FIRST_KNOWN`]: most entries have one of them.
+const KNOWN_TYPES: [&str; 10] = [
+    "application/json",
+    "text/plain",
+    "text/plain; charset=utf-8",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+    "text/html",
+    "text/html; charset=utf-8",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+];
+/// Above every length.
+const FIRST_KNOWN: u8 = 128;
+const _: () = assert!(limits::MAX_CONTENT_TYPE_BYTES < FIRST_KNOWN as usize);
 
 /// The number of bytes of a SHA-256.
 const HASH_BYTES: usize = 32;
@@ -89,11 +108,16 @@ impl Entry {
                 | if is_compressed { COMPRESSED } else { 0 }
                 | if expires.is_some() { EXPIRES } else { 0 },
         };
-        let mut payload = Vec::with_capacity(7 + key.len() + content_type.len() + hash.len() + bytes.len());
+        let known = KNOWN_TYPES.iter().position(|known| *known == content_type);
+        let (length, spelled) = match known {
+            Some(number) => (FIRST_KNOWN + number as u8, ""),
+            None => (content_type.len() as u8, content_type),
+        };
+        let mut payload = Vec::with_capacity(7 + key.len() + spelled.len() + hash.len() + bytes.len());
         payload.extend(expires.into_iter().flat_map(|ms| ((ms >> 32) as u16).to_le_bytes()));
         payload.extend(is_compressed.then(|| raw_bytes.to_le_bytes()).into_iter().flatten());
-        payload.push(content_type.len() as u8);
-        for part in [key.as_bytes(), content_type.as_bytes(), hash, bytes] {
+        payload.push(length);
+        for part in [key.as_bytes(), spelled.as_bytes(), hash, bytes] {
             payload.extend_from_slice(part);
         }
         Self(ThinArc::from_header_and_slice(header, &payload))
@@ -134,6 +158,9 @@ impl Entry {
 
     /// The media type to serve it under; empty: `application/octet-stream`.
     pub fn content_type(&self) -> &str {
+        if let Some(known) = self.known_type() {
+            return known;
+        }
         let at = 1 + self.key_bytes();
         str::from_utf8(&self.rest()[at..][..self.type_bytes()]).expect("it was made of a text")
     }
@@ -221,7 +248,15 @@ impl Entry {
         let EntryHeader { version, key_and_flags, .. } = *self.header();
         let key_and_flags = u64::from(key_and_flags & !EXPIRES);
         let numbers = [version, self.expires_ms(), u64::from(self.raw_u32()), key_and_flags].map(u64::to_le_bytes);
-        hasher.hash_bytes(numbers.as_flattened(), hasher.hash_bytes(self.rest(), collection_factor))
+        let rest = match self.known_type() {
+            None => hasher.hash_bytes(self.rest(), collection_factor),
+            // As if it were spelled: nodes agree whichever types each of them knows.
+            Some(known) => {
+                let (key, behind) = self.rest()[1..].split_at(self.key_bytes());
+                hasher.hash_parts(&[&[known.len() as u8], key, known.as_bytes(), behind], collection_factor)
+            }
+        };
+        hasher.hash_bytes(numbers.as_flattened(), rest)
     }
 
     /// The contribution to the digest of its database: everything about it, in this collection.
@@ -246,8 +281,16 @@ impl Entry {
         usize::from(self.header().key_and_flags & KEY_BYTES)
     }
 
+    /// Bytes of the media type, unless it is a number.
     fn type_bytes(&self) -> usize {
-        usize::from(self.rest()[0])
+        let length = self.rest()[0];
+        if length < FIRST_KNOWN { usize::from(length) } else { 0 }
+    }
+
+    /// The media type, if it is stored as a number.
+    fn known_type(&self) -> Option<&'static str> {
+        let number = self.rest()[0].checked_sub(FIRST_KNOWN)?;
+        Some(KNOWN_TYPES[usize::from(number)])
     }
 
     /// The payload from the length of the media type on.
@@ -372,6 +415,19 @@ mod tests {
                 assert_eq!((entry.as_value(), entry.raw_bytes()), (compressed, len));
                 assert_eq!((entry.hash(), entry.value().as_ref()), (hash_of(bytes), bytes));
             }
+        }
+    }
+
+    #[test]
+    fn an_entry_weighs_the_same_whether_its_media_type_is_known_or_spelled() {
+        let (hasher, long) = (WordHasher::new(1), "x".repeat(limits::MAX_CONTENT_TYPE_BYTES));
+        for content_type in ["", "text/plain", "application/json", "text/plain; charset=koi8-r", &long] {
+            let entry = Entry::new(0, "key", &EntryValue { content_type, ..value(b"abc") }, 9);
+            assert_eq!((entry.content_type(), entry.key(), entry.stored()), (content_type, "key", &b"abc"[..]));
+            let spelled = [&[content_type.len() as u8][..], b"key", content_type.as_bytes(), b"abc"].concat();
+            let numbers = [9, 5, 3, u64::from(COUNTED | 3)].map(u64::to_le_bytes);
+            let expected = hasher.hash_bytes(numbers.as_flattened(), hasher.hash_bytes(&spelled, 7));
+            assert_eq!(entry.weight(hasher, 7), expected, "{content_type}");
         }
     }
 
