@@ -58,6 +58,8 @@ pub(crate) struct PlannedChange {
     /// The entry that is there, without which nothing but a new value is planned.
     old: Option<Entry>,
     effect: PlannedEffect,
+    /// What the old and the new entry contribute to the digest, once the group has taken the change in.
+    weights: [u64; 2],
 }
 
 enum PlannedEffect {
@@ -71,7 +73,7 @@ impl PlannedChange {
     pub(crate) fn removal(stored: &StoredEntries, due: DueEntry, cause: RemovalCause) -> Self {
         let DueEntry { kind, namespace, entry } = due;
         let hash = stored.hash_of(&entry);
-        Self { kind, namespace, hash, old: Some(entry), effect: PlannedEffect::Remove(cause) }
+        Self { kind, namespace, hash, old: Some(entry), effect: PlannedEffect::Remove(cause), weights: [0; 2] }
     }
 
     /// The mark that a word, or the namespace for an empty one, was taken away by the record at `position`.
@@ -92,6 +94,7 @@ impl PlannedChange {
             hash: stored.key_hash(collection, word),
             old: stored.get(collection, word),
             effect: PlannedEffect::Put(Entry::new(stored.number_of(collection), word, &value, position.sequence)),
+            weights: [0; 2],
         }
     }
 
@@ -215,7 +218,8 @@ impl PendingWrites {
                 EntryOp::SetExpiry(expiry) => PlannedEffect::SetExpiry(expires(*expiry, now)),
                 EntryOp::Remove => PlannedEffect::Remove(RemovalCause::Deleted),
             };
-            changes.push(PlannedChange { kind: write.kind, namespace: Arc::clone(&shared), hash, old, effect });
+            let (kind, namespace, weights) = (write.kind, Arc::clone(&shared), [0; 2]);
+            changes.push(PlannedChange { kind, namespace, hash, old, effect, weights });
         }
         let collections = stored.collections() + self.new_collections.len() + new_collections.len();
         if !new_collections.is_empty() && collections > limits::MAX_COLLECTIONS {
@@ -276,16 +280,18 @@ impl PendingWrites {
 
     /// Takes planned changes in.
     pub(crate) fn add(&mut self, stored: &StoredEntries, changes: impl IntoIterator<Item = PlannedChange>) {
-        for change in changes {
+        for mut change in changes {
             let collection = change.collection();
             let weight = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| stored.weight(collection, entry));
             let new = change.new_entry();
-            self.digest = self.digest.wrapping_sub(weight(&change.old)).wrapping_add(weight(&new));
+            let weights = [weight(&change.old), weight(&new)];
+            self.digest = self.digest.wrapping_sub(weights[0]).wrapping_add(weights[1]);
             self.bytes += bytes_added(&change);
             self.evictions += usize::from(matches!(change.effect, PlannedEffect::Remove(RemovalCause::Evicted)));
             if new.is_some() && !stored.has_collection(collection) {
                 self.new_collections.insert((change.kind, Box::from(&*change.namespace)));
             }
+            change.weights = weights;
             self.keys.insert_unique(change.hash, change.hash, |hash| *hash);
             self.changes.push(change);
         }
@@ -299,9 +305,9 @@ impl PendingWrites {
     /// Facts about the changes, in their order.
     pub(crate) fn lookups(&self) -> Vec<EntryLookup<'_>> {
         let each = self.changes.iter();
-        each.map(|PlannedChange { hash, old, effect, .. }| {
+        each.map(|PlannedChange { hash, old, effect, weights, .. }| {
             let new = if let PlannedEffect::Put(entry) = effect { Some(entry) } else { None };
-            EntryLookup { hash: *hash, old: old.as_ref(), new }
+            EntryLookup { hash: *hash, old: old.as_ref(), new, weights: *weights }
         })
         .collect()
     }

@@ -17,7 +17,8 @@ type Place = (u64, u64);
 /// least recently written.
 ///
 /// They lie in chunks, each a list of pointers without an order, so that an entry costs here little more than its
-/// pointer. The first chunk is in order, since it is looked at again and again.
+/// pointer. The first chunk is in order, since it is looked at again and again: backwards, so that taking the first to
+/// leave moves no other.
 #[derive(Default)]
 pub(super) struct EvictionOrder {
     /// Each chunk by the least place that may lie in it.
@@ -44,7 +45,7 @@ impl EvictionOrder {
         let is_first = self.chunks.first_key_value().is_some_and(|(first, _)| *first == least);
         let chunk = self.chunks.get_mut(&least).expect("it was just found");
         let at = match is_first {
-            true => chunk.partition_point(|there| self::place(there, hash_of(there)) < place),
+            true => chunk.partition_point(|there| self::place(there, hash_of(there)) > place),
             false => chunk.len(),
         };
         chunk.insert(at, entry.clone());
@@ -56,7 +57,8 @@ impl EvictionOrder {
     /// Takes an entry out that was put in, the very one, with the same hash.
     pub(super) fn remove(&mut self, hash: u64, entry: &Entry, hash_of: impl Fn(&Entry) -> u64) {
         let Some((&least, chunk)) = self.chunks.range_mut(..=place(entry, hash)).next_back() else { return };
-        let Some(at) = chunk.iter().position(|there| there.is_same(entry)) else { return };
+        // From the end, where the first to leave lies.
+        let Some(at) = chunk.iter().rposition(|there| there.is_same(entry)) else { return };
         // Those behind move up, so that the first chunk stays in order.
         chunk.remove(at);
         if chunk.len() * 4 < chunk.capacity() {
@@ -66,6 +68,7 @@ impl EvictionOrder {
             self.chunks.remove(&least);
             if let Some(mut first) = self.chunks.first_entry() {
                 sort(first.get_mut(), hash_of);
+                first.get_mut().reverse();
             }
         }
     }
@@ -83,14 +86,18 @@ impl EvictionOrder {
             chunk.shrink_to_fit();
             self.chunks.insert(first, upper);
         }
+        if let Some(mut first) = self.chunks.first_entry().filter(|first| *first.key() == least) {
+            first.get_mut().reverse();
+        }
     }
 
     /// All of them, the first to leave first.
     pub(super) fn iter<'a>(&'a self, hash_of: impl Fn(&Entry) -> u64 + 'a) -> impl Iterator<Item = &'a Entry> {
         self.chunks.values().enumerate().flat_map(move |(number, chunk)| {
             let mut entries: Vec<&Entry> = chunk.iter().collect();
-            if number > 0 {
-                entries.sort_by_cached_key(|entry| place(entry, hash_of(entry)));
+            match number {
+                0 => entries.reverse(),
+                _ => entries.sort_by_cached_key(|entry| place(entry, hash_of(entry))),
             }
             entries
         })
@@ -98,7 +105,7 @@ impl EvictionOrder {
 
     /// The time of the first that expires.
     pub(super) fn next_expiry(&self) -> Option<LoggedTime> {
-        self.chunks.first_key_value().and_then(|(_, chunk)| chunk.first()?.expires())
+        self.chunks.first_key_value().and_then(|(_, chunk)| chunk.last()?.expires())
     }
 }
 

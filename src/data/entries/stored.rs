@@ -72,6 +72,8 @@ pub(crate) struct EntryLookup<'a> {
     pub(crate) old: Option<&'a Entry>,
     /// The new entry, if it was made.
     pub(crate) new: Option<&'a Entry>,
+    /// The contributions of the old and the new entry to the digest.
+    pub(crate) weights: [u64; 2],
 }
 
 /// An entry's way to expire: the entry, and the collection it is in.
@@ -248,22 +250,16 @@ impl StoredEntries {
                 EntryEffect::SetExpiry(expires) => (None, old.as_ref().map(|old| old.with_expiry(expires))),
                 EntryEffect::Remove(cause) => (Some(cause), None),
             };
-            // Nothing was there, and nothing comes: applied once more over an image, or told of a key that is gone.
-            if old.is_none() && new.is_none() {
-                continue;
+            let weights = known.map(|known| known.weights).unwrap_or_else(|| {
+                let factor = digest_factor(self.hasher, change.collection);
+                [&old, &new].map(|entry| entry.as_ref().map_or(0, |entry| entry.weight(self.hasher, factor)))
+            });
+            self.digest = self.digest.wrapping_sub(weights[0]).wrapping_add(weights[1]);
+            // Else nothing was there, and nothing comes: applied again over an image, or told of a key that is gone.
+            if let Some(named) = new.as_ref().or(old.as_ref()) {
+                pending.insert(hash, PendingEntry::new(named.clone(), new.is_some()));
+                self.changes.push(AppliedChange { collection: named.collection(), hash, old, new, cause });
             }
-            let factor = digest_factor(self.hasher, change.collection);
-            let weight = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.weight(self.hasher, factor));
-            self.digest = self.digest.wrapping_sub(weight(&old)).wrapping_add(weight(&new));
-            let number = self.number(change.collection);
-            pending.insert(
-                hash,
-                match &new {
-                    Some(entry) => PendingEntry::There(number, entry.clone()),
-                    None => PendingEntry::Gone(number, change.key.into()),
-                },
-            );
-            self.changes.push(AppliedChange { collection: number, hash, old, new, cause });
         }
         if self.collections() != collections {
             view.set_collections(self.maps());

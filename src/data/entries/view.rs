@@ -45,18 +45,24 @@ type SegmentEntries = (RangeInclusive<u64>, Vec<(u64, Entry)>);
 /// The entries of one record.
 pub(super) struct PendingEntries(HashTable<(u64, PendingEntry)>);
 
-/// One of them: the new entry, or the key of one that is gone.
-pub(super) enum PendingEntry {
-    There(CollectionNumber, Entry),
-    Gone(CollectionNumber, Box<str>),
+/// One of them: the new entry, or the one that is gone, which names the key.
+pub(super) struct PendingEntry {
+    entry: Entry,
+    is_there: bool,
 }
 
 impl PendingEntry {
+    pub(super) fn new(entry: Entry, is_there: bool) -> Self {
+        Self { entry, is_there }
+    }
+
     fn is(&self, number: CollectionNumber, key: &str) -> bool {
-        match self {
-            Self::There(collection, entry) => *collection == number && entry.has_key(key),
-            Self::Gone(collection, gone) => *collection == number && **gone == *key,
-        }
+        self.entry.collection() == number && self.entry.has_key(key)
+    }
+
+    /// The entry of the key.
+    fn there(&self) -> Option<&Entry> {
+        Some(&self.entry).filter(|_| self.is_there)
     }
 }
 
@@ -137,10 +143,7 @@ impl EntriesView {
         if let Some(pending) = side.pending.load().as_ref()
             && let Some(pending) = pending.get(hash, *number, key)
         {
-            return match pending {
-                PendingEntry::There(_, entry) => Some(entry.clone()),
-                PendingEntry::Gone(..) => None,
-            };
+            return pending.there().cloned();
         }
         index.get(hash, key)
     }
@@ -164,11 +167,9 @@ impl EntriesView {
             None => stored.collect(),
             Some(pending) => {
                 let is_pending = |hash, key: &str| pending.get(hash, *number, key).is_some();
-                let come = pending.0.iter().filter_map(|(hash, pending)| match pending {
-                    PendingEntry::There(of, entry) if of == number && hashes.contains(hash) => {
-                        Some((*hash, entry.clone()))
-                    }
-                    _ => None,
+                let come = pending.0.iter().filter_map(|(hash, pending)| {
+                    let entry = pending.there().filter(|entry| entry.collection() == *number)?;
+                    hashes.contains(hash).then(|| (*hash, entry.clone()))
                 });
                 stored.filter(|(hash, entry)| !is_pending(*hash, entry.key())).chain(come).collect()
             }
