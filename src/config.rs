@@ -195,6 +195,8 @@ pub fn resolve(
             (value.clone(), SettingSource::Flag)
         } else if let Some(value) = around.variable(&variable) {
             (value, SettingSource::Environment(variable))
+        } else if let Some(value) = around.variable(setting.other_variable) {
+            (value, SettingSource::Environment(setting.other_variable.to_owned()))
         } else if let (Some(value), Some(path)) = (from_file.remove(name), &path) {
             (value, SettingSource::File(path.clone()))
         } else {

@@ -6,6 +6,7 @@
 
 use crate::{
     base::position::{DatabaseTag, PositionToken},
+    data::counters::RateQuota,
     engine::leader::WriteError,
 };
 use std::{borrow::Cow, fmt};
@@ -90,6 +91,10 @@ error_kinds! {
         redis ERR, refused as "stream-gap", repeat never;
     BelowZero: 409 "below-zero", "A count would fall below zero",
         redis ERR, refused as "below-zero", repeat never;
+    HoldsCounters: 409 "holds-counters", "The namespace holds counters",
+        redis WRONGTYPE, refused as "holds-counters", repeat never;
+    HoldsWords: 409 "holds-words", "The namespace of the counters holds words",
+        redis WRONGTYPE, refused as "holds-words", repeat never;
     NotPromoted: 409 "not-promoted", "This node does not become the leader",
         redis ERR, refused as -, repeat never;
     PositionLost: 410 "position-lost", "The position no longer exists",
@@ -116,6 +121,10 @@ error_kinds! {
         redis ERR, refused as "too-many-namespaces", repeat never;
     TooManyCollections: 422 "too-many-collections", "There are as many collections as may be",
         redis ERR, refused as "too-many-collections", repeat never;
+    CounterQueueFull: 429 "counter-queue-full", "The queue of increments is full",
+        redis BUSY, refused as "counter-queue-full", repeat later;
+    RateExceeded: 429 "rate-exceeded", "The key has used up its rate",
+        redis BUSY, refused as "rate-exceeded", repeat later;
     QueueFull: 429 "queue-full", "The write queue is full",
         redis BUSY, refused as "queue-full", repeat later;
     WindowFull: 429 "window-full", "As many keys or streams are remembered as may be",
@@ -213,6 +222,8 @@ pub struct ApiError {
     pub(super) read_at: Option<Box<(PositionToken, Option<u64>)>>,
     /// The database that the leader leads, where that is the trouble.
     pub(super) leads: Option<Box<str>>,
+    /// The rate of a counter's key that refuses an increment.
+    pub(super) quota: Option<Box<RateQuota>>,
     /// More members of the object.
     pub(super) members: Option<Box<serde_json::Value>>,
 }
@@ -220,8 +231,8 @@ pub struct ApiError {
 impl ApiError {
     /// An error of this kind. The detail says what to do.
     pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (accepted, expected, applied, read_at, leads, members) = (None, None, None, None, None, None);
-        Self { kind, detail: detail.into(), accepted, expected, applied, read_at, leads, members }
+        let (accepted, expected, applied, read_at, leads, quota, members) = (None, None, None, None, None, None, None);
+        Self { kind, detail: detail.into(), accepted, expected, applied, read_at, leads, quota, members }
     }
 
     /// A 405 for a route that takes these methods.
@@ -303,6 +314,11 @@ impl ApiError {
                 ErrorKind::BelowZero,
                 "nothing was applied; add what was taken from the counts, or let the post expire",
             ),
+            WriteError::CounterQueueFull(_)
+            | WriteError::TooManyWindows
+            | WriteError::RateExceeded(_)
+            | WriteError::HoldsCounters
+            | WriteError::HoldsWords => Self::of_counters(error),
             WriteError::PreconditionFailed => {
                 (ErrorKind::PreconditionFailed, "nothing was applied; read the entry anew")
             }
@@ -322,10 +338,7 @@ impl ApiError {
             WriteError::Poisoned => {
                 (ErrorKind::Poisoned, "nothing was applied; reads go on; the node must be restarted")
             }
-            WriteError::FilesLost => (
-                ErrorKind::FilesLost,
-                "nothing was applied; save the counts (GET /sync of each namespace) or promote a replica, before it is stopped",
-            ),
+            WriteError::FilesLost => (ErrorKind::FilesLost, SAVE_THE_COUNTS),
             WriteError::Stopping => (ErrorKind::Stopping, "nothing was applied; send it again once the node is back"),
             WriteError::NotReplicated { .. } => (ErrorKind::NotReplicated, "it counts, and reaches the replicas later"),
             WriteError::NoReplicaKeepsFiles => {
@@ -337,15 +350,48 @@ impl ApiError {
             WriteError::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "without a key, a repeat may count it twice"),
         };
         let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
-        let applied = match error {
-            WriteError::NotReplicated { position, .. } => {
-                Some(Box::new(PositionToken { position: *position, database }))
-            }
+        let quota = match error {
+            WriteError::CounterQueueFull(quota) | WriteError::RateExceeded(quota) => quota.map(Box::new),
             _ => None,
         };
-        Self { expected, applied, ..Self::new(kind, format!("{error}: {what_to_do}")) }
+        Self {
+            expected,
+            applied: applied_at(error, database),
+            quota,
+            ..Self::new(kind, format!("{error}: {what_to_do}"))
+        }
     }
 }
+
+/// The position at which a write is applied that did not reach its level.
+fn applied_at(error: &WriteError, database: DatabaseTag) -> Option<Box<PositionToken>> {
+    match error {
+        WriteError::NotReplicated { position, .. } => Some(Box::new(PositionToken { position: *position, database })),
+        _ => None,
+    }
+}
+
+impl ApiError {
+    /// The kind of a refused write of counters, and what to do about it.
+    fn of_counters(error: &WriteError) -> (ErrorKind, &'static str) {
+        match error {
+            WriteError::HoldsCounters => (
+                ErrorKind::HoldsCounters,
+                "nothing was applied; use POST /counter/KEY/increment and DELETE /counter/KEY, or another namespace",
+            ),
+            WriteError::HoldsWords => {
+                (ErrorKind::HoldsWords, "nothing was applied; take that namespace away first (DELETE /ns/counters)")
+            }
+            WriteError::RateExceeded(_) => {
+                (ErrorKind::RateExceeded, "nothing was applied; send it again when the window has room")
+            }
+            _ => (ErrorKind::CounterQueueFull, "nothing was applied; send it again later"),
+        }
+    }
+}
+
+const SAVE_THE_COUNTS: &str =
+    "nothing was applied; save the counts (GET /sync of each namespace) or promote a replica, before it is stopped";
 
 /// The end of a refusal, for whoever sees many clients at one address.
 pub(super) const BEHIND_A_PROXY: &str =

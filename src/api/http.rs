@@ -14,6 +14,8 @@ mod browsers;
 mod bulk;
 mod coding;
 mod connection;
+mod counter_queues;
+mod counters;
 mod decoding;
 mod entries;
 mod fast_path;

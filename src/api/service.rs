@@ -11,6 +11,7 @@
 mod about;
 mod beside;
 mod command;
+mod counters;
 mod entries;
 mod forwarding;
 mod health;
@@ -24,6 +25,7 @@ pub use about::NodeAbout;
 pub(super) use beside::beside;
 pub use command::{Command, EntryChanges, Operation, check_text};
 use command::{fingerprint, given_amounts, namespace_drop, removal};
+pub use counters::{CounterOf, check_counter_key};
 pub use entries::{EntriesOf, EntryListing, EntryOf, no_entry};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
 pub use health::RoleStatus;
@@ -134,16 +136,7 @@ impl Service {
         if matches!(batch.op, WriteOp::Add | WriteOp::AddGiven) && batch.is_empty() && batch.key.is_none() {
             // Nothing to count and nothing to remember: it holds at the position it finds.
             let position = self.current()?.reader.read().position();
-            let receipt = WriteReceipt {
-                position,
-                words: 0,
-                distinct: 0,
-                left_out: batch.left_out,
-                entries: 0,
-                acks: 0,
-                replayed: false,
-                stream_last: None,
-            };
+            let receipt = WriteReceipt { left_out: batch.left_out, ..WriteReceipt::at(position) };
             return Ok(AcceptedWrite { receipt, database });
         }
         let takes_away = matches!(batch.op, WriteOp::RemoveWords | WriteOp::DropNamespace);
@@ -210,6 +203,8 @@ impl Command<'_> {
             }
             Operation::RemoveWords(names) => removal(current, namespace, &names, once),
             Operation::DropNamespace => Ok(namespace_drop(current, namespace, once)),
+            Operation::Increment(key) => Ok(counters::increment(current, &key, once)),
+            Operation::RemoveCounter(key) => Ok(counters::removal(current, &key, once)),
         }
     }
 }

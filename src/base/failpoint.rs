@@ -28,10 +28,6 @@ pub enum Defect {
     AnswersARecordTooEarly,
     /// A snapshot leaves out the window of keys.
     SnapshotsWithoutTheWindow,
-    /// A snapshot leaves out the entries.
-    SnapshotsWithoutEntries,
-    /// An image of entries does not hold their versions.
-    ImagesWithoutVersions,
     /// A snapshot is taken for the state at which its walk began.
     ServesASnapshotBeforeItsEnd,
     /// A start forgets which keys have counted.
@@ -104,6 +100,12 @@ pub enum Defect {
     ExpiryEndsAClaim,
     /// Marks of removals stay, though nobody needs them.
     KeepsIdleMarks,
+    /// Of increments that turn stale, one is lost.
+    LosesWhatTurnsStale,
+    /// A worker adds increments to their counter, and leaves them in their queue.
+    WorksWithoutTaking,
+    /// The rate of a key lets one more pass.
+    AdmitsOneTooMany,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

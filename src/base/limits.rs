@@ -59,6 +59,18 @@ pub const EVICTIONS_PER_RECORD: usize = 128;
 pub const MAX_COLLECTIONS: usize = 4 * MAX_NAMESPACES;
 /// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.
 pub const MAX_TTL_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
+/// Bytes of a counter's key; with its queue and its tick in front it is a word.
+pub const MAX_COUNTER_KEY_BYTES: usize = MAX_WORD_BYTES - 16;
+/// Milliseconds of the window by which the rate of a counter's key is limited.
+pub const KEY_WINDOW_MS: u64 = 10_000;
+/// Milliseconds in which increments of one key wait as one amount; ages are told to the hundredth of a second.
+pub const QUEUE_TICK_MS: u64 = 10;
+/// Milliseconds in which increments of one key leave their window together: a key has at most a hundred such amounts.
+pub const WINDOW_TICK_MS: u64 = 100;
+/// Amounts in the windows of all keys, some 200 bytes each; beyond it increments are refused.
+pub const MAX_KEY_WINDOWS: usize = 1 << 20;
+/// Steps of the workers that one record takes: writes that come meanwhile wait for no more.
+pub const QUEUE_STEPS_PER_RECORD: usize = 1_000;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.
 pub const DEFAULT_MAX_KEYS: usize = 1_000_000;
 /// Default time for which a key is remembered, in milliseconds of logged time.

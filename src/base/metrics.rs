@@ -6,10 +6,12 @@
 //! value of a bounded set; never a word or a key: their number is the client's to choose. What is known only at a
 //! scrape is handed to [`NodeMetrics::render_with`].
 
+mod counter_queues;
 mod entry_reads;
 mod requests;
 mod scrape;
 
+pub use counter_queues::SidelinedTotals;
 pub use entry_reads::EntryReadTotals;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
@@ -150,6 +152,8 @@ pub struct NodeMetrics {
     /// Amounts of expired posts that were not taken back in full.
     pub clamped_takebacks: IntCounter,
     entry_reads: EntryReads,
+    /// Increments of counters that were set aside.
+    pub sidelined: SidelinedTotals,
     /// Writes that the leader has answered by way of this node.
     pub forwarded: IntCounter,
     /// Writes waiting for the Writer now.
@@ -270,13 +274,10 @@ impl NodeMetrics {
         Self {
             requests,
             entry_reads: EntryReads::default(),
+            sidelined: SidelinedTotals::new(&of),
             refused: of.add(EVERYWHERE, IntCounterVec::new(refused, &["reason"])),
             connections: of.gauge(EVERYWHERE, "memdb_http_connections", "Connections open now."),
-            connections_refused: of.counter(
-                EVERYWHERE,
-                "memdb_http_connections_refused_total",
-                "Connections turned away at a bound.",
-            ),
+            connections_refused: of.counter(EVERYWHERE, "memdb_http_connections_refused_total", "Connections refused."),
             wrong_secrets: of.counter(
                 EVERYWHERE,
                 "memdb_wrong_cluster_secrets_total",

@@ -9,6 +9,7 @@ use crate::{
     base::limits,
     base::secret::Secret,
     base::web_origin::{self, CorsOrigins},
+    data::counters::CounterLimits,
     engine::leader::AckLevel,
     text::tokenizer::Analyzer,
 };
@@ -112,6 +113,8 @@ pub struct LeadershipSettings {
     pub max_memory_bytes: u64,
     /// Memory for entries in bytes; beyond it some are evicted.
     pub entry_memory_bytes: u64,
+    /// The rules by which increments of counters wait.
+    pub counters: CounterLimits,
 }
 
 /// The values of a role's settings as they were given, with their sources. Each is read once.
@@ -180,8 +183,23 @@ impl LeadershipSettings {
                 AUTO => Ok(entry_memory_bytes),
                 text => value::bytes(text, &(1 << 20..=1 << 50)),
             })?,
+            counters: counter_limits(given)?,
         })
     }
+}
+
+fn counter_limits(given: &mut GivenValues<'_>) -> Result<CounterLimits, ConfigError> {
+    let most = 1_000_000_000_u64;
+    let bound = |text: &str| unless(NONE, text, |text| value::number(text, &(1..=most)));
+    Ok(CounterLimits {
+        main: given.read("max-queue-size", bound)?.unwrap_or(u64::MAX),
+        spillover: given.read("spillover-queue-size", bound)?.unwrap_or(u64::MAX),
+        key_rate: given.read("max-key-rate", bound)?,
+        stale_ms: given.read("stale-threshold-sec", |text| unless(NONE, text, |text| seconds_as_ms(text, 86_400)))?,
+        workers: given.read("worker-count", |text| value::number(text, &(1..=1_000)))?,
+        worker_rate: given
+            .read("worker-rate", |text| unless(NONE, text, |text| value::number(text, &(1..=1_000_000))))?,
+    })
 }
 
 impl RoleSettings {

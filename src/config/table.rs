@@ -8,6 +8,8 @@ pub(super) struct SettingSpec {
     pub name: &'static str,
     /// Name of the value in the help; empty for a switch.
     pub value_name: &'static str,
+    /// A variable that is read where `MEMDB_…` is not set: the name that an earlier system had for it; empty if none.
+    pub other_variable: &'static str,
     /// The roles that have the setting, each with its default.
     pub defaults: &'static [(StartRole, &'static str)],
     /// One sentence for the help.
@@ -49,7 +51,7 @@ pub(super) const NONE: &str = "none";
 
 /// The values that most rows share.
 const ROW: SettingSpec =
-    SettingSpec { name: "", value_name: "", defaults: &[], help: "", choices: &[], repeats: false };
+    SettingSpec { name: "", value_name: "", other_variable: "", defaults: &[], help: "", choices: &[], repeats: false };
 
 /// A setting of every role, with one default.
 macro_rules! every {
@@ -235,6 +237,54 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         value_name: "POSTS",
         defaults: leading!("4096"),
         help: "Posts that may wait to be written; one more is answered 429",
+        ..ROW
+    },
+    SettingSpec {
+        name: "max-queue-size",
+        value_name: "NUMBER",
+        other_variable: "MAX_QUEUE_SIZE",
+        defaults: leading!("100"),
+        help: "Increments of counters that wait in the main queue; one more is answered 429; none: any number",
+        ..ROW
+    },
+    SettingSpec {
+        name: "spillover-queue-size",
+        value_name: "NUMBER",
+        other_variable: "SPILLOVER_QUEUE_SIZE",
+        defaults: leading!("100"),
+        help: "Increments that wait in each of the queues EXCESS and STALE; none: any number",
+        ..ROW
+    },
+    SettingSpec {
+        name: "max-key-rate",
+        value_name: "NUMBER",
+        other_variable: "MAX_KEY_RATE",
+        defaults: leading!("50"),
+        help: "Increments of one counter in 10 seconds; what is beyond waits in the queue EXCESS; none: any number",
+        ..ROW
+    },
+    SettingSpec {
+        name: "stale-threshold-sec",
+        value_name: "SECONDS",
+        other_variable: "STALE_THRESHOLD_SEC",
+        defaults: leading!("5"),
+        help: "How long an increment waits in the main queue before it moves to the queue STALE; none: for ever",
+        ..ROW
+    },
+    SettingSpec {
+        name: "worker-count",
+        value_name: "NUMBER",
+        other_variable: "WORKER_COUNT",
+        defaults: leading!("1"),
+        help: "Workers that count the increments that wait",
+        ..ROW
+    },
+    SettingSpec {
+        name: "worker-rate",
+        value_name: "NUMBER",
+        other_variable: "WORKER_RATE",
+        defaults: leading!(NONE),
+        help: "Increments that each worker counts in a second; none: as many as there are",
         ..ROW
     },
     SettingSpec {

@@ -94,6 +94,7 @@ fn the_defaults_are_the_documented_ones() {
         queue_batches: limits::DEFAULT_QUEUE_BATCHES,
         max_memory_bytes: 6 << 30,
         entry_memory_bytes: 1 << 30,
+        counters: crate::data::counters::CounterLimits::default(),
     };
     let role =
         RoleSettings::Leader { data_dir: "./data".into(), replicas: vec![], init: false, analyzer: None, leadership };

@@ -7,6 +7,7 @@ mod bulk;
 mod cases;
 mod compressed;
 mod connections;
+mod counters;
 mod entries;
 mod fast_path;
 mod followers;

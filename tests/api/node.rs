@@ -200,7 +200,7 @@ fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>,
                     WriterAction::Answer(reply, result) => drop(reply.send(result)),
                     WriterAction::Published(position, record) => leader.published(position, record),
                     WriterAction::Sync(sync) => writer.synced(&sync, sync.run(), time.monotonic(), &mut actions),
-                    WriterAction::Clamped(_) => {}
+                    WriterAction::Clamped(_) | WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
                     WriterAction::WantDurable(wanted) => leader.want_durable(wanted),
                     WriterAction::CheckFiles(..) | WriterAction::Snapshot(..) => {
                         unreachable!("without ticks, none is due")

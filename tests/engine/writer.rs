@@ -2,6 +2,7 @@
 
 mod acks;
 mod admission;
+mod counters;
 mod entries;
 mod files;
 mod history;

@@ -298,16 +298,7 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
         Some(IdempotencyKey::Stream { sequence: last, .. } | IdempotencyKey::Lines { upto: last, .. }) => Some(*last),
         _ => None,
     };
-    let mut receipt = WriteReceipt {
-        position,
-        words: 0,
-        distinct: 0,
-        left_out: 0,
-        entries: 0,
-        acks: 0,
-        replayed: false,
-        stream_last: stream,
-    };
+    let mut receipt = WriteReceipt { stream_last: stream, ..WriteReceipt::at(position) };
     match verdict {
         Verdict::Counted { entries } => {
             receipt.entries = *entries;

@@ -117,6 +117,7 @@ impl Writes {
         let (counts, dropped) = self.namespaces.entry(name.to_owned()).or_default();
         match batch.op {
             WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange => *counts |= !batch.counts.is_empty(),
+            WriteOp::Increment | WriteOp::RemoveCounter => unreachable!("no history has counters"),
             WriteOp::RemoveWords => *counts |= takes_away,
             WriteOp::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
         }

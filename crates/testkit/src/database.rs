@@ -312,7 +312,9 @@ impl Making {
                 WriterAction::Answer(..)
                 | WriterAction::Published(..)
                 | WriterAction::WantDurable(_)
-                | WriterAction::Clamped(_) => {}
+                | WriterAction::Clamped(_)
+                | WriterAction::Sidelined(_)
+                | WriterAction::QueuesChanged(_) => {}
             }
         }
     }

@@ -6,8 +6,6 @@
 
 pub(super) mod answer;
 pub(super) mod cache;
-#[cfg(feature = "failpoints")]
-pub mod fuzz_api;
 pub(super) mod key;
 pub(super) mod listing;
 mod many;

@@ -3,8 +3,10 @@
 use super::coding::ContentCoding;
 use crate::{
     api::error::{ApiError, ErrorKind},
+    base::limits::KEY_WINDOW_MS,
     base::position::{DatabaseTag, PositionToken},
     data::command::IdempotencyKey,
+    data::counters::RateQuota,
     net::peer_link::DATABASE_HEADER,
 };
 use bytes::Bytes;
@@ -23,6 +25,9 @@ pub(super) static MEMDB_STREAM_SEQ: HeaderName = HeaderName::from_static("memdb-
 pub(super) static MEMDB_DATABASE: HeaderName = HeaderName::from_static(DATABASE_HEADER);
 /// The time that `GET /post` took, in nanoseconds.
 pub(super) static RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
+/// The rate of a key, and what is left of it (draft-ietf-httpapi-ratelimit-headers-10).
+pub(super) static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Request headers that mean nothing when they come twice with different values.
@@ -169,6 +174,15 @@ pub(super) fn read_answer(
     fields.insert(header::ETAG, value(tag.to_vec()));
     set_lag(&mut response, lag_ms);
     response
+}
+
+/// Says how much is left of a key's rate, and in how many seconds there is more.
+pub(super) fn set_rate_limit(response: &mut Response, quota: RateQuota) {
+    let RateQuota { limit, remaining, reset_ms } = quota;
+    let (window, reset) = (KEY_WINDOW_MS / 1_000, reset_ms.div_ceil(1_000));
+    let fields = response.headers_mut();
+    fields.insert(&RATE_LIMIT_POLICY, value(format!("\"key\";q={limit};w={window}")));
+    fields.insert(&RATE_LIMIT, value(format!("\"key\";r={remaining};t={reset}")));
 }
 
 /// 304 with what identifies the answer the client has.

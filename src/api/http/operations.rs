@@ -1,9 +1,15 @@
 //! Routes about the node itself: health, metrics, status.
 
-use super::{replication_metrics, state::AppState};
+use super::{
+    counter_queues::{self, CounterQueueStatus},
+    replication_metrics,
+    state::AppState,
+};
 use crate::{
     api::{error::ApiError, service::RoleStatus},
     base::metrics::ScrapeFamilies,
+    data::counters::shown_namespace,
+    data::store::NamespaceSize,
     replication::PeerStatus,
 };
 use http::{HeaderValue, header};
@@ -43,6 +49,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
             let guard = reader.read();
             (guard.state_id(), guard.namespace_sizes())
         };
+        let namespaces: Vec<NamespaceSize> = namespaces.into_iter().filter_map(counter_queues::shown).collect();
         let (keys, streams) = reader.window_len();
         metrics.epoch.set(mark.position.epoch as f64);
         metrics.position.set(mark.position.sequence as i64);
@@ -62,6 +69,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
         let status = leader.status();
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
+        counter_queues::of_queues(&leader.queue_totals(), state.service.logged_time(), &families);
     }
     metrics.ready.set(i64::from(state.service.is_ready()));
     replication_metrics::of_replication(&state.service, &families);
@@ -121,6 +129,9 @@ struct StatusBody<'a> {
     leader: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     writer: Option<crate::engine::leader::WriterStatus>,
+    /// On a leader: the increments that wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counter_queues: Option<BTreeMap<&'static str, CounterQueueStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<Vec<PeerStatus>>,
     uptime_seconds: u64,
@@ -133,6 +144,8 @@ pub(super) fn status(state: &AppState) -> Response {
         let guard = current.reader.read();
         (guard.position(), guard.digest(), guard.namespaces())
     });
+    let shown = |(name, words): (String, u64)| shown_namespace(&name).map(|name| (name.to_owned(), words));
+    let namespaces: Vec<(String, u64)> = namespaces.into_iter().filter_map(shown).collect();
     let totals = current.as_ref().map(|current| current.reader.entry_totals()).unwrap_or_default();
     let role = state.service.role();
     let RoleStatus { writer, replicas, no_room, leader, replicas_known } = role.status();
@@ -169,6 +182,9 @@ pub(super) fn status(state: &AppState) -> Response {
         lag_ms: state.service.view.lag_ms(),
         leader,
         writer,
+        counter_queues: role
+            .leader()
+            .map(|leader| counter_queues::status(&leader.queue_totals(), state.service.logged_time())),
         replicas,
         uptime_seconds: state.started.elapsed().as_secs(),
     };

@@ -39,8 +39,16 @@ impl ApiError {
         body
     }
 
+    /// Seconds after which to come again.
+    fn retry_after_seconds(&self) -> u64 {
+        // A key whose window has room could not wait for it: the queue moves on sooner.
+        let of_window =
+            self.quota.as_ref().filter(|quota| quota.remaining == 0).map(|quota| quota.reset_ms.div_ceil(1_000));
+        of_window.map_or(RETRY_AFTER_SECONDS.into(), |seconds| seconds.max(1))
+    }
+
     pub(super) fn into_response(self) -> Response {
-        let mut response = Response::new(self.body().into());
+        let (mut response, retry_after) = (Response::new(self.body().into()), self.retry_after_seconds());
         *response.status_mut() = self.status();
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -56,8 +64,12 @@ impl ApiError {
             fields.insert(&headers::MEMDB_DATABASE, headers::value(String::from(leads)));
         }
         if self.kind.repeat_later() {
-            fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
+        if let Some(quota) = self.quota {
+            headers::set_rate_limit(&mut response, *quota);
+        }
+        let fields = response.headers_mut();
         if let Some(accepted) = self.accepted {
             let is_method = self.kind == ErrorKind::MethodNotAllowed;
             let name = if is_method { &header::ALLOW } else { &headers::ACCEPT_POST };

@@ -27,8 +27,8 @@ impl RouteParameters {
     pub(super) const REMOVE_WORDS: Self = Self(&[QueryParameter::Word, QueryParameter::Namespace, QueryParameter::Ack]);
     /// `POST /post`, `/update` and `/bulk`.
     pub(super) const ADD: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ack]);
-    /// `DELETE /ns/{name}`.
-    pub(super) const DROP_NAMESPACE: Self = Self(&[QueryParameter::Ack]);
+    /// Writes whose path says what they are about: `DELETE /ns/{name}`, and those of counters.
+    pub(super) const ACK: Self = Self(&[QueryParameter::Ack]);
     /// `GET /top`.
     pub(super) const TOP: Self = Self(&[QueryParameter::N, QueryParameter::Namespace]);
     /// `GET /sync`.

@@ -65,6 +65,7 @@ pub(super) enum RouteLabel {
     Cache,
     Create,
     Posts,
+    Counter,
     Health,
     Operations,
     /// Every other path, and requests no route saw.
@@ -83,6 +84,7 @@ pub const ROUTE_LABELS: &[&str] = &[
     "cache",
     "create",
     "posts",
+    "counter",
     "health",
     "operations",
     "other",
@@ -91,10 +93,12 @@ pub const ROUTE_LABELS: &[&str] = &[
 /// A method and a path, with everything the server knows of them.
 pub(super) struct Route {
     method: RouteMethod,
-    /// `{name}` at its end stands for one segment, `{*key}` for all the rest, slashes too.
+    /// `{name}` at its end stands for one segment, `{*key}` for all the rest, slashes too, up to what stands behind it.
     path: &'static str,
     /// Bytes of `path` in front of `{name}`.
     literal: usize,
+    /// The part of `path` behind `{*key}`.
+    tail: &'static str,
     pub(super) label: RouteLabel,
     /// The parameters after the `?` that it knows.
     pub(super) parameters: RouteParameters,
@@ -129,8 +133,13 @@ impl Route {
         while literal < bytes.len() && bytes[literal] != b'{' {
             literal += 1;
         }
+        let mut tail = literal;
+        while tail < bytes.len() && bytes[tail] != b'}' {
+            tail += 1;
+        }
+        let tail = if tail < bytes.len() { path.split_at(tail + 1).1 } else { "" };
         let (summary, example, only_reads, takes_compressed) = ("", None, false, false);
-        Self { method, path, literal, label, parameters, handler, summary, example, only_reads, takes_compressed }
+        Self { method, path, literal, tail, label, parameters, handler, summary, example, only_reads, takes_compressed }
     }
 
     pub(super) const fn get(
@@ -213,7 +222,10 @@ impl Route {
     /// Returns what stands in a path where this route has `{name}`, as it was sent.
     pub(super) fn name_in<'a>(&self, path: &'a str) -> Option<&'a str> {
         let name = path.strip_prefix(&self.path[..self.literal])?;
-        Some(if self.takes_the_rest() { name } else { name.strip_suffix('/').unwrap_or(name) })
+        match self.takes_the_rest() {
+            true => name.strip_suffix(self.tail),
+            false => Some(name.strip_suffix('/').unwrap_or(name)),
+        }
     }
 
     fn takes_the_rest(&self) -> bool {
@@ -232,7 +244,8 @@ impl Route {
 /// The name for people: `DELETE /ns/NAME`, `GET /cache/KEY`.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.path[self.literal..].trim_matches(|one| "{*}".contains(one)).to_ascii_uppercase();
-        f.pad(&format!("{} {}{name}", self.method.name(), &self.path[..self.literal]))
+        let (before, name) = self.path.strip_suffix(self.tail).unwrap_or(self.path).split_at(self.literal);
+        let name = name.trim_matches(|one| "{*}".contains(one)).to_ascii_uppercase();
+        f.pad(&format!("{} {before}{name}{}", self.method.name(), self.tail))
     }
 }

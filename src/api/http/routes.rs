@@ -5,7 +5,7 @@
 //! with all that there is, 405 with `Allow`.
 
 use super::{
-    bulk,
+    bulk, counters,
     entries::cache,
     help, nodes, operations, posts,
     query::RouteParameters,
@@ -59,7 +59,7 @@ pub(super) const ROUTES: &[Route] = &[
     })
     .does("takes words away")
     .example("-X DELETE ", "/wordcount?word=hello"),
-    Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::DROP_NAMESPACE, |request| {
+    Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::ACK, |request| {
         writes::drop_namespace(request).boxed()
     })
     .does("takes a namespace away")
@@ -122,6 +122,22 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/posts", RouteLabel::Posts, RouteParameters::POSTS, |request| posts::list(request).boxed())
         .does("pages of the ids of posts")
         .example("", "/posts?limit=100"),
+    Route::post("/counter/{*key}/increment", RouteLabel::Counter, RouteParameters::ACK, |request| {
+        counters::increment(request).boxed()
+    })
+    .does("has an increment of a counter wait for a worker, within the rate of its key")
+    .example("-X POST ", "/counter/visits/increment"),
+    Route::get("/counter/{*key}", RouteLabel::Counter, RouteParameters::NONE, |request| counters::get(request).boxed())
+        .does("the value of a counter")
+        .example("", "/counter/visits"),
+    Route::delete("/counter/{*key}", RouteLabel::Counter, RouteParameters::ACK, |request| {
+        counters::remove(request).boxed()
+    })
+    .does("takes a counter away, and what waits for it")
+    .example("-X DELETE ", "/counter/visits"),
+    Route::get("/store/{*key}", RouteLabel::Counter, RouteParameters::NONE, |request| counters::get(request).boxed())
+        .does("the same as GET /counter")
+        .example("", "/store/visits"),
     Route::get("/health", RouteLabel::Health, RouteParameters::NONE, |request| {
         plain(&request, |_| Ok(operations::health()))
     })

@@ -20,13 +20,14 @@ use crate::{
     net::address_limits::Usage,
     net::write_forwarder::ForwardedAnswer,
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::io::Write;
 use warp::reply::Response;
 
 /// Headers of the leader's answer that are passed back, beside those of memdb.
-const PASSED_BACK: [HeaderName; 4] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW, header::ETAG];
+const PASSED_BACK: [&str; 7] =
+    ["content-type", "retry-after", "allow", "etag", "accept-post", "ratelimit-policy", "ratelimit"];
 
 /// `POST /post`: counts the words of a text.
 pub(super) async fn post(request: RouteRequest) -> Result<Response, ApiError> {
@@ -134,7 +135,7 @@ fn read_receipt(body: &[u8]) -> Option<AcceptedWrite> {
     let Members { words, distinct, left_out, acks, position, replayed, stream_last } =
         serde_json::from_slice(body).ok()?;
     let PositionToken { position, database } = position.parse().ok()?;
-    let receipt = WriteReceipt { position, words, distinct, left_out, entries: 0, acks, replayed, stream_last };
+    let receipt = WriteReceipt { words, distinct, left_out, acks, replayed, stream_last, ..WriteReceipt::at(position) };
     Some(AcceptedWrite { receipt, database })
 }
 
@@ -155,7 +156,7 @@ pub(super) fn passed_back(answer: LeaderAnswer) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     for (name, value) in &from {
-        if PASSED_BACK.contains(name) || name == headers::ACCEPT_POST || name.as_str().starts_with("memdb-") {
+        if PASSED_BACK.contains(&name.as_str()) || name.as_str().starts_with("memdb-") {
             response.headers_mut().append(name.clone(), HeaderValue::clone(value));
         }
     }
@@ -172,16 +173,7 @@ mod tests {
 
     #[test]
     fn a_receipt_tells_of_repeats_and_streams_only_where_they_apply() {
-        let receipt = WriteReceipt {
-            position: Position::new(1, 7),
-            words: 2,
-            distinct: 1,
-            left_out: 0,
-            entries: 0,
-            acks: 0,
-            replayed: false,
-            stream_last: None,
-        };
+        let receipt = WriteReceipt { words: 2, distinct: 1, ..WriteReceipt::at(Position::new(1, 7)) };
         let acceptance = |receipt| AcceptedWrite { receipt, database: DatabaseTag::of(7) };
         let plain = accepted(&acceptance(receipt));
         assert!(!plain.headers().contains_key(&headers::MEMDB_REPLAYED));
@@ -211,14 +203,13 @@ mod tests {
         for (replayed, stream_last) in [(false, None), (true, None), (true, Some(3))] {
             let position = Position::new(u64::MAX, 7);
             let receipt = WriteReceipt {
-                position,
                 words: 5,
                 distinct: 4,
                 left_out: 3,
-                entries: 0,
                 acks: 2,
                 replayed,
                 stream_last,
+                ..WriteReceipt::at(position)
             };
             let written = text(&AcceptedWrite { receipt, database: DatabaseTag::of(7) });
             let read = read_receipt(written.as_bytes()).expect("written above");

@@ -5,6 +5,7 @@ use crate::{
     base::hash,
     base::limits::MAX_WORD_BYTES,
     data::command::{IdempotencyKey, WriteBatch},
+    data::counters::shown_namespace,
     data::counts::{WriteOp, word_counts::WordCounts},
     data::entries::{EntryWrite, Expiry},
     engine::leader::AckLevel,
@@ -53,6 +54,10 @@ pub enum Operation<'a> {
     RemoveWords(Vec<Cow<'a, str>>),
     /// Takes the namespace away.
     DropNamespace,
+    /// Has an increment of the counter with this key wait.
+    Increment(Cow<'a, str>),
+    /// Takes the counter with this key away.
+    RemoveCounter(Cow<'a, str>),
 }
 
 /// Changes of entries, all or none.
@@ -101,7 +106,8 @@ pub(super) fn namespace_drop(
     once: Option<IdempotencyKey>,
 ) -> WriteBatch {
     let namespaces = current.reader.read().namespaces();
-    let words = namespaces.iter().find(|(known, _)| **known == *namespace).map_or(0, |&(_, words)| words);
+    let words =
+        namespaces.iter().find(|(known, _)| shown_namespace(known) == Some(&namespace)).map_or(0, |&(_, words)| words);
     WriteBatch {
         entries: Vec::new(),
         fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"drop"]),

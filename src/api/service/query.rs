@@ -6,6 +6,7 @@ use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits::MAX_WORD_BYTES,
     base::position::PositionToken,
+    data::counters::{COUNTERS, COUNTERS_STORED},
     data::store::{NamespaceScan, ReadGuard},
     engine::view::ServedDatabase,
 };
@@ -31,6 +32,28 @@ pub struct QueryReply<A> {
     pub lag_ms: Option<u64>,
 }
 
+/// A namespace as it is stored.
+#[derive(Clone, Copy)]
+struct StoredNamespace<'a> {
+    name: &'a str,
+    /// True for counters, whose keys are no words: they are not folded.
+    is_raw: bool,
+}
+
+impl<'a> StoredNamespace<'a> {
+    #[inline]
+    fn of(current: &ServedDatabase, name: &'a str) -> Self {
+        let is_raw = name == COUNTERS && current.reader.read().holds(COUNTERS_STORED);
+        Self { name: if is_raw { COUNTERS_STORED } else { name }, is_raw }
+    }
+
+    /// The word that a name stands for.
+    #[inline]
+    fn word<'n>(self, current: &ServedDatabase, name: &'n str) -> Cow<'n, str> {
+        if self.is_raw { Cow::Borrowed(name) } else { current.identity.analyzer.normalize(name) }
+    }
+}
+
 /// The count of one word.
 #[derive(Clone, Copy, Debug)]
 pub struct CountOf<'a> {
@@ -45,13 +68,14 @@ impl ReadQuery for CountOf<'_> {
 
     #[inline]
     fn answer(self, current: &ServedDatabase) -> Option<(i64, PositionToken)> {
-        let word = current.identity.analyzer.normalize(self.name);
+        let namespace = StoredNamespace::of(current, self.namespace);
+        let word = namespace.word(current, self.name);
         if word.is_empty() {
             return None;
         }
         let (count, position) = {
             let guard = current.reader.read();
-            (count(&guard, self.namespace, &word), guard.position())
+            (count(&guard, namespace.name, &word), guard.position())
         };
         Some((count, current.identity.token(position)))
     }
@@ -70,15 +94,15 @@ impl ReadQuery for CountsOf<'_> {
     type Answer = Vec<i64>;
 
     fn answer(self, current: &ServedDatabase) -> Option<(Vec<i64>, PositionToken)> {
-        let analyzer = &current.identity.analyzer;
-        let words: Vec<Cow<'_, str>> = self.names.iter().map(|name| analyzer.normalize(name)).collect();
+        let namespace = StoredNamespace::of(current, self.namespace);
+        let words: Vec<Cow<'_, str>> = self.names.iter().map(|name| namespace.word(current, name)).collect();
         if words.iter().any(|word| word.is_empty()) {
             return None;
         }
         let mut counts = Vec::with_capacity(words.len());
         let position = {
             let guard = current.reader.read();
-            counts.extend(words.iter().map(|word| count(&guard, self.namespace, word)));
+            counts.extend(words.iter().map(|word| count(&guard, namespace.name, word)));
             guard.position()
         };
         Some((counts, current.identity.token(position)))
@@ -104,7 +128,7 @@ impl ReadQuery for LargestCounts<'_> {
     type Answer = Vec<(String, i64)>;
 
     fn answer(self, current: &ServedDatabase) -> Option<(Self::Answer, PositionToken)> {
-        let (position, words) = current.reader.top(self.namespace, self.n);
+        let (position, words) = current.reader.top(StoredNamespace::of(current, self.namespace).name, self.n);
         Some((words, current.identity.token(position)))
     }
 }
@@ -131,7 +155,8 @@ impl ReadQuery for AllCounts<'_> {
     fn answer(self, current: &ServedDatabase) -> Option<(CountsWalk, PositionToken)> {
         // The position first: what the walk then finds is at this position or a later one.
         let mark = current.reader.read().state_id();
-        let walk = CountsWalk { scan: current.reader.scan(self.namespace), digest: mark.digest };
+        let namespace = StoredNamespace::of(current, self.namespace);
+        let walk = CountsWalk { scan: current.reader.scan(namespace.name), digest: mark.digest };
         Some((walk, current.identity.token(mark.position)))
     }
 }

@@ -1,7 +1,9 @@
 //! The outcome of a write: its receipt, or the reason why it has none.
 
 use super::AckLevel;
-use crate::{base::position::Position, data::counts::CountsRefusal, data::entries::EntriesRefusal};
+use crate::{
+    base::position::Position, data::counters::RateQuota, data::counts::CountsRefusal, data::entries::EntriesRefusal,
+};
 
 /// The result of an acknowledged write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,17 @@ pub struct WriteReceipt {
     pub replayed: bool,
     /// For a post of a stream: the last number of the stream that is done.
     pub stream_last: Option<u64>,
+    /// For an increment: what is left of its key's rate; none for a repeat.
+    pub quota: Option<RateQuota>,
+}
+
+impl WriteReceipt {
+    /// The receipt of a write at `position` that has changed nothing yet.
+    pub const fn at(position: Position) -> Self {
+        let (words, distinct, left_out, entries, acks) = (0, 0, 0, 0, 0);
+        let (replayed, stream_last, quota) = (false, None, None);
+        Self { position, words, distinct, left_out, entries, acks, replayed, stream_last, quota }
+    }
 }
 
 /// The reason why a write was not acknowledged. [`WriteError::NotReplicated`] is applied,
@@ -80,6 +93,21 @@ pub enum WriteError {
     /// The database holds as many collections of entries as it may; nothing was applied.
     #[error("the database holds as many collections of entries as it may ({0})")]
     TooManyCollections(usize),
+    /// The main queue of the counters is full; nothing was applied.
+    #[error("the main queue of increments is full")]
+    CounterQueueFull(Option<RateQuota>),
+    /// The key is beyond its rate, and the queue for such is full; nothing was applied.
+    #[error("the key has used up its rate, and the queue of excess increments is full")]
+    RateExceeded(Option<RateQuota>),
+    /// As many keys have windows as may; nothing was applied.
+    #[error("as many keys are counted by their rate as may be")]
+    TooManyWindows,
+    /// The namespace holds counters, which only increments change; nothing was applied.
+    #[error("the namespace holds counters, whose keys are not folded as words are")]
+    HoldsCounters,
+    /// The namespace of the counters holds words that were counted; nothing was applied.
+    #[error("the namespace counters holds words, which are folded, and the keys of counters are not")]
+    HoldsWords,
     /// The database holds as many namespaces as it may.
     #[error("the database holds as many namespaces as it may ({0})")]
     TooManyNamespaces(usize),

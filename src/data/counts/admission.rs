@@ -135,8 +135,9 @@ impl PendingCounts {
             WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange => {
                 self.add(stored, limits, (op, namespace), batch)?;
             }
-            WriteOp::RemoveWords => self.remove(stored, namespace, batch),
-            WriteOp::DropNamespace => self.drop_namespace(stored, namespace),
+            WriteOp::RemoveWords => self.remove_words(stored, namespace, batch),
+            WriteOp::DropNamespace => self.drop_whole(stored, namespace),
+            WriteOp::Increment | WriteOp::RemoveCounter => unreachable!("the group makes amounts of it"),
         }
         Ok(())
     }

@@ -11,6 +11,10 @@ pub enum WriteOp {
     /// Adds each amount to the word's count, the positive ones as [`WriteOp::Add`] does; a negative one must not take
     /// the count below zero: a post is replaced or deleted.
     Exchange,
+    /// Has an increment of each word wait, which is the raw key of a counter ([`crate::data::counters`]).
+    Increment,
+    /// Takes counters away, and what waits for them.
+    RemoveCounter,
     /// Takes the words away, whatever their counts.
     RemoveWords,
     /// Takes the whole namespace away; there are no words with it.

@@ -173,6 +173,12 @@ impl ReadGuard<'_> {
         self.side.counts.with(namespace, |words| words.count(hash, word, side)).unwrap_or(0)
     }
 
+    /// Returns whether there is such a namespace.
+    #[inline]
+    pub fn holds(&self, namespace: &str) -> bool {
+        self.side.counts.with(namespace, |_| ()).is_some()
+    }
+
     /// The entry of a key, whatever its expiry; wait-free.
     #[inline]
     pub fn entry(&self, collection: CollectionId<'_>, key: &str) -> Option<Entry> {

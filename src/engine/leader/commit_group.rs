@@ -6,11 +6,11 @@
 //! is where they meet: the words of a post come and go with its entry.
 
 mod claims;
+mod increments;
 
 use super::pending_keys::{PendingKeys, receipt_of_repeat};
 use crate::{
     base::clock::LoggedTime,
-    base::hash::WordHasher,
     base::limits,
     base::position::Position,
     data::command::{WriteBatch, WriteError, WriteReceipt},
@@ -30,6 +30,7 @@ pub(super) struct CommitGroup {
     analyzer: Analyzer,
     counts: PendingCounts,
     entries: PendingWrites,
+    increments: increments::PendingIncrements,
     keys: PendingKeys,
     /// Batches that have changed something.
     batches: usize,
@@ -38,13 +39,14 @@ pub(super) struct CommitGroup {
 }
 
 impl CommitGroup {
-    pub(super) fn new(hasher: WordHasher, analyzer: Analyzer) -> Self {
+    pub(super) fn new(store: &Store, analyzer: Analyzer, limits: crate::data::counters::CounterLimits) -> Self {
         Self {
             position: Position::ZERO,
             time_ms: LoggedTime::ZERO,
             analyzer,
-            counts: PendingCounts::new(hasher),
-            entries: PendingWrites::new(hasher),
+            counts: PendingCounts::new(store.hasher()),
+            entries: PendingWrites::new(store.hasher()),
+            increments: increments::PendingIncrements::of_store(store, limits),
             keys: PendingKeys::default(),
             batches: 0,
             bytes: 0,
@@ -90,14 +92,10 @@ impl CommitGroup {
         let values: usize = batch.entries.iter().map(EntryWrite::queued_bytes).sum();
         let bytes = batch.counts.text_bytes() + 12 * batch.counts.len() + 64 + values;
         let mut receipt = WriteReceipt {
-            position: self.position,
             words: batch.words,
             distinct: batch.counts.len() as u64,
             left_out: batch.left_out,
-            entries: 0, // known once they are planned
-            acks: 0,
-            replayed: false,
-            stream_last: None,
+            ..WriteReceipt::at(self.position) // entries and quota are known once they are planned
         };
         if let Some(key) = &batch.key {
             // Before every other check: a repeat gets the first answer, also if there would be no room for it by now.
@@ -111,7 +109,7 @@ impl CommitGroup {
             }
         }
         let changes = self.plan(store, limits, batch)?;
-        self.exchange(store, limits, &changes, batch)?;
+        receipt.quota = self.exchange(store, limits, &changes, batch)?;
         receipt.entries = changes.iter().filter(|change| change.is_requested()).count() as u64;
         self.entries.add(store.entries(), changes);
         if let Some(key) = &batch.key {

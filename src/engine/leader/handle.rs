@@ -14,6 +14,7 @@ use super::{
 use crate::{
     base::position::Position,
     data::command::{AckLevel, WriteBatch, WriteError, WriteReceipt},
+    data::counters::QueueTotals,
     engine::view::DatabaseView,
     replication::ReplicationBacklog,
 };
@@ -50,6 +51,8 @@ struct LeaderChannel {
     disk_full: AtomicBool,
     /// The reason why there is no Writer yet: the start of its epoch found no room on the disk.
     no_room: ArcSwapOption<String>,
+    /// The lengths of the queues of counters.
+    queue_totals: parking_lot::Mutex<QueueTotals>,
     /// True if a write waits for a replica's sync.
     wants_durable: AtomicBool,
     ended: CancellationToken,
@@ -61,7 +64,7 @@ impl Leader {
     /// `backlog`.
     pub fn new(view: Arc<DatabaseView>, feed: Arc<ReplicationBacklog>, bounds: QueueLimits) -> Self {
         let queue = BoundedQueue::new(bounds.batches, bounds.bytes);
-        let (stopping, poisoned, disk_full, no_room, wants_durable, ended) = Default::default();
+        let (stopping, poisoned, disk_full, no_room, queue_totals, wants_durable, ended) = Default::default();
         let succeeded = watch::Sender::new(None);
         Self {
             shared: Arc::new(LeaderChannel {
@@ -73,6 +76,7 @@ impl Leader {
                 poisoned,
                 disk_full,
                 no_room,
+                queue_totals,
                 wants_durable,
                 ended,
                 succeeded,

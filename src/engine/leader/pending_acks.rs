@@ -158,16 +158,7 @@ mod tests {
     fn the_first_answer_that_waits_for_a_replica_says_when_to_look_again() {
         let ms = Monotonic::from_ms;
         let mut waiting = PendingAcks::new(1_000);
-        let receipt = WriteReceipt {
-            position: Position::new(1, 1),
-            words: 1,
-            distinct: 1,
-            left_out: 0,
-            entries: 0,
-            acks: 0,
-            replayed: false,
-            stream_last: None,
-        };
+        let receipt = WriteReceipt { words: 1, distinct: 1, ..WriteReceipt::at(Position::new(1, 1)) };
         assert_eq!(waiting.next(), None);
         let add = |waiting: &mut PendingAcks<u32>, level, since| {
             waiting.add(UnansweredWrite { reply: 1, receipt, level, is_strict: false }, ms(since));

@@ -130,14 +130,12 @@ impl PendingKeys {
 /// The receipt of a repeat: that of the first write.
 pub(super) fn receipt_of_repeat(entry: &DedupEntry, key: &IdempotencyKey) -> WriteReceipt {
     let mut receipt = WriteReceipt {
-        position: entry.position,
         words: entry.words,
         distinct: entry.distinct,
         left_out: entry.left_out,
         entries: entry.entries,
-        acks: 0,
         replayed: true,
-        stream_last: None,
+        ..WriteReceipt::at(entry.position)
     };
     if let IdempotencyKey::Stream { sequence, .. } = key {
         receipt.stream_last = Some(entry.stream_sequence);

@@ -4,13 +4,15 @@
 //! [`WriterAction`]s it gives back. Appending is the one thing it does itself, because nothing may come between append
 //! and apply. Syncs and snapshots are handed out and reported back, so the Writer never waits for them.
 //!
-//! Here is the way of a write to its answer. Beside it: entries that expire (`writer/expiry.rs`), snapshots and other
-//! upkeep (`writer/upkeep.rs`), what ends writing (`writer/failure.rs`), start and end (`writer/lifetime.rs`).
+//! Here is the way of a write to its answer. Beside it: entries that expire (`writer/expiry.rs`), queues of counters
+//! (`writer/queue_work.rs`), snapshots (`writer/upkeep.rs`), failures (`writer/failure.rs`), start and end
+//! (`writer/lifetime.rs`).
 
 mod action;
 mod expiry;
 mod failure;
 mod lifetime;
+mod queue_work;
 mod settings;
 mod upkeep;
 
@@ -59,6 +61,7 @@ pub struct Writer<T> {
     expiry_ended: bool,
     /// Entries written since expired ones were last looked for.
     entries_written: usize,
+    queue_work: queue_work::QueueWork,
     /// The clock that records are stamped with.
     clock: LoggedClock,
 }

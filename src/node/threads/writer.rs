@@ -9,6 +9,7 @@ use crate::{
     base::clock::{Clock, Monotonic},
     base::failpoint,
     base::metrics::NodeMetrics,
+    data::counters::{CounterQueue, SidelinedIncrements},
     engine::leader::{Leader, LeaderEvent, StepDownGate, Successor, WriteReply, Writer, WriterAction, adjacent_writes},
     replication::PeerEvent,
 };
@@ -106,7 +107,7 @@ impl WriterThread {
 
     fn patience(&self) -> Option<Duration> {
         let now = self.clock.monotonic();
-        if self.writer.has_due_entries(now) {
+        if self.writer.has_due_entries(now) || self.writer.has_queue_work(now) {
             return Some(Duration::ZERO);
         }
         let tick_ms = self.writer.next_tick().map(|wake| wake.since_ms(now));
@@ -164,6 +165,11 @@ impl WriterThread {
                     failpoint::pass("write.published");
                 }
                 WriterAction::Clamped(amounts) => self.metrics.clamped_takebacks.inc_by(amounts),
+                WriterAction::Sidelined(sidelined) => {
+                    self.metrics.sidelined.add(sidelined.queue.name(), sidelined.increments);
+                    log_sidelined(&sidelined);
+                }
+                WriterAction::QueuesChanged(totals) => self.leader.set_queue_totals(totals),
                 WriterAction::WantDurable(wanted) => self.leader.want_durable(wanted),
                 WriterAction::Sync(sync) => self.workers.sync(sync),
                 WriterAction::Snapshot(mark, place) => {
@@ -188,6 +194,20 @@ impl WriterThread {
                     self.leader.files_lost(what);
                 }
             }
+        }
+    }
+}
+
+/// Logs a line for each increment that was set aside. Whatever a key holds, it is one line.
+fn log_sidelined(sidelined: &SidelinedIncrements) {
+    let (key, queue) = (sidelined.key.escape_debug(), sidelined.queue.name());
+    for _ in 0..sidelined.increments {
+        match sidelined.queue {
+            CounterQueue::Stale => {
+                let age_seconds = sidelined.age_ms as f64 / 1e3;
+                tracing::info!("sidelined key={key} to {queue} (age {age_seconds:.2}s)");
+            }
+            _ => tracing::info!("sidelined key={key} to {queue}"),
         }
     }
 }

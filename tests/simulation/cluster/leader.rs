@@ -293,7 +293,7 @@ impl Cluster {
             match action {
                 WriterAction::Answer(id, answer) => self.answered(at, id, &answer)?,
                 WriterAction::Published(position, record) => leader.feed.push(position.sequence, record),
-                WriterAction::Clamped(_) => {}
+                WriterAction::Clamped(_) | WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
                 WriterAction::WantDurable(wanted) => leader.wants_durable = wanted,
                 WriterAction::Sync(sync) => {
                     if leader.sync.replace((sync, None)).is_some() {

@@ -18,6 +18,7 @@ use crate::{
 };
 use memdb::{
     base::position::{Epoch, Position},
+    data::counters::CounterLimits,
     data::store::DedupLimits,
     engine::leader::{AckLevel, AdmissionLimits, WriteError, WriteReceipt, WriterSettings},
     storage::file_header::DatabaseIdentity,
@@ -71,6 +72,7 @@ impl Settings {
                 synced: random.percent(15),
                 ack_timeout_ms: *random.pick(&[50, 300, 1_000]),
                 admission: AdmissionLimits::default(),
+                counters: CounterLimits::default(),
                 snapshot: SnapshotSettings { interval_ms: *random.pick(&[0, 50, 300, 1_000]) },
             },
             configured: random.percent(50),

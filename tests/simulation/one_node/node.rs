@@ -422,7 +422,7 @@ impl Simulation {
                         Err(error) => node.writer.snapshot_ended(&Err(error), 1),
                     }
                 }
-                WriterAction::Clamped(_) => {}
+                WriterAction::Clamped(_) | WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
                 WriterAction::WantDurable(_) => return Err("a replica was asked for, and there is none".into()),
                 WriterAction::CheckFiles(check) => {
                     let mut more = Vec::new();

@@ -12,6 +12,7 @@ use crate::{
 };
 use memdb::{
     base::clock::{Monotonic, WallClock},
+    data::counters::CounterLimits,
     data::store::DedupLimits,
     engine::leader::{AckLevel, AdmissionLimits, WriterSettings},
     storage::snapshot::SnapshotSettings,
@@ -69,6 +70,7 @@ impl Settings {
                     memory_bytes: if random.percent(25) { random.between(2_000, 60_000) } else { usize::MAX },
                     ..AdmissionLimits::default()
                 },
+                counters: CounterLimits::default(),
                 snapshot: SnapshotSettings { interval_ms: *random.pick(intervals) },
             },
             faults: *random.pick(&[0, 30, 30, 100]),

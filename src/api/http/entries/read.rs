@@ -120,9 +120,8 @@ mod tests {
             hash: &hash,
             bytes: &frame,
         };
-        let collection = CollectionId::new(CollectionKind::Cache, "words");
         let read = |query: &str, coding| EntryRead {
-            state: Arc::new(test_support::state_with(&[(collection, "large", value)])),
+            state: Arc::new(test_support::state_with("large", &value)),
             name: String::new(),
             query: query.to_owned(),
             parameters: RouteParameters::ENTRIES,

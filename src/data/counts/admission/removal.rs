@@ -1,11 +1,12 @@
 //! Words and namespaces that a commit group takes away, and amounts that it takes back.
 
 use super::{CountStep, PendingCounts, pending_of};
-use crate::base::failpoint::inject;
+use crate::base::{failpoint::inject, limits};
 use crate::data::counts::{stored::StoredCounts, word_counts::WordCounts};
 
 impl PendingCounts {
-    pub(super) fn remove(&mut self, stored: &StoredCounts, namespace: &str, batch: &WordCounts) {
+    /// Takes words away, whatever their counts.
+    pub(crate) fn remove_words(&mut self, stored: &StoredCounts, namespace: &str, batch: &WordCounts) {
         let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
         pending.offsets.clear();
         let words = stored.index(namespace);
@@ -34,6 +35,18 @@ impl PendingCounts {
         }
     }
 
+    /// Returns whether a namespace is there with the group's changes, as far as these tell.
+    pub(crate) fn holds(&self, stored: &StoredCounts, namespace: &str) -> bool {
+        let pending = self.namespaces.get(namespace);
+        let is_stored = stored.index(namespace).is_some() && pending.is_none_or(|pending| !pending.dropped);
+        is_stored || pending.is_some_and(|pending| !pending.counts.is_empty())
+    }
+
+    /// Returns whether there is room for one more namespace at most.
+    pub(crate) fn has_one_namespace_left(&self, stored: &StoredCounts) -> bool {
+        stored.namespaces() + self.new_namespaces + 1 >= limits::MAX_NAMESPACES
+    }
+
     /// The count of a word with the group's changes.
     pub(crate) fn count(&self, stored: &StoredCounts, namespace: &str, (hash, word): (u64, &str)) -> i64 {
         let words = stored.index(namespace);
@@ -41,7 +54,8 @@ impl PendingCounts {
         self.namespaces.get(namespace).map_or_else(stored, |pending| pending.count(words, hash, word).0)
     }
 
-    pub(super) fn drop_namespace(&mut self, stored: &StoredCounts, namespace: &str) {
+    /// Takes a namespace away.
+    pub(crate) fn drop_whole(&mut self, stored: &StoredCounts, namespace: &str) {
         let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
         pending.counts.clear();
         pending.offsets.clear();

@@ -5,6 +5,7 @@ use crate::{
     base::failpoint::inject,
     base::limits,
     data::command::{WriteBatch, WriteError},
+    data::counters::RateQuota,
     data::counts::word_counts::{WordAmount, WordCounts},
     data::counts::{AdmissionLimits, WriteOp},
     data::entries::admission::PlannedChange,
@@ -63,7 +64,7 @@ impl CommitGroup {
     }
 
     /// Takes the batch's words in, and takes back those of the posts that `changes` replace and remove: what these have
-    /// in common with the batch changes nothing.
+    /// in common with the batch changes nothing. For an increment it gives what is left of its key's rate.
     ///
     /// # Errors
     /// If counts are refused ([`PendingCounts::admit`]), or the words of a post would take one below zero; nothing has
@@ -76,7 +77,10 @@ impl CommitGroup {
         limits: &AdmissionLimits,
         changes: &[PlannedChange],
         batch: &mut WriteBatch,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Option<RateQuota>, WriteError> {
+        if let Some(admitted) = self.admit_counters(store, limits, batch) {
+            return admitted;
+        }
         let mut op = batch.op;
         for change in changes {
             let Some(entry) = change.ended_claim() else { continue };
@@ -89,7 +93,8 @@ impl CommitGroup {
         if op == WriteOp::Exchange {
             batch.counts.retain_nonzero();
         }
-        Ok(self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?)
+        self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?;
+        Ok(None)
     }
 
     fn claims<'a>(&self, store: &'a Store, namespace: &'a str) -> Takeback<'a> {

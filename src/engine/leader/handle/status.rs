@@ -1,7 +1,7 @@
 //! What the handle of a leader tells: whether writes would be taken now, and if not, why.
 
 use super::{Leader, LeaderChannel};
-use crate::data::command::WriteError;
+use crate::data::{command::WriteError, counters::QueueTotals};
 use std::sync::{Arc, atomic::Ordering};
 
 impl Leader {
@@ -42,6 +42,16 @@ impl Leader {
     /// For the Writer's thread: whether writes are refused for want of room on the disk.
     pub fn set_disk_full(&self, is_full: bool) {
         self.shared.disk_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// For the Writer's thread: the queues of counters are that long now.
+    pub fn set_queue_totals(&self, totals: QueueTotals) {
+        *self.shared.queue_totals.lock() = totals;
+    }
+
+    /// The lengths of the queues of counters.
+    pub fn queue_totals(&self) -> QueueTotals {
+        *self.shared.queue_totals.lock()
     }
 
     /// For the Writer's thread: whether a write waits for a replica's sync.

@@ -3,6 +3,7 @@
 use crate::{
     base::position::Position,
     data::command::{AckLevel, WriteBatch, WriteError, WriteReceipt},
+    data::counters::{QueueTotals, SidelinedIncrements},
     data::store::StateId,
     storage::wal::{FileCheck, LiveLogOffset, SyncJob},
 };
@@ -26,6 +27,10 @@ pub enum WriterAction<T> {
     Published(Position, Bytes),
     /// So many amounts of expired posts were not taken back in full, since counts would have gone below zero.
     Clamped(u64),
+    /// Increments were set aside.
+    Sidelined(SidelinedIncrements),
+    /// The queues of the counters are that long now.
+    QueuesChanged(QueueTotals),
     /// Sync, and report to [`super::Writer::synced`].
     Sync(SyncJob),
     /// There is now a write that waits for a replica's sync, or none any more.

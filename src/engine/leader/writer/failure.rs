@@ -51,6 +51,7 @@ impl<T> Writer<T> {
             inject!(AcksBeforeAppend, outcome = Ok(write.receipt));
             actions.push(WriterAction::Answer(write.reply, outcome));
         }
+        self.group.reload_queues(&self.store);
         match error {
             AppendError::Poisoned(cause) => self.disk_failed("an append to the log failed", &cause, actions),
             AppendError::Undone(cause) if is_gone(&cause) => self.lose_files(cause.to_string(), actions),

@@ -1,6 +1,6 @@
 //! The start of a Writer, and its end: by a stop, or for the next role of the process.
 
-use super::{CommitGroup, PendingAcks, Writer, WriterSettings};
+use super::{CommitGroup, PendingAcks, Writer, WriterSettings, queue_work::QueueWork};
 use crate::{
     base::clock::{LoggedClock, Monotonic},
     base::position::Sequence,
@@ -28,7 +28,7 @@ impl<T> Writer<T> {
         assert!(clock.read(now) >= store.time_ms(), "logged time never goes back");
         Self {
             settings,
-            group: CommitGroup::new(store.hasher(), log.analyzer()),
+            group: CommitGroup::new(&store, log.analyzer(), settings.counters),
             schedule: SnapshotSchedule::new(settings.snapshot, snapshot, now),
             store,
             log,
@@ -46,6 +46,7 @@ impl<T> Writer<T> {
             expiry_paused_until: now,
             expiry_ended: false,
             entries_written: 0,
+            queue_work: QueueWork::new(&settings.counters, now),
             clock,
         }
     }

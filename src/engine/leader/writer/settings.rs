@@ -1,7 +1,8 @@
 //! The settings of the Writer.
 
 use crate::{
-    base::limits, data::command::AckLevel, data::counts::AdmissionLimits, storage::snapshot::SnapshotSettings,
+    base::limits, data::command::AckLevel, data::counters::CounterLimits, data::counts::AdmissionLimits,
+    storage::snapshot::SnapshotSettings,
 };
 
 /// The rules by which the Writer acknowledges and admits.
@@ -15,6 +16,8 @@ pub struct WriterSettings {
     pub ack_timeout_ms: u64,
     /// Bounds of what is admitted.
     pub admission: AdmissionLimits,
+    /// The rules by which increments of counters wait.
+    pub counters: CounterLimits,
     /// The intervals of snapshots.
     pub snapshot: SnapshotSettings,
 }
@@ -38,6 +41,7 @@ impl Default for WriterSettings {
             synced: false,
             ack_timeout_ms: limits::EXCHANGE_TIMEOUT_MS,
             admission: AdmissionLimits::default(),
+            counters: CounterLimits::default(),
             snapshot: SnapshotSettings::default(),
         }
     }

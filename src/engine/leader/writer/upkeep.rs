@@ -15,6 +15,7 @@ impl<T> Writer<T> {
             return;
         }
         self.expire(now, actions);
+        self.work_queues(now, actions);
         self.answer_due(now, actions);
         if self.file_checks.due(now) {
             actions.push(WriterAction::CheckFiles(self.log.check()));
@@ -32,7 +33,13 @@ impl<T> Writer<T> {
 
     /// Gives the time at which [`Writer::tick`] has something to do again; `None`: never.
     pub fn next_tick(&self) -> Option<Monotonic> {
-        let due = [self.schedule.next(), self.waiting.next(), self.file_checks.next(), self.next_expiry()];
+        let due = [
+            self.schedule.next(),
+            self.waiting.next(),
+            self.file_checks.next(),
+            self.next_expiry(),
+            self.next_queue_work(),
+        ];
         due.into_iter().flatten().min().filter(|_| !self.poisoned)
     }
 

@@ -1,0 +1,151 @@
+//! The routes of counters behind back-pressure: an increment waits in a queue until a worker counts it.
+
+use super::{
+    entries::key,
+    form, headers,
+    query::{QueryString, RouteParameters},
+    reads::min_position,
+    request::{RouteRequest, WriteHeaders},
+    write_request, writes,
+};
+use crate::{
+    api::{
+        error::{ApiError, ErrorKind},
+        service::{
+            Command, CounterOf, LeaderAnswer, Operation, QueryReply, WriteOutcome, WriteRequest, check_counter_key,
+        },
+    },
+    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
+    storage::file_header::DatabaseIdentity,
+};
+use http::{Method, StatusCode};
+use std::{borrow::Cow, io::Write};
+use warp::reply::Response;
+
+/// A change of one counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CounterChange {
+    /// `POST /counter/{key}/increment`.
+    Increment,
+    /// `DELETE /counter/{key}`.
+    Remove,
+}
+
+/// A change of a counter as it came.
+struct CounterRequest {
+    change: CounterChange,
+    /// The key as it was sent in the path.
+    name: String,
+    query: String,
+    parameters: RouteParameters,
+    headers: WriteHeaders,
+}
+
+impl WriteRequest for CounterRequest {
+    fn size(&self) -> usize {
+        0
+    }
+
+    fn command(&self, _: &DatabaseIdentity) -> Result<Command<'_>, ApiError> {
+        let query = QueryString::parse(&self.query, self.parameters)?;
+        let key = key_of(&self.name)?;
+        let operation = match self.change {
+            CounterChange::Increment => Operation::Increment(key),
+            CounterChange::Remove => Operation::RemoveCounter(key),
+        };
+        let (namespace, level) = (query.namespace, query.ack);
+        Ok(Command { namespace, operation, once: self.headers.naming.once(None)?, level })
+    }
+
+    fn is_named(&self) -> bool {
+        self.headers.naming.is_given()
+    }
+
+    fn check_forwardable(&self) -> Result<(), ApiError> {
+        key::for_path(&self.name).map(drop)
+    }
+
+    async fn send(&self, leader: &WriteForwarder, made_key: Option<&str>) -> Result<ForwardedAnswer, ForwardError> {
+        // Encoded anew, so that every key comes through, with slashes and question marks in it too.
+        let key = key::for_path(&self.name).unwrap_or_else(|_| self.name.clone());
+        let (method, path) = match self.change {
+            CounterChange::Increment => (Method::POST, format!("counter/{key}/increment")),
+            CounterChange::Remove => (Method::DELETE, format!("counter/{key}")),
+        };
+        let target = if self.query.is_empty() { path } else { format!("{path}?{}", self.query) };
+        let fields = write_request::forwarded_headers(&self.headers, made_key);
+        leader.write(&method, &format!("/{target}"), &fields, &bytes::Bytes::new()).await
+    }
+}
+
+/// `POST /counter/{key}/increment`: 202 once the increment is in the log, where it waits to be counted.
+pub(super) async fn increment(request: RouteRequest) -> Result<Response, ApiError> {
+    change(request, CounterChange::Increment).await
+}
+
+/// `DELETE /counter/{key}`: takes a counter away, and what waits for it.
+pub(super) async fn remove(request: RouteRequest) -> Result<Response, ApiError> {
+    change(request, CounterChange::Remove).await
+}
+
+async fn change(request: RouteRequest, change: CounterChange) -> Result<Response, ApiError> {
+    let (forwarded, naming) = (request.forwarded()?, request.naming()?);
+    let RouteRequest { state, name, query, parameters, client, .. } = request;
+    let key = key_of(&name)?.into_owned();
+    let headers = WriteHeaders { naming, content_type: None, content_length: None };
+    let write = CounterRequest { change, name, query, parameters, headers };
+    match state.service.execute(write, forwarded.as_deref(), &client.usage).await? {
+        WriteOutcome::Accepted(accepted) => {
+            let mut body = Vec::with_capacity(64 + key.len());
+            write_answer(change, &key, accepted.receipt.words, &mut body);
+            let mut response = writes::accepted_with(body, &accepted);
+            if change == CounterChange::Remove {
+                *response.status_mut() = StatusCode::OK;
+            }
+            if let Some(quota) = accepted.receipt.quota {
+                headers::set_rate_limit(&mut response, quota);
+            }
+            Ok(response)
+        }
+        WriteOutcome::FromLeader(LeaderAnswer { mut answer, under_made_key }) => {
+            if under_made_key {
+                // A repeat of what was sent from here a moment ago: the client has sent it once.
+                answer.headers.remove(&headers::MEMDB_REPLAYED);
+            }
+            Ok(writes::passed_back(LeaderAnswer { answer, under_made_key }))
+        }
+    }
+}
+
+/// The body of the answer to a change.
+fn write_answer(change: CounterChange, key: &str, words: u64, body: &mut Vec<u8>) {
+    body.extend_from_slice(br#"{"key":"#);
+    headers::write_json_string(body, key);
+    match change {
+        CounterChange::Increment => body.extend_from_slice(b",\"status\":\"queued\"}\n"),
+        CounterChange::Remove => writeln!(body, r#","deleted":{words}}}"#).expect("a Vec takes every byte"),
+    }
+}
+
+/// `GET /counter/{key}`, `GET /store/{key}`: the value of a counter; 0 where there is none.
+pub(super) async fn get(request: RouteRequest) -> Result<Response, ApiError> {
+    let (asked, state) = (request.read_headers()?, &request.state);
+    request.parse_query()?;
+    let key = key_of(&request.name)?;
+    let counter = CounterOf { key: &key };
+    let QueryReply { answer, position, lag_ms } =
+        state.service.query(counter, min_position(&asked)?, &request.client.usage).await?;
+    let mut body = Vec::with_capacity(64 + key.len());
+    body.extend_from_slice(br#"{"key":"#);
+    headers::write_json_string(&mut body, &key);
+    writeln!(body, r#","value":{answer}}}"#).expect("a Vec takes every byte");
+    Ok(headers::read_answer(body, position, lag_ms, asked.if_none_match.as_deref()))
+}
+
+/// The key in a path: raw, so never folded, and decoded once.
+fn key_of(encoded: &str) -> Result<Cow<'_, str>, ApiError> {
+    let decoded = form::decode_path(encoded.as_bytes(), ErrorKind::InvalidParameter);
+    let key = decoded.map_err(|error| error.about("the key"))?;
+    check_counter_key(&key)?;
+    Ok(key)
+}

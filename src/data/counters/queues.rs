@@ -1,0 +1,317 @@
+//! The queues as whoever leads holds them: what is admitted, and what the workers do next.
+//!
+//! A state machine over what the namespace [`QUEUES_STORED`](super::QUEUES_STORED) holds. It decides, and says by which
+//! changes of counts; what it holds is read anew from the store whenever those may not have come to pass. Time is
+//! logged time, so ages and windows go on across a restart and a promotion.
+
+use super::{CounterLimits, CounterQueue, WaitingKey, ticked_amounts::TickedAmounts};
+use crate::{base::clock::LoggedTime, base::failpoint::inject, base::limits};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The queues, and the windows of the keys.
+#[derive(Clone, Debug)]
+pub struct CounterQueues {
+    limits: CounterLimits,
+    main: TickedAmounts,
+    excess: TickedAmounts,
+    stale: TickedAmounts,
+    window: TickedAmounts,
+    /// The oldest tick of each key in EXCESS whose window has room, with the key.
+    eligible: BTreeSet<(u64, Arc<str>)>,
+}
+
+/// A step: amounts of one key that come, move or go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueMove {
+    /// The counter's key.
+    pub key: Arc<str>,
+    /// The changes of what waits: queue, tick in milliseconds, amount.
+    pub changes: Vec<(CounterQueue, u64, i64)>,
+    /// The amount that the counter gains.
+    pub counted: u64,
+    /// The increments that are set aside.
+    pub sidelined: Option<SidelinedIncrements>,
+}
+
+/// Increments that have left the way through the main queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SidelinedIncrements {
+    /// Their key.
+    pub key: Arc<str>,
+    /// The queue that they wait in.
+    pub queue: CounterQueue,
+    /// The time for which they have waited, in milliseconds.
+    pub age_ms: u64,
+    /// The number of them.
+    pub increments: u64,
+}
+
+/// The reason why an increment is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueRefusal {
+    /// The main queue is full.
+    MainFull,
+    /// The key is beyond its rate, and EXCESS is full.
+    ExcessFull,
+    /// As many windows are kept as may be.
+    WindowsFull,
+}
+
+/// The rate of a key, and what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateQuota {
+    /// Increments in a window.
+    pub limit: u64,
+    /// Increments that are left of them.
+    pub remaining: u64,
+    /// The time until the window has more room, in milliseconds; 0 if it is empty.
+    pub reset_ms: u64,
+}
+
+/// A queue's length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLength {
+    /// Increments.
+    pub increments: u64,
+    /// The tick of the oldest, in milliseconds of logged time.
+    pub oldest: Option<LoggedTime>,
+}
+
+/// The lengths of the queues, in the order of [`CounterQueue::QUEUES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTotals {
+    /// The lengths.
+    pub lengths: [QueueLength; 3],
+}
+
+impl CounterQueues {
+    /// The queues that hold what these words of the namespace say. A word that says nothing of a queue is left out.
+    pub fn of_words<'a>(limits: CounterLimits, words: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
+        let mut queues = Self {
+            limits,
+            main: TickedAmounts::default(),
+            excess: TickedAmounts::default(),
+            stale: TickedAmounts::default(),
+            window: TickedAmounts::default(),
+            eligible: BTreeSet::new(),
+        };
+        words.into_iter().for_each(|(word, amount)| queues.load(word, amount));
+        queues
+    }
+
+    /// Takes a word of the namespace in.
+    pub fn load(&mut self, word: &str, amount: i64) {
+        if let Some(WaitingKey { queue, tick_ms, key }) = WaitingKey::of_word(word).filter(|_| amount > 0) {
+            let key = Arc::from(key);
+            self.apply(&QueueMove { key, changes: vec![(queue, tick_ms, amount)], counted: 0, sidelined: None });
+        }
+    }
+
+    /// Plans to admit an increment of `key` at `now`: to the main queue, or to EXCESS if the key is beyond its rate.
+    ///
+    /// # Errors
+    /// [`QueueRefusal`] if the queue is full, or there are too many windows.
+    pub fn admission(&self, key: &str, now: LoggedTime) -> Result<QueueMove, QueueRefusal> {
+        // The rate comes first: a key that is beyond it takes no room from others in the main queue, and is not refused
+        // while that is full.
+        let (key, tick_ms) = (Arc::from(key), tick_of(now));
+        let moved = |changes, sidelined| QueueMove { key: Arc::clone(&key), changes, counted: 0, sidelined };
+        if self.room_of(&key, now) == Some(0) {
+            if self.excess.total() >= self.limits.spillover {
+                return Err(QueueRefusal::ExcessFull);
+            }
+            let sidelined = Some(SidelinedIncrements {
+                key: Arc::clone(&key),
+                queue: CounterQueue::Excess,
+                age_ms: 0,
+                increments: 1,
+            });
+            return Ok(moved(vec![(CounterQueue::Excess, tick_ms, 1)], sidelined));
+        }
+        if self.main.total() >= self.limits.main {
+            return Err(QueueRefusal::MainFull);
+        }
+        let mut changes = vec![(CounterQueue::Main, tick_ms, 1)];
+        if self.limits.key_rate.is_some() {
+            if self.window.len() >= limits::MAX_KEY_WINDOWS {
+                return Err(QueueRefusal::WindowsFull);
+            }
+            changes.push((CounterQueue::Window, window_tick_of(now), 1));
+        }
+        Ok(moved(changes, None))
+    }
+
+    /// Plans the next step at `now`, in which a counter gains `credit` at most; `None`: nothing is to be done yet.
+    pub fn next_move(&self, now: LoggedTime, credit: u64) -> Option<QueueMove> {
+        // In this order: a window that has room lets excess move on in the same record, and what is too old is set
+        // aside before a free worker could take it, as the log has it.
+        self.end_of_window(now)
+            .or_else(|| self.turn_to_stale(now))
+            .or_else(|| if credit == 0 { None } else { self.count(now, credit) })
+    }
+
+    /// Takes an amount out of its key's window that has left it.
+    fn end_of_window(&self, now: LoggedTime) -> Option<QueueMove> {
+        let (tick_ms, key, amount) = self.window.first().filter(|(tick_ms, ..)| has_left(*tick_ms, now))?;
+        let changes = vec![(CounterQueue::Window, tick_ms, -(amount as i64))];
+        Some(QueueMove { key: Arc::clone(key), changes, counted: 0, sidelined: None })
+    }
+
+    /// Moves the oldest of the main queue to STALE if it is too old, as far as there is room.
+    fn turn_to_stale(&self, now: LoggedTime) -> Option<QueueMove> {
+        let (tick_ms, key, amount) = self.main.first()?;
+        let age_ms = now.as_ms().saturating_sub(tick_ms);
+        // One that finds STALE full stays where it is: it was accepted, and the workers come to it all the same.
+        let increments = amount.min(self.limits.spillover.saturating_sub(self.stale.total()));
+        if self.limits.stale_ms.is_none_or(|stale_ms| age_ms <= stale_ms) || increments == 0 {
+            return None;
+        }
+        let mut kept = increments as i64;
+        inject!(LosesWhatTurnsStale, kept -= 1);
+        let changes = vec![(CounterQueue::Main, tick_ms, -(increments as i64)), (CounterQueue::Stale, tick_ms, kept)];
+        let sidelined = SidelinedIncrements { key: Arc::clone(key), queue: CounterQueue::Stale, age_ms, increments };
+        Some(QueueMove { key: Arc::clone(key), changes, counted: 0, sidelined: Some(sidelined) })
+    }
+
+    /// Adds the oldest that waits to its counter: of the main queue first, then of STALE, then of EXCESS where a key's
+    /// window has room.
+    fn count(&self, now: LoggedTime, credit: u64) -> Option<QueueMove> {
+        // STALE waits for an idle main queue, and EXCESS for both: what was within its rate is not held up by what was
+        // not. A key without room is passed over, so it holds up no other key's.
+        let of_main = self.main.first().map(|first| (CounterQueue::Main, first, u64::MAX));
+        let of_stale = || self.stale.first().map(|first| (CounterQueue::Stale, first, u64::MAX));
+        let of_excess = || {
+            let (_, key) = self.eligible.first()?;
+            Some((CounterQueue::Excess, self.excess.first_of(key)?, self.room_of(key, now).unwrap_or(u64::MAX)))
+        };
+        let (queue, (tick_ms, key, amount), room) = of_main.or_else(of_stale).or_else(of_excess)?;
+        let counted = amount.min(room).min(credit);
+        let mut changes = vec![(queue, tick_ms, -(counted as i64))];
+        inject!(WorksWithoutTaking, changes.clear());
+        if queue == CounterQueue::Excess && self.limits.key_rate.is_some() {
+            changes.push((CounterQueue::Window, window_tick_of(now), counted as i64));
+        }
+        Some(QueueMove { key: Arc::clone(key), changes, counted, sidelined: None })
+    }
+
+    /// The changes that take away whatever waits of a key. What its window counts stays.
+    pub fn removal(&self, key: &str) -> QueueMove {
+        let of = |queue| self.queue(queue).of_key(key).map(move |(tick_ms, amount)| (queue, tick_ms, -(amount as i64)));
+        let changes = CounterQueue::QUEUES.into_iter().flat_map(of).collect();
+        QueueMove { key: Arc::from(key), changes, counted: 0, sidelined: None }
+    }
+
+    /// Carries out a step that was planned.
+    pub fn apply(&mut self, step: &QueueMove) {
+        // Taken out before and put back behind: both the oldest tick of the key and its window may change.
+        self.forget_eligible(&step.key);
+        for (queue, tick_ms, amount) in &step.changes {
+            self.queue_mut(*queue).add(*tick_ms, &step.key, *amount);
+        }
+        if let Some((tick_ms, key, _)) = self.excess.first_of(&step.key)
+            && self.limits.key_rate.is_none_or(|rate| self.window.sum_of(key) < rate)
+        {
+            self.eligible.insert((tick_ms, Arc::clone(key)));
+        }
+    }
+
+    /// Forgets everything: the namespace is taken away.
+    pub fn clear(&mut self) {
+        *self = Self::of_words(self.limits, []);
+    }
+
+    fn forget_eligible(&mut self, key: &str) {
+        if let Some((tick_ms, key, _)) = self.excess.first_of(key) {
+            let known = (tick_ms, Arc::clone(key));
+            self.eligible.remove(&known);
+        }
+    }
+
+    /// Gives the time at which [`CounterQueues::next_move`] has something to do, if the workers are free at
+    /// `workers_free`; `None`: never, as things are.
+    pub fn next_due(&self, workers_free: LoggedTime) -> Option<LoggedTime> {
+        // Excess whose windows are full needs no time of its own: it moves when the oldest tick of a window leaves.
+        let waits = self.main.total() > 0 || self.stale.total() > 0 || !self.eligible.is_empty();
+        let left = self.window.first().map(|(tick_ms, ..)| left_at(tick_ms));
+        let stale =
+            self.main.first().filter(|_| self.stale.total() < self.limits.spillover).and_then(|(tick_ms, ..)| {
+                self.limits
+                    .stale_ms
+                    .map(|stale_ms| LoggedTime::from_ms(tick_ms.saturating_add(stale_ms).saturating_add(1)))
+            });
+        waits.then_some(workers_free).into_iter().chain(left).chain(stale).min()
+    }
+
+    /// Increments of a key that wait.
+    pub fn waiting(&self, key: &str) -> u64 {
+        CounterQueue::QUEUES.into_iter().map(|queue| self.queue(queue).sum_of(key)).sum()
+    }
+
+    /// What is left of a key's rate at `now`; `None`: there is no rate.
+    pub fn quota(&self, key: &str, now: LoggedTime) -> Option<RateQuota> {
+        let limit = self.limits.key_rate?;
+        let oldest = self.window.of_key(key).find(|(tick_ms, _)| !has_left(*tick_ms, now));
+        let reset_ms = oldest.map_or(0, |(tick_ms, _)| left_at(tick_ms).since_ms(now));
+        Some(RateQuota { limit, remaining: self.room_of(key, now).unwrap_or(0), reset_ms })
+    }
+
+    /// The lengths of the queues.
+    pub fn totals(&self) -> QueueTotals {
+        QueueTotals {
+            lengths: CounterQueue::QUEUES.map(|queue| {
+                let queue = self.queue(queue);
+                let oldest = queue.first().map(|(tick_ms, ..)| LoggedTime::from_ms(tick_ms));
+                QueueLength { increments: queue.total(), oldest }
+            }),
+        }
+    }
+
+    /// The room of a key's window; `None`: without bound.
+    fn room_of(&self, key: &str, now: LoggedTime) -> Option<u64> {
+        let rate = self.limits.key_rate?;
+        // What has left the window and is not taken out yet lies in front.
+        let left: u64 =
+            self.window.of_key(key).take_while(|(tick_ms, _)| has_left(*tick_ms, now)).map(|(_, amount)| amount).sum();
+        let mut used = self.window.sum_of(key) - left;
+        inject!(AdmitsOneTooMany, used = used.saturating_sub(1));
+        Some(rate.saturating_sub(used))
+    }
+
+    fn queue(&self, queue: CounterQueue) -> &TickedAmounts {
+        match queue {
+            CounterQueue::Main => &self.main,
+            CounterQueue::Excess => &self.excess,
+            CounterQueue::Stale => &self.stale,
+            CounterQueue::Window => &self.window,
+        }
+    }
+
+    fn queue_mut(&mut self, queue: CounterQueue) -> &mut TickedAmounts {
+        match queue {
+            CounterQueue::Main => &mut self.main,
+            CounterQueue::Excess => &mut self.excess,
+            CounterQueue::Stale => &mut self.stale,
+            CounterQueue::Window => &mut self.window,
+        }
+    }
+}
+
+const fn tick_of(now: LoggedTime) -> u64 {
+    now.as_ms() / limits::QUEUE_TICK_MS * limits::QUEUE_TICK_MS
+}
+
+const fn window_tick_of(now: LoggedTime) -> u64 {
+    now.as_ms() / limits::WINDOW_TICK_MS * limits::WINDOW_TICK_MS
+}
+
+/// The time at which a tick has left the window as a whole, so that no window ever holds more than the rate.
+const fn left_at(tick_ms: u64) -> LoggedTime {
+    LoggedTime::from_ms(tick_ms.saturating_add(limits::WINDOW_TICK_MS + limits::KEY_WINDOW_MS))
+}
+
+fn has_left(tick_ms: u64, now: LoggedTime) -> bool {
+    left_at(tick_ms) <= now
+}
+
+#[cfg(test)]
+mod tests;

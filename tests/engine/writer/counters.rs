@@ -1,0 +1,129 @@
+//! Increments of counters: what waits is in records, and comes through whatever happens to the Writer.
+
+use super::node::{Node, Options, batch};
+use memdb::{
+    data::counters::{COUNTERS_STORED, CounterLimits, QUEUES_STORED},
+    data::counts::WriteOp,
+    engine::leader::{WriteError, WriterSettings},
+};
+use std::sync::atomic::Ordering;
+
+fn limited(counters: CounterLimits) -> Options {
+    Options { writer: WriterSettings { counters, ..WriterSettings::default() }, ..Options::default() }
+}
+
+/// Workers that are as slow as they can be, and no rates.
+fn slow() -> CounterLimits {
+    CounterLimits { worker_rate: Some(1), key_rate: None, ..CounterLimits::default() }
+}
+
+fn increment(key: &str) -> memdb::data::command::WriteBatch {
+    batch("counters", WriteOp::Increment, &[(key, 1)])
+}
+
+fn counter(node: &Node, key: &str) -> i64 {
+    node.store().reader().read().count(COUNTERS_STORED, key)
+}
+
+/// The sum of what waits, windows too.
+fn waiting(node: &Node) -> i64 {
+    let sizes = node.store().reader().read().namespace_sizes();
+    sizes.iter().find(|size| size.name == QUEUES_STORED).map_or(0, |size| size.total)
+}
+
+#[test]
+fn an_increment_is_a_record_and_its_step_another() {
+    let mut node = Node::new(limited(CounterLimits { key_rate: None, ..CounterLimits::default() }));
+    assert!(node.one(increment("A")).is_ok());
+    assert_eq!((node.sequence(), counter(&node, "A"), waiting(&node)), (1, 0, 1));
+    node.tick();
+    assert_eq!((node.sequence(), counter(&node, "A"), waiting(&node)), (2, 1, 0));
+    assert_eq!(counter(&node, "a"), 0, "keys are raw");
+    node.tick();
+    assert_eq!(node.sequence(), 2, "nothing is left to do");
+}
+
+#[test]
+fn what_waits_is_counted_once_whenever_the_writer_restarts() {
+    let mut node = Node::new(limited(slow()));
+    let accepted = node.group((0..100).map(|_| increment("k"))).iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(accepted, 100);
+    while counter(&node, "k") < 100 {
+        node.now_ms += 700;
+        node.tick();
+        node = node.restart(limited(slow()));
+        assert_eq!(counter(&node, "k") + waiting(&node), 100);
+    }
+    assert_eq!(waiting(&node), 0);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_moves_nothing() {
+    let mut node = Node::new(limited(slow()));
+    node.one(increment("k")).expect("counted");
+    node.disk.faults.room.store(40, Ordering::Relaxed);
+    assert_eq!(node.one(increment("k")), Err(WriteError::OutcomeUnknown));
+    node.disk.faults.room.store(usize::MAX, Ordering::Relaxed);
+    node.now_ms += 2_000;
+    node.tick();
+    assert_eq!((counter(&node, "k"), waiting(&node)), (1, 0), "the second has not come to pass");
+    assert!(node.one(increment("k")).is_ok());
+    node.now_ms += 2_000;
+    node.tick();
+    assert_eq!((counter(&node, "k"), waiting(&node)), (2, 0));
+}
+
+#[test]
+fn refusals_tell_the_rate_and_change_nothing() {
+    let limits = CounterLimits { key_rate: Some(2), spillover: 1, main: 3, ..CounterLimits::default() };
+    let mut node = Node::new(limited(CounterLimits { worker_rate: Some(1), ..limits }));
+    let answers = node.group(["a", "a", "a", "a", "b", "c"].map(increment));
+    let quotas: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok().and_then(|receipt| receipt.quota)).collect();
+    assert_eq!(quotas[0].map(|quota| (quota.limit, quota.remaining)), Some((2, 1)));
+    let Err(WriteError::RateExceeded(Some(quota))) = &answers[3] else { panic!("{:?}", answers[3]) };
+    assert_eq!((quota.remaining, quota.reset_ms > 9_000), (0, true));
+    assert!(answers[4].is_ok());
+    assert!(matches!(&answers[5], Err(WriteError::CounterQueueFull(Some(quota))) if quota.remaining == 2));
+    assert_eq!(waiting(&node), 4 + 3, "four wait, and three are in windows");
+}
+
+#[test]
+fn a_counter_that_is_taken_away_takes_what_waits_with_it() {
+    let mut node = Node::new(limited(slow()));
+    node.group(["a", "a", "b"].map(increment));
+    node.tick();
+    node.one(batch("counters", WriteOp::RemoveCounter, &[("a", 1)])).expect("removed");
+    assert_eq!((counter(&node, "a"), waiting(&node)), (0, 1));
+    node.now_ms += 5_000;
+    node.tick();
+    assert_eq!((counter(&node, "a"), counter(&node, "b")), (0, 1));
+    node.one(increment("a")).expect("counted");
+    node.one(batch("counters", WriteOp::DropNamespace, &[])).expect("dropped");
+    node.now_ms += 5_000;
+    node.tick();
+    assert_eq!((counter(&node, "a"), counter(&node, "b"), waiting(&node)), (0, 0, 0));
+    assert!(node.one(increment("a")).is_ok(), "it begins anew");
+}
+
+#[test]
+fn words_and_counters_do_not_share_a_namespace() {
+    let mut node = Node::new(limited(slow()));
+    let words = || batch("counters", WriteOp::Add, &[("a", 1)]);
+    node.one(words()).expect("no counter is there yet");
+    assert_eq!(node.one(increment("a")), Err(WriteError::HoldsWords));
+    node.one(batch("counters", WriteOp::DropNamespace, &[])).expect("dropped");
+    assert_eq!(node.group([increment("a"), words()]).remove(1), Err(WriteError::HoldsCounters));
+    assert_eq!(node.one(words()), Err(WriteError::HoldsCounters));
+    assert_eq!(node.one(batch("counters", WriteOp::RemoveWords, &[("a", 1)])), Err(WriteError::HoldsCounters));
+}
+
+#[test]
+fn a_counter_has_room_for_all_that_waits() {
+    let mut node = Node::new(limited(slow()));
+    let most = memdb::base::limits::MAX_GIVEN_COUNT;
+    node.one(batch(COUNTERS_STORED, WriteOp::AddGiven, &[("a", most - 1)])).expect("as if it had come to that");
+    assert!(node.one(increment("a")).is_ok());
+    assert_eq!(node.one(increment("a")), Err(WriteError::BeyondBound { word: "a".to_owned() }));
+    node.tick();
+    assert_eq!(counter(&node, "a"), most);
+}
