@@ -106,6 +106,14 @@ pub enum Defect {
     WorksWithoutTaking,
     /// The rate of a key lets one more pass.
     AdmitsOneTooMany,
+    /// Excess that is counted takes no room in the window of its key.
+    CountsExcessBesideItsWindow,
+    /// Whoever comes to lead finds the queues empty.
+    ForgetsWhatWaits,
+    /// Steps of a record that was not written stay in the queues.
+    KeepsStepsOfAFailedAppend,
+    /// A counter is taken away, and what waits for it is counted later.
+    RemovesTheCounterAlone,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

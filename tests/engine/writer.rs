@@ -2,6 +2,7 @@
 
 mod acks;
 mod admission;
+mod counter_history;
 mod counters;
 mod entries;
 mod files;

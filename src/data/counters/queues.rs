@@ -190,6 +190,7 @@ impl CounterQueues {
         inject!(WorksWithoutTaking, changes.clear());
         if queue == CounterQueue::Excess && self.limits.key_rate.is_some() {
             changes.push((CounterQueue::Window, window_tick_of(now), counted as i64));
+            inject!(CountsExcessBesideItsWindow, changes.truncate(1));
         }
         Some(QueueMove { key: Arc::clone(key), changes, counted, sidelined: None })
     }

@@ -6,6 +6,7 @@
 use super::CommitGroup;
 use crate::{
     base::clock::LoggedTime,
+    base::failpoint::inject,
     base::limits,
     data::command::{WriteBatch, WriteError},
     data::counters::{
@@ -34,6 +35,7 @@ impl PendingIncrements {
         if let Some(mut scan) = store.reader().scan(QUEUES_STORED) {
             while scan.step(|word, amount| queues.load(word, amount)) {}
         }
+        inject!(ForgetsWhatWaits, queues.clear());
         Self { queues, limits, sidelined: Vec::new(), amounts: WordCounts::new(store.hasher()) }
     }
 }
@@ -108,7 +110,8 @@ impl CommitGroup {
     fn remove_counter(&mut self, store: &Store, hash: u64, key: &str) {
         // What was accepted before is taken away too: in the order of the answers it counted, and then went.
         let PendingIncrements { queues, amounts, .. } = &mut self.increments;
-        let step = queues.removal(key);
+        let mut step = queues.removal(key);
+        inject!(RemovesTheCounterAlone, step.changes.clear());
         fill(amounts, &step);
         self.counts.withdraw(store.counts(), QUEUES_STORED, amounts);
         queues.apply(&step);
@@ -158,6 +161,7 @@ impl CommitGroup {
 
     /// Reads the queues anew: the steps of a record that was not written have not come to pass.
     pub(in crate::engine::leader) fn reload_queues(&mut self, store: &Store) {
+        inject!(KeepsStepsOfAFailedAppend, return);
         self.increments = PendingIncrements::of_store(store, self.increments.limits);
     }
 
