@@ -473,7 +473,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
 fn key(text: &str) -> Result<String, String> {
     match text {
         "" => Err("a key has at least one byte".to_owned()),
-        "." | ".." => Err("a path cannot name it; POST /cache and GET /cache?key= can".to_owned()),
+        "." | ".." => Err("it is no key, since a path cannot name it".to_owned()),
         _ => Ok(text.to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! Keys of entries: any text of 1 to 512 bytes, slashes too.
+//! Keys of entries: any text of 1 to 512 bytes, slashes too, but `.` and `..`.
 
 use super::super::{form, query::is_dots};
 use crate::{
@@ -22,6 +22,8 @@ pub(in crate::api::http) fn of_path(encoded: &str) -> Result<Cow<'_, str>, ApiEr
 /// Refuses what is no key.
 pub(in crate::api::http) fn check(key: &str) -> Result<(), String> {
     match key.len() {
+        // Clients and proxies take these out of a path however they are written: nobody could delete such an entry.
+        _ if is_dots(key) => Err(format!("`{key}` is no key, since no path can name it")),
         1..=MAX_ENTRY_KEY_BYTES => Ok(()),
         bytes => Err(format!("a key has 1 to {MAX_ENTRY_KEY_BYTES} bytes, and this one has {bytes}")),
     }
@@ -30,14 +32,9 @@ pub(in crate::api::http) fn check(key: &str) -> Result<(), String> {
 /// The same key as the end of a path that every client and proxy passes on as it is.
 ///
 /// # Errors
-/// If it is `.` or `..`: clients take these out of a path however they are written.
+/// If it is no key.
 pub(in crate::api::http) fn for_path(encoded: &str) -> Result<String, ApiError> {
     let key = of_path(encoded)?;
-    if is_dots(&key) {
-        let detail =
-            "a key of dots cannot be passed on in a path: send it to the leader itself, or in a body (POST /cache)";
-        return Err(ApiError::new(ErrorKind::InvalidParameter, detail));
-    }
     Ok(percent_encoding::utf8_percent_encode(&key, ENCODED).to_string())
 }
 
@@ -55,12 +52,19 @@ mod tests {
             ("%E5%8C%97", "北"),
             ("%2525", "%25"),
             ("%00", "\0"),
-            ("..", ".."),
+            ("...", "..."),
             (&"k".repeat(512), &"k".repeat(512)),
         ] {
             assert_eq!(of_path(encoded).expect(encoded), key);
         }
-        for (encoded, said) in [("%zz", "hexadecimal"), ("a%", "hexadecimal"), ("%ff", "UTF-8"), ("", "1 to 512")] {
+        for (encoded, said) in [
+            ("%zz", "hexadecimal"),
+            ("a%", "hexadecimal"),
+            ("%ff", "UTF-8"),
+            ("", "1 to 512"),
+            (".", "no key"),
+            ("%2e.", "no key"),
+        ] {
             let refused = format!("{:?}", of_path(encoded).expect_err(encoded));
             assert!(refused.contains(said), "{refused}");
         }
