@@ -74,7 +74,7 @@ fn any_text_is_a_key_and_each_is_another() {
     let mut wire = Wire::to(node.address());
     let long = "k".repeat(512);
     let keys =
-        ["a", "A", "a/b", "a/b/", "a//b", "%E5%8C%97%E4%BA%AC", "a%20b", "a+b", "%2525", "%00", "a%3Fb", "..", &long];
+        ["a", "A", "a/b", "a/b/", "a//b", "%E5%8C%97%E4%BA%AC", "a%20b", "a+b", "%2525", "%00", "a%3Fb", "...", &long];
     for (at, key) in keys.iter().enumerate() {
         assert_eq!(put(&mut wire, &format!("/cache/{key}"), format!("value {at}")).status, 200, "{key}");
     }
@@ -97,6 +97,10 @@ fn a_key_or_a_value_or_a_time_that_cannot_be_is_refused() {
         (&*long, String::new(), 400, "invalid-parameter"),
         ("/cache/%zz", String::new(), 400, "invalid-parameter"),
         ("/cache/a%2", String::new(), 400, "invalid-parameter"),
+        ("/cache/.", String::new(), 400, "invalid-parameter"),
+        ("/cache/..", String::new(), 400, "invalid-parameter"),
+        ("/cache/%2e%2E", String::new(), 400, "invalid-parameter"),
+        ("/posts/.%2e", String::new(), 400, "invalid-parameter"),
         ("/cache/%ff", String::new(), 400, "invalid-utf8"),
         ("/cache/a?ttl=-1", String::new(), 400, "invalid-parameter"),
         ("/cache/a?ttl=NaN", String::new(), 400, "invalid-parameter"),
@@ -177,6 +181,8 @@ fn a_condition_where_none_is_taken_is_refused_and_not_passed_over() {
         ("/cache", r#"{"entries":[{"key":"a","value":"lost"}]}"#),
         ("/post?store=true", r#"{"id":"a","text":"hello"}"#),
         ("/post?ttl=60", r#"{"text":"hello"}"#),
+        ("/post", r#"{"text":"hello"}"#),
+        ("/update", r#"{"hello":1}"#),
     ] {
         for condition in ["If-Match: \"x\"", "If-None-Match: *"] {
             let line = format!("POST {target} HTTP/1.1\r\nContent-Type: application/json\r\n{condition}");
@@ -185,6 +191,20 @@ fn a_condition_where_none_is_taken_is_refused_and_not_passed_over() {
         }
     }
     assert_eq!((wire.get("/cache/a").text(), wire.get("/top").text()), ("kept", "[]"));
+    wire.post("hello");
+    for condition in ["If-Match: *", "If-None-Match: \"x\""] {
+        for (line, body) in [
+            ("POST /bulk HTTP/1.1\r\nContent-Type: text/plain", "hello"),
+            // What the fast path would take.
+            ("POST /post HTTP/1.1", "hello"),
+            ("DELETE /wordcount?word=hello HTTP/1.1", ""),
+            ("DELETE /ns/words HTTP/1.1", ""),
+        ] {
+            let refused = Wire::to(node.address()).ask(&format!("{line}\r\n{condition}"), body);
+            assert_eq!((refused.status, &*refused.problem()), (400, "invalid-header"), "{line} {condition}");
+        }
+    }
+    assert_eq!(wire.get("/wordcount?word=hello").text(), r#"{"hello":1}"#);
 }
 
 #[test]

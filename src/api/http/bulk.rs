@@ -13,6 +13,7 @@ use super::{
     body,
     coding::ContentCoding,
     decoding,
+    entries::tags::ConditionHeaders,
     headers::{self, DedupHeaders},
     query::QueryString,
     request::RouteRequest,
@@ -158,6 +159,7 @@ struct BulkReader {
 pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let (forwarded, asked) = (request.forwarded()?, request.write_headers()?);
     let content_encoding = request.header("content-encoding")?;
+    ConditionHeaders::of(&request)?.check_none()?;
     let RouteRequest { state, query, parameters, client, body, .. } = request;
     let leader = state.service.bulk_leader().await?;
     state.service.check_meant(forwarded.as_deref())?;

@@ -2,7 +2,6 @@
 
 use super::{
     body::{self, MediaType, WholeBody},
-    entries::tags::ConditionHeaders,
     form,
     headers::{self, DedupHeaders},
     json::{self, MemberKind, MemberValue},
@@ -38,7 +37,6 @@ pub(super) struct HttpWrite {
     pub(super) parameters: RouteParameters,
     pub(super) headers: WriteHeaders,
     pub(super) body: WholeBody,
-    pub(super) conditions: ConditionHeaders,
     pub(super) max_value_bytes: usize,
 }
 
@@ -98,11 +96,6 @@ impl WriteRequest for HttpWrite {
                 let detail = "a path of dots cannot be passed on: send it to the leader itself, as it is";
                 Err(ApiError::new(ErrorKind::InvalidParameter, detail))
             }
-            // The conditions do not go along. What else is wrong is the leader's to say.
-            WriteKind::PostedText => {
-                let query = QueryString::parse(&self.query, self.parameters);
-                query.map_or(Ok(()), |query| self.check_conditions(&query))
-            }
             _ => Ok(()),
         }
     }
@@ -147,15 +140,8 @@ impl HttpWrite {
         query.is_ok_and(|query| document::stores(&query.entries).unwrap_or(false))
     }
 
-    /// Refuses conditions of a text that is more than counted: they would hold for an entry.
-    fn check_conditions(&self, query: &QueryString<'_>) -> Result<(), ApiError> {
-        let is_counted_alone = query.entries.ttl.is_none() && query.entries.store.is_none();
-        if is_counted_alone { Ok(()) } else { self.conditions.check_none("POST /post") }
-    }
-
     fn text(&self) -> Result<Command<'_>, ApiError> {
         let query = QueryString::of_addition(&self.query, self.parameters)?;
-        self.check_conditions(&query)?;
         let (content_type, charset) = body::without_charset(self.headers.content_type.as_deref());
         let media = MediaType::of(content_type.as_deref(), POST_TAKES)?;
         if charset.is_some() && media != MediaType::Plain {

@@ -57,17 +57,19 @@ async fn with_body(request: RouteRequest, kind: WriteKind) -> Result<Response, A
     // First of all the body: what is refused with a body on its way ends the connection.
     let budget = (&state.budgets.uploads, &client.usage);
     let body = body::read(body, headers.content_length.as_deref(), &state.settings, budget).await?;
+    conditions.check_none()?;
     let max_value_bytes = state.settings.max_value_bytes;
-    let write = HttpWrite { kind, method, path, query, parameters, headers, body, conditions, max_value_bytes };
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body, max_value_bytes };
     execute(&state, write, forwarded, &client.usage).await
 }
 
 async fn without_body(request: RouteRequest, kind: WriteKind) -> Result<Response, ApiError> {
     let (forwarded, naming) = (request.forwarded()?, request.naming()?);
+    ConditionHeaders::of(&request)?.check_none()?;
     let RouteRequest { state, method, path, query, parameters, client, .. } = request;
     let headers = WriteHeaders { naming, content_type: None, content_length: None };
-    let (body, conditions, max_value_bytes) = (WholeBody::empty(), ConditionHeaders::default(), 0);
-    let write = HttpWrite { kind, method, path, query, parameters, headers, body, conditions, max_value_bytes };
+    let (body, max_value_bytes) = (WholeBody::empty(), 0);
+    let write = HttpWrite { kind, method, path, query, parameters, headers, body, max_value_bytes };
     execute(&state, write, forwarded, &client.usage).await
 }
 

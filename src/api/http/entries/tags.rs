@@ -56,11 +56,12 @@ impl ConditionHeaders {
     ///
     /// # Errors
     /// If there is one: a client that relies on it must not be told that the write has succeeded.
-    pub(in crate::api::http) fn check_none(&self, route: &str) -> Result<(), ApiError> {
+    pub(in crate::api::http) fn check_none(&self) -> Result<(), ApiError> {
         if self.if_match.is_none() && self.if_none_match.is_none() {
             return Ok(());
         }
-        let detail = format!("{route} takes neither If-Match nor If-None-Match; nothing was stored");
+        let detail = "this route takes neither If-Match nor If-None-Match: they hold for one entry, in PUT, PATCH and DELETE \
+                      of /cache/KEY and /posts/ID and in POST /create; nothing was applied";
         Err(ApiError::new(ErrorKind::InvalidHeader, detail))
     }
 

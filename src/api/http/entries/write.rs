@@ -160,7 +160,7 @@ impl EntryRequest {
     }
 
     fn put_many(&self) -> Result<EntryChanges<'static>, ApiError> {
-        self.conditions.check_none("POST /cache")?;
+        self.conditions.check_none()?;
         write_request::check_json(self.headers.content_type.as_deref())?;
         let writes = many::read(form::utf8(&self.body.bytes)?, self.max_value_bytes)?;
         Ok(EntryChanges { writes, text: Cow::Borrowed("") })
