@@ -22,6 +22,22 @@ pub(in crate::api) async fn beside<T: Send + 'static>(
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(_) => Err(ApiError::new(ErrorKind::Internal, "the text could not be taken apart; nothing was applied")),
+        // Of a write or of a read: neither has changed anything yet.
+        Err(_) => {
+            Err(ApiError::new(ErrorKind::Internal, "the server failed at this request, which has changed nothing"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads come here as writes do: of a list, it was said that its text could not be taken apart.
+    #[tokio::test]
+    async fn work_that_dies_is_an_error_of_no_text() {
+        let died = beside::<()>(&Usage::default(), || panic!("planted")).await.expect_err("it died");
+        assert_eq!(died.kind(), ErrorKind::Internal);
+        assert!(!died.redis_text().contains("text"), "{}", died.redis_text());
     }
 }
