@@ -28,21 +28,10 @@ use crate::{
     data::record::Record,
 };
 use left_right::LeftRight;
+pub use lookups::ApplyError;
 pub(crate) use lookups::RecordLookups;
 use parking_lot::Mutex;
 use std::sync::Arc;
-
-/// The state that a record leads to did not have the digest the record states: this copy is not the leader's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("record {position} leads to digest {found:016x}, not {stated:016x} as it states")]
-pub struct DigestMismatch {
-    /// The record.
-    pub position: Position,
-    /// The digest it states.
-    pub stated: u64,
-    /// The digest it led to here.
-    pub found: u64,
-}
 
 /// A position with what identifies the history that led to it: digest and chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -112,39 +101,40 @@ impl Store {
     /// Applies a record, whole: no reader sees a part of it.
     ///
     /// # Errors
-    /// [`DigestMismatch`] if the counts do not lead to the digest the record states. Readers then stay at the record
-    /// before, and the store must not be used to apply more.
-    pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), DigestMismatch> {
+    /// [`ApplyError`] if it does not lead to the digest it states, or names too many collections. Readers then stay at
+    /// the record before, and the store must not be used to apply more.
+    pub fn apply(&mut self, record: &Record<'_>, chain: u64) -> Result<(), ApplyError> {
         self.apply_known(record, &RecordLookups::default(), chain)
     }
 
     /// [`Store::apply`] for a record of which more is known than it says.
     ///
     /// # Errors
-    /// [`DigestMismatch`] as of [`Store::apply`]: the counts do not lead to the digest that the record states.
+    /// [`ApplyError`] as of [`Store::apply`]: the record does not lead to the digest that it states, for example.
     pub(crate) fn apply_known(
         &mut self,
         record: &Record<'_>,
         lookups: &RecordLookups<'_>,
         chain: u64,
-    ) -> Result<(), DigestMismatch> {
+    ) -> Result<(), ApplyError> {
         let side = self.shared.gate.side().other();
         // The long part of a record runs before the window is locked and while readers stay where they are.
-        self.change(record, lookups, side);
+        self.change(record, lookups, side)?;
         // Before the flip: readers then stay at the last good record, and never see a state that is not the leader's.
         let (position, stated, found) = (record.position, record.digest_after, self.digest());
         if found != stated {
-            return Err(DigestMismatch { position, stated, found });
+            return Err(ApplyError::DigestMismatch { position, stated, found });
         }
         self.show(record, chain, side);
         Ok(())
     }
 
     /// Sets the counts and the entries of a record on `side`, which nobody reads.
-    fn change(&mut self, record: &Record<'_>, lookups: &RecordLookups<'_>, side: Side) {
+    fn change(&mut self, record: &Record<'_>, lookups: &RecordLookups<'_>, side: Side) -> Result<(), ApplyError> {
         let (view, hidden) = (&self.shared.entries, &self.shared.sides[side.index()]);
         self.counts.change(&record.body.changes, &lookups.words, side, &hidden.counts);
-        self.entries.change(&record.body.entries, &lookups.entries, record.position.sequence, view, &hidden.entries);
+        let (changes, version) = (&record.body.entries, record.position.sequence);
+        Ok(self.entries.change(changes, &lookups.entries, version, view, &hidden.entries)?)
     }
 
     /// Shows readers a record whose counts and entries are set on `side`, with its position and its keys, and makes the

@@ -76,6 +76,11 @@ pub(crate) struct EntryLookup<'a> {
     pub(crate) weights: [u64; 2],
 }
 
+/// There would be more collections than any leader makes ([`limits::MOST_COLLECTIONS`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {max} collections of entries", max = limits::MOST_COLLECTIONS)]
+pub struct CollectionOverflow;
+
 /// An entry's way to expire: the entry, and the collection it is in.
 #[derive(Clone, Debug)]
 pub(crate) struct DueEntry {
@@ -216,6 +221,9 @@ impl StoredEntries {
 
     /// The first pass of a record with this sequence: shows its entries on the side that nobody reads. `known` is
     /// what whoever has planned the record has found out, or nothing.
+    ///
+    /// # Errors
+    /// [`CollectionOverflow`] if it names too many collections; nothing of it may be shown then.
     pub(crate) fn change(
         &mut self,
         changes: &[EntryChange<'_>],
@@ -223,11 +231,11 @@ impl StoredEntries {
         version: Sequence,
         view: &EntriesView,
         side: &EntriesSide,
-    ) {
+    ) -> Result<(), CollectionOverflow> {
         self.changes.clear();
         // Most records hold no entries, and pay nothing for those of others.
         if changes.is_empty() {
-            return;
+            return Ok(());
         }
         let mut pending = PendingEntries::with_capacity(changes.len());
         let collections = self.collections();
@@ -241,7 +249,7 @@ impl StoredEntries {
             };
             let (cause, new) = match change.effect {
                 EntryEffect::Put(value) => {
-                    let number = self.number(change.collection);
+                    let number = self.number(change.collection)?;
                     // Planned before the collection had its number, it is made once more.
                     let made = known.and_then(|known| known.new).filter(|entry| entry.collection() == number);
                     let entry = made.cloned().unwrap_or_else(|| Entry::new(number, change.key, &value, version));
@@ -265,6 +273,7 @@ impl StoredEntries {
             view.set_collections(self.maps());
         }
         side.set_pending(Some(pending));
+        Ok(())
     }
 
     /// The second pass: puts the entries into their collections, once every reader has moved to the side `shown`.
@@ -358,15 +367,25 @@ impl StoredEntries {
     }
 
     /// Takes an entry of a snapshot's image, which nobody reads before [`StoredEntries::end_load`].
-    pub(crate) fn load(&mut self, collection: CollectionId<'_>, key: &str, value: &EntryValue<'_>, version: Sequence) {
+    ///
+    /// # Errors
+    /// [`CollectionOverflow`] if it would be in one collection too many.
+    pub(crate) fn load(
+        &mut self,
+        collection: CollectionId<'_>,
+        key: &str,
+        value: &EntryValue<'_>,
+        version: Sequence,
+    ) -> Result<(), CollectionOverflow> {
         let hash = key_hash(self.hasher, collection, key);
-        let number = self.number(collection);
+        let number = self.number(collection)?;
         let entry = Entry::new(number, key, value, version);
         let old = self.get(collection, key);
         let factor = digest_factor(self.hasher, collection);
         let before = old.as_ref().map_or(0, |old| old.weight(self.hasher, factor));
         self.digest = self.digest.wrapping_sub(before).wrapping_add(entry.weight(self.hasher, factor));
         self.put(AppliedChange { collection: number, hash, old, new: Some(entry), cause: None });
+        Ok(())
     }
 
     /// Shows the entries of a snapshot's image, which is whole now.
@@ -380,9 +399,16 @@ impl StoredEntries {
     }
 
     /// The number of a collection, which is made if it is not there.
-    fn number(&mut self, collection: CollectionId<'_>) -> CollectionNumber {
+    ///
+    /// # Errors
+    /// [`CollectionOverflow`] if there are as many as may be. Admission keeps to fewer, but checksums do not vouch for
+    /// what a file names.
+    fn number(&mut self, collection: CollectionId<'_>) -> Result<CollectionNumber, CollectionOverflow> {
         if let Some(stored) = self.collection(collection) {
-            return stored.number;
+            return Ok(stored.number);
+        }
+        if self.collections() >= limits::MOST_COLLECTIONS {
+            return Err(CollectionOverflow);
         }
         let named = Some((collection.kind, Arc::from(collection.namespace)));
         let at = self.numbers.iter().position(Option::is_none).unwrap_or_else(|| {
@@ -390,10 +416,10 @@ impl StoredEntries {
             self.numbers.len() - 1
         });
         self.numbers[at] = named;
-        let number = CollectionNumber::try_from(at).expect("admission bounds the collections");
+        let number = CollectionNumber::try_from(at).expect("fewer than MOST_COLLECTIONS are there");
         let stored = StoredCollection { number, index: EntryIndexWriter::new() };
         self.collections[collection.kind as usize].insert(collection.namespace.into(), stored);
-        number
+        Ok(number)
     }
 
     /// An entry with the collection it is in.
@@ -419,7 +445,7 @@ impl StoredEntries {
 
 /// The number that no collection has.
 const NO_NUMBER: CollectionNumber = CollectionNumber::MAX;
-const _: () = assert!(limits::MAX_COLLECTIONS < NO_NUMBER as usize);
+const _: () = assert!(limits::MOST_COLLECTIONS < NO_NUMBER as usize);
 
 /// The collection of an entry.
 fn id_of<'a>(numbers: &'a CollectionNames, entry: &Entry) -> CollectionId<'a> {

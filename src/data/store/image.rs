@@ -1,27 +1,25 @@
 //! Loading a snapshot's image into a store, before anybody reads.
 
-use super::{DedupEntry, RecordLookups, StateId, Store};
+use super::{ApplyError, DedupEntry, RecordLookups, StateId, Store};
 use crate::{
     base::atomics::Ordering,
     base::clock::LoggedTime,
-    base::limits::MAX_COLLECTIONS,
     base::position::Sequence,
-    data::entries::{CollectionId, CollectionNumber},
+    data::entries::CollectionId,
     data::record::{EntryValue, NamespaceChange, Record},
 };
-
-/// Collections of an image, at most: those that clients make, and as many again of marks of removals, which a leader
-/// makes beyond the bound.
-const MOST_LOADED: usize = 2 * MAX_COLLECTIONS;
-const _: () = assert!(MOST_LOADED < CollectionNumber::MAX as usize);
 
 impl Store {
     /// Applies a record over an image whose counts may be newer than the record (`snapshot/`): right only once every
     /// record up to the image's end is applied, so the digest is checked there ([`Store::digest`]) and not here.
-    pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) {
+    ///
+    /// # Errors
+    /// [`ApplyError::Collections`] if it names more collections than any leader makes.
+    pub fn apply_over_image(&mut self, record: &Record<'_>, chain: u64) -> Result<(), ApplyError> {
         let side = self.shared.gate.side().other();
-        self.change(record, &RecordLookups::default(), side);
+        self.change(record, &RecordLookups::default(), side)?;
         self.show(record, chain, side);
+        Ok(())
     }
 
     /// Takes counts of a snapshot's image. They are there once [`Store::end_image`] has been called; until then nobody
@@ -42,11 +40,7 @@ impl Store {
         value: &EntryValue<'_>,
         version: Sequence,
     ) -> Result<(), String> {
-        if self.entries.collections() >= MOST_LOADED && !self.entries.has_collection(collection) {
-            return Err(format!("more than {MOST_LOADED} collections of entries"));
-        }
-        self.entries.load(collection, key, value, version);
-        Ok(())
+        self.entries.load(collection, key, value, version).map_err(|error| error.to_string())
     }
 
     /// A snapshot's image is whole; the position stays.
@@ -83,29 +77,53 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        base::hash::WordHasher, data::entries::CollectionKind, data::record::ValueEncoding, data::store::DedupLimits,
+        base::{hash::WordHasher, limits::MOST_COLLECTIONS, position::Position},
+        data::entries::CollectionKind,
+        data::record::{EntryChange, EntryEffect, RecordBody, ValueEncoding},
+        data::store::DedupLimits,
     };
+
+    const VALUE: EntryValue<'_> = EntryValue {
+        content_type: "",
+        expires: None,
+        counted: false,
+        encoding: ValueEncoding::Plain,
+        raw_bytes: 0,
+        hash: &[],
+        bytes: b"",
+    };
+
+    /// Checksums do not vouch for what a record names: at 65,536 collections the store ended in a panic.
+    #[test]
+    fn a_record_that_names_more_collections_than_there_may_be_is_refused() {
+        let names: Vec<String> = (0..=MOST_COLLECTIONS).map(|at| format!("n{at}")).collect();
+        for (count, is_taken) in [(MOST_COLLECTIONS, true), (MOST_COLLECTIONS + 1, false)] {
+            let puts = names[..count].iter().map(|name| EntryChange {
+                collection: CollectionId::new(CollectionKind::Cache, name),
+                key: "a",
+                effect: EntryEffect::Put(VALUE),
+            });
+            let body = RecordBody { entries: puts.collect(), ..RecordBody::default() };
+            let position = Position::new(1, 1);
+            let record = Record { position, time_ms: LoggedTime::ZERO, digest_after: 0, body };
+            let store = || Store::new(WordHasher::new(1), DedupLimits::default());
+            let overflow = |applied: Result<(), ApplyError>| matches!(applied, Err(ApplyError::Collections(_)));
+            assert_eq!(store().apply_over_image(&record, 0).is_ok(), is_taken, "{count}");
+            assert_eq!(overflow(store().apply(&record, 0)), !is_taken, "{count}");
+        }
+    }
 
     #[test]
     fn an_image_with_more_collections_than_there_may_be_is_refused() {
         let mut store = Store::new(WordHasher::new(1), DedupLimits::default());
-        let value = EntryValue {
-            content_type: "",
-            expires: None,
-            counted: false,
-            encoding: ValueEncoding::Plain,
-            raw_bytes: 0,
-            hash: &[],
-            bytes: b"",
-        };
         let mut load = |at: usize, key| {
             let namespace = format!("n{at}");
-            store.load_entry(CollectionId::new(CollectionKind::Cache, &namespace), key, &value, 1)
+            store.load_entry(CollectionId::new(CollectionKind::Cache, &namespace), key, &VALUE, 1)
         };
-        for at in 0..MOST_LOADED {
+        for at in 0..MOST_COLLECTIONS {
             assert_eq!(load(at, "a"), Ok(()), "{at}");
         }
-        assert!(load(MOST_LOADED, "a").is_err());
+        assert!(load(MOST_COLLECTIONS, "a").is_err());
         assert_eq!(load(0, "b"), Ok(()), "its collection is there");
     }
 }

@@ -230,7 +230,8 @@ fn load_records(
         if !raw.goes_on_from(sequence, chain) {
             return Err(format!("record {position} does not follow {sequence}"));
         }
-        store.apply_over_image(&raw.record().map_err(|error| error.to_string())?, raw.header.chain);
+        let record = raw.record().map_err(|error| error.to_string())?;
+        store.apply_over_image(&record, raw.header.chain).map_err(|error| error.to_string())?;
         (chain, sequence) = (raw.header.chain, position.sequence);
         rest = &rest[raw.header.record_bytes()..];
     }

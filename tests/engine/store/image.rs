@@ -64,7 +64,8 @@ proptest! {
         for (step, digest_after) in applied {
             position = Position::new(1, position.sequence + 1);
             let body = RecordBody { entries: Vec::new(), changes: step.iter().map(Changed::as_change).collect(), keyed_writes: Vec::new() };
-            loaded.store.apply_over_image(&Record { position, time_ms: LoggedTime::from_ms(1), digest_after, body }, position.sequence * 3);
+            let record = Record { position, time_ms: LoggedTime::from_ms(1), digest_after, body };
+            loaded.store.apply_over_image(&record, position.sequence * 3).expect("no collections");
         }
         prop_assert_eq!(loaded.store.mark(), if position == start.position { StateId::default() } else { end });
         loaded.store.set_state_id(end, LoggedTime::from_ms(77));
