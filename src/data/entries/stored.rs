@@ -39,6 +39,8 @@ pub(crate) struct StoredEntries {
     expiring_claims: EvictionOrder,
     /// Entries that hold words in the counts of each namespace that has any.
     claims: BTreeMap<Box<str>, u64>,
+    /// Namespaces that have marks of removals, and no entry that holds words.
+    idle_removals: BTreeSet<Box<str>>,
     evictable_bytes: i64,
     digest: u64,
     totals: EntryTotals,
@@ -98,6 +100,7 @@ impl StoredEntries {
             evictable: EvictionOrder::default(),
             expiring_claims: EvictionOrder::default(),
             claims: BTreeMap::new(),
+            idle_removals: BTreeSet::new(),
             evictable_bytes: 0,
             digest: 0,
             totals: EntryTotals::default(),
@@ -207,15 +210,14 @@ impl StoredEntries {
     /// Returns whether there are marks of removals that no entry needs any more.
     pub(crate) fn has_idle_removals(&self) -> bool {
         inject!(KeepsIdleMarks, return false);
-        let removals = &self.collections[CollectionKind::Removals as usize];
-        removals.keys().any(|namespace| !self.has_claims(namespace))
+        !self.idle_removals.is_empty()
     }
 
     /// Gives marks of removals, at most so many, that no entry needs any more.
     pub(crate) fn idle_removals(&self, most: usize) -> Vec<DueEntry> {
         let removals = &self.collections[CollectionKind::Removals as usize];
-        let idle = removals.iter().filter(|(namespace, _)| !self.has_claims(namespace));
-        let entries = idle.flat_map(|(_, stored)| stored.index.shared().segments().flatten());
+        let idle = self.idle_removals.iter().filter_map(|namespace| removals.get(namespace));
+        let entries = idle.flat_map(|stored| stored.index.shared().segments().flatten());
         entries.take(most).map(|entry| self.due_entry(&entry)).collect()
     }
 
@@ -320,6 +322,9 @@ impl StoredEntries {
         let is_empty = collections.get(&**namespace).is_some_and(|stored| stored.index.len() == 0);
         if is_empty {
             collections.remove(&**namespace);
+            if *kind == CollectionKind::Removals {
+                self.idle_removals.remove(&**namespace);
+            }
             *named = None;
         }
         is_empty
@@ -342,6 +347,7 @@ impl StoredEntries {
             *left -= 1;
             if *left == 0 {
                 self.claims.remove(namespace);
+                self.note_idle(namespace);
             }
         }
     }
@@ -363,6 +369,15 @@ impl StoredEntries {
                 self.expiring_claims.insert(hash, entry, hash_of);
             }
             *self.claims.entry(namespace.into()).or_insert(0) += 1;
+            self.idle_removals.remove(namespace);
+        }
+    }
+
+    /// Notes whether the marks of a namespace are needed: looked for at each tick, they would be gone through.
+    fn note_idle(&mut self, namespace: &str) {
+        let has_marks = self.collections[CollectionKind::Removals as usize].contains_key(namespace);
+        if has_marks && !self.has_claims(namespace) {
+            self.idle_removals.insert(namespace.into());
         }
     }
 
@@ -419,6 +434,9 @@ impl StoredEntries {
         let number = CollectionNumber::try_from(at).expect("fewer than MOST_COLLECTIONS are there");
         let stored = StoredCollection { number, index: EntryIndexWriter::new() };
         self.collections[collection.kind as usize].insert(collection.namespace.into(), stored);
+        if collection.kind == CollectionKind::Removals {
+            self.note_idle(collection.namespace);
+        }
         Ok(number)
     }
 
