@@ -17,6 +17,8 @@ const FREE: u32 = 0;
 const REMOVED: u32 = 1;
 /// A segment of more slots is cut in two: some hundred microseconds of copying, and few segments.
 const MOST_SLOTS: usize = 8_192;
+/// Slots that a walk looks at under one guard: some ten microseconds.
+const PIECE_SLOTS: usize = 256;
 /// No more than so many bits of a hash choose a segment: a tag has others besides.
 const MOST_BITS: u32 = 16;
 
@@ -126,6 +128,27 @@ impl SlotTable {
         }
     }
 
+    /// The last hash whose entries belong to the [`PIECE_SLOTS`] slots from that of `hash` on, and all entries that may
+    /// be of the hashes between.
+    fn piece(&self, hash: u64) -> (u64, Vec<Entry>) {
+        let (slots, behind) = (self.slots(), u64::MAX >> self.bits);
+        let end = hash | behind;
+        if slots == 0 {
+            return (end, Vec::new());
+        }
+        let first = place_of(tag_of(hash), self.bits, slots);
+        let stop = first + PIECE_SLOTS;
+        // The least tag that belongs to `stop`, without the bits that all have in common.
+        let tag = (((stop as u64) << 32).div_ceil(slots as u64)).div_ceil(1 << self.bits);
+        let last = if stop < slots { (end & !behind | (tag << 32) - 1).clamp(hash, end) } else { end };
+        // Whatever belongs there lies there or behind, in front of the first slot that was free ever since.
+        let tag_at = |at: usize| self.tags[at % slots].load(Ordering::Acquire);
+        let run = (first..first + slots).take_while(|at| *at < stop || tag_at(*at) != FREE);
+        let found = run.filter(|at| !matches!(tag_at(*at), FREE | REMOVED));
+        let entries = found.filter_map(|at| self.entries[at % slots].load_full()).map(Entry::of_pointer);
+        (last, entries.collect())
+    }
+
     /// Everything in it, with its tag.
     fn each(&self) -> impl Iterator<Item = SlotContent> + '_ {
         let tags = self.tags.iter().map(|tag| tag.load(Ordering::Acquire));
@@ -180,6 +203,15 @@ impl EntryIndex {
         let behind = u64::MAX >> table.bits;
         let entries = table.each().map(|(_, entry)| Entry::of_pointer(entry)).collect();
         (hash & !behind..=hash | behind, entries)
+    }
+
+    /// The entries of some hashes from `hash` on, and perhaps others, in no order, with those hashes: of so many slots of
+    /// one segment that a reader who looks at them keeps no Writer waiting.
+    pub(super) fn piece(&self, hash: u64) -> (RangeInclusive<u64>, Vec<Entry>) {
+        let directory = self.directory.load();
+        let table = directory.of(hash).load();
+        let (last, entries) = table.piece(hash);
+        (hash..=last, entries)
     }
 
     /// All entries, a segment at a time.
@@ -389,5 +421,33 @@ mod tests {
             hash = hashes.end().checked_add(1);
         }
         assert!(segments > 20, "{segments}");
+    }
+
+    /// A walk by segments read up to 7,000 entries under one guard, for which the Writer waits.
+    #[test]
+    fn a_walk_by_pieces_finds_each_entry_once_and_few_at_a_time() {
+        let half: fn(u64) -> u64 = |key| spread(key) | 1 << 63;
+        let tables: [(fn(u64) -> u64, u64, usize); 4] =
+            [(spread, 60_000, 1_000), (half, 9_000, 1_000), (crowding, 300, 300), (spread, 3, 3)];
+        for (hash_of, keys, most) in tables {
+            let mut table = EntryIndexWriter::new();
+            for key in 0..keys {
+                table.set(hash_of(key), entry(&key.to_string(), key));
+            }
+            // What was removed leaves slots that are not free.
+            for key in (0..keys).filter(|key| key % 3 == 0) {
+                table.remove(hash_of(key), &key.to_string());
+            }
+            let (mut hash, mut found) = (Some(0), Vec::new());
+            while let Some(from) = hash {
+                let (hashes, entries) = table.shared().piece(from);
+                assert!(entries.len() <= most && *hashes.start() == from, "{} at {from:x}", entries.len());
+                let numbers = entries.iter().map(Entry::version);
+                found.extend(numbers.filter(|key| hashes.contains(&hash_of(*key))));
+                hash = hashes.end().checked_add(1);
+            }
+            found.sort_unstable();
+            assert_eq!(found, (0..keys).filter(|key| key % 3 != 0).collect::<Vec<_>>());
+        }
     }
 }

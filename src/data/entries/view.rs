@@ -39,8 +39,8 @@ impl Default for EntriesSide {
     }
 }
 
-/// The hashes that fall in a segment, and its entries with theirs.
-type SegmentEntries = (RangeInclusive<u64>, Vec<(u64, Entry)>);
+/// Some hashes, and the entries that have them, with theirs.
+type PieceEntries = (RangeInclusive<u64>, Vec<(u64, Entry)>);
 
 /// The entries of one record.
 pub(super) struct PendingEntries(HashTable<(u64, PendingEntry)>);
@@ -148,21 +148,22 @@ impl EntriesView {
         index.get(hash, key)
     }
 
-    /// The entries of the segment of a collection that `hash` falls in with their keys' hashes, in that order, and the
-    /// hashes that fall in it; `None` if there is no such collection. To be called under a guard of `side`.
-    fn segment(
+    /// The entries of a collection whose keys have certain hashes from `hash` on, in their order, and those hashes;
+    /// `None` if there is no such collection. To be called under a guard of `side`.
+    fn piece(
         &self,
         side: &EntriesSide,
         hasher: WordHasher,
         collection: CollectionId<'_>,
         hash: u64,
-    ) -> Option<SegmentEntries> {
+    ) -> Option<PieceEntries> {
         let maps = self.collections.load();
         let (number, index) = maps[collection.kind as usize].get(collection.namespace)?;
         let pending = side.pending.load();
         let hash_of = |entry: &Entry| key_hash(hasher, collection, entry.key());
-        let (hashes, stored) = index.segment(hash);
+        let (hashes, stored) = index.piece(hash);
         let stored = stored.into_iter().map(|entry| (hash_of(&entry), entry));
+        let stored = stored.filter(|(hash, _)| hashes.contains(hash));
         let mut entries: Vec<(u64, Entry)> = match pending.as_ref() {
             None => stored.collect(),
             Some(pending) => {
@@ -179,7 +180,7 @@ impl EntriesView {
     }
 }
 
-/// A walk over entries, a segment at a time, each at one position.
+/// A walk over entries, a piece at a time, each at one position.
 pub(crate) struct CollectionWalk<'a> {
     collection: CollectionId<'a>,
     hasher: WordHasher,
@@ -206,11 +207,11 @@ impl<'a> CollectionWalk<'a> {
         self.next
     }
 
-    /// The entries of the next segment; `None` once there is none. To be called under a guard of `side`.
+    /// The entries of the next piece; `None` once there is none. To be called under a guard of `side`.
     pub(crate) fn step(&mut self, view: &EntriesView, side: &EntriesSide) -> Option<Vec<Entry>> {
         let from = self.next?;
-        let (hashes, entries) = view.segment(side, self.hasher, self.collection, from)?;
-        // Segments are cut while a walk goes on, so it keeps to hashes and not to them.
+        let (hashes, entries) = view.piece(side, self.hasher, self.collection, from)?;
+        // Tables are cut and grow while a walk goes on, so it keeps to hashes and not to slots.
         self.next = hashes.end().checked_add(1);
         let after = (from, self.after.take());
         let is_left = |hash: u64, entry: &Entry| (hash, Some(entry.key())) > after;
@@ -218,7 +219,7 @@ impl<'a> CollectionWalk<'a> {
     }
 
     /// The entries behind where it stands that have not expired and whose keys begin with `prefix`, at most `limit`.
-    /// `at_once` gives the entries of a segment under a guard.
+    /// `at_once` gives the entries of a piece under a guard.
     pub(crate) fn page(
         mut self,
         prefix: &str,
