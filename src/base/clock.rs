@@ -132,11 +132,16 @@ impl LoggedClock {
     pub const fn read(&self, now: Monotonic) -> LoggedTime {
         LoggedTime(self.logged.0.saturating_add(now.since_ms(self.at)))
     }
+
+    /// By how much it is ahead of the monotonic clock, modulo 2^64.
+    const fn ahead_ms(&self) -> u64 {
+        self.logged.0.wrapping_sub(self.at.0)
+    }
 }
 
 /// A [`LoggedClock`] that all threads of a process read without waiting, and that outlives the roles of a node. On a
-/// node that follows it reads the last record's time and what has passed since it came: what the leader's own reads, or
-/// a little less.
+/// node that follows it reads the last record's time and what has passed since it came, or what it has counted before:
+/// what the leader's own reads, or a little less.
 #[derive(Debug, Default)]
 pub struct SharedLoggedClock {
     clock: Mutex<Option<LoggedClock>>,
@@ -150,7 +155,21 @@ impl SharedLoggedClock {
     /// Goes by `clock` from now on.
     pub fn set(&self, clock: LoggedClock) {
         *self.clock.lock() = Some(clock);
-        self.ahead_ms.store(clock.logged.0.wrapping_sub(clock.at.0), Ordering::Relaxed);
+        self.show(clock);
+    }
+
+    /// Goes by `clock` from now on, whose record may be one of long ago: what is read does not go back, and is ahead
+    /// until that clock has come as far. Called by one thread, as [`SharedLoggedClock::set`] is.
+    pub fn follow(&self, clock: LoggedClock) {
+        let is_first = self.clock.lock().replace(clock).is_none();
+        let ahead_ms = clock.ahead_ms().wrapping_sub(self.ahead_ms.load(Ordering::Relaxed));
+        if is_first || ahead_ms as i64 > 0 {
+            self.show(clock);
+        }
+    }
+
+    fn show(&self, clock: LoggedClock) {
+        self.ahead_ms.store(clock.ahead_ms(), Ordering::Relaxed);
         self.is_set.store(true, Ordering::Release);
     }
 
@@ -249,6 +268,23 @@ mod tests {
             let later = at.after_ms(77);
             assert_eq!((shared.get(), shared.read(later)), (Some(clock), Some(clock.read(later))));
         }
+    }
+
+    /// Replicas that caught up showed entries again that had expired.
+    #[test]
+    fn a_shared_clock_that_follows_old_records_does_not_go_back() {
+        let shared = SharedLoggedClock::default();
+        shared.follow(LoggedClock::reading(LAST, NOW));
+        assert_eq!(shared.read(NOW), Some(LAST));
+        let (old, later) = (LoggedTime(LAST.0 + 5), NOW.after_ms(1_000));
+        shared.follow(LoggedClock::reading(old, later));
+        assert_eq!(shared.read(later).map(|read| read.since_ms(LAST)), Some(1_000));
+        assert_eq!(shared.get(), Some(LoggedClock::reading(old, later)), "a role goes on from the record");
+        let new = LoggedTime(LAST.0 + 1_002);
+        shared.follow(LoggedClock::reading(new, later.after_ms(1)));
+        assert_eq!(shared.read(later.after_ms(1)), Some(new));
+        shared.set(LoggedClock::reading(old, later));
+        assert_eq!(shared.read(later), Some(old), "who leads goes by its own");
     }
 
     #[test]

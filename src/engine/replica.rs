@@ -22,7 +22,7 @@ pub use files::{LoadedSnapshot, ReplicaDirectory};
 pub use handle::{InlineApply, PromotionRequest, ReplicaEvent, ReplicaHandle};
 
 use crate::{
-    base::clock::{LoggedClock, Monotonic},
+    base::clock::{LoggedClock, LoggedTime, Monotonic},
     base::failpoint::inject,
     base::limits,
     base::position::Epoch,
@@ -97,6 +97,10 @@ pub struct Replica<T> {
     announced: Option<Monotonic>,
     /// The node's count of logged time, behind the last record.
     clock: Option<LoggedClock>,
+    /// The epoch in which it has had all that the leader had, and has heard of it ever since; 0: in none.
+    current_in: Epoch,
+    /// The epoch of the leader by whose time it counts; 0: of none that it has heard of.
+    counts_in: Epoch,
 }
 
 impl ReplicaFindings {
@@ -136,6 +140,8 @@ impl<T> Replica<T> {
             last_heard: None,
             announced: None,
             clock: before,
+            current_in: 0,
+            counts_in: 0,
         };
         match found {
             ReplicaFindings::Nothing => {}
@@ -185,7 +191,7 @@ impl<T> Replica<T> {
     /// Returns whether it is time to announce itself, because the leader has not been heard of for a while. Asked
     /// often, true once in a while.
     pub fn wants_to_announce(&mut self, now: Monotonic) -> bool {
-        let is_silent = self.last_heard.is_none_or(|heard| now.since_ms(heard) > limits::SILENCE_MS);
+        let is_silent = self.hears_nothing(now);
         let is_due = self.announced.is_none_or(|announced| now.since_ms(announced) >= limits::ANNOUNCE_MS);
         if is_silent && is_due {
             self.announced = Some(now);
@@ -197,6 +203,33 @@ impl<T> Replica<T> {
     /// anything.
     pub fn logged_clock(&self) -> Option<LoggedClock> {
         self.clock
+    }
+
+    /// Gives the epoch by whose leader it counts logged time: that of a record which came as it was written. Behind
+    /// another number, the count may be less than it was, since that leader may have counted less.
+    pub fn counts_in(&self) -> Epoch {
+        self.counts_in
+    }
+
+    fn hears_nothing(&self, now: Monotonic) -> bool {
+        self.last_heard.is_none_or(|heard| now.since_ms(heard) > limits::SILENCE_MS)
+    }
+
+    /// The leader is heard of.
+    fn hear(&mut self, now: Monotonic) {
+        // Records may have been written meanwhile, and come as if they were new.
+        if self.hears_nothing(now) {
+            self.current_in = 0;
+        }
+        self.last_heard = Some(now);
+    }
+
+    /// Counts logged time from a record of this epoch on, which comes now.
+    fn count_from(&mut self, epoch: Epoch, logged: LoggedTime, now: Monotonic) {
+        self.clock = Some(LoggedClock::reading(logged, now));
+        if self.current_in == epoch {
+            self.counts_in = epoch;
+        }
     }
 
     /// Gives the incarnation of its files; 0 without files.

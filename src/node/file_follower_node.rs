@@ -12,7 +12,7 @@ use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout},
     base::clock::{Clock, LoggedClock},
     base::metrics::NodeRole,
-    base::position::Position,
+    base::position::{Epoch, Position},
     base::secret::Secret,
     config::NodeSettings,
     engine::file_follower::{FileFollower, FollowStep},
@@ -78,6 +78,8 @@ impl FileFollowerNode {
             leader,
             served: None,
             said: None,
+            current_in: None,
+            counts_in: None,
         };
         let announce = AnnounceLoop {
             node,
@@ -159,6 +161,10 @@ struct FollowThread {
     served: Option<u64>,
     /// The reason for which it waits, as it was last logged.
     said: Option<String>,
+    /// The database and the epoch of which it has had everything.
+    current_in: Option<(u128, Epoch)>,
+    /// Those by whose leader it counts logged time.
+    counts_in: Option<(u128, Epoch)>,
 }
 
 impl FollowThread {
@@ -207,10 +213,18 @@ impl FollowThread {
         }
     }
 
-    /// Counts logged time from the last record on.
-    fn count_on(&self) {
-        if let Some(store) = self.replica.store() {
-            self.view.logged_clock().set(LoggedClock::reading(store.time_ms(), self.clock.monotonic()));
+    /// Counts logged time from the last record on, which may be one of long ago: the time that readers see does not go
+    /// back by that, but where a leader that writes now has counted less.
+    fn count_on(&mut self) {
+        let (Some(store), Some(manifest)) = (self.replica.store(), self.replica.manifest()) else { return };
+        let clock = LoggedClock::reading(store.time_ms(), self.clock.monotonic());
+        let of = Some((manifest.identity.database_id, store.mark().position.epoch));
+        let is_another = self.counts_in.map(|(database, _)| database) != Some(manifest.identity.database_id);
+        if is_another || (self.counts_in != of && self.current_in == of) {
+            self.counts_in = of;
+            self.view.logged_clock().set(clock);
+        } else {
+            self.view.logged_clock().follow(clock);
         }
     }
 
@@ -246,6 +260,7 @@ impl FollowThread {
         if !self.replica.is_complete() {
             return;
         }
+        self.current_in = self.replica.manifest().map(|found| (found.identity.database_id, found.state.epoch));
         // Without a record too: the leader may have another address.
         self.serve_anew();
         self.said = None;

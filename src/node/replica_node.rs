@@ -114,6 +114,7 @@ impl ReplicaNode {
             clock,
             actions,
             hands_over: false,
+            counts_in: 0,
         });
         let thread = std::thread::Builder::new().name("memdb-replica".into()).spawn(move || applying.run())?;
         let role = ShardRole::Replica { replica: follower.clone(), history: HistorySource::new(disk, feed) };

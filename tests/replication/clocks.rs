@@ -102,6 +102,57 @@ fn wait_for_role(client: &Client, at: SocketAddr, role: &str) {
     });
 }
 
+/// Reads or writes under `/cache`; the status, and the position.
+fn cache(client: &Client, method: &str, at: SocketAddr, target: &str, after: &str) -> (u16, String) {
+    let method = method.parse().expect("a method");
+    let request = client.request(method, format!("http://{at}/cache/{target}")).header("Memdb-Min-Position", after);
+    let answer = request.body(String::new()).send().expect("an answer");
+    let position = answer.headers()["memdb-position"].to_str().expect("ASCII").to_owned();
+    (answer.status().as_u16(), position)
+}
+
+/// A follower that caught up went by the time of each record, so that an entry it had hidden showed again.
+#[test]
+fn an_entry_that_a_follower_has_hidden_does_not_show_again_by_an_old_record() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().to_str().expect("UTF-8");
+    let (clock, ahead, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
+    let leader = start(&clock, StartRole::Leader, &[("data-dir", data)]);
+    let url = format!("http://{}", leader.address());
+    let replica = start(&ahead, StartRole::Replica, &[("leader", &url)]);
+    wait_for_role(&client, replica.address(), "replica");
+    let stored = cache(&client, "PUT", leader.address(), "short?ttl=3600", "").1;
+    assert_eq!(cache(&client, "GET", replica.address(), "short", &stored).0, 200);
+    ahead.passed_ms.fetch_add(3_600_000, Relaxed);
+    // By the leader's clock no time has passed, as if it had written this long ago.
+    let other = cache(&client, "PUT", leader.address(), "other", "").1;
+    assert_eq!(cache(&client, "GET", replica.address(), "other", &other).0, 200);
+    assert_eq!(cache(&client, "GET", replica.address(), "short", &other).0, 404);
+    replica.stop().expect("a clean stop");
+    leader.stop().expect("a clean stop");
+}
+
+#[test]
+fn a_new_leader_that_has_counted_less_time_is_gone_by() {
+    let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let path = |directory: &tempfile::TempDir| directory.path().to_str().expect("UTF-8").to_owned();
+    let (clock, ahead, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
+    let old = start(&ahead, StartRole::Leader, &[("data-dir", &path(&one))]);
+    let url = format!("http://{}", old.address());
+    let new = start(&clock, StartRole::Replica, &[("data-dir", &path(&other)), ("leader", &url)]);
+    cache(&client, "PUT", old.address(), "first", "");
+    wait_for_role(&client, new.address(), "replica");
+    ahead.passed_ms.fetch_add(3_600_000, Relaxed);
+    let promoted = client.post(format!("http://{}/promote", new.address())).send().expect("an answer");
+    assert!(promoted.status().is_success(), "{}", promoted.text().expect("a body"));
+    wait_for_role(&client, new.address(), "leader");
+    wait_for_role(&client, old.address(), "replica");
+    let stored = cache(&client, "PUT", new.address(), "short?ttl=600", "").1;
+    assert_eq!(cache(&client, "GET", old.address(), "short", &stored).0, 200, "it has ten minutes");
+    old.stop().expect("a clean stop");
+    new.stop().expect("a clean stop");
+}
+
 #[test]
 fn a_promoted_replica_whose_wall_clock_is_ahead_ages_no_key() {
     let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));

@@ -6,7 +6,7 @@
 use super::{LoadedDatabase, LoadedSnapshot, Replica, ReplicaAction, ReplicaFiles};
 use crate::{
     base::{
-        clock::{LoggedClock, Monotonic},
+        clock::Monotonic,
         failpoint::{self, inject},
     },
     data::store::{StateId, Store},
@@ -25,7 +25,7 @@ impl<T> Replica<T> {
             // Who leads another database is not the leader that this replica waits for.
             Ok(offer) if self.is_other(&offer) => self.answer(reply, AppendOutcome::OtherDatabase, actions),
             Ok(offer) => {
-                self.last_heard = Some(now);
+                self.hear(now);
                 self.on_decoded_request(&offer, reply, now, actions);
             }
             Err(what) => self.answer(reply, AppendOutcome::Unreadable(what), actions),
@@ -143,7 +143,9 @@ impl<T> Replica<T> {
             return self.diverge(&format!("at {} it is not what the leader is there", mark.position), actions);
         }
         // More may have been written, and sent, since the leader noted where it stands.
-        if mark.position.sequence >= last.position.sequence {
+        let has_all = mark.position.sequence >= last.position.sequence;
+        self.current_in = if has_all { offer.epoch } else { 0 };
+        if has_all {
             actions.push(ReplicaAction::CaughtUp);
         }
         outcome
@@ -210,8 +212,8 @@ impl<T> Replica<T> {
         // The digest is compared at every record, so a difference is found where it begins and no reader sees it.
         held.store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
         failpoint::pass("follow.applied");
-        self.clock = Some(LoggedClock::reading(record.time_ms, now));
         actions.push(ReplicaAction::Published(held.store.mark().position, Bytes::copy_from_slice(bytes)));
+        self.count_from(record.position.epoch, record.time_ms, now);
         Ok(())
     }
 

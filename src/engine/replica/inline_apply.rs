@@ -22,7 +22,7 @@ impl<T> Replica<T> {
     ) -> Result<(), T> {
         match AppendRequest::decode(bytes) {
             Ok(offer) if self.is_no_more_than_records(&offer) => {
-                self.last_heard = Some(now);
+                self.hear(now);
                 self.on_decoded_request(&offer, reply, now, actions);
                 Ok(())
             }

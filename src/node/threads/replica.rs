@@ -13,6 +13,7 @@ use crate::{
     base::failpoint,
     base::limits,
     base::metrics::NodeMetrics,
+    base::position::Epoch,
     engine::replica::{InlineApply, Replica, ReplicaAction, ReplicaEvent, ReplicaHandle},
     engine::view::ServedDatabase,
     net::write_forwarder::WriteForwarder,
@@ -47,6 +48,8 @@ pub(in crate::node) struct ReplicaState {
     pub(in crate::node) actions: Vec<ReplicaAction<AnswerSender>>,
     /// True if the next role of this process waits for the end.
     pub(in crate::node) hands_over: bool,
+    /// The epoch by whose leader readers count logged time ([`Replica::counts_in`]).
+    pub(in crate::node) counts_in: Epoch,
 }
 
 /// A replica at work.
@@ -205,7 +208,12 @@ impl ReplicaState {
     fn act(&mut self) {
         let view = Arc::clone(self.follower.view());
         if let Some(clock) = self.replica.logged_clock() {
-            view.logged_clock().set(clock);
+            // A replica that catches up has records of long ago: by their time, what has expired would show again. Only
+            // a leader that has counted less, and writes now, sets it back.
+            match std::mem::replace(&mut self.counts_in, self.replica.counts_in()) == self.counts_in {
+                true => view.logged_clock().follow(clock),
+                false => view.logged_clock().set(clock),
+            }
         }
         view.set_incarnation(self.replica.incarnation());
         let mut actions = std::mem::take(&mut self.actions);
@@ -318,6 +326,7 @@ mod tests {
             clock: Arc::new(MachineClock),
             actions,
             hands_over: false,
+            counts_in: 0,
         };
         (ReplicaDriver::new(hands), ordered)
     }
