@@ -57,8 +57,8 @@ pub const EXPIRED_BYTES_PER_RECORD: usize = 64 << 10;
 pub const EVICTIONS_PER_RECORD: usize = 128;
 /// Collections of entries in one database, of all kinds: four for each namespace.
 pub const MAX_COLLECTIONS: usize = 4 * MAX_NAMESPACES;
-/// Collections that a store holds, whoever has written its files: those that clients make, and as many again of marks of
-/// removals, which a leader makes beyond that bound.
+/// Collections that a store holds, whoever has written its files: those that clients make, and as many again of marks
+/// of removals, which a leader makes beyond that bound.
 pub const MOST_COLLECTIONS: usize = 2 * MAX_COLLECTIONS;
 /// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.
 pub const MAX_TTL_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;

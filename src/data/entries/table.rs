@@ -205,8 +205,8 @@ impl EntryIndex {
         (hash & !behind..=hash | behind, entries)
     }
 
-    /// The entries of some hashes from `hash` on, and perhaps others, in no order, with those hashes: of so many slots of
-    /// one segment that a reader who looks at them keeps no Writer waiting.
+    /// The entries of some hashes from `hash` on, and perhaps others, in no order, with those hashes: of so many slots
+    /// of one segment that a reader who looks at them keeps no Writer waiting.
     pub(super) fn piece(&self, hash: u64) -> (RangeInclusive<u64>, Vec<Entry>) {
         let directory = self.directory.load();
         let table = directory.of(hash).load();
