@@ -2,6 +2,7 @@
 
 use crate::{
     cases::cases,
+    fast_path_entries::entry_writes,
     node::{Node, PATIENCE, settings},
 };
 use memdb::{
@@ -42,7 +43,7 @@ fn pair() -> (Node, HttpServer) {
 }
 
 /// Everything a server says to these bytes until it closes, with the second left out.
-fn said(address: SocketAddr, pieces: &[&[u8]]) -> String {
+pub fn said(address: SocketAddr, pieces: &[&[u8]]) -> String {
     let mut stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream.set_nodelay(true).expect("a socket");
@@ -82,7 +83,7 @@ fn compare((node, server): &(Node, HttpServer), bytes: &[u8], piece: usize) -> S
     fast_path
 }
 
-fn get(target: &str, lines: &str) -> String {
+pub fn get(target: &str, lines: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
 }
 
@@ -204,6 +205,11 @@ fn each_odd_request_is_answered_alike_by_the_fast_path_and_by_the_routes() {
             compare(&pair, format!("{0}{0}{1}", get(target, lines), get("/health", "")).as_bytes(), 64);
         }
     }
+    // A write that is taken moves it too: those are in `fast_path_entries`.
+    for (request, status) in entry_writes().iter().filter(|(_, status)| ![200, 409, 412, 422, 504].contains(status)) {
+        let answer = compare(&pair, request.as_bytes(), request.len());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+    }
     for other in OTHERS {
         let answer = compare(&pair, format!("{0}{other}{0}", get("/wordcount?word=hello", "")).as_bytes(), 1_000);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("{\"hello\":2}"), "{other:?}: {answer}");
@@ -232,7 +238,7 @@ fn a_node_with_nothing_to_read_says_so_on_both_ways() {
     assert_eq!(answer.matches("urn:memdb:problem:not-ready").count(), 2, "{answer}");
 }
 
-fn post(target: &str, lines: &str, body: &str) -> String {
+pub fn post(target: &str, lines: &str, body: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{lines}\r\n{body}", body.len())
 }
 
@@ -275,12 +281,12 @@ fn posts() -> Vec<(String, u16)> {
 }
 
 /// Two leaders of the same kind, of which one has no fast path.
-fn twins() -> [Node; 2] {
+pub fn twins() -> [Node; 2] {
     [true, false].map(|fast_path| Node::start(HttpSettings { fast_path, max_body_bytes: 64 << 10, ..settings() }))
 }
 
 /// Tags tell databases apart.
-fn untagged(said: &str) -> String {
+pub fn untagged(said: &str) -> String {
     said.split("\r\n").filter(|line| !line.starts_with("etag: ")).collect::<Vec<_>>().join("\r\n")
 }
 

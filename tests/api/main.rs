@@ -10,6 +10,7 @@ mod connections;
 mod counters;
 mod entries;
 mod fast_path;
+mod fast_path_entries;
 mod followers;
 mod http2;
 mod node;

@@ -1,11 +1,13 @@
 //! Entries over HTTP: what the routes of a cache (`cache`) and of posts (`api/http/posts/`) share.
 //!
 //! `key`, `ttl` and `tags` read what clients send, and write it back; `answer` has the head and the body of one entry,
-//! for the routes and the fast path alike; `read` and `write` take requests to the service, `listing` has
-//! pages of entries and several at once, `many` the body that writes several.
+//! `command` reads a write and writes the body of its answer, both for the routes and the fast path alike; `read` and
+//! `write` take requests to the service, `listing` has pages of entries and several at once, `many` the body that
+//! writes several.
 
 pub(super) mod answer;
 pub(super) mod cache;
+pub(super) mod command;
 pub(super) mod key;
 pub(super) mod listing;
 mod many;

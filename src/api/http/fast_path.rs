@@ -1,5 +1,5 @@
 //! The fast path: a connection begins here, and stays as long as it asks for nothing but `/wordcount`, single
-//! entries and `/health`, or posts small texts.
+//! entries and `/health`, or writes small texts and entries.
 //!
 //! A small loop that reads, answers straight from the store (`api/http/fast_path/responder.rs`) or once the Writer has
 //! answered, and writes all answers of a wake-up at once. At the first request of any other shape the connection goes
@@ -12,6 +12,7 @@
 mod date;
 mod entry;
 mod entry_tally;
+mod entry_write;
 #[cfg(feature = "failpoints")]
 pub mod fuzz_api;
 mod read;
@@ -22,6 +23,7 @@ use crate::{
     api::{error::ApiError, service::AcceptedWrite},
     net::address_limits::Usage,
 };
+use entry_write::EntryReceipt;
 use responder::{FastPathResponder, Remainder};
 use std::{
     cell::RefCell,
@@ -125,6 +127,7 @@ struct FastPathConnection<'a> {
 struct PendingPost<'a> {
     begun: Instant,
     settled: Pin<Box<dyn Future<Output = Result<AcceptedWrite, ApiError>> + Send + 'a>>,
+    entry: Option<Box<EntryReceipt>>,
 }
 
 impl PendingPost<'_> {
@@ -223,9 +226,8 @@ impl FastPathConnection<'_> {
     fn poll_post(&mut self, cx: &mut Context<'_>, responder: &mut FastPathResponder) -> Poll<io::Result<()>> {
         let Some(posting) = &mut self.posting else { return Poll::Ready(Ok(())) };
         let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
-        let begun = posting.begun;
+        responder.conclude(settled, posting, self.state);
         self.posting = None;
-        responder.answer_post(settled, self.state, begun);
         self.send(responder)?;
         self.begun.times.answered(Instant::now(), !self.begun.held.is_empty());
         Poll::Ready(Ok(()))
@@ -257,9 +259,9 @@ impl FastPathConnection<'_> {
             }
             Remainder::Waiting => AfterFlush::Answer,
             Remainder::Post(post) => {
-                let (batch, level) = *post;
+                let (batch, level, entry) = *post;
                 let settled = Box::pin(self.state.service.submit(batch, level, self.usage));
-                self.posting = Some(PendingPost { begun, settled });
+                self.posting = Some(PendingPost { begun, settled, entry });
                 if self.begun.held.is_empty() { AfterFlush::Read } else { AfterFlush::Answer }
             }
             Remainder::Other(first) => {

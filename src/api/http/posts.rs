@@ -4,9 +4,10 @@ pub(super) mod document;
 
 use super::{
     entries::{
+        command::EntryWriteKind,
         key, listing,
         read::{self, EntryRead},
-        write::{self, EntryWriteKind},
+        write,
     },
     query,
     request::RouteRequest,

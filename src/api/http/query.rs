@@ -15,7 +15,7 @@ use crate::{
 use std::borrow::Cow;
 
 /// The parameters a route knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RouteParameters(&'static [QueryParameter]);
 
 impl RouteParameters {

@@ -1,11 +1,6 @@
 //! The routes of a cache: values of any bytes under keys, most of them for a time.
 
-use super::{
-    super::request::RouteRequest,
-    key, listing,
-    read::EntryRead,
-    write::{self, EntryWriteKind},
-};
+use super::{super::request::RouteRequest, command::EntryWriteKind, key, listing, read::EntryRead, write};
 use crate::{api::error::ApiError, data::entries::CollectionKind};
 use warp::reply::Response;
 

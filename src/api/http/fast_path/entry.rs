@@ -1,4 +1,4 @@
-//! The reads of entries: `GET /cache/{key}`, `GET /post?id=` and `GET /posts/{id}`.
+//! The reads of entries, `GET /cache/{key}`, `GET /post?id=` and `GET /posts/{id}`, and the answers to their writes.
 //!
 //! A value that is stored as it came goes from the store into the answer, without a copy in between.
 
@@ -11,16 +11,18 @@ use super::{
         state::AppState,
     },
     entry_tally::ROUTES,
+    entry_write::EntryReceipt,
     responder::{FastPathResponder, is_plain, visible},
 };
 use crate::{
-    api::service::{EntryOf, ReadQuery as _, no_entry},
+    api::service::{AcceptedWrite, EntryOf, ReadQuery as _, no_entry},
     base::limits::DEFAULT_NAMESPACE,
     base::position::PositionToken,
     data::entries::{CollectionId, CollectionKind, Entry},
     data::record::ValueEncoding,
     engine::view::ServedDatabase,
 };
+use http::StatusCode;
 use std::borrow::Cow;
 use tokio::time::Instant;
 
@@ -148,6 +150,19 @@ impl FastPathResponder {
         self.answers.extend_from_slice(self.date.last());
         self.answers.extend_from_slice(&body);
         false
+    }
+
+    /// Writes the answer to a write that was taken, as `entries::write::answer`.
+    pub(super) fn written(&mut self, answer: &EntryReceipt, accepted: &AcceptedWrite) -> u16 {
+        let tag = answer.write_body(accepted, &mut self.body);
+        self.acceptance(b"200 OK", accepted);
+        if let Some(tag) = tag {
+            self.answers.extend_from_slice(b"\r\netag: \"");
+            self.answers.extend_from_slice(tag.as_bytes());
+            self.answers.push(b'"');
+        }
+        self.end_with_body();
+        StatusCode::OK.as_u16()
     }
 
     #[inline]

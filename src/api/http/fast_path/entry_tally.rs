@@ -1,4 +1,4 @@
-//! Counts of the reads of entries in one turn.
+//! Counts of the reads in one turn.
 
 use super::super::{route::RouteLabel, state::AppState};
 use crate::base::metrics::MethodLabel;
@@ -8,6 +8,15 @@ use std::time::Duration;
 pub(super) const ROUTES: [RouteLabel; 3] = [RouteLabel::Cache, RouteLabel::Post, RouteLabel::Posts];
 /// The statuses of their answers here.
 const STATUSES: [u16; 3] = [200, 304, 404];
+
+/// Reads of one turn, by what they are counted under.
+#[derive(Default)]
+pub(super) struct ReadTally {
+    pub(super) health: u64,
+    pub(super) read: u64,
+    pub(super) not_modified: u64,
+    pub(super) entries: EntryTally,
+}
 
 /// Reads of entries of one turn, by route and status.
 #[derive(Default)]

@@ -3,7 +3,8 @@
 
 use super::{
     entry::EntryHeaders,
-    responder::{FastPathResponder, ReadTally, ServedData, is_plain, visible},
+    entry_tally::ReadTally,
+    responder::{FastPathResponder, ServedData, is_plain, visible},
 };
 use crate::{
     api::{

@@ -1,5 +1,5 @@
-//! Answers of the fast path: small posts here, plain reads in `api/http/fast_path/read.rs`; byte for byte as hyper and
-//! the routes give them.
+//! Answers of the fast path: small posts here, writes of entries in `api/http/fast_path/entry_write.rs`, plain reads in
+//! `api/http/fast_path/read.rs`; byte for byte as hyper and the routes give them.
 
 use super::{
     super::{
@@ -11,8 +11,10 @@ use super::{
         state::AppState,
         writes,
     },
+    PendingPost,
     date::DateHeader,
-    entry_tally::EntryTally,
+    entry_tally::ReadTally,
+    entry_write::{CountedPost, EntryReceipt, EntryWriteTarget},
 };
 use crate::{
     api::{
@@ -20,8 +22,6 @@ use crate::{
         service::{self, AcceptedWrite},
     },
     base::metrics::MethodLabel,
-    data::command::WriteBatch,
-    engine::leader::AckLevel,
     engine::view::ServedDatabase,
     net::write_forwarder::FORWARDED,
 };
@@ -39,7 +39,7 @@ const ANSWER_BYTES: usize = 32 << 10;
 const MAX_POST_BYTES: usize = 16 << 10;
 
 const GET: &[u8] = b"GET /";
-const POST: &[u8] = b"POST /post";
+const WRITES: [&[u8]; 4] = [b"POST /post", b"POST /create", b"PUT /cache/", b"PUT /posts/"];
 
 /// The next step for bytes that were not consumed.
 #[derive(Debug)]
@@ -56,9 +56,6 @@ pub(super) enum Remainder {
     Other(Option<SoundHead>),
 }
 
-/// A post that is counted, and the level that its answer waits for.
-type CountedPost = (WriteBatch, Option<AckLevel>);
-
 /// The reason why a request is not answered here.
 enum DeclinedPost {
     /// Its body is not whole: so many bytes, with the head.
@@ -67,12 +64,13 @@ enum DeclinedPost {
     Other,
 }
 
-/// A text that is posted, with what the routes would look at.
+/// A write with what the routes would look at: a text that is posted, or an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct PostRequest<'a> {
+pub(super) struct PostRequest<'a> {
     host: &'a [u8],
-    query: &'a str,
-    content_type: Option<&'a str>,
+    pub(super) entry: Option<EntryWriteTarget<'a>>,
+    pub(super) query: &'a str,
+    pub(super) content_type: Option<&'a str>,
     key: Option<&'a str>,
     stream: Option<&'a str>,
     stream_sequence: Option<&'a str>,
@@ -91,15 +89,6 @@ pub(super) struct FastPathResponder {
     /// True if answers say that they depend on `Origin`.
     pub(super) varies: bool,
     pub(super) answered: ReadTally,
-}
-
-/// Reads of one turn, by what they are counted under.
-#[derive(Default)]
-pub(super) struct ReadTally {
-    pub(super) health: u64,
-    pub(super) read: u64,
-    pub(super) not_modified: u64,
-    pub(super) entries: EntryTally,
 }
 
 impl FastPathResponder {
@@ -141,9 +130,9 @@ impl FastPathResponder {
     /// Answers the first request and gives its length, and what stands in the way of the next.
     #[inline]
     fn answer_one(&mut self, bytes: &[u8], state: &AppState, served: &ServedData<'_>) -> (usize, Option<Remainder>) {
-        let posts = bytes.starts_with(POST);
-        if !posts && !bytes.starts_with(GET) {
-            let may_become = GET.starts_with(bytes) || POST.starts_with(bytes);
+        let writes = WRITES.iter().any(|begin| bytes.starts_with(begin));
+        if !writes && !bytes.starts_with(GET) {
+            let may_become = GET.starts_with(bytes) || WRITES.iter().any(|begin| begin.starts_with(bytes));
             return (0, Some(if may_become { Remainder::Partial } else { Remainder::Other(None) }));
         }
         let mut fields = field_space();
@@ -152,7 +141,7 @@ impl FastPathResponder {
             HeadScan::Partial => return (0, Some(Remainder::Partial)),
             HeadScan::Unsound(_) => return (0, Some(Remainder::Other(None))),
         };
-        let declined = match posts {
+        let declined = match writes {
             true => match self.take_post(&head, &bytes[head.head_bytes..], state, served) {
                 Ok((length, post)) => return (length, Some(Remainder::Post(post))),
                 Err(declined) => declined,
@@ -190,47 +179,53 @@ impl FastPathResponder {
         if !is_taken || !self.is_called(post.host, &state.browsers) {
             return Err(DeclinedPost::Other);
         }
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        let naming = DedupHeaders {
-            key: owned(post.key),
-            stream: owned(post.stream),
-            stream_sequence: owned(post.stream_sequence),
+        let [key, stream, stream_sequence] =
+            [post.key, post.stream, post.stream_sequence].map(|text| text.map(str::to_owned));
+        let naming = DedupHeaders { key, stream, stream_sequence };
+        let counted = match &post.entry {
+            Some(entry) => entry.batch((post.query, post.content_type, &naming), body, (current, state)),
+            None => plain_post::small_post(post.query, post.content_type, &naming, body).and_then(|command| {
+                let level = command.level;
+                Some((command.into_batch(current, &state.service.tallies).ok()?, level, None))
+            }),
         };
-        let command =
-            plain_post::small_post(post.query, post.content_type, &naming, body).ok_or(DeclinedPost::Other)?;
-        let level = command.level;
-        let batch = command.into_batch(current, &state.service.tallies).map_err(|_| DeclinedPost::Other)?;
-        Ok((whole, Box::new((batch, level))))
+        Ok((whole, Box::new(counted.ok_or(DeclinedPost::Other)?)))
     }
 
-    /// Writes the answer to a post, and counts it.
-    pub(super) fn answer_post(&mut self, settled: Result<AcceptedWrite, ApiError>, state: &AppState, begun: Instant) {
+    /// Writes the answer to a write, and counts it.
+    pub(super) fn conclude(&mut self, done: Result<AcceptedWrite, ApiError>, post: &PendingPost<'_>, state: &AppState) {
         let now = Instant::now();
         self.answers.clear();
+        self.body.clear();
         self.date.at(now);
-        let status = match settled {
-            Ok(acceptance) => self.acceptance(&acceptance),
-            Err(problem) => self.problem(problem),
+        let (route, method) = post.entry.as_deref().map_or((RouteLabel::Post, MethodLabel::Post), EntryReceipt::labels);
+        let status = match (done, &post.entry) {
+            (Err(problem), _) => self.problem(problem),
+            (Ok(acceptance), Some(entry)) => self.written(entry, &acceptance),
+            (Ok(acceptance), None) => {
+                writes::write_receipt(&acceptance, &mut self.body);
+                self.acceptance(b"202 Accepted", &acceptance);
+                self.end_with_body();
+                StatusCode::ACCEPTED.as_u16()
+            }
         };
-        state.service.metrics.answered(RouteLabel::Post as usize, MethodLabel::Post, status, 1, now - begun);
+        state.service.metrics.answered(route as usize, method, status, 1, now - post.begun);
         if request_log::is_on() {
-            request_log::write("POST", "/post", status, now - begun);
+            request_log::write("POST", "/post", status, now - post.begun);
         }
     }
 
-    /// As `writes::accepted`.
-    fn acceptance(&mut self, acceptance: &AcceptedWrite) -> u16 {
-        self.body.clear();
-        writes::write_receipt(acceptance, &mut self.body);
-        self.answers.extend_from_slice(b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\nmemdb-position: ");
+    /// As `writes::accepted_with`.
+    pub(super) fn acceptance(&mut self, status: &[u8], acceptance: &AcceptedWrite) {
+        self.answers.extend_from_slice(b"HTTP/1.1 ");
+        self.answers.extend_from_slice(status);
+        self.answers.extend_from_slice(b"\r\ncontent-type: application/json\r\nmemdb-position: ");
         acceptance.position().write_to(&mut self.answers);
         self.answers.extend_from_slice(b"\r\nmemdb-acks: ");
         self.number(acceptance.receipt.acks.into());
         if acceptance.receipt.replayed {
             self.answers.extend_from_slice(b"\r\nmemdb-replayed: true");
         }
-        self.end_with_body();
-        StatusCode::ACCEPTED.as_u16()
     }
 
     /// As hyper writes what [`ApiError::into_response`] gives.
@@ -294,16 +289,14 @@ pub(super) struct ServedData<'a> {
 }
 
 impl<'a> PostRequest<'a> {
-    /// A plain `POST /post` with a length; none if anything else about the head matters to the routes.
-    fn of(head: &ParsedHead<'_, 'a>) -> Option<Self> {
-        let query = match head.target().strip_prefix("/post")? {
-            "" => "",
-            query => query.strip_prefix('?').filter(|query| is_plain(query))?,
-        };
-        if !head.is_http_1_1() {
+    /// A plain write with a length; none if anything else about the head matters to the routes.
+    pub(super) fn of(head: &ParsedHead<'_, 'a>) -> Option<Self> {
+        let (path, query) = head.target().split_once('?').unwrap_or((head.target(), ""));
+        if !head.is_http_1_1() || !is_plain(path) || !is_plain(query) {
             return None;
         }
-        let (mut host, mut length, mut post) = (None, None, PostRequest { query, ..PostRequest::default() });
+        let entry = if path == "/post" { None } else { Some(EntryWriteTarget::of(head.method(), path)?) };
+        let (mut host, mut length, mut post) = (None, None, PostRequest { query, entry, ..PostRequest::default() });
         for field in head.fields() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             let value = match field.name.len() {
