@@ -8,6 +8,7 @@ use super::disk_workers::{DiskWorkers, SnapshotRequest, log_failure};
 use crate::{
     base::clock::{Clock, Monotonic},
     base::failpoint,
+    base::limits,
     base::metrics::NodeMetrics,
     data::counters::{CounterQueue, SidelinedIncrements},
     engine::leader::{Leader, LeaderEvent, StepDownGate, Successor, WriteReply, Writer, WriterAction, adjacent_writes},
@@ -107,8 +108,11 @@ impl WriterThread {
 
     fn patience(&self) -> Option<Duration> {
         let now = self.clock.monotonic();
-        if self.writer.has_due_entries(now) || self.writer.has_queue_work(now) {
+        if self.writer.has_queue_work(now) {
             return Some(Duration::ZERO);
+        }
+        if self.writer.has_due_entries(now) {
+            return Some(Duration::from_micros(limits::EXPIRY_PAUSE_US));
         }
         let tick_ms = self.writer.next_tick().map(|wake| wake.since_ms(now));
         // Nobody may write meanwhile, who would find that writes are tried again.
