@@ -64,6 +64,7 @@ mod data {
 }
 
 use base::atomics::{AtomicU64, Fault, Ordering, with_fault};
+use data::entries::{CollectionId, CollectionKind, Entry};
 use data::store::{DedupLimits, StateId, Store, StoreReader};
 use loom::thread;
 use memdb::{
@@ -71,7 +72,9 @@ use memdb::{
         hash::{WordHasher, weight},
         position::{EpochTable, Position, PositionStatus},
     },
-    data::record::{NamespaceChange, Record, RecordBody, WordCount},
+    data::record::{
+        EntryChange, EntryEffect, EntryValue, NamespaceChange, Record, RecordBody, ValueEncoding, WordCount,
+    },
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -82,6 +85,8 @@ const HASHER: WordHasher = WordHasher::new(7);
 /// Switches that are forced upon threads, at most, in one order.
 const PREEMPTIONS: usize = 2;
 const NAMESPACE: &str = "words";
+const CACHE: CollectionId<'static> = CollectionId::new(CollectionKind::Cache, NAMESPACE);
+const KEY: &str = "k";
 
 /// What records do.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,8 @@ struct Story {
     before: u64,
     /// Records beside them.
     beside: u64,
+    /// The record that an entry comes with, if one does; each later one puts another value over it.
+    entry_from: Option<u64>,
     /// Readers leave no trace: only what they see tells of a fault.
     untraced: bool,
 }
@@ -107,13 +114,25 @@ const LARGE: i64 = 1 << 50;
 const WORDS: [&str; 2] = ["w0", "w102"];
 
 impl Story {
-    const PLAIN: Story =
-        Story { words: WORDS, second_from: 1, large_from: None, before: 1, beside: 1, untraced: false };
+    const PLAIN: Story = Story {
+        words: WORDS,
+        second_from: 1,
+        large_from: None,
+        before: 1,
+        beside: 1,
+        entry_from: None,
+        untraced: false,
+    };
 
     /// The counts at a position.
     fn counts_at(&self, sequence: u64) -> [i64; 2] {
         let large = if self.large_from.is_some_and(|from| sequence >= from) { LARGE } else { 0 };
         [1, self.second_from].map(|from| if sequence < from { 0 } else { (sequence + 1 - from) as i64 + large })
+    }
+
+    /// The value of the entry at a position.
+    fn value_at(&self, sequence: u64) -> Option<String> {
+        self.entry_from.filter(|&from| sequence >= from).map(|_| sequence.to_string())
     }
 
     fn write(&self, store: &mut Store, sequence: u64) {
@@ -123,13 +142,23 @@ impl Story {
         let digest = counts.iter().map(|counted| weight(HASHER.hash(counted.word), counted.count));
         let digest = digest.fold(0, u64::wrapping_add).wrapping_mul(HASHER.namespace_factor(NAMESPACE));
         let change = NamespaceChange { namespace: NAMESPACE, dropped: false, counts };
-        let body = RecordBody { entries: Vec::new(), changes: vec![change], keyed_writes: Vec::new() };
-        let record = Record {
-            position: Position::new(1, sequence),
-            time_ms: memdb::base::clock::LoggedTime::from_ms(sequence),
-            digest_after: digest,
-            body,
+        let text = sequence.to_string();
+        let value = EntryValue {
+            content_type: "",
+            expires: None,
+            counted: false,
+            encoding: ValueEncoding::Plain,
+            raw_bytes: text.len() as u32,
+            hash: &[],
+            bytes: text.as_bytes(),
         };
+        let put = EntryChange { collection: CACHE, key: KEY, effect: EntryEffect::Put(value) };
+        let entries = Vec::from_iter(self.value_at(sequence).map(|_| put));
+        let weights = entries.iter().map(|_| Entry::new(0, KEY, &value, sequence).digest_weight(HASHER, CACHE));
+        let digest_after = weights.fold(digest, u64::wrapping_add);
+        let body = RecordBody { entries, changes: vec![change], keyed_writes: Vec::new() };
+        let time_ms = memdb::base::clock::LoggedTime::from_ms(sequence);
+        let record = Record { position: Position::new(1, sequence), time_ms, digest_after, body };
         store.apply(&record, 0).expect("the digest is that of the counts");
     }
 
@@ -158,6 +187,10 @@ impl Story {
             let sequence = guard.position().sequence;
             trace.inside(sequence);
             let counts = self.words.map(|word| guard.count(NAMESPACE, word));
+            if self.entry_from.is_some() {
+                let value = guard.entry(CACHE, KEY).map(|entry| String::from_utf8_lossy(&entry.value()).into_owned());
+                assert_eq!(value, self.value_at(sequence), "at position {sequence}");
+            }
             if self.before == 0 {
                 let distinct = self.counts_at(sequence).iter().filter(|&&count| count != 0).count() as u64;
                 let expected = (distinct > 0).then(|| (NAMESPACE.to_owned(), distinct));
@@ -330,6 +363,19 @@ fn counts_that_leave_their_cells_do_so_whole() {
     holds(reading(Story { large_from: Some(2), beside: 2, ..Story::PLAIN }, &[1]));
 }
 
+/// An entry that is replaced by each record, beside words.
+const WITH_AN_ENTRY: Story = Story { entry_from: Some(1), ..Story::PLAIN };
+
+#[test]
+fn a_reader_sees_an_entry_and_words_of_one_position() {
+    holds(reading(WITH_AN_ENTRY, &[1]));
+}
+
+#[test]
+fn an_entry_that_comes_is_there_with_its_words_or_not_at_all() {
+    holds(reading(Story { entry_from: Some(2), ..Story::PLAIN }, &[1]));
+}
+
 #[test]
 fn a_walk_from_outside_sees_whole_records() {
     holds(walking(Story { beside: 2, ..Story::PLAIN }));
@@ -367,6 +413,13 @@ fn notices(fault: Fault, model: impl Fn() + Send + Sync + 'static) {
 fn a_fault_in_the_gate_is_noticed_by_what_is_read() {
     for fault in [Fault::WeakStores, Fault::WeakLoads, Fault::NoFullFence, Fault::NoWait] {
         notices(fault, reading(Story { untraced: true, ..Story::PLAIN }, &[2]));
+    }
+}
+
+#[test]
+fn a_fault_in_the_gate_is_noticed_beside_an_entry() {
+    for fault in [Fault::NoFullFence, Fault::NoWait] {
+        notices(fault, reading(Story { untraced: true, ..WITH_AN_ENTRY }, &[1]));
     }
 }
 
