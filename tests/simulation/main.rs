@@ -11,6 +11,7 @@ mod client_histories;
 mod cluster;
 mod disk;
 mod entries;
+mod entry_histories;
 mod history;
 mod model;
 mod one_node;

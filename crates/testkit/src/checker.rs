@@ -3,9 +3,10 @@
 //! It knows no HTTP and no clock: times are numbers that whoever records gives, of one clock that never goes back. So
 //! the simulation and runs of real processes use the same one.
 //!
-//! Amounts are above zero: nobody deletes and nobody takes away. That makes every count grow with the position, which
+//! Entries have rules of their own (`entries`). Amounts are above zero: nobody deletes and nobody takes away. That makes every count grow with the position, which
 //! is what lets sorting and adding up take the place of a search through possible orders.
 
+mod entries;
 mod rules;
 
 use memdb::{
@@ -17,6 +18,7 @@ use std::{
     ops::Range,
 };
 
+pub use entries::{EntryChange, EntryCondition, EntrySeen, EntryWriteId};
 pub use rules::{Broken, Checked, Rule};
 
 /// A moment, in any unit.
@@ -111,6 +113,7 @@ pub struct History {
     ended: Vec<Ended>,
     holds: Option<Holds>,
     last: Vec<Last>,
+    entries: entries::EntryHistory,
 }
 
 impl History {

@@ -4,6 +4,9 @@
 //! level. Who has a key or a stream repeats until it is answered; who has neither leaves it open whether the post
 //! counts. Their words come round again, so that a database stays as small as it was, however long this goes on.
 
+mod entries;
+
+use entries::{EntryReader, EntryWriter};
 use memdb::{
     base::position::{EpochTable, Position, PositionToken},
     engine::leader::AckLevel,
@@ -42,6 +45,8 @@ pub struct Rate {
     pub readers: u64,
     /// The pause of a client after each request.
     pub pause: Duration,
+    /// Clients that write entries, and as many that read them.
+    pub entry_clients: u64,
     /// Streams and posts that a follower passes on are part of it: not where posts may be lost, which leaves a stream
     /// with a gap, and where nobody may write before it is known where history went on.
     pub all_kinds: bool,
@@ -71,6 +76,10 @@ struct Shared {
     answers: [AtomicU64; LEVELS.len()],
     repeats: AtomicU64,
     reads: AtomicU64,
+    /// Writes of entries that were answered, and reads.
+    entries: [AtomicU64; 2],
+    /// Words that were posted beside posts and stay, by those who were told so.
+    by_hand: Mutex<Counts>,
     /// One more whenever the leader begins to move, and when it has: odd meanwhile.
     moves: AtomicU64,
     /// Positions may be lost: a leader was replaced by force.
@@ -95,6 +104,8 @@ impl Load {
             answers: [const { AtomicU64::new(0) }; LEVELS.len()],
             repeats: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            entries: Default::default(),
+            by_hand: Mutex::default(),
             moves: AtomicU64::new(0),
             losses: AtomicBool::new(false),
             times_lost: AtomicU64::new(0),
@@ -112,6 +123,12 @@ impl Load {
             let random = Random::new(random.below(1 << 30) as u64);
             let shared = Arc::clone(&shared);
             let mut reader = Reader { shared, http: new_client(), reader, random, last: None, times_lost: 0 };
+            start(Box::new(move || while reader.work() {}));
+        }
+        for client in 0..rate.entry_clients {
+            let mut writer = EntryWriter::new(&shared, client, Random::new(random.below(1 << 30) as u64));
+            start(Box::new(move || while writer.work() {}));
+            let mut reader = EntryReader::new(&shared, client, Random::new(random.below(1 << 30) as u64));
             start(Box::new(move || while reader.work() {}));
         }
         Self { shared, threads }
@@ -147,8 +164,14 @@ impl Load {
         holds: Option<(EpochTable, &[AckLevel])>,
     ) -> (Checked, Duration) {
         let (leader, followers) = nodes.split_first().expect("there are nodes");
+        if self.shared.rate.entry_clients > 0 {
+            entries::settle(&leader.url);
+        }
         let (counts, took) = equal_within(PATIENCE, leader, followers);
         let mut history = self.shared.history.lock();
+        if self.shared.rate.entry_clients > 0 {
+            self.shared.note_entries_at_the_end(nodes, &mut history);
+        }
         let mut ended = Position::ZERO;
         for node in nodes {
             let (position, counts) = testkit::client::counts(&node.url);
@@ -168,7 +191,9 @@ impl Load {
             wrong.extend(told_lost);
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
-        *history = History::new(&counts, ended);
+        let mut next = History::new(&counts, ended);
+        next.goes_on(&history, ended);
+        *history = next;
         drop(quiet);
         (checked, took)
     }
@@ -215,7 +240,12 @@ impl Load {
         };
         let levels: Vec<_> = LEVELS.iter().zip(&self.shared.answers).map(level).collect();
         let (repeats, reads) = (self.shared.repeats.load(Relaxed), self.shared.reads.load(Relaxed));
-        format!("{} posts acknowledged ({}), {repeats} sent again; {reads} reads", self.posts(), levels.join(", "))
+        let [written, read] = self.shared.entries.each_ref().map(|many| many.load(Relaxed));
+        format!(
+            "{} posts acknowledged ({}), {repeats} sent again; {reads} reads; {written} entries written, {read} read",
+            self.posts(),
+            levels.join(", ")
+        )
     }
 }
 
@@ -277,7 +307,30 @@ enum Told {
     Again(Option<AckLevel>),
     /// It may count.
     Open,
+    /// Its condition does not hold.
+    Refused,
     Wrong(String),
+}
+
+/// What an answer tells of a write at this level that may be sent again, or not.
+fn told(answer: Response, level: Option<AckLevel>, repeats: bool) -> Told {
+    let acks = answer.headers().get("memdb-acks").and_then(|acks| acks.to_str().ok()?.parse::<u64>().ok());
+    match (answer.status().as_u16(), position(&answer)) {
+        (200 | 202, Some(_)) if level.is_some_and(AckLevel::wants_replica) && acks == Some(0) => {
+            Told::Wrong(format!("acknowledged at level {level:?} by no replica"))
+        }
+        (200 | 202, Some(position)) => {
+            let reached = level.unwrap_or(if acks == Some(0) { AckLevel::Leader } else { AckLevel::Replica });
+            Told::Counts(position.position, reached)
+        }
+        (504, Some(position)) => Told::Counts(position.position, AckLevel::Leader),
+        (400, _) if level == Some(AckLevel::ReplicaDisk) => Told::Again(None), // none is known that keeps files
+        (412, _) => Told::Refused,
+        (421 | 429 | 503, _) => Told::Again(level),
+        (500, _) if repeats => Told::Again(level),
+        (500, _) => Told::Open,
+        (status, _) => Told::Wrong(format!("{status} {}", answer.text().unwrap_or_default())),
+    }
 }
 
 impl Writer {
@@ -315,6 +368,7 @@ impl Writer {
                 }
                 Told::Again(next) => level = next,
                 Told::Open => return,
+                Told::Refused => return self.shared.is_wrong(format!("{text}: it had no condition")),
                 Told::Wrong(what) => return self.shared.is_wrong(format!("{text}: {what}")),
             }
             if begun.elapsed() > PATIENCE {
@@ -343,29 +397,13 @@ impl Writer {
             Err(error) if repeats || error.is_connect() => return Told::Again(level),
             Err(_) => return Told::Open,
         };
-        let acks = answer.headers().get("memdb-acks").and_then(|acks| acks.to_str().ok()?.parse::<u64>().ok());
-        match (answer.status().as_u16(), position(&answer)) {
-            (202, Some(_)) if level.is_some_and(AckLevel::wants_replica) && acks == Some(0) => {
-                Told::Wrong(format!("acknowledged at level {level:?} by no replica"))
-            }
-            (202, Some(position)) => {
-                let reached = level.unwrap_or(if acks == Some(0) { AckLevel::Leader } else { AckLevel::Replica });
-                Told::Counts(position.position, reached)
-            }
-            (504, Some(position)) => Told::Counts(position.position, AckLevel::Leader),
-            (400, _) if level == Some(AckLevel::ReplicaDisk) => Told::Again(None), // none is known that keeps files
-            (421 | 429 | 503, _) => Told::Again(level),
-            (500, _) if repeats => Told::Again(level),
-            (500, _) => Told::Open,
-            (status, _) => {
-                let what = answer.text().unwrap_or_default();
-                if status != 409 || !what.contains("problem:stream-gap") {
-                    return Told::Wrong(format!("{status} {what}"));
-                }
-                // What it has posted before this is lost. This one counts nowhere, or where that is still there.
+        match told(answer, level, repeats) {
+            // What it has posted before this is lost. This one counts nowhere, or where that is still there.
+            Told::Wrong(what) if what.starts_with("409") && what.contains("problem:stream-gap") => {
                 self.shared.told_lost.lock().push(format!("{text}: {what}"));
                 Told::Open
             }
+            told => told,
         }
     }
 

@@ -61,7 +61,7 @@ impl Storm {
         posted(&nodes[LEADER].url, &text);
         let (position, base): (_, Counts) = counts(&nodes[LEADER].url);
         let base = (position.position, &base);
-        let rate = Rate { writers: 6, readers: 3, pause, all_kinds: true };
+        let rate = Rate { writers: 6, readers: 3, entry_clients: 3, pause, all_kinds: true };
         let load = Load::start(&nodes.iter().collect::<Vec<_>>(), base, rate, seed);
         Self {
             random: Random::new(seed),

@@ -22,6 +22,10 @@ pub enum Rule {
     Whole,
     /// An epoch that ends takes with it nothing that it may not.
     Lost,
+    /// An entry is not seen once its time is over.
+    Expired,
+    /// Of conditional writes of an entry those succeed whose condition holds, and no others.
+    Condition,
     /// At the end all nodes are equal.
     Equal,
     /// At the end what was acknowledged counts once, and what is unknown once or not at all.
@@ -109,14 +113,16 @@ struct Sight {
     value: i64,
 }
 
-fn broken(rule: Rule, what: String) -> Result<(), Broken> {
+pub(super) fn broken(rule: Rule, what: String) -> Result<(), Broken> {
     Err(Broken { rule, what })
 }
 
 impl History {
     /// Holds the history to all rules.
     pub fn check(&self) -> Result<Checked, Broken> {
-        let checked = self.check_lost()?;
+        let mut checked = self.check_lost()?;
+        checked.lost += self.check_entries_lost()?;
+        self.check_entries()?;
         let sights = self.sights();
         let of_word = self.writes_by_word();
         let glimpses = self.glimpses(&sights, &of_word);
