@@ -85,6 +85,8 @@ error_kinds! {
         redis ERR, refused as -, repeat never;
     MethodNotAllowed: 405 "method-not-allowed", "The route does not take this method",
         redis ERR, refused as -, repeat never;
+    NotAcceptable: 406 "not-acceptable", "The answer has another media type",
+        redis ERR, refused as -, repeat never;
     RequestTimeout: 408 "request-timeout", "The request came too slowly",
         redis ERR, refused as -, repeat never;
     StreamGap: 409 "stream-gap", "The stream has a gap",
@@ -145,6 +147,8 @@ error_kinds! {
         redis BUSY, refused as -, repeat later;
     TooManyConnections: 503 "too-many-connections", "As many connections are open as may be",
         redis ERR, refused as -, repeat later;
+    TooManyWatchers: 503 "too-many-watchers", "As many watchers are there as may be",
+        redis BUSY, refused as -, repeat later;
     DiskFull: 503 "disk-full", "The disk is full",
         redis MISCONF, refused as "disk-full", repeat later;
     Poisoned: 503 "poisoned", "The log failed; writes are refused",

@@ -7,7 +7,8 @@
 //! (`head`) pass; `times` has the times of both; `middleware` refuses what no route should see, and by `browsers` what
 //! pages of other origins send; `routes` has a table of every route; `reads` and `writes` turn requests into queries
 //! and commands for the service, and its replies into answers, `bulk` those of any length; `entries` and `posts` do so
-//! for entries; `nodes` speaks to other nodes; `problem` is the one shape of everything wrong.
+//! for entries; `watch` sends what changes; `nodes` speaks to other nodes; `problem` is the one shape of everything
+//! wrong.
 
 mod body;
 mod browsers;
@@ -51,6 +52,7 @@ mod sync;
 mod test_support;
 mod times;
 mod update;
+mod watch;
 mod write_request;
 mod writes;
 

@@ -20,6 +20,7 @@ mod query;
 mod read_wait;
 mod role;
 mod stats;
+pub mod watch;
 
 pub use about::NodeAbout;
 pub(super) use beside::beside;
@@ -31,7 +32,6 @@ pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
 pub use health::RoleStatus;
 pub use peers::AppendReceiver;
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
-use read_wait::nothing_to_read;
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 pub use stats::{ClusterStats, ClusterStatsSource, NodeStats};
 
@@ -159,7 +159,7 @@ impl Service {
     /// # Errors
     /// On a follower that holds nothing, or nothing that is right.
     pub fn current(&self) -> Result<Arc<ServedDatabase>, ApiError> {
-        arc_swap::Guard::into_inner(self.view.current()).ok_or_else(nothing_to_read)
+        arc_swap::Guard::into_inner(self.view.current()).ok_or_else(read_wait::nothing_to_read)
     }
 
     /// Counts a refused write under the label of its kind.

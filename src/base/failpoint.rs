@@ -114,6 +114,14 @@ pub enum Defect {
     KeepsStepsOfAFailedAppend,
     /// A counter is taken away, and what waits for it is counted later.
     RemovesTheCounterAlone,
+    /// The values of one event of a watcher are read one by one.
+    WatchesAtTwoPositions,
+    /// A watcher that comes again goes on with what is there now, wherever it stood.
+    ResumesFromAnyPosition,
+    /// A watcher keeps values of a history that was given up.
+    KeepsValuesOfALostHistory,
+    /// A watcher does not look again where its ranking was one of a moment ago.
+    TakesOldRankings,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

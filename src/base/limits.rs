@@ -134,6 +134,32 @@ pub const MAX_WORDS_PER_READ: usize = 1_000;
 pub const MAX_WORDS_BODY_BYTES: usize = 2 << 20;
 /// The most words `/top` gives.
 pub const MAX_TOP: usize = 1_000;
+/// The longest time that a change waits to be sent to a watcher (`every=`), in milliseconds, if the watcher says none:
+/// as quick as people see.
+pub const DEFAULT_WATCH_MS: u64 = 100;
+/// The least of it, in milliseconds: a watcher looks at most a hundred times a second.
+pub const LEAST_WATCH_MS: u64 = 10;
+/// The most of it, in milliseconds.
+pub const MOST_WATCH_MS: u64 = 60_000;
+/// Interval at which it is looked for all watchers of a serving thread whether anything has been applied, in
+/// milliseconds.
+pub const MOVEMENT_CHECK_MS: u64 = 10;
+/// Interval at which a watcher hears that its stream is open, in milliseconds: proxies close silent ones after 30 s.
+pub const WATCH_HEARTBEAT_MS: u64 = 15_000;
+/// Pause after which a browser comes again when its stream has ended, in milliseconds.
+pub const WATCH_RETRY_MS: u64 = 1_000;
+/// Time for which a watcher that comes again waits for the position that it has, in milliseconds: a node that has
+/// fallen back is seldom further behind. Then it begins anew with what is there.
+pub const WATCH_PATIENCE_MS: u64 = 10_000;
+/// Values of entries of up to so many bytes are in the events of watchers, …
+pub const WATCHED_VALUE_BYTES: usize = 1 << 10;
+/// … as far as those of one event have at most so many bytes together: an event is memory that a slow client holds.
+pub const WATCHED_VALUES_BYTES: usize = 64 << 10;
+/// The largest counts of a namespace are ranked for all watchers together, and anew after so many milliseconds at the
+/// earliest: ranking takes up to a millisecond.
+pub const RANKING_AGE_MS: u64 = 50;
+/// Rankings kept for watchers; the one that was made longest ago goes first.
+pub const RANKINGS_KEPT: usize = 64;
 
 /// Batches that wait for the Writer (`--queue`). Full is 429.
 pub const DEFAULT_QUEUE_BATCHES: usize = 4_096;
@@ -262,4 +288,6 @@ const _: () = assert!(MAX_GIVEN_COUNT <= i64::MAX / 2 + 1); // as much room agai
 const _: () = assert!(OFFER_BYTES <= FEED_BYTES && OFFER_BYTES < MAX_OFFER_BYTES);
 const _: () = assert!(OFFER_AT_ONCE_BYTES < OFFER_BYTES);
 const _: () = assert!(2 * HEARTBEAT_MS < SILENCE_MS && 2 * HEARTBEAT_MS < EXCHANGE_TIMEOUT_MS);
+const _: () = assert!(LEAST_WATCH_MS <= DEFAULT_WATCH_MS && DEFAULT_WATCH_MS <= MOST_WATCH_MS);
+const _: () = assert!(WATCHED_VALUE_BYTES < COMPRESSED_VALUE_BYTES); // none has to be decompressed
 const _: () = assert!(EPOCHS_REMEMBERED * 16 + MAX_REPLICAS * 512 < MAX_MANIFEST_BYTES);

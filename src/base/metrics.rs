@@ -111,6 +111,8 @@ pub struct NodeLimits {
     pub queue: Option<u64>,
     /// Connections open at once.
     pub connections: Option<u64>,
+    /// Watchers at once.
+    pub watchers: Option<u64>,
     /// Idempotency keys remembered.
     pub keys: Option<u64>,
     /// Streams remembered.
@@ -192,6 +194,10 @@ pub struct NodeMetrics {
     pub keys: IntGauge,
     /// Streams remembered.
     pub streams: IntGauge,
+    /// Watchers now.
+    pub watchers: IntGauge,
+    /// Events sent to watchers.
+    pub watch_events: IntCounter,
 }
 
 impl fmt::Debug for NodeMetrics {
@@ -251,6 +257,7 @@ fn constants(role: NodeRole, limits: NodeLimits) -> Registry {
         ("memdb_max_entry_bytes", "Bound of memdb_entry_bytes (--entry-memory).", limits.entry_bytes),
         ("memdb_queue_limit", "Bound of memdb_queue_depth (--queue).", limits.queue),
         ("memdb_http_connections_limit", "Bound of memdb_http_connections.", limits.connections),
+        ("memdb_watchers_limit", "Bound of memdb_watchers (--max-watchers).", limits.watchers),
         ("memdb_keys_limit", "Bound of memdb_keys (--max-keys).", limits.keys),
         ("memdb_streams_limit", "Bound of memdb_streams (--max-streams).", limits.streams),
         ("memdb_namespaces_limit", "Bound of memdb_namespaces.", limits.namespaces),
@@ -284,11 +291,7 @@ impl NodeMetrics {
                 "Requests that showed a wrong cluster secret, or none, where one is wanted.",
             ),
             records: of.counter(WITH_RECORDS, "memdb_records_total", "Records written or taken from the leader."),
-            record_bytes: of.counter(
-                WITH_RECORDS,
-                "memdb_record_bytes_total",
-                "Bytes of the records of memdb_records_total.",
-            ),
+            record_bytes: of.counter(WITH_RECORDS, "memdb_record_bytes_total", "Bytes of memdb_records_total."),
             batches: of.counter(LEADER, "memdb_batches_total", "Writes acknowledged."),
             words: of.counter(LEADER, "memdb_words_total", "Words counted, repeats included."),
             replayed: of.counter(LEADER, "memdb_replayed_total", "Repeats of writes, which count nothing."),
@@ -329,6 +332,8 @@ impl NodeMetrics {
             entry_bytes: of.gauge(EVERYWHERE, "memdb_entry_bytes", "Bytes of memory that entries and posts take."),
             keys: of.gauge(EVERYWHERE, "memdb_keys", "Idempotency keys remembered."),
             streams: of.gauge(EVERYWHERE, "memdb_streams", "Streams of posts remembered."),
+            watchers: of.gauge(EVERYWHERE, "memdb_watchers", "Watchers now."),
+            watch_events: of.counter(EVERYWHERE, "memdb_watch_events_total", "Events sent to watchers."),
             registry: of.registry,
             shown_in: of.shown_in.into_inner(),
             of_role: Mutex::new((role, constants(role, limits))),

@@ -46,6 +46,8 @@ pub struct NodeSettings {
     pub max_connections: usize,
     /// Of these, from one client address; one more is answered 429. `None`: a quarter, and no bound for loopback.
     pub max_connections_per_address: Option<usize>,
+    /// Streams of events at once; one more is answered 503. `None`: half of the connections.
+    pub max_watchers: Option<usize>,
     /// Threads that serve requests.
     pub threads: usize,
     /// Time for which an idempotency key is remembered, in milliseconds.
@@ -263,6 +265,8 @@ impl NodeSettings {
             max_connections_per_address: given.read("max-connections-per-address", |text| {
                 unless(AUTO, text, |text| value::number(text, &(1..=1_000_000)))
             })?,
+            max_watchers: given
+                .read("max-watchers", |text| unless(AUTO, text, |text| value::number(text, &(1..=1_000_000))))?,
             threads: given.read("threads", |text| match text {
                 AUTO => Ok(machine.processors),
                 text => value::number(text, &(1..=1_024)),
@@ -286,6 +290,12 @@ impl NodeSettings {
             RoleSettings::Replica { .. } => StartRole::Replica,
             RoleSettings::FileFollower { .. } => StartRole::LocalReplica,
         }
+    }
+
+    /// Gives the number of streams of events that may be open at once.
+    pub fn watchers(&self) -> usize {
+        // The other half is for whoever writes and reads.
+        self.max_watchers.unwrap_or((self.max_connections / 2).max(1))
     }
 
     /// Gives the directory of the files: the node's own, or its leader's for a local replica.

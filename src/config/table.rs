@@ -303,6 +303,13 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "max-watchers",
+        value_name: "NUMBER",
+        defaults: every!(AUTO),
+        help: "Streams of `GET /watch` at once; one more is answered 503; auto is half of the connections",
+        ..ROW
+    },
+    SettingSpec {
         name: "threads",
         value_name: "NUMBER",
         defaults: every!(AUTO),

@@ -84,7 +84,7 @@ fn flags_come_before_the_environment_before_the_file_before_the_default() {
 fn the_defaults_are_the_documented_ones() {
     use crate::base::limits;
     let settings = resolved(&[], &[], None).expect("the defaults are good").settings;
-    assert_eq!(settings.port, 8080);
+    assert_eq!((settings.port, settings.watchers()), (8080, 5_000));
     assert_eq!(settings.bind.to_string(), "127.0.0.1");
     let leadership = LeadershipSettings {
         ack: AckLevel::Replica,
@@ -311,6 +311,10 @@ fn relations_between_settings_are_checked() {
     assert_eq!(per_address("7").expect("good").settings.max_connections_per_address, Some(7));
     assert_eq!(per_address("auto").expect("good").settings.max_connections_per_address, None);
     assert!(per_address("0").is_err(), "nobody could connect");
+    let watchers = resolved(&[("max-connections", "1"), ("max-watchers", "auto")], &[], None).expect("good");
+    assert_eq!(watchers.settings.watchers(), 1);
+    let watchers = resolved(&[("max-watchers", "20000")], &[], None).expect("HTTP/2 has many on a connection");
+    assert_eq!(watchers.settings.watchers(), 20_000);
     let error = resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "2MiB")], &[], None).expect_err("too little");
     assert!(error.contains("at least 33554432"), "{error}");
     assert!(resolved(&[("max-memory", "16MiB"), ("max-body-bytes", "1MiB")], &[], None).is_ok());

@@ -87,9 +87,11 @@ pub enum Resource {
     WaitingReads,
     /// Answers in pieces that are encoded.
     EncodedAnswers,
+    /// Streams of events.
+    Watchers,
 }
 
-const RESOURCES: usize = Resource::EncodedAnswers as usize + 1;
+const RESOURCES: usize = Resource::Watchers as usize + 1;
 
 /// A line in which clients wait for their turn.
 #[derive(Clone, Copy, Debug)]

@@ -218,18 +218,19 @@ pub(super) fn window(settings: &NodeSettings) -> DedupLimits {
 
 /// Gives the bounds that `/metrics` shows. A follower takes what its leader sends, so it has none for words and keys.
 pub(super) fn node_limits(settings: &NodeSettings, role: NodeRole) -> NodeLimits {
-    let connections = Some(settings.max_connections as u64);
+    let (connections, watchers) = (Some(settings.max_connections as u64), Some(settings.watchers() as u64));
     match role {
         NodeRole::Leader => NodeLimits {
             memory_bytes: settings.leadership().map(|rules| rules.max_memory_bytes),
             entry_bytes: settings.leadership().map(|rules| rules.entry_memory_bytes),
             queue: settings.leadership().map(|rules| rules.queue_batches as u64),
             connections,
+            watchers,
             keys: Some(settings.max_keys as u64),
             streams: Some(settings.max_streams as u64),
             namespaces: Some(limits::MAX_NAMESPACES as u64),
         },
-        _ => NodeLimits { connections, ..NodeLimits::default() },
+        _ => NodeLimits { connections, watchers, ..NodeLimits::default() },
     }
 }
 
@@ -243,6 +244,7 @@ pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
         threads: settings.threads,
         max_connections: settings.max_connections,
         max_connections_per_address: settings.max_connections_per_address,
+        max_watchers: settings.watchers(),
         max_body_bytes: settings.max_body_bytes,
         max_value_bytes: settings.max_value_bytes,
         ..HttpSettings::default()

@@ -18,4 +18,5 @@ mod parameters;
 mod posts;
 mod routes;
 mod shares;
+mod watch;
 mod writes;

@@ -132,6 +132,11 @@ impl Node {
         self.hold.lock()
     }
 
+    /// The server, to change its role.
+    pub fn server(&self) -> &HttpServer {
+        self.server.as_ref().expect("it was not stopped before")
+    }
+
     /// Stops the server; `false` if something had to be cut off.
     pub fn stop_server(&mut self, deadline: Duration) -> bool {
         self.server.take().expect("it was not stopped before").stop(deadline)

@@ -15,6 +15,7 @@ pub mod counts_model;
 pub mod database;
 pub mod disk;
 pub mod env;
+pub mod events;
 pub mod fuzz;
 pub mod node;
 pub mod process;

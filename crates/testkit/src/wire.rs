@@ -125,15 +125,11 @@ impl Wire {
                 let length = length.parse().expect("a length");
                 answer.body = self.take(length);
             }
-            (None, Some("chunked")) => loop {
-                let size = self.line();
-                let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
-                answer.body.extend(self.take(size));
-                assert_eq!(self.line(), "", "a chunk ends with its line");
-                if size == 0 {
-                    break;
+            (None, Some("chunked")) => {
+                while let Some(chunk) = self.chunk() {
+                    answer.body.extend(chunk);
                 }
-            },
+            }
             (None, None) => self.rest_into(&mut answer.body),
             both => panic!("length and encoding: {both:?}"),
         }
@@ -156,6 +152,15 @@ impl Wire {
             "JSON is one whole line: {answer:?}"
         );
         answer
+    }
+
+    /// The next piece of a body in chunks; `None` at its end.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = self.line();
+        let size = usize::from_str_radix(&size, 16).expect("a chunk's size");
+        let chunk = self.take(size);
+        assert_eq!(self.line(), "", "a chunk ends with its line");
+        if size > 0 { Some(chunk) } else { None }
     }
 
     pub fn answer_without_body(&mut self) -> Answer {

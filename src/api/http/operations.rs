@@ -88,6 +88,13 @@ struct EntryNumbers {
     evicted: u64,
 }
 
+/// The streams of events that are open.
+#[derive(serde::Serialize)]
+struct WatcherNumbers {
+    open: i64,
+    limit: usize,
+}
+
 #[derive(serde::Serialize)]
 struct StatusBody<'a> {
     role: &'static str,
@@ -123,6 +130,7 @@ struct StatusBody<'a> {
     words: u64,
     namespaces: BTreeMap<String, u64>,
     entries: EntryNumbers,
+    watchers: WatcherNumbers,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +187,7 @@ pub(super) fn status(state: &AppState) -> Response {
             expired: totals.expired,
             evicted: totals.evicted,
         },
+        watchers: WatcherNumbers { open: state.service.metrics.watchers.get(), limit: state.settings.max_watchers },
         lag_ms: state.service.view.lag_ms(),
         leader,
         writer,

@@ -63,6 +63,15 @@ impl RouteParameters {
     pub(super) const POSTS: Self =
         Self(&[QueryParameter::Prefix, QueryParameter::After, QueryParameter::Limit, QueryParameter::Namespace]);
 
+    /// `GET /watch`.
+    pub(super) const WATCH: Self = Self(&[
+        QueryParameter::Word,
+        QueryParameter::Key,
+        QueryParameter::Top,
+        QueryParameter::Namespace,
+        QueryParameter::Every,
+        QueryParameter::LastEventId,
+    ]);
     /// `GET /stats`.
     pub(super) const STATS: Self = Self(&[QueryParameter::Scope]);
 
@@ -88,6 +97,9 @@ enum QueryParameter {
     Prefix,
     Limit,
     Scope,
+    Top,
+    Every,
+    LastEventId,
 }
 
 impl QueryParameter {
@@ -107,6 +119,9 @@ impl QueryParameter {
             QueryParameter::Prefix => "prefix",
             QueryParameter::Limit => "limit",
             QueryParameter::Scope => "scope",
+            QueryParameter::Top => "top",
+            QueryParameter::Every => "every",
+            QueryParameter::LastEventId => "last_event_id",
         }
     }
 
@@ -127,6 +142,9 @@ impl QueryParameter {
             QueryParameter::After => &["cursor", "from", "start_after", "next"],
             QueryParameter::Count => &["counted", "index"],
             QueryParameter::Store => &["keep", "save"],
+            QueryParameter::Top => &["n", "limit", "largest", "number"],
+            QueryParameter::Every => &["interval", "tick", "ms", "period", "rate"],
+            QueryParameter::LastEventId => &["lasteventid", "last-event-id", "after", "since", "position"],
             QueryParameter::Force | QueryParameter::Scope => &[],
         }
     }
@@ -155,6 +173,19 @@ pub(super) struct QueryString<'a> {
     pub(super) force: Option<Cow<'a, str>>,
     /// The parameters of entries.
     pub(super) entries: EntryParameters<'a>,
+    /// The parameters of `/watch`.
+    pub(super) watch: WatchParameters<'a>,
+}
+
+/// The parameters that only `/watch` knows, as they were sent.
+#[derive(Debug, Default)]
+pub(super) struct WatchParameters<'a> {
+    /// `top=`.
+    pub(super) top: Option<Cow<'a, str>>,
+    /// `every=`.
+    pub(super) every: Option<Cow<'a, str>>,
+    /// `last_event_id=`.
+    pub(super) last_event_id: Option<Cow<'a, str>>,
 }
 
 /// The parameters that only routes of entries know, as they were sent: `api/http/entries/` reads them.
@@ -182,7 +213,7 @@ impl<'a> QueryString<'a> {
     /// Reads the text after the `?`, of a route that knows these parameters.
     pub(super) fn parse(text: &'a str, known: RouteParameters) -> Result<Self, ApiError> {
         let (mut namespace, mut ack, mut n, mut after, mut force) = (None, None, None, None, None);
-        let (mut words, mut entries) = (Vec::new(), EntryParameters::default());
+        let (mut words, mut entries, mut watch) = (Vec::new(), EntryParameters::default(), WatchParameters::default());
         for (name, value) in form::pairs(text.as_bytes()) {
             let name = form::decode(name, ErrorKind::InvalidParameter)?;
             let value = form::decode(value, ErrorKind::InvalidParameter);
@@ -217,6 +248,9 @@ impl<'a> QueryString<'a> {
                 QueryParameter::Prefix => &mut entries.prefix,
                 QueryParameter::Limit => &mut entries.limit,
                 QueryParameter::Scope => &mut entries.scope,
+                QueryParameter::Top => &mut watch.top,
+                QueryParameter::Every => &mut watch.every,
+                QueryParameter::LastEventId => &mut watch.last_event_id,
             };
             if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));
@@ -224,7 +258,8 @@ impl<'a> QueryString<'a> {
         }
         let namespace = namespace.unwrap_or(Cow::Borrowed(limits::DEFAULT_NAMESPACE));
         check_namespace(&namespace)?;
-        Ok(Self { namespace, words, ack: ack.as_deref().map(ack_level).transpose()?, n, after, force, entries })
+        let ack = ack.as_deref().map(ack_level).transpose()?;
+        Ok(Self { namespace, words, ack, n, after, force, entries, watch })
     }
 
     /// Reads the text after the `?` of a request that adds to a namespace.
@@ -244,11 +279,15 @@ impl<'a> QueryString<'a> {
 
     /// Gives the number of words that `/top` returns.
     pub(super) fn top(&self) -> Result<usize, ApiError> {
-        match self.n.as_deref().map(str::parse::<usize>) {
-            None => Ok(10),
-            Some(Ok(n)) if (1..=limits::MAX_TOP).contains(&n) => Ok(n),
-            Some(_) => Err(invalid(format!("n is a whole number from 1 to {}", limits::MAX_TOP))),
-        }
+        self.n.as_deref().map_or(Ok(10), |n| number_of_words("n", n))
+    }
+}
+
+/// Reads the number of the largest counts that are wanted.
+pub(super) fn number_of_words(name: &str, given: &str) -> Result<usize, ApiError> {
+    match given.parse::<usize>() {
+        Ok(n) if (1..=limits::MAX_TOP).contains(&n) => Ok(n),
+        _ => Err(invalid(format!("{name} is a whole number from 1 to {}", limits::MAX_TOP))),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     route::{Route, RouteAnswer, RouteLabel},
     secret_throttle::ConnectionPeer,
     state::AppState,
-    stats, writes,
+    stats, watch, writes,
 };
 use crate::api::error::{ApiError, ErrorKind};
 use bytes::Buf;
@@ -49,6 +49,9 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/top", RouteLabel::Top, RouteParameters::TOP, |request| reads::top(request).boxed())
         .does("the largest counts")
         .example("", "/top?n=10"),
+    Route::get("/watch", RouteLabel::Watch, RouteParameters::WATCH, |request| watch::watch(request).boxed())
+        .does("what changes of counts, entries (?key=) or the largest counts (?top=), as server-sent events")
+        .example("-N ", "/watch?word=hello&word=world&every=1s"),
     Route::get("/sync", RouteLabel::Sync, RouteParameters::SYNC, |request| sync(request).boxed())
         .does("every word with its count, streamed")
         .example("", "/sync"),

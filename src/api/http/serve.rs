@@ -10,6 +10,7 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorKind},
+        service::watch::SharedRankings,
         service::{ClusterStatsSource, RoleContext, RoleSlots, Service},
     },
     base::limits,
@@ -60,20 +61,33 @@ impl HttpServer {
         let bulk_limiter = Arc::new(BulkLimiter::new());
         let guesses: Arc<SecretThrottle> = Arc::default();
         let cluster_stats = Arc::new(ClusterStatsSource::new().map_err(io::Error::other)?);
+        let rankings: Arc<SharedRankings> = Arc::default();
         let started = Instant::now();
         let mut servers = vec![];
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (budgets, bulk_limiter, guesses) =
                 (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
-            let cluster_stats = Arc::clone(&cluster_stats);
+            let (cluster_stats, rankings) = (Arc::clone(&cluster_stats), Arc::clone(&rankings));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let ApiContext { shard, forward, nodes, browsers, clock, metrics, about } = api;
             let view = Arc::clone(shard.view());
             let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
             let service = Service { view, role, clock, metrics, tallies, position_wait, waiting_reads };
-            let state =
-                AppState { service, nodes, browsers, settings, budgets, bulk_limiter, cluster_stats, guesses, started };
+            let movement = Arc::default();
+            let state = AppState {
+                service,
+                nodes,
+                browsers,
+                settings,
+                budgets,
+                bulk_limiter,
+                movement,
+                rankings,
+                cluster_stats,
+                guesses,
+                started,
+            };
             servers.push(move || {
                 let state = Arc::new(state);
                 let routes = warp::service(routes::routes(&state));
@@ -91,7 +105,8 @@ impl HttpServer {
         self.listener.local_addr()
     }
 
-    /// Has requests that depend on the role wait, for some seconds at most, until the next one begins. Reads go on.
+    /// Has requests that depend on the role wait, for some seconds at most, until the next one begins, and ends streams
+    /// of events. Reads go on.
     pub fn end_role(&self) {
         self.roles.end();
     }
@@ -102,9 +117,11 @@ impl HttpServer {
         self.roles.set(&RoleContext::new(shard, forward, about));
     }
 
-    /// Stops accepting, closes idle connections, answers what is in flight, and returns once that is done or the
-    /// deadline has passed: `false` if something had to be cut off. Blocks; not for use inside a runtime.
+    /// Stops accepting, ends streams of events, closes idle connections, answers what is in flight, and returns once
+    /// that is done or the deadline has passed: `false` if something had to be cut off. Blocks; not for use inside a
+    /// runtime.
     pub fn stop(self, deadline: Duration) -> bool {
+        self.roles.end_streams();
         self.listener.stop(deadline)
     }
 }

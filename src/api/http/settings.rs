@@ -23,6 +23,8 @@ pub struct HttpSettings {
     pub max_upload_bytes: usize,
     /// Reads that wait for a position at once. One more is 503 without a wait.
     pub max_waiting_reads: usize,
+    /// Streams of events open at once. One more is 503.
+    pub max_watchers: usize,
     /// Bytes of a request's head. More is 431, or 414 if the request line alone is longer.
     pub max_head_bytes: usize,
     /// Time from a head's first byte (on a new connection: from its opening) to its last. Then 408.
@@ -73,6 +75,7 @@ impl Default for HttpSettings {
             max_value_bytes: limits::DEFAULT_MAX_VALUE_BYTES,
             max_upload_bytes: 256 << 20,
             max_waiting_reads: limits::MAX_WAITING_READS,
+            max_watchers: 5_000,
             max_head_bytes: 16 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

@@ -2,9 +2,10 @@
 
 use super::{
     BrowserPolicy, NodeAccess, bulk::limiter::BulkLimiter, coding::ENCODED_AT_ONCE, secret_throttle::SecretThrottle,
-    settings::HttpSettings,
+    settings::HttpSettings, watch::MovementTicker,
 };
 use crate::{
+    api::service::watch::SharedRankings,
     api::service::{ClusterStatsSource, Service},
     base::limits,
     net::{
@@ -27,6 +28,10 @@ pub(super) struct AppState {
     pub(super) budgets: Budgets,
     /// Limits the counting of bulk bodies.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
+    /// Tells the watchers of this thread when to look.
+    pub(super) movement: Arc<MovementTicker>,
+    /// The largest counts that watchers of all threads are sent.
+    pub(super) rankings: Arc<SharedRankings>,
     /// The numbers of all nodes.
     pub(super) cluster_stats: Arc<ClusterStatsSource>,
     /// Wrong cluster secrets shown to any of the threads.
@@ -43,6 +48,8 @@ pub(super) struct Budgets {
     pub(super) offers: Arc<Budget>,
     /// Reads that wait for a position.
     pub(super) waiting_reads: Arc<Budget>,
+    /// Streams of events.
+    pub(super) watchers: Arc<Budget>,
     /// Answers in pieces that one thread encodes: the bound is on what the thread has to do, so each has its own.
     pub(super) encoders: Arc<Budget>,
 }
@@ -55,6 +62,7 @@ impl Budgets {
             // Half of it has room for the largest offer.
             offers: budget(Resource::OfferBytes, 2 * limits::MAX_OFFER_BYTES),
             waiting_reads: budget(Resource::WaitingReads, settings.max_waiting_reads),
+            watchers: budget(Resource::Watchers, settings.max_watchers),
             encoders: budget(Resource::EncodedAnswers, ENCODED_AT_ONCE),
         }
     }

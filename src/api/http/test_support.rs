@@ -84,6 +84,8 @@ fn state_of(entry: Option<(&str, &EntryValue<'_>)>) -> AppState {
         settings,
         budgets,
         bulk_limiter: Arc::new(BulkLimiter::new()),
+        movement: Arc::default(),
+        rankings: Arc::default(),
         cluster_stats: Arc::new(ClusterStatsSource::new().expect("a client")),
         guesses: Arc::default(),
         started: Instant::now(),

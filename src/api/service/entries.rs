@@ -7,6 +7,7 @@ use super::{
     ReadQuery, Service,
     command::{EntryChanges, fingerprint},
     of_text,
+    watch::WatchTime,
 };
 use crate::{
     api::error::{ApiError, ErrorKind},
@@ -96,6 +97,12 @@ impl Service {
     pub fn logged_time(&self) -> LoggedTime {
         // Before the first record there is nothing that could expire.
         self.view.logged_time(self.clock.monotonic()).unwrap_or(LoggedTime::ZERO)
+    }
+
+    /// The time of a watcher's look at this moment.
+    pub fn watch_time(&self) -> WatchTime {
+        let now = self.clock.monotonic();
+        WatchTime { now, logged: self.view.logged_time(now).unwrap_or(LoggedTime::ZERO) }
     }
 
     /// Returns whether an entry is not there any more, though no record has said so yet.

@@ -6,6 +6,7 @@ use crate::{engine::leader::Leader, engine::shard::Shard, net::write_forwarder::
 use arc_swap::{ArcSwap, Guard};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Time for which a request that depends on the role waits for the next one to begin. A role that has everything in
 /// memory begins within some ten milliseconds; one that reads its files may take longer, and the client is to come
@@ -20,12 +21,14 @@ pub(in crate::api) struct RoleContext {
     pub(in crate::api) about: Arc<NodeAbout>,
     /// True between this role and the next.
     pub(in crate::api) is_ending: bool,
+    /// Cancelled once the role or the server ends: for answers that have no end of their own.
+    pub(in crate::api) ended: CancellationToken,
 }
 
 impl RoleContext {
     /// The shard in this role. `forward`: the way to the leader, on a follower.
     pub(in crate::api) fn new(shard: Shard, forward: Option<WriteForwarder>, about: Arc<NodeAbout>) -> Self {
-        Self { shard, forward, about, is_ending: false }
+        Self { shard, forward, about, is_ending: false, ended: CancellationToken::new() }
     }
 
     /// The way to the leader, on a follower.
@@ -122,6 +125,12 @@ impl RoleSlots {
         for slot in &self.slots {
             slot.set(RoleContext { is_ending: true, ..(*slot.get()).clone() });
         }
+        self.end_streams();
+    }
+
+    /// Ends the answers that have no end of their own, and has no others begin in this role.
+    pub(in crate::api) fn end_streams(&self) {
+        self.slots.iter().for_each(|slot| slot.look().ended.cancel());
     }
 }
 

@@ -124,7 +124,7 @@ fn limit(given: Option<&str>) -> Result<usize, ApiError> {
 }
 
 /// Writes the members that tell of an entry without its value.
-fn write_about(entry: &Entry, now: LoggedTime, body: &mut Vec<u8>) {
+pub(in crate::api::http) fn write_about(entry: &Entry, now: LoggedTime, body: &mut Vec<u8>) {
     body.extend_from_slice(br#","content_type":"#);
     match entry.content_type() {
         "" => body.extend_from_slice(b"null"),
@@ -140,7 +140,7 @@ fn write_about(entry: &Entry, now: LoggedTime, body: &mut Vec<u8>) {
 }
 
 /// Writes the value: as a text if it is one, in Base64 else.
-fn write_value(entry: &Entry, body: &mut Vec<u8>) {
+pub(in crate::api::http) fn write_value(entry: &Entry, body: &mut Vec<u8>) {
     let value = entry.value();
     match str::from_utf8(&value) {
         Ok(text) => {
