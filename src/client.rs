@@ -3,8 +3,8 @@
 //! A text goes through stages, each of them a reader of the one before: `client/input.rs` decompresses it,
 //! `client/split.rs` cuts it into posts, and `client/bulk_upload.rs` or `client/blocks.rs` send these as bulk bodies,
 //! so that each post counts once however often it is sent. `client/upload.rs` has what the two share, `base/retry.rs`
-//! spaces repeats, `client/dump.rs` reads every word of a node, `client/entries.rs` puts and reads entries. reqwest
-//! appears here and in `net`.
+//! spaces repeats, `client/dump.rs` reads every word of a node, `client/entries.rs` puts and reads entries,
+//! `client/watch.rs` reads events. reqwest appears here and in `net`.
 
 pub mod blocks;
 pub mod bulk_answer;
@@ -14,6 +14,7 @@ pub mod entries;
 pub mod input;
 pub mod split;
 pub mod upload;
+pub mod watch;
 
 use crate::{
     base::address::NodeAddress,

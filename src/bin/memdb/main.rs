@@ -17,6 +17,7 @@ mod replica;
 mod restore;
 mod secret;
 mod settings;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use output::{CommandError, CommandResult};
@@ -34,6 +35,7 @@ EXAMPLES
     memdb post book.txt
     memdb top -n 20
     memdb get whale ship sea
+    memdb watch --top 10
 
   Keep values for a while, and posts whose words can be taken back:
     memdb cache put session/17 --value alice --ttl 60
@@ -67,6 +69,7 @@ enum MemdbCommand {
     Post(post::PostArguments),
     Get(read::GetArguments),
     Top(read::TopArguments),
+    Watch(watch::WatchArguments),
     Cache(entries::CacheArguments),
     Posts(entries::PostsArguments),
     Stats(entries::StatsArguments),
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         MemdbCommand::Post(arguments) => post::run(&arguments),
         MemdbCommand::Get(arguments) => read::get(&arguments),
         MemdbCommand::Top(arguments) => read::top(&arguments),
+        MemdbCommand::Watch(arguments) => watch::run(&arguments),
         MemdbCommand::Cache(arguments) => entries::cache(&arguments),
         MemdbCommand::Posts(arguments) => entries::posts(&arguments),
         MemdbCommand::Stats(arguments) => entries::stats(&arguments),
