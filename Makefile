@@ -32,7 +32,7 @@ BENCH_OPTIONS ?=
 DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
-.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench expiry clean perf
+.PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench expiry watchers clean perf
 .PHONY: fuzz mutants coverage proof budget
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
@@ -101,6 +101,10 @@ bench: ## measure beside nginx, Redis and DuckDB, about an hour; writes perf/RES
 expiry: ## let a million entries and a million posts expire under load; OPTIONS='--entries 1000000 --posts 0 --at-once'
 	cargo build --release
 	perf/expiry.py $${CARGO_TARGET_DIR:-target}/release/memdb $(OPTIONS)
+
+watchers: ## 10,000 watchers beside as many posts as go: the rate, memory, and when each has the final value; OPTIONS='--rounds 3'
+	cargo build --release --bin memdb --example bench-load
+	perf/watch.py $${CARGO_TARGET_DIR:-target}/release/memdb $${CARGO_TARGET_DIR:-target}/release/examples/bench-load $(OPTIONS)
 
 budget: ## where the time of a read and of a post goes, and how it grows: the tables of docs/performance.md; needs perf
 	@perf/budget
