@@ -83,6 +83,7 @@ fn every_key_has_a_counter_of_its_own() {
     let long = "k".repeat(241);
     assert_eq!(increment(&mut wire, &long).problem(), "invalid-parameter");
     assert_eq!(increment(&mut wire, &long[1..]).status, 202);
+    assert_eq!(increment(&mut wire, "%2e%2E").problem(), "invalid-parameter", "no path can name it");
     assert_eq!(increment(&mut wire, "%ff").problem(), "invalid-utf8");
     assert_eq!(wire.ask("POST /counter/a HTTP/1.1", "").status, 405);
 }

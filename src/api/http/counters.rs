@@ -146,6 +146,7 @@ pub(super) async fn get(request: RouteRequest) -> Result<Response, ApiError> {
 fn key_of(encoded: &str) -> Result<Cow<'_, str>, ApiError> {
     let decoded = form::decode_path(encoded.as_bytes(), ErrorKind::InvalidParameter);
     let key = decoded.map_err(|error| error.about("the key"))?;
+    key::check(&key).map_err(|detail| ApiError::new(ErrorKind::InvalidParameter, detail))?;
     check_counter_key(&key)?;
     Ok(key)
 }
