@@ -1,4 +1,5 @@
-//! The rules for entries of the checker (`testkit::checker`), themselves checked: for each a history that breaks it and no other, and the same history as it should be.
+//! The rules for entries of the checker (`testkit::checker`), themselves checked: for each a history that breaks it and
+//! no other, and the same history as it should be.
 
 use memdb::{base::position::Position, engine::leader::AckLevel};
 use std::collections::BTreeMap;

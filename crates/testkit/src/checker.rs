@@ -3,8 +3,9 @@
 //! It knows no HTTP and no clock: times are numbers that whoever records gives, of one clock that never goes back. So
 //! the simulation and runs of real processes use the same one.
 //!
-//! Entries have rules of their own (`entries`). Amounts are above zero: nobody deletes and nobody takes away. That makes every count grow with the position, which
-//! is what lets sorting and adding up take the place of a search through possible orders.
+//! Entries have rules of their own (`entries`). Amounts are above zero: nobody deletes and nobody takes away. That
+//! makes every count grow with the position, which is what lets sorting and adding up take the place of a search
+//! through possible orders.
 
 mod entries;
 mod rules;

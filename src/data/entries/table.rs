@@ -140,7 +140,7 @@ impl SlotTable {
         let stop = first + PIECE_SLOTS;
         // The least tag that belongs to `stop`, without the bits that all have in common.
         let tag = (((stop as u64) << 32).div_ceil(slots as u64)).div_ceil(1 << self.bits);
-        let last = if stop < slots { (end & !behind | (tag << 32) - 1).clamp(hash, end) } else { end };
+        let last = if stop < slots { ((end & !behind) | ((tag << 32) - 1)).clamp(hash, end) } else { end };
         // Whatever belongs there lies there or behind, in front of the first slot that was free ever since.
         let tag_at = |at: usize| self.tags[at % slots].load(Ordering::Acquire);
         let run = (first..first + slots).take_while(|at| *at < stop || tag_at(*at) != FREE);
