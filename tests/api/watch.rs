@@ -51,6 +51,7 @@ fn a_watcher_is_sent_the_first_values_and_then_each_change() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // a test owns its time and its threads
 fn changes_between_two_ticks_are_one_event() {
     let node = Node::start(settings());
     let (mut wire, begun) = (Wire::to(node.address()), Instant::now());
@@ -69,6 +70,7 @@ fn changes_between_two_ticks_are_one_event() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // a test owns its time and its threads
 fn several_words_come_from_one_position_while_posts_come() {
     let node = Node::start(settings());
     let mut stream = watch(&node, "word=a&word=b&word=c&every=10ms");
@@ -123,7 +125,7 @@ fn a_client_with_a_position_of_elsewhere_is_told_to_begin_anew() {
     for (id, reason) in [("1-9-00000007", "position-lost"), ("2-1-00000008", "position-other-database")] {
         let mut stream = resumed(&node, "word=a", id);
         assert_eq!(stream.next_text(), format!(r#"reset {{"reason":"{reason}"}}"#));
-        assert_eq!((&*stream.next_text(), &*stream.last_id), (r#"counts {"a":2}"#, "2-2-00000007"));
+        assert_eq!((stream.next_text().as_str(), stream.last_id.as_str()), (r#"counts {"a":2}"#, "2-2-00000007"));
     }
     // It is of a moment that this node has yet to come to.
     let mut ahead = resumed(&node, "word=a&every=10ms", "2-3-00000007");
@@ -187,6 +189,7 @@ fn the_largest_counts_are_sent_as_a_list_when_it_changes() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // a test owns its time and its threads
 fn a_stop_ends_streams_at_once() {
     let mut node = Node::start(settings());
     let mut streams: Vec<_> = (0..4).map(|_| watch(&node, "word=a&every=60s")).collect();
@@ -201,6 +204,7 @@ fn a_stop_ends_streams_at_once() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // a test owns its time and its threads
 fn a_change_of_role_ends_streams_and_the_next_role_has_others() {
     let node = Node::start(settings());
     let mut stream = watch(&node, "word=a&every=60s");
@@ -220,7 +224,7 @@ fn a_watcher_too_many_is_told_so_and_one_that_has_gone_makes_room() {
     let mut wire = Wire::to(node.address());
     let streams = [watch(&node, "word=a&every=10ms"), watch(&node, "word=b&every=10ms")];
     let refused = wire.get("/watch?word=a");
-    assert_eq!((refused.status, &*refused.problem()), (503, "too-many-watchers"));
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "too-many-watchers"));
     assert_eq!(refused.header("retry-after"), Some("1"));
     drop(streams);
     wait_until("both are gone", || {
@@ -270,13 +274,13 @@ fn a_request_that_makes_no_sense_is_refused() {
         (&many, "at most 1000 words"),
     ] {
         let refused = wire.get(&format!("/watch?{query}"));
-        assert_eq!((refused.status, &*refused.problem()), (400, "invalid-parameter"), "{query}");
+        assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-parameter"), "{query}");
         assert!(refused.text().contains(said), "{query}: {}", refused.text());
     }
     let refused = wire.ask("GET /watch?word=a HTTP/1.1\r\nLast-Event-ID: seven", "");
-    assert_eq!((refused.status, &*refused.problem()), (400, "invalid-header"));
+    assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-header"));
     let refused = wire.ask("GET /watch?word=a HTTP/1.1\r\nAccept: application/json", "");
-    assert_eq!((refused.status, &*refused.problem()), (406, "not-acceptable"));
+    assert_eq!((refused.status, refused.problem().as_str()), (406, "not-acceptable"));
     assert_eq!(wire.ask("POST /watch?word=a HTTP/1.1", "").header("allow"), Some("GET, HEAD"));
     let head = wire.ask("HEAD /watch?word=a HTTP/1.1", "");
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));

@@ -427,8 +427,8 @@ mod tests {
     #[test]
     fn a_walk_by_pieces_finds_each_entry_once_and_few_at_a_time() {
         let half: fn(u64) -> u64 = |key| spread(key) | 1 << 63;
-        let tables: [(fn(u64) -> u64, u64, usize); 4] =
-            [(spread, 60_000, 1_000), (half, 9_000, 1_000), (crowding, 300, 300), (spread, 3, 3)];
+        type Hashed = (fn(u64) -> u64, u64, usize);
+        let tables: [Hashed; 4] = [(spread, 60_000, 1_000), (half, 9_000, 1_000), (crowding, 300, 300), (spread, 3, 3)];
         for (hash_of, keys, most) in tables {
             let mut table = EntryIndexWriter::new();
             for key in 0..keys {

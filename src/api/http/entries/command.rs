@@ -99,7 +99,7 @@ impl<'a> EntryWriteParts<'a> {
     }
 
     fn put_many(&self) -> Result<EntryChanges<'static>, ApiError> {
-        self.conditions.check_none("POST /cache")?;
+        self.conditions.check_none()?;
         write_request::check_json(self.content_type)?;
         let writes = many::read(form::utf8(self.body)?, self.max_value_bytes)?;
         Ok(EntryChanges { writes, text: Cow::Borrowed("") })

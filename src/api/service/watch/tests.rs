@@ -41,7 +41,7 @@ impl History {
         let position = Position::new(self.epoch, self.store.mark().position.sequence + 1);
         let body = RecordBody { changes, entries, keyed_writes: Vec::new() };
         let record = Record { position, time_ms: self.time.logged, digest_after: 0, body };
-        self.store.apply_over_image(&record, 0);
+        self.store.apply_over_image(&record, 0).expect("few collections");
     }
 
     fn count(&mut self, counts: &[(&str, i64)]) {
