@@ -28,6 +28,10 @@ pub enum Defect {
     AnswersARecordTooEarly,
     /// A snapshot leaves out the window of keys.
     SnapshotsWithoutTheWindow,
+    /// A snapshot leaves out the entries.
+    SnapshotsWithoutEntries,
+    /// An image of entries does not hold their versions.
+    ImagesWithoutVersions,
     /// A snapshot is taken for the state at which its walk began.
     ServesASnapshotBeforeItsEnd,
     /// A start forgets which keys have counted.

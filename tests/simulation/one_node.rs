@@ -85,6 +85,8 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::PublishesBeforeAppend),
         Plant::Core(Core::AnswersARecordTooEarly),
         Plant::Core(Core::SnapshotsWithoutTheWindow),
+        Plant::Core(Core::SnapshotsWithoutEntries),
+        Plant::Core(Core::ImagesWithoutVersions),
         Plant::Core(Core::ServesASnapshotBeforeItsEnd),
         Plant::Core(Core::ForgetsTheWindowAtRestart),
         Plant::Core(Core::TrustsAnUncleanStop),

@@ -1,6 +1,7 @@
 //! Blocks of entries: a collection, then versions, keys and values until the block ends.
 
 use crate::{
+    base::failpoint::inject,
     base::position::Sequence,
     data::entries::{CollectionId, Entry},
     data::record::{EntryChange, EntryEffect, EntryValue},
@@ -22,7 +23,9 @@ pub(super) fn encode(
     while payload.len() < most
         && let Some(entry) = entries.next()
     {
-        file_header::encode_into(&(entry.version(), entry.key(), entry.as_value()), payload);
+        let mut version = entry.version();
+        inject!(ImagesWithoutVersions, version = 0);
+        file_header::encode_into(&(version, entry.key(), entry.as_value()), payload);
         encoded += 1;
     }
     encoded

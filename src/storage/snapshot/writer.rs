@@ -236,6 +236,7 @@ impl SnapshotJob {
                 }
                 found.push(entry.clone());
             });
+            inject!(SnapshotsWithoutEntries, found.clear());
             *piece = found.into_iter();
             if !more {
                 self.stage = JobStage::Window { cursor: DedupCursor::default() };
