@@ -28,6 +28,7 @@ pub struct MemoryDisk {
 pub struct Faults {
     /// Bytes that may still be written.
     pub room: AtomicUsize,
+    pub appends_fail: AtomicBool,
     pub syncs_fail: AtomicBool,
     pub truncates_fail: AtomicBool,
     /// Changes that may still be made before there is no room for more, or the process is killed.
@@ -74,6 +75,7 @@ impl Default for Faults {
     fn default() -> Self {
         Self {
             room: AtomicUsize::new(usize::MAX),
+            appends_fail: AtomicBool::new(false),
             syncs_fail: AtomicBool::new(false),
             truncates_fail: AtomicBool::new(false),
             changes: AtomicUsize::new(usize::MAX),
@@ -134,6 +136,10 @@ impl DiskFile for MemoryFile {
         if let Err(killed) = self.faults.change() {
             self.bytes.lock().extend_from_slice(&bytes[..bytes.len() / 2]); // torn
             return Err(killed);
+        }
+        if self.faults.appends_fail.load(Relaxed) {
+            self.bytes.lock().extend_from_slice(&bytes[..bytes.len() / 2]);
+            return Err(io::Error::other("on purpose"));
         }
         let room = self.faults.room.load(Relaxed);
         let fits = bytes.len().min(room);

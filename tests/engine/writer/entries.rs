@@ -10,6 +10,7 @@ use memdb::{
     data::entries::{CollectionId, CollectionKind, Entry, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition},
     engine::leader::{WriteError, WriterSettings},
 };
+use std::sync::atomic::Ordering::Relaxed;
 use testkit::Random;
 
 const CACHE: CollectionId<'static> = CollectionId::new(CollectionKind::Cache, "words");
@@ -254,6 +255,37 @@ fn a_writer_that_writes_no_more_has_nothing_due() {
         assert!(node.writer.has_due_entries(Monotonic::from_ms(node.now_ms)));
         end(&mut node);
         assert!(!node.writer.has_due_entries(Monotonic::from_ms(node.now_ms)), "nobody could ever take it out");
+    }
+}
+
+/// What a tick cannot write is not tried again at once, and nothing of it is seen: the entries stay until then.
+#[test]
+fn expiry_pauses_behind_a_failed_append_and_goes_on_after_it() {
+    type Set = fn(&Node, bool);
+    let faults: [(Set, bool); 2] = [
+        (|node, fails| node.disk.faults.room.store(if fails { 20 } else { usize::MAX }, Relaxed), false),
+        (|node, fails| node.disk.faults.appends_fail.store(fails, Relaxed), true),
+    ];
+    for (set, takes_writes) in faults {
+        let mut node = Node::new(Options::default());
+        node.one(entries([put("a", "1", Expiry::AfterMs(10)), put("b", "1", Expiry::AfterMs(10))])).expect("written");
+        node.now_ms += 10;
+        let (before, paused_at) = (node.sequence(), node.now_ms);
+        set(&node, true);
+        node.tick();
+        set(&node, false);
+        let end = Monotonic::from_ms(paused_at + 1_000);
+        assert_eq!((node.sequence(), node.writer.is_poisoned()), (before, false));
+        assert_eq!(there(&node, &["a", "b"]), "a b", "no record has taken them out");
+        assert!(node.writer.pauses_expiry(Monotonic::from_ms(paused_at)));
+        assert_eq!(node.one(entries([put("c", "1", Expiry::Never)])).is_ok(), takes_writes);
+        node.now_ms = paused_at + 999;
+        assert!(!node.writer.has_due_entries(Monotonic::from_ms(node.now_ms)), "nobody waits for it");
+        assert!(node.writer.next_tick().is_some_and(|next| next <= end), "it is woken by then");
+        node.now_ms += 1;
+        assert_eq!((expire(&mut node), there(&node, &["a", "b"])), (1, String::new()));
+        let mut node = node.restart(Options::default());
+        assert_eq!((expire(&mut node), there(&node, &["a", "b"])), (0, String::new()));
     }
 }
 

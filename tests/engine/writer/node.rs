@@ -40,6 +40,8 @@ pub struct Node {
     pub checks: VecDeque<FileCheck>,
     pub files_lost: Vec<String>,
     pub wants_durable: bool,
+    /// Words that would have been taken back below zero.
+    pub clamped: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -72,6 +74,7 @@ impl Node {
             checks,
             files_lost,
             wants_durable: false,
+            clamped: 0,
         }
     }
 
@@ -182,7 +185,8 @@ impl Node {
                 WriterAction::Answer(reply, answer) => answers.push((reply, answer)),
                 WriterAction::Published(position, _) => self.published.push(position),
                 WriterAction::Sync(sync) => self.syncs.push_back(sync),
-                WriterAction::Clamped(_) | WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
+                WriterAction::Clamped(amounts) => self.clamped += amounts,
+                WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
                 WriterAction::WantDurable(wanted) => self.wants_durable = wanted,
                 WriterAction::Snapshot(..) => {} // it runs on, and is no part of this
                 WriterAction::CheckFiles(check) => self.checks.push_back(check),

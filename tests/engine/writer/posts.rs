@@ -6,6 +6,7 @@ use super::{
 };
 use bytes::Bytes;
 use memdb::{
+    base::clock::Monotonic,
     data::command::WriteBatch,
     data::counts::{AdmissionLimits, WriteOp, word_counts::WordCounts},
     data::entries::{CollectionKind, EntryOp, Expiry, NewValue},
@@ -127,6 +128,7 @@ fn words_that_were_lowered_by_hand_refuse_a_delete_and_clamp_an_expiry() {
     node.now_ms += 100;
     expire(&mut node);
     assert_eq!(node.counts(["a", "b", "c"]), [0, 0, -2], "down to zero at most");
+    assert_eq!(node.clamped, 2, "the one a and the one c that the post has brought, and that are gone");
 }
 
 #[test]
@@ -137,7 +139,37 @@ fn an_expired_post_is_replaced_as_if_its_expiry_had_come_first() {
     node.now_ms += 100;
     node.one(post("1", "a", Expiry::Never)).expect("nothing refuses what expires");
     assert_eq!(node.counts(["a", "b"]), [1, 0], "two a less, down to zero, and then one more");
+    assert_eq!(node.clamped, 1, "told as of any other that expires");
     assert_eq!((expire(&mut node), node.counts(["a", "b"])), (0, [1, 0]), "the old post is gone already");
+}
+
+/// The time of posts came while nobody led: a start finds them in the files, and they go by the first record.
+#[test]
+fn what_expired_while_nobody_led_gives_its_words_back_at_the_next_start() {
+    let now_due = |node: &Node| node.writer.has_due_entries(Monotonic::from_ms(node.now_ms));
+    for named in [false, true] {
+        let mut node = Node::new(Options::default());
+        node.one(post("1", "a a b", Expiry::AfterMs(100))).expect("counted");
+        node.one(passing("b c", 100)).expect("counted");
+        node.one(post("2", "a", Expiry::AfterMs(400_000))).expect("counted");
+        let (disk, now_ms) = (node.disk.clone(), node.now_ms);
+        // A wall clock that is further on than five minutes is not believed: no time has passed then.
+        let node = Node::start(disk.clone(), Options::default(), now_ms + 301_000, 0);
+        assert!(!now_due(&node), "not before its time");
+        let mut node = Node::start(disk, Options::default(), now_ms + 60_000, 0);
+        assert_eq!(node.counts(["a", "b", "c"]), [3, 2, 1], "counts fall by record alone");
+        assert!(now_due(&node));
+        if named {
+            node.one(post("1", "b", Expiry::Never)).expect("the old one goes before it");
+            assert_eq!(node.counts(["a", "b", "c"]), [1, 2, 1], "the text is not named");
+            node.one(delete("1")).expect("there");
+        }
+        assert_eq!((expire(&mut node), node.counts(["a", "b", "c"])), (1, [1, 0, 0]));
+        let totals = node.store().reader().entry_totals();
+        assert_eq!((totals.entries, totals.expired, node.clamped), (1, 2, 0));
+        let node = node.restart(Options::default());
+        assert_eq!((now_due(&node), node.counts(["a", "b", "c"])), (false, [1, 0, 0]));
+    }
 }
 
 #[test]
