@@ -117,12 +117,29 @@ fn a_key_or_a_value_or_a_time_that_cannot_be_is_refused() {
     }
     let typed = format!("PUT /cache/a HTTP/1.1\r\nContent-Type: {}", "t".repeat(128));
     assert_eq!(wire.ask(&typed, "").problem(), "invalid-header");
-    let encoded = Wire::to(node.address()).ask("PUT /cache/a HTTP/1.1\r\nContent-Encoding: gzip", "v");
-    assert_eq!((encoded.status, &*encoded.problem()), (415, "unsupported-media-type"));
     assert_eq!(wire.get("/cache/a").problem(), "entry-not-found", "nothing of it was stored");
     let allowed = Wire::to(node.address()).ask("POST /cache/a HTTP/1.1", "v");
     assert_eq!((allowed.status, allowed.header("allow")), (405, Some("PUT, GET, HEAD, PATCH, DELETE")));
     assert_eq!(put(&mut wire, "/cache/", "").header("allow"), Some("POST, GET, HEAD"), "an empty key is none");
+}
+
+/// A value is served as it came, and so is its type: what came encoded would be served as if it were not.
+#[test]
+fn a_value_that_comes_encoded_is_refused_and_not_stored() {
+    let node = Node::start(settings());
+    let body = zstd::encode_all(&b"hello hello"[..], 3).expect("a Vec takes every byte");
+    for target in ["PUT /cache/a", "PUT /posts/a", "PUT /posts/a?count=false", "POST /create", "POST /cache"] {
+        for coding in ["zstd", "gzip", "br", "gzip, zstd", "identity, gzip", ""] {
+            let head = format!("{target} HTTP/1.1\r\nContent-Encoding: {coding}");
+            let answer = Wire::to(node.address()).ask(&head, &body);
+            assert_eq!((answer.status, &*answer.problem()), (415, "unsupported-media-type"), "{target} {coding:?}");
+        }
+    }
+    let mut wire = Wire::to(node.address());
+    assert_eq!((wire.get("/cache/a").status, wire.get("/posts/a").status, wire.get("/sync").text()), (404, 404, "{}"));
+    // No coding at all may be said so.
+    let plain = wire.ask("PUT /cache/a HTTP/1.1\r\nContent-Encoding: identity", "hello");
+    assert_eq!((plain.status, wire.get("/cache/a").text()), (200, "hello"));
 }
 
 /// Expiry is hidden at once, though no record has said so yet.

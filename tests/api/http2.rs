@@ -58,6 +58,42 @@ async fn the_routes_answer_over_http_2() {
 }
 
 #[tokio::test]
+async fn entries_are_written_and_read_over_http_2() {
+    let node = Node::start(settings());
+    let mut client = open(&node).await;
+    let put = |target: &str, media: &str| {
+        let request = Request::put(target).header("content-type", media);
+        request.body(()).expect("a request")
+    };
+    let (stored, told) = send(&mut client, put("http://a/cache/a%2Fb?ttl=60", "image/x"), b"\xff\x00").await;
+    assert_eq!(stored.status().as_u16(), 200);
+    assert_eq!(stored.headers()["memdb-position"], "1-1-00000007");
+    assert!(told.starts_with(br#"{"key":"a/b","#), "{told:?}");
+    let tag = stored.headers()["etag"].clone();
+    let (read, value) = ask(&mut client, Method::GET, "http://a/cache/a/b", b"").await;
+    assert_eq!((&value[..], &read.headers()["etag"]), (&b"\xff\x00"[..], &tag));
+    assert_eq!(read.headers()["content-type"], "image/x");
+    let (head, nothing) = ask(&mut client, Method::HEAD, "http://a/cache/a/b", b"").await;
+    assert_eq!(head.headers()["content-length"], "2");
+    assert!(nothing.is_empty());
+    let known = Request::get("http://a/cache/a/b").header("if-none-match", &tag).body(()).expect("a request");
+    assert_eq!(send(&mut client, known, b"").await.0.status().as_u16(), 304);
+    let other = Request::put("http://a/cache/a/b").header("if-match", "\"x\"").body(()).expect("a request");
+    assert_eq!(send(&mut client, other, b"lost").await.0.status().as_u16(), 412);
+    // Without a body there is a value all the same: an empty one.
+    let (emptied, _) = send(&mut client, put("http://a/cache/empty", "text/plain"), b"").await;
+    let (empty, value) = ask(&mut client, Method::GET, "http://a/cache/empty", b"").await;
+    assert_eq!((emptied.status().as_u16(), empty.status().as_u16(), value.len()), (200, 200, 0));
+    let (post, _) = send(&mut client, put("http://a/posts/7", "text/plain"), b"rain and rain").await;
+    let (_, counts) = ask(&mut client, Method::GET, "http://a/wordcount?word=rain", b"").await;
+    assert_eq!((post.status().as_u16(), &counts[..]), (200, &b"{\"rain\":2}\n"[..]));
+    let (gone, told) = ask(&mut client, Method::DELETE, "http://a/posts/7", b"").await;
+    assert!(gone.status().as_u16() == 200 && told.starts_with(br#"{"deleted":1"#), "{told:?}");
+    let (_, counts) = ask(&mut client, Method::GET, "http://a/wordcount?word=rain", b"").await;
+    assert_eq!(&counts[..], b"{\"rain\":0}\n");
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused_over_http_2() {
     let node = Node::start(settings());
     let mut client = open(&node).await;
