@@ -8,6 +8,8 @@ mod claim;
 mod takeback;
 mod text;
 
+#[cfg(feature = "failpoints")]
+pub use claim::claim_words;
 pub use claim::encode_claim;
 pub(crate) use takeback::{Takeback, take_back};
 pub use text::{PostTextError, count_words, post_text};

@@ -5,7 +5,9 @@
 //! a first byte that says how far the rest is made right (`seal.rs`): not at all, its checksums, its chain, its
 //! digests.
 
+mod claim;
 mod config;
+mod entries;
 mod fast_path;
 mod http;
 mod log;
@@ -43,6 +45,8 @@ pub const ALL: &[Target] = &[
     ("head", http::head),
     ("fast_path", fast_path::fast_path),
     ("text", text::text),
+    ("claim", claim::claim),
+    ("entries", entries::entries),
     ("config", config::config),
 ];
 

@@ -8,6 +8,8 @@
 pub(super) mod answer;
 pub(super) mod cache;
 pub(super) mod command;
+#[cfg(feature = "failpoints")]
+pub mod fuzz_api;
 pub(super) mod key;
 pub(super) mod listing;
 mod many;

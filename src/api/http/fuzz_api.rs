@@ -1,5 +1,6 @@
 //! Parses input of clients without a connection, for the fuzzer (`fuzz/fuzz_targets`). Only in builds for tests.
 
+pub use super::entries::fuzz_api as entries;
 pub use super::fast_path::fuzz_api::{BothAnswers, answered};
 
 use super::{

@@ -11,7 +11,7 @@ use crate::{
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
     data::counts::word_counts::WordCountsPool,
-    data::entries::{CollectionId, CollectionKind},
+    data::entries::CollectionId,
     data::record::{EntryValue, NamespaceChange, WordCount},
     data::store::{DedupLimits, StateId, Store},
     engine::shard::{Shard, ShardRole},
@@ -38,25 +38,21 @@ impl Clock for StoppedClock {
 }
 
 /// A state with some counts. It takes no writes, so no leader is behind it.
-pub(super) fn state() -> AppState {
-    state_of(None)
-}
-
-/// The same with an entry in a cache.
 #[cfg(test)]
-pub(super) fn state_with(key: &str, value: &EntryValue<'_>) -> AppState {
-    state_of(Some((key, value)))
+pub(super) fn state() -> AppState {
+    state_with(&[])
 }
 
-fn state_of(entry: Option<(&str, &EntryValue<'_>)>) -> AppState {
+/// A state with some counts and these entries.
+pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -> AppState {
     let identity = DatabaseIdentity { database_id: 7, shard_id: 0, analyzer: Analyzer::Standard, hash_seed: 11 };
     let mut store = Store::new(identity.hasher(), DedupLimits::default());
     for namespace in ["words", "b"] {
         let counts = [("hello", 5), ("a", 1), ("北 x", i64::MIN)].map(|(word, count)| WordCount { word, count });
         store.load_image(&NamespaceChange { namespace, dropped: false, counts: counts.to_vec() });
     }
-    if let Some((key, value)) = entry {
-        store.load_entry(CollectionId::new(CollectionKind::Cache, "words"), key, value, 1).expect("it has room");
+    for (collection, key, value) in entries {
+        store.load_entry(*collection, key, value, 1).expect("it has room");
     }
     store.end_image();
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);

@@ -49,6 +49,14 @@ pub(super) fn each_word(mut bytes: &[u8], mut each: impl FnMut(&str, i64)) {
     }
 }
 
+/// The words of a claim with their counts, in order, for the fuzzer.
+#[cfg(feature = "failpoints")]
+pub fn claim_words(bytes: &[u8]) -> Vec<(String, i64)> {
+    let mut words = Vec::new();
+    each_word(bytes, |word, count| words.push((word.to_owned(), count)));
+    words
+}
+
 fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -60,7 +68,12 @@ fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
 fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0;
     for (at, byte) in bytes.iter().enumerate().take(10) {
-        number |= u64::from(byte & 0x7f).checked_shl(7 * at as u32)?;
+        let digits = u64::from(byte & 0x7f);
+        // The tenth byte has room for one bit: what is beyond 64 bits is no number, and not a smaller one.
+        if at == 9 && digits > 1 {
+            return None;
+        }
+        number |= digits << (7 * at);
         if byte & 0x80 == 0 {
             return Some((number, &bytes[at + 1..]));
         }
@@ -120,7 +133,8 @@ mod tests {
         for len in 0..whole.len() {
             assert!(decoded(&whole[..len]).len() < 3, "cut at {len}");
         }
-        for wrong in [&[9, 0, b'a', 1][..], &[0, 0, 0xff, 1], &[0, 0, b'a', 0xff, 0xff], &[0, 0, b'a', 0]] {
+        let beyond = [&[0, 0, b'a'], &[0x81; 9][..], &[2]].concat();
+        for wrong in [&[9, 0, b'a', 1][..], &[0, 0, 0xff, 1], &[0, 0, b'a', 0xff, 0xff], &[0, 0, b'a', 0], &beyond] {
             assert!(decoded(wrong).is_empty(), "{wrong:?}");
         }
         // A word of 255 bytes, and one that shares all of them and goes on for two.

@@ -2,7 +2,10 @@
 
 use memdb::{
     base::clock::LoggedTime,
+    base::hash::WordHasher,
     base::position::{EpochTable, Position},
+    data::counts::word_counts::WordCounts,
+    data::posts::encode_claim,
     data::record::{KeyedWrite, NamespaceChange, RecordBody, WordCount},
     data::store::StateId,
     replication::{AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, NodeState},
@@ -30,6 +33,8 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(heads());
     seeds.extend(fast_paths());
     seeds.extend(texts());
+    seeds.extend(claims());
+    seeds.extend(entries());
     seeds.extend(configs());
     seeds.into_iter().map(|(target, name, bytes)| (target, format!("seed-{name}"), bytes)).collect()
 }
@@ -230,6 +235,36 @@ fn fast_paths() -> Vec<Seed> {
     let requests = |piece: u8, requests: &[String]| under(&[piece], requests.concat().as_bytes());
     let health = get("/health", "User-Agent: x\r\n");
     vec![
+        (
+            "fast_path",
+            "entries",
+            requests(
+                70,
+                &[
+                    get("/cache/greeting", ""),
+                    get("/cache/a%2Fb?ns=words", ""),
+                    get("/cache/expired", ""),
+                    get("/cache/%E5%8C%97?ns=b", ""),
+                    get("/cache/empty", "If-None-Match: *\r\n"),
+                    get("/cache/absent", ""),
+                ],
+            ),
+        ),
+        (
+            "fast_path",
+            "posts",
+            requests(
+                30,
+                &[
+                    get("/post?id=7", "If-None-Match: x\r\n"),
+                    get("/post?ns=b&id=a+b", ""),
+                    get("/posts/7", ""),
+                    get("/cache/again", "Accept-Encoding: gzip, zstd\r\n"),
+                    get("/cache/again", ""),
+                    get("/cache/long", ""),
+                ],
+            ),
+        ),
         ("fast_path", "health", requests(255, &[health.clone(), health.clone()])),
         (
             "fast_path",
@@ -250,6 +285,39 @@ fn fast_paths() -> Vec<Seed> {
             "then-others",
             requests(60, &[get("/wordcount?word=a&ns=b", ""), get("/top?n=2", "Expect: x\r\n"), health]),
         ),
+    ]
+}
+
+fn claims() -> Vec<Seed> {
+    let mut counts = WordCounts::new(WordHasher::new(1));
+    for (word, count) in [("cat", 1), ("catalogue", 300), ("北京", 2), ("the", i64::MAX)] {
+        counts.add(word, count).expect("each once");
+    }
+    let claim = encode_claim(&counts);
+    vec![
+        ("claim", "words", under(&[0], &claim)),
+        ("claim", "cut", under(&[0], &claim[..claim.len() - 1])),
+        ("claim", "beyond-64-bits", under(&[0], &[&[0, 0, b'a'], &[0x81; 9][..], &[2]].concat())),
+        ("claim", "text", under(&[1], "the cat and the catalogue, 北京 café CAFÉ".as_bytes())),
+    ]
+}
+
+fn entries() -> Vec<Seed> {
+    const TAG: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let conditions = format!("\"a\", W/\"{TAG}\", b\n\"x\",{TAG} ,\"\"");
+    let many = r#"{"entries":[{"key":"a","value":"v","ttl":0.5},{"key":"b/c","base64":"/wA=","content_type":"image/x"},
+                  {"key":"\u5317","value":"","ttl":null}]}"#;
+    vec![
+        ("entries", "key", under(&[0], b"a/b%2Fc+%E5%8C%97%00")),
+        ("entries", "dots", under(&[0], b"%2e%2E")),
+        ("entries", "ttl", under(&[1], b"4.35")),
+        ("entries", "long-ttl", under(&[1], b"3162240000.000")),
+        ("entries", "conditions", under(&[2], conditions.as_bytes())),
+        ("entries", "any", under(&[2], b"*\n*")),
+        ("entries", "many", under(&[3], many.as_bytes())),
+        ("entries", "created", under(&[4], br#"{"id":"7","title":"a b","content":"c\u00e9","author":{"x":[1]}}"#)),
+        ("entries", "plain", under(&[5], "text/plain; charset=utf-8\nrain, rain and wörter".as_bytes())),
+        ("entries", "json", under(&[5], b"application/json\n{\"title\":\"a\",\"text\":\"b\"}")),
     ]
 }
 

@@ -120,8 +120,9 @@ mod tests {
             hash: &hash,
             bytes: &frame,
         };
+        let collection = CollectionId::new(CollectionKind::Cache, "words");
         let read = |query: &str, coding| EntryRead {
-            state: Arc::new(test_support::state_with("large", &value)),
+            state: Arc::new(test_support::state_with(&[(collection, "large", value)])),
             name: String::new(),
             query: query.to_owned(),
             parameters: RouteParameters::ENTRIES,

@@ -3,9 +3,15 @@
 
 use super::{
     super::{
-        middleware::InstrumentedService, routes, secret_throttle::ConnectionPeer, state::AppState, test_support::state,
+        middleware::InstrumentedService, routes, secret_throttle::ConnectionPeer, state::AppState,
+        test_support::state_with,
     },
     responder::{FastPathResponder, Remainder},
+};
+use crate::{
+    base::clock::LoggedTime,
+    data::entries::{CollectionId, CollectionKind, hash_of},
+    data::record::{EntryValue, ValueEncoding},
 };
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -27,7 +33,7 @@ pub struct BothAnswers {
 
 /// Answers the requests that come in pieces of this size.
 pub fn answered(bytes: &[u8], piece: usize) -> BothAnswers {
-    thread_local!(static STATE: Arc<AppState> = Arc::new(state()));
+    thread_local!(static STATE: Arc<AppState> = Arc::new(state_with_entries()));
     STATE.with(|state| {
         let (mut responder, mut consumed, mut come, mut path) = (FastPathResponder::default(), 0, 0, Vec::new());
         loop {
@@ -63,7 +69,53 @@ async fn by_routes(state: &Arc<AppState>, requests: &[u8]) -> Vec<u8> {
     answers
 }
 
+/// Bytes as letters, without the lines that tell of time.
 fn undated(answers: &[u8]) -> String {
-    let text = String::from_utf8(answers.to_vec()).expect("answers are UTF-8");
-    text.split("\r\n").filter(|line| !line.starts_with("date: ")).collect::<Vec<_>>().join("\r\n")
+    let text: String = answers.iter().map(|&byte| char::from(byte)).collect();
+    let tells_time = |line: &str| line.starts_with("date: ") || line.starts_with("x-response-time: ");
+    text.split("\r\n").filter(|line| !tells_time(line)).collect::<Vec<_>>().join("\r\n")
+}
+
+fn plain<'a>(content_type: &'a str, bytes: &'a [u8]) -> EntryValue<'a> {
+    EntryValue {
+        content_type,
+        expires: None,
+        counted: false,
+        encoding: ValueEncoding::Plain,
+        raw_bytes: bytes.len() as u32,
+        hash: &[],
+        bytes,
+    }
+}
+
+/// Entries of every form: plain, compressed, empty, without a type, expired, in another namespace, too long for the
+/// fast path.
+fn state_with_entries() -> AppState {
+    const LATER_MS: u64 = 60_000;
+    let repeated = b"Words come again, as they do in a text. ".repeat(100);
+    let long = vec![b'x'; 70 << 10];
+    let frame = zstd::bulk::compress(&repeated, 1).expect("it fits memory");
+    let (repeated_hash, long_hash) = (hash_of(&repeated), hash_of(&long));
+    let until = |ms, value| EntryValue { expires: Some(LoggedTime::from_ms(ms)), ..value };
+    let compressed = EntryValue {
+        encoding: ValueEncoding::Zstd,
+        raw_bytes: repeated.len() as u32,
+        hash: &repeated_hash,
+        ..plain("text/plain", &frame)
+    };
+    let too_long = EntryValue { hash: &long_hash, ..plain("", &long) };
+    let greeting = plain("text/plain", b"hello");
+    let post = plain("application/json", br#"{"id":"7","title":"a"}"#);
+    let at = CollectionId::new;
+    state_with(&[
+        (at(CollectionKind::Cache, "words"), "greeting", greeting),
+        (at(CollectionKind::Cache, "words"), "a/b", plain("", b"\xff\r\n\r\n")),
+        (at(CollectionKind::Cache, "words"), "empty", plain("", b"")),
+        (at(CollectionKind::Cache, "words"), "long", too_long),
+        (at(CollectionKind::Cache, "words"), "again", compressed),
+        (at(CollectionKind::Cache, "words"), "expired", until(0, greeting)),
+        (at(CollectionKind::Cache, "b"), "\u{5317}", until(LATER_MS, greeting)),
+        (at(CollectionKind::Posts, "words"), "7", EntryValue { counted: true, ..post }),
+        (at(CollectionKind::Posts, "b"), "a b", post),
+    ])
 }
