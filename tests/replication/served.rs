@@ -149,6 +149,7 @@ fn every_number_in_the_alert_rules_the_dashboard_and_the_documents_is_one_that_a
         "docs/http-api.md",
         "docs/limits.md",
         "docs/posts.md",
+        "docs/counters.md",
     ];
     for page in pages {
         let text = std::fs::read_to_string(page).expect("the page");
