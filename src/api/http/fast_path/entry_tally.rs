@@ -3,6 +3,7 @@
 use super::super::{route::RouteLabel, state::AppState};
 use crate::base::metrics::MethodLabel;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The routes that read one entry.
 pub(super) const ROUTES: [RouteLabel; 3] = [RouteLabel::Cache, RouteLabel::Post, RouteLabel::Posts];
@@ -40,5 +41,25 @@ impl EntryTally {
         if hits + misses > 0 {
             state.service.metrics.entries_read(hits, misses);
         }
+    }
+}
+
+/// The times of answers that say how long they took. Of several in a row, one ends where the next begins: the clock is
+/// read once for each.
+#[derive(Default)]
+pub(super) struct AnswerTimer(Option<(usize, Instant)>);
+
+impl AnswerTimer {
+    /// The begin of an answer that stands behind so many bytes of the turn.
+    pub(super) fn begin(&self, answered_bytes: usize) -> Instant {
+        match self.0 {
+            Some((end, at)) if end == answered_bytes => at,
+            _ => Instant::now(),
+        }
+    }
+
+    /// Keeps the end of an answer, behind so many bytes of the turn.
+    pub(super) fn end(&mut self, answered_bytes: usize, at: Instant) {
+        self.0 = Some((answered_bytes, at));
     }
 }

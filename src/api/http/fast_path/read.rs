@@ -3,7 +3,7 @@
 
 use super::{
     entry::EntryHeaders,
-    entry_tally::ReadTally,
+    entry_tally::{AnswerTimer, ReadTally},
     responder::{FastPathResponder, ServedData, is_plain, visible},
 };
 use crate::{
@@ -78,6 +78,7 @@ impl FastPathResponder {
     /// Counts what the last turn has answered.
     pub(super) fn count(&mut self, state: &AppState, each: Duration) {
         let ReadTally { health, read, not_modified, entries } = std::mem::take(&mut self.answered);
+        self.timer = AnswerTimer::default();
         entries.count(state, each);
         for (route, path, status, requests) in [
             (RouteLabel::Wordcount, "/wordcount", 200, read),

@@ -13,7 +13,7 @@ use super::{
     },
     PendingPost,
     date::DateHeader,
-    entry_tally::ReadTally,
+    entry_tally::{AnswerTimer, ReadTally},
     entry_write::{CountedPost, EntryReceipt, EntryWriteTarget},
 };
 use crate::{
@@ -89,6 +89,7 @@ pub(super) struct FastPathResponder {
     /// True if answers say that they depend on `Origin`.
     pub(super) varies: bool,
     pub(super) answered: ReadTally,
+    pub(super) timer: AnswerTimer,
 }
 
 impl FastPathResponder {
@@ -339,8 +340,11 @@ pub(super) fn is_plain(query: &str) -> bool {
 
 /// The value, if the routes could read it.
 pub(super) fn visible(value: &[u8]) -> Option<&str> {
-    let plain = value.iter().all(|&byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
-    if plain { str::from_utf8(value).ok() } else { None }
+    if is_visible(value) { str::from_utf8(value).ok() } else { None }
+}
+
+pub(super) fn is_visible(value: &[u8]) -> bool {
+    value.iter().all(|&byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
 }
 
 #[cfg(test)]
