@@ -83,3 +83,11 @@ fn cache_works_as_its_page_says() {
     }
     assert_good(&run("cache/check", &[("WRITES", "20")]));
 }
+
+#[test]
+fn back_pressure_works_as_its_page_says_and_counts_what_waits_when_its_leader_dies() {
+    if lacks("back-pressure", &["python3", "curl", "haproxy"]) {
+        return;
+    }
+    assert_good(&run("back-pressure/check", &[("QUEUED", "300")]));
+}
