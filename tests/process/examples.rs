@@ -91,3 +91,20 @@ fn back_pressure_works_as_its_page_says_and_counts_what_waits_when_its_leader_di
     }
     assert_good(&run("back-pressure/check", &[("QUEUED", "300")]));
 }
+
+#[test]
+fn back_pressure_for_kubernetes_agrees_with_itself_and_with_the_settings() {
+    if lacks("back-pressure/k8s", &["python3", "kubectl"]) || !has_yaml() {
+        return;
+    }
+    assert_good(&run("back-pressure/k8s/validate", &[]));
+}
+
+/// Says aloud that Python cannot read YAML, if it cannot.
+fn has_yaml() -> bool {
+    let found = Command::new("python3").args(["-c", "import yaml"]).output().is_ok_and(|tried| tried.status.success());
+    if !found {
+        skipped("examples/back-pressure/k8s: Python's yaml is not here");
+    }
+    found
+}
