@@ -13,9 +13,10 @@ bench-load fill    --to ADDRESS --distinct 10000000 [--work put:1024]
 bench-load file    --out PATH --bytes 100000000
   --to            where requests go, as 127.0.0.1:8080; --read: where posts are looked for, once for each place
   --speak         http (memdb, nginx) or resp (Redis)
-  --path          http: the path that posts, or `--work get`, go to (/post?ack=leader); in front of a key: /cache/
+  --path          http: the path that posts, or `--work get`, go to (/post?ack=leader); in front of a key: /cache/, /counter/
   --wait          resp: `WAIT this-many 0` behind each post (0: none)
-  --work          read:WORDS, post:WORDS, bulk:TEXTS:WORDS, get, put:BYTES, entry, unchanged:BYTES, create:WORDS
+  --work          read:WORDS, post:WORDS, bulk:TEXTS:WORDS, get, put:BYTES, entry, unchanged:BYTES, create:WORDS,
+                  increment
   --depth         requests a connection sends at once
   --distinct      words, or keys, there are (1000), drawn by Zipf's law with --exponent (1), from --seed (1)";
 

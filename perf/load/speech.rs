@@ -103,6 +103,14 @@ impl Speech {
         request
     }
 
+    /// The request that increments a counter.
+    pub fn increment(&self, key: &str) -> Request {
+        match self {
+            Self::Http { path } => Request::http(http::post(&format!("{path}{key}/increment"), "")),
+            Self::Resp { wait } => resp::post(key, *wait),
+        }
+    }
+
     /// The reply at the front of what was received, once all of it is there.
     pub fn answer(&self, received: &[u8]) -> Result<Option<Answer>> {
         match self {

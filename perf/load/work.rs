@@ -36,10 +36,13 @@ pub enum Work {
     Unchanged(usize),
     /// A document of so many words, under an id of its own: `POST /create`.
     Create(usize),
+    /// An increment of a counter, whose key stands behind the path; to Redis an `INCR`.
+    Increment,
 }
 
 impl Work {
-    /// Reads `read:1`, `post:10`, `bulk:150:1000`, `get`, `put:1024`, `entry`, `unchanged:1024`, `create:10`.
+    /// Reads `read:1`, `post:10`, `bulk:150:1000`, `get`, `put:1024`, `entry`, `unchanged:1024`, `create:10`,
+    /// `increment`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let name = parts.next()?;
@@ -53,15 +56,17 @@ impl Work {
             ("entry", []) => Some(Self::Entry),
             ("unchanged", &[bytes]) => Some(Self::Unchanged(bytes)),
             ("create", &[words]) => Some(Self::Create(words)),
+            ("increment", []) => Some(Self::Increment),
             _ => None,
         }
     }
 
-    /// Words that a request counts.
+    /// What a request counts: words, or an increment.
     pub fn words(self) -> usize {
         match self {
             Self::Post(words) | Self::Create(words) => words,
             Self::Bulk(texts, words) => texts * words,
+            Self::Increment => 1,
             Self::Read(_) | Self::Get | Self::Put(_) | Self::Entry | Self::Unchanged(_) => 0,
         }
     }
@@ -143,6 +148,7 @@ impl Texts {
                 speech.entry(&key(number), Some(&value(number, bytes)))
             }
             Work::Create(words) => speech.create(&document(&self.text(words))),
+            Work::Increment => speech.increment(self.word()),
         }
     }
 }
