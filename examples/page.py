@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 
+PATIENCE = 120  # seconds for one command
+
 # In a document, a request that is answered by an error is a mistake, unless its page says `curl -s`.
 CURL = 'curl() { case "$1" in -s) shift; command curl -sS "$@";; *) command curl -sS --fail-with-body "$@";; esac; }\n'
 
@@ -45,8 +47,12 @@ def run(path, ports, path_of_memdb, environment=None):
         here = re.sub(r"\b(127\.0\.0\.1|localhost):(\d+)", lambda found: f"127.0.0.1:{ports.get(found[2], found[2])}", command)
         name = re.match(r"([a-z_]+)=\$\(", here)
         script = CURL + here + (f'\nprintf %s "${name[1]}"' if name else "")
-        ended = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, env=variables,
-                               cwd=path.parent, timeout=120)
+        try:
+            ended = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True,
+                                   env=variables, cwd=path.parent, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            faults.append(f"{path.name}:{number}: {command}\n  not within {PATIENCE} s")
+            continue
         printed = ended.stdout.strip()
         if name:
             variables[name[1]] = printed
