@@ -126,6 +126,16 @@ pub enum Defect {
     KeepsValuesOfALostHistory,
     /// A watcher does not look again where its ranking was one of a moment ago.
     TakesOldRankings,
+    /// A key that is being fetched is fetched for the next one who asks too.
+    FetchesTwice,
+    /// A value that was fetched is stored though its key was deleted meanwhile.
+    StoresBehindADelete,
+    /// A fetch that has failed passes for one that has brought a value.
+    KeepsAFailureAsAValue,
+    /// Whoever waits for one key gets what was fetched for another.
+    ServesAnotherKeysAnswer,
+    /// A fetch that failed is tried again for everyone who asks.
+    ForgetsFailures,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

@@ -169,6 +169,19 @@ pub const MAX_WAITING_READS: usize = 4_096;
 pub const FORWARDED_AT_ONCE: usize = 256;
 /// … so long for another to end, in milliseconds, and is refused then.
 pub const FORWARD_PATIENCE_MS: u64 = 1_000;
+/// Values that a leader fetches from the origin at once: each has a connection, and a value of bounded size.
+pub const ORIGIN_FETCHES_AT_ONCE: usize = 256;
+/// Reads that wait for such values at once, of all keys: a task and a connection each.
+pub const ORIGIN_WAITING_READS: usize = 16_384;
+/// Failed fetches that are remembered, of which the oldest goes first, …
+pub const ORIGIN_FAILURES_KEPT: usize = 10_000;
+/// … and for so long, in milliseconds: an origin that is down is asked once a second for a key, however many ask here.
+pub const ORIGIN_FAILURE_MS: u64 = 1_000;
+/// Longest `--origin-timeout` in milliseconds: a forwarder waits five seconds for the leader's answer.
+pub const MAX_ORIGIN_TIMEOUT_MS: u64 = 4_000;
+/// Longest URL that is fetched from an origin, in bytes: the longest key with each byte in an escape, and as much
+/// again.
+pub const MAX_ORIGIN_URL_BYTES: usize = 4 << 10;
 /// Text bytes that wait for the Writer, so that few large texts are bounded as many small ones are.
 pub const DEFAULT_QUEUE_BYTES: usize = 64 << 20;
 /// Batches merged into one record: a bound on how long one answer waits for its neighbours.

@@ -186,6 +186,7 @@ fn described_condition(condition: &WriteCondition) -> String {
         WriteCondition::Absent => "!*".to_owned(),
         WriteCondition::Matches(tags) => format!("={}", tags.join(",")),
         WriteCondition::MatchesNone(tags) => format!("!{}", tags.join(",")),
+        WriteCondition::Leased(_) => "leased".to_owned(),
     }
 }
 

@@ -364,5 +364,6 @@ fn holds(condition: &WriteCondition, live: Option<&Entry>) -> bool {
         WriteCondition::Absent => live.is_none(),
         WriteCondition::Matches(tags) => has_one_of(tags),
         WriteCondition::MatchesNone(tags) => !has_one_of(tags),
+        WriteCondition::Leased(lease) => lease.holds(live.map(Entry::version)),
     }
 }

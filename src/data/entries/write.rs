@@ -1,7 +1,7 @@
 //! Writes of entries before they are records.
 
 use super::{
-    CollectionKind,
+    CollectionKind, Entry, WriteLease,
     entry::{hash_bytes, hash_of},
 };
 use crate::{
@@ -109,6 +109,11 @@ impl NewValue {
         self.bytes.len()
     }
 
+    /// The entry that it would be, for an answer with a value that nobody has stored.
+    pub fn as_entry(&self, key: &str, expires: Option<LoggedTime>) -> Entry {
+        Entry::new(0, key, &self.as_value(expires), 0)
+    }
+
     /// The value as a record states it.
     pub(super) fn as_value(&self, expires: Option<LoggedTime>) -> EntryValue<'_> {
         EntryValue {
@@ -160,12 +165,13 @@ pub enum WriteCondition {
     Matches(Vec<Box<str>>),
     /// The entry is not there, or has none of these tags (`If-None-Match`).
     MatchesNone(Vec<Box<str>>),
+    /// Nobody has written the entry since this lease was given.
+    Leased(WriteLease),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::entries::Entry;
 
     #[test]
     fn a_large_value_is_stored_compressed_if_that_saves_a_quarter_and_reads_the_same() {
