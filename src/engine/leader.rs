@@ -7,9 +7,11 @@
 mod commit_group;
 mod event;
 mod handle;
+mod origin_fetches;
 mod pending_acks;
 mod pending_keys;
 mod queue;
+mod shared_fetches;
 mod shutdown;
 mod step_down;
 mod writer;
@@ -20,8 +22,12 @@ pub use crate::data::{
 };
 pub use event::{LeaderEvent, Successor, WriteReply};
 pub use handle::{Leader, WriterStatus, adjacent_writes};
+pub use origin_fetches::{
+    FetchEnd, FetchFailure, FetchOrder, KeptValue, OriginDecision, OriginFetches, OriginKey, OriginRules,
+};
 pub(crate) use queue::BoundedQueue;
 pub use queue::{QueueLimits, QueueShare, QueueUsage};
+pub use shared_fetches::{FetchAnswer, FetchInProgress, FetchReply, SharedFetches};
 pub use shutdown::close;
 pub use step_down::{StepDownGate, StepDownReaction};
 pub use writer::{WriteSubmission, Writer, WriterAction, WriterSettings};

@@ -3,7 +3,11 @@
 //! A node has one shard today. Several will stand beside each other, each with a role of its own, so nothing here is
 //! shared by all of a process.
 
-use super::{leader::Leader, replica::ReplicaHandle, view::DatabaseView};
+use super::{
+    leader::{Leader, SharedFetches},
+    replica::ReplicaHandle,
+    view::DatabaseView,
+};
 use crate::{
     base::position::Epoch,
     replication::{AppendAnswer, HistorySource, PeerRegistry},
@@ -23,6 +27,8 @@ pub enum ShardRole {
         registry: PeerRegistry,
         /// The source of snapshots and records for followers.
         history: HistorySource,
+        /// The values that it fetches from the origin.
+        fetches: Arc<SharedFetches>,
     },
     /// It applies what its leader sends.
     Replica {
@@ -71,6 +77,14 @@ impl Shard {
     pub fn leader(&self) -> Option<&Leader> {
         match &self.role {
             ShardRole::Leader { leader, .. } => Some(leader),
+            ShardRole::Replica { .. } | ShardRole::FileFollower { .. } => None,
+        }
+    }
+
+    /// Gives the values that are being fetched from the origin, on a leader.
+    pub fn fetches(&self) -> Option<&Arc<SharedFetches>> {
+        match &self.role {
+            ShardRole::Leader { fetches, .. } => Some(fetches),
             ShardRole::Replica { .. } | ShardRole::FileFollower { .. } => None,
         }
     }

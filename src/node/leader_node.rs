@@ -125,6 +125,7 @@ impl LeaderNode {
             leader: leader.clone(),
             registry,
             history: HistorySource::new(Some(disk.clone()), feed),
+            fetches: Arc::default(),
         };
         let about = NodeAbout {
             role: "leader",

@@ -99,7 +99,7 @@ impl Node {
         let (metrics, (registry, _)) =
             (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)), PeerRegistry::new());
         leader.view().set_ready(true);
-        let role = ShardRole::Leader { leader: leader.clone(), registry: registry.clone(), history };
+        let role = ShardRole::Leader { leader: leader.clone(), registry: registry.clone(), history, fetches: Arc::default() };
         let api = ApiContext {
             shard: Shard::new(Arc::clone(leader.view()), role),
             forward: None,

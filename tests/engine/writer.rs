@@ -8,6 +8,6 @@ mod entries;
 mod files;
 mod history;
 mod keys;
-mod node;
+pub mod node;
 mod posts;
 mod replicas;
