@@ -16,7 +16,7 @@ mod value;
 pub use flags::{EveryFlag, LeaderFlags, LocalReplicaFlags, ReplicaFlags, SettingFlags};
 pub use machine::MachineLimits;
 pub use role::StartRole;
-pub use settings::{LeadershipSettings, NodeSettings, RoleSettings};
+pub use settings::{LeadershipSettings, NodeSettings, OriginSettings, RoleSettings};
 
 use settings::GivenValues;
 use std::{

@@ -2,9 +2,10 @@
 //!
 //! [`http_client`] builds every HTTP client and reads its errors. Over it go [`peer_link`], the way to another node,
 //! with [`append_connection`] for what the leader sends all the time, [`write_forwarder`], the way of a client's write
-//! to the leader, and [`stats_client`], which asks other nodes for their numbers. For what comes in, [`listener`]
-//! accepts connections and runs the serving threads of a protocol; [`address_limits`] and [`budget`] bound what clients
-//! may hold, together and each, and [`timer`] is the timer of a connection.
+//! to the leader, [`stats_client`], which asks other nodes for their numbers, and [`origin_client`], which fetches
+//! values from an origin. For what comes in, [`listener`] accepts connections and runs the serving threads of a
+//! protocol; [`address_limits`] and [`budget`] bound what clients may hold, together and each, and [`timer`] is the
+//! timer of a connection.
 
 pub mod address_limits;
 mod append_connection;
@@ -12,6 +13,7 @@ pub mod budget;
 pub mod http_client;
 pub mod link_error;
 pub mod listener;
+pub mod origin_client;
 pub mod peer_link;
 pub mod stats_client;
 pub mod timer;

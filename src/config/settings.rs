@@ -10,7 +10,8 @@ use crate::{
     base::secret::Secret,
     base::web_origin::{self, CorsOrigins},
     data::counters::CounterLimits,
-    engine::leader::AckLevel,
+    engine::leader::{AckLevel, OriginRules},
+    net::origin_client::OriginTemplate,
     text::tokenizer::Analyzer,
 };
 use std::{
@@ -18,6 +19,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
+
+/// The longest time for which a value of an origin is fresh, or stale: 30 days.
+const LONGEST_TTL_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// Everything a node is told. Plain data, checked: what is here can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub struct NodeSettings {
     pub max_watchers: Option<usize>,
     /// Threads that serve requests.
     pub threads: usize,
+    /// The origin of values that the cache does not have, if there is one.
+    pub origin: Option<OriginSettings>,
     /// Time for which an idempotency key is remembered, in milliseconds.
     pub key_window_ms: u64,
     /// Number of idempotency keys that are remembered.
@@ -96,6 +102,17 @@ pub enum RoleSettings {
         /// The leader's directory.
         data_dir: PathBuf,
     },
+}
+
+/// The origin of values that the cache does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginSettings {
+    /// The URLs of its values.
+    pub template: OriginTemplate,
+    /// Time that it may take for a value, in milliseconds.
+    pub timeout_ms: u64,
+    /// The times for which its values are served.
+    pub rules: OriginRules,
 }
 
 /// The rules of a node while it leads.
@@ -162,6 +179,22 @@ fn replica_urls(text: &str) -> Result<Vec<String>, String> {
 
 fn seconds_as_ms(text: &str, most: u64) -> Result<u64, String> {
     value::number(text, &(1..=most)).map(|seconds: u64| seconds * 1_000)
+}
+
+impl OriginSettings {
+    /// Reads the values; `None` if there is no origin. What is said of none is checked all the same.
+    fn read(given: &mut GivenValues<'_>) -> Result<Option<Self>, ConfigError> {
+        let template = given.read("origin", |text| unless(NONE, text, str::parse))?;
+        let timeouts_ms = 1..=limits::MAX_ORIGIN_TIMEOUT_MS;
+        let timeout_ms = given.read("origin-timeout", |text| value::time_ms(text, &timeouts_ms))?;
+        let mut time_ms = |name, least| given.read(name, |text| value::time_ms(text, &(least..=LONGEST_TTL_MS)));
+        let rules = OriginRules {
+            ttl_ms: time_ms("origin-ttl", 1)?,
+            stale_while_revalidate_ms: time_ms("origin-stale-while-revalidate", 0)?,
+            stale_if_error_ms: time_ms("origin-stale-if-error", 0)?,
+        };
+        Ok(template.map(|template| Self { template, timeout_ms, rules }))
+    }
 }
 
 impl LeadershipSettings {
@@ -271,6 +304,7 @@ impl NodeSettings {
                 AUTO => Ok(machine.processors),
                 text => value::number(text, &(1..=1_024)),
             })?,
+            origin: OriginSettings::read(&mut given)?,
             key_window_ms: given.read("key-window-seconds", |text| seconds_as_ms(text, 604_800))?,
             max_keys: given.read("max-keys", |text| value::number(text, &(1..=100_000_000)))?,
             stream_window_ms: given.read("stream-window-seconds", |text| seconds_as_ms(text, 315_360_000))?,

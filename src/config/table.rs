@@ -332,6 +332,42 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "origin",
+        value_name: "URL",
+        defaults: every!(NONE),
+        help: "Where the leader fetches what GET /data/ID and GET /cache/KEY?through=1 do not find, with {id} for the key, such \
+               as http://127.0.0.1:8000/data/{id}; give every node the same",
+        ..ROW
+    },
+    SettingSpec {
+        name: "origin-ttl",
+        value_name: "TIME",
+        defaults: every!("60s"),
+        help: "How long a value from the origin is fresh, such as 60s, 500ms or 5m",
+        ..ROW
+    },
+    SettingSpec {
+        name: "origin-timeout",
+        value_name: "TIME",
+        defaults: every!("250ms"),
+        help: "How long the origin may take for a value, at most 4s",
+        ..ROW
+    },
+    SettingSpec {
+        name: "origin-stale-while-revalidate",
+        value_name: "TIME",
+        defaults: every!("0s"),
+        help: "How long a value that is no longer fresh is served while the leader fetches it anew",
+        ..ROW
+    },
+    SettingSpec {
+        name: "origin-stale-if-error",
+        value_name: "TIME",
+        defaults: every!("0s"),
+        help: "How long a value that is no longer fresh is served if the origin fails",
+        ..ROW
+    },
+    SettingSpec {
         name: "key-window-seconds",
         value_name: "SECONDS",
         defaults: every!("600"),

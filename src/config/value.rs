@@ -35,6 +35,19 @@ pub(super) fn bytes(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Stri
     })
 }
 
+/// A time within `range`, in milliseconds: `60s`, `250ms`, `1.5s`, `5m`; a number alone is of seconds.
+pub(super) fn time_ms(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    // `ms` before `s` and `m`: it ends with one and begins with the other.
+    const UNITS: [(&str, f64); 5] = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3_600e3), ("", 1e3)];
+    let (unit, ms) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).expect("the last ends every text");
+    let number = text[..text.len() - unit.len()].trim_end();
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let value = number.parse::<f64>().ok().filter(|_| is_plain).map(|number| (number * ms).round() as u64);
+    value.filter(|value| range.contains(value)).ok_or_else(|| {
+        format!("give a time from {} to {} ms, such as 250ms, 60s, 1.5s or 5m", range.start(), range.end())
+    })
+}
+
 /// One of `choices`, by name.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
@@ -156,6 +169,25 @@ mod tests {
         }
         for bad in ["", "0", "-1", "1MB", "MiB", "2TiB", "99999999999TiB", "1.5GiB", "é"] {
             assert!(bytes(bad, &range).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_take_units_and_keep_their_range() {
+        let range = 0..=3_600_000;
+        for (text, expected) in [
+            ("0", 0),
+            ("60", 60_000),
+            ("60s", 60_000),
+            ("250ms", 250),
+            ("1.5s", 1_500),
+            ("5 m", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(time_ms(text, &range), Ok(expected), "{text}");
+        }
+        for bad in ["", "s", "-1s", "1d", "2h", "inf", "NaN", "1e3", "+1s", "1.2.3s", "1 s s", "é"] {
+            assert!(time_ms(bad, &range).is_err_and(|why| why.contains("0 to 3600000 ms")), "{bad}");
         }
     }
 
